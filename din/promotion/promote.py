@@ -25,6 +25,7 @@ from din.gates.earlier_champion import Score, score_champion
 from din.gates.evidence import Evidence
 from din.gates.explain import explain
 from din.gates.gate import judge, print_gates
+from din.gates.verdict import overall
 from din.names import Commit, Digest
 from din.params import Params
 from din.params.gate import Policy
@@ -149,6 +150,8 @@ def _report(workspace: Workspace, policy: Policy) -> GateReport:
         report = documents.read(GateReport, workspace.gate)
     except InputError as error:
         raise GateClosed(f"nothing promoted: {error}", workspace.gate) from None
+    if report["verdict"] != overall(report["gates"]):
+        _refuse(workspace, f"{workspace.gate} says {report['verdict']}, but its gates do not")
     if approvals.need(report, policy) == "another candidate" and not approvals.harm_to_undo(report):
         print_gates(report)
         why = f"nothing promoted: the gate is {report['verdict']}; the reasons of its gates say what to do"
@@ -233,14 +236,17 @@ def _run_files(evidence: Evidence) -> dict[str, bytes]:
 
 def _git(workspace: Workspace) -> GitState:
     copied = [f":!{path.name}" for path in (workspace.params, workspace.pipeline, workspace.lock)]
+
+    def git(*words: str) -> str:
+        return query(["git", *words], workspace.root, environment()).strip()
+
     try:
-        commit, status = (
-            query(["git", *words], workspace.root, environment())
-            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--", ".", *copied])
+        return GitState(
+            commit=Commit(git("rev-parse", "HEAD")),
+            dirty=bool(git("status", "--porcelain", "--", ".", *copied)),
         )
     except (OSError, CommandFailed):  # without a repository or git, the record holds null
         return GitState(commit=None, dirty=None)
-    return GitState(commit=Commit(commit.strip()), dirty=bool(status))
 
 
 def _print(promotion: Promotion, evaluation: Evaluation) -> None:

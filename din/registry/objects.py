@@ -191,7 +191,8 @@ class Objects:
             try:
                 obstore.delete(self._store, f"{self._prefix}/{key}")
             except FileNotFoundError as error:  # another process was faster, or a retry finds its own first attempt
-                _check_bucket(self.at(key), _cause(error))
+                if _NO_BUCKET.search(_cause(error)):
+                    raise
 
     def leftovers(self) -> list[Path]:
         """Return the temporary files `<name>#1` of killed writes, which only local stores have and listings hide."""
@@ -254,47 +255,41 @@ def _reaching(at: str) -> Iterator[None]:
     """Turn a store's errors into one line."""
     try:
         yield
-    except FileNotFoundError as error:
-        _check_bucket(at, _cause(error))
-        raise InputError(f"{at}: not found in the object store; `din registry list` shows its records") from None
-    except (AlreadyExistsError, PreconditionError) as error:
-        raise _Conflict(f"{at}: {_cause(error)}; run it again once the object store answers") from None
     except (BaseError, OSError) as error:
         cause = _cause(error)
-        _check_bucket(at, cause)
-        _check_access(at, cause, error)
+        if reason := _refusal(at, cause, error):
+            raise Refused(f"{at}: {reason}") from None
+        if isinstance(error, FileNotFoundError):
+            raise InputError(f"{at}: not found in the object store; `din registry list` shows its records") from None
+        if isinstance(error, AlreadyExistsError | PreconditionError):
+            raise _Conflict(f"{at}: {cause}; run it again once the object store answers") from None
         if isinstance(error, _FINAL) or _FINAL_WORDS.search(cause):
             raise InputError(f"{at}: {cause}; check the registry's URI, credentials and permissions") from None
         raise Unavailable(f"{at}: {cause}; run it again once the object store answers") from None
 
 
-def _check_bucket(at: str, cause: str) -> None:
+def _refusal(at: str, cause: str, error: Exception) -> str | None:
+    """Return what is wrong with the settings, if an error comes from them and not from the store."""
+    prefix = _ENVIRONMENT.get(at.split(":")[0], "")
     if _NO_BUCKET.search(cause):
         bucket = at.split("/")[2]
-        raise Refused(
-            f"{at}: there is no bucket {bucket!r}; create it, or correct the registry's URI (promote.registry, "
-            "--registry)"
-        ) from None
-
-
-def _check_access(at: str, cause: str, error: Exception) -> None:
-    """Raise Refused if the settings are wrong, not the store."""
-    prefix = _ENVIRONMENT.get(at.split(":")[0], "")
+        return f"there is no bucket {bucket!r}; create it, or correct the registry's URI (promote.registry, --registry)"
     if "builder error" in cause and "http://" in cause:
-        raise Refused(
-            f"{at}: the endpoint is plain http, which is refused unless {prefix}_ALLOW_HTTP=true is set; set it, or "
-            "use an https endpoint"
-        ) from None
+        return (
+            f"the endpoint is plain http, which is refused unless {prefix}_ALLOW_HTTP=true is set; set it, or use an "
+            "https endpoint"
+        )
     if _METADATA in cause and not re.search(r"status code: 5\d\d", cause):
-        raise Refused(
-            f"{at}: no credentials: the environment has none (e.g. {_CREDENTIALS.get(prefix, '')}), and this machine "
-            "has no role; set them as for the cloud's own tools"
-        ) from None
+        return (
+            f"no credentials: the environment has none (e.g. {_CREDENTIALS.get(prefix, '')}), and this machine has no "
+            "role; set them as for the cloud's own tools"
+        )
     if isinstance(error, _REFUSED) or _REFUSED_WORDS.search(cause):
-        raise Refused(
-            f"{at}: the store refused the credentials: {cause}; check the credentials, their region, and their "
-            "permissions on this bucket"
-        ) from None
+        return (
+            f"the store refused the credentials: {cause}; check the credentials, their region, and their permissions "
+            "on this bucket"
+        )
+    return None
 
 
 def _cause(error: Exception) -> str:

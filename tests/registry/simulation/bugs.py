@@ -164,6 +164,6 @@ BUGS = (
     Bug(
         "an expired token is worth a retry",
         objects._reaching.__wrapped__,
-        {"        _check_access(at, cause, error)\n": ""},
+        {"if reason := _refusal(at, cause, error):": "if reason := None:"},
     ),
 )
