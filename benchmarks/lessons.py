@@ -63,7 +63,6 @@ _EARLIER = 13
 _KUAIRAND = "kuairand-pure"
 _LESSON = date(2022, 5, 3)
 _DELTAS = ("champion_delta_auc", "lesson_delta_auc")
-_PARITY_ROWS = 1000
 _NEXT_DAY = 20_000
 _GATES_SHOWN = 4
 
@@ -168,6 +167,7 @@ def simulated(folder: Path, users: int, impressions: int, seed: int = 0, later: 
     """
     params = read_log(MONTH)
     simulate = replace(params.fetch.simulate, users=users, seed=params.fetch.simulate.seed + seed)
+    assert simulate.daily is not None
     usual, many = (
         Source(folder, World(replace(simulate, daily=replace(simulate.daily, impressions=count))))
         for count in (impressions, max(impressions, _NEXT_DAY))
@@ -201,7 +201,6 @@ class Site:
         params = replace(
             log.params,
             featurize=replace(log.params.featurize, test_days=1),
-            check_parity=replace(log.params.check_parity, max_impressions=_PARITY_ROWS),
             gate=replace(log.params.gate, max_latency_ms=None),  # a lesson changes no time, and a busy machine does
         )
         site = cls(folder, replace(log, params=params))

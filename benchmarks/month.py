@@ -109,6 +109,7 @@ class Month:
     def source(self, folder: Path) -> Source:
         """Return the source of a month that is kept in a folder."""
         simulate = read_log(MONTH).fetch.simulate
+        assert simulate.daily is not None
         daily = replace(simulate.daily, impressions=self.impressions)
         return Source(folder / "source", World(replace(simulate, daily=daily, seed=simulate.seed + self.seed)))
 

@@ -56,7 +56,7 @@ NAMES = {
 }
 COMPARED = ((SCRATCH, STALE), (CHAMPION, STALE), (CHAMPION, SCRATCH), (SCRATCH, FIRST), (CHAMPION, FIRST))
 METRICS: tuple[Metric, ...] = ("auc", "gauc")
-_ANY_CALIBRATION = {"min_calibration": 0.0, "max_calibration": 1e9, "max_log_loss_over_constant": 1e9}
+_ANY_CALIBRATION = {"calibration": (0.0, 1e9), "max_log_loss_over_constant": 1e9}
 _DAY = timedelta(days=1)
 
 
@@ -228,7 +228,6 @@ def _prepared(params: Params) -> Params:
     return replace(
         params,
         featurize=replace(params.featurize, test_days=1),
-        evaluate=replace(params.evaluate, lr_epochs=1),  # nothing is compared with the floor LR
         validate_predictions=replace(params.validate_predictions, **_ANY_CALIBRATION),
         promote=replace(params.promote, registry="registry"),
     )

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields, is_dataclass
 from functools import cache
 from pathlib import Path
+from types import UnionType
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -250,7 +251,7 @@ def _keys(expected: Any, path: Sequence[str | int]) -> list[str]:
 
 
 def _fields(expected: Any) -> dict[str, Any]:
-    if get_origin(expected) is Annotated:
+    while get_origin(expected) in (Annotated, UnionType):  # a block that may be null is a union
         expected = get_args(expected)[0]
     if is_dataclass(expected):
         return {field.name: field.type for field in fields(expected)}

@@ -9,6 +9,8 @@ import numpy as np
 # ---- raw: the contract
 
 FEW_IDS = 2  # with one user, or one item, nothing can be ranked
+CTR = (0.0001, 0.9999)  # beyond it, the label rule is wrong, or a log has clicks alone
+MOST_UNKNOWN_USERS = 0.99  # the share of events; user tables often hold known customers only, so few may match
 YEARS = (1990, 2100)  # no log of clicks is older, and a wrong unit gives 1970 or the year 50000
 CLICKS_ALONE = 0.999  # from this CTR on, labels carry no information
 SEPARATORS = "|;,"  # of lists that were not split
@@ -35,6 +37,7 @@ ROBOTS = 5
 ROBOT_SHARE = 0.02
 ROBOTS_TIMES_EXPECTED = 5.0
 MOST_ALIKE = 10_000.0  # α + β if users hardly differ
+LARGEST_SHARE = 0.2  # of the events from one user: no person sees a fifth of all impressions
 CROWD = 100  # in a log of fewer users, single ones dominate by nature
 LARGE_SHARE = 0.05  # the share of a day that is too large for a user with far more rows than any user before
 TIMES_BUSIEST = 5
@@ -139,3 +142,7 @@ MIN_ROWS = 100
 MIN_ORDER = 0.3  # the correlation of the items' impressions
 KEPT = 0.25  # an order whose correlation falls below this share is lost
 MIN_ITEMS = 100
+
+# ---- predictions
+
+LEAST_SPREAD = 0.001  # the standard deviation of the probabilities; below it, the model has collapsed

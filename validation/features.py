@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from din.artifacts import hash_tree
 from din.field_forms import UNKNOWN
-from din.schema import ITEM_ID, SPLITS, USER_ID, WEIGHT, Group
+from din.schema import ITEM_ID, SPLITS, WEIGHT, Group
 from validation import constants
 from validation.expectations import Expected, Rows, figure, files_match_manifest, none_of, schemas
 from validation.impressions import recounted
@@ -158,31 +158,23 @@ def _dated(split: Mapping[str, Any]) -> dict[str, Any]:
     return {"rows": split["rows"], "clicks": split["clicks"], "dates": dates, "mean_history_length": split["history"]}
 
 
-def unknown_ids(features: Features) -> Iterator[Expected]:
-    """Expect that training knows the ids of most validation and test rows."""
-    limits = features.params.validate_features
-    for what, name, limit in (
-        ("item", ITEM_ID, limits.max_unknown_items),
-        ("user", USER_ID, limits.max_unknown_users),
-    ):
-        if limit is None or name not in features.known_rows:
-            continue
-        table = features.items if what == "item" else features.users
-        ids = integers(table[name])
-        unknown = np.flatnonzero((ids == UNKNOWN) | (ids >= features.known_rows[name]))
-        features.connection.register("unknown_ids", pa.table({what: unknown}))
-        held_out = "FROM rows WHERE split IN ('valid', 'test')"
-        strangers = f"{held_out} AND {what} IN (FROM unknown_ids)"
-        (share,) = features.one(f"SELECT (SELECT count(*) {strangers}) / count(*) {held_out}")
-        yield figure(
-            f"unknown_{what}s_rate",
-            share,
-            maximum=limit,
-            column=name,
-            advice=f"validation and test rows whose {name} training never saw often enough: lower featurize.min_count, "
-            f"train on more days, or raise validate_features.max_unknown_{what}s",
-            sample=features.sample(f"SELECT file, row, {', '.join(OWN)} {strangers}"),
-        )
+def unknown_items(features: Features) -> Iterator[Expected]:
+    """Expect that training knows the items of most validation and test rows."""
+    ids = integers(features.items[ITEM_ID])
+    unknown = np.flatnonzero((ids == UNKNOWN) | (ids >= features.known_rows[ITEM_ID]))
+    features.connection.register("unknown_ids", pa.table({"item": unknown}))
+    held_out = "FROM rows WHERE split IN ('valid', 'test')"
+    strangers = f"{held_out} AND item IN (FROM unknown_ids)"
+    (share,) = features.one(f"SELECT (SELECT count(*) {strangers}) / count(*) {held_out}")
+    yield figure(
+        "unknown_items_rate",
+        share,
+        maximum=features.params.validate_features.max_unknown_items,
+        column=ITEM_ID,
+        advice=f"validation and test rows whose {ITEM_ID} training never saw often enough: lower featurize.min_count, "
+        "train on more days, or raise validate_features.max_unknown_items",
+        sample=features.sample(f"SELECT file, row, {', '.join(OWN)} {strangers}"),
+    )
 
 
 PHASES = Phases(
@@ -190,7 +182,7 @@ PHASES = Phases(
     {
         "files": (files,),
         "vocabularies": (vocabularies,),
-        "impressions": (rows, fields_in_range, splits, unknown_ids),
+        "impressions": (rows, fields_in_range, splits, unknown_items),
         "counting": (recounted,),
         "meaning": (judge_meaning,),
     },

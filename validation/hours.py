@@ -33,7 +33,7 @@ from validation.trailing import Calendar, distance, shares, unlike
 
 def covered_hours(log: Log) -> Iterator[Expected]:
     """Expect that each day covers the hours that the days before it cover."""
-    wanted = log.params.validate_raw.partial_days
+    wanted = log.params.validate_raw.missing_days
     if wanted == "off":
         return
     lacks = lacking(log.calendar, log.hours)
@@ -54,7 +54,7 @@ def covered_hours(log: Log) -> Iterator[Expected]:
         advice="these days end earlier or begin later than the days before; `lacks` is the share of a usual day's rows "
         "in the hours without rows. Was a day delivered before it had ended? Deliver it again, or end the log before "
         "it (data.until). Are days cut in another time zone? Set fetch.table.utc_offset_hours. If the day is whole, "
-        "set validate_raw.partial_days to warning",
+        "set validate_raw.missing_days to warning",
     )
 
 

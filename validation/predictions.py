@@ -21,6 +21,7 @@ from din.artifacts import MANIFEST
 from din.document_types import Evaluation, FeaturesManifest
 from din.metrics import summary
 from din.params import Params
+from validation import constants
 from validation.data import Data
 from validation.expectations import SAMPLE, Expected, expect, figure, none_of, schemas
 from validation.run import Phases
@@ -50,7 +51,6 @@ def files(data: Data) -> Iterator[Expected]:
 def values(data: Data) -> Iterator[Expected]:
     """Yield the checks that each row is predicted once, by probabilities that vary and are calibrated."""
     workspace = data.workspace
-    limits = data.params.validate_predictions
     evaluation = documents.read(Evaluation, workspace.evaluation, _EVALUATE)
     for split in _SPLITS:
         scores = _scores(split, evaluation)
@@ -84,7 +84,7 @@ def values(data: Data) -> Iterator[Expected]:
                 frame,
                 about="prediction",
                 column="prediction",
-                min_value=limits.min_std,
+                min_value=constants.LEAST_SPREAD,
                 advice="all predictions are alike, the model collapsed: lower learning_rate or regularization",
             )
         differing = _differing(workspace.features, split, frame, evaluation["learned_until"][split])
@@ -110,8 +110,8 @@ def _quality(frame: pd.DataFrame, params: Params) -> Iterator[Expected]:
     yield figure(
         "test_calibration_ratio",
         metrics["calibration_ratio"],
-        minimum=limits.min_calibration,
-        maximum=limits.max_calibration,
+        minimum=limits.calibration[0],
+        maximum=limits.calibration[1],
         column="prediction",
         advice="mean prediction over observed CTR: did the CTR change after the training days? Train on newer ones",
         sample=[{"mean_prediction": prediction[usable].mean(), "ctr": metrics["ctr"]}] if usable.any() else [],

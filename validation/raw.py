@@ -183,8 +183,8 @@ def figures(log: Log) -> Iterator[Expected]:
         yield figure(
             "ctr",
             ctr,
-            minimum=limits.min_ctr,
-            maximum=limits.max_ctr,
+            minimum=constants.CTR[0],
+            maximum=constants.CTR[1],
             column=LABEL,
             advice="is the label rule right (fetch.table.label)? A log of clicks alone needs protocol leave_last_out",
         )
@@ -250,7 +250,7 @@ def missing_days(log: Log) -> Iterator[Expected]:
 def known_ids(log: Log) -> Iterator[Expected]:
     """Expect that most events' items and users are in their side tables."""
     limits = log.params.validate_raw
-    for name, limit in (("items", limits.max_unknown_items), ("users", limits.max_unknown_users)):
+    for name, limit in (("items", limits.max_unknown_items), ("users", constants.MOST_UNKNOWN_USERS)):
         if name not in log.sides:
             continue
         (key,) = SIDE_IDS[name]

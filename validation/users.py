@@ -18,7 +18,7 @@ from validation.strange import Figure, by_day
 
 _LARGEST = (
     "one user has this share of the events, and perhaps far more than any user before: is it a robot, e.g. a crawler, "
-    "or an id for all unknown users? Leave it out, or raise validate_raw.max_user_share"
+    "or an id for all unknown users? Leave it out"
 )
 
 
@@ -80,7 +80,7 @@ def largest_user(log: Log) -> Iterator[Expected]:
     yield figure(
         "largest_user_share",
         share_of_log if users >= constants.CROWD else 0,
-        maximum=log.params.validate_raw.max_user_share,
+        maximum=constants.LARGEST_SHARE,
         column=USER_ID,
         advice=_LARGEST,
         sample=log.sample(f"{by_user} ORDER BY rows DESC, {USER_ID}"),
@@ -98,7 +98,7 @@ def largest_user_of_days(log: Log) -> Iterator[Expected]:
     share = most / found["rows"]
     usual = log.calendar.highest(log.calendar.of_reference(most), 1.0)
     busy = (share > constants.LARGE_SHARE) & (most > constants.TIMES_BUSIEST * usual)
-    too_much = (share > log.params.validate_raw.max_user_share) | busy
+    too_much = (share > constants.LARGEST_SHARE) | busy
     days = Figure(
         judged=log.calendar.usual(found["users"].astype(float)) >= constants.CROWD,
         strange=too_much,

@@ -19,7 +19,7 @@ from din.metrics import calibration_ratio
 
 
 def overall(evidence: Evidence, rows: pa.Table, champion: NDArray[Any] | None = None) -> Finding:
-    """Judge all rows by `min_calibration` and `max_calibration`.
+    """Judge all rows by `gate.calibration`.
 
     Args:
         evidence: the candidate.
@@ -27,7 +27,7 @@ def overall(evidence: Evidence, rows: pa.Table, champion: NDArray[Any] | None = 
         champion: the champion's probabilities, [B].
     """
     limits = evidence.limits
-    bounds = (limits.min_calibration, limits.max_calibration)
+    bounds = limits.calibration
     found = from_estimate(
         not_outside, evidence.estimate("calibration_ratio", rows), limits.confidence, *bounds, rows=len(rows)
     )
@@ -37,9 +37,9 @@ def overall(evidence: Evidence, rows: pa.Table, champion: NDArray[Any] | None = 
 
 
 def on_slices(evidence: Evidence, rows: pa.Table, champion: NDArray[Any] | None = None) -> Finding:
-    """Judge every large slice by `min_slice_calibration` and `max_slice_calibration`; arguments as for `overall`."""
+    """Judge every large slice by `gate.slice_calibration`; arguments as for `overall`."""
     limits = evidence.limits
-    bounds = (limits.min_slice_calibration, limits.max_slice_calibration)
+    bounds = limits.slice_calibration
 
     def excused(some: pa.Array) -> bool:
         return _excused(rows.take(some), None if champion is None else champion[some.to_numpy()])

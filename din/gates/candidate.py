@@ -262,8 +262,7 @@ def knows_its_rows(evidence: Evidence) -> Finding:
     last = days == days.max()
     gain = difference("auc", labels[last], scores[last], taught[last], users[last]).interval(confidence)
     loss = difference("log_loss", labels, scores, unseen, users).interval(confidence)
-    bounds = evidence.params.validate_predictions
-    low, high = bounds.min_calibration, bounds.max_calibration
+    low, high = evidence.params.validate_predictions.calibration
     ratio = evidence.estimate_of("calibration_ratio", rows, scores).interval(confidence)
     problems = []
     if not (gain.upper >= 0 and loss.lower <= 0):  # NaN closes
@@ -276,7 +275,7 @@ def knows_its_rows(evidence: Evidence) -> Finding:
         f"the shipped model has learned these rows and {' and '.join(problems)}: its AUC differs from "
         f"those that learned a part by {Claim(gain, 0.0).figure}, its log loss from the others by "
         f"{Claim(loss, -math.inf, 0.0).figure}, and its mean divided by their CTR is {Claim(ratio, low, high).figure}, "
-        f"expected {low:g} to {high:g} (validate_predictions.min_calibration and max_calibration); run `dvc repro -f "
+        f"expected {low:g} to {high:g} (validate_predictions.calibration); run `dvc repro -f "
         "refit`"
     )
     return Finding("closed", gain.point, 0.0, gain, len(rows), reason)

@@ -1,7 +1,7 @@
 """Gates that compare the candidate with floors on a first run, and otherwise with the champion and the anchor.
 
 Both sides score the same rows. The gates compute a few intervals, and one per slice. Except on a first run, the
-champion and the anchor score up to `gate.max_rows` test rows.
+champion and the anchor score up to `MOST_ROWS` (`evidence.py`) test rows.
 """
 
 import math

@@ -30,6 +30,8 @@ from din.params.gate import Gate as Limits
 from din.registry.looks import View, judged
 
 _NEXT = "The next run adds its days to these"
+MIN_MARGIN = 0.002
+"""The smallest margin under `auto`: a loss below it does not justify keeping an older model."""
 _EQUAL = 0.95
 """The probability with which `margin: auto` lets an equal candidate pass on a first look."""
 _KEY = ["sequence", "item"]
@@ -117,7 +119,7 @@ def margin_of(limits: Limits, today: Estimate) -> float:
     excluded = resolves(today, level_of(1, 1 - limits.confidence), _EQUAL)
     if math.isnan(excluded):
         return limits.max_margin
-    return min(max(excluded, limits.min_margin), limits.max_margin)
+    return min(max(excluded, MIN_MARGIN), limits.max_margin)
 
 
 def tell(outcome: Look, margin: float, max_margin: float) -> str:

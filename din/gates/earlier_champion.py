@@ -118,7 +118,7 @@ class Rival:
     def new_rows(self) -> pa.Table:
         """The rows that neither the rival nor their scorer has learned, with the candidate's cross-fitted predictions.
 
-        There are at most `max_rows`, and none if the rival has learned today's newest rows.
+        There are at most `MOST_ROWS`, and none if the rival has learned today's newest rows.
         """
         rows = self.evidence.crossfit
         fair = fair_rows(self.evidence.facts, self.facts, rows["timestamp"].to_numpy())
@@ -126,7 +126,7 @@ class Rival:
 
     @cached_property
     def rows(self) -> pa.Table:
-        """The rows of a fair comparison, at most `max_rows`.
+        """The rows of a fair comparison, at most `MOST_ROWS`.
 
         If the rival has learned them all, these are the rows of which its run has cross-fitted predictions, too.
         """

@@ -24,6 +24,8 @@ from din.registry.bundle import FACTS, Verified, verify_bundle
 from din.train.results import RefitReport
 from din.workspace import SUITES, Workspace
 
+MOST_ROWS = 200_000
+"""The largest number of test rows on which champion and candidate are compared."""
 _SEED = 5  # of the drawn users, the same in each judgement: no other rows can be tried
 
 
@@ -95,12 +97,12 @@ class Evidence:
 
     @cached_property
     def sample(self) -> pa.Table:
-        """At most `max_rows` of `rows`, whole users."""
+        """At most `MOST_ROWS` of `rows`, whole users."""
         return self.draw(self.rows)
 
     @cached_property
     def shipped_sample(self) -> pa.Table:
-        """At most `max_rows` of `crossfit`, whole users."""
+        """At most `MOST_ROWS` of `crossfit`, whole users."""
         return self.draw(self.crossfit)
 
     @cached_property
@@ -136,12 +138,12 @@ class Evidence:
         return found
 
     def draw(self, rows: pa.Table) -> pa.Table:
-        """Return at most `max_rows` of the rows: all rows of users drawn at random."""
-        if len(rows) <= self.limits.max_rows:
+        """Return at most `MOST_ROWS` of the rows: all rows of users drawn at random."""
+        if len(rows) <= MOST_ROWS:
             return rows
         _, user = np.unique(rows["user"].to_numpy(), return_inverse=True)
         order = np.random.default_rng(_SEED).permutation(user.max() + 1)
-        taken = order[np.cumsum(np.bincount(user)[order]) <= self.limits.max_rows]
+        taken = order[np.cumsum(np.bincount(user)[order]) <= MOST_ROWS]
         return rows.filter(pa.array(np.isin(user, taken)))
 
     def estimate(self, metric: Metric, rows: pa.Table, against: NDArray[np.float64] | None = None) -> Estimate:

@@ -3,7 +3,7 @@
 A champion has learned the days that it was judged on. If a day is run again, with other parameters or another seed, no
 row is left that the champion has not learned. Its cross-fitted predictions of that day come from models that had not
 learned the rows that they scored, so they can stand for its scores. Users are hashed, as in `din.registry.looks`. The
-rows are those that a gate draws, at most `gate.max_rows`, about 20 bytes each.
+rows are those that a gate draws, at most `MOST_ROWS`, about 20 bytes each.
 """
 
 from io import BytesIO

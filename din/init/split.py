@@ -44,10 +44,7 @@ def guess(events: Events, first: date, all_positive: bool) -> list[Set]:
     """
     if all_positive:
         why = "every row is a click: each user's last one is held out, with a sampled negative for each click"
-        return [
-            Set("featurize.protocol", "leave_last_out", why),
-            Set("validate_raw.max_ctr", 1.0, "every row is a click"),
-        ]
+        return [Set("featurize.protocol", "leave_last_out", why)]
     counts = np.bincount(events.days)
     found = []
     usual = np.median(counts[counts > 0])

@@ -4,13 +4,11 @@ from din.params.blocks import Scalar
 from din.params.data import Data
 from din.params.featurize import Featurize
 from din.params.fetch import Simulate, Table
-from din.params.parity import CheckParity
 from din.params.reading import Params, load, parse, path_keys, source_settings, to_json
 from din.params.train import ComputeParams, LearningParams, ModelParams, Train
 from din.params.validate import ValidateFeatures
 
 __all__ = [
-    "CheckParity",
     "ComputeParams",
     "Data",
     "Featurize",

@@ -4,13 +4,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveInt
 from typing_extensions import Doc
 
 from din import documents
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+Range = tuple[NonNegativeFloat, NonNegativeFloat]
 Scalar = str | int | float | bool | None
 Values = Annotated[tuple[Scalar, ...], Field(min_length=1)]
 Layers = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
@@ -47,6 +48,13 @@ class Block:
 def reversed_bounds(low: str, high: str) -> Conflict:
     """Return the conflict of a lower bound above its upper bound."""
     return Conflict((low, high), "nothing lies between them; lower the first or raise the second")
+
+
+def reversed_range(block: Block, key: str) -> Iterable[Conflict]:
+    """Yield the conflict of a range whose first bound is the larger one."""
+    low, high = getattr(block, key)
+    if low > high:
+        yield Conflict((key,), "nothing lies between the bounds; write the smaller one first")
 
 
 @dataclass(frozen=True)

@@ -2,74 +2,77 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from operator import attrgetter
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 from typing_extensions import Doc
 
+from din import documents
 from din.params.blocks import Block, Conflict, Fraction, Paths
 
 DATE = "{date}"
 """The place of a day, as YYYY-MM-DD, in a path."""
 TimeForm = Annotated[str, Field(pattern="%"), Doc("A form of times, as `strptime` reads it, e.g. %d.%m.%Y %H:%M.")]
-BLOCKS = {
-    "movielens-100k": "movielens",
-    "movielens": "movielens",
-    "amazon-reviews": "amazon_reviews",
-    "kuairand-pure": "kuairand_pure",
-    "taobao-ads": "taobao_ads",
-    "table": "table",
-    "simulate": "simulate",
+BLOCKS = {"table": "table", "simulate": "simulate"}
+"""The sources whose settings are a block; other sources read `fetch.options`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MovieLens:
+    """Options of the sources `movielens-100k` and `movielens`.
+
+    Attributes:
+        path: a folder, zip or glob of the publisher's files; None: movielens-100k downloads itself.
+        positive_rating: the lowest rating that counts as a click.
+    """
+
+    path: str | None = None
+    positive_rating: float = 4.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AmazonReviews:
+    """Options of the source `amazon-reviews`: where reviews and metadata of one category lie."""
+
+    path: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class KuaiRandPure:
+    """Options of the source `kuairand-pure`.
+
+    Attributes:
+        path: a folder, zip or glob of the publisher's files.
+        random_exposure: whether to read the log of videos that were shown at random, too.
+    """
+
+    path: str | None = None
+    random_exposure: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaobaoAds:
+    """Options of the source `taobao-ads`.
+
+    Attributes:
+        path: a folder, zip or glob of the publisher's files.
+        behaviours: the kinds of the behaviour log to read as history.
+        behaviour_days: how many days of the behaviour log to read, before the first impression.
+    """
+
+    path: str | None = None
+    behaviours: tuple[Literal["pv", "cart", "fav", "buy"], ...] = ()
+    behaviour_days: NonNegativeInt = 7
+
+
+OPTIONS: dict[str, type[Any]] = {
+    "movielens-100k": MovieLens,
+    "movielens": MovieLens,
+    "amazon-reviews": AmazonReviews,
+    "kuairand-pure": KuaiRandPure,
+    "taobao-ads": TaobaoAds,
 }
-"""The block of each source's settings."""
-_NEEDED = {
-    "movielens": "movielens.path",
-    "amazon-reviews": "amazon_reviews.path",
-    "kuairand-pure": "kuairand_pure.path",
-    "taobao-ads": "taobao_ads.path",
-    "table": "table.events",
-}
-"""The key that names a source's files. movielens-100k can download its files, and simulate has none."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class MovieLens(Block):
-    """The sources `movielens-100k` and `movielens`."""
-
-    path: Annotated[
-        Paths | None, Doc("folder, zip or glob of the publisher's files; null = movielens-100k downloads itself")
-    ] = None
-    positive_rating: Annotated[float, Doc("lowest rating that counts as a click")] = 4
-
-
-@dataclass(frozen=True, kw_only=True)
-class AmazonReviews(Block):
-    """The source `amazon-reviews`."""
-
-    path: Annotated[Paths | None, Doc("folder, zip or glob with the reviews and the metadata of one category")] = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class KuaiRandPure(Block):
-    """The source `kuairand-pure`."""
-
-    path: Annotated[Paths | None, Doc("folder, zip or glob of the publisher's files")] = None
-    random_exposure: Annotated[bool, Doc("also read the log of videos that were shown at random")] = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaobaoAds(Block):
-    """The source `taobao-ads`."""
-
-    path: Annotated[Paths | None, Doc("folder, zip or glob of the publisher's files")] = None
-    behaviours: Annotated[
-        tuple[Literal["pv", "cart", "fav", "buy"], ...],
-        Doc("kinds of the behaviour log to read as history: pv, cart, fav, buy"),
-    ] = ()
-    behaviour_days: Annotated[
-        NonNegativeInt, Doc("how many days of the behaviour log to read, before the first impression")
-    ] = 7
+"""What `fetch.options` holds for each publisher's log."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,36 +162,28 @@ class Table(Block):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Daily(Block):
-    """A simulated log without end, which changes from day to day."""
+class Daily:
+    """A simulated log without end, which changes from day to day.
 
-    impressions: Annotated[
-        PositiveInt | None,
-        Doc("impressions of a usual day; replaces impressions_per_user. null = a log of `days` days"),
-    ] = None
-    interest_days: Annotated[
-        PositiveInt | None, Doc("days until a user's interest gives way to another; null = never")
-    ] = None
-    item_days: Annotated[PositiveInt | None, Doc("days until an item retires and a new one appears; null = never")] = (
-        None
-    )
-    fashion: Annotated[
-        float, Field(ge=0, le=3), Doc("standard deviation, on the logit, of the appeal of a category")
-    ] = 0.0
-    fashion_days: Annotated[PositiveInt | None, Doc("days until nothing is left of an appeal; null = it stays")] = None
-    weekly_traffic: Annotated[
-        float, Field(ge=0, lt=1), Doc("how far impressions rise above the mean at the weekend; 0.2 = by a fifth")
-    ] = 0.0
-    weekly_ctr: Annotated[float, Field(ge=0, le=3), Doc("how far the logit of a click rises at the weekend")] = 0.0
+    Attributes:
+        impressions: of a usual day.
+        interest_days: days until a user's interest gives way to another; None: never.
+        item_days: days until an item retires and a new one appears; None: never.
+        fashion: the standard deviation, on the logit, of the appeal of a category.
+        fashion_days: days until nothing is left of an appeal; None: it stays.
+        weekly_traffic: how far impressions rise above the mean at the weekend; 0.2 = by a fifth.
+        weekly_ctr: how far the logit of a click rises at the weekend.
+    """
 
-    def conflicts(self) -> Iterator[Conflict]:
-        """Report changes of a log that has an end, and the pace of a fashion that does not exist."""
-        if self.impressions is None:
-            changes = tuple(key for key, value in vars(self).items() if value)
-            if changes:
-                yield Conflict(("impressions", *changes), "only a log without end changes; set impressions for a day")
-        elif self.fashion_days and not self.fashion:
-            yield Conflict(("fashion", "fashion_days"), "there is no fashion that could wander; raise fashion")
+    __pydantic_config__ = documents.STRICT
+
+    impressions: PositiveInt
+    interest_days: PositiveInt | None = None
+    item_days: PositiveInt | None = None
+    fashion: Annotated[float, Field(ge=0, le=3)] = 0.0
+    fashion_days: PositiveInt | None = None
+    weekly_traffic: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    weekly_ctr: Annotated[float, Field(ge=0, le=3)] = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +196,9 @@ class Simulate(Block):
     categories: Annotated[int, Field(ge=5), Doc("at least 5")] = 100
     days: Annotated[PositiveInt, Doc("days over which the impressions are spread")] = 20
     seed: Annotated[NonNegativeInt, Doc("seeds the random draws")] = 7
-    daily: Annotated[Daily, Doc("a log without end, which data.until cuts; docs/simulated-logs.md")] = Daily()
+    daily: Annotated[
+        Daily | None, Doc("a log without end, e.g. {impressions: 20000}; docs/simulated-logs.md; null = of `days` days")
+    ] = None
 
     def conflicts(self) -> Iterator[Conflict]:
         """Report categories without an item."""
@@ -219,15 +216,9 @@ class Fetch(Block):
             "movielens-100k | movielens | amazon-reviews | kuairand-pure | taobao-ads | table | simulate, or a plugin's"
         ),
     ] = "movielens-100k"
-    options: Annotated[dict[str, Any], Doc("what a plugin's source reads; docs/plugins.md")] = field(
-        default_factory=dict
-    )
-    movielens: Annotated[
-        MovieLens, Doc("sources movielens-100k and movielens; docs/public-logs.md has this block and the next three")
-    ] = MovieLens()
-    amazon_reviews: AmazonReviews = AmazonReviews()
-    kuairand_pure: KuaiRandPure = KuaiRandPure()
-    taobao_ads: TaobaoAds = TaobaoAds()
+    options: Annotated[
+        dict[str, Any], Doc("of a public log or a plugin's source, e.g. {path: ml-20m.zip}; docs/public-logs.md")
+    ] = field(default_factory=dict)
     table: Annotated[Table, Doc("for the source table; see docs/bring-your-own-log.md")] = Table()
     simulate: Annotated[
         Simulate, Doc("for the source simulate: a log with planted interests, whose best possible AUC is known")
@@ -239,7 +230,9 @@ class Fetch(Block):
 
     def conflicts(self) -> Iterator[Conflict]:
         """Report a source whose files are not named."""
-        needed = _NEEDED.get(self.source)
-        if needed and attrgetter(needed)(self) is None:
-            page = "bring-your-own-log.md" if self.source == "table" else "public-logs.md"
-            yield Conflict(("source", needed), f"the source reads files; give their path, see docs/{page}")
+        if self.source == "table" and self.table.events is None:
+            advice = "the source reads files; give their path, see docs/bring-your-own-log.md"
+            yield Conflict(("source", "table.events"), advice)
+        elif self.source in OPTIONS and self.source != "movielens-100k" and not self.options.get("path"):
+            advice = "the source reads files; give their path, as {path: …}, see docs/public-logs.md"
+            yield Conflict(("source", "options"), advice)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from typing_extensions import Doc
 
-from din.params.blocks import Block, Conflict, Fraction, Share, reversed_bounds
+from din.params.blocks import Block, Conflict, Fraction, Range, Share, reversed_bounds, reversed_range
 
 Metrics = Annotated[tuple[Literal["auc", "gauc"], ...], Field(min_length=1)]
 Policy = Literal["never", "borderline", "always"]
@@ -25,19 +25,16 @@ class Gate(Block):
         Literal["auto"] | PositiveFloat,
         Doc("largest loss of each metric against the champion; auto = what today's users can exclude"),
     ] = "auto"
-    min_margin: Annotated[PositiveFloat, Doc("auto never goes below")] = 0.002
     max_margin: Annotated[
         PositiveFloat, Doc("auto never goes above: with fewer users the gate stays undecided until days add up")
     ] = 0.01
     min_auc: Annotated[Share, Doc("smallest AUC on the test rows")] = 0.55
     min_gauc: Annotated[Share, Doc("smallest GAUC on the test rows")] = 0.5
-    min_calibration: Annotated[
-        NonNegativeFloat,
-        Doc("smallest ratio of mean prediction to observed CTR on the test rows, unless the champion is worse"),
-    ] = 0.9
-    max_calibration: Annotated[NonNegativeFloat, Doc("largest ratio, likewise")] = 1.1
-    min_slice_calibration: Annotated[NonNegativeFloat, Doc("smallest ratio on a slice, likewise")] = 0.8
-    max_slice_calibration: Annotated[NonNegativeFloat, Doc("largest ratio on a slice, likewise")] = 1.25
+    calibration: Annotated[
+        Range,
+        Doc("smallest and largest ratio of mean prediction to observed CTR, unless the champion is worse"),
+    ] = (0.9, 1.1)
+    slice_calibration: Annotated[Range, Doc("the same on each slice")] = (0.8, 1.25)
     confidence: Annotated[Fraction, Doc("level of each bound of a confidence interval")] = 0.95
     min_slice_rows: Annotated[PositiveInt, Doc("smallest number of test rows in a slice that is judged")] = 1000
     slice_margin: Annotated[NonNegativeFloat, Doc("largest loss of AUC against the champion on any slice")] = 0.02
@@ -55,7 +52,6 @@ class Gate(Block):
         PositiveFloat,
         Doc("a larger gain over the champion, or over LR beyond recent champions, holds the candidate too"),
     ] = 0.05
-    max_gain_over_lr: Annotated[PositiveFloat, Doc("a larger gain of AUC over LR holds the candidate too")] = 0.35
     max_bundle_mb: Annotated[PositiveFloat, Doc("largest size of the bundle on disk")] = 2000
     max_bundle_ratio: Annotated[PositiveFloat, Doc("largest size of the bundle, divided by the champion's")] = 3.0
     max_latency_ms: Annotated[
@@ -66,9 +62,6 @@ class Gate(Block):
         PositiveFloat,
         Doc("largest time of a request, divided by the champion's; not measured if max_latency_ms is null"),
     ] = 1.5
-    max_rows: Annotated[
-        PositiveInt, Doc("largest number of test rows on which champion and candidate are compared")
-    ] = 200000
     allow_older: Annotated[
         bool, Doc("true: promote even if the champion saw newer data (disables the gate data_until alone)")
     ] = False
@@ -89,11 +82,7 @@ class Gate(Block):
         """Report bounds in the wrong order, and a metric that is named twice."""
         if len(set(self.metrics)) < len(self.metrics):
             yield Conflict(("metrics",), "a metric is named twice; name auc and gauc at most once each")
-        if self.min_margin > self.max_margin:
-            yield reversed_bounds("min_margin", "max_margin")
         if self.min_auc > self.max_auc:
             yield reversed_bounds("min_auc", "max_auc")
-        if self.min_calibration > self.max_calibration:
-            yield reversed_bounds("min_calibration", "max_calibration")
-        if self.min_slice_calibration > self.max_slice_calibration:
-            yield reversed_bounds("min_slice_calibration", "max_slice_calibration")
+        yield from reversed_range(self, "calibration")
+        yield from reversed_range(self, "slice_calibration")

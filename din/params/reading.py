@@ -25,11 +25,9 @@ from din.errors import InputError, shown
 from din.names import ModelName
 from din.params.blocks import Block, Conflict, Paths, parameters, types_of
 from din.params.data import Data
-from din.params.evaluate import Evaluate
 from din.params.featurize import Featurize
-from din.params.fetch import BLOCKS, Fetch
+from din.params.fetch import BLOCKS, OPTIONS, Fetch
 from din.params.gate import Gate
-from din.params.parity import CheckParity
 from din.params.promote import Promote
 from din.params.train import Train
 from din.params.validate import ValidateFeatures, ValidatePredictions, ValidateRaw
@@ -54,9 +52,7 @@ class Params(Block):
     featurize: Featurize = field(default_factory=Featurize)
     validate_features: ValidateFeatures = field(default_factory=ValidateFeatures)
     train: Train = field(default_factory=Train)
-    evaluate: Evaluate = field(default_factory=Evaluate)
     validate_predictions: ValidatePredictions = field(default_factory=ValidatePredictions)
-    check_parity: CheckParity = field(default_factory=CheckParity)
     gate: Gate = field(default_factory=Gate)
     promote: Promote = field(default_factory=Promote)
 
@@ -149,21 +145,25 @@ def to_json(block: Any) -> dict[str, Any]:
 
 
 def path_keys() -> tuple[str, ...]:
-    """Return the dotted keys of all parameters that hold paths."""
-    return tuple(key for key, hint in types_of(Params).items() if Paths in get_args(hint))
+    """Return the dotted keys of all parameters that hold paths; in the options of a source, the key is `path`."""
+    return (*(key for key, hint in types_of(Params).items() if Paths in get_args(hint)), "fetch.options.path")
 
 
 def source_settings(params: Params) -> dict[str, Any]:
-    """Return the settings of the source's own block that shape its rows, without paths, which differ by machine.
+    """Return the settings of the source that shape its rows, without paths, which differ by machine.
 
-    A plugin's source is identified by all of its options.
+    Raises:
+        InputError: `fetch.options` does not fit the source.
     """
-    name = BLOCKS.get(params.fetch.source)
-    if name is None:
-        return dict(params.fetch.options)
+    name = BLOCKS.get(params.fetch.source, "options")
+    if name in BLOCKS:
+        settings = to_json(getattr(params.fetch, name))
+    elif public := OPTIONS.get(params.fetch.source):
+        settings = to_json(documents.check(public, params.fetch.options, "fetch.options"))
+    else:
+        settings = dict(params.fetch.options)
     paths = path_keys()
-    block = to_json(getattr(params.fetch, name))
-    return {key: value for key, value in block.items() if f"fetch.{name}.{key}" not in paths}
+    return {key: value for key, value in settings.items() if f"fetch.{name}.{key}" not in paths}
 
 
 class _Constructor(SafeConstructor):

@@ -28,6 +28,16 @@ class _OfTheFile(GenerateJsonSchema):
         return False
 
     @override
+    def dataclass_schema(self, schema: Any) -> dict[str, Any]:
+        """Let a mapping that is not a block leave out keys, which then have their defaults."""
+        built = super().dataclass_schema(schema)
+        if not issubclass(schema["cls"], Block):
+            built["required"] = [
+                one["name"] for one in schema["schema"]["fields"] if one["schema"]["type"] != "default"
+            ]
+        return built
+
+    @override
     def field_is_required(self, field: Any, total: bool) -> bool:
         return True
 

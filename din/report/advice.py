@@ -155,7 +155,7 @@ def miscalibrated_slices(run: Run) -> Advice | None:
     return Advice(
         "DIN105",
         "Calibration is off on a slice",
-        f"Mean prediction divided by CTR is certainly outside {limits.min_calibration:g} to {limits.max_calibration:g} "
+        f"Mean prediction divided by CTR is certainly outside {limits.calibration[0]:g} to {limits.calibration[1]:g} "
         f"on {named}{more}.",
         "Bids and forecasts for this traffic are wrong by that factor, although the mean over all rows may be right.",
         "Give the model the property as a field, if it is not one, or calibrate the scores of this slice where they "
@@ -233,7 +233,8 @@ def missed_days(run: Run) -> Advice | None:
 
 def _miscalibrated(part: SliceFigures, limits: Gate) -> bool:
     interval = part.calibration
-    return interval.upper < limits.min_calibration or interval.lower > limits.max_calibration
+    low, high = limits.calibration
+    return interval.upper < low or interval.lower > high
 
 
 def _plain(interval: Interval) -> str:

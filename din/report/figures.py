@@ -1,6 +1,6 @@
 """Figures that no stage's report holds: curves of the test predictions, slices with intervals, and days of the log.
 
-They are computed from at most `gate.max_rows` test rows, whole users drawn as the gate draws them, so that neither the
+They are computed from at most 200,000 test rows, whole users drawn as the gate draws them, so that neither the
 time nor the page grows with the log. Every curve is binned.
 """
 

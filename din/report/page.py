@@ -421,7 +421,7 @@ def _slices(run: Run) -> list[SliceRow]:
     auc = _axis([one.auc for one in parts], 0.0, 1.0)
     ratio = _axis([one.calibration for one in parts], 0.0, _HIGHEST_RATIO)
     whole = run.scored.test_auc.point
-    limits = (run.params.gate.min_calibration, run.params.gate.max_calibration) if run.params else None
+    limits = run.params.gate.calibration if run.params else None
     return [
         SliceRow(
             one,

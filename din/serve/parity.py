@@ -40,6 +40,7 @@ from din.serve.scorer import BATCH_GRAPH, BOTH, Graph, Scorer
 from din.serve.scores import Scores, Vector
 from din.workspace import Workspace
 
+MOST_IMPRESSIONS = 10_000  # drawn from the log; edge cases are scored in addition
 _SEED = 3  # of the drawn impressions
 _FIGURES = ("max_abs_probability_diff", "max_abs_logit_diff", "auc_delta", "std", "flips")
 
@@ -54,7 +55,7 @@ def check_parity(workspace: Workspace, params: Params) -> None:
     workspace.parity.unlink(missing_ok=True)  # an older verdict must not survive if the check fails
     features = artifact.known(Features(workspace.features), workspace.shipped)
     trained = artifact.load(features, workspace.shipped)
-    real, edges = real_cases(features, workspace.raw, params.check_parity.max_impressions, _SEED)
+    real, edges = real_cases(features, workspace.raw, MOST_IMPRESSIONS, _SEED)
     version = None
     measured: dict[str, Any] = dict.fromkeys((*_FIGURES, "worst", "reason"))
     try:

@@ -72,11 +72,9 @@ _2018 = _Edition("reviewerID", "asin", "overall", "unixReviewTime", "s", "catego
 _2023 = _Edition("user_id", "parent_asin", "rating", "timestamp", "ms", "categories", "store")
 
 
-@SOURCES.register("amazon-reviews")
+@SOURCES.register("amazon-reviews", blocks.AmazonReviews)
 class AmazonReviews(Publisher):
-    """The reviews of one category, found at `fetch.amazon_reviews.path`."""
-
-    key = "fetch.amazon_reviews.path"
+    """The reviews of one category, found at `fetch.options.path`."""
 
     def __init__(self, workspace: Workspace, params: blocks.AmazonReviews, until: date | None) -> None:
         super().__init__(workspace, params, until, Table())

@@ -153,6 +153,7 @@ class World:
     """Users, items and fashion on each day. Days are numbered from 0, and days of prior histories are negative."""
 
     def __init__(self, params: Simulate) -> None:
+        assert params.daily is not None
         self.params = params
         self.daily = params.daily
         users = self._random(_Stream.USERS)
@@ -163,7 +164,6 @@ class World:
 
     def size(self, day: int) -> int:
         """Return the number of impressions of a day, at least 1."""
-        assert self.daily.impressions is not None
         return max(1, round(self.daily.impressions * (1 + self.daily.weekly_traffic * weekly_wave(day))))
 
     def interests(self, day: int) -> Interests:
@@ -269,6 +269,6 @@ def _generation(day: int, phase: np.ndarray, length: int | None) -> np.ndarray:
 @SOURCES.register("simulate")
 def simulated(workspace: Workspace, params: Simulate, until: date | None) -> Source:
     """Return the log with an end, or the one that is drawn day by day."""
-    if params.daily.impressions is None:
+    if params.daily is None:
         return Simulation(workspace, params, until)
     return DailySimulation(workspace, params, until)

@@ -15,6 +15,8 @@ from din.errors import InputError
 from din.sources.files import File, name_as, unreadable
 from din.workspace import Workspace
 
+KEY = "fetch.options.path"
+"""The parameter that names the files."""
 _PAGE = "docs/public-logs.md says which files it needs and where to get them"
 _SHOWN = 30  # names in a message
 
@@ -24,24 +26,22 @@ class Download:
     """The files of one download.
 
     Attributes:
-        key: the parameter that names the place.
         place: the value of that parameter.
         files: the files found there.
     """
 
-    key: str
     place: str
     files: tuple[File, ...]
 
     @classmethod
-    def at(cls, workspace: Workspace, path: str | None, key: str) -> "Download":
-        """Find the files at a path, which is the value of the parameter `key`.
+    def at(cls, workspace: Workspace, path: str | None) -> "Download":
+        """Find the files at a path, `fetch.options.path`.
 
         Raises:
             InputError: the path holds no file or is unreadable.
         """
-        assert path is not None, f"{key}: din.params.fetch refuses a source without it"
-        with unreadable(f"{key}: {path!r}"):
+        assert path is not None, f"{KEY}: din.params.fetch refuses a source without it"
+        with unreadable(f"{KEY}: {path!r}"):
             system, place = fsspec.core.url_to_fs(workspace.located(path))
             if place.lower().endswith(".zip") and system.isfile(place):
                 archive = ZipFileSystem(fo=system.open(place, "rb"))
@@ -51,8 +51,8 @@ class Download:
                 plain = [file for file in found if not system.isdir(file)]
                 files = [File(system, file, name_as(workspace, path, system, file)) for file in plain]
         if not files:
-            raise InputError(f"{key}: {path!r} holds no file; relative paths start at the project's root. {_PAGE}")
-        return cls(key, path, tuple(files))
+            raise InputError(f"{KEY}: {path!r} holds no file; relative paths start at the project's root. {_PAGE}")
+        return cls(path, tuple(files))
 
     def find(self, fits: Callable[[str], bool], expected: str) -> File | None:
         """Return the file whose base name fits, or None.
@@ -63,7 +63,7 @@ class Download:
         found = [file for file in self.files if fits(_base(file))]
         if len(found) > 1:
             raise InputError(
-                f"{self.key}: {self.place!r} holds {len(found)} files that may be {expected}: {_listed(found)}; "
+                f"{KEY}: {self.place!r} holds {len(found)} files that may be {expected}: {_listed(found)}; "
                 "expected one: leave the others out, e.g. with the glob folder/*Electronics*"
             )
         return found[0] if found else None
@@ -77,7 +77,7 @@ class Download:
         found = self.find(fits, expected)
         if found is None:
             raise InputError(
-                f"{self.key}: {self.place!r} holds no {expected}, plain or with .gz, .bz2 or .zst; "
+                f"{KEY}: {self.place!r} holds no {expected}, plain or with .gz, .bz2 or .zst; "
                 f"it holds {_listed(self.files)}. Unpack other archives first; {_PAGE}"
             )
         return found

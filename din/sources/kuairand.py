@@ -1,6 +1,6 @@
 """KuaiRand-Pure, impressions of short videos, from its publisher's files: `fetch.source: kuairand-pure`.
 
-`fetch.kuairand_pure.path` is the unpacked folder. Events are the rows of log_standard_4_08_to_4_21_pure.csv and
+`fetch.options.path` is the unpacked folder. Events are the rows of log_standard_4_08_to_4_21_pure.csv and
 log_standard_4_22_to_5_08_pure.csv. With `random_exposure`, the rows of log_random_4_22_to_5_08_pure.csv are added. Its
 videos were drawn at random, and `is_rand` marks them; it is known when the video is shown.
 
@@ -57,11 +57,10 @@ _TABLE = Table(
 )
 
 
-@SOURCES.register("kuairand-pure")
+@SOURCES.register("kuairand-pure", blocks.KuaiRandPure)
 class KuaiRandPure(Publisher):
-    """The logs at `fetch.kuairand_pure.path`, with or without the log of the random policy."""
+    """The logs at `fetch.options.path`, with or without the log of the random policy."""
 
-    key = "fetch.kuairand_pure.path"
     stated = _TYPES
     needs: ClassVar = {"events": ("is_click",), "items": _ITEM, "users": _USER}
 

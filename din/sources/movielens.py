@@ -1,12 +1,12 @@
 """MovieLens-100k, real ratings of real people: `fetch.source: movielens-100k`, the default.
 
-Its licence forbids redistribution. It is read from `fetch.movielens.path` (`ml-100k.zip`, or its unpacked folder).
+Its licence forbids redistribution. It is read from `fetch.options.path` (`ml-100k.zip`, or its unpacked folder).
 Without a path it is downloaded once into `.din/fetch/`: from the publisher, or else from the package index, where the
 wheel of recbole 1.2.1 carries the same rows in its own form. Both forms are parsed to one canonical text with one
 checksum, so all routes give the same `data/raw/`. Only columns that both forms share are kept, which excludes dates of
 release and zip codes. Titles are for people: the run report shows them, and no model reads them.
 
-Every rating is an impression and a behaviour. A rating of at least `fetch.movielens.positive_rating` is a click.
+Every rating is an impression and a behaviour. A rating of at least `fetch.options.positive_rating` is a click.
 Source: https://grouplens.org/datasets/movielens/100k/ (Harper & Konstan 2015, doi 10.1145/2827872).
 """
 
@@ -31,13 +31,12 @@ from din.params import fetch as blocks
 from din.progress import progress
 from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
 from din.sources import SOURCES
-from din.sources.download import Download
+from din.sources.download import KEY, Download
 from din.sources.files import unreadable
 from din.sources.rawlog import TIME, Part, RawLog
 from din.sources.source import Source
 from din.workspace import Workspace
 
-KEY = "fetch.movielens.path"
 URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
 PACKAGE = "recbole==1.2.1"
 ARCHIVES = ("ml-100k.zip", "recbole-1.2.1-py3-none-any.whl")
@@ -67,9 +66,9 @@ class Ratings(NamedTuple):
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-@SOURCES.register("movielens-100k")
+@SOURCES.register("movielens-100k", blocks.MovieLens)
 class MovieLens(Source):
-    """The log at `fetch.movielens.path`, or downloaded where that is null."""
+    """The log at `fetch.options.path`, or downloaded where that is null."""
 
     params: blocks.MovieLens
 
@@ -110,12 +109,12 @@ class MovieLens(Source):
 
 
 def at(workspace: Workspace, path: str) -> Ratings:
-    """Return the rows of the publisher's zip, or of its unpacked folder, at `fetch.movielens.path`.
+    """Return the rows of the publisher's zip, or of its unpacked folder, at `fetch.options.path`.
 
     Raises:
         InputError: a file is missing or damaged, or the rows differ from the publisher's.
     """
-    download = Download.at(workspace, path, KEY)
+    download = Download.at(workspace, path)
 
     def content(name: str) -> bytes:
         with download.need(name).open() as stream:

@@ -1,6 +1,6 @@
 """A MovieLens release (1M, 10M, 20M, 25M, 32M, latest or latest-small) in its own files: `fetch.source: movielens`.
 
-`fetch.movielens.path` is the release's zip or its unpacked folder: `ratings.csv` and `movies.csv` (20M and later), or
+`fetch.options.path` is the release's zip or its unpacked folder: `ratings.csv` and `movies.csv` (20M and later), or
 `ratings.dat` and `movies.dat` with `::` between values (10M, and 1M, which has `users.dat` as well).
 
 As in `movielens-100k`, every rating is a behaviour, and a rating of at least `positive_rating` is a click. Whole users
@@ -36,11 +36,10 @@ _FIELDS = {group: movielens.FIELDS[group] for group in ("item", "behaviour")}
 _NO_GENRES = "(no genres listed)"
 
 
-@SOURCES.register("movielens")
+@SOURCES.register("movielens", blocks.MovieLens)
 class MovieLensRelease(Publisher):
-    """The release at `fetch.movielens.path`."""
+    """The release at `fetch.options.path`."""
 
-    key = movielens.KEY
     stated = _TYPES
     needs: ClassVar = {"items": ("title", "genres")}
 

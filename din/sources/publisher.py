@@ -26,14 +26,12 @@ class Publisher(TableSource):
     another type, are refused.
 
     Attributes:
-        key: the parameter that holds the path.
         needs: the columns that each table must have, in addition to the columns of events.
         stated: the types of columns that the publisher states.
     """
 
     grows = False
     advice = "download the publisher's file again"
-    key: ClassVar[str]
     needs: ClassVar[Mapping[str, Collection[str]]] = {}
     stated: Mapping[str, str] = MappingProxyType({})
 
@@ -42,8 +40,8 @@ class Publisher(TableSource):
         self.settings = params
 
     def download(self) -> Download:
-        """Find the files at the path that the source's block names."""
-        return Download.at(self.workspace, self.settings.path, self.key)
+        """Find the files at the path that the source's options name."""
+        return Download.at(self.workspace, self.settings.path)
 
     @abstractmethod
     def found(self) -> dict[str, tuple[File, ...]]:

@@ -1,6 +1,6 @@
 """Taobao's display ads, impressions of eight days, from the publisher's files: `fetch.source: taobao-ads`.
 
-`fetch.taobao_ads.path` is a folder with raw_sample.csv (26 M impressions), ad_feature.csv and user_profile.csv. If
+`fetch.options.path` is a folder with raw_sample.csv (26 M impressions), ad_feature.csv and user_profile.csv. If
 `behaviours` names kinds of behaviour (pv, cart, fav, buy), it also holds behavior_log.csv (723 M rows of 22 days).
 
 An item is an ad (adgroup_id). `clk` is the label, and `nonclk` must be its opposite. The behaviour log names a category
@@ -56,11 +56,10 @@ _BRANDS = 2**32
 _DAY = 86_400
 
 
-@SOURCES.register("taobao-ads")
+@SOURCES.register("taobao-ads", blocks.TaobaoAds)
 class TaobaoAds(Publisher):
-    """The log at `fetch.taobao_ads.path`, with the kinds and days of the behaviour log that are asked for."""
+    """The log at `fetch.options.path`, with the kinds and days of the behaviour log that are asked for."""
 
-    key = "fetch.taobao_ads.path"
     stated = _TYPES
     needs: ClassVar = {"events": ("clk",), "items": _AD, "users": _PROFILE, "history": ("brand",)}
 

@@ -6,13 +6,15 @@ Its model and learning parameters are its own, so that no setting tuned for the 
 
 from din.params import LearningParams, ModelParams, Params, Train
 
+_EPOCHS = 20  # at most; the best epoch is usually one of the first few
+
 
 def floor(params: Params) -> Train:
     """Return the settings to train the floor LR with: the defaults, but for what suits a model of one weight per id."""
     learning = LearningParams(
         initial_item_bias="zero",
         learning_rate=0.01,
-        epochs=params.evaluate.lr_epochs,
+        epochs=_EPOCHS,
         metric=params.train.learning.metric,
         regularization=1.0,
         penalty="decoupled",

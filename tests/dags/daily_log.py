@@ -57,11 +57,9 @@ class DailyLog:
                 "featurize.fields": {"item": {"category": "categorical"}},
                 "train.learning.epochs": 6,
                 "train.learning.learning_rate": 0.003,
-                "validate_predictions.min_calibration": 0.4,  # little trained on little
-                "gate.min_calibration": 0.4,
-                "gate.max_calibration": 3.0,
-                "gate.min_slice_calibration": 0.3,
-                "gate.max_slice_calibration": 4.0,
+                "validate_predictions.calibration": [0.4, 1.4],  # little trained on little
+                "gate.calibration": [0.4, 3.0],
+                "gate.slice_calibration": [0.3, 4.0],
                 "gate.margin": 0.2,  # any sound candidate replaces the champion
                 "gate.slice_margin": 0.3,
                 "gate.max_prediction_drift": 5.0,  # two models trained on so little data differ in calibration

@@ -38,14 +38,11 @@ SMALL: dict[str, Any] = {
     "train.learning.metric": "auc",
     "train.learning.regularization": 1.0,
     "train.compute.threads": 1,
-    "evaluate.lr_epochs": 6,
-    "check_parity.max_impressions": 200,
     "gate.metrics": ("auc",),  # few users have both clicked and passed by
     "gate.margin": 0.02,
     "gate.slice_margin": 0.05,
     "gate.min_slice_rows": 500,
-    "gate.min_calibration": 0.8,  # of a model that has learned a few thousand rows
-    "gate.max_calibration": 1.25,
+    "gate.calibration": (0.8, 1.25),  # of a model that has learned a few thousand rows
     "gate.max_latency_ms": None,
 }
 _SUITES: dict[str, Suite] = {f"validate_{suite}": suite for suite in ("raw", "features", "predictions")}

@@ -207,8 +207,7 @@ DATA = [
     Fault("the pipeline changed", lambda s: Path("dvc.yaml").write_text("stages: {}\n"), "code", None),
     Fault("the code changed", lambda s: (s.code / "din/__init__.py").write_text("x = 1\n"), "code was", None),
     Fault("another source", lambda s: s.change("fetch", source="table"), "params.fetch.source", "fetch.source"),
-    Fault("another path", lambda s: s.change("fetch", movielens=replace(s.params.fetch.movielens, path="elsewhere")),
-          "params.fetch.movielens.path", None),
+    Fault("another path", lambda s: s.change("fetch", options={"path": "elsewhere"}), "params.fetch.options", None),
     Fault("another namespace", lambda s: s.change("promote", model_name="x"), "model_name", "promote.model_name"),
     Fault("another registry", lambda s: s.change("promote", registry="elsewhere"), "params.promote.registry", None),
     Fault("another seed", lambda s: s.change("train", learning=replace(s.params.train.learning, seed=99)),
@@ -217,6 +216,6 @@ DATA = [
           "featurize.max_history"),
     Fault("a lower limit", lambda s: s.change("gate", min_auc=0.01), "params.gate.min_auc", None),
     Fault("a wider margin", lambda s: s.change("gate", margin=0.5), "params.gate.margin", None),
-    Fault("a laxer suite", lambda s: s.change("validate_raw", min_rows=0, max_ctr=1.0), "params.validate_raw", None),
+    Fault("a laxer suite", lambda s: s.change("validate_raw", min_rows=0), "params.validate_raw", None),
 ]  # fmt: skip
 """Faults of the data that was judged, and of what judges it."""

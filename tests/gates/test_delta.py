@@ -9,6 +9,7 @@ from judging import crown, find, judge, set_gate, shut
 from miniature import DAY, Run, probabilities, score
 
 from din.errors import GateClosed
+from din.gates import delta
 from din.gates.delta import margin_of
 from din.metrics.estimates import difference
 from din.params import Params
@@ -93,7 +94,7 @@ def test_judging_again_spends_nothing(workspace: Workspace, run, narrow, registr
     first = workspace.gate.read_bytes()
     judge(workspace, narrow)
     assert workspace.gate.read_bytes() == first
-    other = find(judge(workspace, set_gate(narrow, max_rows=500)), "champion_delta_auc")
+    other = find(judge(workspace, narrow), "champion_delta_auc")
     assert (other["power"]["look"], other["power"]["users"]) == (1, 120)
     assert looks(registry) == 1
 
@@ -178,15 +179,17 @@ def paired():
     return draw
 
 
-def test_an_automatic_margin_follows_the_number_of_users(quick: Params, paired):
+def test_an_automatic_margin_follows_the_number_of_users(quick: Params, paired, monkeypatch: pytest.MonkeyPatch):
     """More users resolve a smaller loss, within the two limits."""
-    limits = replace(quick.gate, margin="auto", min_margin=0.001, max_margin=0.5)
+    monkeypatch.setattr(delta, "MIN_MARGIN", 0.001)
+    limits = replace(quick.gate, margin="auto", max_margin=0.5)
     some, many = margin_of(limits, paired(100)), margin_of(limits, paired(1600))
     assert many == pytest.approx(some / 4, rel=0.2)
     assert margin_of(replace(limits, max_margin=0.002), paired(100)) == 0.002
-    assert margin_of(replace(limits, min_margin=0.4), paired(1600)) == 0.4
     assert margin_of(limits, paired(5)) == 0.5  # too few users for a figure; the gate closes as undefined
     assert margin_of(replace(limits, margin=0.007), paired(100)) == 0.007
+    monkeypatch.setattr(delta, "MIN_MARGIN", 0.4)
+    assert margin_of(limits, paired(1600)) == 0.4
 
 
 @pytest.mark.parametrize("first", ["auc", "gauc"])

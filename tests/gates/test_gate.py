@@ -79,7 +79,7 @@ def test_fault_closes_its_gate_alone(workspace: Workspace, run, quick, name):
 LIMITS = {
     "min_auc": {"min_auc": 0.95},
     "min_gauc": {"min_gauc": 0.95},
-    "calibration": {"min_calibration": 0.7, "max_calibration": 0.8},
+    "calibration": {"calibration": (0.7, 0.8)},
     "bundle_mb": {"max_bundle_mb": 1e-5},
 }
 

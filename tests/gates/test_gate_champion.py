@@ -9,6 +9,7 @@ from judging import NEED_SCORES, crown, find, judge, set_gate, shut
 from miniature import probabilities, score
 
 from din.errors import Unavailable
+from din.gates import evidence
 from din.metrics import auc
 from din.registry.registry import Registry
 from din.workspace import Workspace
@@ -225,19 +226,19 @@ def test_a_champion_that_learned_all_without_predicting_is_no_comparison(workspa
     assert "has learned all of today's test rows, and crossfit.parquet" in found["reason"]
 
 
-def test_max_rows_draws_whole_users(workspace: Workspace, run, quick, registry):
-    """`max_rows` bounds the comparison by drawing whole users, the same each time."""
+def test_a_comparison_draws_whole_users(workspace: Workspace, run, quick, registry, monkeypatch):
+    """If there are too many rows, a comparison draws whole users, the same each time."""
     crown(registry, run)
     run.noise = 0.1
     run.finish()
-    few = set_gate(quick, max_rows=505)
+    monkeypatch.setattr(evidence, "MOST_ROWS", 505)
     seen = []
 
     def spy(workspace, bundle, rows):
         seen.append(rows["user"].to_numpy())
         return score(workspace, bundle, rows)
 
-    first, second = judge(workspace, few, spy), judge(workspace, few, spy)
+    first, second = judge(workspace, quick, spy), judge(workspace, quick, spy)
     assert find(first, "champion_delta_auc")["rows"] == 500
     assert set(np.unique(seen[0], return_counts=True)[1]) == {10}
     assert first == second

@@ -8,6 +8,7 @@ from judging import crown, find, judge, set_gate, shut
 from miniature import edit, score
 
 from din.errors import GateClosed
+from din.gates import plausibility
 from din.params import to_json
 from din.promotion.promote import promote
 from din.reports import ALWAYS
@@ -35,13 +36,11 @@ def test_a_leap_over_the_champion_is_held(workspace: Workspace, run, quick, regi
     assert "'play_time', its AUC at least 0.83" in held["reason"] and "gate.max_gain" in held["reason"]
 
 
-@pytest.mark.parametrize(
-    ("limits", "words"),
-    [({"max_auc": 0.7}, "AUC 0.7"), ({"max_gain_over_lr": 0.01}, "AUC over LR's")],
-)
-def test_limits_of_a_first_run(workspace: Workspace, run, quick, limits, words):
+@pytest.mark.parametrize(("max_auc", "over_lr", "words"), [(0.7, 0.35, "AUC 0.7"), (0.95, 0.01, "AUC over LR's")])
+def test_limits_of_a_first_run(workspace: Workspace, run, quick, max_auc, over_lr, words, monkeypatch):
     """Without a champion, the AUC and the gain over LR are judged."""
-    report = judge(workspace, set_gate(quick, **limits))
+    monkeypatch.setattr(plausibility, "MAX_GAIN_OVER_LR", over_lr)
+    report = judge(workspace, set_gate(quick, max_auc=max_auc))
     assert shut(report) == ["implausible_gain"] and words in find(report, "implausible_gain")["reason"]
 
 
@@ -100,7 +99,7 @@ def test_a_gain_of_a_model_that_was_rolled_back_is_no_yardstick(workspace: Works
 
 def test_a_log_of_other_settings_is_closed(workspace: Workspace, run, quick):
     """The rule for a click changed, and nothing was fetched since."""
-    other = replace(quick.fetch, movielens=replace(quick.fetch.movielens, positive_rating=5.0))
+    other = replace(quick.fetch, options={"positive_rating": 5.0})
     report = judge(workspace, replace(quick, fetch=other))
     assert shut(report) == ["made_from"]
     assert "fetch.movielens-100k.positive_rating was 4.0, is 5.0" in find(report, "made_from")["reason"]

@@ -278,7 +278,6 @@ def test_a_log_of_purchases(tmp_path: Path, log: list[dict[str, Any]], guessed: 
     (tmp_path / "sales.csv").write_text("\n".join(lines))
     found = guessed("sales.csv")
     assert found["featurize.protocol"] == "leave_last_out"
-    assert found["validate_raw.max_ctr"] == 1.0
     assert "validate_raw.max_duplicate_rate" not in found
     assert "fetch.table.behaviour" not in found
     (tmp_path / "sales.csv").write_text("\n".join(lines + lines[1:200]))

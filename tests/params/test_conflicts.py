@@ -12,12 +12,9 @@ from din.params.overlays import overlaid
 CONFLICTS: list[tuple[dict[str, Any], str]] = [
     (
         {"fetch": {"source": "kuairand-pure"}},
-        "fetch.source is 'kuairand-pure' and fetch.kuairand_pure.path is null: the source reads files; give their "
-        "path, see docs/public-logs.md",
+        "fetch.source is 'kuairand-pure' and fetch.options is {}: the source reads files; give their path, as "
+        "{path: …}, see docs/public-logs.md",
     ),
-    ({"fetch": {"source": "movielens"}}, "fetch.source is 'movielens' and fetch.movielens.path is null: "),
-    ({"fetch": {"source": "amazon-reviews"}}, "fetch.source is 'amazon-reviews' and fetch.amazon_reviews.path is null"),
-    ({"fetch": {"source": "taobao-ads"}}, "fetch.source is 'taobao-ads' and fetch.taobao_ads.path is null: "),
     (
         {"fetch": {"source": "table"}},
         "fetch.source is 'table' and fetch.table.events is null: the source reads files; give their path, "
@@ -27,16 +24,6 @@ CONFLICTS: list[tuple[dict[str, Any], str]] = [
         {"fetch": {"simulate": {"items": 9, "categories": 10}}},
         "fetch.simulate.items is 9 and fetch.simulate.categories is 10: each category needs an item",
     ),
-    (
-        {"fetch": {"simulate": {"daily": {"item_days": 9, "weekly_ctr": 0.1}}}},
-        "fetch.simulate.daily.impressions is null and fetch.simulate.daily.item_days is 9 and "
-        "fetch.simulate.daily.weekly_ctr is 0.1: only a log without end changes; ",
-    ),
-    (
-        {"fetch": {"simulate": {"daily": {"impressions": 9, "fashion_days": 9}}}},
-        "fetch.simulate.daily.fashion is 0.0 and fetch.simulate.daily.fashion_days is 9: there is no fashion",
-    ),
-    ({"validate_raw": {"min_ctr": 0.9, "max_ctr": 0.1}}, "validate_raw.min_ctr is 0.9 and validate_raw.max_ctr is 0.1"),
     (
         {"featurize": {"protocol": "by_user", "valid_fraction": 0.5, "test_fraction": 0.5}},
         "featurize.valid_fraction is 0.5 and featurize.test_fraction is 0.5: no user is left to train on",
@@ -77,12 +64,9 @@ CONFLICTS: list[tuple[dict[str, Any], str]] = [
         {"train": {"model": {"sequences": {"clicks": {"action": ["click"]}}}}, "featurize": {"fields": {"item": {}}}},
         "train.model.sequences is {'clicks': {'action': ('click',)}} and featurize.fields is {'item': {}}: ",
     ),
-    (
-        {"validate_predictions": {"min_calibration": 1.5}},
-        "validate_predictions.min_calibration is 1.5 and validate_predictions.max_calibration is 1.4: ",
-    ),
+    ({"validate_predictions": {"calibration": [1.5, 1.4]}}, "validate_predictions.calibration is (1.5, 1.4): nothing"),
     ({"gate": {"min_auc": 0.96}}, "gate.min_auc is 0.96 and gate.max_auc is 0.95: "),
-    ({"gate": {"max_calibration": 0.6}}, "gate.min_calibration is 0.9 and gate.max_calibration is 0.6: "),
+    ({"gate": {"slice_calibration": [0.9, 0.6]}}, "gate.slice_calibration is (0.9, 0.6): nothing lies between"),
 ]
 
 

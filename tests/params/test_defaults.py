@@ -1,24 +1,48 @@
 """The defaults in the dataclasses, and the files that are written from them."""
 
-from dataclasses import dataclass
+import json
+import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import pytest
-from typing_extensions import Doc
 
-from din import documents
 from din.errors import InputError
 from din.params import Params, load, parse, to_json
-from din.params.defaults import defaults, written
+from din.params.blocks import types_of
+from din.params.defaults import SCHEMA_LINE, defaults, written
+from din.params.fetch import Daily
 from din.params.reading import plain
+from din.params.reference import reference
+from din.params.schema import schema
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_committed_file_is_that_of_the_defaults() -> None:
-    """Byte for byte, as `make params` writes it."""
-    assert (ROOT / "params.yaml").read_text(encoding="utf-8") == defaults()
+def test_the_committed_files_are_those_of_the_defaults() -> None:
+    """Byte for byte, as `make params` writes them."""
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    assert text == defaults()
+    (page,) = re.findall(rf"{re.escape(SCHEMA_LINE)}(.*)\n", text)
+    assert json.loads((ROOT / page).read_text(encoding="utf-8")) == schema()
+
+
+def test_editors_and_the_page_know_every_key() -> None:
+    """Keys have defaults, but a parameter file must hold them; the doc of a key is its description, and has a row."""
+    built = schema()
+    page = reference()
+    for key in types_of(Params):
+        part, name = built, key
+        while "." in name:
+            above, _, name = name.partition(".")
+            part = built["$defs"][part["properties"][above]["$ref"].rpartition("/")[2]]
+        assert name in part["required"]
+        meaning = part["properties"][name]["description"].replace("|", "\\|")
+        assert f"## {key.rpartition('.')[0]}\n" in page or key == "plugins"
+        assert re.search(rf"^\| `{name}` \|.*{re.escape(meaning)}", page, re.M) or key == "plugins", key
+    assert "| `test_fraction` | number > 0, < 1 | `0.25` | share of users" in page
+    assert "| `metric` | `gauc`, `auc` | `auc` |" in page
+    assert "| `until` | text or null | `null` |" in page
 
 
 def test_the_file_of_defaults_reads_as_the_defaults(tmp_path: Path) -> None:
@@ -40,21 +64,14 @@ def to_plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-@dataclass(frozen=True, kw_only=True)
-class Transformer:
-    """The parameters of a plugin."""
-
-    __pydantic_config__ = documents.STRICT
-
-    heads: Annotated[int, Doc("attention heads")] = 4
-    dropout: Annotated[float, Doc("share of weights that a step drops")] = 0.1
-
-
 def test_only_the_blocks_of_a_file_need_every_key() -> None:
-    """A plugin's own parameters have their defaults where a mapping is silent; unknown keys are refused in both."""
-    assert documents.check(Transformer, {"heads": 8}, "here") == Transformer(heads=8)
-    with pytest.raises(InputError, match="key 'head' is unknown in the document; valid keys: heads, dropout"):
-        documents.check(Transformer, {"head": 8}, "here")
+    """A value that is a mapping has its defaults where it is silent; unknown keys are refused in both."""
+    values = to_json(Params())
+    values["fetch"]["simulate"]["daily"] = {"impressions": 9}
+    assert parse(Params, values, "here").fetch.simulate.daily == Daily(impressions=9)
+    values["fetch"]["simulate"]["daily"] = {"impression": 9}
+    with pytest.raises(InputError, match=r"'impression' is unknown in fetch\.simulate\.daily; valid keys: impressions"):
+        parse(Params, values, "here")
     values = to_json(Params())
     del values["train"]["model"]["softmax"]
     with pytest.raises(InputError, match=r"here: key 'softmax' is missing in train\.model; valid keys: name, "):

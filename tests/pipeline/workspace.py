@@ -26,8 +26,6 @@ SMALL = {
     "train.learning.epochs": 4,
     "train.compute.checkpoint_minutes": 0.01,
     "train.compute.threads": 1,
-    "evaluate.lr_epochs": 2,
-    "check_parity.max_impressions": 300,
     "gate.max_latency_ms": None,
 }
 

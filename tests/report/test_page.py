@@ -120,7 +120,7 @@ def test_a_refused_candidate(finished: Miniature) -> None:
 
 def test_an_open_gate_says_why_its_interval_sticks_out(finished: Miniature) -> None:
     """No sentence of the page promises that all intervals of open gates lie in the shade."""
-    judge(finished, min_calibration=0.999)
+    judge(finished, calibration=(0.999, 1.1))
     found = next(gate for gate in read_json(finished.here.gate)["gates"] if gate["name"] == "calibration")
     assert found["verdict"] == "open" and found["interval"][0] < 0.999
     assert (

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -18,6 +18,7 @@ from din import field_forms
 from din.artifacts import read_json, write_json
 from din.errors import GateClosed
 from din.model import artifact
+from din.serve import parity
 from din.serve.cases import Case, real_cases
 from din.serve.export import export
 from din.serve.parity import check_parity, compare, tied_share, torch_scores
@@ -38,10 +39,10 @@ def test_open_on_a_sound_bundle(own: Finished) -> None:
     assert set(found["worst"]) == {"case", "candidate", "request", "torch", "onnx", "score", "score_many"}
 
 
-def test_at_most_max_impressions_are_compared(own: Finished) -> None:
+def test_a_limited_number_of_impressions_is_compared(own: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
     """The number of drawn impressions is limited, and edge cases are compared in addition."""
-    some = replace(own.params.check_parity, max_impressions=20)
-    check_parity(own.here, replace(own.params, check_parity=some))
+    monkeypatch.setattr(parity, "MOST_IMPRESSIONS", 20)
+    check_parity(own.here, own.params)
     assert 20 < own.parity()["cases"] < 60
 
 

@@ -59,9 +59,8 @@ def public_params(params: Params) -> Build:
     """Return a function that gives the shipped params with a publisher's log as the source, and keys of its block."""
 
     def build(source: str, path: str | None, **keys: Any) -> Params:
-        block = "movielens" if source.startswith("movielens") else source.replace("-", "_")
-        given = replace(getattr(params.fetch, block), path=path, **keys)
-        return replace(params, fetch=replace(params.fetch, **{"source": source, block: given}))
+        given = {"path": path, **keys}
+        return replace(params, fetch=replace(params.fetch, source=source, options=given))
 
     return build
 

@@ -93,7 +93,7 @@ def test_odd_names_work_in_every_stage(workspace: Workspace, odd_params: Build) 
     """Names with SQL, quotes, placeholders, keywords and any script pass both suites and have vocabularies."""
     half = len(ODD) // 2
     params = odd_params(users=ODD[:half], items=ODD[half:])
-    limits = replace(params.validate_features, min_rows=1, max_unknown_users=1.0)
+    limits = replace(params.validate_features, min_rows=1)
     params = replace(params, validate_features=limits, validate_raw=replace(params.validate_raw, min_rows=1))
     fetch(workspace, params)
     validate(workspace, "raw", raw_suite.PHASES, params)

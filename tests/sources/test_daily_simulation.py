@@ -19,6 +19,7 @@ from sklearn.metrics import roc_auc_score
 from din.artifacts import hash_files, read_json
 from din.metrics.ranking import auc
 from din.params import Params, Simulate
+from din.params.fetch import Daily
 from din.sources.daily_simulation import FIRST_DAY, PRIOR_DAYS, DailySimulation, World
 from din.sources.fetch import fetch, look
 from din.sources.source import Earlier
@@ -44,7 +45,7 @@ def partition(table: str, day: int) -> str:
 @pytest.fixture(scope="module")
 def shipped(params: Params) -> Simulate:
     """Return the shipped parameters, without end."""
-    return changed(params.fetch.simulate, impressions=20_000)
+    return changed(params.fetch.simulate)
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def month(example_params: Callable[[str], Params]) -> Simulate:
 
 def changed(block: Simulate, **daily: Any) -> Simulate:
     """Return the parameters with other keys of `daily`."""
-    return replace(block, daily=replace(block.daily, **daily))
+    return replace(block, daily=replace(block.daily or Daily(impressions=20_000), **daily))
 
 
 @st.composite

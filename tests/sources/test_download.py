@@ -19,7 +19,6 @@ from din.workspace import Workspace
 
 Build = Callable[..., Params]
 
-KEY = "fetch.kuairand_pure.path"
 SOURCES = ("movielens", "amazon-reviews", "kuairand-pure", "taobao-ads")
 
 
@@ -32,7 +31,7 @@ def test_a_missing_file(workspace: Workspace, source: str, public_params: Build)
     with pytest.raises(InputError, match=r"'d' holds no .*; it holds all.tar.gz, notes.txt. Unpack other archives"):
         fetch(workspace, public_params(source, "d"))
     with pytest.raises(
-        InputError, match=r"fetch\.\w+\.path: 'e' holds no file; relative paths start at the project's root"
+        InputError, match=r"fetch\.options\.path: 'e' holds no file; relative paths start at the project's root"
     ):
         fetch(workspace, public_params(source, "e"))
 
@@ -42,11 +41,11 @@ def test_files_are_found_in_any_folder(workspace: Workspace) -> None:
     (workspace.root / "d/deep").mkdir(parents=True)
     (workspace.root / "d/deep/a.csv").write_text("x")
     (workspace.root / "d/b.csv.gz").write_bytes(gzip.compress(b"x"))
-    download = Download.at(workspace, "d", KEY)
+    download = Download.at(workspace, "d")
     assert download.need("a.csv").name == "d/deep/a.csv"
     assert download.need("b.csv").name == "d/b.csv.gz"
     assert download.find(lambda name: name == "c.csv", "c.csv") is None
-    absolute = Download.at(workspace, str(workspace.root / "d"), KEY)
+    absolute = Download.at(workspace, str(workspace.root / "d"))
     assert absolute.need("a.csv").name == str(workspace.root / "d/deep/a.csv")
 
 
@@ -56,14 +55,14 @@ def test_two_files_of_a_name_are_refused(workspace: Workspace) -> None:
     (workspace.root / "d/a.csv").write_text("x")
     (workspace.root / "d/a.csv.gz").write_bytes(gzip.compress(b"x"))
     with pytest.raises(InputError, match=r"holds 2 files that may be a.csv: a.csv, a.csv.gz; expected one"):
-        Download.at(workspace, "d", KEY).need("a.csv")
+        Download.at(workspace, "d").need("a.csv")
 
 
 def test_a_broken_zip(workspace: Workspace) -> None:
     """A broken zip ends with one message, not a traceback."""
     (workspace.root / "a.zip").write_bytes(b"PK\x03\x04 cut")
-    with pytest.raises(InputError, match=r"fetch\.kuairand_pure\.path: 'a.zip': cannot be read"):
-        Download.at(workspace, "a.zip", KEY)
+    with pytest.raises(InputError, match=r"fetch\.options\.path: 'a.zip': cannot be read"):
+        Download.at(workspace, "a.zip")
 
 
 def test_a_remote_folder(workspace: Workspace, public_params: Build) -> None:
@@ -120,7 +119,7 @@ def test_members_of_a_zip_are_hashed_once(workspace: Workspace, monkeypatch: pyt
     for content in ("x", "y"):
         with zipfile.ZipFile(workspace.root / "a.zip", "w") as archive:
             archive.writestr("d/a.csv", content)
-        found = [Download.at(workspace, "a.zip", KEY).need("a.csv")]
+        found = [Download.at(workspace, "a.zip").need("a.csv")]
         first = files.digests(workspace, found)
         with monkeypatch.context() as patch:
             patch.setattr(files, "_sha256", lambda *_: pytest.fail("hashed again"))

@@ -14,6 +14,7 @@ from stages import exit_code
 from din.artifacts import read_json
 from din.errors import InputError, Unavailable
 from din.params import Params
+from din.params.fetch import MovieLens
 from din.sources import movielens
 from din.sources.fetch import fetch
 from din.sources.rawlog import checked
@@ -106,7 +107,7 @@ def test_both_forms_give_the_same_files(workspace: Workspace, params: Params, of
 def test_the_log(workspace: Workspace, params: Params) -> None:
     """Every rating is a behaviour, ratings from 4 on are clicks, and order, fields and protocol are as declared."""
     write_wheel(workspace.fetched / movielens.ARCHIVES[1])
-    log = checked(movielens.MovieLens(workspace, params.fetch.movielens, None).read())
+    log = checked(movielens.MovieLens(workspace, MovieLens(), None).read())
     events = log.events.table
     assert events["label"].to_pylist() == [0, 1, 1]
     assert events["behaviour"].to_pylist() == [1, 1, 1]

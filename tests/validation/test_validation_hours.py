@@ -105,12 +105,12 @@ def test_days_may_end_at_any_hour(params: Params) -> None:
     [("critical", True, "critical"), ("critical", False, "warning"), ("warning", True, "warning"), ("off", True, None)],
 )
 def test_the_severity(mode: str, daily: bool, severity: str | None, params: Params) -> None:
-    """Half a day is critical only if the source delivers whole days; `partial_days` lets it pass."""
+    """Half a day is critical only if the source delivers whole days; `missing_days` lets it pass."""
     log = sound()
     log.daily = daily
     only(log, lambda hour: hour < 12, lambda day: day == DAYS - 1)
     log.write()
-    report = judge("raw", limits(params, "validate_raw", partial_days=mode, strange_days="off"))
+    report = judge("raw", limits(params, "validate_raw", missing_days=mode, strange_days="off"))
     found = failed(report) | failed(report, "warning")
     assert {name: entry["severity"] for name, entry in found.items()} == (
         {"covered_hours_newest_days": severity} if severity else {}

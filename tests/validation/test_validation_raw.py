@@ -13,6 +13,7 @@ import pytest
 from planting import RAW, day, edit, failed, judge, limits, names, put, seal
 
 from din.params import Params
+from validation import constants
 from validation.raw import PHASES
 
 Enter = Callable[..., Params]
@@ -187,14 +188,16 @@ def test_an_edited_an_added_and_a_lost_file_are_named(workspace: Enter) -> None:
     assert problems == {"changed after it was written", "not in the manifest", "missing"}
 
 
-@pytest.mark.parametrize(
-    ("limit", "expected"),
-    [({"min_rows": 10**6}, "rows"), ({"min_ctr": 0.9}, "ctr"), ({"max_ctr": 0.01}, "ctr")],
-)
-def test_the_limits_of_params_are_used(limit: dict[str, float], expected: str, workspace: Enter) -> None:
+def test_the_limits_of_params_are_used(workspace: Enter) -> None:
     """A sound log closes the gate if the limits are stricter."""
-    params = workspace()
-    assert failed(judge("raw", limits(params, "validate_raw", **limit))).keys() == {expected}
+    assert failed(judge("raw", limits(workspace(), "validate_raw", min_rows=10**6))).keys() == {"rows"}
+
+
+@pytest.mark.parametrize("bounds", [(0.9, 1.0), (0.0, 0.01)])
+def test_a_ctr_out_of_range(bounds: tuple[float, float], workspace: Enter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log of hardly any clicks, or of hardly anything else, closes the gate."""
+    monkeypatch.setattr(constants, "CTR", bounds)
+    assert failed(judge("raw", workspace())).keys() == {"ctr"}
 
 
 def test_few_duplicates_and_unknown_items_are_warnings(workspace: Enter) -> None:
