@@ -6,8 +6,7 @@ from shutil import which
 
 from din.errors import InputError, listed
 from din.init.ask import decided
-from din.init.guess import Asked, Guess, guess
-from din.init.render import PARAMS
+from din.init.guess import Asked, guess
 from din.init.update import Merged, create, update
 from din.params import Params
 from din.workspace import Workspace
@@ -27,9 +26,13 @@ def init(workspace: Workspace, asked: Asked, given: Mapping[str, str], answer: C
     """
     found = decided(lambda known: guess(workspace, Params(), asked, known), dict(given), answer)
     written = create(workspace.root, found.sets)
-    _print(found)
+    print(f"{found.rows:,} rows, {found.clicks:,} clicks")
+    for one in found.sets:
+        value = str(one.value)
+        print(f"\n{one.key}: {value if value.isprintable() else repr(value)}")
+        print("\n".join(f"    {line}" for line in one.lines))
     print(f"\nwrote {listed(written)}")
-    print(f"Every guess and its reason is in {PARAMS}; correct what is wrong there. Then run:\n")
+    print("Every guess and its reason is in params.yaml; correct what is wrong there. Then run:\n")
     if which("dvc") is None:
         print("    pip install --requirement requirements.txt")
     print("    dvc repro && din promote")
@@ -52,11 +55,3 @@ def init_update(root: Path) -> Merged:
             "<<<<<<< and >>>>>>> there, and commit"
         )
     return merged
-
-
-def _print(found: Guess) -> None:
-    print(f"{found.rows:,} rows, {found.clicks:,} clicks")
-    for one in found.sets:
-        value = str(one.value)
-        print(f"\n{one.key}: {value if value.isprintable() else repr(value)}")
-        print("\n".join(f"    {line}" for line in one.lines))

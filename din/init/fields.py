@@ -33,14 +33,7 @@ _SAMPLED = 200_000
 
 @dataclass(frozen=True)
 class FieldGuess:
-    """A column, and its use.
-
-    Attributes:
-        name: of the column.
-        group: None = the column is left out.
-        kind: as `featurize.fields` declares it.
-        reason: why.
-    """
+    """A column, its use, and why. Without a group it is left out; the kind is as `featurize.fields` declares it."""
 
     name: str
     group: Group | None
@@ -67,13 +60,13 @@ class Events:
 def of_events(
     table: pa.Table, events: Events, names: list[str], has_items: bool, graded: str | None
 ) -> list[FieldGuess]:
-    """Return what the further columns of events are.
+    """Return what further columns of the raw log's events are.
 
     Args:
-        table: the raw log's events.
+        table: the events.
         events: their keys.
         names: the columns to judge.
-        has_items: whether there is an item table; otherwise, columns of the items are declared as its columns.
+        has_items: whether there is an item table.
         graded: the column of the label's rule, if it has one.
     """
     return [_of_event(name, table[name], events, has_items, name == graded) for name in names]

@@ -54,29 +54,15 @@ class Asked:
 
 @dataclass(frozen=True)
 class Guess:
-    """The parameters of a log.
-
-    Attributes:
-        sets: the parameters to set, each with its reason.
-        left_out: the columns that no field uses.
-        rows: the number of events.
-        clicks: how many of them are clicks.
-    """
+    """The parameters of a log, each with its reason, and the numbers of its events and clicks."""
 
     sets: tuple[Set, ...]
-    left_out: tuple[FieldGuess, ...]
     rows: int
     clicks: int
 
 
 def guess(workspace: Workspace, params: Params, asked: Asked, given: Mapping[str, str]) -> Guess:
-    """Return the parameters of a log.
-
-    Args:
-        workspace: where relative paths start.
-        params: the parameters that the guess changes.
-        asked: the paths of the tables.
-        given: the roles of columns that a person named; see `roles.guess`.
+    """Return the parameters of a log, given the roles of columns that a person named; see `roles.guess`.
 
     Raises:
         Undecided: a role can't be guessed.
@@ -92,12 +78,11 @@ def guess(workspace: Workspace, params: Params, asked: Asked, given: Mapping[str
     }
     for side in sides.values():
         sets += side.sets if side else []
-    separators = _separators(events, others) | {
-        column: separator for side in sides.values() if side for column, separator in side.separators.items()
-    }
-    if separators:
-        sets.append(Set("fetch.table.separators", separators, "most values hold it, and the parts repeat"))
-    block = _block(params.fetch.table, [*sets, Set("fetch.table.keep", others, "")])
+    separators = _separators(events, others)
+    for side in sides.values():
+        separators |= side.separators if side else {}
+    read = [*sets, Set("fetch.table.keep", others, ""), Set("fetch.table.separators", separators, "")]
+    block = _block(params.fetch.table, read)
     log = TableSource(workspace, block, None).read()
     if hours := _offset(events.files, log.events):
         why = f"with UTC, events lie on other days than their file; the least difference that fits is {hours:+d} hours"
@@ -122,9 +107,13 @@ def guess(workspace: Workspace, params: Params, asked: Asked, given: Mapping[str
         guessed += fields.of_table(log.items.table, Group.ITEM, ITEM_ID)
     if log.users:
         guessed += fields.of_table(log.users.table, Group.USER, USER_ID)
-    sets += _of_fields(guessed, others, keys, sets, DATE in asked.events, asked.items is not None)
-    left_out = tuple(field for field in guessed if field.group is None)
-    return Guess(tuple(sets), left_out, table.num_rows, int(keys.labels.sum()))
+    temporal = any(one.key == "featurize.protocol" and one.value == "temporal" for one in sets)
+    rows_of_user = len(keys.users) / (int(keys.users.max()) + 1)
+    if temporal and rows_of_user >= _OFTEN:
+        why = f"{rows_of_user:.0f} rows a user are enough to learn users by name"
+        guessed.insert(0, FieldGuess(USER_ID, Group.USER, "id", why))
+    sets += _of_fields(guessed, others, separators, DATE in asked.events, asked.items is not None)
+    return Guess(tuple(sets), table.num_rows, int(keys.labels.sum()))
 
 
 @dataclass(frozen=True)
@@ -276,15 +265,11 @@ def _of_ratings(label: Rule, ratings: pa.ChunkedArray) -> Iterator[Set]:
 
 
 def _of_fields(
-    guessed: list[FieldGuess], others: list[str], keys: Events, sets: list[Set], by_day: bool, has_items: bool
+    guessed: list[FieldGuess], others: list[str], separators: dict[str, str], by_day: bool, has_items: bool
 ) -> list[Set]:
+    """Return the declared fields, and which columns of events to keep for them."""
     declared: dict[str, dict[str, Any]] = {}
     reasons = []
-    temporal = any(one.key == "featurize.protocol" and one.value == "temporal" for one in sets)
-    users = int(keys.users.max()) + 1
-    if temporal and len(keys.users) / users >= _OFTEN:
-        declared["user"] = {USER_ID: "id"}
-        reasons.append(f"user_id: {len(keys.users) / users:.0f} rows a user are enough to learn users by name")
     of_items = []
     for field in guessed:
         group = field.group
@@ -299,15 +284,12 @@ def _of_fields(
             declared.setdefault(str(group), {})[field.name] = field.kind
             reasons.append(f"{field.name} ({group}): {field.reason}")
     kept = [name for name in others if name not in of_items and any(name in group for group in declared.values())]
-    separators = next((one for one in sets if one.key == "fetch.table.separators"), None)
+    used = {*kept, *of_items, *(name for name in separators if name not in others)}
     result = [Set("featurize.fields", declared, "\n".join(reasons) or "the log has no further columns")]
     if kept:
         result.append(Set("fetch.table.keep", kept, "declared in featurize.fields"))
     if of_items:
         result.append(Set("fetch.table.items_from_events", of_items, "the same in all rows of an item"))
-    if separators:
-        used = {*kept, *of_items, *(name for name in separators.value if name not in others)}
-        sets.remove(separators)
-        left = {name: separator for name, separator in separators.value.items() if name in used}
-        result += [replace(separators, value=left)] if left else []
+    if split := {name: separator for name, separator in separators.items() if name in used}:
+        result.append(Set("fetch.table.separators", split, "most values hold it, and the parts repeat"))
     return result

@@ -2,7 +2,7 @@
 
 from din.errors import listed
 from din.init import words
-from din.init.choice import Choice, Misnamed, Undecided, by_name
+from din.init.ask import Choice, Misnamed, Undecided, by_name
 from din.init.look import Column, Look
 
 _FEWEST_IDS = 10
@@ -17,7 +17,7 @@ def guess(log: Look, role: str, entries: tuple[str, ...], given: str | None, use
         role: `user` or `item`.
         entries: the words that mean it.
         given: the column that a person named.
-        used: the columns that have another role.
+        used: the columns of other roles.
 
     Raises:
         Undecided: several columns may be it, or the one that is it by its name has values that don't fit.

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from din.errors import listed, shown
 from din.init import words
-from din.init.choice import Choice, Undecided, by_name
+from din.init.ask import Choice, Undecided, by_name
 from din.init.look import Column, Look
 from din.init.time import unit_of
 
@@ -25,24 +25,14 @@ _ZERO = ("0", "0.0", "false")
 
 @dataclass(frozen=True)
 class Label:
-    """The rule under which a row is a click.
-
-    Attributes:
-        rule: `fetch.table.label`.
-        all_positive: whether the log holds no impressions that were not clicked.
-    """
+    """`fetch.table.label`, and whether the log holds no impressions that were not clicked."""
 
     rule: Choice
     all_positive: bool = False
 
 
 def guess(log: Look, given: str | None, time: str) -> Label:
-    """Return the label.
-
-    Args:
-        log: the first rows.
-        given: the column or rule that a person named.
-        time: the column of the time.
+    """Return the label, given the column or rule that a person named, and the column of the time.
 
     Raises:
         Undecided: several columns may say it, or the one that should say it can't be used as it is.
@@ -72,17 +62,15 @@ def guess(log: Look, given: str | None, time: str) -> Label:
     if constant := _constant(rest):
         return constant
     plain = [name for name in flags if not words.means(name, words.FEEDBACK)]
-    if len(plain) == 1:
-        return Label(Choice(flags[plain[0]], f"the only column of two values ({others[plain[0]].examples})"))
-    if len(flags) > 1:
+    only = plain if len(plain) == 1 else list(flags)
+    if len(only) == 1:
+        return Label(Choice(flags[only[0]], f"the only column of two values ({others[only[0]].examples})"))
+    if flags:
         raise Undecided(
             f"{log.files[0].name}: {listed(flags)} all hold two values; say which is the click with --label",
             "label",
             list(flags.values()),
         )
-    if len(flags) == 1:
-        (name,) = flags
-        return Label(Choice(flags[name], f"the only column of two values ({others[name].examples})"))
     reason = "no column says whether an item was clicked, so every row is a click; negatives are sampled"
     rule = f"{time} > 0" if log.columns[time].is_number else f"{time} != -"
     return Label(Choice(rule, reason), all_positive=True)
@@ -108,12 +96,7 @@ def _among(column: Column, meant: tuple[str, ...]) -> list[str]:
 
 
 def _unclear(columns: dict[str, Column], entries: tuple[str, ...]) -> list[str]:
-    """Return the columns that should tell the clicks by their names, but can't as they are; the most certain first.
-
-    Args:
-        columns: those that are no flags.
-        entries: CLICK, LABEL or REACTION.
-    """
+    """Return the columns that should tell the clicks by their names, but can't as they are; the most certain first."""
     return [name for name in by_name(list(columns), entries) if _may_answer(columns[name], entries)]
 
 
@@ -138,12 +121,7 @@ def _may_answer(column: Column, entries: tuple[str, ...]) -> bool:
 
 
 def _of_unclear(log: Look, names: list[str], rivals: list[str]) -> Choice:
-    """Return the rule of the first column of counts, unless there are rivals.
-
-    Args:
-        log: the first rows.
-        names: columns that should tell the clicks, but can't as they are; the most certain first.
-        rivals: rules over other columns that may be meant instead.
+    """Return the rule of the first column of counts, unless rules over other columns (`rivals`) may be meant instead.
 
     Raises:
         Undecided: no column holds counts, or there are rivals.

@@ -6,13 +6,13 @@ package), and params.yaml is written from the defaults, so there is one pipeline
 
 import json
 from collections.abc import Sequence
-from importlib.metadata import distribution
+from importlib.metadata import Distribution, distribution
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from ruamel.yaml import YAML
 
-from din.init.release import requirement
 from din.init.split import Set
 from din.params.defaults import defaults
 from din.params.overlays import edit, nested
@@ -59,6 +59,23 @@ def render(sets: Sequence[Set]) -> dict[str, str]:
     return files
 
 
+def requirement(installed: Distribution) -> str:
+    """Return the line of requirements.txt: the version, or the address that this copy of the package came from.
+
+    pip notes the address of what it did not take from an index. Source:
+    https://packaging.python.org/en/latest/specifications/direct-url
+    """
+    name = f"{installed.name}[train]"
+    noted = installed.read_text("direct_url.json")
+    if noted is None:
+        return f"{name}=={installed.version}"
+    origin = json.loads(noted)
+    url = origin["url"]
+    if "vcs_info" in origin:
+        url = f"{origin['vcs_info']['vcs']}+{url}@{origin['vcs_info']['commit_id']}"
+    return f"{name} @ {url}"
+
+
 def parameters(sets: Sequence[Set]) -> str:
     """Return the text of params.yaml with some values, and above each the reason for it."""
     edited = edit(defaults(SCHEMA), nested({one.key: one.value for one in sets}), "the guess").text
@@ -82,11 +99,9 @@ def _comments(reason: list[str], width: int) -> list[str]:
     """Return a reason as lines of comments."""
     lines = []
     for number, text in enumerate(reason):
-        line = "# guessed:" if number == 0 else "#         "
-        for word in text.split(" "):
-            if len(line) + len(word) + 1 > width and len(line) > 10:
-                lines.append(line)
-                line = "#          "
-            line += f" {word}"
-        lines.append(line)
+        first = "#          " if number else "# guessed: "
+        rest = f"#{'':11}"
+        lines += wrap(
+            text, width, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
+        )
     return lines

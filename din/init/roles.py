@@ -10,20 +10,13 @@ from dataclasses import dataclass
 
 from din.errors import listed, shown
 from din.init import ids, label, time, words
-from din.init.choice import Choice, Misnamed
+from din.init.ask import Choice, Misnamed
 from din.init.look import Look
 
 
 @dataclass(frozen=True)
 class Roles:
-    """The columns of the events that have a role.
-
-    Attributes:
-        time, user, item: names of columns.
-        unit: `fetch.table.timestamp_unit`.
-        label: `fetch.table.label`.
-        all_positive: whether the log holds no impressions that were not clicked.
-    """
+    """The columns of the events that have a role; see `time.Time` and `label.Label`."""
 
     time: Choice
     unit: Choice
@@ -34,11 +27,7 @@ class Roles:
 
 
 def guess(log: Look, given: Mapping[str, str]) -> Roles:
-    """Return the roles of a log's columns.
-
-    Args:
-        log: its first rows.
-        given: what a person said, by role; the label may be a rule. `unit` is `fetch.table.timestamp_unit`.
+    """Return the roles of a log's columns, given what a person said by role (`unit` too; the label may be a rule).
 
     Raises:
         Undecided: a role that is not given can't be guessed.

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from din import documents
 from din.errors import InputError
 from din.init.fields import Events
 
@@ -21,6 +22,8 @@ _PARTIAL = 0.3  # a last day with a smaller share of the usual rows is not compl
 class Set:
     """A parameter to set, and why."""
 
+    __pydantic_config__ = documents.STRICT
+
     key: str
     value: Any
     reason: str
@@ -32,12 +35,7 @@ class Set:
 
 
 def guess(events: Events, first: date, all_positive: bool) -> list[Set]:
-    """Return the parameters of the split.
-
-    Args:
-        events: the keys of all events.
-        first: their first day.
-        all_positive: whether there are no impressions without a click.
+    """Return the parameters of the split, given the first day, and whether there are no impressions without a click.
 
     Raises:
         InputError: there are too few users and days for any split.
@@ -54,7 +52,7 @@ def guess(events: Events, first: date, all_positive: bool) -> list[Set]:
             f"the last day has only {counts[-1]:,} rows where {usual:,.0f} are usual, so it seems to be incomplete; "
             "set null once it is complete, and the log grows"
         )
-        found.append(Set("data.until", until, why))
+        found.append(Set("data.until", str(until), why))
         counts = counts[:-1]
     inside = events.days < len(counts)
     days = events.days[inside]

@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 
 from din.errors import InputError, listed, shown
 from din.init import words
-from din.init.choice import Choice, Misnamed, Undecided, by_name
+from din.init.ask import Choice, Misnamed, Undecided, by_name
 from din.init.look import Column, Look
 from din.sources import times
 
@@ -25,12 +25,7 @@ class Time:
 
 
 def guess(log: Look, given: str | None, said: str | None) -> Time:
-    """Return the column of the time, and its unit.
-
-    Args:
-        log: the first rows.
-        given: the column that a person named.
-        said: the unit that a person named.
+    """Return the column of the time, and its unit; `given` and `said` are what a person named.
 
     Raises:
         Undecided: no column holds times, or several do.

@@ -12,7 +12,7 @@ import pytest
 from made_up_logs import with_column
 
 from din.errors import InputError
-from din.init.choice import Undecided
+from din.init.ask import Undecided
 
 Guessed = Callable[..., dict[str, Any]]
 Row = dict[str, Any]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
-from din.init.release import requirement
+from din.init.render import requirement
 
 COMMIT = "0" * 40
 
