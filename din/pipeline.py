@@ -4,9 +4,10 @@ This imports neither DVC nor pydantic, which take seconds, so it can run at ever
 support templating: `foreach`, `matrix`, `vars` and `${…}` are refused.
 """
 
+import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from posixpath import join, normpath
 from typing import Any
@@ -14,11 +15,31 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from din.errors import InputError
+from din import documents
+from din.errors import InputError, shown
 from din.workspace import AT_THE_ROOT, Workspace
 
-KEYS = ("cmd", "wdir", "deps", "params", "outs", "metrics", "plots", "desc", "meta", "always_changed", "frozen")
 _TEMPLATING = ("foreach", "do", "matrix", "vars")
+_Entries = list[str | dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class _Body:
+    """A stage as dvc.yaml holds it. Options of outs are left for DVC to check."""
+
+    __pydantic_config__ = documents.STRICT
+
+    cmd: str | list[str]
+    wdir: str = "."
+    deps: list[str] = field(default_factory=list)
+    params: _Entries = field(default_factory=list)
+    outs: _Entries = field(default_factory=list)
+    metrics: _Entries = field(default_factory=list)
+    plots: _Entries = field(default_factory=list)
+    desc: str = ""
+    meta: dict[str, Any] = field(default_factory=dict)
+    always_changed: bool = False
+    frozen: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,8 +92,6 @@ def read(path: Path) -> dict[str, Stage]:
 def parse(text: str) -> dict[str, Stage]:
     """Return the stages of dvc.yaml's text by name, in its order.
 
-    Options of outs are left for DVC to check.
-
     Raises:
         InputError: the text is not YAML, DVC doesn't know a key of a stage, or a value has the wrong type.
     """
@@ -80,92 +99,47 @@ def parse(text: str) -> dict[str, Stage]:
         document = YAML(typ="safe").load(text)
     except YAMLError as error:
         raise InputError(f"dvc.yaml: not valid YAML: {error}") from None
-    stages = mapping(document, "dvc.yaml").get("stages")
-    if not stages:
-        raise InputError("dvc.yaml: no stages; expected a mapping of names to stages under the key 'stages'")
-    return {name: _stage(name, body) for name, body in mapping(stages, "dvc.yaml: stages").items()}
+    if not isinstance(document, dict):
+        raise InputError(f"dvc.yaml: expected a mapping, got {shown(document)}")
+    stages = document.get("stages")
+    if not stages or not isinstance(stages, dict):
+        raise InputError(f"dvc.yaml: no stages; expected names with stages under the key 'stages', got {shown(stages)}")
+    return {name: _stage(name, body) for name, body in stages.items()}
 
 
-def mapping(value: object, where: str) -> dict[Any, Any]:
-    """Return a mapping as it is.
-
-    Raises:
-        InputError: the value is none; `where` names its place.
-    """
-    if not isinstance(value, dict):
-        raise InputError(f"{where}: expected a mapping, got {value!r}")
-    return value
-
-
-def _stage(name: object, value: object) -> Stage:
+def _stage(name: object, value: Any) -> Stage:
     if not isinstance(name, str) or not re.fullmatch(r"[\w-]+", name):
         raise InputError(f"stage {name!r}: a name holds letters, digits, - and _ only")
-    body = mapping(value, f"stage {name!r}")
-    for key in body:
-        if key in _TEMPLATING:
-            raise InputError(f"stage {name!r}: key {key!r} is templating, which isn't rendered; write the stages out")
-        if key not in KEYS:
-            raise InputError(f"stage {name!r}: key {key!r} is unknown; expected: {', '.join(KEYS)}")
-    params = _entries(name, body, "params")
+    for key, part in value.items() if isinstance(value, dict) else ():
+        if key in _TEMPLATING or (key != "meta" and "${" in json.dumps(part, default=str)):
+            raise InputError(
+                f"stage {name!r}: key {key!r}: {shown(part)} is templating, which isn't rendered; write the stages out"
+            )
+    body = documents.check(_Body, value, f"dvc.yaml: stage {name!r}")
+    lines = [body.cmd] if isinstance(body.cmd, str) else body.cmd
+    if not lines or not all(lines):
+        raise InputError(f"stage {name!r}: key 'cmd': expected a command or a list of commands, got {body.cmd!r}")
+    outs = [path for entry in (*body.outs, *body.metrics, *body.plots) for path in _names(entry)]
+    files = dict.fromkeys(
+        file for entry in body.params for file in (["params.yaml"] if isinstance(entry, str) else _names(entry))
+    )
     return Stage(
         name=name,
-        desc=_text(name, body, "desc"),
-        command=_command(name, body),
-        deps=tuple(_paths(name, body, "deps")),
-        outs=tuple(_paths(name, body, "outs", "metrics", "plots")),
-        params=tuple(key for key in params if isinstance(key, str)),
-        parameter_files=tuple(_parameter_files(name, body, params)),
-        always_changed=bool(body.get("always_changed")),
-        meta=mapping(body.get("meta") or {}, f"stage {name!r}: key 'meta'"),
+        desc=body.desc,
+        command="\n".join(lines),
+        deps=_from_root(body, body.deps),
+        outs=_from_root(body, outs),
+        params=tuple(key for key in body.params if isinstance(key, str)),
+        parameter_files=_from_root(body, files),
+        always_changed=body.always_changed,
+        meta=body.meta,
     )
 
 
-def _text(name: str, body: dict[str, Any], key: str, default: str = "") -> str:
-    value = body.get(key, default)
-    if not isinstance(value, str):
-        raise InputError(f"stage {name!r}: key {key!r}: expected text, got {value!r}")
-    return _plain(name, key, value)
+def _names(entry: str | dict[str, Any]) -> list[str]:
+    """Return the paths of `- path`, or of `- path: {options}`."""
+    return [entry] if isinstance(entry, str) else list(entry)
 
 
-def _plain(name: str, key: str, value: str) -> str:
-    if "${" in value:
-        raise InputError(f"stage {name!r}: key {key!r}: {value!r} is templating, which isn't rendered; write it out")
-    return value
-
-
-def _command(name: str, body: dict[str, Any]) -> str:
-    command = body.get("cmd")
-    lines: list[Any] = command if isinstance(command, list) else [command]
-    if not lines or not all(isinstance(line, str) and line for line in lines):
-        raise InputError(f"stage {name!r}: key 'cmd': expected a command or a list of commands, got {command!r}")
-    return "\n".join(_plain(name, "cmd", line) for line in lines)
-
-
-def _entries(name: str, body: dict[str, Any], key: str) -> list[Any]:
-    value = body.get(key, [])
-    if not isinstance(value, list):
-        raise InputError(f"stage {name!r}: key {key!r}: expected a list, got {value!r}")
-    return value
-
-
-def _paths(name: str, body: dict[str, Any], *keys: str) -> Iterator[str]:
-    """Yield the paths of `- path` and `- path: {options}`."""
-    for key in keys:
-        for entry in _entries(name, body, key):
-            paths = entry if isinstance(entry, dict) and key != "deps" else [entry]
-            for path in paths:
-                if not isinstance(path, str) or not path:
-                    raise InputError(f"stage {name!r}: key {key!r}: expected a path, got {path!r}")
-                yield _from_root(name, body, _plain(name, key, path))
-
-
-def _parameter_files(name: str, body: dict[str, Any], params: list[Any]) -> Iterator[str]:
-    """Yield the files of `params`: `- key` is in params.yaml, and `- file: [keys]` in that file."""
-    files: dict[str, None] = {}
-    for entry in params:
-        files |= dict.fromkeys(entry if isinstance(entry, dict) else ["params.yaml"])
-    yield from (_from_root(name, body, file) for file in files)
-
-
-def _from_root(name: str, body: dict[str, Any], path: str) -> str:
-    return path if "://" in path else normpath(join(_text(name, body, "wdir", "."), path))
+def _from_root(body: _Body, paths: Iterable[str]) -> tuple[str, ...]:
+    return tuple(path if "://" in path else normpath(join(body.wdir, path)) for path in paths)

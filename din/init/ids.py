@@ -35,7 +35,11 @@ def guess(log: Look, role: str, entries: tuple[str, ...], given: str | None, use
     named = by_name(fitting, entries)
     unfit = [name for name in problems if words.means(name, words.ID) or len(words.words(name)) == 1]
     meant = min(by_name(unfit, entries), key=lambda name: _certainty(name, entries), default=None)
-    blamed = meant is not None and _is_blamed(log.columns[meant], named, entries)
+    blamed = False  # a column that means the role, and holds ids that can't be used, keeps others from it
+    if meant is not None and log.columns[meant].distinct >= _FEWEST_IDS:
+        is_likelier = not named or _certainty(meant, entries) < min(_certainty(name, entries) for name in named)
+        lacks_values = log.columns[meant].missing > 0
+        blamed = is_likelier and (lacks_values or (not named and _is_once(log.columns[meant])))
     if named and not blamed:
         first = words.rank(named[0], entries)
         equal = [name for name in named if words.rank(name, entries) == first]
@@ -70,20 +74,6 @@ def _certainty(name: str, entries: tuple[str, ...]) -> tuple[int, bool]:
     return rank, not words.means(name, words.ID)
 
 
-def _is_blamed(column: Column, named: list[str], entries: tuple[str, ...]) -> bool:
-    """Return whether a column that means a role, but doesn't fit, keeps other columns from it.
-
-    It holds ids, but some are missing, or hardly any repeats. Where names of columns that fit mean the role as well,
-    it must lack values, and its name must be more certain.
-    """
-    if column.distinct < _FEWEST_IDS:
-        return False
-    if not named:
-        return column.missing > 0 or column.distinct >= _ONCE * column.rows
-    best = min(_certainty(name, entries) for name in named)
-    return column.missing > 0 and _certainty(column.name, entries) < best
-
-
 def _no_id(column: Column, role: str) -> str | None:
     """Return why a column can't be the user or the item, and what to do, or None."""
     if not (column.is_text or column.is_number):
@@ -103,9 +93,13 @@ def _unlike_ids(column: Column, role: str) -> str | None:
         return f"its values are real numbers ({column.examples})"
     if column.distinct < _FEWEST_IDS:
         return f"it has only {column.distinct} values ({column.examples}), fewer than {_FEWEST_IDS}"
-    if column.distinct >= _ONCE * column.rows:
+    if _is_once(column):
         return f"hardly any {role} repeats: {_repeats(column)}"
     return None
+
+
+def _is_once(column: Column) -> bool:
+    return column.distinct >= _ONCE * column.rows
 
 
 def _repeats(column: Column) -> str:
