@@ -126,7 +126,7 @@ def test_a_result_is_printed_as_text_or_as_json(
 
 WITHIN = ["status", "code", "fetch", "fetch --dry-run", "featurize", "pin", "train", "train --dry-run", "evaluate"]
 WITHIN += ["refit", "export", "check-parity", "gate", "report", "promote", "params apply x.yaml", "approvals"]
-WITHIN += ["registry list"]
+WITHIN += ["registry show"]
 
 
 @pytest.mark.parametrize("command", WITHIN)

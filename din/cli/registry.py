@@ -14,39 +14,27 @@ AnyModel = Annotated[str | None, typer.Option("--model", help="Model name; defau
 app = typer.Typer(
     no_args_is_help=True,
     help="The append-only log of champions.",
-    epilog=examples("din registry list", "din registry rollback 2 --reason 'complaints since record 3'"),
+    epilog=examples("din registry show", "din registry rollback 2 --reason 'complaints since record 3'"),
 )
 command = commands(app)
 
 
 @command(
-    "din registry list", "din registry list --json", "din registry list --registry s3://bucket/registry", name="list"
-)
-def list_records(uri: Uri = None, model: AnyModel = None, as_json: AsJson = False) -> None:
-    """Print all records; the last record of each model is its champion."""
-    with answering():
-        from din.registry import commands as registry
-
-        registry.show_list(uri or default_registry(), model, as_json)
-
-
-@command(
-    "din registry show               # the champion",
-    "din registry show 3",
+    "din registry show              # all records; --json for scripts",
+    "din registry show 3            # one, with the metrics of its bundle",
     "din registry show 3 --against 2",
+    "din registry show --registry s3://bucket/registry",
 )
 def show(
     promotion: Annotated[
-        str | None, typer.Argument(help="A record's number, or (the start of) a version; default: the champion's.")
+        str | None, typer.Argument(help="A record's number, or (the start of) a version; default: a table of all.")
     ] = None,
-    against: Annotated[
-        str | None, typer.Option(help="An earlier promotion: print what differs from it, instead of the record.")
-    ] = None,
+    against: Annotated[str | None, typer.Option(help="An earlier promotion: print what differs from it.")] = None,
     uri: Uri = None,
-    model: Model = None,
+    model: AnyModel = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print a record with the metrics of its bundle, as JSON, or what differs between two promotions.
+    """Print all records, the last of each model its champion's; or one record as JSON, or what differs between two.
 
     With --against: parameters, data, code, packages, machines, gates and metrics.
     """
@@ -54,10 +42,12 @@ def show(
         from din.registry import commands as registry
         from din.registry.diff import show_diff
 
-        if against is None:
-            registry.show(*place(uri, model), promotion)
+        if promotion is None and against is None:
+            registry.show_list(uri or default_registry(), model, as_json)
         elif promotion is None:
-            raise InputError("--against needs a promotion to compare with; see `din registry list`")
+            raise InputError("--against needs a promotion to compare with, such as `din registry show 3 --against 2`")
+        elif against is None:
+            registry.show(*place(uri, model), promotion)
         else:
             show_diff(*place(uri, model), against, promotion, as_json)
 

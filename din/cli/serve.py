@@ -7,18 +7,15 @@ import typer
 from din.cli.champion import CHAMPION
 from din.cli.options import Model, Uri, place
 from din.cli.run import answering
-from din.commandline import examples
+from din.commandline import commands
 
 app = typer.Typer()
+command = commands(app, CHAMPION)
 
 
-@app.command(
-    rich_help_panel=CHAMPION,
-    epilog=examples(
-        "din serve                                      # the champion of this job, on http://127.0.0.1:8000",
-        "din serve --registry s3://models/ctr --host 0.0.0.0 --processes 4",
-        "curl -s localhost:8000/v1/model                # what answers, and an example of a request",
-    ),
+@command(
+    "din serve                     # this job's champion, on 127.0.0.1",
+    "din serve --registry s3://models/ctr --host 0.0.0.0 --processes 4",
 )
 def serve(
     registry: Uri = None,

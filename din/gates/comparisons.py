@@ -28,7 +28,7 @@ def _record(case: Case) -> str:
 
 
 def _log(case: Case) -> str:
-    return "din registry list"
+    return "din registry show"
 
 
 def _evaluation(case: Case) -> str:

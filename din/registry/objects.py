@@ -260,7 +260,7 @@ def _reaching(at: str) -> Iterator[None]:
         if reason := _refusal(at, cause, error):
             raise Refused(f"{at}: {reason}") from None
         if isinstance(error, FileNotFoundError):
-            raise InputError(f"{at}: not found in the object store; `din registry list` shows its records") from None
+            raise InputError(f"{at}: not found in the object store; `din registry show` lists its records") from None
         if isinstance(error, AlreadyExistsError | PreconditionError):
             raise _Conflict(f"{at}: {cause}; run it again once the object store answers") from None
         if isinstance(error, _FINAL) or _FINAL_WORDS.search(cause):

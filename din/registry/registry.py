@@ -95,7 +95,7 @@ class Registry:
         """
         history = self.history()
         if not 1 <= number <= len(history):
-            raise InputError(f"{self.name}: no record {number}; there are {len(history)}, see `din registry list`")
+            raise InputError(f"{self.name}: no record {number}; there are {len(history)}, see `din registry show`")
         return history[number - 1]
 
     def promote(

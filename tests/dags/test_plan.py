@@ -139,7 +139,7 @@ def changed(**keys: object) -> dict[str, Any]:
         (changed(dep=["o"]), ["'b'", "'dep'", "unknown", "cmd, wdir, deps"]),
         (changed(retries=1), ["'b'", "'retries'", "meta"]),
         (changed(desc=3), ["'b'", "desc", "3"]),
-        (changed(deps="o"), ["'b'", "deps", "list", "'o'"]),
+        (changed(deps="o"), ["'b'", "deps", "array", "'o'"]),
         (changed(deps=[{"o": {}}]), ["'b'", "deps.0", "string"]),
         (changed(outs=[7]), ["'b'", "outs.0", "7"]),
         (changed(meta=3), ["'b'", "meta"]),

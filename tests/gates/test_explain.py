@@ -97,7 +97,6 @@ def test_every_command_to_look_closer_exists(workspace: Workspace, run, quick, r
     run.finish()
     looks = {gate["look"] for gate in (*first["gates"], *judge(workspace, quick)["gates"])}
     assert {parsed(look) for look in looks if look.startswith("din ")} == {
-        "din registry list",
         "din registry show",
         "din registry verify",
     }

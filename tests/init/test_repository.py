@@ -132,7 +132,7 @@ def later_release(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.Temp
     for path in render.TEMPLATE.iterdir():
         (template / path.name).write_text(path.read_text())
     edited(template / "stages.yaml", "desc: Check the predictions with", "desc: Judge the predictions with")
-    later = render.defaults(render.SCHEMA).replace("min_gauc: 0.5  ", "min_gauc: 0.4  ")
+    later = render.defaults(render.SCHEMA).replace("approval_days: 3  ", "approval_days: 5  ")
     monkeypatch.setattr(render, "defaults", lambda schema: later)
     monkeypatch.setattr(render, "TEMPLATE", template)
     return template
@@ -150,7 +150,7 @@ def test_an_update_keeps_edits_and_brings_news(repository: Path, later_release: 
     stages = (repository / "dvc.yaml").read_text()
     assert "desc: Fit the model" in stages and "desc: Judge the predictions with" in stages
     params = load(repository / "params.yaml")
-    assert (params.gate.min_auc, params.gate.min_gauc) == (0.6, 0.4)
+    assert (params.gate.min_auc, params.gate.approval_days) == (0.6, 5)
     assert params.fetch.table.label == "stars >= 4"
     git(repository, "commit", "-qam", "update")
     assert update.update(repository).changed == ()

@@ -199,7 +199,7 @@ def test_a_challenger_meets_the_champion_on_the_same_rows(promoted: Workspace, t
     refused = workspace.run("din", "promote")
     assert refused.returncode == 3
     assert "nothing promoted" in refused.stderr
-    assert workspace.run("din", "registry", "list").stdout.count("promote") == 1
+    assert workspace.run("din", "registry", "show").stdout.count("promote") == 1
 
 
 def test_a_closed_validation_stops_the_pipeline(promoted: Workspace, tmp_path: Path) -> None:
