@@ -11,7 +11,6 @@ the record of a promotion holds the hash of the answer, so `verify` finds an edi
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from hashlib import sha256
 from typing import Literal
 
 from pydantic import PositiveInt
@@ -195,20 +194,19 @@ class Approvals:
 
     def _read(self, number: int, version: Version) -> Case:
         folder = case_key(number, version)
-        at = self._objects.at(f"{folder}/request.json")
-        content = self._objects.read(f"{folder}/request.json")
-        request = documents.parse(Request, content, at)
+        key = f"{folder}/request.json"
+        request, digest = self._objects.read_document(Request, key)
         if (request.number, request.version) != (number, version):
+            at = self._objects.at(key)
             raise InputError(f"{at}: holds the request for record {request.number}, bundle {request.version[:12]}")
-        digest = Digest(sha256(content).hexdigest())
         if not self._objects.exists(f"{folder}/answer.json"):
             return Case(request, digest)
         return Case(request, digest, self._answered(folder, digest))
 
     def _answered(self, folder: str, request: Digest) -> Answered:
-        at = self._objects.at(f"{folder}/answer.json")
-        content = self._objects.read(f"{folder}/answer.json")
-        answer = documents.parse(Answer, content, at)
+        key = f"{folder}/answer.json"
+        answer, digest = self._objects.read_document(Answer, key)
         if answer.request != request:
+            at = self._objects.at(key)
             raise InputError(f"{at}: answers another request than the one beside it; one of them was changed")
-        return Answered(answer, Digest(sha256(content).hexdigest()))
+        return Answered(answer, digest)

@@ -66,11 +66,7 @@ def verify_bundle(directory: Path, expected: Version | None = None) -> Verified:
 
 
 def parse_manifest(content: bytes, at: str) -> dict[FileName, Digest]:
-    """Parse a manifest, and check that no name leads out of the bundle.
-
-    Args:
-        content: the manifest's bytes.
-        at: its place, for messages.
+    """Parse a manifest's bytes, and check that no name leads out of the bundle. `at` is its place, for messages.
 
     Raises:
         InputError: it is not the manifest of a bundle.

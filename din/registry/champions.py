@@ -50,18 +50,10 @@ def started_from(facts: Facts) -> str | None:
 
 
 def removed_lesson(registry: Registry, history: Sequence[Record], start: str | None) -> Record | None:
-    """Return the rollback that removed a bundle or one whose lessons it holds, or None.
+    """Return the rollback that removed the bundle `start` or one whose lessons it holds, or None.
 
     The chain of lessons ends at a model from scratch. A bundle of the chain that became champion after a rollback is
     not doubted for it: the gate knew of it that day, or a person brought the bundle back. So usually nothing is read.
-
-    Args:
-        registry: the registry with the bundles.
-        history: all records.
-        start: the version of the bundle. None for a model from scratch.
-
-    Raises:
-        InputError: a bundle of the chain is missing or damaged.
     """
     removed = rolled_back(history)
     newest = max((record.number for record in removed.values()), default=0)
@@ -83,9 +75,6 @@ def anchor(registry: Registry, history: Sequence[Record], metric: Metric) -> Rec
     The anchor is the champion with the best recorded test metric of the last 90 days, without those that a rollback
     removed. Comparing with it keeps small permitted losses from adding up. Days count back from the newest record, not
     from the clock.
-
-    Raises:
-        InputError: a bundle of that time is missing or damaged.
     """
     since = datetime.fromisoformat(history[-1].at) - timedelta(days=ANCHOR_DAYS)
     removed = rolled_back(history)

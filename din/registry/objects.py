@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import obstore
 from obstore.exceptions import (
@@ -28,6 +28,7 @@ from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
 
 from din import documents
 from din.errors import InputError, Unavailable, shown
+from din.names import Digest
 
 TIMEOUTS = {"connect_timeout": "5s", "read_timeout": "30s", "timeout": "10m"}
 """The longest wait for a connection, for the next byte of an answer, and for a whole request."""
@@ -52,6 +53,8 @@ _CREDENTIALS = {
     "AZURE": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
 }
 _MOST_CAUSE = 400
+
+T = TypeVar("T")
 
 
 class _Conflict(Unavailable):
@@ -152,6 +155,15 @@ class Objects:
                     "din wrote: `din registry verify` lists damaged files"
                 )
         return bytes(content)
+
+    def read_document(self, expected: type[T], key: str) -> tuple[T, Digest]:
+        """Return a document of a type, and the sha256 of its bytes.
+
+        Raises:
+            InputError: it is of another type.
+        """
+        content = self.read(key)
+        return documents.parse(expected, content, self.at(key)), Digest(hashlib.sha256(content).hexdigest())
 
     def sha256(self, key: str) -> str:
         """Return the hex sha256 of an object's bytes, read in chunks."""

@@ -182,7 +182,7 @@ def append(objects: Objects, record: Record) -> bool:
     """
     key = record_key(record.number)
     if not objects.create_document(key, record):
-        written = documents.parse(Record, objects.read(key), objects.at(key))
+        written, _ = objects.read_document(Record, key)
         if written.nonce != record.nonce:  # an equal nonce means that a retry found its own first attempt
             return False
     seal(objects, record.number)
@@ -273,11 +273,9 @@ def _entry(objects: Objects, log: _Listing, number: int) -> Entry:
     at = objects.at(record_key(number))
     if number not in log.numbers:
         raise InputError(f"{at}: missing, although later records or its seal exist; {_RESTORE}")
-    content = objects.read(record_key(number))
-    record = documents.parse(Record, content, at)
+    record, digest = objects.read_document(Record, record_key(number))
     if record.number != number:
         raise InputError(f"{at}: holds record {record.number}; {_RESTORE}")
-    digest = Digest(sha256(content).hexdigest())
     if log.seals.get(number, {digest}) != {digest}:
         raise InputError(f"{at}: was changed after it was written, its hash is not that of its seal; {_RESTORE}")
     return Entry(record, digest)

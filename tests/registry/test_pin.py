@@ -1,4 +1,4 @@
-"""Which champion a run goes on from. Alone: `pytest tests/promotion/test_pin.py`."""
+"""Which champion a run goes on from."""
 
 from datetime import date
 
@@ -27,15 +27,10 @@ def versions(run, registry) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize(("day", "expected"), [(13, 2), (12, 1), (11, 0), (30, 2)])
-def test_a_day_goes_on_from_the_newest_champion_before_it(day: int, expected: int, versions, registry, train) -> None:
-    """A rerun or a backfill starts where the first run of its day started."""
-    assert pin(registry, train, date(2024, 10, day)) == versions[expected]
-
-
-def test_the_first_day_has_no_champion(versions, registry, train) -> None:
-    """Before the first champion's day, and in an empty registry, a run starts from scratch."""
-    assert pin(registry, train, date(2024, 10, 10)) == "none"
+def test_a_day_goes_on_from_the_newest_champion_before_it(versions, registry, train) -> None:
+    """A rerun or a backfill starts where the first run of its day started; before the first champion, from scratch."""
+    found = [pin(registry, train, date(2024, 10, day)) for day in (10, 11, 12, 13, 30)]
+    assert found == ["none", *versions, versions[2]]
 
 
 def test_a_champion_that_was_rolled_back_is_passed_over(versions, registry, train) -> None:
