@@ -41,13 +41,13 @@ from benchmarks.figures import publish
 from benchmarks.logs import MONTH, read_log
 from benchmarks.source import Source, date_of
 from din import documents
-from din.document_types import GateReport
 from din.features.reader import Features
 from din.metrics.estimates import Interval
 from din.params import Params
 from din.registry.champions import pin
 from din.registry.registry import Registry
 from din.sources.daily_simulation import World
+from din.verdicts import GateReport
 from din.workspace import Workspace
 from tests.faults.learning import PLANTS, Plant
 
@@ -301,7 +301,7 @@ class Site:
 
 
 def _margin(here: Workspace) -> float:
-    gates = {one["name"]: one["threshold"] for one in documents.read(GateReport, here.gate)["gates"]}
+    gates = {one.name: one.threshold for one in documents.read(GateReport, here.gate).gates}
     return next((-gates[name] for name in _DELTAS if isinstance(gates.get(name), float)), math.nan)
 
 

@@ -253,7 +253,7 @@ def text(month: Month, folder: Path, days: Sequence[Day]) -> str:
 def served_bad_days(month: Month, folder: Path, days: Iterable[Day]) -> list[str]:
     """Return the dates of bad days whose run made a champion, according to the registry."""
     registry = Registry(str(folder / "registry"), "month")
-    served = {registry.facts(record.version)["until"] for record in registry.history()}
+    served = {registry.facts(record.version).until for record in registry.history()}
     return [month.date(day.number) for day in days if day.fault and month.date(day.number) in served]
 
 

@@ -78,7 +78,7 @@ def build(workload: Workload, candidates: int = 500) -> Contestant:
             shard = features.shard(0, "test")
             positions = np.arange(len(shard.impressions))
             batches = evaluation_batches(Packer(features), shard, positions, ONNX_BATCH)
-            onnx = seconds(lambda: served.batch.run_all(batches, "probability"))
+            onnx = seconds(lambda: served.batch.run_all(batches))
             return {
                 "roofline_seconds": min(matmuls),
                 "onnx_score_per_second": len(rows.item) / onnx,

@@ -201,7 +201,7 @@ def run(
     stages.run(stages.FEATURES, here, params, output)
     features = Features(here.features)
     if not features.by_time:
-        protocol = features.manifest["protocol"]
+        protocol = features.manifest.protocol
         raise InputError(f"featurize.protocol is {protocol}; expected temporal, since days are to be compared")
     days = []
     for seed, versions in serving.items():

@@ -292,9 +292,10 @@ def run(kept: Path, features: Path, train: Train, splits: Sequence[str]) -> Run:
     record: Run = {"epoch": progress.best_epoch + 1}
     for split in splits:
         found = predict(trained, opened, split, EVALUATION_BATCH)
-        record[split] = summary(found.rows["label"], found.probabilities, found.rows["user"])
+        record[split] = summary(found.rows["label"], found.probabilities, found.rows["user"]).model_dump()
         record[split]["popularity"] = _popularity(found, opened)
-        record[split]["oracle"] = oracle(found, Workspace(features.parents[1]).truth)
+        known = oracle(found, Workspace(features.parents[1]).truth)
+        record[split]["oracle"] = known and known.model_dump()
         if split == "test":
             record["predictions"] = str(kept.with_suffix(".parquet"))
             pq.write_table(found.table(), kept.with_suffix(".parquet"))

@@ -41,7 +41,7 @@ class Served:
         fields = [record | {"offset": layout.offsets[record["name"]]} for record in features.records]
         write_json(
             folder / SIGNATURE,
-            {"format": FORMAT, "fields": fields, "max_history": features.manifest["max_history"], "inputs": inputs},
+            {"format": FORMAT, "fields": fields, "max_history": features.manifest.max_history, "inputs": inputs},
         )
         self.encoder = Encoder(folder)
         self.threads = threads
@@ -58,8 +58,8 @@ class Served:
         pieces = list(self.encoder.pack_one(raw))
         shape, width = (len(rows.item), int(rows.length[0])), 2 * train.model.embedding_dim
         runs: dict[str, Callable[[], Any]] = {
-            "request_ms": lambda: self.request.run_all(pieces, "probability"),
-            "request_raw_ms": lambda: self.request.run_all(self.encoder.pack_one(raw), "probability"),
+            "request_ms": lambda: self.request.run_all(pieces),
+            "request_raw_ms": lambda: self.request.run_all(self.encoder.pack_one(raw)),
             "request_floor_ms": attention_products(
                 shape[0] * shape[1], (width, *train.model.attention_hidden, 1), self.threads
             ),

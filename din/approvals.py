@@ -12,7 +12,6 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, get_args
 
-from din.document_types import GateEntry, GateReport, Harm
 from din.errors import GateClosed, InputError, listed, shown
 from din.names import RunId
 from din.params.gate import Policy
@@ -20,6 +19,7 @@ from din.printing import print_table
 from din.registry.approval_requests import Answer, Case, HeldGate, Request
 from din.registry.records import Approved
 from din.registry.registry import Registry
+from din.verdicts import GateEntry, GateReport, Harm
 
 Need = Literal["nothing", "approval", "override", "another candidate"]
 """The help that a candidate needs to pass, from the least to the most."""
@@ -29,14 +29,14 @@ _MOST_REASON = 1000
 
 def not_open(report: GateReport) -> list[GateEntry]:
     """Return the gates of a report that are not open."""
-    return [one for one in report["gates"] if one["verdict"] != "open"]
+    return [one for one in report.gates if one.verdict != "open"]
 
 
 def need(report: GateReport, policy: Policy) -> Need:
     """Return what a candidate needs to pass; nobody is asked about the champion itself, or one that is rolled back."""
-    champion = report["champion"]
-    is_champion = champion is not None and champion["version"] == report["bundle"]
-    if report["verdict"] == "open":
+    champion = report.champion
+    is_champion = champion is not None and champion.version == report.bundle
+    if report.verdict == "open":
         return "approval" if policy == "always" and not is_champion else "nothing"
     if is_champion or harm_to_undo(report):
         return "another candidate"
@@ -46,15 +46,15 @@ def need(report: GateReport, policy: Policy) -> Need:
 
 def harm_to_undo(report: GateReport) -> Harm | None:
     """Return the champion's harm if `din promote` is to roll it back: the candidate does not replace it at once."""
-    automatic = report["about"]["params"].get("promote", {}).get("on_harm") == "rollback"
-    return report.get("harm") if automatic and report["verdict"] != "open" else None
+    automatic = report.about.params.get("promote", {}).get("on_harm") == "rollback"
+    return report.harm if automatic and report.verdict != "open" else None
 
 
 def _need(gate: GateEntry, policy: Policy) -> Need:
     """Return what a candidate needs because this gate is not open."""
-    if gate["verdict"] == "borderline" and policy != "never":
+    if gate.verdict == "borderline" and policy != "never":
         return "approval"
-    return "override" if gate["compares"] and not gate["evaluated"] else "another candidate"
+    return "override" if gate.compares and not gate.evaluated else "another candidate"
 
 
 def ask(registry: Registry, report: GateReport, needed: Need, days: float, run_id: RunId | None) -> Case:
@@ -65,13 +65,13 @@ def ask(registry: Registry, report: GateReport, needed: Need, days: float, run_i
     Raises:
         GateClosed: the stored request names other gates or figures than the report.
     """
-    assert report["bundle"]  # without a sound bundle, gates on the candidate itself are closed
+    assert report.bundle  # without a sound bundle, gates on the candidate itself are closed
     now = datetime.now(UTC)
     request = Request(
         number=next_number(report),
-        version=report["bundle"],
+        version=report.bundle,
         run_id=run_id,
-        gates=tuple(HeldGate(name=one["name"], reason=_reason(one)) for one in not_open(report)),
+        gates=tuple(HeldGate(name=one.name, reason=_reason(one)) for one in not_open(report)),
         needs_override=needed == "override",
         at=now.isoformat(timespec="seconds"),
         expires=(now + timedelta(days=days)).isoformat(timespec="seconds"),
@@ -85,8 +85,8 @@ def ask(registry: Registry, report: GateReport, needed: Need, days: float, run_i
 
 def next_number(report: GateReport) -> int:
     """Return the number that the promotion of a report's candidate would have."""
-    champion = report["champion"]
-    return champion["number"] + 1 if champion else 1
+    champion = report.champion
+    return champion.number + 1 if champion else 1
 
 
 def check_same_gates(case: Case, report: GateReport, needed: Need) -> None:
@@ -100,14 +100,14 @@ def check_same_gates(case: Case, report: GateReport, needed: Need) -> None:
     advice = "Bring back the parameters with which the gate asked, or train another candidate"
     about = f"the request for approval of {request.version[:12]} (record {request.number}) is about other"
     asked = {gate.name: gate.reason for gate in request.gates}
-    found = {gate["name"]: gate for gate in not_open(report)}
+    found = {gate.name: gate for gate in not_open(report)}
     if asked.keys() != found.keys() or request.needs_override != (needed == "override"):
         raise GateClosed(
             f"{about} gates: it names {listed(sorted(asked)) or 'none'}, but not open now are "
             f"{listed(sorted(found)) or 'none'}. {advice}"
         )
     for name, gate in found.items():
-        if gate["evaluated"] and _reason(gate) != asked[name]:
+        if gate.evaluated and _reason(gate) != asked[name]:
             raise GateClosed(f"{about} figures: of {name} it says {asked[name]!r}, now {_reason(gate)!r}. {advice}")
 
 
@@ -213,7 +213,7 @@ def _find(registry: Registry, name: str) -> Case:
 
 def _reason(gate: GateEntry) -> str:
     """Return why a gate is not open, on one line that a document can hold."""
-    text = gate["reason"] or gate["verdict"]
+    text = gate.reason or gate.verdict
     return (text if text.isprintable() else shown(text))[:_MOST_REASON]
 
 

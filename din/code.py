@@ -28,7 +28,9 @@ from dataclasses import dataclass, fields
 from functools import cache
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import PositiveInt
 
 from din import documents
 from din.artifacts import replace_directory, write_json
@@ -44,6 +46,27 @@ _ROOT = Path(__file__).parent.parent
 _PACKAGES = ("benchmarks", "dags", "din", "tests", "validation")
 _C_SOURCES = (".c", ".h")
 _COMMENT_OR_LITERAL = re.compile(r"""//[^\n]*|/\*.*?\*/|(?P<literal>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')""", re.DOTALL)
+
+
+Backend = Literal["reference", "native"]
+
+
+class Machine(Document):
+    """The machine that ran a stage. Equal inputs give equal bits only on machines that agree in all of this.
+
+    `processor` is its architecture, vendor, family and model, and `instructions` the instruction sets that torch chose
+    its kernels for. `device` is "cpu" or the name of a GPU. `backend` says which operations ran, and `library`
+    identifies the native ones by their sources, compiler, options and processor.
+    """
+
+    processor: str
+    instructions: str
+    device: str
+    backend: Backend
+    library: str | None
+    threads: PositiveInt
+    python: str
+    libc: str
 
 
 class StageCode(Document):

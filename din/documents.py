@@ -46,7 +46,7 @@ def read(expected: type[T], path: Path, advice: str = "") -> T:
     """Read a file as a document of a type.
 
     Args:
-        expected: a dataclass or TypedDict.
+        expected: a subclass of `Document`, or another type as above.
         path: the file.
         advice: what to do if the file is missing or of another type, e.g. which command writes it.
 
@@ -88,7 +88,7 @@ def parse(expected: type[T], content: bytes, at: str, most: int = MOST_BYTES) ->
     """Parse bytes as a document of a type.
 
     Args:
-        expected: a dataclass or TypedDict.
+        expected: a subclass of `Document`, or another type as above.
         content: the bytes.
         at: their place, for messages.
         most: the largest number of bytes.
@@ -127,12 +127,8 @@ def decode(content: bytes | str, at: str, most: int = MOST_BYTES) -> Any:
         raise InputError(f"{at}: not a JSON document: {_syntax(error)}; correct it, or write it again") from None
     try:
         return json.loads(content, object_pairs_hook=_unique, parse_float=_finite)
-    except _Duplicate as error:
-        raise InputError(f"{at}: key {shown(error.key)} appears twice; keep one") from None
-    except _Infinite as error:
-        raise InputError(
-            f"{at}: {shown(error.text, quotes=False)} is beyond the range of numbers; correct it"
-        ) from None
+    except _Refused as error:
+        raise InputError(f"{at}: {error}") from None
 
 
 def dump(value: Any) -> bytes:
@@ -148,22 +144,14 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
-class _Duplicate(Exception):
-    def __init__(self, key: str) -> None:
-        super().__init__(key)
-        self.key = key
-
-
-class _Infinite(Exception):
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.text = text
+class _Refused(Exception):
+    """A key or a number that JSON permits and documents don't."""
 
 
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise _Infinite(text)
+        raise _Refused(f"{shown(text, quotes=False)} is beyond the range of numbers; correct it")
     return number
 
 
@@ -171,7 +159,8 @@ def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise _Duplicate(next(key for key in found if keys.count(key) > 1))
+        twice = next(key for key in found if keys.count(key) > 1)
+        raise _Refused(f"key {shown(twice)} appears twice; keep one")
     return found
 
 

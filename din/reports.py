@@ -6,9 +6,9 @@ critical, their figures must lie within their thresholds, and the thresholds mus
 
 from typing import Any
 
-from din.document_types import Expectation, ValidationReport
 from din.errors import listed, shown
 from din.params import Params, to_json
+from din.verdicts import Expectation, ValidationReport
 from din.workspace import Suite
 
 _ALWAYS: dict[Suite, str] = {
@@ -52,24 +52,24 @@ def why_closed(suite: Suite, report: ValidationReport, params: Params) -> str | 
     """Return why a report does not open a gate, or None if it does. The judged data is not checked here."""
     again = f"run `dvc repro validate_{suite}`"
     now = thresholds(suite, params)
-    if report["params"] != now:
-        differing = sorted(key for key in report["params"].keys() | now if report["params"].get(key) != now.get(key))
+    if report.params != now:
+        differing = sorted(key for key in report.params.keys() | now if report.params.get(key) != now.get(key))
         return f"the report was made with other thresholds: {listed(differing)}; {again}"
-    critical = [entry for entry in report["expectations"] if entry["severity"] == "critical"]
-    if missing := expected(suite, params) - {entry["name"] for entry in critical}:
+    critical = [entry for entry in report.expectations if entry.severity == "critical"]
+    if missing := expected(suite, params) - {entry.name for entry in critical}:
         return f"the report lacks {listed(sorted(missing))}; {again}"
-    if failed := [entry["name"] for entry in critical if not _holds(entry)]:
+    if failed := [entry.name for entry in critical if not _holds(entry)]:
         return f"failed: {listed(failed)}"
-    if report["verdict"] != "open":
-        return f"the report is {shown(report['verdict'])} although nothing in it failed; {again}"
+    if report.verdict != "open":
+        return f"the report is {shown(report.verdict)} although nothing in it failed; {again}"
     return None
 
 
 def _holds(entry: Expectation) -> bool:
     """Return whether an expectation succeeded and its figure lies within its bounds."""
-    observed = entry["observed"]
-    bounds = entry["threshold"]
-    if not entry["success"]:
+    observed = entry.observed
+    bounds = entry.threshold
+    if not entry.success:
         return False
     if not bounds.keys() & {"min", "max"}:
         return True

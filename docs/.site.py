@@ -8,20 +8,22 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from din import document_types
+from din.facts import Evaluation, Facts
+from din.manifests import FetchReport
 from din.params.reference import reference, schema_page
 from din.serve.agreement import ParityReport
 from din.stage import StageOutcome
 from din.train.results import TrainingSummary
+from din.verdicts import GateReport, ValidationReport
 
 REPORTS = {
-    "reports/gate.json": document_types.GateReport,
-    "reports/evaluation.json": document_types.Evaluation,
+    "reports/gate.json": GateReport,
+    "reports/evaluation.json": Evaluation,
     "reports/parity.json": ParityReport,
-    "reports/validation/*.json": document_types.ValidationReport,
+    "reports/validation/*.json": ValidationReport,
     "reports/training/summary.json": TrainingSummary,
-    "reports/fetch.json": document_types.FetchReport,
-    "models/bundle/facts.json": document_types.Facts,
+    "reports/fetch.json": FetchReport,
+    "models/bundle/facts.json": Facts,
     ".din/outcome/*.json": StageOutcome,
 }
 

@@ -27,7 +27,7 @@ TEST_DAYS = (18_994, 18_995)
 def spread(features: Features, split: str, days: Sequence[int] = DAYS, lonely: int | None = LONELY) -> Features:
     """Give the rows of a split times on some days. One shard has no row on the last of `days`."""
     random = np.random.default_rng(5)
-    for number in range(features.manifest["shards"]):
+    for number in range(features.manifest.shards):
         path = features.root / "shards" / f"{number:05d}" / f"{split}.parquet"
         rows = pq.read_table(path)
         own_days = days if number == 0 else days[:-1]
@@ -40,7 +40,7 @@ def spread(features: Features, split: str, days: Sequence[int] = DAYS, lonely: i
 
 def flip_labels(features: Features, split: str, first_day: int) -> None:
     """Exchange clicks and their absence in all rows from a day on."""
-    for number in range(features.manifest["shards"]):
+    for number in range(features.manifest.shards):
         path = features.root / "shards" / f"{number:05d}" / f"{split}.parquet"
         rows = pq.read_table(path)
         late = rows["timestamp"].to_numpy() // DAY_US >= first_day
@@ -53,7 +53,7 @@ def temporal(root: Path, users: int = 40) -> Features:
     features = write_features(root, users=users)
     random = np.random.default_rng(7)
     for split, days in (("train", TRAIN_DAYS), ("valid", VALID_DAYS), ("test", TEST_DAYS)):
-        for number in range(features.manifest["shards"]):
+        for number in range(features.manifest.shards):
             path = features.root / "shards" / f"{number:05d}" / f"{split}.parquet"
             rows = pq.read_table(path)
             times = random.choice(days, len(rows)) * DAY_US + random.integers(0, DAY_US, len(rows))

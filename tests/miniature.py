@@ -131,7 +131,7 @@ class Run:
         rows |= {"prediction": prediction, "taught": prediction, "shipped": prediction}
         pq.write_table(pa.table(rows), here.crossfit / "predictions.parquet")
         test, popularity, lr = (
-            summary(self.rows["label"], p, self.rows["user"])
+            summary(self.rows["label"], p, self.rows["user"]).model_dump()
             for p in (prediction, self.rows["popularity"], self.rows["lr"])
         )
         for model in (here.model, here.shipped):

@@ -23,8 +23,8 @@ from pydantic import StringConstraints
 from pydantic.fields import FieldInfo
 from typing_extensions import is_typeddict
 
-from din.document_types import FieldRecord, PlacedField
 from din.documents import Document
+from din.manifests import FieldRecord, PlacedField
 from din.names import Commit, Day, Digest, FileName, Line, Moment, Name
 from din.schema import Kind
 

@@ -126,10 +126,9 @@ def at_most(name: str, table: str, columns: pd.DataFrame, column: str, limit: fl
     )
 
 
-def files_match_manifest(root: Path, manifest: Mapping[str, Any], stage: str) -> Expected:
+def files_match_manifest(root: Path, listed: Mapping[str, str], stage: str) -> Expected:
     """Expect that no file was edited, added or lost since the stage wrote them. Reads all files once."""
     found = hash_files(root)
-    listed = manifest["files"]
     found.pop(MANIFEST)
     problems = {str(root / path): _difference(found.get(path), listed.get(path)) for path in sorted({*found, *listed})}
     return _nothing_in(

@@ -38,8 +38,8 @@ _IMPRESSION_COLUMNS = _BEHAVIOUR_COLUMNS | {
 def files(features: Features) -> Iterator[Expected]:
     """Yield the checks of the files: complete, unchanged, built from today's raw log, and laid out as in FORMAT.md."""
     root, manifest = features.root, features.manifest
-    yield files_match_manifest(root, manifest, "featurize")
-    built_from = manifest["raw"]
+    yield files_match_manifest(root, manifest.files, "featurize")
+    built_from = manifest.raw
     raw = hash_tree(features.workspace.raw)
     yield none_of(
         "built_from_this_raw_log",
@@ -58,9 +58,9 @@ def files(features: Features) -> Iterator[Expected]:
     ]
     yield none_of("columns", wrong, advice="the shards are not of this version's format: run `dvc repro featurize`")
     counts = {path: pq.read_metadata(path).num_rows for path in found}
-    told = {"items.parquet": manifest["items"], "users.parquet": manifest["users"]}
+    told = {"items.parquet": manifest.items, "users.parquet": manifest.users}
     told |= {f"vocab/{name}.parquet": rows for name, rows in features.stored_rows.items()}
-    parts = manifest["rows"] | {"behaviours": manifest["behaviours"]}
+    parts = manifest.rows | {"behaviours": manifest.behaviours}
     told |= {f"shards/*/{name}.parquet": rows for name, rows in parts.items()}
     held = dict.fromkeys(told, 0)
     for path, count in counts.items():
@@ -107,9 +107,9 @@ def _columns(features: Features) -> dict[Path, dict[str, str]]:
 
     files = {root / "vocab" / f"{field.name}.parquet": _VOCABULARY_COLUMNS for field in features.fields}
     files |= {root / "items.parquet": of(Group.ITEM), root / "users.parquet": of(Group.USER)}
-    weight = {WEIGHT: "double"} if features.manifest["params"].get(WEIGHT) is not None else {}
+    weight = {WEIGHT: "double"} if features.manifest.params.get(WEIGHT) is not None else {}
     impression_columns = _IMPRESSION_COLUMNS | weight | of(Group.CONTEXT)
-    for shard in range(features.manifest["shards"]):
+    for shard in range(features.manifest.shards):
         files[features.path(shard, "behaviours")] = _BEHAVIOUR_COLUMNS | of(Group.BEHAVIOUR)
         files |= {features.path(shard, split): impression_columns for split in SPLITS}
     return files

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from din import documents
 from din.artifacts import hash_tree
-from din.document_types import Expectation, ValidationReport
 from din.errors import GateClosed, InputError
 from din.params import Params
 from din.reports import why_closed
+from din.verdicts import Expectation, ValidationReport
 from din.workspace import SUITES, Suite, Workspace
 from validation.printing import aligned, failures
 
@@ -29,7 +29,7 @@ def gate(workspace: Workspace, params: Params, markdown: Path | None = None) -> 
         suite: _read(workspace, suite, params) for suite in SUITES
     }
     rows = [_row(suite, report, why) for suite, (report, why) in found.items()]
-    failed = [entry for report, _ in found.values() for entry in _entries(report) if not entry["success"]]
+    failed = [entry for report, _ in found.values() for entry in _entries(report) if not entry.success]
     closed: list[Suite] = [suite for suite, (_, why) in found.items() if why]
     summary = aligned(_HEADER, rows) + ("\n" + failures(failed) if failed else "")
     if markdown:
@@ -48,18 +48,18 @@ def _read(workspace: Workspace, suite: Suite, params: Params) -> tuple[Validatio
         now = hash_tree(directory)
     except InputError as error:
         return None, str(error)
-    if report["input"] != now:
+    if report.input != now:
         return report, f"it judged other data than {directory} holds now; {again}"
     return report, why_closed(suite, report, params) or ""
 
 
 def _entries(report: ValidationReport | None) -> list[Expectation]:
-    return report["expectations"] if report else []
+    return report.expectations if report else []
 
 
 def _row(suite: str, report: ValidationReport | None, why: str) -> tuple[str, str, str, str]:
     entries = _entries(report)
-    return suite, "closed" if why else "open", f"{sum(e['success'] for e in entries)} of {len(entries)}", why
+    return suite, "closed" if why else "open", f"{sum(e.success for e in entries)} of {len(entries)}", why
 
 
 def _append_markdown(path: Path, rows: list[tuple[str, ...]], failed: list[Expectation], closed: Sequence[str]) -> None:

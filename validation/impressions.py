@@ -24,8 +24,8 @@ _FEATURIZE = "this is a fault of featurize: run `dvc repro featurize`, and repor
 
 def recounted(features: Features) -> Iterator[Expected]:
     """Expect the events of the log, weighed as they are, if features have weights or lack negatives."""
-    thinned = features.manifest["params"].get("keep_negatives", 1) < 1
-    weight = features.manifest["params"].get(WEIGHT)
+    thinned = features.manifest.params.get("keep_negatives", 1) < 1
+    weight = features.manifest.params.get(WEIGHT)
     if not thinned and weight is None:
         return
     features.connection.execute(_beside_events(features, weight))
@@ -60,7 +60,7 @@ def _told(features: Features) -> Expected:
         "SELECT count(*) FILTER (WHERE expected = 'train'), count(*) FROM beside_events "
         "WHERE split = 'train' AND label = 0"
     )
-    told = features.manifest["negatives"]["training"] if "negatives" in features.manifest else 1.0
+    told = features.manifest.negatives.training if features.manifest.negatives else 1.0
     share = kept / total if total else 1.0
     return figure(
         "negatives_told",
@@ -77,7 +77,7 @@ def _beside_events(features: Features, weight: str | None) -> str:
 
     It has the event's split (null before the window), the expected and the found one, and both weights.
     """
-    params = features.manifest["params"]
+    params = features.manifest.params
     events = text(features.workspace.raw / "events/*/*.parquet")
     shown = " UNION ALL ".join(
         f"SELECT {SEQUENCE}, '{split}' AS found, {WEIGHT if weight else 'NULL'} AS weight FROM "
@@ -100,17 +100,17 @@ def _beside_events(features: Features, weight: str | None) -> str:
 def _split(features: Features) -> str:
     """Return the split of an event as SQL."""
     manifest = features.manifest
-    if manifest["protocol"] == "temporal":
-        days = [(day["day"], day["split"]) for day in manifest["held_out"]]
+    if manifest.protocol == "temporal":
+        days = [(day.day, day.split) for day in manifest.held_out]
         cases = " ".join(f"WHEN timestamp::DATE = DATE '{day}' THEN '{split}'" for day, split in days)
         split = f"CASE {cases} ELSE 'train' END"
     else:
-        params = manifest["params"]
+        params = manifest.params
         test = round(params["test_fraction"] * 2**32)
         valid = test + round(params["valid_fraction"] * 2**32)
         drawn = _drawn(params["seed"], "split")
         split = f"CASE WHEN {drawn} < {test} THEN 'test' WHEN {drawn} < {valid} THEN 'valid' ELSE 'train' END"
-    return f"CASE WHEN timestamp::DATE >= DATE '{manifest['first_day']}' THEN {split} END"
+    return f"CASE WHEN timestamp::DATE >= DATE '{manifest.first_day}' THEN {split} END"
 
 
 def _drawn(seed: int, purpose: str, *keys: str) -> str:

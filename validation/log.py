@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from din import documents
 from din.artifacts import MANIFEST
-from din.document_types import RawManifest
+from din.manifests import RawManifest
 from din.params import Params
 from din.schema import ITEM_ID, LABEL, USER_ID, parse_fields
 from din.workspace import Workspace
@@ -48,9 +48,9 @@ class Log(Data):
         self.root = workspace.raw
         self.manifest = _manifest(self.root)
         self.sides = tuple(name for name in SIDE_IDS if (self.root / f"{name}.parquet").exists())
-        self.until = date.fromisoformat(self.manifest["until"]) if self.manifest["until"] else None
-        self.protocol = params.featurize.protocol or self.manifest["protocol"]
-        declared = params.featurize.fields or self.manifest["fields"]
+        self.until = date.fromisoformat(self.manifest.until) if self.manifest.until else None
+        self.protocol = params.featurize.protocol or self.manifest.protocol
+        declared = params.featurize.fields or self.manifest.fields
         fields = parse_fields({group: columns or {} for group, columns in declared.items()})
         self.fields = {field.name: field for field in fields}
 
@@ -121,7 +121,7 @@ class Log(Data):
 
     def if_daily(self, wanted: Severity) -> Severity:
         """Return the severity of a fault that only a source with whole days for every day can have."""
-        return wanted if self.manifest["daily"] else "warning"
+        return wanted if self.manifest.daily else "warning"
 
 
 def _manifest(root: Path) -> RawManifest:

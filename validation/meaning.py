@@ -41,7 +41,7 @@ def judge_meaning(features: Features) -> Iterator[Expected]:
 
 def _leaks(sample: Sample) -> Iterator[Expected]:
     limit = sample.features.params.validate_features.max_field_auc
-    sampled = constants.MAX_SAMPLED_AUC if sample.features.manifest["protocol"] == "leave_last_out" else 0.0
+    sampled = constants.MAX_SAMPLED_AUC if sample.features.manifest.protocol == "leave_last_out" else 0.0
     highest = max(limit, sampled)
     fields = _singles(sample)
     limits: tuple[tuple[str, float, Severity], ...] = (
@@ -187,7 +187,7 @@ def _item_order(sample: Sample) -> Expected:
     Nothing is judged under `leave_last_out`, where half of the items are drawn evenly.
     """
     lost = []
-    if sample.features.manifest["protocol"] != "leave_last_out":
+    if sample.features.manifest.protocol != "leave_last_out":
         early, late = sample.early_and_late
         for part in sample.judged:
             expected = _order(sample, early, late.thinned(len(part)))

@@ -18,7 +18,8 @@ from great_expectations import expectations as gxe
 
 from din import documents
 from din.artifacts import MANIFEST
-from din.document_types import Evaluation, FeaturesManifest
+from din.facts import Evaluation
+from din.manifests import FeaturesManifest
 from din.metrics import summary
 from din.params import Params
 from validation import constants
@@ -87,7 +88,7 @@ def values(data: Data) -> Iterator[Expected]:
                 min_value=constants.LEAST_SPREAD,
                 advice="all predictions are alike, the model collapsed: lower learning_rate or regularization",
             )
-        differing = _differing(workspace.features, split, frame, evaluation["learned_until"][split])
+        differing = _differing(workspace.features, split, frame, getattr(evaluation.learned_until, split))
         yield figure(
             f"{split}_rows_of_features",
             len(differing),
@@ -109,21 +110,21 @@ def _quality(frame: pd.DataFrame, params: Params) -> Iterator[Expected]:
     metrics = summary(label[usable], prediction[usable], frame["user"].to_numpy()[usable])
     yield figure(
         "test_calibration_ratio",
-        metrics["calibration_ratio"],
+        metrics.calibration_ratio,
         minimum=limits.calibration[0],
         maximum=limits.calibration[1],
         column="prediction",
         advice="mean prediction over observed CTR: did the CTR change after the training days? Train on newer ones",
-        sample=[{"mean_prediction": prediction[usable].mean(), "ctr": metrics["ctr"]}] if usable.any() else [],
+        sample=[{"mean_prediction": prediction[usable].mean(), "ctr": metrics.ctr}] if usable.any() else [],
     )
     yield figure(
         "test_normalized_entropy",
-        metrics["normalized_entropy"],
+        metrics.normalized_entropy,
         maximum=limits.max_log_loss_over_constant,
         column="prediction",
         advice="the log loss divided by that of the mean CTR: from 1 on, the model has learned nothing; look at "
         "reports/training",
-        sample=[{"log_loss": metrics["log_loss"], "auc": metrics["auc"]}],
+        sample=[{"log_loss": metrics.log_loss, "auc": metrics.auc}],
     )
 
 
@@ -131,7 +132,7 @@ def _scores(split: _Judged, evaluation: Evaluation) -> list[str]:
     """Return the scores that the rows of a split have; test rows have the floors' scores too."""
     if split == "valid":
         return ["prediction"]
-    return ["prediction", "popularity", *(["lr"] if evaluation["floors"]["lr"] else [])]
+    return ["prediction", "popularity", *(["lr"] if evaluation.floors.lr else [])]
 
 
 def _differing(features: Path, split: _Judged, predicted: pd.DataFrame, learned_until: str) -> pd.DataFrame:
@@ -140,9 +141,9 @@ def _differing(features: Path, split: _Judged, predicted: pd.DataFrame, learned_
     Under `temporal`, rows until `learned_until` must have no prediction, since the model has learned them.
     """
     manifest = documents.read(FeaturesManifest, features / MANIFEST)
-    paths = [features / "shards" / f"{shard:05d}" / f"{split}.parquet" for shard in range(manifest["shards"])]
+    paths = [features / "shards" / f"{shard:05d}" / f"{split}.parquet" for shard in range(manifest.shards)]
     expected = pa.concat_tables([pq.read_table(path, columns=_KEYS) for path in paths]).to_pandas()
-    if manifest["protocol"] == "temporal":
+    if manifest.protocol == "temporal":
         learned = pd.Timestamp(learned_until).value // 1000
         expected = expected[expected["timestamp"] > learned]
     if np.array_equal(expected.to_numpy(), predicted[_KEYS].to_numpy()):  # rows in equal order need no counting

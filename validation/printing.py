@@ -10,20 +10,22 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from din.verdicts import Expectation
+
 WIDTH = 120
 
 
-def failures(entries: Iterable[Mapping[str, Any]]) -> str:
+def failures(entries: Iterable[Expectation]) -> str:
     """Return failed expectations as text: observed values, thresholds, offending rows, and advice."""
     entries = list(entries)
-    rows = [(e["severity"], e["name"], figure(e["observed"]), threshold(e["threshold"])) for e in entries]
+    rows = [(e.severity, e.name, figure(e.observed), threshold(e.threshold)) for e in entries]
     return "\n".join([aligned(("severity", "expectation", "observed", "threshold"), rows), *map(_details, entries)])
 
 
-def _details(entry: Mapping[str, Any]) -> str:
-    lines = [f"{entry['name']}: {entry['advice']}"]
-    lines += [f"    reason: {entry['reason']}"] if "reason" in entry else []
-    lines += [f"    e.g. {json.dumps(row, ensure_ascii=False)}" for row in entry["sample"]]
+def _details(entry: Expectation) -> str:
+    lines = [f"{entry.name}: {entry.advice}"]
+    lines += [f"    reason: {entry.reason}"] if entry.reason else []
+    lines += [f"    e.g. {json.dumps(row, ensure_ascii=False)}" for row in entry.sample]
     return "\n".join(lines)
 
 
@@ -36,7 +38,7 @@ def figure(value: Any) -> str:
     return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
-def threshold(asked: Mapping[str, Any]) -> str:
+def threshold(asked: Mapping[Any, Any]) -> str:
     """Return a threshold as text, e.g. `= 0`, `≥ 1,000` or `0.7 … 1.4`."""
     low = asked.get("min")
     high = asked.get("max")

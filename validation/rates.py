@@ -219,7 +219,7 @@ def _values(features: Features, group: Group) -> Iterator[_Valued]:
 def _numbers(features: Features, field: Field, stored: np.ndarray) -> np.ndarray:
     """Return stored values [E] so that near ones are alike: raw numbers, else ids. NaN is unknown."""
     if not field.form.holds_ids:
-        moments = next(record for record in features.manifest["fields"] if record["name"] == field.name)
+        moments = next(record for record in features.manifest.fields if record["name"] == field.name)
         return moments.get("mean", 0.0) + moments.get("std", 1.0) * stored.astype(float)
     raw = features.vocabulary(field)["value"]
     order = np.arange(len(raw), dtype=float)

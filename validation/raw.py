@@ -54,7 +54,7 @@ _NUMBERS = ("BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "FLOAT", "DOU
 
 def files(log: Log) -> Iterator[Expected]:
     """Expect complete, unchanged and readable files with the contract's types."""
-    yield files_match_manifest(log.root, log.manifest, "fetch")
+    yield files_match_manifest(log.root, log.manifest.files, "fetch")
     events = sorted(log.root.glob("events/*/*.parquet"))
     sides = {log.root / f"{name}.parquet": SIDE_IDS[name] for name in log.sides}
     found, readable = schemas([*events, *sides])

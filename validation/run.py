@@ -25,8 +25,10 @@ from great_expectations.expectations.expectation import ColumnMapExpectation
 from din import reports
 from din.artifacts import hash_tree, write_bytes, write_json
 from din.errors import GateClosed, InputError
+from din.names import Digest
 from din.params import Params
 from din.progress import progress
+from din.verdicts import Expectation, ValidationReport
 from din.workspace import Suite, Workspace
 from validation.data import Data
 from validation.expectations import SAMPLE, Expected, Rows
@@ -69,11 +71,11 @@ def validate(workspace: Workspace, suite: Suite, phases: Phases, params: Params)
     directory = workspace.judged(suite)
     verdict.unlink(missing_ok=True)
     judged = hash_tree(directory)
-    entries: list[dict[str, Any]] = []
+    entries: list[Expectation] = []
     tables: dict[str, pd.DataFrame] = {}
     detectors = dict(phases.detectors)
     if own:
-        detectors["own"] = (lambda data: own.expected(data, tables, {entry["name"] for entry in entries}),)
+        detectors["own"] = (lambda data: own.expected(data, tables, {entry.name for entry in entries}),)
     unjudged = list(detectors)
     with (
         progress(len(unjudged), f"validating {suite}", "phase") as bar,
@@ -85,8 +87,13 @@ def validate(workspace: Workspace, suite: Suite, phases: Phases, params: Params)
             bar.update()
     blocking = _failed(entries, "critical")
     warnings = _failed(entries, "warning")
-    report = {"verdict": "closed" if blocking else "open", "input": judged, "params": reports.thresholds(suite, params)}
-    write_json(path, report | {"expectations": entries})
+    report = ValidationReport(
+        verdict="closed" if blocking else "open",
+        input=Digest(judged),
+        params=reports.thresholds(suite, params),
+        expectations=entries,
+    )
+    write_json(path, report)
     if blocking:
         later = "\nLater expectations depend on these and were not evaluated." if unjudged else ""
         raise GateClosed(
@@ -101,13 +108,13 @@ def validate(workspace: Workspace, suite: Suite, phases: Phases, params: Params)
     write_bytes(verdict, b"open\n")
 
 
-def _failed(entries: list[dict[str, Any]], severity: str) -> list[dict[str, Any]]:
-    return [entry for entry in entries if not entry["success"] and entry["severity"] == severity]
+def _failed(entries: list[Expectation], severity: str) -> list[Expectation]:
+    return [entry for entry in entries if not entry.success and entry.severity == severity]
 
 
 def _judge_phase(
     name: str, detectors: tuple[Detector, ...], data: Data, tables: dict[str, pd.DataFrame]
-) -> list[dict[str, Any]]:
+) -> list[Expectation]:
     expected: list[Expected] = []
     try:
         for detector in detectors:
@@ -119,21 +126,21 @@ def _judge_phase(
     return judge(expected, tables)
 
 
-def _not_evaluated(name: str, error: Exception) -> dict[str, Any]:
-    return {
-        "name": f"{name}_evaluated",
-        "column": None,
-        "observed": None,
-        "threshold": {},
-        "severity": "critical",
-        "success": False,
-        "sample": [],
-        "advice": "the data could not be judged, so the gate is closed; correct what the reason names",
-        "reason": f"{type(error).__name__}: {error}",
-    }
+def _not_evaluated(name: str, error: Exception) -> Expectation:
+    return Expectation(
+        name=f"{name}_evaluated",
+        column=None,
+        observed=None,
+        threshold={},
+        severity="critical",
+        success=False,
+        sample=[],
+        advice="the data could not be judged, so the gate is closed; correct what the reason names",
+        reason=f"{type(error).__name__}: {error}",
+    )
 
 
-def judge(expected: Sequence[Expected], tables: dict[str, pd.DataFrame]) -> list[dict[str, Any]]:
+def judge(expected: Sequence[Expected], tables: dict[str, pd.DataFrame]) -> list[Expectation]:
     """Return the report entries of expectations, in their order; those that fail have offending rows and advice.
 
     The columns of the expectations are added to `tables`, which are judged.
@@ -167,23 +174,24 @@ def _whole_frames() -> BatchDefinition:
     return asset.add_batch_definition_whole_dataframe("whole")
 
 
-def _entry(expected: Expected, result: ExpectationValidationResult, key: pd.Index) -> dict[str, Any]:
+def _entry(expected: Expected, result: ExpectationValidationResult, key: pd.Index) -> Expectation:
     expectation = expected.expectation
     found = result.result
-    entry = {
-        "name": expected.name,
-        "column": (expectation.meta or {}).get("column"),
-        "observed": _plain(found.get("observed_value", found.get("unexpected_count"))),
-        "threshold": _plain(_threshold(expectation)),
-        "severity": expectation.severity.value,
-        "success": bool(result.success),
-    }
+    failure = {}
     if not result.success:
-        entry["sample"] = [_plain(dict(row)) for row in _sample(expected, found, key)[:SAMPLE]]
-        entry["advice"] = expectation.notes
+        failure["sample"] = [_plain(dict(row)) for row in _sample(expected, found, key)[:SAMPLE]]
+        failure["advice"] = expectation.notes
         if reason := _reason(result.exception_info):
-            entry["reason"] = reason
-    return entry
+            failure["reason"] = reason
+    return Expectation(
+        name=expected.name,
+        column=(expectation.meta or {}).get("column"),
+        observed=_plain(found.get("observed_value", found.get("unexpected_count"))),
+        threshold=_plain(_threshold(expectation)),
+        severity=expectation.severity.value,
+        success=bool(result.success),
+        **failure,
+    )
 
 
 def _reason(raised: Mapping[str, Any]) -> str | None:

@@ -120,7 +120,7 @@ class Sample:
     def __init__(self, features: Features) -> None:
         self.features = features
         self.fields = [field for field in features.fields if field.group is not Group.BEHAVIOUR]
-        self._share = constants.MAX_ROWS / max(constants.MAX_ROWS, *features.manifest["rows"].values())
+        self._share = constants.MAX_ROWS / max(constants.MAX_ROWS, *features.manifest.rows.values())
         self._edges: dict[str, np.ndarray] = {}
         self._directions: dict[str, np.ndarray] = {}
         self.train, self.valid, self.test = (self._split(split) for split in SPLITS)
@@ -129,7 +129,7 @@ class Sample:
     def judged(self) -> list[Impressions]:
         """Validation and test, and under `temporal` their last days if they have several."""
         parts = [self.valid, self.test]
-        if self.features.manifest["protocol"] != "temporal":
+        if self.features.manifest.protocol != "temporal":
             return parts
         for split in (self.valid, self.test):
             day = split.timestamp // DAY_US
@@ -148,7 +148,7 @@ class Sample:
         The last days span as long a time as the judged days.
         """
         late = self.train.half
-        if self.features.manifest["protocol"] == "temporal":
+        if self.features.manifest.protocol == "temporal":
             times = np.concatenate([part.timestamp for part in (self.valid, self.test)])
             first = self.train.timestamp.max(initial=0) - np.ptp(times)
             late = self.train.timestamp > max(first, np.median(self.train.timestamp))
@@ -158,7 +158,7 @@ class Sample:
         """Read a split's sampled rows, one shard at a time. Training must be first: it sets the edges of numbers."""
         tables: list[pa.Table] = []
         shares: list[dict[str, np.ndarray]] = []
-        for shard in range(self.features.manifest["shards"]):
+        for shard in range(self.features.manifest.shards):
             rows, table = self.features.read(shard, split)
             kept = np.flatnonzero(_hashed(rows["user"]) < self._share * 2**32)
             tables.append(self._with_side_fields(table.take(pa.array(kept))))

@@ -56,7 +56,7 @@ def _files(features: Features) -> Iterator[tuple[Path, Group]]:
     """Yield the files with fields, and the group of their fields."""
     yield features.root / "items.parquet", Group.ITEM
     yield features.root / "users.parquet", Group.USER
-    for shard in range(features.manifest["shards"]):
+    for shard in range(features.manifest.shards):
         yield features.path(shard, "behaviours"), Group.BEHAVIOUR
         yield from ((features.path(shard, split), Group.CONTEXT) for split in SPLITS)
 
@@ -103,7 +103,7 @@ def _joined(features: Features) -> str:
 
 def _rules(features: Features) -> list[Rule]:
     users, items = (pq.read_metadata(features.root / f"{name}.parquet").num_rows for name in ("users", "items"))
-    longest = features.manifest["max_history"]
+    longest = features.manifest.max_history
     foreign = "coalesce(begun.user <> user OR newest.user <> user, false)"
     own = f"inside AND NOT {foreign}"
     cut = f"start > greatest(oldest, history_end - {longest})"
@@ -155,7 +155,7 @@ def _rules(features: Features) -> list[Rule]:
 
 def _before(features: Features, behaviour: str) -> str:
     """Return SQL that tells whether a behaviour lies strictly before an impression in the log's order."""
-    if features.manifest["order"] != "sequence":
+    if features.manifest.order != "sequence":
         return f"({behaviour}.timestamp < timestamp)"
     tie = f"{behaviour}.timestamp = timestamp AND ({behaviour}.sequence < sequence OR {behaviour}.prior)"
     return f"({behaviour}.timestamp < timestamp OR {tie})"
@@ -167,11 +167,11 @@ def _across_splits(features: Features) -> str:
     Under temporal, every row precedes the first row of each later split. Under by_user, no user is in two splits. Under
     leave_last_out, no user is in both train and valid, and no row of theirs comes after the test row.
     """
-    if features.manifest["protocol"] == "temporal":
+    if features.manifest.protocol == "temporal":
         first = [f"SELECT min(timestamp) FROM rows WHERE split {later}" for later in ("<> 'train'", "= 'test'")]
         before = [features.one(f"{query} AND split <> 'behaviours'")[0] for query in first]
         ends = ["NULL" if end is None else end for end in before]
         return f"split = 'train' AND timestamp >= {ends[0]} OR split = 'valid' AND timestamp >= {ends[1]}"
-    if features.manifest["protocol"] == "by_user":
+    if features.manifest.protocol == "by_user":
         return "split = 'valid' AND trains OR split = 'test' AND (trains OR validates)"
     return f"split = 'valid' AND trains OR split IN ('train', 'valid') AND {_AT} >= test"

@@ -19,8 +19,8 @@ from typing_extensions import override
 
 from din import documents
 from din.artifacts import MANIFEST
-from din.document_types import FeaturesManifest
 from din.field_forms import UNKNOWN, Vector
+from din.manifests import FeaturesManifest
 from din.params import Params
 from din.schema import SPLITS, Field, Group, parse_field
 from din.workspace import Workspace
@@ -69,11 +69,11 @@ class Features(Data):
         super().__init__(workspace, params)
         self.root = workspace.features
         self.manifest = documents.read(FeaturesManifest, self.root / MANIFEST, "run `dvc repro featurize`")
-        self.fields = [parse_field(record) for record in self.manifest["fields"]]
-        self.known_rows: dict[str, int] = {record["name"]: record["rows"] for record in self.manifest["fields"]}
-        last = self.manifest["held_out"][-1:]
-        self.stored_rows = self.known_rows | (last[0]["rows"] if last else {})
-        self.held_out = [date.fromisoformat(day["day"]) for day in self.manifest["held_out"]]
+        self.fields = [parse_field(record) for record in self.manifest.fields]
+        self.known_rows: dict[str, int] = {record["name"]: record["rows"] for record in self.manifest.fields}
+        last = self.manifest.held_out[-1:]
+        self.stored_rows = self.known_rows | (last[0].rows if last else {})
+        self.held_out = [date.fromisoformat(day.day) for day in self.manifest.held_out]
 
     @override
     def load(self, connection: duckdb.DuckDBPyConnection) -> None:
@@ -110,7 +110,7 @@ class Features(Data):
 
     def day_numbers(self, field: Field) -> np.ndarray:
         """Return the day on which the manifest says that each id becomes known: 0 = training, n = nth held-out day."""
-        after = [day["rows"].get(field.name, self.known_rows[field.name]) for day in self.manifest["held_out"]]
+        after = [day.rows.get(field.name, self.known_rows[field.name]) for day in self.manifest.held_out]
         ids = np.arange(self.stored_rows[field.name])
         return np.searchsorted([self.known_rows[field.name], *after], ids, side="right")
 

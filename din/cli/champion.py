@@ -73,7 +73,7 @@ def report(
         if everything and markdown:
             raise InputError("--markdown: is about the run here; expected it without --all")
         if everything:
-            from din.report.runs_page import print_runs, write_runs
+            from din.report.runs import print_runs, write_runs
 
             print_runs(HERE, write_runs(HERE, *place(uri, model)), as_json)
             return

@@ -60,7 +60,7 @@ def days_of(features: Features, split: SplitName, after: datetime | None = None)
         after: leave out the rows until this time, inclusive.
     """
     seen = microseconds(after) if after else np.iinfo(np.int64).min
-    times = [features.timestamps(number, split) for number in range(features.manifest["shards"])]
+    times = [features.timestamps(number, split) for number in range(features.manifest.shards)]
     later = [np.flatnonzero(own > seen) for own in times]
     orders = [rows[np.argsort(own[rows], kind="stable")] for own, rows in zip(times, later, strict=True)]
     days = [own[order] // DAY_US for own, order in zip(times, orders, strict=True)]

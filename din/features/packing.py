@@ -88,7 +88,7 @@ class Packer:
         self._features = features
         self._unknown_rate = float(unknown_rate)
         self.layout = TableLayout.of(features.fields, features.rows)
-        self._distinct_items = Deduplicator(features.manifest["items"])
+        self._distinct_items = Deduplicator(features.manifest.items)
 
     def pack(self, shard: Shard, rows: np.ndarray, random: np.random.Generator | None = None) -> PackedBatch:
         """Pack impressions `rows` [B] of a shard.

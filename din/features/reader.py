@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 
 from din import documents
 from din.artifacts import MANIFEST
-from din.document_types import FeaturesManifest, FieldRecord
 from din.errors import InputError
 from din.field_forms import Column
+from din.manifests import FeaturesManifest, FieldRecord
 from din.schema import SPLITS, TIMESTAMP, WEIGHT, Field, Group, parse_field
 
 UNKNOWN_TIME = -(1 << 62)
@@ -101,7 +101,7 @@ class Features:
         self.root = root
         self.known_until = known_until
         self.manifest = documents.read(FeaturesManifest, root / MANIFEST, "run `dvc repro featurize`")
-        self.fields: tuple[Field, ...] = tuple(parse_field(record) for record in self.manifest["fields"])
+        self.fields: tuple[Field, ...] = tuple(parse_field(record) for record in self.manifest.fields)
 
     def of(self, group: Group) -> tuple[Field, ...]:
         """Return the fields of one group, in the order of the joint table."""
@@ -114,12 +114,12 @@ class Features:
     @property
     def train_until(self) -> datetime:
         """The time of the last row of the training split."""
-        return datetime.fromisoformat(self.manifest["train_until"])
+        return datetime.fromisoformat(self.manifest.train_until)
 
     @property
     def by_time(self) -> bool:
         """True if rows are held out by their time, so that they may be learned once they were judged."""
-        return self.manifest["protocol"] == "temporal"
+        return self.manifest.protocol == "temporal"
 
     @cached_property
     def rows(self) -> dict[str, int]:
@@ -129,7 +129,7 @@ class Features:
     @property
     def records(self) -> list[FieldRecord]:
         """The records of the fields in the manifest, with the rows that the reader knows."""
-        records = [record.copy() for record in self.manifest["fields"]]
+        records = [record.copy() for record in self.manifest.fields]
         for record in records:
             record["rows"] = self.rows[record["name"]]
         return records
@@ -137,12 +137,12 @@ class Features:
     @property
     def weighted(self) -> bool:
         """True if rows have weights."""
-        return self.manifest["params"].get(WEIGHT) is not None
+        return self.manifest.params.get(WEIGHT) is not None
 
     @property
     def kept_negatives(self) -> float:
         """The share r of the log's training rows without a click that training kept."""
-        return self.manifest["negatives"]["training"] if "negatives" in self.manifest else 1.0
+        return self.manifest.negatives.training if self.manifest.negatives else 1.0
 
     @property
     def offset(self) -> float:
@@ -155,10 +155,10 @@ class Features:
         return self._rows(date.max.isoformat())
 
     def _rows(self, until: str) -> dict[str, int]:
-        rows = {record["name"]: record["rows"] for record in self.manifest["fields"]}
-        for day in self.manifest["held_out"]:
-            if day["day"] <= until:
-                rows |= day["rows"]
+        rows = {record["name"]: record["rows"] for record in self.manifest.fields}
+        for day in self.manifest.held_out:
+            if day.day <= until:
+                rows |= day.rows
         return rows
 
     @cached_property
@@ -203,18 +203,18 @@ class Features:
         optional = {"contexts"} if self.weighted else {"contexts", WEIGHT}
         columns = {name: _numpy(rows[name]) for name in Impressions.__dataclass_fields__ if name not in optional}
         item = _numpy(behaviours["item"])
-        _check(path, "user", columns["user"], self.manifest["users"])
-        _check(path, "item", columns["item"], self.manifest["items"])
+        _check(path, "user", columns["user"], self.manifest.users)
+        _check(path, "item", columns["item"], self.manifest.items)
         _check(path, "history_end", columns["history_end"], len(item) + 1)
         _check(path, "history_start", columns["history_start"], columns["history_end"] + 1)
-        _check(behaviours_path, "item", item, self.manifest["items"])
+        _check(behaviours_path, "item", item, self.manifest.items)
         impressions = Impressions(**columns, contexts=self._columns(path, rows, Group.CONTEXT))
         time = _numpy(behaviours[TIMESTAMP])
         return Shard(impressions, item, time, self._columns(behaviours_path, behaviours, Group.BEHAVIOUR))
 
     def split_rows(self, split: str) -> list[int]:
         """Return the number of impressions of a split in each shard, from the footers of the files."""
-        return [_rows(self._path(number, split)) for number in range(self.manifest["shards"])]
+        return [_rows(self._path(number, split)) for number in range(self.manifest.shards)]
 
     def timestamps(self, number: int, split: str) -> np.ndarray:
         """Return the times of the impressions of one split of one shard, int64 in µs since 1970, UTC."""
@@ -224,7 +224,7 @@ class Features:
         """Return the users of the impressions of one split of one shard, int32, rows of users.parquet."""
         path = self._path(number, split)
         users = _numpy(_read(path, ["user"])["user"])
-        _check(path, "user", users, self.manifest["users"])
+        _check(path, "user", users, self.manifest.users)
         return users
 
     def weights(self, number: int, split: str) -> np.ndarray | None:
@@ -233,7 +233,7 @@ class Features:
 
     def last_day(self) -> date:
         """Return the day (UTC) of the last impression. `data.until` may be later."""
-        times = (self.timestamps(number, split) for number in range(self.manifest["shards"]) for split in SPLITS)
+        times = (self.timestamps(number, split) for number in range(self.manifest.shards) for split in SPLITS)
         last = max(int(own.max(initial=0)) for own in times)
         return datetime.fromtimestamp(last / 1e6, UTC).date()
 
@@ -243,14 +243,14 @@ class Features:
         Args:
             order: their numbers. None: in ascending order.
         """
-        return (self.shard(number, split) for number in (range(self.manifest["shards"]) if order is None else order))
+        return (self.shard(number, split) for number in (range(self.manifest.shards) if order is None else order))
 
     def training_counts(self) -> "Counts":
         """Count the training rows and clicks of each item. Reads three columns of each shard."""
-        items = self.manifest["items"]
+        items = self.manifest.items
         impressions, clicks = np.zeros((2, items), np.int64)
         sampled = False
-        for number in range(self.manifest["shards"]):
+        for number in range(self.manifest.shards):
             path = self._path(number, "train")
             rows = _read(path, ["item", "label", "sampled"])
             item = _numpy(rows["item"])
@@ -279,7 +279,7 @@ class Features:
 
     def _entities(self, name: str, group: Group) -> dict[str, Column]:
         path = self.root / f"{name}.parquet"
-        rows = self.manifest[name]
+        rows = getattr(self.manifest, name)
         table = _read(path)
         if len(table) != rows:
             raise InputError(f"{path}: {len(table)} rows, expected {rows}; {_AGAIN}")

@@ -18,12 +18,14 @@ from typing import Any
 import ibis
 import ibis.expr.types as ir
 
+from din import documents
 from din.artifacts import MANIFEST, hash_files, hash_tree, replace_directory, write_json
 from din.errors import InputError
 from din.featurize import coding, entities, negatives, raw, shards, splits, timeline, vocabulary
 from din.featurize.coding import column
 from din.featurize.engine import Session, flag, session
 from din.featurize.raw import Raw
+from din.manifests import FeaturesManifest
 from din.params import Featurize, Params, to_json
 from din.progress import track
 from din.schema import ITEM_ID, LABEL, SEQUENCE, SPLITS, TIMESTAMP, USER_ID, WEIGHT, Field, Group
@@ -217,7 +219,7 @@ def _write_manifest(
         "files": hash_files(target),
         **facts,
     }
-    write_json(target / MANIFEST, manifest)
+    write_json(target / MANIFEST, documents.check(FeaturesManifest, manifest, f"the manifest of {target}"))
 
 
 def _size(table: ir.Table) -> int:

@@ -18,11 +18,11 @@ import ibis.expr.types as ir
 
 from din import documents
 from din.artifacts import MANIFEST
-from din.document_types import RawManifest
 from din.errors import InputError, listed
 from din.featurize.calendar import Calendar, calendar, start_us
 from din.featurize.coding import column, typed
 from din.featurize.engine import Session, epoch_us
+from din.manifests import RawManifest
 from din.params import Params
 from din.schema import (
     BEHAVIOUR,
@@ -91,13 +91,13 @@ def load(session: Session, root: Path, params: Params) -> Raw:
     """
     manifest = documents.read(RawManifest, root / MANIFEST, "run `din fetch` again")
     block = params.featurize
-    protocol = block.protocol or manifest["protocol"]
-    order = block.order or manifest["order"] or ("sequence" if protocol == "leave_last_out" else "strict")
-    days = calendar(manifest["days"], manifest["until"], protocol, params.data, block, root / "events")
+    protocol = block.protocol or manifest.protocol
+    order = block.order or manifest.order or ("sequence" if protocol == "leave_last_out" else "strict")
+    days = calendar(manifest.days, manifest.until, protocol, params.data, block, root / "events")
     declared = block.fields
     where = "featurize.fields"
     if declared is None:
-        declared = manifest["fields"]
+        declared = manifest.fields
         where = f"{root / MANIFEST}: fields"
     fields = parse_fields({group: columns or {} for group, columns in declared.items()}, where)
     _check_names(fields, where)
@@ -117,7 +117,7 @@ def load(session: Session, root: Path, params: Params) -> Raw:
                     "give fetch that table, or take the field out"
                 )
             return None
-        files = _event_files(root, manifest["days"], days) if path == "events" else str(root / path)
+        files = _event_files(root, manifest.days, days) if path == "events" else str(root / path)
         source = session.con.read_parquet(files, table_name=f"raw_{Path(path).stem}", hive_partitioning=False)
         wanted = [field for field in wanted if not absent or field.name in source.columns]
         selected = {key: source[key] for key in keys}
@@ -145,9 +145,9 @@ def load(session: Session, root: Path, params: Params) -> Raw:
         fields=fields,
         protocol=protocol,
         order=order,
-        until=manifest["until"],
+        until=manifest.until,
         calendar=days,
-        sampled=manifest["params"].get("sampled") or 1.0,
+        sampled=manifest.params.get("sampled") or 1.0,
         weighted=block.weight is not None,
         events=events,
         history=history,

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from din.document_types import JudgedModel
 from din.seams import Seam
+from din.verdicts import JudgedModel
 
 GATES: Seam[Callable[..., Any]] = Seam("gate", ("din.gates.candidate", "din.gates.comparisons"))
 """All gates. `{metric}` in a name is replaced by one of `gate.metrics`, the second argument of the function."""

@@ -13,14 +13,15 @@ import pyarrow as pa
 
 from din import documents
 from din.artifacts import MANIFEST
-from din.document_types import Evaluation, RawManifest, ValidationReport
 from din.errors import InputError, listed, shown
+from din.facts import Evaluation
 from din.gates import GATES, about, budgets, delta
 from din.gates.budgets import LATENCY
 from din.gates.case import Case
 from din.gates.claims import Claim
 from din.gates.evidence import Evidence
 from din.gates.verdict import Finding, from_estimate, not_outside, within
+from din.manifests import RawManifest
 from din.metrics import auc, gauc, summary
 from din.metrics.estimates import Metric, difference
 from din.params import source_settings, to_json
@@ -29,6 +30,7 @@ from din.registry.bundle import FACTS, SIGNATURE
 from din.reports import why_closed
 from din.schema import DAY_US
 from din.serve.agreement import ATOL_PROBABILITY, PATHS, ParityReport
+from din.verdicts import ValidationReport
 from din.workspace import SUITES, Suite, Workspace
 
 _TOLERANCE = 1e-6
@@ -56,13 +58,13 @@ def made_from(case: Case) -> Finding:
     facts = evidence.facts
     log = documents.read(RawManifest, evidence.workspace.raw / MANIFEST)
     pairs = {
-        "fetch.source": (log["source"], params.fetch.source),
-        **_pairs(f"fetch.{params.fetch.source}", log["params"], source_settings(params)),
-        "data.until": (log["until"], to_json(params.data)["until"]),
-        **_pairs("data", dict(facts["params"]["data"]), params.data.window()),
-        "promote.model_name": (facts["model_name"], params.model_name),
-        **_pairs("featurize", facts["params"]["featurize"], to_json(params.featurize)),
-        **_pairs("train", facts["params"]["train"], _asked(to_json(params.train), facts["params"]["train"])),
+        "fetch.source": (log.source, params.fetch.source),
+        **_pairs(f"fetch.{params.fetch.source}", log.params, source_settings(params)),
+        "data.until": (log.until, to_json(params.data)["until"]),
+        **_pairs("data", dict(facts.params.data), params.data.window()),
+        "promote.model_name": (facts.model_name, params.model_name),
+        **_pairs("featurize", facts.params.featurize, to_json(params.featurize)),
+        **_pairs("train", facts.params.train, _asked(to_json(params.train), facts.params.train)),
     }
     differing = [
         f"{shown(key, quotes=False)} was {shown(made)}, is {shown(now)}"
@@ -98,10 +100,10 @@ def _validation(evidence: Evidence, suite: Suite) -> Finding:
     report = documents.read(ValidationReport, evidence.workspace.validation(suite))
     judged = evidence.workspace.judged(suite)
     found = evidence.hash_of(suite)
-    if report["input"] != found:
+    if report.input != found:
         reason = f"the report judged another {judged} than this workspace holds; run `dvc repro validate_{suite}`"
-        return Finding("closed", found[:12], report["input"][:12], reason=reason)
-    made_from = dict(evidence.facts["inputs"]).get(suite, found)  # predictions are not an input of the bundle
+        return Finding("closed", found[:12], report.input[:12], reason=reason)
+    made_from = dict(evidence.facts.inputs).get(suite, found)  # predictions are not an input of the bundle
     if made_from != found:
         reason = f"the bundle was made from another {judged} than this workspace holds; run `dvc repro`"
         return Finding("closed", found[:12], str(made_from)[:12], reason=reason)
@@ -127,17 +129,17 @@ def evaluation(case: Case) -> Finding:
     """Check that evaluation.json, the predictions and the bundle belong to the same model."""
     evidence = case.evidence
     stated = evidence.evaluation
-    if evidence.facts["evaluation"] != stated:
+    if evidence.facts.evaluation != stated:
         reason = "the bundle was exported with another evaluation.json; run `dvc repro export`"
         return Finding("closed", "differs", "same as the bundle's", reason=reason)
-    made_from = evidence.facts["inputs"]
-    if stated["inputs"] != {"features": made_from["features"], "model": made_from["model"]}:
+    made_from = evidence.facts.inputs
+    if (stated.inputs.features, stated.inputs.model) != (made_from.features, made_from.model):
         reason = "evaluation.json is about another model or other features than the bundle's; run `dvc repro`"
-        return Finding("closed", stated["inputs"]["model"][:12], made_from["model"][:12], reason=reason)
+        return Finding("closed", stated.inputs.model[:12], made_from.model[:12], reason=reason)
     found = evidence.hash_of("model")
-    if found != made_from["model"]:
+    if found != made_from.model:
         reason = f"the bundle was made with another model than {evidence.workspace.model} holds; run `dvc repro export`"
-        return Finding("closed", found[:12], made_from["model"][:12], reason=reason)
+        return Finding("closed", found[:12], made_from.model[:12], reason=reason)
     gap = max(_gaps(evidence.rows, stated))
     if gap <= _TOLERANCE:
         return Finding("open", gap, _TOLERANCE, rows=len(evidence.rows))
@@ -152,16 +154,16 @@ def _gaps(rows: pa.Table, evaluation: Evaluation) -> Iterator[float]:
     """
     label = rows["label"].to_numpy()
     user = rows["user"].to_numpy()
-    stated_of = {"prediction": evaluation["test"], "lr": evaluation["floors"]["lr"]}
+    stated_of = {"prediction": evaluation.test, "lr": evaluation.floors.lr}
     for column, stated in stated_of.items():
         if stated is None:
             continue
         measured = summary(label, rows[column].to_numpy(), user)
-        yield from (_gap(measured[name], figure) for name, figure in stated.items())
-    popularity = evaluation["floors"]["popularity"]
+        yield from (_gap(getattr(measured, name), figure) for name, figure in stated)
+    popularity = evaluation.floors.popularity
     scores = rows["popularity"].to_numpy()
-    yield _gap(auc(label, scores), popularity["auc"])
-    yield _gap(gauc(label, scores, user).value, popularity["gauc"])
+    yield _gap(auc(label, scores), popularity.auc)
+    yield _gap(gauc(label, scores, user).value, popularity.gauc)
 
 
 def _gap(measured: Any, stated: Any) -> float:
@@ -217,13 +219,13 @@ def refit(case: Case) -> Finding:
     facts = evidence.facts
     found = evidence.hash_of("shipped")
     pairs = {
-        "the judged model": (report.inputs["model"], facts["inputs"]["model"]),
-        "the features": (report.inputs["features"], facts["inputs"]["features"]),
-        "the shipped model": (report.shipped, facts["inputs"]["shipped"]),
-        "the shipped model here": (found, facts["inputs"]["shipped"]),
+        "the judged model": (report.inputs.model, facts.inputs.model),
+        "the features": (report.inputs.features, facts.inputs.features),
+        "the shipped model": (report.shipped, facts.inputs.shipped),
+        "the shipped model here": (found, facts.inputs.shipped),
         "the cross-fitted predictions": (report.predictions, evidence.hash_of("crossfit")),
-        "judged_until": (report.judged_until, facts["judged_until"]),
-        "seen_until": (report.seen_until, facts["seen_until"]),
+        "judged_until": (report.judged_until, facts.judged_until),
+        "seen_until": (report.seen_until, facts.seen_until),
     }
     differing = [
         f"{name} is {one[:12]}, the bundle's {other[:12]}" for name, (one, other) in pairs.items() if one != other

@@ -30,7 +30,7 @@ def champion_today(champion: Rival) -> Finding:
     low = -evidence.limits.max_champion_drop
     if same := champion.same(low):
         return same
-    recorded = champion.facts["evaluation"]["test"]["auc"]
+    recorded = champion.facts.evaluation.test.auc
     if recorded is None:
         raise InputError("the champion has no recorded AUC")
 
@@ -57,6 +57,6 @@ def champion_today(champion: Rival) -> Finding:
 
 def _is_newer(champion: Rival) -> bool:
     """Return whether the judged model has learned days that the champion has not."""
-    ours = datetime.fromisoformat(champion.evidence.facts["judged_until"])
-    theirs = datetime.fromisoformat(champion.facts["seen_until"])
+    ours = datetime.fromisoformat(champion.evidence.facts.judged_until)
+    theirs = datetime.fromisoformat(champion.facts.seen_until)
     return ours.date() > theirs.date()

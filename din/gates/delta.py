@@ -18,7 +18,6 @@ import math
 from dataclasses import replace
 from functools import partial
 
-from din.document_types import Verdict
 from din.errors import InputError
 from din.gates.claims import Claim, form
 from din.gates.earlier_champion import Rival
@@ -28,6 +27,7 @@ from din.metrics.estimates import Estimate, Metric
 from din.metrics.noninferiority import WORST, Look, judge, level_of, resolves
 from din.params.gate import Gate as Limits
 from din.registry.looks import View, judged
+from din.verdicts import Power, Verdict
 
 _NEXT = "The next run adds its days to these"
 MIN_MARGIN = 0.002
@@ -96,12 +96,12 @@ def _finding(outcome: Look, margin: float, limits: Limits, rows: int) -> Finding
         interval=outcome.interval,
         rows=rows,
         reason=tell(outcome, margin, limits.max_margin),
-        power={
-            "look": outcome.number,
-            "users": outcome.users,
-            "excludes": finite(outcome.excludes),
-            "users_needed": outcome.users_needed,
-        },
+        power=Power(
+            look=outcome.number,
+            users=outcome.users,
+            excludes=finite(outcome.excludes),
+            users_needed=outcome.users_needed,
+        ),
     )
 
 

@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from din.document_types import Facts
 from din.errors import InputError
+from din.facts import Facts
 from din.gates import stored_crossfit
 from din.gates.evidence import Evidence
 from din.gates.verdict import Finding

@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 
 from din import documents
 from din.artifacts import hash_files, hash_tree, sha256_file
-from din.document_types import About, Evaluation, Facts
 from din.errors import InputError
+from din.facts import Evaluation, Facts
 from din.features.reader import Features
 from din.metrics.estimates import Estimate, Metric, difference, estimate
 from din.names import Digest, Version
 from din.params import Params, to_json
 from din.registry.bundle import FACTS, Verified, verify_bundle
 from din.train.results import RefitReport
+from din.verdicts import About
 from din.workspace import SUITES, Workspace
 
 MOST_ROWS = 200_000
@@ -110,14 +111,14 @@ class Evidence:
         """Everything that a verdict on this candidate depends on; data by its hash."""
         workspace = self.workspace
         reports = [workspace.evaluation, workspace.refit, workspace.parity, *map(workspace.validation, SUITES)]
-        return {
-            "source": self.params.fetch.source,
-            "model_name": self.params.model_name,
-            "params": to_json(self.params),
-            "code": _code(workspace.pipeline),
-            "data": {name: _hash(path) for name, path in self.directories.items()},
-            "reports": {workspace.relative(path): _hash(path) for path in reports},
-        }
+        return About(
+            source=self.params.fetch.source,
+            model_name=self.params.model_name,
+            params=to_json(self.params),
+            code=_code(workspace.pipeline),
+            data={name: _hash(path) for name, path in self.directories.items()},
+            reports={workspace.relative(path): _hash(path) for path in reports},
+        )
 
     @property
     def directories(self) -> dict[str, Path]:
@@ -132,7 +133,7 @@ class Evidence:
         Raises:
             InputError: it is missing.
         """
-        found = self.about["data"][name]
+        found = self.about.data[name]
         if found is None:
             raise InputError(f"{self.directories[name]}: not found; run `dvc repro` to build it")
         return found

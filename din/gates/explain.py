@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from din.approvals import not_open
-from din.document_types import GateEntry, GateReport, MissedDay
 from din.registry.records import Record
+from din.verdicts import GateEntry, GateReport, MissedDay
 
 LEARN_MISSED = (
     "To learn them, run once with train.start: scratch. If days lie before the window, raise data.window_days first."
@@ -22,17 +22,17 @@ _GATES_NAMED = 3
 
 def explain(report: GateReport) -> str:
     """Return what happens to the champion and why, in a few sentences."""
-    champion = report["champion"]
+    champion = report.champion
     held = not_open(report)
     if champion is None and held:
         named = _named(held)
         return f"There is no champion, and this candidate does not become the first one: it does not pass {named}."
     if champion is None:
         return "There is no champion yet. The candidate passes every gate, so it may become the first one."
-    name = f"{champion['version'][:12]} (record {champion['number']})"
-    if champion["version"] == report["bundle"]:
+    name = f"{champion.version[:12]} (record {champion.number})"
+    if champion.version == report.bundle:
         return f"The candidate is the champion {name} itself, bit for bit, so nothing changes."
-    compared = " ".join(_compared(one) for one in report["gates"] if one["name"].startswith(_DELTA))
+    compared = " ".join(_compared(one) for one in report.gates if one.name.startswith(_DELTA))
     if not held:
         return f"The candidate may replace the champion {name}. {compared}"
     return f"The champion {name} stays, because the candidate does not pass {_named(held)}. {compared}"
@@ -47,16 +47,16 @@ def explain_champion(record: Record, report: GateReport) -> str:
     if not held:
         return told
     named = _named(held)
-    champion = report["champion"]
-    if champion is not None and champion["version"] == record.version:
+    champion = report.champion
+    if champion is not None and champion.version == record.version:
         return f"{told} Judged again since then, it does not pass {named}, and it stays until another one replaces it."
     return f"{told} It was approved although it does not pass {named}."
 
 
 def tell_missed(days: Sequence[MissedDay]) -> str:
     """Say which days, at least one, a candidate never learns because it goes on from a champion."""
-    rows = sum(one["rows"] for one in days)
-    named = ", ".join(f"{one['day']} ({one['why']}, {one['rows']:,} rows)" for one in days[:_DAYS_NAMED])
+    rows = sum(one.rows for one in days)
+    named = ", ".join(f"{one.day} ({one.why}, {one.rows:,} rows)" for one in days[:_DAYS_NAMED])
     more = f", and {len(days) - _DAYS_NAMED} more" if len(days) > _DAYS_NAMED else ""
     return (
         "The candidate goes on from a champion, and learns only rows after the champion's last one. It misses "
@@ -66,11 +66,11 @@ def tell_missed(days: Sequence[MissedDay]) -> str:
 
 def _named(gates: Sequence[GateEntry]) -> str:
     """Return the names of the first few gates, and how many more there are."""
-    names = ", ".join(one["name"] for one in gates[:_GATES_NAMED])
+    names = ", ".join(one.name for one in gates[:_GATES_NAMED])
     return f"{names}, and {len(gates) - _GATES_NAMED} more" if len(gates) > _GATES_NAMED else names
 
 
 def _compared(gate: GateEntry) -> str:
     """Say what the comparison with the champion by one metric shows."""
-    metric = gate["name"].removeprefix(_DELTA).upper()
-    return f"{metric}: {gate['reason']}." if gate["evaluated"] else f"{metric} could not be compared."
+    metric = gate.name.removeprefix(_DELTA).upper()
+    return f"{metric}: {gate.reason}." if gate.evaluated else f"{metric} could not be compared."

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 
 from din import approvals
 from din.artifacts import write_json
-from din.document_types import GateEntry, GateReport
 from din.errors import GateClosed
 from din.gates.budgets import Latency, measure_latency
 from din.gates.case import Case
@@ -24,6 +23,7 @@ from din.names import RunId
 from din.params import Params
 from din.printing import print_table
 from din.registry.registry import Registry
+from din.verdicts import ChampionName, GateEntry, GateReport
 from din.workspace import Workspace
 
 
@@ -50,8 +50,8 @@ def gate(
     report = judge(Evidence(workspace, params), score, latency, may_look=True)
     write_json(workspace.gate, report)
     print_gates(report)
-    if harmed := report.get("harm"):
-        print(f"warning: {tell_harm(harmed, report, Registry.of(workspace, params))}")
+    if report.harm:
+        print(f"warning: {tell_harm(report.harm, report, Registry.of(workspace, params))}")
     needed = approvals.need(report, params.gate.approval)
     if needed != "nothing":
         _consult(workspace, params, report, needed)
@@ -67,7 +67,7 @@ def _consult(workspace: Workspace, params: Params, report: GateReport, needed: a
     """
     registry = Registry.of(workspace, params)
     refusal = "\n".join(
-        [f"{report['verdict']}; the champion stays. To look closer:", *_reasons(approvals.not_open(report))]
+        [f"{report.verdict}; the champion stays. To look closer:", *_reasons(approvals.not_open(report))]
     )
     if needed == "another candidate":
         raise GateClosed(refusal, workspace.gate)
@@ -104,30 +104,25 @@ def judge(evidence: Evidence, score: Score, latency: Latency, may_look: bool = F
     history = registry.history()
     champion = history[-1] if history else None
     gates = [one.entry() for one in Case(evidence, registry, history, score, latency, may_look).gates()]
-    missed = missed_days(evidence, registry)
-    report: GateReport = {
-        "verdict": overall(gates),
-        "bundle": evidence.version_or_none(),
-        "champion": {"number": champion.number, "version": champion.version} if champion else None,
-        "metrics": list(evidence.limits.metrics),
-        "about": evidence.about,
-        "gates": gates,
-    }
-    if missed:
-        report["missed_days"] = missed
-    if harmed := harm(gates, history):
-        report["harm"] = harmed
-    return report
+    notes = {"missed_days": missed_days(evidence, registry), "harm": harm(gates, history)}
+    return GateReport(
+        verdict=overall(gates),
+        bundle=evidence.version_or_none(),
+        champion=ChampionName(number=champion.number, version=champion.version) if champion else None,
+        metrics=list(evidence.limits.metrics),
+        about=evidence.about,
+        gates=gates,
+        **{name: note for name, note in notes.items() if note},
+    )
 
 
 def _reasons(held: list[GateEntry]) -> list[str]:
     """Return each reason once, after the names of the gates that give it, with a command that shows more."""
     by_reason: dict[str, list[GateEntry]] = {}
     for one in held:
-        by_reason.setdefault(one["reason"] or one["verdict"], []).append(one)
+        by_reason.setdefault(one.reason or one.verdict, []).append(one)
     return [
-        f"{', '.join(one['name'] for one in gates)}: {reason}\n    {gates[0]['look']}"
-        for reason, gates in by_reason.items()
+        f"{', '.join(one.name for one in gates)}: {reason}\n    {gates[0].look}" for reason, gates in by_reason.items()
     ]
 
 
@@ -146,13 +141,13 @@ def print_gates(report: GateReport) -> None:
         "rows",
     )
     rows = []
-    for one in report["gates"]:
-        judged = (one["name"], one["model"], one["verdict"], one["observed"], one["threshold"], one["interval"])
-        power = one["power"]
-        sure = (power["excludes"], power["users"], power["users_needed"]) if power else (None, None, None)
-        rows.append((*judged, *sure, one["rows"]))
-    print_table(f"gate: {report['verdict']}", columns, rows)
+    for one in report.gates:
+        judged = (one.name, one.model, one.verdict, one.observed, one.threshold, one.interval)
+        power = one.power
+        sure = (power.excludes, power.users, power.users_needed) if power else (None, None, None)
+        rows.append((*judged, *sure, one.rows))
+    print_table(f"gate: {report.verdict}", columns, rows)
     print(explain(report))
     print(MODELS)
-    if missed := report.get("missed_days"):
-        print(f"warning: {tell_missed(missed)} {LEARN_MISSED}")
+    if report.missed_days:
+        print(f"warning: {tell_missed(report.missed_days)} {LEARN_MISSED}")

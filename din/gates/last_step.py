@@ -16,7 +16,6 @@ from dataclasses import replace
 import pyarrow as pa
 
 from din.approvals import harm_to_undo
-from din.document_types import GateEntry, GateReport, Harm
 from din.gates.claims import Claim
 from din.gates.delta import margin_of
 from din.gates.earlier_champion import Rival
@@ -26,6 +25,7 @@ from din.metrics.holdout import Training
 from din.registry.champions import predecessor, started_from
 from din.registry.records import Record
 from din.registry.registry import Registry
+from din.verdicts import GateEntry, GateReport, Harm
 
 NAME = "last_step"
 """The name of the gate."""
@@ -57,7 +57,7 @@ def last_step(champion: Rival, before: Rival | None) -> Finding:
     earlier = before.score(rows)
     gain = difference(metric, labels, champion.score(rows), earlier, users)
     margin = margin_of(limits, gain)
-    lowest = (before.facts["evaluation"]["test"][metric] or 0.0) - limits.max_champion_drop
+    lowest = (getattr(before.facts.evaluation.test, metric) or 0.0) - limits.max_champion_drop
     fall = max(0.0, lowest - champion.evidence.estimate_of(metric, rows, earlier).interval(limits.confidence).upper)
     found = from_estimate(not_outside, gain, limits.confidence, -margin - fall, rows=len(rows))
     bound = gain.interval(limits.confidence)
@@ -84,21 +84,21 @@ def _days(rows: pa.Table) -> str:
 def harm(gates: Sequence[GateEntry], history: Sequence[Record]) -> Harm | None:
     """Return the certain harm that the gate found, whatever its verdict on this candidate, or None."""
     back = predecessor(history) if history else None
-    found = next((one for one in gates if one["name"] == NAME), None)
-    if back is None or found is None or not found["reason"] or not found["interval"]:
+    found = next((one for one in gates if one.name == NAME), None)
+    if back is None or found is None or not found.reason or not found.interval:
         return None
-    upper = found["interval"][1]
-    if upper is None or upper >= found["threshold"]:
+    upper = found.interval[1]
+    if upper is None or upper >= found.threshold:
         return None
-    return {"record": history[-1].number, "back_to": back.number, "reason": found["reason"]}
+    return Harm(record=history[-1].number, back_to=back.number, reason=found.reason)
 
 
 def tell_harm(found: Harm, report: GateReport, registry: Registry) -> str:
     """Return what harmed and what to do next, with a command that is ready to paste."""
-    if report["verdict"] == "open":
-        return f"{found['reason']}. This candidate did not start from it, and may replace it"
+    if report.verdict == "open":
+        return f"{found.reason}. This candidate did not start from it, and may replace it"
     if harm_to_undo(report):
-        return f"{found['reason']}. `din promote` goes back to record {found['back_to']} (promote.on_harm: rollback)"
-    names = ["--champion", str(found["record"]), "--registry", registry.uri, "--model", registry.model_name]
-    command = ["din", "registry", "rollback", str(found["back_to"]), *names, "--reason", found["reason"]]
-    return f"{found['reason']}. To go back to record {found['back_to']}:\n    {shlex.join(command)}"
+        return f"{found.reason}. `din promote` goes back to record {found.back_to} (promote.on_harm: rollback)"
+    names = ["--champion", str(found.record), "--registry", registry.uri, "--model", registry.model_name]
+    command = ["din", "registry", "rollback", str(found.back_to), *names, "--reason", found.reason]
+    return f"{found.reason}. To go back to record {found.back_to}:\n    {shlex.join(command)}"

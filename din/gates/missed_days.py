@@ -21,13 +21,15 @@ import pyarrow.parquet as pq
 
 from din import documents
 from din.artifacts import MANIFEST
-from din.document_types import Facts, GateReport, MissedDay, RawManifest, WhyMissed
 from din.errors import InputError
+from din.facts import Facts
 from din.gates.evidence import Evidence
+from din.manifests import RawManifest
 from din.printing import say
 from din.registry.promoted import RAW_MANIFEST, Promoted
 from din.registry.registry import Registry
 from din.sources.rawlog import day_file
+from din.verdicts import GateReport, MissedDay, WhyMissed
 
 
 def missed_days(evidence: Evidence, registry: Registry) -> list[MissedDay]:
@@ -47,28 +49,28 @@ def missed_days(evidence: Evidence, registry: Registry) -> list[MissedDay]:
     except (InputError, OSError, pa.ArrowException) as error:
         say(f"warning: can't tell which days of this log the champion {pinned[:12]} has missed: {error}")
         return []
-    return [{"day": day, "rows": rows[day], "why": why} for day, why in sorted(found.items())]
+    return [MissedDay(day=day, rows=rows[day], why=why) for day, why in sorted(found.items())]
 
 
 def _missed(evidence: Evidence, champion: Promoted) -> dict[str, WhyMissed]:
     """Return why a candidate that goes on from this champion misses days, by day."""
     log = documents.read(RawManifest, evidence.workspace.raw / MANIFEST)
     earlier = champion.document(RawManifest, RAW_MANIFEST)
-    seen = datetime.fromisoformat(champion.facts["seen_until"]).date().isoformat()
-    first = evidence.features.manifest["first_day"]
-    comparable = (log["params"], _pyarrow(evidence.facts)) == (earlier["params"], _pyarrow(champion.facts))
+    seen = datetime.fromisoformat(champion.facts.seen_until).date().isoformat()
+    first = evidence.features.manifest.first_day
+    comparable = (log.params, _pyarrow(evidence.facts)) == (earlier.params, _pyarrow(champion.facts))
     report = champion.document(GateReport, "gate.json")
-    missed_before: dict[str, WhyMissed] = {one["day"]: one["why"] for one in report.get("missed_days", [])}
+    missed_before: dict[str, WhyMissed] = {one.day: one.why for one in report.missed_days}
     found: dict[str, WhyMissed] = {}
-    for day in log["days"]:
+    for day in log.days:
         name = day_file(day)
         if seen < day < first:
             found[day] = "before the window"
         elif not first <= day <= seen:
             continue
-        elif day not in earlier["days"]:
+        elif day not in earlier.days:
             found[day] = "late"
-        elif comparable and log["files"].get(name) != earlier["files"].get(name):
+        elif comparable and log.files.get(name) != earlier.files.get(name):
             found[day] = "changed"
         elif day in missed_before:
             found[day] = missed_before[day]
@@ -77,4 +79,4 @@ def _missed(evidence: Evidence, champion: Promoted) -> dict[str, WhyMissed]:
 
 def _pyarrow(facts: Facts) -> str | None:
     """Return the release of pyarrow that wrote the log of a bundle."""
-    return facts["packages"].get("pyarrow")
+    return facts.packages.get("pyarrow")

@@ -14,11 +14,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from din import documents
-from din.document_types import Evaluation, Facts, ValidationReport
 from din.errors import InputError, shown
+from din.facts import Evaluation, Facts
 from din.gates.evidence import Evidence
 from din.gates.verdict import Finding
 from din.metrics import auc
+from din.verdicts import ValidationReport
 
 MAX_GAIN_OVER_LR = 0.35
 """The largest plausible gain of AUC over LR: on public logs it is 0.01 to 0.12."""
@@ -60,7 +61,7 @@ def gain(evidence: Evidence, rows: pa.Table, champion: NDArray[np.float64], rece
     label = rows["label"].to_numpy()
     over_champion = auc(label, rows["prediction"].to_numpy()) - auc(label, champion)
     figures = [*_absolute(evidence), _Figure("AUC over the champion's", over_champion, limit)]
-    earlier = [_over_lr(facts["evaluation"]) for facts in recent]
+    earlier = [_over_lr(facts.evaluation) for facts in recent]
     known = [value for value in earlier if value is not None]
     if known and "lr" in evidence.rows.column_names:
         beyond = _auc(evidence, "prediction") - _auc(evidence, "lr") - max(known)
@@ -103,17 +104,17 @@ def _judge(evidence: Evidence, figures: list[_Figure]) -> Finding:
 
 
 def _over_lr(evaluation: Evaluation) -> float | None:
-    model = evaluation["test"]["auc"]
-    lr = evaluation["floors"]["lr"]
-    return None if model is None or lr is None or lr["auc"] is None else model - lr["auc"]
+    model = evaluation.test.auc
+    lr = evaluation.floors.lr
+    return None if model is None or lr is None or lr.auc is None else model - lr.auc
 
 
 def _strongest_field(evidence: Evidence) -> str:
     """Name the field that by itself tells most about the label, according to the report on the features."""
     path = evidence.workspace.validation("features")
-    entries = documents.read(ValidationReport, path)["expectations"]
-    found = [entry for entry in entries if entry["name"] == "label_leak" and entry["column"]]
+    entries = documents.read(ValidationReport, path).expectations
+    found = [entry for entry in entries if entry.name == "label_leak" and entry.column]
     if not found:
         return f"{path} names no single field"
-    field = shown(found[0]["column"])
-    return f"the strongest field by itself is {field}, its AUC at least {shown(found[0]['observed'])} ({path})"
+    field = shown(found[0].column)
+    return f"the strongest field by itself is {field}, its AUC at least {shown(found[0].observed)} ({path})"

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from din.document_types import GateEntry, JudgedModel, Power, Verdict
 from din.errors import InputError, Unavailable
 from din.gates.claims import Claim
 from din.metrics.estimates import Estimate, Interval
 from din.metrics.noninferiority import resolves
+from din.verdicts import GateEntry, JudgedModel, Power, Verdict
 
 Rule = Callable[[Interval, float, float], Verdict]
 """Turns an interval and two thresholds into a verdict."""
@@ -71,25 +71,25 @@ class Gate:
             cause = str(error) if known else f"malformed: {type(error).__name__} {error}"
             finding = Finding("closed", None, None, reason=f"can't be evaluated: {cause}")
         bounds = (finding.interval.lower, finding.interval.upper) if finding.interval else None
-        return {
-            "name": self.name,
-            "observed": finite(finding.observed),
-            "threshold": finding.threshold,
-            "interval": (finite(bounds[0]), finite(bounds[1])) if bounds else None,
-            "verdict": finding.verdict,
-            "look": self.look,
-            "rows": finding.rows,
-            "power": finding.power,
-            "reason": finding.reason,
-            "model": self.model,
-            "evaluated": evaluated,
-            "compares": self.compares,
-        }
+        return GateEntry(
+            name=self.name,
+            observed=finite(finding.observed),
+            threshold=finding.threshold,
+            interval=(finite(bounds[0]), finite(bounds[1])) if bounds else None,
+            verdict=finding.verdict,
+            look=self.look,
+            rows=finding.rows,
+            power=finding.power,
+            reason=finding.reason,
+            model=self.model,
+            evaluated=evaluated,
+            compares=self.compares,
+        )
 
 
 def overall(gates: list[GateEntry]) -> Verdict:
     """Return closed if any gate is closed or there are none, else borderline if any gate is, else open."""
-    verdicts = {gate["verdict"] for gate in gates}
+    verdicts = {gate.verdict for gate in gates}
     if verdicts == {"open"}:
         return "open"
     return "borderline" if verdicts and verdicts <= {"open", "borderline"} else "closed"
@@ -133,7 +133,7 @@ def from_estimate(
     elif verdict == "open" and reason:
         reason += "; this gate closes only if the whole interval lies outside"
     threshold = low if math.isinf(high) else [low, high]
-    power: Power = {"look": 1, "users": users, "excludes": excludes, "users_needed": needed}
+    power = Power(look=1, users=users, excludes=excludes, users_needed=needed)
     return Finding(verdict, interval.point, threshold, interval, rows, reason, power)
 
 

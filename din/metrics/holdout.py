@@ -15,8 +15,8 @@ from datetime import date, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from din.document_types import Facts
 from din.errors import InputError
+from din.facts import Facts
 from din.features.days import microseconds
 from din.features.reader import Features
 
@@ -44,14 +44,14 @@ class Training:
     @classmethod
     def of_bundle(cls, facts: Facts) -> "Training":
         """Return the training of a bundle."""
-        split = facts["protocol"]
+        split = facts.protocol
         return cls(
-            protocol=split["name"],
-            seed=split["seed"],
-            valid_fraction=split["valid_fraction"],
-            test_fraction=split["test_fraction"],
-            until=date.fromisoformat(facts["until"]),
-            seen_until=datetime.fromisoformat(facts["seen_until"]),
+            protocol=split.name,
+            seed=split.seed,
+            valid_fraction=split.valid_fraction,
+            test_fraction=split.test_fraction,
+            until=date.fromisoformat(facts.until),
+            seen_until=datetime.fromisoformat(facts.seen_until),
         )
 
     @classmethod
@@ -62,9 +62,9 @@ class Training:
             features: the features.
             seen_until: the time of the last row that was learned. None: the last row of the training split.
         """
-        params = features.manifest["params"]
+        params = features.manifest.params
         return cls(
-            protocol=features.manifest["protocol"],
+            protocol=features.manifest.protocol,
             seed=params["seed"],
             valid_fraction=params["valid_fraction"],
             test_fraction=params["test_fraction"],

@@ -21,8 +21,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from din.document_types import Verdict
 from din.metrics.estimates import Estimate, Interval, mean
+from din.verdicts import Verdict
 
 POWER = 0.8
 """The probability with which an equal candidate is to open the gate on its first look."""

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from din.errors import InputError
+from din.facts import SliceMetrics
 from din.features.reader import Features, Impressions
 from din.field_forms import UNKNOWN, Column
 from din.metrics.summary import summary
@@ -71,8 +72,8 @@ def slices(rows: Rows, features: Features) -> list[Slice]:
     return found
 
 
-def slice_table(rows: Rows, probabilities: ArrayLike, features: Features) -> list[dict[str, Any]]:
-    """Return the `summary` of each slice with its `by` and `value`, ready for JSON.
+def slice_table(rows: Rows, probabilities: ArrayLike, features: Features) -> list[SliceMetrics]:
+    """Return the `summary` of each slice with its `by` and `value`.
 
     Args:
         rows: as for `slices`, and label.
@@ -81,7 +82,7 @@ def slice_table(rows: Rows, probabilities: ArrayLike, features: Features) -> lis
     """
     p = np.asarray(probabilities)
     return [
-        {"by": s.by, "value": s.value, **summary(rows["label"][s.rows], p[s.rows], rows["user"][s.rows])}
+        SliceMetrics(by=s.by, value=s.value, **dict(summary(rows["label"][s.rows], p[s.rows], rows["user"][s.rows])))
         for s in slices(rows, features)
     ]
 

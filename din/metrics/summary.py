@@ -1,17 +1,17 @@
 """The metrics block of evaluation.json: one split, one set of probabilities."""
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from din.facts import Metrics
 from din.metrics.calibration import calibration_ratio, ece, log_loss, normalized_entropy
 from din.metrics.ranking import auc, gauc
 
 
-def summary(labels: ArrayLike, probabilities: ArrayLike, users: ArrayLike) -> dict[str, Any]:
-    """Return all metrics of one split, ready for JSON: an undefined metric is None, never NaN.
+def summary(labels: ArrayLike, probabilities: ArrayLike, users: ArrayLike) -> Metrics:
+    """Return all metrics of one split; an undefined metric is None, never NaN.
 
     Args:
         labels: 0/1, shape [B].
@@ -29,5 +29,9 @@ def summary(labels: ArrayLike, probabilities: ArrayLike, users: ArrayLike) -> di
         "calibration_ratio": calibration_ratio(labels, probabilities),
         "ece": ece(labels, probabilities),
     }
-    counts = {"rows": len(clicked), "users": grouped.users, "one_class_users": grouped.one_class_users}
-    return counts | {name: value if math.isfinite(value) else None for name, value in figures.items()}
+    return Metrics(
+        rows=len(clicked),
+        users=grouped.users,
+        one_class_users=grouped.one_class_users,
+        **{name: float(value) if math.isfinite(value) else None for name, value in figures.items()},
+    )

@@ -18,11 +18,11 @@ from torch import Tensor
 
 from din import documents
 from din.artifacts import replace_directory, write_json
-from din.document_types import CodedField
 from din.documents import Document
 from din.errors import InputError
 from din.features.packing import TableLayout
 from din.features.reader import Features
+from din.manifests import CodedField
 from din.model.model import Model, build
 from din.model.sequences import resolve
 from din.names import Day, Moment

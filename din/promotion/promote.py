@@ -7,7 +7,6 @@ If the command is killed, the old champion stays or the new one is complete, and
 (`Registry.promote`). A bundle that is stored already is compared, not uploaded.
 """
 
-import json
 import os
 import shlex
 from dataclasses import dataclass
@@ -17,8 +16,8 @@ from uuid import uuid4
 
 from din import approvals, documents
 from din.artifacts import MANIFEST
-from din.document_types import About, Evaluation, GateReport
 from din.errors import GateClosed, InputError, shown
+from din.facts import Evaluation
 from din.gates import stored_crossfit
 from din.gates.budgets import MEASURED, Latency, measure_latency
 from din.gates.earlier_champion import Score, score_champion
@@ -35,6 +34,7 @@ from din.registry import commands
 from din.registry.promoted import CROSSFIT, GIT, RAW_MANIFEST, GitState
 from din.registry.records import Approved, Record
 from din.registry.registry import Registry
+from din.verdicts import About, ChampionName, GateEntry, GateReport, Harm
 from din.workspace import Workspace
 
 _CHANGES_SHOWN = 5
@@ -90,10 +90,10 @@ def promote(
     report = _report(workspace, policy)
     evidence = Evidence(workspace, params)
     version = evidence.version
-    if report["bundle"] != version:
-        about = _short(report["bundle"])
+    if report.bundle != version:
+        about = _short(report.bundle)
         _refuse(workspace, f"{workspace.gate} is about bundle {about}, {workspace.bundle} is {version[:12]}")
-    if changed := _changes(report["about"], evidence.about):
+    if changed := _changes(report.about, evidence.about):
         more = [f"and {len(changed) - _CHANGES_SHOWN} more"] if len(changed) > _CHANGES_SHOWN else []
         _refuse(workspace, f"changed since the gate judged: {'; '.join(changed[:_CHANGES_SHOWN] + more)}")
     registry = Registry.of(workspace, params)
@@ -102,23 +102,23 @@ def promote(
     command = shlex.join(["din", "score", "--registry", registry.uri, "--model", registry.model_name])
     command += " --input requests.jsonl"
     if harm := approvals.harm_to_undo(report):
-        serves = champion is not None and champion.number == harm["record"]
+        serves = champion is not None and champion.number == harm.record
         if serves:
             _judge_again(report, evidence, policy, score, latency)
         back = commands.rollback(
             registry.uri,
             registry.model_name,
-            str(harm["back_to"]),
+            str(harm.back_to),
             by,
-            harm["reason"],
-            champion=harm["record"],
+            harm.reason,
+            champion=harm.record,
         )
         return Promotion(back, serves, command)
     appended = champion is None or champion.version != version
     if appended:
-        today = {"number": champion.number, "version": champion.version} if champion else None
-        if report["champion"] != today:
-            then = _name(report["champion"])
+        today = ChampionName(number=champion.number, version=champion.version) if champion else None
+        if report.champion != today:
+            then = _name(report.champion)
             _refuse(workspace, f"{workspace.gate} compared with champion {then}, but today's is {_name(today)}")
         _check_not_succeeded(workspace, version, history)
         answer = _approval(registry, report, policy)
@@ -140,7 +140,7 @@ def promote(
     if not appended:
         registry.seal(champion)
     result = Promotion(champion, appended, command)
-    _print(result, evidence.facts["evaluation"])
+    _print(result, evidence.facts.evaluation)
     return result
 
 
@@ -150,19 +150,19 @@ def _report(workspace: Workspace, policy: Policy) -> GateReport:
         report = documents.read(GateReport, workspace.gate)
     except InputError as error:
         raise GateClosed(f"nothing promoted: {error}", workspace.gate) from None
-    if report["verdict"] != overall(report["gates"]):
-        _refuse(workspace, f"{workspace.gate} says {report['verdict']}, but its gates do not")
+    if report.verdict != overall(report.gates):
+        _refuse(workspace, f"{workspace.gate} says {report.verdict}, but its gates do not")
     if approvals.need(report, policy) == "another candidate" and not approvals.harm_to_undo(report):
         print_gates(report)
-        why = f"nothing promoted: the gate is {report['verdict']}; the reasons of its gates say what to do"
+        why = f"nothing promoted: the gate is {report.verdict}; the reasons of its gates say what to do"
         raise GateClosed(why, workspace.gate)
     return report
 
 
 def _approval(registry: Registry, report: GateReport, policy: Policy) -> Approved | None:
     """Return the answer that lets the candidate pass, or None if it needs none."""
-    assert report["bundle"]
-    case = registry.approvals.case(approvals.next_number(report), report["bundle"])
+    assert report.bundle
+    case = registry.approvals.case(approvals.next_number(report), report.bundle)
     try:
         return approvals.granted(case, report, approvals.need(report, policy))
     except GateClosed as error:
@@ -171,8 +171,8 @@ def _approval(registry: Registry, report: GateReport, policy: Policy) -> Approve
 
 def _changes(judged: About, now: About) -> list[str]:
     """Describe each difference between the data that the gate judged and the workspace as it is now."""
-    before = flat(judged)
-    after = flat(now)
+    before = flat(judged.model_dump())
+    after = flat(now.model_dump())
     keys = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
     return [f"{shown(key, quotes=False)} was {_short(before.get(key))}, is {_short(after.get(key))}" for key in keys]
 
@@ -180,23 +180,26 @@ def _changes(judged: About, now: About) -> list[str]:
 def _judge_again(report: GateReport, evidence: Evidence, policy: Policy, score: Score, latency: Latency) -> None:
     """Judge every gate again and refuse a report that says otherwise, except for the times of requests."""
     workspace = evidence.workspace
-    found = json.loads(documents.dump(judge(evidence, score, latency)))
-    before = _comparable(json.loads(documents.dump(report)))
+    found = documents.parse(GateReport, documents.dump(judge(evidence, score, latency)), "the gates judged again")
+    before = _comparable(report)
     now = _comparable(found)
     if approvals.need(found, policy) != approvals.need(report, policy):
         print_gates(found)
-        _refuse(workspace, f"judged again, the gate is {found['verdict']}")
+        _refuse(workspace, f"judged again, the gate is {found.verdict}")
     differing = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
-    if differing or len(report["gates"]) != len(found["gates"]):
+    if differing or len(report.gates) != len(found.gates):
         names = ", ".join(shown(name, quotes=False) for name in differing[:_CHANGES_SHOWN]) or "a gate appears twice"
         _refuse(workspace, f"{workspace.gate} differs from its gates judged again: {names}")
 
 
-def _comparable(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _comparable(report: GateReport) -> dict[str, GateEntry | Harm | None]:
     """Return the gates of a report by name, without measured times and the errors of gates not evaluated, and harm."""
-    gates = {gate["name"]: gate if gate["evaluated"] else gate | {"reason": None} for gate in report["gates"]}
-    gates["harm"] = report.get("harm", {})
-    return gates | {name: gates[name] | {"observed": None} for name in gates.keys() & MEASURED}
+    found: dict[str, GateEntry | Harm | None] = {"harm": report.harm}
+    for gate in report.gates:
+        unstable = {"observed": None} if gate.name in MEASURED else {}
+        unstable |= {} if gate.evaluated else {"reason": None}
+        found[gate.name] = gate.model_copy(update=unstable)
+    return found
 
 
 def _check_not_succeeded(workspace: Workspace, version: str, history: list[Record]) -> None:
@@ -251,8 +254,8 @@ def _git(workspace: Workspace) -> GitState:
 
 def _print(promotion: Promotion, evaluation: Evaluation) -> None:
     record = promotion.record
-    blocks: dict[str, Any] = {"champion": evaluation["test"], **evaluation["floors"]}
-    rows = [[name, *(block.get(metric) for metric in _METRICS)] for name, block in blocks.items() if block]
+    blocks: dict[str, Any] = {"champion": evaluation.test, **dict(evaluation.floors)}
+    rows = [[name, *(getattr(block, metric, None) for metric in _METRICS)] for name, block in blocks.items() if block]
     print_table("test rows", ("model", *_METRICS), rows)
     print(f"{'promoted' if promotion.appended else 'already champion'}: {record.version} (record {record.number})")
     print(f"score:    {promotion.command}")
@@ -260,7 +263,7 @@ def _print(promotion: Promotion, evaluation: Evaluation) -> None:
 
 def _why(report: GateReport, answer: Approved | None) -> str:
     """Say why the candidate becomes the champion."""
-    held = ", ".join(gate["name"] for gate in approvals.not_open(report))
+    held = ", ".join(gate.name for gate in approvals.not_open(report))
     if answer is None or not held:
         return explain(report)
     how = "overrode" if answer.override else "approved"
@@ -272,5 +275,5 @@ def _short(value: object) -> str:
     return value[:12] if isinstance(value, str) and Digest.form.fullmatch(value) else shown(value)
 
 
-def _name(champion: Any) -> str:
-    return f"{champion['version'][:12]} (record {champion['number']})" if champion else "none"
+def _name(champion: ChampionName | None) -> str:
+    return f"{champion.version[:12]} (record {champion.number})" if champion else "none"

@@ -21,10 +21,11 @@ from ruamel.yaml import YAML
 
 from din import documents
 from din.artifacts import read_json, write_bytes
-from din.code import StageCode
-from din.document_types import Evaluation, FetchReport, Machine
+from din.code import Machine, StageCode
 from din.errors import GateClosed, InputError, Unavailable, shown
+from din.facts import Evaluation
 from din.git import check_out_commit, resolved
+from din.manifests import FetchReport
 from din.names import Commit, Version
 from din.params.overlays import make_paths_absolute
 from din.pipeline import stages_of
@@ -107,7 +108,7 @@ def reproduce(uri: str, model_name: str, name: str, repository: str, keep: Path 
         root = Path(folder).resolve()
         checkout = Workspace(root)
         _check_out(promoted, repository, checkout)
-        fingerprint = promoted.document(FetchReport, "fetch.json")["fingerprint"]
+        fingerprint = promoted.document(FetchReport, "fetch.json").fingerprint
         env = checkout_environment(root, DIN_SOURCE_FINGERPRINT=fingerprint)
         _compare_machines(promoted, checkout, env)
         _check_code(promoted, checkout, env)
@@ -231,7 +232,7 @@ def _compare(promoted: Promoted, checkout: Workspace) -> Reproduction:
     """Print bundle and metrics of the record and of the checkout, and return where they differ."""
     record = promoted.record
     bundle = verify_bundle(checkout.bundle)
-    old = _numbers(promoted.facts["evaluation"])
+    old = _numbers(promoted.facts.evaluation)
     new = _numbers(documents.read(Evaluation, checkout.evaluation))
     files = differences(promoted.registry.files(record.version), bundle.files)
     print_table("metrics of the test rows", _COLUMNS, [_row(name, old[name], new[name]) for name in old])
@@ -250,7 +251,7 @@ def _compare(promoted: Promoted, checkout: Workspace) -> Reproduction:
 
 def _numbers(evaluation: Evaluation) -> dict[str, Any]:
     """Return the metrics of the model and of the floors, each under one name."""
-    return flat({"test": evaluation["test"], "floors": evaluation["floors"]})
+    return flat({"test": evaluation.test.model_dump(), "floors": evaluation.floors.model_dump()})
 
 
 def _row(name: str, recorded: Any, found: Any) -> tuple[Any, ...]:

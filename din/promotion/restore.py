@@ -41,7 +41,7 @@ def restore_raw(promoted: Promoted, checkout: Workspace, env: Mapping[str, str],
                 "set DIN_DVC_REMOTE to the remote that has it"
             ) from None
     digest = hash_tree(checkout.raw)
-    recorded = promoted.facts["inputs"]["raw"]
+    recorded = promoted.facts.inputs.raw
     if digest != recorded:
         raise InputError(
             f"record {number}: the raw log from {origin} has hash {digest[:12]}, expected {recorded[:12]}; set "

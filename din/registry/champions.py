@@ -12,8 +12,8 @@ the run's last day, never from the clock, so a rerun of a day finds the same cha
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 
-from din.document_types import Facts
 from din.errors import InputError
+from din.facts import Facts
 from din.metrics.estimates import Metric
 from din.names import Version
 from din.params import Train
@@ -29,7 +29,7 @@ NONE = "none"
 
 def until(facts: Facts) -> date:
     """Return the last day of the log that a bundle was made from."""
-    return date.fromisoformat(facts["until"])
+    return date.fromisoformat(facts.until)
 
 
 def rolled_back(history: Sequence[Record]) -> dict[str, Record]:
@@ -44,7 +44,7 @@ def rolled_back(history: Sequence[Record]) -> dict[str, Record]:
 
 def started_from(facts: Facts) -> str | None:
     """Return the version of the bundle that a model started from: the champion that went on, or a warm start."""
-    train = facts["params"]["train"]
+    train = facts.params.train
     start: str | None = train.get("champion" if train.get("start") == "champion" else "warm_start")
     return None if start == "none" else start
 
@@ -81,7 +81,7 @@ def anchor(registry: Registry, history: Sequence[Record], metric: Metric) -> Rec
     recent = {r.version: r for r in history if datetime.fromisoformat(r.at) >= since and r.version not in removed}
 
     def quality(record: Record) -> tuple[float, int]:
-        value = registry.facts(record.version)["evaluation"]["test"][metric]
+        value = getattr(registry.facts(record.version).evaluation.test, metric)
         return (-1.0 if value is None else value, record.number)
 
     best = max(recent.values(), key=quality)

@@ -45,7 +45,7 @@ def show(uri: str, model_name: str, name: str | None = None) -> Record | None:
     if record is None:
         print(f"{registry.name}: no champion yet")
         return None
-    print(json.dumps(asdict(record) | {"evaluation": registry.facts(record.version)["evaluation"]}, indent=2))
+    print(json.dumps(asdict(record) | {"evaluation": registry.facts(record.version).evaluation.model_dump()}, indent=2))
     return record
 
 

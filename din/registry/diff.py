@@ -7,11 +7,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from din.code import StageCode
-from din.document_types import FetchReport, GateReport, Machine, RawManifest
+from din.code import Machine, StageCode
+from din.manifests import FetchReport, RawManifest
 from din.printing import flat, print_table
 from din.registry.promoted import GIT, PARAMS, RAW_MANIFEST, GitState, Promoted
 from din.registry.registry import Registry
+from din.verdicts import GateReport
 
 _METRICS = ("auc", "gauc", "log_loss", "normalized_entropy", "calibration_ratio", "ece", "ctr", "rows", "users")
 _METRICS_TITLE = "metrics of the test rows"
@@ -78,33 +79,33 @@ def _origin(promoted: Promoted) -> dict[str, Any]:
 def _data(promoted: Promoted) -> dict[str, Any]:
     facts = promoted.facts
     raw = promoted.document(RawManifest, RAW_MANIFEST)
-    days = raw["days"]
+    days = raw.days
     found: dict[str, Any] = {
-        "source": raw["source"],
-        "source fingerprint": promoted.document(FetchReport, "fetch.json")["fingerprint"][:12],
-        "raw log": facts["inputs"]["raw"][:12],
-        "raw rows": raw["rows"],
+        "source": raw.source,
+        "source fingerprint": promoted.document(FetchReport, "fetch.json").fingerprint[:12],
+        "raw log": facts.inputs.raw[:12],
+        "raw rows": raw.rows,
         "days": f"{days[0]} to {days[-1]} ({len(days)})" if days else None,
-        "until": facts["until"],
-        "features": facts["inputs"]["features"][:12],
-        "trained until": facts["train_until"],
-        "judged until": facts["judged_until"],
-        "seen until": facts["seen_until"],
+        "until": facts.until,
+        "features": facts.inputs.features[:12],
+        "trained until": facts.train_until,
+        "judged until": facts.judged_until,
+        "seen until": facts.seen_until,
     }
     settings = {
-        "settings": raw["params"],
-        "fields": raw["fields"],
-        "protocol": facts["protocol"],
-        "rows": facts["rows"],
+        "settings": raw.params,
+        "fields": raw.fields,
+        "protocol": facts.protocol.model_dump(),
+        "rows": facts.rows,
     }
-    files = {f"file {name}": digest[:12] for name, digest in raw["files"].items()}
+    files = {f"file {name}": digest[:12] for name, digest in raw.files.items()}
     return found | flat(settings) | files
 
 
 def _code(promoted: Promoted) -> dict[str, Any]:
     names = sorted(name for name in promoted.names if name.startswith("code/"))
     stages = [promoted.document(StageCode, name) for name in names]
-    packages = dict(promoted.facts["packages"])
+    packages = dict(promoted.facts.packages)
     files: dict[str, str] = {}
     for stage in stages:
         packages |= {name: version or "missing" for name, version in stage.packages.items()}
@@ -114,14 +115,14 @@ def _code(promoted: Promoted) -> dict[str, Any]:
 
 def _gates(promoted: Promoted) -> dict[str, Any]:
     report = promoted.document(GateReport, "gate.json")
-    gates: dict[str, Any] = {gate["name"]: {key: gate[key] for key in _JUDGED} for gate in report["gates"]}
-    return flat({"champion": report["champion"] and report["champion"]["number"], **gates})
+    gates: dict[str, Any] = {gate.name: {key: getattr(gate, key) for key in _JUDGED} for gate in report.gates}
+    return flat({"champion": report.champion and report.champion.number, **gates})
 
 
 def _metrics(promoted: Promoted) -> dict[str, float | None]:
-    evaluation = promoted.facts["evaluation"]
-    found: dict[str, Any] = {name: evaluation["test"][name] for name in _METRICS}
-    return found | flat({"floor": evaluation["floors"]})
+    evaluation = promoted.facts.evaluation
+    found: dict[str, Any] = {name: getattr(evaluation.test, name) for name in _METRICS}
+    return found | flat({"floor": evaluation.floors.model_dump()})
 
 
 def _change(one: float | None, other: float | None) -> float | None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from din import documents
-from din.document_types import Facts
 from din.documents import Document
+from din.facts import Facts
 from din.names import Commit
 from din.params.reading import plain
 from din.registry.records import Record

@@ -25,8 +25,8 @@ from uuid import uuid4
 
 from din import documents
 from din.artifacts import MANIFEST, replace_directory, sha256_file
-from din.document_types import Facts
 from din.errors import GateClosed, InputError, Unavailable, listed
+from din.facts import Facts
 from din.names import Digest, FileName, ModelName, RunId, Version
 from din.params import Params
 from din.registry.approval_requests import APPROVALS, Approvals, case_key

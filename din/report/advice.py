@@ -166,13 +166,14 @@ def miscalibrated_slices(run: Run) -> Advice | None:
 @ADVICE.register("DIN106")
 def short_histories(run: Run) -> Advice | None:
     """DIN106: the median history is too short to matter."""
-    if run.scored is None or run.scored.histories.median >= SHORT_HISTORY:
+    scored = run.scored
+    if scored is None or scored.median_history >= SHORT_HISTORY:
         return None
-    histories = run.scored.histories
     return Advice(
         "DIN106",
         "Histories are too short to matter",
-        f"The median test impression has {histories.median:g} earlier behaviours, and {histories.empty:.0%} have none.",
+        f"The median test impression has {scored.median_history:g} earlier behaviours, and {scored.no_history:.0%} "
+        "have none.",
         "Attention chooses among behaviours. With fewer than three there is little to choose from, so a model without "
         "attention does as well.",
         "Add behaviours that are not impressions (fetch.table.history), or more days before the first training row.",
@@ -201,14 +202,14 @@ def unknown_candidates(run: Run) -> Advice | None:
 @ADVICE.register("DIN108")
 def one_class_users(run: Run) -> Advice | None:
     """DIN108: most test users have impressions of one class only."""
-    test = run.evaluation["test"] if run.evaluation else None
-    if test is None or test["one_class_users"] * 2 <= test["users"]:
+    test = run.evaluation.test if run.evaluation else None
+    if test is None or test.one_class_users * 2 <= test.users:
         return None
-    telling = test["users"] - test["one_class_users"]
+    telling = test.users - test.one_class_users
     return Advice(
         "DIN108",
         "GAUC rests on few users",
-        f"{test['one_class_users']:,} of {test['users']:,} test users clicked on everything or on nothing, so GAUC is "
+        f"{test.one_class_users:,} of {test.users:,} test users clicked on everything or on nothing, so GAUC is "
         f"about the other {telling:,}.",
         "GAUC says nothing about users of one class, and its interval is wider than the number of users suggests.",
         "Judge by AUC first (gate.metrics), or test on more days (featurize.test_days), so that more users have both.",
@@ -218,7 +219,7 @@ def one_class_users(run: Run) -> Advice | None:
 @ADVICE.register("DIN109")
 def missed_days(run: Run) -> Advice | None:
     """DIN109: the candidate goes on from a champion, and never learns some days of the log."""
-    days = run.gate.get("missed_days") if run.gate else None
+    days = run.gate.missed_days if run.gate else None
     if not days:
         return None
     return Advice(

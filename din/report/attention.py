@@ -4,7 +4,7 @@ A user with a clicked and an unclicked test impression is drawn at random. The h
 scored once with each of the two candidates, so the behaviours are the same and only the candidate differs.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -15,14 +15,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from din.errors import shown
 from din.features.packing import Packer
 from din.features.reader import Features, Shard
 from din.model import artifact
+from din.model.artifact import Trained
 from din.model.din import DIN
-from din.model.embedding import to_tensors
+from din.model.embedding import Batch, to_tensors
 from din.ops.segments import segment_softmax
 from din.schema import ITEM_ID, Group, Kind
 from din.workspace import Workspace
@@ -31,7 +32,7 @@ USERS = 4
 MOST_BEHAVIOURS = 50
 SHORTEST = 5
 _SEED = 17
-_NAMES = ("title", "name", "item_title", "item_name", "product_title", "product_name", "headline", "description")
+_TITLES = ("title", "name", "item_title", "item_name", "product_title", "product_name", "headline", "description")
 
 
 @dataclass(frozen=True)
@@ -84,14 +85,6 @@ class Strip:
         return sorted(self.behaviours, key=lambda one: -abs(one.for_clicked if clicked else one.for_unclicked))[:count]
 
 
-@dataclass(frozen=True)
-class _Pair:
-    """Two test impressions of one user: their positions in a shard."""
-
-    clicked: int
-    unclicked: int
-
-
 def strips(workspace: Workspace) -> list[Strip]:
     """Return strips of users drawn at random, or none if the model has no activation unit.
 
@@ -100,25 +93,40 @@ def strips(workspace: Workspace) -> list[Strip]:
     """
     features = artifact.known(Features(workspace.features), workspace.model)
     trained = artifact.load(features, workspace.model)
-    model = trained.model
-    if not isinstance(model, DIN):
+    if not isinstance(trained.model, DIN):
         return []
     names = list(artifact.read_config(workspace.model).sequences) or [None]
     packer = Packer(features)
     random = np.random.default_rng(_SEED)
+    users = 0
     found = []
     for shard in features.shards("test"):
-        for pair in islice(_pairs(shard, random), USERS - len(found)):
-            found += _strips_of(pair, shard, features, packer, model, trained.table, names)
-        if len(found) >= USERS:
+        for clicked, unclicked in islice(_pairs(shard, random), USERS - users):
+            users += 1
+            rows = shard.impressions
+            places = np.array([clicked, clicked])
+            candidates = rows.item[[clicked, unclicked]]
+            twice = replace(shard, impressions=replace(rows.take(places), item=candidates))
+            weights, probabilities = _activations(trained, to_tensors(packer.pack(twice, np.arange(2))))
+            history = shard.behaviour_item[rows.history_start[clicked] : rows.history_end[clicked]]
+            called = _names(workspace.raw / "items.parquet", features, [*candidates, *history[-MOST_BEHAVIOURS:]])
+            user = _text(features.raw_users()[int(rows.user[clicked])].as_py())
+            first, second = (Candidate(*one) for one in zip(called[:2], probabilities, strict=True))
+            left_out = max(len(history) - MOST_BEHAVIOURS, 0)
+            for name, weight in zip(names, weights, strict=True):
+                yes, no = weight.reshape(2, -1)[:, left_out:].tolist()
+                behaviours = [Behaviour(*one) for one in zip(called[2:], yes, no, strict=True)]
+                found.append(Strip(user, name, first, second, behaviours, left_out))
+        if users >= USERS:
             break
-    return _named(found, features, workspace.raw / "items.parquet")
+    return found
 
 
-def _pairs(shard: Shard, random: np.random.Generator) -> Iterator[_Pair]:
-    """Yield pairs of users drawn at random, who have both classes and a history of at least `SHORTEST` behaviours.
+def _pairs(shard: Shard, random: np.random.Generator) -> Iterator[tuple[int, int]]:
+    """Yield the positions of a clicked and an unclicked impression for users drawn at random.
 
-    The candidate that was not clicked is not in the history. Else the model would score an item that the user has met.
+    A user has both classes and a history of at least `SHORTEST` behaviours. The candidate that was not clicked is not
+    in the history. Else the model would score an item that the user has met.
     """
     rows = shard.impressions
     order = np.argsort(rows.user, kind="stable")
@@ -133,72 +141,18 @@ def _pairs(shard: Shard, random: np.random.Generator) -> Iterator[_Pair]:
         others = order[own[~clicked[own]]]
         new = others[~np.isin(rows.item[others], history)]
         if len(new):
-            yield _Pair(int(click), int(random.choice(new)))
+            yield int(click), int(random.choice(new))
 
 
-def _strips_of(
-    pair: _Pair,
-    shard: Shard,
-    features: Features,
-    packer: Packer,
-    model: DIN,
-    table: Tensor,
-    names: Sequence[str | None],
-) -> list[Strip]:
-    """Return a strip for each sequence of the model, with rows of items.parquet in place of names."""
-    rows = shard.impressions
-    places = np.array([pair.clicked, pair.clicked])
-    twice = _rows_of(shard, places, np.array([rows.item[pair.clicked], rows.item[pair.unclicked]], rows.item.dtype))
-    batch = to_tensors(packer.pack(twice, np.arange(2)))
-    weights = _activations(model, table, batch)
-    history = shard.behaviour_item[rows.history_start[pair.clicked] : rows.history_end[pair.clicked]]
-    length = len(history)
-    kept = slice(max(length - MOST_BEHAVIOURS, 0), length)
-    user = str(features.raw_users()[int(rows.user[pair.clicked])].as_py())
-    found = []
-    for name, weight in zip(names, weights.by_unit, strict=True):
-        clicked, unclicked = weight[:length], weight[length:]
-        behaviours = [
-            Behaviour(str(row), float(yes), float(no))
-            for row, yes, no in zip(history[kept], clicked[kept], unclicked[kept], strict=True)
-        ]
-        found.append(
-            Strip(
-                shown(user, quotes=False),
-                name,
-                Candidate(str(rows.item[pair.clicked]), weights.probabilities[0]),
-                Candidate(str(rows.item[pair.unclicked]), weights.probabilities[1]),
-                behaviours,
-                kept.start,
-            )
-        )
-    return found
-
-
-def _rows_of(shard: Shard, places: np.ndarray, item: np.ndarray) -> Shard:
-    """Return a shard with the impressions at some places, and other candidates."""
-    return replace(shard, impressions=replace(shard.impressions.take(places), item=item))
-
-
-@dataclass(frozen=True)
-class _Activations:
-    """The activation of each packed behaviour, one array [T] per unit, and the probability of each impression."""
-
-    by_unit: list[np.ndarray]
-    probabilities: list[float]
-
-
-def _activations(model: DIN, table: Tensor, batch: Any) -> _Activations:
-    """Score a batch and catch what the activation units return."""
+def _activations(trained: Trained, batch: Batch) -> tuple[list[np.ndarray], list[float]]:
+    """Return the weight of each packed behaviour, an array [T] per unit, and the probability of each impression."""
+    model = trained.model
+    assert isinstance(model, DIN)
     caught: list[Tensor] = []
-
-    def catch(_: nn.Module, __: object, output: Tensor) -> None:
-        caught.append(output)
-
-    hooks = [unit.register_forward_hook(catch) for unit in model.units]
+    hooks = [unit.register_forward_hook(lambda *called: caught.append(called[-1])) for unit in model.units]
     try:
         with torch.inference_mode():
-            logits = model(table, batch)
+            logits = model(trained.table, batch)
             members = [selection(batch) for selection in model.selections]
             weights = [
                 _pooled(weight_T1, member_T, batch.segment, len(logits), model.softmax)
@@ -207,7 +161,7 @@ def _activations(model: DIN, table: Tensor, batch: Any) -> _Activations:
     finally:
         for hook in hooks:
             hook.remove()
-    return _Activations([weight.squeeze(1).numpy() for weight in weights], logits.double().sigmoid().tolist())
+    return [weight.squeeze(1).numpy() for weight in weights], logits.double().sigmoid().tolist()
 
 
 def _pooled(weight_T1: Tensor, member_T: Tensor | None, segment_T: Tensor, impressions: int, softmax: bool) -> Tensor:
@@ -218,54 +172,27 @@ def _pooled(weight_T1: Tensor, member_T: Tensor | None, segment_T: Tensor, impre
     return weight_T1 if member_T1 is None else weight_T1 * member_T1
 
 
-def _named(found: list[Strip], features: Features, items: Path) -> list[Strip]:
-    """Replace rows of items.parquet by names."""
-    rows = {int(name) for strip in found for name in _rows_named(strip)}
+def _names(path: Path, features: Features, rows: list[int]) -> list[str]:
+    """Return a name for each row of the items: its title or its id, followed by its first category."""
     raw = features.raw_items()
-    ids = {row: raw[row].as_py() for row in rows}
-    texts = _texts(items, features, [identity for identity in ids.values() if identity is not None])
-    names = {str(row): texts.get(identity, _text(identity)) for row, identity in ids.items()}
-
-    def candidate(one: Candidate) -> Candidate:
-        return replace(one, name=names[one.name])
-
-    return [
-        replace(
-            strip,
-            clicked=candidate(strip.clicked),
-            unclicked=candidate(strip.unclicked),
-            behaviours=[replace(one, name=names[one.name]) for one in strip.behaviours],
-        )
-        for strip in found
-    ]
-
-
-def _rows_named(strip: Strip) -> list[str]:
-    return [strip.clicked.name, strip.unclicked.name, *(one.name for one in strip.behaviours)]
-
-
-def _texts(path: Path, features: Features, ids: list[Any]) -> dict[Any, str]:
-    """Return the name of each item, or its id, followed by its first category."""
+    ids = [raw[int(row)].as_py() for row in rows]
     if not path.exists():
-        return {}
+        return [_text(one) for one in ids]
     columns = pq.read_schema(path).names
-    name = next((column for column in _NAMES if column in columns), None)
+    title = next((column for column in _TITLES if column in columns), ITEM_ID)
     kinds = (Kind.CATEGORICAL, Kind.MULTI)
     fields = [field.name for kind in kinds for field in features.of(Group.ITEM) if field.kind is kind]
     category = next((column for column in fields if column in columns), None)
-    table = pq.read_table(path, columns=[ITEM_ID, *{name, category} - {None}])
+    table = pq.read_table(path, columns=[*dict.fromkeys(filter(None, (ITEM_ID, title, category)))])
     table = table.filter(pc.is_in(table[ITEM_ID], value_set=pa.array(ids, table[ITEM_ID].type)))
-    texts = {}
+    names = {}
     for row in table.to_pylist():
-        called = _text(row[name]) if name and row[name] is not None else _text(row[ITEM_ID])
+        called = _text(row[ITEM_ID] if row[title] is None else row[title])
         of = row[category] if category else None
-        texts[row[ITEM_ID]] = called if of is None else f"{called} · {_category(of)}"
-    return texts
-
-
-def _category(value: Any) -> str:
-    return ", ".join(map(_text, value[:3])) if isinstance(value, list) else _text(value)
+        several = of if isinstance(of, list) else [of]
+        names[row[ITEM_ID]] = called if of is None else f"{called} · {', '.join(map(_text, several[:3]))}"
+    return [names.get(one, _text(one)) for one in ids]
 
 
 def _text(value: Any) -> str:
-    return "unknown item" if value is None else shown(value, quotes=False)
+    return "unknown item" if value is None else shown(str(value), quotes=False)

@@ -8,34 +8,31 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
-from din.features.reader import Features, Impressions
-from din.field_forms import UNKNOWN, Column
+from din.features.reader import Features
+from din.field_forms import UNKNOWN
 from din.gates.evidence import Evidence
 from din.metrics.calibration import bin_of_rows
 from din.metrics.estimates import Interval, difference, estimate
 from din.metrics.slices import slices
 from din.params import Params
-from din.schema import ITEM_ID, Field, Group, SplitName
+from din.schema import ITEM_ID, SplitName
 from din.workspace import Workspace
 
 CURVE_POINTS = 80
 BINS = 10
-HISTOGRAM_BINS = 40
 MOST_PERIODS = 90
 MOST_SLICES = 60
 _SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0)
-_DRIFT_ROWS = 500_000
-_DRIFT_VALUES = 20
 
 
 @dataclass(frozen=True)
@@ -47,24 +44,6 @@ class CalibrationBin:
     ctr: float
     lower: float
     upper: float
-
-
-@dataclass(frozen=True)
-class Lift:
-    """The CTR of the best rows by some score, divided by the CTR of all rows."""
-
-    share: float
-    lift: float
-
-
-@dataclass(frozen=True)
-class HistogramBin:
-    """The rows whose prediction lies in a range, as shares of the rows of their class."""
-
-    low: float
-    high: float
-    clicked: float
-    not_clicked: float
 
 
 @dataclass(frozen=True)
@@ -85,24 +64,17 @@ class SliceFigures:
 
 
 @dataclass(frozen=True)
-class Histories:
-    """The lengths of the histories of the test rows."""
-
-    median: float
-    empty: float
-    longest: int
-
-
-@dataclass(frozen=True)
 class Scored:
     """Figures of the predictions.
 
     Attributes:
         rows, sampled: the number of test rows, and of those that the figures are about.
         roc: by the name of the score, (false positive rate, true positive rate) from (0, 0) to (1, 1).
-        lifts: by the name of the score.
+        lifts: by the name of the score, the CTR of the best rows divided by the CTR of all rows, by their share.
         valid_auc, test_auc: with their bounds; the former is None if the model had learned all validation rows.
         over_lr: AUC minus that of LR on the same rows; None for a champion that went on.
+        median_history: the median length of the histories of the test rows.
+        no_history: the share of test rows without one.
         unknown_items: the share of candidates without an id of their own, by split.
     """
 
@@ -110,14 +82,14 @@ class Scored:
     sampled: int
     roc: dict[str, list[tuple[float, float]]]
     calibration: list[CalibrationBin]
-    lifts: dict[str, list[Lift]]
-    histogram: list[HistogramBin]
+    lifts: dict[str, list[tuple[float, float]]]
     valid_auc: Interval | None
     test_auc: Interval
     over_lr: Interval | None
     slices: list[SliceFigures]
     slices_left_out: int
-    histories: Histories
+    median_history: float
+    no_history: float
     unknown_items: dict[SplitName, float]
 
 
@@ -134,22 +106,6 @@ class Period:
     def ctr(self) -> float:
         """The share of clicks; NaN without rows."""
         return self.clicks / self.rows if self.rows else math.nan
-
-
-@dataclass(frozen=True)
-class FieldShift:
-    """How far a field's values in the test rows are from those in the training rows.
-
-    Attributes:
-        index: the population stability index over the most frequent training values, the rest, and unknown.
-        unknown_train, unknown_test: the share of rows without a known value.
-    """
-
-    name: str
-    group: str
-    index: float
-    unknown_train: float
-    unknown_test: float
 
 
 def scored(workspace: Workspace, params: Params) -> Scored:
@@ -181,13 +137,13 @@ def scored(workspace: Workspace, params: Params) -> Scored:
         roc={name: roc(labels, score) for name, score in scores.items()},
         calibration=calibration(labels, scores["model"], confidence),
         lifts={name: lifts(labels, score) for name, score in scores.items()},
-        histogram=histogram(labels, scores["model"]),
         valid_auc=_auc(valid, confidence) if len(valid) else None,
         test_auc=estimate("auc", labels, scores["model"], users).interval(confidence),
         over_lr=None if lr is None else difference("auc", labels, scores["model"], lr, users).interval(confidence),
         slices=parts[:MOST_SLICES],
         slices_left_out=max(len(parts) - MOST_SLICES, 0),
-        histories=Histories(float(np.median(length)), float((length == 0).mean()), int(length.max())),
+        median_history=float(np.median(length)),
+        no_history=float((length == 0).mean()),
         unknown_items={
             split: float((items[_numpy(rows, "item")] == UNKNOWN).mean()) for split, rows in splits.items() if len(rows)
         },
@@ -242,8 +198,8 @@ def wilson(clicks: int, rows: int, confidence: float) -> Interval:
     return Interval(share, max(middle - half, 0.0), min(middle + half, 1.0))
 
 
-def lifts(labels: ArrayLike, scores: ArrayLike) -> list[Lift]:
-    """Return the lift of the best rows, for shares of the rows; rows of equal score count with their mean CTR."""
+def lifts(labels: ArrayLike, scores: ArrayLike) -> list[tuple[float, float]]:
+    """Return shares of the rows with the lift of the best; rows of equal score count with their mean CTR."""
     clicked = (np.asarray(labels) != 0).astype(np.float64)
     score = np.asarray(scores, np.float64)
     mean = clicked.mean()
@@ -253,19 +209,7 @@ def lifts(labels: ArrayLike, scores: ArrayLike) -> list[Lift]:
     expected = (np.bincount(run, clicked) / size)[np.sort(run)]
     gained = np.cumsum(expected)
     places = [max(math.ceil(share * len(score)), 1) for share in _SHARES]
-    return [Lift(share, float(gained[place - 1] / place / mean)) for share, place in zip(_SHARES, places, strict=True)]
-
-
-def histogram(labels: ArrayLike, probabilities: ArrayLike) -> list[HistogramBin]:
-    """Return the distribution of the predictions of clicked and of other rows, over the range that they take."""
-    clicked = np.asarray(labels) != 0
-    p = np.asarray(probabilities, np.float64)
-    edges = np.linspace(p.min(), max(p.max(), p.min() + 1e-6), HISTOGRAM_BINS + 1)
-    of_class = [np.histogram(p[rows], edges)[0] / max(rows.sum(), 1) for rows in (clicked, ~clicked)]
-    return [
-        HistogramBin(float(low), float(high), float(yes), float(no))
-        for (low, high), yes, no in zip(pairwise(edges), *of_class, strict=True)
-    ]
+    return [(share, float(gained[place - 1] / place / mean)) for share, place in zip(_SHARES, places, strict=True)]
 
 
 def slice_figures(rows: pa.Table, features: Features, confidence: float) -> Iterator[SliceFigures]:
@@ -297,105 +241,23 @@ def periods(raw: Path) -> list[Period]:
 
     Periods without rows between the first and the last day are among them.
     """
-    days: dict[date, list[int]] = {}
-    for folder in sorted(raw.glob("events/date=*")):
-        counts = days.setdefault(date.fromisoformat(folder.name.partition("=")[2]), [0, 0])
-        for path in folder.glob("*.parquet"):
-            labels = pq.ParquetFile(path).read(["label"])["label"].to_numpy()
-            counts[0] += len(labels)
-            counts[1] += int(np.count_nonzero(labels))
-    if not days:
+    if not any(raw.glob("events/date=*/*.parquet")):
         return []
-    first = min(days)
-    length = (max(days) - first).days + 1
+    counted = "SELECT date::DATE AS day, count(*), sum(label) FROM read_parquet(?, hive_partitioning = true)"
+    files = str(raw / "events" / "*" / "*.parquet")
+    days = duckdb.execute(f"{counted} GROUP BY day ORDER BY day", [files]).fetchall()
+    first = days[0][0]
+    length = (days[-1][0] - first).days + 1
     span = math.ceil(length / MOST_PERIODS)
     found = [[0, 0] for _ in range(math.ceil(length / span))]
-    for day, (rows, clicks) in days.items():
+    for day, rows, clicks in days:
         total = found[(day - first).days // span]
         total[0] += rows
-        total[1] += clicks
+        total[1] += int(clicks)
     return [
         Period(first + timedelta(number * span), first + timedelta((number + 1) * span - 1), rows, clicks)
         for number, (rows, clicks) in enumerate(found)
     ]
-
-
-def field_shifts(workspace: Workspace) -> list[FieldShift]:
-    """Return the shift of each field with ids from the training to the test rows, largest first.
-
-    Of the test rows, as many negatives are left out as training lacks.
-
-    Raises:
-        InputError: the features can't be read.
-    """
-    features = Features(workspace.features)
-    train = _Sample.of(features, "train", 1.0)
-    test = _Sample.of(features, "test", features.kept_negatives)
-    fields = [field for field in features.fields if field.group is not Group.BEHAVIOUR and field.form.holds_ids]
-    found = []
-    for field in fields:
-        old, new = (np.bincount(sample.ids(field), minlength=features.rows[field.name]) for sample in (train, test))
-        if old.sum() and new.sum():
-            found.append(
-                FieldShift(
-                    field.name,
-                    str(field.group),
-                    _stability(old, new),
-                    float(old[UNKNOWN] / old.sum()),
-                    float(new[UNKNOWN] / new.sum()),
-                )
-            )
-    return sorted(found, key=lambda shift: -shift.index)
-
-
-@dataclass(frozen=True)
-class _Sample:
-    """Rows of a split, from as many shards as hold `_DRIFT_ROWS` of them, with a share of their negatives."""
-
-    features: Features
-    item: NDArray[Any]
-    user: NDArray[Any]
-    contexts: list[dict[str, Column]]
-
-    @classmethod
-    def of(cls, features: Features, split: SplitName, negatives: float) -> "_Sample":
-        taken: list[Impressions] = []
-        for shard in features.shards(split):
-            taken.append(shard.impressions)
-            if sum(map(len, taken)) >= _DRIFT_ROWS:
-                break
-        chosen = [rows.take(_chosen(rows.label, negatives)) for rows in taken]
-        item = np.concatenate([rows.item for rows in chosen])
-        user = np.concatenate([rows.user for rows in chosen])
-        return cls(features, item, user, [rows.contexts for rows in chosen])
-
-    def ids(self, field: Field) -> NDArray[Any]:
-        if field.group is Group.CONTEXT:
-            return np.concatenate([own[field.name].values for own in self.contexts])
-        if field.group is Group.ITEM:
-            return self.features.items[field.name].take(self.item).values
-        return self.features.users[field.name].take(self.user).values
-
-
-def _chosen(label: NDArray[Any], negatives: float) -> NDArray[np.int64]:
-    """Return the positions of the clicks, and of an evenly spread share of the other rows."""
-    passed = np.cumsum(label == 0) * negatives
-    return np.flatnonzero((label == 1) | (np.floor(passed) > np.floor(passed - negatives)))
-
-
-def _stability(old: NDArray[Any], new: NDArray[Any]) -> float:
-    """Return the population stability index over the commonest values, the rest, and unknown, with half a row each."""
-    known = np.arange(1, len(old))
-    common = known[np.argsort(-old[1:], kind="stable")][:_DRIFT_VALUES]
-
-    def shares(counts: NDArray[Any]) -> NDArray[np.float64]:
-        rest = counts[1:].sum() - counts[common].sum()
-        bins = np.append(counts[common], [rest, counts[UNKNOWN]]) + 0.5
-        return bins / bins.sum()
-
-    before = shares(old)
-    after = shares(new)
-    return float(((after - before) * np.log(after / before)).sum())
 
 
 def _numpy(table: pa.Table, name: str) -> NDArray[Any]:

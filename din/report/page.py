@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from din.document_types import Expectation, GateEntry, Metrics
 from din.errors import shown
 from din.gates.explain import MODELS
 from din.metrics.estimates import Interval
 from din.report.advice import Advice
 from din.report.charts import Axis, Plot, interval, strip
+from din.report.figures import SliceFigures
 from din.report.run import Run
 from din.schema import WEIGHT
+from din.verdicts import Expectation, GateEntry
 from din.workspace import Suite
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ _MOST_SAID = 600
 _HIGHEST_RATIO = 2.5
 """The largest calibration ratio that is drawn to scale."""
 _FOLDER = Path(__file__).parent
-_STYLE = _FOLDER / "style.css"
 _DELTA = "champion_delta_"
 _MINUS = "−"
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(\.\d+)?\+00:00")
@@ -53,24 +53,6 @@ _METRICS = {
     "calibration_ratio": "calibration",
     "ece": "ECE",
 }
-
-
-@dataclass(frozen=True)
-class GateRow:
-    """A gate with a picture of its interval."""
-
-    entry: GateEntry
-    picture: Markup | None
-
-
-@dataclass(frozen=True)
-class MetricRow:
-    """One model's metrics, and how they were come by."""
-
-    name: str
-    about: str
-    figures: Mapping[str, Any]
-    style: str = ""
 
 
 @dataclass(frozen=True)
@@ -99,15 +81,6 @@ class Chart:
     key: Mapping[str, str] | None = None
 
 
-@dataclass(frozen=True)
-class SliceRow:
-    """A slice with its two intervals drawn."""
-
-    figures: Any
-    auc: Markup
-    calibration: Markup
-
-
 def render(run: Run, advice: Sequence[Advice], strips: "Sequence[Strip]") -> bytes:
     """Return the page, with shorter lists if it would be longer than `MOST_BYTES`."""
     page = b""
@@ -120,57 +93,48 @@ def render(run: Run, advice: Sequence[Advice], strips: "Sequence[Strip]") -> byt
 
 def _render(run: Run, advice: Sequence[Advice], strips: "Sequence[Strip]", most: int) -> bytes:
     failed = _failed(run)
-    text = (
-        environment()
-        .get_template("page.html.j2")
-        .render(
-            run=run,
-            verdict=run.verdict,
-            advice=advice,
-            gates=_gates(run)[:most],
-            models=MODELS,
-            failed=failed[:most],
-            failed_in_all=len(failed),
-            metrics=_metrics(run),
-            columns=_METRICS,
-            deltas=_deltas(run),
-            learning=_learning(run),
-            ranking=_ranking(run),
-            slices=_slices(run),
-            days=_days(run),
-            strips=[(one, *_pictures(one)) for one in strips],
-            most=most,
-        )
-    )
-    return text.encode()
+    page = environment().get_template("page.html.j2")
+    return page.render(
+        run=run,
+        verdict=run.verdict,
+        advice=advice,
+        gates=_gates(run)[:most],
+        models=MODELS,
+        failed=failed[:most],
+        failed_in_all=len(failed),
+        metrics=_metrics(run),
+        columns=_METRICS,
+        deltas=_deltas(run),
+        learning=_learning(run),
+        ranking=_ranking(run),
+        slices=_slices(run),
+        days=_days(run),
+        strips=[(one, *_pictures(one)) for one in strips],
+        most=most,
+    ).encode()
 
 
 @cache
-def environment(*folders: Path) -> Environment:
-    """Return the templates here and in more folders. They escape every text, and share a layout."""
+def environment() -> Environment:
+    """Return the templates here. They escape every text, and share a layout."""
     environment = Environment(
-        loader=FileSystemLoader([_FOLDER, *folders]),
+        loader=FileSystemLoader(_FOLDER),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "figure": figure,
-        "bounds": bounds,
-        "sentence": sentence,
-        "cut": cut,
-        "code": code,
-        "percent": percent,
-    }
-    environment.globals["style"] = Markup(_STYLE.read_text(encoding="utf-8"))
+    environment.filters |= {"figure": figure, "sentence": sentence, "cut": cut, "code": code, "percent": percent}
+    environment.globals["style"] = Markup((_FOLDER / "style.css").read_text(encoding="utf-8"))
     return environment
 
 
 def figure(value: Any) -> str:
-    """Return a value of a report as text: floats with at most four digits after the point, None as a dash."""
+    """Return a value of a report as text: floats with at most four digits, an interval's bounds, None as a dash."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
+    if isinstance(value, Interval):
+        return "–" if math.isnan(value.lower) else figure((value.lower, value.upper))
     if isinstance(value, list | tuple):
         return " … ".join(figure(one) for one in value[:4])
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -184,11 +148,6 @@ def _number(value: float) -> str:
     if value and abs(value) < 1e-4:
         return f"{value:.1e}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.4f}"
-
-
-def bounds(value: Interval) -> str:
-    """Return the bounds of an interval as text."""
-    return "–" if math.isnan(value.lower) else f"{figure(value.lower)} … {figure(value.upper)}"
 
 
 def sentence(text: str) -> str:
@@ -216,108 +175,84 @@ def cut(value: Any) -> str:
     return shown(value, quotes=False) if isinstance(value, str) else shown(value)
 
 
-def _gates(run: Run) -> list[GateRow]:
-    """Return the gates, those that are not open first."""
-    if run.gate is None:
-        return []
+def _gates(run: Run) -> list[tuple[GateEntry, Markup | None]]:
+    """Return the gates with pictures of their intervals, those that are not open first."""
     order = ("closed", "borderline", "open")
-    entries = sorted(run.gate["gates"], key=lambda one: order.index(one["verdict"]))
-    return [GateRow(one, _gate_picture(one)) for one in entries]
+    entries = sorted(run.gate.gates if run.gate else [], key=lambda one: order.index(one.verdict))
+    return [(one, _gate_picture(one)) for one in entries]
 
 
 def _deltas(run: Run) -> list[GateEntry]:
     """Return the differences from the champion, none if the candidate is the champion itself."""
-    if run.gate is None or (run.gate["champion"] and run.gate["champion"]["version"] == run.gate["bundle"]):
+    if run.gate is None or (run.gate.champion and run.gate.champion.version == run.gate.bundle):
         return []
-    return [one for one in run.gate["gates"] if one["name"].startswith(_DELTA)]
+    return [one for one in run.gate.gates if one.name.startswith(_DELTA)]
 
 
 def _gate_picture(entry: GateEntry) -> Markup | None:
     """Return a picture of a gate's interval beside its threshold, which is a lower bound or a pair of bounds."""
-    low, high = entry["interval"] or (None, None)
-    point = entry["observed"]
-    threshold = entry["threshold"]
+    low, high = entry.interval or (None, None)
+    point = entry.observed
+    threshold = entry.threshold
     limits = threshold if isinstance(threshold, list) else [threshold, None]
     numbers = [one for one in (low, high, point, *limits) if isinstance(one, int | float)]
     if low is None or high is None or len(limits) != 2 or len(numbers) < 4:
         return None
-    return interval(Interval(point, low, high), Axis.over(numbers, ""), entry["verdict"], (limits[0], limits[1]))
+    return interval(Interval(point, low, high), Axis.over(numbers, ""), entry.verdict, (limits[0], limits[1]))
 
 
 def _failed(run: Run) -> list[Failed]:
     """Return the failed expectations, critical ones first."""
     found = []
     for suite, report in run.validation.items():
-        for entry in report["expectations"]:
-            if not entry["success"]:
-                sample = entry.get("sample", [])[:MOST_SAMPLES]
+        for entry in report.expectations:
+            if not entry.success:
+                sample = entry.sample[:MOST_SAMPLES]
                 columns = list(dict.fromkeys(name for row in sample for name in row))[:MOST_COLUMNS]
                 found.append(Failed(suite, entry, columns, sample))
-    return sorted(found, key=lambda one: one.entry["severity"] != "critical")
+    return sorted(found, key=lambda one: one.entry.severity != "critical")
 
 
-def _metrics(run: Run) -> list[MetricRow]:
-    """Return the candidate beside the champion, the floors and the oracle."""
+def _metrics(run: Run) -> list[tuple[str, str, Any]]:
+    """Return the candidate beside the champion, the floors and the oracle: name, measured rows, and metrics of each."""
+    rows: list[tuple[str, str, Any]] = []
     evaluation = run.evaluation
-    rows = []
     if evaluation:
-        rows.append(MetricRow("Candidate", "test rows", _figures(evaluation["test"]), "candidate"))
-        if evaluation["valid"]:
-            rows.append(MetricRow("Candidate", "validation rows", _figures(evaluation["valid"])))
+        rows.append(("Candidate", "test rows", evaluation.test))
+        rows.append(("Candidate", "validation rows", evaluation.valid))
     if run.champion:
-        until = run.champion["until"]
-        rows.append(
-            MetricRow("Champion", f"its own test rows, until {until}", _figures(run.champion["evaluation"]["test"]))
-        )
+        rows.append(("Champion", f"its own test rows, until {run.champion.until}", run.champion.evaluation.test))
     if evaluation:
-        if evaluation["floors"]["lr"]:
-            rows.append(MetricRow("Floor: LR", "test rows", _figures(evaluation["floors"]["lr"])))
-        popularity = evaluation["floors"]["popularity"]
-        rows.append(MetricRow("Floor: popularity", "test rows", dict.fromkeys(_METRICS) | dict(popularity)))
-        if evaluation["oracle"]:
-            rows.append(
-                MetricRow(
-                    "Oracle", "true probabilities, test rows", dict.fromkeys(_METRICS) | dict(evaluation["oracle"])
-                )
-            )
-    return rows
-
-
-def _figures(metrics: Metrics) -> dict[str, float | None]:
-    return {name: metrics[name] for name in _METRICS}
+        rows.append(("Floor: LR", "test rows", evaluation.floors.lr))
+        rows.append(("Floor: popularity", "test rows", evaluation.floors.popularity))
+        rows.append(("Oracle", "true probabilities, test rows", evaluation.oracle))
+    return [row for row in rows if row[2]]
 
 
 def _learning(run: Run) -> list[Chart]:
     """Return the learning curves, thinned to `_MOST_EPOCHS` epochs."""
     if run.training is None or not run.training.history:
         return []
-    history = run.training.history
-    every = -(-len(history) // _MOST_EPOCHS)
-    history = history[::every]
+    history = run.training.history[:: -(-len(run.training.history) // _MOST_EPOCHS)]
     best = run.training.best_epoch
     epochs = [one.epoch + 1 for one in history]
+    ticks = [(float(at), str(at)) for at in epochs[:: -(-len(epochs) // 12)]]
+    loss = {"train": ("train_loss", "other"), "validation": ("valid_log_loss", "candidate")}
+    ranking = {"validation AUC": ("valid_auc", "candidate"), "validation GAUC": ("valid_gauc", "other")}
     charts = []
-    for title, label, lines in (
-        ("Loss by epoch", "log loss", {"train": "train_loss", "validation": "valid_log_loss"}),
-        ("Ranking by epoch", "AUC, GAUC", {"validation AUC": "valid_auc", "validation GAUC": "valid_gauc"}),
+    for title, label, lines, note in (
+        ("Loss by epoch", "log loss", loss, _rows_differ(run)),
+        ("Ranking by epoch", "AUC, GAUC", ranking, ""),
     ):
-        series = {name: [(one.epoch + 1, getattr(one, key)) for one in history] for name, key in lines.items()}
-        known = {name: [(at, value) for at, value in points if value is not None] for name, points in series.items()}
-        plot = Plot(
-            Axis(min(epochs) - 0.4, max(epochs) + 0.4, "epoch"),
-            Axis.over((value for points in known.values() for _, value in points), label),
-        )
+        table = [(one.epoch + 1, *(getattr(one, key) for key, _ in lines.values())) for one in history]
+        values = (value for row in table for value in row[1:] if value is not None)
+        plot = Plot(Axis(min(epochs) - 0.4, max(epochs) + 0.4, "epoch"), Axis.over(values, label))
         plot.note_at(best, f"best: epoch {best}")
-        styles = dict(
-            zip(known, ("other", "candidate") if label == "log loss" else ("candidate", "other"), strict=True)
-        )
-        for name, points in known.items():
-            plot.line(points, styles[name])
-            plot.dots(points, styles[name])
-        ticks = [(float(at), str(at)) for at in epochs[:: -(-len(epochs) // 12)]]
-        table = [(one.epoch + 1, *(getattr(one, key) for key in lines.values())) for one in history]
-        note = _rows_differ(run) if label == "log loss" else ""
-        key = {styles[name]: name for name in known}
+        for number, (_, style) in enumerate(lines.values(), 1):
+            points = [(row[0], row[number]) for row in table if row[number] is not None]
+            plot.line(points, style)
+            plot.dots(points, style)
+        key = {style: name for name, (_, style) in lines.items()}
         charts.append(Chart(title, plot.svg(title, ticks), ("epoch", *lines), table, note, key))
     return charts
 
@@ -325,8 +260,8 @@ def _learning(run: Run) -> list[Chart]:
 def _rows_differ(run: Run) -> str:
     """Return a note if the losses of training and validation are not of rows that count alike."""
     features = run.features
-    kept = features["negatives"]["training"] if features and "negatives" in features else 1.0
-    weighed = features and features["params"].get(WEIGHT) is not None
+    kept = features.negatives.training if features and features.negatives else 1.0
+    weighed = features and features.params.get(WEIGHT) is not None
     aged = run.params and run.params.train.learning.half_life_days is not None
     rows = f"has only {100 * kept:.3g}% of the rows without a click" if kept < 1 else ""
     weights = "weighs its rows" if weighed or aged else ""
@@ -337,29 +272,24 @@ def _rows_differ(run: Run) -> str:
 
 
 def _ranking(run: Run) -> list[Chart]:
-    """Return ROC, calibration, lift and the distribution of the predictions."""
+    """Return ROC, calibration and lift."""
     scored = run.scored
     if scored is None:
         return []
-    every = {"model": "candidate", "lr": "LR", "popularity": "popularity"}
-    names = {one: name for one, name in every.items() if one in scored.roc}
-    styles = {"model": "candidate", "lr": "other", "popularity": "third"}
-    key = {styles[one]: name for one, name in names.items()}
+    shown = {"model": ("candidate", "candidate"), "lr": ("LR", "other"), "popularity": ("popularity", "third")}
+    shown = {name: told for name, told in shown.items() if name in scored.roc}
+    names = [name for name, _ in shown.values()]
+    key = {style: name for name, style in shown.values()}
+
     roc = Plot(Axis(0, 1, "share of unclicked rows"), Axis(0, 1, "share of clicked rows"))
     roc.line([(0, 0), (1, 1)], "chance")
-    for one in reversed(names):
-        roc.line(scored.roc[one], styles[one])
-    at_rates = [(f"{false:.3f}", f"{true:.3f}") for false, true in scored.roc["model"][::4]]
-    charts = [
-        Chart(
-            "ROC",
-            roc.svg("ROC: share of clicked rows found, by share of unclicked rows taken along"),
-            ("unclicked", "clicked"),
-            at_rates,
-            "Above the diagonal is better than chance. The table is the candidate's.",
-            key,
-        )
-    ]
+    for one, (_, style) in reversed(shown.items()):
+        roc.line(scored.roc[one], style)
+    picture = roc.svg("ROC: share of clicked rows found, by share of unclicked rows taken along")
+    rates = [(f"{false:.3f}", f"{true:.3f}") for false, true in scored.roc["model"][::4]]
+    note = "Above the diagonal is better than chance. The table is the candidate's."
+    charts = [Chart("ROC", picture, ("unclicked", "clicked"), rates, note, key)]
+
     bins = scored.calibration
     top = max((max(one.upper, one.predicted) for one in bins), default=1.0)
     plot = Plot(Axis(0, top * 1.04, "mean prediction"), Axis(0, top * 1.04, "CTR"))
@@ -367,54 +297,28 @@ def _ranking(run: Run) -> list[Chart]:
     for one in bins:
         plot.whisker(one.predicted, one.lower, one.upper, "candidate")
     plot.dots([(one.predicted, one.ctr) for one in bins], "candidate", radius=2)
-    charts.append(
-        Chart(
-            "Calibration",
-            plot.svg("Calibration: CTR of ten bins of rows by their mean prediction"),
-            ("rows", "mean prediction", "CTR", "lower", "upper"),
-            [(one.rows, one.predicted, one.ctr, one.lower, one.upper) for one in bins],
-            "On the diagonal, a prediction is the CTR. Below it, the model promises too much. Bounds are Wilson's.",
-        )
-    )
+    picture = plot.svg("Calibration: CTR of ten bins of rows by their mean prediction")
+    columns = ("rows", "mean prediction", "CTR", "lower", "upper")
+    table = [(one.rows, one.predicted, one.ctr, one.lower, one.upper) for one in bins]
+    note = "On the diagonal, a prediction is the CTR. Below it, the model promises too much. Bounds are Wilson's."
+    charts.append(Chart("Calibration", picture, columns, table, note))
+
     lifts = scored.lifts
     if lifts["model"]:
-        plot = Plot(
-            Axis(0, 1, "best share of the rows", percent=True),
-            Axis.over((one.lift for curve in lifts.values() for one in curve), "CTR ÷ mean CTR", zero=True),
-        )
+        height = Axis.over((lift for curve in lifts.values() for _, lift in curve), "CTR ÷ mean CTR", zero=True)
+        plot = Plot(Axis(0, 1, "best share of the rows", percent=True), height)
         plot.line([(0, 1), (1, 1)], "chance")
-        for one in reversed(names):
-            plot.line([(point.share, point.lift) for point in lifts[one]], styles[one])
-        plot.dots([(point.share, point.lift) for point in lifts["model"]], "candidate")
-        table = [
-            (percent(points[0].share), *(point.lift for point in points))
-            for points in zip(*(lifts[one] for one in names), strict=True)
-        ]
-        charts.append(
-            Chart("Lift", plot.svg("Lift: CTR of the best rows"), ("best share", *names.values()), table, key=key)
-        )
-    bars = scored.histogram
-    highest = max((max(one.clicked, one.not_clicked) for one in bars), default=1.0)
-    plot = Plot(
-        Axis(bars[0].low, bars[-1].high, "prediction"), Axis(0, highest * 1.05, "share of the class", percent=True)
-    )
-    for one in bars:
-        plot.bar(one.low, one.high, one.not_clicked, "other")
-        plot.bar(one.low, one.high, one.clicked, "candidate")
-    charts.append(
-        Chart(
-            "Score distribution",
-            plot.svg("Distribution of the predictions of clicked and of unclicked rows"),
-            ("from", "to", "clicked", "unclicked"),
-            [(one.low, one.high, percent(one.clicked), percent(one.not_clicked)) for one in bars],
-            key={"candidate": "clicked rows", "other": "unclicked rows"},
-        )
-    )
+        for one, (_, style) in reversed(shown.items()):
+            plot.line(lifts[one], style)
+        plot.dots(lifts["model"], "candidate")
+        curves = zip(*(lifts[one] for one in shown), strict=True)
+        table = [(percent(points[0][0]), *(lift for _, lift in points)) for points in curves]
+        charts.append(Chart("Lift", plot.svg("Lift: CTR of the best rows"), ("best share", *names), table, key=key))
     return charts
 
 
-def _slices(run: Run) -> list[SliceRow]:
-    """Return the slices with intervals drawn to common axes."""
+def _slices(run: Run) -> list[tuple[SliceFigures, Markup, Markup]]:
+    """Return the slices with pictures of AUC and calibration, drawn to common axes."""
     if run.scored is None:
         return []
     parts = run.scored.slices
@@ -423,7 +327,7 @@ def _slices(run: Run) -> list[SliceRow]:
     whole = run.scored.test_auc.point
     limits = run.params.gate.calibration if run.params else None
     return [
-        SliceRow(
+        (
             one,
             interval(one.auc, auc, _style(one.auc), reference=whole),
             interval(one.calibration, ratio, _style(one.calibration), permitted=limits),
@@ -434,8 +338,7 @@ def _slices(run: Run) -> list[SliceRow]:
 
 def _axis(intervals: Sequence[Interval], low: float, high: float) -> Axis:
     """Return an axis over some intervals, within the given bounds."""
-    values = [value for one in intervals for value in (one.point, one.lower, one.upper)]
-    axis = Axis.over(values, "")
+    axis = Axis.over((value for one in intervals for value in (one.point, one.lower, one.upper)), "")
     return Axis(max(axis.low, low), min(axis.high, high), "")
 
 
@@ -450,22 +353,22 @@ def _days(run: Run) -> list[Chart]:
         return []
     span = (found[0].last - found[0].first).days + 1
     unit = "day" if span == 1 else f"{span} days"
-    number = {period: at for at, period in enumerate(found)}
-    ticks = [(at + 0.5, f"{period.first:%d %b %y}") for period, at in number.items() if at % -(-len(found) // 4) == 0]
+    ticks = [(at + 0.5, f"{found[at].first:%d %b %y}") for at in range(0, len(found), -(-len(found) // 4))]
     x = Axis(0, len(found), f"from, by {unit}, UTC")
     volume = Plot(x, Axis.over((period.rows for period in found), "rows", zero=True))
-    for period, at in number.items():
-        volume.bar(at, at + 1, period.rows, "other")
     ctr = Plot(x, Axis.over((period.ctr for period in found), "CTR"))
-    for filled, periods in groupby(found, key=lambda period: period.rows > 0):
+    for at, period in enumerate(found):
+        volume.bar(at, at + 1, period.rows, "other")
+    for filled, periods in groupby(enumerate(found), key=lambda one: one[1].rows > 0):
         if filled:  # the line is broken where rows are missing
-            points = [(number[period] + 0.5, period.ctr) for period in periods]
+            points = [(at + 0.5, period.ctr) for at, period in periods]
             ctr.line(points, "candidate")
             ctr.dots(points, "candidate")
     table = [(str(period.first), str(period.last), period.rows, period.ctr) for period in found]
+    columns = ("from", "to", "rows", "CTR")
     return [
-        Chart(f"Rows by {unit}", volume.svg(f"Rows of the log by {unit}", ticks), ("from", "to", "rows", "CTR"), table),
-        Chart(f"CTR by {unit}", ctr.svg(f"CTR of the log by {unit}", ticks), ("from", "to", "rows", "CTR"), table),
+        Chart(f"Rows by {unit}", volume.svg(f"Rows of the log by {unit}", ticks), columns, table),
+        Chart(f"CTR by {unit}", ctr.svg(f"CTR of the log by {unit}", ticks), columns, table),
     ]
 
 

@@ -7,27 +7,22 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from din import documents
 from din.artifacts import MANIFEST, sha256_file
-from din.document_types import (
-    Evaluation,
-    Facts,
-    FeaturesManifest,
-    GateReport,
-    Machine,
-    RawManifest,
-    ValidationReport,
-)
+from din.code import Machine
 from din.errors import InputError, Unavailable
+from din.facts import Evaluation, Facts
 from din.gates.explain import explain, explain_champion
+from din.manifests import FeaturesManifest, RawManifest
 from din.params import Params, load
 from din.pipeline import stages_of
 from din.registry.bundle import FACTS
 from din.registry.records import Record
 from din.registry.registry import Registry
 from din.report import figures
-from din.report.figures import FieldShift, Period, Scored
+from din.report.figures import Period, Scored
 from din.serve.agreement import ParityReport
 from din.stage import StageOutcome
 from din.train.results import TrainingSummary, TrainingTimes
+from din.verdicts import GateReport, ValidationReport
 from din.workspace import SUITES, Suite, Workspace
 
 if TYPE_CHECKING:
@@ -97,7 +92,6 @@ class Run:
     refusal: str = ""
     scored: Scored | None = None
     periods: list[Period] = field(default_factory=list)
-    shifts: list[FieldShift] = field(default_factory=list)
 
     @classmethod
     def read(cls, workspace: Workspace) -> "Run":
@@ -129,7 +123,7 @@ class Run:
         if self.gate and self.record:
             return Verdict("promoted", explain_champion(self.record, self.gate), self.refusal)
         if self.gate:
-            return Verdict(self.gate["verdict"], explain(self.gate), self.refusal)
+            return Verdict(self.gate.verdict, explain(self.gate), self.refusal)
         stopped = next((one for one in self.stages if one.state in ("failed", "closed")), None)
         if stopped is None:
             return Verdict(
@@ -158,7 +152,7 @@ class Run:
         workspace = self.workspace
         found = self._document(GateReport, workspace.gate)
         manifest = workspace.bundle / MANIFEST
-        if found and found["bundle"] not in (None, sha256_file(manifest) if manifest.exists() else None):
+        if found and found.bundle not in (None, sha256_file(manifest) if manifest.exists() else None):
             self.missing[workspace.relative(workspace.gate)] = f"about another bundle than {workspace.bundle} is"
             return None
         return found
@@ -200,13 +194,13 @@ class Run:
         if self.params is None or self.gate is None:
             return None
         champion = Registry.of(self.workspace, self.params).champion()
-        return champion if champion and champion.version == self.gate["bundle"] else None
+        return champion if champion and champion.version == self.gate.bundle else None
 
     def _champion(self) -> Facts | None:
         """Return the facts of the champion that the candidate was compared with, from the copy that the gate used."""
         folder = self.workspace.rival("champion")
         manifest = folder / MANIFEST
-        expected = self.gate and self.gate["champion"] and self.gate["champion"]["version"]
+        expected = self.gate and self.gate.champion and self.gate.champion.version
         if not expected or not manifest.exists() or sha256_file(manifest) != expected:
             return None
         return self._document(Facts, folder / FACTS)
@@ -216,8 +210,6 @@ class Run:
         workspace = self.workspace
         if self.raw:
             self.periods = self._try("data/raw/events", lambda: figures.periods(workspace.raw)) or []
-        if self.features:
-            self.shifts = self._try("the fields' shifts", lambda: figures.field_shifts(workspace)) or []
         if params := self.params if self.evaluation else None:
             self.scored = self._try("reports/predictions", lambda: figures.scored(workspace, params))
 

@@ -60,13 +60,14 @@ def print_report(written: Written, as_json: bool = False) -> None:
 def append_markdown(written: Written, path: Path) -> None:
     """Append the verdict, the gates, and why some are not open to a file as Markdown."""
     run = written.run
-    state = run.gate["verdict"] if run.gate else run.verdict.state  # the champion's own gates can close, too
+    state = run.gate.verdict if run.gate else run.verdict.state  # the champion's own gates can close, too
     lines = [f"### Gate: {state}", "", run.verdict.sentence]
     reasons = [run.verdict.message]
     if run.gate:
         columns = ("name", "model", "verdict", "observed", "threshold", "interval")
-        lines += ["", markdown_table(columns, [[gate[column] for column in columns] for gate in run.gate["gates"]])]
-        reasons += [f"{gate['name']}: {gate['reason'] or gate['verdict']}" for gate in not_open(run.gate)]
+        rows = [[getattr(gate, column) for column in columns] for gate in run.gate.gates]
+        lines += ["", markdown_table(columns, rows)]
+        reasons += [f"{gate.name}: {gate.reason or gate.verdict}" for gate in not_open(run.gate)]
     if any(reasons):
         lines += ["", "```", *filter(None, reasons), "```"]
     with path.open("a", encoding="utf-8") as file:

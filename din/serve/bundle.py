@@ -15,21 +15,23 @@ A bundle holds no clock, path or commit, so equal trainings give equal versions.
 import shutil
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 
 from din import documents
 from din.artifacts import MANIFEST, hash_files, hash_tree, sha256_file, write_bytes, write_json
-from din.document_types import Evaluation, Facts
 from din.errors import InputError
+from din.facts import Evaluation, FactParams, Facts, Inputs, SplitProtocol, Verdicts
 from din.features.packing import TableLayout
 from din.features.reader import Features
+from din.manifests import PlacedField
 from din.model import artifact
+from din.names import Digest
 from din.params import Params
 from din.registry.bundle import FACTS, SIGNATURE
 from din.schema import Group
 from din.serve.card import model_card
+from din.serve.inputs import Signature
 from din.workspace import FORMAT, SUITES, Suite, Workspace
 
 _PACKAGES = ("din-ctr", "torch", "onnx", "onnxscript", "onnxruntime", "numpy", "pyarrow", "duckdb", "ibis-framework")
@@ -60,7 +62,9 @@ def complete(
     shutil.copytree(workspace.shipped, folder / artifact.IN_BUNDLE, ignore=shutil.ignore_patterns(artifact.BEFORE))
     write_values(folder, features)
     facts = gather_facts(workspace, features, params)
-    write_json(folder / SIGNATURE, _signature(features, layout, inputs))
+    placed = [PlacedField(**record, offset=layout.offsets[record["name"]]) for record in features.records]
+    signature = Signature(format=FORMAT, fields=placed, max_history=features.manifest.max_history, inputs=inputs)
+    write_json(folder / SIGNATURE, signature)
     write_json(folder / FACTS, facts)
     write_bytes(folder / "MODEL_CARD.md", model_card(facts, features.fields).encode())
     return seal(folder)
@@ -89,37 +93,33 @@ def gather_facts(workspace: Workspace, features: Features, params: Params) -> Fa
         InputError: the evaluation or a validation verdict is missing.
     """
     manifest = features.manifest
-    judged = artifact.read_config(workspace.model)
     shipped = artifact.read_config(workspace.shipped)
     train = shipped.train
-    facts = {
-        "format": FORMAT,
-        "model_name": params.model_name,
-        "model": train["model"]["name"],
-        "train_until": manifest["train_until"],
-        "judged_until": judged.seen_until,
-        "seen_until": shipped.seen_until,
-        "until": features.last_day().isoformat(),
-        "protocol": {
-            "name": manifest["protocol"],
-            "order": manifest["order"],
-            **{key: manifest["params"][key] for key in _PROTOCOL},
-        },
-        "rows": manifest["rows"],
-        **({"negatives": manifest["negatives"]} if "negatives" in manifest else {}),
-        "inputs": {
-            "raw": manifest["raw"],
-            "features": hash_tree(features.root),
-            "model": hash_tree(workspace.model),
-            "shipped": hash_tree(workspace.shipped),
-        },
-        "params": {"data": manifest["data"], "featurize": manifest["params"], "train": train},
-        "seed": train["learning"]["seed"],
-        "packages": {name: version(name) for name in _PACKAGES},
-        "validation": {suite: _verdict(workspace, suite) for suite in SUITES},
-        "evaluation": documents.read(Evaluation, workspace.evaluation, "run `dvc repro evaluate`"),
-    }
-    return documents.check(Facts, facts, f"the facts of {workspace.bundle}")
+    split = {key: manifest.params[key] for key in _PROTOCOL}
+    verdicts = {suite: _verdict(workspace, suite) for suite in SUITES}
+    return Facts(
+        format=FORMAT,
+        model_name=params.model_name,
+        model=train["model"]["name"],
+        train_until=manifest.train_until,
+        judged_until=artifact.read_config(workspace.model).seen_until,
+        seen_until=shipped.seen_until,
+        until=features.last_day().isoformat(),
+        protocol=SplitProtocol(name=manifest.protocol, order=manifest.order, **split),
+        rows=manifest.rows,
+        inputs=Inputs(
+            raw=manifest.raw,
+            features=Digest(hash_tree(features.root)),
+            model=Digest(hash_tree(workspace.model)),
+            shipped=Digest(hash_tree(workspace.shipped)),
+        ),
+        params=FactParams(data=manifest.data, featurize=manifest.params, train=train),
+        seed=train["learning"]["seed"],
+        packages={name: version(name) for name in _PACKAGES},
+        validation=documents.check(Verdicts, verdicts, "the verdicts of validation"),
+        evaluation=documents.read(Evaluation, workspace.evaluation, "run `dvc repro evaluate`"),
+        **({"negatives": manifest.negatives} if manifest.negatives else {}),
+    )
 
 
 def _verdict(workspace: Workspace, suite: Suite) -> str:
@@ -128,12 +128,3 @@ def _verdict(workspace: Workspace, suite: Suite) -> str:
         return path.read_text(encoding="utf-8").strip()
     except FileNotFoundError:
         raise InputError(f"{path}: not found; run `dvc repro validate_{suite}`: a bundle states its verdict") from None
-
-
-def _signature(features: Features, layout: TableLayout, inputs: dict[str, list[str]]) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "fields": [record | {"offset": layout.offsets[record["name"]]} for record in features.records],
-        "max_history": features.manifest["max_history"],
-        "inputs": inputs,
-    }

@@ -1,6 +1,6 @@
 """Render MODEL_CARD.md from the facts of a bundle."""
 
-from din.document_types import Facts
+from din.facts import Facts
 from din.schema import WEIGHT, Field, Group
 
 _PROBABILITIES = (
@@ -16,42 +16,39 @@ _FIGURES = {"auc": "AUC", "gauc": "GAUC", "log_loss": "log loss", "calibration_r
 
 def model_card(facts: Facts, fields: tuple[Field, ...]) -> str:
     """Return the card as Markdown: the model, its data, its quality, its use, and its limits."""
-    protocol = facts["protocol"]
-    rows = facts["rows"]
-    evaluation = facts["evaluation"]
-    test = evaluation["test"]
+    protocol = facts.protocol
+    rows = facts.rows
+    evaluation = facts.evaluation
+    test = evaluation.test
     groups = (  # empty groups are listed, since it is worth knowing that a model does not use them
         f"- {group}: " + ", ".join(f"`{f.name}` ({f.kind})" for f in fields if f.group is group) for group in Group
     )
-    floors = {name: row for name, row in {**evaluation["floors"], "oracle": evaluation["oracle"]}.items() if row}
+    models = {"this model, test": evaluation.test, "this model, valid": evaluation.valid}
+    models |= dict(evaluation.floors) | {"oracle": evaluation.oracle}
     table = [
-        f"| {name} | {' | '.join(_figure(row.get(key)) for key in _FIGURES)} |"
-        for name, row in {
-            "this model, test": evaluation["test"],
-            "this model, valid": evaluation["valid"],
-            **floors,
-        }.items()
+        f"| {name} | {' | '.join(_figure(getattr(row, key, None)) for key in _FIGURES)} |"
+        for name, row in models.items()
         if row
     ]
-    return f"""# {facts["model_name"]}: click-through rate, model `{facts["model"]}`
+    return f"""# {facts.model_name}: click-through rate, model `{facts.model}`
 
 Given a user, their past behaviours and some candidate items, the model returns the probability of a click on each
 candidate.
 
 ## Data
 
-The log ends on {facts["until"]}. The last training impression is of {facts["train_until"]}.
-The model was judged when it had learned rows until {facts["judged_until"]}. It has since learned rows until
-{facts["seen_until"]}.
-Split `{protocol["name"]}`, histories in `{protocol["order"]}` order:
+The log ends on {facts.until}. The last training impression is of {facts.train_until}.
+The model was judged when it had learned rows until {facts.judged_until}. It has since learned rows until
+{facts.seen_until}.
+Split `{protocol.name}`, histories in `{protocol.order}` order:
 {rows["train"]:,} training, {rows["valid"]:,} validation and {rows["test"]:,} test impressions.{_counting(facts)}
-Validation verdicts: {", ".join(f"{name} {verdict}" for name, verdict in facts["validation"].items())}.
+Validation verdicts: {", ".join(f"{name} {verdict}" for name, verdict in facts.validation)}.
 
 {chr(10).join(groups)}
 
 ## Metrics
 
-{test["rows"]:,} test impressions of {test["users"]:,} users, CTR {test["ctr"]:.4f}.
+{test.rows:,} test impressions of {test.users:,} users, CTR {test.ctr:.4f}.
 The floors are measured on the same rows. `popularity` is only a ranking, so it has no other metrics than AUC and GAUC.
 
 | | {" | ".join(_FIGURES.values())} |
@@ -75,25 +72,25 @@ The floors are measured on the same rows. `popularity` is only a ranking, so it 
 def _counting(facts: Facts) -> str:
     """Return sentences about training rows that are missing or weighed."""
     found = []
-    kept = facts["negatives"]["training"] if "negatives" in facts else 1.0
+    kept = facts.negatives.training if facts.negatives else 1.0
     if kept < 1:
         found.append(
             f"Training kept {kept:.4f} of the log's rows without a click, and corrected for the others. So the "
             "probabilities hold for the whole log."
         )
-    weight = facts["params"]["featurize"].get(WEIGHT)
+    weight = facts.params.featurize.get(WEIGHT)
     if weight is not None:
         found.append(f"Training rows weigh as much as the log's column `{weight}` says. The metrics below weigh none.")
-    half_life = facts["params"]["train"].get("learning", {}).get("half_life_days")
+    half_life = facts.params.train.get("learning", {}).get("half_life_days")
     if half_life is not None:
         found.append(f"A training row that is {half_life:g} days older weighs half as much.")
     return "".join(f"\n{sentence}" for sentence in found)
 
 
 def _use(facts: Facts) -> str:
-    if facts["protocol"]["name"] == "leave_last_out":
+    if facts.protocol.name == "leave_last_out":
         return _RANKING
-    held = facts["negatives"]["log"] if "negatives" in facts else 1.0
+    held = facts.negatives.log if facts.negatives else 1.0
     return _OF_A_SAMPLE.format(share=held) if held < 1 else _PROBABILITIES
 
 

@@ -30,12 +30,14 @@ class Case:
 
     Attributes:
         bare: the same requests without profiles and side fields, which a bundle looks up by id.
+        extreme: whether it holds numbers for which float32 has too few digits.
     """
 
     name: str
     packed: PackedBatch
     requests: list[dict[str, Any]]
     bare: list[dict[str, Any]]
+    extreme: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,11 +98,11 @@ class _Edges:
         self.past = np.arange(int(impressions.history_start[self.row]), int(impressions.history_end[self.row]))
         self.raw_items = features.raw_items()
         random = np.random.default_rng(seed)
-        self.items = random.choice(features.manifest["items"] - 1, _MANY) + 1
+        self.items = random.choice(features.manifest.items - 1, _MANY) + 1
 
     def cases(self) -> Iterator[Case]:
         """Yield all edge cases."""
-        most = self.features.manifest["max_history"]
+        most = self.features.manifest.max_history
         lengths = (0, 1, most, most + 3) if len(self.past) else (0,)
         for length in lengths:
             yield self._case(f"history of {length}", self.items[:3], length)
@@ -122,7 +124,7 @@ class _Edges:
         """
         length = len(self.past) if length is None else length
         places = np.arange(length) % max(len(self.past), 1)
-        behaviours = self.past[places][-self.features.manifest["max_history"] :] if length else self.past[:0]
+        behaviours = self.past[places][-self.features.manifest.max_history :] if length else self.past[:0]
         count = len(items)
         impressions = self.shard.impressions
         same = np.full(count, self.row)
@@ -175,4 +177,5 @@ class _Edges:
             "history": [entry | raw[Group.ITEM] | raw[Group.BEHAVIOUR] for entry in request["history"]],
             "candidates": [entry | raw[Group.ITEM] for entry in request["candidates"]],
         }
-        return replace(case, packed=packed, requests=[request], bare=[request])
+        extreme = level in (Level.LOWEST, Level.HIGHEST)
+        return replace(case, packed=packed, requests=[request], bare=[request], extreme=extreme)

@@ -20,13 +20,14 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from din import documents
-from din.document_types import PlacedField, Signature
 from din.errors import InputError, listed, shown
 from din.features.packing import PackedBatch
 from din.features.reader import columns_of
 from din.field_forms import UNKNOWN, Column, Lookup, ragged_take
+from din.manifests import PlacedField
 from din.registry.bundle import SIGNATURE
 from din.schema import ITEM_ID, TIMESTAMP, USER_ID, Field, Group, parse_field, text
+from din.serve.inputs import Signature
 
 KEYS = ("user", "history", "candidates", "context", "time")
 _YEAR_10000 = 253_402_300_800  # in seconds; a larger number counts milliseconds
@@ -76,9 +77,9 @@ class Encoder:
     def __init__(self, directory: Path, ages: bool = False) -> None:
         self._ages = ages
         self.signature = documents.read(Signature, directory / SIGNATURE)
-        self._records: dict[str, PlacedField] = {record["name"]: record for record in self.signature["fields"]}
-        self.fields: tuple[Field, ...] = tuple(parse_field(record) for record in self.signature["fields"])
-        self.max_history: int = self.signature["max_history"]
+        self._records: dict[str, PlacedField] = {record["name"]: record for record in self.signature.fields}
+        self.fields: tuple[Field, ...] = tuple(parse_field(record) for record in self.signature.fields)
+        self.max_history: int = self.signature.max_history
         self._vocabularies = {
             field.name: Vocabulary(_values(directory / "vocab" / f"{field.name}.parquet"))
             for field in self.fields

@@ -14,10 +14,23 @@ so graphs need no arithmetic on them. In request.onnx, users and contexts have o
 """
 
 import numpy as np
+from pydantic import PositiveInt
 
+from din.documents import Document
 from din.features.packing import PackedBatch
+from din.manifests import CodedPlacedField
+from din.workspace import Format
 
 AGE = "age"
+
+
+class Signature(Document):
+    """signature.json of a bundle: the fields, the longest history, and the inputs of its graphs."""
+
+    format: Format
+    fields: list[CodedPlacedField]
+    max_history: PositiveInt
+    inputs: dict[str, list[str]]
 
 
 def feeds(packed: PackedBatch) -> dict[str, np.ndarray]:

@@ -9,13 +9,12 @@ The bundle provides side, behaviour and context fields; given in the request, ea
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import cycle, islice, pairwise
+from itertools import pairwise
 from time import thread_time_ns
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
@@ -45,10 +44,8 @@ def relative_time(bundle: Verified, other: Verified | None) -> float:
 def request(bundle: Verified) -> Callable[[], Any]:
     """Return a call that answers a request of items that the bundle knows; they repeat if they are too few."""
     scorer = Scorer.of(bundle, threads=1)
-    known = pq.read_table(bundle.directory / "items.parquet", columns=["value"])["value"].to_pylist()
-    items = cycle(known[1:] or [None])
-    history = list(islice(items, scorer.max_history))
-    return partial(scorer.score, {"history": history, "candidates": list(islice(items, CANDIDATES))})
+    example = scorer.example(max(CANDIDATES, scorer.max_history))
+    return partial(scorer.score, example | {"candidates": example["candidates"][:CANDIDATES]})
 
 
 def median_ratio(run: Callable[[], Any], yardstick: Callable[[], Any]) -> float:

@@ -8,12 +8,14 @@
 The verdict is closed if a path fails or can't be compared, or if all outputs are alike, which proves nothing. An
 impression takes about half a millisecond. Bit equality is not demanded, since onnxruntime does not promise it. Logits,
 probabilities and AUC must agree up to the tolerances in `din.serve.agreement`. Candidates of a request must keep their
-order, unless their logits are closer than the tolerance allows to tell. Edge cases hold numbers that are far from any
-log, so they may differ by what float32 rounding explains as well (see `din.serve.rounding`). Real impressions may not.
+order, unless their logits are closer than the tolerance allows to tell. Of numbers that are far from any log, only the
+codes must agree, and all paths must answer: DIN multiplies its inputs with each other, so at 100 standard deviations
+float32 has no digits left that two programs could agree on.
 """
 
 import json
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +37,7 @@ from din.schema import Group
 from din.serve.agreement import ATOL_LOGIT, ATOL_PROBABILITY, AUC_DELTA, MIN_STD, PATHS, ParityReport
 from din.serve.cases import Case, real_cases
 from din.serve.encode import Encoder
-from din.serve.rounding import explained
-from din.serve.scorer import BATCH_GRAPH, BOTH, Graph, Scorer
-from din.serve.scores import Scores, Vector
+from din.serve.scorer import BATCH_GRAPH, Graph, Scorer, Scores, Vector
 from din.workspace import Workspace
 
 MOST_IMPRESSIONS = 10_000  # drawn from the log; edge cases are scored in addition
@@ -67,9 +67,12 @@ def check_parity(workspace: Workspace, params: Params) -> None:
             "score": _scorer(scorer, real + edges, many=False),
             "score_many": _scorer(scorer, real + edges, many=True),
         }
-        measured = compare(found, explained(trained, edges), real, edges)
-        if measured["reason"] and (fields := differing_fields(Encoder(workspace.bundle), real)):
-            measured["reason"] += f"; a request does not get the codes that featurize stored for {listed(fields)}"
+        measured = compare(found, real, edges)
+        encoder = Encoder(workspace.bundle)
+        extreme = [case for case in edges if case.extreme]
+        if fields := differing_fields(encoder, real if measured["reason"] else extreme):
+            reasons = (measured["reason"], f"a request gets other codes than featurize stores for {listed(fields)}")
+            measured["reason"] = "; ".join(filter(None, reasons))
     except Exception as error:  # a bundle that can't be opened or can't answer may fail in any way
         measured["reason"] = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
     report = ParityReport(
@@ -86,14 +89,13 @@ def check_parity(workspace: Workspace, params: Params) -> None:
     print(f"{_table(report)}\nopen: {report.cases:,} cases agree on {', '.join(PATHS)}")
 
 
-def compare(found: dict[str, Scores], rounding: Scores, real: list[Case], edges: list[Case]) -> dict[str, Any]:
+def compare(found: dict[str, Scores], real: list[Case], edges: list[Case]) -> dict[str, Any]:
     """Return the measured part of the report, with the failures as `reason`, or None.
 
     Args:
         found: the scores of each path.
-        rounding: the differences that rounding explains, for the edge cases.
         real: the cases from the log, which come first in the scores.
-        edges: the edge cases.
+        edges: the edge cases. Scores of extreme ones are not compared.
 
     Raises:
         InputError: a path gave another number of answers.
@@ -103,18 +105,17 @@ def compare(found: dict[str, Scores], rounding: Scores, real: list[Case], edges:
     for name, scores in others.items():
         if scores.logits.shape != torch_.logits.shape:
             raise InputError(f"{name} gave {scores.logits.shape} answers to {torch_.logits.shape} impressions")
-    count = sum(len(case.packed) for case in real)
+    cases = real + edges
+    compared = np.repeat([not case.extreme for case in cases], [len(case.packed) for case in cases])
     scale = np.maximum(1, np.abs(torch_.logits))
-    logits = _differences([scores.logits for scores in others.values()], torch_.logits, rounding.logits)
-    probabilities = _differences(
-        [scores.probabilities for scores in others.values()], torch_.probabilities, rounding.probabilities
-    )
+    logits = _largest([scores.logits for scores in others.values()], torch_.logits, compared)
+    probabilities = _largest([scores.probabilities for scores in others.values()], torch_.probabilities, compared)
+    count = sum(len(case.packed) for case in real)
     labels = np.concatenate([case.packed.labels for case in real])
     base = auc(labels, torch_.logits[:count])
     deltas = [abs(auc(labels, scores.logits[:count]) - base) for scores in others.values()]
     near = tied_share(labels, torch_.logits[:count], ATOL_LOGIT)
-    tolerance = ATOL_LOGIT * scale[count:] + rounding.logits
-    flips = sum(_flips(torch_.logits[count:], scores.logits[count:], tolerance, edges) for scores in others.values())
+    flips = sum(_flips(torch_.logits[count:], scores.logits[count:], edges) for scores in others.values())
     std = float(torch_.probabilities[:count].std())
     checks = {
         f"outputs are all alike (their std is below {MIN_STD}): nothing is proven": std >= MIN_STD,
@@ -130,19 +131,17 @@ def compare(found: dict[str, Scores], rounding: Scores, real: list[Case], edges:
         "auc_delta": None if np.isnan(base) else float(np.max(deltas)),
         "std": std,
         "flips": flips,
-        "worst": _describe(int(probabilities.argmax()), found, real + edges),
+        "worst": _describe(int(probabilities.argmax()), found, cases),
         "reason": "; ".join(failed) or None,
     }
 
 
-def _differences(others: list[Vector], torch_: Vector, rounding: Vector) -> Vector:
-    """Return the largest difference of any path from PyTorch, [N], beyond what rounding explains for the edge cases.
+def _largest(others: list[Vector], torch_: Vector, compared: NDArray[np.bool_]) -> Vector:
+    """Return the largest difference of any path from PyTorch, [N], and 0 for scores that are not compared.
 
     NaN in any path gives NaN, which is within no tolerance.
     """
-    largest = np.max(np.abs(np.array(others) - torch_), axis=0)
-    real = len(largest) - len(rounding)
-    return np.append(largest[:real], np.maximum(largest[real:] - rounding, 0))
+    return np.where(compared, np.max(np.abs(np.array(others) - torch_), axis=0), 0.0)
 
 
 def differing_fields(encoder: Encoder, cases: list[Case]) -> list[str]:
@@ -151,8 +150,15 @@ def differing_fields(encoder: Encoder, cases: list[Case]) -> list[str]:
     for case in cases:
         logged = _codes([case.packed])
         asked = _codes(encoder.pack(case.requests))
-        found |= {name: None for (name, of), codes in logged.items() if codes != asked.get((name, of))}
+        found |= {name: None for (name, of), codes in logged.items() if not _same(codes, asked.get((name, of)))}
     return list(found)
+
+
+def _same(codes: list[list[float]], other: list[list[float]] | None) -> bool:
+    """Return whether codes are equal, up to the rounding of numbers that were standardised twice."""
+    if other is None or [len(code) for code in codes] != [len(code) for code in other]:
+        return False
+    return np.allclose(list(chain.from_iterable(codes)), list(chain.from_iterable(other)), rtol=1e-5)
 
 
 def _codes(pieces: Iterable[PackedBatch]) -> dict[tuple[str, str], list[list[float]]]:
@@ -187,12 +193,12 @@ def torch_scores(trained: Trained, cases: list[Case]) -> Scores:
 
     with torch.inference_mode():
         found = np.concatenate([logits(case.packed) for case in cases if len(case.packed)])
-    return Scores.of(found)
+    return Scores.of_logits(found)
 
 
 def _onnx(path: Path, cases: list[Case]) -> Scores:
     graph = Graph(path, threads=1)
-    return Scores(*graph.run_all((case.packed for case in cases), *BOTH))
+    return graph.run_all(case.packed for case in cases)
 
 
 def _scorer(scorer: Scorer, cases: list[Case], many: bool) -> Scores:
@@ -202,20 +208,21 @@ def _scorer(scorer: Scorer, cases: list[Case], many: bool) -> Scores:
     return Scores.joined([scorer.both(request) for case in cases for request in case.bare])
 
 
-def _flips(mine: Vector, theirs: Vector, tolerance: Vector, edges: list[Case]) -> int:
+def _flips(mine: Vector, theirs: Vector, edges: list[Case]) -> int:
     """Count pairs of candidates of one request that the two order differently, unless the pair is as good as tied.
 
     A pair is tied if its logits are no further apart than the mean of their two tolerances.
 
     Args:
         mine, theirs: the logits of the edge cases, [N].
-        tolerance: the difference that is allowed for each logit, [N].
+        edges: the edge cases. Extreme ones do not count.
     """
     ends = np.cumsum([len(case.packed) for case in edges])[:-1]
     flips = 0
-    for one, other, allowed in zip(*(np.split(part, ends) for part in (mine, theirs, tolerance)), strict=True):
+    for case, one, other in zip(edges, *(np.split(part, ends) for part in (mine, theirs)), strict=True):
+        allowed = ATOL_LOGIT * np.maximum(1, np.abs(one))
         tie = (allowed[:, None] + allowed) / 2
-        flips += int(((one[:, None] - one > tie) & (other[:, None] < other)).sum())
+        flips += 0 if case.extreme else int(((one[:, None] - one > tie) & (other[:, None] < other)).sum())
     return flips
 
 

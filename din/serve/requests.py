@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 
 from din import documents
 from din.artifacts import MANIFEST
-from din.document_types import FeaturesManifest
 from din.errors import InputError
+from din.manifests import FeaturesManifest
 from din.schema import BEHAVIOUR, ITEM_ID, SEQUENCE, TIMESTAMP, USER_ID, Field, Group, parse_field
 
 _BEFORE_ALL = np.iinfo(np.int64).min  # the time of prior behaviours without a time
@@ -49,17 +49,17 @@ def requests_for(
         InputError: a row is not in this log.
     """
     manifest = documents.read(FeaturesManifest, features / MANIFEST, "run `dvc repro featurize`")
-    wanted = [parse_field(record) for record in manifest["fields"]] if fields is None else list(fields)
+    wanted = [parse_field(record) for record in manifest.fields] if fields is None else list(fields)
     names = {
         group: [f.name for f in wanted if f.group is group and f.name not in (USER_ID, ITEM_ID)] for group in Group
     }
     user_ids = _ids(features / "users.parquet", rows["user"])
     item_ids = _ids(features / "items.parquet", rows["item"])
 
-    strict = manifest["order"] == "strict"
-    first = manifest["history_from"]
+    strict = manifest.order == "strict"
+    first = manifest.history_from
     oldest = _BEFORE_ALL if first is None else int(np.datetime64(first, "us").astype(np.int64))
-    most = max_history or manifest["max_history"]
+    most = max_history or manifest.max_history
     events = ds.dataset(raw / "events", format="parquet")
     contexts = _contexts(raw, events, rows[SEQUENCE], names[Group.CONTEXT])
     entries, starts, ends = _histories(events, raw, rows, user_ids, names[Group.BEHAVIOUR], strict, most, oldest)

@@ -12,10 +12,11 @@ requests.
 import copy
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, TypeVar
 
 import numpy as np
 import onnxruntime as ort
@@ -31,7 +32,6 @@ from din.schema import Field
 from din.serve.encode import Encoder
 from din.serve.inputs import AGE, feeds
 from din.serve.limits import DEFAULT_LIMITS, Limits
-from din.serve.scores import Scores
 from din.workspace import user_cache
 
 REQUEST_GRAPH, BATCH_GRAPH = "request.onnx", "batch.onnx"
@@ -45,9 +45,39 @@ _TOO_EXTREME = (
 )
 
 Output = Literal["probability", "logit"]
-BOTH: tuple[Output, ...] = ("logit", "probability")
-"""The outputs of a graph, in the order of the fields of `Scores`."""
 Request = Mapping[str, Any]
+Vector = NDArray[np.float64]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores of N impressions, [N] each."""
+
+    logits: Vector
+    probabilities: Vector
+
+    @classmethod
+    def of_logits(cls, logits: Vector) -> "Scores":
+        """Return the logits with their probabilities, 1/(1 + e^−logit)."""
+        return cls(logits, np.exp(-np.logaddexp(0, -logits)))
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Scores]") -> "Scores":
+        """Return the scores of all parts, one after the other."""
+        nothing = np.empty(0)
+        logits = np.concatenate([nothing, *(part.logits for part in parts)])
+        return cls(logits, np.concatenate([nothing, *(part.probabilities for part in parts)]))
+
+    def split(self, counts: Sequence[int]) -> "list[Scores]":
+        """Return parts with these numbers of impressions."""
+        ends = np.cumsum(counts)[:-1]
+        parts = (np.split(self.logits, ends), np.split(self.probabilities, ends))
+        return [Scores(*part) for part in zip(*parts, strict=True)]
+
+    def of(self, output: Output) -> Vector:
+        """Return the logits or the probabilities."""
+        return self.logits if output == "logit" else self.probabilities
 
 
 class RequestError(InputError):
@@ -139,70 +169,53 @@ class Scorer:
         """Return a request of a user and of items that the bundle knows; items repeat if they are too few."""
         return self._encoder.example(candidates)
 
-    def score(self, request: Request, output: Output = "probability") -> NDArray[np.float64]:
+    def score(self, request: Request, output: Output = "probability") -> Vector:
         """Return click probabilities (or logits) of one request's candidates, in their order: [C].
 
         Raises:
             InputError: the request has another form or is too large. The message says what was expected.
         """
-        return self._scored(request, output)[0]
+        return self.both(request).of(output)
 
     def both(self, request: Request) -> Scores:
         """Return logits and probabilities of one request's candidates; see `score`."""
-        return Scores(*self._scored(request, *BOTH))
-
-    def _scored(self, request: Request, *outputs: Output) -> NDArray[np.float64]:
         self.limits.check(request, self.max_history)
-        return self._request.run_all(self._encoder.pack_one(request), *outputs)
+        return self._request.run_all(self._encoder.pack_one(request))
 
-    def score_many(self, requests: Sequence[Request], output: Output = "probability") -> list[NDArray[np.float64]]:
+    def score_many(self, requests: Sequence[Request], output: Output = "probability") -> list[Vector]:
         """Score many requests at once, and return an array for each.
 
         Raises:
             RequestError: a request has another form or is too large. The message says which one, and what was
                 expected.
         """
-        return [found[0] for found in self._scored_many(requests, output)]
+        return [found.of(output) for found in self.both_of_many(requests)]
 
     def both_of_many(self, requests: Sequence[Request]) -> list[Scores]:
         """Return logits and probabilities of many requests; see `score_many`."""
-        return [Scores(*found) for found in self._scored_many(requests, *BOTH)]
-
-    def _scored_many(self, requests: Sequence[Request], *outputs: Output) -> list[NDArray[np.float64]]:
-        scores: list[NDArray[np.float64]] = []
-        for some in self._batches(requests):
+        found: list[Scores] = []
+        for some in grouped(self._checked(requests), _entries, _BATCH_ENTRIES):
             try:
-                flat = self._batch.run_all(self._encoder.pack(some), *outputs)
+                scores = self._batch.run_all(self._encoder.pack(some))
             except InputError:
-                self._blame(some, len(scores))
+                self._blame(some, len(found))
                 raise
-            scores += np.split(flat, np.cumsum([len(request["candidates"]) for request in some])[:-1], axis=1)
-        return scores
+            found += scores.split([len(request["candidates"]) for request in some])
+        return found
 
-    def _batches(self, requests: Sequence[Request]) -> Iterator[list[Request]]:
-        """Yield requests in order, in batches of at most `_BATCH_ENTRIES` behaviours and candidates."""
-        some: list[Request] = []
-        entries = 0
+    def _checked(self, requests: Sequence[Request]) -> Iterator[Request]:
         for number, request in enumerate(requests):
             try:
                 self.limits.check(request, self.max_history)
             except InputError as error:
                 raise RequestError(number, str(error)) from None
-            size = _entries(request)
-            if some and (len(some) == _BATCH or entries + size > _BATCH_ENTRIES):
-                yield some
-                some = []
-                entries = 0
-            some.append(request)
-            entries += size
-        if some:
-            yield some
+            yield request
 
     def _blame(self, requests: Sequence[Request], start: int) -> None:
         """Raise RequestError for the wrong request of a batch, which was encoded as a whole."""
         for number, request in enumerate(requests, start):
             try:
-                self._batch.run_all(self._encoder.pack([request]), "logit")
+                self._batch.run_all(self._encoder.pack([request]))
             except InputError as error:
                 raise RequestError(number, str(error)) from None
 
@@ -253,21 +266,20 @@ class Graph:
         self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self.inputs = [node.name for node in self._session.get_inputs()]
 
-    def run_all(self, pieces: Iterable[PackedBatch], *outputs: Output) -> NDArray[np.float64]:
-        """Return O outputs of all packed batches, one after the other: [O, B]."""
-        nothing = np.empty((len(outputs), 0))
-        return np.concatenate([nothing, *(self.run(packed, *outputs) for packed in pieces)], axis=1)
+    def run_all(self, pieces: Iterable[PackedBatch]) -> Scores:
+        """Return the scores of all packed batches, one after the other."""
+        return Scores.joined([self.run(packed) for packed in pieces])
 
-    def run(self, packed: PackedBatch, *outputs: Output) -> NDArray[np.float64]:
-        """Return O outputs of a packed batch: [O, B]."""
+    def run(self, packed: PackedBatch) -> Scores:
+        """Return the scores of a packed batch."""
         if len(packed) == 0:
-            return np.empty((len(outputs), 0))
+            return Scores.joined([])
         arrays = feeds(packed)
-        found = self._session.run(list(outputs), {name: arrays[name] for name in self.inputs})
+        found = self._session.run(["logit", "probability"], {name: arrays[name] for name in self.inputs})
         scores = np.asarray(found, np.float64)
         if not np.isfinite(scores).all():
             raise InputError(_TOO_EXTREME)
-        return scores
+        return Scores(*scores)
 
 
 def score_file(scorer: Scorer, lines: BinaryIO) -> Iterator[dict[str, Any]]:
@@ -277,8 +289,8 @@ def score_file(scorer: Scorer, lines: BinaryIO) -> Iterator[dict[str, Any]]:
         InputError: a line is longer than the scorer's limit, not UTF-8, not JSON or not a request. The message names
             the line.
     """
-    for some in _batches(lines, scorer.limits):
-        most = scorer.limits.request_bytes
+    most = scorer.limits.request_bytes
+    for some in grouped(_lines(lines, scorer.limits), lambda line: len(line[1]), _BATCH_BYTES):
         requests = [documents.decode(line, f"line {number}", most) for number, line in some]
         try:
             found = scorer.score_many(requests)
@@ -287,23 +299,28 @@ def score_file(scorer: Scorer, lines: BinaryIO) -> Iterator[dict[str, Any]]:
         yield from ({"version": scorer.version, "probabilities": scores.tolist()} for scores in found)
 
 
-def _batches(lines: BinaryIO, limits: Limits) -> Iterator[list[tuple[int, bytes]]]:
-    """Yield numbered lines in batches of at most `_BATCH_BYTES`."""
-    some: list[tuple[int, bytes]] = []
-    size = 0
+def _lines(lines: BinaryIO, limits: Limits) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines that are not blank, with their numbers."""
     for number, line in enumerate(iter(lambda: lines.readline(limits.request_bytes + 1), b""), 1):
         if len(line) > limits.request_bytes:
             raise InputError(
                 f"line {number}: longer than {limits.request_mb:g} MB; expected one request per line: send fewer "
                 "candidates in each, or raise the limit (din score --max-request-mb, Limits.request_mb)"
             )
-        if not line.strip():
-            continue
-        if some and (len(some) == _BATCH or size + len(line) > _BATCH_BYTES):
+        if line.strip():
+            yield number, line
+
+
+def grouped(elements: Iterable[T], size: Callable[[T], int], most: int) -> Iterator[list[T]]:
+    """Yield elements in order, in groups of at most `_BATCH`, whose sizes add up to at most `most` if several."""
+    some: list[T] = []
+    total = 0
+    for element in elements:
+        if some and (len(some) == _BATCH or total + size(element) > most):
             yield some
             some = []
-            size = 0
-        some.append((number, line))
-        size += len(line)
+            total = 0
+        some.append(element)
+        total += size(element)
     if some:
         yield some

@@ -207,7 +207,7 @@ class Server:
             "max_history": scorer.max_history,
             "fields": {field.name: {"group": str(field.group), "kind": str(field.kind)} for field in scorer.fields},
             "example": scorer.example(),
-            "facts": self._deployment.facts(),
+            "facts": self._deployment.facts().model_dump(mode="json", exclude_unset=True),
         }
 
 

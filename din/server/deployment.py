@@ -11,8 +11,8 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
-from din.document_types import Facts
 from din.errors import InputError, Unavailable
+from din.facts import Facts
 from din.registry.records import Record
 from din.registry.registry import Registry
 from din.serve.scorer import Request, Scorer

@@ -25,8 +25,8 @@ from typing import Any
 
 from din import code, documents, plugins
 from din.artifacts import MANIFEST, hash_files, replace_directory, sha256_file, write_json
-from din.document_types import FetchReport, RawManifest
 from din.errors import InputError, Unavailable
+from din.manifests import FetchReport, RawManifest
 from din.names import Day, Digest
 from din.params import Params, source_settings, to_json
 from din.params.fetch import BLOCKS
@@ -149,7 +149,7 @@ def fetch(workspace: Workspace, params: Params) -> None:
             _rewrite(log, old, pin)
             return
     assert old is not None
-    rows = f"{old.manifest['rows']:,} rows, {len(old.manifest['days'])} days"
+    rows = f"{old.manifest.rows:,} rows, {len(old.manifest.days)} days"
     print(f"fetch: {workspace.raw} is up to date with {params.fetch.source} ({rows})")
 
 
@@ -178,7 +178,7 @@ def look(workspace: Workspace, params: Params) -> Seen:
 def _rewrite(log: _Log, old: Fetched | None, pin: str | None) -> None:
     workspace = log.workspace
     source = log.params.fetch.source
-    held = old.manifest["files"] if old else {}
+    held = old.manifest.files if old else {}
     with replace_directory(workspace.raw) as tree:
         written = log.write(tree, held)
         files = written.files
@@ -188,9 +188,10 @@ def _rewrite(log: _Log, old: Fetched | None, pin: str | None) -> None:
         for path in kept:
             _link(workspace.raw / path, tree / path)
         manifest = {"format": FORMAT, "source": source, "params": source_settings(log.params), "files": files}
-        write_json(tree / MANIFEST, manifest | written.described)
-    report: FetchReport = {"fingerprint": seen.fingerprint, "manifest": Digest(sha256_file(workspace.raw / MANIFEST))}
-    write_json(workspace.fetch, report)
+        manifest = documents.check(RawManifest, manifest | written.described, f"the manifest of {workspace.raw}")
+        write_json(tree / MANIFEST, manifest)
+    manifest_hash = Digest(sha256_file(workspace.raw / MANIFEST))
+    write_json(workspace.fetch, FetchReport(fingerprint=seen.fingerprint, manifest=manifest_hash))
     if log.by_rows:
         _remember(workspace, {log.stamp: seen})
     rows = f"{written.described['rows']:,} rows of {len(written.described['days'])} days from {source}"
@@ -215,9 +216,7 @@ def _fetched(workspace: Workspace) -> Fetched | None:
         return None
     files = hash_files(workspace.raw)
     found = files.pop(MANIFEST)
-    return (
-        Fetched(manifest, report["fingerprint"]) if (report["manifest"], manifest["files"]) == (found, files) else None
-    )
+    return Fetched(manifest, report.fingerprint) if (report.manifest, manifest.files) == (found, files) else None
 
 
 def _link(old: Path, new: Path) -> None:

@@ -24,10 +24,10 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import torch
 
+from din.facts import Metrics
 from din.features.days import DayRows, days_of
 from din.features.packing import Packer
 from din.features.reader import Features
@@ -61,7 +61,7 @@ class Day:
 
     rows: DayRows
     predictions: Predictions
-    metrics: dict[str, Any]
+    metrics: Metrics
     loss: float
 
     @property
@@ -70,9 +70,9 @@ class Day:
         return LearnedDay(
             day=self.rows.day.isoformat(),
             rows=len(self.rows),
-            auc=self.metrics["auc"],
-            gauc=self.metrics["gauc"],
-            log_loss=self.metrics["log_loss"],
+            auc=self.metrics.auc,
+            gauc=self.metrics.gauc,
+            log_loss=self.metrics.log_loss,
             loss=self.loss,
         )
 

@@ -108,7 +108,7 @@ def _folds(features: Features, rows: Positions, folds: int) -> Positions:
     users = {split: [features.user_rows(number, split) for number in range(len(own))] for split, own in rows.items()}
     taught = [user[chosen] for split, own in rows.items() for user, chosen in zip(users[split], own, strict=True)]
     distinct = np.unique(np.concatenate(taught))
-    fold_of_user = np.full(features.manifest["users"], -1)
+    fold_of_user = np.full(features.manifest.users, -1)
     fold_of_user[distinct] = [_fold(raw, folds) for raw in features.raw_users().take(pa.array(distinct)).to_pylist()]
     return {split: [fold_of_user[user] for user in users[split]] for split in rows}
 

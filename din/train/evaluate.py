@@ -9,14 +9,26 @@ of the true probabilities, which are known for simulated logs only.
 
 from datetime import datetime
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from din.artifacts import hash_tree, replace_directory, write_json
-from din.document_types import Gain, RankingMetric
+from din.facts import (
+    Bounded,
+    Evaluation,
+    Floors,
+    Gain,
+    Judged,
+    LearnedUntil,
+    Metrics,
+    Oracle,
+    Ranking,
+    RankingMetric,
+    Slices,
+)
 from din.features.reader import Features
 from din.metrics.estimates import difference
 from din.metrics.holdout import Training, unseen
@@ -24,6 +36,7 @@ from din.metrics.ranking import auc, gauc
 from din.metrics.slices import slice_table
 from din.metrics.summary import summary
 from din.model import artifact
+from din.names import Digest
 from din.params import Params, Train, parse
 from din.schema import SplitName
 from din.train.compute import Compute, computing
@@ -60,22 +73,22 @@ def _evaluate(workspace: Workspace, params: Params, compute: Compute) -> None:
     lr = None if _continues(workspace.model) else _floor(features, params, compute)
     popularity = features.popularity()[test.rows["item"]]
 
-    report: dict[str, Any] = {
-        "valid": _summary(valid) if len(valid.logits) else None,
-        "test": _summary(test),
-        "learned_until": {"valid": before.seen_until.isoformat(), "test": judged.seen_until.isoformat()},
-        "advance": None if before is judged else _gains(_predict(before, "test", compute), test),
-        "floors": {"popularity": _ranking(test, popularity), "lr": lr and _summary(lr)},
-        "inputs": {"features": hash_tree(features.root), "model": hash_tree(workspace.model)},
-        "oracle": oracle(test, workspace.truth),
-        "slices": {"test": slice_table(test.rows, test.probabilities, features)},
-    }
+    report = Evaluation(
+        valid=_summary(valid) if len(valid.logits) else None,
+        test=_summary(test),
+        learned_until=LearnedUntil(valid=before.seen_until.isoformat(), test=judged.seen_until.isoformat()),
+        advance=None if before is judged else _gains(_predict(before, "test", compute), test),
+        floors=Floors(popularity=_ranking(test, popularity), lr=lr and _summary(lr)),
+        inputs=Judged(features=Digest(hash_tree(features.root)), model=Digest(hash_tree(workspace.model))),
+        oracle=oracle(test, workspace.truth),
+        slices=Slices(test=slice_table(test.rows, test.probabilities, features)),
+    )
     floors = {"popularity": popularity} | ({"lr": lr.probabilities} if lr else {})
     with replace_directory(workspace.predictions) as folder:
         pq.write_table(valid.table(), folder / "valid.parquet")
         pq.write_table(test.table(**floors), folder / "test.parquet")
     with replace_directory(workspace.plots) as folder:
-        write_tables(folder, report["slices"]["test"], test.rows["label"], test.probabilities)
+        write_tables(folder, report.slices.test, test.rows["label"], test.probabilities)
     write_json(workspace.metrics, few_metrics(report))
     write_json(workspace.evaluation, report)
     write_json(workspace.machine_of("evaluate"), describe(compute))
@@ -104,7 +117,7 @@ def _predict(model: Model, split: SplitName, compute: Compute) -> Predictions:
     """Score the rows of a split that the model can't have learned."""
     features = model.features
     own = Training.of_features(features, model.seen_until)
-    times = (features.timestamps(number, split) for number in range(features.manifest["shards"]))
+    times = (features.timestamps(number, split) for number in range(features.manifest.shards))
     chosen = [np.flatnonzero(unseen(own, own, of_shard)) for of_shard in times]
     return predict(model.trained, features, split, EVALUATION_BATCH, compute, chosen)
 
@@ -115,40 +128,37 @@ def _gains(before: Predictions, after: Predictions) -> dict[RankingMetric, Gain]
     gains: dict[RankingMetric, Gain] = {}
     for metric in get_args(RankingMetric):
         found = difference(metric, label, after.probabilities, before.probabilities, user).interval(_CONFIDENCE)
-        gains[metric] = {
-            "before": _summary(before)[metric],
-            "after": _summary(after)[metric],
-            "difference": {
-                "value": _defined(found.point),
-                "interval": (_defined(found.lower), _defined(found.upper)),
-            },
-        }
+        gains[metric] = Gain(
+            before=getattr(_summary(before), metric),
+            after=getattr(_summary(after), metric),
+            difference=Bounded(value=_defined(found.point), interval=(_defined(found.lower), _defined(found.upper))),
+        )
     return gains
 
 
-def table(report: dict[str, Any]) -> str:
+def table(report: Evaluation) -> str:
     """Return the metrics on the test rows as aligned text."""
-    test = report["test"]
-    lines = [f"{test['rows']:,} test rows, {test['users']:,} users, CTR {test['ctr']:.4f}", ""]
+    test = report.test
+    lines = [f"{test.rows:,} test rows, {test.users:,} users, CTR {test.ctr:.4f}", ""]
     lines.append(f"{'':12}{'AUC':>8}{'GAUC':>8}{'log loss':>10}")
-    for name, row in {"model": test, **report["floors"], "oracle": report["oracle"]}.items():
+    for name, row in {"model": test, **dict(report.floors), "oracle": report.oracle}.items():
         if row:
-            figures = ((row.get(key), width) for key, width in (("auc", 8), ("gauc", 8), ("log_loss", 10)))
+            figures = ((getattr(row, key, None), width) for key, width in (("auc", 8), ("gauc", 8), ("log_loss", 10)))
             lines.append(f"{name:12}" + "".join(f"{'–' if x is None else f'{x:.4f}':>{width}}" for x, width in figures))
-    if gains := report["advance"]:
-        told = ", ".join(f"{metric.upper()} {_told(gain)}" for metric, gain in gains.items())
+    if report.advance:
+        told = ", ".join(f"{metric.upper()} {_told(gain)}" for metric, gain in report.advance.items())
         lines += ["", f"Learning the validation days changed it by {told}."]
     return "\n".join(lines)
 
 
 def _told(gain: Gain) -> str:
-    low, high = gain["difference"]["interval"]
+    low, high = gain.difference.interval
     if low is None or high is None:
         return "an undefined amount"
-    return f"{gain['difference']['value']:+.4f} [{low:+.4f}, {high:+.4f}]"
+    return f"{gain.difference.value:+.4f} [{low:+.4f}, {high:+.4f}]"
 
 
-def oracle(predictions: Predictions, truth: Path) -> dict[str, float] | None:
+def oracle(predictions: Predictions, truth: Path) -> Oracle | None:
     """Return the AUC of the true probabilities on the same rows.
 
     None if they are not known. Sampled negatives have no true probability.
@@ -159,18 +169,17 @@ def oracle(predictions: Predictions, truth: Path) -> dict[str, float] | None:
     near = (pc.field("sequence") >= sequence.min()) & (pc.field("sequence") <= sequence.max())
     table = pq.read_table(truth, columns=["sequence", "probability"], filters=near).sort_by("sequence")
     places = np.searchsorted(table["sequence"].to_numpy(), sequence)
-    return {"auc": auc(predictions.rows["label"], table["probability"].to_numpy()[places])}
+    return Oracle(auc=auc(predictions.rows["label"], table["probability"].to_numpy()[places]))
 
 
-def _summary(predictions: Predictions) -> dict[str, Any]:
+def _summary(predictions: Predictions) -> Metrics:
     return summary(predictions.rows["label"], predictions.probabilities, predictions.rows["user"])
 
 
-def _ranking(predictions: Predictions, scores: np.ndarray) -> dict[str, float | None]:
+def _ranking(predictions: Predictions, scores: np.ndarray) -> Ranking:
     label = predictions.rows["label"]
     user = predictions.rows["user"]
-    values = {"auc": auc(label, scores), "gauc": gauc(label, scores, user).value}
-    return {name: _defined(value) for name, value in values.items()}
+    return Ranking(auc=_defined(auc(label, scores)), gauc=_defined(gauc(label, scores, user).value))
 
 
 def _defined(value: float) -> float | None:

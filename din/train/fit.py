@@ -100,7 +100,7 @@ def _require_validation_rows(features: Features) -> None:
     """
     if sum(features.split_rows("valid")):
         return
-    days = [day["day"] for day in features.manifest["held_out"] if day["split"] == "valid"]
+    days = [day.day for day in features.manifest.held_out if day.split == "valid"]
     advice = "raise featurize.valid_fraction"
     if days:
         advice = f"there is no event on {listed(days)}: deliver these days, or raise featurize.valid_days"
@@ -201,21 +201,22 @@ class _Trainer:
         progress.settling_seconds += settled - started
         found = predict(self.learner.trained, self.features, "valid", EVALUATION_BATCH, self.compute)
         metrics = summary(found.rows["label"], found.probabilities, found.rows["user"])
-        if metrics[metric] is None:
+        quality = getattr(metrics, metric)
+        if quality is None:
             raise InputError(
-                f"{metric} of the {metrics['rows']} validation rows is undefined (no user, or no row, of both "
+                f"{metric} of the {metrics.rows} validation rows is undefined (no user, or no row, of both "
                 "classes); use train.learning.metric: auc or a larger validation split (featurize.valid_*)"
             )
         record = {
             "epoch": progress.epoch,
             "train_loss": progress.loss / sum(self.features.split_rows("train")),
-            **{f"valid_{name}": metrics[name] for name in ("auc", "gauc", "log_loss")},
+            **{f"valid_{name}": getattr(metrics, name) for name in ("auc", "gauc", "log_loss")},
         }
         progress.history.append(record)
         figures = (f"{k} undefined" if v is None else f"{k} {v:.4f}" for k, v in record.items() if k != "epoch")
         print(", ".join((f"epoch {progress.epoch + 1}", *figures)), flush=True)
-        if metrics[metric] > progress.best_metric:
-            progress.best_metric = metrics[metric]
+        if quality > progress.best_metric:
+            progress.best_metric = quality
             progress.best_epoch = progress.epoch
             state = self.learner.state() if self.with_optimizers else self.learner.weights()
             self.best_state = {name: tensor.clone() for name, tensor in state.items()}

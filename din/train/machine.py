@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from din.document_types import Machine
+from din.code import Machine
 from din.ops import backend
 from din.train.compute import Compute
 

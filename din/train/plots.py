@@ -11,23 +11,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from din.facts import Evaluation, SliceMetrics
 from din.metrics.calibration import bin_of_rows
 
 COMPARED = ("auc", "gauc", "log_loss", "calibration_ratio")
 BINS = 10
 
 
-def few_metrics(evaluation: dict[str, Any]) -> dict[str, dict[str, float]]:
+def few_metrics(evaluation: Evaluation) -> dict[str, dict[str, float]]:
     """Return the metrics to compare experiments by: validation rows to choose, test rows to report."""
-    judged = {split: evaluation[split] for split in ("valid", "test") if evaluation[split]}
-    found = {split: {name: metrics[name] for name in COMPARED} for split, metrics in judged.items()}
-    lr = evaluation["floors"]["lr"]
-    own = found["test"]["auc"]
-    found["test"]["auc_over_lr"] = None if own is None or not lr or lr["auc"] is None else own - lr["auc"]
+    judged = {"valid": evaluation.valid, "test": evaluation.test}
+    found = {split: {name: getattr(row, name) for name in COMPARED} for split, row in judged.items() if row}
+    lr = evaluation.floors.lr
+    own = evaluation.test.auc
+    found["test"]["auc_over_lr"] = None if own is None or not lr or lr.auc is None else own - lr.auc
     return {split: {name: value for name, value in row.items() if value is not None} for split, row in found.items()}
 
 
-def write_tables(folder: Path, slices: Sequence[dict[str, Any]], labels: ArrayLike, probabilities: ArrayLike) -> None:
+def write_tables(folder: Path, slices: Sequence[SliceMetrics], labels: ArrayLike, probabilities: ArrayLike) -> None:
     """Write the calibration by bins of equal mass, and the metrics of the slices, as CSV.
 
     Args:
@@ -42,7 +43,7 @@ def write_tables(folder: Path, slices: Sequence[dict[str, Any]], labels: ArrayLi
     bins = [number == one for one in np.unique(number)]
     rows = [(float(p[own].mean()), float(clicked[own].mean()), int(own.sum())) for own in bins]
     _write(folder / "calibration.csv", ("mean prediction", "CTR", "rows"), rows)
-    named = [(f"{one['by']}={one['value']}", one["auc"], one["calibration_ratio"], one["rows"]) for one in slices]
+    named = [(f"{one.by}={one.value}", one.auc, one.calibration_ratio, one.rows) for one in slices]
     _write(folder / "slices.csv", ("slice", "AUC", "calibration", "rows"), [row for row in named if None not in row])
 
 

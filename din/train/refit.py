@@ -28,8 +28,8 @@ import pyarrow.parquet as pq
 
 from din import documents
 from din.artifacts import hash_tree, replace_directory, write_json
-from din.document_types import Evaluation, Judged
 from din.errors import InputError
+from din.facts import Evaluation, Judged
 from din.features.days import DayRows, days_of, in_order_of_files
 from din.features.packing import Packer
 from din.features.reader import Features
@@ -78,11 +78,8 @@ class _Shipped:
 
 def _refit(workspace: Workspace, compute: Compute) -> None:
     opened = Features(workspace.features)
-    inputs: Judged = {
-        "features": Digest(hash_tree(opened.root)),
-        "model": Digest(hash_tree(workspace.model)),
-    }
-    if documents.read(Evaluation, workspace.evaluation, "run `dvc repro evaluate`")["inputs"] != inputs:
+    inputs = Judged(features=Digest(hash_tree(opened.root)), model=Digest(hash_tree(workspace.model)))
+    if documents.read(Evaluation, workspace.evaluation, "run `dvc repro evaluate`").inputs != inputs:
         raise InputError(f"{workspace.evaluation}: about another model or other features; run `dvc repro evaluate`")
     config = artifact.read_config(workspace.model)
     settings = parse(Train, config.train, workspace.model / "config.json")

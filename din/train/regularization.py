@@ -25,7 +25,7 @@ def row_decay(features: Features, params: LearningParams) -> Tensor:
     for field in features.fields:
         impressions = features.vocabulary(field.name)["impressions"].to_numpy().astype(float)
         kept = (1 - params.unknown_rate) ** _draws(features, field.group)
-        impressions[UNKNOWN] += (1 - kept) * features.manifest["impressions"]
+        impressions[UNKNOWN] += (1 - kept) * features.manifest.impressions
         seen.append(impressions)
     return torch.from_numpy(params.regularization / np.maximum(np.concatenate(seen), 1)).float()
 
@@ -36,5 +36,5 @@ def _draws(features: Features, group: Group) -> float:
         return 1
     vocabulary = features.vocabulary(ITEM_ID)
     of_training = vocabulary.filter(vocabulary["known_since"].is_null())
-    distinct = of_training["impressions"].to_numpy().sum() / features.manifest["impressions"]
+    distinct = of_training["impressions"].to_numpy().sum() / features.manifest.impressions
     return distinct if group is Group.ITEM else distinct - 1  # without the candidate, behaviours are left

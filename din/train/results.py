@@ -7,8 +7,9 @@ reports/refit.json                  RefitReport
 
 from pydantic import NonNegativeInt, PositiveInt
 
-from din.document_types import Backend, Judged
+from din.code import Backend
 from din.documents import Document
+from din.facts import Judged
 from din.names import Day, Digest, Moment
 
 

@@ -83,7 +83,7 @@ def _train(workspace: Workspace, params: Params, compute: Compute) -> None:
     with job_of(workspace, params, compute) as job:
         features = job.features
         settings = job.settings
-        rows = features.manifest["rows"]
+        rows = features.manifest.rows
         folder = job.folder(workspace.checkpoints)
         print(f"training {settings.model.name} on {rows['train']:,} impressions, checkpoints in {folder}", flush=True)
         began = time.process_time()
@@ -136,7 +136,7 @@ def _start(workspace: Workspace, params: Params, features: Features) -> Iterator
     """
     pinned = _pinned(params.train)
     if params.train.start == "champion":
-        require_temporal(features.manifest["protocol"], "in this log")
+        require_temporal(features.manifest.protocol, "in this log")
     if pinned is None:
         yield None
         return

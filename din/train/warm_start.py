@@ -21,11 +21,12 @@ import torch
 from torch import Tensor
 
 from din import documents
-from din.document_types import Facts, FieldRecord
 from din.errors import InputError
+from din.facts import Facts
 from din.features.days import days_of
 from din.features.packing import Packer, TableLayout
 from din.features.reader import Features
+from din.manifests import FieldRecord
 from din.metrics.holdout import Training, unseen
 from din.model import artifact
 from din.model.model import Model

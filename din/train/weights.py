@@ -29,7 +29,7 @@ class RowWeights:
         self._half_life_us = half_life_days and half_life_days * DAY_US
         self._until = microseconds(features.train_until)
         total = 0.0
-        for shard in range(features.manifest["shards"]):
+        for shard in range(features.manifest.shards):
             times = features.timestamps(shard, "train")
             total += self._raw(times, features.weights(shard, "train")).sum()
         self._mean = total / sum(features.split_rows("train"))

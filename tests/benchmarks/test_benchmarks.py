@@ -150,7 +150,7 @@ def test_our_side_answers_a_request(tmp_path: Path) -> None:
     assert isinstance(trained.model, DIN)
     served = Served(trained.model, trained.table, written, tmp_path / "served", threads=1)
     packed = Packer(written).pack(written.shard(0, "test"), np.arange(8))
-    assert served.batch.run(packed, "probability").shape == (1, 8)
+    assert served.batch.run(packed).probabilities.shape == (8,)
     times = served.times(one_request(SHORT, rows, candidates=60), params)
     assert min(times.values()) > 0 and "request_floor_ms" in times
 

@@ -11,19 +11,10 @@ from strategies import PLAIN, REQUESTS, documents, faulty
 
 from din import documents as reader
 from din import params
-from din.code import StageCode
-from din.document_types import (
-    Evaluation,
-    Facts,
-    FeaturesManifest,
-    FetchReport,
-    GateReport,
-    Machine,
-    RawManifest,
-    Signature,
-    ValidationReport,
-)
+from din.code import Machine, StageCode
 from din.errors import InputError
+from din.facts import Evaluation, Facts
+from din.manifests import FeaturesManifest, FetchReport, RawManifest
 from din.model.artifact import ModelConfig
 from din.params import Params
 from din.registry.approval_requests import Answer, Request
@@ -31,8 +22,10 @@ from din.registry.bundle import Manifest
 from din.registry.promoted import GitState
 from din.registry.records import Record
 from din.serve.agreement import ParityReport
+from din.serve.inputs import Signature
 from din.stage import StageOutcome
 from din.train.results import RefitReport, TrainingSummary, TrainingTimes
+from din.verdicts import GateReport, ValidationReport
 
 FORMS = (
     Answer, Evaluation, Facts, FeaturesManifest, FetchReport, GateReport, GitState, Machine, Manifest, ModelConfig,

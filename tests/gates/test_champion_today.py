@@ -5,9 +5,9 @@ from documents_of import PROTOCOL
 from judging import crown, find, judge
 from miniature import Run
 
-from din.document_types import GateEntry
 from din.params import Params
 from din.registry.registry import Registry
+from din.verdicts import GateEntry
 from din.workspace import Workspace
 
 

@@ -3,20 +3,20 @@
 import math
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from din.document_types import GateEntry, Verdict
 from din.gates.claims import Claim
 from din.gates.delta import tell
 from din.gates.explain import explain
 from din.gates.verdict import Finding, Gate, Rule, from_estimate, not_outside, overall, within
 from din.metrics.estimates import Estimate, Interval
 from din.metrics.noninferiority import judge
+from din.names import Version
+from din.verdicts import ChampionName, GateEntry, GateReport, Power, Verdict
 
 NUMBER = r"([+-]?\d[\d.]*(?:e[+-]?\d+)?)"
 SHOWS: dict[str, Callable[[float, float, Sequence[float]], bool]] = {
@@ -74,7 +74,7 @@ def comparisons(draw: st.DrawFn) -> Finding:
     today = draw(differences(draw(st.sampled_from([-1, -2])) * margin))
     look = judge([*earlier, today], margin, draw(st.integers(1, 4)), 0.05, draw(st.integers(0, 2)))
     reason = tell(look, margin, draw(st.sampled_from([margin, 1.0])))
-    power: Any = {"look": look.number, "users": look.users, "excludes": None, "users_needed": look.users_needed}
+    power = Power(look=look.number, users=look.users, excludes=None, users_needed=look.users_needed)
     return Finding(look.verdict, look.interval.point, -margin, look.interval, 400, reason, power)
 
 
@@ -107,8 +107,8 @@ def test_a_figure_with_limits(data: st.DataObject, rule: Rule, low: float, two: 
     assert told.startswith("undecided") == (found.verdict == "borderline")
     assert told.startswith("undefined") == (shows == "undefined")
     assert found.power
-    needed = found.power["users_needed"]
-    assert needed is None or needed > found.power["users"]
+    needed = found.power.users_needed
+    assert needed is None or needed > found.power.users
 
 
 @settings(max_examples=300)
@@ -125,8 +125,8 @@ def test_a_comparison_with_the_champion(found: Finding) -> None:
         "borderline": "possible" in found.reason and found.reason.startswith("undecided"),
     }
     assert says[found.verdict]
-    needed = found.power["users_needed"]
-    assert needed is None or (found.verdict == "borderline" and needed > found.power["users"])
+    needed = found.power.users_needed
+    assert needed is None or (found.verdict == "borderline" and needed > found.power.users)
 
 
 @given(st.lists(comparisons(), min_size=1, max_size=2), st.booleans())
@@ -137,8 +137,8 @@ def test_an_explanation_adds_no_claim(comparisons: list[Finding], closed: bool) 
         Gate(name, "", lambda found=found: found).entry() for name, found in zip(names, comparisons, strict=False)
     ]
     gates.append(Gate("min_auc", "", lambda: Finding("closed" if closed else "open", 0.6, 0.7)).entry())
-    report: Any = {"champion": {"version": "a" * 64, "number": 1}, "bundle": "b" * 64, "gates": gates}
-    text = explain(report)
+    champion = ChampionName(version=Version("a" * 64), number=1)
+    text = explain(GateReport.model_construct(champion=champion, bundle=Version("b" * 64), gates=gates))
     assert claims(text) == [True] * sum(len(claims(found.reason or "")) for found in comparisons)
     assert text.startswith("The candidate may replace") == (overall(gates) == "open")
 

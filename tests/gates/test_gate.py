@@ -17,6 +17,7 @@ from din.gates.gate import gate
 from din.gates.verdict import not_outside, overall, within
 from din.metrics.estimates import Interval
 from din.registry.bundle import Verified, verify_bundle
+from din.verdicts import GateEntry
 from din.workspace import Workspace
 
 FIRST_RUN = {
@@ -249,7 +250,7 @@ def test_margin_decides():
 
 def test_overall_is_the_worst():
     """The worst gate decides, and without any gate the verdict is closed."""
-    gates = [{"verdict": v} for v in ("open", "borderline", "closed")]
+    gates = [GateEntry.model_construct(verdict=v) for v in ("open", "borderline", "closed")]
     assert overall(gates) == "closed"
     assert overall(gates[:2]) == "borderline"
     assert overall(gates[:1]) == "open"

@@ -1,6 +1,5 @@
 """Log loss, normalised entropy, calibration ratio, ECE and the summary block."""
 
-import json
 import math
 
 import numpy as np
@@ -9,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
+from din import documents
 from din.metrics import calibration_ratio, ece, log_loss, normalized_entropy, summary
 
 
@@ -72,7 +72,7 @@ def test_ece_of_calibrated_predictions_is_small_and_of_shifted_ones_is_the_shift
 def test_summary_has_the_keys_of_evaluation_json():
     """The block has counts and figures of a split with one one-class user."""
     block = summary([1, 0, 0], [0.6, 0.3, 0.3], ["a", "a", "b"])
-    assert block == {
+    assert block.model_dump() == {
         "rows": 3,
         "users": 2,
         "one_class_users": 1,
@@ -90,5 +90,5 @@ def test_summary_has_the_keys_of_evaluation_json():
 def test_summary_says_none_where_a_figure_is_undefined(labels):
     """With one class, or without rows, the block is valid JSON without NaN."""
     block = summary(labels, [0.5] * len(labels), list(range(len(labels))))
-    assert block["auc"] is None and block["gauc"] is None
-    json.dumps(block, allow_nan=False)
+    assert block.auc is None and block.gauc is None
+    documents.dump(block)

@@ -15,6 +15,7 @@ from random_features import write_features
 
 from din.artifacts import write_json
 from din.errors import InputError
+from din.facts import Facts
 from din.features.reader import Features
 from din.gates.earlier_champion import fair_rows
 from din.train.warm_start import Start
@@ -80,20 +81,20 @@ CASES = [
 ]
 
 
-def facts(case: Case, features: Features) -> Any:
+def facts(case: Case, features: Features) -> Facts:
     """Return the facts of the earlier bundle."""
     split = documents_of.PROTOCOL | {"name": case.protocol} | case.split
     until = features.last_day() + timedelta(days=case.days)
     trained = TRAINED + timedelta(hours=case.hours)
-    return documents_of.facts(protocol=split, until=until.isoformat(), seen_until=trained.isoformat())
+    return Facts(**documents_of.facts(protocol=split, until=until.isoformat(), seen_until=trained.isoformat()))
 
 
 @pytest.fixture
 def today(tmp_path: Path) -> Features:
     """Return features that are split like `PROTOCOL`."""
     features = write_features(tmp_path / "features")
-    features.manifest["params"] = documents_of.PROTOCOL
-    features.manifest["train_until"] = TRAINED.isoformat()
+    changes = {"params": documents_of.PROTOCOL, "train_until": TRAINED.isoformat()}
+    features.manifest = features.manifest.model_copy(update=changes)
     return features
 
 
@@ -113,7 +114,7 @@ def test_training_starts_from_no_model_that_learned_held_out_rows(case: Case, to
     """One row that the earlier model may have learned is enough to refuse it."""
     write_json(tmp_path / "bundle" / "facts.json", facts(case, today))
     start = Start("ab" * 32, tmp_path / "bundle")
-    today.manifest["protocol"] = case.protocol  # type: ignore[typeddict-item]
+    today.manifest = today.manifest.model_copy(update={"protocol": case.protocol})
     if case.may_start:
         start.check_split(today)
     else:

@@ -1,12 +1,12 @@
 """Slices of the test rows."""
 
 import copy
-import json
 import math
 
 import numpy as np
 import pytest
 
+from din import documents
 from din.errors import InputError
 from din.features.reader import Features
 from din.metrics import calibration_ratio
@@ -108,8 +108,8 @@ def test_table_is_the_summary_of_each_slice(features_once, rows, rng):
     """The table is ready for JSON: with one class or no click, figures are null, never NaN."""
     p = rng.random(len(rows["label"]))
     table = slice_table(rows, p, features_once)
-    json.dumps(table, allow_nan=False)
+    documents.dump(table)
     for row, s in zip(table, slices(rows, features_once), strict=True):
-        assert (row["by"], row["value"], row["rows"]) == (s.by, s.value, len(s.rows))
+        assert (row.by, row.value, row.rows) == (s.by, s.value, len(s.rows))
         expected = calibration_ratio(rows["label"][s.rows], p[s.rows])
-        assert row["calibration_ratio"] == (None if math.isnan(expected) else pytest.approx(expected))
+        assert row.calibration_ratio == (None if math.isnan(expected) else pytest.approx(expected))

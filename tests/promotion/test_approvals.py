@@ -10,7 +10,7 @@ from judging import NEED_SCORES, crown, judge, set_gate
 from miniature import Run, edit, score
 from typer.testing import CliRunner
 
-from din import approvals, cli
+from din import approvals, cli, documents
 from din.approvals import decide
 from din.artifacts import read_json
 from din.errors import GateClosed, InputError
@@ -21,7 +21,8 @@ from din.registry import commands
 from din.registry.approval_requests import Case
 from din.registry.records import Approved
 from din.registry.registry import Registry
-from din.report.runs_page import write_runs
+from din.report.runs import write_runs
+from din.verdicts import GateReport
 from din.workspace import Workspace
 
 MOMENT = 1e-12  # of a day: the request has expired when it is stored
@@ -181,7 +182,7 @@ def test_asking_again_changes_nothing(run: Run, asked, registry):
     """Gates that ask later, or at the same time, find the first request with its end."""
     first = only_case(registry)
     gate(run.here, set_gate(asked, approval_days=9), score)
-    report = read_json(run.here.gate)
+    report = documents.read(GateReport, run.here.gate)
     with ThreadPoolExecutor(8) as pool:
         cases = list(pool.map(lambda _: approvals.ask(registry, report, "approval", 3, None), range(8)))
     assert cases == [first] * 8 and only_case(registry) == first

@@ -39,7 +39,7 @@ def test_every_difference_has_a_row(two: Registry, capsys: pytest.CaptureFixture
     assert ["data:", "equal"] in lines
     assert not any(words[:1] == ["train.learning.epochs"] for words in lines)
     (auc,) = [words for words in lines if words[:1] == ["auc"]]
-    facts = [two.facts(record.version)["evaluation"]["test"]["auc"] for record in two.history()]
+    facts = [two.facts(record.version).evaluation.test.auc for record in two.history()]
     assert auc[1:3] == [f"{value:.4f}" for value in facts]
     assert any(words[:1] == ["champion"] for words in lines)  # the first run had none
 

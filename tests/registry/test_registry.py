@@ -17,6 +17,7 @@ from bundles import bundle, crown
 from din.artifacts import hash_files, sha256_file
 from din.documents import dump
 from din.errors import InputError, Unavailable
+from din.facts import Facts
 from din.registry.bundle import verify_bundle
 from din.registry.objects import Objects
 from din.registry.records import StaleChampion
@@ -56,7 +57,7 @@ def test_bundle_comes_back_as_it_was(registry, tmp_path):
     target = registry.fetch(version, tmp_path / "fetched")
     assert hash_files(target) == hash_files(source)
     assert verify_bundle(target).version == version
-    assert registry.facts(version) == documents_of.facts(model="one")
+    assert registry.facts(version) == Facts(**documents_of.facts(model="one"))
     assert registry.put_bundle(source) == version  # storing it again changes nothing
 
 

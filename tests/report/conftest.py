@@ -8,7 +8,7 @@ from small_runs import finish, for_a_small_log, new_workspace
 
 from din.metrics.estimates import Interval
 from din.params import Params
-from din.report.figures import CalibrationBin, HistogramBin, Histories, Lift, Scored, SliceFigures
+from din.report.figures import CalibrationBin, Scored, SliceFigures
 from din.workspace import Workspace
 
 
@@ -21,14 +21,14 @@ def scored() -> Scored:
         sampled=1200,
         roc={name: [(0.0, 0.0), (0.3, 0.6), (1.0, 1.0)] for name in ("model", "lr", "popularity")},
         calibration=[CalibrationBin(600, 0.4, 0.42, 0.38, 0.46), CalibrationBin(600, 0.6, 0.61, 0.57, 0.65)],
-        lifts={name: [Lift(0.1, 1.6), Lift(1.0, 1.0)] for name in ("model", "lr", "popularity")},
-        histogram=[HistogramBin(0.2, 0.5, 0.4, 0.6), HistogramBin(0.5, 0.8, 0.6, 0.4)],
+        lifts={name: [(0.1, 1.6), (1.0, 1.0)] for name in ("model", "lr", "popularity")},
         valid_auc=Interval(0.71, 0.69, 0.73),
         test_auc=Interval(0.70, 0.68, 0.72),
         over_lr=Interval(0.01, 0.005, 0.015),
         slices=[SliceFigures("tab", "home", 800, 90, Interval(0.7, 0.66, 0.74), sound)],
         slices_left_out=0,
-        histories=Histories(median=12.0, empty=0.1, longest=50),
+        median_history=12.0,
+        no_history=0.1,
         unknown_items={"valid": 0.01, "test": 0.02},
     )
 

@@ -9,12 +9,14 @@ import documents_of
 import pytest
 from settings import changed
 
+from din.facts import Evaluation
 from din.metrics.estimates import Interval
 from din.params import Params, load
 from din.report.advice import ADVICE, advise
-from din.report.figures import Histories, Scored, SliceFigures
+from din.report.figures import Scored, SliceFigures
 from din.report.run import Run
 from din.train.results import TrainingSummary
+from din.verdicts import GateReport, MissedDay
 from din.workspace import Workspace
 
 ROOT = Path(__file__).parent.parent.parent
@@ -24,7 +26,7 @@ NARROW = Interval(1.0, 0.98, 1.02)
 @pytest.fixture
 def sound(scored: Scored, params: Params) -> Run:
     """A run that gives no advice."""
-    evaluation: Any = documents_of.evaluation()
+    evaluation = Evaluation(**documents_of.evaluation())
     training = TrainingSummary(model="din", warm_start=None, champion=None, backend="native", epochs=5, best_epoch=3)
     return Run(Workspace(Path()), params=params, evaluation=evaluation, training=training, scored=scored)
 
@@ -41,12 +43,12 @@ def trained(run: Run, **changes: Any) -> None:
 
 def one_class(run: Run) -> None:
     assert run.evaluation
-    run.evaluation["test"] |= {"users": 120, "one_class_users": 61}
+    test = run.evaluation.test.model_copy(update={"users": 120, "one_class_users": 61})
+    run.evaluation = run.evaluation.model_copy(update={"test": test})
 
 
 def missed(run: Run) -> None:
-    gate: Any = {"missed_days": [{"day": "2024-10-03", "rows": 1200, "why": "late"}]}
-    run.gate = gate
+    run.gate = GateReport.model_construct(missed_days=[MissedDay(day="2024-10-03", rows=1200, why="late")])
 
 
 PLANTED: dict[str, Callable[[Run], None]] = {
@@ -55,7 +57,7 @@ PLANTED: dict[str, Callable[[Run], None]] = {
     "DIN103": lambda run: see(run, over_lr=Interval(0.002, -0.001, 0.005)),
     "DIN104": lambda run: see(run, valid_auc=Interval(0.8, 0.78, 0.82)),
     "DIN105": lambda run: see(run, slices=[SliceFigures("tab", "home", 800, 90, NARROW, Interval(1.3, 1.2, 1.4))]),
-    "DIN106": lambda run: see(run, histories=Histories(median=2, empty=0.3, longest=9)),
+    "DIN106": lambda run: see(run, median_history=2.0),
     "DIN107": lambda run: see(run, unknown_items={"valid": 0.2, "test": 0.4}),
     "DIN108": one_class,
     "DIN109": missed,

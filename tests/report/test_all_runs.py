@@ -16,9 +16,9 @@ from din.gates.gate import gate
 from din.promotion.promote import promote
 from din.registry.objects import Objects
 from din.registry.registry import Registry
+from din.report import runs as all_runs
 from din.report.page import MOST_BYTES
-from din.report.runs import read_runs
-from din.report.runs_page import write_runs
+from din.report.runs import read_runs, write_runs
 from din.report.write import write_report
 
 HOSTILE = "<script>alert(1)</script>"
@@ -57,7 +57,7 @@ def test_promoted_refused_and_unreadable_runs(finished: Miniature, registry: Reg
     assert (promoted.verdict, promoted.number, promoted.version) == ("promoted", 1, record.version)
     auc = promoted.figures["auc"]
     assert auc.value is not None and auc.interval is not None
-    assert [point.figure for point in runs.points] == [auc]
+    assert [point for _, point in runs.points] == [auc]
     write_runs(here, registry.uri, registry.model_name)
     page = Page(here.runs_page.read_text())
     assert HOSTILE in page.text
@@ -68,8 +68,8 @@ def test_promoted_refused_and_unreadable_runs(finished: Miniature, registry: Reg
     assert all((here.reports / href).resolve().is_file() for href in reports)
 
 
-def test_a_page_of_many_runs_is_small(finished: Miniature, registry: Registry) -> None:
-    """The oldest of two thousand runs are left out, which the page says, and a curve of many champions is thinned."""
+def test_a_page_of_many_runs_is_small(finished: Miniature, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest runs are left out where the page would be too long, and a curve of many champions is thinned."""
     version = registry.put_bundle(finished.here.bundle)
     record = None
     for number in range(250):
@@ -77,10 +77,11 @@ def test_a_page_of_many_runs_is_small(finished: Miniature, registry: Registry) -
     runs = write_runs(finished.here, registry.uri, registry.model_name)
     assert len(runs.rows) == 250
     assert len(runs.points) == 125
-    long = replace(runs, rows=[*runs.rows] * 8)
-    assert len(long.shortened(500).rows) == 500
-    assert long.shortened(500).left_out == 1500
     assert finished.here.runs_page.stat().st_size <= MOST_BYTES
+    monkeypatch.setattr(all_runs, "MOST_BYTES", 100_000)
+    monkeypatch.setattr(all_runs, "_MOST_ROWS", (250, 100))
+    runs = write_runs(finished.here, registry.uri, registry.model_name)
+    assert (len(runs.rows), runs.left_out) == (100, 150)
 
 
 def test_the_command(finished: Miniature, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:

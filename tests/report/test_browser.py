@@ -20,7 +20,7 @@ from din.report.advice import Advice
 from din.report.attention import Behaviour, Candidate, Strip
 from din.report.page import MOST_BYTES, render
 from din.report.run import Run
-from din.report.runs_page import write_runs
+from din.report.runs import write_runs
 from din.report.write import write_report
 
 if TYPE_CHECKING:
@@ -126,43 +126,26 @@ FAULTS = {
     "requests": ("default-src 'none'", "default-src 'self' file:\"><link rel=\"stylesheet\" href=\"other.css"),
     "names": ('role="img" aria-label="', 'role="img" data-label="'),
     "size": ("</header>", f"<!--{'x' * MOST_BYTES}--></header>"),
+    "unreachable: no outline": ("</style>", ":focus-visible { outline: none !important; }</style>"),
+    "unreachable: out of order": ('<a href="#gates">', '<a href="#gates" tabindex="2">'),
+    "unreachable: off the page": ("</style>", ".skip { left: -99rem !important; }</style>"),
+    "cut: no verdict": ("</style>", "@media print { h1 { display: none; } }</style>"),
+    "cut: a wide table": ("</style>", "@media print { table { width: 900px; } }</style>"),
+    "cut: a table that scrolls": ("</style>", "@media print { .scroll { overflow: auto; width: 5rem; } }</style>"),
+    "cut: pale ink": ("</style>", "@media print { .sentence { color: #aaa; } }</style>"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_fault_is_found(browser: "Browser", pages: dict[str, Path], fault: str, tmp_path: Path) -> None:
-    """Each check finds a page that is made worse in this respect."""
+    """Each check finds a page that is made worse in this respect: on the screen, from the keyboard and on paper."""
     with visit(browser, _planted(pages["promoted"], tmp_path, *FAULTS[fault])) as seen:
-        assert fault in seen.faults()
-
-
-UNREACHABLE = {
-    "no outline": ("</style>", ":focus-visible { outline: none !important; }</style>"),
-    "out of order": ('<a href="#gates">', '<a href="#gates" tabindex="2">'),
-    "off the page": ("</style>", ".skip { left: -99rem !important; }</style>"),
-}
-
-
-@pytest.mark.parametrize("fault", UNREACHABLE)
-def test_a_lost_focus_is_found(browser: "Browser", pages: dict[str, Path], fault: str, tmp_path: Path) -> None:
-    """A stop that is skipped, or that nobody sees, is named."""
-    with visit(browser, _planted(pages["promoted"], tmp_path, *UNREACHABLE[fault])) as seen:
-        assert seen.unreachable() != []
-
-
-CUT = {
-    "no verdict": ("</style>", "@media print { h1 { display: none; } }</style>"),
-    "a wide table": ("</style>", "@media print { table { width: 900px; } }</style>"),
-    "a table that scrolls": ("</style>", "@media print { .scroll { overflow: auto; width: 5rem; } }</style>"),
-    "pale ink": ("</style>", "@media print { .sentence { color: #aaa; } }</style>"),
-}
-
-
-@pytest.mark.parametrize("fault", CUT)
-def test_a_cut_print_is_found(browser: "Browser", pages: dict[str, Path], fault: str, tmp_path: Path) -> None:
-    """A print without its verdict, with a cut table or with pale ink is a fault."""
-    with visit(browser, _planted(pages["promoted"], tmp_path, *CUT[fault])) as seen:
-        assert seen.cut_on_paper() != []
+        if fault.startswith("unreachable"):
+            assert seen.unreachable() != []
+        elif fault.startswith("cut"):
+            assert seen.cut_on_paper() != []
+        else:
+            assert fault in seen.faults()
 
 
 def _planted(page: Path, folder: Path, sound: str, faulty: str) -> Path:

@@ -23,12 +23,6 @@ def test_an_axis_has_few_round_ticks_within_its_bounds(values: list[float], zero
     assert all(axis.low - room <= tick <= axis.high + room for tick in ticks)
 
 
-def test_ticks_are_round() -> None:
-    """Steps are 1, 2 or 5 times a power of ten."""
-    assert list(Axis(0, 1, "").ticks()) == [0, 0.2, 0.4, 0.6, 0.8, 1.0]
-    assert list(Axis(0, 23_000, "").ticks()) == [0, 5000, 10_000, 15_000, 20_000]
-
-
 @example(values=[0.0])
 @example(values=[1.0, 1.0000000000000002])
 @example(values=[5e-324])
@@ -55,6 +49,7 @@ def test_the_text_of_a_percentage_is_the_tick(highest: float) -> None:
         (Axis.over([0.0046, 0.0052], ""), ["0.0046", "0.0048", "0.0050", "0.0052"]),
         (Axis(0, 0.0135, ""), ["0.000", "0.005", "0.010"]),
         (Axis.over([0.7431, 0.7438], ""), ["0.7432", "0.7434", "0.7436", "0.7438"]),
+        (Axis(0, 23_000, ""), ["0", "5,000", "10,000", "15,000", "20,000"]),
         (Axis(0, 1, "", percent=True), ["0%", "20%", "40%", "60%", "80%", "100%"]),
         (Axis(0, 0.013, "", percent=True), ["0.0%", "0.5%", "1.0%"]),
         (Axis(0, 21_000_000, ""), ["0", "5,000,000", "10,000,000", "15,000,000", "20,000,000"]),
@@ -62,7 +57,7 @@ def test_the_text_of_a_percentage_is_the_tick(highest: float) -> None:
     ],
 )
 def test_ticks_have_the_digits_of_their_step(axis: Axis, texts: list[str]) -> None:
-    """Low rates and close values have more digits, and very long numbers an exponent."""
+    """Steps are 1, 2 or 5 times a power of ten, close values have more digits, and very long numbers an exponent."""
     assert list(axis.ticks().values()) == texts
 
 

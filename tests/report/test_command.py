@@ -15,8 +15,6 @@ from din.params import to_json
 from din.params.overlays import edit as overlaid
 from din.promotion.promote import promote
 from din.report import write
-from din.report.advice import Advice
-from din.report.run import Run
 from din.workspace import Workspace
 
 
@@ -78,16 +76,6 @@ def test_the_gate_leaves_a_page(here: Workspace) -> None:
     done = CliRunner().invoke(cli.app, ["gate"])
     assert done.exit_code == 3, done.output
     assert b"Refused" in here.report.read_bytes()
-
-
-def test_the_gate_names_the_advice(here: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each advice is a line with its code, and the last line says how to read all of it."""
-    advice = Advice("DIN101", "The first epoch was the best", "seen", "why", "do")
-    write.print_titles(write.Written(Run(here), [advice]))
-    assert capsys.readouterr().out.splitlines() == [
-        "advice: DIN101  The first epoch was the best",
-        "report: reports/report.html; `din report` prints the advice",
-    ]
 
 
 def test_a_report_that_fails_does_not_fail_the_gate(here: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

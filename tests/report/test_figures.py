@@ -10,12 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from random_features import write_features
 
-from din.artifacts import MANIFEST, read_json, write_json
 from din.metrics.ranking import auc
 from din.report import figures
-from din.workspace import Workspace
 
 ROWS = st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=1, max_size=60)
 
@@ -45,11 +42,11 @@ def test_lift_of_the_best_rows(rows: list[tuple[bool, int]]) -> None:
     """Rows of equal score count with their mean CTR, as if they were in random order."""
     labels = np.array([clicked for clicked, _ in rows])
     scores = np.array([score for _, score in rows])
-    for one in figures.lifts(labels, scores):
-        place = max(int(np.ceil(one.share * len(rows))), 1)
+    for share, lift in figures.lifts(labels, scores):
+        place = max(int(np.ceil(share * len(rows))), 1)
         means = {score: labels[scores == score].mean() for score in set(scores.tolist())}
         best = sorted(scores.tolist(), reverse=True)[:place]
-        assert one.lift == pytest.approx(np.mean([means[score] for score in best]) / labels.mean())
+        assert lift == pytest.approx(np.mean([means[score] for score in best]) / labels.mean())
 
 
 def test_calibration_bins_hold_every_row() -> None:
@@ -69,15 +66,6 @@ def test_wilson_bounds() -> None:
         assert abs(7 / 20 - truth) == pytest.approx(z * np.sqrt(truth * (1 - truth) / 20))
     assert figures.wilson(0, 10, 0.95).lower == 0
     assert figures.wilson(10, 10, 0.95).upper == pytest.approx(1)
-
-
-def test_the_histogram_holds_every_row_of_both_classes() -> None:
-    """Shares of a class add up to 1, also where all predictions are equal."""
-    labels, p = drawn()
-    for predictions in (p, np.full(len(p), 0.3)):
-        bins = figures.histogram(labels, predictions)
-        assert sum(one.clicked for one in bins) == pytest.approx(1)
-        assert sum(one.not_clicked for one in bins) == pytest.approx(1)
 
 
 def write_days(raw: Path, days: Iterable[int]) -> None:
@@ -104,42 +92,3 @@ def test_days_are_binned(days: int, tmp_path: Path) -> None:
     found = figures.periods(tmp_path)
     assert len(found) <= figures.MOST_PERIODS
     assert (sum(one.rows for one in found), sum(one.clicks for one in found)) == (3 * days, days)
-
-
-def test_a_field_that_does_not_change_has_no_shift(tmp_path: Path) -> None:
-    """Every field with ids is there, with a finite index and shares."""
-    features = write_features(tmp_path / "data" / "features")
-    found = figures.field_shifts(Workspace(tmp_path))
-    expected = {field.name for field in features.fields if field.form.holds_ids and field.group != "behaviour"}
-    assert {one.name for one in found} == expected
-    assert all(0 <= one.index < 5 and 0 <= one.unknown_train <= 1 for one in found)
-    assert figures._stability(np.array([1, 50, 50]), np.array([1, 50, 50])) == 0
-    assert figures._stability(np.array([1, 90, 10]), np.array([1, 10, 90])) > 0.25
-
-
-@given(st.lists(st.booleans(), max_size=200), st.floats(0.01, 1))
-def test_a_sample_of_negatives_holds_all_clicks(labels: list[bool], share: float) -> None:
-    """All clicks and the given share of the other rows are chosen, up to one row, in order."""
-    label = np.array(labels, np.int8)
-    chosen = figures._chosen(label, share)
-    assert np.all(np.diff(chosen) > 0)
-    assert label[chosen].sum() == label.sum()
-    assert abs((label[chosen] == 0).sum() - share * (label == 0).sum()) <= 1
-
-
-def test_missing_negatives_are_no_shift(tmp_path: Path) -> None:
-    """A context that follows the label has shifted only if the features do not say that negatives are missing."""
-    features = write_features(tmp_path / "data" / "features", users=200)
-    for path in features.root.glob("shards/*/t*.parquet"):
-        rows = pq.read_table(path)
-        rows = rows.set_column(rows.schema.get_field_index("tab"), "tab", rows["label"].cast(pa.int32()))
-        if path.stem == "train":
-            rows = rows.take(pa.array(figures._chosen(rows["label"].to_numpy(), 0.1)))
-        pq.write_table(rows, path)
-    manifest = read_json(features.root / MANIFEST)
-    found = []
-    for more in ({}, {"negatives": {"log": 1.0, "training": 0.1}}):
-        write_json(features.root / MANIFEST, manifest | more)
-        found.append(next(one.index for one in figures.field_shifts(Workspace(tmp_path)) if one.name == "tab"))
-    assert found[0] > 1
-    assert found[1] < 0.05

@@ -5,6 +5,7 @@ from typing import Any
 import documents_of
 import pytest
 
+from din.facts import Facts
 from din.serve.card import model_card
 
 PLAIN: dict[str, Any] = {"data": {"window_days": None, "history_days": None}, "featurize": {}, "train": {}}
@@ -32,5 +33,5 @@ PLAIN: dict[str, Any] = {"data": {"window_days": None, "history_days": None}, "f
 def test_a_card_says_which_rows_count_differently(changes: dict[str, Any], sentence: str) -> None:
     """Each sentence is in the card of its model, and not in that of a plain one."""
     own = {"protocol": documents_of.PROTOCOL, "params": PLAIN}
-    assert sentence in model_card(documents_of.facts(**own | changes), ())
-    assert sentence not in model_card(documents_of.facts(**own), ())
+    assert sentence in model_card(Facts(**documents_of.facts(**own | changes)), ())
+    assert sentence not in model_card(Facts(**documents_of.facts(**own)), ())

@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import documents_of
 import numpy as np
 import onnx
 import pytest
@@ -17,8 +18,9 @@ from random_features import LENGTH, rows_of, with_lengths
 from serve_workspace import FIELDS, Finished
 from settings import changed
 
-from din.artifacts import read_json
+from din import documents
 from din.errors import InputError
+from din.facts import Evaluation, Facts
 from din.features.packing import PackedBatch, TableLayout
 from din.field_forms import Column, Lookup
 from din.model.artifact import Trained
@@ -138,8 +140,8 @@ def test_batch_graph_equals_torch(exported: Exported, seed: int, lengths: list[i
     packed = random_batch(seed, exported, lengths)
     with torch.no_grad():
         expected = exported.trained.model(exported.trained.table, to_tensors(packed)).double().numpy()
-    np.testing.assert_allclose(exported.batch.run(packed, "logit")[0], expected, atol=1e-5, rtol=1e-5)
-    np.testing.assert_allclose(exported.batch.run(packed, "probability")[0], 1 / (1 + np.exp(-expected)), atol=1e-6)
+    np.testing.assert_allclose(exported.batch.run(packed).logits, expected, atol=1e-5, rtol=1e-5)
+    np.testing.assert_allclose(exported.batch.run(packed).probabilities, 1 / (1 + np.exp(-expected)), atol=1e-6)
 
 
 @settings(max_examples=25)
@@ -149,11 +151,11 @@ def test_request_graph_equals_torch_and_the_batch_graph(
 ) -> None:
     """A request of any size gets the logits of `model.request`, and of packed rows with copies of its history."""
     packed = random_batch(seed, exported, [length] * candidates, request=True)
-    found = exported.request.run(packed, "logit")[0]
+    found = exported.request.run(packed).logits
     with torch.no_grad():
         expected = exported.trained.model.request(exported.trained.table, to_tensors(packed)).double().numpy()
     np.testing.assert_allclose(found, expected, atol=1e-5, rtol=1e-5)
-    np.testing.assert_allclose(found, exported.batch.run(copied(packed), "logit")[0], atol=1e-5, rtol=1e-5)
+    np.testing.assert_allclose(found, exported.batch.run(copied(packed)).logits, atol=1e-5, rtol=1e-5)
 
 
 def copied(request: PackedBatch) -> PackedBatch:
@@ -234,7 +236,7 @@ def test_large_weights_lie_beside_the_graphs_once(params: Params, tmp_path: Path
     packed = random_batch(0, exported, [2, 0, 1])
     with torch.no_grad():
         expected = exported.trained.model(exported.trained.table, to_tensors(packed))
-    assert exported.batch.run(packed, "logit")[0] == pytest.approx(expected.tolist(), abs=1e-5)
+    assert exported.batch.run(packed).logits == pytest.approx(expected.tolist(), abs=1e-5)
 
 
 def weight_files(path: Path) -> set[str]:
@@ -253,33 +255,22 @@ def test_the_same_training_gives_the_same_version(own: Finished) -> None:
 
 
 def test_facts_say_what_promotion_asks(finished: Finished) -> None:
-    """They hold the keys that gate and registry read, and hashes of the inputs, but no clock, path or commit."""
-    facts = read_json(finished.bundle / "facts.json")
+    """They hold what gate and registry read, and hashes of the inputs, but no clock, path or commit."""
+    facts = documents.read(Facts, finished.bundle / "facts.json")
     manifest = finished.features.manifest
-    assert facts["model_name"] == finished.params.model_name
-    assert facts["train_until"] == manifest["train_until"]
-    assert facts["until"] == "2023-11-15"  # START is 22:13:20 on the 14th, and the last event is eight hours later
-    assert facts["protocol"] == {
-        "name": "by_user",
-        "order": "strict",
-        "seed": 17,
-        "valid_fraction": 0.2,
-        "test_fraction": 0.25,
-        "valid_days": 1,
-        "test_days": 2,
-    }
-    assert facts["inputs"]["raw"] == manifest["raw"]
-    assert facts["evaluation"] == read_json(finished.here.evaluation)
-    assert facts["validation"] == {"raw": "open", "features": "open", "predictions": "open"}
+    assert facts.model_name == finished.params.model_name
+    assert (facts.train_until, facts.inputs.raw) == (manifest.train_until, manifest.raw)
+    split = {"name": "by_user", "order": "strict", "valid_fraction": 0.2}
+    assert facts.protocol.model_dump() == documents_of.PROTOCOL | split
+    assert facts.evaluation == documents.read(Evaluation, finished.here.evaluation)
     assert str(finished.here.root) not in str(facts)
 
 
-@pytest.mark.parametrize("until", ["2023-11-15", "2062-01-01"])
-def test_until_is_the_last_day_of_the_data(own: Finished, until: str) -> None:
+def test_until_is_the_last_day_of_the_data(finished: Finished) -> None:
     """A `data.until` after the end of the log does not make a bundle newer than its data."""
-    features = own.features
-    features.manifest["until"] = until
-    assert gather_facts(own.here, features, own.params)["until"] == "2023-11-15"
+    features = finished.features
+    features.manifest = features.manifest.model_copy(update={"until": "2062-01-01"})
+    assert gather_facts(finished.here, features, finished.params).until == "2023-11-15"  # as START says
 
 
 def test_the_card_shows_metrics_and_fields(finished: Finished) -> None:

@@ -43,7 +43,7 @@ def dices(model: torch.nn.Module) -> list[Dice]:
 @pytest.mark.filterwarnings("ignore:Pred is a Python constant")  # outside of a trace torch.cond is a plain `if`
 @pytest.mark.parametrize("interaction", ["difference_product", "product", "outer"])
 @pytest.mark.parametrize("activation", ["dice", "prelu", "relu", "bipolar_sigmoid"])
-@pytest.mark.parametrize("length", [0, 1, 5, LONG - 1, LONG, LONG + 7])
+@pytest.mark.parametrize("length", [0, 1, LONG - 1, LONG])
 def test_a_folded_unit_weighs_a_request_as_before(
     params: Params, activation: str, length: int, interaction: str
 ) -> None:
@@ -62,7 +62,7 @@ def units(model: torch.nn.Module) -> list[ActivationUnit]:
     return [module for module in model.modules() if isinstance(module, ActivationUnit)]
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_folded_head_answers_as_before(params: Params, seed: int) -> None:
     """Linear layers with Dice and dropout in between give the same logits, and no Dice is left."""
     model = random_model(params, seed, name="base", dropout=0.5)

@@ -45,12 +45,6 @@ def test_times_the_largest_usual_request(finished: Finished, monkeypatch: pytest
         assert {*request["candidates"], *request["history"]} <= known
 
 
-def test_equal_bundles_take_equal_times(finished: Finished) -> None:
-    """By a real clock, a bundle takes about as long as itself."""
-    bundle = verify_bundle(finished.bundle)
-    assert 0.67 < relative_time(bundle, bundle) < 1.5
-
-
 def test_a_request_runs_in_the_calling_thread(finished: Finished) -> None:
     """The calling thread's CPU time is that of the whole process, so no work escapes the measurement."""
     bundle = verify_bundle(finished.bundle)
@@ -71,7 +65,7 @@ def test_histories_have_the_requested_length(finished: Finished) -> None:
     """A history holds the newest behaviours, more or fewer than today's features keep."""
     rows, root = rows_of(finished), finished.features.root
     longest = [r["history"] for r in requests_for(rows, finished.raw, root, max_history=1000)]
-    today = finished.features.manifest["max_history"]
+    today = finished.features.manifest.max_history
     assert max(map(len, longest)) > today
     for most in (1, today, today + 2):
         found = [r["history"] for r in requests_for(rows, finished.raw, root, max_history=most)]

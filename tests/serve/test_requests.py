@@ -80,7 +80,7 @@ def test_requests_equal_a_loop_over_the_log(
     featurize(workspace, replace(params, data=data, featurize=block))
     raw = workspace.raw
     features = Features(workspace.features)
-    oldest = features.manifest["history_from"]
+    oldest = features.manifest.history_from
     rows = all_rows(features)
     requests = requests_for(rows, raw, features.root)
     people = pq.read_table(features.root / "users.parquet")["value"].to_pylist()

@@ -115,12 +115,17 @@ def test_large_requests_are_packed_few_at_once(scorer: Scorer, monkeypatch: pyte
     """Batches are cut by behaviours and candidates, not only by requests, with equal answers."""
     requests = [{"candidates": ["i1", "i2"] * (n % 5), "history": ["i3"] * (n % 7)} for n in range(40)]
     before = scorer.score_many(requests)
-    sizes = []
+    sizes: list[int] = []
+
+    def size(one: dict[str, Any]) -> int:
+        return len(one["candidates"]) + len(one["history"])
+
+    monkeypatch.setattr(scorer_module, "_BATCH", 7)
     monkeypatch.setattr(scorer_module, "_BATCH_ENTRIES", 20)
-    for batch in scorer._batches(requests):
-        sizes.append(sum(len(one["candidates"]) + len(one["history"]) for one in batch))
-    assert max(sizes) <= 20 and len(sizes) > 10
+    pack = scorer._encoder.pack
+    monkeypatch.setattr(scorer._encoder, "pack", lambda batch: sizes.append(sum(map(size, batch))) or pack(batch))
     assert all(map(np.allclose, before, scorer.score_many(requests)))
+    assert max(sizes) <= 20 and len(sizes) > 10
     assert [len(answer) for answer in scorer.score_many(requests)] == [len(one["candidates"]) for one in requests]
 
 
@@ -153,8 +158,11 @@ def test_a_file_is_read_in_batches_of_bounded_size(scorer: Scorer, monkeypatch: 
     monkeypatch.setattr(scorer_module, "_BATCH_BYTES", 200)
     requests = [{"candidates": ["i1"] * (n % 9)} for n in range(100)]
     text = "".join(json.dumps(one) + "\n" for one in requests).encode()
-    assert max(len(some) for some in scorer_module._batches(io.BytesIO(text), Limits())) <= 10
+    score_many = Scorer.score_many
+    counts: list[int] = []
+    monkeypatch.setattr(Scorer, "score_many", lambda self, some: counts.append(len(some)) or score_many(self, some))
     answers = list(score_file(scorer, io.BytesIO(text)))
+    assert max(counts) <= 10
     assert [len(answer["probabilities"]) for answer in answers] == [n % 9 for n in range(100)]
 
 

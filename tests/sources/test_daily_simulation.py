@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from din.artifacts import hash_files, read_json
+from din.facts import Oracle
 from din.metrics.ranking import auc
 from din.params import Params, Simulate
 from din.params.fetch import Daily
@@ -235,4 +236,4 @@ def test_the_oracle_of_a_day(workspace: Workspace, daily_params: Build) -> None:
     shuffled = np.random.default_rng(1).permutation(len(label))
     rows = {"label": label[shuffled], "sequence": sequence[shuffled], "sampled": np.zeros(len(label), bool)}
     predictions = Predictions(rows, np.zeros(len(label)))
-    assert oracle(predictions, workspace.truth) == {"auc": auc(label, truth["probability"].to_numpy())}
+    assert oracle(predictions, workspace.truth) == Oracle(auc=auc(label, truth["probability"].to_numpy()))

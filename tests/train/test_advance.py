@@ -15,7 +15,7 @@ from random_features import SPARSE_ROWS
 from settings import changed
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from din.artifacts import write_json
+from din.artifacts import read_json, write_json
 from din.errors import InputError
 from din.features.days import days_of
 from din.features.packing import PackedBatch, Packer, TableLayout
@@ -294,7 +294,8 @@ def with_late_items(features: Features) -> Features:
     pq.write_table(pa.concat_tables([known, late]), features.root / "vocab" / "item_id.parquet")
     rows = features.rows | {"item_id": first + LATE}
     held_out = [{"day": day.isoformat(), "split": "valid", "rows": rows}]
-    write_json(features.root / "manifest.json", {**features.manifest, "held_out": held_out})
+    path = features.root / "manifest.json"
+    write_json(path, read_json(path) | {"held_out": held_out})
     return Features(features.root)
 
 

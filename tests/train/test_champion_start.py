@@ -199,7 +199,8 @@ def test_a_champion_goes_on_by_time_alone(
     pinned: str, features: Features, small: Train, params: Params, tmp_path: Path
 ) -> None:
     """Under a split by users, a champion must not learn users that are held out, from the first day on."""
-    write_json(features.root / "manifest.json", {**features.manifest, "protocol": "by_user"})
+    path = features.root / "manifest.json"
+    write_json(path, read_json(path) | {"protocol": "by_user"})
     with pytest.raises(InputError, match=r"needs the split temporal.* by_user in this log"):
         train(Workspace(tmp_path), replace(params, train=changed(small, start="champion", champion=pinned)))
 

@@ -63,7 +63,7 @@ def fitted(features: Features, small: Train, state: State, folds: int = 2) -> Cr
 def rewritten(features: Features, change: Callable[[pa.Table], pa.Table], target: Path) -> Features:
     """Return a copy of features with other test rows."""
     shutil.copytree(features.root, target)
-    for number in range(features.manifest["shards"]):
+    for number in range(features.manifest.shards):
         path = target / "shards" / f"{number:05d}" / "test.parquet"
         pq.write_table(change(pq.read_table(path)), path)
     return Features(target)

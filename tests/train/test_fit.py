@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import documents_of
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -17,8 +18,9 @@ from safetensors.torch import load_file
 from settings import changed
 
 from din import code
-from din.artifacts import write_json
+from din.artifacts import read_json, write_json
 from din.errors import InputError
+from din.facts import Metrics
 from din.features.packing import Packer
 from din.features.reader import Features
 from din.model import MODELS, artifact
@@ -207,7 +209,7 @@ def test_dropped_values_count_for_the_unknown_row(
 ) -> None:
     """n_j of row 0 includes the share 1 − (1 − rate)^n of impressions, in which one of n values is dropped."""
     decay = row_decay(features, changed(quick, unknown_rate=0.5, regularization=3.0).learning)
-    total = features.manifest["impressions"]
+    total = features.manifest.impressions
     values = sum(features.vocabulary("item_id")["impressions"].to_pylist()) / total - fewer if fewer is not None else 1
     seen = features.vocabulary(field)["impressions"].to_pylist()
     expected = [3.0 / (seen[0] + (1 - 0.5**values) * total), *(3.0 / n for n in seen[1:])]
@@ -286,10 +288,11 @@ def test_a_run_without_validation_rows_ends_before_its_first_epoch(
     held_out: list[dict[str, Any]], advice: str, features: Features, quick: Train, capsys
 ) -> None:
     """The message names the missing days, instead of a metric that can't be computed after an epoch."""
-    for number in range(features.manifest["shards"]):
+    for number in range(features.manifest.shards):
         path = features.root / "shards" / f"{number:05d}" / "valid.parquet"
         pq.write_table(pq.read_table(path)[:0], path)
-    write_json(features.root / "manifest.json", {**features.manifest, "held_out": held_out})
+    path = features.root / "manifest.json"
+    write_json(path, read_json(path) | {"held_out": held_out})
     with pytest.raises(InputError, match=advice):
         fit(Features(features.root), quick)
     assert "epoch" not in capsys.readouterr().out
@@ -299,7 +302,7 @@ def test_a_metric_that_is_undefined_and_not_chosen_is_named(
     quick: Train, features: Features, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """GAUC is undefined if no user has a click and a row without one, and training goes on by AUC."""
-    metrics = {"auc": 0.6, "gauc": None, "log_loss": 0.5, "rows": 1}
+    metrics = Metrics(**documents_of.METRICS | {"auc": 0.6, "gauc": None, "log_loss": 0.5})
     monkeypatch.setattr("din.train.fit.summary", lambda *_: metrics)
     fit(features, changed(quick, metric="auc"))
     printed = capsys.readouterr().out

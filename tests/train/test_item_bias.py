@@ -48,7 +48,7 @@ def slow_twin(features: Features) -> list[float]:
 
 def rewrite(features: Features, split: str, change: Callable[[pa.Table], pa.Table]) -> Features:
     """Change the rows of a split in all shards."""
-    for number in range(features.manifest["shards"]):
+    for number in range(features.manifest.shards):
         path = features.root / "shards" / f"{number:05d}" / f"{split}.parquet"
         pq.write_table(change(pq.read_table(path)), path)
     return Features(features.root)

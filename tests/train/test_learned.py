@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+import documents_of
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -12,6 +13,7 @@ from settings import changed
 
 from din.artifacts import read_json, write_json
 from din.errors import InputError
+from din.facts import Metrics
 from din.features.reader import Features
 from din.model import artifact
 from din.params import Params
@@ -98,7 +100,7 @@ def test_a_killed_run_ends_with_the_same_bits(
     metrics = iter(2 * [0.5, 0.9, 0.6])
     monkeypatch.setattr(
         "din.train.fit.summary",
-        lambda labels, probabilities, users: {"auc": next(metrics), "gauc": 0.5, "log_loss": 0.5, "rows": 1},
+        lambda labels, probabilities, users: Metrics(**documents_of.METRICS | {"auc": next(metrics)}),
     )
     whole = learn(features, settings, tmp_path / "whole")
     path = tmp_path / "state"

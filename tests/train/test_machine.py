@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from din import documents
-from din.document_types import Machine
+from din.code import Machine
 from din.params import Params
 from din.train.compute import computing
 from din.train.machine import describe, processor

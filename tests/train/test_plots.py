@@ -2,7 +2,6 @@
 
 import csv
 from pathlib import Path
-from typing import Any
 
 import documents_of
 import numpy as np
@@ -11,15 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
+from din.facts import Evaluation, SliceMetrics
 from din.metrics.calibration import bin_of_rows, ece
 from din.train.plots import few_metrics, write_tables
 from din.train.results import Epoch
 
 ROOT = Path(__file__).parent.parent.parent
 SLICES = [
-    {"by": "history_length", "value": "5-19", "auc": 0.7, "calibration_ratio": 0.9, "rows": 10},
-    {"by": "tab", "value": 'a "comma", quoted', "auc": 0.8, "calibration_ratio": 1.1, "rows": 5},
-    {"by": "tab", "value": "one class", "auc": None, "calibration_ratio": 1.0, "rows": 2},
+    SliceMetrics(**documents_of.METRICS | {"by": by, "value": value, "auc": auc})
+    for by, value, auc in (
+        ("history_length", "5-19", 0.7),
+        ("tab", 'a "comma", quoted', 0.8),
+        ("tab", "one class", None),
+    )
 ]
 
 
@@ -76,11 +79,11 @@ def test_equal_predictions_share_a_bin(predictions: list[float], bins: int) -> N
 
 def test_few_metrics_leave_out_what_is_undefined() -> None:
     """Validation and test rows have the same metrics, and the gain over LR is the difference of two AUCs."""
-    evaluation: dict[str, Any] = dict(documents_of.evaluation())
+    evaluation = Evaluation(**documents_of.evaluation())
     found = few_metrics(evaluation)
-    assert found["test"]["auc_over_lr"] == evaluation["test"]["auc"] - evaluation["floors"]["lr"]["auc"]
+    assert found["test"]["auc_over_lr"] == 0.75 - 0.7
     assert found["test"].keys() - found["valid"].keys() == {"auc_over_lr"}
-    undefined = evaluation | {"test": evaluation["test"] | {"auc": None}}
+    undefined = evaluation.model_copy(update={"test": evaluation.test.model_copy(update={"auc": None})})
     assert few_metrics(undefined)["test"].keys() & {"auc", "auc_over_lr"} == set()
 
 

@@ -101,7 +101,7 @@ def test_vectors_move_where_they_have_the_same_length(small: Train, tmp_path: Pa
     start.apply(model, fresh, earlier, small)
     rows = slice(layout.offsets["embedding"], layout.offsets["embedding"] + 1 + LENGTH)
     assert torch.equal(fresh[rows], table[rows])
-    (record,) = (record for record in earlier.manifest["fields"] if record["name"] == "embedding")
+    (record,) = (record for record in earlier.manifest.fields if record["name"] == "embedding")
     record["length"] = LENGTH + 1
     with pytest.raises(InputError, match=r"item.embedding: vector of 3, .* there, .*item.embedding: vector of 4"):
         start.apply(model, fresh, earlier, small)
@@ -129,7 +129,7 @@ def test_another_architecture_is_named(change, message: str, start: Start, featu
 def test_other_fields_are_another_architecture(start: Start, features: Features, small: Train) -> None:
     """With one more field, or the same fields in another order, weights would get inputs that they never saw."""
     model, table = build(features.fields, TableLayout.of(features.fields, features.rows), small)
-    features.manifest["fields"].reverse()
+    features.manifest.fields.reverse()
     with pytest.raises(InputError, match=r"fields item\.item_id: id, .* there, behaviour\.watched: numeric, .* here"):
         start.apply(model, table, features, small)
 

@@ -187,7 +187,7 @@ def calibration(features: Features, train: Train, advanced: bool = False) -> flo
         learner.table.copy_(trained.table)
         trained = advance(learner, train, "valid", compute).learner.trained
     found = predict(trained, features, "test", 1024, compute)
-    ratio = summary(found.rows["label"], found.probabilities, found.rows["user"])["calibration_ratio"]
+    ratio = summary(found.rows["label"], found.probabilities, found.rows["user"]).calibration_ratio
     assert ratio is not None
     return ratio
 

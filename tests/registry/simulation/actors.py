@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 
 from din.artifacts import hash_files, write_json
-from din.document_types import Facts
 from din.errors import GateClosed
+from din.facts import Facts
 from din.names import ModelName, Version
 from din.registry import looks
 from din.registry.bundle import verify_bundle

@@ -1,0 +1,132 @@
+"""The manifests of the raw log and of the features, `manifest.json` in either folder, and the report of `din fetch`."""
+
+from typing import Annotated, Any, Literal, NotRequired, TypeVar
+
+from pydantic import AfterValidator, NonNegativeInt, PositiveInt, with_config
+from typing_extensions import TypedDict
+
+from din.documents import STRICT, Document
+from din.names import Day, Digest, Moment
+from din.schema import Group, Kind, SplitName, form_of, name_problem
+from din.workspace import Format
+
+Protocol = Literal["temporal", "leave_last_out", "by_user"]
+Order = Literal["strict", "sequence"]
+Rows = dict[SplitName, NonNegativeInt]
+
+
+class RawManifest(Document):
+    """The log that fetch wrote.
+
+    `params` are the settings of the source without paths; `fields`, `protocol` and `order` are the source's defaults.
+    """
+
+    format: Format
+    source: str
+    params: dict[str, Any]
+    files: dict[str, Digest]
+    rows: NonNegativeInt
+    days: list[Day]
+    fields: dict[Group, dict[str, Any]]
+    protocol: Protocol
+    order: Order | None
+    daily: bool
+    until: Day | None
+
+
+class FetchReport(Document):
+    """The fingerprint of the source that `data/raw/` was read from, and the hash of its manifest."""
+
+    fingerprint: Digest
+    manifest: Digest
+
+
+class Window(Document):
+    """The keys of the block `data` that bound the days before the last one."""
+
+    window_days: PositiveInt | None
+    history_days: NonNegativeInt | None
+
+
+class Negatives(Document):
+    """Shares of the impressions without a click: those that the log holds, and of these, those that training kept."""
+
+    log: float
+    training: float
+
+
+@with_config(STRICT)
+class FieldRecord(TypedDict):
+    """A field with the parameters of its encoding: edges, mean and std, or the length of a vector."""
+
+    name: str
+    group: Group
+    kind: Kind
+    buckets: PositiveInt | None
+    rows: PositiveInt
+    edges: NotRequired[list[float]]
+    mean: NotRequired[float]
+    std: NotRequired[float]
+    length: NotRequired[PositiveInt]
+
+
+@with_config(STRICT)
+class PlacedField(FieldRecord):
+    """A field with the first row of its part of the joint table."""
+
+    offset: NonNegativeInt
+
+
+F = TypeVar("F", bound=FieldRecord)
+
+
+def _coded(record: F) -> F:
+    """Check that the record holds what its form learned, and that the name can be a vocabulary's file name."""
+    learned = form_of(record["kind"], record["buckets"], record.get("length")).learned
+    if not learned <= record.keys():
+        raise ValueError(f"expected {' and '.join(sorted(learned))} of this field")
+    if problem := name_problem(record["name"]):
+        raise ValueError(problem)
+    return record
+
+
+CodedField = Annotated[FieldRecord, AfterValidator(_coded)]
+CodedPlacedField = Annotated[PlacedField, AfterValidator(_coded)]
+
+
+class HeldOutDay(Document):
+    """A day of validation or test rows, and the number of rows of each field's table once its ids are known."""
+
+    day: Day
+    split: SplitName
+    rows: dict[str, PositiveInt]
+
+
+class FeaturesManifest(Document):
+    """The feature shards that featurize wrote; `raw` is the hash of the log they come from.
+
+    `first_day` is the first day of the window. Behaviours of known time begin on the day `history_from`, if it is set.
+    `negatives` is there if some were left out.
+    """
+
+    format: Format
+    raw: Digest
+    data: Window
+    first_day: Day
+    history_from: Day | None
+    held_out: list[HeldOutDay]
+    params: dict[str, Any]
+    protocol: Protocol
+    order: Order
+    until: Day | None
+    max_history: PositiveInt
+    fields: list[CodedField]
+    shards: PositiveInt
+    impressions: NonNegativeInt
+    files: dict[str, Digest]
+    rows: Rows
+    negatives: Negatives | None = None
+    train_until: Moment
+    items: NonNegativeInt
+    users: NonNegativeInt
+    behaviours: NonNegativeInt
