@@ -29,19 +29,15 @@ def test_rows(features: Features) -> pa.Table:
     return pa.table({name: np.concatenate([getattr(part, name) for part in parts]) for name in _ROWS})
 
 
-def scored(
-    workspace: Workspace, rows: pa.Table, bundles: Mapping[str, Path], known: Mapping[str, np.ndarray] | None = None
-) -> pa.Table:
-    """Return user, label, what else is known, and the probabilities of each bundle for test rows of a workspace.
+def scored(workspace: Workspace, rows: pa.Table, bundles: Mapping[str, Path]) -> pa.Table:
+    """Return user, label, and the probabilities of each bundle for test rows of a workspace.
 
     Args:
         workspace: the workspace with the log and the features of the day.
         rows: B rows; see `din.serve.requests.requests_for`.
         bundles: the folder of each bundle, by the name of its column.
-        known: further columns, [B] each.
     """
-    users = Features(workspace.features).raw_users().take(rows["user"])
-    columns = {"user": users, "label": rows["label"], **(known or {})}
+    columns = {"user": Features(workspace.features).raw_users().take(rows["user"]), "label": rows["label"]}
     return pa.table(columns | {name: score_champion(workspace, bundle, rows) for name, bundle in bundles.items()})
 
 

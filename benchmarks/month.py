@@ -6,27 +6,22 @@ workspace. The first day's model is trained from scratch, and every later one go
     .din/month/<digest>/source/              see `benchmarks.source`
     .din/month/<digest>/workspace, registry  where the stages run
     .din/month/<digest>/output.txt           the output of the stages
-    .din/month/<digest>/<date>-<digest>.*    the run of a day, its bundle, and the scored rows of the day
+    .din/month/<digest>/<date>-<digest>.json the run of a day
 """
 
 import argparse
-import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
-
-import pyarrow.parquet as pq
 
 from benchmarks import stages, study
-from benchmarks.daily import CHAMPION, FIRST, advantage, average, scored, test_rows
+from benchmarks.daily import CHAMPION
 from benchmarks.figures import publish
 from benchmarks.logs import MONTH, read_log
 from benchmarks.source import PRICE, Source, date_of
 from din.errors import InputError
-from din.features.reader import Features
 from din.params import Params
 from din.registry.champions import pin
 from din.registry.registry import Registry
@@ -35,9 +30,6 @@ from din.workspace import Workspace
 from tests.faults import plants as p
 from tests.faults.learning import PLANTS
 
-TRUTH = "truth"
-"""The column of the true probabilities, beside one for each bundle that scores a day."""
-MODELS = {CHAMPION: "champion", FIRST: "never retrained", TRUTH: "true probabilities"}
 DATA = {
     "milliseconds": ("times in milliseconds instead of seconds", p.last_day(p.milliseconds)),
     "flood": ("one user clicks on everything, half as often as all others together", p.last_day(p.one_robot(0.5))),
@@ -81,7 +73,6 @@ class Month:
         impressions: the impressions of a usual day.
         faults: the names of the faults to plant, in their order.
         seed: what to add to the seeds of the log and of the training.
-        extra: further parameters of all runs, by dotted key.
     """
 
     days: int = 30
@@ -89,7 +80,6 @@ class Month:
     impressions: int = 5000
     faults: tuple[str, ...] = FAULTS
     seed: int = 0
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
     def planted(self) -> dict[int, str]:
         """Return which fault is planted on which day, counted from 1.
@@ -128,7 +118,6 @@ class Month:
             "featurize.fields": {"item": {"category": "categorical"}, "context": {PRICE: "numeric"}},
             "promote.registry": str(folder / "registry"),
             "train.start": CHAMPION,
-            **self.extra,
         }
         if number - 1 in self.planted():  # the operator accepts corrected files, which may have fewer rows
             values["fetch.shrunk_days"] = "accept"
@@ -146,13 +135,11 @@ class Day:
         number: the day, counted from 1.
         fault: the name of its fault, or None.
         refused: what refused it; None if its bundle became the champion.
-        scores: the file of the day's rows, scored by the bundles that were there before the day; None on bad days.
     """
 
     number: int
     fault: str | None
     refused: stages.Refusal | None
-    scores: Path | None = None
 
 
 def main() -> int:
@@ -173,50 +160,28 @@ def run_month(place: Path, month: Month) -> tuple[Path, list[Day]]:
     """
     folder = study.Case("month", run_day, (month,)).path(place).with_suffix("")  # new settings or code begin anew
     days: list[Day] = []
-    serving: dict[str, Path] = {}
     for number in range(1, month.days + 1):
-        case = study.Case(month.date(number), run_day, (month, number, dict(serving)))
-        (day,) = study.results(folder, [case])
-        print(f"{month.date(number)}: {verdict(folder, day)}", file=sys.stderr, flush=True)
-        if number == 1 and day.refused:
-            raise InputError(f"{verdict(folder, day)}; without a first champion no day can go on from one")
-        if not day.refused:
-            serving[CHAMPION] = case.path(folder).with_suffix(".bundle")
-            serving.setdefault(FIRST, serving[CHAMPION])
-        days.append(day)
+        days += study.results(folder, [study.Case(month.date(number), run_day, (month, number))])
+        print(f"{month.date(number)}: {verdict(folder, days[-1])}", file=sys.stderr, flush=True)
+        if days[0].refused:
+            raise InputError(f"{verdict(folder, days[0])}; without a first champion no day can go on from one")
     return folder, days
 
 
-def run_day(kept: Path, month: Month, number: int, serving: Mapping[str, Path]) -> Day:
-    """Run a day, and score its rows.
-
-    Args:
-        kept: the document of the case.
-        month: the month.
-        number: the day, counted from 1.
-        serving: by name, the bundles that score the day's rows.
-    """
+def run_day(kept: Path, month: Month, number: int) -> Day:
+    """Run a day, counted from 1, and return it; `kept` is the document of the case."""
     folder = kept.parent
     fault = month.planted().get(number)
-    source = month.source(folder)
-    source.deliver(month.log_day(number), DATA[fault][1] if fault in DATA else None)
+    month.source(folder).deliver(month.log_day(number), DATA[fault][1] if fault in DATA else None)
     here = Workspace(folder / "workspace")
     here.root.mkdir(parents=True, exist_ok=True)
     plant = PLANTS[fault] if fault in LESSONS else None
-    refused = stages.refusal(stages.STEPS, here, month.params(folder, number), folder / "output.txt", plant)
-    day = Day(number, fault, refused)
-    if serving and not fault and not (refused and refused.step in stages.FEATURES):
-        rows = test_rows(Features(here.features))
-        truth = source.truth(month.log_day(number), rows["sequence"].to_numpy())
-        day = replace(day, scores=kept.with_suffix(".parquet"))
-        pq.write_table(scored(here, rows, serving, {TRUTH: truth}), kept.with_suffix(".parquet"))
-    if not refused:
-        shutil.copytree(here.bundle, kept.with_suffix(".bundle"), dirs_exist_ok=True)
-    return day
+    params = month.params(folder, number)
+    return Day(number, fault, stages.refusal(stages.STEPS, here, params, folder / "output.txt", plant))
 
 
 def text(month: Month, folder: Path, days: Sequence[Day]) -> str:
-    """Return what happened in a few sentences, and all tables."""
+    """Return what happened in a few sentences, and the table of days."""
     bad = [day for day in days if day.fault]
     sound = [day for day in days if not day.fault]
     served = served_bad_days(month, folder, days)
@@ -230,24 +195,8 @@ def text(month: Month, folder: Path, days: Sequence[Day]) -> str:
         f"Sound days: {len(sound)}. The champion was replaced on {replaced} of them "
         f"({100 * replaced / len(sound):.0f} %; bar: 80 %).",
     ]
-    scores = {day.number: pq.read_table(day.scores) for day in days if day.scores}
-    pooled = [
-        [MODELS[name], study.interval(advantage([*scores.values()], CHAMPION, name)), len(scores)]
-        for name in (FIRST, TRUTH)
-        if scores
-    ]
-    rows = []
-    for day in days:
-        own = scores.get(day.number)
-        cells = [f"{average([own], name):.3f}" if own else "" for name in MODELS]
-        rows.append([month.date(day.number), _what(day.fault), verdict(folder, day), *cells])
-    return "\n".join(
-        [
-            "".join(f"- {one}\n" for one in said),
-            study.table(["champion's AUC less that of the model", "mean over days, 95 % interval", "days"], pooled),
-            study.table(["day", "planted", "outcome", *MODELS.values()], rows),
-        ]
-    )
+    rows = [[month.date(day.number), _what(day.fault), verdict(folder, day)] for day in days]
+    return "".join(f"- {one}\n" for one in said) + "\n" + study.table(["day", "planted", "outcome"], rows)
 
 
 def served_bad_days(month: Month, folder: Path, days: Iterable[Day]) -> list[str]:

@@ -19,7 +19,6 @@ import pyarrow.parquet as pq
 from din.artifacts import atomic_path
 from din.schema import ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
 from din.sources.daily_simulation import FIRST_DAY, World
-from din.sources.tabular import SEQUENCES_A_DAY
 from tests.faults.log import DAY, Delivery, Frame
 from tests.faults.plants import Plant
 
@@ -82,10 +81,6 @@ class Source:
                 PRICE: 5.0 + drawn.item * 37 % _PRICES,
             }
         )
-
-    def truth(self, day: int, sequence: np.ndarray) -> np.ndarray:
-        """Return the true probabilities of impressions of a day, given by their sequence numbers in the raw log."""
-        return self.world.impressions(day).probability[sequence % SEQUENCES_A_DAY]
 
     @property
     def tables(self) -> dict[str, str]:

@@ -19,13 +19,27 @@ FIRST = date(2024, 1, 1)
 NO_MORE: Mapping[str, Any] = MappingProxyType({})
 
 
+def table(folder: Path | str) -> dict[str, Any]:
+    """Return the values of params.yaml that read the log of a folder."""
+    return {
+        "fetch.source": "table",
+        **{f"fetch.table.{name}": f"{folder}/{name}.csv" for name in ("items", "history")},
+        "fetch.table.events": f"{folder}/events-*.csv",
+        "fetch.table.timestamp_unit": "us",
+        "featurize.protocol": "by_user",
+        "featurize.fields": {"item": {"category": "categorical"}},
+    }
+
+
 class DailyLog:
     """All days of a simulated log; `land` writes one as a file."""
 
-    def __init__(self, folder: Path, days: int) -> None:
+    def __init__(self, folder: Path, days: int, users: int = 800) -> None:
         self.folder = folder
+        folder.mkdir(exist_ok=True)
         shipped = load(Path(__file__).parents[2] / "params.yaml").fetch.simulate
-        drawn = draw(replace(shipped, users=800, items=300, categories=20, days=days))
+        drawn = draw(replace(shipped, users=users, items=300, categories=20, days=days))
+        assert drawn.items and drawn.history
         self.events = drawn.events.table
         self._write("items", drawn.items.table)
         self._write("history", drawn.history.table)
@@ -35,12 +49,12 @@ class DailyLog:
         of_day = self.events.filter(pc.equal(pc.cast(self.events["timestamp"], pa.date32()), pa.scalar(day)))
         self._write(f"events-{day}", pa.concat_tables([of_day] * copies))
 
-    def _write(self, name: str, table: pa.Table) -> None:
-        at = table.schema.get_field_index("timestamp")
+    def _write(self, name: str, rows: pa.Table) -> None:
+        at = rows.schema.get_field_index("timestamp")
         if at >= 0:
-            table = table.set_column(at, "timestamp", pc.cast(table["timestamp"], pa.int64()))
-        kept = [column for column in table.column_names if column not in ("sequence", "behaviour")]
-        pyarrow.csv.write_csv(table.select(kept), self.folder / f"{name}.csv")
+            rows = rows.set_column(at, "timestamp", pc.cast(rows["timestamp"], pa.int64()))
+        kept = [column for column in rows.column_names if column not in ("sequence", "behaviour")]
+        pyarrow.csv.write_csv(rows.select(kept), self.folder / f"{name}.csv")
 
     def repository(self, root: Path, params: Mapping[str, Any] = NO_MORE) -> Workspace:
         """Make a repository of the tracked files, whose params.yaml reads this log and has these values too."""
@@ -48,13 +62,7 @@ class DailyLog:
             root,
             {
                 **SMALL,
-                "fetch.source": "table",
-                "fetch.table.events": str(self.folder / "events-*.csv"),
-                "fetch.table.items": str(self.folder / "items.csv"),
-                "fetch.table.history": str(self.folder / "history.csv"),
-                "fetch.table.timestamp_unit": "us",
-                "featurize.protocol": "by_user",
-                "featurize.fields": {"item": {"category": "categorical"}},
+                **table(self.folder),
                 "train.learning.epochs": 6,
                 "train.learning.learning_rate": 0.003,
                 "validate_predictions.calibration": [0.4, 1.4],  # little trained on little

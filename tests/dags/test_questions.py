@@ -23,7 +23,6 @@ from dags import din_pipeline, workspace
 from dags.worker import Worker
 from din.artifacts import hash_files, write_json
 from din.errors import GateClosed
-from din.params import Params
 from din.registry.registry import Registry
 
 RUN = {"run_id": "r", "commit": "c", "until": "2026-01-01", "params": {}, "source": "s"}
@@ -165,10 +164,10 @@ def test_with_ask_a_person_decides(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.timeout(900)
 def test_a_run_goes_back_once(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, params: Params, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the gate's report in the run's record, with the real registry; a retry appends nothing."""
-    world = World(tmp_path_factory.mktemp("world"), params)
+    world = World(tmp_path_factory.mktemp("world"))
     worker = world.worker("here")
     registry = Registry(str(world.registry), "table")
     before, _ = (crown(registry, bundle(tmp_path / name, name)) for name in ("good", "harmful"))

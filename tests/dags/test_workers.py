@@ -11,7 +11,6 @@ from workspace import BIN, ROOT, wait_for
 
 from dags import plan
 from din.artifacts import sha256_file
-from din.params import Params
 from din.process import environment, query
 
 STAGES = tuple(stage.name for stage in plan.load(ROOT / "dvc.yaml"))
@@ -20,9 +19,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory, params: Params) -> World:
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Return what the workers share."""
-    return World(tmp_path_factory.mktemp("world"), params)
+    return World(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +79,9 @@ def test_a_run_travels_between_workers(world: World, pair: tuple[Worker, Worker]
     assert world.champions() == [reference]
 
 
-def test_killed_and_retried_elsewhere(tmp_path: Path, params: Params, reference: str) -> None:
+def test_killed_and_retried_elsewhere(tmp_path: Path, reference: str) -> None:
     """After a worker is killed in `train`, a retry on either worker makes the same bundle."""
-    world = World(tmp_path, params)
+    world = World(tmp_path)
     one, two = world.worker("one"), world.worker("two")
     run, _ = one.call("open", "killed")
     one.stages(run, *STAGES[:TRAIN])

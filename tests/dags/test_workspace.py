@@ -16,7 +16,7 @@ from workers import Worker, World
 
 from dags.checkout import FOREIGN_DAYS, Settings, check_out, discard, set_params, workspace
 from din.errors import InputError
-from din.params import Params, load
+from din.params import load
 from din.process import environment, query
 from din.registry.registry import Registry
 from din.workspace import Workspace
@@ -31,9 +31,9 @@ def git(root: Path, *arguments: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory, params: Params) -> World:
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Return a repository and what the workers share."""
-    return World(tmp_path_factory.mktemp("world"), params)
+    return World(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture(scope="module")
@@ -250,8 +250,8 @@ def test_another_source_fails_and_fetched_rows_travel(world: World) -> None:
     """If a worker's log differs, exit 2 names both fingerprints; if the rows are there already, no source is needed."""
     one, other = world.worker("one"), world.worker("other")
     run, _ = one.call("open", "run/1")
-    events = other.checkout / "log" / "events-03.csv"
-    events.write_text(events.read_text().replace(",0,", ",1,", 1))
+    events = other.checkout / "log" / "events-2024-01-03.csv"
+    events.write_text(events.read_text().replace(",0\n", ",1\n", 1))
     seen = other.call("open", "theirs")[0]["source"]
     one.stages(run, "code")
     outcome, told = other.call("stage", "fetch", run=run, code=2)
@@ -284,21 +284,16 @@ def test_a_whole_run_is_one_task(world: World) -> None:
 @pytest.mark.slow
 def test_a_run_of_the_next_day_reads_one_day(world: World) -> None:
     """If the path of a log names days, a new workspace reads and writes only the day that this worker has not read."""
-    worker = world.worker("daily", days=4)
+    worker = world.worker("daily", days=3)
 
     def stages_of(run_id: str) -> str:
-        run, _ = worker.call("open", run_id, "--param", "fetch.table.events=log/{date}.csv")
+        run, _ = worker.call("open", run_id, "--param", "fetch.table.events=log/events-{date}.csv")
         worker.stages(run, "code", "fetch")
         worker.call("close", run=run)
         return (world.record(run_id) / "log" / "fetch.txt").read_text()
 
-    def deliver(number: int) -> None:
-        shutil.copy(worker.checkout / f"log/events-{number:02d}.csv", worker.checkout / f"log/2024-01-{number:02d}.csv")
-
-    for number in range(1, 4):
-        deliver(number)
     assert "3 days from table; 3 days read, " in stages_of("three-days")
-    deliver(4)
+    worker.see(4)
     assert "4 days from table; 1 days read, 1 of 6 files written" in stages_of("four-days")
 
 

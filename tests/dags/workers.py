@@ -6,40 +6,22 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv as pcsv
+from daily_log import FIRST, DailyLog, days, table
 from workspace import SMALL, Workspace  # tests/pipeline
 
-from din.params import Params
-from din.sources.simulate import draw
-
-TABLE = {
-    "fetch.source": "table",
-    "fetch.table.events": "log/events-*.csv",
-    "fetch.table.items": "log/items.csv",
-    "fetch.table.history": "log/history.csv",
-    "fetch.table.timestamp_unit": "iso",
-    "featurize.protocol": "by_user",
-}
 PYTHON = Path(sys.executable)
 
 
 class World:
-    """A repository, a DVC remote and a registry that all workers share, and the log that each of them sees."""
+    """A repository, a DVC remote and a registry that all workers share."""
 
-    def __init__(self, root: Path, params: Params) -> None:
+    def __init__(self, root: Path) -> None:
         self.root, self.registry = root, root / "registry"
-        origin = Workspace(self._made("origin"), SMALL | TABLE)
+        origin = Workspace(self._made("origin"), SMALL | table("log"))
         self.commit = origin.git("rev-parse", "HEAD")
-        small = replace(params.fetch.simulate, users=1000, items=300, categories=20)
-        log = draw(small)
-        assert log.items and log.history
-        self.events, self.others = log.events.table, {"items": log.items.table, "history": log.history.table}
 
     def worker(self, name: str, days: int = 18) -> "Worker":
         """Make a named checkout of the repository with the first days of the log in it."""
@@ -69,17 +51,12 @@ class Worker:
     def __init__(self, world: World, checkout: Path) -> None:
         self.world, self.checkout = world, checkout
         self.home = checkout / ".din" / "runs"
+        self.log = DailyLog(checkout / "log", days=20, users=1000)
 
-    def see(self, days: int) -> None:
-        """Write the log up to a day, one file of events per day."""
-        folder = self.checkout / "log"
-        folder.mkdir(exist_ok=True)
-        day = pc.day(self.world.events["timestamp"])
-        for number in range(1, days + 1):
-            events = self.world.events.filter(pc.equal(day, number))
-            write_csv(events, folder / f"events-{number:02d}.csv")
-        for name, table in self.world.others.items():
-            write_csv(table, folder / f"{name}.csv")
+    def see(self, count: int) -> None:
+        """Write the first days of the log, each as a file."""
+        for day in days(FIRST, count):
+            self.log.land(day)
 
     def start(self, *arguments: str, run: Mapping[str, Any] | None = None) -> "subprocess.Popen[str]":
         """Start a command in a process group of its own."""
@@ -123,9 +100,3 @@ def kill_tree(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
     for child in children:
         kill_tree(int(child))
-
-
-def write_csv(table: pa.Table, path: Path) -> None:
-    """Write a CSV file like a user's export, without the row numbers that fetch adds."""
-    kept = [name for name in table.column_names if name != "sequence" or path.stem == "history"]
-    pcsv.write_csv(table.select(kept), path)
