@@ -38,15 +38,14 @@ from benchmarks import stages, study
 from benchmarks.daily import CHAMPION, SCRATCH, advantage, scored, test_rows
 from benchmarks.environments import ROOT
 from benchmarks.figures import publish
-from benchmarks.logs import MONTH, read_log
-from benchmarks.source import Source, date_of
+from benchmarks.logs import read_log
+from benchmarks.source import date_of, simulated_log
 from din import documents
 from din.features.reader import Features
 from din.metrics.estimates import Interval
 from din.params import Params
 from din.registry.champions import pin
 from din.registry.registry import Registry
-from din.sources.daily_simulation import World
 from din.verdicts import GateReport
 from din.workspace import Workspace
 from tests.faults.learning import PLANTS, Plant
@@ -165,22 +164,11 @@ def simulated(folder: Path, users: int, impressions: int, seed: int = 0, later: 
         seed: what to add to the seeds of the log and of the training.
         later: the days after the lesson.
     """
-    params = read_log(MONTH)
-    simulate = replace(params.fetch.simulate, users=users, seed=params.fetch.simulate.seed + seed)
-    assert simulate.daily is not None
-    usual, many = (
-        Source(folder, World(replace(simulate, daily=replace(simulate.daily, impressions=count))))
-        for count in (impressions, max(impressions, _NEXT_DAY))
-    )
-    last = _EARLIER + later
-    usual.deliver(last)
-    many.write(last)
-    fetch = replace(params.fetch, source="table", table=replace(params.fetch.table, **usual.tables, daily=True))
-    fields = {"item": {"category": "categorical"}}
-    featurize = replace(params.featurize, fields=fields, protocol="temporal")
-    learning = replace(params.train.learning, seed=params.train.learning.seed + seed)
-    train = replace(params.train, learning=learning)
-    return Log(replace(params, fetch=fetch, featurize=featurize, train=train), date_of(_EARLIER))
+    source, params = simulated_log(folder, users, impressions, seed)
+    source.deliver(_EARLIER + later)
+    many, _ = simulated_log(folder, users, max(impressions, _NEXT_DAY), seed)
+    many.write(_EARLIER + later)
+    return Log(params, date_of(_EARLIER))
 
 
 @dataclass(frozen=True)

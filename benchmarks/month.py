@@ -19,13 +19,11 @@ from pathlib import Path
 from benchmarks import stages, study
 from benchmarks.daily import CHAMPION
 from benchmarks.figures import publish
-from benchmarks.logs import MONTH, read_log
-from benchmarks.source import PRICE, Source, date_of
+from benchmarks.source import Source, date_of, simulated_log
 from din.errors import InputError
 from din.params import Params
 from din.registry.champions import pin
 from din.registry.registry import Registry
-from din.sources.daily_simulation import World
 from din.workspace import Workspace
 from tests.faults import plants as p
 from tests.faults.learning import PLANTS
@@ -59,6 +57,7 @@ LESSONS = (
 """Faults of `PLANTS` in a day's stage `refit`. Each does much harm: see the table in docs/defects.md."""
 FAULTS = tuple(name for turn in zip_longest(LESSONS, DATA) for name in turn if name)
 """All faults, of learning and of the data by turns. Thirty days have room for each."""
+USERS = 2000
 _SHOWN = 90
 """The longest reason of a refusal in the table."""
 
@@ -96,35 +95,25 @@ class Month:
         """Return the date of a day of the month."""
         return date_of(self.log_day(number)).isoformat()
 
-    def source(self, folder: Path) -> Source:
-        """Return the source of a month that is kept in a folder."""
-        simulate = read_log(MONTH).fetch.simulate
-        assert simulate.daily is not None
-        daily = replace(simulate.daily, impressions=self.impressions)
-        return Source(folder / "source", World(replace(simulate, daily=daily, seed=simulate.seed + self.seed)))
+    def log(self, folder: Path) -> tuple[Source, Params]:
+        """Return the source of a month that is kept in a folder, and the parameters that read it."""
+        return simulated_log(folder / "source", USERS, self.impressions, self.seed)
 
     def params(self, folder: Path, number: int) -> Params:
         """Return the parameters of a day's run of a month that is kept in a folder, with the champion pinned."""
-        values = {
-            "data.until": self.date(number),
-            "data.window_days": self.earlier + 1,
-            "fetch.source": "table",
-            **{f"fetch.table.{name}": path for name, path in self.source(folder).tables.items()},
-            "fetch.table.keep": [PRICE],
-            "fetch.table.timestamp_unit": "s",
-            "fetch.table.daily": True,
-            "featurize.protocol": "temporal",
-            "featurize.test_days": 1,
-            "featurize.fields": {"item": {"category": "categorical"}, "context": {PRICE: "numeric"}},
-            "promote.registry": str(folder / "registry"),
-            "train.start": CHAMPION,
-        }
-        if number - 1 in self.planted():  # the operator accepts corrected files, which may have fewer rows
-            values["fetch.shrunk_days"] = "accept"
-        params = read_log(MONTH, values=values)
-        learning = replace(params.train.learning, seed=params.train.learning.seed + self.seed)
-        champion = pin(Registry.of(Workspace(folder), params), params.train, date_of(self.log_day(number)))
-        return replace(params, train=replace(params.train, learning=learning, champion=champion))
+        _, params = self.log(folder)
+        until = date_of(self.log_day(number))
+        # the operator accepts corrected files, which may have fewer rows
+        shrunk = "accept" if number - 1 in self.planted() else params.fetch.shrunk_days
+        params = replace(
+            params,
+            data=replace(params.data, until=until, window_days=self.earlier + 1),
+            fetch=replace(params.fetch, shrunk_days=shrunk),
+            promote=replace(params.promote, registry=str(folder / "registry")),
+            train=replace(params.train, start=CHAMPION),
+        )
+        champion = pin(Registry.of(Workspace(folder), params), params.train, until)
+        return replace(params, train=replace(params.train, champion=champion))
 
 
 @dataclass(frozen=True)
@@ -172,7 +161,7 @@ def run_day(kept: Path, month: Month, number: int) -> Day:
     """Run a day, counted from 1, and return it; `kept` is the document of the case."""
     folder = kept.parent
     fault = month.planted().get(number)
-    month.source(folder).deliver(month.log_day(number), DATA[fault][1] if fault in DATA else None)
+    month.log(folder)[0].deliver(month.log_day(number), DATA[fault][1] if fault in DATA else None)
     here = Workspace(folder / "workspace")
     here.root.mkdir(parents=True, exist_ok=True)
     plant = PLANTS[fault] if fault in LESSONS else None

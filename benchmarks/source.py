@@ -8,7 +8,7 @@ A day is written as it arrives for the run of that day. If a defect is planted, 
 the next day's run finds corrected ones, as if an operator had asked for a new delivery.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -16,15 +16,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.logs import MONTH, read_log
 from din.artifacts import atomic_path
+from din.params import Params
 from din.schema import ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
 from din.sources.daily_simulation import FIRST_DAY, World
 from tests.faults.log import DAY, Delivery, Frame
 from tests.faults.plants import Plant
 
-PRICE = "price"
 _SECOND_US = 1_000_000
-_PRICES = 95  # prices are 5 to 99 and tell nothing about clicks
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,6 @@ class Source:
                 ITEM_ID: drawn.item,
                 TIMESTAMP: drawn.time // _SECOND_US,
                 LABEL: drawn.label.astype(np.int8),
-                PRICE: 5.0 + drawn.item * 37 % _PRICES,
             }
         )
 
@@ -93,6 +92,32 @@ class Source:
 
     def _events(self, day: int) -> Path:
         return self.folder / f"events/date={date_of(day)}/part-0.parquet"
+
+
+def simulated_log(folder: Path, users: int, impressions: int, seed: int = 0) -> tuple[Source, Params]:
+    """Return the source of a log as `docs/examples/month.yaml` describes it, and the parameters that read its files.
+
+    Args:
+        folder: the folder of the files.
+        users: the number of users.
+        impressions: the impressions of a usual day.
+        seed: what to add to the seeds of the log and of the training.
+    """
+    params = read_log(MONTH)
+    simulate = params.fetch.simulate
+    assert simulate.daily is not None
+    daily = replace(simulate.daily, impressions=impressions)
+    source = Source(folder, World(replace(simulate, users=users, seed=simulate.seed + seed, daily=daily)))
+    table = replace(params.fetch.table, **source.tables, timestamp_unit="s", daily=True)
+    fields = {"item": {"category": "categorical"}}
+    learning = replace(params.train.learning, seed=params.train.learning.seed + seed)
+    read = replace(
+        params,
+        fetch=replace(params.fetch, source="table", table=table),
+        featurize=replace(params.featurize, fields=fields, protocol="temporal", test_days=1),
+        train=replace(params.train, learning=learning),
+    )
+    return source, read
 
 
 def date_of(day: int) -> date:

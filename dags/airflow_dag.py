@@ -137,8 +137,8 @@ class Question(HITLOperator):
         raise NotImplementedError
 
     def _refuse(self, ti: Any, why: str) -> NoReturn:
-        settle(workspace.Outcome(self.task_id, GateClosed.exit_code, None, why), ti)
-        raise AssertionError("a closed gate fails the task")
+        ti.xcom_push("outcome", asdict(workspace.Outcome(self.task_id, GateClosed.exit_code, None, why)))
+        raise AirflowFailException(why)
 
 
 class Approval(Question):

@@ -33,7 +33,7 @@ def test_thirty_days_have_faults_of_both_kinds() -> None:
 @pytest.mark.parametrize("name", DATA)
 def test_a_defect_is_gone_the_next_day(name: str, tmp_path: Path) -> None:
     """A planted day changes its own file, its neighbour's or the items', and the next delivery is sound."""
-    source, sound = MONTH.source(tmp_path / "planted"), MONTH.source(tmp_path / "sound")
+    source, sound = (MONTH.log(tmp_path / name)[0] for name in ("planted", "sound"))
     source.deliver(LAST)
     source.deliver(LAST, DATA[name][1])
     sound.deliver(LAST)

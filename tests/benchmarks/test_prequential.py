@@ -1,7 +1,7 @@
 """`python -m benchmarks.prequential`: its days, its tables, and a small study of a simulated log."""
 
 import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -11,20 +11,19 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ruamel.yaml import YAML
 
 from benchmarks import study
 from benchmarks.daily import CHAMPION, FIRST, SCRATCH, STALE, advantage, average
 from benchmarks.logs import MONTH, read_log
 from benchmarks.prequential import LEARNING, NAMES, Day, Made, days_of_runs, main, measured, settings, text
-from benchmarks.source import PRICE, Source, date_of
+from benchmarks.source import date_of, simulated_log
 from din.artifacts import hash_files
 from din.errors import InputError
 from din.metrics import auc
 from din.names import Version
-from din.params import Params
+from din.params import Params, parse, to_json
+from din.params.overlays import overlaid
 from din.registry.registry import Registry
-from din.sources.daily_simulation import World
 
 ROOT = Path(__file__).parents[2]
 START = date(2024, 1, 10)
@@ -147,18 +146,9 @@ class Finished:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """Return the finished study of a small simulated log that is read as tables."""
     root = tmp_path_factory.mktemp("prequential")
-    world = read_log(MONTH).fetch.simulate
-    source = Source(root / "log", World(replace(world, daily=replace(world.daily, impressions=1000))))
+    source, params = simulated_log(root / "log", users=2000, impressions=1000)
     source.deliver(LOG_DAYS - 1)
-    fields = {"item": {"category": "categorical"}, "context": {PRICE: "numeric"}}
-    overlay = LITTLE | {
-        "fetch": {"source": "table", "table": {**source.tables, "keep": [PRICE], "timestamp_unit": "s"}},
-        "featurize": {"fields": fields, "protocol": "temporal"},
-    }
-    path = root / "log.yaml"
-    with path.open("w") as file:
-        YAML(typ="safe").dump(overlay, file)
-    params = read_log(path)
+    params = parse(Params, overlaid(to_json(params), LITTLE, "the test"), "the test")
     return Finished(root / "study", params, measured(root / "study", params, [1], 2))
 
 
