@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from din.cli import champion, here, parameters, registry, serve, stages, start
+from din.cli import champion, registry, repository, serve, stages
 from din.commandline import examples, print_version
 from din.commandline import run as run_app
 
@@ -26,9 +26,9 @@ app = typer.Typer(
     "Each stage can also be run alone. All read params.yaml. Exit codes: 0 = done, 1 = a bug, or a resource that can't "
     "be reached now, 2 = bad input, 3 = a gate is closed.",
 )
-for group in (start, stages, champion, serve, here):
+for group in (repository, stages, champion, serve):
     app.add_typer(group.app)
-app.add_typer(parameters.app, name="params", rich_help_panel="Parameters")
+app.add_typer(repository.params, name="params", rich_help_panel="Parameters")
 app.add_typer(registry.app, name="registry", rich_help_panel=champion.CHAMPION)
 Version = Annotated[
     bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and exit.")

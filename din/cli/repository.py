@@ -1,0 +1,125 @@
+"""The commands about a repository and its machine: `din init`, `din params apply`, `din status` and `din doctor`."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from din.cli.run import HERE, answering
+from din.commandline import AsJson, commands, examples, print_result, printing_json
+from din.errors import InputError
+from din.workspace import require
+
+app = typer.Typer()
+beginning = commands(app, "Start")
+looking = commands(app, "This workspace and machine")
+params = typer.Typer(
+    no_args_is_help=True,
+    help="The parameter file.",
+    epilog=examples("din params apply docs/examples/simulate.yaml"),
+)
+
+
+@beginning(
+    "din init --events clicks.csv",
+    "din init --events clicks.csv --items products.csv --label gekauft --yes",
+    "din init --events clicks.csv --yes --json    # each parameter with its reason",
+    "din init --update        # after an upgrade of this package",
+)
+def init(
+    events: Annotated[str | None, typer.Option(help="The log: a path or glob; CSV, Parquet or JSON-lines.")] = None,
+    items: Annotated[str | None, typer.Option(help="The item table, if there is one.")] = None,
+    users: Annotated[str | None, typer.Option(help="The user table, if there is one.")] = None,
+    user: Annotated[str | None, typer.Option(help="The column of the user, if the guess is wrong.")] = None,
+    item: Annotated[str | None, typer.Option(help="The column of the item, if the guess is wrong.")] = None,
+    time: Annotated[str | None, typer.Option(help="The column of the time, if the guess is wrong.")] = None,
+    unit: Annotated[
+        str | None,
+        typer.Option(help="The unit of the time, if the guess is wrong: s, ms, us, ns, iso or a form."),
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="The column of the click, or a rule such as rating >= 4.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
+    update: Annotated[bool, typer.Option("--update", help="Merge the installed release into this repository.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a repository that trains a model of a log: look at the log, guess the parameters, and write the files."""
+    with answering("train"):
+        from din.init.command import init, init_update
+        from din.init.guess import Asked
+        from din.init.update import guess_of
+
+        if update == (events is not None):
+            raise InputError("give either --events with the path of the log, or --update")
+        if events is None:
+            print_result(lambda: init_update(HERE.root), as_json)
+            return
+        roles = {"user": user, "item": item, "time": time, "unit": unit, "label": label}
+        given = {role: name for role, name in roles.items() if name is not None}
+        answer = None if yes or not sys.stdin.isatty() else typer.prompt
+        with printing_json(guess_of(HERE.root), as_json):
+            init(HERE, Asked(events, items, users), given, answer)
+
+
+@commands(params)(
+    "din params apply docs/examples/simulate.yaml",
+    "din params apply --dry-run mine.yaml      # only print the changes",
+)
+def apply(
+    overlays: Annotated[list[Path], typer.Argument(help="YAML files with only the keys that differ.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the changes without writing them.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write overlays, e.g. from docs/examples, into params.yaml, keep its comments, and print the changes.
+
+    If the file, an overlay, or their combination is not valid, nothing is written.
+    """
+    with answering():
+        from din.artifacts import write_bytes
+        from din.params import load
+        from din.params.overlays import edit, read_overlay
+
+        load(HERE.params)
+        text = HERE.params.read_text(encoding="utf-8")
+        lines = []
+        changes = []
+        for overlay in overlays:
+            edited = edit(text, read_overlay(overlay), overlay)
+            text = edited.text
+            lines += map(str, edited.changes or [f"{overlay}: {HERE.params} has these values already"])
+            changes += [{"overlay": str(overlay), **asdict(change)} for change in edited.changes]
+        if not dry_run:
+            write_bytes(HERE.params, text.encode())
+        print(json.dumps(changes, indent=2) if as_json else "\n".join(lines))
+
+
+@looking("din status", "din status --json | python -m json.tool")
+def status(as_json: AsJson = False) -> None:
+    """Print how each stage ended, what is stale, which bundle is champion and since when, and who waits for approval.
+
+    The exit code is 0 only if all of that is known.
+    """
+    with answering("train"):
+        from din.status import print_status, status
+
+        require(HERE.params, HERE.pipeline)
+        found = status(HERE)
+        print_status(found, as_json)
+    raise typer.Exit(found.exit_code)
+
+
+@looking("din doctor", "din doctor --json > findings.json")
+def doctor(as_json: AsJson = False) -> None:
+    """Look for what this machine lacks, say how to fix it, and exit 1 if something would fail.
+
+    It tries the compiler, and whether the registry's store refuses to overwrite an object.
+    """
+    with answering():
+        from din.doctor import examine, print_findings
+
+        findings = examine(HERE)
+        print_findings(findings, as_json)
+    if any(finding.state == "failed" for finding in findings):
+        raise typer.Exit(1)
