@@ -8,9 +8,6 @@
 Time grows with the number of events, memory with the largest shard and the vocabularies. Equal input gives equal bytes.
 """
 
-# Ibis knows a column's type at run time only, so its operators and methods look missing to a type checker.
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportOperatorIssue=false
-
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any

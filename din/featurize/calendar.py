@@ -8,9 +8,6 @@ The last day is `data.until`, or the last day of the log. The window is the days
 events are impressions. Earlier rows are history, and rows before `history_from` are not read.
 """
 
-# Ibis knows a column's type at run time only, so its operators and methods look missing to a type checker.
-# pyright: reportOperatorIssue=false
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta

@@ -10,9 +10,6 @@ Everything is learned from training, except that values which become known on a 
 the order of the days. No result is approximate or depends on the number of threads.
 """
 
-# Ibis knows a column's type at run time only, so its operators and methods look missing to a type checker.
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportOperatorIssue=false
-
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -4,9 +4,6 @@ Intermediate tables are Parquet files under `.din/featurize`, partitioned by sha
 shard at a time, and the rest of the log stays on disk, at the cost of one more write and read of the log.
 """
 
-# Ibis knows a column's type at run time only, so its operators and methods look missing to a type checker.
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportOperatorIssue=false
-
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -5,9 +5,6 @@ vocabularies decide later which codes have an embedding row. Memory and time gro
 items.
 """
 
-# Ibis knows a column's type at run time only, so its operators and methods look missing to a type checker.
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportOperatorIssue=false
-
 import ibis
 import ibis.expr.types as ir
 

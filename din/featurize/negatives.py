@@ -9,10 +9,6 @@ Each round doubles the attempts per row. A user who has nearly all items therefo
 decided by md5 of (seed, user, sequence).
 """
 
-# Ibis knows a column's type at run time only, so its operators and methods look missing to a type checker.
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportOperatorIssue=false
-# pyright: reportReturnType=false
-
 import ibis
 import ibis.expr.types as ir
 
@@ -61,7 +57,7 @@ def sample(session: Session, rows: ir.Table, pool: ir.Table, users: ir.Table, se
         first += width
         width *= 2
     if not found:
-        return _none(rows)
+        return rows.select(SEQUENCE, "item").limit(0)
     return ibis.union(*found) if len(found) > 1 else found[0]
 
 
@@ -83,10 +79,6 @@ def keep(rows: ir.Table, users: ir.Table, share: float, seed: int) -> ir.Table:
 def in_training(rows: ir.Table) -> ir.BooleanValue:
     """Return whether a row is a training impression without a click."""
     return (rows.split == TRAIN) & (rows[LABEL] == 0)
-
-
-def _none(rows: ir.Table) -> ir.Table:
-    return rows.select(SEQUENCE, "item").limit(0)
 
 
 def _check_choice(waiting: ir.Table, own: ir.Table, pool: ir.Table, size: int) -> None:

@@ -5,9 +5,6 @@ become float64, and NaN and ±inf become null. Opening reads the footers and pas
 contexts; the rest is lazy. Days before the history that is used are not opened.
 """
 
-# Ibis knows a column's type at run time only, so its operators and methods look missing to a type checker.
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportOperatorIssue=false
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product

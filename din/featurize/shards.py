@@ -3,9 +3,6 @@
 din/features/FORMAT.md describes them. Rows are ordered within a shard only, so each file takes one sort of one shard.
 """
 
-# Ibis knows a column's type at run time only, so its operators and methods look missing to a type checker.
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportOperatorIssue=false
-
 from pathlib import Path
 
 import ibis

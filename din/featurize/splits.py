@@ -9,9 +9,6 @@ leave_last_out  of a user's n clicked rows, the 2nd … (n-1)th train and the nt
 Only events of the window (`din.featurize.calendar`) are impressions. Earlier clicks count for `leave_last_out`.
 """
 
-# Ibis knows a column's type at run time only, so its operators and methods look missing to a type checker.
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportOperatorIssue=false
-
 import ibis
 import ibis.expr.types as ir
 

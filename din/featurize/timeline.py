@@ -13,9 +13,6 @@ With the order `strict`, a history ends before the first row of the same timesta
 itself. Each shard is sorted once.
 """
 
-# Ibis knows a column's type at run time only, so its operators and methods look missing to a type checker.
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportOperatorIssue=false
-
 import ibis
 import ibis.expr.types as ir
 

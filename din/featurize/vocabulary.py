@@ -14,9 +14,6 @@ a candidate is an interval of length one. The union of the intervals of a (user,
 behaviour field costs one sort of (training impressions + visible behaviours), and one of the rows of its late ids.
 """
 
-# Ibis knows a column's type at run time only, so its operators and methods look missing to a type checker.
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportOperatorIssue=false
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date

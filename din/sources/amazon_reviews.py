@@ -61,12 +61,6 @@ class _Edition(NamedTuple):
     path: str
     brand: str
 
-    def reviews(self) -> pa.Schema:
-        return pa.schema([(self.user, _TEXT), (self.item, _TEXT), (self.rating, pa.float64()), (self.time, pa.int64())])
-
-    def metadata(self) -> pa.Schema:
-        return pa.schema([(self.item, _TEXT), (self.path, _PATH), (self.brand, _TEXT)])
-
 
 _2018 = _Edition("reviewerID", "asin", "overall", "unixReviewTime", "s", "category", "brand")  # 2014's reviews too
 _2023 = _Edition("user_id", "parent_asin", "rating", "timestamp", "ms", "categories", "store")
@@ -112,7 +106,13 @@ class AmazonReviews(Publisher):
 
     def dialect(self, table: str) -> Dialect:
         """Return the fields to read of each line; others may hold anything."""
-        return Dialect(fields=self.edition.metadata() if table == "items" else self.edition.reviews())
+        edition = self.edition
+        if table == "items":
+            fields = {edition.item: _TEXT, edition.path: _PATH, edition.brand: _TEXT}
+        else:
+            numbers = {edition.rating: pa.float64(), edition.time: pa.int64()}
+            fields = {edition.user: _TEXT, edition.item: _TEXT, **numbers}
+        return Dialect(fields=pa.schema(fields))
 
     def where(self, table: str, rows: Rows) -> str:
         """Return the condition of the items to read: those that were reviewed."""

@@ -35,27 +35,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class KnownDay:
-    """The memory of a day of events.
-
-    Attributes:
-        source: the hash of everything that determines its rows, but for the types that other days decide.
-        rows: their number.
-        first: its first row, as an Arrow stream in base64.
-        forms: the forms of the values in each column.
-        files: name and number of rows of each file that the day was read from.
-        types: the types under which its file was written; see `TableSource.types`.
-        sha256: the hash of its file in data/raw/, or None if it has no rows.
-    """
+    """The memory of a day of events."""
 
     __pydantic_config__ = documents.STRICT
 
-    source: Digest
+    source: Digest  # of everything that determines its rows, but for the types that other days decide
     rows: int
-    first: str
-    forms: dict[str, int]
-    files: tuple[tuple[str, int], ...]
-    types: dict[str, dict[str, str]] = field(default_factory=dict)
-    sha256: Digest | None = None
+    first: str  # the first row, as an Arrow stream in base64
+    forms: dict[str, int]  # of the values in each column
+    files: tuple[tuple[str, int], ...]  # name and number of rows of each file that the day was read from
+    types: dict[str, dict[str, str]] = field(default_factory=dict)  # of its file; see `TableSource.types`
+    sha256: Digest | None = None  # of its file in data/raw/; None if the day has no rows
 
     @cached_property
     def part(self) -> Part:

@@ -23,14 +23,9 @@ _SHOWN = 30  # names in a message
 
 @dataclass(frozen=True)
 class Download:
-    """The files of one download.
+    """The files at the path that `KEY` names."""
 
-    Attributes:
-        place: the value of that parameter.
-        files: the files found there.
-    """
-
-    place: str
+    place: str  # the path
     files: tuple[File, ...]
 
     @classmethod

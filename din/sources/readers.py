@@ -26,21 +26,13 @@ Select = Callable[[Sequence[str], str], list[str]]
 
 @dataclass(frozen=True)
 class Dialect:
-    """How text files are written.
+    """How text files are written."""
 
-    Attributes:
-        delimiter: None = a tab in .tsv, else a comma.
-        names: the columns of files without a header; () = the first line names them.
-        encoding: as Python names it.
-        decimal: `.`, or `,` in numbers such as 12,50.
-        fields: the fields to read of JSON-lines, if their types are known; others may hold anything.
-    """
-
-    delimiter: str | None = None
-    names: tuple[str, ...] = ()
-    encoding: str = "utf-8"
-    decimal: str = "."
-    fields: pa.Schema | None = None
+    delimiter: str | None = None  # None = a tab in .tsv, else a comma
+    names: tuple[str, ...] = ()  # the columns of files without a header; () = the first line names them
+    encoding: str = "utf-8"  # as Python names it
+    decimal: str = "."  # or `,` in numbers such as 12,50
+    fields: pa.Schema | None = None  # the fields to read of JSON-lines, if their types are known
 
     def of(self, file: File) -> str:
         """Return the delimiter of a file."""
@@ -223,7 +215,7 @@ def _explained(file: File, dialect: Dialect) -> Iterator[None]:
             ) from None
         found = any(words in problem for words in _TOO_LONG) and _too_long(file)
         if not found:
-            raise
+            raise pa.ArrowInvalid(problem.replace(_DELIMITER, dialect.of(file))) from None
         number, beginning = found
         number += bool(dialect.names)  # without a header, rows count from the first line
         place = f"row {number}" if number else "header"

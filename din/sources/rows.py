@@ -25,32 +25,20 @@ _MEMORY = "128MB"  # of DuckDB; Python and Arrow need about as much
 
 
 class Check(NamedTuple):
-    """A rule that every row must obey.
+    """A rule that every row must obey."""
 
-    Attributes:
-        broken: the SQL condition of a row that breaks it.
-        shown: the SQL expression of the value to show.
-        says: returns the problem with that value, and what was expected.
-        fix: what to do about it, or a function of the value that returns it.
-    """
-
-    broken: str
-    shown: str
-    says: Callable[[Any], str]
-    fix: str | Callable[[Any], str]
+    broken: str  # the SQL condition of a row that breaks it
+    shown: str  # the SQL expression of the value to show
+    says: Callable[[Any], str]  # returns the problem with that value, and what was expected
+    fix: str | Callable[[Any], str]  # what to do about it, or a function of the value that returns it
 
 
 @dataclass(frozen=True)
 class Part:
-    """One table of a log that is small enough for memory.
-
-    Attributes:
-        table: the rows.
-        files: (file name, number of rows), in reading order.
-    """
+    """One table of a log that is small enough for memory."""
 
     table: pa.Table
-    files: tuple[tuple[str, int], ...]
+    files: tuple[tuple[str, int], ...]  # name and number of rows of each, in reading order
 
     @classmethod
     def of(cls, name: str, columns: Mapping[str, Any]) -> "Part":
@@ -61,19 +49,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Rows:
-    """One table of a log.
-
-    Attributes:
-        con: the engine.
-        query: SQL that selects `row` and the columns.
-        names: the names of the columns c0, c1, ….
-        files: (file name, number of rows), in reading order.
-    """
+    """One table of a log."""
 
     con: duckdb.DuckDBPyConnection
-    query: str
-    names: tuple[str, ...]
-    files: tuple[tuple[str, int], ...]
+    query: str  # SQL that selects `row` and the columns
+    names: tuple[str, ...]  # of the columns c0, c1, …
+    files: tuple[tuple[str, int], ...]  # name and number of rows of each, in reading order
 
     @classmethod
     def of(cls, part: "Part | Rows") -> "Rows":

@@ -16,31 +16,19 @@ from din.workspace import Workspace
 
 @dataclass(frozen=True)
 class Earlier:
-    """The result of earlier fetches.
+    """The result of earlier fetches."""
 
-    Attributes:
-        files: the sha256 of the files in data/raw/, by path; None for the files of all known days.
-        digest: hashes a value together with the code and the name of the source.
-        accept_shrunk: whether a day may have fewer rows than before.
-    """
-
-    files: Mapping[str, Digest] | None
-    digest: Callable[[Any], Digest]
-    accept_shrunk: bool
+    files: Mapping[str, Digest] | None  # the sha256 of the files in data/raw/, by path; None = all known days are there
+    digest: Callable[[Any], Digest]  # hashes a value together with the code and the name of the source
+    accept_shrunk: bool  # whether a day may have fewer rows than before
 
 
 @dataclass(frozen=True)
 class Written:
-    """A log that was written, but for files of days that need not be read.
+    """A log that was written, but for files of days that need not be read."""
 
-    Attributes:
-        described: see `rawlog.description`.
-        files: the sha256 of each file of the log, by path.
-        days_read: the number of days that were read.
-    """
-
-    described: dict[str, Any]
-    files: dict[str, str]
+    described: dict[str, Any]  # see `rawlog.description`
+    files: dict[str, str]  # the sha256 of each file of the log, by path
     days_read: int
 
 

@@ -45,21 +45,13 @@ _Answers = Mapping[str, tuple[str, list[Check]]]  # SQL for further columns, and
 
 @dataclass(frozen=True)
 class _Input:
-    """One table as it was read.
+    """One table as it was read."""
 
-    Attributes:
-        rows: the files' columns under their own names.
-        names: maps our names to theirs.
-        lists: maps our name of each list column to the separator of its elements, or to None if the file has lists.
-        forms: the forms of the values in each column, under their names.
-        text: whether the columns are text without types (CSV).
-    """
-
-    rows: Rows
-    names: Mapping[str, str]
-    lists: Mapping[str, str | None]
-    forms: Mapping[str, int]
-    text: bool
+    rows: Rows  # the files' columns under their own names
+    names: Mapping[str, str]  # our names, mapped to theirs
+    lists: Mapping[str, str | None]  # our name of each list column: its separator, or None if the file has lists
+    forms: Mapping[str, int]  # of the values in each column, under their names
+    text: bool  # whether the columns are text without types (CSV)
 
     def side(self, ours: str) -> str:
         """Return SQL for a side column in its final type."""

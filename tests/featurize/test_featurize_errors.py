@@ -91,13 +91,10 @@ def test_bad_input_is_refused(
     build: Callable[..., Built], changes: dict[str, Any], words: list[str], tmp_path: Path
 ) -> None:
     """One message names file or key, value and next step, and no features are left behind."""
-    featurize_keys = {
-        key: changes[key] for key in changes if key not in ("days", "users", "until", "fields", "protocol")
-    }
-    days, users = changes.get("days", 5), changes.get("users", 30)
-    log = _log(users, days, **{key: changes[key] for key in ("until", "fields", "protocol") if key in changes})
+    of_log = {key: changes[key] for key in changes.keys() & {"days", "users", "until", "fields", "protocol"}}
+    log = _log(**of_log)
     with pytest.raises(InputError) as refused:
-        build(log, **featurize_keys)
+        build(log, **{key: changes[key] for key in changes.keys() - of_log.keys()})
     assert all(word in str(refused.value) for word in words), refused.value
     assert not list(tmp_path.glob("*/data/features"))
 

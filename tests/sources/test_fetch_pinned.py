@@ -9,7 +9,6 @@ import pytest
 from din.artifacts import read_json
 from din.errors import InputError
 from din.params import Params
-from din.sources import files, readers
 from din.sources.fetch import fetch, look
 from din.workspace import Workspace
 
@@ -91,13 +90,3 @@ def test_pinned_rows_need_no_source(workspace: Workspace, table_params: Build, m
     (workspace.raw / "events/date=2023-11-15/part-0.parquet").write_bytes(b"PAR1")
     with pytest.raises(InputError, match="matches no file"):
         fetch(workspace, table_params(until=DAY))
-
-
-def test_looking_twice_reads_once(workspace: Workspace, table_params: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If nothing changed, neither `look` nor an up-to-date fetch reads rows or bytes."""
-    seen = look(workspace, table_params(until=DAY))
-    fetch(workspace, table_params(until=DAY))
-    monkeypatch.setattr(readers, "read", lambda *_: pytest.fail("read the source"))
-    monkeypatch.setattr(files, "_sha256", lambda *_: pytest.fail("hashed the source"))
-    assert look(workspace, table_params(until=DAY)) == seen
-    fetch(workspace, table_params(until=DAY))

@@ -14,7 +14,7 @@ from din.artifacts import read_json
 from din.errors import InputError, Unavailable
 from din.params import Params
 from din.sources import files, rawlog, readers
-from din.sources.fetch import fetch
+from din.sources.fetch import fetch, look
 from din.sources.rows import Rows
 from din.workspace import Workspace
 
@@ -26,30 +26,26 @@ def day(number: int) -> str:
     return f"events/date=2023-11-{14 + number}/part-0.parquet"
 
 
-def test_a_second_fetch_reads_nothing(
-    workspace: Workspace, table_params: Build, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("until", [None, date(2023, 11, 17)])
+def test_nothing_is_read_twice(
+    workspace: Workspace,
+    table_params: Build,
+    until: date | None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """If nothing changed, fetch prints one line, reads neither rows nor bytes of the source, and keeps every file."""
-    fetch(workspace, table_params())
+    """If nothing changed, look and fetch read neither rows nor bytes of the source, and fetch keeps every file."""
+    params = table_params(until=until)
+    seen = look(workspace, params)
+    fetch(workspace, params)
     before = snapshot(workspace)
     capsys.readouterr()
     monkeypatch.setattr(readers, "read", lambda *_: pytest.fail("read the source"))
     monkeypatch.setattr(files, "_sha256", lambda *_: pytest.fail("hashed the source"))
-    fetch(workspace, table_params())
+    assert look(workspace, params) == seen
+    fetch(workspace, params)
     assert capsys.readouterr().out == f"fetch: {workspace.raw} is up to date with table (6 rows, 3 days)\n"
     assert snapshot(workspace) == before
-
-
-def test_the_same_source_gives_the_same_bytes(workspace: Workspace, table_params: Build) -> None:
-    """Fetching into an empty folder without a cache gives the same tree, including the manifest."""
-    fetch(workspace, table_params())
-    before = snapshot(workspace)
-    workspace.raw.rename(workspace.root / "elsewhere")
-    workspace.digests.unlink()
-    fetch(workspace, table_params())
-    assert {path: content for path, (content, *_) in snapshot(workspace).items()} == {
-        path: content for path, (content, *_) in before.items()
-    }
 
 
 def _relabel(lines: list[str]) -> list[str]:

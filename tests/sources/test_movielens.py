@@ -91,19 +91,6 @@ def test_both_forms_parse_alike(tmp_path: Path) -> None:
     assert rows.users == [(1, 24, "M", "technician"), (2, 53, "F", "other")]
 
 
-def test_both_forms_give_the_same_files(workspace: Workspace, params: Params, offline: list[str]) -> None:
-    """data/raw does not depend on the route of the rows, and a cached archive needs no network."""
-    manifests = []
-    for name, writer in zip(movielens.ARCHIVES, (write_publisher, write_wheel), strict=True):
-        writer(workspace.fetched / name)
-        fetch(workspace, params)
-        manifests.append(read_json(workspace.raw / "manifest.json"))
-        (workspace.raw / "manifest.json").unlink()
-        (workspace.fetched / name).unlink()
-    assert manifests[0] == manifests[1]
-    assert offline == []
-
-
 def test_the_log(workspace: Workspace, params: Params) -> None:
     """Every rating is a behaviour, ratings from 4 on are clicks, and order, fields and protocol are as declared."""
     write_wheel(workspace.fetched / movielens.ARCHIVES[1])

@@ -96,7 +96,7 @@ def test_a_downloaded_zip(workspace: Workspace, fetch_public: Fetch, monkeypatch
         ("ml/ratings.csv", ",40,4.0,978300760", ("row 80: user_id is missing",)),
         ("ml/movies.csv", "30,Other (1990),Drama", ("row 4: duplicate item_id 30: first seen in ml/movies.csv row 3",)),
         ("1m/ratings.dat", "1::x::5::978300760", ("row 80: movieId is 'x'; expected a whole number",)),
-        ("1m/ratings.dat", "1::40::5", ("line 80", "Expected 4 columns, got 3")),
+        ("1m/ratings.dat", "1::40::5", ("line 80", "Expected 4 columns, got 3: 1::40::5")),
         ("1m/movies.dat", "40:Heat (1995):Action", ("line 4", "Expected 3 columns, got 1")),
     ],
 )

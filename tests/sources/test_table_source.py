@@ -165,32 +165,18 @@ def test_label_rules(workspace: Workspace, fetch_table: Fetch, rule: str, expect
         ("iso", ["2023-11-15", "2023-11-15T00:00:00.500Z"]),
         ("iso", ["2023-11-15T02:00+02:00", "2023-11-14 19:00:00.500000000-0500"]),
         ("iso", ["2023-11-15 00:00", "2023-11-15T05:30:00.5+05:30"]),
+        ("%d.%m.%Y %H:%M:%S.%f", ["15.11.2023 00:00:00.0", "15.11.2023 00:00:00.5"]),
+        ("%m/%d/%Y %I:%M:%S.%f %p", ["11/15/2023 12:00:00.0 AM", "11/15/2023 12:00:00.500 AM"]),
+        ("%Y%m%d%H%M%S.%f", ["20231115000000.0", "20231115000000.5"]),
     ],
 )
 def test_timestamp_units(workspace: Workspace, fetch_table: Fetch, unit: str, values: list[str]) -> None:
-    """Every unit, fractions, plain dates and mixed offsets in one column give the same UTC microseconds."""
+    """Every unit, fractions, plain dates, mixed offsets, and forms of `strptime` give the same UTC microseconds."""
     (workspace.root / "t.csv").write_text(
         "user_id,item_id,timestamp,label\n" + "".join(f"1,2,{value},0\n" for value in values)
     )
     times = fetch_table(events="t.csv", timestamp_unit=unit)["events"]["timestamp"].to_pylist()
     assert times == [datetime(2023, 11, 15), datetime(2023, 11, 15, 0, 0, 0, 500_000)]
-
-
-@pytest.mark.parametrize(
-    ("unit", "values"),
-    [
-        ("%d.%m.%Y %H:%M", ["15.11.2023 00:00", "15.11.2023 12:30"]),
-        ("%m/%d/%Y %I:%M %p", ["11/15/2023 12:00 AM", "11/15/2023 12:30 PM"]),
-        ("%Y%m%d%H%M", ["202311150000", "202311151230"]),
-    ],
-)
-def test_a_form_of_times(workspace: Workspace, fetch_table: Fetch, unit: str, values: list[str]) -> None:
-    """Text of a form that `strptime` reads becomes a time, also where a CSV's text looks like a number."""
-    (workspace.root / "t.csv").write_text(
-        "user_id,item_id,timestamp,label\n" + "".join(f"1,2,{value},0\n" for value in values)
-    )
-    times = fetch_table(events="t.csv", timestamp_unit=unit)["events"]["timestamp"].to_pylist()
-    assert times == [datetime(2023, 11, 15), datetime(2023, 11, 15, 12, 30)]
 
 
 def test_a_german_file(workspace: Workspace, fetch_table: Fetch) -> None:
