@@ -103,10 +103,11 @@ class Seam(Generic[T]):
         return self._things[name]
 
     def __iter__(self) -> Iterator[str]:
-        """Yield all names: the built-in ones first."""
+        """Yield all names: the built-in ones first, in the order of their modules, whoever imported these before."""
         if not self._named:
             self._load()
-            return iter(self._things)
+            place = {module: number for number, module in enumerate(self._modules)}
+            return iter(sorted(self._things, key=lambda name: place.get(self._things[name].module, len(place))))
         return iter(dict.fromkeys((*self._modules, *self._things)))
 
     def unknown(self, name: object) -> str:

@@ -251,7 +251,7 @@ class Workspace:
         """The folder in which a scheduler on this machine keeps workspaces, unless `DIN_HOME` names another."""
         return self.state / "runs"
 
-    def rival(self, role: str) -> Path:
+    def earlier_champion(self, role: str) -> Path:
         """Return the folder in which `gate` puts the earlier bundle that the candidate is compared with."""
         return self.state / "gate" / role
 

@@ -54,11 +54,18 @@ def find(report, name) -> dict:
 
 
 def crown(registry, run, **facts) -> str:
-    """Make the run's bundle the champion, then leave a better candidate in the workspace."""
+    """Make the run's bundle the champion, with some facts changed, and return its version."""
     run.facts |= facts
     version = run.bundle()
     registry.put_bundle(run.here.bundle)
     registry.append(version, registry.champion(), by="test", reason="crowned")
+    return version
+
+
+def challenge(registry, run, noise: float = 0.1, **facts) -> str:
+    """Crown the run's bundle, then put a candidate with this noise in its place; return the champion's version."""
+    version = crown(registry, run, **facts)
+    run.become(noise)
     return version
 
 

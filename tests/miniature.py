@@ -155,6 +155,11 @@ class Run:
             write_json(here.validation(suite), report)
         return self.bundle(evaluation)
 
+    def become(self, noise: float) -> str:
+        """Let the candidate be a model with this noise, and return its bundle's version."""
+        self.noise = noise
+        return self.finish()
+
     def promote(self) -> None:
         """Judge the run as it is now, and promote it."""
         gate(self.here, self.params, score)

@@ -52,8 +52,7 @@ def steps(run: Run, registry: Registry) -> Callable[..., list[str]]:
             run.finish()
             versions.append(crown(registry, run, seen_until=f"{seen}T12:00:00+00:00"))
         run.facts |= {"seen_until": "2024-10-13T12:00:00+00:00"}
-        run.noise = 0.1
-        run.finish()
+        run.become(0.1)
         return versions
 
     return play

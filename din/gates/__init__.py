@@ -14,7 +14,9 @@ from typing import Any, Literal, TypeVar
 from din.seams import Seam
 from din.verdicts import JudgedModel
 
-GATES: Seam[Callable[..., Any]] = Seam("gate", ("din.gates.candidate", "din.gates.comparisons"))
+_MODULES = ("candidate", "history", "champion_today", "last_step", "comparisons", "slices", "plausibility", "budgets")
+
+GATES: Seam[Callable[..., Any]] = Seam("gate", [f"din.gates.{module}" for module in _MODULES])
 """All gates. `{metric}` in a name is replaced by one of `gate.metrics`, the second argument of the function."""
 
 Judge = TypeVar("Judge", bound=Callable[..., Any])
@@ -29,6 +31,8 @@ class About:
         run: `first` without a champion, `later` with one, or `any`.
         every_metric: whether it is judged by each of `gate.metrics`, and not only by the first.
         compares: whether it compares the candidate with an earlier champion, where there is one.
+        equal: the figure of a candidate that is the champion itself, which is open without being judged. None: it is
+            judged, too.
         applies: whether it exists in a case.
         command: a command that shows more.
     """
@@ -37,6 +41,7 @@ class About:
     run: Literal["any", "first", "later"] = "any"
     every_metric: bool = False
     compares: bool = False
+    equal: float | None = None
     applies: Callable[[Any], bool] = lambda case: True
     command: Callable[[Any], str] = lambda case: "din report"
 

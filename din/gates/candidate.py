@@ -1,11 +1,10 @@
-"""Gates on the candidate alone: its reports, absolute limits, parity, size and latency.
+"""Gates on the candidate alone: its reports, absolute limits, floors, parity, and the model that was shipped.
 
-They hash the data that the reports judged, compute a few intervals, and time one request.
+They hash the data that the reports judged, and compute a few intervals.
 """
 
 import math
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,48 +14,37 @@ from din import documents
 from din.artifacts import MANIFEST
 from din.errors import InputError, listed, shown
 from din.facts import Evaluation
-from din.gates import GATES, about, budgets, delta
-from din.gates.budgets import LATENCY
-from din.gates.case import Case
+from din.gates import GATES, about
+from din.gates.case import Case, show_evaluation
 from din.gates.claims import Claim
-from din.gates.evidence import Evidence
-from din.gates.verdict import Finding, from_estimate, not_outside, within
+from din.gates.evidence import Evidence, measured
+from din.gates.verdict import Finding, Rule, decide, from_estimate, not_outside, within
 from din.manifests import RawManifest
-from din.metrics import auc, gauc, summary
-from din.metrics.estimates import Metric, difference
+from din.metrics import summary
+from din.metrics.estimates import Metric
 from din.params import source_settings, to_json
 from din.params.train import names_version
-from din.registry.bundle import FACTS, SIGNATURE
+from din.registry.bundle import FACTS
 from din.reports import why_closed
 from din.schema import DAY_US
 from din.serve.agreement import ATOL_PROBABILITY, PATHS, ParityReport
-from din.verdicts import ValidationReport
-from din.workspace import SUITES, Suite, Workspace
+from din.verdicts import ValidationReport, Verdict
+from din.workspace import SUITES, Suite
 
 _TOLERANCE = 1e-6
 
 
-def _shown(report: Callable[[Workspace], Path]) -> Callable[[Case], str]:
-    """Return the function of a case that returns the command to show a report."""
-    return lambda case: case.evidence.show(report(case.evidence.workspace))
-
-
-def _in_bundle(name: str) -> Callable[[Case], str]:
-    return _shown(lambda place: place.bundle / name)
-
-
-_EVALUATION = _shown(lambda place: place.evaluation)
-_REFIT = _shown(lambda place: place.refit)
+def _refit(case: Case) -> str:
+    return case.evidence.show(case.workspace.refit)
 
 
 @GATES.register("made_from")
-@about(command=_in_bundle(FACTS))
+@about(command=lambda case: case.evidence.show(case.workspace.bundle / FACTS))
 def made_from(case: Case) -> Finding:
     """Check that log and bundle were made with today's parameters, and for the namespace that these name."""
-    evidence = case.evidence
-    params = evidence.params
-    facts = evidence.facts
-    log = documents.read(RawManifest, evidence.workspace.raw / MANIFEST)
+    params = case.evidence.params
+    facts = case.evidence.facts
+    log = documents.read(RawManifest, case.workspace.raw / MANIFEST)
     pairs = {
         "fetch.source": (log.source, params.fetch.source),
         **_pairs(f"fetch.{params.fetch.source}", log.params, source_settings(params)),
@@ -66,15 +54,17 @@ def made_from(case: Case) -> Finding:
         **_pairs("featurize", facts.params.featurize, to_json(params.featurize)),
         **_pairs("train", facts.params.train, _asked(to_json(params.train), facts.params.train)),
     }
+    return _equal(pairs, "made with other parameters than params.yaml holds now")
+
+
+def _equal(pairs: dict[str, tuple[Any, Any]], problem: str) -> Finding:
+    """Check that each pair, of a value then and now, is equal. The reason lists the others."""
     differing = [
         f"{shown(key, quotes=False)} was {shown(made)}, is {shown(now)}"
         for key, (made, now) in pairs.items()
         if made != now
     ]
-    if not differing:
-        return Finding("open", 0, 0)
-    reason = f"made with other parameters than params.yaml holds now: {listed(differing)}; run `dvc repro`"
-    return Finding("closed", len(differing), 0, reason=reason)
+    return decide(not differing, len(differing), 0, f"{problem}: {listed(differing)}; run `dvc repro`")
 
 
 def _asked(now: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
@@ -95,36 +85,34 @@ def _pairs(block: str, made: dict[str, Any], now: dict[str, Any]) -> dict[str, t
     return pairs
 
 
-def _validation(evidence: Evidence, suite: Suite) -> Finding:
-    """Check that a suite's report judged the data of this workspace, and that its findings are open."""
-    report = documents.read(ValidationReport, evidence.workspace.validation(suite))
-    judged = evidence.workspace.judged(suite)
-    found = evidence.hash_of(suite)
-    if report.input != found:
-        reason = f"the report judged another {judged} than this workspace holds; run `dvc repro validate_{suite}`"
-        return Finding("closed", found[:12], report.input[:12], reason=reason)
-    made_from = dict(evidence.facts.inputs).get(suite, found)  # predictions are not an input of the bundle
-    if made_from != found:
-        reason = f"the bundle was made from another {judged} than this workspace holds; run `dvc repro`"
-        return Finding("closed", found[:12], str(made_from)[:12], reason=reason)
-    if reason := why_closed(suite, report, evidence.params):
-        return Finding("closed", "closed", "open", reason=reason)
-    return Finding("open", "open", "open")
+def _validation(suite: Suite) -> Callable[[Case], Finding]:
+    @about(command=lambda case: case.evidence.show(case.workspace.validation(suite)))
+    def judge(case: Case) -> Finding:
+        """Check that a suite's report judged the data of this workspace, and that its findings are open."""
+        evidence = case.evidence
+        report = documents.read(ValidationReport, case.workspace.validation(suite))
+        judged = case.workspace.judged(suite)
+        found = evidence.hash_of(suite)
+        if report.input != found:
+            reason = f"the report judged another {judged} than this workspace holds; run `dvc repro validate_{suite}`"
+            return Finding("closed", found[:12], report.input[:12], reason=reason)
+        made_from = dict(evidence.facts.inputs).get(suite, found)  # predictions are not an input of the bundle
+        if made_from != found:
+            reason = f"the bundle was made from another {judged} than this workspace holds; run `dvc repro`"
+            return Finding("closed", found[:12], str(made_from)[:12], reason=reason)
+        reason = why_closed(suite, report, evidence.params)
+        verdict: Verdict = "closed" if reason else "open"
+        return Finding(verdict, verdict, "open", reason=reason)
 
-
-def _register(suite: Suite) -> None:
-    @GATES.register(f"validation_{suite}")
-    @about(command=_shown(lambda place: place.validation(suite)))
-    def validation(case: Case) -> Finding:
-        return _validation(case.evidence, suite)
+    return judge
 
 
 for _suite in SUITES:
-    _register(_suite)
+    GATES.register(f"validation_{_suite}")(_validation(_suite))
 
 
 @GATES.register("evaluation")
-@about(model="judged", command=_EVALUATION)
+@about(model="judged", command=show_evaluation)
 def evaluation(case: Case) -> Finding:
     """Check that evaluation.json, the predictions and the bundle belong to the same model."""
     evidence = case.evidence
@@ -138,50 +126,40 @@ def evaluation(case: Case) -> Finding:
         return Finding("closed", stated.inputs.model[:12], made_from.model[:12], reason=reason)
     found = evidence.hash_of("model")
     if found != made_from.model:
-        reason = f"the bundle was made with another model than {evidence.workspace.model} holds; run `dvc repro export`"
+        reason = f"the bundle was made with another model than {case.workspace.model} holds; run `dvc repro export`"
         return Finding("closed", found[:12], made_from.model[:12], reason=reason)
-    gap = max(_gaps(evidence.rows, stated))
-    if gap <= _TOLERANCE:
-        return Finding("open", gap, _TOLERANCE, rows=len(evidence.rows))
-    reason = f"evaluation.json does not follow from {evidence.workspace.predictions}; run `dvc repro`"
-    return Finding("closed", gap, _TOLERANCE, rows=len(evidence.rows), reason=reason)
+    gap = _largest_gap(evidence.rows, stated)
+    reason = f"evaluation.json does not follow from {case.workspace.predictions}; run `dvc repro`"
+    return decide(gap <= _TOLERANCE, gap, _TOLERANCE, reason, len(evidence.rows))
 
 
-def _gaps(rows: pa.Table, evaluation: Evaluation) -> Iterator[float]:
-    """Yield the distance of each figure of the test rows from the one that the predictions give.
+def _largest_gap(rows: pa.Table, stated: Evaluation) -> float:
+    """Return the largest distance of a figure of the test rows from the one that the predictions give.
 
     The distance is infinite if only one of the two is defined.
     """
     label = rows["label"].to_numpy()
     user = rows["user"].to_numpy()
-    stated_of = {"prediction": evaluation.test, "lr": evaluation.floors.lr}
-    for column, stated in stated_of.items():
-        if stated is None:
-            continue
-        measured = summary(label, rows[column].to_numpy(), user)
-        yield from (_gap(getattr(measured, name), figure) for name, figure in stated)
-    popularity = evaluation.floors.popularity
-    scores = rows["popularity"].to_numpy()
-    yield _gap(auc(label, scores), popularity.auc)
-    yield _gap(gauc(label, scores, user).value, popularity.gauc)
-
-
-def _gap(measured: Any, stated: Any) -> float:
-    one, other = (math.nan if figure is None else float(figure) for figure in (measured, stated))
-    if math.isnan(one) or math.isnan(other):
-        return 0.0 if math.isnan(one) and math.isnan(other) else math.inf
-    return abs(one - other)
+    blocks = {"prediction": stated.test, "lr": stated.floors.lr, "popularity": stated.floors.popularity}
+    pairs: list[tuple[Any, Any]] = []
+    for column, figures in blocks.items():
+        if figures is not None:
+            found = summary(label, rows[column].to_numpy(), user)
+            pairs += [(getattr(found, name), figure) for name, figure in figures]
+    one, other = np.array(pairs, np.float64).T
+    gaps = np.where(np.isnan(one) & np.isnan(other), 0, np.abs(one - other))
+    return float(np.nan_to_num(gaps, nan=np.inf).max())
 
 
 @GATES.register("min_auc")
-@about(model="crossfit", command=_EVALUATION)
+@about(model="crossfit", command=show_evaluation)
 def min_auc(case: Case) -> Finding:
     """Judge that the AUC is at least `min_auc`."""
     return _at_least(case.evidence, "auc", case.limits.min_auc)
 
 
 @GATES.register("min_gauc")
-@about(model="crossfit", command=_EVALUATION)
+@about(model="crossfit", command=show_evaluation)
 def min_gauc(case: Case) -> Finding:
     """Judge that the GAUC is at least `min_gauc`."""
     return _at_least(case.evidence, "gauc", case.limits.min_gauc)
@@ -189,55 +167,65 @@ def min_gauc(case: Case) -> Finding:
 
 def _at_least(evidence: Evidence, metric: Metric, limit: float) -> Finding:
     rows = evidence.shipped_sample
-    return from_estimate(within, evidence.estimate(metric, rows), evidence.limits.confidence, limit, rows=len(rows))
+    return from_estimate(within, measured(metric, rows), evidence.limits.confidence, limit, rows=len(rows))
+
+
+@GATES.register("{metric}_over_popularity")
+@about(model="judged", run="first", command=show_evaluation)
+def over_popularity(case: Case, metric: Metric) -> Finding:
+    """Judge that the candidate is better than popularity."""
+    return _floor(case, metric, "popularity", within)
+
+
+@GATES.register("{metric}_over_lr")
+@about(model="judged", run="first", command=show_evaluation)
+def over_lr(case: Case, metric: Metric) -> Finding:
+    """Judge that the candidate is not worse than LR."""
+    return _floor(case, metric, "lr", not_outside)
+
+
+def _floor(case: Case, metric: Metric, column: str, rule: Rule) -> Finding:
+    rows = case.evidence.sample
+    difference = measured(metric, rows, against=column)
+    return from_estimate(rule, difference, case.limits.confidence, 0.0, rows=len(rows))
 
 
 @GATES.register("parity")
-@about(model="shipped", command=_shown(lambda place: place.parity))
+@about(model="shipped", command=lambda case: case.evidence.show(case.workspace.parity))
 def parity(case: Case) -> Finding:
     """Check that the paths of training and production agree on this bundle."""
-    evidence = case.evidence
-    report = documents.read(ParityReport, evidence.workspace.parity)
-    if report.bundle != evidence.version:
+    version = case.evidence.version
+    report = documents.read(ParityReport, case.workspace.parity)
+    if report.bundle != version:
         reason = f"the report is about bundle {str(report.bundle)[:12]}; run `dvc repro check_parity`"
-        return Finding("closed", str(report.bundle)[:12], evidence.version[:12], reason=reason)
+        return Finding("closed", str(report.bundle)[:12], version[:12], reason=reason)
     largest = report.max_abs_probability_diff
     agree = largest is not None and largest <= ATOL_PROBABILITY and report.cases > 0 and report.paths == PATHS
-    if agree and report.verdict == "open":
-        return Finding("open", largest, ATOL_PROBABILITY, rows=report.cases)
-    disagree = "the paths disagree, or not all were compared; see the report"
-    reason = shown(report.reason or disagree, quotes=False)
-    return Finding("closed", largest, ATOL_PROBABILITY, rows=report.cases, reason=reason)
+    reason = shown(report.reason or "the paths disagree, or not all were compared; see the report", quotes=False)
+    return decide(agree and report.verdict == "open", largest, ATOL_PROBABILITY, reason, report.cases)
 
 
 @GATES.register("refit")
-@about(model="shipped", command=_REFIT)
+@about(model="shipped", command=_refit)
 def refit(case: Case) -> Finding:
     """Check that the exported model is the judged one, advanced over the test days as the report says."""
     evidence = case.evidence
     report = evidence.refit
     facts = evidence.facts
-    found = evidence.hash_of("shipped")
     pairs = {
-        "the judged model": (report.inputs.model, facts.inputs.model),
-        "the features": (report.inputs.features, facts.inputs.features),
-        "the shipped model": (report.shipped, facts.inputs.shipped),
-        "the shipped model here": (found, facts.inputs.shipped),
+        "the judged model": (facts.inputs.model, report.inputs.model),
+        "the features": (facts.inputs.features, report.inputs.features),
+        "the shipped model": (facts.inputs.shipped, report.shipped),
+        "the shipped model here": (facts.inputs.shipped, evidence.hash_of("shipped")),
         "the cross-fitted predictions": (report.predictions, evidence.hash_of("crossfit")),
-        "judged_until": (report.judged_until, facts.judged_until),
-        "seen_until": (report.seen_until, facts.seen_until),
+        "judged_until": (facts.judged_until, report.judged_until),
+        "seen_until": (facts.seen_until, report.seen_until),
     }
-    differing = [
-        f"{name} is {one[:12]}, the bundle's {other[:12]}" for name, (one, other) in pairs.items() if one != other
-    ]
-    if differing:
-        reason = f"the bundle was not exported after this refit: {listed(differing)}; run `dvc repro`"
-        return Finding("closed", len(differing), 0, reason=reason)
-    return Finding("open", report.seen_until, report.judged_until, rows=sum(day.rows for day in report.days))
+    return _equal(pairs, "the bundle was not exported after this refit")
 
 
 @GATES.register("shipped")
-@about(model="shipped", command=_REFIT)
+@about(model="shipped", command=_refit)
 def shipped(case: Case) -> Finding:
     """Check that the shipped model knows the rows of its lesson."""
     return knows_its_rows(case.evidence)
@@ -253,19 +241,17 @@ def knows_its_rows(evidence: Evidence) -> Finding:
     learned the rows. Its calibration must not certainly lie outside the limits of `validate_predictions`.
     """
     rows = evidence.shipped_sample
-    scores = rows["shipped"].to_numpy()
     if not evidence.refit.crossfit:
         return Finding("open", 0.0, 0.0, reason="nothing was learned after the model was judged")
-    if not np.isfinite(scores).all():
+    if not np.isfinite(rows["shipped"].to_numpy()).all():
         raise InputError("the shipped model gave a score that is not a number")
     confidence = evidence.limits.confidence
-    labels, users, taught, unseen = (rows[name].to_numpy() for name in ("label", "user", "taught", "prediction"))
     days = rows["timestamp"].to_numpy() // DAY_US
-    last = days == days.max()
-    gain = difference("auc", labels[last], scores[last], taught[last], users[last]).interval(confidence)
-    loss = difference("log_loss", labels, scores, unseen, users).interval(confidence)
+    last = rows.filter(pa.array(days == days.max()))
+    gain = measured("auc", last, "shipped", "taught").interval(confidence)
+    loss = measured("log_loss", rows, "shipped", "prediction").interval(confidence)
     low, high = evidence.params.validate_predictions.calibration
-    ratio = evidence.estimate_of("calibration_ratio", rows, scores).interval(confidence)
+    ratio = measured("calibration_ratio", rows, "shipped").interval(confidence)
     problems = []
     if not (gain.upper >= 0 and loss.lower <= 0):  # NaN closes
         problems.append("predicts them worse than models that learned a part or nothing of them")
@@ -281,27 +267,3 @@ def knows_its_rows(evidence: Evidence) -> Finding:
         "refit`"
     )
     return Finding("closed", gain.point, 0.0, gain, len(rows), reason)
-
-
-@GATES.register("bundle_mb")
-@about(
-    model="shipped", command=lambda case: f"du -ah {case.evidence.workspace.relative(case.evidence.workspace.bundle)}"
-)
-def bundle_mb(case: Case) -> Finding:
-    """Judge the size of the bundle."""
-    return budgets.size(case.evidence)
-
-
-@GATES.register("lesson_delta_{metric}")
-@about(model="crossfit", command=_REFIT, applies=lambda case: not case.evidence.params.train.continues)
-def lesson_delta(case: Case, metric: Metric) -> Finding:
-    """Judge that learning the test days costs less than the margin."""
-    return delta.against_judged(case.evidence, metric)
-
-
-@GATES.register(LATENCY)
-@about(model="shipped", command=_in_bundle(SIGNATURE), applies=lambda case: case.is_timed)
-def latency_ms(case: Case) -> Finding:
-    """Judge the time of a request."""
-    assert case.limits.max_latency_ms is not None
-    return budgets.latency(case.evidence, case.latency, case.limits.max_latency_ms)

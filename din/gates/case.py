@@ -1,19 +1,23 @@
 """A candidate to be judged, with the earlier champions that it is compared with."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 
 from din.errors import InputError
 from din.gates import GATES, About, about_of
-from din.gates.budgets import Latency
-from din.gates.earlier_champion import Rival, Score
+from din.gates.earlier_champion import EarlierChampion, Score
 from din.gates.evidence import Evidence
-from din.gates.verdict import Gate
+from din.gates.verdict import Finding, Gate
 from din.metrics.estimates import Metric
 from din.params.gate import Gate as Limits
+from din.registry.bundle import Verified
 from din.registry.champions import anchor, predecessor
 from din.registry.records import Record
 from din.registry.registry import Registry
+from din.workspace import Workspace
+
+Latency = Callable[[Verified, Verified | None], float]
+"""See `din.gates.budgets.measure_latency`."""
 
 
 class Case:
@@ -45,34 +49,34 @@ class Case:
         self._may_look = may_look
 
     @property
+    def workspace(self) -> Workspace:
+        """The workspace of the candidate."""
+        return self.evidence.workspace
+
+    @property
     def limits(self) -> Limits:
         """The block `gate` of params.yaml."""
         return self.evidence.limits
 
-    @property
-    def is_timed(self) -> bool:
-        """True if requests are timed."""
-        return self.limits.max_latency_ms is not None
-
     @cached_property
-    def champion(self) -> Rival:
+    def champion(self) -> EarlierChampion:
         """The champion, of a case that has one."""
-        return Rival("champion", self.history[-1], self.evidence, self.registry, self._score, self._may_look)
+        return self._earlier("champion", self.history[-1], self._may_look)
 
     @cached_property
-    def predecessor(self) -> Rival | None:
+    def predecessor(self) -> EarlierChampion | None:
         """The bundle that the champion replaced, or None."""
         record = predecessor(self.history)
-        return Rival("predecessor", record, self.evidence, self.registry, self._score) if record else None
+        return self._earlier("predecessor", record) if record else None
 
     @cached_property
-    def anchor(self) -> Rival | None:
+    def anchor(self) -> EarlierChampion | None:
         """The best champion of the last 90 days, or None if it is the champion."""
         record = anchor(self.registry, self.history, self.limits.metrics[0])
-        return Rival("anchor", record, self.evidence, self.registry, self._score) if record else None
+        return self._earlier("anchor", record) if record else None
 
     def gates(self) -> Iterator[Gate]:
-        """Yield the gates of this case: on the candidate alone, then in comparison, then of plugins.
+        """Yield the gates of this case, first the built-in ones, then those of plugins.
 
         Raises:
             InputError: `gate.options` names no gate, or does not fit the options of one.
@@ -93,11 +97,34 @@ class Case:
                 yield Gate(
                     name.format(metric=given[0] if given else ""),
                     noted.command(self),
-                    partial(found.thing, self, *given, **options),
+                    partial(self._judged, noted, partial(found.thing, self, *given, **options)),
                     noted.model,
                     noted.compares and bool(self.history),
                 )
 
+    def _judged(self, noted: About, judge: Callable[[], Finding]) -> Finding:
+        if noted.equal is not None and self.history and self.champion.is_candidate:
+            return Finding("open", noted.equal, None, reason="the champion is this bundle")
+        return judge()
+
     def _has(self, noted: About) -> bool:
         run = "later" if self.history else "first"
         return noted.run in ("any", run) and noted.applies(self)
+
+    def _earlier(self, role: str, record: Record, may_look: bool = False) -> EarlierChampion:
+        return EarlierChampion(role, record, self.evidence, self.registry, self._score, may_look)
+
+
+def show_record(case: Case) -> str:
+    """Return the command that shows the champion's record."""
+    return f"din registry show {case.history[-1].number}"
+
+
+def show_log(case: Case) -> str:
+    """Return the command that shows all records."""
+    return "din registry show"
+
+
+def show_evaluation(case: Case) -> str:
+    """Return the command that shows the candidate's metrics."""
+    return case.evidence.show(case.workspace.evaluation)

@@ -17,46 +17,41 @@ from dataclasses import replace
 from datetime import datetime
 
 from din.errors import InputError
-from din.gates.earlier_champion import Rival
+from din.gates import GATES, about
+from din.gates.case import Case, show_record
+from din.gates.evidence import measured
 from din.gates.verdict import Finding, from_estimate, not_outside
 from din.metrics.estimates import Estimate
 
 _ADVICE = "did labels, ids or side tables change their meaning? If the traffic changed, raise gate.max_champion_drop"
 
 
-def champion_today(champion: Rival) -> Finding:
+@GATES.register("champion_today")
+@about(run="later", compares=True, equal=0.0, command=show_record)
+def champion_today(case: Case) -> Finding:
     """Judge that the champion's AUC has not certainly fallen by more than `max_champion_drop`, or that it is stale."""
-    evidence = champion.evidence
-    low = -evidence.limits.max_champion_drop
-    if same := champion.same(low):
-        return same
+    champion = case.champion
     recorded = champion.facts.evaluation.test.auc
     if recorded is None:
         raise InputError("the champion has no recorded AUC")
-
-    confidence = evidence.limits.confidence
+    low = -case.limits.max_champion_drop
+    confidence = case.limits.confidence
     rows = champion.rows
 
     def above_recorded(auc: Estimate) -> Finding:
         return from_estimate(not_outside, replace(auc, value=auc.value - recorded), confidence, low, rows=len(rows))
 
-    now = evidence.estimate_of("auc", rows, champion.scores)
+    now = measured("auc", rows, champion.scores)
     found = above_recorded(now)
     if found.verdict == "open" or math.isnan(now.standard_error):
         return found
     told = f"the champion had AUC {recorded:.4f} on the rows it was promoted on and has {now.value:.4f} on today's"
-    if _is_newer(champion):
-        tested = evidence.sample
-        candidate = evidence.estimate("auc", tested)
-        gain = evidence.estimate("auc", tested, champion.score(tested)).interval(confidence)
+    candidate_until = datetime.fromisoformat(case.evidence.facts.judged_until).date()
+    if candidate_until > datetime.fromisoformat(champion.facts.seen_until).date():
+        tested = case.evidence.sample
+        candidate = measured("auc", tested)
+        gain = measured("auc", tested, against=champion.score(tested)).interval(confidence)
         told += f", where the candidate, which has learned newer days, has {candidate.value:.4f}"
         if gain.lower > 0 and above_recorded(candidate).verdict == "open":
             return replace(found, verdict="open", reason=f"{told}: the champion is stale")
     return replace(found, reason=f"{told}: {_ADVICE}")
-
-
-def _is_newer(champion: Rival) -> bool:
-    """Return whether the judged model has learned days that the champion has not."""
-    ours = datetime.fromisoformat(champion.evidence.facts.judged_until)
-    theirs = datetime.fromisoformat(champion.facts.seen_until)
-    return ours.date() > theirs.date()

@@ -11,7 +11,6 @@ comparison and the gate closes.
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +21,6 @@ from din.errors import InputError
 from din.facts import Facts
 from din.gates import stored_crossfit
 from din.gates.evidence import Evidence
-from din.gates.verdict import Finding
 from din.metrics.holdout import Training, unseen
 from din.registry import looks
 from din.registry.bundle import Verified, verify_bundle
@@ -55,19 +53,13 @@ def score_champion(workspace: Workspace, bundle: Path, rows: pa.Table) -> NDArra
 
 
 def fair_rows(candidate: Facts, champion: Facts, timestamps: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return the mask of today's test rows that the champion can't have learned; see `din.metrics.holdout`.
-
-    Args:
-        candidate: facts.json of the candidate.
-        champion: facts.json of the champion.
-        timestamps: the times of the test rows in µs, [B].
+    """Return the mask of today's test rows, given their times [B] in µs, that the champion can't have learned.
 
     Raises:
         InputError: the rows can't be told apart.
     """
-    earlier = Training.of_bundle(champion)
     try:
-        return unseen(earlier, Training.of_bundle(candidate), timestamps)
+        return unseen(Training.of_bundle(champion), Training.of_bundle(candidate), timestamps)
     except InputError as error:
         raise InputError(
             f"the champion may have trained on today's test rows: {error}; restore the old split, train on the newer "
@@ -75,7 +67,7 @@ def fair_rows(candidate: Facts, champion: Facts, timestamps: NDArray[np.int64]) 
         ) from None
 
 
-class Rival:
+class EarlierChampion:
     """An earlier champion, with its scores of the test rows that it did not train on, computed when first needed.
 
     Args:
@@ -84,73 +76,73 @@ class Rival:
         evidence: the candidate.
         registry: the registry with both.
         score: scores rows with an earlier bundle.
-        may_look: whether a candidate that was not compared with it yet may be; see `looks`.
+        may_look: whether a candidate that was not compared with it yet may be; see `din.registry.looks`.
     """
 
     def __init__(
         self, role: str, record: Record, evidence: Evidence, registry: Registry, score: Score, may_look: bool = False
     ) -> None:
-        self.role = role
-        self.evidence = evidence
         self.record = record
+        self._name = f"the {role} {record.version[:12]}"
+        self._place = evidence.workspace.earlier_champion(role)
+        self._evidence = evidence
         self._registry = registry
         self._score = score
         self._may_look = may_look
 
-    def same(self, threshold: Any, observed: float = 0.0) -> Finding | None:
-        """Return an open finding if the candidate is this rival, else None."""
-        if self.record.version != self.evidence.version:
-            return None
-        return Finding("open", observed, threshold, reason=f"the {self.role} is this bundle")
+    @property
+    def is_candidate(self) -> bool:
+        """True if the candidate is this bundle, bit for bit."""
+        return self.record.version == self._evidence.version
 
     @cached_property
     def bundle(self) -> Verified:
-        """The rival's bundle, fetched into the workspace."""
+        """Its bundle, fetched into the workspace."""
         version = self.record.version
-        return verify_bundle(self._registry.fetch(version, self.evidence.workspace.rival(self.role)), version)
+        return verify_bundle(self._registry.fetch(version, self._place), version)
 
     @cached_property
     def facts(self) -> Facts:
-        """The facts.json of the rival's bundle."""
+        """The facts.json of its bundle."""
         return self._registry.facts(self.record.version)
 
     @cached_property
     def new_rows(self) -> pa.Table:
-        """The rows that neither the rival nor their scorer has learned, with the candidate's cross-fitted predictions.
+        """The rows that neither it nor their scorer has learned, with the candidate's cross-fitted predictions.
 
-        There are at most `MOST_ROWS`, and none if the rival has learned today's newest rows.
+        There are at most `MOST_ROWS`, and none if it has learned today's newest rows.
         """
-        rows = self.evidence.crossfit
-        fair = fair_rows(self.evidence.facts, self.facts, rows["timestamp"].to_numpy())
-        return self.evidence.draw(rows.filter(pa.array(fair)))
+        rows = self._evidence.crossfit
+        fair = fair_rows(self._evidence.facts, self.facts, rows["timestamp"].to_numpy())
+        return self._evidence.draw(rows.filter(pa.array(fair)))
 
     @cached_property
     def rows(self) -> pa.Table:
         """The rows of a fair comparison, at most `MOST_ROWS`.
 
-        If the rival has learned them all, these are the rows of which its run has cross-fitted predictions, too.
+        If it has learned them all, these are the rows of which its run has cross-fitted predictions, too.
         """
         if len(self.new_rows):
             return self.new_rows
         try:
-            return self.evidence.draw(stored_crossfit.stored(self.evidence, self._registry, self.record))
+            return self._evidence.draw(stored_crossfit.stored(self._evidence, self._registry, self.record))
         except InputError as error:
             raise InputError(f"{self._name} can't be compared with: {error}") from None
 
     @cached_property
     def scores(self) -> NDArray[np.float64]:
-        """The rival's probabilities of `rows`."""
+        """Its probabilities of `rows`."""
         return self.score(self.rows) if len(self.new_rows) else self.rows[stored_crossfit.SCORE].to_numpy()
 
     def score(self, rows: pa.Table) -> NDArray[np.float64]:
-        """Return the rival's probabilities of any test rows [B].
+        """Return its probabilities of any test rows [B].
 
         Raises:
             InputError: it can't score them.
         """
         bundle = self.bundle.directory
         try:
-            scores = np.asarray(self._score(self.evidence.workspace, bundle, rows), np.float64)
+            scores = np.asarray(self._score(self._evidence.workspace, bundle, rows), np.float64)
         except Exception as error:  # an old bundle may fail in any way, and then there is no comparison
             raise InputError(f"{self._name} can't score today's rows: {error!r}") from error
         if scores.shape != (len(rows),):
@@ -159,25 +151,21 @@ class Rival:
             raise InputError(f"{self._name} gave a score that is not a number, so it can't be compared with")
         return scores
 
-    @property
-    def _name(self) -> str:
-        return f"the {self.role} {self.record.version[:12]}"
-
     @cached_property
     def looks(self) -> list[pa.Table]:
-        """All looks at the rival up to the candidate's, oldest first; see `din.registry.looks`.
+        """All comparisons with it up to the candidate's, oldest first; see `din.registry.looks`.
 
         Raises:
-            InputError: the candidate has no stored look, and may not take one.
+            InputError: the candidate has no stored comparison, and may not be compared.
         """
-        candidate = self.evidence.version
+        candidate = self._evidence.version
         version = self.record.version
         found = looks.stored(self._registry, version, candidate)
         if found:
             return found
         if not self._may_look:
             raise InputError(f"no look of this candidate at {version[:12]} is stored; run `dvc repro gate`")
-        raw_users = self.evidence.features.raw_users()
-        model_name = self.evidence.params.model_name
+        raw_users = self._evidence.features.raw_users()
+        model_name = self._evidence.params.model_name
         today = looks.rows_of(self.rows, self.scores, raw_users, model_name, candidate)
         return looks.store(self._registry, version, today)

@@ -42,24 +42,14 @@ class Evidence:
         """Return the command that shows a report."""
         return f"python -m json.tool {self.workspace.relative(report)}"
 
-    @property
+    @cached_property
     def bundle(self) -> Verified:
         """The candidate's bundle, with all files verified.
 
         Raises:
             InputError: it is missing or damaged.
         """
-        if isinstance(self._bundle, InputError):
-            raise InputError(str(self._bundle))
-        return self._bundle
-
-    @cached_property
-    def _bundle(self) -> Verified | InputError:
-        """The bundle or its error, cached so that the files are hashed once for all gates."""
-        try:
-            return verify_bundle(self.workspace.bundle)
-        except InputError as error:
-            return error
+        return verify_bundle(self.workspace.bundle)
 
     @property
     def version(self) -> Version:
@@ -147,27 +137,30 @@ class Evidence:
         taken = order[np.cumsum(np.bincount(user)[order]) <= MOST_ROWS]
         return rows.filter(pa.array(np.isin(user, taken)))
 
-    def estimate(self, metric: Metric, rows: pa.Table, against: NDArray[np.float64] | None = None) -> Estimate:
-        """Return a metric of the predictions, or its difference from that of other scores of the rows."""
-        prediction = rows["prediction"].to_numpy()
-        if against is None:
-            return self.estimate_of(metric, rows, prediction)
-        labels = rows["label"].to_numpy()
-        users = rows["user"].to_numpy()
-        return difference(metric, labels, prediction, against, users)
-
-    def estimate_of(self, metric: Metric, rows: pa.Table, scores: NDArray[np.float64]) -> Estimate:
-        """Return a metric of any scores of the rows."""
-        labels = rows["label"].to_numpy()
-        users = rows["user"].to_numpy()
-        return estimate(metric, labels, scores, users)
-
     def version_or_none(self) -> Version | None:
         """Return the version of the bundle, or None if the bundle is missing or damaged."""
         try:
             return self.version
         except InputError:
             return None
+
+
+Scores = str | NDArray[np.float64]
+"""Scores of some rows [B], or the name of the column that holds them."""
+
+
+def measured(metric: Metric, rows: pa.Table, scores: Scores = "prediction", against: Scores | None = None) -> Estimate:
+    """Return a metric of some scores of the rows, or its difference from that of others."""
+    labels = rows["label"].to_numpy()
+    users = rows["user"].to_numpy()
+    ours = _column(rows, scores)
+    if against is None:
+        return estimate(metric, labels, ours, users)
+    return difference(metric, labels, ours, _column(rows, against), users)
+
+
+def _column(rows: pa.Table, scores: Scores) -> NDArray[np.float64]:
+    return rows[scores].to_numpy() if isinstance(scores, str) else scores
 
 
 def _hash(path: Path) -> Digest | None:

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from din import approvals
 from din.artifacts import write_json
 from din.errors import GateClosed
-from din.gates.budgets import Latency, measure_latency
-from din.gates.case import Case
+from din.gates.budgets import measure_latency
+from din.gates.case import Case, Latency
 from din.gates.earlier_champion import Score, score_champion
 from din.gates.evidence import Evidence
 from din.gates.explain import LEARN_MISSED, MODELS, explain, tell_missed
@@ -25,6 +25,10 @@ from din.printing import print_table
 from din.registry.registry import Registry
 from din.verdicts import ChampionName, GateEntry, GateReport
 from din.workspace import Workspace
+
+_SHOWN = ("name", "model", "verdict", "observed", "threshold", "interval")
+_POWER = ("excludes", "users", "users_needed")
+"""The keys of gate.json, and of its `power`, that are printed."""
 
 
 def gate(
@@ -128,25 +132,11 @@ def _reasons(held: list[GateEntry]) -> list[str]:
 
 def print_gates(report: GateReport) -> None:
     """Print the gate table of a report, what it means for the champion, and a warning about days it never learns."""
-    columns = (
-        "gate",
-        "model",
-        "verdict",
-        "observed",
-        "threshold",
-        "interval",
-        "excludes",
-        "users",
-        "users needed",
-        "rows",
-    )
     rows = []
     for one in report.gates:
-        judged = (one.name, one.model, one.verdict, one.observed, one.threshold, one.interval)
-        power = one.power
-        sure = (power.excludes, power.users, power.users_needed) if power else (None, None, None)
-        rows.append((*judged, *sure, one.rows))
-    print_table(f"gate: {report.verdict}", columns, rows)
+        shown = [getattr(one, key) for key in _SHOWN]
+        rows.append([*shown, *(getattr(one.power, key, None) for key in _POWER), one.rows])
+    print_table(f"gate: {report.verdict}", ["gate", *_SHOWN[1:], *_POWER[:2], "users needed", "rows"], rows)
     print(explain(report))
     print(MODELS)
     if report.missed_days:

@@ -16,56 +16,53 @@ from dataclasses import replace
 import pyarrow as pa
 
 from din.approvals import harm_to_undo
+from din.gates import GATES, about
+from din.gates.case import Case, show_log
 from din.gates.claims import Claim
-from din.gates.delta import margin_of
-from din.gates.earlier_champion import Rival
+from din.gates.comparisons import margin_of
+from din.gates.evidence import measured
 from din.gates.verdict import Finding, from_estimate, not_outside
-from din.metrics.estimates import Metric, difference
+from din.metrics.estimates import Metric
 from din.metrics.holdout import Training
 from din.registry.champions import predecessor, started_from
 from din.registry.records import Record
 from din.registry.registry import Registry
 from din.verdicts import GateEntry, GateReport, Harm
 
-NAME = "last_step"
-"""The name of the gate."""
+_NAME = "last_step"
 
 
-def last_step(champion: Rival, before: Rival | None) -> Finding:
+@GATES.register(_NAME)
+@about(run="later", compares=True, equal=0.0, command=show_log)
+def last_step(case: Case) -> Finding:
     """Judge that the champion is not certainly worse than its predecessor.
 
     A fault in today's log, such as flipped labels, makes a better model look worse. So what the predecessor itself has
     certainly fallen since its promotion, beyond `max_champion_drop`, is added to the margin.
-
-    Args:
-        champion: the champion.
-        before: its predecessor, or None.
     """
+    champion = case.champion
+    before = case.predecessor
     if before is None:
         return Finding("open", None, None, reason="the champion replaced no other bundle")
-    if same := champion.same(None):
-        return same
     rows = champion.new_rows
     if not len(rows):
         return Finding("open", None, None, rows=0, reason="the champion has learned all of today's rows")
     if Training.of_bundle(before.facts).seen_until > Training.of_bundle(champion.facts).seen_until:
         return Finding("open", None, None, reason="the champion's predecessor has learned newer rows")
-    limits = champion.evidence.limits
+    limits = case.limits
     metric: Metric = limits.metrics[0]
-    labels = rows["label"].to_numpy()
-    users = rows["user"].to_numpy()
     earlier = before.score(rows)
-    gain = difference(metric, labels, champion.score(rows), earlier, users)
+    gain = measured(metric, rows, champion.score(rows), earlier)
     margin = margin_of(limits, gain)
     lowest = (getattr(before.facts.evaluation.test, metric) or 0.0) - limits.max_champion_drop
-    fall = max(0.0, lowest - champion.evidence.estimate_of(metric, rows, earlier).interval(limits.confidence).upper)
+    fall = max(0.0, lowest - measured(metric, rows, earlier).interval(limits.confidence).upper)
     found = from_estimate(not_outside, gain, limits.confidence, -margin - fall, rows=len(rows))
     bound = gain.interval(limits.confidence)
     claim = Claim(bound, -margin - fall)
     champions = f"record {champion.record.number} against record {before.record.number}, which it replaced"
     told = f"{champions}, on {_days(rows)}: {metric.upper()}"
     if claim.shows == "beyond":
-        starts = started_from(champion.evidence.facts) == champion.record.version
+        starts = started_from(case.evidence.facts) == champion.record.version
         return replace(found, verdict="closed" if starts else "open", reason=f"the last step harmed: {told} {claim}")
     if bound.upper < -margin:
         doubt = f"record {before.record.number} itself is certainly below {lowest:.4f}, so today's log may be broken"
@@ -84,7 +81,7 @@ def _days(rows: pa.Table) -> str:
 def harm(gates: Sequence[GateEntry], history: Sequence[Record]) -> Harm | None:
     """Return the certain harm that the gate found, whatever its verdict on this candidate, or None."""
     back = predecessor(history) if history else None
-    found = next((one for one in gates if one.name == NAME), None)
+    found = next((one for one in gates if one.name == _NAME), None)
     if back is None or found is None or not found.reason or not found.interval:
         return None
     upper = found.interval[1]

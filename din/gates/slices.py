@@ -1,100 +1,145 @@
-"""Gates on slices: a figure is computed on every slice that is large enough, and the worst one decides.
+"""Gates on calibration and on slices: a figure is computed on every slice that is large enough, and the worst decides.
 
 There are many slices, so only a slice that is on the wrong side for certain closes a gate. How certain follows from the
 number of slices (Holm, Scandinavian Journal of Statistics 6, 1979): if all slices are sound, the chance that any of
 them closes the gate is at most 1 − `gate.confidence`. The figures are AUC, loss of AUC, and calibration, whatever
 `gate.metrics` are: GAUC needs users with both classes, and few users have both in one slice. Each slice takes one sort
 of its own rows.
+
+Calibration is the mean prediction divided by the observed CTR. Its limits are tight, and it closes its gate only if it
+lies outside for certain. So a large log is judged by the limits, and a small one by what its rows can tell. A candidate
+that is less far from 1 than the champion on the same rows is excused: keeping the champion would not help. This is
+common when the CTR itself moves from day to day.
 """
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from din.errors import InputError
+from din.gates import GATES, about
+from din.gates.case import Case, show_evaluation
 from din.gates.claims import Claim
-from din.gates.evidence import Evidence
-from din.gates.verdict import Finding
+from din.gates.evidence import measured
+from din.gates.verdict import Finding, from_estimate, not_outside
+from din.metrics import calibration_ratio
 from din.metrics.estimates import MIN_USERS, Estimate
-from din.metrics.multiplicity import holm
 from din.metrics.slices import Slice, slices
 
 _COLUMNS = ("user", "item", "label", "sequence", "history_length")
+_CHAMPION = "champion's scores"
 
 
-def auc(evidence: Evidence) -> Finding:
+@GATES.register("slice_auc")
+@about(model="crossfit", run="first", command=show_evaluation)
+def slice_auc(case: Case) -> Finding:
     """Judge that the candidate's order is worse than chance on no slice."""
-    rows = evidence.shipped_sample
-    return worst(evidence, rows, lambda some: evidence.estimate("auc", rows.take(some)), 0.5)
+    return _worst(case, case.evidence.shipped_sample, lambda rows: measured("auc", rows), 0.5)
 
 
-def delta(evidence: Evidence, rows: pa.Table, champion: NDArray[np.float64]) -> Finding:
+@GATES.register("slice_delta")
+@about(model="crossfit", run="later", compares=True, equal=0.0, command=show_evaluation)
+def slice_delta(case: Case) -> Finding:
     """Judge that the candidate loses at most `slice_margin` of AUC against the champion on every slice."""
-
-    def difference(some: pa.Array) -> Estimate:
-        return evidence.estimate("auc", rows.take(some), champion[some.to_numpy()])
-
-    return worst(evidence, rows, difference, -evidence.limits.slice_margin)
+    rows = _rows(case)
+    return _worst(case, rows, lambda some: measured("auc", some, against=_CHAMPION), -case.limits.slice_margin)
 
 
-@dataclass(frozen=True)
-class _Judged:
-    """A slice with what its interval shows, and how surprising that is if the slice is sound."""
+@GATES.register("calibration")
+@about(model="crossfit", compares=True, equal=0.0, command=show_evaluation)
+def calibration(case: Case) -> Finding:
+    """Judge the mean prediction over all rows by `gate.calibration`."""
+    rows = _rows(case)
+    limits = case.limits
+    bounds = limits.calibration
+    found = from_estimate(not_outside, measured("calibration_ratio", rows), limits.confidence, *bounds, rows=len(rows))
+    if found.verdict == "closed" and _excused(rows):
+        return replace(found, verdict="open", reason=f"{found.reason}, but the champion is farther from 1")
+    return found
 
-    part: Slice
-    claim: Claim
-    p_value: float
 
-    def __str__(self) -> str:
-        return f"{self.part.name} {self.claim.figure}"
+@GATES.register("slice_calibration")
+@about(model="crossfit", compares=True, equal=0.0, command=show_evaluation)
+def slice_calibration(case: Case) -> Finding:
+    """Judge the mean prediction on every slice by `gate.slice_calibration`."""
+    bounds = case.limits.slice_calibration
+    return _worst(case, _rows(case), lambda rows: measured("calibration_ratio", rows), *bounds, excused=_excused)
 
 
-def worst(
-    evidence: Evidence,
+def _rows(case: Case) -> pa.Table:
+    """Return the rows that judge the shipped model, with the champion's scores if there is one."""
+    if not case.history:
+        return case.evidence.shipped_sample
+    return case.champion.rows.append_column(_CHAMPION, pa.array(case.champion.scores))
+
+
+def _excused(rows: pa.Table) -> bool:
+    """Return whether the champion's calibration is worse on the same rows."""
+    if _CHAMPION not in rows.column_names:
+        return False
+    ours, theirs = (
+        calibration_ratio(rows["label"].to_numpy(), rows[name].to_numpy()) for name in ("prediction", _CHAMPION)
+    )
+    return _distance(ours) < _distance(theirs)
+
+
+def _distance(ratio: float) -> float:
+    """Return how many times a ratio is off, as a logarithm."""
+    return abs(math.log(ratio)) if ratio else math.inf
+
+
+def _worst(
+    case: Case,
     rows: pa.Table,
-    estimate: Callable[[pa.Array], Estimate],
+    estimate: Callable[[pa.Table], Estimate],
     low: float,
     high: float = math.inf,
-    excused: Callable[[pa.Array], bool] | None = None,
+    excused: Callable[[pa.Table], bool] = lambda rows: False,
 ) -> Finding:
     """Return the finding about the most surprising slice; the reason names all slices that close.
 
     Args:
-        evidence: the candidate.
+        case: the candidate.
         rows: the test rows.
-        estimate: returns the figure of the rows at some positions.
+        estimate: returns the figure of some rows.
         low, high: the thresholds.
-        excused: returns whether the rows at some positions are not held against the candidate.
+        excused: returns whether some rows are not held against the candidate.
     """
     columns = {name: rows[name].to_numpy() for name in _COLUMNS}
     if not len(rows):
         raise InputError("no test rows to slice")
-    every = slices(columns, evidence.features)
-    large = [part for part in every if _large(part, columns, evidence.limits.min_slice_rows)]
-    judged = [part for part in large if excused is None or not excused(pa.array(part.rows))]
+    every = slices(columns, case.evidence.features)
+    large = [part for part in every if _large(part, columns, case.limits.min_slice_rows)]
+    judged: list[Slice] = []
+    figures: list[Estimate] = []
+    for part in large:
+        some = rows.take(pa.array(part.rows))
+        if not excused(some):
+            judged.append(part)
+            figures.append(estimate(some))
     threshold = low if math.isinf(high) else [low, high]
     counts = f"{len(judged)} slices judged, {len(every) - len(large)} too small, {len(large) - len(judged)} excused"
     if not judged:
         return Finding("open", None, threshold, rows=0, reason=counts)
-    figures = [estimate(pa.array(part.rows)) for part in judged]
-    p_values = np.nan_to_num([figure.p_outside(low, high) for figure in figures], nan=0.0)  # undefined closes
-    confidence = evidence.limits.confidence
-    rejected = holm(p_values, 1 - confidence)
+    confidence = case.limits.confidence
     claims = [Claim(figure.interval(confidence), low, high) for figure in figures]
-    found = [_Judged(part, claim, float(p)) for part, claim, p in zip(judged, claims, p_values, strict=True)]
-    closed = sorted((one for one, wrong in zip(found, rejected, strict=True) if wrong), key=lambda one: one.p_value)
-    leading = min(found, key=lambda one: one.p_value)
-    chance = " (its interval lies outside, as chance may explain among all)" if leading.claim.shows == "beyond" else ""
-    reason = f"nearest to closing is {leading.part.name}{chance}; {counts}"
+    p_values = np.nan_to_num([figure.p_outside(low, high) for figure in figures], nan=0.0)  # undefined closes
+    rejected = holm(p_values, 1 - confidence)
+    order = np.argsort(p_values, kind="stable")
+    closed = [f"{judged[place].name} {claims[place].figure}" for place in order if rejected[place]]
+    leading = judged[order[0]]
+    claim = claims[order[0]]
+    chance = " (its interval lies outside, as chance may explain among all)" if claim.shows == "beyond" else ""
+    reason = f"nearest to closing is {leading.name}{chance}; {counts}"
     if closed:
-        reason = "; ".join([*map(str, closed), counts])
-    interval = leading.claim.interval
-    return Finding("closed" if closed else "open", interval.point, threshold, interval, len(leading.part.rows), reason)
+        reason = "; ".join([*closed, counts])
+    interval = claim.interval
+    return Finding("closed" if closed else "open", interval.point, threshold, interval, len(leading.rows), reason)
 
 
 def _large(part: Slice, columns: Mapping[str, NDArray[Any]], least: int) -> bool:
@@ -102,3 +147,21 @@ def _large(part: Slice, columns: Mapping[str, NDArray[Any]], least: int) -> bool
     user = columns["user"][part.rows]
     users = min(len(np.unique(user[clicked])), len(np.unique(user[~clicked])))
     return len(part.rows) >= least and users >= MIN_USERS
+
+
+def holm(p_values: ArrayLike, level: float) -> NDArray[np.bool_]:
+    """Return which hypotheses to reject, so that the chance of any wrong rejection is at most `level`.
+
+    The smallest p-value is held against level / n, the next one against level / (n − 1), and so on up to the first that
+    is larger (Holm, Scandinavian Journal of Statistics 6, 1979). It holds whatever the tests have in common.
+
+    Args:
+        p_values: one for each hypothesis, [n].
+        level: the permitted chance, e.g. 0.05.
+    """
+    p = np.asarray(p_values, np.float64)
+    order = np.argsort(p, kind="stable")
+    small = p[order] <= level / np.arange(len(p), 0, -1)
+    rejected = np.zeros(len(p), bool)
+    rejected[order] = np.logical_and.accumulate(small)
+    return rejected

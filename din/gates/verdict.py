@@ -32,6 +32,13 @@ class Finding:
     power: Power | None = None
 
 
+def decide(is_open: bool, observed: Any, threshold: Any, reason: str, rows: int | None = None) -> Finding:
+    """Return an open finding, or a closed one with its reason."""
+    if is_open:
+        return Finding("open", observed, threshold, rows=rows)
+    return Finding("closed", observed, threshold, rows=rows, reason=reason)
+
+
 @dataclass(frozen=True)
 class Gate:
     """A condition for promotion that is still to be judged.
@@ -124,15 +131,18 @@ def from_estimate(
     verdict = rule(interval, low, high)
     claim = Claim(interval, low, high)
     users = len(estimate.users)
-    distance = min(abs(interval.point - low), abs(high - interval.point))
-    needed = _users_to_decide(users, interval.upper - interval.point, distance) if verdict == "borderline" else None
-    excludes = finite(resolves(estimate, 1 - confidence))
+    needed = None
     reason = None if verdict == "open" and claim.shows == "within" else str(claim)
     if verdict == "borderline":
-        reason = f"undecided: {claim}; {_would_decide(needed, users)}"
+        distance = min(abs(interval.point - low), abs(high - interval.point))
+        needed = _users_to_decide(users, interval.upper - interval.point, distance)
+        reason = f"undecided: {claim}"
+        if needed:
+            reason += f"; if the observed value is the true one, {needed:,} users decide it; today has {users:,}"
     elif verdict == "open" and reason:
         reason += "; this gate closes only if the whole interval lies outside"
     threshold = low if math.isinf(high) else [low, high]
+    excludes = finite(resolves(estimate, 1 - confidence))
     power = Power(look=1, users=users, excludes=excludes, users_needed=needed)
     return Finding(verdict, interval.point, threshold, interval, rows, reason, power)
 
@@ -141,12 +151,6 @@ def _users_to_decide(users: int, width: float, distance: float) -> int | None:
     """Return the number of users, more than today's, that would exclude the threshold if the point is true."""
     needed = users * (width / distance) ** 2 if distance else math.inf
     return max(math.floor(needed), users) + 1 if math.isfinite(needed) else None
-
-
-def _would_decide(needed: int | None, users: int) -> str:
-    if needed is None:
-        return "the observed value equals the threshold, so no number of users decides"
-    return f"if the observed value is the true one, {needed:,} users decide it; today has {users:,}"
 
 
 def finite(value: Any) -> Any:

@@ -19,7 +19,8 @@ from din.artifacts import MANIFEST
 from din.errors import GateClosed, InputError, shown
 from din.facts import Evaluation
 from din.gates import stored_crossfit
-from din.gates.budgets import MEASURED, Latency, measure_latency
+from din.gates.budgets import MEASURED, measure_latency
+from din.gates.case import Latency
 from din.gates.earlier_champion import Score, score_champion
 from din.gates.evidence import Evidence
 from din.gates.explain import explain

@@ -198,7 +198,7 @@ class Run:
 
     def _champion(self) -> Facts | None:
         """Return the facts of the champion that the candidate was compared with, from the copy that the gate used."""
-        folder = self.workspace.rival("champion")
+        folder = self.workspace.earlier_champion("champion")
         manifest = folder / MANIFEST
         expected = self.gate and self.gate.champion and self.gate.champion.version
         if not expected or not manifest.exists() or sha256_file(manifest) != expected:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from din.gates.claims import Claim
-from din.gates.delta import tell
+from din.gates.comparisons import tell
 from din.gates.explain import explain
 from din.gates.verdict import Finding, Gate, Rule, from_estimate, not_outside, overall, within
 from din.metrics.estimates import Estimate, Interval
@@ -106,6 +106,8 @@ def test_a_figure_with_limits(data: st.DataObject, rule: Rule, low: float, two: 
     assert (found.reason or "").endswith(EXPLAINED) == (found.verdict == "open" and shows == "across")
     assert told.startswith("undecided") == (found.verdict == "borderline")
     assert told.startswith("undefined") == (shows == "undefined")
+    undecided = "borderline" if rule is within else "open"
+    assert found.verdict == {"within": "open", "across": undecided}.get(shows, "closed")
     assert found.power
     needed = found.power.users_needed
     assert needed is None or needed > found.power.users

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+import pytest
 from command_lines import parsed
-from judging import crown, find, judge, set_gate
+from judging import challenge, crown, find, judge, set_gate
 from miniature import score
 
 from din import documents
@@ -19,17 +20,11 @@ def typed(report: dict[str, Any]) -> GateReport:
 
 
 def test_the_first_candidate(workspace: Workspace, run, quick):
-    """Without a champion, the sentence says whether the candidate may become one."""
-    assert explain(typed(judge(workspace, quick))).startswith(
-        "There is no champion yet. The candidate passes every gate"
-    )
+    """Without a champion, the sentence says whether the candidate may become one, or names the first closed gates."""
+    report = judge(workspace, quick)
+    assert explain(typed(report)).startswith("There is no champion yet. The candidate passes every gate")
     found = explain(typed(judge(workspace, set_gate(quick, min_auc=0.9))))
     assert found == "There is no champion, and this candidate does not become the first one: it does not pass min_auc."
-
-
-def test_many_gates(workspace: Workspace, run, quick):
-    """The sentence names the first three gates that are not open, and counts the others."""
-    report = judge(workspace, quick)
     for gate in report["gates"]:
         gate["verdict"] = "closed"
     names = [gate["name"] for gate in report["gates"]]
@@ -55,56 +50,45 @@ def test_a_champion_whose_gates_are_not_open(workspace: Workspace, run, quick, r
     assert explain_champion(record, typed(judge(workspace, quick))).endswith(f"Reason: {record.reason}.")
 
 
-def test_a_better_candidate(workspace: Workspace, run, quick, registry):
-    """The sentence holds the users, the difference with its bounds, and the loss that is ruled out."""
-    run.noise = 1.0
-    run.finish()
-    crown(registry, run)
-    run.noise = 0.2
-    run.finish()
-    report = judge(workspace, quick)
+STAYS = "stays, because the candidate does not pass"
+WAYS = {
+    "better": (1.0, 0.2, {}, ("may replace the champion", "+0.", "so a loss of 0.0300 is ruled out.")),
+    "undecided": (
+        0.2,
+        0.25,
+        {"margin": 0.004},
+        (
+            f"{STAYS} champion_delta_auc",
+            "so a loss of 0.0040 is possible. An equal candidate",
+            "with about {needed:,}.",
+        ),
+    ),
+    "worse": (
+        0.2,
+        1.5,
+        {"slice_margin": 1.0},
+        (f"{STAYS} champion_delta_auc", "so a loss of more than 0.0300 is certain"),
+    ),
+    "another gate": (0.2, 0.1, {"max_bundle_mb": 1e-6}, (f"{STAYS} bundle_mb", "AUC: for 120 users")),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_candidate_beside_a_champion(way: str, workspace: Workspace, run, quick, registry):
+    """The sentence names what closed, and has the users, the difference and what its bounds show."""
+    champion, candidate, limits, parts = WAYS[way]
+    run.become(champion)
+    challenge(registry, run, candidate)
+    report = judge(workspace, set_gate(quick, **limits))
+    needed = find(report, "champion_delta_auc")["power"]["users_needed"] or 0
     found = explain(typed(report))
-    assert "may replace the champion" in found and "so a loss of 0.0300 is ruled out." in found
-    assert "AUC: for 120 users the difference is +0." in found
-
-
-def test_an_undecided_candidate(workspace: Workspace, run, quick, registry):
-    """The sentence holds the number of users that would tell."""
-    crown(registry, run)
-    run.noise = 0.25
-    run.finish()
-    report = judge(workspace, set_gate(quick, margin=0.004))
-    found = explain(typed(report))
-    needed = find(report, "champion_delta_auc")["power"]["users_needed"]
-    assert "stays, because the candidate does not pass champion_delta_auc" in found
-    assert "so a loss of 0.0040 is possible. An equal candidate" in found and f"with about {needed:,}." in found
-
-
-def test_a_worse_candidate(workspace: Workspace, run, quick, registry):
-    """The sentence says by how much it is worse at least."""
-    crown(registry, run)
-    run.noise = 1.5
-    run.finish()
-    found = explain(typed(judge(workspace, set_gate(quick, slice_margin=1.0))))
-    assert "stays, because the candidate does not pass champion_delta_auc" in found
-    assert "so a loss of more than 0.0300 is certain" in found
-
-
-def test_another_gate(workspace: Workspace, run, quick, registry):
-    """If another gate is closed, the sentence names it, whatever the comparison says."""
-    crown(registry, run)
-    run.noise = 0.1
-    run.finish()
-    found = explain(typed(judge(workspace, set_gate(quick, max_bundle_mb=1e-6))))
-    assert "because the candidate does not pass bundle_mb" in found and "AUC: for 120 users" in found
+    assert all(part.format(needed=needed) in found for part in ("for 120 users the difference is ", *parts))
 
 
 def test_every_command_to_look_closer_exists(workspace: Workspace, run, quick, registry):
     """Each gate names a command, and if it is one of `din`, its options exist."""
     first = judge(workspace, quick)
-    crown(registry, run)
-    run.noise = 0.1
-    run.finish()
+    challenge(registry, run)
     looks = {gate["look"] for gate in (*first["gates"], *judge(workspace, quick)["gates"])}
     assert {parsed(look) for look in looks if look.startswith("din ")} == {
         "din registry show",

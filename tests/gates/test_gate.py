@@ -10,14 +10,12 @@ from documents_of import DIGEST
 from judging import find, judge, set_gate, shut
 from miniature import edit, probabilities, score
 
-from din.artifacts import hash_tree, read_json, write_json
+from din.artifacts import hash_tree, read_json
 from din.errors import InputError
 from din.gates import evidence
 from din.gates.gate import gate
-from din.gates.verdict import not_outside, overall, within
-from din.metrics.estimates import Interval
+from din.gates.verdict import overall
 from din.registry.bundle import Verified, verify_bundle
-from din.verdicts import GateEntry
 from din.workspace import Workspace
 
 FIRST_RUN = {
@@ -44,7 +42,7 @@ FIRST_RUN = {
 
 
 def test_first_run_opens(workspace: Workspace, run, quick, registry, capsys):
-    """With sound evidence and no champion, the gate is open, and the report has the keys that others read."""
+    """With sound evidence and no champion, the gate is open; the report has keys that others read, and no clock."""
     version = run.finish()
     report = judge(workspace, quick)
     assert (report["verdict"], report["bundle"], report["champion"]) == ("open", version, None)
@@ -55,6 +53,11 @@ def test_first_run_opens(workspace: Workspace, run, quick, registry, capsys):
     assert find(report, "min_auc")["observed"] == pytest.approx(read_json(workspace.evaluation)["test"]["auc"])
     printed = capsys.readouterr().out
     assert all(name in printed for name in FIRST_RUN)
+    first = workspace.gate.read_bytes()
+    other = judge(workspace, set_gate(quick, metrics=("gauc",)))
+    assert find(other, "gauc_over_popularity")["verdict"] == "open" and other["metrics"] == ["gauc"]
+    judge(workspace, quick)
+    assert workspace.gate.read_bytes() == first
 
 
 FAULTS = {
@@ -63,6 +66,7 @@ FAULTS = {
     "validation_predictions": lambda w: (w.here.predictions / "valid.parquet").write_text("came later"),
     "evaluation": lambda w: edit(w.here.evaluation, lambda e: e["test"].update(auc=0.99)),
     "parity": lambda w: edit(w.here.parity, lambda p: p | {"verdict": "closed"}),
+    "parity of another bundle": lambda w: edit(w.here.parity, lambda p: p | {"bundle": "0" * 64}),
     "auc_over_popularity": lambda w: (w.rows.update(popularity=probabilities(0, w.rows["item"])), w.finish()),
     "auc_over_lr": lambda w: (w.rows.update(lr=probabilities(0, w.rows["item"])), w.finish()),
 }
@@ -71,10 +75,9 @@ FAULTS = {
 @pytest.mark.parametrize("name", FAULTS)
 def test_fault_closes_its_gate_alone(workspace: Workspace, run, quick, name):
     """A fault planted in one report closes exactly one gate, which names it."""
-    run.noise = 1.0
-    run.finish()
+    run.become(1.0)
     FAULTS[name](run)
-    assert shut(judge(workspace, quick)) == [name]
+    assert shut(judge(workspace, quick)) == [name.partition(" ")[0]]
 
 
 LIMITS = {
@@ -151,9 +154,8 @@ def test_damaged_bundle_closes(workspace: Workspace, run, quick, fault):
     assert {"parity", "bundle_mb"} <= set(shut(report))
 
 
-@pytest.mark.parametrize("damaged", [False, True])
-def test_the_candidate_is_hashed_once(workspace: Workspace, run, quick, monkeypatch, damaged):
-    """The candidate's files are hashed once for all gates, also for a request's time, and if the bundle is damaged."""
+def test_the_candidate_is_hashed_once(workspace: Workspace, run, quick, monkeypatch):
+    """The candidate's files are hashed once for all gates, also for a request's time."""
     hashed = []
 
     def spy(directory: Path) -> Verified:
@@ -161,16 +163,8 @@ def test_the_candidate_is_hashed_once(workspace: Workspace, run, quick, monkeypa
         return verify_bundle(directory)
 
     monkeypatch.setattr(evidence, "verify_bundle", spy)
-    if damaged:
-        edit(workspace.bundle / "model.json", lambda model: {"noise": 0.3})
     judge(workspace, set_gate(quick, max_latency_ms=100.0), latency=lambda bundle, other: 9.0)
     assert hashed == [workspace.bundle]
-
-
-def test_parity_of_another_bundle_is_closed(workspace: Workspace, run, quick):
-    """An open report on another bundle proves nothing about today's."""
-    edit(workspace.parity, lambda p: p | {"bundle": "0" * 64})
-    assert shut(judge(workspace, quick)) == ["parity"]
 
 
 def test_evaluation_must_follow_from_the_predictions(workspace: Workspace, run, quick):
@@ -214,13 +208,7 @@ def test_borderline_blocks_but_stays_borderline(workspace: Workspace, run, quick
     auc = read_json(workspace.evaluation)["test"]["auc"]
     report = judge(workspace, set_gate(quick, min_auc=auc))
     assert report["verdict"] == "borderline" and shut(report) == ["min_auc"]
-
-
-def test_gauc_gates_where_params_say_so(workspace: Workspace, run, quick):
-    """The first of `gate.metrics` is compared with the floors."""
-    report = judge(workspace, set_gate(quick, metrics=("gauc",)))
-    assert find(report, "gauc_over_popularity")["verdict"] == "open"
-    assert report["metrics"] == ["gauc"]
+    assert overall([]) == "closed"
 
 
 def test_unreadable_registry_is_bad_input(workspace: Workspace, run, quick):
@@ -231,44 +219,9 @@ def test_unreadable_registry_is_bad_input(workspace: Workspace, run, quick):
     assert not workspace.gate.exists()
 
 
-def test_margin_decides():
-    """The gate is open above the margin, closed below it, borderline around it, and closed for undefined bounds."""
-    assert within(Interval(0, -0.001, 0.1), -0.002) == "open"
-    assert within(Interval(0, -0.1, 0.1), -0.002) == "borderline"
-    assert within(Interval(0, -0.1, -0.01), -0.002) == "closed"
-    assert within(Interval(1, 0.9, 1.1), 0.7, 1.4) == "open"
-    assert within(Interval(1, 0.9, 1.5), 0.7, 1.4) == "borderline"
-    assert within(Interval(1, 1.5, 1.6), 0.7, 1.4) == "closed"
-    assert not_outside(Interval(0, -0.1, 0.1), 0) == "open"
-    assert not_outside(Interval(0, -0.1, -0.01), 0) == "closed"
-    assert not_outside(Interval(1, 0.9, 1.5), 0.7, 1.4) == "open"
-    assert not_outside(Interval(2, 1.5, 2.5), 0.7, 1.4) == "closed"
-    assert not_outside(Interval(0.5, 0.4, 0.6), 0.7, 1.4) == "closed"
-    undefined = Interval(0.9, math.nan, math.nan)
-    assert within(undefined, 0.5) == within(undefined, 0.7, 1.4) == not_outside(undefined, 0) == "closed"
-
-
-def test_overall_is_the_worst():
-    """The worst gate decides, and without any gate the verdict is closed."""
-    gates = [GateEntry.model_construct(verdict=v) for v in ("open", "borderline", "closed")]
-    assert overall(gates) == "closed"
-    assert overall(gates[:2]) == "borderline"
-    assert overall(gates[:1]) == "open"
-    assert overall([]) == "closed"
-
-
-def test_report_has_no_clock(workspace: Workspace, run, quick):
-    """Judging equal runs and registries gives equal bytes."""
-    judge(workspace, quick)
-    first = workspace.gate.read_bytes()
-    judge(workspace, quick)
-    assert workspace.gate.read_bytes() == first
-
-
-def test_write_json_of_a_report_never_holds_nan(workspace: Workspace, run, quick):
+def test_a_report_holds_no_nan(workspace: Workspace, run, quick):
     """With one class only, figures are null and gates closed."""
     run.rows["label"][:] = 0
     run.finish()
-    report = judge(workspace, quick)
-    assert find(report, "min_auc")["observed"] is None and find(report, "min_auc")["interval"] == [None, None]
-    write_json(workspace.root / "again.json", report)
+    found = find(judge(workspace, quick), "min_auc")
+    assert (found["observed"], found["interval"], found["verdict"]) == (None, [None, None], "closed")

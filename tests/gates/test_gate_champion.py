@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 from documents_of import PROTOCOL
-from judging import NEED_SCORES, crown, find, judge, set_gate, shut
+from judging import NEED_SCORES, challenge, crown, find, judge, set_gate, shut
 from miniature import probabilities, score
 
 from din.errors import Unavailable
@@ -17,11 +17,8 @@ from din.workspace import Workspace
 
 def test_better_candidate_opens(workspace: Workspace, run, quick, registry):
     """The candidate is compared with the champion on the same rows, which the champion's own bundle scores."""
-    run.noise = 1.0
-    run.finish()
-    old = crown(registry, run)
-    run.noise = 0.2
-    run.finish()
+    run.become(1.0)
+    old = challenge(registry, run, 0.2)
     report = judge(workspace, quick)
     assert report["champion"] == {"number": 1, "version": old}
     delta = find(report, "champion_delta_auc")
@@ -31,9 +28,7 @@ def test_better_candidate_opens(workspace: Workspace, run, quick, registry):
 
 def test_worse_candidate_is_closed(workspace: Workspace, run, quick, registry):
     """A candidate whose whole interval lies below −margin is closed."""
-    crown(registry, run)
-    run.noise = 1.5
-    run.finish()
+    challenge(registry, run, 1.5)
     report = judge(workspace, set_gate(quick, slice_margin=1.0))
     assert find(report, "champion_delta_auc")["verdict"] == "closed"
     assert set(shut(report)) == {"champion_delta_auc", "champion_delta_gauc"}
@@ -49,6 +44,7 @@ def test_champion_itself_opens_without_scoring(workspace: Workspace, run, quick,
 
     report = judge(workspace, quick, never)
     assert [find(report, name)["observed"] for name in NEED_SCORES] == [0] * len(NEED_SCORES)
+    assert find(report, "bundle_ratio")["observed"] == 1
 
 
 def test_small_permitted_losses_do_not_add_up(workspace: Workspace, run, quick, registry):
@@ -56,11 +52,9 @@ def test_small_permitted_losses_do_not_add_up(workspace: Workspace, run, quick, 
     wide = set_gate(quick, margin=0.1, slice_margin=1.0)
     noises = [0.2, 1.0, 1.6, 2.2]
     for noise in noises[:-1]:
-        run.noise = noise
-        run.finish()
+        run.become(noise)
         crown(registry, run)
-    run.noise = noises[-1]
-    run.finish()
+    run.become(noises[-1])
     report = judge(workspace, wide)
     assert shut(report) == ["anchor_delta_auc", "anchor_delta_gauc"]
 
@@ -68,9 +62,7 @@ def test_small_permitted_losses_do_not_add_up(workspace: Workspace, run, quick, 
 @pytest.mark.parametrize("fault", ["raises", "wrong length", "NaN"])
 def test_champion_that_cannot_score_closes(workspace: Workspace, run, quick, registry, fault):
     """If the old bundle can't score for any reason, the gate is closed."""
-    crown(registry, run)
-    run.noise = 0.1
-    run.finish()
+    challenge(registry, run)
 
     def broken(workspace, bundle, rows):
         if fault == "raises":
@@ -99,18 +91,14 @@ def test_too_few_users_show_nothing(workspace: Workspace, run, quick, registry):
 
 def test_damaged_champion_closes(workspace: Workspace, run, quick, registry):
     """A champion that can't be verified closes the gate."""
-    version = crown(registry, run)
-    run.noise = 0.1
-    run.finish()
+    version = challenge(registry, run)
     (workspace.root / f"registry/{quick.model_name}/bundles/{version}/model.json").write_text('{"noise": 9}')
     assert set(shut(judge(workspace, quick))) == NEED_SCORES | {"bundle_ratio"}
 
 
 def test_an_unavailable_registry_gives_no_verdict(workspace: Workspace, run, quick, registry, monkeypatch):
     """If the champion can't be fetched now, the command ends without a closed gate, so that it can be run again."""
-    crown(registry, run)
-    run.noise = 0.1
-    run.finish()
+    challenge(registry, run)
 
     def down(*_):
         raise Unavailable("s3://models: no route to host")
@@ -123,40 +111,27 @@ def test_an_unavailable_registry_gives_no_verdict(workspace: Workspace, run, qui
     assert judge(workspace, quick)["verdict"] == "open"
 
 
-def test_older_log_closes(workspace: Workspace, run, quick, registry):
-    """A candidate from a log that ends before the champion's is closed, though under by_user the comparison is fair."""
+def test_an_older_log_closes(workspace: Workspace, run, quick, registry):
+    """A candidate from a log that ends before the champion's is closed; `allow_older` waives this gate alone."""
     crown(registry, run)
     run.facts["until"] = "2024-10-12"
-    run.noise = 0.1
-    run.finish()
+    run.become(0.1)
     report = judge(workspace, quick)
     assert shut(report) == ["data_until"]
     assert "gate.allow_older: true" in find(report, "data_until")["reason"]
-
-
-def test_allow_older_waives_that_gate_alone(workspace: Workspace, run, quick, registry):
-    """The report says that the gate was waived, and any other closed gate stays closed."""
-    crown(registry, run)
-    run.facts["until"] = "2024-10-12"
-    run.noise = 0.1
-    run.finish()
     waived = set_gate(quick, allow_older=True)
     report = judge(workspace, waived)
     assert report["verdict"] == "open"
     assert "waived by gate.allow_older" in find(report, "data_until")["reason"]
-    run.noise = 2.0
-    run.finish()
+    run.become(2.0)
     report = judge(workspace, waived)
     assert "champion_delta_auc" in shut(report) and "data_until" not in shut(report)
 
 
 def test_rolled_back_bundle_stays_out(workspace: Workspace, run, quick, registry):
     """A scheduled rerun that reproduces a removed bundle stays closed until a person reinstates it."""
-    run.noise = 1.0
-    run.finish()
-    first = crown(registry, run)
-    run.noise = 0.2
-    run.finish()
+    run.become(1.0)
+    first = challenge(registry, run, 0.2)
     crown(registry, run)
     registry.rollback(first, by="ann", reason="wrong prices")
     report = judge(workspace, quick)
@@ -170,22 +145,27 @@ FIRST_DAY = 20_000  # of the rows, in days since 1970: 2024-10-04
 
 def test_rows_that_the_champion_learned_are_left_out(workspace: Workspace, run, quick, registry):
     """Under temporal, only rows after everything that the champion has learned are compared."""
-    crown(registry, run, **TEMPORAL, seen_until="2024-10-08T00:00:00+00:00")
-    run.noise = 0.1
-    run.finish()
+    challenge(registry, run, 0.1, **TEMPORAL, seen_until="2024-10-08T00:00:00+00:00")
     report = judge(workspace, quick)
     later = int((FIRST_DAY + np.arange(10) > 20_004).sum())  # one row per user and day; 20_004 is 2024-10-08
     assert find(report, "champion_delta_auc")["rows"] == 120 * later
 
 
-def test_a_day_that_is_run_again_is_compared_with_stored_predictions(workspace: Workspace, run, quick, registry):
-    """If the champion has learned all rows, its stored predictions of them are compared."""
+@pytest.mark.parametrize("brought_back", [False, True])
+def test_a_day_that_is_run_again_is_compared_with_stored_predictions(
+    brought_back: bool, workspace: Workspace, run, quick, registry
+):
+    """If the champion has learned all rows, the predictions of its promotion are compared, also after a rollback."""
     run.facts |= {**TEMPORAL, "seen_until": "2024-10-20T00:00:00+00:00"}
     run.finish()
     run.promote()
+    promoted = registry.champion()
     before = probabilities(run.noise, run.rows["item"])
-    run.noise = 0.6
-    run.finish()
+    if brought_back:
+        run.become(0.3)
+        crown(registry, run)
+        registry.rollback(promoted.version, by="ann", reason="wrong prices")
+    run.become(0.6)
 
     def never(*arguments):
         raise AssertionError("the champion has learned these rows")
@@ -197,29 +177,9 @@ def test_a_day_that_is_run_again_is_compared_with_stored_predictions(workspace: 
     assert find(report, "last_step")["reason"] == "the champion replaced no other bundle"
 
 
-def test_a_champion_that_was_brought_back_has_its_stored_predictions(workspace: Workspace, run, quick, registry):
-    """A rollback's record has no files, so the stored predictions come from the promotion."""
-    run.facts |= {**TEMPORAL, "seen_until": "2024-10-20T00:00:00+00:00"}
-    run.finish()
-    run.promote()
-    promoted = registry.champion()
-    before = probabilities(run.noise, run.rows["item"])
-    run.noise = 0.3
-    run.finish()
-    crown(registry, run)
-    registry.rollback(promoted.version, by="ann", reason="wrong prices")
-    run.noise = 0.6
-    run.finish()
-    found = find(judge(workspace, quick), "champion_delta_auc")
-    label = run.rows["label"]
-    assert found["observed"] == pytest.approx(auc(label, probabilities(0.6, run.rows["item"])) - auc(label, before))
-
-
 def test_a_champion_that_learned_all_without_predicting_is_no_comparison(workspace: Workspace, run, quick, registry):
     """Without stored predictions of today's rows, nothing is fair and the gate is closed."""
-    crown(registry, run, **TEMPORAL, seen_until="2024-10-20T00:00:00+00:00")
-    run.noise = 0.1
-    run.finish()
+    challenge(registry, run, 0.1, **TEMPORAL, seen_until="2024-10-20T00:00:00+00:00")
     report = judge(workspace, quick)
     found = find(report, "champion_delta_auc")
     assert (found["verdict"], found["evaluated"]) == ("closed", False)
@@ -228,9 +188,7 @@ def test_a_champion_that_learned_all_without_predicting_is_no_comparison(workspa
 
 def test_a_comparison_draws_whole_users(workspace: Workspace, run, quick, registry, monkeypatch):
     """If there are too many rows, a comparison draws whole users, the same each time."""
-    crown(registry, run)
-    run.noise = 0.1
-    run.finish()
+    challenge(registry, run)
     monkeypatch.setattr(evidence, "MOST_ROWS", 505)
     seen = []
 

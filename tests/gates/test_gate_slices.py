@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from judging import crown, find, judge, set_gate, shut
+from judging import challenge, crown, find, judge, set_gate, shut
 from miniature import Run, probabilities
 
 from din.workspace import Workspace
@@ -107,18 +107,14 @@ def test_drifted_predictions_close(workspace: Workspace, run, quick, registry):
 
 def test_drift_within_its_limit_opens(workspace: Workspace, run, quick, registry):
     """The limit decides: another noise makes another model, not another distribution."""
-    crown(registry, run)
-    run.noise = 0.3
-    run.finish()
+    challenge(registry, run, 0.3)
     assert 0 < find(judge(workspace, quick), "prediction_drift")["observed"] < 0.05
 
 
 def test_drift_confirmed_by_labels_opens(workspace: Workspace, run, quick, registry):
     """If the champion was squeezed and the candidate is not, the candidate differs and is better."""
     p = probabilities(run.noise, run.rows["item"])
-    crown(registry, run)
-    run.noise = 0.1
-    run.finish()
+    challenge(registry, run)
     report = judge(workspace, quick, lambda workspace, bundle, rows: p.mean() + (p - p.mean()) * 0.4)
     found = find(report, "prediction_drift")
     assert found["verdict"] == "open" and found["observed"] > found["threshold"]

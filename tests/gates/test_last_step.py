@@ -1,4 +1,4 @@
-"""Did the champion's last step harm, and the way back. Alone: `pytest tests/promotion/test_last_step.py`."""
+"""Did the champion's last step harm, and the way back."""
 
 import json
 import os
@@ -69,11 +69,12 @@ def test_a_candidate_that_goes_on_from_a_harmful_champion_is_closed(
     assert find(report, "made_from")["verdict"] == "open"
 
 
-def test_a_warm_start_from_a_harmful_champion_is_closed(workspace: Workspace, run, quick, steps) -> None:
-    """Epochs that begin at its weights begin at its harm."""
-    _, champion = steps(5.0)
-    report = judge(workspace, going_on(run, quick, champion, start="warm"))
-    assert find(report, "last_step")["verdict"] == "closed" and report["harm"]["record"] == 2
+@pytest.mark.parametrize(("start", "verdict"), [("warm", "closed"), ("champion", "open")])
+def test_who_inherits_the_harm(start: str, verdict: str, workspace: Workspace, run, quick, steps) -> None:
+    """Epochs that begin at the champion's weights begin at its harm; who goes on from its predecessor does not."""
+    before, champion = steps(5.0)
+    report = judge(workspace, going_on(run, quick, champion if start == "warm" else before, start=start))
+    assert find(report, "last_step")["verdict"] == verdict and report["harm"]["record"] == 2
 
 
 def test_harm_is_seen_days_later(workspace: Workspace, run, quick, steps) -> None:
@@ -127,9 +128,12 @@ def test_a_champion_that_a_person_brought_back_is_not_doubted(
 def test_the_printed_command_rolls_back_as_it_is_pasted(
     workspace: Workspace, run, quick, steps, registry, capsys, tmp_path
 ) -> None:
-    """It runs in any folder, and has no effect the second time."""
+    """By default a person decides. The command runs in any folder, and has no effect the second time."""
     before, champion = steps(5.0)
-    printed = refused(workspace, going_on(run, quick, champion), capsys)
+    asked = going_on(run, quick, champion)
+    printed = refused(workspace, asked, capsys)
+    with pytest.raises(GateClosed, match="the gate is closed"):
+        promoted(workspace, asked)
     (command,) = [line for line in printed.splitlines() if line.startswith("    din registry rollback")]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     for _ in range(2):
@@ -148,18 +152,8 @@ def test_the_printed_command_spares_the_next_champion(registry, run, steps) -> N
     assert [action for action, _ in actions(registry)] == ["promote"] * 3
 
 
-def test_by_default_a_person_decides(workspace: Workspace, run, quick, steps, registry) -> None:
-    """`din promote` appends nothing."""
-    _, champion = steps(5.0)
-    asked = going_on(run, quick, champion)
-    judge(workspace, asked)
-    with pytest.raises(GateClosed, match="the gate is closed"):
-        promoted(workspace, asked)
-    assert len(registry.history()) == 2
-
-
 def test_the_run_rolls_back_once(workspace: Workspace, harmed, registry, capsys) -> None:
-    """The gate only says so; `din promote` appends the record with its reason; again, nothing."""
+    """`din promote` appends the record with its reason, once; a gate that runs again finds a harmful lesson."""
     params, before, champion = harmed
     assert "`din promote` goes back to record 1 (promote.on_harm: rollback)" in refused(workspace, params, capsys)
     assert len(registry.history()) == 2
@@ -171,13 +165,6 @@ def test_the_run_rolls_back_once(workspace: Workspace, harmed, registry, capsys)
     again = promoted(workspace, params)
     assert not again.appended and again.record == first.record == record
     assert registry.verify() == []
-
-
-def test_after_the_rollback_the_same_candidate_stays_out(workspace: Workspace, harmed, registry) -> None:
-    """A gate that runs again finds no harm to undo, and a candidate with the harmful lesson."""
-    params, _, _ = harmed
-    judge(workspace, params)
-    promoted(workspace, params)
     report = judge(workspace, params)
     assert "harm" not in report and find(report, "not_rolled_back")["verdict"] == "closed"
     with pytest.raises(GateClosed, match="the gate is closed"):
@@ -224,13 +211,6 @@ def test_a_candidate_from_scratch_replaces_a_harmful_champion(
     assert find(report, "last_step")["verdict"] == "open" and report["harm"]["back_to"] == 1
     promoted(workspace, automatic(quick))
     assert [action for action, _ in actions(registry)] == ["promote"] * 3
-
-
-def test_a_candidate_that_goes_on_from_the_predecessor_is_open(workspace: Workspace, run, quick, steps) -> None:
-    """The good predecessor's successor did not inherit the harm either."""
-    before, _ = steps(5.0)
-    report = judge(workspace, going_on(run, quick, before))
-    assert find(report, "last_step")["verdict"] == "open" and "harm" in report
 
 
 @pytest.mark.parametrize(("approval", "bound"), [("never", 0.99), ("borderline", 0.99), ("borderline", "inside")])

@@ -1,4 +1,4 @@
-"""Days that a champion that goes on never learns. Alone: `pytest tests/promotion/test_missed_days.py`."""
+"""Days that a champion that goes on never learns."""
 
 from collections.abc import Callable
 from dataclasses import replace

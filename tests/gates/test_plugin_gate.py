@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from judging import crown, find, judge, set_gate
+from judging import challenge, find, judge, set_gate
 from miniature import Run
 
 from din import plugins
@@ -63,9 +63,7 @@ def test_a_gate_of_a_plugin_may_compare_by_each_metric(
     """It exists only with a champion, once for each metric, and after the built-in gates."""
     assert "auc_of_the_champion" not in {one["name"] for one in judge(workspace, quick)["gates"]}
     run.noise = 0.3
-    crown(registry, run)
-    run.noise = 0.2
-    run.finish()
+    challenge(registry, run, 0.2)
     report = judge(workspace, quick)
     names = [one["name"] for one in report["gates"]]
     assert names[-3:] == ["concentration", "auc_of_the_champion", "gauc_of_the_champion"]

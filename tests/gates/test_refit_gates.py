@@ -1,4 +1,6 @@
-"""Gates on the shipped model. Alone: `pytest tests/promotion/test_refit_gates.py`."""
+"""Gates on the shipped model."""
+
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -26,20 +28,30 @@ def ship(run, **columns: np.ndarray) -> None:
     run.bundle()
 
 
-@pytest.mark.parametrize("key", ["shipped", "seen_until", "judged_until"])
-def test_a_bundle_of_another_refit_is_closed(key: str, workspace: Workspace, run, quick) -> None:
-    """The report, the bundle and the shipped model must belong together."""
-    value = DIGEST if key == "shipped" else "2024-10-04T00:00:00+00:00"
-    edit(workspace.refit, lambda report: report | {key: value})
+def shorten(path: Path) -> None:
+    """Leave out the first row of a file of predictions."""
+    pq.write_table(pq.read_table(path).slice(1), path)
+
+
+OTHER_REFIT = {
+    "shipped": lambda here: edit(here.refit, lambda report: report | {"shipped": DIGEST}),
+    **{
+        name: lambda here, name=name: edit(here.refit, lambda report: report | {name: "2024-10-04T00:00:00+00:00"})
+        for name in ("seen_until", "judged_until")
+    },
+    "the shipped model here": lambda here: (here.shipped / "weights.safetensors").write_text("another model"),
+    "the cross-fitted predictions": lambda here: shorten(here.crossfit / "predictions.parquet"),
+}
+
+
+@pytest.mark.parametrize("what", OTHER_REFIT)
+def test_a_bundle_of_another_refit_is_closed(what: str, workspace: Workspace, run, quick) -> None:
+    """The report, the bundle, the shipped model and its predictions must belong together."""
+    OTHER_REFIT[what](workspace)
     report = judge(workspace, quick)
     assert shut(report) == ["refit"]
-    assert "not exported after this refit" in find(report, "refit")["reason"]
-
-
-def test_a_shipped_model_that_was_replaced_is_closed(workspace: Workspace, run, quick) -> None:
-    """The bundle must hold the model that the workspace holds."""
-    (workspace.shipped / "weights.safetensors").write_text("another model")
-    assert shut(judge(workspace, quick)) == ["refit"]
+    assert "not exported after this refit: " in find(report, "refit")["reason"]
+    assert f"{what} was" in find(report, "refit")["reason"] or what == "shipped"
 
 
 def sharpened(run, share: float) -> np.ndarray:
@@ -109,8 +121,7 @@ def test_an_undecided_lesson_is_not_open(workspace: Workspace, run, quick) -> No
 def test_a_lesson_on_other_rows_is_closed(workspace: Workspace, run, quick) -> None:
     """Judged and cross-fitted predictions are compared on the same rows, or not at all."""
     ship(run)
-    path = run.here.crossfit / "predictions.parquet"
-    pq.write_table(pq.read_table(path).slice(1), path)
+    shorten(run.here.crossfit / "predictions.parquet")
     run.bundle()
     found = find(judge(workspace, quick), "lesson_delta_auc")
     assert (found["verdict"], found["evaluated"]) == ("closed", False)
@@ -120,13 +131,3 @@ def test_a_candidate_that_goes_on_needs_no_proof_of_its_lesson(workspace: Worksp
     """The comparison with the champion is this proof, since the lesson began with a champion."""
     names = {one["name"] for one in judge(workspace, going_on(run, quick, "a" * 64, "a" * 64))["gates"]}
     assert "lesson_delta_auc" not in names
-
-
-def test_predictions_of_another_refit_are_closed(workspace: Workspace, run, quick) -> None:
-    """Whatever judges the lesson must be what its stage wrote."""
-    ship(run)
-    path = run.here.crossfit / "predictions.parquet"
-    pq.write_table(pq.read_table(path).slice(1), path)
-    report = judge(workspace, quick)
-    assert "refit" in shut(report)
-    assert "the cross-fitted predictions is" in find(report, "refit")["reason"]

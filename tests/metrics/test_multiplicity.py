@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from din.metrics.multiplicity import holm
+from din.gates.slices import holm
 
 
 @given(st.lists(st.floats(0, 0.2), max_size=8))

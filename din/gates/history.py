@@ -1,0 +1,49 @@
+"""Gates on the candidate's place in the registry's log of promotions."""
+
+from din.errors import listed
+from din.gates import GATES, about
+from din.gates.case import Case, show_log, show_record
+from din.gates.verdict import Finding, decide
+from din.registry.champions import removed_lesson, rolled_back, started_from, until
+
+
+@GATES.register("no_earlier_champion")
+@about(run="first", command=lambda case: "din registry verify")
+def no_earlier_champion(case: Case) -> Finding:
+    """No other bundle is stored beside the empty log; otherwise the log was lost, and this is not a first run."""
+    others = [version for version in case.registry.versions() if version != case.evidence.version]
+    reason = (
+        f"{len(others)} other bundles are stored although the log of promotions is empty ({listed(others)}), so this "
+        "may not be a first run; restore the log, or, if a bundle was never promoted, run `din registry gc --bundle "
+        "VERSION`"
+    )
+    return decide(not others, len(others), 0, reason)
+
+
+@GATES.register("data_until")
+@about(run="later", compares=True, command=show_record)
+def data_until(case: Case) -> Finding:
+    """Judge that the candidate is not older than the champion."""
+    ours = until(case.evidence.facts)
+    theirs = until(case.champion.facts)
+    if ours < theirs and case.limits.allow_older:
+        return Finding("open", str(ours), str(theirs), reason="the champion saw newer data: waived by gate.allow_older")
+    reason = "the champion saw newer data; to promote nevertheless, set gate.allow_older: true in params.yaml"
+    return decide(ours >= theirs, str(ours), str(theirs), reason)
+
+
+@GATES.register("not_rolled_back")
+@about(run="later", compares=True, command=show_log)
+def not_rolled_back(case: Case) -> Finding:
+    """Check that no rollback removed the candidate, nor a bundle whose lessons it holds."""
+    if record := rolled_back(case.history).get(case.evidence.version):
+        reason = f"{record.by} rolled this bundle back ({record.reason}); reinstate it with `din registry rollback`"
+        return Finding("closed", f"in record {record.number}", "no", reason=reason)
+    if record := removed_lesson(case.registry, case.history, started_from(case.evidence.facts)):
+        reason = (
+            f"this candidate holds the lessons of bundle {record.previous and record.previous[:12]}, which {record.by} "
+            f"rolled back ({record.reason}); start from another bundle: run `din pin`, or change train.warm_start, and "
+            "then `dvc repro`; under a scheduler open a new run"
+        )
+        return Finding("closed", f"in record {record.number}", "no", reason=reason)
+    return Finding("open", "no", "no")
