@@ -35,7 +35,7 @@ class PackedBatch:
     candidate: np.ndarray  # int64 [B], positions among the U items
     behaviour: np.ndarray  # int64 [T], positions among the U items
     segment: np.ndarray  # int64 [T], non-decreasing
-    age: np.ndarray  # float32 [T], seconds from the behaviour to its impression; NaN where a time is unknown
+    age: np.ndarray | None  # float32 [T], seconds from the behaviour to its impression; None if nobody reads it
     labels: np.ndarray  # float32 [B]
 
     def __len__(self) -> int:
@@ -82,10 +82,12 @@ class Packer:
 
     Args:
         unknown_rate: the share of values that `pack` replaces by unknown, if it is given random numbers.
+        ages: whether batches hold the ages of behaviours; see `din.model.model.Model.reads_ages`.
     """
 
-    def __init__(self, features: Features, unknown_rate: float = 0.0) -> None:
+    def __init__(self, features: Features, unknown_rate: float = 0.0, *, ages: bool = False) -> None:
         self._features = features
+        self._ages = ages
         self._unknown_rate = float(unknown_rate)
         self.layout = TableLayout.of(features.fields, features.rows)
         self._distinct_items = Deduplicator(features.manifest.items)
@@ -103,6 +105,9 @@ class Packer:
             rows, impressions.history_start, impressions.history_end, shard.behaviour_item, impressions.item
         )
         items, position = self._distinct_items(touched)
+        age = None
+        if self._ages:
+            age = ages(impressions.timestamp[rows][segment], shard.behaviour_time[places])
         return PackedBatch(
             lookups={
                 Group.ITEM: self._group(Group.ITEM, self._features.items, items, random),
@@ -113,7 +118,7 @@ class Packer:
             candidate=position[len(places) :],
             behaviour=position[: len(places)],
             segment=segment,
-            age=ages(impressions.timestamp[rows][segment], shard.behaviour_time[places]),
+            age=age,
             labels=impressions.label[rows].astype(np.float32),
         )
 

@@ -20,6 +20,8 @@ from din.facts import Facts
 from din.features.days import microseconds
 from din.features.reader import Features
 
+_SPLIT = ("seed", "valid_fraction", "test_fraction")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
@@ -27,55 +29,35 @@ class Training:
 
     Attributes:
         protocol: the name of the split.
-        seed: with the two fractions, decides which users are held out.
-        valid_fraction: the share of users that validate.
-        test_fraction: the share of users that test.
+        split: the seed and the two fractions, which decide which users are held out.
         until: the day of the last impression of any split.
         seen_until: the time of the last row that was learned.
     """
 
     protocol: str
-    seed: int
-    valid_fraction: float
-    test_fraction: float
+    split: dict[str, float]
     until: date
     seen_until: datetime
 
     @classmethod
     def of_bundle(cls, facts: Facts) -> "Training":
         """Return the training of a bundle."""
-        split = facts.protocol
         return cls(
-            protocol=split.name,
-            seed=split.seed,
-            valid_fraction=split.valid_fraction,
-            test_fraction=split.test_fraction,
+            protocol=facts.protocol.name,
+            split={key: getattr(facts.protocol, key) for key in _SPLIT},
             until=date.fromisoformat(facts.until),
             seen_until=datetime.fromisoformat(facts.seen_until),
         )
 
     @classmethod
     def of_features(cls, features: Features, seen_until: datetime | None = None) -> "Training":
-        """Return the training that these features are for.
-
-        Args:
-            features: the features.
-            seen_until: the time of the last row that was learned. None: the last row of the training split.
-        """
-        params = features.manifest.params
+        """Return the training that these features are for, up to a time, or to the last row of the training split."""
         return cls(
             protocol=features.manifest.protocol,
-            seed=params["seed"],
-            valid_fraction=params["valid_fraction"],
-            test_fraction=params["test_fraction"],
+            split={key: features.manifest.params[key] for key in _SPLIT},
             until=features.last_day(),
             seen_until=seen_until or features.train_until,
         )
-
-    @property
-    def first_held_out(self) -> NDArray[np.int64]:
-        """The earliest time that a held-out row can have under `temporal`, in µs. Shape [1]."""
-        return np.array([microseconds(self.seen_until) + 1])
 
 
 def unseen(earlier: Training, today: Training, timestamps: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -105,12 +87,8 @@ def _differences(earlier: Training, today: Training) -> list[str]:
         return [f"name {earlier.protocol!r} there, {today.protocol!r} here"]
     if today.protocol == "temporal":
         return []
-    found = []
-    for key in ("seed", "valid_fraction", "test_fraction"):
-        there = getattr(earlier, key)
-        here = getattr(today, key)
-        if there != here:
-            found.append(f"{key} {there!r} there, {here!r} here")
+    pairs = ((key, earlier.split[key], today.split[key]) for key in _SPLIT)
+    found = [f"{key} {there!r} there, {here!r} here" for key, there, here in pairs if there != here]
     if today.protocol == "leave_last_out":
         if earlier.until > today.until:
             found.append(f"data until {earlier.until} there, {today.until} here")

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from din.model.activations import ACTIVATIONS
-from din.model.mlp import multilayer_perceptron
+from din.model.mlp import ACTIVATIONS, multilayer_perceptron
 from din.ops.activation_unit import FirstLayer, first_layer
 from din.ops.histories import Histories
 

@@ -34,7 +34,7 @@ class Batch(NamedTuple):
     candidate: Tensor  # int64 [B], positions among the distinct items
     behaviour: Tensor  # int64 [T], positions among the distinct items
     segment: Tensor  # int64 [T], each behaviour's impression
-    age: Tensor  # float32 [T], seconds from the behaviour to the impression, NaN where unknown
+    age: Tensor | None  # float32 [T], seconds from the behaviour to the impression, NaN where unknown
     rows: Tensor | None = None  # int64 [R]
 
     @property
@@ -60,13 +60,14 @@ def to_tensors(packed: PackedBatch, rows: Tensor | None = None) -> Batch:
         candidate=torch.from_numpy(packed.candidate),
         behaviour=torch.from_numpy(packed.behaviour),
         segment=torch.from_numpy(packed.segment),
-        age=torch.from_numpy(packed.age),
+        age=_tensor(packed.age),
         rows=rows,
     )
 
 
 def _ids(lookup: Lookup) -> Ids:
-    def tensor(array: np.ndarray | None) -> Tensor | None:
-        return None if array is None else torch.from_numpy(array)
+    return Ids(torch.from_numpy(lookup.ids), _tensor(lookup.owners), _tensor(lookup.weights))
 
-    return Ids(torch.from_numpy(lookup.ids), tensor(lookup.owners), tensor(lookup.weights))
+
+def _tensor(array: np.ndarray | None) -> Tensor | None:
+    return None if array is None else torch.from_numpy(array)

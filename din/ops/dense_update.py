@@ -8,35 +8,21 @@ Both forms save the same tensors, so a run on one backend can continue the state
 """
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from din.ops import backend
 from din.ops.row_update import BETA_1, BETA_2, EPSILON, RowUpdate, adam, sgd
+from din.ops.rows import library_for
 
 
-class DenseOptimizer(Protocol):
-    """An optimizer that updates parameters from their gradients."""
+def dense_optimizer(name: str, parameters: Sequence[nn.Parameter]) -> "_Torch | _Flat":
+    """Return the optimizer with this name for some parameters.
 
-    def step(self, rate: float) -> None:
-        """Update all parameters at learning rate η."""
-        ...
-
-    def state(self) -> dict[str, Tensor]:
-        """Return the tensors to checkpoint, named `<number of the parameter>.<name in torch's optimizer>`."""
-        ...
-
-    def load_state(self, tensors: dict[str, Tensor]) -> None:
-        """Continue from the tensors of an earlier `state()`."""
-        ...
-
-
-def dense_optimizer(name: str, parameters: Sequence[nn.Parameter]) -> DenseOptimizer:
-    """Return the optimizer with this name for some parameters."""
-    on_cpu = all(parameter.is_cpu and parameter.dtype == torch.float32 for parameter in parameters)
-    if backend.library() and on_cpu and name in ("adam", "sgd"):
+    `step(rate)` updates all of them from their gradients at learning rate η. `state()` returns the tensors to
+    checkpoint, named `<number of the parameter>.<name in torch's optimizer>`, and `load_state` continues from them.
+    """
+    if name in ("adam", "sgd") and all(library_for(parameter) for parameter in parameters):
         return _Flat(name, parameters)
     return _Torch(name, parameters)
 

@@ -33,13 +33,13 @@ class Places(NamedTuple):
     Attributes:
         candidate_B, behaviour_T: positions among the distinct items.
         segment_T: each behaviour's impression, non-decreasing.
-        age_T: seconds from each behaviour to its impression, NaN where unknown.
+        age_T: seconds from each behaviour to its impression, NaN where unknown. None: the model reads no ages.
     """
 
     candidate_B: Tensor
     behaviour_T: Tensor
     segment_T: Tensor
-    age_T: Tensor
+    age_T: Tensor | None
 
 
 class Keys(NamedTuple):
@@ -54,7 +54,7 @@ class Keys(NamedTuple):
     source_NK: Tensor
     position_T: Tensor | None
     segment_T: Tensor
-    age_T: Tensor
+    age_T: Tensor | None
 
     def rows(self) -> Tensor:
         """Return one key per behaviour, [T, K]."""
@@ -64,7 +64,8 @@ class Keys(NamedTuple):
         """Return the keys of the behaviours where `member_T` is true."""
         kept = member_T.nonzero().squeeze(1)
         position = kept if self.position_T is None else self.position_T.index_select(0, kept)
-        return Keys(self.source_NK, position, self.segment_T.index_select(0, kept), self.age_T.index_select(0, kept))
+        age_T = None if self.age_T is None else self.age_T.index_select(0, kept)
+        return Keys(self.source_NK, position, self.segment_T.index_select(0, kept), age_T)
 
     def of_sequence(self, member_T: Tensor | None, training: bool) -> "tuple[Keys, Tensor | None]":
         """Return the behaviours to read for a sequence, and a mask [T, 1] of 0 and 1. No mask: all belong to it.
@@ -84,7 +85,9 @@ class Keys(NamedTuple):
 
 def encode(embedded: Embedded, places: Places) -> tuple[Tensor, Keys]:
     """Return candidates [B, D], and the keys of all behaviours [T, K]. A key holds item fields, then feedback."""
-    age_T = places.age_T.to(embedded.items_UD.dtype)  # parity also runs models in float64
+    age_T = places.age_T
+    if age_T is not None:
+        age_T = age_T.to(embedded.items_UD.dtype)  # parity also runs models in float64
     keys = Keys(embedded.items_UD, places.behaviour_T, places.segment_T, age_T)
     if embedded.feedback_TF.shape[1]:
         keys = keys._replace(source_NK=torch.cat([keys.rows(), embedded.feedback_TF], 1), position_T=None)

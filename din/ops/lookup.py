@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from din.ops import backend
 from din.ops.native.library import Library
+from din.ops.rows import library_for
 from din.ops.segments import segment_sum
 
 
@@ -65,10 +65,9 @@ class Columns(NamedTuple):
 
 def lookup(table_RW: Tensor, groups: Sequence[Columns]) -> list[Tensor]:
     """Return the embeddings of each group, [owners, fields × width]."""
-    library = backend.library()
     wanted = table_RW.requires_grad and torch.is_grad_enabled()
-    fits = wanted and table_RW.is_cpu and table_RW.dtype == torch.float32 and table_RW.is_contiguous()
-    natively = [bool(library) and fits and group.plain for group in groups]
+    library = library_for(table_RW) if wanted and table_RW.is_contiguous() else None
+    natively = [library is not None and group.plain for group in groups]
     taken: Iterator[Tensor] = iter(())
     if any(natively):
         taken = iter(_Take.apply(library, table_RW, list(compress(groups, natively))))

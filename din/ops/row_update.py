@@ -21,8 +21,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from din.ops import backend
 from din.ops.native.library import Library, Struct
+from din.ops.rows import library_for
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 
@@ -52,7 +52,7 @@ class RowUpdate(NamedTuple):
 
 def sgd(update: RowUpdate) -> None:
     """Update rows by plain SGD."""
-    library = _library(update)
+    library = library_for(update.table_RW)
     if library:
         library.din_sgd(torch.get_num_threads(), _struct(library, update))
     else:
@@ -69,7 +69,7 @@ def adam(update: RowUpdate, first_RW: Tensor, second_RW: Tensor, step: int) -> N
     scale = (1 - BETA_2**step) ** 0.5
     correction = scale / (1 - BETA_1**step)
     epsilon = EPSILON * scale
-    library = _library(update)
+    library = library_for(update.table_RW)
     if library:
         factors = (1 - BETA_1, BETA_2, 1 - BETA_2, correction, epsilon)
         library.din_adam(torch.get_num_threads(), _struct(library, update), first_RW, second_RW, *factors)
@@ -94,7 +94,7 @@ def rowwise_adagrad(update: RowUpdate, squares_R: Tensor) -> None:
     Args:
         squares_R: the accumulators s, updated in place.
     """
-    library = _library(update)
+    library = library_for(update.table_RW)
     if library:
         library.din_rowwise_adagrad(torch.get_num_threads(), _struct(library, update), squares_R, EPSILON)
         return
@@ -118,11 +118,6 @@ def _apply(update: RowUpdate, direction: Callable[[Tensor], Tensor]) -> None:
         weights_NW.mul_(1 - (update.rate * decay_NW).clamp_max(1))
     weights_NW.sub_(direction(gradient_NW) * update.pace_W, alpha=update.rate)
     update.table_RW.index_copy_(0, update.rows_N, weights_NW)
-
-
-def _library(update: RowUpdate) -> Library | None:
-    table = update.table_RW
-    return backend.library() if table.is_cpu and table.dtype == torch.float32 else None
 
 
 def _struct(library: Library, update: RowUpdate) -> Struct:

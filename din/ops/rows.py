@@ -11,12 +11,18 @@ import torch
 from torch import Tensor
 
 from din.ops import backend
+from din.ops.native.library import Library
+
+
+def library_for(table: Tensor) -> Library | None:
+    """Return the library of native forms if it is chosen and can compute with a tensor: float32 on the CPU."""
+    return backend.library() if table.is_cpu and table.dtype == torch.float32 else None
 
 
 def take_rows(table_RW: Tensor, ids_N: Tensor) -> Tensor:
     """Return a copy of rows `ids` of a table, [N, W]."""
-    library = backend.library()
-    if not (library and table_RW.is_cpu and table_RW.dtype == torch.float32):
+    library = library_for(table_RW)
+    if not library:
         return table_RW.index_select(0, ids_N)
     count, width = len(ids_N), table_RW.shape[1]
     rows_NW = table_RW.new_empty(count, width)
@@ -26,12 +32,10 @@ def take_rows(table_RW: Tensor, ids_N: Tensor) -> Tensor:
 
 def add_rows(table_RW: Tensor, ids_N: Tensor, rows_NV: Tensor) -> None:
     """Add the first W columns of rows [N, V], V ≥ W, to rows `ids` of a table, in place."""
-    library = backend.library()
-    width = table_RW.shape[1]
-    if not (library and table_RW.is_cpu and table_RW.dtype == torch.float32):
+    library = library_for(table_RW)
+    rows, width = table_RW.shape
+    if not library:
         table_RW.index_add_(0, ids_N, rows_NV[:, :width])
         return
-    count = len(ids_N)
-    library.din_add_rows(
-        torch.get_num_threads(), count, ids_N, len(table_RW), table_RW, width, 0, width, rows_NV, rows_NV.shape[1], 0
-    )
+    table = (rows, table_RW, width, 0, width)
+    library.din_add_rows(torch.get_num_threads(), len(ids_N), ids_N, *table, rows_NV, rows_NV.shape[1], 0)

@@ -96,7 +96,7 @@ def strips(workspace: Workspace) -> list[Strip]:
     if not isinstance(trained.model, DIN):
         return []
     names = list(artifact.read_config(workspace.model).sequences) or [None]
-    packer = Packer(features)
+    packer = Packer(features, ages=trained.model.reads_ages)
     random = np.random.default_rng(_SEED)
     users = 0
     found = []

@@ -47,9 +47,11 @@ class _Drawn:
     requests: list[dict[str, Any]]
 
 
-def real_cases(features: Features, raw: Path, most: int, seed: int) -> tuple[list[Case], list[Case]]:
-    """Return impressions from all splits, at most `most`, and the edge cases made from one of them."""
-    packer = Packer(features)
+def real_cases(
+    features: Features, raw: Path, most: int, seed: int, *, ages: bool = False
+) -> tuple[list[Case], list[Case]]:
+    """Return impressions from all splits, at most `most`, and the edge cases made from one of them; see `Packer`."""
+    packer = Packer(features, ages=ages)
     drawn = _draw(features, raw, most, np.random.default_rng(seed))
     real = []
     for part in drawn:

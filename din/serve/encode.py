@@ -154,7 +154,7 @@ class Encoder:
         candidate: np.ndarray,
         behaviour: np.ndarray,
         segment: np.ndarray,
-        age: np.ndarray,
+        age: np.ndarray | None,
         items: np.ndarray | None = None,
     ) -> PackedBatch:
         return PackedBatch(
@@ -205,8 +205,10 @@ class Encoder:
             behaviours[number], impressions[number] = len(past), len(shown)
         return _Entries(users, contexts, history, candidates, times, behaviours, impressions)
 
-    def _age(self, entries: _Entries, behaviour: np.ndarray, request: np.ndarray) -> np.ndarray:
+    def _age(self, entries: _Entries, behaviour: np.ndarray, request: np.ndarray) -> np.ndarray | None:
         """Return the age in seconds, float32 [T], of some behaviours. It is NaN where a behaviour has no time.
+
+        None: the model reads no ages.
 
         Args:
             entries: the requests.
@@ -217,7 +219,7 @@ class Encoder:
             InputError: a request has no time, or a time is not a number.
         """
         if not self._ages:
-            return np.full(len(behaviour), np.nan, np.float32)
+            return None
         now = [_seconds("time", time) for time in entries.times]
         if None in now:
             advice = "this model reads how old behaviours are; send the seconds since 1970 (UTC)"

@@ -40,4 +40,4 @@ def feeds(packed: PackedBatch) -> dict[str, np.ndarray]:
         for name, lookup in lookups.items():
             arrays |= {f"{group}.{name}{ending}": part for ending, part in lookup.parts().items()}
     places = {"candidate": packed.candidate, "behaviour": packed.behaviour, "segment": packed.segment}
-    return arrays | places | {AGE: packed.age}
+    return arrays | places | ({} if packed.age is None else {AGE: packed.age})

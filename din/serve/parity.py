@@ -55,7 +55,8 @@ def check_parity(workspace: Workspace, params: Params) -> None:
     workspace.parity.unlink(missing_ok=True)  # an older verdict must not survive if the check fails
     features = artifact.known(Features(workspace.features), workspace.shipped)
     trained = artifact.load(features, workspace.shipped)
-    real, edges = real_cases(features, workspace.raw, MOST_IMPRESSIONS, _SEED)
+    ages = trained.model.reads_ages
+    real, edges = real_cases(features, workspace.raw, MOST_IMPRESSIONS, _SEED, ages=ages)
     version = None
     measured: dict[str, Any] = dict.fromkeys((*_FIGURES, "worst", "reason"))
     try:

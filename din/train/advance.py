@@ -29,15 +29,12 @@ import torch
 
 from din.facts import Metrics
 from din.features.days import DayRows, days_of
-from din.features.packing import Packer
 from din.features.reader import Features
 from din.metrics.summary import summary
-from din.params import Train
 from din.schema import SplitName
-from din.train.compute import CPU_ALONE, Compute
 from din.train.learner import Inputs, Learner, check_loss
-from din.train.loader import TrainingLoader, prefetch
-from din.train.predict import EVALUATION_BATCH, Predictions, predict
+from din.train.loader import prefetch
+from din.train.predict import Predictions, predict
 from din.train.results import LearnedDay
 from din.train.shared_rows import SharedRows
 
@@ -95,16 +92,12 @@ class Pass:
         return self.days[-1].rows.last if self.days else None
 
 
-def advance(
-    learner: Learner, params: Train, split: SplitName, compute: Compute = CPU_ALONE, after: datetime | None = None
-) -> Pass:
+def advance(learner: Learner, split: SplitName, after: datetime | None = None) -> Pass:
     """Advance a model over the days of a split.
 
     Args:
         learner: the model with the state of its optimizers. The pass changes it.
-        params: the settings that it was trained with.
         split: the split; its days must lie after everything that the model has learned.
-        compute: `params.compute`, resolved.
         after: leave out the rows until this time, inclusive, because the model has learned them.
 
     Raises:
@@ -113,50 +106,47 @@ def advance(
     days = []
     for rows in days_of(learner.features, split, after):
         chosen = rows.in_order_of_files
-        predictions = predict(learner.trained, learner.features, split, EVALUATION_BATCH, compute, chosen)
+        predictions = predict(learner.trained, learner.features, split, compute=learner.compute, chosen=chosen)
         metrics = summary(predictions.rows["label"], predictions.probabilities, predictions.rows["user"])
-        learner, loss = learn_day(learner, rows, params, compute)
+        learner, loss = learn_day(learner, rows)
         print(f"learned {rows.day}: {len(rows):,} rows, mean loss {loss:.4f}", flush=True)
         days.append(Day(rows, predictions, metrics, loss))
     return Pass(learner, days)
 
 
-def learn_day(learner: Learner, rows: DayRows, params: Train, compute: Compute = CPU_ALONE) -> tuple[Learner, float]:
+def learn_day(learner: Learner, rows: DayRows) -> tuple[Learner, float]:
     """Learn some rows of a day, at least one, and return the learner, which knows the day's ids, and the mean loss.
 
     Raises:
         InputError: the loss is not finite.
     """
-    learner = _knowing(learner.features.at(rows.day), learner, params, compute)
-    return learner, _learn(learner, rows, params, compute)
+    learner = _knowing(learner.features.at(rows.day), learner)
+    return learner, _learn(learner, rows)
 
 
-def _knowing(features: Features, learner: Learner, params: Train, compute: Compute) -> Learner:
+def _knowing(features: Features, learner: Learner) -> Learner:
     """Return the learner with a row for each id of `features`. Rows of new ids start as copies of the unknown row."""
     if features.rows == learner.features.rows:
         return learner
-    packer = Packer(features)
-    larger = Learner(features, packer, params, compute)
+    larger = Learner(features, learner.params, learner.compute)
     larger.load_state(learner.state(), SharedRows.by_number(learner.features, features))
-    for name, unknown in packer.layout.offsets.items():
+    for name, unknown in larger.layout.offsets.items():
         first_new = unknown + learner.features.rows[name]
         larger.table[first_new : unknown + features.rows[name]] = larger.table[unknown]
     return larger
 
 
-def _learn(learner: Learner, rows: DayRows, params: Train, compute: Compute) -> float:
+def _learn(learner: Learner, rows: DayRows) -> float:
     """Learn the rows of a day once, and return the mean loss.
 
     Raises:
         InputError: it is not finite.
     """
-    learning = params.learning
-    packer = Packer(learner.features, learning.unknown_rate)
-    loader = TrainingLoader(learner.features, packer, learning.batch_size, learning.seed)
-    total = torch.zeros((), dtype=torch.float64, device=compute.device)
+    learning = learner.params.learning
+    total = torch.zeros((), dtype=torch.float64, device=learner.compute.device)
     learner.model.train()
     recent: deque[Inputs] = deque(maxlen=_SETTLING)
-    batches: Iterable[Inputs] = prefetch(map(learner.inputs, loader.day(rows)))
+    batches: Iterable[Inputs] = prefetch(map(learner.inputs, learner.loader().day(rows)))
     for inputs in batches:
         total += learner.step(inputs, learning.learning_rate).double() * inputs.impressions
         recent.append(inputs)

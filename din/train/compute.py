@@ -1,5 +1,7 @@
 """The device and threads of a run: `train.compute`, resolved once for all parts of training."""
 
+import ctypes
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +16,8 @@ from din.ops import backend
 from din.params import ComputeParams
 
 CPU = torch.device("cpu")
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+_LARGEST_BLOCK = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -89,3 +93,18 @@ def moved(value: Any, device: torch.device) -> Any:
         parts = (moved(part, device) for part in value)
         return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
     return value
+
+
+def keep_freed_memory() -> None:
+    """Ask glibc to reuse freed blocks. Do nothing where the C library is another one.
+
+    Each training step allocates and frees the same few large blocks. By default, glibc returns blocks of 128 KiB and
+    more to the system as soon as they are freed, and the kernel zeroes them page by page when they are allocated again.
+    That is 5,000 page faults per step, a fifth to a half of its time. Peak memory is that of the largest step either
+    way.
+    """
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+        if mallopt is not None:
+            mallopt(_M_MMAP_THRESHOLD, _LARGEST_BLOCK)
+            mallopt(_M_TRIM_THRESHOLD, _LARGEST_BLOCK)

@@ -32,12 +32,10 @@ from numpy.typing import NDArray
 
 from din.features.days import DayRows, in_order_of_files
 from din.features.reader import Features
-from din.params import Train
 from din.schema import SplitName
 from din.train.advance import learn_day
-from din.train.compute import CPU_ALONE, Compute
 from din.train.learner import Learner
-from din.train.predict import EVALUATION_BATCH, Predictions, predict
+from din.train.predict import Predictions, predict
 
 FOLDS = 4
 
@@ -60,19 +58,13 @@ class CrossFitted:
 
 
 def cross_fit(
-    start: Callable[[], Learner],
-    days: Sequence[DayRows],
-    params: Train,
-    compute: Compute = CPU_ALONE,
-    folds: int = FOLDS,
+    start: Callable[[], Learner], days: Sequence[DayRows], folds: int = FOLDS
 ) -> dict[SplitName, CrossFitted]:
     """Return the cross-fitted predictions of the rows of a lesson, by split.
 
     Args:
         start: returns a new learner in the state from which the lesson starts.
         days: the days of the lesson, at least one, in order.
-        params: the settings that the model was trained with.
-        compute: `params.compute`, resolved.
         folds: the number of groups that the users are split into, at least two.
 
     Raises:
@@ -87,9 +79,9 @@ def cross_fit(
         for day in days:
             others = day.where([own != fold for own in fold_of[day.split]])
             if len(others):
-                learner, _ = learn_day(learner, others, params, compute)
+                learner, _ = learn_day(learner, others)
         model, known = learner.trained, learner.features
-        scores.append({s: predict(model, known, s, EVALUATION_BATCH, compute, rows[s]) for s in splits})
+        scores.append({s: predict(model, known, s, compute=learner.compute, chosen=rows[s]) for s in splits})
     return {split: _chosen([own[split] for own in scores], rows[split], fold_of[split]) for split in splits}
 
 

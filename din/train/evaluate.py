@@ -3,7 +3,7 @@
 A model is judged on rows that it has not learned. It scores the validation rows before its pass over the validation
 days, and the test rows after it. The gain from this pass is measured on the test rows.
 
-The floors are `popularity` (each item's smoothed CTR in training) and `lr` (see `din.train.floor`). `oracle` is the AUC
+The floors are `popularity` (each item's smoothed CTR in training) and `lr` (see `floor`). `oracle` is the AUC
 of the true probabilities, which are known for simulated logs only.
 """
 
@@ -37,16 +37,16 @@ from din.metrics.slices import slice_table
 from din.metrics.summary import summary
 from din.model import artifact
 from din.names import Digest
-from din.params import Params, Train, parse
+from din.params import LearningParams, ModelParams, Params, Train, parse
 from din.schema import SplitName
 from din.train.compute import Compute, computing
-from din.train.floor import floor
 from din.train.learned import Model, learn
 from din.train.machine import describe
 from din.train.plots import few_metrics, write_tables
-from din.train.predict import EVALUATION_BATCH, Predictions, predict
+from din.train.predict import Predictions, predict
 from din.workspace import Workspace
 
+_LR_EPOCHS = 20  # at most; the best epoch is usually one of the first few
 _CONFIDENCE = 0.975  # with which each bound of a gain holds
 
 
@@ -113,13 +113,32 @@ def _floor(features: Features, params: Params, compute: Compute) -> Predictions:
     return _predict(learned.judged, "test", compute)
 
 
+def floor(params: Params) -> Train:
+    """Return the settings of the floor LR: logistic regression over the same fields, trained by the same loop.
+
+    They are its own, so that no setting tuned for the candidate can cripple it: the defaults, but for what suits a
+    model of one weight per id. It shares `train.compute`, whether it learns held-out days, and the metric that chooses
+    its best epoch, since not every metric is defined on every log.
+    """
+    learning = LearningParams(
+        initial_item_bias="zero",
+        learning_rate=0.01,
+        epochs=_LR_EPOCHS,
+        metric=params.train.learning.metric,
+        regularization=1.0,
+        penalty="decoupled",
+        advance=params.train.learning.advance,
+    )
+    return Train(model=ModelParams(name="lr"), learning=learning, compute=params.train.compute)
+
+
 def _predict(model: Model, split: SplitName, compute: Compute) -> Predictions:
     """Score the rows of a split that the model can't have learned."""
     features = model.features
     own = Training.of_features(features, model.seen_until)
     times = (features.timestamps(number, split) for number in range(features.manifest.shards))
     chosen = [np.flatnonzero(unseen(own, own, of_shard)) for of_shard in times]
-    return predict(model.trained, features, split, EVALUATION_BATCH, compute, chosen)
+    return predict(model.trained, features, split, compute=compute, chosen=chosen)
 
 
 def _gains(before: Predictions, after: Predictions) -> dict[RankingMetric, Gain]:

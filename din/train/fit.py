@@ -1,14 +1,19 @@
 """The training loop: from packed batches to the weights of the epoch with the best validation metric.
 
-An epoch ends with the mean of the weights over its last steps (`din.train.averaging`). The mean is validated, and the
-next epoch goes on from it. With `renew_embeddings`, each epoch starts with a new table and keeps the rest of the model
-(MEDA, arXiv 2305.19531). Embeddings of rare ids learn single rows by heart in one epoch. Where the first epoch is the
-best one for that reason, the rest of the model had little time to learn.
+An epoch ends with the mean of the weights over its last steps (stochastic weight averaging, arXiv 1803.05407). At the
+full learning rate, steps move the weights around a good place without reaching it. So the weights of the last step are
+an arbitrary choice. Their mean over many steps is nearer to that place, and differs less between seeds. The mean is
+validated, and the next epoch goes on from it.
+
+With `renew_embeddings`, each epoch starts with a new table and keeps the rest of the model (MEDA, arXiv 2305.19531).
+Embeddings of rare ids learn single rows by heart in one epoch. Where the first epoch is the best one for that reason,
+the rest of the model had little time to learn.
 
 State is saved every few minutes and after every epoch. A run that is killed at any point and started again ends with
 the same weights, bit for bit, on a CPU with the same number of threads.
 """
 
+import math
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -20,25 +25,24 @@ import torch
 from torch import Tensor
 
 from din.errors import InputError, listed
-from din.features.packing import Packer
 from din.features.reader import Features
 from din.metrics.summary import summary
 from din.model.artifact import Trained
 from din.params import Train
 from din.progress import track
 from din.train import checkpoint
-from din.train.averaging import moments, take_in
 from din.train.checkpoint import Progress
-from din.train.compute import CPU_ALONE, Compute
+from din.train.compute import CPU_ALONE, Compute, keep_freed_memory
 from din.train.learner import Inputs, Learner, check_loss
-from din.train.loader import TrainingLoader, prefetch
-from din.train.memory import keep_freed_memory
+from din.train.loader import prefetch
 from din.train.optimizers import learning_rate
-from din.train.predict import EVALUATION_BATCH, predict
+from din.train.predict import predict
 from din.train.warm_start import Start
 
 _SETTLING = 2_048
 """The impressions, the last ones of an epoch, on which the statistics of Dice are measured again."""
+SNAPSHOTS = 16
+"""How many times the weights of an epoch are taken, at most. One time costs as much as a copy of all weights."""
 
 
 def fit(
@@ -63,8 +67,7 @@ def fit(
             has another architecture.
     """
     learner, progress = fit_learner(features, params, checkpoint_path, start, compute)
-    trained = learner.trained
-    return Trained(trained.model.cpu().eval(), trained.table.cpu()), progress
+    return learner.finished, progress
 
 
 def fit_learner(
@@ -73,23 +76,17 @@ def fit_learner(
     checkpoint_path: Path | None = None,
     start: Start | None = None,
     compute: Compute = CPU_ALONE,
-    *,
-    with_optimizers: bool = False,
 ) -> tuple[Learner, Progress]:
-    """Train like `fit`, and return the learner of the best epoch.
-
-    Args:
-        with_optimizers: the optimizers are in their state after the best epoch, too, so that the learner can go on.
-            Without, they stay as they were in the last step, which saves a copy of their state.
-    """
+    """Train like `fit`, and return the learner after its best epoch, with the state of its optimizers."""
     _require_validation_rows(features)
     began = time.monotonic()
-    trainer = _Trainer(features, params, checkpoint_path, start, compute, with_optimizers)
+    trainer = _Trainer(features, params, checkpoint_path, start, compute)
     trainer.resume()
     trainer.progress.start_seconds += time.monotonic() - began
     while trainer.wants_epoch():
         trainer.run_epoch()
-    return trainer.best(), trainer.progress
+    trainer.learner.load_state(trainer.best_state)
+    return trainer.learner, trainer.progress
 
 
 def _require_validation_rows(features: Features) -> None:
@@ -109,31 +106,21 @@ def _require_validation_rows(features: Features) -> None:
 
 class _Trainer:
     def __init__(
-        self,
-        features: Features,
-        params: Train,
-        path: Path | None,
-        start: Start | None,
-        compute: Compute,
-        with_optimizers: bool,
+        self, features: Features, params: Train, path: Path | None, start: Start | None, compute: Compute
     ) -> None:
         keep_freed_memory()
         learning = params.learning
-        packer = Packer(features, learning.unknown_rate)
         self.features = features
-        self.packer = packer
         self.params = params
         self.learning = learning
         self.settling = -(-_SETTLING // learning.batch_size)  # batches
-        self.checkpoint_minutes = params.compute.checkpoint_minutes
         self.path = path
         self.compute = compute
-        self.loader = TrainingLoader(features, packer, learning.batch_size, learning.seed, learning.half_life_days)
-        self.learner = Learner(features, packer, params, compute)
+        self.learner = Learner(features, params, compute)
+        self.loader = self.learner.loader(learning.half_life_days)
         if start:
             start.apply(self.learner.model, self.learner.table, features, params)
         self.progress = Progress()
-        self.with_optimizers = with_optimizers
         self.best_state: dict[str, Tensor] = {}  # copies; empty before the first validation
         self.mean: dict[str, Tensor] = {}  # of the weights at the moments of this epoch that have passed
 
@@ -171,7 +158,7 @@ class _Trainer:
                 take_in(self.mean, learner.weights(), taken.index(progress.batch))
             if progress.batch % checked_every == 0:
                 self._check(loss)
-                if time.monotonic() - saved > 60 * self.checkpoint_minutes:
+                if time.monotonic() - saved > 60 * self.params.compute.checkpoint_minutes:
                     progress.epoch_seconds[-1] += time.monotonic() - mark
                     self._save()
                     mark = saved = time.monotonic()
@@ -199,7 +186,7 @@ class _Trainer:
         self.learner.settle(recent)
         settled = time.monotonic()
         progress.settling_seconds += settled - started
-        found = predict(self.learner.trained, self.features, "valid", EVALUATION_BATCH, self.compute)
+        found = predict(self.learner.trained, self.features, "valid", compute=self.compute)
         metrics = summary(found.rows["label"], found.probabilities, found.rows["user"])
         quality = getattr(metrics, metric)
         if quality is None:
@@ -218,8 +205,7 @@ class _Trainer:
         if quality > progress.best_metric:
             progress.best_metric = quality
             progress.best_epoch = progress.epoch
-            state = self.learner.state() if self.with_optimizers else self.learner.weights()
-            self.best_state = {name: tensor.clone() for name, tensor in state.items()}
+            self.best_state = {name: tensor.clone() for name, tensor in self.learner.state().items()}
         progress.epoch += 1
         progress.batch = 0
         progress.loss = 0.0
@@ -230,14 +216,7 @@ class _Trainer:
         """Start the table and its optimizer anew, with a seed of this epoch's own."""
         seed = int(np.random.SeedSequence((self.learning.seed, self.progress.epoch, 0, 3)).generate_state(1)[0])
         params = replace(self.params, learning=replace(self.learning, seed=seed))
-        self.learner.take_table(Learner(self.features, self.packer, params, self.compute))
-
-    def best(self) -> Learner:
-        if self.with_optimizers:
-            self.learner.load_state(self.best_state)
-        else:
-            self.learner.load_weights(self.best_state)
-        return self.learner
+        self.learner.take_table(Learner(self.features, params, self.compute))
 
     def resume(self) -> None:
         """Continue from the checkpoint of this run, if there is one."""
@@ -260,3 +239,29 @@ class _Trainer:
 def _named(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Return the tensors whose names start with a prefix, without it."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def moments(steps: int, share: float) -> list[int]:
+    """Return after how many of an epoch's steps the weights are taken, ascending; the last step is one of them.
+
+    Args:
+        steps: the number of steps of the epoch.
+        share: the share of its steps, at the end, over which the moments are spread evenly. 0: the last step alone.
+    """
+    last = max(1, round(steps * share))
+    count = min(last, SNAPSHOTS)
+    return [steps - last + math.ceil(number * last / count) for number in range(1, count + 1)]
+
+
+def take_in(mean: dict[str, Tensor], weights: dict[str, Tensor], earlier: int) -> None:
+    """Update the mean of `earlier` weights, in place, by one more.
+
+    Args:
+        mean: by name; empty if `earlier` is 0.
+        weights: float tensors of the same names.
+    """
+    for name, tensor in weights.items():
+        if earlier == 0:
+            mean[name] = tensor.clone()
+        else:
+            mean[name].lerp_(tensor, 1 / (earlier + 1))

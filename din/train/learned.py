@@ -95,7 +95,7 @@ def learn(
         seen_until = start.seen_until
         passes.insert(0, "train")
     else:
-        learner, progress = fit_learner(features, params, checkpoint_path, start, compute, with_optimizers=goes_on)
+        learner, progress = fit_learner(features, params, checkpoint_path, start, compute)
         seen_until = features.train_until
     began = time.monotonic()
     before = champion = None
@@ -105,12 +105,11 @@ def learn(
     for split in passes:
         if split == "valid" and days_of(features, split, seen_until):
             before = Model(_copy(learner), learner.features, seen_until, {})
-        done = advance(learner, params, split, compute, seen_until)
+        done = advance(learner, split, seen_until)
         learner, seen_until = done.learner, done.until or seen_until
         days += done.days
     pass_seconds = time.monotonic() - began
-    trained = Trained(learner.model.cpu().eval(), learner.table.cpu())
-    judged = Model(trained, learner.features, seen_until, learner.optimizers() if goes_on else {})
+    judged = Model(learner.finished, learner.features, seen_until, learner.optimizers() if goes_on else {})
     return Learned(judged, champion, before, days, progress, pass_seconds)
 
 

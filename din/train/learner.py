@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from din.errors import InputError
-from din.features.packing import Packer
+from din.features.packing import Packer, TableLayout
 from din.features.reader import Features
 from din.model.artifact import Trained
 from din.model.embedding import Batch, to_tensors
@@ -24,9 +24,8 @@ from din.ops.dice import Dice, batches_weigh
 from din.params import LearningParams, Train
 from din.train.compute import CPU_ALONE, Compute, moved
 from din.train.item_bias import start_at_ctr
-from din.train.loader import Key, TrainingBatch
-from din.train.optimizers import table_optimizer
-from din.train.regularization import row_decay
+from din.train.loader import Key, TrainingBatch, TrainingLoader
+from din.train.optimizers import TableOptimizer, row_decay
 from din.train.shared_rows import SharedRows
 
 _FORMER = 256
@@ -55,35 +54,50 @@ class Learner:
 
     Attributes:
         features: the features whose ids have rows in the table.
+        layout: the rows of the table.
+        params: its settings.
+        compute: `params.compute`, resolved.
     """
 
-    def __init__(self, features: Features, packer: Packer, params: Train, compute: Compute = CPU_ALONE) -> None:
+    def __init__(self, features: Features, params: Train, compute: Compute = CPU_ALONE) -> None:
         self.features = features
+        self.layout = TableLayout.of(features.fields, features.rows)
+        self.params = params
+        self.compute = compute
         self._learning = params.learning
-        self._compute = compute
         sequences = resolve(params.model.sequences, features)
-        model, table = build(features.fields, packer.layout, params, sequences)
+        model, table = build(features.fields, self.layout, params, sequences)
         if params.learning.initial_item_bias == "ctr":
-            start_at_ctr(features, packer.layout, table)
+            start_at_ctr(features, self.layout, table)
         with torch.no_grad():
             model.constant.sub_(features.offset)  # so that training starts as it would without an offset
         self.model, self.table = model.to(compute.device), table.to(compute.device)
         self._parameters = list(self.model.parameters())
         self._dense = dense_optimizer(params.learning.optimizer, self._parameters)
         decay = row_decay(features, params.learning).to(compute.device)
-        self._sparse = table_optimizer(params.learning, self.table, decay, self.model.linear)
+        self._sparse = TableOptimizer.of(params.learning, self.table, decay, self.model.linear)
 
     @property
     def trained(self) -> Trained:
         """The model in its present state, not a copy."""
         return Trained(self.model, self.table)
 
+    @property
+    def finished(self) -> Trained:
+        """The model on the CPU, in evaluation mode."""
+        return Trained(self.model.cpu().eval(), self.table.cpu())
+
+    def loader(self, half_life_days: float | None = None) -> TrainingLoader:
+        """Return the batches that train this model. They hold ages of behaviours if it reads them."""
+        packer = Packer(self.features, self._learning.unknown_rate, ages=self.model.reads_ages)
+        return TrainingLoader(self.features, packer, self._learning.batch_size, self._learning.seed, half_life_days)
+
     def inputs(self, batch: TrainingBatch) -> Inputs:
         """Return a batch as tensors on the device. The loader's thread calls this."""
         weights = None if batch.weights is None else torch.from_numpy(batch.weights)
         labels = torch.from_numpy(batch.packed.labels)
         rows = torch.from_numpy(batch.rows)
-        tensors = moved((weights, labels, rows, to_tensors(batch.packed, rows)), self._compute.device)
+        tensors = moved((weights, labels, rows, to_tensors(batch.packed, rows)), self.compute.device)
         return Inputs(batch.number, batch.key, batch.offset, *tensors)
 
     def step(self, inputs: Inputs, rate: float) -> Tensor:
@@ -147,7 +161,7 @@ class Learner:
 
     def optimizers(self) -> dict[str, Tensor]:
         """Return the state of the optimizers, by name. The tensors are not copies."""
-        sparse = {f"sparse.{name}": tensor for name, tensor in self._sparse.state().items()}
+        sparse = {f"sparse.{name}": tensor for name, tensor in self._sparse.state.items()}
         return sparse | {f"dense.{name}": tensor for name, tensor in self._dense.state().items()}
 
     def state(self) -> dict[str, Tensor]:
@@ -162,8 +176,8 @@ class Learner:
     def take_table(self, other: "Learner") -> None:
         """Copy the table of a learner of the same layout, and the state of its optimizer."""
         self.table.copy_(other.table)
-        theirs = other._sparse.state()
-        for name, own in self._sparse.state().items():
+        theirs = other._sparse.state
+        for name, own in self._sparse.state.items():
             own.copy_(theirs[name])
 
     def load_state(self, tensors: dict[str, Tensor], shared: SharedRows | None = None) -> None:
@@ -174,7 +188,7 @@ class Learner:
                 optimizer has made no step. None: both tables have the same layout.
         """
         self.model.load_state_dict({name: tensors[f"now.{name}"] for name in self.model.state_dict()})
-        by_row = {"now.table": self.table} | {f"sparse.{name}": own for name, own in self._sparse.state().items()}
+        by_row = {"now.table": self.table} | {f"sparse.{name}": own for name, own in self._sparse.state.items()}
         for name, own in by_row.items():
             if shared is None or own.dim() == 0:
                 own.copy_(tensors[name])

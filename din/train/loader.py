@@ -63,7 +63,7 @@ class TrainingLoader:
         self._seed = seed
         self._size = batch_size
         self._rows = features.split_rows("train")
-        self._weights = RowWeights.used(features, half_life_days)
+        self._weights = RowWeights(features, half_life_days) if features.weighted or half_life_days else None
         self._distinct_rows = Deduplicator(packer.layout.rows)
 
     @property

@@ -6,52 +6,86 @@ gradient by its own size, so the place of the penalty matters. `coupled`, the de
 it to the gradient (see docs/adr/0009-coupled-penalty.md). `decoupled` shrinks the row beside the step.
 """
 
-from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
-from typing_extensions import override
 
+from din.features.reader import Features
+from din.field_forms import UNKNOWN
 from din.ops.row_update import RowUpdate, adam, rowwise_adagrad, sgd
 from din.ops.rows import take_rows
 from din.params import LearningParams
+from din.schema import ITEM_ID, Group
+
+_STATES: dict[str, Callable[[Tensor], dict[str, Tensor]]] = {
+    "sgd": lambda table: {},
+    "adam": lambda table: {
+        "steps": torch.zeros((), dtype=torch.int64),
+        "first": torch.zeros_like(table),
+        "second": torch.zeros_like(table),
+    },
+    "rowwise_adagrad": lambda table: {"squares": table.new_zeros(len(table))},
+}
+"""The state of an optimizer that has made no step, by name."""
 
 
-class TableOptimizer(ABC):
-    """An optimizer of a table [R, W], with its state. `din.ops.row_update` has the equations.
+class TableOptimizer:
+    """An optimizer of a table [R, W], which it updates in place. `din.ops.row_update` has the equations.
 
     Args:
-        table: [R, W], updated in place.
+        name: sgd | adam | rowwise_adagrad.
+        table: [R, W].
         decay: [R], λ_j of each row, 0 for no regularisation.
         coupled: the penalty is part of the gradient.
         whole_table: every step updates all rows, with a gradient of 0 for rows outside the batch. This is L2 as
             libraries with dense tables have it. Each step takes time and memory for the whole table.
         linear: the first `linear` columns are linear weights, which no penalty shrinks.
         linear_rate: a factor on the learning rate of these columns.
+
+    Attributes:
+        state: the tensors to save in a checkpoint. Loading a checkpoint copies into them. A tensor without dimensions
+            is about the whole table. Any other has one entry, or one row, for each row.
     """
 
     def __init__(
         self,
+        name: str,
         table: Tensor,
         decay: Tensor,
+        *,
         coupled: bool = False,
         whole_table: bool = False,
         linear: int = 0,
         linear_rate: float = 1.0,
     ) -> None:
         self.table = table
-        self.decay = decay
+        self.state = _STATES[name](table)
         self.coupled = coupled
         self.whole_table = whole_table
         self.penalised = table.new_ones(table.shape[1])
         self.penalised[:linear] = 0
-        self.pace = table.new_ones(table.shape[1])
-        self.pace[:linear] = linear_rate
-        self.start()
+        self._name = name
+        self._decay = decay
+        self._pace = table.new_ones(table.shape[1])
+        self._pace[:linear] = linear_rate
 
-    @abstractmethod
-    def start(self) -> None:
-        """Create the state of an optimizer that has made no step."""
+    @classmethod
+    def of(cls, params: LearningParams, table: Tensor, decay: Tensor, linear: int) -> Self:
+        """Return the optimizer that the parameters describe."""
+        if linear == table.shape[1]:  # LR has no other columns, so here the penalty applies to these
+            linear = 0
+        return cls(
+            params.optimizer,
+            table,
+            decay,
+            coupled=params.penalty == "coupled",
+            whole_table=params.regularizer == "l2_full",
+            linear=linear,
+            linear_rate=params.linear_rate,
+        )
 
     def rows(self, rows: Tensor) -> Tensor:
         """Return a copy of rows [N] of the table, [N, W]."""
@@ -62,94 +96,14 @@ class TableOptimizer(ABC):
         if self.whole_table:
             gradient = torch.zeros_like(self.table).index_copy_(0, rows, gradient)
             rows = torch.arange(len(self.table), device=self.table.device)
-        self.update(RowUpdate(self.table, rows, gradient, rate, self.decay, self.coupled, self.penalised, self.pace))
-
-    @abstractmethod
-    def update(self, update: RowUpdate) -> None:
-        """Update the rows and the state."""
-
-    @abstractmethod
-    def state(self) -> dict[str, Tensor]:
-        """Return the tensors to save in a checkpoint. Loading a checkpoint copies into them.
-
-        A tensor without dimensions is about the whole table. Any other has one entry, or one row, for each row.
-        """
-
-
-class TableSGD(TableOptimizer):
-    """Plain SGD."""
-
-    @override
-    def start(self) -> None:
-        pass
-
-    @override
-    def update(self, update: RowUpdate) -> None:
-        sgd(update)
-
-    @override
-    def state(self) -> dict[str, Tensor]:
-        return {}
-
-
-class TableAdam(TableOptimizer):
-    """Lazy Adam, like torch.optim.SparseAdam."""
-
-    @override
-    def start(self) -> None:
-        self.steps = torch.zeros((), dtype=torch.int64)
-        self.first = torch.zeros_like(self.table)
-        self.second = torch.zeros_like(self.table)
-
-    @override
-    def update(self, update: RowUpdate) -> None:
-        self.steps += 1
-        adam(update, self.first, self.second, int(self.steps))
-
-    @override
-    def state(self) -> dict[str, Tensor]:
-        return {"steps": self.steps, "first": self.first, "second": self.second}
-
-
-class TableRowwiseAdagrad(TableOptimizer):
-    """Adagrad with one accumulator per row, which is 1/W of its usual state."""
-
-    @override
-    def start(self) -> None:
-        self.squares = self.table.new_zeros(len(self.table))
-
-    @override
-    def update(self, update: RowUpdate) -> None:
-        rowwise_adagrad(update, self.squares)
-
-    @override
-    def state(self) -> dict[str, Tensor]:
-        return {"squares": self.squares}
-
-
-TABLE_OPTIMIZERS: dict[str, type[TableOptimizer]] = {
-    "adam": TableAdam,
-    "sgd": TableSGD,
-    "rowwise_adagrad": TableRowwiseAdagrad,
-}
-
-
-def table_optimizer(params: LearningParams, table: Tensor, decay: Tensor, linear: int) -> TableOptimizer:
-    """Return the optimizer of an embedding table [R, W], whose first `linear` columns are linear weights.
-
-    Args:
-        decay: [R], λ_j of each row.
-    """
-    if linear == table.shape[1]:  # LR has no other columns, so here the penalty applies to these
-        linear = 0
-    return TABLE_OPTIMIZERS[params.optimizer](
-        table,
-        decay,
-        coupled=params.penalty == "coupled",
-        whole_table=params.regularizer == "l2_full",
-        linear=linear,
-        linear_rate=params.linear_rate,
-    )
+        update = RowUpdate(self.table, rows, gradient, rate, self._decay, self.coupled, self.penalised, self._pace)
+        if self._name == "adam":
+            self.state["steps"] += 1
+            adam(update, self.state["first"], self.state["second"], int(self.state["steps"]))
+        elif self._name == "rowwise_adagrad":
+            rowwise_adagrad(update, self.state["squares"])
+        else:
+            sgd(update)
 
 
 def learning_rate(params: LearningParams, epoch: int, step: int) -> float:
@@ -160,3 +114,33 @@ def learning_rate(params: LearningParams, epoch: int, step: int) -> float:
     """
     decays = step // params.decay_steps if params.decay_steps else epoch
     return params.learning_rate * params.decay**decays
+
+
+def row_decay(features: Features, params: LearningParams) -> Tensor:
+    """Return λ_j for each row of the joint table, [R]: λ/n_j (Eq. 6 of arXiv 1706.06978), λ, or 0.
+
+    n_j is the number of training impressions that hold value j, at least 1. For the unknown value, it includes the
+    impressions that are expected to hold it because `unknown_rate` replaces one of their values.
+    """
+    rows = sum(features.rows.values())
+    if params.regularizer in ("none", "dropout"):
+        return torch.zeros(rows)
+    if params.regularizer in ("l2_batch", "l2_full"):
+        return torch.full((rows,), params.regularization)
+    seen = []
+    for field in features.fields:
+        impressions = features.vocabulary(field.name)["impressions"].to_numpy().astype(float)
+        kept = (1 - params.unknown_rate) ** _draws(features, field.group)
+        impressions[UNKNOWN] += (1 - kept) * features.manifest.impressions
+        seen.append(impressions)
+    return torch.from_numpy(params.regularization / np.maximum(np.concatenate(seen), 1)).float()
+
+
+def _draws(features: Features, group: Group) -> float:
+    """Return how many values of a field an average training impression has. `unknown_rate` may replace each of them."""
+    if group in (Group.USER, Group.CONTEXT):
+        return 1
+    vocabulary = features.vocabulary(ITEM_ID)
+    of_training = vocabulary.filter(vocabulary["known_since"].is_null())
+    distinct = of_training["impressions"].to_numpy().sum() / features.manifest.impressions
+    return distinct if group is Group.ITEM else distinct - 1  # without the candidate, behaviours are left

@@ -12,9 +12,8 @@ from din.features.reader import Features
 from din.model.artifact import Trained
 from din.model.embedding import to_tensors
 from din.progress import track
-from din.train.compute import CPU_ALONE, Compute, moved
+from din.train.compute import CPU_ALONE, Compute, keep_freed_memory, moved
 from din.train.loader import evaluation_batches
-from din.train.memory import keep_freed_memory
 
 COLUMNS = ("user", "item", "label", "sequence", "timestamp", "sampled", "history_length")
 EVALUATION_BATCH = 1024  # impressions that are scored at once
@@ -41,7 +40,7 @@ def predict(
     trained: Trained,
     features: Features,
     split: str,
-    batch_size: int,
+    batch_size: int = EVALUATION_BATCH,
     compute: Compute = CPU_ALONE,
     chosen: Sequence[np.ndarray] | None = None,
 ) -> Predictions:
@@ -51,7 +50,7 @@ def predict(
         chosen: the positions of the impressions in each shard. None: all impressions, in the order of the files.
     """
     keep_freed_memory()
-    packer = Packer(features)
+    packer = Packer(features, ages=trained.model.reads_ages)
     model = trained.model.to(compute.device)
     table = trained.table.to(compute.device)
     if chosen is None:
@@ -61,9 +60,7 @@ def predict(
     model.eval()
     with torch.inference_mode():
         for number, positions in enumerate(chosen):
-            if (
-                not len(positions) and number
-            ):  # an empty first shard is read too, since it gives the columns their types
+            if number and not len(positions):  # the first shard gives the columns their types, even if it is empty
                 continue
             shard = features.shard(number, split)
             work = f"scoring {split}, shard {number + 1} of {len(chosen)}"

@@ -31,10 +31,8 @@ from din.artifacts import hash_tree, replace_directory, write_json
 from din.errors import InputError
 from din.facts import Evaluation, Judged
 from din.features.days import DayRows, days_of, in_order_of_files
-from din.features.packing import Packer
 from din.features.reader import Features
 from din.model import artifact
-from din.model.artifact import Trained
 from din.names import Digest
 from din.params import Params, Train, parse
 from din.schema import SPLITS, SplitName
@@ -44,7 +42,7 @@ from din.train.crossfit import FOLDS, CrossFitted, cross_fit
 from din.train.learned import advances
 from din.train.learner import Learner
 from din.train.machine import describe
-from din.train.predict import COLUMNS, EVALUATION_BATCH, predict
+from din.train.predict import COLUMNS, predict
 from din.train.results import CrossFit, LearnedDay, RefitReport, TrainingTimes
 from din.workspace import Workspace
 
@@ -127,20 +125,19 @@ def _advance(workspace: Workspace, settings: Train, judged_until: datetime, comp
     """Advance the judged model over the test days, save it, and cross-fit its lesson."""
     features = Features(workspace.features)
     judged = _saved(features, workspace.model, settings, compute)
-    done = advance(judged, settings, "test", compute, judged_until)
+    done = advance(judged, "test", judged_until)
     if done.until is None:
         raise InputError(
             f"{workspace.model}: the model has learned rows until {judged_until}, and {features.root} has no later "
             "test rows; run `dvc repro train`"
         )
     learner = done.learner
-    trained = Trained(learner.model.eval(), learner.table)
-    artifact.save(trained, settings, learner.features, workspace.shipped, done.until, learner.optimizers())
+    artifact.save(learner.finished, settings, learner.features, workspace.shipped, done.until, learner.optimizers())
     champion = workspace.model / artifact.START
     start = champion if champion.exists() else workspace.model
     after = datetime.fromisoformat(artifact.read_config(start).seen_until)
     days = [day for split in SPLITS for day in days_of(features, split, after)]
-    crossfitted = cross_fit(partial(_saved, features, start, settings, compute), days, settings, compute)
+    crossfitted = cross_fit(partial(_saved, features, start, settings, compute), days)
     rows = _judging_rows(workspace, features, days, crossfitted, compute)
     crossfit = CrossFit(folds=FOLDS, after=after.isoformat(), rows=len(rows))
     return _Shipped(rows, done.until, [day.learned for day in done.days], crossfit)
@@ -164,7 +161,7 @@ def _judging_rows(
         if split == "train" and features.kept_negatives < 1:
             continue
         chosen = in_order_of_files([day for day in days if day.split == split])
-        own = predict(shipped, known, split, EVALUATION_BATCH, compute, chosen)
+        own = predict(shipped, known, split, compute=compute, chosen=chosen)
         tables.append(found.unseen.table(taught=found.taught.probabilities, shipped=own.probabilities))
     return pa.concat_tables(tables)
 
@@ -172,6 +169,6 @@ def _judging_rows(
 def _saved(features: Features, source: Path, settings: Train, compute: Compute) -> Learner:
     """Return a saved model with the state of its optimizers, to learn more days of `features`."""
     known = artifact.known(features, source)
-    learner = Learner(known, Packer(known), settings, compute)
+    learner = Learner(known, settings, compute)
     learner.load_state(artifact.read_state(source))
     return learner

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -23,46 +23,6 @@ from din.train.warm_start import Start, require_temporal
 from din.workspace import Workspace
 
 
-@dataclass(frozen=True)
-class Job:
-    """A training that can be run.
-
-    Attributes:
-        features: the features to learn from.
-        settings: `train` of params.yaml, with the whole version of the bundle to start from.
-        start: the bundle to start from. None: start from random weights.
-        compute: `settings.compute`, resolved.
-    """
-
-    features: Features
-    settings: Train
-    start: Start | None
-    compute: Compute
-
-    def folder(self, store: Path) -> Path:
-        """Return the folder of the checkpoint below `store`; its name hashes everything that the result depends on."""
-        return store / checkpoint.directory(self.features.root, self.settings, self.compute)
-
-    def run(self, folder: Path) -> Learned:
-        """Train, or resume from the checkpoint in `folder`; see `learn`."""
-        return learn(self.features, self.settings, folder / "state.safetensors", self.start, self.compute)
-
-
-@contextmanager
-def job_of(workspace: Workspace, params: Params, compute: Compute) -> Iterator[Job]:
-    """Yield the training that the parameters describe. A bundle to start from is kept until the end of the block.
-
-    Raises:
-        InputError: features are missing, or there is no bundle to start from.
-    """
-    features = Features(workspace.features)
-    with _start(workspace, params, features) as start:
-        settings = params.train
-        if start:
-            settings = replace(settings, **{start.key.removeprefix("train."): start.version})
-        yield Job(features, settings, start, compute)
-
-
 def train(workspace: Workspace, params: Params) -> None:
     """Train on the features, and write `models/din/`, `reports/training/summary.json` and `reports/machine/train.json`.
 
@@ -80,19 +40,21 @@ def train(workspace: Workspace, params: Params) -> None:
 
 
 def _train(workspace: Workspace, params: Params, compute: Compute) -> None:
-    with job_of(workspace, params, compute) as job:
-        features = job.features
-        settings = job.settings
-        rows = features.manifest.rows
-        folder = job.folder(workspace.checkpoints)
+    features = Features(workspace.features)
+    rows = features.manifest.rows
+    with _start(workspace, params, features) as start:
+        settings = params.train
+        if start:  # with the whole version of the bundle
+            settings = replace(settings, **{start.key.removeprefix("train."): start.version})
+        folder = workspace.checkpoints / checkpoint.directory(features.root, settings, compute)
         print(f"training {settings.model.name} on {rows['train']:,} impressions, checkpoints in {folder}", flush=True)
         began = time.process_time()
-        learned = job.run(folder)
+        learned = learn(features, settings, folder / "state.safetensors", start, compute)
         cpu_seconds = round(time.process_time() - began, 3)
     _save(learned, settings, workspace.model)
     progress = learned.progress
-    best = {f"valid_{settings.learning.metric}": progress.best_metric if progress.epoch else None}
-    lists = {
+    found = {
+        f"valid_{settings.learning.metric}": progress.best_metric if progress.epoch else None,
         "history": tuple(Epoch(**one) for one in progress.history),
         "days": tuple(day.learned for day in learned.days),
     }
@@ -103,8 +65,7 @@ def _train(workspace: Workspace, params: Params, compute: Compute) -> None:
         backend="reference" if backend.identity() is None else "native",
         epochs=progress.epoch,
         best_epoch=progress.best_epoch + 1,
-        **best,
-        **{name: found for name, found in lists.items() if found},
+        **{name: value for name, value in found.items() if value != ()},
     )
     write_json(workspace.training, summary)
     write_json(workspace.machine_of("train"), describe(compute))

@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
@@ -23,8 +24,8 @@ from torch import Tensor
 from din import documents
 from din.errors import InputError
 from din.facts import Facts
-from din.features.days import days_of
-from din.features.packing import Packer, TableLayout
+from din.features.days import days_of, microseconds
+from din.features.packing import TableLayout
 from din.features.reader import Features
 from din.manifests import FieldRecord
 from din.metrics.holdout import Training, unseen
@@ -61,7 +62,8 @@ class Start:
         Raises:
             InputError: the bundle has no weights, or they belong to another architecture.
         """
-        weights, shared = self._matched(features, params)
+        shared = self._shared_rows(features, params.model)
+        _, weights = artifact.read(self._model)
         old_table = weights.pop("table")
         model.load_state_dict(weights)
         shared.copy(old_table, table)
@@ -76,9 +78,15 @@ class Start:
             InputError: the bundle holds no weights or optimizers, or belongs to another architecture or optimizer.
         """
         known = features.at(self.seen_until.date())
-        _, shared = self._matched(known, params)
-        self._check_optimizer(params)
-        learner = Learner(known, Packer(known), params, compute)
+        shared = self._shared_rows(known, params.model)
+        there = self._config.train.get("learning", {}).get("optimizer", _ABSENT)
+        here = params.learning.optimizer
+        if there != here:
+            raise self._error(
+                f"was trained with train.learning.optimizer: {there}, and now it is {here}; restore that, or train "
+                "once from scratch"
+            )
+        learner = Learner(known, params, compute)
         learner.load_state(artifact.read_state(self._model), shared)
         rows = len(learner.table)
         print(f"going on from {self.version[:12]}: {len(shared.new):,} of {rows:,} embedding rows", flush=True)
@@ -87,7 +95,7 @@ class Start:
     @property
     def seen_until(self) -> datetime:
         """The time of the last row that the bundle has learned."""
-        return Training.of_bundle(self._facts).seen_until
+        return self._training.seen_until
 
     def check_split(self, features: Features) -> None:
         """Refuse a bundle that may have learned today's validation or test rows; see `din.metrics.holdout`.
@@ -95,17 +103,18 @@ class Start:
         Raises:
             InputError: it may have learned them, since its log was split differently or was newer.
         """
-        earlier = Training.of_bundle(self._facts)
         today = Training.of_features(features)
+        first_held_out = np.array([microseconds(today.seen_until) + 1])  # at the earliest, under temporal
+        problem = None
         try:
-            learned = not unseen(earlier, today, today.first_held_out).all()
-            problem = f"it learned until {earlier.seen_until}, training ends at {today.seen_until}" if learned else None
+            if not unseen(self._training, today, first_held_out).all():
+                problem = f"it learned until {self.seen_until}, training ends at {today.seen_until}"
         except InputError as error:
             problem = str(error)
         if problem:
-            raise InputError(
-                f"{self.key}: bundle {self.version[:12]} may have trained on today's held-out rows: {problem}; "
-                "pin an older bundle of the same split, or let the champion go on with train.start: champion"
+            raise self._error(
+                f"may have trained on today's held-out rows: {problem}; pin an older bundle of the same split, or let "
+                "the champion go on with train.start: champion"
             )
 
     def check_newer(self, features: Features) -> None:
@@ -114,13 +123,11 @@ class Start:
         Raises:
             InputError: it has, or its rows were not held out by their time.
         """
-        earlier = Training.of_bundle(self._facts)
-        require_temporal(earlier.protocol, "in the bundle")
-        if not days_of(features, "test", earlier.seen_until):
-            raise InputError(
-                f"{self.key}: bundle {self.version[:12]} has learned rows until {earlier.seen_until}, and the log ends "
-                f"on {features.last_day()}: nothing is left to judge it on; fetch a newer day, pin an older champion, "
-                "or set train.start: scratch"
+        require_temporal(self._training.protocol, "in the bundle")
+        if not days_of(features, "test", self.seen_until):
+            raise self._error(
+                f"has learned rows until {self.seen_until}, and the log ends on {features.last_day()}: nothing is left "
+                "to judge it on; fetch a newer day, pin an older champion, or set train.start: scratch"
             )
 
     @property
@@ -132,62 +139,38 @@ class Start:
         return artifact.read_config(self._model, _OTHER_RELEASE)
 
     @property
-    def _facts(self) -> Facts:
-        return documents.read(Facts, self.directory / FACTS, _OTHER_RELEASE)
+    def _training(self) -> Training:
+        return Training.of_bundle(documents.read(Facts, self.directory / FACTS, _OTHER_RELEASE))
 
-    def _matched(self, features: Features, params: Train) -> tuple[dict[str, Tensor], SharedRows]:
-        """Return the bundle's weights, and the rows that its table shares with one for `features`.
+    def _error(self, problem: str) -> InputError:
+        return InputError(f"{self.key}: bundle {self.version[:12]} {problem}")
+
+    def _shared_rows(self, features: Features, params: ModelParams) -> SharedRows:
+        """Return the rows that the bundle's table shares with one for `features`.
 
         Raises:
-            InputError: the bundle has no weights, or they belong to another architecture.
+            InputError: the bundle has no weights, or they belong to another architecture. Their meaning depends on all
+                of `train.model`, and on the fields; the message names everything that differs.
         """
         if not self._model.is_dir():
-            raise InputError(f"{self.key}: bundle {self.version[:12]} holds no weights to start from; pin a later one")
+            raise self._error("holds no weights to start from; pin a later one")
         config = self._config
-        self._check_architecture(config, features, params.model)
-        _, weights = artifact.read(self._model)
+        there, here = config.train.get("model", {}), to_json(params)
+        settings = [(name, there.get(name, _ABSENT), here.get(name, _ABSENT)) for name in here | there]
+        settings.append(("fields", _names(config.fields), _names(features.records)))
+        differ = [f"{name} {made} there, {now} here" for name, made, now in settings if made != now]
+        if differ:
+            raise self._error(
+                f"has another architecture: {'; '.join(differ)}; restore that, or train once from scratch"
+            )
         layout = TableLayout.of(features.fields, features.rows)
         parts = []
         for field in features.fields:
-            there = pq.read_table(self.directory / "vocab" / f"{field.name}.parquet")["value"].to_pylist()
-            here = features.vocabulary(field.name)["value"].to_pylist()
+            before = pq.read_table(self.directory / "vocab" / f"{field.name}.parquet")["value"].to_pylist()
+            today = features.vocabulary(field.name)["value"].to_pylist()
             offset = config.table.offsets[field.name]
-            parts.append(_common(field, there, here).placed(offset, layout.offsets[field.name]))
-        return weights, SharedRows.joined(parts)
-
-    def _check_architecture(self, config: artifact.ModelConfig, features: Features, params: ModelParams) -> None:
-        """Refuse weights of another architecture. Their meaning depends on all of `train.model`, and on the fields.
-
-        Raises:
-            InputError: with everything that differs.
-        """
-        there, here = config.train.get("model", {}), to_json(params)
-        settings = [(name, there.get(name, _ABSENT), here.get(name, _ABSENT)) for name in here | there]
-        fields = (_names(config.fields), _names(features.records))
-        differ = [
-            f"{name} {there} there, {here} here"
-            for name, there, here in (*settings, ("fields", *fields))
-            if there != here
-        ]
-        if differ:
-            raise InputError(
-                f"{self.key}: bundle {self.version[:12]} has another architecture: {'; '.join(differ)}; "
-                "restore that, or train once from scratch"
-            )
-
-    def _check_optimizer(self, params: Train) -> None:
-        """Refuse the state of another optimizer.
-
-        Raises:
-            InputError: it is another one.
-        """
-        there = self._config.train.get("learning", {}).get("optimizer", _ABSENT)
-        here = params.learning.optimizer
-        if there != here:
-            raise InputError(
-                f"{self.key}: bundle {self.version[:12]} was trained with train.learning.optimizer: {there}, and now "
-                f"it is {here}; restore that, or train once from scratch"
-            )
+            parts.append(_common(field, before, today).placed(offset, layout.offsets[field.name]))
+        return SharedRows.joined(parts)
 
 
 def require_temporal(protocol: str, place: str) -> None:

@@ -38,11 +38,6 @@ class RowWeights:
                 f"train.learning.half_life_days={half_life_days} leaves no training row any weight; raise it"
             )
 
-    @classmethod
-    def used(cls, features: Features, half_life_days: float | None) -> "RowWeights | None":
-        """Return the weights, or None if all rows count alike."""
-        return cls(features, half_life_days) if features.weighted or half_life_days else None
-
     def of(self, impressions: Impressions, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the weights of rows [B] of a shard."""
         weight = None if impressions.weight is None else impressions.weight[rows]

@@ -160,9 +160,8 @@ def test_the_roofline_multiplies_as_often_as_a_step(workload: Workload, tmp_path
     """The roofline's products have as many floating-point operations as a real training step on the same batch."""
     features, params = write_directory(tmp_path, workload, impressions(workload)), settings(workload, EPOCHS)
     learning = params.learning
-    packer = Packer(features, learning.unknown_rate)
-    batch = next(TrainingLoader(features, packer, learning.batch_size, learning.seed).epoch(0))
-    learner = Learner(features, packer, params)
+    learner = Learner(features, params)
+    batch = next(learner.loader().epoch(0))
     learner.model.train()
     with FlopCounterMode(display=False) as step:
         learner.step(learner.inputs(batch), learning.learning_rate)

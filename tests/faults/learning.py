@@ -18,6 +18,7 @@ from din.features.packing import TableLayout
 from din.features.reader import Features
 from din.model import artifact
 from din.model.artifact import Trained
+from din.train import learner
 from din.train.learner import Learner
 from din.train.loader import TrainingBatch, TrainingLoader
 
@@ -62,15 +63,7 @@ def _rate(what: str, factor: float) -> Plant:
 
 def _penalty(what: str, factor: float) -> Plant:
     """Multiply λ."""
-
-    def wrong(right: Function) -> Function:
-        def init(self: Learner, features: Features, packer: Any, params: Any, *others: Any) -> None:
-            learning = replace(params.learning, regularization=factor * params.learning.regularization)
-            right(self, features, packer, replace(params, learning=learning), *others)
-
-        return init
-
-    return Plant(what, Learner, "__init__", wrong)
+    return Plant(what, learner, "row_decay", lambda right: lambda *arguments: factor * right(*arguments))
 
 
 def _state(what: str, change: Callable[[str, Tensor, Path], Tensor]) -> Plant:

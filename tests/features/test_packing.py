@@ -46,7 +46,7 @@ def test_a_packed_batch_holds_the_values_of_each_impression(data: st.DataObject,
     shard = features_once.shard(data.draw(st.integers(0, 1)), "train")
     count = len(shard.impressions)
     rows = np.array(data.draw(st.lists(st.integers(0, count - 1), min_size=1, max_size=9)))
-    packer = Packer(features_once)
+    packer = Packer(features_once, ages=True)
     packed = packer.pack(shard, rows)
     behaviours = np.bincount(packed.segment, minlength=len(rows))
     position = 0

@@ -1,4 +1,4 @@
-"""Influences of users against numerical derivatives, and intervals against resampling. Alone: pytest tests/metrics."""
+"""Influences of users against numerical derivatives, and how often bounds are wrong."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from resampling import bootstrap, weighted
+from weighted_twin import weighted
 
 from din.metrics import auc, calibration_ratio, gauc, log_loss
 from din.metrics.estimates import MIN_USERS, difference, estimate
@@ -30,17 +30,6 @@ def close_to(scores, rng, noise=0.05):
 def independent(metric, labels, scores, champion, users):
     """Estimate a difference wrongly: as if a user's rows did not depend on each other."""
     return difference(metric, labels, scores, champion, np.arange(len(users)))
-
-
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, 3), st.integers(0, 2)), min_size=1, max_size=25), st.data())
-def test_a_weight_is_a_number_of_repeated_rows(log, data):
-    """In the slow twin, a user of weight w counts as if each of their rows were there w times."""
-    labels, scores, users = (np.array(column) for column in zip(*log, strict=True))
-    ids, user = np.unique(users, return_inverse=True)
-    weights = np.array([data.draw(st.integers(0, 3)) for _ in ids], dtype=np.float64)
-    repeats = weights[user].astype(int)
-    expected = auc(np.repeat(labels, repeats), np.repeat(scores, repeats))
-    assert weighted("auc", labels, scores, users)(weights) == pytest.approx(expected, nan_ok=True)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 4), st.integers(0, 3)), min_size=1, max_size=25))
@@ -68,22 +57,6 @@ def test_the_value_is_the_metric(rng, metric):
     assert estimate(metric, labels, scores, users).value == pytest.approx(value(labels, scores))
     found = difference(metric, labels, scores, other, users)
     assert found.value == pytest.approx(value(labels, scores) - value(labels, other))
-
-
-@pytest.mark.parametrize("confidence", [0.95, 0.9, 0.975])
-@pytest.mark.parametrize("metric", METRICS)
-def test_intervals_agree_with_resampling(rng, metric, confidence):
-    """The bounds of a metric and of a paired difference agree with the bootstrap's; bounds of another level don't."""
-    labels, scores, users = click_log(rng)
-    other = close_to(scores, rng)
-    alone = estimate(metric, labels, scores, users)
-    paired = difference(metric, labels, scores, other, users)
-    drawn = bootstrap(labels, scores, users, metric)
-    drawn_paired = bootstrap(labels, scores, users, metric, champion=other)
-    for found, expected in ((alone, drawn), (paired, drawn_paired)):
-        interval = found.interval(confidence)
-        off = max(abs(interval.lower - expected.lower), abs(interval.upper - expected.upper))
-        assert (off <= 0.2 * found.standard_error) == (confidence == 0.95)
 
 
 @pytest.mark.parametrize("metric", ["auc", "gauc"])
@@ -136,24 +109,6 @@ def test_bounds_are_wrong_as_often_as_they_say(metric, estimated, confidence, so
         above += interval.lower > 0
     off = max(abs(wrong / trials - 0.1) for wrong in (below, above))
     assert (off <= 3.5 * math.sqrt(0.1 * 0.9 / trials)) == sound
-
-
-def test_confidence_widens(rng):
-    """Surer bounds lie farther apart."""
-    labels, scores, users = click_log(rng)
-    found = estimate("auc", labels, scores, users)
-    narrow = found.interval(0.8)
-    wide = found.interval(0.99)
-    assert wide.lower < narrow.lower < narrow.upper < wide.upper
-
-
-def test_user_ids_may_be_strings(rng):
-    """Only the grouping of rows by user matters, not the type of ids."""
-    labels, scores, users = click_log(rng, users=50)
-    named = np.array([f"u{user:03d}" for user in users])
-    assert estimate("auc", labels, scores, named).interval(0.95) == estimate("auc", labels, scores, users).interval(
-        0.95
-    )
 
 
 @pytest.mark.parametrize("metric", METRICS)

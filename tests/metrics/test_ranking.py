@@ -1,4 +1,4 @@
-"""AUC, GAUC and RelaImpr against arithmetic, brute-force pairs and scikit-learn."""
+"""AUC, GAUC and RelaImpr against arithmetic and brute-force pairs."""
 
 import math
 
@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import roc_auc_score
 
 from din.metrics import auc, gauc, relative_improvement
 
@@ -31,12 +30,6 @@ def test_auc_equals_all_pairs(log):
     """Searching sorted scores counts the same pairs as two loops."""
     labels, scores = [r[1] for r in log], [r[2] for r in log]
     assert auc(labels, scores) == pytest.approx(pairs_auc(labels, scores), nan_ok=True)
-
-
-def test_auc_equals_sklearn(rng):
-    """The AUC equals scikit-learn's on a large random log with ties."""
-    labels, scores = rng.random(10_000) < 0.2, rng.normal(size=10_000).round(2)
-    assert auc(labels, scores) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
 
 
 @pytest.mark.parametrize("labels", [[], [0, 0], [1, 1]])
@@ -77,16 +70,6 @@ def test_gauc_equals_a_loop_over_users(log):
     result = gauc(labels, scores, users)
     assert result.value == pytest.approx(total / weight if weight else math.nan, nan_ok=True)
     assert (result.users, result.one_class_users) == (len(set(users)), one_class)
-
-
-@given(rows, st.randoms())
-def test_row_order_changes_nothing(log, random):
-    """Ties are ranked by value, never by position."""
-    shuffled = random.sample(log, len(log))
-    users, labels, scores = ([r[i] for r in log] for i in range(3))
-    users2, labels2, scores2 = ([r[i] for r in shuffled] for i in range(3))
-    assert auc(labels, scores) == pytest.approx(auc(labels2, scores2), nan_ok=True)
-    assert gauc(labels, scores, users).value == pytest.approx(gauc(labels2, scores2, users2).value, nan_ok=True)
 
 
 def test_relative_improvement_reproduces_the_paper():

@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from din.model.activations import BipolarSigmoid
 from din.model.attention import ActivationUnit
-from din.model.mlp import multilayer_perceptron
+from din.model.mlp import BipolarSigmoid, multilayer_perceptron
 from din.model.pnn import inner_products
 from din.ops.dice import Dice
 from din.ops.histories import OneHistory, Packed

@@ -25,7 +25,6 @@ from din.ops import backend
 from din.ops.native.library import HEADER, SOURCES, Unusable, load
 from din.params import Params
 from din.serve.fold import fold
-from din.train.compute import computing
 from din.train.fit import fit
 
 ROOT = Path(__file__).parent.parent.parent
@@ -118,20 +117,12 @@ def test_every_exported_function_is_declared_in_the_header() -> None:
 
 @needs_compiler
 def test_the_library_is_compiled_once_and_without_torch(tmp_path: Path) -> None:
-    """A second process uses the same file in the cache, and the cache holds nothing else."""
+    """A second process uses the same file in the cache, and other options of the compiler make another one."""
     program = "import sys; from din.ops.native.library import load; print(load().identity, 'torch' in sys.modules)"
     first, again = (python(program, XDG_CACHE_HOME=str(tmp_path)) for _ in range(2))
     assert first == again == f"{load().identity} False"
     assert [path.name for path in (tmp_path / "din-ctr").iterdir()] == [f"{load().identity}.so"]
-
-
-@needs_compiler
-def test_other_options_of_the_compiler_give_another_library(tmp_path: Path) -> None:
-    """A library built with other options is not used: its bits may differ, or its instructions may be missing here."""
-    plain, other = (
-        python(PRINT_IDENTITY, XDG_CACHE_HOME=str(tmp_path), CC=f"cc{flag}") for flag in ("", " -ffp-contract=off")
-    )
-    assert plain != other
+    assert python(PRINT_IDENTITY, XDG_CACHE_HOME=str(tmp_path), CC="cc -ffp-contract=off") != load().identity
 
 
 @pytest.mark.slow
@@ -195,15 +186,3 @@ def test_the_choice_ends_with_its_block() -> None:
             raise ZeroDivisionError
         assert backend.identity() == chosen == load().identity
     assert backend.identity() is None
-
-
-def test_references_can_be_chosen(params: Params) -> None:
-    """No native operation is used then."""
-    with computing(changed(params.train, backend="reference").compute):
-        assert backend.identity() is None
-
-
-def test_the_sources_are_in_the_package() -> None:
-    """The package data in pyproject.toml includes every C file of the folder."""
-    assert {path.suffix for path in SOURCES.iterdir()} - {".py", ""} == {".c", ".h"}
-    assert '"din.ops.native" = ["*.c", "*.h"]' in (ROOT / "pyproject.toml").read_text()

@@ -1,8 +1,6 @@
 """The pass forward in time, against a plain loop. Alone: `pytest tests/train/test_advance.py`."""
 
-from collections.abc import Callable
 from datetime import date
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +11,7 @@ from backends import both_backends
 from dated_features import DAY_US, DAYS, flip_labels, spread
 from random_features import SPARSE_ROWS
 from settings import changed
+from states import copied, same
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from din.artifacts import read_json, write_json
@@ -27,36 +26,25 @@ from din.ops import backend
 from din.ops.backend import Backend
 from din.ops.dice import MOMENTUM, Dice
 from din.ops.row_update import BETA_1, BETA_2, EPSILON
-from din.params import Params, Train
+from din.params import Train
 from din.train import advance as module
-from din.train.advance import Pass, advance
+from din.train.advance import advance
 from din.train.compute import CPU_ALONE, Compute
 from din.train.learner import Learner
 from din.train.loader import TrainingLoader
+from din.train.optimizers import row_decay
 from din.train.predict import predict
-from din.train.regularization import row_decay
 
 
 def trained(features: Features, train: Train, compute: Compute = CPU_ALONE) -> Learner:
     """Return a learner that has made a few steps, so that its optimizers have state."""
     packer = Packer(features, train.learning.unknown_rate)
-    learner = Learner(features, packer, train, compute)
+    learner = Learner(features, train, compute)
     loader = TrainingLoader(features, packer, 32, train.learning.seed)
     learner.model.train()
     for batch in loader.epoch(0):
         learner.step(learner.inputs(batch), 0.01)
     return learner
-
-
-def copied(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: tensor.clone() for name, tensor in state.items()}
-
-
-@pytest.fixture
-def small(params: Params) -> Train:
-    """A DIN of a few units, with small batches and a rate that moves it."""
-    widths = {"embedding_dim": 4, "attention_hidden": (6,), "hidden": (8,)}
-    return changed(params.train, batch_size=7, learning_rate=0.01, threads=1, **widths)
 
 
 class Twin:
@@ -152,13 +140,13 @@ class Twin:
 
 @both_backends
 def test_a_pass_is_the_plain_loop(backend_name: Backend, small: Train, features: Features) -> None:
-    """Predictions, weights and state agree, over a gap between days, a shard without rows, and a single row."""
+    """Predictions, weights and state agree, over a gap between days and a single row; the rate does not decay."""
     features = spread(features, "valid")
-    small = changed(small, unknown_rate=0.1)
+    small = changed(small, unknown_rate=0.1, batch_size=7, decay=0.1, decay_steps=2)
     with backend.using(backend_name):
         learner = trained(features, small)
         twin = Twin(learner, small)
-        found = advance(learner, small, "valid")
+        found = advance(learner, "valid")
     expected = twin.run("valid")
     assert [day.rows.day for day in found.days] == list(expected)
     assert len(found.days[-1].rows) == 1
@@ -173,25 +161,17 @@ def test_a_pass_is_the_plain_loop(backend_name: Backend, small: Train, features:
     assert int(state["sparse.steps"]) == twin.steps
 
 
-def days_of_pass(features: Features, small: Train) -> Pass:
-    return advance(trained(features, small), small, "valid")
-
-
 @pytest.mark.parametrize("altered", range(3))
 def test_no_prediction_depends_on_its_own_day_or_a_later_one(altered: int, small: Train, features: Features) -> None:
     """Flipped labels from a day on change no prediction until that day, and every day's predictions after it."""
     features = spread(features, "valid")
-    before = days_of_pass(features, small).days
+    before = advance(trained(features, small), "valid").days
     flip_labels(features, "valid", DAYS[altered])
-    after = days_of_pass(Features(features.root), small).days
+    again = Features(features.root)
+    after = advance(trained(again, small), "valid").days
     for number, (one, other) in enumerate(zip(before, after, strict=True)):
         assert np.array_equal(one.predictions.logits, other.predictions.logits) == (number <= altered)
         assert (one.loss == other.loss) == (number < altered)
-
-
-def logits_of(found: Pass) -> np.ndarray:
-    """Return the logits of all rows, day by day."""
-    return np.concatenate([day.predictions.logits for day in found.days])
 
 
 def test_each_day_holds_its_rows_in_the_order_of_the_files(small: Train, features: Features) -> None:
@@ -199,7 +179,7 @@ def test_each_day_holds_its_rows_in_the_order_of_the_files(small: Train, feature
     features = spread(features, "test")
     learner = trained(features, small)
     whole = predict(learner.trained, features, "test", 64)
-    found = advance(learner, small, "test")
+    found = advance(learner, "test")
     for day in found.days:
         of_day = whole.rows["timestamp"] // DAY_US == (day.rows.day - date(1970, 1, 1)).days
         for name, column in whole.rows.items():
@@ -218,14 +198,14 @@ def test_a_pass_repeated_has_the_same_bits(small: Train, features: Features) -> 
     small = changed(small, dropout=0.3, unknown_rate=0.2)
     learner = trained(features, small)
     state = copied(learner.state())
-    first = advance(learner, small, "valid")
-    again = Learner(features, Packer(features, 0.2), changed(small, seed=7))
+    first = advance(learner, "valid")
+    again = Learner(features, small)
+    again.table.zero_()
     again.load_state(state)
-    second = advance(again, small, "valid")
-    left, right = first.learner.state(), second.learner.state()
-    assert left.keys() == right.keys()
-    assert all(torch.equal(left[name], right[name]) for name in left)
-    assert np.array_equal(logits_of(first), logits_of(second))
+    second = advance(again, "valid")
+    assert same(first.learner.state(), second.learner.state())
+    for one, other in zip(first.days, second.days, strict=True):
+        assert np.array_equal(one.predictions.logits, other.predictions.logits)
 
 
 def test_a_day_draws_other_values_than_any_epoch(features: Features) -> None:
@@ -238,29 +218,13 @@ def test_a_day_draws_other_values_than_any_epoch(features: Features) -> None:
     assert len(drawn) == len(keys) + 1
 
 
-def test_the_rate_does_not_decay(small: Train, features: Features, monkeypatch) -> None:
-    """A pass learns at the rate that training starts with, whatever `decay` and `decay_steps` are."""
-    features = spread(features, "valid")
-    learner = trained(features, small)
-    rates = set()
-    step: Callable[..., Any] = Learner.step
-
-    def noted(self, inputs, rate):
-        rates.add(rate)
-        return step(self, inputs, rate)
-
-    monkeypatch.setattr(Learner, "step", noted)
-    advance(learner, changed(small, decay=0.1, decay_steps=2), "valid")
-    assert rates == {small.learning.learning_rate}
-
-
 def test_a_diverging_day_is_named(small: Train, features: Features) -> None:
     """A loss that is not finite is bad input. The message names the day and the learning rate."""
     features = spread(features, "valid")
     wild = changed(small, optimizer="sgd", learning_rate=1e30)
-    learner = Learner(features, Packer(features), wild)
+    learner = Learner(features, wild)
     with pytest.raises(InputError, match=r"the loss is \S+ on 2022-01-0\d; lower train.learning.learning_rate"):
-        advance(learner, wild, "valid")
+        advance(learner, "valid")
 
 
 def test_a_split_without_rows_changes_nothing(small: Train, features: Features) -> None:
@@ -270,9 +234,9 @@ def test_a_split_without_rows_changes_nothing(small: Train, features: Features) 
         pq.write_table(pq.read_table(path)[:0], path)
     learner = trained(features, small)
     before = copied(learner.state())
-    found = advance(learner, small, "valid")
+    found = advance(learner, "valid")
     assert (found.days, found.until) == ([], None)
-    assert all(torch.equal(tensor, before[name]) for name, tensor in found.learner.state().items())
+    assert same(found.learner.state(), before)
 
 
 LATE = 3
@@ -312,7 +276,7 @@ def test_a_table_grows_with_the_ids_of_a_day(small: Train, features: Features) -
     old, new = (TableLayout.of(one.fields, one.rows) for one in (features, now))
     unknown = new.offsets["item_id"]
     late = [unknown + SPARSE_ROWS["item_id"] + i for i in range(LATE)]
-    larger = module._knowing(now, learner, small, Compute())
+    larger = module._knowing(now, learner)
     assert larger.features is now
     after = larger.state()
     for name, rows in features.rows.items():
@@ -323,16 +287,16 @@ def test_a_table_grows_with_the_ids_of_a_day(small: Train, features: Features) -
     assert after["now.table"][unknown].any() and not after["sparse.second"][late].any()
     by_row = {"now.table", "sparse.first", "sparse.second"}
     assert all(torch.equal(after[name], before[name]) for name in before.keys() - by_row)
-    assert module._knowing(now.at(date_of(DAYS[2])), larger, small, Compute()) is larger
+    assert module._knowing(now.at(date_of(DAYS[2])), larger) is larger
 
 
 def test_late_ids_are_unknown_until_their_day_is_over(small: Train, features: Features) -> None:
     """Until then predictions equal the ones from a log in which they get no id. Afterwards they have learned rows."""
     features = spread(features, "valid")
-    without = advance(trained(features, small), small, "valid")
+    without = advance(trained(features, small), "valid")
     late = with_late_items(features)
     learner = trained(late, small)
-    found = advance(learner, small, "valid")
+    found = advance(learner, "valid")
     for number, (ours, theirs) in enumerate(zip(found.days, without.days, strict=True)):
         assert np.array_equal(ours.predictions.logits, theirs.predictions.logits) == (number <= 1)
     after = found.learner

@@ -9,29 +9,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 from dated_features import TEST_DAYS, day_of, temporal
-from settings import changed
+from states import State, copied
 
 from din.features.days import days_of
-from din.features.packing import Packer
 from din.features.reader import Features
-from din.params import Params, Train
+from din.params import Train
 from din.train.advance import advance
-from din.train.compute import CPU_ALONE
 from din.train.crossfit import CrossFitted, cross_fit
 from din.train.fit import fit_learner
 from din.train.learner import Learner
 from din.train.predict import predict
-
-State = dict[str, torch.Tensor]
-
-
-@pytest.fixture
-def small(params: Params) -> Train:
-    """A small DIN that learns fast."""
-    widths = {"embedding_dim": 4, "attention_hidden": (6,), "hidden": (8,)}
-    return changed(params.train, **widths, batch_size=16, learning_rate=0.01, threads=1, epochs=1)
 
 
 @pytest.fixture
@@ -43,13 +31,13 @@ def features(tmp_path: Path) -> Features:
 @pytest.fixture
 def judged(features: Features, small: Train) -> State:
     """The state of a model that has learned everything before the test days."""
-    learner, _ = fit_learner(features, small, with_optimizers=True)
-    return {name: tensor.clone() for name, tensor in learner.state().items()}
+    learner, _ = fit_learner(features, small)
+    return copied(learner.state())
 
 
 def resumed(features: Features, small: Train, state: State) -> Learner:
     """Return a new learner in a state."""
-    learner = Learner(features, Packer(features), small)
+    learner = Learner(features, small)
     learner.load_state(state)
     return learner
 
@@ -57,7 +45,7 @@ def resumed(features: Features, small: Train, state: State) -> Learner:
 def fitted(features: Features, small: Train, state: State, folds: int = 2) -> CrossFitted:
     """Cross-fit the test days."""
     start = partial(resumed, features, small, state)
-    return cross_fit(start, days_of(features, "test"), small, CPU_ALONE, folds)["test"]
+    return cross_fit(start, days_of(features, "test"), folds)["test"]
 
 
 def rewritten(features: Features, change: Callable[[pa.Table], pa.Table], target: Path) -> Features:
@@ -96,11 +84,12 @@ def test_each_row_is_scored_by_a_model_that_never_saw_its_user(
 ) -> None:
     """A model that learns a log without a fold's rows gives the same predictions of that fold, and of the other."""
     found = fitted(features, small, judged)
+    assert np.array_equal(found.unseen.logits, fitted(features, small, judged).unseen.logits)
     folds = folds_of(found, features, small, judged, tmp_path)
     assert min(map(len, folds)) >= 5
     for number, users in enumerate(folds):
         others = rewritten(features, lambda rows, users=users: without(rows, users), tmp_path / f"without-{number}")
-        learner = advance(resumed(others, small, judged), small, "test").learner
+        learner = advance(resumed(others, small, judged), "test").learner
         expected = predict(learner.trained, features.at(day_of(TEST_DAYS[-1])), "test", 64)
         own = np.isin(found.unseen.rows["user"], users)
         np.testing.assert_allclose(found.unseen.logits[own], expected.logits[own], atol=1e-5)
@@ -129,11 +118,6 @@ def test_the_rows_are_those_of_the_split(features: Features, small: Train, judge
     expected = predict(resumed(features, small, judged).trained, features, "test", 64)
     for predictions in (found.unseen, found.taught):
         assert all(np.array_equal(predictions.rows[name], column) for name, column in expected.rows.items())
-
-
-def test_a_backfill_makes_the_same_bits(features: Features, small: Train, judged: State) -> None:
-    """Nothing but features, parameters and start decides."""
-    assert np.array_equal(fitted(features, small, judged).unseen.logits, fitted(features, small, judged).unseen.logits)
 
 
 def test_a_lesson_of_one_user_teaches_nobody_else(

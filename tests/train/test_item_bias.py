@@ -14,7 +14,8 @@ import torch
 from numpy.typing import ArrayLike
 from settings import changed
 
-from din.features.packing import Packer, TableLayout
+from din.artifacts import read_json, write_json
+from din.features.packing import TableLayout
 from din.features.reader import Features
 from din.field_forms import UNKNOWN
 from din.params import Params
@@ -134,8 +135,7 @@ def test_the_start_is_added_to_the_logit_of_the_candidate(
 ) -> None:
     """A new model's logits move by the start of the candidate's id, and nothing else in the model does."""
     learners = {
-        start: Learner(tasted, Packer(tasted), changed(params.train, initial_item_bias=start, **model))
-        for start in ("zero", "ctr")
+        start: Learner(tasted, changed(params.train, initial_item_bias=start, **model)) for start in ("zero", "ctr")
     }
     zero, ctr = (predict(learner.trained, tasted, "test", 64) for learner in learners.values())
     bias = biases(tasted)
@@ -148,12 +148,17 @@ def test_the_start_is_added_to_the_logit_of_the_candidate(
 
 
 def test_popularity_is_the_smoothed_ctr_or_counts_clicks(features: Features) -> None:
-    """With sampled negatives a rate has no meaning, so clicks are counted."""
+    """Impressions that training left out count. With sampled negatives a rate has no meaning, so clicks are counted."""
     rows = [shard.impressions for shard in features.shards("train")]
     item = np.concatenate([own.item for own in rows])
     label = np.concatenate([own.label for own in rows])
-    shown, clicks = np.bincount(item, minlength=35), np.bincount(item, label, 35)
-    assert features.popularity() == pytest.approx((clicks + 20 * label.mean()) / (shown + 20))
+    clicks = np.bincount(item, label, 35)
+    for kept in (1.0, 0.2):
+        manifest = features.root / "manifest.json"
+        write_json(manifest, read_json(manifest) | {"negatives": {"log": 1.0, "training": kept}})
+        shown = np.bincount(item, np.where(label, 1, 1 / kept), 35)
+        rate = clicks.sum() / shown.sum()
+        assert Features(features.root).popularity() == pytest.approx((clicks + 20 * rate) / (shown + 20))
 
     def sampled(rows: pa.Table) -> pa.Table:
         return rows.set_column(rows.column_names.index("sampled"), "sampled", pc.equal(rows["label"], 0).cast("int8"))

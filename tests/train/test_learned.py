@@ -1,22 +1,22 @@
 """Training with the validation days, up to the shipped model. Alone: `pytest tests/train/test_learned.py`."""
 
+import shutil
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-import documents_of
 import pyarrow.parquet as pq
 import pytest
 import torch
 from dated_features import DAY_US, TEST_DAYS, flip_labels, moment, temporal
 from settings import changed
+from states import same, weights
 
 from din.artifacts import read_json, write_json
 from din.errors import InputError
-from din.facts import Metrics
 from din.features.reader import Features
 from din.model import artifact
-from din.params import Params
+from din.params import Params, Train
 from din.train.advance import advance
 from din.train.crossfit import FOLDS
 from din.train.evaluate import evaluate
@@ -29,29 +29,25 @@ from din.workspace import Workspace
 
 
 @pytest.fixture(scope="module")
-def quick(params: Params) -> Params:
-    """Parameters of a small DIN that learns fast."""
-    widths = {"embedding_dim": 4, "attention_hidden": (6,), "hidden": (8,)}
-    settings = {"batch_size": 16, "learning_rate": 0.01, "threads": 1, "epochs": 4, "metric": "auc"}
-    settings |= {"dropout": 0.2, "checkpoint_minutes": 1e-9}
-    return replace(params, train=changed(params.train, **widths, **settings))
+def quick(params: Params, small: Train) -> Params:
+    """Return parameters of a small DIN that learns fast."""
+    return replace(params, train=changed(small, epochs=4, dropout=0.2, checkpoint_minutes=1e-9))
 
 
-@pytest.fixture
-def here(tmp_path: Path) -> Workspace:
-    """A workspace with features that are split by time."""
-    workspace = Workspace(tmp_path)
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory, quick: Params) -> Workspace:
+    """Return a workspace with features that are split by time, after the stages train, evaluate and refit."""
+    workspace = Workspace(tmp_path_factory.mktemp("ended"))
     temporal(workspace.features)
+    run(workspace, quick)
     return workspace
 
 
-def weights(trained: artifact.Trained) -> dict[str, torch.Tensor]:
-    return {**trained.model.state_dict(), "table": trained.table}
-
-
-def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
-    assert one.keys() == other.keys()
-    assert all(torch.equal(one[name], other[name]) for name in one)
+@pytest.fixture
+def here(ended: Workspace, tmp_path: Path) -> Workspace:
+    """Return a copy of it."""
+    shutil.copytree(ended.root, tmp_path, dirs_exist_ok=True)
+    return Workspace(tmp_path)
 
 
 def run(here: Workspace, params: Params) -> None:
@@ -66,12 +62,12 @@ def test_the_judged_model_has_learned_the_validation_days(here: Workspace, quick
     features = Features(here.features)
     learned = learn(features, quick.train)
     fitted, _ = fit(features, quick.train)
-    learner, _ = fit_learner(features, quick.train, with_optimizers=True)
-    expected = advance(learner, quick.train, "valid")
+    learner, _ = fit_learner(features, quick.train)
+    expected = advance(learner, "valid")
     assert learned.before is not None
-    assert_same(weights(learned.before.trained), weights(fitted))
-    assert_same(weights(learned.judged.trained), weights(expected.learner.trained))
-    assert_same(learned.judged.optimizers, expected.learner.optimizers())
+    assert same(weights(learned.before.trained), weights(fitted))
+    assert same(weights(learned.judged.trained), weights(expected.learner.trained))
+    assert same(learned.judged.optimizers, expected.learner.optimizers())
     assert (learned.before.seen_until, learned.judged.seen_until) == (features.train_until, expected.until)
 
 
@@ -88,33 +84,12 @@ def test_held_out_rows_are_not_learned(reason: str, here: Workspace, quick: Para
     features = Features(here.features)
     learned = learn(features, settings)
     assert (learned.before, learned.days, learned.judged.optimizers) == (None, [], {})
-    assert_same(weights(learned.judged.trained), weights(fit(features, settings)[0]))
+    assert same(weights(learned.judged.trained), weights(fit(features, settings)[0]))
 
 
-def test_a_killed_run_ends_with_the_same_bits(
-    here: Workspace, quick: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A run that is killed after an epoch that was not the best one goes on with the optimizers of the best."""
-    features = Features(here.features)
-    settings = changed(quick.train, epochs=3, patience=3)
-    metrics = iter(2 * [0.5, 0.9, 0.6])
-    monkeypatch.setattr(
-        "din.train.fit.summary",
-        lambda labels, probabilities, users: Metrics(**documents_of.METRICS | {"auc": next(metrics)}),
-    )
-    whole = learn(features, settings, tmp_path / "whole")
-    path = tmp_path / "state"
-    fit_learner(features, changed(settings, epochs=2), path, with_optimizers=True)
-    resumed = learn(features, settings, path)
-    assert (whole.progress.best_epoch, resumed.progress.best_epoch) == (1, 1)
-    assert_same(weights(whole.judged.trained), weights(resumed.judged.trained))
-    assert_same(whole.judged.optimizers, resumed.judged.optimizers)
-
-
-def test_no_model_is_judged_on_what_it_has_learned(here: Workspace, quick: Params) -> None:
+def test_no_model_is_judged_on_what_it_has_learned(ended: Workspace) -> None:
     """Validation rows are scored by the model before the pass, test rows by the model after it."""
-    train(here, quick)
-    evaluate(here, quick)
+    here = ended
     features = Features(here.features)
     before = artifact.load(features, here.model / artifact.BEFORE)
     known = artifact.known(features, here.model)
@@ -129,9 +104,9 @@ def test_no_model_is_judged_on_what_it_has_learned(here: Workspace, quick: Param
     assert gain["after"] == report["test"]["auc"]
 
 
-def test_the_shipped_model_has_learned_the_test_days(here: Workspace, quick: Params) -> None:
+def test_the_shipped_model_has_learned_the_test_days(ended: Workspace) -> None:
     """The model and its stand-ins predict exactly the rows that it has learned."""
-    run(here, quick)
+    here = ended
     features = Features(here.features)
     rows = pq.read_table(here.crossfit / "predictions.parquet")
     judged = pq.read_table(here.predictions / "test.parquet")
@@ -148,13 +123,12 @@ def test_the_shipped_model_has_learned_the_test_days(here: Workspace, quick: Par
 
 def test_a_lesson_changes_no_judgement(here: Workspace, quick: Params) -> None:
     """Other labels on the last test day change the shipped model, but not the judged one, nor its predictions."""
-    run(here, quick)
     judged = weights(artifact.load(Features(here.features), here.model))
     shipped = weights(artifact.load(Features(here.features), here.shipped))
     predicted = pq.read_table(here.predictions / "test.parquet")["prediction"]
     flip_labels(Features(here.features), "test", TEST_DAYS[-1])
     run(here, quick)
-    assert_same(weights(artifact.load(Features(here.features), here.model)), judged)
+    assert same(weights(artifact.load(Features(here.features), here.model)), judged)
     assert pq.read_table(here.predictions / "test.parquet")["prediction"].equals(predicted)
     assert not torch.equal(artifact.load(Features(here.features), here.shipped).table, shipped["table"])
 
@@ -174,9 +148,7 @@ def test_a_model_that_may_not_learn_is_shipped_as_it_is(here: Workspace, quick: 
 
 def test_refit_needs_an_evaluation_of_this_model(here: Workspace, quick: Params) -> None:
     """A model that was trained again is not shipped before it is judged."""
-    train(here, quick)
-    evaluate(here, quick)
-    train(here, replace(quick, train=changed(quick.train, seed=5)))
+    (here.model / "weights.safetensors").write_bytes(b"another training")
     with pytest.raises(InputError, match="about another model or other features; run `dvc repro evaluate`"):
         refit(here, quick)
 

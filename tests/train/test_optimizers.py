@@ -9,22 +9,16 @@ from settings import changed
 
 from din.features.reader import Features
 from din.params import Params
-from din.train.optimizers import (
-    TABLE_OPTIMIZERS,
-    TableAdam,
-    TableRowwiseAdagrad,
-    TableSGD,
-    learning_rate,
-    table_optimizer,
-)
-from din.train.regularization import row_decay
+from din.train.optimizers import TableOptimizer, learning_rate, row_decay
+
+every_optimizer = pytest.mark.parametrize("name", ["sgd", "adam", "rowwise_adagrad"])
 
 
 def test_sgd_with_mini_batch_aware_decay_is_equation_7() -> None:
     """The rows of the batch follow w ← w − η(g + λ/n_j·w), and other rows stay."""
     table = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
     n = torch.tensor([10.0, 2.0, 5.0])
-    optimizer = TableSGD(table, 0.5 / n)
+    optimizer = TableOptimizer("sgd", table, 0.5 / n)
     optimizer.step(torch.tensor([1, 0]), torch.tensor([[0.1, 0.2], [0.3, 0.4]]), rate=0.1)
     expected = [
         [1.0 - 0.1 * (0.3 + 0.5 / 10 * 1.0), 2.0 - 0.1 * (0.4 + 0.5 / 10 * 2.0)],
@@ -39,7 +33,7 @@ def test_adam_equals_sparse_adam() -> None:
     random = np.random.default_rng(0)
     start = torch.from_numpy(random.normal(size=(6, 3))).float()
     ours, theirs = start.clone(), torch.nn.Parameter(start.clone())
-    optimizer, reference = TableAdam(ours, torch.zeros(6)), torch.optim.SparseAdam([theirs], lr=0.01)
+    optimizer, reference = TableOptimizer("adam", ours, torch.zeros(6)), torch.optim.SparseAdam([theirs], lr=0.01)
     for _ in range(5):
         rows = torch.from_numpy(random.choice(6, 3, replace=False))
         gradient = torch.from_numpy(random.normal(size=(3, 3))).float()
@@ -49,34 +43,35 @@ def test_adam_equals_sparse_adam() -> None:
     torch.testing.assert_close(ours, theirs.detach(), atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("optimizer", TABLE_OPTIMIZERS.values())
-def test_decay_alone_shrinks_by_eta_lambda_over_n(optimizer) -> None:
+@every_optimizer
+def test_decay_alone_shrinks_by_eta_lambda_over_n(name: str) -> None:
     """With a zero gradient a decoupled penalty multiplies a row by 1 − η·λ/n_j, at least 0, under any optimizer."""
     table = torch.ones(3, 2)
-    optimizer(table, torch.tensor([0.4, 0.8, 9])).step(torch.arange(3), torch.zeros(3, 2), rate=0.5)
+    TableOptimizer(name, table, torch.tensor([0.4, 0.8, 9])).step(torch.arange(3), torch.zeros(3, 2), rate=0.5)
     torch.testing.assert_close(table, torch.tensor([[0.8, 0.8], [0.6, 0.6], [0, 0]]))
 
 
 def test_rowwise_adagrad_by_hand() -> None:
     """Each row has one accumulator of mean squares: two steps of one row, while another row stays."""
     table = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
-    optimizer = TableRowwiseAdagrad(table, torch.zeros(2))
+    optimizer = TableOptimizer("rowwise_adagrad", table, torch.zeros(2))
     row = torch.tensor([0])
     optimizer.step(row, torch.tensor([[3.0, 1.0]]), rate=0.1)
     optimizer.step(row, torch.tensor([[0.0, 2.0]]), rate=0.1)
     first, second = (9 + 1) / 2, (9 + 1) / 2 + (0 + 4) / 2
     expected = [1 - 0.1 * 3 / first**0.5, 2 - 0.1 * 1 / first**0.5 - 0.1 * 2 / second**0.5]
     torch.testing.assert_close(table, torch.tensor([expected, [3.0, 4.0]]))
-    torch.testing.assert_close(optimizer.squares, torch.tensor([second, 0.0]))
+    torch.testing.assert_close(optimizer.state["squares"], torch.tensor([second, 0.0]))
 
 
-@pytest.mark.parametrize("optimizer", TABLE_OPTIMIZERS.values())
-def test_a_coupled_penalty_is_part_of_the_gradient(optimizer) -> None:
+@every_optimizer
+def test_a_coupled_penalty_is_part_of_the_gradient(name: str) -> None:
     """Two steps with λ_j equal steps without it on the gradient g + λ_j·w, and under SGD the decoupled steps."""
     random = torch.Generator().manual_seed(0)
     start, decay = torch.randn(3, 2, generator=random), torch.tensor([0.5, 0.1, 0.7])
     ours, theirs, rows = start.clone(), start.clone(), torch.tensor([2, 0])
-    coupled, plain = optimizer(ours, decay, coupled=True), optimizer(theirs, torch.zeros(3))
+    coupled = TableOptimizer(name, ours, decay, coupled=True)
+    plain = TableOptimizer(name, theirs, torch.zeros(3))
     for _ in range(2):
         gradient = torch.randn(2, 2, generator=random)
         plain.step(rows, gradient + decay[rows].unsqueeze(1) * theirs[rows], rate=0.1)
@@ -84,42 +79,38 @@ def test_a_coupled_penalty_is_part_of_the_gradient(optimizer) -> None:
     torch.testing.assert_close(ours, theirs)
     assert torch.equal(ours[1], start[1])
     beside = start.clone()
-    optimizer(beside, decay).step(rows, gradient, rate=0.1)
+    TableOptimizer(name, beside, decay).step(rows, gradient, rate=0.1)
     inside = start.clone()
-    optimizer(inside, decay, coupled=True).step(rows, gradient, rate=0.1)
-    assert torch.allclose(beside, inside) == (optimizer is TableSGD)
-
-
-@pytest.mark.parametrize("penalty", ["coupled", "decoupled"])
-def test_the_table_has_the_chosen_penalty(penalty: str, params: Params) -> None:
-    """The optimizer gets `train.learning.penalty`."""
-    optimizer = table_optimizer(changed(params.train, penalty=penalty).learning, torch.zeros(2, 2), torch.zeros(2), 1)
-    assert optimizer.coupled == (penalty == "coupled")
+    TableOptimizer(name, inside, decay, coupled=True).step(rows, gradient, rate=0.1)
+    assert torch.allclose(beside, inside) == (name == "sgd")
 
 
 @pytest.mark.parametrize("coupled", [False, True])
-@pytest.mark.parametrize("optimizer", TABLE_OPTIMIZERS.values())
-def test_linear_columns_have_a_rate_of_their_own_and_no_penalty(optimizer, coupled: bool) -> None:
+@every_optimizer
+def test_linear_columns_have_a_rate_of_their_own_and_no_penalty(name: str, coupled: bool) -> None:
     """The first column moves three times as far as without a penalty, and the others as if no column were linear."""
     random = torch.Generator().manual_seed(0)
     start, gradient = torch.randn(4, 3, generator=random), torch.randn(4, 3, generator=random)
-    if optimizer is TableRowwiseAdagrad:  # one accumulator per row: a penalty on one column would change all columns
+    if name == "rowwise_adagrad":  # one accumulator per row: a penalty on one column would change all columns
         start[:, 1:] = 0
     tables = [start.clone() for _ in range(3)]
     decay, every = torch.full((4,), 0.3), torch.arange(4)
-    optimizer(tables[0], decay, coupled, False, 1, 3.0).step(every, gradient, rate=0.1)
-    optimizer(tables[1], torch.zeros(4)).step(every, gradient, rate=0.1)
-    optimizer(tables[2], decay, coupled).step(every, gradient, rate=0.1)
+    own = TableOptimizer(name, tables[0], decay, coupled=coupled, linear=1, linear_rate=3.0)
+    own.step(every, gradient, rate=0.1)
+    TableOptimizer(name, tables[1], torch.zeros(4)).step(every, gradient, rate=0.1)
+    TableOptimizer(name, tables[2], decay, coupled=coupled).step(every, gradient, rate=0.1)
     torch.testing.assert_close(tables[0][:, 0] - start[:, 0], 3 * (tables[1][:, 0] - start[:, 0]))
-    others = 1 if optimizer is TableRowwiseAdagrad else 2
+    others = 1 if name == "rowwise_adagrad" else 2
     torch.testing.assert_close(tables[0][:, 1:], tables[others][:, 1:])
 
 
-def test_only_lr_has_its_linear_weights_penalised(params: Params) -> None:
-    """LR has no other weights. Other models have linear weights beside embeddings."""
-    table, decay = torch.zeros(2, 3), torch.ones(2)
-    assert table_optimizer(params.train.learning, table, decay, linear=3).penalised.tolist() == [1, 1, 1]
-    assert table_optimizer(params.train.learning, table, decay, linear=1).penalised.tolist() == [0, 1, 1]
+@pytest.mark.parametrize("penalty", ["coupled", "decoupled"])
+def test_only_lr_has_its_linear_weights_penalised(penalty: str, params: Params) -> None:
+    """LR has no other weights. Other models have linear weights beside embeddings, and the chosen penalty for these."""
+    learning = changed(params.train, penalty=penalty).learning
+    for linear, penalised in ((3, [1, 1, 1]), (1, [0, 1, 1])):
+        optimizer = TableOptimizer.of(learning, torch.zeros(2, 3), torch.ones(2), linear)
+        assert (optimizer.penalised.tolist(), optimizer.coupled) == (penalised, penalty == "coupled")
 
 
 @pytest.mark.parametrize("coupled", [False, True])
@@ -128,7 +119,7 @@ def test_the_whole_table_is_what_a_dense_optimizer_updates(coupled: bool) -> Non
     random = torch.Generator().manual_seed(0)
     start = torch.randn(4, 3, generator=random)
     ours, theirs = start.clone(), torch.nn.Parameter(start.clone())
-    optimizer = TableAdam(ours, torch.full((4,), 0.3), coupled=coupled, whole_table=True)
+    optimizer = TableOptimizer("adam", ours, torch.full((4,), 0.3), coupled=coupled, whole_table=True)
     reference = (torch.optim.Adam if coupled else torch.optim.AdamW)([theirs], lr=0.01, weight_decay=0.3)
     for rows in ([1, 3], [0], [3, 1]):
         gradient = torch.randn(len(rows), 3, generator=random)
@@ -163,4 +154,4 @@ def test_each_regularizer_has_its_own_decay(regularizer, expected, features: Fea
     decay = row_decay(features, train.learning)
     n = np.concatenate([features.vocabulary(field.name)["impressions"].to_numpy() for field in features.fields])
     np.testing.assert_allclose(decay.numpy(), [expected(max(count, 1)) for count in n], rtol=1e-6)
-    assert table_optimizer(train.learning, torch.zeros(len(n), 2), decay, 1).whole_table == (regularizer == "l2_full")
+    assert TableOptimizer.of(train.learning, torch.zeros(len(n), 2), decay, 1).whole_table == (regularizer == "l2_full")

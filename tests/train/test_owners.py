@@ -26,7 +26,7 @@ from din.params import Params, Train, parse, to_json
 from din.params.blocks import types_of
 from din.train import checkpoint
 from din.train.compute import Compute, computing
-from din.train.floor import floor
+from din.train.evaluate import floor
 from din.train.warm_start import Start
 
 CANDIDATES = (True, False, 3, 0.7, (3,), "ab" * 32, {"liked": {"rating": (5,)}})

@@ -52,18 +52,6 @@ def test_the_tables(scored: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> No
     assert [float(row["AUC"]) for row in slices] == [0.7, 0.8]
 
 
-def test_the_order_of_the_rows_does_not_matter(scored: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
-    """Shuffled rows give the same bins."""
-    labels, p = scored
-    order = np.random.default_rng(4).permutation(len(p))
-    folders = [tmp_path / "as they are", tmp_path / "shuffled"]
-    for folder, rows in zip(folders, (np.arange(len(p)), order), strict=True):
-        folder.mkdir()
-        write_tables(folder, SLICES, labels[rows], p[rows])
-    first, second = ([[*map(float, row.values())] for row in table(one / "calibration.csv")] for one in folders)
-    assert np.array(first) == pytest.approx(np.array(second))
-
-
 @given(st.lists(st.sampled_from([0.1, 0.2, 0.2000001, 0.9]), max_size=50), st.integers(1, 12))
 def test_equal_predictions_share_a_bin(predictions: list[float], bins: int) -> None:
     """A bin follows from the prediction alone, grows with it, and lies within the number of bins."""

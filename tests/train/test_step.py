@@ -20,7 +20,7 @@ from din.train import fit as loop
 from din.train.compute import CPU_ALONE
 from din.train.learner import Inputs, Learner
 from din.train.loader import TrainingLoader
-from din.train.regularization import row_decay
+from din.train.optimizers import row_decay
 
 
 @both_backends
@@ -30,7 +30,7 @@ def test_a_step_is_equation_7(backend_name: Backend, activation: str, features: 
     changes = {"optimizer": "sgd", "activation": activation, "regularization": 3.0, "unknown_rate": 0.0, "threads": 1}
     train = changed(params.train, **changes)
     packer = Packer(features)
-    plain = Learner(features, packer, train)
+    plain = Learner(features, train)
     batch = next(TrainingLoader(features, packer, 32, seed=1).epoch(0))
     rows, eta = torch.from_numpy(batch.rows), 0.3
     before = {name: tensor.clone() for name, tensor in plain.weights().items()}
@@ -44,7 +44,7 @@ def test_a_step_is_equation_7(backend_name: Backend, activation: str, features: 
     penalised = before["now.table"].clone()
     penalised[:, : plain.model.linear] = 0
     with backend.using(backend_name):
-        learner = Learner(features, packer, train)
+        learner = Learner(features, train)
         learner.model.train()
         found = learner.step(learner.inputs(batch), eta)
     torch.testing.assert_close(found, loss.detach())
@@ -73,12 +73,12 @@ def test_the_best_epoch_of_the_chosen_metric_is_kept(
     monkeypatch.setattr(Learner, "step", noted)
     train = changed(params.train, epochs=9, patience=2, metric="gauc", threads=1, decay=0.5, decay_steps=7, hidden=(8,))
     with backend.using(backend_name):
-        trainer = loop._Trainer(features, train, None, None, CPU_ALONE, with_optimizers=False)
+        trainer = loop._Trainer(features, train, None, None, CPU_ALONE)
         while trainer.wants_epoch():
             trainer.run_epoch()
-    best = trainer.best()
+
     assert (trainer.progress.epoch, trainer.progress.best_epoch) == (4, 1)
-    assert all(torch.equal(best.weights()[name], tensor) for name, tensor in seen[1].items())
+    assert all(torch.equal(trainer.best_state[name], tensor) for name, tensor in seen[1].items())
     assert len(rates) > 7
     assert rates == pytest.approx([0.001 * 0.5 ** (number // 7) for number in range(len(rates))])
 
@@ -119,9 +119,9 @@ def test_seconds_of_training_and_of_validation_are_told_apart(features: Features
         clock[0] += 500
         settle(self, batches)
 
-    def slower(*arguments):
+    def slower(*arguments, **options):
         clock[0] += 1000
-        return predict(*arguments)
+        return predict(*arguments, **options)
 
     monkeypatch.setattr(Learner, "step", slow)
     monkeypatch.setattr(Learner, "settle", settled)
@@ -137,7 +137,7 @@ def drifted(features: Features, params: Params, **changes: Any) -> tuple[Learner
     """Return a learner after one epoch at a high rate, so that Dice's averages lag, and the epoch's batches."""
     train = changed(params.train, threads=1, batch_size=32, unknown_rate=0.0, **changes)
     packer = Packer(features)
-    learner = Learner(features, packer, train)
+    learner = Learner(features, train)
     batches = [learner.inputs(batch) for batch in TrainingLoader(features, packer, 32, seed=1).epoch(0)]
     learner.model.train()
     for inputs in batches:

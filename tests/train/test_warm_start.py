@@ -23,12 +23,6 @@ VERSION = "ab" * 32
 
 
 @pytest.fixture
-def small(params: Params) -> Train:
-    """A DIN of a few units."""
-    return changed(params.train, embedding_dim=4, attention_hidden=(6,), hidden=(8,))
-
-
-@pytest.fixture
 def start(features: Features, small: Train, tmp_path: Path) -> Start:
     """Return a bundle of `features` and `small`, with weights that can be recognised."""
     model, table = build(features.fields, TableLayout.of(features.fields, features.rows), changed(small, seed=9))

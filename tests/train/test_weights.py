@@ -100,7 +100,7 @@ def test_the_loss_weighs_rows_and_shifts_logits(features: Features, params: Para
     features = weighted(features, negatives={"log": 1.0, "training": KEPT})
     train = changed(params.train, optimizer="sgd", regularizer="none", unknown_rate=0.0, threads=1, activation="relu")
     packer = Packer(features)
-    learner = Learner(features, packer, train)
+    learner = Learner(features, train)
     loader = TrainingLoader(features, packer, 32, seed=1, half_life_days=2.0)
     batch = next(loader.epoch(0))
     assert batch.weights is not None
@@ -133,31 +133,6 @@ def test_held_out_days_have_weights_but_no_age_and_no_offset(features: Features)
         assert {batch.offset for batch in batches} == {-math.log(KEPT)}
 
 
-def test_popularity_counts_impressions_that_training_left_out(features: Features) -> None:
-    """Items are ordered by the CTR of the whole log, as far as the kept rows tell it."""
-    plain = features.popularity()
-    written = read_json(features.root / MANIFEST)
-    write_json(features.root / MANIFEST, written | {"negatives": {"log": 1.0, "training": KEPT}})
-    shown, clicks = np.zeros((2, len(plain)))
-    for shard in features.shards("train"):
-        for item, label in zip(shard.impressions.item, shard.impressions.label, strict=True):
-            shown[item] += 1 if label else 1 / KEPT
-            clicks[item] += label
-    rate = clicks.sum() / shown.sum()
-    np.testing.assert_allclose(Features(features.root).popularity(), (clicks + 20 * rate) / (shown + 20))
-
-
-def test_the_offset_moves_only_the_constant(features: Features, params: Params) -> None:
-    """Training ends with the weights that it has without an offset, except that the logit's constant is ln r lower."""
-    quick = changed(params.train, epochs=2, batch_size=32, threads=1, hidden=(8,), patience=9)
-    plain, _ = fit(features, quick)
-    written = read_json(features.root / MANIFEST)
-    write_json(features.root / MANIFEST, written | {"negatives": {"log": 1.0, "training": KEPT}})
-    corrected, _ = fit(Features(features.root), quick)
-    torch.testing.assert_close(corrected.model.constant, plain.model.constant + math.log(KEPT), atol=1e-3, rtol=0)
-    torch.testing.assert_close(corrected.table, plain.table, atol=1e-3, rtol=0)
-
-
 @pytest.fixture(scope="module")
 def sampled(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Features:
     """Return the features of a log with a CTR of about 8 %, of which training keeps a fifth of the negatives."""
@@ -182,10 +157,10 @@ def calibration(features: Features, train: Train, advanced: bool = False) -> flo
     compute = Compute()
     trained, _ = fit(features, train, compute=compute)
     if advanced:
-        learner = Learner(features, Packer(features), train, compute)
+        learner = Learner(features, train, compute)
         learner.model.load_state_dict(trained.model.state_dict())
         learner.table.copy_(trained.table)
-        trained = advance(learner, train, "valid", compute).learner.trained
+        trained = advance(learner, "valid").learner.trained
     found = predict(trained, features, "test", 1024, compute)
     ratio = summary(found.rows["label"], found.probabilities, found.rows["user"]).calibration_ratio
     assert ratio is not None

@@ -1,8 +1,4 @@
-"""The bootstrap over users: the slow twin of `din.metrics.estimates`.
-
-Users are drawn with replacement; a user drawn twice has twice the weight. A difference is paired: both score vectors
-see the same draws. Bounds are percentiles.
-"""
+"""Metrics as functions of the weights of users: the slow twin of `din.metrics.estimates`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,35 +7,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from din.metrics.calibration import log_losses
-from din.metrics.estimates import Interval, Metric
+from din.metrics.estimates import Metric
 from din.metrics.ranking import one_class, user_auc
 
 Weighted = Callable[[NDArray[np.float64]], float]
-
-
-def bootstrap(
-    labels: ArrayLike,
-    scores: ArrayLike,
-    users: ArrayLike,
-    metric: Metric,
-    champion: ArrayLike | None = None,
-    resamples: int = 2000,
-) -> Interval:
-    """Return a metric, or its difference from a champion's, with the 5 % and 95 % percentiles over resampled users.
-
-    Args:
-        labels: 0/1 [B].
-        scores: of the rows [B].
-        users: ids of any type [B].
-        metric: auc | gauc | calibration_ratio | log_loss.
-        champion: scores of the same rows [B], to be subtracted.
-        resamples: number of draws.
-    """
-    value = weighted(metric, labels, scores, users)
-    if champion is None:
-        return _interval(value, users, resamples)
-    theirs = weighted(metric, labels, champion, users)
-    return _interval(lambda weights: value(weights) - theirs(weights), users, resamples)
 
 
 def weighted_auc(labels: ArrayLike, scores: ArrayLike, users: ArrayLike) -> Weighted:
@@ -95,14 +66,3 @@ def _ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> Weighted:
         return float(weights @ numerator / total) if total else float("nan")
 
     return value
-
-
-def _interval(value: Weighted, users: ArrayLike, resamples: int) -> Interval:
-    count = len(np.unique(np.asarray(users)))
-    rng = np.random.default_rng(0)
-    draws = [
-        value(np.bincount(rng.integers(count, size=count), minlength=count).astype(np.float64))
-        for _ in range(resamples)
-    ]
-    lower, upper = np.quantile(draws, [0.05, 0.95])
-    return Interval(value(np.ones(count)), float(lower), float(upper))
