@@ -38,6 +38,7 @@ from din.metrics.summary import summary
 from din.model import artifact
 from din.names import Digest
 from din.params import LearningParams, ModelParams, Params, Train, parse
+from din.printing import print_table
 from din.schema import SplitName
 from din.train.compute import Compute, computing
 from din.train.learned import Model, learn
@@ -92,7 +93,7 @@ def _evaluate(workspace: Workspace, params: Params, compute: Compute) -> None:
     write_json(workspace.metrics, few_metrics(report))
     write_json(workspace.evaluation, report)
     write_json(workspace.machine_of("evaluate"), describe(compute))
-    print(table(report), flush=True)
+    _print(report)
 
 
 def _saved(features: Features, source: Path) -> Model:
@@ -155,19 +156,17 @@ def _gains(before: Predictions, after: Predictions) -> dict[RankingMetric, Gain]
     return gains
 
 
-def table(report: Evaluation) -> str:
-    """Return the metrics on the test rows as aligned text."""
+def _print(report: Evaluation) -> None:
+    """Print the metrics on the test rows."""
     test = report.test
-    lines = [f"{test.rows:,} test rows, {test.users:,} users, CTR {test.ctr:.4f}", ""]
-    lines.append(f"{'':12}{'AUC':>8}{'GAUC':>8}{'log loss':>10}")
-    for name, row in {"model": test, **dict(report.floors), "oracle": report.oracle}.items():
-        if row:
-            figures = ((getattr(row, key, None), width) for key, width in (("auc", 8), ("gauc", 8), ("log_loss", 10)))
-            lines.append(f"{name:12}" + "".join(f"{'–' if x is None else f'{x:.4f}':>{width}}" for x, width in figures))
+    figures = {"model": test, **dict(report.floors), "oracle": report.oracle}
+    columns = ("auc", "gauc", "log_loss")
+    rows = [[name, *(getattr(own, key, None) for key in columns)] for name, own in figures.items() if own]
+    title = f"{test.rows:,} test rows, {test.users:,} users, CTR {test.ctr:.4f}"
+    print_table(title, ("", "AUC", "GAUC", "log loss"), rows)
     if report.advance:
         told = ", ".join(f"{metric.upper()} {_told(gain)}" for metric, gain in report.advance.items())
-        lines += ["", f"Learning the validation days changed it by {told}."]
-    return "\n".join(lines)
+        print(f"Learning the validation days changed it by {told}.", flush=True)
 
 
 def _told(gain: Gain) -> str:

@@ -55,6 +55,11 @@ def drawn(rng, truth, error, users=USERS):
     return Estimate(truth + error * rng.normal(), np.sort(ids), influence, np.ones((2, users), bool))
 
 
+def exactly(rng, value, error):
+    """Return an estimate of this value, with this standard error."""
+    return replace(drawn(rng, 0.0, error), value=value)
+
+
 def sampled(rate, trials):
     """Return how far a share of trials may lie from its rate by chance."""
     return 3.5 * math.sqrt(rate * (1 - rate) / trials)
@@ -103,7 +108,7 @@ def test_an_equal_candidate_opens_with_the_stated_power(rng, rule):
 
 def test_days_add_up(rng):
     """Four undecided days of equal candidates have half the standard error of one, and decide."""
-    days = [Estimate(0.0, *_parts(drawn(rng, 0.0, 1.0))) for _ in range(12)]
+    days = [exactly(rng, 0.0, 1.0) for _ in range(12)]
     assert mean(days[:4]).standard_error == pytest.approx(0.5, rel=0.01)
     assert judge(days[-1:], 1.7, 12, LEVEL).verdict == "borderline"
     assert judge(days, 1.7, 12, LEVEL).verdict == "open"
@@ -111,8 +116,8 @@ def test_days_add_up(rng):
 
 def test_good_days_do_not_let_a_bad_candidate_through(rng):
     """The mean of many good days is good, but today's rows alone must rule out a loss of two margins."""
-    good = [Estimate(0.0, *_parts(drawn(rng, 0.0, 0.7))) for _ in range(20)]
-    bad = Estimate(-1.2, *_parts(drawn(rng, 0.0, 0.7)))
+    good = [exactly(rng, 0.0, 0.7) for _ in range(20)]
+    bad = exactly(rng, -1.2, 0.7)
     look = judge([*good, bad], 1.0, 21, LEVEL)
     assert look.interval.lower > -1
     assert look.verdict == "borderline"
@@ -121,7 +126,7 @@ def test_good_days_do_not_let_a_bad_candidate_through(rng):
 @rejecting(forgetful, overconfident)
 def test_retries_of_a_day_do_not_let_a_bad_candidate_through(rng, rule):
     """Among good days, bad candidates that lose two margins open in at most 2α of the days that are retried often."""
-    good = [Estimate(0.0, *_parts(drawn(rng, 0.0, 0.1))) for _ in range(3)]
+    good = [exactly(rng, 0.0, 0.1) for _ in range(3)]
     days = 200
     opened = 0
     for _ in range(days):
@@ -133,8 +138,8 @@ def test_retries_of_a_day_do_not_let_a_bad_candidate_through(rng, rule):
 
 def test_a_certain_loss_of_today_closes(rng):
     """Good days don't keep a candidate undecided that is worse for certain."""
-    good = [Estimate(0.0, *_parts(drawn(rng, 0.0, 0.1))) for _ in range(20)]
-    bad = Estimate(-1.8, *_parts(drawn(rng, 0.0, 0.1)))
+    good = [exactly(rng, 0.0, 0.1) for _ in range(20)]
+    bad = exactly(rng, -1.8, 0.1)
     assert judge([*good, bad], 1.0, 21, LEVEL).verdict == "closed"
 
 
@@ -151,7 +156,3 @@ def test_an_undefined_difference_closes():
     """NaN compares false with every margin, and what can't be evaluated is closed."""
     undefined = Estimate(math.nan, np.arange(30), np.full(30, math.nan), np.ones((2, 30), bool))
     assert judge([undefined], 0.001, 1, LEVEL).verdict == "closed"
-
-
-def _parts(estimate):
-    return estimate.users, estimate.influence, estimate.tells
