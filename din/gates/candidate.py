@@ -227,11 +227,6 @@ def refit(case: Case) -> Finding:
 @GATES.register("shipped")
 @about(model="shipped", command=_refit)
 def shipped(case: Case) -> Finding:
-    """Check that the shipped model knows the rows of its lesson."""
-    return knows_its_rows(case.evidence)
-
-
-def knows_its_rows(evidence: Evidence) -> Finding:
     """Check that the shipped model knows the rows of its lesson as well as the models that learned a part of it.
 
     Cross-fitting judges the lesson and not the file, because other models learn it. If the file certainly ranks rows
@@ -240,6 +235,7 @@ def knows_its_rows(evidence: Evidence) -> Finding:
     Levels and sharpness differ from model to model, so by log loss it must only not be worse than models that have not
     learned the rows. Its calibration must not certainly lie outside the limits of `validate_predictions`.
     """
+    evidence = case.evidence
     rows = evidence.shipped_sample
     if not evidence.refit.crossfit:
         return Finding("open", 0.0, 0.0, reason="nothing was learned after the model was judged")

@@ -76,7 +76,7 @@ class Case:
         return self._earlier("anchor", record) if record else None
 
     def gates(self) -> Iterator[Gate]:
-        """Yield the gates of this case, first the built-in ones, then those of plugins.
+        """Yield the gates of this case, the built-in ones first.
 
         Raises:
             InputError: `gate.options` names no gate, or does not fit the options of one.

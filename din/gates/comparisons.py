@@ -29,9 +29,8 @@ from din.metrics.estimates import Estimate, Metric
 from din.metrics.noninferiority import WORST, Look, judge, level_of, resolves
 from din.params.gate import Gate as Limits
 from din.registry.looks import View, judged
-from din.verdicts import Power, Verdict
+from din.verdicts import Power
 
-_NEXT = "The next run adds its days to these"
 MIN_MARGIN = 0.002
 """The smallest margin under `auto`: a loss below it does not justify keeping an older model."""
 _EQUAL = 0.95
@@ -51,14 +50,10 @@ def champion_delta(case: Case, metric: Metric) -> Finding:
     found = _finding(outcome, margin_of(limits, views[-1].difference), limits, len(looks[-1]))
     if found.verdict != "borderline":
         return found
+    if metric == limits.metrics[0]:
+        return replace(found, reason=f"{found.reason}. The next run adds its days to these")
     further = f"Only certain harm closes a gate by another metric than {limits.metrics[0]}"
-    verdict = ruling(outcome, metric, limits)
-    return replace(found, verdict=verdict, reason=f"{found.reason}. {further if verdict == 'open' else _NEXT}")
-
-
-def ruling(outcome: Look, metric: Metric, limits: Limits) -> Verdict:
-    """Return the verdict on a comparison with the champion: undecided is open by all metrics but the first."""
-    return "open" if outcome.verdict == "borderline" and metric != limits.metrics[0] else outcome.verdict
+    return replace(found, verdict="open", reason=f"{found.reason}. {further}")
 
 
 @GATES.register("lesson_delta_{metric}")

@@ -97,13 +97,13 @@ class EarlierChampion:
 
     @cached_property
     def bundle(self) -> Verified:
-        """Its bundle, fetched into the workspace."""
+        """The bundle, fetched into the workspace."""
         version = self.record.version
         return verify_bundle(self._registry.fetch(version, self._place), version)
 
     @cached_property
     def facts(self) -> Facts:
-        """The facts.json of its bundle."""
+        """The facts.json of the bundle."""
         return self._registry.facts(self.record.version)
 
     @cached_property
@@ -131,11 +131,11 @@ class EarlierChampion:
 
     @cached_property
     def scores(self) -> NDArray[np.float64]:
-        """Its probabilities of `rows`."""
+        """The earlier champion's probabilities of `rows`."""
         return self.score(self.rows) if len(self.new_rows) else self.rows[stored_crossfit.SCORE].to_numpy()
 
     def score(self, rows: pa.Table) -> NDArray[np.float64]:
-        """Return its probabilities of any test rows [B].
+        """Return the earlier champion's probabilities of any test rows [B].
 
         Raises:
             InputError: it can't score them.

@@ -43,7 +43,7 @@ def test_limits_of_a_first_run(workspace: Workspace, run, quick, max_auc, over_l
 
 @pytest.mark.parametrize("rolled_back", [False, True])
 def test_a_leap_of_the_gain_over_lr_is_held(rolled_back: bool, workspace: Workspace, run, quick, registry):
-    """The champion's recorded gain over LR was smaller; a leaky champion that was rolled back is no yardstick."""
+    """The champion's recorded gain over LR was smaller. A champion that was rolled back for a leak does not count."""
     crown(registry, run)
     run.rows["lr"] = np.full(len(run.rows["label"]), 0.5)
     run.become(0.1)
