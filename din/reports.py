@@ -13,10 +13,9 @@ from din.workspace import Suite
 
 _ALWAYS: dict[Suite, str] = {
     "raw": """
-        behaviour_0_or_1 behaviour_type copied_days distinct_items distinct_users duplicate_rate
-        event_files files_match_manifest files_readable ids_of_one_type item_id_not_null item_id_type label_0_or_1
-        label_type largest_user_share rows sequence_not_null sequence_type sequence_unique timestamp_not_null
-        timestamp_plausible timestamp_type timestamp_within_day user_id_not_null user_id_type
+        behaviour_0_or_1 columns copied_days distinct_items distinct_users duplicate_rate event_files
+        files_match_manifest files_readable ids_of_one_type item_id_not_null label_0_or_1 largest_user_share rows
+        sequence_not_null sequence_unique timestamp_not_null timestamp_plausible timestamp_within_day user_id_not_null
     """,
     "features": """
         behaviours_sorted built_from_this_raw_log columns empty_field files_match_manifest files_readable

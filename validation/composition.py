@@ -31,14 +31,12 @@ import numpy as np
 from din.schema import BEHAVIOUR, EVENT_COLUMNS, ITEM_ID, LABEL, TIMESTAMP, USER_ID, Field
 from validation import constants
 from validation.data import quoted
-from validation.days import ctr_of_days
+from validation.days import ctr_deviation, ctr_evidence, ctr_of_days
 from validation.expectations import Expected
-from validation.log import SIDE_IDS, Log
+from validation.log import SIDE_IDS, Log, Totals
 from validation.strange import Figure, by_day
-from validation.totals import Totals, ctr_deviation, ctr_evidence
 from validation.trailing import deviation
 
-_BARE = r"^[^0-9]*0*([1-9][0-9]*)(?:\.0+)?\s*$"  # a number without blanks, a prefix, leading zeros and '.0'
 _ADVICE = {
     "missing_values": "these days lack values that the days before had, or ids that the side table holds: was a column "
     "renamed, a join lost, or an old table used? The model would be judged without them; correct the source, or remove "
@@ -252,11 +250,8 @@ def _new(log: Log, column: Column, cells: Cells) -> Figure:
     def more(row: int) -> dict[str, object]:
         day = log.calendar.days[row]
         value = log.one(f"SELECT max(({column.value})::VARCHAR) FROM events WHERE date = '{day}'")[0]
-        bare, like = (f"regexp_extract({text}, '{_BARE}', 1)" for text in ("$value", f"({column.value})::VARCHAR"))
-        same = f"{like} = {bare} AND {bare} <> '' AND date < '{day}'"
-        before = f"SELECT min({column.value}) FROM events WHERE {same}"
-        known = log.connection.execute(before, {"value": str(value)}).fetchone()
-        return {"such_as": value} | ({"was_written": known[0]} if known and known[0] is not None else {})
+        before = log.one(f"SELECT max(({column.value})::VARCHAR) FROM events WHERE date < '{day}'")[0]
+        return {"such_as": value, "before_such_as": before}
 
     with np.errstate(invalid="ignore"):
         return Figure(

@@ -1,22 +1,28 @@
-"""Compare the rows, users, items and CTR of each day with the days before it.
+"""Compare the rows, users, items and CTR of each day with the days before it, and find rows dated far from the rest.
 
 A day is compared with its trailing days (validation/trailing.py), so that weeks and growth raise no alarm. The noise of
 a figure depends on the size of the day. It is the noise between users, because rows of one user are alike. Days whose
 reference has few users are not judged. Only the newest days of a temporal split, which validate and test, can close the
 gate.
+
+One row in 2035 would become the whole test split. The main part of the log grows from the median row's day over every
+gap that is no longer than itself:
+
+    rows     ·        ▂▃▅▄▆▅▆▇▆                 ·
+    days     |← gap →|← main part →|←   gap    →|
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
-from din.schema import ITEM_ID, LABEL
+from din.schema import ITEM_ID, LABEL, TIMESTAMP
 from validation import constants
-from validation.expectations import Expected
-from validation.log import Log
+from validation.expectations import Expected, Severity, figure
+from validation.log import Log, Totals, totals
 from validation.strange import Figure, by_day
-from validation.totals import ctr_deviation, ctr_evidence, totals
-from validation.trailing import deviation
+from validation.trailing import Calendar, Deviation, deviation
 
 
 def volumes(log: Log) -> Iterator[Expected]:
@@ -27,7 +33,7 @@ def volumes(log: Log) -> Iterator[Expected]:
     for name, count, chance in counted:
         usual_chance = log.calendar.usual(chance)  # a day's own noise would excuse a day that is too small
         found = deviation(log.calendar, np.log(count), usual_chance, constants.VOLUME_FLOOR)
-        figure = Figure(
+        days = Figure(
             judged=log.trusted,
             strange=found.beyond(constants.VOLUME, constants.SCORE),
             extreme=found.beyond(constants.EXTREME_VOLUME, constants.EXTREME_SCORE),
@@ -36,7 +42,7 @@ def volumes(log: Log) -> Iterator[Expected]:
         yield from by_day(
             log,
             name,
-            [figure],
+            [days],
             advice=f"these days have far more or fewer {name} than the days before: is each day complete, was every "
             "file delivered once, and are all clocks right? A few users on the last days alone may have clocks that "
             "are days ahead. Correct the rows, or end the log before a day that is not complete (data.until)",
@@ -67,3 +73,86 @@ def ctr_of_days(log: Log) -> Figure:
         values={"ctr": users.clicks / users.rows},
         more=lambda row: ctr_evidence(log.calendar, users, row, growth[row]),
     )
+
+
+def ctr_deviation(calendar: Calendar, totals: Totals) -> Deviation:
+    """Return the deviation of the logit of the CTR; `totals` are by day [D], or by day and value [D, K]."""
+    rows = np.where(totals.rows > 0, totals.rows, np.nan)
+    ctr = (totals.clicks + 0.5) / (rows + 1)
+    between = totals.clicks_squared - 2 * ctr * totals.rows_clicks + ctr**2 * totals.rows_squared
+    variance = np.maximum(between, rows * ctr * (1 - ctr)) / rows**2
+    deviance = np.sqrt(variance * totals.independent) / (ctr * (1 - ctr))  # of the logit of one independent row
+    # The noise is that of a usual day of this size, since a day without clicks has no variance of its own.
+    noise = calendar.usual(deviance) / np.sqrt(totals.independent)
+    return deviation(calendar, np.log(ctr / (1 - ctr)), noise, constants.CTR_FLOOR)
+
+
+def ctr_evidence(calendar: Calendar, totals: Totals, row: int, growth: float = 1.0) -> dict[str, Any]:
+    """Return a day's rows and CTR beside the usual ones, and what explains the difference best.
+
+    Args:
+        calendar: the days.
+        totals: the totals by day, [D].
+        row: the day.
+        growth: the factor by which rows that are not judged grew on this day.
+    """
+    usual_rows = calendar.usual(totals.rows)[row]
+    usual_clicks = calendar.usual(totals.clicks)[row]
+    clicks = np.log((totals.clicks[row] + 0.5) / (growth * usual_clicks + 0.5))
+    others = np.log((totals.rows[row] - totals.clicks[row] + 0.5) / (growth * (usual_rows - usual_clicks) + 0.5))
+    if abs(others) > abs(clicks):
+        cause = "rows without a click are missing" if others < 0 else "more rows without a click"
+    else:
+        cause = "clicks are missing" if clicks < 0 else "more clicks"
+    return {
+        "rows": int(totals.rows[row]),
+        "usual_rows": round(float(usual_rows)),
+        "ctr": round(float(totals.clicks[row] / totals.rows[row]), 4),
+        "usual_ctr": round(float(usual_clicks / usual_rows), 4),
+        "looks_as_if": cause,
+    }
+
+
+def far_days(log: Log) -> Iterator[Expected]:
+    """Expect that no small group of rows lies far after or far before the main part of the log."""
+    days, rows = log.calendar.days, log.by_user.rows
+    if not len(days):
+        return
+    start, end = main_part(days.astype(int), rows)
+    first, last = days[start], days[end - 1]
+    after: Severity = "critical" if log.protocol == "temporal" else "warning"
+    sides: tuple[tuple[str, str, np.ndarray, Severity], ...] = (
+        ("days_far_after", f"date > '{last}'", rows[end:], after),
+        ("days_far_before", f"date < '{first}'", rows[:start], "warning"),
+    )
+    for name, where, outside, severity in sides:
+        few = outside.sum() <= constants.FEW_FAR * rows.sum()
+        yield figure(
+            name,
+            outside.sum() if few else 0,
+            maximum=0,
+            column=TIMESTAMP,
+            severity=severity,
+            advice=f"rows dated far from the rest; the rest of the log lies between {first} and {last}. A clock or a "
+            "unit was wrong: correct or leave out these rows, or end the log before them (data.until), since a "
+            "temporal split would test on late ones alone",
+            sample=log.sample(f"SELECT * FROM events WHERE {where} ORDER BY {TIMESTAMP}"),
+        )
+
+
+def main_part(days: np.ndarray, rows: np.ndarray) -> tuple[int, int]:
+    """Return the first row and the end of the main part of `days`, [D] ascending day numbers with `rows` events."""
+    middle = int(np.searchsorted(np.cumsum(rows), rows.sum() / 2))
+    start = middle
+    end = middle + 1
+    grown = True
+    while grown:
+        reach = max(constants.GAP_DAYS, days[end - 1] - days[start])
+        grown = False
+        if end < len(days) and days[end] - days[end - 1] <= reach:
+            end += 1
+            grown = True
+        if start > 0 and days[start] - days[start - 1] <= reach:
+            start -= 1
+            grown = True
+    return start, end

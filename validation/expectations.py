@@ -8,7 +8,7 @@ one a column and day, `files` one a file, and `log` is one row of figures. Great
 severity of an expectation and its advice, `notes`, are the library's own.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -153,15 +153,34 @@ def _nothing_in(name: str, column: str, problems: Mapping[str, str | None], advi
     return expect(gxe.ExpectColumnValuesToBeNull, name, "files", files, advice=advice, column=column)
 
 
-def schemas(paths: Iterable[Path]) -> tuple[dict[Path, pa.Schema], Expected]:
-    """Read the schemas of Parquet files from their footers; also return the expectation that all could be read."""
+def columns_of(
+    expected: Mapping[Path, Mapping[str, Sequence[str]]], advice: str
+) -> tuple[dict[Path, dict[str, str]], list[Expected]]:
+    """Read the columns of Parquet files from their footers.
+
+    Args:
+        expected: the columns that each file needs, and the types that each may have.
+        advice: what to do if one is missing or has another type.
+
+    Returns:
+        The type of each column of the readable files, and the expectations that all are readable and hold what they
+        need.
+    """
     found = {}
     problems: dict[str, str | None] = {}
-    for path in paths:
+    for path in expected:
+        problems[str(path)] = None
         try:
-            found[path] = pq.read_schema(path)
-            problems[str(path)] = None
+            schema = pq.read_schema(path)
+            found[path] = dict(zip(schema.names, map(str, schema.types), strict=True))
         except (pa.ArrowException, OSError) as error:
             problems[str(path)] = str(error).splitlines()[0]
-    advice = "the file is truncated, damaged or missing: delete its directory and run the stage that writes it again"
-    return found, _nothing_in("files_readable", "unreadable", problems, advice)
+    wrong = [
+        {"file": str(path), "column": name, "type": types.get(name, "missing"), "expected": " or ".join(kinds)}
+        for path, types in found.items()
+        for name, kinds in expected[path].items()
+        if types.get(name, "missing").replace("element", "item") not in kinds  # of a list; depends on the writer
+    ]
+    damaged = "the file is truncated, damaged or missing: delete its directory and run the stage that writes it again"
+    readable = _nothing_in("files_readable", "unreadable", problems, damaged)
+    return found, [readable, none_of("columns", wrong, advice=advice)]

@@ -18,7 +18,7 @@ from din.artifacts import hash_tree
 from din.field_forms import UNKNOWN
 from din.schema import ITEM_ID, SPLITS, WEIGHT, Group
 from validation import constants
-from validation.expectations import Expected, Rows, figure, files_match_manifest, none_of, schemas
+from validation.expectations import Expected, Rows, columns_of, figure, files_match_manifest, none_of
 from validation.impressions import recounted
 from validation.meaning import judge_meaning
 from validation.run import Phases
@@ -46,17 +46,9 @@ def files(features: Features) -> Iterator[Expected]:
         [] if built_from == raw else [{"manifest": built_from, "log": raw}],
         advice="the raw log changed after featurize ran: run `dvc repro featurize`",
     )
-    expected = _columns(features)
-    found, readable = schemas(expected)
-    yield readable
-    wrong = [
-        {"file": str(path), "column": name, "type": types.get(name, "missing"), "expected": kind}
-        for path, schema in found.items()
-        for types in [dict(zip(schema.names, map(str, schema.types), strict=True))]
-        for name, kind in expected[path].items()
-        if types.get(name, "missing").replace("element", "item") != kind
-    ]
-    yield none_of("columns", wrong, advice="the shards are not of this version's format: run `dvc repro featurize`")
+    expected = {path: {name: (kind,) for name, kind in kinds.items()} for path, kinds in _columns(features).items()}
+    found, judged = columns_of(expected, "the shards are not of this version's format: run `dvc repro featurize`")
+    yield from judged
     counts = {path: pq.read_metadata(path).num_rows for path in found}
     told = {"items.parquet": manifest.items, "users.parquet": manifest.users}
     told |= {f"vocab/{name}.parquet": rows for name, rows in features.stored_rows.items()}

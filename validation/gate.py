@@ -3,13 +3,13 @@
 A report that can't be judged closes the gate. The command starts fast, and reads data only to hash it.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from din import documents
 from din.artifacts import hash_tree
 from din.errors import GateClosed, InputError
 from din.params import Params
+from din.printing import markdown_table
 from din.reports import why_closed
 from din.verdicts import Expectation, ValidationReport
 from din.workspace import SUITES, Suite, Workspace
@@ -33,7 +33,10 @@ def gate(workspace: Workspace, params: Params, markdown: Path | None = None) -> 
     closed: list[Suite] = [suite for suite, (_, why) in found.items() if why]
     summary = aligned(_HEADER, rows) + ("\n" + failures(failed) if failed else "")
     if markdown:
-        _append_markdown(markdown, rows, failed, closed)
+        title = f"### Validation: {'closed' if closed else 'open'}"
+        details = f"\n```\n{failures(failed)}\n```\n" if failed else ""
+        with markdown.open("a", encoding="utf-8") as file:
+            file.write(f"{title}\n\n{markdown_table(_HEADER, rows)}\n{details}")
     if closed:
         raise GateClosed(f"closed: {', '.join(closed)}\n\n{summary}", workspace.validation(closed[0]))
     print(f"{summary}\nvalidation gate: open")
@@ -60,12 +63,3 @@ def _entries(report: ValidationReport | None) -> list[Expectation]:
 def _row(suite: str, report: ValidationReport | None, why: str) -> tuple[str, str, str, str]:
     entries = _entries(report)
     return suite, "closed" if why else "open", f"{sum(e.success for e in entries)} of {len(entries)}", why
-
-
-def _append_markdown(path: Path, rows: list[tuple[str, ...]], failed: list[Expectation], closed: Sequence[str]) -> None:
-    lines = [f"### Validation: {'closed' if closed else 'open'}", "", f"| {' | '.join(_HEADER)} |", "|---|---|---|---|"]
-    lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
-    if failed:
-        lines += ["", "```", failures(failed), "```"]
-    with path.open("a", encoding="utf-8") as file:
-        file.write("\n".join(lines) + "\n")

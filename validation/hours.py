@@ -17,7 +17,6 @@ Shapes: D days, H = 24 hours.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,9 +24,8 @@ import numpy as np
 from din.schema import TIMESTAMP
 from validation import constants
 from validation.expectations import Expected
-from validation.log import Log
+from validation.log import HOURS, Log
 from validation.strange import Figure, by_day
-from validation.totals import HOURS
 from validation.trailing import Calendar, distance, shares, unlike
 
 
@@ -87,10 +85,10 @@ def moved_hours(log: Log) -> Iterator[Expected]:
     extreme = np.zeros(len(away), bool)
     shifts: dict[int, int] = {}
     for row in np.flatnonzero(far & (away >= constants.SHIFT_MOVED)).tolist():
-        found = shifted(log.hours[row], usual[row], usual_rows[row])
-        if found.explains:
-            shifts[row] = found.hours
-        extreme[row] = found.explains or found.moved >= constants.EXTREME_HOURS
+        share, shift = shifted(log.hours[row], usual[row], usual_rows[row])
+        if shift is not None:
+            shifts[row] = shift
+        extreme[row] = shift is not None or share >= constants.EXTREME_HOURS
 
     def more(row: int) -> dict[str, Any]:
         held = np.flatnonzero(log.hours[row])
@@ -120,25 +118,11 @@ def moved(calendar: Calendar, hours: np.ndarray, independent: np.ndarray) -> tup
     return usual, away, constants.PROFILE_TIMES * np.maximum(between, noise)
 
 
-@dataclass(frozen=True)
-class Shift:
-    """How a day's hours differ: the share of rows `moved`, the shift in `hours`, and the share `left` after it."""
+def shifted(counts: np.ndarray, usual: np.ndarray, usual_rows: float) -> tuple[float, int | None]:
+    """Return the share of rows in other hours, and the shift in hours that explains it, or None.
 
-    moved: float
-    hours: int
-    left: float
-
-    @property
-    def explains(self) -> bool:
-        """True if the clock was shifted; weekends move hours as well, but only by one or two."""
-        far = abs(self.hours) >= constants.LEAST_SHIFT and self.moved >= constants.SHIFT_MOVED
-        return far and self.left <= self.moved / 2
-
-
-def shifted(counts: np.ndarray, usual: np.ndarray, usual_rows: float) -> Shift:
-    """Find the shift in hours that best explains how a day differs.
-
-    A day that begins late or ends early, and therefore has fewer rows, is compared within its own hours.
+    A day that begins late or ends early, and therefore has fewer rows, is compared within its own hours. A shift
+    explains what at least halves the share. Weekends move hours as well, but only by one or two.
 
     Args:
         counts: [H] rows by hour.
@@ -153,8 +137,10 @@ def shifted(counts: np.ndarray, usual: np.ndarray, usual_rows: float) -> Shift:
         held[:] = True
     own = shares(counts[held])
 
-    def moved(shift: int) -> float:
+    def left(shift: int) -> float:
         return float(distance(own, shares(np.roll(usual, shift)[held])))
 
-    best = min(range(1 - HOURS // 2, HOURS // 2 + 1), key=lambda shift: (moved(shift), abs(shift)))
-    return Shift(moved(0), best, moved(best))
+    best = min(range(1 - HOURS // 2, HOURS // 2 + 1), key=lambda shift: (left(shift), abs(shift)))
+    share = left(0)
+    explains = abs(best) >= constants.LEAST_SHIFT and share >= constants.SHIFT_MOVED and left(best) <= share / 2
+    return share, best if explains else None

@@ -4,6 +4,7 @@ The events are copied once into the database, because a log of years has thousan
 events about thirty times. Only figures by day, user or value, and a few examples, reach Python.
 """
 
+from dataclasses import dataclass, fields
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -17,15 +18,56 @@ from din import documents
 from din.artifacts import MANIFEST
 from din.manifests import RawManifest
 from din.params import Params
-from din.schema import ITEM_ID, LABEL, USER_ID, parse_fields
+from din.schema import ITEM_ID, LABEL, TIMESTAMP, USER_ID, parse_fields
 from din.workspace import Workspace
 from validation import constants
 from validation.data import Data, text
 from validation.expectations import Severity
-from validation.totals import Totals, rows_by_hour, totals
 from validation.trailing import Calendar
 
 SIDE_IDS = {"items": (ITEM_ID,), "users": (USER_ID,), "history": (USER_ID, ITEM_ID)}
+HOURS = 24
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Figures of each day, [D] each, or of K values on each day, [D, K].
+
+    Attributes:
+        ids: distinct ids.
+        rows: rows.
+        clicks: clicks.
+        rows_squared: the sum over ids of rows².
+        rows_clicks: the sum over ids of rows · clicks.
+        clicks_squared: the sum over ids of clicks².
+    """
+
+    ids: np.ndarray
+    rows: np.ndarray
+    clicks: np.ndarray
+    rows_squared: np.ndarray
+    rows_clicks: np.ndarray
+    clicks_squared: np.ndarray
+
+    @property
+    def independent(self) -> np.ndarray:
+        """The number of independent rows that would vary as much as these, whose ids come and go as wholes."""
+        return self.rows**2 / np.maximum(self.rows_squared, 1)
+
+    def of(self, value: int) -> "Totals":
+        """Return the figures of one value, [D]."""
+        return Totals(**{field.name: getattr(self, field.name)[:, value] for field in fields(self)})
+
+
+def totals(data: Data, key: str) -> Totals:
+    """Count by day and `key`, USER_ID or ITEM_ID, in one scan."""
+    found = data.arrays(
+        f"SELECT date, count(*) AS ids, sum(n) AS rows, sum(c) AS clicks, sum(n * n) AS rows_squared, "
+        f"sum(n * c) AS rows_clicks, sum(c * c) AS clicks_squared "
+        f"FROM (SELECT date, {key}, count(*) AS n, sum({LABEL})::BIGINT AS c FROM events GROUP BY ALL) "
+        f"GROUP BY date ORDER BY date"
+    )
+    return Totals(**{name: values.astype(float) for name, values in found.items() if name != "date"})
 
 
 class Log(Data):
@@ -51,8 +93,8 @@ class Log(Data):
         self.until = date.fromisoformat(self.manifest.until) if self.manifest.until else None
         self.protocol = params.featurize.protocol or self.manifest.protocol
         declared = params.featurize.fields or self.manifest.fields
-        fields = parse_fields({group: columns or {} for group, columns in declared.items()})
-        self.fields = {field.name: field for field in fields}
+        found = parse_fields({group: columns or {} for group, columns in declared.items()})
+        self.fields = {field.name: field for field in found}
 
     @override
     def load(self, connection: duckdb.DuckDBPyConnection) -> None:
@@ -106,7 +148,9 @@ class Log(Data):
     @cached_property
     def hours(self) -> np.ndarray:
         """The rows of each hour of each day, [D, 24]."""
-        return rows_by_hour(self)
+        counted = ", ".join(f"count(*) FILTER (hour({TIMESTAMP}) = {hour}) AS h{hour}" for hour in range(HOURS))
+        found = self.arrays(f"SELECT date, {counted} FROM events GROUP BY date ORDER BY date")
+        return np.stack([found[f"h{hour}"] for hour in range(HOURS)], axis=1).astype(float)
 
     @property
     def trusted(self) -> np.ndarray:

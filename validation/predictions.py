@@ -24,10 +24,12 @@ from din.metrics import summary
 from din.params import Params
 from validation import constants
 from validation.data import Data
-from validation.expectations import SAMPLE, Expected, expect, figure, none_of, schemas
+from validation.expectations import SAMPLE, Expected, columns_of, expect, figure
 from validation.run import Phases
 
 _KEYS = ["user", "item", "label", "sequence", "timestamp", "sampled"]
+_INTEGERS = ("int8", "int32", "int64")
+_NUMBERS = ("float", "double")
 _Judged = Literal["valid", "test"]
 _SPLITS: tuple[_Judged, ...] = get_args(_Judged)
 _EVALUATE = "run `dvc repro evaluate`"
@@ -35,18 +37,13 @@ _EVALUATE = "run `dvc repro evaluate`"
 
 def files(data: Data) -> Iterator[Expected]:
     """Yield the checks that both files exist and have their columns."""
-    workspace = data.workspace
-    found, readable = schemas(workspace.predictions / f"{split}.parquet" for split in _SPLITS)
-    yield readable
-    evaluation = documents.read(Evaluation, workspace.evaluation, _EVALUATE)
-    scores = {split: _scores(split, evaluation) for split in _SPLITS}
-    wrong = [
-        {"file": str(path), "column": name, "type": str(schema.field(name).type) if name in schema.names else "missing"}
-        for path, schema in found.items()
-        for name in [*_KEYS, *scores[path.stem]]
-        if name not in schema.names or (name in scores[path.stem]) != pa.types.is_floating(schema.field(name).type)
-    ]
-    yield none_of("columns", wrong, advice=f"the predictions are not of this version: {_EVALUATE}")
+    evaluation = documents.read(Evaluation, data.workspace.evaluation, _EVALUATE)
+    expected = {
+        data.workspace.predictions / f"{split}.parquet": dict.fromkeys(_KEYS, _INTEGERS)
+        | dict.fromkeys(_scores(split, evaluation), _NUMBERS)
+        for split in _SPLITS
+    }
+    yield from columns_of(expected, f"the predictions are not of this version: {_EVALUATE}")[1]
 
 
 def values(data: Data) -> Iterator[Expected]:

@@ -11,7 +11,6 @@ and users who behave like robots. Rows are never loaded into pandas, and DuckDB'
 from collections.abc import Iterator
 from datetime import timedelta
 
-import pandas as pd
 from great_expectations import expectations as gxe
 
 from din.errors import listed
@@ -20,17 +19,16 @@ from validation import constants
 from validation.composition import composition
 from validation.copies import copies
 from validation.data import quoted
-from validation.dates import far_days
-from validation.days import click_rate, volumes
+from validation.days import click_rate, far_days, volumes
 from validation.expectations import (
     Expected,
     Sample,
+    columns_of,
     expect,
     figure,
     files_match_manifest,
     graded,
     none_of,
-    schemas,
 )
 from validation.history import history_of_own_users, ids_of_history, times_of_history
 from validation.hours import covered_hours, moved_hours
@@ -56,36 +54,23 @@ def files(log: Log) -> Iterator[Expected]:
     """Expect complete, unchanged and readable files with the contract's types."""
     yield files_match_manifest(log.root, log.manifest.files, "fetch")
     events = sorted(log.root.glob("events/*/*.parquet"))
-    sides = {log.root / f"{name}.parquet": SIDE_IDS[name] for name in log.sides}
-    found, readable = schemas([*events, *sides])
-    yield readable
     advice = f"no Parquet file in {log.root}/events/date=…; run fetch"
     yield figure("event_files", len(events), minimum=1, advice=advice)
-    types = {path: dict(zip(schema.names, map(str, schema.types), strict=True)) for path, schema in found.items()}
-    demanded = {path: {c: types[path].get(c, "missing") for c in sides.get(path, _TYPES)} for path in types}
-    table = pd.DataFrame(demanded.values(), index=pd.Index(map(str, demanded), name="file"))
-    of_events = table.loc[[path not in sides for path in demanded]]
-    for column, allowed in _TYPES.items() if len(of_events) else ():
-        yield expect(
-            gxe.ExpectColumnValuesToBeInSet,
-            f"{column}_type",
-            "files",
-            of_events.filter([column]),
-            about=column,
-            advice=f"every event file needs the column {column!r}, of that type: see fetch.table.columns, then fetch",
-            column=column,
-            value_set=allowed,
-        )
-    ids = {column: table[column].dropna() for column in (USER_ID, ITEM_ID) if column in table}
-    first = {column: kinds.iloc[0] for column, kinds in ids.items()}
+    sides = {log.root / f"{name}.parquet": dict.fromkeys(SIDE_IDS[name], _IDS) for name in log.sides}
+    expected = dict.fromkeys(events, _TYPES) | sides
+    advice = "a file lacks a column of the contract, or has another type for it: see fetch.table.columns, then fetch"
+    found, judged = columns_of(expected, advice)
+    yield from judged
+    ids = [
+        {"file": str(path), "column": column, "type": types[column]}
+        for path, types in found.items()
+        for column in (USER_ID, ITEM_ID)
+        if column in expected[path] and column in types
+    ]
+    first = {row["column"]: row["type"] for row in reversed(ids)}
     yield none_of(
         "ids_of_one_type",
-        [
-            {"file": file, column: kind}
-            for column, kinds in ids.items()
-            for file, kind in kinds.items()
-            if kind != first[column]
-        ],
+        [row for row in ids if row["type"] != first[row["column"]]],
         advice=f"ids of different types never match; in the first event file they are {first}: store them alike in all "
         "files",
     )

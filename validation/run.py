@@ -241,12 +241,8 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(entry) for entry in value]
-    if isinstance(value, float):
-        if math.isnan(value):
-            return None
-        return value if math.isfinite(value) and not value.is_integer() else _whole(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return int(value) if value.is_integer() else value
+    if isinstance(value, float) and math.isnan(value):
+        return None
     return value if value is None or isinstance(value, bool | int | str) else str(value)
-
-
-def _whole(value: float) -> int | str:
-    return int(value) if math.isfinite(value) else str(value)

@@ -12,11 +12,12 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from din.field_forms import UNKNOWN, OneId, Vector
 from din.schema import DAY_US, SPLITS, Field, Group
 from validation import constants
-from validation.shards import Features, Rows, date_of, integers
+from validation.shards import Features, date_of, integers
 
 
 @dataclass(frozen=True)
@@ -159,12 +160,12 @@ class Sample:
         tables: list[pa.Table] = []
         shares: list[dict[str, np.ndarray]] = []
         for shard in range(self.features.manifest.shards):
-            rows, table = self.features.read(shard, split)
-            kept = np.flatnonzero(_hashed(rows["user"]) < self._share * 2**32)
-            tables.append(self._with_side_fields(table.take(pa.array(kept))))
-            behaviours, _ = self.features.read(shard, "behaviours")
-            sampled = Rows(rows.path, {name: column[kept] for name, column in rows.columns.items()})
-            shares.append(self._shares(sampled, behaviours["item"]))
+            table = pq.read_table(self.features.path(shard, split))
+            kept = _hashed(integers(table["user"])) < self._share * 2**32
+            sampled = table.filter(pa.array(kept))
+            past = pq.read_table(self.features.path(shard, "behaviours"), columns=["item"])
+            tables.append(self._with_side_fields(sampled))
+            shares.append(self._shares(sampled, integers(past["item"])))
         table = pa.concat_tables(tables)
         user = integers(table["user"])
         label = integers(table["label"]) == 1
@@ -186,13 +187,13 @@ class Sample:
                 table = table.append_column(field.name, side[field.name].take(table[str(group)]))
         return table
 
-    def _shares(self, rows: Rows, past: np.ndarray) -> dict[str, np.ndarray]:
+    def _shares(self, rows: pa.Table, past: np.ndarray) -> dict[str, np.ndarray]:
         """Return the shares [B] of a shard's B rows, given the items `past` of its behaviours.
 
         An unknown candidate has share 0.
         """
-        start = rows["history_start"]
-        length = rows["history_end"] - start
+        start = integers(rows["history_start"])
+        length = integers(rows["history_end"]) - start
         row = np.repeat(np.arange(len(rows)), length)
         at = np.arange(len(row)) + np.repeat(start - (np.cumsum(length) - length), length)
         found = {}
@@ -200,7 +201,7 @@ class Sample:
             if not isinstance(field.form, OneId):
                 continue
             value, _ = self.features.known(self.features.items[field.name], field)
-            candidate = value[rows["item"]][row]
+            candidate = value[integers(rows["item"])][row]
             met = (value[past[at]] == candidate) & (candidate != UNKNOWN)
             found[field.name] = np.bincount(row, weights=met, minlength=len(rows)) / np.maximum(length, 1)
         return found

@@ -1,14 +1,11 @@
 """Read `data/features/` for judging; unlike din.features.reader, this reader trusts only names and types.
 
-It holds one file in memory at a time. Missing integers become -1, which no rule accepts.
+Missing integers become -1, which no rule accepts.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import numpy as np
@@ -27,24 +24,6 @@ from din.workspace import Workspace
 from validation.data import Data, text
 
 OWN = ("user", "item", "timestamp", "sequence", "label", "history_start", "history_end", "sampled")
-
-
-@dataclass(frozen=True)
-class Rows:
-    """B rows as arrays [B] by column, with the file that they come from."""
-
-    path: Path
-    columns: Mapping[str, np.ndarray]
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        return self.columns[name]
-
-    def __len__(self) -> int:
-        return len(next(iter(self.columns.values())))
-
-    def example(self, at: int) -> dict[str, Any]:
-        """Return a row with its file and its number in the file."""
-        return {"file": str(self.path), "row": at} | {name: values[at] for name, values in self.columns.items()}
 
 
 class Features(Data):
@@ -130,13 +109,6 @@ class Features(Data):
     def path(self, shard: int, name: str) -> Path:
         """Return the path of a shard's `behaviours` or of one of its splits."""
         return self.root / "shards" / f"{shard:05d}" / f"{name}.parquet"
-
-    def read(self, shard: int, name: str) -> tuple[Rows, pa.Table]:
-        """Read a file of a shard: its own columns as arrays, and the whole table, which includes the fields."""
-        path = self.path(shard, name)
-        table = pq.read_table(path)
-        own = [column for column in table.column_names if column not in self.known_rows]
-        return Rows(path, {column: integers(table[column]) for column in own}), table
 
 
 def date_of(timestamp: int) -> str:

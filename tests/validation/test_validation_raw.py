@@ -95,14 +95,12 @@ DEFECTS = {
     "no event files": (lambda: shutil.rmtree(RAW / "events"), {"event_files"}, None),
     "user_id missing": (
         lambda: edit(day(1), lambda t: t.drop_columns("user_id")),
-        {"user_id_type", "ids_of_one_type"},
+        {"columns"},
         "missing",
     ),
-    "item_id a float": (cast("item_id", pa.float64()), {"item_id_type", "ids_of_one_type"}, "double"),
-    "timestamp an integer": (cast("timestamp", pa.int64()), {"timestamp_type"}, "int64"),
-    "sequence missing": (lambda: edit(day(1), lambda t: t.drop_columns("sequence")), {"sequence_type"}, "missing"),
-    "label missing": (lambda: edit(day(1), lambda t: t.drop_columns("label")), {"label_type"}, "missing"),
-    "behaviour a float": (cast("behaviour", pa.float64()), {"behaviour_type"}, "double"),
+    "item_id a float": (cast("item_id", pa.float64()), {"columns", "ids_of_one_type"}, "double"),
+    "timestamp an integer": (cast("timestamp", pa.int64()), {"columns"}, "int64"),
+    "behaviour a float": (cast("behaviour", pa.float64()), {"columns"}, "double"),
     "items with text ids": (
         lambda: edit(RAW / "items.parquet", lambda t: t.set_column(0, "item_id", t["item_id"].cast(pa.string()))),
         {"ids_of_one_type"},
@@ -110,7 +108,7 @@ DEFECTS = {
     ),
     "items without ids": (
         lambda: edit(RAW / "items.parquet", lambda t: t.drop_columns("item_id")),
-        {"ids_of_one_type"},
+        {"columns"},
         "missing",
     ),
     "user_id null": (value("user_id", 3, None), {"user_id_not_null"}, None),
@@ -162,7 +160,7 @@ def test_each_defect_closes_exactly_its_expectation(defect: str, workspace: Ente
 
 
 def test_every_expectation_has_a_defect(workspace: Enter) -> None:
-    """Every expectation needs a planted defect, here or in test_validation_raw_meaning.py."""
+    """Every expectation on files and rows needs a planted defect."""
     params = workspace()
     last = day(-1).parent.name.removeprefix("date=")
     seal(RAW, until=last)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from validation.constants import LEAST_DAYS, WINDOW
-from validation.dates import main_part
+from validation.days import main_part
 from validation.hours import moved, shifted
 from validation.trailing import Calendar, deviation, distance, shares
 from validation.users import who_click_everything
@@ -92,16 +92,14 @@ def test_profiles_of_sound_days_are_near_and_a_turned_one_is_far() -> None:
 @pytest.mark.parametrize("hours", [-9, -3, 3, 8, 12])
 def test_a_turned_clock_is_found(hours: int) -> None:
     """The shift that was made is found."""
-    found = shifted(np.roll(1000 * HOURS, hours), HOURS, 1000)
-    assert found.explains and found.hours == hours and found.left == pytest.approx(0, abs=1e-9)
+    assert shifted(np.roll(1000 * HOURS, hours), HOURS, 1000)[1] == hours
 
 
 def test_a_day_that_ends_early_is_not_a_turned_clock() -> None:
     """Only the hours until noon, with their usual rows, are part of a day; with a whole day's rows they are a shift."""
     morning = np.where(np.arange(24) < 12, HOURS, 0)
-    assert not shifted(1000 * morning, HOURS, 1000).explains
-    assert shifted(1000 * morning, HOURS, 1000).moved == pytest.approx(0, abs=1e-9)
-    assert shifted(1000 * shares(morning), HOURS, 1000).moved > 0.3
+    assert shifted(1000 * morning, HOURS, 1000) == (pytest.approx(0, abs=1e-9), None)
+    assert shifted(1000 * shares(morning), HOURS, 1000)[0] > 0.3
 
 
 def test_main_part_grows_over_gaps_shorter_than_itself() -> None:
