@@ -9,7 +9,7 @@ from pathlib import Path
 
 from din.artifacts import sha256_file
 from tests.faults.finished_run import BUNDLE, EVALUATION, FACTS, MANIFEST, PARITY, Site, seal
-from tests.faults.planting_artifacts import BROKEN, edit, flip, nested, swap
+from tests.faults.planting_artifacts import A_FEW, BROKEN, edit, flip, nested, swap
 
 MODEL, VOCABULARY = BUNDLE / "model.json", BUNDLE / "vocab/item_id.json"
 DIGEST = "0" * 64
@@ -180,7 +180,7 @@ SEALED = [
     Fault("facts deep inside a value, sealed", lambda s: _sealed(
         lambda: FACTS.write_bytes(nested(10_000))), "about", "nested deep"),
     *(Fault(f"facts {how}, sealed", lambda s, broken=broken: _sealed(lambda: broken.plant(FACTS)), "about", broken.says)
-      for how, broken in BROKEN.items()),
+      for how, broken in A_FEW.items()),
     Fault("the other run's bundle", lambda s: (shutil.rmtree(BUNDLE), shutil.copytree(s.other / BUNDLE, BUNDLE)),
           "about", "evaluation"),
     Fault("the other run's bundle and evaluation", lambda s: (

@@ -13,36 +13,28 @@ from tests.faults.drive import Outcome, Prepared
 from tests.faults.log import DAY
 
 Severity = Literal["critical", "warning"]
-_QUICK = {
-    "no_click",
-    "read_twice",
-    "day_twice_in_a_long_log",
-    "day_twice_a_second_later",
-    "yesterday_as_today",
-    "tenth_of_a_day",
-    "half_a_day",
-    "half_a_day_of_whole_days",
-    "evening_missing_of_whole_days",
-    "row_in_2035",
-    "robots",
-    "one_robot",
-    "labels_0_on_newest_day",
-    "context_missing_on_newest_days",
-    "number_times_1000",
-    "items_of_another_space",
-    "leading_zeros",
-    "users_match_nobody",
-    "history_after_the_log",
-    "vector_cut",
-    "vector_with_nan",
-    "vectors_of_zeros",
-    "xor",
-    "item_rates",
-    "histories_know_later_clicks",
-    "weight_negative",
-    "offset_forgotten",
-    "sampled_twice",
+_QUICK = {"xor", "item_rates", "histories_know_later_clicks", "offset_forgotten", "sampled_twice"}
+"""Quick beside defects that fetch or the raw suite catch, and spoiled files."""
+
+_ALIKE = {
+    "few_rows",
+    "clicks_alone",
+    "missing_day_of_a_daily_log",
+    "day_twice",
+    "tenfold_day",
+    "rows_a_year_later",
+    "labels_1_on_newest_day",
+    "late_labels",
+    "non_clicks_lost",
+    "context_missing_before",
+    "users_of_another_space",
+    "prefixed_ids",
+    "blanks_around_ids",
+    "float_ids",
+    "items_match_nothing",
+    "half_of_the_items",
 }
+"""Not quick, because a quick one is of the same kind."""
 
 
 def _whole(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -58,7 +50,8 @@ class Defect:
         name: unique.
         what: a phrase for the page.
         plant: makes it.
-        gates: the right gates, any of which may catch it: `fetch`, `validate_raw.<expectation>`, `gate.<name>`, …
+        gates: the right gates, any of which may catch it: `fetch`, `validate_raw.<expectation>`, `gate.<name>`, … Of
+            the raw suite, no other one may close.
         word: a word of the message, in lower case.
         severity: a critical gate ends the run, and a warning is only shown.
     """
@@ -72,10 +65,16 @@ class Defect:
 
     @property
     def quick(self) -> bool:
-        """Return whether `make test` drives it: if fetch refuses it, if it spoils early files, and for some others."""
+        """Return whether `make test` drives it: what fetch or the raw suite catch, spoiled early files, and others."""
         late = self.plant if isinstance(self.plant, p.Late) else None
-        early = late is not None and late.after in ("fetch", "featurize") and late.first is None
-        return early or self.gates == ("fetch",) or self.name in {*_QUICK, *PARTS}
+        if late is not None:
+            return self.name in _QUICK or (late.after in ("fetch", "featurize") and late.first is None)
+        return self.name in _QUICK or (self.of_raw and self.name not in _ALIKE)
+
+    @property
+    def of_raw(self) -> bool:
+        """Return whether fetch or the raw suite catch it."""
+        return all(gate.split(".")[0] in ("fetch", "validate_raw") for gate in self.gates)
 
     def drive(self, prepared: Prepared, workspace: Path) -> Outcome:
         """Plant the defect and drive the stages that it meets."""
@@ -176,7 +175,7 @@ FILES = {
     "ids_swapped_in_the_header": _defect(
         "the header swaps user_id and item_id",
         p.chain(_ONE_FILE, p.first_file(p.swapped_header("user_id", "item_id"))),
-        "validate_raw.unknown_items_rate: item_id",
+        "validate_raw.unknown_items_rate validate_raw.unknown_users_rate validate_raw.users_with_history: item_id",
     ),
     "half_a_day": _warning(
         "the newest file ends at noon, at the end of a row",
@@ -332,22 +331,24 @@ RAW = {
         "5 % of the users click everything", p.events(p.robots), "validate_raw.click_everything_rate: click"
     ),
     "one_robot": _defect(
-        "one user clicks a third of the log", p.events(p.one_robot(0.5)), "validate_raw.largest_user_share: user"
+        "one user clicks a third of the log",
+        p.events(p.one_robot(0.5)),
+        "validate_raw.largest_user_share validate_raw.largest_user_share_newest_days: user",
     ),
     "burst": _defect(
         "a user sees ten items a second for three minutes",
         p.events(p.burst(1800, 10)),
-        "validate_raw.largest_user_share_newest_days: user",
+        "validate_raw.largest_user_share_newest_days validate_raw.duplicate_rate_newest_days: user",
     ),
     "newest_day_of_one_user": _defect(
         "one user makes the newest day",
         p.last_day(p.assign("user_id", lambda _: 10_001)),
-        "validate_raw.users_newest_days: user",
+        "validate_raw.users_newest_days validate_raw.largest_user_share_newest_days: user",
     ),
     "newest_day_of_one_item": _defect(
         "one item makes the newest day",
         p.last_day(p.assign("item_id", lambda _: 501)),
-        "validate_raw.items_newest_days: item",
+        "validate_raw.items_newest_days validate_raw.repeated_impressions_newest_days: item",
     ),
     "labels_0_on_newest_day": _defect(
         "no click arrived for the newest day",
@@ -362,12 +363,12 @@ RAW = {
     "labels_flipped_on_newest_days": _defect(
         "labels of the newest two days are flipped",
         p.last_two_days(p.flipped),
-        "validate_raw.ctr_newest_days: 2024-03-1",
+        "validate_raw.ctr_newest_days validate_raw.labels_follow_values_newest_days: 2024-03-1",
     ),
     "labels_drawn_on_newest_days": _defect(
         "labels of the newest two days are random",
         p.last_two_days(p.assign("label", lambda r: np.random.default_rng(12).integers(0, 2, len(r)))),
-        "validate_raw.labels_follow_values_newest_days: labels",
+        "validate_raw.labels_follow_values_newest_days validate_raw.ctr_of_values_newest_days: labels",
     ),
     "late_labels": _defect(
         "clicks of the newest twelve hours have not arrived",
@@ -432,7 +433,7 @@ RAW = {
     "leading_zeros": _defect(
         "item ids of the newest day have leading zeros",
         p.last_day(p.assign("item_id", lambda r: "0" + r["item_id"].astype(str))),
-        "validate_raw.new_values_newest_days: item_id",
+        "validate_raw.new_values_newest_days validate_raw.missing_values_newest_days: item_id",
     ),
     "prefixed_ids": _defect(
         "user ids of the newest day have a prefix",
@@ -467,12 +468,12 @@ RAW = {
     "history_of_nobody": _defect(
         "prior histories use another id space",
         p.table("history", p.assign("user_id", lambda r: r["user_id"] + 900_000)),
-        "validate_raw.users_with_history: history",
+        "validate_raw.users_with_history validate_raw.history_tells_clicks: history",
     ),
     "history_items_unknown": _defect(
         "prior histories hold items of another id space",
         p.table("history", p.assign("item_id", lambda r: r["item_id"] + 900_000)),
-        "validate_raw.history_unknown_items: behaviours",
+        "validate_raw.history_unknown_items validate_raw.history_tells_clicks: behaviours",
     ),
     "history_after_the_log": _defect(
         "prior histories are dated after the log",
@@ -508,6 +509,21 @@ RAW = {
         "a tenth of the items have vectors of zeros",
         p.vectors(lambda numbers: numbers * (np.arange(len(numbers)) % 10 > 0)[:, None]),
         "validate_raw.flat_vectors: zeros",
+    ),
+    "context_empty": _defect(
+        "a context is empty text on the newest two days",
+        p.chain(_PARQUET, p.last_two_days(p.assign("tab", lambda _: ""))),
+        "validate_raw.missing_values_newest_days: tab",
+    ),
+    "category_missing_of_new_items": _defect(
+        "items that appear on the newest day have no category",
+        p.new_items_without_category,
+        "validate_raw.missing_values_newest_days: category",
+    ),
+    "history_of_the_log": _defect(
+        "prior histories repeat the clicks of the log",
+        p.history_of_the_log,
+        "validate_raw.history_repeats_log_rate: repeats",
     ),
     "behaviours_all_zero": _warning(
         "no row enters a history, and there is no prior history",
@@ -688,7 +704,7 @@ FEATURES = {
     "few_test_rows": _defect(
         "the two test days hold 30 rows",
         p.events(lambda r: r[~p.newest(r, 2) | (np.arange(len(r)) % 70 == 0)]),
-        "validate_raw.rows_newest_days: 2024-03-1",
+        "validate_raw.rows_newest_days validate_raw.users_newest_days validate_raw.items_newest_days: 2024-03-1",
     ),
     "all_items_new": _defect(
         "items of the test days are all new, side table included",

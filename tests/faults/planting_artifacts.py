@@ -76,6 +76,8 @@ BROKEN = {
     "truncated": Broken(_text(lambda text: text[: len(text) // 2]), "not a JSON document"),
     "garbage appended": Broken(_text(lambda text: text + b"]"), "not a JSON document"),
 }
+A_FEW = {how: BROKEN[how] for how in ("nested 10,000 deep", "an unknown key", "truncated")}
+"""For documents that `din.documents.read` reads as it reads those that are broken in every way."""
 
 
 def flip(path: Path, at: int = -1) -> None:

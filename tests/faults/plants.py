@@ -324,6 +324,23 @@ def visitors(share: float, a_user: int, label: Callable[[Frame], Any], first: in
     return planted
 
 
+def history_of_the_log(delivery: Delivery) -> Delivery:
+    """Put the log's own clicks, as they are, into the prior histories."""
+    clicks = delivery.events.loc[delivery.events["label"] == 1, ["user_id", "item_id", "timestamp", "play_time"]]
+    return replace(delivery, history=pd.concat([delivery.history, clicks], ignore_index=True))
+
+
+def new_items_without_category(delivery: Delivery) -> Delivery:
+    """Show most items, which have no category, only on the newest day."""
+    items, rows = delivery.items, delivery.events
+    old = 501 + (rows["item_id"] - 501) % 60
+    return replace(
+        delivery,
+        items=items.assign(category=items["category"].mask(items["item_id"] > 560)),
+        events=rows.assign(item_id=rows["item_id"].where(newest(rows), old)),
+    )
+
+
 def histories_of_others(rows: Frame) -> Frame:
     """Give each prior history to the next user."""
     ids = np.sort(rows["user_id"].unique())

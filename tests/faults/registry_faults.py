@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from tests.faults.planting_artifacts import BROKEN, edit, flip, nested, swap
+from tests.faults.planting_artifacts import A_FEW, BROKEN, edit, flip, nested, swap
 
 DIGEST = "0" * 64
 
@@ -155,7 +155,7 @@ RECORDS = [
     *(LogFault(f"newest record {how}", lambda log, broken=broken: broken.plant(log.record(3)), "000003.json")
       for how, broken in BROKEN.items()),
     *(LogFault(f"oldest record {how}", lambda log, broken=broken: broken.plant(log.record(1)), "000001.json")
-      for how, broken in BROKEN.items()),
+      for how, broken in A_FEW.items()),
     LogFault("newest record of 100 MB", lambda log: os.truncate(log.record(3), 100_000_000), "larger than"),
     LogFault("another previous", _set(3, previous=DIGEST), "000003.json"),
     LogFault("no previous", _set(3, previous=None), "000003.json"),
@@ -239,7 +239,7 @@ FOUND_BY_VERIFY = [
     LogFault("a stored manifest deleted", lambda log: (log.stored(3) / "manifest.json").unlink(), "manifest.json"),
     *(LogFault(f"a stored manifest {how}",
                lambda log, broken=broken: broken.plant(log.stored(3) / "manifest.json"), "manifest.json")
-      for how, broken in BROKEN.items()),
+      for how, broken in A_FEW.items()),
     LogFault("a stored manifest of another bundle", lambda log: shutil.copyfile(
         log.stored(1) / "manifest.json", log.stored(3) / "manifest.json"), "manifest.json: damaged"),
     LogFault("another bundle in its place", lambda log: (
@@ -329,7 +329,7 @@ CACHE = [
     CacheFault("a folder is a link", lambda log: _link(log.cached / "vocab", log.outside / "3/vocab")),
     CacheFault("a link to a folder outside more", lambda log: (log.cached / "more").symlink_to(log.outside)),
     *(CacheFault(f"manifest {how}", lambda log, broken=broken: broken.plant(log.cached / "manifest.json"))
-      for how, broken in BROKEN.items()),
+      for how, broken in A_FEW.items()),
     CacheFault("a leftover of a killed fetch", lambda log: (
         shutil.copytree(log.outside / "1", log.cache / "tmpx" / f".tmp-new-{log.versions[2]}"),
         shutil.rmtree(log.cached))),

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from tests.faults.bundle_faults import Fault
 from tests.faults.finished_run import EVALUATION, PARITY, Site, judge_closed
-from tests.faults.planting_artifacts import BROKEN, edit, flip
+from tests.faults.planting_artifacts import A_FEW, BROKEN, edit, flip
 
 GATE = Path("reports/gate.json")
 SUITES = {suite: Path(f"reports/validation/{suite}.json") for suite in ("raw", "features", "predictions")}
@@ -124,7 +124,7 @@ JUDGED = [
     *(Fault(f"{name} missing", lambda s, path=path: path.unlink(), str(path), f"{name}: can't be evaluated")
       for name, path in REPORTS.items()),
     *(Fault(f"{name} {how}", lambda s, path=path, broken=broken: broken.plant(path), str(path), broken.says)
-      for name, path in REPORTS.items() for how, broken in BROKEN.items()),
+      for name, path in REPORTS.items() for how, broken in A_FEW.items()),
     *(Fault(f"{name} of the other run", _from_other(path), str(path), name)
       for name, path in REPORTS.items() if name in ("evaluation", "parity", "validation_predictions")),
     *(Fault(f"{name} a folder", lambda s, path=path: (path.unlink(), path.mkdir()), str(path), name)
@@ -180,7 +180,7 @@ DATA = [
     Fault("raw manifest of another source", lambda s: edit(
         Path("data/raw/manifest.json"), lambda m: m.update(source="table")), "data.raw", "fetch.source"),
     *(Fault(f"raw manifest {how}", lambda s, broken=broken: broken.plant(Path("data/raw/manifest.json")), "data.raw",
-            broken.says) for how, broken in BROKEN.items()),
+            broken.says) for how, broken in A_FEW.items()),
     Fault("features edited", lambda s: Path("data/features/rows.txt").write_text("other"), "data.features",
           "validation_features"),
     Fault("features: items deleted", lambda s: Path("data/features/items.parquet").unlink(), "data.features",

@@ -1,6 +1,8 @@
-"""Planted defects end at the right gate."""
+"""Planted defects end at the right gate, and sound variants open all."""
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,13 +11,14 @@ from dags import plan
 from tests.faults import page
 from tests.faults.defects import DEFECTS, SECTIONS, Defect
 from tests.faults.drive import ROOT, STAGES, Prepared, prepare
+from tests.faults.variants import VARIANTS, Variant
 
 RIGHT = 0.95
 
 
-def named(defects: tuple[Defect, ...]) -> list:
-    """Return parameters with their names as ids."""
-    return [pytest.param(defect, id=defect.name) for defect in defects]
+def quick(faults: Sequence[Defect] | Sequence[Variant]) -> list:
+    """Return what `make test` drives as parameters, with their names as ids."""
+    return [pytest.param(fault, id=fault.name) for fault in faults if fault.quick]
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +47,20 @@ def test_the_totals_of_the_page_are_those_of_its_rows() -> None:
     ) in text
 
 
-@pytest.mark.parametrize("defect", named(tuple(defect for defect in DEFECTS if defect.quick)))
+@pytest.mark.parametrize("defect", quick(DEFECTS))
 def test_an_early_gate_catches(defect: Defect, early: Prepared, tmp_path: Path) -> None:
-    """A defect that takes little time ends at the right gate, and the message names it."""
-    outcome = defect.drive(early, tmp_path / "workspace")
+    """A defect that takes little time ends at the right gate, whose message names it; no other one of raw closes."""
+    prepared = replace(early, last="validate_raw") if defect.of_raw else early
+    outcome = defect.drive(prepared, tmp_path / "workspace")
     assert defect.verdict(outcome) == "right", outcome
+    assert {gate for gate in outcome.closed if gate.startswith("validate_raw.")} <= {*defect.gates}
+
+
+@pytest.mark.parametrize("variant", quick(VARIANTS))
+def test_the_early_suites_open(variant: Variant, tmp_path: Path) -> None:
+    """Neither the raw log nor, where they can differ, the features of a sound delivery close a gate."""
+    outcome = variant.drive(tmp_path / "workspace", variant.quick)
+    assert outcome.stage is None, outcome
 
 
 @pytest.mark.slow
@@ -61,14 +73,15 @@ def test_the_right_gate_catches_nearly_all(tmp_path: Path) -> None:
     assert len(driven.named("right")) >= RIGHT * len(DEFECTS), driven.named("late")
 
 
-def test_there_are_many_and_each_has_a_name() -> None:
-    """There are at least 80 defects, and names and descriptions are unique."""
-    assert len(DEFECTS) >= 80
-    assert len({defect.name for defect in DEFECTS}) == len({defect.what for defect in DEFECTS}) == len(DEFECTS)
+@pytest.mark.parametrize(("table", "least"), [(DEFECTS, 80), (VARIANTS, 30)], ids=["defects", "variants"])
+def test_there_are_many_and_each_has_a_name(table: Sequence[Defect] | Sequence[Variant], least: int) -> None:
+    """Names and descriptions are unique."""
+    assert len(table) >= least
+    assert len({one.name for one in table}) == len({one.what for one in table}) == len(table)
 
 
 def test_the_page_agrees_with_the_table() -> None:
-    """docs/defects.md lists each defect with its severity, its word, and the gate that caught it."""
+    """docs/defects.md lists each defect with its severity, word and gate, and each variant as open."""
     text = page.TABLE.path.read_text()
     if page.TABLE.parts().stale:
         pytest.skip("the page says that it is stale")
@@ -80,3 +93,5 @@ def test_the_page_agrees_with_the_table() -> None:
         caught = re.search(r"\| late: `(.*?)`", line)
         other = [page.Found("late", caught[1])] if caught else []
         assert line in [*right, *(page.row(defect, one) for one in other)], f"{defect.name}: run `make defects`"
+    opened = page.Found("open", "")
+    assert [one.name for one in VARIANTS if page.variant_row(one, opened) not in text] == [], "run `make defects`"

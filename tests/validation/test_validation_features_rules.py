@@ -9,6 +9,7 @@ import numpy as np
 import planting
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from planting import FEATURES, HERE, edit, failed, judge, limits, put, seal
 from shard_edits import (
     add_rows,
@@ -39,64 +40,73 @@ def test_the_sample_shows_the_row(workspace: Enter) -> None:
     assert sample == {"file": str(shard("train")), "row": row} | rows
 
 
+def own_negative() -> None:
+    """Let a sampled negative be one of its user's behaviours."""
+    train, past = columns(shard("train")), columns(shard("behaviours"))
+    row = int(np.flatnonzero(train["sampled"] == 1)[0])
+    put(shard("train"), "item", row, int(past["item"][past["user"] == train["user"][row]][0]))
+
+
+def judged_row_in_training() -> None:
+    """Train on the test row of a user who has training rows."""
+    train, test = columns(shard("train")), columns(shard("test"))
+    row = int(np.flatnonzero(np.isin(test["user"], train["user"]) & (test["sampled"] == 0))[0])
+    add_rows("train", pq.read_table(shard("test")).slice(row, 1))
+
+
+def own_row_in_history() -> None:
+    """Let a history reach the row of its impression."""
+    rows, past = columns(shard("train")), columns(shard("behaviours"))
+    after = np.append(past["sequence"], -1)[rows["history_end"]] == rows["sequence"]
+    row = int(np.flatnonzero(after & (rows["history_end"] - rows["history_start"] < 8))[0])
+    put(shard("train"), "history_end", row, int(rows["history_end"][row]) + 1)
+
+
+def another_log() -> None:
+    """Change the raw log after featurize."""
+    put(planting.day(0), "label", 0, 0)
+    put(planting.day(0), "label", 1, 1)
+
+
+def training_row_again(split: str) -> Callable[[], None]:
+    """Add a training row to another split."""
+    return lambda: add_rows(split, pq.read_table(shard("train")).slice(0, 1))
+
+
+# the protocol, the planted defect, and the expectations that must fail; all others must hold
+DEFECTS: dict[str, tuple[str, Callable[[], None], set[str]]] = {
+    "a user in two splits": ("by_user", training_row_again("test"), {"splits_apart"}),
+    "a training row after the test row": ("leave_last_out", judged_row_in_training, {"splits_apart"}),
+    "a validating user who trains": ("leave_last_out", training_row_again("valid"), {"splits_apart"}),
+    "a negative that the user owns": ("leave_last_out", own_negative, {"negatives_not_own"}),
+    "a history reaches its own row": ("leave_last_out", own_row_in_history, {"history_before_impression"}),
+    "features of another raw log": ("temporal", another_log, {"built_from_this_raw_log"}),
+    "a split that lost a row": (
+        "temporal",
+        lambda: edit(shard("test"), lambda table: table.slice(1)),
+        {"row_counts"},
+    ),
+}
+
+
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_each_defect_closes_exactly_its_expectation(defect: str, workspace: Enter) -> None:
+    """The named expectations fail, all others hold, and each failure shows an example."""
+    protocol, plant, expected = DEFECTS[defect]
+    params = workspace(protocol)
+    plant()
+    seal(FEATURES)
+    found = failed(judge("features", params))
+    assert found.keys() == expected
+    assert all(entry["sample"] for entry in found.values())
+
+
 def test_behaviours_out_of_order(workspace: Enter) -> None:
     """Behaviours out of order are found, although rules that rely on their order may fail as well."""
     params = workspace("temporal")
     swapped_behaviours()
     seal(FEATURES)
     assert "behaviours_sorted" in failed(judge("features", params))
-
-
-def test_a_user_in_two_splits(workspace: Enter) -> None:
-    """Under by_user, a test row of a training user is found."""
-    params = workspace("by_user")
-    add_rows("test", pq.read_table(shard("train")).slice(0, 1))
-    found = failed(judge("features", params))
-    assert found.keys() == {"splits_apart"}
-    assert found["splits_apart"]["observed"] == 1
-
-
-def test_a_training_row_after_the_test_row(workspace: Enter) -> None:
-    """Under leave_last_out, a test row among the training rows of a training user is found."""
-    params = workspace("leave_last_out")
-    train, test = columns(shard("train")), columns(shard("test"))
-    row = int(np.flatnonzero(np.isin(test["user"], train["user"]) & (test["sampled"] == 0))[0])
-    add_rows("train", pq.read_table(shard("test")).slice(row, 1))
-    found = failed(judge("features", params))
-    assert found.keys() == {"splits_apart"}
-    assert found["splits_apart"]["sample"][0]["sequence"] == test["sequence"][row]
-
-
-def test_a_validating_user_who_trains(workspace: Enter) -> None:
-    """Under leave_last_out, a training row of a validation user is found."""
-    params = workspace("leave_last_out")
-    add_rows("valid", pq.read_table(shard("train")).slice(0, 1))
-    assert failed(judge("features", params)).keys() == {"splits_apart"}
-
-
-def test_a_negative_that_the_user_owns(workspace: Enter) -> None:
-    """Under leave_last_out, a sampled negative among the user's own behaviours is found."""
-    params = workspace("leave_last_out")
-    train, past = columns(shard("train")), columns(shard("behaviours"))
-    row = int(np.flatnonzero(train["sampled"] == 1)[0])
-    own = past["item"][past["user"] == train["user"][row]]
-    put(shard("train"), "item", row, int(own[0]))
-    seal(FEATURES)
-    found = failed(judge("features", params))
-    assert found.keys() == {"negatives_not_own"}
-    assert found["negatives_not_own"]["sample"][0]["item"] == own[0]
-
-
-def test_equal_times_are_in_order_under_sequence(workspace: Enter) -> None:
-    """Under leave_last_out, equal times of all events are allowed, but not a history that reaches its own row."""
-    params = workspace("leave_last_out")
-    assert read_json(FEATURES / MANIFEST)["order"] == "sequence"
-    rows, past = columns(shard("train")), columns(shard("behaviours"))
-    after = np.append(past["sequence"], -1)[rows["history_end"]] == rows["sequence"]
-    row = int(np.flatnonzero(after & (rows["history_end"] - rows["history_start"] < 8))[0])
-    put(shard("train"), "history_end", row, int(rows["history_end"][row]) + 1)
-    seal(FEATURES)
-    assert failed(judge("features", params)).keys() == {"history_before_impression"}
 
 
 def test_prior_history_precedes_events_of_its_time(workspace: Enter) -> None:
@@ -125,24 +135,6 @@ def last_to_first(path: Path) -> list[tuple[int, Any]]:
     """Return (user, time) of a day's events, newest first."""
     table = pq.read_table(path)
     return list(zip(table["user_id"].to_pylist(), table["timestamp"].to_pylist(), strict=True))[::-1]
-
-
-def test_features_of_another_raw_log(workspace: Enter) -> None:
-    """A raw log that changed after featurize is found."""
-    params = workspace("temporal")
-    put(planting.day(0), "label", 0, 0)
-    put(planting.day(0), "label", 1, 1)
-    assert failed(judge("features", params)).keys() == {"built_from_this_raw_log"}
-
-
-def test_counts_of_the_manifest(workspace: Enter) -> None:
-    """A split that lost rows is found even if the hashes are made to fit."""
-    params = workspace("temporal")
-    edit(shard("test"), lambda table: table.slice(1))
-    seal(FEATURES)
-    found = failed(judge("features", params))
-    assert found.keys() == {"row_counts"}
-    assert found["row_counts"]["sample"][0]["of"] == "shards/*/test.parquet"
 
 
 def test_a_field_may_have_the_name_of_a_file(workspace: Enter) -> None:

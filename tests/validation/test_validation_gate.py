@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from planting import FEATURES, HERE, PREDICTIONS, RAW, day, judge, limits, put, seal
@@ -86,47 +87,53 @@ def test_open_reports_open_the_gate(judged: Params, capsys: pytest.CaptureFixtur
     assert "validation gate: open" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("suite", SUITES)
-def test_a_missing_report_closes_the_gate(suite: Suite, judged: Params) -> None:
-    """A missing report closes the gate."""
-    HERE.validation(suite).unlink()
-    with pytest.raises(GateClosed, match=f"closed: {suite}"):
-        gate(HERE, judged)
+def changed(suite: Suite, change: Callable[[dict[str, Any]], Any]) -> Callable[[], object]:
+    """Return a function that changes a report in place."""
+
+    def plant() -> None:
+        report = read_json(HERE.validation(suite))
+        change(report)
+        write_json(HERE.validation(suite), report)
+
+    return plant
 
 
-@pytest.mark.parametrize("suite", SUITES)
-def test_other_data_than_judged_closes_the_gate(suite: Suite, judged: Params) -> None:
-    """The hashes are computed again from the data of the workspace."""
-    (HERE.judged(suite) / "more.txt").write_text("x")
-    with pytest.raises(GateClosed, match="it judged other data"):
-        gate(HERE, judged)
+def without_leaks(report: dict[str, Any]) -> None:
+    """Remove the expectation on leaks."""
+    report["expectations"] = [entry for entry in report["expectations"] if entry["name"] != "label_leak"]
 
 
-CONTENTS = ["", "[]", "{}", '{"verdict": "open", "input": "x", "params": {}, "expectations": [1]}']
+UNREADABLE = ["", "[]", "{}", '{"verdict": "open", "input": "x", "params": {}, "expectations": [1]}']
+FAULTS: dict[str, tuple[Callable[[], object], str]] = {
+    **{f"{suite} missing": (HERE.validation(suite).unlink, f"closed: {suite}") for suite in SUITES},
+    **{
+        f"{suite} of other data": (
+            lambda suite=suite: (HERE.judged(suite) / "more.txt").write_text("x"),
+            "it judged other data",
+        )
+        for suite in SUITES
+    },
+    **{
+        f"unreadable: {text!r}": (lambda text=text: HERE.validation("raw").write_text(text), "closed: raw")
+        for text in UNREADABLE
+    },
+    **{
+        f"the verdict {verdict}": (
+            changed("features", lambda report, verdict=verdict: report.update(verdict=verdict)),
+            "closed: features",
+        )
+        for verdict in ("closed", "OPEN", None)
+    },
+    "an expectation left out": (changed("features", without_leaks), "lacks label_leak"),
+}
 
 
-@pytest.mark.parametrize("content", CONTENTS)
-def test_an_unreadable_report_closes_the_gate(content: str, judged: Params) -> None:
-    """An unreadable report closes the gate."""
-    HERE.validation("raw").write_text(content)
-    with pytest.raises(GateClosed, match="closed: raw"):
-        gate(HERE, judged)
-
-
-@pytest.mark.parametrize("verdict", ["closed", "OPEN", None])
-def test_any_verdict_but_open_closes_the_gate(verdict: str | None, judged: Params) -> None:
-    """Only the verdict `open` opens the gate."""
-    write_json(HERE.validation("features"), read_json(HERE.validation("features")) | {"verdict": verdict})
-    with pytest.raises(GateClosed, match="closed: features"):
-        gate(HERE, judged)
-
-
-def test_a_report_with_an_expectation_left_out_closes_the_gate(judged: Params) -> None:
-    """A failed expectation can't be removed from a report that says open."""
-    report = read_json(HERE.validation("features"))
-    kept = [entry for entry in report["expectations"] if entry["name"] != "label_leak"]
-    write_json(HERE.validation("features"), report | {"expectations": kept})
-    with pytest.raises(GateClosed, match="lacks label_leak"):
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_report_that_proves_nothing_closes_the_gate(fault: str, judged: Params) -> None:
+    """Each report must exist, be readable, open and whole, and be about the data of the workspace."""
+    plant, why = FAULTS[fault]
+    plant()
+    with pytest.raises(GateClosed, match=why):
         gate(HERE, judged)
 
 

@@ -2,129 +2,103 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from planting import failed, judge, limits
-from weeks import DAY, DAYS, FIRST, LAST, Weeks, sound
+from numpy.typing import NDArray
 
-from din.params import Params
+from tests.faults import plants as p
+from tests.faults.drive import drive, start
+from tests.faults.log import Size, draw
+from validation.constants import EXTREME_LACKS
 from validation.hours import lacking
 from validation.trailing import Calendar
 
-HOUR = np.timedelta64(1, "h")
 MONDAY = np.datetime64("2024-03-04", "D")
+USUAL = np.array([4, 2, 1, 1, 1, 2, 4, 7, 9, 9, 8, 9, 11, 9, 8, 8, 9, 11, 14, 17, 19, 18, 13, 8])
+DAYS = 14  # the last one is a Sunday
+HOUR = np.arange(24)
+
+Hours = NDArray[Any]
 
 
-@pytest.fixture(autouse=True)
-def enter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work in a folder of its own."""
-    monkeypatch.chdir(tmp_path)
+def days(count: int = DAYS) -> Hours:
+    """Return the rows of each hour of some days, [D, 24]."""
+    random = np.random.default_rng(0)
+    return np.stack([random.multinomial(900, USUAL / USUAL.sum()) for _ in range(count)]).astype(float)
 
 
-def only(log: Weeks, hours: Callable[[pd.Series], pd.Series], days: Callable[[pd.Series], pd.Series]) -> None:
-    """Keep those rows of some days that lie in some hours."""
-    since = log.events["timestamp"] - FIRST
-    log.events = log.events[~days(since // DAY) | hours(since % DAY // HOUR)]
+def closed(hours: Hours, newest: int = 1) -> bool:
+    """Return whether the last day lacks too much."""
+    calendar = Calendar(MONDAY + np.arange(len(hours)), len(hours) - newest)
+    return bool(lacking(calendar, hours)[-1] >= EXTREME_LACKS)
 
 
-def closed(log: Weeks, params: Params) -> bool:
-    """Write the log, and return whether the expectation on its newest days fails and is critical."""
-    log.write()
-    return "covered_hours_newest_days" in failed(judge("raw", params))
+def only(hours: Hours, kept: Callable[[np.ndarray], np.ndarray], *days: int) -> Hours:
+    """Keep some hours of some days."""
+    changed = hours.copy()
+    changed[np.ix_(days, np.flatnonzero(~kept(HOUR)))] = 0
+    return changed
 
 
 @pytest.mark.parametrize(("first", "end"), [(0, 6), (0, 12), (0, 20), (9, 24)])
-def test_a_part_of_the_last_day_is_refused(first: int, end: int, params: Params) -> None:
+def test_a_part_of_the_last_day_is_refused(first: int, end: int) -> None:
     """A day that ends hours before midnight, or begins hours after it, closes the gate."""
-    log = sound()
-    only(log, lambda hour: (hour >= first) & (hour < end), lambda day: day == DAYS - 1)
-    assert closed(log, params)
+    assert closed(only(days(), lambda hour: (hour >= first) & (hour < end), -1))
 
 
-@pytest.mark.parametrize(("first", "end"), [(0, 12), (0, 18), (12, 24)])
-def test_half_a_day_of_a_small_log_is_refused(first: int, end: int, params: Params) -> None:
-    """Sixty rows a day are enough to miss half of them."""
-    log = sound(rows=60)
-    only(log, lambda hour: (hour >= first) & (hour < end), lambda day: day == DAYS - 1)
-    assert closed(log, params)
+def test_late_rows_do_not_hide_a_gap() -> None:
+    """A row of the last hour, as from a clock that is wrong, does not make half a day whole."""
+    half = only(days(), lambda hour: hour < 12, -1)
+    half[-1, 23] = 1
+    assert closed(half)
 
 
-def test_late_rows_do_not_hide_a_gap(params: Params) -> None:
-    """Two rows of the last hour, as from clocks that are wrong, don't make half a day whole."""
-    log = sound()
-    evening = log.day(DAYS - 1).tail(2)
-    only(log, lambda hour: hour < 12, lambda day: day == DAYS - 1)
-    log.add(evening)
-    assert closed(log, params)
-
-
-def test_the_sample_names_the_day_and_what_it_lacks(params: Params) -> None:
-    """About 0.7 of a usual day's rows come after noon."""
-    log = sound()
-    only(log, lambda hour: hour < 12, lambda day: day == DAYS - 1)
-    log.write()
-    (row,) = failed(judge("raw", params))["covered_hours_newest_days"]["sample"]
-    assert (row["date"], row["rows"]) == (LAST, int(log.last.sum()))
-    assert row["lacks"] == pytest.approx(0.7, abs=0.05)
-
-
-@pytest.mark.parametrize("share", [0.6, 0.3])
-def test_a_holiday_is_whole(share: float, params: Params) -> None:
+@pytest.mark.parametrize("share", [1.0, 0.6, 0.3])
+def test_a_holiday_is_whole(share: float) -> None:
     """A day with far fewer rows in all of its hours is open."""
-    log = sound()
-    kept = np.random.default_rng(1).random(len(log.events)) < share
-    log.events = log.events[~log.last | kept]
-    assert not closed(log, params)
+    hours = days()
+    hours[-1] = np.floor(share * hours[-1])
+    assert not closed(hours)
 
 
-def test_a_weekday_may_end_early_each_week(params: Params) -> None:
+def test_a_weekday_may_end_early_each_week() -> None:
     """Sundays that end at 16 o'clock are open, and a Sunday that ends before the last one did is not."""
-    log = sound()
-    log.events = log.events[log.events["timestamp"] < FIRST + 14 * DAY]  # until Sunday
-    only(log, lambda hour: hour < 16, lambda day: day % 7 == 6)
-    assert not closed(log, params)
-    only(log, lambda hour: hour < 12, lambda day: day == 13)
-    assert closed(log, params)
+    early = only(days(), lambda hour: hour < 16, 6, 13)
+    assert not closed(early)
+    assert closed(only(early, lambda hour: hour < 12, 13))
 
 
-def test_days_may_end_at_any_hour(params: Params) -> None:
+def test_days_may_end_at_any_hour() -> None:
     """If every third day ends in the evening, a day that does so too is open, and half a day is not."""
-    log = sound()
-    only(log, lambda hour: hour < 20, lambda day: day % 3 == 0)  # the last day among them
-    assert not closed(log, params)
-    only(log, lambda hour: hour < 8, lambda day: day == DAYS - 1)
-    assert closed(log, params)
+    early = only(days(16), lambda hour: hour < 20, *range(0, 16, 3))
+    assert not closed(early)
+    assert closed(only(early, lambda hour: hour < 8, 15))
+
+
+def test_a_log_may_begin_in_the_middle_of_a_day() -> None:
+    """The first day of a young log does not excuse half a day."""
+    young = only(days(8), lambda hour: hour >= 18, 0)
+    assert not closed(young)
+    assert closed(only(young, lambda hour: hour < 12, 7))
 
 
 @pytest.mark.parametrize(
     ("mode", "daily", "severity"),
     [("critical", True, "critical"), ("critical", False, "warning"), ("warning", True, "warning"), ("off", True, None)],
 )
-def test_the_severity(mode: str, daily: bool, severity: str | None, params: Params) -> None:
-    """Half a day is critical only if the source delivers whole days; `missing_days` lets it pass."""
-    log = sound()
-    log.daily = daily
-    only(log, lambda hour: hour < 12, lambda day: day == DAYS - 1)
-    log.write()
-    report = judge("raw", limits(params, "validate_raw", missing_days=mode, strange_days="off"))
-    found = failed(report) | failed(report, "warning")
-    assert {name: entry["severity"] for name, entry in found.items()} == (
-        {"covered_hours_newest_days": severity} if severity else {}
-    )
-
-
-def test_a_log_may_begin_in_the_middle_of_a_day(params: Params) -> None:
-    """The first day of a young log does not excuse half a day."""
-    log = sound()
-    log.events = log.events[log.events["timestamp"] < FIRST + 8 * DAY]
-    only(log, lambda hour: hour >= 18, lambda day: day == 0)
-    assert not closed(log, params)
-    only(log, lambda hour: hour < 12, lambda day: day == 7)
-    assert closed(log, params)
+def test_the_severity(mode: str, daily: bool, severity: str | None, tmp_path: Path) -> None:
+    """Half a day of a small log is critical only if the source delivers whole days; `missing_days` lets it pass."""
+    half = p.last_day(p.until_hour(12))(draw(0, Size(a_day=90)))
+    settings = {"missing_days": mode, "strange_days": "off", "min_rows": 1}
+    given = {f"validate_raw__{name}": value for name, value in settings.items()}
+    root = tmp_path / "workspace"
+    outcome = drive(root, start(half, root, fetch__table__daily=daily, **given), last="validate_raw")
+    name = "validate_raw.covered_hours_newest_days"
+    assert (name in outcome.closed, name in outcome.warned) == (severity == "critical", severity == "warning")
 
 
 @given(st.lists(st.lists(st.integers(0, 9), min_size=24, max_size=24), min_size=7, max_size=9))

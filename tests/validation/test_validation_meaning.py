@@ -228,14 +228,6 @@ def test_every_leak_or_shift_is_planted(workspace: Enter) -> None:
     assert names(PHASES, workspace("temporal"), "meaning") <= planted
 
 
-@pytest.mark.parametrize("protocol", ["temporal", "by_user", "leave_last_out"])
-@pytest.mark.parametrize("seed", [7, 8])
-def test_a_sound_log_warns_of_nothing(protocol: str, seed: int, workspace: Enter) -> None:
-    """In a sound log, neither leaks nor shifts are seen under any protocol."""
-    report = judge("features", workspace(protocol, seed))
-    assert not failed(report) and not failed(report, "warning")
-
-
 def test_the_limit_of_leaks_can_be_raised(workspace: Enter) -> None:
     """A team that knows its field to be honest may raise the limit."""
     params = workspace("temporal")

@@ -1,6 +1,7 @@
-"""Columns with one value, lists that were not split, and ids of nobody."""
+"""Columns with one value, lists that were not split, ids of nobody, and vectors."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,126 +11,101 @@ from planting import RAW, edit, failed, judge, seal
 from din.params import Params
 
 Enter = Callable[..., Params]
+NAN, INF = float("nan"), float("inf")
 
 
-def everywhere(column: str, value: object, *names: str) -> None:
-    """Set a column of the events, and of side tables, to one value."""
-    for path in [*RAW.glob("events/*/*.parquet"), *(RAW / f"{name}.parquet" for name in names)]:
-        at = pq.read_schema(path).names.index(column)
-        kind = pq.read_schema(path).field(column).type
-        edit(path, lambda t, at=at, kind=kind: t.set_column(at, column, pa.array([value] * len(t), kind)))
-    seal(RAW)
+def column(table: str, name: str, change: Callable[[list[Any]], list[Any]]) -> Callable[[], None]:
+    """Change a column of a side table, or of the events."""
+
+    def plant() -> None:
+        paths = RAW.glob("events/*/*.parquet") if table == "events" else [RAW / f"{table}.parquet"]
+        for path in paths:
+            values = pq.read_table(path)[name]
+            new = pa.array(change(values.to_pylist()))
+            edit(path, lambda t, new=new: t.set_column(t.column_names.index(name), name, new))
+
+    return plant
 
 
-@pytest.mark.parametrize(("column", "expectation"), [("user_id", "distinct_users"), ("item_id", "distinct_items")])
-def test_a_log_of_one_id_is_closed(workspace: Enter, column: str, expectation: str) -> None:
-    """If all rows belong to one user, or to one item, nothing can be ranked."""
-    params = workspace()
-    value = pq.read_table(next(RAW.glob("events/*/*.parquet")))[column][0].as_py()
-    everywhere(column, value)
-    assert expectation in failed(judge("raw", params))
+def one(value: Any) -> Callable[[list[Any]], list[Any]]:
+    """Return a change to one value."""
+    return lambda rows: [value] * len(rows)
 
 
-def test_histories_of_another_id_space_are_closed(workspace: Enter) -> None:
-    """Items that neither the events nor the item table have are found, and the sample names some."""
-    params = workspace()
-
-    def change(table: pa.Table) -> pa.Table:
-        ids = pa.array(table["item_id"].to_numpy() + 900_000)
-        return table.set_column(table.column_names.index("item_id"), "item_id", ids)
-
-    edit(RAW / "history.parquet", change)
-    seal(RAW)
-    found = failed(judge("raw", params))
-    assert found["history_unknown_items"]["sample"][0]["item_id"] > 900_000
-
-
-def test_a_field_of_one_value_is_a_warning(workspace: Enter) -> None:
-    """A column with one value in all events is a warning."""
-    params = workspace()
-    everywhere("tab", 1)
-    warned = failed(judge("raw", params), "warning")
-    assert warned["constant_fields"]["sample"] == [{"table": "events", "column": "tab", "value": 1}]
-
-
-def test_lists_that_were_not_split_are_a_warning(workspace: Enter) -> None:
-    """Items whose only tag holds separators are a warning."""
-    params = workspace()
-
-    def change(table: pa.Table) -> pa.Table:
-        return table.set_column(table.column_names.index("tags"), "tags", pa.array([["t1|t2"]] * len(table)))
-
-    edit(RAW / "items.parquet", change)
-    seal(RAW)
-    warned = failed(judge("raw", params), "warning")
-    assert warned["lists_split"]["sample"] == [{"table": "items", "column": "tags", "value": "t1|t2"}]
-
-
-def vectors(change: Callable[[list], list], kind: pa.DataType | None = None) -> None:
+def vectors(change: Callable[[list[Any]], list[Any]]) -> Callable[[], None]:
     """Change the items' vectors."""
+    return column("items", "embedding", change)
 
-    def changed(table: pa.Table) -> pa.Table:
-        values = pa.array(change(table["embedding"].to_pylist()), kind)
-        return table.set_column(table.column_names.index("embedding"), "embedding", values)
 
-    edit(RAW / "items.parquet", changed)
+# the planted defect, the expectation that must fail, its severity, and the first row of its sample, as far as given
+DEFECTS: dict[str, tuple[Callable[[], None], str, str, dict[str, Any]]] = {
+    "one user": (column("events", "user_id", one(7)), "distinct_users", "critical", {}),
+    "one item": (column("events", "item_id", one(7)), "distinct_items", "critical", {}),
+    "histories of another id space": (
+        column("history", "item_id", lambda rows: [900_000] * len(rows)),
+        "history_unknown_items",
+        "critical",
+        {"item_id": 900_000},
+    ),
+    "a field of one value": (
+        column("events", "tab", one(1)),
+        "constant_fields",
+        "warning",
+        {"table": "events", "column": "tab", "value": 1},
+    ),
+    "lists that were not split": (
+        column("items", "tags", one(["t1|t2"])),
+        "lists_split",
+        "warning",
+        {"table": "items", "column": "tags", "value": "t1|t2"},
+    ),
+    **{
+        f"a vector with {broken}": (
+            vectors(lambda rows, broken=broken: [[broken, 1.0, 2.0, 3.0], *rows[1:]]),
+            "vectors_of_numbers",
+            "critical",
+            {"table": "items", "column": "embedding"},
+        )
+        for broken in (NAN, -INF, None)
+    },
+    "words instead of vectors": (
+        vectors(one(["a", "b"])),
+        "vectors_of_numbers",
+        "critical",
+        {"table": "items", "column": "embedding", "type": "VARCHAR[]"},
+    ),
+    "vectors of two lengths": (
+        vectors(lambda rows: [[0.5, 1.0, 2.0], *rows[1:]]),
+        "vectors_of_one_length",
+        "critical",
+        {"length": 3, "rows": 1},
+    ),
+    "vectors of zeros": (vectors(lambda rows: [4 * [0.0], *rows[1:]]), "flat_vectors", "warning", {}),
+    "vectors of one number": (vectors(lambda rows: [4 * [0.25], *rows[1:]]), "flat_vectors", "warning", {}),
+    "one vector for all items": (
+        vectors(one([0.1, 0.2, 0.3, 0.4])),
+        "constant_fields",
+        "warning",
+        {"column": "embedding"},
+    ),
+}
+
+
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_each_defect_fails_its_expectation(defect: str, workspace: Enter) -> None:
+    """The expectation fails, and its sample shows what is wrong."""
+    params = workspace()
+    plant, name, severity, shown = DEFECTS[defect]
+    plant()
     seal(RAW)
-
-
-@pytest.mark.parametrize("broken", [float("nan"), float("-inf"), None])
-def test_a_vector_with_a_number_missing_is_closed(workspace: Enter, broken: float | None) -> None:
-    """The sample holds the vector."""
-    params = workspace()
-    vectors(lambda rows: [[broken, 1.0, 2.0, 3.0], *rows[1:]])
-    found = failed(judge("raw", params))
-    assert found.keys() == {"vectors_of_numbers"}
-    assert found["vectors_of_numbers"]["sample"][0]["column"] == "embedding"
-
-
-def test_a_column_of_text_is_no_vector(workspace: Enter) -> None:
-    """Lists of words where numbers belong."""
-    params = workspace()
-    vectors(lambda rows: [["a", "b"]] * len(rows))
-    (row,) = failed(judge("raw", params))["vectors_of_numbers"]["sample"]
-    assert row == {"table": "items", "column": "embedding", "type": "VARCHAR[]"}
-
-
-def test_vectors_of_two_lengths_are_closed(workspace: Enter) -> None:
-    """One vector lost its last number; the sample counts both lengths."""
-    params = workspace()
-    vectors(lambda rows: [[0.5, 1.0, 2.0], *rows[1:]])
-    found = failed(judge("raw", params))
-    assert found.keys() == {"vectors_of_one_length"}
-    assert [row["length"] for row in found["vectors_of_one_length"]["sample"]] == [3, 4]
-
-
-@pytest.mark.parametrize("number", [0.0, 0.25])
-def test_vectors_that_say_nothing_are_a_warning(workspace: Enter, number: float) -> None:
-    """Zeros, or another number throughout, for two items."""
-    params = workspace()
-    vectors(lambda rows: [4 * [number], *rows[1:-1], 4 * [number]])
-    report = judge("raw", params)
-    assert not failed(report)
-    assert len(failed(report, "warning")["flat_vectors"]["sample"]) == 2
-
-
-def test_a_vector_that_all_items_share_is_a_warning(workspace: Enter) -> None:
-    """A field of one value, like any other."""
-    params = workspace()
-    vectors(lambda rows: [[0.1, 0.2, 0.3, 0.4]] * len(rows))
-    warned = failed(judge("raw", params), "warning")
-    assert [row["column"] for row in warned["constant_fields"]["sample"]] == ["embedding"]
+    sample = failed(judge("raw", params), severity)[name]["sample"]
+    assert not shown or sample[0].items() >= shown.items()
 
 
 def test_a_missing_vector_is_none_of_these(workspace: Enter) -> None:
     """Null and an empty list stand for no vector."""
     params = workspace()
-    vectors(lambda rows: [None, [], *rows[2:]])
+    vectors(lambda rows: [None, [], *rows[2:]])()
+    seal(RAW)
     report = judge("raw", params)
     assert not failed(report) and not failed(report, "warning").keys() & {"constant_fields", "flat_vectors"}
-
-
-def test_a_sound_log_warns_of_neither(workspace: Enter) -> None:
-    """A log whose fields vary and whose lists hold several values gives no warning."""
-    report = judge("raw", workspace())
-    assert not failed(report) and not failed(report, "warning").keys() & {"constant_fields", "lists_split"}
