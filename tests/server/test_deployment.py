@@ -5,7 +5,7 @@ import threading
 
 import numpy as np
 import pytest
-from conftest import World, copied, shift
+from served_world import World, copied, shift
 
 from din.errors import InputError
 from din.serve import Limits, Scorer

@@ -9,9 +9,9 @@ import httpx
 import jsonschema
 import numpy as np
 import pytest
-from conftest import LIMITS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from served_world import LIMITS
 
 from din.serve import Scorer
 from din.server import bodies, run

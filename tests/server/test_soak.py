@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import World, copied
+from served_world import World, copied
 
 from din.serve import Scorer
 from din.serve.bundle import seal
