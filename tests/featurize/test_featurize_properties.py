@@ -160,7 +160,7 @@ def test_a_shard_without_users_has_empty_files(build: Callable[..., Built]) -> N
 def test_the_reader_reads_what_was_written(build: Callable[..., Built]) -> None:
     """The reader returns types and positions as in FORMAT.md, for every split, shard, table and vocabulary."""
     features = Features(build(random_log(7), shards=2).root)
-    for split, rows in features.manifest["rows"].items():
+    for split, rows in features.manifest.rows.items():
         shards = list(features.shards(split))
         assert sum(len(shard.impressions) for shard in shards) == rows
         for shard in shards:
@@ -171,7 +171,7 @@ def test_the_reader_reads_what_was_written(build: Callable[..., Built]) -> None:
             assert set(shard.behaviour_fields) == set(FIELDS["behaviour"])
     for field in features.fields:
         assert features.vocabulary(field.name)["id"].to_pylist() == list(range(features.rows[field.name]))
-    assert len(features.items["item_id"].values) == features.manifest["items"]
+    assert len(features.items["item_id"].values) == features.manifest.items
     assert str(features.items["price"].values.dtype) == "float32"
     assert {field.name for field in features.of(Group.CONTEXT)} == FIELDS["context"].keys()
 
