@@ -161,7 +161,7 @@ def test_no_model_has_learned_the_day_that_it_scores(finished: Finished) -> None
     registry = Registry(str(finished.folder / "workspace/registry"), finished.params.promote.model_name or "table")
     for one in finished.days[1:-1]:
         learned = {
-            policy: date.fromisoformat(registry.facts(made.version)["seen_until"][:10])
+            policy: date.fromisoformat(registry.facts(made.version).seen_until[:10])
             for policy, made in one.made.items()
         }
         assert learned == {SCRATCH: one.day, STALE: one.day - 2 * DAY, CHAMPION: one.day}
