@@ -51,7 +51,7 @@ def read(expected: type[T], path: Path, advice: str = "") -> T:
         advice: what to do if the file is missing or of another type, e.g. which command writes it.
 
     Raises:
-        InputError: the file is missing or unreadable, or not a document of this expected.
+        InputError: the file is missing or unreadable, or not a document of this type.
     """
     content = read_bytes(path, missing=advice or REPRO)
     try:
@@ -94,7 +94,7 @@ def parse(expected: type[T], content: bytes, at: str, most: int = MOST_BYTES) ->
         most: the largest number of bytes.
 
     Raises:
-        InputError: they are not a document of this expected.
+        InputError: they are not a document of this type.
     """
     decode(content, at, most)
     try:
