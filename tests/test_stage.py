@@ -12,7 +12,6 @@ from din.errors import InputError
 from din.stage import MOST_TOLD, StageOutcome
 from din.workspace import Workspace
 
-ROOT = Path(__file__).parent.parent
 HOLD = """
 import sys
 from pathlib import Path

@@ -70,7 +70,7 @@ def guess(workspace: Workspace, params: Params, asked: Asked, given: Mapping[str
     """
     events = look(workspace, asked.events, "--events")
     found = roles.guess(events, given)
-    sets = [*_of_files(asked, events), *_of_roles(events, found)]
+    sets = [*_of_files(asked, events), *_of_roles(found)]
     others = _others(events, found)
     sides = {
         "items": _side(workspace, "items", asked.items, ITEM_ID, events.columns[found.item.value].name),
@@ -159,7 +159,7 @@ def _of_files(asked: Asked, events: Look) -> list[Set]:
     return sets
 
 
-def _of_roles(events: Look, found: Roles) -> list[Set]:
+def _of_roles(found: Roles) -> list[Set]:
     named = {USER_ID: found.user.value, ITEM_ID: found.item.value, TIMESTAMP: found.time.value}
     reasons = (
         f"{found.user.value} is the user: {found.user.reason}",

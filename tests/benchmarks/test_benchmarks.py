@@ -26,7 +26,6 @@ from din.train.fit import fit
 from din.train.learner import Learner
 from din.train.loader import TrainingLoader
 
-ROOT = Path(__file__).parent.parent.parent
 SMALL = [replace(workload, rows=600, items=500, dim=4, batch=128) for workload in WORKLOADS]
 HALF_FILLED, SHORT = SMALL
 

@@ -86,7 +86,7 @@ def test_a_commit_with_a_hostile_parameter_file_is_refused(checked_out: Callable
         set_params(Settings.from_env(), Workspace(root), {})
 
 
-def test_a_registry_that_others_cannot_find(monkeypatch: pytest.MonkeyPatch, checked_out: Callable[..., Path]) -> None:
+def test_a_registry_that_others_cannot_find(checked_out: Callable[..., Path]) -> None:
     """For a relative registry, or a repository that is a URL, the message names the missing setting."""
     root = checked_out()
     settings = Settings("https://example.org/repo.git", root, "remote", None)
@@ -95,7 +95,7 @@ def test_a_registry_that_others_cannot_find(monkeypatch: pytest.MonkeyPatch, che
 
 
 def test_uncommitted_changes_do_not_run(
-    here: Worker, checked_out: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    here: Worker, checked_out: Callable[..., Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     """A warning names the edited file, the workspace has the committed one, and the run's own changes don't count."""
     edited = here.checkout / "README.md"

@@ -1,4 +1,4 @@
-// Faults of the page that is open, as a reader would meet them. `tests/report/looks.py` calls one function at a time.
+// Faults of the page that is open, as a reader would meet them. `tests/report/browser.py` calls one function at a time.
 ({
   // Text that contrasts with what is painted behind it by less than 4.5 to 1. Pictures behind text are not considered.
   contrast() {

@@ -280,7 +280,7 @@ def test_the_card_shows_metrics_and_fields(finished: Finished) -> None:
     assert "- context: `hour` (numeric), `marks` (multi), `tab` (categorical)" in card
 
 
-def test_a_missing_verdict_is_an_input_error(own: Finished, monkeypatch) -> None:
+def test_a_missing_verdict_is_an_input_error(own: Finished) -> None:
     """A bundle states the verdicts of validation, so it can't be made without them."""
     own.here.verdict("features").unlink()
     with pytest.raises(InputError, match=r"features\.verdict: not found; run `dvc repro validate_features`"):

@@ -72,7 +72,7 @@ def test_dat_releases(workspace: Workspace, fetch_public: Fetch) -> None:
     assert raw["items"] == fetch_public("movielens", "ml-20m")["items"]
 
 
-def test_a_downloaded_zip(workspace: Workspace, fetch_public: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_downloaded_zip(workspace: Workspace, fetch_public: Fetch) -> None:
     """The archive gives the same log as the folder, even with other files in it."""
     write_csv(workspace.root / "ml-20m")
     with zipfile.ZipFile(workspace.root / "ml-20m.zip", "w", zipfile.ZIP_DEFLATED) as archive:

@@ -13,7 +13,6 @@ from safetensors.torch import save_file
 from din.train import checkpoint
 from din.train.checkpoint import Progress
 
-ROOT = Path(__file__).parents[2]
 TENSORS = {"now.table": torch.arange(12.0).view(3, 4), "sparse.steps": torch.tensor(5), "none": torch.empty(0, 4)}
 PROGRESS = Progress(epoch=1, batch=7, loss=0.5, history=[{"epoch": 0, "valid_auc": 0.75}])
 

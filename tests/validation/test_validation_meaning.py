@@ -16,7 +16,6 @@ from validation import constants, rates
 from validation.features import PHASES
 
 Enter = Callable[..., Params]
-JUDGED = ("valid", "test")
 
 
 def noise(label: np.ndarray) -> np.ndarray:
