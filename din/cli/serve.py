@@ -30,7 +30,7 @@ def serve(
     refresh: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks at the registry.")] = 30.0,
     max_candidates: Annotated[int, typer.Option(min=1, help="Refuse requests with more candidates.")] = 10_000,
     max_history: Annotated[int, typer.Option(min=0, help="Refuse requests with more behaviours.")] = 10_000,
-    max_request_mb: Annotated[float, typer.Option(min=0.001, max=1000, help="Refuse larger bodies, in MB.")] = 16.0,
+    max_request_mb: Annotated[float, typer.Option(min=0.001, max=256, help="Refuse larger bodies, in MB.")] = 16.0,
 ) -> None:
     """Answer requests over HTTP with the champion, and follow promotions and rollbacks. See docs/serving.md."""
     with answering("server"):

@@ -4,7 +4,7 @@
     deployment.py the bundle that answers now, and the watch that replaces it
     trial.py      the conditions for a bundle to answer
     bodies.py     bodies, with limits on bytes and time
-    workers.py    threads that score, a queue with an end, and a time limit
+    workers.py    threads that score, a bounded queue, and a time limit
     app.py        the routes
     openapi.py    their description, from the bundle's signature
     metrics.py    figures for Prometheus

@@ -1,7 +1,7 @@
 """The routes of the server.
 
-A body is read with a limit on its bytes and on its time, and parsed and scored by a thread. Every answer names the
-version that made it, and every error is one line: 413 too large, 408 too slow, 422 wrong, 503 busy, 504 late.
+A body is read with a limit on its bytes and on its time, and parsed and scored by a thread. Scores name the version
+that made them, and every error is one line: 413 too large, 408 too slow, 422 wrong, 503 busy, 504 late.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from din.errors import InputError
+from din.errors import InputError, Unavailable
 from din.server import answers, metrics
 from din.server.answers import Answer
 from din.server.bodies import RETRY, Bodies
@@ -34,8 +34,17 @@ _SLOW_LOG_GAP = 1.0
 
 
 def create() -> Starlette:
-    """Return the server of a process that `din serve` started."""
-    return app(Deployment(Settings.handed_over()))
+    """Return the server of one of the processes that `din serve` started.
+
+    A process that can't open the champion ends after a while, and the supervisor starts it again.
+    """
+    settings = Settings.handed_over()
+    try:
+        return app(Deployment(settings))
+    except (InputError, Unavailable) as error:
+        _LOG.error("%s", error)
+        time.sleep(settings.refresh)
+        raise SystemExit(1) from None
 
 
 def app(deployment: Deployment) -> Starlette:
@@ -162,12 +171,15 @@ class Server:
             response = await self._scored(request, answer, steps)
         except HTTPException as error:
             response = await _one_line(request, error)
+        except Exception:
+            metrics.ANSWERS.labels(500).inc()
+            raise
         metrics.ANSWERS.labels(response.status_code).inc()
-        seconds = steps.last - steps.start
+        seconds = time.monotonic() - steps.start
         metrics.SECONDS.observe(seconds)
         if seconds >= self._settings.slow and steps.start - self._slow_at >= _SLOW_LOG_GAP:
             self._slow_at = steps.start
-            told = ", ".join(f"{step} {1e3 * took:.1f} ms" for step, took in steps.took.items())
+            told = ", ".join(f"{step} {1e3 * took:.1f} ms" for step, took in list(steps.took.items()))
             _LOG.warning("slow request: %.1f ms in all, %s; status %d", 1e3 * seconds, told, response.status_code)
         return response
 
@@ -191,7 +203,7 @@ class Server:
             except InputError as error:
                 raise HTTPException(422, str(error)) from None
             finally:
-                steps.end("score")
+                steps.end("score" if "wait" in steps.took else "wait")
             if found.request is not None:
                 self._deployment.keep(found.request, len(body))
         metrics.SCORES.labels(serving.scorer.version).inc(found.candidates)
@@ -207,7 +219,7 @@ class Server:
             "max_history": scorer.max_history,
             "fields": {field.name: {"group": str(field.group), "kind": str(field.kind)} for field in scorer.fields},
             "example": scorer.example(),
-            "facts": self._deployment.facts().model_dump(mode="json", exclude_unset=True),
+            "facts": serving.facts.model_dump(mode="json", exclude_unset=True),
         }
 
 

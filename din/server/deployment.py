@@ -9,7 +9,7 @@ its trial is refused until there is another record, and the old one answers on.
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from din.errors import InputError, Unavailable
 from din.facts import Facts
@@ -27,10 +27,11 @@ _RECORDED_BYTES = 1 << 16
 
 @dataclass(frozen=True)
 class Serving:
-    """A bundle that answers, and the record that made it the champion."""
+    """A bundle that answers, the record that made it the champion, and the bundle's facts."""
 
     scorer: Scorer
     record: Record
+    facts: Facts
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Deployment:
             raise InputError(f"{self._registry.name}: no champion yet; promote a bundle first (`din promote`)")
         self.look = Look()
         self.refused: Refusal | None = None
-        self.serving = Serving(self._opened(record), record)
+        self.serving = self._opened(record)
         reason = objection(self.serving.scorer, None, ())
         if reason:
             raise InputError(f"{self._registry.name}: record {record.number}: {reason}; roll it back")
@@ -87,10 +88,6 @@ class Deployment:
         """Keep an answered request of `size` bytes for the trial of the next bundle."""
         if size <= _RECORDED_BYTES:
             self._recorded.append(request)
-
-    def facts(self) -> Facts:
-        """Return the facts of the bundle that answers: where it comes from, and how it was judged."""
-        return self._registry.facts(self.serving.record.version)
 
     def watch(self) -> None:
         """Follow the registry until `close` is called."""
@@ -121,20 +118,20 @@ class Deployment:
         """Replace the bundle that answers, or refuse the new one."""
         serving = self.serving
         if record.version == serving.scorer.version:
-            self._replace(Serving(serving.scorer, record))
+            self._replace(replace(serving, record=record))
             return
         try:
-            scorer = self._opened(record)
-            reason = objection(scorer, serving.scorer, list(self._recorded))
+            new = self._opened(record)
+            reason = objection(new.scorer, serving.scorer, list(self._recorded))
         except Unavailable as error:
             self.look.problem = str(error)
-        except Exception as error:  # the watch goes on whatever a bundle holds, e.g. a graph of a newer onnxruntime
-            self._refuse(record, str(error) or type(error).__name__)
+        except InputError as error:
+            self._refuse(record, str(error))
         else:
             if reason:
                 self._refuse(record, reason)
             else:
-                self._replace(Serving(scorer, record))
+                self._replace(new)
 
     def _replace(self, serving: Serving) -> None:
         self.serving = serving
@@ -144,6 +141,18 @@ class Deployment:
         self.refused = Refusal(record, reason)
         metrics.REFUSED.inc()
 
-    def _opened(self, record: Record) -> Scorer:
-        scorer = Scorer.from_registry(self.settings.registry, self.settings.model, record.number)
-        return scorer.within(self.settings.limits)
+    def _opened(self, record: Record) -> Serving:
+        """Return the bundle of a record, open.
+
+        Raises:
+            InputError: it is damaged, or this machine can't open it, e.g. because a graph needs a newer onnxruntime.
+            Unavailable: the registry doesn't answer.
+        """
+        try:
+            scorer = Scorer.from_registry(self.settings.registry, self.settings.model, record.number)
+            return Serving(scorer.within(self.settings.limits), record, self._registry.facts(record.version))
+        except (InputError, Unavailable):
+            raise
+        except Exception as error:
+            reason = str(error) or type(error).__name__
+            raise InputError(f"{self._registry.name}: record {record.number}: {reason}") from error

@@ -8,7 +8,6 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from din.serve.scorer import Scorer
 from din.server.app import app
 from din.server.deployment import Deployment
 from din.server.metrics import FOLDER
@@ -17,7 +16,7 @@ from din.server.settings import Settings
 _HEAD_SECONDS = 10.0
 """The time in which the head of a request must arrive. A client that sends a byte a minute must not stay connected."""
 _CONNECTIONS = 1000
-"""More connections at once are answered with 503."""
+"""The open connections of a process. A new one beyond them is closed at once."""
 _DRAIN_SECONDS = 30
 """The time for requests that have begun when a signal ends the server."""
 
@@ -28,8 +27,11 @@ class Impatient(HttpToolsProtocol):
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Begin to wait for the first request."""
+        """Begin to wait for the first request, or close a connection too many."""
         super().connection_made(transport)
+        if len(self.connections) > _CONNECTIONS:
+            transport.abort()
+            return
         self._wait()
 
     def data_received(self, data: bytes) -> None:
@@ -58,7 +60,6 @@ def options(host: str, port: int) -> dict[str, Any]:
         "host": host,
         "port": port,
         "http": Impatient,
-        "limit_concurrency": _CONNECTIONS,
         "timeout_graceful_shutdown": _DRAIN_SECONDS,
         "access_log": False,
         "server_header": False,
@@ -75,7 +76,7 @@ def serve(settings: Settings, host: str, port: int, processes: int) -> None:
     if processes == 1:
         uvicorn.run(app(Deployment(settings)), **options(host, port))
         return
-    Scorer.from_registry(settings.registry, settings.model)  # a wrong registry is an error before any process starts
+    Deployment(settings)  # a wrong registry or bundle is an error before any process starts
     settings.hand_over()
     with TemporaryDirectory() as folder:
         os.environ[FOLDER] = folder

@@ -27,7 +27,7 @@ def objection(new: Scorer, old: Scorer | None, recorded: Sequence[Request]) -> s
         old: the one that answers now. None: no comparison.
         recorded: requests that `old` has answered. If there are none, one of items that `new` knows takes their place.
     """
-    requests = recorded or [new.example(_CANDIDATES)]
+    requests = recorded or [new.example(min(_CANDIDATES, new.limits.candidates))]
     for request in requests:
         try:
             alone = new.score(request)

@@ -1,4 +1,4 @@
-"""Threads that score, a queue with an end, and a time limit.
+"""Threads that score, a bounded queue, and a time limit.
 
 onnxruntime works without Python's lock, so threads score in parallel while the event loop reads and writes.
 """
@@ -36,7 +36,7 @@ class Workers:
     async def run(self, work: Callable[[], T], seconds: float) -> T:
         """Return the result of a piece of work.
 
-        A piece that has begun can't be interrupted, so it keeps its place until it ends.
+        A piece keeps its place until a thread has done or dropped it, also if its caller has given up.
 
         Raises:
             BusyError: the queue is full.
@@ -55,10 +55,12 @@ class Workers:
         self.taken += 1
         future = self._pool.submit(in_time)
         future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._leave))
-        try:
-            return await asyncio.wait_for(asyncio.wrap_future(future), max(0.0, seconds))
-        except TimeoutError:
-            raise LateError from None
+        waiting = asyncio.wrap_future(future)
+        waiting.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # seen, so it is not logged
+        done, _ = await asyncio.wait({waiting}, timeout=max(0.0, seconds))  # cancels nothing: the pool would keep it
+        if not done:
+            raise LateError
+        return waiting.result()
 
     def close(self) -> None:
         """End the threads, after the pieces that have begun."""

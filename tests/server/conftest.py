@@ -30,7 +30,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Finish
 @pytest.fixture
 def world(finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     """Return a registry whose champion is the first of two bundles; fetched bundles are kept apart from the user's."""
-    monkeypatch.setattr("din.serve.scorer.CACHE", tmp_path / "cache")
     monkeypatch.setattr(Scorer.from_registry.__func__, "__defaults__", (None, 1, tmp_path / "cache"))
     other = tmp_path / "other"
     copied(finished.bundle, other)
@@ -49,14 +48,17 @@ def serving() -> Callable[[Deployment], object]:
     @contextmanager
     def serve(deployment: Deployment) -> Iterator[httpx.Client]:
         server = uvicorn.Server(uvicorn.Config(app(deployment), **options("127.0.0.1", 0), log_level="warning"))
-        thread = threading.Thread(target=server.run)
+        thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
         while not server.started:
+            assert thread.is_alive()
             time.sleep(0.01)
         port = server.servers[0].sockets[0].getsockname()[1]
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-            yield client
-        server.should_exit = True
-        thread.join()
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+                yield client
+        finally:
+            server.should_exit = True
+            thread.join()
 
     return serve

@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -59,7 +60,7 @@ def test_a_damaged_bundle(world: World, deployment: Deployment) -> None:
     assert deployment.serving.record.number == 3
 
 
-def test_a_graph_that_can_not_be_loaded(world: World, deployment: Deployment) -> None:
+def test_a_graph_that_cannot_be_loaded(world: World, deployment: Deployment) -> None:
     """A sound manifest over a graph that this onnxruntime can't read is refused too."""
     (world.bundles[1] / "batch.onnx").write_bytes(b"of a later release")
     seal(world.bundles[1])
@@ -104,7 +105,8 @@ def test_the_watch(world: World) -> None:
     watch.start()
     version = world.crown(1)
     while deployment.serving.scorer.version != version:
-        assert watch.is_alive()
+        assert watch.is_alive() and deployment.refused is None
+        time.sleep(0.01)
     deployment.close()
     watch.join(10)
     assert not watch.is_alive()

@@ -32,7 +32,7 @@ class Client(threading.Thread):
     """Sends requests until it is stopped, and notes each answer that its version would not give."""
 
     def __init__(self, port: int, expected: dict[str, list[list[float]]], seed: int) -> None:
-        super().__init__()
+        super().__init__(daemon=True)
         self._url = URL.format(port=port)
         self._expected = expected
         self._draw = random.Random(seed)
@@ -79,6 +79,7 @@ def test_a_soak(world: World, tmp_path: Path) -> None:
         for client in clients:
             client.start()
         records = champions_come_and_go(world, tmp_path, time.monotonic() + SECONDS)
+        world.crown(0)  # a sound champion, so that a new process can open it
         killed = a_process_of(server.pid)
         os.kill(killed, signal.SIGKILL)
         time.sleep(5)
