@@ -39,7 +39,9 @@ def score(serving: Serving, body: bytes) -> Answer:
     given = _parsed(body)
     scorer = serving.scorer
     if isinstance(given, list):
-        many = [found.tolist() for found in scorer.score_many(_objects(given))]
+        requests = _objects(given)
+        _check_total(requests, scorer.limits.candidates)
+        many = [found.tolist() for found in scorer.score_many(requests)]
         content = to_json({"version": scorer.version, "probabilities": many})
         return Answer(content, None, sum(map(len, many)))
     scores = scorer.score(_object(given)).tolist()
@@ -89,6 +91,14 @@ def _objects(given: list[Any]) -> list[Request]:
         if not isinstance(request, Mapping):
             raise RequestError(number, "expected an object with the key candidates")
     return given
+
+
+def _check_total(requests: list[Request], most: int) -> None:
+    """Refuse a list that would hold a thread for long after its answer is due."""
+    lists = [request.get("candidates") for request in requests]
+    total = sum(len(candidates) for candidates in lists if isinstance(candidates, list))
+    if total > most:
+        raise InputError(f"{total:,} candidates in the list; expected at most {most:,} in all: send several lists")
 
 
 def _object(given: Any) -> Request:

@@ -78,10 +78,7 @@ class Deployment:
             raise InputError(f"{self._registry.name}: no champion yet; promote a bundle first (`din promote`)")
         self.look = Look()
         self.refused: Refusal | None = None
-        self.serving = self._opened(record)
-        reason = objection(self.serving.scorer, None, ())
-        if reason:
-            raise InputError(f"{self._registry.name}: record {record.number}: {reason}; roll it back")
+        self.serving = self._tried(record, None)
         metrics.serve(record)
 
     def keep(self, request: Request, size: int) -> None:
@@ -121,38 +118,35 @@ class Deployment:
             self._replace(replace(serving, record=record))
             return
         try:
-            new = self._opened(record)
-            reason = objection(new.scorer, serving.scorer, list(self._recorded))
+            self._replace(self._tried(record, serving.scorer))
         except Unavailable as error:
             self.look.problem = str(error)
         except InputError as error:
-            self._refuse(record, str(error))
-        else:
-            if reason:
-                self._refuse(record, reason)
-            else:
-                self._replace(new)
+            self.refused = Refusal(record, str(error))
+            metrics.REFUSED.inc()
 
     def _replace(self, serving: Serving) -> None:
         self.serving = serving
         metrics.serve(serving.record)
+        metrics.SWAPS.inc()
 
-    def _refuse(self, record: Record, reason: str) -> None:
-        self.refused = Refusal(record, reason)
-        metrics.REFUSED.inc()
-
-    def _opened(self, record: Record) -> Serving:
-        """Return the bundle of a record, open.
+    def _tried(self, record: Record, old: Scorer | None) -> Serving:
+        """Return the bundle of a record, open and warm.
 
         Raises:
-            InputError: it is damaged, or this machine can't open it, e.g. because a graph needs a newer onnxruntime.
+            InputError: it is damaged, fails its trial, or can't be opened here, e.g. by an older onnxruntime.
             Unavailable: the registry doesn't answer.
         """
+        settings = self.settings
+        at = f"{self._registry.name}: record {record.number}"
         try:
-            scorer = Scorer.from_registry(self.settings.registry, self.settings.model, record.number)
-            return Serving(scorer.within(self.settings.limits), record, self._registry.facts(record.version))
+            scorer = Scorer.from_registry(settings.registry, settings.model, record.number).within(settings.limits)
+            facts = self._registry.facts(record.version)
+            reason = objection(scorer, old, list(self._recorded))
         except (InputError, Unavailable):
             raise
-        except Exception as error:
-            reason = str(error) or type(error).__name__
-            raise InputError(f"{self._registry.name}: record {record.number}: {reason}") from error
+        except Exception as error:  # onnxruntime raises many kinds, and the watch must outlive them
+            raise InputError(f"{at}: {str(error) or type(error).__name__}") from error
+        if reason:
+            raise InputError(f"{at}: {reason}")
+        return Serving(scorer, record, facts)

@@ -1,5 +1,8 @@
 """Figures for Prometheus. With several processes, a folder of `prometheus_client` joins theirs."""
 
+import os
+from pathlib import Path
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
 from din.registry.records import Record
@@ -10,17 +13,16 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 ANSWERS = Counter("din_answers", "Answers to POST requests, by status.", ["status"])
 SCORES = Counter("din_scores", "Candidates that were scored, by the version that scored them.", ["version"])
 SECONDS = Histogram("din_request_seconds", "Seconds from the head of a request to its answer.", buckets=_SECONDS)
-REFUSED = Counter("din_refused_bundles", "Champions that were refused.")
-_NUMBER = Gauge("din_record", "The number of the record whose bundle answers.", multiprocess_mode="mostrecent")
-_SWAPS = Counter("din_swaps", "Records whose bundle began to answer.")
-_AGE = Gauge("din_registry_age_seconds", "Seconds since the registry answered.", multiprocess_mode="mostrecent")
-_REFUSING = Gauge("din_refusing", "1 while the registry's champion is refused.", multiprocess_mode="mostrecent")
+SWAPS = Counter("din_swaps", "Champions that replaced another one, summed over processes.")
+REFUSED = Counter("din_refused_bundles", "Champions that were refused, summed over processes.")
+_NUMBER = Gauge("din_record", "The number of the record whose bundle answers.", multiprocess_mode="livemin")
+_AGE = Gauge("din_registry_age_seconds", "Seconds since the registry answered.", multiprocess_mode="livemax")
+_REFUSING = Gauge("din_refusing", "1 while the registry's champion is refused.", multiprocess_mode="livemax")
 
 
 def serve(record: Record) -> None:
     """Note that the bundle of a record begins to answer."""
     _NUMBER.set(record.number)
-    _SWAPS.inc()
 
 
 def look(age: float, refusing: bool) -> None:
@@ -33,6 +35,10 @@ def page(several: bool) -> bytes:
     """Return the figures of this process, or of all, in Prometheus' text form."""
     if not several:
         return generate_latest()
+    for path in Path(os.environ[FOLDER]).glob("gauge_live*.db"):  # uvicorn tells nobody that a process has died
+        pid = path.stem.rpartition("_")[2]
+        if not Path("/proc", pid).exists():
+            multiprocess.mark_process_dead(pid)
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)
     return generate_latest(registry)

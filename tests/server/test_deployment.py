@@ -69,6 +69,19 @@ def test_a_graph_that_cannot_be_loaded(world: World, deployment: Deployment) -> 
     assert deployment.refused and deployment.serving.record.number == 1
 
 
+def test_a_trial_that_breaks(world: World, deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that nobody foresaw refuses the bundle, and does not end the watch."""
+
+    def broken(*_):
+        raise RuntimeError("an operator is missing")
+
+    monkeypatch.setattr("din.server.deployment.objection", broken)
+    world.crown(1)
+    deployment.follow()
+    assert deployment.refused and "an operator is missing" in deployment.refused.reason
+    assert deployment.serving.record.number == 1
+
+
 def test_graphs_that_differ(world: World, deployment: Deployment) -> None:
     """A bundle whose two graphs are two models is refused."""
     shutil.copy(world.bundles[0] / "batch.onnx", world.bundles[1])

@@ -59,6 +59,7 @@ def test_many_requests(client: httpx.Client, scorer: Scorer) -> None:
         (b'{"candidats": []}', 422, "unknown key 'candidats'"),
         (b'{"candidates": [1], "user": {"age": "31"}}', 422, "age: '31'"),
         (b'{"candidates": [' + b"1, " * 1000 + b"1]}", 422, "1,001 entries"),
+        (b"[" + b", ".join([b'{"candidates": [1, 2, 3]}'] * 400) + b"]", 422, "1,200 candidates in the list"),
         (b" " * 100_001, 413, "larger than 0.1 MB"),
     ],
 )
