@@ -72,7 +72,7 @@ OPTIONS: dict[str, type[Any]] = {
     "kuairand-pure": KuaiRandPure,
     "taobao-ads": TaobaoAds,
 }
-"""What `fetch.options` holds for each publisher's log."""
+"""The options of each publisher's log, which `fetch.options` sets."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -91,7 +91,7 @@ class LearningParams(Block):
     clip_norm: Annotated[
         PositiveFloat | None, Doc("largest norm of the gradient of a step, table rows included; null = no limit")
     ] = None
-    batch_size: Annotated[PositiveInt, Doc("impressions in a step of each process")] = 256
+    batch_size: Annotated[PositiveInt, Doc("impressions in a step")] = 256
     epochs: Annotated[PositiveInt, Doc("largest number of passes over the training rows")] = 20
     patience: Annotated[PositiveInt, Doc("epochs without a better validation metric before training stops")] = 2
     metric: Annotated[Literal["gauc", "auc"], Doc("gauc | auc: the validation metric that chooses the best epoch")] = (

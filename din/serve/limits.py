@@ -37,7 +37,7 @@ class Limits:
                 advice = "split them over several requests" if key == "candidates" else "send the newest only"
                 raise InputError(
                     f"{key}: {len(values):,} entries; expected at most {most:,}: {advice}, or raise the limit "
-                    f"(din score --max-{key}, Limits.{key})"
+                    f"(--max-{key}, Limits.{key})"
                 )
 
 

@@ -10,6 +10,7 @@ requests.
 """
 
 import copy
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -227,10 +228,12 @@ def _cached(registry: Registry, version: Version, cache: Path) -> Verified:
         OSError: the cache can't be read or written.
     """
     directory = cache / version
+    present = os.path.lexists(directory)
     try:
         return verify_bundle(directory, version)
     except InputError:  # not here yet, damaged, or not this bundle
-        _remove(directory)
+        if present:  # else another process may have put it here since
+            _remove(directory)
     cache.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=cache) as parent:
         fetched = registry.fetch(version, Path(parent) / version)
