@@ -11,7 +11,6 @@ import pytest
 
 from benchmarks.figures import STALE, TABLES, Table
 from din import code
-from din.errors import InputError
 
 ROOT = Path(__file__).parent.parent.parent
 BEGIN, END = "<!-- begin: bench -->\n", "<!-- end -->\n"
@@ -65,18 +64,6 @@ def test_a_stale_table_says_so_until_it_is_measured_again(table: Table) -> None:
     table.path.write_text(table.path.read_text(encoding="utf-8").replace("unknown", table.code()), encoding="utf-8")
     assert not table.mark()
     assert table.path.read_text(encoding="utf-8") == fresh
-
-
-@pytest.mark.parametrize("broken", ["nothing", f"a\n{BEGIN}b\n", f"a\n{END}{BEGIN}b\n"])
-def test_a_page_without_a_place_is_refused_before_anything_is_measured(table: Table, broken: str) -> None:
-    """A page with missing or swapped marks is refused unchanged, and so is a missing one."""
-    table.path.write_text(broken, encoding="utf-8")
-    with pytest.raises(InputError, match="no place for the tables"):
-        table.writer()
-    assert table.path.read_text(encoding="utf-8") == broken
-    table.path.unlink()
-    with pytest.raises(InputError, match="No such file"):
-        table.writer()
 
 
 @pytest.fixture

@@ -46,22 +46,3 @@ def test_other_arguments_and_other_code_begin_anew(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(study, "_code_of", lambda module: {f"{module}.py": "changed"})
     results(tmp_path, [Case("one", point, ("a", 2))])
     assert len(list(tmp_path.glob("one-*.json"))) == 3
-
-
-def test_the_digest_covers_what_a_module_imports() -> None:
-    """The code of a study holds the trainer and the plants that it calls, but not the list of all tables."""
-    found = study._code_of("benchmarks.lessons")
-    assert {"benchmarks/lessons.py", "din/train/learner.py", "tests/faults/learning.py"} <= found.keys()
-    assert "benchmarks/figures.py" not in found
-
-
-def fails(kept: Path) -> int:
-    """Leave something and fail."""
-    raise ValueError(kept.name)
-
-
-def test_a_case_that_fails_leaves_no_document(tmp_path: Path) -> None:
-    """Earlier ones are kept."""
-    with pytest.raises(ValueError, match="bad-"):
-        results(tmp_path, [Case("good", point, ("a", 1)), Case("bad", fails)])
-    assert [path.name[:5] for path in tmp_path.glob("*.json")] == ["good-"]
