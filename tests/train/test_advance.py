@@ -15,11 +15,8 @@ from states import copied, same
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from din.artifacts import read_json, write_json
-from din.errors import InputError
-from din.features.days import days_of
 from din.features.packing import PackedBatch, Packer, TableLayout
 from din.features.reader import Features
-from din.metrics.summary import summary
 from din.model.embedding import to_tensors
 from din.model.model import build
 from din.ops import backend
@@ -27,13 +24,11 @@ from din.ops.backend import Backend
 from din.ops.dice import MOMENTUM, Dice
 from din.ops.row_update import BETA_1, BETA_2, EPSILON
 from din.params import Train
-from din.train import advance as module
 from din.train.advance import advance
 from din.train.compute import CPU_ALONE, Compute
 from din.train.learner import Learner
 from din.train.loader import TrainingLoader
 from din.train.optimizers import row_decay
-from din.train.predict import predict
 
 
 def trained(features: Features, train: Train, compute: Compute = CPU_ALONE) -> Learner:
@@ -174,24 +169,6 @@ def test_no_prediction_depends_on_its_own_day_or_a_later_one(altered: int, small
         assert (one.loss == other.loss) == (number < altered)
 
 
-def test_each_day_holds_its_rows_in_the_order_of_the_files(small: Train, features: Features) -> None:
-    """Each row is scored once, the first day's by the model as it was, and each day has its own metrics."""
-    features = spread(features, "test")
-    learner = trained(features, small)
-    whole = predict(learner.trained, features, "test", 64)
-    found = advance(learner, "test")
-    for day in found.days:
-        of_day = whole.rows["timestamp"] // DAY_US == (day.rows.day - date(1970, 1, 1)).days
-        for name, column in whole.rows.items():
-            assert np.array_equal(day.predictions.rows[name], column[of_day]), name
-        same = np.allclose(day.predictions.logits, whole.logits[of_day], atol=1e-5)
-        assert same == (day is found.days[0])
-    first = found.days[0]
-    assert first.metrics == summary(
-        first.predictions.rows["label"], first.predictions.probabilities, first.predictions.rows["user"]
-    )
-
-
 def test_a_pass_repeated_has_the_same_bits(small: Train, features: Features) -> None:
     """A killed pass starts over, and ends with the weights and predictions of one that was never killed."""
     features = spread(features, "valid")
@@ -206,25 +183,6 @@ def test_a_pass_repeated_has_the_same_bits(small: Train, features: Features) -> 
     assert same(first.learner.state(), second.learner.state())
     for one, other in zip(first.days, second.days, strict=True):
         assert np.array_equal(one.predictions.logits, other.predictions.logits)
-
-
-def test_a_day_draws_other_values_than_any_epoch(features: Features) -> None:
-    """Random numbers of a day and of an epoch have different seeds, even for the same epoch, batch and day."""
-    features = spread(features, "valid")
-    loader = TrainingLoader(features, Packer(features, 0.3), 20, seed=5)
-    keys = [batch.key for rows in days_of(features, "valid") for batch in loader.day(rows)]
-    keys += [batch.key for batch in loader.epoch(0)]
-    drawn = {tuple(np.random.SeedSequence(key).generate_state(4)) for key in [*keys, keys[0][:3]]}
-    assert len(drawn) == len(keys) + 1
-
-
-def test_a_diverging_day_is_named(small: Train, features: Features) -> None:
-    """A loss that is not finite is bad input. The message names the day and the learning rate."""
-    features = spread(features, "valid")
-    wild = changed(small, optimizer="sgd", learning_rate=1e30)
-    learner = Learner(features, wild)
-    with pytest.raises(InputError, match=r"the loss is \S+ on 2022-01-0\d; lower train.learning.learning_rate"):
-        advance(learner, "valid")
 
 
 def test_a_split_without_rows_changes_nothing(small: Train, features: Features) -> None:
@@ -265,29 +223,6 @@ def with_late_items(features: Features) -> Features:
 
 def date_of(number: int) -> date:
     return date.fromordinal(date(1970, 1, 1).toordinal() + number)
-
-
-def test_a_table_grows_with_the_ids_of_a_day(small: Train, features: Features) -> None:
-    """Earlier ids keep weights and state under their numbers. New ids start as the unknown row, with no step made."""
-    features = with_late_items(spread(features, "valid"))
-    learner = trained(features, small)
-    before = copied(learner.state())
-    now = features.at(date_of(DAYS[1]))
-    old, new = (TableLayout.of(one.fields, one.rows) for one in (features, now))
-    unknown = new.offsets["item_id"]
-    late = [unknown + SPARSE_ROWS["item_id"] + i for i in range(LATE)]
-    larger = module._knowing(now, learner)
-    assert larger.features is now
-    after = larger.state()
-    for name, rows in features.rows.items():
-        here, there = old.offsets[name], new.offsets[name]
-        for tensor in ("now.table", "sparse.first", "sparse.second"):
-            assert torch.equal(after[tensor][there : there + rows], before[tensor][here : here + rows])
-    assert torch.equal(after["now.table"][late], after["now.table"][[unknown] * LATE])
-    assert after["now.table"][unknown].any() and not after["sparse.second"][late].any()
-    by_row = {"now.table", "sparse.first", "sparse.second"}
-    assert all(torch.equal(after[name], before[name]) for name in before.keys() - by_row)
-    assert module._knowing(now.at(date_of(DAYS[2])), larger) is larger
 
 
 def test_late_ids_are_unknown_until_their_day_is_over(small: Train, features: Features) -> None:

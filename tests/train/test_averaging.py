@@ -17,7 +17,7 @@ from din.ops.backend import Backend
 from din.params import Params
 from din.train import fit as loop
 from din.train.compute import CPU_ALONE
-from din.train.fit import SNAPSHOTS, moments, take_in
+from din.train.fit import SNAPSHOTS, moments
 from din.train.learner import Inputs, Learner
 
 
@@ -30,17 +30,6 @@ def test_moments_are_spread_evenly_over_the_last_steps(steps: int, share: float)
     assert found[-1] == steps
     assert len(found) == min(span, SNAPSHOTS)
     assert 1 <= min(gaps) <= max(gaps) <= min(gaps) + 1
-
-
-@given(st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=SNAPSHOTS))
-def test_the_running_mean_is_the_mean(values: list[float]) -> None:
-    """Weights that are taken in one after the other give their mean, and keep their own values."""
-    mean: dict[str, Tensor] = {}
-    for earlier, value in enumerate(values):
-        weights = {"w": torch.full((2,), value)}
-        take_in(mean, weights, earlier)
-        assert weights["w"].tolist() == [value, value]
-    assert mean["w"].tolist() == pytest.approx([sum(values) / len(values)] * 2, rel=1e-5, abs=1e-4)
 
 
 class Recorder:

@@ -126,15 +126,6 @@ def without(champion: Start, path: str, *keys: str) -> None:
     write_json(champion.directory / path, document)
 
 
-@pytest.mark.parametrize("key", ["half_life_days", "initial_item_bias"])
-def test_a_champion_of_an_older_release_goes_on(key: str, features: Features, small: Train, champion: Start) -> None:
-    """How a champion was trained does not matter, so a parameter that it lacks changes no bit of what follows."""
-    expected = learn(features, going_on(small), start=champion).judged.trained
-    without(champion, f"{artifact.IN_BUNDLE}/config.json", "train", "learning", key)
-    found = learn(features, going_on(small), start=champion).judged.trained
-    assert torch.equal(found.table, expected.table)
-
-
 @pytest.mark.parametrize(
     ("path", "keys", "message"),
     [
@@ -152,13 +143,6 @@ def test_what_an_older_release_did_not_say_is_not_guessed(
     place = path if path == "facts.json" else f"{artifact.IN_BUNDLE}/{path}"
     without(champion, place, *keys)
     with pytest.raises(InputError, match=message):
-        learn(features, going_on(small), start=champion)
-
-
-def test_a_champion_without_optimizers_is_refused(features: Features, small: Train, champion: Start) -> None:
-    """A bundle that was not meant to go on says so by what it lacks."""
-    (champion.directory / artifact.IN_BUNDLE / "optimizer.safetensors").unlink()
-    with pytest.raises(InputError, match=r"optimizer\.safetensors: not readable"):
         learn(features, going_on(small), start=champion)
 
 

@@ -112,14 +112,6 @@ def test_nobody_is_judged_on_what_was_learned_of_them(
         assert (again.taught.logits != found.taught.logits)[user == one].all()
 
 
-def test_the_rows_are_those_of_the_split(features: Features, small: Train, judged: State) -> None:
-    """Rows come in the order of the files, each once, with the columns that `predict` gives."""
-    found = fitted(features, small, judged)
-    expected = predict(resumed(features, small, judged).trained, features, "test", 64)
-    for predictions in (found.unseen, found.taught):
-        assert all(np.array_equal(predictions.rows[name], column) for name, column in expected.rows.items())
-
-
 def test_a_lesson_of_one_user_teaches_nobody_else(
     features: Features, small: Train, judged: State, tmp_path: Path
 ) -> None:

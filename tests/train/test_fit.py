@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import documents_of
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -21,7 +20,6 @@ from states import same, weights
 from din import code
 from din.artifacts import read_json, write_json
 from din.errors import InputError
-from din.facts import Metrics
 from din.features.packing import Packer
 from din.features.reader import Features
 from din.model import MODELS, artifact
@@ -62,16 +60,6 @@ def test_a_resumed_run_ends_with_the_same_bits(
     resumed, resumed_progress = fit_learner(features, quick, path)
     assert same(whole.state(), resumed.state())
     assert whole_progress.history == resumed_progress.history
-
-
-def test_a_finished_run_is_not_trained_again(features: Features, quick: Train, tmp_path: Path, capsys) -> None:
-    """The last checkpoint holds the result, so fitting again trains no batch and gives the same bits."""
-    path = tmp_path / "state.safetensors"
-    first, _ = fit(features, quick, path)
-    capsys.readouterr()
-    second, _ = fit(features, quick, path)
-    assert "epoch 1" not in capsys.readouterr().out.replace("resuming at epoch 3", "")
-    assert same(weights(first), weights(second))
 
 
 def test_checkpoints_are_bound_to_data_parameters_and_code(
@@ -141,13 +129,6 @@ def test_kill_9_in_a_real_process(features: Features, tmp_path: Path, params: Pa
     clean = tmp_path / "clean.safetensors"
     subprocess.run([*command[:-1], str(clean)], capture_output=True, check=True)
     assert same(load_file(path), load_file(clean))
-
-
-def test_it_learns_what_was_planted(tmp_path: Path, params: Params) -> None:
-    """Labels depend on whether the history holds the candidate's category, and DIN predicts them on validation rows."""
-    features = write_features(tmp_path, users=200, impressions=40)
-    _, progress = fit(features, changed(params.train, epochs=4))
-    assert progress.best_metric > 0.6
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
@@ -231,13 +212,6 @@ def test_predictions_do_not_depend_on_batch_size(features: Features, quick: Trai
     assert np.array_equal(small.rows["sequence"], large.rows["sequence"])
 
 
-def test_ages_that_no_model_reads_are_not_computed(features: Features, quick: Train, monkeypatch) -> None:
-    """Neither training nor validation nor scoring asks for them."""
-    monkeypatch.setattr("din.features.packing.ages", lambda *_: pytest.fail("computed"))
-    trained, _ = fit(features, quick)
-    assert len(predict(trained, features, "test").logits)
-
-
 @pytest.mark.parametrize("options", [{}, {"sequences": SEQUENCES}], ids=str)
 def test_a_model_survives_the_disk(options, features: Features, quick: Train, tmp_path: Path) -> None:
     """A loaded model predicts the same; saving twice gives the same bytes; sequences are loaded without vocabulary."""
@@ -280,15 +254,3 @@ def test_a_run_without_validation_rows_ends_before_its_first_epoch(
     with pytest.raises(InputError, match=advice):
         fit(Features(features.root), quick)
     assert "epoch" not in capsys.readouterr().out
-
-
-def test_a_metric_that_is_undefined_and_not_chosen_is_named(
-    quick: Train, features: Features, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """GAUC is undefined if no user has a click and a row without one, and training goes on by AUC."""
-    metrics = Metrics(**documents_of.METRICS | {"auc": 0.6, "gauc": None, "log_loss": 0.5})
-    monkeypatch.setattr("din.train.fit.summary", lambda *_: metrics)
-    fit(features, changed(quick, metric="auc"))
-    printed = capsys.readouterr().out
-    assert "epoch 2, " in printed
-    assert printed.count("valid_auc 0.6000, valid_gauc undefined, valid_log_loss 0.5000") == 2

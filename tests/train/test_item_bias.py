@@ -89,12 +89,6 @@ def test_an_id_without_training_impressions_starts_at_zero(tasted: Features) -> 
     assert np.flatnonzero(abs(biases(left)) < 1e-9).tolist() == [LONELY]
 
 
-@pytest.mark.parametrize("label", [0, 1])
-def test_one_class_starts_at_zero(label: int, features: Features) -> None:
-    """Without clicks, or with clicks alone, no item differs from the mean."""
-    assert not biases(rewrite(features, "train", lambda rows: labelled(rows, label))).any()
-
-
 def test_held_out_labels_have_no_say(tasted: Features) -> None:
     """Other labels in validation and test rows leave the start as it is."""
     before = biases(tasted)

@@ -15,25 +15,6 @@ def test_every_batch_comes_once_and_in_order(size: int) -> None:
     assert list(prefetch(iter(range(size)))) == list(range(size))
 
 
-def test_the_next_group_is_made_by_another_thread_while_one_is_used() -> None:
-    """Making the second group begins as soon as the first one is handed out."""
-    makers: list[int] = []
-    second_group_is_begun = threading.Event()
-
-    def source() -> Iterator[int]:
-        for number in range(2 * GROUP):
-            makers.append(threading.get_ident())
-            if number == 1:
-                second_group_is_begun.set()
-            yield number
-
-    batches = prefetch(source())
-    assert next(batches) == 0
-    assert second_group_is_begun.wait(30)
-    assert list(batches) == list(range(1, 2 * GROUP))
-    assert threading.get_ident() not in makers
-
-
 @pytest.mark.parametrize("good", [0, 1, 3, GROUP, 3 * GROUP + 3])
 def test_an_error_of_the_thread_is_raised_here(good: int) -> None:
     """It is raised after all earlier groups."""

@@ -43,14 +43,6 @@ def test_adam_equals_sparse_adam() -> None:
     torch.testing.assert_close(ours, theirs.detach(), atol=1e-6, rtol=1e-5)
 
 
-@every_optimizer
-def test_decay_alone_shrinks_by_eta_lambda_over_n(name: str) -> None:
-    """With a zero gradient a decoupled penalty multiplies a row by 1 − η·λ/n_j, at least 0, under any optimizer."""
-    table = torch.ones(3, 2)
-    TableOptimizer(name, table, torch.tensor([0.4, 0.8, 9])).step(torch.arange(3), torch.zeros(3, 2), rate=0.5)
-    torch.testing.assert_close(table, torch.tensor([[0.8, 0.8], [0.6, 0.6], [0, 0]]))
-
-
 def test_rowwise_adagrad_by_hand() -> None:
     """Each row has one accumulator of mean squares: two steps of one row, while another row stays."""
     table = torch.tensor([[1.0, 2.0], [3.0, 4.0]])

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from din.facts import Evaluation, SliceMetrics
+from din.facts import SliceMetrics
 from din.metrics.calibration import bin_of_rows, ece
-from din.train.plots import few_metrics, write_tables
+from din.train.plots import write_tables
 from din.train.results import Epoch
 
 ROOT = Path(__file__).parent.parent.parent
@@ -63,16 +63,6 @@ def test_equal_predictions_share_a_bin(predictions: list[float], bins: int) -> N
     ordered = [found.pop() for _, found in sorted(of_prediction.items())]
     assert ordered == sorted(ordered)
     assert all(0 <= one < bins for one in ordered)
-
-
-def test_few_metrics_leave_out_what_is_undefined() -> None:
-    """Validation and test rows have the same metrics, and the gain over LR is the difference of two AUCs."""
-    evaluation = Evaluation(**documents_of.evaluation())
-    found = few_metrics(evaluation)
-    assert found["test"]["auc_over_lr"] == 0.75 - 0.7
-    assert found["test"].keys() - found["valid"].keys() == {"auc_over_lr"}
-    undefined = evaluation.model_copy(update={"test": evaluation.test.model_copy(update={"auc": None})})
-    assert few_metrics(undefined)["test"].keys() & {"auc", "auc_over_lr"} == set()
 
 
 def test_dvc_draws_what_is_written(scored: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:

@@ -1,7 +1,5 @@
 """One step and the loop around it, compared with equations. Alone: `pytest tests/train/test_step.py`."""
 
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import documents_of
@@ -85,56 +83,6 @@ def test_the_best_epoch_of_the_chosen_metric_is_kept(
     assert rates == pytest.approx([0.001 * 0.5 ** (number // 7) for number in range(len(rates))])
 
 
-@pytest.mark.parametrize(("seconds", "saves"), [(59, 0), (61, 1)])
-def test_state_is_saved_by_the_minute(
-    seconds: int, saves: int, features: Features, params: Params, tmp_path: Path, monkeypatch
-) -> None:
-    """With `checkpoint_minutes: 1`, state is saved after 61 seconds, not after 59. Validation adds the best weights."""
-    train = changed(params.train, epochs=1, batch_size=256, hidden=(8,), threads=1, checkpoint_minutes=1.0)
-    clock, places, step = [0.0], [], Learner.step
-
-    def slow(self, inputs, rate):
-        clock[0] += seconds * (inputs.number == 0)
-        return step(self, inputs, rate)
-
-    monkeypatch.setattr(Learner, "step", slow)
-    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    monkeypatch.setattr(
-        loop.checkpoint,
-        "save",
-        lambda path, tensors, progress: places.append((progress.batch, "best.now.table" in tensors)),
-    )
-    loop.fit(features, train, tmp_path / "state.safetensors")
-    always = [(2, False), (0, True)]  # before validation, and after it
-    assert places == [(1, False)] * saves + always
-
-
-def test_seconds_of_training_and_of_validation_are_told_apart(features: Features, params: Params, monkeypatch) -> None:
-    """Two batches take 61 s each, settling takes 500 s and validation 1000 s: each is in a part of its own."""
-    clock, step, settle, predict = [0.0], Learner.step, Learner.settle, loop.predict
-
-    def slow(self, inputs, rate):
-        clock[0] += 61
-        return step(self, inputs, rate)
-
-    def settled(self, batches):
-        clock[0] += 500
-        settle(self, batches)
-
-    def slower(*arguments, **options):
-        clock[0] += 1000
-        return predict(*arguments, **options)
-
-    monkeypatch.setattr(Learner, "step", slow)
-    monkeypatch.setattr(Learner, "settle", settled)
-    monkeypatch.setattr(loop, "predict", slower)
-    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    _, progress = loop.fit(features, changed(params.train, epochs=2, patience=2, hidden=(8,), threads=1))
-    assert progress.epoch_seconds == [122, 122]
-    assert (progress.settling_seconds, progress.validation_seconds) == (1000, 2000)
-    assert progress.seconds == 3244
-
-
 def drifted(features: Features, params: Params, **changes: Any) -> tuple[Learner, list[Inputs]]:
     """Return a learner after one epoch at a high rate, so that Dice's averages lag, and the epoch's batches."""
     train = changed(params.train, threads=1, batch_size=32, unknown_rate=0.0, **changes)
@@ -173,9 +121,3 @@ def test_settling_lets_evaluation_agree_with_training(
         after = gap(learner, batches)
         learner.load_state(before)
         assert after < gap(learner, batches) / 3
-
-
-def test_without_dice_nothing_is_settled(features: Features, params: Params) -> None:
-    """A model without running statistics is not run."""
-    learner, _ = drifted(features, params, activation="prelu")
-    learner.settle(pytest.fail(str(batch)) for batch in range(1))

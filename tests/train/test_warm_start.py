@@ -16,7 +16,7 @@ from din.features.reader import Features
 from din.model import artifact
 from din.model.artifact import Trained
 from din.model.model import build
-from din.params import Params, Train, parse, to_json
+from din.params import Train
 from din.train.warm_start import Start
 
 VERSION = "ab" * 32
@@ -38,13 +38,6 @@ def rewrite(features: Features, field: str, values: list) -> None:
     counts = [9] * len(values)
     columns = {"id": pa.array(range(len(values)), pa.int32()), "count": counts, "impressions": counts}
     pq.write_table(pa.table({"value": values, **columns}), path)
-
-
-def test_a_version_of_digits_alone_needs_quotes(params: Params) -> None:
-    """YAML reads it as a number; the error says what to do."""
-    train = to_json(params.train)
-    with pytest.raises(InputError, match=r"warm_start: .* got 12345678; put it in quotes"):
-        parse(Train, train | {"warm_start": 12345678}, "params.yaml")
 
 
 def test_embeddings_move_by_value(start: Start, features: Features, small: Train, tmp_path: Path, capsys) -> None:
@@ -101,48 +94,9 @@ def test_vectors_move_where_they_have_the_same_length(small: Train, tmp_path: Pa
         start.apply(model, fresh, earlier, small)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"name": "base"}, "name din there, base here"),
-        ({"embedding_dim": 8}, "embedding_dim 4 there, 8 here"),
-        ({"hidden": (8, 8)}, r"hidden \[8\] there, \[8, 8\] here"),
-        ({"activation": "relu"}, "activation dice there, relu here"),
-        ({"sequences": {"liked": {"rating": (5,)}}}, r"sequences \{\} there, \{'liked': \{'rating': \[5\]\}\} here"),
-    ],
-    ids=str,
-)
-def test_another_architecture_is_named(change, message: str, start: Start, features: Features, small: Train) -> None:
-    """No weight is copied. The error says what differs, and what to do."""
-    today = changed(small, **change)
-    model, table = build(features.fields, TableLayout.of(features.fields, features.rows), today)
-    with pytest.raises(InputError, match=f"{VERSION[:12]} has another architecture: {message}; restore that"):
-        start.apply(model, table, features, today)
-
-
 def test_other_fields_are_another_architecture(start: Start, features: Features, small: Train) -> None:
     """With one more field, or the same fields in another order, weights would get inputs that they never saw."""
     model, table = build(features.fields, TableLayout.of(features.fields, features.rows), small)
     features.manifest.fields.reverse()
     with pytest.raises(InputError, match=r"fields item\.item_id: id, .* there, behaviour\.watched: numeric, .* here"):
-        start.apply(model, table, features, small)
-
-
-def test_settings_of_training_alone_may_change(start: Start, features: Features, small: Train) -> None:
-    """Dropout, optimizer, rates and regularisers are not part of the architecture, so the weights are copied."""
-    today = changed(small, dropout=0.5, optimizer="sgd", regularizer="dropout", learning_rate=0.5, linear_rate=9.0)
-    layout = TableLayout.of(features.fields, features.rows)
-    model, table = build(features.fields, layout, today)
-    start.apply(model, table, features, today)
-    earlier, earlier_table = build(features.fields, layout, changed(small, seed=9))
-    assert torch.equal(table, earlier_table)
-    weights = earlier.state_dict()
-    assert all(torch.equal(weight, weights[name]) for name, weight in model.state_dict().items())
-
-
-def test_a_bundle_without_weights_says_so(start: Start, features: Features, small: Train) -> None:
-    """Bundles of earlier versions hold only graphs."""
-    shutil.rmtree(start.directory / "model")
-    model, table = build(features.fields, TableLayout.of(features.fields, features.rows), small)
-    with pytest.raises(InputError, match="holds no weights to start from; pin a later one"):
         start.apply(model, table, features, small)

@@ -17,7 +17,6 @@ from settings import changed
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from din.artifacts import MANIFEST, read_json, write_json
-from din.errors import InputError
 from din.features.days import days_of
 from din.features.packing import Packer
 from din.features.reader import Features
@@ -80,19 +79,6 @@ def test_weights_halve_with_age_and_are_1_on_average(half_life_days: float | Non
         for shard, twin in zip(found, expected(own, half_life_days), strict=True):
             np.testing.assert_allclose(shard, twin, rtol=1e-5)
         assert np.concatenate(found).mean() == pytest.approx(1, rel=1e-5)
-
-
-def test_rows_that_count_alike_have_no_weights(features: Features) -> None:
-    """Without weights and half-life, no batch carries weights or an offset."""
-    batch = next(TrainingLoader(features, Packer(features), 20, seed=1).epoch(0))
-    assert batch.weights is None
-    assert not batch.offset
-
-
-def test_a_half_life_that_leaves_nothing_is_refused(features: Features) -> None:
-    """The message names the parameter, since a weight of 0 in all rows teaches nothing."""
-    with pytest.raises(InputError, match=r"train\.learning\.half_life_days=1e-06 leaves no training row any weight"):
-        RowWeights(weighted(features, train_until="2024-10-09T00:00:00+00:00"), 1e-6)
 
 
 def test_the_loss_weighs_rows_and_shifts_logits(features: Features, params: Params) -> None:
