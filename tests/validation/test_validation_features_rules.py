@@ -15,7 +15,6 @@ from shard_edits import (
     add_rows,
     columns,
     leaking,
-    replace_column,
     row_where,
     shard,
     shift,
@@ -155,26 +154,6 @@ def test_an_edited_file(workspace: Enter) -> None:
     params = workspace("temporal")
     put(shard("train"), "label", 0, 1 - int(columns(shard("train"))["label"][0]))
     assert failed(judge("features", params)).keys() == {"files_match_manifest"}
-
-
-def test_the_limits_of_params_are_used(workspace: Enter) -> None:
-    """Parameters may demand more rows."""
-    asked = limits(workspace("by_user"), "validate_features", min_rows=10**6)
-    assert failed(judge("features", asked)).keys() == {"train_rows", "valid_rows", "test_rows"}
-
-
-def test_no_histories_is_a_warning(workspace: Enter) -> None:
-    """A log without behaviours can be learned from, but not by interest."""
-    params = workspace("temporal")
-    for number in range(3):
-        edit(shard("behaviours", number), lambda table: table.slice(0, 0))
-        for split in ("train", "valid", "test"):
-            for column in ("history_start", "history_end"):
-                replace_column(shard(split, number), column, [0] * pq.read_metadata(shard(split, number)).num_rows)
-    seal(FEATURES, behaviours=0)
-    report = judge("features", params)
-    assert not failed(report)
-    assert failed(report, "warning").keys() == {f"{split}_mean_history_length" for split in ("train", "valid", "test")}
 
 
 def test_too_few_rows_prove_no_leak(workspace: Enter) -> None:

@@ -1,7 +1,6 @@
 """The newest day must cover the hours that earlier days cover."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,9 +9,6 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tests.faults import plants as p
-from tests.faults.drive import drive, start
-from tests.faults.log import Size, draw
 from validation.constants import EXTREME_LACKS
 from validation.hours import lacking
 from validation.trailing import Calendar
@@ -50,13 +46,6 @@ def test_a_part_of_the_last_day_is_refused(first: int, end: int) -> None:
     assert closed(only(days(), lambda hour: (hour >= first) & (hour < end), -1))
 
 
-def test_late_rows_do_not_hide_a_gap() -> None:
-    """A row of the last hour, as from a clock that is wrong, does not make half a day whole."""
-    half = only(days(), lambda hour: hour < 12, -1)
-    half[-1, 23] = 1
-    assert closed(half)
-
-
 @pytest.mark.parametrize("share", [1.0, 0.6, 0.3])
 def test_a_holiday_is_whole(share: float) -> None:
     """A day with far fewer rows in all of its hours is open."""
@@ -72,33 +61,11 @@ def test_a_weekday_may_end_early_each_week() -> None:
     assert closed(only(early, lambda hour: hour < 12, 13))
 
 
-def test_days_may_end_at_any_hour() -> None:
-    """If every third day ends in the evening, a day that does so too is open, and half a day is not."""
-    early = only(days(16), lambda hour: hour < 20, *range(0, 16, 3))
-    assert not closed(early)
-    assert closed(only(early, lambda hour: hour < 8, 15))
-
-
 def test_a_log_may_begin_in_the_middle_of_a_day() -> None:
     """The first day of a young log does not excuse half a day."""
     young = only(days(8), lambda hour: hour >= 18, 0)
     assert not closed(young)
     assert closed(only(young, lambda hour: hour < 12, 7))
-
-
-@pytest.mark.parametrize(
-    ("mode", "daily", "severity"),
-    [("critical", True, "critical"), ("critical", False, "warning"), ("warning", True, "warning"), ("off", True, None)],
-)
-def test_the_severity(mode: str, daily: bool, severity: str | None, tmp_path: Path) -> None:
-    """Half a day of a small log is critical only if the source delivers whole days; `missing_days` lets it pass."""
-    half = p.last_day(p.until_hour(12))(draw(0, Size(a_day=90)))
-    settings = {"missing_days": mode, "strange_days": "off", "min_rows": 1}
-    given = {f"validate_raw__{name}": value for name, value in settings.items()}
-    root = tmp_path / "workspace"
-    outcome = drive(root, start(half, root, fetch__table__daily=daily, **given), last="validate_raw")
-    name = "validate_raw.covered_hours_newest_days"
-    assert (name in outcome.closed, name in outcome.warned) == (severity == "critical", severity == "warning")
 
 
 @given(st.lists(st.lists(st.integers(0, 9), min_size=24, max_size=24), min_size=7, max_size=9))

@@ -15,7 +15,7 @@ import pytest
 from planting import FEATURES, HERE, edit, failed, judge, put, seal
 from shard_edits import replace_column, shard
 
-from din.artifacts import MANIFEST, read_json, write_json
+from din.artifacts import MANIFEST, read_json
 from din.featurize.build import featurize
 from din.params import Params
 
@@ -125,38 +125,7 @@ def test_a_negative_less_of_a_held_out_user(counting: Params) -> None:
     assert found["held_out_rows_whole"]["observed"] == 1
 
 
-@pytest.mark.parametrize("counting", ["temporal"], indirect=True)
-def test_an_offset_that_is_missing(counting: Params) -> None:
-    """A manifest that does not say that negatives are missing would leave all probabilities too high."""
-    manifest = read_json(FEATURES / MANIFEST)
-    told = manifest.pop("negatives")["training"]
-    write_json(FEATURES / MANIFEST, manifest)
-    (sample,) = failed(judge("features", counting))["negatives_told"]["sample"]
-    assert sample == {"manifest": 1.0, "recounted": told}
-
-
 def test_rows_that_count_alike_are_not_recounted(workspace: Enter) -> None:
     """Without weights and with all negatives, the log is not read again."""
     names = {entry["name"] for entry in judge("features", workspace("temporal"))["expectations"]}
     assert not names & {"weights_of_the_log", "negatives_kept", "held_out_rows_whole", "negatives_told"}
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"), [(-0.5, "weight_usable"), (None, "weight_usable"), (float("nan"), "weight_usable")]
-)
-@pytest.mark.parametrize("counting", ["temporal"], indirect=True)
-def test_a_weight_that_can_not_be_used(value: float | None, expected: str, counting: Params) -> None:
-    """The raw suite names the column and shows the row."""
-    put(planting.day(1), "worth", 4, value)
-    seal(planting.RAW)
-    found = failed(judge("raw", counting))
-    assert expected in found.keys() <= {expected, "worth_finite"}
-    assert found[expected]["column"] == "worth"
-    assert found[expected]["sample"]
-
-
-def test_a_column_of_weights_that_is_missing_or_text(workspace: Enter) -> None:
-    """The raw suite says which columns there are."""
-    params = workspace("temporal")
-    params = replace(params, featurize=replace(params.featurize, weight="worth"))
-    assert failed(judge("raw", params)).keys() == {"weight_column"}

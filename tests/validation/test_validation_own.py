@@ -10,7 +10,7 @@ from planting import failed, judge, limits
 
 from din.errors import InputError
 from din.params import Params
-from din.workspace import SUITES, Suite
+from din.workspace import Suite
 
 Enter = Callable[..., Params]
 
@@ -68,14 +68,6 @@ def test_a_row_condition_and_a_warning_are_the_librarys(workspace: Enter) -> Non
     assert failed(report, "warning")["mine"]["observed"] == 1
 
 
-@pytest.mark.parametrize("suite", SUITES)
-def test_one_that_holds_is_in_the_report(suite: Suite, workspace: Enter) -> None:
-    """Every suite judges the file that its own parameter names."""
-    holds = expectation("expect_table_row_count_to_equal", {"select": "SELECT 1"}, value=1)
-    report = judge(suite, own(workspace(), suite, holds))
-    assert not failed(report) and report["expectations"][-1]["name"] == "mine"
-
-
 def test_one_that_cannot_be_evaluated_closes_the_gate(workspace: Enter) -> None:
     """A column that the table lacks is named as the reason."""
     missing = expectation("expect_column_max_to_be_between", {"table": "log"}, column="ctrr", max_value=1)
@@ -101,12 +93,6 @@ def test_what_cannot_be_read_is_bad_input(broken: dict[str, Any] | str, word: st
     with pytest.raises(InputError, match=r"expectations\.yaml") as refused:
         judge("raw", own(workspace(), "raw", broken))
     assert word in str(refused.value)
-
-
-def test_a_missing_file_is_bad_input(workspace: Enter) -> None:
-    """The message says where the file is named."""
-    with pytest.raises(InputError, match=r"mine\.yaml: not found; name an existing file in params\.yaml"):
-        judge("raw", limits(workspace(), "validate_raw", expectations="mine.yaml"))
 
 
 def test_the_example_is_judged(workspace: Enter) -> None:

@@ -63,23 +63,6 @@ def test_each_defect_closes_exactly_its_expectation(defect: str, workspace: Ente
     assert failed(judge("predictions", params)).keys() == expected
 
 
-def test_the_sample_shows_the_row(workspace: Enter) -> None:
-    """Great Expectations names the offending rows, and the report shows them whole, as JSON."""
-    params = workspace("temporal")
-    put(TEST, "prediction", 3, float("nan"))
-    (sample,) = failed(judge("predictions", params))["test_prediction_not_null"]["sample"]
-    assert sample["prediction"] is None
-    assert sample["sequence"] == pq.read_table(TEST)["sequence"][3].as_py()
-
-
-def test_differing_rows_are_shown_from_both_sides(workspace: Enter) -> None:
-    """A row of the features without prediction, and a prediction without row, are both shown."""
-    params = workspace("temporal")
-    put(TEST, "sequence", 3, 10**9)
-    sample = failed(judge("predictions", params))["test_rows_of_features"]["sample"]
-    assert sorted((row["features"], row["predictions"]) for row in sample) == [(0, 1), (1, 0)]
-
-
 def test_order_is_free(workspace: Enter) -> None:
     """Predictions are matched to rows by their keys."""
     params = workspace("temporal")

@@ -13,7 +13,6 @@ import pytest
 from planting import RAW, day, edit, failed, judge, limits, names, put, seal
 
 from din.params import Params
-from validation import constants
 from validation.raw import PHASES
 
 Enter = Callable[..., Params]
@@ -189,13 +188,6 @@ def test_an_edited_an_added_and_a_lost_file_are_named(workspace: Enter) -> None:
 def test_the_limits_of_params_are_used(workspace: Enter) -> None:
     """A sound log closes the gate if the limits are stricter."""
     assert failed(judge("raw", limits(workspace(), "validate_raw", min_rows=10**6))).keys() == {"rows"}
-
-
-@pytest.mark.parametrize("bounds", [(0.9, 1.0), (0.0, 0.01)])
-def test_a_ctr_out_of_range(bounds: tuple[float, float], workspace: Enter, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A log of hardly any clicks, or of hardly anything else, closes the gate."""
-    monkeypatch.setattr(constants, "CTR", bounds)
-    assert failed(judge("raw", workspace())).keys() == {"ctr"}
 
 
 def test_few_duplicates_and_unknown_items_are_warnings(workspace: Enter) -> None:

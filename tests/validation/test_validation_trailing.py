@@ -6,7 +6,7 @@ import pytest
 from validation.constants import LEAST_DAYS, WINDOW
 from validation.days import main_part
 from validation.hours import moved, shifted
-from validation.trailing import Calendar, deviation, distance, shares
+from validation.trailing import Calendar, deviation, shares
 from validation.users import who_click_everything
 
 HOURS = shares(np.array([4, 2, 1, 1, 1, 2, 4, 7, 9, 9, 8, 9, 11, 9, 8, 8, 9, 11, 14, 17, 19, 18, 13, 8], float))
@@ -34,15 +34,6 @@ def test_the_week_before_is_never_one_of_the_newest_days_nor_a_day_without_event
     assert calendar(20, newest=10).week_before[18] == -1  # day 11 is new
 
 
-def test_usual_is_the_median_of_the_reference() -> None:
-    """The expected values are numpy's medians."""
-    value = np.random.default_rng(0).normal(size=30)
-    found = calendar(30).usual(value)
-    assert np.isnan(found[:LEAST_DAYS]).all()
-    for day in range(LEAST_DAYS, 30):
-        assert found[day] == pytest.approx(np.median(value[max(0, day - WINDOW) : day]))
-
-
 def test_no_alarm_for_growth_weeks_and_noise() -> None:
     """Growth to the double in two weeks, weekends at a third, and chance give no alarm."""
     for seed in range(200):
@@ -63,21 +54,6 @@ def test_a_day_of_a_tenth_is_far_beyond(share: float) -> None:
     count[18:] *= share
     found = deviation(calendar(20, newest=17), np.log(count), 1 / np.sqrt(count), 0.1)
     assert found.beyond(np.log(5), 8)[17:].tolist() == [False, True, True]
-
-
-def test_noise_decides_what_a_small_day_can_tell() -> None:
-    """A difference that is found with little noise is not found with much."""
-    value = np.zeros(12)
-    value[-1] = 1.0
-    for noise, told in ((0.01, True), (1.0, False)):
-        found = deviation(calendar(12), value, np.full(12, noise), 0.05)
-        assert found.beyond(0.5, 6)[-1] == told
-
-
-def test_distance_is_the_share_of_rows_that_would_have_to_move() -> None:
-    """Half of the rows in another bin is a distance of one half, and without rows there is no profile."""
-    assert distance(np.array([0.5, 0.5, 0.0]), np.array([0.5, 0.0, 0.5])) == pytest.approx(0.5)
-    assert shares(np.zeros(3)).tolist() == [0, 0, 0]
 
 
 def test_profiles_of_sound_days_are_near_and_a_turned_one_is_far() -> None:
