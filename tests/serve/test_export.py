@@ -19,7 +19,6 @@ from serve_workspace import FIELDS, Finished
 from settings import changed
 
 from din import documents
-from din.errors import InputError
 from din.facts import Evaluation, Facts
 from din.features.packing import PackedBatch, TableLayout
 from din.field_forms import Column, Lookup
@@ -278,10 +277,3 @@ def test_the_card_shows_metrics_and_fields(finished: Finished) -> None:
     card = (finished.bundle / "MODEL_CARD.md").read_text()
     assert "| this model, test | 0.7500 | 0.7400 |" in card
     assert "- context: `hour` (numeric), `marks` (multi), `tab` (categorical)" in card
-
-
-def test_a_missing_verdict_is_an_input_error(own: Finished) -> None:
-    """A bundle states the verdicts of validation, so it can't be made without them."""
-    own.here.verdict("features").unlink()
-    with pytest.raises(InputError, match=r"features\.verdict: not found; run `dvc repro validate_features`"):
-        gather_facts(own.here, own.features, own.params)

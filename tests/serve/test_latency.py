@@ -1,48 +1,17 @@
 """The time of one request, and a champion with a history length of its own."""
 
-from pathlib import Path
 from time import process_time, thread_time
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pytest
 from serve_workspace import Finished
 
 from din.gates.earlier_champion import score_champion
 from din.registry.bundle import verify_bundle
-from din.serve import Limits, Scorer
-from din.serve.latency import CANDIDATES, relative_time
+from din.serve import Scorer
+from din.serve.latency import relative_time
 from din.serve.requests import requests_for
-
-
-def test_times_the_largest_usual_request(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The ratio is the median over turns in one thread, with 500 candidates of the bundle and a full history."""
-    seen: list[dict[str, Any]] = []
-    opened: list[int] = []
-    usual_turns = [2_000_000, 1_000_000, 6_000_000, 3_000_000]  # request, workload, request, workload
-    durations = [9_000_000, 1_000_000, *usual_turns * 100]  # the first turn warms up
-    clock = iter(np.cumsum([edge for duration in durations for edge in (0, duration)]).tolist())
-    score, start = Scorer.score, Scorer.__init__
-
-    def spy(self: Scorer, request: dict[str, Any]) -> np.ndarray:
-        seen.append(request)
-        return score(self, request)
-
-    def init(self: Scorer, directory: Path, version: str, threads: int, limits: Limits) -> None:
-        opened.append(threads)
-        start(self, directory, version, threads, limits)
-
-    monkeypatch.setattr(Scorer, "score", spy)
-    monkeypatch.setattr(Scorer, "__init__", init)
-    monkeypatch.setattr("din.serve.latency.thread_time_ns", lambda: next(clock))
-    assert relative_time(verify_bundle(finished.bundle), None) == 2.0
-    assert opened == [1] and len(seen) > 10
-    known = set(finished.features.raw_items().to_pylist()) - {None}
-    for request in seen:
-        assert len(request["candidates"]) == CANDIDATES == 500
-        assert len(request["history"]) == Scorer.open(finished.bundle).max_history
-        assert {*request["candidates"], *request["history"]} <= known
 
 
 def test_a_request_runs_in_the_calling_thread(finished: Finished) -> None:

@@ -17,7 +17,6 @@ from typer.testing import CliRunner
 from din import cli
 from din.errors import InputError
 from din.serve import Limits, Scorer
-from din.serve import scorer as scorer_module
 from din.serve.scorer import RequestError, score_file
 
 SMALL = Limits(candidates=4, history=8, request_mb=0.001)
@@ -86,18 +85,6 @@ def test_odd_numbers_have_a_meaning(scorer: Scorer) -> None:
             priced(value)
 
 
-def test_more_than_the_limits_is_refused_at_once(scorer: Scorer) -> None:
-    """A million candidates or behaviours are refused with key, number, limit and next step, before encoding."""
-    many = ["i1"] * 1_000_000
-    for key in ("candidates", "history"):
-        message = f"{key}: 1,000,000 entries; expected at most 10,000: .*--max-{key}"
-        with pytest.raises(InputError, match=message):
-            scorer.score({"candidates": ["i1"], key: many})
-        with pytest.raises(RequestError, match=message) as refused:
-            scorer.score_many([{"candidates": []}, {"candidates": ["i1"], key: many}])
-        assert refused.value.number == 1
-
-
 def test_callers_choose_the_limits(finished: Finished, scorer: Scorer) -> None:
     """A request within the limits is answered as without them, and the model's own history is always allowed."""
     within = Scorer.open(finished.bundle, limits=SMALL)
@@ -109,24 +96,6 @@ def test_callers_choose_the_limits(finished: Finished, scorer: Scorer) -> None:
     none = scorer.within(Limits(history=0))
     assert len(none.score({"candidates": ["i1"], "history": ["i2"] * scorer.max_history})) == 1
     assert scorer.limits == Limits()
-
-
-def test_large_requests_are_packed_few_at_once(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Batches are cut by behaviours and candidates, not only by requests, with equal answers."""
-    requests = [{"candidates": ["i1", "i2"] * (n % 5), "history": ["i3"] * (n % 7)} for n in range(40)]
-    before = scorer.score_many(requests)
-    sizes: list[int] = []
-
-    def size(one: dict[str, Any]) -> int:
-        return len(one["candidates"]) + len(one["history"])
-
-    monkeypatch.setattr(scorer_module, "_BATCH", 7)
-    monkeypatch.setattr(scorer_module, "_BATCH_ENTRIES", 20)
-    pack = scorer._encoder.pack
-    monkeypatch.setattr(scorer._encoder, "pack", lambda batch: sizes.append(sum(map(size, batch))) or pack(batch))
-    assert all(map(np.allclose, before, scorer.score_many(requests)))
-    assert max(sizes) <= 20 and len(sizes) > 10
-    assert [len(answer) for answer in scorer.score_many(requests)] == [len(one["candidates"]) for one in requests]
 
 
 class Endless(io.RawIOBase):
@@ -151,19 +120,6 @@ def test_an_endless_line_is_refused(scorer: Scorer) -> None:
     with pytest.raises(InputError, match=r"line 1: longer than 1 MB; .*--max-request-mb"):
         list(score_file(scorer.within(Limits(request_mb=1)), io.BufferedReader(endless)))
     assert endless.given < 1_100_000
-
-
-def test_a_file_is_read_in_batches_of_bounded_size(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only a few lines are in memory at once, even if they are long, and answers keep their order."""
-    monkeypatch.setattr(scorer_module, "_BATCH_BYTES", 200)
-    requests = [{"candidates": ["i1"] * (n % 9)} for n in range(100)]
-    text = "".join(json.dumps(one) + "\n" for one in requests).encode()
-    score_many = Scorer.score_many
-    counts: list[int] = []
-    monkeypatch.setattr(Scorer, "score_many", lambda self, some: counts.append(len(some)) or score_many(self, some))
-    answers = list(score_file(scorer, io.BytesIO(text)))
-    assert max(counts) <= 10
-    assert [len(answer["probabilities"]) for answer in answers] == [n % 9 for n in range(100)]
 
 
 @pytest.mark.parametrize("line", ["[" * 10_000, '{"user": ' * 10_000, "[" * 100_000 + "]" * 100_000, "1" * 5_000])

@@ -8,7 +8,6 @@ from serve_workspace import Finished
 from settings import changed
 
 from din.artifacts import read_json
-from din.errors import InputError
 from din.model import artifact
 from din.params import Params
 from din.train.run import train
@@ -36,9 +35,3 @@ def test_training_starts_from_the_pinned_bundle(own: Finished, pinned: Params) -
     (version,) = (path.name for path in (own.here.root / "registry").glob("*/bundles/*"))
     assert read_json(own.here.model / "config.json")["train"]["warm_start"] == version
     assert read_json(own.here.training)["warm_start"] == version
-
-
-def test_an_unknown_version_is_named(own: Finished, pinned: Params) -> None:
-    """The message names the version asked for and the number of bundles."""
-    with pytest.raises(InputError, match="'0123abcd' names none of 1 bundles, expected one"):
-        train(own.here, replace(pinned, train=replace(pinned.train, warm_start="0123abcd")))
