@@ -78,17 +78,6 @@ def test_a_rule_speaks(code: str, sound: Run) -> None:
     assert all(text.endswith(".") for text in (advice.seen, advice.why, advice.do))
 
 
-def test_renewed_embeddings_are_not_advised_twice(sound: Run) -> None:
-    """A run whose first epoch is the best gets other advice if it renews embeddings already."""
-    trained(sound, best_epoch=1)
-    (before,) = advise(sound)
-    assert sound.params
-    sound.params = replace(sound.params, train=changed(sound.params.train, renew_embeddings=True))
-    (after,) = advise(sound)
-    assert "renew_embeddings" in before.do
-    assert "renew_embeddings" not in after.do
-
-
 def test_a_model_below_lr_gets_the_settings_that_it_lacks(sound: Run) -> None:
     """If LR is better for certain, the advice names what makes training steadier, and LR if nothing is left."""
     assert sound.params

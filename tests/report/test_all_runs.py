@@ -29,13 +29,6 @@ def registry(finished: Miniature) -> Registry:
     return Registry.of(finished.here, finished.params)
 
 
-def test_a_registry_without_a_run(finished: Miniature, registry: Registry) -> None:
-    """The page says what to do."""
-    write_runs(finished.here, registry.uri, registry.model_name)
-    page = Page(finished.here.runs_page.read_text())
-    assert "No run yet" in page.text
-
-
 def test_promoted_refused_and_unreadable_runs(finished: Miniature, registry: Registry) -> None:
     """Each run is a row with its verdict, metrics and report, and the curve has the champions."""
     here = finished.here

@@ -86,18 +86,6 @@ def test_a_unit_that_says_the_same_of_all(place: Workspace, params: Params, soft
         assert strip.largest == pytest.approx(abs(expected))
 
 
-def test_only_the_newest_behaviours_are_shown(
-    place: Workspace, params: Params, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A long history is cut, and the strip says by how many."""
-    model_of(Features(place.features), params, place)
-    whole = attention.strips(place)
-    monkeypatch.setattr(attention, "MOST_BEHAVIOURS", 2)
-    for before, after in zip(whole, attention.strips(place), strict=True):
-        assert after.behaviours == before.behaviours[-2:]
-        assert after.left_out == len(before.behaviours) - len(after.behaviours)
-
-
 def test_a_model_without_attention_has_no_strips(place: Workspace, params: Params) -> None:
     """BaseModel pools all behaviours alike."""
     model_of(Features(place.features), params, place, name="base")

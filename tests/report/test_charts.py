@@ -78,10 +78,3 @@ def test_an_interval_without_bounds_is_a_dot() -> None:
     undefined = interval(Interval(0.5, math.nan, math.nan), axis, "other")
     assert "whisker" not in undefined and "dot" in undefined
     assert "dot" not in interval(Interval(math.nan, math.nan, math.nan), axis, "other")
-
-
-def test_cells_are_as_dark_as_their_weights() -> None:
-    """The largest is darkest, and the other sign is an outline."""
-    text = strip([0.5, -0.25, 0.0], ["a", "b", "c"], 0.5, 1.0)
-    assert [text.count(f"--share:{share}") for share in ("1.000", "0.500", "0.000")] == [1, 1, 1]
-    assert text.count("opposite") == 1

@@ -105,11 +105,3 @@ def test_a_promotion_leaves_a_page(judged: Miniature) -> None:
     assert b"Scoring uses this model now." in judged.here.report.read_bytes()
     (kept,) = (judged.here.root / "registry").rglob("report.html")
     assert b"Ready to promote" in kept.read_bytes()
-
-
-def test_a_refused_promotion_leaves_a_page(judged: Miniature) -> None:
-    """The page of an open gate says why nothing was promoted."""
-    edit(judged.here.evaluation, lambda report: report["test"].update(auc=0.9))
-    done = CliRunner().invoke(cli.app, ["promote"])
-    assert done.exit_code == 3, done.output
-    assert b"nothing promoted: changed since the gate judged" in judged.here.report.read_bytes()

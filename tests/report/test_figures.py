@@ -32,11 +32,6 @@ def test_the_area_below_the_roc_curve_is_the_auc() -> None:
     assert np.trapezoid(y, x) == pytest.approx(auc(labels, p), abs=1e-3)
 
 
-def test_equal_scores_are_one_step_of_the_roc_curve() -> None:
-    """A constant score has two points, whatever the order of the rows."""
-    assert figures.roc([1, 1, 0, 0], [0.5] * 4) == [(0.0, 0.0), (1.0, 1.0)]
-
-
 @given(ROWS)
 def test_lift_of_the_best_rows(rows: list[tuple[bool, int]]) -> None:
     """Rows of equal score count with their mean CTR, as if they were in random order."""

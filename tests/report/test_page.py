@@ -4,7 +4,6 @@ import math
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date
 from typing import Any
 
 import documents_of
@@ -14,13 +13,12 @@ from miniature import Run as Miniature
 from miniature import edit, score
 from small_runs import judge, stop_at_the_raw_log
 
-from din.artifacts import read_json, write_json
+from din.artifacts import write_json
 from din.errors import GateClosed
 from din.metrics.estimates import Interval
 from din.promotion.promote import promote
 from din.report.advice import Advice
 from din.report.attention import Behaviour, Candidate, Strip
-from din.report.figures import Period
 from din.report.page import MOST_BYTES, code, figure, render, sentence
 from din.report.run import Run
 from din.report.write import write_report
@@ -87,16 +85,6 @@ def test_a_promoted_candidate(finished: Miniature) -> None:
         assert "Scoring uses this model now." in one.text and "minus the champion's" not in one.text
 
 
-def test_a_candidate_that_went_on_has_no_lr(finished: Miniature) -> None:
-    """The page gives the AUC and leaves out the comparison with a floor that was not trained."""
-    judge(finished)
-    run = Run.read(finished.here)
-    assert run.scored
-    run.scored = replace(run.scored, over_lr=None)
-    page = check(render(run, [], []).decode())
-    assert "minus that of LR" not in page.text
-
-
 def test_a_refused_candidate(finished: Miniature) -> None:
     """The gates that are not open come first, with their reasons and the command to look closer."""
     with pytest.raises(GateClosed):
@@ -107,17 +95,6 @@ def test_a_refused_candidate(finished: Miniature) -> None:
     assert page.text.index("min_auc") < page.text.index("made_from")
     assert "minus the champion's" not in page.text  # there is none
     assert "Nothing changes in scoring." in page.text and "Gates open" in page.text
-
-
-def test_an_open_gate_says_why_its_interval_sticks_out(finished: Miniature) -> None:
-    """No sentence of the page promises that all intervals of open gates lie in the shade."""
-    judge(finished, calibration=(0.999, 1.1))
-    found = next(gate for gate in read_json(finished.here.gate)["gates"] if gate["name"] == "calibration")
-    assert found["verdict"] == "open" and found["interval"][0] < 0.999
-    assert (
-        "not all of it within 0.9990 to 1.1000; this gate closes only if the whole interval lies outside"
-        in written(finished.here).text
-    )
 
 
 def test_a_run_that_broke(workspace: Workspace) -> None:
@@ -174,27 +151,6 @@ def test_an_empty_folder(tmp_path: Any) -> None:
     """Even without a pipeline there is a page."""
     page = written(Workspace(tmp_path))
     assert "Unfinished" in page.text and "dvc.yaml" in page.text
-
-
-def test_losses_of_rows_that_count_differently_are_not_compared(finished: Miniature) -> None:
-    """A note below the losses says why, if training lacks negatives or weighs its rows."""
-    note = "Training has only 20% of the rows without a click and weighs its rows, and validation does not."
-    assert "compare each line with itself" not in written(finished.here).text
-    counting = {"negatives": {"log": 1.0, "training": 0.2}, "params": {"weight": "worth"}}
-    edit(finished.here.features / "manifest.json", lambda manifest: manifest.update(counting))
-    assert note in written(finished.here).text
-
-
-def test_days_without_rows_break_the_line(finished: Miniature) -> None:
-    """The chart of the CTR has a line on each side of a gap, and the table has the days of the gap."""
-    run = Run.read(finished.here)
-    days = [date(2024, 1, day) for day in range(1, 7)]
-    run.periods = [Period(day, day, rows, 1) for day, rows in zip(days, (9, 9, 0, 0, 9, 9), strict=True)]
-    page = check(render(run, [], []).decode())
-    whole = replace(run, periods=[replace(one, rows=9) for one in run.periods])
-    lines = len(page.having("polyline"))
-    assert lines == len(check(render(whole, [], []).decode()).having("polyline")) + 1
-    assert "2024-01-03" in page.text and "nan" not in page.text
 
 
 def test_names_from_the_log_are_escaped(finished: Miniature, scored: Any) -> None:
