@@ -67,13 +67,6 @@ def test_equal_orders_differ_by_exactly_nothing(rng, metric):
     assert (interval.point, interval.lower, interval.upper) == (0, 0, 0)
 
 
-def test_pairing_is_narrower_than_the_two_metrics_alone(rng):
-    """The AUCs of two almost equal models are uncertain, but their difference is not."""
-    labels, scores, users = click_log(rng)
-    paired = difference("auc", labels, scores, close_to(scores, rng, 0.01), users)
-    assert paired.standard_error < estimate("auc", labels, scores, users).standard_error / 3
-
-
 def test_repeated_rows_of_a_user_are_no_evidence(rng):
     """Repeating each user's rows three times changes nothing; as rows of other users they would narrow the interval."""
     labels, scores, users = click_log(rng, per_user=4)

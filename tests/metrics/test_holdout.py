@@ -120,9 +120,3 @@ def test_training_starts_from_no_model_that_learned_held_out_rows(case: Case, to
     else:
         with pytest.raises(InputError, match=f"may have trained on today's held-out rows: .*{case.says}"):
             start.check_split(today)
-
-
-def test_no_row_is_fair_for_a_champion_that_learned_all(today: Features) -> None:
-    """If the champion learned every row that is held out today, the mask is empty."""
-    champion = facts(Case("it saw all", "temporal", hours=999), today)
-    assert not fair_rows(facts(Case("today", "temporal"), today), champion, NOON).any()

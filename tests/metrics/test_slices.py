@@ -11,7 +11,6 @@ from din.errors import InputError
 from din.features.reader import Features
 from din.metrics import calibration_ratio
 from din.metrics.slices import LARGEST, slice_table, slices
-from din.schema import Group
 
 
 @pytest.fixture
@@ -87,13 +86,6 @@ def test_only_the_most_frequent_values(features_once, rows, monkeypatch):
     monkeypatch.setattr("din.metrics.slices.LARGEST", 2)
     few = {s.value: len(s.rows) for s in slices(rows, features_once) if s.by == "category"}
     assert sorted(few.values()) == sorted(every.values())[-2:]
-
-
-def test_logs_without_users_categories_and_contexts(features_once, rows):
-    """Every log has slices of history length and item count."""
-    bare = copy.copy(features_once)
-    bare.fields = tuple(f for f in bare.fields if f.group is Group.BEHAVIOUR or f.name == "item_id")
-    assert {s.by for s in slices(rows, bare)} == {"history_length", "item_count"}
 
 
 @pytest.mark.parametrize("sequence", [-1, 9_999, 10**12])
