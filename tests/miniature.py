@@ -97,7 +97,7 @@ class Run:
         root, items = self.here.features, np.arange(1000, dtype=np.int32)
         nothing = np.zeros(USERS * PER_USER, np.int32)
         tables = {
-            "items.parquet": {"item_id": items, "category": items % 4},
+            "items.parquet": {"value": items, "item_id": items, "category": items % 4},
             "users.parquet": {"value": [f"user {number}" for number in range(USERS)]},
             "vocab/item_id.parquet": {"value": items, "count": items},
             "vocab/category.parquet": {"value": list("abcd")},

@@ -7,17 +7,11 @@ scored once with each of the two candidates, so the behaviours are the same and 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from din.errors import shown
 from din.features.packing import Packer
 from din.features.reader import Features, Shard
 from din.model import artifact
@@ -25,14 +19,13 @@ from din.model.artifact import Trained
 from din.model.din import DIN
 from din.model.embedding import Batch, to_tensors
 from din.ops.segments import segment_softmax
-from din.schema import ITEM_ID, Group, Kind
+from din.report.names import item_names, user_name
 from din.workspace import Workspace
 
 USERS = 4
 MOST_BEHAVIOURS = 50
 SHORTEST = 5
 _SEED = 17
-_TITLES = ("title", "name", "item_title", "item_name", "product_title", "product_name", "headline", "description")
 
 
 @dataclass(frozen=True)
@@ -109,8 +102,8 @@ def strips(workspace: Workspace) -> list[Strip]:
             twice = replace(shard, impressions=replace(rows.take(places), item=candidates))
             weights, probabilities = _activations(trained, to_tensors(packer.pack(twice, np.arange(2))))
             history = shard.behaviour_item[rows.history_start[clicked] : rows.history_end[clicked]]
-            called = _names(workspace.raw / "items.parquet", features, [*candidates, *history[-MOST_BEHAVIOURS:]])
-            user = _text(features.raw_users()[int(rows.user[clicked])].as_py())
+            called = item_names(workspace, features, [*candidates, *history[-MOST_BEHAVIOURS:]])
+            user = user_name(features, int(rows.user[clicked]))
             first, second = (Candidate(*one) for one in zip(called[:2], probabilities, strict=True))
             left_out = max(len(history) - MOST_BEHAVIOURS, 0)
             for name, weight in zip(names, weights, strict=True):
@@ -170,29 +163,3 @@ def _pooled(weight_T1: Tensor, member_T: Tensor | None, segment_T: Tensor, impre
     if softmax:
         return segment_softmax(weight_T1, segment_T, impressions, member_T1)
     return weight_T1 if member_T1 is None else weight_T1 * member_T1
-
-
-def _names(path: Path, features: Features, rows: list[int]) -> list[str]:
-    """Return a name for each row of the items: its title or its id, followed by its first category."""
-    raw = features.raw_items()
-    ids = [raw[int(row)].as_py() for row in rows]
-    if not path.exists():
-        return [_text(one) for one in ids]
-    columns = pq.read_schema(path).names
-    title = next((column for column in _TITLES if column in columns), ITEM_ID)
-    kinds = (Kind.CATEGORICAL, Kind.MULTI)
-    fields = [field.name for kind in kinds for field in features.of(Group.ITEM) if field.kind is kind]
-    category = next((column for column in fields if column in columns), None)
-    table = pq.read_table(path, columns=[*dict.fromkeys(filter(None, (ITEM_ID, title, category)))])
-    table = table.filter(pc.is_in(table[ITEM_ID], value_set=pa.array(ids, table[ITEM_ID].type)))
-    names = {}
-    for row in table.to_pylist():
-        called = _text(row[ITEM_ID] if row[title] is None else row[title])
-        of = row[category] if category else None
-        several = of if isinstance(of, list) else [of]
-        names[row[ITEM_ID]] = called if of is None else f"{called} · {', '.join(map(_text, several[:3]))}"
-    return [names.get(one, _text(one)) for one in ids]
-
-
-def _text(value: Any) -> str:
-    return "unknown item" if value is None else shown(str(value), quotes=False)

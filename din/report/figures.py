@@ -25,12 +25,15 @@ from din.metrics.calibration import bin_of_rows
 from din.metrics.estimates import Interval, difference, estimate
 from din.metrics.slices import slices
 from din.params import Params
+from din.report.names import item_names, user_name
 from din.schema import ITEM_ID, SplitName
 from din.workspace import Workspace
 
 CURVE_POINTS = 80
 BINS = 10
 MOST_PERIODS = 90
+MOST_DAYS = 60
+MISTAKES = 5
 MOST_SLICES = 60
 _SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0)
 
@@ -64,6 +67,28 @@ class SliceFigures:
 
 
 @dataclass(frozen=True)
+class DayFigures:
+    """The held-out rows of one day, with bounds clustered by user."""
+
+    day: date
+    split: SplitName
+    rows: int
+    auc: Interval
+    log_loss: Interval
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A test row whose prediction was far off."""
+
+    clicked: bool
+    prediction: float
+    user: str
+    item: str
+    history_length: int
+
+
+@dataclass(frozen=True)
 class Scored:
     """Figures of the predictions.
 
@@ -76,6 +101,8 @@ class Scored:
         median_history: the median length of the histories of the test rows.
         no_history: the share of test rows without one.
         unknown_items: the share of candidates without an id of their own, by split.
+        days: figures of each held-out day, under the split temporal.
+        mistakes: the clicks with the lowest predictions, and the other rows with the highest.
     """
 
     rows: int
@@ -91,6 +118,8 @@ class Scored:
     median_history: float
     no_history: float
     unknown_items: dict[SplitName, float]
+    days: list[DayFigures]
+    mistakes: list[Mistake]
 
 
 @dataclass(frozen=True)
@@ -147,7 +176,43 @@ def scored(workspace: Workspace, params: Params) -> Scored:
         unknown_items={
             split: float((items[_numpy(rows, "item")] == UNKNOWN).mean()) for split, rows in splits.items() if len(rows)
         },
+        days=[day for split, rows in splits.items() for day in _days(split, rows, confidence)]
+        if features.by_time
+        else [],
+        mistakes=_mistakes(workspace, features, sample),
     )
+
+
+def _days(split: SplitName, rows: pa.Table, confidence: float) -> list[DayFigures]:
+    """Return the figures of the last `MOST_DAYS` days of a split, UTC."""
+    day = _numpy(rows, "timestamp").astype("datetime64[us]").astype("datetime64[D]")
+    found = []
+    for one in np.unique(day)[-MOST_DAYS:]:
+        own = rows.filter(pa.array(day == one))
+        columns = [_numpy(own, name) for name in ("label", "prediction", "user")]
+        auc = estimate("auc", *columns).interval(confidence)
+        log_loss = estimate("log_loss", *columns).interval(confidence)
+        found.append(DayFigures(one.astype(date), split, len(own), auc, log_loss))
+    return found
+
+
+def _mistakes(workspace: Workspace, features: Features, rows: pa.Table) -> list[Mistake]:
+    """Return the `MISTAKES` worst rows of each class."""
+    label = _numpy(rows, "label") != 0
+    prediction = _numpy(rows, "prediction")
+    order = np.argsort(prediction, kind="stable")
+    worst = [*order[label[order]][:MISTAKES], *order[~label[order]][::-1][:MISTAKES]]
+    items = item_names(workspace, features, _numpy(rows, "item")[worst].tolist())
+    return [
+        Mistake(
+            clicked=bool(label[row]),
+            prediction=float(prediction[row]),
+            user=user_name(features, int(rows["user"][row].as_py())),
+            item=item,
+            history_length=int(rows["history_length"][row].as_py()),
+        )
+        for row, item in zip(map(int, worst), items, strict=True)
+    ]
 
 
 def _auc(rows: pa.Table, confidence: float) -> Interval:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -21,7 +21,7 @@ from din.gates.explain import MODELS
 from din.metrics.estimates import Interval
 from din.report.advice import Advice
 from din.report.charts import Axis, Plot, interval, strip
-from din.report.figures import SliceFigures
+from din.report.figures import DayFigures, SliceFigures
 from din.report.run import Run
 from din.schema import WEIGHT
 from din.verdicts import Expectation, GateEntry
@@ -29,6 +29,7 @@ from din.workspace import Suite
 
 if TYPE_CHECKING:
     from din.report.attention import Strip
+    from din.report.importance import Importance
 
 MOST_BYTES = 500_000
 _MOST_ROWS = (100, 25, 5)
@@ -81,35 +82,106 @@ class Chart:
     key: Mapping[str, str] | None = None
 
 
-def render(run: Run, advice: Sequence[Advice], strips: "Sequence[Strip]") -> bytes:
+@dataclass(frozen=True)
+class Gate:
+    """A gate with a picture of its interval, if it has one."""
+
+    entry: GateEntry
+    picture: Markup | None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The metrics of one model on some rows."""
+
+    model: str
+    about: str
+    figures: Any
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A slice with pictures of its AUC and its calibration, drawn to common axes."""
+
+    figures: SliceFigures
+    auc: Markup
+    calibration: Markup
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field with a picture of the AUC that is lost without it."""
+
+    importance: "Importance"
+    picture: Markup
+
+
+@dataclass(frozen=True)
+class StripPair:
+    """The activations of one history, for the clicked and for the unclicked candidate, on one scale."""
+
+    strip: "Strip"
+    clicked: Markup
+    unclicked: Markup
+
+
+def render(
+    run: Run,
+    advice: Sequence[Advice],
+    strips: "Sequence[Strip]" = (),
+    importances: "Sequence[Importance]" = (),
+) -> bytes:
     """Return the page, with shorter lists if it would be longer than `MOST_BYTES`."""
     page = b""
     for most in _MOST_ROWS:
-        page = _render(run, advice, strips, most)
+        page = _render(run, advice, strips, importances, most)
         if len(page) <= MOST_BYTES:
             break
     return page
 
 
-def _render(run: Run, advice: Sequence[Advice], strips: "Sequence[Strip]", most: int) -> bytes:
+def _render(
+    run: Run, advice: Sequence[Advice], strips: "Sequence[Strip]", importances: "Sequence[Importance]", most: int
+) -> bytes:
     failed = _failed(run)
+    metrics = _metrics(run)
+    slices = _slices(run)
+    content = {
+        "Gates": run.gate,
+        "Metrics": metrics,
+        "Learning": run.training,
+        "Advice": True,
+        "Ranking and calibration": run.scored,
+        "Fields": importances,
+        "Slices": slices,
+        "Data": run.raw,
+        "Validation": run.validation,
+        "Parity and latency": run.parity,
+        "Attention": run.scored,
+        "Cost": run.times or any(one.seconds for one in run.stages),
+        "Lineage": run.gate or run.facts,
+        "Terms": True,
+    }
     page = environment().get_template("page.html.j2")
     return page.render(
         run=run,
         verdict=run.verdict,
+        sections=[title for title, found in content.items() if found],
+        unreached=[title for title, found in content.items() if not found and title != "Fields"],
         advice=advice,
-        gates=_gates(run)[:most],
+        gates=_gates(run),
         models=MODELS,
         failed=failed[:most],
         failed_in_all=len(failed),
-        metrics=_metrics(run),
+        metrics=metrics,
         columns=_METRICS,
         deltas=_deltas(run),
         learning=_learning(run),
         ranking=_ranking(run),
-        slices=_slices(run),
+        fields=_fields(importances),
+        slices=slices,
         days=_days(run),
-        strips=[(one, *_pictures(one)) for one in strips],
+        strips=[_pair(one) for one in strips],
         most=most,
     ).encode()
 
@@ -124,7 +196,8 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"figure": figure, "sentence": sentence, "cut": cut, "code": code, "percent": percent}
+    filters = {"figure": figure, "sentence": sentence, "cut": cut, "code": code, "percent": percent, "slug": slug}
+    environment.filters |= filters
     environment.globals["style"] = Markup((_FOLDER / "style.css").read_text(encoding="utf-8"))
     return environment
 
@@ -165,6 +238,11 @@ def _mark(found: re.Match[str]) -> str:
     return _MINUS if found["code"] is None else f"<code>{found['code']}</code>"
 
 
+def slug(title: str) -> str:
+    """Return the anchor of a section."""
+    return title.split()[0].lower()
+
+
 def percent(value: float) -> str:
     """Return a share as text."""
     return f"{100 * value:.1f}%"
@@ -175,11 +253,11 @@ def cut(value: Any) -> str:
     return shown(value, quotes=False) if isinstance(value, str) else shown(value)
 
 
-def _gates(run: Run) -> list[tuple[GateEntry, Markup | None]]:
-    """Return the gates with pictures of their intervals, those that are not open first."""
+def _gates(run: Run) -> list[Gate]:
+    """Return the gates, closed ones first."""
     order = ("closed", "borderline", "open")
     entries = sorted(run.gate.gates if run.gate else [], key=lambda one: order.index(one.verdict))
-    return [(one, _gate_picture(one)) for one in entries]
+    return [Gate(one, _gate_picture(one)) for one in entries]
 
 
 def _deltas(run: Run) -> list[GateEntry]:
@@ -213,20 +291,21 @@ def _failed(run: Run) -> list[Failed]:
     return sorted(found, key=lambda one: one.entry.severity != "critical")
 
 
-def _metrics(run: Run) -> list[tuple[str, str, Any]]:
-    """Return the candidate beside the champion, the floors and the oracle: name, measured rows, and metrics of each."""
-    rows: list[tuple[str, str, Any]] = []
+def _metrics(run: Run) -> list[Measured]:
+    """Return the metrics of the candidate beside those of the champion, the floors and the oracle."""
+    found = []
     evaluation = run.evaluation
     if evaluation:
-        rows.append(("Candidate", "test rows", evaluation.test))
-        rows.append(("Candidate", "validation rows", evaluation.valid))
+        found.append(Measured("Candidate", "test rows", evaluation.test))
+        found.append(Measured("Candidate", "validation rows", evaluation.valid))
     if run.champion:
-        rows.append(("Champion", f"its own test rows, until {run.champion.until}", run.champion.evaluation.test))
+        about = f"its own test rows, until {run.champion.until}"
+        found.append(Measured("Champion", about, run.champion.evaluation.test))
     if evaluation:
-        rows.append(("Floor: LR", "test rows", evaluation.floors.lr))
-        rows.append(("Floor: popularity", "test rows", evaluation.floors.popularity))
-        rows.append(("Oracle", "true probabilities, test rows", evaluation.oracle))
-    return [row for row in rows if row[2]]
+        found.append(Measured("Floor: LR", "test rows", evaluation.floors.lr))
+        found.append(Measured("Floor: popularity", "test rows", evaluation.floors.popularity))
+        found.append(Measured("Oracle", "true probabilities, test rows", evaluation.oracle))
+    return [one for one in found if one.figures]
 
 
 def _learning(run: Run) -> list[Chart]:
@@ -314,11 +393,31 @@ def _ranking(run: Run) -> list[Chart]:
         curves = zip(*(lifts[one] for one in shown), strict=True)
         table = [(percent(points[0][0]), *(lift for _, lift in points)) for points in curves]
         charts.append(Chart("Lift", plot.svg("Lift: CTR of the best rows"), ("best share", *names), table, key=key))
+    if len(scored.days) > 1:
+        charts += [_by_day(scored.days, "AUC"), _by_day(scored.days, "log loss")]
     return charts
 
 
-def _slices(run: Run) -> list[tuple[SliceFigures, Markup, Markup]]:
-    """Return the slices with pictures of AUC and calibration, drawn to common axes."""
+def _by_day(days: Sequence[DayFigures], metric: Literal["AUC", "log loss"]) -> Chart:
+    """Return a metric of each held-out day with its bounds."""
+    found = [one.auc if metric == "AUC" else one.log_loss for one in days]
+    values = [value for one in found for value in (one.point, one.lower, one.upper)]
+    plot = Plot(Axis(0, len(days), "held-out day, UTC"), Axis.over(values, metric))
+    for at, one in enumerate(found):
+        if math.isfinite(one.lower):
+            plot.whisker(at + 0.5, one.lower, one.upper, "candidate")
+    plot.dots([(at + 0.5, one.point) for at, one in enumerate(found) if math.isfinite(one.point)], "candidate")
+    ticks = [(at + 0.5, f"{days[at].day:%d %b %y}") for at in range(0, len(days), -(-len(days) // 4))]
+    table = [
+        (str(day.day), day.split, day.rows, one.point, one.lower, one.upper)
+        for day, one in zip(days, found, strict=True)
+    ]
+    title = f"{metric} by day"
+    columns = ("day", "split", "rows", metric, "lower", "upper")
+    return Chart(title, plot.svg(f"{title} of the held-out rows", ticks), columns, table)
+
+
+def _slices(run: Run) -> list[Slice]:
     if run.scored is None:
         return []
     parts = run.scored.slices
@@ -327,7 +426,7 @@ def _slices(run: Run) -> list[tuple[SliceFigures, Markup, Markup]]:
     whole = run.scored.test_auc.point
     limits = run.params.gate.calibration if run.params else None
     return [
-        (
+        Slice(
             one,
             interval(one.auc, auc, _style(one.auc), reference=whole),
             interval(one.calibration, ratio, _style(one.calibration), permitted=limits),
@@ -372,11 +471,18 @@ def _days(run: Run) -> list[Chart]:
     ]
 
 
-def _pictures(one: "Strip") -> list[Markup]:
-    """Return the strips for the clicked and for the unclicked candidate, on one scale."""
-    rows = ([b.for_clicked for b in one.behaviours], [b.for_unclicked for b in one.behaviours])
-    names = [b.name for b in one.behaviours]
-    return [
-        strip(row, [f"{name}: {figure(w)}" for name, w in zip(names, row, strict=True)], one.largest, one.sign)
-        for row in rows
-    ]
+def _fields(importances: "Sequence[Importance]") -> list[Field]:
+    losses = [one.loss for one in importances]
+    axis = Axis.over([0.0, *(value for one in losses for value in (one.point, one.lower, one.upper))], "")
+    return [Field(one, interval(one.loss, axis, _style(one.loss), reference=0.0)) for one in importances]
+
+
+def _pair(one: "Strip") -> StripPair:
+    clicked = [behaviour.for_clicked for behaviour in one.behaviours]
+    unclicked = [behaviour.for_unclicked for behaviour in one.behaviours]
+    return StripPair(one, _strip(one, clicked), _strip(one, unclicked))
+
+
+def _strip(one: "Strip", weights: Sequence[float]) -> Markup:
+    titles = [f"{behaviour.name}: {figure(w)}" for behaviour, w in zip(one.behaviours, weights, strict=True)]
+    return strip(weights, titles, one.largest, one.sign)

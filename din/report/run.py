@@ -1,4 +1,4 @@
-"""A run as its reports tell it. A report that is missing or can't be read is noted, and the others are still shown."""
+"""A run as its reports tell it. A report that can't be read is noted, and the others are still shown."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -27,6 +27,7 @@ from din.workspace import SUITES, Suite, Workspace
 
 if TYPE_CHECKING:
     from din.report.attention import Strip
+    from din.report.importance import Importance
 
 T = TypeVar("T")
 
@@ -68,8 +69,9 @@ class Verdict:
 
 @dataclass
 class Run:
-    """Everything that the page shows, apart from the activations. None: missing, and `missing` says why.
+    """Everything that the page shows, apart from what needs PyTorch.
 
+    A part is None if the run has not written it, or if it can't be shown, and then `missing` says why.
     `refusal` is the error of `din promote`; empty if it did not run since the gate, or did not fail.
     """
 
@@ -138,14 +140,28 @@ class Run:
 
     def activations(self) -> "list[Strip]":
         """Return the activations of a few real test impressions; they need PyTorch and the trained model."""
+
+        def read() -> "list[Strip]":
+            from din.report.attention import strips  # only here, because a run without features needs no PyTorch
+
+            return strips(self.workspace)
+
+        return self._of_model("the activations", read)
+
+    def importances(self) -> "list[Importance]":
+        """Return how much each field is worth on validation rows; this needs PyTorch and the trained model."""
+
+        def read() -> "list[Importance]":
+            from din.report.importance import importances  # as above
+
+            return importances(self.workspace, self.params.gate.confidence) if self.params else []
+
+        return self._of_model("the importance of the fields", read)
+
+    def _of_model(self, name: str, read: Callable[[], list[T]]) -> list[T]:
         if self.scored is None or not self.workspace.model.exists():
             return []
-        return self._try("the activations", self._strips) or []
-
-    def _strips(self) -> "list[Strip]":
-        from din.report.attention import strips  # only here, because a run without features needs no PyTorch
-
-        return strips(self.workspace)
+        return self._try(name, read) or []
 
     def _gate(self) -> GateReport | None:
         """Return the verdict, if it is about the bundle that lies here, and no stage has failed since."""
@@ -159,9 +175,7 @@ class Run:
 
     def _document(self, expected: type[T], path: Path) -> T | None:
         name = self.workspace.relative(path)
-        stopped = self._stopped_before(name)
-        if stopped and path.exists():
-            self.missing[name] = f"about an earlier run, since {stopped} has failed"
+        if not path.exists() or self._outdated(name):
             return None
         found = self._try(name, lambda: documents.read(expected, path))
         if name in self.missing:  # the page shows the name beside the message, which begins with the path
@@ -179,15 +193,14 @@ class Run:
             self.missing[name] = f"can't be shown: {type(error).__name__}: {error}"
             return None
 
-    def _stopped_before(self, name: str) -> str | None:
-        """Return the stage that failed, if the one that writes a file comes after it."""
-        stopped = None
+    def _outdated(self, name: str) -> bool:
+        """Return whether a file is an earlier run's, since the stage that writes it comes after one that failed."""
+        after_failure = False
         for one in self.stages:
-            if stopped and any(name == out or name.startswith(f"{out}/") for out in one.outs):
-                return stopped
-            if one.state in ("failed", "closed"):
-                stopped = one.name
-        return None
+            if after_failure and any(name == out or name.startswith(f"{out}/") for out in one.outs):
+                return True
+            after_failure |= one.state in ("failed", "closed")
+        return False
 
     def _promoted(self) -> Record | None:
         """Return the newest record of the registry, if it made this candidate the champion."""

@@ -67,8 +67,8 @@ def evaluate(workspace: Workspace, params: Params) -> None:
 def _evaluate(workspace: Workspace, params: Params, compute: Compute) -> None:
     features = Features(workspace.features)
     judged = _saved(features, workspace.model)
-    earlier = workspace.model / artifact.BEFORE
-    before = _saved(features, earlier) if earlier.exists() else judged
+    before = validation_model(workspace)
+    passed = before.seen_until < judged.seen_until
     valid = _predict(before, "valid", compute)
     test = _predict(judged, "test", compute)
     lr = None if _continues(workspace.model) else _floor(features, params, compute)
@@ -78,7 +78,7 @@ def _evaluate(workspace: Workspace, params: Params, compute: Compute) -> None:
         valid=_summary(valid) if len(valid.logits) else None,
         test=_summary(test),
         learned_until=LearnedUntil(valid=before.seen_until.isoformat(), test=judged.seen_until.isoformat()),
-        advance=None if before is judged else _gains(_predict(before, "test", compute), test),
+        advance=_gains(_predict(before, "test", compute), test) if passed else None,
         floors=Floors(popularity=_ranking(test, popularity), lr=lr and _summary(lr)),
         inputs=Judged(features=Digest(hash_tree(features.root)), model=Digest(hash_tree(workspace.model))),
         oracle=oracle(test, workspace.truth),
@@ -94,6 +94,16 @@ def _evaluate(workspace: Workspace, params: Params, compute: Compute) -> None:
     write_json(workspace.evaluation, report)
     write_json(workspace.machine_of("evaluate"), describe(compute))
     _print(report)
+
+
+def validation_model(workspace: Workspace) -> Model:
+    """Return the model that scores the validation rows: as it was before its pass over the validation days, if any.
+
+    Raises:
+        InputError: features or model are missing, or do not fit each other.
+    """
+    before = workspace.model / artifact.BEFORE
+    return _saved(Features(workspace.features), before if before.exists() else workspace.model)
 
 
 def _saved(features: Features, source: Path) -> Model:
@@ -135,11 +145,15 @@ def floor(params: Params) -> Train:
 
 def _predict(model: Model, split: SplitName, compute: Compute) -> Predictions:
     """Score the rows of a split that the model can't have learned."""
+    return predict(model.trained, model.features, split, compute=compute, chosen=unlearned(model, split))
+
+
+def unlearned(model: Model, split: SplitName) -> list[np.ndarray]:
+    """Return the positions, in each shard of a split, of the rows that the model can't have learned."""
     features = model.features
     own = Training.of_features(features, model.seen_until)
     times = (features.timestamps(number, split) for number in range(features.manifest.shards))
-    chosen = [np.flatnonzero(unseen(own, own, of_shard)) for of_shard in times]
-    return predict(model.trained, features, split, compute=compute, chosen=chosen)
+    return [np.flatnonzero(unseen(own, own, of_shard)) for of_shard in times]
 
 
 def _gains(before: Predictions, after: Predictions) -> dict[RankingMetric, Gain]:

@@ -30,6 +30,8 @@ def scored() -> Scored:
         median_history=12.0,
         no_history=0.1,
         unknown_items={"valid": 0.01, "test": 0.02},
+        days=[],
+        mistakes=[],
     )
 
 
