@@ -161,18 +161,23 @@ def approvals(
 @command(
     "din score --registry registry --input requests.jsonl",
     "din score --bundle models/bundle --input -   # the candidate, from a pipe",
+    "din score --registry registry --input requests.jsonl --explain 3",
 )
 def score(
     requests: Annotated[Path, typer.Option("--input", help="JSON lines, one request each; - for standard input.")],
     registry: Annotated[str | None, typer.Option(help="Registry URI: a folder, s3://, gs://, az://.")] = None,
     model: Annotated[str | None, typer.Option(help="Model name in the registry; default: its only model.")] = None,
     bundle: Annotated[Path | None, typer.Option(help="A bundle's directory, instead of the registry.")] = None,
+    explain: Annotated[
+        int, typer.Option(min=0, help="For each candidate, name this many parts of the request that matter most.")
+    ] = 0,
     max_candidates: Annotated[int, typer.Option(min=1, help="Refuse requests with more candidates.")] = 10_000,
     max_history: Annotated[int, typer.Option(min=0, help="Refuse requests with more behaviours.")] = 10_000,
     max_request_mb: Annotated[float, typer.Option(min=0.001, max=1000, help="Refuse longer lines, in MB.")] = 16.0,
 ) -> None:
     """Score requests with raw ids: one JSON line per request, {"version", "probabilities"}. See docs/scoring.md."""
     with answering():
+        from din.serve.explain import explain_file
         from din.serve.limits import Limits
         from din.serve.scorer import Scorer, score_file
 
@@ -184,7 +189,8 @@ def score(
             scorer = Scorer.from_registry(str(registry), model or only_model(str(registry)))
         scorer = scorer.within(Limits(max_candidates, max_history, max_request_mb))
         with contextlib.nullcontext(sys.stdin.buffer) if str(requests) == "-" else open_input(requests) as lines:
-            for answer in score_file(scorer, lines):
+            answers = explain_file(scorer, lines, explain) if explain else score_file(scorer, lines)
+            for answer in answers:
                 print(json.dumps(answer))
 
 

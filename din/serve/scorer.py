@@ -293,7 +293,7 @@ def score_file(scorer: Scorer, lines: BinaryIO) -> Iterator[dict[str, Any]]:
             the line.
     """
     most = scorer.limits.request_bytes
-    for some in grouped(_lines(lines, scorer.limits), lambda line: len(line[1]), _BATCH_BYTES):
+    for some in grouped(request_lines(lines, scorer.limits), lambda line: len(line[1]), _BATCH_BYTES):
         requests = [documents.decode(line, f"line {number}", most) for number, line in some]
         try:
             found = scorer.score_many(requests)
@@ -302,7 +302,7 @@ def score_file(scorer: Scorer, lines: BinaryIO) -> Iterator[dict[str, Any]]:
         yield from ({"version": scorer.version, "probabilities": scores.tolist()} for scores in found)
 
 
-def _lines(lines: BinaryIO, limits: Limits) -> Iterator[tuple[int, bytes]]:
+def request_lines(lines: BinaryIO, limits: Limits) -> Iterator[tuple[int, bytes]]:
     """Yield the lines that are not blank, with their numbers."""
     for number, line in enumerate(iter(lambda: lines.readline(limits.request_bytes + 1), b""), 1):
         if len(line) > limits.request_bytes:

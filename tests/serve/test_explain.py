@@ -1,0 +1,59 @@
+"""Why a score: effects are differences of scores, and only what the model reads has one."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from test_scorer import HISTORY, REQUEST
+
+from din.errors import InputError
+from din.serve import Scorer
+from din.serve.explain import explain, explain_file
+
+
+def test_effects_are_differences_of_scores(scorer: Scorer) -> None:
+    """Each part is left out alone, so its effect is the logit minus the logit of the request without it."""
+    found = explain(scorer, REQUEST)
+    whole = scorer.score(REQUEST, "logit")
+    effects = {json.dumps(part): effect for part, effect in zip(found.parts, found.effects, strict=True)}
+    without_second = {**REQUEST, "history": [HISTORY[0], HISTORY[2]]}
+    expected = whole - scorer.score(without_second, "logit")
+    assert np.allclose(effects[json.dumps({"history": 1, "item_id": "i7"})], expected, atol=1e-5)
+    elsewhere = {**REQUEST, "context": REQUEST["context"] | {"tab": None}}
+    expected = whole - scorer.score(elsewhere, "logit")
+    assert np.allclose(effects[json.dumps({"context": "tab", "value": 2})], expected, atol=1e-5)
+    assert np.abs(found.effects).max() > 1e-3
+
+
+def test_a_field_of_a_known_user_is_left_out(scorer: Scorer) -> None:
+    """The profile of the bundle does not fill in what was left out."""
+    known = scorer.example()
+    found = explain(scorer, known)
+    age = next(effect for part, effect in zip(found.parts, found.effects, strict=True) if part.get("user") == "age")
+    expected = scorer.score(known, "logit") - scorer.score({**known, "user": known["user"] | {"age": None}}, "logit")
+    assert np.allclose(age, expected, atol=1e-5)
+
+
+def test_only_behaviours_that_the_model_reads_have_an_effect(scorer: Scorer) -> None:
+    """Of a history that is too long, older behaviours are no parts, and none of them moves up."""
+    long = {"history": [f"i{n % 30}" for n in range(scorer.max_history + 3)], "candidates": ["i3"]}
+    found = explain(scorer, long)
+    places = [part["history"] for part in found.parts if "history" in part]
+    assert places == list(range(3, scorer.max_history + 3))
+    shorter = {**long, "history": long["history"][4:]}
+    expected = scorer.score(long, "logit") - scorer.score(shorter, "logit")
+    assert np.allclose(found.effects[0], expected, atol=1e-5)
+
+
+def test_a_file_is_explained_line_by_line(scorer: Scorer) -> None:
+    """Each candidate has the strongest parts, largest first; a wrong line is named."""
+    line = json.dumps(REQUEST).encode()
+    (answer,) = explain_file(scorer, io.BytesIO(line + b"\n"), 2)
+    assert np.allclose(answer["probabilities"], scorer.score(REQUEST))
+    assert [len(why) for why in answer["why"]] == [2, 2, 2]
+    for why in answer["why"]:
+        assert abs(why[0]["effect"]) >= abs(why[1]["effect"])
+    with pytest.raises(InputError, match="line 2: candidates"):
+        list(explain_file(scorer, io.BytesIO(line + b"\n{}\n"), 2))
+    assert explain(scorer, {"candidates": []}).effects.shape[1] == 0
