@@ -44,17 +44,6 @@ def test_a_time_beyond_its_limit_closes(limits: dict, closed: list, workspace: W
     assert "latency_ratio" not in closed or "raise gate.max_latency_ratio" in find(report, "latency_ratio")["reason"]
 
 
-def test_no_limit_measures_nothing(workspace: Workspace, run, quick, registry):
-    """With `max_latency_ms: null`, there is no gate on time, and no session is opened."""
-    challenge(registry, run)
-
-    def never(bundle, other):
-        raise AssertionError("measured")
-
-    report = judge(workspace, quick, score, latency=never)
-    assert not {"latency_ms", "latency_ratio"} & {g["name"] for g in report["gates"]}
-
-
 @pytest.mark.parametrize("fault", ["raises", "NaN"])
 def test_bundle_that_cannot_answer_closes(workspace: Workspace, run, measured, registry, fault):
     """A bundle that can't answer a request is closed."""

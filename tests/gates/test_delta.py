@@ -1,7 +1,6 @@
 """The comparison with the champion over several days: looks are stored, spent, pooled and reused."""
 
 from dataclasses import replace
-from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -95,16 +94,6 @@ def test_only_another_candidate_spends_a_look(workspace: Workspace, run, narrow,
     assert width[1] > width[0]
 
 
-def test_looks_begin_anew_with_the_next_champion(workspace: Workspace, run, quick, registry):
-    """The first comparison with a new champion is its first look."""
-    crown(registry, run)
-    next_day(run, 0, noise=0.1)
-    judge(workspace, quick)
-    crown(registry, run)
-    next_day(run, 1, noise=0.05)
-    assert find(judge(workspace, quick), "champion_delta_auc")["power"]["look"] == 1
-
-
 def test_promote_takes_no_look(workspace: Workspace, run, quick, registry):
     """Judging again, `promote` reads the stored look; if somebody removed it, nothing is promoted or written."""
     crown(registry, run)
@@ -135,17 +124,6 @@ def test_a_look_that_is_no_look_closes(workspace: Workspace, run, quick, registr
     assert names[fault] in find(report, "champion_delta_auc")["reason"]
     with pytest.raises(GateClosed, match=names[fault]):
         commands.verify(registry.uri)
-
-
-def test_looks_survive_gc_while_their_champion_is_recorded(workspace: Workspace, run, quick, registry):
-    """Evidence at a recorded champion stays; that at a bundle that no record names goes."""
-    crown(registry, run)
-    next_day(run, 0, noise=0.1)
-    judge(workspace, quick)
-    registry.objects.put(stored_looks.look_key("f" * 64, 1), b"orphan")
-    gone = registry.gc(grace=timedelta(seconds=-5), dry_run=False)
-    assert [place.rsplit("/", 1)[-1] for place in gone] == ["f" * 64]
-    assert looks(registry) == 1
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 from command_lines import parsed
-from judging import challenge, crown, find, judge, set_gate
+from judging import challenge, find, judge, set_gate
 from miniature import score
 
 from din import documents
 from din.artifacts import read_json
-from din.gates.explain import explain, explain_champion
+from din.gates.explain import explain
 from din.promotion.promote import promote
 from din.verdicts import GateReport
 from din.workspace import Workspace
@@ -17,37 +17,6 @@ from din.workspace import Workspace
 
 def typed(report: dict[str, Any]) -> GateReport:
     return documents.check(GateReport, report, "gate.json")
-
-
-def test_the_first_candidate(workspace: Workspace, run, quick):
-    """Without a champion, the sentence says whether the candidate may become one, or names the first closed gates."""
-    report = judge(workspace, quick)
-    assert explain(typed(report)).startswith("There is no champion yet. The candidate passes every gate")
-    found = explain(typed(judge(workspace, set_gate(quick, min_auc=0.9))))
-    assert found == "There is no champion, and this candidate does not become the first one: it does not pass min_auc."
-    for gate in report["gates"]:
-        gate["verdict"] = "closed"
-    names = [gate["name"] for gate in report["gates"]]
-    assert explain(typed(report)).endswith(f" it does not pass {', '.join(names[:3])}, and {len(names) - 3} more.")
-
-
-def test_the_champion_again(workspace: Workspace, run, quick, registry):
-    """A rerun that gives the champion's bits changes nothing."""
-    version = crown(registry, run)
-    found = explain(typed(judge(workspace, quick)))
-    assert found == f"The candidate is the champion {version[:12]} (record 1) itself, bit for bit, so nothing changes."
-
-
-def test_a_champion_whose_gates_are_not_open(workspace: Workspace, run, quick, registry):
-    """The sentence tells an approval before the promotion from a second judgement after it."""
-    strict = set_gate(quick, min_auc=0.9)
-    before = judge(workspace, strict)
-    crown(registry, run)
-    (record,) = registry.history()
-    assert explain_champion(record, typed(before)).endswith(" It was approved although it does not pass min_auc.")
-    after = explain_champion(record, typed(judge(workspace, strict)))
-    assert "Judged again since then, it does not pass min_auc, and it stays" in after
-    assert explain_champion(record, typed(judge(workspace, quick))).endswith(f"Reason: {record.reason}.")
 
 
 STAYS = "stays, because the candidate does not pass"

@@ -97,13 +97,6 @@ def test_days_that_left_the_window_are_not_missed(going_on: Callable[..., dict])
     assert "missed_days" not in going_on({"2024-10-02": 99} | TODAY, first_day="2024-10-03")
 
 
-def test_other_settings_of_the_source_change_no_day(going_on: Callable[..., dict]) -> None:
-    """They change every file, and the hashes can't tell whether rows were corrected."""
-    other = {"2024-10-01": 50, "2024-10-03": 9}
-    report = going_on(LOG | TODAY | other, params={"positive_rating": 3.0})
-    assert [one["why"] for one in report["missed_days"]] == ["late"]
-
-
 def test_a_missed_day_is_named_until_a_model_from_scratch(
     run: Run, quick: Params, registry: Registry, going_on: Callable[..., dict]
 ) -> None:

@@ -5,13 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from judging import challenge, crown, find, judge, set_gate, shut
-from miniature import edit, score
+from miniature import edit
 
-from din.errors import GateClosed
 from din.gates import plausibility
 from din.params import to_json
-from din.promotion.promote import promote
-from din.reports import ALWAYS
 from din.workspace import Workspace
 
 
@@ -94,74 +91,16 @@ def test_a_warm_start_is_bound_in_full(workspace: Workspace, run, quick, made, c
 
 
 SUITE_FAULTS = {
-    "emptied": lambda report: report["expectations"].clear(),
     "one left out": lambda report: report["expectations"].pop(),
     "failed but open": lambda report: report["expectations"][0].update(success=False),
     "failed, as a warning": lambda report: report["expectations"][0].update(success=False, severity="warning"),
     "figure beyond its limit": lambda report: report["expectations"][0].update(observed=7),
-    "text for a figure": lambda report: report["expectations"][0].update(observed="none"),
     "other thresholds": lambda report: report["params"].clear(),
 }
 
 
-@pytest.mark.parametrize("suite", ALWAYS)
 @pytest.mark.parametrize("fault", SUITE_FAULTS)
-def test_a_report_without_its_expectations_is_closed(workspace: Workspace, run, quick, suite, fault):
+def test_a_report_that_proves_nothing_closes_its_gate_alone(workspace: Workspace, run, quick, fault):
     """The verdict of a report is not trusted: it must follow from the expectations that have to be there."""
-    edit(workspace.validation(suite), SUITE_FAULTS[fault])
-    assert shut(judge(workspace, quick)) == [f"validation_{suite}"]
-
-
-EDITS = {
-    "all but one gate removed": lambda r: r.update(gates=[g for g in r["gates"] if g["name"] == "bundle_mb"]),
-    "a gate added": lambda r: r["gates"].append(r["gates"][0] | {"name": "extra"}),
-    "a figure changed": lambda r: find(r, "min_auc").update(observed=0.99),
-}
-
-
-@pytest.mark.parametrize("name", EDITS)
-def test_an_edited_report_promotes_nothing(workspace: Workspace, run, quick, registry, name):
-    """Every gate is judged again, and the report must agree."""
-    judge(workspace, quick)
-    edit(workspace.gate, EDITS[name])
-    with pytest.raises(GateClosed, match="judged again"):
-        promote(workspace, quick, by="eve", reason="mine", score=score)
-    assert registry.champion() is None
-
-
-def test_verdicts_edited_to_open_promote_nothing(workspace: Workspace, run, quick, registry):
-    """A closed report with every verdict edited to open promotes nothing."""
-    strict = set_gate(quick, min_auc=0.99)
-    judge(workspace, strict)
-
-    def open_all(report: dict) -> None:
-        report["verdict"] = "open"
-        for gate in report["gates"]:
-            gate["verdict"] = "open"
-
-    edit(workspace.gate, open_all)
-    with pytest.raises(GateClosed, match="judged again, the gate is closed"):
-        promote(workspace, strict, by="eve", reason="mine", score=score)
-    assert registry.champion() is None
-
-
-CHANGED = {
-    "data/raw/rows.txt": "data.raw",
-    "data/features/rows.txt": "data.features",
-    "reports/predictions/extra.parquet": "data.predictions",
-    "models/din/config.json": "data.model",
-    "reports/evaluation.json": "reports.reports/evaluation.json",
-    "reports/validation/raw.json": "reports.reports/validation/raw.json",
-    "dvc.yaml": "code",
-}
-
-
-@pytest.mark.parametrize("path", CHANGED)
-def test_whatever_changed_after_the_gate_is_named(workspace: Workspace, run, quick, registry, path):
-    """Data, reports and the pipeline itself are hashed again."""
-    judge(workspace, quick)
-    with (workspace.root / path).open("a") as file:
-        file.write(" ")
-    with pytest.raises(GateClosed, match=rf"changed since the gate judged: .*{CHANGED[path]}"):
-        promote(workspace, quick, by="ann", reason="nightly", score=score)
-    assert registry.champion() is None
+    edit(workspace.validation("features"), SUITE_FAULTS[fault])
+    assert shut(judge(workspace, quick)) == ["validation_features"]

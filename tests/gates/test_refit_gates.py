@@ -118,15 +118,6 @@ def test_an_undecided_lesson_is_not_open(workspace: Workspace, run, quick) -> No
     assert low < -0.0001 < high and found["verdict"] == "borderline"
 
 
-def test_a_lesson_on_other_rows_is_closed(workspace: Workspace, run, quick) -> None:
-    """Judged and cross-fitted predictions are compared on the same rows, or not at all."""
-    ship(run)
-    shorten(run.here.crossfit / "predictions.parquet")
-    run.bundle()
-    found = find(judge(workspace, quick), "lesson_delta_auc")
-    assert (found["verdict"], found["evaluated"]) == ("closed", False)
-
-
 def test_a_candidate_that_goes_on_needs_no_proof_of_its_lesson(workspace: Workspace, run, quick) -> None:
     """The comparison with the champion is this proof, since the lesson began with a champion."""
     names = {one["name"] for one in judge(workspace, going_on(run, quick, "a" * 64, "a" * 64))["gates"]}

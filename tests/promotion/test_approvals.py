@@ -167,17 +167,6 @@ def test_nobody_answering_is_a_rejection(run: Run, quick, registry):
     assert states(registry) == ["waiting"]
 
 
-def test_gc_keeps_requests_that_wait_and_answers(run: Run, quick, registry, monkeypatch):
-    """With the files of the run that asks, which its promotion needs."""
-    monkeypatch.setenv("DIN_RUN_ID", "nightly:1")
-    gate(run.here, borderline(run, quick), score)
-    registry.put_run("nightly:1", {"gate.json": b"{}"})
-    assert registry.gc(timedelta(0), dry_run=False) == []
-    answered(registry, False, name="nightly:1")
-    assert registry.gc(timedelta(0), dry_run=False) == []
-    assert states(registry) == ["rejected"]
-
-
 def test_asking_again_changes_nothing(run: Run, asked, registry):
     """Gates that ask later, or at the same time, find the first request with its end."""
     first = only_case(registry)
@@ -282,22 +271,6 @@ def test_an_override_covers_nothing_else(stranded: Run, quick, registry):
     assert {gate.name for gate in only_case(registry).request.gates} == NEED_SCORES | {"min_auc"}
 
 
-def test_an_override_that_nobody_needs_is_refused(asked, registry):
-    """So that tables show overrides only where the earlier champion was not evaluated."""
-    with pytest.raises(InputError, match="leave out --override"):
-        answered(registry, override=True)
-    assert states(registry) == ["waiting"]
-
-
-def test_a_champion_that_works_again_needs_another_request(stranded: Run, quick, registry):
-    """An override does not cover the same gates once they were evaluated and are borderline."""
-    with pytest.raises(GateClosed):
-        gate(stranded.here, quick, unscorable)
-    answered(registry, override=True)
-    assert judge(stranded.here, quick)["verdict"] == "open"
-    assert promoted(stranded, quick).record.approval is None  # open gates need nobody
-
-
 def test_the_first_of_many_answers_counts(asked, registry):
     """If sixteen people answer at once, whoever agrees with the first finds its answer, and all others are refused."""
 
@@ -311,19 +284,6 @@ def test_the_first_of_many_answers_counts(asked, registry):
         heard = [case.answered for case in pool.map(answer, range(16)) if case]
     assert len(heard) == 8 and all(one == heard[0] for one in heard)
     assert heard[0] and states(registry) == ["approved" if heard[0].answer.approved else "rejected"]
-
-
-@pytest.mark.parametrize("name", ["nosuch", "f" * 64, "..", ""])
-def test_an_unknown_name_lists_the_requests_that_wait(run: Run, quick, registry, monkeypatch, name):
-    """The message names each waiting run and version."""
-    monkeypatch.setenv("DIN_RUN_ID", "scheduled__2026-01-01T00:00:00+00:00")
-    gate(run.here, borderline(run, quick), score)
-    with pytest.raises(InputError) as error:
-        decide(registry, name, True, False, "ann", "x")
-    if name not in ("..", ""):
-        version = only_case(registry).request.version
-        assert f"waiting: scheduled__2026-01-01T00-00-00-00-00 ({version[:12]})" in str(error.value)
-    assert answered(registry, name="scheduled__2026-01-01T00:00:00+00:00").answered
 
 
 FAULTS = {
