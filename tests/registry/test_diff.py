@@ -9,7 +9,7 @@ from miniature import Run
 
 from din.artifacts import write_json
 from din.errors import InputError
-from din.registry.diff import differences, show_diff
+from din.registry.diff import show_diff
 from din.registry.promoted import Promoted
 from din.registry.registry import Registry
 
@@ -79,8 +79,3 @@ def test_a_changed_file_of_a_run_is_refused(two: Registry) -> None:
     path.write_text("train: {}\n")
     with pytest.raises(InputError, match=r"params.yaml: damaged, its hash is not the recorded one"):
         show_diff(two.uri, two.model_name, "1", "2")
-
-
-def test_missing_values_differ_from_all_others() -> None:
-    """A key that only one side has is a difference."""
-    assert differences({"a": 1, "b": 2}, {"b": 2, "c": 3}) == [("a", 1, None), ("c", None, 3)]

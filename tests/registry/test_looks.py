@@ -9,9 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from din.errors import InputError, Unavailable
-from din.metrics.estimates import difference
-from din.metrics.noninferiority import judge
+from din.errors import InputError
 from din.names import ModelName, Version
 from din.registry import looks
 from din.registry.registry import Registry
@@ -66,30 +64,6 @@ def test_a_day_is_pooled_once_from_the_newest_look_that_holds_it(spans):
     assert found.users == sum(len(tables[place]["user"].unique()) for place in taken)
 
 
-def test_one_look_is_the_plain_difference(rng):
-    """Without an earlier look the figure is that of today's rows."""
-    today = drawn(rng, 0)
-    columns = {name: today[name].to_numpy() for name in ("label", "candidate", "champion", "user")}
-    expected = difference("auc", columns["label"], columns["candidate"], columns["champion"], columns["user"])
-    found = judged([today])
-    assert found.interval.point == pytest.approx(expected.value)
-    assert found.interval.upper - found.interval.point == pytest.approx(expected.width(1 - 0.025))
-
-
-def test_retries_of_a_day_are_counted(rng, monkeypatch):
-    """Only an earlier look at exactly today's days makes a look a retry."""
-    retries = []
-
-    def noting(days, margin, number, level, retried):
-        retries.append(retried)
-        return judge(days, margin, number, level, retried)
-
-    monkeypatch.setattr(looks, "judge", noting)
-    judged([drawn(rng, first_day, first_user=100 * at) for at, first_day in enumerate((0, 1, 1, 5, 1))])
-    assert retries[-1] == 2
-    assert retries[:2] == [0, 0]
-
-
 def test_a_decision_ends_the_pool(rng):
     """After a look that decided, the next one begins anew, but its number goes on."""
     tables = [drawn(rng, 2 * day, first_user=100 * day, rows=2000) for day in range(3)]
@@ -98,13 +72,6 @@ def test_a_decision_ends_the_pool(rng):
     assert undecided.users == 180
     assert (decided.number, decided.verdict) == (3, "open")
     assert decided.users == 60
-
-
-def test_a_day_without_two_classes_is_left_out(rng):
-    """A day on which the metric is undefined adds nothing and harms nothing."""
-    tables = [drawn(rng, 2 * day, first_user=100 * day) for day in range(2)]
-    blank = tables[0].set_column(2, looks.SCHEMA.field(2), pa.array(np.zeros(len(tables[0]), bool)))
-    assert judged([blank, tables[1]]).users == 60
 
 
 def test_a_look_names_no_user():
@@ -132,15 +99,6 @@ def test_a_flipped_bit_changes_no_row_unnoticed(rng):
     assert refused > len(content) / 3
 
 
-def test_a_look_that_the_listing_hides_ends_the_search(rng, registry, monkeypatch):
-    """A store whose listing is stale is asked twice, not for ever."""
-    champion = Version("c" * 64)
-    looks.store(registry, champion, drawn(rng, 0))
-    monkeypatch.setattr(looks, "read", lambda registry, champion: [])
-    with pytest.raises(Unavailable, match=r"look 1 at c{12} exists, but the store does not list it; run it again"):
-        looks.store(registry, champion, drawn(rng, 1))
-
-
 def test_a_look_of_many_equal_rows_is_not_unpacked(rng):
     """Rows that take no space on disk are counted before memory is spent on them."""
     rows = 1_000_000
@@ -165,16 +123,6 @@ def test_damage_of_looks_is_listed_by_champion(rng, registry):
     assert len(lines) == 2
     assert f"{'d' * 64}/000002.parquet: not a Parquet file" in lines[0]
     assert f"{'e' * 64}/000003.parquet: unexpected" in lines[1]
-
-
-def test_a_stray_object_among_looks_is_ignored(rng, registry, tmp_path):
-    """A file that a file browser or an editor leaves there does not close the gate."""
-    champion = Version("c" * 64)
-    stored = looks.store(registry, champion, drawn(rng, 0))
-    for name in (".DS_Store", "000001.parquet.bak", "notes.txt"):
-        (tmp_path / "clicks" / "looks" / champion / name).write_text("")
-    assert looks.damage(registry) == []
-    assert looks.stored(registry, champion, CANDIDATE)[0].equals(stored[0])
 
 
 def hashed_as(table, other, **metadata):

@@ -103,13 +103,3 @@ def test_a_person_may_bring_a_lesson_back(lessons, run, registry, train) -> None
     registry.rollback(versions[1], by="ann", reason="the third is bad")
     assert removed_lesson(registry, registry.history(), versions[0]) is None
     assert removed_lesson(registry, registry.history(), versions[2]) is not None
-
-
-def test_a_chain_that_is_known_to_be_sound_is_not_read(lessons, run, registry, monkeypatch) -> None:
-    """A champion since the last rollback ends the chain, so that a year of lessons costs no reading every day."""
-    run.facts |= {"until": "2024-10-20"}
-    run.noise = 0.1
-    run.finish()
-    version = crown(registry, run)
-    monkeypatch.setattr(type(registry), "facts", None)
-    assert removed_lesson(registry, registry.history(), version) is None

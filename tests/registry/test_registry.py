@@ -85,14 +85,6 @@ def test_many_writers_one_winner(local, tmp_path):
     assert [record.nonce for record in local.history()] == won and len(won) == 1
 
 
-def test_attempts_of_one_run_are_stored_side_by_side(local):
-    """Equal evidence shares a folder, and other evidence never overwrites the files of a record."""
-    first = local.put_run("run", {"gate.json": b"open", "dvc.lock": b"1"})
-    assert local.put_run("run", {"gate.json": b"open", "dvc.lock": b"1"}) == first
-    second = local.put_run("run", {"gate.json": b"open", "dvc.lock": b"2"})
-    assert not first.keys() & second.keys() and local.verify() == []
-
-
 @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/../../evil", "./a", ".a", "a//b", "a\\b", "a\0", "a#1"])
 def test_manifest_cannot_name_files_outside(local, tmp_path, name):
     """A registry that others can write to must not make a fetch write outside its folder."""
@@ -129,23 +121,6 @@ def test_rollback_to_nothing_sensible_is_bad_input(local, tmp_path, to, message)
     assert len(local.history()) == 2
 
 
-def test_models_below_one_uri_are_separate(tmp_path):
-    """Each model has its own log and champion."""
-    uri = str(tmp_path / "r")
-    crown(Registry(uri, "ads"), bundle(tmp_path / "b"))
-    assert Registry(uri, "feed").champion() is None
-    crown(Registry(uri, "feed"), bundle(tmp_path / "b", "two"))
-    (Path(uri) / "lost+found").mkdir()
-    assert list_models(uri) == ["ads", "feed"]
-
-
-@pytest.mark.parametrize("name", ["", "a/b", "..", "a b", "é"])
-def test_model_names_are_plain(tmp_path, name):
-    """A model's name is one path segment on every store."""
-    with pytest.raises(InputError, match="model_name"):
-        Registry(str(tmp_path), name)
-
-
 @pytest.mark.parametrize("uri", ["ftp://host/x", "memory://x", "{file}", "{file}/below"])
 def test_unusable_uri_is_bad_input(tmp_path, uri):
     """For an unknown scheme, or a path that is not a folder, one line names the URI."""
@@ -155,14 +130,6 @@ def test_unusable_uri_is_bad_input(tmp_path, uri):
     with pytest.raises(InputError) as error:
         Registry(uri, "ads").history()
     assert uri in str(error.value) and "\n" not in str(error.value)
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_unwritable_registry_is_bad_input(local, tmp_path):
-    """Missing permissions give a message, not a traceback."""
-    (tmp_path / "r").mkdir(mode=0o500)
-    with pytest.raises(InputError, match="permissions"):
-        local.put_bundle(bundle(tmp_path / "b"))
 
 
 def age(root: Path) -> None:
