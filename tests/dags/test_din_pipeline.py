@@ -70,12 +70,6 @@ def test_meta_airflow_becomes_settings_of_the_task() -> None:
     assert b.retry_exponential_backoff > 1
 
 
-def test_opening_may_take_as_long_as_fetching() -> None:
-    """open_run and fetch have the same time limit, since both may read the whole log."""
-    timeouts = {name: din_pipeline.din_ctr.get_task(name).execution_timeout for name in ("open_run", "fetch")}
-    assert timeouts["open_run"] == timeouts["fetch"]
-
-
 def test_a_new_champion_is_emitted() -> None:
     """A promotion and a rollback emit the asset, and no other task has an outlet."""
     outlets = {task.task_id: [asset.name for asset in task.outlets] for task in din_pipeline.din_ctr.tasks}
@@ -164,12 +158,3 @@ def test_bad_input_outside_a_stage_is_final() -> None:
         raise InputError("parameter 'train.epoch' is unknown")
     with pytest.raises(Unavailable), airflow_dag.final():
         raise Unavailable("no network")
-
-
-@pytest.mark.parametrize(("code", "step"), [(3, "nothing: the candidate is refused"), (2, "correct what the message")])
-def test_a_failure_names_the_next_step(code: int, step: str, caplog: pytest.LogCaptureFixture) -> None:
-    """The log of a task that failed for good ends with the outcome and what to do."""
-    outcome = {"exit_code": code, "table": "gate: closed"}
-    ti = SimpleNamespace(task_id="gate", run_id="r", xcom_pull=lambda **_: outcome)
-    airflow_dag.alert({"ti": ti})
-    assert "gate failed in run r\ngate: closed\nnext: " + step in caplog.text

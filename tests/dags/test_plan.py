@@ -1,8 +1,6 @@
 """Plans made from dvc.yaml: DVC's own edges, and errors that name stage and key."""
 
 import contextlib
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -157,24 +155,3 @@ def test_a_malformed_file_is_named_down_to_its_key(document: object, names: list
     with pytest.raises(InputError) as raised:
         plan.load(tmp_path / "dvc.yaml")
     assert [name for name in names if name not in str(raised.value)] == []
-
-
-@pytest.mark.parametrize("text", ["stages: {", "stages: {a: {cmd: x}, a: {cmd: y}}", "\tstages:"])
-def test_a_file_that_is_no_yaml_is_refused(text: str) -> None:
-    """Broken YAML is refused, and so is a duplicate stage, of which YAML readers would keep one."""
-    with pytest.raises(InputError, match="not valid YAML"):
-        plan.parse(text)
-
-
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    """The message names the path."""
-    with pytest.raises(InputError, match=r"dvc\.yaml"):
-        plan.load(tmp_path / "dvc.yaml")
-
-
-def test_planning_imports_no_scheduler_and_no_dvc() -> None:
-    """`dags.plan` runs at every parse of the DAG, so it loads neither Airflow nor DVC nor what stages compute with."""
-    heavy = ("airflow", "dvc", "validation", "torch", "pandas", "numpy", "pyarrow")
-    code = f"import sys, dags.plan; sys.exit(', '.join(set(sys.modules) & set({heavy})) or None)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr

@@ -20,7 +20,6 @@ from workers import World
 from workspace import Workspace  # tests/pipeline
 
 from dags import din_pipeline, workspace
-from dags.worker import Worker
 from din.artifacts import hash_files, write_json
 from din.errors import GateClosed
 from din.registry.registry import Registry
@@ -106,18 +105,6 @@ def test_the_answer_is_that_of_the_airflow_user(monkeypatch: pytest.MonkeyPatch)
     assert task.pushed["outcome"]["exit_code"] == 3 and task.pushed["outcome"]["table"] == "ann: Reject"
 
 
-def test_an_answer_that_comes_second_fails_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The registry's first answer counts, so a retry would end the same way."""
-    task = Task("approval", monkeypatch, state="rejected")
-
-    def closed(*_: Any, **__: Any) -> None:
-        raise GateClosed("bob rejected this candidate")
-
-    monkeypatch.setattr(workspace, "ask", closed)
-    with pytest.raises(AirflowFailException, match="bob rejected"):
-        task.complete("Approve")
-
-
 @pytest.mark.parametrize("state", ["approved", "expired", "waiting", None])
 def test_no_answer_in_time_is_a_rejection(monkeypatch: pytest.MonkeyPatch, state: str | None) -> None:
     """Unless somebody approved on the command line in the meantime."""
@@ -193,30 +180,6 @@ def test_a_run_goes_back_once(
     with pytest.raises(GateClosed):
         workspace.ask(run, "roll_back", by="ann")
     assert len(registry.history()) == 3
-
-
-@pytest.mark.parametrize(
-    ("code", "on_harm", "promotes"), [(0, None, True), (3, "rollback", True), (3, "ask", False), (3, None, False)]
-)
-def test_a_day_in_one_task_undoes_harm_too(
-    code: int, on_harm: str | None, promotes: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """After a closed gate, only harm that `din promote` may undo is a reason to call it."""
-    found = {"about": {"params": {"promote": {"on_harm": on_harm}}}} | ({"harm": HARM} if on_harm else {})
-    codes = {"export": 0, "gate": code}
-    fakes: dict[str, Callable[..., Any]] = {
-        "_stage": lambda self, stage, ended: workspace.Outcome(stage, codes[stage], None, ""),
-        "promote": lambda self, reason: workspace.Outcome("promote", 0, None, ""),
-        "judgement": lambda self: found,
-        "take_locks": lambda self: {},
-        "locked": lambda self: {},
-        "push": lambda self, stages: None,
-    }
-    for name, fake in fakes.items():
-        monkeypatch.setattr(Worker, name, fake)
-    worker = Worker.__new__(Worker)
-    worker.stages = {"export": None, "gate": None}
-    assert worker.run_stages(reason="nightly").stage == ("promote" if promotes else "gate")
 
 
 @pytest.mark.slow

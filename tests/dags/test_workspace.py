@@ -68,24 +68,6 @@ def test_paths_hold_wherever_the_workspace_lies(here: Worker, checked_out: Calla
     assert (params["train"]["learning"]["epochs"], params["fetch"]["table"]["users"]) == (3, None)
 
 
-def test_an_unknown_parameter_is_named(checked_out: Callable[..., Path]) -> None:
-    """The message names the wrong part of the key, and the valid keys there."""
-    with pytest.raises(InputError, match=r"key 'epoch' is unknown in train\.learning; valid keys: seed, "):
-        checked_out(**{"train.learning.epoch": 1})
-
-
-def test_a_commit_with_a_hostile_parameter_file_is_refused(checked_out: Callable[..., Path]) -> None:
-    """A worker reads it as strictly as a stage does: merge keys that repeat a block 10^8 times end at once."""
-    lines = ["a: &a {p: 1, q: 2}", "b0: &b0 {<<: [" + ", ".join(["*a"] * 10) + "]}"]
-    lines += [f"b{k}: &b{k} {{<<: [" + ", ".join([f"*b{k - 1}"] * 10) + "]}" for k in range(1, 8)]
-    root = checked_out()
-    git(root, "update-index", "--no-skip-worktree", "params.yaml")
-    (root / "params.yaml").write_text("\n".join(lines))
-    git(root, "commit", "--quiet", "--message", "bomb", "params.yaml")
-    with pytest.raises(InputError, match=r"params\.yaml of the commit: not valid YAML: more than 100,000 values"):
-        set_params(Settings.from_env(), Workspace(root), {})
-
-
 def test_a_registry_that_others_cannot_find(checked_out: Callable[..., Path]) -> None:
     """For a relative registry, or a repository that is a URL, the message names the missing setting."""
     root = checked_out()
@@ -164,18 +146,6 @@ def test_a_removal_that_was_killed_leaves_no_half(
             discard(root)
     assert (checked_out() / "dvc.yaml").exists()
     assert [path.name for path in root.parent.iterdir()] == [root.name]
-
-
-def test_half_a_repository_is_checked_out_again(here: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without HEAD, git would answer for the surrounding repository, which has the same commit."""
-    monkeypatch.setenv("DIN_REPOSITORY", str(here.checkout))
-    root = here.folder("half")
-    root.parent.mkdir(parents=True, exist_ok=True)
-    check_out(Settings.from_env(), here.world.commit, Workspace(root))
-    for path in (root / ".git" / "HEAD", root / "dvc.yaml"):
-        path.unlink()
-    check_out(Settings.from_env(), here.world.commit, Workspace(root))
-    assert (root / ".git" / "HEAD").exists() and (root / "dvc.yaml").exists()
 
 
 def test_another_commit_keeps_the_checkpoints(checked_out: Callable[..., Path], here: Worker) -> None:
