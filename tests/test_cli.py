@@ -16,7 +16,6 @@ from stages import exit_code
 from typer.testing import CliRunner
 
 from din import cli, pipeline
-from din.cli.options import user
 from din.commandline import examples, print_result, printing_json
 from din.workspace import Workspace
 
@@ -72,13 +71,6 @@ def test_wrong_arguments_are_one_line(arguments: list[str], message: str) -> Non
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(message)
     assert done.stderr.count("\n") == 1
-
-
-def test_a_group_alone_shows_its_help() -> None:
-    """`din registry` lists its commands, and prints no error."""
-    done = run("registry")
-    assert (done.returncode, done.stderr) == (2, "")
-    assert "rollback" in done.stdout
 
 
 def test_a_shell_completes_commands() -> None:
@@ -194,17 +186,6 @@ def test_a_stage_without_its_packages(
     assert json.loads((tmp_path / f".din/outcome/{name}.json").read_text())["exit_code"] == 2
 
 
-def test_a_look_at_the_source_without_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It reads as `fetch` does, so it needs the extra of the stages."""
-    for module in [name for name in sys.modules if name.startswith("din.sources")]:
-        monkeypatch.delitem(sys.modules, module)
-    monkeypatch.setitem(sys.modules, "fsspec", None)
-    monkeypatch.chdir(ROOT)
-    done = CliRunner().invoke(cli.app, ["fetch", "--dry-run"])
-    assert done.exit_code == 2
-    assert "pip install 'din-ctr[train]'" in done.stderr
-
-
 def test_scoring_without_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Scoring names the smaller extra."""
     for module in [name for name in sys.modules if name.startswith("din.serve")]:
@@ -213,14 +194,6 @@ def test_scoring_without_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     done = CliRunner().invoke(cli.app, ["score", "--input", "-", "--bundle", "nowhere"])
     assert done.exit_code == 2
     assert "pip install 'din-ctr[serve]'" in done.stderr
-
-
-def test_a_user_without_a_name_has_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With an arbitrary uid, as in some pods, neither a variable nor a passwd entry names the user."""
-    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_000)  # nobody's uid
-    assert user() == "4000000000"
 
 
 def test_a_missing_module_of_our_own_is_a_bug(tmp_path: Path) -> None:

@@ -94,13 +94,6 @@ def test_files_that_cannot_be_read_fail(workspace: Workspace) -> None:
     assert of(doctor.registry, workspace)["registry"].state == "skipped"
 
 
-def test_an_empty_folder_is_not_a_repository(tmp_path: Path) -> None:
-    """The advice is the one of all commands: go elsewhere, or begin a repository."""
-    found = of(doctor.files, Workspace(tmp_path))
-    assert [one.state for one in found.values()] == ["failed", "failed"]
-    assert all("`din init --events FILE`" in one.fix for one in found.values())
-
-
 def test_the_store_is_tried_and_left_as_it_was(workspace: Workspace) -> None:
     """A sound store refuses the second write, and nothing of the trial stays."""
     found = of(doctor.registry, workspace)

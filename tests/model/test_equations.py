@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from din.model.attention import ActivationUnit
-from din.model.mlp import BipolarSigmoid, multilayer_perceptron
 from din.model.pnn import inner_products
 from din.ops.dice import Dice
 from din.ops.histories import OneHistory, Packed
@@ -83,18 +82,3 @@ def test_products_of_field_vectors_by_loops() -> None:
     assert inner_products(vectors.unsqueeze(0)).tolist() == [pairs]
     assert inner_products(torch.stack([u, v]).unsqueeze(0)).shape == (1, 1)
     assert inner_products(w.view(1, 1, 2)).shape == (1, 0)
-
-
-def test_bipolar_sigmoid_is_its_formula() -> None:
-    """It equals 2/(1 + e^−x) − 1, also for large x."""
-    x = torch.tensor([-100.0, -1.0, 0.0, 0.3, 100.0])
-    torch.testing.assert_close(BipolarSigmoid()(x), 2 / (1 + torch.exp(-x.double())).float() - 1)
-
-
-def test_dropout_is_inverted_and_off_at_evaluation() -> None:
-    """A training step keeps a share 1 − rate of the inputs, scaled by 1/(1 − rate). Evaluation keeps all."""
-    drop = multilayer_perceptron(10_000, (4,), "relu", 0.2)[0]
-    kept = drop.train()(torch.ones(1, 10_000))
-    assert set(kept.unique().tolist()) == {0.0, 1.25}
-    assert kept.mean().item() == pytest.approx(1, abs=0.05)
-    assert torch.equal(drop.eval()(torch.ones(3)), torch.ones(3))

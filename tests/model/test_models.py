@@ -1,6 +1,5 @@
 """Packed models, compared with a slow twin, and their invariances. Alone: `pytest tests/model`."""
 
-import itertools
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -151,15 +150,6 @@ def test_users_without_history_get_a_logit(variant, vectors_once: Features, para
         logits = model.train(mode)(table, to_tensors(packer.pack(shard, rows)))
         assert torch.isfinite(logits).all()
         assert len(set(logits.tolist())) > 1
-
-
-def test_the_same_seed_builds_the_same_model(vectors_once: Features, params: Params) -> None:
-    """Weights depend on the seed, and linear columns start at 0."""
-    packer = Packer(vectors_once)
-    tables = [build(vectors_once.fields, packer.layout, changed(params.train, seed=s))[1] for s in (1, 1, 2)]
-    assert torch.equal(tables[0], tables[1])
-    assert not any(torch.equal(a, b) for a, b in itertools.combinations(tables[1:], 2))
-    assert not tables[0][:, 0].any()
 
 
 def test_dice_sees_the_behaviours_of_its_own_sequence_alone(vectors_once: Features, params: Params) -> None:

@@ -15,17 +15,10 @@ import numpy as np
 import pytest
 import torch
 from backends import needs_compiler
-from settings import changed
 
 from din.errors import InputError
-from din.features.packing import Packer
-from din.features.reader import Features
-from din.model.embedding import to_tensors
 from din.ops import backend
 from din.ops.native.library import HEADER, SOURCES, Unusable, load
-from din.params import Params
-from din.serve.fold import fold
-from din.train.fit import fit
 
 ROOT = Path(__file__).parent.parent.parent
 OPERATIONS = [str(ROOT / f"tests/ops/test_{name}.py") for name in ("operations", "updates", "batches")]
@@ -50,18 +43,6 @@ def run_operations(folder: Path, **environment: str) -> None:
     assert re.search(r"\d+ passed", done.stdout), done.stdout
     assert "skipped" not in done.stdout, done.stdout
     assert len(list((folder / "din-ctr").glob("*.so"))) == 1
-
-
-@needs_compiler
-def test_a_model_that_trained_natively_is_folded(features_once: Features, params: Params) -> None:
-    """`fold`, which copies a model for export, returns one with the same results."""
-    train = changed(params.train, epochs=1, batch_size=32, hidden=(8,), attention_hidden=(8,), threads=1)
-    with backend.using("native"):
-        (model, table), _ = fit(features_once, train)
-        folded, shard = fold(model), features_once.shard(0, "valid")
-        batch = to_tensors(Packer(features_once).pack(shard, np.arange(len(shard.impressions))))
-        with torch.no_grad():
-            torch.testing.assert_close(folded(table, batch), model.eval()(table, batch), atol=1e-4, rtol=1e-4)
 
 
 IDS, FLOATS = np.zeros(3, np.int64), np.zeros(3, np.float32)
@@ -93,17 +74,6 @@ def test_memory_with_gaps_is_refused(value: object) -> None:
     """C would read the memory between the parts of a slice as its values."""
     with pytest.raises(ValueError, match="contiguous"):
         load().din_segment_offsets(3, value, 2, IDS)
-
-
-@needs_compiler
-def test_unknown_functions_and_fields_are_errors() -> None:
-    """Only functions and fields that the header declares exist."""
-    with pytest.raises(AttributeError):
-        load().gemm()
-    with pytest.raises(KeyError):
-        load().struct("din_histories", keys=FLOATS, depth=3)
-    with pytest.raises(TypeError):
-        load().struct("din_histories", keys=IDS)
 
 
 def test_every_exported_function_is_declared_in_the_header() -> None:

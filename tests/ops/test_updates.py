@@ -73,14 +73,3 @@ def test_a_saved_state_continues_with_the_same_bits(name: str, backend_name: Bac
     """A new optimizer with the state of another continues as the other would."""
     whole, resumed = train(name, backend_name, steps=6), train(name, backend_name, backend_name)
     assert all(torch.equal(a, b) for a, b in zip(whole, resumed, strict=True))
-
-
-@needs_compiler
-def test_a_missing_gradient_is_an_error() -> None:
-    """If it were skipped, later gradients would update the wrong weights."""
-    weights = [torch.nn.Parameter(torch.ones(size)) for size in (2, 3)]
-    with backend.using("native"):
-        optimizer = dense_optimizer("sgd", weights)
-        weights[1].grad = torch.ones(3)
-        with pytest.raises(AssertionError):
-            optimizer.step(0.1)

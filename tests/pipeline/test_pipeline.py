@@ -85,15 +85,6 @@ def test_dvc_draws_every_plot(finished: Workspace) -> None:
     assert (finished.root / "dvc_plots/index.html").read_text().count('"$schema"') == len(plots)
 
 
-def test_a_pin_is_printed_for_machines(edited: Workspace, promoted: Workspace) -> None:
-    """With --json, `din pin` names the champion, and writes it into params.yaml all the same."""
-    edited.set({"train.start": "champion"})
-    done = edited.run("din", "pin", "--until", "2030-01-01", "--json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {"champion": promoted.version()}
-    assert f"champion: {promoted.version()}" in (edited.root / "params.yaml").read_text()
-
-
 Edit = Callable[[Path], None]
 
 
@@ -201,16 +192,6 @@ def test_a_closed_validation_stops_the_pipeline(promoted: Workspace, tmp_path: P
     assert (outcome["exit_code"], outcome["report"]) == (3, "reports/validation/raw.json")
     assert workspace.json(outcome["report"])["verdict"] == "closed"
     assert "Running stage 'featurize'" not in done.stdout
-
-
-def test_a_typo_dies_at_start(promoted: Workspace, tmp_path: Path) -> None:
-    """An unknown key gives outcome 2 and a message with the valid keys, without a traceback."""
-    path = promoted.root / "params.yaml"
-    (tmp_path / "params.yaml").write_text(path.read_text().replace("  epochs:", "  epoch:"))
-    done = Workspace.at(tmp_path).run("din", "train")
-    assert done.returncode == 2
-    assert "'epoch' is unknown" in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 @pytest.fixture(scope="module")
