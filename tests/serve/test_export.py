@@ -44,8 +44,7 @@ VARIANTS = {
     "din, items only": {"name": "din", "activation": "prelu", "linear": "none", "interest_product": False},
     "din, other options": {"name": "din", "activation": "bipolar_sigmoid", "interaction": "outer", "softmax": True},
     "base, mean": {"name": "base", "pooling": "mean", "activation": "relu", "dropout": 0.5},
-    "lr": {"name": "lr"},
-    "wide_deep": {"name": "wide_deep", "pooling": "mean"},
+    "wide_deep": {"name": "wide_deep", "pooling": "mean"},  # its wide part is lr
     "pnn": {"name": "pnn", "pooling": "mean"},
     "deepfm": {"name": "deepfm", "pooling": "mean", "interest_product": False},  # see docs/models.md on sums
 }

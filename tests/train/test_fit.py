@@ -48,8 +48,9 @@ RESUMED = [
 ]
 
 
-@pytest.mark.parametrize("options", RESUMED, ids=str)
-@pytest.mark.parametrize("die_after", [1, 9, 17])
+@pytest.mark.parametrize(
+    ("options", "die_after"), [*((options, 9) for options in RESUMED), (RESUMED[0], 1), (RESUMED[3], 17)], ids=str
+)
 def test_a_resumed_run_ends_with_the_same_bits(
     options: dict[str, Any], die_after: int, features: Features, quick: Train, tmp_path: Path, fit_until_killed
 ) -> None:

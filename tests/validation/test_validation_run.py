@@ -16,7 +16,7 @@ Enter = Callable[..., Params]
 
 
 @pytest.mark.parametrize("protocol", ["temporal", "by_user", "leave_last_out"])
-@pytest.mark.parametrize("seed", [*range(2), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 20))])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 20))])
 def test_clean_workspaces_are_open(protocol: str, seed: int, workspace: Enter) -> None:
     """No suite gives a false alarm or warning, and each judges all expectations that gates demand as critical."""
     params = workspace(protocol, seed)
