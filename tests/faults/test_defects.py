@@ -9,7 +9,7 @@ import pytest
 
 from dags import plan
 from tests.faults import page
-from tests.faults.defects import DEFECTS, SECTIONS, Defect
+from tests.faults.defects import DEFECTS, PLANTS, SECTIONS, Defect
 from tests.faults.drive import ROOT, STAGES, Prepared, prepare
 from tests.faults.variants import VARIANTS, Variant
 
@@ -75,8 +75,9 @@ def test_the_right_gate_catches_nearly_all(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("table", "least"), [(DEFECTS, 80), (VARIANTS, 30)], ids=["defects", "variants"])
 def test_there_are_many_and_each_has_a_name(table: Sequence[Defect] | Sequence[Variant], least: int) -> None:
-    """Names and descriptions are unique."""
+    """Names and descriptions are unique, and each defect of the table is planted."""
     assert len(table) >= least
+    assert PLANTS.keys() == {defect.name for defect in DEFECTS}
     assert len({one.name for one in table}) == len({one.what for one in table}) == len(table)
 
 
