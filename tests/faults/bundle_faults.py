@@ -9,7 +9,7 @@ from pathlib import Path
 
 from din.artifacts import sha256_file
 from tests.faults.finished_run import BUNDLE, EVALUATION, FACTS, MANIFEST, PARITY, Site, seal
-from tests.faults.planting_artifacts import A_FEW, BROKEN, edit, flip, nested, swap
+from tests.faults.planting_artifacts import A_FEW, BROKEN, edit, flip
 
 MODEL, VOCABULARY = BUNDLE / "model.json", BUNDLE / "vocab/item_id.json"
 DIGEST = "0" * 64
@@ -86,53 +86,33 @@ def _outside(site: Site) -> Path:
 
 FILES = [
     *(
-        Fault(f"{name}: {where} bit flipped", lambda s, name=name, at=at: flip(BUNDLE / name, at), name)
+        Fault(f"{name}: a bit flipped", lambda s, name=name: flip(BUNDLE / name), name)
         for name in ("model.json", "facts.json", "vocab/item_id.json")
-        for where, at in (("first", 0), ("last", -1))
     ),
     Fault("manifest: last bit flipped", lambda s: flip(MANIFEST), "manifest.json"),
-    Fault("two files swapped", lambda s: swap(MODEL, VOCABULARY), "model.json"),
-    Fault("facts and manifest swapped", lambda s: swap(FACTS, MANIFEST), "manifest.json"),
     Fault("a file emptied", lambda s: MODEL.write_bytes(b""), "model.json"),
-    Fault("a file cut", lambda s: FACTS.write_bytes(FACTS.read_bytes()[:100]), "facts.json"),
-    Fault("a byte appended", lambda s: VOCABULARY.write_bytes(VOCABULARY.read_bytes() + b" "), "item_id.json"),
     Fault("a file deleted", lambda s: MODEL.unlink(), "model.json"),
     Fault("facts deleted", lambda s: FACTS.unlink(), "facts.json"),
     Fault("the manifest deleted", lambda s: MANIFEST.unlink(), "manifest.json"),
     Fault("a folder deleted", lambda s: shutil.rmtree(BUNDLE / "vocab"), "item_id.json"),
     Fault("the bundle deleted", lambda s: shutil.rmtree(BUNDLE), "manifest.json"),
     Fault("a file added", lambda s: _add("extra.bin"), "extra.bin"),
-    Fault("a hidden file added", lambda s: _add(".hidden"), ".hidden"),
     Fault("a file added below", lambda s: _add("vocab/deep/extra"), "vocab/deep/extra"),
-    Fault("a temporary added", lambda s: _add(".tmp-new-x/extra"), ".tmp-new-x"),
-    Fault("a file renamed", lambda s: MODEL.rename(BUNDLE / "model2.json"), "model"),
     Fault("a file is a folder", lambda s: _replace_by(MODEL, Path.mkdir), "model.json"),
-    Fault("a folder is a file", lambda s: _replace_by(BUNDLE / "vocab", Path.touch), "vocab"),
-    Fault("the bundle is a file", lambda s: _replace_by(BUNDLE, Path.touch), "bundle"),
     Fault("a file is a pipe", lambda s: _replace_by(MODEL, os.mkfifo), "model.json"),
-    Fault("the manifest is a pipe", lambda s: _replace_by(MANIFEST, os.mkfifo), "manifest.json"),
     Fault("a file is a link", lambda s: _linked(MODEL, _outside(s) / "model.json"), "symbolic link"),
     Fault("the manifest is a link", lambda s: _linked(MANIFEST, _outside(s) / "manifest.json"), "symbolic link"),
-    Fault("a folder is a link", lambda s: _linked(BUNDLE / "vocab", _outside(s) / "vocab"), "symbolic link"),
     Fault("the bundle is a link", lambda s: _linked(BUNDLE, _outside(s)), "symbolic link"),
-    Fault("a link to nothing", lambda s: _linked(MODEL, Path("nowhere")), "symbolic link"),
-    Fault("a link to itself", lambda s: _linked(MODEL, Path("model.json")), "symbolic link"),
     Fault("an added link to a folder", lambda s: (BUNDLE / "link").symlink_to(s.outside), "symbolic link"),
 ]
 """The files are not what the manifest says, or are no plain files."""
 
 NAMES = {
     "with NUL": "a\0b",
-    "with a newline": "a\nb",
     "with an escape above ASCII": "a\x9b2Jb",
     "with two dots": "../outside/precious.json",
-    "with two dots inside": "vocab/../../outside/x",
     "absolute": "/etc/passwd",
-    "with a backslash": "vocab\\x",
-    "with a drive": "C:\\x",
-    "with an empty segment": "vocab//x",
     "hidden": ".ssh/x",
-    "empty": "",
     "of 5,000 characters": "x" * 5_000,
     "of itself": "manifest.json",
 }
@@ -143,7 +123,6 @@ MANIFESTS = [
     *(Fault(f"manifest names a file {how}", lambda s, name=name: _list(name), "manifest.json")
       for how, name in NAMES.items()),
     Fault("manifest of 100 MB", lambda s: os.truncate(MANIFEST, 100_000_000), "larger than"),
-    Fault("manifest names a folder", lambda s: _list("vocab"), "vocab"),
     Fault("manifest names a missing file", lambda s: _list("missing.bin"), "missing.bin"),
     Fault("manifest with another hash", lambda s: _list("model.json"), "model.json"),
     Fault("manifest without a file", lambda s: edit(
@@ -151,22 +130,16 @@ MANIFESTS = [
         "model.json"),
     Fault("manifest without files", lambda s: edit(MANIFEST, lambda m: {"files": {}}), "facts.json"),
     Fault("manifest's files a number", lambda s: edit(MANIFEST, lambda m: {"files": 3}), "files"),
-    Fault("manifest's files a list", lambda s: edit(MANIFEST, lambda m: {"files": ["model.json"]}), "files"),
-    Fault("a hash of null", lambda s: _list("model.json", None), "model.json"),
     Fault("a hash in capitals", lambda s: _list("model.json", "AB" * 32), "64 hex digits"),
-    Fault("a hash of a number", lambda s: _list("model.json", 10**50), "model.json"),
     Fault("manifest reformatted", lambda s: MANIFEST.write_text(json.dumps(json.loads(MANIFEST.read_text()))), "about"),
 ]  # fmt: skip
 """The manifest is not one, or names what no bundle may hold."""
 
 SEALED = [
     Fault("another model, sealed", lambda s: _sealed(lambda: MODEL.write_text('{"noise": 0.0}')), "about", "parity"),
-    Fault("better facts, sealed", lambda s: _sealed(_better_facts), "about", "evaluation"),
     Fault("better facts, sealed, parity pointed", lambda s: _pointed(_better_facts), "about", "evaluation"),
     Fault("another namespace, sealed, parity pointed", lambda s: _pointed(
         lambda: edit(FACTS, lambda f: f.update(model_name="other"))), "about", "made_from"),
-    Fault("another model's inputs, sealed, parity pointed", lambda s: _pointed(
-        lambda: edit(FACTS, lambda f: f["inputs"].update(model=DIGEST))), "about", "evaluation"),
     Fault("another log's, sealed, parity pointed", lambda s: _pointed(
         lambda: edit(FACTS, lambda f: f["inputs"].update(raw=DIGEST))), "about", "validation_raw"),
     Fault("other parameters, sealed, parity pointed", lambda s: _pointed(
@@ -177,8 +150,6 @@ SEALED = [
     Fault("without facts, sealed", lambda s: _sealed(FACTS.unlink), "about", "facts.json"),
     Fault("facts with a day of another form, sealed", lambda s: _sealed(
         lambda: edit(FACTS, lambda f: f.update(until="yesterday"))), "about", "until"),
-    Fault("facts deep inside a value, sealed", lambda s: _sealed(
-        lambda: FACTS.write_bytes(nested(10_000))), "about", "nested deep"),
     *(Fault(f"facts {how}, sealed", lambda s, broken=broken: _sealed(lambda: broken.plant(FACTS)), "about", broken.says)
       for how, broken in A_FEW.items()),
     Fault("the other run's bundle", lambda s: (shutil.rmtree(BUNDLE), shutil.copytree(s.other / BUNDLE, BUNDLE)),

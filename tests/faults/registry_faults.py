@@ -135,56 +135,40 @@ VERSIONS = {
     "another namespace's version": lambda log: log.foreign,
     "a version that nobody stored": lambda log: DIGEST,
     "two dots": lambda log: "..",
-    "one dot": lambda log: ".",
     "nothing": lambda log: "",
     "an absolute path": lambda log: str(log.outside),
     "a path up": lambda log: f"../{log.outside.name}",
     "null": lambda log: None,
-    "a number": lambda log: 7,
     "a list": lambda log: [log.versions[2]],
-    "capitals": lambda log: log.versions[2].upper(),
     "a newline at the end": lambda log: f"{log.versions[2]}\n",
     "its start": lambda log: log.versions[2][:12],
-    "NUL": lambda log: f"{log.versions[2][:-1]}\0",
 }
 
 RECORDS = [
-    *(LogFault(f"record {number}: version is {what}",
-               lambda log, number=number, value=value: _set(number, version=value(log))(log), f"00000{number}.json")
-      for number in (3, 2) for what, value in VERSIONS.items()),
+    *(LogFault(f"version is {what}", lambda log, value=value: _set(3, version=value(log))(log), "000003.json")
+      for what, value in VERSIONS.items()),
+    LogFault("the version before is another", lambda log: _set(2, version=log.versions[2])(log), "000002.json"),
     *(LogFault(f"newest record {how}", lambda log, broken=broken: broken.plant(log.record(3)), "000003.json")
       for how, broken in BROKEN.items()),
-    *(LogFault(f"oldest record {how}", lambda log, broken=broken: broken.plant(log.record(1)), "000001.json")
-      for how, broken in A_FEW.items()),
     LogFault("newest record of 100 MB", lambda log: os.truncate(log.record(3), 100_000_000), "larger than"),
     LogFault("another previous", _set(3, previous=DIGEST), "000003.json"),
-    LogFault("no previous", _set(3, previous=None), "000003.json"),
     LogFault("another parent", _set(3, parent=DIGEST), "000003.json"),
     LogFault("no parent", _set(3, parent=None), "000003.json"),
     LogFault("a number of 2", _set(3, number=2), "000003.json"),
-    LogFault("a number of 0", _set(3, number=0), "number"),
     LogFault("a number that is text", _set(3, number="3"), "number"),
-    LogFault("a number that is true", _set(1, number=True), "number"),
     LogFault("a number of 300 digits", _set(3, number=10**300), "000003.json"),
     LogFault("an action that is none", _set(3, action="delete"), "action"),
     LogFault("a run above", _set(3, run_id=".."), "run_id"),
-    LogFault("a run with a slash", _set(3, run_id="../../x"), "run_id"),
     LogFault("a run's file above", _set(3, files={"../x": DIGEST}), "000003.json"),
-    LogFault("a run's file with NUL", _set(3, files={"a\0b": DIGEST}), "000003.json"),
     LogFault("a run's file that is missing", _set(3, files={"promoted-x/y": DIGEST}), "000003.json"),
-    LogFault("files that are a number", _set(3, files=3), "files"),
     LogFault("files of 500 names", _set(3, files={f"f{n}": "x" for n in range(500)}), "files"),
     LogFault("a name with an escape", _set(3, by="eve\x1b[2J"), "by: "),
-    LogFault("a name with an escape above ASCII", _set(3, by="eve\x9b2J"), "by: "),
     LogFault("a reason of two lines", _set(3, reason="one\u2028two"), "reason: "),
     LogFault("a reason of 1 MB", _set(3, reason="x" * 1_000_000), "reason"),
     LogFault("a reason in another's words", _set(3, reason="as agreed"), "000003.json"),
     LogFault("another time", _set(3, at="2020-01-01T00:00:00+00:00"), "000003.json"),
     LogFault("a time without zone", _set(3, at="2024-01-01T00:00:00"), "at"),
-    LogFault("a time that is none", _set(3, at="yesterday"), "at"),
     LogFault("a nonce that is none", _set(3, nonce="x"), "nonce"),
-    LogFault("reformatted", lambda log: log.record(3).write_text(
-        json.dumps(json.loads(log.record(3).read_bytes()))), "000003.json"),
 ]  # fmt: skip
 """Faults of one record."""
 
@@ -198,21 +182,15 @@ CHAIN = [
         shutil.rmtree(log.folder / "promotions"), shutil.rmtree(log.folder / "seals")), "log of promotions is empty"),
     LogFault("first record and its seal removed", lambda log: (
         log.record(1).unlink(), log.seal(1).unlink()), "000001.json: missing"),
-    LogFault("two records swapped", lambda log: swap(log.record(2), log.record(3)), "000002"),
     LogFault("two records swapped and renumbered", _renumber, "000002"),
     LogFault("newest again as the next", lambda log: shutil.copyfile(
         log.record(3), log.record(4)), "000004.json: holds record 3"),
-    LogFault("newest again as the next, renumbered", lambda log: _forge(log, 4), "000004"),
     LogFault("a record after a gap", lambda log: _forge(log, 10), "000004.json: missing"),
-    LogFault("a record of a number beyond all", lambda log: _forge(log, 10**12), "000004.json: missing"),
-    LogFault("a next record without parent", lambda log: _forge(
-        log, 4, version=log.versions[0], previous=log.versions[2], parent=None), "000004"),
     LogFault("a next record with another parent", lambda log: _forge(
         log, 4, version=log.versions[0], previous=log.versions[2], parent=DIGEST), "000004"),
     LogFault("the newest as a link outside", lambda log: (
         shutil.copyfile(log.record(1), log.uri / "elsewhere.json"), log.record(3).unlink(),
         log.record(3).symlink_to(log.uri / "elsewhere.json")), "000003"),
-    LogFault("the newest as a folder", lambda log: (log.record(3).unlink(), log.record(3).mkdir()), "000003"),
     LogFault("chain edited in the middle, parents mended", _chain_edited, "000002"),
     LogFault("newest edited, sealed again beside its seal", _edit_and_seal, "000003"),
     LogFault("newest's seal for another hash", lambda log: (
@@ -225,17 +203,12 @@ CHAIN = [
 FOUND_BY_VERIFY = [
     LogFault("an older seal removed", lambda log: log.seal(2).unlink(), "000002.json: has no seal"),
     LogFault("the newest's seal emptied", lambda log: log.seal(3).write_bytes(b""), "seals/000003"),
-    LogFault("an older seal edited", lambda log: edit(log.seal(1), lambda r: r.update(by="eve")), "seals/000001"),
-    LogFault("two seals' contents swapped", lambda log: swap(log.seal(1), log.seal(2)), "seals/000001"),
     *(LogFault(f"a stored {name}: a bit flipped",
                lambda log, name=name: flip(log.stored(3) / name, 100), f"{name}: damaged")
-      for name in ("request.onnx", "signature.json", "facts.json", "vocab/category.parquet")),
+      for name in ("request.onnx", "facts.json")),
     LogFault("a stored file deleted", lambda log: (log.stored(3) / "batch.onnx").unlink(), "batch.onnx"),
-    LogFault("a stored file emptied", lambda log: (log.stored(3) / "batch.onnx").write_bytes(b""), "batch.onnx"),
     LogFault("two stored files swapped", lambda log: swap(
         log.stored(3) / "batch.onnx", log.stored(3) / "request.onnx"), "batch.onnx"),
-    LogFault("a stored file as a folder", lambda log: (
-        (log.stored(3) / "facts.json").unlink(), (log.stored(3) / "facts.json").mkdir()), "facts.json"),
     LogFault("a stored manifest deleted", lambda log: (log.stored(3) / "manifest.json").unlink(), "manifest.json"),
     *(LogFault(f"a stored manifest {how}",
                lambda log, broken=broken: broken.plant(log.stored(3) / "manifest.json"), "manifest.json")
@@ -245,30 +218,21 @@ FOUND_BY_VERIFY = [
     LogFault("another bundle in its place", lambda log: (
         shutil.rmtree(log.stored(3)), shutil.copytree(log.stored(1), log.stored(3))), "manifest.json: damaged"),
     LogFault("a stored bundle deleted", lambda log: shutil.rmtree(log.stored(3)), "manifest.json"),
-    LogFault("a stored bundle as a link", lambda log: (
-        shutil.rmtree(log.stored(3)), log.stored(3).symlink_to(log.stored(1))), "manifest.json"),
     LogFault("a run's file edited", lambda log: flip(next((log.folder / "runs").rglob("gate.json"))), "gate.json"),
-    LogFault("a run's file deleted", lambda log: next((log.folder / "runs").rglob("gate.json")).unlink(), "gate.json"),
 ]  # fmt: skip
 """Faults below a sound chain: `verify` finds each; a reader that needs the damaged file refuses."""
 
 REMARKS = [
     *(LogFault(f"an odd key {name}", _odd(name), name, stops=False)
-      for name in ("sub/000002.json", "000002.txt", "2.json", "0000004.json", "000004.json.bak", "latest", "-1.json",
-                   "sub/sub/000004.json", "٠٠٠٠٠٤.json", "000004 .json", "1e6.json", "0x000004.json", "a\\b.json")),
+      for name in ("sub/000002.json", "000002.txt", "2.json", "0000004.json", "latest", "٠٠٠٠٠٤.json", "a\\b.json")),
     *(LogFault(f"an odd seal {name}", _odd(name, "seals"), name, stops=False)
-      for name in ("000004.json", "000004-abc.json", f"sub/000004-{DIGEST}.json", f"4-{DIGEST}.json",
-                   f"٠٠٠٠٠٤-{DIGEST}.json", f"0000004-{DIGEST}.json")),
+      for name in ("000004-abc.json", f"sub/000004-{DIGEST}.json", f"4-{DIGEST}.json")),
     LogFault("the newest's seal removed", lambda log: log.seal(3).unlink(), "has no seal yet", stops=False),
     LogFault("a half-written record", lambda log: (
         log.folder / "promotions/000004.json#1").write_text("half"), "", stops=False),
-    LogFault("an empty folder among the records", lambda log: (
-        log.folder / "promotions/000004").mkdir(), "", stops=False),
     LogFault("a file more in a stored bundle", lambda log: (log.stored(3) / "extra.bin").touch(), "", stops=False),
     LogFault("a bundle that no record names", lambda log: shutil.copytree(
         log.stored(1), log.folder / "bundles" / DIGEST), "", stops=False),
-    LogFault("a folder of no version among the bundles", lambda log: (
-        log.folder / "bundles/latest").symlink_to(log.stored(1)), "", stops=False),
     LogFault("another namespace's log is damaged", lambda log: (
         log.uri / "other/promotions/000001.json").write_bytes(nested(10_000)), "", stops=False),
 ]  # fmt: skip
@@ -307,27 +271,14 @@ CACHE = [
     CacheFault("another bundle under another name", lambda log: _put(log, log.cache / "latest", 1)),
     CacheFault("a link to another bundle", lambda log: _link(log.cached, log.outside / "1")),
     CacheFault("a link to a sound copy", lambda log: _link(log.cached, log.outside / "3")),
-    CacheFault("a link to the cached other one", lambda log: (
-        _put(log, log.cache / log.versions[0], 1), _link(log.cached, log.cache / log.versions[0]))),
     CacheFault("a link to nothing", lambda log: _link(log.cached, Path("nowhere"))),
-    CacheFault("a link to itself", lambda log: _link(log.cached, log.cached)),
-    CacheFault("a link to the cache's parent", lambda log: _link(log.cached, log.cache.parent)),
     CacheFault("a file in its place", lambda log: _only(log, Path.touch)),
-    CacheFault("a pipe in its place", lambda log: _only(log, os.mkfifo)),
-    CacheFault("an empty folder in its place", lambda log: _only(log, Path.mkdir)),
     *(CacheFault(f"{name}: a bit flipped", lambda log, name=name: flip(log.cached / name, 50))
-      for name in ("request.onnx", "batch.onnx", "signature.json", "items.parquet", "manifest.json")),
-    CacheFault("a graph cut", lambda log: os.truncate(log.cached / "request.onnx", 500)),
+      for name in ("request.onnx", "signature.json", "manifest.json")),
     CacheFault("two graphs swapped", lambda log: swap(log.cached / "request.onnx", log.cached / "batch.onnx")),
-    CacheFault("a file of another bundle", lambda log: shutil.copyfile(
-        log.outside / "1/signature.json", log.cached / "signature.json")),
     CacheFault("a file missing", lambda log: (log.cached / "signature.json").unlink()),
-    CacheFault("the manifest missing", lambda log: (log.cached / "manifest.json").unlink()),
     CacheFault("a file more", lambda log: (log.cached / "extra").touch()),
-    CacheFault("a pipe more", lambda log: os.mkfifo(log.cached / "extra")),
-    CacheFault("a file is a link", lambda log: _link(log.cached / "facts.json", log.outside / "3/facts.json")),
     CacheFault("a folder is a link", lambda log: _link(log.cached / "vocab", log.outside / "3/vocab")),
-    CacheFault("a link to a folder outside more", lambda log: (log.cached / "more").symlink_to(log.outside)),
     *(CacheFault(f"manifest {how}", lambda log, broken=broken: broken.plant(log.cached / "manifest.json"))
       for how, broken in A_FEW.items()),
     CacheFault("a leftover of a killed fetch", lambda log: (
@@ -335,8 +286,6 @@ CACHE = [
         shutil.rmtree(log.cached))),
     CacheFault("the cache is missing", lambda log: shutil.rmtree(log.cache)),
     CacheFault("the cache is a file", lambda log: _unusable(log, Path.touch)),
-    CacheFault("the cache is a pipe", lambda log: _unusable(log, os.mkfifo)),
-    CacheFault("the cache is a link to nothing", lambda log: _unusable(log, lambda place: place.symlink_to("nowhere"))),
     CacheFault("the cache's parent is a file", lambda log: None, lambda log: log.record(1) / "cache"),
     CacheFault("nobody can write where the cache is", lambda log: None, lambda log: Path("/proc/din")),
 ]  # fmt: skip
