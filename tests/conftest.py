@@ -25,6 +25,11 @@ ROOT = Path(__file__).parent.parent
 torch.set_num_threads(1)  # models of a few units: threads would only wait for each other
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the module that makes the whole pipeline, which others would wait for at the end."""
+    items.sort(key=lambda item: item.path.name != "test_pipeline.py")
+
+
 @pytest.fixture(scope="session")
 def params() -> Params:
     """Return the parameters of the repository."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, timedelta
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -13,6 +14,7 @@ import pyarrow.csv
 from workspace import SMALL, Workspace  # tests/pipeline
 
 from din.params import load
+from din.sources.rawlog import RawLog
 from din.sources.simulate import draw
 
 FIRST = date(2024, 1, 1)
@@ -31,18 +33,24 @@ def table(folder: Path | str) -> dict[str, Any]:
     }
 
 
+@cache
+def drawn(days: int, users: int) -> RawLog:
+    """Draw a log; every worker of a test sees the same one."""
+    shipped = load(Path(__file__).parents[2] / "params.yaml").fetch.simulate
+    return draw(replace(shipped, users=users, items=300, categories=20, days=days))
+
+
 class DailyLog:
     """All days of a simulated log; `land` writes one as a file."""
 
     def __init__(self, folder: Path, days: int, users: int = 800) -> None:
         self.folder = folder
         folder.mkdir(exist_ok=True)
-        shipped = load(Path(__file__).parents[2] / "params.yaml").fetch.simulate
-        drawn = draw(replace(shipped, users=users, items=300, categories=20, days=days))
-        assert drawn.items and drawn.history
-        self.events = drawn.events.table
-        self._write("items", drawn.items.table)
-        self._write("history", drawn.history.table)
+        log = drawn(days, users)
+        assert log.items and log.history
+        self.events = log.events.table
+        self._write("items", log.items.table)
+        self._write("history", log.history.table)
 
     def land(self, day: date, copies: int = 1) -> None:
         """Write a day's file; with more than one copy of its rows, it is a defect."""

@@ -11,7 +11,7 @@ from simulation.bugs import BUGS, Bug
 from simulation.history import play
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 5
+SECONDS = 3
 LEAST = 100
 QUICK = (
     "the record is appended before the bundle is stored",
