@@ -21,7 +21,7 @@ from din.artifacts import atomic_path
 from din.params import Params
 from din.schema import ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
 from din.sources.daily_simulation import FIRST_DAY, World
-from tests.faults.log import DAY, Delivery, Frame
+from tests.factories.log import DAY, Delivery, Frame
 from tests.faults.plants import Plant
 
 _SECOND_US = 1_000_000

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import settings
-from random_features import VECTORS, write_features
 
 from din.features.reader import Features
 from din.params import Params, load
 from din.train import checkpoint
 from din.train.fit import fit
+from tests.factories.features import VECTORS, write_features
 
 # A busy machine must not fail a test, so there are no deadlines. The same commit must not pass today and fail tomorrow,
 # so `make test` draws the same examples each time. `make test-slow` draws new ones, and more of them.

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import torch
-from bundles import crown
 from code_blocks import ENDINGS, EXCLUDED, ROOT, Block, execute, of, shell_blocks, shown, statements
 from command_lines import parsed
 from serve_workspace import START, build, part  # tests/serve
@@ -29,6 +28,7 @@ from din.params.reading import plain
 from din.sources.movielens import FIELDS
 from din.sources.rawlog import RawLog
 from din.workspace import Workspace
+from tests.factories.bundles import crown
 
 PART = re.compile(r"\s+(?:&&|\|)\s+|;\s+")
 

@@ -5,7 +5,6 @@ import math
 from datetime import date
 from pathlib import Path
 
-import documents_of
 import pytest
 
 from din import documents
@@ -13,6 +12,7 @@ from din.errors import InputError
 from din.facts import Facts
 from din.names import ModelName, RunId, Version
 from din.registry.approval_requests import HeldGate
+from tests.factories import documents_of
 
 SOUND = json.dumps(documents_of.facts())
 TEXT = SOUND.replace('"seed": 1, "packages"', '"seed": "1", "packages"')

@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 import pytest
 from airflow.providers.standard.operators import hitl
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskAwaitingInput
-from bundles import bundle, crown
 from daily_log import FIRST, DailyLog, days
 from local_airflow import BIN, Airflow, stop, wait_for
 from workers import World
@@ -23,6 +22,7 @@ from dags import din_pipeline, workspace
 from din.artifacts import hash_files, write_json
 from din.errors import GateClosed
 from din.registry.registry import Registry
+from tests.factories.bundles import bundle, crown
 
 RUN = {"run_id": "r", "commit": "c", "until": "2026-01-01", "params": {}, "source": "s"}
 SOON = datetime.now(UTC) + timedelta(days=3)

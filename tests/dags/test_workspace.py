@@ -8,9 +8,7 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
-import documents_of
 import pytest
-from bundles import bundle, crown
 from ruamel.yaml import YAML
 from workers import Worker, World
 
@@ -20,6 +18,8 @@ from din.params import load
 from din.process import environment, query
 from din.registry.registry import Registry
 from din.workspace import Workspace
+from tests.factories import documents_of
+from tests.factories.bundles import bundle, crown
 
 pytestmark = pytest.mark.timeout(900)
 

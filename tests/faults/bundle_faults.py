@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from din.artifacts import sha256_file
+from tests.factories.run import edit
 from tests.faults.finished_run import BUNDLE, EVALUATION, FACTS, MANIFEST, PARITY, Site, seal
-from tests.faults.planting_artifacts import A_FEW, BROKEN, edit, flip
+from tests.faults.planting_artifacts import A_FEW, BROKEN, flip
 
 MODEL, VOCABULARY = BUNDLE / "model.json", BUNDLE / "vocab/item_id.json"
 DIGEST = "0" * 64

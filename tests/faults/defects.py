@@ -22,9 +22,9 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from tests.factories.log import DAY, HOUR
 from tests.faults import plants as p
 from tests.faults.drive import Outcome, Prepared
-from tests.faults.log import DAY, HOUR
 
 Severity = Literal["critical", "warning"]
 TABLE = Path(__file__).with_suffix(".csv")

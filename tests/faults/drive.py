@@ -18,7 +18,7 @@ from din.errors import GateClosed, InputError
 from din.params import Params, load
 from din.promotion.promote import promote as promote_run
 from din.workspace import Suite, Workspace
-from tests.faults.log import DAY, FIELDS, START, Delivery, draw, write
+from tests.factories.log import DAY, FIELDS, START, Delivery, draw, write
 
 ROOT = Path(__file__).parent.parent.parent
 SMALL: dict[str, Any] = {

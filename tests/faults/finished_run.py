@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from miniature import Run, score
 from stages import HERE, exit_code
 
 from din.artifacts import hash_files, write_json
@@ -14,6 +13,7 @@ from din.errors import GateClosed
 from din.gates.gate import gate
 from din.params import Params
 from din.promotion.promote import promote
+from tests.factories.run import Run, score
 
 RUN, OTHER, OUTSIDE, CODE = Path("run"), Path("other"), Path("outside"), Path("code")
 BUNDLE, FACTS, MANIFEST = Path("models/bundle"), Path("models/bundle/facts.json"), Path("models/bundle/manifest.json")

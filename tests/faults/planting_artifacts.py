@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -92,13 +91,6 @@ def swap(one: Path, other: Path) -> None:
     content = one.read_bytes()
     one.write_bytes(other.read_bytes())
     other.write_bytes(content)
-
-
-def edit(path: Path, change: Callable[[Any], Any]) -> None:
-    """Change a JSON file; `change` returns the new value, or None after changing the old one in place."""
-    value = json.loads(path.read_bytes())
-    new = change(value)
-    path.write_text(json.dumps(value if new is None else new))
 
 
 @contextmanager

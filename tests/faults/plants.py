@@ -21,7 +21,7 @@ from safetensors.numpy import load_file, save_file
 
 from din.artifacts import MANIFEST, hash_files, read_json, write_json
 from din.serve.bundle import seal
-from tests.faults.log import DAY, FIELDS, HOUR, START, Delivery, Frame, Layout, Size, draw
+from tests.factories.log import DAY, FIELDS, HOUR, START, Delivery, Frame, Layout, Size, draw
 
 Plant = Callable[[Delivery], Delivery]
 Change = Callable[[Frame], Frame]

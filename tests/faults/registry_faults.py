@@ -9,7 +9,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from tests.faults.planting_artifacts import A_FEW, BROKEN, edit, flip, nested, swap
+from tests.factories.run import edit
+from tests.faults.planting_artifacts import A_FEW, BROKEN, flip, nested, swap
 
 DIGEST = "0" * 64
 

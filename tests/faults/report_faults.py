@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tests.factories.run import edit
 from tests.faults.bundle_faults import Fault
 from tests.faults.finished_run import EVALUATION, PARITY, Site, judge_closed
-from tests.faults.planting_artifacts import A_FEW, BROKEN, edit, flip
+from tests.faults.planting_artifacts import A_FEW, BROKEN, flip
 
 GATE = Path("reports/gate.json")
 SUITES = {suite: Path(f"reports/validation/{suite}.json") for suite in ("raw", "features", "predictions")}

@@ -27,9 +27,10 @@ from din.registry.registry import Registry
 from din.serve import Scorer
 from din.serve.bundle import seal as seal_served
 from din.sources.fetch import fetch
+from tests.factories.run import edit
 from tests.faults.bundle_faults import FILES, MANIFESTS, SEALED, Fault
 from tests.faults.finished_run import CODE, OTHER, OUTSIDE, RUN, Site, build
-from tests.faults.planting_artifacts import check_message, edit, refusal, untouched
+from tests.faults.planting_artifacts import check_message, refusal, untouched
 from tests.faults.registry_faults import CACHE, CHAIN, FOUND_BY_VERIFY, RECORDS, REMARKS, CacheFault, Log, LogFault
 from tests.faults.report_faults import DATA, GATES, JUDGED
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from dated_features import temporal
 from settings import changed
 
 from din.artifacts import hash_tree
@@ -16,6 +15,7 @@ from din.train.evaluate import evaluate
 from din.train.refit import refit
 from din.train.run import train
 from din.workspace import Workspace
+from tests.factories.features import temporal
 from tests.faults import lessons
 from tests.faults.learning import PLANTS, planted
 

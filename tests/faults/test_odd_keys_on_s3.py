@@ -6,12 +6,12 @@ from typing import Any
 
 import boto3
 import pytest
-from bundles import bundle, crown
 from s3 import BUCKET, allow, store
 
 from din.errors import GateClosed, InputError
 from din.registry import commands
 from din.registry.registry import Registry
+from tests.factories.bundles import bundle, crown
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from tests.factories.log import DAY, HOUR, START, Delivery, Frame, Size, draw
 from tests.faults import plants as p
 from tests.faults.drive import Outcome, drive, promote, start, until_yesterday
-from tests.faults.log import DAY, HOUR, START, Delivery, Frame, Size, draw
 
 PROOF = Size(users=1_200, a_day=2_000)
 """With half as many users, an equal training may stay undecided at a margin of 0.02."""

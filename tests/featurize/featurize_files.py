@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import documents_of
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from din.artifacts import read_json, write_json
 from din.params import Params, load
 from din.workspace import Workspace
+from tests.factories import documents_of
 
 PARAMS = load(Path(__file__).parents[2] / "params.yaml")
 TIMES = pa.timestamp("us")

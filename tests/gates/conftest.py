@@ -1,5 +1,5 @@
 """Fixtures of the gates tests."""
 
-from miniature_fixtures import quick, registry, run, steps, workspace
+from tests.factories.run import quick, registry, run, steps, workspace
 
 __all__ = ["quick", "registry", "run", "steps", "workspace"]

@@ -3,14 +3,13 @@
 import math
 
 import pytest
-from judging import challenge, find, judge, set_gate, shut
-from miniature import score
 
 from din.gates.gate import gate
 from din.promotion.promote import promote
 from din.registry.bundle import Verified, verify_bundle
 from din.serve.latency import NOMINAL_MS
 from din.workspace import Workspace
+from tests.factories.run import challenge, find, judge, score, set_gate, shut
 
 
 @pytest.fixture

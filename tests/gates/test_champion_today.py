@@ -1,14 +1,13 @@
 """The gate that tells a log that broke from a champion that is stale."""
 
 import pytest
-from documents_of import PROTOCOL
-from judging import crown, find, judge
-from miniature import Run
 
 from din.params import Params
 from din.registry.registry import Registry
 from din.verdicts import GateEntry
 from din.workspace import Workspace
+from tests.factories.documents_of import PROTOCOL
+from tests.factories.run import Run, crown, find, judge
 
 
 @pytest.fixture

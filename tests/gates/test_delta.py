@@ -4,8 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from judging import challenge, crown, find, judge, set_gate, shut
-from miniature import DAY, Run, probabilities, score
 
 from din.errors import GateClosed
 from din.gates import comparisons
@@ -17,6 +15,7 @@ from din.registry import commands
 from din.registry import looks as stored_looks
 from din.registry.registry import Registry
 from din.workspace import Workspace
+from tests.factories.run import DAY, Run, challenge, crown, find, judge, probabilities, score, set_gate, shut
 
 
 def next_day(run: Run, number: int, noise: float) -> None:

@@ -4,8 +4,6 @@ from typing import Any
 
 import pytest
 from command_lines import parsed
-from judging import challenge, find, judge, set_gate
-from miniature import score
 
 from din import documents
 from din.artifacts import read_json
@@ -13,6 +11,7 @@ from din.gates.explain import explain
 from din.promotion.promote import promote
 from din.verdicts import GateReport
 from din.workspace import Workspace
+from tests.factories.run import challenge, find, judge, score, set_gate
 
 
 def typed(report: dict[str, Any]) -> GateReport:

@@ -4,15 +4,14 @@ import math
 
 import pyarrow.parquet as pq
 import pytest
-from documents_of import DIGEST
-from judging import find, judge, set_gate, shut
-from miniature import edit, probabilities, score
 
 from din.artifacts import hash_tree, read_json
 from din.errors import InputError
 from din.gates.gate import gate
 from din.gates.verdict import overall
 from din.workspace import Workspace
+from tests.factories.documents_of import DIGEST
+from tests.factories.run import edit, find, judge, probabilities, score, set_gate, shut
 
 FIRST_RUN = {
     "made_from",

@@ -4,15 +4,14 @@ import math
 
 import numpy as np
 import pytest
-from documents_of import PROTOCOL
-from judging import NEED_SCORES, challenge, crown, find, judge, set_gate, shut
-from miniature import probabilities, score
 
 from din.errors import Unavailable
 from din.gates import evidence
 from din.metrics import auc
 from din.registry.registry import Registry
 from din.workspace import Workspace
+from tests.factories.documents_of import PROTOCOL
+from tests.factories.run import NEED_SCORES, challenge, crown, find, judge, probabilities, score, set_gate, shut
 
 
 def test_better_candidate_opens(workspace: Workspace, run, quick, registry):

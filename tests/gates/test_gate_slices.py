@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-from judging import challenge, crown, find, judge, set_gate, shut
-from miniature import Run, probabilities
 
 from din.workspace import Workspace
+from tests.factories.run import Run, challenge, crown, find, judge, probabilities, set_gate, shut
 
 
 def newcomers(run: Run) -> np.ndarray:

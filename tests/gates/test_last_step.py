@@ -9,8 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from judging import crown, find, going_on, judge, set_gate
-from miniature import Run, score
 
 from din.artifacts import read_json
 from din.errors import GateClosed, InputError
@@ -19,6 +17,7 @@ from din.params import Params
 from din.promotion.promote import Promotion, promote
 from din.registry.registry import Registry, StaleChampion
 from din.workspace import Workspace
+from tests.factories.run import Run, crown, find, going_on, judge, score, set_gate
 
 
 def automatic(params: Params) -> Params:

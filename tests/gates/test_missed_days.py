@@ -3,12 +3,9 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-import documents_of
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from judging import judge
-from miniature import Run, edit
 from settings import changed
 
 from din.artifacts import MANIFEST, sha256_file, write_json
@@ -16,6 +13,8 @@ from din.params import Params
 from din.registry.registry import Registry
 from din.sources.rawlog import day_file
 from din.workspace import Workspace
+from tests.factories import documents_of
+from tests.factories.run import Run, edit, judge
 
 LOG = {"2024-10-01": 5, "2024-10-02": 6, "2024-10-04": 7}
 SEEN = "2024-10-04"

@@ -4,12 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from judging import challenge, crown, find, judge, set_gate, shut
-from miniature import edit
 
 from din.gates import plausibility
 from din.params import to_json
 from din.workspace import Workspace
+from tests.factories.run import challenge, crown, edit, find, judge, set_gate, shut
 
 
 def strongest(report: dict) -> None:

@@ -4,8 +4,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from judging import challenge, find, judge, set_gate
-from miniature import Run
 
 from din import plugins
 from din.errors import InputError
@@ -14,6 +12,7 @@ from din.params import Params
 from din.registry.registry import Registry
 from din.report.write import write_report
 from din.workspace import Workspace
+from tests.factories.run import Run, challenge, find, judge, set_gate
 
 ROOT = Path(__file__).parent.parent.parent
 PLUGIN = """

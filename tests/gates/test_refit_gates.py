@@ -6,11 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from documents_of import DIGEST
-from judging import find, going_on, judge, set_gate, shut
-from miniature import edit, probabilities
 
 from din.workspace import Workspace
+from tests.factories.documents_of import DIGEST
+from tests.factories.run import edit, find, going_on, judge, probabilities, set_gate, shut
 
 DAYS = [{"day": "2024-10-13", "rows": 1200, "auc": 0.7, "gauc": 0.7, "log_loss": 0.6, "loss": 0.6}]
 

@@ -17,11 +17,10 @@ LOSSES = HERE / "losses.json"
 
 def run(root: Path) -> list[dict[str, float]]:
     """Return training and validation loss of three epochs of the default model in small."""
-    from random_features import write_features
-
     from din.params import load
     from din.train.compute import computing
     from din.train.fit import fit
+    from tests.factories.features import write_features
 
     train = load(HERE.parents[1] / "params.yaml").train
     train = replace(

@@ -8,10 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import documents_of
 import numpy as np
 import pytest
-from random_features import write_features
 
 from din.artifacts import write_json
 from din.errors import InputError
@@ -19,6 +17,8 @@ from din.facts import Facts
 from din.features.reader import Features
 from din.gates.earlier_champion import fair_rows
 from din.train.warm_start import Start
+from tests.factories import documents_of
+from tests.factories.features import write_features
 
 TRAINED = datetime(1970, 1, 3, tzinfo=UTC)
 """Time of today's last training row."""

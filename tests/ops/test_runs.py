@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from backends import needs_compiler
-from random_features import FIELDS, PLAIN, VECTORS, write_features
 from settings import changed
 
 from din.features.reader import Features
@@ -17,6 +16,7 @@ from din.train import checkpoint
 from din.train.compute import CPU_ALONE
 from din.train.fit import fit
 from din.train.predict import predict
+from tests.factories.features import FIELDS, PLAIN, VECTORS, write_features
 
 pytestmark = needs_compiler
 

@@ -6,8 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from judging import NEED_SCORES, crown, judge, set_gate
-from miniature import Run, edit, score
 from typer.testing import CliRunner
 
 from din import approvals, cli, documents
@@ -24,6 +22,7 @@ from din.registry.registry import Registry
 from din.report.runs import write_runs
 from din.verdicts import GateReport
 from din.workspace import Workspace
+from tests.factories.run import NEED_SCORES, Run, crown, edit, judge, score, set_gate
 
 MOMENT = 1e-12  # of a day: the request has expired when it is stored
 

@@ -9,8 +9,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-from judging import going_on
-from miniature import Run, edit, score
 
 from din.artifacts import read_json, sha256_file
 from din.errors import GateClosed
@@ -20,6 +18,7 @@ from din.promotion.promote import promote
 from din.registry import commands
 from din.registry.registry import Registry
 from din.workspace import Workspace
+from tests.factories.run import Run, edit, going_on, score
 
 FOLDER = Path(__file__).parent
 
@@ -136,7 +135,7 @@ from din.params import load
 from din.promotion.promote import promote
 from din.registry.registry import Registry
 from din.workspace import Workspace
-from miniature import score
+from tests.factories.run import score
 workspace, die = Workspace(Path()), sys.argv[1]
 params = load(workspace.params)
 registry = params.promote.registry

@@ -4,11 +4,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from miniature import Run
 
 from din.errors import InputError
 from din.promotion.reproduce import reproduce
 from din.registry.registry import Registry
+from tests.factories.run import Run
 
 
 def test_what_no_repository_holds_can_not_be_reproduced(run: Run, registry: Registry, tmp_path: Path) -> None:

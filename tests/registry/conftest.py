@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from miniature_fixtures import quick, registry, run, workspace
 from s3 import FaultyStore, allow, store
 
 from din.registry import objects
+from tests.factories.run import quick, registry, run, workspace
 
 __all__ = ["quick", "registry", "run", "workspace"]
 

@@ -1,7 +1,7 @@
 """Play many histories of the registry, then plant bugs and count the histories until each is found: `make simulate`.
 
-    PYTHONPATH=tests python tests/registry/simulate.py --histories 100000 --jobs 2
-    PYTHONPATH=tests python tests/registry/simulate.py --seed 4711        # print the steps of one history
+    PYTHONPATH=.:tests python tests/registry/simulate.py --histories 100000 --jobs 2
+    PYTHONPATH=.:tests python tests/registry/simulate.py --seed 4711        # print the steps of one history
 
 The command exits 1 if a history breaks a rule, or a bug is not found.
 """

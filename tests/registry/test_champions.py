@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-import documents_of
 import pytest
-from miniature import write_bundle
 
 from din.errors import InputError
 from din.registry.champions import anchor, rolled_back
 from din.registry.records import Record
 from din.registry.registry import Registry
+from tests.factories import documents_of
+from tests.factories.run import write_bundle
 
 
 def record(number, version, action="promote", previous=None, at="2026-01-01T00:00:00+00:00") -> Record:

@@ -3,15 +3,15 @@
 import json
 from pathlib import Path
 
-import documents_of
 import pytest
-from miniature import Run
 
 from din.artifacts import write_json
 from din.errors import InputError
 from din.registry.diff import show_diff
 from din.registry.promoted import Promoted
 from din.registry.registry import Registry
+from tests.factories import documents_of
+from tests.factories.run import Run
 
 
 @pytest.fixture

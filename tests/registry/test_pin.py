@@ -3,11 +3,11 @@
 from datetime import date
 
 import pytest
-from judging import crown, find, going_on, judge
 from settings import changed
 
 from din.errors import InputError
 from din.registry.champions import pin, removed_lesson
+from tests.factories.run import crown, find, going_on, judge
 
 
 @pytest.fixture

@@ -10,9 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
-import documents_of
 import pytest
-from bundles import bundle, crown
 
 from din.artifacts import hash_files, sha256_file
 from din.documents import dump
@@ -23,6 +21,8 @@ from din.registry.objects import Objects
 from din.registry.records import StaleChampion
 from din.registry.registry import Registry, list_models
 from din.serve.scorer import Scorer
+from tests.factories import documents_of
+from tests.factories.bundles import bundle, crown
 
 
 @pytest.fixture(params=["local", "file", "memory"])

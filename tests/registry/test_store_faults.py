@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bundles import bundle
 from s3 import BUCKET, Fault, FaultyStore
 
 from din.artifacts import hash_files
 from din.errors import Unavailable
 from din.registry.records import Record, StaleChampion
 from din.registry.registry import Registry
+from tests.factories.bundles import bundle
 
 URI = f"s3://{BUCKET}/ctr"
 NAMES = (f"model{number}" for number in itertools.count())

@@ -3,13 +3,16 @@
 from pathlib import Path
 
 import pytest
-from miniature import Run as Miniature
-from small_runs import finish, for_a_small_log, new_workspace
+from small_runs import finish, new_workspace
 
 from din.metrics.estimates import Interval
 from din.params import Params
 from din.report.figures import CalibrationBin, Scored, SliceFigures
 from din.workspace import Workspace
+from tests.factories.run import Run as Miniature
+from tests.factories.run import quick
+
+__all__ = ["quick"]
 
 
 @pytest.fixture
@@ -39,12 +42,6 @@ def scored() -> Scored:
 def workspace(tmp_path: Path) -> Workspace:
     """A workspace with the pipeline and the parameters of the repository."""
     return new_workspace(tmp_path)
-
-
-@pytest.fixture
-def quick(params: Params) -> Params:
-    """The shipped parameters with a margin and slices for a small log."""
-    return for_a_small_log(params)
 
 
 @pytest.fixture

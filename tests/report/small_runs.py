@@ -5,14 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import documents_of
-from miniature import Run as Miniature
-from miniature import score
-
 from din.artifacts import write_json
 from din.gates.gate import gate
 from din.params import Params
 from din.workspace import Workspace
+from tests.factories import documents_of
+from tests.factories.run import Run as Miniature
+from tests.factories.run import score
 
 ROOT = Path(__file__).parent.parent.parent
 TRAINING = {
@@ -37,11 +36,6 @@ def new_workspace(root: Path) -> Workspace:
     for name in ("dvc.yaml", "params.yaml"):
         (root / name).write_bytes((ROOT / name).read_bytes())
     return Workspace(root)
-
-
-def for_a_small_log(params: Params) -> Params:
-    small = {"margin": 0.03, "min_slice_rows": 100, "max_latency_ms": None, "max_gain": 0.5}
-    return replace(params, gate=replace(params.gate, **small))
 
 
 def finish(workspace: Workspace, params: Params) -> Miniature:

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import documents_of
 import pytest
 from settings import changed
 
@@ -18,6 +17,7 @@ from din.report.run import Run
 from din.train.results import TrainingSummary
 from din.verdicts import GateReport, MissedDay
 from din.workspace import Workspace
+from tests.factories import documents_of
 
 ROOT = Path(__file__).parent.parent.parent
 NARROW = Interval(1.0, 0.98, 1.02)

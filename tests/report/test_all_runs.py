@@ -5,8 +5,6 @@ from dataclasses import replace
 
 import pytest
 from html_page import Page
-from miniature import Run as Miniature
-from miniature import score
 from small_runs import keep
 from typer.testing import CliRunner
 
@@ -19,6 +17,8 @@ from din.registry.registry import Registry
 from din.report import runs as all_runs
 from din.report.runs import read_runs, write_runs
 from din.report.write import write_report
+from tests.factories.run import Run as Miniature
+from tests.factories.run import score
 
 HOSTILE = "<script>alert(1)</script>"
 

@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from random_features import write_features
 
 from din.features.packing import TableLayout
 from din.features.reader import Features
@@ -22,6 +21,7 @@ from din.params import Params
 from din.report import attention
 from din.train.predict import predict
 from din.workspace import Workspace
+from tests.factories.features import write_features
 
 TITLE = "<script>alert('title')</script>"
 

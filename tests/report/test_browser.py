@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from browser import chromium, visit
-from miniature import score
-from small_runs import ROOT, finish, for_a_small_log, judge, keep, new_workspace, stop_at_the_raw_log
+from small_runs import ROOT, finish, judge, keep, new_workspace, stop_at_the_raw_log
 
 from din.errors import GateClosed
 from din.params import Params
@@ -22,6 +21,7 @@ from din.report.page import MOST_BYTES, render
 from din.report.run import Run
 from din.report.runs import write_runs
 from din.report.write import write_report
+from tests.factories.run import for_a_small_log, score
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -4,8 +4,6 @@ import json
 from functools import partial
 
 import pytest
-from miniature import Run as Miniature
-from miniature import edit, score
 from small_runs import judge
 from typer.testing import CliRunner
 
@@ -16,6 +14,8 @@ from din.params.overlays import edit as overlaid
 from din.promotion.promote import promote
 from din.report import write
 from din.workspace import Workspace
+from tests.factories.run import Run as Miniature
+from tests.factories.run import edit, score
 
 
 @pytest.fixture(autouse=True)

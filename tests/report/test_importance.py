@@ -7,7 +7,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from random_features import write_features
 
 from din.features.packing import TableLayout
 from din.features.reader import Features
@@ -17,6 +16,7 @@ from din.model.model import build
 from din.params import Params
 from din.report.importance import importances
 from din.workspace import Workspace
+from tests.factories.features import write_features
 
 IGNORED = "tags"
 

@@ -6,11 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import documents_of
 import pytest
 from html_page import Page
-from miniature import Run as Miniature
-from miniature import edit, score
 from small_runs import judge, stop_at_the_raw_log
 
 from din.artifacts import write_json
@@ -24,6 +21,9 @@ from din.report.run import Run
 from din.report.write import write_report
 from din.stage import StageOutcome
 from din.workspace import SUITES, Workspace
+from tests.factories import documents_of
+from tests.factories.run import Run as Miniature
+from tests.factories.run import edit, score
 
 HOSTILE = "<script>alert(1)</script>\"'&"
 

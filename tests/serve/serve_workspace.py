@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import documents_of
 import pyarrow as pa
 import pytest
 from made_once import made_once
@@ -22,6 +21,7 @@ from din.serve.export import export
 from din.sources.rawlog import Part, RawLog, write
 from din.train.fit import fit
 from din.workspace import SUITES, Workspace
+from tests.factories import documents_of
 
 START = 1_700_000_000_000_000
 HOUR = 3_600_000_000

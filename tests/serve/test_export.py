@@ -7,14 +7,12 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import documents_of
 import numpy as np
 import onnx
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_features import LENGTH, rows_of, with_lengths
 from serve_workspace import FIELDS, Finished
 from settings import changed
 
@@ -35,6 +33,8 @@ from din.serve.bundle import gather_facts
 from din.serve.export import export_graphs
 from din.serve.fold import LONG
 from din.serve.scorer import Graph
+from tests.factories import documents_of
+from tests.factories.features import LENGTH, rows_of, with_lengths
 
 ROOT = Path(__file__).parents[2]
 SMALL = {"embedding_dim": 3, "attention_hidden": (5, 4), "hidden": (6,)}

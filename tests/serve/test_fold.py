@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from random_features import rows_of, with_lengths
 from serve_workspace import FIELDS
 from settings import changed
 
@@ -16,6 +15,7 @@ from din.ops.histories import OneHistory, Packed
 from din.params import Params
 from din.schema import parse_fields
 from din.serve.fold import LONG, FoldedDice, fold
+from tests.factories.features import rows_of, with_lengths
 
 
 def random_model(params: Params, seed: int, **train: object) -> EmbeddingMLP:

@@ -8,8 +8,6 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from backends import both_backends
-from dated_features import DAY_US, DAYS, flip_labels, spread
-from random_features import SPARSE_ROWS
 from settings import changed
 from states import copied, same
 from torch.nn.functional import binary_cross_entropy_with_logits
@@ -29,6 +27,7 @@ from din.train.compute import CPU_ALONE, Compute
 from din.train.learner import Learner
 from din.train.loader import TrainingLoader
 from din.train.optimizers import row_decay
+from tests.factories.features import DAY_US, DAYS, SPARSE_ROWS, flip_labels, spread
 
 
 def trained(features: Features, train: Train, compute: Compute = CPU_ALONE) -> Learner:

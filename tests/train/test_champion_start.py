@@ -3,11 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
-import documents_of
 import pyarrow.parquet as pq
 import pytest
 import torch
-from dated_features import DAY_US, TEST_DAYS, VALID_DAYS, day_of, temporal
 from settings import changed
 from states import same
 
@@ -26,6 +24,8 @@ from din.train.refit import refit
 from din.train.run import train
 from din.train.warm_start import Start
 from din.workspace import Workspace
+from tests.factories import documents_of
+from tests.factories.features import DAY_US, TEST_DAYS, VALID_DAYS, day_of, temporal
 
 VERSION = "ab" * 32
 

@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from dated_features import TEST_DAYS, day_of, temporal
 from states import State, copied
 
 from din.features.days import days_of
@@ -20,6 +19,7 @@ from din.train.crossfit import CrossFitted, cross_fit
 from din.train.fit import fit_learner
 from din.train.learner import Learner
 from din.train.predict import predict
+from tests.factories.features import TEST_DAYS, day_of, temporal
 
 
 @pytest.fixture

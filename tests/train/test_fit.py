@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from random_features import write_features
 from safetensors.torch import load_file
 from settings import changed
 from states import same, weights
@@ -32,6 +31,7 @@ from din.train.fit import fit, fit_learner
 from din.train.loader import TrainingLoader
 from din.train.optimizers import row_decay
 from din.train.predict import predict
+from tests.factories.features import write_features
 
 
 @pytest.fixture

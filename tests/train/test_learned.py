@@ -8,7 +8,6 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import torch
-from dated_features import DAY_US, TEST_DAYS, flip_labels, moment, temporal
 from settings import changed
 from states import same, weights
 
@@ -26,6 +25,7 @@ from din.train.predict import predict
 from din.train.refit import refit
 from din.train.run import train
 from din.workspace import Workspace
+from tests.factories.features import DAY_US, TEST_DAYS, flip_labels, moment, temporal
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import csv
 from pathlib import Path
 
-import documents_of
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,6 +13,7 @@ from din.facts import SliceMetrics
 from din.metrics.calibration import bin_of_rows, ece
 from din.train.plots import write_tables
 from din.train.results import Epoch
+from tests.factories import documents_of
 
 ROOT = Path(__file__).parent.parent.parent
 SLICES = [

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import documents_of
 import pytest
 import torch
 from backends import both_backends
@@ -21,6 +20,7 @@ from din.train.compute import CPU_ALONE
 from din.train.learner import Inputs, Learner
 from din.train.loader import TrainingLoader
 from din.train.optimizers import row_decay
+from tests.factories import documents_of
 
 
 @both_backends

@@ -7,7 +7,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from random_features import LENGTH, VECTORS, write_features
 from settings import changed
 
 from din.errors import InputError
@@ -18,6 +17,7 @@ from din.model.artifact import Trained
 from din.model.model import build
 from din.params import Train
 from din.train.warm_start import Start
+from tests.factories.features import LENGTH, VECTORS, write_features
 
 VERSION = "ab" * 32
 

@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from random_features import write_features
 from settings import changed
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -32,6 +31,7 @@ from din.train.loader import TrainingLoader
 from din.train.predict import predict
 from din.train.weights import RowWeights
 from din.workspace import Workspace
+from tests.factories.features import write_features
 
 DAY_US = 86_400_000_000
 LAST = datetime(2024, 10, 3, 12, tzinfo=UTC)

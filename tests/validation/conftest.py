@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import documents_of
 import numpy as np
 import planting
 import pyarrow as pa
@@ -16,6 +15,7 @@ from din.artifacts import MANIFEST, read_json, write_json
 from din.featurize.build import featurize
 from din.params import Params
 from din.sources.fetch import fetch
+from tests.factories import documents_of
 
 FIELDS = {
     "user": {"user_id": "id", "age": {"kind": "numeric", "buckets": 4}},

@@ -12,10 +12,10 @@ import pytest
 from din.artifacts import read_json
 from din.reports import ALWAYS
 from din.workspace import Workspace
+from tests.factories.log import DAY, START, Delivery, Size, draw
 from tests.faults import plants as p
 from tests.faults.defects import DEFECTS
 from tests.faults.drive import Outcome, drive, start
-from tests.faults.log import DAY, START, Delivery, Size, draw
 from validation.raw import PHASES
 
 BY_NAME = {defect.name: defect for defect in DEFECTS}

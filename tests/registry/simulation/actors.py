@@ -11,7 +11,6 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-import documents_of
 import numpy as np
 import pyarrow as pa
 
@@ -23,6 +22,7 @@ from din.registry import looks
 from din.registry.bundle import verify_bundle
 from din.registry.records import Record, StaleChampion
 from din.registry.registry import Registry
+from tests.factories import documents_of
 
 CANDIDATES = 4
 

@@ -2,28 +2,34 @@
 
 Item i of 1000 is clicked with a rate that grows with i. A model sees i through its own noise, so less noise is a better
 model. A bundle scores rows by itself, as a real one does.
+
+Below the run are what judges it and crowns champions, and the fixtures of tests that need one.
 """
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import documents_of
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from documents_of import PROTOCOL
+import pytest
+from settings import changed
 
 from din.artifacts import MANIFEST, hash_files, hash_tree, read_json, write_json
+from din.errors import GateClosed
 from din.gates.gate import gate
 from din.metrics import summary
 from din.params import Params, to_json
 from din.promotion.promote import promote
 from din.registry.bundle import verify_bundle
+from din.registry.registry import Registry
 from din.reports import ALWAYS, thresholds
 from din.schema import parse_fields
 from din.workspace import SUITES, Workspace
+from tests.factories import documents_of
 
 USERS, PER_USER = 120, 10
 DAY = 24 * 3600 * 1_000_000
@@ -77,7 +83,7 @@ class Run:
         }
         self.facts: dict[str, Any] = {
             "model_name": params.model_name,
-            "protocol": dict(PROTOCOL),
+            "protocol": dict(documents_of.PROTOCOL),
             "until": "2024-10-13",
             "params": {
                 "data": params.data.window(),
@@ -186,3 +192,117 @@ def edit(path: Path, change: Callable[[Any], Any]) -> None:
     """Change a JSON file; `change` returns the new value, or None after changing the old one in place."""
     value = json.loads(path.read_text())
     path.write_text(json.dumps(change(value) or value))
+
+
+NEED_SCORES = {
+    "champion_delta_auc",
+    "champion_delta_gauc",
+    "slice_delta",
+    "calibration",
+    "slice_calibration",
+    "prediction_drift",
+    "implausible_gain",
+    "champion_today",
+}
+
+
+def judge(workspace: Workspace, params, score=score, **settings) -> dict:
+    """Run the gate and return its report for any verdict."""
+    try:
+        gate(workspace, params, score, **settings)
+    except GateClosed as error:
+        report = read_json(workspace.gate)
+        assert error.report == workspace.gate and report["verdict"] != "open"
+        for closed in shut(report):
+            assert closed in str(error)  # the message names the closed gates
+        return report
+    report = read_json(workspace.gate)
+    assert report["verdict"] == "open"
+    return report
+
+
+def set_gate(params, **settings) -> Params:
+    """Return the parameters with some of block `gate` changed."""
+    return replace(params, gate=replace(params.gate, **settings))
+
+
+def shut(report) -> list[str]:
+    """Return the names of the gates that are not open."""
+    return [g["name"] for g in report["gates"] if g["verdict"] != "open"]
+
+
+def find(report, name) -> dict:
+    """Return one gate of a report."""
+    return next(g for g in report["gates"] if g["name"] == name)
+
+
+def crown(registry, run, **facts) -> str:
+    """Make the run's bundle the champion, with some facts changed, and return its version."""
+    run.facts |= facts
+    version = run.bundle()
+    registry.put_bundle(run.here.bundle)
+    registry.append(version, registry.champion(), by="test", reason="crowned")
+    return version
+
+
+def challenge(registry, run, noise: float = 0.1, **facts) -> str:
+    """Crown the run's bundle, then put a candidate with this noise in its place; return the champion's version."""
+    version = crown(registry, run, **facts)
+    run.become(noise)
+    return version
+
+
+def going_on(run: Run, params: Params, version: str, pin: str | None = None, start: str = "champion") -> Params:
+    """Let the candidate start from a version: as a champion that goes on, which params.yaml may abbreviate, or warm."""
+    settings = {"start": start, "champion": version} if start == "champion" else {"warm_start": version}
+    run.facts["params"] |= {"train": run.facts["params"]["train"] | settings}
+    run.finish()
+    return replace(params, train=changed(params.train, **settings | ({"champion": pin} if pin else {})))
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """Return a workspace of its own for each test."""
+    return Workspace(tmp_path)
+
+
+@pytest.fixture
+def run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, quick: Params) -> Run:
+    """Return a finished run in the workspace."""
+    monkeypatch.delenv("DIN_RUN_ID", raising=False)
+    return Run(workspace, quick)
+
+
+def for_a_small_log(params: Params) -> Params:
+    """Return the parameters with a margin and slices for a small log."""
+    return set_gate(params, margin=0.03, min_slice_rows=100, max_latency_ms=None, max_gain=0.5)
+
+
+@pytest.fixture
+def quick(params: Params) -> Params:
+    """Return the shipped parameters for a small log."""
+    return for_a_small_log(params)
+
+
+@pytest.fixture
+def registry(run: Run, quick: Params) -> Registry:
+    """Return the empty registry of `quick`."""
+    return Registry.of(run.here, quick)
+
+
+@pytest.fixture
+def steps(run: Run, registry: Registry) -> Callable[..., list[str]]:
+    """A namespace in which a champion was replaced by another one, both older than today's rows."""
+
+    def play(noise: float, since: str = "2024-10-02", before: float = 0.2) -> list[str]:
+        """Return the versions of two models with so much noise; the second has learned the log until noon of a day."""
+        run.facts |= {"protocol": documents_of.PROTOCOL | {"name": "temporal"}}
+        versions = []
+        for run.noise, seen in ((before, "2024-10-01"), (noise, since)):
+            run.finish()
+            versions.append(crown(registry, run, seen_until=f"{seen}T12:00:00+00:00"))
+        run.facts |= {"seen_until": "2024-10-13T12:00:00+00:00"}
+        run.become(0.1)
+        return versions
+
+    return play

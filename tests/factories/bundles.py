@@ -3,11 +3,10 @@
 import json
 from pathlib import Path
 
-import documents_of
-
 from din.artifacts import hash_files, write_json
 from din.registry.records import Record
 from din.registry.registry import Registry
+from tests.factories import documents_of
 
 
 def bundle(root: Path, content: str = "one", **files: str) -> Path:

@@ -1,0 +1,8 @@
+"""What tests begin with.
+
+log            a click log as a team would deliver it
+features       a feature folder
+run            a finished run that waits for its gate
+bundles        a bundle in a registry, without a model
+documents_of   a sound document of every type
+"""
