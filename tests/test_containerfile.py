@@ -47,7 +47,7 @@ def test_the_image_holds_the_pipeline(tmp_path: Path) -> None:
         elif name == "COPY":
             *sources, target = arguments.split()
             copy(sources, folder / target)
-        elif name == "ENV":
+        elif name in ("ENV", "ARG"):
             variable, _, value = arguments.partition("=")
             env[variable] = value
             if links := env.get("PIP_FIND_LINKS"):  # wheels of torch for this machine, as in the Makefile

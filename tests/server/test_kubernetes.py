@@ -1,0 +1,38 @@
+"""The example for Kubernetes: its command is one that `din serve` accepts, and the server answers its probes."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+from ruamel.yaml import YAML
+
+from din import cli
+
+EXAMPLE = Path(__file__).parents[2] / "examples/kubernetes/serve.yaml"
+
+
+@pytest.fixture
+def pod() -> dict[str, Any]:
+    deployment, _ = YAML(typ="safe").load_all(EXAMPLE.read_text(encoding="utf-8"))
+    return deployment["spec"]["template"]["spec"]
+
+
+def test_the_command_is_accepted(pod: dict[str, Any]) -> None:
+    """Its options exist, its port is open, and a pod has time to answer what has begun before it is killed."""
+    (container,) = pod["containers"]
+    program, name, *arguments = container["args"]
+    group: Any = typer.main.get_command(cli.app)
+    given = group.commands[name].make_context(name, arguments).params
+    assert program == "din" and given["host"] == "0.0.0.0"
+    assert [port["containerPort"] for port in container["ports"]] == [given["port"]]
+    _, pause = container["lifecycle"]["preStop"]["exec"]["command"]
+    assert float(pause) + 2 * given["timeout"] < pod["terminationGracePeriodSeconds"]
+
+
+def test_probes_are_answered(pod: dict[str, Any], world, serving) -> None:
+    """A server with a champion is ready and alive."""
+    (container,) = pod["containers"]
+    with serving(world.deploy()) as client:
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            assert client.get(container[probe]["httpGet"]["path"]).status_code == 200
