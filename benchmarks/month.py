@@ -103,8 +103,8 @@ class Month:
         """Return the parameters of a day's run of a month that is kept in a folder, with the champion pinned."""
         _, params = self.log(folder)
         until = date_of(self.log_day(number))
-        # the operator accepts corrected files, which may have fewer rows
-        shrunk = "accept" if number - 1 in self.planted() else params.fetch.shrunk_days
+        # after a day of bad files, the operator accepts the corrected ones, which may have fewer rows
+        shrunk = "accept" if self.planted().get(number - 1) in DATA else params.fetch.shrunk_days
         params = replace(
             params,
             data=replace(params.data, until=until, window_days=self.earlier + 1),
