@@ -46,28 +46,28 @@ def open_run(
     print(json.dumps(asdict(workspace.open_run(run_id, until, values, commit))))
 
 
-@app.command("stage")
+@app.command()
 def stage(name: Annotated[str, typer.Argument(help="Its name in dvc.yaml.")], run: TheRun = "-") -> None:
     """Run one stage of dvc.yaml."""
-    end(workspace.run_stage(read(run), name))
+    end(workspace.run_stages(read(run), [name]))
 
 
 @app.command("all")
 def run_all(reason: Reason, run: TheRun = "-") -> None:
     """Run every stage, and promote."""
-    end(workspace.run_all(read(run), reason))
+    end(workspace.run_stages(read(run), reason=reason))
 
 
-@app.command("promote")
+@app.command()
 def promote(reason: Reason, run: TheRun = "-") -> None:
     """Make the run's bundle the champion, if its gate is open."""
     end(workspace.promote(read(run), reason))
 
 
-@app.command("close")
+@app.command()
 def close(run: TheRun = "-") -> None:
     """Keep dvc.lock and params.yaml, and remove the workspace."""
-    workspace.close_run(read(run))
+    workspace.ask(read(run), "close")
 
 
 def read(file: str) -> workspace.Run:
@@ -88,15 +88,10 @@ def end(outcome: workspace.Outcome) -> None:
     raise typer.Exit(1 if outcome.exit_code is None else outcome.exit_code)
 
 
-def main() -> None:
-    """Run the command line."""
+if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         run_app(app, "python -m dags")
     except (InputError, Unavailable, GateClosed) as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
-
-
-if __name__ == "__main__":
-    main()

@@ -4,7 +4,7 @@ Each task asks `dags.workspace` to work in the run's isolated checkout, and ends
 run's day is its partition key. Parsing loads no training code, because stages run as commands.
 
 `roll_back` is skipped unless the gate has failed. If the gate found that the champion's last step harmed, the task goes
-back to the champion before, by itself or after asking a person (`promote.on_harm`). The run stays failed.
+back to the champion before, where `promote.on_harm` says so. The run stays failed.
 
 `close_run` is a teardown: it runs even if the run failed, and it doesn't count for the run's state. Clearing a task
 clears `open_run` and `close_run` too, so that a cleared task finds a workspace. `approval` is in every run, because a
@@ -12,27 +12,34 @@ run's own parameters decide whether its candidate waits for a person; otherwise 
 be a DAG of its own, scheduled on `din/champion`.
 """
 
-import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
 
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import DAG, Asset, CronPartitionTimetable, Param, TaskGroup, TriggerRule, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 from airflow.sdk.timezone import utcnow
+from pydantic import Field, NonNegativeInt, PositiveInt
 
-from dags import plan, workspace
+from dags import workspace
+from din import documents, pipeline
 from din.errors import GateClosed, InputError
 from din.params.train import WEEKDAYS
+from din.pipeline import Stage
 
 SCHEDULE = os.environ.get("DIN_SCHEDULE", "0 0 * * *")  # cron, UTC; a run's data day is the day before it
 RETRY_SECONDS = float(os.environ.get("DIN_RETRY_SECONDS", "60"))  # before the first retry; doubles up to half an hour
 CHAMPION = Asset(name="din/champion")
-NEVER_RETRIED = (InputError.exit_code, GateClosed.exit_code)  # a retry would end the same way; other failures may pass
+NEXT_STEPS: dict[int | None, str] = {
+    InputError.exit_code: "correct what its message names, then clear this task; a corrected log needs a new run",
+    GateClosed.exit_code: "the candidate is refused, and nothing is to be done; all reports are in the run's record",
+}
+"""What to do after a failure that a retry would only repeat; other failures may pass."""
 
 
 def _text(description: str, **schema: Any) -> Param:
@@ -52,19 +59,8 @@ FORM: Any = {  # a ParamsDict to the type checker; DAG makes it one
     "overrides": Param({}, type="object", description='Keys of params.yaml, such as {"train.learning.epochs": 3}.'),
     "reason": _text("Why, for the registry's log; empty: gate open, or who approved."),
 }
+Text = Annotated[str, Field(min_length=1)]
 UNSAID = "answered in Airflow"  # the reason of an answer without one
-
-log = logging.getLogger(__name__)
-
-
-def alert(context: Mapping[str, Any]) -> None:
-    """Log what happened to a task that failed for good, and what to do."""
-    ti = context["ti"]
-    outcome = ti.xcom_pull(task_ids=ti.task_id, key="outcome") or {"exit_code": None, "table": context.get("exception")}
-    next_step = "correct what the message names, then clear this task; a corrected log needs a new run"
-    if outcome["exit_code"] == GateClosed.exit_code:
-        next_step = "nothing: the candidate is refused; all reports are in the run's record"
-    log.error("%s failed in run %s\n%s\nnext: %s", ti.task_id, ti.run_id, outcome["table"], next_step)
 
 
 def settle(outcome: workspace.Outcome, ti: Any) -> None:
@@ -75,8 +71,8 @@ def settle(outcome: workspace.Outcome, ti: Any) -> None:
         AirflowException: any other failure, which Airflow retries.
     """
     ti.xcom_push("outcome", asdict(outcome))
-    if outcome.exit_code in NEVER_RETRIED:
-        raise AirflowFailException(f"{outcome.stage} exited {outcome.exit_code}")
+    if next_step := NEXT_STEPS.get(outcome.exit_code):
+        raise AirflowFailException(f"{outcome.stage} exited {outcome.exit_code}: {next_step}")
     if outcome.exit_code != 0:
         how = "left no outcome (killed?)" if outcome.exit_code is None else f"exited {outcome.exit_code}"
         raise AirflowException(f"{outcome.stage} {how}")
@@ -112,40 +108,14 @@ def open_run(params: Any = None, dag_run: Any = None, ti: Any = None) -> dict[st
 def run_stage(stage: str, ti: Any = None) -> None:
     """Run one stage of dvc.yaml."""
     with final():
-        settle(workspace.run_stage(opened(ti), stage), ti)
+        settle(workspace.run_stages(opened(ti), [stage]), ti)
 
 
-class Question(HITLOperator):
-    """Ask a person. Any answer but the first option, and none in time, fail the task at once."""
-
-    def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
-        """Act on the answer of an Airflow user; Airflow calls this with it."""
-        ti = context["ti"]
-        if event.get("error_type") == "timeout":
-            self._refuse(ti, "nobody answered in time")
-        answer = super().execute_complete(context, event)
-        chosen = answer["chosen_options"]
-        by = answer["responded_by_user"]["name"]
-        agreed = chosen == self.options[:1]
-        with final():
-            self.answered(opened(ti), agreed, by, answer["params_input"].get("reason") or UNSAID)
-        if not agreed:
-            self._refuse(ti, f"{by}: {', '.join(chosen)}")
-
-    def answered(self, run: workspace.Run, agreed: bool, by: str, reason: str) -> None:
-        """Do what the answer asks for."""
-        raise NotImplementedError
-
-    def _refuse(self, ti: Any, why: str) -> NoReturn:
-        ti.xcom_push("outcome", asdict(workspace.Outcome(self.task_id, GateClosed.exit_code, None, why)))
-        raise AirflowFailException(why)
-
-
-class Approval(Question):
+class Approval(HITLOperator):
     """Ask a person about a candidate that waits for one, and store their answer in the registry.
 
     The task ends at once if the candidate does not wait, e.g. because somebody has answered on the command line. A
-    person has until the request expires.
+    person has until the request expires. A rejection, and no answer in time, fail the task at once.
     """
 
     def execute(self, context: Any) -> Any:
@@ -160,18 +130,28 @@ class Approval(Question):
         return super().execute(context)
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
-        """Go on if somebody approved on the command line in the meantime."""
-        if event.get("error_type") == "timeout" and (self._request(context) or {}).get("state") == "approved":
-            return None
-        return super().execute_complete(context, event)
-
-    def answered(self, run: workspace.Run, agreed: bool, by: str, reason: str) -> None:
-        """Approve or reject."""
-        workspace.ask(run, "answer", approved=agreed, by=by, reason=reason)
+        """Act on the answer of an Airflow user, or on their silence; Airflow calls this."""
+        ti = context["ti"]
+        if event.get("error_type") == "timeout":
+            if (self._request(context) or {}).get("state") == "approved":  # on the command line in the meantime
+                return
+            self._refuse(ti, "nobody answered in time")
+        answer = super().execute_complete(context, event)
+        by = answer["responded_by_user"]["name"]
+        approved = answer["chosen_options"] == self.options[:1]
+        reason = answer["params_input"].get("reason") or UNSAID
+        with final():
+            workspace.ask(opened(ti), "answer", approved=approved, by=by, reason=reason)
+        if not approved:
+            self._refuse(ti, f"{by}: {', '.join(answer['chosen_options'])}")
 
     def _request(self, context: Any) -> dict[str, Any] | None:
         with final():
             return workspace.ask(opened(context["ti"]), "request")
+
+    def _refuse(self, ti: Any, why: str) -> NoReturn:
+        ti.xcom_push("outcome", asdict(workspace.Outcome(self.task_id, GateClosed.exit_code, None, why)))
+        raise AirflowFailException(why)
 
 
 @task(outlets=[CHAMPION])
@@ -181,46 +161,51 @@ def promote(params: Any = None, ti: Any = None) -> None:
         settle(workspace.promote(opened(ti), reason=params["reason"] or ""), ti)
 
 
-class RollBack(Question):
+@task(outlets=[CHAMPION], trigger_rule=TriggerRule.ONE_FAILED)
+def roll_back(ti: Any = None) -> None:
     """Undo the certain harm of the champion's last step, and emit the asset `din/champion`.
 
-    The task is skipped without such harm. With `promote.on_harm: ask`, a person has a day: tomorrow's run asks again.
+    The task is skipped without such harm, and with `promote.on_harm: ask`: the log of the gate has the command.
     """
-
-    def execute(self, context: Any) -> Any:
-        """Roll back, or ask."""
-        ti = context["ti"]
-        closed = (ti.xcom_pull(task_ids="gate", key="outcome") or {}).get("exit_code") == GateClosed.exit_code
-        with final():
-            harm = workspace.ask(opened(ti), "harm") if closed else None
-            if harm is None:
-                raise AirflowSkipException("no gate has found that the champion's last step harmed")
-            if harm["on_harm"] == "rollback":
-                return settle(workspace.promote(opened(ti), reason=""), ti)
-        self.body = f"{harm['reason']}. Shall record {harm['back_to']} be the champion again?"
-        return super().execute(context)
-
-    def answered(self, run: workspace.Run, agreed: bool, by: str, reason: str) -> None:
-        """Roll back in the user's name."""
-        if agreed:
-            workspace.ask(run, "roll_back", by=by)
+    closed = (ti.xcom_pull(task_ids="gate", key="outcome") or {}).get("exit_code") == GateClosed.exit_code
+    with final():
+        if not (closed and workspace.ask(opened(ti), "undoes_harm")):
+            raise AirflowSkipException("no gate has found harm of the champion's last step that is undone by itself")
+        settle(workspace.promote(opened(ti), reason=""), ti)
 
 
 @task
 def close_run(ti: Any = None) -> None:
     """Keep lock and parameters in the run's record, and remove the workspace."""
-    workspace.close_run(opened(ti))
+    workspace.ask(opened(ti), "close")
 
 
-def render(stages: Sequence[plan.StagePlan], on_failure: Callable[[Mapping[str, Any]], object] | None = None) -> DAG:
-    """Return the DAG of these stages, with the edges of dvc.yaml.
+@dataclass(frozen=True)
+class TaskSettings:
+    """`meta.airflow` of a stage; None means the DAG's default."""
+
+    __pydantic_config__ = documents.STRICT
+
+    retries: NonNegativeInt | None = None
+    pool: Text | None = None
+    timeout_minutes: PositiveInt | None = None
+    queue: Text | None = None
+
+
+def render(dvc_yaml: Path, on_failure: Callable[[Mapping[str, Any]], object] | None = None) -> DAG:
+    """Return the DAG of the stages of a dvc.yaml, with its edges.
 
     `close_run` waits for every task, because it removes the workspace that they use.
 
     Args:
-        stages: the stages of dvc.yaml.
-        on_failure: is called with Airflow's context for each task that failed for good, after `alert`, e.g. to page.
+        dvc_yaml: the file.
+        on_failure: is called with Airflow's context for each task that failed for good, e.g. to page.
+
+    Raises:
+        InputError: the file is unreadable or malformed; see `din.pipeline.parse`. `meta.airflow` of a stage holds an
+            unknown key or a wrong value.
     """
+    stages = pipeline.read(dvc_yaml).values()
     with DAG(
         "din_ctr",
         description="Retrain the CTR model on one more day; promote it if every gate is open.",
@@ -237,10 +222,10 @@ def render(stages: Sequence[plan.StagePlan], on_failure: Callable[[Mapping[str, 
             "retry_exponential_backoff": 2.0,
             "max_retry_delay": timedelta(minutes=30),
             "execution_timeout": timedelta(hours=1),
-            "on_failure_callback": [alert, *([on_failure] if on_failure else [])],
+            "on_failure_callback": on_failure,
         },
         tags={"ctr", "din"},
-    ) as pipeline:
+    ) as dag:
         first: Any = open_run()
         approval = Approval(
             task_id="approval",
@@ -249,15 +234,8 @@ def render(stages: Sequence[plan.StagePlan], on_failure: Callable[[Mapping[str, 
             params={"reason": Param(UNSAID, type="string", minLength=1, description="Why, for the record.")},
             response_timeout=timedelta(days=1),  # until the task has seen the request, which has its own end
         )
-        promotion = promote()
-        back = RollBack(
-            task_id="roll_back",
-            subject="Shall the champion before be the champion again?",
-            options=["Roll back", "Keep the champion"],
-            response_timeout=timedelta(days=1),
-            trigger_rule=TriggerRule.ONE_FAILED,
-            outlets=[CHAMPION],
-        )
+        promotion: Any = promote()
+        back: Any = roll_back()
         with TaskGroup("stages", prefix_group_id=False):
             tasks = {stage.name: render_stage(stage) for stage in stages}
         for stage in stages:
@@ -268,12 +246,14 @@ def render(stages: Sequence[plan.StagePlan], on_failure: Callable[[Mapping[str, 
         back.set_upstream(last)
         promotion.set_upstream(approval)
         close_run().as_teardown(setups=first).set_upstream([*tasks.values(), approval, promotion, back])
-    return pipeline
+    return dag
 
 
-def render_stage(stage: plan.StagePlan) -> Any:
-    """Return a stage as a task, with the DAG's defaults for settings that `meta.airflow` lacks."""
-    given = {key: value for key, value in asdict(stage.airflow).items() if value is not None}
+def render_stage(stage: Stage) -> Any:
+    """Return a stage as a task."""
+    where = f"dvc.yaml: stage {stage.name!r}: meta.airflow"
+    settings = documents.check(TaskSettings, stage.meta.get("airflow") or {}, where)
+    given = {key: value for key, value in asdict(settings).items() if value is not None}
     if minutes := given.pop("timeout_minutes", None):
         given["execution_timeout"] = timedelta(minutes=minutes)
     return run_stage.override(task_id=stage.name, doc_md=f"{stage.desc}\n\n`{stage.command}`", **given)(stage.name)

@@ -1,8 +1,8 @@
 """A run's workspace on this worker: a checkout of one commit, with the run's parameters and the shared cache.
 
 The commit is fetched shallowly, from a folder in the same way as from a URL. Nothing is shared with the repository or
-with another workspace, so nothing can be pruned or locked from outside, at the cost of a copy of the tracked files. The
-checkout is built beside its final place and renamed, so it is complete or absent. Each run has one lock per worker.
+with another workspace, so nothing can be pruned or locked from outside, at the cost of a copy of the tracked files. A
+checkout is complete or absent, and each run has one lock per worker.
 """
 
 import fcntl
@@ -12,14 +12,14 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
 from ruamel.yaml import YAML
 
-from din.artifacts import atomic_path
+from din.artifacts import atomic_path, replace_directory
 from din.errors import InputError, Unavailable, shown
 from din.git import absolute, check_out_commit, git, is_remote, resolved
 from din.names import RunId
@@ -66,6 +66,12 @@ class Settings:
         settings = cls(repository, folder, remote, os.environ.get("DIN_REGISTRY"))
         return replace(settings, remote=settings.shared(remote, "DIN_DVC_REMOTE"))
 
+    @property
+    def env(self) -> dict[str, str]:
+        """The variables from which `from_env` reads these settings in any directory."""
+        ours = {"DIN_REPOSITORY": self.repository, "DIN_HOME": str(self.home), "DIN_DVC_REMOTE": self.remote}
+        return ours | ({"DIN_REGISTRY": self.registry} if self.registry else {})
+
     def commit(self, name: str | None) -> str:
         """Return the full id of a commit of the repository, by default of HEAD, and warn of uncommitted changes.
 
@@ -73,22 +79,20 @@ class Settings:
             InputError: no commit has that name.
         """
         named = shown(name or "HEAD", quotes=False)
+        if name and re.fullmatch("[0-9a-f]{40}", name):
+            return name
+        places = ("", "refs/", "refs/tags/", "refs/heads/")  # the order in which git looks (gitrevisions)
+        refs = [f"{place}{name or 'HEAD'}{peeled}" for place in places for peeled in ("^{}", "")]
         try:
-            if not is_remote(self.repository):
-                here = ("-C", self.repository)
-                if not name and (dirty := self._git(*here, "status", "--short").splitlines()):
+            if not is_remote(self.repository) and not name:
+                dirty = query(["git", "-C", self.repository, "status", "--short"], None, environment()).splitlines()
+                if dirty:
                     log.warning("%s: not committed, so not part of the run: %s", self.repository, ", ".join(dirty))
-                found = self._git(*here, "rev-parse", "--verify", f"{name or 'HEAD'}^{{commit}}").split()
-            elif name and re.fullmatch("[0-9a-f]{40}", name):
-                found = [name]
-            else:
-                places = ("", "refs/", "refs/tags/", "refs/heads/")  # the order in which git looks (gitrevisions)
-                refs = [f"{place}{name or 'HEAD'}{peeled}" for place in places for peeled in ("^{}", "")]
-                listed = self._git("ls-remote", self.repository, *refs).splitlines()  # also refs that only end alike
-                ids = {ref: commit for commit, ref in (line.split("\t") for line in listed)}
-                found = [ids[ref] for ref in refs if ref in ids]
+            listed = query(["git", "ls-remote", self.repository, *refs], None, environment()).splitlines()
         except Unavailable as error:
             raise InputError(f"{self.repository}: no commit {named} ({error}); name one with --commit") from None
+        ids = {ref: commit for commit, ref in (line.split("\t") for line in listed)}  # also refs that only end alike
+        found = [ids[ref] for ref in refs if ref in ids]
         if not found:
             raise InputError(f"{self.repository}: no commit {named}; give a branch, a tag or the full id")
         return found[0]
@@ -107,84 +111,57 @@ class Settings:
             )
         return place
 
-    @staticmethod
-    def _git(*arguments: str) -> str:
-        return query(["git", *arguments], None, environment())
-
 
 @contextmanager
 def workspace(settings: Settings, run_id: str) -> Iterator[tuple[Workspace, int]]:
     """Lock the workspace of a run on this worker, and yield it and the lock's file descriptor.
 
-    The workspace need not exist.
+    The workspace need not exist. The package `filelock` would not do: it keeps the descriptor private, which
+    `dags.workspace` hands to the process in the checkout, and its release unlocks even while that process still works.
 
     Raises:
         InputError: the run's id can't be the name of a folder.
     """
     name = RunId.of(run_id)
     root = settings.home / "workspaces" / name
-    locked = settings.home / "locks" / name
-    for folder in (root.parent, locked.parent):
+    locks = settings.home / "locks"
+    for folder in (root.parent, locks):
         folder.mkdir(parents=True, exist_ok=True)
-    lock = _lock(locked, wait=False)
-    if lock is None:
-        log.info("waiting for another task of run %s on this worker", run_id)
-        lock = _lock(locked, wait=True)
-    assert lock is not None
-    with lock:
+    with (locks / name).open("a") as lock:
+        if not _locked(lock):
+            log.info("waiting for another task of run %s on this worker", run_id)
+            fcntl.flock(lock, fcntl.LOCK_EX)
         os.utime(lock.fileno())
-        _sweep(settings)
+        _sweep(root.parent, locks)
         yield Workspace(root), lock.fileno()
 
 
-def _lock(path: Path, wait: bool) -> IO[str] | None:
-    """Lock a file and return it open; return None if another process holds the lock and `wait` is False.
-
-    Nobody removes a locked file. The package `filelock` would not do: it keeps the descriptor private, which
-    `dags.workspace` hands to the process in the checkout, and its release unlocks even while that process still works.
-    """
-    while True:
-        lock = path.open("a")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            lock.close()
-            return None
-        if os.fstat(lock.fileno()).st_nlink:
-            return lock
-        lock.close()  # the file was removed while we waited
+def _locked(lock: IO[str]) -> bool:
+    """Lock a file, unless another process holds its lock."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
-def _sweep(settings: Settings) -> None:
-    """Remove workspaces that are not in use and have not been used for `FOREIGN_DAYS`, and their locks."""
-    for path in (settings.home / "locks").iterdir():
-        lock = _lock(path, wait=False)
-        if lock is None:
-            continue
-        with lock:
-            if time.time() - os.fstat(lock.fileno()).st_mtime > FOREIGN_DAYS * 86_400:
-                discard(settings.home / "workspaces" / path.name)
-                path.unlink()
+def _sweep(workspaces: Path, locks: Path) -> None:
+    """Remove workspaces that are not in use and have not been used for `FOREIGN_DAYS`."""
+    for name in {re.sub(r"^\.tmp-(new|old)-", "", path.name) for path in workspaces.iterdir()}:
+        with (locks / name).open("a") as lock:
+            unused = time.time() - os.fstat(lock.fileno()).st_mtime > FOREIGN_DAYS * 86_400
+            if unused and _locked(lock):
+                discard(workspaces / name)
 
 
 def discard(root: Path) -> None:
-    """Remove a workspace, and leftovers of killed tasks beside it."""
-    shutil.rmtree(_new(root), ignore_errors=True)
-    _clear(root)
-
-
-def _new(root: Path) -> Path:
-    """Return the folder in which a workspace is built."""
-    return root.with_name(f".new-{root.name}")
-
-
-def _clear(root: Path) -> None:
-    """Remove a workspace, which is renamed first, so that it is complete or absent."""
-    old = root.with_name(f".old-{root.name}")
+    """Remove a workspace, which is renamed first, and what killed tasks have left of `replace_directory` beside it."""
+    new, old = (root.with_name(f".tmp-{age}-{root.name}") for age in ("new", "old"))
     shutil.rmtree(old, ignore_errors=True)
-    if root.exists():
+    with suppress(FileNotFoundError):
         root.rename(old)
-    shutil.rmtree(old, ignore_errors=True)
+    for path in (new, old):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def check_out(settings: Settings, commit: str, workspace: Workspace) -> None:
@@ -198,20 +175,19 @@ def check_out(settings: Settings, commit: str, workspace: Workspace) -> None:
     """
     root = workspace.root
     if _head(root) != commit:
-        new = _new(root)
-        shutil.rmtree(new, ignore_errors=True)
-        check_out_commit(settings.repository, commit, new)
-        # params.yaml and dvc.lock belong to the run and are kept in its record, so git must not report them as changed.
-        git(new, "update-index", "--skip-worktree", *git(new, "ls-files", "params.yaml", "dvc.lock").split())
-        Workspace(new).lock.unlink(missing_ok=True)
-        memory = settings.home / "fetch"
-        memory.mkdir(parents=True, exist_ok=True)
-        Workspace(new).state.mkdir(exist_ok=True)
-        Workspace(new).fetched.symlink_to(memory)  # its files are written whole, so runs can share them
-        if workspace.checkpoints.is_dir():
-            workspace.checkpoints.rename(Workspace(new).checkpoints)
-        _clear(root)
-        new.rename(root)
+        with replace_directory(root) as folder:
+            check_out_commit(settings.repository, commit, folder)
+            # params.yaml and dvc.lock belong to the run and are kept in its record: git must not call them changed.
+            files = git(folder, "ls-files", "params.yaml", "dvc.lock").split()
+            git(folder, "update-index", "--skip-worktree", *files)
+            new = Workspace(folder)
+            new.lock.unlink(missing_ok=True)
+            new.state.mkdir(exist_ok=True)
+            memory = settings.home / "fetch"
+            memory.mkdir(parents=True, exist_ok=True)
+            new.fetched.symlink_to(memory)  # its files are written whole, so runs can share them
+            if workspace.checkpoints.is_dir():
+                workspace.checkpoints.rename(new.checkpoints)
     cache = settings.home / "cache"
     config = f"[core]\nremote = runs\n[cache]\ndir = {cache}\n['remote \"runs\"']\nurl = {settings.remote}\n"
     (root / ".dvc" / "config.local").write_text(config)

@@ -3,6 +3,5 @@
 from pathlib import Path
 
 from dags.airflow_dag import render
-from dags.plan import load
 
-din_ctr = render(load(Path(__file__).parent.parent / "dvc.yaml"))
+din_ctr = render(Path(__file__).parent.parent / "dvc.yaml")

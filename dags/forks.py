@@ -1,64 +1,43 @@
 """Run commands as forks of one process that has imported their packages, since imports cost more than most stages.
 
-    code = serve(work)      # `work(execute)` runs in a fork; execute(["din", "train"], cwd, env) runs in another one
-
-The process that forks runs nothing itself. Before a command, it imports the modules of this repository that the command
-may import, which `din.code` knows. So a package is imported once, however many stages use it, and no state passes from
-one stage to the next. The process must not start a thread, since a fork does not have the threads of its parent.
+The process is the fork server of `multiprocessing`, which runs nothing itself, so no state passes from one command to
+the next. It starts with the first command. If this process is killed, a command that runs ends its work.
 """
 
-import contextlib
-import gc
 import os
 import runpy
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping
-from importlib import import_module
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 
+from din.errors import InputError
 from din.process import TAIL, Done
 
-Execute = Callable[[list[str], str, Mapping[str, str]], Done]
-_FORK = get_context("fork")
+_FORKS = get_context("forkserver")
 
 
-def serve(work: Callable[[Execute], object]) -> int | None:
-    """Run `work` in a fork, and the commands that it asks for in forks beside it.
+def preload(commands: Iterable[str]) -> None:
+    """Let the process import all that commands may import, which `din.code` knows. It must not have started."""
+    from din import code
 
-    Returns:
-        The exit code of `work`, which is negative for a signal.
-    """
-    ours, theirs = _FORK.Pipe()
-
-    def execute(command: list[str], cwd: str, env: Mapping[str, str]) -> Done:
-        theirs.send((command, cwd, env))
-        return theirs.recv()
-
-    def child() -> None:
-        ours.close()  # otherwise it would wait for ever if its parent is killed
-        work(execute)
-
-    worker = _FORK.Process(target=child)
-    worker.start()
-    theirs.close()
-    with contextlib.suppress(EOFError):
-        while True:
-            ours.send(_run(*ours.recv()))
-    worker.join()
-    return worker.exitcode
+    modules: set[str] = set()
+    for command in commands:
+        with suppress(InputError):  # it is not a command of this repository
+            modules |= code.closure(code.imports_of_command(command), ())
+    _FORKS.set_forkserver_preload(sorted(modules))
 
 
-def _run(command: list[str], cwd: str, env: Mapping[str, str]) -> Done:
+def run(command: list[str], cwd: str, env: Mapping[str, str]) -> Done:
     """Run a command to its end, pass on each line that it prints, and return its exit code and its last lines."""
-    _load(command)
-    reading, writing = os.pipe()
-    process = _FORK.Process(target=_execute, args=(command, cwd, env, writing))
-    gc.freeze()  # otherwise the first collection in the fork copies all pages that hold Python objects
+    reading, writing = _FORKS.Pipe(duplex=False)
+    process = _FORKS.Process(target=_execute, args=(command, cwd, dict(env), writing))
     process.start()
-    os.close(writing)
+    writing.close()
     lines: deque[str] = deque(maxlen=TAIL)
-    with os.fdopen(reading, errors="replace") as output:
+    with os.fdopen(os.dup(reading.fileno()), errors="replace") as output:
         for line in output:
             print(line.rstrip("\n"), flush=True)
             lines.append(line)
@@ -66,22 +45,11 @@ def _run(command: list[str], cwd: str, env: Mapping[str, str]) -> Done:
     return Done(process.exitcode or 0, "".join(lines))
 
 
-def _load(command: list[str]) -> None:
-    """Import the modules that a command may import. An error is left to the command that needs the module."""
-    from din import code
-
-    named = {"din": 2, "python": 4}.get(command[0], 1)  # the words that name a command: the others are its options
-    with contextlib.suppress(Exception):
-        for name in code.closure(code.imports_of_command(" ".join(command[:named])), ()):
-            if name not in sys.modules:
-                with contextlib.suppress(Exception):
-                    import_module(name)
-
-
-def _execute(command: list[str], cwd: str, env: Mapping[str, str], output: int) -> None:
-    """Become a command, which prints to a file descriptor."""
-    os.dup2(output, sys.stdout.fileno())
-    os.dup2(output, sys.stderr.fileno())
+def _execute(command: list[str], cwd: str, env: Mapping[str, str], output: Connection) -> None:
+    """Become a command, which prints to a pipe."""
+    os.dup2(output.fileno(), sys.stdout.fileno())
+    os.dup2(output.fileno(), sys.stderr.fileno())
+    output.close()
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)

@@ -6,13 +6,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dvc.exceptions import CheckoutError, DvcException
+from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc.repo.reproduce import reproduce
 from dvc.stage import run
 from dvc.stage.exceptions import StageCmdFailedError
 
-from dags.forks import Execute
+from dags import forks
 from din.errors import Unavailable
 from din.process import Done
 
@@ -20,21 +20,11 @@ _PLAIN = re.compile(r"(din|python -m validation) [\w-]+")
 """A stage's command that needs no shell."""
 
 
-class Lost(Unavailable):
-    """The remote answers, but lacks an out."""
-
-
 class Outs:
-    """The outs of a pipeline, and the stages that make them.
+    """The outs of the pipeline in a checkout, and the stages that make them."""
 
-    Args:
-        root: the checkout.
-        execute: runs a command in a fork.
-    """
-
-    def __init__(self, root: Path, execute: Execute) -> None:
+    def __init__(self, root: Path) -> None:
         self._repo = Repo(str(root))
-        self._execute = execute
         self._printed = ""
         run._run = self._in_fork  # where DVC would start a shell
 
@@ -60,15 +50,14 @@ class Outs:
         """Pull outs, or all outs of stages, as dvc.lock records them. DVC replaces whatever differs from that.
 
         Raises:
-            Lost: the remote lacks one.
-            Unavailable: the remote can't be reached.
+            Unavailable: the remote lacks one, or can't be reached.
         """
         with _reaching("pull"):
             self._repo.pull([*targets], force=True)
 
     def _in_fork(self, executable: str, command: str, **options: Any) -> None:
         words = command.split() if _PLAIN.fullmatch(command) else [executable, "-c", command]
-        done = self._execute(words, options["cwd"], options["env"])
+        done = forks.run(words, options["cwd"], options["env"])
         self._printed += done.output
         if done.code:
             raise StageCmdFailedError(command, done.code)
@@ -80,5 +69,4 @@ def _reaching(command: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        kind = Lost if isinstance(error, CheckoutError) else Unavailable
-        raise kind(f"`dvc {command}` failed: {error}") from None
+        raise Unavailable(f"`dvc {command}` failed: {error}") from None

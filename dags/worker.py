@@ -1,11 +1,10 @@
 """Work in a run's checkout, with the code of its commit: `python -m dags.worker`, which `dags.workspace` starts there.
 
-It reads a request from standard input: {"settings", "run", "action", "arguments", "mark"}, as JSON. An action is a
-method of `Worker`. Its result is a line on standard output that begins with the mark, and so is an error. All other
-lines are for the log.
+Its argument is a request, {"run", "action", "arguments"}, as JSON. An action is a method of `Worker`. Its result goes
+into a file, and so does an error. Whatever it prints is for the log.
 
-One process has DVC and the registry open for the whole task, because each takes longer to import than to use. Stages
-run in forks of another one (`dags.forks`).
+It has DVC and the registry open for the whole task, because each takes longer to import than to use. Stages run in
+forks of another process (`dags.forks`).
 """
 
 import io
@@ -22,15 +21,15 @@ from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
 
-from dags import plan
+from dags import forks
 from dags.checkout import Settings, set_params
-from dags.forks import Execute, serve
-from dags.run import Outcome, Run
+from dags.workspace import ANSWER, Outcome, Run
 from din import documents
-from din.artifacts import write_bytes
+from din.artifacts import write_bytes, write_json
 from din.errors import GateClosed, InputError, Unavailable
 from din.params import load
 from din.params.reading import plain
+from din.pipeline import overlap, stages_of
 from din.process import Done
 from din.registry.objects import Objects
 from din.registry.records import run_key
@@ -47,26 +46,24 @@ class Worker:
     """The stages and the record of a run, in its checkout.
 
     Args:
-        settings: where this worker keeps its folders, and what it shares with others.
         run: the run; `open` pins what it lacks.
-        execute: runs a command in a fork; see `dags.forks`.
 
     Raises:
-        InputError: a parameter is unknown or wrong, or dvc.yaml can't be planned. Every action raises it if it lacks
-            what an earlier one leaves.
+        InputError: a parameter is unknown or wrong, or dvc.yaml can't be read. Every action raises it if it lacks what
+            an earlier one leaves.
         Unavailable: git, DVC's remote or the registry failed.
     """
 
-    def __init__(self, settings: Settings, run: Run, execute: Execute) -> None:
+    def __init__(self, run: Run) -> None:
         self.asked = run
-        self.execute = execute
         self.workspace = Workspace(Path.cwd())
         pinned = {"data.until": run.until, "train.champion": run.champion}
-        set_params(settings, self.workspace, run.params | {key: value for key, value in pinned.items() if value})
+        values = run.params | {key: value for key, value in pinned.items() if value}
+        set_params(Settings.from_env(), self.workspace, values)
         self.params = load(self.workspace.params)
         self.registry = self.workspace.located(self.params.promote.registry)
         self.objects = Objects(self.registry, self.params.model_name)
-        self.stages = {stage.name: stage for stage in plan.load(self.workspace.pipeline)}
+        self.stages = stages_of(self.workspace)
         self.here: set[str] = set()  # outs that this process has made or pulled
 
     @cached_property
@@ -74,7 +71,7 @@ class Worker:
         """DVC, which only some actions need."""
         from dags.outs import Outs
 
-        return Outs(self.workspace.root, self.execute)
+        return Outs(self.workspace.root)
 
     def open(self) -> Run:
         """Pin last day, source and champion, or return the run that is open under this id already as it was pinned."""
@@ -98,6 +95,9 @@ class Worker:
     def run_stages(self, names: Sequence[str] | None = None, reason: str | None = None) -> Outcome:
         """Run stages of dvc.yaml, or take their outs from an equal run, until one fails; push the outs at the end.
 
+        The stages share one process for their imports, so all of them in one task take less CPU than a task for each.
+        The same call again continues: DVC finds what has ended.
+
         Args:
             names: the stages, by default all.
             reason: with a reason, also promote, or undo harm, where that is due.
@@ -105,6 +105,7 @@ class Worker:
         if unknown := {*(names or ())} - self.stages.keys():
             listed = ", ".join(self.stages)
             raise InputError(f"stage {', '.join(sorted(unknown))!r} is not in dvc.yaml; expected one of: {listed}")
+        forks.preload(self.stages[name].command for name in names or self.stages)
         done: list[str] = []
         outcome = Outcome("", 0, None, "")
         try:
@@ -115,9 +116,8 @@ class Worker:
                 done.append(stage)
         finally:
             self.push(done)
-        if reason is None or not (outcome.exit_code == 0 or self._undoes_harm(outcome)):
-            return outcome
-        return self.promote(reason)
+        due = outcome.exit_code == 0 or (outcome.stage == "gate" and outcome.exit_code == 3 and self.undoes_harm())
+        return outcome if reason is None or not due else self.promote(reason)
 
     def promote(self, reason: str) -> Outcome:
         """Make the run's bundle the champion by `din promote`, which judges every report again."""
@@ -140,29 +140,15 @@ class Worker:
 
         approvals.answer(self.registry, self.params.model_name, self.judgement()["bundle"], approved, by, reason)
 
-    def harm(self) -> dict[str, Any] | None:
-        """Return the harm of the champion's last step that the run's gate found, with `promote.on_harm`, or None."""
+    def undoes_harm(self) -> bool:
+        """Return whether the run's gate found that the champion's last step harmed, and `din promote` may undo it."""
         report = self.judgement()
-        on_harm = report["about"]["params"]["promote"]["on_harm"]
-        return report["harm"] | {"on_harm": on_harm} if "harm" in report else None
-
-    def roll_back(self, by: str) -> None:
-        """Undo the harm that the run's gate found: `din registry rollback`."""
-        from din.registry import commands
-
-        report = self.judgement()
-        harm, model = report["harm"], report["about"]["model_name"]
-        commands.rollback(self.registry, model, str(harm["back_to"]), by, harm["reason"], harm["record"])
+        return "harm" in report and report["about"]["params"]["promote"]["on_harm"] == "rollback"
 
     def close(self) -> None:
         """Keep dvc.lock and params.yaml in the run's record."""
         self.take_locks()
         self.keep({path.name: path for path in (self.workspace.lock, self.workspace.params)})
-
-    def _undoes_harm(self, failed: Outcome) -> bool:
-        """Return whether the stage that failed is a gate that found harm which `din promote` undoes."""
-        closed = (failed.stage, failed.exit_code) == ("gate", GateClosed.exit_code)
-        return closed and (self.harm() or {}).get("on_harm") == "rollback"
 
     def _stage(self, stage: str, ended: Mapping[str, Any]) -> Outcome:
         """Run a stage, given the entries of dvc.lock of stages that have ended."""
@@ -179,7 +165,7 @@ class Worker:
         return outcome
 
     def _din(self, *words: str) -> Done:
-        return self.execute(["din", *words], str(self.workspace.root), dict(os.environ))
+        return forks.run(["din", *words], str(self.workspace.root), dict(os.environ))
 
     def run(self, name: str, command: Callable[[], Done]) -> Outcome:
         """Run a stage or `promote`; keep its outcome, log and reports in the run's record even if it fails."""
@@ -189,16 +175,16 @@ class Worker:
         outcome = json.loads(outcome_file.read_text()) if outcome_file.exists() else {}
         if done.code:  # a stage that fails or is killed writes no page itself
             self._din("report")
-        page = self.workspace.relative(self.workspace.report)
         outs = self.stages[name].outs if name in self.stages else ()
-        reports = {outcome.get("report"), page, *(out for out in outs if out.endswith(".json"))} - {None}
-        reports = {path for path in reports if (self.workspace.root / path).exists()}
-        report = outcome.get("report")
-        report = report if report in reports else next(iter(sorted(reports - {page})), None)
+        named = [outcome.get("report"), *sorted(out for out in outs if out.endswith(".json"))]
+        reports = [path for path in named if path and (self.workspace.root / path).exists()]
+        report = reports[0] if reports else None
         code = 0 if done.code == 0 else outcome.get("exit_code") or None
         ended = {"run_id": self.asked.run_id, "stage": name, "exit_code": code, "report": report, "ran": bool(outcome)}
-        kept = {f"outcome/{name}.json": json.dumps(ended, indent=2), f"log/{name}.txt": done.output}
-        self.keep(kept | {path: self.workspace.root / path for path in reports})
+        files = {path: self.workspace.root / path for path in reports}
+        if self.workspace.report.exists():
+            files[self.workspace.relative(self.workspace.report)] = self.workspace.report
+        self.keep({f"outcome/{name}.json": json.dumps(ended, indent=2), f"log/{name}.txt": done.output} | files)
         return Outcome(name, code, report, done.output.strip())
 
     def key(self, name: str) -> str:
@@ -223,7 +209,7 @@ class Worker:
         """Return the outs of other stages that a stage reads."""
         stage = self.stages[name]
         outs = [out for other in stage.upstream for out in self.stages[other].outs]
-        return [out for out in outs if any(plan.overlap(dep, out) for dep in stage.deps)]
+        return [out for out in outs if any(overlap(dep, out) for dep in stage.deps)]
 
     def locked(self) -> dict[str, Any]:
         """Return the entries of dvc.lock by stage."""
@@ -261,12 +247,10 @@ class Worker:
 
     def pull_own(self, stage: str) -> None:
         """Pull the outs of an equal run's stage, so that DVC finds it done; if they are lost, the stage runs again."""
-        from dags.outs import Lost
-
         try:
             self.outs.pull([stage])
-        except Lost:
-            print(f"the outs of {stage} are gone from the remote; it runs again", file=sys.stderr)
+        except Unavailable as error:
+            print(f"{error}; {stage} runs again", file=sys.stderr)
 
     def pull_start(self, ended: Mapping[str, Any]) -> None:
         """Pull the outs that `fetch` left in this worker's last run, so that it has to add only what is new.
@@ -321,22 +305,16 @@ def _lock(entries: Mapping[str, Any]) -> bytes:
 
 
 def main() -> int:
-    """Answer the request on standard input, and return the exit code."""
-    request = json.loads(sys.stdin.read())
-    os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())
-    return serve(lambda execute: _answer(request, execute)) or 0
-
-
-def _answer(request: Mapping[str, Any], execute: Execute) -> None:
-    settings = Settings(**request["settings"] | {"home": Path(request["settings"]["home"])})
+    """Act, leave the result or the error where `dags.workspace` looks for it, and return the exit code."""
+    request = json.loads(sys.argv[1])
+    code = 0
     try:
-        worker = Worker(settings, Run(**request["run"]), execute)
-        result = getattr(worker, request["action"])(**request["arguments"])
-        result = asdict(result) if isinstance(result, Run | Outcome) else result
-        print(request["mark"], json.dumps({"result": result}), flush=True)
+        answer = {"result": getattr(Worker(Run(**request["run"])), request["action"])(**request["arguments"])}
     except (InputError, Unavailable, GateClosed) as error:
-        print(request["mark"], json.dumps({"error": str(error)}), flush=True)
-        sys.exit(error.exit_code)
+        answer = {"error": str(error)}
+        code = error.exit_code
+    write_json(Workspace(Path.cwd()).state / ANSWER, answer)
+    return code
 
 
 if __name__ == "__main__":

@@ -10,37 +10,74 @@ A task makes a checkout of the commit, where `dags.worker` does the rest in a pr
 read and written by the code of the run's commit.
 """
 
+import hashlib
 import json
-import logging
-import os
-import signal
-import subprocess
 import sys
-from collections import deque
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
-from uuid import uuid4
 
 from dags.checkout import Settings, check_out, discard, workspace
-from dags.run import Outcome, Run
+from din import documents
 from din.errors import GateClosed, InputError, Unavailable, shown
-from din.process import checkout_environment
-from din.workspace import Workspace
+from din.process import checkout_environment, stream
 
-__all__ = ["Outcome", "Run", "ask", "close_run", "open_run", "promote", "run_all", "run_stage"]
-
-NOT_GIVEN = {
+ANSWER = "answer.json"
+"""The file in `Workspace.state` in which `dags.worker` leaves the result of an action, or its error."""
+_NOT_GIVEN = {
     "data.until": "give it as `until`",
     "plugins": "whoever may trigger a run must not choose the code that it runs; commit it, and name the commit",
 }
 """Keys of params.yaml that a run's own parameters may not set, and what to do instead."""
-_TAIL = 40
-"""The lines of output that the error about a killed worker shows."""
 
-log = logging.getLogger("dags")
+
+@dataclass(frozen=True)
+class Run:
+    """The identity of a run.
+
+    Attributes:
+        run_id: names the run's record in the registry, `runs/<run_id>/`.
+        commit: the full id.
+        until: the last day of the log, YYYY-MM-DD. Empty until the run is opened, if nobody named one.
+        params: maps dotted keys to values that replace those in params.yaml of the commit.
+        source: the fingerprint of the source's log up to `until` when the run was opened.
+        champion: the pin of the champion that the run goes on from (`din pin`). Empty if it starts from scratch.
+        revision: the name under which the commit was asked for, e.g. a branch.
+    """
+
+    __pydantic_config__ = documents.STRICT
+
+    run_id: str
+    commit: str
+    until: str
+    params: dict[str, Any]
+    source: str
+    champion: str = ""  # missing in older records, like `revision`
+    revision: str | None = None
+
+    @property
+    def lock_key(self) -> str:
+        """The name below which runs of equal identity share their lock entries."""
+        asked = json.dumps([self.commit, self.until, self.params, self.source, self.champion], sort_keys=True)
+        return hashlib.sha256(asked.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The outcome of a stage or of `promote`.
+
+    Attributes:
+        stage: its name.
+        exit_code: 0 done, 1 retry or bug, 2 bad input, 3 gate closed; None if it was killed before it left an outcome.
+        report: the path of its report in the workspace and in the run's record, or None.
+        table: its output: the gate table or the error.
+    """
+
+    stage: str
+    exit_code: int | None
+    report: str | None
+    table: str
 
 
 def open_run(
@@ -58,29 +95,17 @@ def open_run(
         InputError: a parameter, commit or day is unknown, the source can't be read, or another run has the id.
         Unavailable: git or the registry failed.
     """
-    settings = Settings.from_env()
     given = json.loads(json.dumps(dict(params or {}), default=str))
     for key, value in given.items():
-        if advice := NOT_GIVEN.get(key) or NOT_GIVEN.get(key.partition(".")[0]):
+        if advice := _NOT_GIVEN.get(key) or _NOT_GIVEN.get(key.partition(".")[0]):
             raise InputError(f"{key}={shown(value)} is set as a parameter; {advice}")
-    asked = Run(run_id, settings.commit(commit), _day(until) if until else "", given, "", revision=commit)
+    asked = Run(run_id, Settings.from_env().commit(commit), _day(until) if until else "", given, "", revision=commit)
     return Run(**ask(asked, "open"))
 
 
-def run_stage(run: Run, stage: str) -> Outcome:
-    """Run one stage of dvc.yaml, or take its outs from an equal run, and keep its outcome and report; see `ask`."""
-    return Outcome(**ask(run, "run_stages", names=[stage]))
-
-
-def run_all(run: Run, reason: str) -> Outcome:
-    """Run every stage and promote, in one task on one worker, and return the last outcome, whether it failed or not.
-
-    If the gate is closed and has found harm that `promote.on_harm: rollback` undoes, promote all the same.
-
-    The stages share one process for their imports, and what they wrote is pushed once. So this takes less CPU than a
-    task for each stage. The same call again goes on: DVC finds what has ended.
-    """
-    return Outcome(**ask(run, "run_stages", reason=reason))
+def run_stages(run: Run, stages: list[str] | None = None, reason: str | None = None) -> Outcome:
+    """Run stages of dvc.yaml, by default all, until one fails; see `dags.worker.Worker.run_stages` and `ask`."""
+    return Outcome(**ask(run, "run_stages", names=stages, reason=reason))
 
 
 def promote(run: Run, reason: str) -> Outcome:
@@ -88,16 +113,12 @@ def promote(run: Run, reason: str) -> Outcome:
     return Outcome(**ask(run, "promote", reason=reason))
 
 
-def close_run(run: Run) -> None:
-    """Keep dvc.lock and params.yaml in the run's record and remove the workspace, unless that fails; see `ask`."""
-    ask(run, "close")
-
-
 def ask(run: Run, action: str, **arguments: Any) -> Any:
     """Let `dags.worker` act in the run's workspace, log what it prints, and return its result, as JSON has it.
 
     The process inherits the lock of the workspace. If this process is killed, the other finishes its work and holds the
-    lock until then, so a retry waits for it. On an interrupt, its whole process group is killed.
+    lock until then, so a retry waits for it. On an interrupt, its whole process group is killed. After `close`, the
+    workspace is removed.
 
     Args:
         run: the run.
@@ -109,53 +130,23 @@ def ask(run: Run, action: str, **arguments: Any) -> Any:
             input, a workspace that was new is removed.
     """
     settings = Settings.from_env()
-    mark = f"result-{uuid4()}"
-    asked = {"settings": asdict(settings), "run": asdict(run), "action": action, "arguments": arguments, "mark": mark}
+    request = json.dumps({"run": asdict(run), "action": action, "arguments": arguments})
+    pin = {"DIN_SOURCE_FINGERPRINT": run.source} if run.source else {}
     with workspace(settings, run.run_id) as (place, lock):
         is_new = not place.root.exists()
         check_out(settings, run.commit, place)
-        process = _start(place, run, lock)
-        assert process.stdin and process.stdout
-        answer: dict[str, Any] = {}
-        tail: deque[str] = deque(maxlen=_TAIL)
-        try:
-            with suppress(BrokenPipeError):  # it ended at once, which its exit code and output explain
-                process.stdin.write(json.dumps(asked, default=str))
-                process.stdin.close()
-            for line in process.stdout:
-                if line.startswith(mark):
-                    answer = json.loads(line.removeprefix(mark))
-                else:
-                    log.info(line.rstrip())
-                    tail.append(line)
-            code = process.wait()
-        except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            raise
-        if (is_new and code == InputError.exit_code) or (action == "close" and code == 0):
+        file = place.state / ANSWER
+        file.unlink(missing_ok=True)
+        env = checkout_environment(place.root, DIN_RUN_ID=run.run_id, **settings.env, **pin)
+        done = stream([sys.executable, "-P", "-m", "dags.worker", request], place.root, env, pass_fds=[lock])
+        answer = json.loads(file.read_text()) if file.exists() else {}
+        if (is_new and done.code == InputError.exit_code) or (action == "close" and done.code == 0):
             discard(place.root)
-        if code == 0:
-            return answer["result"]
-        unexplained = f"{action} of run {run.run_id} exited {code}:\n{''.join(tail)}"
-        kinds = {kind.exit_code: kind for kind in (InputError, GateClosed)}
-        raise kinds.get(code, Unavailable)(answer.get("error") or unexplained)
-
-
-def _start(place: Workspace, run: Run, lock: int) -> "subprocess.Popen[str]":
-    pin = {"DIN_SOURCE_FINGERPRINT": run.source} if run.source else {}
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "dags.worker"],
-        cwd=place.root,
-        env=checkout_environment(place.root, DIN_RUN_ID=run.run_id, **pin),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-        pass_fds=[lock],
-    )
+    if done.code == 0:
+        return answer["result"]
+    unexplained = f"{action} of run {run.run_id} exited {done.code}:\n{done.output}"
+    kinds = {kind.exit_code: kind for kind in (InputError, GateClosed)}
+    raise kinds.get(done.code, Unavailable)(answer.get("error") or unexplained)
 
 
 def _day(until: str) -> str:

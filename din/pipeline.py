@@ -6,8 +6,8 @@ support templating: `foreach`, `matrix`, `vars` and `${…}` are refused.
 
 import json
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from posixpath import join, normpath
 from typing import Any
@@ -52,6 +52,8 @@ class Stage:
         outs: with metrics and plots.
         params: the keys that it reads of params.yaml.
         parameter_files: params.yaml if it reads a key of it, and other files that it names.
+        upstream: the stages that it waits for, in the file's order. One of its deps or parameter files is, lies inside,
+            or contains one of their outs. This is DVC's rule (`dvc.repo.graph.build_graph`).
         meta: what DVC leaves to others, such as `airflow`.
     """
 
@@ -64,6 +66,7 @@ class Stage:
     parameter_files: tuple[str, ...]
     always_changed: bool
     meta: dict[str, Any]
+    upstream: tuple[str, ...] = ()
 
 
 def stages_of(workspace: Workspace) -> dict[str, Stage]:
@@ -104,7 +107,18 @@ def parse(text: str) -> dict[str, Stage]:
     stages = document.get("stages")
     if not stages or not isinstance(stages, dict):
         raise InputError(f"dvc.yaml: no stages; expected names with stages under the key 'stages', got {shown(stages)}")
-    return {name: _stage(name, body) for name, body in stages.items()}
+    parsed = [_stage(name, body) for name, body in stages.items()]
+    return {stage.name: replace(stage, upstream=_upstream(stage, parsed)) for stage in parsed}
+
+
+def overlap(one: str, other: str) -> bool:
+    """Return whether one path is the other or lies inside it."""
+    return one == other or one.startswith(f"{other}/") or other.startswith(f"{one}/")
+
+
+def _upstream(stage: Stage, stages: Sequence[Stage]) -> tuple[str, ...]:
+    read = (*stage.deps, *stage.parameter_files)
+    return tuple(one.name for one in stages if any(overlap(dep, out) for dep in read for out in one.outs))
 
 
 def _stage(name: object, value: Any) -> Stage:

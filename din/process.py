@@ -45,6 +45,7 @@ def stream(
     cwd: Path,
     env: Mapping[str, str],
     show: Callable[[str], object] = log.info,
+    pass_fds: Sequence[int] = (),
 ) -> Done:
     """Run a command in its own process group, and show each line as it comes; kill the whole group on an interrupt.
 
@@ -53,6 +54,7 @@ def stream(
         cwd: the directory to run in.
         env: the whole environment.
         show: gets each line of its output; by default, the line is logged.
+        pass_fds: file descriptors that it inherits.
     """
     lines: deque[str] = deque(maxlen=TAIL)
     with subprocess.Popen(
@@ -65,6 +67,7 @@ def stream(
         text=True,
         errors="replace",
         start_new_session=True,
+        pass_fds=pass_fds,
     ) as process:
         assert process.stdout is not None
         try:

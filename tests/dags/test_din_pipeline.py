@@ -15,7 +15,8 @@ from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import TimeRestriction
 from pendulum import parse
 
-from dags import airflow_dag, din_pipeline, plan, workspace
+from dags import airflow_dag, din_pipeline, workspace
+from din import pipeline
 from din.errors import InputError, Unavailable
 
 ROOT = Path(__file__).parent.parent.parent
@@ -29,17 +30,17 @@ def edges(dag: Any) -> dict[str, set[str]]:
 
 def test_the_dag_has_the_edges_of_dvc_yaml() -> None:
     """Each stage of the committed file is a task of one group, with exactly the file's edges and description."""
-    stages = plan.load(ROOT / "dvc.yaml")
-    assert edges(din_pipeline.din_ctr) == {stage.name: set(stage.upstream) for stage in stages}
-    assert set(din_pipeline.din_ctr.task_group.children["stages"].children) == {stage.name for stage in stages}
-    for stage in stages:
+    stages = pipeline.read(ROOT / "dvc.yaml")
+    assert edges(din_pipeline.din_ctr) == {name: set(stage.upstream) for name, stage in stages.items()}
+    assert set(din_pipeline.din_ctr.task_group.children["stages"].children) == set(stages)
+    for stage in stages.values():
         assert stage.desc in din_pipeline.din_ctr.get_task(stage.name).doc_md
 
 
 def test_our_tasks_surround_the_stages() -> None:
     """`open_run` is before all others, the candidate is judged by all stages, and `close_run` waits for every task."""
     task = din_pipeline.din_ctr.get_task
-    names = {stage.name for stage in plan.load(ROOT / "dvc.yaml")}
+    names = set(pipeline.read(ROOT / "dvc.yaml"))
     assert task("open_run").get_flat_relative_ids(upstream=False) == names | OURS - {"open_run"}
     assert task("approval").get_flat_relative_ids(upstream=True) == names | {"open_run"}
     assert task("promote").upstream_task_ids == {"approval"}
@@ -57,17 +58,38 @@ def test_the_form_may_be_left_empty() -> None:
         assert "null" in params.get_param(name).schema["type"], name
 
 
-def test_meta_airflow_becomes_settings_of_the_task() -> None:
+def rendered(folder: Path, stages: str) -> Any:
+    """Return the DAG of a dvc.yaml with these stages."""
+    (folder / "dvc.yaml").write_text(f"stages: {stages}")
+    return airflow_dag.render(folder / "dvc.yaml")
+
+
+def test_meta_airflow_becomes_settings_of_the_task(tmp_path: Path) -> None:
     """Given settings apply, and missing ones are the DAG's defaults."""
-    given, bare = plan.parse(
-        "stages: {a: {cmd: x, meta: {airflow: {retries: 0, pool: gpu, timeout_minutes: 5, queue: big}}}, b: {cmd: y}}"
-    )
-    dag = airflow_dag.render((given, bare))
+    settings = "{airflow: {retries: 0, pool: gpu, timeout_minutes: 5, queue: big}, team: ads}"
+    dag = rendered(tmp_path, f"{{a: {{cmd: x, meta: {settings}}}, b: {{cmd: y}}}}")
     a, b = dag.get_task("a"), dag.get_task("b")
     assert (a.retries, a.pool, a.queue, a.execution_timeout) == (0, "gpu", "big", timedelta(minutes=5))
     assert (b.retries, b.pool, b.queue) == (2, "default_pool", "default")
     assert b.execution_timeout > timedelta(0)
     assert b.retry_exponential_backoff > 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ("retry: 1", ["meta.airflow", "'retry'", "retries, pool, timeout_minutes"]),
+        ("retries: -1", ["meta.airflow: retries", "0", "-1"]),
+        ("retries: true", ["meta.airflow: retries", "True"]),
+        ("timeout_minutes: 1h", ["timeout_minutes", "'1h'"]),
+        ("pool: ''", ["meta.airflow: pool", "1 character"]),
+    ],
+)
+def test_wrong_settings_of_a_task_are_named(settings: str, names: list[str], tmp_path: Path) -> None:
+    """The message holds the stage, the key, the value, and the expectation."""
+    with pytest.raises(InputError, match="stage 'a'") as raised:
+        rendered(tmp_path, f"{{a: {{cmd: x, meta: {{airflow: {{{settings}}}}}}}}}")
+    assert [name for name in names if name not in str(raised.value)] == []
 
 
 def test_a_new_champion_is_emitted() -> None:
@@ -78,13 +100,12 @@ def test_a_new_champion_is_emitted() -> None:
 
 
 def test_a_repository_can_page_on_failures() -> None:
-    """The function given to `render` is called after ours, for every task."""
+    """The function given to `render` is called for every task."""
     called: list[Any] = []
-    dag = airflow_dag.render(plan.load(ROOT / "dvc.yaml"), on_failure=called.append)
+    dag = airflow_dag.render(ROOT / "dvc.yaml", on_failure=called.append)
     for task in dag.tasks:
-        ours, theirs = task.on_failure_callback
-        assert ours is airflow_dag.alert
-        theirs({"task": task.task_id})
+        (page,) = task.on_failure_callback
+        page({"task": task.task_id})
     assert {context["task"] for context in called} == set(dag.task_ids)
 
 
@@ -137,14 +158,19 @@ def test_parsing_is_light() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "error"),
-    [(2, AirflowFailException), (3, AirflowFailException), (1, AirflowException), (None, AirflowException)],
+    ("code", "error", "told"),
+    [
+        (2, AirflowFailException, "train exited 2: correct what its message names"),
+        (3, AirflowFailException, "train exited 3: the candidate is refused"),
+        (1, AirflowException, "train exited 1"),
+        (None, AirflowException, r"train left no outcome \(killed\?\)"),
+    ],
 )
-def test_only_bad_input_and_closed_gates_are_final(code: int | None, error: type[Exception]) -> None:
+def test_only_bad_input_and_closed_gates_are_final(code: int | None, error: type[Exception], told: str) -> None:
     """Exit codes 2 and 3 fail at once, and a bug, a kill or a missing outcome is retried; the outcome is kept first."""
     kept: dict[str, Any] = {}
     ti = SimpleNamespace(xcom_push=kept.__setitem__)
-    with pytest.raises(AirflowException) as raised:
+    with pytest.raises(AirflowException, match=told) as raised:
         airflow_dag.settle(workspace.Outcome("train", code, "reports/x.json", "table"), ti)
     assert type(raised.value) is error
     assert kept["outcome"] == {"stage": "train", "exit_code": code, "report": "reports/x.json", "table": "table"}

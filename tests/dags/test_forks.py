@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from workspace import wait_for  # tests/pipeline
 
@@ -40,21 +41,17 @@ DRIVER = """
 import json, sys
 from pathlib import Path
 
-from dags.forks import serve
-
-
-def work(execute):
+if __name__ == "__main__":
+    from dags import forks
     from dags.outs import Outs
 
-    outs = Outs(Path.cwd(), execute)
+    outs = Outs(Path.cwd())
+    forks.preload(sys.argv[1:])
     for command in sys.argv[1:]:
         Path("dvc.yaml").write_text(f"stages: {{one: {{cmd: {command}, outs: [out]}}}}")
         done = outs.reproduce("one")
         seen = json.loads(Path("out").read_text()) if Path("out").exists() else {}
         print("done", json.dumps([done.code, done.output, seen]), flush=True)
-
-
-sys.exit(serve(work))
 """
 
 
@@ -115,8 +112,16 @@ def test_a_missing_input_is_named(checkout: Path) -> None:
 
 
 def test_a_killed_parent_does_not_end_a_stage(checkout: Path) -> None:
-    """If the process that forks is killed, the stage ends its work, so that nothing is left half."""
-    process = start(checkout, "'sleep 1; kill -9 $PPID; sleep 1; echo {} > out'")
+    """If the process that forks is killed, the stage ends its work, so that nothing is left half, and counts as failed.
+
+    So does the stage if the process that waits for it is killed.
+    """
+    command = "'sleep 1; kill -9 $PPID; sleep 1; echo {} > out'"
+    assert reproduced(checkout, command)[0][0] == 1
+    (checkout / "out").unlink()
+    process = start(checkout, "'sleep 2; echo {} > out'")
+    wait_for(lambda: psutil.Process(process.pid).children(recursive=True)[2:])
+    process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     wait_for((checkout / "out").exists)

@@ -1,10 +1,9 @@
-"""Plans made from dvc.yaml: DVC's own edges, and errors that name stage and key."""
+"""The stages of dvc.yaml: DVC's own edges, and errors that name stage and key."""
 
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
-from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
-from dags import plan
+from din import pipeline
 from din.errors import InputError
 
 ROOT = Path(__file__).parent.parent.parent
@@ -22,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")
 
 
 def planned(text: str) -> Edges:
-    return {stage.name: set(stage.upstream) for stage in plan.parse(text)}
+    return {name: set(stage.upstream) for name, stage in pipeline.parse(text).items()}
 
 
 def of_dvc(repository: Repo) -> Edges:
@@ -88,32 +87,6 @@ def test_random_pipelines_have_dvcs_edges(repository: Repo) -> None:
     assert 50 < accepted < 180
 
 
-def test_a_stage_has_all_that_a_scheduler_needs() -> None:
-    """A plan has description, command, outs with metrics, deps with parameter files, and settings of `meta.airflow`."""
-    (stage,) = plan.parse(
-        dedent("""
-        stages:
-          train:
-            desc: Fit.
-            cmd: [din train, 'true']
-            deps: [data]
-            params: [train, other.yaml: [a]]
-            outs: [models/]
-            metrics: [reports/m.json: {cache: true}]
-            meta: {airflow: {retries: 0, pool: gpu, timeout_minutes: 5, queue: big}, team: ads}
-    """)
-    )
-    assert stage == plan.StagePlan(
-        name="train",
-        desc="Fit.",
-        command="din train\ntrue",
-        deps=("data", "params.yaml", "other.yaml"),
-        outs=("models", "reports/m.json"),
-        upstream=(),
-        airflow=plan.AirflowSettings(retries=0, pool="gpu", timeout_minutes=5, queue="big"),
-    )
-
-
 GOOD = {"a": {"cmd": "x", "outs": ["o"]}, "b": {"cmd": "x", "deps": ["o"], "outs": ["p"]}}
 
 
@@ -141,11 +114,6 @@ def changed(**keys: object) -> dict[str, Any]:
         (changed(deps=[{"o": {}}]), ["'b'", "deps.0", "string"]),
         (changed(outs=[7]), ["'b'", "outs.0", "7"]),
         (changed(meta=3), ["'b'", "meta"]),
-        (changed(meta={"airflow": {"retry": 1}}), ["'b'", "meta.airflow", "'retry'", "retries, pool, timeout_minutes"]),
-        (changed(meta={"airflow": {"retries": -1}}), ["'b'", "meta.airflow: retries", "0", "-1"]),
-        (changed(meta={"airflow": {"retries": True}}), ["'b'", "meta.airflow: retries", "True"]),
-        (changed(meta={"airflow": {"timeout_minutes": "1h"}}), ["'b'", "timeout_minutes", "'1h'"]),
-        (changed(meta={"airflow": {"pool": ""}}), ["'b'", "meta.airflow: pool", "1 character"]),
     ],
 )  # fmt: skip
 def test_a_malformed_file_is_named_down_to_its_key(document: object, names: list[str], tmp_path: Path) -> None:
@@ -153,5 +121,5 @@ def test_a_malformed_file_is_named_down_to_its_key(document: object, names: list
     with (tmp_path / "dvc.yaml").open("w") as file:
         YAML().dump(document, file)
     with pytest.raises(InputError) as raised:
-        plan.load(tmp_path / "dvc.yaml")
+        pipeline.read(tmp_path / "dvc.yaml")
     assert [name for name in names if name not in str(raised.value)] == []

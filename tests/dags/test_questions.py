@@ -1,11 +1,10 @@
-"""The tasks that ask a person, `approval` and `roll_back`: their rules, their actions on a worker, and real runs."""
+"""The tasks `approval`, which asks a person, and `roll_back`: their rules, their actions on a worker, and real runs."""
 
 import json
 import socket
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,14 +14,12 @@ from airflow.providers.standard.operators import hitl
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskAwaitingInput
 from daily_log import FIRST, DailyLog, days
 from local_airflow import BIN, Airflow, stop, wait_for
-from workers import World
 from workspace import Workspace  # tests/pipeline
 
 from dags import din_pipeline, workspace
 from din.artifacts import hash_files, write_json
-from din.errors import GateClosed
 from din.registry.registry import Registry
-from tests.factories.bundles import bundle, crown
+from tests.factories.bundles import crown
 
 RUN = {"run_id": "r", "commit": "c", "until": "2026-01-01", "params": {}, "source": "s"}
 SOON = datetime.now(UTC) + timedelta(days=3)
@@ -47,8 +44,7 @@ class Task:
         actions: dict[str, Callable[..., Any]] = {
             "request": lambda: REQUEST | {"state": found["state"]} if found["state"] else None,
             "answer": lambda approved, by, reason: self.done.append((approved, by, reason)),
-            "harm": lambda: HARM | {"on_harm": found["on_harm"]} if found["on_harm"] else None,
-            "roll_back": lambda by: self.done.append(by),
+            "undoes_harm": lambda: found["undone"],
         }
         monkeypatch.setattr(type(self.operator), "test_mode", True, raising=False)
         monkeypatch.setattr(hitl, "upsert_hitl_detail", lambda **detail: self.asked.append(detail))
@@ -67,6 +63,10 @@ class Task:
     def execute(self) -> Any:
         """Start the task."""
         return self.operator.execute(self.context)
+
+    def call(self) -> None:
+        """Call the function of a task."""
+        self.operator.python_callable(ti=self.context["ti"])
 
     def complete(self, option: str, **inputs: str) -> Any:
         """Resume the task as Airflow does after a person's answer."""
@@ -117,69 +117,20 @@ def test_no_answer_in_time_is_a_rejection(monkeypatch: pytest.MonkeyPatch, state
     assert task.pushed["outcome"]["table"] == "nobody answered in time"
 
 
-@pytest.mark.parametrize(("gate", "on_harm"), [(None, "rollback"), (1, "rollback"), (2, "rollback"), (3, None)])
-def test_another_failure_skips_the_task(gate: int | None, on_harm: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("gate", "undone"), [(None, True), (1, True), (2, True), (3, False)])
+def test_another_failure_skips_the_task(gate: int | None, undone: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only a closed gate can have found harm, and most closed gates have not."""
-    task = Task("roll_back", monkeypatch, gate, on_harm=on_harm)
+    task = Task("roll_back", monkeypatch, gate, undone=undone)
     with pytest.raises(AirflowSkipException):
-        task.execute()
-    assert task.done == [] == task.asked
-
-
-def test_with_rollback_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`din promote` judges again and appends the record."""
-    task = Task("roll_back", monkeypatch, on_harm="rollback")
-    task.execute()
-    assert task.done == ["promote"] and task.asked == []
-    assert task.pushed["outcome"]["exit_code"] == 0
-
-
-def test_with_ask_a_person_decides(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The form says what harmed; a yes rolls back in the user's name, a no or silence fails the task."""
-    task = Task("roll_back", monkeypatch, on_harm="ask")
-    with pytest.raises(TaskAwaitingInput):
-        task.execute()
-    assert "record 2 harmed. Shall record 1 be the champion again?" in task.asked[0]["body"]
-    with pytest.raises(AirflowFailException):
-        task.complete("Keep the champion")
-    with pytest.raises(AirflowFailException):
-        task.operator.execute_complete(task.context, TIMEOUT)
+        task.call()
     assert task.done == []
-    task.complete("Roll back")
-    assert task.done == ["ann"]
 
 
-@pytest.mark.timeout(900)
-def test_a_run_goes_back_once(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """From the gate's report in the run's record, with the real registry; a retry appends nothing."""
-    world = World(tmp_path_factory.mktemp("world"))
-    worker = world.worker("here")
-    registry = Registry(str(world.registry), "table")
-    before, _ = (crown(registry, bundle(tmp_path / name, name)) for name in ("good", "harmful"))
-    crown(Registry(str(world.registry), "another"), tmp_path / "good")
-    monkeypatch.setenv("DIN_REPOSITORY", str(worker.checkout))
-    monkeypatch.setenv("DIN_REGISTRY", str(world.registry))
-    monkeypatch.setenv("DIN_DVC_REMOTE", str(world.root / "remote"))
-    run = workspace.Run("nightly", world.commit, "2024-01-18", {}, "")
-    about = {"model_name": "table", "params": {"promote": {"on_harm": "ask"}}}
-    report: dict[str, Any] = {"bundle": "b" * 64, "about": about}
-    path = world.record("nightly") / "reports" / "gate.json"
-    path.parent.mkdir(parents=True)
-    write_json(path, report)
-    assert workspace.ask(run, "harm") is None
-    path.write_text(json.dumps(report | {"harm": HARM}))
-    assert workspace.ask(run, "harm") == HARM | {"on_harm": "ask"}
-    for _ in range(2):
-        workspace.ask(run, "roll_back", by="ann")
-    record = registry.history()[-1]
-    assert (record.number, record.action, record.version) == (3, "rollback", before.version)
-    assert (record.by, record.reason) == ("ann", "record 2 harmed")
-    path.write_text(json.dumps(report | {"harm": HARM | {"record": 1, "back_to": 2}}))
-    with pytest.raises(GateClosed):
-        workspace.ask(run, "roll_back", by="ann")
-    assert len(registry.history()) == 3
+def test_harm_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`din promote` judges again and appends the record."""
+    task = Task("roll_back", monkeypatch, undone=True)
+    task.call()
+    assert task.done == ["promote"] and task.pushed["outcome"]["exit_code"] == 0
 
 
 @pytest.mark.slow

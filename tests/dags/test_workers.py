@@ -9,11 +9,11 @@ from ruamel.yaml import YAML
 from workers import Worker, World, kill_tree
 from workspace import BIN, ROOT, wait_for
 
-from dags import plan
+from din import pipeline
 from din.artifacts import sha256_file
 from din.process import environment, query
 
-STAGES = tuple(stage.name for stage in plan.load(ROOT / "dvc.yaml"))
+STAGES = tuple(pipeline.read(ROOT / "dvc.yaml"))
 TRAIN, EXPORTED = STAGES.index("train"), STAGES.index("export") + 1
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

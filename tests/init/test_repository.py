@@ -9,8 +9,7 @@ import pytest
 from made_up_logs import SHAPES
 from typer.testing import CliRunner
 
-from dags import plan
-from din import cli
+from din import cli, pipeline
 from din.errors import InputError
 from din.init import render, update
 from din.init.split import Set
@@ -72,7 +71,7 @@ def test_every_mark_of_the_template_is_filled_in(repository: Path) -> None:
     """No file holds a mark such as @@version@@, and the pipeline can be planned."""
     files = [path for path in repository.rglob("*") if path.is_file() and ".git" not in path.parts]
     assert [path for path in files if b"@@" in path.read_bytes()] == []
-    assert plan.load(repository / "dvc.yaml")
+    assert pipeline.read(repository / "dvc.yaml")
 
 
 def test_other_files_are_not_overwritten(tmp_path: Path) -> None:

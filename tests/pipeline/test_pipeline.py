@@ -12,7 +12,7 @@ from kills import VICTIMS, kills
 from ruamel.yaml import YAML
 from workspace import ROOT, Workspace, kill, wait_for
 
-from dags import plan
+from din import pipeline
 
 pytestmark = pytest.mark.timeout(900)  # the first test waits for a whole pipeline
 
@@ -21,7 +21,7 @@ def test_every_stage_leaves_its_outcome(promoted: Workspace) -> None:
     """Every stage and the promotion leave an outcome with exit code 0."""
     outcomes = [json.loads(path.read_text()) for path in (promoted.root / ".din/outcome").iterdir()]
     assert {outcome["exit_code"] for outcome in outcomes} == {0}
-    assert len(outcomes) == len(plan.load(ROOT / "dvc.yaml")) + 1
+    assert len(outcomes) == len(pipeline.read(ROOT / "dvc.yaml")) + 1
 
 
 @pytest.fixture(scope="module")
@@ -229,7 +229,7 @@ def test_killed_anywhere_and_run_again_ends_as_if_nothing_had_happened(
     seed = random.SystemRandom().randrange(10**6)
     print("seed", seed)
     chance = random.Random(seed)
-    stage = chance.choice(plan.load(ROOT / "dvc.yaml")).name
+    stage = chance.choice(list(pipeline.read(ROOT / "dvc.yaml")))
     workspace = Workspace(tmp_path)
     process = workspace.start("dvc", "repro")
     wait_for(lambda: workspace.running() == stage, 600)

@@ -7,9 +7,8 @@ import os
 from pathlib import Path
 
 from dags.airflow_dag import render
-from dags.plan import load
 
 ROOT = Path(__file__).parent.parent
 os.environ.setdefault("DIN_REPOSITORY", str(ROOT))  # with workers elsewhere, set it to a URL that git can fetch
 
-din_ctr = render(load(ROOT / "dvc.yaml"))
+din_ctr = render(ROOT / "dvc.yaml")
