@@ -68,9 +68,9 @@ def _equal(pairs: dict[str, tuple[Any, Any]], problem: str) -> Finding:
 
 
 def _asked(now: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
-    """Return `train` of params.yaml as training resolves it, with the whole version of the bundle it started from."""
-    full = {key: made.get(key) for key in ("warm_start", "champion")}
-    return now | {key: version for key, version in full.items() if names_version(now[key], str(version))}
+    """Return `train` of params.yaml as training resolves it, with the whole version of the champion it continued."""
+    version = made.get("champion")
+    return now | ({"champion": version} if names_version(now["champion"], str(version)) else {})
 
 
 def _pairs(block: str, made: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:

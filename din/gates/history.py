@@ -42,8 +42,8 @@ def not_rolled_back(case: Case) -> Finding:
     if record := removed_lesson(case.registry, case.history, started_from(case.evidence.facts)):
         reason = (
             f"this candidate holds the lessons of bundle {record.previous and record.previous[:12]}, which {record.by} "
-            f"rolled back ({record.reason}); start from another bundle: run `din pin`, or change train.warm_start, and "
-            "then `dvc repro`; under a scheduler open a new run"
+            f"rolled back ({record.reason}); start from another bundle: run `din pin`, and then `dvc repro`; "
+            "under a scheduler open a new run"
         )
         return Finding("closed", f"in record {record.number}", "no", reason=reason)
     return Finding("open", "no", "no")

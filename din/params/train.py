@@ -1,10 +1,10 @@
 """The block `train`, divided by owner: the model, the way it learns, and the machine it uses.
 
-The block of a key decides which rules apply to it:
+The block of a key decides which rules apply to it: LR is the floor (`din.train.evaluate`).
 
-    model      A warm start must match it, since weights have their meaning from it. The floor LR has its own.
-    learning   A warm start may change it. The floor LR has its own.
-    compute    A warm start may change it. The floor LR shares it.
+    model      A champion continues only with all of it, since weights have their meaning from it. LR has its own.
+    learning   A continued champion may change it, but for the optimizer. LR has its own.
+    compute    A continued champion may change it. LR shares it.
 
 A checkpoint is bound to all of model and learning, and to the values that compute resolves to (`din.train.compute`).
 """
@@ -158,7 +158,7 @@ class Train(Block):
 
     start: Annotated[
         Literal["scratch", "champion"],
-        Doc("scratch | champion: learn by epochs, or go on from the champion over the days it has not seen"),
+        Doc("scratch | champion: learn by epochs, or continue the champion over the days it has not seen"),
     ] = "scratch"
     champion: Annotated[
         PinnedVersion | Literal["none"] | None,
@@ -167,11 +167,7 @@ class Train(Block):
     scratch_day: Annotated[
         Weekday | None, Doc("monday … sunday: on this day of the week, `din pin` writes none; null = never")
     ] = None
-    warm_start: Annotated[
-        PinnedVersion | None,
-        Doc("bundle whose weights epochs start from: a version, or a unique beginning of it; null = none"),
-    ] = None
-    model: Annotated[ModelParams, Doc("the architecture; a warm start must match all of it")] = ModelParams()
+    model: Annotated[ModelParams, Doc("the architecture; a champion continues only with all of it")] = ModelParams()
     learning: Annotated[LearningParams, Doc("how weights are initialised and updated")] = LearningParams()
     compute: Annotated[ComputeParams, Doc("the machine that training uses; see docs/training.md")] = ComputeParams()
 
@@ -182,9 +178,7 @@ class Train(Block):
         return None if pinned == "none" else pinned
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Report a way of learning that the model does not support, and two bundles to start from."""
-        if self.start == "champion" and self.warm_start:
-            yield Conflict(("start", "warm_start"), "a run starts from one bundle; set warm_start to null")
+        """Report a way of learning that the model or the start does not support."""
         if self.start == "champion" and not self.learning.advance:
             advice = "a champion goes on by learning new days; set learning.advance to true"
             yield Conflict(("start", "learning.advance"), advice)

@@ -43,7 +43,7 @@ def rolled_back(history: Sequence[Record]) -> dict[str, Record]:
 
 
 def started_from(facts: Facts) -> str | None:
-    """Return the version of the bundle that a model started from: the champion that went on, or a warm start."""
+    """Return the version of the bundle that a model started from; earlier releases also started epochs from one."""
     train = facts.params.train
     start: str | None = train.get("champion" if train.get("start") == "champion" else "warm_start")
     return None if start == "none" else start

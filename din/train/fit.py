@@ -37,7 +37,6 @@ from din.train.learner import Inputs, Learner, check_loss
 from din.train.loader import prefetch
 from din.train.optimizers import learning_rate
 from din.train.predict import predict
-from din.train.warm_start import Start
 
 _SETTLING = 2_048
 """The impressions, the last ones of an epoch, on which the statistics of Dice are measured again."""
@@ -49,24 +48,21 @@ def fit(
     features: Features,
     params: Train,
     checkpoint_path: Path | None = None,
-    start: Start | None = None,
     compute: Compute = CPU_ALONE,
 ) -> tuple[Trained, Progress]:
     """Train a model, and stop when the validation metric no longer improves.
 
     Args:
         checkpoint_path: the file in which state is saved, and from which the run resumes. None: neither.
-        start: an earlier model to start from. None: start from random weights.
         compute: `params.compute`, resolved.
 
     Returns:
         The model of the best epoch, and the progress of training.
 
     Raises:
-        InputError: there are no validation rows, the loss is not finite, the validation metric is undefined, or `start`
-            has another architecture.
+        InputError: there are no validation rows, the loss is not finite, or the validation metric is undefined.
     """
-    learner, progress = fit_learner(features, params, checkpoint_path, start, compute)
+    learner, progress = fit_learner(features, params, checkpoint_path, compute)
     return learner.finished, progress
 
 
@@ -74,13 +70,12 @@ def fit_learner(
     features: Features,
     params: Train,
     checkpoint_path: Path | None = None,
-    start: Start | None = None,
     compute: Compute = CPU_ALONE,
 ) -> tuple[Learner, Progress]:
     """Train like `fit`, and return the learner after its best epoch, with the state of its optimizers."""
     _require_validation_rows(features)
     began = time.monotonic()
-    trainer = _Trainer(features, params, checkpoint_path, start, compute)
+    trainer = _Trainer(features, params, checkpoint_path, compute)
     trainer.resume()
     trainer.progress.start_seconds += time.monotonic() - began
     while trainer.wants_epoch():
@@ -105,9 +100,7 @@ def _require_validation_rows(features: Features) -> None:
 
 
 class _Trainer:
-    def __init__(
-        self, features: Features, params: Train, path: Path | None, start: Start | None, compute: Compute
-    ) -> None:
+    def __init__(self, features: Features, params: Train, path: Path | None, compute: Compute) -> None:
         keep_freed_memory()
         learning = params.learning
         self.features = features
@@ -118,8 +111,6 @@ class _Trainer:
         self.compute = compute
         self.learner = Learner(features, params, compute)
         self.loader = self.learner.loader(learning.half_life_days)
-        if start:
-            start.apply(self.learner.model, self.learner.table, features, params)
         self.progress = Progress()
         self.best_state: dict[str, Tensor] = {}  # copies; empty before the first validation
         self.mean: dict[str, Tensor] = {}  # of the weights at the moments of this epoch that have passed

@@ -1,7 +1,7 @@
 """Learn the training split, and then the validation days.
 
     start       the weights
-    scratch     random, or from `train.warm_start`; epochs over the training split, with early stopping
+    scratch     random; epochs over the training split, with early stopping
     champion    from `train.champion`; one pass over the days of the training split that it has not learned
 
 Then follows one pass over the validation days, if rows are held out by time and `train.learning.advance` permits it.
@@ -22,11 +22,11 @@ from din.model.artifact import Trained
 from din.params import Train
 from din.schema import SplitName
 from din.train.advance import Day, advance
+from din.train.champion_start import ChampionStart
 from din.train.checkpoint import Progress
 from din.train.compute import CPU_ALONE, Compute
 from din.train.fit import fit_learner
 from din.train.learner import Learner
-from din.train.warm_start import Start
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,10 @@ def learn(
     features: Features,
     params: Train,
     checkpoint_path: Path | None = None,
-    start: Start | None = None,
+    start: ChampionStart | None = None,
     compute: Compute = CPU_ALONE,
 ) -> Learned:
-    """Train a model; arguments as in `fit`.
+    """Train a model, or continue the champion `start`; other arguments as in `fit`.
 
     A pass keeps no checkpoint. If it is killed, the resumed run makes it again.
 
@@ -90,12 +90,12 @@ def learn(
     days: list[Day] = []
     progress = Progress()
     passes: list[SplitName] = ["valid"] if goes_on else []
-    if params.continues and start:
+    if start:
         learner = start.continued(features, params, compute)
         seen_until = start.seen_until
         passes.insert(0, "train")
     else:
-        learner, progress = fit_learner(features, params, checkpoint_path, start, compute)
+        learner, progress = fit_learner(features, params, checkpoint_path, compute)
         seen_until = features.train_until
     began = time.monotonic()
     before = champion = None

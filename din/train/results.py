@@ -43,7 +43,6 @@ class TrainingSummary(Document):
     """
 
     model: str
-    warm_start: str | None
     champion: str | None
     backend: Backend
     epochs: NonNegativeInt

@@ -15,11 +15,11 @@ from din.ops import backend
 from din.params import Params, Train
 from din.registry.registry import Registry
 from din.train import checkpoint
+from din.train.champion_start import ChampionStart, require_temporal
 from din.train.compute import Compute, computing
 from din.train.learned import Learned, learn
 from din.train.machine import describe
 from din.train.results import Epoch, TrainingSummary, TrainingTimes
-from din.train.warm_start import Start, require_temporal
 from din.workspace import Workspace
 
 
@@ -45,7 +45,7 @@ def _train(workspace: Workspace, params: Params, compute: Compute) -> None:
     with _start(workspace, params, features) as start:
         settings = params.train
         if start:  # with the whole version of the bundle
-            settings = replace(settings, **{start.key.removeprefix("train."): start.version})
+            settings = replace(settings, champion=start.version)
         folder = workspace.checkpoints / checkpoint.directory(features.root, settings, compute)
         print(f"training {settings.model.name} on {rows['train']:,} impressions, checkpoints in {folder}", flush=True)
         began = time.process_time()
@@ -60,7 +60,6 @@ def _train(workspace: Workspace, params: Params, compute: Compute) -> None:
     }
     summary = TrainingSummary(
         model=settings.model.name,
-        warm_start=settings.warm_start,
         champion=settings.champion,
         backend="reference" if backend.identity() is None else "native",
         epochs=progress.epoch,
@@ -88,43 +87,29 @@ def _save(learned: Learned, settings: Train, target: Path) -> None:
 
 
 @contextmanager
-def _start(workspace: Workspace, params: Params, features: Features) -> Iterator[Start | None]:
-    """Yield the bundle that the parameters pin, copied from the registry and verified. None if they pin none.
+def _start(workspace: Workspace, params: Params, features: Features) -> Iterator[ChampionStart | None]:
+    """Yield the champion that the parameters pin, copied from the registry and verified. None if they pin none.
 
     Raises:
         InputError: the champion is not pinned yet, or today's rows are not held out by their time; or the bundle is
             missing, or today's rows don't suit it.
     """
-    pinned = _pinned(params.train)
-    if params.train.start == "champion":
-        require_temporal(features.manifest.protocol, "in this log")
-    if pinned is None:
+    if params.train.start == "scratch":
         yield None
         return
-    registry = Registry.of(workspace, params)
-    version = registry.find(pinned)
-    workspace.state.mkdir(exist_ok=True)
-    with TemporaryDirectory(dir=workspace.state) as parent:
-        key = "train.champion" if params.train.start == "champion" else "train.warm_start"
-        start = Start(version, registry.fetch(version, Path(parent) / version), key)
-        if key == "train.champion":
-            start.check_newer(features)
-        else:
-            start.check_split(features)
-        yield start
-
-
-def _pinned(train: Train) -> str | None:
-    """Return the version to start from, or None.
-
-    Raises:
-        InputError: the champion is not pinned.
-    """
-    if train.start == "scratch":
-        return train.warm_start
-    if train.champion is None:
+    if params.train.champion is None:
         raise InputError(
             "train.start is champion, and train.champion is null, so nobody has said which; run `din pin`, which "
             "writes the version of the champion, or none if there is none yet"
         )
-    return train.continues
+    require_temporal(features.manifest.protocol, "in this log")
+    if params.train.continues is None:
+        yield None
+        return
+    registry = Registry.of(workspace, params)
+    version = registry.find(params.train.continues)
+    workspace.state.mkdir(exist_ok=True)
+    with TemporaryDirectory(dir=workspace.state) as parent:
+        start = ChampionStart(version, registry.fetch(version, Path(parent) / version))
+        start.check_newer(features)
+        yield start

@@ -252,12 +252,12 @@ def challenge(registry, run, noise: float = 0.1, **facts) -> str:
     return version
 
 
-def going_on(run: Run, params: Params, version: str, pin: str | None = None, start: str = "champion") -> Params:
-    """Let the candidate start from a version: as a champion that goes on, which params.yaml may abbreviate, or warm."""
-    settings = {"start": start, "champion": version} if start == "champion" else {"warm_start": version}
+def going_on(run: Run, params: Params, version: str, pin: str | None = None) -> Params:
+    """Let the candidate continue the champion of a version, which params.yaml may abbreviate."""
+    settings = {"start": "champion", "champion": version}
     run.facts["params"] |= {"train": run.facts["params"]["train"] | settings}
     run.finish()
-    return replace(params, train=changed(params.train, **settings | ({"champion": pin} if pin else {})))
+    return replace(params, train=changed(params.train, **settings | {"champion": pin or version}))
 
 
 @pytest.fixture

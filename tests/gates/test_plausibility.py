@@ -80,10 +80,10 @@ def test_a_bundle_of_other_parameters_is_closed(workspace: Workspace, run, quick
 
 
 @pytest.mark.parametrize(("made", "closed"), [("ab12" * 16, False), ("cd34" * 16, True)], ids=["it", "another"])
-def test_a_warm_start_is_bound_in_full(workspace: Workspace, run, quick, made, closed):
+def test_a_continued_champion_is_bound_in_full(workspace: Workspace, run, quick, made, closed):
     """params.yaml may pin the beginning of a version; training records the full version."""
-    params = replace(quick, train=replace(quick.train, warm_start="ab12ab12"))
-    trained = to_json(quick.train) | {"warm_start": made}
+    params = replace(quick, train=replace(quick.train, start="champion", champion="ab12ab12"))
+    trained = to_json(quick.train) | {"start": "champion", "champion": made}
     run.facts |= {"params": {"data": quick.data.window(), "featurize": to_json(quick.featurize), "train": trained}}
     run.bundle()
     assert shut(judge(workspace, params)) == (["made_from"] if closed else [])

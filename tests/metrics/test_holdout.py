@@ -1,7 +1,4 @@
-"""The rule for rows that an earlier model may have learned.
-
-One table of cases serves both users of the rule: the gate's comparison with a champion, and a warm start.
-"""
+"""The rule for rows that an earlier model may have learned, in the gate's comparison with a champion."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -11,12 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from din.artifacts import write_json
 from din.errors import InputError
 from din.facts import Facts
 from din.features.reader import Features
 from din.gates.earlier_champion import fair_rows
-from din.train.warm_start import Start
 from tests.factories import documents_of
 from tests.factories.features import write_features
 
@@ -28,7 +23,7 @@ NOON = np.array([2.5, 3.5, 4.5]) * 24 * 3600 * 1_000_000
 
 @dataclass(frozen=True)
 class Case:
-    """An earlier model, and the answers of both users of the rule.
+    """An earlier model, and the answer of the rule.
 
     Attributes:
         name: the name of the case.
@@ -37,7 +32,6 @@ class Case:
         days: how much later than today's its log ended.
         hours: how much later than today's its training ended.
         rows: the mask of today's rows that it can't have learned, or None if that is unknown.
-        may_start: whether training may start from it.
         says: words of the refusal.
     """
 
@@ -47,13 +41,12 @@ class Case:
     days: int = 0
     hours: int = 0
     rows: tuple[bool, bool, bool] | None = (True, True, True)
-    may_start: bool = True
     says: str = ""
 
 
 def unknown(name: str, protocol: str, says: str, **changes: Any) -> Case:
     """Return a case of an earlier model that can't be compared."""
-    return Case(name, protocol, **changes, rows=None, may_start=False, says=says)
+    return Case(name, protocol, **changes, rows=None, says=says)
 
 
 CASES = [
@@ -71,8 +64,6 @@ CASES = [
         "temporal",
         hours=18,
         rows=(False, True, True),
-        may_start=False,
-        says="it learned until 1970-01-03 18",
     ),
     Case("by_user: a later log holds out the same users", "by_user", days=1, hours=18),
     Case("leave_last_out: an older log", "leave_last_out", days=-1),
@@ -107,16 +98,3 @@ def test_a_comparison_leaves_learned_rows_out(case: Case, today: Features) -> No
             fair_rows(candidate, facts(case, today), NOON)
     else:
         assert fair_rows(candidate, facts(case, today), NOON).tolist() == list(case.rows)
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_training_starts_from_no_model_that_learned_held_out_rows(case: Case, today: Features, tmp_path: Path) -> None:
-    """One row that the earlier model may have learned is enough to refuse it."""
-    write_json(tmp_path / "bundle" / "facts.json", facts(case, today))
-    start = Start("ab" * 32, tmp_path / "bundle")
-    today.manifest = today.manifest.model_copy(update={"protocol": case.protocol})
-    if case.may_start:
-        start.check_split(today)
-    else:
-        with pytest.raises(InputError, match=f"may have trained on today's held-out rows: .*{case.says}"):
-            start.check_split(today)

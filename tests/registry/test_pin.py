@@ -76,15 +76,14 @@ def test_the_heir_of_a_lesson_that_was_rolled_back_is_passed_over(lessons, regis
     assert removed_lesson(registry, registry.history(), lessons["C"]) == registry.history()[-1]
 
 
-@pytest.mark.parametrize("start", ["champion", "warm"])
 @pytest.mark.parametrize(("name", "verdict"), [("A", "open"), ("B", "closed"), ("C", "closed"), ("D", "closed")])
 def test_a_bundle_that_is_pinned_by_hand_brings_no_lesson_back(
-    start: str, name: str, verdict: str, lessons, workspace, run, quick
+    name: str, verdict: str, lessons, workspace, run, quick
 ) -> None:
-    """Whichever parameter names it, and whether the run was opened before the rollback or after it."""
+    """Whether the run was opened before the rollback or after it."""
     run.facts |= {"until": "2024-10-20"}
     run.noise = 0.1
-    found = find(judge(workspace, going_on(run, quick, lessons[name], start=start)), "not_rolled_back")
+    found = find(judge(workspace, going_on(run, quick, lessons[name])), "not_rolled_back")
     assert found["verdict"] == verdict, found
     if name in "BC":
         assert lessons["B"][:12] in found["reason"] and "wrong prices" in found["reason"]

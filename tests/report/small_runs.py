@@ -21,7 +21,6 @@ TRAINING = {
     "backend": "native",
     "epochs": 3,
     "best_epoch": 2,
-    "warm_start": None,
     "valid_auc": 0.72,
     "history": [
         {"epoch": n, "train_loss": 0.6 - n / 10, "valid_auc": auc, "valid_gauc": 0.6, "valid_log_loss": 0.6}

@@ -27,7 +27,7 @@ NARROW = Interval(1.0, 0.98, 1.02)
 def sound(scored: Scored, params: Params) -> Run:
     """A run that gives no advice."""
     evaluation = Evaluation(**documents_of.evaluation())
-    training = TrainingSummary(model="din", warm_start=None, champion=None, backend="native", epochs=5, best_epoch=3)
+    training = TrainingSummary(model="din", champion=None, backend="native", epochs=5, best_epoch=3)
     return Run(Workspace(Path()), params=params, evaluation=evaluation, training=training, scored=scored)
 
 

@@ -16,13 +16,13 @@ from din.model import artifact
 from din.params import Params, Train
 from din.serve.bundle import seal, write_values
 from din.train.advance import advance
+from din.train.champion_start import ChampionStart
 from din.train.compute import CPU_ALONE
 from din.train.evaluate import evaluate
 from din.train.fit import fit_learner
 from din.train.learned import learn
 from din.train.refit import refit
 from din.train.run import train
-from din.train.warm_start import Start
 from din.workspace import Workspace
 from tests.factories import documents_of
 from tests.factories.features import DAY_US, TEST_DAYS, VALID_DAYS, day_of, temporal
@@ -37,12 +37,12 @@ def features(tmp_path: Path) -> Features:
 
 
 @pytest.fixture
-def champion(features: Features, small: Train, tmp_path: Path) -> Start:
+def champion(features: Features, small: Train, tmp_path: Path) -> ChampionStart:
     """A bundle whose model has learned the validation day of `features`, and no test day."""
     return bundle_of(features, small, tmp_path / "bundle")
 
 
-def bundle_of(features: Features, settings: Train, folder: Path) -> Start:
+def bundle_of(features: Features, settings: Train, folder: Path) -> ChampionStart:
     """Write what a start reads of a bundle."""
     judged = learn(features, settings).judged
     folder.mkdir()
@@ -52,7 +52,7 @@ def bundle_of(features: Features, settings: Train, folder: Path) -> Start:
     times = {"seen_until": judged.seen_until.isoformat(), "until": judged.seen_until.date().isoformat()}
     split = documents_of.PROTOCOL | {"name": "temporal"}
     write_json(folder / "facts.json", documents_of.facts(protocol=split, **times))
-    return Start(VERSION, folder, "train.champion")
+    return ChampionStart(VERSION, folder)
 
 
 def going_on(settings: Train) -> Train:
@@ -60,7 +60,7 @@ def going_on(settings: Train) -> Train:
     return changed(settings, start="champion", champion=VERSION)
 
 
-def test_going_on_is_one_pass_without_a_break(features: Features, small: Train, champion: Start) -> None:
+def test_going_on_is_one_pass_without_a_break(features: Features, small: Train, champion: ChampionStart) -> None:
     """From the bundle, the test days make the same bits as in a pass that was never interrupted."""
     learned = learn(features, going_on(small), start=champion)
     assert (learned.before, learned.days, learned.progress.epoch) == (None, [], 0)
@@ -85,7 +85,7 @@ def test_days_of_every_split_are_learned_if_the_champion_has_not(features: Featu
 
 
 def test_a_model_that_goes_on_is_judged_on_new_rows_alone(
-    features: Features, small: Train, params: Params, champion: Start, tmp_path: Path, monkeypatch
+    features: Features, small: Train, params: Params, champion: ChampionStart, tmp_path: Path, monkeypatch
 ) -> None:
     """Stages leave out rows that the champion has learned: all validation rows, and the first test day."""
     here = Workspace(tmp_path)
@@ -109,14 +109,14 @@ def test_a_model_that_goes_on_is_judged_on_new_rows_alone(
     assert read_json(here.model / "config.json")["train"]["champion"] == version
 
 
-def test_a_champion_of_another_optimizer_is_refused(features: Features, small: Train, champion: Start) -> None:
+def test_a_champion_of_another_optimizer_is_refused(features: Features, small: Train, champion: ChampionStart) -> None:
     """The state of an optimizer means nothing to another one."""
     message = r"train.champion: .*train.learning.optimizer: adam, and now it is sgd; .*from scratch"
     with pytest.raises(InputError, match=message):
         learn(features, changed(going_on(small), optimizer="sgd"), start=champion)
 
 
-def without(champion: Start, path: str, *keys: str) -> None:
+def without(champion: ChampionStart, path: str, *keys: str) -> None:
     """Remove a key of a document of the bundle, as if a release that did not know it had written the bundle."""
     document = read_json(champion.directory / path)
     block = document
@@ -137,7 +137,7 @@ def without(champion: Start, path: str, *keys: str) -> None:
     ],
 )
 def test_what_an_older_release_did_not_say_is_not_guessed(
-    path: str, keys: tuple[str, ...], message: str, features: Features, small: Train, champion: Start
+    path: str, keys: tuple[str, ...], message: str, features: Features, small: Train, champion: ChampionStart
 ) -> None:
     """Weights of an unknown architecture, optimizer or age are refused, and the message says what to do."""
     place = path if path == "facts.json" else f"{artifact.IN_BUNDLE}/{path}"
@@ -157,7 +157,7 @@ def test_what_an_older_release_did_not_say_is_not_guessed(
     ],
 )
 def test_a_champion_that_nothing_can_judge_is_refused(
-    facts: dict, message: str, features: Features, champion: Start
+    facts: dict, message: str, features: Features, champion: ChampionStart
 ) -> None:
     """It has learned the last test row, or was split by users and can't say which days it has learned."""
     champion.check_newer(features)

@@ -1,8 +1,8 @@
 """Every key of `train` is in a block, and the block decides which rules apply to it.
 
-    model      identifies a checkpoint, binds a warm start, and the floor LR has its own
-    learning   identifies a checkpoint, is free in a warm start, and the floor LR has its own
-    compute    identifies a checkpoint by what it resolves to, is free in a warm start, and the floor LR shares it
+    model      identifies a checkpoint, binds a continued champion, and the floor LR has its own
+    learning   identifies a checkpoint, is free in one, and the floor LR has its own
+    compute    identifies a checkpoint by what it resolves to, is free in one, and the floor LR shares it
 
 Exceptions are named here, each with its reason. Alone: `pytest tests/train/test_owners.py`.
 """
@@ -25,9 +25,9 @@ from din.model.model import build
 from din.params import Params, Train, parse, to_json
 from din.params.blocks import types_of
 from din.train import checkpoint
+from din.train.champion_start import ChampionStart
 from din.train.compute import Compute, computing
 from din.train.evaluate import floor
-from din.train.warm_start import Start
 
 CANDIDATES = (True, False, 3, 0.7, (3,), "ab" * 32, {"liked": {"rating": (5,)}})
 
@@ -51,7 +51,7 @@ OTHERS = {key: another(hint, attrgetter(key)(Train())) for key, hint in types_of
 """A different value for every key of `train`."""
 OTHERS["model.name"] = "base"
 
-STARTS = ["start", "champion", "scratch_day", "warm_start"]
+STARTS = ["start", "champion", "scratch_day"]
 NOT_IDENTIFYING = {"compute.checkpoint_minutes": "the time of a save does not change a result"}
 SHARED_WITH_THE_FLOOR = {
     "learning.metric": "not every metric is defined on every log",
@@ -93,28 +93,26 @@ def test_what_compute_resolves_to_identifies_a_checkpoint(features_once: Feature
 
 
 @pytest.fixture(scope="module")
-def start(features_once: Features, params: Params, tmp_path_factory: pytest.TempPathFactory) -> Start:
+def start(features_once: Features, params: Params, tmp_path_factory: pytest.TempPathFactory) -> ChampionStart:
     """Return a bundle of the shipped settings to start from."""
     bundle = tmp_path_factory.mktemp("bundle")
     model, table = build(features_once.fields, TableLayout.of(features_once.fields, features_once.rows), params.train)
     artifact.save(Trained(model, table), params.train, features_once, bundle / artifact.IN_BUNDLE)
     (bundle / "vocab").symlink_to(features_once.root / "vocab")
-    return Start("ab" * 32, bundle)
+    return ChampionStart("ab" * 32, bundle)
 
 
 @pytest.mark.parametrize("key", [key for key in OTHERS if key not in STARTS])
-def test_a_warm_start_is_bound_to_the_model_alone(
-    key: str, start: Start, features_once: Features, params: Params
+def test_a_champion_is_bound_to_the_model(
+    key: str, start: ChampionStart, features_once: Features, params: Params
 ) -> None:
     """A different architecture is refused, with the name of the key; different ways to learn and compute are not."""
-    today = other(params.train, key)
-    built = params.train if key == "model.options" else today  # only a plugin's model has options
-    model, table = build(features_once.fields, TableLayout.of(features_once.fields, features_once.rows), built)
+    today = other(params.train, key).model
     if key.startswith("model."):
         with pytest.raises(InputError, match=f"another architecture: {key.rpartition('.')[2]} "):
-            start.apply(model, table, features_once, today)
+            start.shared_rows(features_once, today)
     else:
-        start.apply(model, table, features_once, today)
+        start.shared_rows(features_once, today)
 
 
 @pytest.mark.parametrize("key", list(OTHERS))

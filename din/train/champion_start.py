@@ -1,9 +1,6 @@
-"""Start from an earlier bundle instead of random weights.
+"""Continue a champion, with the state of its optimizer, over the days that it has not seen: `train.start: champion`.
 
-    train.warm_start      epochs start from its weights, and the optimizer from no state
-    train.start: champion the champion goes on, with the state of its optimizer, over the days that it has not seen
-
-A bundle may be of an earlier release, as long as its architecture and optimizer are the same. Other parameters of its
+The bundle may be of an earlier release, as long as its architecture and optimizer are the same. Other parameters of its
 training, such as `half_life_days`, are not read, so a later release may have more of them.
 
 Dense weights are copied. Embeddings are matched by value, field by field. A value in both vocabularies gets its old
@@ -14,23 +11,20 @@ as many as before: the third quartile is still the third quartile.
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import pyarrow.parquet as pq
 import torch
-from torch import Tensor
 
 from din import documents
 from din.errors import InputError
 from din.facts import Facts
-from din.features.days import days_of, microseconds
+from din.features.days import days_of
 from din.features.packing import TableLayout
 from din.features.reader import Features
 from din.manifests import FieldRecord
-from din.metrics.holdout import Training, unseen
+from din.metrics.holdout import Training
 from din.model import artifact
-from din.model.model import Model
 from din.params import ModelParams, Train, to_json
 from din.registry.bundle import FACTS
 from din.schema import Field, text
@@ -43,31 +37,11 @@ _OTHER_RELEASE = "another release made this bundle: pin a later one, or train on
 
 
 @dataclass(frozen=True)
-class Start:
-    """The model of a bundle to start from. The hashes of the bundle have been verified.
-
-    Attributes:
-        version: its version.
-        directory: its files.
-        key: the parameter that names it, for messages.
-    """
+class ChampionStart:
+    """The bundle of a champion to continue. The hashes of its files have been verified."""
 
     version: str
     directory: Path
-    key: Literal["train.warm_start", "train.champion"] = "train.warm_start"
-
-    def apply(self, model: Model, table: Tensor, features: Features, params: Train) -> None:
-        """Copy the bundle's weights into a new model and its embedding table [R, W].
-
-        Raises:
-            InputError: the bundle has no weights, or they belong to another architecture.
-        """
-        shared = self._shared_rows(features, params.model)
-        _, weights = artifact.read(self._model)
-        old_table = weights.pop("table")
-        model.load_state_dict(weights)
-        shared.copy(old_table, table)
-        print(f"starting from {self.version[:12]}: {len(shared.new):,} of {len(table):,} embedding rows", flush=True)
 
     def continued(self, features: Features, params: Train, compute: Compute) -> Learner:
         """Return the bundle's model with the state of its optimizers.
@@ -78,7 +52,7 @@ class Start:
             InputError: the bundle holds no weights or optimizers, or belongs to another architecture or optimizer.
         """
         known = features.at(self.seen_until.date())
-        shared = self._shared_rows(known, params.model)
+        shared = self.shared_rows(known, params.model)
         there = self._config.train.get("learning", {}).get("optimizer", _ABSENT)
         here = params.learning.optimizer
         if there != here:
@@ -96,26 +70,6 @@ class Start:
     def seen_until(self) -> datetime:
         """The time of the last row that the bundle has learned."""
         return self._training.seen_until
-
-    def check_split(self, features: Features) -> None:
-        """Refuse a bundle that may have learned today's validation or test rows; see `din.metrics.holdout`.
-
-        Raises:
-            InputError: it may have learned them, since its log was split differently or was newer.
-        """
-        today = Training.of_features(features)
-        first_held_out = np.array([microseconds(today.seen_until) + 1])  # at the earliest, under temporal
-        problem = None
-        try:
-            if not unseen(self._training, today, first_held_out).all():
-                problem = f"it learned until {self.seen_until}, training ends at {today.seen_until}"
-        except InputError as error:
-            problem = str(error)
-        if problem:
-            raise self._error(
-                f"may have trained on today's held-out rows: {problem}; pin an older bundle of the same split, or let "
-                "the champion go on with train.start: champion"
-            )
 
     def check_newer(self, features: Features) -> None:
         """Refuse to continue a bundle that has learned all of today's rows, or whose split can't tell.
@@ -143,9 +97,9 @@ class Start:
         return Training.of_bundle(documents.read(Facts, self.directory / FACTS, _OTHER_RELEASE))
 
     def _error(self, problem: str) -> InputError:
-        return InputError(f"{self.key}: bundle {self.version[:12]} {problem}")
+        return InputError(f"train.champion: bundle {self.version[:12]} {problem}")
 
-    def _shared_rows(self, features: Features, params: ModelParams) -> SharedRows:
+    def shared_rows(self, features: Features, params: ModelParams) -> SharedRows:
         """Return the rows that the bundle's table shares with one for `features`.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Weights of an earlier bundle in a new model. Alone: `pytest tests/train/test_warm_start.py`."""
+"""The rows that a continued champion's table shares with a new one."""
 
 import shutil
 from pathlib import Path
@@ -16,20 +16,20 @@ from din.model import artifact
 from din.model.artifact import Trained
 from din.model.model import build
 from din.params import Train
-from din.train.warm_start import Start
+from din.train.champion_start import ChampionStart
 from tests.factories.features import LENGTH, VECTORS, write_features
 
 VERSION = "ab" * 32
 
 
 @pytest.fixture
-def start(features: Features, small: Train, tmp_path: Path) -> Start:
+def start(features: Features, small: Train, tmp_path: Path) -> ChampionStart:
     """Return a bundle of `features` and `small`, with weights that can be recognised."""
     model, table = build(features.fields, TableLayout.of(features.fields, features.rows), changed(small, seed=9))
     bundle = tmp_path / "bundle"
     artifact.save(Trained(model, table), small, features, bundle / "model")
     shutil.copytree(features.root / "vocab", bundle / "vocab")
-    return Start(VERSION, bundle)
+    return ChampionStart(VERSION, bundle)
 
 
 def rewrite(features: Features, field: str, values: list) -> None:
@@ -40,18 +40,16 @@ def rewrite(features: Features, field: str, values: list) -> None:
     pq.write_table(pa.table({"value": values, **columns}), path)
 
 
-def test_embeddings_move_by_value(start: Start, features: Features, small: Train, tmp_path: Path, capsys) -> None:
-    """Known values keep their rows under their new ids, and new values their random rows; dense weights are copied."""
+def test_embeddings_move_by_value(start: ChampionStart, features: Features, small: Train, tmp_path: Path) -> None:
+    """Known values keep their rows under their new ids, and new values their random rows."""
     today = write_features(tmp_path / "today")
     rewrite(today, "category", [None, "4", "99", "2", "1", "98"])  # 4 and "4" are one value
     rewrite(today, "rating", [None, 5, 4, 3, 2, 1])
     layout = TableLayout.of(today.fields, today.rows)
-    model, table = build(today.fields, layout, small)
-    fresh = table.clone()
-    start.apply(model, table, today, small)
-
-    old_model, old = build(features.fields, layout, changed(small, seed=9))
-    assert all(torch.equal(weight, old_model.state_dict()[name]) for name, weight in model.state_dict().items())
+    _, fresh = build(today.fields, layout, small)
+    _, old = build(features.fields, layout, changed(small, seed=9))
+    table = fresh.clone()
+    start.shared_rows(today, small.model).copy(old, table)
     at = layout.offsets["category"]
     for here, there in ((0, 0), (1, 4), (3, 2), (4, 1)):
         assert torch.equal(table[at + here], old[at + there])
@@ -59,44 +57,36 @@ def test_embeddings_move_by_value(start: Start, features: Features, small: Train
         assert torch.equal(table[at + new], fresh[at + new])
     at = layout.offsets["rating"]
     assert torch.equal(table[at : at + 6], old[at + torch.tensor([0, 5, 4, 3, 2, 1])])
-    assert f"starting from {VERSION[:12]}: {len(table) - 2} of {len(table)} embedding rows" in capsys.readouterr().out
 
 
-def test_buckets_move_by_position_where_there_are_as_many(start: Start, small: Train, tmp_path: Path) -> None:
+def test_buckets_move_by_position_where_there_are_as_many(start: ChampionStart, small: Train, tmp_path: Path) -> None:
     """Edges shift with the log, but quantiles keep their meaning. With other quantiles only the unknown row is kept."""
     today = write_features(tmp_path / "today")
     layout = TableLayout.of(today.fields, today.rows)
     at, rows = layout.offsets["age"], today.rows["age"]
     for values, kept in (([None, float("-inf"), 21.5, 33.0, 48.0], rows), ([None, float("-inf"), 30.0], 1)):
         rewrite(today, "age", values)
-        model, table = build(today.fields, layout, small)
-        fresh = table.clone()
-        start.apply(model, table, today, small)
-        moved = (table[at : at + rows] != fresh[at : at + rows]).any(1)
-        assert moved.tolist() == [True] * kept + [False] * (rows - kept)
+        shared = start.shared_rows(today, small.model)
+        assert [row for row in shared.new.tolist() if at <= row < at + rows] == list(range(at, at + kept))
 
 
 def test_vectors_move_where_they_have_the_same_length(small: Train, tmp_path: Path) -> None:
     """The projection is copied row by row. Another length of vectors is another architecture."""
     earlier = write_features(tmp_path / "earlier", declared=VECTORS)
     layout = TableLayout.of(earlier.fields, earlier.rows)
-    model, table = build(earlier.fields, layout, changed(small, seed=9))
-    artifact.save(Trained(model, table), small, earlier, tmp_path / "bundle" / "model")
+    artifact.save(Trained(*build(earlier.fields, layout, small)), small, earlier, tmp_path / "bundle" / "model")
     shutil.copytree(earlier.root / "vocab", tmp_path / "bundle" / "vocab")
-    start = Start(VERSION, tmp_path / "bundle")
-    model, fresh = build(earlier.fields, layout, small)
-    start.apply(model, fresh, earlier, small)
-    rows = slice(layout.offsets["embedding"], layout.offsets["embedding"] + 1 + LENGTH)
-    assert torch.equal(fresh[rows], table[rows])
+    start = ChampionStart(VERSION, tmp_path / "bundle")
+    rows = range(layout.offsets["embedding"], layout.offsets["embedding"] + 1 + LENGTH)
+    assert {*rows} <= {*start.shared_rows(earlier, small.model).new.tolist()}
     (record,) = (record for record in earlier.manifest.fields if record["name"] == "embedding")
     record["length"] = LENGTH + 1
     with pytest.raises(InputError, match=r"item.embedding: vector of 3, .* there, .*item.embedding: vector of 4"):
-        start.apply(model, fresh, earlier, small)
+        start.shared_rows(earlier, small.model)
 
 
-def test_other_fields_are_another_architecture(start: Start, features: Features, small: Train) -> None:
+def test_other_fields_are_another_architecture(start: ChampionStart, features: Features, small: Train) -> None:
     """With one more field, or the same fields in another order, weights would get inputs that they never saw."""
-    model, table = build(features.fields, TableLayout.of(features.fields, features.rows), small)
     features.manifest.fields.reverse()
     with pytest.raises(InputError, match=r"fields item\.item_id: id, .* there, behaviour\.watched: numeric, .* here"):
-        start.apply(model, table, features, small)
+        start.shared_rows(features, small.model)
