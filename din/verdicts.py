@@ -43,7 +43,7 @@ class Power(Document):
     """How sure a comparison can be.
 
     Attributes:
-        look: the number of this look at the rival, from 1.
+        look: the number of the comparison with this champion, from 1.
         users: the number of users that the verdict rests on.
         excludes: the smallest loss that such a comparison excludes in four of five cases.
         users_needed: the number of users that would decide an undecided comparison; None if it has as many already.

@@ -29,7 +29,7 @@ class Case:
         history: all records, oldest first.
         score: scores test rows with an earlier champion.
         latency: times a request.
-        may_look: whether a candidate that was not compared with the champion yet may be; see `din.registry.looks`.
+        may_compare: whether a candidate that was not compared with the champion yet may be.
     """
 
     def __init__(
@@ -39,14 +39,14 @@ class Case:
         history: Sequence[Record],
         score: Score,
         latency: Latency,
-        may_look: bool = False,
+        may_compare: bool = False,
     ) -> None:
         self.evidence = evidence
         self.registry = registry
         self.history = history
         self.latency = latency
         self._score = score
-        self._may_look = may_look
+        self._may_compare = may_compare
 
     @property
     def workspace(self) -> Workspace:
@@ -61,7 +61,7 @@ class Case:
     @cached_property
     def champion(self) -> EarlierChampion:
         """The champion, of a case that has one."""
-        return self._earlier("champion", self.history[-1], self._may_look)
+        return self._earlier("champion", self.history[-1], self._may_compare)
 
     @cached_property
     def predecessor(self) -> EarlierChampion | None:
@@ -111,8 +111,8 @@ class Case:
         run = "later" if self.history else "first"
         return noted.run in ("any", run) and noted.applies(self)
 
-    def _earlier(self, role: str, record: Record, may_look: bool = False) -> EarlierChampion:
-        return EarlierChampion(role, record, self.evidence, self.registry, self._score, may_look)
+    def _earlier(self, role: str, record: Record, may_compare: bool = False) -> EarlierChampion:
+        return EarlierChampion(role, record, self.evidence, self.registry, self._score, may_compare)
 
 
 def show_record(case: Case) -> str:

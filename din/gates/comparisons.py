@@ -11,7 +11,7 @@ since its lesson began with a champion.
 
 The anchor's gates close only on proof that the candidate loses more: they are there so that small permitted losses
 don't add up, and a candidate that passed the champion's gates is the rule. See `din.metrics.noninferiority` for the
-test, and `looks` for evidence over days.
+test, and `din.registry.stored_comparisons` for evidence over days.
 """
 
 import math
@@ -26,9 +26,9 @@ from din.gates.evidence import measured
 from din.gates.verdict import Finding, finite, from_estimate, not_outside
 from din.metrics import population_stability_index
 from din.metrics.estimates import Estimate, Metric
-from din.metrics.noninferiority import WORST, Look, judge, level_of, resolves
+from din.metrics.noninferiority import WORST, Outcome, judge, level_of, resolves
 from din.params.gate import Gate as Limits
-from din.registry.looks import View, judged
+from din.registry.stored_comparisons import Comparison, judged
 from din.verdicts import Power
 
 MIN_MARGIN = 0.002
@@ -44,10 +44,10 @@ _KEY = ["sequence", "item"]
 def champion_delta(case: Case, metric: Metric) -> Finding:
     """Judge that the candidate loses less than the margin to the champion, by a further metric not certainly more."""
     limits = case.limits
-    looks = case.champion.looks
-    views = [View.of(look, metric) for look in looks]
-    outcome = judged(views, partial(margin_of, limits), 1 - limits.confidence)
-    found = _finding(outcome, margin_of(limits, views[-1].difference), limits, len(looks[-1]))
+    stored = case.champion.comparisons
+    compared = [Comparison.of(rows, metric) for rows in stored]
+    outcome = judged(compared, partial(margin_of, limits), 1 - limits.confidence)
+    found = _finding(outcome, margin_of(limits, compared[-1].difference), limits, len(stored[-1]))
     if found.verdict != "borderline":
         return found
     if metric == limits.metrics[0]:
@@ -119,7 +119,7 @@ def prediction_drift(case: Case) -> Finding:
     return Finding(not_outside(loss, -math.inf, 0.0), observed, limit, rows=len(rows), reason=reason)
 
 
-def _finding(outcome: Look, margin: float, limits: Limits, rows: int) -> Finding:
+def _finding(outcome: Outcome, margin: float, limits: Limits, rows: int) -> Finding:
     return Finding(
         verdict=outcome.verdict,
         observed=outcome.interval.point,
@@ -153,11 +153,11 @@ def margin_of(limits: Limits, today: Estimate) -> float:
     return min(max(excluded, MIN_MARGIN), limits.max_margin)
 
 
-def tell(outcome: Look, margin: float, max_margin: float) -> str:
-    """Say what a look shows about a loss of the margin, and if it is undecided, what would decide.
+def tell(outcome: Outcome, margin: float, max_margin: float) -> str:
+    """Say what a comparison shows about a loss of the margin, and if it is undecided, what would decide.
 
     Args:
-        outcome: the look.
+        outcome: the outcome of the comparison.
         margin: the permitted loss.
         max_margin: the largest loss that may be permitted.
     """

@@ -22,7 +22,7 @@ from din.facts import Facts
 from din.gates import stored_crossfit
 from din.gates.evidence import Evidence
 from din.metrics.holdout import Training, unseen
-from din.registry import looks
+from din.registry import stored_comparisons
 from din.registry.bundle import Verified, verify_bundle
 from din.registry.records import Record
 from din.registry.registry import Registry
@@ -76,11 +76,11 @@ class EarlierChampion:
         evidence: the candidate.
         registry: the registry with both.
         score: scores rows with an earlier bundle.
-        may_look: whether a candidate that was not compared with it yet may be; see `din.registry.looks`.
+        may_compare: whether a candidate that was not compared with it yet may be.
     """
 
     def __init__(
-        self, role: str, record: Record, evidence: Evidence, registry: Registry, score: Score, may_look: bool = False
+        self, role: str, record: Record, evidence: Evidence, registry: Registry, score: Score, may_compare: bool = False
     ) -> None:
         self.record = record
         self._name = f"the {role} {record.version[:12]}"
@@ -88,7 +88,7 @@ class EarlierChampion:
         self._evidence = evidence
         self._registry = registry
         self._score = score
-        self._may_look = may_look
+        self._may_compare = may_compare
 
     @property
     def is_candidate(self) -> bool:
@@ -152,20 +152,20 @@ class EarlierChampion:
         return scores
 
     @cached_property
-    def looks(self) -> list[pa.Table]:
-        """All comparisons with it up to the candidate's, oldest first; see `din.registry.looks`.
+    def comparisons(self) -> list[pa.Table]:
+        """All comparisons with it up to the candidate's, oldest first; see `din.registry.stored_comparisons`.
 
         Raises:
             InputError: the candidate has no stored comparison, and may not be compared.
         """
         candidate = self._evidence.version
         version = self.record.version
-        found = looks.stored(self._registry, version, candidate)
+        found = stored_comparisons.stored(self._registry, version, candidate)
         if found:
             return found
-        if not self._may_look:
-            raise InputError(f"no look of this candidate at {version[:12]} is stored; run `dvc repro gate`")
+        if not self._may_compare:
+            raise InputError(f"no comparison of this candidate with {version[:12]} is stored; run `dvc repro gate`")
         raw_users = self._evidence.features.raw_users()
         model_name = self._evidence.params.model_name
-        today = looks.rows_of(self.rows, self.scores, raw_users, model_name, candidate)
-        return looks.store(self._registry, version, today)
+        today = stored_comparisons.rows_of(self.rows, self.scores, raw_users, model_name, candidate)
+        return stored_comparisons.store(self._registry, version, today)

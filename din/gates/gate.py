@@ -51,7 +51,7 @@ def gate(
         Unavailable: the registry doesn't answer.
     """
     workspace.gate.unlink(missing_ok=True)  # an older verdict must not survive if judging fails
-    report = judge(Evidence(workspace, params), score, latency, may_look=True)
+    report = judge(Evidence(workspace, params), score, latency, may_compare=True)
     write_json(workspace.gate, report)
     print_gates(report)
     if report.harm:
@@ -90,15 +90,15 @@ def _consult(workspace: Workspace, params: Params, report: GateReport, needed: a
     print(f"waits for a person's approval until {request.expires}:\n{commands}")
 
 
-def judge(evidence: Evidence, score: Score, latency: Latency, may_look: bool = False) -> GateReport:
+def judge(evidence: Evidence, score: Score, latency: Latency, may_compare: bool = False) -> GateReport:
     """Judge every gate from the evidence and the registry.
 
     Args:
         evidence: the candidate.
         score: scores test rows with an earlier champion.
         latency: times the candidate.
-        may_look: compare a candidate that was not compared with the champion yet, and store its rows in the registry.
-            Without it nothing is written, and the gates that need the comparison are closed.
+        may_compare: compare a candidate that was not compared with the champion yet, and store its rows. Without it
+            nothing is written, and the gates that need the comparison are closed.
 
     Raises:
         InputError: the registry can't be read, or its log is damaged.
@@ -107,7 +107,7 @@ def judge(evidence: Evidence, score: Score, latency: Latency, may_look: bool = F
     registry = Registry.of(evidence.workspace, evidence.params)
     history = registry.history()
     champion = history[-1] if history else None
-    gates = [one.entry() for one in Case(evidence, registry, history, score, latency, may_look).gates()]
+    gates = [one.entry() for one in Case(evidence, registry, history, score, latency, may_compare).gates()]
     notes = {"missed_days": missed_days(evidence, registry), "harm": harm(gates, history)}
     return GateReport(
         verdict=overall(gates),

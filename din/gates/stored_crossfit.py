@@ -2,8 +2,8 @@
 
 A champion has learned the days that it was judged on. If a day is run again, with other parameters or another seed, no
 row is left that the champion has not learned. Its cross-fitted predictions of that day come from models that had not
-learned the rows that they scored, so they can stand for its scores. Users are hashed, as in `din.registry.looks`. The
-rows are those that a gate draws, at most `MOST_ROWS`, about 20 bytes each.
+learned the rows that they scored, so they can stand for its scores. Users are hashed, as in
+`din.registry.stored_comparisons`. The rows are those that a gate draws, at most `MOST_ROWS`, about 20 bytes each.
 """
 
 from io import BytesIO
@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 
 from din.errors import InputError
 from din.gates.evidence import Evidence
-from din.registry.looks import hashed_users
 from din.registry.promoted import CROSSFIT, Promoted
 from din.registry.records import Record
 from din.registry.registry import Registry
+from din.registry.stored_comparisons import hashed_users
 
 SCORE = "champion"
 """The column of a champion's stored predictions."""

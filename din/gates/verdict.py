@@ -45,7 +45,7 @@ class Gate:
 
     Attributes:
         name: its name in gate.json.
-        look: a command that shows more.
+        command: a command that shows more.
         judge: reads the evidence and returns a finding.
         model: the model that its figure is about: `judged`, which has not learned the test days; `shipped`, which has;
             or `crossfit`, the models that stand in for the shipped one. None: it is about something else.
@@ -53,7 +53,7 @@ class Gate:
     """
 
     name: str
-    look: str
+    command: str
     judge: Callable[[], Finding]
     model: JudgedModel | None = None
     compares: bool = False
@@ -84,7 +84,7 @@ class Gate:
             threshold=finding.threshold,
             interval=(finite(bounds[0]), finite(bounds[1])) if bounds else None,
             verdict=finding.verdict,
-            look=self.look,
+            look=self.command,
             rows=finding.rows,
             power=finding.power,
             reason=finding.reason,

@@ -31,7 +31,7 @@ WORST = 2
 
 
 @dataclass(frozen=True)
-class Look:
+class Outcome:
     """The outcome of one look.
 
     Attributes:
@@ -64,7 +64,7 @@ def resolves(estimate: Estimate, level: float, power: float = POWER) -> float:
     return estimate.width(1 - level) + estimate.width(power)
 
 
-def judge(days: Sequence[Estimate], margin: float, number: int, level: float, retries: int = 0) -> Look:
+def judge(days: Sequence[Estimate], margin: float, number: int, level: float, retries: int = 0) -> Outcome:
     """Hold the mean difference of some days against a margin.
 
     Args:
@@ -88,4 +88,4 @@ def judge(days: Sequence[Estimate], margin: float, number: int, level: float, re
     users = len(pooled.users)
     excludes = resolves(pooled, spent)
     needed = math.ceil(users * (excludes / margin) ** 2) if verdict == "borderline" and excludes > margin else None
-    return Look(number, verdict, interval, today, users, excludes, needed)
+    return Outcome(number, verdict, interval, today, users, excludes, needed)

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from din.errors import GateClosed
 from din.printing import print_table
-from din.registry import looks
+from din.registry import stored_comparisons
 from din.registry.promoted import Promoted
 from din.registry.records import Record
 from din.registry.registry import Registry, list_models
@@ -65,7 +65,7 @@ def rollback(uri: str, model_name: str, to: str, by: str, reason: str, champion:
 
 
 def verify(uri: str, model_name: str | None = None, as_json: bool = False) -> None:
-    """Read and hash all looks and everything that the records of one or all models name; check the chain of records.
+    """Read and hash all comparisons, and everything that records of one or all models name; check the chain.
 
     Raises:
         GateClosed: something is missing, damaged or changed.
@@ -74,7 +74,7 @@ def verify(uri: str, model_name: str | None = None, as_json: bool = False) -> No
     checked: dict[str, dict[str, list[str]]] = {}
     for name in [model_name] if model_name else list_models(uri):
         registry = Registry(uri, name)
-        found = [*registry.verify(), *looks.damage(registry)]
+        found = [*registry.verify(), *stored_comparisons.damage(registry)]
         remarks = registry.remarks()
         damage += found
         checked[name] = {"problems": found, "remarks": remarks}

@@ -65,10 +65,6 @@ class Refused(InputError):
     """The store refuses access, or there is no such bucket, so nothing is known about the objects."""
 
 
-class UnlistableKey(InputError):
-    """The store can't list a prefix because of a key below it, e.g. one with an empty segment, which S3 allows."""
-
-
 @contextmanager
 def noted(damage: list[str]) -> Iterator[None]:
     """Add the error of a damaged object to a list. An error of access passes, since it tells nothing about objects."""
@@ -185,7 +181,7 @@ class Objects:
         """Return the keys below a key and the time when each was last written, without unfinished writes.
 
         Raises:
-            UnlistableKey: a key has a form that listings can't return.
+            InputError: a key has a form that no listing can return, e.g. one with an empty segment, which S3 allows.
         """
         with _reaching(self.at(below)):
             try:
@@ -194,7 +190,7 @@ class Objects:
                 if "invalid path" not in str(error):
                     raise
                 cause = shown(_cause(error), quotes=False)
-                raise UnlistableKey(f"{self.at(below)}: can't be listed: {cause}; remove that key") from None
+                raise InputError(f"{self.at(below)}: can't be listed: {cause}; remove that key") from None
         return {o["path"].removeprefix(f"{self._prefix}/"): o["last_modified"] for o in objects}
 
     def delete(self, key: str) -> None:

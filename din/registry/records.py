@@ -10,7 +10,7 @@ with write access to the whole prefix can rewrite all of it (docs/security.md).
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Annotated, Literal
@@ -20,7 +20,7 @@ from pydantic import PositiveInt, StringConstraints
 from din import documents
 from din.errors import GateClosed, InputError, shown
 from din.names import Digest, FileName, Line, Moment, RunId, Version
-from din.registry.objects import Objects, UnlistableKey, noted
+from din.registry.objects import Objects, noted
 
 PROMOTIONS = "promotions"
 SEALS = "seals"
@@ -202,8 +202,7 @@ class _Listing:
     Attributes:
         numbers: the numbers of the records.
         seals: the digests of the seals, by number.
-        remarks: a line for each key of another form, and for each folder that such a key keeps from being listed. The
-            keys of such a folder are looked up one by one.
+        remarks: a line for each key of another form.
     """
 
     numbers: set[int]
@@ -214,16 +213,12 @@ class _Listing:
     def of(cls, objects: Objects) -> "_Listing":
         remarks: list[str] = []
         # Seals are listed first. Each is written after its record, so the records listed then hold one for each seal.
-        sealed = _listed(objects, SEALS, _SEAL, remarks)
-        recorded = _listed(objects, PROMOTIONS, _RECORD, remarks)
-        seals = _by_number(sealed or ())
-        numbers = _probed(objects, seals) if recorded is None else {int(key[1]) for key in recorded}
-        if sealed is None:
-            seals = _probed_seals(objects, numbers)
-        elif any(number not in seals for number in numbers if number < max(numbers)):
+        seals = _by_number(_listed(objects, SEALS, _SEAL, remarks))
+        numbers = {int(key[1]) for key in _listed(objects, PROMOTIONS, _RECORD, remarks)}
+        if any(number not in seals for number in numbers if number < max(numbers)):
             # Records were appended between the two listings, unless a seal was lost. A record is sealed before the next
             # one is appended, so another listing of the seals holds all that must exist.
-            later = _by_number(_listed(objects, SEALS, _SEAL, []) or ())
+            later = _by_number(_listed(objects, SEALS, _SEAL, []))
             seals = {number: later[number] for number in later if number in numbers or number in seals}
         return cls(numbers, seals, remarks)
 
@@ -233,13 +228,9 @@ class _Listing:
         return max([0, *self.numbers, *self.seals])
 
 
-def _listed(objects: Objects, area: str, form: re.Pattern[str], remarks: list[str]) -> list[re.Match[str]] | None:
-    """Return the keys of a form, and remark on all others; None if a key keeps the store from listing any."""
-    try:
-        keys = {key: form.fullmatch(key) for key in sorted(objects.keys(area))}
-    except UnlistableKey as error:
-        remarks.append(str(error))
-        return None
+def _listed(objects: Objects, area: str, form: re.Pattern[str], remarks: list[str]) -> list[re.Match[str]]:
+    """Return the keys of a form, and remark on all others."""
+    keys = {key: form.fullmatch(key) for key in sorted(objects.keys(area))}
     odd = [shown(objects.at(key), quotes=False) for key, found in keys.items() if not found]
     remarks += [f"{place}: ignored, not a key that the registry writes; remove it" for place in odd]
     return [found for found in keys.values() if found]
@@ -251,22 +242,6 @@ def _by_number(sealed: Iterable[re.Match[str]]) -> dict[int, set[str]]:
     for key in sealed:
         seals.setdefault(int(key[1]), set()).add(key[2])
     return seals
-
-
-def _probed(objects: Objects, seals: Collection[int]) -> set[int]:
-    """Find the records without a listing: every sealed one, and those that follow the newest seal."""
-    numbers = set(seals)
-    number = max([0, *seals]) + 1
-    while objects.exists(record_key(number)):
-        numbers.add(number)
-        number += 1
-    return numbers
-
-
-def _probed_seals(objects: Objects, numbers: Collection[int]) -> dict[int, set[str]]:
-    """Find the seals without a listing: look up the seal that each record should have."""
-    digests = {number: sha256(objects.read(record_key(number))).hexdigest() for number in numbers}
-    return {number: {digest} for number, digest in digests.items() if objects.exists(seal_key(number, digest))}
 
 
 def _entry(objects: Objects, log: _Listing, number: int) -> Entry:

@@ -11,8 +11,7 @@ from din.gates.comparisons import margin_of
 from din.metrics.estimates import difference
 from din.params import Params
 from din.promotion.promote import promote
-from din.registry import commands
-from din.registry import looks as stored_looks
+from din.registry import commands, stored_comparisons
 from din.registry.registry import Registry
 from din.workspace import Workspace
 from tests.factories.run import DAY, Run, challenge, crown, find, judge, probabilities, score, set_gate, shut
@@ -40,7 +39,7 @@ def looks(registry: Registry) -> int:
     """Return how many looks at the champion are stored."""
     champion = registry.champion()
     assert champion is not None
-    return len(stored_looks.read(registry, champion.version))
+    return len(stored_comparisons.read(registry, champion.version))
 
 
 def test_an_undecided_candidate_is_not_promoted_whatever_it_started_from(workspace: Workspace, run, narrow, registry):

@@ -18,7 +18,7 @@ from din.artifacts import hash_files, write_json
 from din.errors import GateClosed
 from din.facts import Facts
 from din.names import ModelName, Version
-from din.registry import looks
+from din.registry import stored_comparisons
 from din.registry.bundle import verify_bundle
 from din.registry.records import Record, StaleChampion
 from din.registry.registry import Registry
@@ -59,7 +59,9 @@ def candidate(number: int) -> Candidate:
 
 def _look(version: Version) -> pa.Table:
     rows = pa.table({"user": [0, 1], "label": [0, 1], "timestamp": [1, 2], "prediction": [0.2, 0.4]})
-    return looks.rows_of(rows, np.array([0.3, 0.1]), pa.chunked_array([["u0", "u1"]]), ModelName("ads"), version)
+    return stored_comparisons.rows_of(
+        rows, np.array([0.3, 0.1]), pa.chunked_array([["u0", "u1"]]), ModelName("ads"), version
+    )
 
 
 def candidates_by_version() -> dict[Version, Candidate]:
@@ -153,8 +155,8 @@ class Judge:
         if not history or history[-1].version == version:
             return None
         champion = history[-1]
-        found = looks.stored(registry, champion.version, version)
-        return Compared(champion, found or looks.store(registry, champion.version, self.candidate.look))
+        found = stored_comparisons.stored(registry, champion.version, version)
+        return Compared(champion, found or stored_comparisons.store(registry, champion.version, self.candidate.look))
 
 
 @dataclass(frozen=True)
@@ -207,5 +209,5 @@ class Verifier:
 
     def act(self, registry: Registry) -> None:
         """Raise GateClosed for damage."""
-        if damage := [*registry.verify(), *looks.damage(registry)]:
+        if damage := [*registry.verify(), *stored_comparisons.damage(registry)]:
             raise GateClosed("\n".join(damage))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
-from din.registry import looks, objects, records, registry
+from din.registry import objects, records, registry, stored_comparisons
 from din.registry.objects import Objects
 from din.registry.registry import Registry
 
@@ -45,7 +45,7 @@ class Bug:
         made: dict[str, Any] = {}
         exec(compile(source, f"<{self.name}>", "exec"), vars(module), made)
         owner = self.function.__qualname__.rpartition(".")[0]
-        owners = [getattr(module, owner)] if owner else [objects, records, registry, looks]
+        owners = [getattr(module, owner)] if owner else [objects, records, registry, stored_comparisons]
         places = [place for place in owners if inspect.unwrap(vars(place).get(name, ())) is self.function]
         assert places, f"{self.name}: {name} was not found"
         with ExitStack() as patches:
@@ -121,7 +121,7 @@ BUGS = (
     Bug(
         "seals are listed once",
         records._Listing.of.__func__,
-        {"elif any(number not in seals": "elif False and any(number not in seals"},
+        {"if any(number not in seals": "if False and any(number not in seals"},
     ),
     Bug(
         "a rollback does not verify the bundle",
@@ -137,11 +137,19 @@ BUGS = (
     Bug(
         "verify calls an expired token damage", objects.noted.__wrapped__, {"    except Refused:\n        raise\n": ""}
     ),
-    Bug("a look is put, not created", looks.store, {"registry.objects.create(": "not registry.objects.put("}),
-    Bug("a look is stored again", looks.store, {"if found := _up_to(candidate, earlier):": "if found := []:"}),
-    Bug("the number of a look skips one", looks.store, {"len(earlier) + 1": "len(earlier) + 2"}),
-    Bug("verify reads no looks", looks.damage, {"read(registry, champion)": "pass"}),
-    Bug("gc keeps no looks", Registry.gc, {'in ("bundles", "looks")}': 'in ("bundles",)}'}),
+    Bug(
+        "a comparison is put, not created",
+        stored_comparisons.store,
+        {"registry.objects.create(": "not registry.objects.put("},
+    ),
+    Bug(
+        "a comparison is stored again",
+        stored_comparisons.store,
+        {"if found := _up_to(candidate, earlier):": "if found := []:"},
+    ),
+    Bug("the number of a comparison skips one", stored_comparisons.store, {"len(earlier) + 1": "len(earlier) + 2"}),
+    Bug("verify reads no comparisons", stored_comparisons.damage, {"read(registry, champion)": "pass"}),
+    Bug("gc keeps no comparisons", Registry.gc, {'in ("bundles", "looks")}': 'in ("bundles",)}'}),
     Bug("gc ignores the grace period", Registry.gc, {"max(keys.values()) < before": "True"}),
     Bug("gc goes by the oldest object", Registry.gc, {"max(keys.values()) < before": "min(keys.values()) < before"}),
     Bug(

@@ -1,4 +1,4 @@
-"""Evidence over days: which looks are pooled, and what a stored look may hold."""
+"""Evidence over days: which comparisons are pooled, and what a stored one may hold."""
 
 from io import BytesIO
 
@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from din.errors import InputError
 from din.names import ModelName, Version
-from din.registry import looks
+from din.registry import stored_comparisons
 from din.registry.registry import Registry
 
 DAY = 86_400_000_000
 CANDIDATE = Version("a" * 64)
 NARROW = 1e-6
-"""A margin that no look in these tests decides."""
+"""A margin that no comparison in these tests decides."""
 
 
 @pytest.fixture
@@ -33,25 +33,25 @@ def rng() -> np.random.Generator:
 
 
 def drawn(rng, first_day, days=2, rows=400, users=60, first_user=0, model="clicks"):
-    """Return a look of `days` days from `first_day` on, with scores that know something."""
+    """Return a comparison of `days` days from `first_day` on, with scores that know something."""
     user = rng.integers(users, size=rows)
     label = rng.random(rows) < 0.4
     score = [np.clip(0.4 + 0.1 * label + 0.1 * rng.normal(size=rows), 0, 1) for _ in range(2)]
     timestamp = DAY * (first_day + rng.integers(days, size=rows)) + 5
     table = pa.table({"user": user, "label": label, "timestamp": timestamp, "prediction": score[0]})
     raw = pa.chunked_array([[f"u{first_user + number}" for number in range(users)]])
-    return looks.rows_of(table, score[1], raw, ModelName(model), CANDIDATE)
+    return stored_comparisons.rows_of(table, score[1], raw, ModelName(model), CANDIDATE)
 
 
 def judged(tables, margin=NARROW, metric="auc"):
-    """Judge the last look with a fixed margin."""
-    views = [looks.View.of(table, metric) for table in tables]
-    return looks.judged(views, lambda today: margin, 0.05)
+    """Judge the last comparison with a fixed margin."""
+    views = [stored_comparisons.Comparison.of(table, metric) for table in tables]
+    return stored_comparisons.judged(views, lambda today: margin, 0.05)
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(1, 3)), min_size=1, max_size=6))
-def test_a_day_is_pooled_once_from_the_newest_look_that_holds_it(spans):
-    """The slow twin walks back over the looks, and takes each that has no day in common with those taken."""
+def test_a_day_is_pooled_once_from_the_newest_comparison_that_holds_it(spans):
+    """The slow twin walks back over them, and takes each that has no day in common with those taken."""
     rng = np.random.default_rng(0)
     tables = [drawn(rng, first, days, rows=300, first_user=100 * at) for at, (first, days) in enumerate(spans)]
     held = [set(table["day"].to_pylist()) for table in tables]
@@ -65,7 +65,7 @@ def test_a_day_is_pooled_once_from_the_newest_look_that_holds_it(spans):
 
 
 def test_a_decision_ends_the_pool(rng):
-    """After a look that decided, the next one begins anew, but its number goes on."""
+    """After one that decided, the next one begins anew, but its number goes on."""
     tables = [drawn(rng, 2 * day, first_user=100 * day, rows=2000) for day in range(3)]
     undecided = judged(tables)
     decided = judged(tables, margin=0.5)
@@ -74,24 +74,24 @@ def test_a_decision_ends_the_pool(rng):
     assert decided.users == 60
 
 
-def test_a_look_names_no_user():
+def test_a_comparison_names_no_user():
     """Ids are hashed, differently for each model."""
     tables = [drawn(np.random.default_rng(0), 0, model=name) for name in ("a", "b")]
     hashes = [set(table["user"].to_pylist()) for table in tables]
     assert len(hashes[0]) == len(hashes[1]) == 60
     assert hashes[0].isdisjoint(hashes[1])
-    assert b"u59" not in looks.dump(tables[0])
+    assert b"u59" not in stored_comparisons.dump(tables[0])
 
 
 def test_a_flipped_bit_changes_no_row_unnoticed(rng):
-    """Whichever byte of a file changes, the look is refused or says the same."""
+    """Whichever byte of a file changes, the comparison is refused or says the same."""
     table = drawn(rng, 0, rows=5)
-    content = looks.dump(table)
+    content = stored_comparisons.dump(table)
     refused = 0
     for place in range(len(content)):
         flipped = content[:place] + bytes([content[place] ^ (1 << place % 8)]) + content[place + 1 :]
         try:
-            found = looks.parse(flipped, "here")
+            found = stored_comparisons.parse(flipped, "here")
         except InputError:
             refused += 1
         else:
@@ -99,35 +99,35 @@ def test_a_flipped_bit_changes_no_row_unnoticed(rng):
     assert refused > len(content) / 3
 
 
-def test_a_look_of_many_equal_rows_is_not_unpacked(rng):
+def test_a_comparison_of_many_equal_rows_is_not_unpacked(rng):
     """Rows that take no space on disk are counted before memory is spent on them."""
     rows = 1_000_000
-    look = drawn(rng, 0, rows=10).take(np.zeros(rows, np.int64))
+    table = drawn(rng, 0, rows=10).take(np.zeros(rows, np.int64))
     sink = BytesIO()
-    with pq.ParquetWriter(sink, look.schema, compression="zstd") as writer:
-        for _ in range(looks.MOST_ROWS // rows + 1):
-            writer.write_table(look)
+    with pq.ParquetWriter(sink, table.schema, compression="zstd") as writer:
+        for _ in range(stored_comparisons.MOST_ROWS // rows + 1):
+            writer.write_table(table)
     assert len(sink.getvalue()) < 1 << 20
     with pytest.raises(InputError, match=r"here: has 11,000,000 rows .* expected at most 10,000,000 rows"):
-        looks.parse(sink.getvalue(), "here")
+        stored_comparisons.parse(sink.getvalue(), "here")
 
 
-def test_damage_of_looks_is_listed_by_champion(rng, registry):
-    """Each champion with a bad look gives one line that names the object."""
+def test_damage_of_comparisons_is_listed_by_champion(rng, registry):
+    """Each champion with a bad comparison gives one line that names the object."""
     for letter in "cde":
-        looks.store(registry, Version(letter * 64), drawn(rng, 0))
-    assert looks.damage(registry) == []
-    registry.objects.put(looks.look_key(Version("d" * 64), 2), b"PAR1")
-    registry.objects.put(looks.look_key(Version("e" * 64), 3), b"PAR1")
-    lines = looks.damage(registry)
+        stored_comparisons.store(registry, Version(letter * 64), drawn(rng, 0))
+    assert stored_comparisons.damage(registry) == []
+    registry.objects.put(stored_comparisons.comparison_key(Version("d" * 64), 2), b"PAR1")
+    registry.objects.put(stored_comparisons.comparison_key(Version("e" * 64), 3), b"PAR1")
+    lines = stored_comparisons.damage(registry)
     assert len(lines) == 2
     assert f"{'d' * 64}/000002.parquet: not a Parquet file" in lines[0]
     assert f"{'e' * 64}/000003.parquet: unexpected" in lines[1]
 
 
 def hashed_as(table, other, **metadata):
-    """Return a file with the hash of one look and the rows and candidate of another."""
-    stated = pq.read_schema(BytesIO(looks.dump(table))).metadata
+    """Return a file with the hash of one comparison and the rows and candidate of another."""
+    stated = pq.read_schema(BytesIO(stored_comparisons.dump(table))).metadata
     sink = BytesIO()
     pq.write_table(other.replace_schema_metadata(stated | {k.encode(): v for k, v in metadata.items()}), sink)
     return sink.getvalue()
@@ -137,13 +137,13 @@ def hashed_as(table, other, **metadata):
     "damage, expected",
     [
         (lambda table: b"PAR1 nonsense", "not a Parquet file"),
-        (lambda table: looks.dump(table.drop_columns(["day"])), "with columns"),
+        (lambda table: stored_comparisons.dump(table.drop_columns(["day"])), "with columns"),
         (lambda table: hashed_as(table, drawn(np.random.default_rng(1), 0)), "do not have the hash"),
         (lambda table: hashed_as(table, table, candidate=b"b" * 64), "do not have the hash"),
     ],
 )
-def test_a_damaged_look_is_named(rng, damage, expected):
-    """Whatever lies in a look's place is refused in one line that names the place."""
+def test_a_damaged_comparison_is_named(rng, damage, expected):
+    """Whatever lies in its place is refused in one line that names the place."""
     with pytest.raises(InputError, match=expected) as refused:
-        looks.parse(damage(drawn(rng, 0)), "registry/looks/7")
+        stored_comparisons.parse(damage(drawn(rng, 0)), "registry/looks/7")
     assert str(refused.value).startswith("registry/looks/7: ")

@@ -1,17 +1,17 @@
-"""Looks: what a candidate and its champion predicted on the same rows, kept so that undecided days add up.
+"""Stored comparisons: both models' predictions on the same rows, pooled until they decide.
 
-    <registry>/<model>/looks/<champion's version>/000003.parquet        the rows of the third look at this champion
+    <registry>/<model>/looks/<champion's version>/000003.parquet     the rows of the third comparison with it
 
-A day that leaves a comparison undecided is not lost: the next run pools it with its own. A candidate is looked at once,
+A day that leaves a comparison undecided is not lost: the next run pools it with its own. A candidate is compared once,
 even if two processes judge it at the same time. Judging it again reads its stored rows, so it spends nothing and can't
-draw other rows. A decision ends a pool, and the next look begins a new one. Looks at the same day are not pooled: the
-newest one counts. But every look spends a part of the permitted error (`din.metrics.noninferiority`), whatever it
+draw other rows. A decision ends a pool, and the next comparison begins a new one. Comparisons on the same day are not
+pooled: the newest one counts. But each spends a part of the permitted error (`din.metrics.noninferiority`), whatever it
 shares with others.
 
-Users are hashed, because a look stays as long as its champion's bundle. Each file holds a hash of its rows, so damage
-shows. A run stores about 20 bytes a row, and reads the looks at its champion.
+Users are hashed, because a comparison stays as long as its champion's bundle. Each file holds a hash of its rows, so
+damage shows. A run stores about 20 bytes a row, and reads the comparisons with its champion.
 
-Shapes: B rows of a look.
+Shapes: B rows of a comparison.
 """
 
 import re
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from din.errors import InputError, Unavailable, shown
 from din.metrics.estimates import Estimate, Metric, difference
-from din.metrics.noninferiority import Look, judge
+from din.metrics.noninferiority import Outcome, judge
 from din.names import ModelName, Version
 from din.registry.objects import noted
 from din.registry.registry import Registry
@@ -44,7 +44,7 @@ SCHEMA = pa.schema(
     ]
 )
 MOST_ROWS = 10_000_000
-"""The largest number of rows of a look; equal rows take no space on disk, but 29 bytes each in memory."""
+"""The largest number of rows of a comparison; equal rows take no space on disk, but 29 bytes each in memory."""
 _MOST_BYTES = 256 << 20
 _KEY = re.compile(r"looks/([0-9a-f]{64})/\d{6,}\.parquet")
 _CANDIDATE = b"candidate"
@@ -52,8 +52,8 @@ _HASH = b"sha256"
 
 
 @dataclass(frozen=True)
-class View:
-    """A look by one metric.
+class Comparison:
+    """A comparison by one metric.
 
     Attributes:
         days: the days of its rows, counted from 1970.
@@ -64,11 +64,11 @@ class View:
     difference: Estimate
 
     @classmethod
-    def of(cls, look: pa.Table, metric: Metric) -> Self:
-        """Compute the difference of a look."""
-        columns = {name: look[name].to_numpy() for name in ("label", "candidate", "champion", "user")}
+    def of(cls, stored: pa.Table, metric: Metric) -> Self:
+        """Compute the difference of a comparison."""
+        columns = {name: stored[name].to_numpy() for name in ("label", "candidate", "champion", "user")}
         found = difference(metric, columns["label"], columns["candidate"], columns["champion"], columns["user"])
-        return cls(frozenset(look["day"].cast(pa.int32()).unique().to_pylist()), found)
+        return cls(frozenset(stored["day"].cast(pa.int32()).unique().to_pylist()), found)
 
 
 def rows_of(
@@ -78,7 +78,7 @@ def rows_of(
     model_name: ModelName,
     version: Version,
 ) -> pa.Table:
-    """Return the rows of a look.
+    """Return the rows of a comparison.
 
     Args:
         rows: test rows with `user`, `label`, `timestamp` in µs and the candidate's `prediction`, [B].
@@ -99,34 +99,34 @@ def rows_of(
 
 
 def read(registry: Registry, champion: Version) -> list[pa.Table]:
-    """Return the looks at a champion, oldest first. Objects with other names are ignored.
+    """Return the comparisons with a champion, oldest first. Objects with other names are ignored.
 
     Raises:
-        InputError: a look is damaged, or the numbers of the stored looks have gaps.
+        InputError: one is damaged, or their numbers have gaps.
     """
     objects = registry.objects
     keys = sorted(filter(_KEY.fullmatch, objects.keys(f"looks/{champion}")))
     for number, key in enumerate(keys, 1):
-        if key != look_key(champion, number):
-            raise InputError(f"{objects.at(key)}: unexpected; expected the looks 000001.parquet and so on")
+        if key != comparison_key(champion, number):
+            raise InputError(f"{objects.at(key)}: unexpected; expected the files 000001.parquet and so on")
     return [parse(objects.read(key, _MOST_BYTES), objects.at(key)) for key in keys]
 
 
 def stored(registry: Registry, champion: Version, candidate: Version) -> list[pa.Table]:
-    """Return the stored looks at a champion up to the candidate's, oldest first; none if the candidate has none."""
+    """Return the comparisons with a champion up to the candidate's, oldest first; none if the candidate has none."""
     return _up_to(candidate, read(registry, champion))
 
 
-def store(registry: Registry, champion: Version, look: pa.Table) -> list[pa.Table]:
-    """Store a candidate's look after all others, and return all up to it, oldest first.
+def store(registry: Registry, champion: Version, rows: pa.Table) -> list[pa.Table]:
+    """Store a candidate's comparison after all others, and return all up to it, oldest first.
 
-    If the candidate has a look already, because a lost answer hid it or another process was faster, it is that one.
+    If the candidate has one already, because a lost answer hid it or another process was faster, it is that one.
 
     Raises:
-        Unavailable: the store's listing hides a look that the store holds, e.g. because it is stale.
+        Unavailable: the store's listing hides one that it holds, e.g. because it is stale.
     """
-    content = dump(look)
-    candidate = _candidate(look)
+    content = dump(rows)
+    candidate = _candidate(rows)
     seen = -1
     while True:
         earlier = read(registry, champion)
@@ -134,21 +134,21 @@ def store(registry: Registry, champion: Version, look: pa.Table) -> list[pa.Tabl
             return found
         if len(earlier) == seen:
             raise Unavailable(
-                f"{registry.name}: look {seen + 1} at {champion[:12]} exists, but the store does not list it; run it "
-                "again once the store's listings are up to date"
+                f"{registry.name}: comparison {seen + 1} with {champion[:12]} exists, but the store does not list it; "
+                "run it again once the store's listings are up to date"
             )
-        if registry.objects.create(look_key(champion, len(earlier) + 1), content):
-            return [*earlier, look]
+        if registry.objects.create(comparison_key(champion, len(earlier) + 1), content):
+            return [*earlier, rows]
         seen = len(earlier)
 
 
-def look_key(champion: Version, number: int) -> str:
-    """Return the key of a look at a champion, counted from 1."""
+def comparison_key(champion: Version, number: int) -> str:
+    """Return the key of a comparison with a champion, counted from 1."""
     return f"looks/{champion}/{number:06d}.parquet"
 
 
 def damage(registry: Registry) -> list[str]:
-    """Return one line for each champion with a look that is damaged or missing."""
+    """Return one line for each champion with a comparison that is damaged or missing."""
     lines: list[str] = []
     with noted(lines):
         found = filter(None, map(_KEY.fullmatch, registry.objects.keys("looks")))
@@ -158,16 +158,16 @@ def damage(registry: Registry) -> list[str]:
     return lines
 
 
-def judged(views: Sequence[View], margin_of: Callable[[Estimate], float], level: float) -> Look:
-    """Judge the newest look together with the undecided ones directly before it.
+def judged(views: Sequence[Comparison], margin_of: Callable[[Estimate], float], level: float) -> Outcome:
+    """Judge the newest comparison together with the undecided ones directly before it.
 
     Args:
-        views: all looks at the champion, oldest first.
+        views: all comparisons with the champion, oldest first.
         margin_of: the margin that follows from a day's difference.
-        level: the permitted error of all looks together.
+        level: the permitted error of all of them together.
     """
 
-    def outcome(first: int, number: int) -> Look:
+    def outcome(first: int, number: int) -> Outcome:
         pool = _pool(views[first:number])
         retries = sum(view.days == views[number - 1].days for view in views[: number - 1])
         return judge(pool, margin_of(pool[-1]), number, level, retries)
@@ -179,58 +179,58 @@ def judged(views: Sequence[View], margin_of: Callable[[Estimate], float], level:
     return outcome(first, len(views))
 
 
-def dump(look: pa.Table) -> bytes:
+def dump(rows: pa.Table) -> bytes:
     """Return the rows as a Parquet file that holds a hash of them."""
-    hashed = look.replace_schema_metadata({**(look.schema.metadata or {}), _HASH: _hash(look)})
+    hashed = rows.replace_schema_metadata({**(rows.schema.metadata or {}), _HASH: _hash(rows)})
     sink = BytesIO()
     pq.write_table(hashed, sink, compression="zstd")
     return sink.getvalue()
 
 
 def parse(content: bytes, at: str) -> pa.Table:
-    """Read the rows of a stored look.
+    """Read the rows of a stored comparison.
 
     Raises:
-        InputError: it is not a look; the message names the place.
+        InputError: it is not one; the message names the place.
     """
     try:
         file = pq.ParquetFile(BytesIO(content))
         names = file.schema_arrow.names
         fits = file.schema_arrow.equals(SCHEMA) and file.metadata.num_rows <= MOST_ROWS
-        look = file.read(use_threads=False) if fits else None
+        rows = file.read(use_threads=False) if fits else None
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(
-            f"{at}: not a Parquet file ({shown(str(error))}); expected a look that `din gate` wrote"
+            f"{at}: not a Parquet file ({shown(str(error))}); expected a comparison that `din gate` wrote"
         ) from None
-    if look is None:
+    if rows is None:
         held = f"{file.metadata.num_rows:,} rows with columns {shown(names)}"
         expected = f"at most {MOST_ROWS:,} rows with {SCHEMA.names}"
         raise InputError(f"{at}: has {held}; expected {expected}, as `din gate` writes")
-    if (look.schema.metadata or {}).get(_HASH) != _hash(look):
+    if (rows.schema.metadata or {}).get(_HASH) != _hash(rows):
         raise InputError(f"{at}: damaged, its rows do not have the hash that the file states")
-    return look
+    return rows
 
 
-def _up_to(candidate: str, looks: list[pa.Table]) -> list[pa.Table]:
-    """Return the looks up to the candidate's; none if it has none."""
-    candidates = [_candidate(look) for look in looks]
-    return looks[: candidates.index(candidate) + 1] if candidate in candidates else []
+def _up_to(candidate: str, stored: list[pa.Table]) -> list[pa.Table]:
+    """Return the comparisons up to the candidate's; none if it has none."""
+    candidates = [_candidate(rows) for rows in stored]
+    return stored[: candidates.index(candidate) + 1] if candidate in candidates else []
 
 
-def _candidate(look: pa.Table) -> str:
-    return (look.schema.metadata or {}).get(_CANDIDATE, b"").decode(errors="replace")
+def _candidate(rows: pa.Table) -> str:
+    return (rows.schema.metadata or {}).get(_CANDIDATE, b"").decode(errors="replace")
 
 
-def _hash(look: pa.Table) -> bytes:
-    """Hash everything that a look says: the candidate and the rows."""
-    found = sha256(_candidate(look).encode())
-    for column in look.columns:
+def _hash(rows: pa.Table) -> bytes:
+    """Hash everything that a comparison says: the candidate and the rows."""
+    found = sha256(_candidate(rows).encode())
+    for column in rows.columns:
         found.update(column.to_numpy().tobytes())
     return found.hexdigest().encode()
 
 
-def _pool(views: Sequence[View]) -> list[Estimate]:
-    """Return the differences to pool: today's, which is the last, and all of earlier days that no newer look holds."""
+def _pool(views: Sequence[Comparison]) -> list[Estimate]:
+    """Return the differences to pool: today's, which is the last, and all of earlier days that no newer one holds."""
     *earlier, today = views
     pool = [today.difference]
     taken = set(today.days)
