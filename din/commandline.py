@@ -49,22 +49,12 @@ def print_version(wanted: bool) -> None:
 
 @contextlib.contextmanager
 def printing_json(document: Path, wanted: bool) -> Iterator[None]:
-    """Print the document that a command writes, if it succeeds or a gate is closed, and its text to standard error.
-
-    Args:
-        document: the file that holds what the command prints as text.
-        wanted: False changes nothing.
-    """
+    """Print the document that a command writes, and its text to standard error; `wanted`: False changes nothing."""
     if not wanted:
         yield
         return
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            yield
-    except SystemExit as ended:
-        if ended.code == 3 and document.exists():
-            print(document.read_text(encoding="utf-8"), end="")
-        raise
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
     print(document.read_text(encoding="utf-8"), end="")
 
 

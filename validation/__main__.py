@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from din import stage
-from din.commandline import AsJson, examples, printing_json, run
+from din.commandline import examples, run
 from din.params import load
 from din.workspace import Workspace
 
@@ -24,35 +24,33 @@ app = typer.Typer(
 )
 
 
-@app.command(epilog=examples("python -m validation raw", "python -m validation raw --json > raw.json"))
-def raw(as_json: AsJson = False) -> None:
+@app.command(epilog=examples("python -m validation raw", "dvc repro validate_raw"))
+def raw() -> None:
     """Validate the raw log, data/raw/."""
     report = HERE.validation("raw")
-    with printing_json(report, as_json), stage.running("validate_raw", HERE, report):
+    with stage.running("validate_raw", HERE, report):
         from validation.raw import PHASES
         from validation.run import validate
 
         validate(HERE, "raw", PHASES, load(HERE.params))
 
 
-@app.command(epilog=examples("python -m validation features", "python -m validation features --json > features.json"))
-def features(as_json: AsJson = False) -> None:
+@app.command(epilog=examples("python -m validation features", "dvc repro validate_features"))
+def features() -> None:
     """Validate the feature shards, data/features/, e.g. for id ranges, splits and leakage."""
     report = HERE.validation("features")
-    with printing_json(report, as_json), stage.running("validate_features", HERE, report):
+    with stage.running("validate_features", HERE, report):
         from validation.features import PHASES
         from validation.run import validate
 
         validate(HERE, "features", PHASES, load(HERE.params))
 
 
-@app.command(
-    epilog=examples("python -m validation predictions", "python -m validation predictions --json > predictions.json")
-)
-def predictions(as_json: AsJson = False) -> None:
+@app.command(epilog=examples("python -m validation predictions", "dvc repro validate_predictions"))
+def predictions() -> None:
     """Validate that the predictions, reports/predictions/, are complete, calibrated and better than a constant."""
     report = HERE.validation("predictions")
-    with printing_json(report, as_json), stage.running("validate_predictions", HERE, report):
+    with stage.running("validate_predictions", HERE, report):
         from validation.predictions import PHASES
         from validation.run import validate
 

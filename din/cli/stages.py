@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from din.cli.run import HERE, answering, check_root, params_here, reporting, running
-from din.commandline import AsJson, commands, printing_json
+from din.commandline import commands
 
 app = typer.Typer()
 command = commands(app, "Stages")
@@ -35,7 +35,6 @@ def code() -> None:
 )
 def fetch(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print its fingerprint and days as JSON.")] = False,
-    as_json: AsJson = False,
 ) -> None:
     """Read the source's log into data/raw/ (daily partitions)."""
     if dry_run:
@@ -44,18 +43,16 @@ def fetch(
 
             print(json.dumps(asdict(look(HERE, params_here()))))
         return
-    with printing_json(HERE.fetch, as_json), running("fetch", HERE):
+    with running("fetch", HERE):
         from din.sources.fetch import fetch
 
         fetch(HERE, params_here())
 
 
 @command("din featurize", "dvc repro featurize      # with the stages before it")
-def featurize(as_json: AsJson = False) -> None:
+def featurize() -> None:
     """Build point-in-time histories, vocabularies and splits in data/features/."""
-    from din.artifacts import MANIFEST
-
-    with printing_json(HERE.features / MANIFEST, as_json), running("featurize", HERE):
+    with running("featurize", HERE):
         from din.featurize.build import featurize
 
         featurize(HERE, params_here())
@@ -71,7 +68,6 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print processor, device, operations, threads and versions as JSON.")
     ] = False,
-    as_json: AsJson = False,
 ) -> None:
     """Train the model named in params.yaml into models/din/, or resume a killed training."""
     if dry_run:
@@ -83,55 +79,53 @@ def train(
                 found = describe(compute)
             print(json.dumps(found.model_dump(), indent=2))
         return
-    with printing_json(HERE.training, as_json), running("train", HERE, HERE.training):
+    with running("train", HERE, HERE.training):
         from din.train.run import train
 
         train(HERE, params_here())
 
 
-@command("din evaluate", "din evaluate --json > metrics.json")
-def evaluate(as_json: AsJson = False) -> None:
+@command("din evaluate", "dvc repro evaluate       # with the stages before it")
+def evaluate() -> None:
     """Write metrics, floors and predictions into reports/."""
-    with printing_json(HERE.evaluation, as_json), running("evaluate", HERE, HERE.evaluation):
+    with running("evaluate", HERE, HERE.evaluation):
         from din.train.evaluate import evaluate
 
         evaluate(HERE, params_here())
 
 
 @command("din refit", "dvc repro refit          # with the stages before it")
-def refit(as_json: AsJson = False) -> None:
+def refit() -> None:
     """Let the judged model learn the test days too, into models/shipped/."""
-    with printing_json(HERE.refit, as_json), running("refit", HERE, HERE.refit):
+    with running("refit", HERE, HERE.refit):
         from din.train.refit import refit
 
         refit(HERE, params_here())
 
 
-@command("din export", "din export --json        # the bundle's manifest")
-def export(as_json: AsJson = False) -> None:
+@command("din export", "dvc repro export         # with the stages before it")
+def export() -> None:
     """Export the model to ONNX as an immutable bundle in models/bundle/."""
-    from din.artifacts import MANIFEST
-
-    with printing_json(HERE.bundle / MANIFEST, as_json), running("export", HERE):
+    with running("export", HERE):
         from din.serve.export import export
 
         export(HERE, params_here())
 
 
-@command("din check-parity", "din check-parity --json | python -m json.tool")
-def check_parity(as_json: AsJson = False) -> None:
+@command("din check-parity", "dvc repro check_parity   # with the stages before it")
+def check_parity() -> None:
     """Check that PyTorch, onnxruntime and the scorer on raw ids compute the same probabilities."""
-    with printing_json(HERE.parity, as_json), running("check_parity", HERE, HERE.parity):
+    with running("check_parity", HERE, HERE.parity):
         from din.serve.parity import check_parity
 
         check_parity(HERE, params_here())
 
 
-@command("din gate", "din gate --json > gate.json")
-def gate(as_json: AsJson = False) -> None:
+@command("din gate", "dvc repro gate           # with the stages before it")
+def gate() -> None:
     """Judge every condition for promotion, write reports/gate.json, and exit 3 unless all gates are open."""
     check_root(HERE.params, HERE.pipeline)
-    with printing_json(HERE.gate, as_json), reporting("gate", HERE.gate):
+    with reporting("gate", HERE.gate):
         from din.gates.gate import gate
 
         gate(HERE, params_here())

@@ -33,20 +33,6 @@ def finished(promoted: Workspace, tmp_path_factory: pytest.TempPathFactory) -> W
     return workspace
 
 
-@pytest.mark.parametrize(
-    ("stage", "document"),
-    [
-        ("fetch", "reports/fetch.json"),
-        ("export", "models/bundle/manifest.json"),
-    ],
-)
-def test_a_stage_prints_what_it_wrote_for_machines(stage: str, document: str, finished: Workspace) -> None:
-    """With --json, standard output holds the stage's document, and nothing else."""
-    done = finished.run("din", stage, "--json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == finished.json(document)
-
-
 def test_the_model_finds_most_of_what_was_planted(promoted: Workspace) -> None:
     """DIN beats popularity and LR, and comes near the oracle even on a log this small."""
     report = promoted.json("reports/evaluation.json")
