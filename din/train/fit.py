@@ -72,7 +72,10 @@ def fit_learner(
     checkpoint_path: Path | None = None,
     compute: Compute = CPU_ALONE,
 ) -> tuple[Learner, Progress]:
-    """Train like `fit`, and return the learner after its best epoch, with the state of its optimizers."""
+    """Train like `fit`, and return the learner after its best epoch.
+
+    It has the state of its optimizers of that epoch if it is to learn held-out days; see `advances`.
+    """
     _require_validation_rows(features)
     began = time.monotonic()
     trainer = _Trainer(features, params, checkpoint_path, compute)
@@ -80,8 +83,16 @@ def fit_learner(
     trainer.progress.start_seconds += time.monotonic() - began
     while trainer.wants_epoch():
         trainer.run_epoch()
-    trainer.learner.load_state(trainer.best_state)
+    if trainer.advances:
+        trainer.learner.load_state(trainer.best_state)
+    else:
+        trainer.learner.load_weights(trainer.best_state)
     return trainer.learner, trainer.progress
+
+
+def advances(features: Features, params: Train) -> bool:
+    """Return whether a model of these features learns held-out days once they have been judged."""
+    return features.by_time and params.learning.advance
 
 
 def _require_validation_rows(features: Features) -> None:
@@ -109,6 +120,7 @@ class _Trainer:
         self.settling = -(-_SETTLING // learning.batch_size)  # batches
         self.path = path
         self.compute = compute
+        self.advances = advances(features, params)
         self.learner = Learner(features, params, compute)
         self.loader = self.learner.loader(learning.half_life_days)
         self.progress = Progress()
@@ -196,7 +208,8 @@ class _Trainer:
         if quality > progress.best_metric:
             progress.best_metric = quality
             progress.best_epoch = progress.epoch
-            self.best_state = {name: tensor.clone() for name, tensor in self.learner.state().items()}
+            best = self.learner.state() if self.advances else self.learner.weights()
+            self.best_state = {name: tensor.clone() for name, tensor in best.items()}
         progress.epoch += 1
         progress.batch = 0
         progress.loss = 0.0

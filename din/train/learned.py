@@ -25,7 +25,7 @@ from din.train.advance import Day, advance
 from din.train.champion_start import ChampionStart
 from din.train.checkpoint import Progress
 from din.train.compute import CPU_ALONE, Compute
-from din.train.fit import fit_learner
+from din.train.fit import advances, fit_learner
 from din.train.learner import Learner
 
 
@@ -65,11 +65,6 @@ class Learned:
     days: list[Day]
     progress: Progress
     pass_seconds: float
-
-
-def advances(features: Features, params: Train) -> bool:
-    """Return whether a model of these features learns held-out days once they have been judged."""
-    return features.by_time and params.learning.advance
 
 
 def learn(

@@ -39,7 +39,7 @@ from din.schema import SPLITS, SplitName
 from din.train.advance import advance
 from din.train.compute import Compute, computing
 from din.train.crossfit import FOLDS, CrossFitted, cross_fit
-from din.train.learned import advances
+from din.train.fit import advances
 from din.train.learner import Learner
 from din.train.machine import describe
 from din.train.predict import COLUMNS, predict
