@@ -6,8 +6,7 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -106,22 +105,14 @@ def query(command: Sequence[str], cwd: Path | None, env: Mapping[str, str]) -> s
 
 
 def query_din(arguments: Sequence[str], cwd: Path, env: Mapping[str, str]) -> str:
-    """Run a short `din` command and return its output; see `stream` for the arguments and `din_errors` for errors."""
-    with din_errors():
-        return query(["din", *arguments], cwd, env)
-
-
-@contextmanager
-def din_errors() -> Iterator[None]:
-    """Turn the failure of a `din` command into the error that its exit code tells.
+    """Run a short `din` command and return its output; see `stream` for the arguments.
 
     Raises:
-        InputError: the input is bad, e.g. params.yaml or the source.
-        GateClosed: the command refuses for good, e.g. an answer to a request that has expired.
-        CommandFailed: the command failed in another way, e.g. because the registry doesn't answer.
+        InputError, GateClosed: the exit code of the command says so.
+        CommandFailed: it failed in another way, e.g. because the registry doesn't answer.
     """
     try:
-        yield
+        return query(["din", *arguments], cwd, env)
     except CommandFailed as error:
         final = {failure.exit_code: failure for failure in (InputError, GateClosed)}
         if error.code in final:
