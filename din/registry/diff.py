@@ -79,27 +79,19 @@ def _origin(promoted: Promoted) -> dict[str, Any]:
 def _data(promoted: Promoted) -> dict[str, Any]:
     facts = promoted.facts
     raw = promoted.document(RawManifest, RAW_MANIFEST)
-    days = raw.days
-    found: dict[str, Any] = {
+    found = {
         "source": raw.source,
         "source fingerprint": promoted.document(FetchReport, "fetch.json").fingerprint[:12],
-        "raw log": facts.inputs.raw[:12],
         "raw rows": raw.rows,
-        "days": f"{days[0]} to {days[-1]} ({len(days)})" if days else None,
-        "until": facts.until,
-        "features": facts.inputs.features[:12],
-        "trained until": facts.train_until,
-        "judged until": facts.judged_until,
-        "seen until": facts.seen_until,
-    }
-    settings = {
+        "days": f"{raw.days[0]} to {raw.days[-1]} ({len(raw.days)})" if raw.days else None,
         "settings": raw.params,
         "fields": raw.fields,
         "protocol": facts.protocol.model_dump(),
-        "rows": facts.rows,
+        **facts.model_dump(include={"until", "train_until", "judged_until", "seen_until", "rows"}),
+        **{part: digest[:12] for part, digest in dict(facts.inputs).items() if part in ("raw", "features")},
+        **{f"file {name}": digest[:12] for name, digest in raw.files.items()},
     }
-    files = {f"file {name}": digest[:12] for name, digest in raw.files.items()}
-    return found | flat(settings) | files
+    return flat(found)
 
 
 def _code(promoted: Promoted) -> dict[str, Any]:
