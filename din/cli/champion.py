@@ -107,7 +107,6 @@ def promote(
     "din reproduce 3                       # record 3 of this job's registry",
     "din reproduce 4f1c --repository https://example.com/ctr.git",
     "din reproduce 3 --keep again          # and keep the checkout",
-    "din reproduce 3 --json                # which files and metrics differ",
 )
 def reproduce(
     promotion: Promotion,
@@ -115,14 +114,12 @@ def reproduce(
     keep: Annotated[Path | None, typer.Option(help="Work in this empty folder, and keep it.")] = None,
     uri: Uri = None,
     model: Model = None,
-    as_json: AsJson = False,
 ) -> None:
     """Train a promoted bundle again, from its commit, parameters and data, and exit 3 unless every bit is equal."""
     with answering("train"):
         from din.promotion.reproduce import reproduce
 
-        at, name = place(uri, model)
-        print_result(lambda: reproduce(at, name, promotion, repository, keep), as_json).check()
+        reproduce(*place(uri, model), promotion, repository, keep)
 
 
 @command(

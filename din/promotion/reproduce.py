@@ -12,7 +12,6 @@ The cost is that of the original run, without parity and gate.
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -26,7 +25,7 @@ from din.errors import GateClosed, InputError, Unavailable, shown
 from din.facts import Evaluation
 from din.git import check_out_commit, resolved
 from din.manifests import FetchReport
-from din.names import Commit, Version
+from din.names import Commit
 from din.params.overlays import make_paths_absolute
 from din.pipeline import stages_of
 from din.printing import flat, print_table, say
@@ -44,47 +43,7 @@ _LAST = "export"
 _COLUMNS = ("", "recorded", "here", "")
 
 
-@dataclass(frozen=True)
-class Difference:
-    """A file or metric that is not the same in the record and here."""
-
-    name: str
-    recorded: Any
-    here: Any
-
-
-@dataclass(frozen=True)
-class Reproduction:
-    """How a bundle that was trained again compares with the promoted one.
-
-    Attributes:
-        record: the record's number.
-        recorded: the promoted version.
-        here: the version that was trained again.
-        files: the files of the bundle that differ, with their hashes.
-        metrics: the metrics of the test rows that differ.
-    """
-
-    record: int
-    recorded: Version
-    here: Version
-    files: list[Difference]
-    metrics: list[Difference]
-
-    def check(self) -> None:
-        """Return if every file of the bundle is equal.
-
-        Raises:
-            GateClosed: one differs.
-        """
-        if self.files:
-            raise GateClosed(
-                f"record {self.record} ({self.recorded[:12]}) is not reproduced: {len(self.files)} files of the bundle "
-                f"differ, first {self.files[0].name}"
-            )
-
-
-def reproduce(uri: str, model_name: str, name: str, repository: str, keep: Path | None = None) -> Reproduction:
+def reproduce(uri: str, model_name: str, name: str, repository: str, keep: Path | None = None) -> None:
     """Train a promotion's bundle again in a checkout of its commit, and print what is equal and what differs.
 
     Args:
@@ -95,7 +54,7 @@ def reproduce(uri: str, model_name: str, name: str, repository: str, keep: Path 
         keep: an empty or new folder to work in, by default a temporary one.
 
     Raises:
-        GateClosed: a validation suite is closed in the reproduction.
+        GateClosed: a file of the bundle differs, or a validation suite is closed in the reproduction.
         InputError: the record lacks something, the repository lacks the commit or the code, or the data is not found
             or not the same.
         Unavailable: a stage failed for another reason, or the registry doesn't answer.
@@ -114,7 +73,7 @@ def reproduce(uri: str, model_name: str, name: str, repository: str, keep: Path 
         _check_code(promoted, checkout, env)
         restore_raw(promoted, checkout, env, repository)
         _run_stages(checkout, env)
-        return _compare(promoted, checkout)
+        _compare(promoted, checkout)
 
 
 def _check_out(promoted: Promoted, repository: str, checkout: Workspace) -> None:
@@ -228,8 +187,12 @@ def _run_stages(checkout: Workspace, env: Mapping[str, str]) -> None:
     raise Unavailable(f"`{' '.join(command)}` exited {done.code}; its message is above")
 
 
-def _compare(promoted: Promoted, checkout: Workspace) -> Reproduction:
-    """Print bundle and metrics of the record and of the checkout, and return where they differ."""
+def _compare(promoted: Promoted, checkout: Workspace) -> None:
+    """Print bundle and metrics of the record and of the checkout.
+
+    Raises:
+        GateClosed: a file of the bundle differs.
+    """
     record = promoted.record
     bundle = verify_bundle(checkout.bundle)
     old = _numbers(promoted.facts.evaluation)
@@ -238,15 +201,12 @@ def _compare(promoted: Promoted, checkout: Workspace) -> Reproduction:
     print_table("metrics of the test rows", _COLUMNS, [_row(name, old[name], new[name]) for name in old])
     rows = [("version", record.version, bundle.version), *files]
     print_table("bundle", _COLUMNS, [_row(name, one and one[:12], other and other[:12]) for name, one, other in rows])
-    if not files:
-        say(f"record {promoted.title} is reproduced: all {len(bundle.files)} files of the bundle are equal")
-    return Reproduction(
-        record=record.number,
-        recorded=record.version,
-        here=bundle.version,
-        files=[Difference(*row) for row in files],
-        metrics=[Difference(*row) for row in differences(old, new)],
-    )
+    if files:
+        raise GateClosed(
+            f"record {record.number} ({record.version[:12]}) is not reproduced: {len(files)} files of the bundle "
+            f"differ, first {files[0][0]}"
+        )
+    say(f"record {promoted.title} is reproduced: all {len(bundle.files)} files of the bundle are equal")
 
 
 def _numbers(evaluation: Evaluation) -> dict[str, Any]:
