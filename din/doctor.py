@@ -1,7 +1,7 @@
 """Look for what this machine lacks to run a workspace: the command `din doctor`.
 
 Nothing is believed that can be tried: the compiler builds the native operations, and the registry's store must refuse
-to overwrite a throw-away object. All looks together take some seconds.
+to overwrite a throw-away object. All probes together take some seconds.
 """
 
 import json
@@ -34,7 +34,7 @@ _MEMORY_LIMITS = ("memory.max", "memory.limit_in_bytes")  # of cgroups of versio
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one look.
+    """The result of one probe.
 
     Attributes:
         name: what was looked at.
@@ -50,8 +50,8 @@ class Finding:
 
 
 def examine(workspace: Workspace) -> list[Finding]:
-    """Return the findings of all looks at a workspace and its machine."""
-    return [finding for look in LOOKS for finding in look(workspace)]
+    """Return the findings of all probes of a workspace and its machine."""
+    return [finding for probe in PROBES for finding in probe(workspace)]
 
 
 def print_findings(findings: Sequence[Finding], as_json: bool = False) -> None:
@@ -177,12 +177,12 @@ def _put_if_absent(objects: Objects) -> Finding:
     return Finding("put-if-absent", "ok", "a second write was refused, and the throw-away object is removed")
 
 
-Look = Callable[[Workspace], Iterator[Finding]]
-LOOKS: tuple[Look, ...] = (versions, compiler, processors, repository, files, registry)
+Probe = Callable[[Workspace], Iterator[Finding]]
+PROBES: tuple[Probe, ...] = (versions, compiler, processors, repository, files, registry)
 
 
 def _params(workspace: Workspace) -> Params | None:
-    """Return the parameters, or None if they can't be read, which another look reports."""
+    """Return the parameters, or None if they can't be read, which another probe reports."""
     try:
         return load(workspace.params)
     except InputError:

@@ -1,4 +1,4 @@
-"""Tests of `din doctor`: each look, with a planted fault."""
+"""Tests of `din doctor`: each probe, with a planted fault."""
 
 import json
 import shutil
@@ -32,9 +32,9 @@ def replace(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
-def of(look: doctor.Look, workspace: Workspace) -> dict[str, Finding]:
-    """Return the findings of a look by their names. A fault always comes with advice."""
-    found = {finding.name: finding for finding in look(workspace)}
+def of(probe: doctor.Probe, workspace: Workspace) -> dict[str, Finding]:
+    """Return the findings of a probe by their names. A fault always comes with advice."""
+    found = {finding.name: finding for finding in probe(workspace)}
     assert all(finding.fix for finding in found.values() if finding.state in ("warning", "failed"))
     return found
 
@@ -84,7 +84,7 @@ def test_a_folder_without_a_commit_is_a_warning(workspace: Workspace) -> None:
 
 
 def test_files_that_cannot_be_read_fail(workspace: Workspace) -> None:
-    """Both files are read as the stages read them, and looks that need the parameters are skipped."""
+    """Both files are read as the stages read them, and probes that need the parameters are skipped."""
     assert [one.state for one in of(doctor.files, workspace).values()] == ["ok", "ok"]
     replace(workspace.params, "embedding_dim: 16 ", "embedding_dim: sixteen ")
     workspace.pipeline.write_text("stages: [\n")
@@ -128,7 +128,7 @@ def test_a_registry_that_cannot_be_opened_fails(workspace: Workspace) -> None:
 def test_a_fault_is_exit_1(fault: bool, code: int, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """Text and JSON list the same findings, and only a failure sets the exit code."""
     monkeypatch.chdir(workspace.root)
-    monkeypatch.setattr(doctor, "LOOKS", (doctor.versions, doctor.files))
+    monkeypatch.setattr(doctor, "PROBES", (doctor.versions, doctor.files))
     if fault:
         workspace.params.unlink()
     done = CliRunner().invoke(cli.app, ["doctor", "--json"])
