@@ -47,81 +47,64 @@ def user_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "din-ctr"
 
 
+class _Place:
+    """A path below the root of a workspace, given by its parts."""
+
+    def __init__(self, *parts: str) -> None:
+        self._parts = parts
+
+    def __get__(self, workspace: "Workspace", owner: type) -> Path:
+        return workspace.root.joinpath(*self._parts)
+
+
 @dataclass(frozen=True)
 class Workspace:
-    """The paths of a run below its root."""
+    """The paths of a run below its root.
+
+    Each is written by the stage or command that its comment names; those without one belong to all, or to DVC.
+    """
 
     root: Path
 
-    @property
-    def params(self) -> Path:
-        """The parameter file."""
-        return self.root / "params.yaml"
+    params = _Place("params.yaml")  # the parameters
+    pipeline = _Place("dvc.yaml")  # the stages, as DVC reads them
+    lock = _Place("dvc.lock")  # DVC's record of the last run of each stage
 
-    @property
-    def pipeline(self) -> Path:
-        """The stages, as DVC reads them."""
-        return self.root / "dvc.yaml"
+    raw = _Place("data", "raw")  # fetch: the raw log
+    truth = _Place("data", "raw", "truth")  # fetch: the true click probabilities, which only simulated logs have
+    features = _Place("data", "features")  # featurize: the feature shards
 
-    @property
-    def lock(self) -> Path:
-        """DVC's record of the last run of each stage."""
-        return self.root / "dvc.lock"
+    model = _Place("models", "din")  # train: the model that is judged
+    shipped = _Place("models", "shipped")  # refit: the model that is exported, which has learned the test days too
+    bundle = _Place("models", "bundle")  # export: the candidate
 
-    @property
-    def raw(self) -> Path:
-        """The raw log; written by `fetch`."""
-        return self.root / "data" / "raw"
+    reports = _Place("reports")
+    code = _Place("reports", "code")  # code: the code and packages that stages depend on
+    fetch = _Place("reports", "fetch.json")  # fetch: the source that the raw log was read from
+    training = _Place("reports", "training", "summary.json")  # train: the summary
+    evaluation = _Place("reports", "evaluation.json")  # evaluate: the metrics
+    metrics = _Place("reports", "metrics.json")  # evaluate: the few metrics that `dvc metrics` compares
+    plots = _Place("reports", "plots")  # evaluate: the tables that `dvc plots` draws
+    predictions = _Place("reports", "predictions")  # evaluate: of the validation and the test rows
+    refit = _Place("reports", "refit.json")  # refit: the pass over the test days
+    crossfit = _Place("reports", "crossfit")  # refit: cross-fitted predictions of the rows that judge the shipped model
+    parity = _Place("reports", "parity.json")  # check_parity: the agreement of training and production
+    # DVC does not track the others, since they hold times or are for people.
+    training_times = _Place("reports", "training", "times.json")  # train: its duration
+    refit_times = _Place("reports", "training", "refit_times.json")  # refit: the duration of its pass
+    gate = _Place("reports", "gate.json")  # gate: the verdict on the candidate
+    report = _Place("reports", "report.html")  # report, and after gate and promote: a page about the run
+    runs_page = _Place("reports", "runs.html")  # report --all: a page about all runs of the registry
 
-    @property
-    def truth(self) -> Path:
-        """The folder of the true click probabilities, which only simulated logs have."""
-        return self.raw / "truth"
-
-    @property
-    def features(self) -> Path:
-        """The feature shards; written by `featurize`."""
-        return self.root / "data" / "features"
-
-    @property
-    def model(self) -> Path:
-        """The trained model; written by `train`."""
-        return self.root / "models" / "din"
-
-    @property
-    def shipped(self) -> Path:
-        """The model that is exported: the trained one, advanced over the test days; written by `refit`."""
-        return self.root / "models" / "shipped"
-
-    @property
-    def bundle(self) -> Path:
-        """The candidate; written by `export`."""
-        return self.root / "models" / "bundle"
-
-    @property
-    def reports(self) -> Path:
-        """All reports."""
-        return self.root / "reports"
-
-    @property
-    def training(self) -> Path:
-        """The summary of a training; written by `train`."""
-        return self.reports / "training" / "summary.json"
-
-    @property
-    def training_times(self) -> Path:
-        """The duration of a training; written by `train`. DVC does not track it, because it differs from run to run."""
-        return self.reports / "training" / "times.json"
-
-    @property
-    def refit_times(self) -> Path:
-        """The duration of the pass over the test days; written by `refit`. DVC does not track it either."""
-        return self.reports / "training" / "refit_times.json"
-
-    @property
-    def code(self) -> Path:
-        """The code and packages that stages depend on; written by `code`."""
-        return self.reports / "code"
+    state = _Place(".din")  # everything that must survive DVC
+    stage_lock = _Place(".din", "stage.lock")  # held by a running stage
+    checkpoints = _Place(".din", "checkpoints")  # train: one folder per run
+    scratch = _Place(".din", "featurize")  # featurize: temporary files
+    runs = _Place(".din", "runs")  # a scheduler here keeps workspaces in it, unless `DIN_HOME` names another folder
+    fetched = _Place(".din", "fetch")  # fetch: downloads, and its memory of the source
+    spill = _Place(".din", "fetch", "spill")  # fetch: the rows of the source while it reads them
+    seen = _Place(".din", "fetch", "seen")  # fetch: fingerprint and days of each state of its source
+    digests = _Place(".din", "fetch", "digests")  # fetch: hashes of the source's files
 
     def code_of(self, stage: str) -> Path:
         """Return the file with the code and packages of a stage, which is a dependency of it."""
@@ -130,61 +113,6 @@ class Workspace:
     def machine_of(self, stage: Literal["train", "evaluate", "refit"]) -> Path:
         """Return the file that describes the machine on which a stage computed."""
         return self.reports / "machine" / f"{stage}.json"
-
-    @property
-    def fetch(self) -> Path:
-        """The source that the raw log was read from; written by `fetch`."""
-        return self.reports / "fetch.json"
-
-    @property
-    def evaluation(self) -> Path:
-        """The metrics; written by `evaluate`."""
-        return self.reports / "evaluation.json"
-
-    @property
-    def metrics(self) -> Path:
-        """The few metrics that `dvc metrics` compares; written by `evaluate`."""
-        return self.reports / "metrics.json"
-
-    @property
-    def plots(self) -> Path:
-        """The tables that `dvc plots` draws; written by `evaluate`."""
-        return self.reports / "plots"
-
-    @property
-    def predictions(self) -> Path:
-        """The predictions of the validation and the test rows; written by `evaluate`."""
-        return self.reports / "predictions"
-
-    @property
-    def refit(self) -> Path:
-        """The pass over the test days; written by `refit`."""
-        return self.reports / "refit.json"
-
-    @property
-    def crossfit(self) -> Path:
-        """The cross-fitted predictions of the rows that judge the shipped model; written by `refit`."""
-        return self.reports / "crossfit"
-
-    @property
-    def parity(self) -> Path:
-        """The agreement of training and production; written by `check_parity`."""
-        return self.reports / "parity.json"
-
-    @property
-    def gate(self) -> Path:
-        """The verdict on the candidate; written by `gate`. DVC does not track it, because it holds measured times."""
-        return self.reports / "gate.json"
-
-    @property
-    def report(self) -> Path:
-        """The run report, a page for people; written by `report`, and after `gate` and `promote`."""
-        return self.reports / "report.html"
-
-    @property
-    def runs_page(self) -> Path:
-        """A page for people about all runs of the registry; written by `report --all`."""
-        return self.reports / "runs.html"
 
     def validation(self, suite: Suite) -> Path:
         """Return the report of a suite; written by `validate_<suite>`."""
@@ -198,58 +126,13 @@ class Workspace:
         """Return the directory that a suite judges."""
         return {"raw": self.raw, "features": self.features, "predictions": self.predictions}[suite]
 
-    @property
-    def state(self) -> Path:
-        """The folder of everything that must survive DVC."""
-        return self.root / ".din"
-
-    @property
-    def stage_lock(self) -> Path:
-        """The lock that a running stage holds."""
-        return self.state / "stage.lock"
-
     def outcome(self, stage: str) -> Path:
         """Return the file that says how a stage ended."""
         return self.state / "outcome" / f"{stage}.json"
 
-    @property
-    def fetched(self) -> Path:
-        """The downloads of `fetch`, and its memory of the source."""
-        return self.state / "fetch"
-
-    @property
-    def spill(self) -> Path:
-        """The rows of the source while `fetch` reads them."""
-        return self.fetched / "spill"
-
-    @property
-    def seen(self) -> Path:
-        """The fingerprint and the days that `fetch` found in each state of its source."""
-        return self.fetched / "seen"
-
-    @property
-    def digests(self) -> Path:
-        """The hashes of the source's files."""
-        return self.fetched / "digests"
-
     def days(self, events: str) -> Path:
         """Return the file with what `fetch` remembers of each day of a log, given the paths of its events."""
         return self.fetched / f"days-{hashlib.sha256(events.encode()).hexdigest()[:16]}"
-
-    @property
-    def scratch(self) -> Path:
-        """Temporary files of `featurize`."""
-        return self.state / "featurize"
-
-    @property
-    def checkpoints(self) -> Path:
-        """The checkpoints of trainings, one folder per run."""
-        return self.state / "checkpoints"
-
-    @property
-    def runs(self) -> Path:
-        """The folder in which a scheduler on this machine keeps workspaces, unless `DIN_HOME` names another."""
-        return self.state / "runs"
 
     def earlier_champion(self, role: str) -> Path:
         """Return the folder in which `gate` puts the earlier bundle that the candidate is compared with."""
