@@ -5,10 +5,9 @@ import contextlib
 import gc
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -45,17 +44,6 @@ def print_version(wanted: bool) -> None:
     if wanted:
         print(f"din {version('din-ctr')} (Python {sys.version.split()[0]})")
         raise typer.Exit
-
-
-@contextlib.contextmanager
-def printing_json(document: Path, wanted: bool) -> Iterator[None]:
-    """Print the document that a command writes, and its text to standard error; `wanted`: False changes nothing."""
-    if not wanted:
-        yield
-        return
-    with contextlib.redirect_stdout(sys.stderr):
-        yield
-    print(document.read_text(encoding="utf-8"), end="")
 
 
 def print_result(command: Callable[[], Result], as_json: bool) -> Result:

@@ -15,7 +15,7 @@ from stages import exit_code
 from typer.testing import CliRunner
 
 from din import cli, pipeline
-from din.commandline import examples, print_result, printing_json
+from din.commandline import examples, print_result
 from din.workspace import Workspace
 
 ROOT = Path(__file__).parent.parent
@@ -76,15 +76,6 @@ def test_a_shell_completes_commands() -> None:
     """The shell's question for `regi` is answered with `registry`."""
     done = run("regi", _DIN_COMPLETE="complete_bash", COMP_WORDS="din regi", COMP_CWORD="1")
     assert done.stdout.strip() == "registry", done.stderr
-
-
-def test_json_alone_goes_to_standard_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The document is printed, and the text of the command goes to standard error."""
-    document = tmp_path / "guess.json"
-    document.write_text('{"key": 7}')
-    with printing_json(document, wanted=True):
-        print("a table")
-    assert capsys.readouterr() == ('{"key": 7}', "a table\n")
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The commands about a repository and its machine: `din init`, `din params apply`, `din status` and `din doctor`."""
 
+import contextlib
 import json
 import sys
 from dataclasses import asdict
@@ -9,7 +10,7 @@ from typing import Annotated
 import typer
 
 from din.cli.run import HERE, answering
-from din.commandline import AsJson, commands, examples, print_result, printing_json
+from din.commandline import AsJson, commands, examples, print_result
 from din.errors import InputError
 from din.workspace import require
 
@@ -59,8 +60,10 @@ def init(
         roles = {"user": user, "item": item, "time": time, "unit": unit, "label": label}
         given = {role: name for role, name in roles.items() if name is not None}
         answer = None if yes or not sys.stdin.isatty() else typer.prompt
-        with printing_json(guess_of(HERE.root), as_json):
+        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
             init(HERE, Asked(events, items, users), given, answer)
+        if as_json:
+            print(guess_of(HERE.root).read_text(encoding="utf-8"), end="")
 
 
 @commands(params)(
