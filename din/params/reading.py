@@ -17,7 +17,7 @@ from typing import Annotated, Any, TypeVar, get_args
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import Node
+from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 from typing_extensions import Doc, override
 
 from din import documents, plugins
@@ -34,6 +34,7 @@ from din.params.validate import ValidateFeatures, ValidatePredictions, ValidateR
 from din.workspace import AT_THE_ROOT
 
 _MOST_BYTES = 1 << 20
+_MOST_VALUES = 100_000
 
 T = TypeVar("T", bound=Block)
 
@@ -113,11 +114,12 @@ def plain(text: str, where: object) -> Any:
     """Read YAML as plain values; `where` names its source in errors.
 
     Raises:
-        InputError: it is not YAML, or is nested too deeply.
+        InputError: it is not YAML, holds too many values, or is nested too deeply.
     """
     yaml = YAML(typ="safe")
     yaml.Constructor = _Constructor
     try:
+        _check_extent(yaml.compose(text))
         return yaml.load(text)
     except YAMLError as error:
         raise InputError(f"{where}: not valid YAML: {_fault(error, text)}") from None
@@ -225,3 +227,21 @@ def _check_dates(value: Any, where: object, prefix: str = "") -> None:
         raise InputError(f'{where}: {key} is a bare date; DVC can\'t read those; write it in quotes: "{value}"')
     for name, part in value.items() if isinstance(value, dict) else ():
         _check_dates(part, where, f"{prefix}{name}.")
+
+
+def _check_extent(root: Node | None) -> None:
+    """Raise YAMLError for more values than any parameter file has.
+
+    Aliases and merge keys can repeat a block a billion times, so values are counted before any is made.
+    """
+    waiting: list[Any] = [root]
+    seen = 0
+    while waiting:
+        one = waiting.pop()
+        seen += 1
+        if seen > _MOST_VALUES:
+            raise YAMLError(f"more than {_MOST_VALUES:,} values")
+        if isinstance(one, MappingNode):
+            waiting += [part for pair in one.value for part in pair]
+        elif isinstance(one, SequenceNode):
+            waiting += one.value

@@ -8,6 +8,7 @@ import pytest
 from din.errors import InputError
 from din.params import Params, load
 from din.params.blocks import types_of
+from din.params.reading import plain
 
 ROOT = Path(__file__).parents[2]
 
@@ -73,3 +74,12 @@ def test_a_value_that_yaml_cannot_make_is_one_line(tmp_path: Path, value: str) -
     """A day that no calendar has, text with the tag of a number, or an endless number is named with its place."""
     with pytest.raises(InputError, match=r"not valid YAML: line \d+, column \d+: not a valid \w+: '.*"):
         load(edited(tmp_path, "  until: null ", f"  until: {value} "))
+
+
+@pytest.mark.parametrize("merge", ["<<: ", "all: "])
+def test_aliases_and_merge_keys_make_no_bombs(merge: str) -> None:
+    """A few lines that would expand to 10⁸ values are refused before they do."""
+    lines = ["a: &b0 {p: 1, q: 2}"]
+    lines += [f"b{k}: &b{k}\n  {merge}[{','.join([f'*b{k - 1}'] * 10)}]" for k in range(1, 9)]
+    with pytest.raises(InputError, match=r"bomb: not valid YAML: more than 100,000 values"):
+        plain("\n".join(lines), "bomb")
