@@ -22,7 +22,6 @@ from din.ops.native.library import HEADER, SOURCES, Unusable, load
 
 ROOT = Path(__file__).parent.parent.parent
 OPERATIONS = [str(ROOT / f"tests/ops/test_{name}.py") for name in ("operations", "updates", "batches")]
-PRINT_IDENTITY = "from din.ops.native.library import load; print(load().identity)"
 
 
 def python(program: str, **environment: str) -> str:
@@ -87,12 +86,11 @@ def test_every_exported_function_is_declared_in_the_header() -> None:
 
 @needs_compiler
 def test_the_library_is_compiled_once_and_without_torch(tmp_path: Path) -> None:
-    """A second process uses the same file in the cache, and other options of the compiler make another one."""
+    """A second process uses the same file in the cache."""
     program = "import sys; from din.ops.native.library import load; print(load().identity, 'torch' in sys.modules)"
     first, again = (python(program, XDG_CACHE_HOME=str(tmp_path)) for _ in range(2))
     assert first == again == f"{load().identity} False"
     assert [path.name for path in (tmp_path / "din-ctr").iterdir()] == [f"{load().identity}.so"]
-    assert python(PRINT_IDENTITY, XDG_CACHE_HOME=str(tmp_path), CC="cc -ffp-contract=off") != load().identity
 
 
 @pytest.mark.slow

@@ -101,7 +101,7 @@ def places_of(lengths: Sequence[int], items: int, random: torch.Generator) -> Pl
     )
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(
     lengths=st.lists(st.one_of(st.integers(0, 3), st.integers(0, 70)), max_size=7),
     width=SIZES,
@@ -149,7 +149,7 @@ def test_activation_units_with_pooling(
     check(*found)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(
     rows=st.integers(0, 90),
     inputs=SIZES,

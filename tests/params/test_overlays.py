@@ -52,7 +52,7 @@ OVERLAYS = st.lists(st.sampled_from(sorted(TYPES)), unique=True, max_size=8).fla
 
 @given(values=OVERLAYS)
 @example(values={"fetch.table.columns": {"": ":0"}})
-@settings(max_examples=25)
+@settings(max_examples=12)
 def test_any_overlay_goes_there_and_back(values: dict[str, Any]) -> None:
     """An overlay changes its own keys and keeps all others and every comment, and the old values restore the text."""
     before = {key: value_at(BEFORE, key) for key in TYPES}
@@ -108,7 +108,7 @@ def test_an_unknown_or_missing_key_names_the_valid_ones(block: str) -> None:
 
 
 @given(key=st.sampled_from(sorted(TYPES)), value=PLAIN)
-@settings(max_examples=50)
+@settings(max_examples=20)
 def test_a_value_of_a_wrong_type_is_named(key: str, value: Any) -> None:
     """The message names the key, or the keys of a conflict, in the file as in an overlay."""
     try:
