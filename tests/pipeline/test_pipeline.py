@@ -101,12 +101,10 @@ TRAINED = {"train", "evaluate", "refit", "export", "check_parity"}
 VALIDATED = {"validate_raw", "validate_features", "validate_predictions"}
 EDITS = {
     "a limit of the gate": (write("params.yaml", "  min_auc: 0.56 # ", before="  min_auc:"), {"gate"}),
-    "a new limit of the gate": (write("din/params/gate.py", "NEW = 1\n"), {"gate"}),
     "an expectation": (write("validation/predictions.py", "NEW = 1\n"), {"validate_predictions"}),
     "a comment": (write("din/metrics/ranking.py", "# new\n"), set()),
     "the code of a source": (write("din/sources/kuairand.py", "NEW = 1\n"), {"fetch"}),
     "code in C": (write("din/ops/native/dice.c", "static const int changed = 1;\n"), {*TRAINED, "gate"}),
-    "an upgrade of onnxruntime": (upgrade("onnxruntime"), {"export", "check_parity", "gate"}),
     "an upgrade of torch": (upgrade("torch"), TRAINED),
     "a release of this package": (upgrade("din-ctr"), {"fetch", "featurize", "gate"} | TRAINED | VALIDATED),
 }

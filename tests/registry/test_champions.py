@@ -1,11 +1,8 @@
 """The choice of the anchor, and the versions that were rolled back."""
 
-from pathlib import Path
-
 import pytest
 
-from din.errors import InputError
-from din.registry.champions import anchor, rolled_back
+from din.registry.champions import anchor
 from din.registry.records import Record
 from din.registry.registry import Registry
 from tests.factories import documents_of
@@ -26,14 +23,6 @@ def record(number, version, action="promote", previous=None, at="2026-01-01T00:0
         at=at,
         reason="why",
     )
-
-
-def test_rolled_back_versions_until_they_are_reinstated():
-    """After a, b and a rollback to a, b is removed; after a rollback to b, a is removed and b is back."""
-    log = [record(1, "a"), record(2, "b", previous="a"), record(3, "a", "rollback", "b")]
-    assert rolled_back(log).keys() == {"b"} and rolled_back(log)["b"].number == 3
-    log.append(record(4, "b", "rollback", "a"))
-    assert rolled_back(log).keys() == {"a"}
 
 
 @pytest.fixture
@@ -65,12 +54,3 @@ def test_anchor_is_the_best_of_90_days(store):
     assert anchor(registry, log, "auc") == log[3]
     assert anchor(registry, log[:4], "auc") == log[0]  # within 90 days of record 4
     assert anchor(registry, log[:1], "auc") is None
-
-
-def test_anchor_whose_bundle_is_damaged_is_an_error(store, tmp_path: Path):
-    """A damaged bundle is not skipped, since without its facts the best champion is unknown."""
-    registry, put = store
-    first, second = put(0.8), put(0.7)
-    (tmp_path / "registry" / "ads" / "bundles" / first / "facts.json").write_text("{}")
-    with pytest.raises(InputError, match="damaged"):
-        anchor(registry, [record(1, first), record(2, second, previous=first)], "auc")

@@ -138,16 +138,6 @@ def test_items_that_a_scorer_does_not_know_are_described(finished: Finished) -> 
     assert described
 
 
-def test_unknown_rows_become_unknown_ids(finished: Finished) -> None:
-    """Row 0 of users and items has no raw id and becomes an unknown one."""
-    rows = pa.table({name: all_rows(finished.features)[name].slice(0, 1) for name in ("sequence", "timestamp")})
-    rows = rows.append_column("user", pa.array([0])).append_column("item", pa.array([0]))
-    (request,) = requests_for(rows, finished.raw, finished.features.root)
-    assert request["user"] == {"user_id": None}
-    assert request["candidates"] == [{"item_id": None}]
-    assert request["history"] == []
-
-
 def test_a_row_of_another_log_is_refused(finished: Finished) -> None:
     """A sequence number that no event has is refused."""
     rows = all_rows(finished.features).slice(0, 1)

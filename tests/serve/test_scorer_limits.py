@@ -20,18 +20,6 @@ from din.serve import Limits, Scorer
 from din.serve.scorer import RequestError, score_file
 
 SMALL = Limits(candidates=4, history=8, request_mb=0.001)
-PLACES = {"user": "user", "item": "candidates", "context": "context", "behaviour": "history"}
-VALUES = {
-    "a list": [1], "a list of lists": [[1]], "an object": {"a": 1}, "ragged lists": [[1], [1, 2]], "empty": {},
-    "deep": json.loads("[" * 500 + "]" * 500), "long digits": 10**5000, "text": "1 234", "bytes": b"1",
-}  # fmt: skip
-
-
-def request(group: str, field: str, value: Any) -> dict[str, Any]:
-    """Return a request with one value of one field."""
-    entry: Any = {field: value}
-    place = PLACES[group]
-    return {"candidates": ["i1"]} | {place: [entry] if place in ("candidates", "history") else entry}
 
 
 def fields() -> Iterator[tuple[str, str, str]]:
@@ -39,23 +27,6 @@ def fields() -> Iterator[tuple[str, str, str]]:
     for group, columns in {**FIELDS, "item": {"item_id": "id"} | FIELDS["item"]}.items():
         for name, kind in columns.items():
             yield group, name, kind if isinstance(kind, str) else str(kind["kind"])
-
-
-@pytest.mark.parametrize(("group", "field", "kind"), list(fields()))
-@pytest.mark.parametrize("value", VALUES)
-def test_a_value_of_another_form_names_its_field(group: str, field: str, kind: str, value: str, scorer: Scorer) -> None:
-    """Lists, objects, bytes and huge integers give one short line with the field, in every group and kind."""
-    sent = request(group, field, VALUES[value])
-    fits = (value == "text" and kind in ("id", "categorical")) or (value == "a list" and kind == "multi")
-    if fits:
-        assert np.isfinite(scorer.score(sent)).all()
-        return
-    for score in (scorer.score, lambda one: scorer.score_many([one])):
-        with pytest.raises(InputError) as refused:
-            score(sent)
-        message = str(refused.value)
-        assert f"{field}: " in message and ("expected" in message or "correct it" in message)
-        assert "\n" not in message and len(message) < 400
 
 
 def test_one_long_text_among_numbers_costs_no_more_than_itself(scorer: Scorer) -> None:

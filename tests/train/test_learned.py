@@ -133,19 +133,6 @@ def test_a_lesson_changes_no_judgement(here: Workspace, quick: Params) -> None:
     assert not torch.equal(artifact.load(Features(here.features), here.shipped).table, shipped["table"])
 
 
-def test_a_model_that_may_not_learn_is_shipped_as_it_is(here: Workspace, quick: Params) -> None:
-    """Without a pass, the judged model's files and predictions stand for the shipped one's."""
-    run(here, replace(quick, train=changed(quick.train, advance=False)))
-    for name in ("config.json", "weights.safetensors"):
-        assert (here.shipped / name).read_bytes() == (here.model / name).read_bytes()
-    rows = pq.read_table(here.crossfit / "predictions.parquet")
-    judged = pq.read_table(here.predictions / "test.parquet")
-    assert all(rows[name].equals(judged["prediction"]) for name in ("prediction", "taught", "shipped"))
-    report = read_json(here.refit)
-    assert (report["days"], report["crossfit"], report["seen_until"]) == ([], None, report["judged_until"])
-    assert read_json(here.evaluation)["advance"] is None
-
-
 def test_refit_needs_an_evaluation_of_this_model(here: Workspace, quick: Params) -> None:
     """A model that was trained again is not shipped before it is judged."""
     (here.model / "weights.safetensors").write_bytes(b"another training")
