@@ -308,6 +308,7 @@ def test_inputs_are_found_by_the_rule_of_the_edges(world: World, nested: str) ->
     assert (world.record("nested") / "deep" / "copy.json").read_text() == "1\n"
 
 
+@pytest.mark.slow
 def test_inputs_are_as_they_were_made(world: World, nested: str) -> None:
     """The worker that wrote an out needs no remote for it, and an out that was altered or removed since is restored."""
     here = world.worker("holds")

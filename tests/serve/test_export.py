@@ -78,7 +78,14 @@ def make(fields: tuple[Field, ...], train: Train, folder: Path, sequences: Seque
     return Exported(Trained(model.eval(), table), fields, layout, *graphs, folder)
 
 
-@pytest.fixture(scope="module", params=VARIANTS)
+IN_MAKE_TEST = {"din", "din, other options", "base, mean", "deepfm"}
+"""An export takes seconds, and these differ most."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=() if name in IN_MAKE_TEST else pytest.mark.slow) for name in VARIANTS],
+)
 def exported(request: pytest.FixtureRequest, params: Params, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """Return a model variant, exported once."""
     fields = with_lengths(parse_fields({} if request.param == "din, items only" else FIELDS))

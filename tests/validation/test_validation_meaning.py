@@ -176,9 +176,6 @@ def vectors(label: np.ndarray) -> list[np.ndarray]:
 DEFECTS: dict[str, Defect] = {
     "context is the label": defect(leaking("tab", coded), "label_leak", "strong_field"),
     "context betrays the label": defect(leaking("hour", noise), "label_leak"),
-    "context is missing unless clicked": defect(
-        leaking("hour", lambda label: np.where(label == 1, 0.5, np.nan).astype(np.float32)), "label_leak"
-    ),
     "context mostly is the label": defect(leaking("tab", mostly(0.9), *SPLITS), "label_leak", "strong_field"),
     "context follows the label on all days": defect(leaking("tab", mostly(0.8), *SPLITS), warnings="strong_field"),
     "context leaks on test days": defect(leaking("tab", coded, "test"), "label_leak label_leak_later"),
@@ -186,13 +183,10 @@ DEFECTS: dict[str, Defect] = {
     "a vector tells the label": defect(leaking("place", vectors), "label_leak", "strong_field"),
     "label is a pair": defect(exclusive_or, "pair_leak"),
     "item CTR over the whole log": defect(item_rate(*SPLITS), "rate_of_judged_rows"),
-    "item CTR over the test days": defect(item_rate("test"), "rate_of_judged_rows"),
     "item CTR over the whole log, in each event": defect(item_rate_as_context, "rate_of_judged_rows"),
     "user CTR over the whole log": defect(ages_by_rate(*SPLITS), "rate_of_judged_rows"),
-    "user CTR over the test days": defect(ages_by_rate("test"), "rate_of_judged_rows"),
     "item CTR over the training days": defect(item_rate("train"), warnings="rate_of_training_rows"),
     "histories hold the click": defect(knowing_histories(1, *SPLITS), "history_leak"),
-    "histories hold clicks of test days": defect(knowing_histories(1, "test"), "history_leak history_leak_later"),
     "histories hold each user's last click": defect(last_click_known, "history_leak_later"),
     "a user field matches nobody": defect(
         lambda: replace_column(

@@ -38,10 +38,8 @@ DEFECTS: dict[str, tuple[Callable[[], None], set[str]]] = {
     "truncated file": (lambda: TEST.write_bytes(TEST.read_bytes()[:900]) and None, {"files_readable"}),
     "floor lost": (lambda: edit(TEST, lambda table: table.drop_columns("lr")), {"columns"}),
     "NaN": (told("prediction", 3, float("nan")), {"test_prediction_not_null"}),
-    "null": (told("prediction", 3, None), {"test_prediction_not_null"}),
     "floor NaN": (told("popularity", 3, float("nan")), {"test_popularity_not_null"}),
     "above 1": (told("prediction", 3, 1.01), {"test_prediction_0_to_1"}),
-    "below 0": (told("prediction", 3, -0.01), {"test_prediction_0_to_1"}),
     "collapse": (predict(lambda label: label.mean() + 1e-4 * (label - label.mean())), {"test_prediction_std"}),
     "miscalibrated": (predict(lambda label: 0.45 + 0.5 * label), {"test_calibration_ratio"}),
     "worse than the mean CTR": (
@@ -49,8 +47,6 @@ DEFECTS: dict[str, tuple[Callable[[], None], set[str]]] = {
         {"test_normalized_entropy"},
     ),
     "row lost": (lambda: edit(TEST, lambda table: table.slice(1)), {"test_rows_of_features"}),
-    "row twice": (lambda: edit(TEST, lambda t: pa.concat_tables([t, t.slice(0, 1)])), {"test_rows_of_features"}),
-    "another row": (told("sequence", 3, 10**9), {"test_rows_of_features"}),
 }
 
 

@@ -11,7 +11,6 @@ from planting import RAW, edit, failed, judge, seal
 from din.params import Params
 
 Enter = Callable[..., Params]
-NAN, INF = float("nan"), float("inf")
 
 
 def column(table: str, name: str, change: Callable[[list[Any]], list[Any]]) -> Callable[[], None]:
@@ -59,15 +58,12 @@ DEFECTS: dict[str, tuple[Callable[[], None], str, str, dict[str, Any]]] = {
         "warning",
         {"table": "items", "column": "tags", "value": "t1|t2"},
     ),
-    **{
-        f"a vector with {broken}": (
-            vectors(lambda rows, broken=broken: [[broken, 1.0, 2.0, 3.0], *rows[1:]]),
-            "vectors_of_numbers",
-            "critical",
-            {"table": "items", "column": "embedding"},
-        )
-        for broken in (NAN, -INF, None)
-    },
+    "a vector with NaN": (
+        vectors(lambda rows: [[float("nan"), 1.0, 2.0, 3.0], *rows[1:]]),
+        "vectors_of_numbers",
+        "critical",
+        {"table": "items", "column": "embedding"},
+    ),
     "words instead of vectors": (
         vectors(one(["a", "b"])),
         "vectors_of_numbers",
