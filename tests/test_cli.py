@@ -151,9 +151,7 @@ def test_a_folder_without_a_bundle_is_named(tmp_path: Path) -> None:
     ("module", "arguments", "package", "name"),
     [
         ("din.cli", ["fetch"], "fsspec", "fetch"),
-        ("din.cli", ["featurize"], "ibis", "featurize"),
         ("din.cli", ["train"], "torch", "train"),
-        ("din.cli", ["export"], "onnx", "export"),
         ("validation", ["raw"], "great_expectations", "validate_raw"),
     ],
 )

@@ -53,7 +53,13 @@ def learned(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Learned
     return Learned(here, settings, predictions(here), hash_tree(here.shipped))
 
 
-@pytest.mark.parametrize("name", PLANTS)
+SLOW = {"rate_2", "rate_5", "rate_20", "rate_50", "one_user"}
+"""Plants that take long, or do in another degree what one of the others does."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in PLANTS]
+)
 def test_a_plant_changes_the_lesson(name: str, learned: Learned) -> None:
     """The shipped model differs, and so do the cross-fitted predictions unless the fault is in its file alone."""
     plant = PLANTS[name]

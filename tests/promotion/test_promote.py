@@ -213,19 +213,6 @@ def test_a_killed_rollback_is_finished_by_the_next_try(workspace: Workspace, har
     assert seal.exists() and len(registry.history()) == 3 and registry.verify() == []
 
 
-def test_two_runs_roll_back_once(workspace: Workspace, harmful, registry, tmp_path):
-    """If two processes undo the same harm, one writes the record; the other is stale, and its rerun is content."""
-    processes = [promoter(harmful, tmp_path) for _ in range(2)]
-    ready = tmp_path / "ready"
-    while not ready.exists():
-        assert all(process.poll() is None for process in processes), "a process ended early"
-    (tmp_path / "registry" / "go").touch()
-    errors = [process.communicate(timeout=60)[1] for process in processes]
-    assert {process.returncode for process in processes} <= {0, 1} and 0 in {p.returncode for p in processes}, errors
-    assert [record.action for record in registry.history()] == ["promote", "promote", "rollback"]
-    assert not promoted(workspace, harmful).appended and registry.verify() == []
-
-
 def test_rollback_command_restores_and_the_next_gate_sees_it(workspace: Workspace, gated, quick, registry, capsys):
     """A rollback is an append, and a gate report from before it is stale."""
     first = promoted(workspace, quick).record

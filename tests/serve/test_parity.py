@@ -78,22 +78,17 @@ def forget_history(finished: Finished) -> None:
 DEFECTS = {
     "a weight of batch.onnx": lambda w: perturb_a_weight(w, "batch.onnx"),
     "a weight of request.onnx": lambda w: perturb_a_weight(w, "request.onnx"),
-    "swapped items": lambda w: swap_rows(w, "items"),
     "swapped users": lambda w: swap_rows(w, "users"),
     "swapped categories": lambda w: swap_rows(w, "vocab/category"),
     "swapped tags": lambda w: swap_rows(w, "vocab/tags"),
-    "swapped ratings": lambda w: swap_rows(w, "vocab/rating"),
-    "swapped tabs": lambda w: swap_rows(w, "vocab/tab"),
     "another mean": lambda w: change_signature(w, "watched", "mean", lambda mean: mean + 1),
     "another edge": lambda w: change_signature(w, "age", "edges", lambda edges: [edge + 5 for edge in edges]),
-    "another offset": lambda w: change_signature(w, "tab", "offset", lambda offset: offset - 1),
     "a shorter history": forget_history,
 }
 
 
 NAMED = {
     "swapped categories": ["category"],
-    "swapped ratings": ["rating"],
     "swapped tags": ["tags"],
     "another mean": ["watched"],
     "another edge": ["age"],
