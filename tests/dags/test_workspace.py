@@ -215,9 +215,9 @@ def test_a_branch_may_move_after_a_run_opened(world: World, here: Worker) -> Non
     git(here.checkout, "checkout", "--quiet", "-")
 
 
-def test_another_source_fails_and_fetched_rows_travel(world: World) -> None:
-    """If a worker's log differs, exit 2 names both fingerprints; if the rows are there already, no source is needed."""
-    one, other = world.worker("one"), world.worker("other")
+def test_another_source_fails(world: World) -> None:
+    """If a worker's log differs, exit 2 names both fingerprints, and the run's record keeps the outcome."""
+    one, other = world.worker("one", days=3), world.worker("other", days=3)
     run, _ = one.call("open", "run/1")
     events = other.checkout / "log" / "events-2024-01-03.csv"
     events.write_text(events.read_text().replace(",0\n", ",1\n", 1))
@@ -227,13 +227,20 @@ def test_another_source_fails_and_fetched_rows_travel(world: World) -> None:
     assert run["source"] in told and seen in told and seen != run["source"]
     kept = json.loads((world.record("run-1") / "outcome" / "fetch.json").read_text())
     assert (outcome["exit_code"], kept["exit_code"]) == (2, 2)
-    one.stages(run, "fetch")
+
+
+@pytest.mark.slow
+def test_fetched_rows_travel(world: World) -> None:
+    """If the rows are there already, no source is needed; a closed run leaves its record and no workspace."""
+    one, other = world.worker("fetches"), world.worker("follows-it")
+    run, _ = one.call("open", "run/2")
+    one.stages(run, "code", "fetch")
     other.stages(run, "fetch")
     _, told = other.call("stage", "train", run=run, code=2)
     assert "data/features" in told and "stage featurize" in told
     one.call("close", run=run)
-    assert {"dvc.lock", "params.yaml", "run.json"} <= {path.name for path in world.record("run-1").iterdir()}
-    assert [path for path in (one.home / "workspaces").glob("run-1*") if path.is_dir()] == []
+    assert {"dvc.lock", "params.yaml", "run.json"} <= {path.name for path in world.record("run-2").iterdir()}
+    assert [path for path in (one.home / "workspaces").glob("run-2*") if path.is_dir()] == []
 
 
 @pytest.mark.slow
