@@ -29,7 +29,6 @@ REQUEST = {
     "gates": [{"name": "champion_delta", "reason": "the interval contains the threshold"}],
     "expires": SOON.isoformat(timespec="seconds"),
 }
-HARM = {"record": 2, "back_to": 1, "reason": "record 2 harmed"}
 TIMEOUT = {"error": "The timeout has passed", "error_type": "timeout"}
 
 
