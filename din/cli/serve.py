@@ -16,6 +16,7 @@ command = commands(app, CHAMPION)
 @command(
     "din serve                     # this job's champion, on 127.0.0.1",
     "din serve --registry s3://models/ctr --host 0.0.0.0 --processes 4",
+    "din serve --log served        # and log what it answered, to learn from",
 )
 def serve(
     registry: Uri = None,
@@ -31,6 +32,9 @@ def serve(
     max_candidates: Annotated[int, typer.Option(min=1, help="Refuse requests with more candidates.")] = 10_000,
     max_history: Annotated[int, typer.Option(min=0, help="Refuse requests with more behaviours.")] = 10_000,
     max_request_mb: Annotated[float, typer.Option(min=0.001, max=256, help="Refuse larger bodies, in MB.")] = 16.0,
+    log: Annotated[str | None, typer.Option(help="Log what was answered in this folder.")] = None,
+    log_share: Annotated[float, typer.Option(min=0, max=1, help="The share of the users to log.")] = 1.0,
+    log_key: Annotated[str | None, typer.Option(help="Log keyed hashes of users; the file with the key.")] = None,
 ) -> None:
     """Answer requests over HTTP with the champion, and follow promotions and rollbacks. See docs/serving.md."""
     with answering("server"):
@@ -40,4 +44,5 @@ def serve(
 
         at, name = place(registry, model)
         limits = Limits(max_candidates, max_history, max_request_mb)
-        serve(Settings(at, name, refresh, threads, queue, timeout, slow_ms / 1e3, limits), host, port, processes)
+        settings = Settings(at, name, refresh, threads, queue, timeout, slow_ms / 1e3, limits, log, log_share, log_key)
+        serve(settings, host, port, processes)

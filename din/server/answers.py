@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 from pydantic_core import from_json, to_json
 
@@ -20,17 +21,33 @@ class Answer:
 
     Attributes:
         content: JSON.
-        request: the request, if it was one alone.
-        candidates: how many were scored.
+        version: of the bundle that answered.
+        requests: one, or those of a list.
+        probabilities: of the candidates of each request.
+        ids: of the requests, as the log knows them.
+        listed: whether the body was a list.
     """
 
     content: bytes
-    request: Request | None
-    candidates: int
+    version: str
+    requests: list[Request]
+    probabilities: list[list[float]]
+    ids: list[str]
+    listed: bool = False
+
+    @property
+    def candidates(self) -> int:
+        """The number of candidates that were scored."""
+        return sum(map(len, self.probabilities))
 
 
-def score(serving: Serving, body: bytes) -> Answer:
+def score(serving: Serving, body: bytes, named: bool = False) -> Answer:
     """Answer a request, or a list of requests.
+
+    Args:
+        serving: the bundle that answers.
+        body: JSON.
+        named: whether the answer carries an id of each request, by which the log knows it.
 
     Raises:
         InputError: the body is not JSON, or a request is wrong. The message names field and value, and of a list the
@@ -42,13 +59,16 @@ def score(serving: Serving, body: bytes) -> Answer:
         requests = _objects(given)
         _check_total(requests, scorer.limits.candidates)
         many = [found.tolist() for found in scorer.score_many(requests)]
-        content = to_json({"version": scorer.version, "probabilities": many})
-        return Answer(content, None, sum(map(len, many)))
+        ids = [uuid4().hex for _ in requests]
+        content = {"version": scorer.version, "probabilities": many} | ({"request_id": ids} if named else {})
+        return Answer(to_json(content), scorer.version, requests, many, ids, listed=True)
     scores = scorer.score(_object(given)).tolist()
-    return Answer(to_json({"version": scorer.version, "probabilities": scores}), given, len(scores))
+    request_id = uuid4().hex
+    content = {"version": scorer.version, "probabilities": scores} | ({"request_id": request_id} if named else {})
+    return Answer(to_json(content), scorer.version, [given], [scores], [request_id])
 
 
-def infer(serving: Serving, body: bytes, model: str) -> Answer:
+def infer(serving: Serving, body: bytes, named: bool = False, *, model: str) -> Answer:
     """Answer a request in the form of the Open Inference Protocol, version 2.
 
     The input is one tensor `request` of type BYTES with one text, a request as JSON. The output is the tensor
@@ -73,9 +93,12 @@ def infer(serving: Serving, body: bytes, model: str) -> Answer:
     scores = serving.scorer.score(request).tolist()
     output = {"name": "probability", "datatype": "FP64", "shape": [len(scores)], "data": scores}
     answer = {"model_name": model, "model_version": serving.scorer.version, "outputs": [output]}
+    request_id = uuid4().hex
+    if named:
+        answer["parameters"] = {"request_id": request_id}
     if isinstance(given.get("id"), str):
         answer["id"] = given["id"]
-    return Answer(to_json(answer), request, len(scores))
+    return Answer(to_json(answer), serving.scorer.version, [request], [scores], [request_id])
 
 
 def _parsed(body: bytes) -> Any:

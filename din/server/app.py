@@ -24,11 +24,13 @@ from din.server import answers, metrics
 from din.server.answers import Answer
 from din.server.bodies import RETRY, Bodies
 from din.server.deployment import Deployment, Serving
+from din.server.log import Log
 from din.server.openapi import description
 from din.server.settings import Settings
 from din.server.workers import BusyError, LateError, Workers
 
 _LOG = logging.getLogger("din.server")
+Answering = Callable[[Serving, bytes, bool], Answer]
 _SLOW_LOG_GAP = 1.0
 """The seconds between two lines of the log about slow requests: a slow server must not drown in its log."""
 
@@ -98,15 +100,20 @@ class Server:
         self._workers = Workers(settings.threads, settings.queue)
         self._slow_at = 0.0
         self._bodies = Bodies(settings.limits.request_bytes, settings.timeout)
+        self._log = Log.of(settings)
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
-        """Watch the registry while the server runs."""
+        """Watch the registry and write the log while the server runs."""
         watch = threading.Thread(target=self._deployment.watch, name="watch", daemon=True)
         watch.start()
+        if self._log:
+            self._log.start()
         yield
         self._deployment.close()
         self._workers.close()
+        if self._log:
+            self._log.close()
 
     async def score(self, request: Request) -> Response:
         """Answer one request or a list of requests."""
@@ -164,7 +171,7 @@ class Server:
         scorer = self._deployment.serving.scorer
         return JSONResponse(await run_in_threadpool(description, scorer, self._settings))
 
-    async def _answered(self, request: Request, answer: Callable[[Serving, bytes], Answer]) -> Response:
+    async def _answered(self, request: Request, answer: Answering) -> Response:
         """Answer a request in time, and count it."""
         steps = Steps()
         try:
@@ -183,7 +190,7 @@ class Server:
             _LOG.warning("slow request: %.1f ms in all, %s; status %d", 1e3 * seconds, told, response.status_code)
         return response
 
-    async def _scored(self, request: Request, answer: Callable[[Serving, bytes], Answer], steps: Steps) -> Response:
+    async def _scored(self, request: Request, answer: Answering, steps: Steps) -> Response:
         settings = self._settings
         async with self._bodies.of(request) as body:
             steps.end("body")
@@ -191,7 +198,7 @@ class Server:
 
             def scored() -> Answer:
                 steps.end("wait")
-                return answer(serving, body)
+                return answer(serving, body, self._log is not None)
 
             try:
                 found = await self._workers.run(scored, steps.start + settings.timeout - steps.last)
@@ -204,9 +211,11 @@ class Server:
                 raise HTTPException(422, str(error)) from None
             finally:
                 steps.end("score" if "wait" in steps.took else "wait")
-            if found.request is not None:
-                self._deployment.keep(found.request, len(body))
-        metrics.SCORES.labels(serving.scorer.version).inc(found.candidates)
+            if not found.listed:
+                self._deployment.keep(found.requests[0], len(body))
+            if self._log:
+                self._log.put(found, len(body))
+        metrics.SCORES.labels(found.version).inc(found.candidates)
         return Response(found.content, media_type="application/json")
 
     def _facts(self) -> dict[str, object]:

@@ -14,6 +14,8 @@ ANSWERS = Counter("din_answers", "Answers to POST requests, by status.", ["statu
 SCORES = Counter("din_scores", "Candidates that were scored, by the version that scored them.", ["version"])
 SECONDS = Histogram("din_request_seconds", "Seconds from the head of a request to its answer.", buckets=_SECONDS)
 SWAPS = Counter("din_swaps", "Champions that replaced another one, summed over processes.")
+LOGGED = Counter("din_logged", "Answers in the log of the server.")
+LOG_LOST = Counter("din_log_lost", "Answers that the log dropped: too many waited, or the disk failed.")
 REFUSED = Counter("din_refused_bundles", "Champions that were refused, summed over processes.")
 _NUMBER = Gauge("din_record", "The number of the record whose bundle answers.", multiprocess_mode="livemin")
 _AGE = Gauge("din_registry_age_seconds", "Seconds since the registry answered.", multiprocess_mode="livemax")

@@ -35,6 +35,7 @@ def description(scorer: Scorer, settings: Settings) -> dict[str, Any]:
                 "type": "array",
                 "description": "in the order of the candidates; a list of lists for a list",
             },
+            "request_id": {"description": "the request's id in the server's log; only with --log"},
         },
     }
     score = {

@@ -10,6 +10,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from din.server.app import app
 from din.server.deployment import Deployment
+from din.server.log import Log
 from din.server.metrics import FOLDER
 from din.server.settings import Settings
 
@@ -70,13 +71,14 @@ def serve(settings: Settings, host: str, port: int, processes: int) -> None:
     """Serve until a signal ends the process. Requests that have begun are answered.
 
     Raises:
-        InputError: there is no champion, or it can't be opened.
+        InputError: there is no champion, it can't be opened, or the log can't be written.
         Unavailable: the registry doesn't answer.
     """
     if processes == 1:
         uvicorn.run(app(Deployment(settings)), **options(host, port))
         return
-    Deployment(settings)  # a wrong registry or bundle is an error before any process starts
+    Deployment(settings)  # a wrong registry, bundle or log is an error before any process starts
+    Log.of(settings)
     settings.hand_over()
     with TemporaryDirectory() as folder:
         os.environ[FOLDER] = folder

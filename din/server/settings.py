@@ -23,6 +23,9 @@ class Settings:
         timeout: seconds after which a request is answered with 504, its body included.
         slow: seconds after which a request is logged with the time of each step.
         limits: the largest requests to answer.
+        log: the folder of the log of what was answered. None: no log.
+        log_share: the share of the users that are logged.
+        log_key: the file with the key of the hashes that replace the ids of users in the log. None: ids are logged.
     """
 
     registry: str
@@ -33,6 +36,9 @@ class Settings:
     timeout: float = 2.0
     slow: float = 0.5
     limits: Limits = DEFAULT_LIMITS
+    log: str | None = None
+    log_share: float = 1.0
+    log_key: str | None = None
 
     def hand_over(self) -> None:
         """Leave the settings to the processes that this one starts."""

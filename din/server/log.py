@@ -1,0 +1,234 @@
+"""Log what was answered, off the path of the answer.
+
+Answers wait in memory for at most a quarter of a second. One thread in each process appends them to an open file, so a
+kill loses what waited and no more. When its hour is over, or it is large, the open file is published: written as
+Parquet under a temporary name and renamed. A process locks its open file. The files that a killed process left are
+published by whichever process publishes next.
+"""
+
+import contextlib
+import fcntl
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic_core import to_json
+
+from din.artifacts import write_bytes
+from din.errors import InputError
+from din.schema import ITEM_ID, USER_ID, text
+from din.served_log import OPEN, SCHEMA, pseudonym, read_key
+from din.server import metrics
+from din.server.answers import Answer
+from din.server.settings import Settings
+
+_LOG = logging.getLogger("din.server")
+_WAIT = 0.25
+"""The seconds between two turns of the thread."""
+_MOST_WAITING = 64_000_000
+"""The bytes of the bodies that may wait for the thread."""
+_MOST_OPEN = 64_000_000
+"""The bytes at which an open file is published before its hour is over."""
+
+
+class Log:
+    """The log of one process.
+
+    Args:
+        folder: shared by all processes.
+        share: of the users, chosen by a hash of their id. A request without a user counts as a user of its own.
+        key: a file with the key of the hashes that replace the ids of users. None: ids are logged.
+        clock: returns seconds since 1970.
+
+    Raises:
+        InputError: the folder can't be written, or the key can't be read.
+    """
+
+    def __init__(
+        self, folder: Path, share: float = 1.0, key: str | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        try:
+            (folder / OPEN).mkdir(parents=True, exist_ok=True)
+            publish(folder)
+        except OSError as error:
+            raise InputError(f"--log {error.filename}: {error.strerror}; expected a folder to write to") from None
+        pa.array([""])  # imports pandas, if it is there; a thread that did so would write nothing for a second
+        self._folder = folder
+        self._share = share
+        self._key = read_key(key) if key else None
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._waiting: list[tuple[float, Answer]] = []
+        self._bytes = 0
+        self._open: _Open | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self | None:
+        """Return the log that the options name, if they name one."""
+        return cls(Path(settings.log), settings.log_share, settings.log_key) if settings.log else None
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def put(self, answer: Answer, size: int) -> None:
+        """Log the answer to a body of `size` bytes soon, or drop and count it if too many wait."""
+        with self._lock:
+            if self._bytes + size <= _MOST_WAITING:
+                self._waiting.append((self._clock(), answer))
+                self._bytes += size
+                return
+        metrics.LOG_LOST.inc(len(answer.requests))
+
+    def close(self) -> None:
+        """Write and publish all that waits, and end the thread."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(_WAIT):
+            self._turn()
+        self._turn()
+        self._publish()
+
+    def _turn(self) -> None:
+        """Write what waits, and publish the open file if it is due."""
+        with self._lock:
+            waiting = self._waiting
+            self._waiting = []
+            self._bytes = 0
+        hours: dict[str, list[dict[str, Any]]] = {}
+        for at, answer in waiting:
+            hours.setdefault(_hour(at), []).extend(self._rows(at, answer))
+        for hour, rows in hours.items():
+            self._write(hour, rows)
+        if self._open and (self._open.hour < _hour(self._clock()) or self._open.size > _MOST_OPEN):
+            self._publish()
+
+    def _write(self, hour: str, rows: list[dict[str, Any]]) -> None:
+        try:
+            if self._open and self._open.hour != hour:
+                self._publish()
+            self._open = self._open or _Open(self._folder, hour)
+            self._open.append(rows)
+            metrics.LOGGED.inc(len(rows))
+        except (OSError, pa.ArrowException) as error:  # e.g. a full disk; what follows would be unreadable
+            metrics.LOG_LOST.inc(len(rows))
+            _LOG.error("the log in %s lost %d answers: %s", self._folder, len(rows), error)
+            self._leave()
+
+    def _publish(self) -> None:
+        self._leave()
+        try:
+            publish(self._folder)
+        except (OSError, pa.ArrowException) as error:  # the open files stay, for the next time
+            _LOG.error("the log in %s can't be published yet: %s", self._folder, error)
+
+    def _leave(self) -> None:
+        if self._open:
+            with contextlib.suppress(OSError, pa.ArrowException):  # of a full disk; the rows before are readable
+                self._open.close()
+            self._open = None
+
+    def _rows(self, at: float, answer: Answer) -> Iterator[dict[str, Any]]:
+        """Yield a row for each request whose user is in the sample."""
+        for request, request_id, probabilities in zip(answer.requests, answer.ids, answer.probabilities, strict=True):
+            user = request.get("user") or {}
+            user_id = _id(user, USER_ID)
+            drawn = sha256((user_id or request_id).encode()).digest()[:8]
+            if int.from_bytes(drawn) >= self._share * 2**64:
+                continue
+            if self._key and USER_ID in user:
+                user_id = user_id and pseudonym(self._key, user_id)
+                request = {**request, "user": {**user, USER_ID: user_id}}
+            yield {
+                "request_id": request_id,
+                "answered_at": datetime.fromtimestamp(at, UTC).replace(tzinfo=None),
+                "version": answer.version,
+                "user_id": user_id,
+                "hashed": self._key is not None,
+                "request": to_json(request, inf_nan_mode="null").decode(),
+                "items": [_id(candidate, ITEM_ID) for candidate in request["candidates"]],
+                "probabilities": probabilities,
+            }
+
+
+class _Open:
+    """The open file of a process, of one hour."""
+
+    def __init__(self, folder: Path, hour: str) -> None:
+        self.hour = hour
+        name = f"{hour}-{uuid4().hex}"
+        unlocked = folder / OPEN / f".tmp-{name}"
+        self._file = unlocked.open("xb", buffering=0)
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        unlocked.rename(folder / OPEN / f"{name}.arrows")  # visible once it is locked
+        self._stream = pa.ipc.new_stream(self._file, SCHEMA)
+
+    @property
+    def size(self) -> int:
+        """The bytes written."""
+        return self._file.tell()
+
+    def append(self, rows: list[dict[str, Any]]) -> None:
+        """Write rows, so that they outlive the process."""
+        self._stream.write_batch(pa.RecordBatch.from_pylist(rows, SCHEMA))
+
+    def close(self) -> None:
+        """End the file, which unlocks it."""
+        with self._file:
+            self._stream.close()
+
+
+def publish(folder: Path) -> None:
+    """Publish the open files that no process writes.
+
+    A file that was published, but not yet removed, is published again with the same rows under the same name.
+    """
+    for path in sorted((folder / OPEN).glob("*.arrows")):
+        with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            if path.exists():  # else another process has published it meanwhile
+                _write_parquet(folder, path.stem, pa.Table.from_batches(_batches(file), SCHEMA))
+                path.unlink()
+
+
+def _write_parquet(folder: Path, name: str, rows: pa.Table) -> None:
+    if rows.num_rows == 0:
+        return
+    sink = pa.BufferOutputStream()
+    pq.write_table(rows, sink, compression="zstd")
+    day, hour = name[:13].split("T")
+    write_bytes(folder / f"date={day}" / f"hour={hour}" / f"{name}.parquet", sink.getvalue().to_pybytes())
+
+
+def _batches(file: BinaryIO) -> Iterator[pa.RecordBatch]:
+    """Yield the complete batches of an open file; a kill may have cut the last one."""
+    with contextlib.suppress(pa.ArrowInvalid, OSError):
+        yield from pa.ipc.open_stream(file)
+
+
+def _hour(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H")
+
+
+def _id(entry: Any, key: str) -> str | None:
+    """Return the id of a user, or of a candidate, as text; None if it has none that is a text or a number."""
+    value = entry.get(key) if isinstance(entry, dict) else entry
+    try:
+        return text(value)
+    except InputError:
+        return None

@@ -1,0 +1,227 @@
+"""The server's log holds what was answered, whole files only, whatever ends the process."""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import httpx
+import pyarrow.parquet as pq
+import pytest
+
+from din.errors import InputError
+from din.served_log import FILES, OPEN, SCHEMA, pseudonym
+from din.server import log as logs
+from din.server import metrics
+from din.server.answers import Answer
+from din.server.log import Log, publish
+
+REQUEST = {
+    "user": {"user_id": 3, "age": 30},
+    "history": ["i4", {"item_id": "i5", "rating": 4}],
+    "candidates": ["i6", 7],
+}
+NOON = 1_700_049_600.0  # 2023-11-15 12:00 UTC
+
+
+def rows(folder: Path) -> list[dict]:
+    """Return the rows of the published files, by time and id."""
+    files = sorted(folder.glob(FILES))
+    found = [row for file in files for row in pq.ParquetFile(file).read().to_pylist()]
+    return sorted(found, key=lambda row: (row["answered_at"], row["request_id"]))
+
+
+def answer(number: int, user: object = 3) -> Answer:
+    request = {"user": {"user_id": user}, "candidates": [number, {"item_id": 8.0}, None]}
+    return Answer(b"", "v1", [request], [[0.1, 0.2, 0.3]], [f"r{number}"])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "served"
+
+
+def test_a_row_for_each_request(world, serving, folder: Path) -> None:
+    """Answers carry the ids of their rows, which hold the request, the version and the probabilities."""
+    tensor = {"name": "request", "datatype": "BYTES", "shape": [1], "data": [json.dumps(REQUEST)]}
+    with serving(world.deploy(log=str(folder))) as client:
+        one = client.post("/v1/score", json=REQUEST).json()
+        two = client.post("/v1/score", json=[REQUEST, {"candidates": ["i1"]}]).json()
+        three = client.post("/v2/models/log/infer", json={"inputs": [tensor]}).json()
+        assert client.post("/v1/score", content=b"3").status_code == 422
+    found = {row["request_id"]: row for row in rows(folder)}
+    expected = dict(zip(two["request_id"], two["probabilities"], strict=True))
+    expected[one["request_id"]] = one["probabilities"]
+    expected[three["parameters"]["request_id"]] = three["outputs"][0]["data"]
+    assert {name: row["probabilities"] for name, row in found.items()} == expected
+    row = found[one["request_id"]]
+    assert (row["version"], row["user_id"], row["items"]) == (one["version"], "3", ["i6", "7"])
+    assert json.loads(row["request"]) == REQUEST and row["hashed"] is False
+
+
+def test_a_server_without_a_log_gives_no_ids(world, serving) -> None:
+    """An id that nothing knows would mislead."""
+    with serving(world.deploy()) as client:
+        assert set(client.post("/v1/score", json=REQUEST).json()) == {"version", "probabilities"}
+
+
+def test_people_are_sampled_and_hashed(folder: Path, tmp_path: Path) -> None:
+    """All requests of a user are in the sample or none, and with a key no file holds an id."""
+    key = tmp_path / "key"
+    key.write_text("k" * 32)
+    log = Log(folder, share=0.5, key=str(key))
+    log.start()
+    for number in range(400):
+        log.put(answer(number, f"user-{number % 40}"), 100)
+    log.close()
+    found = rows(folder)
+    counts = duckdb.sql(f"SELECT count(*) FROM '{folder}/{FILES}' GROUP BY user_id").fetchall()
+    assert 8 < len(counts) < 32 and set(counts) == {(10,)}
+    assert {row["user_id"] for row in found} < {pseudonym(b"k" * 32, f"user-{user}") for user in range(40)}
+    assert all(row["hashed"] and "user-" not in row["request"] for row in found)
+
+
+def test_odd_ids(folder: Path) -> None:
+    """Whatever the model ignores is logged, without an id that can't be one."""
+    log = Log(folder)
+    log.start()
+    log.put(
+        Answer(
+            b"", "v", [{"user": {"user_id": [7]}, "candidates": []}, {"candidates": [7.0]}], [[], [1.0]], ["a", "b"]
+        ),
+        9,
+    )
+    log.close()
+    assert [(row["user_id"], row["items"]) for row in rows(folder)] == [(None, []), (None, ["7"])]
+
+
+def test_too_many_are_dropped_and_counted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The memory for waiting answers has an end."""
+    monkeypatch.setattr(logs, "_MOST_WAITING", 250)
+    lost = metrics.LOG_LOST._value.get()
+    log = Log(folder)
+    for number in range(5):
+        log.put(answer(number), 100)
+    log.start()
+    log.close()
+    assert [row["request_id"] for row in rows(folder)] == ["r0", "r1"]
+    assert metrics.LOG_LOST._value.get() - lost == 3
+
+
+@pytest.mark.parametrize(("most", "files"), [(1, 5), (1 << 20, 3)])
+def test_files_by_hour_and_size(most: int, files: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file holds one hour at most, and a large one is published early."""
+    monkeypatch.setattr(logs, "_MOST_OPEN", most)
+    now = NOON
+    log = Log(folder, clock=lambda: now)
+    for number, later in enumerate([0, 1, 3600, 86400, 86401]):
+        now = NOON + later
+        log.put(answer(number), 1)
+        log._turn()
+    log.start()
+    log.close()
+    assert len(list(folder.glob(FILES))) == files
+    assert sorted({path.parent.relative_to(folder).as_posix() for path in folder.glob(FILES)}) == [
+        "date=2023-11-15/hour=12",
+        "date=2023-11-15/hour=13",
+        "date=2023-11-16/hour=12",
+    ]
+    assert [row["request_id"] for row in rows(folder)] == [f"r{number}" for number in range(5)]
+    assert pq.read_schema(next(folder.glob(FILES))).equals(SCHEMA)
+
+
+def test_an_open_file_cut_anywhere(folder: Path) -> None:
+    """The batches before the cut are published, and nothing is left behind."""
+    log = Log(folder, clock=lambda: NOON)
+    for number in range(3):
+        log.put(answer(number), 1)
+        log._turn()
+    (path,) = (folder / OPEN).glob("*.arrows")
+    content = path.read_bytes()
+    publish(folder)
+    assert not rows(folder)  # a process writes it
+    log._leave()
+    counts = []
+    for end in range(0, len(content), 97):
+        path.write_bytes(content[:end])
+        publish(folder)
+        counts.append(len(rows(folder)))
+        assert not list((folder / OPEN).iterdir())
+        for file in folder.glob(FILES):
+            file.unlink()
+    assert counts == sorted(counts) and set(counts) >= {0, 1, 2}
+
+
+def test_a_kill_loses_a_second_at_most(folder: Path) -> None:
+    """The next process publishes what the killed one wrote."""
+    code = (
+        "import sys; from pathlib import Path; from din.server.answers import Answer; from din.server.log import Log\n"
+    )
+    code += "log = Log(Path(sys.argv[1])); log.start(); request = {'candidates': [1]}\n"
+    code += "for n in range(50): log.put(Answer(b'', 'v', [request], [[0.5]], [str(n)]), 1)\n"
+    code += "import time; time.sleep(1); print('written', flush=True); time.sleep(60)"
+    child = subprocess.Popen([sys.executable, "-c", code, folder], stdout=subprocess.PIPE)
+    assert child.stdout and child.stdout.readline() == b"written\n"
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert not rows(folder)
+    Log(folder)
+    assert len(rows(folder)) == 50
+
+
+def test_a_disk_that_fails(folder: Path) -> None:
+    """Answers that can't be written are counted, and the log goes on when the disk does."""
+    log = Log(folder, clock=lambda: NOON)
+    (folder / OPEN).rmdir()
+    lost = metrics.LOG_LOST._value.get()
+    log.put(answer(0), 1)
+    log._turn()
+    assert metrics.LOG_LOST._value.get() - lost == 1
+    (folder / OPEN).mkdir()
+    log.put(answer(1), 1)
+    log.start()
+    log.close()
+    assert [row["request_id"] for row in rows(folder)] == ["r1"]
+
+
+def test_processes_share_a_folder(folder: Path) -> None:
+    """Each publishes its own files, and those that others left, once."""
+    mine = [Log(folder, clock=lambda: NOON) for _ in range(4)]
+    for log in mine:
+        log.start()
+    for number in range(400):
+        mine[number % 4].put(answer(number), 1)
+    closing = [threading.Thread(target=log.close) for log in mine]
+    for thread in closing:
+        thread.start()
+    for thread in closing:
+        thread.join()
+    assert len({row["request_id"] for row in rows(folder)}) == len(rows(folder)) == 400
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda root: (root / "key").write_text("short"), lambda root: (root / "key").mkdir()]
+)
+def test_a_wrong_key(damage: Callable[[Path], object], tmp_path: Path) -> None:
+    """A key that protects nobody is refused."""
+    damage(tmp_path)
+    with pytest.raises(InputError, match="--log-key"):
+        Log(tmp_path / "served", key=str(tmp_path / "key"))
+
+
+def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
+    """The message names it."""
+    (tmp_path / "served").touch()
+    with pytest.raises(InputError, match="expected a folder to write to"):
+        Log(tmp_path / "served")
+
+
+def test_the_figures(world, serving, folder: Path) -> None:
+    """Logged and lost answers are counted for Prometheus."""
+    with serving(world.deploy(log=str(folder))) as client:
+        httpx.post(f"{client.base_url}/v1/score", json=REQUEST)
+        assert "din_log_lost_total" in client.get("/metrics").text
