@@ -65,16 +65,6 @@ class TaobaoAds:
     behaviour_days: NonNegativeInt = 7
 
 
-OPTIONS: dict[str, type[Any]] = {
-    "movielens-100k": MovieLens,
-    "movielens": MovieLens,
-    "amazon-reviews": AmazonReviews,
-    "kuairand-pure": KuaiRandPure,
-    "taobao-ads": TaobaoAds,
-}
-"""The options of each publisher's log, which `fetch.options` sets."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Csv(Block):
     """How the text files of the source `table` are written."""
@@ -162,6 +152,42 @@ class Table(Block):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Served:
+    """Options of the source `served`: the log of a server, and the clicks on what it answered.
+
+    Attributes:
+        path: the folder of `din serve --log`.
+        clicks: a path or glob: CSV, Parquet or JSON-lines.
+        clicks_columns: our name: their name, for request_id, user_id, item_id, timestamp.
+        window_hours: how long after the answer a click still counts.
+        shown: how many of a request's best candidates were shown; None: all.
+        feedback: further columns of the clicks to keep.
+        text_ids: whether ids stay text where all are whole numbers.
+        table: items, users and history, with the keys of `fetch.table`.
+    """
+
+    path: str | None = None
+    clicks: str | None = None
+    clicks_columns: dict[str, str] = field(default_factory=dict)
+    window_hours: Annotated[float, Field(gt=0)] = 24.0
+    shown: PositiveInt | None = None
+    feedback: tuple[str, ...] = ()
+    text_ids: bool = False
+    table: Table = Table()
+
+
+OPTIONS: dict[str, type[Any]] = {
+    "movielens-100k": MovieLens,
+    "movielens": MovieLens,
+    "amazon-reviews": AmazonReviews,
+    "kuairand-pure": KuaiRandPure,
+    "taobao-ads": TaobaoAds,
+    "served": Served,
+}
+"""The options of the sources that `fetch.options` sets."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Daily:
     """A simulated log without end, which changes from day to day.
 
@@ -213,11 +239,12 @@ class Fetch(Block):
     source: Annotated[
         str,
         Doc(
-            "movielens-100k | movielens | amazon-reviews | kuairand-pure | taobao-ads | table | simulate, or a plugin's"
+            "movielens-100k | movielens | amazon-reviews | kuairand-pure | taobao-ads | served | table | simulate, or a"
+            " plugin's"
         ),
     ] = "movielens-100k"
     options: Annotated[
-        dict[str, Any], Doc("of a public log or a plugin's source, e.g. {path: ml-20m.zip}; docs/public-logs.md")
+        dict[str, Any], Doc("of sources but table and simulate, e.g. {path: ml-20m.zip}; docs/public-logs.md")
     ] = field(default_factory=dict)
     table: Annotated[Table, Doc("for the source table; see docs/bring-your-own-log.md")] = Table()
     simulate: Annotated[
@@ -234,5 +261,6 @@ class Fetch(Block):
             advice = "the source reads files; give their path, see docs/bring-your-own-log.md"
             yield Conflict(("source", "table.events"), advice)
         elif self.source in OPTIONS and self.source != "movielens-100k" and not self.options.get("path"):
-            advice = "the source reads files; give their path, as {path: …}, see docs/public-logs.md"
+            page = "served-log" if self.source == "served" else "public-logs"
+            advice = f"the source reads files; give their path, as {{path: …}}, see docs/{page}.md"
             yield Conflict(("source", "options"), advice)

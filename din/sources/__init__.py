@@ -13,6 +13,7 @@ SOURCES: Seam[Callable[..., Any]] = Seam(
         "amazon-reviews": "din.sources.amazon_reviews",
         "kuairand-pure": "din.sources.kuairand",
         "taobao-ads": "din.sources.taobao_ads",
+        "served": "din.sources.served",
         "table": "din.sources.tabular",
         "simulate": "din.sources.daily_simulation",
     },

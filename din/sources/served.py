@@ -1,0 +1,303 @@
+"""What a server answered, joined with the clicks on it: `fetch.source: served`.
+
+    log of the server ── one row a candidate ──► impressions ──┐
+    table of clicks ──── of a request, or the last impression ─┴─► label ──► read as a table, with items, users, history
+
+An impression's time is the server's time of the answer. A click belongs to the request that it names, or else to the
+last impression of its user and item before it, and counts for `window_hours`. Days whose window has not passed at the
+newest click are left out, so that no click can still turn up. The rows are a function of the files alone.
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from din.errors import InputError, listed, shown
+from din.params import fetch as blocks
+from din.params import to_json
+from din.schema import ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
+from din.served_log import FILES
+from din.sources import SOURCES, files
+from din.sources.rawlog import RawLog
+from din.sources.rows import BATCH, Store, quoted
+from din.sources.source import Source
+from din.sources.tabular import TableSource
+
+REQUEST_ID = "request_id"
+PLACE = "place"
+_READERS = {"CSV": "read_csv", "Parquet": "read_parquet", "JSON-lines": "read_ndjson_auto"}
+_KEYS = (REQUEST_ID, USER_ID, ITEM_ID, TIMESTAMP)
+_WHOLE = "'^(0|-?[1-9][0-9]{0,17})$'"
+
+
+@SOURCES.register("served", blocks.Served)
+class ServedSource(Source):
+    """The log of a server with the clicks on it; items, users and history are tables as those of `fetch.table`."""
+
+    grows = True
+    params: blocks.Served
+
+    def identity(self) -> Any:
+        """Return the digests of all files, and the parameters that shape rows."""
+        shape = {key: value for key, value in to_json(self.params).items() if key not in ("path", "clicks", "table")}
+        digests = {table: files.digests(self.workspace, found) for table, found in self._found().items()}
+        return {"files": digests, "table": self._table(self.params.table).identity(), **shape}
+
+    def read(self) -> RawLog:
+        """Join the log with the clicks, and read the events as a table.
+
+        Raises:
+            InputError: a file is missing or has other columns; no click belongs to an answer; no day is complete; or
+                an error of the source `table`.
+        """
+        store = Store(self.workspace.spill)
+        join = _Join(store, self.params)
+        found = self._found()
+        join.requests([file.path for file in found["log"]])
+        join.clicks(found["clicks"])
+        join.attribute()
+        path = store.file("served")
+        further = join.write(path, join.last_day())
+        return self._table(replace(self.params.table, events=str(path.resolve()), keep=further)).read()
+
+    def _table(self, table: blocks.Table) -> TableSource:
+        return TableSource(self.workspace, table, self.until)
+
+    def _found(self) -> dict[str, tuple[files.File, ...]]:
+        """Return the files of the log and of the clicks."""
+        if self.params.clicks is None:
+            raise InputError(
+                "fetch.options.clicks: missing; expected the path of a table with item_id and request_id, or item_id, "
+                "user_id and timestamp"
+            )
+        patterns = {"log": ("path", f"{self.params.path}/{FILES}"), "clicks": ("clicks", self.params.clicks)}
+        found = {
+            name: files.expand(self.workspace, pattern, f"fetch.options.{key}")
+            for name, (key, pattern) in patterns.items()
+        }
+        for of_table in found.values():
+            if far := [file.name for file in of_table if "file" not in file.system.protocol]:
+                raise InputError(f"{far[0]}: expected a local file; copy the log and the clicks here first")
+        return found
+
+
+class _Join:
+    """The tables of the join, in the engine of a store: `asked`, `impressions`, `clicks` and `clicked`."""
+
+    def __init__(self, store: Store, params: blocks.Served) -> None:
+        self._con = store.con
+        self._params = params
+        self._window = f"to_microseconds({round(params.window_hours * 3.6e9)})"
+        self._name = ""
+        self._hashed = False
+
+    def requests(self, paths: Sequence[str]) -> None:
+        """Read the log of the server: `asked` has a row for each request, `impressions` one for each candidate."""
+        rows = f"read_parquet([{', '.join(map(quoted, paths))}], hive_partitioning = false)"
+        self._con.execute(
+            f"""CREATE TABLE asked AS SELECT * FROM {rows}
+            QUALIFY row_number() OVER (PARTITION BY request_id ORDER BY answered_at, version) = 1;
+            CREATE TABLE impressions AS
+            WITH shown AS (
+                SELECT request_id, answered_at, user_id, unnest(items) AS item_id, unnest(probabilities) AS probability,
+                    generate_subscripts(items, 1) AS number
+                FROM asked
+            ), placed AS (
+                SELECT *, row_number() OVER (PARTITION BY request_id ORDER BY probability DESC, number) AS place
+                FROM shown
+            )
+            SELECT request_id, answered_at, user_id, item_id, place FROM placed
+            WHERE user_id IS NOT NULL AND item_id IS NOT NULL AND place <= {self._params.shown or 2**31}
+            QUALIFY row_number() OVER (PARTITION BY request_id, item_id ORDER BY place) = 1"""
+        )
+        read = self._count(rows)
+        hashed, plain = self._ask("bool_or(hashed), bool_or(NOT hashed)", "asked")
+        if hashed and plain:
+            raise InputError(
+                f"fetch.options.path: {self._params.path}: some files have users' ids and others their hashes, so one "
+                "person would be two; keep one kind"
+            )
+        self._hashed = hashed
+        if not self._count("impressions"):
+            raise InputError(
+                f"fetch.options.path: {self._params.path}: {read:,} requests, none with a user_id and a candidate; a "
+                "log to learn from needs both"
+            )
+        if twice := read - self._count("asked"):
+            _note(f"{twice:,} requests were in the log twice; each counts once")
+        if nobody := self._count("asked WHERE user_id IS NULL"):
+            _note(f"{nobody:,} requests without a user_id are left out")
+
+    def clicks(self, found: Sequence[files.File]) -> None:
+        """Read the table of clicks, whose name is that of its first file in messages."""
+        self._name = found[0].name
+        reader = _READERS[files.format_of(found[0].path)]
+        paths = f"[{', '.join(quoted(file.path) for file in found)}]"
+        try:
+            described = self._con.execute(f"DESCRIBE SELECT * FROM {reader}({paths})").fetchall()
+            kinds = {name: kind for name, kind, *_ in described}
+            theirs = {ours: self._params.clicks_columns.get(ours, ours) for ours in _KEYS}
+            known = {ours: name for ours, name in theirs.items() if name in kinds}
+            self._check_columns(known, kinds)
+            kept = "".join(f", {_name(name)} AS f{number}" for number, name in enumerate(self._params.feedback))
+            keys = ", ".join(f"CAST({_name(known[key])} AS VARCHAR)" if key in known else "NULL" for key in _KEYS)
+            time = _time(kinds[known[TIMESTAMP]]) if TIMESTAMP in known else "NULL::TIMESTAMP"
+            as_text = ", ".join(f"{quoted(name)}: 'VARCHAR'" for name in known.values())
+            types = f", types = {{{as_text}}}" if reader == "read_csv" else ""  # 007 is not 7
+            self._con.execute(
+                f"""CREATE TABLE clicks AS SELECT *, {time} AS clicked_at FROM (
+                    SELECT {keys}{kept} FROM {reader}({paths}{types})
+                ) AS read({", ".join([*_KEYS, *(f"f{number}" for number in range(len(self._params.feedback)))])})"""
+            )
+        except duckdb.Error as error:
+            raise InputError(f"{self._name}: {str(error).splitlines()[0]}; expected a readable table") from None
+        unread = f"SELECT {TIMESTAMP} FROM clicks WHERE clicked_at IS NULL AND {TIMESTAMP} IS NOT NULL"
+        if wrong := self._con.execute(unread).fetchone():
+            raise InputError(
+                f"{self._name}: {theirs[TIMESTAMP]} is {shown(wrong[0])}; expected seconds since 1970, or text such as "
+                "2026-01-31T12:00:00Z"
+            )
+
+    def _check_columns(self, known: Mapping[str, str], kinds: Mapping[str, str]) -> None:
+        """Raise InputError if the clicks can't be joined by their columns."""
+        by_time = {USER_ID, TIMESTAMP} <= set(known)
+        if ITEM_ID not in known or not (REQUEST_ID in known or by_time):
+            raise InputError(
+                f"{self._name}: columns {listed(kinds)}; expected item_id and request_id, or item_id, user_id and "
+                "timestamp: map them in fetch.options.clicks_columns"
+            )
+        if self._hashed and REQUEST_ID not in known:
+            raise InputError(
+                f"{self._name}: the log holds hashes of users, so no user_id finds a click; give their request_id"
+            )
+        if missing := [name for name in self._params.feedback if name not in kinds]:
+            raise InputError(f"fetch.options.feedback: {self._name} has no column {missing[0]!r}, only {listed(kinds)}")
+
+    def attribute(self) -> None:
+        """Find the impression of each click: `clicked` has a row for each impression, with its first click."""
+        kept = range(len(self._params.feedback))
+        feedback, order = ("".join(f", {table}f{number}" for number in kept) for table in ("c.", ""))
+        self._con.execute(
+            f"""CREATE TABLE found AS
+            SELECT i.request_id, i.item_id, c.clicked_at, c.clicked_at - i.answered_at AS late{feedback} FROM clicks c
+            JOIN impressions i ON c.request_id = i.request_id AND c.item_id = i.item_id
+            UNION ALL
+            SELECT i.request_id, i.item_id, c.clicked_at, c.clicked_at - i.answered_at AS late{feedback}
+            FROM (SELECT * FROM clicks WHERE request_id IS NULL) c ASOF JOIN (
+                SELECT user_id, item_id, answered_at, min(request_id) AS request_id FROM impressions GROUP BY ALL
+            ) i ON c.user_id = i.user_id AND c.item_id = i.item_id AND c.clicked_at >= i.answered_at;
+            CREATE TABLE clicked AS SELECT * FROM found WHERE late IS NULL OR late <= {self._window}
+            QUALIFY row_number() OVER (PARTITION BY request_id, item_id ORDER BY clicked_at{order}) = 1"""
+        )
+        clicks = self._count("clicks")
+        late = self._count(f"found WHERE late > {self._window}")
+        counted = self._count("clicked")
+        if clicks and not counted:
+            ((first, last),) = self._con.execute("SELECT min(answered_at), max(answered_at) FROM asked").fetchall()
+            example = self._con.execute(f"SELECT {', '.join(_KEYS)} FROM clicks LIMIT 1").fetchall()[0]
+            raise InputError(
+                f"{self._name}: none of {clicks:,} clicks belongs to an answer; the log is of {first} to {last}, the "
+                f"first click is {dict(zip(_KEYS, example, strict=True))}: check the columns, and the unit of the time"
+            )
+        found = self._count("found")
+        _note(
+            f"{clicks:,} clicks: {counted:,} count, {found - late - counted:,} are repeated, {late:,} came after the "
+            f"window of {self._params.window_hours:g} h, {clicks - found:,} belong to no answer"
+        )
+
+    def last_day(self) -> date:
+        """Return the last day whose window had passed at the newest click; of clicks without times, at the last answer.
+
+        Raises:
+            InputError: there is none.
+        """
+        offset = timedelta(hours=self._params.table.utc_offset_hours)
+        ((first, newest),) = self._con.execute(
+            "SELECT min(answered_at), coalesce((SELECT max(clicked_at) FROM clicks), max(answered_at)) FROM asked"
+        ).fetchall()
+        passed = newest - timedelta(hours=self._params.window_hours)
+        last = (passed + offset).date() - timedelta(days=1)
+        told = f"the newest click is of {newest:%Y-%m-%d %H:%M}, and the window is {self._params.window_hours:g} h"
+        if last < (first + offset).date():
+            raise InputError(
+                f"{self._name}: no day of the log is complete: {told}; wait, or lower fetch.options.window_hours"
+            )
+        if open_days := self._count(
+            f"asked WHERE CAST(answered_at + to_hours({offset // timedelta(hours=1)}) AS DATE) > '{last}'"
+        ):
+            _note(f"{open_days:,} answers after {last} are left out: {told}")
+        return last
+
+    def write(self, path: Path, last: date) -> tuple[str, ...]:
+        """Write the events until a day as Parquet, in the order of time, and return the names of their own columns."""
+        params = self._params
+        ids = {key: _name(key) for key in (USER_ID, ITEM_ID)}
+        if not params.text_ids:
+            for key in ids:
+                if not self._count(f"impressions WHERE NOT regexp_matches({key}, {_WHOLE})"):
+                    ids[key] = f"CAST({key} AS BIGINT)"
+        forms = json.loads(self._ask("json_group_structure(request::JSON->'context')", "asked")[0])
+        contexts = {name: _context(name, form) for name, form in forms.items()} if isinstance(forms, dict) else {}
+        feedback = {name: f"f{number}" for number, name in enumerate(params.feedback)}
+        further = {PLACE: PLACE} | contexts | feedback
+        columns = {
+            USER_ID: ids[USER_ID],
+            ITEM_ID: ids[ITEM_ID],
+            TIMESTAMP: "answered_at",
+            SEQUENCE: "row_number() OVER (ORDER BY answered_at, request_id, place) - 1",
+            LABEL: "CAST(clicked_in IS NOT NULL AS TINYINT)",
+        } | further
+        chosen = ", ".join(f"{sql} AS c{number}" for number, sql in enumerate(columns.values()))
+        events = self._con.execute(
+            f"""SELECT {chosen} FROM (
+                SELECT i.*, asked.request, clicked.request_id AS clicked_in, clicked.* EXCLUDE (request_id, item_id)
+                FROM impressions i JOIN asked USING (request_id)
+                LEFT JOIN clicked ON clicked.request_id = i.request_id AND clicked.item_id = i.item_id
+                WHERE CAST(i.answered_at + to_hours({params.table.utc_offset_hours}) AS DATE) <= '{last}'
+            ) ORDER BY c3"""
+        ).to_arrow_reader(BATCH)
+        schema = pa.schema([*zip(columns, events.schema.types, strict=True)])
+        with pq.ParquetWriter(path, schema) as writer:
+            for batch in events:
+                writer.write_batch(batch.rename_columns(schema.names))
+        return tuple(further)
+
+    def _ask(self, expression: str, table: str) -> tuple[Any, ...]:
+        return self._con.execute(f"SELECT {expression} FROM {table}").fetchall()[0]
+
+    def _count(self, rows: str) -> int:
+        return self._ask("count(*)", rows)[0]
+
+
+def _note(text: str) -> None:
+    print(f"fetch: {text}", file=sys.stderr)
+
+
+def _name(column: str) -> str:
+    """Return a name of a column as SQL."""
+    return '"' + column.replace('"', '""') + '"'
+
+
+def _time(kind: str) -> str:
+    """Return SQL for the UTC time of a click, as a text that was of some type: seconds since 1970, or a time."""
+    if kind.startswith("TIMESTAMP"):
+        return f"{TIMESTAMP}::TIMESTAMPTZ AT TIME ZONE 'UTC'"
+    seconds = f"make_timestamp(CAST(round(TRY_CAST({TIMESTAMP} AS DOUBLE) * 1e6) AS BIGINT))"
+    return f"coalesce({seconds}, TRY_CAST({TIMESTAMP} AS TIMESTAMPTZ) AT TIME ZONE 'UTC')"
+
+
+def _context(name: str, form: Any) -> str:
+    """Return SQL for a value of a request's context, in the type of all of its values."""
+    listed = isinstance(form, list)
+    kind = str(form[0] if listed else form)
+    kind = {"UBIGINT": "BIGINT", "DOUBLE": "DOUBLE", "BOOLEAN": "BOOLEAN"}.get(kind, "VARCHAR")
+    pointer = "/context/" + name.replace("~", "~0").replace("/", "~1")
+    return f"from_json(json_extract(request, {quoted(pointer)}), '{json.dumps([kind] if listed else kind)}')"
