@@ -20,6 +20,7 @@ EXCLUDED = {
     r"python3 -m venv \.venv && source |source \.venv/bin/activate": "the environment of the tests is active already",
     r".*\b(s3|https)://": "needs a bucket or a repository elsewhere",
     r"din serve\b": "serves until Ctrl-C; tests/server starts it and sends requests",
+    r"din replay\b": "needs the log of a server; tests/server/test_loop.py makes one and replays it",
     r"python -m dags\.standalone": "serves until Ctrl-C; tests/dags/test_standalone.py starts it",
     r"python -m benchmarks\.prequential ": "takes an hour or more, and one of its logs has no publisher",
 }

@@ -1,13 +1,14 @@
-"""The command `din serve`."""
+"""The commands about serving: serve, replay."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from din.cli.champion import CHAMPION
 from din.cli.options import Model, Uri, place
-from din.cli.run import answering
-from din.commandline import commands
+from din.cli.run import HERE, answering, params_here
+from din.commandline import AsJson, commands, print_result
 
 app = typer.Typer()
 command = commands(app, CHAMPION)
@@ -46,3 +47,25 @@ def serve(
         limits = Limits(max_candidates, max_history, max_request_mb)
         settings = Settings(at, name, refresh, threads, queue, timeout, slow_ms / 1e3, limits, log, log_share, log_key)
         serve(settings, host, port, processes)
+
+
+@command(
+    "din replay served        # the log of `din serve --log served`",
+    "din replay served --most 100000 --json",
+)
+def replay(
+    log: Annotated[Path, typer.Argument(help="The folder that `din serve --log` names.")],
+    registry: Uri = None,
+    model: Model = None,
+    most: Annotated[int, typer.Option(min=1, help="Look at so many requests, drawn by a hash.")] = 10_000,
+    log_key: Annotated[Path | None, typer.Option(help="The key, if the log holds hashes of users.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score a server's log again, exit 3 unless scores are equal, and say where requests differ from data/features."""
+    with answering("train"):
+        from din.registry.registry import Registry
+        from din.replay.replay import hours_ahead, replay
+
+        place_of = Registry(*place(registry, model))
+        ahead = hours_ahead(params_here().fetch) if HERE.params.exists() else 0
+        print_result(lambda: replay(HERE, log, place_of, most, log_key, ahead), as_json).check()

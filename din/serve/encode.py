@@ -100,13 +100,14 @@ class Encoder:
 
     def example(self, candidates: int) -> dict[str, Any]:
         """Return a request of a user and of items that the tables hold."""
-        items = list(islice(cycle(self._ids(Group.ITEM) or [None]), candidates))
+        items = list(islice(cycle(self.known(Group.ITEM) or [None]), candidates))
         request = {"history": items[: self.max_history], "candidates": items}
-        users = self._ids(Group.USER)
+        users = self.known(Group.USER)
         user = {"user": {USER_ID: users[-1]}} if users else {}
         return user | request | ({"time": 1_767_225_600} if self._ages else {})
 
-    def _ids(self, group: Group) -> list[Any]:
+    def known(self, group: Group) -> list[Any]:
+        """Return the ids of the items or users that have a row in the bundle's table, as texts."""
         return self._tables[group][0].known if group in self._tables else []
 
     def pack(self, requests: Sequence[Mapping[str, Any]]) -> Iterator[PackedBatch]:

@@ -29,7 +29,7 @@ from din.features.packing import PackedBatch
 from din.names import Version
 from din.registry.bundle import Verified, verify_bundle
 from din.registry.registry import Registry
-from din.schema import Field
+from din.schema import Field, Group
 from din.serve.encode import Encoder
 from din.serve.inputs import AGE, feeds
 from din.serve.limits import DEFAULT_LIMITS, Limits
@@ -165,6 +165,11 @@ class Scorer:
     def max_history(self) -> int:
         """The number of last behaviours of a history that the model reads."""
         return self._encoder.max_history
+
+    @property
+    def users(self) -> list[Any]:
+        """The ids of the users whose profiles the bundle holds, as texts."""
+        return self._encoder.known(Group.USER)
 
     def example(self, candidates: int = 3) -> dict[str, Any]:
         """Return a request of a user and of items that the bundle knows; items repeat if they are too few."""

@@ -1,0 +1,191 @@
+"""The command `din replay`: read a part of a server's log, score it again, and compare it with the log's truth here."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from din import documents
+from din.artifacts import MANIFEST
+from din.errors import GateClosed, InputError
+from din.manifests import FeaturesManifest
+from din.params.fetch import Fetch, Served
+from din.printing import print_table
+from din.registry.registry import Registry
+from din.replay.again import TOLERANCE, Again, open_all, score_again
+from din.replay.causes import Moment, Past, ids
+from din.replay.skew import Finding, Pair, find
+from din.schema import ITEM_ID, Group, parse_field
+from din.serve.requests import requests_for
+from din.served_log import FILES, read_key
+from din.workspace import Workspace
+
+_FOREVER = 1 << 61  # µs; after every event
+_OTHERS = 5000  # histories in which to look for a user's
+
+
+@dataclass(frozen=True)
+class Replay:
+    """The result of a replay.
+
+    Attributes:
+        versions: a comparison of the scores for each version.
+        compared: the requests whose moments `data/features` knows; None: there are no features here.
+        skew: the fields that differ.
+    """
+
+    versions: list[Again]
+    compared: int | None
+    skew: list[Finding]
+
+    def check(self) -> None:
+        """Raise GateClosed if a probability differs from the one that was served."""
+        if differ := sum(version.differ for version in self.versions):
+            raise GateClosed(
+                f"{differ:,} requests get other probabilities than were served, by more than {TOLERANCE:g}: look at "
+                "the request of the example, and at the packages of the server and of this machine"
+            )
+
+
+def replay(
+    workspace: Workspace, log: Path, registry: Registry, most: int, key: Path | None, utc_offset_hours: int = 0
+) -> Replay:
+    """Score the log again, compare it with the features of the workspace, and print both.
+
+    Args:
+        workspace: with `data/raw` and `data/features`, or without.
+        log: the folder of the server's log.
+        registry: holds the bundles that answered.
+        most: how many requests to look at, drawn by a hash of their ids.
+        key: the file with the key of the hashes of users.
+        utc_offset_hours: how many hours the times of `data/raw` are ahead of UTC.
+
+    Raises:
+        InputError: the log is empty, or its users are hashed and need a key.
+        Unavailable: the registry doesn't answer.
+    """
+    rows = _read(log, most)
+    opened = open_all(registry, (row["version"] for row in rows))
+    versions = score_again(opened, rows, read_key(key) if key else None)
+    columns = ("version", "requests", "candidates", "differ", "largest difference", "problem", "example")
+    shown = [(one.version[:12], *list(vars(one).values())[1:]) for one in versions]
+    print_table(f"Scored again ({len(rows):,} requests of {log})", columns, shown)
+    if not (workspace.features / MANIFEST).is_file():
+        print("no data/features here, so what clients sent is not compared: run `dvc repro featurize`")
+        return Replay(versions, None, [])
+    pairs, fields = _pairs(workspace, rows, 3600 * utc_offset_hours)
+    ages = any("time" in scorer.example() for scorer in opened.scorers.values())
+    skew = find(pairs, fields, ages)
+    print(f"{len(pairs):,} of {len(rows):,} requests are impressions of data/features")
+    if skew:
+        lines = [(one.field, one.cause, f"{one.requests:,} of {one.compared:,}", one.example) for one in skew]
+        print_table("What clients sent differs from the log", ("field", "likely cause", "requests", "example"), lines)
+    elif pairs:
+        print("clients sent what the log holds")
+    return Replay(versions, len(pairs), skew)
+
+
+def hours_ahead(fetch: Fetch) -> int:
+    """Return how many hours the times of the raw log are ahead of UTC."""
+    if fetch.source == "served":
+        return documents.check(Served, dict(fetch.options), "fetch.options").table.utc_offset_hours
+    return fetch.table.utc_offset_hours if fetch.source == "table" else 0
+
+
+def _read(log: Path, most: int) -> list[dict[str, Any]]:
+    """Return some rows of the log in the order of time, with `request` parsed."""
+    if not any(log.glob(FILES)):
+        raise InputError(f"{log}: no files such as date=2026-01-31/hour=09/….parquet; expected the folder of --log")
+    with duckdb.connect() as con:
+        rows = con.execute(
+            f"""SELECT * FROM (
+                SELECT DISTINCT ON (request_id) *, md5(request_id) AS drawn
+                FROM read_parquet(?, hive_partitioning = false)
+                WHERE len(items) > 0 ORDER BY request_id
+            ) ORDER BY drawn LIMIT {most}""",
+            [str(log / FILES)],
+        ).to_arrow_table()
+    found = rows.sort_by([("answered_at", "ascending"), ("request_id", "ascending")]).to_pylist()
+    return [row | {"request": json.loads(row["request"])} for row in found]
+
+
+def _pairs(workspace: Workspace, rows: list[dict[str, Any]], offset: float) -> tuple[list[Pair], dict[str, list[str]]]:
+    """Return the requests whose impressions the raw log holds, beside the truth, and the names of fields by group."""
+    manifest = documents.read(FeaturesManifest, workspace.features / MANIFEST, "run `dvc repro featurize`")
+    fields = [parse_field(record) for record in manifest.fields]
+    places = _places(workspace, rows, offset)
+    mine = [row for row in rows if row["request_id"] in places]
+    table = pa.Table.from_pylist([places[row["request_id"]] for row in mine])
+    names = {str(group): [one.name for one in fields if one.group is group] for group in Group}
+    if not mine:
+        return [], names
+    where = (workspace.raw, workspace.features, None, _FOREVER)
+    true = requests_for(table, *where)
+    end = pa.array(np.full(len(mine), _FOREVER))
+    whole = requests_for(table.set_column(table.schema.get_field_index("timestamp"), "timestamp", end), *where)
+    known = {*_entities(workspace, "items").to_pylist()}
+    others: dict[tuple[str | None, ...], Past] = {}
+    for row, request in zip(mine[:_OTHERS], true, strict=False):
+        newest = request["history"][-manifest.max_history :]
+        if len(newest) > 1:
+            others[tuple(ids(newest))] = Past(row["user_id"], newest)
+    pairs = []
+    for row, request, all_time in zip(mine, true, whole, strict=True):
+        past = [entry | _time(entry, offset) for entry in request["history"]]
+        sent = row["request"].get("history") or []
+        moment = Moment(
+            user=row["user_id"],
+            sent=ids([entry if isinstance(entry, dict) else {ITEM_ID: entry} for entry in sent]),
+            at=request["time"] - offset,
+            past=past,
+            later=all_time["history"][len(past) :],
+            shown=row["items"],
+            most=manifest.max_history,
+            known=known,
+            others=others,
+        )
+        pairs.append(Pair(row["request_id"], row["request"], request, moment))
+    return pairs, names
+
+
+def _time(entry: dict[str, Any], offset: float) -> dict[str, Any]:
+    time = entry["timestamp"]
+    return {"timestamp": None if time is None else time - offset}
+
+
+def _places(workspace: Workspace, rows: list[dict[str, Any]], offset: float) -> dict[str, dict[str, Any]]:
+    """Return the place of each request's first candidate in the raw log and in the features, by the request's id."""
+    asked = pa.table(
+        {
+            "request_id": [row["request_id"] for row in rows],
+            "user_id": pa.array([row["user_id"] for row in rows], pa.string()),
+            "item_id": pa.array([row["items"][0] for row in rows], pa.string()),
+            "at": pa.array([row["answered_at"] for row in rows], pa.timestamp("us")),
+        }
+    )
+    with duckdb.connect() as con:
+        con.register("asked", asked)
+        for name in ("users", "items"):
+            values = _entities(workspace, name)
+            con.register(name, pa.table({"value": values, "place": np.arange(len(values))}))
+        found = con.execute(
+            f"""SELECT request_id, coalesce(users.place, 0) AS "user", coalesce(items.place, 0) AS item,
+                min(sequence) AS sequence, epoch_us(timestamp) AS timestamp
+            FROM asked JOIN read_parquet(?) AS events ON CAST(events.user_id AS VARCHAR) = asked.user_id
+                AND CAST(events.item_id AS VARCHAR) = asked.item_id
+                AND events.timestamp = asked."at" + to_seconds({offset})
+            LEFT JOIN users ON users.value = asked.user_id LEFT JOIN items ON items.value = asked.item_id
+            GROUP BY ALL""",
+            [str(workspace.raw / "events" / "*" / "*.parquet")],
+        ).to_arrow_table()
+    return {row.pop("request_id"): row for row in found.to_pylist()}
+
+
+def _entities(workspace: Workspace, name: str) -> pa.ChunkedArray:
+    """Return the raw ids of users or items as text, by their rows."""
+    return pq.read_table(workspace.features / f"{name}.parquet", columns=["value"])["value"].cast(pa.string())

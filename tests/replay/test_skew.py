@@ -1,0 +1,199 @@
+"""Each planted mistake of a client is named, at its field, and a sound client is not accused."""
+
+import random
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import pytest
+from factories.served_days import Days
+
+from din.replay.causes import Moment, Past, ids
+from din.replay.skew import Finding, Pair, find
+
+DAY = 86_400
+HOUR = 3600
+MOST = 20
+FIELDS = {"user": ["age", "city"], "item": ["item_id", "price"], "context": ["tab", "depth"], "behaviour": ["rating"]}
+Request = dict[str, Any]
+Client = Callable[[Request, dict[str, Any]], Request]  # given the sound request, and a memory of its own
+
+
+@cache
+def sound() -> list[Request]:
+    """Return the sound requests of three days, with all kinds of fields."""
+    found = []
+    for shown, request in Days(days=3, impressions=100, users=10).requests():
+        history = [entry | {"rating": 1 + entry["item_id"] % 5} for entry in request["history"]]
+        user = {"user_id": shown.user, "age": 20.5 + shown.user, "city": ["Rome", "Oslo"][shown.user % 2]}
+        context = {"tab": ["home", "search"][shown.item % 2], "depth": 1.5 + shown.item}
+        candidates = [{"item_id": shown.item, "price": 9.99 + shown.item}]
+        found.append(request | {"user": user, "history": history, "context": context, "candidates": candidates})
+    return found
+
+
+def pairs(client: Client) -> list[Pair]:
+    """Return what a client sends, beside the truth."""
+    whole = {request["user"]["user_id"]: request["history"] for request in sound()}
+    known = {str(entry["item_id"]) for history in whole.values() for entry in history}
+    others = {}
+    for request in sound():
+        newest = request["history"][-MOST:]
+        others[tuple(ids(newest))] = Past(str(request["user"]["user_id"]), newest)
+    memory: dict[str, Any] = {"draw": random.Random(1), "whole": whole}
+    found = []
+    for number, true in enumerate(sound()):
+        user = true["user"]["user_id"]
+        sent = client(dict(true), memory)
+        past = true["history"]
+        moment = Moment(
+            user=str(user),
+            sent=ids(sent["history"]),
+            at=true["time"],
+            past=past,
+            later=whole[user][len(past) :],
+            shown=[str(true["candidates"][0]["item_id"])],
+            most=MOST,
+            known=known,
+            others=others,
+        )
+        found.append(Pair(f"r{number}", sent, true, moment))
+    return found
+
+
+def findings(client: Client) -> list[Finding]:
+    return find(pairs(client), FIELDS, ages=True)
+
+
+def history(change: Callable[[list[Request], Request, dict[str, Any]], list[Request]]) -> Client:
+    """Return a client that changes the history."""
+    return lambda request, memory: request | {"history": change(request["history"], request, memory)}
+
+
+def entries(change: Callable[[Request], Request]) -> Client:
+    """Return a client that changes each behaviour."""
+    return lambda request, memory: request | {"history": [entry | change(entry) for entry in request["history"]]}
+
+
+def part(name: str, change: Callable[[Request], Request]) -> Client:
+    """Return a client that changes user or context."""
+    return lambda request, memory: request | {name: request[name] | change(request[name])}
+
+
+def cached(past: list[Request], request: Request, memory: dict[str, Any]) -> list[Request]:
+    """Return the history of the user's first request of a session of five."""
+    seen = memory.setdefault(request["user"]["user_id"], [0, past])
+    if seen[0] % 5 == 0:
+        seen[1] = past
+    seen[0] += 1
+    return seen[1]
+
+
+def dropped(past: list[Request], request: Request, memory: dict[str, Any]) -> list[Request]:
+    return [entry for entry in past if memory["draw"].random() > 0.2]
+
+
+def shuffled(past: list[Request], request: Request, memory: dict[str, Any]) -> list[Request]:
+    return memory["draw"].sample(past, len(past))
+
+
+def of_another(past: list[Request], request: Request, memory: dict[str, Any]) -> list[Request]:
+    found = memory.get("last", past)
+    memory["last"] = past
+    return found
+
+
+def doubled(past: list[Request], *_: Any) -> list[Request]:
+    return [entry for entry in past for _ in range(2)]
+
+
+def resent(past: list[Request], request: Request, memory: dict[str, Any]) -> list[Request]:
+    return [entry for entry in past for _ in range(memory["draw"].choice([1, 1, 1, 2]))]
+
+
+def once(past: list[Request], *_: Any) -> list[Request]:
+    return list({entry["item_id"]: entry for entry in past}.values())
+
+
+def with_later(past: list[Request], request: Request, memory: dict[str, Any]) -> list[Request]:
+    return memory["whole"][request["user"]["user_id"]][: len(past) + 2]
+
+
+def in_cents(request: Request, _: Any) -> Request:
+    return request | {"candidates": [one | {"price": 100 * one["price"]} for one in request["candidates"]]}
+
+
+def until(end: Callable[[float], float]) -> Client:
+    return history(lambda past, request, _: [e for e in past if e["timestamp"] < end(request["time"])])
+
+
+FAULTS: dict[str, tuple[Client, str, str]] = {
+    "reversed": (history(lambda past, *_: past[::-1]), "history", "order reversed"),
+    "six hours late": (until(lambda at: at - 6 * HOUR), "history", "the last 6.0 hours are missing"),
+    "ninety minutes late": (until(lambda at: at - 1.5 * HOUR), "history", "hours are missing: it is late"),
+    "nightly": (until(lambda at: at // DAY * DAY), "history", "built once a day"),
+    "one behind": (history(lambda past, *_: past[:-1]), "history", "the newest behaviour is missing"),
+    "cached": (history(cached), "history", "the newest behaviours are missing"),
+    "truncated": (history(lambda past, *_: past[-5:]), "history", "truncated to the newest 5"),
+    "wrong end": (history(lambda past, *_: past[:5]), "history", "cut to the oldest 5"),
+    "twice each": (history(doubled), "history", "every behaviour is sent twice"),
+    "whole twice": (history(lambda past, *_: past * 2), "history", "the whole history is sent twice"),
+    "retried": (history(lambda past, *_: past + past[-1:]), "history", "the newest behaviour is sent twice"),
+    "resent": (history(resent), "history", "some behaviours are repeated"),
+    "a set": (history(once), "history", "each item only once"),
+    "itself": (history(lambda past, r, _: [*past, r["candidates"][0]]), "history", "the impression itself"),
+    "the future": (history(with_later), "history", "of after the request"),
+    "none": (history(lambda *_: []), "history", "no history is sent"),
+    "unknown ids": (entries(lambda e: {"item_id": f"item-{e['item_id']}"}), "history", "does not know: another form"),
+    "somebody else's": (history(of_another), "history", "of another user"),
+    "by id": (history(lambda past, *_: sorted(past, key=lambda e: e["item_id"])), "history", "sorted by item"),
+    "liked only": (history(lambda past, *_: [e for e in past if e["rating"] > 2]), "history", "certain feedback"),
+    "lossy": (history(dropped), "history", "in the middle are missing"),
+    "shuffled": (history(shuffled), "history", "in another order"),
+    "no feedback": (entries(lambda e: {"rating": None}), "history.rating", "left out"),
+    "feedback default": (entries(lambda e: {"rating": -1}), "history.rating", "a default"),
+    "stars of ten": (entries(lambda e: {"rating": e["rating"] * 10}), "history.rating", "times 10"),
+    "milliseconds": (entries(lambda e: {"timestamp": 1000 * e["timestamp"]}), "history.timestamp", "milliseconds"),
+    "time zone": (entries(lambda e: {"timestamp": e["timestamp"] + 2 * HOUR}), "history.timestamp", "+2 h: another"),
+    "dates": (entries(lambda e: {"timestamp": e["timestamp"] // DAY * DAY}), "history.timestamp", "rounded to days"),
+    "now in ms": (lambda r, _: r | {"time": 1000 * r["time"]}, "time", "milliseconds"),
+    "stale profile": (part("user", lambda u: {"age": u["age"] - 1 if u["age"] > 21.5 else 22.5}), "user.age", "stale"),
+    "whole years": (part("user", lambda u: {"age": int(u["age"])}), "user.age", "rounded"),
+    "other case": (part("user", lambda u: {"city": u["city"].upper()}), "user.city", "other case or blanks"),
+    "no context": (lambda r, _: r | {"context": {"depth": r["context"]["depth"]}}, "context.tab", "left out"),
+    "new words": (part("context", lambda c: {"tab": "v2/" + c["tab"]}), "context.tab", "does not know"),
+    "in cents": (part("context", lambda c: {"depth": 100 * c["depth"]}), "context.depth", "times 100"),
+    "price in cents": (in_cents, "candidate.price", "times 100"),
+}  # fmt: skip
+
+
+def test_a_sound_client() -> None:
+    """Silence, also if the client sends only what the model reads, without what it needs not send."""
+    assert findings(lambda request, _: request) == []
+    assert findings(history(lambda past, *_: past[-MOST:])) == []
+    assert findings(lambda request, _: request | {"user": {"user_id": request["user"]["user_id"]}}) == []
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_mistake(fault: str) -> None:
+    """It is the first finding, and nearly the only one."""
+    client, field, cause = FAULTS[fault]
+    first, *others = findings(client)
+    assert first.field == field and cause in first.cause
+    assert sum(other.requests for other in others) <= 0.1 * first.requests
+
+
+def test_two_mistakes_at_once() -> None:
+    """Fields of behaviours are compared with those that were sent, in their order."""
+    client = history(lambda past, *_: [entry | {"rating": None} for entry in past[::-1]])
+    assert {(one.field, one.cause.split(";")[0]) for one in findings(client)} == {
+        ("history", "order reversed"),
+        ("history.rating", "left out"),
+    }
+
+
+def test_one_client_of_several() -> None:
+    """A mistake of few is counted as theirs."""
+    client = FAULTS["reversed"][0]
+    found = findings(lambda request, memory: client(request, memory) if request["user"]["user_id"] < 3 else request)
+    assert [(one.field, one.requests < 0.3 * one.compared) for one in found] == [("history", True)]

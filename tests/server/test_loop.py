@@ -1,0 +1,149 @@
+"""What is trained is what was served, and what was served is scored again and compared with what is trained."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from factories.served_days import HISTORY, ITEMS, Days
+from served_world import World
+from typer.testing import CliRunner
+
+from din import cli
+from din.artifacts import MANIFEST, hash_files, read_json
+from din.errors import GateClosed, InputError
+from din.featurize.build import featurize
+from din.params import Params
+from din.replay.replay import Replay, replay
+from din.served_log import FILES, SCHEMA
+from din.server import answers
+from din.server.log import Log
+from din.sources.fetch import fetch
+from din.workspace import Workspace
+
+Client = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def serve(world: World, days: Days, folder: Path, client: Client = dict) -> None:
+    """Let the champion answer what a client makes of each request, by the clock of the simulation."""
+    deployment = world.deploy()
+    now = 0.0
+    log = Log(folder, clock=lambda: now)
+    log.start()
+    for shown, request in days.requests():
+        now = shown.at
+        body = json.dumps(client(request)).encode()
+        log.put(answers.score(deployment.serving, body, named=True), len(body))
+    log.close()
+
+
+def read(root: Path, params: Params, source: str, **keys: Any) -> Workspace:
+    """Fetch and featurize a source in a workspace of its own."""
+    here = Workspace(root)
+    fields = {"user": {"user_id": "id"}, "item": {"category": "categorical"}}
+    table = {"items": str(root.parent / ITEMS), "history": str(root.parent / HISTORY)}
+    if source == "table":
+        block = replace(params.fetch, source=source, table=replace(params.fetch.table, **keys, **table))
+    else:
+        block = replace(params.fetch, source=source, options={**keys, "table": table})
+    params = replace(params, fetch=block, featurize=replace(params.featurize, fields=fields, max_history=20))
+    fetch(here, params)
+    featurize(here, params)
+    return here
+
+
+def same_features(days: Days, world: World, params: Params, root: Path) -> Workspace:
+    """Serve some days, learn from them, and check that the features are those of the log of truth; return them."""
+    days.write_tables(root)
+    serve(world, days, root / "served")
+    served = read(
+        root / "a", params, "served", path=str(root / "served"), clicks=str(root / "clicks.csv"), window_hours=1
+    )
+    whole = read_json(served.raw / MANIFEST)["days"]
+    until = replace(params, data=replace(params.data, until=date.fromisoformat(whole[-1])))
+    truth = read(root / "b", until, "table", events=str(root / "events.csv"))
+    found, expected = (hash_files(here.features) for here in (served, truth))
+    assert found.pop(MANIFEST) and expected.pop(MANIFEST)
+    assert found == expected and len(whole) > 1
+    return served
+
+
+def test_the_loop(world: World, params: Params, tmp_path: Path) -> None:
+    """The features of five days are equal, file by file, hence the model and its AUC."""
+    same_features(Days(days=6, impressions=40), world, params, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_week_of_the_loop(world: World, params: Params, tmp_path: Path) -> None:
+    """So are those of a week."""
+    same_features(Days(days=8, impressions=3000, users=500), world, params, tmp_path)
+
+
+def replayed(world: World, here: Workspace, root: Path, **keys: Any) -> Replay:
+    return replay(here, root / "served", world.registry, **{"most": 1000, "key": None} | keys)
+
+
+def test_a_replay(world: World, params: Params, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The versions give the same scores again, sound clients are not accused, and a late one is named."""
+    days = Days(days=6, impressions=40)
+    here = same_features(days, world, params, tmp_path)
+    found = replayed(world, here, tmp_path)
+    assert [(one.requests, one.differ, one.problem) for one in found.versions] == [(len(days.impressions), 0, None)]
+    assert found.skew == [] and (found.compared or 0) > 100
+    assert "clients sent what the log holds" in capsys.readouterr().out
+    found.check()
+
+    late = tmp_path / "late"
+    late.mkdir()
+    days.write_tables(late)
+    serve(world, days, late / "served", lambda request: request | {"history": request["history"][:-1]})
+    first, *_ = replayed(world, here, late).skew
+    assert (first.field, first.cause) == ("history", "the newest behaviour is missing")
+
+
+def test_other_scores_and_unknown_versions(world: World, tmp_path: Path) -> None:
+    """A probability that the version would not give, and a version that no record has, close the gate."""
+    serve(world, Days(days=1, impressions=20), tmp_path / "served")
+    path, *_ = sorted((tmp_path / "served").glob(FILES))
+    rows = pq.ParquetFile(path).read().to_pylist()
+    rows[0]["probabilities"][0] += 1e-5
+    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), path)
+    found = replayed(world, Workspace(tmp_path), tmp_path)
+    (version,) = found.versions
+    assert (version.differ, version.example, found.compared) == (1, rows[0]["request_id"], None)
+    with pytest.raises(GateClosed, match="1 requests get other probabilities than were served"):
+        found.check()
+    pq.write_table(pa.Table.from_pylist([row | {"version": "0" * 64} for row in rows], SCHEMA), path)
+    problems = [one.problem for one in replayed(world, Workspace(tmp_path), tmp_path).versions]
+    assert problems[0] == f"no record of {world.registry.name} has it" and problems[1] is None
+
+
+def test_hashed_people(world: World, tmp_path: Path) -> None:
+    """With the key, profiles are found again; without it, the command says what it needs."""
+    key = tmp_path / "key"
+    key.write_text("k" * 32)
+    deployment = world.deploy(log=str(tmp_path / "served"), log_key=str(key))
+    log = Log(tmp_path / "served", key=str(key))
+    log.start()
+    body = json.dumps({"user": {"user_id": 4}, "history": ["i4"], "candidates": ["i5", "i6"]}).encode()
+    log.put(answers.score(deployment.serving, body), len(body))
+    log.close()
+    assert replayed(world, Workspace(tmp_path), tmp_path, key=key).versions[0].differ == 0
+    with pytest.raises(InputError, match="give the key as --log-key"):
+        replayed(world, Workspace(tmp_path), tmp_path)
+
+
+def test_the_command(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command prints JSON, and says what an empty folder lacks."""
+    monkeypatch.chdir(tmp_path)
+    serve(world, Days(days=1, impressions=20), tmp_path / "served")
+    where = ["--registry", world.registry.uri, "--json"]
+    done = CliRunner().invoke(cli.app, ["replay", "served", *where])
+    assert done.exit_code == 0 and json.loads(done.stdout)["versions"][0]["differ"] == 0
+    done = CliRunner().invoke(cli.app, ["replay", "nothing", *where])
+    assert done.exit_code == 2 and "nothing: no files such as date=" in done.stderr
