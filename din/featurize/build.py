@@ -40,15 +40,15 @@ def featurize(workspace: Workspace, params: Params) -> None:
             is empty, no negative is left, no training row has weight, or memory or disk is too small.
     """
     block = params.featurize
-    with session(workspace, block.memory_mb) as engine, replace_directory(workspace.features) as target:
+    with session(workspace, block) as engine, replace_directory(workspace.features) as target:
         log = raw.load(engine, workspace.raw, params)
-        count = _shards(log, block)
+        count = _shards(engine, log, block)
         users, items = entities.users(engine, log, block, count), entities.items(engine, log)
         behaviours, impressions = _views(engine, log, block, users, items, count)
-        facts = _facts(impressions)
+        facts = _facts(engine, impressions)
         splits.check(facts["rows"], log)
         if log.weighted:
-            _check_total(impressions, block)
+            _check_total(engine, impressions, block)
         if log.sampled < 1 or block.keep_negatives < 1:
             facts["negatives"] = _negatives(engine, log, block, impressions)
 
@@ -56,25 +56,26 @@ def featurize(workspace: Workspace, params: Params) -> None:
         coders, users, items = _coders(engine, log, block, evidence, users, items)
         for coder in track(coders, len(coders), "building vocabularies", "field"):
             carrier = {Group.USER: users, Group.ITEM: items}.get(coder.field.group)
-            rows = vocabulary.table(engine, coder, evidence.tally(coder, carrier), log.calendar.held_out)
-            engine.write(rows, target / "vocab" / f"{coder.field.name}.parquet")
+            path = target / "vocab" / f"{coder.field.name}.parquet"
+            vocabulary.write(engine, coder, evidence.tally(coder, carrier), log.calendar.held_out, path)
         for placed, group in ((users, Group.USER), (items, Group.ITEM)):
             own = [coder for coder in coders if coder.field.group is group]
             shards.write_entities(engine, placed, own, target / f"{group}s.parquet")
         users = engine.store("users_offset", shards.offsets(users, behaviours))
         events = [coder for coder in coders if coder.field.group in (Group.CONTEXT, Group.BEHAVIOUR)]
-        for shard in track(range(count), count, "writing features", "shard"):
-            mine = [table.filter(table.shard == shard) for table in (behaviours, impressions)]
-            shards.write_shard(engine, target / "shards" / f"{shard:05d}", mine[0], mine[1], users, items, events)
+        parts = engine.parts(count)
+        for part in track(parts, len(parts), "writing features", "shard"):
+            seen, shown = (engine.part(table, part) for table in (behaviours, impressions))
+            shards.write_shards(engine, target / "shards", part, seen, shown, users, items, events)
 
-        facts |= {"items": _size(items), "users": _size(users), "behaviours": _size(behaviours)}
+        facts |= {"items": engine.size(items), "users": engine.size(users), "behaviours": engine.size(behaviours)}
         _write_manifest(target, log, params, facts, count, coders)
 
 
-def _shards(log: Raw, block: Featurize) -> int:
+def _shards(engine: Session, log: Raw, block: Featurize) -> int:
     if block.shards:
         return block.shards
-    rows = sum(_size(table) for table in (log.events, log.history) if table is not None)
+    rows = sum(engine.size(table) for table in (log.events, log.history) if table is not None)
     return max(1, -(-rows // _ROWS_PER_SHARD))
 
 
@@ -87,16 +88,17 @@ def _views(
     copies = 1 if pool is None else 2  # impressions per event; ranks count sampled negatives too
     contexts, pasts = ([column(field) for field in log.of(group)] for group in (Group.CONTEXT, Group.BEHAVIOUR))
     weights = [WEIGHT] if log.weighted else []
-    for shard in track(range(count), count, "building histories", "shard"):
-        mine = splits.assign(rows.filter(rows.shard == shard), log.protocol, log.calendar)
+    parts = engine.parts(count)
+    for part in track(parts, len(parts), "building histories", "shard"):
+        mine = splits.assign(engine.part(rows, part), log.protocol, log.calendar)
         if block.keep_negatives < 1:
-            mine = negatives.keep(mine, users, block.keep_negatives, block.seed)
+            mine = negatives.keep(engine, mine, users, block.keep_negatives, block.seed)
         mine = engine.store("timeline", timeline.positions(mine, log.order))
         seen = timeline.first_seen(timeline.behaviours(mine, block.max_history), mine, log.calendar)
         ranks = {name: (seen[name] * copies).cast("int32") for name in ("low", "high", "trained")}
         seen = seen.mutate(shown=seen.split >= 0, **ranks)
-        names = ("user", "item", "position", TIMESTAMP, "is_event", SEQUENCE, "shown", "day", *ranks)
-        engine.spill("behaviours", seen.select(*names, *pasts), shard)
+        names = ("user", "item", "shard", "position", TIMESTAMP, "is_event", SEQUENCE, "shown", "day", *ranks)
+        engine.spill("behaviours", seen.select(*names, *pasts), part)
 
         shown = mine.filter(mine.split >= 0).mutate(
             history_start=ibis.greatest(mine.end - block.max_history, 0).cast("int32"),
@@ -104,8 +106,8 @@ def _views(
             rank=(mine["rank"] * copies).cast("int32"),
             sampled=flag(False),
         )
-        names = ("user", "item", LABEL, "split", "history_start", "history_end", TIMESTAMP, SEQUENCE, "sampled", "rank")
-        shown = shown.select(*names, *weights, *contexts)
+        names = ("user", "item", "shard", LABEL, "split", "history_start", "history_end", TIMESTAMP, SEQUENCE)
+        shown = shown.select(*names, "sampled", "rank", *weights, *contexts)
         if pool is not None:
             other = negatives.sample(engine, mine, pool, users, block.seed).select(SEQUENCE, other="item")
             drawn = shown.join(other, SEQUENCE)
@@ -116,14 +118,14 @@ def _views(
                 rank=(drawn["rank"] + 1).cast("int32"),
             )
             shown = shown.union(drawn.select(shown.columns))
-        engine.spill("impressions", shown, shard)
+        engine.spill("impressions", shown, part)
     return engine.spilled("behaviours"), engine.spilled("impressions")
 
 
-def _facts(impressions: ir.Table) -> dict[str, Any]:
+def _facts(engine: Session, impressions: ir.Table) -> dict[str, Any]:
     """Return the number of rows of each split, and the time of the last training impression."""
     by_split = impressions.group_by("split").aggregate(rows=ibis._.count(), last=impressions[TIMESTAMP].max())
-    found = {SPLITS[row["split"]]: row for row in by_split.to_pyarrow().to_pylist()}
+    found = {SPLITS[row["split"]]: row for row in engine.rows(by_split)}
     last = found["train"]["last"] if "train" in found else 0
     return {
         "rows": {split: found[split]["rows"] if split in found else 0 for split in SPLITS},
@@ -131,10 +133,10 @@ def _facts(impressions: ir.Table) -> dict[str, Any]:
     }
 
 
-def _check_total(impressions: ir.Table, block: Featurize) -> None:
+def _check_total(engine: Session, impressions: ir.Table, block: Featurize) -> None:
     """Raise InputError if no training row has any weight."""
-    largest = impressions.filter(impressions.split == timeline.TRAIN)[WEIGHT].max()
-    if not largest.to_pyarrow().as_py():
+    trained = impressions.filter(impressions.split == timeline.TRAIN)
+    if not engine.scalars(trained.aggregate(largest=trained[WEIGHT].max()))["largest"]:
         raise InputError(
             f"featurize.weight: {block.weight!r} is 0 in every training row, so nothing can be learned; correct the "
             "column, or set the weight to null"
@@ -148,7 +150,7 @@ def _negatives(engine: Session, log: Raw, block: Featurize, impressions: ir.Tabl
         InputError: training kept none.
     """
     whole = splits.assign(engine.spilled("log"), log.protocol, log.calendar)
-    kept, total = (_size(rows.filter(negatives.in_training(rows))) for rows in (impressions, whole))
+    kept, total = (engine.size(rows.filter(negatives.in_training(rows))) for rows in (impressions, whole))
     if total and not kept:
         raise InputError(
             f"featurize.keep_negatives={block.keep_negatives} keeps none of the {total:,} training rows without a "
@@ -217,7 +219,3 @@ def _write_manifest(
         **facts,
     }
     write_json(target / MANIFEST, documents.check(FeaturesManifest, manifest, f"the manifest of {target}"))
-
-
-def _size(table: ir.Table) -> int:
-    return int(table.count().to_pyarrow().as_py())

@@ -17,7 +17,6 @@ from typing import Any, Self
 
 import ibis
 import ibis.expr.types as ir
-import numpy as np
 from typing_extensions import override
 
 from din.errors import InputError
@@ -26,6 +25,7 @@ from din.field_forms import UNKNOWN, Bucket, Form, IdList, Number, OneId, Vector
 from din.schema import Field, Kind
 
 _STEPS = 2**30  # steps of the integer grid on which moments are summed
+_BEYOND_FLOAT32 = (2 - 2**-24) * 2.0**127  # the smallest float64 that rounds to infinity
 _TOGETHER = 8  # fields that one query encodes; each nests it deeper, and ibis writes queries by recursion
 
 
@@ -119,7 +119,7 @@ class VocabularyCoder(Coder):
         known = enough.group_by("value").aggregate(day=enough.day.min(), count=enough.so_far.min())
         ids = 1 + ibis.row_number().over(order_by=[known.day, known["count"].desc(), known.value])
         vocabulary = session.store(f"ids_{field.name}", known.mutate(id=ids.cast("int32")))
-        sizes = vocabulary.group_by("day").aggregate(size=ibis._.count()).to_pyarrow().to_pylist()
+        sizes = session.rows(vocabulary.group_by("day").aggregate(size=ibis._.count()))
         return cls(field, vocabulary, {row["day"]: row["size"] for row in sizes})
 
     @override
@@ -201,7 +201,8 @@ class ListCoder(VocabularyCoder):
         parts = _parts(table.select(raw_value=table[name]).distinct())
         parts = parts.join(self.vocabulary, parts.part == self.vocabulary.value)
         once = parts.group_by("raw_value", "id").aggregate(at=parts["at"].min())
-        return once.group_by("raw_value").aggregate(code=once.id.collect(order_by=once["at"]))
+        placed = ibis.struct({"at": once["at"], "id": once.id}).collect()  # Spark's collect takes no order
+        return once.group_by("raw_value").aggregate(code=placed.sort().map(lambda one: one.id))
 
     @staticmethod
     def _unknown() -> ir.Value:
@@ -286,8 +287,9 @@ class VectorCoder(Coder):
         kind = values.type()
         if not kind.is_array() or not kind.value_type.is_numeric():
             raise InputError(f"{found}, but vector needs lists of numbers; declare it multi, or correct the source")
-        vectors = values.try_cast("array<float32>")
-        broken = vectors.filter(lambda x: x.isnull() | x.isnan() | x.isinf()).length() > 0
+        vectors = values.try_cast("array<float32>")  # null on DuckDB, infinite on Spark, if a number is too large
+        doubles = values.cast("array<float64>")
+        broken = doubles.filter(lambda x: x.isnull() | x.isnan() | (x.abs() >= double(_BEYOND_FLOAT32))).length() > 0
         return ibis.ifelse(broken | (vectors.length() == 0), ibis.null(vectors.type()), vectors)
 
     @override
@@ -298,7 +300,7 @@ class VectorCoder(Coder):
     @override
     def encode(self, table: ir.Table) -> ir.Table:
         name = column(self.field)
-        missing = ibis.literal([float("nan")] * self._length, "array<float32>")
+        missing = ibis.array([double(float("nan")).cast("float32")] * self._length)  # a literal would be float64
         return table.mutate(**{name: table[name].fill_null(missing)})
 
     @override
@@ -398,16 +400,13 @@ def _quantiles(session: Session, evidence: ir.Table, buckets: int) -> tuple[floa
     The quantile of k is the smallest value that has at least k/buckets of the weight at or below it.
     """
     total = session.scalars(evidence.aggregate(total=evidence.weight.sum().cast("int64")))["total"] or 0
-    targets = np.array([-(-total * k // buckets) for k in range(1, buckets)])
-    edges = []
-    passed = 0
-    for batch in evidence.order_by("value").to_pyarrow_batches():
-        values, weights = (batch[name].to_numpy(zero_copy_only=False) for name in ("value", "weight"))
-        reached = passed + np.cumsum(weights)
-        here = targets[(targets > passed) & (targets <= reached[-1])]
-        edges += values[np.searchsorted(reached, here)].tolist()
-        passed = reached[-1]
-    return tuple(sorted(set(edges)))
+    values = evidence.group_by("value").aggregate(weight=evidence.weight.sum())
+    so_far = ibis.window(order_by="value", preceding=(None, 0))
+    upto = values.weight.sum().over(so_far).cast("int64")
+    values = values.mutate(upto=upto, before=upto - values.weight)
+    passed = [ibis.least(rows * buckets // total, buckets - 1) for rows in (values.before, values.upto)]
+    edges = session.rows(values.filter(passed[0] < passed[1]).select("value"))
+    return tuple(sorted(row["value"] + 0.0 for row in edges))  # never -0.0, which equals 0.0
 
 
 def _moments(session: Session, evidence: ir.Table) -> tuple[float, float]:

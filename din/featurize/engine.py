@@ -1,105 +1,128 @@
-"""The embedded engine: one DuckDB session, its scratch folder, and a few expressions that Ibis lacks.
+"""What differs between the two engines that run featurize's Ibis program: DuckDB on one machine, and Apache Spark.
 
-Intermediate tables are Parquet files under `.din/featurize`, partitioned by shard. Memory holds the windows of one
-shard at a time, and the rest of the log stays on disk, at the cost of one more write and read of the log.
+A session reads and writes files, keeps tables in between, and writes the few expressions that Ibis lacks. Everything
+else is the same program, so both engines give the same rows in the same order.
 """
 
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import duckdb
 import ibis
-import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
-import sqlglot.expressions as sge
-from ibis.backends.duckdb import Backend
 
-from din import cores
-from din.errors import InputError
+from din.params import Featurize
 from din.workspace import Workspace
 
 ROW_GROUP = 1 << 17
-_DUCKDB_SHARE = 0.7  # of the process's memory; the rest is for Python, Arrow and malloc's slack
+SESSION_SHARE = 0.7  # of the process's memory is the engine's; the rest is for Python, Arrow and malloc's slack
 _HASH_BITS = 32
 
 
 @dataclass(frozen=True)
-class Session:
-    """An open engine and the folder for its intermediate files."""
+class Contents:
+    """What files hold.
 
-    con: Backend
-    scratch: Path
+    Attributes:
+        rows: the rows.
+        order: the columns that order them, uniquely.
+        columns: the columns of a file by name, which may be any text, and those of `rows` that they hold.
+    """
 
+    rows: ir.Table
+    order: Sequence[str]
+    columns: Mapping[str, str]
+
+
+class Session(ABC):
+    """An open engine."""
+
+    @abstractmethod
+    def read(self, files: Sequence[Path], name: str) -> ir.Table:
+        """Open Parquet files of the same columns; `name` is a table name for queries."""
+
+    @abstractmethod
     def store(self, name: str, table: ir.Table) -> ir.Table:
-        """Materialise a small table (vocabularies, entities, one shard's rows), replacing one of that name."""
-        quoted = sge.to_identifier(name, quoted=True).sql("duckdb")
-        self.con.raw_sql(f"DROP TABLE IF EXISTS {quoted}")  # ibis 12's own drop is empty SQL with sqlglot 30
-        return self.con.create_table(name, table)
+        """Materialise a small table (vocabularies, entities, one part's rows), replacing one of that name."""
 
-    def write(self, table: ir.Table, path: Path) -> None:
-        """Write one Parquet file; equal rows in equal order give equal bytes.
+    @abstractmethod
+    def parts(self, shards: int) -> Sequence[range]:
+        """Return the shards that are processed together: one at a time, or all."""
 
-        The file is renamed at the end because ibis quotes paths as Python does, so a name with both kinds of quotes
-        would end the string in SQL.
-        """
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unnamed = path.parent / ".tmp-unnamed.parquet"
-        self.con.to_parquet(table, unnamed, compression="zstd", row_group_size=ROW_GROUP)
-        unnamed.replace(path)
+    @abstractmethod
+    def part(self, rows: ir.Table, part: range) -> ir.Table:
+        """Return the rows of some shards, from a table with a column `shard`."""
 
-    def spill(self, name: str, table: ir.Table, shard: int) -> None:
-        """Write one shard's part of an intermediate table; `spilled` reads the parts back."""
-        path = self.scratch / name / f"shard={shard}" / "part.parquet"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.con.to_parquet(table, path)
-
+    @abstractmethod
     def scatter(self, name: str, table: ir.Table) -> ir.Table:
-        """Write an intermediate table with a column `shard` as one folder per shard, and read it back."""
-        self.con.to_parquet(table, self.scratch / name, partition_by="shard")
-        return self.spilled(name)
+        """Write an intermediate table by its column `shard`, and read it back."""
 
+    @abstractmethod
+    def spill(self, name: str, table: ir.Table, part: range) -> None:
+        """Write some shards of an intermediate table with a column `shard`; `spilled` reads all back."""
+
+    @abstractmethod
     def spilled(self, name: str) -> ir.Table:
-        """Return an intermediate table; a filter on `shard` reads only that shard's file."""
-        return self.con.read_parquet(f"{self.scratch / name}/*/*.parquet", table_name=name, hive_partitioning=True)
+        """Return an intermediate table."""
 
-    def scalars(self, table: ir.Table) -> dict:
+    @abstractmethod
+    def write(self, contents: Contents, path: Path) -> None:
+        """Write one Parquet file; equal rows give equal bytes."""
+
+    @abstractmethod
+    def write_part(self, contents: Contents, part: range, root: Path, files: Mapping[str, ir.BooleanValue]) -> None:
+        """Write the files `root/<shard>/<name>.parquet` of some shards, empty ones too; see `write`.
+
+        Args:
+            contents: the rows of these shards, with a column `shard`.
+            part: the shards.
+            root: the folder of the shards.
+            files: the name of each file, and which rows it holds.
+        """
+
+    @abstractmethod
+    def epoch_us(self, moment: ir.TimestampValue) -> ir.IntegerValue:
+        """Return the microseconds since 1970 of a UTC timestamp."""
+
+    @abstractmethod
+    def draw(self, text: ir.StringValue) -> ir.IntegerValue:
+        """Draw a uniform integer in [0, 2³²): the first 8 hex digits of md5, which are the same on every engine."""
+
+    def draw_below(self, text: ir.StringValue, bound: ir.IntegerValue | int) -> ir.IntegerValue:
+        """Draw a uniform integer in [0, bound), for bound < 2³¹: ⌊md5 fraction × bound⌋."""
+        return (self.draw(text) * bound) >> _HASH_BITS
+
+    @abstractmethod
+    def rows(self, table: ir.Table) -> list[dict[str, Any]]:
+        """Return the rows of a small table as Python values."""
+
+    def scalars(self, table: ir.Table) -> dict[str, Any]:
         """Return the only row of an aggregate as Python values."""
-        return table.to_pyarrow().to_pylist()[0]
+        return self.rows(table)[0]
+
+    def size(self, table: ir.Table) -> int:
+        """Return the number of rows."""
+        return self.scalars(table.aggregate(rows=table.count()))["rows"]
 
 
-@contextmanager
-def session(workspace: Workspace, memory_mb: int) -> Iterator[Session]:
-    """Open the engine within `memory_mb` of process memory; larger queries spill to the scratch folder.
+def session(workspace: Workspace, params: Featurize) -> AbstractContextManager[Session]:
+    """Open the engine that the parameters name, within `memory_mb` of process memory.
 
     Raises:
-        InputError: memory_mb is too small, a raw file is unreadable, or the disk is full.
+        InputError: memory_mb is too small, a raw file is unreadable, or the disk is full; pyspark or Java is missing,
+            or the workers of the cluster don't see the workspace.
+        Unavailable: the cluster does not answer.
     """
-    scratch = workspace.scratch
-    shutil.rmtree(scratch, ignore_errors=True)
-    (scratch / "spill").mkdir(parents=True)
-    con = ibis.duckdb.connect(
-        threads=cores.available(),
-        memory_limit=f"{int(memory_mb * _DUCKDB_SHARE)}MB",
-        temp_directory=str(scratch / "spill"),
-        preserve_insertion_order=False,  # every query whose order matters sorts
-    )
-    try:
-        yield Session(con, scratch)
-    except duckdb.OutOfMemoryException as error:
-        raise InputError(f"featurize.memory_mb={memory_mb} is too little for this log; raise it ({error})") from None
-    except (duckdb.IOException, duckdb.InvalidInputException) as error:
-        raise InputError(f"a file below {workspace.raw} or {scratch} can't be read or written; {error}") from None
-    finally:
-        con.disconnect()
-        shutil.rmtree(scratch, ignore_errors=True)
+    if params.engine == "spark":
+        from din.featurize import on_spark
 
+        return on_spark.session(workspace, params.memory_mb)
+    from din.featurize import on_duckdb
 
-@ibis.udf.scalar.builtin
-def epoch_us(moment: dt.Timestamp(scale=6)) -> dt.int64:  # pyright: ignore[reportInvalidTypeForm]  # ibis reads it
-    """Return the microseconds since 1970 of a UTC timestamp."""
+    return on_duckdb.session(workspace, params.memory_mb)
 
 
 def flag(value: bool) -> ir.IntegerValue:
@@ -112,16 +135,6 @@ def double(value: float) -> ir.FloatingValue:
     return ibis.literal(repr(value)).cast("float64")
 
 
-def draw(text: ir.StringValue) -> ir.IntegerValue:
-    """Draw a uniform integer in [0, 2³²): the first 8 hex digits of md5, which are the same on every engine."""
-    return ("0x" + text.hexdigest("md5").left(8)).cast("int64")
-
-
-def draw_below(text: ir.StringValue, bound: ir.IntegerValue | int) -> ir.IntegerValue:
-    """Draw a uniform integer in [0, bound), for bound < 2³¹: ⌊md5 fraction × bound⌋."""
-    return (draw(text) * bound) >> _HASH_BITS
-
-
 def threshold(fraction: float) -> int:
-    """Return the bound that `draw` stays below for this fraction of keys."""
+    """Return the bound that `Session.draw` stays below for this fraction of keys."""
     return round(fraction * 2**_HASH_BITS)

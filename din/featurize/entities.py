@@ -8,7 +8,7 @@ items.
 import ibis
 import ibis.expr.types as ir
 
-from din.featurize.engine import Session, draw, draw_below, threshold
+from din.featurize.engine import Session, threshold
 from din.featurize.raw import Raw
 from din.params import Featurize
 from din.schema import ITEM_ID, USER_ID, Group
@@ -21,9 +21,9 @@ def users(session: Session, raw: Raw, params: Featurize, shards: int) -> ir.Tabl
     # leave_last_out tests every user, and temporal splits by day, so only by_user draws test users
     test = threshold(params.test_fraction) if raw.protocol == "by_user" else 0
     valid = threshold(params.valid_fraction)
-    drawn = draw(f"{params.seed}/split/" + key)
+    drawn = session.draw(f"{params.seed}/split/" + key)
     held_out = ibis.cases((drawn < test, 2), (drawn < test + valid, 1), else_=0)
-    shard = draw_below(f"{params.seed}/shard/" + key, shards)
+    shard = session.draw_below(f"{params.seed}/shard/" + key, shards)
     table = table.mutate(shard=shard.cast("int32"), held_out=held_out.cast("int8"))
     if any(field.name == USER_ID for field in raw.of(Group.USER)):
         table = table.mutate(field_user_id=table.value)

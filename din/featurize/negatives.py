@@ -13,7 +13,7 @@ import ibis
 import ibis.expr.types as ir
 
 from din.errors import InputError
-from din.featurize.engine import Session, draw, draw_below, threshold
+from din.featurize.engine import Session, threshold
 from din.featurize.timeline import NO_SPLIT, TRAIN
 from din.schema import LABEL, SEQUENCE
 
@@ -39,17 +39,17 @@ def sample(session: Session, rows: ir.Table, pool: ir.Table, users: ir.Table, se
         InputError: a user has every item of the pool.
     """
     own = session.store("own", rows.select("user", "item").distinct())
-    size = int(pool.count().to_pyarrow().as_py())
+    size = session.size(pool)
     positives = rows.filter(rows.split >= 0).select("user", SEQUENCE)
     waiting = session.store("waiting_0", positives.join(users.select("user", key="value"), "user"))
-    _check_choice(waiting, own, pool, size)
+    _check_choice(session, waiting, own, pool, size)
     found: list[ir.Table] = []
     first = 0
     width = 1
-    while waiting.count().to_pyarrow().as_py():
+    while session.size(waiting):
         tries = waiting.mutate(attempt=ibis.range(first, first + width).unnest())
         text = [tries[name].cast("string") for name in ("key", SEQUENCE, "attempt")]
-        nth = draw_below(f"{seed}/negative/" + text[0] + "/" + text[1] + "/" + text[2], size)
+        nth = session.draw_below(f"{seed}/negative/" + text[0] + "/" + text[1] + "/" + text[2], size)
         drawn = tries.mutate(nth=nth).join(pool, "nth").anti_join(own, ["user", "item"])
         taken = drawn.group_by(SEQUENCE).aggregate(item=drawn.item.argmin(drawn.attempt))
         found.append(session.store(f"taken_{len(found)}", taken))
@@ -61,10 +61,11 @@ def sample(session: Session, rows: ir.Table, pool: ir.Table, users: ir.Table, se
     return ibis.union(*found) if len(found) > 1 else found[0]
 
 
-def keep(rows: ir.Table, users: ir.Table, share: float, seed: int) -> ir.Table:
+def keep(session: Session, rows: ir.Table, users: ir.Table, share: float, seed: int) -> ir.Table:
     """Keep a share of training's impressions without a click, and make the others no impressions.
 
     Args:
+        session: the engine.
         rows: rows with their split.
         users: the users.
         share: the share to keep.
@@ -72,7 +73,7 @@ def keep(rows: ir.Table, users: ir.Table, share: float, seed: int) -> ir.Table:
     """
     rows = rows.join(users.select("user", key="value"), "user")
     text = f"{seed}/keep/" + rows.key.cast("string") + "/" + rows[SEQUENCE].cast("string")
-    dropped = in_training(rows) & (draw(text) >= threshold(share))
+    dropped = in_training(rows) & (session.draw(text) >= threshold(share))
     return rows.mutate(split=ibis.ifelse(dropped, NO_SPLIT, rows.split).cast("int8")).drop("key")
 
 
@@ -81,11 +82,12 @@ def in_training(rows: ir.Table) -> ir.BooleanValue:
     return (rows.split == TRAIN) & (rows[LABEL] == 0)
 
 
-def _check_choice(waiting: ir.Table, own: ir.Table, pool: ir.Table, size: int) -> None:
+def _check_choice(session: Session, waiting: ir.Table, own: ir.Table, pool: ir.Table, size: int) -> None:
     mine = own.join(pool, "item").group_by("user").aggregate(items=ibis._.count())
-    stuck = waiting.join(mine.filter(mine["items"] == size), "user").order_by("user").limit(1).to_pyarrow().to_pylist()
-    if stuck:
+    stuck = waiting.join(mine.filter(mine["items"] == size), "user").order_by("user").limit(1)
+    found = session.rows(stuck)
+    if found:
         raise InputError(
-            f"negatives: user {stuck[0]['key']!r} has all {size} clicked items, so no negative is left to sample; "
+            f"negatives: user {found[0]['key']!r} has all {size} clicked items, so no negative is left to sample; "
             "leave that user out, add more items, or set featurize.protocol to temporal or by_user"
         )

@@ -5,20 +5,22 @@ become float64, and NaN and ±inf become null. Opening reads the footers and pas
 contexts; the rest is lazy. Days before the history that is used are not opened.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
 import ibis
 import ibis.expr.types as ir
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from din import documents
 from din.artifacts import MANIFEST
 from din.errors import InputError, listed
 from din.featurize.calendar import Calendar, calendar, start_us
 from din.featurize.coding import column, typed
-from din.featurize.engine import Session, epoch_us
+from din.featurize.engine import Session
 from din.manifests import RawManifest
 from din.params import Params
 from din.schema import (
@@ -114,12 +116,13 @@ def load(session: Session, root: Path, params: Params) -> Raw:
                     "give fetch that table, or take the field out"
                 )
             return None
-        files = _event_files(root, manifest.days, days) if path == "events" else str(root / path)
-        source = session.con.read_parquet(files, table_name=f"raw_{Path(path).stem}", hive_partitioning=False)
+        files = _event_files(root, manifest.days, days) if path == "events" else [root / path]
+        _check_types(files, {*keys, block.weight, *(field.name for field in wanted)})
+        source = session.read(files, f"raw_{Path(path).stem}")
         wanted = [field for field in wanted if not absent or field.name in source.columns]
         selected = {key: source[key] for key in keys}
         if TIMESTAMP in selected:
-            selected[TIMESTAMP] = epoch_us(source[TIMESTAMP]).fill_null(BEFORE_ALL)
+            selected[TIMESTAMP] = session.epoch_us(source[TIMESTAMP]).fill_null(BEFORE_ALL)
         if path == "events" and block.weight is not None:
             selected[WEIGHT] = _weight(source, block.weight, root / path)
         return source.select(**selected, **{column(field): _typed(source, field, root / path) for field in wanted})
@@ -136,7 +139,7 @@ def load(session: Session, root: Path, params: Params) -> Raw:
     fields = tuple(_with_length(session, field, tables[field.group], where) for field in fields)
     _check_feedback(session, events, [field for field in fields if field.group is Group.CONTEXT], where)
     if block.weight is not None:
-        _check_weights(events, block.weight)
+        _check_weights(session, events, block.weight)
     return Raw(
         root=root,
         fields=fields,
@@ -153,10 +156,42 @@ def load(session: Session, root: Path, params: Params) -> Raw:
     )
 
 
-def _event_files(root: Path, found: Sequence[str], used: Calendar) -> list[str]:
-    """Return the files of the days that are used, given all days that have events."""
+def _event_files(root: Path, found: Sequence[str], used: Calendar) -> list[Path]:
+    """Return the files of the days that are used, given all days that have events.
+
+    Raises:
+        InputError: a day has no file.
+    """
     first = "" if used.history_from is None else used.history_from.isoformat()
-    return [str(root / "events" / f"date={day}" / "*.parquet") for day in found if day >= first]
+    files = []
+    for day in found:
+        if day >= first:
+            folder = root / "events" / f"date={day}"
+            own = sorted(folder.glob("*.parquet"))
+            if not own:
+                raise InputError(
+                    f"{folder}: no Parquet file, but {root / MANIFEST} lists this day; run `din fetch` again"
+                )
+            files += own
+    return files
+
+
+def _check_types(files: Sequence[Path], names: Collection[str | None]) -> None:
+    """Raise InputError if a file is not Parquet, or if a column has another type in it than in the first file."""
+    first: dict[str, pa.DataType] = {}
+    for file in files:
+        try:
+            schema = pq.read_schema(file)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise InputError(f"{file}: can't be read as Parquet ({error}); run `din fetch` again") from None
+        for found in schema:
+            kind = first.setdefault(found.name, found.type)
+            both_integer = pa.types.is_integer(kind) and pa.types.is_integer(found.type)
+            if found.name in names and found.type != kind and not both_integer:
+                raise InputError(
+                    f"{file}: column {found.name!r} is {found.type}, but {kind} in {files[0]}; correct the source, "
+                    "so that each day has the same types"
+                )
 
 
 def _check_names(fields: tuple[Field, ...], where: str) -> None:
@@ -205,13 +240,13 @@ def _weight(events: ir.Table, name: str, path: Path) -> ir.Value:
     return values.cast("float64")
 
 
-def _check_weights(events: ir.Table, name: str) -> None:
+def _check_weights(session: Session, events: ir.Table, name: str) -> None:
     """Raise InputError if a weight is missing, negative or not finite."""
     weight = events[WEIGHT]
     wrong = events.filter(weight.isnull() | weight.isnan() | weight.isinf() | (weight < 0))
-    first = wrong.order_by(SEQUENCE).limit(1).select(USER_ID, SEQUENCE, WEIGHT).to_pyarrow().to_pylist()
+    first = session.rows(wrong.order_by(SEQUENCE).limit(1).select(USER_ID, SEQUENCE, WEIGHT))
     if first:
-        count = wrong.count().to_pyarrow().as_py()
+        count = session.size(wrong)
         raise InputError(
             f"featurize.weight: {count:,} events have no usable {name!r}, the first is {first[0][WEIGHT]} of user "
             f"{first[0][USER_ID]!r} (sequence {first[0][SEQUENCE]}); expected a finite number of at least 0 in each row"
@@ -235,7 +270,7 @@ def _with_length(session: Session, field: Field, tables: Sequence[ir.Table | Non
         return field
     own = [table[column(field)] for table in tables if table is not None and column(field) in table.columns]
     lengths = ibis.union(*(values.length().name("length").as_table() for values in own)).distinct()
-    found = sorted(length for length in lengths.to_pyarrow()["length"].to_pylist() if length is not None)
+    found = sorted(row["length"] for row in session.rows(lengths) if row["length"] is not None)
     at = f"{where}.{field.group}.{field.name}"
     if not found:
         raise InputError(f"{at}: no value is a list of finite numbers; correct the source, or take the field out")

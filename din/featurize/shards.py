@@ -9,7 +9,7 @@ import ibis
 import ibis.expr.types as ir
 
 from din.featurize.coding import Coder, column, encode
-from din.featurize.engine import Session
+from din.featurize.engine import Contents, Session
 from din.featurize.timeline import ORDER
 from din.field_forms import UNKNOWN
 from din.schema import SEQUENCE, SPLITS, TIMESTAMP, WEIGHT, Group
@@ -36,7 +36,7 @@ def place(entities: ir.Table, key: str, identity: Coder | None) -> ir.Table:
 def write_entities(session: Session, placed: ir.Table, coders: list[Coder], path: Path) -> None:
     """Write items.parquet or users.parquet: value and the encoded fields, in the order of `row`."""
     fields = {coder.field.name: column(coder.field) for coder in coders}
-    session.write(_renamed(placed.order_by("row"), {"value": "value"} | fields), path)
+    session.write(Contents(placed, ["row"], {"value": "value"} | fields), path)
 
 
 def offsets(users: ir.Table, behaviours: ir.Table) -> ir.Table:
@@ -47,29 +47,31 @@ def offsets(users: ir.Table, behaviours: ir.Table) -> ir.Table:
     return users.mutate(offset=users["size"].sum().over(before).fill_null(0).cast("int32"))
 
 
-def write_shard(
+def write_shards(
     session: Session,
-    folder: Path,
+    root: Path,
+    part: range,
     behaviours: ir.Table,
     impressions: ir.Table,
     users: ir.Table,
     items: ir.Table,
     coders: list[Coder],
 ) -> None:
-    """Write one shard's four files.
+    """Write the four files of some shards.
 
     Args:
         session: the engine.
-        folder: the shard's folder.
-        behaviours: the shard's behaviours, with users and items as codes.
-        impressions: the shard's impressions, with users and items as codes. Histories count from the user's first
-            behaviour.
+        root: the folder of the shards.
+        part: the shards.
+        behaviours: their behaviours, with users and items as codes.
+        impressions: their impressions, with users and items as codes. Histories count from the user's first behaviour.
         users: user, row, offset.
         items: item, row.
         coders: the coders of context and behaviour fields.
     """
     people = users.select("user", "offset", user_row="row")
     goods = items.select("item", item_row="row")
+    keys = {"user": "user_row", "item": "item_row"}
 
     def placed(rows: ir.Table, group: Group) -> tuple[ir.Table, dict[str, str]]:
         rows = rows.join(people, "user").join(goods, "item")
@@ -78,23 +80,19 @@ def write_shard(
         return rows, {coder.field.name: column(coder.field) for coder in own}
 
     rows, fields = placed(behaviours, Group.BEHAVIOUR)
-    rows = rows.order_by("user_row", *ORDER)
-    columns = {"user": "user_row", "item": "item_row", TIMESTAMP: TIMESTAMP, SEQUENCE: SEQUENCE}
-    session.write(_renamed(rows, columns | fields), folder / "behaviours.parquet")
+    columns = keys | {TIMESTAMP: TIMESTAMP, SEQUENCE: SEQUENCE} | fields
+    contents = Contents(rows, ["user_row", *ORDER], columns)
+    session.write_part(contents, part, root, {"behaviours": ibis.literal(True)})
 
     rows, fields = placed(impressions, Group.CONTEXT)
     rows = rows.mutate(
         history_start=(rows.history_start + rows.offset).cast("int32"),
         history_end=(rows.history_end + rows.offset).cast("int32"),
-    ).order_by("user_row", TIMESTAMP, SEQUENCE, "sampled", "item_row")
+    )
     names = ["label", "history_start", "history_end", TIMESTAMP, SEQUENCE, "sampled"]
     if WEIGHT in impressions.columns:
         names.append(WEIGHT)
-    columns = {"user": "user_row", "item": "item_row"} | {name: name for name in names}
-    for number, split in enumerate(SPLITS):
-        session.write(_renamed(rows.filter(rows.split == number), columns | fields), folder / f"{split}.parquet")
-
-
-def _renamed(rows: ir.Table, columns: dict[str, str]) -> ir.Table:
-    """Select `columns`, which maps new names to old ones; new names may be any text."""
-    return rows.select([rows[old].name(new) for new, old in columns.items()])
+    splits = {split: rows.split == number for number, split in enumerate(SPLITS)}
+    order = ["user_row", TIMESTAMP, SEQUENCE, "sampled", "item_row"]
+    contents = Contents(rows, order, keys | {name: name for name in names} | fields)
+    session.write_part(contents, part, root, splits)

@@ -17,12 +17,13 @@ behaviour field costs one sort of (training impressions + visible behaviours), a
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 
 import ibis
 import ibis.expr.types as ir
 
 from din.featurize.coding import Coder, VocabularyCoder, column
-from din.featurize.engine import Session
+from din.featurize.engine import Contents, Session
 from din.field_forms import UNKNOWN
 from din.schema import Field, Group
 
@@ -134,8 +135,8 @@ def _united(spans: ir.Table) -> ir.Table:
     return spans.mutate(new=new)
 
 
-def table(session: Session, coder: Coder, tally: ir.Table, held_out: Sequence[date]) -> ir.Table:
-    """Return the rows of the vocabulary file by id: value, id, count, impressions, known_since; row 0 is unknown.
+def write(session: Session, coder: Coder, tally: ir.Table, held_out: Sequence[date], path: Path) -> None:
+    """Write the vocabulary file by id: value, id, count, impressions, known_since; row 0 is unknown.
 
     A bucket's value is its lower edge (the first's is −inf); rows of a standardised field and of a vector are null.
     """
@@ -146,10 +147,9 @@ def table(session: Session, coder: Coder, tally: ir.Table, held_out: Sequence[da
     unknown = unknown.select(value=ibis.null(known.value.type()), id="id", known_since=ibis.null("date"))
     rows = unknown.union(known.select("value", "id", known_since=since.cast("date")))
     rows = rows.left_join(session.store("tally", coder.spread(tally)), "id")
-    return rows.select(
-        "value",
-        "id",
+    rows = rows.mutate(
         count=rows["count"].fill_null(0).cast("int64"),
         impressions=rows.impressions.fill_null(0).cast("int64"),
-        known_since="known_since",
-    ).order_by("id")
+    )
+    names = ("value", "id", "count", "impressions", "known_since")
+    session.write(Contents(rows, ["id"], {name: name for name in names}), path)

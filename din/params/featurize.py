@@ -14,6 +14,10 @@ from din.params.blocks import Block, Conflict, Fraction
 class Featurize(Block):
     """Fields, splits and histories."""
 
+    engine: Annotated[
+        Literal["duckdb", "spark"],
+        Doc("duckdb | spark; spark is for logs that one machine can't hold, see docs/spark.md"),
+    ] = "duckdb"
     fields: Annotated[
         dict[str, dict[str, Any] | None] | None, Doc("group: {column: kind}; null = what the source declares")
     ] = None

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from din.featurize import coding
 from din.featurize.engine import Session, session
+from din.params import Featurize
 from din.schema import Kind, parse_fields
 from din.serve.encode import Vocabulary
 from din.workspace import Workspace
@@ -45,7 +46,7 @@ OF_KINDS = [
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
     """Return an open engine."""
-    with session(Workspace(tmp_path_factory.mktemp("engine")), 500) as engine:
+    with session(Workspace(tmp_path_factory.mktemp("engine")), Featurize(memory_mb=500)) as engine:
         yield engine
 
 
@@ -89,7 +90,7 @@ def test_a_table_may_be_wide(tmp_path: Path) -> None:
     """Each of many columns is encoded by its own coder."""
     names = [f"c{number}" for number in range(WIDE)]
     fields = parse_fields({"user": dict.fromkeys(names, "categorical")})[1:]
-    with session(Workspace(tmp_path), 500) as engine:
+    with session(Workspace(tmp_path), Featurize(memory_mb=500)) as engine:
         coders: list[coding.Coder] = []
         raw: dict[str, list[str]] = {}
         for number, field in enumerate(fields):

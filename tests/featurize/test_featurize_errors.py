@@ -1,9 +1,12 @@
 """Every error of featurize names place, value and next step."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from featurize_files import Built, Log, block
 from featurize_logs import DAY, START
@@ -115,10 +118,51 @@ def test_earlier_features_survive_a_refusal(build: Callable[..., Built]) -> None
     assert not built.workspace.scratch.exists()
 
 
+def test_spark_needs_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without pyspark, the message says what to install."""
+    monkeypatch.delitem(sys.modules, "din.featurize.on_spark", raising=False)
+    for name in ("pyspark", "ibis.backends.pyspark"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(InputError, match=r"featurize\.engine is spark.*pip install 'din-ctr\[spark\]'"):
+        featurize(Workspace(tmp_path), block(engine="spark"))
+
+
 def test_too_little_memory_names_the_key(build: Callable[..., Built]) -> None:
     """The engine's out-of-memory error becomes a message about featurize.memory_mb."""
     with pytest.raises(InputError, match=r"featurize\.memory_mb=1 "):
         build(_log(), memory_mb=1)
+
+
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [
+        (pa.array(["late"]), ["date=2022-01-12", "part-0.parquet", "'hour' is string, but int64", "same types"]),
+        (pa.array([0.5]), ["'hour' is double, but int64"]),
+    ],
+)
+def test_a_column_that_changes_its_type_is_named(
+    build: Callable[..., Built], column: pa.Array, words: list[str]
+) -> None:
+    """A later day in which a declared column has another type is named, and nothing is rounded."""
+    log = _log(fields={"context": {"hour": "numeric"}})
+    for event in log.events:
+        event["hour"] = 1 + event["sequence"] % 3
+    built = build(log)
+    path = max(built.workspace.raw.rglob("part-0.parquet"))
+    rows = pq.read_table(path).slice(0, 1)
+    pq.write_table(rows.set_column(rows.schema.get_field_index("hour"), "hour", column), path)
+    with pytest.raises(InputError) as refused:
+        featurize(built.workspace, block())
+    assert all(word in str(refused.value) for word in words), refused.value
+
+
+def test_a_listed_day_without_a_file_is_named(build: Callable[..., Built]) -> None:
+    """A day that the manifest lists, but whose file is gone, is not read as empty."""
+    built = build(_log())
+    path = max(built.workspace.raw.rglob("part-0.parquet"))
+    path.unlink()
+    with pytest.raises(InputError, match=r"date=2022-01-12: no Parquet file, but .*manifest\.json lists this day"):
+        featurize(built.workspace, block())
 
 
 def test_a_truncated_raw_file_is_named(build: Callable[..., Built]) -> None:

@@ -1,0 +1,327 @@
+"""Apache Spark, for logs that one machine can't hold.
+
+Spark decides where it runs: `SPARK_REMOTE` names a server of Spark Connect, `spark.master` in spark-defaults.conf a
+cluster, and without either it runs in this process. All shards are processed together, so each step is one distributed
+job. The workers read the log and write every file; the driver sees counts, bucket edges, and the names of files.
+
+Driver and workers need the workspace at the same path, in a folder that they share. Intermediate tables are Parquet
+files below it, so a lost worker costs the tasks that ran there. Numbering users, items, and the values of a field takes
+one task each, however large the cluster is. Workers need Python and pyarrow, but not this package.
+"""
+
+import itertools
+import os
+import shutil
+import socket
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import ibis
+import ibis.expr.datatypes as dt
+import ibis.expr.types as ir
+import pyarrow as pa
+import pyarrow.parquet as pq
+from typing_extensions import override
+
+from din.errors import InputError, Unavailable, listed
+from din.featurize.engine import ROW_GROUP, SESSION_SHARE, Contents, Session
+from din.workspace import Workspace
+
+try:
+    from ibis.backends.pyspark import Backend
+    from pyspark.errors import PySparkException
+    from pyspark.sql import DataFrame, SparkSession
+except ImportError as error:
+    raise InputError(
+        f"featurize.engine is spark, but {error.name} is missing; run `pip install 'din-ctr[spark]'`, or set "
+        "featurize.engine to duckdb"
+    ) from None
+
+_REMOTE = "SPARK_REMOTE"
+_CONNECT_PORT = 15002
+_CONNECT_SECONDS = 10
+_TRIES = 16
+"""Tasks that look for the workspace; more than the cores of a few workers."""
+_Batches = Iterator[pa.RecordBatch]
+
+
+@dataclass(frozen=True)
+class Spark(Session):
+    """A Spark session and the folder for its intermediate files."""
+
+    con: Backend
+    scratch: Path
+    stored: dict[str, ir.Table] = field(default_factory=dict)
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    @property
+    def spark(self) -> SparkSession:
+        """Spark's own session."""
+        return self.con._session
+
+    @override
+    def read(self, files: Sequence[Path], name: str) -> ir.Table:
+        view = f"{name}_{next(self.numbers)}"
+        self.spark.read.parquet(*map(_url, files)).createOrReplaceTempView(view)
+        return self.con.table(view)
+
+    @override
+    def store(self, name: str, table: ir.Table) -> ir.Table:
+        folder = self.scratch / str(next(self.numbers))  # never an old one, which a later query may still read
+        self._frame(table).write.parquet(_url(folder))
+        self.stored[name] = self.read([folder], "stored")
+        return self.stored[name]
+
+    @override
+    def parts(self, shards: int) -> Sequence[range]:
+        return [range(shards)]
+
+    @override
+    def part(self, rows: ir.Table, part: range) -> ir.Table:
+        return rows
+
+    @override
+    def scatter(self, name: str, table: ir.Table) -> ir.Table:
+        return self.store(name, table)
+
+    @override
+    def spill(self, name: str, table: ir.Table, part: range) -> None:
+        self.store(name, table)
+
+    @override
+    def spilled(self, name: str) -> ir.Table:
+        return self.stored[name]
+
+    @override
+    def write(self, contents: Contents, path: Path) -> None:
+        self._write(contents, path.parent, ibis.literal(path.name), [path.name])
+
+    @override
+    def write_part(self, contents: Contents, part: range, root: Path, files: Mapping[str, ir.BooleanValue]) -> None:
+        name = ibis.cases(*[(held, f"/{name}.parquet") for name, held in files.items()])
+        file = contents.rows.shard.cast("string").lpad(5, "0") + name
+        self._write(contents, root, file, [f"{shard:05d}/{name}.parquet" for shard in part for name in files])
+
+    def _write(self, contents: Contents, root: Path, file: ir.StringValue, files: Sequence[str]) -> None:
+        """Let workers write files below `root`; `file` is the file of each row."""
+        rows = contents.rows
+        schema = rows.select(list(contents.columns.values())).schema().to_pyarrow()
+        schema = pa.schema([schema.field(n).with_name(name) for n, name in enumerate(contents.columns)])
+        held = {f"column_{n}": rows[name] for n, name in enumerate(contents.columns.values())}
+        # The window sorts each file's rows in one task. Workers check the numbers, so no engine can lose the order.
+        number = ibis.row_number().over(group_by=file, order_by=contents.order)
+        frame = self._frame(rows.select(file=file, number=number, **held))
+        for name in files:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+        written = frame.mapInArrow(_writer(str(root.absolute()), schema), "file string").collect()
+        for name in set(files) - {row.file for row in written}:
+            pq.write_table(schema.empty_table(), root / name, compression="zstd")
+
+    @override
+    def epoch_us(self, moment: ir.TimestampValue) -> ir.IntegerValue:
+        return unix_micros(moment.cast("timestamp('UTC')"))
+
+    @override
+    def draw(self, text: ir.StringValue) -> ir.IntegerValue:
+        return conv(text.hexdigest("md5").left(8), 16, 10).cast("int64")
+
+    @override
+    def rows(self, table: ir.Table) -> list[dict[str, Any]]:
+        return self._frame(table).toArrow().to_pylist()
+
+    def _frame(self, table: ir.Table) -> DataFrame:
+        """Return the table as Spark's own."""
+        view = f"query_{next(self.numbers)}"
+        self.con.create_view(view, table)
+        return self.spark.table(view)
+
+
+@contextmanager
+def session(workspace: Workspace, memory_mb: int) -> Iterator[Session]:
+    """Open Spark, with a heap for this process within `memory_mb`. Workers have the memory that Spark's settings say.
+
+    Raises:
+        InputError: Java is missing, memory is too small, a file can't be read, or the workers can't write files.
+        Unavailable: the cluster does not answer.
+    """
+    scratch = workspace.scratch.absolute()
+    spark = _start(memory_mb)
+    try:
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        warnings.filterwarnings("ignore", "'verifySchema' is ignored")  # Ibis asks for it, also of Spark Connect
+        _check_workers(spark, scratch)
+        yield Spark(ibis.pyspark.connect(spark), scratch)
+    except PySparkException as error:
+        raise _explained(error, workspace, memory_mb) from None
+    finally:
+        spark.stop()
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _start(memory_mb: int) -> SparkSession:
+    """Return Spark's session where its own settings want it; see `session`."""
+    builder = SparkSession.builder.appName("din featurize")
+    remote = os.environ.get(_REMOTE)
+    if remote:
+        _check_answers(remote)
+    else:
+        builder = builder.config("spark.driver.memory", f"{int(memory_mb * SESSION_SHARE)}m")
+    try:
+        spark = builder.getOrCreate()
+    except Exception as error:  # py4j's and gRPC's errors share no class
+        raise _not_started(error, remote) from None
+    spark.conf.set("spark.sql.caseSensitive", "true")  # columns of a log may differ by case only
+    spark.conf.set("spark.sql.ansi.enabled", "true")  # an overflow is an error, as in DuckDB
+    return spark
+
+
+def _writer(root: str, schema: pa.Schema) -> Callable[[Iterable[pa.RecordBatch]], _Batches]:
+    """Return a function that writes batches of file, number in the file, and columns, and returns the files' names.
+
+    Spark sends the function to the workers. It is nested, and imports what it uses, so that they don't need this
+    module.
+    """
+    size = ROW_GROUP
+
+    def pieces(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[str, pa.RecordBatch]]:
+        """Cut batches where the file changes."""
+        import numpy as np
+        import pyarrow.compute as pc
+
+        last = None
+        following = 0
+        for batch in batches:
+            runs = pc.run_end_encode(batch.column(0))
+            start = 0
+            for name, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
+                piece = batch.slice(start, end - start)
+                following = following if name == last else 0
+                if not np.array_equal(piece.column(1), np.arange(following, following + piece.num_rows)):
+                    raise ValueError(f"{name}: rows out of order, after row {following}")
+                yield name, piece
+                last = name
+                following += piece.num_rows
+                start = end
+
+    def groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+        """Join and cut the batches of one file to row groups of equal size."""
+        import pyarrow as pa
+
+        waiting: list[pa.RecordBatch] = []
+        count = 0
+        for batch in batches:
+            while batch.num_rows:
+                taken = batch.slice(0, size - count)
+                waiting.append(taken)
+                count += taken.num_rows
+                batch = batch.slice(taken.num_rows)
+                if count == size:
+                    yield pa.Table.from_batches(waiting)
+                    waiting = []
+                    count = 0
+        if waiting:
+            yield pa.Table.from_batches(waiting)
+
+    def write(batches: Iterable[pa.RecordBatch]) -> _Batches:
+        import itertools
+        import uuid
+        from operator import itemgetter
+        from pathlib import Path
+
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        for file, own in itertools.groupby(pieces(batches), itemgetter(0)):
+            path = Path(root, file)
+            temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")  # a second try of the task may write, too
+            with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+                for table in groups(batch for _, batch in own):
+                    columns = table.columns[2:]
+                    renamed = pa.Table.from_arrays(columns, names=schema.names)
+                    writer.write_table(renamed.cast(schema), row_group_size=size)
+            temporary.replace(path)
+            yield pa.RecordBatch.from_pydict({"file": [file]})
+
+    return write
+
+
+def _check_workers(spark: SparkSession, scratch: Path) -> None:
+    """Raise InputError if a worker can't see the workspace."""
+    sign = scratch / "seen"
+    sign.touch()
+    path = str(sign)
+
+    def look(batches: Iterable[pa.RecordBatch]) -> _Batches:
+        import socket
+        from pathlib import Path
+
+        import pyarrow as pa
+
+        for batch in batches:
+            host = None if Path(path).exists() else socket.gethostname()
+            yield pa.RecordBatch.from_pydict({"host": [host] * batch.num_rows}, schema=pa.schema({"host": pa.string()}))
+
+    found = spark.range(0, _TRIES, 1, _TRIES).mapInArrow(look, "host string").collect()
+    blind = sorted({row.host for row in found if row.host})
+    if blind:
+        raise InputError(
+            f"{scratch}: not seen by {listed(blind)}; put the workspace in a folder that the driver and all workers "
+            "mount at the same path"
+        )
+
+
+def _check_answers(remote: str) -> None:
+    """Raise Unavailable if no server of Spark Connect answers; Spark's own client tries for ten minutes."""
+    url = urlsplit(remote)
+    if url.scheme != "sc" or not url.hostname:
+        return
+    try:
+        socket.create_connection((url.hostname, url.port or _CONNECT_PORT), _CONNECT_SECONDS).close()
+    except OSError as error:
+        raise Unavailable(f"{_REMOTE}={remote}: no server of Spark Connect answers ({error}); start it") from None
+
+
+def _not_started(error: Exception, remote: str | None) -> InputError | Unavailable:
+    """Return what to say if Spark did not start."""
+    told = str(error).splitlines()[0]
+    if "JAVA_GATEWAY_EXITED" in told:
+        return InputError(
+            "featurize.engine is spark, but Java did not start; install a Java 17 or 21 runtime and set JAVA_HOME, or "
+            f"set featurize.engine to duckdb ({told})"
+        )
+    return Unavailable(f"Spark did not start ({told}); look at {_REMOTE} or at spark.master in spark-defaults.conf")
+
+
+def _explained(error: PySparkException, workspace: Workspace, memory_mb: int) -> Exception:
+    """Return what to say about an error of a query; the error itself where it is a bug."""
+    told = str(error)
+    line = told.splitlines()[0]
+    if "OutOfMemoryError" in told:
+        return InputError(
+            f"featurize.memory_mb={memory_mb}, or spark.executor.memory of the workers, is too little for this log; "
+            f"raise it ({line})"
+        )
+    if "FAILED_READ_FILE" in told or "No space left on device" in told:
+        return InputError(f"a file below {workspace.raw} or {workspace.scratch} can't be read or written; {line}")
+    return error
+
+
+def _url(path: Path) -> str:
+    """Return a path as Spark reads it, whatever its default file system is."""
+    return f"file://{path.absolute()}"
+
+
+@ibis.udf.scalar.builtin
+def unix_micros(moment: dt.Timestamp("UTC")) -> dt.int64:  # pyright: ignore[reportInvalidTypeForm]  # ibis reads it
+    """Return the microseconds since 1970 of a UTC timestamp."""
+
+
+@ibis.udf.scalar.builtin
+def conv(digits: str, base: int, other: int) -> str:  # pyright: ignore[reportReturnType]
+    """Return a number that is written in one base, in another."""
