@@ -11,6 +11,7 @@ import re
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
 
@@ -132,6 +133,13 @@ def two_kept_runs(workspace: Workspace) -> None:
     assert workspace.run("dvc", "push").returncode == 0
 
 
+def an_overlay_for_spark(workspace: Workspace) -> None:
+    """Lay the page's overlay beside the log, where Spark and Java are installed."""
+    if not (find_spec("pyspark") and shutil.which("java")):
+        pytest.skip("Spark needs pyspark and Java")
+    (workspace.root / "spark.yaml").write_text(the_block("spark.md", "featurize:"))
+
+
 GIVEN: dict[str, Callable[[Workspace], None]] = {
     "bring-your-own-log.md": an_own_log,
     "daily.md": a_daily_champion,
@@ -140,6 +148,7 @@ GIVEN: dict[str, Callable[[Workspace], None]] = {
     "operations.md": seventeen_records,
     "promotion.md": a_candidate_that_waits,
     "registry.md": a_candidate_that_waits,
+    "spark.md": an_overlay_for_spark,
     "validation.md": one_wrong_label,
     "workers.md": two_kept_runs,
 }
