@@ -425,10 +425,10 @@ def _moments(session: Session, evidence: ir.Table) -> tuple[float, float]:
     sums = session.scalars(
         evidence.aggregate(
             n=evidence.weight.sum().cast("float64"),
-            first=(grid.cast("decimal(10,0)") * weight).sum().cast("float64"),
-            second=((grid * grid).cast("decimal(19,0)") * weight).sum().cast("float64"),
+            first=(grid.cast("decimal(10,0)") * weight).sum(),
+            second=((grid * grid).cast("decimal(19,0)") * weight).sum(),
         )
     )
-    mean = sums["first"] / sums["n"]
-    variance = sums["second"] / sums["n"] - mean * mean
+    mean = float(sums["first"]) / sums["n"]  # engines round large decimals differently
+    variance = float(sums["second"]) / sums["n"] - mean * mean
     return low + mean * step, (max(variance, 0.0) ** 0.5 or 1.0) * step

@@ -22,7 +22,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from din.artifacts import hash_files
-from din.errors import InputError, Unavailable
+from din.errors import Unavailable
 from din.featurize.build import featurize
 from din.workspace import Workspace
 
@@ -266,8 +266,7 @@ def test_a_server_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: pyt
     assert not Workspace(tmp_path).features.exists()
 
 
-def test_a_missing_java_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_java_is_named(tmp_path: Path) -> None:
     """The message says what to install, instead of a traceback of py4j."""
-    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
-    with pytest.raises(InputError, match="Java did not start; install a Java 17 or 21 runtime"):
-        featurize(Workspace(tmp_path), block(engine="spark"))
+    _, told = start(tmp_path, {"engine": "spark"}, JAVA_HOME=str(tmp_path)).communicate()
+    assert "InputError: featurize.engine is spark, but Java did not start; install a Java 17 or 21 runtime" in told
