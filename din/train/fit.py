@@ -16,7 +16,7 @@ the same weights, bit for bit, on a CPU with the same number of threads.
 import math
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,10 +71,14 @@ def fit_learner(
     params: Train,
     checkpoint_path: Path | None = None,
     compute: Compute = CPU_ALONE,
+    after_epoch: Callable[[Progress], bool] = lambda progress: False,
 ) -> tuple[Learner, Progress]:
     """Train like `fit`, and return the learner after its best epoch.
 
     It has the state of its optimizers of that epoch if it is to learn held-out days; see `advances`.
+
+    Args:
+        after_epoch: called after each epoch that was validated; true ends the training.
     """
     _require_validation_rows(features)
     began = time.monotonic()
@@ -83,6 +87,8 @@ def fit_learner(
     trainer.progress.start_seconds += time.monotonic() - began
     while trainer.wants_epoch():
         trainer.run_epoch()
+        if after_epoch(trainer.progress):
+            break
     if trainer.advances:
         trainer.learner.load_state(trainer.best_state)
     else:
@@ -190,6 +196,7 @@ class _Trainer:
         settled = time.monotonic()
         progress.settling_seconds += settled - started
         found = predict(self.learner.trained, self.features, "valid", compute=self.compute)
+        check_loss(float(found.logits.sum()), f"on validation rows after epoch {progress.epoch + 1}", self.learning)
         metrics = summary(found.rows["label"], found.probabilities, found.rows["user"])
         quality = getattr(metrics, metric)
         if quality is None:

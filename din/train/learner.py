@@ -198,6 +198,10 @@ class Learner:
         self._dense.load_state({name.removeprefix("dense."): tensor for name, tensor in dense.items()})
 
 
+class Diverged(InputError):
+    """The loss of a training is not finite, under these settings."""
+
+
 def check_loss(loss: float, place: str, learning: LearningParams) -> None:
     """Check that a loss is finite.
 
@@ -207,10 +211,10 @@ def check_loss(loss: float, place: str, learning: LearningParams) -> None:
         learning: the settings that the message names.
 
     Raises:
-        InputError: it is not, so the model is lost.
+        Diverged: it is not, so the model is lost.
     """
     if not math.isfinite(loss):
-        raise InputError(
+        raise Diverged(
             f"the loss is {loss} {place}; "
             f"lower train.learning.learning_rate (now {learning.learning_rate}), under sgd also "
             f"train.learning.regularization (now {learning.regularization}), or check numeric fields for extremes"
