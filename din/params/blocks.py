@@ -8,6 +8,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 from typing_extensions import Doc
 
 from din import documents
+from din.params.search import Search
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -59,10 +60,11 @@ def reversed_range(block: Block, key: str) -> Iterable[Conflict]:
 
 @dataclass(frozen=True)
 class Parameter:
-    """The type hint of a key, and one line about its meaning."""
+    """The type hint of a key, one line about its meaning, and where `din tune` looks for better values, if it does."""
 
     hint: Any
     doc: str
+    search: Search | None = None
 
     @property
     def block(self) -> type[Block] | None:
@@ -70,14 +72,16 @@ class Parameter:
         return self.hint if isinstance(self.hint, type) and issubclass(self.hint, Block) else None
 
 
-def parameters(block: type[Block]) -> dict[str, Parameter]:
-    """Return the keys of a class of blocks, in the order of the file; nested blocks are keys too."""
+def parameters(block: type[Any]) -> dict[str, Parameter]:
+    """Return the keys of a class of blocks or options, in the order of the file; nested blocks are keys too."""
     found: dict[str, Parameter] = {}
     for name, hint in get_type_hints(block, include_extras=True).items():
         kind, *notes = get_args(hint) if get_origin(hint) is Annotated else (hint,)
         docs = [note.documentation for note in notes if isinstance(note, Doc)]
-        bounds = [note for note in notes if not isinstance(note, Doc)]
-        found[name] = Parameter(Annotated[kind, *bounds] if bounds else kind, docs[-1] if docs else "")
+        searches = [note for note in notes if isinstance(note, Search)]
+        bounds = [note for note in notes if not isinstance(note, Doc | Search)]
+        hint = Annotated[kind, *bounds] if bounds else kind
+        found[name] = Parameter(hint, docs[-1] if docs else "", searches[-1] if searches else None)
     return found
 
 
@@ -89,4 +93,15 @@ def types_of(block: type[Block]) -> dict[str, Any]:
             found |= {f"{name}.{key}": kind for key, kind in types_of(one.block).items()}
         else:
             found[name] = one.hint
+    return found
+
+
+def searched(block: type[Any], prefix: str = "") -> dict[str, Search]:
+    """Return where `din tune` looks for better values below a class of blocks or options, by dotted key."""
+    found: dict[str, Search] = {}
+    for name, one in parameters(block).items():
+        if one.block:
+            found |= searched(one.block, f"{prefix}{name}.")
+        elif one.search:
+            found[f"{prefix}{name}"] = one.search
     return found

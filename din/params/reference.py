@@ -5,9 +5,11 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from din.params.blocks import searched
 from din.params.defaults import written
 from din.params.reading import Params
 from din.params.schema import schema
+from din.params.search import Between, OneOf, Search
 
 
 def reference() -> str:
@@ -26,7 +28,25 @@ def reference() -> str:
             lines += _block(built, property_, values, name)
         else:
             lines += ["", f"## {name}", "", f"{_type(property_)}: {property_['description']}"]
+    lines += ["", "## What `din tune` tries", "", "| key | values | models |", "|---|---|---|"]
+    lines += [f"| `{key}` | {in_words(search)} | {_models(search)} |" for key, search in searched(Params).items()]
     return "\n".join(lines) + "\n"
+
+
+def in_words(search: Search) -> str:
+    """Return where a search looks."""
+    match search:
+        case Between():
+            return f"{written(search.low)} to {written(search.high)}{', logarithmic' if search.log else ''}"
+        case OneOf():
+            return ", ".join(map(written, search.values))
+        case _:
+            raise NotImplementedError(search)
+
+
+def _models(search: Search) -> str:
+    but = f"all but {', '.join(search.but)}" if search.but else "all"
+    return ", ".join(search.only) or but
 
 
 def schema_page(documents: Mapping[str, Any]) -> str:

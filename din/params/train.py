@@ -17,6 +17,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from typing_extensions import Doc
 
 from din.params.blocks import Block, Conflict, Layers, Share, Values
+from din.params.search import Between, OneOf
 
 PinnedVersion = Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")]
 """The version of a bundle, or a unique beginning of it."""
@@ -24,6 +25,26 @@ PinnedVersion = Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")]
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
 """In the order of `date.weekday`."""
+
+
+_NO_EMBEDDINGS = ("lr",)
+"""Models that are nothing but linear weights."""
+
+KNOWN_GOOD: tuple[dict[str, Any], ...] = (
+    {"model.softmax": True, "learning.average": 0.25},
+    {
+        "learning.embedding_std": 0.01,
+        "learning.initial_item_bias": "zero",
+        "learning.average": 0.25,
+        "learning.patience": 4,
+        "learning.renew_embeddings": True,
+        "learning.regularization": 100.0,
+        "learning.penalty": "decoupled",
+    },
+    {"learning.average": 0.25, "learning.decay": 0.7, "learning.dropout": 0.1},
+    {"model.softmax": True, "learning.average": 0.25, "learning.regularization": 1.0},
+)
+"""Changes that made models of public logs better, most of them found by hand; `din tune` tries them first."""
 
 
 def names_version(pin: str | None, version: str) -> bool:
@@ -41,27 +62,36 @@ class ModelParams(Block):
     options: Annotated[dict[str, Any], Doc("what a plugin's model reads beside the keys below; docs/plugins.md")] = (
         field(default_factory=dict)
     )
-    embedding_dim: Annotated[int, Field(gt=0, le=4096), Doc("width of a field's embedding")] = 16
+    embedding_dim: Annotated[
+        int, Field(gt=0, le=4096), OneOf((8, 16, 32), but=_NO_EMBEDDINGS), Doc("width of a field's embedding")
+    ] = 16
     attention_hidden: Annotated[Layers, Doc("widths of the activation unit's hidden layers")] = (80, 40)
     interaction: Annotated[
         Literal["difference_product", "product", "outer"],
         Doc("difference_product | product | outer: inputs of attention beside q and k"),
     ] = "difference_product"
-    softmax: Annotated[bool, Doc("true: the attention weights of a history sum to 1; the paper uses no softmax")] = (
-        False
-    )
+    softmax: Annotated[
+        bool,
+        OneOf((False, True), only=("din",)),
+        Doc("true: the attention weights of a history sum to 1; the paper uses no softmax"),
+    ] = False
     hidden: Annotated[Layers, Doc("widths of the MLP's hidden layers")] = (200, 80)
     activation: Annotated[
         Literal["dice", "prelu", "relu", "sigmoid", "bipolar_sigmoid"],
         Doc("dice | prelu | relu | sigmoid | bipolar_sigmoid"),
     ] = "dice"
-    pooling: Annotated[Literal["sum", "mean"], Doc("sum | mean of the behaviours; not read by din and lr")] = "sum"
+    pooling: Annotated[
+        Literal["sum", "mean"],
+        OneOf(("sum", "mean"), but=("din", *_NO_EMBEDDINGS)),
+        Doc("sum | mean of the behaviours; not read by din and lr"),
+    ] = "sum"
     sequences: Annotated[
         dict[str, dict[str, Values]],
         Doc("name: {behaviour field: [values]}, one interest each; {} = one sequence of all behaviours"),
     ] = field(default_factory=dict)
     linear: Annotated[
         Literal["item_bias", "wide", "none"],
+        OneOf(("item_bias", "none"), only=("din", "base", "pnn")),
         Doc("item_bias | wide | none: added to the logit of the MLP; wide adds the whole of LR"),
     ] = "item_bias"
     interest_product: Annotated[bool, Doc("true: pooled interest ⊙ candidate is one more input of the MLP")] = True
@@ -72,18 +102,25 @@ class LearningParams(Block):
     """The initial weights, and how they change."""
 
     seed: Annotated[NonNegativeInt, Doc("seeds initial weights, the order of rows, unknown ids and dropout")] = 1
-    embedding_std: Annotated[PositiveFloat, Doc("standard deviation of the initial embeddings")] = 0.05
+    embedding_std: Annotated[
+        PositiveFloat, Between(0.002, 0.2, log=True), Doc("standard deviation of the initial embeddings")
+    ] = 0.05
     initial_item_bias: Annotated[
         Literal["zero", "ctr"],
+        OneOf(("zero", "ctr")),
         Doc("zero | ctr: an item's linear weight starts at 0, or at the logit of its smoothed CTR less the mean's"),
     ] = "ctr"
     optimizer: Annotated[Literal["adam", "sgd", "rowwise_adagrad"], Doc("adam | sgd | rowwise_adagrad")] = "adam"
-    learning_rate: Annotated[PositiveFloat, Doc("at the start of training; see decay")] = 0.001
+    learning_rate: Annotated[
+        PositiveFloat, Between(3e-4, 3e-3, log=True), Doc("at the start of training; see decay")
+    ] = 0.001
     linear_rate: Annotated[
         PositiveFloat, Doc("factor on learning_rate for linear weights, which no penalty shrinks")
     ] = 1.0
     decay: Annotated[
-        PositiveFloat, Doc("factor on the learning rate after each epoch, or after a number of steps (decay_steps)")
+        PositiveFloat,
+        OneOf((0.5, 0.7, 1.0)),
+        Doc("factor on the learning rate after each epoch, or after a number of steps (decay_steps)"),
     ] = 1.0
     decay_steps: Annotated[
         PositiveInt | None, Doc("steps after which the learning rate decays; null = after each epoch")
@@ -91,31 +128,45 @@ class LearningParams(Block):
     clip_norm: Annotated[
         PositiveFloat | None, Doc("largest norm of the gradient of a step, table rows included; null = no limit")
     ] = None
-    batch_size: Annotated[PositiveInt, Doc("impressions in a step")] = 256
+    batch_size: Annotated[PositiveInt, OneOf((128, 256, 512)), Doc("impressions in a step")] = 256
     epochs: Annotated[PositiveInt, Doc("largest number of passes over the training rows")] = 20
-    patience: Annotated[PositiveInt, Doc("epochs without a better validation metric before training stops")] = 2
+    patience: Annotated[
+        PositiveInt, OneOf((2, 4)), Doc("epochs without a better validation metric before training stops")
+    ] = 2
     metric: Annotated[Literal["gauc", "auc"], Doc("gauc | auc: the validation metric that chooses the best epoch")] = (
         "auc"
     )
     average: Annotated[
-        Share, Doc("share of an epoch's steps, at its end, over which weights are averaged; 0 = the last step's")
+        Share,
+        OneOf((0.0, 0.25, 0.5)),
+        Doc("share of an epoch's steps, at its end, over which weights are averaged; 0 = the last step's"),
     ] = 0.0
     renew_embeddings: Annotated[
-        bool, Doc("true: each epoch starts with new embeddings; for logs whose first epoch is the best")
+        bool,
+        OneOf((False, True), but=_NO_EMBEDDINGS),
+        Doc("true: each epoch starts with new embeddings; for logs whose first epoch is the best"),
     ] = False
     regularizer: Annotated[
         Literal["mini_batch_aware", "l2_batch", "l2_full", "dropout", "none"],
         Doc("mini_batch_aware | l2_batch | l2_full | dropout | none"),
     ] = "mini_batch_aware"
-    regularization: Annotated[NonNegativeFloat, Doc("λ, the strength of the penalty")] = 3.0
+    regularization: Annotated[
+        NonNegativeFloat, Between(0.1, 300.0, log=True), Doc("λ, the strength of the penalty")
+    ] = 3.0
     penalty: Annotated[
         Literal["decoupled", "coupled"],
+        OneOf(("decoupled", "coupled")),
         Doc("coupled | decoupled: added to the gradient, or applied beside the step; equal under sgd"),
     ] = "coupled"
     dropout: Annotated[
-        float, Field(ge=0, lt=1), Doc("share of the MLP's inputs and hidden units that a training step drops")
+        float,
+        Field(ge=0, lt=1),
+        OneOf((0.0, 0.1, 0.3), but=_NO_EMBEDDINGS),
+        Doc("share of the MLP's inputs and hidden units that a training step drops"),
     ] = 0.0
-    unknown_rate: Annotated[Share, Doc("share of values that a training step replaces by unknown")] = 0.01
+    unknown_rate: Annotated[
+        Share, Between(0.003, 0.1, log=True), Doc("share of values that a training step replaces by unknown")
+    ] = 0.01
     advance: Annotated[bool, Doc("under temporal: learn each validation and test day once, after it was judged")] = True
     half_life_days: Annotated[
         PositiveFloat | None, Doc("days after which a training row counts half as much; null = all days count alike")

@@ -5,6 +5,7 @@ The layer reads what each behaviour is, how many others followed it, and how lon
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from din.model.embedding_mlp import EmbeddingMLP
 from din.ops.histories import Histories
 from din.ops.inputs import Keys
 from din.params import Train
+from din.params.search import OneOf
 from din.schema import Field
 
 PADDING = -1e9  # the score of a place without a behaviour
@@ -30,7 +32,7 @@ class Options:
     length: how many of the newest behaviours are read.
     """
 
-    heads: int = 4
+    heads: Annotated[int, OneOf((1, 2, 4))] = 4
     length: int = 50
 
 

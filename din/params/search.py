@@ -1,0 +1,62 @@
+"""Where `din tune` looks for better values of a parameter: a note in its type hint.
+
+    learning_rate: Annotated[PositiveFloat, Between(3e-4, 3e-3, log=True), Doc("at the start of training")] = 0.001
+
+The options of a plugin's model may have such notes too. A parameter without one is never changed.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from din.errors import InputError, shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """The models that read the parameter.
+
+    Attributes:
+        only: the names of the only models that do. Empty: all.
+        but: the names of models that don't.
+    """
+
+    only: Collection[str] = ()
+    but: Collection[str] = ()
+
+    def concerns(self, model: str) -> bool:
+        """Return whether a model reads the parameter."""
+        return model not in self.but and (not self.only or model in self.only)
+
+
+@dataclass(frozen=True)
+class Between(Search):
+    """Any number between two bounds; with `log`, equal factors are equally likely.
+
+    Raises:
+        InputError: there is no number between the bounds, or no logarithm of the lower one.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high or (self.log and self.low <= 0):
+            least = " above 0" if self.log else ""
+            raise InputError(f"{self}: expected a lower bound{least} that is below the upper one")
+
+
+@dataclass(frozen=True)
+class OneOf(Search):
+    """One of at least two values.
+
+    Raises:
+        InputError: there are fewer.
+    """
+
+    values: tuple[Any, ...]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.values, tuple) or len(self.values) < 2:
+            raise InputError(f"OneOf({shown(self.values)}): expected a tuple of at least two values")
