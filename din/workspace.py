@@ -95,11 +95,14 @@ class Workspace:
     gate = _Place("reports", "gate.json")  # gate: the verdict on the candidate
     report = _Place("reports", "report.html")  # report, and after gate and promote: a page about the run
     runs_page = _Place("reports", "runs.html")  # report --all: a page about all runs of the registry
+    tuning_page = _Place("reports", "tuning.html")  # tune: a page about its trials
+    tuned = _Place("tuned.yaml")  # tune: the overlay with what it found
 
     state = _Place(".din")  # everything that must survive DVC
     stage_lock = _Place(".din", "stage.lock")  # held by a running stage
     checkpoints = _Place(".din", "checkpoints")  # train: one folder per run
     scratch = _Place(".din", "featurize")  # featurize: temporary files
+    tuning = _Place(".din", "tune")  # tune: its trials, and its trainings with further seeds
     runs = _Place(".din", "runs")  # a scheduler here keeps workspaces in it, unless `DIN_HOME` names another folder
     fetched = _Place(".din", "fetch")  # fetch: downloads, and its memory of the source
     spill = _Place(".din", "fetch", "spill")  # fetch: the rows of the source while it reads them

@@ -103,7 +103,7 @@ def test_a_result_is_printed_as_text_or_as_json(
 
 WITHIN = ["status", "code", "fetch", "fetch --dry-run", "featurize", "pin", "train", "train --dry-run", "evaluate"]
 WITHIN += ["refit", "export", "check-parity", "gate", "report", "promote", "params apply x.yaml", "approvals"]
-WITHIN += ["registry show"]
+WITHIN += ["registry show", "tune", "tune --dry-run"]
 
 
 @pytest.mark.parametrize("command", WITHIN)
@@ -177,6 +177,18 @@ def test_scoring_without_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     done = CliRunner().invoke(cli.app, ["score", "--input", "-", "--bundle", "nowhere"])
     assert done.exit_code == 2
     assert "pip install 'din-ctr[serve]'" in done.stderr
+
+
+def test_tuning_without_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tuning names an extra of its own."""
+    for module in [name for name in sys.modules if name.startswith("din.tune.")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    monkeypatch.chdir(ROOT)
+    done = CliRunner().invoke(cli.app, ["tune", "--dry-run"])
+    assert done.exit_code == 2
+    assert "the package 'optuna' is not installed" in done.stderr
+    assert "pip install 'din-ctr[tune]'" in done.stderr
 
 
 def test_a_missing_module_of_our_own_is_a_bug(tmp_path: Path) -> None:

@@ -110,6 +110,12 @@ def plugins() -> dict[str, Any]:
     return {}
 
 
+@pytest.fixture
+def tuning() -> dict[str, Any]:
+    """The block of docs/tuning.md imports all that it uses, and returns nothing."""
+    return {}
+
+
 @pytest.mark.parametrize("block", of("python"), ids=str)
 def test_python_runs(block: Block, request: pytest.FixtureRequest) -> None:
     """It runs with the names that its page supposes, and an activation that it returns is that of Dice."""

@@ -1,4 +1,4 @@
-"""The commands about a repository and its machine: `din init`, `din params apply`, `din status` and `din doctor`."""
+"""The commands about a repository and its machine: `din init`, `params apply`, `tune`, `status` and `doctor`."""
 
 import contextlib
 import json
@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from din.cli.run import HERE, answering
+from din.cli.run import HERE, answering, params_here
 from din.commandline import AsJson, commands, examples, print_result
 from din.errors import InputError
 from din.workspace import require
@@ -96,6 +96,45 @@ def apply(
         if not dry_run:
             write_bytes(HERE.params, text.encode())
         print(json.dumps(changes, indent=2) if as_json else "\n".join(lines))
+
+
+@commands(app, "Parameters")(
+    "din tune                      # 20 minutes; again: goes on",
+    "din tune --trials 50 --jobs 4",
+    "din tune --minutes 60 --set train.learning.epochs=5",
+    "din tune --dry-run            # the keys that vary, and what is tried",
+)
+def tune(
+    minutes: Annotated[
+        float | None, typer.Option(min=0.01, help="Minutes for all of it; default: 20, or with --trials no limit.")
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Trials in all, with those of earlier calls; default: no limit.")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Processes that train; default: one a core, or one on a GPU.")
+    ] = None,
+    assignments: Annotated[
+        list[str], typer.Option("--set", help="KEY=VALUE: a key of train that keeps this value; repeatable.")
+    ] = [],  # noqa: B006  # typer reads the default and changes none
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the keys that vary without training.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Search better hyperparameters on validation rows, and write tuned.yaml and reports/tuning.html.
+
+    It needs data/features/ of an earlier `dvc repro`, changes no other file, and keeps its trials if it is killed.
+    """
+    with answering("tune"):
+        from din.tune.command import show_space, tune
+        from din.tune.space import fixed
+
+        params = params_here()
+        values = fixed(assignments)
+        if dry_run:
+            show_space(params, values)
+            return
+        limit = 20.0 if minutes is None and trials is None else minutes
+        print_result(lambda: tune(HERE, params, values, limit, trials, jobs), as_json)
 
 
 @looking("din status", "din status --json | python -m json.tool")

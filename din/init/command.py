@@ -36,6 +36,7 @@ def init(workspace: Workspace, asked: Asked, given: Mapping[str, str], answer: C
     if which("dvc") is None:
         print("    pip install --requirement requirements.txt")
     print("    dvc repro && din promote")
+    print("    din tune                    # better hyperparameters for this log; needs the extra `tune`")
 
 
 def init_update(root: Path) -> Merged:

@@ -31,7 +31,7 @@ class Search:
 
 @dataclass(frozen=True)
 class Between(Search):
-    """Any number between two bounds; with `log`, equal factors are equally likely.
+    """Any number between two bounds, for a key that may have fractions; with `log`, equal factors are equally likely.
 
     Raises:
         InputError: there is no number between the bounds, or no logarithm of the lower one.

@@ -1,0 +1,157 @@
+"""The command `din tune`."""
+
+import errno
+import sys
+import time
+from collections.abc import Mapping
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import redirect_stdout
+from typing import Any
+
+from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+from optuna.study import Study
+from optuna.trial import TrialState
+
+from din import cores
+from din.errors import InputError, Unavailable
+from din.params import Params
+from din.params.defaults import written
+from din.params.reference import in_words
+from din.printing import print_table
+from din.train.compute import computing
+from din.tune import result
+from din.tune.result import KeyRow, SeedRow, TrialRow, Tuned, number
+from din.tune.seeds import BEST, Candidate, Final
+from din.tune.space import Space
+from din.tune.study import SECONDS, WHY, Budget, by_metric, ended, mean_seconds, only_one, open_study, search
+from din.tune.training import executor
+from din.workspace import Workspace
+
+
+def show_space(params: Params, fixed: Mapping[str, Any]) -> None:
+    """Print the keys that vary, with today's values and those that are tried.
+
+    Raises:
+        InputError: as of `Space.of`.
+    """
+    space = Space.of(params, fixed)
+    today = space.today
+    rows = [(f"train.{key}", written(today[key]), in_words(one)) for key, one in space.searches.items()]
+    print_table(f"the space of {params.train.model.name}", ("key", "today", "tried"), rows)
+
+
+def tune(
+    workspace: Workspace,
+    params: Params,
+    fixed: Mapping[str, Any],
+    minutes: float | None,
+    trials: int | None,
+    jobs: int | None,
+) -> Tuned:
+    """Search, train the best again with further seeds, print the result, and write overlay and page.
+
+    Args:
+        fixed: values by dotted key, set for the search.
+        minutes: of the whole command; None: no limit.
+        trials: of the whole study, earlier calls included; None: no limit.
+        jobs: the processes that train; None: as many as the cores allow, or one on a GPU.
+
+    Raises:
+        InputError: features are missing or damaged, the space or a key is bad, another process tunes here, or no trial
+            has a metric yet.
+        Unavailable: the disk is full, or a process was killed.
+    """
+    space = Space.of(params, fixed)
+    budget = Budget(minutes, trials, time.monotonic())
+    with computing(params.train.compute) as compute:
+        on_cpu = compute.device.type == "cpu"
+        jobs = jobs or (max(1, cores.available() // compute.threads) if on_cpu else 1)
+    try:
+        with only_one(workspace), executor(workspace, params, jobs) as pool:
+            study = open_study(workspace, space)
+            with redirect_stdout(sys.stderr):
+                search(workspace, study, space, budget, pool, jobs)
+            final = Final(
+                workspace,
+                study.study_name,
+                space,
+                pool,
+                permits=lambda count: -(-count // jobs) * mean_seconds(study) < budget.seconds_left,
+                seconds_for=lambda count: budget.seconds_left / -(-count // jobs),
+            )
+            found = _finish(workspace, study, space, final, budget, jobs)
+            result.write(workspace, space, found, fixed)
+    except BrokenProcessPool:
+        raise Unavailable(
+            f"a process of {jobs} that train was killed, perhaps for its memory; run the same command again with fewer "
+            "--jobs, which goes on from the trials that have ended"
+        ) from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        place = error.filename or workspace.tuning
+        raise Unavailable(
+            f"{place}: {error.strerror}; free some space and run the same command again, which goes on from the trials "
+            "that have ended"
+        ) from None
+    result.print_tuned(found)
+    return found
+
+
+def _finish(workspace: Workspace, study: Study, space: Space, final: Final, budget: Budget, jobs: int) -> Tuned:
+    """Train the best trials with further seeds, and return the result."""
+    rows = [_row(space, one) for one in ended(study)]
+    ranked = [(one.number, space.changes(space.decoded(one.params))) for one in by_metric(study)]
+    if not ranked:
+        why = f"; the last one: {rows[-1].why}" if rows else ""
+        raise InputError(f"no trial has a metric yet{why}; give it more --minutes")
+    affordable = int(budget.final(mean_seconds(study), jobs) / mean_seconds(study) * jobs) if budget.minutes else 99
+    best = [
+        one for place, one in enumerate(ranked) if one[1] and one[1] not in [earlier for _, earlier in ranked[:place]]
+    ]
+    candidates = final.against_today(best[: min(BEST, max(1, affordable // 2 - 1))])
+    winner = max(candidates, key=lambda one: one.mean)
+    importance = _importance(study)
+    keys = sorted(winner.changes, key=lambda key: -importance.get(key, 0.0))
+    without = final.without_each(winner.changes, keys)
+    compared = winner.metrics[0]
+    simpler = final.simpler(winner, without)
+    if simpler is not winner:
+        candidates[candidates.index(winner)] = winner = simpler
+        keys = [key for key in keys if key in winner.changes]
+    today = space.today
+    return Tuned(
+        metric=space.params.train.learning.metric,
+        seeds=[space.params.train.learning.seed + one for one in range(1, len(winner.trained) + 1)],
+        trials=rows,
+        candidates=[_seeds(one, candidates[0]) for one in candidates],
+        winner=winner.trial,
+        compared=number(compared),
+        keys=[KeyRow(key, today[key], winner.changes[key], without.get(key), importance.get(key)) for key in keys],
+        overlay=workspace.relative(workspace.tuned) if winner.changes else None,
+        page=workspace.relative(workspace.tuning_page),
+    )
+
+
+def _row(space: Space, trial: Any) -> TrialRow:
+    how = trial.user_attrs
+    changes = space.changes(space.decoded(trial.params))
+    return TrialRow(
+        trial.number, trial.state.name.lower(), trial.value, how.get(SECONDS, 0.0), changes, how.get(WHY, "")
+    )
+
+
+def _seeds(one: Candidate, today: Candidate) -> SeedRow:
+    metrics = [number(value) for value in one.metrics]
+    if one.trial is None:
+        return SeedRow(None, metrics, number(one.mean), None, None, None)
+    gain = one.gain(today)
+    bounds = (number(gain.point), number(gain.lower), number(gain.upper))
+    return SeedRow(one.trial, metrics, number(one.mean), *bounds)
+
+
+def _importance(study: Study) -> dict[str, float]:
+    """Return the share of each key in the differences between good trials and others; nothing for a few trials."""
+    if len(study.get_trials(states=[TrialState.COMPLETE])) < 8:
+        return {}
+    return get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=0.25))

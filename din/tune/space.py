@@ -1,0 +1,181 @@
+"""The space of `din tune`: today's parameters, and other values for the keys that have a `Search` (`din.params`)."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import reduce
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+
+from din import documents
+from din.errors import InputError, shown
+from din.model import MODELS
+from din.params import Params, Train, parse, to_json
+from din.params.blocks import searched
+from din.params.overlays import nested, overlaid
+from din.params.reading import plain
+from din.params.search import Between, OneOf, Search
+from din.params.train import KNOWN_GOOD
+
+Values = Mapping[str, Any]
+"""Plain values by dotted key below `train`."""
+_OPTIONS = "model.options"
+
+
+@dataclass(frozen=True)
+class Space:
+    """Where to search.
+
+    Attributes:
+        params: today's parameters, with those that were set for this search.
+        searches: the keys that vary, below `train`.
+    """
+
+    params: Params
+    searches: Mapping[str, Search]
+
+    @classmethod
+    def of(cls, params: Params, fixed: Mapping[str, Any]) -> "Space":
+        """Return the space around some parameters.
+
+        Args:
+            params: those of params.yaml.
+            fixed: values by dotted key, which are set and don't vary.
+
+        Raises:
+            InputError: a key is unknown or not one of `train`, no key is left to vary, or the space of a key holds a
+                value that the key can't have.
+        """
+        if elsewhere := [key for key in fixed if not key.startswith("train.")]:
+            raise InputError(f"--set {elsewhere[0]}: expected a key of train, since trials share data/features/")
+        params = parse(Params, overlaid(to_json(params), nested(fixed), "--set"), "--set")
+        train = replace(params.train, start="scratch", champion=None)
+        model = train.model
+        MODELS.check(model.name, model.options, "train.model.name")
+        found = searched(Train) | searched(MODELS[model.name].options or object, f"{_OPTIONS}.")
+        free = {
+            key: search
+            for key, search in found.items()
+            if search.concerns(model.name) and not any(f"train.{key}.".startswith(f"{one}.") for one in fixed)
+        }
+        if not free:
+            raise InputError(f"--set: no key of the model {model.name} is left to vary; fix fewer keys")
+        space = cls(replace(params, train=train), free)
+        space._check()
+        return space
+
+    @property
+    def today(self) -> dict[str, Any]:
+        """Today's values of the keys that vary."""
+        return {key: self._today(key) for key in self.searches}
+
+    @property
+    def starts(self) -> list[Values]:
+        """The values of the first trials: today's, and those that were good on other logs."""
+        known = [{key: value for key, value in point.items() if key in self.searches} for point in KNOWN_GOOD]
+        points: list[Values] = [self.today, *(self.today | point for point in known)]
+        return list({json.dumps(point): point for point in points}.values())
+
+    @property
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """The space for optuna. It holds today's values too, and choices as JSON, since optuna knows no lists."""
+        return {key: self._distribution(key) for key in self.searches}
+
+    def encoded(self, values: Values) -> dict[str, Any]:
+        """Return values in the terms of `distributions`."""
+        found: dict[str, Any] = {}
+        for key, value in values.items():
+            one = self._distribution(key)
+            found[key] = value if isinstance(one, FloatDistribution) else json.dumps(value)
+        return found
+
+    def decoded(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values of a trial; numbers have two digits, unless they are today's."""
+        found: dict[str, Any] = {}
+        for key, value in chosen.items():
+            if isinstance(self.searches[key], OneOf):
+                found[key] = json.loads(value)
+            else:
+                today = self._today(key)
+                found[key] = today if math.isclose(value, today) else float(f"{value:.2g}")
+        return found
+
+    def changes(self, values: Values) -> dict[str, Any]:
+        """Return the values that differ from today's."""
+        return {key: value for key, value in values.items() if json.dumps(value) != json.dumps(self._today(key))}
+
+    def settings(self, values: Values, seed: int | None = None) -> Train:
+        """Return the settings of a training with some values, and today's for all other keys.
+
+        Raises:
+            InputError: values of two keys contradict each other.
+        """
+        train = parse(Params, self._plain(values), "din tune").train
+        return train if seed is None else replace(train, learning=replace(train.learning, seed=seed))
+
+    def overlay(self, values: Values) -> dict[str, Any]:
+        """Return values by dotted key of params.yaml, where the options of a model are one value."""
+        options = {key.removeprefix(f"{_OPTIONS}."): value for key, value in values.items() if key.startswith(_OPTIONS)}
+        found = {f"train.{key}": value for key, value in values.items() if not key.startswith(_OPTIONS)}
+        merged = {f"train.{_OPTIONS}": {**self.params.train.model.options, **options}} if options else {}
+        return found | merged
+
+    def _plain(self, values: Values) -> dict[str, Any]:
+        return overlaid(to_json(self.params), nested(self.overlay(values)), "din tune")
+
+    def _today(self, key: str) -> Any:
+        train = to_json(self.params.train)
+        if key.startswith(_OPTIONS):
+            options = MODELS[self.params.train.model.name].options
+            assert options is not None
+            train["model"]["options"] = to_json(options()) | train["model"]["options"]
+        return reduce(lambda block, name: block[name], key.split("."), train)
+
+    def _distribution(self, key: str) -> BaseDistribution:
+        search = self.searches[key]
+        if isinstance(search, Between):
+            today = self._today(key)
+            return FloatDistribution(min(search.low, today), max(search.high, today), log=search.log and today > 0)
+        assert isinstance(search, OneOf)
+        return CategoricalDistribution(list(dict.fromkeys(map(json.dumps, (*search.values, self._today(key))))))
+
+    def _check(self) -> None:
+        """Check every value that a key may get.
+
+        Raises:
+            InputError: a key can't have one.
+        """
+        model = self.params.train.model
+        for key, search in self.searches.items():
+            today = self._today(key)
+            if isinstance(search, Between) and not isinstance(today, int | float):
+                raise InputError(f"train.{key} is {shown(today)}, no number between bounds; fix it with --set")
+            for value in _ends(search):
+                where = f"the search space of train.{key} holds {shown(value)}"
+                documents.check(Params, self._plain({key: value}), where)
+                options = self.overlay({key: value}).get(f"train.{_OPTIONS}", model.options)
+                MODELS[model.name].parse(options, where)
+
+
+def _ends(search: Search) -> Iterator[Any]:
+    if isinstance(search, Between):
+        yield from (float(search.low), float(search.high))
+    if isinstance(search, OneOf):
+        yield from search.values
+
+
+def fixed(assignments: list[str]) -> dict[str, Any]:
+    """Return values by dotted key, given as `key=value`, where the value is written as in params.yaml.
+
+    Raises:
+        InputError: one is not of this form.
+    """
+    found: dict[str, Any] = {}
+    for one in assignments:
+        key, sign, value = one.partition("=")
+        if not sign:
+            raise InputError(f"--set {shown(one)}: expected KEY=VALUE, e.g. train.learning.epochs=5")
+        found[key] = plain(value, f"--set {key}")
+    return found

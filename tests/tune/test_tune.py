@@ -1,0 +1,122 @@
+"""A whole search on a tiny log: what it reads and writes, and what it survives."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from html_page import Page
+from optuna.trial import TrialState
+from settings import changed
+
+from din.errors import InputError, Unavailable
+from din.features.reader import Features
+from din.params import Params
+from din.params.overlays import edit, read_overlay
+from din.train.fit import fit
+from din.tune.command import tune
+from din.tune.result import Tuned, reason
+from din.tune.space import Space
+from din.tune.study import KILLED, WHY, ended, only_one, open_study
+from din.workspace import Workspace
+
+TRIALS = 3
+
+
+def tuned(workspace: Workspace, params: Params, trials: int = TRIALS) -> Tuned:
+    """Search in this process, without a limit of time."""
+    return tune(workspace, params, {"train.compute.backend": "reference"}, None, trials, 1)
+
+
+def test_a_search_reads_no_test_row_and_leaves_an_overlay(
+    workspace: Workspace, tiny: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The features have no test rows to open. Trial 0 is `din train`; a second call adds no trial; a reason a key."""
+    found = tuned(workspace, tiny)
+    assert capsys.readouterr().err.count("\ntrial ") + 1 == TRIALS == len(found.trials)
+    assert (found.trials[0].changes, found.trials[0].state) == ({}, "complete")
+    assert found.trials[0].metric == fit(Features(workspace.features), tiny.train)[1].best_metric
+    assert [one.trial for one in found.candidates] == [
+        None,
+        *sorted((1, 2), key=lambda at: -(found.trials[at].metric or 0)),
+    ]
+    assert found.won.mean == max(one.mean or 0 for one in found.candidates)
+    written = {path.relative_to(workspace.root).parts[0] for path in workspace.root.iterdir()}
+    assert written <= {"data", "params.yaml", ".din", "reports", "tuned.yaml"}
+    assert [path.name for path in workspace.reports.iterdir()] == ["tuning.html"]
+    text = Page(workspace.tuning_page.read_text()).text
+    assert found.verdict.partition(":")[0] in text
+
+    again = tuned(workspace, tiny)
+    assert replace(again, trials=found.trials) == found
+    assert [one.number for one in again.trials] == list(range(TRIALS))
+    if found.overlay:  # on another processor, today's parameters may be the best
+        lines = workspace.tuned.read_text().splitlines()
+        assert all(" # " in line for line in lines if ": " in line and line.startswith(" "))
+        changes = edit(workspace.params.read_text(), read_overlay(workspace.tuned), "x").changes
+        assert {change.key for change in changes} >= {f"train.{one.key}" for one in found.keys}
+        assert all(reason(one, found) in workspace.tuned.read_text() for one in found.keys)
+
+
+def test_a_killed_trial_is_tried_again(workspace: Workspace, tiny: Params) -> None:
+    """It is marked as failed, trials that ended stay, and a line that the disk had no room for is cut off."""
+    space = Space.of(tiny, {})
+    study = open_study(workspace, space)
+    first, killed = (study.ask(space.distributions) for _ in range(2))
+    study.tell(first, 0.7)
+    with (workspace.tuning / "journal").open("ab") as journal:
+        journal.write(b'{"op_code":')
+    study = open_study(workspace, space)
+    assert [(one.number, one.value) for one in ended(study)] == [(0, 0.7)]
+    assert study.trials[killed.number].state == TrialState.FAIL
+    assert study.trials[killed.number].user_attrs[WHY] == KILLED
+    assert space.decoded(study.ask(space.distributions).params) == space.starts[2]
+    starts = [one.user_attrs["start"] for one in study.trials if one.state == TrialState.WAITING]
+    assert sorted(starts) == [1, 3, 4]
+
+
+def test_other_settings_have_other_trials(workspace: Workspace, tiny: Params) -> None:
+    """Trials of other features or fixed keys are not comparable."""
+    names = {open_study(workspace, Space.of(tiny, fixed)).study_name for fixed in ({}, {"train.learning.epochs": 3})}
+    manifest = workspace.features / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()), indent=3))
+    names.add(open_study(workspace, Space.of(tiny, {})).study_name)
+    assert len(names) == 3
+
+
+def test_trainings_that_diverge_are_failed_trials(workspace: Workspace, tiny: Params) -> None:
+    """Some don't end the search; if nothing else happens, it ends with the reason of the last one."""
+    wild = replace(tiny, train=changed(tiny.train, learning_rate=1e30, clip_norm=None))
+    with pytest.raises(InputError, match=r"no trial has a metric yet; the last one: the loss is .* lower"):
+        tuned(workspace, wild, trials=2)
+    with pytest.raises(InputError, match="5 trials failed one after another; the last one: the loss is"):
+        tuned(workspace, wild, trials=99)
+
+
+def test_one_search_a_workspace(workspace: Workspace, tiny: Params) -> None:
+    """A second one is bad input, and names the process of the first."""
+    with only_one(workspace), pytest.raises(InputError, match=r"another `din tune` is running .*\(pid \d+\)"):
+        tuned(workspace, tiny)
+
+
+def test_a_damaged_journal_is_named(workspace: Workspace, tiny: Params) -> None:
+    """The message says what to remove."""
+    workspace.tuning.mkdir(parents=True)
+    (workspace.tuning / "journal").write_text("nonsense\n{}\n")
+    with pytest.raises(InputError, match=r"journal: damaged .*; remove it"):
+        tuned(workspace, tiny)
+
+
+def test_features_are_needed(tmp_path: Path, tiny: Params) -> None:
+    """The message names the command that makes them."""
+    with pytest.raises(InputError, match="run `dvc repro featurize`"):
+        tuned(Workspace(tmp_path), tiny)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_can_be_retried(workspace: Workspace, tiny: Params) -> None:
+    """The message says that nothing is lost."""
+    workspace.reports.mkdir()
+    (workspace.reports / ".tmp-tuning.html").symlink_to("/dev/full")
+    with pytest.raises(Unavailable, match="No space left on device; free some space and run the same command again"):
+        tuned(workspace, tiny, trials=1)
