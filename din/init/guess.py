@@ -28,7 +28,7 @@ from din.params.fetch import DATE
 from din.schema import DAY_US, EVENT_COLUMNS, ITEM_ID, SEQUENCE, TIMESTAMP, USER_ID, Group
 from din.sources.files import File
 from din.sources.rawlog import checked
-from din.sources.rows import Part, Rows
+from din.sources.rows import Rows
 from din.sources.rules import Rule
 from din.sources.tabular import TableSource
 from din.workspace import Workspace
@@ -89,7 +89,7 @@ def guess(workspace: Workspace, params: Params, asked: Asked, given: Mapping[str
         sets.append(Set("fetch.table.utc_offset_hours", hours, why))
         log = TableSource(workspace, replace(block, utc_offset_hours=hours), None).read()
     table = log.events.table
-    checked(replace(log, events=Part(table.select(EVENT_COLUMNS), log.events.files)))
+    checked(replace(log, events=log.events.select({name: log.events[name] for name in EVENT_COLUMNS})))
     keys = Events.of(table)
     _check_label(found, keys)
     first = (pc.min(table[TIMESTAMP]).as_py()).date()
@@ -230,7 +230,7 @@ def _of_days(table: pa.Table, keys: Events, by_day: bool) -> Iterator[Set]:
         yield Set("validate_raw.max_duplicate_rate", round(min(1.0, 2 * again), 2), why)
 
 
-def _offset(files: Sequence[File], events: Part | Rows) -> int:
+def _offset(files: Sequence[File], events: Rows) -> int:
     """Return by how many hours the days in the paths are ahead of UTC: the least number with which all events fit.
 
     It is 0 if the paths name no days, or if no number fits.

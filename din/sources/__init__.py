@@ -9,7 +9,7 @@ SOURCES: Seam[Callable[..., Any]] = Seam(
     "source",
     {
         "movielens-100k": "din.sources.movielens",
-        "movielens": "din.sources.movielens_release",
+        "movielens": "din.sources.movielens",
         "amazon-reviews": "din.sources.amazon_reviews",
         "kuairand-pure": "din.sources.kuairand",
         "taobao-ads": "din.sources.taobao_ads",

@@ -40,7 +40,7 @@ from din.sources.files import File, unreadable
 from din.sources.publisher import Publisher
 from din.sources.rawlog import RawLog
 from din.sources.readers import Dialect
-from din.sources.rows import Part, Rows
+from din.sources.rows import Rows
 from din.workspace import Workspace
 
 FIELDS = {"item": {"category": "categorical"}}
@@ -168,7 +168,7 @@ class AmazonReviews(Publisher):
                     found.setdefault(row[0], row)
         columns = zip(*found.values(), strict=True) if found else ([], [], [], [])
         kinds = {"asin": _TEXT, "category": _TEXT, "categories": _PATH, "brand": _TEXT}
-        return Rows.of(Part.of(file.name, dict(zip(kinds, map(pa.array, columns, kinds.values()), strict=True))))
+        return Rows.of(file.name, dict(zip(kinds, map(pa.array, columns, kinds.values()), strict=True)))
 
 
 def _first_line(file: File) -> bytes:

@@ -26,7 +26,7 @@ from din.errors import InputError
 from din.names import Day, Digest
 from din.progress import track
 from din.sources import rawlog
-from din.sources.rows import Part, Rows
+from din.sources.rows import Rows
 from din.sources.source import Earlier, Written
 
 if TYPE_CHECKING:
@@ -48,9 +48,9 @@ class KnownDay:
     sha256: Digest | None = None  # of its file in data/raw/; None if the day has no rows
 
     @cached_property
-    def part(self) -> Part:
+    def head(self) -> pa.Table:
         """The first row, if there is one, under the names and in the types of the files."""
-        return Part(pa.ipc.open_stream(base64.b64decode(self.first)).read_all(), self.files)
+        return pa.ipc.open_stream(base64.b64decode(self.first)).read_all()
 
 
 Memory = Mapping[Day, KnownDay]

@@ -36,7 +36,8 @@ from din.params import Simulate, to_json
 from din.progress import track
 from din.schema import DAY_US, ITEM_ID, SEQUENCE
 from din.sources import SOURCES, rawlog
-from din.sources.rawlog import Part, RawLog
+from din.sources.rawlog import RawLog
+from din.sources.rows import Rows
 from din.sources.simulate import (
     FIELDS,
     INTERCEPT,
@@ -119,7 +120,7 @@ class DailySimulation(Source):
         """Draw the items, the history and the events of the last day."""
         newest = len(self.days) - 1
         others = {"items": self.world.items(newest), "history": self.world.history()}
-        parts = {name: Part.of("simulate", columns) for name, columns in others.items()}
+        parts = {name: Rows.of("simulate", columns) for name, columns in others.items()}
         return replace(self._log(newest, self._start(newest)), **parts)
 
     def write(self, tree: Path, earlier: Earlier) -> Written:

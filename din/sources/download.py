@@ -38,7 +38,7 @@ class Download:
         assert path is not None, f"{KEY}: din.params.fetch refuses a source without it"
         with unreadable(f"{KEY}: {path!r}"):
             system, place = fsspec.core.url_to_fs(workspace.located(path))
-            if place.lower().endswith(".zip") and system.isfile(place):
+            if place.lower().endswith((".zip", ".whl")) and system.isfile(place):
                 archive = ZipFileSystem(fo=system.open(place, "rb"))
                 files = [File(archive, member, f"{path}/{member}") for member in archive.find("")]
             else:

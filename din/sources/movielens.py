@@ -1,39 +1,50 @@
-"""MovieLens-100k, real ratings of real people: `fetch.source: movielens-100k`, the default.
+"""MovieLens, real ratings of real people: `fetch.source: movielens-100k`, the default, and `fetch.source: movielens`.
 
-Its licence forbids redistribution. It is read from `fetch.options.path` (`ml-100k.zip`, or its unpacked folder).
-Without a path it is downloaded once into `.din/fetch/`: from the publisher, or else from the package index, where the
-wheel of recbole 1.2.1 carries the same rows in its own form. Both forms are parsed to one canonical text with one
+Every rating is an impression and a behaviour. A rating of at least `fetch.options.positive_rating` is a click. Whole
+users are held out.
+
+`movielens` reads a release (1M, 10M, 20M, 25M, 32M, latest or latest-small) at `fetch.options.path`, its zip or its
+unpacked folder: `ratings.csv` and `movies.csv` (20M and later), or `ratings.dat` and `movies.dat` with `::` between
+values (10M, and 1M, which has `users.dat` as well). The paper (arXiv 1706.06978, 6.1) uses 20M with rating >= 4, and
+tests on 38,493 of the 138,493 users. Ratings are sorted by user and film, not by time, so films rated in the same
+second are not each other's history.
+
+`movielens-100k` has a licence that forbids redistribution. It is read from `fetch.options.path` (`ml-100k.zip`, or its
+unpacked folder). Without a path it is downloaded once into `.din/fetch/`: from the publisher, or else from the package
+index, where the wheel of recbole 1.2.1 carries the same rows in its own form. Both forms are read as tables with one
 checksum, so all routes give the same `data/raw/`. Only columns that both forms share are kept, which excludes dates of
 release and zip codes. Titles are for people: the run report shows them, and no model reads them.
 
-Every rating is an impression and a behaviour. A rating of at least `fetch.options.positive_rating` is a click.
-Source: https://grouplens.org/datasets/movielens/100k/ (Harper & Konstan 2015, doi 10.1145/2827872).
+Sources: https://grouplens.org/datasets/movielens/ (Harper & Konstan 2015, doi 10.1145/2827872).
 """
 
 import hashlib
 import http.client
-import re
 import subprocess
 import sys
 import urllib.request
-import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import date
+from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from din.artifacts import atomic_path
 from din.errors import InputError, Unavailable
+from din.params import Table
 from din.params import fetch as blocks
 from din.progress import progress
-from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
+from din.schema import ITEM_ID, TIMESTAMP, USER_ID
 from din.sources import SOURCES
-from din.sources.download import KEY, Download
-from din.sources.files import unreadable
-from din.sources.rawlog import TIME, Part, RawLog
+from din.sources.download import KEY
+from din.sources.files import File
+from din.sources.publisher import Publisher
+from din.sources.rawlog import RawLog
+from din.sources.readers import Dialect
+from din.sources.rows import Rows, quoted
 from din.sources.source import Source
 from din.workspace import Workspace
 
@@ -48,26 +59,116 @@ FIELDS = {
 }
 _TIMEOUT_S = 10
 _CHUNK = 1 << 16
-# in the order of the flags in u.item
-_GENRES = ["unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama"]
-_GENRES += ["Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"]
+_RATING = ("userId", "movieId", "rating", "timestamp")
+_TYPES = dict.fromkeys(("userId", "movieId", "timestamp", "age"), "BIGINT")
+_NO_GENRES = "(no genres listed)"
+_DAT = {
+    "events": Dialect("::", _RATING, "latin-1"),
+    "items": Dialect("::", ("movieId", "title", "genres"), "latin-1"),
+    "users": Dialect("::", ("userId", "gender", "age", "occupation", "zip"), "latin-1"),  # age: the start of a range
+}
+_PROFILE = ("userId", "age", "gender", "occupation")
+# in the order of the flags in u.item, after the flag for unknown genres
+_GENRES = ["Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy"]
+_GENRES += ["Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"]
+_100K = {
+    "events": Dialect("\t", _RATING),
+    "items": Dialect("|", ("movieId", "title", "released", "video", "url", "unknown", *_GENRES), "latin-1"),
+    "users": Dialect("|", (*_PROFILE, "zip")),
+}
+_RECBOLE = {
+    "events": Dialect("\t", _RATING, skip=1),
+    "items": Dialect("\t", ("movieId", "title", "year", "genres"), skip=1),
+    "users": Dialect("\t", (*_PROFILE, "zip"), skip=1),
+}
 
 
-class Ratings(NamedTuple):
-    """The canonical rows, in the publisher's order."""
+@SOURCES.register("movielens", blocks.MovieLens)
+class MovieLensRelease(Publisher):
+    """The release at `fetch.options.path`."""
 
-    ratings: list[tuple[int, int, int, int]]  # user, film, rating, unix seconds
-    films: list[tuple[int, str | None, int | None, tuple[str, ...]]]  # film, title, year, genres
-    users: list[tuple[int, int, str, str]]  # user, age, gender, occupation
+    stated = _TYPES | {"rating": "DOUBLE", "occupation": "BIGINT"}
+    needs: ClassVar = {"items": ("title", "genres")}
 
-    def sha256(self) -> str:
-        """Return the SHA-256 over the rows, one line each, with None written as `None`."""
-        text = "\n".join(repr(row) for rows in self for row in rows)
-        return hashlib.sha256(text.encode()).hexdigest()
+    def __init__(self, workspace: Workspace, params: blocks.MovieLens, until: date | None) -> None:
+        table = Table(
+            items_columns={"item_id": "movieId"},
+            columns={"user_id": "userId", "item_id": "movieId"},
+            label=f"rating >= {params.positive_rating}",
+            behaviour="rating >= 0",
+            keep=("rating",),
+            users_columns={"user_id": "userId"},
+            separators={"genres": "|"},
+        )
+        super().__init__(workspace, params, until, table)
+
+    def found(self) -> dict[str, tuple[File, ...]]:
+        """Return the files of each table."""
+        download = self.download()
+        ratings = download.need("ratings.csv", "ratings.dat")
+        users = download.find(lambda name: name == "users.dat", "users.dat")
+        films = download.need(f"movies.{ratings.suffix}")
+        return {"events": (ratings,), "items": (films,), "users": (users,) if users else ()}
+
+    def read(self) -> RawLog:
+        """Read ratings, films and, if the release has them, users."""
+        log = super().read()
+        users = {"user": dict.fromkeys(("gender", "age", "occupation"), "categorical")} if log.users else {}
+        fields = users | {group: FIELDS[group] for group in ("item", "behaviour")}
+        return replace(log, fields=fields, protocol="by_user")
+
+    def dialect(self, table: str) -> Dialect:
+        """Return how a file is written: .dat has `::` between cells, and the titles of 1M are in Latin-1."""
+        return super().dialect(table) if self._files(table)[0].suffix == "csv" else _DAT[table]
+
+    def _read(self, table: str, found: Sequence[File]) -> Rows:
+        rows = super()._read(table, found)
+        if table != "items":
+            return rows
+        genres = f"nullif({rows['genres']}, '{_NO_GENRES}')"
+        return rows.select({"movieId": rows["movieId"], "year": _year(rows["title"]), "genres": genres})
+
+
+class Files100k(MovieLensRelease):
+    """The files of MovieLens-100k, of the publisher or in RecBole's wheel."""
+
+    stated = _TYPES | {"rating": "BIGINT"}
+    needs: ClassVar = {}
+
+    def found(self) -> dict[str, tuple[File, ...]]:
+        """Return the files of each table."""
+        download = self.download()
+        names = {"events": ("u.data", "inter"), "items": ("u.item", "item"), "users": ("u.user", "user")}
+        return {table: (download.need(name, f"ml-100k.{suffix}"),) for table, (name, suffix) in names.items()}
+
+    def read(self) -> RawLog:
+        """Read ratings, films and users."""
+        return replace(super().read(), fields=FIELDS)
+
+    def dialect(self, table: str) -> Dialect:
+        """Return how a file is written."""
+        return (_100K if self._files("events")[0].suffix == "data" else _RECBOLE)[table]
+
+    def _read(self, table: str, found: Sequence[File]) -> Rows:
+        rows = Publisher._read(self, table, found)
+        if table == "users":
+            return rows.select({name: rows[name] for name in _PROFILE})
+        if table == "events":
+            return rows
+        title = rows["title"]
+        if "released" in rows.names:
+            flags = ", ".join(f"CASE WHEN {rows[genre]} = 1 THEN {quoted(genre)} END" for genre in _GENRES)
+            genres = f"list_filter([{flags}], lambda x: x IS NOT NULL)"
+        else:
+            title = f"({title} || ' (' || {rows['year']} || ')')"
+            genres = f"list_filter(string_split({rows['genres']}, ' '), lambda x: x <> 'unknown')"
+        titles = f"CASE WHEN {_year(title)} IS NOT NULL THEN trim({title}) END"  # one film is unknown to the publisher
+        columns = {"movieId": rows["movieId"], "title": titles, "year": _year(title), "genres": f"list_sort({genres})"}
+        return rows.select(columns)
 
 
 @SOURCES.register("movielens-100k", blocks.MovieLens)
-class MovieLens(Source):
+class MovieLens100k(Source):
     """The log at `fetch.options.path`, or downloaded where that is null."""
 
     params: blocks.MovieLens
@@ -77,149 +178,78 @@ class MovieLens(Source):
         return {"sha256": SHA256, "positive_rating": self.params.positive_rating}
 
     def read(self) -> RawLog:
-        """Parse the files at the path, or without a path the cached archive, which is downloaded if it is missing.
+        """Read the files at the path, or without a path the cached archive, which is downloaded if it is missing.
 
         Raises:
             InputError: the files at the path are not the publisher's.
             Unavailable: there is no path, and neither route delivered the expected rows.
         """
         path = self.params.path
-        rows = at(self.workspace, path) if path else obtain(self.workspace.fetched)
-        user, film, rating, seconds = np.array(rows.ratings).T
-        label = (rating >= self.params.positive_rating).astype(np.int8)
-        events = {
-            USER_ID: user,
-            ITEM_ID: film,
-            TIMESTAMP: pc.cast(pa.array(seconds * 1_000_000), TIME),
-            SEQUENCE: np.arange(len(user)),
-            LABEL: label,
-            BEHAVIOUR: np.ones_like(label),
-            "rating": rating,
-        }
-        films, titles, years, names = zip(*rows.films, strict=True)
-        genres = pa.array(names, pa.list_(pa.string()))
-        users, ages, genders, occupations = zip(*rows.users, strict=True)
-        return RawLog(
-            events=Part.of("ml-100k", events),
-            items=Part.of("ml-100k", {ITEM_ID: films, "title": titles, "year": years, "genres": genres}),
-            users=Part.of("ml-100k", {USER_ID: users, "age": ages, "gender": genders, "occupation": occupations}),
-            fields=FIELDS,
-            protocol="by_user",
-        )
-
-
-def at(workspace: Workspace, path: str) -> Ratings:
-    """Return the rows of the publisher's zip, or of its unpacked folder, at `fetch.options.path`.
-
-    Raises:
-        InputError: a file is missing or damaged, or the rows differ from the publisher's.
-    """
-    download = Download.at(workspace, path)
-
-    def content(name: str) -> bytes:
-        with download.need(name).open() as stream:
-            return stream.read()
-
-    with unreadable(f"{KEY}: {path!r}"):
-        rows = _of_publisher(content)
-    if rows.sha256() != SHA256:
-        raise InputError(
-            f"{KEY}: {path!r} holds rows with sha256 {rows.sha256()}, expected {SHA256}: download {URL} again, or "
-            f"set {KEY} to null, and it is downloaded for you"
-        )
-    return rows
-
-
-def obtain(cache: Path) -> Ratings:
-    """Return the rows of the first archive with the expected checksum.
-
-    Cached archives are tried first, then the publisher, then the package index.
-
-    Args:
-        cache: the folder for downloads.
-
-    Raises:
-        Unavailable: every route failed. The message says why each did.
-    """
-    routes: tuple[tuple[str, str, Callable[[Path], object] | None], ...] = (
-        ("cache", ARCHIVES[0], None),
-        ("cache", ARCHIVES[1], None),
-        (URL, ARCHIVES[0], _from_publisher),
-        (f"pip download {PACKAGE}", ARCHIVES[1], _from_index),
-    )
-    failures = []
-    for route, name, download in routes:
-        archive = cache / name
+        if path is None:
+            return self._obtained(self.workspace.fetched)
         try:
-            if download is not None:
-                print(f"fetch: downloading MovieLens-100k: {route}", file=sys.stderr)
-                download(cache)
-            elif not archive.exists():
+            return self._at(path)
+        except ValueError as error:
+            advice = f"download {URL} again, or set {KEY} to null, and it is downloaded for you"
+            raise InputError(f"{KEY}: {path!r}: {error}: {advice}") from None
+
+    def _at(self, path: str) -> RawLog:
+        """Read the zip, the wheel or the unpacked folder at a path; raise ValueError if it holds other rows."""
+        log = Files100k(self.workspace, replace(self.params, path=path), self.until).read()
+        if (found := sha256(log)) != SHA256:
+            raise ValueError(f"its rows have sha256 {found}, expected {SHA256}")
+        return log
+
+    def _obtained(self, cache: Path) -> RawLog:
+        """Read the first archive with the expected rows: a cached one, the publisher's, or the package index's."""
+        routes: tuple[tuple[str, str, Callable[[Path], object] | None], ...] = (
+            ("cache", ARCHIVES[0], None),
+            ("cache", ARCHIVES[1], None),
+            (URL, ARCHIVES[0], _from_publisher),
+            (f"pip download {PACKAGE}", ARCHIVES[1], _from_index),
+        )
+        failures = []
+        for route, name, download in routes:
+            archive = cache / name
+            if download is None and not archive.exists():
                 continue
-            rows = parse(archive)
-            if rows.sha256() == SHA256:
-                return rows
-            problem = f"its rows have sha256 {rows.sha256()}, expected {SHA256}"
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile, http.client.HTTPException) as error:
-            problem = str(error) or type(error).__name__
-        archive.unlink(missing_ok=True)
-        failures.append(f"{archive if download is None else route}: {problem}")
-        print(f"fetch: {failures[-1]}", file=sys.stderr)
-    raise Unavailable(
-        "movielens-100k could not be fetched:\n  "
-        + "\n  ".join(failures)
-        + f"\nconnect to the network and run again, or put {ARCHIVES[0]} into {cache}/ by hand, or set fetch.source to "
-        "`simulate`, which needs no download"
+            try:
+                if download is not None:
+                    print(f"fetch: downloading MovieLens-100k: {route}", file=sys.stderr)
+                    download(cache)
+                return self._at(str(archive))
+            except (OSError, ValueError, InputError, http.client.HTTPException) as error:
+                archive.unlink(missing_ok=True)
+                failures.append(f"{archive if download is None else route}: {error or type(error).__name__}")
+                print(f"fetch: {failures[-1]}", file=sys.stderr)
+        raise Unavailable(
+            "movielens-100k could not be fetched:\n  "
+            + "\n  ".join(failures)
+            + f"\nconnect to the network and run again, or put {ARCHIVES[0]} into {cache}/ by hand, or set "
+            "fetch.source to `simulate`, which needs no download"
+        )
+
+
+def _year(title: str) -> str:
+    """Return SQL for the last year in brackets, e.g. 1995 for `Land Before Time III … (1995) (V)`, or NULL."""
+    return f"CAST(regexp_extract_all({title}, '\\((\\d{{4}})\\)', 1)[-1] AS BIGINT)"
+
+
+def sha256(log: RawLog) -> str:
+    """Return the SHA-256 over the rows of MovieLens-100k in the publisher's order, one line each."""
+    assert log.items and log.users, "the log is that of Files100k"
+    events, films, users = (part.table for part in (log.events, log.items, log.users))
+    seconds = [time // 1_000_000 for time in events[TIMESTAMP].cast(pa.int64()).to_pylist()]
+    rows = chain(
+        zip(*(events[name].to_pylist() for name in (USER_ID, ITEM_ID, "rating")), seconds, strict=True),
+        zip(
+            *(films[name].to_pylist() for name in (ITEM_ID, "title", "year")),
+            map(tuple, films["genres"].to_pylist()),
+            strict=True,
+        ),
+        zip(*(users[name].to_pylist() for name in (USER_ID, "age", "gender", "occupation")), strict=True),
     )
-
-
-def parse(archive: Path) -> Ratings:
-    """Return the rows of the publisher's zip or of the wheel.
-
-    Raises:
-        KeyError, ValueError, zipfile.BadZipFile: the archive is neither.
-    """
-    with zipfile.ZipFile(archive) as file:
-        members = {Path(name).name: name for name in file.namelist() if "ml-100k/" in name}
-        form = _of_publisher if "u.data" in members else _of_recbole
-        return form(lambda name: file.read(members[name]))
-
-
-def _of_publisher(content: Callable[[str], bytes]) -> Ratings:
-    films = [
-        (film, title, [genre for genre, flag in zip(_GENRES, flags, strict=True) if flag == "1"])
-        for film, title, _released, _video, _url, *flags in _values(content("u.item"), "|", "latin-1")
-    ]
-    return _ratings(_values(content("u.data"), "\t"), films, _values(content("u.user"), "|"))
-
-
-def _of_recbole(content: Callable[[str], bytes]) -> Ratings:
-    """Return the rows of the wheel's files, which have a header, a column for the year, and genres joined by blanks."""
-    ratings, films, users = (_values(content(f"ml-100k.{name}"), "\t")[1:] for name in ("inter", "item", "user"))
-    titled = [(film, f"{title} ({year})", genres.split()) for film, title, year, genres in films]
-    return _ratings(ratings, titled, users)
-
-
-def _values(content: bytes, separator: str, encoding: str = "utf-8") -> list[list[str]]:
-    return [line.split(separator) for line in content.decode(encoding).splitlines() if line]
-
-
-def _ratings(ratings: list[list[str]], films: list[tuple[str, str, list[str]]], users: list[list[str]]) -> Ratings:
-    """Return typed rows. The film that is unknown to the publisher, the only one without a year, has no title."""
-    return Ratings(
-        [(int(user), int(film), int(rating), int(time)) for user, film, rating, time in ratings],
-        [
-            (int(film), title.strip() if year(title) else None, year(title), tuple(sorted({*genres} - {"unknown"})))
-            for film, title, genres in films
-        ],
-        [(int(user), int(age), gender, occupation) for user, age, gender, occupation, _ in users],
-    )
-
-
-def year(title: str) -> int | None:
-    """Return the last year in brackets, e.g. 1995 for `Land Before Time III … (1995) (V)`, or None."""
-    years = re.findall(r"\((\d{4})\)", title)
-    return int(years[-1]) if years else None
+    return hashlib.sha256("\n".join(map(repr, rows)).encode()).hexdigest()
 
 
 def _from_publisher(cache: Path) -> None:

@@ -1,6 +1,6 @@
 """The raw contract: the tables that every source yields, the checks they share, and the writer of `data/raw/`.
 
-A source returns its tables as queries, or as Arrow tables if they are small, and writes nothing itself. Checks and
+A source returns its tables as queries and writes nothing itself. Checks and
 sorting are DuckDB's, and rows are written one row group at a time, so memory does not grow with the log.
 
 Equal tables are written as equal bytes: rows are in sequence order, row-group size and codec are fixed, and no file
@@ -34,7 +34,7 @@ from din.schema import (
     USER_ID,
     name_problem,
 )
-from din.sources.rows import Check, Part, Rows
+from din.sources.rows import Check, Rows
 
 TIME = pa.timestamp("us")
 _EPOCH = date(1970, 1, 1)
@@ -79,10 +79,10 @@ class RawLog:
         daily: whether the source promises rows for every day.
     """
 
-    events: Part | Rows
-    items: Part | Rows | None = None
-    users: Part | Rows | None = None
-    history: Part | Rows | None = None
+    events: Rows
+    items: Rows | None = None
+    users: Rows | None = None
+    history: Rows | None = None
     truth: pa.Table | None = None
     fields: Mapping[str, Mapping[str, Any]]
     protocol: str
@@ -97,7 +97,7 @@ def write(log: RawLog, tree: Path, until: date | None) -> dict[str, Any]:
         InputError: the log breaks the contract, or no event is left.
     """
     log = checked(log)
-    whole = Rows.of(log.events)
+    whole = log.events
     events = _until(whole, until)
     if events.count == 0:
         (first,) = whole.ask(f"min({whole[TIMESTAMP]})")
@@ -110,10 +110,10 @@ def write(log: RawLog, tree: Path, until: date | None) -> dict[str, Any]:
     return description(log, until, days, events.count)
 
 
-def write_day(events: Part | Rows, tree: Path, truth: pa.Table | None = None) -> None:
+def write_day(events: Rows, tree: Path, truth: pa.Table | None = None) -> None:
     """Check the events of one day and write their file below `tree`, and that of their true probabilities."""
     log = checked(RawLog(events=events, fields={}, protocol="temporal"))
-    for day in _write_events(Rows.of(log.events), tree):
+    for day in _write_events(log.events, tree):
         if truth:
             _write(truth.to_batches(), truth.schema, tree / "truth" / f"date={day}" / "part-0.parquet")
 
@@ -151,10 +151,9 @@ def checked(log: RawLog) -> RawLog:
     """
     parts: dict[str, Rows] = {}
     for name, rule in _RULES.items():
-        part = getattr(log, name)
-        if part is None:
+        rows = getattr(log, name)
+        if rows is None:
             continue
-        rows = Rows.of(part)
         require_rows(rows, name)
         _check_names(rows, name)
         rows = parts[name] = _checked(rows, rule.ids)
@@ -295,7 +294,7 @@ def _of_one_day(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, pa.Rec
 def _write_others(log: RawLog, tree: Path, until: date | None) -> None:
     for name, leading in (("items", (ITEM_ID,)), ("users", (USER_ID,)), ("history", HISTORY_COLUMNS)):
         if part := getattr(log, name):
-            rows = _ordered(_until(Rows.of(part), until) if name == "history" else Rows.of(part), leading)
+            rows = _ordered(_until(part, until) if name == "history" else part, leading)
             order = ", ".join(rows[key] for key in _RULES[name].unique) if name == "history" else "row"
             _write(rows.batches(order), rows.schema, tree / f"{name}.parquet")
 

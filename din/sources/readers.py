@@ -32,6 +32,7 @@ class Dialect:
     names: tuple[str, ...] = ()  # the columns of files without a header; () = the first line names them
     encoding: str = "utf-8"  # as Python names it
     decimal: str = "."  # or `,` in numbers such as 12,50
+    skip: int = 0  # lines before the first row, or the header
     fields: pa.Schema | None = None  # the fields to read of JSON-lines, if their types are known
 
     def of(self, file: File) -> str:
@@ -172,6 +173,7 @@ def _csv(file: File, names: Sequence[str], dialect: Dialect) -> Iterator[pcsv.CS
         use_threads=False,  # with threads, errors would not name the row
         block_size=CHUNK,
         column_names=dialect.names or None,
+        skip_rows=dialect.skip,
         encoding=dialect.encoding,
     )
     convert = pcsv.ConvertOptions(

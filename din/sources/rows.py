@@ -34,20 +34,6 @@ class Check(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Part:
-    """One table of a log that is small enough for memory."""
-
-    table: pa.Table
-    files: tuple[tuple[str, int], ...]  # name and number of rows of each, in reading order
-
-    @classmethod
-    def of(cls, name: str, columns: Mapping[str, Any]) -> "Part":
-        """Return a table of one file."""
-        table = pa.table({**columns})
-        return cls(table, ((name, table.num_rows),))
-
-
-@dataclass(frozen=True)
 class Rows:
     """One table of a log."""
 
@@ -57,13 +43,17 @@ class Rows:
     files: tuple[tuple[str, int], ...]  # name and number of rows of each, in reading order
 
     @classmethod
-    def of(cls, part: "Part | Rows") -> "Rows":
-        """Return a table in memory as a query."""
-        if isinstance(part, Rows):
-            return part
+    def of(cls, name: str, columns: Mapping[str, Any]) -> "Rows":
+        """Return a small table of one file, in memory."""
+        table = pa.table({**columns})
+        return cls.held(table, ((name, table.num_rows),))
+
+    @classmethod
+    def held(cls, table: pa.Table, files: tuple[tuple[str, int], ...]) -> "Rows":
+        """Return a small table, in memory."""
         con = _in_memory().cursor()
-        con.register("given", numbered(part.table, 0))
-        return cls(con, "SELECT * FROM given", tuple(part.table.column_names), part.files)
+        con.register("given", numbered(table, 0))
+        return cls(con, "SELECT * FROM given", tuple(table.column_names), files)
 
     @property
     def name(self) -> str:

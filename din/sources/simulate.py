@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from din.params import Simulate, to_json
 from din.schema import BEHAVIOUR, DAY_US, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
-from din.sources.rawlog import TIME, Part, RawLog
+from din.sources.rawlog import TIME, RawLog
+from din.sources.rows import Rows
 from din.sources.source import Source
 
 INTERCEPT, SLOPE = -1.6, 1.17
@@ -88,8 +89,8 @@ def draw(p: Simulate) -> RawLog:
     sequence = np.arange(n * steps)
     return RawLog(
         events=events(1 + np.repeat(users, steps)[order], item, time.ravel()[order], sequence, label.ravel()[order]),
-        items=Part.of("simulate", {ITEM_ID: 1 + np.arange(p.items), "category": np.arange(p.items) % p.categories}),
-        history=Part.of("simulate", behaviours_of(1 + of_user, prior_items, before, position)),
+        items=Rows.of("simulate", {ITEM_ID: 1 + np.arange(p.items), "category": np.arange(p.items) % p.categories}),
+        history=Rows.of("simulate", behaviours_of(1 + of_user, prior_items, before, position)),
         truth=pa.table({SEQUENCE: sequence, "probability": probability.ravel()[order]}),
         fields=FIELDS,
         protocol="by_user",
@@ -107,7 +108,7 @@ def behaviours_of(user: np.ndarray, item: np.ndarray, time: np.ndarray, sequence
     return {USER_ID: user, ITEM_ID: item, TIMESTAMP: pa.array(time).cast(TIME), SEQUENCE: sequence}
 
 
-def events(user: np.ndarray, item: np.ndarray, time: np.ndarray, sequence: np.ndarray, label: np.ndarray) -> Part:
+def events(user: np.ndarray, item: np.ndarray, time: np.ndarray, sequence: np.ndarray, label: np.ndarray) -> Rows:
     """Return events whose clicks are the behaviours."""
     label = label.astype(np.int8)
-    return Part.of("simulate", behaviours_of(user, item, time, sequence) | {LABEL: label, BEHAVIOUR: label})
+    return Rows.of("simulate", behaviours_of(user, item, time, sequence) | {LABEL: label, BEHAVIOUR: label})

@@ -24,7 +24,7 @@ from din.sources.by_day import KnownDay
 from din.sources.memory import recall, remember
 from din.sources.rawlog import RawLog, require_rows, type_name
 from din.sources.readers import Dialect
-from din.sources.rows import Check, Part, Rows, Store, name_of
+from din.sources.rows import Check, Rows, Store, name_of
 from din.sources.rules import Rule
 from din.sources.source import Earlier, Source, Written
 from din.workspace import Workspace
@@ -309,12 +309,12 @@ class TableSource(Source):
 
     def _sampled(self, days: Sequence[KnownDay]) -> _Input:
         """Return the first rows of some days as a table of events, with the forms of all rows."""
-        schema = readers.unified([(name_of(one.files), one.part.table.schema) for one in days])
-        table = pa.concat_tables([one.part.table for one in days], promote_options="permissive").cast(schema)
+        schema = readers.unified([(name_of(one.files), one.head.schema) for one in days])
+        table = pa.concat_tables([one.head for one in days], promote_options="permissive").cast(schema)
         forms = dict.fromkeys(schema.names, 0)
         for one in days:
             forms |= {name: forms[name] | found for name, found in one.forms.items()}
-        rows = Rows.of(Part(table, tuple(file for one in days for file in one.files)))
+        rows = Rows.held(table, tuple(file for one in days for file in one.files))
         return replace(self._input("events", rows), forms=forms)
 
     def _log(self, events: _Input) -> RawLog:

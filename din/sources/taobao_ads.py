@@ -77,7 +77,7 @@ class TaobaoAds(Publisher):
     def read(self) -> RawLog:
         """Read impressions, ads, users and behaviours."""
         log = super().read()
-        events = Rows.of(log.events)
+        events = log.events
         opposite = next(name for name in _OPPOSITE if name in events.names)
         contradiction = Check(
             f"coalesce({events[opposite]} <> 1 - {events[LABEL]}, true)",
@@ -91,7 +91,7 @@ class TaobaoAds(Publisher):
         if self.settings.behaviours:
             columns["btag"] = "'clk'"
             fields = FIELDS | {"behaviour": {"btag": "categorical"}}
-        items = log.items and log.history and _with_pairs(Rows.of(log.items), Rows.of(log.history))
+        items = log.items and log.history and _with_pairs(log.items, log.history)
         return replace(log, events=events.select(columns), items=items or log.items, fields=fields)
 
     def where(self, table: str, rows: Rows) -> str:

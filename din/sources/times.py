@@ -9,7 +9,7 @@ import pyarrow as pa
 from din.errors import InputError, shown
 from din.sources import values
 from din.sources.rawlog import type_name
-from din.sources.rows import Check, Part, Rows, quoted
+from din.sources.rows import Check, Rows, quoted
 
 YEARS = (1990, 2100)  # a time outside these years means a wrong unit or a broken clock
 NANOSECONDS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
@@ -88,7 +88,7 @@ def forms_of(column: pa.ChunkedArray) -> list[str]:
 
 
 def _all(column: pa.ChunkedArray, conditions: list[str]) -> tuple[bool, ...]:
-    rows = Rows.of(Part(pa.table({"": column.cast(pa.string())}), ()))
+    rows = Rows.of("", {"": column.cast(pa.string())})
     return rows.ask(*(f"coalesce(bool_and({condition}), true)" for condition in conditions))
 
 

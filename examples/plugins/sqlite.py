@@ -22,7 +22,7 @@ from din.errors import InputError
 from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
 from din.sources import SOURCES
 from din.sources.rawlog import TIME, RawLog
-from din.sources.rows import Part
+from din.sources.rows import Rows
 from din.sources.source import Source
 
 
@@ -69,5 +69,5 @@ class Sqlite(Source):
             LABEL: pa.array(click, pa.int8()),
             BEHAVIOUR: pa.array(click, pa.int8()),
         }
-        events = Part(pa.table(columns), ((self.path.name, len(rows)),))
+        events = Rows.of(self.path.name, columns)
         return RawLog(events=events, fields={"user": {USER_ID: "id"}}, protocol="temporal")

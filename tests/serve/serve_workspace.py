@@ -18,7 +18,8 @@ from din.params import Params
 from din.registry.registry import Registry
 from din.serve.bundle import seal
 from din.serve.export import export
-from din.sources.rawlog import Part, RawLog, write
+from din.sources.rawlog import RawLog, write
+from din.sources.rows import Rows
 from din.train.fit import fit
 from din.workspace import SUITES, Workspace
 from tests.factories import documents_of
@@ -124,11 +125,10 @@ def random_log(seed: int = 0) -> RawLog:
     return RawLog(**{name: part(name, rows) for name, rows in parts.items()}, fields=FIELDS, protocol="by_user")
 
 
-def part(name: str, rows: list[dict[str, Any]]) -> Part:
+def part(name: str, rows: list[dict[str, Any]]) -> Rows:
     """Return rows as a table of a log."""
     columns = {key: [row[key] for row in rows] for key in rows[0]}
-    table = pa.table({key: pa.array(values, TYPES.get(key)) for key, values in columns.items()})
-    return Part(table, ((name, len(rows)),))
+    return Rows.of(name, {key: pa.array(values, TYPES.get(key)) for key, values in columns.items()})
 
 
 def write_raw(log: RawLog, raw: Path) -> None:

