@@ -1,23 +1,19 @@
 """Read the beginning of a log, and find out how its files are written.
 
-The first rows are copied into a temporary file, which the reader of `din fetch` reads. So what is seen here is what a
-fetch sees. Memory and time don't grow with the log.
+The reader of `din fetch` reads the first rows of a few files, so what is seen here is what a fetch sees.
 """
 
 import csv
 import io
 import re
-import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 
-import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from din.errors import InputError, shown
 from din.sources import files, readers, values
@@ -28,8 +24,7 @@ from din.workspace import Workspace
 
 _SNIFFED = 1 << 18  # bytes
 csv.field_size_limit(_SNIFFED)  # by default, a cell of half that size is an error
-_HEAD = 1 << 25  # bytes of a text file
-_ROWS = 200_000  # of a Parquet file
+_ROWS = 200_000
 _FILES = 3
 _DELIMITERS = (";", "\t", "|", ",")
 _GERMAN_NUMBER = r"^-?[0-9]+,[0-9]+$"
@@ -160,16 +155,13 @@ def look(workspace: Workspace, patterns: str, key: str) -> Look:
     if files.format_of(found[0].path) == "CSV":
         dialect, headed = _sniff(found[0])
     text = files.format_of(found[0].path) == "CSV"
-    with tempfile.TemporaryDirectory() as folder:
-        heads = [_head(file, Path(folder) / f"{at}.{file.suffix}", dialect) for at, file in enumerate(found[:_FILES])]
-        store = Store(Path(folder))
-        rows = readers.read(heads, lambda names, _: list(names), dialect, store, "head")
-        raw = rows.table
-        if text and _has_commas(raw):
-            dialect = replace(dialect, decimal=",")
-            rows = readers.read(heads, lambda names, _: list(names), dialect, store, "head")
-            raw = rows.table
-        typed = _typed(rows, text).table
+    store = Store(workspace.spill)
+    rows = _first_rows(found, dialect, store)
+    if text and _has_commas(rows.table):
+        dialect = replace(dialect, decimal=",")
+        rows = _first_rows(found, dialect, store)
+    raw = rows.table
+    typed = _typed(rows, text).table
     if raw.num_rows == 0:
         raise InputError(f"{rows.name}: no rows; expected a log with a row for each time that an item was shown")
     if len(raw.column_names) == 1:
@@ -181,34 +173,15 @@ def look(workspace: Workspace, patterns: str, key: str) -> Look:
     return Look(patterns, found, dialect, headed, seen)
 
 
+def _first_rows(found: Sequence[File], dialect: Dialect, store: Store) -> Rows:
+    return readers.read(found[:_FILES], lambda names, _: list(names), dialect, store, "head", most=_ROWS)
+
+
 def _typed(rows: Rows, text: bool) -> Rows:
     """Return columns of text in the types that a fetch would give them."""
     forms = values.forms(rows, {})
     kinds = {name: values.number(forms[name]) if text else kind for name, kind in rows.types.items()}
     return rows.select({name: values.cast(rows[name], rows.types[name], kind) for name, kind in kinds.items()})
-
-
-def _head(file: File, target: Path, dialect: Dialect) -> File:
-    """Copy the beginning of a file, decompressed, and return the copy."""
-    with files.unreadable(file.name):
-        if files.format_of(file.path) == "Parquet":
-            with file.system.open(file.path, "rb") as raw:
-                parquet = pq.ParquetFile(raw)
-                batches = parquet.iter_batches(_ROWS)
-                first = next(batches, None)
-                pq.write_table(pa.Table.from_batches([first] if first else [], parquet.schema_arrow), target)
-        else:
-            with file.lines() as stream:
-                target.write_bytes(_whole_lines(stream.read(_HEAD), dialect.encoding))
-    return File(fsspec.filesystem("file"), str(target), file.name)
-
-
-def _whole_lines(content: bytes, encoding: str) -> bytes:
-    """Return the content up to its last line end, unless it is the whole file."""
-    if len(content) < _HEAD:
-        return content
-    end = "\n".encode("utf-16-le" if encoding == "utf-16" else encoding)
-    return content[: content.rindex(end) + len(end)]
 
 
 def _sniff(file: File) -> tuple[Dialect, bool]:
@@ -227,8 +200,9 @@ def _sniff(file: File) -> tuple[Dialect, bool]:
         )
     if sum("::" in line for line in lines) > len(lines) / 2:
         raise InputError(
-            f"{file.name}: its cells end in ::, but one character is expected; convert it, e.g. with "
-            "sed 's/::/\\t/g' old.dat > new.tsv"
+            f"{file.name}: its cells end in ::, but one character is expected; fetch.source: movielens reads a release "
+            "of MovieLens as it is (docs/public-logs.md); convert another file, e.g. with sed 's/::/\\t/g' old.dat > "
+            "new.tsv"
         )
     delimiter = max(_DELIMITERS, key=lambda one: _columns(lines, one))
     first = next(csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter))

@@ -57,6 +57,7 @@ def read(
     store: Store,
     table: str,
     where: Callable[[Rows], str] = lambda _: "true",
+    most: int | None = None,
 ) -> Rows:
     """Read the selected columns of all files, in order, into a store, instead of an earlier table of that name.
 
@@ -69,6 +70,7 @@ def read(
         store: holds the rows.
         table: the name of the table.
         where: returns the condition of the rows to keep, in SQL.
+        most: the number of rows to read of each file; None = all.
 
     Raises:
         InputError: a file is empty, damaged or not UTF-8; a row has too many or too few values; a column's type
@@ -85,8 +87,11 @@ def read(
         for file, own in track([*zip(files, chosen, strict=True)], len(files), "reading", "file"):
             start = total
             for batch in _batches(file, own, dialect):
+                batch = batch if most is None else batch.slice(0, start + most - total)
                 writer.write_table(store.filtered(numbered(_filled(batch, schema), total), where(given)))
                 total += batch.num_rows
+                if total - start == most:
+                    break
             counts.append((file.name, total - start))
     return replace(rows, files=tuple(counts))
 

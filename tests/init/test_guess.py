@@ -231,7 +231,7 @@ def test_the_lowest_rating_is_that_of_all_rows(
     tmp_path: Path, guessed: Guessed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A rating that only later rows have enters the history, too."""
-    monkeypatch.setattr(look_module, "_HEAD", 1 << 14)
+    monkeypatch.setattr(look_module, "_ROWS", 800)
     lines = ["user,item,ts,rating"]
     lines += [
         f"{row % 40},{row % 31},{1_700_000_000 + 900 * row},{row % 3 + (3 if row < 2000 else 1)}" for row in range(4000)
@@ -242,7 +242,7 @@ def test_the_lowest_rating_is_that_of_all_rows(
 
 def test_later_rows_are_checked_too(tmp_path: Path, guessed: Guessed, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the first rows, a user may be missing, and a row may be no click; the message says what to do."""
-    monkeypatch.setattr(look_module, "_HEAD", 1 << 14)
+    monkeypatch.setattr(look_module, "_ROWS", 800)
     rows = [f"{row % 40},{row % 31},{1_700_000_000 + 900 * row},1" for row in range(4000)]
     (tmp_path / "log.csv").write_text("\n".join(["user,item,ts,click", *rows, ",3,1703600000,1"]))
     with pytest.raises(InputError, match=r"log\.csv row 4001: user_id is missing"):
