@@ -217,15 +217,18 @@ def _block(table: Table, sets: list[Set]) -> Table:
 
 
 def _of_days(table: pa.Table, keys: Events, by_day: bool) -> Iterator[Set]:
-    """Yield the parameters of logs with a file a day, and of logs whose times are days."""
+    """Yield the parameters of logs with a file a day, and of logs with repeated events."""
     if by_day and len(np.unique(keys.days)) == keys.days.max() + 1:
         yield Set("fetch.table.daily", True, "a file for every day, without a gap")
-    times = table[TIMESTAMP].cast(pa.int64())
-    if not pc.all(pc.equal(pc.multiply(pc.divide(times, DAY_US), DAY_US), times)).as_py():
-        return
     events = table.select([USER_ID, ITEM_ID, TIMESTAMP]).group_by([USER_ID, ITEM_ID, TIMESTAMP]).aggregate([])
     again = 1 - events.num_rows / table.num_rows
-    if again > _AGAIN:
+    if again <= _AGAIN:
+        return
+    times = table[TIMESTAMP].cast(pa.int64()).to_numpy()
+    if (times % DAY_US).any():
+        why = f"{table.num_rows - events.num_rows:,} rows ({again:.1%}) repeat the user, item and time of another"
+        yield Set("fetch.table.drop_duplicates", True, why)
+    else:
         why = f"times are days, and {again:.0%} of the rows repeat the user, item and day of another"
         yield Set("validate_raw.max_duplicate_rate", round(min(1.0, 2 * again), 2), why)
 

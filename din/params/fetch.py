@@ -129,6 +129,9 @@ class Table(Block):
         dict[str, Annotated[str, Field(min_length=1)]],
         Doc("column: separator, for columns that hold lists as text (in any of the tables)"),
     ] = field(default_factory=dict)
+    drop_duplicates: Annotated[
+        bool, Doc("true: of events with the same user, item and time, only the first one counts")
+    ] = False
     csv: Annotated[Csv, Doc("how text files are written")] = Csv()
     daily: Annotated[bool, Doc("true: the source has every day, and whole")] = False
     sampled: Annotated[

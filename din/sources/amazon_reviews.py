@@ -139,8 +139,7 @@ class AmazonReviews(Publisher):
             "categories": path,
             "brand": items[self.edition.brand],
         }
-        first = f"row IN (SELECT min(row) FROM ({items.query}) GROUP BY {items[self.edition.item]})"
-        return items.select(columns, first)  # an item that is described twice counts as described first
+        return items.one_each("min", self.edition.item).select(columns)  # the first of two descriptions counts
 
     def _literals(self, file: File) -> Rows:
         """Read the metadata of 2014: an item has several paths, whose names are kept once.

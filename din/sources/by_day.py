@@ -58,7 +58,7 @@ Memory = Mapping[Day, KnownDay]
 
 def first_row(rows: Rows) -> str:
     """Return the first row as `KnownDay` holds it."""
-    table = replace(rows, query=f"{rows.query} WHERE row = 0").table
+    table = rows.where("row = 0").table
     stream = pa.BufferOutputStream()
     with pa.ipc.new_stream(stream, table.schema) as writer:
         writer.write_table(table)

@@ -263,7 +263,7 @@ def _unique(rows: Rows, rule: _Rule) -> None:
 def _until(rows: Rows, until: date | None) -> Rows:
     if until is None:
         return rows
-    return rows.select({name: rows[name] for name in rows.names}, f"{rows[TIMESTAMP]} < DATE '{until}' + 1")
+    return rows.where(f"{rows[TIMESTAMP]} < DATE '{until}' + 1")
 
 
 def _ordered(rows: Rows, leading: tuple[str, ...]) -> Rows:

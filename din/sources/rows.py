@@ -6,12 +6,12 @@ the number of the row in the files, counted from 0 over all of them, so that mes
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import count
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from weakref import finalize
 
 import duckdb
@@ -89,10 +89,19 @@ class Rows:
         """Return the name of a column in SQL."""
         return f"c{self.names.index(name)}"
 
-    def select(self, columns: Mapping[str, str], where: str = "true") -> "Rows":
+    def select(self, columns: Mapping[str, str]) -> "Rows":
         """Return rows with other columns, each an SQL expression over these."""
         chosen = "".join(f", {sql} AS c{at}" for at, sql in enumerate(columns.values()))
-        return Rows(self.con, f"SELECT row{chosen} FROM ({self.query}) WHERE {where}", tuple(columns), self.files)
+        return Rows(self.con, f"SELECT row{chosen} FROM ({self.query})", tuple(columns), self.files)
+
+    def where(self, condition: str) -> "Rows":
+        """Return the rows that fulfil a condition in SQL."""
+        return replace(self, query=f"SELECT * FROM ({self.query}) WHERE {condition}")
+
+    def one_each(self, pick: Literal["min", "max"], *names: str) -> "Rows":
+        """Return the first row (`min`), or the last one (`max`), of those with equal values in some columns."""
+        keys = ", ".join(self[name] for name in names)
+        return self.where(f"row IN (SELECT {pick}(row) FROM ({self.query}) GROUP BY {keys})")
 
     def ask(self, *expressions: str) -> tuple[Any, ...]:
         """Return the values of aggregates."""

@@ -265,9 +265,12 @@ class TableSource(Source):
             rules = self._rules(names, file).values() if table == "events" else ()
             return list(dict.fromkeys([*wanted.values(), *others, *(rule.column for rule in rules)]))
 
-        return readers.read(
+        rows = readers.read(
             found, select, self.dialect(table), self._store, table, lambda rows: self.where(table, rows)
         )
+        if table == "events" and self.params.drop_duplicates:
+            return rows.one_each("min", *(wanted[ours] for ours in _TABLES["events"]))
+        return rows
 
     def _require(self, table: str, names: Sequence[str], file: str) -> None:
         """Raise InputError if a file lacks a column."""
@@ -434,12 +437,9 @@ def _exploded(history: _Input) -> _Input:
 
 def _items_of(events: _Input, described: Sequence[str]) -> _Input:
     """Return the columns of events that describe items, with one row for each item: its last one."""
-    rows = events.rows
-    last = f"row IN (SELECT max(row) FROM ({rows.query}) GROUP BY {rows[events.names[ITEM_ID]]})"
-    kept = rows.select({name: rows[name] for name in rows.names}, last)
     names = {ours: theirs for ours, theirs in events.names.items() if ours in (ITEM_ID, *described)}
     lists = {ours: separator for ours, separator in events.lists.items() if ours in described}
-    return replace(events, rows=kept, names=names, lists=lists)
+    return replace(events, rows=events.rows.one_each("max", events.names[ITEM_ID]), names=names, lists=lists)
 
 
 def _ids(tables: Mapping[str, _Input]) -> dict[tuple[str, str], str]:

@@ -282,6 +282,15 @@ def test_a_log_of_purchases(tmp_path: Path, log: list[dict[str, Any]], guessed: 
     assert guessed("sales.csv")["validate_raw.max_duplicate_rate"] == 0.07
 
 
+def test_repeated_events(tmp_path: Path, log: list[dict[str, Any]], guessed: Guessed) -> None:
+    """If events of the same moment repeat, only the first of them shall count."""
+    lines = [f"{e['user']},{e['item']},{e['time']},{e['click']}" for e in log]
+    (tmp_path / "log.csv").write_text("\n".join(["user,item,ts,click", *lines, *lines[:200]]))
+    found = guessed("log.csv")
+    assert found["fetch.table.drop_duplicates"] is True
+    assert "validate_raw.max_duplicate_rate" not in found
+
+
 def test_a_file_a_day(tmp_path: Path, log: list[dict[str, Any]], guessed: Guessed) -> None:
     """The path names days, none is missing, and items can't come from events that are read one by one."""
     for day in range(6, 18):

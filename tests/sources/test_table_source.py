@@ -122,6 +122,19 @@ def test_own_sequence_and_behaviour(workspace: Workspace, fetch_table: Fetch) ->
     ]
 
 
+@pytest.mark.parametrize(("drop", "expected"), [(False, [5, 5, 6, 5]), (True, [5, 6, 5])])
+def test_duplicates_are_dropped_on_request(
+    workspace: Workspace, fetch_table: Fetch, drop: bool, expected: list[int]
+) -> None:
+    """Of events with the same user, item and time, the first one stays, and the others keep their numbers."""
+    rows = f"1,5,{T},0\n1,5,{T},1\n1,6,{T},1\n1,5,{T + 1},1\n"
+    (workspace.root / "clicks.csv").write_text(f"user_id,item_id,timestamp,label\n{rows}")
+    events = fetch_table(drop_duplicates=drop)["events"]
+    assert events["item_id"].to_pylist() == expected
+    assert (events["label"][0].as_py(), events["sequence"][-1].as_py()) == (0, 3)
+    assert manifest(workspace)["rows"] == len(expected)
+
+
 def test_behaviours_by_a_rule(workspace: Workspace, fetch_table: Fetch) -> None:
     """Ratings of at least 2 enter the history, and ratings of at least 4 are clicks."""
     rows = [f"1,{item},{1700006400 + item},{item}" for item in range(1, 6)]
