@@ -106,7 +106,7 @@ def write(
         if not unread:
             break
     log = source.convert_others([*known.values()])
-    rawlog.write_others(log, tree, source.until)
+    rawlog.write_others(rawlog.checked(log), tree, source.until)
     files = {rawlog.day_file(day): one.sha256 for day, one in known.items() if one.sha256}
     written = [day for day, one in known.items() if one.sha256]
     described = rawlog.description(log, source.until, written, sum(one.rows for one in known.values()))

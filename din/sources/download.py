@@ -49,37 +49,32 @@ class Download:
             raise InputError(f"{KEY}: {path!r} holds no file; relative paths start at the project's root. {_PAGE}")
         return cls(path, tuple(files))
 
-    def find(self, fits: Callable[[str], bool], expected: str) -> File | None:
-        """Return the file whose base name fits, or None.
-
-        Raises:
-            InputError: there are several. The message lists them.
-        """
-        found = [file for file in self.files if fits(_base(file))]
-        if len(found) > 1:
-            raise InputError(
-                f"{KEY}: {self.place!r} holds {len(found)} files that may be {expected}: {_listed(found)}; "
-                "expected one: leave the others out, e.g. with the glob folder/*Electronics*"
-            )
-        return found[0] if found else None
-
     def only(self, fits: Callable[[str], bool], expected: str) -> File:
         """Return the one file whose base name fits.
 
         Raises:
             InputError: there is none, or there are several. The message lists the files.
         """
-        found = self.find(fits, expected)
-        if found is None:
+        found = [file for file in self.files if fits(_base(file))]
+        if not found:
             raise InputError(
                 f"{KEY}: {self.place!r} holds no {expected}, plain or with .gz, .bz2 or .zst; "
                 f"it holds {_listed(self.files)}. Unpack other archives first; {_PAGE}"
             )
-        return found
+        if len(found) > 1:
+            raise InputError(
+                f"{KEY}: {self.place!r} holds {len(found)} files that may be {expected}: {_listed(found)}; "
+                "expected one: leave the others out, e.g. with the glob folder/*Electronics*"
+            )
+        return found[0]
 
     def need(self, *names: str) -> File:
         """Return the one file with one of these base names; see `only`."""
         return self.only(lambda name: name in names, " or ".join(names))
+
+    def has(self, name: str) -> bool:
+        """Return whether there is a file with this base name."""
+        return any(_base(file) == name for file in self.files)
 
 
 def _base(file: File) -> str:

@@ -106,9 +106,9 @@ class MovieLensRelease(Publisher):
         """Return the files of each table."""
         download = self.download()
         ratings = download.need("ratings.csv", "ratings.dat")
-        users = download.find(lambda name: name == "users.dat", "users.dat")
         films = download.need(f"movies.{ratings.suffix}")
-        return {"events": (ratings,), "items": (films,), "users": (users,) if users else ()}
+        users = (download.need("users.dat"),) if download.has("users.dat") else ()
+        return {"events": (ratings,), "items": (films,), "users": users}
 
     def read(self) -> RawLog:
         """Read ratings, films and, if the release has them, users."""

@@ -103,7 +103,7 @@ def write(log: RawLog, tree: Path, until: date | None) -> dict[str, Any]:
         (first,) = whole.ask(f"min({whole[TIMESTAMP]})")
         raise InputError(f"data.until={until}: no event is that old, the first is of {first:%Y-%m-%d}; set a later day")
     days = _write_events(events, tree)
-    _write_others(log, tree, until)
+    write_others(log, tree, until)
     if log.truth:
         kept = log.truth.filter(pc.is_in(log.truth[SEQUENCE], value_set=events.table[SEQUENCE]))
         _write(kept.to_batches(), kept.schema, tree / "truth" / "truth.parquet")
@@ -119,8 +119,12 @@ def write_day(events: Rows, tree: Path, truth: pa.Table | None = None) -> None:
 
 
 def write_others(log: RawLog, tree: Path, until: date | None) -> None:
-    """Check a log and write its tables other than the events, without history after the day `until`."""
-    _write_others(checked(log), tree, until)
+    """Write the tables of a checked log other than the events, without history after the day `until`."""
+    for name, leading in (("items", (ITEM_ID,)), ("users", (USER_ID,)), ("history", HISTORY_COLUMNS)):
+        if part := getattr(log, name):
+            rows = _ordered(_until(part, until) if name == "history" else part, leading)
+            order = ", ".join(rows[key] for key in _RULES[name].unique) if name == "history" else "row"
+            _write(rows.batches(order), rows.schema, tree / f"{name}.parquet")
 
 
 def day_file(day: str) -> str:
@@ -289,14 +293,6 @@ def _of_one_day(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, pa.Rec
         days = batch[TIMESTAMP].cast(pa.int64()).to_numpy() // DAY_US
         for start, end in pairwise([0, *np.flatnonzero(np.diff(days)) + 1, len(days)]):
             yield int(days[start]), batch.slice(start, end - start)
-
-
-def _write_others(log: RawLog, tree: Path, until: date | None) -> None:
-    for name, leading in (("items", (ITEM_ID,)), ("users", (USER_ID,)), ("history", HISTORY_COLUMNS)):
-        if part := getattr(log, name):
-            rows = _ordered(_until(part, until) if name == "history" else part, leading)
-            order = ", ".join(rows[key] for key in _RULES[name].unique) if name == "history" else "row"
-            _write(rows.batches(order), rows.schema, tree / f"{name}.parquet")
 
 
 def _write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> None:

@@ -44,7 +44,7 @@ def test_files_are_found_in_any_folder(workspace: Workspace) -> None:
     download = Download.at(workspace, "d")
     assert download.need("a.csv").name == "d/deep/a.csv"
     assert download.need("b.csv").name == "d/b.csv.gz"
-    assert download.find(lambda name: name == "c.csv", "c.csv") is None
+    assert not download.has("c.csv")
     absolute = Download.at(workspace, str(workspace.root / "d"))
     assert absolute.need("a.csv").name == str(workspace.root / "d/deep/a.csv")
 
