@@ -193,6 +193,11 @@ def _side(workspace: Workspace, table: str, patterns: str | None, ours: str, the
     if patterns is None:
         return None
     seen = look(workspace, patterns, f"--{table}")
+    if not seen.headed:
+        raise InputError(
+            f"--{table} {patterns}: its first line is a row, not a header, and only the columns of events can be named "
+            f"in params.yaml; write a line with the names of the columns above it, with {ours} among them"
+        )
     keys = [name for name in (theirs, ours) if name in seen.columns]
     if not keys:
         unique = [name for name, column in seen.columns.items() if column.distinct == column.rows]

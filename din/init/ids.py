@@ -59,9 +59,9 @@ def guess(log: Look, role: str, entries: tuple[str, ...], given: str | None, use
         problem = f"{meant} means the {role}, but {problems[meant]}"
         if not _no_id(log.columns[meant], role):
             candidates.insert(0, meant)
+    found = listed(candidates) or f"none of {listed(log.columns)}"
     raise Undecided(
-        f"{log.files[0].name}: {problem}; candidates by their values: {listed(candidates) or 'none'}. Name one with "
-        f"--{role}",
+        f"{log.files[0].name}: {problem}; candidates by their values: {found}. Name one with --{role}",
         role,
         candidates,
     )

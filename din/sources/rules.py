@@ -3,8 +3,9 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from din.errors import InputError
+from din.errors import InputError, shown
 from din.sources import values
 from din.sources.rows import Check, Rows, quoted
 
@@ -37,7 +38,7 @@ class Rule:
         if rule is None or rule["column"] not in names or not rule["value"]:
             raise InputError(
                 f"{key}: {text!r} is neither a column of {file} nor a rule over one; its columns: {', '.join(names)}. "
-                "Expected one of them, or a rule, e.g. rating >= 4"
+                "Expected one of them, or a rule, e.g. rating >= 4 or action == buy"
             )
         return cls(key, rule["column"], rule["operator"], rule["value"].strip("'\""))
 
@@ -49,8 +50,7 @@ class Rule:
             forms: the forms of the values in the column.
         """
         if self.comparison is None:
-            fix = f"correct it, or set {self.key} to a rule, e.g. {self.column} >= 4"
-            answer, check = values.binary(rows, self.column, fix)
+            answer, check = values.binary(rows, self.column, self._fix)
             return answer, [check]
         column = rows[self.column]
         kind = rows.types[self.column]
@@ -78,6 +78,12 @@ class Rule:
             )
             checks += [word, word._replace(broken="true")]
         return f"CAST({answer} AS TINYINT)", checks
+
+    def _fix(self, value: Any) -> str:
+        """Return what to do about a value that is neither 0 nor 1."""
+        is_word = isinstance(value, str) and _number(value) is None
+        example = f"== {shown(value, quotes=False)}" if is_word else ">= 4"
+        return f"correct it, or set {self.key} to a rule, e.g. {self.column} {example}"
 
 
 def _number(text: str) -> float | None:

@@ -8,8 +8,9 @@ Types depend only on the forms of values that occur. They are flags, so a log ha
 and a day that is known need not be read again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import IntFlag
+from typing import Any
 
 from din.sources.rows import Check, Rows, quoted
 
@@ -121,7 +122,7 @@ def whole(rows: Rows, name: str, fix: str) -> tuple[str, Check]:
     return f"TRY_CAST({column} AS BIGINT)", Check(broken, column, lambda value: f"{name} is {value!r}; {says}", fix)
 
 
-def binary(rows: Rows, name: str, fix: str) -> tuple[str, Check]:
+def binary(rows: Rows, name: str, fix: Callable[[Any], str]) -> tuple[str, Check]:
     """Return SQL for a column of 0/1, false/true, or their text, as TINYINT, and the check that it is one of them."""
     text = f"lower(CAST({rows[name]} AS VARCHAR))"
     one = f"coalesce({text} IN ('1', 'true', '1.0'), false)"

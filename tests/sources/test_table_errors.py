@@ -62,6 +62,7 @@ CASES = [
     case("no label", {}, "fetch.table.label: 'clicked'", "clicks.csv", "rating >= 4", label="clicked"),
     case("a rule on text", {}, "clicks.csv row 1: tab is 'a'", "tab >= 4", "expected numbers", label="tab >= 4"),
     events("a label", f"1,10,{T},0\n1,10,{T},2", "bad.csv row 2: label is '2'; expected 0 or 1", "label >= 4"),
+    events("a word as label", f"1,10,{T},pv", "label is 'pv'; expected 0 or 1", "e.g. label == pv"),
     events("a missing label", f"1,10,{T},", "bad.csv row 1: label is None; expected 0 or 1"),
     events("a missing rating", f"1,10,{T},5\n1,10,{T},", "row 2: label is missing", label="label >= 4"),
     events("a word as time", f"1,10,{T},0\n1,10,soon,0", "row 2: timestamp is 'soon'; expected a number", "iso"),
