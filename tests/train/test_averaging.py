@@ -58,7 +58,7 @@ def test_an_epoch_ends_with_the_mean_of_its_last_weights(
     train = changed(params.train, epochs=2, batch_size=32, hidden=(8,), threads=1, average=0.5, activation="relu")
     recorder = Recorder(monkeypatch)
     with backend.using(backend_name):
-        trainer = loop._Trainer(features, train, None, None, CPU_ALONE)
+        trainer = loop._Trainer(features, train, None, CPU_ALONE)
         trainer.run_epoch()
         first_epoch = list(recorder.steps)
         validated = {name: own for name, own in trainer.best_state.items() if name.startswith("now.")}
@@ -80,7 +80,7 @@ def test_renewed_embeddings_start_at_random_each_epoch(
     ends: list[dict[str, Tensor]] = []
     with backend.using(backend_name):
         unused = Learner(features, train).state()
-        trainer = loop._Trainer(features, train, None, None, CPU_ALONE)
+        trainer = loop._Trainer(features, train, None, CPU_ALONE)
         for _ in range(3):
             trainer.run_epoch()
             ends.append(copied(trainer.learner.state()))

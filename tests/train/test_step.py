@@ -73,7 +73,7 @@ def test_the_best_epoch_of_the_chosen_metric_is_kept(
     monkeypatch.setattr(Learner, "step", noted)
     train = changed(params.train, epochs=9, patience=2, metric="gauc", threads=1, decay=0.5, decay_steps=7, hidden=(8,))
     with backend.using(backend_name):
-        trainer = loop._Trainer(features, train, None, None, CPU_ALONE)
+        trainer = loop._Trainer(features, train, None, CPU_ALONE)
         while trainer.wants_epoch():
             trainer.run_epoch()
 
