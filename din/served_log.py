@@ -5,12 +5,20 @@
 
 `request` is the request as JSON. `items` are the ids of its candidates as text, and `probabilities` are theirs, in the
 same order. `answered_at` is the server's time of the answer. If `hashed` is true, the user's id is a keyed hash.
+
+A process locks its open file. An open file without a lock is published by whoever looks next: it is written as Parquet
+under a temporary name in `open` and renamed.
 """
 
+import fcntl
 import hmac
+import logging
+import os
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from din.errors import InputError
 
@@ -26,8 +34,75 @@ SCHEMA = pa.schema(
         "probabilities": pa.list_(pa.float64()),
     }
 )
-FILES = "date=*/hour=*/*.parquet"
+FILES = "date=*/hour=*/[!.]*.parquet"
 OPEN = "open"
+_LOG = logging.getLogger("din.served_log")
+
+
+def files(folder: Path) -> list[Path]:
+    """Return the complete files of a log, after publishing what killed processes left.
+
+    Raises:
+        InputError: rows that a killed process left can't be published.
+    """
+    if problems := publish(folder):
+        raise InputError(
+            f"{problems[0]}; a killed process left rows there that are to be published in {folder}: make the folder "
+            "writable, or free space, and run it again"
+        )
+    return sorted(folder.glob(FILES))
+
+
+def publish(folder: Path) -> list[str]:
+    """Publish the open files that no process writes, and return the problems of those that stay for the next time.
+
+    A file that was published, but not yet removed, is published again with the same rows under the same name. Of a file
+    that can't be read to its end, the rows before are published, and it is kept as `.damaged`.
+    """
+    problems = []
+    for path in sorted((folder / OPEN).glob("*.arrows")):
+        try:
+            with path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if path.exists():  # else another process has published it meanwhile
+                    _publish(folder, path, file)
+        except (BlockingIOError, FileNotFoundError):  # a process writes it, or another one has published it
+            continue
+        except (OSError, pa.ArrowException) as error:
+            problems.append(f"{path}: {getattr(error, 'strerror', None) or error}")
+    return problems
+
+
+def _publish(folder: Path, path: Path, file: BinaryIO) -> None:
+    batches = []
+    problem = None
+    try:
+        for batch in pa.ipc.open_stream(file):
+            batches.append(batch.cast(SCHEMA))
+    except (OSError, ValueError, pa.ArrowException) as error:
+        if getattr(error, "errno", None):  # the disk's, not Arrow's
+            raise
+        problem = error
+    rows = pa.Table.from_batches(batches, SCHEMA)
+    if rows.num_rows:
+        _write_parquet(folder, path.stem, rows)
+    if problem:
+        _LOG.warning("%s ends after %d rows (%s); it is kept as .damaged", path, rows.num_rows, problem)
+        path.rename(path.with_suffix(".damaged"))
+    else:
+        path.unlink()
+
+
+def _write_parquet(folder: Path, name: str, rows: pa.Table) -> None:
+    temporary = folder / OPEN / f".tmp-{name}.parquet"
+    with temporary.open("wb") as file:
+        pq.write_table(rows, file, compression="zstd")
+        file.flush()
+        os.fsync(file.fileno())
+    day, hour = name[:13].split("T")
+    target = folder / f"date={day}" / f"hour={hour}" / f"{name}.parquet"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary.replace(target)
 
 
 def read_key(path: Path | str) -> bytes:

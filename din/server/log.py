@@ -1,31 +1,28 @@
 """Log what was answered, off the path of the answer.
 
 Answers wait in memory for at most a quarter of a second. One thread in each process appends them to an open file, so a
-kill loses what waited and no more. When its hour is over, or it is large, the open file is published: written as
-Parquet under a temporary name and renamed. A process locks its open file. The files that a killed process left are
-published by whichever process publishes next.
+kill loses what waited and no more. When its hour is over, or it is large, the open file is published.
 """
 
 import contextlib
 import fcntl
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 from uuid import uuid4
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic_core import to_json
 
-from din.artifacts import write_bytes
 from din.errors import InputError
 from din.schema import ITEM_ID, USER_ID, text
-from din.served_log import OPEN, SCHEMA, pseudonym, read_key
+from din.served_log import OPEN, SCHEMA, pseudonym, publish, read_key
 from din.server import metrics
 from din.server.answers import Answer
 from din.server.settings import Settings
@@ -57,9 +54,11 @@ class Log:
     ) -> None:
         try:
             (folder / OPEN).mkdir(parents=True, exist_ok=True)
-            publish(folder)
+            problem = None if os.access(folder / OPEN, os.W_OK) else "not writable"
         except OSError as error:
-            raise InputError(f"--log {error.filename}: {error.strerror}; expected a folder to write to") from None
+            problem = error.strerror
+        if problem:
+            raise InputError(f"--log {folder}: {problem}; expected a folder to write to")
         pa.array([""])  # imports pandas, if it is there; a thread that did so would write nothing for a second
         self._folder = folder
         self._share = share
@@ -71,6 +70,7 @@ class Log:
         self._open: _Open | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self._publish()
 
     @classmethod
     def of(cls, settings: Settings) -> Self | None:
@@ -129,10 +129,8 @@ class Log:
 
     def _publish(self) -> None:
         self._leave()
-        try:
-            publish(self._folder)
-        except (OSError, pa.ArrowException) as error:  # the open files stay, for the next time
-            _LOG.error("the log in %s can't be published yet: %s", self._folder, error)
+        for problem in publish(self._folder):
+            _LOG.error("the log in %s can't be published yet: %s", self._folder, problem)
 
     def _leave(self) -> None:
         if self._open:
@@ -170,7 +168,7 @@ class _Open:
         self.hour = hour
         name = f"{hour}-{uuid4().hex}"
         unlocked = folder / OPEN / f".tmp-{name}"
-        self._file = unlocked.open("xb", buffering=0)
+        self._file = unlocked.open("xb")
         fcntl.flock(self._file, fcntl.LOCK_EX)
         unlocked.rename(folder / OPEN / f"{name}.arrows")  # visible once it is locked
         self._stream = pa.ipc.new_stream(self._file, SCHEMA)
@@ -183,42 +181,12 @@ class _Open:
     def append(self, rows: list[dict[str, Any]]) -> None:
         """Write rows, so that they outlive the process."""
         self._stream.write_batch(pa.RecordBatch.from_pylist(rows, SCHEMA))
+        self._file.flush()
 
     def close(self) -> None:
         """End the file, which unlocks it."""
         with self._file:
             self._stream.close()
-
-
-def publish(folder: Path) -> None:
-    """Publish the open files that no process writes.
-
-    A file that was published, but not yet removed, is published again with the same rows under the same name.
-    """
-    for path in sorted((folder / OPEN).glob("*.arrows")):
-        with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            if path.exists():  # else another process has published it meanwhile
-                _write_parquet(folder, path.stem, pa.Table.from_batches(_batches(file), SCHEMA))
-                path.unlink()
-
-
-def _write_parquet(folder: Path, name: str, rows: pa.Table) -> None:
-    if rows.num_rows == 0:
-        return
-    sink = pa.BufferOutputStream()
-    pq.write_table(rows, sink, compression="zstd")
-    day, hour = name[:13].split("T")
-    write_bytes(folder / f"date={day}" / f"hour={hour}" / f"{name}.parquet", sink.getvalue().to_pybytes())
-
-
-def _batches(file: BinaryIO) -> Iterator[pa.RecordBatch]:
-    """Yield the complete batches of an open file; a kill may have cut the last one."""
-    with contextlib.suppress(pa.ArrowInvalid, OSError):
-        yield from pa.ipc.open_stream(file)
 
 
 def _hour(seconds: float) -> str:

@@ -1,5 +1,6 @@
 """The server's log holds what was answered, whole files only, whatever ends the process."""
 
+import io
 import json
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import httpx
@@ -14,11 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from din.errors import InputError
-from din.served_log import FILES, OPEN, SCHEMA, pseudonym
+from din.served_log import FILES, OPEN, SCHEMA, files, pseudonym, publish
 from din.server import log as logs
 from din.server import metrics
 from din.server.answers import Answer
-from din.server.log import Log, publish
+from din.server.log import Log
 
 REQUEST = {
     "user": {"user_id": 3, "age": 30},
@@ -135,7 +137,7 @@ def test_files_by_hour_and_size(most: int, files: int, folder: Path, monkeypatch
 
 
 def test_an_open_file_cut_anywhere(folder: Path) -> None:
-    """The batches before the cut are published, and nothing is left behind."""
+    """The batches before the cut are published, once."""
     log = Log(folder, clock=lambda: NOON)
     for number in range(3):
         log.put(answer(number), 1)
@@ -150,7 +152,7 @@ def test_an_open_file_cut_anywhere(folder: Path) -> None:
         path.write_bytes(content[:end])
         publish(folder)
         counts.append(len(rows(folder)))
-        assert not list((folder / OPEN).iterdir())
+        assert not list((folder / OPEN).glob("*.arrows"))
         for file in folder.glob(FILES):
             file.unlink()
     assert counts == sorted(counts) and set(counts) >= {0, 1, 2}
@@ -169,8 +171,8 @@ def test_a_kill_loses_a_second_at_most(folder: Path) -> None:
     child.send_signal(signal.SIGKILL)
     child.wait()
     assert not rows(folder)
-    Log(folder)
-    assert len(rows(folder)) == 50
+    found = files(folder)
+    assert len(rows(folder)) == 50 and len(found) == 1 and not list((folder / OPEN).iterdir())
 
 
 def test_a_disk_that_fails(folder: Path) -> None:
@@ -186,6 +188,74 @@ def test_a_disk_that_fails(folder: Path) -> None:
     log.start()
     log.close()
     assert [row["request_id"] for row in rows(folder)] == ["r1"]
+
+
+class Half(io.FileIO):
+    """A file whose second write stores half, as that of a disk that is nearly full."""
+
+    writes = 0
+
+    def write(self, content: Any) -> int:
+        self.writes += 1
+        return super().write(memoryview(content)[: len(content) // 2] if self.writes == 2 else content)
+
+
+def test_a_short_write(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest is written too, so the rows after it are readable."""
+    real = Path.open
+
+    def open_half(path: Path, mode: str = "r", buffering: int = -1, **keys: Any) -> Any:
+        if mode != "xb":
+            return real(path, mode, buffering, **keys)
+        file = Half(path, mode)
+        return io.BufferedWriter(file) if buffering else file
+
+    monkeypatch.setattr(Path, "open", open_half)
+    log = Log(folder, clock=lambda: NOON)
+    for number in range(4):
+        log.put(answer(number), 1)
+        log._turn()
+    log._publish()
+    assert [row["request_id"] for row in rows(folder)] == ["r0", "r1", "r2", "r3"]
+
+
+def left(folder: Path, number: int) -> Path:
+    """Leave an open file as a killed process does, and return its path."""
+    log = Log(folder, clock=lambda: NOON)
+    log.put(answer(number), 1)
+    log._turn()
+    log._leave()
+    return max((folder / OPEN).iterdir(), key=lambda path: path.stat().st_mtime_ns)
+
+
+def test_an_unreadable_file_is_kept(folder: Path) -> None:
+    """It doesn't keep the files after it, or a server, from going on."""
+    good = left(folder, 1)
+    good.rename(good.with_name("2023-11-15T12-b.arrows"))
+    (folder / OPEN / "2023-11-15T12-a.arrows").write_bytes(b"damaged " * 99)
+    Log(folder)
+    assert [row["request_id"] for row in rows(folder)] == ["r1"]
+    assert [path.name for path in (folder / OPEN).iterdir()] == ["2023-11-15T12-a.damaged"]
+
+
+def test_a_disk_that_fails_at_the_start(folder: Path) -> None:
+    """The server starts, and open files stay until they can be published; readers say what is missing."""
+    path = left(folder, 1)
+    (folder / "date=2023-11-15").touch()  # no folder can be made here
+    Log(folder)
+    assert path.exists()
+    with pytest.raises(InputError, match=f"{path.name}: .*a killed process left rows there"):
+        files(folder)
+    (folder / "date=2023-11-15").unlink()
+    assert len(files(folder)) == 1 and not list((folder / OPEN).glob("*.arrows"))
+
+
+def test_a_temporary_file_is_no_file(folder: Path) -> None:
+    """A reader beside a server never sees a file that is not complete."""
+    left(folder, 1)
+    (found,) = files(folder)
+    (found.parent / ".tmp-x.parquet").touch()
+    assert files(folder) == [found]
 
 
 def test_processes_share_a_folder(folder: Path) -> None:
@@ -222,6 +292,8 @@ def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
 
 def test_the_figures(world, serving, folder: Path) -> None:
     """Logged and lost answers are counted for Prometheus."""
+    logged = metrics.LOGGED._value.get()
     with serving(world.deploy(log=str(folder))) as client:
         httpx.post(f"{client.base_url}/v1/score", json=REQUEST)
         assert "din_log_lost_total" in client.get("/metrics").text
+    assert metrics.LOGGED._value.get() - logged == 1
