@@ -61,7 +61,7 @@ class _Entries:
     contexts: list[Mapping[str, Any]]
     history: list[Mapping[str, Any]]
     candidates: list[Mapping[str, Any]]
-    times: list[Any]  # of the requests
+    times: list[float | None]  # of the requests
     behaviours: np.ndarray  # int64 [requests], behaviours of each
     impressions: np.ndarray  # int64 [requests], candidates of each
 
@@ -198,7 +198,7 @@ class Encoder:
             _check_keys("a request", request, KEYS)
             users.append(self._object(request, "user"))
             contexts.append(self._object(request, "context"))
-            times.append(request.get("time"))
+            times.append(_seconds("time", request.get("time")))
             past = self._entries(request, "history", self.max_history)
             shown = self._entries(request, "candidates", None)
             history += past
@@ -221,12 +221,11 @@ class Encoder:
         """
         if not self._ages:
             return None
-        now = [_seconds("time", time) for time in entries.times]
-        if None in now:
+        if None in entries.times:
             advice = "this model reads how old behaviours are; send the seconds since 1970 (UTC)"
             raise InputError(f"time: missing; {advice}, and a timestamp with each behaviour")
         then = [_seconds(TIMESTAMP, entry.get(TIMESTAMP)) for entry in entries.history]
-        known = np.array(now, np.float64)[request] - np.array(then, np.float64)[behaviour]
+        known = np.array(entries.times, np.float64)[request] - np.array(then, np.float64)[behaviour]
         return known.astype(np.float32)
 
     def _object(self, request: Mapping[str, Any], key: str) -> Mapping[str, Any]:

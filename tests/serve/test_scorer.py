@@ -184,6 +184,7 @@ WRONG = {
         "context: unknown key 'tabs'; valid keys: h",
     ),
     "feedback on a candidate": ({"candidates": [{"rating": 5}]}, "candidates: unknown key 'rating'; valid keys: categ"),
+    "a time of a model without ages": ({"candidates": [], "time": 10**400}, "time: .*; expected a number of seconds"),
     "an unknown history key": ({"candidates": [], "history": [{"time": 1}]}, "history: unknown key 'time'; valid key"),
     "a nested id": ({"candidates": [["i1"]]}, r"item_id: \['i1'\] is not one value; expected a number or text"),
     "a number as text": ({"candidates": [{"price": "cheap"}]}, "price: 'cheap' is not a number; expected a number, or"),
