@@ -20,7 +20,7 @@ from din.registry.registry import Registry
 from din.replay.again import TOLERANCE, Again, open_all, score_again
 from din.replay.causes import Moment, Past, ids
 from din.replay.skew import Finding, Pair, find
-from din.schema import ITEM_ID, Group, parse_field
+from din.schema import ITEM_ID, TIMESTAMP, Group, parse_field
 from din.serve.requests import requests_for
 from din.served_log import FILES, read_key
 from din.workspace import Workspace
@@ -128,6 +128,7 @@ def _pairs(workspace: Workspace, rows: list[dict[str, Any]], offset: float) -> t
     true = requests_for(table, *where)
     end = pa.array(np.full(len(mine), _FOREVER))
     whole = requests_for(table.set_column(table.schema.get_field_index("timestamp"), "timestamp", end), *where)
+    _to_utc([*true, *whole], offset)
     known = {*_entities(workspace, "items").to_pylist()}
     others: dict[tuple[str | None, ...], Past] = {}
     for row, request in zip(mine[:_OTHERS], true, strict=False):
@@ -136,7 +137,7 @@ def _pairs(workspace: Workspace, rows: list[dict[str, Any]], offset: float) -> t
             others[tuple(ids(newest))] = Past(row["user_id"], newest)
     pairs = []
     for row, request, all_time in zip(mine, true, whole, strict=True):
-        past = [entry | _time(entry, offset) for entry in request["history"]]
+        past = request["history"]
         sent = row["request"].get("history") or []
         moment = Moment(
             user=row["user_id"],
@@ -153,9 +154,12 @@ def _pairs(workspace: Workspace, rows: list[dict[str, Any]], offset: float) -> t
     return pairs, names
 
 
-def _time(entry: dict[str, Any], offset: float) -> dict[str, Any]:
-    time = entry["timestamp"]
-    return {"timestamp": None if time is None else time - offset}
+def _to_utc(requests: list[dict[str, Any]], offset: float) -> None:
+    """Shift the times of behaviours, which the histories of requests share."""
+    shared = {id(entry): entry for request in requests for entry in request["history"]}
+    for entry in shared.values():
+        if entry[TIMESTAMP] is not None:
+            entry[TIMESTAMP] -= offset
 
 
 def _places(workspace: Workspace, rows: list[dict[str, Any]], offset: float) -> dict[str, dict[str, Any]]:
