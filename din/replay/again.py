@@ -1,5 +1,6 @@
 """Score the requests of a log again, by the versions that it names, fetched from the registry and verified."""
 
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,10 +12,12 @@ from din.errors import InputError
 from din.names import Version
 from din.registry.registry import Registry
 from din.schema import USER_ID, Group
+from din.serve.limits import Limits
 from din.serve.scorer import Scorer
 from din.served_log import pseudonym
 
 TOLERANCE = 1e-6
+_ANY_SIZE = Limits(candidates=sys.maxsize, history=sys.maxsize)  # what was answered was within the server's limits
 
 
 @dataclass(frozen=True)
@@ -91,14 +94,14 @@ def _version(opened: Opened, version: str, rows: Sequence[dict[str, Any]], key: 
     if scorer is None:
         example = rows[0]["request_id"]
         return Again(version, len(rows), candidates, len(rows), None, opened.problems[version], example)
+    scorer = scorer.within(_ANY_SIZE)
     people = _people(scorer, rows, key)
-    worst: list[tuple[float, str]] = [(0.0, "")]
+    worst: list[tuple[float, str]] = []
     problem = None
     for row in rows:
         request = row["request"]
-        user = request.get("user") or {}
-        if user.get(USER_ID) in people:
-            request = {**request, "user": {**user, USER_ID: people[user[USER_ID]]}}
+        if row["user_id"] in people:
+            request = {**request, "user": {**request["user"], USER_ID: people[row["user_id"]]}}
         try:
             again = scorer.score(request)
         except InputError as error:
@@ -108,7 +111,7 @@ def _version(opened: Opened, version: str, rows: Sequence[dict[str, Any]], key: 
         far = np.abs(again - np.asarray(row["probabilities"])).max(initial=0.0)
         worst.append((float(far), row["request_id"]))
     differ = [name for far, name in worst if far > TOLERANCE]
-    largest = max(far for far, _ in worst if far < float("inf"))
+    largest = max((far for far, _ in worst if far < float("inf")), default=None)
     example = max(worst)[1] if differ else None
     return Again(version, len(rows), candidates, len(differ), largest, problem, example)
 

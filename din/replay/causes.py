@@ -5,6 +5,7 @@ value says whether such a client would have sent this value in place of the true
 many rows the earlier wins. A wide cause, which fits much by accident, must explain more rows than a narrow one.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -96,7 +97,7 @@ class ValueCause:
 
 def ids(entries: Sequence[Entry]) -> list[str | None]:
     """Return the items of behaviours as text."""
-    return [text(entry[ITEM_ID]) for entry in entries]
+    return [key(entry.get(ITEM_ID)) for entry in entries]
 
 
 def of_histories(wrong: Sequence[Moment]) -> list[Cause]:
@@ -161,6 +162,11 @@ def key(value: Any) -> str | None:
         return text(value)
     except InputError:
         return str(value)
+
+
+def finite(value: float) -> bool:
+    """Return whether a float can hold a number, which an integer of JSON may exceed."""
+    return abs(value) <= sys.float_info.max
 
 
 def _newest(m: Moment) -> Sequence[Entry]:
@@ -252,7 +258,7 @@ def _picked(m: Moment, in_order: bool) -> list[Entry] | None:
 
 
 def _numbers(*values: Any) -> bool:
-    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    return all(isinstance(value, int | float) and not isinstance(value, bool) and finite(value) for value in values)
 
 
 def _close(one: float, other: float) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from din.replay import causes
-from din.replay.causes import Cause, Entry, Moment, ValueCause, key
+from din.replay.causes import Cause, Entry, Moment, ValueCause, finite, key
 from din.schema import ITEM_ID, TIMESTAMP, USER_ID
 
 T = TypeVar("T")
@@ -178,7 +178,7 @@ def _values(
 
 
 def _same(true: Any, sent: Any, times: bool) -> bool:
-    numbers = all(isinstance(value, int | float) for value in (true, sent))
+    numbers = all(isinstance(value, int | float) and finite(value) for value in (true, sent))
     if times and numbers:
         return abs(true - sent) <= _NEAR_SECONDS
     return key(true) == key(sent) or (numbers and abs(true - sent) <= 1e-6 * abs(true))

@@ -183,6 +183,15 @@ def test_a_planted_mistake(fault: str) -> None:
     assert sum(other.requests for other in others) <= 0.1 * first.requests
 
 
+def test_odd_values() -> None:
+    """A server accepts them where its model reads something else."""
+    odd = {"item_id": [7], "rating": 10**400, "timestamp": 10**400}
+    found = findings(lambda request, _: request | {"time": 10**400, "history": [{}, *request["history"], odd]})
+    assert {"time", "history"} <= {one.field for one in found}
+    found = findings(entries(lambda _: {"rating": 10**400, "timestamp": 10**400}))
+    assert {one.field for one in found} == {"history.rating", "history.timestamp"}
+
+
 def test_two_mistakes_at_once() -> None:
     """Fields of behaviours are compared with those that were sent, in their order."""
     client = history(lambda past, *_: [entry | {"rating": None} for entry in past[::-1]])

@@ -19,7 +19,9 @@ from din.artifacts import MANIFEST, hash_files, read_json
 from din.errors import GateClosed, InputError
 from din.featurize.build import featurize
 from din.params import Params
+from din.replay.again import open_all, score_again
 from din.replay.replay import Replay, replay
+from din.serve.limits import Limits
 from din.served_log import FILES, SCHEMA
 from din.server import answers
 from din.server.log import Log
@@ -104,6 +106,37 @@ def test_a_replay(world: World, params: Params, tmp_path: Path, capsys: pytest.C
     serve(world, days, late / "served", lambda request: request | {"history": request["history"][:-1]})
     first, *_ = replayed(world, here, late).skew
     assert (first.field, first.cause) == ("history", "the newest behaviour is missing")
+
+
+def test_a_replay_at_an_offset_from_utc(world: World, params: Params, tmp_path: Path) -> None:
+    """Behaviours of after the request have their right times too, so they are one mistake."""
+    days = Days(days=6, impressions=40)
+    days.write_tables(tmp_path)
+    here = read(tmp_path / "a", params, "table", events=str(tmp_path / "events.csv"), utc_offset_hours=8)
+    whole = {request["user"]["user_id"]: request["history"] for _, request in days.requests()}
+
+    def early(request: dict[str, Any]) -> dict[str, Any]:
+        return request | {"history": whole[request["user"]["user_id"]][: len(request["history"]) + 2]}
+
+    serve(world, days, tmp_path / "served", early)
+    found = replayed(world, here, tmp_path, utc_offset_hours=8).skew
+    assert [(one.field, one.cause) for one in found] == [
+        ("history", "behaviours of after the request are in the history")
+    ]
+
+
+def test_any_size_and_refusals(world: World) -> None:
+    """A server may allow larger requests than the default. A request that is refused now has no difference."""
+    version = world.registry.history()[0].version
+    opened = open_all(world.registry, [version])
+    row = {"request_id": "r", "version": version, "user_id": None, "hashed": False}
+    large = {"history": ["i4"] * 10_001, "candidates": ["i5"] * 10_001}
+    served = opened.scorers[version].within(Limits(20_000, 20_000)).score(large)
+    (found,) = score_again(opened, [row | {"request": large, "probabilities": served}], None)
+    assert (found.differ, found.largest) == (0, 0.0)
+    odd = {"user": {"user_id": [7]}, "candidates": ["i5"]}
+    (found,) = score_again(opened, [row | {"request": odd, "probabilities": [0.5]}], None)
+    assert (found.differ, found.largest, found.example) == (1, None, "r")
 
 
 def test_other_scores_and_unknown_versions(world: World, tmp_path: Path) -> None:
