@@ -20,14 +20,22 @@ _FORKS = get_context("forkserver")
 
 
 def preload(commands: Iterable[str]) -> None:
-    """Let the process import all that commands may import, which `din.code` knows. It must not have started."""
+    """Let the process import all that commands may import. It must not have started."""
+    _FORKS.set_forkserver_preload(sorted(imports(commands)))
+
+
+def imports(commands: Iterable[str]) -> set[str]:
+    """Return the modules that commands may import, which `din.code` knows.
+
+    The fork server passes over a module that raises ImportError, such as one of an extra, and dies of any other error.
+    """
     from din import code
 
     modules: set[str] = set()
     for command in commands:
         with suppress(InputError):  # it is not a command of this repository
             modules |= code.closure(code.imports_of_command(command), ())
-    _FORKS.set_forkserver_preload(sorted(modules))
+    return modules
 
 
 def run(command: list[str], cwd: str, env: Mapping[str, str]) -> Done:

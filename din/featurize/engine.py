@@ -14,6 +14,7 @@ from typing import Any
 import ibis
 import ibis.expr.types as ir
 
+from din.errors import InputError
 from din.params import Featurize
 from din.workspace import Workspace
 
@@ -117,7 +118,13 @@ def session(workspace: Workspace, params: Featurize) -> AbstractContextManager[S
         Unavailable: the cluster does not answer.
     """
     if params.engine == "spark":
-        from din.featurize import on_spark
+        try:
+            from din.featurize import on_spark
+        except ImportError as error:
+            raise InputError(
+                f"featurize.engine is spark, but {error.name} is missing; install the extra `spark`, e.g. pip install "
+                "-e '.[spark]' in a checkout, or set featurize.engine to duckdb"
+            ) from None
 
         return on_spark.session(workspace, params.memory_mb)
     from din.featurize import on_duckdb

@@ -26,21 +26,14 @@ import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.parquet as pq
+from ibis.backends.pyspark import Backend
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession
 from typing_extensions import override
 
 from din.errors import InputError, Unavailable, listed
 from din.featurize.engine import ROW_GROUP, SESSION_SHARE, Contents, Session
 from din.workspace import Workspace
-
-try:
-    from ibis.backends.pyspark import Backend
-    from pyspark.errors import PySparkException
-    from pyspark.sql import DataFrame, SparkSession
-except ImportError as error:
-    raise InputError(
-        f"featurize.engine is spark, but {error.name} is missing; run `pip install 'din-ctr[spark]'`, or set "
-        "featurize.engine to duckdb"
-    ) from None
 
 _REMOTE = "SPARK_REMOTE"
 _CONNECT_PORT = 15002
@@ -121,6 +114,9 @@ class Spark(Session):
         written = frame.mapInArrow(_writer(str(root.absolute()), schema), "file string").collect()
         for name in set(files) - {row.file for row in written}:
             pq.write_table(schema.empty_table(), root / name, compression="zstd")
+        for folder in {(root / name).parent for name in files}:
+            for left in folder.glob(".tmp-*"):  # by a task that was lost and tried again
+                left.unlink(missing_ok=True)
 
     @override
     def epoch_us(self, moment: ir.TimestampValue) -> ir.IntegerValue:

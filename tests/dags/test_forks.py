@@ -1,10 +1,12 @@
 """Stages and commands in forks of one process, and what is left if one of the processes is killed."""
 
+import contextlib
 import json
 import shutil
 import signal
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,10 @@ import psutil
 import pytest
 from workspace import wait_for  # tests/pipeline
 
+from dags import forks
+from din.pipeline import stages_of
 from din.process import BIN, checkout_environment
+from din.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
 STAGE = """
@@ -53,6 +58,16 @@ if __name__ == "__main__":
         seen = json.loads(Path("out").read_text()) if Path("out").exists() else {}
         print("done", json.dumps([done.code, done.output, seen]), flush=True)
 """
+
+
+@pytest.mark.slow
+def test_whatever_is_preloaded_can_be_imported() -> None:
+    """Each module of each stage is imported, or lacks the package of an extra; anything else ends the fork server."""
+    modules = forks.imports(stage.command for stage in stages_of(Workspace(ROOT)).values())
+    assert {"din.featurize.on_spark", "din.train.fit", "validation.raw"} <= modules
+    for name in modules:
+        with contextlib.suppress(ImportError):
+            import_module(name)
 
 
 @pytest.fixture
