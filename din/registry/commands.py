@@ -8,6 +8,7 @@ from datetime import timedelta
 from din.errors import GateClosed
 from din.printing import print_table
 from din.registry import stored_comparisons
+from din.registry.objects import noted
 from din.registry.promoted import Promoted
 from din.registry.records import Record
 from din.registry.registry import Registry, list_models
@@ -74,8 +75,12 @@ def verify(uri: str, model_name: str | None = None, as_json: bool = False) -> No
     checked: dict[str, dict[str, list[str]]] = {}
     for name in [model_name] if model_name else list_models(uri):
         registry = Registry(uri, name)
-        found = [*registry.verify(), *stored_comparisons.damage(registry)]
-        remarks = registry.remarks()
+        found: list[str] = []
+        remarks: list[str] = []
+        with noted(found):
+            found += registry.verify()
+            remarks += registry.remarks()
+        found += stored_comparisons.damage(registry)
         damage += found
         checked[name] = {"problems": found, "remarks": remarks}
         if not as_json:
