@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dvc.exceptions import DvcException
+from dvc.exceptions import CheckoutError, DvcException
 from dvc.repo import Repo
 from dvc.repo.reproduce import reproduce
 from dvc.stage import run
@@ -18,6 +18,10 @@ from din.process import Done
 
 _PLAIN = re.compile(r"(din|python -m validation) [\w-]+")
 """A stage's command that needs no shell."""
+
+
+class Lost(Unavailable):
+    """The remote answers, but lacks an out."""
 
 
 class Outs:
@@ -50,7 +54,8 @@ class Outs:
         """Pull outs, or all outs of stages, as dvc.lock records them. DVC replaces whatever differs from that.
 
         Raises:
-            Unavailable: the remote lacks one, or can't be reached.
+            Lost: the remote lacks one.
+            Unavailable: the remote can't be reached.
         """
         with _reaching("pull"):
             self._repo.pull([*targets], force=True)
@@ -69,4 +74,5 @@ def _reaching(command: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise Unavailable(f"`dvc {command}` failed: {error}") from None
+        kind = Lost if isinstance(error, CheckoutError) else Unavailable
+        raise kind(f"`dvc {command}` failed: {error}") from None

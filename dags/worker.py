@@ -247,10 +247,12 @@ class Worker:
 
     def pull_own(self, stage: str) -> None:
         """Pull the outs of an equal run's stage, so that DVC finds it done; if they are lost, the stage runs again."""
+        from dags.outs import Lost
+
         try:
             self.outs.pull([stage])
-        except Unavailable as error:
-            print(f"{error}; {stage} runs again", file=sys.stderr)
+        except Lost:
+            print(f"the outs of {stage} are gone from the remote; it runs again", file=sys.stderr)
 
     def pull_start(self, ended: Mapping[str, Any]) -> None:
         """Pull the outs that `fetch` left in this worker's last run, so that it has to add only what is new.
