@@ -33,7 +33,9 @@ Reason = Annotated[str, typer.Option(help="The reason, for the registry's log.")
 def open_run(
     run_id: Annotated[str, typer.Argument(help="Names the run's record in the registry.")],
     until: Annotated[str | None, typer.Option(help="Last day of the log, YYYY-MM-DD; default: its newest.")] = None,
-    commit: Annotated[str | None, typer.Option(help="A branch, tag or id; default: HEAD of the repository.")] = None,
+    commit: Annotated[
+        str | None, typer.Option(help="A branch, tag or full id; default: HEAD of the repository.")
+    ] = None,
     param: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Replaces one of params.yaml.")] = None,
 ) -> None:
     """Pin commit, last day and source of a run."""

@@ -1,4 +1,4 @@
-"""The reader of dvc.yaml that commands, reports and schedulers share; `tests/dags/test_plan.py` tests its messages."""
+"""The reader of dvc.yaml that commands, reports and schedulers share; `tests/dags/test_edges.py` tests its messages."""
 
 from pathlib import Path
 

@@ -202,7 +202,8 @@ def uniqueness(log: Log) -> Iterator[Expected]:
         (count - distinct) / count if count else None,
         maximum=log.params.validate_raw.max_duplicate_rate,
         column=keys,
-        advice="the same user, item and time again: was a file read twice? Else raise validate_raw.max_duplicate_rate",
+        advice="the same user, item and time again: was a file read twice? If the source delivers events twice, set "
+        "fetch.table.drop_duplicates to true; else raise validate_raw.max_duplicate_rate",
         sample=_repeated(log, "events", keys),
     )
 

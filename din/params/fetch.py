@@ -247,7 +247,7 @@ class Fetch(Block):
         ),
     ] = "movielens-100k"
     options: Annotated[
-        dict[str, Any], Doc("of sources but table and simulate, e.g. {path: ml-20m.zip}; docs/public-logs.md")
+        dict[str, Any], Doc("of all sources but table and simulate, e.g. {path: ml-20m.zip}; docs/public-logs.md")
     ] = field(default_factory=dict)
     table: Annotated[Table, Doc("for the source table; see docs/bring-your-own-log.md")] = Table()
     simulate: Annotated[

@@ -1,9 +1,9 @@
 """The block `train`, divided by owner: the model, the way it learns, and the machine it uses.
 
-The block of a key decides which rules apply to it: LR is the floor (`din.train.evaluate`).
+The block of a key decides which rules apply to it. LR is trained as the floor (`din.train.evaluate`).
 
-    model      A champion continues only with all of it, since weights have their meaning from it. LR has its own.
-    learning   A continued champion may change it, but for the optimizer. LR has its own.
+    model      A continued champion must match all of it, since weights get their meaning from it. LR has its own.
+    learning   A continued champion may change all of it but the optimizer. LR has its own.
     compute    A continued champion may change it. LR shares it.
 
 A checkpoint is bound to all of model and learning, and to the values that compute resolves to (`din.train.compute`).

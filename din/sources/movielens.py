@@ -217,7 +217,7 @@ class MovieLens100k(Source):
                 if download is not None:
                     print(f"fetch: downloading MovieLens-100k: {route}", file=sys.stderr)
                     download(cache)
-                return self._at(str(archive))
+                return self._at(str(archive.absolute()))
             except (OSError, ValueError, InputError, http.client.HTTPException) as error:
                 archive.unlink(missing_ok=True)
                 failures.append(f"{archive if download is None else route}: {error or type(error).__name__}")
