@@ -22,7 +22,7 @@ from din.replay.causes import Moment, Past, ids
 from din.replay.skew import Finding, Pair, find
 from din.schema import ITEM_ID, TIMESTAMP, Group, parse_field
 from din.serve.requests import requests_for
-from din.served_log import FILES, read_key
+from din.served_log import files, read_key
 from din.workspace import Workspace
 
 _FOREVER = 1 << 61  # µs; after every event
@@ -66,7 +66,7 @@ def replay(
         utc_offset_hours: how many hours the times of `data/raw` are ahead of UTC.
 
     Raises:
-        InputError: the log is empty, or its users are hashed and need a key.
+        InputError: the log is empty or damaged, or its users are hashed and need a key.
         Unavailable: the registry doesn't answer.
     """
     rows = _read(log, most)
@@ -99,19 +99,26 @@ def hours_ahead(fetch: Fetch) -> int:
 
 def _read(log: Path, most: int) -> list[dict[str, Any]]:
     """Return some rows of the log in the order of time, with `request` parsed."""
-    if not any(log.glob(FILES)):
+    found = [str(path) for path in files(log)]
+    if not found:
         raise InputError(f"{log}: no files such as date=2026-01-31/hour=09/….parquet; expected the folder of --log")
-    with duckdb.connect() as con:
-        rows = con.execute(
-            f"""SELECT * FROM (
-                SELECT DISTINCT ON (request_id) *, md5(request_id) AS drawn
-                FROM read_parquet(?, hive_partitioning = false)
-                WHERE len(items) > 0 ORDER BY request_id
-            ) ORDER BY drawn LIMIT {most}""",
-            [str(log / FILES)],
-        ).to_arrow_table()
-    found = rows.sort_by([("answered_at", "ascending"), ("request_id", "ascending")]).to_pylist()
-    return [row | {"request": json.loads(row["request"])} for row in found]
+    try:
+        with duckdb.connect() as con:
+            rows = con.execute(
+                f"""SELECT * FROM (
+                    SELECT DISTINCT ON (request_id) *, md5(request_id) AS drawn
+                    FROM read_parquet(?, hive_partitioning = false)
+                    WHERE len(items) > 0 ORDER BY request_id
+                ) ORDER BY drawn LIMIT {most}""",
+                [found],
+            ).to_arrow_table()
+    except duckdb.Error as error:
+        raise InputError(
+            f"{log}: {str(error).splitlines()[0]}; expected the files that `din serve --log` writes: remove a damaged "
+            "one, or restore it"
+        ) from None
+    ordered = rows.sort_by([("answered_at", "ascending"), ("request_id", "ascending")]).to_pylist()
+    return [row | {"request": json.loads(row["request"])} for row in ordered]
 
 
 def _pairs(workspace: Workspace, rows: list[dict[str, Any]], offset: float) -> tuple[list[Pair], dict[str, list[str]]]:

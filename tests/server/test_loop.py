@@ -22,7 +22,7 @@ from din.params import Params
 from din.replay.again import open_all, score_again
 from din.replay.replay import Replay, replay
 from din.serve.limits import Limits
-from din.served_log import FILES, SCHEMA
+from din.served_log import FILES, OPEN, SCHEMA
 from din.server import answers
 from din.server.log import Log
 from din.sources.fetch import fetch
@@ -154,6 +154,22 @@ def test_other_scores_and_unknown_versions(world: World, tmp_path: Path) -> None
     pq.write_table(pa.Table.from_pylist([row | {"version": "0" * 64} for row in rows], SCHEMA), path)
     problems = [one.problem for one in replayed(world, Workspace(tmp_path), tmp_path).versions]
     assert problems[0] == f"no record of {world.registry.name} has it" and problems[1] is None
+
+
+def test_files_of_a_killed_server(world: World, tmp_path: Path) -> None:
+    """Rows that it did not publish are replayed, a temporary file is none, and a damaged one is named."""
+    days = Days(days=1, impressions=20)
+    serve(world, days, tmp_path / "served")
+    path, *_ = sorted((tmp_path / "served").glob(FILES))
+    rows = pq.ParquetFile(path).read()
+    path.unlink()
+    with pa.ipc.new_stream(tmp_path / "served" / OPEN / "2026-01-31T09-x.arrows", SCHEMA) as file:
+        file.write_table(rows)
+    path.with_name(".tmp-x.parquet").write_text("cut")
+    assert replayed(world, Workspace(tmp_path), tmp_path).versions[0].requests == len(days.impressions)
+    path.with_name("x.parquet").write_text("damaged")
+    with pytest.raises(InputError, match=r"x\.parquet.*; expected the files that `din serve --log` writes"):
+        replayed(world, Workspace(tmp_path), tmp_path)
 
 
 def test_hashed_people(world: World, tmp_path: Path) -> None:
