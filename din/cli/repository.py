@@ -131,7 +131,7 @@ def tune(
         params = params_here()
         values = fixed(assignments)
         if dry_run:
-            show_space(params, values)
+            show_space(params, values, as_json)
             return
         limit = 20.0 if minutes is None and trials is None else minutes
         print_result(lambda: tune(HERE, params, values, limit, trials, jobs), as_json)

@@ -1,6 +1,7 @@
 """The command `din tune`."""
 
 import errno
+import json
 import sys
 import time
 from collections.abc import Mapping
@@ -28,16 +29,21 @@ from din.tune.training import executor
 from din.workspace import Workspace
 
 
-def show_space(params: Params, fixed: Mapping[str, Any]) -> None:
-    """Print the keys that vary, with today's values and those that are tried.
+def show_space(params: Params, fixed: Mapping[str, Any], as_json: bool) -> None:
+    """Print the keys that vary, with today's values and those that are tried, as a table or as JSON.
 
     Raises:
         InputError: as of `Space.of`.
     """
     space = Space.of(params, fixed)
     today = space.today
+    if as_json:
+        keys = space.searches.items()
+        found = [{"key": f"train.{key}", "today": today[key], "tried": in_words(one)} for key, one in keys]
+        print(json.dumps(found, indent=2))
+        return
     rows = [(f"train.{key}", written(today[key]), in_words(one)) for key, one in space.searches.items()]
-    print_table(f"the space of {params.train.model.name}", ("key", "today", "tried"), rows)
+    print_table(f"the space of {space.params.train.model.name}", ("key", "today", "tried"), rows)
 
 
 def tune(
@@ -103,8 +109,8 @@ def _finish(workspace: Workspace, study: Study, space: Space, final: Final, budg
     rows = [_row(space, one) for one in ended(study)]
     ranked = [(one.number, space.changes(space.decoded(one.params))) for one in by_metric(study)]
     if not ranked:
-        why = f"; the last one: {rows[-1].why}" if rows else ""
-        raise InputError(f"no trial has a metric yet{why}; give it more --minutes")
+        advice = f"the last of {len(rows)} failed: {rows[-1].why}" if rows else "give it more --minutes"
+        raise InputError(f"no trial has a metric yet; {advice}")
     affordable = int(budget.final(mean_seconds(study), jobs) / mean_seconds(study) * jobs) if budget.minutes else 99
     best = [
         one for place, one in enumerate(ranked) if one[1] and one[1] not in [earlier for _, earlier in ranked[:place]]

@@ -95,7 +95,7 @@ class Tuned:
         if self.winner is None:
             return f"Today's parameters stay: none of {len(self.trials)} trials is better on further seeds."
         won = self.won
-        before, after = (_cell(one.mean, "diverges") for one in (self.candidates[0], won))
+        before, after = (_cell(one.mean, "failed") for one in (self.candidates[0], won))
         bounds = "" if won.lower is None else f" ({won.lower:+.4f} to {won.upper:+.4f} by user)"
         gain = f"{_cell(won.gain, 'a gain', '+')}{bounds}"
         return (
@@ -158,9 +158,11 @@ def reason(one: KeyRow, found: Tuned) -> str:
 
 
 def write(workspace: Workspace, space: Space, found: Tuned, fixed: Mapping[str, Any]) -> None:
-    """Write the page, and the overlay if there is one."""
+    """Write the page, and the overlay, or remove that of an earlier search if there is none now."""
     if found.overlay:
         write_bytes(workspace.root / found.overlay, overlay(space, found, fixed).encode())
+    else:
+        workspace.tuned.unlink(missing_ok=True)
     page = environment().get_template("tuning.html.j2")
     best = sorted(found.trials, key=lambda one: -(one.metric or 0))[:_MOST_ROWS]
     html = page.render(

@@ -14,9 +14,8 @@ from typing import Any
 
 from din.metrics.estimates import Estimate, Interval, mean
 from din.params import Train
-from din.train.learner import Diverged
 from din.tune.space import Space, Values
-from din.tune.training import Trained, run_once
+from din.tune.training import FAILURES, Trained, run_once
 from din.workspace import Workspace
 
 SEEDS = 2
@@ -32,7 +31,7 @@ class Candidate:
     Attributes:
         trial: its number; None: today's parameters.
         changes: what differs from today's parameters.
-        trained: None where the training diverged.
+        trained: None where the training failed.
     """
 
     trial: int | None
@@ -41,7 +40,7 @@ class Candidate:
 
     @property
     def metrics(self) -> list[float]:
-        """The metric for each seed, lowest possible where the training diverged."""
+        """The metric for each seed, lowest possible where the training failed."""
         return [one.estimate.value if one else float("-inf") for one in self.trained]
 
     @property
@@ -52,7 +51,7 @@ class Candidate:
     def gain(self, today: "Candidate") -> Interval:
         """Return by how much it is better than today's parameters: the mean over seeds, with bounds by user.
 
-        It is not a number if no seed has two trainings that did not diverge.
+        It is not a number if no seed has two trainings that did not fail.
         """
         pairs = [(ours, theirs) for ours, theirs in zip(self.trained, today.trained, strict=True) if ours and theirs]
         differences = [_minus(ours.estimate, theirs.estimate) for ours, theirs in pairs]
@@ -130,5 +129,6 @@ class Final:
 def _or_none(workspace: Workspace, study: str, settings: Train, seconds: float) -> Trained | None:
     try:
         return run_once(workspace, study, settings, seconds)
-    except Diverged:
+    except FAILURES as error:
+        print(f"a training failed: {error}", file=sys.stderr)
         return None

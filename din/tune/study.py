@@ -179,16 +179,12 @@ def mean_seconds(study: Study) -> float:
 
 
 def search(workspace: Workspace, study: Study, space: Space, budget: Budget, pool: Executor, jobs: int) -> None:
-    """Add trials to the study until the budget ends.
-
-    Raises:
-        InputError: one trial after another fails.
-    """
+    """Add trials to the study until the budget ends, or one trial after another fails."""
     waiting: dict[Future[Ended], Trial] = {}
     failures = 0
     with progress(budget.trials, "tuning", "trial", initial=len(ended(study))) as bar:
         while True:
-            while len(waiting) < jobs:
+            while len(waiting) < jobs and failures < _MOST_FAILURES:
                 count = len(ended(study)) + len(waiting)
                 left = budget.seconds_left - budget.final(mean_seconds(study), jobs)
                 if left <= 0 or (budget.trials is not None and count >= budget.trials):
@@ -205,8 +201,6 @@ def search(workspace: Workspace, study: Study, space: Space, budget: Budget, poo
                 say(_tell(study, waiting.pop(future), how), file=sys.stderr)
                 bar.update()
                 failures = failures + 1 if how.why else 0
-                if failures == _MOST_FAILURES:
-                    raise InputError(f"{failures} trials failed one after another; the last one: {how.why}")
 
 
 def _tell(study: Study, trial: Trial, how: Ended) -> str:
@@ -238,5 +232,5 @@ def train_trial(workspace: Workspace, name: str, trial_id: int, space: Space, va
     try:
         metric = training.run(workspace.features, space.settings(values), report).best_metric
         return Ended(state, metric, time.monotonic() - began)
-    except InputError as error:
-        return Ended(TrialState.FAIL, None, time.monotonic() - began, str(error))
+    except training.FAILURES as error:
+        return Ended(TrialState.FAIL, None, time.monotonic() - began, str(error) or type(error).__name__)

@@ -19,6 +19,7 @@ from typing_extensions import override
 
 from din import plugins
 from din.artifacts import atomic_path
+from din.errors import InputError
 from din.features.reader import Features
 from din.metrics.estimates import Estimate, Metric, estimate
 from din.params import Params, Train, to_json
@@ -29,6 +30,8 @@ from din.train.predict import predict
 from din.workspace import Workspace
 
 T = TypeVar("T")
+FAILURES = (InputError, RuntimeError, MemoryError)
+"""What a training raises that some values of the space cause, and others don't."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """A whole search on a tiny log: what it reads and writes, and what it survives."""
 
+import itertools
 import json
+import multiprocessing
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,10 +10,14 @@ import pytest
 from html_page import Page
 from optuna.trial import TrialState
 from settings import changed
+from typer.testing import CliRunner
 
+from din import cli, plugins
 from din.errors import InputError, Unavailable
 from din.features.reader import Features
-from din.params import Params
+from din.model import MODELS
+from din.model.din import DIN
+from din.params import Params, load
 from din.params.overlays import edit, read_overlay
 from din.train.fit import fit
 from din.tune.command import tune
@@ -85,12 +91,67 @@ def test_other_settings_have_other_trials(workspace: Workspace, tiny: Params) ->
 
 
 def test_trainings_that_diverge_are_failed_trials(workspace: Workspace, tiny: Params) -> None:
-    """Some don't end the search; if nothing else happens, it ends with the reason of the last one."""
+    """Some don't end the search, and five in a row do. If there is no other, the reason of the last is given."""
     wild = replace(tiny, train=changed(tiny.train, learning_rate=1e30, clip_norm=None))
-    with pytest.raises(InputError, match=r"no trial has a metric yet; the last one: the loss is .* lower"):
+    with pytest.raises(InputError, match=r"no trial has a metric yet; the last of 2 failed: the loss is .* lower"):
         tuned(workspace, wild, trials=2)
-    with pytest.raises(InputError, match="5 trials failed one after another; the last one: the loss is"):
+    with pytest.raises(InputError, match="no trial has a metric yet; the last of 7 failed: the loss is"):
         tuned(workspace, wild, trials=99)
+
+
+def test_failures_cost_no_earlier_trial(workspace: Workspace, tiny: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials that fail end the search with a result, further seeds may fail too, and an overlay of before goes."""
+    built = itertools.count()
+
+    class Failing(DIN):
+        def __init__(self, *args, **options) -> None:
+            if next(built):
+                raise RuntimeError("out of memory")
+            super().__init__(*args, **options)
+
+    monkeypatch.setattr(MODELS, "_things", dict(MODELS._things))
+    MODELS.register("failing")(Failing)
+    workspace.tuned.write_text("of an earlier search")
+    found = tune(workspace, tiny, {"train.model.name": "failing"}, None, 99, 1)
+    assert [one.state for one in found.trials] == ["complete", *["fail"] * 5]
+    assert (found.trials[-1].why, found.won.mean, found.overlay) == ("out of memory", None, None)
+    assert not workspace.tuned.exists()
+
+
+DYING = """
+import multiprocessing, os, signal
+from din.model import MODELS
+from din.model.din import DIN
+
+@MODELS.register("dying")
+class Dying(DIN):
+    def __init__(self, *args, **options):
+        if multiprocessing.parent_process():
+            os.kill(os.getpid(), signal.SIGKILL)
+        super().__init__(*args, **options)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_process(workspace: Workspace, tiny: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message says that it may be for its memory, and no other process stays."""
+    monkeypatch.setattr(MODELS, "_things", dict(MODELS._things))
+    (workspace.root / "dying.py").write_text(DYING)
+    params = replace(tiny, plugins=("dying.py",))
+    plugins.load(params.plugins, workspace.root)
+    with pytest.raises(Unavailable, match="a process of 2 that train was killed, perhaps for its memory"):
+        tune(workspace, params, {"train.model.name": "dying"}, None, 4, 2)
+    for process in multiprocessing.active_children():
+        process.join(10)
+    assert not multiprocessing.active_children()
+
+
+def test_the_space_as_json(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each key has today's value as it is in params.yaml."""
+    monkeypatch.chdir(workspace.root)
+    done = CliRunner().invoke(cli.app, ["tune", "--dry-run", "--json"])
+    today = {one["key"]: one["today"] for one in json.loads(done.stdout)}
+    assert today["train.learning.batch_size"] == load(workspace.params).train.learning.batch_size
 
 
 def test_one_search_a_workspace(workspace: Workspace, tiny: Params) -> None:
