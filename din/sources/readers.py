@@ -47,6 +47,8 @@ COMMA = (r"^(-?[0-9]+),([0-9]+)$", r"\1.\2")
 NOTHING = pa.int32()
 """The type of a column that holds nothing; all integers are int64."""
 _DELIMITER = "\x1f"  # for one of two characters, which Arrow does not read
+_HEAD = 32 << 20
+"""The bytes of a file's first rows at which no more are read."""
 _TOO_LONG = ("straddling", "Empty CSV file or block")  # Arrow's messages about a row and about the header
 
 
@@ -70,7 +72,7 @@ def read(
         store: holds the rows.
         table: the name of the table.
         where: returns the condition of the rows to keep, in SQL.
-        most: the number of rows to read of each file; None = all.
+        most: the number of rows to read of each file, fewer if they are long; None = all.
 
     Raises:
         InputError: a file is empty, damaged or not UTF-8; a row has too many or too few values; a column's type
@@ -86,11 +88,13 @@ def read(
     with pq.ParquetWriter(path, numbered(schema.empty_table(), 0).schema, compression="lz4") as writer:
         for file, own in track([*zip(files, chosen, strict=True)], len(files), "reading", "file"):
             start = total
+            held = 0
             for batch in _batches(file, own, dialect):
                 batch = batch if most is None else batch.slice(0, start + most - total)
                 writer.write_table(store.filtered(numbered(_filled(batch, schema), total), where(given)))
                 total += batch.num_rows
-                if total - start == most:
+                held += batch.nbytes
+                if most is not None and (total - start == most or held >= _HEAD):
                     break
             counts.append((file.name, total - start))
     return replace(rows, files=tuple(counts))

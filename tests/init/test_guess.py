@@ -22,6 +22,7 @@ from din.init.guess import Asked, guess
 from din.init.look import look
 from din.params import Params
 from din.schema import Group
+from din.sources import readers
 from din.workspace import Workspace
 
 Guessed = Callable[..., dict[str, Any]]
@@ -491,3 +492,12 @@ def test_times_in_words_or_in_a_form_that_is_named(
     rows = [f'{at % 40},{at % 30},"{time}",{at * 7 % 5 // 3}' for at, time in enumerate(times)]
     (tmp_path / "log.csv").write_text("\n".join(["user,item,ts,click", *rows]))
     assert guessed("log.csv", **unit)["fetch.table.timestamp_unit"] == form
+
+
+def test_long_rows_are_read_up_to_a_number_of_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log of long rows is looked at through fewer of them, so that memory has a bound."""
+    monkeypatch.setattr(readers, "_HEAD", 1 << 16)
+    rows = "".join(f"{number % 9},{number % 7},{number},{'x' * 2000}\n" for number in range(5000))
+    (tmp_path / "log.csv").write_text(f"user,item,time,text\n{rows}")
+    seen = look(Workspace(tmp_path), "log.csv", "--events")
+    assert 0 < len(seen.columns["user"].raw) < 5000
