@@ -165,7 +165,7 @@ class Served:
         window_hours: how long after the answer a click still counts.
         shown: how many of a request's best candidates were shown; None: all.
         feedback: further columns of the clicks to keep.
-        text_ids: whether ids stay text where all are whole numbers.
+        int_ids: the ids that are whole numbers, user_id or item_id; others are text.
         table: items, users and history, with the keys of `fetch.table`.
     """
 
@@ -175,7 +175,7 @@ class Served:
     window_hours: Annotated[float, Field(gt=0)] = 24.0
     shown: PositiveInt | None = None
     feedback: tuple[str, ...] = ()
-    text_ids: bool = False
+    int_ids: tuple[Literal["user_id", "item_id"], ...] = ()
     table: Table = Table()
 
 

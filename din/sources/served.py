@@ -12,7 +12,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,11 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from din.errors import InputError, listed, shown
+from din import served_log
+from din.errors import InputError, Unavailable, listed, shown
 from din.params import fetch as blocks
 from din.params import to_json
-from din.schema import ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
-from din.served_log import FILES
+from din.schema import EVENT_COLUMNS, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
 from din.sources import SOURCES, files
 from din.sources.rawlog import RawLog
 from din.sources.rows import BATCH, Store, quoted
@@ -35,7 +35,6 @@ REQUEST_ID = "request_id"
 PLACE = "place"
 _READERS = {"CSV": "read_csv", "Parquet": "read_parquet", "JSON-lines": "read_ndjson_auto"}
 _KEYS = (REQUEST_ID, USER_ID, ITEM_ID, TIMESTAMP)
-_WHOLE = "'^(0|-?[1-9][0-9]{0,17})$'"
 
 
 @SOURCES.register("served", blocks.Served)
@@ -55,8 +54,9 @@ class ServedSource(Source):
         """Join the log with the clicks, and read the events as a table.
 
         Raises:
-            InputError: a file is missing or has other columns; no click belongs to an answer; no day is complete; or
-                an error of the source `table`.
+            InputError: a file is missing, damaged or has other columns; no click belongs to an answer; no day is
+                complete; two columns have one name; an id is no whole number; or an error of the source `table`.
+            Unavailable: the day `until` is not complete.
         """
         store = Store(self.workspace.spill)
         join = _Join(store, self.params)
@@ -65,7 +65,7 @@ class ServedSource(Source):
         join.clicks(found["clicks"])
         join.attribute()
         path = store.file("served")
-        further = join.write(path, join.last_day())
+        further = join.write(path, join.last_day(self.until))
         return self._table(replace(self.params.table, events=str(path.resolve()), keep=further)).read()
 
     def _table(self, table: blocks.Table) -> TableSource:
@@ -78,7 +78,8 @@ class ServedSource(Source):
                 "fetch.options.clicks: missing; expected the path of a table with item_id and request_id, or item_id, "
                 "user_id and timestamp"
             )
-        patterns = {"log": ("path", f"{self.params.path}/{FILES}"), "clicks": ("clicks", self.params.clicks)}
+        served_log.files(Path(self.workspace.located(str(self.params.path))))  # publishes what killed processes left
+        patterns = {"log": ("path", f"{self.params.path}/{served_log.FILES}"), "clicks": ("clicks", self.params.clicks)}
         found = {
             name: files.expand(self.workspace, pattern, f"fetch.options.{key}")
             for name, (key, pattern) in patterns.items()
@@ -102,23 +103,29 @@ class _Join:
     def requests(self, paths: Sequence[str]) -> None:
         """Read the log of the server: `asked` has a row for each request, `impressions` one for each candidate."""
         rows = f"read_parquet([{', '.join(map(quoted, paths))}], hive_partitioning = false)"
-        self._con.execute(
-            f"""CREATE TABLE asked AS SELECT * FROM {rows}
-            QUALIFY row_number() OVER (PARTITION BY request_id ORDER BY answered_at, version) = 1;
-            CREATE TABLE impressions AS
-            WITH shown AS (
-                SELECT request_id, answered_at, user_id, unnest(items) AS item_id, unnest(probabilities) AS probability,
-                    generate_subscripts(items, 1) AS number
-                FROM asked
-            ), placed AS (
-                SELECT *, row_number() OVER (PARTITION BY request_id ORDER BY probability DESC, number) AS place
-                FROM shown
+        try:
+            read = self._count(rows)
+            self._con.execute(
+                f"""CREATE TABLE asked AS SELECT * REPLACE (nullif(user_id, '') AS user_id) FROM {rows}
+                QUALIFY row_number() OVER (PARTITION BY request_id ORDER BY answered_at, version) = 1;
+                CREATE TABLE impressions AS
+                WITH shown AS (
+                    SELECT request_id, answered_at, user_id, unnest(items) AS item_id,
+                        unnest(probabilities) AS probability, generate_subscripts(items, 1) AS number
+                    FROM asked
+                ), placed AS (
+                    SELECT *, row_number() OVER (PARTITION BY request_id ORDER BY probability DESC, number) AS place
+                    FROM shown
+                )
+                SELECT request_id, answered_at, user_id, item_id, place FROM placed
+                WHERE user_id IS NOT NULL AND item_id IS NOT NULL AND place <= {self._params.shown or 2**31}
+                QUALIFY row_number() OVER (PARTITION BY request_id, item_id ORDER BY place) = 1"""
             )
-            SELECT request_id, answered_at, user_id, item_id, place FROM placed
-            WHERE user_id IS NOT NULL AND item_id IS NOT NULL AND place <= {self._params.shown or 2**31}
-            QUALIFY row_number() OVER (PARTITION BY request_id, item_id ORDER BY place) = 1"""
-        )
-        read = self._count(rows)
+        except duckdb.Error as error:
+            raise InputError(
+                f"fetch.options.path: {self._params.path}: {str(error).splitlines()[0]}; expected the files that "
+                "`din serve --log` writes: remove a damaged one, or restore it"
+            ) from None
         hashed, plain = self._ask("bool_or(hashed), bool_or(NOT hashed)", "asked")
         if hashed and plain:
             raise InputError(
@@ -148,7 +155,8 @@ class _Join:
             known = {ours: name for ours, name in theirs.items() if name in kinds}
             self._check_columns(known, kinds)
             kept = "".join(f", {_name(name)} AS f{number}" for number, name in enumerate(self._params.feedback))
-            keys = ", ".join(f"CAST({_name(known[key])} AS VARCHAR)" if key in known else "NULL" for key in _KEYS)
+            named = {key: _name(known[key]) if key in known else "NULL" for key in _KEYS}
+            keys = ", ".join(f"CAST({name} AS VARCHAR)" for name in named.values())
             time = _time(kinds[known[TIMESTAMP]]) if TIMESTAMP in known else "NULL::TIMESTAMP"
             as_text = ", ".join(f"{quoted(name)}: 'VARCHAR'" for name in known.values())
             types = f", types = {{{as_text}}}" if reader == "read_csv" else ""  # 007 is not 7
@@ -213,15 +221,18 @@ class _Join:
             f"window of {self._params.window_hours:g} h, {clicks - found:,} belong to no answer"
         )
 
-    def last_day(self) -> date:
+    def last_day(self, until: date | None) -> date:
         """Return the last day whose window had passed at the newest click; of clicks without times, at the last answer.
+
+        Only clicks that count are looked at, because a client's clock may be wrong by days.
 
         Raises:
             InputError: there is none.
+            Unavailable: `until` is a later day.
         """
         offset = timedelta(hours=self._params.table.utc_offset_hours)
         ((first, newest),) = self._con.execute(
-            "SELECT min(answered_at), coalesce((SELECT max(clicked_at) FROM clicks), max(answered_at)) FROM asked"
+            "SELECT min(answered_at), coalesce((SELECT max(clicked_at) FROM clicked), max(answered_at)) FROM asked"
         ).fetchall()
         passed = newest - timedelta(hours=self._params.window_hours)
         last = (passed + offset).date() - timedelta(days=1)
@@ -230,23 +241,34 @@ class _Join:
             raise InputError(
                 f"{self._name}: no day of the log is complete: {told}; wait, or lower fetch.options.window_hours"
             )
-        if open_days := self._count(
-            f"asked WHERE CAST(answered_at + to_hours({offset // timedelta(hours=1)}) AS DATE) > '{last}'"
-        ):
+        if until and until > last:
+            wait = timedelta(days=1, hours=self._params.window_hours) - offset
+            complete = datetime(until.year, until.month, until.day) + wait
+            raise Unavailable(
+                f"data.until={until}: the day is not complete: {told}; run it again once there are clicks of "
+                f"{complete:%Y-%m-%d %H:%M} or later"
+            )
+        if open_days := self._count(f"asked WHERE NOT {self._until(last)}"):
             _note(f"{open_days:,} answers after {last} are left out: {told}")
         return last
 
     def write(self, path: Path, last: date) -> tuple[str, ...]:
         """Write the events until a day as Parquet, in the order of time, and return the names of their own columns."""
         params = self._params
-        ids = {key: _name(key) for key in (USER_ID, ITEM_ID)}
-        if not params.text_ids:
-            for key in ids:
-                if not self._count(f"impressions WHERE NOT regexp_matches({key}, {_WHOLE})"):
-                    ids[key] = f"CAST({key} AS BIGINT)"
-        forms = json.loads(self._ask("json_group_structure(request::JSON->'context')", "asked")[0])
+        for key in params.int_ids:
+            self._check_whole(key, last)
+        ids = {key: f"TRY_CAST({key} AS BIGINT)" if key in params.int_ids else key for key in (USER_ID, ITEM_ID)}
+        asked = f"asked WHERE {self._until(last)}"
+        forms = json.loads(self._ask("json_group_structure(request::JSON->'context')", asked)[0])
         contexts = {name: _context(name, form) for name, form in forms.items()} if isinstance(forms, dict) else {}
         feedback = {name: f"f{number}" for number, name in enumerate(params.feedback)}
+        contexts.pop(PLACE, None)  # a client's, where the model reads the place
+        names = [*EVENT_COLUMNS, "date", PLACE, *contexts, *feedback]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise InputError(
+                f"fetch.options: {twice[0]!r} is the name of two columns; expected names in requests' contexts and in "
+                f"feedback that are none of {listed(names[:8])}, nor each other's: rename one"
+            )
         further = {PLACE: PLACE} | contexts | feedback
         columns = {
             USER_ID: ids[USER_ID],
@@ -261,7 +283,7 @@ class _Join:
                 SELECT i.*, asked.request, clicked.request_id AS clicked_in, clicked.* EXCLUDE (request_id, item_id)
                 FROM impressions i JOIN asked USING (request_id)
                 LEFT JOIN clicked ON clicked.request_id = i.request_id AND clicked.item_id = i.item_id
-                WHERE CAST(i.answered_at + to_hours({params.table.utc_offset_hours}) AS DATE) <= '{last}'
+                WHERE {self._until(last, "i.")}
             ) ORDER BY c3"""
         ).to_arrow_reader(BATCH)
         schema = pa.schema([*zip(columns, events.schema.types, strict=True)])
@@ -269,6 +291,20 @@ class _Join:
             for batch in events:
                 writer.write_batch(batch.rename_columns(schema.names))
         return tuple(further)
+
+    def _check_whole(self, key: str, last: date) -> None:
+        """Raise InputError if an id until a day is not a whole number."""
+        whole = f"CAST(TRY_CAST({key} AS BIGINT) AS VARCHAR) IS NOT DISTINCT FROM {key}"  # 007 is not 7
+        wrong = f"SELECT {key}, request_id FROM impressions WHERE NOT {whole} AND {self._until(last)} LIMIT 1"
+        if found := self._con.execute(wrong).fetchone():
+            raise InputError(
+                f"fetch.options.int_ids: {key} {shown(found[0])} of request {found[1]} is not a whole number; leave "
+                "the column out of int_ids, or take the request out of the log"
+            )
+
+    def _until(self, last: date, table: str = "") -> str:
+        """Return the SQL condition of the answers until a day."""
+        return f"(CAST({table}answered_at + to_hours({self._params.table.utc_offset_hours}) AS DATE) <= '{last}')"
 
     def _ask(self, expression: str, table: str) -> tuple[Any, ...]:
         return self._con.execute(f"SELECT {expression} FROM {table}").fetchall()[0]
@@ -298,6 +334,7 @@ def _context(name: str, form: Any) -> str:
     """Return SQL for a value of a request's context, in the type of all of its values."""
     listed = isinstance(form, list)
     kind = str(form[0] if listed else form)
-    kind = {"UBIGINT": "BIGINT", "DOUBLE": "DOUBLE", "BOOLEAN": "BOOLEAN"}.get(kind, "VARCHAR")
+    kind = "BIGINT" if kind in ("UBIGINT", "HUGEINT") else kind
+    kind = kind if kind in ("BIGINT", "DOUBLE", "BOOLEAN") else "VARCHAR"
     pointer = "/context/" + name.replace("~", "~0").replace("/", "~1")
     return f"from_json(json_extract(request, {quoted(pointer)}), '{json.dumps([kind] if listed else kind)}')"

@@ -64,7 +64,13 @@ def same_features(days: Days, world: World, params: Params, root: Path) -> Works
     days.write_tables(root)
     serve(world, days, root / "served")
     served = read(
-        root / "a", params, "served", path=str(root / "served"), clicks=str(root / "clicks.csv"), window_hours=1
+        root / "a",
+        params,
+        "served",
+        path=str(root / "served"),
+        clicks=str(root / "clicks.csv"),
+        window_hours=1,
+        int_ids=("user_id", "item_id"),
     )
     whole = read_json(served.raw / MANIFEST)["days"]
     until = replace(params, data=replace(params.data, until=date.fromisoformat(whole[-1])))

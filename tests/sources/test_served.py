@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from factories.served_days import write_csv
 
-from din.errors import InputError
+from din.errors import InputError, Unavailable
 from din.params import Params
-from din.served_log import SCHEMA
+from din.served_log import OPEN, SCHEMA
 from din.sources.fetch import fetch, look
 from din.workspace import Workspace
 
@@ -107,7 +107,7 @@ def test_clicks_by_request(root: Path, events: Callable[..., list[dict[str, Any]
     )
     found = events(window_hours=1)
     assert [(row["user_id"], row["item_id"], row["place"], row["label"]) for row in found] == [
-        (7, "a", 1, 0), (7, "b", 2, 1), (7, "a", 1, 0), (8, "b", 1, 0), (8, "a", 2, 1), (7, "c", 1, 0),
+        ("7", "a", 1, 0), ("7", "b", 2, 1), ("7", "a", 1, 0), ("8", "b", 1, 0), ("8", "a", 2, 1), ("7", "c", 1, 0),
     ]  # fmt: skip
     assert [row["sequence"] for row in found] == [*range(6)]
     assert [(row["tab"], row["marks"]) for row in found[:3]] == [("home", []), ("home", []), ("search", ["x"])]
@@ -157,11 +157,57 @@ def test_rows_do_not_depend_on_files(root: Path, params: Params) -> None:
 
 
 def test_ids_are_numbers_or_text(root: Path, events: Callable[..., list[dict[str, Any]]]) -> None:
-    """Whole numbers are integers, unless they must match tables of text."""
-    serve(root, [("r0", 1, "7", ["1", "2"], {}), ("r1", 60, "7", ["1"], {})])
+    """Ids are text, or the whole numbers that `int_ids` declares; nothing is guessed from the ids of others."""
+    serve(root, [("r0", 1, "7", ["1", "-2"], {}), ("r1", 60, "test", ["1"], {})])
     clicks(root, BY_ID, [("r0", "1", 1), ("r1", "1", 60)])
-    assert {row["item_id"] for row in events(window_hours=1)} == {1, 2}
-    assert {row["item_id"] for row in events(window_hours=1, text_ids=True)} == {"1", "2"}
+    assert {(row["user_id"], row["item_id"]) for row in events(window_hours=1)} == {("7", "1"), ("7", "-2")}
+    found = events(window_hours=1, int_ids=("user_id", "item_id"))
+    assert {(row["user_id"], row["item_id"]) for row in found} == {(7, 1), (7, -2)}
+    serve(root, [("r2", 2, "7", ["007"], {})], name="b")
+    with pytest.raises(InputError, match=r"int_ids: item_id '007' of request r2 is not a whole number"):
+        events(window_hours=1, int_ids=("item_id",))
+
+
+@pytest.mark.parametrize("at", [110, 1000 * START / 3600])
+def test_a_wrong_clock_completes_no_day(at: float, root: Path, events: Callable[..., list[dict[str, Any]]]) -> None:
+    """A click days ahead, or in milliseconds, doesn't say that the clicks of today have arrived."""
+    serve(root, ASKED)
+    clicks(root, BY_ID, [("r0", "a", 1), ("r3", "c", 30.5), ("r4", "c", at)])
+    assert {row["timestamp"].day for row in events(window_hours=1)} == {15}
+
+
+def test_an_unfinished_day_is_refused(root: Path, params: Params) -> None:
+    """A run of a day whose clicks may still come can be tried again; older rows would pass as its own."""
+    serve(root, ASKED)
+    clicks(root, BY_ID, [("r0", "a", 1), ("r3", "c", 30)])
+    fetch(Workspace(root), served(params, until=date(2023, 11, 15), window_hours=1))
+    told = r"data.until=2023-11-16: the day is not complete: the newest click .* clicks of 2023-11-17 01:00 or later"
+    with pytest.raises(Unavailable, match=told):
+        fetch(Workspace(root), served(params, until=date(2023, 11, 16), window_hours=1))
+
+
+def test_types_of_contexts(root: Path, events: Callable[..., list[dict[str, Any]]]) -> None:
+    """Negative integers stay integers, a later day doesn't change them, and the place is the source's."""
+    serve(root, [*ASKED, ("r5", 3, "7", ["a"], {"hour": -3, "place": 9}), ("r6", 4, "7", ["a"], {"hour": 3})])
+    serve(root, [("r7", 61, "7", ["a"], {"hour": "noon"})], name="later")
+    clicks(root, BY_ID, [("r0", "a", 1), ("r4", "c", 60)])
+    found = [(row["hour"], row["place"]) for row in events(window_hours=1)]
+    assert found == [(None, 1), (None, 2), (None, 1), (-3, 1), (3, 1), (None, 1), (None, 2), (None, 1)]
+
+
+def test_rows_of_a_killed_process(root: Path, events: Callable[..., list[dict[str, Any]]]) -> None:
+    """They are published before the log is read; an empty user is nobody."""
+    serve(root, ASKED)
+    clicks(root, BY_ID, [("r0", "a", 1), ("r4", "c", 60)])
+    rows = pq.ParquetFile(next((root / "served").glob("*/hour=01/*"))).read()
+    path = root / "served" / OPEN / "2023-11-15T05-x.arrows"
+    path.parent.mkdir()
+    with path.open("wb") as file, pa.ipc.new_stream(file, SCHEMA) as stream:
+        for number, user in enumerate(["9", ""]):
+            row = rows.to_pylist()[0] | {"request_id": f"k{number}", "user_id": user}
+            stream.write_table(pa.Table.from_pylist([row], SCHEMA))
+    assert [row["user_id"] for row in events(window_hours=1)].count("9") == 2
+    assert "" not in {row["user_id"] for row in events(window_hours=1)}
 
 
 def _no_log(root: Path) -> None:
@@ -179,6 +225,25 @@ def _log(*rows: tuple[Any, ...], names: tuple[str, ...] = BY_ID, hashed: bool = 
 def _mixed(root: Path) -> None:
     _log(("r0", "a", 1))(root)
     serve(root, [("r8", 1, "7", ["a"], {})], hashed=True, name="hashed")
+
+
+def _context_named(name: str) -> Callable[[Path], None]:
+    def write(root: Path) -> None:
+        serve(root, [*ASKED, ("r8", 1, "7", ["a"], {name: 1})])
+        clicks(root, (*BY_ID, "label", "tab"), [("r0", "a", 1, 1, 1), ("r4", "c", 60, 1, 1)])
+
+    return write
+
+
+def _damaged(root: Path) -> None:
+    _log(("r0", "a", 1))(root)
+    (root / "served" / "date=2023-11-15" / "hour=01" / "z.parquet").write_text("no Parquet, but long enough")
+
+
+def _foreign(root: Path) -> None:
+    _log(("r0", "a", 1))(root)
+    for path in (root / "served").glob("*/*/*"):
+        pq.write_table(pa.table({"a": [1]}), path)
 
 
 def _nobody(root: Path) -> None:
@@ -206,6 +271,11 @@ def _nobody(root: Path) -> None:
         (_log(("r0", "a", 1)), {}, "no day of the log is complete: the newest click is of 2023-11-15 01:00"),
         (_log(("r0", "a", 1)), {"window": 1}, "key 'window' is unknown"),
         (_mixed, {}, "one person would be two"),
+        (_damaged, {}, "path: served: .*z.parquet.*; expected the files that `din serve --log` writes"),
+        (_foreign, {}, "path: served: .*; expected the files that `din serve --log` writes"),
+        (_context_named("label"), {"window_hours": 1}, "fetch.options: 'label' is the name of two columns"),
+        (_context_named("a"), {"window_hours": 1, "feedback": ("label",)}, "'label' is the name of two columns"),
+        (_context_named("a"), {"window_hours": 1, "feedback": ("tab",)}, "'tab' is the name of two columns"),
         (_nobody, {}, "1 requests, none with a user_id and a candidate"),
     ],
 )
