@@ -22,6 +22,7 @@ from pydantic_core import to_json
 
 from din.errors import InputError
 from din.schema import ITEM_ID, USER_ID, text
+from din.serve.scorer import Request
 from din.served_log import OPEN, SCHEMA, pseudonym, publish, read_key
 from din.server import metrics
 from din.server.answers import Answer
@@ -31,7 +32,7 @@ _LOG = logging.getLogger("din.server")
 _WAIT = 0.25
 """The seconds between two turns of the thread."""
 _MOST_WAITING = 64_000_000
-"""The bytes of the bodies that may wait for the thread."""
+"""The bytes of the bodies that may wait for the thread; parsed, they need about seven times as much memory."""
 _MOST_OPEN = 64_000_000
 """The bytes at which an open file is published before its hour is over."""
 
@@ -83,12 +84,15 @@ class Log:
 
     def put(self, answer: Answer, size: int) -> None:
         """Log the answer to a body of `size` bytes soon, or drop and count it if too many wait."""
+        drawn = sum(map(self._drawn, answer.requests, answer.ids))
+        if not drawn:
+            return
         with self._lock:
-            if self._bytes + size <= _MOST_WAITING:
+            if not self._bytes or self._bytes + size <= _MOST_WAITING:
                 self._waiting.append((self._clock(), answer))
                 self._bytes += size
                 return
-        metrics.LOG_LOST.inc(len(answer.requests))
+        metrics.LOG_LOST.inc(drawn)
 
     def close(self) -> None:
         """Write and publish all that waits, and end the thread."""
@@ -105,13 +109,19 @@ class Log:
         """Write what waits, and publish the open file if it is due."""
         with self._lock:
             waiting = self._waiting
+            size = self._bytes
             self._waiting = []
-            self._bytes = 0
         hours: dict[str, list[dict[str, Any]]] = {}
-        for at, answer in waiting:
-            hours.setdefault(_hour(at), []).extend(self._rows(at, answer))
-        for hour, rows in hours.items():
-            self._write(hour, rows)
+        try:
+            for at, answer in waiting:
+                hours.setdefault(_hour(at), []).extend(self._rows(at, answer))
+            for hour, rows in hours.items():
+                self._write(hour, rows)
+        except Exception:  # one that nobody foresaw must not end the thread
+            metrics.LOG_LOST.inc(sum(len(answer.requests) for _, answer in waiting))
+            _LOG.exception("the log in %s lost the answers of a turn", self._folder)
+        with self._lock:
+            self._bytes -= size
         if self._open and (self._open.hour < _hour(self._clock()) or self._open.size > _MOST_OPEN):
             self._publish()
 
@@ -138,13 +148,17 @@ class Log:
                 self._open.close()
             self._open = None
 
+    def _drawn(self, request: Request, request_id: str) -> bool:
+        """Return whether a request's user is in the sample."""
+        drawn = sha256((_id(request.get("user") or {}, USER_ID) or request_id).encode()).digest()[:8]
+        return int.from_bytes(drawn) < self._share * 2**64
+
     def _rows(self, at: float, answer: Answer) -> Iterator[dict[str, Any]]:
         """Yield a row for each request whose user is in the sample."""
         for request, request_id, probabilities in zip(answer.requests, answer.ids, answer.probabilities, strict=True):
             user = request.get("user") or {}
             user_id = _id(user, USER_ID)
-            drawn = sha256((user_id or request_id).encode()).digest()[:8]
-            if int.from_bytes(drawn) >= self._share * 2**64:
+            if not self._drawn(request, request_id):
                 continue
             if self._key and USER_ID in user:
                 user_id = user_id and pseudonym(self._key, user_id)

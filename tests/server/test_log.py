@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ import duckdb
 import httpx
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
+from din import cli
 from din.errors import InputError
 from din.served_log import FILES, OPEN, SCHEMA, files, pseudonym, publish
 from din.server import log as logs
@@ -112,6 +115,39 @@ def test_too_many_are_dropped_and_counted(folder: Path, monkeypatch: pytest.Monk
     log.close()
     assert [row["request_id"] for row in rows(folder)] == ["r0", "r1"]
     assert metrics.LOG_LOST._value.get() - lost == 3
+
+
+def test_users_outside_the_sample_take_no_place(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They neither wait nor count as lost; a body larger than the memory is logged alone."""
+    monkeypatch.setattr(logs, "_MOST_WAITING", 50)
+    lost = metrics.LOG_LOST._value.get()
+    for share, expected in ((0.0, []), (1.0, ["r0"])):
+        log = Log(folder, share, clock=lambda: NOON)
+        log.put(answer(0), 100)
+        if not share:
+            log.put(answer(1), 100)
+        log.start()
+        log.close()
+        assert [row["request_id"] for row in rows(folder)] == expected
+    assert metrics.LOG_LOST._value.get() == lost
+
+
+def test_an_unforeseen_error(folder: Path) -> None:
+    """The thread outlives it, and what it lost is counted."""
+    log = Log(folder, clock=lambda: NOON)
+    lost = metrics.LOG_LOST._value.get()
+    log.put(replace(answer(0), probabilities=[]), 1)
+    log._turn()
+    log.put(answer(1), 1)
+    log.start()
+    log.close()
+    assert [row["request_id"] for row in rows(folder)] == ["r1"] and metrics.LOG_LOST._value.get() - lost == 1
+
+
+def test_options_without_a_log() -> None:
+    """A key that would protect nobody is refused."""
+    done = CliRunner().invoke(cli.app, ["serve", "--log-key", "key"])
+    assert done.exit_code == 2 and "--log-key and --log-share need --log" in done.stderr
 
 
 @pytest.mark.parametrize(("most", "files"), [(1, 5), (1 << 20, 3)])
