@@ -9,6 +9,7 @@ from din.cli.champion import CHAMPION
 from din.cli.options import Model, Uri, place
 from din.cli.run import HERE, answering, params_here
 from din.commandline import AsJson, commands, print_result
+from din.errors import InputError
 
 app = typer.Typer()
 command = commands(app, CHAMPION)
@@ -39,6 +40,8 @@ def serve(
 ) -> None:
     """Answer requests over HTTP with the champion, and follow promotions and rollbacks. See docs/serving.md."""
     with answering("server"):
+        if log is None and (log_key is not None or log_share < 1):
+            raise InputError("--log-key and --log-share need --log; name the folder of the log, or leave them out")
         from din.serve.limits import Limits
         from din.server.run import serve
         from din.server.settings import Settings
