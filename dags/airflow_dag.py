@@ -39,7 +39,7 @@ NEXT_STEPS: dict[int | None, str] = {
     InputError.exit_code: "correct what its message names, then clear this task; a corrected log needs a new run",
     GateClosed.exit_code: "the candidate is refused, and nothing is to be done; all reports are in the run's record",
 }
-"""What to do after a failure that a retry would only repeat; other failures may pass."""
+"""The next step after each failure that a retry would only repeat. Any other failure is retried."""
 
 
 def _text(description: str, **schema: Any) -> Param:

@@ -1,4 +1,4 @@
-"""What differs between the two engines that run featurize's Ibis program: DuckDB on one machine, and Apache Spark.
+"""The interface of the two engines that run featurize's Ibis program: DuckDB on one machine, and Apache Spark.
 
 A session reads and writes files, keeps tables in between, and writes the few expressions that Ibis lacks. Everything
 else is the same program, so both engines give the same rows in the same order.
@@ -25,7 +25,7 @@ _HASH_BITS = 32
 
 @dataclass(frozen=True)
 class Contents:
-    """What files hold.
+    """The rows and columns of the files to write.
 
     Attributes:
         rows: the rows.

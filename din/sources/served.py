@@ -1,4 +1,4 @@
-"""What a server answered, joined with the clicks on it: `fetch.source: served`.
+"""Read the log of the server, and join each answer with its clicks: `fetch.source: served`.
 
     log of the server ── one row a candidate ──► impressions ──┐
     table of clicks ──── of a request, or the last impression ─┴─► label ──► read as a table, with items, users, history

@@ -1,4 +1,4 @@
-"""What `din tune` found: the tables that it prints, and the overlay and the page that it writes."""
+"""The result of `din tune`: the tables that it prints, and the overlay and the page that it writes."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence

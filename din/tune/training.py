@@ -31,7 +31,7 @@ from din.workspace import Workspace
 
 T = TypeVar("T")
 FAILURES = (InputError, RuntimeError, MemoryError)
-"""What a training raises that some values of the space cause, and others don't."""
+"""Errors that may come from the values of one trial alone, so that other trials can still succeed."""
 
 
 @dataclass(frozen=True)

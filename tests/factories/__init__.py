@@ -1,4 +1,4 @@
-"""What tests begin with.
+"""Makers of the things that tests start from.
 
 log            a click log as a team would deliver it
 features       a feature folder

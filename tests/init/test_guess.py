@@ -379,7 +379,7 @@ def test_item_and_user_tables(tmp_path: Path, log: list[dict[str, Any]], guessed
 
 
 def test_an_item_table_without_a_header(tmp_path: Path, log: list[dict[str, Any]], guessed: Guessed) -> None:
-    """Its columns would be taken for those of the events, so the message asks for a header."""
+    """Without names, nobody can tell which column is the item, so the message asks for a header."""
     (tmp_path / "log.csv").write_text("\n".join(f"{e['user']},{e['item']},{e['click']},{e['time']}" for e in log))
     (tmp_path / "items.csv").write_text("\n".join(f"{at},Item {at}" for at in range(150)))
     with pytest.raises(InputError, match=r"--items items\.csv: its first line is a row.* with item_id among them"):

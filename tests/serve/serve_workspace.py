@@ -42,6 +42,13 @@ LISTS = dict.fromkeys(("likes", "tags", "marks", "moods"), pa.list_(pa.string())
 TYPES = {**LISTS, "timestamp": pa.timestamp("us"), "price": pa.float64(), "watched": pa.float64()}
 TYPES["embedding"] = pa.list_(pa.float64())
 ITEMS, USERS = 30, 40
+HISTORY = [{"item_id": "i3", "rating": 4, "watched": 2.5, "moods": ["m1"]}, "i7", {"item_id": "i9", "rating": 1}]
+REQUEST = {
+    "user": {"user_id": 4, "age": 31, "likes": ["l1", "l2"]},
+    "history": HISTORY,
+    "candidates": ["i3", "i11", {"item_id": "i12", "price": 3}],
+    "context": {"tab": 2, "hour": 13, "marks": ["k0"]},
+}
 
 
 @dataclass(frozen=True)

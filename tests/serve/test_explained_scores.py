@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from test_scorer import HISTORY, REQUEST
+from serve_workspace import HISTORY, REQUEST
 
 from din.errors import InputError
 from din.serve import Scorer

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serve_workspace import Finished
+from serve_workspace import REQUEST, Finished
 
 from din.errors import InputError
 from din.registry.registry import Registry
@@ -20,13 +20,6 @@ from din.serve import Scorer, encode
 from din.serve.scorer import RequestError, score_file
 
 FORBIDDEN = ("torch", "pandas", "onnx", "onnxscript", "duckdb", "ibis", "great_expectations")
-HISTORY = [{"item_id": "i3", "rating": 4, "watched": 2.5, "moods": ["m1"]}, "i7", {"item_id": "i9", "rating": 1}]
-REQUEST = {
-    "user": {"user_id": 4, "age": 31, "likes": ["l1", "l2"]},
-    "history": HISTORY,
-    "candidates": ["i3", "i11", {"item_id": "i12", "price": 3}],
-    "context": {"tab": 2, "hour": 13, "marks": ["k0"]},
-}
 
 
 def same(one: Any, other: Any) -> bool:
