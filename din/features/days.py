@@ -1,4 +1,4 @@
-"""The days of a held-out split: which rows of each shard belong to a day (UTC), in the order of their times."""
+"""The days of a split: which rows of each shard belong to a day (UTC), in the order of their times."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def microseconds(time: datetime) -> int:
-    """Return a time in µs since 1970, as the columns of times hold it."""
+    """Return a time in µs since 1970, the unit of all time columns."""
     return (time - _EPOCH) // timedelta(microseconds=1)
 
 
@@ -44,7 +44,7 @@ class DayRows:
         return [np.sort(own) for own in self.positions]
 
     def where(self, kept: Sequence[NDArray[np.bool_]]) -> Self:
-        """Return the rows that are kept. `last` stays the time of the day's last row.
+        """Return the rows that are kept. `last` remains the time of the day's last row.
 
         Args:
             kept: for each shard, whether to keep each row of the split, [rows of the file].

@@ -35,7 +35,7 @@ class PackedBatch:
     candidate: np.ndarray  # int64 [B], positions among the U items
     behaviour: np.ndarray  # int64 [T], positions among the U items
     segment: np.ndarray  # int64 [T], non-decreasing
-    age: np.ndarray | None  # float32 [T], seconds from the behaviour to its impression; None if nobody reads it
+    age: np.ndarray | None  # float32 [T], seconds from the behaviour to its impression; None if the model reads none
     labels: np.ndarray  # float32 [B]
 
     def __len__(self) -> int:
@@ -48,7 +48,7 @@ class PackedBatch:
 
 @dataclass(frozen=True)
 class TableLayout:
-    """The joint table: the embedding tables of all fields, one below the other, so that one update serves all.
+    """The joint table: the embedding tables of all fields, stacked, so that one update serves all.
 
     Attributes:
         offsets: first row of each field.

@@ -1,7 +1,7 @@
 """Read `data/features/` (FORMAT.md) into numpy columns.
 
-A shard is read whole. Its behaviours are held once, and its impressions as (start, end) views of them. So memory grows
-with the largest shard and the tables of items and users, and never with impressions × history length.
+A shard is read whole. Its behaviours are held once, and its impressions as (start, end) views of them. Memory grows
+with the largest shard and the tables of items and users, not with impressions × history length.
 """
 
 import math
@@ -24,7 +24,7 @@ from din.manifests import FeaturesManifest, FieldRecord
 from din.schema import SPLITS, TIMESTAMP, WEIGHT, Field, Group, parse_field
 
 UNKNOWN_TIME = -(1 << 62)
-"""The time of a behaviour of the prior history whose time nobody knows."""
+"""The time stored for a behaviour of the prior history whose time is unknown."""
 _AGAIN = "run `dvc repro -f -s featurize`"
 
 
@@ -64,7 +64,7 @@ class Shard:
 
     impressions: Impressions
     behaviour_item: np.ndarray  # int32 [T], rows of items.parquet
-    behaviour_time: np.ndarray  # int64 [T], µs since 1970, UTC; UNKNOWN_TIME where nobody knows it
+    behaviour_time: np.ndarray  # int64 [T], µs since 1970, UTC; may be UNKNOWN_TIME
     behaviour_fields: dict[str, Column]  # of T owners each
 
 
@@ -87,14 +87,14 @@ class Features:
     """An opened feature directory, read with the ids that are known on a certain day.
 
     An id that becomes known later is read as unknown. Ids, rows and positions are checked when they are read, since
-    native operations index memory by them.
+    native operations use them as memory offsets.
 
     Attributes:
         known_until: the last day whose ids are known. None: only the ids of training are.
 
     Raises:
-        InputError: the directory is missing or has another format version, a file is unreadable, or a column of ids,
-            rows or positions holds something else. Methods that read a file raise it too.
+        InputError: the directory is missing or has another format version, a file is unreadable, or an id, row or
+            position is out of range. Methods that read a file raise it too.
     """
 
     def __init__(self, root: Path, known_until: date | None = None) -> None:
@@ -108,7 +108,7 @@ class Features:
         return tuple(field for field in self.fields if field.group is group)
 
     def at(self, day: date) -> "Features":
-        """Return a reader of the same directory that also knows the ids that become known until a day, inclusive."""
+        """Return a reader of the same directory that knows the ids that become known up to and including a day."""
         return Features(self.root, day)
 
     @property
@@ -118,7 +118,7 @@ class Features:
 
     @property
     def by_time(self) -> bool:
-        """True if rows are held out by their time, so that they may be learned once they were judged."""
+        """True if rows are held out by time, so that they may be learned once they have been judged."""
         return self.manifest.protocol == "temporal"
 
     @cached_property
@@ -176,7 +176,7 @@ class Features:
         return _read(self.root / "vocab" / f"{field}.parquet").slice(0, self.rows[field])
 
     def table(self, group: Group) -> pa.Table:
-        """Return items.parquet or users.parquet with later ids as unknown."""
+        """Return items.parquet or users.parquet with ids that become known later replaced by unknown."""
         columns = self.items if group is Group.ITEM else self.users
         table = _read(self.root / f"{group}s.parquet")
         for field in self.of(group):
@@ -186,11 +186,11 @@ class Features:
         return table
 
     def raw_items(self) -> pa.ChunkedArray:
-        """Return the raw item ids by row of items.parquet. Row 0 has null."""
+        """Return the raw item ids by row of items.parquet. Row 0 is null."""
         return _read(self.root / "items.parquet", ["value"])["value"]
 
     def raw_users(self) -> pa.ChunkedArray:
-        """Return the raw user ids by row of users.parquet. Row 0 has null."""
+        """Return the raw user ids by row of users.parquet. Row 0 is null."""
         return _read(self.root / "users.parquet", ["value"])["value"]
 
     def shard(self, number: int, split: str) -> Shard:
@@ -263,9 +263,9 @@ class Features:
     def popularity(self) -> np.ndarray:
         """Return a score by row of items.parquet, float64: the smoothed CTR of the item in training.
 
-        That is (clicks + 20·CTR) / (impressions + 20), with the CTR of all items. Impressions that training did not
-        keep are counted by their expected number. Where negatives are sampled from the catalogue, a rate has no
-        meaning, and the score is the number of training clicks.
+        That is (clicks + 20·CTR) / (impressions + 20), where CTR is that of all items. Negatives that training did not
+        keep are counted by their expected number. If negatives are sampled from the catalogue, a rate has no meaning,
+        and the score is the number of training clicks.
         """
         counts = self.training_counts()
         if counts.sampled:
@@ -317,10 +317,10 @@ def columns_of(table: pa.Table, fields: tuple[Field, ...]) -> dict[str, Column]:
 
 
 def _check(path: Path, column: str, values: np.ndarray, end: int | np.ndarray) -> None:
-    """Check that int32 values [N] lie in [0, end), where `end` is one number or [N].
+    """Check that int32 values [N] are in [0, end), where `end` is one number or [N].
 
     Raises:
-        InputError: the values are not int32, which nulls can cause, or one lies outside.
+        InputError: the values are not int32, which nulls can cause, or one is out of range.
     """
     if values.dtype != np.int32:
         raise InputError(f"{path}: {column} is {values.dtype}, expected int32 without nulls; {_AGAIN}")

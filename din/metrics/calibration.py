@@ -1,7 +1,7 @@
 """Metrics of calibrated probabilities: log loss, normalised entropy, calibration ratio, and calibration error.
 
-Each function takes labels 0/1 [B] and probabilities [B]. An undefined metric is NaN: without rows, or if all labels are
-equal where noted.
+Each function takes labels 0/1 [B] and probabilities [B]. A metric is NaN without rows, and in the other cases that its
+docstring names.
 """
 
 import numpy as np
@@ -29,7 +29,7 @@ def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
 def normalized_entropy(labels: ArrayLike, probabilities: ArrayLike) -> float:
     """Return the log loss divided by the log loss of the constant mean CTR (He et al., ADKDD 2014).
 
-    A value below 1 is better than predicting the mean. The value is NaN if all labels are equal.
+    A value below 1 is better than predicting the mean. NaN if all labels are equal.
     """
     clicked = np.asarray(labels) != 0
     ctr = clicked.mean() if len(clicked) else 0.0
@@ -41,7 +41,7 @@ def normalized_entropy(labels: ArrayLike, probabilities: ArrayLike) -> float:
 def calibration_ratio(labels: ArrayLike, probabilities: ArrayLike) -> float:
     """Return the mean predicted CTR divided by the observed CTR.
 
-    1 is calibrated, and a larger value over-predicts. The value is NaN without clicks.
+    1 means calibrated, and more means over-prediction. NaN without clicks.
     """
     clicks = np.count_nonzero(np.asarray(labels))
     return float(np.asarray(probabilities, np.float64).sum() / clicks) if clicks else float("nan")
@@ -57,9 +57,9 @@ def bin_of_rows(probabilities: ArrayLike, bins: int) -> NDArray[np.int64]:
 
 
 def ece(labels: ArrayLike, probabilities: ArrayLike, bins: int = 10) -> float:
-    """Return the expected calibration error: Σ_b (rows_b / rows) · |mean prediction_b − CTR_b|.
+    """Return the expected calibration error over the bins of `bin_of_rows`: Σ_b (rows_b / rows) · |mean p_b − CTR_b|.
 
-    `bin_of_rows` cuts the bins.
+    NaN if a probability is NaN.
     """
     p = np.asarray(probabilities, np.float64)
     if not len(p) or np.isnan(p).any():

@@ -1,8 +1,9 @@
 """The population stability index: how far one distribution of predictions is from another.
 
 It compares shares of bins, so it takes one pass and one sort, and does not see changes inside a bin. By convention, a
-value below 0.1 means equal distributions and one above 0.25 different ones. Two trainings on one log may differ by more
-than 0.25 at any size, since they differ in sharpness. The index does not tell which of the two is right.
+value below 0.1 means equal distributions, and one above 0.25 different ones. Two trainings on the same log may differ
+by more than 0.25, however large the log, since one may be sharper than the other. The index does not say which one is
+right.
 """
 
 import numpy as np

@@ -2,14 +2,14 @@
 
     metric ≈ truth + Σ_u ψ_u        ψ_u: the influence of user u, the metric's derivative by the weight of u's rows
 
-Rows of one user depend on each other, so users are the units that vary. Influences add up: the difference of two models
-on the same rows has the difference of their influences, and a mean over days has the mean of the days'. The standard
-error is the root of the sum of squares over users. For AUC this is DeLong's variance for clustered rows (Obuchowski,
-Biometrics 53, 1997). GAUC, log loss and the calibration ratio are ratios of sums over users (delta method). Bounds take
-Student's t with users − 1 degrees.
+Rows of one user are correlated, so the sampling unit is the user. Influences are linear: the difference of two models
+on the same rows has the difference of their influences, and a mean over days has the mean of the days' influences. The
+standard error is the root of the sum of squares over users. For AUC this is DeLong's variance for clustered rows
+(Obuchowski, Biometrics 53, 1997). GAUC, log loss and the calibration ratio are ratios of sums over users (delta
+method). Bounds use Student's t with U − 1 degrees of freedom.
 
-This costs one sort of the rows and a few sums, and equal rows give equal bits. It does not correct for bias. The
-log (docs/log.md) has the share of wrong bounds by the number of users.
+This costs one sort of the rows and a few sums, and equal rows give equal bits. It does not correct for bias.
+docs/log.md reports how often bounds are wrong, by the number of users.
 
 Shapes: B rows, U distinct users.
 """
@@ -28,9 +28,9 @@ from din.metrics.ranking import one_class, user_auc
 Metric = Literal["auc", "gauc", "calibration_ratio", "log_loss"]
 
 MIN_USERS = 20
-"""Users with a click, and users without one, that an interval needs; with fewer its bounds are NaN.
+"""The smallest `Estimate.informative` for which an interval has bounds; with fewer users they are NaN.
 
-It is the smallest number for which bounds were shown to be wrong as often as they say (docs/log.md, 2026-11-26).
+With fewer users, bounds have not been shown to have their nominal error rate (docs/log.md, 2026-11-26).
 """
 
 
@@ -51,7 +51,7 @@ class Estimate:
         value: the metric; NaN where it is undefined.
         users: the distinct users [U], sorted.
         influence: ψ of each user [U]; they sum to 0.
-        tells: which users tell about clicks, and which about their absence, [2, U].
+        tells: which users carry information about clicks, and which about non-clicks, [2, U].
     """
 
     value: float
@@ -61,7 +61,7 @@ class Estimate:
 
     @property
     def informative(self) -> int:
-        """The smaller of the numbers of users who tell about clicks and about their absence."""
+        """The number of users who carry information about clicks, or about non-clicks, whichever is smaller."""
         return int(self.tells.sum(axis=1).min())
 
     @property
@@ -73,16 +73,16 @@ class Estimate:
         return float(np.sqrt(count / (count - 1) * (self.influence**2).sum()))
 
     def width(self, probability: float) -> float:
-        """Return the distance from `value` that its error exceeds, in one direction, with 1 − `probability`."""
+        """Return the error of `value`, in one direction, that is exceeded with probability 1 − `probability`."""
         return float(stdtrit(len(self.users) - 1, probability)) * self.standard_error
 
     def interval(self, confidence: float) -> Interval:
-        """Return the bounds, each of which is on the right side of the truth with this confidence, e.g. 0.95."""
+        """Return the bounds, each of which holds with this confidence, e.g. 0.95."""
         width = self.width(confidence)
         return Interval(self.value, self.value - width, self.value + width)
 
     def p_outside(self, low: float, high: float = float("inf")) -> float:
-        """Return the p-value against the truth lying in [low, high]: small where it lies outside for certain."""
+        """Return the p-value of the hypothesis that the truth is in [low, high]; a small one means it is outside."""
         beyond = min(self.value - low, high - self.value)
         error = self.standard_error
         if error == 0:
@@ -96,8 +96,8 @@ def estimate(metric: Metric, labels: ArrayLike, scores: ArrayLike, users: ArrayL
     Args:
         metric: auc | gauc | calibration_ratio | log_loss.
         labels: 0/1 [B].
-        scores: of the rows [B]; probabilities for calibration and log loss.
-        users: any id [B].
+        scores: [B]; probabilities for calibration and log loss.
+        users: ids of any type, [B].
     """
     distinct, user = np.unique(np.asarray(users), return_inverse=True)
     clicked = np.asarray(labels) != 0
@@ -131,7 +131,7 @@ def difference(
 
 
 def mean(estimates: Sequence[Estimate]) -> Estimate:
-    """Return the mean of estimates of the same quantity, e.g. of several days, weighted by their users.
+    """Return the mean of estimates of the same quantity, e.g. of several days, weighted by their numbers of users.
 
     A user may appear in any number of them.
     """
@@ -155,7 +155,10 @@ def _auc(
     distinct: NDArray[Any],
     tells: NDArray[np.bool_],
 ) -> Estimate:
-    """Return the AUC; a user's influence is the sum over their rows of the share of pairs won, less the mean."""
+    """Return the AUC.
+
+    A user's influence is the sum over their rows of (share of pairs won − AUC) / (rows of the row's class).
+    """
     positives = np.sort(score[clicked])
     negatives = np.sort(score[~clicked])
     if not len(positives) or not len(negatives) or np.isnan(score).any():

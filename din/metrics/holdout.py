@@ -1,12 +1,12 @@
-"""Decide whether a model may have learned a held-out row: one rule for evaluation, comparisons and starts.
+"""Decide whether a model may have learned a held-out row. Evaluation and the gates share this rule.
 
     temporal          a row is unseen if it is later than the last row that the model has learned
     by_user           every held-out row is unseen: equal seeds and fractions hold out the same users at any time
     leave_last_out    every held-out row is unseen if the model's log was not later: a user's last row today was also
-                      the user's last row then, if it was there at all
+                      the user's last row then, if it was in that log at all
 
-If the two logs were split differently, or the model saw more than today's log, every row counts as learned. This is
-strict: even a fraction that a protocol does not use must be equal.
+If the two logs were split differently, or the model saw more than today's log, `unseen` raises InputError. This is
+strict: under leave_last_out even test_fraction, which it does not use, must be equal.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ _SPLIT = ("seed", "valid_fraction", "test_fraction")
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """The split of a model's log, and its last times.
+    """How a model's log was split, and how far the model has learned it.
 
     Attributes:
         protocol: the name of the split.
@@ -41,7 +41,7 @@ class Training:
 
     @classmethod
     def of_bundle(cls, facts: Facts) -> "Training":
-        """Return the training of a bundle."""
+        """Return the training that produced a bundle."""
         return cls(
             protocol=facts.protocol.name,
             split={key: getattr(facts.protocol, key) for key in _SPLIT},
@@ -51,7 +51,7 @@ class Training:
 
     @classmethod
     def of_features(cls, features: Features, seen_until: datetime | None = None) -> "Training":
-        """Return the training that these features are for, up to a time, or to the last row of the training split."""
+        """Return a training on these features up to a time, by default the last row of the training split."""
         return cls(
             protocol=features.manifest.protocol,
             split={key: features.manifest.params[key] for key in _SPLIT},
@@ -72,7 +72,8 @@ def unseen(earlier: Training, today: Training, timestamps: NDArray[np.int64]) ->
         A mask [B].
 
     Raises:
-        InputError: the two were split differently, so it can't be decided. The message names the differences.
+        InputError: the question can't be decided, because the two were split differently or, under leave_last_out, the
+            model's log is later. The message names the differences.
     """
     differing = _differences(earlier, today)
     if differing:

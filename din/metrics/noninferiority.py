@@ -1,11 +1,12 @@
 """Is a candidate worse than the champion by more than a margin? A one-sided test that may be repeated day after day.
 
-    open          the loss is smaller than the margin for certain: lower bound of the difference > −margin
-    closed        the loss is larger for certain: upper bound < −margin, over all pooled days or today alone
+    open          the loss is certainly smaller than the margin: lower bound of the difference > −margin
+    closed        the loss is certainly larger: upper bound < −margin, over all pooled days or today alone; also if a
+                  bound is undefined
     borderline    undecided: neither is certain
 
 **Looks.** Each look at the data spends a part of the permitted error α. Look k spends α / (k(k + 1)). These parts add
-up to α however many looks follow. By the union bound this holds whatever the looks have in common: more days, another
+up to α however many looks follow. By the union bound this holds for any dependence between looks: more days, another
 seed on the same day, other parameters. Half of α goes to the first look, and most candidates need no other.
 
 **Pooled days.** Each day judges another candidate, so the mean over days describes the pipeline, not today's candidate.
@@ -13,8 +14,8 @@ Today's rows alone must therefore rule out a loss of two margins. Without this r
 candidate through. The first look at a day may err with probability α, and its nth retry, with another seed or other
 parameters, with α / (n(n + 1)). So all candidates of a day together err with at most 2α, however often it is retried.
 
-**Power.** A look excludes a loss of (t_α + t_power) · SE with that power. With enough users to make this the margin, it
-decides for an equal candidate.
+**Power.** With probability `POWER`, a look at an equal candidate excludes a loss of (t_α + t_power) · SE. With enough
+users, this loss is no larger than the margin, and the look opens the gate.
 """
 
 import math
@@ -25,9 +26,9 @@ from din.metrics.estimates import Estimate, Interval, mean
 from din.verdicts import Verdict
 
 POWER = 0.8
-"""The probability with which an equal candidate is to open the gate on its first look."""
+"""The probability with which an equal candidate should open the gate on its first look."""
 WORST = 2
-"""How many margins today's rows alone must rule out."""
+"""The loss, in margins, that today's rows alone must rule out."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Outcome:
         number: the number of this look at the champion, from 1.
         verdict: open, closed, or borderline for undecided.
         interval: candidate − champion over the pooled days; each bound holds at this look's level.
-        today: the same by today's rows alone; each bound holds at the level that it is judged at.
+        today: candidate − champion on today's rows alone; each bound holds at the level that it is judged at.
         users: the number of pooled users.
         excludes: the smallest loss that a look like this one excludes with power `POWER`.
         users_needed: the number of users that would exclude the margin with this power. None if the look is decided, or
@@ -65,7 +66,7 @@ def resolves(estimate: Estimate, level: float, power: float = POWER) -> float:
 
 
 def judge(days: Sequence[Estimate], margin: float, number: int, level: float, retries: int = 0) -> Outcome:
-    """Hold the mean difference of some days against a margin.
+    """Test the mean difference over some days against a margin.
 
     Args:
         days: candidate − champion of each undecided day and of today, which is the last.

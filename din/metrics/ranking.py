@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 @dataclass(frozen=True)
 class Gauc:
-    """GAUC with its coverage: the number of all users, and of users with one class, who have no AUC and no weight."""
+    """GAUC with its coverage: the number of all users, and of users with one class, who have no AUC."""
 
     value: float
     users: int

@@ -1,4 +1,4 @@
-"""Named slices of rows, since a model may be good on average and bad on one of them.
+"""Named slices of rows. A model may be good on average and bad on one of them.
 
 Rows are sliced by history length, by training count of the item and of the user, by the item's category, and by each
 context field. A field with many values is sliced by its ten most frequent ones. A row is in at most one slice of a
@@ -22,7 +22,7 @@ from din.metrics.summary import summary
 from din.schema import ITEM_ID, SPLITS, USER_ID, Field, Group, Kind
 
 LARGEST = 10
-"""The largest number of slices of a field, for its most frequent values among the rows."""
+"""The largest number of slices of a field, one for each of its most frequent values among the rows."""
 _LENGTHS = (1, 5, 20)
 _COUNTS = (1, 10, 100, 1000)
 
@@ -114,12 +114,15 @@ def _by_value(field: Field, features: Features, column: Column) -> list[Slice]:
 
 
 def _contexts(sequence: NDArray[np.int64], features: Features) -> list[tuple[Field, Column]]:
-    """The context fields that have ids, with a value for each row; a sampled negative has its click's sequence."""
+    """Return the context fields that hold ids, with a value for each row, found by its sequence.
+
+    A sampled negative has the sequence of its click, and therefore the same context.
+    """
     fields = [field for field in features.of(Group.CONTEXT) if field.form.holds_ids]
     if not fields:
         return []
     shards: list[Impressions] = []
-    for split in reversed(SPLITS):  # test rows are the rule; others are read only for a lesson of several days
+    for split in reversed(SPLITS):  # most rows are test rows; other splits are read only if rows are missing
         shards += [shard.impressions for shard in features.shards(split)]
         known = np.concatenate([shard.sequence for shard in shards])
         order = np.argsort(known, kind="stable")

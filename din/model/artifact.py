@@ -2,9 +2,9 @@
 
 config.json               the settings, the fields, the layout of the table, and which rows were learned
 weights.safetensors       the weights, with the embedding table
-optimizer.safetensors     the state of the optimizers, if the model is to learn more days
+optimizer.safetensors     the state of the optimizers, if the model is going to learn more days
 before/                   the model before its pass over the validation days, if it made one
-start/                    the champion that the model goes on from, if it has learned a day since
+start/                    the champion that the model continues, if it has learned a day since
 """
 
 from datetime import date, datetime
@@ -46,11 +46,11 @@ class JointTable(Document):
 
 
 class ModelConfig(Document):
-    """Everything of a saved model except the weights.
+    """The description of a saved model: everything except the weights.
 
     Attributes:
         seen_until: the time of the last row that it has learned.
-        known_until: the last held-out day whose ids have rows in its table; None: only the ids of training have.
+        known_until: the last held-out day whose ids have rows in its table. None: only the training ids have rows.
     """
 
     format: Format
@@ -98,7 +98,7 @@ def write(
         features: the features that it learned from, with the ids that it knows.
         folder: the folder.
         seen_until: the time of the last row that it has learned. None: the last row of the training split.
-        optimizer: the state of its optimizers, to learn more days.
+        optimizer: the state of its optimizers, for a model that is going to learn more days.
     """
     layout = TableLayout.of(features.fields, features.rows)
     known = features.known_until
@@ -123,10 +123,10 @@ def read_config(source: Path, advice: str = "run `dvc repro train`") -> ModelCon
 
     Args:
         source: the folder of the model.
-        advice: what to do if there is none, or one of another release.
+        advice: the next step to suggest if the model is missing or from another release.
 
     Raises:
-        InputError: there is no model, or not one of this release.
+        InputError: the model is missing or from another release.
     """
     return documents.read(ModelConfig, source / "config.json", advice)
 

@@ -18,14 +18,17 @@ from din.ops.histories import Histories
 class ActivationUnit(nn.Module):
     """a(k, q): one weight per behaviour. The weights are not normalised, so their sum keeps the intensity of interest.
 
-    The first layer has the weights of a plain linear layer over [q, k, …]. So initialisation, gradients and meaning are
+    The first layer has the weights of a plain linear layer over [q, k, …], so initialisation, gradients and meaning are
     as in the paper.
 
     Args:
         query_width: D.
         key_width: K.
-        interaction: the inputs of the first layer beside q and k. `difference_product`: q−k and q⊙k. `product`: q⊙k.
-            `outer`: all D² products q_i·k_j, which takes ten times as long as `difference_product` where D is 48.
+        hidden: the widths of the hidden layers.
+        activation: a name in `ACTIVATIONS`.
+        interaction: the inputs of the first layer in addition to q and k. `difference_product`: q−k and q⊙k.
+            `product`: q⊙k. `outer`: all D² products q_i·k_j, which takes ten times as long as `difference_product` for
+            D = 48.
     """
 
     query_weight: Tensor
@@ -56,7 +59,7 @@ class ActivationUnit(nn.Module):
         return FirstLayer(self.query_weight, self.key_weight, difference, self.product_weight, self.bias)
 
     def upper_layers(self) -> list[nn.Module]:
-        """Return the layers above the first, activations and linear layers in turn."""
+        """Return the layers above the first: activations and linear layers, alternating."""
         return [self.activation, *self.rest]
 
     @override

@@ -10,10 +10,10 @@ from din.model.wide_deep import WideDeep
 
 @MODELS.register("deepfm")
 class DeepFM(WideDeep):
-    """DeepFM: Wide&Deep and Σ_{i<j} ⟨v_i, v_j⟩, the second order of a factorization machine.
+    """DeepFM: Wide&Deep plus Σ_{i<j} ⟨v_i, v_j⟩, the second order of a factorization machine.
 
-    The sum is taken over pairs. The usual ½(‖Σ v_i‖² − Σ ‖v_i‖²) takes time linear in the number of fields, but float32
-    is not precise enough for its cancellation.
+    This computes every pair. The usual ½(‖Σ v_i‖² − Σ ‖v_i‖²) takes time linear in the number of fields, but float32 is
+    not precise enough for its cancellation.
     """
 
     @override

@@ -25,9 +25,9 @@ class Batch(NamedTuple):
     its user and context fields have one owner.
 
     Attributes:
-        lookups: by group, in the order of its fields.
-        rows: in training, the row in the joint table of each row of the table that the model is given. None: the model
-            is given the joint table.
+        lookups: the lookups of each group, in the order of its fields.
+        rows: in training, the joint-table row of each row of the table that the model is given. None: the model is
+            given the joint table itself.
     """
 
     lookups: dict[Group, tuple[Ids, ...]]

@@ -2,7 +2,7 @@
 
     logit = MLP(profile, interest of each sequence, candidate, interest ⊙ candidate, …) + item bias or LR
 
-`train.model.linear` chooses the last summand. `din.model` explains the shape letters.
+`train.model.linear` chooses the last term. `din.model` explains the shape letters.
 """
 
 from torch import Tensor, nn
@@ -20,11 +20,12 @@ from din.schema import Field, Group
 
 
 class EmbeddingMLP(Model):
-    """Everything but the pooling of behaviours, which `pool` adds.
+    """Everything but the pooling of behaviours, which a subclass adds as `pool`.
 
     Attributes:
-        linear: LR's two columns, or the item bias. The other `dim` columns of the table are the embeddings.
-        vectors: how many inputs of the MLP come first and are embeddings. The others are products of these.
+        linear: the number of linear columns, which come first: LR's two, or one for the item bias. The other `dim`
+            columns of the table are the embeddings.
+        vectors: the number of leading inputs of the MLP that are embeddings. The others are products of these.
     """
 
     def __init__(self, fields: tuple[Field, ...], params: Train, selections: nn.ModuleList) -> None:
@@ -84,7 +85,7 @@ class EmbeddingMLP(Model):
             query_BD: the candidates.
             keys: the behaviours, oldest first, with their ages.
             member_T1: 1 for behaviours that belong to the sequence, else 0. None: all belong to it.
-            histories: says which behaviours belong to which candidate.
+            histories: maps behaviours to candidates.
         """
         raise NotImplementedError
 

@@ -16,7 +16,7 @@ from din.schema import Field, Group
 class LogisticRegression(Model):
     """Logistic regression over one-hot fields, and over the mean of the one-hot fields of the history.
 
-    The table has two columns, [R, 2]: a value's weight in the impression itself, and its weight in the history.
+    The table has two columns, [R, 2]: the weight of a value in the impression itself, and its weight in the history.
     """
 
     linear = width = 2

@@ -1,4 +1,4 @@
-"""Activations by name, and linear layers and activations in turn."""
+"""Activations by name, and multilayer perceptrons."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -28,7 +28,7 @@ ACTIVATIONS: dict[str, Callable[[int], nn.Module]] = {
 
 
 class MLP(nn.Sequential):
-    """Linear layers, activations and dropouts in turn, [N, I] to [N, 1]."""
+    """A sequence of linear layers, activations and dropouts, [N, I] to [N, 1]."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the outputs [N, 1] of inputs [N, I]."""

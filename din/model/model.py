@@ -27,7 +27,7 @@ class Model(nn.Module, ABC):
 
     Attributes:
         width: W, the columns of the embedding table.
-        linear: how many of these come first and are linear weights, which no penalty shrinks.
+        linear: the number of leading columns that hold linear weights, which no penalty shrinks.
         reads_ages: whether it reads how old behaviours are. If so, each request must have its time.
     """
 
@@ -45,7 +45,7 @@ class Model(nn.Module, ABC):
         """Return the logits [B] of the candidates, given the histories that they are weighed against."""
 
     def loss(self, logits_B: Tensor, labels_B: Tensor, weights_B: Tensor | None) -> Tensor:
-        """Return the summed loss [] of a training step, right after `logits` was called for it.
+        """Return the summed loss, a scalar, of a training step. It is called right after `logits`.
 
         A model with an auxiliary loss adds it here.
         """
@@ -69,7 +69,7 @@ def build(
     Args:
         fields: the fields of the features.
         layout: the rows of the table.
-        params: names the model, and has its settings.
+        params: the name of the model and its settings.
         sequences: `params.model.sequences`, with ids in place of values (see `din.model.sequences.resolve`).
 
     Raises:

@@ -4,8 +4,8 @@
     clicks      a             c                  {action: [click]}
     watched            b                         {action: [long]}
 
-A history stays one stream. A sequence selects behaviours by their fields, so a behaviour may be in two sequences or in
-none. Values are looked up once, when a model is first built, and saved as ids with its weights.
+A sequence selects behaviours by their fields, so a behaviour may be in two sequences or in none. Values are looked up
+once, when a model is first built, and saved as ids with its weights.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from din.schema import Field, Group, Kind, text
 
 Sequences = dict[str, dict[str, list[int]]]
 _SELECTABLE = (Kind.ID, Kind.CATEGORICAL)
-_NAMED = 20  # values that an error lists
+_NAMED = 20  # the number of values that an error lists
 
 
 def resolve(declared: Mapping[str, Mapping[str, tuple[Scalar, ...]]], features: Features) -> Sequences:

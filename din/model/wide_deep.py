@@ -12,7 +12,7 @@ from din.schema import Field
 
 @MODELS.register("wide_deep")
 class WideDeep(BaseModel):
-    """Wide&Deep: the logits of LR and of BaseModel, added. Crosses no fields by itself."""
+    """Wide&Deep: the sum of the logits of LR and BaseModel. It does not cross fields."""
 
     def __init__(self, fields: tuple[Field, ...], params: Train, selections: nn.ModuleList) -> None:
         super().__init__(fields, replace(params, model=replace(params.model, linear="wide")), selections)

@@ -1,8 +1,8 @@
 """Operations with two implementations: a plain reference, and a native form in C for training on CPUs.
 
 Each operation has one module. It holds the equation, the signature with shapes, the reference, the native call, and the
-condition under which the native form is used. `backend` holds the one choice between the two, which nothing outside
-this package sees.
+condition under which the native form is used. `backend` holds the choice between the two; callers of an operation do
+not see which one runs.
 
     numpy   packing, deduplicate                                    import no torch
     torch   rows, lookup, dice, perceptron, activation_unit, row_update, dense_update

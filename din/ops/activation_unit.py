@@ -6,18 +6,18 @@ a is a perceptron whose first layer reads [q, k, q−k, q⊙k]. By distributivit
 
     W·[q, k, q−k, q⊙k] = (Wq + Wd)·q + (Wk − Wd)·k + Wp·(q⊙k)
 
-So the part of q is computed once per impression, and only the other two once per behaviour. A behaviour may be wider
-than the candidate, since its own fields (past feedback) have no counterpart in q. There, q counts as 0.
+Therefore the term in q is computed once per impression, and only the other two once per behaviour. A behaviour may be
+wider than the candidate, since its own fields (past feedback) have no counterpart in q. For these, q counts as 0.
 
     B  impressions            D  width of a candidate                     H  hidden units of the first layer
     T  packed behaviours      K  width of a behaviour, at least D         I  inputs of the MLP
     U  distinct items         F  width of the feedback, K − D             X  D for q⊙k, D² for all products q_i·k_j
                               P  width of the profile
 
-The native form is for Dice, without the outer product, in float32 on the CPU, in training and in evaluation without
-gradients. It makes one matrix per impression, (Wk − Wd) + Wp·diag(q), which halves the products of the first layer.
-Everything from the embeddings to the inputs of the MLP is one function of autograd. As separate operations, autograd
-would make an extra pass over every concatenation, slice and sum.
+The native form supports Dice in float32 on the CPU, in training and in evaluation without gradients. It does not
+support the outer product. It builds one matrix per impression, (Wk − Wd) + Wp·diag(q), which halves the multiplications
+of the first layer. Everything from the embeddings to the inputs of the MLP is one autograd function. With separate
+operations, autograd would make an extra pass over every concatenation, slice and sum.
 """
 
 from collections.abc import Sequence
@@ -60,7 +60,7 @@ class FirstLayer(NamedTuple):
 
 
 class Unit(Protocol):
-    """An activation unit, as this operation needs it."""
+    """The interface of an activation unit."""
 
     def __call__(self, query_BD: Tensor, key_TK: Tensor, histories: Histories) -> Tensor:
         """Return the weight of each behaviour for each candidate that it is weighed for, [*pairs, 1]."""
@@ -71,7 +71,7 @@ class Unit(Protocol):
         ...
 
     def upper_layers(self) -> list[nn.Module]:
-        """Return the layers above it, activations and linear layers in turn."""
+        """Return the layers above the first: activations and linear layers, alternating."""
         ...
 
 
@@ -148,7 +148,7 @@ def _fits(unit: Unit, embedded: Embedded) -> bool:
 
 
 class _AttendedInputs(torch.autograd.Function):
-    """`attended_inputs`, natively. `tensors` are the three of `Embedded`, then the weights of all attentions."""
+    """The native form of `attended_inputs`. `tensors` are those of `Embedded`, then the weights of all attentions."""
 
     @staticmethod
     def forward(
@@ -191,7 +191,7 @@ class _AttendedInputs(torch.autograd.Function):
         if key_width == width:  # the keys are the items themselves
             d_items_UD = d_source_NK
             d_feedback_TF = None
-        else:  # `encode` copied each behaviour's item beside its feedback
+        else:  # `encode` concatenated each behaviour's item and feedback
             d_items_UD = source_NK.new_zeros(ctx.items, width)
             d_feedback_TF = d_source_NK[:, width:]
             add_rows(d_items_UD, ctx.places.behaviour_T, d_source_NK)
@@ -207,12 +207,12 @@ class _Forward(NamedTuple):
     histories: Struct  # din_histories
     query_HD: Tensor  # weights of q alone
     key_HK: Tensor  # weights of k alone
-    weight_T: Tensor  # of the behaviours in the pooling
-    states: list[State]  # of the layers of Dice
+    weight_T: Tensor  # pooling weights of the behaviours
+    states: list[State]  # one per layer of Dice
 
 
 class _Attention:
-    """An activation unit and its pooling, natively. Each call of `backward` follows one of `forward`.
+    """The native form of an activation unit with its pooling. Each call of `backward` follows one of `forward`.
 
     Attributes:
         tensors: the unit's weights.
@@ -300,7 +300,7 @@ class _Attention:
 
 
 def _softmax_backward(weight_T: Tensor, d_weight_T: Tensor, segment_T: Tensor, impressions: int) -> Tensor:
-    """Return the gradient of the scores of a softmax over each impression's behaviours, given that of its weights."""
+    """Return the gradient [T] of the scores of a softmax over each impression's behaviours, given d_weight_T."""
     product_T = weight_T * d_weight_T
     total_B = segment_sum(product_T.unsqueeze(1), segment_T, impressions).squeeze(1)
     return product_T - weight_T * total_B.index_select(0, segment_T)

@@ -1,10 +1,10 @@
-"""The choice between references and native forms. The code that starts a computation makes it, for the whole process.
+"""Choose between references and native forms, for the whole process. The code that starts a computation chooses.
 
     with backend.using("native"):
         fit(features, params)
 
-Without a choice, operations run their references. The results of the two differ in the last bits, and so do the
-results of native forms on different processors. `identity` tells them apart.
+By default, operations run their references. The results of the two differ in the last bits, and so do the results of
+native forms on different processors. `identity` distinguishes them.
 """
 
 from collections.abc import Iterator
@@ -30,19 +30,19 @@ def library() -> "Library | None":
 
 
 def identity() -> str | None:
-    """Return the identity of the native library, which differs if its bits may. None where references are used."""
+    """Return the id of the native library, which changes whenever its bits may. None if references are used."""
     return _library.identity if _library else None
 
 
 @contextmanager
 def using(backend: Backend) -> Iterator[None]:
-    """Choose the backend of this process, for all its threads, and restore the earlier one at the end.
+    """Choose the backend for all threads of this process, and restore the earlier one at the end of the block.
 
     Args:
-        backend: `auto` is `native` where a C compiler works. Where none does, a printed line says so.
+        backend: `auto` means `native` if a C compiler works. Otherwise it prints a line and uses the references.
 
     Raises:
-        InputError: `native` is asked for, but the library can't be built here.
+        InputError: `backend` is `native`, but the library can't be built here.
     """
     global _library
     earlier = _library

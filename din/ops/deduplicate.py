@@ -2,7 +2,7 @@
 
     ids       7  3  7  9        distinct  3  7  9        position  1  0  1  2
 
-N ids, U distinct ones. The native form is used wherever it is chosen, and gives the same values.
+N ids, U distinct ones. The native form gives the same values.
 """
 
 import numpy as np

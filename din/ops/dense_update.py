@@ -1,10 +1,10 @@
 """Updates of the dense weights by `adam`, `sgd` or `rowwise_adagrad`, without weight decay, as in the paper.
 
 The reference is torch's own optimizer. The native form copies all weights into one row of a table [1, W] and makes the
-parameters views of it, so that `row_update.py` can update them in one pass. It is for Adam and SGD, in float32 on the
+parameters views of it, so that `row_update.py` can update them in one pass. It supports Adam and SGD in float32 on the
 CPU. Adagrad keeps one accumulator per weight and has no native form.
 
-Both forms save the same tensors, so a run on one backend can continue the state that another one left.
+Both forms save the same tensors, so a run can continue from a state that the other form saved.
 """
 
 from collections.abc import Sequence
@@ -17,10 +17,13 @@ from din.ops.rows import library_for
 
 
 def dense_optimizer(name: str, parameters: Sequence[nn.Parameter]) -> "_Torch | _Flat":
-    """Return the optimizer with this name for some parameters.
+    """Return the optimizer `name` for `parameters`.
 
-    `step(rate)` updates all of them from their gradients at learning rate η. `state()` returns the tensors to
+    `step(rate)` updates all parameters from their gradients at learning rate `rate`. `state()` returns the tensors to
     checkpoint, named `<number of the parameter>.<name in torch's optimizer>`, and `load_state` continues from them.
+
+    Raises:
+        ValueError: there is no such optimizer for dense weights.
     """
     if name in ("adam", "sgd") and all(library_for(parameter) for parameter in parameters):
         return _Flat(name, parameters)

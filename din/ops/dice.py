@@ -2,10 +2,10 @@
 
     f(s) = p·s + (1 − p)·α·s,    p = σ((s − E[s]) / √(Var[s] + ε))
 
-over N rows, for each of H hidden units on its own. α is learned and starts at 0.
+over N rows, separately for each of H hidden units. α is learned and starts at 0.
 
-This is the reference. The native form (`perceptron.py`) runs Dice together with the linear layer after it, and never
-alone. It reads and updates the tensors of the module `Dice` below.
+This is the reference. The native form (`perceptron.py`) fuses Dice with the linear layer after it. It reads and updates
+the tensors of the module `Dice` below.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ _weight: float = MOMENTUM
 
 @contextmanager
 def batches_weigh(weight: float) -> Iterator[None]:
-    """Give a batch another weight in the moving averages than `MOMENTUM`, from 0 to 1."""
+    """Replace `MOMENTUM`, the weight of a batch in the moving averages, by another weight from 0 to 1 for a block."""
     global _weight
     earlier = _weight
     _weight = weight
@@ -42,8 +42,8 @@ class Dice(nn.Module):
     """Dice over N rows of H hidden units.
 
     Training uses the statistics of its rows and keeps moving averages. Batches are packed, so all rows are real
-    behaviours. Evaluation uses the averages, so no row affects another. A batch without rows leaves the averages as
-    they are.
+    behaviours. Evaluation uses the averages, so no row affects another. A batch without rows leaves the averages
+    unchanged.
 
     Attributes:
         alpha: [H], learned.

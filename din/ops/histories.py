@@ -1,4 +1,4 @@
-"""Histories and the candidates that they are weighed for. One interface serves training, evaluation and requests.
+"""Histories and the candidates that they are weighed for: one interface for training, evaluation and requests.
 
 A *pair* is a behaviour together with a candidate that it is weighed for. Models compute with tensors over pairs,
 [*pairs, X], so one formula fits both cases:
@@ -31,7 +31,7 @@ class Histories(ABC):
 
     @abstractmethod
     def of(self, segment_T: Tensor) -> "Histories":
-        """Return the histories with only some of their behaviours, given the impression of each."""
+        """Return the same histories with only some of their behaviours, given the impression of each kept one."""
 
     @abstractmethod
     def queries(self, rows_BX: Tensor) -> Tensor:
@@ -91,7 +91,7 @@ class Histories(ABC):
 
 
 class Packed(Histories):
-    """Impressions with a history each, whose behaviours lie one after the other.
+    """Impressions with one history each. The behaviours of all histories are concatenated.
 
     Args:
         segment_T: each behaviour's impression, non-decreasing.
@@ -174,7 +174,7 @@ class OneHistory(Histories):
     def softmax(self, scores: Tensor, member_T1: Tensor | None) -> Tensor:
         if member_T1 is not None:
             scores = torch.where(member_T1 > 0, scores, LOWEST)
-        lowest = torch.full_like(scores.sum(1, keepdim=True), LOWEST)  # so that there is a maximum without behaviours
+        lowest = torch.full_like(scores.sum(1, keepdim=True), LOWEST)  # a history without behaviours needs a maximum
         weights = torch.softmax(torch.cat([scores, lowest], 1), 1)[:, :-1]
         return weights if member_T1 is None else weights * member_T1
 

@@ -43,10 +43,10 @@ class Places(NamedTuple):
 
 
 class Keys(NamedTuple):
-    """Keys of T behaviours, of which items may share one.
+    """Keys of T behaviours. Behaviours of the same item may share a key.
 
     Attributes:
-        source_NK: the different keys.
+        source_NK: the keys, shared ones once.
         position_T: each behaviour's row in `source_NK`. None: behaviour t has row t.
         segment_T, age_T: as in `Places`.
     """
@@ -71,7 +71,7 @@ class Keys(NamedTuple):
         """Return the behaviours to read for a sequence, and a mask [T, 1] of 0 and 1. No mask: all belong to it.
 
         Training drops all other behaviours, since they must not enter the statistics of a batch. Evaluation masks them
-        instead, which can be exported.
+        instead, because a mask can be exported.
 
         Args:
             member_T: bool, the behaviours that belong to the sequence. None: all.
@@ -95,7 +95,7 @@ def encode(embedded: Embedded, places: Places) -> tuple[Tensor, Keys]:
 
 
 class MLPInputs(NamedTuple):
-    """The inputs of the MLP, in their order.
+    """The inputs of the MLP, in order.
 
     Attributes:
         profile_BP: user and context.

@@ -2,19 +2,19 @@
 
     out_i = [e(field 1 of owner i), e(field 2 of owner i), …]       [owners, fields × width]
 
-The embedding e depends on how a field's values are held:
+The embedding e depends on the form of a field's values:
 
     an id             its row
     a list of ids     the mean of their rows
     a number          its row times the number
-    a vector          the sum of its rows, each times one number: a linear projection
+    a vector          the sum of its rows, each times one of its numbers: a linear projection
 
 The table [R, W] is an argument, not a parameter. Training passes the rows of a batch as one dense leaf; evaluation and
 export pass the whole table. N owners of a field have M ids in all.
 
-The native form is for groups of plain fields (one id per owner, no weight) while a gradient of the table is wanted. It
-needs a contiguous table of float32 on the CPU. All groups share one gradient of the table, where autograd would make
-one for each field and add them.
+The native form supports groups of plain fields (one id per owner, no weight) when the table needs a gradient. It needs
+a contiguous float32 table on the CPU. All groups share one gradient of the table, where autograd would make one for
+each field and add them.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,7 @@
-"""Ragged histories and single ids, gathered for a batch.
+"""Gather the ragged histories and the single ids of a batch.
 
-B impressions of a batch, T behaviours in their histories, N owners of a field's ids. The native forms are used wherever
-they are chosen, and give the same values.
+B impressions of a batch, T behaviours in their histories, N owners of a field's ids. The native forms give the same
+values.
 """
 
 import numpy as np

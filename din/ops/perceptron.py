@@ -4,10 +4,10 @@
 
 N rows, I inputs, H hidden units of a layer.
 
-The reference runs the layers in turn. The native form is for Dice as f, without dropout, in float32 on the CPU, in
-training and in evaluation without gradients. It takes tiles of rows through a layer while they lie in the nearest
-cache, and stores only the hidden values s (docs/kernels.md). In training the statistics of Dice are known only after
-the whole batch, so each layer is a sweep over all rows.
+The reference runs the layers in turn. The native form supports Dice as f, in float32 on the CPU, in training and in
+evaluation without gradients. It does not support dropout. It takes each tile of rows through a layer while the tile is
+in the nearest cache, and stores only the hidden values s (docs/kernels.md). In training the statistics of Dice are
+known only after the whole batch, so each layer is a sweep over all rows.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from din.ops.native.library import Library, Struct
 
 
 def perceptron(x_NI: Tensor, layers: Sequence[nn.Module]) -> Tensor:
-    """Return the outputs [N, 1] of linear layers, activations and dropouts in turn."""
+    """Return the outputs [N, 1] of a sequence of linear layers, activations and dropouts."""
     library = backend.library()
     first, *upper = layers
     if library and isinstance(first, nn.Linear) and stack_fits(upper, x_NI):
@@ -87,14 +87,14 @@ class _Perceptron(torch.autograd.Function):
 
 
 class State(NamedTuple):
-    """A layer of Dice over N rows, as its backward pass needs it."""
+    """A layer of Dice over N rows, kept for its backward pass."""
 
     layer: Struct  # din_dice_layer
     units: int  # H
 
 
 class LowestLayer(NamedTuple):
-    """The point that `DiceStack.backward` reaches, from which the layer below goes on.
+    """The result of `DiceStack.backward` from which the layer below computes its gradients.
 
     `din_ops.h` explains u and means at `din_dice_output_backward`.
     """
@@ -105,7 +105,7 @@ class LowestLayer(NamedTuple):
 
 
 class DiceStack:
-    """Dice and linear layers in turn, to one output per row, run natively.
+    """The native form of alternating Dice and linear layers, with one output per row.
 
     Attributes:
         tensors: the tensors that have gradients: α of each Dice, then weight and bias of each linear layer.
@@ -119,7 +119,7 @@ class DiceStack:
         self.tensors += [tensor for linear in self._linears for tensor in (linear.weight, linear.bias)]
 
     def hidden(self, rows: int, units: int) -> Tensor:
-        """Return memory for hidden values [N, H], in the layout of the C code."""
+        """Return uninitialised memory for hidden values [N, H], in the layout of the C code."""
         return torch.empty(self.library.din_hidden_size(rows, units))
 
     def forward(self, s: Tensor, rows: int) -> tuple[Tensor, list[State]]:
@@ -142,7 +142,7 @@ class DiceStack:
         return s, states
 
     def backward(self, states: list[State], d_y: Tensor) -> tuple[LowestLayer, list[Tensor]]:
-        """Return the lowest layer, for the layer below it, and the gradients of `tensors`, given that of y, d_y [N]."""
+        """Return the lowest layer, for the layer below it, and the gradients of `tensors`, given d_y [N]."""
         threads = torch.get_num_threads()
         rows = len(d_y)
         d_alphas: list[Tensor] = []
@@ -165,7 +165,7 @@ class DiceStack:
         return above, [*d_alphas, *d_linears]
 
     def _observe(self, dice: Dice, s: Tensor, rows: int) -> State:
-        """Return the layer with its statistics: in training of hidden values s [N, H], else the moving averages."""
+        """Return the layer with its statistics: measured on s [N, H] in training, else the moving averages."""
         units = len(dice.alpha)
         if dice.training:
             mean = torch.empty(units)

@@ -4,14 +4,14 @@ A table has R rows of width W, and a batch touches N of them. With g the gradien
 row's decay λ:
 
     coupled penalty     g ← g + λ·w,              w ← w − η·pace·direction(g)
-    any other           w ← w·(1 − min(η·λ, 1)),  w ← w − η·pace·direction(g)
+    decoupled penalty   w ← w·(1 − min(η·λ, 1)),  w ← w − η·pace·direction(g)
 
     sgd                 direction = g
     adam                m ← β₁·m + (1 − β₁)·g,  v ← β₂·v + (1 − β₂)·g²,
                         direction = m/(1 − β₁ᵗ) / (√(v/(1 − β₂ᵗ)) + ε)       at step t
     rowwise_adagrad     s ← s + mean(g²),  direction = g / (√s + ε)              one s per row
 
-Pace is a factor for each column; the penalty applies only to some columns. The native forms are for float32 on the CPU
+Pace is a factor for each column. The penalty applies only to some columns. The native forms support float32 on the CPU
 and make one pass over the rows.
 """
 
@@ -28,11 +28,11 @@ BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 
 
 class RowUpdate(NamedTuple):
-    """One step of distinct rows of a table, which is updated in place.
+    """One update step for some rows of a table, in place.
 
     Attributes:
         rows_N: int64, distinct.
-        gradient_NW: of these rows.
+        gradient_NW: the gradient of these rows.
         rate: η.
         decay_R: λ of each row of the table.
         coupled: the penalty is part of the gradient.

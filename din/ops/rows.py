@@ -3,7 +3,7 @@
     take_rows   out[i] = table[ids[i]]
     add_rows    table[ids[i]] += rows[i], where repeated ids are summed in the order of `ids`
 
-A table has R rows of width W; a call names N of them. The native forms are for float32 on the CPU, and give the same
+A table has R rows of width W; a call names N of them. The native forms support float32 on the CPU, and give the same
 values.
 """
 
@@ -15,7 +15,7 @@ from din.ops.native.library import Library
 
 
 def library_for(table: Tensor) -> Library | None:
-    """Return the library of native forms if it is chosen and can compute with a tensor: float32 on the CPU."""
+    """Return the library of native forms if it is chosen and supports the tensor: float32 on the CPU."""
     return backend.library() if table.is_cpu and table.dtype == torch.float32 else None
 
 

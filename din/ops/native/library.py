@@ -3,8 +3,8 @@
 Building takes two seconds, once for each version of the sources, compiler, options and processor. The library is kept
 in the user's cache. A call costs a few microseconds, and other Python threads can run during it.
 
-cffi reads the header, so a wrong number of arguments, or an array of a type that a prototype does not declare, is an
-exception. Shapes are not checked, and neither are ids outside a table.
+cffi reads the header, so a wrong number of arguments, or an array of a type that a prototype does not declare, raises
+an exception. Shapes and ids are not checked.
 """
 
 import ctypes
@@ -116,7 +116,7 @@ class Library:
 
 @cache
 def load() -> Library:
-    """Load the library from the cache, after building it if it is not there.
+    """Load the library from the cache, building it first if it is missing.
 
     Raises:
         Unusable: there is no C compiler, or it can't build the library.
@@ -144,7 +144,7 @@ def _compile(compiler: Sequence[str], sources: Sequence[str], target: Path) -> N
     command = [*compiler, *FLAGS, "-o", str(target), *sources]
     try:
         _output([*command, "-fopenmp"])
-    except Unusable:  # some compilers lack OpenMP: one part runs after the other, with the same bits
+    except Unusable:  # some compilers lack OpenMP; without it the parts run one after another, with the same bits
         _output(command)
 
 
@@ -165,7 +165,7 @@ def _processor() -> str:
 
 
 def _share_threads() -> None:
-    """Load the OpenMP library that torch brings, so that ours uses it too.
+    """Load the OpenMP library that torch ships, so that ours uses it too.
 
     With two OpenMP libraries, the waiting threads of one would take cores from the other.
     """
