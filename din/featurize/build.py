@@ -82,7 +82,7 @@ def _shards(engine: Session, log: Raw, block: Featurize) -> int:
 def _views(
     engine: Session, log: Raw, block: Featurize, users: ir.Table, items: ir.Table, count: int
 ) -> tuple[ir.Table, ir.Table]:
-    """Return behaviours with the ranks and the day that see them, and all impressions with their histories."""
+    """Return all behaviours, with the ranks and the day of the impressions that see them, and all impressions."""
     rows = timeline.scatter(engine, log, users, items)
     pool = negatives.pool(engine, rows) if log.protocol == "leave_last_out" else None
     copies = 1 if pool is None else 2  # impressions per event; ranks count sampled negatives too

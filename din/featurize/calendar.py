@@ -1,4 +1,4 @@
-"""The days of a log that are used, and the part that each of them has.
+"""The days of a log that are used, and the role of each.
 
     … history_from … │ first …            valid …      test …    last
        only history  │ training           validation   test              under `temporal`
@@ -30,7 +30,7 @@ class Calendar:
         history_from: the first day whose behaviours are read. None: all are.
         first: the first day of the window.
         held_out: the days of validation and test, in order; none unless the protocol is temporal.
-        test_days: how many of them test.
+        test_days: how many of them are test days.
     """
 
     history_from: date | None
@@ -64,9 +64,9 @@ def calendar(
         days: the days that have events, in order.
         until: the last day to use, or None.
         protocol: the split.
-        data: bounds the window and the histories.
-        params: says how many days are held out.
-        where: names the events in errors.
+        data: the bounds of the window and of the histories.
+        params: the numbers of held-out days.
+        where: the name of the events in errors.
 
     Raises:
         InputError: the window has no events, or no day to train on.

@@ -6,8 +6,8 @@
     numeric           value -> (value − mean) / std as float32, missing -> NaN
     vector            list -> its numbers as float32, as given; missing, empty, or not all finite -> NaNs
 
-Everything is learned from training, except that values which become known on a held-out day follow training's ids, in
-the order of the days. No result is approximate or depends on the number of threads.
+Everything is learned from training, with one exception: values that become known on a held-out day get ids after those
+of training, in the order of the days. No result is approximate or depends on the number of threads.
 """
 
 from abc import ABC, abstractmethod
@@ -26,7 +26,7 @@ from din.schema import Field, Kind
 
 _STEPS = 2**30  # steps of the integer grid on which moments are summed
 _BEYOND_FLOAT32 = (2 - 2**-24) * 2.0**127  # the smallest float64 that rounds to infinity
-_TOGETHER = 8  # fields that one query encodes; each nests it deeper, and ibis writes queries by recursion
+_TOGETHER = 8  # fields that one query encodes; each nests the query deeper, and ibis compiles it recursively
 
 
 @dataclass(frozen=True)
@@ -41,20 +41,20 @@ class Coder(ABC):
         """Return raw values with the type that the coder needs, null where missing.
 
         Args:
-            found: how an error names the column and its type.
+            found: the column and its type, for errors.
 
         Raises:
-            InputError: they are of another type.
+            InputError: the values have another type.
         """
 
     @classmethod
     @abstractmethod
     def learn(cls, session: Session, field: Field, evidence: ir.Table, min_count: int) -> Self:
-        """Learn from known values: for the arguments see `learn`."""
+        """Learn the encoding from evidence without nulls. The arguments are those of the function `learn`."""
 
     @abstractmethod
     def encode(self, table: ir.Table) -> ir.Table:
-        """Return the table with the field's column replaced by what the feature files hold."""
+        """Return the table with the field's column encoded as in the feature files."""
 
     @property
     def values(self) -> list[float | None]:
@@ -68,23 +68,23 @@ class Coder(ABC):
 
     @property
     def rows(self) -> int:
-        """Rows of the embedding table for what training knows, row 0 included."""
+        """The number of rows of the embedding table that training knows, including row 0."""
         return 1 + len(self.values)
 
     def rows_after(self, day: int) -> int:
-        """Return the rows of the embedding table for what is known after the nth held-out day."""
+        """Return the number of rows of the embedding table that are known after the nth held-out day."""
         return self.rows
 
     def in_training(self, encoded: ir.Table) -> ir.Table:
-        """Return encoded rows with later ids as unknown."""
+        """Return encoded rows with ids that training does not know replaced by unknown."""
         return encoded
 
     def ids(self, encoded: ir.Table) -> ir.Table:
-        """Return encoded rows with a column `id` instead of the field's, one row for each id of a list."""
+        """Return encoded rows with a column `id` in place of the field's column. A list gives one row for each id."""
         return encoded.rename(id=column(self.field))
 
     def spread(self, tally: ir.Table) -> ir.Table:
-        """Return what was counted by `ids`, for every row of the embedding table."""
+        """Return counts of the ids of `ids` as counts of the rows of the embedding table."""
         return tally
 
     def to_json(self) -> dict[str, Any]:
@@ -153,7 +153,7 @@ class VocabularyCoder(Coder):
         return any(day > 0 for day in self.sizes)
 
     def _below(self, codes: ir.Value) -> ir.Value:
-        """Return codes with the ids of held-out days as unknown."""
+        """Return codes with the ids of held-out days replaced by unknown."""
         return ibis.ifelse(codes < self.rows, codes, self._unknown())
 
     @staticmethod
@@ -235,7 +235,7 @@ class BucketCoder(_NumberCoder):
     def encode(self, table: ir.Table) -> ir.Table:
         name = column(self.field)
         above = [(table[name] >= double(edge)).cast("int32") for edge in self.edges]
-        bucket = ibis.ifelse(table[name].isnull(), UNKNOWN, sum(above, ibis.literal(1)))  # without edges, too
+        bucket = ibis.ifelse(table[name].isnull(), UNKNOWN, sum(above, ibis.literal(1)))  # `above` may be empty
         return table.mutate(**{name: bucket.cast("int32")})
 
     @override
@@ -344,11 +344,11 @@ def typed(field: Field, values: ir.Value, found: str) -> ir.Value:
 
 
 def encode(session: Session, name: str, table: ir.Table, coders: Sequence[Coder]) -> ir.Table:
-    """Return a table with the columns of some fields replaced by what the feature files hold.
+    """Return a table with the columns of some fields encoded as in the feature files.
 
     Args:
         session: the engine.
-        name: the beginning of the names of tables in between.
+        name: the prefix for names of intermediate tables.
         table: the raw rows.
         coders: the coders of the fields.
     """
@@ -365,8 +365,8 @@ def learn(session: Session, field: Field, evidence: ir.Table, min_count: int) ->
     Args:
         session: the engine.
         field: the field.
-        evidence: value (raw), day (0 for training) and weight (int64: how often that day saw it); weights of repeated
-            values are added. Only fields with a vocabulary have evidence of other days than 0.
+        evidence: value (raw), day (0 for training) and weight (int64, the number of occurrences on that day). Weights
+            of repeated values are added. Only fields with a vocabulary have evidence of days other than 0.
         min_count: a value of an `id` field with fewer occurrences stays unknown.
     """
     known = evidence.filter(evidence.value.notnull())
@@ -374,7 +374,7 @@ def learn(session: Session, field: Field, evidence: ir.Table, min_count: int) ->
 
 
 def _single(values: ir.Value, found: str) -> ir.Value:
-    """Return values that are no lists."""
+    """Return the values, or raise InputError if they are lists."""
     if values.type().is_nested():
         raise InputError(f"{found}; only multi and vector fields hold lists: declare it one of them")
     return values

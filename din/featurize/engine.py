@@ -1,7 +1,7 @@
 """The interface of the two engines that run featurize's Ibis program: DuckDB on one machine, and Apache Spark.
 
-A session reads and writes files, keeps tables in between, and writes the few expressions that Ibis lacks. Everything
-else is the same program, so both engines give the same rows in the same order.
+A session reads and writes files, keeps intermediate tables, and provides the few expressions that Ibis lacks.
+Everything else is the same program, so both engines give the same rows in the same order.
 """
 
 from abc import ABC, abstractmethod
@@ -19,7 +19,7 @@ from din.params import Featurize
 from din.workspace import Workspace
 
 ROW_GROUP = 1 << 17
-SESSION_SHARE = 0.7  # of the process's memory is the engine's; the rest is for Python, Arrow and malloc's slack
+SESSION_SHARE = 0.7  # the engine's share of the process's memory; the rest is for Python, Arrow and malloc's slack
 _HASH_BITS = 32
 
 
@@ -29,8 +29,8 @@ class Contents:
 
     Attributes:
         rows: the rows.
-        order: the columns that order them, uniquely.
-        columns: the columns of a file by name, which may be any text, and those of `rows` that they hold.
+        order: the columns of `rows` that order them uniquely.
+        columns: the column of `rows` that each column of the file holds, by the file's name for it, which is any text.
     """
 
     rows: ir.Table
@@ -43,11 +43,11 @@ class Session(ABC):
 
     @abstractmethod
     def read(self, files: Sequence[Path], name: str) -> ir.Table:
-        """Open Parquet files of the same columns; `name` is a table name for queries."""
+        """Open Parquet files with the same columns; `name` is the table's name in queries."""
 
     @abstractmethod
     def store(self, name: str, table: ir.Table) -> ir.Table:
-        """Materialise a small table (vocabularies, entities, one part's rows), replacing one of that name."""
+        """Materialise a small table (vocabularies, entities, one part's rows). It replaces a table of the same name."""
 
     @abstractmethod
     def parts(self, shards: int) -> Sequence[range]:
@@ -67,7 +67,7 @@ class Session(ABC):
 
     @abstractmethod
     def spilled(self, name: str) -> ir.Table:
-        """Return an intermediate table."""
+        """Return all shards of an intermediate table."""
 
     @abstractmethod
     def write(self, contents: Contents, path: Path) -> None:

@@ -1,8 +1,8 @@
 """Number users and items in the order of their raw ids, and add shard, split and side fields.
 
-Every id in the log or its tables gets a code, counted from 1. Code 0 is unknown, without raw id or side fields. The
-vocabularies decide later which codes have an embedding row. Memory and time grow with the number of distinct users and
-items.
+Every id in the log or its tables gets a code, counted from 1. Code 0 is the unknown id, without raw id or side fields.
+The vocabularies decide later which codes have an embedding row. Memory and time grow with the number of distinct users
+and items.
 """
 
 import ibis

@@ -1,12 +1,12 @@
-"""Negatives: add sampled ones to a log of clicks, or keep a share of those that training has.
+"""Sample negatives for a log of clicks, or keep only a share of the negatives in training.
 
-`sample` draws one uniform negative per positive, for logs that hold clicks only (the paper's Amazon protocol). They are
-drawn from the items that were ever clicked, without the items that the user has anywhere in the log or
-in the prior history. The item is decided by md5 of (seed, user, sequence, attempt): the first attempt that fits counts.
-Each round doubles the attempts per row. A user who has nearly all items therefore takes more memory, not many rounds.
+`sample` draws one uniform negative per positive, for logs that hold clicks only (the paper's Amazon protocol). It draws
+from all items that were ever clicked, except those that the user has anywhere in the log or the prior history. md5 of
+(seed, user, sequence, attempt) picks the item, and the first attempt that fits is used. Each round doubles the attempts
+per row, so a user who has nearly all items takes more memory, not many rounds.
 
-`keep` takes the other negatives of training out of the impressions. They stay behaviours. Whether a row is kept is
-decided by md5 of (seed, user, sequence).
+`keep` removes the other training negatives from the impressions, but not from the behaviours. md5 of (seed, user,
+sequence) decides which rows are kept.
 """
 
 import ibis
@@ -62,7 +62,7 @@ def sample(session: Session, rows: ir.Table, pool: ir.Table, users: ir.Table, se
 
 
 def keep(session: Session, rows: ir.Table, users: ir.Table, share: float, seed: int) -> ir.Table:
-    """Keep a share of training's impressions without a click, and make the others no impressions.
+    """Keep a share of the training impressions without a click. The split of the others becomes NO_SPLIT.
 
     Args:
         session: the engine.

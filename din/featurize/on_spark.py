@@ -65,7 +65,7 @@ class Spark(Session):
 
     @override
     def store(self, name: str, table: ir.Table) -> ir.Table:
-        folder = self.scratch / str(next(self.numbers))  # never an old one, which a later query may still read
+        folder = self.scratch / str(next(self.numbers))  # always a new one: a later query may still read the old one
         self._frame(table).write.parquet(_url(folder))
         self.stored[name] = self.read([folder], "stored")
         return self.stored[name]
@@ -101,7 +101,7 @@ class Spark(Session):
         self._write(contents, root, file, [f"{shard:05d}/{name}.parquet" for shard in part for name in files])
 
     def _write(self, contents: Contents, root: Path, file: ir.StringValue, files: Sequence[str]) -> None:
-        """Let workers write files below `root`; `file` is the file of each row."""
+        """Let the workers write files below `root`; `file` is the path of each row's file."""
         rows = contents.rows
         schema = rows.select(list(contents.columns.values())).schema().to_pyarrow()
         schema = pa.schema([schema.field(n).with_name(name) for n, name in enumerate(contents.columns)])
@@ -115,7 +115,7 @@ class Spark(Session):
         for name in set(files) - {row.file for row in written}:
             pq.write_table(schema.empty_table(), root / name, compression="zstd")
         for folder in {(root / name).parent for name in files}:
-            for left in folder.glob(".tmp-*"):  # by a task that was lost and tried again
+            for left in folder.glob(".tmp-*"):  # left behind by a task that was lost and retried
                 left.unlink(missing_ok=True)
 
     @override
@@ -131,7 +131,7 @@ class Spark(Session):
         return self._frame(table).toArrow().to_pylist()
 
     def _frame(self, table: ir.Table) -> DataFrame:
-        """Return the table as Spark's own."""
+        """Return the table as a DataFrame of Spark."""
         view = f"query_{next(self.numbers)}"
         self.con.create_view(view, table)
         return self.spark.table(view)
@@ -139,7 +139,7 @@ class Spark(Session):
 
 @contextmanager
 def session(workspace: Workspace, memory_mb: int) -> Iterator[Session]:
-    """Open Spark, with a heap for this process within `memory_mb`. Workers have the memory that Spark's settings say.
+    """Open Spark, with a heap for this process within `memory_mb`. Spark's own settings decide the workers' memory.
 
     Raises:
         InputError: Java is missing, memory is too small, a file can't be read, or the workers can't write files.
@@ -161,7 +161,7 @@ def session(workspace: Workspace, memory_mb: int) -> Iterator[Session]:
 
 
 def _start(memory_mb: int) -> SparkSession:
-    """Return Spark's session where its own settings want it; see `session`."""
+    """Start or join Spark where its own settings say; see `session`."""
     builder = SparkSession.builder.appName("din featurize")
     remote = os.environ.get(_REMOTE)
     if remote:
@@ -178,7 +178,7 @@ def _start(memory_mb: int) -> SparkSession:
 
 
 def _writer(root: str, schema: pa.Schema) -> Callable[[Iterable[pa.RecordBatch]], _Batches]:
-    """Return a function that writes batches of file, number in the file, and columns, and returns the files' names.
+    """Return a function that writes batches (file, number in the file, columns) and yields the names of the files.
 
     Spark sends the function to the workers. It is nested, and imports what it uses, so that they don't need this
     module.
@@ -284,7 +284,7 @@ def _check_answers(remote: str) -> None:
 
 
 def _not_started(error: Exception, remote: str | None) -> InputError | Unavailable:
-    """Return what to say if Spark did not start."""
+    """Return the error to raise if Spark did not start."""
     told = str(error).splitlines()[0]
     if "JAVA_GATEWAY_EXITED" in told:
         return InputError(
@@ -295,7 +295,7 @@ def _not_started(error: Exception, remote: str | None) -> InputError | Unavailab
 
 
 def _explained(error: PySparkException, workspace: Workspace, memory_mb: int) -> Exception:
-    """Return what to say about an error of a query; the error itself where it is a bug."""
+    """Return the error to raise for a failed query: one for the user, or the error itself if it is a bug."""
     told = str(error)
     line = told.splitlines()[0]
     if "OutOfMemoryError" in told:
@@ -309,7 +309,7 @@ def _explained(error: PySparkException, workspace: Workspace, memory_mb: int) ->
 
 
 def _url(path: Path) -> str:
-    """Return a path as Spark reads it, whatever its default file system is."""
+    """Return a local path as a URL, so that Spark does not look for it in its default file system."""
     return f"file://{path.absolute()}"
 
 
@@ -320,4 +320,4 @@ def unix_micros(moment: dt.Timestamp("UTC")) -> dt.int64:  # pyright: ignore[rep
 
 @ibis.udf.scalar.builtin
 def conv(digits: str, base: int, other: int) -> str:  # pyright: ignore[reportReturnType]
-    """Return a number that is written in one base, in another."""
+    """Convert the digits of a number from one base to another."""

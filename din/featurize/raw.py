@@ -1,8 +1,8 @@
 """Open `data/raw/`: its fields, its protocol, and its tables with typed field columns.
 
 Field columns are renamed `field_<name>`, so that a log's own `position` or `rank` can't collide with ours. Numbers
-become float64, and NaN and ±inf become null. Opening reads the footers and passes once over labels and declared
-contexts; the rest is lazy. Days before the history that is used are not opened.
+become float64, and NaN and ±inf become null. Opening reads the footers, and passes over labels, declared contexts,
+vectors and weights to check them; the rest is lazy. Days before the history that is used are not opened.
 """
 
 from collections.abc import Collection, Sequence

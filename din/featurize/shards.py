@@ -18,7 +18,7 @@ from din.schema import SEQUENCE, SPLITS, TIMESTAMP, WEIGHT, Group
 def place(entities: ir.Table, key: str, identity: Coder | None) -> ir.Table:
     """Add `row`, the place in the file: unknown first, then the ids of training in their order, then others by raw id.
 
-    So held-out rows do not change the order of the rows that training sees.
+    This way, held-out rows do not change the order of the rows that training sees.
 
     Args:
         entities: users or items with encoded columns.

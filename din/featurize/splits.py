@@ -1,4 +1,4 @@
-"""The three protocols: they decide which rows are impressions, and in which split.
+"""The three protocols, which decide which rows are impressions, and in which split.
 
 temporal        days at the end of the log: … train | valid_days | test_days
 by_user         whole users, by md5 of (seed, user)

@@ -7,7 +7,7 @@
     rank       0     0      1     1     2        impressions before the row
     low        0     1      1     2     3        a behaviour is seen by the user's impressions [low, high)
 
-Under each protocol, a user's training impressions come before the others. So they are the ranks below their number.
+Under each protocol, a user's training impressions come before the others, so their ranks are 0 … their number − 1.
 
 With the order `strict`, a history ends before the first row of the same timestamp; with `sequence`, before the row
 itself. Each shard is sorted once.

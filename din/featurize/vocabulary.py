@@ -1,12 +1,12 @@
 """Count the values of every field: evidence to learn ids, and `count` and `impressions` (n_j of Eq. 6).
 
 Each row of the log counts once: an impression on its own day, and any other behaviour on the day on which an impression
-sees it first. Training is day 0, and the nth held-out day is day n. Edges, moments, and the ids of training and their
-figures are of day 0 alone. An id that becomes known on day n has the count of days 0 to n, and the impressions of that
-day.
+sees it first. Training is day 0, and the nth held-out day is day n. Edges, moments, and the ids of training with their
+figures come from day 0 alone. An id that becomes known on day n has the count of days 0 to n, and the impressions of
+that day.
 
 An impression's own click does not count again. Otherwise an item with one impression would be known if that was
-clicked, and unknown if not: the vocabulary would tell the label.
+clicked, and unknown if not: the vocabulary would leak the label.
 
 `impressions` counts an impression once, even if several of its candidate and history items share the id. This takes no
 join of impressions with their histories. The impressions that see a behaviour are an interval of the user's ranks, and

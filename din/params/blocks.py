@@ -60,7 +60,7 @@ def reversed_range(block: Block, key: str) -> Iterable[Conflict]:
 
 @dataclass(frozen=True)
 class Parameter:
-    """The type hint of a key, one line about its meaning, and where `din tune` looks for better values, if it does."""
+    """The type hint of a key, a line about its meaning, and the search of `din tune` for better values, if any."""
 
     hint: Any
     doc: str
@@ -97,7 +97,7 @@ def types_of(block: type[Block]) -> dict[str, Any]:
 
 
 def searched(block: type[Any], prefix: str = "") -> dict[str, Search]:
-    """Return where `din tune` looks for better values below a class of blocks or options, by dotted key."""
+    """Return the searches of `din tune` below a class of blocks or options, by dotted key."""
     found: dict[str, Search] = {}
     for name, one in parameters(block).items():
         if one.block:

@@ -11,7 +11,7 @@ from din import documents
 from din.params.blocks import Block, Conflict, Fraction, Paths
 
 DATE = "{date}"
-"""The place of a day, as YYYY-MM-DD, in a path."""
+"""The placeholder of a day, as YYYY-MM-DD, in a path."""
 TimeForm = Annotated[str, Field(pattern="%"), Doc("A form of times, as `strptime` reads it, e.g. %d.%m.%Y %H:%M.")]
 BLOCKS = {"table": "table", "simulate": "simulate"}
 """The sources whose settings are a block; other sources read `fetch.options`."""
@@ -22,7 +22,7 @@ class MovieLens:
     """Options of the sources `movielens-100k` and `movielens`.
 
     Attributes:
-        path: a folder, zip or glob of the publisher's files; None: movielens-100k downloads itself.
+        path: a folder, zip or glob of the publisher's files. None: movielens-100k is downloaded.
         positive_rating: the lowest rating that counts as a click.
     """
 
@@ -32,7 +32,7 @@ class MovieLens:
 
 @dataclass(frozen=True, kw_only=True)
 class AmazonReviews:
-    """Options of the source `amazon-reviews`: where reviews and metadata of one category lie."""
+    """Options of the source `amazon-reviews`: the path of the reviews and metadata of one category."""
 
     path: str | None = None
 
@@ -139,7 +139,7 @@ class Table(Block):
     ] = None
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Report days in the paths of tables that are read whole, and two tables of items."""
+        """Report `{date}` in only some paths, or in paths of tables that are read whole, and two sources of items."""
         for key in ("events", "history"):
             paths = (getattr(self, key) or "").split(",")
             if 0 < sum(DATE in path for path in paths) < len(paths):

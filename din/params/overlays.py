@@ -107,7 +107,7 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return values by dotted key as nested mappings.
 
     Raises:
-        InputError: one key has a value, and another one lies below it.
+        InputError: a key has both a value and keys below it.
     """
     result: dict[str, Any] = {}
     for key, value in values.items():
@@ -125,7 +125,7 @@ def make_paths_absolute(params: Any, repository: str) -> None:
     """Make the relative paths in plain parameters absolute, in place, so that they mean the same in any folder.
 
     Args:
-        params: nested values. A block that they lack, or that is not a mapping, is passed over.
+        params: nested values. A block that is missing or not a mapping is skipped.
         repository: the folder in which relative paths start, resolved. If it is a URL, they stay as they are.
     """
     for key in path_keys():

@@ -1,4 +1,4 @@
-"""Read params.yaml into frozen dataclasses, one per block; every key must be present, and a typo is an error at start.
+"""Read params.yaml into frozen dataclasses, one per block. A typo is an error at start.
 
 Every key must be present because DVC can set only keys that the file has (`dvc exp run -S`).
 
@@ -167,7 +167,7 @@ def source_settings(params: Params) -> dict[str, Any]:
 
 
 class _Constructor(SafeConstructor):
-    """Reports a value that is not what its form says, such as the date 2026-02-30, with its place."""
+    """A constructor that reports impossible values, such as the date 2026-02-30, with their place."""
 
     @override
     def construct_object(self, node: Node, deep: bool = False) -> Any:
@@ -232,7 +232,7 @@ def _check_dates(value: Any, where: object, prefix: str = "") -> None:
 def _check_extent(root: Node | None) -> None:
     """Raise YAMLError for more values than any parameter file has.
 
-    Aliases and merge keys can repeat a block a billion times, so values are counted before any is made.
+    Aliases and merge keys can repeat a block a billion times, so values are counted before any is constructed.
     """
     waiting: list[Any] = [root]
     seen = 0

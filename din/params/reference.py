@@ -34,7 +34,7 @@ def reference() -> str:
 
 
 def in_words(search: Search) -> str:
-    """Return where a search looks."""
+    """Return the values that a search tries, as text."""
     match search:
         case Between():
             return f"{written(search.low)} to {written(search.high)}{', logarithmic' if search.log else ''}"

@@ -29,7 +29,7 @@ class _OfTheFile(GenerateJsonSchema):
 
     @override
     def dataclass_schema(self, schema: Any) -> dict[str, Any]:
-        """Let a mapping that is not a block leave out keys, which then have their defaults."""
+        """Allow mappings that are not blocks to omit keys, which then have their defaults."""
         built = super().dataclass_schema(schema)
         if not issubclass(schema["cls"], Block):
             built["required"] = [

@@ -14,11 +14,11 @@ from din.errors import InputError, shown
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """The models that read the parameter.
+    """The base of all searches: which models read the parameter.
 
     Attributes:
-        only: the names of the only models that do. Empty: all.
-        but: the names of models that don't.
+        only: the names of the only models that read it. Empty: all.
+        but: the names of models that don't read it.
     """
 
     only: Collection[str] = ()
@@ -31,7 +31,7 @@ class Search:
 
 @dataclass(frozen=True)
 class Between(Search):
-    """Any number between two bounds, for a key that may have fractions; with `log`, equal factors are equally likely.
+    """Any number between two bounds, for a key with fractional values. With `log`, the logarithm is uniform.
 
     Raises:
         InputError: there is no number between the bounds, or no logarithm of the lower one.
@@ -52,7 +52,7 @@ class OneOf(Search):
     """One of at least two values.
 
     Raises:
-        InputError: there are fewer.
+        InputError: there are fewer than two.
     """
 
     values: tuple[Any, ...]

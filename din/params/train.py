@@ -20,15 +20,15 @@ from din.params.blocks import Block, Conflict, Layers, Share, Values
 from din.params.search import Between, OneOf
 
 PinnedVersion = Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")]
-"""The version of a bundle, or a unique beginning of it."""
+"""The version of a bundle, or a unique prefix of it."""
 
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
-"""In the order of `date.weekday`."""
+"""The days of a week in the order of `date.weekday`."""
 
 
 _NO_EMBEDDINGS = ("lr",)
-"""Models that are nothing but linear weights."""
+"""Models that have only linear weights."""
 
 KNOWN_GOOD: tuple[dict[str, Any], ...] = (
     {"model.softmax": True, "learning.average": 0.25},
@@ -44,11 +44,11 @@ KNOWN_GOOD: tuple[dict[str, Any], ...] = (
     {"learning.average": 0.25, "learning.decay": 0.7, "learning.dropout": 0.1},
     {"model.softmax": True, "learning.average": 0.25, "learning.regularization": 1.0},
 )
-"""Changes that made models of public logs better, most of them found by hand; `din tune` tries them first."""
+"""Changes that improved models of public logs, most of them found by hand. `din tune` tries them first."""
 
 
 def names_version(pin: str | None, version: str) -> bool:
-    """Return whether a pin means this version: it is the version, or its beginning."""
+    """Return whether a pin is this version or a prefix of it."""
     return pin is not None and version.startswith(pin)
 
 
@@ -224,7 +224,7 @@ class Train(Block):
 
     @property
     def continues(self) -> str | None:
-        """The version of the champion that goes on, if one does."""
+        """The version of the champion to continue, or None."""
         pinned = self.champion if self.start == "champion" else None
         return None if pinned == "none" else pinned
 

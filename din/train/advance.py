@@ -5,19 +5,21 @@
     second    that, and the first day                            the second day
     …
 
-So no row is scored by a model that has learned its day or a later one. Before a day is learned, the table gets rows for
-the ids that become known on it. They start as the unknown row, which stood for them until then. So an id that is never
-learned is scored as if it were unknown.
+No row is scored by a model that has learned its day or a later one. Before a day is learned, the table gets rows for
+the ids that become known on it. They start as copies of the unknown row, which represented them until then, so an id
+that is never learned is scored as if it were unknown.
 
 After the last step of a day, the running statistics of Dice are measured again; see `Learner.settle`.
 
-A day is learned as an epoch is, with the same batch size, penalties, dropout and `unknown_rate`. There are three
-differences. Rows come in time order within a shard, shard after shard. The learning rate is the one at the start of
-training: its `decay` is meant for rows that are seen again and again, and a day is new. Rows have no age. A held-out
-day has all of its negatives, so it has no offset; a day of the training split has that of training.
+A day is learned as an epoch is, with the same batch size, penalties, dropout and `unknown_rate`, except that
+
+    order           rows come shard after shard, and by time within a shard
+    learning rate   it is the initial one, since `decay` is meant for rows that are seen repeatedly, and a day is new
+    weights         rows have no age
+    offset          a held-out day has all of its negatives, so it has no offset; a day of the training split has one
 
 The result depends on the model, the optimizer's state, the features and the parameters alone. The pass reads each shard
-twice a day, and keeps no checkpoint. A killed pass starts over.
+twice per day, and keeps no checkpoint. A killed pass starts over.
 """
 
 from collections import deque
@@ -39,9 +41,9 @@ from din.train.results import LearnedDay
 from din.train.shared_rows import SharedRows
 
 _SETTLING = 40
-"""The batches, the last ones of a day, on which the statistics of Dice are measured again.
+"""The number of batches at the end of a day on which the statistics of Dice are measured again.
 
-Rows come in time order, so a few batches would tell of one hour.
+Rows come in time order, so a few batches would cover only one hour.
 """
 
 
@@ -97,7 +99,7 @@ def advance(learner: Learner, split: SplitName, after: datetime | None = None) -
 
     Args:
         learner: the model with the state of its optimizers. The pass changes it.
-        split: the split; its days must lie after everything that the model has learned.
+        split: the split. Its days after `after` must come after everything that the model has learned.
         after: leave out the rows until this time, inclusive, because the model has learned them.
 
     Raises:
@@ -140,7 +142,7 @@ def _learn(learner: Learner, rows: DayRows) -> float:
     """Learn the rows of a day once, and return the mean loss.
 
     Raises:
-        InputError: it is not finite.
+        InputError: the loss is not finite.
     """
     learning = learner.params.learning
     total = torch.zeros((), dtype=torch.float64, device=learner.compute.device)

@@ -1,7 +1,7 @@
-"""Continue a champion, with the state of its optimizer, over the days that it has not seen: `train.start: champion`.
+"""Continue a champion, with the state of its optimizer, on the days that it has not seen: `train.start: champion`.
 
-The bundle may be of an earlier release, as long as its architecture and optimizer are the same. Other parameters of its
-training, such as `half_life_days`, are not read, so a later release may have more of them.
+The bundle may be from an earlier release, as long as its architecture and optimizer are the same. Other parameters of
+its training, such as `half_life_days`, are not read, so a later release may add more of them.
 
 Dense weights are copied. Embeddings are matched by value, field by field. A value in both vocabularies gets its old
 row, and a value that is new today keeps its random one. Buckets of a numeric field are matched by position if there are
@@ -72,10 +72,10 @@ class ChampionStart:
         return self._training.seen_until
 
     def check_newer(self, features: Features) -> None:
-        """Refuse to continue a bundle that has learned all of today's rows, or whose split can't tell.
+        """Check that test rows are left that the bundle has not learned.
 
         Raises:
-            InputError: it has, or its rows were not held out by their time.
+            InputError: none are left, or the bundle's rows were not held out by time, so this can't be decided.
         """
         require_temporal(self._training.protocol, "in the bundle")
         if not days_of(features, "test", self.seen_until):
@@ -128,10 +128,10 @@ class ChampionStart:
 
 
 def require_temporal(protocol: str, place: str) -> None:
-    """Refuse to let a champion go on where rows are not held out by their time.
+    """Check that rows are held out by time, without which a champion can't be continued.
 
     Raises:
-        InputError: it is another protocol; `place` says where.
+        InputError: the protocol is another one. `place` says where.
     """
     if protocol != "temporal":
         raise InputError(

@@ -1,7 +1,7 @@
 """Training state in one safetensors file, which is complete or absent, and bound to data, parameters and code.
 
-The name of its directory is a hash of all three, so the checkpoint of another run is never found. The file is written
-atomically. A truncated checkpoint is ignored.
+The name of its directory is a hash of all three, so the checkpoint of another run is never loaded. The file is written
+atomically. A damaged checkpoint is ignored.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ class Progress:
     epoch: int = 0  # of the next batch, from 0
     batch: int = 0  # number of the next batch in its epoch, from 0
     loss: float = 0.0  # summed over the impressions of the epoch so far
-    start_seconds: float = 0.0  # spent before the first step, after a resume again
+    start_seconds: float = 0.0  # spent before the first step, and again after each resume
     epoch_seconds: list[float] = field(default_factory=list)  # spent in the training steps of each epoch
     settling_seconds: float = 0.0
     validation_seconds: float = 0.0
@@ -47,8 +47,8 @@ class Progress:
 def directory(features: Path, params: Train, compute: Compute) -> str:
     """Return the name of a run's folder of checkpoints: a hash of the features, `train`, and the code of training.
 
-    `train.compute` enters as it was resolved: `auto` is a different run on a different machine, and the time between
-    saves changes no result.
+    `train.compute` enters as it was resolved: `auto` is a different run on a different machine. The time between saves
+    is left out, since it changes no result.
     """
     settings = to_json(params) | {"compute": compute.settled}
     digests = code.digests(code.closure(["din.train.fit"], ["train"]))
@@ -65,9 +65,9 @@ def save(path: Path, tensors: dict[str, Tensor], progress: Progress) -> None:
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], Progress] | None:
-    """Return the tensors and the progress of a checkpoint.
+    """Return the tensors and the progress of a checkpoint, or None if there is none.
 
-    None if there is none. A damaged one is ignored, with a printed line.
+    A damaged one is ignored, with a printed line.
     """
     if not path.exists():
         return None
@@ -83,9 +83,9 @@ def load(path: Path) -> tuple[dict[str, Tensor], Progress] | None:
 def prune(current: Path, others: int = 2) -> None:
     """Remove the checkpoints of all runs but `current` and the newest `others`.
 
-    So a killed run can still be resumed after another one has run.
+    Others are kept so that a killed run can still be resumed after another one has run.
     """
-    if not current.parent.exists():  # a champion that goes on saves none
+    if not current.parent.exists():  # a continued champion saves none
         return
     by_age = sorted(current.parent.iterdir(), key=lambda path: path.stat().st_mtime)
     removable = [path for path in by_age if path != current]

@@ -33,7 +33,7 @@ class Compute:
 
     @property
     def settled(self) -> dict[str, Any]:
-        """Return all choices that the bits of a run depend on, including the backend."""
+        """All choices that the bits of a run depend on, including the backend."""
         return {
             "device": self.device.type,
             "threads": self.threads,
@@ -49,7 +49,7 @@ def computing(params: ComputeParams) -> Iterator[Compute]:
     """Resolve `train.compute`, and set up this process accordingly until the end of the block.
 
     Raises:
-        InputError: there is no GPU, or native operations are asked for and not available.
+        InputError: a GPU or native operations are asked for and not available.
     """
     device = _device(params)
     chosen = params.backend if device.type == "cpu" else "reference"
@@ -64,7 +64,7 @@ def computing(params: ComputeParams) -> Iterator[Compute]:
 
 
 def _device(params: ComputeParams) -> torch.device:
-    """Return the device of this process. `auto` is a GPU where there is one, unless `backend` is `native`.
+    """Return the device of this process. `auto` is a GPU if there is one, unless `backend` is `native`.
 
     Raises:
         InputError: `cuda` is asked for, and there is no GPU.
@@ -96,7 +96,7 @@ def moved(value: Any, device: torch.device) -> Any:
 
 
 def keep_freed_memory() -> None:
-    """Ask glibc to reuse freed blocks. Do nothing where the C library is another one.
+    """Ask glibc to reuse freed blocks. Do nothing with another C library.
 
     Each training step allocates and frees the same few large blocks. By default, glibc returns blocks of 128 KiB and
     more to the system as soon as they are freed, and the kernel zeroes them page by page when they are allocated again.

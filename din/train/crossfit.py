@@ -1,21 +1,21 @@
 """Judge a lesson before its model ships, by cross-fitting over users.
 
-A *lesson* is the days that a model learns once, after its epochs. Nobody may judge a model on rows that it has learned,
-and the rows of tomorrow are not there yet. So the users are split into folds, and each fold is scored by a model that
-has learned the lesson of the others:
+A *lesson* is the days that a model learns once, after its epochs. A model must not be judged on rows that it has
+learned, and tomorrow's rows do not exist yet. Therefore the users are split into folds, and each fold is scored by a
+model that has learned the lesson from the users of the other folds:
 
     fold     model starts from             learns the rows of    scores the rows of
     0        the model before the lesson   all but fold 0        fold 0
     1        the model before the lesson   all but fold 1        fold 1
     …
 
-Together, the scores tell how well the lesson teaches users whom it does not contain. Each model learns every day of the
-lesson before it scores any, as the shipped model does. It scores the rows that it has learned, too. The shipped model,
-which has learned all folds, should know its rows at least as well.
+Together, the scores measure how well the lesson generalises to users whom it does not contain. Each model learns every
+day of the lesson before it scores any, as the shipped model does. It also scores the rows that it has learned. The
+shipped model, which has learned all folds, should know its rows at least as well.
 
-Each model learns a part of the lesson, so it gains less than the shipped model. On KuaiRand-Pure two folds made a sound
-lesson look harmful: −0.0028 of AUC, for +0.0047 on the next day. With four it looked neutral. They cost about five
-times the lesson, scoring included.
+Each model learns a part of the lesson, so it gains less than the shipped model. On KuaiRand-Pure, two folds made a
+sound lesson look harmful: −0.0028 of AUC, although it gained 0.0047 on the next day. With four folds it looked neutral.
+Four folds cost about five times as much as the lesson, scoring included.
 
 A user's fold depends on the raw id alone, so a rerun or a backfill makes the same folds.
 
@@ -40,17 +40,17 @@ from din.train.predict import Predictions, predict
 FOLDS = 4
 
 Shards = list[NDArray[np.int64]]
-"""For each shard, numbers of rows of a split, or a number for each row."""
+"""For each shard, positions of rows in a split, or one number for each row."""
 Positions = dict[SplitName, Shards]
 
 
 @dataclass(frozen=True)
 class CrossFitted:
-    """The rows of a lesson of one split, in the order of its files.
+    """The predictions for the rows of a lesson in one split, in the order of its files.
 
     Attributes:
-        unseen: predicted by a model that has not learned the rows of their user.
-        taught: predicted by a model that has.
+        unseen: by a model that has not learned the rows of their user.
+        taught: by a model that has.
     """
 
     unseen: Predictions
@@ -60,7 +60,7 @@ class CrossFitted:
 def cross_fit(
     start: Callable[[], Learner], days: Sequence[DayRows], folds: int = FOLDS
 ) -> dict[SplitName, CrossFitted]:
-    """Return the cross-fitted predictions of the rows of a lesson, by split.
+    """Return the cross-fitted predictions for the rows of a lesson, by split.
 
     Args:
         start: returns a new learner in the state from which the lesson starts.
@@ -86,7 +86,7 @@ def cross_fit(
 
 
 def _chosen(scores: list[Predictions], rows: Shards, fold_of: Shards) -> CrossFitted:
-    """Choose the models of each row from the predictions of all models."""
+    """Choose, for each row, the predictions of one model that has not learned its user and of one that has."""
     fold = np.concatenate([own[chosen] for chosen, own in zip(rows, fold_of, strict=True)])
     columns = scores[0].rows
     logits = np.stack([model.logits for model in scores])

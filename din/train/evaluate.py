@@ -3,8 +3,8 @@
 A model is judged on rows that it has not learned. It scores the validation rows before its pass over the validation
 days, and the test rows after it. The gain from this pass is measured on the test rows.
 
-The floors are `popularity` (each item's smoothed CTR in training) and `lr` (see `floor`). `oracle` is the AUC
-of the true probabilities, which are known for simulated logs only.
+The floors are `popularity` (each item's smoothed CTR in training) and `lr` (see `floor`). `oracle` is the AUC of the
+true probabilities, which are known for simulated logs only.
 """
 
 from datetime import datetime
@@ -52,7 +52,7 @@ _CONFIDENCE = 0.975  # with which each bound of a gain holds
 
 
 def evaluate(workspace: Workspace, params: Params) -> None:
-    """Write the metrics, the predictions, what `dvc metrics` and `dvc plots` show, and a description of the machine.
+    """Write the metrics, the predictions, the data of `dvc metrics` and `dvc plots`, and a description of the machine.
 
     They are `reports/evaluation.json`, `reports/predictions/{valid,test}.parquet`, `reports/metrics.json`,
     `reports/plots/` and `reports/machine/evaluate.json`.
@@ -113,7 +113,7 @@ def _saved(features: Features, source: Path) -> Model:
 
 
 def _continues(model: Path) -> bool:
-    """Return whether a saved model is a champion that went on. LR learns by epochs, which would cost more than that."""
+    """Return whether a saved model is a continued champion. The epochs of LR would cost more than the continuation."""
     return parse(Train, artifact.read_config(model).train, model).continues is not None
 
 
@@ -127,9 +127,9 @@ def _floor(features: Features, params: Params, compute: Compute) -> Predictions:
 def floor(params: Params) -> Train:
     """Return the settings of the floor LR: logistic regression over the same fields, trained by the same loop.
 
-    They are its own, so that no setting tuned for the candidate can cripple it: the defaults, but for what suits a
-    model of one weight per id. It shares `train.compute`, whether it learns held-out days, and the metric that chooses
-    its best epoch, since not every metric is defined on every log.
+    Its settings are fixed, so that no setting tuned for the candidate can cripple it. They are the defaults, except for
+    a few that suit linear weights. It shares three settings with the candidate: `train.compute`, whether it learns
+    held-out days, and the metric that chooses its best epoch, since not every metric is defined on every log.
     """
     learning = LearningParams(
         initial_item_bias="zero",
@@ -157,7 +157,7 @@ def unlearned(model: Model, split: SplitName) -> list[np.ndarray]:
 
 
 def _gains(before: Predictions, after: Predictions) -> dict[RankingMetric, Gain]:
-    """Return what the pass over the validation days changed on the test rows."""
+    """Return the changes on the test rows that the pass over the validation days made."""
     label, user = after.rows["label"], after.rows["user"]
     gains: dict[RankingMetric, Gain] = {}
     for metric in get_args(RankingMetric):
@@ -191,9 +191,9 @@ def _told(gain: Gain) -> str:
 
 
 def oracle(predictions: Predictions, truth: Path) -> Oracle | None:
-    """Return the AUC of the true probabilities on the same rows.
+    """Return the AUC of the true probabilities on the same rows, or None if they are not known.
 
-    None if they are not known. Sampled negatives have no true probability.
+    Sampled negatives have no true probability.
     """
     if not truth.exists() or predictions.rows["sampled"].any():
         return None

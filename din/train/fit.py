@@ -1,13 +1,13 @@
 """The training loop: from packed batches to the weights of the epoch with the best validation metric.
 
 An epoch ends with the mean of the weights over its last steps (stochastic weight averaging, arXiv 1803.05407). At the
-full learning rate, steps move the weights around a good place without reaching it. So the weights of the last step are
-an arbitrary choice. Their mean over many steps is nearer to that place, and differs less between seeds. The mean is
-validated, and the next epoch goes on from it.
+full learning rate, steps move the weights around an optimum without reaching it, so the weights of the last step are an
+arbitrary choice. Their mean over many steps is nearer to the optimum, and differs less between seeds. The mean is
+validated, and the next epoch continues from it.
 
 With `renew_embeddings`, each epoch starts with a new table and keeps the rest of the model (MEDA, arXiv 2305.19531).
-Embeddings of rare ids learn single rows by heart in one epoch. Where the first epoch is the best one for that reason,
-the rest of the model had little time to learn.
+Embeddings of rare ids memorise single rows in one epoch. If the first epoch is the best one for that reason, the rest
+of the model had little time to learn.
 
 State is saved every few minutes and after every epoch. A run that is killed at any point and started again ends with
 the same weights, bit for bit, on a CPU with the same number of threads.
@@ -39,9 +39,9 @@ from din.train.optimizers import learning_rate
 from din.train.predict import predict
 
 _SETTLING = 2_048
-"""The impressions, the last ones of an epoch, on which the statistics of Dice are measured again."""
+"""The number of impressions at the end of an epoch on which the statistics of Dice are measured again."""
 SNAPSHOTS = 16
-"""How many times the weights of an epoch are taken, at most. One time costs as much as a copy of all weights."""
+"""The largest number of snapshots of the weights per epoch. Each costs as much as a copy of all weights."""
 
 
 def fit(
@@ -75,10 +75,10 @@ def fit_learner(
 ) -> tuple[Learner, Progress]:
     """Train like `fit`, and return the learner after its best epoch.
 
-    It has the state of its optimizers of that epoch if it is to learn held-out days; see `advances`.
+    If it is going to learn held-out days (see `advances`), it has the state that its optimizers had after that epoch.
 
     Args:
-        after_epoch: called after each epoch that was validated; true ends the training.
+        after_epoch: called after each epoch, once it is validated. True ends the training.
     """
     _require_validation_rows(features)
     began = time.monotonic()
@@ -102,7 +102,7 @@ def advances(features: Features, params: Train) -> bool:
 
 
 def _require_validation_rows(features: Features) -> None:
-    """Refuse an empty validation split before the first epoch, which it could not judge.
+    """Check that the validation split has rows, without which no epoch can be judged.
 
     Raises:
         InputError: it is empty. Under `temporal`, the message names its days.
@@ -131,7 +131,7 @@ class _Trainer:
         self.loader = self.learner.loader(learning.half_life_days)
         self.progress = Progress()
         self.best_state: dict[str, Tensor] = {}  # copies; empty before the first validation
-        self.mean: dict[str, Tensor] = {}  # of the weights at the moments of this epoch that have passed
+        self.mean: dict[str, Tensor] = {}  # of the snapshots of this epoch so far
 
     def wants_epoch(self) -> bool:
         progress = self.progress
@@ -158,7 +158,7 @@ class _Trainer:
         mark = saved = time.monotonic()
         for inputs in batches:
             recent.append(inputs)
-            if inputs.number < progress.batch:  # it was learned before a resume
+            if inputs.number < progress.batch:  # it was learned before the resume
                 continue
             rate = learning_rate(self.learning, epoch, epoch * total + inputs.number)
             loss += learner.step(inputs, rate).double() * inputs.impressions
@@ -224,7 +224,7 @@ class _Trainer:
         self._save()
 
     def _renew_table(self) -> None:
-        """Start the table and its optimizer anew, with a seed of this epoch's own."""
+        """Reset the table and its optimizer, with a seed that depends on the epoch."""
         seed = int(np.random.SeedSequence((self.learning.seed, self.progress.epoch, 0, 3)).generate_state(1)[0])
         params = replace(self.params, learning=replace(self.learning, seed=seed))
         self.learner.take_table(Learner(self.features, params, self.compute))
@@ -253,11 +253,13 @@ def _named(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def moments(steps: int, share: float) -> list[int]:
-    """Return after how many of an epoch's steps the weights are taken, ascending; the last step is one of them.
+    """Return the numbers of the steps, from 1 and ascending, after which an epoch takes a snapshot of the weights.
+
+    The last step is one of them.
 
     Args:
         steps: the number of steps of the epoch.
-        share: the share of its steps, at the end, over which the moments are spread evenly. 0: the last step alone.
+        share: the share of its steps, at the end, over which snapshots are spread evenly. 0: the last step alone.
     """
     last = max(1, round(steps * share))
     count = min(last, SNAPSHOTS)
@@ -265,11 +267,12 @@ def moments(steps: int, share: float) -> list[int]:
 
 
 def take_in(mean: dict[str, Tensor], weights: dict[str, Tensor], earlier: int) -> None:
-    """Update the mean of `earlier` weights, in place, by one more.
+    """Add a snapshot of the weights to their running mean, in place.
 
     Args:
-        mean: by name; empty if `earlier` is 0.
-        weights: float tensors of the same names.
+        mean: the mean by name; empty if `earlier` is 0.
+        weights: the snapshot: float tensors of the same names.
+        earlier: the number of snapshots in the mean.
     """
     for name, tensor in weights.items():
         if earlier == 0:

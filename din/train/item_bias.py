@@ -1,18 +1,18 @@
-"""Start the item bias where counting ends: at the logit of each item's smoothed CTR in training, less the mean's.
+"""Initialise the item bias with the logit of each item's smoothed CTR in training, less the logit of the mean CTR.
 
     b_j = logit((c_j + K·p) / (n_j + K)) − logit(p)
 
     n_j, c_j  training impressions of item id j, and the clicks on them
     N, p      all training impressions, and their CTR
     J         item ids with training impressions
-    K         1/ρ − 1, the impressions at the mean CTR that each id is given
-    ρ         the share of a label's variance that lies between ids
+    K         1/ρ − 1, the number of pseudo-impressions at the mean CTR that each id is given
+    ρ         the share of a label's variance that is between ids
 
     ρ = (Σ n_j·(c_j/n_j − p)² / (p·(1 − p)) − (J − 1)) / (N − Σ n_j²/N − (J − 1))
 
-The less the ids differ, the larger is K. If they differ by no more than chance, all start at 0. So does an id without
-training impressions, such as a late id. Items without an id of their own share the start of the unknown one. Counting
-reads three columns of the training rows, once.
+The less the ids differ, the larger K is. If they differ by no more than chance, all start at 0. An id without training
+impressions, such as a late id, also starts at 0. Items without an id of their own share the start of the unknown id.
+Counting reads three columns of the training rows, once.
 
 Reference: ρ is the moment estimator of Kleinman, JASA 68 (1973), with weights n_j.
 """
@@ -28,18 +28,18 @@ from din.features.packing import TableLayout
 from din.features.reader import Features
 from din.schema import ITEM_ID
 
-_MOST = 0.5  # the largest ρ: each id is given at least one impression, so that no CTR is 0 or 1
+_MOST = 0.5  # the largest ρ: each id is given at least one pseudo-impression, so that no CTR is 0 or 1
 
 
 def start_at_ctr(features: Features, layout: TableLayout, table_RW: Tensor) -> None:
-    """Set the first linear weight of each item id, which is in column 0 of the embedding table."""
+    """Set the item bias of each item id, which is in column 0 of the embedding table."""
     start = layout.offsets[ITEM_ID]
     bias = torch.from_numpy(biases(features).astype(np.float32))
     table_RW[start : start + len(bias), 0] = bias
 
 
 def biases(features: Features) -> NDArray[np.float64]:
-    """Return the start of the item bias by id, [ids]."""
+    """Return the initial item bias by id, [ids]."""
     counts = features.training_counts()
     ids = features.items[ITEM_ID].values
     rows = features.rows[ITEM_ID]
@@ -54,7 +54,7 @@ def biases(features: Features) -> NDArray[np.float64]:
 
 
 def share_between(shown: NDArray[Any], clicks: NDArray[Any]) -> float:
-    """Estimate ρ, from 0 to 1/2; 0 if the ids' CTRs vary by no more than chance, or too few rows tell.
+    """Estimate ρ, from 0 to 1/2. It is 0 if the ids' CTRs vary by no more than chance, or if rows are too few.
 
     Args:
         shown: n_j, [ids].

@@ -4,8 +4,8 @@
     scratch     random; epochs over the training split, with early stopping
     champion    from `train.champion`; one pass over the days of the training split that it has not learned
 
-Then follows one pass over the validation days, if rows are held out by time and `train.learning.advance` permits it.
-The result is the judged model. It has learned everything before the test days.
+If rows are held out by time and `train.learning.advance` permits it, one pass over the validation days follows. The
+result is the judged model. It has learned everything before the test days.
 """
 
 import time
@@ -37,7 +37,7 @@ class Model:
         trained: the model, in evaluation mode.
         features: the features, with the ids that it knows.
         seen_until: the time of the last row that it has learned.
-        optimizers: their state, to learn more days. Empty if it is not to learn any.
+        optimizers: the state of its optimizers. Empty if it is not going to learn more days.
     """
 
     trained: Trained
@@ -52,11 +52,11 @@ class Learned:
 
     Attributes:
         judged: the model.
-        start: the champion that it goes on from, with its optimizers. None if it starts otherwise, or learned no day.
+        start: the champion that it continues, with its optimizers. None if it starts otherwise, or learned no day.
         before: the model before its pass over the validation days. None if there was no such pass.
         days: the days that it was advanced over, in order.
         progress: the epochs.
-        pass_seconds: the time that the days took.
+        pass_seconds: the time that the passes took.
     """
 
     judged: Model
@@ -76,10 +76,10 @@ def learn(
 ) -> Learned:
     """Train a model, or continue the champion `start`; other arguments as in `fit`.
 
-    A pass keeps no checkpoint. If it is killed, the resumed run makes it again.
+    A pass keeps no checkpoint. If it is killed, the resumed run repeats it.
 
     Raises:
-        InputError: `fit` raises it, the champion can't be continued, or the loss of a pass is not finite.
+        InputError: as in `fit`, or the champion can't be continued, or the loss of a pass is not finite.
     """
     goes_on = advances(features, params)
     days: list[Day] = []

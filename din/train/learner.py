@@ -29,7 +29,7 @@ from din.train.optimizers import TableOptimizer, row_decay
 from din.train.shared_rows import SharedRows
 
 _FORMER = 256
-"""The most impressions that the former averages count for when the statistics of Dice are measured again."""
+"""The largest number of impressions that the old averages count for when the statistics of Dice are measured again."""
 
 
 class Inputs(NamedTuple):
@@ -79,7 +79,7 @@ class Learner:
 
     @property
     def trained(self) -> Trained:
-        """The model in its present state, not a copy."""
+        """The model in its current state, not a copy."""
         return Trained(self.model, self.table)
 
     @property
@@ -101,7 +101,7 @@ class Learner:
         return Inputs(batch.number, batch.key, batch.offset, *tensors)
 
     def step(self, inputs: Inputs, rate: float) -> Tensor:
-        """Update the model from one batch at learning rate η, and return the mean loss [] before.
+        """Update the model from one batch at a learning rate, and return the mean loss before the update, a scalar.
 
         The model must be in training mode. The loss stays on the device.
         """
@@ -120,7 +120,7 @@ class Learner:
         return loss
 
     def _gradient(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
-        """Return the mean loss, [], and the table's rows [U, W].
+        """Return the mean loss, a scalar, and the table's rows [U, W].
 
         Afterwards these rows and the parameters hold gradients.
         """
@@ -134,9 +134,9 @@ class Learner:
     def settle(self, batches: Iterable[Inputs]) -> None:
         """Measure the statistics of Dice again, on some batches, and change no weight.
 
-        A step changes the weights after it has measured the hidden values. So the moving averages describe the model of
-        some twenty steps ago, and evaluation applies them to the model of now. This replaces them by the mean over all
-        batches, weighted by impressions. The former averages count for one batch, at most `_FORMER` impressions, so
+        A step changes the weights after it has measured the hidden values, so the moving averages describe the model of
+        some twenty steps ago, and evaluation applies them to the current weights. This replaces them by the mean over
+        all batches, weighted by impressions. The old averages count for one batch, at most `_FORMER` impressions, so
         that a few rows change little.
 
         The model must be in training mode.
@@ -169,7 +169,7 @@ class Learner:
         return self.weights() | self.optimizers()
 
     def load_weights(self, tensors: dict[str, Tensor]) -> None:
-        """Take over the weights of an earlier `weights()` of the same layout. Tensors with other names are ignored."""
+        """Copy the weights from an earlier `weights()` of the same layout. Tensors with other names are ignored."""
         self.model.load_state_dict({name: tensors[f"now.{name}"] for name in self.model.state_dict()})
         self.table.copy_(tensors["now.table"])
 
@@ -184,8 +184,8 @@ class Learner:
         """Continue from an earlier `state()`. Tensors with other names are ignored.
 
         Args:
-            shared: the rows that the earlier table has in common with this one. Other rows keep their start, and their
-                optimizer has made no step. None: both tables have the same layout.
+            shared: the rows that the earlier table has in common with this one. Other rows keep their initial values
+                and the initial state of their optimizer. None: both tables have the same layout.
         """
         self.model.load_state_dict({name: tensors[f"now.{name}"] for name in self.model.state_dict()})
         by_row = {"now.table": self.table} | {f"sparse.{name}": own for name, own in self._sparse.state.items()}
@@ -199,7 +199,7 @@ class Learner:
 
 
 class Diverged(InputError):
-    """The loss of a training is not finite, under these settings."""
+    """Training diverged: its loss is not finite."""
 
 
 def check_loss(loss: float, place: str, learning: LearningParams) -> None:
@@ -211,7 +211,7 @@ def check_loss(loss: float, place: str, learning: LearningParams) -> None:
         learning: the settings that the message names.
 
     Raises:
-        Diverged: it is not, so the model is lost.
+        Diverged: it is not finite.
     """
     if not math.isfinite(loss):
         raise Diverged(

@@ -1,8 +1,8 @@
 """Batches for training and evaluation, and a background thread that packs them while the model computes.
 
 An epoch visits the training rows in random order. The order and the dropped ids are functions of (seed, epoch, batch),
-so a resumed epoch continues with the same batches. A day's rows of another split are visited shard after shard, and by
-time within a shard.
+so a resumed epoch continues with the same batches. A day's rows are visited shard after shard, and by time within a
+shard.
 """
 
 from collections import deque
@@ -26,7 +26,7 @@ T = TypeVar("T")
 Key = tuple[int, ...]
 """Numbers that seed random numbers."""
 
-GROUP = 8  # how many batches are packed in one go
+GROUP = 8  # the number of batches that are packed at once
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class TrainingLoader:
         return self._visited("train", zip(shards, orders, strict=True), (self._seed, epoch), start=start)
 
     def day(self, rows: DayRows) -> Iterator[TrainingBatch]:
-        """Yield the batches of a day in order. Their keys are the keys of no epoch, which have no fourth number."""
+        """Yield the batches of a day in order. Their keys have a fourth number, unlike those of an epoch."""
         return self._visited(rows.split, enumerate(rows.positions), (self._seed, rows.day.toordinal()), (1,))
 
     def _visited(

@@ -1,6 +1,6 @@
-"""Describe the machine that a stage computes on: the part of its origin that no hash of an input covers.
+"""Describe the machine that a stage computes on: the part of an output's origin that no hash of an input covers.
 
-The description holds no clock and no name of a machine, so equal machines write equal bytes.
+The description holds no time and no name of a machine, so equal machines write equal bytes.
 """
 
 import platform

@@ -1,9 +1,10 @@
 """Updates of the embedding table. They touch only the rows of the batch, so a step is as fast in a large table.
 
-Mini-batch aware regularisation (Eq. 6–7 of arXiv 1706.06978): a row in the batch shrinks by η·λ/n_j, once per step. n_j
-is the number of training impressions that hold value j. Under SGD that is exactly Eq. 7. Adaptive optimizers divide the
-gradient by its own size, so the place of the penalty matters. `coupled`, the default of `train.learning.penalty`, adds
-it to the gradient (see docs/adr/0009-coupled-penalty.md). `decoupled` shrinks the row beside the step.
+Mini-batch aware regularisation (Eq. 6–7 of arXiv 1706.06978): a row in the batch shrinks by the factor 1 − η·λ/n_j,
+once per step. n_j is the number of training impressions that hold value j. Under SGD that is exactly Eq. 7. Adaptive
+optimizers divide the gradient by its own size, so the place of the penalty matters. `coupled`, the default of
+`train.learning.penalty`, adds it to the gradient (see docs/adr/0009-coupled-penalty.md). `decoupled` shrinks the row
+separately from the optimizer's step.
 """
 
 from collections.abc import Callable
@@ -29,7 +30,7 @@ _STATES: dict[str, Callable[[Tensor], dict[str, Tensor]]] = {
     },
     "rowwise_adagrad": lambda table: {"squares": table.new_zeros(len(table))},
 }
-"""The state of an optimizer that has made no step, by name."""
+"""The initial state of each optimizer, by name."""
 
 
 class TableOptimizer:
@@ -40,8 +41,8 @@ class TableOptimizer:
         table: [R, W].
         decay: [R], λ_j of each row, 0 for no regularisation.
         coupled: the penalty is part of the gradient.
-        whole_table: every step updates all rows, with a gradient of 0 for rows outside the batch. This is L2 as
-            libraries with dense tables have it. Each step takes time and memory for the whole table.
+        whole_table: every step updates all rows, with a gradient of 0 for rows outside the batch. This is L2 as in
+            libraries with dense tables. Each step takes time and memory for the whole table.
         linear: the first `linear` columns are linear weights, which no penalty shrinks.
         linear_rate: a factor on the learning rate of these columns.
 
@@ -92,7 +93,7 @@ class TableOptimizer:
         return take_rows(self.table, rows)
 
     def step(self, rows: Tensor, gradient: Tensor, rate: float) -> None:
-        """Update distinct rows [N] from the gradient of the mean loss [N, W], at learning rate η."""
+        """Update distinct rows [N] from the gradient of the mean loss [N, W], at learning rate `rate`."""
         if self.whole_table:
             gradient = torch.zeros_like(self.table).index_copy_(0, rows, gradient)
             rows = torch.arange(len(self.table), device=self.table.device)
@@ -107,7 +108,7 @@ class TableOptimizer:
 
 
 def learning_rate(params: LearningParams, epoch: int, step: int) -> float:
-    """Return η, which is multiplied by `decay` after every epoch, or every `decay_steps` steps.
+    """Return the learning rate η, which is multiplied by `decay` after every epoch, or every `decay_steps` steps.
 
     Args:
         step: number of the step over all epochs, from 0.

@@ -1,6 +1,6 @@
 """The few metrics that `dvc metrics` compares, and the tables that `dvc plots` draws (`plots` in dvc.yaml).
 
-Both follow from the predictions alone and hold no clock, so equal trainings write equal bytes.
+Both depend on the predictions alone and hold no times, so equal trainings write equal bytes.
 """
 
 import csv

@@ -1,9 +1,9 @@
 """The stage `refit`: turn the model that was judged into the one that is shipped, and judge what it learns on the way.
 
 The judged model has learned everything before the test days, and its metrics are known. If rows are held out by time,
-one pass over the test days teaches it these days too. Afterwards nobody may judge it on them. So other models stand in
-for it, and each learns the same *lesson* from a part of the users; see `din.train.crossfit`. The lesson is what the
-model learns in passes: the test days, or, if it goes on from a champion, all days since.
+one pass over the test days teaches it these days too. Afterwards it must not be judged on them. Other models are judged
+in its place, and each learns the same *lesson* from a part of the users; see `din.train.crossfit`. The lesson is the
+days that the model learns in passes: the test days, or, if it continues a champion, all days since.
 
     models/shipped/                        the model
     reports/crossfit/predictions.parquet   the rows of the lesson and their probabilities:
@@ -62,7 +62,7 @@ class _Shipped:
     """The shipped model, and how it predicts.
 
     Attributes:
-        rows: the rows that judge it, with their probabilities.
+        rows: the rows that it is judged on, with their probabilities.
         seen_until: the time of the last row that it has learned.
         days: the test days that it has learned, in order.
         crossfit: how `rows` were predicted. None: it is the judged model.
@@ -152,7 +152,7 @@ def _judging_rows(
 ) -> pa.Table:
     """Return the rows of a lesson with their cross-fitted probabilities, and with the saved shipped model's.
 
-    Training days that left negatives out are learned, but judge nothing: their CTR is not that of the log.
+    Training days that lack negatives are learned but left out here, since their CTR is not that of the log.
     """
     known = artifact.known(features, workspace.shipped)
     shipped = artifact.load(known, workspace.shipped)
@@ -167,7 +167,7 @@ def _judging_rows(
 
 
 def _saved(features: Features, source: Path, settings: Train, compute: Compute) -> Learner:
-    """Return a saved model with the state of its optimizers, to learn more days of `features`."""
+    """Return a saved model with the state of its optimizers, ready to learn more days of `features`."""
     known = artifact.known(features, source)
     learner = Learner(known, settings, compute)
     learner.load_state(artifact.read_state(source))

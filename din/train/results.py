@@ -1,4 +1,4 @@
-"""The documents that the stages of training write beside models and predictions.
+"""The documents that the stages of training write in addition to models and predictions.
 
 reports/training/summary.json       TrainingSummary
 reports/training/*times.json        TrainingTimes

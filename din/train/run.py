@@ -44,7 +44,7 @@ def _train(workspace: Workspace, params: Params, compute: Compute) -> None:
     rows = features.manifest.rows
     with _start(workspace, params, features) as start:
         settings = params.train
-        if start:  # with the whole version of the bundle
+        if start:  # the pin may be a prefix of the version
             settings = replace(settings, champion=start.version)
         folder = workspace.checkpoints / checkpoint.directory(features.root, settings, compute)
         print(f"training {settings.model.name} on {rows['train']:,} impressions, checkpoints in {folder}", flush=True)

@@ -1,9 +1,9 @@
-"""The weights of rows in the loss: `featurize.weight` times what age leaves (`train.learning.half_life_days`).
+"""The weights of rows in the loss: `featurize.weight` times a decay with age (`train.learning.half_life_days`).
 
     w = column · 2^(−age / half-life),  divided by its mean over the training rows
 
-So weights are 1 on average and the loss keeps its scale. The mean takes one pass over two columns, once. Age counts
-back from the last training row, and days that are learned later have no age.
+Weights are 1 on average, so the loss keeps its scale. The mean takes one pass over two columns. Age is counted back
+from the last training row, and days that are learned later have no age.
 """
 
 import numpy as np
