@@ -8,12 +8,13 @@ One category is read, from one of three editions:
     2023     Electronics.jsonl.gz, or the 5-core      meta_….jsonl.gz        `categories`, one path
              Electronics.csv.gz (ids and ratings)
 
-The first line tells the edition. The metadata of 2014 are Python literals, one per line, read by `ast.literal_eval`.
-The item is the reviewed product: `asin`, or `parent_asin` in 2023, where variants of a product are one item.
+The edition is recognised by the first line of the reviews. The metadata of 2014 are Python literals, one per line, read
+by `ast.literal_eval`. The item is the reviewed product: `asin`, or `parent_asin` in 2023, where variants of a product
+are one item.
 
 The protocol is the paper's (arXiv 1706.06978, 6.1, and `x[-1][-1]` in its code). Each review is a click, whatever its
 rating. The split is leave_last_out, with one sampled negative. The category is the last name of the last path. Times
-are days, so most of them tie, and file order decides.
+are whole days, so most of them tie, and the order of the file decides.
 
 Rows are kept as given, including repeated reviews (the 5-core files of 2014 hold none). If an item is described twice,
 the first description counts. Brand, all category names (`categories`) and the event's `rating` are kept for you to
@@ -105,7 +106,7 @@ class AmazonReviews(Publisher):
         return replace(super().read(), fields=FIELDS, protocol="leave_last_out", order="sequence")
 
     def dialect(self, table: str) -> Dialect:
-        """Return the fields to read of each line; others may hold anything."""
+        """Return the fields to read from each line; others may hold anything."""
         edition = self.edition
         if table == "items":
             fields = {edition.item: _TEXT, edition.path: _PATH, edition.brand: _TEXT}
@@ -142,9 +143,10 @@ class AmazonReviews(Publisher):
         return items.one_each("min", self.edition.item).select(columns)  # the first of two descriptions counts
 
     def _literals(self, file: File) -> Rows:
-        """Read the metadata of 2014: an item has several paths, whose names are kept once.
+        """Read the metadata of 2014. An item may have several paths, and each of their names is kept once.
 
-        The first key of a line tells whether its item was reviewed. Eight of nine lines are skipped by it, unparsed.
+        The first key of a line is the id of its item. Eight of nine lines belong to items without reviews, and are
+        skipped unparsed.
         """
         reviewed = {item for (item,) in self._reviews.con.execute(self._reviewed()).fetchall()}
         found: dict[str, tuple[Any, ...]] = {}

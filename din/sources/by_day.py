@@ -1,11 +1,11 @@
-"""Read a log whose path names days, as `logs/{date}.csv`, and only the days that changed.
+"""Read a log whose path names days, e.g. `logs/{date}.csv`, and of it only the days that changed.
 
-    day as at the last fetch       its file in data/raw/ stays; of the log only the hash of its files is read
-    day new or changed             read; the forms of values in all days decide the types of its columns
-    types of columns changed       every day is read again, e.g. because a column of numbers holds a word now
+    unchanged day              its file in data/raw/ is kept, and its files in the log are only hashed
+    new or changed day         it is read; the forms of values in all days decide the types of its columns
+    changed types of columns   every day is read again, e.g. because a column of numbers now holds a word
 
 The forms, the first row and a hash of each day are remembered in `.din/fetch/`. The bytes of each file are the same
-whether days are fetched one by one or all at once. Without the memory, the log is read whole.
+whether days are fetched one by one or all at once. Without the memory, the whole log is read.
 
 A day that has fewer rows than at an earlier fetch is refused, unless `fetch.shrunk_days` accepts it. The tables of
 items, users and history are read whole at each fetch.
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class KnownDay:
-    """The memory of a day of events."""
+    """The record of a day of events that was read."""
 
     __pydantic_config__ = documents.STRICT
 
-    source: Digest  # of everything that determines its rows, but for the types that other days decide
+    source: Digest  # of everything that determines its rows, except the types that other days decide
     rows: int
     first: str  # the first row, as an Arrow stream in base64
     forms: dict[str, int]  # of the values in each column
@@ -57,7 +57,7 @@ Memory = Mapping[Day, KnownDay]
 
 
 def first_row(rows: Rows) -> str:
-    """Return the first row as `KnownDay` holds it."""
+    """Return the first row in the form of `KnownDay.first`."""
     table = rows.where("row = 0").table
     stream = pa.BufferOutputStream()
     with pa.ipc.new_stream(stream, table.schema) as writer:
@@ -74,14 +74,14 @@ def write(
         source: the log.
         tree: an empty folder.
         memory: the known days.
-        sources: the days of the log, each with `KnownDay.source`.
-        earlier: what earlier fetches leave in data/raw/.
+        sources: the days of the log, each with its `KnownDay.source`.
+        earlier: the result of earlier fetches.
 
     Returns:
         The files that were written, and the memory for the next fetch.
 
     Raises:
-        InputError: a day has fewer rows than before, or see `TableSource.read`.
+        InputError: a day has fewer rows than before, or an error of `TableSource.read`.
     """
     known = {day: memory[day] for day, digest in sources.items() if day in memory and memory[day].source == digest}
     if earlier.files is not None:

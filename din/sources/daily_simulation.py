@@ -1,8 +1,8 @@
-"""A simulated log without end, which changes from day to day: `fetch.simulate.daily`.
+"""An endless simulated log that changes from day to day: `fetch.simulate.daily`.
 
-    interests   a user has 3-5 slots. Each holds a category and its weight for `interest_days`, then another interest
-    items       as many as `items` are shown at a time, each for `item_days`; then a new item takes its place
-    fashion     the appeal of each category wanders; after twice `fashion_days` nothing is left of it
+    interests   a user has 3-5 slots. Each holds a category and its weight for `interest_days`, then gets new ones
+    items       `items` items are on show at a time, each for `item_days`; then a new item takes its place
+    fashion     the appeal of each category drifts; after twice `fashion_days` nothing is left of it
     week        traffic and CTR are highest at the weekend
 
     logit = -1.6 + 1.17 log(1 + 40 w) + fashion + week
@@ -11,12 +11,13 @@ w is the share of the candidate's category in the user's weights, so 40 w is the
 category among 40. A model can read interests from the history, but it must learn the fashion. Half of the candidates
 come from the user's own categories, the others from any. Within a category items are drawn uniformly.
 
-A day depends on the parameters and on its own number, never on the days before. Everything that lasts belongs to a
-numbered generation. Which generation is alive follows from the number of the day, and its properties are drawn with
-its own number as seed. So every day costs the same, and a longer log begins with the same days.
+A day depends on the parameters and on its own number, never on earlier days. Everything that lasts longer than a day
+belongs to a numbered generation. The number of the day decides which generation is alive, and the properties of a
+generation are drawn with its number as seed. Every day therefore costs the same, and a longer log begins with the same
+days.
 
-Costs: about 1 µs of CPU for an impression, and some hundred bytes of memory for each one of a day and for each user.
-Not supported: users who come and go, and a click that changes the user's interests.
+Costs: about 1 µs of CPU per impression, and a few hundred bytes of memory per user and per impression of a day. Not
+supported: users who come and go, and clicks that change the user's interests.
 
 Shapes: N impressions of a day, U users, K interest slots, C categories.
 """
@@ -59,11 +60,11 @@ FIRST_DAY = date(2024, 1, 1)
 PRIOR_DAYS = 15
 """Prior behaviours are half a day apart, so the longest history begins 15 days before the first day."""
 
-_WEEKEND = 5.5  # its middle, in days after the beginning of Monday
+_WEEKEND = 5.5  # the middle of the weekend, in days after the beginning of Monday
 
 
 class _Stream(IntEnum):
-    """The purposes of random numbers. The seed of each draw has this number, and that of the day or generation."""
+    """The purposes of random numbers. The seed of a draw includes this number and that of the day or generation."""
 
     USERS = 0
     ITEMS = 1
@@ -186,7 +187,7 @@ class World:
         return Interests(rng.integers(0, self.params.categories, slots), rng.standard_exponential(slots))
 
     def fashion(self, day: int) -> np.ndarray:
-        """Return what each category adds to the logit on a day, (C,). Its variance is the same on all days."""
+        """Return the contribution of each category to the logit on a day, (C,). Its variance is equal on all days."""
         if self.daily.fashion_days is None:
             return self._new_fashion(0)
         generation, age = divmod(day, self.daily.fashion_days)
@@ -194,7 +195,7 @@ class World:
         return np.cos(angle) * self._new_fashion(generation) + np.sin(angle) * self._new_fashion(generation + 1)
 
     def item_generation(self, day: int) -> np.ndarray:
-        """Return which generation of each item is shown on a day, (items,)."""
+        """Return the generation of each item slot that is on show on a day, (items,)."""
         return _generation(day, self.item_phase, self.daily.item_days)
 
     def items(self, day: int) -> dict[str, Any]:
@@ -263,13 +264,13 @@ def weekly_wave(day: int) -> float:
 
 
 def _generation(day: int, phase: np.ndarray, length: int | None) -> np.ndarray:
-    """Return the generation alive on a day, counted from the oldest day; without a length there is only this one."""
+    """Return the generation alive on a day, counted from the oldest day. Without a length, it is always 0."""
     return (day + PRIOR_DAYS + phase) // length if length else np.zeros_like(phase)
 
 
 @SOURCES.register("simulate")
 def simulated(workspace: Workspace, params: Simulate, until: date | None) -> Source:
-    """Return the log with an end, or the one that is drawn day by day."""
+    """Return the log of a fixed number of days, or with `daily` the endless one."""
     if params.daily is None:
         return Simulation(workspace, params, until)
     return DailySimulation(workspace, params, until)

@@ -25,7 +25,7 @@ _SHOWN = 30  # names in a message
 class Download:
     """The files at the path that `KEY` names."""
 
-    place: str  # the path
+    place: str  # the path, as the user gave it
     files: tuple[File, ...]
 
     @classmethod

@@ -1,14 +1,14 @@
 """The stage `fetch`: write the source's log to `data/raw/`, and rewrite only the files that changed.
 
 The fingerprint covers the source's contents, the params that shape the rows, and the code that reads this source. It
-is stored in `reports/fetch.json`, beside the rows, so that a change of code that gives equal rows reruns no later
-stage. With `data.until` set, a source that grows is identified by its rows up to that day, so the fingerprint of a day
-stays the same when later days arrive. `.din/fetch/` remembers which rows each state of the files holds. For an unknown
-state the log is read whole. Of a log whose path names days, only new and changed days are read (`by_day.py`).
+is stored in `reports/fetch.json`, apart from the rows, so that a change of code that gives equal rows reruns no later
+stage. With `data.until` set, a source that grows is identified by its rows up to that day, so the fingerprint stays the
+same when later days arrive. `.din/fetch/` remembers the fingerprint of each state of the files. For an unknown state
+the whole log is read, or only its new and changed days if its path names days (`by_day.py`).
 
-When the fingerprint is unchanged and the files of `data/raw/` are as they were written, only hashes are read. Otherwise
-the log is written to a temporary sibling. Files with the same bytes are linked from the old tree to keep their inodes
-and times, so that DVC need not hash them again. A failure leaves the old tree as it was.
+When the fingerprint is unchanged and the files of `data/raw/` are as they were written, nothing but hashes is read.
+Otherwise the log is written to a temporary sibling. Files with the same bytes are linked from the old tree to keep
+their inodes and times, so that DVC need not hash them again. A failure leaves the old tree unchanged.
 """
 
 import hashlib
@@ -63,7 +63,7 @@ def source_of(workspace: Workspace, params: Params) -> Source:
 
 
 class _Log:
-    """The log of some parameters, as its source is now.
+    """The log that some parameters describe, as its source is now.
 
     Attributes:
         stamp: the fingerprint of the source's files as they are.
@@ -92,13 +92,13 @@ class _Log:
         return Digest(hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest())
 
     def write(self, tree: Path, held: Mapping[str, Digest] | None) -> Written:
-        """Write the log below `tree`, without the files of days that need not be read.
+        """Write the log below `tree`, except the files of days that need not be read again.
 
         Args:
             tree: an empty folder.
             held: see `Earlier.files`.
         """
-        shutil.rmtree(self.workspace.spill, ignore_errors=True)  # of a fetch that was killed
+        shutil.rmtree(self.workspace.spill, ignore_errors=True)  # left behind by a killed fetch
         accept = self.params.fetch.shrunk_days == "accept"
         written = self.source.write(tree, Earlier(held, partial(self.hash, until=None), accept))
         if self.source.identity() != self.identity:
@@ -114,7 +114,7 @@ class _Log:
         return Seen(fingerprint, written.described["days"][0], written.described["days"][-1])
 
     def remembered(self) -> Seen | None:
-        """Return what an earlier run has seen in the same files."""
+        """Return the log that an earlier run saw in the same files, or None."""
         return recall(dict[str, Seen], self.workspace.seen).get(self.stamp)
 
     def check(self, fingerprint: str, pin: str | None) -> None:
@@ -130,8 +130,8 @@ class _Log:
 def fetch(workspace: Workspace, params: Params) -> None:
     """Bring `data/raw/` up to date with the source.
 
-    `DIN_SOURCE_FINGERPRINT` in the environment pins the fingerprint that the source must have. `data/raw/` stays as it
-    was when an error is raised.
+    `DIN_SOURCE_FINGERPRINT` in the environment pins the fingerprint that the source must have. An error leaves
+    `data/raw/` unchanged.
 
     Raises:
         InputError: see `Source` and `rawlog.write`; or the fingerprint is not the pinned one.

@@ -31,7 +31,7 @@ _SUFFIXES = {
 }
 FORMATS = {suffix: form for form, suffixes in _SUFFIXES.items() for suffix in suffixes.split()}
 CHUNK = 1 << 22  # bytes read at once
-_MARK = "@date@"  # the place of the day while a pattern is turned into a regular expression
+_MARK = "@date@"  # stands in for the day while a pattern is turned into a regular expression
 _COMPRESSIONS = {"gz": "gzip", "bz2": "bz2", "zst": "zstd"}
 _STAMPS = ("mtime", "created", "ino", "ETag", "etag", "LastModified", "last_modified", "updated", "generation", "CRC")
 _UNREAD = (OSError, ValueError, pa.ArrowException, zipfile.BadZipFile, zlib.error)
@@ -100,7 +100,7 @@ def expand(workspace: Workspace, patterns: str, key: str) -> tuple[File, ...]:
         with unreadable(f"{key}: {pattern!r}"):
             try:
                 system, path = fsspec.core.url_to_fs(workspace.located(pattern))
-            except (LookupError, TypeError) as error:  # a scheme that needs more than a place
+            except (LookupError, TypeError) as error:  # a scheme that needs more than a path
                 problem = f"not a place that can be opened ({type(error).__name__}: {error})"
                 raise InputError(f"{key}: {pattern!r}: {problem}; give a path, s3:// or gs://") from None
             matches = sorted(system.glob(path.replace(DATE, "????-??-??")))
@@ -113,7 +113,7 @@ def expand(workspace: Workspace, patterns: str, key: str) -> tuple[File, ...]:
             raise InputError(f"{key}: {pattern!r} {problem}")
         for match in paths:
             name = name_as(workspace, pattern, system, match)
-            if not system.isfile(match):  # reading it may never end
+            if not system.isfile(match):  # reading it could block forever
                 raise InputError(f"{key}: {name} is a pipe, a device or a broken link; replace it by a file")
             file = File(system, match, name, _day(path, match, f"{key}: {name}") if DATE in path else None)
             found.setdefault(file.name, file)
@@ -180,7 +180,7 @@ def digests(workspace: Workspace, files: Sequence[File]) -> list[str]:
 
 @contextmanager
 def unreadable(what: str) -> Iterator[None]:
-    """Turn the errors of file systems and parsers into one that says what to do.
+    """Turn errors of file systems and parsers into errors that name the next step.
 
     Raises:
         InputError: the file is missing, not readable, damaged, or of another format.

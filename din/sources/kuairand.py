@@ -2,13 +2,13 @@
 
 `fetch.options.path` is the unpacked folder. Events are the rows of log_standard_4_08_to_4_21_pure.csv and
 log_standard_4_22_to_5_08_pure.csv. With `random_exposure`, the rows of log_random_4_22_to_5_08_pure.csv are added. Its
-videos were drawn at random, and `is_rand` marks them; it is known when the video is shown.
+videos were drawn at random, and `is_rand` marks them. It is a context, since it is known when the video is shown.
 
 `is_click` is both the label and the behaviour. All other feedback of a row (is_like, long_view, play_time_ms, …) is
 known only after the impression, so it describes past rows only. video_features_statistic_pure.csv is not read: its
 counts cover the whole month and so contain the clicks to be predicted. User features are one snapshot of that time.
 
-Times are shifted to Beijing's (UTC+8), so that days are the publisher's.
+Times are shifted to Beijing time (UTC+8), so that days match the publisher's.
 
 Source: https://github.com/chongminggao/KuaiRand (Gao et al., CIKM 2022, doi 10.1145/3511808.3557624).
 """

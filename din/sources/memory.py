@@ -1,7 +1,7 @@
-"""The memory of `din fetch` in `.din/fetch/`, which saves time and tells when a day has shrunk.
+"""The memory of `din fetch` in `.din/fetch/`, which saves time and reveals days that have shrunk.
 
-A file is the sha256 of its JSON on the first line, then the JSON. Whatever is missing, damaged, edited or of another
-release counts as empty, so that the source is read as if for the first time.
+A file holds the sha256 of its JSON on the first line, then the JSON. A file that is missing, damaged, edited or from
+another release counts as empty, so that the source is read as if for the first time.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""MovieLens, real ratings of real people: `fetch.source: movielens-100k`, the default, and `fetch.source: movielens`.
+"""MovieLens, ratings of films: `fetch.source: movielens-100k`, the default, and `fetch.source: movielens`.
 
 Every rating is an impression and a behaviour. A rating of at least `fetch.options.positive_rating` is a click. Whole
 users are held out.
@@ -130,7 +130,7 @@ class MovieLensRelease(Publisher):
 
 
 class Files100k(MovieLensRelease):
-    """The files of MovieLens-100k, of the publisher or in RecBole's wheel."""
+    """The files of MovieLens-100k, from the publisher or from RecBole's wheel."""
 
     stated = _TYPES | {"rating": "BIGINT"}
     needs: ClassVar = {}
@@ -169,7 +169,7 @@ class Files100k(MovieLensRelease):
 
 @SOURCES.register("movielens-100k", blocks.MovieLens)
 class MovieLens100k(Source):
-    """The log at `fetch.options.path`, or downloaded where that is null."""
+    """The log at `fetch.options.path`, or downloaded if that is null."""
 
     params: blocks.MovieLens
 

@@ -22,8 +22,8 @@ BEIJING = 8  # hours ahead of UTC, all year round
 class Publisher(TableSource):
     """A log in its publisher's files.
 
-    A subclass says how to find the files, and which columns they have. Files with other columns, or with values of
-    another type, are refused.
+    A subclass finds the files and names their columns. Files that lack a column, or hold values of another type, are
+    refused.
 
     Attributes:
         needs: the columns that each table must have, in addition to the columns of events.

@@ -1,7 +1,7 @@
 """The raw contract: the tables that every source yields, the checks they share, and the writer of `data/raw/`.
 
-A source returns its tables as queries and writes nothing itself. Checks and
-sorting are DuckDB's, and rows are written one row group at a time, so memory does not grow with the log.
+A source returns its tables as queries and writes nothing itself. DuckDB checks and sorts them, and rows are written one
+row group at a time, so memory does not grow with the log.
 
 Equal tables are written as equal bytes: rows are in sequence order, row-group size and codec are fixed, and no file
 holds the time of writing. Each day is one file. A changed log is written whole before `fetch` links the unchanged days
@@ -73,9 +73,9 @@ class RawLog:
         history: behaviours that are not impressions: user_id, item_id, timestamp, sequence (oldest first within a
             user), and behaviour columns.
         truth: sequence and true click probability, for simulated logs only.
-        fields: the fields to use where `featurize.fields` is null, declared in the same way.
-        protocol: the split to use where `featurize.protocol` is null.
-        order: the rule for ties to use where `featurize.order` is null.
+        fields: the fields to use if `featurize.fields` is null, declared in the same way.
+        protocol: the split to use if `featurize.protocol` is null.
+        order: the rule for ties to use if `featurize.order` is null.
         daily: whether the source promises rows for every day.
     """
 
@@ -91,7 +91,9 @@ class RawLog:
 
 
 def write(log: RawLog, tree: Path, until: date | None) -> dict[str, Any]:
-    """Check a log, write its files below `tree`, without events and history after the day `until`, and describe it.
+    """Check a log, write its files below `tree`, and return its description; see `description`.
+
+    Events and history after the day `until` are left out.
 
     Raises:
         InputError: the log breaks the contract, or no event is left.
@@ -111,7 +113,7 @@ def write(log: RawLog, tree: Path, until: date | None) -> dict[str, Any]:
 
 
 def write_day(events: Rows, tree: Path, truth: pa.Table | None = None) -> None:
-    """Check the events of one day and write their file below `tree`, and that of their true probabilities."""
+    """Check the events of one day, and write them and their true probabilities to files below `tree`."""
     log = checked(RawLog(events=events, fields={}, protocol="temporal"))
     for day in _write_events(log.events, tree):
         if truth:
@@ -119,7 +121,7 @@ def write_day(events: Rows, tree: Path, truth: pa.Table | None = None) -> None:
 
 
 def write_others(log: RawLog, tree: Path, until: date | None) -> None:
-    """Write the tables of a checked log other than the events, without history after the day `until`."""
+    """Write the tables of a checked log other than the events. History after the day `until` is left out."""
     for name, leading in (("items", (ITEM_ID,)), ("users", (USER_ID,)), ("history", HISTORY_COLUMNS)):
         if part := getattr(log, name):
             rows = _ordered(_until(part, until) if name == "history" else part, leading)
@@ -187,7 +189,7 @@ def _check_names(rows: Rows, table: str) -> None:
 
 
 def _checked(rows: Rows, ids: tuple[str, ...]) -> Rows:
-    types = _TYPES if ids == (USER_ID, ITEM_ID) else {}  # in other tables the names mean nothing
+    types = _TYPES if ids == (USER_ID, ITEM_ID) else {}  # in other tables these names have no meaning
     columns = {}
     checks = []
     for name, kind in rows.types.items():
@@ -300,7 +302,7 @@ def _write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> 
     path.parent.mkdir(parents=True, exist_ok=True)
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for group in _row_groups(batches, schema):
-            writer.write_table(group.combine_chunks(), _ROW_GROUP)  # chunks would show in the pages' bytes
+            writer.write_table(group.combine_chunks(), _ROW_GROUP)  # the bytes of pages depend on chunks
 
 
 def _row_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:

@@ -1,8 +1,8 @@
 """Read the files of a table: CSV, Parquet and JSON-lines, local or through fsspec.
 
-CSV is read as text, and only the columns asked for. Types are decided later over all rows (`values.py`), never from a
-sample. Files are read in batches into the engine, so memory does not grow with them. JSON-lines are parsed twice,
-because their columns and types are known only at the end.
+Only the requested columns are read, those of CSV as text. Types are decided later over all rows (`values.py`), never
+from a sample. Files are read in batches into the engine, so memory does not grow with them. JSON-lines are parsed
+twice, because their columns and types are known only at the end.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -45,10 +45,10 @@ COMMON = Dialect()
 COMMA = (r"^(-?[0-9]+),([0-9]+)$", r"\1.\2")
 """The form of a number such as 12,50, and its form with a point."""
 NOTHING = pa.int32()
-"""The type of a column that holds nothing; all integers are int64."""
+"""The type of a column without values; all integers are int64."""
 _DELIMITER = "\x1f"  # for one of two characters, which Arrow does not read
 _HEAD = 32 << 20
-"""The bytes of a file's first rows at which no more are read."""
+"""The size in bytes of a file's first rows at which `read` stops, if `most` limits their number."""
 _TOO_LONG = ("straddling", "Empty CSV file or block")  # Arrow's messages about a row and about the header
 
 
@@ -61,7 +61,7 @@ def read(
     where: Callable[[Rows], str] = lambda _: "true",
     most: int | None = None,
 ) -> Rows:
-    """Read the selected columns of all files, in order, into a store, instead of an earlier table of that name.
+    """Read the selected columns of all files, in order, into a store, where they replace a table of the same name.
 
     Columns of CSV are text, with null for ''. Columns of other formats keep their types.
 
@@ -72,7 +72,7 @@ def read(
         store: holds the rows.
         table: the name of the table.
         where: returns the condition of the rows to keep, in SQL.
-        most: the number of rows to read of each file, fewer if they are long; None = all.
+        most: the largest number of rows to read from each file; fewer are read if they are long. None = all.
 
     Raises:
         InputError: a file is empty, damaged or not UTF-8; a row has too many or too few values; a column's type
@@ -126,7 +126,7 @@ def unified(schemas: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
 
 
 def _common(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    """Return the type that holds the values of both with their meaning, or None."""
+    """Return the type that can hold the values of both without a change of meaning, or None."""
     if pa.types.is_list(one) and pa.types.is_list(other):
         common = _common(one.value_type, other.value_type)
         return common and pa.list_(common)
@@ -138,7 +138,7 @@ def _common(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
 
 
 def _chosen(file: File, select: Select, dialect: Dialect) -> pa.Schema:
-    """Return the columns to read of a file."""
+    """Return the columns to read from a file."""
     form = format_of(file.path)
     with unreadable(file.name):
         if file.system.size(file.path) == 0:
@@ -212,7 +212,7 @@ def _shortened(delimiter: bytes) -> Callable[[pa.Buffer], bytes]:
 
 @contextmanager
 def _explained(file: File, dialect: Dialect) -> Iterator[None]:
-    """Name the causes of two errors that Arrow doesn't: a header of another width, and a row that is too long."""
+    """Name the cause of two errors that Arrow leaves unclear: a header of another width, and a row that is too long."""
     try:
         yield
     except pa.ArrowInvalid as error:
@@ -275,7 +275,7 @@ def _json_batches(file: File, schema: pa.Schema, _: Dialect) -> Iterator[pa.Reco
 
 
 def _json(file: File, options: pjson.ParseOptions) -> Iterator[tuple[pa.Table, pa.Schema]]:
-    """Yield the lines in blocks, each with the columns so far.
+    """Yield the lines in blocks, each with the schema of all lines so far.
 
     Raises:
         InputError: the file holds a JSON array.
@@ -325,7 +325,7 @@ def _parquet_batches(file: File, schema: pa.Schema, _: Dialect) -> Iterator[pa.R
 
 
 class _Format(NamedTuple):
-    """How the columns of a file are found, and how some of them are read."""
+    """The functions that find the columns of a file, and that read some of them."""
 
     schema: Callable[[File, Dialect], pa.Schema]
     batches: Callable[[File, pa.Schema, Dialect], Iterator[pa.RecordBatch]]

@@ -1,4 +1,4 @@
-"""The tables of a log as queries of DuckDB, which spills to disk whatever does not fit into its memory.
+"""The tables of a log as DuckDB queries. DuckDB spills to disk whatever does not fit into its memory.
 
 In SQL the columns are named c0, c1, …, because files may use any names, and SQL ignores their case. The column `row` is
 the number of the row in the files, counted from 0 over all of them, so that messages can name its place.
@@ -21,7 +21,7 @@ from din import cores
 from din.errors import InputError
 
 BATCH = 1 << 17  # rows
-_MEMORY = "128MB"  # of DuckDB; Python and Arrow need about as much
+_MEMORY = "128MB"  # for DuckDB; Python and Arrow need about as much
 
 
 class Check(NamedTuple):
@@ -29,8 +29,8 @@ class Check(NamedTuple):
 
     broken: str  # the SQL condition of a row that breaks it
     shown: str  # the SQL expression of the value to show
-    says: Callable[[Any], str]  # returns the problem with that value, and what was expected
-    fix: str | Callable[[Any], str]  # what to do about it, or a function of the value that returns it
+    says: Callable[[Any], str]  # returns the problem with that value, and the expectation
+    fix: str | Callable[[Any], str]  # the next step, or a function of the value that returns it
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Rows:
         return found
 
     def require(self, checks: Iterable[Check], advice: str | None = None) -> None:
-        """Check all rows in one pass. The `advice` replaces what each check says about a fix.
+        """Check all rows in one pass. `advice` replaces the `fix` of each check.
 
         Raises:
             InputError: a row breaks a check. The message names the first row of the first such check.
@@ -136,7 +136,7 @@ class Rows:
         raise IndexError(row)
 
     def batches(self, order: str) -> Iterator[pa.RecordBatch]:
-        """Yield the columns, in the order that SQL names; the next query ends it."""
+        """Yield all rows in batches, in an order given in SQL. The next query on the connection ends the iteration."""
         query = f"SELECT * EXCLUDE row FROM ({self.query}) ORDER BY {order}"
         for batch in self.con.execute(query).to_arrow_reader(BATCH):
             schema = self._named(batch.schema)
@@ -144,7 +144,7 @@ class Rows:
             yield pa.RecordBatch.from_arrays(columns, schema=schema)
 
     def _named(self, schema: pa.Schema) -> pa.Schema:
-        """Return a schema of DuckDB with our names, and with elements of lists under Arrow's name."""
+        """Return a schema of DuckDB with our names of columns, and with Arrow's name for the elements of lists."""
         kinds = [pa.list_(kind.value_type) if pa.types.is_list(kind) else kind for kind in schema.types]
         return pa.schema([*zip(self.names, kinds, strict=True)])
 
@@ -155,7 +155,7 @@ def name_of(files: Sequence[tuple[str, int]]) -> str:
 
 
 class Store:
-    """An engine with bounded memory, and a folder for the tables it reads and for what it spills."""
+    """An engine with bounded memory, and a folder for its tables and its spilled data."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -187,7 +187,7 @@ def quoted(text: str) -> str:
 
 
 def numbered(table: pa.Table, start: int) -> pa.Table:
-    """Return a table with columns as SQL names them, and with the numbers of its rows from `start` on."""
+    """Return a table with its columns named c0, c1, …, and with a column `row` that counts from `start`."""
     table = table.rename_columns([f"c{at}" for at in range(table.num_columns)])
     return table.add_column(0, "row", pa.arange(start, start + table.num_rows))
 

@@ -43,7 +43,7 @@ class Rule:
         return cls(key, rule["column"], rule["operator"], rule["value"].strip("'\""))
 
     def of(self, rows: Rows, forms: int) -> tuple[str, list[Check]]:
-        """Return SQL for the answer about a row, 0 or 1, and checks that there is one.
+        """Return SQL for the answer about a row, 0 or 1, and checks that every row has one.
 
         Args:
             rows: the table.

@@ -1,11 +1,12 @@
 """Read the log of the server, and join each answer with its clicks: `fetch.source: served`.
 
-    log of the server ── one row a candidate ──► impressions ──┐
+    log of the server ─ one row per candidate ─► impressions ──┐
     table of clicks ──── of a request, or the last impression ─┴─► label ──► read as a table, with items, users, history
 
 An impression's time is the server's time of the answer. A click belongs to the request that it names, or else to the
-last impression of its user and item before it, and counts for `window_hours`. Days whose window has not passed at the
-newest click are left out, so that no click can still turn up. The rows are a function of the files alone.
+last impression of its user and item before it, and counts if it comes within `window_hours` of it. Days whose window
+was still open at the newest click are left out, because more clicks may arrive for them. The rows depend on the files
+alone.
 """
 
 import json
@@ -39,7 +40,7 @@ _KEYS = (REQUEST_ID, USER_ID, ITEM_ID, TIMESTAMP)
 
 @SOURCES.register("served", blocks.Served)
 class ServedSource(Source):
-    """The log of a server with the clicks on it; items, users and history are tables as those of `fetch.table`."""
+    """The log of a server with the clicks on it. Items, users and history are tables, as in `fetch.table`."""
 
     grows = True
     params: blocks.Served
@@ -55,7 +56,8 @@ class ServedSource(Source):
 
         Raises:
             InputError: a file is missing, damaged or has other columns; no click belongs to an answer; no day is
-                complete; two columns have one name; an id is no whole number; or an error of the source `table`.
+                complete; two columns have the same name; an id is not a whole number; or an error of the source
+                `table`.
             Unavailable: the day `until` is not complete.
         """
         store = Store(self.workspace.spill)
@@ -78,7 +80,7 @@ class ServedSource(Source):
                 "fetch.options.clicks: missing; expected the path of a table with item_id and request_id, or item_id, "
                 "user_id and timestamp"
             )
-        served_log.files(Path(self.workspace.located(str(self.params.path))))  # publishes what killed processes left
+        served_log.files(Path(self.workspace.located(str(self.params.path))))  # publishes rows of killed processes
         patterns = {"log": ("path", f"{self.params.path}/{served_log.FILES}"), "clicks": ("clicks", self.params.clicks)}
         found = {
             name: files.expand(self.workspace, pattern, f"fetch.options.{key}")
@@ -144,7 +146,7 @@ class _Join:
             _note(f"{nobody:,} requests without a user_id are left out")
 
     def clicks(self, found: Sequence[files.File]) -> None:
-        """Read the table of clicks, whose name is that of its first file in messages."""
+        """Read the table of clicks. Messages name its first file."""
         self._name = found[0].name
         reader = _READERS[files.format_of(found[0].path)]
         paths = f"[{', '.join(quoted(file.path) for file in found)}]"
@@ -222,12 +224,12 @@ class _Join:
         )
 
     def last_day(self, until: date | None) -> date:
-        """Return the last day whose window had passed at the newest click; of clicks without times, at the last answer.
+        """Return the last complete day: its window had passed at the newest click, or without times at the last answer.
 
-        Only clicks that count are looked at, because a client's clock may be wrong by days.
+        Clicks that do not count are ignored, because a client's clock may be wrong by days.
 
         Raises:
-            InputError: there is none.
+            InputError: no day is complete.
             Unavailable: `until` is a later day.
         """
         offset = timedelta(hours=self._params.table.utc_offset_hours)
@@ -253,7 +255,7 @@ class _Join:
         return last
 
     def write(self, path: Path, last: date) -> tuple[str, ...]:
-        """Write the events until a day as Parquet, in the order of time, and return the names of their own columns."""
+        """Write the events until a day as Parquet, in the order of time, and return the names of further columns."""
         params = self._params
         for key in params.int_ids:
             self._check_whole(key, last)
@@ -262,7 +264,7 @@ class _Join:
         forms = json.loads(self._ask("json_group_structure(request::JSON->'context')", asked)[0])
         contexts = {name: _context(name, form) for name, form in forms.items()} if isinstance(forms, dict) else {}
         feedback = {name: f"f{number}" for number, name in enumerate(params.feedback)}
-        contexts.pop(PLACE, None)  # a client's, where the model reads the place
+        contexts.pop(PLACE, None)  # a client sends one if the model reads it
         names = [*EVENT_COLUMNS, "date", PLACE, *contexts, *feedback]
         if twice := [name for name in names if names.count(name) > 1]:
             raise InputError(
@@ -318,12 +320,16 @@ def _note(text: str) -> None:
 
 
 def _name(column: str) -> str:
-    """Return a name of a column as SQL."""
+    """Return the name of a column as a quoted identifier of SQL."""
     return '"' + column.replace('"', '""') + '"'
 
 
 def _time(kind: str) -> str:
-    """Return SQL for the UTC time of a click, as a text that was of some type: seconds since 1970, or a time."""
+    """Return SQL for the UTC time of a click from its text: seconds since 1970, or a time.
+
+    Args:
+        kind: the type that the column had before it was read as text.
+    """
     if kind.startswith("TIMESTAMP"):
         return f"{TIMESTAMP}::TIMESTAMPTZ AT TIME ZONE 'UTC'"
     seconds = f"make_timestamp(CAST(round(TRY_CAST({TIMESTAMP} AS DOUBLE) * 1e6) AS BIGINT))"

@@ -18,14 +18,14 @@ from din.workspace import Workspace
 class Earlier:
     """The result of earlier fetches."""
 
-    files: Mapping[str, Digest] | None  # the sha256 of the files in data/raw/, by path; None = all known days are there
+    files: Mapping[str, Digest] | None  # the sha256 of the files in data/raw/, by path; None = assume all known days
     digest: Callable[[Any], Digest]  # hashes a value together with the code and the name of the source
     accept_shrunk: bool  # whether a day may have fewer rows than before
 
 
 @dataclass(frozen=True)
 class Written:
-    """A log that was written, but for files of days that need not be read."""
+    """A log that was written, except the files of days that need not be read again."""
 
     described: dict[str, Any]  # see `rawlog.description`
     files: dict[str, str]  # the sha256 of each file of the log, by path
@@ -57,7 +57,8 @@ class Source(ABC):
     def identity(self) -> Any:
         """Return JSON that changes when the rows would: hashes of contents, and params other than paths.
 
-        It raises the errors of `read`.
+        Raises:
+            InputError, Unavailable: as in `read`.
         """
 
     @abstractmethod
@@ -65,12 +66,15 @@ class Source(ABC):
         """Read the whole log.
 
         Raises:
-            InputError: a file or value can't be used. The message names file, row or column, and value, and says what
-                was expected.
+            InputError: a file or value can't be used. The message names file, row or column, value and expectation.
             Unavailable: the source can't be reached now.
         """
 
     def write(self, tree: Path, earlier: Earlier) -> Written:
-        """Write the log below `tree`, an empty folder; `read` and `rawlog.checked` raise its errors."""
+        """Write the log below `tree`, an empty folder.
+
+        Raises:
+            InputError, Unavailable: as in `read` and `rawlog.write`.
+        """
         described = rawlog.write(self.read(), tree, self.until)
         return Written(described, hash_files(tree), len(described["days"]))

@@ -30,7 +30,7 @@ from din.sources.source import Earlier, Source, Written
 from din.workspace import Workspace
 
 SEQUENCES_A_DAY = 10**9
-"""The default sequence numbers of a day's rows start at this times the number of days since 1970."""
+"""The default sequence numbers of a day's rows start at this number times the days since 1970."""
 _TABLES = {
     "events": (USER_ID, ITEM_ID, TIMESTAMP),
     "items": (ITEM_ID,),
@@ -40,7 +40,7 @@ _TABLES = {
 """The columns that each table must have."""
 _SEQUENCE = "correct the column, or map another one in fetch.table"
 _Ids = Mapping[tuple[str, str], str]  # the type of each id column of each table
-_Answers = Mapping[str, tuple[str, list[Check]]]  # SQL for further columns, and checks of it
+_Answers = Mapping[str, tuple[str, list[Check]]]  # SQL for further columns, and checks of their values
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,11 @@ class _Input:
 class TableSource(Source):
     """The log that `fetch.table` describes.
 
-    Where the path of the events names days, `din.sources.by_day` reads the events of each day apart.
+    If the path of the events names days, `din.sources.by_day` reads the events of each day separately.
 
     Attributes:
-        advice: what to do about any bad value, if `fetch.table` does not describe the files.
+        advice: the next step after any bad value, if `fetch.table` does not describe the files. None: each check has
+            its own.
 
     Raises:
         InputError: `columns` or `keep` names a column that an event can't have.
@@ -100,14 +101,14 @@ class TableSource(Source):
             )
 
     def identity(self) -> Any:
-        """Return the digests of all files in order and the parameters that shape rows; paths may change freely."""
+        """Return the digests of all files in order, and the parameters that shape rows. Paths are not part of it."""
         self._listed = {}
         digests = {table: files.digests(self.workspace, self._files(table)) for table in _TABLES}
         shape = {key: value for key, value in to_json(self.params).items() if key not in _TABLES}
         return {"params": shape, "files": digests, "days": [file.day for file in self._files("events")]}
 
     def write(self, tree: Path, earlier: Earlier) -> Written:
-        """Write the log below `tree`; of a log whose paths name days, only days that are new or changed."""
+        """Write the log below `tree`. If its paths name days, write only those that are new or changed."""
         if not self._by_day:
             return super().write(tree, earlier)
         path = self.workspace.days(str(self.params.events))
@@ -135,16 +136,16 @@ class TableSource(Source):
         return self._log(events)
 
     def read_day(self, day: str) -> Rows:
-        """Read the events of a day, under the names and in the types of their files, instead of the day before."""
+        """Read the events of a day, with the names and types of their files. They replace the day read before."""
         return self._read("events", self._by_day[day])
 
     def known_day(self, source: Digest, rows: Rows) -> KnownDay:
-        """Return the memory of a day as `read_day` returns it, which is not written yet."""
+        """Return the record of a day that `read_day` has read, before it is written."""
         forms = {**self._input("events", rows).forms}
         return KnownDay(source, rows.count, by_day.first_row(rows), forms, rows.files)
 
     def types(self, days: Sequence[KnownDay]) -> dict[str, dict[str, str]]:
-        """Return the types of the columns of some days: of text as it is read, and of ids."""
+        """Return the types of the columns of some days: `read` of all columns as text, and `ids` of the id columns."""
         events = self._sampled(days)
         if events.rows.count == 0:
             return {}
@@ -177,7 +178,7 @@ class TableSource(Source):
         return converted
 
     def convert_others(self, days: Sequence[KnownDay]) -> RawLog:
-        """Return the log with all its tables, but of the events only a few rows."""
+        """Return the log with all its tables, but with only the first row of each day's events."""
         events = self._sampled(days)
         require_rows(events.rows, "events")
         return self._log(events)
@@ -198,7 +199,7 @@ class TableSource(Source):
         return result
 
     def where(self, table: str, rows: Rows) -> str:
-        """Return the condition of the rows of a table to read, in SQL."""
+        """Return the SQL condition of the rows of a table that are read."""
         return "true"
 
     def dialect(self, table: str) -> Dialect:
@@ -251,7 +252,7 @@ class TableSource(Source):
         return self._input(table, rows)
 
     def _read(self, table: str, found: Sequence[files.File]) -> Rows:
-        """Read a table's columns: required, mapped and existing optional ones, and the column of the label."""
+        """Read a table's columns: required, mapped and existing optional ones, and those of label and behaviour."""
         wanted = self._wanted(table)
 
         def select(names: Sequence[str], file: str) -> list[str]:
@@ -287,7 +288,7 @@ class TableSource(Source):
         return {ours: ours for ours in (*_TABLES[table], *further)} | getattr(self.params, _key(table))
 
     def _others(self, table: str, names: Sequence[str]) -> list[str]:
-        """Return the columns of a file that are read beside the wanted ones."""
+        """Return the columns of a file that are read in addition to the wanted ones."""
         wanted = self._wanted(table)
         free = [name for name in names if name not in wanted.values()]
         if table in ("items", "users"):
@@ -296,7 +297,7 @@ class TableSource(Source):
         return [name for name in free if name in optional and name not in wanted]
 
     def _rules(self, names: Sequence[str], file: str) -> dict[str, Rule]:
-        """Return the rules of label and behaviour over the columns of an events file; behaviours need none."""
+        """Return the rules of label and behaviour over the columns of an events file. Behaviour may have none."""
         given = {LABEL: self.params.label, BEHAVIOUR: self.params.behaviour}
         return {
             role: Rule.parse(f"fetch.table.{role}", text, names, file)
@@ -351,7 +352,7 @@ class TableSource(Source):
             )
 
     def _events(self, events: _Input, ids: _Ids, start: int = 0) -> Rows:
-        """Return the events in the contract's types, numbered from `start` on if they have no sequence."""
+        """Return the events in the contract's types, numbered from `start` if they have no sequence."""
         rules = self._rules(events.rows.names, events.rows.name)
         answers = {role: rule.of(events.rows, events.forms[rule.column]) for role, rule in rules.items()}
         answers.setdefault(BEHAVIOUR, (answers[LABEL][0], []))
@@ -387,7 +388,7 @@ class TableSource(Source):
 
 
 def _key(table: str) -> str:
-    """Return the parameter that maps our names of a table's columns to theirs."""
+    """Return the key of `fetch.table` that maps our names of a table's columns to theirs."""
     return "columns" if table == "events" else f"{table}_columns"
 
 

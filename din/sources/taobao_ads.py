@@ -8,8 +8,8 @@ and a brand but no ad, so each pair of them is an item of its own, with a negati
 or price. Its rows enter histories with their kind as the behaviour field `btag` (`clk` for a clicked ad). They are read
 from `behaviour_days` days before the first impression until the last impression.
 
-Times are shifted to Beijing's (UTC+8), so that days are the publisher's. The publisher trains on 2017-05-06 … 05-12 and
-tests on 05-13, which is `featurize.test_days: 1`.
+Times are shifted to Beijing time (UTC+8), so that days match the publisher's. The publisher trains on 2017-05-06 …
+05-12 and tests on 05-13, which is `featurize.test_days: 1`.
 
 Source: https://tianchi.aliyun.com/dataset/56 (Ad Display/Click Data on Taobao.com).
 """
@@ -58,7 +58,7 @@ _DAY = 86_400
 
 @SOURCES.register("taobao-ads", blocks.TaobaoAds)
 class TaobaoAds(Publisher):
-    """The log at `fetch.options.path`, with the kinds and days of the behaviour log that are asked for."""
+    """The log at `fetch.options.path`, with the kinds and days of the behaviour log that the options name."""
 
     stated = _TYPES
     needs: ClassVar = {"events": ("clk",), "items": _AD, "users": _PROFILE, "history": ("brand",)}
@@ -128,7 +128,7 @@ class TaobaoAds(Publisher):
 
 
 def _with_pairs(items: Rows, history: Rows) -> Rows:
-    """Return the items with one more for each pair of a category and a brand in the history."""
+    """Return the items, and one more for each pair of a category and a brand in the history."""
     pair = f"(-1 - {history[ITEM_ID]})"
     columns = {ITEM_ID: history[ITEM_ID], "cate_id": f"nullif({pair} // {_BRANDS}, 0)"}
     columns["brand"] = f"nullif({pair} % {_BRANDS}, 0)"

@@ -28,7 +28,7 @@ _DATES = (
 _CLOCKS = ("", " %H:%M:%S", " %H:%M", " %I:%M:%S %p", " %I:%M %p")
 _OTHERS = ("%d/%b/%Y:%H:%M:%S", "%Y%m%d", "%Y%m%d%H", "%Y%m%d%H%M%S", "%Y%m%d %H:%M:%S", "%y%m%d%H")
 FORMS = (*(date + clock for date in _DATES for clock in _CLOCKS), *_OTHERS)
-"""Forms of text that logs use beside ISO 8601. Where two fit, such as 03/04/2024, the first is more common."""
+"""Forms of text that logs use besides ISO 8601. If two fit, as for 03/04/2024, the first is more common."""
 _LOW, _HIGH = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for year in (YEARS[0], YEARS[1] + 1))
 _ISO = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}(:?\d{2})?)?)?"
 _WITHOUT_SECONDS = r"([T ]\d{2}:\d{2})(Z|[+-].*)?$"
@@ -48,7 +48,7 @@ def to_utc(rows: Rows, name: str, unit: str, forms: int) -> tuple[str, list[Chec
         forms: the forms of the values in the column.
 
     Raises:
-        InputError: the column is of a type that no time has.
+        InputError: the column has a type that can't hold times.
     """
     column = rows[name]
     kind = rows.types[name]
@@ -110,12 +110,12 @@ def _number(rows: Rows, name: str, kind: str, unit: str, checks: list[Check]) ->
         microseconds = f"{number} * {per // 1000}" if per >= 1000 else f"{number} // 1000"
     else:
         microseconds = f"CAST(round_even({number} * {per / 1000!r}::DOUBLE, 0) AS BIGINT)"
-    fits = f"CASE WHEN {broken} THEN NULL ELSE {microseconds} END"  # what is beyond would overflow
+    fits = f"CASE WHEN {broken} THEN NULL ELSE {microseconds} END"  # numbers outside the years may overflow
     return f"make_timestamp({fits})", checks
 
 
 def _iso(column: str) -> str:
-    """Return SQL for ISO 8601, or NULL for other text, or a date that does not exist."""
+    """Return SQL for the time of ISO 8601 text, NULL for other text or a date that does not exist."""
     text = f"CAST({column} AS VARCHAR)"
     short = rf"regexp_replace({text}, '(\.\d{{6}})\d+', '\1')"
     full = rf"regexp_replace({short}, '{_WITHOUT_SECONDS}', '\1:00\2')"
@@ -124,7 +124,7 @@ def _iso(column: str) -> str:
 
 
 def _formed(column: str, form: str) -> str:
-    """Return SQL for text of a form; the blank before AM and PM may be missing."""
+    """Return SQL for the time of text in a form. The blank before AM and PM may be missing."""
     forms = ", ".join(quoted(one) for one in dict.fromkeys((form, form.replace(" %p", "%p"))))
     return f"CAST(try_strptime(CAST({column} AS VARCHAR), [{forms}]) AS TIMESTAMP)"
 
@@ -150,7 +150,7 @@ def _expected(unit: str) -> str:
 
 
 def _proposal(value: Any) -> str:
-    """Return the unit that makes sense of a value, if there is one."""
+    """Return the advice to set the unit or form that makes sense of a value, or else to correct the row."""
     if isinstance(value, str) and (forms := forms_of(pa.chunked_array([[value]]))):
         return f'set {_UNIT_KEY} to "{forms[0]}"'
     try:

@@ -4,8 +4,8 @@ A column of a CSV is integer if every value is an integer, otherwise numeric if 
 text as written. `007` stays text, because an id or a zip code would lose its zeros. NA and null are missing values
 among numbers, and text among words.
 
-Types depend only on the forms of values that occur. They are flags, so a log has the forms of its days together,
-and a day that is known need not be read again.
+Types depend only on the forms of values that occur. Forms are flags, so those of a log are the union over its days, and
+a known day need not be read again.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from typing import Any
 from din.sources.rows import Check, Rows, quoted
 
 MISSING = "INTEGER"
-"""DuckDB's type of a column that holds nothing; all integers are BIGINT."""
+"""DuckDB's type of a column without values; all integers are BIGINT."""
 _INTEGER = "(0|-?[1-9][0-9]*)"
 _NUMBER = r"(?i)-?(((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)(e[-+]?[0-9]+)?|inf|infinity)"
 _MARKS = r"'NA', 'N/A', 'NaN', 'nan', 'null', 'NULL', 'None', '\N'"
@@ -99,7 +99,7 @@ def elements(rows: Rows, name: str, separator: str | None) -> str:
 
 
 def cast(sql: str, kind: str, wanted: str) -> str:
-    """Return SQL that converts values to another type, and words for a missing number to nothing."""
+    """Return SQL that converts values to another type, and words for a missing number to NULL."""
     return sql if kind == wanted else f"TRY_CAST({sql} AS {wanted})"
 
 

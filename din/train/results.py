@@ -35,11 +35,11 @@ class Epoch(Document):
 
 
 class TrainingSummary(Document):
-    """A training; `epochs` is the number of those that ran, and `best_epoch` counts from 1.
+    """The summary of a training. `epochs` is the number of epochs that ran, and `best_epoch` counts from 1.
 
-    A champion that went on ran none. `days` are those that were learned after the epochs, or by the champion. A list
-    that is empty is left out, since `dvc plots` draws nothing from a file that has one. Of `valid_auc` and
-    `valid_gauc`, it holds the one that chose the best epoch.
+    A continued champion runs no epochs, so both are 0. `days` are the days that were learned in passes. An empty list
+    is left out, since `dvc plots` draws nothing from a file that has one. Of `valid_auc` and `valid_gauc`, only the one
+    that chose the best epoch is there.
     """
 
     model: str
@@ -70,7 +70,7 @@ class CrossFit(Document):
     Attributes:
         folds: the number of groups of users.
         after: the time of the last row that the model had learned before its lesson.
-        rows: the number of rows of the lesson that judge it.
+        rows: the number of rows of the lesson that it is judged on.
     """
 
     folds: PositiveInt
