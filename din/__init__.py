@@ -2,6 +2,6 @@
 
 import os
 
-# Must happen before torch loads OpenMP. Beside other work, threads that spin while they wait take five times the CPU
-# time of a training step (docs/log.md).
+# This must happen before torch loads OpenMP. On a busy machine, threads that spin while they wait take five times the
+# CPU time of a training step (docs/log.md).
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")

@@ -1,8 +1,8 @@
 """Decide whether a candidate needs a person's approval, ask for it, and check the answer.
 
-A candidate whose gates are not all open may pass in two ways. An approval covers borderline gates, where
-`gate.approval` allows it. An override covers gates that compare with an earlier champion which can't be evaluated any
-more. Either covers exactly the gates and figures that its request states, for one candidate after one champion.
+A candidate whose gates are not all open may pass in two ways. An approval covers borderline gates, if `gate.approval`
+allows it. An override covers gates that compare with an earlier champion that can no longer be evaluated. Either covers
+exactly the gates and figures that its request states, for one candidate and one champion before it.
 """
 
 import json
@@ -33,7 +33,10 @@ def not_open(report: GateReport) -> list[GateEntry]:
 
 
 def need(report: GateReport, policy: Policy) -> Need:
-    """Return what a candidate needs to pass; nobody is asked about the champion itself, or one that is rolled back."""
+    """Return the help that a candidate needs to pass.
+
+    Nobody is asked about the champion itself, nor about a candidate while the champion is due to be rolled back.
+    """
     champion = report.champion
     is_champion = champion is not None and champion.version == report.bundle
     if report.verdict == "open":
@@ -45,13 +48,16 @@ def need(report: GateReport, policy: Policy) -> Need:
 
 
 def harm_to_undo(report: GateReport) -> Harm | None:
-    """Return the champion's harm if `din promote` is to roll it back: the candidate does not replace it at once."""
+    """Return the harm for which `din promote` will roll the champion back, or None.
+
+    It returns None if all gates are open, because the candidate then replaces the champion.
+    """
     automatic = report.about.params.get("promote", {}).get("on_harm") == "rollback"
     return report.harm if automatic and report.verdict != "open" else None
 
 
 def _need(gate: GateEntry, policy: Policy) -> Need:
-    """Return what a candidate needs because this gate is not open."""
+    """Return the help that a candidate needs because this gate is not open."""
     if gate.verdict == "borderline" and policy != "never":
         return "approval"
     return "override" if gate.compares and not gate.evaluated else "another candidate"
@@ -60,7 +66,7 @@ def _need(gate: GateEntry, policy: Policy) -> Need:
 def ask(registry: Registry, report: GateReport, needed: Need, days: float, run_id: RunId | None) -> Case:
     """Return the request for an approval or override of a report's candidate, and store it if there is none yet.
 
-    `days` says how long an answer counts.
+    A new request expires after `days` days.
 
     Raises:
         GateClosed: the stored request names other gates or figures than the report.
@@ -90,7 +96,7 @@ def next_number(report: GateReport) -> int:
 
 
 def check_same_gates(case: Case, report: GateReport, needed: Need) -> None:
-    """Refuse an approval that was asked for other gates, figures or limits than a report holds back.
+    """Check that an approval was requested for the same gates, figures and limits that a report holds back.
 
     Raises:
         GateClosed: a gate was added or removed, only one of the two needs an override, or the reason of a gate that was
@@ -158,7 +164,7 @@ def how_to_answer(registry: Registry, case: Case) -> str:
 
 
 def decide(registry: Registry, name: str, approved: bool, override: bool, by: str, reason: str) -> Case:
-    """Store a person's answer to the request of a run, or of a candidate whose version begins so.
+    """Store a person's answer to a request, named by its run or by the beginning of its candidate's version.
 
     With `override`, approve although the earlier champion was not evaluated.
 
@@ -166,7 +172,7 @@ def decide(registry: Registry, name: str, approved: bool, override: bool, by: st
         The request with the answer that counts, which may be an earlier equal decision.
 
     Raises:
-        InputError: no request or several have that name, or an override is needed and not given, or the reverse.
+        InputError: none or several requests have that name, or `override` is not what the request needs.
         GateClosed: the request has expired, another champion has appeared since, or somebody decided otherwise.
     """
     case = _find(registry, name)

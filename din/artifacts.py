@@ -88,7 +88,7 @@ def hash_files(root: Path) -> dict[str, str]:
 
 
 def hash_tree(*roots: Path) -> str:
-    """Return one sha256 over names and contents of files and directories; reports record it for what they judged.
+    """Return one sha256 over names and contents of files and directories. Reports identify their inputs by it.
 
     Raises:
         InputError: a root does not exist.

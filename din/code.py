@@ -5,15 +5,15 @@ the installed version of every package that those modules import. The closure is
 it. Comments and docstrings don't count, so only a change of what runs makes a stage run again. The C sources in a
 package count with it, without their comments.
 
-Every stage imports all of `din.params` to read params.yaml. There, the modules of blocks that the stage does not list
-under `params` in dvc.yaml are left out: a new limit of the gate changes no other stage.
+Every stage imports all of `din.params` to read params.yaml. Modules of blocks that the stage does not list under
+`params` in dvc.yaml are left out there, so a new limit of the gate changes no other stage.
 
 A seam imports its modules by name, so a module that imports a seam counts as importing the modules that the call of
-`Seam` names. A plugin's file counts for the stages that hold a seam which the file imports: a new model trains again,
-and fetches nothing again.
+`Seam` names. A plugin's file counts for the stages that hold a seam that the file imports, so a new model reruns
+training, but not fetch.
 
-The package grimp finds the same modules, as a test compares, but would replace only a few lines: the source is parsed
-anyway, for the digests and for what a single command imports.
+The package grimp finds the same modules, as a test checks, but would replace only a few lines. The source is parsed
+anyway, for the digests and for the imports of a single command.
 
 Not seen: the thin commands themselves (`din.cli`), modules imported by a computed name, the compiler, and packages that
 only other packages import, unless the stage names them under `meta.packages`.
@@ -70,7 +70,7 @@ class Machine(Document):
 
 
 class StageCode(Document):
-    """The code that a stage may run: digests of its files, without comments, and versions of the packages behind it."""
+    """The code that a stage may run: digests of its files, without comments, and versions of the packages it uses."""
 
     files: dict[str, Digest]
     packages: dict[str, str | None]
@@ -81,9 +81,9 @@ class Module:
     """A module of this repository.
 
     Attributes:
-        digests: sha256 of its source, and of the C sources beside a package's `__init__.py`; by path from the root.
-        imports: the full names of everything that it imports, in functions too, and of the package it lies in.
-        built_in: by the full name of each seam that it makes, the modules that the seam imports on demand.
+        digests: sha256 of its source, and of the C sources next to a package's `__init__.py`, by path from the root.
+        imports: the full names of everything that it imports, in functions too, and of its own package.
+        built_in: by the full name of each seam that it creates, the modules that the seam imports on demand.
     """
 
     digests: dict[str, Digest]
@@ -95,7 +95,7 @@ def write_code(workspace: Workspace, params: Params) -> None:
     """Write `workspace.code_of(stage)` for each stage of the pipeline that has it as a dependency.
 
     Raises:
-        InputError: the pipeline can't be read, or such a stage runs no command of this repository; a file of
+        InputError: the pipeline can't be read, such a stage runs no command of this repository, or a file of
             expectations is missing.
     """
     stages = stages_of(workspace)
@@ -112,11 +112,14 @@ def write_code(workspace: Workspace, params: Params) -> None:
 def code_of(stage: Stage, plugins: Iterable[Path] = ()) -> StageCode:
     """Return the digests of the files and the versions of the packages that a stage of dvc.yaml may run.
 
-    `meta.packages` names the packages that it uses, but only other packages import. Of `plugins`, the files of all
-    plugins, those count that register something with a seam of the stage.
+    The stage's `meta.packages` names packages that it uses, but that only other packages import.
+
+    Args:
+        stage: the stage.
+        plugins: the files of all plugins. A file counts if it imports a seam of the stage.
 
     Raises:
-        InputError: it runs no command of this repository.
+        InputError: the stage runs no command of this repository.
     """
     blocks = {key.partition(".")[0] for key in stage.params}
     modules = closure(imports_of_command(stage.command), blocks)
@@ -134,7 +137,7 @@ def code_of(stage: Stage, plugins: Iterable[Path] = ()) -> StageCode:
 
 
 def _expectations(workspace: Workspace, params: Params, stage: str) -> dict[str, Digest]:
-    """Return the digest of the file with a user's own expectations that a stage judges, by path."""
+    """Return the digest of the file with the user's own expectations that a stage checks, by path."""
     path = getattr(getattr(params, stage, None), "expectations", None)
     if path is None:
         return {}
@@ -143,7 +146,7 @@ def _expectations(workspace: Workspace, params: Params, stage: str) -> dict[str,
 
 
 def imports_of_command(command: str) -> set[str]:
-    """Return what the function behind a command imports, and what its file imports for all commands.
+    """Return the imports of the function behind a command, and those that its file makes for all commands.
 
     Raises:
         InputError: the command is not one of this repository.
@@ -162,7 +165,7 @@ def imports_of_command(command: str) -> set[str]:
 
 
 def _module_of(command: str) -> Path:
-    """Return the module of `din.cli` that has a command; an unknown one is left to the module of the stages."""
+    """Return the file in `din/cli` that defines a command, or `stages.py` if none does."""
     function = f"\ndef {command.replace('-', '_')}("
     modules = sorted((_ROOT / "din" / "cli").glob("*.py"))
     stages = _ROOT / "din" / "cli" / "stages.py"
@@ -170,10 +173,10 @@ def _module_of(command: str) -> Path:
 
 
 def closure(modules: Iterable[str], blocks: Collection[str], built_in: bool = True) -> set[str]:
-    """Return the modules of this repository that importing some modules may import, themselves among them.
+    """Return the modules of this repository that importing some modules may import, including these.
 
     Args:
-        modules: full names; other packages' are ignored.
+        modules: full names. Modules of other packages are ignored.
         blocks: names of the blocks of params.yaml that are read.
         built_in: whether to follow seams to everything that is built in.
     """
@@ -199,7 +202,7 @@ def digests(modules: Iterable[str]) -> dict[str, Digest]:
 
 
 def packages_of(modules: Iterable[str]) -> set[str]:
-    """Return the installed packages that modules import, by the names that pip knows; this one is among them."""
+    """Return the names, as pip knows them, of the installed packages that modules import, including this one."""
     return _packages(name for module in modules for name in _module(module).imports)
 
 
@@ -210,12 +213,12 @@ def _packages(imports: Iterable[str]) -> set[str]:
 
 @cache
 def _installed() -> Mapping[str, list[str]]:
-    """Return the packages that bring each top-level module."""
+    """Return the packages that provide each top-level module."""
     return packages_distributions()
 
 
 def _version(package: str) -> str | None:
-    """Return a package's version; None where it is not installed, which its stage reports."""
+    """Return a package's version. None if it is not installed, which its stage reports."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -224,7 +227,7 @@ def _version(package: str) -> str | None:
 
 @cache
 def _path(name: str) -> Path | None:
-    """Return the file of a module; None where it is not a module of this repository."""
+    """Return the file of a module. None if it is not a module of this repository."""
     if name.partition(".")[0] not in _PACKAGES:
         return None
     place = _ROOT.joinpath(*name.split("."))
@@ -252,7 +255,7 @@ def _sha256(text: str) -> Digest:
 
 
 def _imports(tree: ast.AST) -> Iterator[str]:
-    """Yield the full names below a node that may be modules: of `from a import b`, both `a` and `a.b`."""
+    """Yield the imported names below a node that may be modules: for `from a import b`, both `a` and `a.b`."""
     for node in _executed(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -263,13 +266,13 @@ def _imports(tree: ast.AST) -> Iterator[str]:
 
 
 def _behind(name: str) -> frozenset[str]:
-    """Return the modules behind a seam, or nothing if the name is not that of a seam."""
+    """Return the modules that a seam imports, or nothing if the name is not that of a seam."""
     owner = name.rpartition(".")[0]
     return _module(owner).built_in.get(name, frozenset()) if _path(owner) else frozenset()
 
 
 def _built_in(tree: ast.Module) -> Iterator[tuple[str, frozenset[str]]]:
-    """Yield the name of each seam that a module makes, and the modules that the seam names."""
+    """Yield the name of each seam that a module creates, and the modules that the seam names."""
     for node in tree.body:
         if (
             isinstance(node, ast.AnnAssign)
@@ -282,7 +285,7 @@ def _built_in(tree: ast.Module) -> Iterator[tuple[str, frozenset[str]]]:
 
 
 def _executed(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield the nodes of a tree but for those that only type checkers read."""
+    """Yield the nodes of a tree, except those that only type checkers read."""
     waiting = [node]
     while waiting:
         node = waiting.pop()

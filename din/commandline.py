@@ -26,7 +26,7 @@ _UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # typer exports on
 
 
 def examples(*lines: str) -> str:
-    """Return the end of a command's `--help`: command lines to copy, each with a comment or without."""
+    """Return the end of a command's `--help`: example command lines, with or without a comment."""
     return "\n".join(["Examples:", *(f"  {line}" for line in lines)])
 
 
@@ -47,7 +47,10 @@ def print_version(wanted: bool) -> None:
 
 
 def print_result(command: Callable[[], Result], as_json: bool) -> Result:
-    """Run a command and return what it did, and print that as JSON and its text to standard error, if asked to."""
+    """Run a command and return its result.
+
+    With `as_json`, print the result as JSON, and everything that the command prints to standard error.
+    """
     if not as_json:
         return command()
     with contextlib.redirect_stdout(sys.stderr):
@@ -59,7 +62,7 @@ def print_result(command: Callable[[], Result], as_json: bool) -> Result:
 def run(app: typer.Typer, name: str) -> None:
     """Run a command line, and exit.
 
-    Wrong arguments are exit code 2 with one line: the command, the mistake, and where to look. A group without a
+    Wrong arguments exit with code 2 and one line: the command, the mistake, and where to look. A group without a
     command shows its help.
     """
     atexit.register(gc.freeze)  # at exit, Python would look for garbage for 0.5 s if torch was loaded

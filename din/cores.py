@@ -1,8 +1,8 @@
-"""How many cores this process may keep busy: the one answer for whoever chooses a number of threads.
+"""The number of cores that this process may keep busy. Everything that chooses a number of threads asks here.
 
-A container sees all cores of its host. More threads than its quota allows are stopped by the kernel for the rest of
-each period, and whoever waits for them is stopped too. The `cpu_count` of loky reads only the outermost group's quota,
-and rounds it up.
+A container sees all cores of its host. If it runs more threads than its quota allows, the kernel stops them for the
+rest of each period, and everything that waits for them stops too. The `cpu_count` of loky reads only the outermost
+group's quota, and rounds it up.
 """
 
 import os
@@ -17,7 +17,7 @@ def available(membership: Path = MEMBERSHIP, cgroups: Path = CGROUPS) -> int:
     """Return the cores that affinity and the CPU quota of the container leave to this process, at least one.
 
     Args:
-        membership: the file that names this process's cgroups; there is none but on Linux.
+        membership: the file that names this process's cgroups; only Linux has one.
         cgroups: where the cgroups of versions 1 and 2 are mounted.
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -43,13 +43,13 @@ def groups(controller: str, membership: Path = MEMBERSHIP, cgroups: Path = CGROU
 
 
 def _quotas(membership: Path, cgroups: Path) -> Iterator[float]:
-    """Yield the quota of each cgroup around this process, in cores. Those without a quota are left out."""
+    """Yield the quotas of the cgroups around this process, in cores."""
     for folder in groups("cpu", membership, cgroups):
         yield from _quota(folder)
 
 
 def _quota(group: Path) -> Iterator[float]:
-    """Return the quota of one cgroup, if it has one: `cpu.max` of version 2, two files of version 1."""
+    """Yield the quota of one cgroup, if it has one: `cpu.max` of version 2, two files of version 1."""
     for names in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
         numbers = " ".join(_read(group / name) for name in names).split()
         if len(numbers) == 2 and all(number.isdecimal() for number in numbers):  # not `max`, not -1

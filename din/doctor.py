@@ -1,7 +1,7 @@
-"""Look for what this machine lacks to run a workspace: the command `din doctor`.
+"""Check that this machine can run a workspace: the command `din doctor`.
 
-Nothing is believed that can be tried: the compiler builds the native operations, and the registry's store must refuse
-to overwrite a throw-away object. All probes together take some seconds.
+Whatever can be tried is tried: the compiler builds the native operations, and the registry's store must refuse to
+overwrite a throw-away object. All probes together take a few seconds.
 """
 
 import json
@@ -37,10 +37,10 @@ class Finding:
     """The result of one probe.
 
     Attributes:
-        name: what was looked at.
+        name: the subject of the probe.
         state: `warning` slows work down or limits it, `failed` stops it.
-        seen: what was found.
-        fix: what to do about it; empty if there is nothing to do.
+        seen: the observation.
+        fix: the next step; empty if there is nothing to do.
     """
 
     name: str
@@ -55,7 +55,7 @@ def examine(workspace: Workspace) -> list[Finding]:
 
 
 def print_findings(findings: Sequence[Finding], as_json: bool = False) -> None:
-    """Print one finding a line, with its fix below, or all as JSON."""
+    """Print one finding per line, with its fix below, or all as JSON."""
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
         return
@@ -108,7 +108,7 @@ def processors(workspace: Workspace) -> Iterator[Finding]:
 
 
 def memory_mb(groups: Sequence[Path]) -> float:
-    """Return the least of this machine's memory and the limits of cgroups, given their folders, in MB."""
+    """Return the smallest of this machine's memory and the limits of cgroups, given their folders, in MB."""
     files = [folder / name for folder in groups for name in _MEMORY_LIMITS]
     limits = [file.read_text("utf-8").strip() for file in files if file.is_file()]
     whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -143,7 +143,7 @@ def files(workspace: Workspace) -> Iterator[Finding]:
 
 
 def registry(workspace: Workspace) -> Iterator[Finding]:
-    """Read the registry's champion, and try on a throw-away object that the store never overwrites."""
+    """Read the registry's champion, and check with a throw-away object that the store never overwrites."""
     params = _params(workspace)
     if params is None:
         yield Finding("registry", "skipped", "params.yaml can't be read, see above")
@@ -162,7 +162,7 @@ def registry(workspace: Workspace) -> Iterator[Finding]:
 def _put_if_absent(objects: Objects) -> Finding:
     """Write an object twice and remove it; the second write must fail, or two promotions could both win.
 
-    Its key is one that `din registry gc` removes, in case this is killed before the removal.
+    `din registry gc` removes such keys, in case this process is killed before it removes the object.
     """
     key = f"stages/doctor-{uuid4().hex}/trial"
     try:

@@ -4,9 +4,9 @@ A document is refused if it is larger than its limit, is not UTF-8 or JSON, is n
 a key twice, or holds NaN. It must also be of the expected type, without unknown, missing or mistyped keys. Every
 refusal is one `InputError` that names the place, the key, and the value, cut so that a hostile value can't flood a log.
 
-Types are subclasses of `Document`, which are also checked when a writer makes one, or dataclasses and TypedDicts marked
-with `STRICT`. Parsing takes three passes over the text, about 20 ms per megabyte, and holds the whole document in
-memory.
+Types are subclasses of `Document`, which are also checked when a writer creates one, or dataclasses and TypedDicts
+marked with `STRICT`. Parsing takes three passes over the text, about 20 ms per megabyte, and holds the whole document
+in memory.
 """
 
 import json
@@ -48,7 +48,7 @@ def read(expected: type[T], path: Path, advice: str = "") -> T:
     Args:
         expected: a subclass of `Document`, or another type as above.
         path: the file.
-        advice: what to do if the file is missing or of another type, e.g. which command writes it.
+        advice: the next step if the file is missing or of another type, e.g. the command that writes it.
 
     Raises:
         InputError: the file is missing or unreadable, or not a document of this type.
@@ -66,10 +66,10 @@ def read_bytes(path: Path, most: int = MOST_BYTES, missing: str = REPRO) -> byte
     Args:
         path: the file.
         most: the largest number of bytes.
-        missing: what to do if there is no such file.
+        missing: the next step if there is no such file.
 
     Raises:
-        InputError: the file is missing, unreadable or larger.
+        InputError: the file is missing, unreadable or too large.
     """
     try:
         if path.exists() and not path.is_file():  # a pipe would block

@@ -76,7 +76,7 @@ class Gain(Document):
 
 
 class LearnedUntil(Document):
-    """The last time of the rows that a model had learned when it scored a split."""
+    """The time of the last row that a model had learned when it scored each split."""
 
     valid: Moment
     test: Moment
@@ -98,10 +98,11 @@ class Evaluation(Document):
     """Metrics of the validation and the test rows that the model had not learned.
 
     Attributes:
-        valid: of the model before its pass over the validation days; None if it had learned all validation rows.
-        test: of the model after it.
-        learned_until: what either had learned.
-        advance: what the pass changed on the test rows; None without a pass.
+        valid: metrics of the model before its pass over the validation days; None if it had learned all validation
+            rows.
+        test: metrics of the model after the pass.
+        learned_until: the times until which either had learned.
+        advance: the gains that the pass made on the test rows; None without a pass.
     """
 
     valid: Metrics | None
@@ -156,9 +157,9 @@ class Facts(Document):
 
     Attributes:
         train_until: the time of the last row of the training split.
-        judged_until: that of the last row that the judged model had learned; `evaluation` is about this model.
-        seen_until: that of the last row that the exported model has learned.
-        negatives: there if some were left out.
+        judged_until: the time of the last row that the judged model had learned; `evaluation` is about this model.
+        seen_until: the time of the last row that the exported model has learned.
+        negatives: None if no negatives were left out.
     """
 
     format: Format

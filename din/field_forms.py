@@ -7,7 +7,7 @@
     Number    numeric                 float32 [N]                 ids [N], weights [N]              ids, weights
     Vector    vector of n numbers     float32 [N, n]              ids [1 + n], weights [N, 1 + n]   ids, weights
 
-N owners have M values in all. A form holds nothing that is learned from a log: a method that needs it is given the
+N owners have M values in all. A form holds nothing that is learned from a log. Methods that need such values take the
 field's vocabulary, or its record in the manifest (`rows`, `edges`, `mean`, `std`, `length`). This module needs only
 numpy, so that validation and scoring can share it.
 """
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 UNKNOWN = 0
 """The row of every embedding table for values that are missing, rare, or never seen in training."""
 NEVER_SEEN = "\0never seen"
-"""A raw value that is in no log."""
+"""A raw value that no log contains."""
 FAR = 100.0
-"""How many standard deviations an extreme number is from the mean; also each number of an extreme vector."""
+"""The distance of an extreme number from the mean in standard deviations; also each number of an extreme vector."""
 OUTSIDE = 1e12
 """A raw number outside every bucket."""
 _PLAIN_NUMBERS = {int, float, bool, type(None)}
@@ -169,7 +169,7 @@ class Form(ABC):
         return (values < 0) | (values >= rows)
 
     def forget(self, column: Column, rows: int) -> Column:
-        """Return a column with the ids from `rows` on as unknown. Numbers stay as they are."""
+        """Return a column with the ids from `rows` on replaced by unknown. Numbers are unchanged."""
         return column
 
     @abstractmethod
@@ -331,8 +331,8 @@ class Number(Form):
 class Vector(Form):
     """A list of `length` numbers, used as given. Number k scales row k; the embedding is the sum of the scaled rows.
 
-    So the embedding is a linear projection of the vector, learned as rows of the table. A missing vector is stored as
-    NaNs and has row 0.
+    The embedding is a linear projection of the vector, learned as rows of the table. A missing vector is stored as NaNs
+    and has row 0.
     """
 
     arrow_type = "list<item: float>"

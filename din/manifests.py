@@ -49,7 +49,7 @@ class Window(Document):
 
 
 class Negatives(Document):
-    """Shares of the impressions without a click: those that the log holds, and of these, those that training kept."""
+    """Shares of the impressions without a click: `log` of them is in the log, and training kept `training` of those."""
 
     log: float
     training: float
@@ -106,7 +106,7 @@ class FeaturesManifest(Document):
     """The feature shards that featurize wrote; `raw` is the hash of the log they come from.
 
     `first_day` is the first day of the window. Behaviours of known time begin on the day `history_from`, if it is set.
-    `negatives` is there if some were left out.
+    `negatives` is None if none were left out.
     """
 
     format: Format

@@ -9,8 +9,8 @@
     Line, Moment, Day     text for people, a time and a date, for use in documents
 
 The first six are strings, so they print, compare and serialise as strings. Constructing one from invalid text raises
-InputError. Paths and keys are built from these types only, so a record that names `..` or an absolute path never
-reaches a file system.
+InputError. Paths and keys are built from these types only, so a name such as `..` or an absolute path never reaches a
+file system.
 """
 
 import re
@@ -39,7 +39,7 @@ class Name(str):
         """Check the text.
 
         Raises:
-            InputError: it is not text or does not match.
+            InputError: the value is not text or does not match.
         """
         if not isinstance(text, str) or not cls.form.fullmatch(text):
             raise InputError(f"{cls.subject}: {shown(text)}; expected {cls.expected}")
@@ -111,9 +111,9 @@ class RunId(Name):
 
 
 class FileName(Name):
-    """A relative POSIX path; no segment is empty, begins with a dot, or holds a backslash or control character.
+    """A relative POSIX path. No segment is empty, begins with a dot, or holds a backslash or control character.
 
-    It does not end in `#` and a number, as unfinished writes do in a local registry.
+    It does not end in `#` and a number, like unfinished writes in a local registry.
     """
 
     __slots__ = ()

@@ -1,7 +1,7 @@
-"""The stages of dvc.yaml, as our own programs see them: commands, reports and schedulers read the file here.
+"""Read the stages of dvc.yaml, for commands, reports and schedulers.
 
-This imports neither DVC nor pydantic, which take seconds, so it can run at every parse of a DAG file. It does not
-support templating: `foreach`, `matrix`, `vars` and `${…}` are refused.
+This does not import DVC, which takes seconds, so it can run at every parse of a DAG file. It does not support
+templating: `foreach`, `matrix`, `vars` and `${…}` are refused.
 """
 
 import json
@@ -48,13 +48,13 @@ class Stage:
 
     Attributes:
         command: one line for each command.
-        deps: without parameter files.
-        outs: with metrics and plots.
-        params: the keys that it reads of params.yaml.
-        parameter_files: params.yaml if it reads a key of it, and other files that it names.
-        upstream: the stages that it waits for, in the file's order. One of its deps or parameter files is, lies inside,
+        deps: its dependencies, without parameter files.
+        outs: its outputs, with metrics and plots.
+        params: the keys of params.yaml that it reads.
+        parameter_files: params.yaml if it reads a key of it, and the other parameter files that it names.
+        upstream: the stages that it waits for, in the file's order. One of its deps or parameter files is, is inside,
             or contains one of their outs. This is DVC's rule (`dvc.repo.graph.build_graph`).
-        meta: what DVC leaves to others, such as `airflow`.
+        meta: settings that DVC ignores, such as `airflow`.
     """
 
     name: str
@@ -112,7 +112,7 @@ def parse(text: str) -> dict[str, Stage]:
 
 
 def overlap(one: str, other: str) -> bool:
-    """Return whether one path is the other or lies inside it."""
+    """Return whether two paths are equal, or one is inside the other."""
     return one == other or one.startswith(f"{other}/") or other.startswith(f"{one}/")
 
 

@@ -28,7 +28,7 @@ def load(files: Iterable[str], root: Path) -> None:
         root: the folder of params.yaml.
 
     Raises:
-        InputError: a file is missing or lies outside of `root`, or a plugin can't be imported.
+        InputError: a file is missing or outside of `root`, or a plugin can't be imported.
     """
     for entry in entry_points(group=GROUP):
         _load_installed(entry)
@@ -87,7 +87,7 @@ def _fault(error: Exception) -> str:
 
 
 def _line(error: Exception, path: Path) -> str:
-    """Return the last line of a plugin that an error passed through, as `:12`; nothing if it passed through none."""
+    """Return the last line of a plugin that an error passed through, e.g. `:12`, or nothing if there is none."""
     line = error.lineno if isinstance(error, SyntaxError) else None
     trace = error.__traceback__
     while trace is not None:

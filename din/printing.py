@@ -27,7 +27,7 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str
 
 
 def say(line: str) -> None:
-    """Print a line at once, for a command that goes on for minutes."""
+    """Print a line and flush it, for commands that run for minutes."""
     print(line, flush=True)
 
 

@@ -1,7 +1,7 @@
 """Progress of long work with its rate and the time left, by tqdm.
 
-A terminal gets one line that updates and goes away at the end, on standard error. A log, where no line can be redrawn,
-gets a line after ten seconds and then ever more rarely, so that a day of work leaves fewer than a hundred.
+On a terminal, one line on standard error updates and disappears at the end. A log, where no line can be redrawn, gets a
+line after ten seconds and then ever more rarely, so that a day of work leaves fewer than a hundred.
 """
 
 import sys
@@ -21,10 +21,10 @@ def progress(total: float | None, description: str, unit: str, **options: Any) -
     """Return a context manager whose `update` adds to the work done.
 
     Args:
-        total: all of the work, or None if it is not known.
-        description: names the work.
-        unit: what is counted, in the singular.
-        options: further ones of tqdm, e.g. `initial`, the work that was done before.
+        total: the amount of work, or None if it is not known.
+        description: the name of the work.
+        unit: the unit of the amount, in the singular.
+        options: further options of tqdm, e.g. `initial`, the work that was done before.
     """
     bar = tqdm if sys.stderr.isatty() else _Lines
     return bar(total=total, desc=description, unit=unit, leave=False, **options)
@@ -39,14 +39,14 @@ def track(elements: Iterable[T], total: int, description: str, unit: str = "batc
 
 
 class _Lines(tqdm):
-    """The lines of a log. They state the mean rate, and every update looks at the clock."""
+    """The lines of a log. They state the mean rate, and every update checks the clock."""
 
     def __init__(self, **options: Any) -> None:
         wait = SECONDS_TO_FIRST_LINE
         super().__init__(**options, delay=wait, mininterval=wait, miniters=1, smoothing=0, ncols=0)
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
-        """Print a line; an empty message, which would clear that of a terminal, prints nothing."""
+        """Print a line. Print nothing for an empty message, which would clear the line of a terminal."""
         if msg is None:
             print(self, flush=True)
             self.mininterval = max(SECONDS_TO_FIRST_LINE, _GROWTH * self.format_dict["elapsed"])

@@ -1,7 +1,7 @@
 """Decide whether a validation report opens a gate, for `din gate` and for `python -m validation gate`.
 
 The report's own verdict is not trusted. The report must hold every expectation that its suite always judges as
-critical, their figures must lie within their thresholds, and the thresholds must be today's of params.yaml.
+critical, their figures must be within their thresholds, and the thresholds must be those of the current params.yaml.
 """
 
 from typing import Any
@@ -34,7 +34,7 @@ ALWAYS = {suite: frozenset(names.split()) for suite, names in _ALWAYS.items()}
 """The critical expectations that a suite judges for every log; a test compares them with the suites."""
 
 _NOT_IF_CONTINUED = frozenset({"test_lr_not_null", "valid_prediction_std"})
-"""Expectations that may be missing if a champion goes on: LR is not trained then, and no validation row may be new."""
+"""Expectations that may be missing for a continued champion: LR is not trained, and no validation row may be new."""
 
 
 def thresholds(suite: Suite, params: Params) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def expected(suite: Suite, params: Params) -> frozenset[str]:
 
 
 def why_closed(suite: Suite, report: ValidationReport, params: Params) -> str | None:
-    """Return why a report does not open a gate, or None if it does. The judged data is not checked here."""
+    """Return the reason why a report does not open a gate, or None if it does. The judged data are not checked here."""
     again = f"run `dvc repro validate_{suite}`"
     now = thresholds(suite, params)
     if report.params != now:
@@ -65,7 +65,7 @@ def why_closed(suite: Suite, report: ValidationReport, params: Params) -> str | 
 
 
 def _holds(entry: Expectation) -> bool:
-    """Return whether an expectation succeeded and its figure lies within its bounds."""
+    """Return whether an expectation succeeded and its figure is within its bounds."""
     observed = entry.observed
     bounds = entry.threshold
     if not entry.success:

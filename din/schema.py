@@ -85,7 +85,8 @@ def form_of(kind: Kind, buckets: int | None, length: int | None) -> Form:
 class Field:
     """One embedded column. Names are unique over all groups: a name is also its vocabulary's file name.
 
-    length: of a vector's values, once the log told it.
+    Attributes:
+        length: the length of a vector's values. None until the log has been read, and for other kinds.
     """
 
     name: str

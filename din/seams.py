@@ -1,12 +1,12 @@
-"""Seams: where things of one kind are found by name, built in or from a plugin.
+"""Seams: registries that find things of one kind by name, built in or from a plugin.
 
     MODELS: Seam[ModelMaker] = Seam("model", {"din": "din.model.din"})        # in the package that owns the seam
 
     @MODELS.register("transformer", Options)                                  # in din/model/din.py, or in a plugin
     class Transformer(EmbeddingMLP): ...
 
-Everything that is built in registers as a plugin does. A seam imports a built-in module when something in it is asked
-for, so a name can be checked without loading torch. `din.plugins` imports the files that params.yaml names.
+Built-in things register as those of a plugin do. A seam imports a built-in module when something in it is needed, so a
+name can be checked without loading torch. `din.plugins` imports the files that params.yaml names.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -55,8 +55,8 @@ class Seam(Generic[T]):
 
     Args:
         noun: the kind, as messages name it.
-        built_in: the modules that register the built-in things; or the module of each by its name, if names must be
-            known before their modules are imported.
+        built_in: the modules that register the built-in things, or a map from their names to their modules if names
+            must be known before the modules are imported.
     """
 
     def __init__(self, noun: str, built_in: Mapping[str, str] | Sequence[str]) -> None:
@@ -92,7 +92,7 @@ class Seam(Generic[T]):
         """Return a thing.
 
         Raises:
-            InputError: there is none of this name.
+            InputError: there is nothing of this name.
         """
         if self._named and name in self._modules:
             import_module(self._modules[name])
@@ -103,7 +103,7 @@ class Seam(Generic[T]):
         return self._things[name]
 
     def __iter__(self) -> Iterator[str]:
-        """Yield all names: the built-in ones first, in the order of their modules, whoever imported these before."""
+        """Yield all names: the built-in ones first, in the order of their modules, however these were imported."""
         if not self._named:
             self._load()
             place = {module: number for number, module in enumerate(self._modules)}

@@ -1,13 +1,14 @@
-"""The log of a server: what `din serve` answered, a row for each request, in Parquet files by day and hour (UTC).
+"""The log of a server: the answers of `din serve`, one row per request, in Parquet files by day and hour (UTC).
 
     FOLDER/date=2026-01-31/hour=09/<name>.parquet    complete files
     FOLDER/open/2026-01-31T09-<name>.arrows          the rows that a process has not published yet
 
-`request` is the request as JSON. `items` are the ids of its candidates as text, and `probabilities` are theirs, in the
-same order. `answered_at` is the server's time of the answer. If `hashed` is true, the user's id is a keyed hash.
+`request` is the request as JSON. `items` are the ids of its candidates as text, and `probabilities` are their
+probabilities in the same order. `answered_at` is the server's time of the answer. If `hashed` is true, the user's id is
+a keyed hash.
 
-A process locks its open file. An open file without a lock is published by whoever looks next: it is written as Parquet
-under a temporary name in `open` and renamed.
+A process locks its open file. The next process that finds an open file without a lock publishes it: the rows are
+written as Parquet under a temporary name in `open`, and the file is renamed.
 """
 
 import fcntl
@@ -40,7 +41,7 @@ _LOG = logging.getLogger("din.served_log")
 
 
 def files(folder: Path) -> list[Path]:
-    """Return the complete files of a log, after publishing what killed processes left.
+    """Return the complete files of a log, after publishing the rows that killed processes left.
 
     Raises:
         InputError: rows that a killed process left can't be published.
@@ -54,17 +55,17 @@ def files(folder: Path) -> list[Path]:
 
 
 def publish(folder: Path) -> list[str]:
-    """Publish the open files that no process writes, and return the problems of those that stay for the next time.
+    """Publish the open files that no process writes, and return the problems of those that could not be published.
 
-    A file that was published, but not yet removed, is published again with the same rows under the same name. Of a file
-    that can't be read to its end, the rows before are published, and it is kept as `.damaged`.
+    A file that was published, but not yet removed, is published again with the same rows under the same name. If a file
+    can't be read to its end, the rows before the damage are published, and the file is kept as `.damaged`.
     """
     problems = []
     for path in sorted((folder / OPEN).glob("*.arrows")):
         try:
             with path.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if path.exists():  # else another process has published it meanwhile
+                if path.exists():  # otherwise another process has published it in the meantime
                     _publish(folder, path, file)
         except (BlockingIOError, FileNotFoundError):  # a process writes it, or another one has published it
             continue
@@ -80,7 +81,7 @@ def _publish(folder: Path, path: Path, file: BinaryIO) -> None:
         for batch in pa.ipc.open_stream(file):
             batches.append(batch.cast(SCHEMA))
     except (OSError, ValueError, pa.ArrowException) as error:
-        if getattr(error, "errno", None):  # the disk's, not Arrow's
+        if getattr(error, "errno", None):  # an error of the disk, not of Arrow
             raise
         problem = error
     rows = pa.Table.from_batches(batches, SCHEMA)

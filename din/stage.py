@@ -31,9 +31,9 @@ MOST_TOLD = 2000
 
 
 class StageOutcome(Document):
-    """How a command of a stage ended; `report` is a path of the workspace, and `seconds` the time that it took.
+    """The outcome of a stage's command. `report` is a path in the workspace, and `seconds` the duration.
 
-    `message` is there if it failed: the beginning of its error.
+    If it failed, `message` is the beginning of its error.
     """
 
     run_id: str
@@ -93,7 +93,7 @@ def running(name: str, workspace: Workspace, report: Path | None = None) -> Iter
 
 
 def _printable(message: str) -> str:
-    """Return a message with escapes for what UTF-8 can't hold, such as the bytes of a file name in another encoding."""
+    """Return a message with escapes for text that UTF-8 can't hold, e.g. bytes of a file name in another encoding."""
     return message.encode(errors="backslashreplace").decode()
 
 
@@ -118,7 +118,7 @@ def run_id() -> str:
 
 @contextmanager
 def workspace_lock(workspace: Workspace) -> Iterator[None]:
-    """Hold the workspace's lock, which ends with its process; if another process holds it, print its pid and wait."""
+    """Hold the workspace's lock. If another process holds it, print its pid and wait. It ends with the process."""
     workspace.state.mkdir(exist_ok=True)
     with workspace.stage_lock.open("a+") as lock:
         try:

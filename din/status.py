@@ -1,7 +1,7 @@
-"""The state of a workspace in a glance: the command `din status`.
+"""The state of a workspace at a glance: the command `din status`.
 
-Stages ended as `.din/outcome/` says, which holds the last command that really ran here, while DVC may have taken newer
-results from its cache. Asking DVC what is stale hashes what changed, so it takes seconds on a large log.
+The outcomes of stages come from `.din/outcome/`, which records the last command that really ran here. DVC may have
+taken newer results from its cache. To find stale stages, DVC hashes changed files, which takes seconds on a large log.
 """
 
 import json
@@ -29,13 +29,13 @@ ENDINGS = {0: "done", 1: "failed", 2: "bad input", 3: "closed"}
 
 @dataclass(frozen=True)
 class StageStatus:
-    """How a stage's last command ended here, and whether it would run again.
+    """The outcome of a stage's last command here, and whether the stage would run again.
 
     Attributes:
         ended: one of `ENDINGS`, or None if it never ran here.
         at: the time of its end.
         run: the run that it belonged to.
-        stale: what changed since; empty if the stage is up to date, None if DVC can't tell.
+        stale: the changes since then; empty if the stage is up to date, None if DVC gave no answer.
     """
 
     name: str
@@ -54,8 +54,8 @@ class Status:
         stages: in the order of dvc.yaml.
         champion: the newest record of the registry.
         waiting: the requests for approval that nobody has answered.
-        problems: one line for each part that can't be told.
-        exit_code: that of the worst such part, or 0.
+        problems: one line for each part whose state is unknown.
+        exit_code: the exit code of the worst problem, or 0.
     """
 
     stages: list[StageStatus]
@@ -96,18 +96,18 @@ def status(workspace: Workspace) -> Status:
 
 
 def _changed(workspace: Workspace) -> dict[str, list[str]]:
-    """Return for each stage that DVC would run what changed, e.g. `data/raw modified`.
+    """Return the changes of each stage that DVC would run, e.g. `data/raw modified`.
 
     Raises:
         Unavailable: DVC failed.
-        ValueError: it answered in another form.
+        ValueError: its answer is not JSON.
     """
     answer = json.loads(query(["dvc", "status", "--json"], workspace.root, environment()))
     return {name: _reasons(entries) for name, entries in answer.items()}
 
 
 def _reasons(entries: Sequence[str | Mapping[str, Mapping[str, Any]]]) -> list[str]:
-    """Flatten DVC's account of a stage: the words `always changed`, or parts with their changes."""
+    """Flatten DVC's list of a stage's changes: the words `always changed`, or parts with their changes."""
     found = []
     for entry in entries:
         if isinstance(entry, str):

@@ -17,7 +17,7 @@ WhyMissed = Literal["late", "changed", "before the window"]
 
 
 class Expectation(Document):
-    """One expectation and its result; sample, advice and reason are there if it failed."""
+    """One expectation and its result. A failed one may have a sample, advice and a reason."""
 
     name: str
     column: str | None
@@ -40,13 +40,13 @@ class ValidationReport(Document):
 
 
 class Power(Document):
-    """How sure a comparison can be.
+    """The statistical power of a comparison.
 
     Attributes:
         look: the number of the comparison with this champion, from 1.
         users: the number of users that the verdict rests on.
         excludes: the smallest loss that such a comparison excludes in four of five cases.
-        users_needed: the number of users that would decide an undecided comparison; None if it has as many already.
+        users_needed: the number of users that would decide an undecided comparison. None if there are as many already.
     """
 
     look: PositiveInt
@@ -100,7 +100,7 @@ class About(Document):
 
 
 class MissedDay(Document):
-    """A day of the log that a champion that goes on never learns as it is now; see `din.gates.missed_days`."""
+    """A day of the log that a continued champion never learns in its present form; see `din.gates.missed_days`."""
 
     day: Day
     rows: PositiveInt
@@ -118,7 +118,7 @@ class Harm(Document):
 class GateReport(Document):
     """The verdict on a candidate, its gates, and everything it depends on.
 
-    `missed_days` is there if there are any, and `harm` if the champion's last step certainly harmed.
+    `missed_days` is empty if there are none, and `harm` is None unless the champion's last step certainly did harm.
     """
 
     verdict: Verdict

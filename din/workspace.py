@@ -35,7 +35,7 @@ def require(*files: Path) -> None:
     """Check that files of a workspace's root exist.
 
     Raises:
-        InputError: one does not.
+        InputError: a file does not exist.
     """
     for path in files:
         if not path.exists():
@@ -61,7 +61,7 @@ class _Place:
 class Workspace:
     """The paths of a run below its root.
 
-    Each is written by the stage or command that its comment names; those without one belong to all, or to DVC.
+    The comment of each path names the stage or command that writes it. Paths without one are shared, or belong to DVC.
     """
 
     root: Path
@@ -103,14 +103,14 @@ class Workspace:
     checkpoints = _Place(".din", "checkpoints")  # train: one folder per run
     scratch = _Place(".din", "featurize")  # featurize: temporary files
     tuning = _Place(".din", "tune")  # tune: its trials, and its trainings with further seeds
-    runs = _Place(".din", "runs")  # a scheduler here keeps workspaces in it, unless `DIN_HOME` names another folder
+    runs = _Place(".din", "runs")  # the workspaces of a local scheduler, unless `DIN_HOME` names another folder
     fetched = _Place(".din", "fetch")  # fetch: downloads, and its memory of the source
     spill = _Place(".din", "fetch", "spill")  # fetch: the rows of the source while it reads them
     seen = _Place(".din", "fetch", "seen")  # fetch: fingerprint and days of each state of its source
     digests = _Place(".din", "fetch", "digests")  # fetch: hashes of the source's files
 
     def code_of(self, stage: str) -> Path:
-        """Return the file with the code and packages of a stage, which is a dependency of it."""
+        """Return the file with the code and packages of a stage, which is one of its dependencies."""
         return self.code / f"{stage}.json"
 
     def machine_of(self, stage: Literal["train", "evaluate", "refit"]) -> Path:
@@ -130,11 +130,11 @@ class Workspace:
         return {"raw": self.raw, "features": self.features, "predictions": self.predictions}[suite]
 
     def outcome(self, stage: str) -> Path:
-        """Return the file that says how a stage ended."""
+        """Return the file with the outcome of a stage."""
         return self.state / "outcome" / f"{stage}.json"
 
     def days(self, events: str) -> Path:
-        """Return the file with what `fetch` remembers of each day of a log, given the paths of its events."""
+        """Return the file in which `fetch` remembers the days of a log, given the paths of its events."""
         return self.fetched / f"days-{hashlib.sha256(events.encode()).hexdigest()[:16]}"
 
     def earlier_champion(self, role: str) -> Path:
