@@ -143,7 +143,7 @@ def granted(case: Case | None, report: GateReport, needed: Need) -> Approved | N
 
 
 def why_rejected(case: Case) -> str:
-    """Say who rejected a candidate, or that nobody answered in time."""
+    """Return a sentence that names who rejected a candidate, or says that nobody answered in time."""
     if case.answered and not case.answered.answer.approved:
         answer = case.answered.answer
         return f"{answer.by} rejected this candidate at {answer.at}: {answer.reason}"

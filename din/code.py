@@ -173,7 +173,7 @@ def _module_of(command: str) -> Path:
 
 
 def closure(modules: Iterable[str], blocks: Collection[str], built_in: bool = True) -> set[str]:
-    """Return the modules of this repository that importing some modules may import, including these.
+    """Return the modules of this repository that an import of `modules` may import, including these.
 
     Args:
         modules: full names. Modules of other packages are ignored.

@@ -68,7 +68,7 @@ class Column:
         return len(self.values) if self.offsets is None else len(self.offsets) - 1
 
     def take(self, owners: np.ndarray) -> "Column":
-        """Return the column of some owners, in the order of their positions `owners`."""
+        """Return the column of the owners at positions `owners`, in that order."""
         if self.offsets is None:
             return Column(self.values[owners])
         flat, offsets = ragged_take(self.offsets[owners], self.offsets[owners + 1])
@@ -266,7 +266,7 @@ class IdList(Form):
         lengths = np.diff(np.append(0, np.cumsum(kept))[column.offsets])
         emptied = (lengths == 0) & (np.diff(column.offsets) > 0)
         values = np.where(kept, column.values, np.int32(UNKNOWN))
-        kept[column.offsets[:-1][emptied]] = True  # their first value stays, as unknown
+        kept[column.offsets[:-1][emptied]] = True  # keep their first value, as unknown
         return Column(values[kept], np.append(0, np.cumsum(lengths + emptied)))
 
     @override

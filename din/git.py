@@ -1,6 +1,6 @@
-"""Run git in a checkout, make a checkout of one commit, and tell folders from URLs.
+"""Run git in a checkout, make a checkout of one commit, and distinguish folders from URLs.
 
-A repository is given as a folder or as what `git fetch` takes: a URL or `host:path`.
+A repository is given as a folder, or as another address that `git fetch` accepts: a URL or `host:path`.
 """
 
 import os
@@ -47,7 +47,7 @@ def resolved(repository: str) -> str:
 def absolute(path: str, repository: str) -> str:
     """Return a path relative to a resolved repository as an absolute one.
 
-    Absolute paths and URLs stay as they are, and so do all paths if the repository is not a folder.
+    Absolute paths and URLs are returned unchanged, and so are all paths if the repository is not a folder.
     """
     if "://" in path or Path(path).expanduser().is_absolute() or is_remote(repository):
         return path

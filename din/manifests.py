@@ -81,7 +81,7 @@ F = TypeVar("F", bound=FieldRecord)
 
 
 def _coded(record: F) -> F:
-    """Check that the record holds what its form learned, and that the name can be a vocabulary's file name."""
+    """Check that the record holds the learned values of its form, and that its name can name a vocabulary's file."""
     learned = form_of(record["kind"], record["buckets"], record.get("length")).learned
     if not learned <= record.keys():
         raise ValueError(f"expected {' and '.join(sorted(learned))} of this field")

@@ -21,7 +21,7 @@ _PREFIX = "din_plugins."
 
 
 def load(files: Iterable[str], root: Path) -> None:
-    """Import the installed plugins, and then some files.
+    """Import the installed plugins, and then the plugins in `files`.
 
     Args:
         files: paths relative to `root`.

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from din.errors import GateClosed, InputError, Unavailable, shown
 
 BIN = Path(sys.executable).parent
-TAIL = 400  # lines of output kept
+TAIL = 400  # the number of last lines of output that are kept
 ELSEWHERE = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX"}
 
 log = logging.getLogger(__name__)

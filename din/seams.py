@@ -5,8 +5,8 @@
     @MODELS.register("transformer", Options)                                  # in din/model/din.py, or in a plugin
     class Transformer(EmbeddingMLP): ...
 
-Built-in things register as those of a plugin do. A seam imports a built-in module when something in it is needed, so a
-name can be checked without loading torch. `din.plugins` imports the files that params.yaml names.
+Built-in things register in the same way as a plugin's. A seam imports a built-in module when something in it is needed,
+so a name can be checked without loading torch. `din.plugins` imports the files that params.yaml names.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -96,7 +96,7 @@ class Workspace:
     report = _Place("reports", "report.html")  # report, and after gate and promote: a page about the run
     runs_page = _Place("reports", "runs.html")  # report --all: a page about all runs of the registry
     tuning_page = _Place("reports", "tuning.html")  # tune: a page about its trials
-    tuned = _Place("tuned.yaml")  # tune: the overlay with what it found
+    tuned = _Place("tuned.yaml")  # tune: the overlay with the best parameters
 
     state = _Place(".din")  # everything that must survive DVC
     stage_lock = _Place(".din", "stage.lock")  # held by a running stage
@@ -146,5 +146,5 @@ class Workspace:
         return path.relative_to(self.root).as_posix()
 
     def located(self, place: str) -> str:
-        """Return a place from params.yaml: a relative path starts at the root; URLs and `~` stay as they are."""
+        """Return a place from params.yaml: a relative path starts at the root; URLs and `~` are left unchanged."""
         return place if "://" in place or place.startswith("~") else str(self.root / place)

@@ -77,5 +77,5 @@ def days_of(features: Features, split: SplitName, after: datetime | None = None)
 
 
 def in_order_of_files(days: Sequence[DayRows]) -> list[NDArray[np.int64]]:
-    """Return the positions of the rows of some days, at least one, for each shard in ascending order."""
+    """Return the positions of the rows of `days`, at least one day, for each shard in ascending order."""
     return [np.sort(np.concatenate(parts)) for parts in zip(*(day.positions for day in days), strict=True)]

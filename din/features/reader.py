@@ -52,7 +52,7 @@ class Impressions:
         return self.history_end - self.history_start
 
     def take(self, places: np.ndarray) -> "Impressions":
-        """Return the impressions at some positions, in their order."""
+        """Return the impressions at positions `places`, in that order."""
         columns = {name: column[places] for name, column in vars(self).items() if isinstance(column, np.ndarray)}
         contexts = {name: column.take(places) for name, column in self.contexts.items()}
         return replace(self, **columns, contexts=contexts)
@@ -302,7 +302,7 @@ class Features:
 
 
 def columns_of(table: pa.Table, fields: tuple[Field, ...]) -> dict[str, Column]:
-    """Return the columns of some fields, by name.
+    """Return the columns of `fields`, by name.
 
     Raises:
         InputError: a column does not have the form of its field.

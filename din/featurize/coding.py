@@ -344,7 +344,7 @@ def typed(field: Field, values: ir.Value, found: str) -> ir.Value:
 
 
 def encode(session: Session, name: str, table: ir.Table, coders: Sequence[Coder]) -> ir.Table:
-    """Return a table with the columns of some fields encoded as in the feature files.
+    """Return a table with the columns of the coders' fields encoded as in the feature files.
 
     Args:
         session: the engine.

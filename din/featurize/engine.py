@@ -55,7 +55,7 @@ class Session(ABC):
 
     @abstractmethod
     def part(self, rows: ir.Table, part: range) -> ir.Table:
-        """Return the rows of some shards, from a table with a column `shard`."""
+        """Return the rows of the shards in `part`, from a table with a column `shard`."""
 
     @abstractmethod
     def scatter(self, name: str, table: ir.Table) -> ir.Table:
@@ -63,7 +63,7 @@ class Session(ABC):
 
     @abstractmethod
     def spill(self, name: str, table: ir.Table, part: range) -> None:
-        """Write some shards of an intermediate table with a column `shard`; `spilled` reads all back."""
+        """Write the shards in `part` of an intermediate table with a column `shard`; `spilled` reads all back."""
 
     @abstractmethod
     def spilled(self, name: str) -> ir.Table:
@@ -75,7 +75,7 @@ class Session(ABC):
 
     @abstractmethod
     def write_part(self, contents: Contents, part: range, root: Path, files: Mapping[str, ir.BooleanValue]) -> None:
-        """Write the files `root/<shard>/<name>.parquet` of some shards, empty ones too; see `write`.
+        """Write the files `root/<shard>/<name>.parquet` of the shards in `part`, empty ones too; see `write`.
 
         Args:
             contents: the rows of these shards, with a column `shard`.

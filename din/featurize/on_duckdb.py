@@ -71,8 +71,8 @@ class DuckDB(Session):
         path.parent.mkdir(parents=True, exist_ok=True)
         rows = contents.rows.order_by(*contents.order)
         renamed = rows.select([rows[held].name(name) for name, held in contents.columns.items()])
-        # Renamed at the end because ibis quotes paths as Python does: both kinds of quotes in a name would end the
-        # string in SQL.
+        # The file is renamed at the end because ibis quotes paths as Python does. A name with both kinds of quotes
+        # would end the string in SQL.
         unnamed = path.parent / ".tmp-unnamed.parquet"
         self.con.to_parquet(renamed, unnamed, compression="zstd", row_group_size=ROW_GROUP)
         unnamed.replace(path)

@@ -235,7 +235,7 @@ def _writer(root: str, schema: pa.Schema) -> Callable[[Iterable[pa.RecordBatch]]
 
         for file, own in itertools.groupby(pieces(batches), itemgetter(0)):
             path = Path(root, file)
-            temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")  # a second try of the task may write, too
+            temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")  # a retry of the task may write at the same time
             with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
                 for table in groups(batch for _, batch in own):
                     columns = table.columns[2:]

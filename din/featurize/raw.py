@@ -77,7 +77,7 @@ class Raw:
     users: ir.Table | None
 
     def of(self, *groups: Group) -> tuple[Field, ...]:
-        """Return the fields of some groups, in the order declared."""
+        """Return the fields of `groups`, in the order declared."""
         return tuple(field for field in self.fields if field.group in groups)
 
 

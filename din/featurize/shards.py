@@ -57,7 +57,7 @@ def write_shards(
     items: ir.Table,
     coders: list[Coder],
 ) -> None:
-    """Write the four files of some shards.
+    """Write the four files of each shard in `part`.
 
     Args:
         session: the engine.

@@ -22,7 +22,7 @@ _TEST = SPLITS.index("test")
 
 
 def assign(rows: ir.Table, protocol: str, calendar: Calendar) -> ir.Table:
-    """Add `split` (int8: NO_SPLIT or an index of SPLITS) to all rows of some users, and drop held_out."""
+    """Add `split` (int8: NO_SPLIT or an index of SPLITS) to rows, all rows of each user, and drop held_out."""
     is_event = rows.is_event == 1
     if protocol == "temporal":
         valid = start_us(calendar.held_out[0])

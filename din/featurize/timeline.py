@@ -56,7 +56,7 @@ def positions(rows: ir.Table, order: str) -> ir.Table:
     """Add position, end, rank, low, and trained (the number of the user's training impressions).
 
     Args:
-        rows: all rows of some users from the log of `scatter`, with split (NO_SPLIT or an index of SPLITS).
+        rows: rows from the log of `scatter`, all rows of each user, with split (NO_SPLIT or an index of SPLITS).
         order: strict | sequence.
     """
     behaviour = rows[BEHAVIOUR] == 1
@@ -87,8 +87,8 @@ def behaviours(rows: ir.Table, max_history: int) -> ir.Table:
         max_history: the longest history.
 
     The history of an impression is past position p if its end exceeds p + max_history. The impressions before that are
-    the ones before the behaviour at p + max_history, and that behaviour's `low` counts them. So `high` is that `low`.
-    If there is no such behaviour, no history is past p, and `high` is `NEVER`.
+    the ones before the behaviour at p + max_history, and that behaviour's `low` counts them. `high` is therefore that
+    `low`. If there is no such behaviour, no history is past p, and `high` is `NEVER`.
     """
     rows = rows.filter(rows[BEHAVIOUR] == 1)
     later = rows.low.lead(max_history).over(group_by="user", order_by="position")

@@ -45,7 +45,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A metric, or a difference of two, and what each user contributes to its error.
+    """A metric, or a difference of two, and the contribution of each user to its error.
 
     Attributes:
         value: the metric; NaN where it is undefined.

@@ -12,7 +12,7 @@ seed on the same day, other parameters. Half of α goes to the first look, and m
 **Pooled days.** Each day judges another candidate, so the mean over days describes the pipeline, not today's candidate.
 Today's rows alone must therefore rule out a loss of two margins. Without this rule a run of good days would let one bad
 candidate through. The first look at a day may err with probability α, and its nth retry, with another seed or other
-parameters, with α / (n(n + 1)). So all candidates of a day together err with at most 2α, however often it is retried.
+parameters, with α / (n(n + 1)). All candidates of a day together err with at most 2α, however often it is retried.
 
 **Power.** With probability `POWER`, a look at an equal candidate excludes a loss of (t_α + t_power) · SE. With enough
 users, this loss is no larger than the margin, and the look opens the gate.

@@ -31,7 +31,7 @@ class Histories(ABC):
 
     @abstractmethod
     def of(self, segment_T: Tensor) -> "Histories":
-        """Return the same histories with only some of their behaviours, given the impression of each kept one."""
+        """Return the same histories with only the kept behaviours, given the impression of each."""
 
     @abstractmethod
     def queries(self, rows_BX: Tensor) -> Tensor:
@@ -191,5 +191,5 @@ class OneHistory(Histories):
         return self._one_segment(rows_TX).blocks(rows_TX, length)
 
     def _one_segment(self, rows_TX: Tensor) -> Packed:
-        """Return the history as that of a single impression."""
+        """Return the history as a `Packed` history of a single impression."""
         return Packed(torch.zeros_like(rows_TX[:, 0], dtype=torch.long), 1)

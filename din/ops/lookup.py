@@ -50,7 +50,7 @@ class Ids(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """Fields of some owners, and the columns of the table to read for them: column … column + width − 1."""
+    """Fields of a group of owners, and the columns of the table to read for them: column … column + width − 1."""
 
     lookups: tuple[Ids, ...]
     owners: int

@@ -10,7 +10,7 @@ B impressions have T behaviours in all. `segment_T` holds each behaviour's impre
 import torch
 from torch import Tensor
 
-LOWEST = -1e30  # a score that gets no weight in a softmax with any real one
+LOWEST = -1e30  # a score that gets no weight in a softmax with any real score
 
 
 def segment_sum(values_TW: Tensor, segment_T: Tensor, segments: int) -> Tensor:
@@ -31,5 +31,5 @@ def segment_softmax(score_T1: Tensor, segment_T: Tensor, impressions: int, membe
     power_T1 = (score_T1 - top_B.index_select(0, segment_T).unsqueeze(1)).exp()
     if member_T1 is not None:
         power_T1 = power_T1 * member_T1
-    total_B1 = segment_sum(power_T1, segment_T, impressions).clamp_min(1)  # the highest alone adds 1
+    total_B1 = segment_sum(power_T1, segment_T, impressions).clamp_min(1)  # the highest score alone adds 1
     return power_T1 / total_B1.index_select(0, segment_T)

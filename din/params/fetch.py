@@ -156,7 +156,7 @@ class Table(Block):
 
 @dataclass(frozen=True, kw_only=True)
 class Served:
-    """Options of the source `served`: the log of a server, and the clicks on what it answered.
+    """Options of the source `served`: the log of a server, and the clicks on its answers.
 
     Attributes:
         path: the folder of `din serve --log`.

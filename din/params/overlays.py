@@ -46,7 +46,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Edit:
-    """The text of a parameter file after an overlay, and what the overlay changed."""
+    """The text of a parameter file after an overlay, and the changes that the overlay made."""
 
     text: str
     changes: tuple[Change, ...]
@@ -126,7 +126,7 @@ def make_paths_absolute(params: Any, repository: str) -> None:
 
     Args:
         params: nested values. A block that is missing or not a mapping is skipped.
-        repository: the folder in which relative paths start, resolved. If it is a URL, they stay as they are.
+        repository: the folder in which relative paths start, resolved. If it is a URL, paths are left unchanged.
     """
     for key in path_keys():
         *parents, name = key.split(".")

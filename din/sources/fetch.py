@@ -63,7 +63,7 @@ def source_of(workspace: Workspace, params: Params) -> Source:
 
 
 class _Log:
-    """The log that some parameters describe, as its source is now.
+    """The log that the parameters describe, as its source is now.
 
     Attributes:
         stamp: the fingerprint of the source's files as they are.

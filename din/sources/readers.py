@@ -33,7 +33,7 @@ class Dialect:
     encoding: str = "utf-8"  # as Python names it
     decimal: str = "."  # or `,` in numbers such as 12,50
     skip: int = 0  # lines before the first row, or the header
-    fields: pa.Schema | None = None  # the fields to read of JSON-lines, if their types are known
+    fields: pa.Schema | None = None  # the fields to read from JSON-lines, if their types are known
 
     def of(self, file: File) -> str:
         """Return the delimiter of a file."""
@@ -46,7 +46,7 @@ COMMA = (r"^(-?[0-9]+),([0-9]+)$", r"\1.\2")
 """The form of a number such as 12,50, and its form with a point."""
 NOTHING = pa.int32()
 """The type of a column without values; all integers are int64."""
-_DELIMITER = "\x1f"  # for one of two characters, which Arrow does not read
+_DELIMITER = "\x1f"  # replaces a delimiter of two characters, which Arrow does not read
 _HEAD = 32 << 20
 """The size in bytes of a file's first rows at which `read` stops, if `most` limits their number."""
 _TOO_LONG = ("straddling", "Empty CSV file or block")  # Arrow's messages about a row and about the header

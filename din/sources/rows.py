@@ -99,7 +99,7 @@ class Rows:
         return replace(self, query=f"SELECT * FROM ({self.query}) WHERE {condition}")
 
     def one_each(self, pick: Literal["min", "max"], *names: str) -> "Rows":
-        """Return the first row (`min`), or the last one (`max`), of those with equal values in some columns."""
+        """Return the first row (`min`) or the last one (`max`) for each combination of values in some columns."""
         keys = ", ".join(self[name] for name in names)
         return self.where(f"row IN (SELECT {pick}(row) FROM ({self.query}) GROUP BY {keys})")
 
@@ -163,7 +163,7 @@ class Store:
         self.con = duckdb.connect(
             config={"threads": cores.available(), "memory_limit": _MEMORY, "temp_directory": str(self.folder / "spill")}
         )
-        finalize(self.con, shutil.rmtree, self.folder, ignore_errors=True)  # once no rows need it
+        finalize(self.con, shutil.rmtree, self.folder, ignore_errors=True)  # once no rows need the folder
         self.con.execute("SET TimeZone = 'UTC'")
         self._count = count()
 

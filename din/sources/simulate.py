@@ -44,7 +44,7 @@ class Simulation(Source):
 
 
 def draw(p: Simulate) -> RawLog:
-    """Draw the log of some parameters."""
+    """Draw the log that the parameters describe."""
     rng = np.random.default_rng(p.seed)
     n = p.users
     steps = p.impressions_per_user

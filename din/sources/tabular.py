@@ -145,7 +145,7 @@ class TableSource(Source):
         return KnownDay(source, rows.count, by_day.first_row(rows), forms, rows.files)
 
     def types(self, days: Sequence[KnownDay]) -> dict[str, dict[str, str]]:
-        """Return the types of the columns of some days: `read` of all columns as text, and `ids` of the id columns."""
+        """Return the types of the columns of `days`: `read` of all columns as text, and `ids` of the id columns."""
         events = self._sampled(days)
         if events.rows.count == 0:
             return {}
@@ -312,7 +312,7 @@ class TableSource(Source):
         return _Input(rows, names, lists, forms, files.format_of(rows.files[0][0]) == "CSV")
 
     def _sampled(self, days: Sequence[KnownDay]) -> _Input:
-        """Return the first rows of some days as a table of events, with the forms of all rows."""
+        """Return the first rows of `days` as a table of events, with the forms of all rows."""
         schema = readers.unified([(name_of(one.files), one.head.schema) for one in days])
         table = pa.concat_tables([one.head for one in days], promote_options="permissive").cast(schema)
         forms = dict.fromkeys(schema.names, 0)

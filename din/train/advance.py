@@ -117,7 +117,7 @@ def advance(learner: Learner, split: SplitName, after: datetime | None = None) -
 
 
 def learn_day(learner: Learner, rows: DayRows) -> tuple[Learner, float]:
-    """Learn some rows of a day, at least one, and return the learner, which knows the day's ids, and the mean loss.
+    """Learn rows of a day, at least one. Return the learner, which now knows the day's ids, and the mean loss.
 
     Raises:
         InputError: the loss is not finite.

@@ -40,7 +40,7 @@ class Progress:
 
     @property
     def seconds(self) -> float:
-        """Return the seconds of all epochs, with settling and validation."""
+        """The duration of all epochs in seconds, with settling and validation."""
         return sum(self.epoch_seconds) + self.settling_seconds + self.validation_seconds
 
 

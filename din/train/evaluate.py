@@ -48,7 +48,7 @@ from din.train.predict import Predictions, predict
 from din.workspace import Workspace
 
 _LR_EPOCHS = 20  # at most; the best epoch is usually one of the first few
-_CONFIDENCE = 0.975  # with which each bound of a gain holds
+_CONFIDENCE = 0.975  # of each bound of a gain
 
 
 def evaluate(workspace: Workspace, params: Params) -> None:

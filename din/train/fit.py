@@ -173,7 +173,7 @@ class _Trainer:
                     mark = saved = time.monotonic()
         self._check(loss)
         progress.epoch_seconds[-1] += time.monotonic() - mark
-        self._save()  # before validation, which may take long
+        self._save()  # before validation, which may take a long time
         self._finish_epoch(recent)
 
     def _check(self, loss: Tensor) -> None:

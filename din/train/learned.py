@@ -31,7 +31,7 @@ from din.train.learner import Learner
 
 @dataclass(frozen=True)
 class Model:
-    """A model with what it has learned.
+    """A trained model, and how far it has learned the log.
 
     Attributes:
         trained: the model, in evaluation mode.

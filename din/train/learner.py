@@ -132,7 +132,7 @@ class Learner:
         return loss.detach(), leaf
 
     def settle(self, batches: Iterable[Inputs]) -> None:
-        """Measure the statistics of Dice again, on some batches, and change no weight.
+        """Measure the statistics of Dice again, on `batches`, and change no weight.
 
         A step changes the weights after it has measured the hidden values, so the moving averages describe the model of
         some twenty steps ago, and evaluation applies them to the current weights. This replaces them by the mean over

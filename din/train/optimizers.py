@@ -76,7 +76,7 @@ class TableOptimizer:
     @classmethod
     def of(cls, params: LearningParams, table: Tensor, decay: Tensor, linear: int) -> Self:
         """Return the optimizer that the parameters describe."""
-        if linear == table.shape[1]:  # LR has no other columns, so here the penalty applies to these
+        if linear == table.shape[1]:  # LR has only linear columns, so the penalty applies to them
             linear = 0
         return cls(
             params.optimizer,
@@ -144,4 +144,4 @@ def _draws(features: Features, group: Group) -> float:
     vocabulary = features.vocabulary(ITEM_ID)
     of_training = vocabulary.filter(vocabulary["known_since"].is_null())
     distinct = of_training["impressions"].to_numpy().sum() / features.manifest.impressions
-    return distinct if group is Group.ITEM else distinct - 1  # without the candidate, behaviours are left
+    return distinct if group is Group.ITEM else distinct - 1  # the items of behaviours, without the candidate

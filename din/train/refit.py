@@ -1,4 +1,4 @@
-"""The stage `refit`: turn the model that was judged into the one that is shipped, and judge what it learns on the way.
+"""The stage `refit`: turn the judged model into the shipped one, and judge the lesson that it learns on the way.
 
 The judged model has learned everything before the test days, and its metrics are known. If rows are held out by time,
 one pass over the test days teaches it these days too. Afterwards it must not be judged on them. Other models are judged
