@@ -91,7 +91,7 @@ class Workspace:
     parity = _Place("reports", "parity.json")  # check_parity: the agreement of training and production
     # DVC does not track the others, since they hold times or are for people.
     training_times = _Place("reports", "training", "times.json")  # train: its duration
-    refit_times = _Place("reports", "training", "refit_times.json")  # refit: the duration of its pass
+    refit_times = _Place("reports", "training", "refit_times.json")  # refit: its duration
     gate = _Place("reports", "gate.json")  # gate: the verdict on the candidate
     report = _Place("reports", "report.html")  # report, and after gate and promote: a page about the run
     runs_page = _Place("reports", "runs.html")  # report --all: a page about all runs of the registry

@@ -86,7 +86,8 @@ def load(session: Session, root: Path, params: Params) -> Raw:
 
     Raises:
         InputError: there is no log, or its format is unknown; a declared column is missing, has a reserved name or
-            another type than its kind needs, or holds the feedback itself; no day is left to train on.
+            another type than its kind needs, or holds the feedback itself; vectors differ in length; a weight is
+            missing, negative or not finite; no day is left to train on.
     """
     manifest = documents.read(RawManifest, root / MANIFEST, "run `din fetch` again")
     block = params.featurize

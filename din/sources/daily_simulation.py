@@ -102,7 +102,7 @@ class DailySimulation(Source):
     """The log that `fetch.simulate` describes until a day, or for `fetch.simulate.days` days.
 
     Raises:
-        InputError: the day is before the first one.
+        InputError: `until` is before the first day.
     """
 
     def __init__(self, workspace: Workspace, params: Simulate, until: date | None) -> None:

@@ -151,9 +151,9 @@ def checked(log: RawLog) -> RawLog:
     """Return the log in the contract's types, with NaN as missing.
 
     Raises:
-        InputError: a table has no rows; an id is missing or of the wrong type; a column of the history differs in type
-            from the events' column; a number is infinite; an item or user is listed twice; a sequence number is used
-            twice. The message names file, row, column and value.
+        InputError: a table has no rows; a column's name can't name a field; an id is missing or of the wrong type; a
+            column of the history can't be cast to the type of the events' column; a number is infinite; an item or
+            user is listed twice; a sequence number is used twice. The message names file, row, column and value.
     """
     parts: dict[str, Rows] = {}
     for name, rule in _RULES.items():

@@ -4,9 +4,9 @@
     table of clicks ──── of a request, or the last impression ─┴─► label ──► read as a table, with items, users, history
 
 An impression's time is the server's time of the answer. A click belongs to the request that it names, or else to the
-last impression of its user and item before it, and counts if it comes within `window_hours` of it. Days whose window
-was still open at the newest click are left out, because more clicks may arrive for them. The rows depend on the files
-alone.
+last impression of its user and item before it. It counts if it comes at most `window_hours` after the impression. Days
+whose window was still open at the newest click are left out, because more clicks may arrive for them. The rows depend
+on the files alone.
 """
 
 import json

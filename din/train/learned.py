@@ -51,7 +51,7 @@ class Learned:
     """A finished training.
 
     Attributes:
-        judged: the model.
+        judged: the judged model.
         start: the champion that it continues, with its optimizers. None if it starts otherwise, or learned no day.
         before: the model before its pass over the validation days. None if there was no such pass.
         days: the days that it was advanced over, in order.

@@ -1,7 +1,7 @@
 """A model, its embedding table and their optimizers: everything that a training step changes.
 
-A step touches only the table rows of its batch. The whole state is a flat dictionary of tensors. A run that loads it
-continues with the same bits.
+Except under the regularizer `l2_full`, a step touches only the table rows of its batch. The whole state is a flat
+dictionary of tensors. A run that loads it continues with the same bits.
 """
 
 import math

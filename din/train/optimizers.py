@@ -1,4 +1,4 @@
-"""Updates of the embedding table. They touch only the rows of the batch, so a step is as fast in a large table.
+"""Updates of the embedding table. A step touches only the rows of the batch, except under `l2_full`.
 
 Mini-batch aware regularisation (Eq. 6–7 of arXiv 1706.06978): a row in the batch shrinks by the factor 1 − η·λ/n_j,
 once per step. n_j is the number of training impressions that hold value j. Under SGD that is exactly Eq. 7. Adaptive

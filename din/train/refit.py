@@ -10,10 +10,10 @@ days that the model learns in passes: the test days, or, if it continues a champ
         prediction    by models that have not learned the row's user
         taught        by models that have
         shipped       by the shipped model
-    reports/refit.json                     what was learned
-    reports/training/refit_times.json      how long the pass and the cross-fitting took
+    reports/refit.json                     the days that were learned
+    reports/training/refit_times.json      the duration of the pass with the cross-fitting
 
-Without a pass the judged model is shipped as it is, and all three are its predictions of the test rows.
+Without a pass the judged model is shipped unchanged, and all three are its predictions of the test rows.
 """
 
 import shutil

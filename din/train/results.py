@@ -54,9 +54,10 @@ class TrainingSummary(Document):
 
 
 class TrainingTimes(Document):
-    """The duration of a training with its validation, or of the pass of `refit`, and the speed of learning alone.
+    """The duration and speed of a training with its validation, or of the pass of `refit` with its cross-fitting.
 
-    `cpu_seconds` counts all threads of one process, without its start.
+    `cpu_seconds` counts all threads of one process, without its start. `samples_per_second` is the speed of the epochs'
+    training steps alone; for `refit`, it is the number of learned rows divided by `seconds`.
     """
 
     seconds: float

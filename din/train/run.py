@@ -24,13 +24,11 @@ from din.workspace import Workspace
 
 
 def train(workspace: Workspace, params: Params) -> None:
-    """Train on the features, and write `models/din/`, `reports/training/summary.json` and `reports/machine/train.json`.
+    """Train on the features, and write `models/din/`, `reports/training/` and `reports/machine/train.json`.
 
-    Resumes a killed run of the same inputs.
+    A killed run of the same inputs is resumed. The checkpoint of this run is kept, and the two newest of other runs.
 
-    The summary depends on the inputs alone. `reports/training/times.json` holds the times: `seconds` and `cpu_seconds`
-    of training and validation, and `samples_per_second` of training alone. The checkpoint of this run is kept, and the
-    two newest of other runs.
+    `summary.json` depends on the inputs alone. `times.json` holds the durations; see `TrainingTimes`.
 
     Raises:
         InputError: features are missing, training diverged, or there is no bundle to start from.
@@ -91,8 +89,8 @@ def _start(workspace: Workspace, params: Params, features: Features) -> Iterator
     """Yield the champion that the parameters pin, copied from the registry and verified. None if they pin none.
 
     Raises:
-        InputError: the champion is not pinned yet, or today's rows are not held out by their time; or the bundle is
-            missing, or today's rows don't suit it.
+        InputError: the champion is not pinned yet, today's rows are not held out by time, the bundle is missing, or it
+            has learned all of today's rows.
     """
     if params.train.start == "scratch":
         yield None

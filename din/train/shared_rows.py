@@ -5,7 +5,7 @@ The weights of a table and the state of its optimizer move from one layout to an
     ids become known    they follow the earlier ids of their field, so the earlier ids keep their numbers
     the log is another  ids are matched by value (`din.train.champion_start`)
 
-Rows that only the new table has are left as they are.
+Rows that only the new table has are left unchanged.
 """
 
 from collections.abc import Iterable
