@@ -2,16 +2,13 @@
 
 import errno
 import json
-import sys
 import time
 from collections.abc import Mapping
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import redirect_stdout
 from typing import Any
 
-from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.study import Study
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial
 
 from din import cores
 from din.errors import InputError, Unavailable
@@ -22,9 +19,9 @@ from din.printing import print_table
 from din.train.compute import computing
 from din.tune import result
 from din.tune.result import KeyRow, SeedRow, TrialRow, Tuned, number
-from din.tune.seeds import BEST, Candidate, Final
-from din.tune.space import Space
-from din.tune.study import SECONDS, WHY, Budget, by_metric, ended, mean_seconds, only_one, open_study, search
+from din.tune.seeds import Candidate, Final
+from din.tune.space import Space, Values
+from din.tune.study import WHY, Budget, by_metric, ended, mean_seconds, only_one, open_study, search, seconds
 from din.tune.training import executor
 from din.workspace import Workspace
 
@@ -68,24 +65,17 @@ def tune(
         Unavailable: the disk is full, or a process was killed.
     """
     space = Space.of(params, fixed)
-    budget = Budget(minutes, trials, time.monotonic())
+    began = time.monotonic()
     with computing(params.train.compute) as compute:
         on_cpu = compute.device.type == "cpu"
         jobs = jobs or (max(1, cores.available() // compute.threads) if on_cpu else 1)
+    budget = Budget(minutes, trials, jobs, began)
     try:
         with only_one(workspace), executor(workspace, params, jobs) as pool:
             study = open_study(workspace, space)
-            with redirect_stdout(sys.stderr):
-                search(workspace, study, space, budget, pool, jobs)
-            final = Final(
-                workspace,
-                study.study_name,
-                space,
-                pool,
-                permits=lambda count: -(-count // jobs) * mean_seconds(study) < budget.seconds_left,
-                seconds_for=lambda count: budget.seconds_left / -(-count // jobs),
-            )
-            found = _finish(workspace, study, space, final, budget, jobs)
+            search(workspace, study, space, budget, pool)
+            final = Final(workspace, study.study_name, space, pool, budget, mean_seconds(study))
+            found = _finish(study, final)
             result.write(workspace, space, found, fixed)
     except BrokenProcessPool:
         raise Unavailable(
@@ -104,47 +94,42 @@ def tune(
     return found
 
 
-def _finish(workspace: Workspace, study: Study, space: Space, final: Final, budget: Budget, jobs: int) -> Tuned:
-    """Train the best trials with further seeds, and return the result."""
+def _finish(study: Study, final: Final) -> Tuned:
+    """Train the best trials with further seeds, and return the result.
+
+    Raises:
+        InputError: no trial has a metric.
+    """
+    workspace, space = final.workspace, final.space
     rows = [_row(space, one) for one in ended(study)]
     ranked = [(one.number, space.changes(space.decoded(one.params))) for one in by_metric(study)]
     if not ranked:
         advice = f"the last of {len(rows)} failed: {rows[-1].why}" if rows else "give it more --minutes"
         raise InputError(f"no trial has a metric yet; {advice}")
-    affordable = int(budget.final(mean_seconds(study), jobs) / mean_seconds(study) * jobs) if budget.minutes else 99
-    best = [
-        one for place, one in enumerate(ranked) if one[1] and one[1] not in [earlier for _, earlier in ranked[:place]]
-    ]
-    candidates = final.against_today(best[: min(BEST, max(1, affordable // 2 - 1))])
+    distinct: dict[str, tuple[int, Values]] = {}
+    for trial, changes in ranked:
+        if changes:
+            distinct.setdefault(json.dumps(changes), (trial, changes))
+    candidates = final.against_today([*distinct.values()])
     winner = max(candidates, key=lambda one: one.mean)
-    importance = _importance(study)
-    keys = sorted(winner.changes, key=lambda key: -importance.get(key, 0.0))
-    without = final.without_each(winner.changes, keys)
-    compared = winner.metrics[0]
-    simpler = final.simpler(winner, without)
-    if simpler is not winner:
-        candidates[candidates.index(winner)] = winner = simpler
-        keys = [key for key in keys if key in winner.changes]
-    today = space.today
+    without = final.without_each(winner.changes)
     return Tuned(
         metric=space.params.train.learning.metric,
         seeds=[space.params.train.learning.seed + one for one in range(1, len(winner.trained) + 1)],
         trials=rows,
         candidates=[_seeds(one, candidates[0]) for one in candidates],
         winner=winner.trial,
-        compared=number(compared),
-        keys=[KeyRow(key, today[key], winner.changes[key], without.get(key), importance.get(key)) for key in keys],
+        compared=number(winner.metrics[0]),
+        keys=[KeyRow(key, space.today[key], new, without.get(key)) for key, new in winner.changes.items()],
         overlay=workspace.relative(workspace.tuned) if winner.changes else None,
         page=workspace.relative(workspace.tuning_page),
     )
 
 
-def _row(space: Space, trial: Any) -> TrialRow:
-    how = trial.user_attrs
+def _row(space: Space, trial: FrozenTrial) -> TrialRow:
     changes = space.changes(space.decoded(trial.params))
-    return TrialRow(
-        trial.number, trial.state.name.lower(), trial.value, how.get(SECONDS, 0.0), changes, how.get(WHY, "")
-    )
+    state = trial.state.name.lower()
+    return TrialRow(trial.number, state, trial.value, seconds(trial), changes, trial.user_attrs.get(WHY, ""))
 
 
 def _seeds(one: Candidate, today: Candidate) -> SeedRow:
@@ -154,10 +139,3 @@ def _seeds(one: Candidate, today: Candidate) -> SeedRow:
     gain = one.gain(today)
     bounds = (number(gain.point), number(gain.lower), number(gain.upper))
     return SeedRow(one.trial, metrics, number(one.mean), *bounds)
-
-
-def _importance(study: Study) -> dict[str, float]:
-    """Return the share of each key in the differences between good trials and others; nothing for a few trials."""
-    if len(study.get_trials(states=[TrialState.COMPLETE])) < 8:
-        return {}
-    return get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=0.25))

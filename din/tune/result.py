@@ -14,9 +14,6 @@ from din.report.page import environment
 from din.tune.space import Space
 from din.workspace import Workspace
 
-_MOST_ROWS = 200
-"""The largest number of trials on the page, the best ones."""
-
 
 @dataclass(frozen=True)
 class TrialRow:
@@ -48,14 +45,12 @@ class KeyRow:
 
     Attributes:
         without: the metric if the key alone has today's value again. None: there was no time to train that.
-        importance: the share of the key in the differences between good and other trials. None: too few trials.
     """
 
     key: str
     old: Any
     new: Any
     without: float | None
-    importance: float | None
 
 
 @dataclass(frozen=True)
@@ -69,7 +64,7 @@ class Tuned:
         candidates: today's parameters, and the best trials.
         winner: the number of the trial with the best mean. None: today's parameters have it.
         compared: the metric of the winner's trial with the first of the seeds, to compare `KeyRow.without` with.
-        keys: what the winner changes, the most important first.
+        keys: what the winner changes.
         overlay: the path of the overlay. None: nothing is to change.
         page: the path of the page.
     """
@@ -150,11 +145,10 @@ def in_a_line(changes: Mapping[str, Any]) -> str:
 
 
 def reason(one: KeyRow, found: Tuned) -> str:
-    """Return why a key is changed: the metric without the change, or the key's importance."""
+    """Return why a key is changed: the metric with and without the change."""
     if one.without is not None and found.compared is not None:
         return f"{found.metric.upper()} {found.compared:.4f}; with {written(one.old)} {one.without:.4f}"
-    share = "too few trials for its importance" if one.importance is None else f"importance {one.importance:.0%}"
-    return f"was {written(one.old)}; {share}, no time to train without it"
+    return f"was {written(one.old)}; no time to train without it"
 
 
 def write(workspace: Workspace, space: Space, found: Tuned, fixed: Mapping[str, Any]) -> None:
@@ -164,12 +158,10 @@ def write(workspace: Workspace, space: Space, found: Tuned, fixed: Mapping[str, 
     else:
         workspace.tuned.unlink(missing_ok=True)
     page = environment().get_template("tuning.html.j2")
-    best = sorted(found.trials, key=lambda one: -(one.metric or 0))[:_MOST_ROWS]
     html = page.render(
         found=found,
         picture=_picture(found),
-        rows=[(one, in_a_line(one.changes)) for one in sorted(best, key=lambda one: one.number)],
-        left_out=len(found.trials) - len(best),
+        rows=[(one, in_a_line(one.changes)) for one in found.trials],
         keys=[(one, written(one.new), reason(one, found)) for one in found.keys],
         name=name,
     )

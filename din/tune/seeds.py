@@ -6,7 +6,7 @@ choice. Differences are paired: both sides have the same seeds and the same vali
 
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from statistics import fmean
@@ -15,6 +15,7 @@ from typing import Any
 from din.metrics.estimates import Estimate, Interval, mean
 from din.params import Train
 from din.tune.space import Space, Values
+from din.tune.study import Budget
 from din.tune.training import FAILURES, Trained, run_once
 from din.workspace import Workspace
 
@@ -67,53 +68,49 @@ class Final:
     """Trainings after the search of a study.
 
     Attributes:
-        permits: whether there is time for a number of whole trainings.
-        seconds_for: the seconds that each of a number of trainings may take.
+        workspace: the workspace.
+        study: the name of the study.
+        space: today's parameters.
+        pool: trains.
+        budget: of the command.
+        seconds: of one training.
     """
 
     workspace: Workspace
     study: str
     space: Space
     pool: Executor
-    permits: Callable[[int], bool]
-    seconds_for: Callable[[int], float]
+    budget: Budget
+    seconds: float
 
-    def against_today(self, trials: Sequence[tuple[int, Values]]) -> list[Candidate]:
-        """Train today's parameters, the first of the result, and the trials with further seeds.
+    def against_today(self, ranked: Sequence[tuple[int, Values]]) -> list[Candidate]:
+        """Train today's parameters, the first of the result, and the best trials with further seeds.
 
-        The first seed is always trained, if need be not to the end, and another one only if there is time.
+        The first seed is always trained, if need be not to the end. More trials and another seed need time.
 
         Args:
-            trials: numbers and changes.
+            ranked: numbers and changes of trials, the best first.
         """
-        candidates: list[tuple[int | None, Values]] = [(None, {}), *trials]
+        most = next((n for n in range(BEST, 1, -1) if self.budget.permits(SEEDS * (n + 1), self.seconds)), 1)
+        candidates: list[tuple[int | None, Values]] = [(None, {}), *ranked[:most]]
         by_seed: list[list[Trained | None]] = []
         for number in range(1, SEEDS + 1):
-            if number == 1 or self.permits(len(candidates)):
+            if number == 1 or self.budget.permits(len(candidates), self.seconds):
                 by_seed.append(self._train([values for _, values in candidates], number))
         columns = zip(*by_seed, strict=True)
         return [Candidate(*one, trained) for one, trained in zip(candidates, columns, strict=True)]
 
-    def without_each(self, changes: Values, keys: Sequence[str]) -> dict[str, float]:
+    def without_each(self, changes: Values) -> dict[str, float]:
         """Return the metric, with the first of the further seeds, if one of the keys has today's value again.
 
         Keys for which there is no time are left out, the last ones first.
         """
-        while keys and not self.permits(len(keys)):
-            keys = keys[:-1]
+        keys = list(changes)
+        while keys and not self.budget.permits(len(keys), self.seconds):
+            keys.pop()
         others = [{key: value for key, value in changes.items() if key != left_out} for left_out in keys]
         trained = self._train(others, 1)
         return {key: one.estimate.value for key, one in zip(keys, trained, strict=True) if one}
-
-    def simpler(self, winner: Candidate, without: Mapping[str, float]) -> Candidate:
-        """Return the winner without the keys that it does not need, if that is as good, and there is time to try."""
-        needless = [key for key, metric in without.items() if metric >= winner.metrics[0]]
-        if not needless or not self.permits(len(winner.trained)):
-            return winner
-        changes = {key: value for key, value in winner.changes.items() if key not in needless}
-        trained = [self._train([changes], number)[0] for number in range(1, len(winner.trained) + 1)]
-        found = Candidate(winner.trial, changes, trained)
-        return found if found.mean >= winner.mean else winner
 
     def _train(self, all_values: Sequence[Values], number: int) -> list[Trained | None]:
         if not all_values:
@@ -121,7 +118,7 @@ class Final:
         seed = self.space.params.train.learning.seed + number
         print(f"seed {seed}: {len(all_values)} trainings", file=sys.stderr)
         settings = [self.space.settings(values, seed) for values in all_values]
-        seconds = self.seconds_for(len(settings))
+        seconds = self.budget.seconds_left / self.budget.turns(len(settings))
         waiting = [self.pool.submit(_or_none, self.workspace, self.study, one, seconds) for one in settings]
         return [one.result() for one in waiting]
 

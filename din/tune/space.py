@@ -2,9 +2,10 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
+from operator import getitem
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
@@ -31,10 +32,12 @@ class Space:
     Attributes:
         params: today's parameters, with those that were set for this search.
         searches: the keys that vary, below `train`.
+        today: today's values of these keys.
     """
 
     params: Params
     searches: Mapping[str, Search]
+    today: Values
 
     @classmethod
     def of(cls, params: Params, fixed: Mapping[str, Any]) -> "Space":
@@ -62,34 +65,25 @@ class Space:
         }
         if not free:
             raise InputError(f"--set: no key of the model {model.name} is left to vary; fix fewer keys")
-        space = cls(replace(params, train=train), free)
+        space = cls(replace(params, train=train), free, {key: _value(train, key) for key in free})
         space._check()
         return space
-
-    @property
-    def today(self) -> dict[str, Any]:
-        """Today's values of the keys that vary."""
-        return {key: self._today(key) for key in self.searches}
 
     @property
     def starts(self) -> list[Values]:
         """The values of the first trials: today's, and those that were good on other logs."""
         known = [{key: value for key, value in point.items() if key in self.searches} for point in KNOWN_GOOD]
-        points: list[Values] = [self.today, *(self.today | point for point in known)]
+        points: list[Values] = [self.today, *({**self.today, **point} for point in known)]
         return list({json.dumps(point): point for point in points}.values())
 
     @property
     def distributions(self) -> dict[str, BaseDistribution]:
         """The space for optuna. It holds today's values too, and choices as JSON, since optuna knows no lists."""
-        return {key: self._distribution(key) for key in self.searches}
+        return {key: _distribution(search, self.today[key]) for key, search in self.searches.items()}
 
     def encoded(self, values: Values) -> dict[str, Any]:
         """Return values in the terms of `distributions`."""
-        found: dict[str, Any] = {}
-        for key, value in values.items():
-            one = self._distribution(key)
-            found[key] = value if isinstance(one, FloatDistribution) else json.dumps(value)
-        return found
+        return {key: json.dumps(one) if isinstance(self.searches[key], OneOf) else one for key, one in values.items()}
 
     def decoded(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
         """Return the values of a trial; numbers have two digits, unless they are today's."""
@@ -98,13 +92,12 @@ class Space:
             if isinstance(self.searches[key], OneOf):
                 found[key] = json.loads(value)
             else:
-                today = self._today(key)
-                found[key] = today if math.isclose(value, today) else float(f"{value:.2g}")
+                found[key] = self.today[key] if math.isclose(value, self.today[key]) else float(f"{value:.2g}")
         return found
 
     def changes(self, values: Values) -> dict[str, Any]:
         """Return the values that differ from today's."""
-        return {key: value for key, value in values.items() if json.dumps(value) != json.dumps(self._today(key))}
+        return {key: value for key, value in values.items() if json.dumps(value) != json.dumps(self.today[key])}
 
     def settings(self, values: Values, seed: int | None = None) -> Train:
         """Return the settings of a training with some values, and today's for all other keys.
@@ -125,22 +118,6 @@ class Space:
     def _plain(self, values: Values) -> dict[str, Any]:
         return overlaid(to_json(self.params), nested(self.overlay(values)), "din tune")
 
-    def _today(self, key: str) -> Any:
-        train = to_json(self.params.train)
-        if key.startswith(_OPTIONS):
-            options = MODELS[self.params.train.model.name].options
-            assert options is not None
-            train["model"]["options"] = to_json(options()) | train["model"]["options"]
-        return reduce(lambda block, name: block[name], key.split("."), train)
-
-    def _distribution(self, key: str) -> BaseDistribution:
-        search = self.searches[key]
-        if isinstance(search, Between):
-            today = self._today(key)
-            return FloatDistribution(min(search.low, today), max(search.high, today), log=search.log and today > 0)
-        assert isinstance(search, OneOf)
-        return CategoricalDistribution(list(dict.fromkeys(map(json.dumps, (*search.values, self._today(key))))))
-
     def _check(self) -> None:
         """Check every value that a key may get.
 
@@ -149,21 +126,32 @@ class Space:
         """
         model = self.params.train.model
         for key, search in self.searches.items():
-            today = self._today(key)
+            assert isinstance(search, Between | OneOf)
+            today = self.today[key]
             if isinstance(search, Between) and not isinstance(today, int | float):
                 raise InputError(f"train.{key} is {shown(today)}, no number between bounds; fix it with --set")
-            for value in _ends(search):
+            for value in search.values if isinstance(search, OneOf) else (search.low, search.high):
                 where = f"the search space of train.{key} holds {shown(value)}"
                 documents.check(Params, self._plain({key: value}), where)
                 options = self.overlay({key: value}).get(f"train.{_OPTIONS}", model.options)
                 MODELS[model.name].parse(options, where)
 
 
-def _ends(search: Search) -> Iterator[Any]:
+def _value(train: Train, key: str) -> Any:
+    """Return the value of a key below `train`; an option of the model that is not set has its default."""
+    block = to_json(train)
+    if key.startswith(_OPTIONS):
+        options = MODELS[train.model.name].options
+        assert options is not None
+        block["model"]["options"] = to_json(options()) | block["model"]["options"]
+    return reduce(getitem, key.split("."), block)
+
+
+def _distribution(search: Search, today: Any) -> BaseDistribution:
     if isinstance(search, Between):
-        yield from (float(search.low), float(search.high))
-    if isinstance(search, OneOf):
-        yield from search.values
+        return FloatDistribution(min(search.low, today), max(search.high, today), log=search.log and today > 0)
+    assert isinstance(search, OneOf)
+    return CategoricalDistribution(list(dict.fromkeys(map(json.dumps, (*search.values, today)))))
 
 
 def fixed(assignments: list[str]) -> dict[str, Any]:

@@ -1,21 +1,23 @@
 """The study: trials in a journal that survives any kill, and the search that adds to them.
 
 A journal belongs to the workspace, and a study in it to features, parameters, space and code of training: trials of
-other ones are not comparable. One process asks for trials and tells their results. Those that train report each epoch,
-and end early if the metric is worse than the median of earlier trials after as many epochs.
+other ones are not comparable. Each process asks the study for one trial after another, and reports each epoch. A trial
+ends early if its metric is worse than the median of earlier trials after as many epochs.
 """
 
 import fcntl
 import hashlib
 import json
+import math
 import os
 import sys
 import time
 import warnings
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import Executor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from statistics import fmean
 
@@ -29,18 +31,16 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from din.errors import InputError
 from din.features.reader import Features
-from din.progress import progress
 from din.train import checkpoint
 from din.train.checkpoint import Progress
 from din.train.compute import computing
 from din.tune import training
-from din.tune.space import Space, Values
+from din.tune.space import Space
 from din.workspace import Workspace
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-START, SECONDS, WHY = "start", "seconds", "why"
-"""Attributes of a trial: its number among the starts, its duration, and why it failed."""
-KILLED = "killed"
+START, WHY = "start", "why"
+"""Attributes of a trial: its number among the starts, and why it failed, which a killed one can't tell."""
 _MOST_FAILURES = 5
 """The number of failed trials, one after another, that ends a search."""
 _FINAL_TRAININGS = 16
@@ -55,32 +55,33 @@ class Budget:
     Attributes:
         minutes: of the whole command; None: as many as the trials take.
         trials: of the whole study; None: as many as fit into the minutes.
+        jobs: trainings at once.
         began: the clock at the start of the command.
     """
 
     minutes: float | None
     trials: int | None
+    jobs: int
     began: float
 
     @property
     def seconds_left(self) -> float:
         """The seconds until the command should end."""
-        return float("inf") if self.minutes is None else self.began + 60 * self.minutes - time.monotonic()
+        return math.inf if self.minutes is None else self.began + 60 * self.minutes - time.monotonic()
 
-    def final(self, seconds: float, jobs: int) -> float:
+    def final(self, seconds: float) -> float:
         """Return the seconds to keep for the trainings after the search, given those of one training."""
-        wanted = -(-_FINAL_TRAININGS // jobs) * seconds
-        return 0.0 if self.minutes is None else min(wanted, _FINAL_SHARE * 60 * self.minutes)
+        if self.minutes is None:
+            return 0.0
+        return min(self.turns(_FINAL_TRAININGS) * seconds, _FINAL_SHARE * 60 * self.minutes)
 
+    def turns(self, trainings: int) -> int:
+        """Return how many trainings follow each other if some are done at once."""
+        return -(-trainings // self.jobs)
 
-@dataclass(frozen=True)
-class Ended:
-    """How a trial ended: its state, the best metric of its epochs if there is one, its seconds, and why it failed."""
-
-    state: TrialState
-    metric: float | None
-    seconds: float
-    why: str = ""
+    def permits(self, trainings: int, seconds: float) -> bool:
+        """Return whether there is time for whole trainings, given the seconds of one."""
+        return self.turns(trainings) * seconds < self.seconds_left
 
 
 @contextmanager
@@ -91,19 +92,14 @@ def only_one(workspace: Workspace) -> Iterator[None]:
         InputError: another process holds it.
     """
     workspace.tuning.mkdir(parents=True, exist_ok=True)
-    with (workspace.tuning / "lock").open("a+") as lock:
+    with (workspace.tuning / "lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            lock.seek(0)
             raise InputError(
-                f"another `din tune` is running in this workspace (pid {lock.read().strip()}); wait for it, or end it; "
-                "for more processes on one study, use --jobs"
+                "another `din tune` is running in this workspace; wait for it, or end it; for more processes on one "
+                "study, use --jobs"
             ) from None
-        lock.seek(0)
-        lock.truncate()
-        lock.write(str(os.getpid()))
-        lock.flush()
         yield
 
 
@@ -122,19 +118,16 @@ def open_study(workspace: Workspace, space: Space) -> Study:
     journal = _journal(workspace)
     _mend(journal)
     try:
-        study = _load(workspace, name)
-        for trial in study.get_trials(states=[TrialState.RUNNING]):
-            Trial(study, trial._trial_id).set_user_attr(WHY, KILLED)
+        study = _load(workspace, name, space)
+        for trial in study.get_trials(states=[TrialState.RUNNING]):  # it was killed
             study.tell(trial.number, state=TrialState.FAIL)
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{journal}: damaged ({error}); remove it, and its trials are lost") from None
-    known = {trial.user_attrs.get(START) for trial in study.trials if trial.user_attrs.get(WHY) != KILLED}
+    kept = [*ended(study), *study.get_trials(states=[TrialState.WAITING])]
+    known = {trial.user_attrs.get(START) for trial in kept}
     for number, values in enumerate(space.starts):
         if number not in known:
             study.enqueue_trial(space.encoded(values), {START: number})
-    seed = train.learning.seed + len(study.trials)  # a resumed search does not draw the same values again
-    with warnings.catch_warnings(category=optuna.exceptions.ExperimentalWarning, action="ignore"):
-        study.sampler = TPESampler(seed=seed, n_startup_trials=len(space.starts), multivariate=True)
     return study
 
 
@@ -147,9 +140,12 @@ def _mend(journal: Path) -> None:
             os.truncate(journal, whole)
 
 
-def _load(workspace: Workspace, name: str) -> Study:
+def _load(workspace: Workspace, name: str, space: Space, seed: int = 0) -> Study:
+    with warnings.catch_warnings(category=optuna.exceptions.ExperimentalWarning, action="ignore"):
+        sampler = TPESampler(seed=seed, n_startup_trials=len(space.starts), multivariate=True)
     return optuna.create_study(
         storage=JournalStorage(JournalFileBackend(str(_journal(workspace)))),
+        sampler=sampler,
         pruner=MedianPruner(n_startup_trials=2, n_warmup_steps=1),
         study_name=name,
         direction="maximize",
@@ -163,8 +159,8 @@ def _journal(workspace: Workspace) -> Path:
 
 def ended(study: Study) -> list[FrozenTrial]:
     """Return the trials that were not killed, in their order."""
-    states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-    return [one for one in study.get_trials(states=states) if one.user_attrs.get(WHY) != KILLED]
+    found = study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
+    return [one for one in found if one.state != TrialState.FAIL or WHY in one.user_attrs]
 
 
 def by_metric(study: Study) -> list[FrozenTrial]:
@@ -172,54 +168,45 @@ def by_metric(study: Study) -> list[FrozenTrial]:
     return sorted((one for one in ended(study) if one.value is not None), key=lambda one: -(one.value or 0))
 
 
+def seconds(trial: FrozenTrial) -> float:
+    """Return the duration of a trial that has ended."""
+    return trial.duration.total_seconds() if trial.duration else 0.0
+
+
 def mean_seconds(study: Study) -> float:
     """Return the mean duration of a training that was not ended early; infinite if there is none yet."""
-    known = [one.user_attrs[SECONDS] for one in ended(study) if one.state == TrialState.COMPLETE]
-    return fmean(known) if known else float("inf")
+    known = [seconds(one) for one in ended(study) if one.state == TrialState.COMPLETE]
+    return fmean(known) if known else math.inf
 
 
-def search(workspace: Workspace, study: Study, space: Space, budget: Budget, pool: Executor, jobs: int) -> None:
+def search(workspace: Workspace, study: Study, space: Space, budget: Budget, pool: Executor) -> None:
     """Add trials to the study until the budget ends, or one trial after another fails."""
-    waiting: dict[Future[Ended], Trial] = {}
+    wanted = None if budget.trials is None else max(0, budget.trials - len(ended(study)))
+    seed = space.params.train.learning.seed + len(study.trials)  # a resumed search does not draw the same values again
+    searches = []
+    for number in range(budget.jobs):
+        share = None if wanted is None else (wanted + number) // budget.jobs
+        searches.append(pool.submit(_search, workspace, study.study_name, space, budget, seed + number, share))
+    for one in as_completed(searches):
+        one.result()
+
+
+def _search(workspace: Workspace, name: str, space: Space, budget: Budget, seed: int, share: int | None) -> None:
+    """Add a share of the trials to a study, or as many as fit into the minutes, in one of several processes."""
+    study = _load(workspace, name, space, seed)
     failures = 0
-    with progress(budget.trials, "tuning", "trial", initial=len(ended(study))) as bar:
-        while True:
-            while len(waiting) < jobs and failures < _MOST_FAILURES:
-                count = len(ended(study)) + len(waiting)
-                left = budget.seconds_left - budget.final(mean_seconds(study), jobs)
-                if left <= 0 or (budget.trials is not None and count >= budget.trials):
-                    break
-                trial = study.ask(space.distributions)
-                place = (workspace, study.study_name, trial._trial_id)
-                values = space.decoded(trial.params)
-                waiting[pool.submit(train_trial, *place, space, values, time.monotonic() + left)] = trial
-            if not waiting:
-                return
-            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                how = future.result()
-                say = bar.write if sys.stderr.isatty() else print
-                say(_tell(study, waiting.pop(future), how), file=sys.stderr)
-                bar.update()
-                failures = failures + 1 if how.why else 0
+    for _ in count() if share is None else range(share):
+        left = budget.seconds_left - budget.final(mean_seconds(study))
+        if left <= 0 or failures == _MOST_FAILURES:
+            return
+        trial = study.ask(space.distributions)
+        metric, state = _train(workspace, space, trial, time.monotonic() + left)
+        failures = failures + 1 if state == TrialState.FAIL else 0
+        print(_in_words(study, study.tell(trial, metric, state)), file=sys.stderr)
 
 
-def _tell(study: Study, trial: Trial, how: Ended) -> str:
-    """Write the end of a trial to the study, and return it in words."""
-    trial.set_user_attr(SECONDS, how.seconds)
-    if how.why:
-        trial.set_user_attr(WHY, how.why)
-    study.tell(trial, how.metric if how.state == TrialState.COMPLETE else None, how.state)
-    best = by_metric(study)
-    found = how.why or f"{how.metric:.4f}"
-    known = f"; best {best[0].value:.4f} in trial {best[0].number}" if best else ""
-    return f"trial {trial.number} {how.state.name.lower()}: {found}, {how.seconds:.0f} s{known}"
-
-
-def train_trial(workspace: Workspace, name: str, trial_id: int, space: Space, values: Values, stop_at: float) -> Ended:
-    """Train for a trial, and report each epoch to its study. A training that can't go on is a failed trial."""
-    trial = Trial(_load(workspace, name), trial_id)
-    began = time.monotonic()
-
+def _train(workspace: Workspace, space: Space, trial: Trial, stop_at: float) -> tuple[float | None, TrialState]:
+    """Train for a trial, and return its metric and its state. A training that can't go on is a failed trial."""
     state = TrialState.COMPLETE
 
     def report(progress: Progress) -> bool:
@@ -230,7 +217,16 @@ def train_trial(workspace: Workspace, name: str, trial_id: int, space: Space, va
         return state == TrialState.PRUNED
 
     try:
-        metric = training.run(workspace.features, space.settings(values), report).best_metric
-        return Ended(state, metric, time.monotonic() - began)
+        found = training.run(workspace.features, space.settings(space.decoded(trial.params)), report)
     except training.FAILURES as error:
-        return Ended(TrialState.FAIL, None, time.monotonic() - began, str(error) or type(error).__name__)
+        trial.set_user_attr(WHY, str(error) or type(error).__name__)
+        return None, TrialState.FAIL
+    return (found.best_metric if state == TrialState.COMPLETE else None), state
+
+
+def _in_words(study: Study, trial: FrozenTrial) -> str:
+    """Return how a trial ended."""
+    found = f"{trial.value:.4f}" if trial.value is not None else trial.user_attrs[WHY]
+    best = by_metric(study)
+    known = f"; best {best[0].value:.4f} in trial {best[0].number}" if best else ""
+    return f"trial {trial.number} {trial.state.name.lower()}: {found}, {seconds(trial):.0f} s{known}"
