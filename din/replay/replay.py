@@ -18,15 +18,14 @@ from din.params.fetch import Fetch, Served
 from din.printing import print_table
 from din.registry.registry import Registry
 from din.replay.again import TOLERANCE, Again, open_all, score_again
-from din.replay.causes import Moment, Past, ids
-from din.replay.skew import Finding, Pair, find
-from din.schema import ITEM_ID, TIMESTAMP, Group, parse_field
+from din.replay.causes import Pair
+from din.replay.skew import Finding, find
+from din.schema import TIMESTAMP, Group, parse_field
 from din.serve.requests import requests_for
 from din.served_log import files, read_key
 from din.workspace import Workspace
 
-_FOREVER = 1 << 61  # µs; after every event
-_OTHERS = 5000  # histories in which to look for a user's
+_WHOLE = 1 << 61  # more behaviours than any history has
 
 
 @dataclass(frozen=True)
@@ -131,42 +130,24 @@ def _pairs(workspace: Workspace, rows: list[dict[str, Any]], offset: float) -> t
     names = {str(group): [one.name for one in fields if one.group is group] for group in Group}
     if not mine:
         return [], names
-    where = (workspace.raw, workspace.features, None, _FOREVER)
-    true = requests_for(table, *where)
-    end = pa.array(np.full(len(mine), _FOREVER))
-    whole = requests_for(table.set_column(table.schema.get_field_index("timestamp"), "timestamp", end), *where)
-    _to_utc([*true, *whole], offset)
+    true = requests_for(table, workspace.raw, workspace.features, None, _WHOLE)
+    _to_utc(true, offset)
     known = {*_entities(workspace, "items").to_pylist()}
-    others: dict[tuple[str | None, ...], Past] = {}
-    for row, request in zip(mine[:_OTHERS], true, strict=False):
-        newest = request["history"][-manifest.max_history :]
-        if len(newest) > 1:
-            others[tuple(ids(newest))] = Past(row["user_id"], newest)
-    pairs = []
-    for row, request, all_time in zip(mine, true, whole, strict=True):
-        past = request["history"]
-        sent = row["request"].get("history") or []
-        moment = Moment(
-            user=row["user_id"],
-            sent=ids([entry if isinstance(entry, dict) else {ITEM_ID: entry} for entry in sent]),
-            at=request["time"] - offset,
-            past=past,
-            later=all_time["history"][len(past) :],
-            shown=row["items"],
-            most=manifest.max_history,
-            known=known,
-            others=others,
-        )
-        pairs.append(Pair(row["request_id"], row["request"], request, moment))
+    pairs = [
+        Pair(row["request_id"], row["request"], request, row["items"], manifest.max_history, known)
+        for row, request in zip(mine, true, strict=True)
+    ]
     return pairs, names
 
 
 def _to_utc(requests: list[dict[str, Any]], offset: float) -> None:
-    """Shift the times of behaviours, which the histories of requests share."""
+    """Shift the times of requests, and those of behaviours, which histories share."""
     shared = {id(entry): entry for request in requests for entry in request["history"]}
     for entry in shared.values():
         if entry[TIMESTAMP] is not None:
             entry[TIMESTAMP] -= offset
+    for request in requests:
+        request["time"] -= offset
 
 
 def _places(workspace: Workspace, rows: list[dict[str, Any]], offset: float) -> dict[str, dict[str, Any]]:
