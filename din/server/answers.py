@@ -25,7 +25,6 @@ class Answer:
         requests: one, or those of a list.
         probabilities: of the candidates of each request.
         ids: of the requests, as the log knows them.
-        listed: whether the body was a list.
     """
 
     content: bytes
@@ -33,7 +32,6 @@ class Answer:
     requests: list[Request]
     probabilities: list[list[float]]
     ids: list[str]
-    listed: bool = False
 
     @property
     def candidates(self) -> int:
@@ -55,17 +53,17 @@ def score(serving: Serving, body: bytes, named: bool = False) -> Answer:
     """
     given = _parsed(body)
     scorer = serving.scorer
-    if isinstance(given, list):
-        requests = _objects(given)
+    listed = isinstance(given, list)
+    requests = _objects(given) if listed else [_object(given)]
+    if listed:
         _check_total(requests, scorer.limits.candidates)
-        many = [found.tolist() for found in scorer.score_many(requests)]
-        ids = [uuid4().hex for _ in requests]
-        content = {"version": scorer.version, "probabilities": many} | ({"request_id": ids} if named else {})
-        return Answer(to_json(content), scorer.version, requests, many, ids, listed=True)
-    scores = scorer.score(_object(given)).tolist()
-    request_id = uuid4().hex
-    content = {"version": scorer.version, "probabilities": scores} | ({"request_id": request_id} if named else {})
-    return Answer(to_json(content), scorer.version, [given], [scores], [request_id])
+    scores = scorer.score_many(requests) if listed else [scorer.score(given)]
+    probabilities = [found.tolist() for found in scores]
+    ids = [uuid4().hex for _ in requests]
+    content = {"version": scorer.version, "probabilities": probabilities if listed else probabilities[0]}
+    if named:
+        content["request_id"] = ids if listed else ids[0]
+    return Answer(to_json(content), scorer.version, requests, probabilities, ids)
 
 
 def infer(serving: Serving, body: bytes, named: bool = False, *, model: str) -> Answer:

@@ -211,7 +211,7 @@ class Server:
                 raise HTTPException(422, str(error)) from None
             finally:
                 steps.end("score" if "wait" in steps.took else "wait")
-            if not found.listed:
+            if len(found.requests) == 1:
                 self._deployment.keep(found.requests[0], len(body))
             if self._log:
                 self._log.put(found, len(body))

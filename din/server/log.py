@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -29,6 +29,8 @@ from din.server.answers import Answer
 from din.server.settings import Settings
 
 _LOG = logging.getLogger("din.server")
+_Drawn = tuple[Request, str, list[float]]
+"""A request of the sample, its id and its probabilities."""
 _WAIT = 0.25
 """The seconds between two turns of the thread."""
 _MOST_WAITING = 64_000_000
@@ -66,7 +68,7 @@ class Log:
         self._key = read_key(key) if key else None
         self._clock = clock
         self._lock = threading.Lock()
-        self._waiting: list[tuple[float, Answer]] = []
+        self._waiting: list[tuple[float, str, list[_Drawn]]] = []
         self._bytes = 0
         self._open: _Open | None = None
         self._stop = threading.Event()
@@ -84,15 +86,16 @@ class Log:
 
     def put(self, answer: Answer, size: int) -> None:
         """Log the answer to a body of `size` bytes soon, or drop and count it if too many wait."""
-        drawn = sum(map(self._drawn, answer.requests, answer.ids))
+        every = zip(answer.requests, answer.ids, answer.probabilities, strict=True)
+        drawn = [one for one in every if self._drawn(one[0], one[1])]
         if not drawn:
             return
         with self._lock:
             if not self._bytes or self._bytes + size <= _MOST_WAITING:
-                self._waiting.append((self._clock(), answer))
+                self._waiting.append((self._clock(), answer.version, drawn))
                 self._bytes += size
                 return
-        metrics.LOG_LOST.inc(drawn)
+        metrics.LOG_LOST.inc(len(drawn))
 
     def close(self) -> None:
         """Write and publish all that waits, and end the thread."""
@@ -113,12 +116,12 @@ class Log:
             self._waiting = []
         hours: dict[str, list[dict[str, Any]]] = {}
         try:
-            for at, answer in waiting:
-                hours.setdefault(_hour(at), []).extend(self._rows(at, answer))
+            for at, version, drawn in waiting:
+                hours.setdefault(_hour(at), []).extend(self._row(at, version, *one) for one in drawn)
             for hour, rows in hours.items():
                 self._write(hour, rows)
         except Exception:  # one that nobody foresaw must not end the thread
-            metrics.LOG_LOST.inc(sum(len(answer.requests) for _, answer in waiting))
+            metrics.LOG_LOST.inc(sum(len(drawn) for _, _, drawn in waiting))
             _LOG.exception("the log in %s lost the answers of a turn", self._folder)
         with self._lock:
             self._bytes -= size
@@ -153,26 +156,24 @@ class Log:
         drawn = sha256((_id(request.get("user") or {}, USER_ID) or request_id).encode()).digest()[:8]
         return int.from_bytes(drawn) < self._share * 2**64
 
-    def _rows(self, at: float, answer: Answer) -> Iterator[dict[str, Any]]:
-        """Yield a row for each request whose user is in the sample."""
-        for request, request_id, probabilities in zip(answer.requests, answer.ids, answer.probabilities, strict=True):
-            user = request.get("user") or {}
-            user_id = _id(user, USER_ID)
-            if not self._drawn(request, request_id):
-                continue
-            if self._key and USER_ID in user:
-                user_id = user_id and pseudonym(self._key, user_id)
-                request = {**request, "user": {**user, USER_ID: user_id}}
-            yield {
-                "request_id": request_id,
-                "answered_at": datetime.fromtimestamp(at, UTC).replace(tzinfo=None),
-                "version": answer.version,
-                "user_id": user_id,
-                "hashed": self._key is not None,
-                "request": to_json(request, inf_nan_mode="null").decode(),
-                "items": [_id(candidate, ITEM_ID) for candidate in request["candidates"]],
-                "probabilities": probabilities,
-            }
+    def _row(
+        self, at: float, version: str, request: Request, request_id: str, probabilities: list[float]
+    ) -> dict[str, Any]:
+        user = request.get("user") or {}
+        user_id = _id(user, USER_ID)
+        if self._key and USER_ID in user:
+            user_id = user_id and pseudonym(self._key, user_id)
+            request = {**request, "user": {**user, USER_ID: user_id}}
+        return {
+            "request_id": request_id,
+            "answered_at": datetime.fromtimestamp(at, UTC).replace(tzinfo=None),
+            "version": version,
+            "user_id": user_id,
+            "hashed": self._key is not None,
+            "request": to_json(request, inf_nan_mode="null").decode(),
+            "items": [_id(candidate, ITEM_ID) for candidate in request["candidates"]],
+            "probabilities": probabilities,
+        }
 
 
 class _Open:

@@ -1,4 +1,4 @@
-"""A registry with a champion and another bundle, and a server on a free port."""
+"""Registries with a champion and another bundle, and servers on free ports."""
 
 import threading
 import time
@@ -27,21 +27,41 @@ def finished(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Finish
     return built_once(tmp_path_factory, params)
 
 
-@pytest.fixture
-def world(finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    """Return a registry whose champion is the first of two bundles; fetched bundles are kept apart from the user's."""
-    monkeypatch.setattr(Scorer.from_registry.__func__, "__defaults__", (None, 1, tmp_path / "cache"))
-    other = tmp_path / "other"
-    copied(finished.bundle, other)
+@pytest.fixture(scope="session")
+def other(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return another bundle that no test changes."""
+    bundle = copied(finished.bundle, tmp_path_factory.mktemp("other") / "bundle")
     for graph in ("request.onnx", "batch.onnx"):
-        shift(other / graph)
-    seal(other)
-    world = World(Registry(str(tmp_path / "registry"), "log"), [finished.bundle, other])
-    world.crown(0)
-    return world
+        shift(bundle / graph)
+    seal(bundle)
+    return bundle
+
+
+@contextmanager
+def made(folder: Path, bundles: list[Path]) -> Iterator[World]:
+    """Make a registry whose champion is the first of some bundles, with a cache of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Scorer.from_registry.__func__, "__defaults__", (None, 1, folder / "cache"))
+        world = World(Registry(str(folder / "registry"), "log"), bundles)
+        world.crown(0)
+        yield world
 
 
 @pytest.fixture
+def world(finished: Finished, other: Path, tmp_path: Path) -> Iterator[World]:
+    """Return a registry, and two bundles of which the second may be changed."""
+    with made(tmp_path, [finished.bundle, copied(other, tmp_path / "other")]) as world:
+        yield world
+
+
+@pytest.fixture(scope="session")
+def steady(finished: Finished, other: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Return a registry that no test changes."""
+    with made(tmp_path_factory.mktemp("steady"), [finished.bundle, other]) as world:
+        yield world
+
+
+@pytest.fixture(scope="session")
 def serving() -> Callable[[Deployment], object]:
     """Return a context manager that serves a deployment and gives a client of it."""
 

@@ -1,5 +1,6 @@
 """A registry with a champion and another bundle that answers differently."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,14 +36,9 @@ class World:
         return Deployment(Settings(self.registry.uri, self.registry.model_name, limits=LIMITS, **settings))
 
 
-def copied(source: Path, target: Path) -> None:
-    target.mkdir()
-    for path in source.rglob("*"):
-        if path.is_dir():
-            (target / path.relative_to(source)).mkdir(parents=True, exist_ok=True)
-        else:
-            (target / path.relative_to(source)).parent.mkdir(parents=True, exist_ok=True)
-            (target / path.relative_to(source)).write_bytes(path.read_bytes())
+def copied(source: Path, target: Path) -> Path:
+    """Copy a bundle, whose files can't be written, to files that can."""
+    return shutil.copytree(source, target, copy_function=shutil.copyfile)
 
 
 def shift(graph: Path) -> None:

