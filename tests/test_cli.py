@@ -103,7 +103,7 @@ def test_a_result_is_printed_as_text_or_as_json(
 
 WITHIN = ["status", "code", "fetch", "fetch --dry-run", "featurize", "pin", "train", "train --dry-run", "evaluate"]
 WITHIN += ["refit", "export", "check-parity", "gate", "report", "promote", "params apply x.yaml", "approvals"]
-WITHIN += ["registry show", "tune", "tune --dry-run"]
+WITHIN += ["registry show", "tune"]
 
 
 @pytest.mark.parametrize("command", WITHIN)
@@ -185,7 +185,7 @@ def test_tuning_without_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "optuna", None)
     monkeypatch.chdir(ROOT)
-    done = CliRunner().invoke(cli.app, ["tune", "--dry-run"])
+    done = CliRunner().invoke(cli.app, ["tune"])
     assert done.exit_code == 2
     assert "the package 'optuna' is not installed" in done.stderr
     assert "pip install 'din-ctr[tune]'" in done.stderr

@@ -102,7 +102,6 @@ def apply(
     "din tune                      # 20 minutes; again: goes on",
     "din tune --trials 50 --jobs 4",
     "din tune --minutes 60 --set train.learning.epochs=5",
-    "din tune --dry-run            # the keys that vary, and what is tried",
 )
 def tune(
     minutes: Annotated[
@@ -117,7 +116,6 @@ def tune(
     assignments: Annotated[
         list[str], typer.Option("--set", help="KEY=VALUE: a key of train that keeps this value; repeatable.")
     ] = [],  # noqa: B006  # typer reads the default and changes none
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the keys that vary without training.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Search better hyperparameters on validation rows, and write tuned.yaml and reports/tuning.html.
@@ -125,16 +123,11 @@ def tune(
     It needs data/features/ of an earlier `dvc repro`, changes no other file, and keeps its trials if it is killed.
     """
     with answering("tune"):
-        from din.tune.command import show_space, tune
+        from din.tune.command import tune
         from din.tune.space import fixed
 
-        params = params_here()
-        values = fixed(assignments)
-        if dry_run:
-            show_space(params, values, as_json)
-            return
         limit = 20.0 if minutes is None and trials is None else minutes
-        print_result(lambda: tune(HERE, params, values, limit, trials, jobs), as_json)
+        print_result(lambda: tune(HERE, params_here(), fixed(assignments), limit, trials, jobs), as_json)
 
 
 @looking("din status", "din status --json | python -m json.tool")

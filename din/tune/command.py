@@ -13,9 +13,6 @@ from optuna.trial import FrozenTrial
 from din import cores
 from din.errors import InputError, Unavailable
 from din.params import Params
-from din.params.defaults import written
-from din.params.reference import in_words
-from din.printing import print_table
 from din.train.compute import computing
 from din.tune import result
 from din.tune.result import KeyRow, SeedRow, TrialRow, Tuned, number
@@ -24,23 +21,6 @@ from din.tune.space import Space, Values
 from din.tune.study import WHY, Budget, by_metric, ended, mean_seconds, only_one, open_study, search, seconds
 from din.tune.training import executor
 from din.workspace import Workspace
-
-
-def show_space(params: Params, fixed: Mapping[str, Any], as_json: bool) -> None:
-    """Print the keys that vary, with today's values and those that are tried, as a table or as JSON.
-
-    Raises:
-        InputError: as of `Space.of`.
-    """
-    space = Space.of(params, fixed)
-    today = space.today
-    if as_json:
-        keys = space.searches.items()
-        found = [{"key": f"train.{key}", "today": today[key], "tried": in_words(one)} for key, one in keys]
-        print(json.dumps(found, indent=2))
-        return
-    rows = [(f"train.{key}", written(today[key]), in_words(one)) for key, one in space.searches.items()]
-    print_table(f"the space of {space.params.train.model.name}", ("key", "today", "tried"), rows)
 
 
 def tune(

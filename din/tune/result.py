@@ -110,13 +110,7 @@ def number(value: float) -> float | None:
 
 
 def print_tuned(found: Tuned) -> None:
-    """Print the best trials, the further seeds, the winner's keys, and what to do next."""
-    best = sorted((one for one in found.trials if one.metric is not None), key=lambda one: -(one.metric or 0))[:10]
-    print_table(
-        f"the best of {len(found.trials)} trials",
-        ("trial", "state", f"validation {found.metric}", "changes"),
-        [(one.number, one.state, one.metric, in_a_line(one.changes)) for one in best],
-    )
+    """Print the further seeds, the winner's keys, and what to do next."""
     print_table(
         f"seeds {', '.join(map(str, found.seeds))}",
         ("parameters", *(f"seed {seed}" for seed in found.seeds), "mean", "gain", "lower", "upper"),

@@ -10,14 +10,13 @@ import pytest
 from html_page import Page
 from optuna.trial import TrialState
 from settings import changed
-from typer.testing import CliRunner
 
-from din import cli, plugins
+from din import plugins
 from din.errors import InputError, Unavailable
 from din.features.reader import Features
 from din.model import MODELS
 from din.model.din import DIN
-from din.params import Params, load
+from din.params import Params
 from din.params.overlays import edit, read_overlay
 from din.train.fit import fit
 from din.tune.command import tune
@@ -143,14 +142,6 @@ def test_a_killed_process(workspace: Workspace, tiny: Params, monkeypatch: pytes
     for process in multiprocessing.active_children():
         process.join(10)
     assert not multiprocessing.active_children()
-
-
-def test_the_space_as_json(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each key has today's value as it is in params.yaml."""
-    monkeypatch.chdir(workspace.root)
-    done = CliRunner().invoke(cli.app, ["tune", "--dry-run", "--json"])
-    today = {one["key"]: one["today"] for one in json.loads(done.stdout)}
-    assert today["train.learning.batch_size"] == load(workspace.params).train.learning.batch_size
 
 
 def test_one_search_a_workspace(workspace: Workspace, tiny: Params) -> None:
