@@ -20,10 +20,6 @@ _PLAIN = re.compile(r"(din|python -m validation) [\w-]+")
 """A stage's command that needs no shell."""
 
 
-class Lost(Unavailable):
-    """The remote answers, but lacks an out."""
-
-
 class Outs:
     """The outs of the pipeline in a checkout, and the stages that make them."""
 
@@ -50,15 +46,23 @@ class Outs:
         with _reaching("push"):
             self._repo.push([*targets])
 
-    def pull(self, targets: Sequence[str]) -> None:
+    def pull(self, targets: Sequence[str], needed: bool = True) -> None:
         """Pull outs, or all outs of stages, as dvc.lock records them. DVC replaces whatever differs from that.
 
+        Args:
+            targets: paths of outs, and names of stages.
+            needed: whether it is an error if the remote lacks one.
+
         Raises:
-            Lost: the remote lacks one.
-            Unavailable: the remote can't be reached.
+            Unavailable: the remote can't be reached, or lacks one that is needed.
         """
         with _reaching("pull"):
-            self._repo.pull([*targets], force=True)
+            try:
+                self._repo.pull([*targets], force=True)
+            except CheckoutError as error:
+                if needed:
+                    raise
+                print(f"{', '.join(targets)} can't be taken from an earlier run: {error}")
 
     def _in_fork(self, executable: str, command: str, **options: Any) -> None:
         words = command.split() if _PLAIN.fullmatch(command) else [executable, "-c", command]
@@ -74,5 +78,4 @@ def _reaching(command: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        kind = Lost if isinstance(error, CheckoutError) else Unavailable
-        raise kind(f"`dvc {command}` failed: {error}") from None
+        raise Unavailable(f"`dvc {command}` failed: {error}") from None

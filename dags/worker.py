@@ -26,7 +26,7 @@ from dags.checkout import Settings, set_params
 from dags.workspace import ANSWER, Outcome, Run
 from din import documents
 from din.artifacts import write_bytes, write_json
-from din.errors import GateClosed, InputError, Unavailable
+from din.errors import GateClosed, InputError, Unavailable, shown
 from din.params import load
 from din.params.reading import plain
 from din.pipeline import overlap, stages_of
@@ -47,6 +47,7 @@ class Worker:
 
     Args:
         run: the run; `open` pins what it lacks.
+        workspace: the checkout.
 
     Raises:
         InputError: a parameter is unknown or wrong, or dvc.yaml can't be read. Every action raises it if it lacks what
@@ -54,9 +55,9 @@ class Worker:
         Unavailable: git, DVC's remote or the registry failed.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, workspace: Workspace) -> None:
         self.asked = run
-        self.workspace = Workspace(Path.cwd())
+        self.workspace = workspace
         pinned = {"data.until": run.until, "train.champion": run.champion}
         values = run.params | {key: value for key, value in pinned.items() if value}
         set_params(Settings.from_env(), self.workspace, values)
@@ -153,8 +154,8 @@ class Worker:
     def _stage(self, stage: str, ended: Mapping[str, Any]) -> Outcome:
         """Run a stage, given the entries of dvc.lock of stages that have ended."""
         self.pull(self.inputs(stage), ended)
-        if stage in ended:
-            self.pull_own(stage)
+        if stage in ended:  # DVC finds it done, or runs it again if its outs are lost
+            self.outs.pull([stage], needed=False)
         elif stage == FETCH:
             self.pull_start(ended)
         outcome = self.run(stage, lambda: self.outs.reproduce(stage))
@@ -245,15 +246,6 @@ class Worker:
             self.outs.pull(absent)
             self.here |= {*absent}
 
-    def pull_own(self, stage: str) -> None:
-        """Pull the outs of an equal run's stage, so that DVC finds it done; if they are lost, the stage runs again."""
-        from dags.outs import Lost
-
-        try:
-            self.outs.pull([stage])
-        except Lost:
-            print(f"the outs of {stage} are gone from the remote; it runs again", file=sys.stderr)
-
     def pull_start(self, ended: Mapping[str, Any]) -> None:
         """Pull the outs that `fetch` left in this worker's last run, so that it has to add only what is new.
 
@@ -262,7 +254,7 @@ class Worker:
         if entry := _entries(self._start):
             write_bytes(self.workspace.lock, _lock({**ended, **entry}))
             try:
-                self.pull_own(FETCH)
+                self.outs.pull([FETCH], needed=False)
             finally:
                 write_bytes(self.workspace.lock, _lock(ended))
 
@@ -279,19 +271,13 @@ def _same(kept: Run, asked: Run) -> Run:
     Raises:
         InputError: the open run is not the one asked for.
     """
-    if kept.run_id != asked.run_id:
-        raise InputError(f"run {asked.run_id!r} would share its record with run {kept.run_id!r}; use another run_id")
-    same = {
-        "commit": asked.revision in (None, kept.revision) or asked.commit == kept.commit,
-        "until": asked.until in ("", kept.until),
-        "params": asked.params == kept.params,
-    }
-    for name in (name for name, fits in same.items() if not fits):
-        raise InputError(
-            f"run {kept.run_id!r} was opened with {name} {getattr(kept, name)!r}, not {getattr(asked, name)!r}; "
-            "ask for the same, or use another run_id"
-        )
-    return kept
+    commit = asked.commit == kept.commit or asked.revision in (None, kept.revision)
+    if commit and kept.run_id == asked.run_id and asked.until in ("", kept.until) and asked.params == kept.params:
+        return kept
+    raise InputError(
+        f"run {asked.run_id!r} has the record of run {kept.run_id!r}, which was opened with commit {kept.commit}, "
+        f"last day {kept.until} and parameters {shown(kept.params)}; ask for the same, or use another run_id"
+    )
 
 
 def _entries(lock: Path) -> dict[str, Any]:
@@ -309,13 +295,15 @@ def _lock(entries: Mapping[str, Any]) -> bytes:
 def main() -> int:
     """Act, leave the result or the error where `dags.workspace` looks for it, and return the exit code."""
     request = json.loads(sys.argv[1])
+    workspace = Workspace(Path.cwd())
     code = 0
     try:
-        answer = {"result": getattr(Worker(Run(**request["run"])), request["action"])(**request["arguments"])}
+        worker = Worker(Run(**request["run"]), workspace)
+        answer = {"result": getattr(worker, request["action"])(**request["arguments"])}
     except (InputError, Unavailable, GateClosed) as error:
         answer = {"error": str(error)}
         code = error.exit_code
-    write_json(Workspace(Path.cwd()).state / ANSWER, answer)
+    write_json(workspace.state / ANSWER, answer)
     return code
 
 

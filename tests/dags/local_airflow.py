@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import socket
 import sqlite3
 import subprocess
 import time
@@ -14,6 +15,26 @@ from typing import Any
 
 import psutil
 from workspace import BIN  # tests/pipeline
+
+
+def free_port() -> int:
+    """Return a port on loopback at which nothing listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def api_server() -> dict[str, str]:
+    """Return the settings of an API server on loopback, whose user may do everything."""
+    port = free_port()
+    return {
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__API__WORKERS": "1",
+        "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+    }
 
 
 class Airflow:
@@ -64,16 +85,19 @@ class Airflow:
                 start_new_session=True,
             )
 
+    def listens(self) -> bool:
+        """Return whether its API server takes connections."""
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", int(self.env["AIRFLOW__API__PORT"]))) == 0
+
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """Call the API as a client of its user."""
+        wait_for(self.listens)
         for patience in (5, 10, 20, 0):
             try:
                 return self._call(method, path, body)
             except urllib.error.HTTPError as error:  # 500: another component had locked SQLite
                 if error.code != 500 or not patience:
-                    raise
-            except urllib.error.URLError:  # the server is not listening yet
-                if not patience:
                     raise
             time.sleep(patience)
         return None

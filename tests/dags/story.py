@@ -1,14 +1,13 @@
 """A log that grows by a day, a real scheduler that trains on it, and the contents of the registry."""
 
 import json
-import socket
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from daily_log import NO_MORE, DailyLog
-from local_airflow import Airflow, stop, wait_for
+from local_airflow import Airflow, api_server, stop, wait_for
 
 
 class Story:
@@ -30,21 +29,13 @@ class Story:
             self.log.land(day)
         self.repository = self.log.repository(root / "repository", params).root
         self.registry = self.repository / "registry" / "table"
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
         now = datetime.now(UTC)
         self.yesterday = (now - timedelta(days=1)).date()
         self.airflow = Airflow(
             root / "home",
             self.repository,
             DIN_SCHEDULE=f"{now:%M %H} * * *",  # due when the scheduler starts, and not again in this story
-            AIRFLOW__API__HOST="127.0.0.1",
-            AIRFLOW__API__PORT=str(port),
-            AIRFLOW__API__WORKERS="1",
-            AIRFLOW__API__BASE_URL=f"http://127.0.0.1:{port}",
-            AIRFLOW__CORE__EXECUTION_API_SERVER_URL=f"http://127.0.0.1:{port}/execution/",
-            AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS="True",
+            **api_server(),
             AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION="False",
             AIRFLOW__CORE__PARALLELISM="2",
             AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT="60",  # a busy machine answers late
@@ -54,7 +45,7 @@ class Story:
         self.airflow.prepare()
         assert self.airflow.run("dags", "reserialize").returncode == 0
         self.components = {name: self.airflow.start(name) for name in ("api-server", "dag-processor")}
-        wait_for(lambda: listens(port))  # tasks wait for the server only for seconds
+        wait_for(self.airflow.listens)  # tasks wait for the server only for seconds
         self.start_scheduler()
 
     def close(self) -> None:
@@ -93,15 +84,9 @@ class Story:
         """Return the records of the registry."""
         return [json.loads(path.read_text()) for path in sorted((self.registry / "promotions").glob("*.json"))]
 
-    def bundle(self, version: str) -> Path:
-        return self.registry / "bundles" / version
-
-    def facts(self, version: str) -> dict[str, Any]:
-        return json.loads((self.bundle(version) / "facts.json").read_text())
-
     def until(self, version: str) -> str:
         """Return the last day of the log that a bundle was trained on."""
-        return self.facts(version)["until"]
+        return json.loads((self.registry / "bundles" / version / "facts.json").read_text())["until"]
 
     def stage_pid(self) -> int:
         """Return the process of the running stage, or 0."""
@@ -110,8 +95,3 @@ class Story:
 
     def tries(self, run_id: str) -> dict[str, int]:
         return dict(self.airflow.rows("select task_id, try_number from task_instance where run_id = ?", run_id))
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0

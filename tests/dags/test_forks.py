@@ -70,9 +70,10 @@ def test_whatever_is_preloaded_can_be_imported() -> None:
             import_module(name)
 
 
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a repository of DVC with a package `din` whose command this file defines."""
+    tmp_path = tmp_path_factory.mktemp("checkout")
     subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
     subprocess.run([BIN / "dvc", "init", "--quiet"], cwd=tmp_path, check=True)
     (tmp_path / ".dvc" / "config").write_text((ROOT / ".dvc" / "config").read_text())
@@ -104,26 +105,34 @@ def reproduced(checkout: Path, *commands: str) -> list[Any]:
     return [json.loads(line[5:]) for line in printed.splitlines() if line.startswith("done ")]
 
 
-def test_a_stage_is_a_fork_of_one_process(checkout: Path) -> None:
-    """A stage finds its modules loaded, has DVC's environment, and leaves no thread in the process."""
-    done = reproduced(checkout, "din 0", "din 3", "din crash", "din bug")
-    assert [code for code, _, _ in done] == [0, 1, 1, 1]
-    assert [output for _, output, _ in done][:3] == ["hello\nend"] * 3 and "ValueError: mine" in done[3][1]
-    seen = [seen for _, _, seen in done]
-    assert all(one["loaded"] and one["stage"] == "one" and one["threads"] == 1 for one in seen)
-    assert len({one["parent"] for one in seen}) == 1
+COMMANDS = {
+    "done": "din 0",
+    "gate": "din 3",
+    "crash": "din crash",
+    "bug": "din bug",
+    "shell": "'echo $((1 + 1)); echo {} > out; exit 7'",
+    "both": "'din 0 && din 0; echo {} > out'",
+    "missing": "din 0, deps: [missing]",
+}
 
 
-def test_a_stage_of_another_command_runs_in_a_shell(checkout: Path) -> None:
-    """Only a plain command of the checkout needs none, and a shell's output and exit code are kept in the same way."""
-    done = reproduced(checkout, "'echo $((1 + 1)); echo {} > out; exit 7'", "'din 0 && din 0; echo {} > out'")
-    assert [(code, output) for code, output, _ in done] == [(1, "2\n"), (0, "hello\nendhello\nend")]
+def test_stages_are_forks_of_one_process(checkout: Path) -> None:
+    """A stage finds its modules loaded, has DVC's environment, and leaves no thread in the process.
 
-
-def test_a_missing_input_is_named(checkout: Path) -> None:
-    """If DVC itself refuses a stage, its message takes the place of the stage's output."""
-    ((code, output, _),) = reproduced(checkout, "din 0, deps: [missing]")
-    assert code == 1 and "failed to reproduce 'one': " in output and "missing" in output
+    A command that is not a plain one of the checkout runs in a shell, and its output and exit code are kept in the same
+    way. If DVC itself refuses a stage, its message takes the place of the output.
+    """
+    done = dict(zip(COMMANDS, reproduced(checkout, *COMMANDS.values()), strict=True))
+    code = {name: code for name, (code, _, _) in done.items()}
+    output = {name: output for name, (_, output, _) in done.items()}
+    assert code == dict.fromkeys(COMMANDS, 1) | {"done": 0, "both": 0}
+    assert output["done"] == output["gate"] == output["crash"] == "hello\nend"
+    assert "ValueError: mine" in output["bug"]
+    assert (output["shell"], output["both"]) == ("2\n", "hello\nendhello\nend")
+    assert "failed to reproduce 'one': " in output["missing"] and "missing" in output["missing"]
+    forks = [done[name][2] for name in ("done", "gate", "crash", "bug")]
+    assert all(one["loaded"] and one["stage"] == "one" and one["threads"] == 1 for one in forks)
+    assert len({one["parent"] for one in forks}) == 1
 
 
 def test_a_killed_parent_does_not_end_a_stage(checkout: Path) -> None:

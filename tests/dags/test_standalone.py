@@ -1,13 +1,12 @@
 """`make airflow`, from the start to Ctrl-C."""
 
 import signal
-import socket
 import sys
 from pathlib import Path
 
 import psutil
 import pytest
-from local_airflow import Airflow, stop, wait_for
+from local_airflow import Airflow, free_port, stop, wait_for
 from workspace import Workspace  # tests/pipeline
 
 
@@ -29,9 +28,7 @@ def listening(process: psutil.Process) -> list[str]:
 def test_one_command_runs_the_job_and_ctrl_c_ends_everything(tmp_path: Path) -> None:
     """A password and a scheduled run appear, and after an interrupt within a stage, no process is left."""
     repository = Workspace(tmp_path).root
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     airflow = Airflow(repository / ".airflow", repository, AIRFLOW__API__PORT=port)
     output = tmp_path / "output.txt"
     with output.open("w") as file:

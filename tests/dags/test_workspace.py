@@ -5,14 +5,18 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 from workers import Worker, World
 
+import dags.worker
 from dags.checkout import FOREIGN_DAYS, Settings, check_out, discard, set_params, workspace
+from dags.workspace import Run, open_run
 from din.errors import InputError
 from din.params import load
 from din.process import environment, query
@@ -162,85 +166,57 @@ def test_another_commit_keeps_the_checkpoints(checked_out: Callable[..., Path], 
 
 
 @pytest.mark.parametrize(("key", "advice"), [("data.until", "give it as `until`"), ("plugins", "name the commit")])
-def test_a_run_may_not_set_every_key(here: Worker, key: str, advice: str) -> None:
+def test_a_run_may_not_set_every_key(key: str, advice: str) -> None:
     """Whoever may trigger a run must not choose the code that it runs, and its day has an argument of its own."""
-    _, told = here.call("open", "sets", "--param", f"{key}=x", code=2)
-    assert f"{key}='x' is set as a parameter" in told and advice in told
+    with pytest.raises(InputError, match=f"{key}='x' is set as a parameter.*{advice}"):
+        open_run("sets", params={key: "x"})
 
 
-def test_a_run_is_pinned_when_it_opens(world: World, here: Worker) -> None:
+@pytest.fixture
+def opened(here: Worker, checked_out: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
+    """Return a function that opens a run in this process."""
+    monkeypatch.setenv("DIN_REGISTRY", str(here.world.registry))
+    root = checked_out()
+
+    def opened(run_id: str, until: str = "", commit: str = "", revision: str | None = None, **params: Any) -> Run:
+        asked = Run(run_id, commit or here.world.commit, until, params, "", revision=revision)
+        return dags.worker.Worker(asked, Workspace(root)).open()
+
+    return opened
+
+
+def test_a_run_is_pinned_when_it_opens(here: Worker, opened: Callable[..., Run]) -> None:
     """Day and source are pinned, the same call returns the same run, and another run under its id is refused."""
-    run, _ = here.call("open", "pinned")
-    assert (run["until"], run["commit"]) == ("2024-01-18", world.commit)
-    assert json.loads((world.record("pinned") / "run.json").read_text()) == run
+    run = opened("pin/1", revision="nightly")
+    assert run.until == "2024-01-18"
+    assert json.loads((here.world.record("pin-1") / "run.json").read_text()) == asdict(run)
     here.see(19)
-    assert here.call("open", "pinned")[0] == run
-    _, told = here.call("open", "pinned", "--param", "train.learning.epochs=1", code=2)
-    assert "'train.learning.epochs': 1" in told and "another run_id" in told
-    assert here.call("open", "later")[0]["until"] == "2024-01-19"
-    past, _ = here.call("open", "past", "--until", "2024-01-18")
-    assert past["source"] == run["source"]
+    assert opened("pin/1", commit="0" * 40, revision="nightly") == run  # the branch has moved
+    assert opened("pin/1", until="2024-01-18") == run
+    others = [{"train.learning.epochs": 1}, {"until": "2024-01-17"}, {"commit": "0" * 40, "revision": "HEAD"}]
+    for other in others:
+        with pytest.raises(InputError, match="ask for the same, or use another run_id"):
+            opened("pin/1", **other)
+    with pytest.raises(InputError, match="run 'pin-1' has the record of run 'pin/1'"):
+        opened("pin-1")
+    assert opened("later").until == "2024-01-19"
+    assert opened("past", until="2024-01-18").source == run.source
 
 
-def test_the_champion_is_pinned_when_a_run_opens(world: World, here: Worker, tmp_path: Path) -> None:
+def test_the_champion_is_pinned_when_a_run_opens(here: Worker, opened: Callable[..., Run], tmp_path: Path) -> None:
     """A run of Thursday the 18th goes on from the champion of the day before, except on the day from scratch."""
     yesterday = json.dumps(documents_of.facts(until="2024-01-17"))
     folder = bundle(tmp_path / "bundle", **{"facts.json": yesterday})
-    version = crown(Registry(str(world.registry), "table"), folder).version
+    version = crown(Registry(str(here.world.registry), "table"), folder).version
 
     def pinned(**train: str) -> str:
-        words = [word for name, value in train.items() for word in ("--param", f"train.{name}={value}")]
-        run, _ = here.call("open", "-".join(["pins", *train.values()]), "--until", "2024-01-18", *words)
-        return run["champion"]
+        values = {f"train.{name}": value for name, value in train.items()}
+        return opened("-".join(["pins", *train.values()]), "2024-01-18", **values).champion
 
     assert pinned(start="scratch") == ""
     assert pinned(start="champion") == version
     assert pinned(start="champion", scratch_day="friday") == version
     assert pinned(start="champion", scratch_day="thursday") == "none"
-
-
-def test_a_branch_may_move_after_a_run_opened(world: World, here: Worker) -> None:
-    """Opening under an equal name gives the run on its pinned commit, and another name or commit is refused."""
-    git(here.checkout, "branch", "nightly")
-    run, _ = here.call("open", "by/branch", "--commit", "nightly")
-    git(here.checkout, "checkout", "--quiet", "nightly")
-    git(here.checkout, "commit", "--quiet", "--allow-empty", "-m", "x")
-    assert run["commit"] == world.commit
-    for same in ("nightly", world.commit):
-        assert here.call("open", "by/branch", "--commit", same)[0] == run
-    _, told = here.call("open", "by/branch", "--commit", "HEAD", code=2)
-    assert f"opened with commit '{world.commit}'" in told
-    _, told = here.call("open", "by-branch", "--commit", "nightly", code=2)
-    assert "'by-branch' would share its record with run 'by/branch'; use another run_id" in told
-    git(here.checkout, "checkout", "--quiet", "-")
-
-
-def test_another_source_fails(world: World) -> None:
-    """If a worker's log differs, exit 2 names both fingerprints, and the run's record keeps the outcome."""
-    one, other = world.worker("one", days=3), world.worker("other", days=3)
-    run, _ = one.call("open", "run/1")
-    events = other.checkout / "log" / "events-2024-01-03.csv"
-    events.write_text(events.read_text().replace(",0\n", ",1\n", 1))
-    seen = other.call("open", "theirs")[0]["source"]
-    one.stages(run, "code")
-    outcome, told = other.call("stage", "fetch", run=run, code=2)
-    assert run["source"] in told and seen in told and seen != run["source"]
-    kept = json.loads((world.record("run-1") / "outcome" / "fetch.json").read_text())
-    assert (outcome["exit_code"], kept["exit_code"]) == (2, 2)
-
-
-@pytest.mark.slow
-def test_fetched_rows_travel(world: World) -> None:
-    """If the rows are there already, no source is needed; a closed run leaves its record and no workspace."""
-    one, other = world.worker("fetches"), world.worker("follows-it")
-    run, _ = one.call("open", "run/2")
-    one.stages(run, "code", "fetch")
-    other.stages(run, "fetch")
-    _, told = other.call("stage", "train", run=run, code=2)
-    assert "data/features" in told and "stage featurize" in told
-    one.call("close", run=run)
-    assert {"dvc.lock", "params.yaml", "run.json"} <= {path.name for path in world.record("run-2").iterdir()}
-    assert [path for path in (one.home / "workspaces").glob("run-2*") if path.is_dir()] == []
 
 
 @pytest.mark.slow
