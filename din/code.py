@@ -115,7 +115,6 @@ def code_of(stage: Stage, plugins: Iterable[Path] = ()) -> StageCode:
     The stage's `meta.packages` names packages that it uses, but that only other packages import.
 
     Args:
-        stage: the stage.
         plugins: the files of all plugins. A file counts if it imports a seam of the stage.
 
     Raises:
@@ -213,7 +212,6 @@ def _packages(imports: Iterable[str]) -> set[str]:
 
 @cache
 def _installed() -> Mapping[str, list[str]]:
-    """Return the packages that provide each top-level module."""
     return packages_distributions()
 
 

@@ -190,5 +190,4 @@ def _params(workspace: Workspace) -> Params | None:
 
 
 def _line(error: Exception) -> str:
-    """Return an error as one line."""
     return " ".join(str(error).split()) or type(error).__name__

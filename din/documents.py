@@ -47,7 +47,6 @@ def read(expected: type[T], path: Path, advice: str = "") -> T:
 
     Args:
         expected: a subclass of `Document`, or another type as above.
-        path: the file.
         advice: the next step if the file is missing or of another type, e.g. the command that writes it.
 
     Raises:
@@ -64,7 +63,6 @@ def read_bytes(path: Path, most: int = MOST_BYTES, missing: str = REPRO) -> byte
     """Read a document's file.
 
     Args:
-        path: the file.
         most: the largest number of bytes.
         missing: the next step if there is no such file.
 
@@ -89,7 +87,6 @@ def parse(expected: type[T], content: bytes, at: str, most: int = MOST_BYTES) ->
 
     Args:
         expected: a subclass of `Document`, or another type as above.
-        content: the bytes.
         at: their place, for messages.
         most: the largest number of bytes.
 

@@ -25,7 +25,6 @@ class DayRows:
 
     Attributes:
         split: the split that holds them.
-        day: the day.
         positions: for each shard, the positions of its rows by time, int64. Equal times keep the order of the file.
         last: the time of the last row.
     """

@@ -210,8 +210,6 @@ class ListCoder(VocabularyCoder):
 
 
 class _NumberCoder(Coder):
-    """The common part of all encodings of numbers."""
-
     @staticmethod
     def typed(values: ir.Value, found: str) -> ir.Value:
         if not (_single(values, found).type().is_numeric() or values.type().is_boolean()):
@@ -347,7 +345,6 @@ def encode(session: Session, name: str, table: ir.Table, coders: Sequence[Coder]
     """Return a table with the columns of the coders' fields encoded as in the feature files.
 
     Args:
-        session: the engine.
         name: the prefix for names of intermediate tables.
         table: the raw rows.
         coders: the coders of the fields.
@@ -363,8 +360,6 @@ def learn(session: Session, field: Field, evidence: ir.Table, min_count: int) ->
     """Return a field's coder.
 
     Args:
-        session: the engine.
-        field: the field.
         evidence: value (raw), day (0 for training) and weight (int64, the number of occurrences on that day). Weights
             of repeated values are added. Only fields with a vocabulary have evidence of days other than 0.
         min_count: a value of an `id` field with fewer occurrences stays unknown.

@@ -28,7 +28,6 @@ class Contents:
     """The rows and columns of the files to write.
 
     Attributes:
-        rows: the rows.
         order: the columns of `rows` that order them uniquely.
         columns: the column of `rows` that each column of the file holds, by the file's name for it, which is any text.
     """
@@ -79,7 +78,6 @@ class Session(ABC):
 
         Args:
             contents: the rows of these shards, with a column `shard`.
-            part: the shards.
             root: the folder of the shards.
             files: the name of each file, and which rows it holds.
         """

@@ -29,10 +29,8 @@ def sample(session: Session, rows: ir.Table, pool: ir.Table, users: ir.Table, se
     """Draw a negative for each impression (split >= 0) and return sequence and item.
 
     Args:
-        session: the engine.
         rows: all rows of each user.
         pool: the items to draw from.
-        users: the users.
         seed: the seed of all draws.
 
     Raises:
@@ -65,9 +63,7 @@ def keep(session: Session, rows: ir.Table, users: ir.Table, share: float, seed: 
     """Keep a share of the training impressions without a click. The split of the others becomes NO_SPLIT.
 
     Args:
-        session: the engine.
         rows: rows with their split.
-        users: the users.
         share: the share to keep.
         seed: the seed of all draws.
     """

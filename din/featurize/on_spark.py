@@ -131,7 +131,6 @@ class Spark(Session):
         return self._frame(table).toArrow().to_pylist()
 
     def _frame(self, table: ir.Table) -> DataFrame:
-        """Return the table as a DataFrame of Spark."""
         view = f"query_{next(self.numbers)}"
         self.con.create_view(view, table)
         return self.spark.table(view)
@@ -248,7 +247,6 @@ def _writer(root: str, schema: pa.Schema) -> Callable[[Iterable[pa.RecordBatch]]
 
 
 def _check_workers(spark: SparkSession, scratch: Path) -> None:
-    """Raise InputError if a worker can't see the workspace."""
     sign = scratch / "seen"
     sign.touch()
     path = str(sign)
@@ -284,7 +282,6 @@ def _check_answers(remote: str) -> None:
 
 
 def _not_started(error: Exception, remote: str | None) -> InputError | Unavailable:
-    """Return the error to raise if Spark did not start."""
     told = str(error).splitlines()[0]
     if "JAVA_GATEWAY_EXITED" in told:
         return InputError(

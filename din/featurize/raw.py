@@ -210,7 +210,6 @@ def _check_names(fields: tuple[Field, ...], where: str) -> None:
 
 
 def _check_weight_name(weight: str | None, fields: tuple[Field, ...], where: str) -> None:
-    """Raise InputError if the column of weights is a column of the log itself or a context."""
     if weight is None:
         return
     if weight in EVENT_COLUMNS:
@@ -229,7 +228,6 @@ def _check_weight_name(weight: str | None, fields: tuple[Field, ...], where: str
 
 
 def _weight(events: ir.Table, name: str, path: Path) -> ir.Value:
-    """Return the weights of the events as float64."""
     if name not in events.columns:
         raise InputError(
             f"{path}: no column {name!r}, which featurize.weight names; it has {listed(events.columns)}. Under "
@@ -242,7 +240,6 @@ def _weight(events: ir.Table, name: str, path: Path) -> ir.Value:
 
 
 def _check_weights(session: Session, events: ir.Table, name: str) -> None:
-    """Raise InputError if a weight is missing, negative or not finite."""
     weight = events[WEIGHT]
     wrong = events.filter(weight.isnull() | weight.isnan() | weight.isinf() | (weight < 0))
     first = session.rows(wrong.order_by(SEQUENCE).limit(1).select(USER_ID, SEQUENCE, WEIGHT))

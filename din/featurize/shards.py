@@ -60,9 +60,7 @@ def write_shards(
     """Write the four files of each shard in `part`.
 
     Args:
-        session: the engine.
         root: the folder of the shards.
-        part: the shards.
         behaviours: their behaviours, with users and items as codes.
         impressions: their impressions, with users and items as codes. Histories count from the user's first behaviour.
         users: user, row, offset.

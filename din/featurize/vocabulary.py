@@ -49,7 +49,6 @@ class Evidence:
         Numeric item fields count candidates only.
 
         Args:
-            field: the field.
             carrier: for user and item fields, the entities with the field's raw column, keyed by `user` or `item`.
         """
         if carrier is None:

@@ -182,7 +182,6 @@ def _share_below(ordered: NDArray[np.float64], score: NDArray[np.float64]) -> ND
 def _ratio(
     numerator: NDArray[Any], denominator: NDArray[Any], distinct: NDArray[Any], tells: NDArray[np.bool_]
 ) -> Estimate:
-    """Return a ratio of sums over users."""
     total = float(denominator.sum())
     if not total:
         return _undefined(distinct, tells)

@@ -93,10 +93,8 @@ def write(
     """Write a model to a folder, which may exist. The same training gives the same bytes.
 
     Args:
-        trained: the model.
         params: the settings that it was trained with.
         features: the features that it learned from, with the ids that it knows.
-        folder: the folder.
         seen_until: the time of the last row that it has learned. None: the last row of the training split.
         optimizer: the state of its optimizers, for a model that is going to learn more days.
     """

@@ -76,7 +76,6 @@ class Selection(nn.Module):
 
 
 def _ids(key: str, name: str, values: tuple[Scalar, ...], features: Features) -> list[int]:
-    """Return the ids of values of a field, for the parameter `key`."""
     valid = [field.name for field in features.of(Group.BEHAVIOUR) if field.kind in _SELECTABLE]
     if name not in valid:
         raise InputError(

@@ -83,7 +83,6 @@ class Histories(ABC):
         """Return the mean of the behaviours' rows for each impression, [B, X], which is 0 without behaviours.
 
         Args:
-            rows_TX: the rows.
             member_T1: 1 for the behaviours that count, else 0. None: all count.
         """
         one_T1 = torch.ones_like(rows_TX[:, :1]) if member_T1 is None else member_T1
@@ -191,5 +190,4 @@ class OneHistory(Histories):
         return self._one_segment(rows_TX).blocks(rows_TX, length)
 
     def _one_segment(self, rows_TX: Tensor) -> Packed:
-        """Return the history as a `Packed` history of a single impression."""
         return Packed(torch.zeros_like(rows_TX[:, 0], dtype=torch.long), 1)

@@ -40,7 +40,7 @@ def stack_fits(layers: Sequence[nn.Module], x: Tensor) -> bool:
         return False
     kinds = (Dice, nn.Linear)
     alternate = all(isinstance(layer, kinds[number % 2]) for number, layer in enumerate(layers))
-    has_form = layers[0].training or not torch.is_grad_enabled()  # there is no gradient in evaluation
+    has_form = layers[0].training or not torch.is_grad_enabled()  # in evaluation, the native form has no gradient
     return alternate and has_form and x.is_cpu and x.dtype == torch.float32
 
 

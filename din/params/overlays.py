@@ -138,7 +138,6 @@ def make_paths_absolute(params: Any, repository: str) -> None:
 
 
 def _values(block: type[Block], overlay: Any, where: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the overlay's values by dotted key."""
     place = prefix.removesuffix(".") or "the overlay"
     if not isinstance(overlay, Mapping):
         raise InputError(f"{where}: {place} is {shown(overlay)}; expected keys with values")

@@ -79,7 +79,6 @@ def _keys(part: dict[str, Any]) -> Iterator[str]:
 
 
 def _block(built: dict[str, Any], property_: dict[str, Any], values: Any, key: str) -> Iterator[str]:
-    """Yield the lines of a block, and of the blocks below it."""
     block = _resolved(built, property_)
     yield from ("", f"## {key}", "", block["description"], "")
     rows = []
@@ -101,7 +100,6 @@ def _resolved(built: dict[str, Any], property_: dict[str, Any]) -> dict[str, Any
 
 
 def _type(property_: dict[str, Any]) -> str:
-    """Return the type of a value in a few words."""
     if "$ref" in property_:
         return property_["$ref"].rpartition("/")[2]
     if "enum" in property_:

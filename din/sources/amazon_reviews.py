@@ -122,7 +122,6 @@ class AmazonReviews(Publisher):
         return f"{rows[self.edition.item]} IN ({self._reviewed()})"
 
     def _reviewed(self) -> str:
-        """Return SQL for the reviewed items."""
         return f"SELECT DISTINCT {self._reviews[self.edition.item]} FROM ({self._reviews.query})"
 
     def _read(self, table: str, found: Sequence[File]) -> Rows:

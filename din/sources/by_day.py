@@ -114,7 +114,6 @@ def write(
 
 
 def _require_rows(rows: Rows, day: Day, before: int) -> None:
-    """Raise InputError if a day has fewer rows than before."""
     if rows.count < before:
         raise InputError(
             f"{rows.name}: {rows.count:,} rows of {day}, but {before:,} at an earlier fetch; expected no fewer: "

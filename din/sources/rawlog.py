@@ -178,7 +178,6 @@ def require_rows(rows: Rows, table: str) -> None:
 
 
 def _check_names(rows: Rows, table: str) -> None:
-    """Raise InputError if a column's name can't name a field."""
     key = "columns" if table == "events" else f"{table}_columns"
     for name in rows.names:
         if problem := name_problem(name):

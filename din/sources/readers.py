@@ -66,7 +66,6 @@ def read(
     Columns of CSV are text, with null for ''. Columns of other formats keep their types.
 
     Args:
-        files: the files.
         select: maps (column names, file name) to the columns to read, and raises if one is missing.
         dialect: how CSV files are written.
         store: holds the rows.
@@ -138,7 +137,6 @@ def _common(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
 
 
 def _chosen(file: File, select: Select, dialect: Dialect) -> pa.Schema:
-    """Return the columns to read from a file."""
     form = format_of(file.path)
     with unreadable(file.name):
         if file.system.size(file.path) == 0:

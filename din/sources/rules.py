@@ -46,7 +46,6 @@ class Rule:
         """Return SQL for the answer about a row, 0 or 1, and checks that every row has one.
 
         Args:
-            rows: the table.
             forms: the forms of the values in the column.
         """
         if self.comparison is None:
@@ -80,7 +79,6 @@ class Rule:
         return f"CAST({answer} AS TINYINT)", checks
 
     def _fix(self, value: Any) -> str:
-        """Return what to do about a value that is neither 0 nor 1."""
         is_word = isinstance(value, str) and _number(value) is None
         example = f"== {shown(value, quotes=False)}" if is_word else ">= 4"
         return f"correct it, or set {self.key} to a rule, e.g. {self.column} {example}"

@@ -74,7 +74,6 @@ class ServedSource(Source):
         return TableSource(self.workspace, table, self.until)
 
     def _found(self) -> dict[str, tuple[files.File, ...]]:
-        """Return the files of the log and of the clicks."""
         if self.params.clicks is None:
             raise InputError(
                 "fetch.options.clicks: missing; expected the path of a table with item_id and request_id, or item_id, "
@@ -177,7 +176,6 @@ class _Join:
             )
 
     def _check_columns(self, known: Mapping[str, str], kinds: Mapping[str, str]) -> None:
-        """Raise InputError if the clicks can't be joined by their columns."""
         by_time = {USER_ID, TIMESTAMP} <= set(known)
         if ITEM_ID not in known or not (REQUEST_ID in known or by_time):
             raise InputError(
@@ -295,7 +293,6 @@ class _Join:
         return tuple(further)
 
     def _check_whole(self, key: str, last: date) -> None:
-        """Raise InputError if an id until a day is not a whole number."""
         whole = f"CAST(TRY_CAST({key} AS BIGINT) AS VARCHAR) IS NOT DISTINCT FROM {key}"  # 007 is not 7
         wrong = f"SELECT {key}, request_id FROM impressions WHERE NOT {whole} AND {self._until(last)} LIMIT 1"
         if found := self._con.execute(wrong).fetchone():
@@ -320,7 +317,6 @@ def _note(text: str) -> None:
 
 
 def _name(column: str) -> str:
-    """Return the name of a column as a quoted identifier of SQL."""
     return '"' + column.replace('"', '""') + '"'
 
 

@@ -274,7 +274,6 @@ class TableSource(Source):
         return rows
 
     def _require(self, table: str, names: Sequence[str], file: str) -> None:
-        """Raise InputError if a file lacks a column."""
         for ours, theirs in self._wanted(table).items():
             if theirs not in names:
                 raise InputError(

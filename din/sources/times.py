@@ -41,8 +41,6 @@ def to_utc(rows: Rows, name: str, unit: str, forms: int) -> tuple[str, list[Chec
     Messages name another unit if one would make sense of the value.
 
     Args:
-        rows: the table.
-        name: the column.
         unit: `s`, `ms`, `us` or `ns` since 1970, `iso` for ISO 8601 with an offset or in UTC, or a form of text in
             UTC such as `%d.%m.%Y`. A column of a time type has its own unit.
         forms: the forms of the values in the column.

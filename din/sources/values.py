@@ -54,7 +54,6 @@ def forms(rows: Rows, lists: Mapping[str, str | None]) -> dict[str, int]:
     """Return the forms that occur in each column.
 
     Args:
-        rows: the table.
         lists: maps the columns of lists to the separator of their elements, or to None if they hold lists.
     """
     kinds = {name: "VARCHAR[]" if lists.get(name) else kind for name, kind in rows.types.items()}

@@ -139,11 +139,7 @@ def _knowing(features: Features, learner: Learner) -> Learner:
 
 
 def _learn(learner: Learner, rows: DayRows) -> float:
-    """Learn the rows of a day once, and return the mean loss.
-
-    Raises:
-        InputError: the loss is not finite.
-    """
+    """Learn the rows of a day once, and return the mean loss."""
     learning = learner.params.learning
     total = torch.zeros((), dtype=torch.float64, device=learner.compute.device)
     learner.model.train()

@@ -171,7 +171,6 @@ def _gains(before: Predictions, after: Predictions) -> dict[RankingMetric, Gain]
 
 
 def _print(report: Evaluation) -> None:
-    """Print the metrics on the test rows."""
     test = report.test
     figures = {"model": test, **dict(report.floors), "oracle": report.oracle}
     columns = ("auc", "gauc", "log_loss")

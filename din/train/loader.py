@@ -88,7 +88,6 @@ class TrainingLoader:
         """Yield batches from number `start` on.
 
         Args:
-            split: the split.
             orders: each shard's number, and the positions of its rows in the order of the visit.
             key: the beginning of each batch's key; its number follows, and then `kind`.
         """

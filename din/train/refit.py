@@ -112,7 +112,6 @@ def _refit(workspace: Workspace, compute: Compute) -> None:
 
 
 def _unchanged(workspace: Workspace, judged_until: datetime) -> _Shipped:
-    """Ship the judged model."""
     with replace_directory(workspace.shipped) as folder:
         shutil.copytree(workspace.model, folder, dirs_exist_ok=True)
     rows = pq.read_table(workspace.predictions / "test.parquet", columns=[*COLUMNS, "prediction"])
@@ -122,7 +121,6 @@ def _unchanged(workspace: Workspace, judged_until: datetime) -> _Shipped:
 
 
 def _advance(workspace: Workspace, settings: Train, judged_until: datetime, compute: Compute) -> _Shipped:
-    """Advance the judged model over the test days, save it, and cross-fit its lesson."""
     features = Features(workspace.features)
     judged = _saved(features, workspace.model, settings, compute)
     done = advance(judged, "test", judged_until)
