@@ -60,40 +60,32 @@ def changed(block: Simulate, **daily: Any) -> Simulate:
     return replace(block, daily=replace(block.daily or Daily(impressions=20_000), **daily))
 
 
-@st.composite
-def blocks(draw: st.DrawFn) -> dict[str, dict[str, Any]]:
-    """Draw small parameters: one user or impression, as many items as categories, lives of a day, or none."""
-    days = st.none() | st.integers(1, 9)
-    categories = draw(st.integers(5, 7))
-    return {
-        "block": {
-            "users": draw(st.integers(1, 6)),
-            "items": categories + draw(st.integers(0, 9)),
-            "categories": categories,
-            "days": draw(st.integers(1, 5)),
-            "seed": draw(st.integers(0, 99)),
-        },
-        "daily": {
-            "impressions": draw(st.integers(1, 40)),
-            "interest_days": draw(days),
-            "item_days": draw(days),
-            "fashion": draw(st.floats(0, 3)),
-            "fashion_days": draw(days),
-            "weekly_traffic": draw(st.floats(0, 0.99)),
-            "weekly_ctr": draw(st.floats(0, 3)),
-        },
-    }
+_LIVES = st.none() | st.integers(1, 9)
+BLOCKS = st.builds(
+    lambda categories, more, **others: Simulate(categories=categories, items=categories + more, **others),
+    categories=st.integers(5, 7),
+    more=st.integers(0, 9),
+    users=st.integers(1, 6),
+    days=st.integers(1, 3),
+    seed=st.integers(0, 99),
+    daily=st.builds(
+        Daily,
+        impressions=st.integers(1, 40),
+        interest_days=_LIVES,
+        item_days=_LIVES,
+        fashion=st.floats(0, 3),
+        fashion_days=_LIVES,
+        weekly_traffic=st.floats(0, 0.99),
+        weekly_ctr=st.floats(0, 3),
+    ),
+)
+"""Small parameters: one user or impression, as many items as categories, lives of a day, or none."""
 
 
-def built(shipped: Simulate, drawn: dict[str, dict[str, Any]]) -> Simulate:
-    return changed(replace(shipped, **drawn["block"]), **drawn["daily"])
-
-
-@given(blocks(), st.integers(0, 8), st.integers(1, 4))
-@settings(max_examples=15)
-def test_a_later_until_only_adds_days(shipped: Simulate, drawn: dict[str, Any], day: int, more: int) -> None:
+@given(BLOCKS, st.integers(0, 8), st.integers(1, 4))
+@settings(max_examples=6)
+def test_a_later_until_only_adds_days(block: Simulate, day: int, more: int) -> None:
     """Files of days are equal byte by byte, the history too, and the items are those that appeared until the day."""
-    block = built(shipped, drawn)
     with TemporaryDirectory() as first, TemporaryDirectory() as second:
         DailySimulation(Workspace(Path(first)), block, until(day)).write(Path(first), NOTHING)
         source = DailySimulation(Workspace(Path(second)), block, until(day + more))
@@ -111,11 +103,11 @@ def test_a_later_until_only_adds_days(shipped: Simulate, drawn: dict[str, Any], 
     assert sorted(sequence) == list(range(described["rows"]))
 
 
-@given(blocks(), st.integers(0, 25))
-@settings(max_examples=30)
-def test_a_day_equals_that_of_the_twin(shipped: Simulate, drawn: dict[str, Any], day: int) -> None:
+@given(BLOCKS, st.integers(0, 25))
+@settings(max_examples=15)
+def test_a_day_equals_that_of_the_twin(block: Simulate, day: int) -> None:
     """Users see only items that are shown on the day, with the twin's probability, at rising times of the day."""
-    world = World(built(shipped, drawn))
+    world = World(block)
     found = world.impressions(day)
     items = twin.shown(world, day)
     for user, item, probability in zip(found.user, found.item, found.probability, strict=True):
@@ -128,11 +120,11 @@ def test_a_day_equals_that_of_the_twin(shipped: Simulate, drawn: dict[str, Any],
     assert items.items() <= dict(zip(listed["item_id"], listed["category"], strict=True)).items()
 
 
-@given(blocks())
+@given(BLOCKS)
 @settings(max_examples=15)
-def test_the_history_equals_that_of_the_twin(shipped: Simulate, drawn: dict[str, Any]) -> None:
+def test_the_history_equals_that_of_the_twin(block: Simulate) -> None:
     """Prior behaviours are of items shown on their day, in categories that interest the user on it."""
-    world = World(built(shipped, drawn))
+    world = World(block)
     rows = pa.table(world.history()).to_pylist()
     for row in rows:
         day = (row["timestamp"].date() - FIRST_DAY).days

@@ -3,37 +3,26 @@
 import errno
 import gzip
 import zipfile
-from collections.abc import Callable
 
 import fsspec
 import pytest
-from stages import exit_code
 
-from din.artifacts import read_json
-from din.errors import InputError
-from din.params import Params
+from din.errors import InputError, Unavailable
 from din.sources import files
 from din.sources.download import Download
-from din.sources.fetch import fetch
 from din.workspace import Workspace
 
-Build = Callable[..., Params]
 
-SOURCES = ("movielens", "amazon-reviews", "kuairand-pure", "taobao-ads")
-
-
-@pytest.mark.parametrize("source", SOURCES)
-def test_a_missing_file(workspace: Workspace, source: str, public_params: Build) -> None:
+def test_a_missing_file(workspace: Workspace) -> None:
     """The message names the missing file and lists the files that are there."""
     (workspace.root / "d").mkdir()
     (workspace.root / "d/notes.txt").write_text("x")
     (workspace.root / "d/all.tar.gz").write_text("x")
-    with pytest.raises(InputError, match=r"'d' holds no .*; it holds all.tar.gz, notes.txt. Unpack other archives"):
-        fetch(workspace, public_params(source, "d"))
-    with pytest.raises(
-        InputError, match=r"fetch\.options\.path: 'e' holds no file; relative paths start at the project's root"
-    ):
-        fetch(workspace, public_params(source, "e"))
+    download = Download.at(workspace, "d")
+    with pytest.raises(InputError, match=r"'d' holds no a.csv, .* it holds all.tar.gz, notes.txt. Unpack other arch"):
+        download.need("a.csv")
+    with pytest.raises(InputError, match=r"fetch\.options\.path: 'e' holds no file; relative paths start at the proj"):
+        Download.at(workspace, "e")
 
 
 def test_files_are_found_in_any_folder(workspace: Workspace) -> None:
@@ -65,53 +54,37 @@ def test_a_broken_zip(workspace: Workspace) -> None:
         Download.at(workspace, "a.zip")
 
 
-def test_a_remote_folder(workspace: Workspace, public_params: Build) -> None:
-    """A remote folder is read through fsspec like a local one."""
-    memory = fsspec.filesystem("memory")
-    memory.pipe("/ml/ratings.csv", b"userId,movieId,rating,timestamp\n1,2,4,978300760\n")
-    memory.pipe("/ml/movies.csv", b"movieId,title,genres\n2,A (1990),Drama\n")
-    fetch(workspace, public_params("movielens", "memory://ml"))
-    assert len([*(workspace.raw / "events").iterdir()]) == 1
-
-
 class ClientError(Exception):
     """An error of a store's client, which is neither an OSError nor an exception of Python's own."""
 
 
 @pytest.mark.parametrize(
-    ("fault", "code"),
+    ("fault", "error"),
     [
-        (ConnectionResetError("peer went away"), 1),
-        (TimeoutError(), 1),
-        (OSError(errno.EIO, "internal error"), 1),
-        (ClientError("could not connect to the endpoint"), 1),
-        (FileNotFoundError("no such bucket"), 2),
-        (PermissionError("denied"), 2),
-        (OSError("cut"), 2),
+        (ConnectionResetError("peer went away"), Unavailable),
+        (TimeoutError(), Unavailable),
+        (OSError(errno.EIO, "internal error"), Unavailable),
+        (ClientError("could not connect to the endpoint"), Unavailable),
+        (FileNotFoundError("no such bucket"), InputError),
+        (PermissionError("denied"), InputError),
+        (OSError("cut"), InputError),
     ],
     ids=lambda value: type(value).__name__,
 )
 def test_a_store_that_does_not_answer(
-    workspace: Workspace,
-    fault: Exception,
-    code: int,
-    public_params: Build,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    workspace: Workspace, fault: Exception, error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Exit code 1 asks for another try, unless the file is missing, not permitted or damaged, which is bad input."""
+    """Another try may help, unless the file is missing, not permitted or damaged."""
     memory = fsspec.filesystem("memory")
-    memory.pipe({"/down/ratings.csv": b"x", "/down/movies.csv": b"x"})
+    memory.pipe("/down/a.csv", b"x")
+    file = Download.at(workspace, "memory://down").need("a.csv")
 
     def fail(*_: object, **__: object) -> None:
         raise fault
 
     monkeypatch.setattr(type(memory), "open", fail)
-    assert exit_code(workspace, "fetch", lambda: fetch(workspace, public_params("movielens", "memory://down"))) == code
-    assert read_json(workspace.outcome("fetch"))["exit_code"] == code
-    said = capsys.readouterr().err
-    assert "memory:///down/ratings.csv: cannot be read" in said
-    assert "Traceback" not in said and "bug" not in said
+    with pytest.raises(error, match=r"^memory:///down/a.csv: cannot be read"):
+        files.digests(workspace, [file])
 
 
 def test_members_of_a_zip_are_hashed_once(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,13 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from raw_files import snapshot
+from log_files import snapshot
 
 from din.artifacts import hash_files, read_json
 from din.errors import InputError
 from din.params import Params, parse, to_json
 from din.sources import readers
 from din.sources.fetch import fetch, look
+from din.sources.memory import recall, remember
 from din.workspace import Workspace
 
 FIRST = date(2024, 5, 1)
@@ -80,30 +81,22 @@ def bytes_of(workspace: Workspace) -> dict[str, bytes]:
     return {path: content for path, (content, *_) in snapshot(workspace).items()}
 
 
-@pytest.mark.parametrize(
-    ("number", "rows", "days"),
-    [(3, 4, {0, 1, 2, 3}), (1, 6, {0, 1, 2}), (1, None, {0, 2})],
-    ids=["new", "delivered again", "deleted"],
-)
-def test_only_the_changed_day_is_read(
-    workspace: Workspace, by_day: Build, reads: list[str], number: int, rows: int | None, days: set[int]
-) -> None:
-    """One day is read, or none where it was deleted; the files of the others keep their bytes, inode and time."""
-    for each in range(3):
-        deliver(workspace.root, each)
+def test_only_changed_days_are_read(workspace: Workspace, by_day: Build, reads: list[str]) -> None:
+    """New days and days delivered again are read; the files of the others keep their bytes, inode and time."""
+    for number in range(3):
+        deliver(workspace.root, number)
     fetch(workspace, by_day())
     before = snapshot(workspace)
-    path = deliver(workspace.root, number, rows or 4)
-    if rows is None:
-        path.unlink()
+    deliver(workspace.root, 1, 6)
+    deliver(workspace.root, 2).unlink()
+    deliver(workspace.root, 3)
     reads.clear()
     fetch(workspace, by_day())
     after = snapshot(workspace)
-    assert reads == ([path.name] if rows else [])
-    assert after.keys() == {*map(raw_file, days), "manifest.json"}
-    written = {raw_file(number), "manifest.json"} if rows else {"manifest.json"}
-    assert {path for path in after if after[path] != before.get(path)} == written
-    assert read_json(workspace.raw / "manifest.json")["rows"] == 4 * 3 + {4: 4, 6: 2, None: -4}[rows]
+    assert reads == [f"{name(1)}.csv", f"{name(3)}.csv"]
+    assert after.keys() == {*map(raw_file, (0, 1, 3)), "manifest.json"}
+    assert {path for path in after if after[path] != before.get(path)} == {raw_file(1), raw_file(3), "manifest.json"}
+    assert read_json(workspace.raw / "manifest.json")["rows"] == 4 + 6 + 4
 
 
 def test_rows_are_numbered_by_day(workspace: Workspace, by_day: Build) -> None:
@@ -143,61 +136,42 @@ def test_a_pinned_day_in_an_empty_workspace(workspace: Workspace, by_day: Build,
     assert read_json(workspace.fetch)["fingerprint"] == seen.fingerprint
 
 
-MEMORIES = {
-    "digests": lambda workspace: workspace.digests,
-    "days": lambda workspace: workspace.days(BY_DAY["events"]),
-    "seen": lambda workspace: workspace.seen,
-}
-
-
-@pytest.mark.parametrize("memory", MEMORIES)
-@pytest.mark.parametrize("damage", ["cut", "a bit", "edited", "other JSON", "a folder"])
-def test_any_damage_of_the_memory_counts_as_its_loss(
-    workspace: Workspace, by_day: Build, memory: str, damage: str
-) -> None:
-    """Cut off, changed, of another form or a folder: the next fetch writes the same log, and the memory anew."""
-    deliver(workspace.root, 0)
-    params = by_day(until=FIRST)
-    fetch(workspace, params)
-    log = hash_files(workspace.raw)
-    path = MEMORIES[memory](workspace)
+@pytest.mark.parametrize("damage", ["cut", "a bit", "other JSON", "a folder"])
+def test_a_damaged_memory_counts_as_empty(tmp_path: Path, damage: str) -> None:
+    """Cut off, changed, of another form or a folder: nothing is recalled, and it can be written again."""
+    path = tmp_path / "memory"
+    remember(path, {"a": "b"})
     content = path.read_bytes()
     half = len(content) // 2
-    damaged = {
-        "cut": content[:half],
-        "a bit": content[:half] + bytes([content[half] ^ 1]) + content[half + 1 :],
-        "edited": content.replace(b"A", b"B").replace(b"4", b"5"),
-        "other JSON": b"[]",
-    }
+    changed = content[:half] + bytes([content[half] ^ 1]) + content[half + 1 :]
     path.unlink()
     if damage == "a folder":
         (path / "inside").mkdir(parents=True)
     else:
-        path.write_bytes(damaged[damage])
+        path.write_bytes({"cut": content[:half], "a bit": changed, "other JSON": b"[]"}[damage])
+    assert recall(dict[str, str], path) == {}
+    remember(path, {"a": "b"})
+    assert recall(dict[str, str], path) == {"a": "b"}
+
+
+def test_a_lost_memory_only_takes_time(workspace: Workspace, by_day: Build) -> None:
+    """The next fetch writes the same log, and the memory anew."""
+    deliver(workspace.root, 0)
+    fetch(workspace, by_day(until=FIRST))
+    log, memory = hash_files(workspace.raw), hash_files(workspace.fetched)
+    assert len(memory) == 3
     shutil.rmtree(workspace.raw)
-    fetch(workspace, params)
+    shutil.rmtree(workspace.fetched)
+    fetch(workspace, by_day(until=FIRST))
     assert hash_files(workspace.raw) == log
-    assert path.read_bytes() == content
-
-
-def test_a_column_that_becomes_text(workspace: Workspace, by_day: Build, reads: list[str]) -> None:
-    """If a new day changes the type of a column, all days are read again; if it does not, none is."""
-    for number in range(2):
-        deliver(workspace.root, number)
-    fetch(workspace, by_day())
-    path = deliver(workspace.root, 2)
-    path.write_text(path.read_text().replace(",0,0,a|b", ",0,cheap,a|b"))
-    reads.clear()
-    fetch(workspace, by_day())
-    assert reads == [f"{name(2)}.csv", f"{name(0)}.csv", f"{name(1)}.csv"]
-    assert pq.read_table(workspace.raw / raw_file(0), partitioning=None)["price"].to_pylist() == ["0", "1", "2", "3"]
+    assert hash_files(workspace.fetched).keys() == memory.keys()
 
 
 def test_several_files_of_one_day(workspace: Workspace, by_day: Build) -> None:
-    """A day may have several files, in a folder of its own; they are read in the order of their names."""
-    deliver(workspace.root, 0, 2, f"logs/date={name(0)}/b.csv")
-    deliver(workspace.root, 0, 3, f"logs/date={name(0)}/a.csv")
-    fetch(workspace, by_day(events="logs/date={date}/*.csv"))
+    """They are read in the order of their names. A path may name its day twice; other dates in it don't count."""
+    deliver(workspace.root, 0, 2, f"logs/{name(0)}/{name(0)}-b.csv")
+    deliver(workspace.root, 0, 3, f"logs/{name(0)}/{name(0)}-2020-01-01.csv")
+    fetch(workspace, by_day(events="logs/{date}/{date}-*.csv"))
     table = pq.read_table(workspace.raw / raw_file(0), partitioning=None)
     assert table["item_id"].to_pylist() == [0, 1, 2, 0, 1]
 
@@ -239,7 +213,6 @@ def test_a_day_that_shrinks(workspace: Workspace, by_day: Build, rows: int) -> N
     ("path", "pattern"),
     [
         ("logs/2024-13-01.csv", "logs/{date}.csv"),
-        ("logs/last-no-ne.csv", "logs/{date}.csv"),
         ("logs/2024-05-01-2024-05-02.csv", "logs/{date}-{date}.csv"),
     ],
 )
@@ -250,20 +223,11 @@ def test_no_day_in_a_path(workspace: Workspace, by_day: Build, path: str, patter
         fetch(workspace, by_day(events=pattern))
 
 
-def test_a_date_that_appears_twice_in_a_path(workspace: Workspace, by_day: Build) -> None:
-    """The places of a path must agree; other dates in it don't count."""
-    deliver(workspace.root, 0, path=f"logs/{name(0)}/{name(0)}-2020-01-01.csv")
-    fetch(workspace, by_day(events="logs/{date}/{date}-*.csv"))
-    assert read_json(workspace.raw / "manifest.json")["days"] == [name(0)]
-
-
 @pytest.mark.parametrize(
     ("keys", "named"),
     [
         ({"events": "logs/{date}.csv,more/*.csv"}, "in all of its paths or in none"),
-        ({"history": "a.csv,{date}.csv"}, "in all of its paths or in none"),
         ({"items": "items-{date}.csv"}, "this table has no days"),
-        ({"users": "users-{date}.csv"}, "this table has no days"),
     ],
 )
 def test_paths_that_do_not_go_together(by_day: Build, keys: dict[str, str], named: str) -> None:
@@ -299,7 +263,7 @@ def logs(draw: st.DrawFn) -> list[list[str]]:
     return days
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(logs(), st.randoms(use_true_random=False))
 def test_by_day_gives_the_bytes_of_the_whole_log(
     tmp_path_factory: pytest.TempPathFactory, by_day: Build, log: list[list[str]], order: random.Random

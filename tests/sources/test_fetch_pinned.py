@@ -1,7 +1,6 @@
 """The fingerprint of a day, and fetch with a pinned fingerprint."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -47,17 +46,13 @@ def test_the_newest_day_is_pinned(workspace: Workspace, table_params: Build) -> 
     assert look(workspace, table_params()).last_day == "2023-11-18"
 
 
-@pytest.mark.parametrize("source", ["table", "simulate"])
 def test_fetch_finds_what_was_pinned(
-    workspace: Workspace, table_params: Build, params: Params, source: str, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, table_params: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`din fetch --dry-run` describes the log that `din fetch` writes, with and without its memory."""
-    of_source = table_params().fetch
-    if source == "simulate":
-        of_source = replace(of_source, source="simulate", simulate=replace(params.fetch.simulate, users=20))
-    seen = look(workspace, replace(params, fetch=of_source))
+    seen = look(workspace, table_params())
     monkeypatch.setenv("DIN_SOURCE_FINGERPRINT", seen.fingerprint)
-    pinned = replace(params, fetch=of_source, data=replace(params.data, until=date.fromisoformat(seen.last_day)))
+    pinned = table_params(until=date.fromisoformat(seen.last_day))
     fetch(workspace, pinned)
     workspace.seen.unlink()
     fetch(workspace, pinned)

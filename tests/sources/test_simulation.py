@@ -7,7 +7,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from sklearn.metrics import roc_auc_score
 
 from din.errors import InputError
 from din.params import Params, Simulate, parse, to_json
@@ -29,19 +28,6 @@ def numpy(table: pa.Table) -> dict[str, np.ndarray]:
         name: (table[name].cast(pa.int64()) if name == "timestamp" else table[name]).to_numpy()
         for name in table.column_names
     }
-
-
-def test_oracle_and_popularity(log: RawLog) -> None:
-    """The true probability ranks with AUC 0.75-0.85, an item's smoothed CTR of other users with at most 0.55."""
-    events = numpy(log.events.table)
-    assert log.truth is not None
-    assert 0.75 <= roc_auc_score(events["label"], log.truth["probability"].to_numpy()) <= 0.85
-    train = events["user_id"] % 4 > 0
-    size = events["item_id"].max() + 1
-    clicks = np.bincount(events["item_id"][train], events["label"][train], minlength=size)
-    shown = np.bincount(events["item_id"][train], minlength=size)
-    popularity = (clicks + 10 * events["label"].mean()) / (shown + 10)
-    assert roc_auc_score(events["label"][~train], popularity[events["item_id"][~train]]) <= 0.55
 
 
 def test_truth_follows_from_the_users_own_behaviours(params: Params) -> None:
