@@ -1,5 +1,5 @@
 """Great Expectations suites for the raw log, the features and the predictions, and the gate over their reports.
 
-A suite judges exactly one directory, and its report records that directory's hash. `din gate` and `python -m validation
+Each suite judges one directory and records the directory's hash in its report. `din gate` and `python -m validation
 gate` recompute the hash, so a report on other data never opens a gate.
 """

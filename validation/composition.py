@@ -1,6 +1,7 @@
-"""Compare the composition of each day with the days before: the values of each column, their CTR, and what they tell.
+"""Compare the composition of each day with the days before: the values of each column, and how they predict clicks.
 
-A day may have its usual rows and CTR although a part of it is wrong, which then shows in the values of some column:
+A day's total rows and CTR can look normal although part of the day is wrong. The fault then shows in the values of some
+column:
 
     tab      rows usual, found      CTR usual, found
     home          500      510         0.20     0.21
@@ -9,16 +10,16 @@ A day may have its usual rows and CTR although a part of it is wrong, which then
     (null)          0       80                         missing
     shop            0       90                         new
 
-Judged are the columns of the events, the fields of items and users, and what follows from the events: new and known
-users, how active a user is on the day, the hour, and the length of the prior history. Numbers are judged in tenths, and
-of other columns the most frequent values. Only a column that the model reads can close the gate.
+The suite judges the columns of the events, the fields of items and users, and derived columns: new and known users, the
+user's rows on the day, the hour, and the length of the prior history. Numbers are split into tenths; of other columns,
+the most frequent values are judged. A column of the source that the model does not read can't close the gate.
 
-A value is new if no day before it, or before the newest days, had it. A column whose values change by nature, e.g. a
-session's id or a campaign, had days of new or lost values before and raises no alarm. A share that *grows* is not
-judged: a promotion does that. A new version of an app may take the rows of all others, so shares are those among the
-values that earlier days had, without those that began lately.
+A value is new if it was on no earlier day, or, for the newest days, on no day before the first of them. A column whose
+values always change, e.g. session ids or campaigns, had new or lost values before and raises no alarm. A *growing*
+share is not judged, because a promotion has the same effect. A new version of an app may take over the rows of older
+versions, so shares are computed among values of earlier days, leaving out values that began recently.
 
-Shapes: D days, K values. Each column takes one GROUP BY of the events, whose result is scanned up to three times.
+Shapes: D days, K values. Each column takes one GROUP BY of the events; later queries scan only its result.
 """
 
 from collections import defaultdict
@@ -56,15 +57,15 @@ _ADVICE = {
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column, or a figure of the events, by whose values days are compared.
+    """A column of the log, or one derived from it, whose values are compared between days.
 
     Attributes:
-        name: its name.
-        judged: the expectations, keys of `_ADVICE`.
-        value: SQL for the value, over `events` and the tables that it is joined with.
-        join: SQL that joins the events with the table of the value.
-        owner: rows of one owner are alike.
-        read: whether the model depends on it, so that it can close the gate.
+        name: the name in reports.
+        judged: the names of its expectations, keys of `_ADVICE`.
+        value: an SQL expression for the value, over `events` and the joined tables.
+        join: an SQL join of the events with the table that holds the value.
+        owner: the column that identifies groups of dependent rows, by default the user.
+        read: whether the column can close the gate; False if the model does not read it.
     """
 
     name: str
@@ -76,7 +77,7 @@ class Column:
 
 
 def composition(log: Log) -> Iterator[Expected]:
-    """Compare the values of each column with the values on the days before."""
+    """Expect the values of each column, and their CTR, to be like those of the days before."""
     found: defaultdict[str, list[Figure]] = defaultdict(list)
     for column in _columns(log):
         _tabulate(log, column)
@@ -139,9 +140,9 @@ def _is_numeric(field: Field | None, kind: str) -> bool:
 
 
 def _value(log: Log, table: str, name: str, numeric: bool) -> str:
-    """Return SQL for the value of a column, or for the tenth of its numbers on the earlier days.
+    """Return SQL for a column's value, or for the tenth that a number falls into.
 
-    Empty text and an empty list are missing values.
+    The edges of the tenths come from the days before the newest. Empty text and an empty list are missing values.
     """
     if not numeric:
         return f"nullif(nullif({quoted(name)}::VARCHAR, ''), '[]')"
@@ -165,9 +166,9 @@ def _tabulate(log: Log, column: Column) -> None:
 
 @dataclass(frozen=True)
 class Cells:
-    """The frequent values [K] of a column, their totals by owner [D, K], and what relates them to all of these values.
+    """The K most frequent values of a column, and their totals by owner [D, K].
 
-    `shared` [D, K] is the sum over owners of their rows with the value · their rows with any of the values.
+    `shared` [D, K] is the sum over owners of (rows with the value) · (rows with any of the K values).
     """
 
     values: list[str]
@@ -176,7 +177,7 @@ class Cells:
 
     @property
     def of_day(self) -> np.ndarray:
-        """The rows of each day that have one of the values, [D, 1]."""
+        """The rows of each day with any of the values, [D, 1]."""
         return self.totals.rows.sum(axis=1, keepdims=True)
 
 
@@ -208,7 +209,15 @@ def _cells(log: Log) -> Cells:
 
 
 def _by_date(log: Log, figures: str) -> dict[str, np.ndarray]:
-    """Return figures of all days over the cells and the first day `since` of their value; 0 on a day without rows."""
+    """Aggregate the table `cell` by day.
+
+    Args:
+        log: the raw log.
+        figures: SQL aggregates over `cell`, which also has `since`, the first day of the value.
+
+    Returns:
+        An array [D] for each aggregate, with 0 where it is null.
+    """
     found = log.arrays(
         f"WITH dated AS (SELECT *, min(date) OVER (PARTITION BY value) AS since FROM cell) "
         f"SELECT day, {figures} FROM (SELECT DISTINCT date, date::DATE AS day FROM events) "
@@ -270,7 +279,7 @@ def _lost(log: Log, column: Column, cells: Cells) -> Figure | None:
     rows = cells.totals.rows
     usual = log.calendar.usual
     of_day = rows / np.maximum(cells.of_day, 1)
-    # A value that began lately, as a new version of an app does, may go on to take the rows of others.
+    # A value that appeared recently, like a new version of an app, may keep taking over rows of other values.
     begins = (usual(of_day) < constants.SHARE) & (log.calendar.of_reference(of_day)[:, 0] >= constants.SHARE)
     total = np.maximum((rows * ~begins).sum(axis=1, keepdims=True), 1)
     squared = np.maximum(cells.shared.sum(axis=1, keepdims=True), 1)
@@ -314,7 +323,7 @@ def _lost(log: Log, column: Column, cells: Cells) -> Figure | None:
 
 
 def _clicked(log: Log, column: Column, cells: Cells) -> Figure | None:
-    """Judge the CTR of values, but not on a day whose whole CTR is extreme, nor warn if it is strange."""
+    """Judge the CTR of values. Skip a day whose total CTR is extreme; don't warn on one whose total CTR is strange."""
     if not cells.values or not log.labels_vary:
         return None
     ctr = ctr_of_days(log)
@@ -341,7 +350,7 @@ def _clicked(log: Log, column: Column, cells: Cells) -> Figure | None:
 
 
 def _growth(rows: float, usual: float) -> float:
-    """Return the factor by which rows grew, or 1 if they are usually too few to tell."""
+    """Return the factor by which rows grew, or 1 if the usual number is too small for a ratio."""
     return rows / usual if usual >= constants.LEAST_REST else 1.0
 
 
@@ -364,10 +373,13 @@ def _followed(log: Log, column: Column, cells: Cells) -> Figure | None:
 
 
 def _agreement(log: Log) -> tuple[np.ndarray, np.ndarray]:
-    """Correlate each day's labels with the CTR of their values on all other days before the newest.
+    """Correlate each day's labels with the CTR that their values have on all other days before the newest.
+
+    Overwrites the table `cell`.
 
     Returns:
-        The correlation [D], NaN if labels are all equal or few values are known, and the rows [D], at least 1.
+        The correlation [D] and the rows [D], at least 1. The correlation is NaN if all labels of the day are equal, or
+        if most of its rows have values that no other day had.
     """
     older = f"date < '{log.first_newest}'"
     smoothing = constants.SMOOTHING

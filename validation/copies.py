@@ -2,13 +2,13 @@
 
 A row repeats an earlier one if it has the same user and item, or the same user, item and contexts:
 
-    at the same time        a file, or a part of it, was read twice
-    later on the day        an hour again after a change of clocks; a page logged when loaded ahead and when seen
-    on a later day          yesterday's file as today's; old pages from a cache
+    at the same time        a file, or part of it, was read twice
+    later the same day      an hour was repeated when clocks changed; a page was logged when preloaded and when seen
+    on a later day          yesterday's file was delivered as today's; old pages came from a cache
 
-Some logs repeat themselves by nature: logs of few items, of times without hours, or of mails sent every morning. Each
-day is therefore compared with the days before it. Each of the two keys takes one GROUP BY of the events and a window
-over it.
+Some logs naturally repeat themselves, e.g. if they have few items, times without hours, or the same mail every morning.
+Each day is therefore compared with the days before it. Each of the two keys takes one GROUP BY of the events and a
+window over its result.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ from validation.strange import Figure, by_day
 
 
 def copies(log: Log) -> Iterator[Expected]:
-    """Expect no day that is a copy of itself or of another, or that repeats far more than the days before it."""
+    """Expect that no day copies an earlier day, was delivered twice, or repeats far more rows than the days before."""
     days = log.calendar.days
     if not len(days):
         return
@@ -66,12 +66,13 @@ def copies(log: Log) -> Iterator[Expected]:
 
 
 def _repeats(log: Log, key: list[str]) -> dict[str, np.ndarray]:
-    """Count the rows of each day that repeat others of the key, [D] each.
+    """Count the rows of each day that repeat others with the same key.
 
     Returns:
-        `rows`; `duplicates` of the same time; `shown`, the rows without them; as shares of these, those shown `again`
-        on the day and `earlier`, on one of the WINDOW days before; `gap`, the commonest number of days since then; and
-        `intensity`, the mean number of rows of a row's user on the day.
+        Arrays [D] by name: the number of `rows`; of these, `duplicates` with the same time; `shown`, the rows without
+        duplicates; the shares of `shown` that were shown `again` on the same day, and `earlier`, within the WINDOW days
+        before; `gap`, the most common number of days since that earlier day, or 0; and `intensity`, the number of rows
+        that a row's user has on the day, averaged over rows.
     """
     keys = ", ".join(key)
     found = log.arrays(
@@ -94,9 +95,9 @@ def _repeats(log: Log, key: list[str]) -> dict[str, np.ndarray]:
 
 
 def _repeated(log: Log, found: dict[str, np.ndarray], judged: np.ndarray, limit: float, same: str) -> Iterator[Figure]:
-    """Judge the rows that repeat one of the day, and of an earlier day.
+    """Judge the rows that repeat a row of the same day, and the rows that repeat a row of an earlier day.
 
-    By chance, the former grow in proportion to the rows of a user on the day.
+    Chance repeats within a day grow in proportion to the user's rows on the day, so they are judged relative to these.
     """
     independent = found["shown"] / found["intensity"]
     for shown, share, chance in (
@@ -117,7 +118,7 @@ def _repeated(log: Log, found: dict[str, np.ndarray], judged: np.ndarray, limit:
 
 
 def _duplicates(log: Log, pairs: dict[str, np.ndarray]) -> Iterator[Expected]:
-    """Judge exact duplicates by day, because one day that arrives twice is a small share of a long log."""
+    """Judge exact duplicates day by day, because one day delivered twice is a small share of a long log."""
     again = pairs["duplicates"]
     share = again / pairs["rows"]
     usual = log.calendar.usual(share)

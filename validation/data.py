@@ -1,7 +1,7 @@
-"""The data of a suite: a directory, the parameters, and tables in DuckDB that stay open until the suite ends.
+"""The data of a suite: a directory, the parameters, and DuckDB tables that stay open until the suite ends.
 
-The tables lie in a temporary database on disk, to which DuckDB's scans spill. Names of columns come from outside, so
-they enter SQL only through `quoted`.
+The tables are in a temporary database on disk, to which DuckDB's scans can spill. Column names come from users' files,
+so they enter SQL only through `quoted`.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from validation.expectations import SAMPLE, Rows
 
 
 class Data:
-    """The data of a suite. Nothing is read before it is asked for."""
+    """The data of a suite. Its tables are created at the first query."""
 
     def __init__(self, workspace: Workspace, params: Params) -> None:
         self.workspace = workspace
@@ -30,7 +30,7 @@ class Data:
 
     @cached_property
     def connection(self) -> duckdb.DuckDBPyConnection:
-        """The database with the tables of `load`."""
+        """The database, with the tables that `load` creates."""
         folder = self._open.enter_context(TemporaryDirectory())
         path = f"{folder}/tables.duckdb"
         connection = self._open.enter_context(duckdb.connect(path, config={"threads": cores.available()}))
@@ -38,10 +38,10 @@ class Data:
         return connection
 
     def load(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Create the tables that expectations and a user's queries read."""
+        """Create the tables that expectations and a user's own SELECTs read."""
 
     def views(self) -> dict[str, str]:
-        """Return the queries of tables that only a user's expectations read, by name."""
+        """Return the queries of views that only a user's own expectations read, by the name of the view."""
         return {}
 
     def close(self) -> None:
@@ -61,11 +61,11 @@ class Data:
         return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
 
     def sample(self, query: str) -> Callable[[], Rows]:
-        """Return a function that finds a few rows of a query."""
+        """Return a function that runs the query and returns its first `SAMPLE` rows."""
         return lambda: self.rows(f"{query} LIMIT {SAMPLE}")
 
     def arrays(self, query: str) -> dict[str, np.ndarray]:
-        """Return the columns of a query of numbers and days; a missing number is NaN."""
+        """Return the columns of a query as arrays; a missing number is NaN."""
         found = self.connection.execute(query).fetchnumpy()
         return {name: _filled(np.ma.asarray(column)) for name, column in found.items()}
 

@@ -1,12 +1,12 @@
 """Compare the rows, users, items and CTR of each day with the days before it, and find rows dated far from the rest.
 
-A day is compared with its trailing days (validation/trailing.py), so that weeks and growth raise no alarm. The noise of
-a figure depends on the size of the day. It is the noise between users, because rows of one user are alike. Days whose
-reference has few users are not judged. Only the newest days of a temporal split, which validate and test, can close the
-gate.
+A day is compared with its trailing days (validation/trailing.py), so that weekly patterns and growth raise no alarm.
+The noise of a figure depends on the size of the day. It is measured between users, because rows of one user depend on
+each other. Days whose reference has few users are not judged. Only the newest days of a temporal split, which are the
+validation and test days, can close the gate.
 
-One row in 2035 would become the whole test split. The main part of the log grows from the median row's day over every
-gap that is no longer than itself:
+A single row dated 2035 would become the whole test split. The main part of the log therefore starts at the median row's
+day and grows across every gap that is no longer than the part itself, or than `GAP_DAYS`:
 
     rows     ·        ▂▃▅▄▆▅▆▇▆                 ·
     days     |← gap →|← main part →|←   gap    →|
@@ -62,7 +62,7 @@ def click_rate(log: Log) -> Iterator[Expected]:
 
 
 def ctr_of_days(log: Log) -> Figure:
-    """Return the CTR of all rows of each day as a figure."""
+    """Return the CTR of each day, over all its rows."""
     users = log.by_user
     found = ctr_deviation(log.calendar, users)
     growth = users.ids / log.calendar.usual(users.ids)
@@ -76,25 +76,25 @@ def ctr_of_days(log: Log) -> Figure:
 
 
 def ctr_deviation(calendar: Calendar, totals: Totals) -> Deviation:
-    """Return the deviation of the logit of the CTR; `totals` are by day [D], or by day and value [D, K]."""
+    """Return the deviation of the CTR's logit, [D] for totals by day, or [D, K] for totals by day and value."""
     rows = np.where(totals.rows > 0, totals.rows, np.nan)
     ctr = (totals.clicks + 0.5) / (rows + 1)
     between = totals.clicks_squared - 2 * ctr * totals.rows_clicks + ctr**2 * totals.rows_squared
     variance = np.maximum(between, rows * ctr * (1 - ctr)) / rows**2
-    deviance = np.sqrt(variance * totals.independent) / (ctr * (1 - ctr))  # of the logit of one independent row
-    # The noise is that of a usual day of this size, since a day without clicks has no variance of its own.
+    deviance = np.sqrt(variance * totals.independent) / (ctr * (1 - ctr))  # of the logit, per independent row
+    # Use the noise of a usual day of this size, because a day without clicks has no variance of its own.
     noise = calendar.usual(deviance) / np.sqrt(totals.independent)
     return deviation(calendar, np.log(ctr / (1 - ctr)), noise, constants.CTR_FLOOR)
 
 
 def ctr_evidence(calendar: Calendar, totals: Totals, row: int, growth: float = 1.0) -> dict[str, Any]:
-    """Return a day's rows and CTR beside the usual ones, and what explains the difference best.
+    """Return a day's rows and CTR, the usual ones, and the likeliest cause of the difference.
 
     Args:
         calendar: the days.
         totals: the totals by day, [D].
-        row: the day.
-        growth: the factor by which rows that are not judged grew on this day.
+        row: the index of the day in `calendar.days`.
+        growth: the growth on this day to expect of `totals`, as a factor.
     """
     usual_rows = calendar.usual(totals.rows)[row]
     usual_clicks = calendar.usual(totals.clicks)[row]
@@ -114,7 +114,7 @@ def ctr_evidence(calendar: Calendar, totals: Totals, row: int, growth: float = 1
 
 
 def far_days(log: Log) -> Iterator[Expected]:
-    """Expect that no small group of rows lies far after or far before the main part of the log."""
+    """Expect no small group of rows dated far after or far before the main part of the log."""
     days, rows = log.calendar.days, log.by_user.rows
     if not len(days):
         return
@@ -141,7 +141,12 @@ def far_days(log: Log) -> Iterator[Expected]:
 
 
 def main_part(days: np.ndarray, rows: np.ndarray) -> tuple[int, int]:
-    """Return the first row and the end of the main part of `days`, [D] ascending day numbers with `rows` events."""
+    """Return the first and the end index of the main part of the log.
+
+    Args:
+        days: [D] ascending day numbers.
+        rows: [D] the number of events of each day.
+    """
     middle = int(np.searchsorted(np.cumsum(rows), rows.sum() / 2))
     start = middle
     end = middle + 1

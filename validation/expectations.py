@@ -1,11 +1,11 @@
 # Great Expectations marks none of its public classes as exported:
 # pyright: reportPrivateImportUsage=false
-"""The parts of a suite: expectations of Great Expectations on the columns of named tables.
+"""Build the expectations of a suite: Great Expectations' classes on columns of named tables.
 
-The pandas engine of Great Expectations would have to hold the whole log in memory. A suite therefore computes a few
-small tables over *all* rows, in DuckDB for the raw log and in numpy for the shards: `days` has one row a day, `columns`
-one a column and day, `files` one a file, and `log` is one row of figures. Great Expectations judges their columns. The
-severity of an expectation and its advice, `notes`, are the library's own.
+The pandas engine of Great Expectations would have to hold the whole log in memory. The suites on the raw log and on the
+shards therefore compute a few small tables over *all* rows, and Great Expectations judges their columns. `days` has one
+row per day, `columns` one per column and day, `files` one per file, and `log` a single row of figures. An expectation's
+severity and advice are stored in the library's own arguments `severity` and `notes`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,10 +32,10 @@ class Expected:
     """An expectation on columns of a named table.
 
     Attributes:
-        table: the name of the table.
-        columns: the columns that it needs, indexed by the table's key; the table joins the columns of all expectations.
-        expectation: its `meta` has its `name` in reports, and the `column` of the data that it is about.
-        sample: some offending rows, or a function that finds them. None: rows of `columns`.
+        table: the name of the table. The table joins the columns of all its expectations.
+        columns: the columns that this expectation needs, indexed by the table's key.
+        expectation: the library's expectation; its `meta` has the `name` in reports and the `column` it concerns.
+        sample: offending rows, or a function that finds them. None takes them from `columns`.
     """
 
     table: str
@@ -45,7 +45,7 @@ class Expected:
 
     @property
     def name(self) -> str:
-        """The name in reports: unique in its suite, stable between releases."""
+        """The name in reports. It is unique in its suite and stable between releases."""
         return self.expectation.meta["name"] if self.expectation.meta else ""
 
 
@@ -68,11 +68,11 @@ def expect(
         name: the name in reports.
         table: the name of the table.
         columns: columns of the table.
-        about: the column of the data that the expectation is about, for the report.
+        about: the column of the log or the shards that the expectation concerns, for the report.
         advice: what to do if it fails.
-        severity: critical | warning.
+        severity: critical or warning.
         sample: see `Expected`.
-        arguments: such as `column` and `max_value`.
+        arguments: the class's own arguments, e.g. `column` and `max_value`.
     """
     arguments |= {"severity": severity, "notes": advice, "meta": {"name": name, "column": about}}
     return Expected(table, columns, kind(**arguments), sample)
@@ -89,7 +89,7 @@ def figure(
     severity: Severity = "critical",
     sample: Sample = (),
 ) -> Expected:
-    """Expect a figure over all data, a column of `log`, to lie in [minimum, maximum]; None and NaN fail."""
+    """Expect a single figure, a column of `log`, to be within [minimum, maximum]. None and NaN fail."""
     return expect(
         gxe.ExpectColumnMaxToBeBetween,  # the table has one row; unlike ExpectColumnValuesToBeBetween, null fails
         name,
@@ -108,7 +108,7 @@ def figure(
 def graded(
     critical: tuple[str, float], warning: tuple[str, float], value: float | None, **others: Any
 ) -> Iterator[Expected]:
-    """Expect a figure to be at most a critical limit, and as a warning, at most a lower one; each has a name."""
+    """Expect a figure to be at most a critical limit, and warn above a lower one. Each is a (name, limit) pair."""
     yield figure(critical[0], value, maximum=critical[1], **others)
     yield figure(warning[0], value, maximum=warning[1], severity="warning", **others)
 
@@ -119,7 +119,7 @@ def none_of(name: str, offenders: Rows, **others: Any) -> Expected:
 
 
 def at_most(name: str, table: str, columns: pd.DataFrame, column: str, limit: float, **others: Any) -> Expected:
-    """Expect no value of a column above a limit. Null fails, and a table without rows counts as one row of zeros."""
+    """Expect no value of a column above a limit. A column of nulls fails; an empty table counts as one 0."""
     judged = columns if len(columns) else pd.DataFrame({column: [0.0]})
     return expect(
         gxe.ExpectColumnMaxToBeBetween, name, table, judged, column=column, min_value=None, max_value=limit, **others
@@ -127,7 +127,7 @@ def at_most(name: str, table: str, columns: pd.DataFrame, column: str, limit: fl
 
 
 def files_match_manifest(root: Path, listed: Mapping[str, str], stage: str) -> Expected:
-    """Expect that no file was edited, added or lost since the stage wrote them. Reads all files once."""
+    """Expect that no file was edited, added or removed after the stage wrote them. Reads all files once."""
     found = hash_files(root)
     found.pop(MANIFEST)
     problems = {str(root / path): _difference(found.get(path), listed.get(path)) for path in sorted({*found, *listed})}
@@ -148,7 +148,7 @@ def _difference(found: str | None, listed: str | None) -> str | None:
 
 
 def _nothing_in(name: str, column: str, problems: Mapping[str, str | None], advice: str) -> Expected:
-    """Expect a column of `files` to be empty; `problems` holds its text, or None, for each file."""
+    """Expect a column of `files` to be all null; `problems` has the problem of each file, or None."""
     files = pd.DataFrame({column: problems.values()}, index=pd.Index(problems, name="file"), dtype="object")
     return expect(gxe.ExpectColumnValuesToBeNull, name, "files", files, advice=advice, column=column)
 
@@ -159,12 +159,12 @@ def columns_of(
     """Read the columns of Parquet files from their footers.
 
     Args:
-        expected: the columns that each file needs, and the types that each may have.
-        advice: what to do if one is missing or has another type.
+        expected: the required columns of each file, and the types that each column may have.
+        advice: what to do if a column is missing or has another type.
 
     Returns:
-        The type of each column of the readable files, and the expectations that all are readable and hold what they
-        need.
+        The type of each column of the readable files, and two expectations: all files are readable, and all have the
+        required columns and types.
     """
     found = {}
     problems: dict[str, str | None] = {}
@@ -179,7 +179,7 @@ def columns_of(
         {"file": str(path), "column": name, "type": types.get(name, "missing"), "expected": " or ".join(kinds)}
         for path, types in found.items()
         for name, kinds in expected[path].items()
-        if types.get(name, "missing").replace("element", "item") not in kinds  # of a list; depends on the writer
+        if types.get(name, "missing").replace("element", "item") not in kinds  # depends on the writer
     ]
     damaged = "the file is truncated, damaged or missing: delete its directory and run the stage that writes it again"
     readable = _nothing_in("files_readable", "unreadable", problems, damaged)

@@ -1,9 +1,13 @@
-"""The suite on `data/features/`: whole shards, disjoint splits, and no history that sees its own future.
+"""The suite on `data/features/`: complete shards, disjoint splits, and histories that end before their impression.
 
-It judges first the files (hashes, the raw log they were built from, columns, row counts, vocabularies), then all
-impressions (validation/scan.py), then weights and missing negatives, if there are any (validation/impressions.py), and
-last the meaning of their fields (validation/meaning.py). The files are read twice to hash them and three to five times
-to judge them.
+The suite judges in this order:
+
+1. the files: hashes, the raw log they were built from, columns, row counts, vocabularies;
+2. all impressions (validation/scan.py);
+3. weights and omitted negatives, if there are any (validation/impressions.py);
+4. the meaning of the fields (validation/meaning.py).
+
+The files are read twice to hash them and three to five times to judge them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -36,7 +40,7 @@ _IMPRESSION_COLUMNS = _BEHAVIOUR_COLUMNS | {
 
 
 def files(features: Features) -> Iterator[Expected]:
-    """Yield the checks of the files: complete, unchanged, built from today's raw log, and laid out as in FORMAT.md."""
+    """Expect files that are complete, unchanged, built from the current raw log, and laid out as in FORMAT.md."""
     root, manifest = features.root, features.manifest
     yield files_match_manifest(root, manifest.files, "featurize")
     built_from = manifest.raw
@@ -66,13 +70,13 @@ def files(features: Features) -> Iterator[Expected]:
 
 
 def vocabularies(features: Features) -> Iterator[Expected]:
-    """Yield the checks of the vocabularies: dense ids, unique values, and the order of days and counts."""
+    """Expect vocabularies with dense ids and unique values, ordered by day and descending count."""
     days = {day: number for number, day in enumerate(features.held_out, 1)}
     for field in features.fields:
         table = features.vocabulary(field)
         ids, counts = (table[name].to_numpy() for name in ("id", "count"))
         checks = {f"vocab_{field.name}_ids": (ids != np.arange(len(ids)), "ids are 0, 1, 2, …: row 0 is unknown")}
-        if field.form.has_vocabulary:  # buckets go by edge
+        if field.form.has_vocabulary:  # buckets are ordered by edge instead
             told = np.array([0 if day is None else days.get(day, -1) for day in table["known_since"].to_pylist()])
             wrong = told != features.day_numbers(field)
             rule = "known_since is null for the ids of training, then goes by day, as the manifest says"
@@ -81,7 +85,7 @@ def vocabularies(features: Features) -> Iterator[Expected]:
             rising[2:] = (counts[2:] > counts[1:-1]) & (told[2:] == told[1:-1])
             checks[f"vocab_{field.name}_counts"] = rising, "ids of one day go by descending count"
             codes = table["value"].combine_chunks().dictionary_encode(null_encoding="encode").indices.to_numpy()
-            again = np.ones(len(codes), bool)  # null, the unknown's value, counts as one too
+            again = np.ones(len(codes), bool)  # null is the value of the unknown id, so it must be unique too
             again[np.unique(codes, return_index=True)[1]] = False
             checks[f"vocab_{field.name}_values"] = again, "no value has two ids"
         for name, (broken, rule) in checks.items():
@@ -151,7 +155,7 @@ def _dated(split: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unknown_items(features: Features) -> Iterator[Expected]:
-    """Expect that training knows the items of most validation and test rows."""
+    """Expect that most validation and test rows have items that training knows."""
     ids = integers(features.items[ITEM_ID])
     unknown = np.flatnonzero((ids == UNKNOWN) | (ids >= features.known_rows[ITEM_ID]))
     features.connection.register("unknown_ids", pa.table({"item": unknown}))

@@ -1,6 +1,6 @@
 """The gate over the three reports, for CI.
 
-A report that can't be judged closes the gate. The command starts fast, and reads data only to hash it.
+A missing or unreadable report closes the gate. The command starts fast, and reads data only to hash it.
 """
 
 from pathlib import Path
@@ -22,8 +22,8 @@ def gate(workspace: Workspace, params: Params, markdown: Path | None = None) -> 
     """Print a summary of all reports, and append it to the file `markdown` if one is given.
 
     Raises:
-        GateClosed: a report is missing, unreadable or closed, or it was made from other data or thresholds than the
-            workspace holds now.
+        GateClosed: a report is missing, unreadable or closed, or was made from data or thresholds that the workspace
+            has no longer.
     """
     found: dict[Suite, tuple[ValidationReport | None, str]] = {
         suite: _read(workspace, suite, params) for suite in SUITES
@@ -43,7 +43,7 @@ def gate(workspace: Workspace, params: Params, markdown: Path | None = None) -> 
 
 
 def _read(workspace: Workspace, suite: Suite, params: Params) -> tuple[ValidationReport | None, str]:
-    """Return a suite's report, or None if it is unreadable, and why it closes the gate, or '' if it doesn't."""
+    """Return a suite's report, None if unreadable, and the reason why it closes the gate, '' if it doesn't."""
     directory = workspace.judged(suite)
     again = f"run `dvc repro validate_{suite}`"
     try:

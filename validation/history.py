@@ -1,7 +1,7 @@
 """Check that the times, rows and users of prior histories fit the log.
 
-A behaviour without a time is allowed and counts as older than every event. This takes one join of history and events,
-and for each item field, a join of the users' shares of each value.
+A behaviour without a time is allowed and counts as older than every event. Costs three joins of history and events, and
+for each item field, a join of the users' shares of each value.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ def times_of_history(log: Log) -> Iterator[Expected]:
     """Expect behaviours to be older than the log, and not to be impressions of the log."""
     if "history" not in log.sides:
         return
-    # A few rows may lie long before the log; far_days judges them.
+    # Ignore a few rows dated long before the rest of the log; far_days judges them.
     first, last = log.one(f"SELECT quantile_disc({TIMESTAMP}, 0.01), max({TIMESTAMP}) FROM events")
     late, within, timed = log.one(
         f"SELECT count(*) FILTER ({TIMESTAMP} > last), count(*) FILTER ({TIMESTAMP} >= first), count({TIMESTAMP}) "
@@ -57,7 +57,7 @@ def times_of_history(log: Log) -> Iterator[Expected]:
 
 
 def ids_of_history(log: Log) -> Iterator[Expected]:
-    """Expect the items and users of the prior history in the log."""
+    """Expect the log to have most items and at least one of the users of the prior history."""
     if "history" not in log.sides:
         return
     known = f"SELECT {ITEM_ID} FROM events" + (f" UNION SELECT {ITEM_ID} FROM items" if "items" in log.sides else "")
@@ -88,9 +88,10 @@ def ids_of_history(log: Log) -> Iterator[Expected]:
 
 
 def history_of_own_users(log: Log) -> Iterator[Expected]:
-    """Expect a user's prior history to tell what they click nearly as well as their earlier clicks in the log do.
+    """Expect a user's prior history to predict their clicks about as well as their earlier clicks in the log do.
 
-    Both are compared with the clicks of the log's second half. Not judged if earlier clicks tell nothing for certain.
+    Both predict the clicks of the log's second half. Nothing is judged if even earlier clicks don't predict them
+    significantly.
     """
     if "history" not in log.sides or not log.labels_vary:
         return
@@ -119,7 +120,11 @@ def history_of_own_users(log: Log) -> Iterator[Expected]:
 
 
 def _lift(log: Log, name: str, past: str, later: str) -> tuple[float, float]:
-    """Return how much more often later values are in the own past than in any user's past, and its standard error."""
+    """Return the lift of a user's own past, and its standard error.
+
+    The lift is the mean share that the values of later clicks have in the user's own past, minus their mean share in
+    all users' pasts.
+    """
     table = f"JOIN items USING ({ITEM_ID})" if name != ITEM_ID else ""
     shares = (
         f"SELECT {USER_ID}, {quoted(name)} AS value, count(*) / sum(count(*)) OVER (PARTITION BY {USER_ID}) AS share "

@@ -1,17 +1,17 @@
 """Compare the hours of each day with the hours of the days before.
 
-**A day that was delivered before it had ended**, or without its first hours. A day covers the hours from the first to
-the last one that holds at least a fifth of its usual share of the day, so a few early or late rows don't hide a gap. A
-day *lacks* the usual share of all other hours:
+**A day delivered before it ended**, or without its first hours. A day covers the hours from the first to the last one
+that has at least a fifth of its usual share of the day, so a few early or late rows don't hide a gap. A day *lacks* the
+usual share of all other hours:
 
     usual day     ▁▁▁▂▃▄▅▅▆▆▅▅▅▆▆▅▅▅▆█▇▇▆▄
     newest day    ▁▁▂▄▅▇▇▇██▇▇       ·        covers the hours 0 to 11, and lacks 0.7
 
-The number of rows would tell less: a holiday may have half of the usual rows, and so has a busy Saturday that was cut
-in the afternoon. Hours without rows between the first and the last one are not judged, because they look as if the
-service was down.
+The number of rows is less informative: a complete holiday may have half of the usual rows, and so may a busy Saturday
+that was cut off in the afternoon. Empty hours between the first and the last one are not judged, because they look like
+an outage of the service.
 
-**A clock that was turned**, or rows in other hours for another reason.
+**A shifted clock**, or rows in unusual hours for another reason.
 
 Shapes: D days, H = 24 hours.
 """
@@ -57,10 +57,14 @@ def covered_hours(log: Log) -> Iterator[Expected]:
 
 
 def lacking(calendar: Calendar, hours: np.ndarray) -> np.ndarray:
-    """Return what each day lacks, [D], or NaN for a day that is not judged, given its rows by hour [D, H].
+    """Return the share of a usual day that each day lacks, [D], or NaN for a day that is not judged.
 
-    A day that lacks less than twice what most days of its reference lack counts as whole, because the log's days end at
-    any hour.
+    The days of some logs end at any hour, so that most days of the reference lack some hours too. A day that lacks less
+    than `PROFILE_TIMES` as much as these counts as complete.
+
+    Args:
+        calendar: the days.
+        hours: [D, H] rows by hour.
     """
     _, lacks, between = unlike(calendar, shares(hours), _lacks, constants.LACKING_MOST)
     whole = lacks < constants.PROFILE_TIMES * between
@@ -68,7 +72,7 @@ def lacking(calendar: Calendar, hours: np.ndarray) -> np.ndarray:
 
 
 def _lacks(profile: np.ndarray, usual: np.ndarray) -> np.ndarray:
-    """Return the share of `usual` [..., H] outside the hours that `profile` [..., H] covers; NaN if either is."""
+    """Return the share of `usual` [..., H] outside the hours that `profile` [..., H] covers; NaN if one is unknown."""
     held = (profile > 0) & (profile >= constants.COVERED * usual)
     begun = np.logical_or.accumulate(held, axis=-1)
     goes_on = np.logical_or.accumulate(held[..., ::-1], axis=-1)[..., ::-1]
@@ -78,7 +82,7 @@ def _lacks(profile: np.ndarray, usual: np.ndarray) -> np.ndarray:
 
 
 def moved_hours(log: Log) -> Iterator[Expected]:
-    """Expect the rows of each day in the hours of the rows of the days before."""
+    """Expect the rows of each day to be distributed over the hours like those of the days before."""
     usual, away, least = moved(log.calendar, log.hours, log.by_user.independent)
     usual_rows = log.calendar.usual(log.by_user.rows)
     far = log.trusted & (away >= least)  # False for NaN
@@ -108,9 +112,16 @@ def moved_hours(log: Log) -> Iterator[Expected]:
 
 
 def moved(calendar: Calendar, hours: np.ndarray, independent: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the usual profile [D, H], the share of rows [D] in other hours, and the least share [D] that is strange.
+    """Compare the hours of each day with the usual ones.
 
-    It is well beyond that of most reference days, and of chance among the `independent` rows [D] of each day.
+    Args:
+        calendar: the days.
+        hours: [D, H] rows by hour.
+        independent: [D] the effective number of independent rows.
+
+    Returns:
+        The usual profile [D, H]; the share [D] of rows in unusual hours, NaN if not judged; and the smallest share [D]
+        that is strange, which is well above the shares of most reference days and above chance.
     """
     usual, away, between = unlike(calendar, shares(hours), distance, constants.PROFILE_MOST)
     noise = np.sqrt(2 / np.pi * usual * (1 - usual) / np.maximum(independent, 1)[:, None]).sum(axis=1) / 2
@@ -119,15 +130,15 @@ def moved(calendar: Calendar, hours: np.ndarray, independent: np.ndarray) -> tup
 
 
 def shifted(counts: np.ndarray, usual: np.ndarray, usual_rows: float) -> tuple[float, int | None]:
-    """Return the share of rows in other hours, and the shift in hours that explains it, or None.
+    """Return the share of rows in unusual hours, and the shift in hours that explains it, or None.
 
-    A day that begins late or ends early, and therefore has fewer rows, is compared within its own hours. A shift
-    explains what at least halves the share. Weekends move hours as well, but only by one or two.
+    A day that begins late or ends early, and so has fewer rows, is compared only within its own hours. A shift explains
+    the difference if it at least halves the share. Shifts of one or two hours don't count: weekends cause them too.
 
     Args:
         counts: [H] rows by hour.
         usual: [H] the usual share of each hour.
-        usual_rows: rows of a usual day.
+        usual_rows: the number of rows of a usual day.
     """
     hours = np.flatnonzero(counts)
     held = np.zeros(HOURS, bool)

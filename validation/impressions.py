@@ -1,4 +1,4 @@
-"""Recount from the raw log which events train, validate and test, and what they weigh.
+"""Recompute from the raw log which events train, validate and test, and their weights.
 
     event in the log                    expected in the shards
     click of the training split         train
@@ -6,7 +6,7 @@
     row of a held-out day or user       valid or test, always
     event before the window             nowhere
 
-Only features with weights or without some negatives are recounted, since both are easy to get wrong by a row. DuckDB
+Only features with weights or with omitted negatives are checked, because both are easy to get wrong by a row. DuckDB
 joins the log with the shards by sequence number, once, and spills to disk.
 """
 
@@ -23,7 +23,7 @@ _FEATURIZE = "this is a fault of featurize: run `dvc repro featurize`, and repor
 
 
 def recounted(features: Features) -> Iterator[Expected]:
-    """Expect the events of the log, weighed as they are, if features have weights or lack negatives."""
+    """If features have weights or omit negatives, expect exactly the right events of the log, with their weights."""
     thinned = features.manifest.params.get("keep_negatives", 1) < 1
     weight = features.manifest.params.get(WEIGHT)
     if not thinned and weight is None:
@@ -73,9 +73,10 @@ def _told(features: Features) -> Expected:
 
 
 def _beside_events(features: Features, weight: str | None) -> str:
-    """Return SQL for a table of the log's events beside their impressions.
+    """Return SQL that creates the table `beside_events`, which joins each event of the log with its impression.
 
-    It has the event's split (null before the window), the expected and the found one, and both weights.
+    Its columns are the event's split (null before the window), the split expected and the split `found` in the shards,
+    and the weights of the event and of the impression.
     """
     params = features.manifest.params
     events = text(features.workspace.raw / "events/*/*.parquet")
@@ -98,7 +99,7 @@ def _beside_events(features: Features, weight: str | None) -> str:
 
 
 def _split(features: Features) -> str:
-    """Return the split of an event as SQL."""
+    """Return an SQL expression for the split of an event."""
     manifest = features.manifest
     if manifest.protocol == "temporal":
         days = [(day.day, day.split) for day in manifest.held_out]
@@ -114,6 +115,6 @@ def _split(features: Features) -> str:
 
 
 def _drawn(seed: int, purpose: str, *keys: str) -> str:
-    """Return the number that md5 draws for a user, or for a user and further keys, as SQL."""
+    """Return SQL for the 32-bit number that md5 draws for a user and further keys, as featurize does."""
     key = " || '/' || ".join([f"'{int(seed)}/{purpose}'", f"{USER_ID}::VARCHAR", *(f"{key}::VARCHAR" for key in keys)])
     return f"('0x' || substr(md5({key}), 1, 8))::UBIGINT"

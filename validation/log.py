@@ -1,7 +1,7 @@
 """The raw log in DuckDB: its tables, its calendar, and the declared kinds of its columns.
 
-The events are copied once into the database, because a log of years has thousands of small files and a suite scans the
-events about thirty times. Only figures by day, user or value, and a few examples, reach Python.
+The events are copied into the database once, because a log of several years has thousands of small files, and the suite
+scans the events about thirty times. Python sees only aggregates by day, user or value, and a few examples.
 """
 
 from dataclasses import dataclass, fields
@@ -31,12 +31,12 @@ HOURS = 24
 
 @dataclass(frozen=True)
 class Totals:
-    """Figures of each day, [D] each, or of K values on each day, [D, K].
+    """Totals of each day, [D] each, or of K values on each day, [D, K] each.
 
     Attributes:
-        ids: distinct ids.
-        rows: rows.
-        clicks: clicks.
+        ids: the number of distinct ids.
+        rows: the number of rows.
+        clicks: the number of clicks.
         rows_squared: the sum over ids of rows².
         rows_clicks: the sum over ids of rows · clicks.
         clicks_squared: the sum over ids of clicks².
@@ -51,16 +51,16 @@ class Totals:
 
     @property
     def independent(self) -> np.ndarray:
-        """The number of independent rows that would vary as much as these, whose ids come and go as wholes."""
+        """The effective number of independent rows (Kish), given that the rows of an id come and go together."""
         return self.rows**2 / np.maximum(self.rows_squared, 1)
 
     def of(self, value: int) -> "Totals":
-        """Return the figures of one value, [D]."""
+        """Return the totals [D] of the value with this index."""
         return Totals(**{field.name: getattr(self, field.name)[:, value] for field in fields(self)})
 
 
 def totals(data: Data, key: str) -> Totals:
-    """Count by day and `key`, USER_ID or ITEM_ID, in one scan."""
+    """Return the totals of each day, with `key`, USER_ID or ITEM_ID, as the id. Takes one scan."""
     found = data.arrays(
         f"SELECT date, count(*) AS ids, sum(n) AS rows, sum(c) AS clicks, sum(n * n) AS rows_squared, "
         f"sum(n * c) AS rows_clicks, sum(c * c) AS clicks_squared "
@@ -75,11 +75,11 @@ class Log(Data):
 
     Attributes:
         root: its folder.
-        manifest: what `fetch` says about it.
-        sides: the side tables of the log.
-        until: the last day that may be used.
+        manifest: the manifest that `fetch` wrote.
+        sides: the names of its side tables.
+        until: the last day that may be used, or None.
         protocol: temporal, by_user or leave_last_out.
-        fields: the declared columns by name, which the model reads; others are only kept.
+        fields: the columns that are declared as fields, which the model reads, by name.
 
     Raises:
         InputError: the manifest is missing or has another format, or `featurize.fields` is invalid.
@@ -117,7 +117,7 @@ class Log(Data):
 
     @cached_property
     def calendar(self) -> Calendar:
-        """The days with events; under `temporal` the newest are those that validate or test."""
+        """The days with events. Under `temporal`, the newest are the validation and test days."""
         days = self.arrays("SELECT DISTINCT date::DATE AS day FROM events ORDER BY day")["day"].astype("datetime64[D]")
         if self.protocol != "temporal" or not len(days):
             return Calendar(days, len(days))
@@ -128,18 +128,18 @@ class Log(Data):
 
     @property
     def first_newest(self) -> str:
-        """The first of the newest days, or a day after all others if there are none."""
+        """The first of the newest days as ISO text, or a day in the far future if there are none."""
         days = self.calendar.days
         return str(days[self.calendar.newest]) if self.calendar.newest < len(days) else "9999-12-31"
 
     @cached_property
     def by_user(self) -> Totals:
-        """The figures of each day, by user."""
+        """The totals of each day, with users as ids."""
         return totals(self, USER_ID)
 
     @cached_property
     def days(self) -> pd.DataFrame:
-        """The rows, users, clicks and CTR of each day, and whether it is one of the newest; the key is `date`."""
+        """The rows, users, clicks and CTR of each day, and whether it is one of the newest, indexed by `date`."""
         found, days = self.by_user, self.calendar.days
         figures = {"rows": found.rows, "users": found.ids, "clicks": found.clicks, "ctr": found.clicks / found.rows}
         newest = np.arange(len(days)) >= self.calendar.newest
@@ -154,17 +154,17 @@ class Log(Data):
 
     @property
     def trusted(self) -> np.ndarray:
-        """Mark the days whose reference has enough users, [D]."""
+        """Whether the reference of each day has enough users: bool [D]."""
         return self.calendar.usual(self.by_user.ids) >= constants.FEW_USERS
 
     @cached_property
     def labels_vary(self) -> bool:
-        """True if labels can tell users, items and days apart, which they can't in a log of clicks only."""
+        """Whether labels carry information; False for a log that has only clicks."""
         (ctr,) = self.one(f"SELECT avg({LABEL}) FROM events")
         return ctr is not None and ctr < constants.CLICKS_ALONE
 
     def if_daily(self, wanted: Severity) -> Severity:
-        """Return the severity of a fault that only a source with whole days for every day can have."""
+        """Return `wanted` if the source delivers every day, complete; otherwise gaps are normal, so only warn."""
         return wanted if self.manifest.daily else "warning"
 
 

@@ -1,13 +1,13 @@
-"""Check the meaning of fields: none may tell the label, lack nearly all its values, or change items' meaning.
+"""Check that no field leaks the label, that fields have values, and that item ids keep their meaning.
 
-A field that tells the label is feedback, known only after the impression. The CTR of each value on one half of the
-users scores the impressions of the other half; on the same half, every value that is seen once would tell the label.
-Training, validation, test and their last days are judged (validation/sample.py), since a table may leak only on the
-days that were appended last. A part with few clicks is not judged, because there a field may tell the label by chance.
-Each 100,000 rows take about 10 ms per field and 5 ms per pair.
+A field that predicts the label too well is feedback, known only after the impression. Each value's CTR on one half of
+the users scores the impressions of the other half; on the same half, every value seen only once would reveal its label.
+Training, validation, test, and the last days of validation and test are judged (validation/sample.py), because a table
+may leak only on the days that were appended last. A part with few clicks is not judged, because a field may predict
+them by chance. Each 100,000 rows take about 10 ms per field and 5 ms per pair.
 
-`fields`, `pairs` and `histories` have a row for each and each part, the strongest first. If there are too few rows for
-a figure, its table is empty, and its expectation holds or is left out.
+The tables `fields`, `pairs` and `histories` have a row for each combination with a part, the strongest first. With too
+few rows, a table is empty, and its expectation holds or is left out.
 """
 
 from collections.abc import Collection, Iterator
@@ -77,33 +77,36 @@ def _later(name: str, table: str, found: pd.DataFrame) -> Expected:
 def _highest(
     name: str, table: str, found: pd.DataFrame, column: str, limit: float, advice: str, severity: Severity = "critical"
 ) -> Expected:
-    """Expect no value of a column above a limit; the expectation is about the field with the highest value above 0."""
+    """Expect no value of a column above a limit. The report names the field with the highest value, if above 0."""
     values = found[column].to_numpy()
     about = str(found.index.get_level_values("field")[values.argmax()]) if values.max(initial=0) > 0 else None
     return at_most(name, table, found, column, limit, about=about, severity=severity, advice=advice)
 
 
-# ---- how well fields, pairs and histories tell the label
+# ---- how well fields, pairs and histories predict the label
 
 _Row = tuple[str, str, float, float, float, float]
 
 
 def _row(name: str, group: Group, part: Impressions, value: float, train: Impressions, base: float) -> _Row:
-    """Return a row of `_table`, given the AUC on a part and on training."""
+    """Return a row of `_table`, given the AUC `value` on a part and the AUC `base` on training."""
     rise = value - base
     certain = rise > constants.SIGMAS * np.hypot(part.noise(group), train.noise(group))
     return name, part.name, value, base, value - 2 * part.noise(Group.CONTEXT), rise if certain else 0.0
 
 
 def _table(rows: list[_Row]) -> pd.DataFrame:
-    """Return the AUC by field and part, that of training, `lower` by two errors, and the `rise`, 0 if by chance."""
+    """Return the AUC of each field and part beside its AUC on training.
+
+    `lower` is the AUC minus two standard errors. `rise` is the increase over training, or 0 if chance explains it.
+    """
     columns = ["field", "rows of", "auc", "auc of train", "lower", "rise"]
     found = pd.DataFrame(rows, columns=columns).set_index(["field", "rows of"])
     return found.sort_values("lower", ascending=False, kind="stable")
 
 
 def _parts(sample: Sample) -> list[Impressions]:
-    """Return training and the judged parts with enough rows; none if training has too few."""
+    """Return training and the judged parts that have enough rows, or nothing if training has too few."""
     return [part for part in (sample.train, *sample.judged) if part.enough] if sample.train.enough else []
 
 
@@ -116,7 +119,7 @@ def _singles(sample: Sample) -> pd.DataFrame:
 
 
 def _histories(sample: Sample) -> pd.DataFrame:
-    """Measure the share of the history with the candidate's value, for each item field."""
+    """Measure how well the share of the history with the candidate's value predicts the label, per item field."""
     rows = []
     for name in sample.train.shares:
         measured = [(part, auc(part.label, part.shares[name])) for part in _parts(sample)]
@@ -125,10 +128,10 @@ def _histories(sample: Sample) -> pd.DataFrame:
 
 
 def _pairs(sample: Sample, leaking: Collection[str]) -> pd.DataFrame:
-    """Measure pairs of fields on each split.
+    """Measure how well pairs of fields predict the label on each split.
 
-    Left out are `multi` fields, vectors, and fields that are leaking alone. Of many, contexts come first, then user
-    fields.
+    `multi` fields, vectors, the user's id, and fields that already leak alone are left out. If there are more than
+    `MAX_PAIR_FIELDS`, contexts come first, then user fields.
     """
     out = {USER_ID, *leaking}
     candidates = [field for field in sample.fields if field.form.scalar and field.name not in out]
@@ -144,7 +147,7 @@ def _pairs(sample: Sample, leaking: Collection[str]) -> pd.DataFrame:
 
 
 def held_out_auc(part: Impressions, codes: Codes) -> float:
-    """Return the AUC on one half of the users of scoring by the CTR of each value on the other half.
+    """Score one half of the users by each value's CTR on the other half, and return the AUC.
 
     The CTR is smoothed by one impression of mean CTR.
     """
@@ -157,7 +160,7 @@ def held_out_auc(part: Impressions, codes: Codes) -> float:
 
 
 def _crossed(part: Impressions, first: Field, second: Field) -> Codes:
-    """Return codes of the pairs of two fields' values that occur."""
+    """Return one code for each pair of values that occurs."""
     one = part.codes[first.name]
     other = part.codes[second.name]
     _, code = np.unique(one.code.astype(np.int64) * other.size + other.code, return_inverse=True)
@@ -168,7 +171,7 @@ def _crossed(part: Impressions, first: Field, second: Field) -> Codes:
 
 
 def _missing(sample: Sample) -> Iterator[Expected]:
-    """Expect that training rows have values of each field."""
+    """Expect each field to have a value in most training rows."""
     codes = {field.name: sample.train.codes[field.name].code for field in sample.fields}
     shares = {name: float((code == UNKNOWN).mean()) if len(code) else 0.0 for name, code in codes.items()}
     found = pd.DataFrame({"missing": shares.values()}, index=pd.Index(shares, name="field"))
@@ -182,9 +185,9 @@ def _missing(sample: Sample) -> Iterator[Expected]:
 
 
 def _item_order(sample: Sample) -> Expected:
-    """Expect later days to show items about as often as training does, if late training agrees with early training.
+    """Expect the judged parts to show items about as often as training, if late training agrees with early training.
 
-    Nothing is judged under `leave_last_out`, where half of the items are drawn evenly.
+    Nothing is judged under `leave_last_out`, where half of the rows have sampled items.
     """
     lost = []
     if sample.features.manifest.protocol != "leave_last_out":
@@ -204,7 +207,7 @@ def _item_order(sample: Sample) -> Expected:
 
 
 def _order(sample: Sample, train: Impressions, part: Impressions) -> float:
-    """Correlate the logarithms of items' impressions of two parts, over items that `train` shows; NaN if too few."""
+    """Correlate the log impressions of items in two parts, over items shown in `train`; NaN if there are too few."""
     before, now = (
         np.log1p(np.bincount(one.item, minlength=sample.features.items.num_rows).astype(float)) for one in (train, part)
     )

@@ -1,6 +1,6 @@
 # Great Expectations marks none of its public classes as exported:
 # pyright: reportPrivateImportUsage=false
-"""A user's own expectations: a file in the library's own form, on the tables of a suite or on a SELECT.
+"""A user's own expectations: a file in Great Expectations' format, on the tables of a suite or on a SELECT.
 
     expectations:
       - type: expect_column_values_to_be_between
@@ -13,8 +13,8 @@
         severity: warning
         meta: {name: free_items, select: SELECT item_id FROM items WHERE price = 0}
 
-`meta` names the expectation in reports, and its table or SELECT. A SELECT is DuckDB's, and may read the suite's tables.
-The last phase of a suite judges the file, so its own expectations hold already.
+`meta` has the name of the expectation in reports, and its table or SELECT. A SELECT runs in DuckDB and may read the
+suite's tables. The file is the last phase of a suite, so the suite's critical expectations hold already.
 """
 
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ _SCHEMA = "judged"
 
 @dataclass(frozen=True, kw_only=True)
 class Meta:
-    """The part of an expectation that the library keeps for us: its name in reports, and a table or a SELECT."""
+    """The metadata of an expectation, which the library keeps: its name in reports, and its table or SELECT."""
 
     __pydantic_config__ = documents.STRICT
 
@@ -51,7 +51,7 @@ class Meta:
 
 @dataclass(frozen=True, kw_only=True)
 class Configuration:
-    """An expectation in the library's form."""
+    """An expectation in the library's format."""
 
     __pydantic_config__ = documents.STRICT
 
@@ -64,7 +64,7 @@ class Configuration:
 
 @dataclass(frozen=True, kw_only=True)
 class Suite:
-    """A file; what else the library writes into it is not read."""
+    """A file of expectations. Other keys that the library writes are ignored."""
 
     expectations: Annotated[list[Configuration], Field(min_length=1)]
 
@@ -73,7 +73,7 @@ class Own:
     """The expectations of a file.
 
     Raises:
-        InputError: the file is missing, or not of the library's form; a type of expectation, or one of its arguments,
+        InputError: the file is missing or not in the library's format, or an expectation's type or one of its arguments
             is unknown.
     """
 
@@ -88,8 +88,8 @@ class Own:
 
         Args:
             data: the data of the suite.
-            tables: the tables that its own expectations were judged on.
-            taken: the names of its own expectations.
+            tables: the tables of the suite's built-in expectations, by name.
+            taken: the names of the built-in expectations; the yielded names are added.
 
         Raises:
             InputError: a name is taken, a table is unknown, or a SELECT fails.
@@ -132,7 +132,7 @@ class Own:
 
 
 def _name_tables(data: Data, tables: dict[str, pd.DataFrame]) -> set[str]:
-    """Make the tables of the suite readable by their names, and return the names."""
+    """Make the tables of the suite readable by name in SQL, and return the names."""
     connection = data.connection
     connection.execute(f"CREATE SCHEMA {_SCHEMA}")
     for name, query in data.views().items():

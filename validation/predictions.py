@@ -1,9 +1,9 @@
 # Great Expectations marks none of its public classes as exported:
 # pyright: reportPrivateImportUsage=false
-"""The suite on `reports/predictions/`: one prediction per row, from a model that knows more than the mean CTR.
+"""The suite on `reports/predictions/`: one prediction per row, from a model that beats the mean CTR.
 
-Great Expectations judges the columns directly in pandas, with 100 bytes per row. Calibration and entropy are judged on
-the test rows. `din gate` compares with the champion.
+Great Expectations judges the columns directly in pandas, at about 100 bytes per row. Calibration and entropy are judged
+on the test rows. The comparison with the champion is left to `din gate`.
 """
 
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ _EVALUATE = "run `dvc repro evaluate`"
 
 
 def files(data: Data) -> Iterator[Expected]:
-    """Yield the checks that both files exist and have their columns."""
+    """Expect both files to exist and to have their columns."""
     evaluation = documents.read(Evaluation, data.workspace.evaluation, _EVALUATE)
     expected = {
         data.workspace.predictions / f"{split}.parquet": dict.fromkeys(_KEYS, _INTEGERS)
@@ -47,7 +47,7 @@ def files(data: Data) -> Iterator[Expected]:
 
 
 def values(data: Data) -> Iterator[Expected]:
-    """Yield the checks that each row is predicted once, by probabilities that vary and are calibrated."""
+    """Expect one prediction for each row, and probabilities that vary and are calibrated."""
     workspace = data.workspace
     evaluation = documents.read(Evaluation, workspace.evaluation, _EVALUATE)
     for split in _SPLITS:
@@ -74,7 +74,7 @@ def values(data: Data) -> Iterator[Expected]:
             max_value=1,
             advice=f"a prediction is a probability: {_EVALUATE}",
         )
-        if len(frame) or split == "test":  # a champion that goes on may have learned all validation rows
+        if len(frame) or split == "test":  # a continued champion may have learned all validation rows
             yield expect(
                 gxe.ExpectColumnStdevToBeBetween,
                 f"{split}_prediction_std",
@@ -126,16 +126,16 @@ def _quality(frame: pd.DataFrame, params: Params) -> Iterator[Expected]:
 
 
 def _scores(split: _Judged, evaluation: Evaluation) -> list[str]:
-    """Return the scores that the rows of a split have; test rows have the floors' scores too."""
+    """Return the score columns of a split; test rows also have the scores of the baselines (floors)."""
     if split == "valid":
         return ["prediction"]
     return ["prediction", "popularity", *(["lr"] if evaluation.floors.lr else [])]
 
 
 def _differing(features: Path, split: _Judged, predicted: pd.DataFrame, learned_until: str) -> pd.DataFrame:
-    """Return the rows that features and predictions do not hold equally often, with both counts.
+    """Return the rows that occur a different number of times in features and predictions, with both counts.
 
-    Under `temporal`, rows until `learned_until` must have no prediction, since the model has learned them.
+    Under `temporal`, rows up to `learned_until` must have no prediction, because the model has learned them.
     """
     manifest = documents.read(FeaturesManifest, features / MANIFEST)
     paths = [features / "shards" / f"{shard:05d}" / f"{split}.parquet" for shard in range(manifest.shards)]
@@ -143,7 +143,7 @@ def _differing(features: Path, split: _Judged, predicted: pd.DataFrame, learned_
     if manifest.protocol == "temporal":
         learned = pd.Timestamp(learned_until).value // 1000
         expected = expected[expected["timestamp"] > learned]
-    if np.array_equal(expected.to_numpy(), predicted[_KEYS].to_numpy()):  # rows in equal order need no counting
+    if np.array_equal(expected.to_numpy(), predicted[_KEYS].to_numpy()):  # the usual case: equal rows in equal order
         return expected.head(0)
     counts = pd.DataFrame({"features": expected.value_counts(), "predictions": predicted[_KEYS].value_counts()})
     counts = counts.fillna(0).astype(int)

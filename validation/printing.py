@@ -1,4 +1,4 @@
-"""Format report entries for terminals and CI logs, without Great Expectations, so that the gate starts fast."""
+"""Format report entries for terminals and CI logs, without importing Great Expectations, so the gate starts fast."""
 
 import io
 import json
@@ -54,7 +54,7 @@ def threshold(asked: Mapping[Any, Any]) -> str:
 
 
 def aligned(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table of fixed width, so that logs look the same everywhere."""
+    """Return a table as text, `WIDTH` columns wide at most, so that logs look the same everywhere."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in header:
         table.add_column(name)

@@ -1,8 +1,8 @@
 """Detect fields of items or users that were computed from the judged labels, e.g. the CTR or clicks of the whole log.
 
-Items with about equal values x are compared on two parts of the log, A and B. An item that is better than similar items
-in A is either better in B too, or as likely worse as better, since noise in A is independent of noise in B. For an
-honest x, the residuals of A and B therefore correlate positively or not at all. A rate over both parts is the
+Items with about equal values x are compared on two parts of the log, A and B. An item that does better than similar
+items in A is either better in B too, or as likely worse as better, because noise in A is independent of noise in B. For
+an honest x, the residuals of A and B therefore correlate positively or not at all. A rate over both parts is the
 exception, because it fixes their sum: each click more in A is a click less in B, and the correlation is near -1.
 
     x = (clicks of A + clicks of B) / (impressions of A + impressions of B)
@@ -10,9 +10,11 @@ exception, because it fixes their sum: each click more in A is a click less in B
 A count of clicks fixes the sum as well, so x is also judged as a count: clicks are expected in proportion to x, and in
 each part in proportion to its share of the item's impressions. A count of impressions then fixes nothing.
 
-A context that is constant for each item, or for each user, is judged like a field of theirs. Not judged: ids, `multi`
-fields, vectors (no order says which of them are alike), fields known for fewer than `MIN_ENTITIES` items or users of
-both parts, and parts that exclude each other whatever x is (one click a user). DuckDB counts all impressions once.
+A context that is constant for each item, or for each user, is judged like an item or user field. Not judged are ids,
+`multi` fields, vectors (they have no order), fields known for fewer than `MIN_ENTITIES` items or users of both parts,
+and parts that exclude each other whatever x is (e.g. one click per user).
+
+Shapes: E items or users. DuckDB counts all impressions once for items and once for users.
 """
 
 from collections.abc import Iterator, Mapping
@@ -35,7 +37,7 @@ from validation.shards import Features
 _IDS = {Group.ITEM: ITEM_ID, Group.USER: USER_ID}
 _LATER = (("train", "valid and test"), ("test, half 1", "test, half 2"))
 _TRAINING = (("train, half 1", "train, half 2"),)
-# An item's impressions are halved by their users, and a user's by time; a user's rows are in the order of time.
+# An item's impressions are halved by user, and a user's by time: a user's rows are in chronological order.
 _HALVES = {
     Group.ITEM: SECOND_HALF,
     Group.USER: "2 * (row_number() OVER (PARTITION BY split, user ORDER BY row) - 1) >= "
@@ -55,12 +57,12 @@ class Counts:
 
 
 def rates_of_labels(features: Features) -> Iterator[Expected]:
-    """Expect no field among whose equal values the clicks of two parts exclude each other.
+    """Expect no field whose equal values make the clicks of two parts exclude each other.
 
-    A fault is critical if the model is judged on one of the parts.
+    A failure is critical if the model is judged on one of the parts, and a warning on the halves of training.
     """
     groups: list[Group] = [Group.ITEM]
-    if not features.one("SELECT bool_or(sampled = 1) FROM rows")[0]:  # else each user has a click and a negative
+    if not features.one("SELECT bool_or(sampled = 1) FROM rows")[0]:  # sampled negatives give each user one per click
         groups.append(Group.USER)
     counts = {group: _counts(features, group) for group in groups}
     values = {group: list(_values(features, group)) for group in groups}
@@ -99,7 +101,8 @@ def correlation(value: np.ndarray, a: Counts, b: Counts) -> float | None:
         b: counts [E] of the same entities in the second part.
 
     Returns:
-        The correlation in [-1, 1], 0 if chance explains a negative one, or None if too few entities can be compared.
+        The lower of the correlations for x as a rate and as a count, in [-1, 1]. It is 0 if chance explains a negative
+        value, and None if too few entities can be compared.
     """
     known = np.flatnonzero((a.shown > 0) & (b.shown > 0) & np.isfinite(value))
     _, which, size = np.unique(value[known], return_inverse=True, return_counts=True)
@@ -123,7 +126,7 @@ def correlation(value: np.ndarray, a: Counts, b: Counts) -> float | None:
 
 
 def _correlation(one: np.ndarray, other: np.ndarray) -> float | None:
-    """Return the correlation of residuals about 0, 0 if chance explains a negative one, or None without residuals."""
+    """Return the uncentred correlation of residuals [E]: 0 if chance explains a negative one, None if all are 0."""
     scale = np.sqrt((one**2).sum() * (other**2).sum())
     if scale == 0:
         return None
@@ -133,19 +136,19 @@ def _correlation(one: np.ndarray, other: np.ndarray) -> float | None:
 
 
 def _others(clicks: np.ndarray, shown: np.ndarray, alike: np.ndarray) -> np.ndarray:
-    """Return the CTR [E] of the *other* entities that are alike, smoothed by one impression of mean CTR."""
+    """Return the CTR [E] of the *other* entities in each group `alike`, smoothed by one impression of mean CTR."""
     mean = clicks.sum() / shown.sum()
     others = np.bincount(alike, weights=shown)[alike] - shown
     return (np.bincount(alike, weights=clicks)[alike] - clicks + mean) / (others + 1)
 
 
 def _in_part(part: Counts, rate: np.ndarray) -> np.ndarray:
-    """Scale rates [E] so that the expected clicks sum to the part's, whose CTR may differ from the log's."""
+    """Scale rates [E] so that the expected clicks add up to the part's clicks: its CTR may differ from the log's."""
     return np.minimum(rate * part.clicks.sum() / (part.shown * rate).sum(), 1)
 
 
 def _residuals(part: Counts, rate: np.ndarray) -> np.ndarray:
-    """Return the clicks beyond the expected rate [E], in standard deviations of chance and spread."""
+    """Return the clicks [E] in excess of the expected rate, in standard deviations due to chance and `SPREAD`."""
     deviation = np.sqrt(part.shown * rate * (1 - rate) + (constants.SPREAD * part.shown) ** 2)
     return (part.clicks - part.shown * rate) / deviation
 
@@ -154,7 +157,7 @@ _Valued = tuple[Field, np.ndarray]  # a field, and its value [E] of each item or
 
 
 def _on_parts(values: list[_Valued], a: Counts, b: Counts) -> Iterator[tuple[float, Field, np.ndarray]]:
-    """Yield the correlation beside each field, unless the parts exclude each other by themselves."""
+    """Yield each field's correlation, the field and its values, unless the parts exclude each other without a field."""
     by_itself = correlation(np.zeros(len(a.shown)), a, b)
     if by_itself is None or by_itself < constants.MIN_BY_ITSELF:
         return
@@ -165,7 +168,7 @@ def _on_parts(values: list[_Valued], a: Counts, b: Counts) -> Iterator[tuple[flo
 
 
 def _counts(features: Features, group: Group) -> dict[str, Counts]:
-    """Count the impressions and clicks of each item or user, by part."""
+    """Count the impressions and clicks of each item or user, by the name of the part."""
     found = features.arrays(
         f"SELECT entity, split, half, count(*) AS shown, count_if(label = 1) AS clicks FROM (SELECT {group} AS entity, "
         f"split, label, {_HALVES[group]} AS half FROM rows WHERE split <> 'behaviours') GROUP BY ALL"
@@ -188,7 +191,7 @@ def _table(features: Features, group: Group) -> pa.Table:
 
 
 def _values(features: Features, group: Group) -> Iterator[_Valued]:
-    """Yield the group's fields, and contexts that are constant for nearly all its entities."""
+    """Yield the fields of a group, and the contexts that are constant for nearly all its entities, with values [E]."""
     for field in features.of(group):
         if field.form.scalar and field.name != _IDS[group]:
             found, _ = features.known(_table(features, group)[field.name], field)
@@ -217,7 +220,7 @@ def _values(features: Features, group: Group) -> Iterator[_Valued]:
 
 
 def _numbers(features: Features, field: Field, stored: np.ndarray) -> np.ndarray:
-    """Return stored values [E] so that near ones are alike: raw numbers, else ids. NaN is unknown."""
+    """Return stored values [E] as numbers whose neighbours are alike: raw numbers, or else ids. NaN is unknown."""
     if not field.form.holds_ids:
         moments = next(record for record in features.manifest.fields if record["name"] == field.name)
         return moments.get("mean", 0.0) + moments.get("std", 1.0) * stored.astype(float)
@@ -233,7 +236,7 @@ def _numbers(features: Features, field: Field, stored: np.ndarray) -> np.ndarray
 def _sample(
     features: Features, group: Group, field: Field, value: np.ndarray, parts: Mapping[str, Counts]
 ) -> list[dict[str, Any]]:
-    """Return rows for a report: the entities that both parts show most."""
+    """Return rows for the report: the entities with the most impressions in both parts."""
     often = np.argsort(-np.minimum(*(counts.shown for counts in parts.values())), kind="stable")[:SAMPLE]
     names = _table(features, group)["value"]
     return [

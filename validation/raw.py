@@ -2,10 +2,14 @@
 # pyright: reportPrivateImportUsage=false
 """The suite on `data/raw/`: is this a log that a model can learn clicks from?
 
-It judges first the files (hashes, footers, column types). Then it judges every row of every table in DuckDB, with one
-scan of the events for the row rules and the figures, and one DISTINCT each for sequence numbers and duplicates. Then it
-compares the tables with each other. Last comes the meaning of the rows: each day against the days before, copied days,
-and users who behave like robots. Rows are never loaded into pandas, and DuckDB's hash tables spill to disk.
+The suite judges in this order:
+
+1. the files: hashes, footers, column types;
+2. every row of every table, where one scan of a table counts the breaches of all its row rules;
+3. the tables against each other;
+4. the meaning of the rows: each day against the days before, copied days, and users who behave like robots.
+
+Rows stay in DuckDB, whose hash tables spill to disk. They are never loaded into pandas.
 """
 
 from collections.abc import Iterator
@@ -51,7 +55,7 @@ _NUMBERS = ("BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "FLOAT", "DOU
 
 
 def files(log: Log) -> Iterator[Expected]:
-    """Expect complete, unchanged and readable files with the contract's types."""
+    """Expect complete, unchanged and readable files with the column types of the contract."""
     yield files_match_manifest(log.root, log.manifest.files, "fetch")
     events = sorted(log.root.glob("events/*/*.parquet"))
     advice = f"no Parquet file in {log.root}/events/date=…; run fetch"
@@ -142,7 +146,7 @@ def _present(column: str, advice: str, prefix: str = "") -> Rule:
 
 
 def figures(log: Log) -> Iterator[Expected]:
-    """Expect plausible numbers of rows, users, items, clicks and behaviours."""
+    """Expect plausible numbers of rows, users, items and behaviours, and a plausible CTR."""
     limits = log.params.validate_raw
     yield expect(
         gxe.ExpectColumnSumToBeBetween,
@@ -185,7 +189,7 @@ def figures(log: Log) -> Iterator[Expected]:
 
 
 def uniqueness(log: Log) -> Iterator[Expected]:
-    """Expect each sequence number once, and few events with the user, item and time of another."""
+    """Expect unique sequence numbers, and few events with the same user, item and time as another."""
     count, again = log.one(f"SELECT count(*), count({SEQUENCE}) - count(DISTINCT {SEQUENCE}) FROM events")
     yield figure(
         "sequence_unique",
@@ -209,7 +213,7 @@ def uniqueness(log: Log) -> Iterator[Expected]:
 
 
 def missing_days(log: Log) -> Iterator[Expected]:
-    """Expect events on each day, up to the last one that may be used."""
+    """Expect events on every day, up to the last one that may be used."""
     wanted = log.params.validate_raw.missing_days
     days = log.calendar.days.astype(object)
     if wanted == "off" or not len(days):
@@ -234,7 +238,7 @@ def missing_days(log: Log) -> Iterator[Expected]:
 
 
 def known_ids(log: Log) -> Iterator[Expected]:
-    """Expect that most events' items and users are in their side tables."""
+    """Expect the side tables to have the items and users of most events."""
     limits = log.params.validate_raw
     for name, limit in (("items", limits.max_unknown_items), ("users", constants.MOST_UNKNOWN_USERS)):
         if name not in log.sides:

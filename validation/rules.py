@@ -1,6 +1,6 @@
 # Great Expectations marks none of its public classes as exported:
 # pyright: reportPrivateImportUsage=false
-"""Rules for rows, as SQL predicates: all are counted in one scan, and broken ones are shown with some of their rows."""
+"""Rules for rows, as SQL predicates. One scan counts the breaches of all rules; reports show some offending rows."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from validation.expectations import Expected, expect
 
 
 class Rule(NamedTuple):
-    """A rule for rows, about a column, broken where the SQL predicate `broken` holds."""
+    """A rule for rows. A row breaks it if the SQL predicate `broken` is true; `column` is what the rule concerns."""
 
     name: str
     column: str | None
@@ -29,10 +29,10 @@ def keep(
     Args:
         data: the database.
         rules: the rules.
-        table: the table of rows.
-        named: the table to which each rule adds its number of broken rows.
-        key: the column whose values are the rows of that table; None if it has one row.
-        shown: the columns of rows in reports.
+        table: the table whose rows are judged.
+        named: the judged table of counts, to which each rule adds a column with its number of offending rows.
+        key: the column of `table` that the rows of that table count by, e.g. the date; None for a single row.
+        shown: the columns of offending rows in reports.
     """
     if not rules:
         return

@@ -1,10 +1,10 @@
 # Great Expectations marks none of its public classes as exported:
 # pyright: reportPrivateImportUsage=false
-"""Run a suite: Great Expectations judges, the report records the findings, and the verdict file lets later stages run.
+"""Run a suite: evaluate its expectations, write the report, and write the verdict file that lets later stages run.
 
-Great Expectations takes 3-5 s to import, and then about 10 ms per expectation. Its context is in memory and made in
-code, because a file context rewrites its ids at every run and is corrupted by parallel tasks. A report depends only on
-the judged data and on params.yaml, not on a clock or the registry.
+Great Expectations takes 3-5 s to import, and then about 10 ms per expectation. Its context is created in memory,
+because a file context rewrites its ids at every run and is corrupted by parallel tasks. A report depends only on the
+judged data and params.yaml, not on the clock or the registry.
 """
 
 import math
@@ -43,8 +43,8 @@ class Phases:
     """The phases of a suite, in order. A phase is judged only if all earlier ones are open, so it may rely on them.
 
     Attributes:
-        data: opens what the suite judges.
-        detectors: the functions of each phase, by its name; each yields expectations.
+        data: opens the data that the suite judges.
+        detectors: the functions of each phase, by the phase's name. Each yields expectations.
     """
 
     data: Callable[[Workspace, Params], Data]
@@ -61,7 +61,7 @@ def validate(workspace: Workspace, suite: Suite, phases: Phases, params: Params)
         params: the parameters with the thresholds.
 
     Raises:
-        GateClosed: a critical expectation failed or could not be evaluated. The report is written nevertheless.
+        GateClosed: a critical expectation failed or could not be evaluated. The report is written first.
         InputError: there is nothing to judge, or the user's own expectations can't be read.
     """
     written = getattr(params, f"validate_{suite}").expectations
@@ -121,7 +121,7 @@ def _judge_phase(
             expected.extend(detector(data))
     except InputError:
         raise
-    except Exception as error:  # a phase that can't be evaluated is closed and says why
+    except Exception as error:  # a phase that can't be evaluated closes the gate and reports why
         return [*judge(expected, tables), _not_evaluated(name, error)]
     return judge(expected, tables)
 
@@ -141,9 +141,9 @@ def _not_evaluated(name: str, error: Exception) -> Expectation:
 
 
 def judge(expected: Sequence[Expected], tables: dict[str, pd.DataFrame]) -> list[Expectation]:
-    """Return the report entries of expectations, in their order; those that fail have offending rows and advice.
+    """Evaluate expectations, and return their report entries in the same order.
 
-    The columns of the expectations are added to `tables`, which are judged.
+    A failed entry has offending rows and advice. The columns of the expectations are added to `tables`.
     """
     results: dict[str, ExpectationValidationResult] = {}
     for table in dict.fromkeys(one.table for one in expected):
@@ -167,7 +167,7 @@ def _validate(table: pd.DataFrame, expected: Sequence[Expected]) -> dict[str, Ex
 
 @cache
 def _whole_frames() -> BatchDefinition:
-    """Return what turns a frame into a batch. It is made once, because a context takes as long as ten expectations."""
+    """Return the definition that makes a batch of a frame. Cached, as a context takes as long as ten expectations."""
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     asset = context.data_sources.add_pandas("frames").add_dataframe_asset("frame")
@@ -195,7 +195,7 @@ def _entry(expected: Expected, result: ExpectationValidationResult, key: pd.Inde
 
 
 def _reason(raised: Mapping[str, Any]) -> str | None:
-    """Return why an expectation could not be evaluated; the library states it once, or once for each metric."""
+    """Return why an expectation could not be evaluated. The library states it once, or once per metric."""
     messages = [
         raised.get("exception_message"),
         *(one["exception_message"] for one in raised.values() if isinstance(one, dict)),
@@ -204,11 +204,11 @@ def _reason(raised: Mapping[str, Any]) -> str | None:
 
 
 def _threshold(expectation: gxe.Expectation) -> dict[str, Any]:
-    """Return what is demanded of `observed`: bounds, or the allowed values."""
+    """Return the bounds or the allowed values of `observed`."""
     asked = expectation.configuration.kwargs
     if isinstance(expectation, gxe.ExpectColumnValuesToBeInSet):
         return {"in": asked["value_set"]}
-    if isinstance(expectation, ColumnMapExpectation):  # the number of unexpected values is observed
+    if isinstance(expectation, ColumnMapExpectation):  # here, `observed` is the number of unexpected values
         return {"max": 0} if asked.get("mostly", 1) == 1 else {}
     return {key: asked[f"{key}_value"] for key in ("min", "max") if asked.get(f"{key}_value") is not None}
 
@@ -234,7 +234,7 @@ def _sample(expected: Expected, found: Mapping[str, Any], key: pd.Index) -> Rows
 
 
 def _plain(value: Any) -> Any:
-    """Return a JSON value: numpy values become Python's, NaN becomes null, and infinities and times become text."""
+    """Return a JSON value: numpy values become Python values, NaN becomes null, infinities and times become text."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, dict):

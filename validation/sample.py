@@ -1,8 +1,8 @@
-"""A sample of impressions, small enough to try every field on it, by which their meaning is judged.
+"""A sample of impressions, small enough to judge the meaning of every field on it.
 
     B impressions · M values of a field: one per impression, or several of a `multi` field
 
-A hash of the user decides, so each user is in the sample of every split or of none. A split has at most about
+Users are sampled by a hash, so each user is in the sample of every split or of none. A split has at most about
 `MAX_ROWS` sampled rows. Memory holds the sample and one shard.
 """
 
@@ -35,13 +35,13 @@ class Codes:
     size: int
 
     def take(self, rows: np.ndarray) -> "Codes":
-        """Return the codes of the impressions in a mask [B]."""
+        """Return the codes of the impressions selected by a mask [B]."""
         kept = rows[self.row]
         position = np.cumsum(rows) - 1
         return Codes(self.code[kept], position[self.row[kept]], self.size)
 
     def mean(self, number: np.ndarray, impressions: int) -> np.ndarray:
-        """Return each impression's mean [B] of a number that belongs to its codes [size]."""
+        """Return the mean [B], over each impression's values, of the `number` [size] of their codes."""
         total = np.bincount(self.row, weights=number[self.code], minlength=impressions)
         return total / np.bincount(self.row, minlength=impressions)
 
@@ -53,8 +53,8 @@ class Impressions:
     Attributes:
         name: the split, or the split and the day.
         label: [B] whether the impression was clicked.
-        user: [B] rows of the users.
-        item: [B] rows of the items.
+        user: [B] row in users.parquet.
+        item: [B] row in items.parquet.
         timestamp: [B] microseconds since 1970.
         half: [B] whether the user is in the second half of the users.
         codes: the codes of each context, item and user field.
@@ -74,7 +74,7 @@ class Impressions:
         return len(self.label)
 
     def take(self, rows: np.ndarray, name: str) -> "Impressions":
-        """Return the impressions in a mask [B]."""
+        """Return the impressions selected by a mask [B]."""
         columns = ("label", "user", "item", "timestamp", "half")
         return Impressions(
             name=name,
@@ -84,7 +84,7 @@ class Impressions:
         )
 
     def thinned_users(self, rows: int) -> "Impressions":
-        """Return about `rows` of the impressions, with all impressions of each user; all if there are fewer."""
+        """Return about `rows` of the impressions, or all if there are fewer, keeping each user's together."""
         every = -(-len(self) // rows)
         kept = np.unique(self.user)[::every]
         return self.take(np.isin(self.user, kept), self.name) if every > 1 else self
@@ -96,7 +96,7 @@ class Impressions:
 
     @cached_property
     def enough(self) -> bool:
-        """True if both halves of the users have enough rows to tell a relation from chance."""
+        """Whether both halves of the users have enough rows to distinguish a relation from chance."""
         return all(
             min(self.label[own].sum(), (~self.label[own]).sum()) >= constants.MIN_CLICKS
             and len(np.unique(self.user[own])) >= constants.MIN_USERS
@@ -104,9 +104,9 @@ class Impressions:
         )
 
     def noise(self, group: Group) -> float:
-        """Return the standard error of the AUC of a field without information: √((P + N + 1) / 12PN).
+        """Return the standard error of an uninformative field's AUC, √((P + N + 1) / 12PN), for P clicks, N non-clicks.
 
-        Rows of one user, or of one item, share the fields of that group, so each user or item counts once.
+        Rows of one user, or one item, have equal fields of that group, so P and N count each user or item once.
         """
         owner = {Group.USER: self.user, Group.ITEM: self.item}.get(group)
         alike = 1.0 if owner is None else len(self) / len(np.unique(owner))
@@ -116,7 +116,7 @@ class Impressions:
 
 
 class Sample:
-    """The sampled impressions of each split, with their context, item and user fields and their histories' shares."""
+    """The sampled impressions of each split, with their context, item and user fields."""
 
     def __init__(self, features: Features) -> None:
         self.features = features
@@ -128,7 +128,7 @@ class Sample:
 
     @cached_property
     def judged(self) -> list[Impressions]:
-        """Validation and test, and under `temporal` their last days if they have several."""
+        """Validation and test, and under `temporal` also the last days of each, if it has several."""
         parts = [self.valid, self.test]
         if self.features.manifest.protocol != "temporal":
             return parts
@@ -144,9 +144,9 @@ class Sample:
 
     @cached_property
     def early_and_late(self) -> tuple[Impressions, Impressions]:
-        """Training in two parts: under `temporal` its last days and the rest, otherwise two halves of its users.
+        """Training in two parts: under `temporal` by time, otherwise the two halves of its users.
 
-        The last days span as long a time as the judged days.
+        The late part spans as much time as the judged days, but at most the second half of the rows.
         """
         late = self.train.half
         if self.features.manifest.protocol == "temporal":
@@ -156,7 +156,7 @@ class Sample:
         return self.train.take(~late, "early"), self.train.take(late, "late")
 
     def _split(self, split: str) -> Impressions:
-        """Read a split's sampled rows, one shard at a time. Training must be first: it sets the edges of numbers."""
+        """Read a split's sampled rows, one shard at a time. Training must be read first: it sets the edges of bins."""
         tables: list[pa.Table] = []
         shares: list[dict[str, np.ndarray]] = []
         for shard in range(self.features.manifest.shards):
@@ -188,9 +188,13 @@ class Sample:
         return table
 
     def _shares(self, rows: pa.Table, past: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the shares [B] of a shard's B rows, given the items `past` of its behaviours.
+        """Return the share of the history with the candidate's value, [B] for each item field with one value.
 
         An unknown candidate has share 0.
+
+        Args:
+            rows: B impressions of a shard.
+            past: [T] the items of the shard's behaviours.
         """
         start = integers(rows["history_start"])
         length = integers(rows["history_end"]) - start
@@ -217,9 +221,10 @@ class Sample:
         return Codes(code, row, len(edges) + 2)
 
     def _projected(self, field: Field, vectors: np.ndarray, label: np.ndarray, half: np.ndarray) -> np.ndarray:
-        """Vectors [B, n] as numbers [B], NaN where missing: along the direction that tells most about the label.
+        """Project vectors [B, n] onto the direction that best predicts the label: [B], NaN where missing.
 
-        It is fitted on the half of training's users on which rates are fitted too, so the other half can be judged.
+        The direction is fitted on the half of the training users on which rates are fitted too, so the other half can
+        be judged.
         """
         known = np.isfinite(vectors).all(1)
         if field.name not in self._directions:
@@ -233,7 +238,7 @@ SECOND_HALF = "user * 2654435761 % 4294967296 // 128 % 2 = 1"
 
 
 def in_second_half(user: np.ndarray) -> np.ndarray:
-    """Split the users in two halves, independently of which ones are sampled: bool [B]."""
+    """Split users into two halves, independently of the sampling: bool [B]."""
     return (_hashed(user) >> np.uint64(7)) % np.uint64(2) == 1
 
 
@@ -243,7 +248,7 @@ def _hashed(user: np.ndarray) -> np.ndarray:
 
 
 def _direction(vectors: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """The direction [n] along which vectors [K, n] tell a label [K] best: least squares, slightly shrunk."""
+    """Return the direction [n] in which vectors [K, n] best predict a label [K]: ridge regression."""
     if not len(vectors):
         return np.zeros(vectors.shape[1], np.float32)
     centred = (vectors - vectors.mean(0)).astype(float)
@@ -255,6 +260,6 @@ def _direction(vectors: np.ndarray, label: np.ndarray) -> np.ndarray:
 
 
 def _hundredths(numbers: np.ndarray) -> np.ndarray:
-    """Return the 99 edges between the hundredths of known numbers, or fewer if some are equal."""
+    """Return the edges between `BINS` quantile bins of the known numbers; equal edges count once."""
     known = numbers[np.isfinite(numbers)]
     return np.unique(np.quantile(known, np.linspace(0, 1, constants.BINS + 1)[1:-1])) if len(known) else np.empty(0)

@@ -1,8 +1,9 @@
-"""The rules for the rows of the shards, and the values of their fields.
+"""Check the rows of the shards, and the ranges of their fields.
 
-Behaviours must be sorted by (user, time), which is checked as well. The first and the last behaviour of a history
-[start, end) then tell whose it is, the last one tells whether it reaches the impression's time, and the next one
-whether it is complete. DuckDB joins each impression with these, and spills to disk. Fields are read one file at a time.
+Behaviours must be sorted by user and time, which is one of the rules. A few behaviours then suffice to judge a history
+[start, end): its first and last one show whose history it is, the last one whether it reaches the impression's time,
+and the one after it whether the history is complete. DuckDB joins each impression with these, and spills to disk.
+Fields are read one file at a time.
 """
 
 from collections import Counter, defaultdict
@@ -20,17 +21,17 @@ from validation.rules import Rule, keep
 from validation.shards import OWN, Features, values
 
 _FEATURIZE = "a fault of featurize: run `dvc repro featurize`, and report it if it stays"
-_AT = "struct_pack(t := timestamp, s := sequence)"  # by which rows are ordered
+_AT = "struct_pack(t := timestamp, s := sequence)"  # the sort key of rows
 
 
 def rows(features: Features) -> Iterator[Expected]:
-    """Expect ids within their tables, sorted behaviours, histories before their impressions, and disjoint splits."""
+    """Expect ids within their tables, sorted behaviours, histories before their impressions, and separate splits."""
     features.connection.execute(_joined(features))
     yield from keep(features, _rules(features), "joined", "files", "file", f"file, row, {', '.join(OWN)}")
 
 
 def fields_in_range(features: Features) -> Iterator[Expected]:
-    """Expect the values of each field in the range of its form."""
+    """Expect the values of each field to be in the range that its form allows."""
     counts: Counter[str] = Counter()
     samples: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for path, group in _files(features):
@@ -53,7 +54,7 @@ def fields_in_range(features: Features) -> Iterator[Expected]:
 
 
 def _files(features: Features) -> Iterator[tuple[Path, Group]]:
-    """Yield the files with fields, and the group of their fields."""
+    """Yield each file that has fields, and the group of these fields."""
     yield features.root / "items.parquet", Group.ITEM
     yield features.root / "users.parquet", Group.USER
     for shard in range(features.manifest.shards):
@@ -62,15 +63,16 @@ def _files(features: Features) -> Iterator[tuple[Path, Group]]:
 
 
 def _joined(features: Features) -> str:
-    """Return SQL for the table `joined`: the rows, with the behaviours that decide whether they keep the rules.
+    """Return SQL that creates the table `joined`: all rows, each with the behaviours that its rules need.
 
-    `previous` precedes a behaviour. Of an impression, `inside` tells whether its history lies within the behaviours,
-    `begun` and `newest` are the first and the last behaviour of its history, and `next` follows it. `oldest` is the
-    number of its user's first behaviour, `home` the user's first shard, and `test` the user's first test row. Each join
-    has equations alone, because DuckDB compares every pair of rows for a left join with another condition.
+    A behaviour has the `previous` behaviour. An impression has `inside`, which is whether its history is within the
+    shard's behaviours; `begun` and `newest`, the first and the last behaviour of its history; and `next`, the behaviour
+    after that. `oldest` is the row of the user's first behaviour in the shard, `home` the user's first shard, and
+    `test` the user's first test row. The joins have only equality conditions: for any other condition of a left join,
+    DuckDB compares every pair of rows.
     """
     history = features.workspace.raw / "history.parquet"
-    # Prior history precedes events of the same time, whatever their sequence numbers.
+    # At equal times, prior history precedes events whatever their sequence numbers.
     prior = f"(timestamp, sequence) IN (SELECT (epoch_us(timestamp), sequence) FROM read_parquet({text(history)}))"
     return f"""
         CREATE TABLE joined AS WITH past AS (
@@ -154,7 +156,7 @@ def _rules(features: Features) -> list[Rule]:
 
 
 def _before(features: Features, behaviour: str) -> str:
-    """Return SQL that tells whether a behaviour lies strictly before an impression in the log's order."""
+    """Return SQL for whether a behaviour is strictly before an impression, in the order that the manifest names."""
     if features.manifest.order != "sequence":
         return f"({behaviour}.timestamp < timestamp)"
     tie = f"{behaviour}.timestamp = timestamp AND ({behaviour}.sequence < sequence OR {behaviour}.prior)"
@@ -162,10 +164,11 @@ def _before(features: Features, behaviour: str) -> str:
 
 
 def _across_splits(features: Features) -> str:
-    """Return SQL that tells whether a row lies on the wrong side of a split.
+    """Return SQL for whether a row is on the wrong side of a split.
 
-    Under temporal, every row precedes the first row of each later split. Under by_user, no user is in two splits. Under
-    leave_last_out, no user is in both train and valid, and no row of theirs comes after the test row.
+    Under temporal, every row must precede the first row of each later split. Under by_user, no user may be in two
+    splits. Under leave_last_out, no user may be in both train and valid, and a user's train and valid rows must precede
+    their first test row.
     """
     if features.manifest.protocol == "temporal":
         first = [f"SELECT min(timestamp) FROM rows WHERE split {later}" for later in ("<> 'train'", "= 'test'")]

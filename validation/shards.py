@@ -1,6 +1,6 @@
-"""Read `data/features/` for judging; unlike din.features.reader, this reader trusts only names and types.
+"""Read `data/features/` for judging. Unlike din.features.reader, this reader relies only on column names and types.
 
-Missing integers become -1, which no rule accepts.
+A missing integer becomes -1, which is not a valid user, item, label, offset or id.
 """
 
 from datetime import date
@@ -29,15 +29,15 @@ OWN = ("user", "item", "timestamp", "sequence", "label", "history_start", "histo
 class Features(Data):
     """A feature directory. Its columns have the right types once the phase `files` is open.
 
-    The table `rows` has the own columns of all files, with the `file`, the number of the `row` in it, the `shard`, and
-    the `split`, which is `behaviours` for those. A missing integer is -1.
+    The table `rows` has the columns `OWN` of all shards; behaviours have only the first four. It also has the `file`,
+    the `row` number in the file, the `shard`, and the `split`, or "behaviours". A missing integer is -1.
 
     Attributes:
         root: its folder.
-        manifest: what `featurize` says about it.
+        manifest: the manifest that `featurize` wrote.
         fields: the fields.
-        known_rows: the number of ids of each field that training knows, including 0.
-        stored_rows: the number of ids of each field when all held-out days are known.
+        known_rows: the number of ids that training knows, including 0, by field.
+        stored_rows: the number of ids known after all held-out days, by field.
         held_out: the days of validation and test, in order.
 
     Raises:
@@ -88,13 +88,16 @@ class Features(Data):
         return pq.read_table(self.root / "vocab" / f"{field.name}.parquet")
 
     def day_numbers(self, field: Field) -> np.ndarray:
-        """Return the day on which the manifest says that each id becomes known: 0 = training, n = nth held-out day."""
+        """Return when each id becomes known according to the manifest: 0 in training, n on the nth held-out day."""
         after = [day.rows.get(field.name, self.known_rows[field.name]) for day in self.manifest.held_out]
         ids = np.arange(self.stored_rows[field.name])
         return np.searchsorted([self.known_rows[field.name], *after], ids, side="right")
 
     def known(self, column: pa.ChunkedArray, field: Field) -> tuple[np.ndarray, np.ndarray]:
-        """Return a field's values and the row of each, like `values`, with late ids as unknown."""
+        """Return a field's values and the row of each, like `values`, with ids unknown to training as `UNKNOWN`.
+
+        A list without its late ids keeps the others; a list of only late ids has one `UNKNOWN`.
+        """
         found, row = values(column, field)
         if not field.form.has_vocabulary:
             return found, row
@@ -122,11 +125,11 @@ def integers(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def values(column: pa.ChunkedArray, field: Field) -> tuple[np.ndarray, np.ndarray]:
-    """Return a field's values [M] and the row of each [M]; a row without values has one value -1.
+    """Return a field's M values and the row of each, [M].
 
     Returns:
-        int32 ids, float32 numbers (NaN = missing), or float32 [M, n] of a vector (NaN = missing, inf = of another
-        length).
+        int32 ids [M], where a missing or empty value is -1; float32 numbers [M], where NaN is missing; or float32
+        vectors [M, n], where NaN is missing and inf marks a wrong length.
     """
     rows = np.arange(len(column))
     if isinstance(field.form, Vector):

@@ -1,13 +1,14 @@
 # Great Expectations marks none of its public classes as exported:
 # pyright: reportPrivateImportUsage=false
-"""Two expectations of a figure by day: nothing extreme on the newest days, and nothing strange on any other day.
+"""Two expectations on a daily figure: nothing extreme on the newest days, and nothing strange on any day.
 
-    days     0 … 9 | 10 11 12             the newest validate and test under `temporal`
+    days     0 … 9 | 10 11 12             the newest days validate and test under `temporal`
     strange  · ! ·     ·  !  ·            a warning, `<name>_by_day`: days 1 and 11
-    extreme  · · ·     ·  ·  !            critical, `<name>_newest_days`: day 12
+    extreme  · · ·     ·  ·  !            critical by default, `<name>_newest_days`: day 12
 
-The column `<name>_verdict` of the table `days`, or of `columns`, says usual, strange or extreme, or nothing where the
-day or its reference has too few rows. A figure for which no day has enough rows is not in the report.
+The column `<name>_verdict` of the table `days`, or `columns`, is usual, strange or extreme, or null where the day or
+its reference has too few rows. A figure that is extreme on an older day counts as strange. A figure without any judged
+day is not in the report.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,15 +25,15 @@ from validation.log import Log
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A figure of every day, of the whole log or of one of its columns. Arrays are [D].
+    """A figure of every day, for the whole log or one of its columns. Arrays are [D].
 
     Attributes:
         judged: whether the day and its reference have enough rows.
         strange: whether the figure is worth a look.
-        extreme: whether the figure can't come from a sound log.
-        values: the figure, and what it is compared with, for tables and reports.
+        extreme: whether the figure is implausible in a sound log.
+        values: the figure and its reference values, for tables and reports.
         column: the name of the column; "" for a figure of the whole log.
-        more: returns further values for a report on a day, given as a row of the calendar.
+        more: returns further values for the report, given the index of the day in the calendar.
     """
 
     judged: np.ndarray
@@ -43,7 +44,7 @@ class Figure:
     more: Callable[[int], dict[str, Any]] = lambda row: {}
 
     def evidence(self, log: Log, row: int) -> dict[str, Any]:
-        """Return what a report says of a day."""
+        """Return the values that a report shows for the day with index `row`."""
         values = {name: round(float(value[row]), 4) for name, value in self.values.items()}
         column = {"column": self.column} if self.column else {}
         return {"date": str(log.calendar.days[row])} | column | values | self.more(row)
@@ -58,9 +59,9 @@ def by_day(
     about: str | None = None,
     severity: Severity | None = None,
 ) -> Iterator[Expected]:
-    """Yield the expectation on the newest days and the one on all other days; each covers all `figures`.
+    """Yield the expectation on the newest days and the one on all days. Each covers all `figures`.
 
-    `severity` is that of an extreme newest day; by default, `validate_raw.strange_days` decides it.
+    `severity` is the severity of an extreme figure on the newest days, by default `validate_raw.strange_days`.
     """
     newest = np.arange(len(log.calendar.days)) >= log.calendar.newest
     strange_days: Severity = "critical" if log.params.validate_raw.strange_days == "critical" else "warning"

@@ -1,15 +1,15 @@
-"""Compare each day with the days before it, robustly and with regard to the noise of small days.
+"""Compare each day with the days before it, robustly and allowing for the noise of small days.
 
 A day's reference is the `WINDOW` days with events before it. The newest days, on which a temporal model is validated
-and tested, share the days before the first of them, so that a fault of several days does not become its own reference:
+and tested, all use the days before the first of them, so that a fault of several days can't become its own reference:
 
     days        0 1 2 3 4 5 6 7 8 9 | 10 11 12        calendar.newest = 10
     day 8       └── reference ──┘
     day 12      └──── reference ────┘
 
-The level is the median, and the spread is the median absolute deviation. Both ignore a few faulty days. Growth widens
-the spread, and a day that resembles the same weekday a week earlier is not strange. With fewer than `LEAST_DAYS` days
-in the reference, nothing is judged. Days without events don't count as days. Parts of days are not supported.
+The level is the median, and the spread is the median absolute deviation; both ignore a few faulty days. A growing log
+has a wider spread. A day that resembles the same weekday a week earlier is not strange. A day with fewer than
+`LEAST_DAYS` days in its reference is not judged. Days without events don't count. Parts of days are not supported.
 
 Shapes: D days, W = WINDOW, K bins of a profile.
 """
@@ -29,7 +29,7 @@ class Calendar:
 
     Attributes:
         days: [D] datetime64[D], ascending.
-        newest: the first row of `days` that validates or tests, or D if the split is not by days.
+        newest: the index of the first validation or test day, or D if the split is not by day.
     """
 
     days: np.ndarray
@@ -37,44 +37,44 @@ class Calendar:
 
     @cached_property
     def reference(self) -> np.ndarray:
-        """The rows of `days` that each day is compared with, [D, W], filled up with -1."""
+        """The indices of the days that each day is compared with, [D, W], padded with -1."""
         end = np.minimum(np.arange(len(self.days)), self.newest)
         rows = end[:, None] - np.arange(1, WINDOW + 1)
         return np.maximum(rows, -1)
 
     @cached_property
     def judged(self) -> np.ndarray:
-        """True for each day with a reference of at least `LEAST_DAYS` days, [D]."""
+        """Whether the reference of each day has at least `LEAST_DAYS` days: bool [D]."""
         return (self.reference >= 0).sum(axis=1) >= LEAST_DAYS
 
     @cached_property
     def week_before(self) -> np.ndarray:
-        """The row of the same weekday a week earlier, [D]; -1 if it has no events or is one of the newest days."""
+        """The index of the day a week earlier, [D]; -1 if it has no events or is one of the newest days."""
         wanted = self.days - np.timedelta64(7, "D")
         row = np.searchsorted(self.days, wanted)
         found = (self.days[np.minimum(row, len(self.days) - 1)] == wanted) & (row < self.newest)
         return np.where(found, row, -1)
 
     def of_reference(self, value: np.ndarray) -> np.ndarray:
-        """Return the values of the reference days, [D, W, ...], with NaN for a missing day."""
+        """Return the values [D, W, ...] on the reference days, with NaN for a missing day."""
         taken = value[self.reference].astype(float)
         taken[self.reference < 0] = np.nan
         return taken
 
     def of_week_before(self, value: np.ndarray) -> np.ndarray:
-        """Return the values of a week earlier, [D, ...], with NaN for a missing day."""
+        """Return the values [D, ...] a week earlier, with NaN for a missing day."""
         taken = value[self.week_before].astype(float)
         taken[self.week_before < 0] = np.nan
         return taken
 
     def usual(self, value: np.ndarray) -> np.ndarray:
-        """Return the median of each day's reference, [D, ...], or NaN if a day is not judged."""
+        """Return the median of each day's reference, [D, ...]; NaN if the day is not judged."""
         usual = _median(self.of_reference(value))
         usual[~self.judged] = np.nan
         return usual
 
     def highest(self, reference: np.ndarray, share: float) -> np.ndarray:
-        """Return the quantile `share` of each day's reference values [D, W], or NaN if a day is not judged: [D]."""
+        """Return the quantile `share` [D] of each day's reference values [D, W]; NaN if the day is not judged."""
         ordered = np.sort(reference, axis=1)  # NaN last
         count = (~np.isnan(ordered)).sum(axis=1)
         at = np.maximum(np.ceil(share * (count - 1)).astype(int), 0)
@@ -84,12 +84,12 @@ class Calendar:
 
 @dataclass(frozen=True)
 class Deviation:
-    """The deviation of each day from its reference.
+    """The deviation of each day from its reference. Arrays are [D], or [D, K] for K values.
 
     Attributes:
-        usual: [D] the level for comparison: the median of the reference, or the value a week earlier if it is nearer.
-        difference: [D] value - usual, or NaN if the day is not judged.
-        score: [D] the difference divided by the spread between days and the noise of the day.
+        usual: the reference level: the median of the reference, or the value a week earlier if that is nearer.
+        difference: value - usual, or NaN if the day is not judged.
+        score: the difference in standard deviations, from the spread between days and the noise of the day.
     """
 
     usual: np.ndarray
@@ -97,7 +97,7 @@ class Deviation:
     score: np.ndarray
 
     def beyond(self, difference: float, score: float) -> np.ndarray:
-        """Mark the days whose difference and score are at least this large: bool [D]."""
+        """Return whether both the difference and the score are at least this large, in either direction."""
         with np.errstate(invalid="ignore"):
             return (np.abs(self.difference) >= difference) & (np.abs(self.score) >= score)
 
@@ -107,8 +107,8 @@ def deviation(calendar: Calendar, value: np.ndarray, noise: np.ndarray, floor: f
 
     Args:
         calendar: the days.
-        value: [D] a figure on a scale on which differences compare, e.g. a logarithm; NaN if unknown.
-        noise: [D] the standard error of the figure of a day of this size.
+        value: [D] or [D, K] a figure on a scale where differences are comparable, e.g. a logarithm; NaN if unknown.
+        noise: the standard error of the figure on a day of this size, in the same shape.
         floor: the smallest plausible standard deviation between days.
     """
     reference = calendar.of_reference(value)
@@ -124,12 +124,12 @@ def deviation(calendar: Calendar, value: np.ndarray, noise: np.ndarray, floor: f
 
 
 def distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Return the total variation distance of profiles [..., K]: the share of rows that would have to move."""
+    """Return the total variation distance [...] of profiles [..., K]: the share of rows that would have to move."""
     return np.abs(one - other).sum(axis=-1) / 2
 
 
 def shares(counts: np.ndarray) -> np.ndarray:
-    """Return counts [..., K] as shares of their sum, or zeros if the sum is 0."""
+    """Return counts [..., K] divided by their sum, or zeros if the sum is 0."""
     total = counts.sum(axis=-1, keepdims=True)
     return counts / np.where(total > 0, total, 1)
 
@@ -142,12 +142,12 @@ def unlike(
     Args:
         calendar: the days.
         profile: [D, K] the share of rows in each bin.
-        measure: returns how far profiles [..., K] are from usual ones [..., K], NaN if either is.
-        most: the share of the reference days that counts as most.
+        measure: returns the distance [...] of profiles [..., K] from usual ones [..., K]; NaN if one is unknown.
+        most: the share of the reference days that counts as "most".
 
     Returns:
-        The usual profile [D, K]; how far each day is from it, or from a week earlier if that is nearer [D]; and how far
-        most days of its reference are at most [D], NaN if a day is not judged.
+        The usual profile [D, K]; the distance [D] of each day from it, or from the day a week earlier if that is
+        nearer; and the distance [D] within which most days of the reference are, NaN if the day is not judged.
     """
     reference = calendar.of_reference(profile)
     usual = shares(np.nan_to_num(_median(reference)))
@@ -156,7 +156,7 @@ def unlike(
 
 
 def _median(values: np.ndarray) -> np.ndarray:
-    """Return the median over axis 1 without NaN, or NaN if all values are."""
+    """Return the median over axis 1, ignoring NaN; NaN if all values are."""
     ordered = np.sort(values, axis=1)  # NaN last
     count = (~np.isnan(values)).sum(axis=1, keepdims=True)
     lower = np.take_along_axis(ordered, np.maximum((count - 1) // 2, 0), axis=1)

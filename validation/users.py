@@ -1,6 +1,6 @@
-"""Detect users who behave like robots: they click everything, or fill the log or a day.
+"""Detect users who behave like robots: they click everything, or dominate the log or a day.
 
-The natural spread of users' CTRs is estimated from the log by a beta distribution with the mean and variance of users.
+The natural spread of users' CTRs is modelled by a beta distribution with the mean and variance of the log's users.
 Users who clicked everything are left out of the estimate, so that robots do not widen it. This takes two GROUP BYs of
 the events by user, and one by user and day.
 """
@@ -23,7 +23,7 @@ _LARGEST = (
 
 
 def robots(log: Log) -> Iterator[Expected]:
-    """Expect no more users who click everything than chance and taste explain."""
+    """Expect no more users who click everything than the spread of users' CTRs explains."""
     if not log.labels_vary:
         return
     most = constants.ROBOT_IMPRESSIONS
@@ -48,15 +48,16 @@ def robots(log: Log) -> Iterator[Expected]:
 
 
 def who_click_everything(rows: np.ndarray, of_rows: np.ndarray, of_clicks: np.ndarray) -> float:
-    """Return the number of users who are expected to click all their impressions.
+    """Return the expected number of users who click all their impressions.
 
-    A user's CTR is drawn from Beta(α, β), so the chance is B(α + n, β) / B(α, β). Mean and variance of Beta(α, β) are
-    estimated from known people: total variance = variance between users + binomial variance within.
+    A user's CTR is drawn from Beta(α, β), so a user with n impressions clicks them all with probability
+    B(α + n, β) / B(α, β). Mean and variance of Beta(α, β) are estimated from ordinary users by the method of moments:
+    total variance = variance between users + binomial variance within.
 
     Args:
-        rows: [U] numbers of impressions.
-        of_rows: impressions of users that are known to be people.
-        of_clicks: the clicks of these users.
+        rows: [U] the number of impressions of each user.
+        of_rows: [V] the number of impressions of each ordinary user, who did not click everything.
+        of_clicks: [V] the number of clicks of each ordinary user.
     """
     mean = (of_clicks.sum() + 0.5) / (of_rows.sum() + 1)
     rates = of_clicks / of_rows
@@ -74,7 +75,7 @@ def who_click_everything(rows: np.ndarray, of_rows: np.ndarray, of_clicks: np.nd
 
 
 def largest_user(log: Log) -> Iterator[Expected]:
-    """Expect no user to hold too much of the log."""
+    """Expect no user to have too large a share of the log."""
     by_user = f"SELECT {USER_ID}, count(*) AS rows FROM events GROUP BY {USER_ID}"
     users, share_of_log = log.one(f"SELECT count(*), max(rows) / sum(rows) FROM ({by_user})")
     yield figure(
@@ -88,7 +89,7 @@ def largest_user(log: Log) -> Iterator[Expected]:
 
 
 def largest_user_of_days(log: Log) -> Iterator[Expected]:
-    """Expect no user to hold too much of a day, nor a good deal of it if no user had nearly as many rows before."""
+    """Expect no user to have too large a share of a day, with a lower limit for far more rows than any user before."""
     by_day_and_user = f"SELECT date, {USER_ID}::VARCHAR AS user, count(*) AS n FROM events GROUP BY ALL"
     found = log.arrays(
         f"SELECT date, count(*) AS users, sum(n)::BIGINT AS rows, max(n) AS most, max_by(user, (n, user)) AS busiest "

@@ -1,6 +1,6 @@
-"""Do declared columns hold what a field needs: several values, lists that were split, vectors of one length?
+"""Check that declared columns are usable as fields: several values, lists that were split, vectors of one length.
 
-One aggregate over each column of events and side tables that `featurize.fields` declares; three for a vector.
+Each column of events and side tables that `featurize.fields` declares takes one aggregate, and a vector three more.
 """
 
 import re
@@ -17,7 +17,7 @@ _NOT_FINITE = "x -> x IS NULL OR NOT isfinite(x)"
 
 
 def declared_values(log: Log) -> Iterator[Expected]:
-    """Expect each declared column to vary, and each column of lists to hold more than whole, unsplit texts."""
+    """Expect more than one value in each declared column, and lists that were split."""
     constant: list[dict[str, object]] = []
     unsplit: list[dict[str, object]] = []
     for table in ("events", *(name for name in log.sides if name != "history")):
@@ -49,9 +49,9 @@ def declared_values(log: Log) -> Iterator[Expected]:
 
 
 def vectors(log: Log) -> Iterator[Expected]:
-    """Expect each vector to be a list of finite numbers, of its column's one length, and not one number repeated.
+    """Expect vectors of finite numbers, with one length per column, that don't repeat a single number.
 
-    A missing vector is null, or an empty list. Nothing is expected of a log without vectors.
+    A missing vector is null or an empty list. A log without declared vectors has no such expectation.
     """
     declared = [
         (table, name, kind)
@@ -101,7 +101,7 @@ def _examples(log: Log, found: dict[str, object], query: str) -> list[dict[str, 
 
 
 def _unsplit(log: Log, table: str, column: str) -> bool:
-    """Return whether no list has two values, and most lists consist of one value that holds a separator."""
+    """Return whether no list has more than one value, and most lists are a single text with a separator."""
     longest, share = log.one(
         f"SELECT max(len({column})), avg(({column}[1] SIMILAR TO '.*[{SEPARATORS}].*')::INT) FROM {table} "
         f"WHERE len({column}) > 0"
