@@ -1,7 +1,7 @@
-"""The conditions for promotion: what is judged about a candidate, and the verdict.
+"""The gates: conditions that a candidate must meet to be promoted.
 
-A gate is a function of a `Case` (`din.gates.case`) that returns a `Finding` (`din.gates.verdict`). It registers by its
-name, and a gate of a plugin appears in gate.json, the table, the page and Airflow like a built-in one:
+A gate is a function that takes a `Case` (`din.gates.case`) and returns a `Finding` (`din.gates.verdict`). It is
+registered under its name. A plugin's gate appears in gate.json, the table, the page and Airflow like a built-in one:
 
     @GATES.register("fresh_items", Options)
     def fresh_items(case: Case, options: Options) -> Finding: ...
@@ -17,24 +17,24 @@ from din.verdicts import JudgedModel
 _MODULES = ("candidate", "history", "champion_today", "last_step", "comparisons", "slices", "plausibility", "budgets")
 
 GATES: Seam[Callable[..., Any]] = Seam("gate", [f"din.gates.{module}" for module in _MODULES])
-"""All gates. `{metric}` in a name is replaced by one of `gate.metrics`, the second argument of the function."""
+"""All gates, by name. `{metric}` in a name stands for a metric of `gate.metrics`, which is passed to the function."""
 
 Judge = TypeVar("Judge", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
 class About:
-    """The notes on a gate that its function does not hold.
+    """The metadata of a gate.
 
     Attributes:
-        model: the model that its figure is about; see `din.gates.verdict.Gate`.
-        run: `first` without a champion, `later` with one, or `any`.
-        every_metric: whether it is judged by each of `gate.metrics`, and not only by the first.
-        compares: whether it compares the candidate with an earlier champion, where there is one.
-        equal: the figure of a candidate that is the champion itself, which is open without being judged. None: it is
-            judged, too.
-        applies: whether it exists in a case.
-        command: a command that shows more.
+        model: the model that is judged; see `din.gates.verdict.Gate`.
+        run: when the gate is judged: `first` if there is no champion, `later` if there is one, or `any`.
+        every_metric: whether the gate is judged by each metric of `gate.metrics`, and not only by the first.
+        compares: whether it compares the candidate with an earlier champion, if there is one.
+        equal: the observed value to report if the candidate is the champion itself, for which the gate is then open
+            without being judged. None judges such a candidate too.
+        applies: returns whether the gate is judged in a case.
+        command: returns a command that shows more.
     """
 
     model: JudgedModel | None = None
@@ -47,7 +47,7 @@ class About:
 
 
 def about(**what: Any) -> Callable[[Judge], Judge]:
-    """Return a decorator that notes what a gate is about; see `About`. Without it, a gate has the defaults."""
+    """Return a decorator that attaches an `About` to a gate. Without it, a gate has the defaults."""
 
     def note(judge: Judge) -> Judge:
         setattr(judge, _NOTE, About(**what))
@@ -57,7 +57,7 @@ def about(**what: Any) -> Callable[[Judge], Judge]:
 
 
 def about_of(judge: Callable[..., Any]) -> About:
-    """Return what a gate is about."""
+    """Return the metadata of a gate."""
     return getattr(judge, _NOTE, About())
 
 

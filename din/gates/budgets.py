@@ -1,6 +1,6 @@
-"""Gates on the size of the bundle and the time of a request: within a budget, and not much above the champion's.
+"""Gates on the size of the bundle and the latency of a request: within a budget, and not far above the champion's.
 
-A time is measured in turns with something else in the same process, since a busy machine slows both.
+Latencies are relative: two workloads take turns in the same process, so that a busy machine slows both alike.
 """
 
 from din.errors import InputError
@@ -12,11 +12,11 @@ from din.registry.bundle import SIGNATURE, Verified
 LATENCY = "latency_ms"
 LATENCY_RATIO = "latency_ratio"
 MEASURED = frozenset({LATENCY, LATENCY_RATIO})
-"""The gates on measured times, which differ a little from one measurement to the next."""
+"""The gates on measured latencies, which vary slightly between measurements."""
 
 
 def measure_latency(bundle: Verified, other: Verified | None) -> float:
-    """Return the time of a request, divided by that of another bundle or, for None, of the calibration workload."""
+    """Return the latency of a request relative to another bundle's or, for None, to the calibration workload."""
     from din.serve.latency import relative_time  # `max_latency_ms: null` needs no onnxruntime
 
     return relative_time(bundle, other)
@@ -29,7 +29,7 @@ def _is_timed(case: Case) -> bool:
 @GATES.register("bundle_mb")
 @about(model="shipped", command=lambda case: f"du -ah {case.workspace.relative(case.workspace.bundle)}")
 def bundle_mb(case: Case) -> Finding:
-    """Judge the size of the bundle."""
+    """Judge the size of the bundle in MB."""
     observed = _megabytes(case.evidence.bundle)
     limit = case.limits.max_bundle_mb
     return decide(observed <= limit, observed, limit, "the bundle is larger than gate.max_bundle_mb permits")
@@ -50,7 +50,7 @@ def bundle_ratio(case: Case) -> Finding:
 @GATES.register(LATENCY)
 @about(model="shipped", applies=_is_timed, command=lambda case: case.evidence.show(case.workspace.bundle / SIGNATURE))
 def latency_ms(case: Case) -> Finding:
-    """Judge the time of a request in ms, on a machine that needs the nominal time for the calibration workload."""
+    """Judge the latency of a request in ms, scaled to a machine that runs the calibration workload in nominal time."""
     from din.serve.latency import NOMINAL_MS
 
     limit = case.limits.max_latency_ms
@@ -63,7 +63,7 @@ def latency_ms(case: Case) -> Finding:
 @GATES.register(LATENCY_RATIO)
 @about(model="shipped", run="later", applies=_is_timed, compares=True, equal=1.0, command=show_record)
 def latency_ratio(case: Case) -> Finding:
-    """Judge the time of a request against the champion's."""
+    """Judge the latency of a request against the champion's."""
     limit = case.limits.max_latency_ratio
     observed = round(_measured(case, case.champion.bundle), 2)
     reason = (
@@ -81,5 +81,5 @@ def _measured(case: Case, other: Verified | None) -> float:
     bundle = case.evidence.bundle
     try:
         return case.latency(bundle, other)
-    except Exception as error:  # a bundle that can't answer may fail in any way
+    except Exception as error:  # a broken bundle can raise anything
         raise InputError(f"a request can't be answered: {error!r}") from error

@@ -1,6 +1,6 @@
-"""Gates on the candidate alone: its reports, absolute limits, floors, parity, and the model that was shipped.
+"""Gates on the candidate alone: its reports, absolute limits, baselines (floors), parity, and the shipped model.
 
-They hash the data that the reports judged, and compute a few intervals.
+They hash the data that the reports judged, and compute a few confidence intervals.
 """
 
 import math
@@ -41,7 +41,7 @@ def _refit(case: Case) -> str:
 @GATES.register("made_from")
 @about(command=lambda case: case.evidence.show(case.workspace.bundle / FACTS))
 def made_from(case: Case) -> Finding:
-    """Check that log and bundle were made with today's parameters, and for the namespace that these name."""
+    """Check that the log and the bundle were made with the current parameters, model name included."""
     params = case.evidence.params
     facts = case.evidence.facts
     log = documents.read(RawManifest, case.workspace.raw / MANIFEST)
@@ -58,7 +58,7 @@ def made_from(case: Case) -> Finding:
 
 
 def _equal(pairs: dict[str, tuple[Any, Any]], problem: str) -> Finding:
-    """Check that each pair, of a value then and now, is equal. The reason lists the others."""
+    """Check that each pair (recorded, current) is equal. The reason lists the pairs that differ."""
     differing = [
         f"{shown(key, quotes=False)} was {shown(made)}, is {shown(now)}"
         for key, (made, now) in pairs.items()
@@ -68,13 +68,13 @@ def _equal(pairs: dict[str, tuple[Any, Any]], problem: str) -> Finding:
 
 
 def _asked(now: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
-    """Return `train` of params.yaml as training resolves it, with the whole version of the champion it continued."""
+    """Return `train` of params.yaml as training resolves it: with the full version of the champion it continued."""
     version = made.get("champion")
     return now | ({"champion": version} if names_version(now["champion"], str(version)) else {})
 
 
 def _pairs(block: str, made: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return both values of every key below a block, by dotted key."""
+    """Return the pair (recorded, current) of every key in a block, by dotted key."""
     pairs = {}
     for key in sorted(made.keys() | now.keys()):
         before, after = made.get(key), now.get(key)
@@ -88,7 +88,7 @@ def _pairs(block: str, made: dict[str, Any], now: dict[str, Any]) -> dict[str, t
 def _validation(suite: Suite) -> Callable[[Case], Finding]:
     @about(command=lambda case: case.evidence.show(case.workspace.validation(suite)))
     def judge(case: Case) -> Finding:
-        """Check that a suite's report judged the data of this workspace, and that its findings are open."""
+        """Check that a suite's report is open, and that report and bundle used the data of this workspace."""
         evidence = case.evidence
         report = documents.read(ValidationReport, case.workspace.validation(suite))
         judged = case.workspace.judged(suite)
@@ -134,9 +134,9 @@ def evaluation(case: Case) -> Finding:
 
 
 def _largest_gap(rows: pa.Table, stated: Evaluation) -> float:
-    """Return the largest distance of a figure of the test rows from the one that the predictions give.
+    """Return the largest difference between a stated metric of the test rows and its value on the predictions.
 
-    The distance is infinite if only one of the two is defined.
+    It is infinite if one of the two is undefined and the other is not.
     """
     label = rows["label"].to_numpy()
     user = rows["user"].to_numpy()
@@ -193,7 +193,7 @@ def _floor(case: Case, metric: Metric, column: str, rule: Rule) -> Finding:
 @GATES.register("parity")
 @about(model="shipped", command=lambda case: case.evidence.show(case.workspace.parity))
 def parity(case: Case) -> Finding:
-    """Check that the paths of training and production agree on this bundle."""
+    """Check that the scoring paths of training and production give the same probabilities for this bundle."""
     version = case.evidence.version
     report = documents.read(ParityReport, case.workspace.parity)
     if report.bundle != version:
@@ -208,7 +208,7 @@ def parity(case: Case) -> Finding:
 @GATES.register("refit")
 @about(model="shipped", command=_refit)
 def refit(case: Case) -> Finding:
-    """Check that the exported model is the judged one, advanced over the test days as the report says."""
+    """Check that the exported model is the judged one, advanced over the test days as the refit report says."""
     evidence = case.evidence
     report = evidence.refit
     facts = evidence.facts
@@ -227,13 +227,17 @@ def refit(case: Case) -> Finding:
 @GATES.register("shipped")
 @about(model="shipped", command=_refit)
 def shipped(case: Case) -> Finding:
-    """Check that the shipped model knows the rows of its lesson as well as the models that learned a part of it.
+    """Check that the shipped model fits the rows it has just learned as well as the cross-fitted models do.
 
-    Cross-fitting judges the lesson and not the file, because other models learn it. If the file certainly ranks rows
-    worse than models that have learned them too, it was broken on the way, e.g. by rows of its table that moved. Only
-    the last day tells this: a model that has learned several days forgets more of earlier ones than its stand-ins.
-    Levels and sharpness differ from model to model, so by log loss it must only not be worse than models that have not
-    learned the rows. Its calibration must not certainly lie outside the limits of `validate_predictions`.
+    Cross-fitting judges what was learned from the test days, but not the shipped file, because other models make its
+    predictions. If the file ranks rows significantly worse than models that learned a part of them, it was damaged on
+    the way, e.g. because rows of an embedding table moved. Only the last day shows this: a model that has learned
+    several days forgets more of the earlier ones than its stand-ins do. Level and sharpness differ between models, so
+    the log loss must only not be significantly worse than that of models that have not learned the rows. The
+    calibration must not be significantly outside the limits of `validate_predictions`.
+
+    Raises:
+        InputError: the shipped model gave a score that is not finite.
     """
     evidence = case.evidence
     rows = evidence.shipped_sample

@@ -1,4 +1,4 @@
-"""A candidate to be judged, with the earlier champions that it is compared with."""
+"""The case that the gates judge: a candidate, and the earlier champions that it is compared with."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
@@ -21,15 +21,15 @@ Latency = Callable[[Verified, Verified | None], float]
 
 
 class Case:
-    """A candidate, and the registry that it would be promoted to; earlier champions are read when first needed.
+    """A candidate and the registry it would be promoted to. Earlier champions are read when first needed.
 
     Args:
         evidence: the candidate.
         registry: the registry.
         history: all records, oldest first.
         score: scores test rows with an earlier champion.
-        latency: times a request.
-        may_compare: whether a candidate that was not compared with the champion yet may be.
+        latency: measures the latency of a request.
+        may_compare: whether to make a comparison with the champion if none is stored.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Case:
 
     @cached_property
     def champion(self) -> EarlierChampion:
-        """The champion, of a case that has one."""
+        """The champion. Only for a case that has one."""
         return self._earlier("champion", self.history[-1], self._may_compare)
 
     @cached_property
@@ -79,7 +79,7 @@ class Case:
         """Yield the gates of this case, the built-in ones first.
 
         Raises:
-            InputError: `gate.options` names no gate, or does not fit the options of one.
+            InputError: `gate.options` names an unknown gate, or a gate does not accept its options.
         """
         unknown = self.limits.options.keys() - set(GATES)
         if unknown:

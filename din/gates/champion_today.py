@@ -1,15 +1,15 @@
-"""Is today's log still the log on which the champion was promoted? Its AUC then against its AUC on today's rows.
+"""The gate `champion_today`: compare the champion's AUC on today's rows with its AUC when it was promoted.
 
-A fault that harms champion and candidate alike, such as a wrong item table, does not show in their difference, but in
-the champion's own AUC. A champion also gets worse with every day that it has not learned. After some refused days its
-AUC is low although today's log is sound, and only a promotion can help. A candidate that has learned such days tells
-the two cases apart:
+A fault that harms champion and candidate alike, e.g. a wrong item table, does not show in their difference, but it does
+show in the champion's own AUC. However, a champion also gets worse with every day that it has not learned. After some
+days without promotion its AUC is low although today's log is sound, and only a promotion can help. A candidate that has
+learned these days distinguishes the two cases:
 
-    the champion fell, and on today's test rows the judged model
-    fell too                                                 closed    the log has changed its meaning
+    the champion's AUC has fallen, and on today's test rows the judged model
+    has fallen too                                           closed    the log has changed its meaning
     is better, and not far below the champion's earlier AUC  open      the champion is stale
 
-The judged model has learned nothing of the test days. A model that has may have learned what they mean now.
+The judged model has not learned the test days. A model that has might have learned their changed meaning.
 """
 
 import math
@@ -29,7 +29,7 @@ _ADVICE = "did labels, ids or side tables change their meaning? If the traffic c
 @GATES.register("champion_today")
 @about(run="later", compares=True, equal=0.0, command=show_record)
 def champion_today(case: Case) -> Finding:
-    """Judge that the champion's AUC has not certainly fallen by more than `max_champion_drop`, or that it is stale."""
+    """Judge that the champion's AUC has not certainly fallen by more than `max_champion_drop`, unless it is stale."""
     champion = case.champion
     recorded = champion.facts.evaluation.test.auc
     if recorded is None:

@@ -1,12 +1,12 @@
-"""The claim that an interval supports about the range that a gate permits, and the words for it.
+"""What a confidence interval shows about the permitted range of a gate, and the words for it.
 
-    within      the whole interval lies inside     a loss of the margin is ruled out
-    across      it contains a limit                it is possible
-    beyond      the whole interval lies outside    it is certain
+    within      the whole interval is inside       a loss of the margin is ruled out
+    across      the interval contains a limit      the loss is possible
+    beyond      the whole interval is outside      the loss is certain
     undefined   there are no bounds                nothing
 
-Verdicts and their sentences both follow from these four, so no sentence says more than its interval shows. The numbers
-in a sentence show it too: they get more than four digits where a bound would otherwise look equal to a limit.
+Verdicts and reasons both follow from these four cases, so no reason claims more than its interval shows. Numbers in a
+reason have more than four digits if a bound would otherwise look equal to a limit.
 """
 
 import math
@@ -29,7 +29,7 @@ _DIGITS = range(4, 9)
 
 @dataclass(frozen=True)
 class Claim:
-    """An interval beside the limits of a figure. A lower limit below 0 without an upper one is a permitted loss."""
+    """An interval and the limits of its figure. A negative lower limit without an upper one is a permitted loss."""
 
     interval: Interval
     low: float
@@ -37,7 +37,7 @@ class Claim:
 
     @property
     def shows(self) -> Shows:
-        """The place of the interval."""
+        """The position of the interval relative to the limits."""
         lower = self.interval.lower
         upper = self.interval.upper
         if math.isnan(lower) or math.isnan(upper):
@@ -70,7 +70,7 @@ class Claim:
 
 
 def form(values: Sequence[float], limits: Sequence[float]) -> str:
-    """Return the format with the fewest digits that shows on which side of each limit each value lies."""
+    """Return the number format with the fewest digits in which every value looks different from every limit."""
     pairs = [(value, limit) for value in values for limit in limits if value != limit and math.isfinite(limit)]
     for digits in _DIGITS:
         if all(round(value, digits) != round(limit, digits) for value, limit in pairs):

@@ -1,17 +1,17 @@
-"""Gates that compare the candidate with another model on the same rows, by metrics of `gate.metrics`.
+"""Gates that compare the candidate with another model on the same rows, by the metrics of `gate.metrics`.
 
-The champion's gate by the first metric demands proof that the candidate loses less than the margin, whatever the
-candidate started from. A log too small for this proof on one day pools its days. The gates by further metrics close
-only on certain harm. A GAUC is the mean of many small AUCs, and its interval was three times as wide on a month of
-5,000 rows a day: a proof by both metrics refused sound lessons there, and one by either stops those that harm.
+`champion_delta` by the first metric demands proof that the candidate loses less than the margin, whatever the candidate
+started from. A log too small to prove this in one day pools its days. By further metrics, the gate closes only on
+certain harm. GAUC is a mean of many small AUCs: in a month of 5,000 rows a day, its interval was three times as wide as
+that of AUC. Proof by both metrics refused sound candidates there, while proof by either stops harmful ones.
 
-The lesson's gate demands the same proof, by the first metric, against the model before its lesson. Without a champion,
-or with a weak one, a lesson that harms would pass all others. A candidate that goes on from a champion needs none,
-since its lesson began with a champion.
+`lesson_delta` demands the same proof, by the first metric, that learning the test days (the lesson) does no harm to the
+judged model. Without a champion, or with a weak one, a harmful lesson would pass all other gates. A candidate that
+continues a champion needs no such gate, because the champion itself is the model before the lesson.
 
-The anchor's gates close only on proof that the candidate loses more: they are there so that small permitted losses
-don't add up, and a candidate that passed the champion's gates is the rule. See `din.metrics.noninferiority` for the
-test, and `din.registry.stored_comparisons` for evidence over days.
+`anchor_delta` closes only on proof that the candidate loses more than the margin. It keeps small permitted losses from
+adding up, and normally a candidate that passes the champion's gates passes it too. See `din.metrics.noninferiority` for
+the test, and `din.registry.stored_comparisons` for evidence over several days.
 """
 
 import math
@@ -32,9 +32,9 @@ from din.registry.stored_comparisons import Comparison, judged
 from din.verdicts import Power
 
 MIN_MARGIN = 0.002
-"""The smallest margin under `auto`: a loss below it does not justify keeping an older model."""
+"""The smallest margin under `auto`. A smaller loss does not justify keeping an older model."""
 _EQUAL = 0.95
-"""The probability with which `margin: auto` lets an equal candidate pass on a first look."""
+"""The probability that an equal candidate passes at the first look under `margin: auto`."""
 _KEY = ["sequence", "item"]
 """The columns that identify a test row, sampled negatives included."""
 
@@ -42,7 +42,10 @@ _KEY = ["sequence", "item"]
 @GATES.register("champion_delta_{metric}")
 @about(model="crossfit", run="later", every_metric=True, compares=True, equal=0.0, command=show_record)
 def champion_delta(case: Case, metric: Metric) -> Finding:
-    """Judge that the candidate loses less than the margin to the champion, by a further metric not certainly more."""
+    """Judge that the candidate loses less than the margin to the champion.
+
+    The first metric requires proof of this. A further metric closes the gate only if the loss is certainly larger.
+    """
     limits = case.limits
     stored = case.champion.comparisons
     compared = [Comparison.of(rows, metric) for rows in stored]
@@ -63,7 +66,7 @@ def champion_delta(case: Case, metric: Metric) -> Finding:
     applies=lambda case: not case.evidence.params.train.continues,
 )
 def lesson_delta(case: Case, metric: Metric) -> Finding:
-    """Judge that learning the test days costs less than the margin.
+    """Judge that learning the test days made the model worse by less than the margin.
 
     Raises:
         InputError: the cross-fitted rows are not the test rows of the judged model.
@@ -96,10 +99,10 @@ def anchor_delta(case: Case, metric: Metric) -> Finding:
 @GATES.register("prediction_drift")
 @about(model="crossfit", run="later", compares=True, equal=0.0, command=show_record)
 def prediction_drift(case: Case) -> Finding:
-    """The predictions moved less than the limit, or their log loss is not certainly worse than the champion's.
+    """Judge that the predictions drifted less than the limit (PSI), or are not certainly worse by log loss.
 
-    Equal trainings differ in sharpness and level, on small logs by a PSI far above any usual limit. The labels tell
-    which of the two is right.
+    Even equal trainings differ in sharpness and level, on small logs by a PSI far above any usual limit. The labels
+    then show whether the champion's predictions were better.
     """
     rows = case.champion.rows
     scores = case.champion.scores
@@ -137,13 +140,13 @@ def _finding(outcome: Outcome, margin: float, limits: Limits, rows: int) -> Find
 
 
 def margin_of(limits: Limits, today: Estimate) -> float:
-    """Return the permitted loss: `gate.margin`, or with `auto` what today's rows exclude on a first look.
+    """Return the permitted loss: `gate.margin`, or with `auto` the loss that today's rows can exclude at a first look.
 
-    With `auto`, an equal candidate passes with probability `_EQUAL`, unless `max_margin` forbids a margin that wide.
+    With `auto`, an equal candidate passes with probability `_EQUAL`, unless that takes a margin above `max_margin`.
 
     Args:
         limits: the block `gate`.
-        today: candidate − champion on today's rows.
+        today: the difference candidate − champion on today's rows.
     """
     if limits.margin != "auto":
         return limits.margin
@@ -154,7 +157,7 @@ def margin_of(limits: Limits, today: Estimate) -> float:
 
 
 def tell(outcome: Outcome, margin: float, max_margin: float) -> str:
-    """Say what a comparison shows about a loss of the margin, and if it is undecided, what would decide.
+    """Return what a comparison shows about a loss of the margin and, if it is undecided, how many users would decide.
 
     Args:
         outcome: the outcome of the comparison.

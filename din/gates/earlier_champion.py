@@ -1,11 +1,12 @@
-"""An earlier champion that a candidate is compared with, its scores, and the rows of a fair comparison.
+"""An earlier champion that a candidate is compared with: its scores, and the rows of a fair comparison.
 
 An earlier bundle scores today's test rows from raw ids, as in production: with its own vocabularies, and with histories
-of its own length. Requests describe items that are newer than the bundle, so that unknown new items don't count against
-it. This takes one fetch of the bundle and one scoring of the rows. Rows that the earlier model learned would flatter
-it, so they are left out. If it learned all of them, because the same day is run again, the comparison uses the
-predictions that its run made by cross-fitting (`din.gates.stored_crossfit`). If rows can't be told apart, there is no
-comparison and the gate closes.
+of its own length. Requests describe items that are newer than the bundle, so that unknown items don't count against it.
+This takes one fetch of the bundle and one scoring of the rows.
+
+Rows that the earlier model learned would flatter it, so they are left out. If it learned all of them, because the same
+day is run again, the comparison uses the cross-fitted predictions of its own run (`din.gates.stored_crossfit`). If it
+is unknown which rows it learned, there is no comparison and the gate closes.
 """
 
 from collections.abc import Callable
@@ -43,7 +44,7 @@ def score_champion(workspace: Workspace, bundle: Path, rows: pa.Table) -> NDArra
     Returns:
         Probabilities [B].
     """
-    from din.serve.requests import requests_for  # imported here, since a first run needs no onnxruntime
+    from din.serve.requests import requests_for  # imported here, because a first run needs no onnxruntime
     from din.serve.scorer import Scorer
 
     scorer = Scorer.open(bundle)
@@ -53,10 +54,15 @@ def score_champion(workspace: Workspace, bundle: Path, rows: pa.Table) -> NDArra
 
 
 def fair_rows(candidate: Facts, champion: Facts, timestamps: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return the mask of today's test rows, given their times [B] in µs, that the champion can't have learned.
+    """Return which of today's test rows [B] the champion can't have learned.
+
+    Args:
+        candidate: the facts of the candidate's bundle.
+        champion: the facts of the champion's bundle.
+        timestamps: [B] the times of the rows in µs.
 
     Raises:
-        InputError: the rows can't be told apart.
+        InputError: the facts don't show which rows the champion learned.
     """
     try:
         return unseen(Training.of_bundle(champion), Training.of_bundle(candidate), timestamps)
@@ -68,15 +74,15 @@ def fair_rows(candidate: Facts, champion: Facts, timestamps: NDArray[np.int64]) 
 
 
 class EarlierChampion:
-    """An earlier champion, with its scores of the test rows that it did not train on, computed when first needed.
+    """An earlier champion and its scores of test rows that it did not train on. Computed when first needed.
 
     Args:
-        role: champion | anchor | predecessor, for messages.
+        role: champion, anchor or predecessor, for messages and for the folder of the bundle.
         record: its record.
         evidence: the candidate.
-        registry: the registry with both.
+        registry: the registry that holds its bundle.
         score: scores rows with an earlier bundle.
-        may_compare: whether a candidate that was not compared with it yet may be.
+        may_compare: whether to make a comparison with the candidate if none is stored.
     """
 
     def __init__(
@@ -92,7 +98,7 @@ class EarlierChampion:
 
     @property
     def is_candidate(self) -> bool:
-        """True if the candidate is this bundle, bit for bit."""
+        """Whether the candidate is this bundle, bit for bit."""
         return self.record.version == self._evidence.version
 
     @cached_property
@@ -108,9 +114,9 @@ class EarlierChampion:
 
     @cached_property
     def new_rows(self) -> pa.Table:
-        """The rows that neither it nor their scorer has learned, with the candidate's cross-fitted predictions.
+        """The test rows that it has not learned, with the candidate's cross-fitted predictions.
 
-        There are at most `MOST_ROWS`, and none if it has learned today's newest rows.
+        At most `MOST_ROWS`, and none if it has learned today's newest rows.
         """
         rows = self._evidence.crossfit
         fair = fair_rows(self._evidence.facts, self.facts, rows["timestamp"].to_numpy())
@@ -120,7 +126,10 @@ class EarlierChampion:
     def rows(self) -> pa.Table:
         """The rows of a fair comparison, at most `MOST_ROWS`.
 
-        If it has learned them all, these are the rows of which its run has cross-fitted predictions, too.
+        If it has learned all test rows, these are the rows for which its run stored cross-fitted predictions.
+
+        Raises:
+            InputError: it has learned all test rows, and has no such predictions for them.
         """
         if len(self.new_rows):
             return self.new_rows
@@ -131,11 +140,11 @@ class EarlierChampion:
 
     @cached_property
     def scores(self) -> NDArray[np.float64]:
-        """The earlier champion's probabilities of `rows`."""
+        """The earlier champion's probabilities for `rows`."""
         return self.score(self.rows) if len(self.new_rows) else self.rows[stored_crossfit.SCORE].to_numpy()
 
     def score(self, rows: pa.Table) -> NDArray[np.float64]:
-        """Return the earlier champion's probabilities of any test rows [B].
+        """Return the earlier champion's probabilities [B] for any B test rows.
 
         Raises:
             InputError: it can't score them.
@@ -143,7 +152,7 @@ class EarlierChampion:
         bundle = self.bundle.directory
         try:
             scores = np.asarray(self._score(self._evidence.workspace, bundle, rows), np.float64)
-        except Exception as error:  # an old bundle may fail in any way, and then there is no comparison
+        except Exception as error:  # an old bundle can raise anything
             raise InputError(f"{self._name} can't score today's rows: {error!r}") from error
         if scores.shape != (len(rows),):
             raise InputError(f"{self._name} gave {scores.shape} probabilities for {len(rows)} rows")
@@ -156,7 +165,7 @@ class EarlierChampion:
         """All comparisons with it up to the candidate's, oldest first; see `din.registry.stored_comparisons`.
 
         Raises:
-            InputError: the candidate has no stored comparison, and may not be compared.
+            InputError: no comparison of this candidate is stored, and `may_compare` is false.
         """
         candidate = self._evidence.version
         version = self.record.version

@@ -1,4 +1,4 @@
-"""The candidate of a workspace, and hashes of everything that is judged about it.
+"""The evidence about a workspace's candidate, and hashes of everything that is judged.
 
 Raw log, features, predictions, models and bundle are hashed once. The rest is read when a gate first needs it.
 """
@@ -27,11 +27,11 @@ from din.workspace import SUITES, Workspace
 
 MOST_ROWS = 200_000
 """The largest number of test rows on which champion and candidate are compared."""
-_SEED = 5  # of the drawn users, the same in each judgement: no other rows can be tried
+_SEED = 5  # draws users; fixed, so that nobody can try other rows
 
 
 class Evidence:
-    """The candidate's bundle, predictions and features; a part that can't be read raises an error when it is used."""
+    """The candidate's bundle, reports, predictions and features. An unreadable part raises an error only when used."""
 
     def __init__(self, workspace: Workspace, params: Params) -> None:
         self.workspace = workspace
@@ -68,7 +68,7 @@ class Evidence:
 
     @cached_property
     def features(self) -> Features:
-        """The features that the candidate learned from."""
+        """The features that the candidate was trained on."""
         return Features(self.workspace.features)
 
     @cached_property
@@ -78,27 +78,27 @@ class Evidence:
 
     @cached_property
     def refit(self) -> RefitReport:
-        """The pass from the judged model to the shipped one."""
+        """The report on the refit, which makes the shipped model from the judged one."""
         return documents.read(RefitReport, self.workspace.refit)
 
     @cached_property
     def crossfit(self) -> pa.Table:
-        """All rows that judge the shipped model, with cross-fitted predictions and its own; see `din.train.refit`."""
+        """All rows that judge the shipped model, with its own and cross-fitted predictions; see `din.train.refit`."""
         return pq.read_table(self.workspace.crossfit / "predictions.parquet")
 
     @cached_property
     def sample(self) -> pa.Table:
-        """At most `MOST_ROWS` of `rows`, whole users."""
+        """At most `MOST_ROWS` of `rows`, with all rows of each drawn user."""
         return self.draw(self.rows)
 
     @cached_property
     def shipped_sample(self) -> pa.Table:
-        """At most `MOST_ROWS` of `crossfit`, whole users."""
+        """At most `MOST_ROWS` of `crossfit`, with all rows of each drawn user."""
         return self.draw(self.crossfit)
 
     @cached_property
     def about(self) -> About:
-        """Everything that a verdict on this candidate depends on; data by its hash."""
+        """Everything that a verdict on this candidate depends on. Code, data and reports are represented by hashes."""
         workspace = self.workspace
         reports = [workspace.evaluation, workspace.refit, workspace.parity, *map(workspace.validation, SUITES)]
         return About(
@@ -121,7 +121,7 @@ class Evidence:
         """Return the hash of one of `directories`.
 
         Raises:
-            InputError: it is missing.
+            InputError: the directory is missing.
         """
         found = self.about.data[name]
         if found is None:
@@ -146,11 +146,11 @@ class Evidence:
 
 
 Scores = str | NDArray[np.float64]
-"""Scores of some rows [B], or the name of the column that holds them."""
+"""Scores [B] of some rows, or the name of the column that has them."""
 
 
 def measured(metric: Metric, rows: pa.Table, scores: Scores = "prediction", against: Scores | None = None) -> Estimate:
-    """Return a metric of some scores of the rows, or its difference from that of others."""
+    """Return a metric of scores on some rows, or with `against` the difference from the metric of those scores."""
     labels = rows["label"].to_numpy()
     users = rows["user"].to_numpy()
     ours = _column(rows, scores)

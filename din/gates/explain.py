@@ -1,4 +1,4 @@
-"""The meaning of a gate's report, in words for readers who do not know its gates."""
+"""Explain a gate report in words, for readers who do not know the gates."""
 
 from collections.abc import Sequence
 
@@ -9,12 +9,12 @@ from din.verdicts import GateEntry, GateReport, MissedDay
 LEARN_MISSED = (
     "To learn them, run once with train.start: scratch. If days lie before the window, raise data.window_days first."
 )
-"""The way to learn the days that a champion that goes on has missed."""
+"""How to learn the days that a continued champion has missed."""
 MODELS = (
     "Models: `judged` has not learned the test days. `shipped` has, so models that each learned a part of the users "
     "stand in for it: `crossfit`."
 )
-"""The meaning of the column `model` of the gates."""
+"""The meaning of the column `model` in the table of gates."""
 _DELTA = "champion_delta_"
 _DAYS_NAMED = 7
 _GATES_NAMED = 3
@@ -39,7 +39,7 @@ def explain(report: GateReport) -> str:
 
 
 def explain_champion(record: Record, report: GateReport) -> str:
-    """Return who made the candidate the champion and when, and which of its gates are not open all the same."""
+    """Return who made the candidate the champion and when, and which of its gates are nevertheless not open."""
     how = "promoted" if record.action == "promote" else "brought back"
     when = f"{record.at[:10]} at {record.at[11:16]} UTC"
     told = f"This is the champion: record {record.number}, {how} by {record.by} on {when}. Reason: {record.reason}."
@@ -54,7 +54,7 @@ def explain_champion(record: Record, report: GateReport) -> str:
 
 
 def tell_missed(days: Sequence[MissedDay]) -> str:
-    """Say which days, at least one, a candidate never learns because it goes on from a champion."""
+    """Return which days, at least one, a candidate never learns because it continues a champion."""
     rows = sum(one.rows for one in days)
     named = ", ".join(f"{one.day} ({one.why}, {one.rows:,} rows)" for one in days[:_DAYS_NAMED])
     more = f", and {len(days) - _DAYS_NAMED} more" if len(days) > _DAYS_NAMED else ""
@@ -71,6 +71,6 @@ def _named(gates: Sequence[GateEntry]) -> str:
 
 
 def _compared(gate: GateEntry) -> str:
-    """Say what the comparison with the champion by one metric shows."""
+    """Return the result of the comparison with the champion by one metric."""
     metric = gate.name.removeprefix(_DELTA).upper()
     return f"{metric}: {gate.reason}." if gate.evaluated else f"{metric} could not be compared."

@@ -1,8 +1,7 @@
 """The stage `gate`: judge every condition for promotion from reports and the registry, and write reports/gate.json.
 
-A gate that can't be judged, because a report is missing or malformed, is closed and says why. `candidate` and
-`comparisons` register the built-in gates. No gate reads a clock: equal workspaces and registries give equal reports,
-except for the times of requests, which are measured.
+A gate that can't be judged, because a report is missing or malformed, is closed and states why. No gate reads a clock:
+equal workspaces and registries give equal reports, except for measured latencies.
 """
 
 import os
@@ -42,15 +41,15 @@ def gate(
         workspace: the workspace with the candidate and the reports about it.
         params: all parameters. The block `gate` holds the limits, and the report records all blocks.
         score: scores test rows with an earlier champion.
-        latency: times a request of the candidate.
+        latency: measures the latency of a request.
 
     Raises:
         GateClosed: the verdict is closed, or borderline and nobody may approve that, or a person rejected the candidate
-            or did not answer in time. The report is written nevertheless.
+            or did not answer in time. The report is written first.
         InputError: the registry can't be read, or its log is damaged.
         Unavailable: the registry doesn't answer.
     """
-    workspace.gate.unlink(missing_ok=True)  # an older verdict must not survive if judging fails
+    workspace.gate.unlink(missing_ok=True)  # leave no older verdict behind if judging fails
     report = judge(Evidence(workspace, params), score, latency, may_compare=True)
     write_json(workspace.gate, report)
     print_gates(report)
@@ -62,7 +61,7 @@ def gate(
 
 
 def _consult(workspace: Workspace, params: Params, report: GateReport, needed: approvals.Need) -> None:
-    """Reject a candidate, or ask a person about it and look for the answer.
+    """Reject a candidate, or request a person's approval and check for the answer.
 
     Raises:
         GateClosed: the candidate can't pass, or not yet.
@@ -80,7 +79,7 @@ def _consult(workspace: Workspace, params: Params, report: GateReport, needed: a
     request = case.request
     if case.state(datetime.now(UTC), request.number - 1) != "waiting":
         answer = approvals.granted(case, report, needed)
-        assert answer  # for "nothing" alone there is none
+        assert answer  # it is None only if nothing is needed
         print(f"approved by {answer.by}; `din promote` makes it the champion")
         return
     commands = approvals.how_to_answer(registry, case)
@@ -96,9 +95,9 @@ def judge(evidence: Evidence, score: Score, latency: Latency, may_compare: bool 
     Args:
         evidence: the candidate.
         score: scores test rows with an earlier champion.
-        latency: times the candidate.
-        may_compare: compare a candidate that was not compared with the champion yet, and store its rows. Without it
-            nothing is written, and the gates that need the comparison are closed.
+        latency: measures the latency of a request.
+        may_compare: if no comparison with the champion is stored, make it and store it. Otherwise nothing is written,
+            and the gates that need the comparison are closed.
 
     Raises:
         InputError: the registry can't be read, or its log is damaged.
@@ -131,7 +130,7 @@ def _reasons(held: list[GateEntry]) -> list[str]:
 
 
 def print_gates(report: GateReport) -> None:
-    """Print the gate table of a report, what it means for the champion, and a warning about days it never learns."""
+    """Print a report's table of gates, what it means for the champion, and a warning about days that are missed."""
     rows = []
     for one in report.gates:
         shown = [getattr(one, key) for key in _SHOWN]

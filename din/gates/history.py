@@ -10,7 +10,7 @@ from din.registry.champions import removed_lesson, rolled_back, started_from, un
 @GATES.register("no_earlier_champion")
 @about(run="first", command=lambda case: "din registry verify")
 def no_earlier_champion(case: Case) -> Finding:
-    """No other bundle is stored beside the empty log; otherwise the log was lost, and this is not a first run."""
+    """Check that the registry has no other bundles. If it does, its log was lost, and this is not a first run."""
     others = [version for version in case.registry.versions() if version != case.evidence.version]
     reason = (
         f"{len(others)} other bundles are stored although the log of promotions is empty ({listed(others)}), so this "
@@ -23,7 +23,7 @@ def no_earlier_champion(case: Case) -> Finding:
 @GATES.register("data_until")
 @about(run="later", compares=True, command=show_record)
 def data_until(case: Case) -> Finding:
-    """Judge that the candidate is not older than the champion."""
+    """Check that the champion has not seen newer data than the candidate."""
     ours = until(case.evidence.facts)
     theirs = until(case.champion.facts)
     if ours < theirs and case.limits.allow_older:
@@ -35,7 +35,7 @@ def data_until(case: Case) -> Finding:
 @GATES.register("not_rolled_back")
 @about(run="later", compares=True, command=show_log)
 def not_rolled_back(case: Case) -> Finding:
-    """Check that no rollback removed the candidate, nor a bundle whose lessons it holds."""
+    """Check that no rollback removed the candidate, or a bundle that it was trained from."""
     if record := rolled_back(case.history).get(case.evidence.version):
         reason = f"{record.by} rolled this bundle back ({record.reason}); reinstate it with `din registry rollback`"
         return Finding("closed", f"in record {record.number}", "no", reason=reason)

@@ -1,12 +1,12 @@
-"""Did the champion's last step help? The champion against its predecessor, on today's new rows.
+"""The gate `last_step`: compare the champion with its predecessor on today's new rows.
 
-The lesson of yesterday can be tested only today, on rows that neither of the two has learned. A candidate that starts
-from the champion carries a harmful step along, so this gate closes for it. A candidate from scratch, or one that goes
-on from another bundle, does not, and replaces the champion.
+What the champion learned in its last update can be tested only today, on rows that neither of the two has learned. A
+candidate that starts from the champion inherits a harmful update, so the gate closes for it. A candidate that starts
+from scratch or from another bundle does not, so the gate stays open and the candidate may replace the champion.
 
-If the step harmed for certain and the candidate does not replace the champion, the way back is a rollback. The gate
-only says so, because a judgement may be repeated at will. `din promote` appends the rollback where `promote.on_harm`
-allows that; otherwise a person does.
+If the update did certain harm and the candidate does not replace the champion, the remedy is a rollback. The gate only
+reports this, because it may be judged any number of times. `din promote` appends the rollback if `promote.on_harm`
+allows it; otherwise a person does.
 """
 
 import shlex
@@ -37,8 +37,8 @@ _NAME = "last_step"
 def last_step(case: Case) -> Finding:
     """Judge that the champion is not certainly worse than its predecessor.
 
-    A fault in today's log, such as flipped labels, makes a better model look worse. So what the predecessor itself has
-    certainly fallen since its promotion, beyond `max_champion_drop`, is added to the margin.
+    A fault in today's log, e.g. flipped labels, makes a better model look worse. If the predecessor's own metric has
+    certainly fallen by more than `max_champion_drop` since its promotion, the excess is added to the margin.
     """
     champion = case.champion
     before = case.predecessor
@@ -79,7 +79,7 @@ def _days(rows: pa.Table) -> str:
 
 
 def harm(gates: Sequence[GateEntry], history: Sequence[Record]) -> Harm | None:
-    """Return the certain harm that the gate found, whatever its verdict on this candidate, or None."""
+    """Return the certain harm that the gate `last_step` found, whatever its verdict, or None."""
     back = predecessor(history) if history else None
     found = next((one for one in gates if one.name == _NAME), None)
     if back is None or found is None or not found.reason or not found.interval:
@@ -91,7 +91,7 @@ def harm(gates: Sequence[GateEntry], history: Sequence[Record]) -> Harm | None:
 
 
 def tell_harm(found: Harm, report: GateReport, registry: Registry) -> str:
-    """Return what harmed and what to do next, with a command that is ready to paste."""
+    """Return what did harm and what to do next, with a command ready to paste."""
     if report.verdict == "open":
         return f"{found.reason}. This candidate did not start from it, and may replace it"
     if harm_to_undo(report):

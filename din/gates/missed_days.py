@@ -1,17 +1,17 @@
-"""Find the days of today's log that a champion that goes on never learns.
+"""Find the days of today's log that a candidate never learns because it continues a champion.
 
-A pass takes only the rows after the last one that the champion has learned. So these days are left out:
+Such a candidate learns only the rows after the last one that the champion has learned. These days are left out:
 
     late                 delivered after the champion had learned a later day: its own log did not have the day
     changed              delivered again, with other rows than in the champion's log
-    before the window    after the champion's last day, but before the first day that `data.window_days` leaves
+    before the window    after the champion's last day, but before the first day within `data.window_days`
 
-Only a run from scratch learns a late or changed day, and only a longer window one before it. Late and changed days that
-the champion itself had missed are named again, until it is replaced by a model from scratch.
+Only a run from scratch learns a late or changed day, and only a longer window reaches a day before it. Late and changed
+days that the champion itself missed are reported again, until a model from scratch replaces it.
 
-Today's log is compared with the champion's, by the hashes of the days' files in its record. Other settings of the
-source, or another release of pyarrow, change every file, so then no day is called changed. This costs two small files
-of the record, and the footers of the files of these days.
+Today's log is compared with the champion's by the hashes of the days' files, which the champion's record has. Other
+settings of the source, or another release of pyarrow, change every file, so in these cases no day is called changed.
+This reads a few small files of the record, and the footers of the files of the missed days.
 """
 
 from datetime import datetime
@@ -33,9 +33,9 @@ from din.verdicts import GateReport, MissedDay, WhyMissed
 
 
 def missed_days(evidence: Evidence, registry: Registry) -> list[MissedDay]:
-    """Return the days that a candidate misses because it goes on from a champion, in order.
+    """Return the days that a candidate misses because it continues a champion, in order.
 
-    If they can't be found, print why and return none, because a warning must not end a gate.
+    If they can't be determined, print why and return none, because a warning must not stop the gate.
 
     Raises:
         Unavailable: the registry doesn't answer.
@@ -53,7 +53,7 @@ def missed_days(evidence: Evidence, registry: Registry) -> list[MissedDay]:
 
 
 def _missed(evidence: Evidence, champion: Promoted) -> dict[str, WhyMissed]:
-    """Return why a candidate that goes on from this champion misses days, by day."""
+    """Return the days that a candidate which continues this champion misses, with the reasons."""
     log = documents.read(RawManifest, evidence.workspace.raw / MANIFEST)
     earlier = champion.document(RawManifest, RAW_MANIFEST)
     seen = datetime.fromisoformat(champion.facts.seen_until).date().isoformat()

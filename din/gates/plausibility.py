@@ -1,8 +1,8 @@
-"""Hold a gain that is too good to be true for a person, since it is more often a leak than a discovery.
+"""The gate `implausible_gain`: let a person decide about a gain that is too good to be true, and probably a leak.
 
-Flipped labels, a column that holds the answer, or a rate computed over the whole log raise every metric, so a gate that
-demands "not worse" does not notice them. The verdict is borderline, and the reason names the strongest single field. To
-let such a candidate pass, let a person approve it (`gate.approval`), or raise the limit in params.yaml.
+A column that contains the label, or a rate computed over the whole log, raises every metric, so a gate that demands
+"not worse" does not notice it. The verdict is borderline, and the reason names the strongest single field. For such a
+candidate to pass, a person must approve it (`gate.approval`), or the limit in params.yaml must be raised.
 """
 
 import math
@@ -20,9 +20,9 @@ from din.registry.champions import rolled_back
 from din.verdicts import ValidationReport
 
 MAX_GAIN_OVER_LR = 0.35
-"""The largest plausible gain of AUC over LR: on public logs it is 0.01 to 0.12."""
+"""The largest plausible gain of AUC over LR. On public logs the gain is 0.01 to 0.12."""
 _RECENT = 30
-"""The number of promotions whose gains over LR are compared with today's."""
+"""The number of latest records whose gains over LR are compared with today's."""
 
 
 @GATES.register("implausible_gain")
@@ -33,7 +33,11 @@ _RECENT = 30
     command=lambda case: show_record(case) if case.history else show_evaluation(case),
 )
 def implausible_gain(case: Case) -> Finding:
-    """Judge that no figure is too good to be true; the observed value is the figure farthest beyond its limit."""
+    """Judge that no gain is too good to be true. Report the figure that is farthest above its limit, or closest to it.
+
+    Raises:
+        InputError: an AUC is undefined.
+    """
     figures = _absolute(case) | (_relative(case) if case.history else {})
     if any(math.isnan(value) for value, _ in figures.values()):
         raise InputError("an AUC is undefined: one class only, or a score that is not a number")
@@ -50,7 +54,7 @@ def implausible_gain(case: Case) -> Finding:
 
 
 def _absolute(case: Case) -> dict[str, tuple[float, float]]:
-    """Return the figures of the candidate alone, with their limits, by name."""
+    """Return the figures of the candidate alone, as pairs (value, limit) by name."""
     limits = case.limits
     rows = case.evidence.rows
     judged = _auc(rows, "prediction")
@@ -64,7 +68,7 @@ def _absolute(case: Case) -> dict[str, tuple[float, float]]:
 
 
 def _relative(case: Case) -> dict[str, tuple[float, float]]:
-    """Return the leaps over the champion, and over the gains over LR of recent champions."""
+    """Return the gain over the champion, and how far the gain over LR exceeds recent champions', as (value, limit)."""
     limit = case.limits.max_gain
     label = case.champion.rows["label"].to_numpy()
     over_champion = _auc(case.champion.rows, "prediction") - auc(label, case.champion.scores)
@@ -91,7 +95,7 @@ def _over_lr(evaluation: Evaluation) -> float | None:
 
 
 def _strongest_field(case: Case) -> str:
-    """Name the field that by itself tells most about the label, according to the report on the features."""
+    """Return which single field predicts the label best, according to the validation report on the features."""
     path = case.workspace.validation("features")
     entries = documents.read(ValidationReport, path).expectations
     found = [entry for entry in entries if entry.name == "label_leak" and entry.column]

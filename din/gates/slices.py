@@ -1,15 +1,15 @@
 """Gates on calibration and on slices: a figure is computed on every slice that is large enough, and the worst decides.
 
-There are many slices, so only a slice that is on the wrong side for certain closes a gate. How certain follows from the
+A slice closes a gate only if its figure is significantly on the wrong side. The required significance depends on the
 number of slices (Holm, Scandinavian Journal of Statistics 6, 1979): if all slices are sound, the chance that any of
 them closes the gate is at most 1 − `gate.confidence`. The figures are AUC, loss of AUC, and calibration, whatever
 `gate.metrics` are: GAUC needs users with both classes, and few users have both in one slice. Each slice takes one sort
 of its own rows.
 
 Calibration is the mean prediction divided by the observed CTR. Its limits are tight, and it closes its gate only if it
-lies outside for certain. So a large log is judged by the limits, and a small one by what its rows can tell. A candidate
-that is less far from 1 than the champion on the same rows is excused: keeping the champion would not help. This is
-common when the CTR itself moves from day to day.
+is certainly outside. A large log is therefore judged by the limits, and a small one by what its rows can prove. A
+candidate that is closer to 1 than the champion on the same rows is excused, because keeping the champion would not
+help. This is common when the CTR itself changes from day to day.
 """
 
 import math
@@ -38,14 +38,14 @@ _CHAMPION = "champion's scores"
 @GATES.register("slice_auc")
 @about(model="crossfit", run="first", command=show_evaluation)
 def slice_auc(case: Case) -> Finding:
-    """Judge that the candidate's order is worse than chance on no slice."""
+    """Judge that the candidate ranks no slice certainly worse than chance."""
     return _worst(case, case.evidence.shipped_sample, lambda rows: measured("auc", rows), 0.5)
 
 
 @GATES.register("slice_delta")
 @about(model="crossfit", run="later", compares=True, equal=0.0, command=show_evaluation)
 def slice_delta(case: Case) -> Finding:
-    """Judge that the candidate loses at most `slice_margin` of AUC against the champion on every slice."""
+    """Judge that on no slice the candidate's AUC is certainly more than `slice_margin` below the champion's."""
     rows = _rows(case)
     return _worst(case, rows, lambda some: measured("auc", some, against=_CHAMPION), -case.limits.slice_margin)
 
@@ -53,7 +53,7 @@ def slice_delta(case: Case) -> Finding:
 @GATES.register("calibration")
 @about(model="crossfit", compares=True, equal=0.0, command=show_evaluation)
 def calibration(case: Case) -> Finding:
-    """Judge the mean prediction over all rows by `gate.calibration`."""
+    """Judge the calibration over all rows by `gate.calibration`."""
     rows = _rows(case)
     limits = case.limits
     bounds = limits.calibration
@@ -66,13 +66,13 @@ def calibration(case: Case) -> Finding:
 @GATES.register("slice_calibration")
 @about(model="crossfit", compares=True, equal=0.0, command=show_evaluation)
 def slice_calibration(case: Case) -> Finding:
-    """Judge the mean prediction on every slice by `gate.slice_calibration`."""
+    """Judge the calibration on every slice by `gate.slice_calibration`."""
     bounds = case.limits.slice_calibration
     return _worst(case, _rows(case), lambda rows: measured("calibration_ratio", rows), *bounds, excused=_excused)
 
 
 def _rows(case: Case) -> pa.Table:
-    """Return the rows that judge the shipped model, with the champion's scores if there is one."""
+    """Return the rows that judge the shipped model, with the champion's scores if there is a champion."""
     if not case.history:
         return case.evidence.shipped_sample
     return case.champion.rows.append_column(_CHAMPION, pa.array(case.champion.scores))
@@ -89,7 +89,7 @@ def _excused(rows: pa.Table) -> bool:
 
 
 def _distance(ratio: float) -> float:
-    """Return how many times a ratio is off, as a logarithm."""
+    """Return the distance of a ratio from 1 on a logarithmic scale."""
     return abs(math.log(ratio)) if ratio else math.inf
 
 
@@ -101,14 +101,17 @@ def _worst(
     high: float = math.inf,
     excused: Callable[[pa.Table], bool] = lambda rows: False,
 ) -> Finding:
-    """Return the finding about the most surprising slice; the reason names all slices that close.
+    """Return the finding about the slice with the smallest p-value. The reason names all slices that close the gate.
 
     Args:
         case: the candidate.
         rows: the test rows.
         estimate: returns the figure of some rows.
         low, high: the thresholds.
-        excused: returns whether some rows are not held against the candidate.
+        excused: returns whether to skip a slice, given its rows.
+
+    Raises:
+        InputError: there are no rows.
     """
     columns = {name: rows[name].to_numpy() for name in _COLUMNS}
     if not len(rows):
@@ -150,14 +153,14 @@ def _large(part: Slice, columns: Mapping[str, NDArray[Any]], least: int) -> bool
 
 
 def holm(p_values: ArrayLike, level: float) -> NDArray[np.bool_]:
-    """Return which hypotheses to reject, so that the chance of any wrong rejection is at most `level`.
+    """Return which hypotheses [n] to reject, so that the chance of any wrong rejection is at most `level`.
 
-    The smallest p-value is held against level / n, the next one against level / (n − 1), and so on up to the first that
-    is larger (Holm, Scandinavian Journal of Statistics 6, 1979). It holds whatever the tests have in common.
+    The smallest p-value is compared with level / n, the next one with level / (n − 1), and so on up to the first that
+    is larger (Holm, Scandinavian Journal of Statistics 6, 1979). This is valid under any dependence of the tests.
 
     Args:
-        p_values: one for each hypothesis, [n].
-        level: the permitted chance, e.g. 0.05.
+        p_values: [n] one for each hypothesis.
+        level: the family-wise error rate, e.g. 0.05.
     """
     p = np.asarray(p_values, np.float64)
     order = np.argsort(p, kind="stable")

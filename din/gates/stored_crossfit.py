@@ -1,9 +1,9 @@
-"""The cross-fitted predictions of a promoted run, kept in its record: `crossfit.parquet`.
+"""The cross-fitted predictions of a promoted run, stored in its record as `crossfit.parquet`.
 
-A champion has learned the days that it was judged on. If a day is run again, with other parameters or another seed, no
-row is left that the champion has not learned. Its cross-fitted predictions of that day come from models that had not
-learned the rows that they scored, so they can stand for its scores. Users are hashed, as in
-`din.registry.stored_comparisons`. The rows are those that a gate draws, at most `MOST_ROWS`, about 20 bytes each.
+A champion has learned the days that it was judged on. If such a day is run again, with other parameters or another
+seed, there are no rows that the champion has not learned. Its run's cross-fitted predictions come from models that had
+not learned the rows they scored, so they replace its scores. Users are hashed, as in
+`din.registry.stored_comparisons`. The file has the rows that a gate draws: at most `MOST_ROWS`, about 20 bytes each.
 """
 
 from io import BytesIO
@@ -26,7 +26,7 @@ _KEY = ["sequence", "timestamp", "user", "label"]
 
 
 def dump(evidence: Evidence) -> bytes:
-    """Return the candidate's rows as a Parquet file."""
+    """Return the candidate's cross-fitted predictions as a Parquet file."""
     rows = evidence.draw(evidence.crossfit)
     table = _keyed(evidence, rows).append_column("prediction", rows["prediction"])
     sink = BytesIO()
@@ -35,12 +35,12 @@ def dump(evidence: Evidence) -> bytes:
 
 
 def stored(evidence: Evidence, registry: Registry, record: Record) -> pa.Table:
-    """Return the candidate's rows that a champion's run predicted too, with its predictions in `SCORE`.
+    """Return the candidate's rows that a champion's run predicted too, with that run's predictions in column `SCORE`.
 
-    A rollback's record has no files, so this reads the files of the version's promotion.
+    A rollback's record has no files, so the predictions come from the promotion of its version.
 
     Raises:
-        InputError: the promotion has no such predictions, or of no row of today.
+        InputError: the promotion's record has no such predictions, or none for today's rows.
     """
     try:
         kept = pq.read_table(BytesIO(Promoted.find(registry, record.version).content(CROSSFIT)))
@@ -60,7 +60,7 @@ def stored(evidence: Evidence, registry: Registry, record: Record) -> pa.Table:
 
 
 def _keyed(evidence: Evidence, rows: pa.Table) -> pa.Table:
-    """Return what identifies the rows in another run."""
+    """Return the columns that identify the rows in any run, with hashed users."""
     hashes = hashed_users(rows, evidence.features.raw_users(), evidence.params.model_name)
     columns = {name: rows[name] for name in _KEY if name != "user"}
     return pa.table(columns | {"user": pa.array(hashes)}).select(_KEY)

@@ -1,7 +1,7 @@
 """Gates and their findings, and the rules that turn an interval into a verdict.
 
-A rule maps what the interval shows (`din.gates.claims`) to open, closed or borderline. Some gates demand proof that
-a figure is good, others close only on proof that it is bad. An undefined figure closes both.
+A rule maps the position of the interval (`din.gates.claims`) to open, closed or borderline. Some gates demand proof
+that a figure is good, and others close only on proof that it is bad. An undefined figure closes both.
 """
 
 import math
@@ -21,7 +21,11 @@ Rule = Callable[[Interval, float, float], Verdict]
 
 @dataclass(frozen=True)
 class Finding:
-    """The verdict of a gate, with the observed value, its threshold, and the reason if the gate is not open."""
+    """The verdict of a gate, with the observed value and its threshold, and the reason, unless there is nothing to add.
+
+    Attributes:
+        rows: the number of rows that were judged.
+    """
 
     verdict: Verdict
     observed: Any
@@ -41,14 +45,14 @@ def decide(is_open: bool, observed: Any, threshold: Any, reason: str, rows: int 
 
 @dataclass(frozen=True)
 class Gate:
-    """A condition for promotion that is still to be judged.
+    """A condition for promotion that is ready to be judged.
 
     Attributes:
         name: its name in gate.json.
         command: a command that shows more.
         judge: reads the evidence and returns a finding.
-        model: the model that its figure is about: `judged`, which has not learned the test days; `shipped`, which has;
-            or `crossfit`, the models that stand in for the shipped one. None: it is about something else.
+        model: the model that is judged: `judged`, which has not learned the test days; `shipped`, which has; or
+            `crossfit`, the models that stand in for the shipped one. None if the gate is not about a model.
         compares: whether it compares the candidate with an earlier champion.
     """
 
@@ -61,8 +65,8 @@ class Gate:
     def entry(self) -> GateEntry:
         """Judge, and return the entry of gate.json.
 
-        A missing or malformed report closes the gate with a reason and never ends in a traceback. Only a registry that
-        doesn't answer ends the command without a verdict, so that it can be run again.
+        A missing or malformed report closes the gate with a reason, without a traceback. Only an unavailable registry
+        ends the command without a verdict, so that it can be run again.
 
         Raises:
             Unavailable: the registry doesn't answer.
@@ -72,7 +76,7 @@ class Gate:
             finding = self.judge()
         except Unavailable:
             raise
-        except Exception as error:  # a gate that can't be judged is closed
+        except Exception as error:  # close a gate that can't be judged
             evaluated = False
             known = isinstance(error, InputError | OSError)
             cause = str(error) if known else f"malformed: {type(error).__name__} {error}"
@@ -95,7 +99,7 @@ class Gate:
 
 
 def overall(gates: list[GateEntry]) -> Verdict:
-    """Return closed if any gate is closed or there are none, else borderline if any gate is, else open."""
+    """Return closed if any gate is closed or there are no gates, else borderline if any gate is, else open."""
     verdicts = {gate.verdict for gate in gates}
     if verdicts == {"open"}:
         return "open"
@@ -103,29 +107,29 @@ def overall(gates: list[GateEntry]) -> Verdict:
 
 
 def within(interval: Interval, low: float = -math.inf, high: float = math.inf) -> Verdict:
-    """Return open if the interval lies between the thresholds, borderline if it contains one, else closed."""
+    """Return open if the interval is between the thresholds, borderline if it contains one, else closed."""
     verdicts: dict[str, Verdict] = {"within": "open", "across": "borderline"}
     return verdicts.get(Claim(interval, low, high).shows, "closed")
 
 
 def not_outside(interval: Interval, low: float, high: float = math.inf) -> Verdict:
-    """Return closed if the interval lies wholly below or above the thresholds or is undefined, else open."""
+    """Return closed if the interval is entirely outside the thresholds or undefined, else open."""
     return "open" if Claim(interval, low, high).shows in ("within", "across") else "closed"
 
 
 def from_estimate(
     rule: Rule, estimate: Estimate, confidence: float, low: float, high: float = math.inf, *, rows: int
 ) -> Finding:
-    """Return the finding about a figure that must lie between thresholds, with its power.
+    """Return the finding about a figure that must be between thresholds, with its power.
 
-    It has a reason unless the gate is open and the whole interval lies between the thresholds.
+    It has a reason unless the gate is open and the whole interval is between the thresholds.
 
     Args:
-        rule: turns interval and thresholds into a verdict.
+        rule: turns the interval and the thresholds into a verdict.
         estimate: the figure.
-        confidence: of each bound of the interval.
+        confidence: the confidence of each bound of the interval.
         low, high: the thresholds.
-        rows: the number of rows that the figure is about.
+        rows: the number of rows of the estimate.
     """
     interval = estimate.interval(confidence)
     verdict = rule(interval, low, high)
@@ -148,11 +152,14 @@ def from_estimate(
 
 
 def _users_to_decide(users: int, width: float, distance: float) -> int | None:
-    """Return the number of users, more than today's, that would exclude the threshold if the point is true."""
+    """Return the number of users that would exclude the threshold if the observed value is the true one.
+
+    It is larger than today's number, and None if the observed value equals the threshold.
+    """
     needed = users * (width / distance) ** 2 if distance else math.inf
     return max(math.floor(needed), users) + 1 if math.isfinite(needed) else None
 
 
 def finite(value: Any) -> Any:
-    """Return the value, or None for a number that JSON has no word for."""
+    """Return the value, or None for NaN and infinities, which JSON can't represent."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

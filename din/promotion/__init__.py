@@ -1,1 +1,1 @@
-"""From a finished run to the champion: judge it (gate), promote it, or undo a promotion (registry commands)."""
+"""Promote a finished run, and reproduce a promoted one."""

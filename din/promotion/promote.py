@@ -1,10 +1,10 @@
 """Make the candidate of a workspace the champion, if the gate judged exactly this candidate and lets it pass.
 
-If the gate found that the champion's last step harmed, and the candidate does not pass, roll the champion back instead,
-where `promote.on_harm` says so.
+If the gate found that the champion's last update did harm, and the candidate does not pass, the champion is rolled back
+instead, provided that `promote.on_harm` says so.
 
-If the command is killed, the old champion stays or the new one is complete, and a rerun completes the promotion
-(`Registry.promote`). A bundle that is stored already is compared, not uploaded.
+If the command is killed, either the old champion stays or the new one is complete, and a rerun completes the promotion
+(`Registry.promote`). A bundle that is already stored is compared, not uploaded again.
 """
 
 import os
@@ -44,9 +44,9 @@ _METRICS = ("auc", "gauc", "log_loss", "normalized_entropy", "calibration_ratio"
 
 @dataclass(frozen=True)
 class Promotion:
-    """The champion after `promote`: its record, whether this call appended it, and how to score with it.
+    """The champion after `promote`: its record, whether this call appended it, and the command to score with it.
 
-    The record is a rollback if the earlier champion's last step harmed.
+    The record is a rollback if the earlier champion's last update did harm.
     """
 
     record: Record
@@ -65,27 +65,28 @@ def promote(
 ) -> Promotion:
     """Append the candidate to the registry, and print version, metrics and the command to score.
 
-    The gate's report is not trusted: all data that it judged is hashed again, and every gate is judged again.
+    The gate's report is not trusted: all data is hashed again, and every gate is judged again.
 
     Args:
         workspace: the workspace with the candidate and the reports about it.
         params: all parameters.
-        by: the person or service that promotes, for the log.
-        reason: the reason, for the log; by default that of the approval, or else that the gate is open. A rollback's
-            reason is the harm that the gate found.
+        by: the person or service that promotes, for the record.
+        reason: the reason, for the record, by default who approved the candidate, or that the gate is open. The reason
+            of a rollback is always the harm that the gate found.
         run_id: the run's id, by default `DIN_RUN_ID` or else a new one.
         score: see `din.gates.gate.gate`.
         latency: see `din.gates.gate.gate`.
 
     Returns:
-        The champion. Nothing is appended if the candidate is the champion already, or the harmful one was rolled back.
+        The champion. Nothing is appended if the candidate is already the champion, or if the harmful champion was
+        already rolled back.
 
     Raises:
         GateClosed: there is no gate report; the report judged other data than the workspace holds, or compared with
-            another champion; a gate is not open, now or when it is judged again, and no person's approval covers it.
+            another champion; or a gate is not open, in the report or when judged again, and no approval covers it.
         StaleChampion: another promotion came first.
         InputError: the bundle is damaged, a record can't hold a value, or the registry can't be read or written.
-        Unavailable: the registry doesn't answer. If the record was stored nevertheless, a rerun finds it.
+        Unavailable: the registry doesn't answer. If the record was stored all the same, a rerun finds it.
     """
     policy = params.gate.approval
     report = _report(workspace, policy)
@@ -179,7 +180,11 @@ def _changes(judged: About, now: About) -> list[str]:
 
 
 def _judge_again(report: GateReport, evidence: Evidence, policy: Policy, score: Score, latency: Latency) -> None:
-    """Judge every gate again and refuse a report that says otherwise, except for the times of requests."""
+    """Judge every gate again, and refuse a report that differs in more than measured latencies.
+
+    Raises:
+        GateClosed: the report differs from its gates judged again.
+    """
     workspace = evidence.workspace
     found = documents.parse(GateReport, documents.dump(judge(evidence, score, latency)), "the gates judged again")
     before = _comparable(report)
@@ -194,7 +199,7 @@ def _judge_again(report: GateReport, evidence: Evidence, policy: Policy, score: 
 
 
 def _comparable(report: GateReport) -> dict[str, GateEntry | Harm | None]:
-    """Return the gates of a report by name, without measured times and the errors of gates not evaluated, and harm."""
+    """Return the harm and the gates of a report by name, without measured latencies and errors of evaluation."""
     found: dict[str, GateEntry | Harm | None] = {"harm": report.harm}
     for gate in report.gates:
         unstable = {"observed": None} if gate.name in MEASURED else {}
@@ -204,7 +209,7 @@ def _comparable(report: GateReport) -> dict[str, GateEntry | Harm | None]:
 
 
 def _check_not_succeeded(workspace: Workspace, version: str, history: list[Record]) -> None:
-    """Refuse a bundle that was champion before: a rerun of an old day must not bring it back, only `rollback` may."""
+    """Refuse a bundle that was champion before: only a rollback may bring it back, not a rerun of an old day."""
     for record in history:
         if record.version == version:
             raise GateClosed(
@@ -223,9 +228,10 @@ def _new_run_id() -> str:
 
 
 def _run_files(evidence: Evidence) -> dict[str, bytes]:
-    """Return the run's reports with the page about them, the raw log's manifest, parameters, stages, lock and commit.
+    """Return the files to store with the record, by name.
 
-    Predictions are data. Only those are kept that a later run of the same day needs, with hashed users.
+    They are the run's reports and page, the raw log's manifest, params.yaml, dvc.yaml, dvc.lock and the commit. Of the
+    predictions, only those that a later run of the same day needs are stored, with hashed users.
     """
     workspace = evidence.workspace
     reports = workspace.reports
@@ -249,7 +255,7 @@ def _git(workspace: Workspace) -> GitState:
             commit=Commit(git("rev-parse", "HEAD")),
             dirty=bool(git("status", "--porcelain", "--", ".", *copied)),
         )
-    except (OSError, CommandFailed):  # without a repository or git, the record holds null
+    except (OSError, CommandFailed):  # no git, or no repository
         return GitState(commit=None, dirty=None)
 
 
@@ -263,7 +269,7 @@ def _print(promotion: Promotion, evaluation: Evaluation) -> None:
 
 
 def _why(report: GateReport, answer: Approved | None) -> str:
-    """Say why the candidate becomes the champion."""
+    """Return why the candidate becomes the champion."""
     held = ", ".join(gate.name for gate in approvals.not_open(report))
     if answer is None or not held:
         return explain(report)
@@ -272,7 +278,7 @@ def _why(report: GateReport, answer: Approved | None) -> str:
 
 
 def _short(value: object) -> str:
-    """Return a value for a message, and of a hash the first 12 digits."""
+    """Return a value for a message. A hash is cut to its first 12 digits."""
     return value[:12] if isinstance(value, str) and Digest.form.fullmatch(value) else shown(value)
 
 

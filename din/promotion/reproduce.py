@@ -2,12 +2,12 @@
 
     record ─► commit, params.yaml, dvc.lock, hashes ─► checkout ─► data by hash ─► stages up to export ─► comparison
 
-The stages that run are the commit's own: a checkout's `din` and `validation` precede the installed ones on PYTHONPATH.
-Two things are checked before anything trains. The checkout's code must be the code that made the bundle, whatever git
-said about uncommitted changes. The raw log must have the recorded hash. Another machine or other packages are only
-reported, since the comparison shows whether they matter.
+The stages run the code of the commit: the checkout's `din` and `validation` precede the installed ones on PYTHONPATH.
+Two things are checked before training. The checkout's code must be the code that made the bundle, even if git reported
+uncommitted changes. The raw log must have the recorded hash. A different machine or different packages are only
+reported, because the comparison shows whether they matter.
 
-The cost is that of the original run, without parity and gate.
+It costs as much as the original run without parity and gate.
 """
 
 from collections.abc import Mapping
@@ -44,19 +44,19 @@ _COLUMNS = ("", "recorded", "here", "")
 
 
 def reproduce(uri: str, model_name: str, name: str, repository: str, keep: Path | None = None) -> None:
-    """Train a promotion's bundle again in a checkout of its commit, and print what is equal and what differs.
+    """Train a promotion's bundle again in a checkout of its commit, and print which files and metrics differ.
 
     Args:
         uri: the registry.
         model_name: the namespace.
         name: the number of a record, or a version or its beginning.
-        repository: the folder or URL of the repository that holds the commit.
+        repository: the folder or URL of the repository that has the commit.
         keep: an empty or new folder to work in, by default a temporary one.
 
     Raises:
         GateClosed: a file of the bundle differs, or a validation suite is closed in the reproduction.
-        InputError: the record lacks something, the repository lacks the commit or the code, or the data is not found
-            or not the same.
+        InputError: the record is incomplete, the repository lacks the commit or its code differs, or the raw log is not
+            found or differs.
         Unavailable: a stage failed for another reason, or the registry doesn't answer.
     """
     promoted = Promoted.find(Registry(uri, model_name), name)
@@ -77,7 +77,11 @@ def reproduce(uri: str, model_name: str, name: str, repository: str, keep: Path 
 
 
 def _check_out(promoted: Promoted, repository: str, checkout: Workspace) -> None:
-    """Check the promotion's commit out, and add the parameters, the lock and the report on the source of its record."""
+    """Check out the promotion's commit, and add the parameters, the lock and the fetch report of its record.
+
+    Raises:
+        InputError: the repository lacks the commit, or the commit's dvc.yaml is not the recorded one.
+    """
     commit = _commit(promoted)
     say(f"reproducing record {promoted.title} at commit {commit[:12]} in {checkout.root}")
     try:
@@ -94,7 +98,7 @@ def _check_out(promoted: Promoted, repository: str, checkout: Workspace) -> None
             "uncommitted changes, so its stages can't be run again: commit them and promote again"
         )
     params = promoted.yaml(PARAMS)
-    # Relative places keep their meaning in the checkout; no bundle depends on them.
+    # Make relative locations absolute, so that they stay valid in the checkout. No bundle depends on them.
     uri = promoted.registry.uri
     params["promote"]["registry"] = uri if "://" in uri else str(Path(uri).expanduser().resolve())
     make_paths_absolute(params, repository)
@@ -115,7 +119,7 @@ def _commit(promoted: Promoted) -> Commit:
 
 
 def _compare_machines(promoted: Promoted, checkout: Workspace, env: Mapping[str, str]) -> None:
-    """Print how this machine differs from those that trained and evaluated."""
+    """Print how this machine differs from the machines that trained and evaluated."""
     here = documents.parse(Machine, query_din(["train", "--dry-run"], checkout.root, env).encode(), "machine")
     recorded = machines(promoted)
     rows = differences(recorded, {key: getattr(here, key.partition(".")[2]) for key in recorded})
@@ -127,10 +131,10 @@ def _compare_machines(promoted: Promoted, checkout: Workspace, env: Mapping[str,
 
 
 def _check_code(promoted: Promoted, checkout: Workspace, env: Mapping[str, str]) -> None:
-    """Check that the checkout's code is the code that the stages of the run had, and print how packages differ.
+    """Check that the checkout has the code that the stages of the run had, and print which packages differ.
 
     Raises:
-        InputError: a stage up to `export` has other code.
+        InputError: the code of a stage up to `export` differs.
     """
     query_din(["code"], checkout.root, env)
     stages = list(stages_of(checkout))
@@ -159,7 +163,7 @@ def _check_code(promoted: Promoted, checkout: Workspace, env: Mapping[str, str])
 def _changes(
     recorded: Mapping[str, StageCode], here: Mapping[str, StageCode], part: Literal["files", "packages"]
 ) -> list[tuple[str, Any, Any]]:
-    """Return the files or packages that differ in some stage, each once, with its recorded value and the one here."""
+    """Return the files or packages that differ in any stage, each once, as (name, recorded value, value here)."""
     rows = [
         row for stage in recorded for row in differences(getattr(recorded[stage], part), getattr(here[stage], part))
     ]
@@ -167,14 +171,14 @@ def _changes(
 
 
 def _run_stages(checkout: Workspace, env: Mapping[str, str]) -> None:
-    """Run all stages up to `export`; nothing is restored from a cache.
+    """Run all stages up to `export`, without restoring results from a cache.
 
     Raises:
         InputError: a stage found bad input.
         GateClosed: a validation suite is closed.
         Unavailable: a stage failed for another reason.
     """
-    command = ["dvc", "repro", "--force", "--no-commit", _LAST]  # with --force, DVC does not look into its run-cache
+    command = ["dvc", "repro", "--force", "--no-commit", _LAST]  # --force bypasses DVC's run-cache
     done = stream(command, checkout.root, env, show=say)
     if done.code == 0:
         return
@@ -188,7 +192,7 @@ def _run_stages(checkout: Workspace, env: Mapping[str, str]) -> None:
 
 
 def _compare(promoted: Promoted, checkout: Workspace) -> None:
-    """Print bundle and metrics of the record and of the checkout.
+    """Print the bundle and metrics of the record beside those of the checkout.
 
     Raises:
         GateClosed: a file of the bundle differs.
@@ -210,12 +214,12 @@ def _compare(promoted: Promoted, checkout: Workspace) -> None:
 
 
 def _numbers(evaluation: Evaluation) -> dict[str, Any]:
-    """Return the metrics of the model and of the floors, each under one name."""
+    """Return the metrics of the model and the baselines (floors), by dotted name."""
     return flat({"test": evaluation.test.model_dump(), "floors": evaluation.floors.model_dump()})
 
 
 def _row(name: str, recorded: Any, found: Any) -> tuple[Any, ...]:
-    """Return a row of `_COLUMNS`; numbers that differ show by how much."""
+    """Return a row of `_COLUMNS`. For differing numbers, the last cell has the difference."""
     if recorded == found:
         return (name, recorded, found, "equal")
     both = isinstance(recorded, float | int) and isinstance(found, float | int)

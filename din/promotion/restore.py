@@ -1,4 +1,4 @@
-"""Restore the raw log of a promotion: by its hash from DVC's remotes and caches, otherwise from its source."""
+"""Restore the raw log of a promotion by its hash from DVC's remotes and caches, or else from its source."""
 
 import os
 from collections.abc import Mapping
@@ -18,10 +18,10 @@ from din.workspace import Workspace
 
 
 def restore_raw(promoted: Promoted, checkout: Workspace, env: Mapping[str, str], repository: str) -> None:
-    """Bring the raw log of the record into the checkout: by hash where it is stored, otherwise from its source.
+    """Restore the raw log of the record into the checkout: by hash if it is stored anywhere, else from its source.
 
     Raises:
-        InputError: it is nowhere to be found, or it is another log now.
+        InputError: the log is not found, or its hash is not the recorded one.
     """
     number = promoted.record.number
     raw = checkout.relative(checkout.raw)
@@ -51,10 +51,10 @@ def restore_raw(promoted: Promoted, checkout: Workspace, env: Mapping[str, str],
 
 
 def _remotes(checkout: Workspace, repository: str) -> dict[str, str]:
-    """Configure the DVC remotes that may hold the raw log, and return their places by name, in the order to try them.
+    """Configure the DVC remotes that may have the raw log, and return their URLs by name, in the order to try them.
 
-    They are DIN_DVC_REMOTE, the default remote, and, if the repository is a folder, DVC's cache and the remote of the
-    scheduler in it. DVC's settings in that folder hold here too.
+    They are DIN_DVC_REMOTE, the default remote, and, if the repository is a folder, its DVC cache and its scheduler's
+    remote. DVC's settings in that folder apply here too.
     """
     given = os.environ.get("DIN_DVC_REMOTE")
     added = {"reproduce-given": absolute(given, repository)} if given else {}
@@ -75,7 +75,7 @@ def _remotes(checkout: Workspace, repository: str) -> dict[str, str]:
 
 
 def _pulled(remote: str, path: str, checkout: Workspace, env: Mapping[str, str]) -> bool:
-    """Pull an out, and return whether the remote has it."""
+    """Pull an output, and return whether the remote has it."""
     try:
         query(["dvc", "pull", "--force", "--remote", remote, path], checkout.root, env)
     except CommandFailed:
