@@ -1,11 +1,12 @@
 """Requests for a person's approval, and their answers.
 
-    approvals/000017-<version>/request.json   which gates are not open, and until when an answer counts
+    approvals/000017-<version>/request.json   which gates are not open, and when the request expires
                                answer.json    approved or rejected, by whom and why
 
-The number is the one that the promotion would have, so a request ends when another champion appears. Both files are put
-only if absent: asking twice changes nothing, and the first answer counts. An answer holds the hash of its request, and
-the record of a promotion holds the hash of the answer, so `verify` finds an edited one. Nothing here judges gates.
+The number is the record number that the promotion would get, so a request becomes outdated when another champion
+appears. Both files are written only if absent: asking twice changes nothing, and the first answer counts. An answer has
+the hash of its request, and the record of a promotion has the hash of the answer, so `verify` detects edits. Nothing
+here judges gates.
 """
 
 import re
@@ -38,16 +39,16 @@ class HeldGate:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """A candidate that waits for a person.
+    """A request for a person's approval of a candidate.
 
     Attributes:
-        number: the number that the promotion would have.
+        number: the record number that the promotion would get.
         version: the candidate.
         run_id: the run that asks, or None.
         gates: the gates that are not open. An approval covers these and no others.
-        needs_override: whether a gate is closed because the earlier champion can't be evaluated any more.
-        at: the time of asking.
-        expires: the time from which no answer counts.
+        needs_override: whether a gate is closed because the earlier champion can no longer be evaluated.
+        at: the time of the request.
+        expires: the time from which on no answer counts.
     """
 
     __pydantic_config__ = documents.STRICT
@@ -70,8 +71,8 @@ class Answer:
         approved: False rejects the candidate.
         override: whether the person approved although the earlier champion was not evaluated.
         by: the person or service.
-        reason: why.
-        at: the time.
+        reason: the reason.
+        at: the time of the answer.
     """
 
     __pydantic_config__ = documents.STRICT
@@ -101,11 +102,11 @@ class Case:
     answered: Answered | None = None
 
     def state(self, now: datetime, newest: int) -> State:
-        """Return what has become of the request.
+        """Return the state of the request. An answer given after the request expired does not count.
 
         Args:
-            now: the time. An answer from after the request's end does not count.
-            newest: the number of the newest record. A request without an answer is outdated if it is not the next.
+            now: the current time.
+            newest: the number of the newest record. An unanswered request is outdated unless its number is the next.
         """
         answer = self.answered.answer if self.answered else None
         if answer is None and self.request.number != newest + 1:
@@ -119,7 +120,7 @@ class Case:
 
 
 def case_key(number: int, version: str) -> str:
-    """Return the key below which the request for this promotion and its answer are stored."""
+    """Return the folder key of the request for this promotion and its answer."""
     return f"{APPROVALS}/{number:06d}-{version}"
 
 
@@ -127,8 +128,8 @@ class Approvals:
     """The requests of one namespace.
 
     Raises:
-        InputError: from every method but `cases`, if a request or answer that it needs is damaged; from every method,
-            if the store can't be read or written.
+        InputError: from every method, if the store can't be read or written; from `case` and `answer`, if the request
+            or its answer is damaged.
         Unavailable: from every method, if the store doesn't answer.
     """
 
@@ -141,11 +142,11 @@ class Approvals:
         return self._read(number, version) if self._objects.exists(key) else None
 
     def cases(self) -> list[Case]:
-        """Return all sound requests with their answers, in the order of their numbers and times."""
+        """Return all undamaged requests with their answers, ordered by number and time."""
         return self._read_all()[0]
 
     def damage(self) -> list[str]:
-        """Return one line for each request that is damaged, or has a damaged answer. They hold up no other request."""
+        """Return one line for each request that is damaged or has a damaged answer. Other requests are unaffected."""
         damage: list[str] = []
         with noted(damage):
             damage += self._read_all()[1]
@@ -165,10 +166,10 @@ class Approvals:
         return cases, damage
 
     def ask(self, request: Request) -> None:
-        """Store a request, unless there is one for this promotion already, which stays as it is.
+        """Store a request, unless one exists for this promotion. An existing one is left unchanged.
 
         Raises:
-            InputError: a request can't hold one of the values.
+            InputError: a value is not of the declared type.
         """
         self._objects.create_document(f"{case_key(request.number, request.version)}/request.json", request)
 
@@ -176,8 +177,8 @@ class Approvals:
         """Store the answer to a request, and return the one that counts, which may be an earlier equal decision.
 
         Raises:
-            GateClosed: somebody decided otherwise before.
-            InputError: an answer can't hold one of the values.
+            GateClosed: somebody has already decided otherwise.
+            InputError: a value is not of the declared type.
         """
         folder = case_key(case.request.number, case.request.version)
         key = f"{folder}/answer.json"

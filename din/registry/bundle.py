@@ -1,7 +1,7 @@
 """Verify that a directory is a bundle: manifest.json lists the sha256 of every other file.
 
-The version of a bundle is the sha256 of manifest.json. Export, registry and scorer all verify bundles with this module.
-Verification trusts nothing and reads every file once.
+The version of a bundle is the sha256 of its manifest.json. Export, registry and scorer all verify bundles with this
+module, which reads every file once.
 """
 
 import os
@@ -23,7 +23,7 @@ SIGNATURE = "signature.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """The files of a bundle, except the manifest, by name with their sha256."""
+    """The manifest of a bundle: the sha256 of every other file, by name."""
 
     __pydantic_config__ = documents.STRICT
 
@@ -32,7 +32,11 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Verified:
-    """A bundle whose files all have the hashes that its manifest lists."""
+    """A bundle whose files all match its manifest.
+
+    Attributes:
+        files: the sha256 of every file except the manifest, by name.
+    """
 
     directory: Path
     version: Version
@@ -47,8 +51,8 @@ def verify_bundle(directory: Path, expected: Version | None = None) -> Verified:
         expected: the version that the bundle must have.
 
     Raises:
-        InputError: the manifest is missing or has another version; a file is missing, changed, a link, or not in the
-            manifest.
+        InputError: the manifest is missing, or its version is not the expected one; or a file is missing, changed, a
+            link, or not in the manifest.
     """
     if directory.is_symlink():
         raise InputError(f"{directory}: is a symbolic link; expected a bundle's own directory")
@@ -66,7 +70,7 @@ def verify_bundle(directory: Path, expected: Version | None = None) -> Verified:
 
 
 def parse_manifest(content: bytes, at: str) -> dict[FileName, Digest]:
-    """Parse a manifest's bytes, and check that no name leads out of the bundle. `at` is its place, for messages.
+    """Parse a manifest, and check that its names are possible files of one folder. `at` is its path, for messages.
 
     Raises:
         InputError: it is not the manifest of a bundle.
@@ -84,10 +88,10 @@ def parse_manifest(content: bytes, at: str) -> dict[FileName, Digest]:
 
 
 def _present(directory: Path) -> set[str]:
-    """Return the files below a directory.
+    """Return the relative paths of the files in a directory.
 
     Raises:
-        InputError: one is a link to a file or folder, or it is a pipe or device, which could block a reader.
+        InputError: one is a symbolic link, or a pipe or device, which could block a reader.
     """
     found = set()
     for root, folders, files in os.walk(directory):

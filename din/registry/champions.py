@@ -1,11 +1,11 @@
-"""The rules about champions: which one a run continues from, which were rolled back, and which the gates compare with.
+"""The rules about champions: which one a run continues, which were rolled back, and which ones the gates compare with.
 
     champion       the newest record
     predecessor    the bundle that the champion replaced
-    anchor         the best champion of the last 90 days
-    pin            the champion that a run continues from: the newest one whose log ended before the run's last day
+    anchor         the best of the champions promoted in the last 90 days
+    pin            the champion that a run continues: the newest one whose log ended before the run's last day
 
-All rules read the records, and some the facts of bundles, each a small file. Days count back from the newest record or
+All rules read the records, and some the facts of bundles, each a small file. Days are counted from the newest record or
 the run's last day, never from the clock, so a rerun of a day finds the same champions.
 """
 
@@ -22,9 +22,9 @@ from din.registry.records import Record
 from din.registry.registry import Registry
 
 ANCHOR_DAYS = 90
-"""The days in which the anchor was champion."""
+"""The number of days, back from the newest record, within which the anchor became champion."""
 NONE = "none"
-"""The pin of a run that has no champion to go on from, or is not to go on from it."""
+"""The pin of a run that has no champion to continue, or must not continue one."""
 
 
 def until(facts: Facts) -> date:
@@ -33,7 +33,7 @@ def until(facts: Facts) -> date:
 
 
 def rolled_back(history: Sequence[Record]) -> dict[str, Record]:
-    """Return the versions that a rollback removed and nobody has reinstated, with the record of the rollback."""
+    """Return the record of the rollback for each version that was rolled back and not reinstated."""
     removed: dict[str, Record] = {}
     for record in history:
         if record.action == "rollback" and record.previous:
@@ -43,17 +43,21 @@ def rolled_back(history: Sequence[Record]) -> dict[str, Record]:
 
 
 def started_from(facts: Facts) -> str | None:
-    """Return the version of the bundle that a model started from; earlier releases also started epochs from one."""
+    """Return the version of the bundle that a model started from, or None if it started from scratch.
+
+    In earlier releases, training from scratch could also start from a bundle, named `warm_start`.
+    """
     train = facts.params.train
     start: str | None = train.get("champion" if train.get("start") == "champion" else "warm_start")
     return None if start == "none" else start
 
 
 def removed_lesson(registry: Registry, history: Sequence[Record], start: str | None) -> Record | None:
-    """Return the rollback that removed the bundle `start` or one whose lessons it holds, or None.
+    """Return the rollback that removed the bundle `start`, or a bundle that it was trained from, or None.
 
-    The chain of lessons ends at a model from scratch. A bundle of the chain that became champion after a rollback is
-    not doubted for it: the gate knew of it that day, or a person brought the bundle back. So usually nothing is read.
+    The chain of starting points ends at a model from scratch. A bundle of the chain that became champion after a
+    rollback is cleared of it, because its gate knew of the rollback, or a person brought it back. Therefore usually no
+    facts are read.
     """
     removed = rolled_back(history)
     newest = max((record.number for record in removed.values()), default=0)
@@ -70,11 +74,10 @@ def removed_lesson(registry: Registry, history: Sequence[Record], start: str | N
 
 
 def anchor(registry: Registry, history: Sequence[Record], metric: Metric) -> Record | None:
-    """Return the newest record of the anchor, or None if it is today's champion.
+    """Return the newest record of the anchor, or None if the anchor is the current champion.
 
-    The anchor is the champion with the best recorded test metric of the last 90 days, without those that a rollback
-    removed. Comparing with it keeps small permitted losses from adding up. Days count back from the newest record, not
-    from the clock.
+    The anchor is the bundle with the best recorded test metric among the champions of the last `ANCHOR_DAYS`, without
+    those that were rolled back. Comparing with it keeps small permitted losses from adding up.
     """
     since = datetime.fromisoformat(history[-1].at) - timedelta(days=ANCHOR_DAYS)
     removed = rolled_back(history)
@@ -91,7 +94,7 @@ def anchor(registry: Registry, history: Sequence[Record], metric: Metric) -> Rec
 def predecessor(history: Sequence[Record]) -> Record | None:
     """Return the newest record of the bundle that the champion replaced.
 
-    None if it replaced none, or if it was brought back by a rollback.
+    Return None if it replaced none, or if a rollback made it the champion.
     """
     champion = history[-1]
     if champion.action == "rollback" or champion.previous is None:
@@ -100,9 +103,9 @@ def predecessor(history: Sequence[Record]) -> Record | None:
 
 
 def pin(registry: Registry, train: Train, day: date) -> str:
-    """Return the value of `train.champion` for a run over the days until a day, inclusive.
+    """Return the value of `train.champion` for a run whose last day is `day`.
 
-    It is `none` if there is no earlier champion, or on the day of the week that `train.scratch_day` names.
+    It is "none" if there is no earlier champion, or on the day of the week that `train.scratch_day` names.
 
     Raises:
         InputError: the run starts from scratch, so it needs no champion, or the registry can't be read.

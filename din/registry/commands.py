@@ -15,7 +15,7 @@ from din.registry.registry import Registry, list_models
 
 
 def show_list(uri: str, model_name: str | None = None, as_json: bool = False) -> dict[str, list[Record]]:
-    """Print all records of one model, or of every model below the URI; the last record of each is its champion."""
+    """Print all records of one model, or of every model at the URI. The last record of a model is its champion."""
     names = [model_name] if model_name else list_models(uri)
     logs = {name: Registry(uri, name).history() for name in names}
     if as_json:
@@ -34,9 +34,9 @@ def show_list(uri: str, model_name: str | None = None, as_json: bool = False) ->
 
 
 def show(uri: str, model_name: str, name: str | None = None) -> Record | None:
-    """Print a record as JSON with the metrics of its bundle.
+    """Print a record as JSON, with the metrics of its bundle.
 
-    It is the champion's, the one of a number, or the promotion of a version that begins so.
+    `name` is the number of a record, or a version or its beginning, for its promotion. The default is the champion.
     """
     registry = Registry(uri, model_name)
     if name is None:
@@ -51,9 +51,9 @@ def show(uri: str, model_name: str, name: str | None = None) -> Record | None:
 
 
 def rollback(uri: str, model_name: str, to: str, by: str, reason: str, champion: int | None = None) -> Record:
-    """Make an earlier champion the champion again, named by a record's number or by (the start of) its version.
+    """Make an earlier champion, named by a record's number or its version's beginning, the champion again.
 
-    With `champion`, only the record of that number is rolled back, and only once.
+    With `champion`, roll back only the record of that number, and only once.
     """
     registry = Registry(uri, model_name)
     newest = registry.newest()
@@ -66,7 +66,7 @@ def rollback(uri: str, model_name: str, to: str, by: str, reason: str, champion:
 
 
 def verify(uri: str, model_name: str | None = None, as_json: bool = False) -> None:
-    """Read and hash all comparisons, and everything that records of one or all models name; check the chain.
+    """Verify the chain of records, and the hashes of all files that they name, for one or all models.
 
     Raises:
         GateClosed: something is missing, damaged or changed.
@@ -100,9 +100,10 @@ def gc(
     bundles: Sequence[str] = (),
     as_json: bool = False,
 ) -> list[str]:
-    """Remove objects that no record names and that were not modified for `days` days; without `yes`, only print them.
+    """Remove objects that no record names and that were not modified for `days` days. Without `yes`, only list them.
 
-    `bundles` names bundles that were never promoted by the beginnings of their versions, in case the log is empty.
+    `bundles` has the versions, or their beginnings, of bundles that were never promoted. It matters only if the log of
+    promotions is empty.
     """
     registry = Registry(uri, model_name)
     never_promoted = [registry.find(start) for start in bundles]

@@ -1,4 +1,4 @@
-"""Print what differs between two promotions: parameters, data, code, packages, machines, metrics and gates.
+"""Compare two promotions: parameters, data, code, packages, machines, metrics and gates.
 
 Everything is read from the registry: the facts of the bundles, and the files of the runs, verified by their hashes.
 """
@@ -20,12 +20,12 @@ _JUDGED = ("observed", "threshold", "verdict")
 
 
 def show_diff(uri: str, model_name: str, first: str, second: str, as_json: bool = False) -> None:
-    """Print tables of what differs between two promotions; each is named by a record's number or a version's start.
+    """Print tables of the differences between two promotions, named by a record's number or a version's beginning.
 
     As JSON, the differences are `{table: {name: [first, second]}}`.
 
     Raises:
-        InputError: a name means no promotion, or a file of one is missing or damaged.
+        InputError: a name matches no promotion, or a file of a promotion is missing or damaged.
     """
     registry = Registry(uri, model_name)
     promotions = (Promoted.find(registry, first), Promoted.find(registry, second))
@@ -56,7 +56,7 @@ def show_diff(uri: str, model_name: str, first: str, second: str, as_json: bool 
 
 
 def differences(first: Mapping[Any, Any], second: Mapping[Any, Any]) -> list[tuple[str, Any, Any]]:
-    """Return the keys whose values differ, with both values; a missing value is None."""
+    """Return (key, first value, second value) for each key whose values differ. A missing value is None."""
     keys = sorted(first.keys() | second.keys())
     pairs = ((key, first.get(key), second.get(key)) for key in keys)
     return [(key, one, other) for key, one, other in pairs if one != other]

@@ -1,8 +1,8 @@
-"""Objects below one prefix of any object store, with errors of one line that name the place.
+"""Objects below one prefix of any object store, with one-line errors that name the location.
 
-Every request is bounded in time (`TIMEOUTS`, `RETRY`). A failure that a retry may cure is `Unavailable`. A failure that
-would recur, e.g. a missing bucket, refused credentials or a plain-http endpoint, is `InputError`. Only what the
-registry needs is supported, and nothing asynchronous.
+Every request is bounded in time (`TIMEOUTS`, `RETRY`). A failure that a retry may fix is `Unavailable`. A failure that
+would recur, e.g. a missing bucket, refused credentials or a plain-http endpoint, is `InputError`. Only the operations
+that the registry needs are supported, and no asynchronous ones.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ from din.errors import InputError, Unavailable, shown
 from din.names import Digest
 
 TIMEOUTS = {"connect_timeout": "5s", "read_timeout": "30s", "timeout": "10m"}
-"""The longest wait for a connection, for the next byte of an answer, and for a whole request."""
+"""The longest wait for a connection, for the next byte of a response, and for a whole request."""
 RETRY: Any = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
 """How often and how long obstore itself retries a failed request, with growing pauses."""
 _ENVIRONMENT = {"s3": "AWS", "gs": "GOOGLE", "az": "AZURE"}
@@ -41,12 +41,12 @@ _CLIENT_KEYS = (
 )  # fmt: skip
 _FINAL = (InvalidPathError, NotSupportedError)
 _REFUSED = (PermissionDeniedError, UnauthenticatedError)
-# Listings and local folders report some errors only in words. The numbers mean: not permitted, denied, exists, not a
-# folder, read-only.
+# Listings and local folders report some errors only as text. The error numbers mean: not permitted, denied, exists, not
+# a folder, read-only.
 _FINAL_WORDS = re.compile(r"status code: 404|err(or|no) (1|13|17|20|30)\b", re.IGNORECASE)
 _REFUSED_WORDS = re.compile(r"status code: 40[13]|\((ExpiredToken|InvalidToken|AuthorizationHeaderMalformed)\)")
 _NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|specified bucket does not exist")
-_METADATA = "169.254.169.254"  # asked for credentials if the environment has none; only machines of a cloud answer
+_METADATA = "169.254.169.254"  # the clouds' metadata service, queried if the environment has no credentials
 _CREDENTIALS = {
     "AWS": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
     "GOOGLE": "GOOGLE_APPLICATION_CREDENTIALS",
@@ -58,16 +58,16 @@ T = TypeVar("T")
 
 
 class _Conflict(Unavailable):
-    """The store reports that an object exists already, or that another write was faster."""
+    """The store reports that the object already exists, or that another write was faster."""
 
 
 class Refused(InputError):
-    """The store refuses access, or there is no such bucket, so nothing is known about the objects."""
+    """The store refuses access, or the bucket does not exist, so nothing is known about the objects."""
 
 
 @contextmanager
 def noted(damage: list[str]) -> Iterator[None]:
-    """Add the error of a damaged object to a list. An error of access passes, since it tells nothing about objects."""
+    """Append the error of a damaged object to a list. `Refused` propagates: it says nothing about the objects."""
     try:
         yield
     except Refused:
@@ -80,13 +80,13 @@ class Objects:
     """The objects below `<uri>/<prefix>/`; keys are relative to it.
 
     Args:
-        uri: a folder, file://, s3://, gs://, az:// or memory:///. A missing folder reads as empty and is made by the
+        uri: a folder, file://, s3://, gs://, az:// or memory:///. A missing folder reads as empty and is created by the
             first write. Credentials come from the environment, as for the clouds' own tools.
         prefix: one path segment.
 
     Raises:
         Refused: from every method, if the store refuses access.
-        InputError: from every method, if the store can't be used as asked, and from reading a missing object.
+        InputError: from every method, if the URI or its settings are wrong, and from reading a missing object.
         Unavailable: from every method, if the store doesn't answer or fails in any other way.
     """
 
@@ -97,19 +97,19 @@ class Objects:
         self._opened = _open(uri)
 
     def at(self, key: str) -> str:
-        """Return the place of a key, for messages."""
+        """Return the full location of a key, for messages."""
         return f"{self.name}/{key}"
 
     def put(self, key: str, content: bytes | Path) -> None:
-        """Write an object whole, and replace an older one."""
+        """Write an object atomically, replacing an existing one."""
         with _reaching(self.at(key)):
             obstore.put(self._writable(), f"{self._prefix}/{key}", content)
 
     def create(self, key: str, content: bytes) -> bool:
-        """Write an object if there is none, atomically among all writers; return False if there is one.
+        """Write an object atomically if it does not exist, and return whether it was written.
 
         Raises:
-            Unavailable: the store refused the write as a conflict, although there is no object.
+            Unavailable: the store refused the write as a conflict, although the object does not exist.
         """
         try:
             with _reaching(self.at(key)):
@@ -121,10 +121,10 @@ class Objects:
         return True
 
     def create_document(self, key: str, document: Any) -> bool:
-        """Write a document if there is no such object; see `create`.
+        """Write a document if the object does not exist; see `create`.
 
         Raises:
-            InputError: one of its values is not of the declared type.
+            InputError: a value is not of the declared type.
         """
         content = documents.dump(document)
         documents.parse(type(document), content, self.at(key))
@@ -137,7 +137,7 @@ class Objects:
                 yield bytes(chunk)
 
     def read(self, key: str, most: int = documents.MOST_BYTES) -> bytes:
-        """Return an object's bytes, and fetch no more than about `most` of them.
+        """Return an object's bytes, fetching little more than `most` of them.
 
         Raises:
             InputError: the object is larger.
@@ -153,10 +153,10 @@ class Objects:
         return bytes(content)
 
     def read_document(self, expected: type[T], key: str) -> tuple[T, Digest]:
-        """Return a document of a type, and the sha256 of its bytes.
+        """Return a document, and the sha256 of its bytes.
 
         Raises:
-            InputError: it is of another type.
+            InputError: the document is not of the expected type.
         """
         content = self.read(key)
         return documents.parse(expected, content, self.at(key)), Digest(hashlib.sha256(content).hexdigest())
@@ -169,7 +169,7 @@ class Objects:
         return digest.hexdigest()
 
     def exists(self, key: str) -> bool:
-        """Return whether there is an object."""
+        """Return whether the object exists."""
         with _reaching(self.at(key)):
             try:
                 obstore.head(self._store, f"{self._prefix}/{key}")
@@ -178,10 +178,10 @@ class Objects:
         return True
 
     def keys(self, below: str) -> dict[str, datetime]:
-        """Return the keys below a key and the time when each was last written, without unfinished writes.
+        """Return the keys below a key, with the time of each one's last write. Unfinished writes are left out.
 
         Raises:
-            InputError: a key has a form that no listing can return, e.g. one with an empty segment, which S3 allows.
+            InputError: a key has a form that can't be listed, e.g. an empty segment, which S3 allows.
         """
         with _reaching(self.at(below)):
             try:
@@ -194,16 +194,16 @@ class Objects:
         return {o["path"].removeprefix(f"{self._prefix}/"): o["last_modified"] for o in objects}
 
     def delete(self, key: str) -> None:
-        """Remove an object, if there is one."""
+        """Remove an object if it exists."""
         with _reaching(self.at(key)):
             try:
                 obstore.delete(self._store, f"{self._prefix}/{key}")
-            except FileNotFoundError as error:  # another process was faster, or a retry finds its own first attempt
+            except FileNotFoundError as error:  # another process was faster, or the first attempt of a retry succeeded
                 if _NO_BUCKET.search(_cause(error)):
                     raise
 
     def leftovers(self) -> list[Path]:
-        """Return the temporary files `<name>#1` of killed writes, which only local stores have and listings hide."""
+        """Return the temporary files `<name>#1` of killed writes. Only local stores have them; listings hide them."""
         store = self._store
         if not isinstance(store, LocalStore):
             return []
@@ -228,13 +228,13 @@ def prefixes(uri: str) -> list[str]:
 
 
 def _open(uri: str, make: bool = False) -> ObjectStore | None:
-    """Open the store; return None for a missing local folder, unless `make` is set."""
+    """Open the store. Return None for a missing local folder, unless `make` is set."""
     scheme, separator, path = uri.partition("://")
     with _reaching(uri):
         if separator and scheme != "file":
             try:
                 return from_url(uri, **_options(scheme))
-            except BaseError as error:  # before the first request, so the URI or the environment is wrong
+            except BaseError as error:  # no request was made yet, so the URI or the environment is wrong
                 raise InputError(f"{uri}: {_cause(error)}; expected a folder, s3://, gs:// or az://") from None
         folder = Path(path if separator else uri).expanduser().resolve()
         try:
@@ -242,14 +242,14 @@ def _open(uri: str, make: bool = False) -> ObjectStore | None:
         except FileNotFoundError:
             if not make:
                 return None
-        return LocalStore(folder, automatic_cleanup=True, mkdir=True)  # an empty folder is removed with its last object
+        return LocalStore(folder, automatic_cleanup=True, mkdir=True)  # removes a folder with its last object
 
 
 def _options(scheme: str) -> dict[str, Any]:
-    """Return the bounds for stores that are reached by HTTP.
+    """Return timeouts and retries for stores that are reached by HTTP.
 
-    Settings of the environment take precedence, e.g. AWS_READ_TIMEOUT=2m. Options passed in code make obstore ignore
-    the environment, so the environment's settings are passed in code as well.
+    The environment takes precedence, e.g. AWS_READ_TIMEOUT=2m. Its settings are passed on here, because obstore ignores
+    the environment's client options if any are passed in code.
     """
     if scheme not in _ENVIRONMENT:
         return {}
@@ -260,7 +260,7 @@ def _options(scheme: str) -> dict[str, Any]:
 
 @contextmanager
 def _reaching(at: str) -> Iterator[None]:
-    """Turn a store's errors into one line."""
+    """Turn the errors of a store into one-line errors that name the location `at`."""
     try:
         yield
     except (BaseError, OSError) as error:
@@ -277,7 +277,7 @@ def _reaching(at: str) -> Iterator[None]:
 
 
 def _refusal(at: str, cause: str, error: Exception) -> str | None:
-    """Return what is wrong with the settings, if an error comes from them and not from the store."""
+    """Return what is wrong with the settings, or None if the error does not come from them."""
     prefix = _ENVIRONMENT.get(at.split(":")[0], "")
     if _NO_BUCKET.search(cause):
         bucket = at.split("/")[2]

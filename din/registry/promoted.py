@@ -1,6 +1,6 @@
-"""A promotion of the registry with the files of its run, which are verified against the hashes in its record.
+"""A promotion in the registry with the files of its run, which are verified by the hashes in its record.
 
-The files are named as in `reports/`, e.g. `evaluation.json` and `code/train.json`. The others are named below.
+Files from `reports/` have their names there, e.g. `evaluation.json` and `code/train.json`. The other names are below.
 """
 
 from dataclasses import dataclass
@@ -25,10 +25,10 @@ T = TypeVar("T")
 
 
 class GitState(Document):
-    """The commit that was promoted from, None outside a repository.
+    """The commit of a promotion, None outside a repository.
 
-    `dirty` says whether files differed from it, except `params.yaml`, `dvc.yaml` and `dvc.lock`, of which the record
-    has copies.
+    `dirty` is whether files differed from the commit, not counting `params.yaml`, `dvc.yaml` and `dvc.lock`, of which
+    the record has copies.
     """
 
     commit: Commit | None
@@ -37,11 +37,11 @@ class GitState(Document):
 
 @dataclass(frozen=True)
 class Promoted:
-    """A record of the registry that promoted a bundle, and the bundle's facts.
+    """A record that promoted a bundle, and the bundle's facts.
 
     Raises:
-        InputError: from every method that returns a file, if the record holds no such file, or it is damaged or not of
-            the expected form.
+        InputError: from every method that returns a file, if the record has no such file, or the file is damaged or not
+            of the expected form.
     """
 
     registry: Registry
@@ -50,12 +50,12 @@ class Promoted:
 
     @classmethod
     def find(cls, registry: Registry, name: str) -> "Promoted":
-        """Return the promotion that a name means: a record's number, or the beginning of a version.
+        """Return the promotion with a record's number, or of the version with this beginning.
 
-        A rollback means the promotion of its version.
+        The number of a rollback stands for the promotion of its version.
 
         Raises:
-            InputError: there is no such record or version, or several versions begin so.
+            InputError: no record or version matches, or several versions do.
         """
         history = registry.history()
         version = registry.version_of(name, history)

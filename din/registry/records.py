@@ -1,12 +1,12 @@
-"""Records of the registry's log, and the chain that makes a tampered log visible.
+"""Records of the registry's log, and the hash chain that reveals tampering.
 
     promotions/000017.json           the record; its `parent` is the sha256 of record 16
     seals/000017-<sha256>.json       a copy of the record, named by its hash, written right after it
 
-The parent's hash reveals an edited, removed or reordered record below the newest one. The seal does the same for the
-newest record, and is the copy to restore from. A promotion that is killed between the two writes leaves its record
-without a seal, and the next run of `din promote` writes it. This protects against accidents and partial edits. Anybody
-with write access to the whole prefix can rewrite all of it (docs/security.md).
+The parent's hash reveals that an older record was edited, removed or reordered. The seal does the same for the newest
+record, and is the copy to restore from. A promotion killed between the two writes leaves its record without a seal, and
+the next run of `din promote` writes it. This protects against accidents and partial edits. Anyone with write access to
+the whole prefix can rewrite all of it (docs/security.md).
 """
 
 import re
@@ -33,7 +33,7 @@ Nonce = Annotated[str, StringConstraints(pattern="^[0-9a-f]{32}$")]
 
 
 class StaleChampion(GateClosed):
-    """Another writer appended first, so the comparison behind this append was with an outdated champion."""
+    """Another writer appended first, so this candidate was compared with an outdated champion."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,18 +63,18 @@ class Record:
     """One entry of the log: who made which version the champion, when and why.
 
     Attributes:
-        number: its place in the log, counted from 1.
+        number: its position in the log, counted from 1.
         version: the new champion.
-        action: promote | rollback.
-        previous: the version of the record before. None in the first record.
-        parent: the sha256 of that record's bytes. None in the first record.
+        action: promote or rollback.
+        previous: the version of the previous record. None in the first record.
+        parent: the sha256 of the previous record's bytes. None in the first record.
         run_id: the run that promoted, or None.
-        nonce: tells two records with equal content apart.
+        nonce: distinguishes records with equal content.
         by: the person or service.
         at: the time.
         reason: why the version became the champion.
-        approval: the answer of a person, if the promotion needed one. None in a rollback.
-        files: maps names below runs/<run_id>/ to their sha256.
+        approval: the approval by a person, if the promotion needed one. None in a rollback.
+        files: the sha256 of the run's files, by their names below runs/<run_id>/.
     """
 
     __pydantic_config__ = documents.STRICT
@@ -108,8 +108,8 @@ class Chain:
     Attributes:
         entries: the records before the first unreadable one, oldest first.
         damage: one line for each break of the chain.
-        remarks: one line for each oddity that does no harm.
-        seals: the keys of the seals, with the hash that the content of each must have.
+        remarks: one line for each harmless irregularity.
+        seals: the hash that each seal's content must have, by key.
     """
 
     entries: list[Entry]
@@ -119,26 +119,26 @@ class Chain:
 
 
 def record_key(number: int) -> str:
-    """Return the key of the record of this number."""
+    """Return the key of a record."""
     return f"{PROMOTIONS}/{number:06d}.json"
 
 
 def seal_key(number: int, digest: str) -> str:
-    """Return the key of the seal of the record of this number and hash."""
+    """Return the key of a record's seal, given the sha256 of the record's bytes."""
     return f"{SEALS}/{number:06d}-{digest}.json"
 
 
 def run_key(run_id: str, area: Literal["runs", "stages"] = "runs") -> str:
-    """Return the key below which the files of a run, or of a stage, are stored.
+    """Return the folder key for the files of a run, or of a stage.
 
     Raises:
-        InputError: the id can't be the name of a folder.
+        InputError: the id is not valid as the name of a folder.
     """
     return f"{area}/{RunId.of(run_id)}"
 
 
 def read_chain(objects: Objects) -> Chain:
-    """Read the whole log and check each record against the one before and against its seal."""
+    """Read the whole log, and check each record against the previous one and its seal."""
     log = _Listing.of(objects)
     entries: list[Entry] = []
     damage: list[str] = []
@@ -159,10 +159,10 @@ def read_chain(objects: Objects) -> Chain:
 
 
 def newest_entry(objects: Objects) -> Entry | None:
-    """Read the newest record and check it against its seal and the record before; return None if the log is empty.
+    """Return the newest record, checked against its seal and the previous record, or None if the log is empty.
 
     Raises:
-        InputError: it is not a record or was edited, or a record before or after it was removed.
+        InputError: the record is malformed or was edited, or a record before or after it was removed.
     """
     log = _Listing.of(objects)
     if not log.newest:
@@ -175,15 +175,15 @@ def newest_entry(objects: Objects) -> Entry | None:
 
 
 def append(objects: Objects, record: Record) -> bool:
-    """Write a record and then its seal; return False if another writer wrote a record of this number first.
+    """Write a record and then its seal. Return False if another writer wrote a record of this number first.
 
     Raises:
-        InputError: a record can't hold one of the values.
+        InputError: a value is not of the declared type.
     """
     key = record_key(record.number)
     if not objects.create_document(key, record):
         written, _ = objects.read_document(Record, key)
-        if written.nonce != record.nonce:  # an equal nonce means that a retry found its own first attempt
+        if written.nonce != record.nonce:  # with an equal nonce, the first attempt of a retry had succeeded
             return False
     seal(objects, record.number)
     return True
@@ -202,7 +202,7 @@ class _Listing:
     Attributes:
         numbers: the numbers of the records.
         seals: the digests of the seals, by number.
-        remarks: a line for each key of another form.
+        remarks: one line for each key that the registry does not write.
     """
 
     numbers: set[int]
@@ -212,24 +212,24 @@ class _Listing:
     @classmethod
     def of(cls, objects: Objects) -> "_Listing":
         remarks: list[str] = []
-        # Seals are listed first. Each is written after its record, so the records listed then hold one for each seal.
+        # List seals first. A seal is written after its record, so the later listing has a record for every seal.
         seals = _by_number(_listed(objects, SEALS, _SEAL, remarks))
         numbers = {int(key[1]) for key in _listed(objects, PROMOTIONS, _RECORD, remarks)}
         if any(number not in seals for number in numbers if number < max(numbers)):
-            # Records were appended between the two listings, unless a seal was lost. A record is sealed before the next
-            # one is appended, so another listing of the seals holds all that must exist.
+            # Unless a seal was lost, records were appended between the two listings. A record is sealed before the next
+            # one is appended, so another listing has all the seals that must exist.
             later = _by_number(_listed(objects, SEALS, _SEAL, []))
             seals = {number: later[number] for number in later if number in numbers or number in seals}
         return cls(numbers, seals, remarks)
 
     @property
     def newest(self) -> int:
-        """The highest number of a record or seal; 0 for an empty log."""
+        """The highest number of a record or seal, or 0 if the log is empty."""
         return max([0, *self.numbers, *self.seals])
 
 
 def _listed(objects: Objects, area: str, form: re.Pattern[str], remarks: list[str]) -> list[re.Match[str]]:
-    """Return the keys of a form, and remark on all others."""
+    """Return the matches of an area's keys, and add a remark for each key that does not match."""
     keys = {key: form.fullmatch(key) for key in sorted(objects.keys(area))}
     odd = [shown(objects.at(key), quotes=False) for key, found in keys.items() if not found]
     remarks += [f"{place}: ignored, not a key that the registry writes; remove it" for place in odd]
@@ -257,7 +257,7 @@ def _entry(objects: Objects, log: _Listing, number: int) -> Entry:
 
 
 def _breaks(objects: Objects, before: Entry | None, entry: Entry) -> list[str]:
-    """Return a line for each way in which a record does not follow the one before."""
+    """Return one line for each way in which a record does not follow the previous one."""
     at = objects.at(record_key(entry.record.number))
     parent = before.digest if before else None
     previous = before.record.version if before else None

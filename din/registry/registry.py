@@ -3,17 +3,17 @@
     <uri>/<model_name>/bundles/<version>/...          version = sha256 of the bundle's manifest.json
                       /promotions/000017.json         put-if-absent; the champion is the highest number
                       /seals/000017-<sha256>.json     a copy of the record that reveals edits (see records.py)
-                      /runs/<run_id>/...              the run's own record, which changes while it runs
+                      /runs/<run_id>/...              status files of the run, which change while it runs
                       /runs/<run_id>/promoted-<hash>/ evidence of the promotion: commit, dvc.lock, gate.json, ...
                       /looks/<version>/000003.parquet rows of the third comparison with a champion
-                      /approvals/<number>-<version>/  a request for approval and its answer (see approvals.py)
-                      /stages/<key>/...               results of ended stages, kept by schedulers (dags/workspace.py)
+                      /approvals/<number>-<version>/  a request for approval and its answer (approval_requests.py)
+                      /stages/<key>/...               results of finished stages, for schedulers (dags/workspace.py)
                       /claims/bundles/<version>/...   empty objects by which a promotion and gc notice each other
                       /claims/runs/<run_id>/...
 
-A promotion or rollback is one append of the next number, made after everything that the record names is stored. A crash
+A promotion or rollback appends one record with the next number, after storing everything that the record names. A crash
 at any point therefore leaves the old champion, and two writers can't both win. Finding the champion takes two listings
-and two reads. Only `gc` deletes, and only what no record names.
+and two reads. Only `gc` deletes objects, and only those that no record names.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,7 +49,7 @@ from din.workspace import Workspace
 PROMOTED = "promoted-"
 CLAIMS = "claims"
 _FIRST_PROMOTION = timedelta(days=1)
-"""The time in which a first promotion that failed is repeated; an older bundle without a log means that it was lost."""
+"""A bundle without a log means a first promotion that was interrupted, or if older than this, a lost log."""
 _REMOVAL = "removal-"
 
 
@@ -57,8 +57,8 @@ class Registry:
     """One model's namespace below a registry URI (see `din.registry.objects.Objects` for URIs).
 
     Raises:
-        InputError: the model name has other characters than allowed; from every method, if the URI can't be read or
-            written, or an object that it needs is missing or damaged.
+        InputError: the model name has characters that are not allowed; from every method, if the URI can't be read or
+            written, or a required object is missing or damaged.
         Unavailable: from every method, if the store doesn't answer.
     """
 
@@ -70,7 +70,7 @@ class Registry:
 
     @classmethod
     def of(cls, workspace: Workspace, params: Params) -> Self:
-        """Return the registry of a workspace: `promote.registry`, in the namespace of `promote.model_name`."""
+        """Return the registry `promote.registry` of a workspace, with the namespace `promote.model_name`."""
         return cls(workspace.located(params.promote.registry), params.model_name)
 
     def history(self) -> list[Record]:
@@ -78,7 +78,7 @@ class Registry:
         return [entry.record for entry in self._chain().entries]
 
     def champion(self) -> Record | None:
-        """Return the newest record, checked against the one before; None before the first promotion."""
+        """Return the newest record, checked against the previous one, or None before the first promotion."""
         newest = newest_entry(self.objects)
         return newest.record if newest else None
 
@@ -91,7 +91,7 @@ class Registry:
         """Return one record.
 
         Raises:
-            InputError: there is none of this number.
+            InputError: there is no such record.
         """
         history = self.history()
         if not 1 <= number <= len(history):
@@ -112,13 +112,13 @@ class Registry:
     ) -> Record:
         """Store a bundle, then the evidence for it, then the record that makes it the champion after `previous`.
 
-        A kill at any point leaves the old champion, or a new one whose bundle and evidence are complete. A rerun
-        finishes the promotion.
+        If the process is killed, either the old champion stays, or the new one has its complete bundle and evidence. A
+        rerun finishes the promotion.
 
         Raises:
-            StaleChampion: another record after `previous` exists already.
+            StaleChampion: a record after `previous` already exists.
             GateClosed: the directory no longer holds bundle `version`.
-            InputError: a record can't hold a value.
+            InputError: a value of the record is not of the declared type.
         """
         if self.put_bundle(directory) != version:
             raise GateClosed(
@@ -140,11 +140,11 @@ class Registry:
         approval: Approved | None = None,
         files: Mapping[FileName, Digest] | None = None,
     ) -> Record:
-        """Make `version` the champion after `previous`, the champion it was compared with.
+        """Make `version` the champion after `previous`, the champion that it was compared with.
 
         Raises:
-            StaleChampion: another record after `previous` exists already.
-            InputError: `previous` is not the newest record, or a record can't hold a value.
+            StaleChampion: a record after `previous` already exists.
+            InputError: `previous` is not a record of the log, or a value of the record is not of the declared type.
         """
         log = self._chain()
         number = previous.number + 1 if previous else 1
@@ -168,13 +168,13 @@ class Registry:
             files=dict(files or {}),
         )
         if parent:
-            seal(self.objects, parent.record.number)  # a killed promotion may have left it without one
+            seal(self.objects, parent.record.number)  # in case a killed promotion left it unsealed
         if not append(self.objects, record):
             raise self._stale(self.record(number))
         return record
 
     def seal(self, record: Record) -> None:
-        """Write the seal of the newest record, in case a killed promotion left it without one."""
+        """Write the seal of the newest record, in case a killed promotion left it unsealed."""
         seal(self.objects, record.number)
 
     def rollback(self, to: int | str, by: str, reason: str, champion: int | None = None) -> Record:
@@ -183,15 +183,15 @@ class Registry:
         Args:
             to: the number of a record, or a version or its beginning.
             by: the person or service that decides.
-            reason: why, for the log.
-            champion: the number of the record that is rolled back; by default the newest.
+            reason: the reason, for the record.
+            champion: the number of the record to roll back, by default the newest.
 
         Returns:
-            The new record, or the one by which `champion` was rolled back to the same version before.
+            The new record, or the existing one that rolled `champion` back to the same version.
 
         Raises:
-            InputError: `to` names no record, several versions, or the champion itself.
-            StaleChampion: another writer appended first, or another champion has followed `champion`.
+            InputError: `to` matches no record, several versions, or the champion itself.
+            StaleChampion: another writer appended first, or `champion` was followed by another champion.
         """
         history = self.history()
         version = self.version_of(to, history)
@@ -208,10 +208,10 @@ class Registry:
         return self.append(version, history[-1], by=by, reason=reason, action="rollback")
 
     def version_of(self, name: int | str, history: Sequence[Record]) -> Version:
-        """Return the one version in the history that a name means: a record's number, or the version's beginning.
+        """Return the version in the history with this record number or beginning.
 
         Raises:
-            InputError: the name means no version, or several.
+            InputError: no version matches, or several do.
         """
         start = str(name)
         number = int(name) if start.isdecimal() and len(start) <= 6 else None
@@ -222,12 +222,12 @@ class Registry:
         return found.pop()
 
     def put_bundle(self, directory: Path) -> Version:
-        """Store a bundle, manifest last, and return its version.
+        """Store a bundle, with its manifest last, and return its version.
 
-        If the bundle is already stored, wholly or in part, it is compared and completed.
+        If the bundle is already stored, completely or partly, compare its files and add the missing ones.
 
         Raises:
-            InputError: a file is missing, added or changed, here or in the registry.
+            InputError: a file is missing, added or changed in the directory, or damaged in the registry.
             Unavailable: `gc` is removing the bundle.
         """
         bundle = verify_bundle(directory)
@@ -244,7 +244,7 @@ class Registry:
         return version
 
     def fetch(self, version: Version, target: Path) -> Path:
-        """Copy a bundle to the directory `target`, complete and verified, or leave `target` as it is."""
+        """Copy a bundle to the directory `target`, and verify it. On failure, leave `target` unchanged."""
         files = self.files(version)
         with replace_directory(target) as directory:
             for name, digest in [*files.items(), (MANIFEST, version)]:
@@ -258,16 +258,16 @@ class Registry:
         return target
 
     def versions(self) -> list[Version]:
-        """Return the versions of all completely stored bundles, sorted."""
+        """Return the versions of all complete bundles, sorted."""
         keys = (key.split("/") for key in self.objects.keys("bundles"))
         stored = {parts[1] for parts in keys if parts[2:] == [MANIFEST]}
         return sorted(Version(version) for version in stored if Version.form.fullmatch(version))
 
     def find(self, start: str) -> Version:
-        """Return the one stored version that begins with `start`.
+        """Return the stored version that begins with `start`.
 
         Raises:
-            InputError: no version does, or several do.
+            InputError: no version matches, or several do.
         """
         stored = self.versions()
         found = [version for version in stored if version.startswith(start)]
@@ -283,12 +283,12 @@ class Registry:
         return documents.parse(Facts, content, self.objects.at(key))
 
     def files(self, version: Version) -> dict[FileName, Digest]:
-        """Return the files of a stored bundle as its manifest lists them, by name with their sha256."""
+        """Return the sha256 of each file of a stored bundle, by name, from its manifest."""
         key = f"bundles/{version}/{MANIFEST}"
         return parse_manifest(self._verified(key, version), self.objects.at(key))
 
     def promoted_file(self, record: Record, name: str) -> bytes:
-        """Return a file of the run that a record promoted, by the name that `put_run` got, and verified.
+        """Return a file of the run that a record promoted, verified. `name` is its name in `put_run`.
 
         Raises:
             InputError: the record names no such file.
@@ -302,10 +302,10 @@ class Registry:
         return self._verified(f"{run_key(record.run_id)}/{key}", digest)
 
     def put_run(self, run_id: str, files: Mapping[str, bytes]) -> dict[FileName, Digest]:
-        """Store the evidence of a run's promotion, and map names below runs/<run_id>/ to sha256 for the record.
+        """Store the evidence for a run's promotion, and return `files` of its record.
 
-        The folder is named by the hash of all files, so that equal files share a folder and other files never overwrite
-        the files of a record.
+        The folder is named by the hash of all files, so equal files share a folder, and other files never overwrite
+        those of a record.
 
         Raises:
             Unavailable: `gc` is removing the run.
@@ -318,10 +318,10 @@ class Registry:
         return {FileName(f"{folder}/{name}"): digest for name, digest in hashes.items()}
 
     def verify(self) -> list[str]:
-        """Read everything that records name, and check that each record follows the one before.
+        """Check that each record follows the previous one, and hash every file that the records name.
 
         Returns:
-            One line for each break of the chain, and for each file of a bundle or run that is missing or changed.
+            One line for each break of the chain, and for each missing or changed file of a bundle, run or approval.
         """
         log = read_chain(self.objects)
         damage = list(log.damage)
@@ -343,7 +343,7 @@ class Registry:
         return damage
 
     def remarks(self) -> list[str]:
-        """Return one line for each oddity of the log that does no harm."""
+        """Return one line for each harmless irregularity of the log."""
         log = read_chain(self.objects)
         if log.entries or log.damage or self._lost_its_log() or not self.versions():
             return log.remarks
@@ -351,7 +351,7 @@ class Registry:
         return [*log.remarks, f"{self.name}: {unfinished}"]
 
     def _lost_its_log(self) -> bool:
-        """Return whether bundles without any record tell of a lost log, not of a first promotion to be repeated."""
+        """Return whether bundles without any record mean a lost log, and not an interrupted first promotion."""
         stored = self.objects.keys("bundles").values()
         return len(self.versions()) > 1 or any(modified < datetime.now(UTC) - _FIRST_PROMOTION for modified in stored)
 
@@ -360,17 +360,16 @@ class Registry:
     ) -> list[str]:
         """Remove bundles, runs and stages that no record names, expired requests, and leftovers of killed writes.
 
-        A request for approval is kept while it waits, with the files of its run, and for ever once it is answered.
-
-        Keep objects that are modified in the meantime, and stop removing once a new promotion appears.
+        Requests for approval that wait or were answered are kept, with the files of their runs. Objects modified in the
+        meantime are kept too, and nothing more is removed once a new promotion appears.
 
         Args:
-            grace: objects modified more recently are kept, since they may belong to a promotion in progress.
-            dry_run: only report what would be removed.
-            never_promoted: the bundles that are known to have no record, needed if the log of promotions is empty.
+            grace: the minimum age of removed objects. Newer ones may belong to a promotion in progress.
+            dry_run: only return what would be removed.
+            never_promoted: bundles that are known to have no record, required if the log of promotions is empty.
 
         Returns:
-            The locations removed.
+            The removed locations.
 
         Raises:
             InputError: the log is empty although other bundles are stored. The log may have been lost, and one of them
@@ -391,7 +390,7 @@ class Registry:
             found |= self.objects.keys(area)
         if not dry_run:
             for key in [key for key in found if _is_removal(key) and found[key] < before]:
-                self.objects.delete(key)  # a killed gc left it, and it would block promotions for ever
+                self.objects.delete(key)  # left by a killed gc; it would block promotions forever
                 del found[key]
         owned: dict[str, dict[str, datetime]] = {}
         for key, modified in found.items():
@@ -413,25 +412,25 @@ class Registry:
         return [self.objects.at(owner) for owner in orphans] + [str(path) for path in leftovers]
 
     def _remove(self, owner: str, keys: dict[str, datetime], history: list[Record]) -> bool:
-        """Remove all objects of `owner`; return False if its keys, their times, or the log have changed."""
+        """Remove all objects of `owner`. Return False if its keys, their times, or the log have changed."""
         claim = f"{CLAIMS}/{owner}/{_REMOVAL}{uuid4().hex}"
         self.objects.put(claim, b"")
         now = self.objects.keys(owner) | self.objects.keys(f"{CLAIMS}/{owner}")
         unchanged = self.history() == history and {key: now[key] for key in now if key != claim} == keys
         if unchanged:
-            # The manifest goes first, so that the rest no longer counts as a bundle.
+            # Remove the manifest first, so that the rest no longer counts as a bundle.
             for key in sorted(keys, key=lambda key: not key.endswith(f"/{MANIFEST}")):
                 self.objects.delete(key)
         self.objects.delete(claim)
         return unchanged
 
     def _claim(self, owner: str) -> None:
-        """Keep `gc` away from the objects of `owner` from now until the grace period is over.
+        """Keep `gc` from removing the objects of `owner` until the grace period is over.
 
-        gc and a promotion each write a claim before they look for the other's, so at least one of them notices.
+        Both `gc` and a promotion write a claim before they look for the other's, so at least one notices the other.
 
         Raises:
-            Unavailable: gc is removing them.
+            Unavailable: `gc` is removing the objects.
         """
         self.objects.put(f"{CLAIMS}/{owner}/promotion", b"")
         removals = [key for key in self.objects.keys(f"{CLAIMS}/{owner}") if _is_removal(key)]
@@ -462,7 +461,7 @@ class Registry:
         return InputError(f"{self.objects.at(key)}: damaged, its hash is not the recorded one")
 
     def _verified(self, key: str, digest: str | None) -> bytes:
-        """Read an object whose hash is known."""
+        """Return an object's bytes, after checking their hash."""
         content = self.objects.read(key)
         if sha256(content).hexdigest() != digest:
             raise self._damaged(key)
@@ -476,7 +475,7 @@ class Registry:
         return problems
 
     def _approval_problems(self, record: Record) -> list[str]:
-        """Check the answer that let a candidate pass, if the record names one."""
+        """Check the approval that a record names, if any."""
         problems: list[str] = []
         at = self.objects.at(case_key(record.number, record.version))
         with noted(problems):
@@ -507,5 +506,5 @@ def _is_removal(key: str) -> bool:
 
 
 def list_models(uri: str) -> list[ModelName]:
-    """Return the names of the models below a registry URI, sorted, without folders that can't be a model."""
+    """Return the names of the models at a registry URI, sorted. Folders with other names are ignored."""
     return [ModelName(name) for name in prefixes(uri) if ModelName.form.fullmatch(name)]

@@ -2,14 +2,14 @@
 
     <registry>/<model>/looks/<champion's version>/000003.parquet     the rows of the third comparison with it
 
-A day that leaves a comparison undecided is not lost: the next run pools it with its own. A candidate is compared once,
-even if two processes judge it at the same time. Judging it again reads its stored rows, so it spends nothing and can't
-draw other rows. A decision ends a pool, and the next comparison begins a new one. Comparisons on the same day are not
-pooled: the newest one counts. But each spends a part of the permitted error (`din.metrics.noninferiority`), whatever it
-shares with others.
+If a day leaves a comparison undecided, the next run pools that day's rows with its own. A candidate is compared once,
+even if two processes judge it at the same time. Judging it again reads the stored rows, so this spends no error and
+can't draw other rows. A decision ends a pool, and the next comparison begins a new one. Comparisons on the same day are
+not pooled; the newest one counts. Each comparison spends a part of the permitted error (`din.metrics.noninferiority`),
+even if it shares days with others.
 
-Users are hashed, because a comparison stays as long as its champion's bundle. Each file holds a hash of its rows, so
-damage shows. A run stores about 20 bytes a row, and reads the comparisons with its champion.
+Users are hashed, because a comparison is kept as long as its champion's bundle. Each file has a hash of its rows, which
+reveals damage. A run stores about 20 bytes per row, and reads all comparisons with its champion.
 
 Shapes: B rows of a comparison.
 """
@@ -44,7 +44,7 @@ SCHEMA = pa.schema(
     ]
 )
 MOST_ROWS = 10_000_000
-"""The largest number of rows of a comparison; equal rows take no space on disk, but 29 bytes each in memory."""
+"""The largest number of rows to read. Equal rows compress to almost nothing, but take 29 bytes each in memory."""
 _MOST_BYTES = 256 << 20
 _KEY = re.compile(r"looks/([0-9a-f]{64})/\d{6,}\.parquet")
 _CANDIDATE = b"candidate"
@@ -56,8 +56,8 @@ class Comparison:
     """A comparison by one metric.
 
     Attributes:
-        days: the days of its rows, counted from 1970.
-        difference: candidate − champion.
+        days: the days of its rows, as days since 1970.
+        difference: the metric of the candidate minus that of the champion.
     """
 
     days: frozenset[int]
@@ -65,7 +65,7 @@ class Comparison:
 
     @classmethod
     def of(cls, stored: pa.Table, metric: Metric) -> Self:
-        """Compute the difference of a comparison."""
+        """Compute a metric's difference on the rows of a stored comparison."""
         columns = {name: stored[name].to_numpy() for name in ("label", "candidate", "champion", "user")}
         found = difference(metric, columns["label"], columns["candidate"], columns["champion"], columns["user"])
         return cls(frozenset(stored["day"].cast(pa.int32()).unique().to_pylist()), found)
@@ -78,13 +78,13 @@ def rows_of(
     model_name: ModelName,
     version: Version,
 ) -> pa.Table:
-    """Return the rows of a comparison.
+    """Return the rows of a comparison, with the columns of `SCHEMA`.
 
     Args:
-        rows: test rows with `user`, `label`, `timestamp` in µs and the candidate's `prediction`, [B].
-        champion: the champion's probabilities, [B].
-        raw_users: the raw ids of users, by the numbers in `user`.
-        model_name: makes hashes of two models differ, so that their users can't be joined.
+        rows: [B] test rows with `user`, `label`, `timestamp` in µs and the candidate's `prediction`.
+        champion: [B] the champion's probabilities.
+        raw_users: the raw ids of users; `user` is an index into them.
+        model_name: the key of the hashes, so that the users of two models can't be joined.
         version: the candidate.
     """
     columns = [
@@ -102,7 +102,7 @@ def read(registry: Registry, champion: Version) -> list[pa.Table]:
     """Return the comparisons with a champion, oldest first. Objects with other names are ignored.
 
     Raises:
-        InputError: one is damaged, or their numbers have gaps.
+        InputError: a comparison is damaged, or the numbers have gaps.
     """
     objects = registry.objects
     keys = sorted(filter(_KEY.fullmatch, objects.keys(f"looks/{champion}")))
@@ -113,17 +113,18 @@ def read(registry: Registry, champion: Version) -> list[pa.Table]:
 
 
 def stored(registry: Registry, champion: Version, candidate: Version) -> list[pa.Table]:
-    """Return the comparisons with a champion up to the candidate's, oldest first; none if the candidate has none."""
+    """Return the comparisons with a champion up to the candidate's, oldest first, or [] if the candidate has none."""
     return _up_to(candidate, read(registry, champion))
 
 
 def store(registry: Registry, champion: Version, rows: pa.Table) -> list[pa.Table]:
     """Store a candidate's comparison after all others, and return all up to it, oldest first.
 
-    If the candidate has one already, because a lost answer hid it or another process was faster, it is that one.
+    If the candidate already has one, because the response to an earlier write was lost or another process was faster,
+    that one counts and nothing is stored.
 
     Raises:
-        Unavailable: the store's listing hides one that it holds, e.g. because it is stale.
+        Unavailable: the store's listing lacks an existing comparison, e.g. because the listing is stale.
     """
     content = dump(rows)
     candidate = _candidate(rows)
@@ -143,12 +144,12 @@ def store(registry: Registry, champion: Version, rows: pa.Table) -> list[pa.Tabl
 
 
 def comparison_key(champion: Version, number: int) -> str:
-    """Return the key of a comparison with a champion, counted from 1."""
+    """Return the key of a comparison with a champion. Numbers start at 1."""
     return f"looks/{champion}/{number:06d}.parquet"
 
 
 def damage(registry: Registry) -> list[str]:
-    """Return one line for each champion with a comparison that is damaged or missing."""
+    """Return one line for each champion with a damaged or missing comparison."""
     lines: list[str] = []
     with noted(lines):
         found = filter(None, map(_KEY.fullmatch, registry.objects.keys("looks")))
@@ -163,8 +164,8 @@ def judged(views: Sequence[Comparison], margin_of: Callable[[Estimate], float], 
 
     Args:
         views: all comparisons with the champion, oldest first.
-        margin_of: the margin that follows from a day's difference.
-        level: the permitted error of all of them together.
+        margin_of: returns the margin, given the newest difference of the pool.
+        level: the permitted probability of error of all comparisons together.
     """
 
     def outcome(first: int, number: int) -> Outcome:
@@ -180,7 +181,7 @@ def judged(views: Sequence[Comparison], margin_of: Callable[[Estimate], float], 
 
 
 def dump(rows: pa.Table) -> bytes:
-    """Return the rows as a Parquet file that holds a hash of them."""
+    """Return the rows as a Parquet file, with their hash in its metadata."""
     hashed = rows.replace_schema_metadata({**(rows.schema.metadata or {}), _HASH: _hash(rows)})
     sink = BytesIO()
     pq.write_table(hashed, sink, compression="zstd")
@@ -191,7 +192,7 @@ def parse(content: bytes, at: str) -> pa.Table:
     """Read the rows of a stored comparison.
 
     Raises:
-        InputError: it is not one; the message names the place.
+        InputError: the file is not a comparison, is too large, or does not match its hash.
     """
     try:
         file = pq.ParquetFile(BytesIO(content))
@@ -212,7 +213,7 @@ def parse(content: bytes, at: str) -> pa.Table:
 
 
 def _up_to(candidate: str, stored: list[pa.Table]) -> list[pa.Table]:
-    """Return the comparisons up to the candidate's; none if it has none."""
+    """Return the comparisons up to the candidate's, or [] if it has none."""
     candidates = [_candidate(rows) for rows in stored]
     return stored[: candidates.index(candidate) + 1] if candidate in candidates else []
 
@@ -222,7 +223,7 @@ def _candidate(rows: pa.Table) -> str:
 
 
 def _hash(rows: pa.Table) -> bytes:
-    """Hash everything that a comparison says: the candidate and the rows."""
+    """Return the sha256 of a comparison's candidate and rows."""
     found = sha256(_candidate(rows).encode())
     for column in rows.columns:
         found.update(column.to_numpy().tobytes())
@@ -230,7 +231,7 @@ def _hash(rows: pa.Table) -> bytes:
 
 
 def _pool(views: Sequence[Comparison]) -> list[Estimate]:
-    """Return the differences to pool: today's, which is the last, and all of earlier days that no newer one holds."""
+    """Return the differences to pool, oldest first: today's, and earlier ones whose days no newer one contains."""
     *earlier, today = views
     pool = [today.difference]
     taken = set(today.days)
@@ -242,7 +243,7 @@ def _pool(views: Sequence[Comparison]) -> list[Estimate]:
 
 
 def hashed_users(rows: pa.Table, raw_users: pa.ChunkedArray, model_name: ModelName) -> NDArray[np.uint64]:
-    """Return a hash of the user of each row, [B]; arguments as in `rows_of`."""
+    """Return the hash [B] of each row's user; see `rows_of` for the arguments."""
     number, user = np.unique(rows["user"].to_numpy(), return_inverse=True)
     hashes = [_hashed(raw, model_name) for raw in raw_users.take(pa.array(number)).to_pylist()]
     return np.array(hashes, np.uint64)[user]
