@@ -1,6 +1,6 @@
-"""From a trained model to probabilities for raw ids: the bundle, its graphs, the scorer, and the check that they agree.
+"""Serve a trained model for raw ids: the bundle, its ONNX graphs, the scorer, and the check that all agree.
 
-A service needs `Scorer`, and `Limits` if the defaults do not suit; neither imports torch.
+A service needs `Scorer`, and `Limits` if the defaults do not suit. Neither imports torch.
 """
 
 from din.serve.limits import Limits

@@ -1,7 +1,7 @@
-"""The agreement of the ways to compute a probability: the tolerances of the stage `check_parity`, and its report.
+"""The tolerances and the report of the stage `check_parity`, which compares the ways to compute a probability.
 
-The tolerances are no parameters, because a bundle that needs wider ones computes something else than the model that was
-judged.
+The tolerances are not parameters, because a bundle that needs wider ones does not compute the same function as the
+judged model.
 """
 
 from typing import Any, Literal, get_args
@@ -16,17 +16,17 @@ PATHS: tuple[ParityPath, ...] = get_args(ParityPath)
 """The ways to compute a probability, which must agree."""
 
 ATOL_LOGIT = 1e-4
-"""The largest difference of two logits, relative beyond 1, as float32 has 24 bits."""
+"""The largest difference of two logits; of logits beyond ±1, relative to their size, since float32 has 24 bits."""
 ATOL_PROBABILITY = 1e-5
 """The largest difference of two probabilities."""
 AUC_DELTA = 1e-5
-"""The difference of two AUCs that they must stay below, beside the pairs that are tied within `ATOL_LOGIT`."""
+"""The upper bound of the difference of two AUCs, to which the share of pairs tied within `ATOL_LOGIT` is added."""
 MIN_STD = 1e-4
-"""The smallest standard deviation of the outputs; closer ones prove nothing."""
+"""The smallest standard deviation of the probabilities. If all are alike, agreement proves nothing."""
 
 
 class ParityReport(Document):
-    """The agreement of PyTorch, onnxruntime and the scorer; what could not be measured is None."""
+    """The agreement of PyTorch, onnxruntime and the scorer. A figure that could not be measured is None."""
 
     verdict: Literal["open", "closed"]
     bundle: Version | None

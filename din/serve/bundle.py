@@ -1,15 +1,15 @@
-"""Complete a bundle: add all files besides its graphs, and seal it.
+"""Complete a bundle: add all files other than the graphs, and then the manifest.
 
-`models/bundle/` then holds:
+`models/bundle/` then has:
 
     request.onnx batch.onnx weights/    the model as two graphs (see export.py)
-    model/                              the model as trained, to start from or to go on; scoring does not read it
-    vocab/ items.parquet users.parquet  raw values with their ids and table rows, as far as the model knows them
+    model/                              the trained model, for later training; scoring does not read it
+    vocab/ items.parquet users.parquet  the raw values that the model knows, with their ids and table rows
     signature.json                      fields with kinds, edges, moments and offsets; longest history; graph inputs
     facts.json MODEL_CARD.md            origin and quality, for programs and for people
     manifest.json                       the sha256 of every file; its own is the version (`din.registry.bundle`)
 
-A bundle holds no clock, path or commit, so equal trainings give equal versions.
+A bundle has no times of creation, paths or commits, so equal trainings give equal versions.
 """
 
 import shutil
@@ -49,11 +49,11 @@ def complete(
     """Add all other files to the graphs in `folder`, then the manifest, and return the version.
 
     Args:
-        folder: the bundle so far.
+        folder: the folder with the graphs.
         workspace: the workspace with the model and its reports.
         features: the features that the model was trained on, with the ids that it knows.
         layout: the layout of the joint table.
-        inputs: the input names of each graph.
+        inputs: the names of the inputs, by graph.
         params: the parameters.
 
     Raises:
@@ -71,7 +71,7 @@ def complete(
 
 
 def write_values(folder: Path, features: Features) -> None:
-    """Write the vocabularies and the tables of items and users with the ids that `features` knows."""
+    """Write the vocabularies and the tables of items and users, with the ids known to `features`."""
     (folder / "vocab").mkdir()
     for field in features.fields:
         pq.write_table(features.vocabulary(field.name), folder / "vocab" / f"{field.name}.parquet", compression="zstd")

@@ -20,7 +20,7 @@ def model_card(facts: Facts, fields: tuple[Field, ...]) -> str:
     rows = facts.rows
     evaluation = facts.evaluation
     test = evaluation.test
-    groups = (  # empty groups are listed, since it is worth knowing that a model does not use them
+    groups = (  # list empty groups too: it is worth knowing that the model does not use them
         f"- {group}: " + ", ".join(f"`{f.name}` ({f.kind})" for f in fields if f.group is group) for group in Group
     )
     models = {"this model, test": evaluation.test, "this model, valid": evaluation.valid}
@@ -70,7 +70,7 @@ The floors are measured on the same rows. `popularity` is only a ranking, so it 
 
 
 def _counting(facts: Facts) -> str:
-    """Return sentences about training rows that are missing or weighed."""
+    """Return sentences about training rows that were omitted or weighted."""
     found = []
     kept = facts.negatives.training if facts.negatives else 1.0
     if kept < 1:

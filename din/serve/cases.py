@@ -1,8 +1,8 @@
-"""The cases that parity compares: the same impressions, once as features and once as raw requests.
+"""The cases that parity compares: the same impressions as features and as raw requests.
 
-There are real impressions, drawn from all splits, and edge cases made from one of them: histories of 0, 1, max and more
-behaviours; 0, 1, 2 and many candidates, some of them duplicates; ids and values that are missing or were never seen in
-training; extreme numbers.
+Real impressions are drawn from all splits. Edge cases are made from one of them: histories of 0, 1, max and more
+behaviours; 0, 1, 2, many and duplicate candidates; ids and values that are missing or were never seen in training; and
+extreme numbers.
 """
 
 from collections.abc import Iterator
@@ -26,11 +26,13 @@ _ROW_COLUMNS = ("user", "item", "timestamp", "sequence", "label")
 
 @dataclass(frozen=True)
 class Case:
-    """B impressions, packed from features, and as requests with B candidates in all.
+    """B impressions, packed from features, and as requests with B candidates in total.
 
     Attributes:
-        bare: the same requests without profiles and side fields, which a bundle looks up by id.
-        extreme: whether it holds numbers for which float32 has too few digits.
+        packed: the impressions, packed from features.
+        requests: the impressions as requests, with profiles and side fields.
+        bare: the same requests without profiles and side fields, which the bundle looks up by id.
+        extreme: whether it has numbers so large that float32 is not precise enough to compare scores.
     """
 
     name: str
@@ -50,7 +52,15 @@ class _Drawn:
 def real_cases(
     features: Features, raw: Path, most: int, seed: int, *, ages: bool = False
 ) -> tuple[list[Case], list[Case]]:
-    """Return impressions from all splits, at most `most`, and the edge cases made from one of them; see `Packer`."""
+    """Return cases of at most `most` impressions from all splits, and the edge cases made from one of them.
+
+    Args:
+        features: the features.
+        raw: the raw log.
+        most: the largest number of impressions.
+        seed: draws the impressions.
+        ages: whether to pack the ages of behaviours.
+    """
     packer = Packer(features, ages=ages)
     drawn = _draw(features, raw, most, np.random.default_rng(seed))
     real = []
@@ -87,7 +97,7 @@ def _bare(request: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Edges:
-    """Variations of the drawn impression with the longest history."""
+    """Variations of the impression with the longest history among those drawn from a shard."""
 
     def __init__(self, features: Features, packer: Packer, part: _Drawn, seed: int) -> None:
         self.features = features
@@ -120,9 +130,10 @@ class _Edges:
         """Return the impression with other candidates.
 
         Args:
-            items: the candidates, as rows of items.parquet.
-            length: of the history, which is repeated if it is too short. None: the history as it is.
-            user: row of users.parquet. None: the user of the impression.
+            name: the name of the case.
+            items: [B] the candidates, as rows of items.parquet.
+            length: the length of the history, which is repeated if it is too short. None keeps the history.
+            user: a row of users.parquet. None keeps the user.
         """
         length = len(self.past) if length is None else length
         places = np.arange(length) % max(len(self.past), 1)
@@ -158,7 +169,7 @@ class _Edges:
         return replace(case, requests=[request], bare=[request])
 
     def _level(self, level: Level) -> Case:
-        """Give all fields an example value of this level, in the features and in the request, if they have one."""
+        """Return a case in which every field with an example value of this level has it, in features and request."""
         case = self._case(f"values: {level}", self.items[:3])
         raw: dict[Group, dict[str, Any]] = {group: {} for group in Group}
         lookups = {group: dict(fields) for group, fields in case.packed.lookups.items()}

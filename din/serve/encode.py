@@ -4,9 +4,11 @@
     entries     a b | x y z                        histories, then candidates: the items of the batch
     rows        0·x  0·y  1·z                      the impressions, with histories a b, a b, –
 
-Ids are compared as text, so 7 and "7" are one id. A value that is missing or not in the vocabulary is unknown (row 0).
-Profiles and side fields come from the bundle's tables by id, unless the request gives them. This module shares no code
-with featurize, so that parity can detect differences between the two.
+Ids are compared as text, so 7 and "7" are the same id. A value that is missing or not in the vocabulary is unknown (row
+0). Profiles and side fields come from the bundle's tables by id, unless the request has them. This module shares no
+code with featurize, so that parity can detect differences between the two.
+
+Shapes: T packed behaviours.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -31,20 +33,20 @@ from din.serve.inputs import Signature
 
 KEYS = ("user", "history", "candidates", "context", "time")
 _YEAR_10000 = 253_402_300_800  # in seconds; a larger number counts milliseconds
-_PIECE = 1 << 12  # behaviours of a piece, counting copies: few enough that hidden values stay in a core's cache
+_PIECE = 1 << 12  # packed behaviours per piece: few enough for activations to stay in a core's cache
 
 _Columns = dict[Group, dict[str, Column]]
 
 
 class Vocabulary:
-    """The row of each value by its text, and 0 for all other values."""
+    """Maps the text of a value to its row, and all other values to 0."""
 
     def __init__(self, values: Sequence[object]) -> None:
         self._rows = {text(value): row for row, value in enumerate(values) if value is not None}
 
     @property
     def known(self) -> list[Any]:
-        """The values, as texts."""
+        """The values, as text."""
         return list(self._rows)
 
     def rows(self, values: Iterable[object]) -> list[int]:
@@ -55,23 +57,23 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class _Entries:
-    """The flattened requests of one batch (see the picture above)."""
+    """The flattened requests of one batch; see the picture in the module's docstring."""
 
     users: list[Mapping[str, Any]]
     contexts: list[Mapping[str, Any]]
     history: list[Mapping[str, Any]]
     candidates: list[Mapping[str, Any]]
-    times: list[float | None]  # of the requests
-    behaviours: np.ndarray  # int64 [requests], behaviours of each
-    impressions: np.ndarray  # int64 [requests], candidates of each
+    times: list[float | None]  # one per request, in seconds since 1970
+    behaviours: np.ndarray  # int64 [requests], the number of behaviours of each
+    impressions: np.ndarray  # int64 [requests], the number of candidates of each
 
 
 class Encoder:
-    """Packs requests with the vocabularies and tables of a bundle's directory, whose hashes have been verified.
+    """Packs requests with the vocabularies and tables of a bundle.
 
     Args:
-        directory: the bundle's.
-        ages: whether the model reads how old behaviours are. If so, each request must have its time.
+        directory: the directory of a verified bundle.
+        ages: whether the model reads the ages of behaviours. If so, each request must have a time.
     """
 
     def __init__(self, directory: Path, ages: bool = False) -> None:
@@ -99,7 +101,7 @@ class Encoder:
         }
 
     def example(self, candidates: int) -> dict[str, Any]:
-        """Return a request of a user and of items that the tables hold."""
+        """Return a request with a user and items from the bundle's tables."""
         items = list(islice(cycle(self.known(Group.ITEM) or [None]), candidates))
         request = {"history": items[: self.max_history], "candidates": items}
         users = self.known(Group.USER)
@@ -107,14 +109,14 @@ class Encoder:
         return user | request | ({"time": 1_767_225_600} if self._ages else {})
 
     def known(self, group: Group) -> list[Any]:
-        """Return the ids of the items or users that have a row in the bundle's table, as texts."""
+        """Return the ids of the items or users in the bundle's table, as text."""
         return self._tables[group][0].known if group in self._tables else []
 
     def pack(self, requests: Sequence[Mapping[str, Any]]) -> Iterator[PackedBatch]:
-        """Yield all candidates of all requests as packed impressions, in order, in pieces of bounded size.
+        """Yield all candidates of all requests as packed impressions, in order and in pieces of bounded size.
 
         Raises:
-            InputError: a request does not have the form that docs/scoring.md describes.
+            InputError: a request does not have the form described in docs/scoring.md.
         """
         entries = self._flatten(requests)
         columns = self._columns(entries)
@@ -129,10 +131,10 @@ class Encoder:
             yield self._packed(columns, request[rows], len(entries.history) + rows, behaviour, segment, age)
 
     def pack_one(self, request: Mapping[str, Any]) -> Iterator[PackedBatch]:
-        """Yield one request as request.onnx reads it: history, profile and context once, candidates in pieces.
+        """Yield the pieces of one request as request.onnx reads them: part of the candidates, with the whole history.
 
         Raises:
-            InputError: the request does not have the form that docs/scoring.md describes.
+            InputError: the request does not have the form described in docs/scoring.md.
         """
         entries = self._flatten([request])
         columns = self._columns(entries)
@@ -173,7 +175,7 @@ class Encoder:
         )
 
     def _lookups(self, group: Group, columns: _Columns, owners: np.ndarray | None = None) -> dict[str, Lookup]:
-        """Return the rows of the joint table for some owners of the columns. None: for all of them."""
+        """Return the rows of the joint table for some owners of the columns, or for all if None."""
         lookups = {}
         for field in self._of(group):
             column = columns[group][field.name]
@@ -207,14 +209,14 @@ class Encoder:
         return _Entries(users, contexts, history, candidates, times, behaviours, impressions)
 
     def _age(self, entries: _Entries, behaviour: np.ndarray, request: np.ndarray) -> np.ndarray | None:
-        """Return the age in seconds, float32 [T], of some behaviours. It is NaN where a behaviour has no time.
+        """Return the ages of behaviours in seconds, float32 [T], NaN for a behaviour without a time.
 
-        None: the model reads no ages.
+        Return None if the model reads no ages.
 
         Args:
             entries: the requests.
-            behaviour: int64 [T], positions in the histories.
-            request: int64 [T], the request that each is read for.
+            behaviour: int64 [T], positions in `entries.history`.
+            request: int64 [T], the request that each behaviour belongs to.
 
         Raises:
             InputError: a request has no time, or a time is not a number.
@@ -251,7 +253,7 @@ class Encoder:
         return entries
 
     def _known(self, group: Group, owners: list[Mapping[str, Any]]) -> dict[str, Column]:
-        """Return the columns of a group that has a table: its rows by id, replaced by values in the request."""
+        """Return the columns of a group that has a table: rows by id, overridden by values in the request."""
         if group not in self._tables:
             return {}
         key = ITEM_ID if group is Group.ITEM else USER_ID
@@ -269,13 +271,13 @@ class Encoder:
         return columns
 
     def _given(self, group: Group, owners: list[Mapping[str, Any]]) -> dict[str, Column]:
-        """Return the columns of a group whose values only requests give."""
+        """Return the columns of a group whose values come only from the request."""
         return {
             field.name: self._encode(field, [owner.get(field.name) for owner in owners]) for field in self._of(group)
         }
 
     def _encode(self, field: Field, values: list[Any]) -> Column:
-        """Encode raw values of a field."""
+        """Encode raw values of a field. An error names the field."""
         vocabulary = self._vocabularies.get(field.name)
         with _naming(field.name):
             return field.form.encode(values, self._records[field.name], vocabulary.rows if vocabulary else None)
@@ -285,7 +287,11 @@ class Encoder:
 
 
 def _seconds(key: str, value: Any) -> float | None:
-    """Return a time of a request, in seconds since 1970."""
+    """Return a time of a request in seconds since 1970, or None if it is null.
+
+    Raises:
+        InputError: it is not a plausible number of seconds.
+    """
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _YEAR_10000:
@@ -314,7 +320,7 @@ def _values(path: Path) -> list[Any]:
 
 
 def _replace(base: Column, owners: np.ndarray, other: Column) -> Column:
-    """Return the column `base`, in which each of `owners` has a value of `other` instead, in order."""
+    """Return the column `base` with the values of `owners` replaced by those of `other`, in order."""
     choice = np.arange(len(base))
     choice[owners] = len(base) + np.arange(len(owners))
     return Column.joined([base, other]).take(choice)

@@ -1,10 +1,12 @@
-"""Why a score: how far its logit moves if one part of the request is left out.
+"""Explain a score by how much its logit changes if one part of the request is left out.
 
-    effect of a part = logit of the request − logit of the request without it      > 0: it speaks for the click
+    effect of a part = logit of the request − logit of the request without it      > 0: the part favours a click
 
-The parts are each behaviour that the model reads, the user as a whole, and each field of user and context. This is
-exact for any model, in contrast to weights of attention, which layers above can turn round. Effects need not add up to
-the logit, because parts act together. One explanation costs as much as scoring 1 + parts requests.
+The parts are each behaviour that the model reads, the user as a whole, and each user and context field. The effects are
+exact for any model, unlike attention weights, whose influence higher layers can reverse. Effects need not add up to the
+logit, because parts interact. One explanation costs as much as scoring 1 + P requests.
+
+Shapes: C candidates, P parts.
 """
 
 from collections.abc import Iterator
@@ -22,13 +24,13 @@ from din.serve.scorer import Request, Scorer, Scores, request_lines
 
 @dataclass(frozen=True)
 class Explanation:
-    """The scores of C candidates and the effects of P parts.
+    """The scores of the candidates of a request, and the effects of its parts.
 
     Attributes:
-        scores: of C candidates.
-        parts: P parts as JSON values, e.g. {"history": 3, "item_id": 50}, where 3 is the place in the request's
+        scores: the scores of the C candidates.
+        parts: the P parts as JSON values, e.g. {"history": 3, "item_id": 50}, where 3 is the position in the request's
             history, counted from 0, or {"context": "tab", "value": "home"}.
-        effects: [P, C].
+        effects: [P, C] the effects on the logits.
     """
 
     scores: Scores
@@ -36,7 +38,7 @@ class Explanation:
     effects: NDArray[np.float64]
 
     def strongest(self, candidate: int, most: int) -> list[dict[str, Any]]:
-        """Return the parts with the largest effects on one candidate, with their effects."""
+        """Return the `most` parts with the largest absolute effects on a candidate, with their effects."""
         effects = self.effects[:, candidate]
         order = np.argsort(-np.abs(effects), kind="stable")[:most]
         return [self.parts[row] | {"effect": round(float(effects[row]), 6)} for row in order]
@@ -46,9 +48,9 @@ def explain(scorer: Scorer, request: Request) -> Explanation:
     """Return the effect of each part of a request on each of its candidates.
 
     Raises:
-        InputError: the request has another form or is too large.
+        InputError: the request is malformed or too large.
     """
-    scores = scorer.both(request)  # refuses a wrong request
+    scores = scorer.both(request)  # raises if the request is malformed
     parts = list(_parts(scorer, request))
     logits = scorer.score_many([part.left_out for part in parts], "logit")
     effects = scores.logits - np.array(logits).reshape(len(parts), len(scores.logits))
@@ -56,12 +58,12 @@ def explain(scorer: Scorer, request: Request) -> Explanation:
 
 
 def explain_file(scorer: Scorer, lines: BinaryIO, most: int) -> Iterator[dict[str, Any]]:
-    """Answer each request of a JSON-lines file with `{"version", "probabilities", "why"}`.
+    """Yield `{"version", "probabilities", "why"}` for each request of a JSON-lines file.
 
     `why` has a list for each candidate: the `most` parts with the largest effects.
 
     Raises:
-        InputError: a line is not a request. The message names the line.
+        InputError: a line is not a valid request. The message names the line.
     """
     for number, line in request_lines(lines, scorer.limits):
         request = documents.decode(line, f"line {number}", scorer.limits.request_bytes)
@@ -81,7 +83,7 @@ class _Part:
 
 
 def _parts(scorer: Scorer, request: Request) -> Iterator[_Part]:
-    """Yield the parts. A field is left out as null, since the bundle fills in a known user's profile."""
+    """Yield the parts. A field is replaced by null, because the bundle would fill in the profile of a known user."""
     history = request.get("history") or []
     start = max(len(history) - scorer.max_history, 0)
     for place in range(start, len(history)):

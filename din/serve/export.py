@@ -1,11 +1,11 @@
 """The stage `export`: write a trained model as the two ONNX graphs of an immutable bundle.
 
 request.onnx is `model.request` (one history, C candidates), and batch.onnx is `model.forward` (packed impressions).
-Both include the whole embedding table. Numbers of impressions, candidates and so on are free and may be 0. The exporter
-writes stack traces and paths into a graph. They are removed, so the same training gives the same bytes.
+Both include the whole embedding table. The numbers of impressions, candidates etc. are dynamic dimensions and may be 0.
+The exporter writes stack traces and paths into a graph. They are removed, so equal trainings give equal bytes.
 
-An export takes 2–4 s per graph. Weights of 1 MB and more lie beside the graphs in files named by content. So both
-graphs share one copy on disk, and tables may exceed the 2 GB of a protobuf.
+An export takes 2–4 s per graph. Weights of 1 MB and more are stored next to the graphs, in files named by content.
+Therefore both graphs share one copy on disk, and tables may exceed the 2 GB limit of a protobuf.
 """
 
 import logging
@@ -40,7 +40,7 @@ OUTPUTS = ["probability", "logit"]
 _OPSET = 20
 _EXTERNAL = 1 << 20  # bytes
 _ANY_SIZE = 1 << 62
-# Sizes of the traced example. They are all different and above 1, so that the tracer does not take them for constants.
+# Sizes of the traced example. They are all different and above 1, so that the tracer does not treat them as constants.
 _ITEMS, _BEHAVIOURS, _IMPRESSIONS = 5, 7, 3
 
 
@@ -63,7 +63,7 @@ def export(workspace: Workspace, params: Params) -> None:
 def export_graphs(
     model: Model, table: Tensor, fields: tuple[Field, ...], layout: TableLayout, folder: Path
 ) -> dict[str, list[str]]:
-    """Write request.onnx, batch.onnx and their large weights to `folder`. Return the names of their inputs."""
+    """Write request.onnx, batch.onnx and their large weights to `folder`, and return the input names by graph."""
     inputs = {}
     for name, request in ((REQUEST_GRAPH, True), (BATCH_GRAPH, False)):
         example = feeds(_example(fields, layout, request))
@@ -82,10 +82,10 @@ def export_graphs(
 
 
 class _Graph(nn.Module):
-    """A model and its table, as a function of named arrays.
+    """A model and its embedding table, as a function of named arrays.
 
-    The sigmoid is computed in double precision. In float32 it is exactly 1 for logits of 17 and more, so that different
-    logits would have equal probabilities.
+    The sigmoid is computed in double precision. In float32 it is exactly 1 for logits above 17, so different logits
+    would have equal probabilities.
     """
 
     table: Tensor
@@ -104,7 +104,7 @@ class _Graph(nn.Module):
             lookups={group: self._lookups(group, arrays) for group in Group},
             candidate=arrays["candidate"],
             behaviour=arrays["behaviour"],
-            segment=arrays.get("segment", arrays["behaviour"]),  # a request has no segments, and none are read
+            segment=arrays.get("segment", arrays["behaviour"]),  # request.onnx has no segments and reads none
             age=arrays.get(AGE, arrays["behaviour"]),  # a model that reads no ages has no such input
         )
         logit = self.model.request(self.table, batch) if self.request else self.model(self.table, batch)
@@ -156,7 +156,7 @@ def _trace(graph: _Graph, example: dict[str, np.ndarray], request: bool) -> ir.M
 
 
 def _dynamic_shapes(fields: tuple[Field, ...], request: bool) -> dict[str, dict[int, Any]]:
-    """Return the free dimensions of every input. The user and the context of a request have a fixed size of 1."""
+    """Return the dynamic dimensions of every input. In request.onnx, user and context have the fixed size 1."""
     impressions = Dim.STATIC if request else Dim("impressions")
     owners = {
         Group.ITEM: Dim("items"),
@@ -178,7 +178,7 @@ def _dynamic_shapes(fields: tuple[Field, ...], request: bool) -> dict[str, dict[
 
 
 def _strip(graph: ir.Model) -> None:
-    """Remove everything that differs between machines and runs: stack traces, paths of modules, notes of the tracer."""
+    """Remove everything that differs between machines and runs: stack traces, module paths, the tracer's metadata."""
     graph.doc_string = None
     graph.metadata_props.clear()
     graph.graph.name = "din"
@@ -200,7 +200,7 @@ def _drop_unused_inputs(graph: ir.Model) -> None:
 
 
 def _move_weights(graph: ir.Model, folder: Path) -> None:
-    """Move large weights to files named by their content."""
+    """Move weights of `_EXTERNAL` bytes and more to files named by their content."""
     for value in graph.graph.initializers.values():
         tensor = value.const_value
         assert tensor is not None

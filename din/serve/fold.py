@@ -1,16 +1,19 @@
-"""Fold a trained model into the same function with fewer passes over memory; `export` traces the folded model.
+"""Fold a trained model into an equivalent one with fewer passes over memory. `export` traces the folded model.
 
 An element-wise pass over the [candidates × behaviours, units] of a request costs about a fifth of the matrix product,
-and Dice as written takes six passes. With its averages μ, v and r = 1/√(v + ε),
+and Dice as written takes six passes. With its running mean μ and variance v, and r = 1/√(v + ε),
 
     f(s) = s·(α + (1 − α)·σ(z)) = (1 − α)/r · (z + μ·r)·(σ(z) + α/(1 − α)),   z = (s − μ)·r
 
-The linear layer before Dice gives z if its rows are scaled, and the columns of the layer after take the first factor.
-Four passes are left.
+The linear layer before Dice computes z if its rows are scaled and its bias is shifted. The first factor goes into the
+columns of the layer after it. Four passes remain.
 
-For a given candidate, the activation unit's first layer is linear in the behaviour. For long histories, a request makes
-one matrix M(q) per candidate and needs one product with [k, 1], in place of q⊙k, two products and two sums. For short
-histories, making the matrices costs more than it saves.
+For a given candidate q, the activation unit's first layer is linear in the behaviour k. For long histories, a request
+builds one matrix M(q) per candidate and needs one product with [k, 1] instead of q⊙k, two products and two sums. For
+short histories, building the matrices costs more than it saves.
+
+Shapes: B impressions, T packed behaviours, C candidates, L behaviours, H hidden units, D width of the query, K width of
+the key, N = C·H.
 """
 
 import copy
@@ -26,18 +29,18 @@ from din.model.model import Model
 from din.ops.dice import EPSILON, Dice
 from din.ops.histories import Histories, OneHistory
 
-LONG = 50  # from this number of behaviours on, a matrix per candidate is faster
-_SMALLEST = 1e-7  # replaces a divisor 1 − α nearer to 0, which makes no difference in float32
+LONG = 50  # the number of behaviours from which on a matrix per candidate is faster
+_SMALLEST = 1e-7  # replaces a divisor 1 − α that is closer to 0, which makes no difference in float32
 
 
 def fold(model: Model) -> Model:
-    """Return a copy of `model` that computes the same in evaluation mode, up to rounding."""
+    """Return a copy of `model` that computes the same function in evaluation mode, up to rounding."""
     folded = copy.deepcopy(model).eval()
     for name, module in list(folded.named_modules()):
         if isinstance(module, nn.Sequential):
             folded.set_submodule(name, _fold_dice(module))
     for name, module in list(folded.named_modules()):
-        if isinstance(module, ActivationUnit) and module.interaction != "outer":  # the outer product outweighs passes
+        if isinstance(module, ActivationUnit) and module.interaction != "outer":  # its product dominates
             folded.set_submodule(name, FoldedUnit(module))
     return folded
 
@@ -46,7 +49,7 @@ class FoldedUnit(ActivationUnit):
     """An `ActivationUnit` with its first layer as one matrix over [q, k, q⊙k]."""
 
     def __init__(self, unit: ActivationUnit) -> None:
-        nn.Module.__init__(self)  # it does not have the weights of an ActivationUnit
+        nn.Module.__init__(self)  # skip the weights of ActivationUnit
         query_weight, key_weight = unit.first_layer().linear_parts()
         self.query_width = query_weight.shape[1]
         weight = torch.cat([query_weight, key_weight, unit.product_weight], 1)
@@ -57,7 +60,7 @@ class FoldedUnit(ActivationUnit):
         self.rest = nn.Sequential(*list(_fold_dice([first, *unit.upper_layers()]))[1:])
 
     def upper_layers(self) -> list[nn.Module]:
-        """Return the layers above the first. They hold no Dice, so no native form fits them."""
+        """Return the layers above the first. They have no Dice, so no native kernel applies to them."""
         return list(self.rest)
 
     @override
@@ -80,7 +83,7 @@ class FoldedUnit(ActivationUnit):
         return self.rest(hidden_CLH.flatten(0, 1)).view(query_CD.shape[0], key_LK.shape[0])
 
     def _request_long(self, query_CD: Tensor, key_LK: Tensor) -> Tensor:
-        """Return the weights [C, L], with one product of all candidates' matrices and the history."""
+        """Return the weights [C, L], by a single product of all candidates' matrices and the history."""
         query_weight, key_weight, product_weight = self._weights()
         candidates = query_CD.shape[0]
         width = self.query_width
@@ -107,7 +110,7 @@ class FoldedUnit(ActivationUnit):
 
 
 class FoldedDice(nn.Module):
-    """Dice as (z + shift)·(σ(z) + gain) per unit, where units are axis 1 of [N, H] and of [C, H, L]."""
+    """Dice as (z + shift)·(σ(z) + gain) per unit. Units are axis 1 of [T, H] or [C, H, L]."""
 
     shift: Tensor
     gain: Tensor
@@ -118,16 +121,16 @@ class FoldedDice(nn.Module):
         self.register_buffer("gain", gain)
 
     def forward(self, z: Tensor) -> Tensor:
-        """Return the activations, shaped like z."""
+        """Return the activations, in the shape of z."""
         per_unit = (-1, *[1] * (z.dim() - 2))
         return (z + self.shift.view(per_unit)) * (torch.sigmoid(z) + self.gain.view(per_unit))
 
 
 @torch.no_grad()
 def _fold_dice(layers: Iterable[nn.Module]) -> nn.Sequential:
-    """Return layers without dropout, with every Dice between two linear layers folded into these, which are changed.
+    """Return the layers without dropout, with every Dice between two linear layers folded into these two, in place.
 
-    Factors are computed in double, since they are large for a unit that hardly varies.
+    Factors are computed in double precision, because they are large for a unit that hardly varies.
     """
     folded = nn.Sequential(*(layer for layer in layers if not isinstance(layer, nn.Dropout)))
     for at in range(1, len(folded) - 1):

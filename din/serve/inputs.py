@@ -9,8 +9,9 @@
     candidate, behaviour, segment                          positions, see `din.features.packing`
     age                   float32 [behaviours]             seconds from each behaviour to its impression
 
-An id is a row of the joint table: the field's own id plus its `offset` in signature.json. Training packs the same ids,
-so graphs need no arithmetic on them. In request.onnx, users and contexts have one owner, and there is no segment.
+An id is a row of the joint table: the field's own id plus the field's `offset` in signature.json. Training packs the
+same ids, so graphs need no arithmetic on them. In request.onnx, users and contexts have one owner, and there is no
+segment.
 """
 
 import numpy as np
@@ -25,7 +26,7 @@ AGE = "age"
 
 
 class Signature(Document):
-    """signature.json of a bundle: the fields, the longest history, and the inputs of its graphs."""
+    """The signature.json of a bundle: fields, maximal history length, and input names by graph."""
 
     format: Format
     fields: list[CodedPlacedField]
@@ -34,7 +35,7 @@ class Signature(Document):
 
 
 def feeds(packed: PackedBatch) -> dict[str, np.ndarray]:
-    """Return all inputs by name. A graph has only those inputs that its model reads."""
+    """Return all inputs by name. A graph has only the inputs that its model reads."""
     arrays: dict[str, np.ndarray] = {}
     for group, lookups in packed.lookups.items():
         for name, lookup in lookups.items():

@@ -1,10 +1,13 @@
-"""Time one request, from raw ids to probabilities, in turns with another request or with a fixed workload.
+"""Measure the latency of one request, from raw ids to probabilities, relative to another request or a fixed workload.
 
-A request has many candidates and a history as long as the model reads. It runs in one thread, and its time is the CPU
-time of that thread: a neighbour that takes the processor away adds nothing to it. A neighbour that uses the caches
-slows both sides of a turn, so the result is the median of the turns' ratios. Beside four busy processes, the CPU time
-of a request grew by 39 %, but its ratio to the fixed workload by a tenth. Timing takes about a second of CPU time.
-The bundle provides side, behaviour and context fields; given in the request, each value would add a dictionary look-up.
+The request has many candidates and a history as long as the model reads. It runs in one thread, and the CPU time of
+that thread is measured, so a neighbour that occupies the processor adds nothing. A neighbour that occupies the caches
+slows down both workloads, so these take turns, and the result is the median ratio. Next to four busy processes, the CPU
+time of a request grew by 39 %, but its ratio to the fixed workload only by a tenth. A measurement takes about a second
+of CPU time.
+
+The request has only ids and no fields. The bundle adds profiles and side fields; behaviour and context fields are
+unknown. Every value in the request would cost one more dictionary look-up.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,26 +33,26 @@ _TURNS = 21
 
 
 def relative_time(bundle: Verified, other: Verified | None) -> float:
-    """Return the time of `Scorer.score` for one request, divided by that of `other`.
+    """Return the CPU time of `Scorer.score` for one request, divided by that of `other`.
 
     Args:
-        bundle: a bundle that was just verified.
-        other: another one, or None for the calibration workload: an activation unit's products for `CANDIDATES`
-            candidates and 50 behaviours.
+        bundle: a verified bundle.
+        other: another verified bundle, or None for the calibration workload: the products of an activation unit for
+            `CANDIDATES` candidates and 50 behaviours.
     """
     yardstick = request(other) if other else attention_products(CANDIDATES * 50, (64, 80, 40, 1), threads=1)
     return median_ratio(request(bundle), yardstick)
 
 
 def request(bundle: Verified) -> Callable[[], Any]:
-    """Return a call that answers a request of items that the bundle knows; they repeat if they are too few."""
+    """Return a function that scores a request of items that the bundle knows, repeated if there are too few."""
     scorer = Scorer.of(bundle, threads=1)
     example = scorer.example(max(CANDIDATES, scorer.max_history))
     return partial(scorer.score, example | {"candidates": example["candidates"][:CANDIDATES]})
 
 
 def median_ratio(run: Callable[[], Any], yardstick: Callable[[], Any]) -> float:
-    """Return the time of one call, divided by that of another."""
+    """Return the median ratio of the CPU times of two functions that take turns."""
     ratios = [_cpu_ns(run) / _cpu_ns(yardstick) for _ in range(_WARM_UP + _TURNS)]
     return float(np.median(ratios[_WARM_UP:]))
 
@@ -61,12 +64,12 @@ def _cpu_ns(run: Callable[[], Any]) -> int:
 
 
 def attention_products(rows: int, widths: Sequence[int], threads: int) -> Callable[[], Any]:
-    """Return a call that sends random rows through linear layers with sigmoids in between.
+    """Return a function that computes linear layers with sigmoids in between on random rows.
 
     Args:
         rows: the number of rows, one per pair of a candidate and a behaviour.
         widths: the width of the input, of each hidden layer, and of the output.
-        threads: the threads of one call.
+        threads: the number of threads.
     """
     nodes = []
     weights = []
@@ -84,7 +87,7 @@ def attention_products(rows: int, widths: Sequence[int], threads: int) -> Callab
 
 
 def in_session(model: bytes, inputs: dict[str, NDArray[Any]], threads: int) -> Callable[[], Any]:
-    """Return a call that runs a serialised ONNX model on fixed inputs."""
+    """Return a function that runs a serialised ONNX model on fixed inputs."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -1,4 +1,4 @@
-"""Limits on the size of a request, which bound the memory and time of an answer."""
+"""Limits on the size of a request, which bound the memory and time of a response."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from din.errors import InputError
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits of one request; a larger request is refused, never cut.
+    """The limits of one request. A larger request is refused, never truncated.
 
     Attributes:
         candidates: the largest number of entries of `candidates`.
-        history: the largest number of entries of `history`; the model's own `max_history` is always allowed.
-        request_mb: the largest size in MB of a request's line in a file, including its end.
+        history: the largest number of entries of `history`. The model's own `max_history` is always allowed.
+        request_mb: the largest size in MB of a request's line in a file, with the line break.
     """
 
     candidates: int = 10_000
@@ -23,11 +23,15 @@ class Limits:
 
     @property
     def request_bytes(self) -> int:
-        """The largest number of bytes of a request's line."""
+        """`request_mb` in bytes."""
         return int(self.request_mb * 1_000_000)
 
     def check(self, request: Any, max_history: int) -> None:
-        """Raise InputError if a request is too large; its form is not checked here."""
+        """Check the size of a request, but not its form.
+
+        Raises:
+            InputError: it is too large.
+        """
         if not isinstance(request, Mapping):
             return
         options = {"candidates": self.candidates, "history": max(self.history, max_history)}

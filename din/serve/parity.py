@@ -2,15 +2,17 @@
 
     torch    the shipped model on feature shards
     onnx     batch.onnx on the same packed features: checks the export
-    scorer   the bundle on requests built from data/raw: checks its inputs, too
+    scorer   the bundle on requests built from data/raw: checks the encoding too
              `score` (request.onnx) and `score_many` (batch.onnx)
 
+Bit equality is not required, because onnxruntime does not promise it. Logits, probabilities and AUC must agree within
+the tolerances in `din.serve.agreement`. The candidates of a request must keep their order, unless their logits differ
+by less than the tolerance. For extreme numbers, which no log contains, only the codes must agree, and all paths must
+give a score: DIN multiplies its inputs with each other, so at 100 standard deviations float32 is too imprecise for two
+programs to agree.
+
 The verdict is closed if a path fails or can't be compared, or if all outputs are alike, which proves nothing. An
-impression takes about half a millisecond. Bit equality is not demanded, since onnxruntime does not promise it. Logits,
-probabilities and AUC must agree up to the tolerances in `din.serve.agreement`. Candidates of a request must keep their
-order, unless their logits are closer than the tolerance allows to tell. Of numbers that are far from any log, only the
-codes must agree, and all paths must answer: DIN multiplies its inputs with each other, so at 100 standard deviations
-float32 has no digits left that two programs could agree on.
+impression takes about half a millisecond.
 """
 
 import json
@@ -40,8 +42,8 @@ from din.serve.encode import Encoder
 from din.serve.scorer import BATCH_GRAPH, Graph, Scorer, Scores, Vector
 from din.workspace import Workspace
 
-MOST_IMPRESSIONS = 10_000  # drawn from the log; edge cases are scored in addition
-_SEED = 3  # of the drawn impressions
+MOST_IMPRESSIONS = 10_000  # drawn from the log; edge cases come on top
+_SEED = 3  # draws the impressions
 _FIGURES = ("max_abs_probability_diff", "max_abs_logit_diff", "auc_delta", "std", "flips")
 
 
@@ -49,10 +51,10 @@ def check_parity(workspace: Workspace, params: Params) -> None:
     """Compare all paths and write `reports/parity.json`.
 
     Raises:
-        GateClosed: the paths differ or can't be compared. The report is written nevertheless.
-        InputError: features, model or raw log are missing.
+        GateClosed: the paths differ or can't be compared. The report is written first.
+        InputError: the features, the model or the raw log are missing.
     """
-    workspace.parity.unlink(missing_ok=True)  # an older verdict must not survive if the check fails
+    workspace.parity.unlink(missing_ok=True)  # leave no older verdict behind if the check fails
     features = artifact.known(Features(workspace.features), workspace.shipped)
     trained = artifact.load(features, workspace.shipped)
     ages = trained.model.reads_ages
@@ -74,7 +76,7 @@ def check_parity(workspace: Workspace, params: Params) -> None:
         if fields := differing_fields(encoder, real if measured["reason"] else extreme):
             reasons = (measured["reason"], f"a request gets other codes than featurize stores for {listed(fields)}")
             measured["reason"] = "; ".join(filter(None, reasons))
-    except Exception as error:  # a bundle that can't be opened or can't answer may fail in any way
+    except Exception as error:  # a broken bundle can raise anything
         measured["reason"] = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
     report = ParityReport(
         verdict="closed" if measured["reason"] else "open",
@@ -91,7 +93,7 @@ def check_parity(workspace: Workspace, params: Params) -> None:
 
 
 def compare(found: dict[str, Scores], real: list[Case], edges: list[Case]) -> dict[str, Any]:
-    """Return the measured part of the report, with the failures as `reason`, or None.
+    """Return the measured part of the report. `reason` has the failed checks, or is None.
 
     Args:
         found: the scores of each path.
@@ -99,7 +101,7 @@ def compare(found: dict[str, Scores], real: list[Case], edges: list[Case]) -> di
         edges: the edge cases. Scores of extreme ones are not compared.
 
     Raises:
-        InputError: a path gave another number of answers.
+        InputError: a path gave a different number of scores.
     """
     torch_ = found["torch"]
     others = {name: scores for name, scores in found.items() if name != "torch"}
@@ -138,15 +140,15 @@ def compare(found: dict[str, Scores], real: list[Case], edges: list[Case]) -> di
 
 
 def _largest(others: list[Vector], torch_: Vector, compared: NDArray[np.bool_]) -> Vector:
-    """Return the largest difference of any path from PyTorch, [N], and 0 for scores that are not compared.
+    """Return the largest difference [N] of any path from PyTorch, or 0 for scores that are not compared.
 
-    NaN in any path gives NaN, which is within no tolerance.
+    NaN in any path gives NaN, which fails every tolerance.
     """
     return np.where(compared, np.max(np.abs(np.array(others) - torch_), axis=0), 0.0)
 
 
 def differing_fields(encoder: Encoder, cases: list[Case]) -> list[str]:
-    """Return the fields whose codes in the features differ from those that a bundle's encoder gives for requests."""
+    """Return the fields whose codes in the features differ from the codes that the encoder computes for requests."""
     found: dict[str, None] = {}
     for case in cases:
         logged = _codes([case.packed])
@@ -156,14 +158,14 @@ def differing_fields(encoder: Encoder, cases: list[Case]) -> list[str]:
 
 
 def _same(codes: list[list[float]], other: list[list[float]] | None) -> bool:
-    """Return whether codes are equal, up to the rounding of numbers that were standardised twice."""
+    """Return whether codes are equal, up to rounding: both sides standardise numbers on their own."""
     if other is None or [len(code) for code in codes] != [len(code) for code in other]:
         return False
     return np.allclose(list(chain.from_iterable(codes)), list(chain.from_iterable(other)), rtol=1e-5)
 
 
 def _codes(pieces: Iterable[PackedBatch]) -> dict[tuple[str, str], list[list[float]]]:
-    """Return the rows of the table (and their weights) that each field looks up, for candidates and histories apart."""
+    """Return the table rows (and weights) that each field looks up, separately for candidates and histories."""
     found: dict[tuple[str, str], list[list[float]]] = {}
     for packed in pieces:
         for group, lookups in packed.lookups.items():
@@ -177,7 +179,7 @@ def _codes(pieces: Iterable[PackedBatch]) -> dict[tuple[str, str], list[list[flo
 
 
 def tied_share(labels: NDArray[Any], logits: Vector, tie: float) -> float:
-    """Return the share of pairs of a click and a non-click that rounding may order either way, or NaN without pairs."""
+    """Return the share of (click, non-click) pairs whose logits differ by at most `tie`, or NaN without pairs."""
     clicked = logits[labels == 1]
     other = np.sort(logits[labels != 1])
     if not len(clicked) or not len(other):
@@ -187,7 +189,7 @@ def tied_share(labels: NDArray[Any], logits: Vector, tie: float) -> float:
 
 
 def torch_scores(trained: Trained, cases: list[Case]) -> Scores:
-    """Return PyTorch's scores of the N impressions of all cases, [N]."""
+    """Return PyTorch's scores [N] of the N impressions of all cases."""
 
     def logits(packed: PackedBatch) -> Vector:
         return trained.model(trained.table, to_tensors(packed)).double().numpy()
@@ -203,19 +205,19 @@ def _onnx(path: Path, cases: list[Case]) -> Scores:
 
 
 def _scorer(scorer: Scorer, cases: list[Case], many: bool) -> Scores:
-    """Return the scores of `score_many` on full requests, or of `score` on bare ones, which the bundle completes."""
+    """Return the scores of `score_many` on full requests, or of `score` on bare ones."""
     if many:
         return Scores.joined(scorer.both_of_many([request for case in cases for request in case.requests]))
     return Scores.joined([scorer.both(request) for case in cases for request in case.bare])
 
 
 def _flips(mine: Vector, theirs: Vector, edges: list[Case]) -> int:
-    """Count pairs of candidates of one request that the two order differently, unless the pair is as good as tied.
+    """Count the pairs of candidates of a case that two paths rank differently, not counting ties.
 
-    A pair is tied if its logits are no further apart than the mean of their two tolerances.
+    A pair is tied if its logits differ by at most the mean of their two tolerances.
 
     Args:
-        mine, theirs: the logits of the edge cases, [N].
+        mine, theirs: [N] the logits of the edge cases.
         edges: the edge cases. Extreme ones do not count.
     """
     ends = np.cumsum([len(case.packed) for case in edges])[:-1]
@@ -228,7 +230,7 @@ def _flips(mine: Vector, theirs: Vector, edges: list[Case]) -> int:
 
 
 def _describe(at: int, found: dict[str, Scores], cases: list[Case]) -> dict[str, Any]:
-    """Return row `at` with its inputs and the scores of every path."""
+    """Return impression `at` of all cases with its request and the scores of every path."""
     answers = {
         name: {"logit": float(scores.logits[at]), "probability": float(scores.probabilities[at])}
         for name, scores in found.items()

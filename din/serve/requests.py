@@ -1,8 +1,8 @@
-"""Turn impressions into the requests that a service would have sent, from `data/raw` alone, without feature shards.
+"""Turn impressions into the requests that a service would have sent, from `data/raw`, without feature shards.
 
-This second path to a model's inputs serves parity, which compares it with training's, and scoring today's rows with an
-earlier bundle. It is linear in the log, except for one sort of the behaviours of the rows' users. The entries of a
-history are shared by all requests that contain them.
+This second path to a model's inputs is used by parity, which compares it with the path of training, and to score
+today's rows with an earlier bundle. The cost is linear in the size of the log, plus one sort of the behaviours of the
+rows' users. Requests share the entries of their histories, so these must not be modified.
 """
 
 from collections.abc import Iterable
@@ -36,14 +36,14 @@ def requests_for(
 
     Args:
         rows: user and item (rows of users.parquet and items.parquet), sequence and timestamp (µs) of each impression,
-            as in reports/predictions/. Item 0 becomes an unknown id.
+            as in reports/predictions/. Item 0 becomes a null id.
         raw: the raw log.
-        features: the features. Only the lists of users and items are read, and the order, length and first day of
-            histories.
-        fields: the fields of requests, by default all of `features`; fields that the log lacks are left out.
-        max_history: the largest number of behaviours, the newest ones; by default as in `features`.
-        known_items: the ids of the items that the scorer knows. Behaviours with another item carry its side fields, as
-            every candidate does. None: no behaviour does.
+        features: the features. Only the lists of users and items, and the order, length and first day of histories are
+            read.
+        fields: the fields of requests, by default all of `features`. Fields that the log lacks are left out.
+        max_history: the largest number of behaviours, keeping the newest, by default as in `features`.
+        known_items: the ids of the items that the scorer knows. Behaviours with other items have their side fields in
+            the request, as every candidate does. With None, no behaviour has side fields.
 
     Raises:
         InputError: a row is not in this log.
@@ -78,7 +78,7 @@ def requests_for(
 
 
 def _ids(path: Path, rows: pa.ChunkedArray) -> pa.Array:
-    """Return the raw ids of rows of an entity table, null for row 0."""
+    """Return the raw ids of rows of items.parquet or users.parquet, null for row 0."""
     return pq.read_table(path, columns=["value"])["value"].take(rows).combine_chunks()
 
 
@@ -93,7 +93,7 @@ def _contexts(raw: Path, events: ds.Dataset, sequence: pa.ChunkedArray, names: l
 
 
 def _side(path: Path, key: str, ids: pa.Array, names: list[str]) -> list[dict[str, Any]]:
-    """Return an object for each id, with the fields of its side table."""
+    """Return an object for each id, with its fields from the side table."""
     alone = [{key: value} for value in ids.to_pylist()]
     if not names or not path.exists():
         return alone
@@ -104,7 +104,7 @@ def _side(path: Path, key: str, ids: pa.Array, names: list[str]) -> list[dict[st
 
 
 def _describe_unknown(entries: list[dict[str, Any]], known: pa.ChunkedArray, items: Path, names: list[str]) -> None:
-    """Add the side fields of items that are not known to the entries of histories."""
+    """Add side fields to the history entries whose items are not among the known ones."""
     ids = pa.array([entry[ITEM_ID] for entry in entries])
     unknown = pc.invert(pc.is_in(ids.cast(pa.string()), value_set=known.cast(pa.string())))
     places = np.flatnonzero(unknown)
@@ -122,9 +122,9 @@ def _histories(
     most: int,
     oldest: int,
 ) -> tuple[list[dict[str, Any]], np.ndarray, np.ndarray]:
-    """Return the behaviours of the rows' users, and for each row the slice [start, end) that precedes it.
+    """Return the behaviours of the rows' users, and the slice [start, end) of them that is each row's history.
 
-    Behaviours of a known time before `oldest` are left out.
+    Behaviours with a time before `oldest` (µs) are left out; behaviours without a time are kept.
     """
     people = users.unique().drop_null()
     keys = [USER_ID, ITEM_ID, TIMESTAMP, SEQUENCE]
@@ -143,7 +143,7 @@ def _histories(
     past_time = past_time[used]
     is_event = is_event[used]
 
-    # Behaviours and impressions are sorted together, so that those before an impression are its history.
+    # Sort behaviours and impressions together, so that the behaviours before an impression are its history.
     count = len(past)
     user = pc.index_in(pa.chunked_array([*past[USER_ID].chunks, users]), value_set=people).fill_null(-1).to_numpy()
     time = np.concatenate([past_time, rows[TIMESTAMP].to_numpy()])

@@ -4,9 +4,9 @@
     scorer.score({"user": {"user_id": 7}, "history": [50, 181], "candidates": [172, 96]})
 
 `score` answers one request with request.onnx, which encodes the history once for all candidates. `score_many` packs
-many requests for batch.onnx. Memory is bounded, since `Limits` refuse large requests. Opening reads and hashes every
-file once, and keeps the vocabularies as dictionaries, with about 100 bytes per value. docs/scoring.md describes
-requests.
+many requests for batch.onnx. Memory is bounded, because requests beyond `Limits` are refused. Opening a bundle reads
+and hashes every file once, and keeps the vocabularies as dictionaries, with about 100 bytes per value. docs/scoring.md
+describes requests.
 """
 
 import copy
@@ -37,7 +37,7 @@ from din.workspace import user_cache
 
 REQUEST_GRAPH, BATCH_GRAPH = "request.onnx", "batch.onnx"
 CACHE = user_cache() / "bundles"
-# Limits of the requests that are encoded at once: their number, their behaviours and candidates, their bytes in a file.
+# Limits of a batch of requests: their number, their behaviours and candidates, and their bytes in a file.
 _BATCH = 512
 _BATCH_ENTRIES = 1 << 14
 _BATCH_BYTES = 1 << 22
@@ -53,7 +53,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Scores:
-    """The scores of N impressions, [N] each."""
+    """The logits and probabilities of N impressions, [N] each."""
 
     logits: Vector
     probabilities: Vector
@@ -65,13 +65,13 @@ class Scores:
 
     @classmethod
     def joined(cls, parts: "Sequence[Scores]") -> "Scores":
-        """Return the scores of all parts, one after the other."""
+        """Return the concatenated scores of all parts."""
         nothing = np.empty(0)
         logits = np.concatenate([nothing, *(part.logits for part in parts)])
         return cls(logits, np.concatenate([nothing, *(part.probabilities for part in parts)]))
 
     def split(self, counts: Sequence[int]) -> "list[Scores]":
-        """Return parts with these numbers of impressions."""
+        """Split the scores into parts with these numbers of impressions."""
         ends = np.cumsum(counts)[:-1]
         parts = (np.split(self.logits, ends), np.split(self.probabilities, ends))
         return [Scores(*part) for part in zip(*parts, strict=True)]
@@ -82,7 +82,12 @@ class Scores:
 
 
 class RequestError(InputError):
-    """One of many requests is wrong, with its number, counted from 0, and the problem."""
+    """One of many requests is malformed or too large.
+
+    Attributes:
+        number: the position of the request, counted from 0.
+        problem: the problem.
+    """
 
     def __init__(self, number: int, problem: str) -> None:
         super().__init__(f"request {number}: {problem}")
@@ -91,7 +96,7 @@ class RequestError(InputError):
 
 
 class Scorer:
-    """An open bundle. Threads may share one, since scoring changes nothing in it."""
+    """An open bundle. Threads may share it, because scoring does not modify it."""
 
     def __init__(self, directory: Path, version: str, threads: int, limits: Limits = DEFAULT_LIMITS) -> None:
         self.version = version
@@ -106,7 +111,7 @@ class Scorer:
 
         Args:
             directory: e.g. models/bundle.
-            threads: the threads of one call; 1 is best for a service that answers requests in parallel.
+            threads: the number of threads per call. 1 is best for a service that answers requests in parallel.
             limits: the largest requests to answer.
 
         Raises:
@@ -116,7 +121,7 @@ class Scorer:
 
     @classmethod
     def of(cls, bundle: Verified, threads: int = 1, limits: Limits = DEFAULT_LIMITS) -> "Scorer":
-        """Open a bundle that was just verified; for the arguments see `open`."""
+        """Open a bundle that was just verified. See `open` for the arguments."""
         return cls(bundle.directory, bundle.version, threads, limits)
 
     @classmethod
@@ -125,8 +130,8 @@ class Scorer:
     ) -> "Scorer":
         """Open the champion of a registry, or the bundle of record `number`.
 
-        The bundle is fetched once and kept in `cache` by version. If the cache can't be written, that is reported on
-        standard error, and the bundle is fetched to a temporary folder.
+        The bundle is fetched once and kept in `cache` by version. If the cache can't be written, print a warning on
+        standard error and fetch the bundle to a temporary folder.
 
         Raises:
             InputError: the registry, model or record does not exist, or the log or the bundle is damaged.
@@ -141,7 +146,7 @@ class Scorer:
         except OSError as error:
             place = error.filename or cache
             print(f"{place}: {error.strerror}; scoring without the cache, from a temporary folder", file=sys.stderr)
-        with TemporaryDirectory() as folder:  # it may go, since a session keeps its files open
+        with TemporaryDirectory() as folder:  # can be removed after opening: a session keeps its files open
             try:
                 fetched = registry.fetch(record.version, Path(folder) / record.version)
                 return cls.of(verify_bundle(fetched, record.version), threads)
@@ -163,23 +168,23 @@ class Scorer:
 
     @property
     def max_history(self) -> int:
-        """The number of last behaviours of a history that the model reads."""
+        """The largest number of behaviours, the newest of a history, that the model reads."""
         return self._encoder.max_history
 
     @property
     def users(self) -> list[Any]:
-        """The ids of the users whose profiles the bundle holds, as texts."""
+        """The ids of the users whose profiles are in the bundle, as text."""
         return self._encoder.known(Group.USER)
 
     def example(self, candidates: int = 3) -> dict[str, Any]:
-        """Return a request of a user and of items that the bundle knows; items repeat if they are too few."""
+        """Return a request with a user and items that the bundle knows. Items repeat if there are too few."""
         return self._encoder.example(candidates)
 
     def score(self, request: Request, output: Output = "probability") -> Vector:
-        """Return click probabilities (or logits) of one request's candidates, in their order: [C].
+        """Return the click probabilities (or logits) [C] of one request's candidates, in order.
 
         Raises:
-            InputError: the request has another form or is too large. The message says what was expected.
+            InputError: the request is malformed or too large. The message states what was expected.
         """
         return self.both(request).of(output)
 
@@ -189,11 +194,10 @@ class Scorer:
         return self._request.run_all(self._encoder.pack_one(request))
 
     def score_many(self, requests: Sequence[Request], output: Output = "probability") -> list[Vector]:
-        """Score many requests at once, and return an array for each.
+        """Score many requests at once, and return an array [C] for each.
 
         Raises:
-            RequestError: a request has another form or is too large. The message says which one, and what was
-                expected.
+            RequestError: a request is malformed or too large. The message states which one, and what was expected.
         """
         return [found.of(output) for found in self.both_of_many(requests)]
 
@@ -218,7 +222,7 @@ class Scorer:
             yield request
 
     def _blame(self, requests: Sequence[Request], start: int) -> None:
-        """Raise RequestError for the wrong request of a batch, which was encoded as a whole."""
+        """Raise RequestError for the first request that fails when it is scored alone."""
         for number, request in enumerate(requests, start):
             try:
                 self._batch.run_all(self._encoder.pack([request]))
@@ -227,7 +231,7 @@ class Scorer:
 
 
 def _cached(registry: Registry, version: Version, cache: Path) -> Verified:
-    """Return the cached bundle of exactly this version, and fetch it if it is missing.
+    """Return the cached bundle of this version. Fetch it if it is missing or damaged.
 
     Raises:
         OSError: the cache can't be read or written.
@@ -236,8 +240,8 @@ def _cached(registry: Registry, version: Version, cache: Path) -> Verified:
     present = os.path.lexists(directory)
     try:
         return verify_bundle(directory, version)
-    except InputError:  # not here yet, damaged, or not this bundle
-        if present:  # else another process may have put it here since
+    except InputError:  # missing, damaged, or another bundle
+        if present:  # if not, another process may have added it in the meantime
             _remove(directory)
     cache.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=cache) as parent:
@@ -251,7 +255,7 @@ def _cached(registry: Registry, version: Version, cache: Path) -> Verified:
 
 
 def _remove(path: Path) -> None:
-    """Remove an entry of the cache; of a link, only the link."""
+    """Remove an entry of the cache. If it is a link, remove only the link."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -259,7 +263,7 @@ def _remove(path: Path) -> None:
 
 
 def _entries(request: Any) -> int:
-    """Count the behaviours and candidates of a request of any form."""
+    """Count the behaviours and candidates of a request, which may be malformed."""
     values = [request.get(key) for key in ("history", "candidates")] if isinstance(request, Mapping) else []
     return sum(len(value) for value in values if isinstance(value, list | tuple))
 
@@ -275,11 +279,15 @@ class Graph:
         self.inputs = [node.name for node in self._session.get_inputs()]
 
     def run_all(self, pieces: Iterable[PackedBatch]) -> Scores:
-        """Return the scores of all packed batches, one after the other."""
+        """Return the concatenated scores of all packed batches."""
         return Scores.joined([self.run(packed) for packed in pieces])
 
     def run(self, packed: PackedBatch) -> Scores:
-        """Return the scores of a packed batch."""
+        """Return the scores of a packed batch.
+
+        Raises:
+            InputError: a score is not finite.
+        """
         if len(packed) == 0:
             return Scores.joined([])
         arrays = feeds(packed)
@@ -291,7 +299,7 @@ class Graph:
 
 
 def score_file(scorer: Scorer, lines: BinaryIO) -> Iterator[dict[str, Any]]:
-    """Answer each request of a JSON-lines file with `{"version", "probabilities"}`; blank lines are skipped.
+    """Yield `{"version", "probabilities"}` for each request of a JSON-lines file. Blank lines are skipped.
 
     Raises:
         InputError: a line is longer than the scorer's limit, not UTF-8, not JSON or not a request. The message names
@@ -308,7 +316,11 @@ def score_file(scorer: Scorer, lines: BinaryIO) -> Iterator[dict[str, Any]]:
 
 
 def request_lines(lines: BinaryIO, limits: Limits) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines that are not blank, with their numbers."""
+    """Yield the number and content of each line that is not blank.
+
+    Raises:
+        InputError: a line is longer than the limit.
+    """
     for number, line in enumerate(iter(lambda: lines.readline(limits.request_bytes + 1), b""), 1):
         if len(line) > limits.request_bytes:
             raise InputError(
@@ -320,7 +332,10 @@ def request_lines(lines: BinaryIO, limits: Limits) -> Iterator[tuple[int, bytes]
 
 
 def grouped(elements: Iterable[T], size: Callable[[T], int], most: int) -> Iterator[list[T]]:
-    """Yield elements in order, in groups of at most `_BATCH`, whose sizes add up to at most `most` if several."""
+    """Yield elements in order, in groups of at most `_BATCH` elements and a total size of at most `most`.
+
+    A group of a single element may be larger.
+    """
     some: list[T] = []
     total = 0
     for element in elements:
