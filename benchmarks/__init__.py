@@ -1,6 +1,7 @@
-"""Speed and memory side by side with the peers, in one run on one machine: `make bench`. See docs/benchmarks.md.
+"""Benchmarks: speed and memory compared with other implementations (`make bench`), model quality, and daily studies.
 
-`peers/` runs in the peers' environments. These import `rows` and `measure` too, so both need only numpy.
+The modules in `peers/` run in the peers' own environments. They import `rows` and `measure`, which therefore import
+only numpy at the top.
 """
 
 import din  # noqa: F401 (lets waiting threads sleep; too late once torch is imported)

@@ -23,12 +23,12 @@ from benchmarks.study import positive
 
 
 def main() -> int:
-    """Measure, refuse results that can't be right, print and write the tables, and return the exit code."""
+    """Measure, refuse impossible results, print the tables, write them if asked to, and return the exit code."""
     options = _options()
 
     def checked() -> str:
         text = markdown(measured(options))
-        if options.rows == WORKLOADS[0].rows:  # fixed costs, which peers have more of, weigh more on fewer rows
+        if options.rows == WORKLOADS[0].rows:  # with fewer rows, the peers' higher fixed costs weigh more
             check_factors(text, TABLES["bench"].parts().tables)
         return text
 
@@ -36,10 +36,10 @@ def main() -> int:
 
 
 def measured(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the results; each is saved to results.json at once, so that a failure loses nothing.
+    """Return the results. Each one is saved to results.json immediately, so that a failure loses nothing.
 
     Raises:
-        InputError: one can't be right.
+        InputError: a result is impossible.
     """
     results: dict[str, Any] = {"runs": {}}
     workloads = [replace(workload, rows=options.rows) for workload in WORKLOADS]
@@ -63,7 +63,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _run(name: str, function: str, workload: Workload, cores: int) -> dict[str, Any]:
-    """Let a contestant run a function in a process of its own, and return its result, or `{"error"}`."""
+    """Run a contestant's function in a separate process, and return its result, or `{"error"}`."""
     print(f"measuring {name}, {workload.name}, {workload.rows:,} rows, {cores} core(s)", flush=True)
     try:
         python = sys.executable if name == OURS else python_of(name)
@@ -74,9 +74,9 @@ def _run(name: str, function: str, workload: Workload, cores: int) -> dict[str, 
 
 
 def run(line: list[str], cores: int) -> dict[str, Any]:
-    """Run a command of `benchmarks.measure` to its end, and return its result, or `{"error"}`."""
+    """Run a command of `benchmarks.measure`, and return its result, or `{"error"}`."""
     threads = {name: str(cores) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    with TemporaryDirectory() as folder:  # holds its rows, logs and checkpoints, and is removed even if it is killed
+    with TemporaryDirectory() as folder:  # for its rows, logs and checkpoints; removed even if the process is killed
         own = threads | {"TMPDIR": folder}
         done = subprocess.run(line, cwd=ROOT, env=os.environ | own, capture_output=True, text=True)
     found = next((text for text in done.stdout.splitlines() if text.startswith(MARK)), None)

@@ -1,8 +1,8 @@
-"""Refuse results that can't be right, before they reach a page.
+"""Refuse impossible results before they reach a page.
 
-The incident: the trainer began to read its rows once more after each epoch, and the benchmark, which told epochs by
-these reads, timed the second reading alone. It printed 25.9 and 73.2 times the fastest peer, and right below, matrix
-products of 315 % of an epoch.
+The incident behind these checks: the trainer began to read its rows a second time after each epoch. The benchmark
+detected epochs by these reads and timed only the second one. It printed 25.9 and 73.2 times the speed of the fastest
+peer, and just below, that the matrix products take 315 % of an epoch.
 """
 
 from math import nan
@@ -18,7 +18,7 @@ _GAIN = 2
 
 
 def accounted(run: dict[str, Any]) -> float:
-    """Return the parts of a training as a share of its wall time."""
+    """Return the sum of the recorded parts of a training as a share of its wall time."""
     return sum(run["training"][part] for part in _PARTS) / run["training"]["whole"]
 
 
@@ -26,7 +26,7 @@ def check_training(what: str, run: dict[str, Any], rows: int) -> None:
     """Check that every epoch trained on every row, and that the parts of a training add up to its wall time.
 
     Raises:
-        InputError: they don't.
+        InputError: one of the two does not hold.
     """
     training = run["training"]
     expected = EPOCHS * rows
@@ -60,14 +60,14 @@ def check_share(what: str, run: dict[str, Any]) -> None:
 
 
 def check_factors(tables: str, page: str) -> None:
-    """Check that no factor over the fastest peer is more than twice the one of the page.
+    """Check that no factor over the fastest peer is more than `_GAIN` times the published one.
 
     Args:
-        tables: new tables.
-        page: the text of the page.
+        tables: the new tables.
+        page: the text of the published page.
 
     Raises:
-        InputError: one is.
+        InputError: a factor is.
     """
     published = _factors(page)
     for title, factors in _factors(tables).items():
@@ -81,7 +81,7 @@ def check_factors(tables: str, page: str) -> None:
 
 
 def _factors(text: str) -> dict[str, list[float]]:
-    """Return the factors of training and scoring over the fastest peer, by the title of their table."""
+    """Return the factors over the fastest peer, of training and of scoring, by the title of the table."""
     found: dict[str, list[float]] = {}
     title = ""
     for line in text.splitlines():

@@ -1,6 +1,6 @@
-"""Compare models that were there before a day on the day's impressions, and add up the days.
+"""Compare models on the impressions of a day that none of them has learned, and average over days.
 
-A *policy* decides how the model of each day is made. All models score the same rows, from raw ids, as in production.
+A *policy* determines how each day's model is made. All models score the same rows, from raw ids, as in production.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,8 +17,8 @@ from din.train.results import TrainingTimes
 from din.workspace import Workspace
 
 CHAMPION, SCRATCH, STALE, FIRST = "champion", "scratch", "stale", "first"
-"""The policies: go on from the champion, learn by epochs and ship what has learned the test day, learn by epochs and
-ship what was judged, and never learn again."""
+"""The policies: continue the champion; train from scratch, then learn the test day; train from scratch and ship the
+judged model; and never train again."""
 _EACH_SIDE = 0.975
 _ROWS = ("user", "item", "label", "sequence", "timestamp")
 
@@ -30,32 +30,32 @@ def test_rows(features: Features) -> pa.Table:
 
 
 def scored(workspace: Workspace, rows: pa.Table, bundles: Mapping[str, Path]) -> pa.Table:
-    """Return user, label, and the probabilities of each bundle for test rows of a workspace.
+    """Return the user, the label, and the probability of each bundle for test rows [B] of a workspace.
 
     Args:
         workspace: the workspace with the log and the features of the day.
-        rows: B rows; see `din.serve.requests.requests_for`.
-        bundles: the folder of each bundle, by the name of its column.
+        rows: the B rows; see `din.serve.requests.requests_for`.
+        bundles: the folders of the bundles, by the name of the column.
     """
     columns = {"user": Features(workspace.features).raw_users().take(rows["user"]), "label": rows["label"]}
     return pa.table(columns | {name: score_champion(workspace, bundle, rows) for name, bundle in bundles.items()})
 
 
 def average(days: Sequence[pa.Table], name: str, metric: Metric = "auc") -> float:
-    """Return the mean of a model's metric over days, weighted by their users."""
+    """Return the mean of a model's metric over days, weighted by the number of users."""
     return mean([estimate(metric, day["label"], day[name], day["user"]) for day in days]).value
 
 
 def advantage(days: Sequence[pa.Table], ours: str, theirs: str, metric: Metric = "auc") -> Interval:
-    """Return the mean difference of two models over days, with bounds that hold with 97.5 % on each side.
+    """Return the mean difference of two models over days, with a one-sided confidence of 97.5 % for each bound.
 
-    The days of several trainings may be joined. A user's rows count together, wherever they are.
+    `days` may combine the days of several trainings. All rows of a user are treated as dependent.
     """
     return mean([_difference(day, ours, theirs, metric) for day in days]).interval(_EACH_SIDE)
 
 
 def learning_seconds(workspace: Workspace) -> float:
-    """Return the CPU seconds of learning in `train` and `refit`, without the start of the processes."""
+    """Return the CPU seconds of learning in `train` and `refit`, without process start-up."""
     times = (workspace.training_times, workspace.refit_times)
     return sum(documents.read(TrainingTimes, path).cpu_seconds for path in times)
 

@@ -1,6 +1,6 @@
-"""Write the synthetic rows as a feature directory (din/features/FORMAT.md), without raw log or featurize.
+"""Write synthetic rows as a feature directory (din/features/FORMAT.md), without a raw log and featurize.
 
-Each impression has a history of its own. `train` and `test` hold all rows in their order, `valid` the first ones.
+Each impression has its own history. `train` and `test` have all rows in order, and `valid` has the first ones.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ VALID = 256
 
 
 def write_directory(root: Path, workload: Workload, rows: Rows, valid: int = VALID) -> Features:
-    """Write `root`."""
+    """Write the feature directory `root`, with `valid` validation rows, and open it."""
     items = workload.items + 1
     category = rows.category_of.astype(np.int32)
     _write(root / "items.parquet", value=_values(items), item_id=np.arange(items, dtype=np.int32), category=category)
@@ -68,7 +68,7 @@ def write_directory(root: Path, workload: Workload, rows: Rows, valid: int = VAL
 
 
 def _vocabulary(root: Path, name: str, sizes: dict[str, int], impression: np.ndarray, ids: np.ndarray) -> None:
-    """Write the occurrences of each id, and the number of impressions that hold it (n_j of Eq. 6)."""
+    """Write a vocabulary: the occurrences of each id, and the number of impressions with it (n_j of Eq. 6)."""
     size = sizes[name]
     pairs = np.unique(impression * size + ids) % size
     counts = {"count": np.bincount(ids, minlength=size), "impressions": np.bincount(pairs, minlength=size)}

@@ -1,4 +1,4 @@
-"""A virtual environment for each peer, with versions that install and run today."""
+"""A virtual environment for each peer, with pinned versions that still install and run."""
 
 import os
 import shutil
@@ -11,17 +11,17 @@ HOME = ROOT / ".bench"
 TORCH = "torch>=2.9,<2.14"
 PEERS = {
     "fuxictr": ["fuxictr==2.3.10", "setuptools<81"],
-    # RecBole 1.2.1 needs numpy 1 and packages of its time
+    # RecBole 1.2.1 needs numpy 1 and other packages of that time
     "recbole": ["recbole==1.2.1", "numpy<2", "pandas<3", "scipy<1.14", "scikit-learn<1.7", "setuptools<81"],
 }
 
 
 class InstallError(Exception):
-    """A peer can't be installed; the message holds the last lines of the installer's output."""
+    """A peer can't be installed. The message has the last lines of the installer's output."""
 
 
 def python_of(peer: str) -> str:
-    """Return the peer's interpreter, and make its environment if it is missing or out of date.
+    """Return the peer's interpreter. Create its environment first if it is missing or out of date.
 
     Raises:
         InstallError: the installer failed.

@@ -1,19 +1,19 @@
-"""Learn the last day of a log with a fault, through the product's own stages, and let the gates judge.
+"""Learn the last day of a log (the *lesson*) with a fault, through the pipeline's own stages, and let the gates judge.
 
     python -m benchmarks.lessons --data ~/logs --write
 
 The command tries learning rates on three logs. A lesson that loses two margins or more on the next day must not be
-promoted, and the usual one must be. `make defects` tries all of `tests.faults.learning` on one log, and `make warranty`
-some of them on many logs.
+promoted, and the sound one must be. `make defects` tries all faults in `tests.faults.learning` on one log, and `make
+warranty` some of them on many logs.
 
-The sound part is made once: a champion of the day before, and a workspace for each start, in which everything before
-`refit` is done. A fault then costs `refit`, `export`, `check_parity` and the gates, with the limits as shipped.
+The sound part is done once: it makes a champion of the day before, and for each start a workspace in which all stages
+before `refit` have run. Each fault then costs `refit`, `export`, `check_parity` and the gates, with the default limits.
 
-    start       the model that learns the day                  judged against
-    champion    the champion of the day before                 the champion
-    scratch     one that was trained until the day before      the champion; and once more as a first run, without one
+    start       the model that learns the day               compared with
+    champion    the champion of the day before              the champion
+    scratch     a model trained up to the day before        the champion, and again as a first run, with no champion
 
-The truth is the AUC on the next day, less that of the model before the lesson.
+The true effect of a lesson is the AUC on the next day, minus that of the model before the lesson.
 
     <folder>/registry                            the registry with the champion
     <folder>/champion, scratch                   the workspace of each start
@@ -55,10 +55,10 @@ SOUND = "none"
 """The fault of a sound lesson."""
 RATES = ("rate_5", "rate_10", "rate_20", "rate_50")
 SIMULATED = ((1_200, 2_000), (2_000, 5_000))
-"""Users, and impressions a day, of the simulated logs."""
+"""The users and the impressions per day of the simulated logs."""
 DAY = timedelta(days=1)
 _EARLIER = 13
-"""The days of a simulated log before the lesson."""
+"""The number of days of a simulated log before the lesson."""
 _KUAIRAND = "kuairand-pure"
 _LESSON = date(2022, 5, 3)
 _DELTAS = ("champion_delta_auc", "lesson_delta_auc")
@@ -68,7 +68,7 @@ _GATES_SHOWN = 4
 
 @dataclass(frozen=True)
 class Log:
-    """A log and the day of it that is the lesson. The log holds the next day, too."""
+    """A log and the day that is the lesson. The log also has the next day."""
 
     params: Params
     day: date
@@ -76,14 +76,14 @@ class Log:
 
 @dataclass(frozen=True)
 class Lesson:
-    """A lesson and what became of it.
+    """A lesson and its outcome.
 
     Attributes:
         what: its fault, or `SOUND`.
         run: "goes on", "from scratch" or "first run".
-        closed: the gates that are not open, or the stage that refused it. Empty: it was promoted.
-        permitted: the loss of AUC that the sound lesson was permitted. NaN: no gate compared it.
-        effect: the AUC of the next day less that of the model before the lesson. None: it was not exported.
+        closed: the gates that are not open, or the stage that refused the lesson. Empty if it was promoted.
+        permitted: the loss of AUC that the gate permitted to the sound lesson. NaN if no gate compared it.
+        effect: the AUC on the next day, minus that of the model before the lesson. None if nothing was exported.
     """
 
     what: str
@@ -94,7 +94,7 @@ class Lesson:
 
     @property
     def harmful(self) -> bool:
-        """True if the lesson loses two margins or more, or gives no model at all."""
+        """Whether the lesson loses two margins or more, or yields no model at all."""
         return self.effect is None or self.effect.point <= -2 * self.permitted
 
     @property
@@ -136,13 +136,13 @@ def main() -> int:
 
 
 def simulated_lessons(kept: Path, faults: Sequence[str], users: int, impressions: int, seed: int = 0) -> list[Lesson]:
-    """Return the sound lesson of a simulated log, and one with each of `PLANTS` that is named."""
+    """Return the sound lesson of a simulated log, and one with each of the named faults in `PLANTS`."""
     with TemporaryDirectory() as place:
         return _lessons(simulated(Path(place), users, impressions, seed), faults)
 
 
 def kuairand_lessons(kept: Path, data: Path) -> list[Lesson]:
-    """Return the sound lesson of KuaiRand-Pure below a folder, and one with each of `RATES`."""
+    """Return the sound lesson of KuaiRand-Pure in the folder `data`, and one with each fault of `RATES`."""
     return _lessons(Log(read_log(ROOT / f"docs/examples/{_KUAIRAND}-prepared.yaml", data), _LESSON), RATES)
 
 
@@ -153,16 +153,16 @@ def _lessons(log: Log, faults: Sequence[str]) -> list[Lesson]:
 
 
 def simulated(folder: Path, users: int, impressions: int, seed: int = 0, later: int = 1) -> Log:
-    """Write a log by days, as `docs/examples/month.yaml` describes it.
+    """Write the simulated log of `docs/examples/month.yaml`, one folder per day.
 
-    The last day has many impressions, so that little of the truth is left to chance.
+    The last day has at least `_NEXT_DAY` impressions, to measure the true effect precisely.
 
     Args:
         folder: a new folder.
         users: the number of users.
         impressions: the impressions of a usual day.
-        seed: what to add to the seeds of the log and of the training.
-        later: the days after the lesson.
+        seed: the offset of the seeds of the log and of training.
+        later: the number of days after the lesson.
     """
     source, params = simulated_log(folder, users, impressions, seed)
     source.deliver(_EARLIER + later)
@@ -173,23 +173,23 @@ def simulated(folder: Path, users: int, impressions: int, seed: int = 0, later: 
 
 @dataclass(frozen=True)
 class Site:
-    """A log in a folder, with everything before the lesson done; see the module for the folder."""
+    """A folder in which everything before the lesson is done; see the module's docstring for its contents."""
 
     folder: Path
     log: Log
 
     @classmethod
     def prepared(cls, folder: Path, log: Log, starts: Sequence[str] = STARTS) -> "Site":
-        """Do the sound part below a new folder.
+        """Do the sound part in a new folder.
 
         Raises:
             InputError: a stage refuses the log.
-            GateClosed: a gate refuses the champion of the day before, or a suite the lesson.
+            GateClosed: a gate refuses the champion of the day before, or a validation suite is closed.
         """
         params = replace(
             log.params,
             featurize=replace(log.params.featurize, test_days=1),
-            gate=replace(log.params.gate, max_latency_ms=None),  # a lesson changes no time, and a busy machine does
+            gate=replace(log.params.gate, max_latency_ms=None),  # a lesson changes no latency; a busy machine does
         )
         site = cls(folder, replace(log, params=params))
         here = Workspace(folder / "sound")
@@ -217,15 +217,15 @@ class Site:
         return self.folder / f"before-{start}"
 
     def scored(self, bundles: Mapping[str, Path]) -> pa.Table:
-        """Return user and label of the rows of the next day, and the probabilities of bundles by name."""
+        """Return the next day's rows with user, label, and the probability of each bundle by name."""
         truth = Workspace(self.folder / "truth")
         return scored(truth, test_rows(Features(truth.features)), bundles)
 
     def lessons(self, start: str, plants: Iterable[Plant]) -> Iterator[Lesson]:
-        """Learn the day soundly and with each fault, let the gates judge, and yield what became of each.
+        """Learn the day soundly and with each fault, and yield the outcomes.
 
         Args:
-            start: one of those that were prepared. From scratch, the lesson is judged as a first run, too.
+            start: a prepared start. From scratch, each lesson is also judged as a first run.
             plants: the faults.
         """
         permitted: dict[str, float] = {}
@@ -235,7 +235,7 @@ class Site:
                 yield replace(lesson, permitted=permitted[lesson.run])
 
     def live(self, day: date) -> stages.Refusal | None:
-        """Run a later day as one that goes on from the champion of that morning, and return what refused it."""
+        """Run a later day, continuing the champion of that morning, and return the refusal, or None if promoted."""
         here = Workspace(self.folder / "live")
         here.root.mkdir(exist_ok=True)
         return stages.refusal(stages.STEPS, here, self._params(CHAMPION, day), self._output)
@@ -261,7 +261,7 @@ class Site:
             return found
 
     def _effect(self, start: str, bundle: Path) -> Interval:
-        """Return the next day's AUC of a bundle, less that of the model before the lesson."""
+        """Return the AUC of a bundle on the next day, minus that of the model before the lesson."""
         return advantage([self.scored({"after": bundle, "before": self.before(start)})], "after", "before")
 
     def _run(self, names: Iterable[str], here: Workspace, params: Params) -> None:
@@ -294,7 +294,7 @@ def _margin(here: Workspace) -> float:
 
 
 def table(lessons: Iterable[Lesson]) -> str:
-    """Return a table with a row for each lesson."""
+    """Return a Markdown table with a row for each lesson."""
     rows = []
     for one in lessons:
         gates = [f"`{name}`" for name in one.closed[:_GATES_SHOWN]]

@@ -1,4 +1,4 @@
-"""Parameters of a log: an overlay over params.yaml, further values, and the places of the files."""
+"""The parameters of a log: params.yaml with an overlay, further values, and the paths of the files."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -16,7 +16,7 @@ MONTH = ROOT / "docs/examples/month.yaml"
 def read_log(log: Path, data: Path | None = None, values: Mapping[str, Any] | None = None) -> Params:
     """Return params.yaml with an overlay and with values by dotted key.
 
-    The tables of the log are below `data`. Without it, relative paths start at the repository.
+    The tables of the log are expected in `data`. Without it, relative paths are relative to the repository.
 
     Raises:
         InputError: the overlay or a value can't be read, or the parameters contradict each other.
@@ -31,7 +31,7 @@ def read_log(log: Path, data: Path | None = None, values: Mapping[str, Any] | No
 
 
 def below(params: dict[str, Any], data: Path) -> dict[str, Any]:
-    """Return the parameters with the tables of `fetch.table` in DATA/LOG/FILE, whatever lies above LOG/FILE in them."""
+    """Return the parameters with every path in `fetch.table` changed to DATA/LOG/FILE, keeping its last two parts."""
     changed = deepcopy(params)
     table = changed["fetch"]["table"]
     for key in TABLES:

@@ -22,13 +22,13 @@ REPEATS = 15
 
 
 class Training(NamedTuple):
-    """The seconds of a training, by the contestant's own record.
+    """The times of a training in seconds, as recorded by the contestant.
 
     Attributes:
-        epochs: of each epoch, without settling and validation.
-        settling: of measuring statistics again after all epochs.
-        validation: of all validations.
-        rest: of everything else, such as making the model.
+        epochs: the time of each epoch, without settling and validation.
+        settling: the time to recompute statistics after the epochs.
+        validation: the time of all validations.
+        rest: the time of everything else, e.g. building the model.
     """
 
     epochs: list[float]
@@ -42,11 +42,11 @@ class Contestant(NamedTuple):
 
     Attributes:
         version: the version of its package.
-        is_head: returns whether a module is the one whose output has one entry for each row.
+        is_head: returns whether a module is the model's head, whose output has one entry per row.
         train: trains `EPOCHS` epochs.
-        score: returns the probabilities of all rows in the order of `labels`.
-        request: scores one user's 500 candidates; None if its time is in `extra`.
-        labels: the labels of all rows.
+        score: returns the probabilities [N] of all rows, in the order of `labels`.
+        request: scores one user's 500 candidates. None if `extra` has its time.
+        labels: [N] the labels of all rows.
         extra: returns further figures.
     """
 
@@ -60,7 +60,7 @@ class Contestant(NamedTuple):
 
 
 def pin(cores: int) -> None:
-    """Keep this process on this number of cores, if the system can; one core then also runs the loader's thread."""
+    """Pin this process, with the loader's thread, to this number of cores, if the system supports it."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-cores:])
 
@@ -81,13 +81,13 @@ def seconds(run: Callable[[], Any]) -> float:
 
 
 def timed_epochs(epoch: Callable[[], Any]) -> Training:
-    """Time `EPOCHS` epochs, for a contestant's `train`."""
+    """Run and time `EPOCHS` epochs, for a contestant's `train`."""
     return Training([seconds(epoch) for _ in range(EPOCHS)])
 
 
 @contextmanager
 def counting_rows(is_head: Callable[[Any], bool]) -> Iterator[Counter[str]]:
-    """Yield a counter whose `trained` grows by the rows of each forward pass with gradients; settling has none."""
+    """Yield a counter whose `trained` counts the rows of forward passes with gradients, so without settling."""
     import torch
     from torch.nn.modules.module import register_module_forward_hook
 
@@ -105,13 +105,13 @@ def counting_rows(is_head: Callable[[Any], bool]) -> Iterator[Counter[str]]:
 
 
 def best_ms(runs: dict[str, Callable[[], Any]], repeats: int = REPEATS) -> dict[str, float]:
-    """Return the best time of each in ms, measured in turns, so that other load on the machine hits all alike."""
+    """Return the best time of each function in ms. They take turns, so that other load on the machine hits all."""
     rounds = [[seconds(run) for run in runs.values()] for _ in range(repeats)]
     return {name: 1e3 * min(times) for name, times in zip(runs, zip(*rounds, strict=True), strict=True)}
 
 
 def auc(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Return the area under the ROC curve, with ties in any order: enough to see that a contestant has learned."""
+    """Return the AUC, with ties in arbitrary order, which suffices to see whether a contestant has learned."""
     rank = np.empty(len(scores))
     rank[np.argsort(scores)] = np.arange(1, len(scores) + 1)
     clicks = labels.sum()
@@ -119,7 +119,7 @@ def auc(labels: np.ndarray, scores: np.ndarray) -> float:
 
 
 def measure(contestant: Contestant) -> dict[str, Any]:
-    """Train, score all rows, answer a request, and add the contestant's own figures."""
+    """Train, score all rows and a request, and return the figures, with the contestant's own ones."""
     with counting_rows(contestant.is_head) as counter:
         started = time.perf_counter()
         training = contestant.train()
@@ -147,12 +147,12 @@ def measure(contestant: Contestant) -> dict[str, Any]:
 
 
 def say(result: dict[str, Any]) -> None:
-    """Print a result for the process that waits for it."""
+    """Print a result for the parent process."""
     print(MARK + json.dumps(result), flush=True)
 
 
 def main() -> None:
-    """Call a function of a module with a workload, and measure what it builds if that is a contestant."""
+    """Call a module's function with a workload. If it returns a contestant, measure it. Print the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("function", help="e.g. benchmarks.peers.fuxictr:build")
     parser.add_argument("settings", type=json.loads, help='as JSON: {"workload": {"name": …}, "cores": 1}')

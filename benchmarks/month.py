@@ -1,7 +1,7 @@
-"""A month of daily runs on a simulated log, with defects planted in its source and in learning.
+"""A month of daily runs on a simulated log, with faults planted in its data and in learning.
 
 Each day runs every stage of dvc.yaml and `promote`, as a run of the pipeline does, but in this process and in one
-workspace. The first day's model is trained from scratch, and every later one goes on from the champion.
+workspace. The first day's model is trained from scratch, and every later one continues the champion.
 
     .din/month/<digest>/source/              see `benchmarks.source`
     .din/month/<digest>/workspace, registry  where the stages run
@@ -41,7 +41,7 @@ DATA = {
         p.last_day(p.permuted_ids("user_id"), p.permuted_ids("item_id")),
     ),
 }
-"""Defects of the files of a day and of the day before: a phrase for the page, and what plants it."""
+"""Defects in the files of a day and the day before: a description for the page, and the function that plants it."""
 LESSONS = (
     "rate_10",
     "flipped",
@@ -54,9 +54,9 @@ LESSONS = (
     "rate_20",
     "optimizer_scaled",
 )
-"""Faults of `PLANTS` in a day's stage `refit`. Each does much harm: see the table in docs/defects.md."""
+"""Faults of `PLANTS` in a day's stage `refit`. Each does great harm; see the table in docs/defects.md."""
 FAULTS = tuple(name for turn in zip_longest(LESSONS, DATA) for name in turn if name)
-"""All faults, of learning and of the data by turns. Thirty days have room for each."""
+"""All faults, alternating between learning and data. Thirty days have room for all."""
 USERS = 2000
 _SHOWN = 90
 """The longest reason of a refusal in the table."""
@@ -68,10 +68,10 @@ class Month:
 
     Attributes:
         days: the number of days.
-        earlier: the number of days of the log before the first run's.
+        earlier: the number of days of the log before the first run.
         impressions: the impressions of a usual day.
-        faults: the names of the faults to plant, in their order.
-        seed: what to add to the seeds of the log and of the training.
+        faults: the names of the faults to plant, in order.
+        seed: the offset of the seeds of the log and of training.
     """
 
     days: int = 30
@@ -81,14 +81,14 @@ class Month:
     seed: int = 0
 
     def planted(self) -> dict[int, str]:
-        """Return which fault is planted on which day, counted from 1.
+        """Return the fault planted on each bad day, by the day's number, counted from 1.
 
-        Two bad days follow each other, then comes a sound one. The first two days and the last one are sound.
+        Two bad days are followed by a sound one. The first two days and the last one are sound.
         """
         return dict(zip((day for day in range(3, self.days) if day % 3 != 2), self.faults, strict=False))
 
     def log_day(self, number: int) -> int:
-        """Return the day of the log, counted from 0, of a day of the month, counted from 1."""
+        """Return the day of the log, counted from 0, for a day of the month, counted from 1."""
         return self.earlier + number - 1
 
     def date(self, number: int) -> str:
@@ -96,14 +96,14 @@ class Month:
         return date_of(self.log_day(number)).isoformat()
 
     def log(self, folder: Path) -> tuple[Source, Params]:
-        """Return the source of a month that is kept in a folder, and the parameters that read it."""
+        """Return the source of the month's log in a folder, and the parameters that read it."""
         return simulated_log(folder / "source", USERS, self.impressions, self.seed)
 
     def params(self, folder: Path, number: int) -> Params:
-        """Return the parameters of a day's run of a month that is kept in a folder, with the champion pinned."""
+        """Return the parameters of a day's run in the folder of a month, with the champion pinned."""
         _, params = self.log(folder)
         until = date_of(self.log_day(number))
-        # after a day of bad files, the operator accepts the corrected ones, which may have fewer rows
+        # After a day of bad files, the operator accepts the corrected ones, which may have fewer rows.
         shrunk = "accept" if self.planted().get(number - 1) in DATA else params.fetch.shrunk_days
         params = replace(
             params,
@@ -122,8 +122,8 @@ class Day:
 
     Attributes:
         number: the day, counted from 1.
-        fault: the name of its fault, or None.
-        refused: what refused it; None if its bundle became the champion.
+        fault: the name of the planted fault, or None.
+        refused: the refusal, or None if the day's bundle became the champion.
     """
 
     number: int
@@ -142,12 +142,12 @@ def main() -> int:
 
 
 def run_month(place: Path, month: Month) -> tuple[Path, list[Day]]:
-    """Run all days that have not ended, and return the folder of the month and the days.
+    """Run all days that have not finished yet, and return the folder of the month and all days.
 
     Raises:
         InputError: the first day made no champion.
     """
-    folder = study.Case("month", run_day, (month,)).path(place).with_suffix("")  # new settings or code begin anew
+    folder = study.Case("month", run_day, (month,)).path(place).with_suffix("")  # other settings or code start anew
     days: list[Day] = []
     for number in range(1, month.days + 1):
         days += study.results(folder, [study.Case(month.date(number), run_day, (month, number))])
@@ -158,7 +158,7 @@ def run_month(place: Path, month: Month) -> tuple[Path, list[Day]]:
 
 
 def run_day(kept: Path, month: Month, number: int) -> Day:
-    """Run a day, counted from 1, and return it; `kept` is the document of the case."""
+    """Run a day, counted from 1. `kept` is the path of the case's document."""
     folder = kept.parent
     fault = month.planted().get(number)
     month.log(folder)[0].deliver(month.log_day(number), DATA[fault][1] if fault in DATA else None)
@@ -170,7 +170,7 @@ def run_day(kept: Path, month: Month, number: int) -> Day:
 
 
 def text(month: Month, folder: Path, days: Sequence[Day]) -> str:
-    """Return what happened in a few sentences, and the table of days."""
+    """Return a summary in a few sentences, and the table of days."""
     bad = [day for day in days if day.fault]
     sound = [day for day in days if not day.fault]
     served = served_bad_days(month, folder, days)
@@ -196,7 +196,7 @@ def served_bad_days(month: Month, folder: Path, days: Iterable[Day]) -> list[str
 
 
 def verdict(folder: Path, day: Day) -> str:
-    """Return what became of a day."""
+    """Return the outcome of a day."""
     if day.refused is None:
         return "promoted"
     why = " ".join(", ".join(day.refused.why).split()).replace("|", "/").replace(f"{folder}/", "")

@@ -30,13 +30,13 @@ from din.train.loader import evaluation_batches
 from din.train.predict import predict
 
 VALID_SHARE = 0.15
-"""The validation rows of the whole stage, as for Electronics: two of each of 192,403 users, compared with 2.6 M."""
+"""The validation rows per training row in `train_stage`. In Electronics: two for each of 192,403 users, per 2.6 M."""
 SCORING_BATCH = 1024
-ONNX_BATCH = 256  # several pieces that fit into a core's cache are faster than one that doesn't
+ONNX_BATCH = 256  # small enough for a core's cache
 
 
 def settings(workload: Workload, epochs: int) -> Train:
-    """Return the repository's own parameters with the workload's sizes."""
+    """Return the block `train` of params.yaml with the sizes of the workload."""
     train = load(ROOT / "params.yaml").train
     learning = replace(
         train.learning, batch_size=workload.batch, seed=workload.seed, epochs=epochs, patience=epochs, metric="auc"
@@ -50,7 +50,7 @@ def settings(workload: Workload, epochs: int) -> Train:
 
 
 def build(workload: Workload, candidates: int = 500) -> Contestant:
-    """Return our contestant; the roofline is measured before and after training."""
+    """Return our contestant. The roofline is measured before and after training."""
     rows = impressions(workload)
     request = one_request(workload, rows, candidates)
     features = write_directory(Path(mkdtemp()), workload, rows)
@@ -59,7 +59,7 @@ def build(workload: Workload, candidates: int = 500) -> Contestant:
     matmuls = [seconds(roofline.run)]
     trained: list[Trained] = []
     with computing(params.compute):
-        pass  # builds the native operations where they are missing: 2 s, once on a machine, which don't count
+        pass  # compiles the native operations if they are missing, so that this is not timed: 2 s, once
 
     def train() -> Training:
         with computing(params.compute) as compute:
@@ -96,11 +96,11 @@ def recorded(progress: Progress) -> Training:
 
 
 def train_stage(workload: Workload) -> dict[str, Any]:
-    """Return the wall time of the whole stage `train` for one epoch, and the part of the epoch and its validation.
+    """Return the wall time of the whole stage `train` for one epoch, and of that, the epoch and its validation.
 
-    The stage runs as dvc runs it, in a workspace of its own: from the interpreter's start over reading, building the
-    native operations at their first use, the epoch, validation and the checkpoint to the saved model. Writing the
-    features is not counted.
+    The stage runs as DVC runs it, in a separate workspace. The time includes starting the interpreter, reading, the
+    first compilation of native operations, the epoch, validation, the checkpoint, and saving the model. It does not
+    include writing the features.
     """
     with TemporaryDirectory() as folder:
         root = Path(folder)

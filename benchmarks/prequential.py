@@ -2,19 +2,18 @@
 
     python -m benchmarks.prequential docs/examples/kuairand-pure-prepared.yaml --days 6
 
-On each morning there are four models:
+There are four models each morning:
 
-    scratch     learned all days before the validation days by epochs, then the validation and the test days once
-    stale       the first part of that; it is shipped as it was judged
-    champion    yesterday's champion, after one more day; it began as the first of `scratch`
-    first       the first of `scratch`
+    scratch     trained by epochs on all days before the validation days, then one pass over validation and test days
+    stale       the same without that pass, so the judged model is shipped
+    champion    the champion of the morning before, which then learned one more day; on the first day, `scratch`
+    first       the first day's `scratch`, never trained again
 
-A case is a day: it scores the day with the models of the day before, and makes the next morning's, with each seed.
-The stages run in one process, one day after the other in the same workspace. A killed training resumes from its
-checkpoint.
+A case is a day: for each seed, it scores the day with the morning's models, and makes those of the next morning. The
+stages run in one process, one day after the other in the same workspace. A killed training resumes from its checkpoint.
 
     .din/prequential/LOG/workspace/           the workspace, with a registry of all bundles
-    .din/prequential/LOG/<date>-<digest>.*    the models of a day, and for each seed the scores of its rows
+    .din/prequential/LOG/<date>-<digest>.*    the models made on a day, and for each seed the scores of its rows
     .din/prequential/LOG/output.txt           the output of the stages
 """
 
@@ -61,7 +60,7 @@ _DAY = timedelta(days=1)
 
 
 class Made(NamedTuple):
-    """The version of a bundle that was made at the end of a day, and the CPU seconds of its learning."""
+    """A bundle made at the end of a day: its version, and the CPU seconds of learning."""
 
     version: Version
     seconds: float
@@ -69,13 +68,13 @@ class Made(NamedTuple):
 
 @dataclass(frozen=True)
 class Day:
-    """The models and scores of a day with a seed.
+    """The models and scores of a day with one seed.
 
     Attributes:
         day: the day.
-        seed: the seed of the trainings.
-        made: the models that were made at its end, by name.
-        scores: the file with the scores of its rows; None if no four models were there before it.
+        seed: the seed of training.
+        made: the models made at the end of the day, by policy.
+        scores: the file with the scores of the day's rows. None if not all four models existed that morning.
     """
 
     day: date
@@ -106,10 +105,10 @@ def main() -> int:
 
 
 def settings(texts: Sequence[str]) -> dict[str, Any]:
-    """Return the values of texts KEY=VALUE, where VALUE is YAML, by key.
+    """Parse texts of the form KEY=VALUE, where VALUE is YAML, and return the values by key.
 
     Raises:
-        InputError: a text has another form.
+        InputError: a text does not have this form.
     """
     values = {}
     for one in texts:
@@ -124,15 +123,15 @@ def measured(folder: Path, params: Params, seeds: Sequence[int], count: int) -> 
     """Score the last days of a log, and return them with the two days before.
 
     Args:
-        folder: where the study is kept.
+        folder: the folder of the study.
         params: the parameters of the log.
         seeds: the seeds of the trainings.
         count: the number of days to score.
 
     Raises:
         InputError: the log is too short or can't be used, or its rows are not held out by time.
-        GateClosed: a suite of validation is closed.
-        Unavailable: the source can't be reached now.
+        GateClosed: a validation suite is closed.
+        Unavailable: the source can't be reached at the moment.
     """
     params = _prepared(params)
     here = Workspace(folder / "workspace")
@@ -159,7 +158,7 @@ def measured(folder: Path, params: Params, seeds: Sequence[int], count: int) -> 
 def days_of_runs(first: date, last: date, count: int, valid_days: int) -> list[date]:
     """Return the days that a comparison of the last `count` days of a log needs.
 
-    The first makes the first champion, the next one the first model of each policy, and each later one is scored.
+    The first day makes the first champion, the second one the first model of each policy, and later ones are scored.
 
     Args:
         first: the first day of the log.
@@ -183,14 +182,14 @@ def days_of_runs(first: date, last: date, count: int, valid_days: int) -> list[d
 def run(
     kept: Path, params: Params, day: date, policies: Sequence[str], serving: Mapping[int, Mapping[str, Version]]
 ) -> list[Day]:
-    """Score a day with the models that are there, then learn it.
+    """Score a day with the morning's models, then make models that have learned it.
 
     Args:
-        kept: the document of the case.
+        kept: the path of the case's document.
         params: the parameters of all runs of the day.
         day: the newest day of the log that the stages read.
-        policies: the models to make.
-        serving: the bundles of that morning, by the seed of their training.
+        policies: the policies whose models to make.
+        serving: the bundles of that morning by policy, by the seed of their training.
 
     Raises:
         InputError: the rows are not held out by time.
@@ -224,7 +223,7 @@ def run(
 
 
 def _prepared(params: Params) -> Params:
-    """Return the parameters of all runs: one test day, no limit that a young model could miss, and a registry here."""
+    """Return the parameters of all runs: one test day, no limit on calibration or loss, and a local registry."""
     return replace(
         params,
         featurize=replace(params.featurize, test_days=1),
@@ -234,7 +233,7 @@ def _prepared(params: Params) -> Params:
 
 
 def text(days: Sequence[Day]) -> str:
-    """Return the tables of levels with their cost, of differences, and of days."""
+    """Return the tables of metrics with the cost of learning, of differences, and of days."""
     scores = {(one.day, one.seed): pq.read_table(one.scores) for one in days if one.scores}
     dates = sorted({day for day, _ in scores})
     seeds = list(dict.fromkeys(seed for _, seed in scores))

@@ -12,7 +12,7 @@ _EPOCH = "One epoch of 2.6 M impressions, mean history 9, one core"
 
 
 def merge(before: dict[str, Any] | None, now: dict[str, Any]) -> dict[str, Any]:
-    """Return the better of two turns, figure by figure; a failed turn counts only if there is no other."""
+    """Return the better of two turns, figure by figure. A failed turn counts only if both failed."""
     if before is None or "error" in before:
         return now
     if "error" in now:
@@ -34,7 +34,7 @@ def markdown(results: dict[str, Any]) -> str:
 
 
 def _short(error: str) -> str:
-    """Return an error as one line for a table's cell; results.json has the whole of it."""
+    """Return an error as one line for a table cell. results.json has the full text."""
     return f"`{shorten(error, 200).replace('|', '/')}`"
 
 

@@ -1,9 +1,8 @@
-"""A yardstick for a training step: its packed matrix products alone, forward and backward, computed by torch.
+"""A reference for the time of a training step: only its packed matrix products, forward and backward, in torch.
 
-The first attention layer takes the products of its algebra: W_k·k and W_p·(q⊙k) per behaviour, and W_q·q per
-impression. This does not bound the time of a step: native operations fold the two products per behaviour into one
-matrix per impression, which halves the products of that layer. Buffers are made once. Gathers, activations, updates and
-everything else are left out.
+The first attention layer is computed as W_k·k and W_p·(q⊙k) per behaviour, and W_q·q per impression. This is not a
+lower bound: native operations fold the two products per behaviour into one matrix per impression, which halves the
+products of that layer. Buffers are allocated once. Gathers, activations, updates and everything else are left out.
 """
 
 from itertools import pairwise
@@ -22,7 +21,7 @@ Sizes = list[tuple[int, int]]
 
 
 def epoch_sizes(features: Features, params: Train) -> Sizes:
-    """Return the numbers of behaviours and impressions of the batches of an epoch over one shard."""
+    """Return the numbers of behaviours and impressions of each batch of an epoch over the first shard."""
     lengths = features.shard(0, "train").impressions.history_length
     lengths = np.random.default_rng(params.learning.seed).permutation(lengths)
     batches = np.split(lengths, range(params.learning.batch_size, len(lengths), params.learning.batch_size))
@@ -30,7 +29,7 @@ def epoch_sizes(features: Features, params: Train) -> Sizes:
 
 
 class Roofline:
-    """The products of `din` on batches of these sizes; time `run`."""
+    """The matrix products of the model `din` on batches of these sizes. The time of `run` is the reference."""
 
     def __init__(self, features: Features, params: Train, sizes: Sizes) -> None:
         model, _ = build(features.fields, TableLayout.of(features.fields, features.rows), params)

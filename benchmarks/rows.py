@@ -1,8 +1,8 @@
-"""The synthetic impressions of all contestants, made with numpy only.
+"""The synthetic impressions for all contestants, generated with numpy only.
 
-Ids start at 1 (0 is the peers' padding), a history is sorted from old to new, and an item has one category. The
-popularity of items has a long tail. A click is likely if the history holds the candidate's category, so that there is
-something to learn.
+Ids start at 1 (0 is the peers' padding), histories are ordered from old to new, and each item has one category. The
+popularity of items has a long tail. A click is likely if the history has an item of the candidate's category, so that
+there is something to learn.
 """
 
 from dataclasses import dataclass
@@ -10,19 +10,19 @@ from dataclasses import dataclass
 import numpy as np
 
 EPOCH_ROWS = 2_600_000  # impressions of Amazon Electronics under the paper's protocol
-TAIL = 0.8  # exponent of the items' popularity by rank
+TAIL = 0.8  # the exponent of item popularity by rank
 MEAN_LENGTH = 9  # of Amazon-like histories
 CATEGORIES = 800
 ROWS_PER_USER = 10
-CLICKED = 0.75  # the click probability if the history holds the candidate's category
+CLICKED = 0.75  # the click probability if the history has the candidate's category
 SKIPPED = 0.25  # the click probability otherwise
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A synthetic log to draw, and the size of its batches.
+    """The settings of a synthetic log and of the models trained on it.
 
-    `lengths` is "uniform" over 1..max_history (half filled) or "short" (geometric, mean about 9).
+    `lengths` is "uniform" (history lengths from 1 to `max_history`, half filled) or "short" (geometric, mean about 9).
     """
 
     name: str
@@ -43,7 +43,7 @@ WORKLOADS = (
 
 @dataclass(frozen=True)
 class Rows:
-    """N impressions with their histories, one after the other.
+    """N impressions with their concatenated histories.
 
     Attributes:
         user: int64 [N].
@@ -69,7 +69,7 @@ class Rows:
         return self.category_of[self.item]
 
     def padded(self, width: int) -> np.ndarray:
-        """Return histories as [N, width] with zeros on the right, as the peers need them."""
+        """Return the histories as [N, width], padded with zeros on the right, as the peers need them."""
         filled = np.arange(width) < self.length[:, None]
         padded = np.zeros(filled.shape, np.int64)
         padded[filled] = self.history
@@ -77,13 +77,13 @@ class Rows:
 
 
 def draw(workload: Workload) -> tuple[Rows, Rows]:
-    """Draw the impressions of a workload, and a request; equal seeds give equal ones."""
+    """Draw the impressions of a workload, and a request. Equal seeds give equal results."""
     rows = impressions(workload)
     return rows, one_request(workload, rows)
 
 
 def impressions(workload: Workload) -> Rows:
-    """Draw the impressions of a workload; equal seeds give equal impressions."""
+    """Draw the impressions of a workload. Equal seeds give equal impressions."""
     random = np.random.default_rng(workload.seed)
     count = workload.rows
     items = workload.items
@@ -96,7 +96,7 @@ def impressions(workload: Workload) -> Rows:
     length = random.integers(1, workload.max_history + 1, count)
     if workload.lengths == "short":
         length = np.minimum(random.geometric(1 / MEAN_LENGTH, count), workload.max_history)
-    length[0] = workload.max_history  # RecBole pads to the longest history, the others to a given length
+    length[0] = workload.max_history  # RecBole pads to the longest history, other peers to a given length
     history = some_items(int(length.sum()))
     item = some_items(count)
     _plant(history, length, item, category_of, random)
@@ -110,7 +110,7 @@ def impressions(workload: Workload) -> Rows:
 
 
 def one_request(workload: Workload, rows: Rows, candidates: int = 500) -> Rows:
-    """Draw one user with the longest history and many candidates, with a row for each candidate, as peers score it."""
+    """Draw a request of one user with the longest history, as one row per candidate, which the peers need."""
     random = np.random.default_rng(workload.seed + 1)
     history = random.integers(1, workload.items + 1, workload.max_history)
     item = random.integers(1, workload.items + 1, candidates)

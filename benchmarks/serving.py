@@ -1,9 +1,9 @@
-"""Time one user's request in onnxruntime: our graph, a lower bound, and a padded batch.
+"""Time one user's request in onnxruntime: our graph, a reference, and a padded batch.
 
-ours     request.onnx on the request's pieces, as `Scorer` runs it
-raw      the same, with the encoding of raw ids
+ours     request.onnx on the packed request, as `Scorer` runs it
+raw      the same, including the encoding of raw ids
 floor    only the matrix products and sigmoids of the attention unit, over candidates × behaviours
-padded   a row per candidate with its own copy of the history, and [q, k, q−k, q⊙k] into the first layer, as peers do
+padded   one row per candidate with its own copy of the history, and [q, k, q−k, q⊙k] as input, as the peers do
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ from din.workspace import FORMAT
 
 
 class Served:
-    """The graphs of a trained model and the encoder of their requests, written to `folder`."""
+    """The exported graphs of a trained model and the encoder of its requests, with their files in `folder`."""
 
     def __init__(self, model: Model, table: Tensor, features: Features, folder: Path, threads: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ class Served:
         self.batch = Graph(folder / BATCH_GRAPH, threads)
 
     def times(self, rows: Rows, train: Train) -> dict[str, float]:
-        """Return the best times of `rows`, which are one request, in ms; see the module."""
+        """Return the best times of the request `rows` in ms, for each way in the module's docstring."""
         raw = {
             "user": {"user_id": int(rows.user[0])},
             "history": rows.history[: rows.length[0]].tolist(),
@@ -69,7 +69,7 @@ class Served:
 
 
 class _FourWay(nn.Module):
-    """The padded local activation unit with a mask, then the MLP, over embedded rows."""
+    """DIN on padded, embedded rows: a local activation unit over [q, k, q−k, q⊙k] with a mask, then the MLP."""
 
     def __init__(self, width: int, train: Train) -> None:
         super().__init__()

@@ -1,11 +1,11 @@
-"""A simulated log that arrives as one folder a day. Its files do not hold the truth.
+"""A simulated log that arrives as one folder per day, without the true click probabilities.
 
     source/events/date=2024-01-14/part-0.parquet    the day's impressions
-    source/items.parquet                            the items that appeared until the newest day
+    source/items.parquet                            the items that appeared up to the newest day
     source/history.parquet                          behaviours before the first day
 
-A day is written as it arrives for the run of that day. If a defect is planted, the run finds the defective files, and
-the next day's run finds corrected ones, as if an operator had asked for a new delivery.
+A day's files are written before the run of that day. If a defect is planted, the run finds the defective files, and the
+next day's run finds corrected ones, as if an operator had requested a new delivery.
 """
 
 from dataclasses import dataclass, replace
@@ -29,21 +29,21 @@ _SECOND_US = 1_000_000
 
 @dataclass(frozen=True)
 class Source:
-    """The log of a simulated world below a folder. Days are numbered from 0; see `World`."""
+    """The log of a simulated world in a folder. Days are numbered from 0; see `World`."""
 
     folder: Path
     world: World
 
     def deliver(self, day: int, plant: Plant | None = None) -> None:
-        """Write the files that arrive until a day.
+        """Write all files that have arrived by a day.
 
         Args:
             day: the newest day.
-            plant: changes the rows of that day and of the one before, and the items. Earlier days are sound. Rows that
-                are dated neither day arrive with the newest one.
+            plant: changes the rows of that day and the day before, and the items. Earlier days are sound. Rows dated on
+                any other day arrive with the newest one.
         """
         for earlier in range(day - 1):
-            # the day before yesterday may have had a defect at the last delivery
+            # The day before yesterday may have had a defect at the last delivery, so write it again.
             if earlier == day - 2 or not self._events(earlier).exists():
                 self.write(earlier)
         before, events, items = self.events(day - 1), self.events(day), pa.table(self.world.items(day))
@@ -66,7 +66,7 @@ class Source:
             _write(pa.table(history | {TIMESTAMP: seconds}), self.folder / "history.parquet")
 
     def write(self, day: int) -> None:
-        """Write the sound impressions of a day."""
+        """Write the impressions of a day, without a defect."""
         _write(self.events(day), self._events(day))
 
     def events(self, day: int) -> pa.Table:
@@ -83,7 +83,7 @@ class Source:
 
     @property
     def tables(self) -> dict[str, str]:
-        """The values of `fetch.table` that read the files."""
+        """The paths of the files, as values for `fetch.table`."""
         return {
             "events": str(self.folder / "events/date={date}/part-*.parquet"),
             "items": str(self.folder / "items.parquet"),
@@ -95,13 +95,13 @@ class Source:
 
 
 def simulated_log(folder: Path, users: int, impressions: int, seed: int = 0) -> tuple[Source, Params]:
-    """Return the source of a log as `docs/examples/month.yaml` describes it, and the parameters that read its files.
+    """Return the source of the simulated log of `docs/examples/month.yaml`, and the parameters that read its files.
 
     Args:
         folder: the folder of the files.
         users: the number of users.
         impressions: the impressions of a usual day.
-        seed: what to add to the seeds of the log and of the training.
+        seed: the offset of the seeds of the log and of training.
     """
     params = read_log(MONTH)
     simulate = params.fetch.simulate

@@ -1,4 +1,4 @@
-"""The stages of dvc.yaml in this process, by the names that they have there, and `promote`."""
+"""Run the stages of dvc.yaml, by their names there, and `promote`, in this process."""
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import redirect_stdout
@@ -23,7 +23,7 @@ from validation import features, predictions, raw
 from validation.run import validate
 
 Stage = Callable[[Workspace, Params], object]
-"""A stage; it raises InputError or GateClosed where its command exits with 2 or 3."""
+"""A stage. It raises InputError or GateClosed where its command exits with 2 or 3."""
 FEATURES: Mapping[str, Stage] = {
     "fetch": fetch,
     "validate_raw": lambda here, params: validate(here, "raw", raw.PHASES, params),
@@ -41,14 +41,14 @@ STEPS: Mapping[str, Stage] = {**STAGES, "promote": lambda here, params: promote(
 
 
 class Refusal(NamedTuple):
-    """The step that refused a run, and its gates or expectations that are not open, or else its error."""
+    """The step that refused a run, with the names of its closed gates or failed expectations, or else its error."""
 
     step: str
     why: list[str]
 
 
 def run(names: Iterable[str], workspace: Workspace, params: Params, output: Path) -> None:
-    """Run some of `STEPS`, and append what they print to a file.
+    """Run some of `STEPS`, and append their output to a file.
 
     Raises:
         InputError: a step can't use its input.
@@ -62,7 +62,7 @@ def run(names: Iterable[str], workspace: Workspace, params: Params, output: Path
 def refusal(
     names: Iterable[str], workspace: Workspace, params: Params, output: Path, plant: Plant | None = None
 ) -> Refusal | None:
-    """Run some of `STEPS` until one refuses, and return that one. The stage `refit` learns with the plant."""
+    """Run some of `STEPS` until one refuses, and return its refusal, or None. `refit` runs with the fault `plant`."""
     for name in names:
         try:
             with planted(plant if name == "refit" else None):

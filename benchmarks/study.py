@@ -1,10 +1,10 @@
-"""The harness of all studies: run named cases, and keep what each returns.
+"""The harness of all studies: run named cases, and store the result of each.
 
-    <folder>/<name>-<digest>.json    the document of a case; the case may write other files beside it
+    <folder>/<name>-<digest>.json    the result of a case, its *document*; the case may write other files next to it
 
 The digest covers the function, its arguments, and all code that its module imports. A finished case is not run again,
-so an interrupted study resumes. Other arguments or other code start the case anew. Not seen: versions of packages, and
-the contents of files that an argument only names.
+so an interrupted study resumes. A case with other arguments or code runs anew. The digest does not cover versions of
+packages, and contents of files that an argument only names.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from din.params import Params
 from din.progress import progress
 
 STORE = ROOT / ".din"
-"""The studies keep their results in folders below this one."""
+"""The folder with the results of all studies, one folder per study."""
 T = TypeVar("T")
 
 
@@ -41,9 +41,9 @@ class Case(Generic[T]):
     """One case of a study.
 
     Attributes:
-        name: unique within the study.
-        run: a function of a module, called with the path of its document and with the arguments. Its return annotation
-            is the type of the document.
+        name: a name that is unique within the study.
+        run: a module-level function, called with the path of its document and the arguments. Its return annotation is
+            the type of the document.
         arguments: values that pydantic can turn into JSON.
     """
 
@@ -60,12 +60,13 @@ class Case(Generic[T]):
 
 
 def results(folder: Path, cases: Sequence[Case[T]], jobs: int = 0) -> list[T]:
-    """Run the cases that have no document yet, and return the documents of all, in order.
+    """Run the cases that have no document yet, and return the results of all cases, in order.
 
     Args:
         folder: the folder of the study.
         cases: the cases.
-        jobs: the number of processes. 0: this one runs the cases in order, so a case can use what earlier ones left.
+        jobs: the number of processes. With 0, this process runs the cases in order, so a case can use files that
+            earlier ones wrote.
     """
     paths = [case.path(folder) for case in cases]
     missing = [(case, path) for case, path in zip(cases, paths, strict=True) if not path.exists()]
@@ -84,7 +85,7 @@ def positive(text: str) -> int:
 
 
 def interval(found: Interval) -> str:
-    """Return a difference with its bounds."""
+    """Return a difference with its bounds as text."""
     return f"{found.point:+.4f} [{found.lower:+.4f}, {found.upper:+.4f}]"
 
 
@@ -100,11 +101,11 @@ def _in_processes(missing: Sequence[tuple[Case[Any], Path]], jobs: int) -> Itera
         for future in as_completed([pool.submit(_keep, *one) for one in missing]):
             yield future.result()
     finally:
-        pool.shutdown(cancel_futures=True)  # after a failure or Ctrl-C, no further case starts
+        pool.shutdown(cancel_futures=True)  # start no further case after a failure or Ctrl-C
 
 
 def _keep(case: Case[Any], path: Path) -> str:
-    """Run a case, keep its document, and return its name."""
+    """Run a case, write its document, and return its name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     document = to_jsonable_python(case.run(path, *case.arguments))
     with atomic_path(path) as temporary:
@@ -113,7 +114,7 @@ def _keep(case: Case[Any], path: Path) -> str:
 
 
 def _end_with_parent() -> None:
-    """End this worker when its parent ends for any reason; finished cases are on disk."""
+    """End this worker when its parent ends for any reason. Finished cases are on disk."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
@@ -126,6 +127,6 @@ def _adapter(run: Callable[..., T]) -> TypeAdapter[T]:
 
 @cache
 def _code_of(module: str) -> dict[str, str]:
-    """Return the digests of a module and of all that it may import, but for `figures`, which decides no result."""
+    """Return the digests of a module and all modules it may import, except `figures`, which affects no result."""
     modules = code.closure([module], [field.name for field in fields(Params)])
     return dict(code.digests(modules - {"benchmarks.figures"}))

@@ -21,10 +21,10 @@ from benchmarks.lessons import DAY, Lesson, Site, simulated, simulated_lessons
 LOGS = 100
 USERS = 1_000
 IMPRESSIONS = 5
-"""Impressions of a user on a usual day."""
+"""The impressions per user on a usual day."""
 FAULTS = ("rate_5", "rate_10", "rate_20", "shuffled", "optimizer_scaled", "vocabulary")
 WAITING_LOGS = {250: 4, 1_000: 2, 5_000: 1}
-"""The number of logs by users a day."""
+"""The number of logs, by the number of users per day."""
 WAITING_DAYS = 60
 
 
@@ -38,7 +38,7 @@ def main() -> int:
 
 
 def tables(folder: Path, jobs: int) -> str:
-    """Run the missing cases, and return the tables of lessons and of waiting."""
+    """Run the missing cases, and return the tables of lessons and of the time that champions stay."""
     lessons = [
         study.Case(f"lessons-{seed}", simulated_lessons, (FAULTS, USERS, IMPRESSIONS * USERS, seed))
         for seed in range(1, LOGS + 1)
@@ -54,10 +54,10 @@ def tables(folder: Path, jobs: int) -> str:
 
 
 def wait(kept: Path, users: int, seed: int, days: int) -> list[bool]:
-    """Run sound days of a new log, one after the other, and return on which of them the champion was replaced.
+    """Run sound days of a new log, one after the other, and return for each whether the champion was replaced.
 
-    A day that is refused is learned and judged with the next ones, and every look at the champion spends a part of the
-    permitted error.
+    The rows of a refused day are learned and judged with the next ones, and every comparison with the champion spends a
+    part of the permitted error.
     """
     with TemporaryDirectory() as place:
         log = simulated(Path(place) / "log", users, IMPRESSIONS * users, seed, later=days)
@@ -66,7 +66,7 @@ def wait(kept: Path, users: int, seed: int, days: int) -> list[bool]:
 
 
 def lesson_table(logs: Sequence[Sequence[Lesson]]) -> str:
-    """Return the table of lessons, given the sound one and the same faults of each log, and the shares of errors."""
+    """Return the table of lessons and the rates of error. Each log has the sound lesson first, then equal faults."""
     rows = []
     for own in zip(*logs, strict=True):
         effects = [one.effect.point for one in own if one.effect]
@@ -90,7 +90,7 @@ def lesson_table(logs: Sequence[Sequence[Lesson]]) -> str:
 
 
 def wait_table(found: Sequence[tuple[int, list[bool]]]) -> str:
-    """Return the table of how long champions stay, given the users a day and the result of `wait` for each log."""
+    """Return the table of how long champions stay, given the users per day and the result of `wait` for each log."""
     rows = []
     for users in sorted({users for users, _ in found}):
         logs = [replaced for own, replaced in found if own == users]
@@ -105,13 +105,16 @@ def wait_table(found: Sequence[tuple[int, list[bool]]]) -> str:
 
 
 def stays(replaced: Sequence[bool]) -> list[int]:
-    """Return how many days each champion stayed, and for the last one how long it has stayed."""
-    ends = np.flatnonzero([True, *replaced, True])  # of the champion before the first day, of each other, and of all
+    """Return how many days each champion stayed. The last stay is not over yet."""
+    ends = np.flatnonzero([True, *replaced, True])  # days after which a stay begins or ends
     return [int(stay) for stay in np.diff(np.minimum(ends, len(replaced))) if stay]
 
 
 def _share(hits: Sequence[bool], logs: int) -> str:
-    """Return a share with the upper end of its 95 % interval (Clopper and Pearson), as if a log had one lesson."""
+    """Return a share with the upper end of its 95 % Clopper-Pearson interval, with one observation per log.
+
+    Lessons of one log are not independent, so the interval is that of `logs` observations.
+    """
     if not hits:
         return "none of 0"
     events = float(np.mean(hits)) * logs

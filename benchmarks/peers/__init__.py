@@ -1,5 +1,5 @@
-"""Each peer's own DIN in its own training loop, one module per peer, in an environment of its own (`environments.py`).
+"""The peers: each one's own DIN in its own training loop, one module per peer, in its own environment.
 
-`build(workload, rows, request)` returns a `measure.Contestant`. All have the same widths, attention 80-40 and MLP
-200-80, and no regularisation.
+`build(workload)` returns a `measure.Contestant`. All models have the same widths, attention 80-40 and MLP 200-80, and
+no regularisation. `environments.py` creates the environments.
 """

@@ -1,6 +1,6 @@
 """FuxiCTR 2.3, with its layers, loader, `fit` and `predict`.
 
-The wheel does not contain its DIN, so this one is assembled from the wheel's layers in the same way.
+The wheel does not contain FuxiCTR's DIN, so it is assembled here from the wheel's layers in the same way.
 """
 
 import json
@@ -24,7 +24,7 @@ logging.disable(logging.INFO)
 
 
 class DIN(BaseModel):
-    """FuxiCTR's DIN, with the item and its category as one target."""
+    """FuxiCTR's DIN. The attention's target is the item with its category."""
 
     def __init__(self, feature_map: FeatureMap, dim: int, **settings: Any) -> None:
         super().__init__(feature_map, **settings)

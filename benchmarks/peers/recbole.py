@@ -1,6 +1,6 @@
 """RecBole 1.2, with its sequential data set, `TrainDataLoader` and `Trainer`.
 
-RecBole has one setting for the widths of both MLPs, so its attention is rebuilt from its own layer at 80-40.
+RecBole has a single setting for the widths of both MLPs, so its attention is rebuilt from RecBole's layer with 80-40.
 """
 
 import logging
@@ -31,7 +31,7 @@ def build(workload: Workload) -> Contestant:
     rows, request = draw(workload)
     root = Path(mkdtemp())
     width = workload.max_history
-    os.chdir(root)  # it writes logs and checkpoints here
+    os.chdir(root)  # RecBole writes logs and checkpoints to the current directory
     (root / "rows").mkdir()
     for part, count in (("train", len(rows.item)), ("valid", 2), ("test", 2)):
         _write_rows(root / f"rows/rows.{part}.inter", rows, count)
@@ -53,7 +53,7 @@ def build(workload: Workload) -> Contestant:
     labels = torch.cat([batch["label"] for batch in score]).numpy()  # the loader reorders the rows
 
     def column(name: str, raw: np.ndarray) -> torch.Tensor:
-        """Return the request's ids as RecBole's; an id that it has not seen becomes its padding."""
+        """Return the request's ids as RecBole's ids. An unseen id becomes the padding."""
         known = data.field2token_id[name]
         return torch.tensor([known.get(str(value), 0) for value in raw.reshape(-1)]).view(raw.shape)
 
