@@ -85,7 +85,8 @@ def promote(
         GateClosed: there is no gate report; the report judged other data than the workspace holds, or compared with
             another champion; or a gate is not open, in the report or when judged again, and no approval covers it.
         StaleChampion: another promotion came first.
-        InputError: the bundle is damaged, a record can't hold a value, or the registry can't be read or written.
+        InputError: the bundle is damaged, a value of the record is not of the declared type, or the registry can't be
+            read or written.
         Unavailable: the registry doesn't answer. If the record was stored all the same, a rerun finds it.
     """
     policy = params.gate.approval

@@ -3,8 +3,8 @@
     record ─► commit, params.yaml, dvc.lock, hashes ─► checkout ─► data by hash ─► stages up to export ─► comparison
 
 The stages run the code of the commit: the checkout's `din` and `validation` precede the installed ones on PYTHONPATH.
-Two things are checked before training. The checkout's code must be the code that made the bundle, even if git reported
-uncommitted changes. The raw log must have the recorded hash. A different machine or different packages are only
+Two things are checked before training. The checkout's code must be the code that made the bundle, whether or not there
+were uncommitted changes. The raw log must have the recorded hash. A different machine or different packages are only
 reported, because the comparison shows whether they matter.
 
 It costs as much as the original run without parity and gate.

@@ -84,8 +84,8 @@ def export_graphs(
 class _Graph(nn.Module):
     """A model and its embedding table, as a function of named arrays.
 
-    The sigmoid is computed in double precision. In float32 it is exactly 1 for logits above 17, so different logits
-    would have equal probabilities.
+    The sigmoid is computed in double precision. In float32 it is exactly 1 for logits of 17 and more, so different
+    logits would have equal probabilities.
     """
 
     table: Tensor
