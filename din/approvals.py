@@ -1,4 +1,4 @@
-"""Decide whether a candidate needs a person's approval, ask for it, and check the answer.
+"""Decide whether a candidate needs a person's approval, request it, and check the answer.
 
 A candidate whose gates are not all open may pass in two ways. An approval covers borderline gates, if `gate.approval`
 allows it. An override covers gates that compare with an earlier champion that can no longer be evaluated. Either covers
@@ -57,7 +57,7 @@ def harm_to_undo(report: GateReport) -> Harm | None:
 
 
 def _need(gate: GateEntry, policy: Policy) -> Need:
-    """Return the help that a candidate needs because this gate is not open."""
+    """Return the help that a candidate needs to pass this gate, which is not open."""
     if gate.verdict == "borderline" and policy != "never":
         return "approval"
     return "override" if gate.compares and not gate.evaluated else "another candidate"
@@ -90,7 +90,7 @@ def ask(registry: Registry, report: GateReport, needed: Need, days: float, run_i
 
 
 def next_number(report: GateReport) -> int:
-    """Return the number that the promotion of a report's candidate would have."""
+    """Return the record number that the promotion of a report's candidate would get."""
     champion = report.champion
     return champion.number + 1 if champion else 1
 
@@ -99,8 +99,8 @@ def check_same_gates(case: Case, report: GateReport, needed: Need) -> None:
     """Check that an approval was requested for the same gates, figures and limits that a report holds back.
 
     Raises:
-        GateClosed: a gate was added or removed, only one of the two needs an override, or the reason of a gate that was
-            evaluated has changed.
+        GateClosed: a gate was added or removed, only one of request and report needs an override, or the reason of an
+            evaluated gate, which states figures and limits, has changed.
     """
     request = case.request
     advice = "Bring back the parameters with which the gate asked, or train another candidate"
@@ -122,7 +122,7 @@ def granted(case: Case | None, report: GateReport, needed: Need) -> Approved | N
 
     Raises:
         GateClosed: nobody was asked, nobody has answered, the candidate was rejected, the request has expired, or it
-            is about other gates or figures.
+            names other gates or figures.
     """
     if case is None:
         if needed == "nothing":
@@ -154,7 +154,7 @@ def why_rejected(case: Case) -> str:
 
 
 def how_to_answer(registry: Registry, case: Case) -> str:
-    """Return the commands that approve and reject, to be completed by a reason."""
+    """Return the commands that approve and reject, with a placeholder for the reason."""
     where = ["--registry", registry.uri, "--model", registry.model_name]
     name = case.request.version[:12]
     override = ["--override"] if case.request.needs_override else []
@@ -199,10 +199,10 @@ def decide(registry: Registry, name: str, approved: bool, override: bool, by: st
 
 
 def _find(registry: Registry, name: str) -> Case:
-    """Return the request of this name: the waiting one, or else the newest.
+    """Return the matching request: the one that waits for an answer, or else the newest.
 
     Raises:
-        InputError: there is none, or several wait.
+        InputError: none matches, or several matching ones wait.
     """
     cases = registry.approvals.cases()
     run_id = RunId.of(name)
@@ -218,13 +218,13 @@ def _find(registry: Registry, name: str) -> Case:
 
 
 def _reason(gate: GateEntry) -> str:
-    """Return why a gate is not open, on one line that a document can hold."""
+    """Return why a gate is not open, as one printable line of at most `_MOST_REASON` characters."""
     text = gate.reason or gate.verdict
     return (text if text.isprintable() else shown(text))[:_MOST_REASON]
 
 
 def answer(uri: str, model_name: str, name: str, approved: bool, by: str, reason: str, override: bool = False) -> Case:
-    """Approve or reject the candidate that a request is about, and print the answer; see `decide`."""
+    """Approve or reject the candidate of a request, and print the answer; see `decide`."""
     case = decide(Registry(uri, model_name), name, approved, override, by, reason)
     assert case.answered
     stored = case.answered.answer
