@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import time
 from collections.abc import Mapping
 from concurrent.futures.process import BrokenProcessPool
@@ -15,8 +16,8 @@ from din.errors import InputError, Unavailable
 from din.params import Params
 from din.train.compute import computing
 from din.tune import result
-from din.tune.result import KeyRow, SeedRow, TrialRow, Tuned, number
-from din.tune.seeds import Candidate, Final
+from din.tune.result import KeyRow, TrialRow, Tuned
+from din.tune.seeds import Final
 from din.tune.space import Space, Values
 from din.tune.study import WHY, Budget, by_metric, ended, mean_seconds, only_one, open_study, search, seconds
 from din.tune.training import executor
@@ -91,15 +92,15 @@ def _finish(study: Study, final: Final) -> Tuned:
         if changes:
             distinct.setdefault(json.dumps(changes), (trial, changes))
     candidates = final.against_today([*distinct.values()])
-    winner = max(candidates, key=lambda one: one.mean)
+    winner = max(candidates, key=lambda one: -math.inf if one.mean is None else one.mean)
     without = final.without_each(winner.changes)
     return Tuned(
         metric=space.params.train.learning.metric,
-        seeds=[space.params.train.learning.seed + one for one in range(1, len(winner.trained) + 1)],
+        seeds=[space.params.train.learning.seed + one for one in range(1, len(winner.metrics) + 1)],
         trials=rows,
-        candidates=[_seeds(one, candidates[0]) for one in candidates],
+        candidates=candidates,
         winner=winner.trial,
-        compared=number(winner.metrics[0]),
+        compared=winner.metrics[0],
         keys=[KeyRow(key, space.today[key], new, without.get(key)) for key, new in winner.changes.items()],
         overlay=workspace.relative(workspace.tuned) if winner.changes else None,
         page=workspace.relative(workspace.tuning_page),
@@ -110,12 +111,3 @@ def _row(space: Space, trial: FrozenTrial) -> TrialRow:
     changes = space.changes(space.decoded(trial.params))
     state = trial.state.name.lower()
     return TrialRow(trial.number, state, trial.value, seconds(trial), changes, trial.user_attrs.get(WHY, ""))
-
-
-def _seeds(one: Candidate, today: Candidate) -> SeedRow:
-    metrics = [number(value) for value in one.metrics]
-    if one.trial is None:
-        return SeedRow(None, metrics, number(one.mean), None, None, None)
-    gain = one.gain(today)
-    bounds = (number(gain.point), number(gain.lower), number(gain.upper))
-    return SeedRow(one.trial, metrics, number(one.mean), *bounds)

@@ -1,6 +1,5 @@
 """The result of `din tune`: the tables that it prints, and the overlay and the page that it writes."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,15 +27,26 @@ class TrialRow:
 
 
 @dataclass(frozen=True)
-class SeedRow:
-    """Today's parameters (no number) or a trial on further seeds, with its gain over today's and the gain's bounds."""
+class Candidate:
+    """Today's parameters (no number) or a trial on further seeds.
+
+    Attributes:
+        trial: its number.
+        changes: what differs from today's parameters.
+        metrics: for each seed; None: the training failed.
+        mean: over the seeds; None: a training failed.
+        gain: by how much it is better than today's parameters, as the mean over the seeds at which neither failed.
+        lower: the lower bound of the gain, by user.
+        upper: the upper one.
+    """
 
     trial: int | None
+    changes: Mapping[str, Any]
     metrics: Sequence[float | None]
     mean: float | None
-    gain: float | None
-    lower: float | None
-    upper: float | None
+    gain: float | None = None
+    lower: float | None = None
+    upper: float | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +82,7 @@ class Tuned:
     metric: str
     seeds: Sequence[int]
     trials: Sequence[TrialRow]
-    candidates: Sequence[SeedRow]
+    candidates: Sequence[Candidate]
     winner: int | None
     compared: float | None
     keys: Sequence[KeyRow]
@@ -80,7 +90,7 @@ class Tuned:
     page: str
 
     @property
-    def won(self) -> SeedRow:
+    def won(self) -> Candidate:
         """The winner on further seeds, or today's parameters."""
         return next(one for one in self.candidates if one.trial == self.winner)
 
@@ -104,11 +114,6 @@ def _cell(value: float | None, absent: str, sign: str = "") -> str:
     return absent if value is None else f"{value:{sign}.4f}"
 
 
-def number(value: float) -> float | None:
-    """Return a number for JSON, which knows no NaN and no infinity."""
-    return value if math.isfinite(value) else None
-
-
 def print_tuned(found: Tuned) -> None:
     """Print the further seeds, the winner's keys, and what to do next."""
     print_table(
@@ -128,7 +133,7 @@ def print_tuned(found: Tuned) -> None:
     print(f"page: {found.page}")
 
 
-def name(one: SeedRow) -> str:
+def name(one: Candidate) -> str:
     """Return the name of a candidate."""
     return "today's" if one.trial is None else f"trial {one.trial}"
 

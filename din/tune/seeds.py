@@ -6,61 +6,23 @@ choice. Differences are paired: both sides have the same seeds and the same vali
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import Any
 
-from din.metrics.estimates import Estimate, Interval, mean
+from din.metrics.estimates import Estimate, mean
 from din.params import Train
+from din.tune.result import Candidate
 from din.tune.space import Space, Values
 from din.tune.study import Budget
-from din.tune.training import FAILURES, Trained, run_once
+from din.tune.training import FAILURES, run_once
 from din.workspace import Workspace
 
 SEEDS = 2
 """The largest number of further seeds."""
 BEST = 3
 _CONFIDENCE = 0.95
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """Today's parameters or a trial, with a training for each further seed.
-
-    Attributes:
-        trial: its number; None: today's parameters.
-        changes: what differs from today's parameters.
-        trained: None where the training failed.
-    """
-
-    trial: int | None
-    changes: Mapping[str, Any]
-    trained: Sequence[Trained | None]
-
-    @property
-    def metrics(self) -> list[float]:
-        """The metric for each seed, lowest possible where the training failed."""
-        return [one.estimate.value if one else float("-inf") for one in self.trained]
-
-    @property
-    def mean(self) -> float:
-        """The mean over the seeds."""
-        return fmean(self.metrics)
-
-    def gain(self, today: "Candidate") -> Interval:
-        """Return by how much it is better than today's parameters: the mean over seeds, with bounds by user.
-
-        It is not a number if no seed has two trainings that did not fail.
-        """
-        pairs = [(ours, theirs) for ours, theirs in zip(self.trained, today.trained, strict=True) if ours and theirs]
-        differences = [_minus(ours.estimate, theirs.estimate) for ours, theirs in pairs]
-        return mean(differences).interval(_CONFIDENCE) if pairs else Interval(math.nan, math.nan, math.nan)
-
-
-def _minus(ours: Estimate, theirs: Estimate) -> Estimate:
-    return Estimate(ours.value - theirs.value, ours.users, ours.influence - theirs.influence, ours.tells)
 
 
 @dataclass(frozen=True)
@@ -93,12 +55,12 @@ class Final:
         """
         most = next((n for n in range(BEST, 1, -1) if self.budget.permits(SEEDS * (n + 1), self.seconds)), 1)
         candidates: list[tuple[int | None, Values]] = [(None, {}), *ranked[:most]]
-        by_seed: list[list[Trained | None]] = []
+        by_seed: list[list[Estimate | None]] = []
         for number in range(1, SEEDS + 1):
             if number == 1 or self.budget.permits(len(candidates), self.seconds):
                 by_seed.append(self._train([values for _, values in candidates], number))
-        columns = zip(*by_seed, strict=True)
-        return [Candidate(*one, trained) for one, trained in zip(candidates, columns, strict=True)]
+        columns = list(zip(*by_seed, strict=True))
+        return [_judged(*one, trained, columns[0]) for one, trained in zip(candidates, columns, strict=True)]
 
     def without_each(self, changes: Values) -> dict[str, float]:
         """Return the metric, with the first of the further seeds, if one of the keys has today's value again.
@@ -110,9 +72,9 @@ class Final:
             keys.pop()
         others = [{key: value for key, value in changes.items() if key != left_out} for left_out in keys]
         trained = self._train(others, 1)
-        return {key: one.estimate.value for key, one in zip(keys, trained, strict=True) if one}
+        return {key: one.value for key, one in zip(keys, trained, strict=True) if one}
 
-    def _train(self, all_values: Sequence[Values], number: int) -> list[Trained | None]:
+    def _train(self, all_values: Sequence[Values], number: int) -> list[Estimate | None]:
         if not all_values:
             return []
         seed = self.space.params.train.learning.seed + number
@@ -123,9 +85,29 @@ class Final:
         return [one.result() for one in waiting]
 
 
-def _or_none(workspace: Workspace, study: str, settings: Train, seconds: float) -> Trained | None:
+def _or_none(workspace: Workspace, study: str, settings: Train, seconds: float) -> Estimate | None:
     try:
         return run_once(workspace, study, settings, seconds)
     except FAILURES as error:
         print(f"a training failed: {error}", file=sys.stderr)
         return None
+
+
+def _judged(
+    trial: int | None, changes: Values, trained: Sequence[Estimate | None], today: Sequence[Estimate | None]
+) -> Candidate:
+    """Return a candidate, given its trainings and those of today's parameters with the same seeds."""
+    metrics = [one and one.value for one in trained]
+    mean_metric = None if None in metrics else fmean(one.value for one in trained if one)
+    found = Candidate(trial, changes, metrics, mean_metric)
+    differences = [_minus(ours, theirs) for ours, theirs in zip(trained, today, strict=True) if ours and theirs]
+    if trial is None or not differences:
+        return found
+    gain = mean(differences).interval(_CONFIDENCE)
+    if math.isnan(gain.lower):  # too few users tell
+        return replace(found, gain=gain.point)
+    return replace(found, gain=gain.point, lower=gain.lower, upper=gain.upper)
+
+
+def _minus(ours: Estimate, theirs: Estimate) -> Estimate:
+    return Estimate(ours.value - theirs.value, ours.users, ours.influence - theirs.influence, ours.tells)

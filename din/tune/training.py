@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,14 +33,6 @@ FAILURES = (InputError, RuntimeError, MemoryError)
 """Errors that may come from the values of one trial alone, so that other trials can still succeed."""
 
 
-@dataclass(frozen=True)
-class Trained:
-    """The metric of a training on validation rows with each user's influence, and its duration in seconds."""
-
-    estimate: Estimate
-    seconds: float
-
-
 def run(features: Path, settings: Train, after_epoch: Callable[[Progress], bool]) -> Progress:
     """Train by epochs without checkpoints, print nothing, and return the progress.
 
@@ -52,8 +43,8 @@ def run(features: Path, settings: Train, after_epoch: Callable[[Progress], bool]
         return fit_learner(Features(features), settings, compute=compute, after_epoch=after_epoch)[1]
 
 
-def run_once(workspace: Workspace, study: str, settings: Train, seconds: float) -> Trained:
-    """Train, and score validation rows; or return what an earlier run of the same study and settings has kept.
+def run_once(workspace: Workspace, study: str, settings: Train, seconds: float) -> Estimate:
+    """Train and judge validation rows, or return what an earlier run of the same study and settings has kept.
 
     Args:
         seconds: end the training after the epoch in which they pass. Such a training is not kept.
@@ -65,7 +56,8 @@ def run_once(workspace: Workspace, study: str, settings: Train, seconds: float) 
     text = json.dumps([study, to_json(settings)])
     kept = workspace.tuning / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
     if kept.exists():
-        return _read(kept)
+        with np.load(kept) as file:
+            return Estimate(float(file["value"]), file["users"], file["influence"], file["tells"])
     began = time.monotonic()
     with computing(settings.compute) as compute, _silent():
         features = Features(workspace.features)
@@ -75,18 +67,10 @@ def run_once(workspace: Workspace, study: str, settings: Train, seconds: float) 
         found = predict(learner.trained, features, "valid", compute=compute)
         metric: Metric = settings.learning.metric
         judged = estimate(metric, found.rows["label"], found.probabilities, found.rows["user"])
-    trained = Trained(judged, time.monotonic() - began)
-    if trained.seconds > seconds:
-        return trained
-    with atomic_path(kept) as temporary, temporary.open("wb") as file:
-        np.savez(file, **vars(judged), seconds=trained.seconds)
-    return trained
-
-
-def _read(path: Path) -> Trained:
-    with np.load(path) as file:
-        judged = Estimate(float(file["value"]), file["users"], file["influence"], file["tells"])
-        return Trained(judged, float(file["seconds"]))
+    if time.monotonic() - began <= seconds:
+        with atomic_path(kept) as temporary, temporary.open("wb") as file:
+            np.savez(file, **vars(judged))
+    return judged
 
 
 @contextlib.contextmanager

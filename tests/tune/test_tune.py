@@ -116,6 +116,13 @@ def test_failures_cost_no_earlier_trial(workspace: Workspace, tiny: Params, monk
     assert not workspace.tuned.exists()
 
 
+@pytest.mark.slow
+def test_two_processes_share_a_search(workspace: Workspace, tiny: Params) -> None:
+    """They add exactly as many trials as were asked for."""
+    found = tune(workspace, tiny, {"train.compute.backend": "reference"}, None, 5, 2)
+    assert [one.number for one in found.trials] == list(range(5))
+
+
 DYING = """
 import multiprocessing, os, signal
 from din.model import MODELS
