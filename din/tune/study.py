@@ -202,7 +202,7 @@ def _search(workspace: Workspace, name: str, space: Space, budget: Budget, seed:
         trial = study.ask(space.distributions)
         metric, state = _train(workspace, space, trial, time.monotonic() + left)
         failures = failures + 1 if state == TrialState.FAIL else 0
-        print(_in_words(study, study.tell(trial, metric, state)), file=sys.stderr)
+        print(_in_words(study, study.tell(trial, metric, state), budget), file=sys.stderr)
 
 
 def _train(workspace: Workspace, space: Space, trial: Trial, stop_at: float) -> tuple[float | None, TrialState]:
@@ -224,9 +224,14 @@ def _train(workspace: Workspace, space: Space, trial: Trial, stop_at: float) -> 
     return (found.best_metric if state == TrialState.COMPLETE else None), state
 
 
-def _in_words(study: Study, trial: FrozenTrial) -> str:
-    """Return how a trial ended."""
+def _in_words(study: Study, trial: FrozenTrial, budget: Budget) -> str:
+    """Return how a trial ended, which one is the best, and what is left of the budget."""
     found = f"{trial.value:.4f}" if trial.value is not None else trial.user_attrs[WHY]
-    best = by_metric(study)
-    known = f"; best {best[0].value:.4f} in trial {best[0].number}" if best else ""
-    return f"trial {trial.number} {trial.state.name.lower()}: {found}, {seconds(trial):.0f} s{known}"
+    words = [f"trial {trial.number} {trial.state.name.lower()}: {found}, {seconds(trial):.0f} s"]
+    if best := by_metric(study):
+        words.append(f"best {best[0].value:.4f} in trial {best[0].number}")
+    if budget.trials is not None:
+        words.append(f"{max(0, budget.trials - len(ended(study)))} trials left")
+    if budget.minutes is not None:
+        words.append(f"{max(0.0, budget.seconds_left) / 60:.1f} minutes left")
+    return "; ".join(words)
