@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from din.features.packing import Packer
 from din.features.reader import UNKNOWN_TIME, Features
-from din.field_forms import Lookup, ragged_take
+from din.field_forms import Lookup
 from din.ops.deduplicate import Deduplicator
 from din.schema import Group
 
@@ -16,16 +16,6 @@ def values_of(lookup: Lookup, owner: int) -> list[int]:
     if lookup.owners is None:
         return [int(lookup.ids[owner])]
     return [int(i) for i, o in zip(lookup.ids, lookup.owners, strict=True) if o == owner]
-
-
-@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 6)), max_size=12))
-def test_ragged_take_is_a_concatenation_of_slices(slices: list[tuple[int, int]]) -> None:
-    """Flat positions equal Python's ranges one after the other, including empty ones."""
-    starts = np.array([start for start, _ in slices], np.int32)
-    ends = np.array([start + length for start, length in slices], np.int32)
-    flat, offsets = ragged_take(starts, ends)
-    assert flat.tolist() == [i for start, length in slices for i in range(start, start + length)]
-    assert np.diff(offsets).tolist() == [length for _, length in slices]
 
 
 @given(st.lists(st.lists(st.integers(0, 19), max_size=40), min_size=1, max_size=4))

@@ -51,7 +51,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
 
 
 @pytest.mark.parametrize(("declared", "kind"), OF_KINDS, ids=str)
-@settings(max_examples=8)
+@settings(max_examples=3)
 @given(data=st.data())
 def test_a_request_gets_the_code_that_its_value_has_in_the_log(
     declared: Any, kind: pa.DataType, engine: Session, data: st.DataObject
@@ -76,14 +76,13 @@ def test_a_request_gets_the_code_that_its_value_has_in_the_log(
     np.testing.assert_array_equal(asked.offsets, logged.offsets)
 
 
-def test_every_edge_lies_in_the_bucket_above_it(engine: Session) -> None:
-    """DuckDB compares 100 random edges with themselves as the doubles that they are, not as rounded decimals."""
-    edges = np.sort(np.random.default_rng(0).random(100))
-    (field,) = parse_fields({"user": {"f": {"kind": "numeric", "buckets": 101}}})[1:]
-    coder = coding.BucketCoder(field, tuple(edges.tolist()))
-    raw = engine.store("edges", ibis.memtable({coding.column(field): edges}))
-    found = coder.encode(raw).to_pyarrow()[coding.column(field)].to_numpy()
-    np.testing.assert_array_equal(np.sort(found), np.arange(2, 102))
+def test_a_missing_number_is_unknown_even_where_training_saw_none(engine: Session) -> None:
+    """Without edges, missing values are row 0, and all numbers are in the only bucket."""
+    (field,) = parse_fields({"user": {"f": {"kind": "numeric", "buckets": 3}}})[1:]
+    name = coding.column(field)
+    raw = engine.store("numbers", ibis.memtable(pa.table({"row": [0, 1], name: pa.array([None, 5.0])})))
+    found = coding.BucketCoder(field, ()).encode(raw).order_by("row").to_pyarrow()
+    assert found[name].to_pylist() == [0, 1]
 
 
 def test_a_table_may_be_wide(tmp_path: Path) -> None:
