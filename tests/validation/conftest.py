@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import planting
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from din.artifacts import MANIFEST, read_json, write_json
+from din.artifacts import write_json
 from din.featurize.build import featurize
 from din.params import Params
 from din.sources.fetch import fetch
@@ -23,6 +24,7 @@ FIELDS = {
     "context": {"tab": "categorical", "hour": "numeric", "place": "vector"},
     "behaviour": {"watched": "numeric"},
 }
+EARLY = "1970-01-01T00:00:00+00:00"  # before all rows
 
 Build = Callable[..., tuple[Path, Params]]
 
@@ -34,21 +36,21 @@ def small(params: Params) -> Params:
     return replace(
         params,
         fetch=replace(params.fetch, source="simulate", simulate=simulate),
-        featurize=replace(params.featurize, fields=FIELDS, max_history=8, min_count=1, shards=3),
+        featurize=replace(params.featurize, fields=FIELDS, max_history=8, min_count=1, shards=planting.SHARDS),
         validate_features=replace(params.validate_features, min_rows=50),
     )
 
 
 @pytest.fixture(scope="session")
 def build(small: Params, tmp_path_factory: pytest.TempPathFactory) -> Build:
-    """Build, once, the workspace of a protocol and a seed: raw log, features, and predictions."""
-    done: dict[tuple[str, int], tuple[Path, Params]] = {}
+    """Build, once, the workspace of a protocol, a seed and keys of `featurize`: raw log, features, and predictions."""
+    done: dict[Any, tuple[Path, Params]] = {}
 
-    def built(protocol: str, seed: int = 7) -> tuple[Path, Params]:
-        if (protocol, seed) not in done:
-            simulate = replace(small.fetch.simulate, seed=seed)
-            fetch_block = replace(small.fetch, simulate=simulate)
-            own = replace(small, fetch=fetch_block, featurize=replace(small.featurize, protocol=protocol))
+    def built(protocol: str, seed: int = 7, **featurizing: Any) -> tuple[Path, Params]:
+        key = (protocol, seed, *featurizing.items())
+        if key not in done:
+            fetching = replace(small.fetch, simulate=replace(small.fetch.simulate, seed=seed))
+            own = replace(small, fetch=fetching, featurize=replace(small.featurize, protocol=protocol, **featurizing))
             root = tmp_path_factory.mktemp(protocol)
             with pytest.MonkeyPatch.context() as patch:
                 patch.chdir(root)
@@ -56,8 +58,8 @@ def build(small: Params, tmp_path_factory: pytest.TempPathFactory) -> Build:
                 _enrich(seed)
                 featurize(planting.HERE, own)
                 _predict()
-            done[protocol, seed] = root, own
-        return done[protocol, seed]
+            done[key] = root, own
+        return done[key]
 
     return built
 
@@ -66,8 +68,8 @@ def build(small: Params, tmp_path_factory: pytest.TempPathFactory) -> Build:
 def workspace(build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Params]:
     """Copy a protocol's workspace, make it the current directory and return its parameters."""
 
-    def enter(protocol: str = "temporal", seed: int = 7) -> Params:
-        root, params = build(protocol, seed)
+    def enter(protocol: str = "temporal", seed: int = 7, **featurizing: Any) -> Params:
+        root, params = build(protocol, seed, **featurizing)
         shutil.copytree(root, tmp_path / "workspace")
         monkeypatch.chdir(tmp_path / "workspace")
         return params
@@ -76,8 +78,9 @@ def workspace(build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def _enrich(seed: int) -> None:
-    """Give the simulated log contexts, behaviour fields, more side fields, users, and some without prior history."""
-    random, other = np.random.default_rng(seed), np.random.default_rng(seed + 1)
+    """Give the simulated log contexts, weights, more side fields, users, and some without prior history."""
+    random, of_vectors, of_weights = (np.random.default_rng(seed + n) for n in range(3))
+    tags = [f"t{number}" for number in range(9)]
 
     def more(**columns: Callable[[int], list | np.ndarray]) -> Callable[[pa.Table], pa.Table]:
         def change(table: pa.Table) -> pa.Table:
@@ -91,40 +94,29 @@ def _enrich(seed: int) -> None:
         return random.normal(size=n)
 
     def vectors(n: int) -> list[list[float] | None]:
-        return [row.tolist() if row[0] < 1 else None for row in other.normal(size=(n, 4))]
+        return [row.tolist() if row[0] < 1 else None for row in of_vectors.normal(size=(n, 4))]
 
-    for path in sorted(planting.RAW.glob("events/*/*.parquet")):
-        drawn = {"tab": lambda n: random.integers(0, 3, n), "hour": numbers, "watched": numbers, "place": vectors}
+    def lists(n: int) -> list[list[str]]:
+        return [random.choice(tags, random.integers(0, 4)).tolist() for _ in range(n)]
+
+    drawn = {"tab": lambda n: random.integers(0, 3, n), "hour": numbers, "watched": numbers, "place": vectors}
+    drawn["worth"] = lambda n: of_weights.choice([0.0, 1.0, 2.5], n)
+    for path in planting.events():
         planting.edit(path, more(**drawn))
     planting.edit(planting.RAW / "history.parquet", lambda t: t.filter(pa.array(t["user_id"].to_numpy() % 3 > 0)))
-    tags = [f"t{number}" for number in range(9)]
-    planting.edit(
-        planting.RAW / "items.parquet",
-        more(tags=lambda n: [random.choice(tags, random.integers(0, 4)).tolist() for _ in range(n)], price=numbers),
-    )
-    planting.edit(
-        planting.RAW / "items.parquet",
-        more(embedding=vectors),
-    )
-    events = pa.concat_tables(map(pq.read_table, planting.RAW.glob("events/*/*.parquet")))
-    users = np.unique(events["user_id"].to_numpy())
+    planting.edit(planting.RAW / "items.parquet", more(tags=lists, price=numbers, embedding=vectors))
+    users = np.unique(pa.concat_tables(map(pq.read_table, planting.events()))["user_id"].to_numpy())
     pq.write_table(
         pa.table({"user_id": users, "age": random.integers(18, 80, len(users))}), planting.RAW / "users.parquet"
     )
     planting.seal(planting.RAW)
-    assert read_json(planting.RAW / MANIFEST)["rows"] == events.num_rows
-
-
-EARLY = "1970-01-01T00:00:00+00:00"  # before all rows
 
 
 def _predict() -> None:
     """Predict the observed CTR, a little more for clicks, which is calibrated and better than a constant."""
-    shards = read_json(planting.FEATURES / MANIFEST)["shards"]
     planting.PREDICTIONS.mkdir(parents=True)
     for split in ("valid", "test"):
-        paths = [planting.FEATURES / "shards" / f"{shard:05d}" / f"{split}.parquet" for shard in range(shards)]
-        rows = pa.concat_tables([pq.read_table(path) for path in paths])
+        rows = pa.concat_tables(map(pq.read_table, planting.shards(split)))
         label = rows["label"].to_numpy()
         scores = label.mean() + 0.1 * (label - label.mean())
         length = rows["history_end"].to_numpy() - rows["history_start"].to_numpy()

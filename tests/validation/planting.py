@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -18,6 +19,9 @@ from validation.run import Phases, validate
 
 HERE = Workspace(Path())
 RAW, FEATURES, PREDICTIONS = HERE.raw, HERE.features, HERE.predictions
+ITEMS, USERS = FEATURES / "items.parquet", FEATURES / "users.parquet"
+SHARDS = 3
+Plant = Callable[[], object]
 
 
 def judge(suite: Suite, params: Params) -> dict[str, Any]:
@@ -46,23 +50,6 @@ def failed(report: dict[str, Any], severity: str = "critical") -> dict[str, dict
     return {e["name"]: e for e in report["expectations"] if not e["success"] and e["severity"] == severity}
 
 
-def edit(path: Path, change: Callable[[pa.Table], pa.Table]) -> None:
-    """Rewrite one Parquet file."""
-    pq.write_table(change(pq.read_table(path)), path)
-
-
-def put(path: Path, column: str, row: int, value: Any) -> None:
-    """Change one value of a Parquet file."""
-
-    def change(table: pa.Table) -> pa.Table:
-        values = table[column].to_pylist()
-        values[row] = value
-        at = table.column_names.index(column)
-        return table.set_column(at, table.schema.field(at), pa.array(values, table.schema.field(at).type))
-
-    edit(path, change)
-
-
 def seal(root: Path, **changes: Any) -> None:
     """Write the files' hashes into the manifest, so that the planted defect is the only one."""
     manifest = read_json(root / MANIFEST)
@@ -75,6 +62,64 @@ def limits(params: Params, block: str, **changes: Any) -> Params:
     return replace(params, **{block: replace(getattr(params, block), **changes)})
 
 
+def edit(path: Path, change: Callable[[pa.Table], pa.Table]) -> None:
+    """Rewrite one Parquet file."""
+    pq.write_table(change(pq.read_table(path)), path)
+
+
+def fill(path: Path, column: str, values: Any) -> None:
+    """Replace a column: by an Arrow array, by values in its own type, or by one value in all rows."""
+
+    def change(table: pa.Table) -> pa.Table:
+        at = table.column_names.index(column)
+        found = [values] * len(table) if values is None or isinstance(values, int | float) else values
+        kind = table.schema.field(at).type
+        return table.set_column(
+            at, column, found if isinstance(found, pa.Array | pa.ChunkedArray) else pa.array(found, kind)
+        )
+
+    edit(path, change)
+
+
+def put(path: Path, column: str, row: int, value: Any) -> None:
+    """Change one value of a Parquet file."""
+    values = pq.read_table(path)[column].to_pylist()
+    values[row] = value
+    fill(path, column, values)
+
+
+def events() -> list[Path]:
+    """Return the files of the log's events, a day each."""
+    return sorted(RAW.glob("events/*/part-0.parquet"))
+
+
 def day(number: int) -> Path:
     """Return the path of the events of the log's n-th day."""
-    return sorted(RAW.glob("events/*/part-0.parquet"))[number]
+    return events()[number]
+
+
+def shard(name: str, number: int = 0) -> Path:
+    """Return the path of a shard's file."""
+    return FEATURES / "shards" / f"{number:05d}" / f"{name}.parquet"
+
+
+def shards(*names: str) -> list[Path]:
+    """Return the paths of some files of all shards."""
+    return [shard(name, number) for name in names for number in range(SHARDS)]
+
+
+def columns(path: Path) -> dict[str, np.ndarray]:
+    """Return a file's own columns."""
+    table = pq.read_table(path)
+    fields = ("tab", "hour", "watched", "place")
+    return {name: table[name].to_numpy() for name in table.column_names if name not in fields}
+
+
+def leaking(column: str, values: Callable[[np.ndarray], Any], *splits: str) -> Plant:
+    """Add a context that follows from the label, in the named splits."""
+
+    def plant() -> None:
+        for path in shards(*splits or ("train",)):
+            fill(path, column, values(columns(path)["label"]))
+
+    return plant

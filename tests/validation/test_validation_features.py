@@ -1,6 +1,7 @@
-"""The features suite: each leak, overlap or damage closes its gate."""
+"""The features suite on files, rows, histories, splits and weights: each defect closes its gate."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -9,116 +10,242 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from planting import FEATURES, edit, failed, judge, names, put, seal
-from shard_edits import columns, every, replace_column, row_where, shard, shift
+from planting import (
+    FEATURES,
+    HERE,
+    ITEMS,
+    RAW,
+    USERS,
+    Plant,
+    columns,
+    day,
+    edit,
+    events,
+    failed,
+    fill,
+    judge,
+    leaking,
+    limits,
+    names,
+    put,
+    seal,
+    shard,
+    shards,
+)
 
+from din.artifacts import MANIFEST, hash_tree, read_json
+from din.featurize.build import featurize
 from din.params import Params
+from din.schema import SPLITS
 from validation.features import PHASES
 
 Enter = Callable[..., Params]
+TRAIN, TEST, BEHAVIOURS = shard("train"), shard("test"), shard("behaviours")
+CATEGORY, TAB = FEATURES / "vocab" / "category.parquet", FEATURES / "vocab" / "tab.parquet"
+COUNTING: dict[str, Any] = {"weight": "worth", "keep_negatives": 0.5}
+COUNTED = {"weights_of_the_log", "negatives_kept", "held_out_rows_whole", "negatives_told"}
 
 
-def value(path: Path, column: str, row: int, bad: Any) -> Callable[[], None]:
+def value(path: Path, column: str, row: int, bad: Any) -> Plant:
     """Set one bad value."""
     return lambda: put(path, column, row, bad)
 
 
+def row_where(*, length: tuple[int, int] = (0, 99), oldest: bool | None = None, next_own: bool = False) -> int:
+    """Return the first training row of shard 0 whose history has this length.
+
+    `oldest`: the history begins, or does not, at its user's first behaviour. `next_own`: another behaviour of the user
+    follows the history.
+    """
+    rows, past = columns(TRAIN), columns(BEHAVIOURS)
+    start, end, user = rows["history_start"], rows["history_end"], rows["user"]
+    fits = (end - start >= length[0]) & (end - start <= length[1])
+    if oldest is not None:
+        fits &= (start == np.searchsorted(past["user"], user)) == oldest
+    if next_own:
+        fits &= np.append(past["user"], -1)[end] == user
+    return int(np.flatnonzero(fits)[0])
+
+
+def shift(column: str, by: int, **where: Any) -> Plant:
+    """Move a history's start or end."""
+
+    def plant() -> None:
+        row = row_where(**where)
+        put(TRAIN, column, row, int(columns(TRAIN)[column][row]) + by)
+
+    return plant
+
+
 def same_time() -> None:
     """Give an impression the time of its newest behaviour."""
-    row = row_where("train", length=(1, 7))
-    last = columns(shard("train"))["history_end"][row] - 1
-    put(shard("train"), "timestamp", row, int(columns(shard("behaviours"))["timestamp"][last]))
+    row = row_where(length=(1, 7))
+    last = columns(TRAIN)["history_end"][row] - 1
+    put(TRAIN, "timestamp", row, int(columns(BEHAVIOURS)["timestamp"][last]))
 
 
 def future_training_row() -> None:
     """Add a training impression of the last day, with the history that it would have had."""
-    rows, past = columns(shard("train")), columns(shard("behaviours"))
+    rows, past = columns(TRAIN), columns(BEHAVIOURS)
     own_end = np.searchsorted(past["user"], rows["user"], side="right")
     row = int(np.flatnonzero(rows["history_end"] == own_end)[0])
-    put(shard("train"), "timestamp", row, int(columns(shard("test"))["timestamp"].max()))
-
-
-def user_elsewhere() -> None:
-    """Give a row without history to a user of another shard."""
-    row = row_where("train", length=(0, 0))
-    put(shard("train"), "user", row, int(columns(shard("train", 1))["user"][0]))
-
-
-def vocabulary(field: str) -> Path:
-    """Return the path of a field's vocabulary."""
-    return FEATURES / "vocab" / f"{field}.parquet"
-
-
-def retype() -> None:
-    """Store labels as another integer type."""
-    edit(shard("valid"), lambda t: t.set_column(t.column_names.index("label"), "label", t["label"].cast(pa.int32())))
+    put(TRAIN, "timestamp", row, int(columns(TEST)["timestamp"].max()))
 
 
 def truncate() -> None:
     """Cut a table in half."""
-    path = FEATURES / "items.parquet"
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    ITEMS.write_bytes(ITEMS.read_bytes()[: ITEMS.stat().st_size // 2])
 
 
-# the planted defect, and the expectations that must fail; all others must hold
-DEFECTS: dict[str, tuple[Callable[[], None], set[str]]] = {
-    "truncated table": (truncate, {"files_readable", "row_counts"}),
-    "context column lost": (lambda: edit(shard("test"), lambda t: t.drop_columns("tab")), {"columns"}),
-    "label of another type": (retype, {"columns"}),
-    "vocabulary skips an id": (value(vocabulary("category"), "id", 3, 9), {"vocab_category_ids"}),
-    "id known on another day": (
-        value(vocabulary("tab"), "known_since", 1, date(2024, 1, 1)),
-        {"vocab_tab_days"},
-    ),
-    "vocabulary counts rise": (value(vocabulary("category"), "count", 3, 10**9), {"vocab_category_counts"}),
-    "one value has two ids": (
-        lambda: put(vocabulary("tab"), "value", 2, pq.read_table(vocabulary("tab"))["value"][1].as_py()),
-        {"vocab_tab_values"},
-    ),
-    "item beyond its table": (value(shard("train"), "item", 0, 10**6), {"item_in_range"}),
-    "user beyond its table": (
-        lambda: put(shard("train"), "user", row_where("train", length=(0, 0)), 10**6),
-        {"user_in_range"},
-    ),
-    "label 2": (value(shard("train"), "label", 0, 2), {"label_0_or_1"}),
-    "history before its start": (shift("history_start", 1, length=(0, 0)), {"history_within_behaviours"}),
-    "history beyond behaviours": (
-        lambda: put(shard("train"), "history_end", 0, 10**6),
-        {"history_within_behaviours", "history_length"},
-    ),
-    "history too long": (shift("history_start", -1, length=(8, 8), oldest=False), {"history_length"}),
-    "history of another user": (
-        shift("history_start", -1, length=(1, 7), oldest=True),
-        {"history_of_own_user"},
-    ),
-    "history sees the future": (
-        shift("history_end", 1, length=(0, 7), oldest=True, next_own=True),
-        {"history_before_impression"},
-    ),
-    "history sees its own time": (same_time, {"history_before_impression"}),
-    "history lacks the newest": (shift("history_end", -1, length=(2, 7), oldest=True), {"history_complete"}),
-    "user in two shards": (user_elsewhere, {"user_in_one_shard"}),
-    "training row of a test day": (future_training_row, {"splits_apart"}),
-    "context id beyond its table": (value(shard("test"), "tab", 0, 99), {"tab_in_range"}),
-    "context infinite": (value(shard("train"), "hour", 0, float("inf")), {"hour_in_range"}),
-    "one of several values beyond": (value(FEATURES / "items.parquet", "tags", 5, [1, 99]), {"tags_in_range"}),
-    "vector known in part": (value(shard("train"), "place", 0, [1.0, float("nan"), 0.0, 0.0]), {"place_in_range"}),
-    "profile beyond its table": (value(FEATURES / "users.parquet", "age", 5, -2), {"age_in_range"}),
-    "validation without clicks": (every("valid", "label", 0), {"valid_classes"}),
-    "no item known": (
-        lambda: replace_column(
-            FEATURES / "items.parquet", "item_id", [0] * pq.read_metadata(FEATURES / "items.parquet").num_rows
+def without_clicks() -> None:
+    """Set all labels of the validation rows to 0."""
+    for path in shards("valid"):
+        fill(path, "label", 0)
+
+
+def add_rows(split: str, rows: pa.Table) -> None:
+    """Add rows to a split and to the manifest's counts."""
+    edit(shard(split), lambda table: pa.concat_tables([table, rows]))
+    counts = read_json(FEATURES / MANIFEST)["rows"]
+    seal(FEATURES, rows=counts | {split: counts[split] + len(rows)})
+
+
+def training_row_again(split: str) -> Plant:
+    """Add a training row to another split."""
+    return lambda: add_rows(split, pq.read_table(TRAIN).slice(0, 1))
+
+
+def own_negative() -> None:
+    """Let a sampled negative be one of its user's behaviours."""
+    train, past = columns(TRAIN), columns(BEHAVIOURS)
+    row = int(np.flatnonzero(train["sampled"] == 1)[0])
+    put(TRAIN, "item", row, int(past["item"][past["user"] == train["user"][row]][0]))
+
+
+def judged_row_in_training() -> None:
+    """Train on the test row of a user who has training rows."""
+    test = columns(TEST)
+    row = int(np.flatnonzero(np.isin(test["user"], columns(TRAIN)["user"]) & (test["sampled"] == 0))[0])
+    add_rows("train", pq.read_table(TEST).slice(row, 1))
+
+
+def own_row_in_history() -> None:
+    """Let a history reach the row of its impression."""
+    rows, past = columns(TRAIN), columns(BEHAVIOURS)
+    after = np.append(past["sequence"], -1)[rows["history_end"]] == rows["sequence"]
+    row = int(np.flatnonzero(after & (rows["history_end"] - rows["history_start"] < 8))[0])
+    put(TRAIN, "history_end", row, int(rows["history_end"][row]) + 1)
+
+
+def another_log() -> None:
+    """Change the raw log after featurize."""
+    put(day(0), "label", 0, 0)
+    put(day(0), "label", 1, 1)
+
+
+def without(split: str, label: int) -> Plant:
+    """Take the first row with a label out of a split of shard 0, and out of the manifest's counts."""
+
+    def plant() -> None:
+        row = int(np.flatnonzero(columns(shard(split))["label"] == label)[0])
+        edit(shard(split), lambda table: pa.concat_tables([table.slice(0, row), table.slice(row + 1)]))
+        counts = read_json(FEATURES / MANIFEST)["rows"]
+        fewer = counts | {split: counts[split] - 1}
+        seal(FEATURES, rows=fewer, impressions=fewer["train"])
+
+    return plant
+
+
+# for each workspace: the planted defect, and the expectations that must fail; all others must hold
+DEFECTS: dict[str, dict[str, tuple[Plant, set[str]]]] = {
+    "temporal": {
+        "truncated table": (truncate, {"files_readable", "row_counts"}),
+        "context column lost": (lambda: edit(TEST, lambda t: t.drop_columns("tab")), {"columns"}),
+        "label of another type": (
+            lambda: fill(TEST, "label", pq.read_table(TEST)["label"].cast(pa.int32())),
+            {"columns"},
         ),
-        {"unknown_items_rate"},
-    ),
+        "features of another raw log": (another_log, {"built_from_this_raw_log"}),
+        "a split that lost a row": (lambda: edit(TEST, lambda table: table.slice(1)), {"row_counts"}),
+        "vocabulary skips an id": (value(CATEGORY, "id", 3, 9), {"vocab_category_ids"}),
+        "id known on another day": (value(TAB, "known_since", 1, date(2024, 1, 1)), {"vocab_tab_days"}),
+        "vocabulary counts rise": (value(CATEGORY, "count", 3, 10**9), {"vocab_category_counts"}),
+        "one value has two ids": (
+            lambda: put(TAB, "value", 2, pq.read_table(TAB)["value"][1].as_py()),
+            {"vocab_tab_values"},
+        ),
+        "item beyond its table": (value(TRAIN, "item", 0, 10**6), {"item_in_range"}),
+        "user beyond its table": (
+            lambda: put(TRAIN, "user", row_where(length=(0, 0)), 10**6),
+            {"user_in_range"},
+        ),
+        "label 2": (value(TRAIN, "label", 0, 2), {"label_0_or_1"}),
+        "history before its start": (shift("history_start", 1, length=(0, 0)), {"history_within_behaviours"}),
+        "history beyond behaviours": (
+            value(TRAIN, "history_end", 0, 10**6),
+            {"history_within_behaviours", "history_length"},
+        ),
+        "history too long": (shift("history_start", -1, length=(8, 8), oldest=False), {"history_length"}),
+        "history of another user": (shift("history_start", -1, length=(1, 7), oldest=True), {"history_of_own_user"}),
+        "history sees the future": (
+            shift("history_end", 1, length=(0, 7), oldest=True, next_own=True),
+            {"history_before_impression"},
+        ),
+        "history sees its own time": (same_time, {"history_before_impression"}),
+        "history lacks the newest": (shift("history_end", -1, length=(2, 7), oldest=True), {"history_complete"}),
+        "user in two shards": (
+            lambda: put(TRAIN, "user", row_where(length=(0, 0)), int(columns(shard("train", 1))["user"][0])),
+            {"user_in_one_shard"},
+        ),
+        "training row of a test day": (future_training_row, {"splits_apart"}),
+        "context id beyond its table": (value(TEST, "tab", 0, 99), {"tab_in_range"}),
+        "context infinite": (value(TRAIN, "hour", 0, float("inf")), {"hour_in_range"}),
+        "one of several values beyond": (value(ITEMS, "tags", 5, [1, 99]), {"tags_in_range"}),
+        "vector known in part": (value(TRAIN, "place", 0, [1.0, float("nan"), 0.0, 0.0]), {"place_in_range"}),
+        "profile beyond its table": (value(USERS, "age", 5, -2), {"age_in_range"}),
+        "validation without clicks": (without_clicks, {"valid_classes"}),
+        "no item known": (lambda: fill(ITEMS, "item_id", 0), {"unknown_items_rate"}),
+    },
+    "by_user": {"a user in two splits": (training_row_again("test"), {"splits_apart"})},
+    "leave_last_out": {
+        "a training row after the test row": (judged_row_in_training, {"splits_apart"}),
+        "a validating user who trains": (training_row_again("valid"), {"splits_apart"}),
+        "a negative that the user owns": (own_negative, {"negatives_not_own"}),
+        "a history reaches its own row": (own_row_in_history, {"history_before_impression"}),
+    },
+    "temporal with weights": {
+        "weights of the rows before": (
+            lambda: fill(TRAIN, "weight", np.roll(columns(TRAIN)["weight"], 1)),
+            {"weights_of_the_log"},
+        ),
+        "a negative weight": (value(TEST, "weight", 3, -1.0), {"weights_of_the_log"}),
+        "a weight of NaN": (value(TRAIN, "weight", 3, float("nan")), {"weights_of_the_log"}),
+        "a weight of null": (value(TRAIN, "weight", 3, None), {"weights_of_the_log"}),
+        "weights lost": (lambda: edit(shard("valid"), lambda table: table.drop_columns("weight")), {"columns"}),
+        "a click less in training": (without("train", 1), {"negatives_kept"}),
+        "a negative less in training": (without("train", 0), {"negatives_kept"}),
+        "a negative less in validation": (without("valid", 0), {"held_out_rows_whole"}),
+        "a negative less in test": (without("test", 0), {"held_out_rows_whole"}),
+        "a share that is told wrong": (
+            lambda: seal(FEATURES, negatives={"log": 1.0, "training": 0.5}),
+            {"negatives_told"},
+        ),
+    },
+    "by_user with weights": {"a negative less of a held-out user": (without("test", 0), {"held_out_rows_whole"})},
 }
 
 
-@pytest.mark.parametrize("defect", DEFECTS)
-def test_each_defect_closes_exactly_its_expectation(defect: str, workspace: Enter) -> None:
+def entered(workspace: Enter, kind: str) -> Params:
+    """Enter a workspace as `DEFECTS` names it."""
+    protocol, _, weights = kind.partition(" with ")
+    return workspace(protocol, **(COUNTING if weights else {}))
+
+
+@pytest.mark.parametrize(("kind", "defect"), [(kind, defect) for kind, own in DEFECTS.items() for defect in own])
+def test_each_defect_closes_exactly_its_expectation(kind: str, defect: str, workspace: Enter) -> None:
     """The named expectations fail, all others hold, and each failure shows an example."""
-    params = workspace("temporal")
-    plant, expected = DEFECTS[defect]
+    params = entered(workspace, kind)
+    plant, expected = DEFECTS[kind][defect]
     plant()
     seal(FEATURES)
     found = failed(judge("features", params))
@@ -126,25 +253,105 @@ def test_each_defect_closes_exactly_its_expectation(defect: str, workspace: Ente
     assert all(entry["sample"] for entry in found.values())
 
 
-def test_neighbouring_large_ids_are_different_values(workspace: Enter) -> None:
-    """Ids beyond 2⁵³, whose neighbours would be equal as floats, keep their vocabulary open."""
-    params = workspace("temporal")
-    rows = pq.read_metadata(vocabulary("tab")).num_rows
-    replace_column(vocabulary("tab"), "value", [None, *(2**62 + number for number in range(1, rows))])
-    seal(FEATURES)
-    assert not failed(judge("features", params))
-
-
 def test_every_expectation_has_a_defect(workspace: Enter) -> None:
     """Every expectation needs a planted defect, here or in test_validation_meaning.py."""
-    own = {"files_match_manifest", "built_from_this_raw_log", "behaviours_sorted", "negatives_not_own"}
-    own |= {
-        f"{split}_{what}" for split in ("train", "valid", "test") for what in ("rows", "classes", "mean_history_length")
-    }
-    params = workspace("temporal")
-    own |= names(PHASES, params, "meaning")
-    told = own.union(*(expected for _, expected in DEFECTS.values()))
+    told = {"files_match_manifest", "behaviours_sorted"}
+    told |= {f"{split}_{what}" for split in SPLITS for what in ("rows", "classes", "mean_history_length")}
+    params = workspace()
+    told |= names(PHASES, params, "meaning")
+    told |= {name for own in DEFECTS.values() for _, expected in own.values() for name in expected}
     kinds = ("_in_range", "_ids", "_days", "_counts", "_values")  # one for each field, judged by the same code
     found = {entry["name"] for entry in judge("features", params)["expectations"]}
     assert {name for name in found if not name.endswith(kinds)} <= told
     assert all(any(name.endswith(kind) for name in told) for kind in kinds)
+
+
+@pytest.mark.parametrize("kind", ["temporal", "temporal with weights", "by_user with weights"])
+def test_the_log_is_recounted_only_if_rows_count_differently(kind: str, workspace: Enter) -> None:
+    """With weights or missing negatives, four more expectations are judged, and hold."""
+    report = judge("features", entered(workspace, kind))
+    assert not failed(report)
+    judged = {entry["name"] for entry in report["expectations"]} & COUNTED
+    assert judged == (set() if kind == "temporal" else COUNTED)
+
+
+def test_the_sample_shows_the_row(workspace: Enter) -> None:
+    """The sample shows file, row number and values, so that the row can be found."""
+    params = workspace()
+    row = row_where(length=(0, 7), oldest=True, next_own=True)
+    shift("history_end", 1, length=(0, 7), oldest=True, next_own=True)()
+    seal(FEATURES)
+    (sample,) = failed(judge("features", params))["history_before_impression"]["sample"]
+    assert sample == {"file": str(TRAIN), "row": row} | {name: int(own[row]) for name, own in columns(TRAIN).items()}
+
+
+def test_neighbouring_large_ids_are_different_values(workspace: Enter) -> None:
+    """Ids beyond 2⁵³, whose neighbours would be equal as floats, keep their vocabulary open."""
+    params = workspace()
+    fill(TAB, "value", [None, *(2**62 + number for number in range(1, pq.read_metadata(TAB).num_rows))])
+    seal(FEATURES)
+    assert not failed(judge("features", params))
+
+
+def test_behaviours_out_of_order(workspace: Enter) -> None:
+    """Behaviours out of order are found, although rules that rely on their order may fail as well."""
+    params = workspace()
+    past = columns(BEHAVIOURS)
+    times = past["timestamp"].copy()
+    at = int(np.flatnonzero((past["user"][1:] == past["user"][:-1]) & (np.diff(times) > 0))[0])
+    times[[at, at + 1]] = times[[at + 1, at]]
+    fill(BEHAVIOURS, "timestamp", times)
+    seal(FEATURES)
+    assert "behaviours_sorted" in failed(judge("features", params))
+
+
+def test_prior_history_precedes_events_of_its_time(workspace: Enter) -> None:
+    """Under `sequence`, prior history may have the time of a user's events and larger sequence numbers."""
+    params = workspace("leave_last_out")
+    shown = pa.concat_tables(map(pq.read_table, events())).sort_by([("timestamp", "descending")])
+    first = dict(zip(shown["user_id"].to_pylist(), shown["timestamp"].to_pylist(), strict=True))
+    history = RAW / "history.parquet"
+    users = pq.read_table(history)["user_id"].to_pylist()
+    fill(history, "timestamp", [first[user] for user in users])
+    fill(history, "sequence", range(10**6, 10**6 + len(users)))
+    seal(RAW)
+    featurize(HERE, params)
+    assert not failed(judge("features", params))
+    edit(history, lambda table: table.slice(0, 0))  # without prior history, the same rows are events of the future
+    seal(RAW)
+    seal(FEATURES, raw=hash_tree(RAW))
+    assert {"behaviours_sorted", "history_before_impression"} & failed(judge("features", params)).keys()
+
+
+def test_a_field_may_have_the_name_of_a_file(workspace: Enter) -> None:
+    """The vocabulary of a field `valid` or `items` is not counted as the split or the table."""
+    params = workspace()
+    new = {"tab": "valid", "hour": "items"}
+    for path in events():
+        edit(path, lambda table: table.rename_columns([new.get(name, name) for name in table.column_names]))
+    seal(RAW)
+    fields = {**(params.featurize.fields or {}), "context": {"valid": "categorical", "items": "numeric"}}
+    params = replace(params, featurize=replace(params.featurize, fields=fields))
+    featurize(HERE, params)
+    assert judge("features", params)["verdict"] == "open"
+
+
+def test_an_edited_file(workspace: Enter) -> None:
+    """A file that differs from the manifest's hash is found."""
+    params = workspace()
+    put(TRAIN, "label", 0, 1 - int(columns(TRAIN)["label"][0]))
+    assert failed(judge("features", params)).keys() == {"files_match_manifest"}
+
+
+def test_too_few_rows_prove_no_leak(workspace: Enter) -> None:
+    """With few clicks, fields tell the label by chance, so leaks are not judged."""
+    params = limits(workspace(), "validate_features", min_rows=1)
+    leaking("tab", lambda label: (1 + label).astype(np.int32))()
+    few = 12
+    for path in shards("train"):
+        edit(path, lambda table: table.slice(0, few))
+    seal(FEATURES, rows=read_json(FEATURES / MANIFEST)["rows"] | {"train": few * len(shards("train"))})
+    report = judge("features", params)
+    assert not failed(report)
+    (entry,) = (entry for entry in report["expectations"] if entry["name"] == "label_leak")
+    assert entry["observed"] == 0 and entry["column"] is None

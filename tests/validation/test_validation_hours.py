@@ -46,26 +46,11 @@ def test_a_part_of_the_last_day_is_refused(first: int, end: int) -> None:
     assert closed(only(days(), lambda hour: (hour >= first) & (hour < end), -1))
 
 
-@pytest.mark.parametrize("share", [1.0, 0.6, 0.3])
-def test_a_holiday_is_whole(share: float) -> None:
-    """A day with far fewer rows in all of its hours is open."""
-    hours = days()
-    hours[-1] = np.floor(share * hours[-1])
-    assert not closed(hours)
-
-
 def test_a_weekday_may_end_early_each_week() -> None:
     """Sundays that end at 16 o'clock are open, and a Sunday that ends before the last one did is not."""
     early = only(days(), lambda hour: hour < 16, 6, 13)
     assert not closed(early)
     assert closed(only(early, lambda hour: hour < 12, 13))
-
-
-def test_a_log_may_begin_in_the_middle_of_a_day() -> None:
-    """The first day of a young log does not excuse half a day."""
-    young = only(days(8), lambda hour: hour >= 18, 0)
-    assert not closed(young)
-    assert closed(only(young, lambda hour: hour < 12, 7))
 
 
 @given(st.lists(st.lists(st.integers(0, 9), min_size=24, max_size=24), min_size=7, max_size=9))

@@ -4,11 +4,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from planting import FEATURES, edit, failed, judge, limits, names, seal
-from shard_edits import SHARDS, columns, leaking, replace_column, shard
+from planting import (
+    FEATURES,
+    ITEMS,
+    SHARDS,
+    USERS,
+    Plant,
+    columns,
+    failed,
+    fill,
+    judge,
+    leaking,
+    limits,
+    names,
+    seal,
+    shard,
+    shards,
+)
 
 from din.params import Params
 from din.schema import SPLITS
@@ -16,6 +30,7 @@ from validation import constants, rates
 from validation.features import PHASES
 
 Enter = Callable[..., Params]
+ROWS = {"item": ITEMS, "user": USERS}
 
 
 def noise(label: np.ndarray) -> np.ndarray:
@@ -37,65 +52,52 @@ def mostly(share: float) -> Callable[[np.ndarray], np.ndarray]:
 def exclusive_or() -> None:
     """Add two contexts that carry no information alone: coins, of which one is turned for a click."""
     random = np.random.default_rng(5)
-    for split in SPLITS:
-        for number in range(SHARDS):
-            label = columns(shard(split, number))["label"]
-            coin = random.integers(0, 2, len(label))
-            replace_column(shard(split, number), "tab", (1 + coin).astype(np.int32))
-            replace_column(shard(split, number), "hour", (coin ^ label).astype(np.float32))
+    for path in shards(*SPLITS):
+        label = columns(path)["label"]
+        coin = random.integers(0, 2, len(label))
+        fill(path, "tab", (1 + coin).astype(np.int32))
+        fill(path, "hour", (coin ^ label).astype(np.float32))
 
 
 def rate(key: str, *splits: str) -> np.ndarray:
     """Return the CTR of each item or user over whole splits, or NaN if they don't show it."""
-    rows = [columns(shard(split, number)) for split in splits for number in range(SHARDS)]
+    rows = [columns(path) for path in shards(*splits)]
     entity = np.concatenate([one[key] for one in rows])
     label = np.concatenate([one["label"] for one in rows])
-    shown = np.bincount(entity, minlength=pq.read_metadata(FEATURES / f"{key}s.parquet").num_rows)
+    shown = np.bincount(entity, minlength=pq.read_metadata(ROWS[key]).num_rows)
     with np.errstate(invalid="ignore"):
         return np.bincount(entity, weights=label, minlength=len(shown)) / shown
 
 
-def item_rate(*splits: str) -> Callable[[], None]:
+def item_rate(*splits: str) -> Plant:
     """Set a price that is the item's CTR over whole splits."""
-    return lambda: replace_column(FEATURES / "items.parquet", "price", rate("item", *splits).astype(np.float32))
+    return lambda: fill(ITEMS, "price", rate("item", *splits).astype(np.float32))
 
 
 def item_rate_as_context() -> None:
     """Add a context that is the item's CTR over the whole log."""
     hour = rate("item", *SPLITS).astype(np.float32)
-    for split in SPLITS:
-        for number in range(SHARDS):
-            path = shard(split, number)
-            replace_column(path, "hour", hour[columns(path)["item"]])
+    for path in shards(*SPLITS):
+        fill(path, "hour", hour[columns(path)["item"]])
 
 
-def ages_by_rate(*splits: str) -> Callable[[], None]:
-    """Set ages that are quarters of the user's CTR over whole splits."""
-
-    def plant() -> None:
-        own = rate("user", *splits)
-        known = np.isfinite(own)
-        quarter = np.where(known, 1 + np.searchsorted(np.quantile(own[known], [0.25, 0.5, 0.75]), own), 0)
-        replace_column(FEATURES / "users.parquet", "age", quarter.astype(np.int32))
-
-    return plant
+def ages_by_rate() -> None:
+    """Set ages that are quarters of the user's CTR over the whole log."""
+    own = rate("user", *SPLITS)
+    known = np.isfinite(own)
+    quarter = np.where(known, 1 + np.searchsorted(np.quantile(own[known], [0.25, 0.5, 0.75]), own), 0)
+    fill(USERS, "age", quarter.astype(np.int32))
 
 
-def knowing_histories(share: float, *splits: str) -> Callable[[], None]:
-    """Give a share of the clicks a history whose newest behaviour is the click itself."""
-
-    def plant() -> None:
-        random = np.random.default_rng(5)
-        for number in range(SHARDS):
-            item = columns(shard("behaviours", number))["item"].copy()
-            for split in splits:
-                rows = columns(shard(split, number))
-                clicked = (rows["label"] == 1) & (rows["history_end"] > rows["history_start"])
-                clicked &= random.random(len(clicked)) < share
-                item[rows["history_end"][clicked] - 1] = rows["item"][clicked]
-            replace_column(shard("behaviours", number), "item", item)
-
-    return plant
+def knowing_histories() -> None:
+    """Give each click a history whose newest behaviour is the click itself."""
+    for number in range(SHARDS):
+        item = columns(shard("behaviours", number))["item"].copy()
+        for split in SPLITS:
+            rows = columns(shard(split, number))
+            clicked = (rows["label"] == 1) & (rows["history_end"] > rows["history_start"])
+            item[rows["history_end"][clicked] - 1] = rows["item"][clicked]
+        fill(shard("behaviours", number), "item", item)
 
 
 def last_click_known() -> None:
@@ -106,56 +108,44 @@ def last_click_known() -> None:
         last = clicked[np.append(rows["user"][clicked][1:] != rows["user"][clicked][:-1], True)]
         item = np.zeros_like(columns(shard("behaviours", number))["item"])
         item[rows["history_end"][last] - 1] = rows["item"][last]
-        replace_column(shard("behaviours", number), "item", item)
-
-
-def permuted_items(split: str) -> None:
-    """Permute the items of a split, so that each is shown as often as the item it replaces."""
-    items = pq.read_metadata(FEATURES / "items.parquet").num_rows
-    other = np.r_[0, 1 + np.random.default_rng(5).permutation(items - 1)].astype(np.int32)
-    for number in range(SHARDS):
-        path = shard(split, number)
-        replace_column(path, "item", other[columns(path)["item"]])
+        fill(shard("behaviours", number), "item", item)
 
 
 def popular_items() -> None:
     """Show few items often, the same ones on all days."""
-    items = pq.read_metadata(FEATURES / "items.parquet").num_rows
+    items = pq.read_metadata(ITEMS).num_rows
     random = np.random.default_rng(5)
-    for split in SPLITS:
-        for number in range(SHARDS):
-            rows = pq.read_metadata(shard(split, number)).num_rows
-            item = 1 + (items - 1) * random.random(rows) ** 3
-            replace_column(shard(split, number), "item", item.astype(np.int32))
+    for path in shards(*SPLITS):
+        item = 1 + (items - 1) * random.random(pq.read_metadata(path).num_rows) ** 3
+        fill(path, "item", item.astype(np.int32))
 
 
 def other_popular_items() -> None:
     """Show few items often, and others on the test days."""
     popular_items()
-    permuted_items("test")
+    items = pq.read_metadata(ITEMS).num_rows
+    other = np.r_[0, 1 + np.random.default_rng(5).permutation(items - 1)].astype(np.int32)
+    for path in shards("test"):
+        fill(path, "item", other[columns(path)["item"]])
 
 
-def missing(share: float) -> Callable[[], None]:
-    """Remove the price of a share of the items."""
-
-    def change(table: pa.Table) -> pa.Table:
-        price = table["price"].to_numpy().copy()
-        price[np.arange(len(price)) < share * len(price)] = np.nan
-        return table.set_column(table.column_names.index("price"), "price", pa.array(price, pa.float32()))
-
-    return lambda: edit(FEATURES / "items.parquet", change)
+def half_of_the_prices() -> None:
+    """Remove the price of every second item."""
+    price = pq.read_table(ITEMS)["price"].to_numpy().copy()
+    price[::2] = np.nan
+    fill(ITEMS, "price", price)
 
 
 @dataclass(frozen=True)
 class Defect:
     """A planted defect, the critical expectations that must fail while others hold, and warnings that must be given."""
 
-    plant: Callable[[], None]
+    plant: Plant
     critical: frozenset[str] = frozenset()
     warnings: frozenset[str] = frozenset()
 
 
-def defect(plant: Callable[[], None], critical: str = "", warnings: str = "") -> Defect:
+def defect(plant: Plant, critical: str = "", warnings: str = "") -> Defect:
     """Return a defect with expectations given as words."""
     return Defect(plant, frozenset(critical.split()), frozenset(warnings.split()))
 
@@ -184,18 +174,12 @@ DEFECTS: dict[str, Defect] = {
     "label is a pair": defect(exclusive_or, "pair_leak"),
     "item CTR over the whole log": defect(item_rate(*SPLITS), "rate_of_judged_rows"),
     "item CTR over the whole log, in each event": defect(item_rate_as_context, "rate_of_judged_rows"),
-    "user CTR over the whole log": defect(ages_by_rate(*SPLITS), "rate_of_judged_rows"),
+    "user CTR over the whole log": defect(ages_by_rate, "rate_of_judged_rows"),
     "item CTR over the training days": defect(item_rate("train"), warnings="rate_of_training_rows"),
-    "histories hold the click": defect(knowing_histories(1, *SPLITS), "history_leak"),
+    "histories hold the click": defect(knowing_histories, "history_leak"),
     "histories hold each user's last click": defect(last_click_known, "history_leak_later"),
-    "a user field matches nobody": defect(
-        lambda: replace_column(
-            FEATURES / "users.parquet", "age", [0] * pq.read_metadata(FEATURES / "users.parquet").num_rows
-        ),
-        "empty_field",
-        "missing_values",
-    ),
-    "half of the prices missing": defect(missing(0.5), warnings="missing_values"),
+    "a user field matches nobody": defect(lambda: fill(USERS, "age", 0), "empty_field", "missing_values"),
+    "half of the prices missing": defect(half_of_the_prices, warnings="missing_values"),
     "other popular items on test days": defect(other_popular_items, "item_order_kept"),
     "popular items": defect(popular_items),
 }

@@ -29,13 +29,15 @@ def expectation(kind: str, meta: dict[str, str], severity: str = "critical", **k
 
 
 FEW = expectation("expect_column_values_to_be_between", {"table": "days"}, column="rows", min_value=10**6)
+SELECT = {"select": "SELECT * FROM events WHERE tab = 1"}
+JOIN = {"select": "FROM users JOIN days ON true LIMIT 3"}
 BROKEN: dict[Suite, list[dict[str, Any]]] = {
     "raw": [
         FEW,
-        expectation("expect_column_max_to_be_between", {"table": "log"}, column="ctr", max_value=0.01),
-        expectation("expect_column_values_to_be_between", {"table": "items"}, column="rows", max_value=1),
-        expectation("expect_table_row_count_to_equal", {"select": "SELECT * FROM events WHERE tab = 1"}, value=0),
-        expectation("expect_table_row_count_to_equal", {"select": "FROM users JOIN days ON true LIMIT 3"}, value=0),
+        expectation("expect_column_max_to_be_between", {"name": "b", "table": "log"}, column="ctr", max_value=0.01),
+        expectation("expect_column_values_to_be_between", {"name": "c", "table": "items"}, column="rows", max_value=1),
+        expectation("expect_table_row_count_to_equal", {"name": "d", **SELECT}, value=0),
+        expectation("expect_table_row_count_to_equal", {"name": "e", **JOIN}, value=0),
     ],
     "features": [expectation("expect_column_min_to_be_between", {"table": "log"}, column="test_rows", min_value=10**6)],
     "predictions": [
@@ -44,13 +46,12 @@ BROKEN: dict[Suite, list[dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize(("suite", "number"), [(suite, k) for suite, many in BROKEN.items() for k in range(len(many))])
-def test_a_failing_one_closes_the_gate(suite: Suite, number: int, workspace: Enter) -> None:
-    """It is the only one that fails, and its notes are the advice."""
-    params = own(workspace(), suite, BROKEN[suite][number])
-    found = failed(judge(suite, params))
-    assert found.keys() == {"mine"}
-    assert found["mine"]["advice"] == "ask its owner"
+@pytest.mark.parametrize("suite", BROKEN)
+def test_failing_ones_close_the_gate(suite: Suite, workspace: Enter) -> None:
+    """They are the only ones that fail, and their notes are the advice."""
+    found = failed(judge(suite, own(workspace(), suite, *BROKEN[suite])))
+    assert found.keys() == {one["meta"]["name"] for one in BROKEN[suite]}
+    assert {one["advice"] for one in found.values()} == {"ask its owner"}
 
 
 def test_its_offending_rows_are_shown(workspace: Enter) -> None:
@@ -81,10 +82,8 @@ def test_one_that_cannot_be_evaluated_closes_the_gate(workspace: Enter) -> None:
         ({**FEW, "kwargs": {"column": "rows", "min": 3}}, "min"),
         ({**FEW, "meta": {"name": "mine", "table": "dais"}}, "no table 'dais'; expected one of days, files"),
         ({**FEW, "meta": {"name": "mine", "select": "SELEC 1"}}, "DuckDB refuses the SELECT"),
-        ({**FEW, "meta": {"name": "mine", "select": "DROP TABLE events"}}, "DuckDB refuses the SELECT"),
         ({**FEW, "meta": {"name": "mine"}}, "either meta.table or meta.select"),
         ({**FEW, "meta": {"name": "rows", "table": "days"}}, "choose another meta.name"),
-        ({**FEW, "severity": "bad"}, "severity"),
         ("rows", "expectations.0"),
     ],
 )

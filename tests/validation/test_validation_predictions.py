@@ -11,7 +11,6 @@ import pytest
 from planting import HERE, PREDICTIONS, edit, failed, judge, put
 
 from din.artifacts import read_json, write_json
-from din.errors import InputError
 from din.params import Params
 
 Enter = Callable[..., Params]
@@ -73,16 +72,6 @@ def test_an_undefined_metric_closes(workspace: Enter) -> None:
     found = failed(judge("predictions", params))
     assert {"test_prediction_not_null", "test_calibration_ratio", "test_normalized_entropy"} <= found.keys()
     assert found["test_calibration_ratio"]["observed"] is None
-
-
-def test_nothing_to_judge_is_bad_input(workspace: Enter) -> None:
-    """Without predictions there is no verdict."""
-    params = workspace("temporal")
-    for path in PREDICTIONS.iterdir():
-        path.unlink()
-    PREDICTIONS.rmdir()
-    with pytest.raises(InputError, match="reports/predictions"):
-        judge("predictions", params)
 
 
 def learned_until(split: str, quantile: float) -> None:

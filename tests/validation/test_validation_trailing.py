@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from validation.constants import LEAST_DAYS, WINDOW
-from validation.days import main_part
-from validation.hours import moved, shifted
+from validation.hours import shifted
 from validation.trailing import Calendar, deviation, shares
 from validation.users import who_click_everything
 
@@ -46,44 +45,11 @@ def test_no_alarm_for_growth_weeks_and_noise() -> None:
         assert not strange[7:].any()
 
 
-@pytest.mark.parametrize("share", [0.1, 10.0])
-def test_a_day_of_a_tenth_is_far_beyond(share: float) -> None:
-    """A day of a tenth is found even after a faulty day in the reference, and on two newest days at once."""
-    count = np.full(20, 1000.0) * np.random.default_rng(1).uniform(0.9, 1.1, 20)
-    count[9] *= 0.1
-    count[18:] *= share
-    found = deviation(calendar(20, newest=17), np.log(count), 1 / np.sqrt(count), 0.1)
-    assert found.beyond(np.log(5), 8)[17:].tolist() == [False, True, True]
-
-
-def test_profiles_of_sound_days_are_near_and_a_turned_one_is_far() -> None:
-    """A clock turned by eight hours moves far more rows than the difference between days."""
-    random = np.random.default_rng(2)
-    counts = np.stack([random.multinomial(500, HOURS) for _ in range(15)]).astype(float)
-    counts[-1] = np.roll(counts[-1], 8)
-    _, away, least = moved(calendar(15), counts, counts.sum(axis=1))
-    assert ((away >= least) & (away >= 0.15)).tolist() == [False] * 14 + [True]
-
-
-@pytest.mark.parametrize("hours", [-9, -3, 3, 8, 12])
-def test_a_turned_clock_is_found(hours: int) -> None:
-    """The shift that was made is found."""
-    assert shifted(np.roll(1000 * HOURS, hours), HOURS, 1000)[1] == hours
-
-
 def test_a_day_that_ends_early_is_not_a_turned_clock() -> None:
     """Only the hours until noon, with their usual rows, are part of a day; with a whole day's rows they are a shift."""
     morning = np.where(np.arange(24) < 12, HOURS, 0)
     assert shifted(1000 * morning, HOURS, 1000) == (pytest.approx(0, abs=1e-9), None)
     assert shifted(1000 * shares(morning), HOURS, 1000)[0] > 0.3
-
-
-def test_main_part_grows_over_gaps_shorter_than_itself() -> None:
-    """A row in eleven years is outside, and sparse early years of a long log, or an outage, are inside."""
-    assert main_part(np.array([0, 1, 2, 3, 4000]), np.array([9, 9, 9, 9, 1])) == (0, 4)
-    assert main_part(np.array([-4000, 0, 1, 2, 3]), np.array([1, 9, 9, 9, 9])) == (1, 5)
-    assert main_part(np.array([0, 90, 150, 400, 401, 600, 601]), np.array([1, 1, 1, 50, 50, 50, 50])) == (3, 5)
-    assert main_part(np.array([0, 1, 2, 13, 14]), np.array([9, 9, 9, 9, 9])) == (0, 5)
 
 
 def test_those_who_click_everything_are_beta_binomial() -> None:
