@@ -1,4 +1,4 @@
-"""The command lines: help, completion, errors, and missing packages."""
+"""The command lines: help, errors, and missing packages."""
 
 import importlib
 import json
@@ -56,8 +56,6 @@ def test_the_version() -> None:
     ("arguments", "message"),
     [
         (["bogus"], "din: no such command 'bogus'; `din --help`"),
-        (["train", "--bogus"], "din train: no such option: --bogus; `din train --help`"),
-        (["score"], "din score: missing option '--input'; `din score --help`"),
         (
             ["registry", "rollback", "2", "--reason", "x", "--champion", "0"],
             "din registry rollback: invalid value for '--champion': Input should be greater than or equal to 1",
@@ -70,12 +68,6 @@ def test_wrong_arguments_are_one_line(arguments: list[str], message: str) -> Non
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(message)
     assert done.stderr.count("\n") == 1
-
-
-def test_a_shell_completes_commands() -> None:
-    """The shell's question for `regi` is answered with `registry`."""
-    done = run("regi", _DIN_COMPLETE="complete_bash", COMP_WORDS="din regi", COMP_CWORD="1")
-    assert done.stdout.strip() == "registry", done.stderr
 
 
 @dataclass(frozen=True)
@@ -150,7 +142,6 @@ def test_a_folder_without_a_bundle_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "arguments", "package", "name"),
     [
-        ("din.cli", ["fetch"], "fsspec", "fetch"),
         ("din.cli", ["train"], "torch", "train"),
         ("validation", ["raw"], "great_expectations", "validate_raw"),
     ],
@@ -169,26 +160,25 @@ def test_a_stage_without_its_packages(
     assert json.loads((tmp_path / f".din/outcome/{name}.json").read_text())["exit_code"] == 2
 
 
-def test_scoring_without_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scoring names the smaller extra."""
-    for module in [name for name in sys.modules if name.startswith("din.serve")]:
+@pytest.mark.parametrize(
+    ("command", "package", "modules", "extra"),
+    [
+        ("score --input - --bundle nowhere", "onnxruntime", "din.serve", "serve"),
+        ("tune", "optuna", "din.tune.", "tune"),
+    ],
+)
+def test_another_command_without_its_packages(
+    command: str, package: str, modules: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scoring and tuning name extras of their own."""
+    for module in [name for name in sys.modules if name.startswith(modules)]:
         monkeypatch.delitem(sys.modules, module)
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    done = CliRunner().invoke(cli.app, ["score", "--input", "-", "--bundle", "nowhere"])
-    assert done.exit_code == 2
-    assert "pip install 'din-ctr[serve]'" in done.stderr
-
-
-def test_tuning_without_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tuning names an extra of its own."""
-    for module in [name for name in sys.modules if name.startswith("din.tune.")]:
-        monkeypatch.delitem(sys.modules, module)
-    monkeypatch.setitem(sys.modules, "optuna", None)
+    monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.chdir(ROOT)
-    done = CliRunner().invoke(cli.app, ["tune"])
+    done = CliRunner().invoke(cli.app, command.split())
     assert done.exit_code == 2
-    assert "the package 'optuna' is not installed" in done.stderr
-    assert "pip install 'din-ctr[tune]'" in done.stderr
+    assert f"the package {package!r} is not installed" in done.stderr
+    assert f"pip install 'din-ctr[{extra}]'" in done.stderr
 
 
 def test_a_missing_module_of_our_own_is_a_bug(tmp_path: Path) -> None:

@@ -13,13 +13,12 @@ from typing import Any
 
 import pytest
 import torch
-from code_blocks import ENDINGS, EXCLUDED, ROOT, Block, execute, of, shell_blocks, shown, statements
+from code_blocks import ENDINGS, EXCLUDED, ROOT, Block, execute, of, shell_blocks, statements
 from command_lines import parsed
 from serve_workspace import START, build, part  # tests/serve
 from settings import changed
 
 from din import pipeline
-from din.errors import InputError
 from din.features.reader import Features
 from din.ops.dice import EPSILON, Dice
 from din.params import Params
@@ -162,35 +161,6 @@ def test_every_ending_is_of_a_statement() -> None:
     assert set(ENDINGS) <= {statement for block in shell_blocks() for statement in statements(block)}
 
 
-@pytest.mark.parametrize("block", of("json"), ids=str)
-def test_json_is_json(block: Block) -> None:
-    """A request can be copied."""
-    json.loads(block.text)
-
-
-FAULTS = {
-    "din repor": "repor",
-    "din report --every": "--every",
-    "make tests": "tests",
-    "dvc repro trane": "trane",
-    "python -m benchmarks.monht": "monht",
-}
-
-
-@pytest.mark.parametrize("line", FAULTS)
-def test_an_unknown_word_of_a_command_is_found(line: str) -> None:
-    """A command, an option, a target, a stage and a module that do not exist are named."""
-    (command,) = commands(f"$ {line}  # as it was\n")
-    with pytest.raises(Exception, match=FAULTS[line]):
-        test_a_command_exists("a page", command)
-
-
-def test_an_unknown_parameter_is_found() -> None:
-    """A key at the wrong place is refused."""
-    with pytest.raises(InputError, match="epochs"):
-        test_parameters_are_valid(Block(ROOT, 1, "yaml", "train: {epochs: 3}"))
-
-
 @pytest.mark.parametrize(
     "text", ["false && true\ntrue", "true\nfor i in 1 2; do\n  false\ndone", "set -e\nfalse\ntrue"]
 )
@@ -198,10 +168,3 @@ def test_a_statement_that_fails_is_found(text: str, tmp_path: Path) -> None:
     """An exit code other than 0 fails, also in the middle of a line, a loop or a block."""
     with pytest.raises(AssertionError, match="page:1: exit code"):
         execute(Block(Path("page"), 1, "", text), tmp_path, os.environ)
-
-
-def test_a_session_is_compared_with_what_it_prints(tmp_path: Path) -> None:
-    """Lines between statements are output, and an ellipsis leaves something out."""
-    session = Block(ROOT, 1, "", "$ echo one two  # a comment\none …\n$ false || echo $?\n1\n")
-    assert shown(session).fullmatch(execute(session, tmp_path, os.environ).rstrip())
-    assert not shown(session).fullmatch("one two\n2")

@@ -49,20 +49,15 @@ def test_no_compiler_is_a_warning(workspace: Workspace, monkeypatch: pytest.Monk
     assert "no-such-compiler" in found.seen
 
 
-def test_more_threads_than_cores_are_a_warning(workspace: Workspace) -> None:
-    """Threads count for each process."""
-    assert of(doctor.processors, workspace)["cores"].state == "ok"
+def test_more_than_the_machine_has_is_named(workspace: Workspace) -> None:
+    """Threads beyond the cores slow each process down, and memory that isn't there ends featurize."""
+    assert [one.state for one in of(doctor.processors, workspace).values()] == ["ok", "ok"]
     replace(workspace.params, "    threads: 1 ", "    threads: 9999 ")
-    found = of(doctor.processors, workspace)["cores"]
-    assert found.state == "warning"
-    assert "training wants 9999" in found.seen
-
-
-def test_more_memory_than_there_is_fails(workspace: Workspace) -> None:
-    """The limit of featurize is compared with the machine's memory."""
-    assert of(doctor.processors, workspace)["memory"].state == "ok"
     replace(workspace.params, "  memory_mb: 2000 ", "  memory_mb: 999999999 ")
-    assert of(doctor.processors, workspace)["memory"].state == "failed"
+    found = of(doctor.processors, workspace)
+    assert found["cores"].state == "warning"
+    assert "training wants 9999" in found["cores"].seen
+    assert found["memory"].state == "failed"
 
 
 def test_a_memory_limit_of_a_container_counts(tmp_path: Path) -> None:

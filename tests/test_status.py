@@ -1,6 +1,7 @@
 """`din status` of a workspace with a small pipeline of its own."""
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -24,14 +25,22 @@ stages:
 """
 
 
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    workspace = Workspace(tmp_path)
+@pytest.fixture(scope="module")
+def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder whose small pipeline DVC has run."""
+    workspace = Workspace(tmp_path_factory.mktemp("reproduced") / "workspace")
+    workspace.root.mkdir()
     workspace.pipeline.write_text(PIPELINE)
     workspace.params.write_bytes((Path(__file__).parent.parent / "params.yaml").read_bytes())
-    subprocess.run(["dvc", "init", "--no-scm", "--quiet"], cwd=tmp_path, env=environment(), check=True)
-    subprocess.run(["dvc", "repro", "--quiet"], cwd=tmp_path, env=environment(), check=True)
-    return workspace
+    for command in ("init --no-scm", "repro"):
+        subprocess.run(["dvc", *command.split(), "--quiet"], cwd=workspace.root, env=environment(), check=True)
+    return workspace.root
+
+
+@pytest.fixture
+def workspace(reproduced: Path, tmp_path: Path) -> Workspace:
+    """Copy the folder."""
+    return Workspace(shutil.copytree(reproduced, tmp_path / "workspace"))
 
 
 def test_how_stages_ended_and_what_is_stale(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:

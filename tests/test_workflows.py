@@ -3,7 +3,6 @@
 import os
 import re
 import subprocess
-import sys
 import tomllib
 from collections import defaultdict
 from pathlib import Path
@@ -18,7 +17,6 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PYTHONS = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
 OURS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 WORKFLOWS = [*OURS, ROOT / "din/init/template/workflow.yml"]
-FORMS = sorted({*(ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml")} - {ROOT / ".github/ISSUE_TEMPLATE/config.yml"})
 JOBS = [(path, name, job) for path in OURS for name, job in jobs(path).items()]
 SCRIPTED = [
     pytest.param(job, event, id=f"{path.stem}-{name}-{event}")
@@ -79,30 +77,6 @@ def test_the_citation_is_this_release() -> None:
     """It states the version and the licence of pyproject.toml."""
     citation = load(ROOT / "CITATION.cff")
     assert (citation["version"], citation["license"]) == (PROJECT["version"], PROJECT["license"])
-
-
-@pytest.mark.parametrize("path", FORMS, ids=lambda path: path.stem)
-def test_an_issue_form_is_complete(path: Path) -> None:
-    """GitHub ignores a form without one of these keys, or with an id twice."""
-    form = load(path)
-    assert form.keys() >= {"name", "description", "body"}
-    asked = [part for part in form["body"] if part["type"] != "markdown"]
-    assert len({part["id"] for part in asked}) == len(asked)
-    assert all(part["attributes"]["label"] for part in asked)
-
-
-def test_hooks_find_faults(tmp_path: Path) -> None:
-    """Before a commit, ruff refuses an unused import and mends crooked spaces, with the rules of pyproject.toml."""
-    bad = tmp_path / "bad.py"
-    bad.write_text('"""A module."""\n\nimport os\n\nx  =  1\n')
-    codes = {}
-    for hook in load(ROOT / ".pre-commit-config.yaml")["repos"][0]["hooks"]:
-        program, *words = hook["entry"].split()
-        assert program == ".venv/bin/ruff"
-        command = [Path(sys.executable).with_name("ruff"), *words, "--config", ROOT / "pyproject.toml", bad]
-        codes[hook["id"]] = subprocess.run(command, cwd=tmp_path).returncode
-    assert codes == {"ruff-check": 1, "ruff-format": 0}
-    assert bad.read_text().endswith("\nx = 1\n")
 
 
 def test_a_tag_names_the_version(tmp_path: Path) -> None:

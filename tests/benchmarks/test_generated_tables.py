@@ -1,9 +1,6 @@
 """Every generated table has an origin, and a change of its code is noticed."""
 
 import re
-import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,41 +61,3 @@ def test_a_stale_table_says_so_until_it_is_measured_again(table: Table) -> None:
     table.path.write_text(table.path.read_text(encoding="utf-8").replace("unknown", table.code()), encoding="utf-8")
     assert not table.mark()
     assert table.path.read_text(encoding="utf-8") == fresh
-
-
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A copy of all tracked files, in which the benchmark's table is fresh."""
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for name in tracked.splitlines():
-        if (ROOT / name).exists():
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, tmp_path / name)
-    bench = TABLES["bench"]
-    found = bench.parts().origin
-    assert found is not None
-    page = tmp_path / bench.page
-    page.write_text(page.read_text(encoding="utf-8").replace(found["code"], bench.code()), encoding="utf-8")
-    return tmp_path
-
-
-def figures(checkout: Path) -> dict[str, str]:
-    """Run `make figures` there, and return the state of each table."""
-    line = [sys.executable, "-m", "benchmarks.figures"]
-    done = subprocess.run(line, cwd=checkout, capture_output=True, text=True, timeout=120, check=True)
-    return {cells[0]: cells[2] for cells in map(str.split, done.stdout.splitlines()[1:])}
-
-
-def test_a_change_of_code_is_noticed(checkout: Path) -> None:
-    """A change of what training runs makes the benchmark's table stale, on its page too; a comment does not."""
-    page = checkout / TABLES["bench"].page
-    learner = checkout / "din/train/learner.py"
-    source = learner.read_text(encoding="utf-8")
-    learner.write_text(f"{source}\n# a comment\n", encoding="utf-8")
-    assert figures(checkout)["bench"] == "fresh"
-    assert STALE not in page.read_text(encoding="utf-8")
-    learner.write_text(source.replace("seen += inputs.impressions", "seen += 2 * inputs.impressions"), encoding="utf-8")
-    states = figures(checkout)
-    assert states.keys() == TABLES.keys()
-    assert states["bench"] == "stale"
-    assert STALE in page.read_text(encoding="utf-8")
