@@ -45,7 +45,7 @@ kills: $(READY)  ## kill `dvc repro` at KILLS random moments of training, and co
 
 HISTORIES ?= 100000
 simulate: $(READY) ## play HISTORIES simulated histories of the registry, on JOBS processes, then find every planted bug
-	PYTHONPATH=.:tests python tests/registry/simulate.py --histories $(HISTORIES) --jobs $(JOBS)
+	HISTORIES=$(HISTORIES) pytest tests/registry/test_simulated_histories.py -m "slow or not slow" -n $(JOBS)
 
 params: $(READY) ## write params.yaml and its schema from the defaults in din/params
 	python -m din.params
