@@ -1,23 +1,19 @@
 """A registry on S3 (played by moto) whose connections fail. The simulation plays the faults of the store itself."""
 
 import itertools
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 from s3 import BUCKET, Fault, FaultyStore
 
 from din.artifacts import hash_files
 from din.errors import Unavailable
-from din.registry.records import Record, StaleChampion
+from din.registry.records import Record
 from din.registry.registry import Registry
 from tests.factories.bundles import bundle
 
 URI = f"s3://{BUCKET}/ctr"
 NAMES = (f"model{number}" for number in itertools.count())
-PROMOTERS = 20
 
 
 @pytest.fixture
@@ -42,22 +38,16 @@ def deliver(registry: Registry, target: Path) -> Path:
     return registry.fetch(champion.version, target)
 
 
-WRITES = {"a file of the bundle": "vocab", "the manifest": "manifest.json", "the record": "promotions/"}
-READS = {"the log's listing": "promotions%2F", "the record": "promotions/0", "a file of the bundle": "vocab"}
+FAULTS = [
+    Fault("lose", "PUT", "manifest.json", 500, times=1),
+    Fault("landed", "PUT", "promotions/", 500, times=1),
+    Fault("refuse", "PUT", "vocab", 500, times=1_000),
+    Fault("truncate", "GET", "vocab", 500, times=1),
+    Fault("delay", "GET", "promotions%2F", 500, seconds=0.4, times=1_000),
+]
 
 
-def faults() -> Iterator[Any]:
-    """Return faults, some of them once and some lasting, at each read and write."""
-    for method, places, kinds in (
-        ("PUT", WRITES, (("lose", 1), ("landed", 1), ("refuse", 1_000))),
-        ("GET", READS, (("truncate", 1), ("delay", 1_000))),
-    ):
-        for (kind, times), (what, part) in itertools.product(kinds, places.items()):
-            fault = Fault(kind, method, part, 500, seconds=0.4 if kind == "delay" else 0, times=times)
-            yield pytest.param(fault, id=f"{'once' if times == 1 else 'always'} {kind} at the {method} of {what}")
-
-
-@pytest.mark.parametrize("fault", list(faults()))
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.kind} at the {fault.method}")
 def test_a_fault_never_corrupts_and_a_rerun_completes(
     fault: Fault, registry: Registry, faulty: FaultyStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,24 +74,3 @@ def test_a_fault_never_corrupts_and_a_rerun_completes(
     assert hash_files(deliver(registry, target)) == hash_files(second)
     assert [one.number for one in registry.history()] == [1, 2]
     assert registry.champion() == record and registry.verify() == []
-
-
-@pytest.mark.parametrize("kind", [None, "lose", "landed"])
-def test_many_promoters_at_once(kind: str | None, registry: Registry, faulty: FaultyStore, tmp_path: Path) -> None:
-    """One writes a record and all others are stale, even if the first answers get lost."""
-    version = registry.put_bundle(bundle(tmp_path / "b"))
-    faulty.inject(Fault(kind, "PUT", "promotions/", 500, times=5) if kind else None)
-
-    def attempt(n: int) -> Record | None:
-        try:
-            return Registry(URI, registry.model_name).append(version, None, by=f"{n}", reason="race")
-        except StaleChampion as stale:
-            assert stale.exit_code == 3
-        except Unavailable:
-            assert kind
-        return None
-
-    with ThreadPoolExecutor(PROMOTERS) as pool:
-        won = [record for record in pool.map(attempt, range(PROMOTERS)) if record]
-    assert len(registry.history()) == 1
-    assert won == registry.history() or (kind and not won)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from din.errors import InputError
 from din.names import ModelName, Version
 from din.registry import stored_comparisons
+from din.registry.objects import Objects
 from din.registry.registry import Registry
 
 DAY = 86_400_000_000
@@ -110,6 +111,28 @@ def test_a_comparison_of_many_equal_rows_is_not_unpacked(rng):
     assert len(sink.getvalue()) < 1 << 20
     with pytest.raises(InputError, match=r"here: has 11,000,000 rows .* expected at most 10,000,000 rows"):
         stored_comparisons.parse(sink.getvalue(), "here")
+
+
+def test_a_comparison_is_stored_once(rng, registry, monkeypatch):
+    """A write that the client sends twice, or that another process overtakes, doubles no comparison and skips none."""
+    champion = Version("c" * 64)
+    candidates = [Version(letter * 64) for letter in "123"]
+    metadata = [{b"candidate": candidate.encode()} for candidate in candidates]
+    one, other, third = (drawn(rng, 0).replace_schema_metadata(own) for own in metadata)
+    create = Objects.create
+    monkeypatch.setattr(Objects, "create", lambda self, key, rows: create(self, key, rows) and create(self, key, rows))
+    stored_comparisons.store(registry, champion, one)
+
+    def overtaken(self, key, rows):
+        monkeypatch.undo()
+        stored_comparisons.store(registry, champion, other)
+        return create(self, key, rows)
+
+    monkeypatch.setattr(Objects, "create", overtaken)
+    assert len(stored_comparisons.store(registry, champion, third)) == 3
+    assert len(stored_comparisons.store(registry, champion, other)) == 2
+    found = [rows.schema.metadata[b"candidate"].decode() for rows in stored_comparisons.read(registry, champion)]
+    assert found == candidates
 
 
 def test_damage_of_comparisons_is_listed_by_champion(rng, registry):
