@@ -1,15 +1,14 @@
 """Did the champion's last step harm, and the way back."""
 
 import json
-import os
-import subprocess
-import sys
+import shlex
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from din import cli
 from din.artifacts import read_json
 from din.errors import GateClosed, InputError
 from din.gates.gate import gate
@@ -50,13 +49,10 @@ def harmed(run: Run, quick: Params, steps) -> tuple[Params, str, str]:
     return going_on(run, automatic(quick), champion), before, champion
 
 
-@pytest.mark.parametrize("digits", [8, 64])
-def test_a_candidate_that_goes_on_from_a_harmful_champion_is_closed(
-    digits: int, workspace: Workspace, run, quick, steps
-) -> None:
+def test_a_candidate_that_goes_on_from_a_harmful_champion_is_closed(workspace: Workspace, run, quick, steps) -> None:
     """However short the pin, and the report holds the harm with its days, metric and interval."""
     _, champion = steps(5.0)
-    report = judge(workspace, going_on(run, quick, champion, champion[:digits]))
+    report = judge(workspace, going_on(run, quick, champion, champion[:8]))
     found = find(report, "last_step")
     low, high = found["interval"]
     assert found["verdict"] == "closed" and high < found["threshold"] < -0.02
@@ -112,7 +108,7 @@ def test_a_champion_that_a_person_brought_back_is_not_doubted(
 
 
 def test_the_printed_command_rolls_back_as_it_is_pasted(
-    workspace: Workspace, run, quick, steps, registry, capsys, tmp_path
+    workspace: Workspace, run, quick, steps, registry, capsys, tmp_path_factory, monkeypatch
 ) -> None:
     """By default a person decides. The command runs in any folder, and has no effect the second time."""
     before, champion = steps(5.0)
@@ -121,9 +117,9 @@ def test_the_printed_command_rolls_back_as_it_is_pasted(
     with pytest.raises(GateClosed, match="the gate is closed"):
         promoted(workspace, asked)
     (command,) = [line for line in printed.splitlines() if line.startswith("    din registry rollback")]
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
     for _ in range(2):
-        subprocess.run(command, shell=True, check=True, cwd=tmp_path, env=os.environ | {"PATH": path})
+        assert CliRunner().invoke(cli.app, shlex.split(command)[1:]).exit_code == 0
     assert actions(registry)[2:] == [("rollback", before)]
     assert "the last step harmed: record 2 against record 1" in registry.history()[-1].reason
 
@@ -171,7 +167,7 @@ def test_another_promotion_in_between_is_not_rolled_back(workspace: Workspace, h
     assert [action for action, _ in actions(registry)] == ["promote"] * 3
 
 
-@pytest.mark.parametrize("key", ["back_to", "reason", "interval"])
+@pytest.mark.parametrize("key", ["reason", "interval"])
 def test_an_edited_report_rolls_nothing_back(key: str, workspace: Workspace, harmed, registry) -> None:
     """The harm is judged again before the record is appended."""
     params, _, _ = harmed
@@ -179,7 +175,7 @@ def test_an_edited_report_rolls_nothing_back(key: str, workspace: Workspace, har
     if key == "interval":
         find(report, "last_step")["interval"] = [-0.9, -0.8]
     else:
-        report["harm"][key] = 2 if key == "back_to" else "because"
+        report["harm"][key] = "because"
     workspace.gate.write_text(json.dumps(report))
     with pytest.raises(GateClosed, match="differs from its gates judged again"):
         promoted(workspace, params)
@@ -199,16 +195,15 @@ def test_a_candidate_from_scratch_replaces_a_harmful_champion(
     assert [action for action, _ in actions(registry)] == ["promote"] * 3
 
 
-@pytest.mark.parametrize(("approval", "bound"), [("never", 0.99), ("borderline", 0.99), ("borderline", "inside")])
 def test_a_refused_candidate_from_scratch_leaves_no_harmful_champion(
-    approval, bound, workspace: Workspace, run, quick, steps, registry
+    workspace: Workspace, run, quick, steps, registry
 ) -> None:
     """Nobody is asked about a candidate that was compared with a champion that goes."""
     before, _ = steps(5.0)
-    limit = read_json(workspace.evaluation)["test"]["auc"] if bound == "inside" else bound
-    params = set_gate(automatic(quick), min_auc=limit, approval=approval)
+    inside = read_json(workspace.evaluation)["test"]["auc"]
+    params = set_gate(automatic(quick), min_auc=inside, approval="borderline")
     report = judge(workspace, params)
-    assert report["verdict"] == ("borderline" if bound == "inside" else "closed")
+    assert report["verdict"] == "borderline"
     assert find(report, "last_step")["verdict"] == "open" and registry.approvals.cases() == []
     assert promoted(workspace, params).record.version == before
 
