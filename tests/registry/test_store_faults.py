@@ -8,6 +8,7 @@ from s3 import BUCKET, Fault, FaultyStore
 
 from din.artifacts import hash_files
 from din.errors import Unavailable
+from din.registry.objects import Refused
 from din.registry.records import Record
 from din.registry.registry import Registry
 from tests.factories.bundles import bundle
@@ -74,3 +75,11 @@ def test_a_fault_never_corrupts_and_a_rerun_completes(
     assert hash_files(deliver(registry, target)) == hash_files(second)
     assert [one.number for one in registry.history()] == [1, 2]
     assert registry.champion() == record and registry.verify() == []
+
+
+def test_an_expired_token_is_no_damage(registry: Registry, faulty: FaultyStore, tmp_path: Path) -> None:
+    """If it expires while `verify` reads the records, nothing is known about them."""
+    promote(registry, bundle(tmp_path / "b"))
+    faulty.inject(Fault("answer", "GET", "promotions/0", 403, "ExpiredToken"))
+    with pytest.raises(Refused):
+        registry.verify()
