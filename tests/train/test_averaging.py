@@ -4,7 +4,6 @@ from itertools import pairwise
 
 import pytest
 import torch
-from backends import both_backends
 from hypothesis import given
 from hypothesis import strategies as st
 from settings import changed
@@ -12,8 +11,6 @@ from states import copied
 from torch import Tensor
 
 from din.features.reader import Features
-from din.ops import backend
-from din.ops.backend import Backend
 from din.params import Params
 from din.train import fit as loop
 from din.train.compute import CPU_ALONE
@@ -50,19 +47,15 @@ class Recorder:
         monkeypatch.setattr(Learner, "step", recorded)
 
 
-@both_backends
-def test_an_epoch_ends_with_the_mean_of_its_last_weights(
-    backend_name: Backend, features: Features, params: Params, monkeypatch
-) -> None:
+def test_an_epoch_ends_with_the_mean_of_its_last_weights(features: Features, params: Params, monkeypatch) -> None:
     """Half of an epoch's steps are averaged. The next epoch starts with the mean, which is validated too."""
     train = changed(params.train, epochs=2, batch_size=32, hidden=(8,), threads=1, average=0.5, activation="relu")
     recorder = Recorder(monkeypatch)
-    with backend.using(backend_name):
-        trainer = loop._Trainer(features, train, None, CPU_ALONE)
-        trainer.run_epoch()
-        first_epoch = list(recorder.steps)
-        validated = {name: own for name, own in trainer.best_state.items() if name.startswith("now.")}
-        trainer.run_epoch()
+    trainer = loop._Trainer(features, train, None, CPU_ALONE)
+    trainer.run_epoch()
+    first_epoch = list(recorder.steps)
+    validated = {name: own for name, own in trainer.best_state.items() if name.startswith("now.")}
+    trainer.run_epoch()
     taken = [first_epoch[number - 1] for number in moments(len(first_epoch), 0.5)]
     assert 1 < len(taken) < len(first_epoch)
     for name, tensor in validated.items():
@@ -70,20 +63,16 @@ def test_an_epoch_ends_with_the_mean_of_its_last_weights(
         assert torch.equal(recorder.starts[1][name], tensor)
 
 
-@both_backends
-def test_renewed_embeddings_start_at_random_each_epoch(
-    backend_name: Backend, features: Features, params: Params, monkeypatch
-) -> None:
+def test_renewed_embeddings_start_at_random_each_epoch(features: Features, params: Params, monkeypatch) -> None:
     """Each later epoch starts with a table and an optimizer that are new; the rest of the model goes on."""
     train = changed(params.train, renew_embeddings=True, epochs=3, batch_size=64, hidden=(8,), threads=1, patience=9)
     recorder = Recorder(monkeypatch)
     ends: list[dict[str, Tensor]] = []
-    with backend.using(backend_name):
-        unused = Learner(features, train).state()
-        trainer = loop._Trainer(features, train, None, CPU_ALONE)
-        for _ in range(3):
-            trainer.run_epoch()
-            ends.append(copied(trainer.learner.state()))
+    unused = Learner(features, train).state()
+    trainer = loop._Trainer(features, train, None, CPU_ALONE)
+    for _ in range(3):
+        trainer.run_epoch()
+        ends.append(copied(trainer.learner.state()))
     for start, end in zip(recorder.starts[1:], ends[:-1], strict=True):
         for name, tensor in start.items():
             is_new = name == "now.table" or name.startswith("sparse.")

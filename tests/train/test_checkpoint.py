@@ -7,8 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from din import code
+from din.features.reader import Features
+from din.params import Params
 from din.train import checkpoint
 from din.train.checkpoint import Progress
+from din.train.compute import CPU_ALONE
+from tests.factories.features import write_features
 
 TENSORS = {"now.table": torch.arange(12.0).view(3, 4), "sparse.steps": torch.tensor(5), "none": torch.empty(0, 4)}
 PROGRESS = Progress(epoch=1, batch=7, loss=0.5, history=[{"epoch": 0, "valid_auc": 0.75}])
@@ -20,14 +25,6 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("checkpoint") / "state.safetensors"
     checkpoint.save(path, TENSORS, PROGRESS)
     return path
-
-
-def test_a_checkpoint_comes_back_whole(written: Path) -> None:
-    """Every tensor and all progress are read back."""
-    found = checkpoint.load(written)
-    assert found is not None
-    assert found[1] == PROGRESS
-    torch.testing.assert_close(found[0], TENSORS, rtol=0, atol=0)
 
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
@@ -47,6 +44,18 @@ def test_a_damaged_checkpoint_is_ignored(damage: str, written: Path, tmp_path: P
     assert checkpoint.load(tmp_path / "state") is None
     (said,) = capsys.readouterr().out.splitlines()
     assert "can't be read" in said and "training starts over" in said
+
+
+def test_checkpoints_are_bound_to_features_and_code(
+    features: Features, params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another manifest, and another line in a module of training, change the folder of a run."""
+    here = checkpoint.directory(features.root, params.train, CPU_ALONE)
+    other = write_features(tmp_path / "other", users=25).root
+    assert checkpoint.directory(other, params.train, CPU_ALONE) != here
+    digests = code.digests
+    monkeypatch.setattr(code, "digests", lambda modules: digests(modules) | {"din/model/attention.py": "other"})
+    assert checkpoint.directory(features.root, params.train, CPU_ALONE) != here
 
 
 def test_the_newest_two_of_other_runs_stay(tmp_path: Path) -> None:

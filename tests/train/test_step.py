@@ -1,7 +1,5 @@
 """One step and the loop around it, compared with equations. Alone: `pytest tests/train/test_step.py`."""
 
-from typing import Any
-
 import pytest
 import torch
 from backends import both_backends
@@ -17,7 +15,7 @@ from din.ops.backend import Backend
 from din.params import Params
 from din.train import fit as loop
 from din.train.compute import CPU_ALONE
-from din.train.learner import Inputs, Learner
+from din.train.learner import Learner
 from din.train.loader import TrainingLoader
 from din.train.optimizers import row_decay
 from tests.factories import documents_of
@@ -53,10 +51,7 @@ def test_a_step_is_equation_7(backend_name: Backend, activation: str, features: 
         torch.testing.assert_close(learner.weights()[f"now.{name}"], before[f"now.{name}"] - eta * gradient)
 
 
-@both_backends
-def test_the_best_epoch_of_the_chosen_metric_is_kept(
-    backend_name: Backend, features: Features, params: Params, monkeypatch
-) -> None:
+def test_the_best_epoch_of_the_chosen_metric_is_kept(features: Features, params: Params, monkeypatch) -> None:
     """GAUC peaks in epoch 2: training stops `patience` epochs later with its weights. The rate decays by steps."""
     gauc, seen, rates = iter([0.5, 0.7, 0.6, 0.6, 0.9]), [], []
     step = Learner.step
@@ -72,52 +67,10 @@ def test_the_best_epoch_of_the_chosen_metric_is_kept(
     monkeypatch.setattr(loop, "summary", scripted)
     monkeypatch.setattr(Learner, "step", noted)
     train = changed(params.train, epochs=9, patience=2, metric="gauc", threads=1, decay=0.5, decay_steps=7, hidden=(8,))
-    with backend.using(backend_name):
-        trainer = loop._Trainer(features, train, None, CPU_ALONE)
-        while trainer.wants_epoch():
-            trainer.run_epoch()
-
+    trainer = loop._Trainer(features, train, None, CPU_ALONE)
+    while trainer.wants_epoch():
+        trainer.run_epoch()
     assert (trainer.progress.epoch, trainer.progress.best_epoch) == (4, 1)
     assert all(torch.equal(trainer.best_state[name], tensor) for name, tensor in seen[1].items())
     assert len(rates) > 7
     assert rates == pytest.approx([0.001 * 0.5 ** (number // 7) for number in range(len(rates))])
-
-
-def drifted(features: Features, params: Params, **changes: Any) -> tuple[Learner, list[Inputs]]:
-    """Return a learner after one epoch at a high rate, so that Dice's averages lag, and the epoch's batches."""
-    train = changed(params.train, threads=1, batch_size=32, unknown_rate=0.0, **changes)
-    packer = Packer(features)
-    learner = Learner(features, train)
-    batches = [learner.inputs(batch) for batch in TrainingLoader(features, packer, 32, seed=1).epoch(0)]
-    learner.model.train()
-    for inputs in batches:
-        learner.step(inputs, 0.01)
-    return learner, batches
-
-
-def gap(learner: Learner, batches: list[Inputs]) -> float:
-    """Return the difference of the mean logits of evaluation and of training."""
-    means = {}
-    for training in (False, True):
-        learner.model.train(training)
-        with torch.no_grad():
-            logits = [learner.model(learner.table[inputs.rows], inputs.batch) for inputs in batches]
-        means[training] = torch.cat(logits).mean().item()
-    return abs(means[False] - means[True])
-
-
-@both_backends
-def test_settling_lets_evaluation_agree_with_training(
-    backend_name: Backend, features: Features, params: Params
-) -> None:
-    """The averages lag behind the weights. Settled, they give the mean logit of training; nothing else moves."""
-    with backend.using(backend_name):
-        learner, batches = drifted(features, params)
-        before = {name: tensor.clone() for name, tensor in learner.state().items()}
-        learner.settle(batches)
-        settled = {name: tensor.clone() for name, tensor in learner.state().items()}
-        moved = {name.rpartition(".")[2] for name, tensor in settled.items() if not torch.equal(tensor, before[name])}
-        assert moved == {"mean", "variance"}
-        after = gap(learner, batches)
-        learner.load_state(before)
-        assert after < gap(learner, batches) / 3

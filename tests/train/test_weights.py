@@ -1,8 +1,6 @@
 """Rows that count differently, and the offset for negatives left out. Alone: `pytest tests/train/test_weights.py`."""
 
 import math
-import shutil
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,25 +17,18 @@ from din.artifacts import MANIFEST, read_json, write_json
 from din.features.days import days_of
 from din.features.packing import Packer
 from din.features.reader import Features
-from din.featurize.build import featurize
 from din.metrics.summary import summary
-from din.params import Params, Train
-from din.sources.fetch import fetch
-from din.train.advance import advance
-from din.train.compute import Compute
+from din.params import Params
 from din.train.fit import fit
 from din.train.learner import Learner
 from din.train.loader import TrainingLoader
 from din.train.predict import predict
 from din.train.weights import RowWeights
-from din.workspace import Workspace
 from tests.factories.features import write_features
 
 DAY_US = 86_400_000_000
 LAST = datetime(2024, 10, 3, 12, tzinfo=UTC)
 KEPT = 0.2
-RIGHT, WRONG = (0.85, 1.18), 1.5
-"""The band of calibration, and the ratio that a model without the offset exceeds."""
 
 
 def weighted(features: Features, factor: float = 1.0, **manifest: Any) -> Features:
@@ -119,60 +110,21 @@ def test_held_out_days_have_weights_but_no_age_and_no_offset(features: Features)
         assert {batch.offset for batch in batches} == {-math.log(KEPT)}
 
 
-@pytest.fixture(scope="module")
-def sampled(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Features:
-    """Return the features of a log with a CTR of about 8 %, of which training keeps a fifth of the negatives."""
-    workspace = Workspace(tmp_path_factory.mktemp("sampled"))
+@pytest.mark.parametrize("told", [True, False])
+def test_a_model_of_kept_negatives_is_calibrated_on_the_whole_log(told: bool, tmp_path: Path, params: Params) -> None:
+    """Its mean prediction is the CTR of test rows, which hold all negatives; without the offset it is far higher."""
+    features = write_features(tmp_path, users=200, impressions=30)
     random = np.random.default_rng(4)
-    rows = 24_000
-    user, item = random.integers(0, 300, rows), random.integers(0, 60, rows)
-    liked = random.normal(size=(300, 6))[user, item % 6]
-    log = {"user_id": user, "item_id": item, "timestamp": 1_700_006_400 + np.sort(random.integers(0, 8 * 86_400, rows))}
-    log["label"] = (random.random(rows) < 1 / (1 + np.exp(3.0 - liked))).astype(int)
-    pq.write_table(pa.table(log), workspace.root / "clicks.parquet")
-    table = replace(params.fetch.table, events="clicks.parquet")
-    own = replace(params, fetch=replace(params.fetch, source="table", table=table))
-    fetch(workspace, own)
-    block = replace(params.featurize, protocol="temporal", keep_negatives=KEPT, fields={"user": {"user_id": "id"}})
-    featurize(workspace, replace(own, featurize=block))
-    return Features(workspace.features)
-
-
-def calibration(features: Features, train: Train, advanced: bool = False) -> float:
-    """Train, and return the mean prediction of the test rows over their CTR."""
-    compute = Compute()
-    trained, _ = fit(features, train, compute=compute)
-    if advanced:
-        learner = Learner(features, train, compute)
-        learner.model.load_state_dict(trained.model.state_dict())
-        learner.table.copy_(trained.table)
-        trained = advance(learner, "valid").learner.trained
-    found = predict(trained, features, "test", 1024, compute)
+    for path in features.root.glob("shards/*/train.parquet"):
+        rows = pq.read_table(path)
+        kept = (rows["label"].to_numpy() == 1) | (random.random(len(rows)) < KEPT)
+        pq.write_table(rows.filter(pa.array(kept)), path)
+    if told:
+        written = read_json(features.root / MANIFEST)
+        write_json(features.root / MANIFEST, written | {"negatives": {"log": 1.0, "training": KEPT}})
+    train = changed(params.train, name="lr", learning_rate=0.02, epochs=4, batch_size=64, threads=1, metric="auc")
+    trained, _ = fit(Features(features.root), train)
+    found = predict(trained, features, "test", 1024)
     ratio = summary(found.rows["label"], found.probabilities, found.rows["user"]).calibration_ratio
     assert ratio is not None
-    return ratio
-
-
-@pytest.fixture(scope="module")
-def quick(params: Params) -> Train:
-    """Return the settings of a small and quick training."""
-    small = {"hidden": (16,), "attention_hidden": (8,), "embedding_dim": 8, "batch_size": 64}
-    return changed(params.train, learning_rate=0.01, epochs=3, threads=1, metric="auc", **small)
-
-
-@pytest.mark.parametrize("advanced", [False, True], ids=["trained", "advanced over a whole day"])
-def test_a_model_of_kept_negatives_is_calibrated_on_the_whole_log(
-    advanced: bool, sampled: Features, quick: Train
-) -> None:
-    """The mean prediction agrees with the CTR of test rows, which hold all negatives."""
-    ratio = calibration(sampled, quick, advanced)
-    assert RIGHT[0] < ratio < RIGHT[1], ratio
-
-
-def test_a_model_without_the_offset_predicts_too_much(sampled: Features, quick: Train, tmp_path: Path) -> None:
-    """The planted bug, features that do not say that negatives are missing, leaves the band."""
-    root = shutil.copytree(sampled.root, tmp_path / "features")
-    written = read_json(root / MANIFEST)
-    del written["negatives"]
-    write_json(root / MANIFEST, written)
-    assert calibration(Features(root), quick) > WRONG
+    assert (0.85 < ratio < 1.18) == told, ratio
