@@ -232,10 +232,9 @@ def stranded(run: Run, registry: Registry) -> Run:
     return run
 
 
-@pytest.mark.parametrize("policy", ["never", "borderline"])
-def test_a_champion_that_cannot_be_evaluated_is_overridden(stranded: Run, quick, registry, policy, capsys):
-    """Under any policy the gate stays closed and says how; only --override passes, and every table shows it."""
-    params = set_gate(quick, approval=policy)
+def test_a_champion_that_cannot_be_evaluated_is_overridden(stranded: Run, quick, registry, capsys):
+    """Even if nobody approves, the gate stays closed and says how; only --override passes, and every table shows it."""
+    params = set_gate(quick, approval="never")
     with pytest.raises(GateClosed, match=r"(?s)can't be evaluated any more.*din approvals .* --approve --override"):
         gate(stranded.here, params, unscorable)
     request = only_case(registry).request
@@ -270,30 +269,10 @@ def test_an_override_covers_nothing_else(stranded: Run, quick, registry):
     assert {gate.name for gate in only_case(registry).request.gates} == NEED_SCORES | {"min_auc"}
 
 
-def test_the_first_of_many_answers_counts(asked, registry):
-    """If sixteen people answer at once, whoever agrees with the first finds its answer, and all others are refused."""
-
-    def answer(person: int) -> Case | None:
-        try:
-            return answered(registry, person % 2 == 0, by=f"person {person}")
-        except GateClosed:
-            return None
-
-    with ThreadPoolExecutor(16) as pool:
-        heard = [case.answered for case in pool.map(answer, range(16)) if case]
-    assert len(heard) == 8 and all(one == heard[0] for one in heard)
-    assert heard[0] and states(registry) == ["approved" if heard[0].answer.approved else "rejected"]
-
-
 FAULTS = {
     "the answer edited": lambda folder: edit(folder / "answer.json", lambda a: a | {"by": "eve"}),
     "the answer removed": lambda folder: (folder / "answer.json").unlink(),
     "the request edited": lambda folder: edit(folder / "request.json", lambda r: r | {"run_id": "eve"}),
-    "the request removed": lambda folder: (folder / "request.json").unlink(),
-    "the request of another candidate": lambda folder: edit(
-        folder / "request.json", lambda r: r | {"version": "0" * 64}
-    ),
-    "an unknown key": lambda folder: edit(folder / "answer.json", lambda a: a | {"until": None}),
 }
 
 
@@ -309,13 +288,12 @@ def test_verify_finds_a_changed_answer(run: Run, asked, registry, fault):
     assert registry.champion() == record  # serving goes on
 
 
-@pytest.mark.parametrize("damage", ["{", "[]", None], ids=["cut off", "of another form", "a folder"])
-def test_one_damaged_request_holds_up_no_other(run: Run, asked, registry, damage, capsys):
+def test_one_damaged_request_holds_up_no_other(run: Run, asked, registry, capsys):
     """Requests are listed, answered and cleared away as before; verify and approvals name the damaged one."""
     (folder,) = (run.here.root / "registry").rglob("approvals")
     damaged = folder / f"000001-{'0' * 64}" / "request.json"
-    damaged.mkdir(parents=True) if damage is None else damaged.parent.mkdir()
-    (damaged / "inside" if damage is None else damaged).write_text(damage or "")
+    damaged.parent.mkdir()
+    damaged.write_text("{")
     assert states(registry) == ["waiting"]
     assert f"000001-{'0' * 64}: damaged; remove this folder" in capsys.readouterr().err
     assert answered(registry).answered

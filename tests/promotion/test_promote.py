@@ -1,26 +1,18 @@
 """Promotion: only what the gate opened for, all or nothing, one winner."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import pytest
 
 from din.artifacts import read_json, sha256_file
 from din.errors import GateClosed
 from din.gates.gate import gate
-from din.params import Params, to_json
+from din.params import Params
 from din.promotion.promote import promote
 from din.registry import commands
-from din.registry.registry import Registry
 from din.workspace import Workspace
 from tests.factories.run import Run, edit, going_on, score
-
-FOLDER = Path(__file__).parent
 
 
 def promoted(workspace: Workspace, params, **settings):
@@ -127,69 +119,6 @@ def test_run_id_of_the_scheduler_names_the_files(workspace: Workspace, gated, qu
     assert registry.verify() == []
 
 
-PROMOTER = """
-import os, signal, sys, time
-from dataclasses import replace
-from pathlib import Path
-from din.params import load
-from din.promotion.promote import promote
-from din.registry.registry import Registry
-from din.workspace import Workspace
-from tests.factories.run import score
-workspace, die = Workspace(Path()), sys.argv[1]
-params = load(workspace.params)
-registry = params.promote.registry
-append = Registry.append
-def at_the_door(self, *args, **kwargs):
-    if die == "die":
-        os.kill(os.getpid(), signal.SIGKILL)
-    (workspace.root / "ready").touch()
-    while not Path(registry, "go").exists():
-        time.sleep(0.01)
-    return append(self, *args, **kwargs)
-Registry.append = at_the_door
-try:
-    promote(workspace, params, by="test", reason="race", score=score)
-except Exception as error:
-    sys.exit(f"{type(error).__name__}: {error}")
-"""
-
-
-def promoter(params: Params, cwd: Path, die: str = "") -> subprocess.Popen:
-    """Start a process that promotes the run in `cwd` and stops, or dies, right before it appends."""
-    (cwd / "params.yaml").write_text(json.dumps(to_json(params)))
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (FOLDER.parents[1], FOLDER.parent, FOLDER)))}
-    command = [sys.executable, "-c", PROMOTER, die]
-    return subprocess.Popen(
-        command, cwd=cwd, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-
-
-def test_two_promoters_one_wins(quick, tmp_path, monkeypatch):
-    """If two processes append after the same champion, even for one run, one writes a record and the other is stale."""
-    monkeypatch.setenv("DIN_RUN_ID", "one")
-    shared = tmp_path / "shared"
-    elsewhere = replace(quick, promote=replace(quick.promote, registry=str(shared)))
-    processes = {}
-    for name, noise in (("first", 0.4), ("a", 0.1), ("b", 0.15)):
-        run = Run(Workspace(tmp_path / name), elsewhere)
-        version = next_candidate(run, elsewhere, noise)
-        if name == "first":
-            promoted(run.here, elsewhere)
-        else:
-            processes[version] = promoter(elsewhere, tmp_path / name)
-    while not all((tmp_path / name / "ready").exists() for name in "ab"):
-        assert all(process.poll() is None for process in processes.values()), "a promoter ended early"
-    (shared / "go").touch()
-    ends = {version: (process.communicate(timeout=60)[1], process.returncode) for version, process in processes.items()}
-    winners = [version for version, (_, code) in ends.items() if code == 0]
-    registry = Registry(str(shared), quick.model_name)
-    assert [record.version for record in registry.history()[1:]] == winners and len(winners) == 1
-    (lost,) = [error for error, code in ends.values() if code]
-    assert lost.startswith("StaleChampion") and "run the gate again" in lost
-    assert registry.verify() == []
-
-
 @pytest.fixture
 def harmful(run: Run, quick: Params, steps) -> Params:
     """Judge a candidate whose champion harmed; the run is to go back by itself."""
@@ -201,13 +130,12 @@ def harmful(run: Run, quick: Params, steps) -> Params:
     return params
 
 
-def test_a_killed_rollback_is_finished_by_the_next_try(workspace: Workspace, harmful, registry, tmp_path):
-    """A kill between gate and record leaves the champion, and one between record and seal leaves one rollback."""
-    process = promoter(harmful, tmp_path, "die")
-    process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGKILL and len(registry.history()) == 2
+def test_a_rollback_that_was_killed_before_its_seal_is_finished_by_the_next_try(
+    workspace: Workspace, harmful, registry
+):
+    """The next try finds the record, seals it and appends no other."""
     assert promoted(workspace, harmful).record.number == 3
-    (seal,) = (tmp_path / "registry" / harmful.model_name / "seals").glob("000003-*")
+    (seal,) = (workspace.root / "registry" / harmful.model_name / "seals").glob("000003-*")
     seal.unlink()
     assert not promoted(workspace, harmful).appended
     assert seal.exists() and len(registry.history()) == 3 and registry.verify() == []
