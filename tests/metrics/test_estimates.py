@@ -27,11 +27,6 @@ def close_to(scores, rng, noise=0.05):
     return np.clip(scores + noise * rng.normal(size=len(scores)), 0.01, 0.99)
 
 
-def independent(metric, labels, scores, champion, users):
-    """Estimate a difference wrongly: as if a user's rows did not depend on each other."""
-    return difference(metric, labels, scores, champion, np.arange(len(users)))
-
-
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 4), st.integers(0, 3)), min_size=1, max_size=25))
 def test_an_influence_is_the_derivative_by_the_weight_of_a_user(log):
     """Raise each user's weight a little, and compute the metric again as the slow twin weighs it."""
@@ -77,31 +72,20 @@ def test_repeated_rows_of_a_user_are_no_evidence(rng):
     assert naive.standard_error < 0.8 * once.standard_error
 
 
-@pytest.mark.parametrize(
-    ("metric", "estimated", "confidence", "sound"),
-    [
-        ("auc", difference, 0.9, True),
-        ("gauc", difference, 0.9, True),
-        ("auc", independent, 0.9, False),
-        ("gauc", independent, 0.9, False),
-        ("auc", difference, 0.8, False),
-        ("gauc", difference, 0.95, False),
-    ],
-)
-@pytest.mark.parametrize("users", [MIN_USERS + 10, 100])
-def test_bounds_are_wrong_as_often_as_they_say(metric, estimated, confidence, sound, users):
+@pytest.mark.parametrize("metric", ["auc", "gauc"])
+def test_bounds_are_wrong_as_often_as_they_say(metric):
     """Two models that are good for different users: each bound lies on the wrong side of 0 in one log of ten."""
     rng = np.random.default_rng(5)
-    trials = 600
+    users, trials = MIN_USERS + 10, 600
     below = above = 0
     for _ in range(trials):
         labels, scores, user = click_log(rng, users)
         levels = scores + 0.3 * rng.normal(size=(2, users))[:, user]
-        interval = estimated(metric, labels, *(close_to(one, rng) for one in levels), user).interval(confidence)
+        interval = difference(metric, labels, *(close_to(one, rng) for one in levels), user).interval(0.9)
         below += interval.upper < 0
         above += interval.lower > 0
     off = max(abs(wrong / trials - 0.1) for wrong in (below, above))
-    assert (off <= 3.5 * math.sqrt(0.1 * 0.9 / trials)) == sound
+    assert off <= 3.5 * math.sqrt(0.1 * 0.9 / trials)
 
 
 @pytest.mark.parametrize("metric", METRICS)
