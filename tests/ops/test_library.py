@@ -19,17 +19,10 @@ from backends import needs_compiler
 from din.errors import InputError
 from din.ops import backend
 from din.ops.native.library import HEADER, SOURCES, Unusable, load
+from din.workspace import user_cache
 
 ROOT = Path(__file__).parent.parent.parent
 OPERATIONS = [str(ROOT / f"tests/ops/test_{name}.py") for name in ("operations", "updates", "batches")]
-
-
-def python(program: str, **environment: str) -> str:
-    """Run a program in a new process, and return its output."""
-    variables = {**os.environ, **environment}
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=variables, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
 
 
 def run_operations(folder: Path, **environment: str) -> None:
@@ -47,13 +40,10 @@ def run_operations(folder: Path, **environment: str) -> None:
 IDS, FLOATS = np.zeros(3, np.int64), np.zeros(3, np.float32)
 WRONG_CALLS = {
     "one argument too few": ("din_segment_offsets", (3, IDS, 2)),
-    "one too many": ("din_segment_offsets", (3, IDS, 2, IDS, IDS)),
     "floats for ids": ("din_segment_offsets", (3, FLOATS, 2, IDS)),
-    "int32 for int64": ("din_segment_offsets", (3, IDS.astype(np.int32), 2, IDS)),
     "a number for an array": ("din_segment_offsets", (3, 7, 2, IDS)),
     "an array for a number": ("din_segment_offsets", (IDS, IDS, 2, IDS)),
     "a float for an integer": ("din_segment_offsets", (3.5, IDS, 2, IDS)),
-    "an array of float16": ("din_segment_offsets", (3, FLOATS.astype(np.float16), 2, IDS)),
     "doubles in a tensor": ("din_pool_forward", (1, None, torch.zeros(16).double(), torch.zeros(3))),
     "a tensor for a struct": ("din_pool_forward", (1, torch.zeros(3), torch.zeros(3), torch.zeros(3))),
 }
@@ -85,12 +75,14 @@ def test_every_exported_function_is_declared_in_the_header() -> None:
 
 
 @needs_compiler
-def test_the_library_is_compiled_once_and_without_torch(tmp_path: Path) -> None:
-    """A second process uses the same file in the cache."""
+def test_another_process_uses_the_same_file_and_needs_no_torch() -> None:
+    """What this process has compiled is in the cache, and is not compiled again."""
+    file = user_cache() / f"{load().identity}.so"
+    before = file.stat()
     program = "import sys; from din.ops.native.library import load; print(load().identity, 'torch' in sys.modules)"
-    first, again = (python(program, XDG_CACHE_HOME=str(tmp_path)) for _ in range(2))
-    assert first == again == f"{load().identity} False"
-    assert [path.name for path in (tmp_path / "din-ctr").iterdir()] == [f"{load().identity}.so"]
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"{load().identity} False"
+    assert file.stat().st_mtime_ns == before.st_mtime_ns
 
 
 @pytest.mark.slow

@@ -13,6 +13,8 @@ from din.params import Params
 from din.serve import Scorer
 from din.serve.parity import check_parity
 
+pytestmark = pytest.mark.slow  # a training and an export; parts of them are tested in model, train and test_export.py
+
 SEQUENCES = {"liked": {"rating": (4, 5)}, "disliked": {"rating": (1,)}}
 
 
