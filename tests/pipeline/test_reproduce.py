@@ -11,7 +11,7 @@ from workspace import Workspace
 
 from din.registry.registry import Registry
 
-pytestmark = pytest.mark.timeout(1800)  # the first test waits for a whole pipeline
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # the first test waits for a whole pipeline
 
 Change = Callable[[dict[str, bytes]], None]
 
@@ -64,7 +64,6 @@ def set_param(files: dict[str, bytes], key: str, value: Any) -> None:
     files["params.yaml"] = json.dumps(params, default=str).encode()
 
 
-@pytest.mark.slow
 def test_a_promotion_is_reproduced_bit_for_bit(promoted: Workspace, reproduced: Callable[..., Any]) -> None:
     """The raw log comes from DVC's cache by its hash, the model is trained again, and all files are equal."""
     code, printed, errors = reproduced(repository=promoted.root)
@@ -78,7 +77,6 @@ def test_a_promotion_is_reproduced_bit_for_bit(promoted: Workspace, reproduced: 
     assert "differs" not in printed
 
 
-@pytest.mark.slow
 def test_another_seed_is_not_a_reproduction(reproduced: Callable[..., Any]) -> None:
     """The raw log comes from its source, and a run with another seed exits 3 and names the first file that differs."""
     code, printed, errors = reproduced(lambda files: set_param(files, "train.learning.seed", 99))
