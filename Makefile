@@ -40,8 +40,8 @@ test-slow: $(READY) ## hours, on two cores: whole pipelines, kills, planted defe
 	pytest -m "slow or hypothesis" --hypothesis-profile=new $(TWO_CORES)
 
 KILLS ?= 50
-kills: $(READY)  ## kill `dvc repro` at KILLS random moments of training, and count the reruns that end with the same bits
-	python tests/pipeline/kills.py --count $(KILLS)
+kills: $(READY)  ## kill `dvc repro` at KILLS random moments of training, and compare the bits of each rerun
+	KILLS=$(KILLS) pytest tests/pipeline/test_pipeline.py -m slow -k killed_in_training -s
 
 HISTORIES ?= 100000
 simulate: $(READY) ## play HISTORIES simulated histories of the registry, on JOBS processes, then find every planted bug
