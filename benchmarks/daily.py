@@ -17,8 +17,8 @@ from din.train.results import TrainingTimes
 from din.workspace import Workspace
 
 CHAMPION, SCRATCH, STALE, FIRST = "champion", "scratch", "stale", "first"
-"""The policies: continue the champion; train from scratch, then learn the test day; train from scratch and ship the
-judged model; and never train again."""
+"""The policies: continue the champion, train from scratch and then learn the test day, train from scratch and ship the
+judged model, and never train again."""
 _EACH_SIDE = 0.975
 _ROWS = ("user", "item", "label", "sequence", "timestamp")
 

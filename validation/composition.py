@@ -16,7 +16,7 @@ the most frequent values are judged. A column of the source that the model does 
 
 A value is new if it was on no earlier day, or, for the newest days, on no day before the first of them. A column whose
 values always change, e.g. session ids or campaigns, had new or lost values before and raises no alarm. A *growing*
-share is not judged, because a promotion has the same effect. A new version of an app may take over the rows of older
+share is not judged, because a sales promotion has that effect. A new version of an app may take over the rows of older
 versions, so shares are computed among values of earlier days, leaving out values that began recently.
 
 Shapes: D days, K values. Each column takes one GROUP BY of the events; later queries scan only its result.

@@ -164,7 +164,7 @@ class Log(Data):
         return ctr is not None and ctr < constants.CLICKS_ALONE
 
     def if_daily(self, wanted: Severity) -> Severity:
-        """Return `wanted` if the source delivers every day, complete; otherwise gaps are normal, so only warn."""
+        """Return `wanted` if the source delivers every day, complete. Otherwise gaps are normal, so only warn."""
         return wanted if self.manifest.daily else "warning"
 
 

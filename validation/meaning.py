@@ -207,7 +207,10 @@ def _item_order(sample: Sample) -> Expected:
 
 
 def _order(sample: Sample, train: Impressions, part: Impressions) -> float:
-    """Correlate the log impressions of items in two parts, over items shown in `train`; NaN if there are too few."""
+    """Correlate the logarithms of items' impressions in two parts, over the items shown in `train`.
+
+    Return NaN if there are too few items or rows, or if all items of a part are shown equally often.
+    """
     before, now = (
         np.log1p(np.bincount(one.item, minlength=sample.features.items.num_rows).astype(float)) for one in (train, part)
     )

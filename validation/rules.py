@@ -13,7 +13,7 @@ from validation.expectations import Expected, expect
 
 
 class Rule(NamedTuple):
-    """A rule for rows. A row breaks it if the SQL predicate `broken` is true; `column` is what the rule concerns."""
+    """A rule for rows, about `column` or all columns. A row breaks it if the SQL predicate `broken` is true."""
 
     name: str
     column: str | None

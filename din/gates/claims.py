@@ -1,4 +1,4 @@
-"""What a confidence interval shows about the permitted range of a gate, and the words for it.
+"""The position of a confidence interval relative to the permitted range of a gate, and the words for it.
 
     within      the whole interval is inside       a loss of the margin is ruled out
     across      the interval contains a limit      the loss is possible

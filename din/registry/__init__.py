@@ -1,1 +1,1 @@
-"""Immutable bundles and the append-only log of promotions, on any object store; see registry.py. Imports no torch."""
+"""The registry: immutable bundles and an append-only log of promotions, on any object store. Imports no torch."""

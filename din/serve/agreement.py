@@ -16,7 +16,7 @@ PATHS: tuple[ParityPath, ...] = get_args(ParityPath)
 """The ways to compute a probability, which must agree."""
 
 ATOL_LOGIT = 1e-4
-"""The largest difference of two logits; of logits beyond ±1, relative to their size, since float32 has 24 bits."""
+"""The largest difference of two logits. Beyond ±1 it is relative to the logit, because float32 has 24 bits."""
 ATOL_PROBABILITY = 1e-5
 """The largest difference of two probabilities."""
 AUC_DELTA = 1e-5
