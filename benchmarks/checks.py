@@ -62,10 +62,6 @@ def check_share(what: str, run: dict[str, Any]) -> None:
 def check_factors(tables: str, page: str) -> None:
     """Check that no factor over the fastest peer is more than `_GAIN` times the published one.
 
-    Args:
-        tables: the new tables.
-        page: the text of the published page.
-
     Raises:
         InputError: a factor is.
     """

@@ -158,11 +158,8 @@ def simulated(folder: Path, users: int, impressions: int, seed: int = 0, later: 
     The last day has at least `_NEXT_DAY` impressions, to measure the true effect precisely.
 
     Args:
-        folder: a new folder.
-        users: the number of users.
         impressions: the impressions of a usual day.
         seed: the offset of the seeds of the log and of training.
-        later: the number of days after the lesson.
     """
     source, params = simulated_log(folder, users, impressions, seed)
     source.deliver(_EARLIER + later)
@@ -226,7 +223,6 @@ class Site:
 
         Args:
             start: a prepared start. From scratch, each lesson is also judged as a first run.
-            plants: the faults.
         """
         permitted: dict[str, float] = {}
         for plant in (None, *plants):

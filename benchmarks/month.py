@@ -67,7 +67,6 @@ class Month:
     """The settings of a month.
 
     Attributes:
-        days: the number of days.
         earlier: the number of days of the log before the first run.
         impressions: the impressions of a usual day.
         faults: the names of the faults to plant, in order.

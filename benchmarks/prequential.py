@@ -71,8 +71,6 @@ class Day:
     """The models and scores of a day with one seed.
 
     Attributes:
-        day: the day.
-        seed: the seed of training.
         made: the models made at the end of the day, by policy.
         scores: the file with the scores of the day's rows. None if not all four models existed that morning.
     """
@@ -122,12 +120,6 @@ def settings(texts: Sequence[str]) -> dict[str, Any]:
 def measured(folder: Path, params: Params, seeds: Sequence[int], count: int) -> list[Day]:
     """Score the last days of a log, and return them with the two days before.
 
-    Args:
-        folder: the folder of the study.
-        params: the parameters of the log.
-        seeds: the seeds of the trainings.
-        count: the number of days to score.
-
     Raises:
         InputError: the log is too short or can't be used, or its rows are not held out by time.
         GateClosed: a validation suite is closed.
@@ -161,9 +153,6 @@ def days_of_runs(first: date, last: date, count: int, valid_days: int) -> list[d
     The first day makes the first champion, the second one the first model of each policy, and later ones are scored.
 
     Args:
-        first: the first day of the log.
-        last: its last day.
-        count: the number of days to score.
         valid_days: the number of validation days. A run also needs a day to learn and a day to test.
 
     Raises:

@@ -98,8 +98,6 @@ def simulated_log(folder: Path, users: int, impressions: int, seed: int = 0) -> 
     """Return the source of the simulated log of `docs/examples/month.yaml`, and the parameters that read its files.
 
     Args:
-        folder: the folder of the files.
-        users: the number of users.
         impressions: the impressions of a usual day.
         seed: the offset of the seeds of the log and of training.
     """

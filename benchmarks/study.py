@@ -63,8 +63,6 @@ def results(folder: Path, cases: Sequence[Case[T]], jobs: int = 0) -> list[T]:
     """Run the cases that have no document yet, and return the results of all cases, in order.
 
     Args:
-        folder: the folder of the study.
-        cases: the cases.
         jobs: the number of processes. With 0, this process runs the cases in order, so a case can use files that
             earlier ones wrote.
     """

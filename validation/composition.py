@@ -60,7 +60,6 @@ class Column:
     """A column of the log, or one derived from it, whose values are compared between days.
 
     Attributes:
-        name: the name in reports.
         judged: the names of its expectations, keys of `_ADVICE`.
         value: an SQL expression for the value, over `events` and the joined tables.
         join: an SQL join of the events with the table that holds the value.
@@ -209,14 +208,9 @@ def _cells(log: Log) -> Cells:
 
 
 def _by_date(log: Log, figures: str) -> dict[str, np.ndarray]:
-    """Aggregate the table `cell` by day.
+    """Return aggregates, in SQL, of the table `cell` by day: [D] each, with 0 for null.
 
-    Args:
-        log: the raw log.
-        figures: SQL aggregates over `cell`, which also has `since`, the first day of the value.
-
-    Returns:
-        An array [D] for each aggregate, with 0 where it is null.
+    The table also has `since`, the first day of the value.
     """
     found = log.arrays(
         f"WITH dated AS (SELECT *, min(date) OVER (PARTITION BY value) AS since FROM cell) "

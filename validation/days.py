@@ -91,7 +91,6 @@ def ctr_evidence(calendar: Calendar, totals: Totals, row: int, growth: float = 1
     """Return a day's rows and CTR, the usual ones, and the likeliest cause of the difference.
 
     Args:
-        calendar: the days.
         totals: the totals by day, [D].
         row: the index of the day in `calendar.days`.
         growth: the growth on this day to expect of `totals`, as a factor.
@@ -141,12 +140,7 @@ def far_days(log: Log) -> Iterator[Expected]:
 
 
 def main_part(days: np.ndarray, rows: np.ndarray) -> tuple[int, int]:
-    """Return the first and the end index of the main part of the log.
-
-    Args:
-        days: [D] ascending day numbers.
-        rows: [D] the number of events of each day.
-    """
+    """Return the first and the end index of the main part of ascending day numbers [D] with `rows` events [D]."""
     middle = int(np.searchsorted(np.cumsum(rows), rows.sum() / 2))
     start = middle
     end = middle + 1

@@ -65,12 +65,8 @@ def expect(
 
     Args:
         kind: the library's class, which is called with `arguments`.
-        name: the name in reports.
-        table: the name of the table.
-        columns: columns of the table.
         about: the column of the log or the shards that the expectation concerns, for the report.
         advice: what to do if it fails.
-        severity: critical or warning.
         sample: see `Expected`.
         arguments: the class's own arguments, e.g. `column` and `max_value`.
     """

@@ -57,14 +57,10 @@ def covered_hours(log: Log) -> Iterator[Expected]:
 
 
 def lacking(calendar: Calendar, hours: np.ndarray) -> np.ndarray:
-    """Return the share of a usual day that each day lacks, [D], or NaN for a day that is not judged.
+    """Return the share of a usual day that each day lacks, [D], given its rows by hour [D, H]; NaN if not judged.
 
     The days of some logs end at any hour, so that most days of the reference lack some hours too. A day that lacks less
     than `PROFILE_TIMES` as much as these counts as complete.
-
-    Args:
-        calendar: the days.
-        hours: [D, H] rows by hour.
     """
     _, lacks, between = unlike(calendar, shares(hours), _lacks, constants.LACKING_MOST)
     whole = lacks < constants.PROFILE_TIMES * between
@@ -112,12 +108,7 @@ def moved_hours(log: Log) -> Iterator[Expected]:
 
 
 def moved(calendar: Calendar, hours: np.ndarray, independent: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Compare the hours of each day with the usual ones.
-
-    Args:
-        calendar: the days.
-        hours: [D, H] rows by hour.
-        independent: [D] the effective number of independent rows.
+    """Compare the hours [D, H] of each day, and its effective number of `independent` rows [D], with the usual ones.
 
     Returns:
         The usual profile [D, H]; the share [D] of rows in unusual hours, NaN if not judged; and the smallest share [D]
@@ -138,7 +129,6 @@ def shifted(counts: np.ndarray, usual: np.ndarray, usual_rows: float) -> tuple[f
     Args:
         counts: [H] rows by hour.
         usual: [H] the usual share of each hour.
-        usual_rows: the number of rows of a usual day.
     """
     hours = np.flatnonzero(counts)
     held = np.zeros(HOURS, bool)

@@ -31,12 +31,9 @@ HOURS = 24
 
 @dataclass(frozen=True)
 class Totals:
-    """Totals of each day, [D] each, or of K values on each day, [D, K] each.
+    """Totals of each day, [D] each, or of K values on each day, [D, K] each: distinct ids, rows and clicks.
 
     Attributes:
-        ids: the number of distinct ids.
-        rows: the number of rows.
-        clicks: the number of clicks.
         rows_squared: the sum over ids of rows².
         rows_clicks: the sum over ids of rows · clicks.
         clicks_squared: the sum over ids of clicks².
@@ -74,7 +71,6 @@ class Log(Data):
     """A raw log, with the table `events`, and `items`, `users` and `history` if the log has them.
 
     Attributes:
-        root: its folder.
         manifest: the manifest that `fetch` wrote.
         sides: the names of its side tables.
         until: the last day that may be used, or None.

@@ -87,7 +87,6 @@ class Own:
         """Yield the expectations.
 
         Args:
-            data: the data of the suite.
             tables: the tables of the suite's built-in expectations, by name.
             taken: the names of the built-in expectations; the yielded names are added.
 

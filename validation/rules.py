@@ -27,8 +27,6 @@ def keep(
     """Expect that no row breaks a rule.
 
     Args:
-        data: the database.
-        rules: the rules.
         table: the table whose rows are judged.
         named: the judged table of counts, to which each rule adds a column with its number of offending rows.
         key: the column of `table` that the rows of that table count by, e.g. the date; None for a single row.

@@ -54,12 +54,6 @@ class Phases:
 def validate(workspace: Workspace, suite: Suite, phases: Phases, params: Params) -> None:
     """Judge the suite's directory and write its report, and its verdict file if the suite is open.
 
-    Args:
-        workspace: the workspace with the directory and the report.
-        suite: the suite.
-        phases: its phases.
-        params: the parameters with the thresholds.
-
     Raises:
         GateClosed: a critical expectation failed or could not be evaluated. The report is written first.
         InputError: there is nothing to judge, or the user's own expectations can't be read.

@@ -33,9 +33,7 @@ class Features(Data):
     the `row` number in the file, the `shard`, and the `split`, or "behaviours". A missing integer is -1.
 
     Attributes:
-        root: its folder.
         manifest: the manifest that `featurize` wrote.
-        fields: the fields.
         known_rows: the number of ids that training knows, including 0, by field.
         stored_rows: the number of ids known after all held-out days, by field.
         held_out: the days of validation and test, in order.

@@ -106,7 +106,6 @@ def deviation(calendar: Calendar, value: np.ndarray, noise: np.ndarray, floor: f
     """Return each day's deviation from its reference.
 
     Args:
-        calendar: the days.
         value: [D] or [D, K] a figure on a scale where differences are comparable, e.g. a logarithm; NaN if unknown.
         noise: the standard error of the figure on a day of this size, in the same shape.
         floor: the smallest plausible standard deviation between days.
@@ -140,7 +139,6 @@ def unlike(
     """Compare each day's profile with the median profile of its reference.
 
     Args:
-        calendar: the days.
         profile: [D, K] the share of rows in each bin.
         measure: returns the distance [...] of profiles [..., K] from usual ones [..., K]; NaN if one is unknown.
         most: the share of the reference days that counts as "most".

@@ -24,8 +24,6 @@ class Case:
     """A candidate and the registry it would be promoted to. Earlier champions are read when first needed.
 
     Args:
-        evidence: the candidate.
-        registry: the registry.
         history: all records, oldest first.
         score: scores test rows with an earlier champion.
         latency: measures the latency of a request.

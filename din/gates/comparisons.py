@@ -145,7 +145,6 @@ def margin_of(limits: Limits, today: Estimate) -> float:
     With `auto`, an equal candidate passes with probability `_EQUAL`, unless that takes a margin above `max_margin`.
 
     Args:
-        limits: the block `gate`.
         today: the difference candidate − champion on today's rows.
     """
     if limits.margin != "auto":
@@ -157,13 +156,7 @@ def margin_of(limits: Limits, today: Estimate) -> float:
 
 
 def tell(outcome: Outcome, margin: float, max_margin: float) -> str:
-    """Return what a comparison shows about a loss of the margin and, if it is undecided, how many users would decide.
-
-    Args:
-        outcome: the outcome of the comparison.
-        margin: the permitted loss.
-        max_margin: the largest loss that may be permitted.
-    """
+    """Return what a comparison shows about a loss of the margin and, if undecided, how many users would decide it."""
     pooled = Claim(outcome.interval, -margin)
     today = Claim(outcome.today, -margin)
     if today.shows == "undefined":

@@ -38,7 +38,6 @@ def score_champion(workspace: Workspace, bundle: Path, rows: pa.Table) -> NDArra
 
     Args:
         workspace: the workspace with the rows' log and features.
-        bundle: the directory of the bundle.
         rows: B rows of the predictions of the test split.
 
     Returns:
@@ -54,12 +53,7 @@ def score_champion(workspace: Workspace, bundle: Path, rows: pa.Table) -> NDArra
 
 
 def fair_rows(candidate: Facts, champion: Facts, timestamps: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which of today's test rows [B] the champion can't have learned.
-
-    Args:
-        candidate: the facts of the candidate's bundle.
-        champion: the facts of the champion's bundle.
-        timestamps: [B] the times of the rows in µs.
+    """Return which of today's test rows [B], given their times in µs, the champion can't have learned.
 
     Raises:
         InputError: the facts don't show which rows the champion learned.
@@ -78,9 +72,6 @@ class EarlierChampion:
 
     Args:
         role: champion, anchor or predecessor, for messages and for the folder of the bundle.
-        record: its record.
-        evidence: the candidate.
-        registry: the registry that holds its bundle.
         score: scores rows with an earlier bundle.
         may_compare: whether to make a comparison with the candidate if none is stored.
     """

@@ -38,7 +38,6 @@ def gate(
     If the candidate needs a person's approval, store a request in the registry and print how to answer it.
 
     Args:
-        workspace: the workspace with the candidate and the reports about it.
         params: all parameters. The block `gate` holds the limits, and the report records all blocks.
         score: scores test rows with an earlier champion.
         latency: measures the latency of a request.
@@ -93,9 +92,6 @@ def judge(evidence: Evidence, score: Score, latency: Latency, may_compare: bool 
     """Judge every gate from the evidence and the registry.
 
     Args:
-        evidence: the candidate.
-        score: scores test rows with an earlier champion.
-        latency: measures the latency of a request.
         may_compare: if no comparison with the champion is stored, make it and store it. Otherwise nothing is written,
             and the gates that need the comparison are closed.
 

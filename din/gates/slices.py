@@ -104,10 +104,7 @@ def _worst(
     """Return the finding about the slice with the smallest p-value. The reason names all slices that close the gate.
 
     Args:
-        case: the candidate.
-        rows: the test rows.
         estimate: returns the figure of some rows.
-        low, high: the thresholds.
         excused: returns whether to skip a slice, given its rows.
 
     Raises:

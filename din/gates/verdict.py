@@ -21,11 +21,7 @@ Rule = Callable[[Interval, float, float], Verdict]
 
 @dataclass(frozen=True)
 class Finding:
-    """The verdict of a gate, with the observed value and its threshold, and the reason, unless there is nothing to add.
-
-    Attributes:
-        rows: the number of rows that were judged.
-    """
+    """The verdict of a gate, the observed value and its threshold, the number of rows judged, and a reason if any."""
 
     verdict: Verdict
     observed: Any
@@ -125,11 +121,7 @@ def from_estimate(
     It has a reason unless the gate is open and the whole interval is between the thresholds.
 
     Args:
-        rule: turns the interval and the thresholds into a verdict.
-        estimate: the figure.
         confidence: the confidence of each bound of the interval.
-        low, high: the thresholds.
-        rows: the number of rows of the estimate.
     """
     interval = estimate.interval(confidence)
     verdict = rule(interval, low, high)

@@ -68,14 +68,10 @@ def promote(
     The gate's report is not trusted: all data is hashed again, and every gate is judged again.
 
     Args:
-        workspace: the workspace with the candidate and the reports about it.
-        params: all parameters.
         by: the person or service that promotes, for the record.
         reason: the reason, for the record, by default who approved the candidate, or that the gate is open. The reason
             of a rollback is always the harm that the gate found.
         run_id: the run's id, by default `DIN_RUN_ID` or else a new one.
-        score: see `din.gates.gate.gate`.
-        latency: see `din.gates.gate.gate`.
 
     Returns:
         The champion. Nothing is appended if the candidate is already the champion, or if the harmful champion was

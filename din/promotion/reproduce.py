@@ -47,8 +47,6 @@ def reproduce(uri: str, model_name: str, name: str, repository: str, keep: Path 
     """Train a promotion's bundle again in a checkout of its commit, and print which files and metrics differ.
 
     Args:
-        uri: the registry.
-        model_name: the namespace.
         name: the number of a record, or a version or its beginning.
         repository: the folder or URL of the repository that has the commit.
         keep: an empty or new folder to work in, by default a temporary one.

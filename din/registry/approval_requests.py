@@ -43,11 +43,9 @@ class Request:
 
     Attributes:
         number: the record number that the promotion would get.
-        version: the candidate.
         run_id: the run that asks, or None.
         gates: the gates that are not open. An approval covers these and no others.
         needs_override: whether a gate is closed because the earlier champion can no longer be evaluated.
-        at: the time of the request.
         expires: the time from which on no answer counts.
     """
 
@@ -70,9 +68,6 @@ class Answer:
         request: the sha256 of the request's bytes.
         approved: False rejects the candidate.
         override: whether the person approved although the earlier champion was not evaluated.
-        by: the person or service.
-        reason: the reason.
-        at: the time of the answer.
     """
 
     __pydantic_config__ = documents.STRICT
@@ -105,7 +100,6 @@ class Case:
         """Return the state of the request. An answer given after the request expired does not count.
 
         Args:
-            now: the current time.
             newest: the number of the newest record. An unanswered request is outdated unless its number is the next.
         """
         answer = self.answered.answer if self.answered else None

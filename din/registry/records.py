@@ -71,7 +71,6 @@ class Record:
         run_id: the run that promoted, or None.
         nonce: distinguishes records with equal content.
         by: the person or service.
-        at: the time.
         reason: why the version became the champion.
         approval: the approval by a person, if the promotion needed one. None in a rollback.
         files: the sha256 of the run's files, by their names below runs/<run_id>/.
@@ -200,7 +199,6 @@ class _Listing:
     """The keys of the log.
 
     Attributes:
-        numbers: the numbers of the records.
         seals: the digests of the seals, by number.
         remarks: one line for each key that the registry does not write.
     """

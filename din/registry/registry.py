@@ -182,8 +182,6 @@ class Registry:
 
         Args:
             to: the number of a record, or a version or its beginning.
-            by: the person or service that decides.
-            reason: the reason, for the record.
             champion: the number of the record to roll back, by default the newest.
 
         Returns:

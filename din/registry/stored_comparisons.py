@@ -85,7 +85,6 @@ def rows_of(
         champion: [B] the champion's probabilities.
         raw_users: the raw ids of users; `user` is an index into them.
         model_name: the key of the hashes, so that the users of two models can't be joined.
-        version: the candidate.
     """
     columns = [
         (rows["timestamp"].to_numpy() // DAY_US).astype(np.int32),

@@ -49,12 +49,8 @@ def complete(
     """Add all other files to the graphs in `folder`, then the manifest, and return the version.
 
     Args:
-        folder: the folder with the graphs.
-        workspace: the workspace with the model and its reports.
         features: the features that the model was trained on, with the ids that it knows.
-        layout: the layout of the joint table.
         inputs: the names of the inputs, by graph.
-        params: the parameters.
 
     Raises:
         InputError: the evaluation or a validation verdict is missing.

@@ -29,7 +29,6 @@ class Case:
     """B impressions, packed from features, and as requests with B candidates in total.
 
     Attributes:
-        packed: the impressions, packed from features.
         requests: the impressions as requests, with profiles and side fields.
         bare: the same requests without profiles and side fields, which the bundle looks up by id.
         extreme: whether it has numbers so large that float32 is not precise enough to compare scores.
@@ -54,12 +53,7 @@ def real_cases(
 ) -> tuple[list[Case], list[Case]]:
     """Return cases of at most `most` impressions from all splits, and the edge cases made from one of them.
 
-    Args:
-        features: the features.
-        raw: the raw log.
-        most: the largest number of impressions.
-        seed: draws the impressions.
-        ages: whether to pack the ages of behaviours.
+    With `ages`, pack the ages of behaviours.
     """
     packer = Packer(features, ages=ages)
     drawn = _draw(features, raw, most, np.random.default_rng(seed))
@@ -130,7 +124,6 @@ class _Edges:
         """Return the impression with other candidates.
 
         Args:
-            name: the name of the case.
             items: [B] the candidates, as rows of items.parquet.
             length: the length of the history, which is repeated if it is too short. None keeps the history.
             user: a row of users.parquet. None keeps the user.

@@ -214,7 +214,6 @@ class Encoder:
         Return None if the model reads no ages.
 
         Args:
-            entries: the requests.
             behaviour: int64 [T], positions in `entries.history`.
             request: int64 [T], the request that each behaviour belongs to.
 
@@ -287,11 +286,7 @@ class Encoder:
 
 
 def _seconds(key: str, value: Any) -> float | None:
-    """Return a time of a request in seconds since 1970, or None if it is null.
-
-    Raises:
-        InputError: it is not a plausible number of seconds.
-    """
+    """Return a time of a request in seconds since 1970, or None if it is null. Raise InputError if implausible."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _YEAR_10000:

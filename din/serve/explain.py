@@ -27,7 +27,6 @@ class Explanation:
     """The scores of the candidates of a request, and the effects of its parts.
 
     Attributes:
-        scores: the scores of the C candidates.
         parts: the P parts as JSON values, e.g. {"history": 3, "item_id": 50}, where 3 is the position in the request's
             history, counted from 0, or {"context": "tab", "value": "home"}.
         effects: [P, C] the effects on the logits.

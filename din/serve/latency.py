@@ -36,7 +36,6 @@ def relative_time(bundle: Verified, other: Verified | None) -> float:
     """Return the CPU time of `Scorer.score` for one request, divided by that of `other`.
 
     Args:
-        bundle: a verified bundle.
         other: another verified bundle, or None for the calibration workload: the products of an activation unit for
             `CANDIDATES` candidates and 50 behaviours.
     """
@@ -69,7 +68,6 @@ def attention_products(rows: int, widths: Sequence[int], threads: int) -> Callab
     Args:
         rows: the number of rows, one per pair of a candidate and a behaviour.
         widths: the width of the input, of each hidden layer, and of the output.
-        threads: the number of threads.
     """
     nodes = []
     weights = []

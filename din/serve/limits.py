@@ -27,11 +27,7 @@ class Limits:
         return int(self.request_mb * 1_000_000)
 
     def check(self, request: Any, max_history: int) -> None:
-        """Check the size of a request, but not its form.
-
-        Raises:
-            InputError: it is too large.
-        """
+        """Raise InputError if a request is too large. Its form is not checked."""
         if not isinstance(request, Mapping):
             return
         options = {"candidates": self.candidates, "history": max(self.history, max_history)}

@@ -37,7 +37,6 @@ def requests_for(
     Args:
         rows: user and item (rows of users.parquet and items.parquet), sequence and timestamp (µs) of each impression,
             as in reports/predictions/. Item 0 becomes a null id.
-        raw: the raw log.
         features: the features. Only the lists of users and items, and the order, length and first day of histories are
             read.
         fields: the fields of requests, by default all of `features`. Fields that the log lacks are left out.

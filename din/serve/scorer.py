@@ -82,12 +82,7 @@ class Scores:
 
 
 class RequestError(InputError):
-    """One of many requests is malformed or too large.
-
-    Attributes:
-        number: the position of the request, counted from 0.
-        problem: the problem.
-    """
+    """One of many requests, with this number, counted from 0, is malformed or too large."""
 
     def __init__(self, number: int, problem: str) -> None:
         super().__init__(f"request {number}: {problem}")
