@@ -257,7 +257,6 @@ class Site:
             return found
 
     def _effect(self, start: str, bundle: Path) -> Interval:
-        """Return the AUC of a bundle on the next day, minus that of the model before the lesson."""
         return advantage([self.scored({"after": bundle, "before": self.before(start)})], "after", "before")
 
     def _run(self, names: Iterable[str], here: Workspace, params: Params) -> None:

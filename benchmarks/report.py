@@ -60,7 +60,6 @@ def _run_table(name: str, runs: dict[str, Any]) -> str:
 
 
 def _below(ours: dict[str, Any], fastest: float | None, shares: list[float]) -> str:
-    """Return the sentences below the table of a workload."""
     share = ours["roofline_seconds"] / ours["epoch_seconds"]
     counted = ours["counted_per_second"]
     times = f", {counted / fastest:.1f}× the fastest peer" if fastest else ""

@@ -103,7 +103,6 @@ def _in_processes(missing: Sequence[tuple[Case[Any], Path]], jobs: int) -> Itera
 
 
 def _keep(case: Case[Any], path: Path) -> str:
-    """Run a case, write its document, and return its name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     document = to_jsonable_python(case.run(path, *case.arguments))
     with atomic_path(path) as temporary:

@@ -99,7 +99,6 @@ def _beside_events(features: Features, weight: str | None) -> str:
 
 
 def _split(features: Features) -> str:
-    """Return an SQL expression for the split of an event."""
     manifest = features.manifest
     if manifest.protocol == "temporal":
         days = [(day.day, day.split) for day in manifest.held_out]

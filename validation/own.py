@@ -116,7 +116,6 @@ class Own:
                 raise InputError(f"{at}: DuckDB refuses the SELECT: {reason}; correct meta.select") from None
 
     def _made(self, one: Configuration) -> Any:
-        """Return an expectation of the library's class."""
         try:
             return ExpectationConfiguration(
                 type=one.type,

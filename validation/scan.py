@@ -54,7 +54,6 @@ def fields_in_range(features: Features) -> Iterator[Expected]:
 
 
 def _files(features: Features) -> Iterator[tuple[Path, Group]]:
-    """Yield each file that has fields, and the group of these fields."""
     yield features.root / "items.parquet", Group.ITEM
     yield features.root / "users.parquet", Group.USER
     for shard in range(features.manifest.shards):

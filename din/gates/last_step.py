@@ -73,7 +73,6 @@ def last_step(case: Case) -> Finding:
 
 
 def _days(rows: pa.Table) -> str:
-    """Return the first and the last day of some rows."""
     times = rows["timestamp"].to_numpy().astype("datetime64[us]").astype("datetime64[D]")
     return " to ".join(dict.fromkeys([str(times.min()), str(times.max())]))
 

@@ -79,7 +79,6 @@ def _rows(case: Case) -> pa.Table:
 
 
 def _excused(rows: pa.Table) -> bool:
-    """Return whether the champion's calibration is worse on the same rows."""
     if _CHAMPION not in rows.column_names:
         return False
     ours, theirs = (

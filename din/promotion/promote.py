@@ -159,7 +159,6 @@ def _report(workspace: Workspace, policy: Policy) -> GateReport:
 
 
 def _approval(registry: Registry, report: GateReport, policy: Policy) -> Approved | None:
-    """Return the answer that lets the candidate pass, or None if it needs none."""
     assert report.bundle
     case = registry.approvals.case(approvals.next_number(report), report.bundle)
     try:
@@ -266,7 +265,6 @@ def _print(promotion: Promotion, evaluation: Evaluation) -> None:
 
 
 def _why(report: GateReport, answer: Approved | None) -> str:
-    """Return why the candidate becomes the champion."""
     held = ", ".join(gate.name for gate in approvals.not_open(report))
     if answer is None or not held:
         return explain(report)

@@ -75,7 +75,6 @@ def _remotes(checkout: Workspace, repository: str) -> dict[str, str]:
 
 
 def _pulled(remote: str, path: str, checkout: Workspace, env: Mapping[str, str]) -> bool:
-    """Pull an output, and return whether the remote has it."""
     try:
         query(["dvc", "pull", "--force", "--remote", remote, path], checkout.root, env)
     except CommandFailed:

@@ -235,7 +235,6 @@ def _listed(objects: Objects, area: str, form: re.Pattern[str], remarks: list[st
 
 
 def _by_number(sealed: Iterable[re.Match[str]]) -> dict[int, set[str]]:
-    """Map the numbers of seals to their digests."""
     seals: dict[int, set[str]] = {}
     for key in sealed:
         seals.setdefault(int(key[1]), set()).add(key[2])

@@ -459,7 +459,6 @@ class Registry:
         return InputError(f"{self.objects.at(key)}: damaged, its hash is not the recorded one")
 
     def _verified(self, key: str, digest: str | None) -> bytes:
-        """Return an object's bytes, after checking their hash."""
         content = self.objects.read(key)
         if sha256(content).hexdigest() != digest:
             raise self._damaged(key)
@@ -499,7 +498,6 @@ def _owner(key: str) -> str:
 
 
 def _is_removal(key: str) -> bool:
-    """Return whether a key is a claim of `gc`."""
     return key.startswith(f"{CLAIMS}/") and key.rpartition("/")[2].startswith(_REMOVAL)
 
 
