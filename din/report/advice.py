@@ -84,59 +84,15 @@ def no_better_than_lr(run: Run) -> Advice | None:
     model = run.training.model if run.training else "model"
     if scored is None or scored.over_lr is None or model == "lr" or not scored.over_lr.lower <= 0:
         return None
-    if scored.over_lr.upper < 0:
-        steadier = _steadier(run)
-        return Advice(
-            "DIN103",
-            "Logistic regression is better than the model",
-            f"On the same test rows, the model's AUC minus that of LR is {_signed(scored.over_lr)}.",
-            "LR learns from the same fields, so the model has learned chance: it has more weights than this log can "
-            "teach, or the last steps of an epoch decide too much.",
-            (f"Set {', '.join(steadier)}, and compare the validation AUC. If it stays so, " if steadier else "Use ")
-            + "train.model.name: lr, which is cheaper and better here.",
-        )
     return Advice(
         "DIN103",
         "The model is not surely better than logistic regression",
         f"On the same test rows, its AUC minus that of LR is {_signed(scored.over_lr)}.",
-        "The interval contains 0, so on this log nothing shows that attention and the deep layers pay for their cost.",
-        "Give the model more to attend to: longer histories (featurize.max_history), side fields of items, or more "
-        "days. If it stays so, train.model.name: lr is cheaper and as good.",
-    )
-
-
-def _steadier(run: Run) -> list[str]:
-    """Return the settings of the run's training, of those that help where chance decides, that are not made yet."""
-    if run.params is None:
-        return []
-    learning = run.params.train.learning
-    settings = {
-        "train.learning.average: 0.25": learning.average == 0,
-        "train.learning.patience: 4": learning.patience < 4,
-        "train.learning.initial_item_bias: zero": learning.initial_item_bias == "ctr",
-    }
-    return [setting for setting, lacking in settings.items() if lacking]
-
-
-@ADVICE.register("DIN104")
-def validation_and_test_disagree(run: Run) -> Advice | None:
-    """DIN104: the AUC of validation and test rows differ beyond their intervals."""
-    scored = run.scored
-    if scored is None or scored.valid_auc is None:
-        return None
-    valid = scored.valid_auc
-    test = scored.test_auc
-    if not (valid.upper < test.lower or test.upper < valid.lower):
-        return None
-    return Advice(
-        "DIN104",
-        "Validation and test rows disagree",
-        f"The AUC is {_plain(valid)} on the validation rows and {_plain(test)} on the test rows, and the intervals do "
-        "not touch.",
-        "Epochs are chosen on rows that differ from those the model is judged on. The traffic changed in between, or "
-        "one of the splits is special.",
-        "Look at the days and the fields in this report. Under the split temporal, raise featurize.valid_days, so that "
-        "the validation rows cover a whole week.",
+        "The interval reaches down to 0 or below, so on this log nothing shows that attention and the deep layers pay "
+        "for their cost.",
+        "Search better hyperparameters with `din tune`, or give the model more to attend to: longer histories "
+        "(featurize.max_history), side fields of items, or more days. If it stays so, train.model.name: lr is cheaper "
+        "and as good.",
     )
 
 
@@ -196,23 +152,6 @@ def unknown_candidates(run: Run) -> Advice | None:
         "Unknown items share one embedding, so they are told apart by their side fields alone.",
         "Lower featurize.min_count, train on newer days, or add side fields of items: categories, brands, or an "
         "embedding of their text or picture.",
-    )
-
-
-@ADVICE.register("DIN108")
-def one_class_users(run: Run) -> Advice | None:
-    """DIN108: most test users have impressions of one class only."""
-    test = run.evaluation.test if run.evaluation else None
-    if test is None or test.one_class_users * 2 <= test.users:
-        return None
-    telling = test.users - test.one_class_users
-    return Advice(
-        "DIN108",
-        "GAUC rests on few users",
-        f"{test.one_class_users:,} of {test.users:,} test users clicked on everything or on nothing, so GAUC is "
-        f"about the other {telling:,}.",
-        "GAUC says nothing about users of one class, and its interval is wider than the number of users suggests.",
-        "Judge by AUC first (gate.metrics), or test on more days (featurize.test_days), so that more users have both.",
     )
 
 

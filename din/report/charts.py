@@ -15,62 +15,52 @@ from din.metrics.estimates import Interval
 WIDTH, HEIGHT = 440, 278
 LEFT, RIGHT, TOP, BOTTOM = 76, 22, 24, 48
 _TICKS = 5
-_MOST_TICK = 10
-"""The largest number of characters of a tick that is not written with an exponent."""
 _LEAST_SHARE = 1e-9  # of the largest value; ticks stay different numbers where values differ in their last bits
-_LEAST_ROOM = 1e-300  # steps stay normal numbers around a single value that is almost 0
 
 Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis: its bounds, its label, and whether its ticks are written as percentages."""
+    """One axis: its bounds and its label."""
 
     low: float
     high: float
     label: str
-    percent: bool = False
 
     @classmethod
-    def over(cls, values: Iterable[float], label: str, zero: bool = False) -> "Axis":
-        """Return an axis over all finite values, with some room, from 0 on if `zero`."""
+    def over(cls, values: Iterable[float], label: str) -> "Axis":
+        """Return an axis over all finite values, with some room."""
         finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
         low = min(finite)
         high = max(finite)
-        largest = max(abs(low), abs(high))
-        room = max((high - low or largest or 1.0) * 0.06, largest * _LEAST_SHARE, _LEAST_ROOM)
-        return cls(0.0 if zero else low - room, high + room, label)
+        largest = max(abs(low), abs(high)) or 1.0
+        room = max((high - low or largest) * 0.06, largest * _LEAST_SHARE)
+        return cls(low - room, high + room, label)
 
     def ticks(self) -> dict[float, str]:
-        """Return round values within the bounds, with their texts, which have the digits that the step needs."""
+        """Return round values within the bounds, 1, 2 or 5 times a power of ten apart, with their texts."""
         least = (self.high - self.low) / _TICKS
         power = math.floor(math.log10(least))
-        steps = ((1, power), (2, power), (5, power), (1, power + 1))
-        factor, power = next((factor, power) for factor, power in steps if factor * 10.0**power >= least)
-        step = factor * 10.0**power
-        numbers = range(math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9) + 1)
-        digits = [number * factor for number in numbers]  # a tick is digits · 10^power
-        values = [one / 10**-power if power < 0 else float(one * 10**power) for one in digits]
-        if self.percent:
-            return {value: f"{value:.{max(-power - 2, 0)}%}" for value in values}
-        texts = [f"{value:,.{max(-power, 0)}f}" for value in values]
-        if max(map(len, texts)) > _MOST_TICK:
-            most = max(len(str(abs(one))) for one in digits)
-            texts = [f"{value:.{most - 1}e}" for value in values]
-        return dict(zip(values, texts, strict=True))
+        step = next(factor for factor in (1, 2, 5, 10) if factor * 10.0**power >= least)
+        scale = 10.0 ** abs(power)
+        numbers = range(
+            math.ceil(self.low / step / 10.0**power - 1e-9), math.floor(self.high / step / 10.0**power + 1e-9) + 1
+        )
+        values = [number * step / scale if power < 0 else number * step * scale for number in numbers]
+        return {value: f"{value:,.12g}" for value in values}
 
 
 @dataclass
 class Plot:
-    """A chart that is being drawn."""
+    """A chart that is being drawn. `style` is always a class of the page."""
 
     x: Axis
     y: Axis
     marks: list[Markup] = field(default_factory=list)
 
     def line(self, points: Sequence[Point], style: str) -> None:
-        """Draw a line through points; `style` is a class of the page."""
+        """Draw a line through points."""
         path = " ".join(f"{self._x(x):.1f},{self._y(y):.1f}" for x, y in points)
         self.marks.append(Markup('<polyline class="line {}" points="{}"/>').format(style, path))
 
@@ -79,18 +69,13 @@ class Plot:
         dot = Markup('<circle class="dot {}" cx="{}" cy="{}" r="{}"/>')
         self.marks += [dot.format(style, _n(self._x(x)), _n(self._y(y)), radius) for x, y in points]
 
-    def whisker(self, x: float, low: float, high: float, style: str) -> None:
-        """Draw an interval of y at one x."""
+    def interval(self, x: float, value: Interval, style: str) -> None:
+        """Draw the bounds of an interval of y at one x, if they are defined, and its point."""
         line = Markup('<line class="whisker {0}" x1="{1}" x2="{1}" y1="{2}" y2="{3}"/>')
-        self.marks.append(line.format(style, _n(self._x(x)), _n(self._y(low)), _n(self._y(high))))
-
-    def bar(self, left: float, right: float, height: float, style: str) -> None:
-        """Draw a bar over a range of x, from 0 up."""
-        start = self._x(left)
-        top = self._y(height)
-        width = max(self._x(right) - start - 1, 0.5)
-        rect = Markup('<rect class="bar {}" x="{}" y="{}" width="{}" height="{}"/>')
-        self.marks.append(rect.format(style, _n(start), _n(top), _n(width), _n(self._y(0) - top)))
+        if math.isfinite(value.lower):
+            self.marks.append(line.format(style, _n(self._x(x)), _n(self._y(value.lower)), _n(self._y(value.upper))))
+        if math.isfinite(value.point):
+            self.dots([(x, value.point)], style)
 
     def note_at(self, x: float, text: str) -> None:
         """Draw a dashed vertical line at x, with a text above it, where no mark is."""
@@ -101,7 +86,7 @@ class Plot:
         self.marks.append(rule.format(_n(at), TOP, HEIGHT - BOTTOM))
         self.marks.append(note.format(_n(at), TOP - 7, anchor, text))
 
-    def svg(self, title: str, x_names: Sequence[tuple[float, str]] | None = None) -> Markup:
+    def svg(self, title: str, x_names: Sequence[Point | tuple[float, str]] | None = None) -> Markup:
         """Return the picture.
 
         Args:
@@ -135,68 +120,29 @@ class Plot:
         return HEIGHT - BOTTOM - (inside - self.y.low) / (self.y.high - self.y.low) * (HEIGHT - TOP - BOTTOM)
 
 
-def interval(
-    bounds: Interval,
-    axis: Axis,
-    style: str,
-    permitted: tuple[float | None, float | None] | None = None,
-    reference: float | None = None,
-) -> Markup:
+def interval(bounds: Interval, axis: Axis, reference: float) -> Markup:
     """Return a small picture of an interval for a row of a table, whose cells hold the numbers.
 
     Args:
         bounds: the interval; only its point is drawn where its bounds are undefined, and nothing without a point.
         axis: shared by the rows that are to be compared.
-        style: class of the mark.
-        permitted: the range that is shaded; None leaves a side open.
         reference: a value to compare with, which is drawn as a line.
     """
     width, height, middle = 180, 18, 9
 
-    def at(value: float) -> float:
+    def at(value: float) -> str:
         inside = min(max(value, axis.low), axis.high)
-        return (inside - axis.low) / (axis.high - axis.low) * width
+        return _n((inside - axis.low) / (axis.high - axis.low) * width)
 
-    marks = []
-    if permitted:
-        low, high = permitted
-        start = 0.0 if low is None else at(low)
-        end = float(width) if high is None else at(high)
-        shade = Markup('<rect class="permitted" x="{}" y="0" width="{}" height="{}"/>')
-        marks.append(shade.format(_n(start), _n(end - start), height))
-    limit = Markup('<line class="limit" x1="{0}" x2="{0}" y1="0" y2="{1}"/>')
-    marks += [limit.format(_n(at(value)), height) for value in (*(permitted or ()), reference) if value is not None]
+    marks = [Markup('<line class="limit" x1="{0}" x2="{0}" y1="0" y2="{1}"/>').format(at(reference), height)]
+    style = "other" if math.isnan(bounds.lower) else "candidate"
     if not math.isnan(bounds.lower):
         whisker = Markup('<line class="whisker {0}" x1="{1}" x2="{2}" y1="{3}" y2="{3}"/>')
-        marks.append(whisker.format(style, _n(at(bounds.lower)), _n(at(bounds.upper)), middle))
+        marks.append(whisker.format(style, at(bounds.lower), at(bounds.upper), middle))
     if not math.isnan(bounds.point):
-        dot = Markup('<circle class="dot {}" cx="{}" cy="{}" r="3.6"/>')
-        marks.append(dot.format(style, _n(at(bounds.point)), middle))
+        marks.append(Markup('<circle class="dot {}" cx="{}" cy="{}" r="3.6"/>').format(style, at(bounds.point), middle))
     picture = Markup('<svg class="interval" viewBox="0 0 {} {}" aria-hidden="true">{}</svg>')
     return picture.format(width, height, Markup("").join(marks))
-
-
-def strip(weights: Sequence[float], titles: Sequence[str], largest: float, sign: float) -> Markup:
-    """Return one row of cells, one per behaviour, each as dark as its weight is large.
-
-    Args:
-        weights: the weights.
-        titles: the text of each cell, which a pointer shows.
-        largest: the absolute weight that is drawn darkest.
-        sign: of the weights that are filled; a weight of the other sign is an outline, with the same darkness.
-    """
-    cell, height = 10, 26
-    one = Markup(
-        '<rect class="cell {}" x="{}" y="1" width="{}" height="{}" style="--share:{}"><title>{}</title></rect>'
-    )
-    marks = []
-    for number, (weight, title) in enumerate(zip(weights, titles, strict=True)):
-        share = min(abs(weight) / largest, 1.0) if largest else 0.0
-        style = "opposite" if weight * sign < 0 else "filled"
-        left = _n(number * cell + 0.6)
-        marks.append(one.format(style, left, _n(cell - 1.2), height - 2, f"{share:.3f}", title))
-    picture = Markup('<svg class="strip" viewBox="0 0 {} {}" preserveAspectRatio="none" aria-hidden="true">{}</svg>')
-    return picture.format(max(len(weights), 1) * cell, height, Markup("").join(marks))
 
 
 def _n(value: float) -> str:

@@ -1,7 +1,7 @@
 """Render a run as one HTML page without a script, a link to another host, or a file beside it.
 
-The page is at most `MOST_BYTES` long. Curves are binned, lists are cut at a stated length, and texts at `MOST_SHOWN`
-characters. All texts come from logs and reports, so the template escapes every one.
+The page is at most `MOST_BYTES` long. Lists are cut at a stated length, and texts at `MOST_SHOWN` characters. All texts
+come from logs and reports, so the template escapes every one.
 """
 
 import math
@@ -9,9 +9,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -20,15 +19,12 @@ from din.errors import shown
 from din.gates.explain import MODELS
 from din.metrics.estimates import Interval
 from din.report.advice import Advice
-from din.report.charts import Axis, Plot, interval, strip
-from din.report.figures import DayFigures, SliceFigures
+from din.report.charts import Axis, Plot, interval
 from din.report.run import Run
-from din.schema import WEIGHT
 from din.verdicts import Expectation, GateEntry
 from din.workspace import Suite
 
 if TYPE_CHECKING:
-    from din.report.attention import Strip
     from din.report.importance import Importance
 
 MOST_BYTES = 500_000
@@ -44,6 +40,7 @@ _HIGHEST_RATIO = 2.5
 _FOLDER = Path(__file__).parent
 _DELTA = "champion_delta_"
 _MINUS = "−"
+_TWO_SCALES = "Where training weighs rows or lacks negatives, compare each line with itself, not with the other."
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(\.\d+)?\+00:00")
 _MARKS = re.compile(r"`(?P<code>[^`]*)`|(?<![\w-])-(?=\d)")
 _METRICS = {
@@ -57,13 +54,13 @@ _METRICS = {
 
 
 @dataclass(frozen=True)
-class Failed:
-    """An expectation that failed, with the columns of its offending rows."""
+class Table:
+    """A table: its first columns, as many as `words`, hold texts, and the others figures or pictures."""
 
-    suite: Suite
-    entry: Expectation
-    columns: list[str]
-    sample: list[dict[str, Any]]
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    words: int = 1
 
 
 @dataclass(frozen=True)
@@ -74,114 +71,66 @@ class Chart:
         key: the lines of the picture, from a class of the page to a name.
     """
 
-    title: str
     picture: Markup
-    columns: Sequence[str]
-    rows: Sequence[Sequence[Any]]
+    table: Table
     note: str = ""
     key: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
-class Gate:
-    """A gate with a picture of its interval, if it has one."""
+class Failed:
+    """An expectation that failed, with a table of offending rows."""
 
-    entry: GateEntry
-    picture: Markup | None
-
-
-@dataclass(frozen=True)
-class Measured:
-    """The metrics of one model on some rows."""
-
-    model: str
-    about: str
-    figures: Any
+    suite: Suite
+    entry: Expectation
+    sample: Table
 
 
-@dataclass(frozen=True)
-class Slice:
-    """A slice with pictures of its AUC and its calibration, drawn to common axes."""
-
-    figures: SliceFigures
-    auc: Markup
-    calibration: Markup
-
-
-@dataclass(frozen=True)
-class Field:
-    """A field with a picture of the AUC that is lost without it."""
-
-    importance: "Importance"
-    picture: Markup
-
-
-@dataclass(frozen=True)
-class StripPair:
-    """The activations of one history, for the clicked and for the unclicked candidate, on one scale."""
-
-    strip: "Strip"
-    clicked: Markup
-    unclicked: Markup
-
-
-def render(
-    run: Run,
-    advice: Sequence[Advice],
-    strips: "Sequence[Strip]" = (),
-    importances: "Sequence[Importance]" = (),
-) -> bytes:
-    """Return the page, with shorter lists if it would be longer than `MOST_BYTES`."""
+def render(run: Run, advice: Sequence[Advice], importances: "Sequence[Importance]" = ()) -> bytes:
+    """Return the page, with shorter lists where it would be too long."""
     page = b""
     for most in _MOST_ROWS:
-        page = _render(run, advice, strips, importances, most)
+        page = _render(run, advice, importances, most)
         if len(page) <= MOST_BYTES:
             break
     return page
 
 
-def _render(
-    run: Run, advice: Sequence[Advice], strips: "Sequence[Strip]", importances: "Sequence[Importance]", most: int
-) -> bytes:
+def _render(run: Run, advice: Sequence[Advice], importances: "Sequence[Importance]", most: int) -> bytes:
     failed = _failed(run)
-    metrics = _metrics(run)
-    slices = _slices(run)
-    content = {
-        "Gates": run.gate,
-        "Metrics": metrics,
+    content: dict[str, Any] = {
+        "Gates": run.gate.gates if run.gate else [],
+        "Metrics": _metrics(run),
         "Learning": run.training,
-        "Advice": True,
         "Ranking and calibration": run.scored,
         "Fields": importances,
-        "Slices": slices,
+        "Slices": run.scored and run.scored.slices,
         "Data": run.raw,
         "Validation": run.validation,
-        "Parity and latency": run.parity,
-        "Attention": run.scored,
-        "Cost": run.times or any(one.seconds for one in run.stages),
-        "Lineage": run.gate or run.facts,
-        "Terms": True,
+        "Lineage": run.facts or run.gate,
     }
+    sections = [title for title, found in content.items() if found]
+    sections.insert(sections.index("Learning") + 1 if "Learning" in sections else 0, "Advice")
     page = environment().get_template("page.html.j2")
     return page.render(
         run=run,
         verdict=run.verdict,
-        sections=[title for title, found in content.items() if found],
+        sections=[*sections, "Terms"],
         unreached=[title for title, found in content.items() if not found and title != "Fields"],
         advice=advice,
-        gates=_gates(run),
+        gates=content["Gates"],
         models=MODELS,
         failed=failed[:most],
         failed_in_all=len(failed),
-        metrics=metrics,
-        columns=_METRICS,
+        metrics=content["Metrics"],
         deltas=_deltas(run),
         learning=_learning(run),
         ranking=_ranking(run),
-        fields=_fields(importances),
-        slices=slices,
-        days=_days(run),
-        strips=[_pair(one) for one in strips],
+        mistakes=_mistakes(run),
+        fields=_fields(importances[:most]),
+        slices=_slices(run),
+        expectations={suite: _expectations(suite, run, most) for suite in run.validation},
+        lineage=_lineage(run),
         most=most,
     ).encode()
 
@@ -204,6 +153,8 @@ def environment() -> Environment:
 
 def figure(value: Any) -> str:
     """Return a value of a report as text: floats with at most four digits, an interval's bounds, None as a dash."""
+    if isinstance(value, Markup):
+        return value
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
     if isinstance(value, Interval):
@@ -253,30 +204,11 @@ def cut(value: Any) -> str:
     return shown(value, quotes=False) if isinstance(value, str) else shown(value)
 
 
-def _gates(run: Run) -> list[Gate]:
-    """Return the gates, closed ones first."""
-    order = ("closed", "borderline", "open")
-    entries = sorted(run.gate.gates if run.gate else [], key=lambda one: order.index(one.verdict))
-    return [Gate(one, _gate_picture(one)) for one in entries]
-
-
 def _deltas(run: Run) -> list[GateEntry]:
     """Return the differences from the champion, none if the candidate is the champion itself."""
     if run.gate is None or (run.gate.champion and run.gate.champion.version == run.gate.bundle):
         return []
     return [one for one in run.gate.gates if one.name.startswith(_DELTA)]
-
-
-def _gate_picture(entry: GateEntry) -> Markup | None:
-    """Return a picture of a gate's interval beside its threshold, which is a lower bound or a pair of bounds."""
-    low, high = entry.interval or (None, None)
-    point = entry.observed
-    threshold = entry.threshold
-    limits = threshold if isinstance(threshold, list) else [threshold, None]
-    numbers = [one for one in (low, high, point, *limits) if isinstance(one, int | float)]
-    if low is None or high is None or len(limits) != 2 or len(numbers) < 4:
-        return None
-    return interval(Interval(point, low, high), Axis.over(numbers, ""), entry.verdict, (limits[0], limits[1]))
 
 
 def _failed(run: Run) -> list[Failed]:
@@ -287,25 +219,30 @@ def _failed(run: Run) -> list[Failed]:
             if not entry.success:
                 sample = entry.sample[:MOST_SAMPLES]
                 columns = list(dict.fromkeys(name for row in sample for name in row))[:MOST_COLUMNS]
-                found.append(Failed(suite, entry, columns, sample))
+                rows = [[row.get(name) for name in columns] for row in sample]
+                title = f"Offending rows of {cut(entry.name)}"
+                found.append(Failed(suite, entry, Table(title, columns, rows, len(columns))))
     return sorted(found, key=lambda one: one.entry.severity != "critical")
 
 
-def _metrics(run: Run) -> list[Measured]:
+def _metrics(run: Run) -> Table | None:
     """Return the metrics of the candidate beside those of the champion, the floors and the oracle."""
-    found = []
+    found: list[tuple[str, str, Any]] = []
     evaluation = run.evaluation
     if evaluation:
-        found.append(Measured("Candidate", "test rows", evaluation.test))
-        found.append(Measured("Candidate", "validation rows", evaluation.valid))
+        found.append(("Candidate", "test rows", evaluation.test))
+        found.append(("Candidate", "validation rows", evaluation.valid))
     if run.champion:
         about = f"its own test rows, until {run.champion.until}"
-        found.append(Measured("Champion", about, run.champion.evaluation.test))
+        found.append(("Champion", about, run.champion.evaluation.test))
     if evaluation:
-        found.append(Measured("Floor: LR", "test rows", evaluation.floors.lr))
-        found.append(Measured("Floor: popularity", "test rows", evaluation.floors.popularity))
-        found.append(Measured("Oracle", "true probabilities, test rows", evaluation.oracle))
-    return [one for one in found if one.figures]
+        found.append(("Floor: LR", "test rows", evaluation.floors.lr))
+        found.append(("Floor: popularity", "test rows", evaluation.floors.popularity))
+        found.append(("Oracle", "true probabilities, test rows", evaluation.oracle))
+    rows = [
+        (model, about, *(getattr(figures, key, None) for key in _METRICS)) for model, about, figures in found if figures
+    ]
+    return Table("Metrics", ("Model", "Measured on", *_METRICS.values()), rows, 2) if rows else None
 
 
 def _learning(run: Run) -> list[Chart]:
@@ -320,7 +257,7 @@ def _learning(run: Run) -> list[Chart]:
     ranking = {"validation AUC": ("valid_auc", "candidate"), "validation GAUC": ("valid_gauc", "other")}
     charts = []
     for title, label, lines, note in (
-        ("Loss by epoch", "log loss", loss, _rows_differ(run)),
+        ("Loss by epoch", "log loss", loss, _TWO_SCALES),
         ("Ranking by epoch", "AUC, GAUC", ranking, ""),
     ):
         table = [(one.epoch + 1, *(getattr(one, key) for key, _ in lines.values())) for one in history]
@@ -332,107 +269,77 @@ def _learning(run: Run) -> list[Chart]:
             plot.line(points, style)
             plot.dots(points, style)
         key = {style: name for name, (_, style) in lines.items()}
-        charts.append(Chart(title, plot.svg(title, ticks), ("epoch", *lines), table, note, key))
+        charts.append(Chart(plot.svg(title, ticks), Table(title, ("epoch", *lines), table), note, key))
     return charts
-
-
-def _rows_differ(run: Run) -> str:
-    """Return a note if the losses of training and validation are not of rows that count alike."""
-    features = run.features
-    kept = features.negatives.training if features and features.negatives else 1.0
-    weighed = features and features.params.get(WEIGHT) is not None
-    aged = run.params and run.params.train.learning.half_life_days is not None
-    rows = f"has only {100 * kept:.3g}% of the rows without a click" if kept < 1 else ""
-    weights = "weighs its rows" if weighed or aged else ""
-    if not rows and not weights:
-        return ""
-    how = " and ".join(filter(None, (rows, weights)))
-    return f"Training {how}, and validation does not. So compare each line with itself, not with the other."
 
 
 def _ranking(run: Run) -> list[Chart]:
-    """Return ROC, calibration and lift."""
+    """Return the calibration, and the metrics of each held-out day if there are several."""
     scored = run.scored
     if scored is None:
         return []
-    shown = {"model": ("candidate", "candidate"), "lr": ("LR", "other"), "popularity": ("popularity", "third")}
-    shown = {name: told for name, told in shown.items() if name in scored.roc}
-    names = [name for name, _ in shown.values()]
-    key = {style: name for name, style in shown.values()}
-
-    roc = Plot(Axis(0, 1, "share of unclicked rows"), Axis(0, 1, "share of clicked rows"))
-    roc.line([(0, 0), (1, 1)], "chance")
-    for one, (_, style) in reversed(shown.items()):
-        roc.line(scored.roc[one], style)
-    picture = roc.svg("ROC: share of clicked rows found, by share of unclicked rows taken along")
-    rates = [(f"{false:.3f}", f"{true:.3f}") for false, true in scored.roc["model"][::4]]
-    note = "Above the diagonal is better than chance. The table is the candidate's."
-    charts = [Chart("ROC", picture, ("unclicked", "clicked"), rates, note, key)]
-
     bins = scored.calibration
-    top = max((max(one.upper, one.predicted) for one in bins), default=1.0)
+    top = max((max(one.ctr.upper, one.predicted) for one in bins), default=1.0)
     plot = Plot(Axis(0, top * 1.04, "mean prediction"), Axis(0, top * 1.04, "CTR"))
     plot.line([(0, 0), (top, top)], "chance")
     for one in bins:
-        plot.whisker(one.predicted, one.lower, one.upper, "candidate")
-    plot.dots([(one.predicted, one.ctr) for one in bins], "candidate", radius=2)
+        plot.interval(one.predicted, one.ctr, "candidate")
     picture = plot.svg("Calibration: CTR of ten bins of rows by their mean prediction")
-    columns = ("rows", "mean prediction", "CTR", "lower", "upper")
-    table = [(one.rows, one.predicted, one.ctr, one.lower, one.upper) for one in bins]
+    rows = [(one.rows, one.predicted, one.ctr.point, one.ctr) for one in bins]
     note = "On the diagonal, a prediction is the CTR. Below it, the model promises too much. Bounds are Wilson's."
-    charts.append(Chart("Calibration", picture, columns, table, note))
-
-    lifts = scored.lifts
-    if lifts["model"]:
-        height = Axis.over((lift for curve in lifts.values() for _, lift in curve), "CTR ÷ mean CTR", zero=True)
-        plot = Plot(Axis(0, 1, "best share of the rows", percent=True), height)
-        plot.line([(0, 1), (1, 1)], "chance")
-        for one, (_, style) in reversed(shown.items()):
-            plot.line(lifts[one], style)
-        plot.dots(lifts["model"], "candidate")
-        curves = zip(*(lifts[one] for one in shown), strict=True)
-        table = [(percent(points[0][0]), *(lift for _, lift in points)) for points in curves]
-        charts.append(Chart("Lift", plot.svg("Lift: CTR of the best rows"), ("best share", *names), table, key=key))
+    charts = [Chart(picture, Table("Calibration", ("rows", "mean prediction", "CTR", "bounds"), rows, 0), note)]
     if len(scored.days) > 1:
-        charts += [_by_day(scored.days, "AUC"), _by_day(scored.days, "log loss")]
+        charts.append(_by_day(run, "AUC", [one.auc for one in scored.days]))
+        charts.append(_by_day(run, "Log loss", [one.log_loss for one in scored.days]))
     return charts
 
 
-def _by_day(days: Sequence[DayFigures], metric: Literal["AUC", "log loss"]) -> Chart:
+def _by_day(run: Run, metric: str, values: Sequence[Interval]) -> Chart:
     """Return a metric of each held-out day with its bounds."""
-    found = [one.auc if metric == "AUC" else one.log_loss for one in days]
-    values = [value for one in found for value in (one.point, one.lower, one.upper)]
-    plot = Plot(Axis(0, len(days), "held-out day, UTC"), Axis.over(values, metric))
-    for at, one in enumerate(found):
-        if math.isfinite(one.lower):
-            plot.whisker(at + 0.5, one.lower, one.upper, "candidate")
-    plot.dots([(at + 0.5, one.point) for at, one in enumerate(found) if math.isfinite(one.point)], "candidate")
-    ticks = [(at + 0.5, f"{days[at].day:%d %b %y}") for at in range(0, len(days), -(-len(days) // 4))]
-    table = [
-        (str(day.day), day.split, day.rows, one.point, one.lower, one.upper)
-        for day, one in zip(days, found, strict=True)
-    ]
+    days = run.scored.days if run.scored else []
+    every = [value for one in values for value in (one.point, one.lower, one.upper)]
+    plot = Plot(Axis(0, len(days), "held-out day, UTC"), Axis.over(every, metric))
+    for at, one in enumerate(values):
+        plot.interval(at + 0.5, one, "candidate")
+    rows = [(str(one.day), one.split, one.rows, value.point, value) for one, value in zip(days, values, strict=True)]
     title = f"{metric} by day"
-    columns = ("day", "split", "rows", metric, "lower", "upper")
-    return Chart(title, plot.svg(f"{title} of the held-out rows", ticks), columns, table)
+    table = Table(title, ("day", "split", "rows", metric, "bounds"), rows, 2)
+    ticks = [(at + 0.5, f"{days[at].day:%d %b %y}") for at in range(0, len(days), -(-len(days) // 4))]
+    return Chart(plot.svg(f"{title} of the held-out rows", ticks), table)
 
 
-def _slices(run: Run) -> list[Slice]:
-    if run.scored is None:
-        return []
-    parts = run.scored.slices
+def _mistakes(run: Run) -> Table:
+    rows = [
+        ("clicked" if one.clicked else "not clicked", one.user, one.item, one.prediction, one.history_length)
+        for one in (run.scored.mistakes if run.scored else [])
+    ]
+    columns = ("What happened", "User", "Item", "Prediction", "Behaviours before it")
+    return Table("The worst predictions of test rows", columns, rows, 3)
+
+
+def _slices(run: Run) -> Table:
+    """Return the slices as a forest plot."""
+    scored = run.scored
+    parts = scored.slices if scored else []
+    whole = scored.auc.point if scored else 0.5
     auc = _axis([one.auc for one in parts], 0.0, 1.0)
     ratio = _axis([one.calibration for one in parts], 0.0, _HIGHEST_RATIO)
-    whole = run.scored.test_auc.point
-    limits = run.params.gate.calibration if run.params else None
-    return [
-        Slice(
-            one,
-            interval(one.auc, auc, _style(one.auc), reference=whole),
-            interval(one.calibration, ratio, _style(one.calibration), permitted=limits),
+    rows = [
+        (
+            one.name,
+            one.rows,
+            one.users,
+            one.auc.point,
+            interval(one.auc, auc, whole),
+            one.auc,
+            one.calibration.point,
+            interval(one.calibration, ratio, 1.0),
+            one.calibration,
         )
         for one in parts
     ]
+    columns = ("Slice", "Rows", "Users", "AUC", "Interval", "Bounds", "Calibration", "Interval", "Bounds")
+    return Table("Slices", columns, rows)
 
 
 def _axis(intervals: Sequence[Interval], low: float, high: float) -> Axis:
@@ -441,48 +348,41 @@ def _axis(intervals: Sequence[Interval], low: float, high: float) -> Axis:
     return Axis(max(axis.low, low), min(axis.high, high), "")
 
 
-def _style(value: Interval) -> str:
-    return "other" if math.isnan(value.lower) else "candidate"
-
-
-def _days(run: Run) -> list[Chart]:
-    """Return volume and CTR of the log by day."""
-    found = run.periods
-    if not found:
-        return []
-    span = (found[0].last - found[0].first).days + 1
-    unit = "day" if span == 1 else f"{span} days"
-    ticks = [(at + 0.5, f"{found[at].first:%d %b %y}") for at in range(0, len(found), -(-len(found) // 4))]
-    x = Axis(0, len(found), f"from, by {unit}, UTC")
-    volume = Plot(x, Axis.over((period.rows for period in found), "rows", zero=True))
-    ctr = Plot(x, Axis.over((period.ctr for period in found), "CTR"))
-    for at, period in enumerate(found):
-        volume.bar(at, at + 1, period.rows, "other")
-    for filled, periods in groupby(enumerate(found), key=lambda one: one[1].rows > 0):
-        if filled:  # the line is broken where rows are missing
-            points = [(at + 0.5, period.ctr) for at, period in periods]
-            ctr.line(points, "candidate")
-            ctr.dots(points, "candidate")
-    table = [(str(period.first), str(period.last), period.rows, period.ctr) for period in found]
-    columns = ("from", "to", "rows", "CTR")
-    return [
-        Chart(f"Rows by {unit}", volume.svg(f"Rows of the log by {unit}", ticks), columns, table),
-        Chart(f"CTR by {unit}", ctr.svg(f"CTR of the log by {unit}", ticks), columns, table),
+def _fields(importances: "Sequence[Importance]") -> Table:
+    axis = _axis([Interval(0.0, 0.0, 0.0), *(one.loss for one in importances)], -1.0, 1.0)
+    rows = [
+        (one.name, one.group or "all behaviours", one.loss.point, interval(one.loss, axis, 0.0), one.loss)
+        for one in importances
     ]
+    return Table("Which fields matter", ("Field", "Of", "AUC lost", "Interval", "Bounds"), rows, 2)
 
 
-def _fields(importances: "Sequence[Importance]") -> list[Field]:
-    losses = [one.loss for one in importances]
-    axis = Axis.over([0.0, *(value for one in losses for value in (one.point, one.lower, one.upper))], "")
-    return [Field(one, interval(one.loss, axis, _style(one.loss), reference=0.0)) for one in importances]
+def _expectations(suite: Suite, run: Run, most: int) -> Table:
+    """Return the first expectations of a suite."""
+    rows = [
+        (one.name, one.column, one.severity, _bounds(one), one.observed)
+        for one in run.validation[suite].expectations[:most]
+    ]
+    columns = ("Expectation", "Column", "Severity", "Threshold", "Observed")
+    return Table(f"Expectations of {suite}", columns, rows, 4)
 
 
-def _pair(one: "Strip") -> StripPair:
-    clicked = [behaviour.for_clicked for behaviour in one.behaviours]
-    unclicked = [behaviour.for_unclicked for behaviour in one.behaviours]
-    return StripPair(one, _strip(one, clicked), _strip(one, unclicked))
+def _bounds(one: Expectation) -> str:
+    return ", ".join(f"{bound} {figure(value)}" for bound, value in one.threshold.items())
 
 
-def _strip(one: "Strip", weights: Sequence[float]) -> Markup:
-    titles = [f"{behaviour.name}: {figure(w)}" for behaviour, w in zip(one.behaviours, weights, strict=True)]
-    return strip(weights, titles, one.largest, one.sign)
+def _lineage(run: Run) -> Table:
+    """Return what the candidate was made from and compared with."""
+    found: dict[str, Any] = {}
+    if run.gate:
+        champion = run.gate.champion
+        found["Candidate"] = run.gate.bundle
+        found["Champion compared with"] = f"{champion.version} (record {champion.number})" if champion else "none"
+        found["Code"] = run.gate.about.code
+    if run.facts:
+        found["Last training impression"] = run.facts.train_until
+        found["Seed"] = str(run.facts.seed)
+        found |= {part.capitalize(): digest for part, digest in run.facts.inputs}
+    if run.record:
+        found["Record"] = f"{run.record.number}, run {run.record.run_id or '–'}: {run.record.reason}"
+    return Table("Lineage", ("Part", "Value"), [*found.items()], 2)

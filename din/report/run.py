@@ -18,15 +18,13 @@ from din.registry.bundle import FACTS
 from din.registry.records import Record
 from din.registry.registry import Registry
 from din.report import figures
-from din.report.figures import Period, Scored
-from din.serve.agreement import ParityReport
+from din.report.figures import Scored
 from din.stage import StageOutcome
 from din.train.results import TrainingSummary, TrainingTimes
 from din.verdicts import GateReport, ValidationReport
 from din.workspace import SUITES, Suite, Workspace
 
 if TYPE_CHECKING:
-    from din.report.attention import Strip
     from din.report.importance import Importance
 
 T = TypeVar("T")
@@ -84,7 +82,6 @@ class Run:
     training: TrainingSummary | None = None
     times: TrainingTimes | None = None
     machine: Machine | None = None
-    parity: ParityReport | None = None
     validation: dict[Suite, ValidationReport] = field(default_factory=dict)
     raw: RawManifest | None = None
     features: FeaturesManifest | None = None
@@ -93,7 +90,6 @@ class Run:
     record: Record | None = None
     refusal: str = ""
     scored: Scored | None = None
-    periods: list[Period] = field(default_factory=list)
 
     @classmethod
     def read(cls, workspace: Workspace) -> "Run":
@@ -106,7 +102,6 @@ class Run:
         run.training = run._document(TrainingSummary, workspace.training)
         run.times = run._document(TrainingTimes, workspace.training_times)
         run.machine = run._document(Machine, workspace.machine_of("train"))
-        run.parity = run._document(ParityReport, workspace.parity)
         for suite in SUITES:
             if report := run._document(ValidationReport, workspace.validation(suite)):
                 run.validation[suite] = report
@@ -116,7 +111,8 @@ class Run:
         run.champion = run._champion()
         run.record = run._try("the registry", run._promoted)
         run.refusal = _refusal(workspace)
-        run._figures()
+        if params := run.params if run.evaluation else None:
+            run.scored = run._try("reports/predictions", lambda: figures.scored(workspace, params))
         return run
 
     @property
@@ -132,36 +128,22 @@ class Run:
                 "unfinished", "The run has not reached its gate, so nothing is decided and the champion stays."
             )
         how = "its gate is closed" if stopped.state == "closed" else f"it ended with exit code {stopped.exit_code}"
-        return Verdict(
-            "stopped",
-            f"The run stopped at {stopped.name}: {how}. Nothing was judged, and the champion stays.",
-            stopped.message if stopped.state == "failed" else "",  # closed gates have tables below
-        )
-
-    def activations(self) -> "list[Strip]":
-        """Return the activations of a few real test impressions; they need PyTorch and the trained model."""
-
-        def read() -> "list[Strip]":
-            from din.report.attention import strips  # only here, because a run without features needs no PyTorch
-
-            return strips(self.workspace)
-
-        return self._of_model("the activations", read)
+        told = f"The run stopped at {stopped.name}: {how}. Nothing was judged, and the champion stays."
+        has_table = stopped.name.startswith("validate_") and stopped.state == "closed"
+        return Verdict("stopped", told, "" if has_table else stopped.message)
 
     def importances(self) -> "list[Importance]":
         """Return how much each field is worth on validation rows; this needs PyTorch and the trained model."""
+        params = self.params
+        if params is None or self.scored is None or not self.workspace.model.exists():
+            return []
 
         def read() -> "list[Importance]":
-            from din.report.importance import importances  # as above
+            from din.report.importance import importances  # only here: a run without features needs no PyTorch
 
-            return importances(self.workspace, self.params.gate.confidence) if self.params else []
+            return importances(self.workspace, params.gate.confidence)
 
-        return self._of_model("the importance of the fields", read)
-
-    def _of_model(self, name: str, read: Callable[[], list[T]]) -> list[T]:
-        if self.scored is None or not self.workspace.model.exists():
-            return []
-        return self._try(name, read) or []
+        return self._try("the importance of the fields", read) or []
 
     def _gate(self) -> GateReport | None:
         """Return the verdict, if it is about the bundle that lies here, and no stage has failed since."""
@@ -217,14 +199,6 @@ class Run:
         if not expected or not manifest.exists() or sha256_file(manifest) != expected:
             return None
         return self._document(Facts, folder / FACTS)
-
-    def _figures(self) -> None:
-        """Compute the figures of the parts that are there."""
-        workspace = self.workspace
-        if self.raw:
-            self.periods = self._try("data/raw/events", lambda: figures.periods(workspace.raw)) or []
-        if params := self.params if self.evaluation else None:
-            self.scored = self._try("reports/predictions", lambda: figures.scored(workspace, params))
 
 
 def _stages(workspace: Workspace) -> list[Stage]:

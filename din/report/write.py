@@ -26,7 +26,7 @@ def write_report(workspace: Workspace) -> Written:
     """Write `reports/report.html` about the run of a workspace, whether it was promoted, refused or broken."""
     run = Run.read(workspace)
     advice = advise(run)
-    write_bytes(workspace.report, render(run, advice, run.activations(), run.importances()))
+    write_bytes(workspace.report, render(run, advice, run.importances()))
     return Written(run, advice)
 
 

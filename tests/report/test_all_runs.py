@@ -15,7 +15,7 @@ from din.promotion.promote import promote
 from din.registry.objects import Objects
 from din.registry.registry import Registry
 from din.report import runs as all_runs
-from din.report.runs import read_runs, write_runs
+from din.report.runs import write_runs
 from din.report.write import write_report
 from tests.factories.run import Run as Miniature
 from tests.factories.run import score
@@ -29,7 +29,7 @@ def registry(finished: Miniature) -> Registry:
 
 
 def test_promoted_refused_and_unreadable_runs(finished: Miniature, registry: Registry) -> None:
-    """Each run is a row with its verdict, metrics and report, and the curve has the champions."""
+    """Each run is a row with its verdict, metrics and report."""
     here = finished.here
     gate(here, finished.params, score)
     write_report(here)
@@ -40,7 +40,7 @@ def test_promoted_refused_and_unreadable_runs(finished: Miniature, registry: Reg
     write_report(here)
     keep(finished, "refused")
     Objects(registry.uri, registry.model_name).put("runs/broken/reports/gate.json", b"{")
-    runs = read_runs(registry.uri, registry.model_name, 10)
+    runs = write_runs(here, registry.uri, registry.model_name)
     rows = {row.run_id: row for row in runs.rows}
     assert rows["refused"].verdict == "closed"
     assert "min_auc" in rows["refused"].why
@@ -49,8 +49,6 @@ def test_promoted_refused_and_unreadable_runs(finished: Miniature, registry: Reg
     assert (promoted.verdict, promoted.number, promoted.version) == ("promoted", 1, record.version)
     auc = promoted.figures["auc"]
     assert auc.value is not None and auc.interval is not None
-    assert [point for _, point in runs.points] == [auc]
-    write_runs(here, registry.uri, registry.model_name)
     page = Page(here.runs_page.read_text())
     assert HOSTILE in page.text
     assert page.having("script", "link") == []
@@ -61,16 +59,15 @@ def test_promoted_refused_and_unreadable_runs(finished: Miniature, registry: Reg
 
 
 def test_a_page_of_many_runs_is_small(finished: Miniature, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The oldest runs are left out where the page would be too long, and a curve of many champions is thinned."""
+    """The page shows the newest runs, and says how many are left out."""
     version = registry.put_bundle(finished.here.bundle)
     record = None
-    for number in range(30):
-        record = registry.append(version, record, by="nightly", reason="x" * 150 + str(number))
-    monkeypatch.setattr(all_runs, "MOST_BYTES", 1_000)
-    monkeypatch.setattr(all_runs, "MOST_POINTS", 20)
-    monkeypatch.setattr(all_runs, "_MOST_ROWS", (30, 10))
+    for _ in range(5):
+        record = registry.append(version, record, by="nightly", reason="again")
+    monkeypatch.setattr(all_runs, "MOST_RUNS", 3)
     runs = write_runs(finished.here, registry.uri, registry.model_name)
-    assert (len(runs.rows), runs.left_out, len(runs.points)) == (10, 20, 15)
+    assert ([row.number for row in runs.rows], runs.left_out) == ([5, 4, 3], 2)
+    assert "2 older runs are not shown." in finished.here.runs_page.read_text()
 
 
 def test_the_command(finished: Miniature, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,15 +12,17 @@ from browser import chromium, visit
 from small_runs import ROOT, finish, judge, keep, new_workspace, stop_at_the_raw_log
 
 from din.errors import GateClosed
+from din.metrics.estimates import Interval
 from din.params import Params
 from din.promotion.promote import promote
 from din.registry.registry import Registry
 from din.report.advice import Advice
-from din.report.attention import Behaviour, Candidate, Strip
+from din.report.importance import Importance
 from din.report.page import MOST_BYTES, render
 from din.report.run import Run
 from din.report.runs import write_runs
 from din.report.write import write_report
+from din.schema import Group
 from tests.factories.run import for_a_small_log, score
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 WIDTHS = (400, 1000, 1600)
 SCHEMES = ("light", "dark")
-PAGES = ("promoted", "refused", "attended", "broken", "runs", "no_runs")
+PAGES = ("promoted", "refused", "advised", "broken", "runs", "no_runs")
 SITE_PAGES = ("index", "start", "promotion", "parameters")
 
 
@@ -41,7 +43,7 @@ def browser() -> "Iterator[Browser]":
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory, params: Params) -> dict[str, Path]:
-    """Pages of real runs, promoted, refused and broken, with strips and advice, and of all runs."""
+    """Pages of real runs, promoted, refused and broken, with advice and fields, and of all runs."""
     root = tmp_path_factory.mktemp("pages")
     found = {name: root / f"{name}.html" for name in PAGES}
     with pytest.MonkeyPatch.context() as patch:
@@ -64,7 +66,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory, params: Params) -> dict[str,
         write_report(here)
         keep(run, "refused")
         found["refused"].write_bytes(here.report.read_bytes())
-        found["attended"].write_bytes(render(Run.read(here), [_advice()] * 2, [_strip()] * 2))
+        found["advised"].write_bytes(render(Run.read(here), [_advice()] * 2, [_field()] * 2))
         write_runs(here, registry.uri, registry.model_name)
         here.runs_page.rename(found["runs"])
         broken = new_workspace(root / "broken")
@@ -78,9 +80,8 @@ def _advice() -> Advice:
     return Advice("DIN101", "The first epoch was the best", "epoch 1 of 5", "later ones overfit", "lower the rate")
 
 
-def _strip() -> Strip:
-    behaviours = [Behaviour(f"item {number} · shoes", number / 30, 0.5 - number / 30) for number in range(30)]
-    return Strip("user 17", None, Candidate("item 4 · hats", 0.7), Candidate("item 5 · bags", 0.1), behaviours, 12)
+def _field() -> Importance:
+    return Importance("category", Group.ITEM, Interval(0.02, 0.01, 0.03))
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,8 @@ from din.errors import GateClosed
 from din.metrics.estimates import Interval
 from din.promotion.promote import promote
 from din.report.advice import Advice
-from din.report.attention import Behaviour, Candidate, Strip
+from din.report.figures import Mistake
+from din.report.importance import Importance
 from din.report.page import MOST_BYTES, code, figure, render, sentence
 from din.report.run import Run
 from din.report.write import write_report
@@ -66,9 +67,9 @@ def test_a_first_candidate_that_may_be_promoted(finished: Miniature) -> None:
     page = written(finished.here)
     assert state(finished.here) == "open"
     assert "The candidate passes every gate, so it may become the first one." in page.text
-    for text in ("auc_over_lr", "Floor: popularity", "Loss by epoch", "ROC", "Wilson", "Lift", "tab", "search"):
+    for text in ("auc_over_lr", "Floor: popularity", "Loss by epoch", "Wilson", "tab", "search"):
         assert text in page.text
-    assert len(page.having("figure")) == len([one for one in page.having("svg") if one.get("class") == "plot"]) >= 5
+    assert len(page.having("figure")) == len([one for one in page.having("svg") if one.get("class") == "plot"]) >= 3
 
 
 def test_a_promoted_candidate(finished: Miniature) -> None:
@@ -92,7 +93,8 @@ def test_a_refused_candidate(finished: Miniature) -> None:
     page = written(finished.here)
     assert state(finished.here) == "closed"
     assert "this candidate does not become the first one: it does not pass min_auc" in page.text
-    assert page.text.index("min_auc") < page.text.index("made_from")
+    table = page.text[page.text.index("Observed") : page.text.index("more gates are open")]
+    assert "min_auc" in table and "made_from" not in table
     assert "minus the champion's" not in page.text  # there is none
     assert "Nothing changes in scoring." in page.text and "Gates open" in page.text
 
@@ -120,7 +122,7 @@ def test_reports_of_an_earlier_run_are_not_shown(finished: Miniature) -> None:
     write_json(here.outcome("refit"), failed)
     page = written(here)
     assert state(here) == "stopped" and "The run stopped at refit: it ended with exit code 1." in page.text
-    assert "Not reached: gates, parity and latency, lineage." in page.text
+    assert "Not reached: gates, lineage." in page.text
     assert Run.read(here).evaluation and not Run.read(here).facts
 
 
@@ -139,7 +141,7 @@ def test_damaged_reports_are_named(content: bytes, finished: Miniature) -> None:
     judge(finished)
     here = finished.here
     suites = [here.validation(suite) for suite in SUITES]
-    for path in (here.gate, here.evaluation, here.parity, here.training, here.training_times, here.params, *suites):
+    for path in (here.gate, here.evaluation, here.training, here.training_times, here.params, *suites):
         path.write_bytes(content)
         page = written(here)
         assert here.relative(path) in page.text
@@ -159,11 +161,10 @@ def test_names_from_the_log_are_escaped(finished: Miniature, scored: Any) -> Non
     changes = {"success": False, "sample": sample, "reason": HOSTILE, "column": HOSTILE}
     edit(finished.here.validation("raw"), lambda report: report["expectations"][0].update(changes))
     run = Run.read(finished.here)
-    part = replace(scored.slices[0], by=HOSTILE, value=HOSTILE)
-    run.scored = replace(scored, slices=[part])
-    candidate = Candidate(HOSTILE, 0.5)
-    strip = Strip(HOSTILE, HOSTILE, candidate, candidate, [Behaviour(HOSTILE, 0.3, -0.1)], 0)
-    text = render(run, [Advice("DIN1", *[HOSTILE] * 4)], [strip]).decode()
+    part = replace(scored.slices[0], name=HOSTILE)
+    run.scored = replace(scored, slices=[part], mistakes=[Mistake(True, 0.1, HOSTILE, HOSTILE, 3)])
+    field = Importance(HOSTILE, None, Interval(0.1, 0.0, 0.2))
+    text = render(run, [Advice("DIN1", *[HOSTILE] * 4)], [field]).decode()
     page = check(text)
     assert "<script" not in text
     assert page.text.count(HOSTILE) > 15
@@ -194,7 +195,7 @@ def test_texts_of_values(show: Callable[[Any], str], value: Any, text: str) -> N
 
 
 def test_the_page_stays_small(finished: Miniature, scored: Any) -> None:
-    """Thousands of gates, long texts everywhere and long histories do not make the page long."""
+    """Thousands of gates, long texts everywhere and many fields do not make the page long."""
     judge(finished)
     long = "x" * 2000
     edit(finished.here.gate, lambda report: report.update(gates=report["gates"] * 500))
@@ -205,6 +206,5 @@ def test_the_page_stays_small(finished: Miniature, scored: Any) -> None:
     run = Run.read(finished.here)
     assert run.gate and len(run.gate.gates) > 5000 and "raw" in run.validation
     run.scored = replace(scored, slices=scored.slices * 60)
-    candidate = Candidate("x" * 200, 0.5)
-    strip = Strip("u", None, candidate, candidate, [Behaviour("x" * 200, 0.3, -0.1)] * 50, 950)
-    check(render(run, [], [strip] * 4).decode())
+    field = Importance(long, None, Interval(0.1, 0.0, 0.2))
+    check(render(run, [], [field] * 500).decode())
