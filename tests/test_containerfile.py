@@ -60,5 +60,5 @@ def test_the_image_holds_the_pipeline(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "source")
     log = [sys.executable, ROOT / "tests/init/made_up_logs.py"]
     subprocess.run(log, cwd=folder, check=True)
-    for command in ("din init --events bestellungen.csv --yes", "dvc stage list", "python -m validation --help"):
+    for command in ("din init --events bestellungen.csv", "dvc stage list", "python -m validation --help"):
         subprocess.run(command.split(), cwd=folder, env=env, check=True)

@@ -1,8 +1,6 @@
 """The commands about a repository and its machine: `din init`, `params apply`, `tune`, `status` and `doctor`."""
 
-import contextlib
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -26,8 +24,7 @@ params = typer.Typer(
 
 @beginning(
     "din init --events clicks.csv",
-    "din init --events clicks.csv --items products.csv --label gekauft --yes",
-    "din init --events clicks.csv --yes --json    # each parameter with its reason",
+    "din init --events clicks.csv --items products.csv --label gekauft",
     "din init --update        # after an upgrade of this package",
 )
 def init(
@@ -42,28 +39,26 @@ def init(
         typer.Option(help="The unit of the time, if the guess is wrong: s, ms, us, ns, iso or a form."),
     ] = None,
     label: Annotated[str | None, typer.Option(help="The column of the click, or a rule such as rating >= 4.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
     update: Annotated[bool, typer.Option("--update", help="Merge the installed release into this repository.")] = False,
-    as_json: AsJson = False,
 ) -> None:
     """Make a repository that trains a model of a log: look at the log, guess the parameters, and write the files."""
     with answering("train"):
-        from din.init.command import init, init_update
-        from din.init.guess import Asked
-        from din.init.update import guess_of
+        from din.init.command import init
+        from din.init.update import update as merge
 
         if update == (events is not None):
             raise InputError("give either --events with the path of the log, or --update")
         if events is None:
-            print_result(lambda: init_update(HERE.root), as_json)
+            merge(HERE.root)
             return
+        tables = {"events": events, "items": items, "users": users}
         roles = {"user": user, "item": item, "time": time, "unit": unit, "label": label}
-        given = {role: name for role, name in roles.items() if name is not None}
-        answer = None if yes or not sys.stdin.isatty() else typer.prompt
-        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
-            init(HERE, Asked(events, items, users), given, answer)
-        if as_json:
-            print(guess_of(HERE.root).read_text(encoding="utf-8"), end="")
+        init(HERE, _named(tables), _named(roles))
+
+
+def _named(options: dict[str, str | None]) -> dict[str, str]:
+    """Return the options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 @commands(params)(

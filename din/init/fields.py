@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from din.init import words
-from din.init.look import Column, are_amounts
+from din.init.look import Column
 from din.init.time import unit_of
 from din.metrics.ranking import auc
 from din.schema import DAY_US, ITEM_ID, LABEL, TIMESTAMP, USER_ID, Group, name_problem
@@ -57,22 +57,15 @@ class Events:
         return cls(_codes(table[USER_ID]), _codes(table[ITEM_ID]), days - days.min(), table[LABEL].to_numpy())
 
 
-def of_events(
-    table: pa.Table, events: Events, names: list[str], has_items: bool, graded: str | None
-) -> list[FieldGuess]:
-    """Return what further columns of the raw log's events are.
+def of_event(name: str, column: pa.ChunkedArray, events: Events, has_items: bool, is_graded: bool) -> FieldGuess:
+    """Return what a further column of the raw log's events is.
 
     Args:
-        table: the events.
-        events: their keys.
-        names: the columns to judge.
+        name, column: the column.
+        events: the keys of the events.
         has_items: whether there is an item table.
-        graded: the column of the label's rule, if it has one.
+        is_graded: whether the label's rule is over this column.
     """
-    return [_of_event(name, table[name], events, has_items, name == graded) for name in names]
-
-
-def _of_event(name: str, column: pa.ChunkedArray, events: Events, has_items: bool, is_graded: bool) -> FieldGuess:
     kind, why = kind_of(name, column)
     if kind is None:
         return FieldGuess(name, None, None, why)
@@ -122,23 +115,19 @@ def kind_of(name: str, column: pa.ChunkedArray) -> tuple[Any, str]:
         return None, f"{problem}; rename the column to use it"
     if pa.types.is_list(column.type):
         return _kind_of_lists(column)
-    rows = len(column)
-    values = column.unique().drop_null()
-    distinct = len(values)
+    seen = Column(name, column)
+    rows = seen.rows
+    distinct = seen.distinct
     if distinct < 2:
         return None, "the same value in all rows"
     if pa.types.is_boolean(column.type):
         return "categorical", "true or false"
-    if pa.types.is_string(values.type) and are_amounts(values):
-        return None, f"{values[0]} is read as text, not as a number; write it without currency and thousands separators"
     is_id = words.means(name, words.ID)
-    is_number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
-    if distinct > 0.9 * rows and not (is_number and not is_id):
+    if distinct > 0.9 * rows and not (seen.is_number and not is_id):
         return None, f"{distinct:,} values in {rows:,} rows: hardly any repeats, so nothing can be learned of one"
-    unit = unit_of(Column(name, column, column))
-    if unit and (not is_number or words.means(name, words.TIME)):
+    if unit_of(seen) and (not seen.is_number or words.means(name, words.TIME)):
         return None, "a time or date: later rows have values that training never saw"
-    if is_number and not is_id and distinct > _FEW_NUMBERS and not _is_code(name, values):
+    if seen.is_number and not is_id and distinct > _FEW_NUMBERS and not _is_code(seen):
         return {"kind": "numeric", "buckets": 10}, f"{distinct:,} numbers, in ten buckets"
     if distinct <= _FEW and not (is_id and distinct > 100):
         return "categorical", f"{distinct:,} values"
@@ -147,16 +136,12 @@ def kind_of(name: str, column: pa.ChunkedArray) -> tuple[Any, str]:
     return None, f"{distinct:,} texts in {rows:,} rows: too few rows of each to learn from"
 
 
-def _is_code(name: str, values: pa.Array) -> bool:
-    """Return whether numbers are codes of categories: by their name, or because they are whole and leave no gaps.
-
-    Whole numbers may be written such as 17.0, as some tools do if a value is missing.
-    """
-    is_whole = pa.types.is_integer(values.type) or pc.all(pc.equal(pc.floor(values), values)).as_py()
-    if not is_whole or words.means(name, words.NUMBER):
+def _is_code(column: Column) -> bool:
+    """Return whether numbers are codes of categories: by their name, or because they are whole and leave no gaps."""
+    if not column.is_whole or words.means(column.name, words.NUMBER):
         return False
-    low, high = pc.min(values).as_py(), pc.max(values).as_py()
-    return words.means(name, words.CATEGORY) or (low in (0, 1) and high <= _GAPS * len(values))
+    low, high = pc.min(column.values).as_py(), pc.max(column.values).as_py()
+    return words.means(column.name, words.CATEGORY) or (low in (0, 1) and high <= _GAPS * column.distinct)
 
 
 def _kind_of_lists(column: pa.ChunkedArray) -> tuple[Any, str]:

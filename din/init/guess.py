@@ -16,11 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from din.errors import InputError, shown
-from din.init import fields, roles, split, words
+from din.errors import InputError, listed, shown
+from din.init import fields, ids, label, split, time, words
 from din.init.fields import Events, FieldGuess
-from din.init.look import Look, look
-from din.init.roles import Roles
+from din.init.look import Choice, Look, look
 from din.init.split import Set
 from din.names import ModelName
 from din.params import Params, Table
@@ -44,43 +43,41 @@ _ENOUGH = 10  # of them to keep for each click
 
 
 @dataclass(frozen=True)
-class Asked:
-    """The paths of the tables that a person named; None = no such table."""
+class Roles:
+    """The columns of the events that have a role, the unit of the time, and the rule of the label."""
 
-    events: str
-    items: str | None = None
-    users: str | None = None
-
-
-@dataclass(frozen=True)
-class Guess:
-    """The parameters of a log, each with its reason, and the numbers of its events and clicks."""
-
-    sets: tuple[Set, ...]
-    rows: int
-    clicks: int
+    time: Choice
+    unit: Choice
+    user: Choice
+    item: Choice
+    label: Choice
 
 
-def guess(workspace: Workspace, params: Params, asked: Asked, given: Mapping[str, str]) -> Guess:
-    """Return the parameters of a log, given the roles of columns that a person named; see `roles.guess`.
+def guess(workspace: Workspace, params: Params, tables: Mapping[str, str], given: Mapping[str, str]) -> list[Set]:
+    """Return the parameters of a log.
+
+    Args:
+        workspace: where relative paths start.
+        params: the defaults.
+        tables: the paths of `events`, and of `items` and `users` if there are any.
+        given: the columns that a person named; see `roles`.
 
     Raises:
-        Undecided: a role can't be guessed.
-        InputError: a file can't be read, or a fetch would refuse the log.
+        InputError: a role can't be guessed, a file can't be read, or a fetch would refuse the log.
     """
-    events = look(workspace, asked.events, "--events")
-    found = roles.guess(events, given)
-    sets = [*_of_files(asked, events), *_of_roles(found)]
+    events = look(workspace, tables["events"], "--events")
+    found = roles(events, given)
+    sets = [*_of_files(tables["events"], events), *_of_roles(found)]
     others = _others(events, found)
-    sides = {
-        "items": _side(workspace, "items", asked.items, ITEM_ID, events.columns[found.item.value].name),
-        "users": _side(workspace, "users", asked.users, USER_ID, events.columns[found.user.value].name),
-    }
-    for side in sides.values():
-        sets += side.sets if side else []
     separators = _separators(events, others)
-    for side in sides.values():
-        separators |= side.separators if side else {}
+    for table, ours, theirs in (("items", ITEM_ID, found.item.value), ("users", USER_ID, found.user.value)):
+        if paths := tables.get(table):
+            side = look(workspace, paths, f"--{table}")
+            key = _key(side, f"--{table} {paths}", ours, theirs)
+            sets.append(Set(f"fetch.table.{table}", paths, "you named it"))
+            if key != ours:
+                sets.append(Set(f"fetch.table.{table}_columns", {ours: key}, "one row for each value"))
+            separators |= _separators(side, [name for name in side.columns if name != key])
     read = [*sets, Set("fetch.table.keep", others, ""), Set("fetch.table.separators", separators, "")]
     block = _block(params.fetch.table, read)
     log = TableSource(workspace, block, None).read()
@@ -91,15 +88,19 @@ def guess(workspace: Workspace, params: Params, asked: Asked, given: Mapping[str
     table = log.events.table
     checked(replace(log, events=log.events.select({name: log.events[name] for name in EVENT_COLUMNS})))
     keys = Events.of(table)
-    _check_label(found, keys)
-    first = (pc.min(table[TIMESTAMP]).as_py()).date()
-    sets += [*split.guess(keys, first, found.all_positive), *_of_days(table, keys, DATE in asked.events)]
-    sets += _of_clicks(keys)
-    graded = Rule.parse("--label", found.label.value, list(events.columns), asked.events)
-    ruled = graded.column if graded.comparison and not found.all_positive else None
+    if not keys.labels.any():
+        raise InputError(
+            f"fetch.table.label: {found.label.value}: is 0 in all {table.num_rows:,} rows, so there is nothing to "
+            "learn; name another column, or a rule such as rating >= 4, with --label"
+        )
+    by_day = DATE in tables["events"]
+    has_items = "items" in tables
+    sets += [*split.guess(keys), *_of_days(table, keys, by_day), *_of_clicks(keys)]
+    graded = Rule.parse("--label", found.label.value, list(events.columns), tables["events"])
+    ruled = graded.column if graded.comparison else None
     if ruled in others and (words.means(ruled, words.RATING) or not events.headed):
         sets += _of_ratings(graded, table[ruled])
-    guessed = fields.of_events(table, keys, others, asked.items is not None, ruled)
+    guessed = [fields.of_event(name, table[name], keys, has_items, name == ruled) for name in others]
     used = {found.user.value, found.item.value, found.time.value, graded.column, SEQUENCE}
     reserved = [name for name in events.columns if name in _RESERVED - used]
     guessed += [FieldGuess(name, None, None, "the log itself uses this name; rename the column") for name in reserved]
@@ -112,66 +113,53 @@ def guess(workspace: Workspace, params: Params, asked: Asked, given: Mapping[str
     if temporal and rows_of_user >= _OFTEN:
         why = f"{rows_of_user:.0f} rows a user are enough to learn users by name"
         guessed.insert(0, FieldGuess(USER_ID, Group.USER, "id", why))
-    sets += _of_fields(guessed, others, separators, DATE in asked.events, asked.items is not None)
-    return Guess(tuple(sets), table.num_rows, int(keys.labels.sum()))
-
-
-@dataclass(frozen=True)
-class _Side:
-    sets: list[Set]
-    separators: dict[str, str]
-
-
-def _check_label(found: Roles, keys: Events) -> None:
-    """Raise InputError if all rows are clicks, or none is, unless the log is one of clicks alone."""
-    label = f"fetch.table.label: {found.label.value}"
-    clicks = int(keys.labels.sum())
-    rows = len(keys.labels)
-    if found.all_positive and clicks < rows:
-        raise InputError(
-            f"{label}: is 1 in the first rows, but 0 in {rows - clicks:,} of all {rows:,}; if these are impressions "
-            f"without a click, say so with --label {shown(found.label.value)}"
-        )
-    if clicks == 0 or (clicks == rows and not found.all_positive):
-        raise InputError(
-            f"{label}: is {min(clicks, 1)} in all {rows:,} rows, so there is nothing to learn; expected clicks and "
-            "impressions without a click: name another column, or a rule such as rating >= 4, with --label"
-        )
-
-
-def _of_files(asked: Asked, events: Look) -> list[Set]:
-    stem = re.split(r"[/\\]", asked.events.split(",")[0].replace(DATE, "").rstrip("*/."))[-1].split(".")[0]
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).strip("-._") or "clicks"
-    sets = [
-        Set("fetch.source", "table", "a log in files of its own"),
-        Set("fetch.table.events", asked.events, f"{len(events.files)} {'file' if len(events.files) == 1 else 'files'}"),
-        Set("promote.model_name", str(ModelName(name)), "the name of the log, for its champions"),
-    ]
-    dialect = events.dialect
-    if dialect.delimiter:
-        sets.append(Set("fetch.table.csv.delimiter", dialect.delimiter, "gives all lines the same number of cells"))
-    if not events.headed:
-        sets.append(Set("fetch.table.csv.names", list(dialect.names), "the first line is a row, not a header"))
-    if dialect.encoding != "utf-8":
-        sets.append(Set("fetch.table.csv.encoding", dialect.encoding, "the bytes are not UTF-8"))
-    if dialect.decimal == ",":
-        sets.append(Set("fetch.table.csv.decimal", ",", "numbers are written such as 12,50"))
+    sets += _of_fields(guessed, others, separators, by_day, has_items)
     return sets
 
 
-def _of_roles(found: Roles) -> list[Set]:
-    named = {USER_ID: found.user.value, ITEM_ID: found.item.value, TIMESTAMP: found.time.value}
-    reasons = (
-        f"{found.user.value} is the user: {found.user.reason}",
-        f"{found.item.value} is the item: {found.item.reason}",
-        f"{found.time.value} is the time: {found.time.reason}",
-    )
-    columns = {ours: theirs for ours, theirs in named.items() if ours != theirs}
-    return [
-        Set("fetch.table.columns", columns, "\n".join(reasons)),
-        Set("fetch.table.label", found.label.value, found.label.reason),
-        Set("fetch.table.timestamp_unit", found.unit.value, found.unit.reason),
-    ]
+def roles(log: Look, given: Mapping[str, str]) -> Roles:
+    """Return the roles of a log's columns, given what a person said by role (`unit` too; the label may be a rule).
+
+    Raises:
+        InputError: a role that is not given can't be guessed; a given column does not exist, or can't have its role.
+    """
+    for role, name in given.items():
+        if role not in ("label", "unit") and name not in log.columns:
+            raise InputError(f"--{role} {shown(name)}: no such column; expected one of {listed(log.columns)}")
+    when, unit = time.guess(log, given.get("time"), given.get("unit"))
+    rule = label.guess(log, given.get("label"), when.value)
+    labelled = [name for name in sorted(log.columns, key=len, reverse=True) if rule.value.startswith(name)]
+    used = {when.value, *labelled[:1]}
+    user = ids.guess(log, "user", words.USER, given.get("user"), used | {given.get("item", "")})
+    item = ids.guess(log, "item", words.ITEM, given.get("item"), used | {user.value})
+    return Roles(when, unit, user, item, rule)
+
+
+def _of_files(paths: str, events: Look) -> Iterator[Set]:
+    stem = re.split(r"[/\\]", paths.split(",")[0].replace(DATE, "").rstrip("*/."))[-1].split(".")[0]
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).strip("-._") or "clicks"
+    dialect = events.dialect
+    yield Set("fetch.source", "table", "a log in files of its own")
+    yield Set("fetch.table.events", paths, f"{len(events.files)} {'file' if len(events.files) == 1 else 'files'}")
+    yield Set("promote.model_name", str(ModelName(name)), "the name of the log, for its champions")
+    if dialect.delimiter:
+        yield Set("fetch.table.csv.delimiter", dialect.delimiter, "gives all lines the same number of cells")
+    if not events.headed:
+        yield Set("fetch.table.csv.names", list(dialect.names), "the first line is a row, not a header")
+    if dialect.encoding != "utf-8":
+        yield Set("fetch.table.csv.encoding", dialect.encoding, "the bytes are not UTF-8")
+    if dialect.decimal == ",":
+        yield Set("fetch.table.csv.decimal", ",", "numbers are written such as 12,50")
+
+
+def _of_roles(found: Roles) -> Iterator[Set]:
+    named = {USER_ID: found.user, ITEM_ID: found.item, TIMESTAMP: found.time}
+    called = zip(("user", "item", "time"), named.values(), strict=True)
+    reasons = [f"{one.value} is the {role}: {one.reason}" for role, one in called]
+    columns = {ours: one.value for ours, one in named.items() if ours != one.value}
+    yield Set("fetch.table.columns", columns, "\n".join(reasons))
+    yield Set("fetch.table.label", found.label.value, found.label.reason)
+    yield Set("fetch.table.timestamp_unit", found.unit.value, found.unit.reason)
 
 
 def _others(events: Look, found: Roles) -> list[str]:
@@ -180,45 +168,36 @@ def _others(events: Look, found: Roles) -> list[str]:
     return [
         name
         for name, column in events.columns.items()
-        if name not in used and (not column.is_nested or pa.types.is_list(column.raw.type))
+        if name not in used and (not column.is_nested or pa.types.is_list(column.values.type))
     ]
 
 
 def _separators(table: Look, names: list[str]) -> dict[str, str]:
-    return {name: separator for name in names if (separator := table.separator(name))}
+    return {name: separator for name in names if (separator := table.columns[name].separator)}
 
 
-def _side(workspace: Workspace, table: str, patterns: str | None, ours: str, theirs: str) -> _Side | None:
-    """Return the parameters of an item or user table."""
-    if patterns is None:
-        return None
-    seen = look(workspace, patterns, f"--{table}")
-    if not seen.headed:
+def _key(side: Look, place: str, ours: str, theirs: str) -> str:
+    """Return the column of an item or user table that holds the ids: by its name, else the only one without repeats."""
+    if not side.headed:
         raise InputError(
-            f"--{table} {patterns}: its first line is a row, not a header, and only the columns of events can be named "
-            f"in params.yaml; write a line with the names of the columns above it, with {ours} among them"
+            f"{place}: its first line is a row, not a header, and only the columns of events can be named in "
+            f"params.yaml; write a line with the names of the columns above it, with {ours} among them"
         )
-    keys = [name for name in (theirs, ours) if name in seen.columns]
-    if not keys:
-        unique = [name for name, column in seen.columns.items() if column.distinct == column.rows]
-        if len(unique) != 1:
-            raise InputError(
-                f"--{table} {patterns}: no column {theirs!r}, the name of the {ours} in the events; its columns: "
-                f"{', '.join(seen.columns)}. Rename the right one to {theirs!r}"
-            )
-        keys = unique
-    sets = [Set(f"fetch.table.{table}", patterns, "you named it")]
-    if keys[0] != ours:
-        sets.append(Set(f"fetch.table.{table}_columns", {ours: keys[0]}, "one row for each value"))
-    return _Side(sets, _separators(seen, [name for name in seen.columns if name != keys[0]]))
+    named = [name for name in (theirs, ours) if name in side.columns]
+    unique = [name for name, column in side.columns.items() if column.distinct == column.rows]
+    if named or len(unique) == 1:
+        return [*named, *unique][0]
+    raise InputError(
+        f"{place}: no column {theirs!r}, the name of the {ours} in the events; its columns: {listed(side.columns)}. "
+        f"Rename the right one to {theirs!r}"
+    )
 
 
 def _block(table: Table, sets: list[Set]) -> Table:
     """Return `fetch.table` with the guessed values."""
     values = {one.key.removeprefix("fetch.table."): one.value for one in sets if one.key.startswith("fetch.table.")}
-    csv = {key.removeprefix("csv."): value for key, value in values.items() if key.startswith("csv.")}
-    plain = {key: value for key, value in values.items() if not key.startswith("csv.")}
-    return replace(table, csv=replace(table.csv, **csv), **plain)
+    csv = {key.removeprefix("csv."): values.pop(key) for key in [*values] if key.startswith("csv.")}
+    return replace(table, csv=replace(table.csv, **csv), **values)
 
 
 def _of_days(table: pa.Table, keys: Events, by_day: bool) -> Iterator[Set]:
@@ -274,8 +253,8 @@ def _of_ratings(label: Rule, ratings: pa.ChunkedArray) -> Iterator[Set]:
 
 def _of_fields(
     guessed: list[FieldGuess], others: list[str], separators: dict[str, str], by_day: bool, has_items: bool
-) -> list[Set]:
-    """Return the declared fields, and which columns of events to keep for them."""
+) -> Iterator[Set]:
+    """Yield the declared fields, and which columns of events to keep for them."""
     declared: dict[str, dict[str, Any]] = {}
     reasons = []
     of_items = []
@@ -293,11 +272,10 @@ def _of_fields(
             reasons.append(f"{field.name} ({group}): {field.reason}")
     kept = [name for name in others if name not in of_items and any(name in group for group in declared.values())]
     used = {*kept, *of_items, *(name for name in separators if name not in others)}
-    result = [Set("featurize.fields", declared, "\n".join(reasons) or "the log has no further columns")]
+    yield Set("featurize.fields", declared, "\n".join(reasons) or "the log has no further columns")
     if kept:
-        result.append(Set("fetch.table.keep", kept, "declared in featurize.fields"))
+        yield Set("fetch.table.keep", kept, "declared in featurize.fields")
     if of_items:
-        result.append(Set("fetch.table.items_from_events", of_items, "the same in all rows of an item"))
+        yield Set("fetch.table.items_from_events", of_items, "the same in all rows of an item")
     if split := {name: separator for name, separator in separators.items() if name in used}:
-        result.append(Set("fetch.table.separators", split, "most values hold it, and the parts repeat"))
-    return result
+        yield Set("fetch.table.separators", split, "most values hold it, and the parts repeat")

@@ -7,6 +7,7 @@ package), and params.yaml is written from the defaults, so there is one pipeline
 import json
 from collections.abc import Sequence
 from importlib.metadata import Distribution, distribution
+from itertools import chain
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
@@ -97,11 +98,6 @@ def _place(keys: Any, key: str) -> tuple[int, int]:
 
 def _comments(reason: list[str], width: int) -> list[str]:
     """Return a reason as lines of comments."""
-    lines = []
-    for number, text in enumerate(reason):
-        first = "#          " if number else "# guessed: "
-        rest = f"#{'':11}"
-        lines += wrap(
-            text, width, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
-        )
-    return lines
+    head = "# guessed: "
+    wrapped = [wrap(text, width - len(head), subsequent_indent=" ", break_on_hyphens=False) for text in reason]
+    return [f"{head if number == 0 else '#':{len(head)}}{line}" for number, line in enumerate(chain(*wrapped))]

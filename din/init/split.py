@@ -1,7 +1,6 @@
 """Guess how a log is split into training, validation and test rows, from its days, users and clicks."""
 
 from dataclasses import dataclass
-from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ _KNOWN = 0.5  # least share of test rows of users that training has seen, under 
 _DAYS = 4
 _USERS = 100
 _BOTH = 0.3  # least share of rows of users with both labels, for a metric within users
-_PARTIAL = 0.3  # a last day with a smaller share of the usual rows is not complete
 
 
 @dataclass(frozen=True)
@@ -34,32 +32,21 @@ class Set:
         return ["".join(map(_printable, line)) for line in self.reason.splitlines()]
 
 
-def guess(events: Events, first: date, all_positive: bool) -> list[Set]:
-    """Return the parameters of the split, given the first day, and whether there are no impressions without a click.
+def guess(events: Events) -> list[Set]:
+    """Return the parameters of the split.
 
     Raises:
         InputError: there are too few users and days for any split.
     """
-    if all_positive:
+    if events.labels.all():
         why = "every row is a click: each user's last one is held out, with a sampled negative for each click"
         return [Set("featurize.protocol", "leave_last_out", why)]
-    counts = np.bincount(events.days)
-    found = []
-    usual = np.median(counts[counts > 0])
-    if len(counts) > _DAYS and counts[-1] < _PARTIAL * usual and (counts > 0).mean() > 0.8:
-        until = first + timedelta(days=len(counts) - 2)
-        why = (
-            f"the last day has only {counts[-1]:,} rows where {usual:,.0f} are usual, so it seems to be incomplete; "
-            "set null once it is complete, and the log grows"
-        )
-        found.append(Set("data.until", str(until), why))
-        counts = counts[:-1]
-    inside = events.days < len(counts)
-    days = events.days[inside]
-    users = events.users[inside]
-    labels = events.labels[inside]
+    days = events.days
+    users = events.users
+    counts = np.bincount(days)
     people = len(np.unique(users))
     span = "1 day" if len(counts) == 1 else f"{len(counts)} days"
+    found = []
     test = _last(counts, _TEST, len(counts) // 3)
     earlier = counts[: len(counts) - test]
     valid = _last(earlier, _VALID, len(counts) // 4) if len(earlier) else 0
@@ -83,7 +70,7 @@ def guess(events: Events, first: date, all_positive: bool) -> list[Set]:
         raise InputError(
             f"the log has {span} and {people} users; a test needs {_DAYS} days, or {_USERS} users: bring a longer log"
         )
-    both = _share_of_both(users[judged], labels[judged])
+    both = _share_of_both(users[judged], events.labels[judged])
     if both < _BOTH:
         why = f"only {both:.0%} of the judged rows are of users with a click and without one, so GAUC would be noise"
         found.append(Set("gate.metrics", ["auc"], why))

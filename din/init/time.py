@@ -1,36 +1,24 @@
 """Guess which column of a log is the time of an impression, and its unit."""
 
-from dataclasses import dataclass
-
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from din.errors import InputError, listed, shown
 from din.init import words
-from din.init.ask import Choice, Misnamed, Undecided, by_name
-from din.init.look import Column, Look
+from din.init.look import Choice, Column, Look
 from din.sources import times
 
 _UNITS = ("s", "ms", "us", "ns")
 _YEARS = (1995, 2050)  # narrower than what a fetch accepts, since ids may look like times
 _SECONDS = [(year - 1970) * 365.2425 * 86_400 for year in _YEARS]
+_EXAMPLE = "say how they are written with --unit, such as --unit '%d/%b/%Y %H:%M'"
 
 
-@dataclass(frozen=True)
-class Time:
-    """The column of the time, and `fetch.table.timestamp_unit`."""
-
-    column: Choice
-    unit: Choice
-
-
-def guess(log: Look, given: str | None, said: str | None) -> Time:
-    """Return the column of the time, and its unit; `given` and `said` are what a person named.
+def guess(log: Look, given: str | None, said: str | None) -> tuple[Choice, Choice]:
+    """Return the column of the time, and `fetch.table.timestamp_unit`; `given` and `said` are what a person named.
 
     Raises:
-        Undecided: no column holds times, or several do.
-        Misnamed: the given column holds no times.
-        InputError: the unit is unknown, or the log has another form.
+        InputError: no column holds times, or several do; the given column holds none, or the unit is unknown.
     """
     if said is not None and said not in (*_UNITS, "iso") and "%" not in said:
         raise InputError(f"--unit {shown(said)}: expected s, ms, us, ns, iso, or a form such as %d.%m.%Y %H:%M")
@@ -38,42 +26,29 @@ def guess(log: Look, given: str | None, said: str | None) -> Time:
     if given is not None:
         if given not in units:
             expected = said or "seconds to nanoseconds since 1970, ISO 8601, or a date such as 31.05.2024 12:00"
-            raise Misnamed(
-                f"--time {given}: its values, such as {log.columns[given].examples}, are no times that are known; "
-                f"expected {expected}. Say how they are written with --unit, such as --unit '%d/%b/%Y %H:%M'",
-                "time",
-            )
-        return Time(Choice(given, "you said so"), units[given])
-    if not units:
-        nested = [name for name, column in log.columns.items() if column.is_nested]
-        if nested:
             raise InputError(
-                f"{log.files[0].name}: no column holds times, and {listed(nested)} hold lists or objects, which are "
-                "not looked into; expected a row for each time that an item was shown: write the log in that form"
+                f"--time {given}: its values, such as {log.columns[given].examples}, are no times that are known; "
+                f"expected {expected}: {_EXAMPLE}"
             )
-        raise Undecided(
+        return Choice(given, "you said so"), units[given]
+    if not units:
+        raise InputError(
             f"{log.files[0].name}: no column holds times, so nobody knows which rows come first; expected seconds "
             f"since 1970, ISO 8601, or dates such as 31.05.2024 in one of {listed(log.columns)}. If one holds times in "
-            "another form, name it with --time, and the form with --unit, such as --unit '%d/%b/%Y %H:%M'",
-            "time",
-            [],
+            f"another form, name it with --time, and {_EXAMPLE}"
         )
     if whole := {name: unit for name, unit in units.items() if not log.columns[name].missing}:
         units = whole  # a time that is missing where nobody clicked is that of the click
-    named = by_name(list(units), words.TIME)
-    if named:
+    if named := words.by_name(units, words.TIME):
         most = max(log.columns[name].distinct for name in named)
         best = next(name for name in named if log.columns[name].distinct * 20 >= most)  # not the day beside the time
         reason = f"the name means a time, and the values are times ({log.columns[best].examples})"
-        return Time(Choice(best, reason), units[best])
-    if len(units) == 1:
-        (only,) = units
-        return Time(Choice(only, f"the only column of times ({log.columns[only].examples})"), units[only])
-    raise Undecided(
-        f"{log.files[0].name}: {listed(units)} all hold times; name the time of the impression with --time",
-        "time",
-        list(units),
-    )
+        return Choice(best, reason), units[best]
+    if len(units) > 1:
+        problem = f"{listed(units)} all hold times; name the time of the impression with --time"
+        raise InputError(f"{log.files[0].name}: {problem}")
+    ((only, unit),) = units.items()
+    return Choice(only, f"the only column of times ({log.columns[only].examples})"), unit
 
 
 def unit_of(column: Column, said: str | None = None) -> Choice | None:
@@ -82,7 +57,7 @@ def unit_of(column: Column, said: str | None = None) -> Choice | None:
         return Choice(said, "you said so") if _fits(column, said) else None
     if column.is_time:
         return Choice("iso", "the column is of a time type, which has a unit of its own")
-    present = column.raw.drop_null()
+    present = column.values.drop_null()
     if column.is_nested or not len(present) or pa.types.is_boolean(present.type):
         return None
     if column.is_number:
@@ -105,13 +80,12 @@ def unit_of(column: Column, said: str | None = None) -> Choice | None:
 def _fits(column: Column, unit: str) -> bool:
     """Return whether a column may hold times of a unit."""
     if "%" in unit:
-        present = column.raw.drop_null()
-        return not column.is_nested and times.has_form(present, unit)
+        return not column.is_nested and times.has_form(column.values.drop_null(), unit)
     if unit == "iso":
-        return column.is_time or (column.is_text and times.is_iso(column.raw))
+        return column.is_time or (column.is_text and times.is_iso(column.values))
     return column.is_number
 
 
 def _span(low: float, high: float) -> str:
-    first, last = pa.array([int(low), int(high)]).cast(pa.int64()).cast(pa.timestamp("s")).to_pylist()
+    first, last = pa.array([int(low), int(high)], pa.timestamp("s")).to_pylist()
     return f"{first:%Y-%m-%d} to {last:%Y-%m-%d}"

@@ -8,35 +8,24 @@ release, and merges three ways, as git does:
 """
 
 import json
+import os
 import subprocess
 import tempfile
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from shutil import which
 
 from din import documents
 from din.artifacts import write_bytes
-from din.errors import InputError
+from din.errors import InputError, listed
 from din.init.render import render
 from din.init.split import Set
 from din.process import environment, query
 
 FOLDER = ".din-init"
+_GUESS = f"{FOLDER}/guess.json"  # a list of parameters, each with its reason
 _MOST_CONFLICTS = 127  # git exits with their number, at most
-
-
-@dataclass(frozen=True)
-class Merged:
-    """The result of an update: paths of files that changed, and of those with conflicts."""
-
-    changed: tuple[str, ...]
-    conflicts: tuple[str, ...]
-
-
-def guess_of(root: Path) -> Path:
-    """Return the file in a repository that keeps the guess: a list of parameters, each with its reason."""
-    return root / FOLDER / "guess.json"
 
 
 def create(root: Path, sets: Iterable[Set]) -> list[str]:
@@ -75,13 +64,13 @@ def _init_git(root: Path) -> None:
     query(["git", "init", "--quiet", str(root)], None, environment())
 
 
-def update(root: Path) -> Merged:
-    """Merge the files of the installed release into a repository.
+def update(root: Path) -> None:
+    """Merge the files of the installed release into a repository, and print what changed.
 
     Raises:
-        InputError: `din init` did not make it, or it has edits that are not committed.
+        InputError: `din init` did not make it, it has edits that are not committed, or lines of both conflict.
     """
-    kept = guess_of(root)
+    kept = root / _GUESS
     if not kept.exists():
         raise InputError(f"{kept}: not found; run `din init --update` in the root of a repository that `din init` made")
     sets = documents.read(list[Set], kept)
@@ -94,33 +83,42 @@ def update(root: Path) -> Merged:
     changed = []
     conflicts = []
     for name, text in files.items():
-        mine = _text(root / name)
-        base = _text(root / FOLDER / "files" / name)
-        if text in (mine, base):  # where the release changes nothing, edits stay, and removed files stay removed
+        mine = root / name
+        base = root / FOLDER / "files" / name
+        # Where the release changes nothing, edits stay, and a removed file stays removed.
+        if text in (_text(mine), _text(base)) or (base.exists() and not mine.exists()):
             continue
         changed.append(name)
-        if _merge(root / name, base or "", text):
+        if not mine.exists():
+            write_bytes(mine, text.encode())
+        elif _merge(mine, base, text):
             conflicts.append(name)
     _keep(root, sets, files)
-    return Merged(tuple(changed), tuple(conflicts))
+    if conflicts:
+        raise InputError(
+            f"{listed(conflicts)}: your edits and the new release change the same lines; choose between <<<<<<< and "
+            ">>>>>>> there, and commit"
+        )
+    if changed:
+        print(f"merged {listed(changed)}; look at the changes with git diff")
+    else:
+        print("up to date: this release renders the same files")
 
 
-def _merge(mine: Path, base: str, new: str) -> int:
+def _merge(mine: Path, base: Path, new: str) -> int:
     """Merge a file three ways, and return the number of conflicts, which are marked in it.
 
     Raises:
         InputError: git can't merge it.
     """
     with tempfile.TemporaryDirectory() as folder:
-        names = []
-        for name, text in (("yours", _text(mine) or ""), ("before", base), ("new release", new)):
-            names += ["-L", name]
-            (Path(folder) / name).write_text(text, encoding="utf-8")
-        command = ["git", "merge-file", "-p", *names, "yours", "before", "new release"]
-        done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True)
+        later = Path(folder) / mine.name
+        later.write_text(new, encoding="utf-8")
+        labels = ["-L", "yours", "-L", "before", "-L", "new release"]
+        command = ["git", "merge-file", *labels, str(mine), str(base if base.exists() else os.devnull), str(later)]
+        done = subprocess.run(command, env=environment(), capture_output=True, text=True)
     if not 0 <= done.returncode <= _MOST_CONFLICTS:
         raise InputError(f"git merge-file failed: {done.stderr.strip()}")
-    write_bytes(mine, done.stdout.encode())
     return done.returncode
 
 
@@ -130,6 +128,6 @@ def _text(path: Path) -> str | None:
 
 def _keep(root: Path, sets: Iterable[Set], files: dict[str, str]) -> None:
     text = json.dumps([asdict(one) for one in sets], indent=2, ensure_ascii=False)  # keeps the order of mappings
-    write_bytes(guess_of(root), text.encode())
+    write_bytes(root / _GUESS, text.encode())
     for name, text in files.items():
         write_bytes(root / FOLDER / "files" / name, text.encode())

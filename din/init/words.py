@@ -6,6 +6,7 @@ entry that it begins with; an entry that ends in `$` must be the whole word. Ear
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
 USER = (
     "user", "uid$", "usr$", "visitor", "customer", "kunde", "nutzer", "benutzer", "kaeufer", "besucher", "reviewer",
@@ -69,8 +70,8 @@ CATEGORY = (
     "plz", "os$", "model", "segment", "channel", "kanal", "level", "code", "categorie", "categoria", "marca", "marque",
     "类目", "类别", "品牌",
 )  # fmt: skip
-YES = ("1", "true", "yes", "ja", "y", "j", "t", "oui", "si", "sí", "sim", "да", "是", "tak", "click", "clicked")
-NO = ("0", "false", "no", "nein", "n", "f", "non", "não", "нет", "否", "nie", "nee", "view", "impression", "none", "")
+YES = ("1", "1.0", "true", "yes", "ja", "y", "j", "t", "oui", "si", "sí", "sim", "да", "是", "tak", "click", "clicked")
+NO = ("0", "0.0", "false", "no", "nein", "n", "f", "non", "não", "нет", "否", "nie", "view", "impression", "none", "")
 SHOWN = ("view", "impression", "imp$", "show", "pv$", "ansicht", "anzeige", "gesehen", "vue", "exposure", "display")
 CLICKED = ("click", "clk", "clicked", "klick", "clic", "geklickt", "buy", "purchase", "kauf", "gekauft", "transaction")
 
@@ -98,3 +99,9 @@ def rank(name: str, entries: tuple[str, ...]) -> int | None:
 def means(name: str, entries: tuple[str, ...]) -> bool:
     """Return whether a name matches an entry."""
     return rank(name, entries) is not None
+
+
+def by_name(names: Iterable[str], entries: tuple[str, ...]) -> list[str]:
+    """Return the names that match an entry, the most certain first."""
+    ranked = [(place, name) for name in names if (place := rank(name, entries)) is not None]
+    return [name for _, name in sorted(ranked, key=lambda one: one[0])]

@@ -12,7 +12,6 @@ import pytest
 from made_up_logs import with_column
 
 from din.errors import InputError
-from din.init.ask import Undecided
 
 Guessed = Callable[..., dict[str, Any]]
 Row = dict[str, Any]
@@ -24,29 +23,9 @@ def time_of(row: Row, otherwise: str) -> str:
     return datetime.fromtimestamp(row["time"] + 5, UTC).isoformat() if row["click"] else otherwise
 
 
-COUNTED: dict[str, tuple[str, Value]] = {
-    "counts": ("clicks", lambda row, at: row["click"] * (1 + at % 3)),
-    "counts with decimals": ("clicks", lambda row, at: f"{row['click'] * (1 + at % 3)}.0"),
-    "minus one": ("clicked", lambda row, _: 2 * row["click"] - 1),
-    "a label": ("label", lambda row, _: 2 * row["click"] - 1),
-    "purchases": ("purchases", lambda row, at: row["click"] * (1 + at % 2)),
-}
-
-
-@pytest.mark.parametrize("case", COUNTED)
-def test_more_than_0_is_a_click(
-    case: str, tmp_path: Path, log: list[Row], guessed: Guessed, fetched_clicks: Callable[..., int]
-) -> None:
-    """From counts, and from -1 and 1, a rule is guessed that a fetch can read, and clicks alone are behaviours."""
-    name, value = COUNTED[case]
-    path = with_column(tmp_path, log, name, value)
-    found = guessed(path)
-    assert found["fetch.table.label"] == f"{name} > 0"
-    assert "fetch.table.behaviour" not in found
-    assert fetched_clicks(path) == sum(row["click"] for row in log)
-
-
 ASKED: dict[str, tuple[str, Value, str, str]] = {
+    "counts": ("clicks", lambda row, at: row["click"] * (1 + at % 3), "clicks > 0", "0 (4,"),
+    "purchases": ("purchases", lambda row, at: row["click"] * (1 + at % 2), "purchases > 0", "0 (4,"),
     "unknown": (
         "clicked",
         lambda row, at: "unknown" if at % 50 == 0 else ["no", "yes"][row["click"]],
@@ -54,10 +33,8 @@ ASKED: dict[str, tuple[str, Value, str, str]] = {
         "no (4,",
     ),
     "a typo": ("click", lambda row, at: "oops" if at == 7 else row["click"], "click == 1", "oops (1×)"),
-    "other words": ("click", lambda row, _: ["-", "x"][row["click"]], "click == x", "- (4,"),
     "1 and 2": ("click", lambda row, _: 1 + row["click"], "click > 1", "1 (4,"),
     "a time or none": ("clicked_at", lambda row, _: time_of(row, "none"), "clicked_at != none", "none (4,"),
-    "a time or 0": ("clicked_at", lambda row, _: row["click"] * row["time"], "clicked_at > 0", "0 (4,"),
     "a word as label": ("label", lambda row, _: ["neg", "pos"][row["click"]], "label == pos", "neg (4,"),
 }
 
@@ -69,19 +46,18 @@ def test_other_values_are_asked_for(
     """The message counts the values and proposes a rule that a fetch can read."""
     name, value, rule, counted = ASKED[case]
     path = with_column(tmp_path, log, name, value)
-    with pytest.raises(Undecided) as error:
+    with pytest.raises(InputError) as error:
         guessed(path)
     message = str(error.value)
     assert f"{name} should say whether the item was clicked, but its values are " in message
     assert counted in message and f"--label '{rule}'" in message
-    assert (error.value.role, error.value.candidates) == ("label", [rule])
     assert abs(fetched_clicks(path, label=rule) - sum(row["click"] for row in log)) < len(log) / 50
 
 
 MISSING: dict[str, tuple[str, Value, str]] = {
     "1 %": ("click", lambda row, at: "" if at % 100 == 0 else row["click"], "missing (60×); no rule can judge"),
     "blank or 1": ("clicked", lambda row, _: "1" if row["click"] else "", "write 0 there if it means no click"),
-    "blank or a time": ("clicked_at", lambda row, _: time_of(row, ""), "1 where clicked_at holds a time and 0"),
+    "blank or a time": ("clicked_at", lambda row, _: time_of(row, ""), "or drop these rows"),
     "blank or bought": ("bought", lambda row, _: "x" if row["click"] else "", "write 0 there"),
 }
 
@@ -91,18 +67,11 @@ def test_missing_answers_are_not_guessed(case: str, tmp_path: Path, log: list[Ro
     """A fetch refuses a label with missing values, so the message says how to fill them."""
     name, value, part = MISSING[case]
     path = with_column(tmp_path, log, name, value)
-    with pytest.raises(Undecided, match=f"{name} should say") as error:
+    with pytest.raises(InputError, match=f"{name} should say") as error:
         guessed(path)
     assert part in str(error.value)
-    assert error.value.candidates == []
     with pytest.raises(InputError, match=r"expected 0 or 1|is missing, so"):
         guessed(path, label=name if case == "1 %" else f"{name} == 1")
-
-
-def test_filled_answers_are_read(tmp_path: Path, log: list[Row], fetched_clicks: Callable[..., int]) -> None:
-    """The advice works: with 0 written where a value was missing, the guess is right."""
-    path = with_column(tmp_path, log, "clicked", lambda row, _: "1" if row["click"] else "0")
-    assert fetched_clicks(path) == sum(row["click"] for row in log)
 
 
 def test_missing_answers_in_parquet(tmp_path: Path, log: list[Row], guessed: Guessed) -> None:
@@ -114,21 +83,20 @@ def test_missing_answers_in_parquet(tmp_path: Path, log: list[Row], guessed: Gue
         "click": pa.array([bool(row["click"]) if row["click"] or row["place"] else None for row in log]),
     }
     pq.write_table(pa.table(columns), tmp_path / "log.parquet")
-    with pytest.raises(Undecided, match=r"click should say .* missing \("):
+    with pytest.raises(InputError, match=r"click should say .* missing \("):
         guessed("log.parquet")
 
 
 def test_a_like_does_not_replace_an_unclear_click(tmp_path: Path, log: list[Row], guessed: Guessed) -> None:
-    """Without a usable click, another answer is only a candidate."""
+    """Without a usable click, another answer is no label."""
     lines = ["user,item,ts,click,is_like"]
     lines += [
         f"{row['user']},{row['item']},{row['time']},{row['click'] if at % 9 else ''},{int(row['dwell'] > 60)}"
         for at, row in enumerate(log)
     ]
     (tmp_path / "log.csv").write_text("\n".join(lines))
-    with pytest.raises(Undecided) as error:
+    with pytest.raises(InputError, match="click should say whether the item was clicked"):
         guessed("log.csv")
-    assert error.value.candidates == ["is_like"]
 
 
 @pytest.mark.parametrize(("value", "rule"), [("1", "click"), ("ja", "click == ja")])
@@ -149,7 +117,6 @@ def test_a_log_without_a_click(value: str, tmp_path: Path, log: list[Row], guess
 @pytest.mark.parametrize(
     ("name", "values"),
     [
-        ("purchase_price", [5.5, 7.25, 9.0]),
         ("purchase_discount", [0, 5, 10]),
         ("purchase_method", ["card", "cash", "sepa"]),
         ("buyer_country", ["DE", "FR", "IT"]),
