@@ -5,10 +5,8 @@ taken newer results from its cache. To find stale stages, DVC hashes changed fil
 """
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from din import documents
 from din.errors import InputError, Unavailable
@@ -22,8 +20,6 @@ from din.registry.registry import Registry
 from din.stage import StageOutcome
 from din.workspace import Workspace
 
-MOST_REASONS = 2
-"""The number of changes that the table names for a stage; JSON names all."""
 ENDINGS = {0: "done", 1: "failed", 2: "bad input", 3: "closed"}
 
 
@@ -35,7 +31,7 @@ class StageStatus:
         ended: one of `ENDINGS`, or None if it never ran here.
         at: the time of its end.
         run: the run that it belonged to.
-        stale: the changes since then; empty if the stage is up to date, None if DVC gave no answer.
+        stale: whether something changed since, None if DVC can't tell; `dvc status` names what.
     """
 
     name: str
@@ -43,7 +39,7 @@ class StageStatus:
     at: str | None
     seconds: float | None
     run: str | None
-    stale: list[str] | None
+    stale: bool | None
 
 
 @dataclass(frozen=True)
@@ -95,32 +91,19 @@ def status(workspace: Workspace) -> Status:
     return Status([_stage(workspace, name, changed) for name in names], champion, waiting, problems, exit_code)
 
 
-def _changed(workspace: Workspace) -> dict[str, list[str]]:
-    """Return the changes of each stage that DVC would run, e.g. `data/raw modified`.
+def _changed(workspace: Workspace) -> set[str]:
+    """Return the stages that DVC would run because something changed, without those that always run.
 
     Raises:
         Unavailable: DVC failed.
         ValueError: its answer is not JSON.
     """
     answer = json.loads(query(["dvc", "status", "--json"], workspace.root, environment()))
-    return {name: _reasons(entries) for name, entries in answer.items()}
+    return {name for name, changes in answer.items() if changes != ["always changed"]}
 
 
-def _reasons(entries: Sequence[str | Mapping[str, Mapping[str, Any]]]) -> list[str]:
-    """Flatten DVC's list of a stage's changes: the words `always changed`, or parts with their changes."""
-    found = []
-    for entry in entries:
-        if isinstance(entry, str):
-            found.append(entry)
-            continue
-        for part, change in (pair for parts in entry.values() for pair in parts.items()):
-            keys = change if isinstance(change, dict) else {part: change}  # the keys of a parameter file
-            found += [f"{key} {what}" for key, what in keys.items()]
-    return found
-
-
-def _stage(workspace: Workspace, name: str, changed: Mapping[str, list[str]] | None) -> StageStatus:
-    stale = None if changed is None else changed.get(name, [])
+def _stage(workspace: Workspace, name: str, changed: set[str] | None) -> StageStatus:
+    stale = None if changed is None else name in changed
     path = workspace.outcome(name)
     try:
         outcome = documents.read(StageOutcome, path)
@@ -143,7 +126,7 @@ def print_status(found: Status, as_json: bool = False) -> None:
             one.at and one.at[:16].replace("T", " "),
             None if one.seconds is None else f"{one.seconds:.1f}",
             one.run,
-            _stale_in_words(one.stale),
+            {None: "unknown", True: "yes", False: ""}[one.stale],
         )
         for one in found.stages
     ]
@@ -161,10 +144,3 @@ def print_status(found: Status, as_json: bool = False) -> None:
         print(f"    {request.version[:12]}, run {request.run_id}, until {request.expires} ({gates})")
     for problem in found.problems:
         print(f"unknown: {problem}")
-
-
-def _stale_in_words(stale: Sequence[str] | None) -> str:
-    if stale is None:
-        return "unknown"
-    shown = ", ".join(stale[:MOST_REASONS])
-    return f"{shown} and {len(stale) - MOST_REASONS} more" if len(stale) > MOST_REASONS else shown
