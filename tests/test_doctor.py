@@ -111,14 +111,6 @@ def test_a_store_that_overwrites_fails(workspace: Workspace, monkeypatch: pytest
     assert list((workspace.root / "registry").iterdir()) == []
 
 
-def test_a_registry_that_cannot_be_opened_fails(workspace: Workspace) -> None:
-    """A file in the place of the registry's folder is named."""
-    (workspace.root / "registry").write_text("")
-    found = of(doctor.registry, workspace)["registry"]
-    assert found.state == "failed"
-    assert str(workspace.root / "registry") in found.seen
-
-
 @pytest.mark.parametrize(("fault", "code"), [(False, 0), (True, 1)])
 def test_a_fault_is_exit_1(fault: bool, code: int, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """Text and JSON list the same findings, and only a failure sets the exit code."""
