@@ -93,6 +93,7 @@ def films(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Path:
     parts = {"events": part("events", events), "items": part("items", items), "users": part("users", users)}
     finished = build(tmp_path_factory.mktemp("films"), params, RawLog(**parts, fields=FIELDS, protocol="by_user"))
     crown(finished.registry, finished.bundle)
+    finished.here.params.write_bytes((ROOT / "params.yaml").read_bytes())
     return finished.here.root
 
 

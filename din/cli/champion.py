@@ -9,7 +9,7 @@ from typing import Annotated, BinaryIO
 
 import typer
 
-from din.cli.options import By, Model, Promotion, Uri, only_model, place, user
+from din.cli.options import By, Model, Promotion, Uri, place, user
 from din.cli.run import HERE, answering, params_here, reporting
 from din.commandline import AsJson, commands, print_result
 from din.errors import InputError
@@ -156,14 +156,14 @@ def approvals(
 
 
 @command(
-    "din score --registry registry --input requests.jsonl",
-    "din score --bundle models/bundle --input -   # the candidate, from a pipe",
-    "din score --registry registry --input requests.jsonl --explain 3",
+    "din score --input requests.jsonl               # this job's champion",
+    "din score --registry s3://models/ctr --input requests.jsonl --explain 3",
+    "din score --bundle models/bundle --input -     # the candidate, from a pipe",
 )
 def score(
     requests: Annotated[Path, typer.Option("--input", help="JSON lines, one request each; - for standard input.")],
-    registry: Annotated[str | None, typer.Option(help="Registry URI: a folder, s3://, gs://, az://.")] = None,
-    model: Annotated[str | None, typer.Option(help="Model name in the registry; default: its only model.")] = None,
+    registry: Uri = None,
+    model: Model = None,
     bundle: Annotated[Path | None, typer.Option(help="A bundle's directory, instead of the registry.")] = None,
     explain: Annotated[
         int, typer.Option(min=0, help="For each candidate, name this many parts of the request that matter most.")
@@ -178,12 +178,13 @@ def score(
         from din.serve.limits import Limits
         from din.serve.scorer import Scorer, score_file
 
-        if (registry is None) == (bundle is None):
-            raise InputError("give either --registry URI or --bundle DIRECTORY")
-        if bundle is not None:
+        if bundle is None:
+            at, name = place(registry, model)
+            scorer = Scorer.from_registry(at, name)
+        elif registry is None and model is None:
             scorer = Scorer.open(bundle)
         else:
-            scorer = Scorer.from_registry(str(registry), model or only_model(str(registry)))
+            raise InputError("--bundle DIRECTORY replaces --registry and --model; give one or the other")
         scorer = scorer.within(Limits(max_candidates, max_history, max_request_mb))
         with contextlib.nullcontext(sys.stdin.buffer) if str(requests) == "-" else open_input(requests) as lines:
             answers = explain_file(scorer, lines, explain) if explain else score_file(scorer, lines)
