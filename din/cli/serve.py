@@ -54,13 +54,13 @@ def serve(
 
 @command(
     "din replay served        # the log of `din serve --log served`",
-    "din replay served --most 100000 --json",
+    "din replay served --max-requests 100000 --json",
 )
 def replay(
     log: Annotated[Path, typer.Argument(help="The folder that `din serve --log` names.")],
     registry: Uri = None,
     model: Model = None,
-    most: Annotated[int, typer.Option(min=1, help="Look at so many requests, drawn by a hash.")] = 10_000,
+    max_requests: Annotated[int, typer.Option(min=1, help="Replay at most this many, drawn by a hash.")] = 10_000,
     log_key: Annotated[Path | None, typer.Option(help="The key, if the log holds hashes of users.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -71,4 +71,4 @@ def replay(
 
         place_of = Registry(*place(registry, model))
         ahead = hours_ahead(params_here().fetch) if HERE.params.exists() else 0
-        print_result(lambda: replay(HERE, log, place_of, most, log_key, ahead), as_json).check()
+        print_result(lambda: replay(HERE, log, place_of, max_requests, log_key, ahead), as_json).check()
