@@ -9,7 +9,6 @@ standard error is the root of the sum of squares over users. For AUC this is DeL
 method). Bounds use Student's t with U − 1 degrees of freedom.
 
 This costs one sort of the rows and a few sums, and equal rows give equal bits. It does not correct for bias.
-docs/log.md reports how often bounds are wrong, by the number of users.
 
 Shapes: B rows, U distinct users.
 """
@@ -30,7 +29,7 @@ Metric = Literal["auc", "gauc", "calibration_ratio", "log_loss"]
 MIN_USERS = 20
 """The smallest `Estimate.informative` for which an interval has bounds; with fewer users they are NaN.
 
-With fewer users, bounds have not been shown to have their nominal error rate (docs/log.md, 2026-11-26).
+With fewer users, bounds have not been shown to have their nominal error rate.
 """
 
 
