@@ -67,19 +67,23 @@ def status(workspace: Workspace) -> Status:
     Raises:
         InputError: there is no readable dvc.yaml.
     """
+    stages = stages_of(workspace)
+    try:
+        params = load(workspace.params)
+    except InputError as error:  # DVC reads this file too, without a bound on its size
+        return Status([_stage(workspace, name, None) for name in stages], None, [], [str(error)], error.exit_code)
     problems: list[str] = []
     exit_code = 0
     changed = None
     champion = None
     waiting: list[Request] = []
-    names = list(stages_of(workspace))
     try:
         changed = _changed(workspace)
     except (Unavailable, ValueError, OSError) as error:
         problems.append(f"dvc status: {error}")
         exit_code = Unavailable.exit_code
     try:
-        registry = Registry.of(workspace, load(workspace.params))
+        registry = Registry.of(workspace, params)
         champion = registry.champion()
         number = registry.newest()
         now = datetime.now(UTC)
@@ -88,7 +92,7 @@ def status(workspace: Workspace) -> Status:
     except (InputError, Unavailable) as error:
         problems.append(f"registry: {error}")
         exit_code = error.exit_code
-    return Status([_stage(workspace, name, changed) for name in names], champion, waiting, problems, exit_code)
+    return Status([_stage(workspace, name, changed) for name in stages], champion, waiting, problems, exit_code)
 
 
 def _changed(workspace: Workspace) -> set[str]:
