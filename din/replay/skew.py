@@ -57,15 +57,16 @@ def find(pairs: Sequence[Pair], fields: Mapping[str, Sequence[str]], ages: bool)
     for cause, rows in named:
         if cause.weight == 1:
             read |= {pair.request_id: cause.made(pair) or [] for pair in rows}
-    values: dict[str, list[tuple[str, Any, Any]]] = defaultdict(list)
+    known: dict[str, set[str | None]] = defaultdict(set)
+    values: dict[str, list[Value]] = defaultdict(list)
     for pair in pairs:
         for name, true, sent in _compared(pair, read.get(pair.request_id, []), fields, ages):
-            values[name].append((pair.request_id, true, sent))
+            known[name].add(key(true))
+            values[name].append(Value(pair.request_id, true, sent, known[name]))
     for name, found in values.items():
-        known = {key(true) for _, true, _ in found}
         times = name.split(".")[-1] in (TIMESTAMP, "time")
-        differ = [Value(*one, known) for one in found if not _same(*one[1:], times)]
-        requests = len({request_id for request_id, _, _ in found})
+        differ = [one for one in found if not _same(one.true, one.sent, times)]
+        requests = len({one.request_id for one in found})
         named = _named(differ[:_MOST_WRONG], causes.of_values(times))
         findings += [_finding(name, cause, rows, requests) for cause, rows in named]
     return sorted(findings, key=lambda finding: -finding.requests)

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -29,14 +30,28 @@ from din.server.answers import Answer
 from din.server.settings import Settings
 
 _LOG = logging.getLogger("din.server")
-_Drawn = tuple[Request, str, list[float]]
-"""A request of the sample, its id and its probabilities."""
 _WAIT = 0.25
 """The seconds between two turns of the thread."""
 _MOST_WAITING = 64_000_000
 """The bytes of the bodies that may wait for the thread; parsed, they need about seven times as much memory."""
 _MOST_OPEN = 64_000_000
 """The bytes at which an open file is published before its hour is over."""
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """A request and its answer.
+
+    Attributes:
+        at: seconds since 1970.
+        version: of the bundle that answered.
+    """
+
+    at: float
+    version: str
+    request: Request
+    request_id: str
+    probabilities: list[float]
 
 
 class Log:
@@ -68,7 +83,7 @@ class Log:
         self._key = read_key(key) if key else None
         self._clock = clock
         self._lock = threading.Lock()
-        self._waiting: list[tuple[float, str, list[_Drawn]]] = []
+        self._waiting: list[_Scored] = []
         self._bytes = 0
         self._open: _Open | None = None
         self._stop = threading.Event()
@@ -86,13 +101,15 @@ class Log:
 
     def put(self, answer: Answer, size: int) -> None:
         """Log the answer to a body of `size` bytes soon, or drop and count it if too many wait."""
-        every = zip(answer.requests, answer.ids, answer.probabilities, strict=True)
-        drawn = [one for one in every if self._drawn(one[0], one[1])]
+        at = self._clock()
+        parts = zip(answer.requests, answer.ids, answer.probabilities, strict=True)
+        scored = [_Scored(at, answer.version, request, name, found) for request, name, found in parts]
+        drawn = [one for one in scored if self._is_drawn(one)]
         if not drawn:
             return
         with self._lock:
             if not self._bytes or self._bytes + size <= _MOST_WAITING:
-                self._waiting.append((self._clock(), answer.version, drawn))
+                self._waiting += drawn
                 self._bytes += size
                 return
         metrics.LOG_LOST.inc(len(drawn))
@@ -116,12 +133,12 @@ class Log:
             self._waiting = []
         hours: dict[str, list[dict[str, Any]]] = {}
         try:
-            for at, version, drawn in waiting:
-                hours.setdefault(_hour(at), []).extend(self._row(at, version, *one) for one in drawn)
+            for one in waiting:
+                hours.setdefault(_hour(one.at), []).append(self._row(one))
             for hour, rows in hours.items():
                 self._write(hour, rows)
         except Exception:  # one that nobody foresaw must not end the thread
-            metrics.LOG_LOST.inc(sum(len(drawn) for _, _, drawn in waiting))
+            metrics.LOG_LOST.inc(len(waiting))
             _LOG.exception("the log in %s lost the answers of a turn", self._folder)
         with self._lock:
             self._bytes -= size
@@ -151,28 +168,27 @@ class Log:
                 self._open.close()
             self._open = None
 
-    def _drawn(self, request: Request, request_id: str) -> bool:
-        """Return whether a request's user is in the sample."""
-        drawn = sha256((_id(request.get("user") or {}, USER_ID) or request_id).encode()).digest()[:8]
+    def _is_drawn(self, one: _Scored) -> bool:
+        """Return whether the request's user is in the sample."""
+        drawn = sha256((_id(one.request.get("user") or {}, USER_ID) or one.request_id).encode()).digest()[:8]
         return int.from_bytes(drawn) < self._share * 2**64
 
-    def _row(
-        self, at: float, version: str, request: Request, request_id: str, probabilities: list[float]
-    ) -> dict[str, Any]:
+    def _row(self, one: _Scored) -> dict[str, Any]:
+        request = one.request
         user = request.get("user") or {}
         user_id = _id(user, USER_ID)
         if self._key and USER_ID in user:
             user_id = user_id and pseudonym(self._key, user_id)
             request = {**request, "user": {**user, USER_ID: user_id}}
         return {
-            "request_id": request_id,
-            "answered_at": datetime.fromtimestamp(at, UTC).replace(tzinfo=None),
-            "version": version,
+            "request_id": one.request_id,
+            "answered_at": datetime.fromtimestamp(one.at, UTC).replace(tzinfo=None),
+            "version": one.version,
             "user_id": user_id,
             "hashed": self._key is not None,
             "request": to_json(request, inf_nan_mode="null").decode(),
             "items": [_id(candidate, ITEM_ID) for candidate in request["candidates"]],
-            "probabilities": probabilities,
+            "probabilities": one.probabilities,
         }
 
 
