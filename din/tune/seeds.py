@@ -60,7 +60,10 @@ class Final:
             if number == 1 or self.budget.permits(len(candidates), self.seconds):
                 by_seed.append(self._train([values for _, values in candidates], number))
         columns = list(zip(*by_seed, strict=True))
-        return [_judged(*one, trained, columns[0]) for one, trained in zip(candidates, columns, strict=True)]
+        return [
+            _judged(trial, changes, trained, columns[0])
+            for (trial, changes), trained in zip(candidates, columns, strict=True)
+        ]
 
     def without_each(self, changes: Values) -> dict[str, float]:
         """Return the metric, with the first of the further seeds, if one of the keys has today's value again.
@@ -97,8 +100,9 @@ def _judged(
     trial: int | None, changes: Values, trained: Sequence[Estimate | None], today: Sequence[Estimate | None]
 ) -> Candidate:
     """Return a candidate, given its trainings and those of today's parameters with the same seeds."""
-    metrics = [one and one.value for one in trained]
-    mean_metric = None if None in metrics else fmean(one.value for one in trained if one)
+    metrics = [one.value if one and math.isfinite(one.value) else None for one in trained]
+    known = [one for one in metrics if one is not None]
+    mean_metric = fmean(known) if len(known) == len(metrics) else None
     found = Candidate(trial, changes, metrics, mean_metric)
     differences = [_minus(ours, theirs) for ours, theirs in zip(trained, today, strict=True) if ours and theirs]
     if trial is None or not differences:

@@ -21,6 +21,7 @@ from itertools import count
 from pathlib import Path
 from statistics import fmean
 
+import numpy as np
 import optuna
 from optuna.pruners import MedianPruner
 from optuna.samplers import TPESampler
@@ -182,11 +183,12 @@ def mean_seconds(study: Study) -> float:
 def search(workspace: Workspace, study: Study, space: Space, budget: Budget, pool: Executor) -> None:
     """Add trials to the study until the budget ends, or one trial after another fails."""
     wanted = None if budget.trials is None else max(0, budget.trials - len(ended(study)))
-    seed = space.params.train.learning.seed + len(study.trials)  # a resumed search does not draw the same values again
+    done = len(study.trials)  # part of the seed, so that a resumed search does not draw the same values again
     searches = []
     for number in range(budget.jobs):
+        seed = int(np.random.SeedSequence([space.params.train.learning.seed, done, number]).generate_state(1)[0])
         share = None if wanted is None else (wanted + number) // budget.jobs
-        searches.append(pool.submit(_search, workspace, study.study_name, space, budget, seed + number, share))
+        searches.append(pool.submit(_search, workspace, study.study_name, space, budget, seed, share))
     for one in as_completed(searches):
         one.result()
 
@@ -231,7 +233,7 @@ def _in_words(study: Study, trial: FrozenTrial, budget: Budget) -> str:
     if best := by_metric(study):
         words.append(f"best {best[0].value:.4f} in trial {best[0].number}")
     if budget.trials is not None:
-        words.append(f"{max(0, budget.trials - len(ended(study)))} trials left")
+        words.append(f"trials left: {max(0, budget.trials - len(ended(study)))}")
     if budget.minutes is not None:
-        words.append(f"{max(0.0, budget.seconds_left) / 60:.1f} minutes left")
+        words.append(f"minutes left: {max(0.0, budget.seconds_left) / 60:.1f}")
     return "; ".join(words)
