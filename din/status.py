@@ -48,7 +48,8 @@ class Status:
 
     Attributes:
         stages: in the order of dvc.yaml.
-        champion: the newest record of the registry.
+        champion: the newest record of the registry; None if there is none, or the registry can't be read.
+        registry_read: whether the registry could be read.
         waiting: the requests for approval that nobody has answered.
         problems: one line for each part whose state is unknown.
         exit_code: the exit code of the worst problem, or 0.
@@ -56,6 +57,7 @@ class Status:
 
     stages: list[StageStatus]
     champion: Record | None
+    registry_read: bool
     waiting: list[Request]
     problems: list[str]
     exit_code: int = 0
@@ -71,11 +73,13 @@ def status(workspace: Workspace) -> Status:
     try:
         params = load(workspace.params)
     except InputError as error:  # DVC reads this file too, without a bound on its size
-        return Status([_stage(workspace, name, None) for name in stages], None, [], [str(error)], error.exit_code)
+        problem = f"stale stages, champion and approvals: {error}"
+        return Status([_stage(workspace, name, None) for name in stages], None, False, [], [problem], error.exit_code)
     problems: list[str] = []
     exit_code = 0
     changed = None
     champion = None
+    read = True
     waiting: list[Request] = []
     try:
         changed = _changed(workspace)
@@ -92,7 +96,9 @@ def status(workspace: Workspace) -> Status:
     except (InputError, Unavailable) as error:
         problems.append(f"registry: {error}")
         exit_code = error.exit_code
-    return Status([_stage(workspace, name, changed) for name in stages], champion, waiting, problems, exit_code)
+        read = False
+    found = [_stage(workspace, name, changed) for name in stages]
+    return Status(found, champion, read, waiting, problems, exit_code)
 
 
 def _changed(workspace: Workspace) -> set[str]:
@@ -141,8 +147,8 @@ def print_status(found: Status, as_json: bool = False) -> None:
         approved = f", approved by {champion.approval.in_words}" if champion.approval else ""
         print(f"    since {champion.at}, by {champion.by}{approved}: {champion.reason}")
     else:
-        print("champion: none")
-    print(f"waiting for approval: {len(found.waiting)}")
+        print("champion: none" if found.registry_read else "champion: unknown")
+    print(f"waiting for approval: {len(found.waiting) if found.registry_read else 'unknown'}")
     for request in found.waiting:
         gates = ", ".join(gate.name for gate in request.gates) or "all open"
         print(f"    {request.version[:12]}, run {request.run_id}, until {request.expires} ({gates})")

@@ -96,7 +96,9 @@ def test_parts_that_cannot_be_told_are_named(workspace: Workspace, capsys: pytes
     assert [one.stale for one in found.stages] == [None, None, None]
     assert [problem.split(":")[0] for problem in found.problems] == ["dvc status", "registry"]
     print_status(found)
-    assert "unknown: registry: " in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "champion: unknown" in printed
+    assert "unknown: registry: " in printed
     assert found.exit_code == 2
 
 
