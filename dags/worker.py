@@ -271,13 +271,19 @@ def _same(kept: Run, asked: Run) -> Run:
     Raises:
         InputError: the open run is not the one asked for.
     """
-    commit = asked.commit == kept.commit or asked.revision in (None, kept.revision)
-    if commit and kept.run_id == asked.run_id and asked.until in ("", kept.until) and asked.params == kept.params:
-        return kept
-    raise InputError(
-        f"run {asked.run_id!r} has the record of run {kept.run_id!r}, which was opened with commit {kept.commit}, "
-        f"last day {kept.until} and parameters {shown(kept.params)}; ask for the same, or use another run_id"
-    )
+    if kept.run_id != asked.run_id:
+        raise InputError(f"run_id {asked.run_id!r}: run {kept.run_id!r} has a folder of this name; use another run_id")
+    differ = []
+    if asked.commit != kept.commit and asked.revision not in (None, kept.revision):
+        differ.append(f"commit {kept.commit}, not {asked.commit}")
+    if asked.until not in ("", kept.until):
+        differ.append(f"last day {kept.until}, not {asked.until}")
+    if asked.params != kept.params:
+        differ.append(f"parameters {shown(kept.params)}, not {shown(asked.params)}")
+    if differ:
+        advice = "ask for the same, or use another run_id"
+        raise InputError(f"run {kept.run_id!r} was opened with {'; '.join(differ)}: {advice}")
+    return kept
 
 
 def _entries(lock: Path) -> dict[str, Any]:

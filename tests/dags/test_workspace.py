@@ -197,7 +197,7 @@ def test_a_run_is_pinned_when_it_opens(here: Worker, opened: Callable[..., Run])
     for other in others:
         with pytest.raises(InputError, match="ask for the same, or use another run_id"):
             opened("pin/1", **other)
-    with pytest.raises(InputError, match="run 'pin-1' has the record of run 'pin/1'"):
+    with pytest.raises(InputError, match="run 'pin/1' has a folder of this name"):
         opened("pin-1")
     assert opened("later").until == "2024-01-19"
     assert opened("past", until="2024-01-18").source == run.source
