@@ -157,7 +157,7 @@ def unknown_candidates(run: Run) -> Advice | None:
 
 @ADVICE.register("DIN109")
 def missed_days(run: Run) -> Advice | None:
-    """DIN109: the candidate goes on from a champion, and never learns some days of the log."""
+    """DIN109: the candidate continues a champion, and never learns some days of the log."""
     days = run.gate.missed_days if run.gate else None
     if not days:
         return None

@@ -1,8 +1,8 @@
 """Updates of the embedding table. A step touches only the rows of the batch, except under `l2_full`.
 
-Mini-batch aware regularisation (Eq. 6–7 of arXiv 1706.06978): a row in the batch shrinks by the factor 1 − η·λ/n_j,
-once per step. n_j is the number of training impressions that hold value j. Under SGD that is exactly Eq. 7. Adaptive
-optimizers divide the gradient by its own size, so the place of the penalty matters. `coupled`, the default of
+Mini-batch aware regularisation (Eq. 6 of arXiv 1706.06978) divides the penalty λ by n_j, the number of training
+impressions that hold value j. Under SGD (Eq. 7), a row in the batch shrinks by the factor 1 − η·λ/n_j, once per step.
+Adaptive optimizers divide the gradient by its own size, so the place of the penalty matters. `coupled`, the default of
 `train.learning.penalty`, adds it to the gradient (see docs/adr/0009-coupled-penalty.md). `decoupled` shrinks the row
 separately from the optimizer's step.
 """
