@@ -52,7 +52,7 @@ class Status:
         registry_read: whether the registry could be read.
         waiting: the requests for approval that nobody has answered.
         problems: one line for each part whose state is unknown.
-        exit_code: the exit code of the worst problem, or 0.
+        exit_code: the exit code of the last problem met, or 0.
     """
 
     stages: list[StageStatus]
