@@ -93,6 +93,12 @@ def guess(workspace: Workspace, params: Params, tables: Mapping[str, str], given
             f"fetch.table.label: {found.label.value}: is 0 in all {table.num_rows:,} rows, so there is nothing to "
             "learn; name another column, or a rule such as rating >= 4, with --label"
         )
+    if "label" in given and keys.labels.all() and given["label"] not in events.columns:
+        raise InputError(
+            f"fetch.table.label: {found.label.value}: is 1 in all {table.num_rows:,} rows, so nothing tells a click "
+            "from another row; name another rule, such as rating >= 4, with --label. If every row is a click, run "
+            "without --label"
+        )
     by_day = DATE in tables["events"]
     has_items = "items" in tables
     sets += [*split.guess(keys), *_of_days(table, keys, by_day), *_of_clicks(keys)]

@@ -26,14 +26,15 @@ def guess(log: Look, given: str | None, time: str) -> Choice:
     if given is not None:
         return Choice(given, "you said so")
     columns = {name: column for name, column in log.columns.items() if name != time and not column.is_nested}
-    flags = {name: rule for name, column in columns.items() if (rule := _flag(column))}
-    rest = {name: column for name, column in columns.items() if name not in flags}
+    rules = {name: rule for name, column in columns.items() if (rule := _flag(column))}
+    flags = {name: rule for name, rule in rules.items() if columns[name].distinct == 2}
+    rest = {name: column for name, column in columns.items() if name not in rules}
     clicks = _unclear(rest, words.CLICK)
     # A like or a purchase doesn't replace a click that can't be used.
-    for entries in (words.CLICK, words.LABEL, *([] if clicks else [words.REACTION])):
-        if named := words.by_name(flags, entries):
-            examples = columns[named[0]].examples
-            return Choice(flags[named[0]], f"the name means the answer of the user ({examples})")
+    if named := words.by_name(flags, words.CLICK) or words.by_name(flags, words.LABEL):
+        return _named(columns[named[0]], rules)
+    if not clicks and (named := words.by_name(flags, words.REACTION)):
+        return _named(columns[named[0]], rules)
     if action := next(filter(None, map(_action, columns.values())), None):
         return action
     ratings = words.by_name(columns, words.RATING) if log.headed else list(columns)
@@ -41,7 +42,13 @@ def guess(log: Look, given: str | None, time: str) -> Choice:
     if rated and not clicks:
         return _rating(columns[rated[0]])
     if answers := [*clicks, *_unclear(rest, words.LABEL), *_unclear(rest, words.REACTION)]:
-        raise InputError(_question(log, log.columns[answers[0]]))
+        column = columns[answers[0]]
+        if _is_above_0(column):
+            return Choice(f"{column.name} > 0", f"the name means the answer of the user ({column.examples})")
+        raise InputError(_question(log, column))
+    for entries in (words.CLICK, words.LABEL, words.REACTION):
+        if named := words.by_name(rules, entries):
+            return _named(columns[named[0]], rules)
     if len(flags) == 1:
         ((name, rule),) = flags.items()
         return Choice(rule, f"the only column of two values ({columns[name].examples})")
@@ -52,6 +59,10 @@ def guess(log: Look, given: str | None, time: str) -> Choice:
     reason = "no column says whether an item was clicked, so every row is a click; negatives are sampled"
     rule = f"{time} > 0" if log.columns[time].is_number else f"{time} != -"
     return Choice(rule, reason)
+
+
+def _named(column: Column, rules: dict[str, str]) -> Choice:
+    return Choice(rules[column.name], f"the name means the answer of the user ({column.examples})")
 
 
 def _flag(column: Column) -> str | None:
@@ -100,6 +111,14 @@ def _unclear(columns: dict[str, Column], entries: tuple[str, ...]) -> list[str]:
         return is_certain or bool(_among(column, (*words.YES, *words.NO)))
 
     return [name for name in words.by_name(columns, entries) if may_answer(columns[name])]
+
+
+def _is_above_0(column: Column) -> bool:
+    """Return whether a click or label is a few whole numbers, such as -1 and 1, some of them more than 0."""
+    if not words.means(column.name, (*words.CLICK, *words.LABEL)) or not column.is_whole or column.missing:
+        return False
+    low, high = pc.min(column.values).as_py(), pc.max(column.values).as_py()
+    return low <= 0 < high and column.distinct <= _FEW
 
 
 def _question(log: Look, column: Column) -> str:

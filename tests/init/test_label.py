@@ -24,7 +24,6 @@ def time_of(row: Row, otherwise: str) -> str:
 
 
 ASKED: dict[str, tuple[str, Value, str, str]] = {
-    "counts": ("clicks", lambda row, at: row["click"] * (1 + at % 3), "clicks > 0", "0 (4,"),
     "purchases": ("purchases", lambda row, at: row["click"] * (1 + at % 2), "purchases > 0", "0 (4,"),
     "unknown": (
         "clicked",
@@ -52,6 +51,48 @@ def test_other_values_are_asked_for(
     assert f"{name} should say whether the item was clicked, but its values are " in message
     assert counted in message and f"--label '{rule}'" in message
     assert abs(fetched_clicks(path, label=rule) - sum(row["click"] for row in log)) < len(log) / 50
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("clicks", lambda row, at: row["click"] * (1 + at % 2), "clicks > 0"),
+        ("label", lambda row, _: 2 * row["click"] - 1, "label > 0"),
+    ],
+)
+def test_more_than_0_is_a_click(
+    name: str,
+    value: Value,
+    rule: str,
+    tmp_path: Path,
+    log: list[Row],
+    fetched_clicks: Callable[..., int],
+    guessed: Guessed,
+) -> None:
+    """Counts of clicks, and labels of -1 and 1, have one meaning."""
+    path = with_column(tmp_path, log, name, value)
+    assert guessed(path)["fetch.table.label"] == rule
+    assert fetched_clicks(path) == sum(row["click"] for row in log)
+
+
+@pytest.mark.parametrize(
+    ("constant", "name", "value", "rule"),
+    [
+        ("click,1", "conversion", lambda row, _: row["click"], "conversion"),
+        ("purchased,1", "rating", lambda _, at: 1 + at % 5, "rating >= 4"),
+        ("saved,0", "rating", lambda _, at: 1 + at % 5, "rating >= 4"),
+        ("like,0", "event_type", lambda row, _: ["view", "click"][row["click"]], "event_type != view"),
+    ],
+)
+def test_a_column_that_varies_comes_before_a_constant_one(
+    constant: str, name: str, value: Value, rule: str, tmp_path: Path, log: list[Row], guessed: Guessed
+) -> None:
+    """An answer that is the same in all rows tells nothing, whatever its name."""
+    always, answer = constant.split(",")
+    lines = [f"user,item,ts,{always},{name}"]
+    lines += [f"{row['user']},{row['item']},{row['time']},{answer},{value(row, at)}" for at, row in enumerate(log)]
+    (tmp_path / "log.csv").write_text("\n".join(lines))
+    assert guessed("log.csv")["fetch.table.label"] == rule
 
 
 MISSING: dict[str, tuple[str, Value, str]] = {
@@ -112,6 +153,13 @@ def test_a_log_without_a_click(value: str, tmp_path: Path, log: list[Row], guess
     """There is nothing to learn."""
     with pytest.raises(InputError, match="is 0 in all 6,000 rows, so there is nothing to learn"):
         guessed(with_column(tmp_path, log, "click", lambda *_: value))
+
+
+def test_a_rule_that_is_true_in_every_row(tmp_path: Path, log: list[Row], guessed: Guessed) -> None:
+    """A log of clicks alone is not made by a slip in a rule."""
+    path = with_column(tmp_path, log, "rating", lambda _, at: 1 + at % 5)
+    with pytest.raises(InputError, match="rating >= 1: is 1 in all 6,000 rows, so nothing tells a click"):
+        guessed(path, label="rating >= 1")
 
 
 @pytest.mark.parametrize(
