@@ -122,6 +122,8 @@ def kind_of(name: str, column: pa.ChunkedArray) -> tuple[Any, str]:
         return None, "the same value in all rows"
     if pa.types.is_boolean(column.type):
         return "categorical", "true or false"
+    if seen.is_amount:
+        return None, f"{seen.examples} are texts, not numbers; write them without currency and thousands separators"
     is_id = words.means(name, words.ID)
     if distinct > 0.9 * rows and not (seen.is_number and not is_id):
         return None, f"{distinct:,} values in {rows:,} rows: hardly any repeats, so nothing can be learned of one"

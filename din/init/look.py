@@ -28,6 +28,14 @@ _DELIMITERS = (";", "\t", "|", ",")
 _LIST_SEPARATORS = ("|", ";", ",")
 _NUMBER_OR_DATE = r"[-+]?[\d.,:/ TZ-]*\d[\d.,:/ TZ-]*"
 _GERMAN_NUMBER = r"^-?[0-9]+,[0-9]+$"
+_BLANK = r"[ '\x{a0}\x{202f}]"
+_CURRENCY = r"(\p{Sc}|EUR|USD|GBP|CHF|JPY|PLN|CZK|SEK|NOK|DKK|zł|Kč|kr\.?)"
+_AMOUNT = (
+    rf"^({_CURRENCY}{_BLANK}*-?[0-9][0-9.,]*|-?[0-9][0-9.,]*(,-)?{_BLANK}*{_CURRENCY}"
+    rf"|-?[0-9]{{1,3}}((\.|{_BLANK})[0-9]{{3}})+,[0-9]+|-?[0-9]{{1,3}}((,|{_BLANK})[0-9]{{3}})+\.[0-9]+)$"
+)
+_PLAIN_NUMBER = r"^-?[0-9]+(\.[0-9]+)?$"
+_MOST = 0.9  # share of the values, which a few others don't change
 _MANY = 0.3  # share of the values that are lists, or numbers with a comma
 
 
@@ -88,13 +96,24 @@ class Column:
 
     @cached_property
     def examples(self) -> str:
-        """A few different values, for people."""
+        """A few different values, for people; the type of nested ones."""
+        if self.is_nested:
+            return str(self.values.type)
         return ", ".join(str(value)[:40] for value in self.values.slice(0, 1000).unique().drop_null().to_pylist()[:3])
+
+    @property
+    def is_amount(self) -> bool:
+        """True if the values are numbers that no reader takes for numbers, such as 1.234,50 € or 1,234.50."""
+        if not self.is_text:
+            return False
+        texts = self.values.drop_null().unique()
+        others = texts.filter(pc.invert(pc.match_substring_regex(texts, _PLAIN_NUMBER)))
+        return _share(pc.match_substring_regex(others, _AMOUNT)) > _MOST
 
     @property
     def separator(self) -> str | None:
         """The separator of the lists that a column of text holds, or None."""
-        texts = self.values.drop_null().unique() if self.is_text else []
+        texts = self.values.drop_null().unique() if self.is_text and not self.is_amount else []
         for separator in _LIST_SEPARATORS if len(texts) else ():
             held = _share(pc.match_substring(texts, separator))
             spaced = _share(pc.match_substring(texts, f"{separator} "))

@@ -19,7 +19,7 @@ from din.init import look as look_module
 from din.init import split, words
 from din.init.fields import Events, kind_of, of_event, of_table
 from din.init.guess import guess, roles
-from din.init.look import look
+from din.init.look import Column, look
 from din.params import Params
 from din.schema import Group
 from din.sources import readers
@@ -161,6 +161,9 @@ def test_names_in_several_languages(name: str, entries: tuple[str, ...], is_name
         ("flag", [at % 2 == 0 for at in range(3000)], "categorical"),
         ("same", ["x"] * 3000, None),
         ("a/b", ["x", "y"] * 1500, None),
+        ("price", [f"{at % 20},50 €" for at in range(3000)], None),
+        ("price", [f"{at % 3},{at % 700:03}.50" if at % 2 else f"{at % 90}.50" for at in range(3000)], None),
+        ("size", [f"{at % 20} GB" for at in range(3000)], "categorical"),
         ("tags", [["a", "b"], ["c"]] * 1500, "multi"),
         ("content", [[0.1, 0.2, 0.3, at / 7] for at in range(3000)], "vector"),
     ],
@@ -168,6 +171,27 @@ def test_names_in_several_languages(name: str, entries: tuple[str, ...], is_name
 def test_kinds_of_fields(name: str, values: list[Any], kind: Any) -> None:
     """Codes, numbers, ids, lists and vectors are told apart, and what nothing can be learned of has no kind."""
     assert kind_of(name, pa.chunked_array([values]))[0] == kind
+
+
+@pytest.mark.parametrize(
+    ("values", "separator"),
+    [
+        ([f"{at % 100},50 €" for at in range(300)], None),
+        ([f"{1 + at % 9},{at:03}.50" for at in range(300)], None),
+        ([f"{at % 7},{at % 11},{at % 13}" if at % 3 else f"{at % 7}" for at in range(300)], ","),
+    ],
+)
+def test_amounts_are_no_lists(values: list[str], separator: str | None) -> None:
+    """A comma in an amount separates nothing; one between codes does."""
+    assert Column("x", pa.chunked_array([values])).separator == separator
+
+
+def test_nested_columns_have_no_examples(tmp_path: Path, guessed: Guessed) -> None:
+    """A column of objects that is named as the time is refused by its type."""
+    rows = [{"user": at % 5, "events": [{"item": at, "time": 1_700_000_000 + at}]} for at in range(20)]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(InputError, match=r"--time events: its values, such as list<.*struct<"):
+        guessed("log.jsonl", time="events")
 
 
 COLUMNS_BESIDE: dict[str, tuple[Callable[[dict[str, Any], int], object], Group | None]] = {
