@@ -43,6 +43,8 @@ _MINUS = "−"
 _TWO_SCALES = "Where training weighs rows or lacks negatives, compare each line with itself, not with the other."
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(\.\d+)?\+00:00")
 _MARKS = re.compile(r"`(?P<code>[^`]*)`|(?<![\w-])-(?=\d)")
+_VERDICTS = ("closed", "borderline", "open")
+"""The order of gates: what a reader must know first."""
 _METRICS = {
     "auc": "AUC",
     "gauc": "GAUC",
@@ -99,7 +101,7 @@ def render(run: Run, advice: Sequence[Advice], importances: "Sequence[Importance
 def _render(run: Run, advice: Sequence[Advice], importances: "Sequence[Importance]", most: int) -> bytes:
     failed = _failed(run)
     content: dict[str, Any] = {
-        "Gates": run.gate.gates if run.gate else [],
+        "Gates": sorted(run.gate.gates, key=lambda one: _VERDICTS.index(one.verdict)) if run.gate else [],
         "Metrics": _metrics(run),
         "Learning": run.training,
         "Ranking and calibration": run.scored,
@@ -110,7 +112,8 @@ def _render(run: Run, advice: Sequence[Advice], importances: "Sequence[Importanc
         "Lineage": run.facts or run.gate,
     }
     sections = [title for title, found in content.items() if found]
-    sections.insert(sections.index("Learning") + 1 if "Learning" in sections else 0, "Advice")
+    before = [title for title in ("Gates", "Metrics", "Learning") if title in sections]
+    sections.insert(len(before), "Advice")
     page = environment().get_template("page.html.j2")
     return page.render(
         run=run,

@@ -99,6 +99,20 @@ def test_a_refused_candidate(finished: Miniature) -> None:
     assert "Nothing changes in scoring." in page.text and "Gates open" in page.text
 
 
+def test_closed_gates_come_first(finished: Miniature, scored: Any) -> None:
+    """A closed gate is on a page that has no room for all gates, wherever the report has it."""
+    judge(finished)
+
+    def close_the_last(report: dict[str, Any]) -> None:
+        gates = [entry | {"verdict": "borderline"} for entry in report["gates"] * 20]
+        report["gates"] = [*gates, report["gates"][0] | {"verdict": "closed", "name": "the_last"}]
+
+    edit(finished.here.gate, close_the_last)
+    text = check(render(Run.read(finished.here), []).decode()).text
+    table = text[text.index("Observed") : text.index("more gates are not shown")]
+    assert "the_last" in table
+
+
 def test_a_run_that_broke(workspace: Workspace) -> None:
     """A run that stopped at a closed gate shows its failed expectation with rows, and names what it did not reach."""
     stop_at_the_raw_log(workspace, HOSTILE)
