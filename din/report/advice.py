@@ -84,15 +84,20 @@ def no_better_than_lr(run: Run) -> Advice | None:
     model = run.training.model if run.training else "model"
     if scored is None or scored.over_lr is None or model == "lr" or not scored.over_lr.lower <= 0:
         return None
+    is_worse = scored.over_lr.upper < 0
     return Advice(
         "DIN103",
-        "The model is not surely better than logistic regression",
+        "Logistic regression is better than the model"
+        if is_worse
+        else "The model is not surely better than logistic regression",
         f"On the same test rows, its AUC minus that of LR is {_signed(scored.over_lr)}.",
-        "The interval reaches down to 0 or below, so on this log nothing shows that attention and the deep layers pay "
-        "for their cost.",
+        "The whole interval lies below 0, so on this log attention and the deep layers do not pay for their cost."
+        if is_worse
+        else "The interval reaches down to 0 or below, so on this log nothing shows that attention and the deep layers "
+        "pay for their cost.",
         "Search better hyperparameters with `din tune`, or give the model more to attend to: longer histories "
         "(featurize.max_history), side fields of items, or more days. If it stays so, train.model.name: lr is cheaper "
-        "and as good.",
+        f"and {'better' if is_worse else 'as good'}.",
     )
 
 

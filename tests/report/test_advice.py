@@ -66,6 +66,14 @@ def test_a_rule_speaks(code: str, sound: Run) -> None:
     assert all(text.endswith(".") for text in (advice.seen, advice.why, advice.do))
 
 
+def test_a_model_that_is_worse_than_lr(sound: Run) -> None:
+    """An interval below 0 leaves no doubt."""
+    see(sound, over_lr=Interval(-0.003, -0.005, -0.001))
+    (advice,) = advise(sound)
+    assert advice.title == "Logistic regression is better than the model"
+    assert "whole interval lies below 0" in advice.why and "cheaper and better" in advice.do
+
+
 def test_every_rule_is_planted_and_documented() -> None:
     """Codes are in order, each is provoked above, and docs/report.md explains each."""
     page = (ROOT / "docs" / "report.md").read_text()
