@@ -53,10 +53,13 @@ def guess(log: Look, role: str, entries: tuple[str, ...], given: str | None, use
         return Choice(plain[0], why)
     if len(plain) == 1 and not meant:
         return Choice(plain[0], f"the only column left that repeats like ids; {_repeats(log.columns[plain[0]])}")
+    candidates = sorted(plain or fitting, key=lambda name: -log.columns[name].distinct)
     if meant or named:
         blamed = [*meant, *named][0]
         problem = f"{blamed} means the {role}, but {problems[blamed]}"
-    found = listed(sorted(fitting, key=lambda name: -log.columns[name].distinct)) or f"none of {listed(log.columns)}"
+        if _no_id(free[blamed], role) is None:
+            candidates = [blamed, *(name for name in candidates if name != blamed)]
+    found = listed(candidates) or f"none of {listed(log.columns)}"
     raise InputError(f"{log.files[0].name}: {problem}; candidates by their values: {found}. Name one with --{role}")
 
 

@@ -94,15 +94,15 @@ def update(root: Path) -> None:
         elif _merge(mine, base, text):
             conflicts.append(name)
     _keep(root, sets, files)
+    if changed:
+        print(f"merged {listed(changed)}; look at the changes with git diff")
+    else:
+        print("up to date: this release renders the same files")
     if conflicts:
         raise InputError(
             f"{listed(conflicts)}: your edits and the new release change the same lines; choose between <<<<<<< and "
             ">>>>>>> there, and commit"
         )
-    if changed:
-        print(f"merged {listed(changed)}; look at the changes with git diff")
-    else:
-        print("up to date: this release renders the same files")
 
 
 def _merge(mine: Path, base: Path, new: str) -> int:
