@@ -121,7 +121,7 @@ def scored(workspace: Workspace, params: Params) -> Scored:
     length = _numpy(sample, "history_length")
     items = features.items[ITEM_ID].values
     splits: dict[SplitName, pa.Table] = {"valid": valid, "test": sample}
-    days = [day for split, rows in splits.items() for day in _days(split, rows, confidence)]
+    by_day = splits if features.by_time else {}
     return Scored(
         rows=len(evidence.rows),
         sampled=len(sample),
@@ -135,7 +135,7 @@ def scored(workspace: Workspace, params: Params) -> Scored:
         unknown_items={
             split: float((items[_numpy(rows, "item")] == UNKNOWN).mean()) for split, rows in splits.items() if len(rows)
         },
-        days=days if features.by_time else [],
+        days=[day for split, rows in by_day.items() for day in _days(split, rows, confidence)],
         mistakes=_mistakes(workspace, features, sample),
     )
 

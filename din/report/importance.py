@@ -1,8 +1,8 @@
 """Which fields matter: how much AUC is lost if a field's values are dealt to other owners at random.
 
 One field is dealt at a time, between all users, all items, the behaviours of a shard, or its impressions. As
-"history", each impression is given another impression's behaviours. The model is not trained again, so two fields that
-tell the same share what they are worth.
+"history", each impression is given another impression's behaviours. The model is not trained again, so two fields with
+the same information split its worth.
 
 Only validation rows are read, and only the model that has not learned them scores them. So these figures may be used to
 choose fields, and the test rows still judge the choice.
