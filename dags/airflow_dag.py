@@ -54,7 +54,7 @@ def _choice(description: str, options: Sequence[str]) -> Param:
 FORM: Any = {  # a ParamsDict to the type checker; DAG makes it one
     "until": _text("Last data day; empty: the newest day of the log.", format="date"),
     "commit": _text("Branch, tag or full commit id to run; empty: the DAG's own, else HEAD."),
-    "start": _choice("Learn by epochs, or go on from the champion.", ["scratch", "champion"]),
+    "start": _choice("Learn by epochs, or continue the champion.", ["scratch", "champion"]),
     "scratch_day": _choice("With champion: the weekday of a challenger from scratch.", WEEKDAYS),
     "overrides": Param({}, type="object", description='Keys of params.yaml, such as {"train.learning.epochs": 3}.'),
     "reason": _text("Why, for the registry's log; empty: gate open, or who approved."),

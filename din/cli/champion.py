@@ -33,7 +33,7 @@ def pin(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the pin without writing it.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write into params.yaml which champion the next run goes on from (train.champion), and print it."""
+    """Write into params.yaml which champion the next run continues (train.champion), and print it."""
     with answering():
         from din.artifacts import write_bytes
         from din.params.overlays import edit

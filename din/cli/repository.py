@@ -94,7 +94,7 @@ def apply(
 
 
 @commands(app, "Parameters")(
-    "din tune                      # 20 minutes; again: goes on",
+    "din tune                      # 20 minutes; run it again to continue",
     "din tune --trials 50 --jobs 4",
     "din tune --minutes 60 --set train.learning.epochs=5",
 )

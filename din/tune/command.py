@@ -61,15 +61,15 @@ def tune(
     except BrokenProcessPool:
         raise Unavailable(
             f"a process of {jobs} that train was killed, perhaps for its memory; run the same command again with fewer "
-            "--jobs, which goes on from the trials that have ended"
+            "--jobs; the trials that have ended are kept"
         ) from None
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         place = error.filename or workspace.tuning
         raise Unavailable(
-            f"{place}: {error.strerror}; free some space and run the same command again, which goes on from the trials "
-            "that have ended"
+            f"{place}: {error.strerror}; free some space and run the same command again; the trials that have "
+            "ended are kept"
         ) from None
     result.print_tuned(found)
     return found
