@@ -26,16 +26,18 @@ TIMEOUT = {"error": "The timeout has passed", "error_type": "timeout"}
 class Asked:
     """A task of a run whose gate has ended, with what it did in the registry, and its XComs."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, gate: int | None = 0, state: str = "waiting") -> None:
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, gate: int | None = 0, state: str = "waiting", undone: bool = False
+    ) -> None:
         self.answers: list[Any] = []
         self.pushed: dict[str, Any] = {}
         actions: dict[str, Callable[..., Any]] = {
             "request": lambda: {"state": state},
             "answer": lambda approved, by, reason: self.answers.append((approved, by, reason)),
-            "undoes_harm": lambda: False,
+            "undoes_harm": lambda: undone,
         }
         monkeypatch.setattr(workspace, "ask", lambda run, action, **given: actions[action](**given))
-        pulled = {"open_run": RUN, "gate": gate and {"exit_code": gate}}
+        pulled = {"open_run": RUN, "gate": None if gate is None else {"exit_code": gate}}
         self.ti = SimpleNamespace(xcom_pull=lambda task_ids, **_: pulled[task_ids], xcom_push=self.pushed.__setitem__)
 
     def answer(self, event: dict[str, Any]) -> None:
@@ -64,12 +66,12 @@ def test_no_answer_in_time_is_a_rejection(monkeypatch: pytest.MonkeyPatch) -> No
     assert asked.pushed["outcome"]["table"] == "nobody answered in time"
 
 
-@pytest.mark.parametrize("gate", [None, 1, 3])
-def test_nothing_is_undone_without_harm(gate: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("gate", "undone"), [(None, True), (1, True), (2, True), (3, False)])
+def test_nothing_is_undone_without_harm(gate: int | None, undone: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only a closed gate can have found harm, and most closed gates have not."""
     task: Any = din_pipeline.din_ctr.get_task("roll_back")
     with pytest.raises(AirflowSkipException):
-        task.python_callable(ti=Asked(monkeypatch, gate).ti)
+        task.python_callable(ti=Asked(monkeypatch, gate, undone=undone).ti)
 
 
 @pytest.mark.slow
