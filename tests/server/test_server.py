@@ -9,7 +9,7 @@ import httpx
 import jsonschema
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from din.serve import Scorer
@@ -103,7 +103,6 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=50)
 @given(value=JSON)
 def test_any_json(client: httpx.Client, value) -> None:
     """Whatever is sent, the answer is scores or one line."""
