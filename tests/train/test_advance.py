@@ -158,13 +158,12 @@ def test_no_prediction_depends_on_its_own_day_or_a_later_one(small: Train, featu
     """Flipped labels from a day on change no prediction until that day, and every day's predictions after it."""
     features = spread(features, "valid")
     before = advance(trained(features, small), "valid").days
-    altered = 1
-    flip_labels(features, "valid", DAYS[altered])
+    flip_labels(features, "valid", DAYS[1])
     again = Features(features.root)
     after = advance(trained(again, small), "valid").days
     for number, (one, other) in enumerate(zip(before, after, strict=True)):
-        assert np.array_equal(one.predictions.logits, other.predictions.logits) == (number <= altered)
-        assert (one.loss == other.loss) == (number < altered)
+        assert np.array_equal(one.predictions.logits, other.predictions.logits) == (number <= 1)
+        assert (one.loss == other.loss) == (number < 1)
 
 
 def test_a_pass_repeated_has_the_same_bits(small: Train, features: Features) -> None:
