@@ -12,6 +12,7 @@ import pytest
 
 from din.params import Params
 from din.registry.registry import Registry
+from din.verdicts import Verdict
 from din.workspace import Workspace
 from tests.factories.documents_of import DIGEST
 from tests.factories.run import (
@@ -37,13 +38,15 @@ class Fault:
         closes: the gates that are not open with it.
         plant: changes the run.
         says: words of the first gate's reason.
+        verdict: the verdict of each of these gates.
         champion: the noise of the champion that the run is compared with, or None for a first run.
         limits: what differs in the block `gate`.
     """
 
     closes: tuple[str, ...]
     plant: Callable[[Run], object]
-    says: str = ""
+    says: str
+    verdict: Verdict = "closed"
     champion: float | None = None
     limits: dict[str, Any] = field(default_factory=dict)
 
@@ -147,44 +150,66 @@ def grow(run: Run) -> None:
 
 
 OTHER_WINDOW = {"data": {"window_days": 9, "history_days": None}, "featurize": {}, "train": {}}
+OTHER_TIME = "2024-10-04T00:00:00+00:00"
+JUDGED_ANOTHER = "the report judged another "
 REFIT = "not exported after this refit: "
 WORSE = "predicts them worse than models that learned a part or nothing of them"
 NEWCOMERS = "history_length=0 "
 FAULTS = {
     "a suite's verdict": Fault(
-        ("validation_raw",), lambda run: edit(run.here.validation("raw"), lambda r: r.update(verdict="closed"))
+        ("validation_raw",),
+        lambda run: edit(run.here.validation("raw"), lambda r: r.update(verdict="closed")),
+        "the report is 'closed' although nothing in it failed",
     ),
     "a failed expectation, called a warning": Fault(
         ("validation_features",),
         lambda run: edit(
             run.here.validation("features"), lambda r: r["expectations"][0].update(success=False, severity="warning")
         ),
+        "the report lacks behaviours_sorted",
     ),
     "features that changed after they were judged": Fault(
-        ("validation_features",), lambda run: (run.here.features / "rows.txt").write_text("changed")
+        ("validation_features",), lambda run: (run.here.features / "rows.txt").write_text("changed"), JUDGED_ANOTHER
     ),
     "predictions that came later": Fault(
-        ("validation_predictions",), lambda run: (run.here.predictions / "valid.parquet").write_text("later")
+        ("validation_predictions",),
+        lambda run: (run.here.predictions / "valid.parquet").write_text("later"),
+        JUDGED_ANOTHER,
     ),
     "another AUC in the evaluation and in the bundle": Fault(
         ("evaluation",),
         lambda run: (edit(run.here.evaluation, lambda e: e["test"].update(auc=e["test"]["auc"] + 1e-3)), run.bundle()),
+        "evaluation.json does not follow from",
     ),
-    "parity's verdict": Fault(("parity",), lambda run: edit(run.here.parity, lambda p: p.update(verdict="closed"))),
+    "parity's verdict": Fault(
+        ("parity",), lambda run: edit(run.here.parity, lambda p: p.update(verdict="closed")), "the paths disagree"
+    ),
     "parity of another bundle": Fault(
-        ("parity",), lambda run: edit(run.here.parity, lambda p: p.update(bundle=DIGEST))
+        ("parity",),
+        lambda run: edit(run.here.parity, lambda p: p.update(bundle=DIGEST)),
+        f"the report is about bundle {DIGEST[:12]}",
     ),
     "popularity as good as the model": Fault(
-        ("auc_over_popularity",), lambda run: with_rows(run, 1.0, popularity=lambda item: probabilities(0, item))
+        ("auc_over_popularity",),
+        lambda run: with_rows(run, 1.0, popularity=lambda item: probabilities(0, item)),
+        "none of it above 0.0000",
     ),
     "LR as good as the model": Fault(
-        ("auc_over_lr",), lambda run: with_rows(run, 1.0, lr=lambda item: probabilities(0, item))
+        ("auc_over_lr",),
+        lambda run: with_rows(run, 1.0, lr=lambda item: probabilities(0, item)),
+        "none of it above 0.0000",
     ),
-    "an AUC below the floor": Fault(("min_auc",), Run.bundle, limits={"min_auc": 0.95}),
-    "a GAUC below the floor": Fault(("min_gauc",), Run.bundle, limits={"min_gauc": 0.95}),
-    "predictions that are too high": Fault(("calibration",), Run.bundle, limits={"calibration": (0.7, 0.8)}),
-    "a bundle over the budget": Fault(("bundle_mb",), Run.bundle, limits={"max_bundle_mb": 1e-5}),
-    "an AUC too good to be true": Fault(("implausible_gain",), Run.bundle, "AUC 0.7", limits={"max_auc": 0.7}),
+    "an AUC below the floor": Fault(("min_auc",), Run.bundle, "none of it above 0.9500", limits={"min_auc": 0.95}),
+    "a GAUC below the floor": Fault(("min_gauc",), Run.bundle, "none of it above 0.9500", limits={"min_gauc": 0.95}),
+    "predictions that are too high": Fault(
+        ("calibration",), Run.bundle, "none of it within 0.7000 to 0.8000", limits={"calibration": (0.7, 0.8)}
+    ),
+    "a bundle over the budget": Fault(
+        ("bundle_mb",), Run.bundle, "larger than gate.max_bundle_mb", limits={"max_bundle_mb": 1e-5}
+    ),
+    "an AUC too good to be true": Fault(
+        ("implausible_gain",), Run.bundle, "AUC 0.7", "borderline", limits={"max_auc": 0.7}
+    ),
     "a bundle of another window": Fault(
         ("made_from",), lambda run: with_facts(run, params=OTHER_WINDOW), "data.window_days"
     ),
@@ -194,6 +219,12 @@ FAULTS = {
     ),
     "another shipped model in the report": Fault(
         ("refit",), lambda run: edit(run.here.refit, lambda r: r.update(shipped=DIGEST)), REFIT
+    ),
+    "another time until which the shipped model learned": Fault(
+        ("refit",), lambda run: edit(run.here.refit, lambda r: r.update(seen_until=OTHER_TIME)), "seen_until was"
+    ),
+    "another time until which the judged model learned": Fault(
+        ("refit",), lambda run: edit(run.here.refit, lambda r: r.update(judged_until=OTHER_TIME)), "judged_until was"
     ),
     "another shipped model": Fault(
         ("refit",), lambda run: (run.here.shipped / "weights.safetensors").write_text("x"), "the shipped model here was"
@@ -210,7 +241,9 @@ FAULTS = {
     ),
     "a shipped model that is too low": Fault(("shipped",), too_low, "is miscalibrated"),
     "a lesson that harms": Fault(("lesson_delta_auc",), harmed, "is certain"),
-    "a lesson that may harm": Fault(("lesson_delta_auc",), doubtful, limits={"margin": 0.0001}),
+    "a lesson that may harm": Fault(
+        ("lesson_delta_auc",), doubtful, "a loss of 0.0001 is possible", "borderline", limits={"margin": 0.0001}
+    ),
     "a worse candidate": Fault(
         ("champion_delta_auc", "champion_delta_gauc"),
         lambda run: run.become(1.5),
@@ -225,7 +258,7 @@ FAULTS = {
         champion=0.2,
         limits={"margin": 0.2},
     ),
-    "squeezed predictions": Fault(("prediction_drift",), squeezed, champion=0.2),
+    "squeezed predictions": Fault(("prediction_drift",), squeezed, "differently from the champion's", champion=0.2),
     "a log that ends before the champion's": Fault(
         ("data_until",), lambda run: with_facts(run, until="2024-10-12"), "gate.allow_older: true", champion=0.2
     ),
@@ -235,6 +268,7 @@ FAULTS = {
         ("implausible_gain",),
         let_the_gain_leap,
         "'play_time', its AUC at least 0.83",
+        "borderline",
         champion=2.0,
         limits={"max_gain": 0.05},
     ),
@@ -251,7 +285,8 @@ def test_a_fault_closes_its_gates_alone(name: str, run: Run, quick: Params, regi
     fault.plant(run)
     report = judge(run.here, set_gate(quick, **fault.limits))
     assert shut(report) == list(fault.closes)
-    assert fault.says in (find(report, fault.closes[0])["reason"] or "")
+    assert {find(report, gate)["verdict"] for gate in fault.closes} == {fault.verdict}
+    assert fault.says in find(report, fault.closes[0])["reason"]
 
 
 @pytest.mark.parametrize("how", ["edited", "raises", "gives too few", "gives NaN"])
