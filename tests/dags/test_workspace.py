@@ -252,7 +252,7 @@ def test_a_run_of_the_next_day_reads_one_day(world: World) -> None:
 NESTED = """
 stages:
   write:
-    cmd: mkdir -p out/a out/b && echo 1 | tee out/a/x out/b/x
+    cmd: mkdir -p out/a out/b && echo 1 | tee out/a/x out/b/x && echo $DIN_SOURCE_FINGERPRINT > out/source
     outs: [out]
   read:
     wdir: deep
@@ -281,12 +281,16 @@ def nested(world: World) -> str:
 
 
 def test_inputs_are_found_by_the_rule_of_the_edges(world: World, nested: str) -> None:
-    """A dep inside an out, written with `..`, comes from the worker that wrote it, and a plot is kept as a report."""
+    """A dep inside an out, written with `..`, comes from the worker that wrote it, and a plot is kept as a report.
+
+    The environment of a stage pins the source of its run.
+    """
     one, other = world.worker("writes"), world.worker("reads")
     run, _ = one.call("open", "nested", "--commit", nested)
     _, told = other.call("stage", "read", run=run, code=2)
     assert "out is needed and comes from stage write" in told
     one.stages(run, "write")
+    assert (one.folder("nested") / "out/source").read_text() == f"{run['source']}\n"
     assert other.call("stage", "read", run=run)[0]["report"] == "deep/copy.json"
     assert (world.record("nested") / "deep" / "copy.json").read_text() == "1\n"
 
