@@ -54,7 +54,7 @@ def world(finished: Finished, other: Path, tmp_path: Path) -> Iterator[World]:
         yield world
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def steady(finished: Finished, other: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Return a registry that no test changes."""
     with made(tmp_path_factory.mktemp("steady"), [finished.bundle, other]) as world:
