@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 import typer.main
 from ruamel.yaml import YAML
+from served_world import World
+from starlette.routing import Route
 
 from din import cli
+from din.server.app import app
 
 EXAMPLE = Path(__file__).parents[2] / "examples/kubernetes/serve.yaml"
 
@@ -28,5 +31,11 @@ def test_the_command_is_accepted(pod: dict[str, Any]) -> None:
     assert [port["containerPort"] for port in container["ports"]] == [given["port"]]
     _, pause = container["lifecycle"]["preStop"]["exec"]["command"]
     assert float(pause) + 2 * given["timeout"] < pod["terminationGracePeriodSeconds"]
+
+
+def test_the_probes_are_routes(pod: dict[str, Any], steady: World) -> None:
+    """Kubernetes starts no pod whose probes ask for what the server does not have."""
+    (container,) = pod["containers"]
     probes = {container[probe]["httpGet"]["path"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")}
-    assert probes == {"/v2/health/ready", "/v2/health/live"}
+    routes = {route.path for route in app(steady.deploy()).routes if isinstance(route, Route)}
+    assert probes <= routes
