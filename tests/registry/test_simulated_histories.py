@@ -27,50 +27,70 @@ MANIFEST = 'self.objects.put(f"bundles/{version}/{MANIFEST}", directory / MANIFE
 STORED = 'stored = self.objects.keys(f"bundles/{version}")'
 EXISTS = "if not self.exists(key):\n            raise\n        return False"
 
-Edit = tuple[Callable[..., Any], str, str]
-"""A function, a text of its source, and the text in its place."""
+Edit = tuple[Callable[..., Any], str, str, str]
+"""A function, a text of its source, the text in its place, and the rule that the first such history breaks."""
 QUICK: dict[str, Edit] = {
     "the record is appended before the bundle is stored": (
         Registry.promote,
         "if self.put_bundle(",
         f"files = self.put_run(run_id, evidence)\n    return {APPEND}\n    if self.put_bundle(",
+        "missing",
     ),
-    "the manifest is stored first": (Registry.put_bundle, STORED, f"{MANIFEST}\n    {STORED}"),
-    "a record is put, not created": (Objects.create, ', mode="create"', ""),
-    "the record before is not sealed": (Registry.append, "    if parent:\n", "    if False:\n"),
+    "the manifest is stored first": (Registry.put_bundle, STORED, f"{MANIFEST}\n    {STORED}", "missing"),
+    "a record is put, not created": (Objects.create, ', mode="create"', "", "overwritten"),
+    "the record before is not sealed": (Registry.append, "    if parent:\n", "    if False:\n", "unsealed"),
     "append ignores which champion was compared": (
         Registry.append,
         "number = previous",
         "previous = log.entries[-1].record if log.entries else None\n    number = previous",
+        "it follows a champion that was not compared",
     ),
-    "gc keeps no evidence": (Registry.gc, "kept |= {run_key(r.run_id) for r in wanted if r.run_id}", "pass"),
-    "gc removes the manifest last": (Registry._remove, "not key.endswith", "key.endswith"),
-    "gc leaves its claim": (Registry._remove, "self.objects.delete(claim)", "pass"),
+    "gc keeps no evidence": (
+        Registry.gc,
+        "kept |= {run_key(r.run_id) for r in wanted if r.run_id}",
+        "pass",
+        "a record names what was removed",
+    ),
+    "gc removes the manifest last": (Registry._remove, "not key.endswith", "key.endswith", "half a bundle"),
+    "gc leaves its claim": (Registry._remove, "self.objects.delete(claim)", "pass", "rerun"),
 }
 RARE: dict[str, Edit] = {
-    "a conflict is not read back": (Objects.create, EXISTS, "return False"),
-    "nonces are not compared": (records.append, "written.nonce != record.nonce", "False"),
-    "the own record counts as another writer's": (records.append, "written.nonce != record.nonce", "True"),
+    "a conflict is not read back": (Objects.create, EXISTS, "return False", "it has no seal"),
+    "nonces are not compared": (records.append, "written.nonce != record.nonce", "False", "lost"),
+    "the own record counts as another writer's": (records.append, "written.nonce != record.nonce", "True", "exit code"),
     "the number is that of a listing": (
         Registry.append,
         "number = previous.number + 1 if previous else 1",
         'number = len(self.objects.keys("promotions")) + 1',
+        "chain",
     ),
     "a promotion writes no claim": (
         Registry._claim,
         'self.objects.put(f"{CLAIMS}/{owner}/promotion", b"")',
         "pass",
+        "exit code",
     ),
-    "a promotion ignores the claim of gc": (Registry._claim, "if removals:", "if False:"),
-    "gc ignores the grace period": (Registry.gc, "max(keys.values()) < before", "True"),
-    "gc goes by the oldest object": (Registry.gc, "max(keys.values()) < before", "min(keys.values()) < before"),
-    "gc never forgets the claims of a killed gc": (Registry.gc, "_is_removal(key) and", "False and"),
-    "gc does not look again before it removes": (Registry._remove, "if unchanged:", "if True:"),
-    "gc writes no claim": (Registry._remove, 'self.objects.put(claim, b"")', "pass"),
+    "a promotion ignores the claim of gc": (Registry._claim, "if removals:", "if False:", "missing"),
+    "gc ignores the grace period": (Registry.gc, "max(keys.values()) < before", "True", "missing"),
+    "gc goes by the oldest object": (
+        Registry.gc,
+        "max(keys.values()) < before",
+        "min(keys.values()) < before",
+        "missing",
+    ),
+    "gc never forgets the claims of a killed gc": (Registry.gc, "_is_removal(key) and", "False and", "rerun"),
+    "gc does not look again before it removes": (
+        Registry._remove,
+        "if unchanged:",
+        "if True:",
+        "a record names what was removed",
+    ),
+    "gc writes no claim": (Registry._remove, 'self.objects.put(claim, b"")', "pass", "missing"),
     "removing a missing object is an error": (
         Objects.delete,
         "except FileNotFoundError as error:",
         "except ZeroDivisionError as error:",
+        "exit code",
     ),
 }
 
@@ -107,6 +127,8 @@ def test_a_seed_is_one_history() -> None:
 
 @pytest.mark.parametrize("bug", [*QUICK, *(pytest.param(bug, marks=pytest.mark.slow) for bug in RARE)])
 def test_a_planted_bug_is_found(bug: str) -> None:
-    """One of the first thousand histories breaks a rule."""
-    with planted(*(QUICK | RARE)[bug]):
-        assert any(play(seed).violation for seed in range(MOST))
+    """One of the first thousand histories breaks a rule, and the first of them the rule that the bug concerns."""
+    *edit, rule = (QUICK | RARE)[bug]
+    with planted(*edit):
+        found = next((broken for seed in range(MOST) if (broken := play(seed).violation)), "nothing")
+    assert found.startswith(f"AssertionError: {rule}")
