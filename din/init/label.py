@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from din.errors import InputError, listed, shown
 from din.init import words
 from din.init.look import Choice, Column, Look
+from din.init.time import unit_of
 
 _FEW = 30  # values of a rating or an action
 _LIKED = 0.8  # of the highest rating: 4 of 5 stars
@@ -128,13 +129,18 @@ def _question(log: Look, column: Column) -> str:
     parts += [f"{len(counts) - _MOST_COUNTED:,} others"] if len(counts) > _MOST_COUNTED else []
     if column.missing:
         parts.append(f"missing ({column.missing:,}×)")
-        advice = "no rule can judge a missing value: write 0 there if it means no click, or drop these rows, or"
+        way = "write 0 there if it means no click, or drop these rows"
+        if unit_of(column):
+            way = "write a column that is 1 where it holds a time, and 0 elsewhere"
+        advice = f"no rule can judge a missing value: {way}, or name another column or a rule with --label"
     else:
-        advice = f"expected a yes and a no: e.g. --label {shown(_proposed(column, counts))}, or"
+        advice = (
+            f"expected a yes and a no: e.g. --label {shown(_proposed(column, counts))}, or name another column or a "
+            f"rule with --label. If every row is a click, leave {column.name} out of the file"
+        )
     return (
         f"{log.files[0].name}: {column.name} should say whether the item was clicked, but its values are "
-        f"{listed(parts)}; {advice} name another column or a rule with --label. If every row is a click, leave "
-        f"{column.name} out of the file"
+        f"{listed(parts)}; {advice}"
     )
 
 

@@ -96,9 +96,9 @@ def test_a_column_that_varies_comes_before_a_constant_one(
 
 
 MISSING: dict[str, tuple[str, Value, str]] = {
-    "1 %": ("click", lambda row, at: "" if at % 100 == 0 else row["click"], "missing (60×); no rule can judge"),
+    "1 %": ("click", lambda row, at: "" if at % 100 == 0 else row["click"], "or drop these rows"),
     "blank or 1": ("clicked", lambda row, _: "1" if row["click"] else "", "write 0 there if it means no click"),
-    "blank or a time": ("clicked_at", lambda row, _: time_of(row, ""), "or drop these rows"),
+    "blank or a time": ("clicked_at", lambda row, _: time_of(row, ""), "write a column that is 1 where it holds"),
     "blank or bought": ("bought", lambda row, _: "x" if row["click"] else "", "write 0 there"),
 }
 
