@@ -141,6 +141,8 @@ def print_status(found: Status, as_json: bool = False) -> None:
         for one in found.stages
     ]
     print_table("stages", ("stage", "ended", "at (UTC)", "seconds", "run", "stale"), rows)
+    if any(one.stale for one in found.stages):
+        print("what changed: `dvc status`")
     champion = found.champion
     if champion:
         print(f"champion: record {champion.number}, {champion.version}")
