@@ -35,6 +35,7 @@ from din.workspace import Workspace
 _EPOCH = date(1970, 1, 1).toordinal()
 _HOUR_US = DAY_US // 24
 _RESERVED = {*EVENT_COLUMNS, "date"}
+_LABEL = "fetch.table.label"
 _AGAIN = 0.01  # share of repeated events from which validate_raw would close
 _OFTEN = 20  # training rows a user, so that an embedding of the user can be learned
 _FEW = 100_000  # rows that are trained in seconds, however rare a click is
@@ -99,6 +100,9 @@ def guess(workspace: Workspace, params: Params, tables: Mapping[str, str], given
             "from another row; name another rule, such as rating >= 4, with --label. If every row is a click, run "
             "without --label"
         )
+    clicks = int(keys.labels.sum())
+    counted = f"{table.num_rows:,} rows, {clicks:,} clicks: a CTR of {clicks / table.num_rows:.1%}"
+    sets = [replace(one, reason=f"{one.reason}\n{counted}") if one.key == _LABEL else one for one in sets]
     by_day = DATE in tables["events"]
     has_items = "items" in tables
     sets += [*split.guess(keys), *_of_days(table, keys, by_day), *_of_clicks(keys)]
@@ -164,7 +168,7 @@ def _of_roles(found: Roles) -> Iterator[Set]:
     reasons = [f"{one.value} is the {role}: {one.reason}" for role, one in called]
     columns = {ours: one.value for ours, one in named.items() if ours != one.value}
     yield Set("fetch.table.columns", columns, "\n".join(reasons))
-    yield Set("fetch.table.label", found.label.value, found.label.reason)
+    yield Set(_LABEL, found.label.value, found.label.reason)
     yield Set("fetch.table.timestamp_unit", found.unit.value, found.unit.reason)
 
 

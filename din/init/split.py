@@ -12,6 +12,7 @@ from din.init.fields import Events
 _TEST, _VALID = 0.15, 0.08  # shares of the rows
 _KNOWN = 0.5  # least share of test rows of users that training has seen, under temporal
 _DAYS = 4
+_SHORT = 0.5  # rows of the last day, as a share of the median day
 _USERS = 100
 _BOTH = 0.3  # least share of rows of users with both labels, for a metric within users
 
@@ -55,8 +56,11 @@ def guess(events: Events) -> list[Set]:
     known = np.isin(users[held], np.unique(users[~tuned])).mean() if held.any() else 0.0
     if len(counts) >= _DAYS and known >= _KNOWN:
         why = f"{span} of rows, and {known:.0%} of the last days' rows are of users seen before"
+        usual = np.median(counts)
+        short = f"\nthe last day has {counts[-1]:,} rows where {usual:,.0f} are usual: leave it out if it isn't over"
+        note = short if counts[-1] < _SHORT * usual else ""
         found += [
-            Set("featurize.protocol", "temporal", f"{why}: test on the last days, as in production"),
+            Set("featurize.protocol", "temporal", f"{why}: test on the last days, as in production{note}"),
             Set("featurize.test_days", test, f"{np.mean(held):.0%} of the rows"),
             Set("featurize.valid_days", valid, f"{np.mean(tuned & ~held):.0%} of the rows"),
         ]

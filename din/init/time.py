@@ -32,10 +32,14 @@ def guess(log: Look, given: str | None, said: str | None) -> tuple[Choice, Choic
             )
         return Choice(given, "you said so"), units[given]
     if not units:
+        plain = [name for name, column in log.columns.items() if not column.is_nested]
+        nested = [name for name, column in log.columns.items() if column.is_nested]
+        hold = "holds" if len(nested) == 1 else "hold"
         raise InputError(
             f"{log.files[0].name}: no column holds times, so nobody knows which rows come first; expected seconds "
-            f"since 1970, ISO 8601, or dates such as 31.05.2024 in one of {listed(log.columns)}. If one holds times in "
+            f"since 1970, ISO 8601, or dates such as 31.05.2024 in one of {listed(plain)}. If one holds times in "
             f"another form, name it with --time, and {_EXAMPLE}"
+            + (f"; {listed(nested)} {hold} lists or objects: write one row per impression" if nested else "")
         )
     if whole := {name: unit for name, unit in units.items() if not log.columns[name].missing}:
         units = whole  # a time that is missing where nobody clicked is that of the click

@@ -192,6 +192,8 @@ def test_nested_columns_have_no_examples(tmp_path: Path, guessed: Guessed) -> No
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(InputError, match=r"--time events: its values, such as list<.*struct<"):
         guessed("log.jsonl", time="events")
+    with pytest.raises(InputError, match=r"in one of user\. .*; events holds lists or objects: write one row per"):
+        guessed("log.jsonl")
 
 
 COLUMNS_BESIDE: dict[str, tuple[Callable[[dict[str, Any], int], object], Group | None]] = {
@@ -312,6 +314,17 @@ def test_the_split_follows_from_days_and_users() -> None:
     assert protocol([row % 150 for row in rows], days, [1] * 2000) == "leave_last_out"
     with pytest.raises(InputError, match="the log has 1 day and 20 users; a test needs 4 days, or 100 users"):
         protocol([row % 20 for row in rows], [0] * 2000, labels)
+
+
+def test_rows_clicks_and_a_short_last_day_are_said(tmp_path: Path, params: Params) -> None:
+    """The reasons tell what a person knows of the log, so that a slip is seen before the run."""
+    days = [*(row // 400 for row in range(4000)), *[10] * 20]
+    lines = ["user,item,ts,click"]
+    lines += [f"{at % 150},{at % 37},{86_400 * (19_700 + day) + at},{int(at % 4 == 0)}" for at, day in enumerate(days)]
+    (tmp_path / "log.csv").write_text("\n".join(lines))
+    reasons = {one.key: one.reason for one in guess(Workspace(tmp_path), params, {"events": "log.csv"}, {})}
+    assert "4,020 rows, 1,005 clicks: a CTR of 25.0%" in reasons["fetch.table.label"]
+    assert "the last day has 20 rows where 400 are usual" in reasons["featurize.protocol"]
 
 
 @pytest.mark.parametrize(("every", "keep"), [(200, 0.05), (50, None)])
