@@ -66,7 +66,7 @@ def test_how_stages_ended_and_what_is_stale(workspace: Workspace, capsys: pytest
     assert json.loads(capsys.readouterr().out)["stages"][0]["stale"] is True
     print_status(found)
     printed = capsys.readouterr().out
-    assert "champion: none" in printed
+    assert "champion: none" in printed and "what changed: `dvc status`" in printed
 
 
 def test_the_champion_and_who_waits(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
