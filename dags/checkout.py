@@ -185,7 +185,7 @@ def check_out(settings: Settings, commit: str, workspace: Workspace) -> None:
             new.state.mkdir(exist_ok=True)
             memory = settings.home / "fetch"
             memory.mkdir(parents=True, exist_ok=True)
-            new.fetched.symlink_to(memory)  # its files are written whole, so runs can share them
+            new.fetched.symlink_to(memory)  # runs share it; one at a time fetches
             if workspace.checkpoints.is_dir():
                 workspace.checkpoints.rename(new.checkpoints)
     cache = settings.home / "cache"

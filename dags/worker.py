@@ -12,6 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from datetime import date
 from functools import cached_property
@@ -19,6 +20,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
 from ruamel.yaml import YAML
 
 from dags import forks
@@ -158,7 +160,9 @@ class Worker:
             self.outs.pull([stage], needed=False)
         elif stage == FETCH:
             self.pull_start(ended)
-        outcome = self.run(stage, lambda: self.outs.reproduce(stage))
+        shared = FileLock(self.workspace.fetched / "worker.lock") if stage == FETCH else nullcontext()
+        with shared:  # each fetch begins by removing the rows that a killed one left there
+            outcome = self.run(stage, lambda: self.outs.reproduce(stage))
         if outcome.exit_code == 0:
             self.here |= {*self.stages[stage].outs}
             if stage == FETCH:  # for this worker's next run
