@@ -293,7 +293,7 @@ def test_a_fault_closes_its_gates_alone(name: str, run: Run, quick: Params, regi
 def test_a_champion_that_cannot_score_closes_what_needs_its_scores(
     how: str, run: Run, quick: Params, registry: Registry
 ) -> None:
-    """Its bundle was edited, or scoring fails in any way; such gates say that they were not evaluated."""
+    """If its bundle was edited or scoring fails, each gate that needs its scores closes as not evaluated."""
     crown(registry, run)
     if how == "edited":
         (model,) = (run.here.root / "registry").glob("*/bundles/*/model.json")

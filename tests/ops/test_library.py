@@ -1,6 +1,6 @@
 """The library of native operations: building, caching, choice, and its typed boundary.
 
-Alone: `pytest tests/ops/test_library.py`; with the slow ones, `-m "slow or not slow"`.
+Alone: `pytest tests/ops/test_library.py`; with the slow ones, `-m ""`.
 """
 
 import os
@@ -76,7 +76,7 @@ def test_every_exported_function_is_declared_in_the_header() -> None:
 
 @needs_compiler
 def test_another_process_uses_the_same_file_and_needs_no_torch() -> None:
-    """What this process has compiled is in the cache, and is not compiled again."""
+    """A second process loads the library from the cache instead of compiling it again."""
     file = user_cache() / f"{load().identity}.so"
     before = file.stat()
     program = "import sys; from din.ops.native.library import load; print(load().identity, 'torch' in sys.modules)"

@@ -1,4 +1,4 @@
-"""What a field is worth is measured on validation rows alone."""
+"""The importance of fields, which is measured on validation rows alone."""
 
 from dataclasses import replace
 

@@ -36,7 +36,7 @@ def test_a_field_of_a_known_user_is_left_out(scorer: Scorer) -> None:
 
 
 def test_only_behaviours_that_the_model_reads_have_an_effect(scorer: Scorer) -> None:
-    """Of a history that is too long, older behaviours are no parts, and none of them moves up."""
+    """If a history is too long, its oldest behaviours are not explained, and none of them replaces a newer one."""
     long = {"history": [f"i{n % 30}" for n in range(scorer.max_history + 3)], "candidates": ["i3"]}
     found = explain(scorer, long)
     places = [part["history"] for part in found.parts if "history" in part]

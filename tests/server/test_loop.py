@@ -1,4 +1,4 @@
-"""What is trained is what was served, and what was served is scored again and compared with what is trained."""
+"""The loop from served requests to training: equal features, equal scores when replayed, and no skew."""
 
 import json
 from collections.abc import Callable

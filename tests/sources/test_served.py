@@ -143,7 +143,7 @@ def test_feedback(root: Path, events: Callable[..., list[dict[str, Any]]]) -> No
 
 
 def test_rows_do_not_depend_on_files(root: Path, params: Params) -> None:
-    """The same requests in other files, twice, give the same log; later days don't change earlier ones."""
+    """Requests that are logged again in other files change nothing, and later days don't change earlier ones."""
     serve(root, ASKED)
     clicks(root, BY_ID, [("r0", "a", 1), ("r4", "c", 60)])
     here = Workspace(root)

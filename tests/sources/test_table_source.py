@@ -126,7 +126,7 @@ def test_own_sequence_and_behaviour(workspace: Workspace, fetch_table: Fetch) ->
 def test_duplicates_are_dropped_on_request(
     workspace: Workspace, fetch_table: Fetch, drop: bool, expected: list[int]
 ) -> None:
-    """Of events with the same user, item and time, the first one stays, and the others keep their numbers."""
+    """The first of several events with the same user, item and time is kept; other rows keep their sequence."""
     rows = f"1,5,{T},0\n1,5,{T},1\n1,6,{T},1\n1,5,{T + 1},1\n"
     (workspace.root / "clicks.csv").write_text(f"user_id,item_id,timestamp,label\n{rows}")
     events = fetch_table(drop_duplicates=drop)["events"]
