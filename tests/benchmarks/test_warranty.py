@@ -1,0 +1,54 @@
+"""`make warranty`: its tables count what happened, also where the product errs."""
+
+import pytest
+from scipy.stats import binom
+
+from benchmarks.lessons import SOUND, Lesson
+from benchmarks.warranty import lesson_table, share, stays, wait_table
+from din.metrics.estimates import Interval
+
+MARGIN = 0.005
+GATE = ["champion_delta_auc"]
+
+
+def lesson(what: str, effect: float, closed: list[str]) -> Lesson:
+    return Lesson(what, "goes on", closed, MARGIN, Interval(effect, effect - 0.001, effect + 0.001))
+
+
+def test_lesson_table_counts_errors_of_both_kinds() -> None:
+    logs = [
+        [lesson(SOUND, 0.002, []), lesson("rate", -2 * MARGIN, GATE)],
+        [lesson(SOUND, 0.002, GATE), lesson("rate", -2.1 * MARGIN, [])],
+        [lesson(SOUND, 0.002, []), lesson("rate", -1.9 * MARGIN, [])],
+    ]
+    text = lesson_table(logs)
+    assert "| rate | 3 | -0.0100 | 0.0050 | 2 | 2 | 1 |" in text
+    assert f"Harmful lessons promoted: {share([True, False])}." in text
+    assert f"Sound lessons refused: {share([True, False, False])}." in text
+
+
+def test_a_lesson_without_a_model_is_harmful_and_has_no_effect() -> None:
+    text = lesson_table([[lesson(SOUND, 0.002, []), Lesson("rate", "goes on", ["refit"], MARGIN, None)]])
+    assert "| rate | 1 |  | 0.0050 | 0 | 1 | 0 |" in text
+
+
+@pytest.mark.parametrize(("events", "count"), [(0, 100), (3, 100), (90, 100)])
+def test_share_ends_where_so_few_events_become_unlikely(events: int, count: int) -> None:
+    upper = float(share([number < events for number in range(count)]).split()[-2]) / 100
+    assert binom.cdf(events, count, upper + 0.0005) < 0.025 < binom.cdf(events, count, upper - 0.0005)
+
+
+def test_share_of_nothing_and_of_all() -> None:
+    assert share([]) == "none of 0"
+    assert share([True]) == "1 of 1, at most 100.0 %"
+
+
+def test_stays_count_the_days_between_promotions() -> None:
+    assert stays([True, True, False, False, True, False]) == [1, 1, 3, 1]
+    assert stays([False, False, False]) == [3]
+
+
+def test_wait_table_counts_refused_days() -> None:
+    text = wait_table({250: [True, False, False, True], 1_000: [True, True, True, True]})
+    assert "| 250 | 4 | 2 | 2 | 3 | 3 |" in text
+    assert "| 1,000 | 4 | 0 | 1 | 1 | 1 |" in text
