@@ -7,7 +7,8 @@ days, to see how long each stays.
 
 import argparse
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,11 +17,11 @@ import numpy as np
 from scipy.special import betaincinv
 
 from benchmarks import study
-from benchmarks.daily import CHAMPION
 from benchmarks.figures import publish
 from benchmarks.lessons import DAY, SOUND, Lesson, Site, simulated, simulated_lessons
+from din.errors import GateClosed
 
-LOGS = 100
+LOGS = 105
 USERS = 1_000
 IMPRESSIONS = 5
 """The impressions per user on a usual day."""
@@ -28,6 +29,7 @@ FAULTS = ("rate_5", "rate_10", "rate_20", "shuffled", "optimizer_scaled", "vocab
 WAITING_USERS = (250, 1_000, 5_000)
 """The users per day of the logs on which champions live."""
 WAITING_DAYS = 60
+WINDOW_DAYS = 14
 
 
 def main() -> int:
@@ -41,29 +43,38 @@ def main() -> int:
 
 def tables(folder: Path, jobs: int) -> str:
     """Run the missing cases, and return the tables of lessons and of the time that champions stay."""
-    lessons = [
-        study.Case(f"lessons-{seed}", simulated_lessons, ([fault], USERS, IMPRESSIONS * USERS, seed))
+    judged = [
+        study.Case(f"lessons-{seed}", lessons_of_log, (fault, seed))
         for seed, fault in zip(range(1, LOGS + 1), cycle(FAULTS), strict=False)
     ]
     waiting = [study.Case(f"waiting-{users}", wait, (users, WAITING_DAYS)) for users in WAITING_USERS]
-    judged = lesson_table(study.results(folder, lessons, jobs))
+    lessons = lesson_table(study.results(folder, judged, jobs))
     replaced = study.results(folder, waiting, jobs)
-    return judged + wait_table(dict(zip(WAITING_USERS, replaced, strict=True)))
+    return lessons + wait_table(dict(zip(WAITING_USERS, replaced, strict=True)))
+
+
+def lessons_of_log(kept: Path, fault: str, seed: int) -> list[Lesson]:
+    """Return the sound lesson of a new log and the one with a fault, or none if its first champion is refused."""
+    try:
+        return simulated_lessons(kept, [fault], USERS, IMPRESSIONS * USERS, seed)
+    except GateClosed:
+        return []
 
 
 def wait(kept: Path, users: int, days: int) -> list[bool]:
     """Run sound days of a new log, one after the other, and return for each whether the champion was replaced.
 
-    The rows of a refused day are learned and judged with the next ones, and every comparison with the champion spends a
-    part of the permitted error.
+    The first day to be promoted is trained from scratch. The rows of a refused day are learned and judged with the next
+    ones, and every comparison with the champion spends a part of the permitted error.
     """
     with TemporaryDirectory() as place:
         log = simulated(Path(place) / "log", users, IMPRESSIONS * users, later=days)
-        site = Site.prepared(Path(place) / "site", log, (CHAMPION,))
+        data = replace(log.params.data, window_days=WINDOW_DAYS)
+        site = Site(Path(place), replace(log, params=replace(log.params, data=data)))
         return [not site.live(log.day + number * DAY) for number in range(days)]
 
 
-def lesson_table(logs: Iterable[Sequence[Lesson]]) -> str:
+def lesson_table(logs: Sequence[Sequence[Lesson]]) -> str:
     """Return the table of lessons by fault, and the rates of error, given the lessons of each log."""
     lessons = [lesson for log in logs for lesson in log]
     harmful = [lesson for lesson in lessons if lesson.harmful]
@@ -85,7 +96,8 @@ def lesson_table(logs: Iterable[Sequence[Lesson]]) -> str:
     head = ["fault", "lessons", "true ΔAUC", "margin", "promoted", "lose ≥ 2 margins", "of these promoted"]
     harm = share([not lesson.closed for lesson in harmful])
     refused = share([bool(lesson.closed) for lesson in lessons if lesson.what == SOUND])
-    said = f"- Harmful lessons promoted: {harm}.\n- Sound lessons refused: {refused}.\n"
+    first = share([not log for log in logs])
+    said = f"- Harmful lessons promoted: {harm}.\n- Sound lessons refused: {refused}.\n- First runs refused: {first}.\n"
     return f"\n### Lessons of a day, {USERS:,} users\n\n{study.table(head, rows)}\n{said}"
 
 

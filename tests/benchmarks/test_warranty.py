@@ -20,11 +20,13 @@ def test_lesson_table_counts_errors_of_both_kinds() -> None:
         [lesson(SOUND, 0.002, []), lesson("rate", -2 * MARGIN, GATE)],
         [lesson(SOUND, 0.002, GATE), lesson("rate", -2.1 * MARGIN, [])],
         [lesson(SOUND, 0.002, []), lesson("rate", -1.9 * MARGIN, [])],
+        [],
     ]
     text = lesson_table(logs)
     assert "| rate | 3 | -0.0100 | 0.0050 | 2 | 2 | 1 |" in text
     assert f"Harmful lessons promoted: {share([True, False])}." in text
     assert f"Sound lessons refused: {share([True, False, False])}." in text
+    assert f"First runs refused: {share([True, False, False, False])}." in text
 
 
 def test_a_lesson_without_a_model_is_harmful_and_has_no_effect() -> None:
