@@ -6,7 +6,6 @@ from shutil import which
 from din.errors import listed
 from din.init.guess import guess
 from din.init.update import create
-from din.params import Params
 from din.workspace import Workspace
 
 
@@ -21,12 +20,12 @@ def init(workspace: Workspace, tables: Mapping[str, str], given: Mapping[str, st
     Raises:
         InputError: the log can't be read, a role can't be guessed, or the folder holds other files of these names.
     """
-    sets = guess(workspace, Params(), tables, given)
-    written = create(workspace.root, sets)
-    for one in sets:
-        value = str(one.value)
-        print(f"{one.key}: {value if value.isprintable() else repr(value)}")
-        print("\n".join(f"    {line}" for line in one.lines), end="\n\n")
+    guessed = guess(workspace, tables, given)
+    written = create(workspace.root, guessed)
+    for key, choice in guessed.items():
+        value = str(choice.value)
+        print(f"{key}: {value if value.isprintable() else repr(value)}")
+        print("\n".join(f"    {line}" for line in choice.lines), end="\n\n")
     print(f"wrote {listed(written)}")
     print("Every guess and its reason is in params.yaml; correct what is wrong there. Then run:\n")
     if which("dvc") is None:

@@ -17,9 +17,9 @@ import pyarrow.compute as pc
 
 from din.init import words
 from din.init.look import Column
-from din.init.time import unit_of
+from din.init.roles import unit_of
 from din.metrics.ranking import auc
-from din.schema import DAY_US, ITEM_ID, LABEL, TIMESTAMP, USER_ID, Group, name_problem
+from din.schema import ITEM_ID, LABEL, TIMESTAMP, USER_ID, Group, name_problem
 
 _TELLS_ALL = 0.8  # AUC of one column; no honest feature comes near it
 _SAME = 0.995  # share of rows with the commonest value of their item, user or day
@@ -28,17 +28,22 @@ _NEW = 0.2  # share of later rows with new values, for which validate_features w
 _FEW = 1000  # values of a category
 _FEW_NUMBERS = 30
 _GAPS = 1.05  # highest code, divided by the number of codes
-_SAMPLED = 200_000
 
 
 @dataclass(frozen=True)
 class FieldGuess:
-    """A column, its use, and why. Without a group it is left out; the kind is as `featurize.fields` declares it."""
+    """A column, why it is used as it is, its group, or None if it is left out, and its kind for `featurize.fields`."""
 
     name: str
-    group: Group | None
-    kind: Any
     reason: str
+    group: Group | None = None
+    kind: Any = None
+
+    @property
+    def sentence(self) -> str:
+        """What becomes of the column, and why."""
+        use = " is left out" if self.group is None else f" ({self.group})"
+        return f"{self.name}{use}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -53,46 +58,47 @@ class Events:
     @classmethod
     def of(cls, table: pa.Table) -> "Events":
         """Return the keys of the raw log's events."""
-        days = table[TIMESTAMP].cast(pa.int64()).to_numpy() // DAY_US
+        days = table[TIMESTAMP].to_numpy().astype("datetime64[D]").astype(np.int64)
         return cls(_codes(table[USER_ID]), _codes(table[ITEM_ID]), days - days.min(), table[LABEL].to_numpy())
 
 
-def of_event(name: str, column: pa.ChunkedArray, events: Events, has_items: bool, is_graded: bool) -> FieldGuess:
+def of_event(
+    name: str, column: pa.ChunkedArray, events: Events, described: Group | None, is_graded: bool
+) -> FieldGuess:
     """Return what a further column of the raw log's events is.
 
     Args:
         name, column: the column.
         events: the keys of the events.
-        has_items: whether there is an item table.
+        described: the group of columns that describe the item, or None if there is an item table.
         is_graded: whether the label's rule is over this column.
     """
     kind, why = kind_of(name, column)
     if kind is None:
-        return FieldGuess(name, None, None, why)
-    if words.means(name, words.CLICK):
-        return FieldGuess(name, None, None, "by its name a click: it repeats the label or sums it up")
+        return FieldGuess(name, why)
+    if words.means(name, "click"):
+        return FieldGuess(name, "by its name a click: it repeats the label or sums it up")
     if is_graded and len(column.unique().drop_null()) == 2:
-        return FieldGuess(name, None, None, "the label's own column")
+        return FieldGuess(name, "the label's own column")
     if is_graded:
-        return FieldGuess(name, Group.BEHAVIOUR, kind, f"the label's own column, so only the history may use it; {why}")
+        reason = f"the label's own column, so only the history may use it; {why}"
+        return FieldGuess(name, reason, Group.BEHAVIOUR, kind)
     values = _codes(column)
     of_item = _follows(events.items, values)
-    if words.means(name, words.FEEDBACK):
+    if words.means(name, "rating", "reaction", "feedback"):
         if of_item:
-            return FieldGuess(name, None, None, "sums up answers to the item, later ones among them")
-        return FieldGuess(name, Group.BEHAVIOUR, kind, f"by its name an answer, known only after the click; {why}")
-    told = _tells(column, events.labels)
-    if told > _TELLS_ALL:
-        return FieldGuess(
-            name, Group.BEHAVIOUR, kind, f"tells the label alone (AUC {told:.2f}), so it comes after the click; {why}"
-        )
+            return FieldGuess(name, "sums up answers to the item, including later ones")
+        return FieldGuess(name, f"by its name an answer, known only after the click; {why}", Group.BEHAVIOUR, kind)
+    if (told := _tells(column, events.labels)) > _TELLS_ALL:
+        reason = f"predicts the label on its own (AUC {told:.2f}), so it comes after the click; {why}"
+        return FieldGuess(name, reason, Group.BEHAVIOUR, kind)
+    if of_item and described is None:
+        return FieldGuess(name, "the same in all rows of an item, but items have a table of their own")
     if of_item:
-        if has_items:
-            return FieldGuess(name, None, None, "the same in all rows of an item, which has a table of its own")
-        return FieldGuess(name, Group.ITEM, kind, f"the same in all rows of an item; {why}")
+        return FieldGuess(name, f"the same in all rows of an item; {why}", described, kind)
     if (share := _new_later(events.days, values)) > _NEW:
-        return FieldGuess(name, None, None, f"{share:.0%} of the later rows have values that earlier rows lack")
-    return FieldGuess(name, Group.CONTEXT, kind, f"known when the item is shown, as far as its name says; {why}")
+        return FieldGuess(name, f"{share:.0%} of the later rows have values that no earlier row has")
+    return FieldGuess(name, f"known when the item is shown, as far as its name says; {why}", Group.CONTEXT, kind)
 
 
 def of_table(table: pa.Table, group: Group, key: str) -> list[FieldGuess]:
@@ -102,10 +108,9 @@ def of_table(table: pa.Table, group: Group, key: str) -> list[FieldGuess]:
         if name == key:
             continue
         kind, why = kind_of(name, table[name])
-        if kind is not None and words.means(name, (*words.RATING, *words.CLICK, "popularity", "helpful")):
-            found.append(FieldGuess(name, None, None, "may sum up answers that are later than an impression"))
-        else:
-            found.append(FieldGuess(name, group if kind is not None else None, kind, why))
+        if kind is not None and words.means(name, "rating", "click", "total"):
+            kind, why = None, "may count answers that came after an impression"
+        found.append(FieldGuess(name, why, None if kind is None else group, kind))
     return found
 
 
@@ -116,7 +121,7 @@ def kind_of(name: str, column: pa.ChunkedArray) -> tuple[Any, str]:
     if pa.types.is_list(column.type):
         return _kind_of_lists(column)
     seen = Column(name, column)
-    rows = seen.rows
+    rows = len(column)
     distinct = seen.distinct
     if distinct < 2:
         return None, "the same value in all rows"
@@ -124,12 +129,12 @@ def kind_of(name: str, column: pa.ChunkedArray) -> tuple[Any, str]:
         return "categorical", "true or false"
     if seen.is_amount:
         return None, f"{seen.examples} are texts, not numbers; write them without currency and thousands separators"
-    is_id = words.means(name, words.ID)
-    if distinct > 0.9 * rows and not (seen.is_number and not is_id):
-        return None, f"{distinct:,} values in {rows:,} rows: hardly any repeats, so nothing can be learned of one"
-    if unit_of(seen) and (not seen.is_number or words.means(name, words.TIME)):
+    is_id = words.means(name, "id")
+    if distinct > 0.9 * rows and (seen.kind != "number" or is_id):
+        return None, f"{distinct:,} values in {rows:,} rows: hardly any repeats, so there is nothing to learn"
+    if unit_of(seen) and (seen.kind != "number" or words.means(name, "time")):
         return None, "a time or date: later rows have values that training never saw"
-    if seen.is_number and not is_id and distinct > _FEW_NUMBERS and not _is_code(seen):
+    if seen.kind == "number" and not is_id and distinct > _FEW_NUMBERS and not _is_code(seen):
         return {"kind": "numeric", "buckets": 10}, f"{distinct:,} numbers, in ten buckets"
     if distinct <= _FEW and not (is_id and distinct > 100):
         return "categorical", f"{distinct:,} values"
@@ -140,10 +145,10 @@ def kind_of(name: str, column: pa.ChunkedArray) -> tuple[Any, str]:
 
 def _is_code(column: Column) -> bool:
     """Return whether numbers are codes of categories: by their name, or because they are whole and leave no gaps."""
-    if not column.is_whole or words.means(column.name, words.NUMBER):
+    if not column.is_whole or words.means(column.name, "money", "number"):
         return False
-    low, high = pc.min(column.values).as_py(), pc.max(column.values).as_py()
-    return words.means(column.name, words.CATEGORY) or (low in (0, 1) and high <= _GAPS * column.distinct)
+    low, high = pc.min_max(column.values).as_py().values()
+    return words.means(column.name, "category") or (low in (0, 1) and high <= _GAPS * column.distinct)
 
 
 def _kind_of_lists(column: pa.ChunkedArray) -> tuple[Any, str]:
@@ -166,11 +171,10 @@ def _codes(column: pa.ChunkedArray) -> np.ndarray:
 
 def _follows(keys: np.ndarray, values: np.ndarray) -> bool:
     """Return whether rows of one key nearly always have the same value, where rows of several keys don't."""
-    pairs, counts = np.unique(keys.astype(np.int64) * (int(values.max()) + 1) + values, return_counts=True)
-    owners = pairs // (int(values.max()) + 1)
-    starts = np.flatnonzero(np.r_[True, owners[1:] != owners[:-1]])
-    rows = np.add.reduceat(counts, starts)
-    common = np.maximum.reduceat(counts, starts)
+    pairs = pa.table({"key": keys, "value": values}).group_by(["key", "value"]).aggregate([([], "count_all")])
+    counts = pairs.group_by("key").aggregate([("count_all", "sum"), ("count_all", "max")])
+    rows = counts["count_all_sum"].to_numpy()
+    common = counts["count_all_max"].to_numpy()
     again = rows > 1
     others = 1 - np.bincount(values).max() / len(values)  # share of the rows without the commonest value
     apart = 1 - common[again].sum() / max(rows[again].sum(), 1)
@@ -187,8 +191,6 @@ def _tells(column: pa.ChunkedArray, labels: np.ndarray) -> float:
     """Return the AUC of a column alone: click rates of its values in half of the rows, judged on the other half."""
     if pa.types.is_list(column.type) or labels.all():
         return 0.5
-    step = max(1, len(labels) // _SAMPLED)
-    column, labels = column.take(pa.array(np.arange(0, len(labels), step))), labels[::step]
     values = _codes(column)
     if column.type in (pa.int64(), pa.float64()) and values.max() > 50:
         numbers = column.fill_null(0).to_numpy()

@@ -9,61 +9,54 @@ import pyarrow.compute as pc
 
 from din.errors import InputError, listed, shown
 from din.init import words
-from din.init.look import Choice, Column, Look
-from din.init.time import unit_of
+from din.init.choice import Choice
+from din.init.look import Column, Look
 
+_CERTAIN = ("click", "label")
+_ANSWERS = (*_CERTAIN, "reaction")
 _FEW = 30  # values of a rating or an action
 _LIKED = 0.8  # of the highest rating: 4 of 5 stars
 _NUMBERS = {"0", "1", "0.0", "1.0", "True", "False", "true", "false", "TRUE", "FALSE"}  # that a fetch reads as labels
 _MOST_COUNTED = 4  # values that a message counts
 
 
-def guess(log: Look, given: str | None, time: str) -> Choice:
-    """Return the label, given the column or rule that a person named, and the column of the time.
+def guess(log: Look, time: str) -> Choice:
+    """Return the label: a column, or a rule over one that is not the time.
 
     Raises:
         InputError: several columns may say it, or the one that should say it can't be used as it is.
     """
-    if given is not None:
-        return Choice(given, "you said so")
-    columns = {name: column for name, column in log.columns.items() if name != time and not column.is_nested}
+    columns = {name: column for name, column in log.columns.items() if name != time and column.kind != "nested"}
     rules = {name: rule for name, column in columns.items() if (rule := _flag(column))}
-    flags = {name: rule for name, rule in rules.items() if columns[name].distinct == 2}
+    flags = [name for name in rules if columns[name].distinct == 2]
     rest = {name: column for name, column in columns.items() if name not in rules}
-    clicks = _unclear(rest, words.CLICK)
-    # A like or a purchase doesn't replace a click that can't be used.
-    if named := words.by_name(flags, words.CLICK) or words.by_name(flags, words.LABEL):
-        return _named(columns[named[0]], rules)
-    if not clicks and (named := words.by_name(flags, words.REACTION)):
-        return _named(columns[named[0]], rules)
+    unclear = [rest[name] for name in words.by_name(rest, *_ANSWERS) if _may_answer(rest[name])]
+    # A like or a rating doesn't replace a click that can't be used.
+    lacks_click = bool(unclear) and words.means(unclear[0].name, "click")
+    if named := words.by_name(flags, *(_CERTAIN if lacks_click else _ANSWERS)):
+        return _named(columns[named[0]], rules[named[0]])
     if action := next(filter(None, map(_action, columns.values())), None):
         return action
-    ratings = words.by_name(columns, words.RATING) if log.headed else list(columns)
-    rated = [name for name in ratings if _is_rating(columns[name], log.headed)]
-    if rated and not clicks:
-        return _rating(columns[rated[0]])
-    if answers := [*clicks, *_unclear(rest, words.LABEL), *_unclear(rest, words.REACTION)]:
-        column = columns[answers[0]]
-        if _is_above_0(column):
-            return Choice(f"{column.name} > 0", f"the name means the answer of the user ({column.examples})")
-        raise InputError(_question(log, column))
-    for entries in (words.CLICK, words.LABEL, words.REACTION):
-        if named := words.by_name(rules, entries):
-            return _named(columns[named[0]], rules)
-    if len(flags) == 1:
-        ((name, rule),) = flags.items()
-        return Choice(rule, f"the only column of two values ({columns[name].examples})")
+    ratings = words.by_name(columns, "rating") if log.headed else columns
+    rated = [columns[name] for name in ratings if _is_rating(columns[name], log.headed)]
+    if rated and not lacks_click:
+        return _rating(rated[0])
+    if unclear:
+        if not _is_above_0(unclear[0]):
+            raise InputError(f"{log.files[0].name}: {_question(unclear[0])}")
+        return _named(unclear[0], f"{unclear[0].name} > 0")
+    if constant := words.by_name(rules, *_ANSWERS):
+        return _named(columns[constant[0]], rules[constant[0]])
+    if len(flags) > 1:
+        raise InputError(f"{log.files[0].name}: {listed(flags)} all hold two values; name the click with --label")
     if flags:
-        raise InputError(
-            f"{log.files[0].name}: {listed(flags)} all hold two values; say which is the click with --label"
-        )
+        return Choice(rules[flags[0]], f"the only column of two values ({columns[flags[0]].examples})")
     reason = "no column says whether an item was clicked, so every row is a click; negatives are sampled"
-    rule = f"{time} > 0" if log.columns[time].is_number else f"{time} != -"
-    return Choice(rule, reason)
+    return Choice(f"{time} > 0" if log.columns[time].kind == "number" else f"{time} != -", reason)
 
 
-def _named(column: Column, rules: dict[str, str]) -> Choice:
-    return Choice(rules[column.name], f"the name means the answer of the user ({column.examples})")
+def _named(column: Column, rule: str) -> Choice:
+    return Choice(rule, f"the name means an answer of the user ({column.examples})")
 
 
 def _flag(column: Column) -> str | None:
@@ -71,12 +64,11 @@ def _flag(column: Column) -> str | None:
 
     A column that means an answer may have one value: then all rows are clicks, or none is.
     """
-    answers = (*words.CLICK, *words.LABEL, *words.REACTION)
-    least = 1 if words.means(column.name, answers) else 2
+    least = 1 if words.means(column.name, *_ANSWERS) else 2
     if column.missing or not least <= column.distinct <= 2:
         return None
-    yes = _among(column, words.YES)
-    no = _among(column, words.NO)
+    yes = _among(column, "yes")
+    no = _among(column, "no")
     if len(yes) > 1 or len(no) > 1 or len(yes) + len(no) < column.distinct:
         return None
     if {*yes, *no} <= _NUMBERS:
@@ -84,84 +76,65 @@ def _flag(column: Column) -> str | None:
     return f"{column.name} == {yes[0]}" if yes else f"{column.name} != {no[0]}"
 
 
-def _among(column: Column, meant: tuple[str, ...]) -> list[str]:
+def _among(column: Column, *meanings: str) -> list[str]:
     """Return the values of a column that mean yes, or no."""
-    values = map(str, column.values.unique().drop_null().to_pylist())
-    return [value for value in values if value.lower() in meant]
+    meant = [entry for meaning in meanings for entry in words.ENTRIES[meaning]]
+    return [value for value in map(str, column.different.to_pylist()) if value.lower() in meant]
 
 
-def _unclear(columns: dict[str, Column], entries: tuple[str, ...]) -> list[str]:
-    """Return the columns that by their names should tell the clicks, but can't as they are; the most certain first.
+def _may_answer(column: Column) -> bool:
+    """Return whether a column that is named as an answer may tell the clicks, though not as it is.
 
     A buyer's country or a purchase's price have such names, too, but describe rows that are all clicks.
     """
-    described = (*words.USER, *words.ITEM, *words.ID, *words.CATEGORY, *words.MONEY)
-    is_certain = entries is not words.REACTION
-
-    def may_answer(column: Column) -> bool:
-        if words.means(column.name, described):
-            return False
-        if column.missing:
-            return True
-        if column.is_time:
-            return False
-        if column.is_number:
-            return pc.min(column.values).as_py() <= 0 or (is_certain and column.distinct <= _FEW)
-        if column.distinct > _FEW:
-            return entries is words.CLICK
-        return is_certain or bool(_among(column, (*words.YES, *words.NO)))
-
-    return [name for name in words.by_name(columns, entries) if may_answer(columns[name])]
+    is_certain = words.means(column.name, *_CERTAIN)
+    if words.means(column.name, "user", "item", "id", "category", "money"):
+        return False
+    if column.missing:
+        return True
+    if column.kind == "time":
+        return False
+    if column.kind == "number":
+        return pc.min(column.values).as_py() <= 0 or (is_certain and column.distinct <= _FEW)
+    if column.distinct > _FEW:
+        return words.means(column.name, "click")
+    return is_certain or bool(_among(column, "yes", "no"))
 
 
 def _is_above_0(column: Column) -> bool:
     """Return whether a click or label is a few whole numbers, such as -1 and 1, some of them more than 0."""
-    if not words.means(column.name, (*words.CLICK, *words.LABEL)) or not column.is_whole or column.missing:
+    if not words.means(column.name, *_CERTAIN) or not column.is_whole or column.missing:
         return False
-    low, high = pc.min(column.values).as_py(), pc.max(column.values).as_py()
+    low, high = pc.min_max(column.values).as_py().values()
     return low <= 0 < high and column.distinct <= _FEW
 
 
-def _question(log: Look, column: Column) -> str:
+def _question(column: Column) -> str:
     """Return what is wrong with a column that should say whether the item was clicked, and the way out."""
     counts = sorted(column.values.drop_null().value_counts().to_pylist(), key=lambda one: -one["counts"])
-    parts = [f"{shown(one['values'], quotes=False)} ({one['counts']:,}×)" for one in counts[:_MOST_COUNTED]]
-    parts += [f"{len(counts) - _MOST_COUNTED:,} others"] if len(counts) > _MOST_COUNTED else []
-    if column.missing:
-        parts.append(f"missing ({column.missing:,}×)")
-        way = "write 0 there if it means no click, or drop these rows"
-        if unit_of(column):
-            way = "write a column that is 1 where it holds a time, and 0 elsewhere"
-        advice = f"no rule can judge a missing value: {way}, or name another column or a rule with --label"
-    else:
-        advice = (
-            f"expected a yes and a no: e.g. --label {shown(_proposed(column, counts))}, or name another column or a "
-            f"rule with --label. If every row is a click, leave {column.name} out of the file"
-        )
+    found = [f"{shown(one['values'], quotes=False)} ({one['counts']:,}×)" for one in counts[:_MOST_COUNTED]]
+    found += [f"{len(counts) - _MOST_COUNTED:,} others"] if len(counts) > _MOST_COUNTED else []
+    found += [f"missing ({column.missing:,}×)"] if column.missing else []
+    advice = "no rule can judge a missing value: write 1 for a click and 0 for none in every row, drop these rows, or"
+    if not column.missing:
+        yes = _among(column, "yes")
+        rule = f"{column.name} == {yes[0]}" if len(yes) == 1 else f"{column.name} != {counts[0]['values']}"
+        if column.kind == "number":
+            rule = f"{column.name} > {max(pc.min(column.values).as_py(), 0)}"
+        advice = f"if every row is a click, leave the column out; else give a rule, e.g. --label {shown(rule)}, or"
     return (
-        f"{log.files[0].name}: {column.name} should say whether the item was clicked, but its values are "
-        f"{listed(parts)}; {advice}"
+        f"{column.name} should say whether the item was clicked, but its values are {listed(found)}; {advice} "
+        "name another column with --label"
     )
-
-
-def _proposed(column: Column, counts: list[dict[str, object]]) -> str:
-    """Return a rule that would make a column the label: more than 0, yes, not no, or the rarest value."""
-    if column.is_number:
-        return f"{column.name} > {max(pc.min(column.values).as_py(), 0)}"
-    yes = _among(column, words.YES)
-    no = _among(column, words.NO)
-    if len(no) == 1 and len(yes) != 1:
-        return f"{column.name} != {no[0]}"
-    return f"{column.name} == {yes[0] if len(yes) == 1 else counts[-1]['values']}"
 
 
 def _action(column: Column) -> Choice | None:
     """Return the rule that a column of actions, such as view and click, gives."""
-    if not column.is_text or not 1 < column.distinct <= _FEW or not words.means(column.name, words.ACTION):
+    if column.kind != "text" or not 1 < column.distinct <= _FEW or not words.means(column.name, "action"):
         return None
-    values: list[str] = column.values.unique().drop_null().to_pylist()
-    seen = [value for value in values if words.means(value, words.SHOWN)]
-    clicked = [value for value in values if words.means(value, words.CLICKED) and value not in seen]
+    values: list[str] = column.different.to_pylist()
+    seen = [value for value in values if words.means(value, "shown")]
+    clicked = [value for value in values if words.means(value, "clicked") and value not in seen]
     if len(seen) == 1:
         return Choice(f"{column.name} != {seen[0]}", f"{listed(values)}: everything but {seen[0]} is an answer")
     if len(clicked) == 1:
@@ -171,18 +144,17 @@ def _action(column: Column) -> Choice | None:
 
 def _is_rating(column: Column, named: bool) -> bool:
     """Return whether the values are ratings; without a name, they must be a few numbers up to 5 or 10."""
-    if not column.is_number or column.missing or not 2 < column.distinct <= 101:
+    if column.kind != "number" or column.missing or not 2 < column.distinct <= 101:
         return False
     return named or (column.distinct <= 11 and pc.max(column.values).as_py() in (5, 10))
 
 
 def _rating(column: Column) -> Choice:
     """Return the rule under which a rating is a label."""
-    values = sorted(column.values.unique().to_pylist())
+    values = sorted(column.different.to_pylist())
     low = min(values[0], 0)
-    least = next(value for value in values if value >= low + _LIKED * (values[-1] - low))
+    liked = [value for value in values if value >= low + _LIKED * (values[-1] - low)]
+    least = liked[0] if len(liked) < len(values) else values[-1]
     share = pc.mean(pc.greater_equal(column.values, least).cast(pa.int8())).as_py()
-    if share in (0, 1):
-        least = values[-1]
     why = f"a rating of {values[0]} to {values[-1]}; {least} and more count as liked ({share:.0%} of the first rows)"
     return Choice(f"{column.name} >= {least}", why)

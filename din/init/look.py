@@ -6,9 +6,12 @@ The reader of `din fetch` reads the first rows of a few files, so what is seen h
 import csv
 import re
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
+from itertools import zip_longest
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,7 +20,7 @@ from din.errors import InputError, shown
 from din.sources import files, readers, values
 from din.sources.files import File
 from din.sources.readers import COMMON, Dialect
-from din.sources.rows import Rows, Store
+from din.sources.rows import Store
 from din.workspace import Workspace
 
 _SNIFFED = 1 << 18  # bytes
@@ -27,24 +30,10 @@ _FILES = 3
 _DELIMITERS = (";", "\t", "|", ",")
 _LIST_SEPARATORS = ("|", ";", ",")
 _NUMBER_OR_DATE = r"[-+]?[\d.,:/ TZ-]*\d[\d.,:/ TZ-]*"
-_GERMAN_NUMBER = r"^-?[0-9]+,[0-9]+$"
-_BLANK = r"[ '\x{a0}\x{202f}]"
-_CURRENCY = r"(\p{Sc}|EUR|USD|GBP|CHF|JPY|PLN|CZK|SEK|NOK|DKK|zł|Kč|kr\.?)"
-_AMOUNT = (
-    rf"^({_CURRENCY}{_BLANK}*-?[0-9][0-9.,]*|-?[0-9][0-9.,]*(,-)?{_BLANK}*{_CURRENCY}"
-    rf"|-?[0-9]{{1,3}}((\.|{_BLANK})[0-9]{{3}})+,[0-9]+|-?[0-9]{{1,3}}((,|{_BLANK})[0-9]{{3}})+\.[0-9]+)$"
-)
+_AMOUNT = r"^\D{0,5}[0-9]+(\D[0-9]{3})*[.,]([0-9]{2}|-)\D{0,5}$"
 _PLAIN_NUMBER = r"^-?[0-9]+(\.[0-9]+)?$"
 _MOST = 0.9  # share of the values, which a few others don't change
 _MANY = 0.3  # share of the values that are lists, or numbers with a comma
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A value of a parameter, and the reason for it."""
-
-    value: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -55,9 +44,14 @@ class Column:
     values: pa.ChunkedArray
 
     @cached_property
+    def different(self) -> pa.Array:
+        """The different values in the order of the rows, without a missing one; none if the values are nested."""
+        return pa.array([], self.values.type) if self.kind == "nested" else self.values.unique().drop_null()
+
+    @property
     def distinct(self) -> int:
         """The number of different values."""
-        return len(self.values.unique().drop_null()) if not self.is_nested else 0
+        return len(self.different)
 
     @cached_property
     def missing(self) -> int:
@@ -65,79 +59,59 @@ class Column:
         return pc.sum(pc.is_null(self.values, nan_is_null=True)).as_py()
 
     @property
-    def rows(self) -> int:
-        """The number of rows."""
-        return len(self.values)
-
-    @property
-    def is_nested(self) -> bool:
-        """True if the values are lists or objects."""
-        return pa.types.is_nested(self.values.type)
-
-    @property
-    def is_text(self) -> bool:
-        """True if the values are text."""
-        return pa.types.is_string(self.values.type)
-
-    @property
-    def is_number(self) -> bool:
-        """True if the values are numbers."""
-        return pa.types.is_integer(self.values.type) or pa.types.is_floating(self.values.type)
+    def kind(self) -> Literal["text", "number", "time", "nested", "other"]:
+        """The kind of the values, as their type says; nested ones are lists or objects."""
+        kind = self.values.type
+        if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+            return "number"
+        if pa.types.is_temporal(kind):
+            return "time"
+        return "text" if pa.types.is_string(kind) else "nested" if pa.types.is_nested(kind) else "other"
 
     @property
     def is_whole(self) -> bool:
         """True if the values are numbers, and all of them are whole, even if they are written such as 17.0."""
-        return self.is_number and pc.all(pc.equal(pc.floor(self.values), self.values)).as_py() is not False
+        return self.kind == "number" and pc.all(pc.equal(pc.floor(self.values), self.values)).as_py() is not False
 
     @property
-    def is_time(self) -> bool:
-        """True if the values are of a time type, as in Parquet."""
-        return pa.types.is_temporal(self.values.type)
-
-    @cached_property
     def examples(self) -> str:
         """A few different values, for people; the type of nested ones."""
-        if self.is_nested:
+        if self.kind == "nested":
             return str(self.values.type)
-        return ", ".join(str(value)[:40] for value in self.values.slice(0, 1000).unique().drop_null().to_pylist()[:3])
+        return ", ".join(str(value)[:40] for value in self.different[:3].to_pylist())
 
     @property
     def is_amount(self) -> bool:
         """True if the values are numbers that no reader takes for numbers, such as 1.234,50 € or 1,234.50."""
-        if not self.is_text:
+        if self.kind != "text":
             return False
-        texts = self.values.drop_null().unique()
-        others = texts.filter(pc.invert(pc.match_substring_regex(texts, _PLAIN_NUMBER)))
+        others = self.different.filter(pc.invert(pc.match_substring_regex(self.different, _PLAIN_NUMBER)))
         return _share(pc.match_substring_regex(others, _AMOUNT)) > _MOST
 
     @property
     def separator(self) -> str | None:
         """The separator of the lists that a column of text holds, or None."""
-        texts = self.values.drop_null().unique() if self.is_text and not self.is_amount else []
-        for separator in _LIST_SEPARATORS if len(texts) else ():
-            held = _share(pc.match_substring(texts, separator))
-            spaced = _share(pc.match_substring(texts, f"{separator} "))
-            parts = pc.split_pattern(texts, separator).flatten()
-            if held > _MANY and spaced < held / 2 and len(parts.unique()) < len(texts):
+        for separator in _LIST_SEPARATORS if self.kind == "text" and not self.is_amount else ():
+            held = _share(pc.match_substring(self.different, separator))
+            spaced = _share(pc.match_substring(self.different, f"{separator} "))
+            parts = pc.split_pattern(self.different, separator).flatten()
+            if held > _MANY and spaced < held / 2 and len(parts.unique()) < self.distinct:
                 return separator
         return None
 
 
 @dataclass(frozen=True)
 class Look:
-    """The first rows of a table.
+    """The first rows of a table: columns by name, in the files' order."""
 
-    Attributes:
-        files: all files of the table.
-        dialect: how they are written, if they are text.
-        headed: whether the first line names the columns.
-        columns: by name, in the files' order.
-    """
-
-    files: tuple[File, ...]
-    dialect: Dialect
-    headed: bool
+    files: tuple[File, ...]  # all of the table
+    dialect: Dialect  # how they are written, if they are text
     columns: dict[str, Column]
+
+    @property
+    def headed(self) -> bool:
+        """True if the first line names the columns."""
+        return not self.dialect.names
 
 
 def look(workspace: Workspace, patterns: str, key: str) -> Look:
@@ -148,35 +122,26 @@ def look(workspace: Workspace, patterns: str, key: str) -> Look:
     """
     found = files.expand(workspace, patterns, key)
     is_text = files.format_of(found[0].path) == "CSV"
-    dialect, headed = _sniff(found[0]) if is_text else (COMMON, True)
+    dialect = _sniff(found[0]) if is_text else COMMON
     store = Store(workspace.spill)
-
-    def first_rows() -> Rows:
-        return readers.read(found[:_FILES], lambda names, _: list(names), dialect, store, "head", most=_ROWS)
-
-    rows = first_rows()
-    if is_text and any(_has_commas(column) for column in rows.table.columns):
-        dialect = replace(dialect, decimal=",")
-        rows = first_rows()
-    if rows.table.num_rows == 0:
+    rows = readers.read(found[:_FILES], lambda names, _: list(names), dialect, store, "head", most=_ROWS)
+    if rows.count == 0:
         raise InputError(f"{rows.name}: no rows; expected a log with a row for each time that an item was shown")
-    if len(rows.types) == 1:
+    if len(rows.names) == 1:
         raise InputError(
-            f"{rows.name}: its only column is {shown(next(iter(rows.types)))}; expected columns for user, item and "
-            "time, separated by commas, semicolons, tabs or vertical bars: convert the file"
+            f"{rows.name}: its only column is {shown(rows.names[0])}; expected columns for user, item and time, "
+            "separated by commas, semicolons, tabs or vertical bars: convert the file"
         )
     forms = values.forms(rows, {})
     kinds = {name: values.number(forms[name]) if is_text else kind for name, kind in rows.types.items()}
     typed = rows.select({name: values.cast(rows[name], rows.types[name], kind) for name, kind in kinds.items()}).table
-    return Look(found, dialect, headed, {name: Column(name, typed[name]) for name in typed.column_names})
+    return Look(found, dialect, {name: Column(name, typed[name]) for name in typed.column_names})
 
 
-def _sniff(file: File) -> tuple[Dialect, bool]:
-    """Return how a CSV file is written, and whether its first line is a header."""
+def _sniff(file: File) -> Dialect:
+    """Return how a CSV file is written; without a header, its columns are named by their numbers."""
     with files.unreadable(file.name), file.lines() as stream:
         content = stream.read(_SNIFFED)
-    if not content:
-        raise InputError(f"{file.name}: empty (0 bytes); expected a CSV file: export it again")
     encoding = _encoding(content, file.name)
     text = content.decode(encoding, errors="ignore")
     lines = [line for line in text.splitlines()[: None if len(content) < _SNIFFED else -1] if line.strip()][:1000]
@@ -192,11 +157,12 @@ def _sniff(file: File) -> tuple[Dialect, bool]:
             "new.tsv"
         )
     delimiter = max(_DELIMITERS, key=lambda one: _columns(lines, one))
-    first = next(csv.reader(lines, delimiter=delimiter))
-    headed = not any(re.fullmatch(_NUMBER_OR_DATE, cell.strip()) for cell in first)
-    names = () if headed else tuple(f"column_{number}" for number in range(1, len(first) + 1))
+    rows = [*csv.reader(lines, delimiter=delimiter)]
+    headed = not any(re.fullmatch(_NUMBER_OR_DATE, cell.strip()) for cell in rows[0])
+    names = () if headed else tuple(f"column_{number}" for number in range(1, len(rows[0]) + 1))
+    has_commas = delimiter != "," and any(map(_are_with_commas, zip_longest(*rows, fillvalue="")))
     usual = "\t" if file.suffix == "tsv" else ","
-    return Dialect(None if delimiter == usual else delimiter, names, encoding), headed
+    return Dialect(None if delimiter == usual else delimiter, names, encoding, "," if has_commas else ".")
 
 
 def _encoding(content: bytes, name: str) -> str:
@@ -220,10 +186,11 @@ def _columns(lines: list[str], delimiter: str) -> float:
     return width * (times / widths.total()) ** 4 if width > 1 else 0
 
 
-def _has_commas(column: pa.ChunkedArray) -> bool:
-    """Return whether a column holds numbers such as 12,50."""
-    return _share(pc.match_substring_regex(column.slice(0, 10_000).drop_null(), _GERMAN_NUMBER)) > _MANY
+def _are_with_commas(cells: Iterable[str]) -> bool:
+    """Return whether many cells of a column are numbers such as 12,50."""
+    numbers = [bool(re.fullmatch(readers.COMMA[0], cell)) for cell in cells if cell]
+    return sum(numbers) > _MANY * len(numbers)
 
 
-def _share(true: pa.ChunkedArray) -> float:
+def _share(true: pa.Array) -> float:
     return pc.mean(true.cast(pa.int8())).as_py() or 0.0

@@ -5,16 +5,18 @@ package), and params.yaml is written from the defaults, so there is one pipeline
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
+from functools import reduce
 from importlib.metadata import Distribution, distribution
 from itertools import chain
+from operator import getitem
 from pathlib import Path
+from string import Template
 from textwrap import wrap
-from typing import Any
 
 from ruamel.yaml import YAML
 
-from din.init.split import Set
+from din.init.choice import Choice
 from din.params.defaults import defaults
 from din.params.overlays import edit, nested
 from din.params.schema import schema
@@ -37,27 +39,23 @@ SCHEMA = "params.schema.json"
 _WIDTH = 118
 
 
-def render(sets: Sequence[Set]) -> dict[str, str]:
+def render(guessed: Mapping[str, Choice]) -> dict[str, str]:
     """Return the text of every file by its path.
 
     Raises:
         InputError: a parameter is unknown, or two contradict each other.
     """
-    files = {PARAMS: parameters(sets)}
-    files |= {path: (TEMPLATE / name).read_text(encoding="utf-8") for path, name in FILES.items()}
-    files[SCHEMA] = json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
-    values = {one.key: one.value for one in sets}
+    files = {path: (TEMPLATE / name).read_text(encoding="utf-8") for path, name in FILES.items()}
     installed = distribution("din-ctr")
     words = {
-        "@@version@@": installed.version,
-        "@@requirement@@": requirement(installed),
-        "@@model@@": str(values["promote.model_name"]),
-        "@@events@@": str(values["fetch.table.events"]),
+        "version": installed.version,
+        "requirement": requirement(installed),
+        "model": guessed["promote.model_name"].value,
+        "events": guessed["fetch.table.events"].value,
     }
     for name in ("README.md", "requirements.txt"):
-        for mark, word in words.items():
-            files[name] = files[name].replace(mark, word)
-    return files
+        files[name] = Template(files[name]).substitute(words)
+    return files | {PARAMS: parameters(guessed), SCHEMA: json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"}
 
 
 def requirement(installed: Distribution) -> str:
@@ -77,23 +75,19 @@ def requirement(installed: Distribution) -> str:
     return f"{name} @ {url}"
 
 
-def parameters(sets: Sequence[Set]) -> str:
+def parameters(guessed: Mapping[str, Choice]) -> str:
     """Return the text of params.yaml with some values, and above each the reason for it."""
-    edited = edit(defaults(SCHEMA), nested({one.key: one.value for one in sets}), "the guess").text
-    lines = edited.splitlines()
-    keys = YAML().load(edited)
-    for one in sorted(sets, key=lambda one: -_place(keys, one.key)[0]):
-        line, column = _place(keys, one.key)
-        lines[line:line] = [" " * column + comment for comment in _comments(one.lines, _WIDTH - column)]
+    text = edit(defaults(SCHEMA), nested({key: one.value for key, one in guessed.items()}), "the guess").text
+    loaded = YAML().load(text)
+    places: dict[tuple[int, int], Choice] = {}
+    for key, one in guessed.items():
+        *parents, name = key.split(".")
+        places[reduce(getitem, parents, loaded).lc.key(name)] = one
+    lines = text.splitlines()
+    for line, column in sorted(places, reverse=True):
+        comments = _comments(places[line, column].lines, _WIDTH - column)
+        lines[line:line] = [" " * column + comment for comment in comments]
     return "\n".join(lines) + "\n"
-
-
-def _place(keys: Any, key: str) -> tuple[int, int]:
-    """Return the line and the column of a dotted key."""
-    *parents, name = key.split(".")
-    for parent in parents:
-        keys = keys[parent]
-    return keys.lc.key(name)
 
 
 def _comments(reason: list[str], width: int) -> list[str]:

@@ -1,7 +1,6 @@
-"""Logs of five shapes, with users who click what they are interested in: the same events in each."""
+"""Logs of four shapes, with users who click what they are interested in: the same events in each."""
 
 import csv
-import gzip
 import json
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
@@ -59,23 +58,6 @@ def german_shop(folder: Path, log: Iterable[dict[str, Any]]) -> str:
     return _csv(folder / "bestellungen.csv", [header, *rows], ";", "cp1252")
 
 
-def ads(folder: Path, log: Iterable[dict[str, Any]]) -> str:
-    """Write an ads log in milliseconds, compressed."""
-    header = ["ts", "cookie_id", "ad_id", "campaign_id", "site", "conversion", "click"]
-    rows = [
-        [
-            row["time"] * 1000 + 123, f"{row['user'] * 7919:08x}", 900_000 + row["item"], row["category"], row["place"],
-            int(row["dwell"] > 80), row["click"],
-        ]
-        for row in log
-    ]  # fmt: skip
-    path = folder / "ads.csv"
-    _csv(path, [header, *rows], ",", "utf-8")
-    (folder / "ads.csv.gz").write_bytes(gzip.compress(path.read_bytes()))
-    path.unlink()
-    return "ads.csv.gz"
-
-
 def reviews(folder: Path, log: Iterable[dict[str, Any]]) -> str:
     """Write JSON-lines of ratings with text, in which there are no impressions."""
     lines = [
@@ -118,16 +100,8 @@ def videos(folder: Path, log: Iterable[dict[str, Any]]) -> str:
     return "videos.parquet"
 
 
-def with_column(
-    folder: Path, log: Iterable[dict[str, Any]], name: str, value: Callable[[dict[str, Any], int], object]
-) -> str:
-    """Write user_id, item_id and ts of each event, and a column that a function gives for the event and its row."""
-    rows = [[row["user"], row["item"], row["time"], value(row, at)] for at, row in enumerate(log)]
-    return _csv(folder / "log.csv", [["user_id", "item_id", "ts", name], *rows], ",", "utf-8")
-
-
 SHAPES: dict[str, Callable[[Path, Iterable[dict[str, Any]]], str]] = {
-    shape.__name__: shape for shape in (german_shop, ads, reviews, ratings, videos)
+    shape.__name__: shape for shape in (german_shop, reviews, ratings, videos)
 }
 
 

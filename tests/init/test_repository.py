@@ -9,21 +9,21 @@ import pytest
 from made_up_logs import SHAPES
 from typer.testing import CliRunner
 
-from din import cli, pipeline
+from din import cli
 from din.errors import InputError
 from din.init import render, update
-from din.init.split import Set
+from din.init.choice import Choice
 from din.params import load
 
 ROOT = Path(__file__).parents[2]
-SETS = (
-    Set("fetch.source", "table", "a log"),
-    Set("fetch.table.events", "clicks.csv", "one file"),
-    Set("fetch.table.label", "stars >= 4", "first line\nsecond line"),
-    Set("fetch.table.columns", {"user_id": "u", "item_id": "i"}, "in this order"),
-    Set("train.learning.epochs", 3, "short"),
-    Set("promote.model_name", "clicks", "a name"),
-)
+SETS = {
+    "fetch.source": Choice("table", "a log"),
+    "fetch.table.events": Choice("clicks.csv", "one file"),
+    "fetch.table.label": Choice("stars >= 4", "first line\nsecond line"),
+    "fetch.table.columns": Choice({"user_id": "u", "item_id": "i"}, "in this order"),
+    "train.learning.epochs": Choice(3, "short"),
+    "promote.model_name": Choice("clicks", "a name"),
+}
 
 
 def git(root: Path, *words: str) -> str:
@@ -52,7 +52,7 @@ def test_this_repository_is_made_of_the_template() -> None:
     files = render.render(SETS)
     assert files["dvc.yaml"] == (ROOT / "dvc.yaml").read_text()
     ours = (ROOT / "params.yaml").read_text()
-    assert render.parameters(()).splitlines()[1:] == ours.splitlines()[1:]
+    assert render.parameters({}).splitlines()[1:] == ours.splitlines()[1:]
     for name in (".dvcignore", ".airflowignore", ".dvc/config"):
         assert files[name] == (ROOT / name).read_text()
 
@@ -65,13 +65,6 @@ def test_every_value_has_its_reason_above(repository: Path) -> None:
     assert params.fetch.table.label == "stars >= 4"
     assert params.train.learning.epochs == 3
     assert text.startswith("# yaml-language-server: $schema=params.schema.json\n")
-
-
-def test_every_mark_of_the_template_is_filled_in(repository: Path) -> None:
-    """No file holds a mark such as @@version@@, and the pipeline can be planned."""
-    files = [path for path in repository.rglob("*") if path.is_file() and ".git" not in path.parts]
-    assert [path for path in files if b"@@" in path.read_bytes()] == []
-    assert pipeline.read(repository / "dvc.yaml")
 
 
 def test_other_files_are_not_overwritten(tmp_path: Path) -> None:
@@ -87,7 +80,7 @@ def test_a_pipeline_has_a_repository_of_its_own(tmp_path: Path) -> None:
     git(tmp_path, "init", "-q")
     inner = tmp_path / "pipeline"
     inner.mkdir()
-    with pytest.raises(InputError, match=r"pipeline: lies in the git repository .*: run `din init` elsewhere"):
+    with pytest.raises(InputError, match=r"pipeline: lies in the git repository .*: run `din init` in a folder"):
         update.create(inner, SETS)
     assert not list(inner.iterdir())
     git(inner, "init", "-q")
@@ -104,7 +97,7 @@ def test_without_git_there_is_no_repository(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_second_guess_replaces_the_first(repository: Path) -> None:
     """A wrong guess is corrected by running it again, but an edited file is not lost."""
-    update.create(repository, [one for one in SETS if one.key != "train.learning.epochs"])
+    update.create(repository, {key: one for key, one in SETS.items() if key != "train.learning.epochs"})
     assert load(repository / "params.yaml").train.learning.epochs == 20
     edited(repository / "params.yaml", "batch_size: 256  ", "batch_size: 512  ")
     with pytest.raises(InputError, match=r"params\.yaml: exists already"):
@@ -119,7 +112,7 @@ def test_an_update_of_the_same_release_changes_nothing(repository: Path, tmp_pat
     git(repository, "commit", "-qam", "edit")
     update.update(repository)
     assert git(repository, "status", "--porcelain") == ""
-    with pytest.raises(InputError, match=r"guess\.json: not found; run `din init --update` in the root"):
+    with pytest.raises(InputError, match=r"guess\.json: not found; run `din init --update` where"):
         update.update(tmp_path_factory.mktemp("foreign"))
 
 
@@ -174,12 +167,11 @@ def test_the_command(tmp_path: Path, log: list[dict[str, Any]], monkeypatch: pyt
     name = SHAPES["german_shop"](tmp_path, log)
     done = CliRunner().invoke(cli.app, ["init", "--events", name])
     assert done.exit_code == 0, done.output
-    assert "fetch.table.label: Gekauft == ja\n    the name means the answer of the user" in done.output
+    assert "fetch.table.label: Gekauft == ja\n    the name means an answer of the user" in done.output
     assert "dvc repro && din promote" in done.output
     assert load(tmp_path / "params.yaml").fetch.table.csv.encoding == "cp1252"
     guessed = json.loads((tmp_path / ".din-init" / "guess.json").read_text())
-    label = next(one for one in guessed if one["key"] == "fetch.table.label")
-    assert label["value"] == "Gekauft == ja"
+    assert guessed["fetch.table.label"]["value"] == "Gekauft == ja"
     git(tmp_path, "add", "-A")
     git(tmp_path, "commit", "-qm", "init")
     assert CliRunner().invoke(cli.app, ["init", "--update"]).stdout.startswith("up to date")

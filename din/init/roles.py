@@ -1,0 +1,184 @@
+"""Guess which columns of a log are the time of an impression, the user and the item, and in which unit the time is.
+
+A column must fit by its values. Among those that fit, a name that means the role decides. Without such a name, a role
+is guessed only if one column fits.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from din.errors import InputError, listed, shown
+from din.init import label, words
+from din.init.choice import Choice
+from din.init.look import Column, Look
+from din.sources import times
+from din.sources.rules import Rule
+
+_UNITS = ("s", "ms", "us", "ns")
+_FIRST, _LAST = (datetime(year, 1, 1, tzinfo=UTC) for year in (1995, 2050))  # a fetch accepts more; ids look like times
+_EXAMPLE = "say how they are written with --unit, such as --unit '%d/%b/%Y %H:%M'"
+_NO_IDS = ("rating", "reaction", "click", "feedback", "time", "money", "number")
+_FEWEST_IDS = 10
+_ONCE = 0.9  # values a row, from which ids hardly repeat
+
+
+def guess(log: Look, given: Mapping[str, str]) -> dict[str, Choice]:
+    """Return the columns of `time`, `user` and `item`, the `unit` of the time, and the `label`, maybe a rule.
+
+    A role in `given` is not guessed.
+
+    Raises:
+        InputError: a role can't be guessed; a given column does not exist, or can't have its role.
+    """
+    for role, name in given.items():
+        if role not in ("label", "unit") and name not in log.columns:
+            raise InputError(f"--{role} {shown(name)}: no such column; expected one of {listed(log.columns)}")
+    time, unit = _time(log, given.get("time"), given.get("unit"))
+    answer = Choice(given["label"], "you said so") if "label" in given else label.guess(log, time.value)
+    rule = Rule.parse("--label", answer.value, list(log.columns), log.files[0].name)
+    used = {time.value, rule.column}
+    user = _id(log, "user", given.get("user"), used | {given.get("item", "")})
+    item = _id(log, "item", given.get("item"), used | {user.value})
+    return {"time": time, "unit": unit, "user": user, "item": item, "label": answer}
+
+
+def unit_of(column: Column) -> Choice | None:
+    """Return the unit of a column of times with its reason, or None if the values are no times."""
+    if column.kind == "time":
+        return Choice("iso", "the column is of a time type, which has a unit of its own")
+    if column.kind not in ("text", "number") or not column.distinct:
+        return None
+    if column.kind == "number":
+        low, high = pc.min_max(column.values).as_py().values()
+        for unit in _UNITS:
+            per = times.NANOSECONDS[unit] / 10**9
+            if low * per >= _FIRST.timestamp() and high * per < _LAST.timestamp():
+                first, last = (datetime.fromtimestamp(time * per, UTC) for time in (low, high))
+                return Choice(unit, f"{low} to {high} are {first:%Y-%m-%d} to {last:%Y-%m-%d} in {unit} since 1970")
+        if not column.is_whole or high < 10_000_000:  # no form of digits alone is shorter than %Y%m%d
+            return None
+    text = pa.chunked_array([column.different[:20_000].cast(pa.string())])
+    if column.kind == "text" and times.is_iso(text):
+        return Choice("iso", f"{text[0]} is ISO 8601; times without an offset count as UTC")
+    if forms := times.forms_of(text):
+        also = f" (or {forms[1]}: check it)" if len(forms) > 1 and len(text) > 12 else ""
+        return Choice(forms[0], f"{text[0]}, and all others, have this form{also}; they count as UTC")
+    return None
+
+
+def _time(log: Look, given: str | None, said: str | None) -> tuple[Choice, Choice]:
+    """Return the column of the time and its unit; `given` and `said` are what a person named."""
+    if said is None:
+        units = {name: unit for name, column in log.columns.items() if (unit := unit_of(column))}
+    elif said in (*_UNITS, "iso") or "%" in said:
+        units = {name: Choice(said, "you said so") for name, column in log.columns.items() if _fits(column, said)}
+    else:
+        raise InputError(f"--unit {shown(said)}: expected s, ms, us, ns, iso, or a form such as %d.%m.%Y %H:%M")
+    if given in units:
+        return Choice(given, "you said so"), units[given]
+    if given is not None:
+        expected = said or "seconds to nanoseconds since 1970, ISO 8601, or a date such as 31.05.2024 12:00"
+        raise InputError(
+            f"--time {given}: its values, such as {log.columns[given].examples}, are not times; expected {expected}: "
+            f"{_EXAMPLE}"
+        )
+    if not units:
+        nested = [name for name, column in log.columns.items() if column.kind == "nested"]
+        plain = [name for name in log.columns if name not in nested]
+        raise InputError(
+            f"{log.files[0].name}: no column holds times, which tell the order of the rows; expected seconds since "
+            f"1970, ISO 8601, or dates such as 31.05.2024 in one of {listed(plain)}. If one holds times in another "
+            f"form, name it with --time, and {_EXAMPLE}"
+            + (f"; write one row per impression instead of lists or objects in {listed(nested)}" if nested else "")
+        )
+    if whole := {name: unit for name, unit in units.items() if not log.columns[name].missing}:
+        units = whole  # a time that is missing where nobody clicked is that of the click
+    if named := words.by_name(units, "time"):
+        most = max(log.columns[name].distinct for name in named)
+        best = next(name for name in named if log.columns[name].distinct * 20 >= most)  # not the day beside the time
+        reason = f"the name means a time, and the values are times ({log.columns[best].examples})"
+    elif len(units) == 1:
+        (best,) = units
+        reason = f"the only column of times ({log.columns[best].examples})"
+    else:
+        problem = f"{listed(units)} all hold times; name the time of the impression with --time"
+        raise InputError(f"{log.files[0].name}: {problem}")
+    return Choice(best, reason), units[best]
+
+
+def _fits(column: Column, unit: str) -> bool:
+    """Return whether a column may hold times of a unit."""
+    if "%" in unit:
+        return column.kind != "nested" and times.has_form(column.values.drop_null(), unit)
+    if unit == "iso":
+        return column.kind == "time" or (column.kind == "text" and times.is_iso(column.values))
+    return column.kind == "number"
+
+
+def _id(log: Look, role: str, given: str | None, used: set[str]) -> Choice:
+    """Return the column of the user or of the item, which is none of those that are used."""
+    if given is not None:
+        if problem := _no_id(log.columns[given], role):
+            raise InputError(f"--{role} {given}: {problem}")
+        return Choice(given, "you said so")
+    free = {name: column for name, column in log.columns.items() if name not in used}
+    problems = {name: _no_id(column, role) or _unlike_ids(column, role) for name, column in free.items()}
+    named = words.by_name(free, role)
+    named.sort(key=lambda name: (words.rank(name, role), not words.means(name, "id")))
+
+    def is_meant(name: str) -> bool:
+        sounds_like_id = words.means(name, "id") or len(words.words(name)) == 1
+        return sounds_like_id and free[name].distinct >= _FEWEST_IDS
+
+    # Ids with gaps can't be used, and no column whose name is less certain replaces them.
+    meant = [name for name in named if problems[name] is None or (free[name].missing and is_meant(name))]
+    meant += filter(is_meant, named)
+    if meant and problems[meant[0]] is None:
+        return Choice(meant[0], f"the name means the {role}; {_repeats(free[meant[0]])}")
+    fitting = [name for name in free if problems[name] is None]
+    plain = [name for name in fitting if not words.means(name, "item" if role == "user" else "user", *_NO_IDS)]
+    if plain and not log.headed:
+        why = (
+            f"the first column that repeats like ids, in a file without a header: check it; {_repeats(free[plain[0]])}"
+        )
+        return Choice(plain[0], why)
+    if len(plain) == 1 and not meant:
+        return Choice(plain[0], f"the only column left that repeats like ids; {_repeats(free[plain[0]])}")
+    problem = f"no name of a column means the {role}"
+    candidates = sorted(plain or fitting, key=lambda name: -free[name].distinct)
+    if blamed := next(iter((*meant, *named)), None):
+        problem = f"{blamed} means the {role}, but {problems[blamed]}"
+        if _no_id(free[blamed], role) is None:
+            candidates = [blamed, *(name for name in candidates if name != blamed)]
+    found = listed(candidates) or f"none of {listed(log.columns)}"
+    raise InputError(f"{log.files[0].name}: {problem}; candidates by their values: {found}. Name one with --{role}")
+
+
+def _no_id(column: Column, role: str) -> str | None:
+    """Return why a column can't be the user or the item, and what to do, or None."""
+    if not (column.kind == "text" or column.is_whole):
+        kind = f"{column.values.type} ({column.examples})"
+        return f"its values are of type {kind}; expected whole numbers or text: name another column"
+    if column.missing:
+        return (
+            f"{column.missing:,} of the first {len(column.values):,} values are missing; fill them or drop their rows"
+        )
+    if column.distinct <= 2:
+        return f"its only values are {column.examples}; expected more than two {role}s: name another column"
+    return None
+
+
+def _unlike_ids(column: Column, role: str) -> str | None:
+    """Return why a column is hardly the user or the item, unless a person says so, or None."""
+    if column.distinct < _FEWEST_IDS:
+        return f"it has only {column.distinct} values ({column.examples}), fewer than {_FEWEST_IDS}"
+    if column.distinct >= _ONCE * len(column.values):
+        return f"hardly any {role} repeats: {_repeats(column)}"
+    return None
+
+
+def _repeats(column: Column) -> str:
+    return f"{column.distinct:,} values in the first {len(column.values):,} rows"

@@ -1,0 +1,221 @@
+"""The columns that `din init` takes for time, user, item and label, and what it says where none can be."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from din.errors import InputError
+from din.init.look import Column, Look
+from din.init.roles import guess
+from din.sources import values
+from din.sources.files import File
+from din.sources.readers import Dialect
+from din.sources.rows import Rows
+from din.sources.rules import Rule
+
+Value = Callable[[int, int], Any]  # of a row, from its number and its click
+
+ROWS = 600
+CLICKS = [int(at % 3 == 0) for at in range(ROWS)]
+KEYS: dict[str, Value] = {
+    "user": lambda at, _: at % 40,
+    "item": lambda at, _: at * 7 % 30,
+    "ts": lambda at, _: 1_700_000_000 + 1000 * at,
+}
+
+
+def log_of(columns: dict[str, Value], headed: bool = True) -> Look:
+    """Return the first rows of a log with these columns."""
+    table = {name: pa.chunked_array([[*map(value, range(ROWS), CLICKS)]]) for name, value in columns.items()}
+    files = (File(None, "log.csv", "log.csv"),)
+    return Look(files, Dialect(names=() if headed else (*table,)), {name: Column(name, table[name]) for name in table})
+
+
+def clicks(log: Look, rule: str) -> list[int]:
+    """Return the labels that a fetch gives by a rule."""
+    rows = Rows.of("log.csv", {name: column.values for name, column in log.columns.items()})
+    parsed = Rule.parse("--label", rule, rows.names, "log.csv")
+    answer, checks = parsed.of(rows, values.forms(rows, {})[parsed.column])
+    rows.require(checks)
+    return rows.select({"label": answer}).table["label"].to_pylist()
+
+
+def time_of(click: int, otherwise: Any) -> Any:
+    """Return a time if the row is a click."""
+    return datetime(2024, 5, 1, 12, tzinfo=UTC).isoformat() if click else otherwise
+
+
+LABELS: list[tuple[dict[str, Value], str]] = [
+    ({"clicks": lambda at, click: click * (1 + at % 2)}, "clicks > 0"),
+    ({"label": lambda _, click: 2 * click - 1}, "label > 0"),
+    ({"event": lambda _, click: ["view", "addtocart"][click]}, "event != view"),
+    ({"Gekauft": lambda _, click: ["nein", "ja"][click]}, "Gekauft == ja"),
+    ({"x": lambda _, click: click}, "x"),  # the only column of two values
+    # An answer that is the same in all rows comes after one that varies.
+    ({"click": lambda *_: 1, "conversion": lambda _, click: click}, "conversion"),
+    ({"purchased": lambda *_: 1, "rating": lambda at, click: 1 + 3 * click + at % 2}, "rating >= 4"),
+    ({"like": lambda *_: 0, "event_type": lambda _, click: ["view", "click"][click]}, "event_type != view"),
+    # A count of likes is an answer to the review.
+    ({"likes": lambda at, _: at % 4, "rating": lambda at, click: 1 + 3 * click + at % 2}, "rating >= 4"),
+]
+
+
+@pytest.mark.parametrize(("beside", "rule"), LABELS, ids=lambda value: value if isinstance(value, str) else "")
+def test_labels(beside: dict[str, Value], rule: str) -> None:
+    """The column or rule tells the clicks."""
+    log = log_of(KEYS | beside)
+    assert guess(log, {})["label"].value == rule
+    assert clicks(log, rule) == CLICKS
+
+
+ALL_CLICKS: list[tuple[dict[str, Value], str]] = [
+    ({"click": lambda *_: 1}, "click"),
+    ({"click": lambda *_: "ja"}, "click == ja"),
+    # A column's name may hold the word for buying, and describe the purchase.
+    ({"purchase_discount": lambda at, _: [0, 5, 10][at % 3]}, "ts > 0"),
+    ({"purchase_method": lambda at, _: ["card", "cash", "sepa"][at % 3]}, "ts > 0"),
+    ({"buyer_country": lambda at, _: ["DE", "FR", "IT"][at % 3]}, "ts > 0"),
+]
+
+
+@pytest.mark.parametrize(("beside", "rule"), ALL_CLICKS)
+def test_logs_of_nothing_but_clicks(beside: dict[str, Value], rule: str) -> None:
+    """If no column tells clicks from other rows, every row is one."""
+    log = log_of(KEYS | beside)
+    assert guess(log, {})["label"].value == rule
+    assert clicks(log, rule) == [1] * ROWS
+
+
+ASKED: list[tuple[str, Value, str, str]] = [
+    ("purchases", lambda at, click: click * (1 + at % 2), "purchases > 0", "0 (400×)"),
+    ("clicked", lambda at, click: "unknown" if at == 1 else ["no", "yes"][click], "clicked == yes", "no (399×)"),
+    ("click", lambda _, click: 1 + click, "click > 1", "1 (400×)"),
+    ("clicked_at", lambda _, click: time_of(click, "none"), "clicked_at != none", "none (400×)"),
+    ("label", lambda _, click: ["neg", "pos"][click], "label != neg", "neg (400×)"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "rule", "counted"), ASKED)
+def test_other_values_are_asked_for(name: str, value: Value, rule: str, counted: str) -> None:
+    """The message counts the values, and proposes a rule that tells the clicks."""
+    log = log_of(KEYS | {name: value})
+    with pytest.raises(InputError) as error:
+        guess(log, {})
+    message = str(error.value)
+    assert message.startswith(f"log.csv: {name} should say whether the item was clicked, but its values are ")
+    assert counted in message and f"e.g. --label '{rule}'" in message
+    assert clicks(log, rule) == CLICKS
+
+
+@pytest.mark.parametrize("value", [lambda at, click: click if at % 9 else None, lambda _, click: time_of(click, None)])
+def test_missing_answers_are_not_guessed(value: Value) -> None:
+    """No rule can judge them, so the message says how to fill them; a like does not replace an unclear click."""
+    log = log_of(KEYS | {"clicked": value, "is_like": lambda at, _: at % 2})
+    with pytest.raises(InputError, match=r"clicked should say.* missing \(.*write 1 for a click and 0 for none"):
+        guess(log, {})
+    with pytest.raises(InputError, match="clicked is missing, so"):
+        clicks(log, "clicked == 1")
+
+
+@pytest.mark.parametrize(
+    ("columns", "given", "columns_of_roles"),
+    [
+        (KEYS, {}, ("user", "item", "ts")),
+        # The time of a click is missing in other rows, so it can't say when the item was shown.
+        (
+            {"user": KEYS["user"], "item": KEYS["item"], "click_time": lambda _, click: time_of(click, None)}
+            | {"time": lambda *_: time_of(1, None)},
+            {},
+            ("user", "item", "time"),
+        ),
+        # A person may name ids of which hardly any repeats, or a handful.
+        (KEYS | {"user": lambda at, _: at, "item": lambda at, _: at % 5}, {"user": "user", "item": "item"}, ()),
+        ({"a": KEYS["user"], "b": KEYS["item"], "c": KEYS["ts"]}, {"user": "a"}, ("a", "b", "c")),
+    ],
+)
+def test_user_item_and_time(
+    columns: dict[str, Value], given: dict[str, str], columns_of_roles: tuple[str, ...]
+) -> None:
+    """Names decide among the columns whose values fit; what a person named need not look like ids."""
+    found = guess(log_of(columns | {"click": lambda _, click: click}), given)
+    assert tuple(found[role].value for role in ("user", "item", "time")) == (columns_of_roles or tuple(KEYS))
+
+
+@pytest.mark.parametrize("form", ["%b %d %Y %I:%M %p", "%d %b %Y %H:%M", "%H:%M %d.%m.%y"])
+def test_times_in_words_or_in_a_form_that_is_named(form: str) -> None:
+    """The unit is the form, guessed where it is common."""
+    start = datetime(2024, 5, 1, tzinfo=UTC)
+    log = log_of(KEYS | {"ts": lambda at, _: (start + timedelta(hours=at)).strftime(form).replace(" PM", "PM")})
+    given = {"unit": form} if form.startswith("%H") else {}
+    assert guess(log, given)["unit"].value == form
+
+
+@pytest.mark.parametrize(("unit", "per"), [("s", 1), ("ms", 10**3), ("us", 10**6), ("ns", 10**9)])
+def test_numbers_since_1970(unit: str, per: int) -> None:
+    """Their size tells the unit."""
+    assert guess(log_of(KEYS | {"ts": lambda at, _: (1_700_000_000 + at) * per}), {})["unit"].value == unit
+
+
+def test_a_file_without_a_header() -> None:
+    """The first two columns that repeat like ids are the user and the item."""
+    found = guess(log_of({f"column_{at}": value for at, value in enumerate(KEYS.values())}, headed=False), {})
+    assert [found[role].value for role in ("user", "item", "time")] == ["column_0", "column_1", "column_2"]
+
+
+REFUSED: dict[str, tuple[dict[str, Value], dict[str, str], tuple[str, ...]]] = {
+    "a user with gaps": (
+        {"user": lambda at, _: at % 40 if at % 50 else None, "session_id": lambda at, _: at // 9},
+        {},
+        ("user means the user, but 12 of the first 600 values are missing; fill them",),
+    ),
+    "the same, given": (
+        {"user": lambda at, _: at % 40 if at % 50 else None},
+        {"user": "user"},
+        ("--user user: 12 of the first 600 values are missing",),
+    ),
+    "users once": ({"user": lambda at, _: at}, {}, ("user means the user, but hardly any user repeats: 600 values",)),
+    "few items": ({"item": lambda at, _: at % 5}, {}, ("item means the item, but it has only 5 values (0, 1, 2)",)),
+    "a click as user": (
+        {"click": lambda _, click: click},
+        {"user": "click"},
+        ("--user click: its only values are 1, 0",),
+    ),
+    "a price as item": ({"p": lambda at, _: at / 7}, {"item": "p"}, ("--item p: its values are of type double",)),
+    "two users": (
+        {"user": lambda *_: 0, "a": lambda at, _: at % 40, "b": lambda at, _: at % 50},
+        {},
+        ("user means the user, but its only values are 0", "b, a. Name one with --user"),
+    ),
+    "no such column": ({}, {"user": "usr"}, ("--user 'usr': no such column", "user, item, ts")),
+    "no time": ({"ts": lambda at, _: at}, {}, ("no column holds times", "one of user, item, ts. ", "--time")),
+    "times in lists": (
+        {"ts": lambda at, _: [{"time": 1_700_000_000 + at}]},
+        {},
+        ("one of user, item. ", "instead of lists or objects in ts"),
+    ),
+    "a list as time": ({"e": lambda at, _: [{"t": at}]}, {"time": "e"}, ("--time e: its values, such as list<",)),
+    "two times": ({"ts": KEYS["item"], "a": KEYS["ts"], "b": KEYS["ts"]}, {}, ("a, b all hold times", "--time")),
+    "another form": (
+        {"ts": lambda *_: "00:01 31.05.24"},
+        {"time": "ts", "unit": "%d.%m.%y %H:%M"},
+        ("--time ts", "such as 00:01 31.05.24, are not times; expected %d.%m.%y %H:%M", "--unit"),
+    ),
+    "an unknown unit": ({}, {"unit": "sec"}, ("--unit 'sec': expected s, ms",)),
+    "two labels": (
+        {"a": lambda at, _: at % 2, "b": lambda _, click: click},
+        {},
+        ("a, b all hold two values", "--label"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_guessed_is_said(case: str) -> None:
+    """The message blames the values, names the candidates, and gives the option that decides."""
+    columns, given, parts = REFUSED[case]
+    with pytest.raises(InputError) as error:
+        guess(log_of(KEYS | columns), given)
+    assert [part for part in parts if part not in str(error.value)] == []
