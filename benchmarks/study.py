@@ -13,6 +13,7 @@ import json
 import multiprocessing
 import os
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -53,7 +54,7 @@ class Case(Generic[T]):
 
     def path(self, folder: Path) -> Path:
         """Return the path of the document in the folder of the study."""
-        what = [self.run.__qualname__, to_jsonable_python(self.arguments), _code_of(self.run.__module__)]
+        what = [self.run.__qualname__, to_jsonable_python(self.arguments), _code_of(_module_of(self.run))]
         digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
         name = re.sub(r"[^\w.]+", "-", self.name)
         return folder / f"{name}-{digest[:12]}.json"
@@ -120,6 +121,12 @@ def _end_with_parent() -> None:
 @cache
 def _adapter(run: Callable[..., T]) -> TypeAdapter[T]:
     return TypeAdapter(get_type_hints(run)["return"])
+
+
+def _module_of(run: Callable[..., Any]) -> str:
+    """Return the name of a function's module, also if `python -m` runs this module under the name `__main__`."""
+    spec = sys.modules["__main__"].__spec__
+    return spec.name if run.__module__ == "__main__" and spec else run.__module__
 
 
 @cache

@@ -1,13 +1,16 @@
 """The harness of studies: what is kept, and what begins a case anew."""
 
 import math
+import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from benchmarks import study
 from benchmarks.study import Case, results
+from benchmarks.warranty import wait
 
 
 @dataclass(frozen=True)
@@ -46,3 +49,11 @@ def test_other_arguments_and_other_code_begin_anew(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(study, "_code_of", lambda module: {f"{module}.py": "changed"})
     results(tmp_path, [Case("one", point, ("a", 2))])
     assert len(list(tmp_path.glob("one-*.json"))) == 3
+
+
+def test_a_module_that_is_run_is_digested_like_one_that_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`python -m` names the module `__main__`, which has no code of its own."""
+    imported = Case("one", wait).path(Path())
+    monkeypatch.setattr(wait, "__module__", "__main__")
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", find_spec("benchmarks.warranty"))
+    assert Case("one", wait).path(Path()) == imported
