@@ -80,7 +80,7 @@ class Lesson:
 
     Attributes:
         what: its fault, or `SOUND`.
-        run: "goes on", "from scratch" or "first run".
+        run: "continues", "from scratch" or "first run".
         closed: the gates that are not open, or the stage that refused the lesson. Empty if it was promoted.
         permitted: the loss of AUC that the gate permitted to the sound lesson. NaN if no gate compared it.
         effect: the AUC on the next day, minus that of the model before the lesson. None if nothing was exported.
@@ -242,7 +242,7 @@ class Site:
             registry, empty = Path(place) / "registry", Path(place) / "empty"
             shutil.copytree(self.folder / start, here.root)
             shutil.copytree(self._registry, registry)
-            runs = {"goes on": registry} if start == CHAMPION else {"from scratch": registry, "first run": empty}
+            runs = {"continues": registry} if start == CHAMPION else {"from scratch": registry, "first run": empty}
             params = self._params(start, self.log.day)
             refused = stages.refusal(["refit", "export"], here, params, self._output, plant)
             effect = None if refused else self._effect(start, here.bundle)

@@ -152,7 +152,7 @@ def run_month(place: Path, month: Month) -> tuple[Path, list[Day]]:
         days += study.results(folder, [study.Case(month.date(number), run_day, (month, number))])
         print(f"{month.date(number)}: {verdict(folder, days[-1])}", file=sys.stderr, flush=True)
         if days[0].refused:
-            raise InputError(f"{verdict(folder, days[0])}; without a first champion no day can go on from one")
+            raise InputError(f"{verdict(folder, days[0])}; without a first champion no day can continue one")
     return folder, days
 
 

@@ -50,7 +50,7 @@ LEARNING = (SCRATCH, STALE, CHAMPION)
 NAMES = {
     SCRATCH: "from scratch, `refit`",
     STALE: "from scratch, no passes",
-    CHAMPION: "goes on daily",
+    CHAMPION: "continues daily",
     FIRST: "never retrained",
 }
 COMPARED = ((SCRATCH, STALE), (CHAMPION, STALE), (CHAMPION, SCRATCH), (SCRATCH, FIRST), (CHAMPION, FIRST))

@@ -42,7 +42,7 @@ class Run:
         until: the last day of the log, YYYY-MM-DD. Empty until the run is opened, if nobody named one.
         params: maps dotted keys to values that replace those in params.yaml of the commit.
         source: the fingerprint of the source's log up to `until` when the run was opened.
-        champion: the pin of the champion that the run goes on from (`din pin`). Empty if it starts from scratch.
+        champion: the pin of the champion that the run continues (`din pin`). Empty if it starts from scratch.
         revision: the name under which the commit was asked for, e.g. a branch.
     """
 

@@ -145,7 +145,7 @@ def splits(features: Features) -> Iterator[Expected]:
             split["mean_history_length"],
             minimum=constants.LEAST_HISTORY,
             severity="warning",
-            advice="nearly every history is empty: which rows are behaviours? See fetch.table.columns.behaviour",
+            advice="nearly every history is empty: which rows are behaviours? See fetch.table.behaviour",
         )
 
 

@@ -49,18 +49,18 @@ def _leaks(sample: Sample) -> Iterator[Expected]:
         ("strong_field", min(max(constants.STRONG_AUC, sampled), highest), "warning"),
     )
     for name, most, severity in limits:
-        advice = f"a field alone tells the label: {_NOT_KNOWN}. {_HONEST}"
+        advice = f"a field alone gives away the label: {_NOT_KNOWN}. {_HONEST}"
         yield _highest(name, "fields", fields, "lower", most, advice, severity)
     yield _later("label_leak_later", "fields", fields)
     leaking = fields["lower"].to_numpy() > highest
     pairs = _pairs(sample, set(fields.index.get_level_values("field")[leaking]))
     if len(pairs):
-        advice = f"a pair of fields tells the label: {_NOT_KNOWN}. {_HONEST}"
+        advice = f"a pair of fields gives away the label: {_NOT_KNOWN}. {_HONEST}"
         yield _highest("pair_leak", "pairs", pairs, "lower", highest, advice)
     histories = _histories(sample)
     advice = (
-        "histories that hold the candidate's value tell the label: they contain the click that is to be predicted. End "
-        f"fetch.table.history before the first event. {_HONEST}"
+        "histories that hold the candidate's value give away the label: they contain the click that is to be "
+        f"predicted. End fetch.table.history before the first event. {_HONEST}"
     )
     yield _highest("history_leak", "histories", histories, "lower", highest, advice)
     yield _later("history_leak_later", "histories", histories)

@@ -159,10 +159,10 @@ def figures(log: Log) -> Iterator[Expected]:
         advice="is the log complete? If so, lower validate_raw.min_rows",
     )
     ctr, behaviours = log.one(f"SELECT avg({LABEL}), count_if({BEHAVIOUR} = 1) FROM events")
-    for column, what in ((USER_ID, "users"), (ITEM_ID, "items")):
+    for column, what in ((USER_ID, "user"), (ITEM_ID, "item")):
         (distinct,) = log.one(f"SELECT count(DISTINCT {column}) FROM events")
         yield figure(
-            f"distinct_{what}",
+            f"distinct_{what}s",
             distinct,
             minimum=constants.FEW_IDS,
             column=column,
@@ -184,7 +184,7 @@ def figures(log: Log) -> Iterator[Expected]:
             minimum=1,
             column=BEHAVIOUR,
             severity="warning",
-            advice="no row enters a history, so every history is empty: see fetch.table.columns.behaviour",
+            advice="no row enters a history, so every history is empty: see fetch.table.behaviour",
         )
 
 

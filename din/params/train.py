@@ -231,7 +231,7 @@ class Train(Block):
     def conflicts(self) -> Iterator[Conflict]:
         """Report a way of learning that the model or the start does not support."""
         if self.start == "champion" and not self.learning.advance:
-            advice = "a champion goes on by learning new days; set learning.advance to true"
+            advice = "a champion continues by learning new days; set learning.advance to true"
             yield Conflict(("start", "learning.advance"), advice)
         if self.learning.regularizer == "dropout" and self.model.name == "lr":
             advice = "lr has no layers to drop; choose another regularizer"

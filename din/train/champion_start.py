@@ -63,7 +63,7 @@ class ChampionStart:
         learner = Learner(known, params, compute)
         learner.load_state(artifact.read_state(self._model), shared)
         rows = len(learner.table)
-        print(f"going on from {self.version[:12]}: {len(shared.new):,} of {rows:,} embedding rows", flush=True)
+        print(f"continuing {self.version[:12]}: {len(shared.new):,} of {rows:,} embedding rows", flush=True)
         return learner
 
     @property
@@ -135,8 +135,8 @@ def require_temporal(protocol: str, place: str) -> None:
     """
     if protocol != "temporal":
         raise InputError(
-            f"train.start: champion needs the split temporal, since a champion goes on by new days; it is {protocol} "
-            f"{place}; set train.start: scratch"
+            f"train.start: champion needs the split temporal, since a champion continues by learning new days; it is "
+            f"{protocol} {place}; set train.start: scratch"
         )
 
 

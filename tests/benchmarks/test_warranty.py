@@ -12,7 +12,7 @@ GATE = ["champion_delta_auc"]
 
 
 def lesson(what: str, effect: float, closed: list[str]) -> Lesson:
-    return Lesson(what, "goes on", closed, MARGIN, Interval(effect, effect - 0.001, effect + 0.001))
+    return Lesson(what, "continues", closed, MARGIN, Interval(effect, effect - 0.001, effect + 0.001))
 
 
 def test_lesson_table_counts_errors_of_both_kinds() -> None:
@@ -30,7 +30,7 @@ def test_lesson_table_counts_errors_of_both_kinds() -> None:
 
 
 def test_a_lesson_without_a_model_is_harmful_and_has_no_effect() -> None:
-    text = lesson_table([[lesson(SOUND, 0.002, []), Lesson("rate", "goes on", ["refit"], MARGIN, None)]])
+    text = lesson_table([[lesson(SOUND, 0.002, []), Lesson("rate", "continues", ["refit"], MARGIN, None)]])
     assert "| rate | 1 |  | 0.0050 | 0 | 1 | 0 |" in text
 
 
