@@ -1,7 +1,8 @@
-"""DVC in a run's checkout, whose stages run in forks (`dags.forks`) instead of shells."""
+"""DVC in a run's checkout. It is a library here, because the command `dvc` takes longer to import than to run."""
 
-import re
-from collections.abc import Iterator, Sequence
+import subprocess
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,24 @@ from dvc.repo.reproduce import reproduce
 from dvc.stage import run
 from dvc.stage.exceptions import StageCmdFailedError
 
-from dags import forks
 from din.errors import Unavailable
-from din.process import Done
+from din.process import TAIL, Done
 
-_PLAIN = re.compile(r"(din|python -m validation) [\w-]+")
-"""A stage's command that needs no shell."""
+
+def execute(command: Sequence[str], cwd: str | Path, env: Mapping[str, str]) -> Done:
+    """Run a command to its end, pass on each line that it prints, and return its exit code and its last lines.
+
+    Unlike a command of `din.process.stream` it stays in this process group, so that an interrupted task ends it too.
+    """
+    lines: deque[str] = deque(maxlen=TAIL)
+    with subprocess.Popen(
+        command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line.rstrip("\n"), flush=True)
+            lines.append(line)
+    return Done(process.returncode, "".join(lines))
 
 
 class Outs:
@@ -26,7 +39,7 @@ class Outs:
     def __init__(self, root: Path) -> None:
         self._repo = Repo(str(root))
         self._printed = ""
-        run._run = self._in_fork  # where DVC would start a shell
+        run._run = self._execute  # DVC's own keeps nothing of what a stage prints
 
     def reproduce(self, stage: str) -> Done:
         """Run a stage if it has changed, and return its exit code, 1 for every failure, and what it printed."""
@@ -64,9 +77,8 @@ class Outs:
                     raise
                 print(f"{', '.join(targets)} can't be taken from an earlier run: {error}")
 
-    def _in_fork(self, executable: str, command: str, **options: Any) -> None:
-        words = command.split() if _PLAIN.fullmatch(command) else [executable, "-c", command]
-        done = forks.run(words, options["cwd"], options["env"])
+    def _execute(self, executable: str, command: str, **options: Any) -> None:
+        done = execute(run._make_cmd(executable, command), options["cwd"], options["env"])
         self._printed += done.output
         if done.code:
             raise StageCmdFailedError(command, done.code)

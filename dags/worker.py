@@ -2,9 +2,6 @@
 
 Its argument is a request, {"run", "action", "arguments"}, as JSON. An action is a method of `Worker`. Its result goes
 into a file, and so does an error. Whatever it prints is for the log.
-
-It has DVC and the registry open for the whole task, because each takes longer to import than to use. Stages run in
-forks of another process (`dags.forks`).
 """
 
 import io
@@ -18,27 +15,26 @@ from datetime import date
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from filelock import FileLock
 from ruamel.yaml import YAML
 
-from dags import forks
 from dags.checkout import Settings, set_params
+from dags.outs import Outs, execute
 from dags.workspace import ANSWER, Outcome, Run
-from din import documents
+from din import approvals, documents
 from din.artifacts import write_bytes, write_json
 from din.errors import GateClosed, InputError, Unavailable, shown
 from din.params import load
 from din.params.reading import plain
 from din.pipeline import overlap, stages_of
 from din.process import Done
+from din.registry.champions import pin
 from din.registry.objects import Objects
 from din.registry.records import run_key
+from din.registry.registry import Registry
 from din.workspace import Workspace
-
-if TYPE_CHECKING:
-    from dags.outs import Outs
 
 FETCH = "fetch"
 """The stage that starts from the outs of an earlier run, because it keeps the days that did not change."""
@@ -70,10 +66,8 @@ class Worker:
         self.here: set[str] = set()  # outs that this process has made or pulled
 
     @cached_property
-    def outs(self) -> "Outs":
+    def outs(self) -> Outs:
         """DVC, which only some actions need."""
-        from dags.outs import Outs
-
         return Outs(self.workspace.root)
 
     def open(self) -> Run:
@@ -82,23 +76,19 @@ class Worker:
         key = self.key("run.json")
         if self.objects.exists(key):
             return _same(documents.parse(Run, self.objects.read(key), self.objects.at(key)), asked)
-        from din.registry.champions import pin
-        from din.registry.registry import Registry
         from din.sources.fetch import look
 
         seen = look(self.workspace, self.params)
-        until = asked.until or str(seen.last_day)
-        run = replace(asked, until=until, source=str(seen.fingerprint))
+        day = self.params.data.until or date.fromisoformat(seen.last_day)
+        run = replace(asked, until=str(day), source=str(seen.fingerprint))
         if self.params.train.start != "scratch" and "train.champion" not in asked.params:
-            registry = Registry.of(self.workspace, self.params)
-            run = replace(run, champion=pin(registry, self.params.train, date.fromisoformat(until)))
+            run = replace(run, champion=pin(Registry.of(self.workspace, self.params), self.params.train, day))
         self.keep({"run.json": json.dumps(asdict(run), indent=2)})
         return run
 
     def run_stages(self, names: Sequence[str] | None = None, reason: str | None = None) -> Outcome:
         """Run stages of dvc.yaml, or take their outs from an equal run, until one fails; push the outs at the end.
 
-        The stages share one process for their imports, so all of them in one task take less CPU than a task for each.
         The same call again continues: DVC finds what has ended.
 
         Args:
@@ -108,12 +98,12 @@ class Worker:
         if unknown := {*(names or ())} - self.stages.keys():
             listed = ", ".join(self.stages)
             raise InputError(f"stage {', '.join(sorted(unknown))!r} is not in dvc.yaml; expected one of: {listed}")
-        forks.preload(self.stages[name].command for name in names or self.stages)
+        self.take_locks()
         done: list[str] = []
         outcome = Outcome("", 0, None, "")
         try:
             for stage in names or self.stages:
-                outcome = self._stage(stage, self.locked() if done else self.take_locks())
+                outcome = self._stage(stage)
                 if outcome.exit_code != 0:
                     break
                 done.append(stage)
@@ -124,23 +114,20 @@ class Worker:
 
     def promote(self, reason: str) -> Outcome:
         """Make the run's bundle the champion by `din promote`, which judges every report again."""
+        self.take_locks()
         reports = {out for stage in self.stages.values() for out in stage.outs if out.endswith(".json")}
-        self.pull(sorted(reports.union(self.inputs("gate"))), self.take_locks())
+        self.pull(sorted(reports.union(self.inputs("gate"))))
         self.judgement()
         return self.run("promote", lambda: self._din("promote", "--reason", reason))
 
     def request(self) -> dict[str, Any] | None:
         """Return the newest request for approval of the run's candidate, as `din approvals --json` has it, or None."""
-        from din import approvals
-
         version = self.judgement()["bundle"]
         requests = approvals.show_approvals(self.registry, self.params.model_name)
         return next((one for one in reversed(requests) if one["version"] == version), None)
 
     def answer(self, approved: bool, by: str, reason: str) -> None:
         """Answer the request for approval of the run's candidate: `din approvals`."""
-        from din import approvals
-
         approvals.answer(self.registry, self.params.model_name, self.judgement()["bundle"], approved, by, reason)
 
     def undoes_harm(self) -> bool:
@@ -153,13 +140,12 @@ class Worker:
         self.take_locks()
         self.keep({path.name: path for path in (self.workspace.lock, self.workspace.params)})
 
-    def _stage(self, stage: str, ended: Mapping[str, Any]) -> Outcome:
-        """Run a stage, given the entries of dvc.lock of stages that have ended."""
-        self.pull(self.inputs(stage), ended)
-        if stage in ended:  # DVC finds it done, or runs it again if its outs are lost
+    def _stage(self, stage: str) -> Outcome:
+        self.pull(self.inputs(stage))
+        if stage in self.locked():  # DVC finds it done, or runs it again if its outs are lost
             self.outs.pull([stage], needed=False)
         elif stage == FETCH:
-            self.pull_start(ended)
+            self.pull_start()
         shared = FileLock(self.workspace.fetched / "worker.lock") if stage == FETCH else nullcontext()
         with shared:  # each fetch begins by removing the rows that a killed one left there
             outcome = self.run(stage, lambda: self.outs.reproduce(stage))
@@ -170,7 +156,7 @@ class Worker:
         return outcome
 
     def _din(self, *words: str) -> Done:
-        return forks.run(["din", *words], str(self.workspace.root), dict(os.environ))
+        return execute(["din", *words], self.workspace.root, os.environ)
 
     def run(self, name: str, command: Callable[[], Done]) -> Outcome:
         """Run a stage or `promote`; keep its outcome, log and reports in the run's record even if it fails."""
@@ -220,13 +206,12 @@ class Worker:
         """Return the entries of dvc.lock by stage."""
         return _entries(self.workspace.lock)
 
-    def take_locks(self) -> dict[str, Any]:
-        """Add the entries of equal runs to dvc.lock, and return all its entries."""
+    def take_locks(self) -> None:
+        """Add the entries of equal runs to dvc.lock."""
         ended = self.locked()
         for key in sorted(self.objects.keys(run_key(self.asked.lock_key, "stages"))):
             ended |= plain(self.objects.read(key).decode(), self.objects.at(key))["stages"]
         write_bytes(self.workspace.lock, _lock(ended))
-        return ended
 
     def push(self, stages: Sequence[str]) -> None:
         """Push the outs of stages, and keep their entries of dvc.lock for equal runs, here and on other workers."""
@@ -238,11 +223,12 @@ class Worker:
             key = f"{run_key(self.asked.lock_key, 'stages')}/{stage}.yaml"
             self.objects.put(key, _lock({stage: ended[stage]}))
 
-    def pull(self, wanted: Sequence[str], ended: Mapping[str, Any]) -> None:
+    def pull(self, wanted: Sequence[str]) -> None:
         """Pull outs of ended stages as dvc.lock records them, unless this process has made or pulled them.
 
         DVC compares what lies here with dvc.lock, so an input is also replaced if somebody altered it.
         """
+        ended = self.locked()
         for name, stage in self.stages.items():
             if name not in ended and (missing := {*wanted} & {*stage.outs}):
                 raise InputError(f"{', '.join(sorted(missing))} is needed and comes from stage {name}; run that first")
@@ -250,11 +236,12 @@ class Worker:
             self.outs.pull(absent)
             self.here |= {*absent}
 
-    def pull_start(self, ended: Mapping[str, Any]) -> None:
+    def pull_start(self) -> None:
         """Pull the outs that `fetch` left in this worker's last run, so that it has to add only what is new.
 
         The entry of that run is removed from dvc.lock again, since the stage has not run here.
         """
+        ended = self.locked()
         if entry := _entries(self._start):
             write_bytes(self.workspace.lock, _lock({**ended, **entry}))
             try:
@@ -277,16 +264,10 @@ def _same(kept: Run, asked: Run) -> Run:
     """
     if kept.run_id != asked.run_id:
         raise InputError(f"run_id {asked.run_id!r}: run {kept.run_id!r} has a folder of this name; use another run_id")
-    differ = []
-    if asked.commit != kept.commit and asked.revision not in (None, kept.revision):
-        differ.append(f"commit {kept.commit}, not {asked.commit}")
-    if asked.until not in ("", kept.until):
-        differ.append(f"last day {kept.until}, not {asked.until}")
-    if asked.params != kept.params:
-        differ.append(f"parameters {shown(kept.params)}, not {shown(asked.params)}")
-    if differ:
-        advice = "ask for the same, or use another run_id"
-        raise InputError(f"run {kept.run_id!r} was opened with {'; '.join(differ)}: {advice}")
+    same_commit = asked.commit == kept.commit or asked.revision in (None, kept.revision)
+    if not same_commit or asked.until not in ("", kept.until) or asked.params != kept.params:
+        pinned = f"commit {kept.commit}, last day {kept.until} and parameters {shown(kept.params)}"
+        raise InputError(f"run {kept.run_id!r} was opened with {pinned}: ask for the same, or use another run_id")
     return kept
 
 
