@@ -4,8 +4,7 @@ import json
 import logging
 import sys
 from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -23,7 +22,8 @@ app = typer.Typer(
     "others read it. Settings: DIN_REPOSITORY, DIN_HOME, DIN_DVC_REMOTE, DIN_REGISTRY (docs/workers.md). Exit codes: "
     "0 = done, 1 = a bug, or worth another try, 2 = bad input, 3 = a gate is closed.",
 )
-TheRun = Annotated[str, typer.Option("--run", metavar="FILE", help="The run's JSON; - is standard input.")]
+TheRun = Annotated[typer.FileText, typer.Option("--run", help="The run's JSON; - is standard input.")]
+STDIN: Any = "-"  # which typer opens
 Reason = Annotated[str, typer.Option(help="The reason, for the registry's log.")]
 
 
@@ -49,39 +49,39 @@ def open_run(
 
 
 @app.command()
-def stage(name: Annotated[str, typer.Argument(help="Its name in dvc.yaml.")], run: TheRun = "-") -> None:
+def stage(name: Annotated[str, typer.Argument(help="Its name in dvc.yaml.")], run: TheRun = STDIN) -> None:
     """Run one stage of dvc.yaml."""
     end(workspace.run_stages(read(run), [name]))
 
 
 @app.command("all")
-def run_all(reason: Reason, run: TheRun = "-") -> None:
+def run_all(reason: Reason, run: TheRun = STDIN) -> None:
     """Run every stage, and promote."""
     end(workspace.run_stages(read(run), reason=reason))
 
 
 @app.command()
-def promote(reason: Reason, run: TheRun = "-") -> None:
+def promote(reason: Reason, run: TheRun = STDIN) -> None:
     """Make the run's bundle the champion, if its gate is open."""
     end(workspace.promote(read(run), reason))
 
 
 @app.command()
-def close(run: TheRun = "-") -> None:
+def close(run: TheRun = STDIN) -> None:
     """Keep dvc.lock and params.yaml, and remove the workspace."""
     workspace.ask(read(run), "close")
 
 
-def read(file: str) -> workspace.Run:
+def read(file: TextIO) -> workspace.Run:
     """Read a run.
 
     Raises:
-        InputError: the file can't be read, or is not what `open` prints.
+        InputError: the file is not what `open` prints.
     """
     try:
-        return workspace.Run(**json.loads(sys.stdin.read() if file == "-" else Path(file).read_text()))
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"--run {file}: {error}; expected the output of `python -m dags open`") from None
+        return workspace.Run(**json.load(file))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"--run {file.name}: {error}; expected the output of `python -m dags open`") from None
 
 
 def end(outcome: workspace.Outcome) -> None:

@@ -15,7 +15,6 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import date
 from typing import Any
 
 from dags.checkout import Settings, check_out, discard, workspace
@@ -99,7 +98,7 @@ def open_run(
     for key, value in given.items():
         if advice := _NOT_GIVEN.get(key) or _NOT_GIVEN.get(key.partition(".")[0]):
             raise InputError(f"{key}={shown(value)} is set as a parameter; {advice}")
-    asked = Run(run_id, Settings.from_env().commit(commit), _day(until) if until else "", given, "", revision=commit)
+    asked = Run(run_id, Settings.from_env().commit(commit), until or "", given, "", revision=commit)
     return Run(**ask(asked, "open"))
 
 
@@ -147,10 +146,3 @@ def ask(run: Run, action: str, **arguments: Any) -> Any:
     unexplained = f"{action} of run {run.run_id} exited {done.code}:\n{done.output}"
     kinds = {kind.exit_code: kind for kind in (InputError, GateClosed)}
     raise kinds.get(done.code, Unavailable)(answer.get("error") or unexplained)
-
-
-def _day(until: str) -> str:
-    try:
-        return date.fromisoformat(until).isoformat()
-    except ValueError:
-        raise InputError(f"until is {until!r}; expected a day as YYYY-MM-DD") from None
