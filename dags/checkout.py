@@ -12,7 +12,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -92,10 +92,10 @@ class Settings:
         except Unavailable as error:
             raise InputError(f"{self.repository}: no commit {named} ({error}); name one with --commit") from None
         ids = {ref: commit for commit, ref in (line.split("\t") for line in listed)}  # also refs that only end alike
-        found = [ids[ref] for ref in refs if ref in ids]
-        if not found:
-            raise InputError(f"{self.repository}: no commit {named}; give a branch, a tag or the full id")
-        return found[0]
+        for ref in refs:
+            if ref in ids:
+                return ids[ref]
+        raise InputError(f"{self.repository}: no commit {named}; give a branch, a tag or the full id")
 
     def shared(self, place: str, setting: str) -> str:
         """Return `absolute` of a place that all workers use.
@@ -146,22 +146,18 @@ def _locked(lock: IO[str]) -> bool:
 
 
 def _sweep(workspaces: Path, locks: Path) -> None:
-    """Remove workspaces that are not in use and have not been used for `FOREIGN_DAYS`."""
-    for name in {re.sub(r"^\.tmp-(new|old)-", "", path.name) for path in workspaces.iterdir()}:
-        with (locks / name).open("a") as lock:
+    """Remove workspaces that are not in use and have not been used for `FOREIGN_DAYS`, and what kills left of them."""
+    for path in workspaces.iterdir():
+        with (locks / re.sub(r"^\.tmp-(new|old)-", "", path.name)).open("a") as lock:
             unused = time.time() - os.fstat(lock.fileno()).st_mtime > FOREIGN_DAYS * 86_400
             if unused and _locked(lock):
-                discard(workspaces / name)
+                discard(path)
 
 
 def discard(root: Path) -> None:
-    """Remove a workspace, which is renamed first, and what killed tasks have left of `replace_directory` beside it."""
-    new, old = (root.with_name(f".tmp-{age}-{root.name}") for age in ("new", "old"))
-    shutil.rmtree(old, ignore_errors=True)
-    with suppress(FileNotFoundError):
-        root.rename(old)
-    for path in (new, old):
-        shutil.rmtree(path, ignore_errors=True)
+    """Remove a workspace. Without its HEAD, `check_out` replaces what a killed removal leaves."""
+    (root / ".git" / "HEAD").unlink(missing_ok=True)
+    shutil.rmtree(root, ignore_errors=True)
 
 
 def check_out(settings: Settings, commit: str, workspace: Workspace) -> None:
