@@ -81,18 +81,12 @@ def test_meta_airflow_becomes_settings_of_the_task(tmp_path: Path) -> None:
     assert b.retry_exponential_backoff > 1
 
 
-@pytest.mark.parametrize(
-    ("settings", "names"),
-    [
-        ("retry: 1", ["meta.airflow", "'retry'", "retries, pool, timeout_minutes"]),
-        ("timeout_minutes: 1h", ["timeout_minutes", "'1h'"]),
-    ],
-)
-def test_wrong_settings_of_a_task_are_named(settings: str, names: list[str], tmp_path: Path) -> None:
+def test_wrong_settings_of_a_task_are_named(tmp_path: Path) -> None:
     """The message holds the stage, the key, the value, and the expectation."""
-    with pytest.raises(InputError, match="stage 'a'") as raised:
-        rendered(tmp_path, f"{{a: {{cmd: x, meta: {{airflow: {{{settings}}}}}}}}}")
-    assert [name for name in names if name not in str(raised.value)] == []
+    with pytest.raises(InputError, match=r"stage 'a': meta\.airflow.*timeout_minutes: .*valid integer.*'1h'"):
+        rendered(tmp_path, "{a: {cmd: x, meta: {airflow: {timeout_minutes: 1h}}}}")
+    with pytest.raises(InputError, match=r"'retry' is unknown.*retries, pool, timeout_minutes"):
+        rendered(tmp_path, "{a: {cmd: x, meta: {airflow: {retry: 1}}}}")
 
 
 def test_a_new_champion_is_emitted() -> None:
@@ -112,26 +106,19 @@ def test_a_repository_can_page_on_failures() -> None:
     assert {context["task"] for context in called} == set(dag.task_ids)
 
 
-@pytest.mark.parametrize(
-    ("now", "after", "key"),
-    [
-        ("2026-03-01T00:00", "2026-03-01T00:00", "2026-02-28"),
-        ("2026-03-01T15:00", "2026-03-02T00:00", "2026-03-01"),
-    ],
-)
-def test_a_scheduled_run_gets_the_day_before(now: str, after: str, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scheduled_run_gets_the_day_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """The partition key is the day that ended when the run starts, and unpausing the DAG at noon starts no run."""
     timetable = DagSerialization.from_dict(DagSerialization.to_dict(din_pipeline.din_ctr)).timetable
-    monkeypatch.setattr(trigger, "utcnow", lambda: parse(now))
+    monkeypatch.setattr(trigger, "utcnow", lambda: parse("2026-02-28T12:00"))
     info = timetable.next_dagrun_info_v2(
         last_dagrun_info=None, restriction=TimeRestriction(earliest=None, latest=None, catchup=False)
     )
-    assert (info.run_after, info.partition_key) == (parse(after), key)
-    assert timetable.resolve_partition_date(key) == info.partition_date
+    assert (info.run_after, info.partition_key) == (parse("2026-03-01T00:00"), "2026-02-28")
+    assert timetable.resolve_partition_date("2026-02-28") == info.partition_date
 
 
 def test_parsing_is_light() -> None:
-    """Parsing loads no training or validation library, and of din only light modules."""
+    """Parsing loads no library of a stage, and of din only light modules."""
     code = "import json, sys, dags.din_pipeline; print(json.dumps(list(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
