@@ -1,12 +1,12 @@
 """Make a costly folder once for all processes of a test run."""
 
-import fcntl
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
@@ -18,8 +18,7 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
     if "PYTEST_XDIST_WORKER" in os.environ:  # a worker's own folder lies in the run's
         base = base.parent
     folder = base / name
-    with (base / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(base / f"{name}.lock"):
         if not folder.exists():
             made = base / f"{name}.new"
             shutil.rmtree(made, ignore_errors=True)  # a process that failed left it

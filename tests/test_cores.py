@@ -10,21 +10,14 @@ from din.cores import available
 FILES = {
     "no cgroups": ({}, "", 8),
     "no quota": ({"cpu.max": "max 100000"}, "0::/", 8),
-    "three cores": ({"cpu.max": "300000 100000"}, "0::/", 3),
     "a core and a half": ({"cpu.max": "150000 100000"}, "0::/", 1),
     "less than one core": ({"cpu.max": "50000 100000"}, "0::/", 1),
-    "more than there are": ({"cpu.max": "9900000 100000"}, "0::/", 8),
     "a slice above has less": ({"cpu.max": "200000 100000", "a/b/cpu.max": "500000 100000"}, "0::/a/b", 2),
     "a group that is not mounted": ({"cpu.max": "200000 100000"}, "0::/docker/4f", 2),
     "version 1": (
         {"cpu,cpuacct/a/cpu.cfs_quota_us": "400000", "cpu,cpuacct/a/cpu.cfs_period_us": "100000"},
         "5:memory:/a\n4:cpu,cpuacct:/a",
         4,
-    ),
-    "version 1 without a quota": (
-        {"cpu,cpuacct/cpu.cfs_quota_us": "-1", "cpu,cpuacct/cpu.cfs_period_us": "100000"},
-        "4:cpu,cpuacct:/",
-        8,
     ),
 }
 

@@ -24,13 +24,6 @@ def test_every_stage_is_described_and_cached(stage: str) -> None:
         assert not isinstance(output, dict) or all(options.get("cache", True) for options in output.values())
 
 
-def test_serving_and_gating_load_no_torch() -> None:
-    """Scoring and metrics run without a training framework."""
-    modules = "din.metrics.summary, din.features.packing, din.registry.registry, din.serve.scorer"
-    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
-
-
 def test_params_blocks_are_the_stages_that_have_any() -> None:
     """Every block that dvc.yaml names is in params.yaml, and every block is named by a stage."""
     blocks = set(YAML(typ="safe").load((ROOT / "params.yaml").read_text()))

@@ -21,19 +21,14 @@ from din.workspace import Workspace
 with workspace_lock(Workspace(Path(sys.argv[1]))):
     print("held", flush=True)
     sys.stdin.readline()
-print("released", flush=True)
 """
 
 
 def holder(root: Path) -> "subprocess.Popen[str]":
     """Start a process that takes the lock and holds it until it gets a line."""
-    return subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(root)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    command = [sys.executable, "-c", HOLD, str(root)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 
 
 def said(process: "subprocess.Popen[str]") -> str:
@@ -43,26 +38,17 @@ def said(process: "subprocess.Popen[str]") -> str:
 
 
 def test_a_second_stage_waits_and_names_the_first(tmp_path: Path) -> None:
-    """The second stage names the process that it waits for, and runs once that process ends."""
+    """The second stage names the process that it waits for, and runs once that process is killed."""
     first = holder(tmp_path)
     assert said(first) == "held\n"
     second = holder(tmp_path)
     assert second.stderr
     assert second.stderr.readline() == f"waiting for the stage that is already running here (pid {first.pid})\n"
-    first.communicate("\n")
+    first.kill()
+    first.communicate()
     assert said(second) == "held\n"
     assert (tmp_path / ".din/stage.lock").read_text() == str(second.pid)
     second.communicate("\n")
-
-
-def test_the_lock_dies_with_its_process(tmp_path: Path) -> None:
-    """A killed stage blocks nobody."""
-    killed = holder(tmp_path)
-    assert said(killed) == "held\n"
-    killed.kill()
-    killed.communicate()
-    out, told = holder(tmp_path).communicate("\n")
-    assert (out, told) == ("held\nreleased\n", "")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from dataclasses import replace
 from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -18,7 +17,6 @@ from din.sources.rawlog import RawLog
 from din.sources.simulate import draw
 
 FIRST = date(2024, 1, 1)
-NO_MORE: Mapping[str, Any] = MappingProxyType({})
 
 
 def table(folder: Path | str) -> dict[str, Any]:
@@ -64,7 +62,7 @@ class DailyLog:
         kept = [column for column in rows.column_names if column not in ("sequence", "behaviour")]
         pyarrow.csv.write_csv(rows.select(kept), self.folder / f"{name}.csv")
 
-    def repository(self, root: Path, params: Mapping[str, Any] = NO_MORE) -> Workspace:
+    def repository(self, root: Path, params: Mapping[str, Any] | None = None) -> Workspace:
         """Make a repository of the tracked files, whose params.yaml reads this log and has these values too."""
         return Workspace(
             root,
@@ -79,7 +77,7 @@ class DailyLog:
                 "gate.margin": 0.2,  # any sound candidate replaces the champion
                 "gate.slice_margin": 0.3,
                 "gate.max_prediction_drift": 5.0,  # two models trained on so little data differ in calibration
-                **params,
+                **(params or {}),
             },
         )
 

@@ -122,8 +122,8 @@ def wait_for(condition: Callable[[], Any], minutes: float = 30) -> None:
         time.sleep(1)
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """Stop a component and all its descendants in any session."""
+def stop(process: subprocess.Popen[Any]) -> None:
+    """Kill a component or a command, and all its descendants in any session."""
     with contextlib.suppress(psutil.NoSuchProcess):
         for one in [*psutil.Process(process.pid).children(recursive=True), process]:
             one.kill()

@@ -1,33 +1,26 @@
 """A log that grows by a day, a real scheduler that trains on it, and the contents of the registry."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from daily_log import NO_MORE, DailyLog
+from daily_log import DailyLog
 from local_airflow import Airflow, api_server, stop, wait_for
 
 
 class Story:
     """Days of one log, run by an Airflow of its own."""
 
-    def __init__(self, root: Path, days: Sequence[date], landed: int, params: Mapping[str, Any] = NO_MORE) -> None:
-        """Start everything.
-
-        Args:
-            root: an empty folder.
-            days: the days of the log.
-            landed: how many of them are there when the scheduler starts.
-            params: further values of params.yaml, by dotted key.
-        """
+    def __init__(self, root: Path, days: Sequence[date], landed: int) -> None:
+        """Start everything in an empty folder, when the first `landed` days of the log are there."""
         for name in ("log", "repository", "home"):
             (root / name).mkdir()
         self.log = DailyLog(root / "log", len(days))
         for day in days[:landed]:
             self.log.land(day)
-        self.repository = self.log.repository(root / "repository", params).root
+        self.repository = self.log.repository(root / "repository").root
         self.registry = self.repository / "registry" / "table"
         now = datetime.now(UTC)
         self.yesterday = (now - timedelta(days=1)).date()

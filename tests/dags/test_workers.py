@@ -5,8 +5,9 @@ import time
 from pathlib import Path
 
 import pytest
+from local_airflow import stop
 from ruamel.yaml import YAML
-from workers import Worker, World, kill_tree
+from workers import Worker, World
 from workspace import BIN, ROOT, wait_for
 
 from din import pipeline
@@ -89,8 +90,7 @@ def test_killed_and_retried_elsewhere(tmp_path: Path, reference: str) -> None:
     checkpoints = one.folder("killed") / ".din" / "checkpoints"
     wait_for(lambda: list(checkpoints.glob("*/state.safetensors")) or process.poll() is not None, 300)
     assert process.poll() is None, "it ended before it could be killed"
-    kill_tree(process.pid)
-    process.communicate()
+    stop(process)
     two.stages(run, *STAGES[TRAIN:EXPORTED])
     assert version(two.folder("killed")) == reference
     one.stages(run, *STAGES[TRAIN:EXPORTED])

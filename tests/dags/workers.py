@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -92,11 +91,3 @@ class Worker:
     def folder(self, run_id: str) -> Path:
         """Return the workspace of a run."""
         return self.home / "workspaces" / run_id
-
-
-def kill_tree(pid: int) -> None:
-    """SIGKILL a process and all its descendants in any process group."""
-    children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True).stdout.split()
-    os.kill(pid, signal.SIGKILL)
-    for child in children:
-        kill_tree(int(child))

@@ -63,9 +63,7 @@ def the_block(page: str, beginning: str) -> str:
 
 def commit(workspace: Workspace) -> None:
     """Commit everything, and name the branch as the pages do."""
-    workspace.git("add", "-A")
-    identity = ("-c", "user.name=test", "-c", "user.email=test@localhost")
-    workspace.git(*identity, "commit", "--quiet", "--allow-empty", "--message", "finished")
+    workspace.commit("finished")
     workspace.git("branch", "-M", "main")
 
 

@@ -34,8 +34,7 @@ def test_every_stage_leaves_its_outcome(promoted: Workspace) -> None:
 def finished(promoted: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Return a copy of the finished workspace with nothing left to commit."""
     workspace = promoted.copy(tmp_path_factory.mktemp("finished") / "copy")
-    workspace.git("add", "-A")
-    workspace.git("-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "-qm", "finished")
+    workspace.commit("finished")
     return workspace
 
 

@@ -41,9 +41,8 @@ class Workspace:
                 (root / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(ROOT / name, root / name)
         self.set(params)
-        identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
-        for arguments in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-qm", "test"]):
-            subprocess.run(["git", *arguments], cwd=root, check=True)
+        self.git("init", "-q")
+        self.commit("test")
 
     @classmethod
     def at(cls, root: Path) -> Self:
@@ -58,9 +57,14 @@ class Workspace:
         return self.at(to)
 
     def git(self, *arguments: str) -> str:
-        """Return the output of a git command in the workspace."""
-        done = subprocess.run(["git", *arguments], cwd=self.root, check=True, capture_output=True, text=True)
-        return done.stdout.strip()
+        """Return the output of a git command of a test user in the workspace."""
+        command = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost", *arguments]
+        return subprocess.run(command, cwd=self.root, check=True, capture_output=True, text=True).stdout.strip()
+
+    def commit(self, message: str) -> None:
+        """Commit everything."""
+        self.git("add", "-A")
+        self.git("commit", "--quiet", "--allow-empty", "--message", message)
 
     def set(self, values: dict[str, Any]) -> None:
         """Change keys of params.yaml, as `dvc exp run -S` would."""
