@@ -12,6 +12,7 @@ FILES = {
     "no quota": ({"cpu.max": "max 100000"}, "0::/", 8),
     "a core and a half": ({"cpu.max": "150000 100000"}, "0::/", 1),
     "less than one core": ({"cpu.max": "50000 100000"}, "0::/", 1),
+    "more than there are": ({"cpu.max": "9900000 100000"}, "0::/", 8),
     "a slice above has less": ({"cpu.max": "200000 100000", "a/b/cpu.max": "500000 100000"}, "0::/a/b", 2),
     "a group that is not mounted": ({"cpu.max": "200000 100000"}, "0::/docker/4f", 2),
     "version 1": (

@@ -72,7 +72,7 @@ def test_a_version_is_64_hex_digits(text: object) -> None:
         Version(text)
 
 
-@pytest.mark.parametrize("text", ["", "..", ".a", "a/b", "é", "a\n", "-a", "a" * 129])
+@pytest.mark.parametrize("text", ["", "..", ".a", "a/b", "a b", "é", "a\n", "-a", "a" * 129])
 def test_a_model_name_is_one_plain_segment(text: str) -> None:
     """The message says where the name comes from."""
     with pytest.raises(InputError, match=r"promote\.model_name"):
