@@ -39,7 +39,7 @@ from validation.hours import covered_hours, moved_hours
 from validation.log import SIDE_IDS, Log
 from validation.rules import Rule, finite, keep
 from validation.run import Phases
-from validation.users import largest_user, largest_user_of_days, robots
+from validation.users import largest_of_days, largest_user, robots
 from validation.values import declared_values, vectors
 
 _IDS = ("int64", "string")
@@ -268,7 +268,7 @@ def _repeated(log: Log, table: str, keys: str) -> Sample:
 def unlike_earlier_days(log: Log) -> Iterator[Expected]:
     """Expect each day to be like the days before it."""
     if log.params.validate_raw.strange_days != "off":
-        for detector in (largest_user_of_days, volumes, moved_hours, click_rate, composition):
+        for detector in (largest_of_days, volumes, moved_hours, click_rate, composition):
             yield from detector(log)
 
 

@@ -1,8 +1,8 @@
-"""Detect users who behave like robots: they click everything, or dominate the log or a day.
+"""Detect users who behave like robots: they click everything, or dominate the log or a day. Also items that take over.
 
 The natural spread of users' CTRs is modelled by a beta distribution with the mean and variance of the log's users.
 Users who clicked everything are left out of the estimate, so that robots do not widen it. This takes two GROUP BYs of
-the events by user, and one by user and day.
+the events by user, and one by user and day and one by item and day.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from math import exp, lgamma
 
 import numpy as np
 
-from din.schema import LABEL, USER_ID
+from din.schema import ITEM_ID, LABEL, USER_ID
 from validation import constants
 from validation.expectations import Expected, figure
 from validation.log import Log
@@ -19,6 +19,11 @@ from validation.strange import Figure, by_day
 _LARGEST = (
     "one user has this share of the events, and perhaps far more than any user before: is it a robot, e.g. a crawler, "
     "or an id for all unknown users? Leave it out"
+)
+
+_LARGEST_ITEM = (
+    "one item suddenly has this share of a day's events: is it a default for items that are not known? Correct the "
+    "events, or leave them out"
 )
 
 
@@ -88,23 +93,28 @@ def largest_user(log: Log) -> Iterator[Expected]:
     )
 
 
-def largest_user_of_days(log: Log) -> Iterator[Expected]:
-    """Expect no user to have too large a share of a day, with a lower limit for far more rows than any user before."""
-    by_day_and_user = f"SELECT date, {USER_ID}::VARCHAR AS user, count(*) AS n FROM events GROUP BY ALL"
+def largest_of_days(log: Log) -> Iterator[Expected]:
+    """Expect no user to have too large a share of a day, and no item to take over a day."""
+    yield from _largest(log, USER_ID, "user", constants.LARGEST_SHARE, constants.LARGE_SHARE, _LARGEST)
+    yield from _largest(log, ITEM_ID, "item", 1.0, constants.LARGEST_SHARE, _LARGEST_ITEM)
+
+
+def _largest(log: Log, column: str, what: str, most: float, sudden: float, advice: str) -> Iterator[Expected]:
+    """Expect no id to have more than the share `most` of a day, or `sudden` with far more rows than any id before."""
+    by_day_and_id = f"SELECT date, {column}::VARCHAR AS id, count(*) AS n FROM events GROUP BY ALL"
     found = log.arrays(
-        f"SELECT date, count(*) AS users, sum(n)::BIGINT AS rows, max(n) AS most, max_by(user, (n, user)) AS busiest "
-        f"FROM ({by_day_and_user}) GROUP BY date ORDER BY date"
+        f"SELECT date, count(*) AS ids, sum(n)::BIGINT AS rows, max(n) AS most, max_by(id, (n, id)) AS largest "
+        f"FROM ({by_day_and_id}) GROUP BY date ORDER BY date"
     )
-    most = found["most"].astype(float)
-    share = most / found["rows"]
-    usual = log.calendar.highest(log.calendar.of_reference(most), 1.0)
-    busy = (share > constants.LARGE_SHARE) & (most > constants.TIMES_BUSIEST * usual)
-    too_much = (share > constants.LARGEST_SHARE) | busy
+    rows = found["most"].astype(float)
+    share = rows / found["rows"]
+    usual = log.calendar.highest(log.calendar.of_reference(rows), 1.0)
+    too_much = (share > most) | (share > sudden) & (rows > constants.TIMES_BUSIEST * usual)
     days = Figure(
-        judged=log.calendar.usual(found["users"].astype(float)) >= constants.CROWD,
+        judged=log.calendar.usual(found["ids"].astype(float)) >= constants.CROWD,
         strange=too_much,
         extreme=too_much,
-        values={"rows": most, "most_on_the_days_before": usual, "share": share},
-        more=lambda row: {"user": str(found["busiest"][row])},
+        values={"rows": rows, "most_on_the_days_before": usual, "share": share},
+        more=lambda row: {what: str(found["largest"][row])},
     )
-    yield from by_day(log, "largest_user_share", [days], about=USER_ID, advice=_LARGEST)
+    yield from by_day(log, f"largest_{what}_share", [days], about=column, advice=advice)

@@ -235,6 +235,7 @@ PLANTS: dict[str, p.Plant | p.Late] = {
     ),
     "pages_loaded_ahead": p.last_day(p.loaded_ahead),
     "robots_with_changing_ids": p.visitors(0.25, 8, lambda _: 0),
+    "default_item": p.last_two_days(p.mostly("item_id", 0.3)),
     "a_crawler": p.visitors(0.14, 10**6, lambda _: 0),
     "histories_of_others": p.table("history", p.histories_of_others),
     "label_as_context": p.context("bought", "categorical", lambda r: r["label"]),

@@ -213,6 +213,16 @@ def share_moved(share: float, seconds: int) -> Change:
     return change
 
 
+def mostly(column: str, share: float) -> Change:
+    """Write the most frequent value of a column into a random share of the rows."""
+
+    def change(rows: Frame) -> Frame:
+        hit = np.random.default_rng(21).random(len(rows)) < share
+        return rows.assign(**{column: rows[column].mask(hit, rows[column].mode()[0])})
+
+    return change
+
+
 def shuffled(column: str) -> Change:
     """Permute a column."""
     return lambda rows: rows.assign(**{column: np.random.default_rng(3).permutation(rows[column].to_numpy())})
