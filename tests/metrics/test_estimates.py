@@ -1,6 +1,7 @@
 """Influences of users against numerical derivatives, and how often bounds are wrong."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ def test_an_influence_is_the_derivative_by_the_weight_of_a_user(log):
     step = 1e-6
     for metric in METRICS:
         found = estimate(metric, labels, scores, users)
-        value = weighted(metric, labels, scores, users)
+        value = partial(weighted, metric, labels, scores, users)
         ones = np.ones(len(found.influence))
         slopes = [(value(ones + step * unit) - value(ones - step * unit)) / (2 * step) for unit in np.eye(len(ones))]
         assert found.value == pytest.approx(value(ones), nan_ok=True)

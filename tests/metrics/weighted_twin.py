@@ -1,68 +1,35 @@
-"""Metrics as functions of the weights of users: the slow twin of `din.metrics.estimates`."""
+"""Slow twins of the metrics: loops over all pairs of rows and over users, with a weight for each user."""
 
-from collections.abc import Callable
-from typing import Any
+import math
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from din.metrics.calibration import log_losses
-from din.metrics.estimates import Metric
-from din.metrics.ranking import one_class, user_auc
-
-Weighted = Callable[[NDArray[np.float64]], float]
 
 
-def weighted_auc(labels: ArrayLike, scores: ArrayLike, users: ArrayLike) -> Weighted:
-    """Sort once, and return the AUC as a function of the weights of users, in the order of their ids.
-
-    The AUC equals that of rows repeated `weight` times. It is NaN if a class has no weight or a score is NaN.
-    """
-    score = np.asarray(scores, np.float64)
-    _, user = np.unique(np.asarray(users), return_inverse=True)
-    order = np.argsort(score, kind="stable")
-    clicked = (np.asarray(labels) != 0)[order]
-    negatives = user[order[~clicked]]
-    positives = user[order[clicked]]
-    sorted_negatives = score[order[~clicked]]
-    sorted_positives = score[order[clicked]]
-    first = np.searchsorted(sorted_negatives, sorted_positives, "left")
-    last = np.searchsorted(sorted_negatives, sorted_positives, "right")
-    cumulative = np.zeros(len(negatives) + 1)
-    undefined = bool(np.isnan(score).any())
-
-    def value(weights: NDArray[np.float64]) -> float:
-        np.cumsum(weights[negatives], out=cumulative[1:])
-        positive = weights[positives]
-        pairs = positive.sum() * cumulative[-1]
-        if undefined or not pairs:
-            return float("nan")
-        return float(positive @ (cumulative[first] + cumulative[last]) / 2 / pairs)
-
-    return value
+def pairs_auc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float:
+    """Return the AUC from all pairs of a click and a non-click, with ties as half, or NaN without pairs."""
+    clicked, score = np.asarray(labels, bool), np.asarray(scores, np.float64)
+    weight = np.ones(len(score)) if weights is None else np.asarray(weights)
+    higher = np.subtract.outer(score[clicked], score[~clicked])
+    pairs = np.multiply.outer(weight[clicked], weight[~clicked])
+    return float(((np.sign(higher) + 1) / 2 * pairs).sum() / pairs.sum()) if pairs.sum() else math.nan
 
 
-def weighted(metric: Metric, labels: ArrayLike, scores: ArrayLike, users: ArrayLike) -> Weighted:
-    """Return a metric as a function of the weights of users, in the order of their ids."""
+def weighted(
+    metric: str, labels: ArrayLike, scores: ArrayLike, users: ArrayLike, weights: NDArray[np.float64]
+) -> float:
+    """Return a metric of a log in which each user's rows count as often as the user's weight, in the order of ids."""
+    clicked, score = np.asarray(labels, bool), np.asarray(scores, np.float64)
+    ids, user = np.unique(users, return_inverse=True)
+    weight = weights[user]
     if metric == "auc":
-        return weighted_auc(labels, scores, users)
-    if metric == "gauc":
-        per_user = user_auc(labels, scores, users)
-        excluded = one_class(per_user, labels)
-        weight = np.where(excluded, 0, per_user.impressions)
-        return _ratio(np.where(excluded, 0, weight * per_user.auc), weight)
-    _, user = np.unique(np.asarray(users), return_inverse=True)
+        return pairs_auc(clicked, score, weight)
     if metric == "log_loss":
-        return _ratio(np.bincount(user, log_losses(labels, scores)), np.bincount(user))
-    return _ratio(np.bincount(user, np.asarray(scores, np.float64)), np.bincount(user, np.asarray(labels) != 0))
-
-
-def _ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> Weighted:
-    numerator = numerator.astype(np.float64)
-    denominator = denominator.astype(np.float64)
-
-    def value(weights: NDArray[np.float64]) -> float:
-        total = weights @ denominator
-        return float(weights @ numerator / total) if total else float("nan")
-
-    return value
+        return float(np.average(log_losses(clicked, score), weights=weight))
+    if metric == "calibration_ratio":
+        return float(weight @ score / (weight @ clicked)) if clicked.any() else math.nan
+    values = np.array([pairs_auc(clicked[user == own], score[user == own]) for own in range(len(ids))])
+    shares = np.where(np.isnan(values), 0, weights * np.bincount(user))
+    return float(shares @ np.nan_to_num(values) / shares.sum()) if shares.any() else math.nan
