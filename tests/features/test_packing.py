@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from din.features.packing import Packer
 from din.features.reader import UNKNOWN_TIME, Features
 from din.field_forms import Lookup
-from din.ops.deduplicate import Deduplicator
 from din.schema import Group
 
 
@@ -16,17 +15,6 @@ def values_of(lookup: Lookup, owner: int) -> list[int]:
     if lookup.owners is None:
         return [int(lookup.ids[owner])]
     return [int(i) for i, o in zip(lookup.ids, lookup.owners, strict=True) if o == owner]
-
-
-@given(st.lists(st.lists(st.integers(0, 19), max_size=40), min_size=1, max_size=4))
-def test_deduplicator_round_trips_and_keeps_no_memory(batches: list[list[int]]) -> None:
-    """For any earlier calls, `distinct` has no duplicates, and distinct[position] equals the ids."""
-    deduplicate = Deduplicator(20)
-    for batch in batches:
-        ids = np.array(batch, np.int64)
-        distinct, position = deduplicate(ids)
-        assert sorted(distinct.tolist()) == sorted(set(batch))
-        assert distinct[position].tolist() == batch
 
 
 @settings(max_examples=20)

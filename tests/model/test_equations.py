@@ -4,12 +4,8 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
 
-from din.model.attention import ActivationUnit
-from din.model.pnn import inner_products
 from din.ops.dice import Dice
-from din.ops.histories import OneHistory, Packed
 from din.ops.segments import segment_softmax
 
 
@@ -53,32 +49,3 @@ def test_softmax_by_hand() -> None:
     torch.testing.assert_close(weight, torch.tensor([[1 / 4], [3 / 4], [1 / 5], [4 / 5], [0.0]]), atol=1e-3, rtol=0)
     assert segment_softmax(score[:0], segment[:0], 2, None).shape == (0, 1)
     assert not segment_softmax(score, segment, 3, torch.zeros(5, 1)).any()
-    request = OneHistory(1).softmax(score.unsqueeze(0), torch.tensor([[1.0], [1.0], [0.0], [0.0], [0.0]]))
-    torch.testing.assert_close(request, torch.tensor([[[1 / 4], [3 / 4], [0], [0], [0]]]))
-    assert OneHistory(2).softmax(torch.zeros(2, 0, 1), None).shape == (2, 0, 1)
-
-
-def test_outer_is_the_outer_product() -> None:
-    """The unit's first layer equals a layer on [q, k, q kᵀ] row by row, for behaviours wider than the candidate."""
-    torch.manual_seed(0)
-    unit = ActivationUnit(3, 5, (4,), "relu", "outer")
-    query, key = torch.randn(2, 3), torch.randn(6, 5)
-    weight = torch.cat([unit.query_weight, unit.key_weight, unit.product_weight], 1)
-
-    def slow(q: Tensor, k: Tensor) -> Tensor:
-        return unit.rest(torch.relu(weight @ torch.cat([q, k, torch.outer(q, k[:3]).flatten()]) + unit.bias))
-
-    segment = torch.tensor([0, 0, 1, 1, 1, 0])
-    expected = torch.stack([slow(query[s], k) for s, k in zip(segment, key, strict=True)])
-    torch.testing.assert_close(unit(query, key, Packed(segment, 2)), expected)
-    expected = torch.stack([torch.stack([slow(q, k) for k in key]) for q in query])
-    torch.testing.assert_close(unit(query, key, OneHistory(2)), expected)
-
-
-def test_products_of_field_vectors_by_loops() -> None:
-    """Inner products of all pairs (PNN's inputs, FM's summands) are right for three fields of two dimensions."""
-    u, v, w = vectors = torch.tensor([[1.0, 2.0], [3.0, -1.0], [0.5, 4.0]])
-    pairs = [1 * 3 + 2 * -1, 1 * 0.5 + 2 * 4, 3 * 0.5 + -1 * 4]
-    assert inner_products(vectors.unsqueeze(0)).tolist() == [pairs]
-    assert inner_products(torch.stack([u, v]).unsqueeze(0)).shape == (1, 1)
-    assert inner_products(w.view(1, 1, 2)).shape == (1, 0)

@@ -15,13 +15,16 @@ pytestmark = needs_compiler
 
 @given(st.lists(st.lists(st.integers(0, 19), max_size=40), min_size=1, max_size=4), st.sampled_from(["int32", "int64"]))
 def test_distinct_ids(batches: list[list[int]], dtype: str) -> None:
-    """Order, positions and types are equal, for any earlier calls."""
+    """No id is repeated, and distinct[position] are the ids, for any earlier calls and alike in both backends."""
     native, reference = Deduplicator(20), Deduplicator(20)
     for batch in batches:
         ids = np.array(batch, dtype)
         with backend.using("native"):
             ours = native(ids)
-        for found, expected in zip(ours, reference(ids), strict=True):
+        distinct, position = reference(ids)
+        assert sorted(distinct.tolist()) == sorted(set(batch))
+        assert distinct[position].tolist() == batch
+        for found, expected in zip(ours, (distinct, position), strict=True):
             assert found.dtype == expected.dtype
             np.testing.assert_array_equal(found, expected)
 
