@@ -1,7 +1,6 @@
 """Laws that hold for every document, sound or faulty."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -34,14 +33,8 @@ FORMS = (
 )  # fmt: skip
 PLACE = "some/place.json"
 MOST_CHARACTERS = 2_000
-QUICK = 40
-EXAMPLES = pytest.mark.parametrize("examples", [QUICK, pytest.param(500, marks=pytest.mark.slow)])
 CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much, HealthCheck.large_base_example]
-
-
-def run(law: Callable[..., None], examples: int, *strategies: st.SearchStrategy[Any]) -> None:
-    """Check a law on this number of examples."""
-    settings(max_examples=examples, suppress_health_check=CHECKS)(given(*strategies)(law))()
+fewer = settings(max_examples=settings.default.max_examples // 2, suppress_health_check=CHECKS)  # of each of many forms
 
 
 def dumped(form: Any, value: Any) -> bytes:
@@ -56,34 +49,30 @@ def check_refusal(message: str) -> None:
     assert len(message) <= MOST_CHARACTERS
 
 
-@EXAMPLES
 @pytest.mark.parametrize("form", FORMS)
-def test_a_sound_document_comes_back(form: Any, examples: int) -> None:
+@fewer
+@given(data=st.data())
+def test_a_sound_document_comes_back(form: Any, data: st.DataObject) -> None:
     """Parsing a dumped document gives the value, and dumping the value gives the document."""
-
-    def law(value: Any) -> None:
-        parsed = reader.parse(form, reader.dump(value), PLACE)
-        content = dumped(form, parsed)
-        assert json.loads(content) == value
-        assert reader.parse(form, content, PLACE) == parsed
-
-    run(law, examples, documents(form))
+    value = data.draw(documents(form))
+    parsed = reader.parse(form, reader.dump(value), PLACE)
+    content = dumped(form, parsed)
+    assert json.loads(content) == value
+    assert reader.parse(form, content, PLACE) == parsed
 
 
-@EXAMPLES
 @pytest.mark.parametrize("form", FORMS)
-def test_a_faulty_document_is_refused_in_a_few_lines(form: Any, examples: int) -> None:
+@fewer
+@given(data=st.data())
+def test_a_faulty_document_is_refused_in_a_few_lines(form: Any, data: st.DataObject) -> None:
     """A changed document, or any JSON, is either valid and comes back, or gives an InputError that names the place."""
-
-    def law(content: bytes) -> None:
-        try:
-            parsed = reader.parse(form, content, PLACE)
-        except InputError as error:
-            check_refusal(str(error))
-        else:
-            assert reader.parse(form, dumped(form, parsed), PLACE) == parsed
-
-    run(law, examples, documents(form).flatmap(faulty) | PLAIN.map(reader.dump))
+    content = data.draw(documents(form).flatmap(faulty) | PLAIN.map(reader.dump))
+    try:
+        parsed = reader.parse(form, content, PLACE)
+    except InputError as error:
+        check_refusal(str(error))
+    else:
+        assert reader.parse(form, dumped(form, parsed), PLACE) == parsed
 
 
 ARBITRARY = st.one_of(
@@ -95,19 +84,16 @@ ARBITRARY = st.one_of(
 )
 
 
-@EXAMPLES
-def test_arbitrary_bytes_are_json_or_bad_input(examples: int) -> None:
+@fewer
+@given(content=ARBITRARY)
+def test_arbitrary_bytes_are_json_or_bad_input(content: bytes) -> None:
     """For any bytes, `decode` returns a value of JSON or raises InputError, never anything else."""
-
-    def law(content: bytes) -> None:
-        try:
-            value = reader.decode(content, PLACE)
-        except InputError as error:
-            check_refusal(str(error))
-        else:
-            assert reader.decode(reader.dump(value), PLACE) == value
-
-    run(law, examples, ARBITRARY)
+    try:
+        value = reader.decode(content, PLACE)
+    except InputError as error:
+        check_refusal(str(error))
+    else:
+        assert reader.decode(reader.dump(value), PLACE) == value
 
 
 def test_limits_hold_at_their_edge() -> None:
