@@ -21,6 +21,14 @@ CONFLICTS: list[tuple[dict[str, Any], str]] = [
         "see docs/bring-your-own-log.md",
     ),
     (
+        {"fetch": {"source": "table", "table": {"events": "logs/{date}.csv,more/*.csv"}}},
+        "fetch.table.events is 'logs/{date}.csv,more/*.csv': expected {date} in all of its paths or in none",
+    ),
+    (
+        {"fetch": {"source": "table", "table": {"events": "log.csv", "items": "items-{date}.csv"}}},
+        "fetch.table.items is 'items-{date}.csv': this table has no days",
+    ),
+    (
         {"fetch": {"simulate": {"items": 9, "categories": 10}}},
         "fetch.simulate.items is 9 and fetch.simulate.categories is 10: each category needs an item",
     ),

@@ -3,14 +3,15 @@
 import gzip
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
+import fsspec
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
-from log_files import T
+from log_files import HEADER, T, parquet
 
 from din.artifacts import read_json
 from din.errors import InputError
@@ -19,6 +20,9 @@ from din.schema import EVENT_COLUMNS
 from din.workspace import Workspace
 
 Fetch = Callable[..., dict[str, pa.Table]]
+
+MIDNIGHT = datetime(2023, 11, 15)
+HALF_A_SECOND_LATER = datetime(2023, 11, 15, 0, 0, 0, 500_000)
 
 
 def manifest(workspace: Workspace) -> dict[str, Any]:
@@ -41,46 +45,29 @@ def test_the_raw_contract(workspace: Workspace, fetch_table: Fetch) -> None:
     assert sorted(written["files"]) == [f"events/date={day}/part-0.parquet" for day in written["days"]]
     assert written["params"]["label"] == "label" and "events" not in written["params"]
     del written["files"], written["days"], written["params"]
-    assert written == {
-        "format": 2,
-        "source": "table",
-        "protocol": "temporal",
-        "order": None,
-        "daily": False,
-        "until": None,
-        "rows": 6,
-        "fields": {},
-    }
+    assert written == {"format": 2, "source": "table", "protocol": "temporal", "rows": 6, "fields": {}} | {
+        "order": None, "daily": False, "until": None,
+    }  # fmt: skip
 
 
 def test_all_formats_give_the_same_files(workspace: Workspace, fetch_table: Fetch) -> None:
-    """CSV, TSV, CSV.gz, Parquet and JSON-lines with the same rows give the same bytes."""
+    """CSV, TSV, CSV.gz, Parquet and JSON-lines with the same rows give the same bytes, from a remote system as well."""
     text = (workspace.root / "clicks.csv").read_text()
     rows = pyarrow.csv.read_csv(workspace.root / "clicks.csv")
     (workspace.root / "clicks.tsv").write_text(text.replace(",", "\t"))
     (workspace.root / "clicks.csv.gz").write_bytes(gzip.compress(text.encode()))
     pq.write_table(rows, workspace.root / "clicks.parquet")
     (workspace.root / "clicks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows.to_pylist()))
+    fsspec.filesystem("memory").pipe("/logs/a.csv", text.encode())
     hashes = []
-    for suffix in ("csv", "tsv", "csv.gz", "parquet", "jsonl"):
-        fetch_table(events=f"clicks.{suffix}", keep=("tab",))
+    for path in (*(f"clicks.{suffix}" for suffix in ("csv", "tsv", "csv.gz", "parquet", "jsonl")), "memory://logs/*"):
+        fetch_table(events=path, keep=("tab",))
         hashes.append(manifest(workspace)["files"])
-    assert hashes == [hashes[0]] * 5
-
-
-def test_a_remote_file_system(workspace: Workspace, fetch_table: Fetch) -> None:
-    """A URL is read through fsspec, and a glob works there as on disk."""
-    import fsspec
-
-    memory = fsspec.filesystem("memory")
-    memory.pipe("/logs/a.csv", (workspace.root / "clicks.csv").read_bytes())
-    assert fetch_table(events="memory://logs/*.csv")["events"].num_rows == 6
+    assert hashes == [hashes[0]] * 6
 
 
 def test_a_file_system_without_its_package(fetch_table: Fetch) -> None:
     """The message names the package to install."""
-    import fsspec
-
     fsspec.register_implementation("odd", "oddfs.FileSystem", clobber=True, errtxt="Install oddfs to access odd stores")
     with pytest.raises(InputError, match=r"^fetch\.table\.events: .* odd stores; pip install oddfs$"):
         fetch_table(events="odd://bucket/clicks.csv")
@@ -95,150 +82,132 @@ def test_files_of_a_glob_come_in_sorted_order_and_patterns_in_theirs(workspace: 
     assert items == [13, 12, 11, 10]
 
 
-def test_column_mapping_renames_keys_and_kept_columns(workspace: Workspace, fetch_table: Fetch) -> None:
-    """`our name: their name` renames keys and columns of `keep`."""
-    text = (
-        (workspace.root / "clicks.csv")
-        .read_text()
-        .replace("user_id,item_id,timestamp,label,tab", "uid,sku,ts,click,ui")
-    )
-    (workspace.root / "clicks.csv").write_text(text)
-    mapping = {"user_id": "uid", "item_id": "sku", "timestamp": "ts", "tab": "ui"}
-    events = fetch_table(columns=mapping, label="click", keep=("tab",))["events"]
-    assert events["tab"].to_pylist() == ["a", "b"] * 3
-    assert events["label"].to_pylist() == [0, 1] * 3
+def case(name: str, files: dict[str, str | bytes], expected: dict[str, dict[str, list[Any]]], **table: Any) -> Any:
+    """Return a case: files to write, some columns of the raw tables, and keys of `fetch.table`."""
+    return pytest.param(files, expected, table, id=name)
 
 
-def test_own_sequence_and_behaviour(workspace: Workspace, fetch_table: Fetch) -> None:
-    """Both columns are used if they exist, and rows are written in the order of `sequence`."""
-    (workspace.root / "clicks.csv").write_text(
-        "user_id,item_id,timestamp,label,sequence,seen\n1,5,1700006400,0,9,1\n1,6,1700006400,1,3,0\n"
-    )
-    fetch_table(behaviour="seen")
-    day = pq.read_table(workspace.raw / "events/date=2023-11-15/part-0.parquet", partitioning=None)
-    assert day.select(["sequence", "behaviour", "item_id"]).to_pylist() == [
-        {"sequence": 3, "behaviour": 0, "item_id": 6},
-        {"sequence": 9, "behaviour": 1, "item_id": 5},
-    ]
+def events(name: str, content: str | bytes, expected: dict[str, list[Any]], **table: Any) -> Any:
+    """Return a case with a file of events."""
+    path = "log.csv" if isinstance(content, str) else "log.parquet"
+    return case(name, {path: content}, {"events": expected}, **{"events": path, **table})
 
 
-@pytest.mark.parametrize(("drop", "expected"), [(False, [5, 5, 6, 5]), (True, [5, 6, 5])])
-def test_duplicates_are_dropped_on_request(
-    workspace: Workspace, fetch_table: Fetch, drop: bool, expected: list[int]
+def labels(rule: str, *expected: int) -> Any:
+    """Return a case of a rule, in which a column of that name wins; booleans are 0 or 1, text may be quoted."""
+    header = "user_id,item_id,timestamp,rating,action,odd >= name,flag"
+    rows = (f"1,1,{T},3,view,1,false", f"1,2,{T},4,buy,0,True", f"1,3,{T},4.5,view,1,1")
+    return events(rule, "\n".join([header, *rows]), {"label": [*expected]}, label=rule)
+
+
+def times(unit: str, *values: str) -> Any:
+    """Return a case of two times."""
+    rows = "".join(f"1,2,{value},0\n" for value in values)
+    return events(unit, f"{HEADER}\n{rows}", {"timestamp": [MIDNIGHT, HALF_A_SECOND_LATER]}, timestamp_unit=unit)
+
+
+TWICE = f"{HEADER}\n1,5,{T},0\n1,5,{T},1\n1,6,{T},1\n1,5,{T + 1},1\n"
+CASES = [
+    labels("rating >= 4", 0, 1, 1),
+    labels("rating < 4", 1, 0, 0),
+    labels("rating == 4", 0, 1, 0),
+    labels("action != 'buy'", 1, 0, 1),
+    labels("odd >= name", 1, 0, 1),
+    labels("flag", 0, 1, 1),
+    times("s", f"{T}", f"{T}.5"),
+    times("iso", "2023-11-15T02:00+02:00", "2023-11-14 19:00:00.500000000-0500"),
+    times("%d.%m.%Y %H:%M:%S.%f", "15.11.2023 00:00:00.0", "15.11.2023 00:00:00.5"),
+    events(
+        "a time type has its unit and zone",
+        parquet(timestamp=pa.array([T * 1000], pa.timestamp("ms", "Europe/Berlin"))),
+        {"timestamp": [MIDNIGHT]},
+    ),
+    events("names of keys and kept columns", f"uid,sku,ts,c,ui\n1,2,{T},1,x\n", {"user_id": [1], "tab": ["x"]},
+        columns={"user_id": "uid", "item_id": "sku", "timestamp": "ts", "tab": "ui"}, label="c", keep=("tab",)),
+    events("own sequence and behaviour", f"{HEADER},sequence,seen\n1,5,{T},0,9,1\n1,6,{T},1,3,0\n",
+        {"sequence": [3, 9], "behaviour": [0, 1], "item_id": [6, 5]}, behaviour="seen"),
+    events("duplicates", TWICE, {"item_id": [5, 5, 6, 5], "label": [0, 1, 1, 1]}),
+    events("the first of duplicates", TWICE, {"item_id": [5, 6, 5], "label": [0, 1, 1], "sequence": [0, 2, 3]},
+        drop_duplicates=True),
+    events("ids with zeros or beyond 64 bits", f"{HEADER}\n007,1,{T},0\n18446744073709551616,2,{T},0\n",
+        {"user_id": ["007", "18446744073709551616"]}),
+    events("ids that pandas made floats", parquet(user_id=[1.0], label=[1.0]), {"user_id": [1], "label": [1]}),
+    case(  # semicolons, Windows' encoding, commas in numbers, and no header
+        "a German file", {"kauf.txt": f"7;Äpfel;1,5;{T};1\n8;a,b;3;{T};0\n".encode("cp1252")},
+        {"events": {"item_id": ["Äpfel", "a,b"], "price": [1.5, 3.0]}}, events="kauf.txt", keep=("price",),
+        csv=Csv(delimiter=";", encoding="cp1252", decimal=",",
+            names=("user_id", "item_id", "price", "timestamp", "label")),
+    ),
+    case(  # the last row of each item counts
+        "items from events", {"log.csv": f"{HEADER},tags,w\n1,10,{T},0,a|b,5\n1,11,{T},1,a,6\n1,10,{T},1,c,7\n"},
+        {"items": {"item_id": [11, 10], "tags": [["a"], ["c"]]}, "events": {"w": [5, 6, 7]}},
+        events="log.csv", items_from_events=("tags",), keep=("w",), separators={"tags": "|"},
+    ),
+    case(  # numbers are numeric, zip codes and NA among words text, missing values null, separated lists multi
+        "items and users",
+        {
+            "i.csv": "sku,price,zip,country,tags,codes,empty,title\n"
+            '10,1.5,01234,NA,x|y,1|2,,"a, ""b""\nc"\n11,nan,99999,DE,,3|,,\n12,NA,00001,,z,,,\n',
+            "u.csv": "user_id,age\n1,30\n2,\n",
+        },
+        {
+            "items": {
+                "item_id": [10, 11, 12],
+                "price": [1.5, None, None],
+                "zip": ["01234", "99999", "00001"],
+                "country": ["NA", "DE", None],
+                "tags": [["x", "y"], [], ["z"]],
+                "codes": [[1, 2], [3], []],
+                "empty": [None, None, None],
+                "title": ['a, "b"\nc', None, None],
+            },
+            "users": {"user_id": [1, 2], "age": [30, None]},
+        },
+        items="i.csv", items_columns={"item_id": "sku"}, users="u.csv", separators={"tags": "|", "codes": "|"},
+    ),
+    case(  # what looks like a time stays text
+        "JSON lists", {"i.jsonl": '{"item_id": 10, "day": "2020-01-01", "tags": ["x", null]}\n{"item_id": 11}\n'},
+        {"items": {"item_id": [10, 11], "day": ["2020-01-01", None], "tags": [["x"], []]}}, items="i.jsonl",
+    ),
+    case("text ids beside whole ones", {"i.csv": "item_id,c\n10,x\nB00,y\n"},
+        {"events": {"item_id": ["10", "11", "12", "13", "14", "15"]}, "items": {"item_id": ["10", "B00"]}},
+        items="i.csv"),
+    case(  # oldest first, all at the row's time; users without behaviours are dropped
+        "a history of lists", {"h.csv": "user_id,seen,last,stars\n2,7|8|9,1699999999,5|3|4\n1,,,\n3,5,1699000000,1\n"},
+        {"history": {
+            "user_id": [2, 2, 2, 3], "item_id": [7, 8, 9, 5], "sequence": [0, 1, 2, 0], "rating": [5, 3, 4, 1],
+            "timestamp": [datetime(2023, 11, 14, 22, 13, 19)] * 3 + [datetime(2023, 11, 3, 8, 26, 40)],
+        }},
+        history="h.csv", history_columns={"item_id": "seen", "timestamp": "last", "rating": "stars"},
+        separators={"seen": "|", "stars": "|"},
+    ),
+    case(  # written by user and time
+        "a history of rows",
+        {"h.csv": "user_id,item_id,timestamp,tab\n2,7,1699990000,b\n1,5,1699990000,a\n2,8,1699980000,c\n"},
+        {"history": {"user_id": [1, 2, 2], "item_id": [5, 8, 7], "sequence": [1, 2, 0], "tab": ["a", "c", "b"]}},
+        history="h.csv", keep=("tab",),
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("files", "expected", "table"), CASES)
+def test_logs(
+    workspace: Workspace,
+    fetch_table: Fetch,
+    files: dict[str, str | bytes],
+    expected: dict[str, dict[str, list[Any]]],
+    table: dict[str, Any],
 ) -> None:
-    """The first of several events with the same user, item and time is kept; other rows keep their sequence."""
-    rows = f"1,5,{T},0\n1,5,{T},1\n1,6,{T},1\n1,5,{T + 1},1\n"
-    (workspace.root / "clicks.csv").write_text(f"user_id,item_id,timestamp,label\n{rows}")
-    events = fetch_table(drop_duplicates=drop)["events"]
-    assert events["item_id"].to_pylist() == expected
-    assert (events["label"][0].as_py(), events["sequence"][-1].as_py()) == (0, 3)
-    assert manifest(workspace)["rows"] == len(expected)
-
-
-@pytest.mark.parametrize(
-    ("rule", "expected"),
-    [
-        ("rating >= 4", [0, 1, 1]),
-        ("rating < 4", [1, 0, 0]),
-        ("rating == 4", [0, 1, 0]),
-        ("action != 'buy'", [1, 0, 1]),
-        ("odd >= name", [1, 0, 1]),
-        ("flag", [0, 1, 1]),
-    ],
-)
-def test_label_rules(workspace: Workspace, fetch_table: Fetch, rule: str, expected: list[int]) -> None:
-    """Rules compare numbers and text, quoted or not; a column of that name wins; booleans are 0 or 1."""
-    (workspace.root / "r.csv").write_text(
-        "user_id,item_id,timestamp,rating,action,odd >= name,flag\n"
-        "1,1,1700006400,3,view,1,false\n1,2,1700006400,4,buy,0,True\n1,3,1700006400,4.5,view,1,1\n"
-    )
-    assert fetch_table(events="r.csv", label=rule)["events"]["label"].to_pylist() == expected
-
-
-@pytest.mark.parametrize(
-    ("unit", "values"),
-    [
-        ("s", ["1700006400", "1700006400.5"]),
-        ("iso", ["2023-11-15", "2023-11-15T00:00:00.500Z"]),
-        ("iso", ["2023-11-15T02:00+02:00", "2023-11-14 19:00:00.500000000-0500"]),
-        ("iso", ["2023-11-15 00:00", "2023-11-15T05:30:00.5+05:30"]),
-        ("%d.%m.%Y %H:%M:%S.%f", ["15.11.2023 00:00:00.0", "15.11.2023 00:00:00.5"]),
-    ],
-)
-def test_timestamp_units(workspace: Workspace, fetch_table: Fetch, unit: str, values: list[str]) -> None:
-    """Fractions, plain dates, mixed offsets, and forms of `strptime` give the same UTC microseconds."""
-    (workspace.root / "t.csv").write_text(
-        "user_id,item_id,timestamp,label\n" + "".join(f"1,2,{value},0\n" for value in values)
-    )
-    times = fetch_table(events="t.csv", timestamp_unit=unit)["events"]["timestamp"].to_pylist()
-    assert times == [datetime(2023, 11, 15), datetime(2023, 11, 15, 0, 0, 0, 500_000)]
-
-
-def test_a_german_file(workspace: Workspace, fetch_table: Fetch) -> None:
-    """Semicolons, Windows' encoding, commas in numbers and a missing header need only keys of `csv`."""
-    rows = "7;Äpfel;1,5;1700006400;1\n7;Birnen;12,75;1700006401;0\n8;a,b;3;1700006402;0\n"
-    (workspace.root / "kauf.txt").write_bytes(rows.encode("cp1252"))
-    names = ("user_id", "item_id", "price", "timestamp", "label")
-    csv = Csv(delimiter=";", names=names, encoding="cp1252", decimal=",")
-    events = fetch_table(events="kauf.txt", csv=csv, keep=("price",))["events"]
-    assert events["item_id"].to_pylist() == ["Äpfel", "Birnen", "a,b"]
-    assert events["price"].to_pylist() == [1.5, 12.75, 3.0]
-
-
-def test_items_from_events(workspace: Workspace, fetch_table: Fetch) -> None:
-    """Columns of events become an item table with the last row of each item, and a declared field of the item."""
-    (workspace.root / "t.csv").write_text(
-        f"{','.join(('user_id', 'item_id', 'timestamp', 'label', 'tags', 'w'))}\n"
-        f"1,10,{T},0,a|b,5\n1,11,{T},1,a,6\n1,10,{T},1,c,7\n"
-    )
-    raw = fetch_table(events="t.csv", items_from_events=("tags",), keep=("w",), separators={"tags": "|"})
-    assert raw["items"].to_pylist() == [{"item_id": 11, "tags": ["a"]}, {"item_id": 10, "tags": ["c"]}]
-    assert raw["events"].column_names == [*EVENT_COLUMNS, "w"]
-    assert manifest(workspace)["fields"] == {"item": {"tags": "multi"}}
-
-
-def test_the_utc_offset_moves_the_days(workspace: Workspace, fetch_table: Fetch) -> None:
-    """`utc_offset_hours` moves all times, and therefore the days."""
-    utc = fetch_table()["events"]["timestamp"].to_pylist()
-    ahead = fetch_table(utc_offset_hours=14)["events"]["timestamp"].to_pylist()
-    assert ahead == [time + timedelta(hours=14) for time in utc]
-    assert manifest(workspace)["days"] == sorted({str(time.date()) for time in ahead})
-
-
-def test_native_timestamps_carry_their_unit(workspace: Workspace, fetch_table: Fetch) -> None:
-    """A time column of Parquet needs no unit, and its zone is respected."""
-    time = pa.array([1_700_006_400_000], pa.timestamp("ms", "Europe/Berlin"))
-    pq.write_table(
-        pa.table({"user_id": ["u"], "item_id": ["i"], "timestamp": time, "label": [True]}), workspace.root / "t.parquet"
-    )
-    events = fetch_table(events="t.parquet", timestamp_unit="ms")["events"]
-    assert events["timestamp"].to_pylist() == [datetime(2023, 11, 15)]
-
-
-def test_items_and_users_keep_every_column_with_types_by_content(workspace: Workspace, fetch_table: Fetch) -> None:
-    """Numbers become numeric, zip codes and NA among words stay text, missing is null, separated lists are multi."""
-    (workspace.root / "items.csv").write_text(
-        "sku,price,zip,country,tags,codes,empty\n10,1.5,01234,NA,x|y,1|2,\n11,nan,99999,DE,,3|,\n12,NA,00001,,z,,\n"
-    )
-    (workspace.root / "users.csv").write_text("user_id,age\n1,30\n2,\n")
-    raw = fetch_table(
-        items="items.csv", items_columns={"item_id": "sku"}, users="users.csv", separators={"tags": "|", "codes": "|"}
-    )
-    assert raw["items"].to_pydict() == {
-        "item_id": [10, 11, 12],
-        "price": [1.5, None, None],
-        "zip": ["01234", "99999", "00001"],
-        "country": ["NA", "DE", None],
-        "tags": [["x", "y"], [], ["z"]],
-        "codes": [[1, 2], [3], []],
-        "empty": [None, None, None],
-    }
-    assert raw["users"].to_pydict() == {"user_id": [1, 2], "age": [30, None]}
-    plain = dict.fromkeys(("price", "zip", "country", "empty"), "categorical")
-    assert manifest(workspace)["fields"] == {
-        "item": {**plain, "tags": "multi", "codes": "multi"},
-        "user": {"age": "categorical"},
-    }
+    """The raw tables hold what the files say."""
+    for name, content in files.items():
+        (workspace.root / name).write_bytes(content.encode() if isinstance(content, str) else content)
+    raw = fetch_table(**table)
+    assert {name: raw[name].select([*columns]).to_pydict() for name, columns in expected.items()} == expected
+    for group, name in (("item", "items"), ("user", "users")):
+        schema = raw[name].schema if name in raw else pa.schema([])
+        side = [field for field in schema if field.name not in ("item_id", "user_id")]
+        kinds = {field.name: "multi" if pa.types.is_list(field.type) else "categorical" for field in side}
+        assert manifest(workspace)["fields"].get(group, {}) == kinds
 
 
 def test_vectors_come_as_text_or_as_lists_of_any_form(workspace: Workspace, fetch_table: Fetch) -> None:
@@ -257,70 +226,7 @@ def test_vectors_come_as_text_or_as_lists_of_any_form(workspace: Workspace, fetc
             ]
 
 
-def test_json_lists_and_times_stay_as_written(workspace: Workspace, fetch_table: Fetch) -> None:
-    """JSON-lines may hold lists, and text that looks like a time stays text unless it is the timestamp."""
-    (workspace.root / "items.jsonl").write_text(
-        '{"item_id": 10, "day": "2020-01-01", "tags": ["x", null]}\n{"item_id": 11}\n'
-    )
-    items = fetch_table(items="items.jsonl")["items"]
-    assert items.to_pydict() == {"item_id": [10, 11], "day": ["2020-01-01", None], "tags": [["x"], []]}
-
-
-def test_history_in_list_form(workspace: Workspace, fetch_table: Fetch) -> None:
-    """Elements are oldest first, share the row's time and are numbered; users without behaviours are dropped."""
-    (workspace.root / "h.csv").write_text("user_id,seen,last,stars\n2,7|8|9,1699999999,5|3|4\n1,,,\n3,5,1699000000,1\n")
-    mapping = {"item_id": "seen", "timestamp": "last", "rating": "stars"}
-    history = fetch_table(history="h.csv", history_columns=mapping, separators={"seen": "|", "stars": "|"})["history"]
-    assert history.drop_columns("timestamp").to_pydict() == {
-        "user_id": [2, 2, 2, 3],
-        "item_id": [7, 8, 9, 5],
-        "sequence": [0, 1, 2, 0],
-        "rating": [5, 3, 4, 1],
-    }
-    seconds = [time.replace(tzinfo=UTC).timestamp() for time in history["timestamp"].to_pylist()]
-    assert seconds == [1_699_999_999] * 3 + [1_699_000_000]
-
-
 def test_history_of_empty_lists_alone(workspace: Workspace, fetch_table: Fetch) -> None:
     """A history of empty lists counts as no history."""
     (workspace.root / "h.csv").write_text("user_id,item_id,timestamp\n1,,\n")
     assert "history" not in fetch_table(history="h.csv", separators={"item_id": "|"})
-
-
-def test_history_in_long_form(workspace: Workspace, fetch_table: Fetch) -> None:
-    """Each behaviour has a row, written by user and time, and kept columns of the same name are included."""
-    (workspace.root / "h.csv").write_text(
-        "user_id,item_id,timestamp,tab\n2,7,1699990000,b\n1,5,1699990000,a\n2,8,1699980000,c\n"
-    )
-    history = fetch_table(history="h.csv", keep=("tab",))["history"]
-    assert history.drop_columns("timestamp").to_pydict() == {
-        "user_id": [1, 2, 2],
-        "item_id": [5, 8, 7],
-        "sequence": [1, 2, 0],
-        "tab": ["a", "c", "b"],
-    }
-
-
-def test_ids_are_kept_as_given(workspace: Workspace, fetch_table: Fetch) -> None:
-    """Leading zeros and ids beyond 64 bits stay text, and a table with whole ids follows one with text ids."""
-    (workspace.root / "clicks.csv").write_text(
-        "user_id,item_id,timestamp,label\n007,1,1700006400,0\n18446744073709551616,2,1700006400,0\n"
-    )
-    (workspace.root / "items.csv").write_text("item_id,c\n1,x\nB00,y\n")
-    raw = fetch_table(items="items.csv")
-    assert raw["events"]["user_id"].to_pylist() == ["007", "18446744073709551616"]
-    assert raw["events"]["item_id"].to_pylist() == ["1", "2"]
-    assert raw["items"]["item_id"].to_pylist() == ["1", "B00"]
-
-
-def test_ids_that_pandas_made_floats(workspace: Workspace, fetch_table: Fetch) -> None:
-    """A float column of whole numbers is an integer id."""
-    table = pa.table({"user_id": [1.0, 2.0], "item_id": [3, 4], "timestamp": [1_700_006_400] * 2, "label": [0.0, 1.0]})
-    pq.write_table(table, workspace.root / "t.parquet")
-    assert fetch_table(events="t.parquet")["events"]["user_id"].to_pylist() == [1, 2]
-
-
-def test_quoted_text_with_newlines(workspace: Workspace, fetch_table: Fetch) -> None:
-    """Commas, quotes and line ends inside quotes belong to the value."""
-    (workspace.root / "items.csv").write_text('item_id,title\n10,"a, ""b""\nc"\n')
-    assert fetch_table(items="items.csv")["items"]["title"].to_pylist() == ['a, "b"\nc']
