@@ -121,9 +121,7 @@ def test_the_example(workspace: Workspace, fetch_public: Fetch, example_params: 
 @pytest.mark.parametrize(
     ("name", "line", "expected"),
     [
-        ("meta_Electronics.json.gz", "{'asin': 'B1', 'categories': [['a'", ("line 1: ", "a Python dict with 'asin'")),
-        ("meta_Electronics.json.gz", "{'asin': __import__('os').getcwd()}", ("line 1: ", "malformed node")),
-        ("meta_Electronics.json.gz", "{'title': 'x'}", ("line 1: ", "'asin'")),
+        ("meta_Electronics.json.gz", "{'asin': __import__('os').getcwd()}", ("line 1: ", "a Python dict with 'asin'")),
         ("reviews_Electronics_5.json.gz", '{"reviewerID": "A1", "asin": ', ("(line 2: ", "a JSON object")),
     ],
 )  # fmt: skip

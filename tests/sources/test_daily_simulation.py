@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import roc_auc_score
 
 from din.artifacts import hash_files, read_json
 from din.facts import Oracle
@@ -148,17 +147,6 @@ def test_probabilities_are_those_of_the_clicks(month: Simulate) -> None:
         assert abs(label.sum() - probability.sum()) < 4 * error
 
 
-def test_oracle_and_popularity(shipped: Simulate, month: Simulate) -> None:
-    """The true probability ranks with AUC 0.75-0.85. An item's CTR tells nothing without a fashion."""
-    for block in (shipped, month):
-        drawn = World(block).impressions(9)
-        assert 0.75 <= roc_auc_score(drawn.label, drawn.probability) <= 0.85
-    before, after = (World(replace(shipped, items=100)).impressions(day) for day in (8, 9))
-    clicks = np.bincount(before.item, before.label, minlength=101)
-    popularity = (clicks + 10 * before.label.mean()) / (np.bincount(before.item, minlength=101) + 10)
-    assert roc_auc_score(after.label, popularity[after.item]) <= 0.55
-
-
 def test_a_fashion_wanders_and_keeps_its_size(shipped: Simulate) -> None:
     """Next to nothing of it is left after twice `fashion_days`."""
     world = World(changed(replace(shipped, categories=4000, items=4000), fashion=0.7, fashion_days=5))
@@ -189,23 +177,6 @@ def daily_params(params: Params) -> Build:
         return replace(params, fetch=fetched, data=replace(params.data, until=last))
 
     return build
-
-
-def test_other_days_leave_files_as_they_are(workspace: Workspace, daily_params: Build) -> None:
-    """One more day and fewer days leave the inodes and times of the other days, and the log of a fetch at once."""
-
-    def fetched(day: int) -> dict[str, tuple[int, int]]:
-        fetch(workspace, daily_params(day))
-        files = [path for path in workspace.raw.rglob("*.parquet") if "date=" in str(path)]
-        return {str(path): (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
-
-    five = fetched(5)
-    once = hash_files(workspace.raw)
-    six = fetched(6)
-    assert six.items() >= five.items()
-    assert {Path(path).parent.name for path in six.keys() - five.keys()} == {f"date={until(6)}"}
-    assert fetched(5) == five
-    assert hash_files(workspace.raw) == once
 
 
 def test_days_without_until(workspace: Workspace, daily_params: Build, monkeypatch: pytest.MonkeyPatch) -> None:

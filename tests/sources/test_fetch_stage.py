@@ -93,13 +93,10 @@ def test_damaged_outputs_are_restored(workspace: Workspace, table_params: Build,
     assert {path: content for path, (content, *_) in snapshot(workspace).items()} == before
 
 
-@pytest.mark.parametrize("changes", [{"label": "tab == a"}, {"until": date(2023, 11, 15)}])
-def test_params_that_shape_rows_count(workspace: Workspace, table_params: Build, changes: dict[str, Any]) -> None:
-    """A changed label rule, column or day gives another fingerprint."""
-    fetch(workspace, table_params())
-    before = read_json(workspace.fetch)["fingerprint"]
-    fetch(workspace, table_params(**changes))
-    assert read_json(workspace.fetch)["fingerprint"] != before
+def test_params_that_shape_rows_count(workspace: Workspace, table_params: Build) -> None:
+    """A changed label rule or day gives another fingerprint."""
+    changes: list[dict[str, Any]] = [{}, {"label": "tab == a"}, {"until": date(2023, 11, 15)}]
+    assert len({look(workspace, table_params(**each)).fingerprint for each in changes}) == 3
 
 
 def test_a_moved_log_is_the_same_log(

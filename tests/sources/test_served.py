@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from factories.served_days import write_csv
+from log_files import parquet
 
 from din.errors import InputError, Unavailable
 from din.params import Params
@@ -126,20 +127,13 @@ def test_clicks_by_user(root: Path, events: Callable[..., list[dict[str, Any]]])
     assert clicked(events(window_hours=1)) == {(1, "a")}
 
 
-def test_only_what_was_shown(root: Path, events: Callable[..., list[dict[str, Any]]]) -> None:
-    """With `shown`, candidates below are no impressions."""
-    serve(root, ASKED)
-    clicks(root, BY_ID, [("r0", "a", 1), ("r0", "b", 1), ("r4", "c", 60)])
-    assert {row["place"] for row in events(window_hours=1, shown=1)} == {1}
-
-
-def test_feedback(root: Path, events: Callable[..., list[dict[str, Any]]]) -> None:
-    """Columns of the clicks are kept; of repeated clicks the first counts."""
+def test_feedback_on_what_was_shown(root: Path, events: Callable[..., list[dict[str, Any]]]) -> None:
+    """Of repeated clicks the first one's columns are kept; with `shown`, candidates below are no impressions."""
     serve(root, ASKED)
     names = (*BY_ID, "stars")
     clicks(root, names, [("r0", "a", 1.2, 2), ("r0", "a", 1.1, 5), ("r1", "a", 2, 1), ("r4", "c", 60, 3)])
-    found = events(window_hours=1, feedback=("stars",))
-    assert [row["stars"] for row in found] == [5, None, 1, None, None, None]
+    found = events(window_hours=1, feedback=("stars",), shown=1)
+    assert [(row["place"], row["stars"]) for row in found] == [(1, 5), (1, 1), (1, None), (1, None)]
 
 
 def test_rows_do_not_depend_on_files(root: Path, params: Params) -> None:
@@ -210,75 +204,55 @@ def test_rows_of_a_killed_process(root: Path, events: Callable[..., list[dict[st
     assert "" not in {row["user_id"] for row in events(window_hours=1)}
 
 
-def _no_log(root: Path) -> None:
-    clicks(root, BY_ID, [("r0", "a", 1)])
-
-
-def _log(*rows: tuple[Any, ...], names: tuple[str, ...] = BY_ID, hashed: bool = False) -> Callable[[Path], None]:
-    def write(root: Path) -> None:
-        serve(root, ASKED, hashed)
-        clicks(root, names, [*rows])
-
-    return write
-
-
-def _mixed(root: Path) -> None:
-    _log(("r0", "a", 1))(root)
-    serve(root, [("r8", 1, "7", ["a"], {})], hashed=True, name="hashed")
-
-
-def _context_named(name: str) -> Callable[[Path], None]:
-    def write(root: Path) -> None:
-        serve(root, [*ASKED, ("r8", 1, "7", ["a"], {name: 1})])
-        clicks(root, (*BY_ID, "label", "tab"), [("r0", "a", 1, 1, 1), ("r4", "c", 60, 1, 1)])
-
-    return write
-
-
-def _damaged(root: Path) -> None:
-    _log(("r0", "a", 1))(root)
-    (root / "served" / "date=2023-11-15" / "hour=01" / "z.parquet").write_text("no Parquet, but long enough")
-
-
-def _foreign(root: Path) -> None:
-    _log(("r0", "a", 1))(root)
-    for path in (root / "served").glob("*/*/*"):
-        pq.write_table(pa.table({"a": [1]}), path)
-
-
-def _nobody(root: Path) -> None:
-    serve(root, [("r0", 1, None, ["a"], {})])
-    clicks(root, BY_ID, [("r0", "a", 1)])
+Rows = list[tuple[Any, ...]]
+IN_TIME = [("r0", "a", 1), ("r4", "c", 60)]
 
 
 @pytest.mark.parametrize(
-    ("write", "options", "message"),
+    ("asked", "names", "rows", "options", "message"),
     [
-        (_no_log, {}, "served/date=.* matches no file"),
-        (_log(), {"clicks": None}, "fetch.options.clicks: missing; expected the path"),
-        (_log(), {"clicks": "none.csv"}, "fetch.options.clicks: 'none.csv' matches no file"),
-        (
-            _log(("7", 1), names=("user_id", "timestamp")),
-            {},
-            "clicks.csv: columns user_id, timestamp; expected item_id .* map them in fetch.options.clicks_columns",
-        ),
-        (_log(("r0", "a", 1)), {"feedback": ("stars",)}, "fetch.options.feedback: clicks.csv has no column 'stars'"),
-        (_log(("7", "a", 1), names=BY_USER, hashed=True), {}, "the log holds hashes of users"),
-        (_log(("r9", "a", 1)), {}, "none of 1 clicks belongs to an answer; the log is of 2023-11-15 01:00:00"),
-        (_log(("r0", "a", 1)), {}, "no day of the log is complete: the newest click is of 2023-11-15 01:00"),
-        (_mixed, {}, "one person would be two"),
-        (_damaged, {}, "path: served: .*z.parquet.*; expected the files that `din serve --log` writes"),
-        (_foreign, {}, "path: served: .*; expected the files that `din serve --log` writes"),
-        (_context_named("label"), {"window_hours": 1}, "fetch.options: 'label' is the name of two columns"),
-        (_context_named("a"), {"window_hours": 1, "feedback": ("tab",)}, "'tab' is the name of two columns"),
-        (_nobody, {}, "1 requests, none with a user_id and a candidate"),
+        ([], BY_ID, IN_TIME, {}, "served/date=.* matches no file"),
+        (ASKED, BY_ID, [], {"clicks": None}, "fetch.options.clicks: missing; expected the path"),
+        (ASKED, BY_ID, [], {"clicks": "none.csv"}, "fetch.options.clicks: 'none.csv' matches no file"),
+        (ASKED, BY_USER[::2], [("7", 1)], {}, "columns user_id, timestamp; expected item_id .* map them in"),
+        (ASKED, BY_ID, IN_TIME, {"feedback": ("stars",)}, "feedback: clicks.csv has no column 'stars'"),
+        (ASKED, BY_ID, [("r9", "a", 1)], {}, "none of 1 clicks belongs to an answer; the log is of 2023-11-15 01:"),
+        (ASKED, BY_ID, [("r0", "a", 1)], {}, "no day of the log is complete: the newest click is of 2023-11-15 01:00"),
+        ([*ASKED, ("r8", 1, "7", ["a"], {"label": 1})], BY_ID, IN_TIME, {}, "'label' is the name of two columns"),
+        ([*ASKED, ("r8", 1, "7", ["a"], {"x": 1})], (*BY_ID, "x"), [("r0", "a", 1, 1), ("r4", "c", 60, 1)],
+            {"feedback": ("x",)}, "'x' is the name of two columns"),
+        ([("r0", 1, None, ["a"], {})], BY_ID, IN_TIME, {}, "1 requests, none with a user_id and a candidate"),
     ],
-)
-def test_wrong_input(write: Callable[[Path], None], options: dict[str, Any], message: str, root: Path, events) -> None:
+)  # fmt: skip
+def test_wrong_input(
+    asked: list[Asked], names: tuple[str, ...], rows: Rows, options: dict[str, Any], message: str, root: Path, events
+) -> None:
     """The message names the place and the way out."""
-    write(root)
+    serve(root, asked)
+    clicks(root, names, rows)
     with pytest.raises(InputError, match=message):
-        events(**options)
+        events(**{"window_hours": 1, **options})
+
+
+def test_hashed_users(root: Path, events) -> None:
+    """A hash finds no click by its user, and a log of ids and hashes would hold one person twice."""
+    serve(root, ASKED, hashed=True)
+    clicks(root, BY_USER, [("7", "a", 1)])
+    with pytest.raises(InputError, match="the log holds hashes of users"):
+        events()
+    serve(root, [("r8", 1, "7", ["a"], {})], name="plain")
+    with pytest.raises(InputError, match="one person would be two"):
+        events()
+
+
+@pytest.mark.parametrize("content", [b"no Parquet, but long enough", parquet()])
+def test_other_files(content: bytes, root: Path, events) -> None:
+    """A damaged file, and one of other columns, is not from the server."""
+    serve(root, ASKED)
+    clicks(root, BY_ID, IN_TIME)
+    (root / "served" / "date=2023-11-15" / "hour=01" / "a.parquet").write_bytes(content)
+    with pytest.raises(InputError, match=r"path: served: .*; expected the files that `din serve --log` writes"):
+        events()
 
 
 def test_a_time_that_is_none(root: Path, events) -> None:
