@@ -226,13 +226,13 @@ def _of_fields(own: list[FieldGuess], sides: list[FieldGuess], separators: dict[
     left_out = {field.name for field in own if field.group is None}
     of_items = [field.name for field in own if field.group is Group.ITEM]
     kept = [field.name for field in own if field.group not in (None, Group.ITEM)]
-    split = {name: separator for name, separator in separators.items() if name not in left_out}
+    lists = {name: separator for name, separator in separators.items() if name not in left_out}
     reasons = "\n".join(field.sentence for field in (*sides, *own))
     found = {"featurize.fields": Choice(declared, reasons or "the log has no further columns")}
     if kept:
         found["fetch.table.keep"] = Choice(kept, "declared in featurize.fields")
     if of_items:
         found["fetch.table.items_from_events"] = Choice(of_items, "the same in all rows of an item")
-    if split:
-        found["fetch.table.separators"] = Choice(split, "most values contain it, and the parts repeat")
+    if lists:
+        found["fetch.table.separators"] = Choice(lists, "most values contain it, and the parts repeat")
     return found

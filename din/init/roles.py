@@ -128,25 +128,17 @@ def _id(log: Look, role: str, given: str | None, used: set[str]) -> Choice:
     problems = {name: _no_id(column, role) or _unlike_ids(column, role) for name, column in free.items()}
     named = words.by_name(free, role)
     named.sort(key=lambda name: (words.rank(name, role), not words.means(name, "id")))
-
-    def is_meant(name: str) -> bool:
-        sounds_like_id = words.means(name, "id") or len(words.words(name)) == 1
-        return sounds_like_id and free[name].distinct >= _FEWEST_IDS
-
+    like_ids = [name for name in named if words.means(name, "id") or len(words.words(name)) == 1]
+    likely = [name for name in like_ids if free[name].distinct >= _FEWEST_IDS]
     # Ids with gaps can't be used, and no column whose name is less certain replaces them.
-    meant = [name for name in named if problems[name] is None or (free[name].missing and is_meant(name))]
-    meant += filter(is_meant, named)
+    meant = [name for name in named if problems[name] is None or (free[name].missing and name in likely)] + likely
     if meant and problems[meant[0]] is None:
         return Choice(meant[0], f"the name means the {role}; {_repeats(free[meant[0]])}")
     fitting = [name for name in free if problems[name] is None]
     plain = [name for name in fitting if not words.means(name, "item" if role == "user" else "user", *_NO_IDS)]
-    if plain and not log.headed:
-        why = (
-            f"the first column that repeats like ids, in a file without a header: check it; {_repeats(free[plain[0]])}"
-        )
-        return Choice(plain[0], why)
-    if len(plain) == 1 and not meant:
-        return Choice(plain[0], f"the only column left that repeats like ids; {_repeats(free[plain[0]])}")
+    if plain and (not log.headed or (len(plain) == 1 and not meant)):
+        why = "the only column left that repeats like ids" if log.headed else "no header: check it; it repeats like ids"
+        return Choice(plain[0], f"{why}; {_repeats(free[plain[0]])}")
     problem = f"no name of a column means the {role}"
     candidates = sorted(plain or fitting, key=lambda name: -free[name].distinct)
     if blamed := next(iter((*meant, *named)), None):

@@ -100,10 +100,6 @@ CASES = [
         "integers and text", {"a.parquet": parquet(), "b.parquet": parquet(item_id=["x"])},
         "b.parquet: column 'item_id' is of type string, but of type int64 in a.parquet", "one type", events="*.parquet",
     ),
-    log(
-        "two JSON types", "bad.jsonl", '{"user_id": 1, "item_id": 1}\n{"user_id": "x", "item_id": 1}\n',
-        "bad.jsonl: cannot be read", "line 2: ", "user_id has incompatible types: int64 vs string",
-    ),
     case(
         "ids of another type in the item table", {"log.parquet": parquet(), "items.csv": "item_id,c\nx7,1\n"},
         "items.csv: item_id is string", "'x7'", "log.parquet it is int64", "10", "both as text",
