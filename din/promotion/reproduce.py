@@ -10,37 +10,38 @@ reported, because the comparison shows whether they matter.
 It costs as much as the original run without parity and gate.
 """
 
+import os
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
 
+from dvc.config import Config, merge
 from ruamel.yaml import YAML
 
 from din import documents
-from din.artifacts import read_json, write_bytes
+from din.artifacts import hash_tree, write_bytes
 from din.code import Machine, StageCode
-from din.errors import GateClosed, InputError, Unavailable, shown
+from din.errors import GateClosed, InputError, Unavailable, listed, shown
 from din.facts import Evaluation
-from din.git import check_out_commit, resolved
+from din.git import absolute, check_out_commit, is_remote, resolved
 from din.manifests import FetchReport
 from din.names import Commit
 from din.params.overlays import make_paths_absolute
 from din.pipeline import stages_of
-from din.printing import flat, print_table, say
-from din.process import CommandFailed, checkout_environment, query_din, stream
-from din.promotion.restore import restore_raw
+from din.printing import say
+from din.process import CommandFailed, checkout_environment, query, query_din, stream
 from din.registry.bundle import verify_bundle
-from din.registry.diff import differences, machines
+from din.registry.diff import Difference, differences, machines, metrics, print_differences
 from din.registry.promoted import GIT, LOCK, PARAMS, PIPELINE, GitState, Promoted
 from din.registry.registry import Registry
+from din.stage import StageOutcome
 from din.workspace import Workspace
 
 _LAST = "export"
 """The stage that writes the bundle."""
 
-_COLUMNS = ("", "recorded", "here", "")
+_COLUMNS = ("recorded", "here")
 
 
 def reproduce(uri: str, model_name: str, name: str, repository: str, keep: Path | None = None) -> None:
@@ -58,29 +59,33 @@ def reproduce(uri: str, model_name: str, name: str, repository: str, keep: Path 
         Unavailable: a stage failed for another reason, or the registry doesn't answer.
     """
     promoted = Promoted.find(Registry(uri, model_name), name)
+    state = promoted.document(GitState, GIT)
+    if state.commit is None:
+        raise InputError(
+            f"record {promoted.record.number}: names no commit, because it was promoted outside a git repository; "
+            "only a promotion from a repository can be reproduced"
+        )
     repository = resolved(repository)
     if keep and keep.exists() and any(keep.iterdir()):
         raise InputError(f"--keep {keep}: holds files; expected an empty folder, or one that does not exist")
     with nullcontext(keep) if keep else TemporaryDirectory(prefix="din-reproduce-") as folder:
         root = Path(folder).resolve()
         checkout = Workspace(root)
-        _check_out(promoted, repository, checkout)
+        _check_out(promoted, state.commit, repository, checkout)
         fingerprint = promoted.document(FetchReport, "fetch.json").fingerprint
         env = checkout_environment(root, DIN_SOURCE_FINGERPRINT=fingerprint)
-        _compare_machines(promoted, checkout, env)
-        _check_code(promoted, checkout, env)
-        restore_raw(promoted, checkout, env, repository)
+        _check_code(promoted, state, checkout, env)
+        _restore_raw(promoted, checkout, env, repository)
         _run_stages(checkout, env)
         _compare(promoted, checkout)
 
 
-def _check_out(promoted: Promoted, repository: str, checkout: Workspace) -> None:
+def _check_out(promoted: Promoted, commit: Commit, repository: str, checkout: Workspace) -> None:
     """Check out the promotion's commit, and add the parameters, the lock and the fetch report of its record.
 
     Raises:
         InputError: the repository lacks the commit, or the commit's dvc.yaml is not the recorded one.
     """
-    commit = _commit(promoted)
     say(f"reproducing record {promoted.title} at commit {commit[:12]} in {checkout.root}")
     try:
         check_out_commit(repository, commit, checkout.root)
@@ -97,8 +102,7 @@ def _check_out(promoted: Promoted, repository: str, checkout: Workspace) -> None
         )
     params = promoted.yaml(PARAMS)
     # Make relative locations absolute, so that they stay valid in the checkout. No bundle depends on them.
-    uri = promoted.registry.uri
-    params["promote"]["registry"] = uri if "://" in uri else str(Path(uri).expanduser().resolve())
+    params["promote"]["registry"] = resolved(promoted.registry.uri)
     make_paths_absolute(params, repository)
     with checkout.params.open("w", encoding="utf-8") as file:
         YAML(typ="safe").dump(params, file)
@@ -106,66 +110,100 @@ def _check_out(promoted: Promoted, repository: str, checkout: Workspace) -> None
     write_bytes(checkout.fetch, promoted.content("fetch.json"))
 
 
-def _commit(promoted: Promoted) -> Commit:
-    commit = promoted.document(GitState, GIT).commit
-    if commit is None:
-        raise InputError(
-            f"record {promoted.record.number}: names no commit, since it was promoted outside a git repository; "
-            "promote from a repository to reproduce later"
-        )
-    return commit
-
-
-def _compare_machines(promoted: Promoted, checkout: Workspace, env: Mapping[str, str]) -> None:
-    """Print how this machine differs from the machines that trained and evaluated."""
-    here = documents.parse(Machine, query_din(["train", "--dry-run"], checkout.root, env).encode(), "machine")
-    recorded = machines(promoted)
-    rows = differences(recorded, {key: getattr(here, key.partition(".")[2]) for key in recorded})
-    if not rows:
-        say("machine: equal in everything that the bits of a model depend on")
-        return
-    print_table("machine", ("", "recorded", "here"), rows)
-    say("This machine differs from the recorded one, so the last bits of weights and metrics may differ.\n")
-
-
-def _check_code(promoted: Promoted, checkout: Workspace, env: Mapping[str, str]) -> None:
-    """Check that the checkout has the code that the stages of the run had, and print which packages differ.
+def _check_code(promoted: Promoted, state: GitState, checkout: Workspace, env: Mapping[str, str]) -> None:
+    """Check that the checkout has the code of the run, and print how machines and packages differ.
 
     Raises:
         InputError: the code of a stage up to `export` differs.
     """
+    here = documents.parse(Machine, query_din(["train", "--dry-run"], checkout.root, env).encode(), "machine")
+    recorded = machines(promoted)
+    rows = differences(recorded, {key: getattr(here, key.partition(".")[2]) for key in recorded})
+    print_differences("machine", _COLUMNS, rows)
+    if rows:
+        say("This machine differs from the recorded one, so the last bits of weights and metrics may differ.\n")
     query_din(["code"], checkout.root, env)
     stages = list(stages_of(checkout))
-    recorded: dict[str, StageCode] = {}
-    here: dict[str, StageCode] = {}
+    files: dict[str, Difference] = {}
+    packages: dict[str, Difference] = {}
     for stage in stages[: stages.index(_LAST) + 1]:
         if checkout.code_of(stage).exists():
-            recorded[stage] = promoted.document(StageCode, f"code/{stage}.json")
-            here[stage] = documents.read(StageCode, checkout.code_of(stage))
-    files = _changes(recorded, here, "files")
+            old = promoted.document(StageCode, f"code/{stage}.json")
+            new = documents.read(StageCode, checkout.code_of(stage))
+            files |= {row[0]: row for row in differences(old.files, new.files)}
+            packages |= {row[0]: row for row in differences(old.packages, new.packages)}
     if files:
-        dirty = promoted.document(GitState, GIT).dirty
-        why = "it was promoted with uncommitted changes" if dirty else "its stages ran code from elsewhere"
+        why = "it was promoted with uncommitted changes" if state.dirty else "its stages ran code from elsewhere"
         raise InputError(
-            f"record {promoted.record.number}: its code differs from commit {_commit(promoted)} in {len(files)} files, "
-            f"first {shown(files[0][0], quotes=False)}; {why}: commit the code and promote again"
+            f"record {promoted.record.number}: its code differs from commit {state.commit} in {len(files)} files, "
+            f"first {shown(min(files), quotes=False)}; {why}: commit the code and promote again"
         )
-    packages = _changes(recorded, here, "packages")
+    print_differences("code and packages", _COLUMNS, sorted(packages.values()))
     if packages:
-        print_table("packages", ("", "recorded", "here"), packages)
         say("A bundle states the versions of its packages, so it will differ where they do.\n")
-    else:
-        say("code and packages: equal")
 
 
-def _changes(
-    recorded: Mapping[str, StageCode], here: Mapping[str, StageCode], part: Literal["files", "packages"]
-) -> list[tuple[str, Any, Any]]:
-    """Return the files or packages that differ in any stage, each once, as (name, recorded value, value here)."""
-    rows = [
-        row for stage in recorded for row in differences(getattr(recorded[stage], part), getattr(here[stage], part))
-    ]
-    return sorted({row[0]: row for row in rows}.values())
+def _restore_raw(promoted: Promoted, checkout: Workspace, env: Mapping[str, str], repository: str) -> None:
+    """Restore the raw log of the record into the checkout: by hash if it is stored anywhere, else from its source.
+
+    Raises:
+        InputError: the log is not found, or its hash is not the recorded one.
+    """
+    record = f"record {promoted.record.number}"
+    raw = checkout.relative(checkout.raw)
+    remotes = _remotes(checkout, repository)
+    origin = next((place for name, place in remotes.items() if _pulled(name, raw, checkout, env)), None)
+    if origin is None:
+        origin = "its source"
+        known = listed(remotes.values()) or "none is configured"
+        say(f"{raw}: not found in any DVC remote or cache ({known}); reading it from its source")
+        try:
+            query_din(["fetch"], checkout.root, env)
+        except InputError:
+            reason = documents.read(StageOutcome, checkout.outcome("fetch")).message
+            raise InputError(
+                f"{record}: its raw log is in no DVC remote or cache, and its source can't be read ({reason}); set "
+                "DIN_DVC_REMOTE to the remote that has it"
+            ) from None
+    digest = hash_tree(checkout.raw)
+    recorded = promoted.facts.inputs.raw
+    if digest != recorded:
+        raise InputError(
+            f"{record}: the raw log from {origin} has hash {digest[:12]}, expected {recorded[:12]}; set DIN_DVC_REMOTE "
+            "to the remote that has the recorded log"
+        )
+    say(f"{raw}: equal, from {origin}")
+
+
+def _remotes(checkout: Workspace, repository: str) -> dict[str, str]:
+    """Configure the DVC remotes that may have the raw log, and return their URLs by name, in the order to try them.
+
+    They are DIN_DVC_REMOTE, the DVC cache and the scheduler's remote of a repository that is a folder, and the default
+    remote. DVC's settings in that folder apply here too.
+    """
+    given = os.environ.get("DIN_DVC_REMOTE")
+    places = {"reproduce-given": absolute(given, repository)} if given else {}
+    config = Config(str(checkout.root / ".dvc"))
+    with config.edit("local") as settings:
+        if not is_remote(repository):
+            folder = Workspace(Path(repository))
+            stores = {"reproduce-cache": folder.root / ".dvc" / "cache", "reproduce-runs": folder.runs / "remote"}
+            places |= {name: str(store) for name, store in stores.items() if store.is_dir()}
+            own = Config(str(folder.root / ".dvc"))
+            merge(settings, own.read("repo"))
+            merge(settings, own.read("local"))
+        merge(settings, {"remote": {name: {"url": place} for name, place in places.items()}})
+    if default := config["core"].get("remote"):
+        places[default] = config["remote"][default]["url"]
+    return places
+
+
+def _pulled(remote: str, path: str, checkout: Workspace, env: Mapping[str, str]) -> bool:
+    try:
+        query(["dvc", "pull", "--force", "--remote", remote, path], checkout.root, env)
+    except CommandFailed:
+        return False
+    return True
 
 
 def _run_stages(checkout: Workspace, env: Mapping[str, str]) -> None:
@@ -180,45 +218,32 @@ def _run_stages(checkout: Workspace, env: Mapping[str, str]) -> None:
     done = stream(command, checkout.root, env, show=say)
     if done.code == 0:
         return
+    failures = {failure.exit_code: failure for failure in (InputError, GateClosed)}
     for stage in stages_of(checkout):
         outcome = checkout.outcome(stage)
-        code = read_json(outcome)["exit_code"] if outcome.exists() else 0
-        if code:
+        if outcome.exists() and (code := documents.read(StageOutcome, outcome).exit_code):
             message = f"the stage {stage} exited {code}; its message is above, and --keep FOLDER keeps its files"
-            raise {InputError.exit_code: InputError, GateClosed.exit_code: GateClosed}.get(code, Unavailable)(message)
+            raise failures.get(code, Unavailable)(message)
     raise Unavailable(f"`{' '.join(command)}` exited {done.code}; its message is above")
 
 
 def _compare(promoted: Promoted, checkout: Workspace) -> None:
-    """Print the bundle and metrics of the record beside those of the checkout.
+    """Print which metrics and files of the bundle differ from the recorded ones.
 
     Raises:
         GateClosed: a file of the bundle differs.
     """
     record = promoted.record
     bundle = verify_bundle(checkout.bundle)
-    old = _numbers(promoted.facts.evaluation)
-    new = _numbers(documents.read(Evaluation, checkout.evaluation))
+    old = metrics(promoted.facts.evaluation)
+    new = metrics(documents.read(Evaluation, checkout.evaluation))
+    print_differences("metrics of the test rows", _COLUMNS, differences(old, new))
     files = differences(promoted.registry.files(record.version), bundle.files)
-    print_table("metrics of the test rows", _COLUMNS, [_row(name, old[name], new[name]) for name in old])
-    rows = [("version", record.version, bundle.version), *files]
-    print_table("bundle", _COLUMNS, [_row(name, one and one[:12], other and other[:12]) for name, one, other in rows])
+    hashes = [(name, one and one[:12], other and other[:12]) for name, one, other in files]
+    print_differences("bundle", _COLUMNS, hashes)
     if files:
         raise GateClosed(
             f"record {record.number} ({record.version[:12]}) is not reproduced: {len(files)} files of the bundle "
             f"differ, first {files[0][0]}"
         )
     say(f"record {promoted.title} is reproduced: all {len(bundle.files)} files of the bundle are equal")
-
-
-def _numbers(evaluation: Evaluation) -> dict[str, Any]:
-    """Return the metrics of the model and the baselines (floors), by dotted name."""
-    return flat({"test": evaluation.test.model_dump(), "floors": evaluation.floors.model_dump()})
-
-
-def _row(name: str, recorded: Any, found: Any) -> tuple[Any, ...]:
-    """Return a row of `_COLUMNS`. For differing numbers, the last cell has the difference."""
-    if recorded == found:
-        return (name, recorded, found, "equal")
-    both = isinstance(recorded, float | int) and isinstance(found, float | int)
-    return (name, recorded, found, f"differs by {found - recorded:+.2e}" if both else "differs")

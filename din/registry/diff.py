@@ -4,19 +4,19 @@ Everything is read from the registry: the facts of the bundles, and the files of
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from din.code import Machine, StageCode
+from din.facts import Evaluation
 from din.manifests import FetchReport, RawManifest
 from din.printing import flat, print_table
 from din.registry.promoted import GIT, PARAMS, RAW_MANIFEST, GitState, Promoted
 from din.registry.registry import Registry
 from din.verdicts import GateReport
 
-_METRICS = ("auc", "gauc", "log_loss", "normalized_entropy", "calibration_ratio", "ece", "ctr", "rows", "users")
-_METRICS_TITLE = "metrics of the test rows"
-_JUDGED = ("observed", "threshold", "verdict")
+Difference = tuple[str, Any, Any]
+"""A name, and its two values."""
 
 
 def show_diff(uri: str, model_name: str, first: str, second: str, as_json: bool = False) -> None:
@@ -29,37 +29,38 @@ def show_diff(uri: str, model_name: str, first: str, second: str, as_json: bool 
     """
     registry = Registry(uri, model_name)
     promotions = (Promoted.find(registry, first), Promoted.find(registry, second))
-    columns = [f"record {promoted.title}" for promoted in promotions]
-    tables = {
-        title: differences(*(parts(promoted) for promoted in promotions))
-        for title, parts in (
-            ("promotion", _origin),
-            ("parameters", lambda promoted: flat(promoted.yaml(PARAMS))),
-            ("data", _data),
-            ("code and packages", _code),
-            ("machines", machines),
-            ("gates", _gates),
-            (_METRICS_TITLE, _metrics),
-        )
+    parts = {
+        "promotion": _origin,
+        "parameters": lambda promoted: flat(promoted.yaml(PARAMS)),
+        "data": _data,
+        "code and packages": _code,
+        "machines": machines,
+        "gates": _gates,
+        "metrics of the test rows": lambda promoted: metrics(promoted.facts.evaluation),
     }
+    tables = {title: differences(*map(part, promotions)) for title, part in parts.items()}
     if as_json:
         found = {title: {name: [one, other] for name, one, other in rows} for title, rows in tables.items()}
         print(json.dumps(found, indent=2))
         return
+    columns = [f"record {promoted.title}" for promoted in promotions]
     for title, rows in tables.items():
-        if not rows:
-            print(f"{title}: equal\n")
-        elif title == _METRICS_TITLE:
-            print_table(title, ("", *columns, "difference"), [(*row, _change(*row[1:])) for row in rows])
-        else:
-            print_table(title, ("", *columns), rows)
+        print_differences(title, columns, rows)
 
 
-def differences(first: Mapping[Any, Any], second: Mapping[Any, Any]) -> list[tuple[str, Any, Any]]:
-    """Return (key, first value, second value) for each key whose values differ. A missing value is None."""
+def differences(first: Mapping[Any, Any], second: Mapping[Any, Any]) -> list[Difference]:
+    """Return each key whose values differ, with both values. A missing value is None."""
     keys = sorted(first.keys() | second.keys())
     pairs = ((key, first.get(key), second.get(key)) for key in keys)
     return [(key, one, other) for key, one, other in pairs if one != other]
+
+
+def print_differences(title: str, columns: Sequence[str], rows: Sequence[Difference]) -> None:
+    """Print a table of differences, with the change of each float, or that there are none."""
+    if not rows:
+        print(f"{title}: equal\n", flush=True)
+        return
+    print_table(title, ("", *columns, "difference"), [(*row, _change(*row[1:])) for row in rows])
 
 
 def machines(promoted: Promoted) -> dict[str, Any]:
@@ -95,27 +96,21 @@ def _data(promoted: Promoted) -> dict[str, Any]:
 
 
 def _code(promoted: Promoted) -> dict[str, Any]:
-    names = sorted(name for name in promoted.names if name.startswith("code/"))
-    stages = [promoted.document(StageCode, name) for name in names]
-    packages = dict(promoted.facts.packages)
-    files: dict[str, str] = {}
-    for stage in stages:
-        packages |= {name: version or "missing" for name, version in stage.packages.items()}
-        files |= {name: digest[:12] for name, digest in stage.files.items()}
-    return {f"package {name}": version for name, version in packages.items()} | files
+    stages = [promoted.document(StageCode, name) for name in promoted.names if name.startswith("code/")]
+    packages = {f"package {name}": version for stage in stages for name, version in stage.packages.items()}
+    return packages | {name: digest[:12] for stage in stages for name, digest in stage.files.items()}
 
 
 def _gates(promoted: Promoted) -> dict[str, Any]:
     report = promoted.document(GateReport, "gate.json")
-    gates: dict[str, Any] = {gate.name: {key: getattr(gate, key) for key in _JUDGED} for gate in report.gates}
+    gates = {gate.name: gate.model_dump(include={"observed", "threshold", "verdict"}) for gate in report.gates}
     return flat({"champion": report.champion and report.champion.number, **gates})
 
 
-def _metrics(promoted: Promoted) -> dict[str, float | None]:
-    evaluation = promoted.facts.evaluation
-    found: dict[str, Any] = {name: getattr(evaluation.test, name) for name in _METRICS}
-    return found | flat({"floor": evaluation.floors.model_dump()})
+def metrics(evaluation: Evaluation) -> dict[str, Any]:
+    """Return the metrics of the model and of the baselines (floors) on the test rows, by dotted name."""
+    return evaluation.test.model_dump() | flat(evaluation.floors.model_dump(), "floor")
 
 
-def _change(one: float | None, other: float | None) -> float | None:
-    return None if one is None or other is None else other - one
+def _change(one: Any, other: Any) -> float | str:
+    return other - one if isinstance(one, float) and isinstance(other, float) else ""

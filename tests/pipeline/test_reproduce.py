@@ -82,7 +82,7 @@ def test_another_seed_is_not_a_reproduction(reproduced: Callable[..., Any]) -> N
     code, printed, errors = reproduced(lambda files: set_param(files, "train.learning.seed", 99))
     assert code == 3, errors
     assert "data/raw: equal, from its source" in printed
-    assert "differs by" in printed
+    assert "difference" in printed
     assert "files of the bundle differ, first MODEL_CARD.md" in errors[-1]
 
 

@@ -15,23 +15,20 @@ from tests.factories.run import Run
 
 
 @pytest.fixture
-def two(run: Run, registry: Registry) -> Registry:
+def two(run: Run, registry: Registry, capsys: pytest.CaptureFixture[str]) -> Registry:
     """Return a registry with two promotions that differ in model, parameter and machine."""
-    here = run.here
-    here.params.write_text("train:\n  learning: {seed: 1, epochs: 2}\n")
-    here.pipeline.write_text("stages: {}\n")
-    run.promote()
-    here.params.write_text("train:\n  learning: {seed: 2, epochs: 2}\n")
-    run.noise = 0.1
-    run.finish()
-    write_json(here.machine_of("train"), documents_of.machine(threads=4))
-    run.promote()
+    run.here.pipeline.write_text("stages: {}\n")
+    for seed, noise, threads in ((1, 0.2, 1), (2, 0.1, 4)):
+        run.here.params.write_text(f"train:\n  learning: {{seed: {seed}, epochs: 2}}\n")
+        run.become(noise)
+        write_json(run.here.machine_of("train"), documents_of.machine(threads=threads))
+        run.promote()
+    capsys.readouterr()
     return registry
 
 
 def test_every_difference_has_a_row(two: Registry, capsys: pytest.CaptureFixture[str]) -> None:
-    """Parameters, machines, gates and metrics that differ are listed with both values, and equal parts are named."""
-    capsys.readouterr()
+    """Both values of all that differs are printed, and equal parts are named; JSON has the same."""
     show_diff(two.uri, two.model_name, "1", "2")
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["train.learning.seed", "1", "2"] in lines
@@ -39,35 +36,23 @@ def test_every_difference_has_a_row(two: Registry, capsys: pytest.CaptureFixture
     assert ["data:", "equal"] in lines
     assert not any(words[:1] == ["train.learning.epochs"] for words in lines)
     (auc,) = [words for words in lines if words[:1] == ["auc"]]
-    facts = [two.facts(record.version).evaluation.test.auc for record in two.history()]
-    assert auc[1:3] == [f"{value:.4f}" for value in facts]
+    one, other = (two.facts(record.version).evaluation.test.auc or 0 for record in two.history())
+    assert auc[1:3] == [f"{one:.4f}", f"{other:.4f}"] and float(auc[3]) == pytest.approx(other - one, abs=1e-5)
     assert any(words[:1] == ["champion"] for words in lines)  # the first run had none
-
-
-def test_differences_as_json(two: Registry, capsys: pytest.CaptureFixture[str]) -> None:
-    """A table is an object of pairs; a version's beginning names a promotion as its number does."""
-    capsys.readouterr()
     show_diff(two.uri, two.model_name, "1", two.history()[1].version[:10], as_json=True)
     tables = json.loads(capsys.readouterr().out)
     assert tables["parameters"] == {"train.learning.seed": [1, 2]}
     assert tables["data"] == {}
 
 
-def test_a_rollback_means_the_promotion_of_its_version(two: Registry) -> None:
-    """A rollback has no run of its own, and a name that fits no version or several is refused with the records."""
+def test_a_name_means_one_promotion_and_its_files_are_verified(two: Registry) -> None:
+    """A rollback has no run of its own. A name that fits no version or several is refused with the records."""
     two.rollback(1, by="ann", reason="worse")
     assert Promoted.find(two, "3").record.number == 1
-    with pytest.raises(InputError, match=r"'4' names 0 versions, expected one; records: 1 \("):
-        Promoted.find(two, "4")
-    with pytest.raises(InputError, match="'' names 2 versions"):
-        Promoted.find(two, "")
-
-
-def test_a_changed_file_of_a_run_is_refused(two: Registry) -> None:
-    """The files that a comparison reads are verified against the hashes in the record."""
-    record = two.history()[0]
-    (name,) = [name for name in record.files if name.endswith("/params.yaml")]
-    path = Path(two.uri) / two.model_name / "runs" / str(record.run_id) / name
+    for name, says in (("4", r"'4' names 0 versions, expected one; records: 1 \("), ("", "'' names 2 versions")):
+        with pytest.raises(InputError, match=says):
+            Promoted.find(two, name)
+    (path,) = (Path(two.uri) / two.model_name / "runs" / str(two.record(1).run_id)).rglob("params.yaml")
     path.write_text("train: {}\n")
     with pytest.raises(InputError, match=r"params.yaml: damaged, its hash is not the recorded one"):
         show_diff(two.uri, two.model_name, "1", "2")
