@@ -4,7 +4,7 @@ They hash the data that the reports judged, and compute a few confidence interva
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,16 @@ from din.facts import Evaluation
 from din.gates import GATES, about
 from din.gates.case import Case, show_evaluation
 from din.gates.claims import Claim
-from din.gates.evidence import Evidence, measured
-from din.gates.verdict import Finding, Rule, decide, from_estimate, not_outside, within
+from din.gates.evidence import measured
+from din.gates.verdict import Finding, decide, from_estimate, not_outside, within
 from din.manifests import RawManifest
 from din.metrics import summary
 from din.metrics.estimates import Metric
 from din.params import source_settings, to_json
 from din.params.train import names_version
+from din.printing import flat
 from din.registry.bundle import FACTS
+from din.registry.diff import differences
 from din.reports import why_closed
 from din.schema import DAY_US
 from din.serve.agreement import ATOL_PROBABILITY, PATHS, ParityReport
@@ -45,44 +47,27 @@ def made_from(case: Case) -> Finding:
     params = case.evidence.params
     facts = case.evidence.facts
     log = documents.read(RawManifest, case.workspace.raw / MANIFEST)
+    source = params.fetch.source
+    train = to_json(params.train)
+    if names_version(params.train.champion, str(facts.params.train.get("champion"))):
+        train["champion"] = facts.params.train["champion"]  # params.yaml may pin the beginning of the version
     pairs = {
-        "fetch.source": (log.source, params.fetch.source),
-        **_pairs(f"fetch.{params.fetch.source}", log.params, source_settings(params)),
+        "fetch.source": (log.source, source),
+        f"fetch.{source}": (log.params, source_settings(params)),
         "data.until": (log.until, to_json(params.data)["until"]),
-        **_pairs("data", dict(facts.params.data), params.data.window()),
+        "data": (dict(facts.params.data), params.data.window()),
         "promote.model_name": (facts.model_name, params.model_name),
-        **_pairs("featurize", facts.params.featurize, to_json(params.featurize)),
-        **_pairs("train", facts.params.train, _asked(to_json(params.train), facts.params.train)),
+        "featurize": (facts.params.featurize, to_json(params.featurize)),
+        "train": (facts.params.train, train),
     }
     return _equal(pairs, "made with other parameters than params.yaml holds now")
 
 
-def _equal(pairs: dict[str, tuple[Any, Any]], problem: str) -> Finding:
-    """Check that each pair (recorded, current) is equal. The reason lists the pairs that differ."""
-    differing = [
-        f"{shown(key, quotes=False)} was {shown(made)}, is {shown(now)}"
-        for key, (made, now) in pairs.items()
-        if made != now
-    ]
-    return decide(not differing, len(differing), 0, f"{problem}: {listed(differing)}; run `dvc repro`")
-
-
-def _asked(now: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
-    """Return `train` of params.yaml as training resolves it: with the full version of the champion it continued."""
-    version = made.get("champion")
-    return now | ({"champion": version} if names_version(now["champion"], str(version)) else {})
-
-
-def _pairs(block: str, made: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return the pair (recorded, current) of every key in a block, by dotted key."""
-    pairs = {}
-    for key in sorted(made.keys() | now.keys()):
-        before, after = made.get(key), now.get(key)
-        if isinstance(before, dict) and isinstance(after, dict):
-            pairs |= _pairs(f"{block}.{key}", before, after)
-        else:
-            pairs[f"{block}.{key}"] = (before, after)
-    return pairs
+def _equal(pairs: Mapping[str, tuple[Any, Any]], problem: str) -> Finding:
+    """Check that the two values of each name are equal. The reason lists the names, or keys of them, that differ."""
+    rows = [row for name, pair in pairs.items() for row in differences(*(flat(value, name) for value in pair))]
+    told = [f"{shown(name, quotes=False)} was {shown(made)}, is {shown(now)}" for name, made, now in rows]
+    return decide(not told, len(told), 0, f"{problem}: {listed(told)}; run `dvc repro`")
 
 
 def _validation(suite: Suite) -> Callable[[Case], Finding]:
@@ -91,16 +76,14 @@ def _validation(suite: Suite) -> Callable[[Case], Finding]:
         """Check that a suite's report is open, and that report and bundle used the data of this workspace."""
         evidence = case.evidence
         report = documents.read(ValidationReport, case.workspace.validation(suite))
-        judged = case.workspace.judged(suite)
+        other = f"another {case.workspace.judged(suite)} than this workspace holds"
         found = evidence.hash_of(suite)
         if report.input != found:
-            reason = f"the report judged another {judged} than this workspace holds; run `dvc repro validate_{suite}`"
-            return Finding("closed", found[:12], report.input[:12], reason=reason)
-        made_from = dict(evidence.facts.inputs).get(suite, found)  # predictions are not an input of the bundle
-        if made_from != found:
-            reason = f"the bundle was made from another {judged} than this workspace holds; run `dvc repro`"
-            return Finding("closed", found[:12], str(made_from)[:12], reason=reason)
-        reason = why_closed(suite, report, evidence.params)
+            reason = f"the report judged {other}; run `dvc repro validate_{suite}`"
+        elif dict(evidence.facts.inputs).get(suite, found) != found:  # predictions are not an input of the bundle
+            reason = f"the bundle was made from {other}; run `dvc repro`"
+        else:
+            reason = why_closed(suite, report, evidence.params)
         verdict: Verdict = "closed" if reason else "open"
         return Finding(verdict, verdict, "open", reason=reason)
 
@@ -117,20 +100,18 @@ def evaluation(case: Case) -> Finding:
     """Check that evaluation.json, the predictions and the bundle belong to the same model."""
     evidence = case.evidence
     stated = evidence.evaluation
+    made_from = evidence.facts.inputs
     if evidence.facts.evaluation != stated:
         reason = "the bundle was exported with another evaluation.json; run `dvc repro export`"
-        return Finding("closed", "differs", "same as the bundle's", reason=reason)
-    made_from = evidence.facts.inputs
-    if (stated.inputs.features, stated.inputs.model) != (made_from.features, made_from.model):
+    elif (stated.inputs.features, stated.inputs.model) != (made_from.features, made_from.model):
         reason = "evaluation.json is about another model or other features than the bundle's; run `dvc repro`"
-        return Finding("closed", stated.inputs.model[:12], made_from.model[:12], reason=reason)
-    found = evidence.hash_of("model")
-    if found != made_from.model:
+    elif evidence.hash_of("model") != made_from.model:
         reason = f"the bundle was made with another model than {case.workspace.model} holds; run `dvc repro export`"
-        return Finding("closed", found[:12], made_from.model[:12], reason=reason)
-    gap = _largest_gap(evidence.rows, stated)
-    reason = f"evaluation.json does not follow from {case.workspace.predictions}; run `dvc repro`"
-    return decide(gap <= _TOLERANCE, gap, _TOLERANCE, reason, len(evidence.rows))
+    else:
+        gap = _largest_gap(evidence.rows, stated)
+        reason = f"evaluation.json does not follow from {case.workspace.predictions}; run `dvc repro`"
+        return decide(gap <= _TOLERANCE, gap, _TOLERANCE, reason, len(evidence.rows))
+    return Finding("closed", None, None, reason=reason)
 
 
 def _largest_gap(rows: pa.Table, stated: Evaluation) -> float:
@@ -140,54 +121,49 @@ def _largest_gap(rows: pa.Table, stated: Evaluation) -> float:
     """
     label = rows["label"].to_numpy()
     user = rows["user"].to_numpy()
-    blocks = {"prediction": stated.test, "lr": stated.floors.lr, "popularity": stated.floors.popularity}
-    pairs: list[tuple[Any, Any]] = []
-    for column, figures in blocks.items():
-        if figures is not None:
+    gaps = [0.0]
+    for column, metrics in {"prediction": stated.test, **dict(stated.floors)}.items():
+        if metrics is not None:
             found = summary(label, rows[column].to_numpy(), user)
-            pairs += [(getattr(found, name), figure) for name, figure in figures]
-    one, other = np.array(pairs, np.float64).T
-    gaps = np.where(np.isnan(one) & np.isnan(other), 0, np.abs(one - other))
-    return float(np.nan_to_num(gaps, nan=np.inf).max())
+            pairs = [(value, getattr(found, name)) for name, value in metrics if value != getattr(found, name)]
+            gaps += [math.inf if None in pair else abs(pair[0] - pair[1]) for pair in pairs]
+    return max(gaps)
 
 
 @GATES.register("min_auc")
 @about(model="crossfit", command=show_evaluation)
 def min_auc(case: Case) -> Finding:
     """Judge that the AUC is at least `min_auc`."""
-    return _at_least(case.evidence, "auc", case.limits.min_auc)
+    return _at_least(case, "auc", case.limits.min_auc)
 
 
 @GATES.register("min_gauc")
 @about(model="crossfit", command=show_evaluation)
 def min_gauc(case: Case) -> Finding:
     """Judge that the GAUC is at least `min_gauc`."""
-    return _at_least(case.evidence, "gauc", case.limits.min_gauc)
+    return _at_least(case, "gauc", case.limits.min_gauc)
 
 
-def _at_least(evidence: Evidence, metric: Metric, limit: float) -> Finding:
-    rows = evidence.shipped_sample
-    return from_estimate(within, measured(metric, rows), evidence.limits.confidence, limit, rows=len(rows))
+def _at_least(case: Case, metric: Metric, limit: float) -> Finding:
+    rows = case.evidence.shipped_sample
+    return from_estimate(within, measured(metric, rows), case.limits.confidence, limit, rows=len(rows))
 
 
 @GATES.register("{metric}_over_popularity")
 @about(model="judged", run="first", command=show_evaluation)
 def over_popularity(case: Case, metric: Metric) -> Finding:
     """Judge that the candidate is better than popularity."""
-    return _floor(case, metric, "popularity", within)
+    rows = case.evidence.sample
+    gain = measured(metric, rows, against="popularity")
+    return from_estimate(within, gain, case.limits.confidence, 0.0, rows=len(rows))
 
 
 @GATES.register("{metric}_over_lr")
 @about(model="judged", run="first", command=show_evaluation)
 def over_lr(case: Case, metric: Metric) -> Finding:
-    """Judge that the candidate is not worse than LR."""
-    return _floor(case, metric, "lr", not_outside)
-
-
-def _floor(case: Case, metric: Metric, column: str, rule: Rule) -> Finding:
+    """Judge that the candidate is not certainly worse than LR."""
     rows = case.evidence.sample
-    difference = measured(metric, rows, against=column)
-    return from_estimate(rule, difference, case.limits.confidence, 0.0, rows=len(rows))
+    return from_estimate(not_outside, measured(metric, rows, against="lr"), case.limits.confidence, 0.0, rows=len(rows))
 
 
 @GATES.register("parity")
@@ -260,10 +236,9 @@ def shipped(case: Case) -> Finding:
     if not problems:
         return Finding("open", gain.point, 0.0, gain, len(rows))
     reason = (
-        f"the shipped model has learned these rows and {' and '.join(problems)}: its AUC differs from "
-        f"those that learned a part by {Claim(gain, 0.0).figure}, its log loss from the others by "
-        f"{Claim(loss, -math.inf, 0.0).figure}, and its mean divided by their CTR is {Claim(ratio, low, high).figure}, "
-        f"expected {low:g} to {high:g} (validate_predictions.calibration); run `dvc repro -f "
-        "refit`"
+        f"the shipped model has learned these rows, but {' and '.join(problems)}. AUC on the last day minus that of "
+        f"models that learned a part: {Claim(gain, 0.0).figure}. Log loss minus that of models that learned none: "
+        f"{Claim(loss, -math.inf, 0.0).figure}. Mean prediction / CTR: {Claim(ratio, low, high).figure}, expected "
+        f"{low:g} to {high:g} (validate_predictions.calibration). Run `dvc repro -f refit`"
     )
     return Finding("closed", gain.point, 0.0, gain, len(rows), reason)

@@ -41,9 +41,9 @@ def not_rolled_back(case: Case) -> Finding:
         return Finding("closed", f"in record {record.number}", "no", reason=reason)
     if record := removed_lesson(case.registry, case.history, started_from(case.evidence.facts)):
         reason = (
-            f"this candidate holds the lessons of bundle {record.previous and record.previous[:12]}, which {record.by} "
-            f"rolled back ({record.reason}); start from another bundle: run `din pin`, and then `dvc repro`; "
-            "under a scheduler open a new run"
+            f"this candidate was trained from bundle {record.previous and record.previous[:12]}, which {record.by} "
+            f"rolled back ({record.reason}); continue from another one: run `din pin` and then `dvc repro`, or start "
+            "a new run under a scheduler"
         )
         return Finding("closed", f"in record {record.number}", "no", reason=reason)
     return Finding("open", "no", "no")

@@ -11,7 +11,6 @@ import pyarrow as pa
 
 from din import documents
 from din.errors import InputError, shown
-from din.facts import Evaluation
 from din.gates import GATES, about
 from din.gates.case import Case, show_evaluation, show_record
 from din.gates.verdict import Finding
@@ -38,7 +37,7 @@ def implausible_gain(case: Case) -> Finding:
     Raises:
         InputError: an AUC is undefined.
     """
-    figures = _absolute(case) | (_relative(case) if case.history else {})
+    figures = _figures(case)
     if any(math.isnan(value) for value, _ in figures.values()):
         raise InputError("an AUC is undefined: one class only, or a score that is not a number")
     observed, limit = max(figures.values(), key=lambda figure: figure[0] - figure[1])
@@ -53,45 +52,39 @@ def implausible_gain(case: Case) -> Finding:
     return Finding("borderline", observed, limit, rows=rows, reason=reason)
 
 
-def _absolute(case: Case) -> dict[str, tuple[float, float]]:
-    """Return the figures of the candidate alone, as pairs (value, limit) by name."""
+def _figures(case: Case) -> dict[str, tuple[float, float]]:
+    """Return AUC and its gains as pairs (value, limit) by name.
+
+    The gain over LR is also compared with the gains that recent champions recorded when they were promoted.
+    """
     limits = case.limits
     rows = case.evidence.rows
     judged = _auc(rows, "prediction")
     shipped = _auc(case.evidence.crossfit, "prediction")
+    over_lr = judged - _auc(rows, "lr") if "lr" in rows.column_names else None
     figures = {"AUC": (max(judged, shipped), limits.max_auc)}
     if not case.evidence.params.train.continues:
         figures["AUC over the judged model's"] = (shipped - judged, limits.max_gain)
-    if "lr" in rows.column_names:
-        figures["AUC over LR's"] = (judged - _auc(rows, "lr"), MAX_GAIN_OVER_LR)
-    return figures
-
-
-def _relative(case: Case) -> dict[str, tuple[float, float]]:
-    """Return the gain over the champion, and how far the gain over LR exceeds recent champions', as (value, limit)."""
-    limit = case.limits.max_gain
-    label = case.champion.rows["label"].to_numpy()
-    over_champion = _auc(case.champion.rows, "prediction") - auc(label, case.champion.scores)
-    figures = {"AUC over the champion's": (over_champion, limit)}
-    rejected = rolled_back(case.history)
-    recent = {record.version for record in case.history[-_RECENT:] if record.version not in rejected}
-    earlier = [_over_lr(case.registry.facts(version).evaluation) for version in sorted(recent)]
-    known = [value for value in earlier if value is not None]
-    rows = case.evidence.rows
-    if known and "lr" in rows.column_names:
-        beyond = _auc(rows, "prediction") - _auc(rows, "lr") - max(known)
-        figures["gain over LR beyond every recent champion's"] = (beyond, limit)
+    if over_lr is not None:
+        figures["AUC over LR's"] = (over_lr, MAX_GAIN_OVER_LR)
+    if not case.history:
+        return figures
+    champion = case.champion
+    over_champion = _auc(champion.rows, "prediction") - auc(champion.rows["label"].to_numpy(), champion.scores)
+    figures["AUC over the champion's"] = (over_champion, limits.max_gain)
+    earlier: list[float] = []
+    for version in {record.version for record in case.history[-_RECENT:]} - rolled_back(case.history).keys():
+        recorded = case.registry.facts(version).evaluation
+        lr = recorded.floors.lr
+        if recorded.test.auc is not None and lr and lr.auc is not None:
+            earlier.append(recorded.test.auc - lr.auc)
+    if earlier and over_lr is not None:
+        figures["gain over LR beyond every recent champion's"] = (over_lr - max(earlier), limits.max_gain)
     return figures
 
 
 def _auc(rows: pa.Table, scores: str) -> float:
     return auc(rows["label"].to_numpy(), rows[scores].to_numpy())
-
-
-def _over_lr(evaluation: Evaluation) -> float | None:
-    model = evaluation.test.auc
-    lr = evaluation.floors.lr
-    return None if model is None or lr is None or lr.auc is None else model - lr.auc
 
 
 def _strongest_field(case: Case) -> str:

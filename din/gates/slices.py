@@ -79,17 +79,13 @@ def _rows(case: Case) -> pa.Table:
 
 
 def _excused(rows: pa.Table) -> bool:
+    """Return whether the champion's calibration is farther from 1, on a logarithmic scale."""
     if _CHAMPION not in rows.column_names:
         return False
-    ours, theirs = (
-        calibration_ratio(rows["label"].to_numpy(), rows[name].to_numpy()) for name in ("prediction", _CHAMPION)
-    )
-    return _distance(ours) < _distance(theirs)
-
-
-def _distance(ratio: float) -> float:
-    """Return the distance of a ratio from 1 on a logarithmic scale."""
-    return abs(math.log(ratio)) if ratio else math.inf
+    label = rows["label"].to_numpy()
+    ratios = (calibration_ratio(label, rows[name].to_numpy()) for name in ("prediction", _CHAMPION))
+    ours, theirs = (abs(math.log(ratio)) if ratio else math.inf for ratio in ratios)
+    return ours < theirs
 
 
 def _worst(
@@ -109,36 +105,32 @@ def _worst(
     Raises:
         InputError: there are no rows.
     """
-    columns = {name: rows[name].to_numpy() for name in _COLUMNS}
     if not len(rows):
         raise InputError("no test rows to slice")
+    columns = {name: rows[name].to_numpy() for name in _COLUMNS}
     every = slices(columns, case.evidence.features)
     large = [part for part in every if _large(part, columns, case.limits.min_slice_rows)]
-    judged: list[Slice] = []
-    figures: list[Estimate] = []
-    for part in large:
-        some = rows.take(pa.array(part.rows))
-        if not excused(some):
-            judged.append(part)
-            figures.append(estimate(some))
+    tables = ((part.name, rows.take(pa.array(part.rows))) for part in large)
+    judged = [(name, len(some), estimate(some)) for name, some in tables if not excused(some)]
     threshold = low if math.isinf(high) else [low, high]
     counts = f"{len(judged)} slices judged, {len(every) - len(large)} too small, {len(large) - len(judged)} excused"
     if not judged:
         return Finding("open", None, threshold, rows=0, reason=counts)
     confidence = case.limits.confidence
-    claims = [Claim(figure.interval(confidence), low, high) for figure in figures]
-    p_values = np.nan_to_num([figure.p_outside(low, high) for figure in figures], nan=0.0)  # undefined closes
+    p_values = np.nan_to_num([figure.p_outside(low, high) for *_, figure in judged], nan=0.0)  # undefined closes
     rejected = holm(p_values, 1 - confidence)
     order = np.argsort(p_values, kind="stable")
-    closed = [f"{judged[place].name} {claims[place].figure}" for place in order if rejected[place]]
-    leading = judged[order[0]]
+    claims = [Claim(figure.interval(confidence), low, high) for *_, figure in judged]
+    closed = [f"{judged[place][0]} {claims[place].figure}" for place in order if rejected[place]]
+    name, size, _ = judged[order[0]]
     claim = claims[order[0]]
-    chance = " (its interval lies outside, as chance may explain among all)" if claim.shows == "beyond" else ""
-    reason = f"nearest to closing is {leading.name}{chance}; {counts}"
-    if closed:
-        reason = "; ".join([*closed, counts])
+    chance = (
+        " (its interval lies outside, but one of many slices may do so by chance)" if claim.shows == "beyond" else ""
+    )
+    nearest = f"nearest to closing is {name}{chance}"
+    reason = "; ".join([*(closed or [nearest]), counts])
     interval = claim.interval
-    return Finding("closed" if closed else "open", interval.point, threshold, interval, len(leading.rows), reason)
+    return Finding("closed" if closed else "open", interval.point, threshold, interval, size, reason)
 
 
 def _large(part: Slice, columns: Mapping[str, NDArray[Any]], least: int) -> bool:
