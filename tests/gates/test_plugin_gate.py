@@ -8,65 +8,33 @@ import pytest
 from din import plugins
 from din.errors import InputError
 from din.gates import GATES
-from din.params import Params
-from din.registry.registry import Registry
 from din.report.write import write_report
 from din.workspace import Workspace
-from tests.factories.run import Run, challenge, find, judge, set_gate
+from tests.factories.run import find, judge, set_gate, shut
 
 ROOT = Path(__file__).parent.parent.parent
-PLUGIN = """
-from din.gates import GATES, about
-from din.gates.case import Case
-from din.gates.verdict import Finding
 
 
-@GATES.register("{metric}_of_the_champion")
-@about(run="later", every_metric=True, compares=True)
-def of_the_champion(case: Case, metric: str) -> Finding:
-    return Finding("open", case.champion.record.number, metric)
-"""
-
-
-@pytest.fixture
-def plugin(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A plugin that is loaded for one test."""
+@pytest.fixture(autouse=True)
+def plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(GATES)  # the built-in gates are there to stay
     monkeypatch.setattr(GATES, "_things", dict(GATES._things))
-    folder = tmp_path_factory.mktemp("plugin")
-    (folder / "compared.py").write_text(PLUGIN)
-    for name in ("compared", "concentration"):
-        monkeypatch.delitem(sys.modules, f"din_plugins.{name}", raising=False)  # of an earlier test
+    monkeypatch.delitem(sys.modules, "din_plugins.concentration", raising=False)  # of an earlier test
     plugins.load(["examples/plugins/concentration.py"], ROOT)
-    plugins.load(["compared.py"], folder)
-    return folder
 
 
-def test_a_gate_of_a_plugin_is_in_report_table_and_page(
-    plugin: Path, workspace: Workspace, run: Run, quick: Params, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_gate_of_a_plugin_is_in_report_table_and_page(workspace: Workspace, run, quick, capsys) -> None:
     """With the default of its option it is open; with another limit it closes, alone, and the page names it."""
-    found = find(judge(workspace, quick), "concentration")
+    report = judge(workspace, quick)
+    assert report["gates"][-1]["name"] == "concentration"  # after the built-in ones
+    found = find(report, "concentration")
     assert (found["verdict"], found["threshold"], found["model"]) == ("open", 0.5, "judged")
     assert 0 < found["observed"] < 0.5
     assert "concentration" in capsys.readouterr().out
     report = judge(workspace, set_gate(quick, options={"concentration": {"max_share": 0.001}}))
-    assert [one["name"] for one in report["gates"] if one["verdict"] != "open"] == ["concentration"]
+    assert shut(report) == ["concentration"]
     write_report(workspace)
     assert "of the test users; look at its training rows" in workspace.report.read_text("utf-8")
-
-
-def test_a_gate_of_a_plugin_may_compare_by_each_metric(
-    plugin: Path, workspace: Workspace, run: Run, quick: Params, registry: Registry
-) -> None:
-    """It exists only with a champion, once for each metric, and after the built-in gates."""
-    assert "auc_of_the_champion" not in {one["name"] for one in judge(workspace, quick)["gates"]}
-    run.noise = 0.3
-    challenge(registry, run, 0.2)
-    report = judge(workspace, quick)
-    names = [one["name"] for one in report["gates"]]
-    assert names[-3:] == ["concentration", "auc_of_the_champion", "gauc_of_the_champion"]
-    assert find(report, "auc_of_the_champion")["compares"]
 
 
 @pytest.mark.parametrize(
@@ -77,9 +45,7 @@ def test_a_gate_of_a_plugin_may_compare_by_each_metric(
         ({"min_auc": {"min_items": 3}}, r"gate.options.min_auc: min_items: expected nothing here"),
     ],
 )
-def test_options_that_no_gate_has_are_bad_input(
-    options: dict[str, dict[str, int]], message: str, plugin: Path, workspace: Workspace, run: Run, quick: Params
-) -> None:
+def test_options_that_no_gate_has_are_bad_input(options, message, workspace: Workspace, run, quick) -> None:
     """The message names the key and what is valid."""
     with pytest.raises(InputError, match=message):
         judge(workspace, set_gate(quick, options=options))
