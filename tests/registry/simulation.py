@@ -25,6 +25,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 from uuid import UUID
@@ -137,7 +138,6 @@ def promote(number: int, attempt: Attempt, registry: Registry) -> None:
 
 
 def roll_back(to: int, attempt: Attempt, registry: Registry) -> None:
-    """`din registry rollback`."""
     try:
         attempt.told(registry.rollback(to, by=attempt.name, reason="bad on mobile"))
     except InputError as error:
@@ -155,12 +155,10 @@ def serve(attempt: Attempt, registry: Registry) -> None:
 
 
 def collect(grace: timedelta, attempt: Attempt, registry: Registry) -> None:
-    """`din registry gc --yes`."""
     registry.gc(grace, dry_run=False)
 
 
 def verify(attempt: Attempt, registry: Registry) -> None:
-    """`din registry verify`."""
     if damage := registry.verify():
         raise GateClosed("\n".join(damage))
 
@@ -176,13 +174,6 @@ RIVALS = (["promote", "gc"], ["promote", "gc"], ["gc", "gc"], ["promote", "promo
 """Commands that contend for the same objects."""
 ORDERS = ((0.02, False), (0.03, False), (0.05, False), (0.3, True), (1.0, True), (1.0, True))
 """How often another command takes the next step, and whether it is any; otherwise who is interrupted waits for all."""
-
-
-class Listing(list[dict[str, Any]]):
-    """A listing of obstore."""
-
-    def collect(self) -> list[dict[str, Any]]:
-        return self
 
 
 class History:
@@ -232,10 +223,11 @@ class History:
         if path not in self.objects:
             raise FileNotFoundError(path)
 
-    def list(self, store: object, prefix: str) -> "Listing":
+    def list(self, store: object, prefix: str) -> SimpleNamespace:
         self._step("list", prefix, "refused")
-        found = sorted(path for path in self.objects if path.startswith(prefix))
-        return Listing({"path": path, "last_modified": self.objects[path][1]} for path in found)
+        paths = sorted(path for path in self.objects if path.startswith(prefix))
+        found = [{"path": path, "last_modified": self.objects[path][1]} for path in paths]
+        return SimpleNamespace(collect=lambda: found)
 
     def _step(self, verb: str, path: str, *faults: str) -> str:
         """Wait for the next turn, and return the fault of a call; one that writes nothing is raised."""
@@ -280,7 +272,6 @@ class History:
         self.current = current
 
     def note(self, *words: object) -> None:
-        """Add a step to the trace."""
         self.trace.append((f"{self.now:%d %H:%M:%S}", self.current.name if self.current else "", *words))
 
     def _wrote(self, path: str, content: bytes, before: bytes | None) -> None:
@@ -305,7 +296,6 @@ class History:
         assert "/bundles/" not in path or manifest not in self.objects, f"half a bundle: {path} was removed"
 
     def is_sealed(self, number: int) -> bool:
-        """Return whether a record has a seal."""
         return any(f"/seals/{number:06d}-" in path for path in self.objects)
 
     def _appended(self, name: str, content: bytes) -> None:

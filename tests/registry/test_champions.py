@@ -1,56 +1,124 @@
-"""The choice of the anchor, and the versions that were rolled back."""
+"""The rules about champions: which one a run continues, which is the anchor, and whose lessons were rolled back."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
 
 import pytest
+from settings import changed
 
-from din.registry.champions import anchor
-from din.registry.records import Record
+from din.errors import InputError
+from din.params import Train
+from din.registry.champions import anchor, pin, removed_lesson
 from din.registry.registry import Registry
 from tests.factories import documents_of
-from tests.factories.run import write_bundle
-
-
-def record(number, version, action="promote", previous=None, at="2026-01-01T00:00:00+00:00") -> Record:
-    """Return a record of the log."""
-    return Record(
-        number=number,
-        version=version,
-        action=action,
-        previous=previous,
-        parent=None,
-        run_id=None,
-        nonce="n",
-        by="ann",
-        at=at,
-        reason="why",
-    )
+from tests.factories.run import crown, find, going_on, judge, write_bundle
 
 
 @pytest.fixture
-def store(tmp_path):
-    """Return a function that stores a bundle with a recorded test AUC and returns its version."""
-    registry = Registry(str(tmp_path / "registry"), "ads")
-
-    def put(auc: float) -> str:
-        metrics = dict(documents_of.METRICS, auc=auc)
-        facts = documents_of.facts(evaluation=documents_of.evaluation(test=metrics))
-        write_bundle(tmp_path / "bundle", facts, auc)
-        return registry.put_bundle(tmp_path / "bundle")
-
-    return registry, put
+def registry(tmp_path: Path) -> Registry:
+    return Registry(str(tmp_path / "registry"), "ads")
 
 
-def test_anchor_is_the_best_of_90_days(store):
+@pytest.fixture
+def train(params) -> Train:
+    """The settings of a run that continues a champion."""
+    return changed(params.train, start="champion")
+
+
+@pytest.fixture
+def promoted(registry: Registry, tmp_path: Path) -> Callable[..., str]:
+    """Return a function that makes a model the champion, and returns its bundle's version."""
+
+    def promote(auc: float = 0.7, day: int = 1, start: str | None = None) -> str:
+        evaluation = documents_of.evaluation(test=dict(documents_of.METRICS, auc=auc))
+        facts = documents_of.facts(evaluation=evaluation, until=f"2024-10-{day:02d}")
+        if start:
+            facts["params"]["train"] = {"start": "champion", "champion": start}
+        version = write_bundle(tmp_path / "bundle", facts, auc)
+        registry.append(registry.put_bundle(tmp_path / "bundle"), registry.champion(), by="ann", reason="why")
+        return version
+
+    return promote
+
+
+def test_anchor_is_the_best_of_90_days(registry, promoted):
     """The anchor has the best recorded metric, without older or rolled-back champions and without today's."""
-    registry, put = store
-    old, best, bad, weak, today = (put(auc) for auc in (0.9, 0.8, 0.95, 0.6, 0.7))
-    log = [
-        record(1, old, at="2026-01-01T00:00:00+00:00"),
-        record(2, best, at="2026-03-01T00:00:00+00:00"),
-        record(3, bad, previous=best, at="2026-03-02T00:00:00+00:00"),
-        record(4, best, "rollback", bad, at="2026-03-03T00:00:00+00:00"),
-        record(5, weak, at="2026-04-01T00:00:00+00:00"),
-        record(6, today, at="2026-05-01T00:00:00+00:00"),
-    ]
+    _, best, _ = (promoted(auc) for auc in (0.9, 0.8, 0.95))
+    registry.rollback(best, by="ann", reason="why")
+    for auc in (0.6, 0.7):
+        promoted(auc)
+    months = (1, 3, 3, 3, 4, 5)
+    records = zip(registry.history(), months, strict=True)
+    log = [replace(record, at=f"2026-{month:02d}-01T00:00:00+00:00") for record, month in records]
     assert anchor(registry, log, "auc") == log[3]
     assert anchor(registry, log[:4], "auc") == log[0]  # within 90 days of record 4
     assert anchor(registry, log[:1], "auc") is None
+
+
+@pytest.fixture
+def versions(promoted) -> list[str]:
+    """Three champions, whose logs end on the 10th, 11th and 12th."""
+    return [promoted(day / 100, day) for day in (10, 11, 12)]
+
+
+def test_a_run_continues_the_newest_champion_before_its_day(versions, registry, train) -> None:
+    """A rerun or a backfill starts where the first run of its day started; before the first champion, from scratch."""
+    found = [pin(registry, train, date(2024, 10, day)) for day in (10, 11, 12, 13, 30)]
+    assert found == ["none", *versions, versions[2]]
+    registry.rollback(versions[1], by="ann", reason="bad")
+    assert pin(registry, train, date(2024, 10, 13)) == versions[1]
+
+
+def test_one_day_of_the_week_starts_from_scratch(versions, registry, train) -> None:
+    """The challenger of the week is trained on the whole window."""
+    weekly = changed(train, scratch_day="sunday")
+    assert [pin(registry, weekly, date(2024, 10, day)) for day in (13, 14)] == ["none", versions[2]]
+
+
+def test_a_run_from_scratch_has_nothing_to_pin(registry, params) -> None:
+    """The message names the parameter."""
+    with pytest.raises(InputError, match=r"train\.start is scratch"):
+        pin(registry, params.train, date(2024, 10, 13))
+
+
+@pytest.fixture
+def lessons(promoted, registry) -> dict[str, str]:
+    """Champions A, B from A, C from B and D from scratch, of which B is rolled back last, by a way that spares C."""
+    found: dict[str, str] = {}
+    for number, (name, start) in enumerate({"A": None, "B": "A", "C": "B", "D": None}.items()):
+        found[name] = promoted(0.7 + number / 100, 10 + number, start and found[start])
+    registry.rollback(found["B"], by="ann", reason="D was no better")
+    registry.rollback(found["A"], by="ann", reason="B learned wrong prices")
+    return found
+
+
+def test_the_heir_of_a_lesson_that_was_rolled_back_is_passed_over(lessons, registry, train) -> None:
+    """C was not rolled back, but it has learned B's lesson. So a later day, and a backfill, start from A."""
+    assert pin(registry, train, date(2024, 10, 30)) == lessons["A"]
+    assert removed_lesson(registry, registry.history(), lessons["C"]) == registry.history()[-1]
+    assert removed_lesson(registry, registry.history(), lessons["A"]) is None
+
+
+def test_a_person_may_bring_a_lesson_back(lessons, promoted, registry, train) -> None:
+    """C and what continues it count as sound again, also after a later rollback of another bundle."""
+    registry.rollback(lessons["C"], by="ann", reason="the prices were right")
+    assert pin(registry, train, date(2024, 10, 30)) == lessons["C"]
+    versions = [promoted(auc, start=lessons["C"]) for auc in (0.5, 0.6, 0.65)]
+    registry.rollback(versions[1], by="ann", reason="the third is bad")
+    assert removed_lesson(registry, registry.history(), versions[0]) is None
+    assert removed_lesson(registry, registry.history(), versions[2]) is not None
+
+
+def test_a_bundle_that_is_pinned_by_hand_brings_no_lesson_back(workspace, run, quick) -> None:
+    """The gate refuses what continues a bundle that was rolled back, and not what continues the one before it."""
+    registry = Registry.of(workspace, quick)
+    versions = [crown(registry, run)]
+    run.become(0.3)
+    versions.append(crown(registry, run))
+    registry.rollback(1, by="ann", reason="wrong prices")
+    run.noise = 0.1
+    kept, removed = (find(judge(workspace, going_on(run, quick, one)), "not_rolled_back") for one in versions)
+    assert (kept["verdict"], removed["verdict"]) == ("open", "closed")
+    assert versions[1][:12] in removed["reason"] and "wrong prices" in removed["reason"]

@@ -1,23 +1,42 @@
-"""The errors that the faults of an object store become, as the clients of S3, GCS and Azure raise them."""
+"""A store whose answers or connections fail: the errors that this becomes, and promotions that are rerun.
+
+The simulation plays the faults that change what is stored.
+"""
 
 import base64
 import json
+from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from s3 import BUCKET, Fault, FaultyStore
-from typer.testing import CliRunner
+from s3 import BUCKET, Fault, FaultyStore, allow, store
 
-from din import cli
+from din.artifacts import hash_files
 from din.errors import InputError, Unavailable
-from din.params import load
 from din.registry import objects
 from din.registry.objects import Objects, Refused
 from din.registry.registry import Registry
-from din.workspace import Workspace
+from tests.factories.bundles import bundle, crown
 
-ROOT = Path(__file__).parents[2]
 URI = f"s3://{BUCKET}/ctr"
+
+
+@pytest.fixture(scope="module")
+def started() -> Iterator[FaultyStore]:
+    with store() as faulty:
+        yield faulty
+
+
+@pytest.fixture
+def faulty(started: FaultyStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyStore]:
+    """Return the store without a fault, with the environment of a permitted user and short pauses."""
+    allow(monkeypatch, started.url)
+    backoff = {"init_backoff": timedelta(milliseconds=5), "max_backoff": timedelta(milliseconds=20), "base": 2}
+    monkeypatch.setattr(objects, "RETRY", {"max_retries": 1, "backoff": backoff, "retry_timeout": timedelta(seconds=2)})
+    started.inject(None)
+    yield started
+    started.inject(None)
 
 
 @pytest.fixture
@@ -84,61 +103,40 @@ def test_an_answer_becomes_an_error_of_one_line(why: str, scheme: str, use: str,
 def test_a_missing_object_is_bad_input_only_to_readers(scheme: str, clouds: FaultyStore) -> None:
     """A read names the object; `exists` returns False."""
     clouds.inject(Fault("answer", status=404, code=MISSING[scheme]))
-    store = Objects(f"{scheme}://models/ctr", "ads")
+    own = Objects(f"{scheme}://models/ctr", "ads")
     with pytest.raises(InputError, match=r"promotions/000001\.json: not found in the object store"):
-        store.read("promotions/000001.json")
-    assert not store.exists("promotions/000001.json")
-
-
-@pytest.mark.parametrize(("status", "code"), [(None, 1), (503, 1), (403, 2)])
-def test_commands_end_with_the_code_of_the_fault(
-    status: int | None, code: int, clouds: FaultyStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Stages and short commands end with the code of the fault; a stage leaves it for runners, without a traceback."""
-    monkeypatch.chdir(tmp_path)
-    params = (ROOT / "params.yaml").read_text()
-    (tmp_path / "params.yaml").write_text(params.replace("registry: registry ", f"registry: {URI} "))
-    (tmp_path / "dvc.yaml").write_bytes((ROOT / "dvc.yaml").read_bytes())
-    assert load(tmp_path / "params.yaml").promote.registry == URI
-    if status:
-        clouds.inject(Fault("answer", status=status, code=""))
-    else:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")  # nobody listens
-    for command in (["gate"], ["registry", "show"]):
-        done = CliRunner().invoke(cli.app, command)
-        assert done.exit_code == code, command
-        assert "Traceback" not in done.stderr and "bug" not in done.stderr and URI in done.stderr
-    assert json.loads((Workspace(tmp_path).outcome("gate")).read_text())["exit_code"] == code
+        own.read("promotions/000001.json")
+    assert not own.exists("promotions/000001.json")
 
 
 def test_a_conflict_without_an_object_is_unavailable(faulty: FaultyStore) -> None:
     """`create` returns False only if an object exists."""
-    store = Objects(URI, "conflict")
+    own = Objects(URI, "conflict")
     for status in (409, 412):
         faulty.inject(Fault("answer", "PUT", "promotions/", status, "Conflict"))
         with pytest.raises(Unavailable, match=f"{status}.*run it again"):
-            store.create("promotions/000001.json", b"{}")
+            own.create("promotions/000001.json", b"{}")
     faulty.inject(None)
-    assert store.create("promotions/000001.json", b"{}")
-    assert not store.create("promotions/000001.json", b"{}")
+    assert own.create("promotions/000001.json", b"{}")
+    assert not own.create("promotions/000001.json", b"{}")
     faulty.inject(Fault("answer", "PUT", "promotions/", 409, "Conflict"))
-    assert not store.create("promotions/000001.json", b"{}")
+    assert not own.create("promotions/000001.json", b"{}")
 
 
-def test_plain_http_that_was_not_allowed_says_so(faulty: FaultyStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The message names the setting to change, and nothing is sent."""
-    monkeypatch.delenv("AWS_ALLOW_HTTP")
-    with pytest.raises(InputError, match="the endpoint is plain http, which is refused unless AWS_ALLOW_HTTP=true"):
+SETTINGS = {
+    "the endpoint is plain http, which is refused unless AWS_ALLOW_HTTP=true": ["AWS_ALLOW_HTTP"],
+    "no credentials: .* AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY": ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"],
+}
+
+
+@pytest.mark.parametrize("says", SETTINGS)
+def test_a_missing_setting_is_named(says: str, faulty: FaultyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message has the variables of the environment to set, and nothing is sent."""
+    for name in SETTINGS[says]:
+        monkeypatch.delenv(name)
+    with pytest.raises(InputError, match=says):
         Registry(URI, "ads").history()
     assert faulty.requests == 0
-
-
-def test_no_credentials_at_all_says_so(faulty: FaultyStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without credentials in the environment or a machine's role, the message names the variables to set."""
-    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    with pytest.raises(InputError, match=r"no credentials: .* AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
-        Registry(URI, "ads").history()
 
 
 def test_reading_stops_at_the_limit(faulty: FaultyStore, tmp_path: Path) -> None:
@@ -148,3 +146,60 @@ def test_reading_stops_at_the_limit(faulty: FaultyStore, tmp_path: Path) -> None
         assert len(place.read("runs/x/big", most=1_000_000)) == 1_000_000
         with pytest.raises(InputError, match=r"runs/x/big: larger than 999,999 bytes"):
             place.read("runs/x/big", most=999_999)
+
+
+@pytest.fixture
+def registry(faulty: FaultyStore, tmp_path: Path) -> Registry:
+    """Return a registry with one champion in the store."""
+    registry = Registry(URI, tmp_path.name)
+    crown(registry, bundle(tmp_path / "one", "one" * 2_000))
+    return registry
+
+
+def deliver(registry: Registry, directory: Path, target: Path) -> dict[str, str]:
+    """Make a bundle the champion, unless it is already, and return the files that a service then fetches."""
+    version = registry.put_bundle(directory)
+    champion = registry.champion()
+    if champion is None or champion.version != version:
+        champion = registry.append(version, champion, by="ann", reason="test")
+    return hash_files(registry.fetch(champion.version, target))
+
+
+FAULTS = [
+    Fault("lose", "PUT", "manifest.json", 500, times=1),
+    Fault("landed", "PUT", "promotions/", 500, times=1),
+    Fault("refuse", "PUT", "vocab", 500, times=1_000),
+    Fault("truncate", "GET", "vocab", 500, times=1),
+    Fault("delay", "GET", "promotions%2F", 500, seconds=0.4, times=1_000),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.kind} at the {fault.method}")
+def test_a_fault_never_corrupts_and_a_rerun_completes(
+    fault: Fault, registry: Registry, faulty: FaultyStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A promotion under a fault fails in one line that names the place, never doubles a record, and can be rerun."""
+    second = bundle(tmp_path / "two", "two" * 2_000)
+    faulty.inject(fault)
+    try:
+        with monkeypatch.context() as patched:
+            if fault.kind == "delay":
+                patched.setenv("AWS_READ_TIMEOUT", "200ms")
+            struck = Registry(URI, registry.model_name)
+        deliver(struck, second, tmp_path / "delivered")
+    except Unavailable as error:
+        assert str(error).startswith(f"{URI}/{registry.model_name}/") and "\n" not in str(error)
+        assert len(str(error)) < 800 and "<" not in str(error)
+    else:
+        assert fault.times == 1
+    assert faulty.hits > 0
+    faulty.inject(None)
+    assert deliver(registry, second, tmp_path / "delivered") == hash_files(second)
+    assert [one.number for one in registry.history()] == [1, 2] and registry.verify() == []
+
+
+def test_an_expired_token_is_no_damage(registry: Registry, faulty: FaultyStore) -> None:
+    """If it expires while `verify` reads the records, nothing is known about them."""
+    faulty.inject(Fault("answer", "GET", "promotions/0", 403, "ExpiredToken"))
+    with pytest.raises(Refused):
+        registry.verify()

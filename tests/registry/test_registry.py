@@ -6,7 +6,6 @@ Races, kills and lost answers are the simulation's; edited records and damaged b
 import os
 import shutil
 import time
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,7 +14,6 @@ import pytest
 from din.artifacts import hash_files, sha256_file
 from din.errors import InputError, Unavailable
 from din.facts import Facts
-from din.registry.bundle import verify_bundle
 from din.registry.objects import Objects
 from din.registry.records import StaleChampion
 from din.registry.registry import Registry, list_models
@@ -25,16 +23,8 @@ from tests.factories import documents_of
 from tests.factories.bundles import bundle, crown
 
 
-@pytest.fixture(params=["local", "file", "memory"])
-def registry(request, tmp_path: Path) -> Registry:
-    """An empty registry on each store that needs no network."""
-    uri = {"local": str(tmp_path / "r"), "file": f"file://{tmp_path}/r", "memory": "memory:///"}[request.param]
-    return Registry(uri, "ads")
-
-
 @pytest.fixture
 def local(tmp_path: Path) -> Registry:
-    """An empty registry in a folder."""
     return Registry(str(tmp_path / "r"), "ads")
 
 
@@ -49,79 +39,47 @@ def test_reading_makes_no_folder(tmp_path):
     assert crown(registry, bundle(tmp_path / "b")) == Registry(str(typo), "ads").champion()
 
 
-def test_bundle_comes_back_as_it_was(registry, tmp_path):
-    """The version is the manifest's hash, fetch gives the same bytes, and facts can be read alone."""
+@pytest.mark.parametrize("uri", ["{folder}/r", "file://{folder}/r", "memory:///"])
+def test_bundle_comes_back_as_it_was(uri, tmp_path):
+    """The version is the manifest's hash, fetch gives the same bytes, and facts can be read alone, on each store."""
+    registry = Registry(uri.format(folder=tmp_path), "ads")
     source = bundle(tmp_path / "b", big="x" * 12_000_000)  # larger than one part of an upload
     version = registry.put_bundle(source)
     assert version == sha256_file(source / "manifest.json")
-    target = registry.fetch(version, tmp_path / "fetched")
-    assert hash_files(target) == hash_files(source)
-    assert verify_bundle(target).version == version
+    assert hash_files(registry.fetch(version, tmp_path / "fetched")) == hash_files(source)
     assert registry.facts(version) == Facts(**documents_of.facts(model="one"))
     assert registry.put_bundle(source) == version  # storing it again changes nothing
 
 
-def test_champion_is_the_highest_number(registry, tmp_path):
-    """Records are chained by number and by the previous version, and the log survives a round trip."""
-    first = crown(registry, bundle(tmp_path / "b"))
-    second = crown(registry, bundle(tmp_path / "b", "two"), run_id="r", files={})
-    assert registry.champion() == second and registry.history() == [first, second]
-    assert (second.number, second.previous) == (2, first.version)
-    assert registry.record(1) == first
-
-
-def test_many_writers_one_winner(local, tmp_path):
-    """If sixteen threads append after the same champion, exactly one writes a record."""
-    version = local.put_bundle(bundle(tmp_path / "b"))
-
-    def attempt(i: int) -> str | None:
-        try:
-            return local.append(version, None, by=f"writer {i}", reason="race").nonce
-        except StaleChampion:
-            return None
-
-    with ThreadPoolExecutor(16) as pool:
-        won = [nonce for nonce in pool.map(attempt, range(16)) if nonce]
-    assert [record.nonce for record in local.history()] == won and len(won) == 1
-
-
-def test_a_reader_beside_two_promotions_finds_no_damage(local, tmp_path, monkeypatch):
-    """Seals are listed before records, so records may appear in between, and all but the newest have a seal by then."""
-    crown(local, bundle(tmp_path / "a"))
-    keys = Objects.keys
-
-    def overtaken(self, below):
-        if below == "promotions":
-            monkeypatch.undo()
-            crown(local, bundle(tmp_path / "b", "two"))
-            crown(local, bundle(tmp_path / "c", "three"))
-        return keys(self, below)
-
-    monkeypatch.setattr(Objects, "keys", overtaken)
-    assert local.champion().number == 3
-    monkeypatch.setattr(Objects, "keys", overtaken)
-    assert local.verify() == [] and len(local.history()) == 5
-
-
 def test_rollback_by_number_version_or_prefix(local, tmp_path):
     """A rollback appends a record that makes an earlier version the champion, with its reason."""
-    first = crown(local, bundle(tmp_path / "b"))
-    second = crown(local, bundle(tmp_path / "b", "two"))
+    first, second = (crown(local, bundle(tmp_path / "b", name)) for name in ("one", "two"))
+    assert (second.number, second.previous) == (2, first.version)
     third = local.rollback(1, by="ann", reason="latency")
-    assert (third.version, third.action, third.previous, third.reason) == (
-        first.version, "rollback", second.version, "latency")  # fmt: skip
+    assert (third.version, third.action, third.reason) == (first.version, "rollback", "latency")
     assert local.rollback(second.version, by="ann", reason="x").version == second.version
-    assert local.rollback(first.version[:8], by="ann", reason="x").version == first.version
-    assert local.champion().number == 5 and local.verify() == []
+    fifth = local.rollback(first.version[:8], by="ann", reason="x")
+    assert local.champion() == fifth == local.history()[4] and fifth.version == first.version
+    assert local.rollback(1, by="ann", reason="x", champion=4) == fifth  # the printed command, pasted again
+    assert local.verify() == []
 
 
-@pytest.mark.parametrize(("to", "message"), [(9, "names 0"), ("", "names 2"), ("zz", "names 0"), (2, "already")])
-def test_rollback_to_nothing_sensible_is_bad_input(local, tmp_path, to, message):
-    """A rollback to no record, to several versions, or to the champion appends nothing."""
-    crown(local, bundle(tmp_path / "b"))
-    crown(local, bundle(tmp_path / "b", "two"))
-    with pytest.raises(InputError, match=message):
-        local.rollback(to, by="ann", reason="x")
+@pytest.mark.parametrize(
+    ("to", "champion", "error", "message"),
+    [
+        (9, None, InputError, "names 0"),
+        ("", None, InputError, "names 2"),
+        (2, None, InputError, "already"),
+        (1, 1, StaleChampion, "made .* the champion"),  # it would remove a bundle that nobody has judged
+        (1, 4, InputError, "no record 5; there are 2"),
+    ],
+)
+def test_a_rollback_to_nothing_sensible_appends_nothing(local, tmp_path, to, champion, error, message):
+    """It names no record, several versions or the champion itself, or another champion has appeared."""
+    for name in ("one", "two"):
+        crown(local, bundle(tmp_path / "b", name))
+    with pytest.raises(error, match=message):
+        local.rollback(to, by="ann", reason="x", champion=champion)
     assert len(local.history()) == 2
 
 

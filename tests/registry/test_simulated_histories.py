@@ -23,75 +23,44 @@ PART = 500
 MOST = 1_000
 """The number of histories within which each bug must be found."""
 APPEND = "self.append(version, previous, by=by, reason=reason, run_id=run_id, approval=approval, files=files)"
+EARLY = f"files = self.put_run(run_id, evidence)\n    return {APPEND}\n    "
 MANIFEST = 'self.objects.put(f"bundles/{version}/{MANIFEST}", directory / MANIFEST)'
 STORED = 'stored = self.objects.keys(f"bundles/{version}")'
+EVIDENCE = "kept |= {run_key(r.run_id) for r in wanted if r.run_id}"
+NUMBER = "number = previous.number + 1 if previous else 1"
+OTHER_PREVIOUS = f"previous = log.entries[-1].record if log.entries else None\n    {NUMBER}"
+LISTED = 'number = len(self.objects.keys("promotions")) + 1'
 EXISTS = "if not self.exists(key):\n            raise\n        return False"
+NONCE = "written.nonce != record.nonce"
+CLAIM = 'self.objects.put(f"{CLAIMS}/{owner}/promotion", b"")'
+AGE = "max(keys.values()) < before"
+REMOVED = "a record names what was removed"
 
 Edit = tuple[Callable[..., Any], str, str, str]
 """A function, a text of its source, the text in its place, and the rule that the first such history breaks."""
 QUICK: dict[str, Edit] = {
-    "the record is appended before the bundle is stored": (
-        Registry.promote,
-        "if self.put_bundle(",
-        f"files = self.put_run(run_id, evidence)\n    return {APPEND}\n    if self.put_bundle(",
-        "missing",
-    ),
+    "the record is appended first": (Registry.promote, "if self.put_bundle(", f"{EARLY}if self.put_bundle(", "missing"),
     "the manifest is stored first": (Registry.put_bundle, STORED, f"{MANIFEST}\n    {STORED}", "missing"),
     "a record is put, not created": (Objects.create, ', mode="create"', "", "overwritten"),
     "the record before is not sealed": (Registry.append, "    if parent:\n", "    if False:\n", "unsealed"),
-    "append ignores which champion was compared": (
-        Registry.append,
-        "number = previous",
-        "previous = log.entries[-1].record if log.entries else None\n    number = previous",
-        "it follows a champion that was not compared",
-    ),
-    "gc keeps no evidence": (
-        Registry.gc,
-        "kept |= {run_key(r.run_id) for r in wanted if r.run_id}",
-        "pass",
-        "a record names what was removed",
-    ),
+    "append ignores which champion was compared": (Registry.append, NUMBER, OTHER_PREVIOUS, "it follows a champion"),
+    "gc keeps no evidence": (Registry.gc, EVIDENCE, "pass", REMOVED),
     "gc removes the manifest last": (Registry._remove, "not key.endswith", "key.endswith", "half a bundle"),
     "gc leaves its claim": (Registry._remove, "self.objects.delete(claim)", "pass", "rerun"),
 }
 RARE: dict[str, Edit] = {
     "a conflict is not read back": (Objects.create, EXISTS, "return False", "it has no seal"),
-    "nonces are not compared": (records.append, "written.nonce != record.nonce", "False", "lost"),
-    "the own record counts as another writer's": (records.append, "written.nonce != record.nonce", "True", "exit code"),
-    "the number is that of a listing": (
-        Registry.append,
-        "number = previous.number + 1 if previous else 1",
-        'number = len(self.objects.keys("promotions")) + 1',
-        "chain",
-    ),
-    "a promotion writes no claim": (
-        Registry._claim,
-        'self.objects.put(f"{CLAIMS}/{owner}/promotion", b"")',
-        "pass",
-        "exit code",
-    ),
+    "nonces are not compared": (records.append, NONCE, "False", "lost"),
+    "the own record counts as another writer's": (records.append, NONCE, "True", "exit code"),
+    "the number is that of a listing": (Registry.append, NUMBER, LISTED, "chain"),
+    "a promotion writes no claim": (Registry._claim, CLAIM, "pass", "exit code"),
     "a promotion ignores the claim of gc": (Registry._claim, "if removals:", "if False:", "missing"),
-    "gc ignores the grace period": (Registry.gc, "max(keys.values()) < before", "True", "missing"),
-    "gc goes by the oldest object": (
-        Registry.gc,
-        "max(keys.values()) < before",
-        "min(keys.values()) < before",
-        "missing",
-    ),
+    "gc ignores the grace period": (Registry.gc, AGE, "True", "missing"),
+    "gc goes by the oldest object": (Registry.gc, AGE, AGE.replace("max", "min"), "missing"),
     "gc never forgets the claims of a killed gc": (Registry.gc, "_is_removal(key) and", "False and", "rerun"),
-    "gc does not look again before it removes": (
-        Registry._remove,
-        "if unchanged:",
-        "if True:",
-        "a record names what was removed",
-    ),
+    "gc does not look again before it removes": (Registry._remove, "if unchanged:", "if True:", REMOVED),
     "gc writes no claim": (Registry._remove, 'self.objects.put(claim, b"")', "pass", "missing"),
-    "removing a missing object is an error": (
-        Objects.delete,
-        "except FileNotFoundError as error:",
-        "except ZeroDivisionError as error:",
-        "exit code",
-    ),
+    "removing a missing object is an error": (Objects.delete, "FileNotFoundError", "ZeroDivisionError", "exit code"),
 }
 
 
