@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import study
 from benchmarks.study import Case, results
-from benchmarks.warranty import wait
+from benchmarks.waiting import replaced
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def test_other_arguments_and_other_code_begin_anew(tmp_path: Path, monkeypatch: 
 
 def test_a_module_that_is_run_is_digested_like_one_that_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     """`python -m` names the module `__main__`, which has no code of its own."""
-    imported = Case("one", wait).path(Path())
-    monkeypatch.setattr(wait, "__module__", "__main__")
-    monkeypatch.setattr(sys.modules["__main__"], "__spec__", find_spec("benchmarks.warranty"))
-    assert Case("one", wait).path(Path()) == imported
+    imported = Case("one", replaced).path(Path())
+    monkeypatch.setattr(replaced, "__module__", "__main__")
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", find_spec("benchmarks.waiting"))
+    assert Case("one", replaced).path(Path()) == imported

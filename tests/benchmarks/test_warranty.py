@@ -1,10 +1,10 @@
-"""`make warranty`: its tables count what happened, also where the product errs."""
+"""The table of lessons counts what happened, also where the product errs."""
 
 import pytest
 from scipy.stats import binom
 
 from benchmarks.lessons import SOUND, Lesson
-from benchmarks.warranty import lesson_table, share, stays, wait_table
+from benchmarks.warranty import lesson_table, share
 from din.metrics.estimates import Interval
 
 MARGIN = 0.005
@@ -43,14 +43,3 @@ def test_share_ends_where_so_few_events_become_unlikely(events: int, count: int)
 def test_share_of_nothing_and_of_all() -> None:
     assert share([]) == "none of 0"
     assert share([True]) == "1 of 1, at most 100.0 %"
-
-
-def test_stays_count_the_days_between_promotions() -> None:
-    assert stays([True, True, False, False, True, False]) == [1, 1, 3, 1]
-    assert stays([False, False, False]) == [3]
-
-
-def test_wait_table_counts_refused_days() -> None:
-    text = wait_table({250: [True, False, False, True], 1_000: [True, True, True, True]})
-    assert "| 250 | 4 | 2 | 2 | 3 | 3 |" in text
-    assert "| 1,000 | 4 | 0 | 1 | 1 | 1 |" in text

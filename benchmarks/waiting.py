@@ -1,0 +1,83 @@
+"""Let the pipeline run on sound days of simulated logs, to see how long each champion stays.
+
+    python -m benchmarks.waiting --write
+
+The first day to be promoted is trained from scratch, and every later one continues the champion. A refused day is
+learned and judged with the next ones, and every comparison with the champion spends a part of the permitted error. Each
+day is a case of a study, so an interrupted command continues.
+
+    .din/waiting/USERS/log, live, registry     the log, the workspace and the registry of a log
+    .din/waiting/USERS/output.txt              the output of the stages
+"""
+
+import argparse
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import study
+from benchmarks.figures import publish
+from benchmarks.lessons import DAY, Site, simulated
+
+USERS = (250, 1_000, 5_000)
+"""The users per day of each log."""
+IMPRESSIONS = 5
+"""The impressions per user on a usual day."""
+DAYS = 60
+WINDOW_DAYS = 14
+
+
+def main() -> int:
+    """Run the command line and return the exit code: 0 = done, 2 = bad usage or input."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.waiting", description="See how long champions stay.")
+    parser.add_argument("--write", action="store_true", help="write the table to docs/warranty.md")
+    given = parser.parse_args()
+    return publish("waiting" if given.write else "", lambda: table(study.STORE / "waiting"))
+
+
+def table(folder: Path) -> str:
+    """Run the missing days, and return the table of how long champions stay."""
+    return stay_table({users: study.results(folder / f"{users}", days_of(users)) for users in USERS})
+
+
+def days_of(users: int, count: int = DAYS) -> list[study.Case[bool]]:
+    """Return the cases of a log's days, which must be run in order."""
+    return [study.Case(f"day-{number}", replaced, (users, number)) for number in range(count)]
+
+
+def replaced(kept: Path, users: int, number: int) -> bool:
+    """Run the pipeline on a day of a log, counted from 0, and return whether the champion was replaced."""
+    folder = kept.parent
+    if number == 0:
+        for name in ("live", "registry"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+    log = simulated(folder / "log", users, IMPRESSIONS * users, later=DAYS)
+    params = replace(log.params, data=replace(log.params.data, window_days=WINDOW_DAYS))
+    return not Site(folder, replace(log, params=params)).live(log.day + number * DAY)
+
+
+def stay_table(logs: Mapping[int, Sequence[bool]]) -> str:
+    """Return the table of how long champions stay, given by users per day whether each day replaced the champion."""
+    rows = []
+    for users, days in logs.items():
+        stay = stays(days)
+        late = np.quantile(stay, 0.95, method="higher")
+        refused = len(days) - sum(days)
+        rows.append([f"{users:,}", len(days), refused, f"{np.median(stay):.0f}", f"{late:.0f}", max(stay)])
+    return study.table(
+        ["users a day", "sound days", "refused", "median stay of a champion, days", "95th percentile", "longest"], rows
+    )
+
+
+def stays(days: Sequence[bool]) -> list[int]:
+    """Return how many days each champion stayed, given whether each day replaced it. The last stay is not over yet."""
+    ends = np.flatnonzero([True, *days, True])  # days after which a stay begins or ends
+    return [int(stay) for stay in np.diff(np.minimum(ends, len(days))) if stay]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
