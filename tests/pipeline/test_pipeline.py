@@ -125,19 +125,6 @@ def test_a_challenger_meets_the_champion_on_the_same_rows(promoted: Workspace, t
     assert workspace.run("din", "registry", "show").stdout.count("promote") == 1
 
 
-@pytest.mark.slow
-def test_a_closed_validation_stops_the_pipeline(promoted: Workspace, tmp_path: Path) -> None:
-    """A threshold that the log misses gives exit 3, keeps the report, and stops later stages."""
-    workspace = promoted.copy(tmp_path / "closed")
-    workspace.set({"validate_raw.min_rows": 10**9})
-    done = workspace.run("dvc", "repro")
-    assert done.returncode != 0
-    outcome = workspace.json(".din/outcome/validate_raw.json")
-    assert (outcome["exit_code"], outcome["report"]) == (3, "reports/validation/raw.json")
-    assert workspace.json(outcome["report"])["verdict"] == "closed"
-    assert "Running stage 'featurize'" not in done.stdout
-
-
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Return a workspace after another undisturbed run."""
