@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from select import select
 
 import pytest
 
@@ -44,6 +45,7 @@ def test_a_second_stage_waits_and_names_the_first(tmp_path: Path) -> None:
     second = holder(tmp_path)
     assert second.stderr
     assert second.stderr.readline() == f"waiting for the stage that is already running here (pid {first.pid})\n"
+    assert select([second.stdout], [], [], 0.5)[0] == []
     first.kill()
     first.communicate()
     assert said(second) == "held\n"
