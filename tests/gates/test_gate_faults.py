@@ -157,7 +157,7 @@ NINE_DAYS = {"data": {"window_days": 9, "history_days": None}, "featurize": {}, 
 LATER = "2024-10-04T00:00:00+00:00"
 NEWCOMERS = "history_length=0 "
 HARM = "so a loss of more than 0.0300 is certain"
-WORSE = "predicts them worse than models that learned a part or nothing of them"
+WORSE = "does not predict them like a model that has"
 LEAK = "'play_time', its AUC at least 0.83"
 FAULTS = {
     "another window": Fault("made_from", with_facts(params=NINE_DAYS), "data.window_days was 9, is None"),
@@ -250,6 +250,15 @@ def test_a_lesson_may_sharpen_the_predictions(run: Run, quick: Params) -> None:
     ship(run, taught=sharpened(run, 0.03), shipped=sharpened(run, 0.05))
     found = find(judge(run.here, quick), "shipped")
     assert (found["verdict"], found["reason"]) == ("open", None) and found["observed"] > 0
+
+
+@pytest.mark.parametrize(("kept", "verdict"), [(0.25, "open"), (0.05, "closed")])
+def test_a_shipped_model_may_forget_a_part_of_its_rows(run: Run, quick: Params, kept: float, verdict: str) -> None:
+    """It learns more rows than its stand-ins, so even a sound one may certainly know each of them less well."""
+    ship(run, taught=sharpened(run, 0.3), shipped=sharpened(run, kept))
+    found = find(judge(run.here, quick), "shipped")
+    assert found["verdict"] == verdict
+    assert found["interval"][1] < 0
 
 
 def test_a_candidate_that_continues_a_champion_needs_no_proof_of_its_lesson(run: Run, quick: Params) -> None:
