@@ -71,7 +71,6 @@ attention: $(READY) ## when DIN's attention pays, on simulated logs and on logs 
 
 warranty: $(READY) ## how often the gate errs on lessons whose next day is known, on JOBS processes; writes docs/warranty.md
 	python -m benchmarks.warranty --write --jobs $(JOBS) $(ARGS)
-	python -m benchmarks.waiting --write
 
 docs: $(READY)   ## the documentation as a site in .site/; open .site/index.html
 	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. mkdocs build --strict --quiet

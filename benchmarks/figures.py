@@ -193,7 +193,6 @@ _COMMANDS = (
         for name in ("quality", "paper", "attention")
     ),
     Table("warranty", "docs/warranty.md", "python -m benchmarks.warranty", "hours", ("benchmarks.warranty",)),
-    Table("waiting", "docs/warranty.md", "python -m benchmarks.waiting", "hours", ("benchmarks.waiting",)),
     Table("month", "docs/month.md", "python -m benchmarks.month", "an hour", ("benchmarks.month",)),
     *(
         Table(name, page, "python -m benchmarks.prequential", "an hour", ("benchmarks.prequential",), files=_EXAMPLES)

@@ -1,6 +1,6 @@
 """Let the pipeline run on sound days of simulated logs, to see how long each champion stays.
 
-    python -m benchmarks.waiting --write
+    python -m benchmarks.waiting --users 250 1000
 
 The first day to be promoted is trained from scratch, and every later one continues the champion. A refused day is
 learned and judged with the next ones, and every comparison with the champion spends a part of the permitted error. Each
@@ -34,19 +34,16 @@ WINDOW_DAYS = 14
 def main() -> int:
     """Run the command line and return the exit code: 0 = done, 2 = bad usage or input."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.waiting", description="See how long champions stay.")
-    parser.add_argument("--write", action="store_true", help="write the table to docs/warranty.md")
+    parser.add_argument("--users", type=study.positive, nargs="+", default=USERS, help="users per day of each log")
+    parser.add_argument("--days", type=study.positive, default=DAYS, help="days of each log; default: %(default)s")
     given = parser.parse_args()
-    return publish("waiting" if given.write else "", lambda: table(study.STORE / "waiting"))
+    return publish("", lambda: stay_table({users: lived(users, given.days) for users in given.users}))
 
 
-def table(folder: Path) -> str:
-    """Run the missing days, and return the table of how long champions stay."""
-    return stay_table({users: study.results(folder / f"{users}", days_of(users)) for users in USERS})
-
-
-def days_of(users: int, count: int = DAYS) -> list[study.Case[bool]]:
-    """Return the cases of a log's days, which must be run in order."""
-    return [study.Case(f"day-{number}", replaced, (users, number)) for number in range(count)]
+def lived(users: int, count: int) -> list[bool]:
+    """Run the missing days of a log, in order, and return for each whether it replaced the champion."""
+    cases = [study.Case(f"day-{number}", replaced, (users, number)) for number in range(count)]
+    return study.results(study.STORE / "waiting" / f"{users}", cases)
 
 
 def replaced(kept: Path, users: int, number: int) -> bool:
