@@ -3,7 +3,7 @@
 Rows have no dates, unless `spread` gives some to a split, or `temporal` to all of them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import ArrayLike
 
 from din.artifacts import read_json, write_json
 from din.features.reader import UNKNOWN_TIME, Features
@@ -179,14 +180,28 @@ def spread(features: Features, split: str, days: Sequence[int] = DAYS, lonely: i
     return Features(features.root)
 
 
-def flip_labels(features: Features, split: str, first_day: int) -> None:
-    """Exchange clicks and their absence in all rows from a day on."""
+def rewrite(features: Features, split: str, change: Callable[[pa.Table], pa.Table]) -> Features:
+    """Change the rows of a split in all shards."""
     for number in range(features.manifest.shards):
         path = features.root / "shards" / f"{number:05d}" / f"{split}.parquet"
-        rows = pq.read_table(path)
-        late = rows["timestamp"].to_numpy() // DAY_US >= first_day
-        labels = np.where(late, 1 - rows["label"].to_numpy(), rows["label"].to_numpy()).astype(np.int8)
-        pq.write_table(rows.set_column(rows.schema.get_field_index("label"), "label", pa.array(labels)), path)
+        pq.write_table(change(pq.read_table(path)), path)
+    return Features(features.root)
+
+
+def labelled(rows: pa.Table, label: ArrayLike) -> pa.Table:
+    """Give rows other labels, or all the same one."""
+    labels = np.broadcast_to(label, len(rows)).astype(np.int8)
+    return rows.set_column(rows.schema.get_field_index("label"), "label", pa.array(labels))
+
+
+def flip_labels(features: Features, split: str, first_day: int) -> None:
+    """Exchange clicks and their absence in all rows from a day on."""
+
+    def flipped(rows: pa.Table) -> pa.Table:
+        label = rows["label"].to_numpy()
+        return labelled(rows, np.where(rows["timestamp"].to_numpy() // DAY_US >= first_day, 1 - label, label))
+
+    rewrite(features, split, flipped)
 
 
 def temporal(root: Path, users: int = 40) -> Features:

@@ -83,10 +83,3 @@ def test_vectors_move_where_they_have_the_same_length(small: Train, tmp_path: Pa
     record["length"] = LENGTH + 1
     with pytest.raises(InputError, match=r"item.embedding: vector of 3, .* there, .*item.embedding: vector of 4"):
         start.shared_rows(earlier, small.model)
-
-
-def test_other_fields_are_another_architecture(start: ChampionStart, features: Features, small: Train) -> None:
-    """With one more field, or the same fields in another order, weights would get inputs that they never saw."""
-    features.manifest.fields.reverse()
-    with pytest.raises(InputError, match=r"fields item\.item_id: id, .* there, behaviour\.watched: numeric, .* here"):
-        start.shared_rows(features, small.model)

@@ -115,79 +115,67 @@ def test_a_model_that_goes_on_is_judged_on_new_rows_alone(
     assert read_json(here.model / "config.json")["train"]["champion"] == version
 
 
-def test_a_champion_of_another_optimizer_is_refused(features: Features, small: Train, champion: ChampionStart) -> None:
-    """The state of an optimizer means nothing to another one."""
-    message = r"train.champion: .*train.learning.optimizer: adam, and now it is sgd; .*from scratch"
-    with pytest.raises(InputError, match=message):
-        learn(features, changed(going_on(small), optimizer="sgd"), start=champion)
+CONFIG, FACTS = f"{artifact.IN_BUNDLE}/config.json", "facts.json"
+ANOTHER = "another release made this bundle.*from scratch"
 
 
-def without(champion: ChampionStart, path: str, *keys: str) -> None:
-    """Remove a key of a document of the bundle, as if a release that did not know it had written the bundle."""
+@pytest.mark.parametrize(
+    ("path", "keys", "value", "message"),
+    [
+        (CONFIG, ("train", "learning", "optimizer"), "sgd", "optimizer: sgd, and now it is adam; .*from scratch"),
+        (CONFIG, ("train", "learning", "optimizer"), None, "train.learning.optimizer: absent, and now it is adam"),
+        (CONFIG, ("train", "model", "activation"), None, "another architecture: activation absent there, dice here"),
+        (CONFIG, ("known_until",), None, f"'known_until' is missing.*{ANOTHER}"),
+        (FACTS, ("seen_until",), None, f"'seen_until' is missing.*{ANOTHER}"),
+        (FACTS, ("protocol", "name"), "by_user", "needs the split temporal.* by_user in the bundle"),
+        (
+            FACTS,
+            ("seen_until",),
+            f"{day_of(TEST_DAYS[1] + 1)}T00:00:00+00:00",
+            "left to judge it on; fetch a newer day",
+        ),
+    ],
+)
+def test_a_champion_that_cannot_go_on_is_refused(
+    path: str,
+    keys: tuple[str, ...],
+    value: str | None,
+    message: str,
+    features: Features,
+    small: Train,
+    champion: ChampionStart,
+) -> None:
+    """An optimizer, an architecture or an age that differs, or that an older release did not note, is not guessed."""
+    champion.check_newer(features)
     document = read_json(champion.directory / path)
     block = document
     for key in keys[:-1]:
         block = block[key]
-    del block[keys[-1]]
+    block[keys[-1]] = value
+    if value is None:
+        del block[keys[-1]]
     write_json(champion.directory / path, document)
-
-
-@pytest.mark.parametrize(
-    ("path", "keys", "message"),
-    [
-        ("config.json", ("train", "model", "activation"), "another architecture: activation absent there, dice here"),
-        ("config.json", ("train", "learning", "optimizer"), "train.learning.optimizer: absent, and now it is adam"),
-        ("config.json", ("known_until",), "'known_until' is missing.*another release made this bundle.*from scratch"),
-        ("facts.json", ("seen_until",), "'seen_until' is missing.*another release made this bundle.*from scratch"),
-    ],
-)
-def test_what_an_older_release_did_not_say_is_not_guessed(
-    path: str, keys: tuple[str, ...], message: str, features: Features, small: Train, champion: ChampionStart
-) -> None:
-    """Weights of an unknown architecture, optimizer or age are refused, and the message says what to do."""
-    place = path if path == "facts.json" else f"{artifact.IN_BUNDLE}/{path}"
-    without(champion, place, *keys)
     with pytest.raises(InputError, match=message):
+        champion.check_newer(features)
         learn(features, going_on(small), start=champion)
 
 
 @pytest.mark.parametrize(
-    ("facts", "message"),
+    ("pinned", "protocol", "message"),
     [
-        (
-            {"seen_until": f"{day_of(TEST_DAYS[1] + 1)}T00:00:00+00:00"},
-            "nothing is left to judge it on; fetch a newer day",
-        ),
-        ({"protocol": documents_of.PROTOCOL}, r"needs the split temporal.* by_user in the bundle"),
+        (None, "temporal", "run `din pin`"),
+        ("none", "by_user", "needs the split temporal.* by_user in this log"),
+        (VERSION, "by_user", "needs the split temporal.* by_user in this log"),
     ],
 )
-def test_a_champion_that_nothing_can_judge_is_refused(
-    facts: dict, message: str, features: Features, champion: ChampionStart
+def test_a_champion_is_pinned_and_goes_on_by_time_alone(
+    pinned: str | None, protocol: str, message: str, features: Features, small: Train, params: Params, tmp_path: Path
 ) -> None:
-    """It has learned the last test row, or was split by users and can't say which days it has learned."""
-    champion.check_newer(features)
-    path = champion.directory / "facts.json"
-    write_json(path, read_json(path) | facts)
-    with pytest.raises(InputError, match=message):
-        champion.check_newer(features)
-
-
-@pytest.mark.parametrize("pinned", ["none", VERSION])
-def test_a_champion_goes_on_by_time_alone(
-    pinned: str, features: Features, small: Train, params: Params, tmp_path: Path
-) -> None:
-    """Under a split by users, a champion must not learn users that are held out, from the first day on."""
+    """Nobody guesses which one is meant, and under a split by users it must not learn users that are held out."""
     path = features.root / "manifest.json"
-    write_json(path, read_json(path) | {"protocol": "by_user"})
-    with pytest.raises(InputError, match=r"needs the split temporal.* by_user in this log"):
+    write_json(path, read_json(path) | {"protocol": protocol})
+    with pytest.raises(InputError, match=message):
         train(Workspace(tmp_path), replace(params, train=changed(small, start="champion", champion=pinned)))
-
-
-def test_a_champion_must_be_pinned(features: Features, small: Train, params: Params, tmp_path: Path) -> None:
-    """Nobody guesses which champion is meant."""
-    asked = replace(params, train=changed(small, start="champion", champion=None))
-    with pytest.raises(InputError, match="run `din pin`"):
-        train(Workspace(tmp_path), asked)
 
 
 def test_without_a_champion_a_run_learns_by_epochs(features: Features, small: Train, params: Params, tmp_path) -> None:

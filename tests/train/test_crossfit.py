@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from states import State, copied
 
@@ -19,16 +18,16 @@ from din.train.crossfit import CrossFitted, cross_fit
 from din.train.fit import fit_learner
 from din.train.learner import Learner
 from din.train.predict import predict
-from tests.factories.features import TEST_DAYS, day_of, temporal
+from tests.factories.features import TEST_DAYS, day_of, labelled, rewrite, temporal
 
 
-@pytest.fixture
-def features(tmp_path: Path) -> Features:
+@pytest.fixture(scope="module")
+def features(tmp_path_factory: pytest.TempPathFactory) -> Features:
     """Features that are split by time, with two test days."""
-    return temporal(tmp_path / "features")
+    return temporal(tmp_path_factory.mktemp("crossfit") / "features")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def judged(features: Features, small: Train) -> State:
     """The state of a model that has learned everything before the test days."""
     learner, _ = fit_learner(features, small)
@@ -51,10 +50,7 @@ def fitted(features: Features, small: Train, state: State) -> CrossFitted:
 def rewritten(features: Features, change: Callable[[pa.Table], pa.Table], target: Path) -> Features:
     """Return a copy of features with other test rows."""
     shutil.copytree(features.root, target)
-    for number in range(features.manifest.shards):
-        path = target / "shards" / f"{number:05d}" / "test.parquet"
-        pq.write_table(change(pq.read_table(path)), path)
-    return Features(target)
+    return rewrite(Features(target), "test", change)
 
 
 def without(rows: pa.Table, users: np.ndarray) -> pa.Table:
@@ -65,8 +61,7 @@ def without(rows: pa.Table, users: np.ndarray) -> pa.Table:
 def flipped(rows: pa.Table, users: np.ndarray) -> pa.Table:
     """Return rows with the other label for some users."""
     label = rows["label"].to_numpy()
-    other = np.where(np.isin(rows["user"].to_numpy(), users), 1 - label, label).astype(np.int8)
-    return rows.set_column(rows.schema.get_field_index("label"), "label", pa.array(other))
+    return labelled(rows, np.where(np.isin(rows["user"].to_numpy(), users), 1 - label, label))
 
 
 def folds_of(found: CrossFitted, features: Features, small: Train, state: State, tmp_path: Path) -> list[np.ndarray]:

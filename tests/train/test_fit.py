@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import torch
+from backends import both_backends
 from settings import changed
 from states import same, weights
 
@@ -17,23 +17,26 @@ from din.features.reader import Features
 from din.model import MODELS, artifact
 from din.model.artifact import Trained
 from din.model.model import build
+from din.ops import backend
+from din.ops.backend import Backend
 from din.params import Params, Train
 from din.train.fit import fit, fit_learner
 from din.train.loader import TrainingLoader
 from din.train.optimizers import row_decay
 from din.train.predict import predict
-from tests.factories.features import write_features
+from tests.factories.features import rewrite, write_features
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def quick(params: Params) -> Train:
-    """Settings for a small model, two epochs and one thread."""
+    """Return settings for two epochs of a small model."""
     return changed(params.train, epochs=2, batch_size=32, attention_hidden=(8,), hidden=(8,), threads=1, patience=9)
 
 
 SEQUENCES = {"liked": {"rating": (4, 5)}, "other": {"rating": (1, 2, 3)}}
 
 
+@both_backends
 @pytest.mark.parametrize(
     ("options", "die_after"),
     [
@@ -41,16 +44,18 @@ SEQUENCES = {"liked": {"rating": (4, 5)}, "other": {"rating": (1, 2, 3)}}
         ({"optimizer": "sgd", "renew_embeddings": True, "average": 1.0}, 13),
         ({"optimizer": "rowwise_adagrad", "name": "deepfm"}, 17),  # its best epoch is the first
     ],
-    ids=str,
+    ids=["dropout, decay, sequences", "sgd, renewed, averaged", "deepfm, rowwise_adagrad"],
 )
 def test_a_resumed_run_ends_with_the_same_bits(
-    options: dict[str, Any], die_after: int, features: Features, quick: Train, tmp_path: Path, fit_until_killed
+    backend_name: Backend, options, die_after: int, features: Features, quick: Train, tmp_path: Path, fit_until_killed
 ) -> None:
     """A run stopped after any checkpoint and started again has the state and history of a run that never stopped."""
     quick = changed(quick, checkpoint_minutes=1e-9, **options)
-    whole, whole_progress = fit_learner(features, quick)
-    fit_until_killed(die_after, features, quick, path := tmp_path / "state.safetensors")
-    resumed, resumed_progress = fit_learner(features, quick, path)
+    path = tmp_path / "state.safetensors"
+    with backend.using(backend_name):
+        whole, whole_progress = fit_learner(features, quick)
+        fit_until_killed(die_after, features, quick, path)
+        resumed, resumed_progress = fit_learner(features, quick, path)
     assert same(whole.state(), resumed.state())
     assert whole_progress.history == resumed_progress.history
 
@@ -121,10 +126,9 @@ def test_an_epoch_visits_each_impression_once_in_its_own_order(features: Feature
     assert not np.array_equal(*visited)
 
 
-@pytest.mark.parametrize("options", [{}, {"sequences": SEQUENCES}], ids=str)
-def test_a_model_survives_the_disk(options, features: Features, quick: Train, tmp_path: Path) -> None:
+def test_a_model_survives_the_disk(features: Features, quick: Train, tmp_path: Path) -> None:
     """A loaded model predicts the same; saving twice gives the same bytes; sequences are loaded without vocabulary."""
-    quick = changed(quick, **options)
+    quick = changed(quick, sequences=SEQUENCES)
     trained, _ = fit(features, quick)
     for name in ("a", "b"):
         artifact.save(trained, quick, features, tmp_path / name)
@@ -155,9 +159,7 @@ def test_a_run_without_validation_rows_ends_before_its_first_epoch(
     held_out: list[dict[str, Any]], advice: str, features: Features, quick: Train, capsys
 ) -> None:
     """The message names the missing days, instead of a metric that can't be computed after an epoch."""
-    for number in range(features.manifest.shards):
-        path = features.root / "shards" / f"{number:05d}" / "valid.parquet"
-        pq.write_table(pq.read_table(path)[:0], path)
+    rewrite(features, "valid", lambda rows: rows[:0])
     path = features.root / "manifest.json"
     write_json(path, read_json(path) | {"held_out": held_out})
     with pytest.raises(InputError, match=advice):

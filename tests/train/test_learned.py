@@ -13,6 +13,7 @@ from states import same, weights
 
 from din.artifacts import read_json, write_json
 from din.errors import InputError
+from din.features.days import microseconds
 from din.features.reader import Features
 from din.model import artifact
 from din.params import Params, Train
@@ -97,7 +98,7 @@ def test_no_model_is_judged_on_what_it_has_learned(ended: Workspace) -> None:
     for split, trained, reader in (("valid", before, features), ("test", after, known)):
         rows = pq.read_table(here.predictions / f"{split}.parquet")
         assert rows["prediction"].to_numpy() == pytest.approx(predict(trained, reader, split, 512).probabilities)
-        assert rows["timestamp"].to_numpy().min() > _microseconds(report["learned_until"][split])
+        assert rows["timestamp"].to_numpy().min() > microseconds(datetime.fromisoformat(report["learned_until"][split]))
     gain = report["advance"]["auc"]
     assert gain["difference"]["value"] == pytest.approx(gain["after"] - gain["before"])
     assert gain["after"] == report["test"]["auc"]
@@ -137,7 +138,3 @@ def test_refit_needs_an_evaluation_of_this_model(here: Workspace, quick: Params)
     (here.model / "weights.safetensors").write_bytes(b"another training")
     with pytest.raises(InputError, match="about another model or other features; run `dvc repro evaluate`"):
         refit(here, quick)
-
-
-def _microseconds(time: str) -> int:
-    return int(datetime.fromisoformat(time).timestamp() * 1e6)

@@ -22,7 +22,7 @@ from din.features.reader import Features
 from din.model import artifact
 from din.model.artifact import Trained
 from din.model.model import build
-from din.params import Params, Train, parse, to_json
+from din.params import Params, Train
 from din.params.blocks import types_of
 from din.train import checkpoint
 from din.train.champion_start import ChampionStart
@@ -122,8 +122,3 @@ def test_the_floor_shares_compute_alone(key: str, params: Params) -> None:
     found = floor(replace(params, train=other(params.train, key)))
     shared = key.startswith("compute.") or key in SHARED_WITH_THE_FLOOR
     assert (found != usual) == shared
-
-
-def test_the_floor_is_a_sound_setting(params: Params) -> None:
-    """The floor's settings would be accepted in a parameter file."""
-    assert parse(Train, to_json(floor(params)), "the floor").model.name == "lr"

@@ -1,4 +1,4 @@
-"""The mean of the weights over an epoch's last steps, and embeddings that start anew in each epoch."""
+"""The loop over epochs: which is kept, the mean of its last weights, and embeddings that start anew in each."""
 
 from itertools import pairwise
 
@@ -10,12 +10,14 @@ from settings import changed
 from states import copied
 from torch import Tensor
 
+from din.facts import Metrics
 from din.features.reader import Features
 from din.params import Params
 from din.train import fit as loop
 from din.train.compute import CPU_ALONE
 from din.train.fit import SNAPSHOTS, moments
 from din.train.learner import Inputs, Learner
+from tests.factories import documents_of
 
 
 @given(steps=st.integers(1, 3000), share=st.floats(0, 1))
@@ -82,3 +84,28 @@ def test_renewed_embeddings_start_at_random_each_epoch(features: Features, param
     assert not torch.equal(tables[1], tables[2])
     for table in tables:
         torch.testing.assert_close(table.std(), unused["now.table"].std(), rtol=0.05, atol=0)
+
+
+def test_the_best_epoch_of_the_chosen_metric_is_kept(features: Features, params: Params, monkeypatch) -> None:
+    """GAUC peaks in epoch 2: training stops `patience` epochs later with its weights. The rate decays by steps."""
+    gauc, seen, rates = iter([0.5, 0.7, 0.6, 0.6, 0.9]), [], []
+    step = Learner.step
+
+    def scripted(labels, probabilities, users):
+        seen.append({name: tensor.clone() for name, tensor in trainer.learner.weights().items()})
+        return Metrics(**documents_of.METRICS | {"gauc": next(gauc), "auc": len(seen) / 10})
+
+    def noted(self, inputs, rate):
+        rates.append(rate)
+        return step(self, inputs, rate)
+
+    monkeypatch.setattr(loop, "summary", scripted)
+    monkeypatch.setattr(Learner, "step", noted)
+    train = changed(params.train, epochs=9, patience=2, metric="gauc", threads=1, decay=0.5, decay_steps=7, hidden=(8,))
+    trainer = loop._Trainer(features, train, None, CPU_ALONE)
+    while trainer.wants_epoch():
+        trainer.run_epoch()
+    assert (trainer.progress.epoch, trainer.progress.best_epoch) == (4, 1)
+    assert all(torch.equal(trainer.best_state[name], tensor) for name, tensor in seen[1].items())
+    assert len(rates) > 7
+    assert rates == pytest.approx([0.001 * 0.5 ** (number // 7) for number in range(len(rates))])
