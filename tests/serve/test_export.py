@@ -1,10 +1,7 @@
 """Both graphs, compared with PyTorch on ragged input, and bundles, which depend on the training alone."""
 
-import json
-import os
-import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from serve_workspace import FIELDS, Finished
 from settings import changed
+from states import copied, same
 
 from din import documents
 from din.facts import Evaluation, Facts
@@ -25,7 +23,7 @@ from din.model.embedding import to_tensors
 from din.model.model import build
 from din.model.sequences import Sequences
 from din.ops.dice import Dice
-from din.params import Params, Train, to_json
+from din.params import Params, Train
 from din.registry.bundle import verify_bundle
 from din.schema import Field, Group, Kind, parse_fields
 from din.serve import export as exporting
@@ -53,7 +51,7 @@ SEVERAL_SEQUENCES = {"din, other options", "base, mean", "pnn"}
 
 @dataclass(frozen=True)
 class Exported:
-    """A model with weights large enough that all inputs matter, and its two graphs."""
+    """A model with weights large enough that all inputs matter, and the two graphs of its folded copy."""
 
     trained: Trained
     fields: tuple[Field, ...]
@@ -72,8 +70,11 @@ def make(fields: tuple[Field, ...], train: Train, folder: Path, sequences: Seque
     for module in model.modules():
         if isinstance(module, Dice):
             module.mean.normal_(generator=generator)
-            module.variance.uniform_(0.5, 2, generator=generator)
+            module.variance.uniform_(0.01, 4, generator=generator)
+            module.alpha.data[:4] = torch.tensor([0.0, 1.0, 1 + 1e-6, 1 - 1e-7])  # at and around the ends of folding
+    before = copied(model.state_dict())
     export_graphs(model, table, fields, layout, folder)
+    assert same(model.state_dict(), before)  # folding changes a copy
     graphs = (Graph(folder / f"{name}.onnx", threads=1) for name in ("request", "batch"))
     return Exported(Trained(model.eval(), table), fields, layout, *graphs, folder)
 
@@ -151,65 +152,12 @@ def test_batch_graph_equals_torch(exported: Exported, seed: int, lengths: list[i
 
 @settings(max_examples=25)
 @given(seed=SEEDS, candidates=st.integers(1, 5), length=st.integers(0, 5) | st.integers(LONG, LONG + 5))
-def test_request_graph_equals_torch_and_the_batch_graph(
-    exported: Exported, seed: int, candidates: int, length: int
-) -> None:
-    """A request of any size gets the logits of `model.request`, and of packed rows with copies of its history."""
+def test_request_graph_equals_torch(exported: Exported, seed: int, candidates: int, length: int) -> None:
+    """A request of any size gets the logits of `model.request`, which tests/model compares with packed rows."""
     packed = random_batch(seed, exported, [length] * candidates, request=True)
-    found = exported.request.run(packed).logits
     with torch.no_grad():
         expected = exported.trained.model.request(exported.trained.table, to_tensors(packed)).double().numpy()
-    np.testing.assert_allclose(found, expected, atol=1e-5, rtol=1e-5)
-    np.testing.assert_allclose(found, exported.batch.run(copied(packed)).logits, atol=1e-5, rtol=1e-5)
-
-
-def copied(request: PackedBatch) -> PackedBatch:
-    """Return a request as impressions, each with a copy of its history, its user and its context."""
-    count, length = len(request), len(request.behaviour)
-
-    def times(group: Group, owners: int) -> dict[str, Lookup]:
-        return {
-            name: Lookup(
-                lookup.ids if lookup.weights is not None and lookup.weights.ndim == 2 else np.tile(lookup.ids, count),
-                None if lookup.owners is None else np.concatenate([lookup.owners + n * owners for n in range(count)]),
-                None if lookup.weights is None else np.concatenate([lookup.weights] * count),
-            )
-            for name, lookup in request.lookups[group].items()
-        }
-
-    return replace(
-        request,
-        lookups={
-            Group.ITEM: request.lookups[Group.ITEM],
-            Group.BEHAVIOUR: times(Group.BEHAVIOUR, length),
-            Group.USER: times(Group.USER, 1),
-            Group.CONTEXT: times(Group.CONTEXT, 1),
-        },
-        behaviour=np.tile(request.behaviour, count),
-        segment=np.repeat(np.arange(count), length),
-    )
-
-
-def test_no_candidates_is_an_empty_answer(exported: Exported) -> None:
-    """The graph accepts zero candidates, with and without a history."""
-    for length in (0, 3):
-        feeds = {node.name: empty(node, length) for node in exported.request._session.get_inputs()}
-        logit, probability = exported.request._session.run(["logit", "probability"], feeds)
-        assert logit.shape == probability.shape == (0,)
-
-
-def empty(node, length: int) -> np.ndarray:
-    """Return an input of a request without candidates, in which all `length` items are behaviours."""
-    kind = np.float32 if node.type == "tensor(float)" else np.int64
-    fixed = [size for size in node.shape if isinstance(size, int) and size > 1]
-    if fixed:  # the field is a vector
-        return np.zeros([length, *fixed][-len(node.shape) :], kind)
-    if node.name == "candidate":
-        return np.zeros(0, kind)
-    of_request = node.name.startswith(("user.", "context."))
-    if node.name == "behaviour" or (node.name.endswith(".owners") and not of_request):
-        return np.arange(length, dtype=kind)
-    return np.zeros(1 if of_request else length, kind)
+    np.testing.assert_allclose(exported.request.run(packed).logits, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_graphs_ask_only_for_what_they_read(exported: Exported) -> None:
@@ -250,12 +198,9 @@ def weight_files(path: Path) -> set[str]:
 
 
 def test_the_same_training_gives_the_same_version(own: Finished) -> None:
-    """Another process, directory and hash seed give the same bytes."""
+    """Another time and directory give the same bytes."""
     before = verify_bundle(own.bundle).version
-    own.here.params.write_text(json.dumps(to_json(own.params)))
-    environment = os.environ | {"PYTHONHASHSEED": "77"}
-    command = [sys.executable, "-m", "din.cli", "export"]
-    subprocess.run(command, cwd=own.here.root, env=environment, check=True, capture_output=True)
+    exporting.export(own.here, own.params)
     assert verify_bundle(own.bundle).version == before
 
 

@@ -14,8 +14,10 @@ from serve_workspace import Finished, random_log, write_raw
 from din.errors import InputError
 from din.features.reader import Features
 from din.featurize.build import featurize
+from din.gates.earlier_champion import score_champion
 from din.params import Params
 from din.schema import SPLITS, Field, Group, Kind
+from din.serve import Scorer
 from din.serve.requests import requests_for
 from din.workspace import Workspace
 
@@ -61,18 +63,21 @@ def seconds(event: dict[str, Any]) -> float | None:
 
 
 @pytest.mark.parametrize(
-    ("protocol", "order", "most", "history_days"),
+    ("protocol", "order", "most", "asked", "history_days"),
     [
-        ("by_user", "strict", 6, None),
-        ("by_user", "sequence", 3, None),
-        ("leave_last_out", "sequence", 50, None),
-        ("by_user", "strict", 50, 1),
+        ("by_user", "strict", 6, 9, None),
+        ("by_user", "sequence", 3, None, None),
+        ("leave_last_out", "sequence", 50, 4, None),
+        ("by_user", "strict", 50, None, 1),
     ],
 )
 def test_requests_equal_a_loop_over_the_log(
-    protocol: Any, order: Any, most: int, history_days: int | None, tmp_path: Path, params: Params
+    protocol: Any, order: Any, most: int, asked: int | None, history_days: int | None, tmp_path: Path, params: Params
 ) -> None:
-    """User, profile, history, candidate and context of every impression are equal, including sampled negatives."""
+    """User, profile, history, candidate and context of every impression are equal, including sampled negatives.
+
+    Histories are as long as asked, more or fewer than today's features keep.
+    """
     workspace = Workspace(tmp_path)
     write_raw(random_log(3), workspace.raw)
     block = replace(params.featurize, protocol=protocol, order=order, max_history=most, shards=2, valid_fraction=0.2)
@@ -82,7 +87,7 @@ def test_requests_equal_a_loop_over_the_log(
     features = Features(workspace.features)
     oldest = features.manifest.history_from
     rows = all_rows(features)
-    requests = requests_for(rows, raw, features.root)
+    requests = requests_for(rows, raw, features.root, max_history=asked)
     people = pq.read_table(features.root / "users.parquet")["value"].to_pylist()
     goods = features.raw_items().to_pylist()
     profiles = {row["user_id"]: row for row in pq.read_table(raw / "users.parquet").to_pylist()}
@@ -101,8 +106,8 @@ def test_requests_equal_a_loop_over_the_log(
         assert request["context"] == {name: event[name] for name in request["context"]}
         assert set(request["context"]) == {"tab", "hour", "marks"}
         assert request["time"] == seconds(event)
-        assert request["history"] == twin(raw, order, most, row, user, oldest)
-        assert len(request["history"]) == row["history_length"]
+        assert request["history"] == twin(raw, order, asked or most, row, user, oldest)
+        assert asked or len(request["history"]) == row["history_length"]
 
 
 def test_an_earlier_bundle_gets_the_fields_it_knows(finished: Finished) -> None:
@@ -144,3 +149,12 @@ def test_a_row_of_another_log_is_refused(finished: Finished) -> None:
     rows = rows.set_column(rows.column_names.index("sequence"), "sequence", pa.array([10**9]))
     with pytest.raises(InputError, match="no event has the sequence 1000000000"):
         requests_for(rows, finished.raw, finished.features.root)
+
+
+def test_champion_gets_its_own_history_length(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The length of histories is the bundle's, as in production, not that of today's features."""
+    monkeypatch.setattr(Scorer, "max_history", 2)
+    rows = all_rows(finished.features).slice(0, 100)
+    requests = requests_for(rows, finished.raw, finished.features.root, max_history=2)
+    expected = np.concatenate(Scorer.open(finished.bundle).score_many(requests))
+    assert score_champion(finished.here, finished.bundle, rows) == pytest.approx(expected, abs=1e-6)

@@ -5,18 +5,19 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from time import process_time, thread_time
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from serve_workspace import REQUEST, Finished
 
 from din.errors import InputError
+from din.registry.bundle import verify_bundle
 from din.registry.registry import Registry
 from din.serve import Scorer, encode
+from din.serve.latency import relative_time
 from din.serve.scorer import RequestError, score_file
 
 FORBIDDEN = ("torch", "pandas", "onnx", "onnxscript", "duckdb", "ibis", "great_expectations")
@@ -49,38 +50,13 @@ assert not {{name.partition(".")[0] for name in sys.modules}} & set({FORBIDDEN!r
     assert same(json.loads(done.stdout), Scorer.open(finished.bundle).score(REQUEST))
 
 
-IDS = st.integers(-2, 34).map(lambda n: f"i{n}")
-ENTRIES = st.one_of(
-    IDS,
-    st.fixed_dictionaries(
-        {"item_id": IDS},
-        optional={
-            "category": st.sampled_from(["c0", "c1", "new", None]),
-            "tags": st.one_of(st.none(), st.lists(st.sampled_from(["t0", "t1", "t9"]), max_size=3)),
-            "price": st.one_of(st.none(), st.floats(-100, 100)),
-            "year": st.one_of(st.none(), st.integers(1980, 2030)),
-        },
-    ),
-)
-REQUESTS = st.fixed_dictionaries(
-    {"candidates": st.lists(ENTRIES, max_size=4)},
-    optional={
-        "user": st.fixed_dictionaries({}, optional={"user_id": st.integers(-1, 45), "age": st.integers(0, 99)}),
-        "history": st.lists(ENTRIES, max_size=9),
-        "context": st.fixed_dictionaries({}, optional={"tab": st.integers(0, 4), "hour": st.floats(0, 24)}),
-    },
-)
-
-
-@settings(max_examples=50)
-@given(st.lists(REQUESTS, max_size=5))
-def test_one_by_one_and_all_at_once_agree(scorer: Scorer, requests: list[dict[str, Any]]) -> None:
-    """request.onnx and batch.onnx agree on any mixture of requests, also without history, candidates or side fields."""
-    many = scorer.score_many(requests)
-    assert [len(scores) for scores in many] == [len(request["candidates"]) for request in requests]
-    for request, scores in zip(requests, many, strict=True):
-        assert same(scorer.score(request), scores)
-        assert ((scores > 0) & (scores < 1)).all()
+def test_a_request_runs_in_the_calling_thread(finished: Finished) -> None:
+    """The calling thread's CPU time is that of the whole process, so no work escapes the gate's measurement."""
+    bundle = verify_bundle(finished.bundle)
+    process = process_time()
+    thread = thread_time()
+    relative_time(bundle, None)
+    assert thread_time() - thread == pytest.approx(process_time() - process, rel=0.1)
 
 
 def test_large_work_is_done_in_pieces(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,15 +92,6 @@ def test_unknown_values_count_as_missing(scorer: Scorer) -> None:
     assert differs(
         scorer.score({"candidates": [None], "history": [None]}), nothing
     )  # an unknown behaviour still counts
-
-
-def test_only_the_last_behaviours_count(scorer: Scorer) -> None:
-    """A history longer than the model reads is cut at its old end."""
-    assert scorer.max_history == 6
-    recent = ["i3", "i4", "i5", "i6", "i7", "i8"]
-    longer = scorer.score(REQUEST | {"history": ["i1", "i2", *recent]})
-    assert same(longer, scorer.score(REQUEST | {"history": recent}))
-    assert differs(longer, scorer.score(REQUEST | {"history": recent[1:]}))
 
 
 def test_the_bundle_knows_profiles_and_side_fields(finished: Finished, scorer: Scorer) -> None:
@@ -210,20 +177,6 @@ def test_a_file_of_requests(scorer: Scorer) -> None:
     assert same(answers[0]["probabilities"], scorer.score(REQUEST))
     assert answers[1]["probabilities"] == []
     json.dumps(answers)
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ('{"candidates": ', "line 3: not a JSON document"),
-        ('{"candidates": 1}', "line 3: candidates: 1; expected a list"),
-        (b'{"candidates": ["\xff"]}', "line 3: not a JSON document"),
-    ],
-)
-def test_a_wrong_line_is_named(line: str | bytes, message: str, scorer: Scorer) -> None:
-    """The message names the number of the line in the file, with blank lines counted."""
-    with pytest.raises(InputError, match=message):
-        list(score_file(scorer, lines(json.dumps(REQUEST), "", line)))
 
 
 def test_the_champion_comes_from_the_registry(own: Finished, tmp_path: Path) -> None:
