@@ -1,17 +1,34 @@
-"""Rules of the workflows for GitHub, of the Containerfile and of releases."""
+"""Rules of the files for GitHub and for pre-commit, and the scripts of the workflows, executed in a clone."""
 
+import os
 import re
+import subprocess
 import tomllib
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
+import pytest
 from ruamel.yaml import YAML
-from workflows import jobs
+from workflows import execute, jobs
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PYTHONS = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
-WORKFLOWS = [*sorted((ROOT / ".github/workflows").glob("*.yml")), ROOT / "din/init/template/workflow.yml"]
+OURS = sorted((ROOT / ".github/workflows").glob("*.yml"))
+WORKFLOWS = [*OURS, ROOT / "din/init/template/workflow.yml"]
+JOBS = [(path, name, job) for path in OURS for name, job in jobs(path).items()]
+SCRIPTED = [
+    pytest.param(job, event, id=f"{path.stem}-{name}-{event}")
+    for path, name, job in JOBS
+    for event in ("push", "schedule")
+    if "permissions" not in job and (event == "push" or event in str(job["steps"]))
+]
+
+
+def load(path: Path) -> Any:
+    """Return a document; YAML 1.2 reads the key `on` of a workflow as text."""
+    return YAML(typ="safe").load(path.read_text(encoding="utf-8"))
 
 
 def test_every_action_is_pinned_once() -> None:
@@ -26,15 +43,26 @@ def test_every_action_is_pinned_once() -> None:
     assert {action: found for action, found in pins.items() if len(found) > 1} == {}
 
 
-def test_no_job_gives_its_rights_to_a_pull_request() -> None:
-    """A job with more rights than reading has no checkout, no title becomes part of a script, and every job ends."""
-    assert [YAML(typ="safe").load(path)["permissions"] for path in WORKFLOWS] == [{"contents": "read"}] * len(WORKFLOWS)
-    found = [job for path in WORKFLOWS for job in jobs(path).values()]
-    privileged = [job for job in found if "permissions" in job]
+def test_a_job_that_may_write_has_no_checkout() -> None:
+    """Workflows may only read, and a job with more rights can't run the code of a pull request."""
+    assert [load(path)["permissions"] for path in WORKFLOWS] == [{"contents": "read"}] * len(WORKFLOWS)
+    privileged = [job for path in WORKFLOWS for job in jobs(path).values() if "permissions" in job]
     assert len(privileged) == 3
     assert [job for job in privileged for step in job["steps"] if "actions/checkout" in step.get("uses", "")] == []
-    assert [step for job in found for step in job["steps"] if "${{" in step.get("run", "")] == []
-    assert [job for job in found if "timeout-minutes" not in job] == []
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_no_script_holds_an_expression(path: Path) -> None:
+    """A title of a pull request that became part of a script could be a command."""
+    scripts = [step["run"] for job in jobs(path).values() for step in job["steps"] if "run" in step]
+    assert scripts
+    assert [script for script in scripts if "${{" in script] == []
+
+
+def test_every_job_ends() -> None:
+    """A job that hangs costs minutes, not the six hours of GitHub's default."""
+    every = [(path.name, name, job) for path in WORKFLOWS for name, job in jobs(path).items()]
+    assert [(path, name) for path, name, job in every if "timeout-minutes" not in job] == []
 
 
 def test_the_oldest_and_the_newest_python_are_tested() -> None:
@@ -45,16 +73,33 @@ def test_the_oldest_and_the_newest_python_are_tested() -> None:
     assert set(re.findall(r'python-version: "(3[^"]*)"|/python:(3\.\d+)', text)) == {(PYTHONS[0], ""), ("", PYTHONS[0])}
 
 
-def test_the_image_gets_all_that_the_package_needs() -> None:
-    """The Containerfile copies each package, and each file of the root that the template of `din init` links to."""
-    copied = re.findall(r"^COPY (.+) \S+$", (ROOT / "Containerfile").read_text(), re.M)
-    links = [path.resolve() for path in (ROOT / "din/init/template").rglob("*") if path.is_symlink()]
-    needed = {path.relative_to(ROOT).as_posix() for path in links}
-    assert len(needed) > 2
-    assert {*needed, "dags", "din", "validation", "pyproject.toml", "constraints.txt"} <= set(" ".join(copied).split())
-
-
 def test_the_citation_is_this_release() -> None:
     """It states the version and the licence of pyproject.toml."""
-    citation = YAML(typ="safe").load(ROOT / "CITATION.cff")
+    citation = load(ROOT / "CITATION.cff")
     assert (citation["version"], citation["license"]) == (PROJECT["version"], PROJECT["license"])
+
+
+def test_a_tag_names_the_version(tmp_path: Path) -> None:
+    """The release stops at a tag that differs from pyproject.toml's version."""
+    steps = jobs(ROOT / ".github/workflows/release.yml")["build"]["steps"]
+    guard = {"steps": [step for step in steps if "GITHUB_REF_NAME" in step.get("run", "")]}
+    version = PROJECT["version"]
+    for tag, code in ((f"v{version}", 0), (f"v{version}1", 1), (f"v{version.replace('.', '')}", 1)):
+        (ran,) = execute(guard, ROOT, tmp_path, os.environ | {"GITHUB_REF_NAME": tag})
+        assert ran.code == code, tag
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(("job", "event"), SCRIPTED)
+def test_the_scripts_of_a_job_run(job: dict[str, Any], event: str, tmp_path: Path) -> None:
+    """Every script succeeds in a fresh clone and leaves no file behind; of the tests, they only collect the names."""
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
+    env = os.environ | {"GITHUB_REF_NAME": f"v{PROJECT['version']}", "PYTEST_ADDOPTS": "--collect-only"}
+    if any(step.get("run") == "make wheel" for step in job["steps"]):
+        env["MAKEFLAGS"] = "--dry-run"  # tests/init/test_wheel.py runs it
+    ran = execute(job, clone, tmp_path, env, event)
+    assert ran and ran[-1].code == 0, ran[-1].output[-4000:]
+    status = subprocess.run(["git", "status", "--porcelain"], cwd=clone, capture_output=True, text=True).stdout
+    assert status == ("" if event == "push" else " M constraints.txt\n")

@@ -1,6 +1,7 @@
 """Read workflows of GitHub Actions, and execute their scripts as a runner does."""
 
 import os
+import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+
+_EVENT = re.compile(r"github\.event_name == '(\w+)'")
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,9 @@ def jobs(path: Path) -> dict[str, Any]:
     return YAML(typ="safe").load(path.read_text(encoding="utf-8"))["jobs"]
 
 
-def execute(job: Mapping[str, Any], folder: Path, runner: Path, env: Mapping[str, str]) -> list[Ran]:
+def execute(
+    job: Mapping[str, Any], folder: Path, runner: Path, env: Mapping[str, str], event: str = "push"
+) -> list[Ran]:
     """Run the scripts of a job one after another. Actions are left out, and expressions are not evaluated.
 
     Args:
@@ -32,13 +37,16 @@ def execute(job: Mapping[str, Any], folder: Path, runner: Path, env: Mapping[str
         folder: the checkout.
         runner: an existing folder for what steps tell the runner, such as directories of the PATH.
         env: the runner's variables. The job and its steps add their own.
+        event: what started the workflow; steps for other events are left out.
     """
     told = {"GITHUB_PATH": str(runner / "path"), "GITHUB_STEP_SUMMARY": str(runner / "summary.md")}
     (runner / "path").touch()
     done: list[Ran] = []
     for step in job["steps"]:
+        condition = step.get("if", "")
+        wanted = _EVENT.search(condition)
         failed = any(ran.code for ran in done)
-        if "run" not in step or (failed and "!cancelled()" not in step.get("if", "")):
+        if "run" not in step or (wanted and wanted[1] != event) or (failed and "!cancelled()" not in condition):
             continue
         path = {"PATH": os.pathsep.join([*(runner / "path").read_text().split(), env["PATH"]])}
         ran = subprocess.run(
