@@ -116,44 +116,35 @@ def test_a_model_that_goes_on_is_judged_on_new_rows_alone(
 
 
 CONFIG, FACTS = f"{artifact.IN_BUNDLE}/config.json", "facts.json"
-ANOTHER = "another release made this bundle.*from scratch"
+AFTER_ALL = f"{day_of(TEST_DAYS[1] + 1)}T00:00:00+00:00"
+OTHER_RELEASE = "is missing.*another release made this bundle.*from scratch"
 
 
 @pytest.mark.parametrize(
-    ("path", "keys", "value", "message"),
+    ("path", "key", "value", "message"),
     [
-        (CONFIG, ("train", "learning", "optimizer"), "sgd", "optimizer: sgd, and now it is adam; .*from scratch"),
-        (CONFIG, ("train", "learning", "optimizer"), None, "train.learning.optimizer: absent, and now it is adam"),
-        (CONFIG, ("train", "model", "activation"), None, "another architecture: activation absent there, dice here"),
-        (CONFIG, ("known_until",), None, f"'known_until' is missing.*{ANOTHER}"),
-        (FACTS, ("seen_until",), None, f"'seen_until' is missing.*{ANOTHER}"),
-        (FACTS, ("protocol", "name"), "by_user", "needs the split temporal.* by_user in the bundle"),
-        (
-            FACTS,
-            ("seen_until",),
-            f"{day_of(TEST_DAYS[1] + 1)}T00:00:00+00:00",
-            "left to judge it on; fetch a newer day",
-        ),
+        (CONFIG, "train.learning.optimizer", "sgd", "optimizer: sgd, and now it is adam; .*from scratch"),
+        (CONFIG, "train.learning.optimizer", None, "train.learning.optimizer: absent, and now it is adam"),
+        (CONFIG, "train.model.activation", None, "another architecture: activation absent there, dice here"),
+        (CONFIG, "known_until", None, f"'known_until' {OTHER_RELEASE}"),
+        (FACTS, "seen_until", None, f"'seen_until' {OTHER_RELEASE}"),
+        (FACTS, "seen_until", AFTER_ALL, "nothing is left to judge it on; fetch a newer day"),
+        (FACTS, "protocol.name", "by_user", "needs the split temporal.* by_user in the bundle"),
     ],
 )
 def test_a_champion_that_cannot_go_on_is_refused(
-    path: str,
-    keys: tuple[str, ...],
-    value: str | None,
-    message: str,
-    features: Features,
-    small: Train,
-    champion: ChampionStart,
+    path: str, key: str, value: str | None, message: str, features: Features, small: Train, champion: ChampionStart
 ) -> None:
     """An optimizer, an architecture or an age that differs, or that an older release did not note, is not guessed."""
     champion.check_newer(features)
     document = read_json(champion.directory / path)
+    *parents, last = key.split(".")
     block = document
-    for key in keys[:-1]:
-        block = block[key]
-    block[keys[-1]] = value
+    for parent in parents:
+        block = block[parent]
+    block[last] = value
     if value is None:
-        del block[keys[-1]]
+        del block[last]
     write_json(champion.directory / path, document)
     with pytest.raises(InputError, match=message):
         champion.check_newer(features)

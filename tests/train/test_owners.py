@@ -71,25 +71,13 @@ def test_every_key_of_train_has_an_owner() -> None:
     assert len({key.rpartition(".")[2] for key in keys}) == len(keys)
 
 
-@pytest.mark.parametrize("key", [key for key in OTHERS if not key.startswith("compute.")])
-def test_model_and_learning_identify_a_checkpoint(key: str, features_once: Features, params: Params) -> None:
-    """A different value makes a different run, and so does a different start."""
-    runs = {
-        checkpoint.directory(features_once.root, train, Compute()) for train in (params.train, other(params.train, key))
-    }
-    assert len(runs) == 2
-
-
 def test_what_compute_resolves_to_identifies_a_checkpoint(features_once: Features, params: Params) -> None:
-    """Each resolved value identifies a run, under the name of its setting; the settings themselves do not."""
-    resolved = Compute().settled
+    """Each resolved value identifies a run, under the name of its setting."""
     settings = {field.name for field in fields(params.train.compute)}
-    assert {f"compute.{name}" for name in settings - resolved.keys()} == NOT_IDENTIFYING.keys()
-    plain = checkpoint.directory(features_once.root, params.train, Compute())
-    for key in (key for key in OTHERS if key.startswith("compute.")):
-        assert checkpoint.directory(features_once.root, other(params.train, key), Compute()) == plain
+    assert {f"compute.{name}" for name in settings - Compute().settled.keys()} == NOT_IDENTIFYING.keys()
     with computing(other(params.train, "compute.threads").compute) as compute:
-        assert checkpoint.directory(features_once.root, params.train, compute) != plain
+        runs = {checkpoint.directory(features_once.root, params.train, own) for own in (compute, Compute())}
+    assert len(runs) == 2
 
 
 @pytest.fixture(scope="module")
@@ -102,23 +90,14 @@ def start(features_once: Features, params: Params, tmp_path_factory: pytest.Temp
     return ChampionStart("ab" * 32, bundle)
 
 
-@pytest.mark.parametrize("key", [key for key in OTHERS if key not in STARTS])
-def test_a_champion_is_bound_to_the_model(
-    key: str, start: ChampionStart, features_once: Features, params: Params
-) -> None:
-    """A different architecture is refused, with the name of the key; different ways to learn and compute are not."""
-    today = other(params.train, key).model
-    if key.startswith("model."):
-        with pytest.raises(InputError, match=f"another architecture: {key.rpartition('.')[2]} "):
-            start.shared_rows(features_once, today)
-    else:
-        start.shared_rows(features_once, today)
-
-
 @pytest.mark.parametrize("key", list(OTHERS))
-def test_the_floor_shares_compute_alone(key: str, params: Params) -> None:
-    """No setting in `train.model` or `train.learning` reaches the floor."""
-    usual = floor(params)
-    found = floor(replace(params, train=other(params.train, key)))
-    shared = key.startswith("compute.") or key in SHARED_WITH_THE_FLOOR
-    assert (found != usual) == shared
+def test_the_block_of_a_key_decides(key: str, start: ChampionStart, features_once: Features, params: Params) -> None:
+    """What identifies a run, what the floor shares, and which keys a champion is bound to, by name, follow from it."""
+    block, _, name = key.rpartition(".")
+    train = other(params.train, key)
+    runs = {checkpoint.directory(features_once.root, settings, Compute()) for settings in (params.train, train)}
+    assert len(runs) == (1 if block == "compute" else 2)
+    shared = block == "compute" or key in SHARED_WITH_THE_FLOOR
+    assert (floor(replace(params, train=train)) != floor(params)) == shared
+    with pytest.raises(InputError, match=f"architecture: {name} ") if block == "model" else contextlib.nullcontext():
+        start.shared_rows(features_once, train.model)
