@@ -1,8 +1,9 @@
 """Score the requests of a log again, by the versions that it names, fetched from the registry and verified."""
 
+import math
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,35 +44,26 @@ class Again:
     example: str | None
 
 
-@dataclass(frozen=True)
-class Opened:
-    """The bundles that a log names, those that could be opened, and why the others could not."""
-
-    scorers: dict[str, Scorer]
-    problems: dict[str, str]
-
-
-def open_all(registry: Registry, versions: Iterable[str]) -> Opened:
-    """Open the bundles of some versions.
+def open_all(registry: Registry, versions: Iterable[str]) -> dict[str, Scorer | str]:
+    """Open the bundles of some versions. One that can't be opened is replaced by the reason.
 
     Raises:
         Unavailable: the registry doesn't answer.
     """
     numbers = {record.version: record.number for record in registry.history()}
-    scorers = {}
-    problems = {}
+    opened: dict[str, Scorer | str] = {}
     for version in sorted(set(versions)):
         if Version(version) not in numbers:
-            problems[version] = f"no record of {registry.name} has it"
+            opened[version] = f"no record of {registry.name} has it"
             continue
         try:
-            scorers[version] = Scorer.from_registry(registry.uri, registry.model_name, numbers[Version(version)])
+            opened[version] = Scorer.from_registry(registry.uri, registry.model_name, numbers[Version(version)])
         except InputError as error:
-            problems[version] = str(error)
-    return Opened(scorers, problems)
+            opened[version] = str(error)
+    return opened
 
 
-def score_again(opened: Opened, rows: Sequence[dict[str, Any]], key: bytes | None) -> list[Again]:
+def score_again(opened: Mapping[str, Scorer | str], rows: Sequence[dict[str, Any]], key: bytes | None) -> list[Again]:
     """Return a comparison for each version.
 
     Args:
@@ -85,18 +77,16 @@ def score_again(opened: Opened, rows: Sequence[dict[str, Any]], key: bytes | Non
     by_version: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         by_version[row["version"]].append(row)
-    return [_version(opened, version, own, key) for version, own in sorted(by_version.items())]
+    return [_version(version, opened[version], own, key) for version, own in sorted(by_version.items())]
 
 
-def _version(opened: Opened, version: str, rows: Sequence[dict[str, Any]], key: bytes | None) -> Again:
+def _version(version: str, scorer: Scorer | str, rows: Sequence[dict[str, Any]], key: bytes | None) -> Again:
     candidates = sum(len(row["probabilities"]) for row in rows)
-    scorer = opened.scorers.get(version)
-    if scorer is None:
-        example = rows[0]["request_id"]
-        return Again(version, len(rows), candidates, len(rows), None, opened.problems[version], example)
+    if isinstance(scorer, str):
+        return Again(version, len(rows), candidates, len(rows), None, scorer, rows[0]["request_id"])
     scorer = scorer.within(_ANY_SIZE)
     people = _people(scorer, rows, key)
-    worst: list[tuple[float, str]] = []
+    far: dict[str, float] = {}
     problem = None
     for row in rows:
         request = row["request"]
@@ -106,14 +96,13 @@ def _version(opened: Opened, version: str, rows: Sequence[dict[str, Any]], key: 
             again = scorer.score(request)
         except InputError as error:
             problem = str(error)
-            worst.append((float("inf"), row["request_id"]))
+            far[row["request_id"]] = math.inf
             continue
-        far = np.abs(again - np.asarray(row["probabilities"])).max(initial=0.0)
-        worst.append((float(far), row["request_id"]))
-    differ = [name for far, name in worst if far > TOLERANCE]
-    largest = max((far for far, _ in worst if far < float("inf")), default=None)
-    example = max(worst)[1] if differ else None
-    return Again(version, len(rows), candidates, len(differ), largest, problem, example)
+        far[row["request_id"]] = float(np.abs(again - np.asarray(row["probabilities"])).max(initial=0.0))
+    differ = sum(one > TOLERANCE for one in far.values())
+    largest = max((one for one in far.values() if one < math.inf), default=None)
+    example = max(far, key=lambda name: far[name]) if differ else None
+    return Again(version, len(rows), candidates, differ, largest, problem, example)
 
 
 def _people(scorer: Scorer, rows: Sequence[dict[str, Any]], key: bytes | None) -> dict[str, str]:

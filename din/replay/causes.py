@@ -111,7 +111,6 @@ def of_histories(wrong: Sequence[Pair]) -> list[Cause]:
             f"the last {_hours(delay)} are missing: it is late", lambda p: _until(p, _at(p) - delay) if delay else None
         ),
         _sends("ids that the log does not know: another form of them", _unknown),
-        _sends("only behaviours with certain feedback; send the others too", _filtered),
         _sends("the newest behaviours are missing", lambda p: p.past[: _common(p)], WIDE),
         _sends("the oldest behaviours are missing", lambda p: _newest(p) if p.items else None, WIDE),
         _sends("some behaviours are repeated", _repeated, WIDE),
@@ -207,17 +206,6 @@ def _unknown(p: Pair) -> list[Entry] | None:
     pairs = list(zip(_ids(true), p.items, strict=False))
     same = len(true) == len(p.items) and all(one == other or other not in p.known for one, other in pairs)
     return [{**entry, ITEM_ID: sent} for entry, sent in zip(true, p.items, strict=True)] if same else None
-
-
-def _filtered(p: Pair) -> list[Entry] | None:
-    """Return the behaviours with those values of a field that all sent behaviours have, and no other."""
-    kept = _picked(p, in_order=True)
-    chosen = {id(entry) for entry in kept or ()}
-    for name in (p.past[0].keys() - {ITEM_ID, TIMESTAMP}) if p.past and chosen else ():
-        values = [{key(entry.get(name)) for entry in p.past if (id(entry) in chosen) is side} for side in (True, False)]
-        if not values[0] & values[1]:
-            return kept
-    return None
 
 
 def _repeated(p: Pair) -> list[Entry] | None:

@@ -115,7 +115,6 @@ FAULTS: dict[str, tuple[Client, str, str]] = {
     "itself": (history(lambda past, r, _: [*past, r["candidates"][0]]), "history", "the impression itself"),
     "none": (history(lambda *_: []), "history", "no history is sent"),
     "unknown ids": (entries(lambda e: {"item_id": f"item-{e['item_id']}"}), "history", "does not know: another form"),
-    "liked only": (history(lambda past, *_: [e for e in past if e["rating"] > 2]), "history", "certain feedback"),
     "lossy": (history(dropped), "history", "in the middle are missing"),
     "shuffled": (history(shuffled), "history", "in another order"),
     "no feedback": (entries(lambda e: {"rating": None}), "history.rating", "left out"),

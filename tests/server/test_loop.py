@@ -22,6 +22,7 @@ from din.params import Params
 from din.replay.again import open_all, score_again
 from din.replay.replay import Replay, replay
 from din.serve.limits import Limits
+from din.serve.scorer import Scorer
 from din.served_log import FILES, OPEN, SCHEMA
 from din.server import answers
 from din.server.log import Log
@@ -111,7 +112,9 @@ def test_any_size_and_refusals(world: World) -> None:
     opened = open_all(world.registry, [version])
     row = {"request_id": "r", "version": version, "user_id": None, "hashed": False}
     large = {"history": ["i4"] * 10_001, "candidates": ["i5"] * 10_001}
-    served = opened.scorers[version].within(Limits(20_000, 20_000)).score(large)
+    scorer = opened[version]
+    assert isinstance(scorer, Scorer)
+    served = scorer.within(Limits(20_000, 20_000)).score(large)
     (found,) = score_again(opened, [row | {"request": large, "probabilities": served}], None)
     assert (found.differ, found.largest) == (0, 0.0)
     odd = {"user": {"user_id": [7]}, "candidates": ["i5"]}
