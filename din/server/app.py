@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
+from itertools import pairwise
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -23,7 +24,7 @@ from din.errors import InputError, Unavailable
 from din.server import answers, metrics
 from din.server.answers import Answer
 from din.server.bodies import RETRY, Bodies
-from din.server.deployment import Deployment, Serving
+from din.server.deployment import RECORDED, Deployment, Serving
 from din.server.log import Log
 from din.server.openapi import description
 from din.server.settings import Settings
@@ -71,25 +72,6 @@ def app(deployment: Deployment) -> Starlette:
     )
 
 
-class Steps:
-    """The steps of a request, with the seconds that each took.
-
-    Attributes:
-        start: when the request began, in seconds of the monotonic clock.
-        last: when its last step ended.
-    """
-
-    def __init__(self) -> None:
-        self.start = self.last = time.monotonic()
-        self.took: dict[str, float] = {}
-
-    def end(self, step: str) -> None:
-        """Note that a step has ended."""
-        now = time.monotonic()
-        self.took[step] = now - self.last
-        self.last = now
-
-
 class Server:
     """The routes, and what they share."""
 
@@ -101,6 +83,8 @@ class Server:
         self._slow_at = 0.0
         self._bodies = Bodies(settings.limits.request_bytes, settings.timeout)
         self._log = Log.of(settings)
+        if self._log:
+            deployment.recall(self._log.newest(RECORDED))
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -156,7 +140,7 @@ class Server:
                 "ready": True,
                 "record": deployment.serving.record.number,
                 "version": deployment.serving.scorer.version,
-                "registry": {"seconds_ago": round(deployment.look.age, 1), "problem": deployment.look.problem},
+                "registry": {"seconds_ago": round(deployment.registry_age, 1), "problem": deployment.problem},
                 "refused": refused and {"record": refused.record.number, "reason": refused.reason},
             }
         )
@@ -173,44 +157,50 @@ class Server:
 
     async def _answered(self, request: Request, answer: Answering) -> Response:
         """Answer a request in time, and count it."""
-        steps = Steps()
+        clock = time.monotonic
+        ends = {"": clock()}  # of each step
         try:
-            response = await self._scored(request, answer, steps)
+            response = await self._scored(request, answer, ends)
         except HTTPException as error:
             response = await _one_line(request, error)
         except Exception:
             metrics.ANSWERS.labels(500).inc()
             raise
         metrics.ANSWERS.labels(response.status_code).inc()
-        seconds = time.monotonic() - steps.start
+        began = ends[""]
+        seconds = clock() - began
         metrics.SECONDS.observe(seconds)
-        if seconds >= self._settings.slow and steps.start - self._slow_at >= _SLOW_LOG_GAP:
-            self._slow_at = steps.start
-            told = ", ".join(f"{step} {1e3 * took:.1f} ms" for step, took in list(steps.took.items()))
+        if seconds >= self._settings.slow and began - self._slow_at >= _SLOW_LOG_GAP:
+            self._slow_at = began
+            steps = pairwise(list(ends.items()))
+            told = ", ".join(f"{step} {1e3 * (end - start):.1f} ms" for (_, start), (step, end) in steps)
             _LOG.warning("slow request: %.1f ms in all, %s; status %d", 1e3 * seconds, told, response.status_code)
         return response
 
-    async def _scored(self, request: Request, answer: Answering, steps: Steps) -> Response:
+    async def _scored(self, request: Request, answer: Answering, ends: dict[str, float]) -> Response:
         settings = self._settings
+        clock = time.monotonic
         async with self._bodies.of(request) as body:
-            steps.end("body")
+            ends["body"] = clock()
             serving = self._deployment.serving
 
             def scored() -> Answer:
-                steps.end("wait")
+                ends["wait"] = clock()
                 return answer(serving, body, self._log is not None)
 
             try:
-                found = await self._workers.run(scored, steps.start + settings.timeout - steps.last)
+                found = await self._workers.run(scored, ends[""] + settings.timeout - ends["body"])
             except BusyError:
-                raise HTTPException(503, f"{settings.queue} requests wait; try again in a second", RETRY) from None
+                most = settings.threads + settings.queue
+                message = f"{most} requests are under way; try again in a second, or start more --processes"
+                raise HTTPException(503, message, RETRY) from None
             except LateError:
                 message = f"no answer within {settings.timeout:g} s; send fewer candidates, or raise --timeout"
                 raise HTTPException(504, message) from None
             except InputError as error:
                 raise HTTPException(422, str(error)) from None
             finally:
-                steps.end("score" if "wait" in steps.took else "wait")
+                ends["score" if "wait" in ends else "wait"] = clock()
             if len(found.requests) == 1:
                 self._deployment.keep(found.requests[0], len(body))
             if self._log:

@@ -6,10 +6,14 @@ with its last request. A rollback is a new record, so it takes effect in the sam
 its trial is refused until there is another record, and the old one answers on.
 """
 
+import contextlib
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from pydantic_core import from_json
 
 from din.errors import InputError, Unavailable
 from din.facts import Facts
@@ -20,7 +24,7 @@ from din.server import metrics
 from din.server.settings import Settings
 from din.server.trial import objection
 
-_RECORDED = 16
+RECORDED = 16
 _RECORDED_BYTES = 1 << 16
 """Larger requests are not kept for trials."""
 
@@ -42,24 +46,6 @@ class Refusal:
     reason: str
 
 
-@dataclass
-class Look:
-    """The newest answer of the registry.
-
-    Attributes:
-        at: the time of the last answer of the registry, in seconds of the monotonic clock.
-        problem: why the registry could not be read since, or None.
-    """
-
-    at: float = field(default_factory=time.monotonic)
-    problem: str | None = None
-
-    @property
-    def age(self) -> float:
-        """The seconds since the registry answered."""
-        return time.monotonic() - self.at
-
-
 class Deployment:
     """The bundle that answers, replaced by the registry's champions.
 
@@ -71,20 +57,34 @@ class Deployment:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._registry = Registry(settings.registry, settings.model)
-        self._recorded: deque[Request] = deque(maxlen=_RECORDED)
+        self._recorded: deque[Request] = deque(maxlen=RECORDED)
         self._stop = threading.Event()
         record = self._registry.champion()
         if record is None:
             raise InputError(f"{self._registry.name}: no champion yet; promote a bundle first (`din promote`)")
-        self.look = Look()
+        self.seen_at = time.monotonic()
+        self.problem: str | None = None
         self.refused: Refusal | None = None
         self.serving = self._tried(record, None)
-        metrics.serve(record)
+        metrics.RECORD.set(record.number)
+
+    @property
+    def registry_age(self) -> float:
+        """The seconds since the registry answered; why it has not since is `problem`."""
+        return time.monotonic() - self.seen_at
 
     def keep(self, request: Request, size: int) -> None:
         """Keep an answered request of `size` bytes for the trial of the next bundle."""
         if size <= _RECORDED_BYTES:
             self._recorded.append(request)
+
+    def recall(self, logged: Iterable[str]) -> None:
+        """Keep the requests of a log, as JSON, that the bundle answers."""
+        for text in logged:
+            with contextlib.suppress(InputError):
+                request = from_json(text)
+                self.serving.scorer.score(request)
+                self.keep(request, len(text))
 
     def watch(self) -> None:
         """Follow the registry until `close` is called."""
@@ -102,14 +102,16 @@ class Deployment:
             if record is None:
                 raise InputError(f"{self._registry.name}: the log of promotions is empty; it had a champion before")
         except Exception as error:  # also one that nobody foresaw: a watch that has died looks like a quiet registry
-            self.look.problem = str(error) or type(error).__name__
+            self.problem = str(error) or type(error).__name__
         else:
-            self.look = Look()
+            self.seen_at = time.monotonic()
+            self.problem = None
             if self.refused and self.refused.record != record:
                 self.refused = None
             if record != self.serving.record and self.refused is None:
                 self._try(record)
-        metrics.look(self.look.age, self.refused is not None)
+        metrics.AGE.set(self.registry_age)
+        metrics.REFUSING.set(self.refused is not None)
 
     def _try(self, record: Record) -> None:
         """Replace the bundle that answers, or refuse the new one."""
@@ -120,14 +122,14 @@ class Deployment:
         try:
             self._replace(self._tried(record, serving.scorer))
         except Unavailable as error:
-            self.look.problem = str(error)
+            self.problem = str(error)
         except InputError as error:
             self.refused = Refusal(record, str(error))
             metrics.REFUSED.inc()
 
     def _replace(self, serving: Serving) -> None:
         self.serving = serving
-        metrics.serve(serving.record)
+        metrics.RECORD.set(serving.record.number)
         metrics.SWAPS.inc()
 
     def _tried(self, record: Record, old: Scorer | None) -> Serving:

@@ -19,12 +19,13 @@ from typing import Any, Self
 from uuid import uuid4
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic_core import to_json
 
 from din.errors import InputError
 from din.schema import ITEM_ID, USER_ID, text
 from din.serve.scorer import Request
-from din.served_log import OPEN, SCHEMA, pseudonym, publish, read_key
+from din.served_log import FILES, OPEN, SCHEMA, pseudonym, publish, read_key
 from din.server import metrics
 from din.server.answers import Answer
 from din.server.settings import Settings
@@ -95,6 +96,13 @@ class Log:
         """Return the log that the options name, if they name one."""
         return cls(Path(settings.log), settings.log_share, settings.log_key) if settings.log else None
 
+    def newest(self, count: int) -> list[str]:
+        """Return the newest requests of the published files, as JSON; none if the newest file can't be read."""
+        for path in sorted(self._folder.glob(FILES))[-1:]:
+            with contextlib.suppress(OSError, pa.ArrowException):
+                return pq.ParquetFile(path).read(["request"])["request"][-count:].to_pylist()
+        return []
+
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
@@ -139,7 +147,7 @@ class Log:
                 self._write(hour, rows)
         except Exception:  # one that nobody foresaw must not end the thread
             metrics.LOG_LOST.inc(len(waiting))
-            _LOG.exception("the log in %s lost the answers of a turn", self._folder)
+            _LOG.exception("the log in %s lost the answers that waited", self._folder)
         with self._lock:
             self._bytes -= size
         if self._open and (self._open.hour < _hour(self._clock()) or self._open.size > _MOST_OPEN):

@@ -5,8 +5,6 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
-from din.registry.records import Record
-
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
@@ -17,20 +15,9 @@ SWAPS = Counter("din_swaps", "Champions that replaced another one, summed over p
 LOGGED = Counter("din_logged", "Answers in the log of the server.")
 LOG_LOST = Counter("din_log_lost", "Answers that the log dropped: too many waited, or the disk failed.")
 REFUSED = Counter("din_refused_bundles", "Champions that were refused, summed over processes.")
-_NUMBER = Gauge("din_record", "The number of the record whose bundle answers.", multiprocess_mode="livemin")
-_AGE = Gauge("din_registry_age_seconds", "Seconds since the registry answered.", multiprocess_mode="livemax")
-_REFUSING = Gauge("din_refusing", "1 while the registry's champion is refused.", multiprocess_mode="livemax")
-
-
-def serve(record: Record) -> None:
-    """Note that the bundle of a record begins to answer."""
-    _NUMBER.set(record.number)
-
-
-def look(age: float, refusing: bool) -> None:
-    """Note how long ago the registry answered, and whether its champion is refused."""
-    _AGE.set(age)
-    _REFUSING.set(refusing)
+RECORD = Gauge("din_record", "The number of the record whose bundle answers.", multiprocess_mode="livemin")
+AGE = Gauge("din_registry_age_seconds", "Seconds since the registry answered.", multiprocess_mode="livemax")
+REFUSING = Gauge("din_refusing", "1 while the registry's champion is refused.", multiprocess_mode="livemax")
 
 
 def page(several: bool) -> bytes:

@@ -36,7 +36,7 @@ class Impatient(HttpToolsProtocol):
         self._wait()
 
     def data_received(self, data: bytes) -> None:
-        """Stop waiting if a request has begun; else go on, whatever the bytes were."""
+        """Stop waiting if a request has begun, whatever the bytes were."""
         super().data_received(data)
         begun = self.cycle is not None and not self.cycle.response_complete
         if begun and self._timer:

@@ -12,21 +12,7 @@ _VARIABLE = "DIN_SERVE"
 
 @dataclass(frozen=True)
 class Settings:
-    """The options of `din serve`, for one of its processes.
-
-    Attributes:
-        registry: the URI of the registry.
-        model: the name of the model there.
-        refresh: seconds between two looks at the registry.
-        threads: requests that are scored at once.
-        queue: requests that may wait for a thread; one more is answered with 503.
-        timeout: seconds after which a request is answered with 504, its body included.
-        slow: seconds after which a request is logged with the time of each step.
-        limits: the largest requests to answer.
-        log: the folder of the log of what was answered. None: no log.
-        log_share: the share of the users that are logged.
-        log_key: the file with the key of the hashes that replace the ids of users in the log. None: ids are logged.
-    """
+    """The options of `din serve`, which its help explains, for one of its processes. Times are in seconds."""
 
     registry: str
     model: str

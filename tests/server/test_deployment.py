@@ -3,6 +3,8 @@
 import shutil
 import threading
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,10 @@ from served_world import World
 from din.errors import InputError
 from din.serve import Limits, Scorer
 from din.serve.bundle import seal
+from din.server.answers import Answer
+from din.server.app import app
 from din.server.deployment import Deployment
+from din.server.log import Log
 from din.server.trial import objection
 
 REQUEST = {"history": ["i4", "i5"], "candidates": ["i6", "i7"]}
@@ -81,14 +86,14 @@ def test_graphs_that_differ(world: World, deployment: Deployment) -> None:
 def test_a_registry_that_is_away(world: World, deployment: Deployment) -> None:
     """The bundle answers on, the problem is named, and the registry is followed again when it is back."""
     away = world.registry_folder.rename(world.registry_folder.with_name("away"))
-    at = deployment.look.at
+    at = deployment.seen_at
     deployment.follow()
-    assert deployment.look.problem and deployment.look.at == at
+    assert deployment.problem and deployment.seen_at == at
     assert len(deployment.serving.scorer.score(REQUEST)) == 2
     away.rename(world.registry_folder)
     world.crown(1)
     deployment.follow()
-    assert deployment.look.problem is None and deployment.serving.record.number == 2
+    assert deployment.problem is None and deployment.serving.record.number == 2
 
 
 def test_no_champion(world: World) -> None:
@@ -141,3 +146,20 @@ def test_the_recorded_requests(deployment: Deployment) -> None:
         deployment.keep({"candidates": [number]}, 20)
     kept = [request["candidates"][0] for request in deployment._recorded]
     assert kept == list(range(24, 40))
+
+
+def test_a_restarted_server_is_tried_with_its_log(world: World, tmp_path: Path) -> None:
+    """The newest logged requests that the champion answers judge the next bundle, though this process answered none."""
+    folder = tmp_path / "served"
+    log = Log(folder)
+    log.start()
+    for request in ({"candidates": [1], "context": {"of": "another model"}}, REQUEST, {"candidates": ["i1"] * 900}):
+        log.put(Answer(b"", "v1", [request], [[0.5]], [str(len(request))]), 1)
+    log.close()
+    deployment = world.deploy(log=str(folder))
+    app(deployment)
+    deployment.settings = replace(deployment.settings, limits=Limits(candidates=2))
+    world.crown(1)
+    deployment.follow()
+    assert deployment.refused and "it does not answer a request that version" in deployment.refused.reason
+    assert "900 entries" in deployment.refused.reason

@@ -87,41 +87,34 @@ def test_odd_ids(folder: Path) -> None:
     """Whatever the model ignores is logged, without an id that can't be one."""
     log = Log(folder)
     log.start()
-    log.put(
-        Answer(
-            b"", "v", [{"user": {"user_id": [7]}, "candidates": []}, {"candidates": [7.0]}], [[], [1.0]], ["a", "b"]
-        ),
-        9,
-    )
+    requests = [{"user": {"user_id": [7]}, "candidates": []}, {"candidates": [7.0]}]
+    log.put(Answer(b"", "v", requests, [[], [1.0]], ["a", "b"]), 9)
     log.close()
     assert [(row["user_id"], row["items"]) for row in rows(folder)] == [(None, []), (None, ["7"])]
 
 
 def test_too_many_are_dropped_and_counted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The memory for waiting answers has an end."""
-    monkeypatch.setattr(logs, "_MOST_WAITING", 250)
+    """The memory for waiting answers has an end, but a body larger than it is logged alone."""
     lost = metrics.LOG_LOST._value.get()
     log = Log(folder)
-    for number in range(5):
-        log.put(answer(number), 100)
+    for most, numbers in ((250, range(5)), (50, range(5, 6))):
+        monkeypatch.setattr(logs, "_MOST_WAITING", most)
+        for number in numbers:
+            log.put(answer(number), 100)
+        log._turn()
     log.start()
     log.close()
-    assert [row["request_id"] for row in rows(folder)] == ["r0", "r1"]
+    assert [row["request_id"] for row in rows(folder)] == ["r0", "r1", "r5"]
     assert metrics.LOG_LOST._value.get() - lost == 3
 
 
 def test_users_outside_the_sample_take_no_place(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They neither wait nor count as lost; a body larger than the memory is logged alone."""
+    """They neither wait nor count as lost."""
     monkeypatch.setattr(logs, "_MOST_WAITING", 50)
     lost = metrics.LOG_LOST._value.get()
-    for share, expected in ((0.0, []), (1.0, ["r0"])):
-        log = Log(folder, share, clock=lambda: NOON)
-        log.put(answer(0), 100)
-        if not share:
-            log.put(answer(1), 100)
-        log.start()
-        log.close()
-        assert [row["request_id"] for row in rows(folder)] == expected
+    log = Log(folder, 0.0)
+    for number in range(2):
+        log.put(answer(number), 100)
     assert metrics.LOG_LOST._value.get() == lost
 
 

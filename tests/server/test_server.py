@@ -3,7 +3,10 @@
 import contextlib
 import json
 import socket
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import jsonschema
@@ -56,6 +59,7 @@ def test_many_requests(client: httpx.Client, scorer: Scorer) -> None:
         (b'[{"candidates": []}, {"candidates": 4}]', 422, "request 1: candidates: 4"),
         (b'{"candidats": []}', 422, "unknown key 'candidats'"),
         (b'{"candidates": [1], "user": {"age": "31"}}', 422, "age: '31'"),
+        (b'{"candidates": [1], "context": []}', 422, "context: []; expected an object"),  # or the log loses contexts
         (b'{"candidates": [' + b"1, " * 1000 + b"1]}", 422, "1,001 entries"),
         (b"[" + b", ".join([b'{"candidates": [1, 2, 3]}'] * 400) + b"]", 422, "1,200 candidates in the list"),
         (b" " * 100_001, 413, "larger than 0.1 MB"),
@@ -126,6 +130,36 @@ def test_a_slow_head(begun: bytes, steady, serving, monkeypatch: pytest.MonkeyPa
         connection.sendall(begun)
         while connection.recv(4096):
             pass
+
+
+def test_busy_and_late(steady, serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread scores one request, one more may wait, and the next gets 503. Both get 504 in time.
+
+    A thread keeps its place until it is done, and a request that waited too long is never scored.
+    """
+    score, release, scored = Scorer.score, threading.Event(), []
+
+    def slow(self, request, output="probability"):
+        scored.append(request["user"]["user_id"])
+        release.wait(30)
+        return score(self, request, output)
+
+    with serving(steady.deploy(queue=1, timeout=1)) as client, ThreadPoolExecutor() as pool:
+        monkeypatch.setattr(Scorer, "score", slow)
+
+        def post(user: int) -> int:
+            return client.post("/v1/score", json=REQUEST | {"user": {"user_id": user}}).status_code
+
+        first = pool.submit(post, 1)
+        while not scored:
+            time.sleep(0.01)
+        second = pool.submit(post, 2)
+        time.sleep(0.2)
+        assert (post(3), first.result(), second.result(), post(4)) == (503, 504, 504, 503)
+        release.set()
+        while (status := post(5)) == 503:
+            time.sleep(0.01)
+        assert (status, scored) == (200, [1, 5])
 
 
 def connected(client: httpx.Client) -> socket.socket:
