@@ -94,13 +94,12 @@ def apply(
 
 
 @commands(app, "Parameters")(
-    "din tune                      # 20 minutes; run it again to continue",
+    "din tune                      # for 20 minutes; run it again to continue",
     "din tune --trials 50 --jobs 4",
-    "din tune --minutes 60 --set train.learning.epochs=5",
 )
 def tune(
     minutes: Annotated[
-        float | None, typer.Option(min=0.01, help="Minutes for all of it; default: 20, or with --trials no limit.")
+        float | None, typer.Option(min=0.01, help="Minutes of the search; default: 20, or with --trials no limit.")
     ] = None,
     trials: Annotated[
         int | None, typer.Option(min=1, help="Trials in all, with those of earlier calls; default: no limit.")
@@ -108,9 +107,6 @@ def tune(
     jobs: Annotated[
         int | None, typer.Option(min=1, max=256, help="Processes that train; default: one a core, or one on a GPU.")
     ] = None,
-    assignments: Annotated[
-        list[str], typer.Option("--set", help="KEY=VALUE: a key of train that keeps this value; repeatable.")
-    ] = [],  # noqa: B006  # typer reads the default and changes none
     as_json: AsJson = False,
 ) -> None:
     """Search better hyperparameters on validation rows, and write tuned.yaml and reports/tuning.html.
@@ -119,10 +115,9 @@ def tune(
     """
     with answering("tune"):
         from din.tune.command import tune
-        from din.tune.space import fixed
 
         limit = 20.0 if minutes is None and trials is None else minutes
-        print_result(lambda: tune(HERE, params_here(), fixed(assignments), limit, trials, jobs), as_json)
+        print_result(lambda: tune(HERE, params_here(), limit, trials, jobs), as_json)
 
 
 @looking("din status", "din status --json | python -m json.tool")

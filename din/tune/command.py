@@ -4,9 +4,7 @@ import errno
 import json
 import math
 import time
-from collections.abc import Mapping
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial
@@ -14,50 +12,41 @@ from optuna.trial import FrozenTrial
 from din import cores
 from din.errors import InputError, Unavailable
 from din.params import Params
+from din.params.defaults import written
 from din.train.compute import computing
 from din.tune import result
-from din.tune.result import KeyRow, TrialRow, Tuned
+from din.tune.result import Candidate, KeyRow, TrialRow, Tuned, shown_metric
 from din.tune.seeds import Final
 from din.tune.space import Space, Values
-from din.tune.study import WHY, Budget, by_metric, ended, mean_seconds, only_one, open_study, search, seconds
+from din.tune.study import WHY, by_metric, ended, only_one, open_study, search, seconds
 from din.tune.training import executor
 from din.workspace import Workspace
 
 
-def tune(
-    workspace: Workspace,
-    params: Params,
-    fixed: Mapping[str, Any],
-    minutes: float | None,
-    trials: int | None,
-    jobs: int | None,
-) -> Tuned:
+def tune(workspace: Workspace, params: Params, minutes: float | None, trials: int | None, jobs: int | None) -> Tuned:
     """Search, train the best again with further seeds, print the result, and write overlay and page.
 
     Args:
-        fixed: values by dotted key, set for the search.
-        minutes: of the whole command; None: no limit.
+        minutes: of the search; None: no limit.
         trials: of the whole study, earlier calls included; None: no limit.
         jobs: the processes that train; None: as many as the cores allow, or one on a GPU.
 
     Raises:
-        InputError: features are missing or damaged, the space or a key is bad, another process tunes here, or no trial
-            has a metric yet.
+        InputError: features are missing or damaged, the space is bad, another process tunes here, or no trial has a
+            metric yet.
         Unavailable: the disk is full, or a process was killed.
     """
-    space = Space.of(params, fixed)
-    began = time.monotonic()
+    space = Space.of(params)
+    stop_at = math.inf if minutes is None else time.monotonic() + 60 * minutes
     with computing(params.train.compute) as compute:
         on_cpu = compute.device.type == "cpu"
         jobs = jobs or (max(1, cores.available() // compute.threads) if on_cpu else 1)
-    budget = Budget(minutes, trials, jobs, began)
     try:
         with only_one(workspace), executor(workspace, params, jobs) as pool:
             study = open_study(workspace, space)
-            search(workspace, study, space, budget, pool)
-            final = Final(workspace, study.study_name, space, pool, budget, mean_seconds(study))
-            found = _finish(study, final)
-            result.write(workspace, space, found, fixed)
+            search(workspace, study, space, pool, jobs, trials, stop_at)
+            found = _finish(workspace, study, Final(workspace.features, space, pool))
+            result.write(workspace, space, found)
     except BrokenProcessPool:
         raise Unavailable(
             f"a process of {jobs} that train was killed, perhaps for its memory; run the same command again with fewer "
@@ -75,13 +64,13 @@ def tune(
     return found
 
 
-def _finish(study: Study, final: Final) -> Tuned:
+def _finish(workspace: Workspace, study: Study, final: Final) -> Tuned:
     """Train the best trials with further seeds, and return the result.
 
     Raises:
         InputError: no trial has a metric.
     """
-    workspace, space = final.workspace, final.space
+    space = final.space
     rows = [_row(space, one) for one in ended(study)]
     ranked = [(one.number, space.changes(space.decoded(one.params))) for one in by_metric(study)]
     if not ranked:
@@ -93,18 +82,27 @@ def _finish(study: Study, final: Final) -> Tuned:
             distinct.setdefault(json.dumps(changes), (trial, changes))
     candidates = final.against_today([*distinct.values()])
     winner = max(candidates, key=lambda one: -math.inf if one.mean is None else one.mean)
-    without = final.without_each(winner.changes)
     return Tuned(
         metric=space.params.train.learning.metric,
         seeds=[space.params.train.learning.seed + one for one in range(1, len(winner.metrics) + 1)],
         trials=rows,
         candidates=candidates,
         winner=winner.trial,
-        compared=winner.metrics[0],
-        keys=[KeyRow(key, space.today[key], new, without.get(key)) for key, new in winner.changes.items()],
+        keys=_keys(final, winner) if winner.changes else [],
         overlay=workspace.relative(workspace.tuned) if winner.changes else None,
         page=workspace.relative(workspace.tuning_page),
     )
+
+
+def _keys(final: Final, winner: Candidate) -> list[KeyRow]:
+    """Return what the winner changes, with a reason for each key."""
+    metric = final.space.params.train.learning.metric.upper()
+    found = []
+    for key, without in final.without_each(winner.changes).items():
+        old = final.space.today[key]
+        reason = f"{metric} {shown_metric(winner.metrics[0])}; with {written(old)} {shown_metric(without)}"
+        found.append(KeyRow(key, old, winner.changes[key], reason))
+    return found
 
 
 def _row(space: Space, trial: FrozenTrial) -> TrialRow:

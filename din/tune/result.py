@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from din.artifacts import write_bytes
@@ -9,7 +10,7 @@ from din.params.defaults import written
 from din.params.overlays import COMMENT_COLUMN, nested
 from din.printing import print_table
 from din.report.charts import Axis, Plot
-from din.report.page import environment
+from din.report.page import Table, environment
 from din.tune.space import Space
 from din.workspace import Workspace
 
@@ -51,16 +52,12 @@ class Candidate:
 
 @dataclass(frozen=True)
 class KeyRow:
-    """A key that the overlay changes.
-
-    Attributes:
-        without: the metric if the key alone has today's value again. None: there was no time to train that.
-    """
+    """A key that the overlay changes, and why: the metric with the change and without it."""
 
     key: str
     old: Any
     new: Any
-    without: float | None
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,6 @@ class Tuned:
         trials: in their order.
         candidates: today's parameters, and the best trials.
         winner: the number of the trial with the best mean. None: today's parameters have it.
-        compared: the metric of the winner's trial with the first of the seeds, to compare `KeyRow.without` with.
         keys: what the winner changes.
         overlay: the path of the overlay. None: nothing is to change.
         page: the path of the page.
@@ -84,57 +80,65 @@ class Tuned:
     trials: Sequence[TrialRow]
     candidates: Sequence[Candidate]
     winner: int | None
-    compared: float | None
     keys: Sequence[KeyRow]
     overlay: str | None
     page: str
-
-    @property
-    def won(self) -> Candidate:
-        """The winner on further seeds, or today's parameters."""
-        return next(one for one in self.candidates if one.trial == self.winner)
 
     @property
     def verdict(self) -> str:
         """The result in a sentence."""
         if self.winner is None:
             return f"Today's parameters stay: none of {len(self.trials)} trials is better on further seeds."
-        won = self.won
-        before, after = (_cell(one.mean, "failed") for one in (self.candidates[0], won))
-        bounds = "" if won.lower is None else f" ({won.lower:+.4f} to {won.upper:+.4f} by user)"
-        gain = f"{_cell(won.gain, 'a gain', '+')}{bounds}"
+        won = next(one for one in self.candidates if one.trial == self.winner)
+        before, after = shown_metric(self.candidates[0].mean), shown_metric(won.mean)
+        gain = "" if won.gain is None else f"{won.gain:+.4f}, "
+        bounds = "" if won.lower is None else f" The gain is {won.lower:+.4f} to {won.upper:+.4f} by user."
         return (
-            f"Validation {self.metric.upper()} {before} → {after}: {gain}, the mean of "
-            f"{len(self.seeds)} further seed{'s' if len(self.seeds) > 1 else ''}, by trial {won.trial} of "
-            f"{len(self.trials)}.{'' if won.lower and won.lower > 0 else ' It may be chance.'}"
+            f"Validation {self.metric.upper()} {before} → {after}: {gain}the mean of further seeds, "
+            f"by trial {won.trial} of {len(self.trials)}.{bounds}"
+            f"{'' if won.lower and won.lower > 0 else ' It may be chance.'}"
         )
 
+    @property
+    def further_seeds(self) -> Table:
+        """Today's parameters and the best trials on further seeds."""
+        columns = ("parameters", *(f"seed {seed}" for seed in self.seeds), "mean", "gain", "lower", "upper")
+        rows = [(_name(one), *one.metrics, one.mean, one.gain, one.lower, one.upper) for one in self.candidates]
+        return Table("Further seeds", columns, rows)
 
-def _cell(value: float | None, absent: str, sign: str = "") -> str:
-    return absent if value is None else f"{value:{sign}.4f}"
+    @property
+    def changed_keys(self) -> Table:
+        """What the winner changes, and why."""
+        rows = [(one.key, written(one.old), written(one.new), one.reason) for one in self.keys]
+        return Table("Keys", ("key", "today", "tuned", "reason"), rows, 4)
+
+    @property
+    def all_trials(self) -> Table:
+        """The trials with what they changed, or why they failed."""
+        rows = [
+            (str(one.number), one.state, one.why or in_a_line(one.changes), one.metric, one.seconds)
+            for one in self.trials
+        ]
+        return Table("All trials", ("trial", "state", "changes", self.metric.upper(), "seconds"), rows, 3)
 
 
 def print_tuned(found: Tuned) -> None:
     """Print the further seeds, the winner's keys, and what to do next."""
-    print_table(
-        f"seeds {', '.join(map(str, found.seeds))}",
-        ("parameters", *(f"seed {seed}" for seed in found.seeds), "mean", "gain", "lower", "upper"),
-        [(name(one), *one.metrics, one.mean, one.gain, one.lower, one.upper) for one in found.candidates],
-    )
-    if found.keys:
-        print_table(
-            f"trial {found.winner}",
-            ("key", "today", "tuned", "reason"),
-            [(one.key, written(one.old), written(one.new), reason(one, found)) for one in found.keys],
-        )
+    for table in (found.further_seeds, found.changed_keys):
+        if table.rows:
+            print_table(table.title, table.columns, table.rows)
     print(found.verdict)
     if found.overlay:
         print(f"overlay: {found.overlay}; `din params apply {found.overlay}` writes it into params.yaml")
     print(f"page: {found.page}")
 
 
-def name(one: Candidate) -> str:
-    """Return the name of a candidate."""
+def shown_metric(value: float | None) -> str:
+    """Return the metric of a training as text."""
+    return "failed" if value is None else f"{value:.4f}"
+
+
+def _name(one: Candidate) -> str:
     return "today's" if one.trial is None else f"trial {one.trial}"
 
 
@@ -143,37 +147,23 @@ def in_a_line(changes: Mapping[str, Any]) -> str:
     return ", ".join(f"{key.rpartition('.')[2]}: {written(value)}" for key, value in changes.items()) or "–"
 
 
-def reason(one: KeyRow, found: Tuned) -> str:
-    """Return why a key is changed: the metric with and without the change."""
-    if one.without is not None and found.compared is not None:
-        return f"{found.metric.upper()} {found.compared:.4f}; with {written(one.old)} {one.without:.4f}"
-    return f"was {written(one.old)}; no time to train without it"
-
-
-def write(workspace: Workspace, space: Space, found: Tuned, fixed: Mapping[str, Any]) -> None:
+def write(workspace: Workspace, space: Space, found: Tuned) -> None:
     """Write the page, and the overlay, or remove that of an earlier search if there is none now."""
     if found.overlay:
-        write_bytes(workspace.root / found.overlay, overlay(space, found, fixed).encode())
+        write_bytes(workspace.root / found.overlay, overlay(space, found).encode())
     else:
         workspace.tuned.unlink(missing_ok=True)
-    page = environment().get_template("tuning.html.j2")
-    html = page.render(
-        found=found,
-        picture=_picture(found),
-        rows=[(one, in_a_line(one.changes)) for one in found.trials],
-        keys=[(one, written(one.new), reason(one, found)) for one in found.keys],
-        name=name,
-    )
+    html = environment().get_template("tuning.html.j2").render(found=found, picture=_picture(found))
     write_bytes(workspace.tuning_page, html.encode())
 
 
-def overlay(space: Space, found: Tuned, fixed: Mapping[str, Any]) -> str:
+def overlay(space: Space, found: Tuned) -> str:
     """Return the overlay's text, with a reason for each key."""
-    reasons: dict[str, str] = dict.fromkeys(fixed, "set for the search")
+    reasons: dict[str, str] = {}
     for one in found.keys:
-        key = next(iter(space.overlay({one.key: one.new})))
-        reasons[key] = f"{reasons[key]}; {reason(one, found)}" if key in reasons else reason(one, found)
-    values = {**fixed, **space.overlay({one.key: one.new for one in found.keys})}
+        (key,) = space.overlay({one.key: one.new})
+        reasons[key] = f"{reasons[key]}; {one.reason}" if key in reasons else one.reason
+    values = space.overlay({one.key: one.new for one in found.keys})
     head = f"# Found by `din tune`. {found.verdict}\n# Apply it with: din params apply {found.overlay}\n\n"
     return head + "".join(f"{line}\n" for line in _lines(nested(values), reasons))
 
@@ -192,12 +182,10 @@ def _lines(block: Mapping[str, Any], reasons: Mapping[str, str], above: str = ""
 def _picture(found: Tuned) -> str:
     """Return a picture of the metric by trial, with the best until then."""
     points = [(float(one.number), one.metric, one.state) for one in found.trials if one.metric is not None]
-    plot = Plot(
-        Axis(-0.5, len(found.trials) + 0.5, "trial"),
-        Axis.over([metric for _, metric, _ in points], f"validation {found.metric.upper()}"),
-    )
-    best = [(at, max(metric for _, metric, _ in points[: place + 1])) for place, (at, _, _) in enumerate(points)]
-    plot.line(best, "candidate")
+    numbers, metrics, _ = zip(*points, strict=True)
+    metric = found.metric.upper()
+    plot = Plot(Axis(-0.5, len(found.trials) + 0.5, "trial"), Axis.over(metrics, f"validation {metric}"))
+    plot.line([*zip(numbers, accumulate(metrics, max), strict=True)], "candidate")
     for state, style in (("pruned", "other"), ("complete", "candidate")):
         plot.dots([(at, metric) for at, metric, how in points if how == state], style)
-    return plot.svg(f"Validation {found.metric.upper()} by trial")
+    return plot.svg(f"Validation {metric} by trial")

@@ -16,7 +16,6 @@ from din.model import MODELS
 from din.params import Params, Train, parse, to_json
 from din.params.blocks import searched
 from din.params.overlays import nested, overlaid
-from din.params.reading import plain
 from din.params.search import Between, OneOf, Search
 from din.params.train import KNOWN_GOOD
 
@@ -30,7 +29,7 @@ class Space:
     """Where to search.
 
     Attributes:
-        params: today's parameters, with those that were set for this search.
+        params: today's parameters, of a training from random weights.
         searches: the keys that vary, below `train`.
         today: today's values of these keys.
     """
@@ -40,32 +39,17 @@ class Space:
     today: Values
 
     @classmethod
-    def of(cls, params: Params, fixed: Mapping[str, Any]) -> "Space":
+    def of(cls, params: Params) -> "Space":
         """Return the space around some parameters.
 
-        Args:
-            params: those of params.yaml.
-            fixed: values by dotted key, which are set and don't vary.
-
         Raises:
-            InputError: a key is unknown or not one of `train`, no key is left to vary, or the space of a key holds a
-                value that the key can't have.
+            InputError: the space of a key holds a value that the key can't have.
         """
-        if elsewhere := [key for key in fixed if not key.startswith("train.")]:
-            raise InputError(f"--set {elsewhere[0]}: expected a key of train, since trials share data/features/")
-        params = parse(Params, overlaid(to_json(params), nested(fixed), "--set"), "--set")
         train = replace(params.train, start="scratch", champion=None)
-        model = train.model
-        MODELS.check(model.name, model.options, "train.model.name")
-        found = searched(Train) | searched(MODELS[model.name].options or object, f"{_OPTIONS}.")
-        free = {
-            key: search
-            for key, search in found.items()
-            if search.concerns(model.name) and not any(f"train.{key}.".startswith(f"{one}.") for one in fixed)
-        }
-        if not free:
-            raise InputError(f"--set: no key of the model {model.name} is left to vary; fix fewer keys")
-        space = cls(replace(params, train=train), free, {key: _value(train, key) for key in free})
+        model = train.model.name
+        found = searched(Train) | searched(MODELS[model].options or object, f"{_OPTIONS}.")
+        searches = {key: search for key, search in found.items() if search.concerns(model)}
+        space = cls(replace(params, train=train), searches, {key: _value(train, key) for key in searches})
         space._check()
         return space
 
@@ -129,7 +113,7 @@ class Space:
             assert isinstance(search, Between | OneOf)
             today = self.today[key]
             if isinstance(search, Between) and not isinstance(today, int | float):
-                raise InputError(f"train.{key} is {shown(today)}, no number between bounds; fix it with --set")
+                raise InputError(f"train.{key} is {shown(today)}, no number between bounds; set a number")
             for value in search.values if isinstance(search, OneOf) else (search.low, search.high):
                 where = f"the search space of train.{key} holds {shown(value)}"
                 documents.check(Params, self._plain({key: value}), where)
@@ -152,18 +136,3 @@ def _distribution(search: Search, today: Any) -> BaseDistribution:
         return FloatDistribution(min(search.low, today), max(search.high, today), log=search.log and today > 0)
     assert isinstance(search, OneOf)
     return CategoricalDistribution(list(dict.fromkeys(map(json.dumps, (*search.values, today)))))
-
-
-def fixed(assignments: list[str]) -> dict[str, Any]:
-    """Return values by dotted key, given as `key=value`, where the value is written as in params.yaml.
-
-    Raises:
-        InputError: one is not of this form.
-    """
-    found: dict[str, Any] = {}
-    for one in assignments:
-        key, sign, value = one.partition("=")
-        if not sign:
-            raise InputError(f"--set {shown(one)}: expected KEY=VALUE, e.g. train.learning.epochs=5")
-        found[key] = plain(value, f"--set {key}")
-    return found

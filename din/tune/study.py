@@ -8,7 +8,6 @@ ends early if its metric is worse than the median of earlier trials after as man
 import fcntl
 import hashlib
 import json
-import math
 import os
 import sys
 import time
@@ -16,10 +15,8 @@ import warnings
 from collections.abc import Iterator
 from concurrent.futures import Executor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from statistics import fmean
 
 import numpy as np
 import optuna
@@ -40,49 +37,10 @@ from din.tune.space import Space
 from din.workspace import Workspace
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-START, WHY = "start", "why"
-"""Attributes of a trial: its number among the starts, and why it failed, which a killed one can't tell."""
+WHY = "why"
+"""The attribute of a trial that says why it failed. A killed trial has none."""
 _MOST_FAILURES = 5
 """The number of failed trials, one after another, that ends a search."""
-_FINAL_TRAININGS = 16
-_FINAL_SHARE = 0.4
-"""The largest share of the minutes that is kept for further seeds."""
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How long to search.
-
-    Attributes:
-        minutes: of the whole command; None: as many as the trials take.
-        trials: of the whole study; None: as many as fit into the minutes.
-        jobs: trainings at once.
-        began: the clock at the start of the command.
-    """
-
-    minutes: float | None
-    trials: int | None
-    jobs: int
-    began: float
-
-    @property
-    def seconds_left(self) -> float:
-        """The seconds until the command should end."""
-        return math.inf if self.minutes is None else self.began + 60 * self.minutes - time.monotonic()
-
-    def final(self, seconds: float) -> float:
-        """Return the seconds to keep for the trainings after the search, given those of one training."""
-        if self.minutes is None:
-            return 0.0
-        return min(self.turns(_FINAL_TRAININGS) * seconds, _FINAL_SHARE * 60 * self.minutes)
-
-    def turns(self, trainings: int) -> int:
-        """Return how many trainings follow each other if some are done at once."""
-        return -(-trainings // self.jobs)
-
-    def permits(self, trainings: int, seconds: float) -> bool:
-        """Return whether there is time for whole trainings, given the seconds of one."""
-        return self.turns(trainings) * seconds < self.seconds_left
 
 
 @contextmanager
@@ -122,13 +80,11 @@ def open_study(workspace: Workspace, space: Space) -> Study:
         study = _load(workspace, name, space)
         for trial in study.get_trials(states=[TrialState.RUNNING]):  # it was killed
             study.tell(trial.number, state=TrialState.FAIL)
+            study.enqueue_trial(trial.system_attrs.get("fixed_params", trial.params))
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{journal}: damaged ({error}); remove it, and its trials are lost") from None
-    kept = [*ended(study), *study.get_trials(states=[TrialState.WAITING])]
-    known = {trial.user_attrs.get(START) for trial in kept}
-    for number, values in enumerate(space.starts):
-        if number not in known:
-            study.enqueue_trial(space.encoded(values), {START: number})
+        raise InputError(f"{journal}: damaged ({error}); remove it and search again: its trials are lost") from None
+    for values in space.starts:
+        study.enqueue_trial(space.encoded(values), skip_if_exists=True)
     return study
 
 
@@ -174,41 +130,42 @@ def seconds(trial: FrozenTrial) -> float:
     return trial.duration.total_seconds() if trial.duration else 0.0
 
 
-def mean_seconds(study: Study) -> float:
-    """Return the mean duration of a training that was not ended early; infinite if there is none yet."""
-    known = [seconds(one) for one in ended(study) if one.state == TrialState.COMPLETE]
-    return fmean(known) if known else math.inf
+def search(
+    workspace: Workspace, study: Study, space: Space, pool: Executor, jobs: int, trials: int | None, stop_at: float
+) -> None:
+    """Add trials to the study until the limits are reached, or one trial after another fails.
 
-
-def search(workspace: Workspace, study: Study, space: Space, budget: Budget, pool: Executor) -> None:
-    """Add trials to the study until the budget ends, or one trial after another fails."""
-    wanted = None if budget.trials is None else max(0, budget.trials - len(ended(study)))
+    Args:
+        pool: runs `jobs` searches at once.
+        trials: of the whole study, earlier searches included; None: no limit.
+        stop_at: seconds of the monotonic clock.
+    """
+    wanted = None if trials is None else max(0, trials - len(ended(study)))
     done = len(study.trials)  # part of the seed, so that a resumed search does not draw the same values again
     searches = []
-    for number in range(budget.jobs):
+    for number in range(jobs):
         seed = int(np.random.SeedSequence([space.params.train.learning.seed, done, number]).generate_state(1)[0])
-        share = None if wanted is None else (wanted + number) // budget.jobs
-        searches.append(pool.submit(_search, workspace, study.study_name, space, budget, seed, share))
+        share = None if wanted is None else (wanted + number) // jobs
+        searches.append(pool.submit(_search, workspace, study.study_name, space, seed, share, stop_at))
     for one in as_completed(searches):
         one.result()
 
 
-def _search(workspace: Workspace, name: str, space: Space, budget: Budget, seed: int, share: int | None) -> None:
-    """Add a share of the trials to a study, or as many as fit into the minutes, in one of several processes."""
+def _search(workspace: Workspace, name: str, space: Space, seed: int, share: int | None, stop_at: float) -> None:
+    """Add a share of the trials to a study, or as many as there is time for, in one of several processes."""
     study = _load(workspace, name, space, seed)
     failures = 0
     for _ in count() if share is None else range(share):
-        left = budget.seconds_left - budget.final(mean_seconds(study))
-        if left <= 0 or failures == _MOST_FAILURES:
+        if time.monotonic() > stop_at or failures == _MOST_FAILURES:
             return
         trial = study.ask(space.distributions)
-        metric, state = _train(workspace, space, trial, time.monotonic() + left)
+        metric, state = _train(workspace, space, trial, stop_at)
         failures = failures + 1 if state == TrialState.FAIL else 0
-        print(_in_words(study, study.tell(trial, metric, state), budget), file=sys.stderr)
+        print(_in_words(study, study.tell(trial, metric, state)), file=sys.stderr)
 
 
 def _train(workspace: Workspace, space: Space, trial: Trial, stop_at: float) -> tuple[float | None, TrialState]:
-    """Train for a trial, and return its metric and its state. A training that can't go on is a failed trial."""
+    """Train for a trial, and return its metric and its state. A training that raises an error is a failed trial."""
     state = TrialState.COMPLETE
 
     def report(progress: Progress) -> bool:
@@ -226,14 +183,9 @@ def _train(workspace: Workspace, space: Space, trial: Trial, stop_at: float) -> 
     return (found.best_metric if state == TrialState.COMPLETE else None), state
 
 
-def _in_words(study: Study, trial: FrozenTrial, budget: Budget) -> str:
-    """Return how a trial ended, which one is the best, and what is left of the budget."""
+def _in_words(study: Study, trial: FrozenTrial) -> str:
+    """Return how a trial ended, and which one is the best."""
     found = f"{trial.value:.4f}" if trial.value is not None else trial.user_attrs[WHY]
-    words = [f"trial {trial.number} {trial.state.name.lower()}: {found}, {seconds(trial):.0f} s"]
-    if best := by_metric(study):
-        words.append(f"best {best[0].value:.4f} in trial {best[0].number}")
-    if budget.trials is not None:
-        words.append(f"trials left: {max(0, budget.trials - len(ended(study)))}")
-    if budget.minutes is not None:
-        words.append(f"minutes left: {max(0.0, budget.seconds_left) / 60:.1f}")
-    return "; ".join(words)
+    words = f"trial {trial.number} {trial.state.name.lower()}: {found}, {seconds(trial):.0f} s"
+    best = by_metric(study)
+    return f"{words}; best {best[0].value:.4f} in trial {best[0].number}" if best else words

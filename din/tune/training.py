@@ -1,27 +1,23 @@
 """One training of `din tune`, in this process or another one."""
 
 import contextlib
-import hashlib
-import json
+import io
 import multiprocessing
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 from typing_extensions import override
 
 from din import plugins
-from din.artifacts import atomic_path
 from din.errors import InputError
 from din.features.reader import Features
 from din.metrics.estimates import Estimate, Metric, estimate
-from din.params import Params, Train, to_json
+from din.params import Params, Train
 from din.train.checkpoint import Progress
 from din.train.compute import computing
 from din.train.fit import fit_learner
@@ -43,34 +39,17 @@ def run(features: Path, settings: Train, after_epoch: Callable[[Progress], bool]
         return fit_learner(Features(features), settings, compute=compute, after_epoch=after_epoch)[1]
 
 
-def run_once(workspace: Workspace, study: str, settings: Train, seconds: float) -> Estimate:
-    """Train and judge validation rows, or return what an earlier run of the same study and settings has kept.
-
-    Args:
-        seconds: end the training after the epoch in which they pass. Such a training is not kept.
+def run_and_judge(features: Path, settings: Train) -> Estimate:
+    """Train as `run` does, to the end, and judge the validation rows.
 
     Raises:
-        Diverged: the loss is not finite.
-        InputError: features are missing or damaged, or the metric is undefined.
+        InputError: as `run` does.
     """
-    text = json.dumps([study, to_json(settings)])
-    kept = workspace.tuning / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
-    if kept.exists():
-        with np.load(kept) as file:
-            return Estimate(float(file["value"]), file["users"], file["influence"], file["tells"])
-    began = time.monotonic()
     with computing(settings.compute) as compute, _silent():
-        features = Features(workspace.features)
-        learner, _ = fit_learner(
-            features, settings, compute=compute, after_epoch=lambda _: time.monotonic() - began > seconds
-        )
-        found = predict(learner.trained, features, "valid", compute=compute)
-        metric: Metric = settings.learning.metric
-        judged = estimate(metric, found.rows["label"], found.probabilities, found.rows["user"])
-    if time.monotonic() - began <= seconds:
-        with atomic_path(kept) as temporary, temporary.open("wb") as file:
-            np.savez(file, **vars(judged))
-    return judged
+        learner, _ = fit_learner(Features(features), settings, compute=compute)
+        found = predict(learner.trained, Features(features), "valid", compute=compute)
+    metric: Metric = settings.learning.metric
+    return estimate(metric, found.rows["label"], found.probabilities, found.rows["user"])
 
 
 @contextlib.contextmanager
@@ -112,9 +91,5 @@ def _begin(workspace: Workspace, params: Params) -> None:
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    with (
-        Path(os.devnull).open("w") as nowhere,
-        contextlib.redirect_stdout(nowhere),
-        contextlib.redirect_stderr(nowhere),
-    ):
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         yield

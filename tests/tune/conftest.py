@@ -16,7 +16,8 @@ from tests.factories.features import PLAIN, write_features
 def tiny(params: Params) -> Params:
     """Return parameters of a DIN of a few units that learns for two epochs."""
     widths = {"embedding_dim": 4, "attention_hidden": (6,), "hidden": (8,)}
-    return replace(params, train=changed(params.train, **widths, batch_size=64, learning_rate=0.01, epochs=2))
+    train = changed(params.train, **widths, batch_size=64, learning_rate=0.01, epochs=2, backend="reference")
+    return replace(params, train=train)
 
 
 @pytest.fixture

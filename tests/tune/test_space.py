@@ -15,15 +15,19 @@ from din.model.din import DIN
 from din.params import Params
 from din.params.search import Between, OneOf
 from din.params.train import KNOWN_GOOD
-from din.tune.space import Space, fixed
+from din.tune.space import Space
 
 ROOT = Path(__file__).parents[2]
+
+
+def named(params: Params, model: str) -> Params:
+    return replace(params, train=changed(params.train, name=model))
 
 
 @pytest.mark.parametrize("model", ["din", "base", "lr", "wide_deep", "pnn", "deepfm"])
 def test_every_model_has_a_sound_space(tiny: Params, model: str) -> None:
     """All values are valid, the first point is today's parameters, and every point survives optuna's terms."""
-    space = Space.of(tiny, {"train.model.name": model})
+    space = Space.of(named(tiny, model))
     assert ("model.softmax" in space.searches) == (model == "din")
     assert ("model.embedding_dim" in space.searches) == (model != "lr")
     assert space.settings(space.starts[0]) == space.params.train
@@ -34,7 +38,7 @@ def test_every_model_has_a_sound_space(tiny: Params, model: str) -> None:
 
 def test_known_good_points_are_within_the_space(tiny: Params) -> None:
     """Otherwise a point would be tried with other values than those that were good."""
-    space = Space.of(tiny, {})
+    space = Space.of(tiny)
     for point in KNOWN_GOOD:
         assert set(point) <= set(space.searches)
         for key, value in point.items():
@@ -46,17 +50,15 @@ def test_known_good_points_are_within_the_space(tiny: Params) -> None:
 @pytest.mark.parametrize("values", [{"regularization": 0.0, "learning_rate": 0.0123}, {"batch_size": 77}])
 def test_todays_values_are_in_the_space(tiny: Params, values: dict[str, Any]) -> None:
     """Even beyond the bounds, among other choices, and where there is no logarithm."""
-    space = Space.of(replace(tiny, train=changed(tiny.train, **values)), {})
+    space = Space.of(replace(tiny, train=changed(tiny.train, **values)))
     assert space.decoded(space.encoded(space.today)) == space.today
     assert space.changes(space.today) == {}
 
 
-def test_a_plugins_options_vary_and_the_others_stay(tiny: Params) -> None:
+def test_a_plugins_options_vary(tiny: Params) -> None:
     """A note beside an option is enough; the overlay holds the options as a whole, as params.yaml does."""
     plugins.load(["examples/plugins/transformer.py"], ROOT)
-    space = Space.of(tiny, {"train.model.name": "transformer", "train.model.options": {"length": 7}})
-    assert "model.options.heads" not in space.searches  # the options were set
-    space = Space.of(tiny, {"train.model.name": "transformer"})
+    space = Space.of(named(tiny, "transformer"))
     assert space.today["model.options.heads"] == 4
     settings = space.settings({"model.options.heads": 2, "model.embedding_dim": 8})
     assert (settings.model.options, settings.model.embedding_dim) == ({"heads": 2}, 8)
@@ -91,7 +93,7 @@ def test_a_bad_space_of_a_plugin_is_named(
     monkeypatch.setattr(MODELS, "_things", dict(MODELS._things))
     MODELS.register(f"tuned {options.__name__}", options)(type(options.__name__, (DIN,), {"__module__": __name__}))
     with pytest.raises(InputError, match=message):
-        Space.of(tiny, {"train.model.name": f"tuned {options.__name__}"})
+        Space.of(named(tiny, f"tuned {options.__name__}"))
 
 
 @pytest.mark.parametrize("make", [lambda: Between(2, 1), lambda: Between(0, 1, log=True), lambda: OneOf((1,))])
@@ -99,32 +101,3 @@ def test_bounds_that_hold_nothing_are_refused(make: Callable[[], object]) -> Non
     """Where they are declared."""
     with pytest.raises(InputError, match="expected a"):
         make()
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        (["train.learning.epochs"], "--set 'train.learning.epochs': expected KEY=VALUE"),
-        (["train.learning.epoch=3"], "--set: key 'epoch' is unknown in train.learning"),
-        (["train.learning.epochs=x"], "--set: train.learning.epochs: Input should be a valid integer, got 'x'"),
-        (["gate.margin=1"], "--set gate.margin: expected a key of train"),
-        (["train.learning.decay_steps=9"], "the learning rate would never change"),
-        (["train.model.name=dien"], "train.model.name: 'dien' is not a model"),
-        ([f"train.{key}=1" for key in ("model", "learning")], "model is 1; expected keys with values"),
-    ],
-)
-def test_a_bad_key_is_named(tiny: Params, given: list[str], message: str) -> None:
-    """With the value, and what was expected."""
-    with pytest.raises(InputError) as error:
-        Space.of(tiny, fixed(given))
-    assert message in str(error.value)
-
-
-def test_fixed_keys_do_not_vary(tiny: Params) -> None:
-    """If all are fixed, there is nothing to search."""
-    space = Space.of(tiny, fixed(["train.learning.batch_size=32"]))
-    assert "learning.batch_size" not in space.searches
-    assert space.params.train.learning.batch_size == 32
-    everything = {f"train.{key}": value for key, value in Space.of(tiny, {}).today.items()}
-    with pytest.raises(InputError, match="no key of the model din is left to vary"):
-        Space.of(tiny, everything)

@@ -2,7 +2,9 @@
 
 import itertools
 import json
+import math
 import multiprocessing
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,9 +22,10 @@ from din.params import Params
 from din.params.overlays import edit, read_overlay
 from din.train.fit import fit
 from din.tune.command import tune
-from din.tune.result import Tuned, reason
+from din.tune.result import Tuned
 from din.tune.space import Space
-from din.tune.study import ended, only_one, open_study
+from din.tune.study import ended, only_one, open_study, search
+from din.tune.training import executor
 from din.workspace import Workspace
 
 TRIALS = 3
@@ -30,13 +33,13 @@ TRIALS = 3
 
 def tuned(workspace: Workspace, params: Params, trials: int = TRIALS) -> Tuned:
     """Search in this process, without a limit of time."""
-    return tune(workspace, params, {"train.compute.backend": "reference"}, None, trials, 1)
+    return tune(workspace, params, None, trials, 1)
 
 
 def test_a_search_reads_no_test_row_and_leaves_an_overlay(
     workspace: Workspace, tiny: Params, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The features have no test rows to open. Trial 0 is `din train`; a second call adds no trial; a reason a key."""
+    """The features have no test rows. Trial 0 is `din train`. A search without trials or time left adds nothing."""
     found = tuned(workspace, tiny)
     assert capsys.readouterr().err.count("\ntrial ") + 1 == TRIALS == len(found.trials)
     assert (found.trials[0].changes, found.trials[0].state) == ({}, "complete")
@@ -45,27 +48,31 @@ def test_a_search_reads_no_test_row_and_leaves_an_overlay(
         None,
         *sorted((1, 2), key=lambda at: -(found.trials[at].metric or 0)),
     ]
-    assert found.won.mean == max(one.mean or 0 for one in found.candidates)
+    won = next(one for one in found.candidates if one.trial == found.winner)
+    assert won.mean == max(one.mean or 0 for one in found.candidates)
     written = {path.relative_to(workspace.root).parts[0] for path in workspace.root.iterdir()}
     assert written <= {"data", "params.yaml", ".din", "reports", "tuned.yaml"}
     assert [path.name for path in workspace.reports.iterdir()] == ["tuning.html"]
     text = Page(workspace.tuning_page.read_text()).text
     assert found.verdict.partition(":")[0] in text
 
-    again = tuned(workspace, tiny)
-    assert replace(again, trials=found.trials) == found
-    assert [one.number for one in again.trials] == list(range(TRIALS))
+    space = Space.of(tiny)
+    study = open_study(workspace, space)
+    with executor(workspace, tiny, 1) as pool:
+        for trials, stop_at in ((TRIALS, math.inf), (None, time.monotonic())):
+            search(workspace, study, space, pool, 1, trials, stop_at)
+    assert [one.number for one in ended(study)] == list(range(TRIALS))
     if found.overlay:  # on another processor, today's parameters may be the best
         lines = workspace.tuned.read_text().splitlines()
         assert all(" # " in line for line in lines if ": " in line and line.startswith(" "))
         changes = edit(workspace.params.read_text(), read_overlay(workspace.tuned), "x").changes
         assert {change.key for change in changes} >= {f"train.{one.key}" for one in found.keys}
-        assert all(reason(one, found) in workspace.tuned.read_text() for one in found.keys)
+        assert all(one.reason in workspace.tuned.read_text() for one in found.keys)
 
 
 def test_a_killed_trial_is_tried_again(workspace: Workspace, tiny: Params) -> None:
     """It is marked as failed, trials that ended stay, and a line that the disk had no room for is cut off."""
-    space = Space.of(tiny, {})
+    space = Space.of(tiny)
     study = open_study(workspace, space)
     first, killed = (study.ask(space.distributions) for _ in range(2))
     study.tell(first, 0.7)
@@ -75,16 +82,17 @@ def test_a_killed_trial_is_tried_again(workspace: Workspace, tiny: Params) -> No
     assert [(one.number, one.value) for one in ended(study)] == [(0, 0.7)]
     assert study.trials[killed.number].state == TrialState.FAIL
     assert space.decoded(study.ask(space.distributions).params) == space.starts[2]
-    starts = [one.user_attrs["start"] for one in study.trials if one.state == TrialState.WAITING]
-    assert sorted(starts) == [1, 3, 4]
+    waiting = [one.system_attrs["fixed_params"] for one in study.trials if one.state == TrialState.WAITING]
+    assert [space.decoded(one) for one in waiting] == [*space.starts[3:], space.starts[1]]
 
 
 def test_other_settings_have_other_trials(workspace: Workspace, tiny: Params) -> None:
-    """Trials of other features or fixed keys are not comparable."""
-    names = {open_study(workspace, Space.of(tiny, fixed)).study_name for fixed in ({}, {"train.learning.epochs": 3})}
+    """Trials of other features or parameters are not comparable."""
+    longer = replace(tiny, train=changed(tiny.train, epochs=3))
+    names = {open_study(workspace, Space.of(params)).study_name for params in (tiny, longer)}
     manifest = workspace.features / "manifest.json"
     manifest.write_text(json.dumps(json.loads(manifest.read_text()), indent=3))
-    names.add(open_study(workspace, Space.of(tiny, {})).study_name)
+    names.add(open_study(workspace, Space.of(tiny)).study_name)
     assert len(names) == 3
 
 
@@ -110,16 +118,16 @@ def test_failures_cost_no_earlier_trial(workspace: Workspace, tiny: Params, monk
     monkeypatch.setattr(MODELS, "_things", dict(MODELS._things))
     MODELS.register("failing")(Failing)
     workspace.tuned.write_text("of an earlier search")
-    found = tune(workspace, tiny, {"train.model.name": "failing"}, None, 99, 1)
+    found = tuned(workspace, replace(tiny, train=changed(tiny.train, name="failing")), 99)
     assert [one.state for one in found.trials] == ["complete", *["fail"] * 5]
-    assert (found.trials[-1].why, found.won.mean, found.overlay) == ("out of memory", None, None)
+    assert (found.trials[-1].why, found.winner, found.overlay) == ("out of memory", None, None)
     assert not workspace.tuned.exists()
 
 
 @pytest.mark.slow
 def test_two_processes_share_a_search(workspace: Workspace, tiny: Params) -> None:
     """They add exactly as many trials as were asked for."""
-    found = tune(workspace, tiny, {"train.compute.backend": "reference"}, None, 5, 2)
+    found = tune(workspace, tiny, None, 5, 2)
     assert [one.number for one in found.trials] == list(range(5))
 
 
@@ -142,10 +150,10 @@ def test_a_killed_process(workspace: Workspace, tiny: Params, monkeypatch: pytes
     """The message says that it may be for its memory, and no other process stays."""
     monkeypatch.setattr(MODELS, "_things", dict(MODELS._things))
     (workspace.root / "dying.py").write_text(DYING)
-    params = replace(tiny, plugins=("dying.py",))
+    params = replace(tiny, plugins=("dying.py",), train=changed(tiny.train, name="dying"))
     plugins.load(params.plugins, workspace.root)
     with pytest.raises(Unavailable, match="a process of 2 that train was killed, perhaps for its memory"):
-        tune(workspace, params, {"train.model.name": "dying"}, None, 4, 2)
+        tune(workspace, params, None, 4, 2)
     for process in multiprocessing.active_children():
         process.join(10)
     assert not multiprocessing.active_children()
