@@ -8,17 +8,12 @@ that was removed is not used again.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from din.errors import shown
 from din.gates.explain import LEARN_MISSED, tell_missed
-from din.metrics.estimates import Interval
-from din.params.gate import Gate
-from din.report.figures import SliceFigures
 from din.report.run import Run
 from din.seams import Seam
 
 SHORT_HISTORY = 3
 MANY_UNKNOWN = 1 / 3
-_SLICES_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -53,8 +48,8 @@ def first_epoch_best(run: Run) -> Advice | None:
         "DIN101",
         "The first epoch was the best",
         f"Epoch 1 of {training.epochs} had the best validation metric, and every later epoch was worse.",
-        "The model learns most of what it can within one pass and then fits noise. By the end of the epoch, the best "
-        "moment to stop may have passed.",
+        "The model learns most of what it can within one pass and then fits noise. The best moment to stop may have "
+        "been within the first epoch.",
         f"{first}, lower train.learning.learning_rate, or strengthen train.learning.regularization.",
     )
 
@@ -84,43 +79,16 @@ def no_better_than_lr(run: Run) -> Advice | None:
     model = run.training.model if run.training else "model"
     if scored is None or scored.over_lr is None or model == "lr" or not scored.over_lr.lower <= 0:
         return None
-    is_worse = scored.over_lr.upper < 0
+    gain = scored.over_lr
     return Advice(
         "DIN103",
-        "Logistic regression is better than the model"
-        if is_worse
-        else "The model is not surely better than logistic regression",
-        f"On the same test rows, its AUC minus that of LR is {_signed(scored.over_lr)}.",
-        "The whole interval lies below 0, so on this log attention and the deep layers do not pay for their cost."
-        if is_worse
-        else "The interval reaches down to 0 or below, so on this log nothing shows that attention and the deep layers "
-        "pay for their cost.",
+        "The model is not surely better than logistic regression",
+        f"On the same test rows, its AUC minus that of LR is {gain.point:+.4f} [{gain.lower:+.4f}, {gain.upper:+.4f}].",
+        "The interval is not wholly above 0, so on this log nothing shows that attention and the deep layers pay for "
+        "their cost.",
         "Search better hyperparameters with `din tune`, or give the model more to attend to: longer histories "
-        "(featurize.max_history), side fields of items, or more days. If it stays so, train.model.name: lr is cheaper "
-        f"and {'better' if is_worse else 'as good'}.",
-    )
-
-
-@ADVICE.register("DIN105")
-def miscalibrated_slices(run: Run) -> Advice | None:
-    """DIN105: the calibration of a slice is certainly beyond the limits for all rows."""
-    if run.scored is None or run.params is None:
-        return None
-    limits = run.params.gate
-    wrong = [part for part in run.scored.slices if _miscalibrated(part, limits)]
-    if not wrong:
-        return None
-    wrong.sort(key=lambda part: -abs(part.calibration.point - 1))
-    named = ", ".join(f"{shown(part.name, quotes=False)} {_plain(part.calibration)}" for part in wrong[:_SLICES_NAMED])
-    more = f", and {len(wrong) - _SLICES_NAMED} more" if len(wrong) > _SLICES_NAMED else ""
-    return Advice(
-        "DIN105",
-        "Calibration is off on a slice",
-        f"Mean prediction divided by CTR is certainly outside {limits.calibration[0]:g} to {limits.calibration[1]:g} "
-        f"on {named}{more}.",
-        "Bids and forecasts for this traffic are wrong by that factor, although the mean over all rows may be right.",
-        "Give the model the property as a field, if it is not one, or calibrate the scores of this slice where they "
-        "are used.",
+        "(featurize.max_history), side fields of items, or more days. If it stays so, use the cheaper "
+        "train.model.name: lr.",
     )
 
 
@@ -170,21 +138,7 @@ def missed_days(run: Run) -> Advice | None:
         "DIN109",
         "Some days are never learned",
         tell_missed(days),
-        "A champion goes on forward in time, so rows that came too late for it, or were corrected, are lost to it and "
-        "to all models that go on from it.",
+        "A candidate that continues a champion learns only newer rows. Rows that came too late or were corrected are "
+        "lost to it, and to all models that continue it.",
         LEARN_MISSED,
     )
-
-
-def _miscalibrated(part: SliceFigures, limits: Gate) -> bool:
-    interval = part.calibration
-    low, high = limits.calibration
-    return interval.upper < low or interval.lower > high
-
-
-def _plain(interval: Interval) -> str:
-    return f"{interval.point:.4f} [{interval.lower:.4f}, {interval.upper:.4f}]"
-
-
-def _signed(interval: Interval) -> str:
-    return f"{interval.point:+.4f} [{interval.lower:+.4f}, {interval.upper:+.4f}]"

@@ -1,7 +1,6 @@
 """Charts as inline SVG, without a script. Colours are classes, so that the page's style serves light and dark.
 
-A `Plot` maps data to a fixed drawing area and collects marks. Its text lies in the picture, so a picture is never drawn
-wider than its columns are. `interval` draws one bar for a row of a table. All text is escaped.
+A `Plot` maps data to a fixed drawing area and collects marks. All text is escaped.
 """
 
 import math
@@ -118,31 +117,6 @@ class Plot:
     def _y(self, value: float) -> float:
         inside = min(max(value, self.y.low), self.y.high)
         return HEIGHT - BOTTOM - (inside - self.y.low) / (self.y.high - self.y.low) * (HEIGHT - TOP - BOTTOM)
-
-
-def interval(bounds: Interval, axis: Axis, reference: float) -> Markup:
-    """Return a small picture of an interval for a row of a table, whose cells hold the numbers.
-
-    Args:
-        bounds: the interval; only its point is drawn where its bounds are undefined, and nothing without a point.
-        axis: shared by the rows that are to be compared.
-        reference: a value to compare with, which is drawn as a line.
-    """
-    width, height, middle = 180, 18, 9
-
-    def at(value: float) -> str:
-        inside = min(max(value, axis.low), axis.high)
-        return _n((inside - axis.low) / (axis.high - axis.low) * width)
-
-    marks = [Markup('<line class="limit" x1="{0}" x2="{0}" y1="0" y2="{1}"/>').format(at(reference), height)]
-    style = "other" if math.isnan(bounds.lower) else "candidate"
-    if not math.isnan(bounds.lower):
-        whisker = Markup('<line class="whisker {0}" x1="{1}" x2="{2}" y1="{3}" y2="{3}"/>')
-        marks.append(whisker.format(style, at(bounds.lower), at(bounds.upper), middle))
-    if not math.isnan(bounds.point):
-        marks.append(Markup('<circle class="dot {}" cx="{}" cy="{}" r="3.6"/>').format(style, at(bounds.point), middle))
-    picture = Markup('<svg class="interval" viewBox="0 0 {} {}" aria-hidden="true">{}</svg>')
-    return picture.format(width, height, Markup("").join(marks))
 
 
 def _n(value: float) -> str:

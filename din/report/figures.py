@@ -82,7 +82,7 @@ class Scored:
     Attributes:
         rows, sampled: the number of test rows, and of those that the figures are about.
         auc: with its bounds.
-        over_lr: AUC minus that of LR on the same rows; None for a champion that went on.
+        over_lr: AUC minus that of LR on the same rows; None if the run continues a champion.
         median_history: the median length of the histories of the test rows.
         no_history: the share of test rows without one.
         unknown_items: the share of candidates without an id of their own, by split.

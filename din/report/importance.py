@@ -16,7 +16,6 @@ import numpy as np
 from din.features.reader import Features, Shard
 from din.field_forms import Column
 from din.metrics.estimates import Interval, difference
-from din.model.artifact import Trained
 from din.schema import Field, Group
 from din.train.evaluate import unlearned, validation_model
 from din.train.predict import predict
@@ -92,16 +91,12 @@ def importances(workspace: Workspace, confidence: float) -> list[Importance]:
     labels = rows.rows["label"]
 
     def loss(field: Field | None) -> Interval:
-        scores = _scores(model.trained, _Dealt(model.features, field), chosen)
-        return difference("auc", labels, rows.probabilities, scores, users).interval(confidence)
+        dealt = predict(model.trained, _Dealt(model.features, field), "valid", chosen=chosen).probabilities
+        return difference("auc", labels, rows.probabilities, dealt, users).interval(confidence)
 
     found = [Importance("history", None, loss(None))]
     found += [Importance(field.name, field.group, loss(field)) for field in model.features.fields]
     return sorted(found, key=lambda one: -one.loss.point)
-
-
-def _scores(trained: Trained, features: Features, chosen: list[np.ndarray]) -> np.ndarray:
-    return predict(trained, features, "valid", chosen=chosen).probabilities
 
 
 def _sample(chosen: list[np.ndarray]) -> list[np.ndarray]:

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from din.errors import shown
 from din.features.reader import Features
-from din.schema import ITEM_ID, Group, Kind
+from din.schema import ITEM_ID
 from din.workspace import Workspace
 
 _TITLES = ("title", "name", "item_title", "item_name", "product_title", "product_name", "headline", "description")
@@ -21,26 +20,17 @@ def user_name(features: Features, row: int) -> str:
 
 
 def item_names(workspace: Workspace, features: Features, rows: Sequence[int]) -> list[str]:
-    """Return a name for each row of the items: its title or its id, followed by its first category."""
-    path = workspace.raw / "items.parquet"
+    """Return the title of each row of the items, or its raw id if the log has no titles."""
     raw = features.raw_items()
     ids = [raw[int(row)].as_py() for row in rows]
-    if not path.exists():
+    path = workspace.raw / "items.parquet"
+    columns = pq.read_schema(path).names if path.exists() else []
+    title = next((column for column in _TITLES if column in columns), None)
+    if title is None:
         return [_text(one) for one in ids]
-    columns = pq.read_schema(path).names
-    title = next((column for column in _TITLES if column in columns), ITEM_ID)
-    kinds = (Kind.CATEGORICAL, Kind.MULTI)
-    fields = [field.name for kind in kinds for field in features.of(Group.ITEM) if field.kind is kind]
-    category = next((column for column in fields if column in columns), None)
-    table = pq.read_table(path, columns=[*dict.fromkeys(filter(None, (ITEM_ID, title, category)))])
-    table = table.filter(pc.is_in(table[ITEM_ID], value_set=pa.array(ids, table[ITEM_ID].type)))
-    names = {}
-    for row in table.to_pylist():
-        called = _text(row[ITEM_ID] if row[title] is None else row[title])
-        of = row[category] if category else None
-        several = of if isinstance(of, list) else [of]
-        names[row[ITEM_ID]] = called if of is None else f"{called} · {', '.join(map(_text, several[:3]))}"
-    return [names.get(one, _text(one)) for one in ids]
+    table = pq.read_table(path, columns=[ITEM_ID, title], filters=pc.field(ITEM_ID).isin(ids))
+    names = {row[ITEM_ID]: row[title] for row in table.to_pylist() if row[title] is not None}
+    return [_text(names.get(one, one)) for one in ids]
 
 
 def _text(value: Any) -> str:

@@ -1,7 +1,7 @@
 """Render a run as one HTML page without a script, a link to another host, or a file beside it.
 
-The page is at most `MOST_BYTES` long. Lists are cut at a stated length, and texts at `MOST_SHOWN` characters. All texts
-come from logs and reports, so the template escapes every one.
+Lists and texts are cut, so that the page stays below 500 kB. All texts come from logs and reports, so the template
+escapes every one.
 """
 
 import math
@@ -19,7 +19,7 @@ from din.errors import shown
 from din.gates.explain import MODELS
 from din.metrics.estimates import Interval
 from din.report.advice import Advice
-from din.report.charts import Axis, Plot, interval
+from din.report.charts import Axis, Plot
 from din.report.run import Run
 from din.verdicts import Expectation, GateEntry
 from din.workspace import Suite
@@ -27,22 +27,18 @@ from din.workspace import Suite
 if TYPE_CHECKING:
     from din.report.importance import Importance
 
-MOST_BYTES = 500_000
-_MOST_ROWS = (100, 25, 5)
-"""Lengths of lists, each for pages that are too long with the one before."""
+_MOST_ROWS = 100
+_MOST_FAILED = 15
 _MOST_EPOCHS = 100
-MOST_SAMPLES = 5
-MOST_COLUMNS = 10
+_MOST_SAMPLES = 5
+_MOST_COLUMNS = 10
 _MOST_SAID = 600
 """The largest number of characters of a reason or an advice."""
-_HIGHEST_RATIO = 2.5
-"""The largest calibration ratio that is drawn to scale."""
 _FOLDER = Path(__file__).parent
 _DELTA = "champion_delta_"
-_MINUS = "−"
 _TWO_SCALES = "Where training weighs rows or lacks negatives, compare each line with itself, not with the other."
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(\.\d+)?\+00:00")
-_MARKS = re.compile(r"`(?P<code>[^`]*)`|(?<![\w-])-(?=\d)")
+_CODE = re.compile(r"`([^`]*)`")
 _VERDICTS = ("closed", "borderline", "open")
 """The order of gates: what a reader must know first."""
 _METRICS = {
@@ -57,7 +53,7 @@ _METRICS = {
 
 @dataclass(frozen=True)
 class Table:
-    """A table: its first columns, as many as `words`, hold texts, and the others figures or pictures."""
+    """A table: its first columns, as many as `words`, hold texts, and the others figures."""
 
     title: str
     columns: Sequence[str]
@@ -89,16 +85,7 @@ class Failed:
 
 
 def render(run: Run, advice: Sequence[Advice], importances: "Sequence[Importance]" = ()) -> bytes:
-    """Return the page, with shorter lists where it would be too long."""
-    page = b""
-    for most in _MOST_ROWS:
-        page = _render(run, advice, importances, most)
-        if len(page) <= MOST_BYTES:
-            break
-    return page
-
-
-def _render(run: Run, advice: Sequence[Advice], importances: "Sequence[Importance]", most: int) -> bytes:
+    """Return the page."""
     failed = _failed(run)
     content: dict[str, Any] = {
         "Gates": sorted(run.gate.gates, key=lambda one: _VERDICTS.index(one.verdict)) if run.gate else [],
@@ -123,18 +110,18 @@ def _render(run: Run, advice: Sequence[Advice], importances: "Sequence[Importanc
         advice=advice,
         gates=content["Gates"],
         models=MODELS,
-        failed=failed[:most],
+        failed=failed[:_MOST_FAILED],
         failed_in_all=len(failed),
         metrics=content["Metrics"],
         deltas=_deltas(run),
         learning=_learning(run),
         ranking=_ranking(run),
         mistakes=_mistakes(run),
-        fields=_fields(importances[:most]),
+        fields=_fields(importances[:_MOST_ROWS]),
         slices=_slices(run),
-        expectations={suite: _expectations(suite, run, most) for suite in run.validation},
+        expectations={suite: _expectations(suite, run) for suite in run.validation},
         lineage=_lineage(run),
-        most=most,
+        most=_MOST_ROWS,
     ).encode()
 
 
@@ -148,7 +135,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = {"figure": figure, "sentence": sentence, "cut": cut, "code": code, "percent": percent, "slug": slug}
+    filters = {"figure": figure, "sentence": sentence, "cut": cut, "code": code}
     environment.filters |= filters
     environment.globals["style"] = Markup((_FOLDER / "style.css").read_text(encoding="utf-8"))
     return environment
@@ -156,8 +143,6 @@ def environment() -> Environment:
 
 def figure(value: Any) -> str:
     """Return a value of a report as text: floats with at most four digits, an interval's bounds, None as a dash."""
-    if isinstance(value, Markup):
-        return value
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
     if isinstance(value, Interval):
@@ -166,7 +151,7 @@ def figure(value: Any) -> str:
         return " … ".join(figure(one) for one in value[:4])
     if isinstance(value, bool) or not isinstance(value, int | float):
         return cut(_MOMENT.sub(r"\1 \2 UTC", value) if isinstance(value, str) else value)
-    return _number(value).replace("-", _MINUS)
+    return _number(value).replace("-", "−")
 
 
 def _number(value: float) -> str:
@@ -184,22 +169,8 @@ def sentence(text: str) -> str:
 
 
 def code(text: str) -> Markup:
-    """Return a text with everything between backticks as code, and with a true minus before each negative number."""
-    return Markup(_MARKS.sub(_mark, str(escape(text))))
-
-
-def _mark(found: re.Match[str]) -> str:
-    return _MINUS if found["code"] is None else f"<code>{found['code']}</code>"
-
-
-def slug(title: str) -> str:
-    """Return the anchor of a section."""
-    return title.split()[0].lower()
-
-
-def percent(value: float) -> str:
-    """Return a share as text."""
-    return f"{100 * value:.1f}%"
+    """Return a text with everything between backticks as code."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))
 
 
 def cut(value: Any) -> str:
@@ -220,8 +191,8 @@ def _failed(run: Run) -> list[Failed]:
     for suite, report in run.validation.items():
         for entry in report.expectations:
             if not entry.success:
-                sample = entry.sample[:MOST_SAMPLES]
-                columns = list(dict.fromkeys(name for row in sample for name in row))[:MOST_COLUMNS]
+                sample = entry.sample[:_MOST_SAMPLES]
+                columns = list(dict.fromkeys(name for row in sample for name in row))[:_MOST_COLUMNS]
                 rows = [[row.get(name) for name in columns] for row in sample]
                 title = f"Offending rows of {cut(entry.name)}"
                 found.append(Failed(suite, entry, Table(title, columns, rows, len(columns))))
@@ -231,17 +202,16 @@ def _failed(run: Run) -> list[Failed]:
 def _metrics(run: Run) -> Table | None:
     """Return the metrics of the candidate beside those of the champion, the floors and the oracle."""
     found: list[tuple[str, str, Any]] = []
-    evaluation = run.evaluation
-    if evaluation:
-        found.append(("Candidate", "test rows", evaluation.test))
-        found.append(("Candidate", "validation rows", evaluation.valid))
-    if run.champion:
-        about = f"its own test rows, until {run.champion.until}"
-        found.append(("Champion", about, run.champion.evaluation.test))
-    if evaluation:
-        found.append(("Floor: LR", "test rows", evaluation.floors.lr))
-        found.append(("Floor: popularity", "test rows", evaluation.floors.popularity))
-        found.append(("Oracle", "true probabilities, test rows", evaluation.oracle))
+    if evaluation := run.evaluation:
+        found = [
+            ("Candidate", "test rows", evaluation.test),
+            ("Candidate", "validation rows", evaluation.valid),
+            ("Floor: LR", "test rows", evaluation.floors.lr),
+            ("Floor: popularity", "test rows", evaluation.floors.popularity),
+            ("Oracle", "true probabilities, test rows", evaluation.oracle),
+        ]
+    if champion := run.champion:
+        found.insert(2, ("Champion", f"its own test rows, until {champion.until}", champion.evaluation.test))
     rows = [
         (model, about, *(getattr(figures, key, None) for key in _METRICS)) for model, about, figures in found if figures
     ]
@@ -256,22 +226,23 @@ def _learning(run: Run) -> list[Chart]:
     best = run.training.best_epoch
     epochs = [one.epoch + 1 for one in history]
     ticks = [(float(at), str(at)) for at in epochs[:: -(-len(epochs) // 12)]]
-    loss = {"train": ("train_loss", "other"), "validation": ("valid_log_loss", "candidate")}
-    ranking = {"validation AUC": ("valid_auc", "candidate"), "validation GAUC": ("valid_gauc", "other")}
+    loss = {"train": "train_loss", "validation": "valid_log_loss"}
+    ranking = {"validation GAUC": "valid_gauc", "validation AUC": "valid_auc"}
+    styles = ("other", "candidate")
     charts = []
     for title, label, lines, note in (
         ("Loss by epoch", "log loss", loss, _TWO_SCALES),
         ("Ranking by epoch", "AUC, GAUC", ranking, ""),
     ):
-        table = [(one.epoch + 1, *(getattr(one, key) for key, _ in lines.values())) for one in history]
+        table = [(one.epoch + 1, *(getattr(one, key) for key in lines.values())) for one in history]
         values = (value for row in table for value in row[1:] if value is not None)
         plot = Plot(Axis(min(epochs) - 0.4, max(epochs) + 0.4, "epoch"), Axis.over(values, label))
         plot.note_at(best, f"best: epoch {best}")
-        for number, (_, style) in enumerate(lines.values(), 1):
+        for number, style in enumerate(styles, 1):
             points = [(row[0], row[number]) for row in table if row[number] is not None]
             plot.line(points, style)
             plot.dots(points, style)
-        key = {style: name for name, (_, style) in lines.items()}
+        key: dict[str, str] = dict(zip(styles, lines, strict=True))
         charts.append(Chart(plot.svg(title, ticks), Table(title, ("epoch", *lines), table), note, key))
     return charts
 
@@ -321,57 +292,26 @@ def _mistakes(run: Run) -> Table:
 
 
 def _slices(run: Run) -> Table:
-    """Return the slices as a forest plot."""
-    scored = run.scored
-    parts = scored.slices if scored else []
-    whole = scored.auc.point if scored else 0.5
-    auc = _axis([one.auc for one in parts], 0.0, 1.0)
-    ratio = _axis([one.calibration for one in parts], 0.0, _HIGHEST_RATIO)
     rows = [
-        (
-            one.name,
-            one.rows,
-            one.users,
-            one.auc.point,
-            interval(one.auc, auc, whole),
-            one.auc,
-            one.calibration.point,
-            interval(one.calibration, ratio, 1.0),
-            one.calibration,
-        )
-        for one in parts
+        (one.name, one.rows, one.users, one.auc.point, one.auc, one.calibration.point, one.calibration)
+        for one in (run.scored.slices if run.scored else [])
     ]
-    columns = ("Slice", "Rows", "Users", "AUC", "Interval", "Bounds", "Calibration", "Interval", "Bounds")
-    return Table("Slices", columns, rows)
-
-
-def _axis(intervals: Sequence[Interval], low: float, high: float) -> Axis:
-    """Return an axis over some intervals, within the given bounds."""
-    axis = Axis.over((value for one in intervals for value in (one.point, one.lower, one.upper)), "")
-    return Axis(max(axis.low, low), min(axis.high, high), "")
+    return Table("Slices", ("Slice", "Rows", "Users", "AUC", "Bounds", "Calibration", "Bounds"), rows)
 
 
 def _fields(importances: "Sequence[Importance]") -> Table:
-    axis = _axis([Interval(0.0, 0.0, 0.0), *(one.loss for one in importances)], -1.0, 1.0)
-    rows = [
-        (one.name, one.group or "all behaviours", one.loss.point, interval(one.loss, axis, 0.0), one.loss)
-        for one in importances
-    ]
-    return Table("Which fields matter", ("Field", "Of", "AUC lost", "Interval", "Bounds"), rows, 2)
+    rows = [(one.name, one.group or "all behaviours", one.loss.point, one.loss) for one in importances]
+    return Table("Which fields matter", ("Field", "Of", "AUC lost", "Bounds"), rows, 2)
 
 
-def _expectations(suite: Suite, run: Run, most: int) -> Table:
+def _expectations(suite: Suite, run: Run) -> Table:
     """Return the first expectations of a suite."""
-    rows = [
-        (one.name, one.column, one.severity, _bounds(one), one.observed)
-        for one in run.validation[suite].expectations[:most]
-    ]
+    rows = []
+    for one in run.validation[suite].expectations[:_MOST_ROWS]:
+        bounds = ", ".join(f"{bound} {figure(value)}" for bound, value in one.threshold.items())
+        rows.append((one.name, one.column, one.severity, bounds, one.observed))
     columns = ("Expectation", "Column", "Severity", "Threshold", "Observed")
     return Table(f"Expectations of {suite}", columns, rows, 4)
-
-
-def _bounds(one: Expectation) -> str:
-    return ", ".join(f"{bound} {figure(value)}" for bound, value in one.threshold.items())
 
 
 def _lineage(run: Run) -> Table:

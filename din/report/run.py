@@ -1,7 +1,7 @@
-"""A run as its reports tell it. A report that can't be read is noted, and the others are still shown."""
+"""A run, read from its reports. A report that can't be read is noted, and the others are still shown."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -12,7 +12,7 @@ from din.errors import InputError, Unavailable
 from din.facts import Evaluation, Facts
 from din.gates.explain import explain, explain_champion
 from din.manifests import FeaturesManifest, RawManifest
-from din.params import Params, load
+from din.params import load
 from din.pipeline import stages_of
 from din.registry.bundle import FACTS
 from din.registry.records import Record
@@ -65,7 +65,6 @@ class Verdict:
     message: str = ""
 
 
-@dataclass
 class Run:
     """Everything that the page shows, apart from what needs PyTorch.
 
@@ -73,47 +72,27 @@ class Run:
     `refusal` is the error of `din promote`; empty if it did not run since the gate, or did not fail.
     """
 
-    workspace: Workspace
-    missing: dict[str, str] = field(default_factory=dict)
-    params: Params | None = None
-    stages: list[Stage] = field(default_factory=list)
-    gate: GateReport | None = None
-    evaluation: Evaluation | None = None
-    training: TrainingSummary | None = None
-    times: TrainingTimes | None = None
-    machine: Machine | None = None
-    validation: dict[Suite, ValidationReport] = field(default_factory=dict)
-    raw: RawManifest | None = None
-    features: FeaturesManifest | None = None
-    facts: Facts | None = None
-    champion: Facts | None = None
-    record: Record | None = None
-    refusal: str = ""
-    scored: Scored | None = None
-
-    @classmethod
-    def read(cls, workspace: Workspace) -> "Run":
-        """Read the reports of a workspace, and compute the figures that no report holds."""
-        run = cls(workspace)
-        run.stages = run._try("dvc.yaml", lambda: _stages(workspace)) or []
-        run.params = run._try("params.yaml", lambda: load(workspace.params))
-        run.gate = run._gate()
-        run.evaluation = run._document(Evaluation, workspace.evaluation)
-        run.training = run._document(TrainingSummary, workspace.training)
-        run.times = run._document(TrainingTimes, workspace.training_times)
-        run.machine = run._document(Machine, workspace.machine_of("train"))
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self.missing: dict[str, str] = {}
+        self.stages = self._try("dvc.yaml", lambda: _stages(workspace)) or []
+        self.params = self._try("params.yaml", lambda: load(workspace.params))
+        self.gate = self._gate()
+        self.evaluation = self._document(Evaluation, workspace.evaluation)
+        self.training = self._document(TrainingSummary, workspace.training)
+        self.times = self._document(TrainingTimes, workspace.training_times)
+        self.machine = self._document(Machine, workspace.machine_of("train"))
+        self.validation: dict[Suite, ValidationReport] = {}
         for suite in SUITES:
-            if report := run._document(ValidationReport, workspace.validation(suite)):
-                run.validation[suite] = report
-        run.raw = run._document(RawManifest, workspace.raw / MANIFEST)
-        run.features = run._document(FeaturesManifest, workspace.features / MANIFEST)
-        run.facts = run._document(Facts, workspace.bundle / FACTS)
-        run.champion = run._champion()
-        run.record = run._try("the registry", run._promoted)
-        run.refusal = _refusal(workspace)
-        if params := run.params if run.evaluation else None:
-            run.scored = run._try("reports/predictions", lambda: figures.scored(workspace, params))
-        return run
+            if report := self._document(ValidationReport, workspace.validation(suite)):
+                self.validation[suite] = report
+        self.raw = self._document(RawManifest, workspace.raw / MANIFEST)
+        self.features = self._document(FeaturesManifest, workspace.features / MANIFEST)
+        self.facts = self._document(Facts, workspace.bundle / FACTS)
+        self.champion = self._champion()
+        self.record = self._try("the registry", self._promoted)
+        self.refusal = _refusal(workspace)
+        self.scored = self._try("reports/predictions", self._scored)
 
     @property
     def verdict(self) -> Verdict:
@@ -145,8 +124,11 @@ class Run:
 
         return self._try("the importance of the fields", read) or []
 
+    def _scored(self) -> Scored | None:
+        return figures.scored(self.workspace, self.params) if self.params and self.evaluation else None
+
     def _gate(self) -> GateReport | None:
-        """Return the verdict, if it is about the bundle that lies here, and no stage has failed since."""
+        """Return the verdict, if it is about the bundle in this workspace, and no stage has failed since."""
         workspace = self.workspace
         found = self._document(GateReport, workspace.gate)
         manifest = workspace.bundle / MANIFEST
@@ -218,8 +200,8 @@ def _stages(workspace: Workspace) -> list[Stage]:
             state = "closed" if code == 3 else "failed"
         if any(one.state in ("failed", "closed") for one in found):
             state = "not run"  # its outputs, if any, are an older run's
-        seconds = outcome.seconds if outcome else None
-        found.append(Stage(name, declared.desc, outs, state, code, seconds, _message(outcome)))
+        seconds, message = (outcome.seconds, outcome.message) if outcome else (None, "")
+        found.append(Stage(name, declared.desc, outs, state, code, seconds, message))
     return found
 
 
@@ -236,8 +218,5 @@ def _refusal(workspace: Workspace) -> str:
     gate = workspace.gate
     if not promoted.exists() or not gate.exists() or promoted.stat().st_mtime_ns < gate.stat().st_mtime_ns:
         return ""
-    return _message(_outcome(promoted))
-
-
-def _message(outcome: StageOutcome | None) -> str:
+    outcome = _outcome(promoted)
     return outcome.message if outcome else ""

@@ -1,65 +1,54 @@
 """Write the run report: read what a run left, compute what no report holds, advise, and render one page."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from din.approvals import not_open
 from din.artifacts import write_bytes
 from din.printing import markdown_table
-from din.report.advice import Advice, advise
+from din.report.advice import advise
 from din.report.page import render
 from din.report.run import Run
 from din.workspace import Workspace
 
 
-@dataclass(frozen=True)
-class Written:
-    """A report that was written, and what it says in short."""
-
-    run: Run
-    advice: Sequence[Advice]
-
-
-def write_report(workspace: Workspace) -> Written:
+def write_report(workspace: Workspace) -> Run:
     """Write `reports/report.html` about the run of a workspace, whether it was promoted, refused or broken."""
-    run = Run.read(workspace)
-    advice = advise(run)
-    write_bytes(workspace.report, render(run, advice, run.importances()))
-    return Written(run, advice)
+    run = Run(workspace)
+    write_bytes(workspace.report, render(run, advise(run), run.importances()))
+    return run
 
 
-def print_titles(written: Written) -> None:
+def print_titles(run: Run) -> None:
     """Print the titles of the advice, and where all of it is."""
-    workspace = written.run.workspace
-    for one in written.advice:
+    advice = advise(run)
+    for one in advice:
         print(f"advice: {one.code}  {one.title}")
-    more = "; `din report` prints the advice" if written.advice else ""
-    print(f"report: {workspace.relative(workspace.report)}{more}")
+    more = "; `din report` prints the advice" if advice else ""
+    print(f"report: {run.workspace.relative(run.workspace.report)}{more}")
 
 
-def print_report(written: Written, as_json: bool = False) -> None:
+def print_report(run: Run, as_json: bool = False) -> None:
     """Print the verdict, the advice and the page's path, as text or as JSON."""
-    run = written.run
     verdict = run.verdict
+    advice = advise(run)
     path = run.workspace.relative(run.workspace.report)
     if as_json:
         told = {"state": verdict.state, "verdict": verdict.sentence, "message": verdict.message}
-        found = told | {"report": path, "missing": run.missing, "advice": [asdict(one) for one in written.advice]}
+        found = told | {"report": path, "missing": run.missing, "advice": [asdict(one) for one in advice]}
         print(json.dumps(found, indent=2))
         return
     print(f"{verdict.state}: {verdict.sentence}")
     if verdict.message:
         print(verdict.message)
-    for one in written.advice:
+    for one in advice:
         print(f"\n{one.code}  {one.title}\n  seen: {one.seen}\n  why:  {one.why}\n  do:   {one.do}")
     print(f"\nreport: {path}")
 
 
-def append_markdown(written: Written, path: Path) -> None:
+def append_markdown(run: Run, path: Path) -> None:
     """Append the verdict, the gates, and why some are not open to a file as Markdown."""
-    run = written.run
     state = run.gate.verdict if run.gate else run.verdict.state  # the champion's own gates can close, too
     lines = [f"### Gate: {state}", "", run.verdict.sentence]
     reasons = [run.verdict.message]

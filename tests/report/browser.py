@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
-from din.report.page import MOST_BYTES
+from small_runs import MOST_BYTES
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -14,6 +14,8 @@ from tests.factories.run import Run as Miniature
 from tests.factories.run import score
 
 ROOT = Path(__file__).parent.parent.parent
+MOST_BYTES = 500_000
+"""The largest size of a page."""
 TRAINING = {
     "model": "din",
     "champion": None,

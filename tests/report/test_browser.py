@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from browser import chromium, visit
-from small_runs import ROOT, finish, judge, keep, new_workspace, stop_at_the_raw_log
+from small_runs import MOST_BYTES, ROOT, finish, judge, keep, new_workspace, stop_at_the_raw_log
 
 from din.errors import GateClosed
 from din.metrics.estimates import Interval
@@ -18,7 +18,7 @@ from din.promotion.promote import promote
 from din.registry.registry import Registry
 from din.report.advice import Advice
 from din.report.importance import Importance
-from din.report.page import MOST_BYTES, render
+from din.report.page import render
 from din.report.run import Run
 from din.report.runs import write_runs
 from din.report.write import write_report
@@ -66,7 +66,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory, params: Params) -> dict[str,
         write_report(here)
         keep(run, "refused")
         found["refused"].write_bytes(here.report.read_bytes())
-        found["advised"].write_bytes(render(Run.read(here), [_advice()] * 2, [_field()] * 2))
+        found["advised"].write_bytes(render(Run(here), [_advice()] * 2, [_field()] * 2))
         write_runs(here, registry.uri, registry.model_name)
         here.runs_page.rename(found["runs"])
         broken = new_workspace(root / "broken")

@@ -1,13 +1,10 @@
-"""Charts: round ticks, marks within the picture, and escaped text."""
-
-import math
+"""The ticks of charts are round."""
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from din.metrics.estimates import Interval
-from din.report.charts import Axis, Plot, interval
+from din.report.charts import Axis
 
 
 @example(values=[0.0])
@@ -36,21 +33,3 @@ def test_ticks_are_few_and_round(values: list[float]) -> None:
 def test_the_texts_of_ticks(axis: Axis, texts: list[str]) -> None:
     """Steps are 1, 2 or 5 times a power of ten, and texts have no digit too many."""
     assert list(axis.ticks().values()) == texts
-
-
-def test_text_is_escaped() -> None:
-    """A label from a log stays text."""
-    plot = Plot(Axis(0, 1, "<x>"), Axis(0, 1, "<y>"))
-    plot.note_at(0.5, "<note>")
-    text = plot.svg("<title>", [(0.5, "<tick>")])
-    assert "<x>" not in text and "<y>" not in text and "<note>" not in text and "<tick>" not in text
-    assert "&lt;title&gt;" in text
-
-
-def test_an_interval_without_bounds_is_a_dot() -> None:
-    """An undefined figure draws neither."""
-    axis = Axis(0, 1, "")
-    assert "whisker" in interval(Interval(0.5, 0.4, 0.6), axis, 0.5)
-    undefined = interval(Interval(0.5, math.nan, math.nan), axis, 0.5)
-    assert "whisker" not in undefined and "dot" in undefined
-    assert "dot" not in interval(Interval(math.nan, math.nan, math.nan), axis, 0.5)
