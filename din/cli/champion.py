@@ -1,15 +1,14 @@
 """The commands about the candidate and the champion: pin, report, promote, reproduce, approvals, score."""
 
-import contextlib
 import json
 import sys
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated
 
 import typer
 
-from din.cli.options import By, Model, Promotion, Uri, place, user
+from din.cli.options import By, MaxCandidates, MaxHistory, Model, Promotion, Uri, place, user
 from din.cli.run import HERE, answering, params_here, reporting
 from din.commandline import AsJson, commands, print_result
 from din.errors import InputError
@@ -28,7 +27,8 @@ command = commands(app, CHAMPION)
 )
 def pin(
     until: Annotated[
-        str | None, typer.Option(help="Last day of the run's log; default: data.until, or newest.")
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="Last day of the run's log; default: data.until, or newest."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the pin without writing it.")] = False,
     as_json: AsJson = False,
@@ -42,7 +42,8 @@ def pin(
         from din.sources.fetch import look
 
         params = params_here()
-        last = day_of(until or params.data.until or look(HERE, params).last_day)
+        given = until.date() if until else params.data.until
+        last = given or date.fromisoformat(look(HERE, params).last_day)
         pinned = pin(Registry.of(HERE, params), params.train, last)
         if not dry_run:
             text = HERE.params.read_text(encoding="utf-8")
@@ -82,10 +83,10 @@ def report(
         from din.report.write import append_markdown, print_report, write_report
 
         require(HERE.params, HERE.pipeline)
-        written = write_report(HERE)
+        run = write_report(HERE)
         if markdown:
-            append_markdown(written, markdown)
-        print_report(written, as_json)
+            append_markdown(run, markdown)
+        print_report(run, as_json)
 
 
 @command("din promote", "din promote --reason 'first week of the new log'", "din promote --json > promotion.json")
@@ -168,8 +169,8 @@ def score(
     explain: Annotated[
         int, typer.Option(min=0, help="For each candidate, name this many parts of the request that matter most.")
     ] = 0,
-    max_candidates: Annotated[int, typer.Option(min=1, help="Refuse requests with more candidates.")] = 10_000,
-    max_history: Annotated[int, typer.Option(min=0, help="Refuse requests with more behaviours.")] = 10_000,
+    max_candidates: MaxCandidates = 10_000,
+    max_history: MaxHistory = 10_000,
     max_request_mb: Annotated[float, typer.Option(min=0.001, max=1000, help="Refuse longer lines, in MB.")] = 16.0,
 ) -> None:
     """Score requests with raw ids: one JSON line per request, {"version", "probabilities"}. See docs/scoring.md."""
@@ -186,31 +187,10 @@ def score(
         else:
             raise InputError("--bundle DIRECTORY replaces --registry and --model; give one or the other")
         scorer = scorer.within(Limits(max_candidates, max_history, max_request_mb))
-        with contextlib.nullcontext(sys.stdin.buffer) if str(requests) == "-" else open_input(requests) as lines:
-            answers = explain_file(scorer, lines, explain) if explain else score_file(scorer, lines)
-            for answer in answers:
+        try:
+            lines = sys.stdin.buffer if str(requests) == "-" else requests.open("rb")
+        except OSError as error:
+            raise InputError(f"--input {requests}: {error.strerror}; expected a file of JSON lines, or -") from None
+        with lines:
+            for answer in explain_file(scorer, lines, explain) if explain else score_file(scorer, lines):
                 print(json.dumps(answer))
-
-
-def day_of(given: str | date) -> date:
-    """Return a day that was given as text.
-
-    Raises:
-        InputError: the text names none.
-    """
-    try:
-        return date.fromisoformat(str(given))
-    except ValueError:
-        raise InputError(f"--until is {given!r}; expected a day as YYYY-MM-DD") from None
-
-
-def open_input(path: Path) -> BinaryIO:
-    """Open a file of requests.
-
-    Raises:
-        InputError: the file can't be opened.
-    """
-    try:
-        return path.open("rb")
-    except OSError as error:
-        raise InputError(f"--input {path}: {error.strerror}; expected a file of JSON lines, or -") from None

@@ -27,6 +27,8 @@ Model = Annotated[
 ]
 Promotion = Annotated[str, typer.Argument(help="A record's number, or (the start of) a version.")]
 Reason = Annotated[str, typer.Option(callback=not_blank, help="The reason, for the log.")]
+MaxCandidates = Annotated[int, typer.Option(min=1, help="Refuse requests with more candidates.")]
+MaxHistory = Annotated[int, typer.Option(min=0, help="Refuse requests with more behaviours.")]
 By = Annotated[str, typer.Option(help="Who decides, for the log; default: this user.")]
 
 

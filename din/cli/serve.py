@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from din.cli.champion import CHAMPION
-from din.cli.options import Model, Uri, place
+from din.cli.options import MaxCandidates, MaxHistory, Model, Uri, place
 from din.cli.run import HERE, answering, params_here
 from din.commandline import AsJson, commands, print_result
 from din.errors import InputError
@@ -31,8 +31,8 @@ def serve(
     timeout: Annotated[float, typer.Option(min=0.001, help="Seconds until 504, from the head of a request on.")] = 2.0,
     slow_ms: Annotated[float, typer.Option(min=0, help="Log requests that take longer, with their steps.")] = 500.0,
     refresh: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks at the registry.")] = 30.0,
-    max_candidates: Annotated[int, typer.Option(min=1, help="Refuse requests with more candidates.")] = 10_000,
-    max_history: Annotated[int, typer.Option(min=0, help="Refuse requests with more behaviours.")] = 10_000,
+    max_candidates: MaxCandidates = 10_000,
+    max_history: MaxHistory = 10_000,
     max_request_mb: Annotated[float, typer.Option(min=0.001, max=256, help="Refuse larger bodies, in MB.")] = 16.0,
     log: Annotated[str | None, typer.Option(help="Log what was answered in this folder.")] = None,
     log_share: Annotated[float, typer.Option(min=0, max=1, help="The share of the users to log.")] = 1.0,
