@@ -16,7 +16,7 @@ endif
 
 PACKAGE := --constraint constraints.txt --editable '.[dev]'
 
-.PHONY: help docs params install run airflow test test-pages test-slow kills simulate figures defects bench quality paper attention warranty month wheel lint clean
+.PHONY: help docs params install run airflow test test-pages test-slow kills simulate figures defects bench quality warranty month wheel lint clean
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*:\)[^#]*## /\1	/p' Makefile
 
@@ -60,14 +60,8 @@ bench: $(READY)  ## speed and memory beside the peers, in .bench/; for a quick l
 	python -m benchmarks $(ARGS)
 
 JOBS ?= 1
-quality: $(READY) ## the best configurations on the logs below DATA=, with five seeds; resumes; writes docs/quality.md
-	python -m benchmarks.quality quality $(DATA:%=--data %) --jobs $(JOBS) $(ARGS)
-
-paper: $(READY)  ## every model and regulariser of the paper on the logs below DATA=; writes docs/paper.md
-	python -m benchmarks.quality paper $(DATA:%=--data %) --jobs $(JOBS) $(ARGS)
-
-attention: $(READY) ## when DIN's attention pays, on simulated logs and on logs below DATA=; writes docs/attention.md
-	python -m benchmarks.quality attention $(DATA:%=--data %) --jobs $(JOBS) $(ARGS)
+quality: $(READY) ## the paper's comparisons, and when attention pays, on the logs below DATA=; resumes; writes docs/quality.md
+	python -m benchmarks.quality $(DATA:%=--data %) --jobs $(JOBS) $(ARGS)
 
 warranty: $(READY) ## how often the gate errs on lessons whose next day is known, on JOBS processes; writes docs/warranty.md
 	python -m benchmarks.warranty --write --jobs $(JOBS) $(ARGS)
