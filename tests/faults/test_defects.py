@@ -32,21 +32,6 @@ def test_all_stages_are_driven() -> None:
     assert ["code", *STAGES] == list(pipeline.read(ROOT / "dvc.yaml"))
 
 
-def test_the_totals_of_the_page_are_those_of_its_rows() -> None:
-    """Each total of docs/defects.md is counted again from its tables, so nobody edits it by hand."""
-    text = page.TABLE.path.read_text(encoding="utf-8").partition("\n## Lessons")[0]
-    rows = re.findall(r"^\| (?!defect|variant).* \|$", text, re.MULTILINE)
-    variants = [one for one in rows if re.search(r"\| (open|closed: `.*`) \|$", one)]
-    late = sum("| late: `" in one for one in rows)
-    missed = sum("| not caught |" in one for one in rows)
-    closed = sum("| closed: `" in one for one in variants)
-    defects = len(rows) - len(variants)
-    assert (
-        f"Of {defects} defects, {defects - late - missed} are caught by the right gate, {late} by another one, and "
-        f"{missed} by none. Of {len(variants)} sound variants, {len(variants) - closed} pass and {closed} close a gate."
-    ) in text
-
-
 @pytest.mark.parametrize("defect", quick(DEFECTS))
 def test_an_early_gate_catches(defect: Defect, early: Prepared, tmp_path: Path) -> None:
     """A defect that takes little time ends at the right gate, whose message names it; no other one of raw closes."""

@@ -56,16 +56,3 @@ def test_an_unlistable_comparison_or_request_stops_no_other_check(area: str, cli
         commands.verify(registry.uri, registry.model_name)
     assert "000001.json: missing" in str(found.value)
     assert f"{area}: can't be listed" in str(found.value) and "remove that key" in str(found.value)
-
-
-def test_an_unlistable_key_of_one_model_hides_no_damage_of_another(
-    client: Any, registry: Registry, tmp_path: Path
-) -> None:
-    """`verify` without a model checks them all."""
-    other = Registry(registry.uri, f"{registry.model_name}-other")
-    crown(other, bundle(tmp_path / "three", "three"))
-    client.put_object(Bucket=BUCKET, Key=f"ctr/{registry.model_name}/promotions//x", Body=b"{}")
-    client.delete_object(Bucket=BUCKET, Key=f"ctr/{other.model_name}/promotions/000001.json")
-    with pytest.raises(GateClosed) as found:
-        commands.verify(registry.uri)
-    assert "can't be listed" in str(found.value) and f"{other.model_name}" in str(found.value)
