@@ -106,3 +106,21 @@ def random_log(seed: int, protocol: str = "by_user", users: int = 25, items: int
         {"user_id": name("u", u), "plan": maybe(f"p{u % 3}"), "age": maybe(u % 30)} for u in range(0, users + 1, 2)
     ]
     return Log(events, history, side, profile, FIELDS, TYPES, protocol)
+
+
+def random_case(protocol: str, order: str, number: int) -> tuple[Log, dict[str, Any]]:
+    """A random log of a protocol, and options of featurize."""
+    rng = random.Random(f"{protocol} {order} {378 + number}")  # the first logs have every value of every option
+    log = random_log(rng.randrange(10_000), protocol, users=rng.randint(20, 40), text_ids=rng.random() < 0.5)
+    log.until = rng.choice([None, "2022-01-14"]) if protocol == "temporal" else None
+    changes: dict[str, Any] = {
+        "order": order,
+        "max_history": rng.choice([1, 2, 3, 50]),
+        "shards": rng.choice([None, 1, 3]),
+        "seed": rng.randrange(10),
+        "window_days": rng.choice([None, None, 4, 5]),
+        "history_days": rng.choice([None, 0, 1]),
+    }
+    if protocol != "leave_last_out":
+        changes |= {"weight": "importance", "keep_negatives": rng.choice([0.4, 1.0])}
+    return log, changes

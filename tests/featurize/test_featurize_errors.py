@@ -29,7 +29,6 @@ def _log(users: int = 30, days: int = 5, **changes: Any) -> Log:
             "clicked_late": float(n % 2),
             "importance": [1.0, 0.5, 0.0][n % 3],
             "holes": None if n == 9 else 1.0,
-            "debts": -2.5 if n == 7 else 1.0,
             "odd": float("nan") if n == 8 else 1.0,
             "nothing": 0,
             "Weight": 1.0,
@@ -60,11 +59,9 @@ def _log(users: int = 30, days: int = 5, **changes: Any) -> Log:
         ({"fields": {"context": {"place": "multi"}}}, ["place", "separators"]),
         ({"fields": {"context": {"tags": "categorical"}}}, ["tags", "multi"]),
         ({"fields": {"context": {"place": "vector"}}}, ["place", "string", "vector needs lists of numbers"]),
-        ({"fields": {"context": {"tags": "vector"}}}, ["tags", "array<string>", "vector needs lists of numbers"]),
         ({"fields": {"context": {"short": "vector"}}}, ["context.short", "of 1 and of 2 numbers", "one length"]),
         ({"fields": {"context": {"broken": "vector"}}}, ["context.broken", "no value", "finite numbers"]),
         ({"fields": {"context": {"a/b": "categorical"}}}, ["'a/b'", "holds '/'", "rename"]),
-        ({"days": 1}, ["1 day(s)", "2022-01-08", "test_days=2", "by_user"]),
         ({"days": 3}, ["3 day(s)", "2022-01-08 to 2022-01-10", "by_user"]),
         (
             {"window_days": 3},
@@ -78,7 +75,6 @@ def _log(users: int = 30, days: int = 5, **changes: Any) -> Log:
         ({"weight": "place"}, ["'place'", "string", "featurize.weight needs numbers"]),
         ({"weight": "label"}, ["featurize.weight", "'label'", "the log itself"]),
         ({"weight": "holes"}, ["1 events", "'holes'", "None of user 9 (sequence 9)", "at least 0"]),
-        ({"weight": "debts"}, ["1 events", "'debts'", "-2.5 of user 7 (sequence 7)", "at least 0"]),
         ({"weight": "odd"}, ["1 events", "'odd'", "nan of user 8 (sequence 8)", "finite"]),
         ({"weight": "nothing"}, ["'nothing' is 0 in every training row", "null"]),
         ({"weight": "hour", "fields": {"context": {"hour": "numeric"}}}, ["'hour'", "context", "feedback"]),
@@ -133,16 +129,7 @@ def test_too_little_memory_names_the_key(build: Callable[..., Built]) -> None:
         build(_log(), memory_mb=1)
 
 
-@pytest.mark.parametrize(
-    ("column", "words"),
-    [
-        (pa.array(["late"]), ["date=2022-01-12", "part-0.parquet", "'hour' is string, but int64", "same types"]),
-        (pa.array([0.5]), ["'hour' is double, but int64"]),
-    ],
-)
-def test_a_column_that_changes_its_type_is_named(
-    build: Callable[..., Built], column: pa.Array, words: list[str]
-) -> None:
+def test_a_column_that_changes_its_type_is_named(build: Callable[..., Built]) -> None:
     """A later day in which a declared column has another type is named, and nothing is rounded."""
     log = _log(fields={"context": {"hour": "numeric"}})
     for event in log.events:
@@ -150,10 +137,9 @@ def test_a_column_that_changes_its_type_is_named(
     built = build(log)
     path = max(built.workspace.raw.rglob("part-0.parquet"))
     rows = pq.read_table(path).slice(0, 1)
-    pq.write_table(rows.set_column(rows.schema.get_field_index("hour"), "hour", column), path)
-    with pytest.raises(InputError) as refused:
+    pq.write_table(rows.set_column(rows.schema.get_field_index("hour"), "hour", pa.array([0.5])), path)
+    with pytest.raises(InputError, match=r"date=2022-01-12.*part-0\.parquet.*'hour' is double, but int64.*same types"):
         featurize(built.workspace, block())
-    assert all(word in str(refused.value) for word in words), refused.value
 
 
 def test_a_listed_day_without_a_file_is_named(build: Callable[..., Built]) -> None:

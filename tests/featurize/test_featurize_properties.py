@@ -141,27 +141,3 @@ def test_a_shard_without_users_has_empty_files(build: Callable[..., Built]) -> N
     shard = features.shard(empty[0], "test")
     assert all(set(row) >= {"user", "item", "sampled"} for row in built.impressions())
     assert set(shard.impressions.contexts) == set(FIELDS["context"])
-
-
-def test_late_ids_by_hand(build: Callable[..., Built]) -> None:
-    """Ids that reach min_count on held-out days follow in the order of days, then of counts, then of values."""
-    rows = [(1, 10, 0), (1, 10, 0), (1, 20, 0)]  # 20 is too rare in training
-    rows += [(1, 20, 1), (1, 70, 1), (2, 60, 1), (2, 60, 1)]  # validation
-    rows += [(1, 50, 2), (1, 50, 2), (2, 70, 2)]  # the first test day
-    rows += [(1, 40, 3), (2, 40, 3), (2, 40, 3), (2, 30, 3), (2, 80, 3), (2, 80, 3), (2, 90, 3)]
-    clicked = {"label": 1, "behaviour": 1}
-    events = [
-        {"user_id": user, "item_id": item, "timestamp": START + day * DAY + n, "sequence": n, **clicked}
-        for n, (user, item, day) in enumerate(rows)
-    ]
-    log = Log(events, protocol="temporal")
-    log.history = [{"user_id": 2, "item_id": 30, "timestamp": None, "sequence": 0}]  # seen first in validation
-    built = build(log, min_count=2)
-    found = [(row["value"], row["known_since"] and row["known_since"].day) for row in built.vocabulary("item_id")]
-    days = {9: [20, 60], 10: [50, 70], 11: [40, 30, 80]}
-    assert found == [(None, None), (10, None), *((value, day) for day, values in days.items() for value in values)]
-    counts = [row["count"] for row in built.vocabulary("item_id")[2:]]
-    assert counts == [1 + 1, 2, 2, 1 + 1, 3, 1 + 1, 2]
-    assert [day["rows"]["item_id"] for day in built.manifest["held_out"]] == [4, 6, 9]
-    assert [day["split"] for day in built.manifest["held_out"]] == ["valid", "test", "test"]
-    assert built.rows["item_id"] == 2

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
 from featurize_files import Built, block, comparable
-from featurize_logs import FIELDS, random_log
+from featurize_logs import FIELDS, random_case, random_log
 from featurize_twin import Twin
 
 from din.artifacts import MANIFEST, read_json, write_json
@@ -20,19 +19,7 @@ from din.workspace import Workspace
 @pytest.mark.parametrize("protocol", ["temporal", "leave_last_out", "by_user"])
 def test_everything_equals_the_twin(build: Callable[..., Built], protocol: str, order: str, number: int) -> None:
     """Impressions, histories, negatives, fields, entities, and vocabularies with counts and n_j equal the twin's."""
-    rng = Random(f"{protocol} {order} {378 + number}")  # the first logs have every value of every option
-    log = random_log(rng.randrange(10_000), protocol, users=rng.randint(20, 40), text_ids=rng.random() < 0.5)
-    log.until = rng.choice([None, "2022-01-14"]) if protocol == "temporal" else None
-    changes: dict[str, Any] = {
-        "order": order,
-        "max_history": rng.choice([1, 2, 3, 50]),
-        "shards": rng.choice([None, 1, 3]),
-        "seed": rng.randrange(10),
-        "window_days": rng.choice([None, None, 4, 5]),
-        "history_days": rng.choice([None, 0, 1]),
-    }
-    if protocol != "leave_last_out":
-        changes |= {"weight": "importance", "keep_negatives": rng.choice([0.4, 1.0])}
+    log, changes = random_case(protocol, order, number)
     _same(build(log, **changes), Twin(log, block(**changes), order))
 
 

@@ -17,9 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from featurize_files import Built, Log, block
-from featurize_logs import random_log
-from hypothesis import Phase, given, settings
-from hypothesis import strategies as st
+from featurize_logs import random_case, random_log
 
 from din.artifacts import hash_files
 from din.errors import Unavailable
@@ -34,12 +32,7 @@ pytestmark = [
     pytest.mark.skipif(not find_spec("pyspark"), reason="pyspark is missing: pip install 'din-ctr[spark]'"),
 ]
 needs_java = pytest.mark.skipif(not JAVA, reason="there is no Java: Spark itself needs a Java 17 or 21 runtime")
-LOGS: list[tuple[str, dict[str, Any]]] = [
-    ("temporal", {"order": "strict", "shards": 2, "max_history": 3}),
-    ("leave_last_out", {"order": "sequence", "shards": 3}),
-    ("by_user", {"weight": "importance", "keep_negatives": 0.4, "shards": 40}),
-    ("temporal", {"window_days": 4, "history_days": 1}),
-]
+PROTOCOLS = ("temporal", "leave_last_out", "by_user")
 
 
 def start(root: Path, changes: dict[str, Any], **environment: str) -> subprocess.Popen[str]:
@@ -117,17 +110,16 @@ def copied(duckdb: Workspace, root: Path) -> Path:
 
 
 @needs_java
-@pytest.mark.parametrize("number", range(len(LOGS)))
-def test_spark_in_this_process_gives_the_rows_of_duckdb(number: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_spark_in_this_process_gives_the_rows_of_duckdb(protocol: str, tmp_path: Path) -> None:
     """Logs of all protocols give equal files, and two runs give equal bytes."""
-    protocol, changes = LOGS[number]
-    log = random_log(number, protocol, users=60, text_ids=number % 2 == 0)
+    log, changes = random_case(protocol, "strict", 0)
     duckdb = on_duckdb(tmp_path / "duckdb", log, changes)
     conf = configured(tmp_path / "conf", "local[2]")
     spark = run(copied(duckdb, tmp_path / "spark"), changes, SPARK_CONF_DIR=conf)
     same(spark, duckdb)
     assert not spark.scratch.exists()
-    if number == 0:
+    if protocol == "temporal":
         again = run(copied(duckdb, tmp_path / "again"), changes, SPARK_CONF_DIR=conf)
         assert hash_files(again.features) == hash_files(spark.features)
 
@@ -172,8 +164,8 @@ def test_a_cluster_of_two_workers_gives_the_rows_of_duckdb(tmp_path: Path) -> No
     """A master shares the tasks between two workers, and a run outlives the death of one."""
     import pyspark
 
-    protocol, changes = LOGS[0]
-    duckdb = on_duckdb(tmp_path / "duckdb", random_log(5, protocol, users=60), changes)
+    changes = {"order": "strict", "shards": 2, "max_history": 3}
+    duckdb = on_duckdb(tmp_path / "duckdb", random_log(5, "temporal", users=60), changes)
     port = free_port()
     spark_class = str(Path(pyspark.__file__).parent / "bin" / "spark-class")
     master = [spark_class, "org.apache.spark.deploy.master.Master", "--host", "127.0.0.1", "--port", str(port)]
@@ -213,30 +205,16 @@ def sail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"sc://127.0.0.1:{port}"
 
 
-@settings(max_examples=20, deadline=None, phases=[Phase.explicit, Phase.generate])
-@given(data=st.data())
+@pytest.mark.parametrize("number", range(20))
 def test_spark_connect_without_java_gives_the_rows_of_duckdb(
-    sail: str, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+    number: int, sail: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On random logs of all protocols, the program gives equal files where no Java runs."""
-    protocol = data.draw(st.sampled_from(["temporal", "leave_last_out", "by_user"]), "protocol")
-    users = data.draw(st.integers(20, 60), "users")
-    log = random_log(data.draw(st.integers(0, 10_000), "log"), protocol, users, text_ids=data.draw(st.booleans()))
-    changes = {
-        "max_history": data.draw(st.sampled_from([1, 2, 3, 50]), "max_history"),
-        "order": data.draw(st.sampled_from(["strict", "sequence"]), "order"),
-        "shards": data.draw(st.sampled_from([None, 1, 3, 40]), "shards"),
-        "window_days": data.draw(st.sampled_from([None, None, 4, 5]), "window_days"),
-        "history_days": data.draw(st.sampled_from([None, 0, 1]), "history_days"),
-    }
-    if protocol != "leave_last_out":
-        changes |= {"weight": "importance", "keep_negatives": data.draw(st.sampled_from([0.4, 1.0]), "keep")}
-    root = tmp_path_factory.mktemp("log")
-    duckdb = on_duckdb(root / "duckdb", log, changes)
-    spark = Workspace(copied(duckdb, root / "spark"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SPARK_REMOTE", sail)
-        featurize(spark, block(engine="spark", **changes))
+    log, changes = random_case(PROTOCOLS[number % 3], ("strict", "sequence")[number % 2], number)
+    duckdb = on_duckdb(tmp_path / "duckdb", log, changes)
+    spark = Workspace(copied(duckdb, tmp_path / "spark"))
+    monkeypatch.setenv("SPARK_REMOTE", sail)
+    featurize(spark, block(engine="spark", **changes))
     same(spark, duckdb)
 
 
