@@ -1,5 +1,8 @@
 """Both graphs, compared with PyTorch on ragged input, and bundles, which depend on the training alone."""
 
+import json
+import os
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +26,7 @@ from din.model.embedding import to_tensors
 from din.model.model import build
 from din.model.sequences import Sequences
 from din.ops.dice import Dice
-from din.params import Params, Train
+from din.params import Params, Train, to_json
 from din.registry.bundle import verify_bundle
 from din.schema import Field, Group, Kind, parse_fields
 from din.serve import export as exporting
@@ -197,10 +200,14 @@ def weight_files(path: Path) -> set[str]:
     return {entry.value for weight in weights for entry in weight.external_data if entry.key == "location"}
 
 
+@pytest.mark.slow
 def test_the_same_training_gives_the_same_version(own: Finished) -> None:
-    """Another time and directory give the same bytes."""
+    """Another process, directory and hash seed give the same bytes."""
     before = verify_bundle(own.bundle).version
-    exporting.export(own.here, own.params)
+    own.here.params.write_text(json.dumps(to_json(own.params)))
+    environment = os.environ | {"PYTHONHASHSEED": "77"}
+    command = [sys.executable, "-m", "din.cli", "export"]
+    subprocess.run(command, cwd=own.here.root, env=environment, check=True, capture_output=True)
     assert verify_bundle(own.bundle).version == before
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from serve_workspace import FIELDS, Finished
 from strategies import PLAIN, REQUESTS, faulty
@@ -126,7 +126,6 @@ ANY = ODD | st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=100)
 @given(requests=st.lists(REQUESTS | ANY, max_size=5))
 def test_any_json_is_answered_or_refused(requests: list[Any], scorer: Scorer) -> None:
     """InputError in one short line is the only error. Alone and among others, a request gets the same probabilities."""
@@ -147,7 +146,6 @@ def test_any_json_is_answered_or_refused(requests: list[Any], scorer: Scorer) ->
         assert np.allclose(scores, found, atol=1e-4)  # parity is stricter, but for numbers as extreme as some here
 
 
-@settings(max_examples=100)
 @given(line=st.binary(max_size=40) | REQUESTS.flatmap(faulty))
 def test_any_line_is_answered_or_refused(line: bytes, scorer: Scorer) -> None:
     """Any bytes or JSON in a file are answered or refused."""
