@@ -94,11 +94,15 @@ def lessons(promoted, registry) -> dict[str, str]:
     return found
 
 
-def test_the_heir_of_a_lesson_that_was_rolled_back_is_passed_over(lessons, registry, train) -> None:
+def test_the_heir_of_a_lesson_that_was_rolled_back_is_passed_over(lessons, promoted, registry, train) -> None:
     """C was not rolled back, but it has learned B's lesson. So a later day, and a backfill, start from A."""
     assert pin(registry, train, date(2024, 10, 30)) == lessons["A"]
     assert removed_lesson(registry, registry.history(), lessons["C"]) == registry.history()[-1]
     assert removed_lesson(registry, registry.history(), lessons["A"]) is None
+    newest = promoted(0.9, 20)
+    for version in (lessons["B"], newest):
+        registry.rollback(version, by="ann", reason="B is bad after all")
+    assert pin(registry, train, date(2024, 10, 15)) == lessons["A"]
 
 
 def test_a_person_may_bring_a_lesson_back(lessons, promoted, registry, train) -> None:
