@@ -69,6 +69,7 @@ class Table:
         name: the name in its first mark.
         page: the page, relative to the root of the repository.
         command: the beginning of the command that writes it.
+        takes: the time of the command, roughly, on two cores.
         runs: the modules that the command runs, and commands of the pipeline.
         blocks: the blocks of params.yaml that it reads.
         files: patterns of other files that decide the figures.
@@ -77,6 +78,7 @@ class Table:
     name: str
     page: str
     command: str
+    takes: str
     runs: tuple[str, ...]
     blocks: tuple[str, ...] = tuple(field.name for field in fields(Params))
     files: tuple[str, ...] = ()
@@ -177,22 +179,23 @@ _EXAMPLES = ("docs/examples/*.yaml",)
 _BENCH = ("benchmarks.__main__", "benchmarks.ours", *(f"benchmarks.peers.{peer}" for peer in PEERS), "din train")
 _PIPELINE = (*(stage.command for stage in stages_of(Workspace(ROOT)).values()), "din promote")
 _COMMANDS = (
-    Table("bench", "docs/benchmarks.md", "python -m benchmarks", _BENCH, ("train",)),
+    Table("bench", "docs/benchmarks.md", "python -m benchmarks", "ten minutes", _BENCH, ("train",)),
     Table(
         "quality",
         "docs/quality.md",
         "python -m benchmarks.quality",
+        "hours",
         ("benchmarks.quality",),
         files=("benchmarks/quality.yaml", *_EXAMPLES),
     ),
-    Table("warranty", "docs/warranty.md", "python -m benchmarks.warranty", ("benchmarks.warranty",)),
-    Table("month", "docs/month.md", "python -m benchmarks.month", ("benchmarks.month",)),
+    Table("warranty", "docs/warranty.md", "python -m benchmarks.warranty", "two hours", ("benchmarks.warranty",)),
+    Table("month", "docs/month.md", "python -m benchmarks.month", "ten minutes", ("benchmarks.month",)),
     *(
-        Table(name, page, "python -m benchmarks.prequential", ("benchmarks.prequential",), files=_EXAMPLES)
+        Table(name, page, "python -m benchmarks.prequential", "an hour", ("benchmarks.prequential",), files=_EXAMPLES)
         for name, page in (("five-seeds", "docs/month.md"), ("kuairand", "docs/daily.md"))
     ),
-    Table("rates", "docs/daily.md", "python -m benchmarks.lessons", ("benchmarks.lessons",)),
-    Table("defects", "docs/defects.md", "make defects", ("tests.faults.page", *_PIPELINE)),
+    Table("rates", "docs/daily.md", "python -m benchmarks.lessons", "ten minutes", ("benchmarks.lessons",)),
+    Table("defects", "docs/defects.md", "make defects", "40 minutes", ("tests.faults.page", *_PIPELINE)),
 )
 TABLES = {table.name: table for table in _COMMANDS}
 """All generated tables, by name."""
@@ -200,13 +203,13 @@ TABLES = {table.name: table for table in _COMMANDS}
 
 def main() -> int:
     """List the tables and mark the stale ones, and return the exit code: 0 = done, 2 = a page lacks its marks."""
-    rows = [["table", "page", "state", "measured", "commit", "command"]]
+    rows = [["table", "page", "state", "takes", "measured", "commit", "command"]]
     try:
         for table in TABLES.values():
             state = "stale" if table.mark() else "fresh"
             origin = table.parts().origin
-            measured = [state, *origin.group("date", "commit", "command")] if origin else ["missing", "", "", ""]
-            rows.append([table.name, table.page, *measured])
+            measured = origin.group("date", "commit", "command") if origin else ("", "", "")
+            rows.append([table.name, table.page, state if origin else "missing", table.takes, *measured])
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
