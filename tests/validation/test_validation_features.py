@@ -18,7 +18,6 @@ from planting import (
     USERS,
     Plant,
     columns,
-    day,
     edit,
     events,
     failed,
@@ -37,6 +36,7 @@ from din.artifacts import MANIFEST, hash_tree, read_json
 from din.featurize.build import featurize
 from din.params import Params
 from din.schema import SPLITS
+from tests.faults.defects import DEFECTS as PLANTED
 from validation.features import PHASES
 
 Enter = Callable[..., Params]
@@ -137,12 +137,6 @@ def own_row_in_history() -> None:
     put(TRAIN, "history_end", row, int(rows["history_end"][row]) + 1)
 
 
-def another_log() -> None:
-    """Change the raw log after featurize."""
-    put(day(0), "label", 0, 0)
-    put(day(0), "label", 1, 1)
-
-
 def without(split: str, label: int) -> Plant:
     """Take the first row with a label out of a split of shard 0, and out of the manifest's counts."""
 
@@ -165,7 +159,6 @@ DEFECTS: dict[str, dict[str, tuple[Plant, set[str]]]] = {
             lambda: fill(TEST, "label", pq.read_table(TEST)["label"].cast(pa.int32())),
             {"columns"},
         ),
-        "features of another raw log": (another_log, {"built_from_this_raw_log"}),
         "a split that lost a row": (lambda: edit(TEST, lambda table: table.slice(1)), {"row_counts"}),
         "vocabulary skips an id": (value(CATEGORY, "id", 3, 9), {"vocab_category_ids"}),
         "id known on another day": (value(TAB, "known_since", 1, date(2024, 1, 1)), {"vocab_tab_days"}),
@@ -174,7 +167,6 @@ DEFECTS: dict[str, dict[str, tuple[Plant, set[str]]]] = {
             lambda: put(TAB, "value", 2, pq.read_table(TAB)["value"][1].as_py()),
             {"vocab_tab_values"},
         ),
-        "item beyond its table": (value(TRAIN, "item", 0, 10**6), {"item_in_range"}),
         "user beyond its table": (
             lambda: put(TRAIN, "user", row_where(length=(0, 0)), 10**6),
             {"user_in_range"},
@@ -187,10 +179,6 @@ DEFECTS: dict[str, dict[str, tuple[Plant, set[str]]]] = {
         ),
         "history too long": (shift("history_start", -1, length=(8, 8), oldest=False), {"history_length"}),
         "history of another user": (shift("history_start", -1, length=(1, 7), oldest=True), {"history_of_own_user"}),
-        "history sees the future": (
-            shift("history_end", 1, length=(0, 7), oldest=True, next_own=True),
-            {"history_before_impression"},
-        ),
         "history sees its own time": (same_time, {"history_before_impression"}),
         "history lacks the newest": (shift("history_end", -1, length=(2, 7), oldest=True), {"history_complete"}),
         "user in two shards": (
@@ -220,16 +208,11 @@ DEFECTS: dict[str, dict[str, tuple[Plant, set[str]]]] = {
         ),
         "a negative weight": (value(TEST, "weight", 3, -1.0), {"weights_of_the_log"}),
         "a weight of NaN": (value(TRAIN, "weight", 3, float("nan")), {"weights_of_the_log"}),
-        "a weight of null": (value(TRAIN, "weight", 3, None), {"weights_of_the_log"}),
         "weights lost": (lambda: edit(shard("valid"), lambda table: table.drop_columns("weight")), {"columns"}),
         "a click less in training": (without("train", 1), {"negatives_kept"}),
         "a negative less in training": (without("train", 0), {"negatives_kept"}),
         "a negative less in validation": (without("valid", 0), {"held_out_rows_whole"}),
         "a negative less in test": (without("test", 0), {"held_out_rows_whole"}),
-        "a share that is told wrong": (
-            lambda: seal(FEATURES, negatives={"log": 1.0, "training": 0.5}),
-            {"negatives_told"},
-        ),
     },
     "by_user with weights": {"a negative less of a held-out user": (without("test", 0), {"held_out_rows_whole"})},
 }
@@ -254,9 +237,11 @@ def test_each_defect_closes_exactly_its_expectation(kind: str, defect: str, work
 
 
 def test_every_expectation_has_a_defect(workspace: Enter) -> None:
-    """Every expectation needs a planted defect, here or in test_validation_meaning.py."""
-    told = {"files_match_manifest", "behaviours_sorted"}
-    told |= {f"{split}_{what}" for split in SPLITS for what in ("rows", "classes", "mean_history_length")}
+    """Every expectation needs a planted defect, here, in test_validation_meaning.py or in tests/faults."""
+    told = {gate.removeprefix("validate_features.") for defect in PLANTED if defect.quick for gate in defect.gates}
+    told |= {"behaviours_sorted"} | {
+        f"{split}_{what}" for split in SPLITS for what in ("rows", "classes", "mean_history_length")
+    }
     params = workspace()
     told |= names(PHASES, params, "meaning")
     told |= {name for own in DEFECTS.values() for _, expected in own.values() for name in expected}
@@ -281,7 +266,9 @@ def test_the_sample_shows_the_row(workspace: Enter) -> None:
     row = row_where(length=(0, 7), oldest=True, next_own=True)
     shift("history_end", 1, length=(0, 7), oldest=True, next_own=True)()
     seal(FEATURES)
-    (sample,) = failed(judge("features", params))["history_before_impression"]["sample"]
+    ((name, entry),) = failed(judge("features", params)).items()
+    (sample,) = entry["sample"]
+    assert name == "history_before_impression"
     assert sample == {"file": str(TRAIN), "row": row} | {name: int(own[row]) for name, own in columns(TRAIN).items()}
 
 
@@ -334,13 +321,6 @@ def test_a_field_may_have_the_name_of_a_file(workspace: Enter) -> None:
     params = replace(params, featurize=replace(params.featurize, fields=fields))
     featurize(HERE, params)
     assert judge("features", params)["verdict"] == "open"
-
-
-def test_an_edited_file(workspace: Enter) -> None:
-    """A file that differs from the manifest's hash is found."""
-    params = workspace()
-    put(TRAIN, "label", 0, 1 - int(columns(TRAIN)["label"][0]))
-    assert failed(judge("features", params)).keys() == {"files_match_manifest"}
 
 
 def test_too_few_rows_prove_no_leak(workspace: Enter) -> None:

@@ -62,27 +62,14 @@ def vectors(*first: Any) -> Plant:
 # the planted defect, the expectations that must fail while others hold, and a value that their samples must show
 DEFECTS = {
     "no event files": (lambda: shutil.rmtree(RAW / "events"), {"event_files"}, None),
-    "user_id missing": (
-        lambda: edit(day(1), lambda t: t.drop_columns("user_id")),
-        {"columns"},
-        "missing",
-    ),
+    "user_id missing": (lambda: edit(day(1), lambda t: t.drop_columns("user_id")), {"columns"}, "missing"),
     "item_id a float": (cast("item_id", pa.float64()), {"columns", "ids_of_one_type"}, "double"),
     "timestamp an integer": (cast("timestamp", pa.int64()), {"columns"}, "int64"),
-    "items with text ids": (
-        cast("item_id", pa.string(), ITEMS),
-        {"ids_of_one_type"},
-        "string",
-    ),
-    "items without ids": (
-        lambda: edit(ITEMS, lambda t: t.drop_columns("item_id")),
-        {"columns"},
-        "missing",
-    ),
-    "user_id null": (value("user_id", 3, None), {"user_id_not_null"}, None),
-    "item_id null": (value("item_id", 3, None), {"item_id_not_null"}, None),
-    "timestamp null": (value("timestamp", 3, None), {"timestamp_not_null"}, None),
-    "sequence null": (value("sequence", 3, None), {"sequence_not_null"}, None),
+    "items with text ids": (cast("item_id", pa.string(), ITEMS), {"ids_of_one_type"}, "string"),
+    **{
+        f"{column} null": (value(column, 3, None), {f"{column}_not_null"}, None)
+        for column in ("user_id", "item_id", "timestamp", "sequence")
+    },
     "label 2": (value("label", 3, 2), {"label_0_or_1"}, 2),
     "behaviour -1": (value("behaviour", 3, -1), {"behaviour_0_or_1"}, -1),
     "timestamp of the next day": (value("timestamp", 3, NEXT_DAY), {"timestamp_within_day"}, str(NEXT_DAY)),
@@ -99,17 +86,13 @@ DEFECTS = {
         2,
     ),
     "words instead of vectors": (vectors(*120 * [["a", "b"]]), {"vectors_of_numbers"}, "VARCHAR[]"),
-    "half of the items unknown": (
-        lambda: edit(ITEMS, lambda table: table.slice(0, 60)),
-        {"unknown_items_rate"},
-        None,
-    ),
+    "half of the items unknown": (lambda: edit(ITEMS, lambda t: t.slice(0, 60)), {"unknown_items_rate"}, None),
     "item listed twice": (twice(ITEMS), {"items_unique"}, 2),
     "user listed twice": (twice(USERS), {"users_unique"}, 2),
-    "item without id": (value("item_id", 0, None, ITEMS), {"items_item_id_not_null"}, None),
-    "history without user": (value("user_id", 0, None, HISTORY), {"history_user_id_not_null"}, None),
-    "history without item": (value("item_id", 0, None, HISTORY), {"history_item_id_not_null"}, None),
-    "user without id": (value("user_id", 0, None, USERS), {"users_user_id_not_null"}, None),
+    **{
+        f"{path.stem} without {column}": (value(column, 0, None, path), {f"{path.stem}_{column}_not_null"}, None)
+        for path, column in ((ITEMS, "item_id"), (HISTORY, "user_id"), (HISTORY, "item_id"), (USERS, "user_id"))
+    },
 }
 
 

@@ -2,18 +2,21 @@
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from validation.constants import LEAST_DAYS, WINDOW
-from validation.hours import shifted
+from validation.hours import lacking, shifted
 from validation.trailing import Calendar, deviation, shares
 from validation.users import who_click_everything
 
+MONDAY = np.datetime64("2024-03-04", "D")
 HOURS = shares(np.array([4, 2, 1, 1, 1, 2, 4, 7, 9, 9, 8, 9, 11, 9, 8, 8, 9, 11, 14, 17, 19, 18, 13, 8], float))
 
 
 def calendar(days: int, newest: int | None = None) -> Calendar:
     """Return a calendar of consecutive days."""
-    return Calendar(np.datetime64("2024-03-04", "D") + np.arange(days), days if newest is None else newest)
+    return Calendar(MONDAY + np.arange(days), days if newest is None else newest)
 
 
 def test_a_day_refers_to_the_days_before_it_and_the_newest_to_those_before_all_newest() -> None:
@@ -60,3 +63,32 @@ def test_those_who_click_everything_are_beta_binomial() -> None:
     assert who_click_everything(rows, rows, clicks) == pytest.approx((clicks == 15).sum(), rel=0.25)
     alike = random.binomial(15, 0.4, len(rows)).astype(float)
     assert who_click_everything(np.array([15.0]), rows, alike) == pytest.approx(0.4**15, rel=0.5)
+
+
+@given(st.lists(st.lists(st.integers(0, 9), min_size=24, max_size=24), min_size=7, max_size=9))
+def test_what_a_day_lacks(days: list[list[int]]) -> None:
+    """The twin walks from both ends of the day to the first covered hour."""
+    hours = np.array(days, float)
+    calendar = Calendar(MONDAY + np.arange(len(days)), len(days) - 1)
+    found = lacking(calendar, hours)
+    assert np.isnan(found[:5]).all()
+    profiles = [day / day.sum() if day.sum() else day for day in hours]
+    median = np.median(profiles[:-1], axis=0)
+    if not median.sum():
+        return
+    usual = median / median.sum()
+    earlier = sorted(outside(profile, usual) for profile in profiles[:-1])
+    most = earlier[int(np.ceil(0.75 * (len(earlier) - 1)))]
+    lacks = outside(profiles[-1], usual)
+    if len(days) > 7 and profiles[-8].sum():
+        lacks = min(lacks, outside(profiles[-1], profiles[-8]))
+    assume(abs(lacks - 2 * most) > 1e-9)  # rounding decides whether equal sums in another order are equal
+    assert found[-1] == pytest.approx(lacks if lacks >= 2 * most else 0)
+
+
+def outside(profile: np.ndarray, usual: np.ndarray) -> float:
+    """Return the usual share of the hours before the first and after the last covered hour."""
+    covered = [hour for hour in range(24) if profile[hour] > 0 and profile[hour] >= 0.2 * usual[hour]]
+    if not covered:
+        return 1.0
+    return float(sum(usual[hour] for hour in range(24) if not covered[0] <= hour <= covered[-1]))
