@@ -21,6 +21,7 @@ from din import documents
 from din.facts import Evaluation, Facts
 from din.features.packing import PackedBatch, TableLayout
 from din.field_forms import Column, Lookup
+from din.model import MODELS
 from din.model.artifact import Trained
 from din.model.embedding import to_tensors
 from din.model.model import build
@@ -49,6 +50,7 @@ VARIANTS = {
     "pnn": {"name": "pnn", "pooling": "mean"},
     "deepfm": {"name": "deepfm", "pooling": "mean", "interest_product": False},  # see docs/models.md on sums
 }
+VARIANTS |= {name: {"name": name} for name in sorted(set(MODELS) - VARIANTS.keys() - {"base", "lr"})}
 SEVERAL_SEQUENCES = {"din, other options", "base, mean", "pnn"}
 
 
@@ -82,13 +84,13 @@ def make(fields: tuple[Field, ...], train: Train, folder: Path, sequences: Seque
     return Exported(Trained(model.eval(), table), fields, layout, *graphs, folder)
 
 
-IN_MAKE_TEST = {"din", "din, other options", "base, mean", "deepfm"}
-"""An export takes seconds, and these differ most."""
+SLOW = {"din, items only", "wide_deep", "pnn"}
+"""An export takes seconds, and these differ least from the others."""
 
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(name, marks=() if name in IN_MAKE_TEST else pytest.mark.slow) for name in VARIANTS],
+    params=[pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in VARIANTS],
 )
 def exported(request: pytest.FixtureRequest, params: Params, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """Return a model variant, exported once."""
