@@ -164,6 +164,17 @@ def test_users_without_history_get_a_logit(example: Example, vectors_once: Featu
         assert len(set(logits.tolist())) > 1
 
 
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_training_and_scoring_read_a_sequence_alike(name: str, vectors_once: Features, params: Params) -> None:
+    """Training leaves out the behaviours of other sequences, and scoring masks them. The logits are the same."""
+    variant = {"name": name, "sequences": SEQUENCES, "activation": "relu"}
+    packer, model, table, _ = Example.of(vectors_once, params.train, variant)
+    batch = to_tensors(packer.pack(vectors_once.shard(0, "train"), np.arange(40)))
+    with torch.no_grad():
+        trained, scored = model.train()(table, batch), model.eval()(table, batch)
+    torch.testing.assert_close(trained, scored, atol=1e-5, rtol=1e-4)
+
+
 def test_dice_sees_the_behaviours_of_its_own_sequence_alone(vectors_once: Features, params: Params) -> None:
     """In training, the unit of a sequence gets only its own rows, so its moving averages depend on these rows alone."""
     sequences = {"liked": {"rating": (4, 5)}}
