@@ -35,14 +35,13 @@ def main() -> int:
     """Run the command line and return the exit code: 0 = done, 2 = bad usage or input."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.waiting", description="See how long champions stay.")
     parser.add_argument("--users", type=study.positive, nargs="+", default=USERS, help="users per day of each log")
-    parser.add_argument("--days", type=study.positive, default=DAYS, help="days of each log; default: %(default)s")
     given = parser.parse_args()
-    return publish("", lambda: stay_table({users: lived(users, given.days) for users in given.users}))
+    return publish("", lambda: stay_table({users: lived(users) for users in given.users}))
 
 
-def lived(users: int, count: int) -> list[bool]:
+def lived(users: int) -> list[bool]:
     """Run the missing days of a log, in order, and return for each whether it replaced the champion."""
-    cases = [study.Case(f"day-{number}", replaced, (users, number)) for number in range(count)]
+    cases = [study.Case(f"day-{number}", replaced, (users, number)) for number in range(DAYS)]
     return study.results(study.STORE / "waiting" / f"{users}", cases)
 
 

@@ -59,7 +59,7 @@ def tell_missed(days: Sequence[MissedDay]) -> str:
     named = ", ".join(f"{one.day} ({one.why}, {one.rows:,} rows)" for one in days[:_DAYS_NAMED])
     more = f", and {len(days) - _DAYS_NAMED} more" if len(days) > _DAYS_NAMED else ""
     return (
-        "The candidate goes on from a champion, and learns only rows after the champion's last one. It misses "
+        "The candidate continues a champion, and learns only rows after the champion's last one. It misses "
         f"{rows:,} rows of the log, as they are now: {named}{more}."
     )
 
