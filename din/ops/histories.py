@@ -64,16 +64,22 @@ class Histories(ABC):
         """Return the sum of the behaviours' rows for each impression, [B, X]."""
 
     @abstractmethod
-    def recency(self, rows_TX: Tensor) -> Tensor:
+    def recency(self, rows_TX: Tensor, member_T1: Tensor | None = None) -> Tensor:
         """Return the number of later behaviours in the history of each, int64 [T]: 0 for the newest.
 
         Args:
             rows_TX: any rows of the behaviours.
+            member_T1: 1 for the behaviours that count, else 0. None: all count.
         """
 
     @abstractmethod
-    def blocks(self, rows_TX: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    def blocks(self, rows_TX: Tensor, length: int, member_T1: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the newest `length` behaviours of each history, newest first, padded with zeros.
+
+        Args:
+            rows_TX: the rows of the behaviours.
+            length: the largest number of behaviours to return.
+            member_T1: 1 for the behaviours to return, else 0. None: all.
 
         Returns:
             The rows [owners, length, X], and 1 where there is a behaviour, 0 where there is padding, [owners, length].
@@ -126,16 +132,19 @@ class Packed(Histories):
         return segment_sum(rows_TX, self.segment_T, self.impressions)
 
     @override
-    def recency(self, rows_TX: Tensor) -> Tensor:
-        one_T1 = torch.ones_like(self.segment_T).unsqueeze(1)
+    def recency(self, rows_TX: Tensor, member_T1: Tensor | None = None) -> Tensor:
+        one_T1 = (torch.ones_like(rows_TX[:, :1]) if member_T1 is None else member_T1).long()
         end_B = segment_sum(one_T1, self.segment_T, self.impressions).squeeze(1).cumsum(0)
         return end_B.index_select(0, self.segment_T) - one_T1.squeeze(1).cumsum(0)
 
     @override
-    def blocks(self, rows_TX: Tensor, length: int) -> tuple[Tensor, Tensor]:
-        recency_T = self.recency(rows_TX)
+    def blocks(self, rows_TX: Tensor, length: int, member_T1: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        recency_T = self.recency(rows_TX, member_T1)
         places = self.impressions * length
-        place_T = torch.where(recency_T < length, self.segment_T * length + recency_T, places)
+        kept_T = recency_T < length
+        if member_T1 is not None:
+            kept_T = kept_T & (member_T1.squeeze(1) > 0)
+        place_T = torch.where(kept_T, self.segment_T * length + recency_T, places)
         marked = torch.cat([rows_TX, torch.ones_like(rows_TX[:, :1])], 1)
         filled = segment_sum(marked, place_T, places + 1)[:-1].view(self.impressions, length, -1)
         return filled[:, :, :-1], filled[:, :, -1]
@@ -182,12 +191,12 @@ class OneHistory(Histories):
         return rows_TX.sum(0, keepdim=True).expand(self.impressions, -1)
 
     @override
-    def recency(self, rows_TX: Tensor) -> Tensor:
-        return self._one_segment(rows_TX).recency(rows_TX)
+    def recency(self, rows_TX: Tensor, member_T1: Tensor | None = None) -> Tensor:
+        return self._one_segment(rows_TX).recency(rows_TX, member_T1)
 
     @override
-    def blocks(self, rows_TX: Tensor, length: int) -> tuple[Tensor, Tensor]:
-        return self._one_segment(rows_TX).blocks(rows_TX, length)
+    def blocks(self, rows_TX: Tensor, length: int, member_T1: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._one_segment(rows_TX).blocks(rows_TX, length, member_T1)
 
     def _one_segment(self, rows_TX: Tensor) -> Packed:
         return Packed(torch.zeros_like(rows_TX[:, 0], dtype=torch.long), 1)

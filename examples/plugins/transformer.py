@@ -59,9 +59,7 @@ class Transformer(EmbeddingMLP):
     ) -> Tensor:
         days_T1 = torch.nan_to_num(keys.age_T / DAY).clamp_min(0).unsqueeze(1)
         rows_TK = keys.rows() + self.age(torch.log1p(days_T1))
-        blocks_HMK, filled_HM = histories.blocks(
-            rows_TK if member_T1 is None else rows_TK * member_T1, self.options.length
-        )
+        blocks_HMK, filled_HM = histories.blocks(rows_TK, self.options.length, member_T1)
         encoded_HMK = self.encode(blocks_HMK + self.position.weight, filled_HM)
         query_BK = self.query(query_BD)
         score_BM = (encoded_HMK @ query_BK.unsqueeze(2)).squeeze(2) / query_BK.shape[1] ** 0.5

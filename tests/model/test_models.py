@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from settings import changed
 from torch import Tensor
 from twin import Twin
 
+from din import plugins
 from din.errors import InputError
 from din.features.packing import Packer
 from din.features.reader import Features, Shard
@@ -26,6 +28,7 @@ from din.params import Params, Train
 from din.schema import Group
 from din.train.loader import TrainingLoader
 
+ROOT = Path(__file__).parent.parent.parent
 SEQUENCES = {"liked": {"rating": (4, "5")}, "other": {"rating": (1, 2, 3, None)}, "all": {}}
 SMALL = {"embedding_dim": 4, "attention_hidden": (6, 4), "hidden": (8, 5)}
 VARIANTS = [
@@ -164,9 +167,10 @@ def test_users_without_history_get_a_logit(example: Example, vectors_once: Featu
         assert len(set(logits.tolist())) > 1
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize("name", [*sorted(MODELS), "transformer"])
 def test_training_and_scoring_read_a_sequence_alike(name: str, vectors_once: Features, params: Params) -> None:
     """Training leaves out the behaviours of other sequences, and scoring masks them. The logits are the same."""
+    plugins.load(["examples/plugins/transformer.py"], ROOT)
     variant = {"name": name, "sequences": SEQUENCES, "activation": "relu"}
     packer, model, table, _ = Example.of(vectors_once, params.train, variant)
     batch = to_tensors(packer.pack(vectors_once.shard(0, "train"), np.arange(40)))
