@@ -12,8 +12,7 @@ from din.registry.registry import Registry
 from din.sources.rawlog import day_file
 from din.workspace import Workspace
 from tests.factories import documents_of
-from tests.factories.run import DAY, Run, edit, judge
-from tests.factories.run import going_on as continuing
+from tests.factories.run import DAY, Run, edit, going_on, judge
 
 LOG = {"2024-10-01": 5, "2024-10-02": 6, "2024-10-04": 7}
 TODAY = {"2024-10-05": 8}
@@ -32,7 +31,7 @@ def write_log(run: Run, log: dict[str, int]) -> None:
 
 
 @pytest.fixture
-def going_on(run: Run, quick: Params) -> Callable[..., dict]:
+def continued(run: Run, quick: Params) -> Callable[..., dict]:
     """Promote a model that has learned `LOG`, and return a function that judges one that continues it."""
     run.facts |= {"protocol": documents_of.PROTOCOL | {"name": "temporal"}, "seen_until": "2024-10-04T12:00:00+00:00"}
     write_log(run, LOG)
@@ -42,7 +41,7 @@ def going_on(run: Run, quick: Params) -> Callable[..., dict]:
 
     def play(log: dict[str, int], first_day: str = "2024-10-01", pin: str = champion) -> dict:
         run.noise = 0.1
-        run.params = continuing(run, quick, pin)
+        run.params = going_on(run, quick, pin)
         edit(run.here.features / MANIFEST, lambda features: features | {"first_day": first_day})
         write_log(run, log)
         run.finish()
@@ -62,10 +61,10 @@ def going_on(run: Run, quick: Params) -> Callable[..., dict]:
     ],
 )
 def test_a_missed_day_is_a_warning(
-    change: dict[str, int], first_day: str, missed: dict | None, going_on: Callable[..., dict], capsys
+    change: dict[str, int], first_day: str, missed: dict | None, continued: Callable[..., dict], capsys
 ) -> None:
     """The report and the terminal name the day, its rows and the way to learn it, and every gate judges as before."""
-    report = going_on(LOG | TODAY | change, first_day)
+    report = continued(LOG | TODAY | change, first_day)
     printed = capsys.readouterr().out
     assert report["verdict"] == "open" and report.get("missed_days") == (missed and [missed])
     if missed:
@@ -76,26 +75,26 @@ def test_a_missed_day_is_a_warning(
 
 
 def test_a_missed_day_is_named_until_a_model_from_scratch(
-    run: Run, quick: Params, registry: Registry, going_on: Callable[..., dict]
+    run: Run, quick: Params, registry: Registry, continued: Callable[..., dict]
 ) -> None:
     """The next champion has the day in its log and has not learned it, so its successor misses it too."""
     log = LOG | TODAY | {"2024-10-03": 9}
-    going_on(log)
+    continued(log)
     run.promote()
     newest = registry.champion()
     assert newest
     run.rows["timestamp"] = run.rows["timestamp"] + 20 * DAY
-    (missed,) = going_on(log | {"2024-10-14": 3}, pin=newest.version)["missed_days"]
+    (missed,) = continued(log | {"2024-10-14": 3}, pin=newest.version)["missed_days"]
     assert missed["day"] == "2024-10-03"
     assert "missed_days" not in judge(run.here, quick)
 
 
 def test_a_champion_whose_record_is_damaged_is_no_reason_to_refuse(
-    workspace: Workspace, quick: Params, going_on: Callable[..., dict], capsys: pytest.CaptureFixture
+    workspace: Workspace, quick: Params, continued: Callable[..., dict], capsys: pytest.CaptureFixture
 ) -> None:
     """The gate says that it can't tell, and judges as before."""
     (manifest,) = (workspace.root / "registry" / quick.model_name / "runs").glob("*/*/raw.json")
     manifest.write_text("{}")
-    report = going_on(LOG | TODAY)
+    report = continued(LOG | TODAY)
     assert report["verdict"] == "open" and "missed_days" not in report
     assert "warning: can't tell which days" in capsys.readouterr().out
