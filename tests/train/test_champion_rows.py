@@ -32,7 +32,7 @@ def start(features: Features, small: Train, tmp_path: Path) -> ChampionStart:
     return ChampionStart(VERSION, bundle)
 
 
-def rewrite(features: Features, field: str, values: list) -> None:
+def with_values(features: Features, field: str, values: list) -> None:
     """Give a vocabulary other values, as many or more."""
     path = features.root / "vocab" / f"{field}.parquet"
     counts = [9] * len(values)
@@ -43,8 +43,8 @@ def rewrite(features: Features, field: str, values: list) -> None:
 def test_embeddings_move_by_value(start: ChampionStart, features: Features, small: Train, tmp_path: Path) -> None:
     """Known values keep their rows under their new ids, and new values their random rows."""
     today = write_features(tmp_path / "today")
-    rewrite(today, "category", [None, "4", "99", "2", "1", "98"])  # 4 and "4" are one value
-    rewrite(today, "rating", [None, 5, 4, 3, 2, 1])
+    with_values(today, "category", [None, "4", "99", "2", "1", "98"])  # 4 and "4" are one value
+    with_values(today, "rating", [None, 5, 4, 3, 2, 1])
     layout = TableLayout.of(today.fields, today.rows)
     _, fresh = build(today.fields, layout, small)
     _, old = build(features.fields, layout, changed(small, seed=9))
@@ -65,7 +65,7 @@ def test_buckets_move_by_position_where_there_are_as_many(start: ChampionStart, 
     layout = TableLayout.of(today.fields, today.rows)
     at, rows = layout.offsets["age"], today.rows["age"]
     for values, kept in (([None, float("-inf"), 21.5, 33.0, 48.0], rows), ([None, float("-inf"), 30.0], 1)):
-        rewrite(today, "age", values)
+        with_values(today, "age", values)
         shared = start.shared_rows(today, small.model)
         assert [row for row in shared.new.tolist() if at <= row < at + rows] == list(range(at, at + kept))
 
