@@ -1,4 +1,4 @@
-"""A champion that goes on over new days. Alone: `pytest tests/train/test_champion_start.py`."""
+"""A champion that continues over new days. Alone: `pytest tests/train/test_champion_start.py`."""
 
 import shutil
 from dataclasses import replace
@@ -32,6 +32,12 @@ VERSION = "ab" * 32
 
 
 @pytest.fixture(scope="module")
+def small(small: Train) -> Train:
+    """Return settings with random draws in every step."""
+    return changed(small, dropout=0.3, unknown_rate=0.2)
+
+
+@pytest.fixture(scope="module")
 def made(small: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with features that are split by time, and what a start reads of a bundle, made once."""
     root = tmp_path_factory.mktemp("made")
@@ -61,7 +67,7 @@ def champion(features: Features, tmp_path: Path) -> ChampionStart:
 
 
 def going_on(settings: Train) -> Train:
-    """Return the settings of a run that goes on from the champion."""
+    """Return the settings of a run that continues from the champion."""
     return changed(settings, start="champion", champion=VERSION)
 
 
