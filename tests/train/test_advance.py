@@ -33,7 +33,10 @@ def trained(features: Features, train: Train) -> Learner:
 
 
 def plain_loop(learner: Learner, split: SplitName) -> dict[date, list[float]]:
-    """Score one row at a time, learn batches that are cut by hand, and return the logits of each day by file."""
+    """Score one row at a time, learn batches that are cut by hand, and return the logits of each day by file.
+
+    A step is the learner's own. `test_weights.py` and `tests/ops/test_updates.py` compare it with its equations.
+    """
     learning, loader, packer = learner.params.learning, learner.loader(), Packer(learner.features)
     shards = list(learner.features.shards(split))
     found = {}
