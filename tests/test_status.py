@@ -104,7 +104,9 @@ def test_parts_that_cannot_be_told_are_named(workspace: Workspace, capsys: pytes
 
 def test_unreadable_parameters_are_not_given_to_dvc(workspace: Workspace) -> None:
     """DVC would expand merge keys without end."""
-    workspace.params.write_text("a: [")
+    lists = [f"b{n}: &b{n}\n  <<: [{', '.join(['*a' if n == 0 else f'*b{n - 1}'] * 10)}]\n" for n in range(8)]
+    workspace.params.write_text("".join(["a: &a {p: 1, q: 2}\n", *lists]))
     found = status(workspace)
     assert [one.stale for one in found.stages] == [None, None, None]
-    assert (len(found.problems), found.exit_code) == (1, 2)
+    assert "more than 100,000 values" in found.problems[0]
+    assert found.exit_code == 2
