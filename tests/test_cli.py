@@ -92,6 +92,16 @@ def test_a_run_needs_its_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
 
+def test_an_unknown_model_is_named_before_the_first_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong name ends `din fetch`, and not `din train` an hour later."""
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "params.yaml").read_text()
+    Path("params.yaml").write_text(text.replace("    name: din ", "    name: dien "))
+    done = CliRunner().invoke(cli.app, ["fetch"])
+    assert done.exit_code == 2
+    assert "train.model.name: 'dien' is not a model; there are din, base, lr" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("module", "arguments", "package", "name"),
     [
