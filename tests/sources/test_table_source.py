@@ -3,7 +3,7 @@
 import gzip
 import json
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import fsspec
@@ -71,6 +71,14 @@ def test_a_file_system_without_its_package(fetch_table: Fetch) -> None:
     fsspec.register_implementation("odd", "oddfs.FileSystem", clobber=True, errtxt="Install oddfs to access odd stores")
     with pytest.raises(InputError, match=r"^fetch\.table\.events: .* odd stores; pip install oddfs$"):
         fetch_table(events="odd://bucket/clicks.csv")
+
+
+def test_the_utc_offset_moves_the_days(workspace: Workspace, fetch_table: Fetch) -> None:
+    """`utc_offset_hours` moves all times, and therefore the days."""
+    utc = fetch_table()["events"]["timestamp"].to_pylist()
+    ahead = fetch_table(utc_offset_hours=14)["events"]["timestamp"].to_pylist()
+    assert ahead == [time + timedelta(hours=14) for time in utc]
+    assert manifest(workspace)["days"] == ["2023-11-15", "2023-11-16", "2023-11-17", "2023-11-18"]
 
 
 def test_files_of_a_glob_come_in_sorted_order_and_patterns_in_theirs(workspace: Workspace, fetch_table: Fetch) -> None:
