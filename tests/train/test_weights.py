@@ -132,7 +132,7 @@ def test_held_out_days_have_weights_but_no_age_and_no_offset(features: Features)
 
 
 def test_a_model_of_kept_negatives_is_calibrated_on_the_whole_log(tmp_path: Path, params: Params) -> None:
-    """Its mean prediction is the CTR of test rows, which hold all negatives; without the offset it is far higher."""
+    """Its mean prediction is the CTR of test rows, which hold all negatives."""
     features = write_features(tmp_path, users=200, impressions=30)
     random = np.random.default_rng(4)
 
