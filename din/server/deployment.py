@@ -6,7 +6,7 @@ with its last request. A rollback is a new record, so it takes effect in the sam
 its trial is refused until there is another record, and the old one answers on.
 """
 
-import contextlib
+import logging
 import threading
 import time
 from collections import deque
@@ -24,6 +24,7 @@ from din.server import metrics
 from din.server.settings import Settings
 from din.server.trial import objection
 
+_LOG = logging.getLogger("din.server")
 RECORDED = 16
 _RECORDED_BYTES = 1 << 16
 """Larger requests are not kept for trials."""
@@ -79,12 +80,16 @@ class Deployment:
             self._recorded.append(request)
 
     def recall(self, logged: Iterable[str]) -> None:
-        """Keep the requests of a log, as JSON, that the bundle answers."""
+        """Keep the requests of a log, as JSON, that the bundle answers; log why another is skipped."""
         for text in logged:
-            with contextlib.suppress(InputError):
-                request = from_json(text)
-                self.serving.scorer.score(request)
-                self.keep(request, len(text))
+            try:
+                size = len(text.encode())
+                if size <= _RECORDED_BYTES:
+                    request = from_json(text)
+                    self.serving.scorer.score(request)
+                    self.keep(request, size)
+            except Exception as error:  # a damaged log must not keep the server from starting
+                _LOG.warning("a logged request is not kept for trials: %s", error)
 
     def watch(self) -> None:
         """Follow the registry until `close` is called."""

@@ -97,11 +97,17 @@ class Log:
         return cls(Path(settings.log), settings.log_share, settings.log_key) if settings.log else None
 
     def newest(self, count: int) -> list[str]:
-        """Return the newest requests of the published files, as JSON; none if the newest file can't be read."""
-        for path in sorted(self._folder.glob(FILES))[-1:]:
-            with contextlib.suppress(OSError, pa.ArrowException):
-                return pq.ParquetFile(path).read(["request"])["request"][-count:].to_pylist()
-        return []
+        """Return the newest requests of the published files, as JSON, the newest last; skip unreadable files."""
+        found: list[str] = []
+        for path in sorted(self._folder.glob(FILES), reverse=True):
+            if len(found) == count:
+                break
+            try:
+                requests = pq.ParquetFile(path).read(["request"])["request"]
+                found = requests[len(found) - count :].to_pylist() + found
+            except Exception as error:  # a damaged log must not keep the server from starting
+                _LOG.warning("%s can't be read: %s", path, error)
+        return found
 
     def start(self) -> None:
         """Start the thread."""

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from served_world import World
 
@@ -149,15 +151,26 @@ def test_the_recorded_requests(deployment: Deployment) -> None:
 
 
 def test_a_restarted_server_is_tried_with_its_log(world: World, tmp_path: Path) -> None:
-    """The newest logged requests that the champion answers judge the next bundle, though this process answered none."""
+    """The newest logged requests that the champion answers judge the next bundle, though this process answered none.
+
+    Damaged files and rows are skipped, whatever is wrong with them.
+    """
     folder = tmp_path / "served"
     log = Log(folder)
     log.start()
-    for request in ({"candidates": [1], "context": {"of": "another model"}}, REQUEST, {"candidates": ["i1"] * 900}):
+    large = {"candidates": ["é" * 40_000]}
+    foreign = {"candidates": [1], "context": {"of": "another model"}}
+    for request in (foreign, REQUEST, large, {"candidates": ["i1"] * 900}):
         log.put(Answer(b"", "v1", [request], [[0.5]], [str(len(request))]), 1)
     log.close()
+    damaged = folder / "date=2100-01-01" / "hour=00"
+    damaged.mkdir(parents=True)
+    (damaged / "a.parquet").write_bytes(b"PAR1")
+    pq.write_table(pa.table({"of_another_tool": [1]}), damaged / "b.parquet")
+    pq.write_table(pa.table({"request": ['{"candidates":', "[]", "3", None]}), damaged / "c.parquet")
     deployment = world.deploy(log=str(folder))
     app(deployment)
+    assert [len(request["candidates"]) for request in deployment._recorded] == [2, 900]
     deployment.settings = replace(deployment.settings, limits=Limits(candidates=2))
     world.crown(1)
     deployment.follow()
