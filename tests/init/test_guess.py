@@ -1,5 +1,6 @@
 """The guesses of `din init` for logs in files."""
 
+import gzip
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -232,6 +233,12 @@ def test_a_log_of_purchases(tmp_path: Path, log: list[dict[str, Any]], guessed: 
     assert repeated["validate_raw.max_duplicate_rate"] == 0.07
 
 
+def test_a_compressed_log(tmp_path: Path, plain: list[str], guessed: Guessed) -> None:
+    """A file that gzip compressed is read like the plain one."""
+    (tmp_path / "log.csv.gz").write_bytes(gzip.compress((tmp_path / "log.csv").read_bytes()))
+    assert guessed("log.csv.gz") == guessed("log.csv") | {"fetch.table.events": "log.csv.gz"}
+
+
 def test_repeated_events(tmp_path: Path, plain: list[str], guessed: Guessed) -> None:
     """If events of the same moment repeat, only the first of them shall count."""
     found = guessed(write(tmp_path, HEADER, [*plain, *plain[:200]]))
@@ -324,6 +331,11 @@ REFUSED: dict[str, tuple[str, dict[str, str], tuple[str, ...]]] = {
     "odd separators": ("user^item^ts\n1^x^1700000000\n", {}, ("its only column is 'user^item^ts'", "convert the file")),
     "a rule that is never true": ("", {"label": "stars >= 9"}, ("stars >= 9: is 0 in all 200 rows", "--label")),
     "a rule that is always true": ("", {"label": "stars >= 1"}, ("stars >= 1: is 1 in all 200 rows", "--label")),
+    "a log without a click": (
+        "user,item,ts,click\n" + "".join(f"{at % 40},{at % 30},{1_700_000_000 + at},0\n" for at in range(200)),
+        {},
+        ("click: is 0 in all 200 rows", "--label"),
+    ),
     "two colons": ("1::2::5::978300760\n" * 20, {}, ("log.csv: its cells end in ::", "sed 's/::/")),
     "blank lines": ("\n\n", {}, ("log.csv: no line of text", "export it again")),
     "one line, endless": ("a" * 300_000, {}, ("log.csv: no line of text that ends within 262,144 bytes",)),

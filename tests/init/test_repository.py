@@ -169,7 +169,8 @@ def test_the_command(tmp_path: Path, log: list[dict[str, Any]], monkeypatch: pyt
     assert done.exit_code == 0, done.output
     assert "fetch.table.label: Gekauft == ja\n    the name means an answer of the user" in done.output
     assert "dvc repro && din promote" in done.output
-    assert load(tmp_path / "params.yaml").fetch.table.csv.encoding == "cp1252"
+    csv = load(tmp_path / "params.yaml").fetch.table.csv
+    assert (csv.delimiter, csv.encoding, csv.decimal) == (";", "cp1252", ",")
     guessed = json.loads((tmp_path / ".din-init" / "guess.json").read_text())
     assert guessed["fetch.table.label"]["value"] == "Gekauft == ja"
     git(tmp_path, "add", "-A")
