@@ -5,7 +5,9 @@ import subprocess
 from dataclasses import asdict
 
 import pytest
+from typer.testing import CliRunner
 
+from din import cli
 from din.artifacts import read_json, sha256_file
 from din.errors import GateClosed, InputError
 from din.gates.gate import gate
@@ -106,9 +108,13 @@ def test_registry_commands_print(workspace: Workspace, gated, quick, registry, c
     assert json.loads(printed()) == {"removed": False, "found": []}
     next_candidate(gated, quick, 0.1)
     promoted(workspace, quick)
-    commands.rollback(*place, "1", "ann", "latency")
+    words = ["rollback", "1", "--reason", "latency", "--registry", registry.uri, "--model", quick.model_name, "--json"]
+    done = CliRunner().invoke(cli.app, ["registry", *words])
+    assert json.loads(done.stdout)["version"] == first.version
+    assert f"{first.version} is the champion again (record 3)" in done.stderr
+    printed()
     commands.verify(registry.uri)
-    assert f"{first.version} is the champion again (record 3)\n{registry.name}: sound" in printed()
+    assert f"{registry.name}: sound" in printed()
     (workspace.root / "registry" / quick.model_name / "bundles" / first.version / "model.json").write_text("{}")
     with pytest.raises(GateClosed, match=r"model\.json"):
         commands.verify(registry.uri, as_json=True)
