@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.quality import read, text, trained
+from din.sources.fetch import source_of
+from din.workspace import Workspace
 
 
 @pytest.mark.slow
@@ -23,11 +25,13 @@ def test_attention_pays_on_the_simulated_log(tmp_path: Path) -> None:
 
 
 def test_every_row_has_a_name_of_its_own_and_a_base(tmp_path: Path) -> None:
-    """Every row can be parsed, names an existing log and base, and every file of a log is below the given folder."""
+    """Every row is valid and names a log and a base; each source takes its parameters, with files below the folder."""
     logs, rows = read(tmp_path)
     names = {(row.log, row.name) for row in rows}
     assert len(names) == len(rows)
     assert {row.log for row in rows} == set(logs)
     assert names >= {(row.log, row.base) for row in rows}
+    for log in logs.values():
+        source_of(Workspace(tmp_path), log)
     given = [log.fetch.table.events for log in logs.values() if log.fetch.source == "table"]
     assert given and all(str(events).startswith(str(tmp_path)) for events in given)
