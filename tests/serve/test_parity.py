@@ -177,6 +177,13 @@ def test_closed_on_logits_that_differ(
     assert re.search(reason, compared.reason(compared.planted(case, torch_), compared.planted(case, scorer)))
 
 
+def test_closed_on_one_impression(compared: Compared) -> None:
+    """A difference of 2e-4 in one logit of the log closes."""
+    moved = compared.logits.copy()
+    moved[0] += 2e-4
+    assert "differ" in compared.reason(compared.logits, moved)
+
+
 def test_closed_on_constant_outputs(compared: Compared) -> None:
     """A model with constant outputs agrees everywhere and proves nothing."""
     constant = np.zeros_like(compared.logits)
