@@ -120,6 +120,12 @@ def flipped_labels(site: Site) -> None:
     pq.write_table(rows.set_column(at, "label", pa.array(1 - rows["label"].to_numpy())), path)
 
 
+def flip(path: Path) -> None:
+    """Flip the lowest bit of a file's last byte."""
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+
 def sealed(change: Callable[[Path], object], pointed: bool = True) -> Plant:
     """Change a bundle, seal it again, and, if `pointed`, let the parity report name the new version."""
 
@@ -205,11 +211,7 @@ FAULTS: dict[str, tuple[Plant, str, str | None]] = {
     ),
     "labels flipped": (flipped_labels, "data.predictions was", "validation_predictions"),
     "model edited": (lambda s: (s.here.model / "config.json").write_text("{}"), "data.model was", "evaluation"),
-    "a bit of the bundle flipped": (
-        lambda s: (s.here.bundle / "model.json").write_text("x"),
-        "model.json",
-        "model.json",
-    ),
+    "a bit of the bundle flipped": (lambda s: flip(s.here.bundle / "model.json"), "model.json", "model.json"),
     "another model, sealed": (
         sealed(lambda root: (root / "model.json").write_text('{"noise": 0.0}'), pointed=False),
         "about bundle",
@@ -256,13 +258,13 @@ def test_a_fault_after_the_gate_promotes_nothing(fault: str, site: Site) -> None
 
 
 def test_a_run_without_faults_is_promoted(site: Site) -> None:
-    """Again and again, by a gate of before and of after."""
+    """A second promotion succeeds, with the old gate report and with a new one."""
     site.promote()
     site.judge()
     site.promote()
 
 
-def test_a_deleted_log_is_not_a_first_run(site: Site, params: Params, tmp_path: Path) -> None:
+def test_a_deleted_log_is_not_a_first_run(site: Site, tmp_path: Path) -> None:
     """If a bundle older than a day is stored without records, another candidate is not the first champion."""
     site.promote()
     namespace = site.here.root / "registry" / site.params.model_name

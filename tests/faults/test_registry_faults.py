@@ -1,4 +1,4 @@
-"""Faults of a registry's log and bundles, and of a scorer's cache: each is named, and no other model answers."""
+"""Faults of a registry's log and bundles, and of a scorer's cache: each is named, and no other champion is named."""
 
 import json
 import os
@@ -17,6 +17,7 @@ from din.errors import GateClosed, InputError
 from din.names import Version
 from din.params import Params
 from din.registry import commands
+from din.registry.bundle import verify_bundle
 from din.registry.registry import Registry
 from din.serve import Scorer
 from tests.factories.bundles import bundle, crown
@@ -58,8 +59,9 @@ class Log:
         shutil.copyfile(self.record(1), self.folder / "seals" / f"{number:06d}-{digest}.json")
 
     def forge(self, number: int, **values: Any) -> None:
-        """Append a record after the newest one."""
-        record = json.loads(self.record(3).read_bytes()) | {"number": number} | values
+        """Append a record of the oldest version after the newest one."""
+        forged = {"number": number, "version": self.versions[0]}
+        record = json.loads(self.record(3).read_bytes()) | forged | values
         self.record(number).write_text(json.dumps(record))
 
 
@@ -166,6 +168,7 @@ ODD_KEYS = ("promotions/sub/000002.json", "promotions/2.json", "promotions/00000
 def test_a_faulty_log_is_named_and_stops_everybody(fault: str, log: Log) -> None:
     """Nobody gets another champion, and nothing can be appended or rolled back."""
     plant, says = STOPS[fault]
+    previous = log.registry.champion()
     plant(log)
     registry = log.registry
     before = hash_files(log.uri)
@@ -175,7 +178,7 @@ def test_a_faulty_log_is_named_and_stops_everybody(fault: str, log: Log) -> None
     for call in (
         registry.history,
         lambda: registry.rollback(1, by="eve", reason="why not"),
-        lambda: registry.append(log.versions[0], None, by="eve", reason="first again"),
+        lambda: registry.append(log.versions[0], previous, by="eve", reason="first again"),
     ):
         with pytest.raises((InputError, GateClosed)):
             call()
@@ -184,7 +187,7 @@ def test_a_faulty_log_is_named_and_stops_everybody(fault: str, log: Log) -> None
     except InputError:
         pass
     else:
-        assert champion is not None and champion.version == log.versions[-1]
+        assert champion is not None and (champion.number, champion.version) == (3, log.versions[2])
     assert hash_files(log.uri) == before
 
 
@@ -236,6 +239,7 @@ def test_another_models_damage_stops_nobody(log: Log) -> None:
 CACHES: dict[str, Callable[[Path, Path], object]] = {
     "a changed file": lambda place, outside: (place / "facts.json").write_text("{}"),
     "a file more": lambda place, outside: (place / "more").touch(),
+    "another bundle in its place": lambda place, outside: (shutil.rmtree(place), bundle(place)),
     "a link to a sound copy": lambda place, outside: (shutil.rmtree(place), place.symlink_to(outside)),
     "a link to nothing": lambda place, outside: (shutil.rmtree(place), place.symlink_to("nowhere")),
     "a file in its place": lambda place, outside: (shutil.rmtree(place), place.touch()),
@@ -256,4 +260,6 @@ def test_a_faulty_cache_serves_the_recorded_version(
     before = hash_files(outside)
     assert Scorer.from_registry(registry.uri, MODEL, cache=cache).version == record.version
     assert hash_files(outside) == before
-    assert cache.is_file() or not (cache / record.version).is_symlink()
+    if not cache.is_file():
+        assert verify_bundle(cache / record.version).version == record.version
+        assert not (cache / record.version).is_symlink()

@@ -1,4 +1,4 @@
-"""Single gates: what each of them holds, and what it excuses."""
+"""Single gates: what closes each, and what it excuses."""
 
 import math
 from dataclasses import replace
