@@ -12,7 +12,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -147,17 +147,21 @@ def _locked(lock: IO[str]) -> bool:
 
 def _sweep(workspaces: Path, locks: Path) -> None:
     """Remove workspaces that are not in use and have not been used for `FOREIGN_DAYS`, and what kills left of them."""
-    for path in workspaces.iterdir():
-        with (locks / re.sub(r"^\.tmp-(new|old)-", "", path.name)).open("a") as lock:
+    for name in {re.sub(r"^\.tmp-(new|old)-", "", path.name) for path in workspaces.iterdir()}:
+        with (locks / name).open("a") as lock:
             unused = time.time() - os.fstat(lock.fileno()).st_mtime > FOREIGN_DAYS * 86_400
             if unused and _locked(lock):
-                discard(path)
+                discard(workspaces / name)
 
 
 def discard(root: Path) -> None:
-    """Remove a workspace. Without its HEAD, `check_out` replaces what a killed removal leaves."""
-    (root / ".git" / "HEAD").unlink(missing_ok=True)
-    shutil.rmtree(root, ignore_errors=True)
+    """Remove a workspace, which is renamed first, and what killed tasks have left of `replace_directory` beside it."""
+    new, old = (root.with_name(f".tmp-{age}-{root.name}") for age in ("new", "old"))
+    shutil.rmtree(old, ignore_errors=True)
+    with suppress(FileNotFoundError):
+        root.rename(old)
+    for path in (new, old):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def check_out(settings: Settings, commit: str, workspace: Workspace) -> None:
