@@ -264,10 +264,16 @@ def _same(kept: Run, asked: Run) -> Run:
     """
     if kept.run_id != asked.run_id:
         raise InputError(f"run_id {asked.run_id!r}: run {kept.run_id!r} has a folder of this name; use another run_id")
-    same_commit = asked.commit == kept.commit or asked.revision in (None, kept.revision)
-    if not same_commit or asked.until not in ("", kept.until) or asked.params != kept.params:
-        pinned = f"commit {kept.commit}, last day {kept.until} and parameters {shown(kept.params)}"
-        raise InputError(f"run {kept.run_id!r} was opened with {pinned}: ask for the same, or use another run_id")
+    differ = []
+    if asked.commit != kept.commit and asked.revision not in (None, kept.revision):
+        differ.append(f"commit {kept.commit}, not {asked.commit}")
+    if asked.until not in ("", kept.until):
+        differ.append(f"last day {kept.until}, not {asked.until}")
+    if asked.params != kept.params:
+        differ.append(f"parameters {shown(kept.params)}, not {shown(asked.params)}")
+    if differ:
+        advice = "ask for the same, or use another run_id"
+        raise InputError(f"run {kept.run_id!r} was opened with {'; '.join(differ)}: {advice}")
     return kept
 
 
