@@ -77,12 +77,16 @@ def _validation(suite: Suite) -> Callable[[Case], Finding]:
         """Check that a suite's report is open, and that report and bundle used the data of this workspace."""
         evidence = case.evidence
         report = documents.read(ValidationReport, case.workspace.validation(suite))
-        other = f"another {case.workspace.judged(suite)} than this workspace holds"
+        judged = case.workspace.judged(suite)
         found = evidence.hash_of(suite)
+        here = f"than this workspace holds ({found[:12]})"
+        made_from = dict(evidence.facts.inputs).get(suite, found)  # predictions are not an input of the bundle
         if report.input != found:
-            reason = f"the report judged {other}; run `dvc repro validate_{suite}`"
-        elif dict(evidence.facts.inputs).get(suite, found) != found:  # predictions are not an input of the bundle
-            reason = f"the bundle was made from {other}; run `dvc repro`"
+            reason = (
+                f"the report judged another {judged} ({report.input[:12]}) {here}; run `dvc repro validate_{suite}`"
+            )
+        elif made_from != found:
+            reason = f"the bundle was made from another {judged} ({made_from[:12]}) {here}; run `dvc repro`"
         else:
             reason = why_closed(suite, report, evidence.params)
         verdict: Verdict = "closed" if reason else "open"
@@ -101,13 +105,21 @@ def evaluation(case: Case) -> Finding:
     """Check that evaluation.json, the predictions and the bundle belong to the same model."""
     evidence = case.evidence
     stated = evidence.evaluation
+    judged = stated.inputs
     made_from = evidence.facts.inputs
+    model = evidence.hash_of("model")
     if evidence.facts.evaluation != stated:
         reason = "the bundle was exported with another evaluation.json; run `dvc repro export`"
-    elif (stated.inputs.features, stated.inputs.model) != (made_from.features, made_from.model):
-        reason = "evaluation.json is about another model or other features than the bundle's; run `dvc repro`"
-    elif evidence.hash_of("model") != made_from.model:
-        reason = f"the bundle was made with another model than {case.workspace.model} holds; run `dvc repro export`"
+    elif (judged.features, judged.model) != (made_from.features, made_from.model):
+        reason = (
+            f"evaluation.json is about model {judged.model[:12]} and features {judged.features[:12]}, the bundle about "
+            f"{made_from.model[:12]} and {made_from.features[:12]}; run `dvc repro`"
+        )
+    elif model != made_from.model:
+        reason = (
+            f"the bundle was made with another model ({made_from.model[:12]}) than {case.workspace.model} holds "
+            f"({model[:12]}); run `dvc repro export`"
+        )
     else:
         gap = _largest_gap(evidence.rows, stated)
         reason = f"evaluation.json does not follow from {case.workspace.predictions}; run `dvc repro`"
