@@ -80,9 +80,12 @@ def no_better_than_lr(run: Run) -> Advice | None:
     if scored is None or scored.over_lr is None or model == "lr" or not scored.over_lr.lower <= 0:
         return None
     gain = scored.over_lr
+    worse = gain.upper < 0
     return Advice(
         "DIN103",
-        "The model is not surely better than logistic regression",
+        "Logistic regression is better than the model"
+        if worse
+        else "The model is not surely better than logistic regression",
         f"On the same test rows, its AUC minus that of LR is {gain.point:+.4f} [{gain.lower:+.4f}, {gain.upper:+.4f}].",
         "The interval is not wholly above 0, so on this log nothing shows that attention and the deep layers pay for "
         "their cost.",

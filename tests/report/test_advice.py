@@ -66,6 +66,12 @@ def test_a_rule_speaks(code: str, sound: Run) -> None:
     assert all(text.endswith(".") for text in (advice.seen, advice.why, advice.do))
 
 
+def test_a_worse_model_is_called_worse(sound: Run) -> None:
+    """If even the upper bound is below 0, the title leaves no doubt."""
+    see(sound, over_lr=Interval(-0.002, -0.003, -0.001))
+    assert [one.title for one in advise(sound)] == ["Logistic regression is better than the model"]
+
+
 def test_every_rule_is_planted_and_documented() -> None:
     """Codes are in order, each is provoked above, and docs/report.md explains each."""
     page = (ROOT / "docs" / "report.md").read_text()
