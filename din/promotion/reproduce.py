@@ -179,7 +179,7 @@ def _remotes(checkout: Workspace, repository: str) -> dict[str, str]:
     """Configure the DVC remotes that may have the raw log, and return their URLs by name, in the order to try them.
 
     They are DIN_DVC_REMOTE, the DVC cache and the scheduler's remote of a repository that is a folder, and the default
-    remote. DVC's settings in that folder apply here too.
+    remote. It comes last, because it is usually far away. DVC's settings in that folder apply here too.
     """
     given = os.environ.get("DIN_DVC_REMOTE")
     places = {"reproduce-given": absolute(given, repository)} if given else {}
