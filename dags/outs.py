@@ -1,7 +1,5 @@
 """DVC in a run's checkout. It is a library here, because the command `dvc` takes longer to import than to run."""
 
-import subprocess
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,23 +12,13 @@ from dvc.stage import run
 from dvc.stage.exceptions import StageCmdFailedError
 
 from din.errors import Unavailable
-from din.process import TAIL, Done
+from din.printing import say
+from din.process import Done, stream
 
 
-def execute(command: Sequence[str], cwd: str | Path, env: Mapping[str, str]) -> Done:
-    """Run a command to its end, pass on each line that it prints, and return its exit code and its last lines.
-
-    Unlike a command of `din.process.stream` it stays in this process group, so that an interrupted task ends it too.
-    """
-    lines: deque[str] = deque(maxlen=TAIL)
-    with subprocess.Popen(
-        command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-    ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            print(line.rstrip("\n"), flush=True)
-            lines.append(line)
-    return Done(process.returncode, "".join(lines))
+def execute(command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> Done:
+    """Run a command in this process group, so that an interrupted task ends it too, and print each line as it comes."""
+    return stream(command, cwd, env, show=say, own_group=False)
 
 
 class Outs:
@@ -78,7 +66,7 @@ class Outs:
                 print(f"{', '.join(targets)} can't be taken from an earlier run: {error}")
 
     def _execute(self, executable: str, command: str, **options: Any) -> None:
-        done = execute(run._make_cmd(executable, command), options["cwd"], options["env"])
+        done = execute(run._make_cmd(executable, command), Path(options["cwd"]), options["env"])
         self._printed += done.output
         if done.code:
             raise StageCmdFailedError(command, done.code)

@@ -45,8 +45,9 @@ def stream(
     env: Mapping[str, str],
     show: Callable[[str], object] = log.info,
     pass_fds: Sequence[int] = (),
+    own_group: bool = True,
 ) -> Done:
-    """Run a command in its own process group, and show each line as it comes; kill the whole group on an interrupt.
+    """Run a command, and show each line as it comes.
 
     Args:
         command: the first word is looked up in this environment, then on PATH.
@@ -54,6 +55,8 @@ def stream(
         env: the whole environment.
         show: gets each line of its output; by default, the line is logged.
         pass_fds: file descriptors that it inherits.
+        own_group: whether it runs in its own process group, which is killed on an interrupt. In this process's group,
+            whatever interrupts this process interrupts the command, too.
     """
     lines: deque[str] = deque(maxlen=TAIL)
     with subprocess.Popen(
@@ -65,7 +68,7 @@ def stream(
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        start_new_session=True,
+        start_new_session=own_group,
         pass_fds=pass_fds,
     ) as process:
         assert process.stdout is not None
@@ -75,7 +78,8 @@ def stream(
                 lines.append(line)
             code = process.wait()
         except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
+            if own_group:
+                os.killpg(process.pid, signal.SIGKILL)
             raise
     return Done(code, "".join(lines))
 
