@@ -37,10 +37,10 @@ ROBOTS = 5
 ROBOT_SHARE = 0.02
 ROBOTS_TIMES_EXPECTED = 5.0
 MOST_ALIKE = 10_000.0  # the upper bound of α + β, reached if users hardly differ
+# An item that suddenly rises is too much at LARGEST_SHARE, not at LARGE_SHARE: news may well take a tenth of a day.
 LARGEST_SHARE = 0.2  # of the log or a day: no person sees a fifth of all impressions
 CROWD = 100  # with fewer users, one of them naturally dominates
-LARGE_SHARE = 0.05  # of a day: too much for a user with TIMES_BUSIEST times as many rows as any user before. An item
-# with such a rise is too much at LARGEST_SHARE, since news may well take a tenth of a day.
+LARGE_SHARE = 0.05  # of a day: too much for a user with TIMES_BUSIEST times as many rows as any user before
 TIMES_BUSIEST = 5
 
 # ---- raw: copies

@@ -1,8 +1,8 @@
-"""Detect users who behave like robots: they click everything, or dominate the log or a day. Also items that take over.
+"""Detect users who click everything, or who dominate the log or a day, as robots do, and items that dominate a day.
 
 The natural spread of users' CTRs is modelled by a beta distribution with the mean and variance of the log's users.
-Users who clicked everything are left out of the estimate, so that robots do not widen it. This takes two GROUP BYs of
-the events by user, and one by user and day and one by item and day.
+Users who clicked everything are left out of the estimate, so that robots do not widen it. This takes four GROUP BYs of
+the events: two by user, one by user and day, one by item and day.
 """
 
 from collections.abc import Iterator
