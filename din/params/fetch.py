@@ -239,13 +239,9 @@ class Simulate(Block):
 class Fetch(Block):
     """The source of the click log."""
 
-    source: Annotated[
-        str,
-        Doc(
-            "movielens-100k | movielens | amazon-reviews | kuairand-pure | taobao-ads | served | table | simulate, or a"
-            " plugin's"
-        ),
-    ] = "movielens-100k"
+    source: Annotated[str, Doc("table, simulate, served, a public log of docs/public-logs.md, or a plugin's")] = (
+        "movielens-100k"
+    )
     options: Annotated[
         dict[str, Any], Doc("of all sources but table and simulate, e.g. {path: ml-20m.zip}; docs/public-logs.md")
     ] = field(default_factory=dict)

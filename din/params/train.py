@@ -56,9 +56,7 @@ def names_version(pin: str | None, version: str) -> bool:
 class ModelParams(Block):
     """The architecture."""
 
-    name: Annotated[
-        str, Doc("din | base | lr | wide_deep | pnn | deepfm, or a plugin's; docs/models.md describes all")
-    ] = "din"
+    name: Annotated[str, Doc("a model of docs/models.md, or a plugin's")] = "din"
     options: Annotated[dict[str, Any], Doc("what a plugin's model reads beside the keys below; docs/plugins.md")] = (
         field(default_factory=dict)
     )
