@@ -97,8 +97,11 @@ def _data(promoted: Promoted) -> dict[str, Any]:
 
 def _code(promoted: Promoted) -> dict[str, Any]:
     stages = [promoted.document(StageCode, name) for name in promoted.names if name.startswith("code/")]
-    packages = {f"package {name}": version for stage in stages for name, version in stage.packages.items()}
-    return packages | {name: digest[:12] for stage in stages for name, digest in stage.files.items()}
+    packages: dict[str, str | None] = dict(promoted.facts.packages)
+    for stage in stages:
+        packages |= stage.packages
+    named = {f"package {name}": version or "missing" for name, version in packages.items()}
+    return named | {name: digest[:12] for stage in stages for name, digest in stage.files.items()}
 
 
 def _gates(promoted: Promoted) -> dict[str, Any]:

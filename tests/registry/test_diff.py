@@ -20,6 +20,7 @@ def two(run: Run, registry: Registry, capsys: pytest.CaptureFixture[str]) -> Reg
     run.here.pipeline.write_text("stages: {}\n")
     for seed, noise, threads in ((1, 0.2, 1), (2, 0.1, 4)):
         run.here.params.write_text(f"train:\n  learning: {{seed: {seed}, epochs: 2}}\n")
+        run.facts["packages"] = {"onnx": f"1.{seed}"}
         run.become(noise)
         write_json(run.here.machine_of("train"), documents_of.machine(threads=threads))
         run.promote()
@@ -33,6 +34,7 @@ def test_every_difference_has_a_row(two: Registry, capsys: pytest.CaptureFixture
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["train.learning.seed", "1", "2"] in lines
     assert ["train.threads", "1", "4"] in lines
+    assert ["package", "onnx", "1.1", "1.2"] in lines
     assert ["data:", "equal"] in lines
     assert not any(words[:1] == ["train.learning.epochs"] for words in lines)
     (auc,) = [words for words in lines if words[:1] == ["auc"]]
