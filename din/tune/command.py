@@ -108,4 +108,5 @@ def _keys(final: Final, winner: Candidate) -> list[KeyRow]:
 def _row(space: Space, trial: FrozenTrial) -> TrialRow:
     changes = space.changes(space.decoded(trial.params))
     state = trial.state.name.lower()
-    return TrialRow(trial.number, state, trial.value, seconds(trial), changes, trial.user_attrs.get(WHY, ""))
+    why = trial.user_attrs.get(WHY, "") if state == "fail" else ""
+    return TrialRow(trial.number, state, trial.value, seconds(trial), changes, why)

@@ -38,7 +38,7 @@ from din.workspace import Workspace
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 WHY = "why"
-"""The attribute of a trial that says why it failed. A killed trial has none."""
+"""The attribute of a trial that says why it failed. A trial that was killed for the first time has none."""
 _MOST_FAILURES = 5
 """The number of failed trials, one after another, that ends a search."""
 
@@ -80,7 +80,9 @@ def open_study(workspace: Workspace, space: Space) -> Study:
         study = _load(workspace, name, space)
         for trial in study.get_trials(states=[TrialState.RUNNING]):  # it was killed
             study.tell(trial.number, state=TrialState.FAIL)
-            study.enqueue_trial(trial.system_attrs.get("fixed_params", trial.params))
+            if WHY not in trial.user_attrs:  # it is tried once more, with the reason to give if that is killed, too
+                again = trial.system_attrs.get("fixed_params", trial.params)
+                study.enqueue_trial(again, {WHY: "killed twice, perhaps for its memory"})
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{journal}: damaged ({error}); remove it and search again: its trials are lost") from None
     for values in space.starts:
@@ -115,7 +117,7 @@ def _journal(workspace: Workspace) -> Path:
 
 
 def ended(study: Study) -> list[FrozenTrial]:
-    """Return the trials that were not killed, in their order."""
+    """Return the trials that have ended, in their order, but not those that are tried again."""
     found = study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
     return [one for one in found if one.state != TrialState.FAIL or WHY in one.user_attrs]
 

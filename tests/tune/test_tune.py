@@ -71,7 +71,10 @@ def test_a_search_reads_no_test_row_and_leaves_an_overlay(
 
 
 def test_a_killed_trial_is_tried_again(workspace: Workspace, tiny: Params) -> None:
-    """It is marked as failed, trials that ended stay, and a line that the disk had no room for is cut off."""
+    """It is marked as failed, trials that ended stay, and a line that the disk had no room for is cut off.
+
+    Killed again, it has failed: its values may need more memory than there is.
+    """
     space = Space.of(tiny)
     study = open_study(workspace, space)
     first, killed = (study.ask(space.distributions) for _ in range(2))
@@ -84,6 +87,11 @@ def test_a_killed_trial_is_tried_again(workspace: Workspace, tiny: Params) -> No
     assert space.decoded(study.ask(space.distributions).params) == space.starts[2]
     waiting = [one.system_attrs["fixed_params"] for one in study.trials if one.state == TrialState.WAITING]
     assert [space.decoded(one) for one in waiting] == [*space.starts[3:], space.starts[1]]
+    for _ in waiting:
+        again = study.ask(space.distributions)
+    study = open_study(workspace, space)
+    assert [one.number for one in ended(study)] == [0, again.number]
+    assert study.trials[again.number].user_attrs["why"] == "killed twice, perhaps for its memory"
 
 
 def test_other_settings_have_other_trials(workspace: Workspace, tiny: Params) -> None:
