@@ -139,12 +139,16 @@ def _key(side: Look, place: str, ours: str, theirs: str) -> str:
     """Return the column of an item or user table that holds the ids: by its name, else the only one without repeats."""
     named = [name for name in (theirs, ours) if name in side.columns]
     unique = [name for name, column in side.columns.items() if column.distinct == len(column.values)]
-    if side.headed and (named or len(unique) == 1):
+    if not side.headed:
+        raise InputError(
+            f"{place}: no column {theirs!r}, the name of the {ours} in the events; its first line is a row, not a "
+            f"header. Write a line with the names of the columns above it, {theirs!r} among them"
+        )
+    if named or len(unique) == 1:
         return [*named, *unique][0]
-    first = listed(side.columns) if side.headed else "a row, not a header"
     raise InputError(
-        f"{place}: no column {theirs!r}, the name of the {ours} in the events; its first line is {first}. Name the "
-        f"right column {theirs!r} there"
+        f"{place}: no column {theirs!r}, the name of the {ours} in the events; its columns are {listed(side.columns)}. "
+        f"Rename the right one to {theirs!r}"
     )
 
 
