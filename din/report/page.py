@@ -1,7 +1,7 @@
 """Render a run as one HTML page without a script, a link to another host, or a file beside it.
 
-Lists and texts are cut, so that the page stays below 500 kB. All texts come from logs and reports, so the template
-escapes every one.
+Lists and texts are cut, so that the page is at most 500 kB long. All texts come from logs and reports, so the
+template escapes every one.
 """
 
 import math
@@ -27,8 +27,9 @@ from din.workspace import Suite
 if TYPE_CHECKING:
     from din.report.importance import Importance
 
-_MOST_ROWS = 100
-_MOST_FAILED = 15
+_MOST_BYTES = 500_000
+_MOST_ROWS = (100, 25, 5)
+"""Lengths of lists, each for pages that are too long with the one before."""
 _MOST_EPOCHS = 100
 _MOST_SAMPLES = 5
 _MOST_COLUMNS = 10
@@ -38,7 +39,7 @@ _FOLDER = Path(__file__).parent
 _DELTA = "champion_delta_"
 _TWO_SCALES = "Where training weighs rows or lacks negatives, compare each line with itself, not with the other."
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(\.\d+)?\+00:00")
-_CODE = re.compile(r"`([^`]*)`")
+_MARKS = re.compile(r"`(?P<code>[^`]*)`|(?<![\w-])-(?=\d)")
 _VERDICTS = ("closed", "borderline", "open")
 """The order of gates: what a reader must know first."""
 _METRICS = {
@@ -85,7 +86,16 @@ class Failed:
 
 
 def render(run: Run, advice: Sequence[Advice], importances: "Sequence[Importance]" = ()) -> bytes:
-    """Return the page."""
+    """Return the page, with shorter lists where it would be too long."""
+    page = b""
+    for most in _MOST_ROWS:
+        page = _render(run, advice, importances, most)
+        if len(page) <= _MOST_BYTES:
+            break
+    return page
+
+
+def _render(run: Run, advice: Sequence[Advice], importances: "Sequence[Importance]", most: int) -> bytes:
     failed = _failed(run)
     content: dict[str, Any] = {
         "Gates": sorted(run.gate.gates, key=lambda one: _VERDICTS.index(one.verdict)) if run.gate else [],
@@ -110,18 +120,18 @@ def render(run: Run, advice: Sequence[Advice], importances: "Sequence[Importance
         advice=advice,
         gates=content["Gates"],
         models=MODELS,
-        failed=failed[:_MOST_FAILED],
+        failed=failed[:most],
         failed_in_all=len(failed),
         metrics=content["Metrics"],
         deltas=_deltas(run),
         learning=_learning(run),
         ranking=_ranking(run),
         mistakes=_mistakes(run),
-        fields=_fields(importances[:_MOST_ROWS]),
+        fields=_fields(importances[:most]),
         slices=_slices(run),
-        expectations={suite: _expectations(suite, run) for suite in run.validation},
+        expectations={suite: _expectations(suite, run, most) for suite in run.validation},
         lineage=_lineage(run),
-        most=_MOST_ROWS,
+        most=most,
     ).encode()
 
 
@@ -169,8 +179,12 @@ def sentence(text: str) -> str:
 
 
 def code(text: str) -> Markup:
-    """Return a text with everything between backticks as code."""
-    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))
+    """Return a text with everything between backticks as code, and with a true minus before each negative number."""
+    return Markup(_MARKS.sub(_mark, str(escape(text))))
+
+
+def _mark(found: re.Match[str]) -> str:
+    return "−" if found["code"] is None else f"<code>{found['code']}</code>"
 
 
 def cut(value: Any) -> str:
@@ -304,10 +318,10 @@ def _fields(importances: "Sequence[Importance]") -> Table:
     return Table("Which fields matter", ("Field", "Of", "AUC lost", "Bounds"), rows, 2)
 
 
-def _expectations(suite: Suite, run: Run) -> Table:
+def _expectations(suite: Suite, run: Run, most: int) -> Table:
     """Return the first expectations of a suite."""
     rows = []
-    for one in run.validation[suite].expectations[:_MOST_ROWS]:
+    for one in run.validation[suite].expectations[:most]:
         bounds = ", ".join(f"{bound} {figure(value)}" for bound, value in one.threshold.items())
         rows.append((one.name, one.column, one.severity, bounds, one.observed))
     columns = ("Expectation", "Column", "Severity", "Threshold", "Observed")

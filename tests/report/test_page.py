@@ -194,6 +194,9 @@ def test_names_from_the_log_are_escaped(finished: Miniature, scored: Any) -> Non
         (figure, Interval(0.5, math.nan, math.nan), "–"),
         (figure, "2022-05-04T23:52:09.474000+00:00", "2022-05-04 23:52:09 UTC"),
         (figure, "history_length=5-19", "history_length=5-19"),
+        (code, "differs by -0.0007 [-0.1, +0.2]", "differs by −0.0007 [−0.1, +0.2]"),
+        (code, "on 2026-11-26, run local-1, 5-19, item_count=1-9", "on 2026-11-26, run local-1, 5-19, item_count=1-9"),
+        (code, "`din x -1` gives -1", "<code>din x -1</code> gives −1"),
         (code, "run `dvc repro` & `<b>`", "run <code>dvc repro</code> &amp; <code>&lt;b&gt;</code>"),
         (code, "an odd ` stays", "an odd ` stays"),
         (sentence, "x" * 2000, "X" + "x" * 598 + "…"),
@@ -211,7 +214,7 @@ def test_the_page_stays_small(finished: Miniature, scored: Any) -> None:
     edit(finished.here.gate, lambda report: report.update(gates=report["gates"] * 500))
     failed = documents_of.expectation(long, success=False, column=long, reason=long, advice=long)
     failed |= {"sample": [{f"{long}{n}": long for n in range(12)}] * 6}
-    report = {"verdict": "closed", "input": documents_of.DIGEST, "params": {}, "expectations": [failed] * 30}
+    report = {"verdict": "closed", "input": documents_of.DIGEST, "params": {}, "expectations": [failed] * 50}
     write_json(finished.here.validation("raw"), report)
     run = Run(finished.here)
     assert run.gate and len(run.gate.gates) > 5000 and "raw" in run.validation
