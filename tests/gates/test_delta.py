@@ -14,7 +14,7 @@ from din.promotion.promote import promote
 from din.registry import stored_comparisons
 from din.registry.registry import Registry
 from din.workspace import Workspace
-from tests.factories.run import DAY, Run, challenge, crown, find, judge, probabilities, score, set_gate
+from tests.factories.run import DAY, Run, challenge, crown, find, judge, probabilities, score, set_gate, shut
 
 
 def next_day(run: Run, number: int, noise: float) -> None:
@@ -88,6 +88,19 @@ def test_promote_takes_no_look(workspace: Workspace, run, quick, registry):
     with pytest.raises(GateClosed, match="judged again, the gate is closed"):
         promote(workspace, quick, "test", "try", score=score)
     assert not list(folder.iterdir())
+
+
+def test_a_damaged_comparison_closes_what_it_decides(workspace: Workspace, run, quick, registry):
+    """Both reasons name the object in the registry."""
+    version = crown(registry, run)
+    next_day(run, 0, noise=0.1)
+    judge(workspace, quick)
+    path = workspace.root / "registry" / quick.model_name / "looks" / version / "000001.parquet"
+    path.write_bytes(b"PAR1")
+    report = judge(workspace, quick)
+    assert shut(report) == ["champion_delta_auc", "champion_delta_gauc"]
+    for name in shut(report):
+        assert f"{version}/000001.parquet: not a Parquet file" in find(report, name)["reason"]
 
 
 def paired(users: int) -> Estimate:
