@@ -15,7 +15,7 @@ from din.params import Params
 from din.promotion.promote import Promotion, promote
 from din.registry.registry import Registry, StaleChampion
 from din.workspace import Workspace
-from tests.factories.run import Run, crown, edit, find, going_on, judge, score
+from tests.factories.run import Run, crown, edit, find, going_on, judge, score, set_gate, shut
 
 
 @pytest.fixture
@@ -40,9 +40,10 @@ def actions(registry: Registry) -> list[str]:
 
 
 def test_a_candidate_that_continues_a_harmful_champion_is_closed(workspace: Workspace, run, quick, steps) -> None:
-    """However short the pin. The harm is judged on the days that are new to the champion, and the report names them."""
-    _, champion = steps(5.0, since="2024-10-08")
+    """However short the pin, by the days that are new to the champion; not one that continues the predecessor."""
+    before, champion = steps(5.0, since="2024-10-08")
     report = judge(workspace, going_on(run, quick, champion, champion[:8]))
+    assert shut(report) == ["last_step"]
     found = find(report, "last_step")
     low, high = found["interval"]
     assert found["verdict"] == "closed" and high < found["threshold"] < -0.02 and found["rows"] == 600
@@ -51,6 +52,7 @@ def test_a_candidate_that_continues_a_harmful_champion_is_closed(workspace: Work
         f"AUC {found['observed']:+.4f} [{low:+.4f}, {high:+.4f}], so a loss of more than 0.0300 is certain"
     )
     assert report["harm"] == {"record": 2, "back_to": 1, "reason": found["reason"]}
+    assert find(judge(workspace, going_on(run, quick, before)), "last_step")["verdict"] == "open"
 
 
 def test_a_harmless_last_step_is_open(workspace: Workspace, run, quick, steps) -> None:
@@ -137,6 +139,19 @@ def test_a_candidate_from_scratch_replaces_a_harmful_champion(
     assert find(report, "last_step")["verdict"] == "open" and report["harm"]["back_to"] == 1
     promoted(workspace, automatic)
     assert actions(registry) == ["promote"] * 3
+
+
+def test_a_refused_candidate_from_scratch_leaves_no_harmful_champion(
+    workspace: Workspace, automatic, steps, registry
+) -> None:
+    """`din promote` rolls back, and nobody is asked to approve a candidate that was compared with what goes."""
+    before, _ = steps(5.0)
+    inside = read_json(workspace.evaluation)["test"]["auc"]
+    params = set_gate(automatic, min_auc=inside, approval="borderline")
+    report = judge(workspace, params)
+    assert (report["verdict"], find(report, "last_step")["verdict"]) == ("borderline", "open")
+    assert registry.approvals.cases() == []
+    assert promoted(workspace, params).record.version == before
 
 
 def test_one_class_is_no_harm(workspace: Workspace, harmed, run) -> None:
