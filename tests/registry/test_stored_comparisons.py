@@ -128,16 +128,27 @@ def test_a_comparison_is_stored_once(registry, monkeypatch):
     assert found == candidates
 
 
+def hashed_as(table, **changes):
+    """Return a file with the hash of a comparison, but with other rows or with other metadata."""
+    stated = pq.read_schema(BytesIO(stored_comparisons.dump(table))).metadata
+    sink = BytesIO()
+    rows = changes.pop("rows", table)
+    pq.write_table(rows.replace_schema_metadata(stated | {k.encode(): v for k, v in changes.items()}), sink)
+    return sink.getvalue()
+
+
 def test_damage_of_comparisons_is_listed_by_champion(registry):
     """Each champion with a bad comparison gives one line that names the object and what is wrong."""
     table = drawn(0)
-    for letter in "abcd":
+    for letter in "abcdef":
         stored_comparisons.store(registry, Version(letter * 64), table)
     assert stored_comparisons.damage(registry) == []
     for letter, number, content in (
         ("b", 2, b"PAR1"),
         ("c", 3, b"PAR1"),
         ("d", 2, stored_comparisons.dump(table.drop_columns(["day"]))),
+        ("e", 2, hashed_as(table, rows=drawn(0, first_user=1))),
+        ("f", 2, hashed_as(table, candidate=b"b" * 64)),
     ):
         registry.objects.put(stored_comparisons.comparison_key(Version(letter * 64), number), content)
     lines = stored_comparisons.damage(registry)
@@ -145,5 +156,7 @@ def test_damage_of_comparisons_is_listed_by_champion(registry):
         "b/000002.parquet: not a Parquet file",
         "c/000003.parquet: unexpected",
         "d/000002.parquet: has 400 rows",
+        "e/000002.parquet: damaged, its rows do not have the hash",
+        "f/000002.parquet: damaged, its rows do not have the hash",
     )
-    assert len(lines) == 3 and all(part in line for part, line in zip(expected, lines, strict=True))
+    assert len(lines) == 5 and all(part in line for part, line in zip(expected, lines, strict=True))
