@@ -6,6 +6,7 @@ Races, kills and lost answers are the simulation's; edited records and damaged b
 import os
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -49,6 +50,21 @@ def test_bundle_comes_back_as_it_was(uri, tmp_path):
     assert hash_files(registry.fetch(version, tmp_path / "fetched")) == hash_files(source)
     assert registry.facts(version) == Facts(**documents_of.facts(model="one"))
     assert registry.put_bundle(source) == version  # storing it again changes nothing
+
+
+def test_many_writers_have_one_winner(local, tmp_path):
+    """If sixteen threads append after the same champion, exactly one writes a record."""
+    version = local.put_bundle(bundle(tmp_path / "b"))
+
+    def attempt(number: int) -> str | None:
+        try:
+            return local.append(version, None, by=f"writer {number}", reason="race").nonce
+        except StaleChampion:
+            return None
+
+    with ThreadPoolExecutor(16) as pool:
+        won = [nonce for nonce in pool.map(attempt, range(16)) if nonce]
+    assert [record.nonce for record in local.history()] == won and len(won) == 1
 
 
 def test_rollback_by_number_version_or_prefix(local, tmp_path):
