@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 from s3 import BUCKET, Fault, FaultyStore, allow, store
+from typer.testing import CliRunner
 
+from din import cli
 from din.artifacts import hash_files
 from din.errors import InputError, Unavailable
 from din.registry import objects
@@ -107,6 +109,20 @@ def test_a_missing_object_is_bad_input_only_to_readers(scheme: str, clouds: Faul
     with pytest.raises(InputError, match=r"promotions/000001\.json: not found in the object store"):
         own.read("promotions/000001.json")
     assert not own.exists("promotions/000001.json")
+
+
+@pytest.mark.parametrize(("reached", "code"), [(False, 1), (True, 2)])
+def test_a_command_ends_with_the_code_of_the_fault(
+    reached: bool, code: int, clouds: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that nobody reaches may answer later; one that forbids needs another user. Neither is called a bug."""
+    if reached:
+        clouds.inject(Fault("answer", status=403, code="AccessDenied"))
+    else:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    done = CliRunner().invoke(cli.app, ["registry", "show", "--registry", URI, "--model", "ads"])
+    assert done.exit_code == code and URI in done.stderr
+    assert "Traceback" not in done.stderr and "bug" not in done.stderr
 
 
 def test_a_conflict_without_an_object_is_unavailable(faulty: FaultyStore) -> None:
