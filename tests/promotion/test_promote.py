@@ -15,7 +15,7 @@ from din.promotion.promote import promote
 from din.promotion.reproduce import reproduce
 from din.registry import commands
 from din.workspace import Workspace
-from tests.factories.run import Run, score
+from tests.factories.run import Run, crown, score
 
 
 def promoted(workspace: Workspace, params, **settings):
@@ -73,6 +73,22 @@ def test_a_bundle_is_promoted_once(workspace: Workspace, gated, quick, registry)
     with pytest.raises(GateClosed, match="din registry rollback 1"):
         promoted(workspace, quick)
     assert len(registry.history()) == 2
+
+
+def test_a_gate_that_saw_another_champion_is_stale(workspace: Workspace, gated, quick, registry):
+    """After a rollback or another promotion, the message names the record that was compared and today's."""
+    promoted(workspace, quick)
+    next_candidate(gated, quick, 0.1)
+    promoted(workspace, quick)
+    next_candidate(gated, quick, 0.05)
+    other = Run(Workspace(workspace.root / "other"), quick)
+    other.become(0.15)
+    for number, change in ((3, lambda: registry.rollback(1, "ann", "latency")), (4, lambda: crown(registry, other))):
+        change()
+        says = rf"compared with champion .* \(record 2\), but today's is .* \(record {number}\)"
+        with pytest.raises(GateClosed, match=says):
+            promoted(workspace, quick)
+        assert len(registry.history()) == number
 
 
 def test_run_id_of_the_scheduler_names_the_files(workspace: Workspace, gated, quick, registry, monkeypatch):
