@@ -127,6 +127,19 @@ def harmed(run: Run) -> None:
     ship(run, prediction=worse, taught=worse, shipped=worse)
 
 
+def doubtful(run: Run) -> None:
+    """Let a lesson change a model so little that nobody can tell whether it harms."""
+    run.noise = 0.3
+    other = probabilities(0.31, run.rows["item"])
+    ship(run, prediction=other, taught=other, shipped=other)
+
+
+def called_a_warning(run: Run) -> None:
+    """Let an expectation fail, and the report call it a warning."""
+    failed = {"success": False, "severity": "warning"}
+    edit(run.here.validation("features"), lambda report: report["expectations"][0].update(failed))
+
+
 def rolled_back(run: Run) -> None:
     """Promote the run, and bring the champion before back."""
     registry = Registry.of(run.here, run.params)
@@ -166,11 +179,15 @@ FAULTS = {
         lambda run: edit(run.here.validation("raw"), lambda report: report.update(verdict="closed")),
         "the report is 'closed' although nothing in it failed",
     ),
+    "a failed expectation, called a warning": Fault(
+        "validation_features", called_a_warning, "the report lacks behaviours_sorted"
+    ),
     "later features": Fault("validation_features", with_file("features"), "judged another"),
     "later predictions": Fault("validation_predictions", with_file("predictions"), "workspace holds ("),
     "another AUC": Fault("evaluation", another_auc, "evaluation.json does not follow from"),
     "another model": Fault("evaluation", with_file("model"), " holds ("),
     "paths that disagree": Fault("parity", edited("parity", verdict="closed"), "the paths disagree"),
+    "parity of another bundle": Fault("parity", edited("parity", bundle=DIGEST), f"about bundle {DIGEST[:12]}"),
     "good popularity": Fault("auc_over_popularity", good_baseline("popularity"), "none of it above 0.0000"),
     "a good LR": Fault("auc_over_lr", good_baseline("lr"), "none of it above 0.0000"),
     "a low AUC": Fault("min_auc", Run.bundle, "none of it above 0.9500", limits={"min_auc": 0.95}),
@@ -187,11 +204,19 @@ FAULTS = {
     "another time of the judged model": Fault("refit", edited("refit", judged_until=LATER), "judged_until was"),
     "another shipped model": Fault("refit", with_file("shipped"), "the shipped model here was"),
     "other cross-fitted predictions": Fault("refit", with_file("crossfit"), "the cross-fitted predictions was"),
+    "no cross-fitted predictions": Fault(
+        "refit shipped lesson_delta_auc",
+        lambda run: (ship(run), (run.here.crossfit / "predictions.parquet").unlink()),
+        "the cross-fitted predictions was",
+    ),
     "no shipped score": Fault("shipped", lambda run: ship(run, shipped=np.full(1200, np.nan)), "can't be evaluated"),
     "a shipped model that forgot": Fault("shipped", lambda run: ship(run, taught=sharpened(run, 0.5)), WORSE),
     "a shipped model that overshot": Fault("shipped", overshot, WORSE),
     "a shipped model that is too low": Fault("shipped", too_low, "is miscalibrated"),
     "a lesson that harms": Fault("lesson_delta_auc", harmed, "is certain"),
+    "a lesson that may harm": Fault(
+        "lesson_delta_auc", doubtful, "a loss of 0.0001 is possible", "borderline", limits={"margin": 0.0001}
+    ),
     "a worse candidate": Fault(
         "champion_delta_auc champion_delta_gauc",
         lambda run: run.become(1.5),
