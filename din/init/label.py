@@ -77,8 +77,8 @@ def _flag(column: Column) -> str | None:
 
 
 def _among(column: Column, *meanings: str) -> list[str]:
-    """Return the values of a column that mean yes, or no."""
-    meant = [entry for meaning in meanings for entry in words.ENTRIES[meaning]]
+    """Return the values of a column that mean yes, or no. An empty text means no."""
+    meant = [entry for meaning in meanings for entry in words.ENTRIES[meaning]] + [""] * ("no" in meanings)
     return [value for value in map(str, column.different.to_pylist()) if value.lower() in meant]
 
 

@@ -53,6 +53,7 @@ LABELS: list[tuple[dict[str, Value], str]] = [
     ({"label": lambda _, click: 2 * click - 1}, "label > 0"),
     ({"event": lambda _, click: ["view", "addtocart"][click]}, "event != view"),
     ({"Gekauft": lambda _, click: ["nein", "ja"][click]}, "Gekauft == ja"),
+    ({"purchased": lambda _, click: ["", "yes"][click]}, "purchased == yes"),
     ({"x": lambda _, click: click}, "x"),  # the only column of two values
     # An answer that is the same in all rows comes after one that varies.
     ({"click": lambda *_: 1, "conversion": lambda _, click: click}, "conversion"),
