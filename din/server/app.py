@@ -158,26 +158,26 @@ class Server:
     async def _answered(self, request: Request, answer: Answering) -> Response:
         """Answer a request in time, and count it."""
         clock = time.monotonic
-        ends = {"": clock()}  # of each step
+        began = clock()
+        ends: dict[str, float] = {}  # of each step
         try:
-            response = await self._scored(request, answer, ends)
+            response = await self._scored(request, answer, began, ends)
         except HTTPException as error:
             response = await _one_line(request, error)
         except Exception:
             metrics.ANSWERS.labels(500).inc()
             raise
         metrics.ANSWERS.labels(response.status_code).inc()
-        began = ends[""]
         seconds = clock() - began
         metrics.SECONDS.observe(seconds)
         if seconds >= self._settings.slow and began - self._slow_at >= _SLOW_LOG_GAP:
             self._slow_at = began
-            steps = pairwise(list(ends.items()))
-            told = ", ".join(f"{step} {1e3 * (end - start):.1f} ms" for (_, start), (step, end) in steps)
+            steps = zip(ends, pairwise([began, *ends.values()]), strict=True)
+            told = ", ".join(f"{step} {1e3 * (end - start):.1f} ms" for step, (start, end) in steps)
             _LOG.warning("slow request: %.1f ms in all, %s; status %d", 1e3 * seconds, told, response.status_code)
         return response
 
-    async def _scored(self, request: Request, answer: Answering, ends: dict[str, float]) -> Response:
+    async def _scored(self, request: Request, answer: Answering, began: float, ends: dict[str, float]) -> Response:
         settings = self._settings
         clock = time.monotonic
         async with self._bodies.of(request) as body:
@@ -189,10 +189,9 @@ class Server:
                 return answer(serving, body, self._log is not None)
 
             try:
-                found = await self._workers.run(scored, ends[""] + settings.timeout - ends["body"])
+                found = await self._workers.run(scored, began + settings.timeout - ends["body"])
             except BusyError:
-                most = settings.threads + settings.queue
-                message = f"{most} requests are under way; try again in a second, or start more --processes"
+                message = f"{settings.queue} requests wait already; try again in a second, or start more --processes"
                 raise HTTPException(503, message, RETRY) from None
             except LateError:
                 message = f"no answer within {settings.timeout:g} s; send fewer candidates, or raise --timeout"
