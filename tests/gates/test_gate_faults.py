@@ -204,11 +204,6 @@ FAULTS = {
     "another time of the judged model": Fault("refit", edited("refit", judged_until=LATER), "judged_until was"),
     "another shipped model": Fault("refit", with_file("shipped"), "the shipped model here was"),
     "other cross-fitted predictions": Fault("refit", with_file("crossfit"), "the cross-fitted predictions was"),
-    "no cross-fitted predictions": Fault(
-        "refit shipped lesson_delta_auc",
-        lambda run: (ship(run), (run.here.crossfit / "predictions.parquet").unlink()),
-        "the cross-fitted predictions was",
-    ),
     "no shipped score": Fault("shipped", lambda run: ship(run, shipped=np.full(1200, np.nan)), "can't be evaluated"),
     "a shipped model that forgot": Fault("shipped", lambda run: ship(run, taught=sharpened(run, 0.5)), WORSE),
     "a shipped model that overshot": Fault("shipped", overshot, WORSE),
