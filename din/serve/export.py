@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from din.artifacts import replace_directory
+from din.errors import InputError, shown
 from din.features.packing import PackedBatch, TableLayout
 from din.features.reader import Features
 from din.field_forms import Lookup
@@ -48,7 +49,8 @@ def export(workspace: Workspace, params: Params) -> None:
     """Write `models/bundle/` from `models/shipped/`, `data/features/` and the reports of earlier stages.
 
     Raises:
-        InputError: the model, the features, the evaluation or a validation verdict is missing.
+        InputError: the model, the features, the evaluation or a validation verdict is missing, or ONNX lacks an
+            operation of the model.
     """
     features = artifact.known(Features(workspace.features), workspace.shipped)
     trained = artifact.load(features, workspace.shipped)
@@ -141,16 +143,23 @@ def _trace(graph: _Graph, example: dict[str, np.ndarray], request: bool) -> ir.M
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns that torchvision is not installed
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
-        program = torch.onnx.export(
-            graph,
-            tuple(torch.from_numpy(array) for array in example.values()),
-            dynamo=True,
-            verbose=False,
-            input_names=list(example),
-            output_names=OUTPUTS,
-            dynamic_shapes=(tuple(shapes[name] for name in example),),
-            opset_version=_OPSET,
-        )
+        try:
+            program = torch.onnx.export(
+                graph,
+                tuple(torch.from_numpy(array) for array in example.values()),
+                dynamo=True,
+                verbose=False,
+                input_names=list(example),
+                output_names=OUTPUTS,
+                dynamic_shapes=(tuple(shapes[name] for name in example),),
+                opset_version=_OPSET,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            reason = shown(str(error.__cause__ or error).split("\n", 1)[0], quotes=False)
+            raise InputError(
+                f"the model can't be written as ONNX: {reason}; use operations that the exporter knows "
+                "(docs/plugins.md), and train again"
+            ) from error
     assert program is not None
     return program.model
 

@@ -18,12 +18,14 @@ from settings import changed
 from states import copied, same
 
 from din import documents
+from din.errors import InputError
 from din.facts import Evaluation, Facts
 from din.features.packing import PackedBatch, TableLayout
 from din.field_forms import Column, Lookup
 from din.model import MODELS
 from din.model.artifact import Trained
 from din.model.embedding import to_tensors
+from din.model.lr import LogisticRegression
 from din.model.model import build
 from din.model.sequences import Sequences
 from din.ops.dice import Dice
@@ -186,6 +188,14 @@ def test_graphs_say_nothing_about_the_machine(exported: Exported) -> None:
         content = (exported.folder / name).read_bytes()
         for trace in (str(ROOT), str(Path.home()) + "/", sys.prefix, ".py", "stack_trace"):
             assert trace.encode() not in content
+
+
+def test_an_operation_that_onnx_lacks_is_named(params: Params, tmp_path: Path, monkeypatch) -> None:
+    """The message leads to the operations that a model may use."""
+    score = LogisticRegression.request
+    monkeypatch.setattr(LogisticRegression, "request", lambda *inputs: torch.special.airy_ai(score(*inputs)))
+    with pytest.raises(InputError, match=r"can't be written as ONNX: .*airy_ai.*docs/plugins\.md"):
+        make(parse_fields(FIELDS), changed(params.train, name="lr"), tmp_path)
 
 
 def test_large_weights_lie_beside_the_graphs_once(params: Params, tmp_path: Path, monkeypatch) -> None:
