@@ -54,10 +54,10 @@ def lessons_of_log(kept: Path, fault: str, seed: int) -> list[Lesson]:
 def lesson_table(logs: Sequence[Sequence[Lesson]]) -> str:
     """Return the table of lessons by fault, and the rates of error, given the lessons of each log."""
     lessons = [lesson for log in logs for lesson in log]
-    harmful = [lesson for lesson in lessons if lesson.harmful]
     rows = []
     for what in dict.fromkeys(lesson.what for lesson in lessons):
         own = [lesson for lesson in lessons if lesson.what == what]
+        spoiled = [lesson for lesson in own if lesson.harmful]
         effects = [lesson.effect.point for lesson in own if lesson.effect]
         rows.append(
             [
@@ -66,12 +66,12 @@ def lesson_table(logs: Sequence[Sequence[Lesson]]) -> str:
                 f"{np.mean(effects):+.4f}" if effects else "",
                 f"{np.nanmedian([lesson.permitted for lesson in own]):.4f}",
                 sum(not lesson.closed for lesson in own),
-                sum(lesson.what == what for lesson in harmful),
-                sum(lesson.what == what and not lesson.closed for lesson in harmful),
+                len(spoiled),
+                sum(not lesson.closed for lesson in spoiled),
             ]
         )
     head = ["fault", "lessons", "true ΔAUC", "margin", "promoted", "lose ≥ 2 margins", "of these promoted"]
-    harm = share([not lesson.closed for lesson in harmful])
+    harm = share([not lesson.closed for lesson in lessons if lesson.harmful])
     refused = share([bool(lesson.closed) for lesson in lessons if lesson.what == SOUND])
     first = share([not log for log in logs])
     said = f"- Harmful lessons promoted: {harm}.\n- Sound lessons refused: {refused}.\n- First runs refused: {first}.\n"

@@ -110,27 +110,32 @@ def _worst(
     columns = {name: rows[name].to_numpy() for name in _COLUMNS}
     every = slices(columns, case.evidence.features)
     large = [part for part in every if _large(part, columns, case.limits.min_slice_rows)]
-    tables = ((part.name, rows.take(pa.array(part.rows))) for part in large)
-    judged = [(name, len(some), estimate(some)) for name, some in tables if not excused(some)]
+    judged: list[Slice] = []
+    figures: list[Estimate] = []
+    for part in large:
+        some = rows.take(pa.array(part.rows))
+        if not excused(some):
+            judged.append(part)
+            figures.append(estimate(some))
     threshold = low if math.isinf(high) else [low, high]
     counts = f"{len(judged)} slices judged, {len(every) - len(large)} too small, {len(large) - len(judged)} excused"
     if not judged:
         return Finding("open", None, threshold, rows=0, reason=counts)
     confidence = case.limits.confidence
-    p_values = np.nan_to_num([figure.p_outside(low, high) for *_, figure in judged], nan=0.0)  # undefined closes
+    p_values = np.nan_to_num([figure.p_outside(low, high) for figure in figures], nan=0.0)  # undefined closes
     rejected = holm(p_values, 1 - confidence)
     order = np.argsort(p_values, kind="stable")
-    claims = [Claim(figure.interval(confidence), low, high) for *_, figure in judged]
-    closed = [f"{judged[place][0]} {claims[place].figure}" for place in order if rejected[place]]
-    name, size, _ = judged[order[0]]
+    claims = [Claim(figure.interval(confidence), low, high) for figure in figures]
+    closed = [f"{judged[place].name} {claims[place].figure}" for place in order if rejected[place]]
+    leading = judged[order[0]]
     claim = claims[order[0]]
     chance = (
         " (its interval lies outside, but one of many slices may do so by chance)" if claim.shows == "beyond" else ""
     )
-    nearest = f"nearest to closing is {name}{chance}"
+    nearest = f"nearest to closing is {leading.name}{chance}"
     reason = "; ".join([*(closed or [nearest]), counts])
     interval = claim.interval
-    return Finding("closed" if closed else "open", interval.point, threshold, interval, size, reason)
+    return Finding("closed" if closed else "open", interval.point, threshold, interval, len(leading.rows), reason)
 
 
 def _large(part: Slice, columns: Mapping[str, NDArray[Any]], least: int) -> bool:

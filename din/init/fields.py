@@ -32,7 +32,13 @@ _GAPS = 1.05  # highest code, divided by the number of codes
 
 @dataclass(frozen=True)
 class FieldGuess:
-    """A column, why it is used as it is, its group, or None if it is left out, and its kind for `featurize.fields`."""
+    """How to use a column.
+
+    Attributes:
+        reason: why.
+        group: the group of the field, or None if the column is left out.
+        kind: the kind of the field, as in `featurize.fields`.
+    """
 
     name: str
     reason: str
@@ -41,7 +47,7 @@ class FieldGuess:
 
     @property
     def sentence(self) -> str:
-        """What becomes of the column, and why."""
+        """How the column is used, and why."""
         use = " is left out" if self.group is None else f" ({self.group})"
         return f"{self.name}{use}: {self.reason}"
 

@@ -102,10 +102,16 @@ class Column:
 
 @dataclass(frozen=True)
 class Look:
-    """The first rows of a table: columns by name, in the files' order."""
+    """The first rows of a table.
 
-    files: tuple[File, ...]  # all of the table
-    dialect: Dialect  # how they are written, if they are text
+    Attributes:
+        files: all files of the table.
+        dialect: how they are written, if they are text.
+        columns: by name, in the files' order.
+    """
+
+    files: tuple[File, ...]
+    dialect: Dialect
     columns: dict[str, Column]
 
     @property

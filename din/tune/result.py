@@ -108,7 +108,7 @@ class Tuned:
 
     @property
     def changed_keys(self) -> Table:
-        """What the winner changes, and why."""
+        """The keys that the winner changes, with the reason for each."""
         rows = [(one.key, written(one.old), written(one.new), one.reason) for one in self.keys]
         return Table("Keys", ("key", "today", "tuned", "reason"), rows, 4)
 

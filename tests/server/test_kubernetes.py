@@ -22,7 +22,7 @@ def pod() -> dict[str, Any]:
 
 
 def test_the_command_is_accepted(pod: dict[str, Any]) -> None:
-    """Its options exist, its port is open, and a pod has time to finish its requests before it is killed."""
+    """`din serve` has these options, the port is open, and a pod can finish its requests before it is killed."""
     (container,) = pod["containers"]
     program, name, *arguments = container["args"]
     group: Any = typer.main.get_command(cli.app)

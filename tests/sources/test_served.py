@@ -128,7 +128,7 @@ def test_clicks_by_user(root: Path, events: Callable[..., list[dict[str, Any]]])
 
 
 def test_feedback_on_what_was_shown(root: Path, events: Callable[..., list[dict[str, Any]]]) -> None:
-    """Of repeated clicks the first one's columns are kept; with `shown`, candidates below are no impressions."""
+    """A click counts once, with the columns of its first record. Candidates below the `shown` first are left out."""
     serve(root, ASKED)
     names = (*BY_ID, "stars")
     clicks(root, names, [("r0", "a", 1.2, 2), ("r0", "a", 1.1, 5), ("r1", "a", 2, 1), ("r4", "c", 60, 3)])

@@ -92,7 +92,7 @@ def start(features_once: Features, params: Params, tmp_path_factory: pytest.Temp
 
 @pytest.mark.parametrize("key", list(OTHERS))
 def test_the_block_of_a_key_decides(key: str, start: ChampionStart, features_once: Features, params: Params) -> None:
-    """What identifies a run, what the floor shares, and which keys a champion is bound to, by name, follow from it."""
+    """It decides whether another value is another run, changes the floor too, and is refused with a champion."""
     block, _, name = key.rpartition(".")
     train = other(params.train, key)
     runs = {checkpoint.directory(features_once.root, settings, Compute()) for settings in (params.train, train)}
