@@ -1,15 +1,17 @@
 """Decide whether a validation report opens a gate, for `din gate` and for `python -m validation gate`.
 
-The report's own verdict is not trusted. The report must hold every expectation that its suite always judges as
-critical, their figures must be within their thresholds, and the thresholds must be those of the current params.yaml.
+The report's own verdict is not trusted. The report must be about the data in the workspace and hold every expectation
+that its suite always judges as critical. Their figures must be within their thresholds, and the thresholds must be
+those of the current params.yaml.
 """
 
 from typing import Any
 
 from din.errors import listed, shown
+from din.names import Digest
 from din.params import Params, to_json
 from din.verdicts import Expectation, ValidationReport
-from din.workspace import Suite
+from din.workspace import Suite, Workspace
 
 _ALWAYS: dict[Suite, str] = {
     "raw": """
@@ -47,9 +49,21 @@ def expected(suite: Suite, params: Params) -> frozenset[str]:
     return ALWAYS[suite] - (_NOT_IF_CONTINUED if params.train.continues else frozenset())
 
 
-def why_closed(suite: Suite, report: ValidationReport, params: Params) -> str | None:
-    """Return the reason why a report does not open a gate, or None if it does. The judged data are not checked here."""
+def why_closed(
+    workspace: Workspace, suite: Suite, report: ValidationReport, found: Digest, params: Params
+) -> str | None:
+    """Return the reason why a suite's report does not open a gate, or None if it does.
+
+    Args:
+        found: the hash of the suite's directory as it is now.
+        params: the current parameters.
+    """
     again = f"run `dvc repro validate_{suite}`"
+    if report.input != found:
+        return (
+            f"the report judged another {workspace.judged(suite)} ({report.input[:12]}) than this workspace holds "
+            f"({found[:12]}); {again}"
+        )
     now = thresholds(suite, params)
     if report.params != now:
         differing = sorted(key for key in report.params.keys() | now if report.params.get(key) != now.get(key))

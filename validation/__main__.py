@@ -27,8 +27,7 @@ app = typer.Typer(
 @app.command(epilog=examples("python -m validation raw", "dvc repro validate_raw"))
 def raw() -> None:
     """Validate the raw log, data/raw/."""
-    report = HERE.validation("raw")
-    with stage.running("validate_raw", HERE, report):
+    with stage.running("validate_raw", HERE, HERE.validation("raw")):
         from validation.raw import PHASES
         from validation.run import validate
 
@@ -38,8 +37,7 @@ def raw() -> None:
 @app.command(epilog=examples("python -m validation features", "dvc repro validate_features"))
 def features() -> None:
     """Validate the feature shards, data/features/, e.g. for id ranges, splits and leakage."""
-    report = HERE.validation("features")
-    with stage.running("validate_features", HERE, report):
+    with stage.running("validate_features", HERE, HERE.validation("features")):
         from validation.features import PHASES
         from validation.run import validate
 
@@ -49,8 +47,7 @@ def features() -> None:
 @app.command(epilog=examples("python -m validation predictions", "dvc repro validate_predictions"))
 def predictions() -> None:
     """Validate that the predictions, reports/predictions/, are complete, calibrated and better than a constant."""
-    report = HERE.validation("predictions")
-    with stage.running("validate_predictions", HERE, report):
+    with stage.running("validate_predictions", HERE, HERE.validation("predictions")):
         from validation.predictions import PHASES
         from validation.run import validate
 

@@ -1,25 +1,18 @@
 """Format report entries for terminals and CI logs, without importing Great Expectations, so the gate starts fast."""
 
-import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
+from din.printing import table_text
 from din.verdicts import Expectation
 
-WIDTH = 120
 
-
-def failures(entries: Iterable[Expectation]) -> str:
+def failures(entries: Sequence[Expectation]) -> str:
     """Return failed expectations as text: observed values, thresholds, offending rows, and advice."""
-    entries = list(entries)
-    rows = [(e.severity, e.name, figure(e.observed), threshold(e.threshold)) for e in entries]
-    return "\n".join([aligned(("severity", "expectation", "observed", "threshold"), rows), *map(_details, entries)])
+    rows = [(e.severity, e.name, _figure(e.observed), _threshold(e.threshold)) for e in entries]
+    table = table_text(("severity", "expectation", "observed", "threshold"), rows)
+    return "\n".join([table, *map(_details, entries)])
 
 
 def _details(entry: Expectation) -> str:
@@ -29,7 +22,7 @@ def _details(entry: Expectation) -> str:
     return "\n".join(lines)
 
 
-def figure(value: Any) -> str:
+def _figure(value: Any) -> str:
     """Return a value as text: integers with grouped thousands, floats with five significant digits, None as `–`."""
     if value is None:
         return "–"
@@ -38,29 +31,16 @@ def figure(value: Any) -> str:
     return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
-def threshold(asked: Mapping[Any, Any]) -> str:
+def _threshold(asked: Mapping[Any, Any]) -> str:
     """Return a threshold as text, e.g. `= 0`, `≥ 1,000` or `0.7 … 1.4`."""
     low = asked.get("min")
     high = asked.get("max")
     if "in" in asked:
         return "one of " + ", ".join(map(str, asked["in"]))
     if low is not None and high is not None:
-        return f"= {figure(low)}" if low == high else f"{figure(low)} … {figure(high)}"
+        return f"= {_figure(low)}" if low == high else f"{_figure(low)} … {_figure(high)}"
     if low is not None:
-        return f"≥ {figure(low)}"
+        return f"≥ {_figure(low)}"
     if high is None:
         return "–"
-    return f"= {figure(high)}" if high == 0 else f"≤ {figure(high)}"
-
-
-def aligned(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table as text, `WIDTH` columns wide at most, so that logs look the same everywhere."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in header:
-        table.add_column(name)
-    for row in rows:
-        table.add_row(*map(Text, row))
-    console = Console(file=io.StringIO(), width=WIDTH)
-    console.print(table)
-    assert isinstance(console.file, io.StringIO)
-    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()).strip("\n") + "\n"
+    return f"= {_figure(high)}" if high == 0 else f"≤ {_figure(high)}"

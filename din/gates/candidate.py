@@ -77,18 +77,14 @@ def _validation(suite: Suite) -> Callable[[Case], Finding]:
         """Check that a suite's report is open, and that report and bundle used the data of this workspace."""
         evidence = case.evidence
         report = documents.read(ValidationReport, case.workspace.validation(suite))
-        judged = case.workspace.judged(suite)
         found = evidence.hash_of(suite)
-        here = f"than this workspace holds ({found[:12]})"
         made_from = dict(evidence.facts.inputs).get(suite, found)  # predictions are not an input of the bundle
-        if report.input != found:
+        reason = why_closed(case.workspace, suite, report, found, evidence.params)
+        if reason is None and made_from != found:
             reason = (
-                f"the report judged another {judged} ({report.input[:12]}) {here}; run `dvc repro validate_{suite}`"
+                f"the bundle was made from another {case.workspace.judged(suite)} ({made_from[:12]}) than this "
+                f"workspace holds ({found[:12]}); run `dvc repro`"
             )
-        elif made_from != found:
-            reason = f"the bundle was made from another {judged} ({made_from[:12]}) {here}; run `dvc repro`"
-        else:
-            reason = why_closed(suite, report, evidence.params)
         verdict: Verdict = "closed" if reason else "open"
         return Finding(verdict, verdict, "open", reason=reason)
 

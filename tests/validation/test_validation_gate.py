@@ -71,7 +71,7 @@ def test_equal_inputs_give_equal_reports(workspace: Enter, monkeypatch: pytest.M
 
 FAULTS: dict[str, tuple[Callable[[], object], str]] = {
     "missing": (HERE.validation("predictions").unlink, "closed: predictions"),
-    "raw of other data": (lambda: (HERE.judged("raw") / "more.txt").write_text("x"), "it judged other data"),
+    "raw of other data": (lambda: (HERE.judged("raw") / "more.txt").write_text("x"), "judged another"),
 }
 
 
