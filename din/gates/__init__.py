@@ -7,7 +7,7 @@ registered under its name. A plugin's gate appears in gate.json, the table, the 
     def fresh_items(case: Case, options: Options) -> Finding: ...
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -16,10 +16,7 @@ from din.verdicts import JudgedModel
 
 _MODULES = ("candidate", "history", "champion_today", "last_step", "comparisons", "slices", "plausibility", "budgets")
 
-GATES: Seam[Callable[..., Any]] = Seam("gate", [f"din.gates.{module}" for module in _MODULES])
-"""All gates, by name. `{metric}` in a name stands for a metric of `gate.metrics`, which is passed to the function."""
-
-Judge = TypeVar("Judge", bound=Callable[..., Any])
+C = TypeVar("C")
 
 
 @dataclass(frozen=True)
@@ -46,19 +43,24 @@ class About:
     command: Callable[[Any], str] = lambda case: "din report"
 
 
-def about(**what: Any) -> Callable[[Judge], Judge]:
-    """Return a decorator that attaches an `About` to a gate. Without it, a gate has the defaults."""
+class Gates(Seam[Callable[..., Any]]):
+    """The seam of gates, with the metadata of each gate by its name."""
 
-    def note(judge: Judge) -> Judge:
-        setattr(judge, _NOTE, About(**what))
-        return judge
+    def __init__(self, built_in: Sequence[str]) -> None:
+        super().__init__("gate", built_in)
+        self.about: dict[str, About] = {}
 
-    return note
+    def register(self, name: str, options: type[Any] | None = None, **about: Any) -> Callable[[C], C]:
+        """Return a decorator as `Seam.register` does. The other keyword arguments are those of `About`."""
+        register = super().register(name, options)
+
+        def add(judge: C) -> C:
+            register(judge)
+            self.about[name] = About(**about)
+            return judge
+
+        return add
 
 
-def about_of(judge: Callable[..., Any]) -> About:
-    """Return the metadata of a gate."""
-    return getattr(judge, _NOTE, About())
-
-
-_NOTE = "gate_is_about"
+GATES = Gates([f"din.gates.{module}" for module in _MODULES])
+"""All gates, by name. `{metric}` in a name stands for a metric of `gate.metrics`, which is passed to the function."""

@@ -4,7 +4,7 @@ Latencies are relative: two workloads take turns in the same process, so that a 
 """
 
 from din.errors import InputError
-from din.gates import GATES, about
+from din.gates import GATES
 from din.gates.case import Case, show_record
 from din.gates.verdict import Finding, decide
 from din.registry.bundle import SIGNATURE, Verified
@@ -26,8 +26,9 @@ def _is_timed(case: Case) -> bool:
     return case.limits.max_latency_ms is not None
 
 
-@GATES.register("bundle_mb")
-@about(model="shipped", command=lambda case: f"du -ah {case.workspace.relative(case.workspace.bundle)}")
+@GATES.register(
+    "bundle_mb", model="shipped", command=lambda case: f"du -ah {case.workspace.relative(case.workspace.bundle)}"
+)
 def bundle_mb(case: Case) -> Finding:
     """Judge the size of the bundle in MB."""
     observed = _megabytes(case.evidence.bundle)
@@ -35,8 +36,7 @@ def bundle_mb(case: Case) -> Finding:
     return decide(observed <= limit, observed, limit, "the bundle is larger than gate.max_bundle_mb permits")
 
 
-@GATES.register("bundle_ratio")
-@about(model="shipped", run="later", compares=True, equal=1.0, command=show_record)
+@GATES.register("bundle_ratio", model="shipped", run="later", compares=True, equal=1.0, command=show_record)
 def bundle_ratio(case: Case) -> Finding:
     """Judge the size of the bundle against the champion's."""
     observed = _megabytes(case.evidence.bundle) / _megabytes(case.champion.bundle)
@@ -47,8 +47,12 @@ def bundle_ratio(case: Case) -> Finding:
     return decide(observed <= case.limits.max_bundle_ratio, observed, case.limits.max_bundle_ratio, reason)
 
 
-@GATES.register(LATENCY)
-@about(model="shipped", applies=_is_timed, command=lambda case: case.evidence.show(case.workspace.bundle / SIGNATURE))
+@GATES.register(
+    LATENCY,
+    model="shipped",
+    applies=_is_timed,
+    command=lambda case: case.evidence.show(case.workspace.bundle / SIGNATURE),
+)
 def latency_ms(case: Case) -> Finding:
     """Judge the latency of a request in ms, scaled to a machine that runs the calibration workload in nominal time."""
     from din.serve.latency import NOMINAL_MS
@@ -60,8 +64,9 @@ def latency_ms(case: Case) -> Finding:
     return decide(observed <= limit, observed, limit, reason)
 
 
-@GATES.register(LATENCY_RATIO)
-@about(model="shipped", run="later", applies=_is_timed, compares=True, equal=1.0, command=show_record)
+@GATES.register(
+    LATENCY_RATIO, model="shipped", run="later", applies=_is_timed, compares=True, equal=1.0, command=show_record
+)
 def latency_ratio(case: Case) -> Finding:
     """Judge the latency of a request against the champion's."""
     limit = case.limits.max_latency_ratio

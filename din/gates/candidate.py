@@ -4,7 +4,7 @@ They hash the data that the reports judged, and compute a few confidence interva
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from din import documents
 from din.artifacts import MANIFEST
 from din.errors import InputError, listed, shown
 from din.facts import Evaluation
-from din.gates import GATES, about
+from din.gates import GATES
 from din.gates.case import Case, show_evaluation
 from din.gates.claims import Claim
 from din.gates.comparisons import MIN_MARGIN
@@ -41,8 +41,7 @@ def _refit(case: Case) -> str:
     return case.evidence.show(case.workspace.refit)
 
 
-@GATES.register("made_from")
-@about(command=lambda case: case.evidence.show(case.workspace.bundle / FACTS))
+@GATES.register("made_from", command=lambda case: case.evidence.show(case.workspace.bundle / FACTS))
 def made_from(case: Case) -> Finding:
     """Check that the log and the bundle were made with the current parameters, model name included."""
     params = case.evidence.params
@@ -71,8 +70,8 @@ def _equal(pairs: Mapping[str, tuple[Any, Any]], problem: str) -> Finding:
     return decide(not told, len(told), 0, f"{problem}: {listed(told)}; run `dvc repro`")
 
 
-def _validation(suite: Suite) -> Callable[[Case], Finding]:
-    @about(command=lambda case: case.evidence.show(case.workspace.validation(suite)))
+def _register_validation(suite: Suite) -> None:
+    @GATES.register(f"validation_{suite}", command=lambda case: case.evidence.show(case.workspace.validation(suite)))
     def judge(case: Case) -> Finding:
         """Check that a suite's report is open, and that report and bundle used the data of this workspace."""
         evidence = case.evidence
@@ -88,15 +87,12 @@ def _validation(suite: Suite) -> Callable[[Case], Finding]:
         verdict: Verdict = "closed" if reason else "open"
         return Finding(verdict, verdict, "open", reason=reason)
 
-    return judge
-
 
 for _suite in SUITES:
-    GATES.register(f"validation_{_suite}")(_validation(_suite))
+    _register_validation(_suite)
 
 
-@GATES.register("evaluation")
-@about(model="judged", command=show_evaluation)
+@GATES.register("evaluation", model="judged", command=show_evaluation)
 def evaluation(case: Case) -> Finding:
     """Check that evaluation.json, the predictions and the bundle belong to the same model."""
     evidence = case.evidence
@@ -139,15 +135,13 @@ def _largest_gap(rows: pa.Table, stated: Evaluation) -> float:
     return max(gaps)
 
 
-@GATES.register("min_auc")
-@about(model="crossfit", command=show_evaluation)
+@GATES.register("min_auc", model="crossfit", command=show_evaluation)
 def min_auc(case: Case) -> Finding:
     """Judge that the AUC is at least `min_auc`."""
     return _at_least(case, "auc", case.limits.min_auc)
 
 
-@GATES.register("min_gauc")
-@about(model="crossfit", command=show_evaluation)
+@GATES.register("min_gauc", model="crossfit", command=show_evaluation)
 def min_gauc(case: Case) -> Finding:
     """Judge that the GAUC is at least `min_gauc`."""
     return _at_least(case, "gauc", case.limits.min_gauc)
@@ -158,8 +152,7 @@ def _at_least(case: Case, metric: Metric, limit: float) -> Finding:
     return from_estimate(within, measured(metric, rows), case.limits.confidence, limit, rows=len(rows))
 
 
-@GATES.register("{metric}_over_popularity")
-@about(model="judged", run="first", command=show_evaluation)
+@GATES.register("{metric}_over_popularity", model="judged", run="first", command=show_evaluation)
 def over_popularity(case: Case, metric: Metric) -> Finding:
     """Judge that the candidate is better than popularity."""
     rows = case.evidence.sample
@@ -167,16 +160,14 @@ def over_popularity(case: Case, metric: Metric) -> Finding:
     return from_estimate(within, gain, case.limits.confidence, 0.0, rows=len(rows))
 
 
-@GATES.register("{metric}_over_lr")
-@about(model="judged", run="first", command=show_evaluation)
+@GATES.register("{metric}_over_lr", model="judged", run="first", command=show_evaluation)
 def over_lr(case: Case, metric: Metric) -> Finding:
     """Judge that the candidate is not certainly worse than LR."""
     rows = case.evidence.sample
     return from_estimate(not_outside, measured(metric, rows, against="lr"), case.limits.confidence, 0.0, rows=len(rows))
 
 
-@GATES.register("parity")
-@about(model="shipped", command=lambda case: case.evidence.show(case.workspace.parity))
+@GATES.register("parity", model="shipped", command=lambda case: case.evidence.show(case.workspace.parity))
 def parity(case: Case) -> Finding:
     """Check that the scoring paths of training and production give the same probabilities for this bundle."""
     version = case.evidence.version
@@ -190,8 +181,7 @@ def parity(case: Case) -> Finding:
     return decide(agree and report.verdict == "open", largest, ATOL_PROBABILITY, reason, report.cases)
 
 
-@GATES.register("refit")
-@about(model="shipped", command=_refit)
+@GATES.register("refit", model="shipped", command=_refit)
 def refit(case: Case) -> Finding:
     """Check that the exported model is the judged one, advanced over the test days as the refit report says."""
     evidence = case.evidence
@@ -209,8 +199,7 @@ def refit(case: Case) -> Finding:
     return _equal(pairs, "the bundle was not exported after this refit")
 
 
-@GATES.register("shipped")
-@about(model="shipped", command=_refit)
+@GATES.register("shipped", model="shipped", command=_refit)
 def shipped(case: Case) -> Finding:
     """Check that the shipped model fits the rows it has just learned as a model does that has learned them.
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 
 from din.errors import InputError
-from din.gates import GATES, About, about_of
+from din.gates import GATES, About
 from din.gates.earlier_champion import EarlierChampion, Score
 from din.gates.evidence import Evidence
 from din.gates.verdict import Finding, Gate
@@ -84,7 +84,7 @@ class Case:
             raise InputError(f"gate.options: {GATES.unknown(min(unknown))}")
         for name in GATES:
             found = GATES[name]
-            noted = about_of(found.thing)
+            noted = GATES.about[name]
             options = found.parse(self.limits.options.get(name, {}), f"gate.options.{name}")
             if not self._has(noted):
                 continue

@@ -17,7 +17,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from din.errors import InputError
-from din.gates import GATES, about
+from din.gates import GATES
 from din.gates.case import Case, show_record
 from din.gates.evidence import measured
 from din.gates.verdict import Finding, from_estimate, not_outside
@@ -26,8 +26,7 @@ from din.metrics.estimates import Estimate
 _ADVICE = "did labels, ids or side tables change their meaning? If the traffic changed, raise gate.max_champion_drop"
 
 
-@GATES.register("champion_today")
-@about(run="later", compares=True, equal=0.0, command=show_record)
+@GATES.register("champion_today", run="later", compares=True, equal=0.0, command=show_record)
 def champion_today(case: Case) -> Finding:
     """Judge that the champion's AUC has not certainly fallen by more than `max_champion_drop`, unless it is stale."""
     champion = case.champion

@@ -19,7 +19,7 @@ from dataclasses import replace
 from functools import partial
 
 from din.errors import InputError
-from din.gates import GATES, about
+from din.gates import GATES
 from din.gates.case import Case, show_log, show_record
 from din.gates.claims import Claim, form
 from din.gates.evidence import measured
@@ -39,8 +39,15 @@ _KEY = ["sequence", "item"]
 """The columns that identify a test row, sampled negatives included."""
 
 
-@GATES.register("champion_delta_{metric}")
-@about(model="crossfit", run="later", every_metric=True, compares=True, equal=0.0, command=show_record)
+@GATES.register(
+    "champion_delta_{metric}",
+    model="crossfit",
+    run="later",
+    every_metric=True,
+    compares=True,
+    equal=0.0,
+    command=show_record,
+)
 def champion_delta(case: Case, metric: Metric) -> Finding:
     """Judge that the candidate loses less than the margin to the champion.
 
@@ -59,8 +66,8 @@ def champion_delta(case: Case, metric: Metric) -> Finding:
     return replace(found, verdict="open", reason=f"{found.reason}. {further}")
 
 
-@GATES.register("lesson_delta_{metric}")
-@about(
+@GATES.register(
+    "lesson_delta_{metric}",
     model="crossfit",
     command=lambda case: case.evidence.show(case.workspace.refit),
     applies=lambda case: not case.evidence.params.train.continues,
@@ -84,8 +91,9 @@ def lesson_delta(case: Case, metric: Metric) -> Finding:
     return _finding(judge([found], margin, 1, 1 - limits.confidence), margin, limits, len(some))
 
 
-@GATES.register("anchor_delta_{metric}")
-@about(model="crossfit", run="later", every_metric=True, compares=True, command=show_log)
+@GATES.register(
+    "anchor_delta_{metric}", model="crossfit", run="later", every_metric=True, compares=True, command=show_log
+)
 def anchor_delta(case: Case, metric: Metric) -> Finding:
     """Judge that the candidate does not certainly lose more than the margin to the anchor."""
     anchor = case.anchor
@@ -96,8 +104,7 @@ def anchor_delta(case: Case, metric: Metric) -> Finding:
     return from_estimate(not_outside, difference, case.limits.confidence, -margin, rows=len(anchor.rows))
 
 
-@GATES.register("prediction_drift")
-@about(model="crossfit", run="later", compares=True, equal=0.0, command=show_record)
+@GATES.register("prediction_drift", model="crossfit", run="later", compares=True, equal=0.0, command=show_record)
 def prediction_drift(case: Case) -> Finding:
     """Judge that the predictions drifted less than the limit (PSI), or are not certainly worse by log loss.
 

@@ -1,14 +1,13 @@
 """Gates on the candidate's place in the registry's log of promotions."""
 
 from din.errors import listed
-from din.gates import GATES, about
+from din.gates import GATES
 from din.gates.case import Case, show_log, show_record
 from din.gates.verdict import Finding, decide
 from din.registry.champions import removed_lesson, rolled_back, started_from, until
 
 
-@GATES.register("no_earlier_champion")
-@about(run="first", command=lambda case: "din registry verify")
+@GATES.register("no_earlier_champion", run="first", command=lambda case: "din registry verify")
 def no_earlier_champion(case: Case) -> Finding:
     """Check that the registry has no other bundles. If it does, its log was lost, and this is not a first run."""
     others = [version for version in case.registry.versions() if version != case.evidence.version]
@@ -20,8 +19,7 @@ def no_earlier_champion(case: Case) -> Finding:
     return decide(not others, len(others), 0, reason)
 
 
-@GATES.register("data_until")
-@about(run="later", compares=True, command=show_record)
+@GATES.register("data_until", run="later", compares=True, command=show_record)
 def data_until(case: Case) -> Finding:
     """Check that the champion has not seen newer data than the candidate."""
     ours = until(case.evidence.facts)
@@ -32,8 +30,7 @@ def data_until(case: Case) -> Finding:
     return decide(ours >= theirs, str(ours), str(theirs), reason)
 
 
-@GATES.register("not_rolled_back")
-@about(run="later", compares=True, command=show_log)
+@GATES.register("not_rolled_back", run="later", compares=True, command=show_log)
 def not_rolled_back(case: Case) -> Finding:
     """Check that no rollback removed the candidate, or a bundle that it was trained from."""
     if record := rolled_back(case.history).get(case.evidence.version):

@@ -16,7 +16,7 @@ from dataclasses import replace
 import pyarrow as pa
 
 from din.approvals import harm_to_undo
-from din.gates import GATES, about
+from din.gates import GATES
 from din.gates.case import Case, show_log
 from din.gates.claims import Claim
 from din.gates.comparisons import margin_of
@@ -32,8 +32,7 @@ from din.verdicts import GateEntry, GateReport, Harm
 _NAME = "last_step"
 
 
-@GATES.register(_NAME)
-@about(run="later", compares=True, equal=0.0, command=show_log)
+@GATES.register(_NAME, run="later", compares=True, equal=0.0, command=show_log)
 def last_step(case: Case) -> Finding:
     """Judge that the champion is not certainly worse than its predecessor.
 

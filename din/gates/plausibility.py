@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from din import documents
 from din.errors import InputError, shown
-from din.gates import GATES, about
+from din.gates import GATES
 from din.gates.case import Case, show_evaluation, show_record
 from din.gates.verdict import Finding
 from din.metrics import auc
@@ -24,8 +24,8 @@ _RECENT = 30
 """The number of latest records whose gains over LR are compared with today's."""
 
 
-@GATES.register("implausible_gain")
-@about(
+@GATES.register(
+    "implausible_gain",
     model="crossfit",
     compares=True,
     equal=0.0,

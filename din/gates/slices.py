@@ -22,7 +22,7 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from din.errors import InputError
-from din.gates import GATES, about
+from din.gates import GATES
 from din.gates.case import Case, show_evaluation
 from din.gates.claims import Claim
 from din.gates.evidence import measured
@@ -35,23 +35,20 @@ _COLUMNS = ("user", "item", "label", "sequence", "history_length")
 _CHAMPION = "champion's scores"
 
 
-@GATES.register("slice_auc")
-@about(model="crossfit", run="first", command=show_evaluation)
+@GATES.register("slice_auc", model="crossfit", run="first", command=show_evaluation)
 def slice_auc(case: Case) -> Finding:
     """Judge that the candidate ranks no slice certainly worse than chance."""
     return _worst(case, case.evidence.shipped_sample, lambda rows: measured("auc", rows), 0.5)
 
 
-@GATES.register("slice_delta")
-@about(model="crossfit", run="later", compares=True, equal=0.0, command=show_evaluation)
+@GATES.register("slice_delta", model="crossfit", run="later", compares=True, equal=0.0, command=show_evaluation)
 def slice_delta(case: Case) -> Finding:
     """Judge that on no slice the candidate's AUC is certainly more than `slice_margin` below the champion's."""
     rows = _rows(case)
     return _worst(case, rows, lambda some: measured("auc", some, against=_CHAMPION), -case.limits.slice_margin)
 
 
-@GATES.register("calibration")
-@about(model="crossfit", compares=True, equal=0.0, command=show_evaluation)
+@GATES.register("calibration", model="crossfit", compares=True, equal=0.0, command=show_evaluation)
 def calibration(case: Case) -> Finding:
     """Judge the calibration over all rows by `gate.calibration`."""
     rows = _rows(case)
@@ -63,8 +60,7 @@ def calibration(case: Case) -> Finding:
     return found
 
 
-@GATES.register("slice_calibration")
-@about(model="crossfit", compares=True, equal=0.0, command=show_evaluation)
+@GATES.register("slice_calibration", model="crossfit", compares=True, equal=0.0, command=show_evaluation)
 def slice_calibration(case: Case) -> Finding:
     """Judge the calibration on every slice by `gate.slice_calibration`."""
     bounds = case.limits.slice_calibration

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from din.gates import GATES, about
+from din.gates import GATES
 from din.gates.case import Case
 from din.gates.verdict import Finding
 
@@ -19,8 +19,7 @@ class Options:
     max_share: float = 0.5
 
 
-@GATES.register("concentration", Options)
-@about(model="judged")
+@GATES.register("concentration", Options, model="judged")
 def concentration(case: Case, options: Options) -> Finding:
     """Find the item that is on top for most users of the test rows."""
     rows = case.evidence.rows
