@@ -11,7 +11,7 @@ continues a champion needs no such gate, because the champion itself is the mode
 
 `anchor_delta` closes only on proof that the candidate loses more than the margin. It keeps small permitted losses from
 adding up, and normally a candidate that passes the champion's gates passes it too. See `din.metrics.noninferiority` for
-the test, and `din.registry.stored_comparisons` for evidence over several days.
+the test, and `din.gates.pooling` for evidence over several days.
 """
 
 import math
@@ -23,12 +23,12 @@ from din.gates import GATES
 from din.gates.case import Case, show_log, show_record
 from din.gates.claims import Claim, form
 from din.gates.evidence import measured
+from din.gates.pooling import Comparison, judged
 from din.gates.verdict import Finding, finite, from_estimate, not_outside
 from din.metrics import population_stability_index
 from din.metrics.estimates import Estimate, Metric
 from din.metrics.noninferiority import WORST, Outcome, judge, level_of, resolves
 from din.params.gate import Gate as Limits
-from din.registry.stored_comparisons import Comparison, judged
 from din.verdicts import Power
 
 MIN_MARGIN = 0.002

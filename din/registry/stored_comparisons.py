@@ -1,12 +1,9 @@
-"""Stored comparisons: both models' predictions on the same rows, pooled until they decide.
+"""Stored comparisons: both models' predictions on the same rows, which `din.gates.pooling` adds up until they decide.
 
     <registry>/<model>/looks/<champion's version>/000003.parquet     the rows of the third comparison with it
 
-If a day leaves a comparison undecided, the next run pools that day's rows with its own. A candidate is compared once,
-even if two processes judge it at the same time. Judging it again reads the stored rows, so this spends no error and
-can't draw other rows. A decision ends a pool, and the next comparison begins a new one. Comparisons on the same day are
-not pooled; the newest one counts. Each comparison spends a part of the permitted error (`din.metrics.noninferiority`),
-even if it shares days with others.
+A candidate is compared once, even if two processes judge it at the same time. Judging it again reads the stored rows,
+so this spends no error and can't draw other rows.
 
 Users are hashed, because a comparison is kept as long as its champion's bundle. Each file has a hash of its rows, which
 reveals damage. A run stores about 20 bytes per row, and reads all comparisons with its champion.
@@ -15,11 +12,8 @@ Shapes: B rows of a comparison.
 """
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from hashlib import blake2b, sha256
 from io import BytesIO
-from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -27,8 +21,6 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from din.errors import InputError, Unavailable, shown
-from din.metrics.estimates import Estimate, Metric, difference
-from din.metrics.noninferiority import Outcome, judge
 from din.names import ModelName, Version
 from din.registry.objects import noted
 from din.registry.registry import Registry
@@ -49,26 +41,6 @@ _MOST_BYTES = 256 << 20
 _KEY = re.compile(r"looks/([0-9a-f]{64})/\d{6,}\.parquet")
 _CANDIDATE = b"candidate"
 _HASH = b"sha256"
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A comparison by one metric.
-
-    Attributes:
-        days: the days of its rows, as days since 1970.
-        difference: the metric of the candidate minus that of the champion.
-    """
-
-    days: frozenset[int]
-    difference: Estimate
-
-    @classmethod
-    def of(cls, stored: pa.Table, metric: Metric) -> Self:
-        """Compute a metric's difference on the rows of a stored comparison."""
-        columns = {name: stored[name].to_numpy() for name in ("label", "candidate", "champion", "user")}
-        found = difference(metric, columns["label"], columns["candidate"], columns["champion"], columns["user"])
-        return cls(frozenset(stored["day"].cast(pa.int32()).unique().to_pylist()), found)
 
 
 def rows_of(
@@ -158,27 +130,6 @@ def damage(registry: Registry) -> list[str]:
     return lines
 
 
-def judged(views: Sequence[Comparison], margin_of: Callable[[Estimate], float], level: float) -> Outcome:
-    """Judge the newest comparison together with the undecided ones directly before it.
-
-    Args:
-        views: all comparisons with the champion, oldest first.
-        margin_of: returns the margin, given the newest difference of the pool.
-        level: the permitted probability of error of all comparisons together.
-    """
-
-    def outcome(first: int, number: int) -> Outcome:
-        pool = _pool(views[first:number])
-        retries = sum(view.days == views[number - 1].days for view in views[: number - 1])
-        return judge(pool, margin_of(pool[-1]), number, level, retries)
-
-    first = 0
-    for number in range(1, len(views)):
-        if outcome(first, number).verdict != "borderline":
-            first = number
-    return outcome(first, len(views))
-
-
 def dump(rows: pa.Table) -> bytes:
     """Return the rows as a Parquet file, with their hash in its metadata."""
     hashed = rows.replace_schema_metadata({**(rows.schema.metadata or {}), _HASH: _hash(rows)})
@@ -227,18 +178,6 @@ def _hash(rows: pa.Table) -> bytes:
     for column in rows.columns:
         found.update(column.to_numpy().tobytes())
     return found.hexdigest().encode()
-
-
-def _pool(views: Sequence[Comparison]) -> list[Estimate]:
-    """Return the differences to pool, oldest first: today's, and earlier ones whose days no newer one contains."""
-    *earlier, today = views
-    pool = [today.difference]
-    taken = set(today.days)
-    for view in reversed(earlier):
-        if np.isfinite(view.difference.value) and taken.isdisjoint(view.days):
-            pool.append(view.difference)
-            taken |= view.days
-    return pool[::-1]
 
 
 def hashed_users(rows: pa.Table, raw_users: pa.ChunkedArray, model_name: ModelName) -> NDArray[np.uint64]:

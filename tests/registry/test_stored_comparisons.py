@@ -1,4 +1,4 @@
-"""Evidence over days: which comparisons are pooled, and what a stored one may hold."""
+"""Stored comparisons: each is stored once, names no user, and is refused if it was changed."""
 
 from io import BytesIO
 
@@ -6,8 +6,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from din.errors import InputError
 from din.names import ModelName, Version
@@ -17,8 +15,6 @@ from din.registry.registry import Registry
 
 DAY = 86_400_000_000
 CANDIDATE = Version("a" * 64)
-NARROW = 1e-6
-"""A margin that no comparison in these tests decides."""
 
 
 @pytest.fixture
@@ -36,36 +32,6 @@ def drawn(first_day, days=2, rows=400, users=60, first_user=0, model="clicks"):
     table = pa.table({"user": user, "label": label, "timestamp": timestamp, "prediction": score[0]})
     raw = pa.chunked_array([[f"u{first_user + number}" for number in range(users)]])
     return stored_comparisons.rows_of(table, score[1], raw, ModelName(model), CANDIDATE)
-
-
-def judged(tables, margin=NARROW, metric="auc"):
-    """Judge the last comparison with a fixed margin."""
-    views = [stored_comparisons.Comparison.of(table, metric) for table in tables]
-    return stored_comparisons.judged(views, lambda today: margin, 0.05)
-
-
-@given(st.lists(st.tuples(st.integers(0, 6), st.integers(1, 3)), min_size=1, max_size=6))
-def test_a_day_is_pooled_once_from_the_newest_comparison_that_holds_it(spans):
-    """The slow twin walks back over them, and takes each that has no day in common with those taken."""
-    tables = [drawn(first, days, rows=300, first_user=100 * at) for at, (first, days) in enumerate(spans)]
-    held = [set(table["day"].to_pylist()) for table in tables]
-    taken = []
-    for place in reversed(range(len(tables))):
-        if not any(held[place] & held[other] for other in taken):
-            taken.append(place)
-    found = judged(tables)
-    assert found.number == len(tables)
-    assert found.users == sum(len(tables[place]["user"].unique()) for place in taken)
-
-
-def test_a_decision_ends_the_pool():
-    """After one that decided, the next one begins anew, but its number goes on."""
-    tables = [drawn(2 * day, first_user=100 * day, rows=2000) for day in range(3)]
-    undecided = judged(tables)
-    decided = judged(tables, margin=0.5)
-    assert undecided.users == 180
-    assert (decided.number, decided.verdict) == (3, "open")
-    assert decided.users == 60
 
 
 def test_a_comparison_names_no_user():

@@ -1,0 +1,49 @@
+"""Which days add up to a decision."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from din.gates.pooling import Comparison, judged
+from din.metrics.estimates import difference
+from din.metrics.noninferiority import Outcome
+
+NARROW = 1e-6
+"""A margin that no comparison in these tests decides."""
+
+
+def drawn(first_day: int, days: int, number: int, rows: int = 300) -> Comparison:
+    """Return a comparison of `days` days from `first_day` on, whose 60 users no comparison of another number has."""
+    rng = np.random.default_rng(number)
+    user = 60 * number + rng.integers(60, size=rows)
+    label = rng.random(rows) < 0.4
+    score = [np.clip(0.4 + 0.1 * label + 0.1 * rng.normal(size=rows), 0, 1) for _ in range(2)]
+    return Comparison(frozenset(range(first_day, first_day + days)), difference("auc", label, score[0], score[1], user))
+
+
+def outcome(views: list[Comparison], margin: float = NARROW) -> Outcome:
+    """Judge the last comparison with a fixed margin."""
+    return judged(views, lambda today: margin, 0.05)
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(1, 3)), min_size=1, max_size=6))
+def test_a_day_is_pooled_once_from_the_newest_comparison_that_holds_it(spans: list[tuple[int, int]]) -> None:
+    """The slow twin walks back over them, and takes each that has no day in common with those taken."""
+    views = [drawn(first, days, number) for number, (first, days) in enumerate(spans)]
+    taken: list[Comparison] = []
+    for view in reversed(views):
+        if not any(view.days & other.days for other in taken):
+            taken.append(view)
+    found = outcome(views)
+    assert found.number == len(views)
+    assert found.users == sum(len(view.difference.users) for view in taken)
+
+
+def test_a_decision_ends_the_pool() -> None:
+    """After one that decided, the next one begins anew, but its number goes on."""
+    views = [drawn(2 * number, 2, number, rows=2000) for number in range(3)]
+    undecided = outcome(views)
+    decided = outcome(views, margin=0.5)
+    assert undecided.users == 180
+    assert (decided.number, decided.verdict) == (3, "open")
+    assert decided.users == 60
