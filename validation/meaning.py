@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from din.field_forms import UNKNOWN
-from din.metrics import auc
+from din.metrics.ranking import auc
 from din.schema import ITEM_ID, USER_ID, Field, Group
 from validation import constants
 from validation.expectations import Expected, Severity, at_most, none_of

@@ -20,7 +20,7 @@ from din import documents
 from din.artifacts import MANIFEST
 from din.facts import Evaluation
 from din.manifests import FeaturesManifest
-from din.metrics import summary
+from din.metrics.summary import summary
 from din.params import Params
 from validation import constants
 from validation.data import Data

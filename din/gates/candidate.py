@@ -21,8 +21,8 @@ from din.gates.comparisons import MIN_MARGIN
 from din.gates.evidence import measured
 from din.gates.verdict import Finding, decide, from_estimate, not_outside, within
 from din.manifests import RawManifest
-from din.metrics import summary
 from din.metrics.estimates import Metric
+from din.metrics.summary import summary
 from din.params import source_settings, to_json
 from din.params.train import names_version
 from din.printing import flat

@@ -25,7 +25,7 @@ from din.gates.claims import Claim, form
 from din.gates.evidence import measured
 from din.gates.pooling import Comparison, judged
 from din.gates.verdict import Finding, finite, from_estimate, not_outside
-from din.metrics import population_stability_index
+from din.metrics.drift import population_stability_index
 from din.metrics.estimates import Estimate, Metric
 from din.metrics.noninferiority import WORST, Outcome, judge, level_of, resolves
 from din.params.gate import Gate as Limits

@@ -14,7 +14,7 @@ from din.errors import InputError, shown
 from din.gates import GATES
 from din.gates.case import Case, show_evaluation, show_record
 from din.gates.verdict import Finding
-from din.metrics import auc
+from din.metrics.ranking import auc
 from din.registry.champions import rolled_back
 from din.verdicts import ValidationReport
 

@@ -21,7 +21,7 @@ from settings import changed
 from din.artifacts import MANIFEST, hash_files, hash_tree, read_json, write_json
 from din.errors import GateClosed
 from din.gates.gate import gate
-from din.metrics import summary
+from din.metrics.summary import summary
 from din.params import Params, to_json
 from din.promotion.promote import promote
 from din.registry.bundle import verify_bundle

@@ -14,7 +14,7 @@ from din.gates import evidence
 from din.gates.explain import explain
 from din.gates.gate import gate
 from din.gates.verdict import overall
-from din.metrics import auc
+from din.metrics.ranking import auc
 from din.promotion.promote import promote
 from din.registry.registry import Registry
 from din.verdicts import GateReport

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from din import documents
-from din.metrics import ece, log_loss, summary
+from din.metrics.calibration import ece, log_loss
+from din.metrics.summary import summary
 
 
 def test_log_loss_equals_arithmetic_and_sklearn(rng):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from din.metrics import population_stability_index as psi
+from din.metrics.drift import population_stability_index as psi
 
 
 def twin(reference, observed, bins):

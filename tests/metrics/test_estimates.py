@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from weighted_twin import weighted
 
-from din.metrics import auc, calibration_ratio, gauc, log_loss
+from din.metrics.calibration import calibration_ratio, log_loss
 from din.metrics.estimates import MIN_USERS, difference, estimate
+from din.metrics.ranking import auc, gauc
 
 METRICS = ["auc", "gauc", "calibration_ratio", "log_loss"]
 

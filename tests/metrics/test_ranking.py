@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from weighted_twin import pairs_auc
 
-from din.metrics import auc, gauc, relative_improvement
+from din.metrics.ranking import auc, gauc, relative_improvement
 
 # ragged click logs with many ties: rows of (user, label, score)
 rows = st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.integers(0, 5)), max_size=40)

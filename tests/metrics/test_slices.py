@@ -9,7 +9,7 @@ import pytest
 from din import documents
 from din.errors import InputError
 from din.features.reader import Features
-from din.metrics import calibration_ratio
+from din.metrics.calibration import calibration_ratio
 from din.metrics.slices import LARGEST, slice_table, slices
 
 
