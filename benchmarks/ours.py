@@ -63,8 +63,8 @@ def build(workload: Workload, candidates: int = 500) -> Contestant:
 
     def train() -> Training:
         with computing(params.compute) as compute:
-            model, progress = fit(features, params, compute=compute)
-        trained.append(model)
+            learner, progress = fit(features, params, compute=compute)
+        trained.append(learner.finished)
         return recorded(progress)
 
     def score() -> np.ndarray:

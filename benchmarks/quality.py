@@ -170,8 +170,8 @@ def run(kept: Path, features: Path, train: Train) -> Run:
     """
     opened = Features(features)
     with contextlib.redirect_stdout(io.StringIO()), computing(train.compute) as compute:
-        model, progress = fit(opened, train, compute=compute)
-    valid, test = (predict(model, opened, split, EVALUATION_BATCH) for split in ("valid", "test"))
+        learner, progress = fit(opened, train, compute=compute)
+    valid, test = (predict(learner.finished, opened, split, EVALUATION_BATCH) for split in ("valid", "test"))
     known = oracle(test, Workspace(features.parents[1]).truth)
     return Run(progress.best_epoch + 1, _metrics(valid), _metrics(test), known)
 

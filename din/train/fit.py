@@ -27,7 +27,6 @@ from torch import Tensor
 from din.errors import InputError, listed
 from din.features.reader import Features
 from din.metrics.summary import summary
-from din.model.artifact import Trained
 from din.params import Train
 from din.progress import track
 from din.train import checkpoint
@@ -49,36 +48,21 @@ def fit(
     params: Train,
     checkpoint_path: Path | None = None,
     compute: Compute = CPU_ALONE,
-) -> tuple[Trained, Progress]:
+    after_epoch: Callable[[Progress], bool] = lambda progress: False,
+) -> tuple[Learner, Progress]:
     """Train a model, and stop when the validation metric no longer improves.
 
     Args:
         checkpoint_path: the file in which state is saved, and from which the run resumes. None: neither.
         compute: `params.compute`, resolved.
+        after_epoch: called after each epoch, once it is validated. True ends the training.
 
     Returns:
-        The model of the best epoch, and the progress of training.
+        The model of the best epoch, and the progress of training. If the model is going to learn held-out days (see
+        `advances`), its optimizers have the state that they had after that epoch.
 
     Raises:
         InputError: there are no validation rows, the loss is not finite, or the validation metric is undefined.
-    """
-    learner, progress = fit_learner(features, params, checkpoint_path, compute)
-    return learner.finished, progress
-
-
-def fit_learner(
-    features: Features,
-    params: Train,
-    checkpoint_path: Path | None = None,
-    compute: Compute = CPU_ALONE,
-    after_epoch: Callable[[Progress], bool] = lambda progress: False,
-) -> tuple[Learner, Progress]:
-    """Train like `fit`, and return the learner after its best epoch.
-
-    If it is going to learn held-out days (see `advances`), it has the state that its optimizers had after that epoch.
-
-    Args:
-        after_epoch: called after each epoch, once it is validated. True ends the training.
     """
     _require_validation_rows(features)
     began = time.monotonic()

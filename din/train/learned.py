@@ -25,7 +25,7 @@ from din.train.advance import Day, advance
 from din.train.champion_start import ChampionStart
 from din.train.checkpoint import Progress
 from din.train.compute import CPU_ALONE, Compute
-from din.train.fit import advances, fit_learner
+from din.train.fit import advances, fit
 from din.train.learner import Learner
 
 
@@ -90,7 +90,7 @@ def learn(
         seen_until = start.seen_until
         passes.insert(0, "train")
     else:
-        learner, progress = fit_learner(features, params, checkpoint_path, compute)
+        learner, progress = fit(features, params, checkpoint_path, compute)
         seen_until = features.train_until
     began = time.monotonic()
     before = champion = None

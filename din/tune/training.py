@@ -20,7 +20,7 @@ from din.metrics.estimates import Estimate, Metric, estimate
 from din.params import Params, Train
 from din.train.checkpoint import Progress
 from din.train.compute import computing
-from din.train.fit import fit_learner
+from din.train.fit import fit
 from din.train.predict import predict
 from din.workspace import Workspace
 
@@ -36,7 +36,7 @@ def run(features: Path, settings: Train, after_epoch: Callable[[Progress], bool]
         InputError: the loss is not finite, features are missing or damaged, or the metric is undefined.
     """
     with computing(settings.compute) as compute, _silent():
-        return fit_learner(Features(features), settings, compute=compute, after_epoch=after_epoch)[1]
+        return fit(Features(features), settings, compute=compute, after_epoch=after_epoch)[1]
 
 
 def run_and_judge(features: Path, settings: Train) -> Estimate:
@@ -46,7 +46,7 @@ def run_and_judge(features: Path, settings: Train) -> Estimate:
         InputError: as `run` does.
     """
     with computing(settings.compute) as compute, _silent():
-        learner, _ = fit_learner(Features(features), settings, compute=compute)
+        learner, _ = fit(Features(features), settings, compute=compute)
         found = predict(learner.trained, Features(features), "valid", compute=compute)
     metric: Metric = settings.learning.metric
     return estimate(metric, found.rows["label"], found.probabilities, found.rows["user"])

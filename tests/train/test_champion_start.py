@@ -20,7 +20,7 @@ from din.train.advance import advance
 from din.train.champion_start import ChampionStart
 from din.train.compute import CPU_ALONE
 from din.train.evaluate import evaluate
-from din.train.fit import fit_learner
+from din.train.fit import fit
 from din.train.learned import learn
 from din.train.refit import refit
 from din.train.run import train
@@ -75,7 +75,7 @@ def test_going_on_is_one_pass_without_a_break(features: Features, small: Train, 
     """From the bundle, the test days make the same bits as in a pass that was never interrupted."""
     learned = learn(features, going_on(small), start=champion)
     assert (learned.before, learned.days, learned.progress.epoch) == (None, [], 0)
-    fitted, _ = fit_learner(features, small)
+    fitted, _ = fit(features, small)
     judged = advance(fitted, "valid").learner
     assert torch.equal(learned.judged.trained.table, judged.table)
     expected = advance(judged, "test").learner.state()

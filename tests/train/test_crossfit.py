@@ -15,7 +15,7 @@ from din.features.reader import Features
 from din.params import Train
 from din.train.advance import advance
 from din.train.crossfit import CrossFitted, cross_fit
-from din.train.fit import fit_learner
+from din.train.fit import fit
 from din.train.learner import Learner
 from din.train.predict import predict
 from tests.factories.features import TEST_DAYS, day_of, labelled, rewrite, temporal
@@ -30,7 +30,7 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> Features:
 @pytest.fixture(scope="module")
 def judged(features: Features, small: Train) -> State:
     """The state of a model that has learned everything before the test days."""
-    learner, _ = fit_learner(features, small)
+    learner, _ = fit(features, small)
     return copied(learner.state())
 
 

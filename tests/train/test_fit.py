@@ -20,7 +20,7 @@ from din.model.model import build
 from din.ops import backend
 from din.ops.backend import Backend
 from din.params import Params, Train
-from din.train.fit import fit, fit_learner
+from din.train.fit import fit
 from din.train.loader import TrainingLoader
 from din.train.optimizers import row_decay
 from din.train.predict import predict
@@ -53,9 +53,9 @@ def test_a_resumed_run_ends_with_the_same_bits(
     quick = changed(quick, checkpoint_minutes=1e-9, **options)
     path = tmp_path / "state.safetensors"
     with backend.using(backend_name):
-        whole, whole_progress = fit_learner(features, quick)
+        whole, whole_progress = fit(features, quick)
         fit_until_killed(die_after, features, quick, path)
-        resumed, resumed_progress = fit_learner(features, quick, path)
+        resumed, resumed_progress = fit(features, quick, path)
     assert same(whole.state(), resumed.state())
     assert whole_progress.history == resumed_progress.history
 
@@ -80,7 +80,7 @@ def test_the_norm_of_the_whole_gradient_is_clipped(quick: Train, tmp_path: Path)
         train = changed(one_step, clip_norm=norm, name="wide_deep", activation="relu")
         model, table = build(features.fields, Packer(features).layout, train)
         before = weights(Trained(model, table))
-        after = weights(fit(features, train)[0])
+        after = weights(fit(features, train)[0].trained)
         moved.append(torch.cat([(after[name] - before[name]).flatten() for name in before]).norm().item())
     assert moved[0] > 1e-2
     assert moved[1] == pytest.approx(1e-3, rel=0.01)
@@ -88,11 +88,11 @@ def test_the_norm_of_the_whole_gradient_is_clipped(quick: Train, tmp_path: Path)
 
 def test_the_unknown_rows_are_trained(features: Features, quick: Train) -> None:
     """Row 0 of every vocabulary changes, even where no value is missing, because of `unknown_rate`."""
-    trained, _ = fit(features, changed(quick, unknown_rate=0.2))
+    learner, _ = fit(features, changed(quick, unknown_rate=0.2))
     layout = Packer(features).layout
     _, start = build(features.fields, layout, quick)
     for name, offset in layout.offsets.items():
-        assert not torch.equal(trained.table[offset], start[offset]), name
+        assert not torch.equal(learner.table[offset], start[offset]), name
 
 
 @pytest.mark.parametrize(("field", "fewer"), [("item_id", 0), ("rating", 1), ("age", None)])
@@ -113,8 +113,8 @@ def test_one_row_batches_train(features: Features, quick: Train) -> None:
     """The last batch may have a single impression, which four of five public implementations of DIN don't survive."""
     rows = features.split_rows("train")
     size = next(size for size in range(2, 200) if any(n % size == 1 for n in rows))
-    trained, _ = fit(features, changed(quick, batch_size=size))
-    assert torch.isfinite(trained.table).all()
+    learner, _ = fit(features, changed(quick, batch_size=size))
+    assert torch.isfinite(learner.table).all()
 
 
 def test_an_epoch_visits_each_impression_once_in_its_own_order(features: Features) -> None:
@@ -129,7 +129,7 @@ def test_an_epoch_visits_each_impression_once_in_its_own_order(features: Feature
 def test_a_model_survives_the_disk(features: Features, quick: Train, tmp_path: Path) -> None:
     """A loaded model predicts the same; saving twice gives the same bytes; sequences are loaded without vocabulary."""
     quick = changed(quick, sequences=SEQUENCES)
-    trained, _ = fit(features, quick)
+    trained = fit(features, quick)[0].finished
     for name in ("a", "b"):
         artifact.save(trained, quick, features, tmp_path / name)
     assert all(

@@ -20,7 +20,7 @@ from din.params import Params, Train
 from din.train.advance import advance
 from din.train.crossfit import FOLDS
 from din.train.evaluate import evaluate
-from din.train.fit import fit, fit_learner
+from din.train.fit import fit
 from din.train.learned import learn
 from din.train.predict import predict
 from din.train.refit import refit
@@ -62,7 +62,7 @@ def test_the_judged_model_has_learned_the_validation_days(ended: Workspace, quic
     """Learning is fitting, and then a pass over the validation days, with the optimizers of the best epoch."""
     features = Features(ended.features)
     learned = learn(features, quick.train)
-    learner, _ = fit_learner(features, quick.train)
+    learner, _ = fit(features, quick.train)
     assert learned.before is not None
     assert same(weights(learned.before.trained), weights(learner.trained))
     expected = advance(learner, "valid")
@@ -84,7 +84,7 @@ def test_held_out_rows_are_not_learned(reason: str, here: Workspace, quick: Para
     features = Features(here.features)
     learned = learn(features, settings)
     assert (learned.before, learned.days, learned.judged.optimizers) == (None, [], {})
-    assert same(weights(learned.judged.trained), weights(fit(features, settings)[0]))
+    assert same(weights(learned.judged.trained), weights(fit(features, settings)[0].trained))
 
 
 def test_no_model_is_judged_on_what_it_has_learned(ended: Workspace) -> None:

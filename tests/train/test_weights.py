@@ -145,8 +145,8 @@ def test_a_model_of_kept_negatives_is_calibrated_on_the_whole_log(told: bool, tm
         written = read_json(features.root / MANIFEST)
         write_json(features.root / MANIFEST, written | {"negatives": {"log": 1.0, "training": KEPT}})
     train = changed(params.train, name="lr", learning_rate=0.02, epochs=4, batch_size=64, threads=1, metric="auc")
-    trained, _ = fit(Features(features.root), train)
-    found = predict(trained, features, "test", 1024)
+    learner, _ = fit(Features(features.root), train)
+    found = predict(learner.trained, features, "test", 1024)
     ratio = summary(found.rows["label"], found.probabilities, found.rows["user"]).calibration_ratio
     assert ratio is not None
     assert (0.85 < ratio < 1.18) == told
