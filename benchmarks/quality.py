@@ -36,13 +36,12 @@ from din.errors import InputError
 from din.facts import Metrics, Oracle
 from din.features.reader import Features
 from din.metrics.ranking import relative_improvement
-from din.metrics.summary import summary
 from din.params import Params, Train, parse, to_json
 from din.params.overlays import overlaid
 from din.train.compute import computing
 from din.train.evaluate import oracle
 from din.train.fit import fit
-from din.train.predict import EVALUATION_BATCH, Predictions, predict
+from din.train.predict import EVALUATION_BATCH, predict
 from din.workspace import Workspace
 
 STORE = study.STORE / "quality"
@@ -173,11 +172,7 @@ def run(kept: Path, features: Path, train: Train) -> Run:
         learner, progress = fit(opened, train, compute=compute)
     valid, test = (predict(learner.finished, opened, split, EVALUATION_BATCH) for split in ("valid", "test"))
     known = oracle(test, Workspace(features.parents[1]).truth)
-    return Run(progress.best_epoch + 1, _metrics(valid), _metrics(test), known)
-
-
-def _metrics(found: Predictions) -> Metrics:
-    return summary(found.rows["label"], found.probabilities, found.rows["user"])
+    return Run(progress.best_epoch + 1, valid.metrics, test.metrics, known)
 
 
 def text(rows: Sequence[Row], runs: Sequence[list[Run]]) -> str:

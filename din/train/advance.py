@@ -29,10 +29,8 @@ from datetime import datetime
 
 import torch
 
-from din.facts import Metrics
 from din.features.days import DayRows, days_of
 from din.features.reader import Features
-from din.metrics.summary import summary
 from din.schema import SplitName
 from din.train.learner import Inputs, Learner, check_loss
 from din.train.loader import prefetch
@@ -54,24 +52,23 @@ class Day:
     Attributes:
         rows: its rows.
         predictions: the predictions of these rows before they were learned, in the order of the split's files.
-        metrics: the metrics of these predictions; see `summary`.
         loss: the mean loss of its training steps.
     """
 
     rows: DayRows
     predictions: Predictions
-    metrics: Metrics
     loss: float
 
     @property
     def learned(self) -> LearnedDay:
         """The day as reports describe it."""
+        metrics = self.predictions.metrics
         return LearnedDay(
             day=self.rows.day.isoformat(),
             rows=len(self.rows),
-            auc=self.metrics.auc,
-            gauc=self.metrics.gauc,
-            log_loss=self.metrics.log_loss,
+            auc=metrics.auc,
+            gauc=metrics.gauc,
+            log_loss=metrics.log_loss,
             loss=self.loss,
         )
 
@@ -109,10 +106,9 @@ def advance(learner: Learner, split: SplitName, after: datetime | None = None) -
     for rows in days_of(learner.features, split, after):
         chosen = rows.in_order_of_files
         predictions = predict(learner.trained, learner.features, split, compute=learner.compute, chosen=chosen)
-        metrics = summary(predictions.rows["label"], predictions.probabilities, predictions.rows["user"])
         learner, loss = learn_day(learner, rows)
         print(f"learned {rows.day}: {len(rows):,} rows, mean loss {loss:.4f}", flush=True)
-        days.append(Day(rows, predictions, metrics, loss))
+        days.append(Day(rows, predictions, loss))
     return Pass(learner, days)
 
 

@@ -23,7 +23,6 @@ from din.facts import (
     Gain,
     Judged,
     LearnedUntil,
-    Metrics,
     Oracle,
     Ranking,
     RankingMetric,
@@ -34,7 +33,6 @@ from din.metrics.estimates import difference
 from din.metrics.holdout import Training, unseen
 from din.metrics.ranking import auc, gauc
 from din.metrics.slices import slice_table
-from din.metrics.summary import summary
 from din.model import artifact
 from din.names import Digest
 from din.params import LearningParams, ModelParams, Params, Train, parse
@@ -75,11 +73,11 @@ def _evaluate(workspace: Workspace, params: Params, compute: Compute) -> None:
     popularity = features.popularity()[test.rows["item"]]
 
     report = Evaluation(
-        valid=_summary(valid) if len(valid.logits) else None,
-        test=_summary(test),
+        valid=valid.metrics if len(valid.logits) else None,
+        test=test.metrics,
         learned_until=LearnedUntil(valid=before.seen_until.isoformat(), test=judged.seen_until.isoformat()),
         advance=_gains(_predict(before, "test", compute), test) if passed else None,
-        floors=Floors(popularity=_ranking(test, popularity), lr=lr and _summary(lr)),
+        floors=Floors(popularity=_ranking(test, popularity), lr=lr and lr.metrics),
         inputs=Judged(features=Digest(hash_tree(features.root)), model=Digest(hash_tree(workspace.model))),
         oracle=oracle(test, workspace.truth),
         slices=Slices(test=slice_table(test.rows, test.probabilities, features)),
@@ -163,8 +161,8 @@ def _gains(before: Predictions, after: Predictions) -> dict[RankingMetric, Gain]
     for metric in get_args(RankingMetric):
         found = difference(metric, label, after.probabilities, before.probabilities, user).interval(_CONFIDENCE)
         gains[metric] = Gain(
-            before=getattr(_summary(before), metric),
-            after=getattr(_summary(after), metric),
+            before=getattr(before.metrics, metric),
+            after=getattr(after.metrics, metric),
             difference=Bounded(value=_defined(found.point), interval=(_defined(found.lower), _defined(found.upper))),
         )
     return gains
@@ -201,10 +199,6 @@ def oracle(predictions: Predictions, truth: Path) -> Oracle | None:
     table = pq.read_table(truth, columns=["sequence", "probability"], filters=near).sort_by("sequence")
     places = np.searchsorted(table["sequence"].to_numpy(), sequence)
     return Oracle(auc=auc(predictions.rows["label"], table["probability"].to_numpy()[places]))
-
-
-def _summary(predictions: Predictions) -> Metrics:
-    return summary(predictions.rows["label"], predictions.probabilities, predictions.rows["user"])
 
 
 def _ranking(predictions: Predictions, scores: np.ndarray) -> Ranking:

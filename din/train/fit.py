@@ -26,7 +26,6 @@ from torch import Tensor
 
 from din.errors import InputError, listed
 from din.features.reader import Features
-from din.metrics.summary import summary
 from din.params import Train
 from din.progress import track
 from din.train import checkpoint
@@ -181,7 +180,7 @@ class _Trainer:
         progress.settling_seconds += settled - started
         found = predict(self.learner.trained, self.features, "valid", compute=self.compute)
         check_loss(float(found.logits.sum()), f"on validation rows after epoch {progress.epoch + 1}", self.learning)
-        metrics = summary(found.rows["label"], found.probabilities, found.rows["user"])
+        metrics = found.metrics
         quality = getattr(metrics, metric)
         if quality is None:
             raise InputError(

@@ -7,8 +7,10 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from din.facts import Metrics
 from din.features.packing import Packer
 from din.features.reader import Features
+from din.metrics.summary import summary
 from din.model.artifact import Trained
 from din.model.embedding import to_tensors
 from din.progress import track
@@ -30,6 +32,11 @@ class Predictions:
     def probabilities(self) -> np.ndarray:
         """The sigmoid of the logits, float64 [N]."""
         return np.exp(-np.logaddexp(0, -self.logits))
+
+    @property
+    def metrics(self) -> Metrics:
+        """The metrics of these rows."""
+        return summary(self.rows["label"], self.probabilities, self.rows["user"])
 
     def table(self, **columns: np.ndarray) -> pa.Table:
         """Return rows, `prediction` and further columns as a table."""

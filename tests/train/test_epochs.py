@@ -14,6 +14,7 @@ from din.facts import Metrics
 from din.features.reader import Features
 from din.params import Params
 from din.train import fit as loop
+from din.train import predict
 from din.train.compute import CPU_ALONE
 from din.train.fit import SNAPSHOTS, moments
 from din.train.learner import Inputs, Learner
@@ -99,7 +100,7 @@ def test_the_best_epoch_of_the_chosen_metric_is_kept(features: Features, params:
         rates.append(rate)
         return step(self, inputs, rate)
 
-    monkeypatch.setattr(loop, "summary", scripted)
+    monkeypatch.setattr(predict, "summary", scripted)
     monkeypatch.setattr(Learner, "step", noted)
     train = changed(params.train, epochs=9, patience=2, metric="gauc", threads=1, decay=0.5, decay_steps=7, hidden=(8,))
     trainer = loop._Trainer(features, train, None, CPU_ALONE)

@@ -18,7 +18,6 @@ from din.artifacts import MANIFEST, read_json, write_json
 from din.features.days import days_of
 from din.features.packing import Packer
 from din.features.reader import Features
-from din.metrics.summary import summary
 from din.model.embedding import to_tensors
 from din.ops import backend
 from din.ops.backend import Backend
@@ -147,6 +146,6 @@ def test_a_model_of_kept_negatives_is_calibrated_on_the_whole_log(told: bool, tm
     train = changed(params.train, name="lr", learning_rate=0.02, epochs=4, batch_size=64, threads=1, metric="auc")
     learner, _ = fit(Features(features.root), train)
     found = predict(learner.trained, features, "test", 1024)
-    ratio = summary(found.rows["label"], found.probabilities, found.rows["user"]).calibration_ratio
+    ratio = found.metrics.calibration_ratio
     assert ratio is not None
     assert (0.85 < ratio < 1.18) == told
