@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr, stdtrit
 
 from din.metrics.calibration import log_losses
-from din.metrics.ranking import one_class, user_auc
+from din.metrics.ranking import lower, one_class, user_auc
 
 Metric = Literal["auc", "gauc", "calibration_ratio", "log_loss"]
 
@@ -163,19 +163,12 @@ def _auc(
     if not len(positives) or not len(negatives) or np.isnan(score).any():
         return _undefined(distinct, tells)
     won = np.empty(len(score))
-    won[clicked] = _share_below(negatives, score[clicked])
-    won[~clicked] = 1 - _share_below(positives, score[~clicked])
+    won[clicked] = lower(negatives, score[clicked]) / len(negatives)
+    won[~clicked] = 1 - lower(positives, score[~clicked]) / len(positives)
     value = float(won[clicked].mean())
     of_class = np.where(clicked, len(positives), len(negatives))
     influence = np.bincount(user, (won - value) / of_class).astype(np.float64)
     return Estimate(value, distinct, influence, tells)
-
-
-def _share_below(ordered: NDArray[np.float64], score: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the share of sorted values below each score; ties count half."""
-    below = np.searchsorted(ordered, score, "left")
-    not_above = np.searchsorted(ordered, score, "right")
-    return (below + not_above) / 2 / len(ordered)
 
 
 def _ratio(

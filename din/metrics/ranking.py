@@ -46,9 +46,12 @@ def auc(labels: ArrayLike, scores: ArrayLike) -> float:
     negatives = np.sort(score[~clicked])
     if not len(positives) or not len(negatives) or np.isnan(score).any():
         return float("nan")
-    below = np.searchsorted(negatives, positives, "left").sum(dtype=np.float64)
-    not_above = np.searchsorted(negatives, positives, "right").sum(dtype=np.float64)
-    return float((below + not_above) / 2 / (len(positives) * len(negatives)))
+    return float(lower(negatives, positives).sum() / (len(positives) * len(negatives)))
+
+
+def lower(ordered: NDArray[np.float64], scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how many of the sorted values are below each score; ties count half."""
+    return (np.searchsorted(ordered, scores, "left") + np.searchsorted(ordered, scores, "right")) / 2
 
 
 def gauc(labels: ArrayLike, scores: ArrayLike, users: ArrayLike) -> Gauc:
