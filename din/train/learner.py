@@ -75,7 +75,7 @@ class Learner:
         self._parameters = list(self.model.parameters())
         self._dense = dense_optimizer(params.learning.optimizer, self._parameters)
         decay = row_decay(features, params.learning).to(compute.device)
-        self._sparse = TableOptimizer.of(params.learning, self.table, decay, self.model.linear)
+        self._sparse = TableOptimizer(params.learning, self.table, decay, self.model.linear)
 
     @property
     def trained(self) -> Trained:

@@ -8,7 +8,6 @@ separately from the optimizer's step.
 """
 
 from collections.abc import Callable
-from typing import Self
 
 import numpy as np
 import torch
@@ -36,57 +35,34 @@ _STATES: dict[str, Callable[[Tensor], dict[str, Tensor]]] = {
 class TableOptimizer:
     """An optimizer of a table [R, W], which it updates in place. `din.ops.row_update` has the equations.
 
+    Under `l2_full` every step updates all rows, with a gradient of 0 for rows outside the batch. This is L2 as in
+    libraries with dense tables. Each step takes time and memory for the whole table.
+
     Args:
-        name: sgd | adam | rowwise_adagrad.
+        params: the optimizer, its penalty and rates.
         table: [R, W].
         decay: [R], λ_j of each row, 0 for no regularisation.
-        coupled: the penalty is part of the gradient.
-        whole_table: every step updates all rows, with a gradient of 0 for rows outside the batch. This is L2 as in
-            libraries with dense tables. Each step takes time and memory for the whole table.
-        linear: the first `linear` columns are linear weights, which no penalty shrinks.
-        linear_rate: a factor on the learning rate of these columns.
+        linear: the first `linear` columns are linear weights. No penalty shrinks them beside embeddings; LR has only
+            linear columns, so the penalty applies to them.
 
     Attributes:
         state: the tensors to save in a checkpoint. Loading a checkpoint copies into them. A tensor without dimensions
             is about the whole table. Any other has one entry, or one row, for each row.
     """
 
-    def __init__(
-        self,
-        name: str,
-        table: Tensor,
-        decay: Tensor,
-        *,
-        coupled: bool = False,
-        whole_table: bool = False,
-        linear: int = 0,
-        linear_rate: float = 1.0,
-    ) -> None:
+    def __init__(self, params: LearningParams, table: Tensor, decay: Tensor, linear: int) -> None:
+        if linear == table.shape[1]:
+            linear = 0
         self.table = table
-        self.state = _STATES[name](table)
-        self.coupled = coupled
-        self.whole_table = whole_table
+        self.state = _STATES[params.optimizer](table)
+        self.coupled = params.penalty == "coupled"
+        self.whole_table = params.regularizer == "l2_full"
         self.penalised = table.new_ones(table.shape[1])
         self.penalised[:linear] = 0
-        self._name = name
+        self._name = params.optimizer
         self._decay = decay
         self._pace = table.new_ones(table.shape[1])
-        self._pace[:linear] = linear_rate
-
-    @classmethod
-    def of(cls, params: LearningParams, table: Tensor, decay: Tensor, linear: int) -> Self:
-        """Return the optimizer that the parameters describe."""
-        if linear == table.shape[1]:  # LR has only linear columns, so the penalty applies to them
-            linear = 0
-        return cls(
-            params.optimizer,
-            table,
-            decay,
-            coupled=params.penalty == "coupled",
-            whole_table=params.regularizer == "l2_full",
-            linear=linear,
-            linear_rate=params.linear_rate,
-        )
+        self._pace[:linear] = params.linear_rate
 
     def rows(self, rows: Tensor) -> Tensor:
         """Return a copy of rows [N] of the table, [N, W]."""

@@ -9,6 +9,7 @@ from din.ops import backend
 from din.ops.backend import Backend
 from din.ops.dense_update import dense_optimizer
 from din.ops.row_update import BETA_1, BETA_2, EPSILON
+from din.params import LearningParams
 from din.train.optimizers import TableOptimizer
 
 
@@ -41,14 +42,15 @@ def by_rows(
 @both_backends
 @pytest.mark.parametrize("coupled", [False, True])
 @pytest.mark.parametrize("name", ["sgd", "adam", "rowwise_adagrad"])
-@pytest.mark.parametrize("width", [1, 17, 33])
+@pytest.mark.parametrize("width", [2, 17, 33])
 def test_table_updates(name: str, coupled: bool, width: int, backend_name: Backend) -> None:
     """Eq. 7, lazy Adam and row-wise Adagrad equal a loop over rows, with penalties up to more than the weight."""
     random = torch.Generator().manual_seed(0)
     table, decay = torch.randn(20, width, generator=random), 12 * torch.rand(20, generator=random)
     drawn = [(torch.randperm(20, generator=random)[:13], torch.randn(13, width, generator=random)) for _ in range(5)]
     expected = by_rows(name, table, decay, drawn, coupled, rate=0.1)
-    optimizer = TableOptimizer(name, table, decay, coupled=coupled, linear=1, linear_rate=3.0)
+    learning = LearningParams(optimizer=name, penalty="coupled" if coupled else "decoupled", linear_rate=3.0)
+    optimizer = TableOptimizer(learning, table, decay, linear=1)
     with backend.using(backend_name):
         for rows, gradient in drawn:
             assert torch.equal(optimizer.rows(rows), table[rows])
@@ -63,7 +65,8 @@ def test_the_whole_table_is_what_a_dense_optimizer_updates(coupled: bool, backen
     random = torch.Generator().manual_seed(0)
     start = torch.randn(4, 3, generator=random)
     ours, theirs = start.clone(), torch.nn.Parameter(start.clone())
-    optimizer = TableOptimizer("adam", ours, torch.full((4,), 0.3), coupled=coupled, whole_table=True)
+    learning = LearningParams(regularizer="l2_full", penalty="coupled" if coupled else "decoupled")
+    optimizer = TableOptimizer(learning, ours, torch.full((4,), 0.3), linear=0)
     reference = (torch.optim.Adam if coupled else torch.optim.AdamW)([theirs], lr=0.01, weight_decay=0.3)
     for rows in ([1, 3], [0], [3, 1]):
         gradient = torch.randn(len(rows), 3, generator=random)

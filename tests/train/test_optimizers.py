@@ -17,7 +17,7 @@ def test_only_lr_has_its_linear_weights_penalised(penalty: str, params: Params) 
     """LR has no other weights. Other models have linear weights beside embeddings, and the chosen penalty for these."""
     learning = changed(params.train, penalty=penalty).learning
     for linear, penalised in ((3, [1, 1, 1]), (1, [0, 1, 1])):
-        optimizer = TableOptimizer.of(learning, torch.zeros(2, 3), torch.ones(2), linear)
+        optimizer = TableOptimizer(learning, torch.zeros(2, 3), torch.ones(2), linear)
         assert (optimizer.penalised.tolist(), optimizer.coupled) == (penalised, penalty == "coupled")
 
 
@@ -45,4 +45,4 @@ def test_each_regularizer_has_its_own_decay(regularizer, expected, features: Fea
     decay = row_decay(features, train.learning)
     n = np.concatenate([features.vocabulary(field.name)["impressions"].to_numpy() for field in features.fields])
     np.testing.assert_allclose(decay.numpy(), [expected(max(count, 1)) for count in n], rtol=1e-6)
-    assert TableOptimizer.of(train.learning, torch.zeros(len(n), 2), decay, 1).whole_table == (regularizer == "l2_full")
+    assert TableOptimizer(train.learning, torch.zeros(len(n), 2), decay, 1).whole_table == (regularizer == "l2_full")
