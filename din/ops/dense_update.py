@@ -7,7 +7,8 @@ CPU. Adagrad keeps one accumulator per weight and has no native form.
 Both forms save the same tensors, so a run can continue from a state that the other form saved.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -21,25 +22,22 @@ def dense_optimizer(name: str, parameters: Sequence[nn.Parameter]) -> "_Torch | 
 
     `step(rate)` updates all parameters from their gradients at learning rate `rate`. `state()` returns the tensors to
     checkpoint, named `<number of the parameter>.<name in torch's optimizer>`, and `load_state` continues from them.
-
-    Raises:
-        ValueError: there is no such optimizer for dense weights.
     """
     if name in ("adam", "sgd") and all(library_for(parameter) for parameter in parameters):
         return _Flat(name, parameters)
     return _Torch(name, parameters)
 
 
+_TORCH: dict[str, Callable[[Sequence[nn.Parameter]], torch.optim.Optimizer]] = {
+    "adam": partial(torch.optim.Adam, betas=(BETA_1, BETA_2), eps=EPSILON, fused=True),
+    "rowwise_adagrad": partial(torch.optim.Adagrad, eps=EPSILON),
+    "sgd": torch.optim.SGD,
+}
+
+
 class _Torch:
     def __init__(self, name: str, parameters: Sequence[nn.Parameter]) -> None:
-        if name == "adam":
-            self._optimizer = torch.optim.Adam(parameters, betas=(BETA_1, BETA_2), eps=EPSILON, fused=True)
-        elif name == "rowwise_adagrad":
-            self._optimizer = torch.optim.Adagrad(parameters, eps=EPSILON)
-        elif name == "sgd":
-            self._optimizer = torch.optim.SGD(parameters)
-        else:
-            raise ValueError(f"{name} updates no dense weights yet")
+        self._optimizer = _TORCH[name](parameters)
 
     def step(self, rate: float) -> None:
         for group in self._optimizer.param_groups:
