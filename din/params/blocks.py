@@ -46,11 +46,6 @@ class Block:
         return ()
 
 
-def reversed_bounds(low: str, high: str) -> Conflict:
-    """Return the conflict of a lower bound above its upper bound."""
-    return Conflict((low, high), "nothing lies between them; lower the first or raise the second")
-
-
 def reversed_range(block: Block, key: str) -> Iterable[Conflict]:
     """Yield the conflict of a range whose first bound is the larger one."""
     low, high = getattr(block, key)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from typing_extensions import Doc
 
-from din.params.blocks import Block, Conflict, Fraction, Range, Share, reversed_bounds, reversed_range
+from din.params.blocks import Block, Conflict, Fraction, Range, Share, reversed_range
 
 Metrics = Annotated[tuple[Literal["auc", "gauc"], ...], Field(min_length=1)]
 Policy = Literal["never", "borderline", "always"]
@@ -83,6 +83,6 @@ class Gate(Block):
         if len(set(self.metrics)) < len(self.metrics):
             yield Conflict(("metrics",), "a metric is named twice; name auc and gauc at most once each")
         if self.min_auc > self.max_auc:
-            yield reversed_bounds("min_auc", "max_auc")
+            yield Conflict(("min_auc", "max_auc"), "nothing lies between them; lower the first or raise the second")
         yield from reversed_range(self, "calibration")
         yield from reversed_range(self, "slice_calibration")
