@@ -31,38 +31,14 @@ class MovieLens:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AmazonReviews:
-    """Options of the source `amazon-reviews`: the path of the reviews and metadata of one category."""
-
-    path: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class KuaiRandPure:
-    """Options of the source `kuairand-pure`.
+class Download:
+    """Options of the sources `amazon-reviews`, `kuairand-pure` and `taobao-ads`.
 
     Attributes:
         path: a folder, zip or glob of the publisher's files.
-        random_exposure: whether to read the log of videos that were shown at random, too.
     """
 
     path: str | None = None
-    random_exposure: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaobaoAds:
-    """Options of the source `taobao-ads`.
-
-    Attributes:
-        path: a folder, zip or glob of the publisher's files.
-        behaviours: the kinds of the behaviour log to read as history.
-        behaviour_days: how many days of the behaviour log to read, before the first impression.
-    """
-
-    path: str | None = None
-    behaviours: tuple[Literal["pv", "cart", "fav", "buy"], ...] = ()
-    behaviour_days: NonNegativeInt = 7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,9 +158,9 @@ class Served:
 OPTIONS: dict[str, type[Any]] = {
     "movielens-100k": MovieLens,
     "movielens": MovieLens,
-    "amazon-reviews": AmazonReviews,
-    "kuairand-pure": KuaiRandPure,
-    "taobao-ads": TaobaoAds,
+    "amazon-reviews": Download,
+    "kuairand-pure": Download,
+    "taobao-ads": Download,
     "served": Served,
 }
 """The options of the sources that `fetch.options` sets."""

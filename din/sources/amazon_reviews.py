@@ -28,8 +28,7 @@ import ast
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import pyarrow as pa
 
@@ -42,9 +41,7 @@ from din.sources.publisher import Publisher
 from din.sources.rawlog import RawLog
 from din.sources.readers import Dialect
 from din.sources.rows import Rows
-from din.workspace import Workspace
 
-FIELDS = {"item": {"category": "categorical"}}
 _ASIN = re.compile(rb"\{'asin': '(\w+)'")  # nearly every line of the literal metadata begins like this
 _MALFORMED = (ValueError, SyntaxError, TypeError, KeyError, AttributeError, MemoryError, RecursionError)
 _TEXT = pa.string()
@@ -67,12 +64,11 @@ _2018 = _Edition("reviewerID", "asin", "overall", "unixReviewTime", "s", "catego
 _2023 = _Edition("user_id", "parent_asin", "rating", "timestamp", "ms", "categories", "store")
 
 
-@SOURCES.register("amazon-reviews", blocks.AmazonReviews)
+@SOURCES.register("amazon-reviews", blocks.Download)
 class AmazonReviews(Publisher):
     """The reviews of one category, found at `fetch.options.path`."""
 
-    def __init__(self, workspace: Workspace, params: blocks.AmazonReviews, until: date | None) -> None:
-        super().__init__(workspace, params, until, Table())
+    fields: ClassVar = {"item": {"category": "categorical"}}
 
     def found(self) -> dict[str, tuple[File, ...]]:
         """Return the reviews and the metadata."""
@@ -103,7 +99,7 @@ class AmazonReviews(Publisher):
             keep=("rating",),
             items_columns={"item_id": edition.item},
         )
-        return replace(super().read(), fields=FIELDS, protocol="leave_last_out", order="sequence")
+        return replace(super().read(), protocol="leave_last_out", order="sequence")
 
     def dialect(self, table: str) -> Dialect:
         """Return the fields to read from each line; others may hold anything."""
@@ -114,12 +110,6 @@ class AmazonReviews(Publisher):
             numbers = {edition.rating: pa.float64(), edition.time: pa.int64()}
             fields = {edition.user: _TEXT, edition.item: _TEXT, **numbers}
         return Dialect(fields=pa.schema(fields))
-
-    def where(self, table: str, rows: Rows) -> str:
-        """Return the condition of the items to read: those that were reviewed."""
-        if table != "items":
-            return super().where(table, rows)
-        return f"{rows[self.edition.item]} IN ({self._reviewed()})"
 
     def _reviewed(self) -> str:
         return f"SELECT DISTINCT {self._reviews[self.edition.item]} FROM ({self._reviews.query})"
@@ -132,6 +122,7 @@ class AmazonReviews(Publisher):
         if _first_line(file).startswith(b"{'"):
             return self._literals(file)
         items = super()._read(table, found)
+        items = items.where(f"{items[self.edition.item]} IN ({self._reviewed()})")
         path = f"list_filter(coalesce({items[self.edition.path]}, []), lambda x: x <> '')"
         columns = {
             self.edition.item: items[self.edition.item],

@@ -1,8 +1,7 @@
 """KuaiRand-Pure, impressions of short videos, from its publisher's files: `fetch.source: kuairand-pure`.
 
 `fetch.options.path` is the unpacked folder. Events are the rows of log_standard_4_08_to_4_21_pure.csv and
-log_standard_4_22_to_5_08_pure.csv. With `random_exposure`, the rows of log_random_4_22_to_5_08_pure.csv are added. Its
-videos were drawn at random, and `is_rand` marks them. It is a context, since it is known when the video is shown.
+log_standard_4_22_to_5_08_pure.csv.
 
 `is_click` is both the label and the behaviour. All other feedback of a row (is_like, long_view, play_time_ms, …) is
 known only after the impression, so it describes past rows only. video_features_statistic_pure.csv is not read: its
@@ -13,17 +12,12 @@ Times are shifted to Beijing time (UTC+8), so that days match the publisher's.
 Source: https://github.com/chongminggao/KuaiRand (Gao et al., CIKM 2022, doi 10.1145/3511808.3557624).
 """
 
-from dataclasses import replace
-from datetime import date
 from typing import ClassVar
 
 from din.params import Table
 from din.params import fetch as blocks
 from din.sources import SOURCES
-from din.sources.files import File
 from din.sources.publisher import BEIJING, Publisher
-from din.sources.rawlog import RawLog
-from din.workspace import Workspace
 
 _ACTS = ("is_like", "is_follow", "is_comment", "is_forward", "is_hate", "long_view", "is_profile_enter")
 _DURATIONS = ("play_time_ms", "profile_stay_time", "comment_stay_time")
@@ -41,9 +35,10 @@ _ITEM = {
     "tag": "multi",
 }
 _BEHAVIOUR = dict.fromkeys(("is_like", "is_follow", "is_comment", "is_forward", "long_view"), "categorical")
-FIELDS = {
+_FIELDS = {
     "user": {"user_id": "id", **dict.fromkeys(_USER, "categorical")},
     "item": _ITEM,
+    "context": {"tab": "categorical"},
     "behaviour": {**_BEHAVIOUR, "play_time_ms": {"kind": "numeric", "buckets": 10}},
 }
 _TABLE = Table(
@@ -57,29 +52,16 @@ _TABLE = Table(
 )
 
 
-@SOURCES.register("kuairand-pure", blocks.KuaiRandPure)
+@SOURCES.register("kuairand-pure", blocks.Download)
 class KuaiRandPure(Publisher):
-    """The logs at `fetch.options.path`, with or without the log of the random policy."""
+    """The standard logs at `fetch.options.path`, with the videos' basic features and the users."""
 
-    stated = _TYPES
+    table = _TABLE
+    names: ClassVar = {
+        "events": ("log_standard_4_08_to_4_21_pure.csv", "log_standard_4_22_to_5_08_pure.csv"),
+        "items": ("video_features_basic_pure.csv",),
+        "users": ("user_features_pure.csv",),
+    }
+    fields = _FIELDS
     needs: ClassVar = {"events": ("is_click",), "items": _ITEM, "users": _USER}
-
-    def __init__(self, workspace: Workspace, params: blocks.KuaiRandPure, until: date | None) -> None:
-        super().__init__(workspace, params, until, _TABLE)
-
-    def found(self) -> dict[str, tuple[File, ...]]:
-        """Return the files of each table."""
-        names = ["log_standard_4_08_to_4_21_pure.csv", "log_standard_4_22_to_5_08_pure.csv"]
-        if self.settings.random_exposure:
-            names.append("log_random_4_22_to_5_08_pure.csv")
-        download = self.download()
-        return {
-            "events": tuple(download.need(name) for name in names),
-            "items": (download.need("video_features_basic_pure.csv"),),
-            "users": (download.need("user_features_pure.csv"),),
-        }
-
-    def read(self) -> RawLog:
-        """Read the logs, the videos' basic features and the users."""
-        random = {"is_rand": "categorical"} if self.settings.random_exposure else {}  # it is 0 in all other rows
-        return replace(super().read(), fields=FIELDS | {"context": {"tab": "categorical"} | random})
+    stated = _TYPES

@@ -87,20 +87,20 @@ _RECBOLE = {
 class MovieLensRelease(Publisher):
     """The release at `fetch.options.path`."""
 
-    stated = _TYPES | {"rating": "DOUBLE", "occupation": "BIGINT"}
+    table = Table(
+        items_columns={"item_id": "movieId"},
+        columns={"user_id": "userId", "item_id": "movieId"},
+        behaviour="rating >= 0",
+        keep=("rating",),
+        users_columns={"user_id": "userId"},
+        separators={"genres": "|"},
+    )
     needs: ClassVar = {"items": ("title", "genres")}
+    stated = _TYPES | {"rating": "DOUBLE", "occupation": "BIGINT"}
 
     def __init__(self, workspace: Workspace, params: blocks.MovieLens, until: date | None) -> None:
-        table = Table(
-            items_columns={"item_id": "movieId"},
-            columns={"user_id": "userId", "item_id": "movieId"},
-            label=f"rating >= {params.positive_rating}",
-            behaviour="rating >= 0",
-            keep=("rating",),
-            users_columns={"user_id": "userId"},
-            separators={"genres": "|"},
-        )
-        super().__init__(workspace, params, until, table)
+        super().__init__(workspace, params, until)
+        self.params = replace(self.params, label=f"rating >= {params.positive_rating}")
 
     def found(self) -> dict[str, tuple[File, ...]]:
         """Return the files of each table."""
@@ -132,8 +132,8 @@ class MovieLensRelease(Publisher):
 class Files100k(MovieLensRelease):
     """The files of MovieLens-100k, from the publisher or from RecBole's wheel."""
 
-    stated = _TYPES | {"rating": "BIGINT"}
     needs: ClassVar = {}
+    stated = _TYPES | {"rating": "BIGINT"}
 
     def found(self) -> dict[str, tuple[File, ...]]:
         """Return the files of each table."""

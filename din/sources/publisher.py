@@ -1,6 +1,5 @@
 """Publishers' logs, read as tables whose files, columns and types are known."""
 
-from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
@@ -12,6 +11,7 @@ from din.params import Table, to_json
 from din.sources import files, values
 from din.sources.download import Download
 from din.sources.files import File
+from din.sources.rawlog import RawLog
 from din.sources.rows import Rows
 from din.sources.tabular import TableSource
 from din.workspace import Workspace
@@ -22,30 +22,40 @@ BEIJING = 8  # hours ahead of UTC, all year round
 class Publisher(TableSource):
     """A log in its publisher's files.
 
-    A subclass finds the files and names their columns. Files that lack a column, or hold values of another type, are
-    refused.
+    A subclass names the files and their columns. Files that lack a column, or hold values of another type, are refused.
 
     Attributes:
+        table: how the files are read.
+        names: the names of each table's files.
+        fields: see `RawLog`.
         needs: the columns that each table must have, in addition to the columns of events.
         stated: the types of columns that the publisher states.
     """
 
     grows = False
     advice = "download the publisher's file again"
+    table: ClassVar[Table] = Table()
+    names: ClassVar[Mapping[str, Sequence[str]]] = {}
+    fields: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     needs: ClassVar[Mapping[str, Collection[str]]] = {}
     stated: Mapping[str, str] = MappingProxyType({})
 
-    def __init__(self, workspace: Workspace, params: Any, until: date | None, table: Table) -> None:
-        super().__init__(workspace, table, until)
+    def __init__(self, workspace: Workspace, params: Any, until: date | None) -> None:
+        super().__init__(workspace, self.table, until)
         self.settings = params
 
     def download(self) -> Download:
         """Find the files at the path that the source's options name."""
         return Download.at(self.workspace, self.settings.path)
 
-    @abstractmethod
     def found(self) -> dict[str, tuple[File, ...]]:
         """Return the files of each table."""
+        download = self.download()
+        return {table: tuple(map(download.need, names)) for table, names in self.names.items()}
+
+    def read(self) -> RawLog:
+        """Read all tables."""
+        return replace(super().read(), fields=self.fields)
 
     def identity(self) -> Any:
         """Return the digests of the files that are read, and the parameters other than paths."""

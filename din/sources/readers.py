@@ -58,7 +58,6 @@ def read(
     dialect: Dialect,
     store: Store,
     table: str,
-    where: Callable[[Rows], str] = lambda _: "true",
     most: int | None = None,
 ) -> Rows:
     """Read the selected columns of all files, in order, into a store, where they replace a table of the same name.
@@ -70,7 +69,6 @@ def read(
         dialect: how CSV files are written.
         store: holds the rows.
         table: the name of the table.
-        where: returns the condition of the rows to keep, in SQL.
         most: the largest number of rows to read from each file; fewer are read if they are long. None = all.
 
     Raises:
@@ -81,7 +79,6 @@ def read(
     schema = unified([(file.name, own) for file, own in zip(files, chosen, strict=True)])
     path = store.file(table)
     rows = Rows(store.con, f"SELECT * FROM read_parquet({quoted(str(path))})", tuple(schema.names), ())
-    given = replace(rows, query="SELECT * FROM batch")
     total = 0
     counts = []
     with pq.ParquetWriter(path, numbered(schema.empty_table(), 0).schema, compression="lz4") as writer:
@@ -90,7 +87,7 @@ def read(
             held = 0
             for batch in _batches(file, own, dialect):
                 batch = batch if most is None else batch.slice(0, start + most - total)
-                writer.write_table(store.filtered(numbered(_filled(batch, schema), total), where(given)))
+                writer.write_table(numbered(_filled(batch, schema), total))
                 total += batch.num_rows
                 held += batch.nbytes
                 if most is not None and (total - start == most or held >= _HEAD):

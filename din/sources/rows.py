@@ -173,13 +173,6 @@ class Store:
             old.unlink()
         return self.folder / f"{table}-{next(self._count)}.parquet"
 
-    def filtered(self, table: pa.Table, where: str) -> pa.Table:
-        """Return the rows of a batch that fulfil a condition in SQL."""
-        if where == "true":
-            return table
-        self.con.register("batch", table)
-        return self.con.execute(f"SELECT * FROM batch WHERE {where}").to_arrow_table().cast(table.schema)
-
 
 def quoted(text: str) -> str:
     """Return text as a literal of SQL."""

@@ -198,10 +198,6 @@ class TableSource(Source):
                 )
         return result
 
-    def where(self, table: str, rows: Rows) -> str:
-        """Return the SQL condition of the rows of a table that are read."""
-        return "true"
-
     def dialect(self, table: str) -> Dialect:
         """Return how the text files of a table are written."""
         csv = self.params.csv
@@ -266,9 +262,7 @@ class TableSource(Source):
             rules = self._rules(names, file).values() if table == "events" else ()
             return list(dict.fromkeys([*wanted.values(), *others, *(rule.column for rule in rules)]))
 
-        rows = readers.read(
-            found, select, self.dialect(table), self._store, table, lambda rows: self.where(table, rows)
-        )
+        rows = readers.read(found, select, self.dialect(table), self._store, table)
         if table == "events" and self.params.drop_duplicates:
             return rows.one_each("min", *(wanted[ours] for ours in _TABLES["events"]))
         return rows

@@ -34,11 +34,11 @@ MIDNIGHT = 1_649_347_200_000  # 2022-04-08 00:00 in Beijing
 HOUR = 3_600_000
 
 
-def row(user: int, video: int, day: int, hour: float, click: int, rand: int = 0, play: int = 1385) -> str:
+def row(user: int, video: int, day: int, hour: float, click: int, play: int = 1385) -> str:
     """Return a row of a log whose feedback fits its click."""
     time = MIDNIGHT + int((24 * day + hour) * HOUR)
     date = f"202204{8 + day:02},{int(hour):02}00,{time}"
-    return f"{user},{video},{date},{click},{click},0,0,0,0,{click},{play},209900,0,0,0,{rand},1\n"
+    return f"{user},{video},{date},{click},{click},0,0,0,0,{click},{play},209900,0,0,0,0,1\n"
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def folder(workspace: Workspace) -> Path:
     (data / "log_standard_4_08_to_4_21_pure.csv").write_text(LOG + "".join(rows))
     rows = [row(1, 10, 1, 1, 1), row(1, 99, 2, 1, 0), row(0, 30, 3, 1, 1), row(1, 20, 3, 1, 0)]
     (data / "log_standard_4_22_to_5_08_pure.csv").write_text(LOG + "".join(rows))
-    (data / "log_random_4_22_to_5_08_pure.csv").write_text(LOG + row(0, 30, 2, 5, 1, rand=1))
+    (data / "log_random_4_22_to_5_08_pure.csv").write_text(LOG + row(0, 30, 2, 5, 1))
     (data / "video_features_basic_pure.csv").write_text(VIDEOS)
     (data / "video_features_statistic_pure.csv").write_text("video_id,counts,show_cnt\n10,1,2\n")
     (data / "user_features_pure.csv").write_text(USERS)
@@ -73,13 +73,6 @@ def test_the_log(workspace: Workspace, folder: Path, fetch_public: Fetch) -> Non
     assert {"is_like", "long_view", "play_time_ms"} <= manifest["fields"]["behaviour"].keys()
     names = {field.name for field in parse_fields(manifest["fields"])}
     assert names <= {*raw["events"].column_names, *raw["items"].column_names, *raw["users"].column_names}
-
-
-def test_random_exposure_on_request(workspace: Workspace, folder: Path, fetch_public: Fetch) -> None:
-    """Rows of the random policy come after the others, and a context marks them."""
-    events = fetch_public("kuairand-pure", str(folder), random_exposure=True)["events"]
-    assert events["is_rand"].to_pylist() == [0] * 8 + [1]
-    assert read_json(workspace.raw / "manifest.json")["fields"]["context"].keys() == {"tab", "is_rand"}
 
 
 def test_statistics_and_unused_logs_are_not_read(

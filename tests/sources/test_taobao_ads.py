@@ -23,15 +23,11 @@ SHOWN = [
     (1, 2 * DAY - 1, 3, 1),
 ]
 SHOWN += [(1, 3 * DAY, 63133, 0), (1, 3 * DAY, 63133, 0), (2, 3 * DAY + 5, 4, 1)]
-# user, seconds after MAY_6, kind, category, brand
-BEHAVIOURS = [(1, -9 * DAY, "buy", 6406, "95471"), (1, -DAY, "cart", 6406, "95471"), (1, -DAY - 1, "pv", 6406, "7")]
-BEHAVIOURS += [(2, -7, "fav", 4520, "NULL"), (2, DAY, "cart", 6406, "95471"), (1, 4 * DAY, "buy", 6406, "7")]
-BEHAVIOURS += [(1, -1_400_000_000, "cart", 6406, "7")]  # the real log contains times of broken clocks, too
 
 
 @pytest.fixture
 def folder(workspace: Workspace) -> Path:
-    """Write the four files with the publisher's headers; the last column name of the profiles ends with a blank."""
+    """Write the files with the publisher's headers; the last column name of the profiles ends with a blank."""
     root = workspace.root / "taobao"
     root.mkdir()
     rows = [f"{user},{MAY_6 + time},{ad},430548_1007,{1 - clk},{clk}" for user, time, ad, clk in SHOWN]
@@ -40,8 +36,6 @@ def folder(workspace: Workspace) -> Path:
     write(root / "ad_feature.csv", "adgroup_id,cate_id,campaign_id,customer,brand,price", *ads)
     header = "userid,cms_segid,cms_group_id,final_gender_code,age_level,pvalue_level,shopping_level,occupation,"
     write(root / "user_profile.csv", header + "new_user_class_level ", "1,0,5,2,5,,3,0,3", "2,5,2,2,2,2,3,0,")
-    rows = [f"{user},{MAY_6 + time},{kind},{category},{brand}" for user, time, kind, category, brand in BEHAVIOURS]
-    write(root / "behavior_log.csv", "user,time_stamp,btag,cate,brand", *rows)
     return root
 
 
@@ -51,7 +45,7 @@ def write(path: Path, *lines: str) -> None:
 
 
 def test_impressions(workspace: Workspace, folder: Path, fetch_public: Fetch) -> None:
-    """Clicks are read from `clk` in Beijing's days, NULL is missing, and without a request there is no history."""
+    """Clicks are read from `clk` in Beijing's days, and NULL is missing."""
     raw = fetch_public("taobao-ads", "taobao")
     events = raw["events"].to_pydict()
     assert events["label"] == events["behaviour"] == [clk for *_, clk in SHOWN]
@@ -66,39 +60,9 @@ def test_impressions(workspace: Workspace, folder: Path, fetch_public: Fetch) ->
     assert manifest["protocol"] == "temporal"
 
 
-def test_behaviours_of_some_kinds_and_days(folder: Path, fetch_public: Fetch) -> None:
-    """Only the chosen kinds and days of behaviours are read, and each pair is an item with both fields."""
-    raw = fetch_public("taobao-ads", "taobao", behaviours=("cart", "fav", "buy"), behaviour_days=1)
-    history = raw["history"].to_pydict()
-    assert history["user_id"] == [1, 2, 2]
-    assert history["btag"] == ["cart", "fav", "cart"]
-    assert history["sequence"] == [1, 3, 4]
-    assert history["timestamp"][0].isoformat() == "2017-05-05T00:00:00"
-    items = {row["item_id"]: row for row in raw["items"].to_pylist()}
-    own = [(items[item]["cate_id"], items[item]["brand"]) for item in history["item_id"]]
-    assert own == [(6406, 95471), (4520, None), (6406, 95471)]
-    assert all(item < 0 and items[item]["price"] is None for item in history["item_id"])
-    assert len(items) == 3 + 2
-    assert {*raw["events"]["btag"].to_pylist()} == {"clk"}
-
-
-def test_no_behaviour_in_the_window(folder: Path, fetch_public: Fetch) -> None:
-    """If no behaviour lies in the window, the log is read as if there were no behaviour file."""
-    assert "history" not in fetch_public("taobao-ads", "taobao", behaviours=("pv",), behaviour_days=0)
-
-
-@pytest.mark.parametrize(
-    ("name", "line", "expected"),
-    [
-        ("raw_sample.csv", "1,1494137644,1,430548_1007,1,1", ("row 10: clk is 1 and nonclk is 1; expected one",)),
-        ("ad_feature.csv", "x,6406,83237,1,95471,170.0", ("row 4: adgroup_id is 'x'; expected a whole number",)),
-        ("behavior_log.csv", ",1493950000,cart,6406,1", ("row 8: user_id is missing",)),
-    ],
-)
-def test_a_bad_line(folder: Path, fetch_public: Fetch, name: str, line: str, expected: tuple[str, ...]) -> None:
+def test_a_bad_line(folder: Path, fetch_public: Fetch) -> None:
     """The message names the file and the line (rows are counted without the header), and says what was expected."""
-    with (folder / name).open("a") as file:
-        file.write(line + "\n")
-    with pytest.raises(InputError) as error:
-        fetch_public("taobao-ads", "taobao", behaviours=("cart",))
-    assert all(part in str(error.value) for part in (f"taobao/{name}", *expected)), error.value
+    with (folder / "ad_feature.csv").open("a") as file:
+        file.write("x,6406,83237,1,95471,170.0\n")
+    with pytest.raises(InputError, match=r"taobao/ad_feature.csv row 4: adgroup_id is 'x'; expected a whole number"):
+        fetch_public("taobao-ads", "taobao")
