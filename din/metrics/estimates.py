@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr, stdtrit
 
 from din.metrics.calibration import log_losses
-from din.metrics.ranking import lower, one_class, user_auc
+from din.metrics.ranking import lower, user_auc
 
 Metric = Literal["auc", "gauc", "calibration_ratio", "log_loss"]
 
@@ -108,7 +108,7 @@ def estimate(metric: Metric, labels: ArrayLike, scores: ArrayLike, users: ArrayL
         return _auc(clicked, score, user, distinct, np.stack((clicks > 0, clicks < impressions)))
     if metric == "gauc":
         of_user = user_auc(clicked, score, user)
-        known = ~one_class(of_user, clicked)
+        known = of_user.known
         weight = np.where(known, impressions, 0)
         earned = np.where(known, weight * of_user.auc, 0)
         return _ratio(earned, weight, distinct, np.stack((known, known)))

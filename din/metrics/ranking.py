@@ -21,11 +21,17 @@ class Gauc:
 
 @dataclass(frozen=True)
 class UserAuc:
-    """Tie-aware AUC of each distinct user; NaN if all impressions of the user have one class."""
+    """Tie-aware AUC of each distinct user.
 
-    user: NDArray[np.int64]  # per row: position in the arrays below
+    Attributes:
+        auc: NaN if all impressions of the user have one class, or if one has a NaN score.
+        impressions: the number of the user's impressions.
+        known: whether they have both classes.
+    """
+
     auc: NDArray[np.float64]
     impressions: NDArray[np.int64]
+    known: NDArray[np.bool_]
 
 
 def auc(labels: ArrayLike, scores: ArrayLike) -> float:
@@ -69,7 +75,7 @@ def gauc(labels: ArrayLike, scores: ArrayLike, users: ArrayLike) -> Gauc:
         GAUC and the numbers of users. GAUC is NaN if no user has both classes, or if such a user has a NaN score.
     """
     per_user = user_auc(labels, scores, users)
-    known = ~one_class(per_user, labels)
+    known = per_user.known
     weight = np.where(known, per_user.impressions, 0)
     value = float((weight[known] * per_user.auc[known]).sum() / weight.sum()) if known.any() else float("nan")
     return Gauc(value, len(known), int((~known).sum()))
@@ -90,22 +96,17 @@ def user_auc(labels: ArrayLike, scores: ArrayLike, users: ArrayLike) -> UserAuc:
     _, user = np.unique(np.asarray(users), return_inverse=True)
     impressions = np.bincount(user)
     clicks = np.bincount(user, clicked, len(impressions)).astype(np.int64)
+    misses = impressions - clicks
+    known = (clicks > 0) & (misses > 0)
     if not len(user):
-        return UserAuc(user, np.empty(0), impressions)
+        return UserAuc(np.empty(0), impressions, known)
     order = np.lexsort((score, user))
     u, s, y = user[order], score[order], clicked[order]
     starts = np.flatnonzero(np.r_[True, (u[1:] != u[:-1]) | (s[1:] != s[:-1])])
     p = np.add.reduceat(y, starts)
     n = np.add.reduceat(1 - y, starts)
-    misses = impressions - clicks
     before = np.cumsum(n) - n - (np.cumsum(misses) - misses)[u[starts]]
     wins = np.bincount(u[starts], p * (before + n / 2), len(impressions))
     wins[user[np.isnan(score)]] = np.nan
     with np.errstate(invalid="ignore"):
-        return UserAuc(user, wins / (clicks * misses), impressions)
-
-
-def one_class(per_user: UserAuc, labels: ArrayLike) -> NDArray[np.bool_]:
-    """Mark the users of `per_user` whose labels are all equal."""
-    clicks = np.bincount(per_user.user, np.asarray(labels) != 0, len(per_user.impressions))
-    return (clicks == 0) | (clicks == per_user.impressions)
+        return UserAuc(wins / (clicks * misses), impressions, known)
