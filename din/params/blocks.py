@@ -80,23 +80,12 @@ def parameters(block: type[Any]) -> dict[str, Parameter]:
     return found
 
 
-def types_of(block: type[Block]) -> dict[str, Any]:
-    """Return the type of every value below a class of blocks, by dotted key, in the order of the file."""
-    found: dict[str, Any] = {}
+def leaves(block: type[Any], prefix: str = "") -> dict[str, Parameter]:
+    """Return all values below a class of blocks or options, by dotted key, in the order of the file."""
+    found: dict[str, Parameter] = {}
     for name, one in parameters(block).items():
         if one.block:
-            found |= {f"{name}.{key}": kind for key, kind in types_of(one.block).items()}
+            found |= leaves(one.block, f"{prefix}{name}.")
         else:
-            found[name] = one.hint
-    return found
-
-
-def searched(block: type[Any], prefix: str = "") -> dict[str, Search]:
-    """Return the searches of `din tune` below a class of blocks or options, by dotted key."""
-    found: dict[str, Search] = {}
-    for name, one in parameters(block).items():
-        if one.block:
-            found |= searched(one.block, f"{prefix}{name}.")
-        elif one.search:
-            found[f"{prefix}{name}"] = one.search
+            found[f"{prefix}{name}"] = one
     return found

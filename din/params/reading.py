@@ -23,7 +23,7 @@ from typing_extensions import Doc, override
 from din import documents, plugins
 from din.errors import InputError, shown
 from din.names import ModelName
-from din.params.blocks import Block, Conflict, Paths, parameters, types_of
+from din.params.blocks import Block, Conflict, Paths, leaves, parameters
 from din.params.data import Data
 from din.params.featurize import Featurize
 from din.params.fetch import BLOCKS, OPTIONS, Fetch
@@ -146,7 +146,7 @@ def to_json(block: Any) -> dict[str, Any]:
 
 def path_keys() -> tuple[str, ...]:
     """Return the dotted keys of all parameters that hold paths; in the options of a source, the key is `path`."""
-    return (*(key for key, hint in types_of(Params).items() if Paths in get_args(hint)), "fetch.options.path")
+    return (*(key for key, one in leaves(Params).items() if Paths in get_args(one.hint)), "fetch.options.path")
 
 
 def source_settings(params: Params) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from din.params.blocks import searched
+from din.params.blocks import leaves
 from din.params.defaults import written
 from din.params.reading import Params
 from din.params.schema import schema
@@ -29,7 +29,8 @@ def reference() -> str:
         else:
             lines += ["", f"## {name}", "", f"{_type(property_)}: {property_['description']}"]
     lines += ["", "## What `din tune` tries", "", "| key | values | models |", "|---|---|---|"]
-    lines += [f"| `{key}` | {in_words(search)} | {_models(search)} |" for key, search in searched(Params).items()]
+    searches = {key: one.search for key, one in leaves(Params).items() if one.search}
+    lines += [f"| `{key}` | {in_words(search)} | {_models(search)} |" for key, search in searches.items()]
     return "\n".join(lines) + "\n"
 
 

@@ -14,7 +14,7 @@ from din import documents
 from din.errors import InputError, shown
 from din.model import MODELS
 from din.params import Params, Train, parse, to_json
-from din.params.blocks import searched
+from din.params.blocks import leaves
 from din.params.overlays import nested, overlaid
 from din.params.search import Between, OneOf, Search
 from din.params.train import KNOWN_GOOD
@@ -47,8 +47,8 @@ class Space:
         """
         train = replace(params.train, start="scratch", champion=None)
         model = train.model.name
-        found = searched(Train) | searched(MODELS[model].options or object, f"{_OPTIONS}.")
-        searches = {key: search for key, search in found.items() if search.concerns(model)}
+        found = leaves(Train) | leaves(MODELS[model].options or object, f"{_OPTIONS}.")
+        searches = {key: one.search for key, one in found.items() if one.search and one.search.concerns(model)}
         space = cls(replace(params, train=train), searches, {key: _value(train, key) for key in searches})
         space._check()
         return space

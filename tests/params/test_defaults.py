@@ -9,7 +9,7 @@ import pytest
 
 from din.errors import InputError
 from din.params import Params, load, parse, to_json
-from din.params.blocks import types_of
+from din.params.blocks import leaves
 from din.params.defaults import SCHEMA_LINE, defaults, written
 from din.params.fetch import Daily
 from din.params.reading import plain
@@ -31,7 +31,7 @@ def test_editors_and_the_page_know_every_key() -> None:
     """Keys have defaults, but a parameter file must hold them; the doc of a key is its description, and has a row."""
     built = schema()
     page = reference()
-    for key in types_of(Params):
+    for key in leaves(Params):
         part, name = built, key
         while "." in name:
             above, _, name = name.partition(".")

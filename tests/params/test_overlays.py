@@ -17,14 +17,14 @@ from typer.testing import CliRunner
 from din.cli import app
 from din.errors import InputError
 from din.params import Params, load, parse, to_json
-from din.params.blocks import types_of
+from din.params.blocks import leaves
 from din.params.overlays import edit, nested, overlaid, read_overlay
 from din.params.reading import plain
 from din.schema import parse_fields
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
-TYPES = types_of(Params)
+TYPES = {key: one.hint for key, one in leaves(Params).items()}
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.yaml"))
 BEFORE = plain(TEXT, "params.yaml")
 

@@ -7,7 +7,7 @@ import pytest
 
 from din.errors import InputError
 from din.params import Params, load
-from din.params.blocks import types_of
+from din.params.blocks import leaves
 from din.params.reading import plain
 
 ROOT = Path(__file__).parents[2]
@@ -17,7 +17,7 @@ def test_every_parameter_is_read() -> None:
     """Each parameter is used by some module outside din/params; `din.sources.tabular` derives the names of columns."""
     modules = [path for folder in ("din", "validation") for path in (ROOT / folder).rglob("*.py")]
     code = "".join(path.read_text() for path in modules if path.parent.name != "params")
-    names = {key.rpartition(".")[2] for key in types_of(Params)}
+    names = {key.rpartition(".")[2] for key in leaves(Params)}
     unread = {name for name in names if not re.search(rf"\.{name}\b", code)}
     assert unread <= {"items_columns", "users_columns", "history_columns"}
 

@@ -23,7 +23,7 @@ from din.model import artifact
 from din.model.artifact import Trained
 from din.model.model import build
 from din.params import Params, Train
-from din.params.blocks import types_of
+from din.params.blocks import leaves
 from din.train import checkpoint
 from din.train.champion_start import ChampionStart
 from din.train.compute import Compute, computing
@@ -47,7 +47,7 @@ def another(hint: Any, value: Any) -> Any:
     raise AssertionError(f"no other value of {hint} is known")
 
 
-OTHERS = {key: another(hint, attrgetter(key)(Train())) for key, hint in types_of(Train).items()}
+OTHERS = {key: another(one.hint, attrgetter(key)(Train())) for key, one in leaves(Train).items()}
 """A different value for every key of `train`."""
 OTHERS["model.name"] = "base"
 
@@ -66,7 +66,7 @@ def other(train: Train, key: str) -> Train:
 
 def test_every_key_of_train_has_an_owner() -> None:
     """All keys but the ones that name the start are in one of the blocks, and no name occurs twice."""
-    keys = list(types_of(Train))
+    keys = list(leaves(Train))
     assert [key for key in keys if key.partition(".")[0] not in BLOCKS] == STARTS
     assert len({key.rpartition(".")[2] for key in keys}) == len(keys)
 
