@@ -3,17 +3,18 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 
-from din.errors import InputError
+from din.errors import InputError, Unavailable
 from din.gates import GATES, About
 from din.gates.earlier_champion import EarlierChampion, Score
 from din.gates.evidence import Evidence
-from din.gates.verdict import Finding, Gate
+from din.gates.verdict import Finding, finite
 from din.metrics.estimates import Metric
 from din.params.gate import Gate as Limits
 from din.registry.bundle import Verified
 from din.registry.champions import anchor, predecessor
 from din.registry.records import Record
 from din.registry.registry import Registry
+from din.verdicts import GateEntry
 from din.workspace import Workspace
 
 Latency = Callable[[Verified, Verified | None], float]
@@ -73,41 +74,62 @@ class Case:
         record = anchor(self.registry, self.history, self.limits.metrics[0])
         return self._earlier("anchor", record) if record else None
 
-    def gates(self) -> Iterator[Gate]:
-        """Yield the gates of this case, the built-in ones first.
+    def judge(self) -> Iterator[GateEntry]:
+        """Judge the gates of this case, the built-in ones first, and yield their entries of gate.json.
+
+        A missing or malformed report closes a gate with a reason, without a traceback. Only an unavailable registry
+        ends the command without a verdict, so that it can be run again.
 
         Raises:
             InputError: `gate.options` names an unknown gate, or a gate does not accept its options.
+            Unavailable: the registry doesn't answer.
         """
         unknown = self.limits.options.keys() - set(GATES)
         if unknown:
             raise InputError(f"gate.options: {GATES.unknown(min(unknown))}")
+        run = "later" if self.history else "first"
         for name in GATES:
             found = GATES[name]
-            noted = GATES.about[name]
+            about = GATES.about[name]
             options = found.parse(self.limits.options.get(name, {}), f"gate.options.{name}")
-            if not self._has(noted):
+            if about.run not in ("any", run) or not about.applies(self):
                 continue
             arguments: list[tuple[Metric, ...]] = [()]
             if "{metric}" in name:
-                arguments = [(metric,) for metric in self.limits.metrics[: None if noted.every_metric else 1]]
+                arguments = [(metric,) for metric in self.limits.metrics[: None if about.every_metric else 1]]
             for given in arguments:
-                yield Gate(
-                    name.format(metric=given[0] if given else ""),
-                    noted.command(self),
-                    partial(self._judged, noted, partial(found.thing, self, *given, **options)),
-                    noted.model,
-                    noted.compares and bool(self.history),
-                )
+                judge = partial(found.thing, self, *given, **options)
+                yield self._entry(name.format(metric=given[0] if given else ""), about, judge)
 
-    def _judged(self, noted: About, judge: Callable[[], Finding]) -> Finding:
-        if noted.equal is not None and self.history and self.champion.is_candidate:
-            return Finding("open", noted.equal, None, reason="the champion is this bundle")
-        return judge()
-
-    def _has(self, noted: About) -> bool:
-        run = "later" if self.history else "first"
-        return noted.run in ("any", run) and noted.applies(self)
+    def _entry(self, name: str, about: About, judge: Callable[[], Finding]) -> GateEntry:
+        evaluated = True
+        try:
+            if about.equal is not None and self.history and self.champion.is_candidate:
+                finding = Finding("open", about.equal, None, reason="the champion is this bundle")
+            else:
+                finding = judge()
+        except Unavailable:
+            raise
+        except Exception as error:  # close a gate that can't be judged
+            evaluated = False
+            known = isinstance(error, InputError | OSError)
+            cause = str(error) if known else f"malformed: {type(error).__name__} {error}"
+            finding = Finding("closed", None, None, reason=f"can't be evaluated: {cause}")
+        bounds = (finding.interval.lower, finding.interval.upper) if finding.interval else None
+        return GateEntry(
+            name=name,
+            observed=finite(finding.observed),
+            threshold=finding.threshold,
+            interval=(finite(bounds[0]), finite(bounds[1])) if bounds else None,
+            verdict=finding.verdict,
+            look=about.command(self),
+            rows=finding.rows,
+            power=finding.power,
+            reason=finding.reason,
+            model=about.model,
+            evaluated=evaluated,
+            compares=about.compares and bool(self.history),
+        )
 
     def _earlier(self, role: str, record: Record, may_compare: bool = False) -> EarlierChampion:
         return EarlierChampion(role, record, self.evidence, self.registry, self._score, may_compare)

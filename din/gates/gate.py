@@ -102,7 +102,7 @@ def judge(evidence: Evidence, score: Score, latency: Latency, may_compare: bool 
     registry = Registry.of(evidence.workspace, evidence.params)
     history = registry.history()
     champion = history[-1] if history else None
-    gates = [one.entry() for one in Case(evidence, registry, history, score, latency, may_compare).gates()]
+    gates = list(Case(evidence, registry, history, score, latency, may_compare).judge())
     notes = {"missed_days": missed_days(evidence, registry), "harm": harm(gates, history)}
     return GateReport(
         verdict=overall(gates),

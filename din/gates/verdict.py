@@ -1,4 +1,4 @@
-"""Gates and their findings, and the rules that turn an interval into a verdict.
+"""The findings of gates, and the rules that turn an interval into a verdict.
 
 A rule maps the position of the interval (`din.gates.claims`) to open, closed or borderline. Some gates demand proof
 that a figure is good, and others close only on proof that it is bad. An undefined figure closes both.
@@ -9,11 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from din.errors import InputError, Unavailable
 from din.gates.claims import Claim
 from din.metrics.estimates import Estimate, Interval
 from din.metrics.noninferiority import resolves
-from din.verdicts import GateEntry, JudgedModel, Power, Verdict
+from din.verdicts import GateEntry, Power, Verdict
 
 Rule = Callable[[Interval, float, float], Verdict]
 """Turns an interval and two thresholds into a verdict."""
@@ -37,61 +36,6 @@ def decide(is_open: bool, observed: Any, threshold: Any, reason: str, rows: int 
     if is_open:
         return Finding("open", observed, threshold, rows=rows)
     return Finding("closed", observed, threshold, rows=rows, reason=reason)
-
-
-@dataclass(frozen=True)
-class Gate:
-    """A condition for promotion that is ready to be judged.
-
-    Attributes:
-        name: its name in gate.json.
-        command: a command that shows more.
-        judge: reads the evidence and returns a finding.
-        model: the model that is judged: `judged`, which has not learned the test days; `shipped`, which has; or
-            `crossfit`, the models that stand in for the shipped one. None if the gate is not about a model.
-        compares: whether it compares the candidate with an earlier champion.
-    """
-
-    name: str
-    command: str
-    judge: Callable[[], Finding]
-    model: JudgedModel | None = None
-    compares: bool = False
-
-    def entry(self) -> GateEntry:
-        """Judge, and return the entry of gate.json.
-
-        A missing or malformed report closes the gate with a reason, without a traceback. Only an unavailable registry
-        ends the command without a verdict, so that it can be run again.
-
-        Raises:
-            Unavailable: the registry doesn't answer.
-        """
-        evaluated = True
-        try:
-            finding = self.judge()
-        except Unavailable:
-            raise
-        except Exception as error:  # close a gate that can't be judged
-            evaluated = False
-            known = isinstance(error, InputError | OSError)
-            cause = str(error) if known else f"malformed: {type(error).__name__} {error}"
-            finding = Finding("closed", None, None, reason=f"can't be evaluated: {cause}")
-        bounds = (finding.interval.lower, finding.interval.upper) if finding.interval else None
-        return GateEntry(
-            name=self.name,
-            observed=finite(finding.observed),
-            threshold=finding.threshold,
-            interval=(finite(bounds[0]), finite(bounds[1])) if bounds else None,
-            verdict=finding.verdict,
-            look=self.command,
-            rows=finding.rows,
-            power=finding.power,
-            reason=finding.reason,
-            model=self.model,
-            evaluated=evaluated,
-            compares=self.compares,
-        )
 
 
 def overall(gates: list[GateEntry]) -> Verdict:
