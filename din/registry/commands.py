@@ -9,7 +9,6 @@ from din.errors import GateClosed
 from din.printing import print_table
 from din.registry import stored_comparisons
 from din.registry.objects import noted
-from din.registry.promoted import Promoted
 from din.registry.records import Record
 from din.registry.registry import Registry, list_models
 
@@ -39,10 +38,7 @@ def show(uri: str, model_name: str, name: str | None = None) -> Record | None:
     `name` is the number of a record, or a version or its beginning, for its promotion. The default is the champion.
     """
     registry = Registry(uri, model_name)
-    if name is None:
-        record = registry.champion()
-    else:
-        record = registry.record(int(name)) if name.isdecimal() else Promoted.find(registry, name).record
+    record = registry.champion() if name is None else registry.record(name)
     if record is None:
         print(f"{registry.name}: no champion yet")
         return None

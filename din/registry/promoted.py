@@ -58,7 +58,7 @@ class Promoted:
             InputError: no record or version matches, or several versions do.
         """
         history = registry.history()
-        version = registry.version_of(name, history)
+        version = registry.record(name, history).version
         record = next(r for r in history if r.version == version and r.action == "promote")
         return cls(registry, record, registry.facts(version))
 

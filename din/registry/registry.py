@@ -50,6 +50,8 @@ PROMOTED = "promoted-"
 CLAIMS = "claims"
 _FIRST_PROMOTION = timedelta(days=1)
 """A bundle without a log means a first promotion that was interrupted, or if older than this, a lost log."""
+_LONGEST_NUMBER = 6
+"""The most digits of a record's number; a longer name is the beginning of a version."""
 _REMOVAL = "removal-"
 
 
@@ -87,16 +89,26 @@ class Registry:
         champion = self.champion()
         return champion.number if champion else 0
 
-    def record(self, number: int) -> Record:
-        """Return one record.
+    def record(self, name: int | str, history: Sequence[Record] | None = None) -> Record:
+        """Return the record with a number, or the first record of the version that begins with `name`.
+
+        Args:
+            history: all records, if they are known.
 
         Raises:
-            InputError: there is no such record.
+            InputError: there is no such record, or several versions begin so.
         """
-        history = self.history()
-        if not 1 <= number <= len(history):
-            raise InputError(f"{self.name}: no record {number}; there are {len(history)}, see `din registry show`")
-        return history[number - 1]
+        records = self.history() if history is None else history
+        start = str(name)
+        if start.isdecimal() and len(start) <= _LONGEST_NUMBER:
+            if not 1 <= int(name) <= len(records):
+                raise InputError(f"{self.name}: no record {name}; there are {len(records)}, see `din registry show`")
+            return records[int(name) - 1]
+        found = {record.version: record for record in reversed(records) if record.version.startswith(start)}
+        if len(found) != 1:
+            known = ", ".join(f"{record.number} ({record.version[:12]})" for record in records) or "none"
+            raise InputError(f"{self.name}: {name!r} names {len(found)} versions, expected one; records: {known}")
+        return found.popitem()[1]
 
     def promote(
         self,
@@ -192,7 +204,7 @@ class Registry:
             StaleChampion: another writer appended first, or `champion` was followed by another champion.
         """
         history = self.history()
-        version = self.version_of(to, history)
+        version = self.record(to, history).version
         if champion not in (None, len(history)):
             after = self.record(champion + 1)
             if (after.action, after.version) != ("rollback", version):
@@ -204,20 +216,6 @@ class Registry:
         if problems := self._bundle_problems(version):
             raise InputError("\n".join([f"{self.name}: can't roll back to {version[:12]}:", *problems]))
         return self.append(version, history[-1], by=by, reason=reason, action="rollback")
-
-    def version_of(self, name: int | str, history: Sequence[Record]) -> Version:
-        """Return the version in the history with this record number or beginning.
-
-        Raises:
-            InputError: no version matches, or several do.
-        """
-        start = str(name)
-        number = int(name) if start.isdecimal() and len(start) <= 6 else None
-        found = {r.version for r in history if (r.version.startswith(start) if number is None else r.number == number)}
-        if len(found) != 1:
-            known = ", ".join(f"{r.number} ({r.version[:12]})" for r in history) or "none"
-            raise InputError(f"{self.name}: {name!r} names {len(found)} versions, expected one; records: {known}")
-        return found.pop()
 
     def put_bundle(self, directory: Path) -> Version:
         """Store a bundle, with its manifest last, and return its version.

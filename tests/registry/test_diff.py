@@ -51,7 +51,7 @@ def test_a_name_means_one_promotion_and_its_files_are_verified(two: Registry) ->
     """A rollback has no run of its own. A name that fits no version or several is refused with the records."""
     two.rollback(1, by="ann", reason="worse")
     assert Promoted.find(two, "3").record.number == 1
-    for name, says in (("4", r"'4' names 0 versions, expected one; records: 1 \("), ("", "'' names 2 versions")):
+    for name, says in (("4", "no record 4"), ("", r"'' names 2 versions, expected one; records: 1 \(")):
         with pytest.raises(InputError, match=says):
             Promoted.find(two, name)
     (path,) = (Path(two.uri) / two.model_name / "runs" / str(two.record(1).run_id)).rglob("params.yaml")

@@ -83,7 +83,7 @@ def test_rollback_by_number_version_or_prefix(local, tmp_path):
 @pytest.mark.parametrize(
     ("to", "champion", "error", "message"),
     [
-        (9, None, InputError, "names 0"),
+        (9, None, InputError, "no record 9; there are 2"),
         ("", None, InputError, "names 2"),
         (2, None, InputError, "already"),
         (1, 1, StaleChampion, "made .* the champion"),  # it would remove a bundle that nobody has judged
