@@ -82,9 +82,7 @@ def ask(registry: Registry, report: GateReport, needed: Need, days: float, run_i
         at=now.isoformat(timespec="seconds"),
         expires=(now + timedelta(days=days)).isoformat(timespec="seconds"),
     )
-    registry.approvals.ask(request)
-    case = registry.approvals.case(request.number, request.version)
-    assert case
+    case = registry.approvals.ask(request)
     check_same_gates(case, report, needed)
     return case
 
@@ -163,8 +161,8 @@ def how_to_answer(registry: Registry, case: Case) -> str:
     return f"    {approve} --reason WHY\n    {reject} --reason WHY"
 
 
-def decide(registry: Registry, name: str, approved: bool, override: bool, by: str, reason: str) -> Case:
-    """Store a person's answer to a request, named by its run or by the beginning of its candidate's version.
+def answer(uri: str, model_name: str, name: str, approved: bool, by: str, reason: str, override: bool = False) -> Case:
+    """Store and print a person's answer to a request, named by its run or by the beginning of its candidate's version.
 
     With `override`, approve although the earlier champion was not evaluated.
 
@@ -175,6 +173,7 @@ def decide(registry: Registry, name: str, approved: bool, override: bool, by: st
         InputError: none or several requests have that name, or `override` is not what the request needs.
         GateClosed: the request has expired, another champion has appeared since, or somebody decided otherwise.
     """
+    registry = Registry(uri, model_name)
     case = _find(registry, name)
     request = case.request
     place = f"{registry.name}: record {request.number}, bundle {request.version[:12]}"
@@ -187,7 +186,7 @@ def decide(registry: Registry, name: str, approved: bool, override: bool, by: st
         raise GateClosed(f"{place}: another champion has appeared since this candidate was judged; run the gate again")
     if state == "expired":
         raise GateClosed(f"{place}: {why_rejected(case)}")
-    answer = Answer(
+    given = Answer(
         request=case.digest,
         approved=approved,
         override=approved and override,
@@ -195,7 +194,12 @@ def decide(registry: Registry, name: str, approved: bool, override: bool, by: st
         reason=reason,
         at=now.isoformat(timespec="seconds"),
     )
-    return Case(request, case.digest, registry.approvals.answer(case, answer))
+    answered = registry.approvals.answer(case, given)
+    stored = answered.answer
+    verb = "approved" if approved else "rejected"
+    advice = "; `din promote` makes it the champion" if approved else ""
+    print(f"{request.version} (record {request.number}): {verb} by {stored.by} at {stored.at}{advice}")
+    return Case(request, case.digest, answered)
 
 
 def _find(registry: Registry, name: str) -> Case:
@@ -221,17 +225,6 @@ def _reason(gate: GateEntry) -> str:
     """Return why a gate is not open, as one printable line of at most `_MOST_REASON` characters."""
     text = gate.reason or gate.verdict
     return (text if text.isprintable() else shown(text))[:_MOST_REASON]
-
-
-def answer(uri: str, model_name: str, name: str, approved: bool, by: str, reason: str, override: bool = False) -> Case:
-    """Approve or reject the candidate of a request, and print the answer; see `decide`."""
-    case = decide(Registry(uri, model_name), name, approved, override, by, reason)
-    assert case.answered
-    stored = case.answered.answer
-    verb = "approved" if approved else "rejected"
-    advice = "; `din promote` makes it the champion" if approved else ""
-    print(f"{case.request.version} (record {case.request.number}): {verb} by {stored.by} at {stored.at}{advice}")
-    return case
 
 
 def show_approvals(uri: str, model_name: str, as_json: bool = False) -> list[dict[str, Any]]:

@@ -159,13 +159,14 @@ class Approvals:
         cases.sort(key=lambda case: (case.request.number, datetime.fromisoformat(case.request.at)))
         return cases, damage
 
-    def ask(self, request: Request) -> None:
-        """Store a request, unless one exists for this promotion. An existing one is left unchanged.
+    def ask(self, request: Request) -> Case:
+        """Store a request, unless one exists for this promotion, and return the stored one with its answer.
 
         Raises:
             InputError: a value is not of the declared type.
         """
         self._objects.create_document(f"{case_key(request.number, request.version)}/request.json", request)
+        return self._read(request.number, request.version)
 
     def answer(self, case: Case, answer: Answer) -> Answered:
         """Store the answer to a request, and return the one that counts, which may be an earlier equal decision.

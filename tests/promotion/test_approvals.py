@@ -8,7 +8,6 @@ import pytest
 from typer.testing import CliRunner
 
 from din import approvals, cli
-from din.approvals import decide
 from din.artifacts import read_json
 from din.errors import GateClosed, InputError
 from din.gates.gate import gate
@@ -51,7 +50,7 @@ def only_case(registry: Registry) -> Case:
 def answered(registry: Registry, approved=True, override=False, by="ann", reason="fine") -> Case:
     """Answer the newest request."""
     version = registry.approvals.cases()[-1].request.version
-    return decide(registry, version, approved, override, by, reason)
+    return approvals.answer(registry.uri, registry.model_name, version, approved, by, reason, override)
 
 
 def states(registry: Registry) -> list[str]:
