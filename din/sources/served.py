@@ -11,7 +11,7 @@ on the files alone.
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -26,15 +26,15 @@ from din.errors import InputError, Unavailable, listed, shown
 from din.params import fetch as blocks
 from din.params import to_json
 from din.schema import EVENT_COLUMNS, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
-from din.sources import SOURCES, files
+from din.sources import SOURCES, files, readers, values
 from din.sources.rawlog import RawLog
-from din.sources.rows import BATCH, Store, quoted
+from din.sources.readers import COMMON
+from din.sources.rows import BATCH, Check, Store, quoted
 from din.sources.source import Source
 from din.sources.tabular import TableSource
 
 REQUEST_ID = "request_id"
 PLACE = "place"
-_READERS = {"CSV": "read_csv", "Parquet": "read_parquet", "JSON-lines": "read_ndjson_auto"}
 _KEYS = (REQUEST_ID, USER_ID, ITEM_ID, TIMESTAMP)
 
 
@@ -79,22 +79,22 @@ class ServedSource(Source):
                 "fetch.options.clicks: missing; expected the path of a table with item_id and request_id, or item_id, "
                 "user_id and timestamp"
             )
-        served_log.files(Path(self.workspace.located(str(self.params.path))))  # publishes rows of killed processes
-        patterns = {"log": ("path", f"{self.params.path}/{served_log.FILES}"), "clicks": ("clicks", self.params.clicks)}
-        found = {
+        path = str(self.params.path)
+        if "://" in path:
+            raise InputError(f"fetch.options.path: {path!r}: expected a local folder; copy the log here first")
+        served_log.files(Path(self.workspace.located(path)))  # publishes rows of killed processes
+        patterns = {"log": ("path", f"{path}/{served_log.FILES}"), "clicks": ("clicks", self.params.clicks)}
+        return {
             name: files.expand(self.workspace, pattern, f"fetch.options.{key}")
             for name, (key, pattern) in patterns.items()
         }
-        for of_table in found.values():
-            if far := [file.name for file in of_table if "file" not in file.system.protocol]:
-                raise InputError(f"{far[0]}: expected a local file; copy the log and the clicks here first")
-        return found
 
 
 class _Join:
     """The tables of the join, in the engine of a store: `asked`, `impressions`, `clicks` and `clicked`."""
 
     def __init__(self, store: Store, params: blocks.Served) -> None:
+        self._store = store
         self._con = store.con
         self._params = params
         self._window = f"to_microseconds({round(params.window_hours * 3.6e9)})"
@@ -145,49 +145,55 @@ class _Join:
             _note(f"{nobody:,} requests without a user_id are left out")
 
     def clicks(self, found: Sequence[files.File]) -> None:
-        """Read the table of clicks. Messages name its first file."""
-        self._name = found[0].name
-        reader = _READERS[files.format_of(found[0].path)]
-        paths = f"[{', '.join(quoted(file.path) for file in found)}]"
-        try:
-            described = self._con.execute(f"DESCRIBE SELECT * FROM {reader}({paths})").fetchall()
-            kinds = {name: kind for name, kind, *_ in described}
-            theirs = {ours: self._params.clicks_columns.get(ours, ours) for ours in _KEYS}
-            known = {ours: name for ours, name in theirs.items() if name in kinds}
-            self._check_columns(known, kinds)
-            kept = "".join(f", {_name(name)} AS f{number}" for number, name in enumerate(self._params.feedback))
-            named = {key: _name(known[key]) if key in known else "NULL" for key in _KEYS}
-            keys = ", ".join(f"CAST({name} AS VARCHAR)" for name in named.values())
-            time = _time(kinds[known[TIMESTAMP]]) if TIMESTAMP in known else "NULL::TIMESTAMP"
-            as_text = ", ".join(f"{quoted(name)}: 'VARCHAR'" for name in known.values())
-            types = f", types = {{{as_text}}}" if reader == "read_csv" else ""  # 007 is not 7
-            self._con.execute(
-                f"""CREATE TABLE clicks AS SELECT *, {time} AS clicked_at FROM (
-                    SELECT {keys}{kept} FROM {reader}({paths}{types})
-                ) AS read({", ".join([*_KEYS, *(f"f{number}" for number in range(len(self._params.feedback)))])})"""
-            )
-        except duckdb.Error as error:
-            raise InputError(f"{self._name}: {str(error).splitlines()[0]}; expected a readable table") from None
-        unread = f"SELECT {TIMESTAMP} FROM clicks WHERE clicked_at IS NULL AND {TIMESTAMP} IS NOT NULL"
-        if wrong := self._con.execute(unread).fetchone():
-            raise InputError(
-                f"{self._name}: {theirs[TIMESTAMP]} is {shown(wrong[0])}; expected seconds since 1970, or text such as "
+        """Read the table of clicks."""
+        rows = readers.read(found, self._chosen, COMMON, self._store, "clicks")
+        self._name = rows.name
+        known = self._known(rows.names)
+        keys = {key: f"CAST({rows[known[key]]} AS VARCHAR)" if key in known else "NULL" for key in _KEYS}
+        time = _time(keys[TIMESTAMP])
+        unread = Check(
+            f"{keys[TIMESTAMP]} IS NOT NULL AND {time} IS NULL",
+            keys[TIMESTAMP],
+            lambda value: (
+                f"{known[TIMESTAMP]} is {shown(value)}; expected seconds since 1970, or text such as "
                 "2026-01-31T12:00:00Z"
-            )
+            ),
+            "correct the row",
+        )
+        rows.require([unread])
+        forms = values.forms(rows, {})
+        is_text = files.format_of(found[0].path) == "CSV"
+        columns = [f"{key}::VARCHAR" for key in keys.values()]
+        for name in self._params.feedback:
+            kind = rows.types[name]
+            columns.append(values.cast(rows[name], kind, values.side(kind, forms[name], is_text)))
+        names = [*_KEYS, *(f"f{number}" for number in range(len(self._params.feedback))), "clicked_at"]
+        self._con.execute(
+            f"CREATE TABLE clicks AS SELECT * FROM (SELECT {', '.join([*columns, time])} FROM ({rows.query})) "
+            f"AS read({', '.join(names)})"
+        )
 
-    def _check_columns(self, known: Mapping[str, str], kinds: Mapping[str, str]) -> None:
+    def _known(self, names: Sequence[str]) -> dict[str, str]:
+        """Map our names of the columns that identify a click to theirs, as far as there are any."""
+        theirs = {key: self._params.clicks_columns.get(key, key) for key in _KEYS}
+        return {key: name for key, name in theirs.items() if name in names}
+
+    def _chosen(self, names: Sequence[str], file: str) -> list[str]:
+        """Return the columns to read from a file of clicks."""
+        known = self._known(names)
         by_time = {USER_ID, TIMESTAMP} <= set(known)
         if ITEM_ID not in known or not (REQUEST_ID in known or by_time):
             raise InputError(
-                f"{self._name}: columns {listed(kinds)}; expected item_id and request_id, or item_id, user_id and "
+                f"{file}: columns {listed(names)}; expected item_id and request_id, or item_id, user_id and "
                 "timestamp: map them in fetch.options.clicks_columns"
             )
         if self._hashed and REQUEST_ID not in known:
             raise InputError(
-                f"{self._name}: the log holds hashes of users, so no user_id finds a click; give their request_id"
+                f"{file}: the log holds hashes of users, so no user_id finds a click; give their request_id"
             )
-        if missing := [name for name in self._params.feedback if name not in kinds]:
-            raise InputError(f"fetch.options.feedback: {self._name} has no column {missing[0]!r}, only {listed(kinds)}")
+        if missing := [name for name in self._params.feedback if name not in names]:
+            raise InputError(f"fetch.options.feedback: {file} has no column {missing[0]!r}, only {listed(names)}")
+        return list(dict.fromkeys([*known.values(), *self._params.feedback]))
 
     def attribute(self) -> None:
         """Find the impression of each click: `clicked` has a row for each impression, with its first click."""
@@ -316,20 +322,10 @@ def _note(text: str) -> None:
     print(f"fetch: {text}", file=sys.stderr)
 
 
-def _name(column: str) -> str:
-    return '"' + column.replace('"', '""') + '"'
-
-
-def _time(kind: str) -> str:
-    """Return SQL for the UTC time of a click from its text: seconds since 1970, or a time.
-
-    Args:
-        kind: the type that the column had before it was read as text.
-    """
-    if kind.startswith("TIMESTAMP"):
-        return f"{TIMESTAMP}::TIMESTAMPTZ AT TIME ZONE 'UTC'"
-    seconds = f"make_timestamp(CAST(round(TRY_CAST({TIMESTAMP} AS DOUBLE) * 1e6) AS BIGINT))"
-    return f"coalesce({seconds}, TRY_CAST({TIMESTAMP} AS TIMESTAMPTZ) AT TIME ZONE 'UTC')"
+def _time(text: str) -> str:
+    """Return SQL for the UTC time of a click from its text: seconds since 1970, or a time."""
+    seconds = f"make_timestamp(TRY_CAST(round(TRY_CAST({text} AS DOUBLE) * 1e6) AS BIGINT))"
+    return f"coalesce({seconds}, TRY_CAST({text} AS TIMESTAMPTZ) AT TIME ZONE 'UTC')"
 
 
 def _context(name: str, form: Any) -> str:

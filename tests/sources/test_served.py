@@ -259,5 +259,5 @@ def test_a_time_that_is_none(root: Path, events) -> None:
     """The message shows the value."""
     serve(root, ASKED)
     write_csv(root / "clicks.csv", BY_ID, [("r0", "a", "2023-11-15T01:10:00Z"), ("r0", "b", "soon")])
-    with pytest.raises(InputError, match=r"clicks.csv: timestamp is 'soon'; expected seconds since 1970"):
+    with pytest.raises(InputError, match=r"clicks.csv row 2: timestamp is 'soon'; expected seconds since 1970"):
         events()
