@@ -24,7 +24,7 @@ Shapes: D days, K values. Each column takes one GROUP BY of the events; later qu
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ from validation import constants
 from validation.data import quoted
 from validation.days import ctr_deviation, ctr_evidence, ctr_of_days
 from validation.expectations import Expected
-from validation.log import SIDE_IDS, Log, Totals
+from validation.log import SIDE_IDS, TOTALS, Log, Totals
 from validation.strange import Figure, by_day
 from validation.trailing import deviation
 
@@ -189,8 +189,7 @@ def _cells(log: Log) -> Cells:
         ), known AS (
             SELECT *, sum(n) OVER (PARTITION BY date, owner) AS own FROM cell JOIN top USING (value)
         )
-        SELECT date::DATE AS day, value, of_value, count(*) AS ids, sum(n) AS rows, sum(c) AS clicks,
-            sum(n * n) AS rows_squared, sum(n * c) AS rows_clicks, sum(c * c) AS clicks_squared, sum(n * own) AS shared
+        SELECT date::DATE AS day, value, of_value, {TOTALS}, sum(n * own) AS shared
         FROM known GROUP BY ALL ORDER BY of_value DESC, value
         """
     )
@@ -203,8 +202,7 @@ def _cells(log: Log) -> Cells:
         filled[day, column] = found[name].astype(float)
         return filled
 
-    names = ("ids", "rows", "clicks", "rows_squared", "rows_clicks", "clicks_squared")
-    return Cells(values, Totals(**{name: table(name) for name in names}), table("shared"))
+    return Cells(values, Totals(**{field.name: table(field.name) for field in fields(Totals)}), table("shared"))
 
 
 def _by_date(log: Log, figures: str) -> dict[str, np.ndarray]:

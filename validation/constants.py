@@ -103,7 +103,6 @@ TINY = 1e-12  # a smaller variance counts as zero
 
 # ---- features: rows
 
-LEAST_HISTORY = 0.01  # mean history length; below it, nearly every history is empty
 ROUNDING = 1e-9  # tolerance for the manifest's share of kept negatives
 
 # ---- features: the sample on which fields are judged
@@ -119,7 +118,6 @@ SHRINKAGE = 1e-3  # ridge penalty of that fit, relative to the mean diagonal
 # ---- features: leaks
 
 SIGMAS = 5.0  # for differences between parts; high, because hundreds are judged
-STRONG_AUC = 0.75  # of a single field; at most 0.71 in sound logs
 MAX_SAMPLED_AUC = 0.97  # sampled negatives were never shown, so an honest item field separates them from clicks
 MAX_RISE = 0.15  # of a field's AUC over its AUC on training rows
 MAX_PAIR_FIELDS = 16

@@ -10,9 +10,8 @@ The suite judges in this order:
 The files are read twice to hash them and three to five times to judge them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,13 +20,12 @@ import pyarrow.parquet as pq
 from din.artifacts import hash_tree
 from din.field_forms import UNKNOWN
 from din.schema import ITEM_ID, SPLITS, WEIGHT, Group
-from validation import constants
 from validation.expectations import Expected, Rows, columns_of, figure, files_match_manifest, none_of
 from validation.impressions import recounted
 from validation.meaning import judge_meaning
 from validation.run import Phases
 from validation.scan import fields_in_range, rows
-from validation.shards import OWN, Features, date_of, integers
+from validation.shards import OWN, Features, integers
 
 _VOCABULARY_COLUMNS = {"id": "int32", "count": "int64", "impressions": "int64", "known_since": "date32[day]"}
 _BEHAVIOUR_COLUMNS = {"user": "int32", "item": "int32", "timestamp": "int64", "sequence": "int64"}
@@ -53,15 +51,15 @@ def files(features: Features) -> Iterator[Expected]:
     expected = {path: {name: (kind,) for name, kind in kinds.items()} for path, kinds in _columns(features).items()}
     found, judged = columns_of(expected, "the shards are not of this version's format: run `dvc repro featurize`")
     yield from judged
-    counts = {path: pq.read_metadata(path).num_rows for path in found}
     told = {"items.parquet": manifest.items, "users.parquet": manifest.users}
     told |= {f"vocab/{name}.parquet": rows for name, rows in features.stored_rows.items()}
     parts = manifest.rows | {"behaviours": manifest.behaviours}
     told |= {f"shards/*/{name}.parquet": rows for name, rows in parts.items()}
     held = dict.fromkeys(told, 0)
-    for path, count in counts.items():
+    for path in found:
         in_shard = path.is_relative_to(root / "shards")
-        held[f"shards/*/{path.name}" if in_shard else path.relative_to(root).as_posix()] += count
+        what = f"shards/*/{path.name}" if in_shard else path.relative_to(root).as_posix()
+        held[what] += pq.read_metadata(path).num_rows
     yield none_of(
         "row_counts",
         [{"of": what, "manifest": told[what], "files": held[what]} for what in told if told[what] != held[what]],
@@ -116,42 +114,29 @@ def splits(features: Features) -> Iterator[Expected]:
     least = features.params.validate_features.min_rows
     knobs = "featurize.protocol and its featurize.*_days or *_fraction"
     counted = features.rows(
-        "SELECT split, count(*) AS rows, count_if(label = 1) AS clicks, avg(history_end - history_start) AS history, "
-        "min(timestamp) AS first, max(timestamp) AS last FROM rows GROUP BY split"
+        "SELECT split, count(*) AS rows, count_if(label = 1) AS clicks, concat(make_timestamp(min(timestamp))::DATE, "
+        "' to ', make_timestamp(max(timestamp))::DATE) AS dates FROM rows GROUP BY split"
     )
     found = {row["split"]: row for row in counted}
-    nothing = {"rows": 0, "clicks": 0, "history": None, "first": None, "last": None}
-    ranges: list[dict[str, Any]] = [{"split": name} | _dated(found.get(name, nothing)) for name in SPLITS]
+    ranges = [found.get(name, {"split": name, "rows": 0, "clicks": 0, "dates": "no rows"}) for name in SPLITS]
     for split in ranges:
-        name, rows, clicks, dates = split["split"], split["rows"], split["clicks"], split["dates"]
+        name = split["split"]
         yield figure(
             f"{name}_rows",
-            rows,
+            split["rows"],
             minimum=least,
-            advice=f"too few rows to trust a metric; {name} has {dates}. If a date is far from the others, correct or "
-            f"remove its rows in the source; else see {knobs}, or lower min_rows",
+            advice=f"too few rows to trust a metric; {name} has {split['dates']}. If a date is far from the others, "
+            f"correct or remove its rows in the source; else see {knobs}, or lower min_rows",
             sample=ranges,
         )
         yield figure(
             f"{name}_classes",
-            (clicks > 0) + (clicks < rows),
+            (split["clicks"] > 0) + (split["clicks"] < split["rows"]),
             minimum=2,
             column="label",
             advice=f"all labels of {name} are equal, so nothing can be learned or measured: see {knobs}",
             sample=[split],
         )
-        yield figure(
-            f"{name}_mean_history_length",
-            split["mean_history_length"],
-            minimum=constants.LEAST_HISTORY,
-            severity="warning",
-            advice="nearly every history is empty: which rows are behaviours? See fetch.table.behaviour",
-        )
-
-
-def _dated(split: Mapping[str, Any]) -> dict[str, Any]:
-    dates = "no rows" if split["first"] is None else f"{date_of(split['first'])} to {date_of(split['last'])}"
-    return {"rows": split["rows"], "clicks": split["clicks"], "dates": dates, "mean_history_length": split["history"]}
 
 
 def unknown_items(features: Features) -> Iterator[Expected]:

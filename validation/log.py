@@ -56,14 +56,15 @@ class Totals:
         return Totals(**{field.name: getattr(self, field.name)[:, value] for field in fields(self)})
 
 
+TOTALS = """count(*) AS ids, sum(n) AS rows, sum(c) AS clicks, sum(n * n) AS rows_squared,
+    sum(n * c) AS rows_clicks, sum(c * c) AS clicks_squared"""
+"""`Totals` in SQL, over a table with the rows `n` and the clicks `c` of each id."""
+
+
 def totals(data: Data, key: str) -> Totals:
     """Return the totals of each day, with `key`, USER_ID or ITEM_ID, as the id. Takes one scan."""
-    found = data.arrays(
-        f"SELECT date, count(*) AS ids, sum(n) AS rows, sum(c) AS clicks, sum(n * n) AS rows_squared, "
-        f"sum(n * c) AS rows_clicks, sum(c * c) AS clicks_squared "
-        f"FROM (SELECT date, {key}, count(*) AS n, sum({LABEL})::BIGINT AS c FROM events GROUP BY ALL) "
-        f"GROUP BY date ORDER BY date"
-    )
+    by_id = f"SELECT date, {key}, count(*) AS n, sum({LABEL})::BIGINT AS c FROM events GROUP BY ALL"
+    found = data.arrays(f"SELECT date, {TOTALS} FROM ({by_id}) GROUP BY date ORDER BY date")
     return Totals(**{name: values.astype(float) for name, values in found.items() if name != "date"})
 
 

@@ -40,17 +40,11 @@ def judge_meaning(features: Features) -> Iterator[Expected]:
 
 
 def _leaks(sample: Sample) -> Iterator[Expected]:
-    limit = sample.features.params.validate_features.max_field_auc
     sampled = constants.MAX_SAMPLED_AUC if sample.features.manifest.protocol == "leave_last_out" else 0.0
-    highest = max(limit, sampled)
+    highest = max(sample.features.params.validate_features.max_field_auc, sampled)
     fields = _singles(sample)
-    limits: tuple[tuple[str, float, Severity], ...] = (
-        ("label_leak", highest, "critical"),
-        ("strong_field", min(max(constants.STRONG_AUC, sampled), highest), "warning"),
-    )
-    for name, most, severity in limits:
-        advice = f"a field alone gives away the label: {_NOT_KNOWN}. {_HONEST}"
-        yield _highest(name, "fields", fields, "lower", most, advice, severity)
+    advice = f"a field alone gives away the label: {_NOT_KNOWN}. {_HONEST}"
+    yield _highest("label_leak", "fields", fields, "lower", highest, advice)
     yield _later("label_leak_later", "fields", fields)
     leaking = fields["lower"].to_numpy() > highest
     pairs = _pairs(sample, set(fields.index.get_level_values("field")[leaking]))

@@ -26,13 +26,16 @@ def declared_values(log: Log) -> Iterator[Expected]:
             if declared is None:
                 continue
             column = quoted(name)
-            (distinct,) = log.one(f"SELECT count(DISTINCT {column}) FROM {table}")
+            distinct, value = log.one(f"SELECT count(DISTINCT {column}), any_value({column}) FROM {table}")
             if distinct == 1:
-                examples = log.rows(f"SELECT any_value({column}) AS value FROM {table}")
-                constant.append({"table": table, "column": name, **examples[0]})
-            if declared.form.ragged and kind == "VARCHAR[]" and _unsplit(log, table, column):
-                examples = log.rows(f"SELECT {column}[1] AS value FROM {table} WHERE len({column}) > 0 LIMIT 1")
-                unsplit.append({"table": table, "column": name, **examples[0]})
+                constant.append({"table": table, "column": name, "value": value})
+            if declared.form.ragged and kind == "VARCHAR[]":
+                longest, share, value = log.one(
+                    f"SELECT max(len({column})), avg(({column}[1] SIMILAR TO '.*[{SEPARATORS}].*')::INT), "
+                    f"first({column}[1]) FROM {table} WHERE len({column}) > 0"
+                )
+                if longest == 1 and share > MOSTLY_UNSPLIT:
+                    unsplit.append({"table": table, "column": name, "value": value})
     yield none_of(
         "constant_fields",
         constant,
@@ -98,12 +101,3 @@ def vectors(log: Log) -> Iterator[Expected]:
 
 def _examples(log: Log, found: dict[str, object], query: str) -> list[dict[str, object]]:
     return [{**found, **row} for row in log.sample(f"SELECT {query}")()]
-
-
-def _unsplit(log: Log, table: str, column: str) -> bool:
-    """Return whether no list has more than one value, and most lists are a single text with a separator."""
-    longest, share = log.one(
-        f"SELECT max(len({column})), avg(({column}[1] SIMILAR TO '.*[{SEPARATORS}].*')::INT) FROM {table} "
-        f"WHERE len({column}) > 0"
-    )
-    return longest == 1 and share > MOSTLY_UNSPLIT

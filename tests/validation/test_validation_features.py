@@ -239,9 +239,7 @@ def test_each_defect_closes_exactly_its_expectation(kind: str, defect: str, work
 def test_every_expectation_has_a_defect(workspace: Enter) -> None:
     """Every expectation needs a planted defect, here, in test_validation_meaning.py or in tests/faults."""
     told = {gate.removeprefix("validate_features.") for defect in PLANTED if defect.quick for gate in defect.gates}
-    told |= {"behaviours_sorted"} | {
-        f"{split}_{what}" for split in SPLITS for what in ("rows", "classes", "mean_history_length")
-    }
+    told |= {"behaviours_sorted"} | {f"{split}_{what}" for split in SPLITS for what in ("rows", "classes")}
     params = workspace()
     told |= names(PHASES, params, "meaning")
     told |= {name for own in DEFECTS.values() for _, expected in own.values() for name in expected}

@@ -143,10 +143,10 @@ def vectors(label: np.ndarray) -> list[np.ndarray]:
 
 
 DEFECTS: dict[str, Defect] = {
-    "context is the label": defect(leaking("tab", coded), "label_leak", "strong_field"),
+    "context is the label": defect(leaking("tab", coded), "label_leak"),
     "context betrays the label": defect(leaking("hour", noise), "label_leak"),
     "context leaks on test days": defect(leaking("tab", mostly, "test"), "label_leak_later"),
-    "a vector tells the label": defect(leaking("place", vectors), "label_leak", "strong_field"),
+    "a vector tells the label": defect(leaking("place", vectors), "label_leak"),
     "label is a pair": defect(exclusive_or, "pair_leak"),
     "item CTR over the whole log": defect(item_rate(*SPLITS), "rate_of_judged_rows"),
     "item CTR over the training days": defect(item_rate("train"), warnings="rate_of_training_rows"),
