@@ -83,10 +83,10 @@ def report(
         from din.report.write import append_markdown, print_report, write_report
 
         require(HERE.params, HERE.pipeline)
-        run = write_report(HERE)
+        run, advice = write_report(HERE)
         if markdown:
             append_markdown(run, markdown)
-        print_report(run, as_json)
+        print_report(run, advice, as_json)
 
 
 @command("din promote", "din promote --reason 'first week of the new log'", "din promote --json > promotion.json")

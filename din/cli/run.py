@@ -51,7 +51,7 @@ def write_page(workspace: Workspace) -> None:
         from din.report.write import print_titles, write_report
 
         with contextlib.redirect_stdout(sys.stderr):
-            print_titles(write_report(workspace))
+            print_titles(*write_report(workspace))
     except Exception as error:
         print(f"warning: no run report was written: {type(error).__name__}: {error}", file=sys.stderr)
 

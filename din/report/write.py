@@ -1,38 +1,38 @@
 """Write the run report: read what a run left, compute what no report holds, advise, and render one page."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from din.approvals import not_open
 from din.artifacts import write_bytes
 from din.printing import markdown_table
-from din.report.advice import advise
+from din.report.advice import Advice, advise
 from din.report.page import render
 from din.report.run import Run
 from din.workspace import Workspace
 
 
-def write_report(workspace: Workspace) -> Run:
+def write_report(workspace: Workspace) -> tuple[Run, list[Advice]]:
     """Write `reports/report.html` about the run of a workspace, whether it was promoted, refused or broken."""
     run = Run(workspace)
-    write_bytes(workspace.report, render(run, advise(run), run.importances()))
-    return run
-
-
-def print_titles(run: Run) -> None:
-    """Print the titles of the advice, and where all of it is."""
     advice = advise(run)
+    write_bytes(workspace.report, render(run, advice, run.importances()))
+    return run, advice
+
+
+def print_titles(run: Run, advice: Sequence[Advice]) -> None:
+    """Print the titles of the advice, and where all of it is."""
     for one in advice:
         print(f"advice: {one.code}  {one.title}")
     more = "; `din report` prints the advice" if advice else ""
     print(f"report: {run.workspace.relative(run.workspace.report)}{more}")
 
 
-def print_report(run: Run, as_json: bool = False) -> None:
+def print_report(run: Run, advice: Sequence[Advice], as_json: bool = False) -> None:
     """Print the verdict, the advice and the page's path, as text or as JSON."""
     verdict = run.verdict
-    advice = advise(run)
     path = run.workspace.relative(run.workspace.report)
     if as_json:
         told = {"state": verdict.state, "verdict": verdict.sentence, "message": verdict.message}
