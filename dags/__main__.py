@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 from dataclasses import asdict
-from typing import Annotated, Any, TextIO
+from typing import Annotated, TextIO
 
 import typer
 
@@ -22,8 +22,12 @@ app = typer.Typer(
     "others read it. Settings: DIN_REPOSITORY, DIN_HOME, DIN_DVC_REMOTE, DIN_REGISTRY (docs/workers.md). Exit codes: "
     "0 = done, 1 = a bug, or worth another try, 2 = bad input, 3 = a gate is closed.",
 )
-TheRun = Annotated[typer.FileText, typer.Option("--run", help="The run's JSON; - is standard input.")]
-STDIN: Any = "-"  # which typer opens
+TheRun = Annotated[
+    typer.FileText,
+    typer.Option(
+        "--run", default_factory=lambda: sys.stdin, show_default="-", help="The run's JSON; - is standard input."
+    ),
+]
 Reason = Annotated[str, typer.Option(help="The reason, for the registry's log.")]
 
 
@@ -49,25 +53,25 @@ def open_run(
 
 
 @app.command()
-def stage(name: Annotated[str, typer.Argument(help="Its name in dvc.yaml.")], run: TheRun = STDIN) -> None:
+def stage(name: Annotated[str, typer.Argument(help="Its name in dvc.yaml.")], run: TheRun) -> None:
     """Run one stage of dvc.yaml."""
     end(workspace.run_stages(read(run), [name]))
 
 
 @app.command("all")
-def run_all(reason: Reason, run: TheRun = STDIN) -> None:
+def run_all(reason: Reason, run: TheRun) -> None:
     """Run every stage, and promote."""
     end(workspace.run_stages(read(run), reason=reason))
 
 
 @app.command()
-def promote(reason: Reason, run: TheRun = STDIN) -> None:
+def promote(reason: Reason, run: TheRun) -> None:
     """Make the run's bundle the champion, if its gate is open."""
     end(workspace.promote(read(run), reason))
 
 
 @app.command()
-def close(run: TheRun = STDIN) -> None:
+def close(run: TheRun) -> None:
     """Keep dvc.lock and params.yaml, and remove the workspace."""
     workspace.ask(read(run), "close")
 
