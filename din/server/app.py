@@ -6,10 +6,10 @@ that made them, and every error is one line: 413 too large, 408 too slow, 422 wr
 
 import contextlib
 import logging
-import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 
@@ -70,6 +70,28 @@ def app(deployment: Deployment) -> Starlette:
         exception_handlers={HTTPException: _one_line, Exception: _bug},
         lifespan=server.lifespan,
     )
+
+
+@dataclass
+class _Times:
+    """When an answer began, and when each of its steps ended, in seconds of the monotonic clock."""
+
+    began: float = field(default_factory=time.monotonic)
+    ends: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> float:
+        """The seconds since the beginning."""
+        return time.monotonic() - self.began
+
+    def end(self, step: str) -> None:
+        """Note that a step has ended."""
+        self.ends[step] = time.monotonic()
+
+    def __str__(self) -> str:
+        """Return the duration of each step."""
+        steps = zip(self.ends, pairwise([self.began, *self.ends.values()]), strict=True)
+        return ", ".join(f"{step} {1e3 * (end - start):.1f} ms" for step, (start, end) in steps)
 
 
 class Server:
@@ -147,8 +169,7 @@ class Server:
 
     async def metrics(self, _: Request) -> Response:
         """Return the figures for Prometheus."""
-        several = metrics.FOLDER in os.environ
-        return Response(await run_in_threadpool(metrics.page, several), media_type="text/plain; version=0.0.4")
+        return Response(await run_in_threadpool(metrics.page), media_type="text/plain; version=0.0.4")
 
     async def openapi(self, _: Request) -> Response:
         """Return the description of the routes."""
@@ -157,39 +178,34 @@ class Server:
 
     async def _answered(self, request: Request, answer: Answering) -> Response:
         """Answer a request in time, and count it."""
-        clock = time.monotonic
-        began = clock()
-        ends: dict[str, float] = {}  # of each step
+        times = _Times()
         try:
-            response = await self._scored(request, answer, began, ends)
+            response = await self._scored(request, answer, times)
         except HTTPException as error:
             response = await _one_line(request, error)
         except Exception:
             metrics.ANSWERS.labels(500).inc()
             raise
         metrics.ANSWERS.labels(response.status_code).inc()
-        seconds = clock() - began
+        seconds = times.passed
         metrics.SECONDS.observe(seconds)
-        if seconds >= self._settings.slow and began - self._slow_at >= _SLOW_LOG_GAP:
-            self._slow_at = began
-            steps = zip(ends, pairwise([began, *ends.values()]), strict=True)
-            told = ", ".join(f"{step} {1e3 * (end - start):.1f} ms" for step, (start, end) in steps)
-            _LOG.warning("slow request: %.1f ms in all, %s; status %d", 1e3 * seconds, told, response.status_code)
+        if seconds >= self._settings.slow and times.began - self._slow_at >= _SLOW_LOG_GAP:
+            self._slow_at = times.began
+            _LOG.warning("slow request: %.1f ms in all, %s; status %d", 1e3 * seconds, times, response.status_code)
         return response
 
-    async def _scored(self, request: Request, answer: Answering, began: float, ends: dict[str, float]) -> Response:
+    async def _scored(self, request: Request, answer: Answering, times: _Times) -> Response:
         settings = self._settings
-        clock = time.monotonic
         async with self._bodies.of(request) as body:
-            ends["body"] = clock()
+            times.end("body")
             serving = self._deployment.serving
 
             def scored() -> Answer:
-                ends["wait"] = clock()
+                times.end("wait")
                 return answer(serving, body, self._log is not None)
 
             try:
-                found = await self._workers.run(scored, began + settings.timeout - ends["body"])
+                found = await self._workers.run(scored, settings.timeout - times.passed)
             except BusyError:
                 message = f"{settings.queue} requests wait already; try again in a second, or start more --processes"
                 raise HTTPException(503, message, RETRY) from None
@@ -199,7 +215,7 @@ class Server:
             except InputError as error:
                 raise HTTPException(422, str(error)) from None
             finally:
-                ends["score" if "wait" in ends else "wait"] = clock()
+                times.end("score" if "wait" in times.ends else "wait")
             if len(found.requests) == 1:
                 self._deployment.keep(found.requests[0], len(body))
             if self._log:

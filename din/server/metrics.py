@@ -20,9 +20,9 @@ AGE = Gauge("din_registry_age_seconds", "Seconds since the registry answered.", 
 REFUSING = Gauge("din_refusing", "1 while the registry's champion is refused.", multiprocess_mode="livemax")
 
 
-def page(several: bool) -> bytes:
-    """Return the figures of this process, or of all, in Prometheus' text form."""
-    if not several:
+def page() -> bytes:
+    """Return the figures of this process, or of all if there are several, in Prometheus' text form."""
+    if FOLDER not in os.environ:
         return generate_latest()
     for path in Path(os.environ[FOLDER]).glob("gauge_live*.db"):  # uvicorn tells nobody that a process has died
         pid = path.stem.rpartition("_")[2]

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import socket
 import threading
 import time
@@ -218,3 +219,12 @@ def test_figures(client: httpx.Client, scorer: Scorer) -> None:
     after = [figure(name) for name in ('din_answers_total{status="422"}', scored)]
     assert np.subtract(after, before).tolist() == [1, 2]
     assert figure("din_record ") == 1
+
+
+def test_a_slow_request_is_logged_with_its_steps(steady, serving, caplog: pytest.LogCaptureFixture) -> None:
+    """One line has the time of each step, and the next request within a second adds none."""
+    with serving(steady.deploy(slow=0.0)) as client:
+        for _ in range(2):
+            client.post("/v1/score", json=REQUEST)
+    (line,) = [record.getMessage() for record in caplog.records if "slow request" in record.getMessage()]
+    assert re.fullmatch(r"slow request: .* ms in all, body .* ms, wait .* ms, score .* ms; status 200", line)
