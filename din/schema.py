@@ -8,6 +8,7 @@ import math
 import unicodedata
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache
 from typing import Any, Literal, TypeVar, get_args
@@ -31,6 +32,8 @@ HISTORY_COLUMNS = (USER_ID, ITEM_ID, TIMESTAMP, SEQUENCE)
 
 DAY_US = 86_400_000_000
 """Microseconds of a day."""
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+"""Where all time columns count from."""
 
 SplitName = Literal["train", "valid", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)

@@ -2,21 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from din.features.reader import Features
-from din.schema import DAY_US, SplitName
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from din.schema import DAY_US, EPOCH, SplitName
 
 
 def microseconds(time: datetime) -> int:
     """Return a time in µs since 1970, the unit of all time columns."""
-    return (time - _EPOCH) // timedelta(microseconds=1)
+    return (time - EPOCH) // timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ def days_of(features: Features, split: SplitName, after: datetime | None = None)
             for order, own in zip(orders, days, strict=True)
         ]
         last = max(int(own[rows[-1]]) for own, rows in zip(times, positions, strict=True) if len(rows))
-        moment = _EPOCH + timedelta(microseconds=last)
+        moment = EPOCH + timedelta(microseconds=last)
         found.append(DayRows(split, moment.date(), positions, moment))
     return found
 

@@ -8,7 +8,7 @@
 Time grows with the number of events, memory with the largest shard and the vocabularies. Equal input gives equal bytes.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,10 @@ from din.featurize.raw import Raw
 from din.manifests import FeaturesManifest
 from din.params import Featurize, Params, to_json
 from din.progress import track
-from din.schema import ITEM_ID, LABEL, SEQUENCE, SPLITS, TIMESTAMP, USER_ID, WEIGHT, Field, Group
+from din.schema import EPOCH, ITEM_ID, LABEL, SEQUENCE, SPLITS, TIMESTAMP, USER_ID, WEIGHT, Field, Group
 from din.workspace import FORMAT, Workspace
 
 _ROWS_PER_SHARD = 2_000_000
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def featurize(workspace: Workspace, params: Params) -> None:
@@ -129,7 +128,7 @@ def _facts(engine: Session, impressions: ir.Table) -> dict[str, Any]:
     last = found["train"]["last"] if "train" in found else 0
     return {
         "rows": {split: found[split]["rows"] if split in found else 0 for split in SPLITS},
-        "train_until": (_EPOCH + timedelta(microseconds=last)).isoformat(),
+        "train_until": (EPOCH + timedelta(microseconds=last)).isoformat(),
     }
 
 

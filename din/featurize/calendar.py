@@ -17,9 +17,7 @@ import ibis.expr.types as ir
 
 from din.errors import InputError
 from din.params import Data, Featurize
-from din.schema import DAY_US, SplitName
-
-_EPOCH = date(1970, 1, 1)
+from din.schema import DAY_US, EPOCH, SplitName
 
 
 @dataclass(frozen=True)
@@ -46,13 +44,13 @@ class Calendar:
         """Return 0 for times in training, and n for times on the nth held-out day."""
         if not self.held_out:
             return ibis.literal(0, "int32")
-        before = (self.held_out[0] - _EPOCH).days - 1
+        before = (self.held_out[0] - EPOCH.date()).days - 1
         return ibis.greatest(timestamp // DAY_US - before, 0).cast("int32")
 
 
 def start_us(day: date) -> int:
     """Return the first microsecond of a day since 1970."""
-    return (day - _EPOCH).days * DAY_US
+    return (day - EPOCH.date()).days * DAY_US
 
 
 def calendar(

@@ -25,6 +25,7 @@ from din.errors import InputError, shown
 from din.schema import (
     BEHAVIOUR,
     DAY_US,
+    EPOCH,
     EVENT_COLUMNS,
     HISTORY_COLUMNS,
     ITEM_ID,
@@ -37,7 +38,6 @@ from din.schema import (
 from din.sources.rows import Check, Rows
 
 TIME = pa.timestamp("us")
-_EPOCH = date(1970, 1, 1)
 _ROW_GROUP = 1 << 17
 
 
@@ -283,7 +283,7 @@ def _write_events(events: Rows, tree: Path) -> list[str]:
     pieces = _of_one_day(events.batches(f"CAST({events[TIMESTAMP]} AS DATE), {events[SEQUENCE]}"))
     days = []
     for number, of_day in groupby(pieces, key=itemgetter(0)):
-        days.append((_EPOCH + timedelta(days=number)).isoformat())
+        days.append((EPOCH.date() + timedelta(days=number)).isoformat())
         _write((piece for _, piece in of_day), schema, tree / day_file(days[-1]))
     return days
 
