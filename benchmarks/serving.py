@@ -36,7 +36,7 @@ class Served:
     def __init__(self, model: Model, table: Tensor, features: Features, folder: Path, threads: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         layout = TableLayout.of(features.fields, features.rows)
-        inputs = export_graphs(model, table, features.fields, layout, folder)
+        inputs = export_graphs(model, table, features.fields, folder)
         write_values(folder, features)
         fields = [record | {"offset": layout.offsets[record["name"]]} for record in features.records]
         write_json(

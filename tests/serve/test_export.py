@@ -33,9 +33,11 @@ from din.params import Params, Train, to_json
 from din.registry.bundle import verify_bundle
 from din.schema import Field, Group, Kind, parse_fields
 from din.serve import export as exporting
+from din.serve import graphs
 from din.serve.bundle import gather_facts
 from din.serve.export import export_graphs
 from din.serve.fold import LONG, fold
+from din.serve.graphs import traced
 from din.serve.scorer import Graph
 from tests.factories import documents_of
 from tests.factories.features import LENGTH, rows_of, with_lengths
@@ -68,8 +70,11 @@ class Exported:
     folder: Path
 
 
-def make(fields: tuple[Field, ...], train: Train, folder: Path, sequences: Sequences | None = None) -> Exported:
-    layout = TableLayout.of(fields, {field.name: rows_of(field, 6) for field in fields})
+def make(
+    fields: tuple[Field, ...], train: Train, folder: Path, sequences: Sequences | None = None, rows: int = 6
+) -> Exported:
+    folder.mkdir(exist_ok=True)
+    layout = TableLayout.of(fields, {field.name: rows_of(field, rows) for field in fields})
     model, table = build(fields, layout, train, sequences)
     generator = torch.Generator().manual_seed(1)
     for tensor in (*model.parameters(), table):
@@ -80,7 +85,7 @@ def make(fields: tuple[Field, ...], train: Train, folder: Path, sequences: Seque
             module.variance.uniform_(0.01, 4, generator=generator)
             module.alpha.data[:4] = torch.tensor([0.0, 1.0, 1 + 1e-6, 1 - 1e-7])  # at and around the ends of folding
     before = copied(model.state_dict())
-    export_graphs(model, table, fields, layout, folder)
+    export_graphs(model, table, fields, folder)
     assert same(model.state_dict(), before)  # folding changes a copy
     graphs = (Graph(folder / f"{name}.onnx", threads=1) for name in ("request", "batch"))
     return Exported(Trained(model.eval(), table), fields, layout, *graphs, folder)
@@ -192,6 +197,7 @@ def test_graphs_say_nothing_about_the_machine(exported: Exported) -> None:
 
 def test_an_operation_that_onnx_lacks_is_named(params: Params, tmp_path: Path, monkeypatch) -> None:
     """The message leads to the operations that a model may use."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # a kept graph would hide the operation
     score = LogisticRegression.request
     monkeypatch.setattr(LogisticRegression, "request", lambda *inputs: torch.special.airy_ai(score(*inputs)))
     with pytest.raises(InputError, match=r"can't be written as ONNX: .*airy_ai.*docs/plugins\.md"):
@@ -212,6 +218,38 @@ def test_large_weights_lie_beside_the_graphs_once(params: Params, tmp_path: Path
     assert exported.batch.run(packed).logits == pytest.approx(expected.tolist(), abs=1e-5)
 
 
+def test_a_kept_graph_takes_other_weights_and_tables(params: Params, tmp_path: Path, monkeypatch) -> None:
+    """A later export of the same model traces nothing. Its graphs equal its own model, and those of a first export."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    fields = with_lengths(parse_fields(FIELDS))
+    train = changed(params.train, name="lr")
+    make(fields, train, tmp_path / "first")
+    monkeypatch.setattr(graphs, "_trace", lambda *_: pytest.fail("traced again"))
+    later = make(fields, train, tmp_path / "later", rows=9)
+    packed = random_batch(0, later, [2, 0, 1])
+    with torch.no_grad():
+        expected = later.trained.model(later.trained.table, to_tensors(packed))
+    assert later.batch.run(packed).logits == pytest.approx(expected.tolist(), abs=1e-5)
+    again = make(fields, train, tmp_path / "again")
+    for name in ("request.onnx", "batch.onnx"):
+        assert (again.folder / name).read_bytes() == (tmp_path / "first" / name).read_bytes()
+
+
+def test_what_decides_a_graph_has_a_graph_of_its_own(params: Params, tmp_path: Path, monkeypatch) -> None:
+    """Other fields are traced anew, and so is each export of a model whose code is not this package's."""
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    train = changed(params.train, name="lr")
+    fields = parse_fields({})
+    model = make(fields, train, tmp_path / "few").trained.model
+    assert len(list(cache.rglob("*.onnx"))) == 2
+    make(parse_fields({"item": {"brand": "categorical"}}), train, tmp_path / "more")
+    assert len(list(cache.rglob("*.onnx"))) == 4
+    model.__class__ = type("FromAPlugin", (LogisticRegression,), {})
+    traced(fold(model), fields, request=True)
+    assert len(list(cache.rglob("*.onnx"))) == 4
+
+
 def weight_files(path: Path) -> set[str]:
     weights = onnx.load(path, load_external_data=False).graph.initializer
     return {entry.value for weight in weights for entry in weight.external_data if entry.key == "location"}
@@ -222,7 +260,7 @@ def test_the_same_training_gives_the_same_version(own: Finished) -> None:
     """Another process, directory and hash seed give the same bytes."""
     before = verify_bundle(own.bundle).version
     own.here.params.write_text(json.dumps(to_json(own.params)))
-    environment = os.environ | {"PYTHONHASHSEED": "77"}
+    environment = os.environ | {"PYTHONHASHSEED": "77", "XDG_CACHE_HOME": str(own.here.root / "cache")}
     command = [sys.executable, "-m", "din.cli", "export"]
     subprocess.run(command, cwd=own.here.root, env=environment, check=True, capture_output=True)
     assert verify_bundle(own.bundle).version == before
