@@ -43,13 +43,10 @@ def rolled_back(history: Sequence[Record]) -> dict[str, Record]:
 
 
 def started_from(facts: Facts) -> str | None:
-    """Return the version of the bundle that a model started from, or None if it started from scratch.
-
-    In earlier releases, training from scratch could also start from a bundle, named `warm_start`.
-    """
+    """Return the version of the bundle that a model started from, or None if it started from scratch."""
     train = facts.params.train
-    start: str | None = train.get("champion" if train.get("start") == "champion" else "warm_start")
-    return None if start == "none" else start
+    start: str | None = train.get("champion") if train.get("start") == "champion" else None
+    return None if start == NONE else start
 
 
 def removed_lesson(registry: Registry, history: Sequence[Record], start: str | None) -> Record | None:
