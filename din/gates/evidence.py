@@ -137,13 +137,6 @@ class Evidence:
         taken = order[np.cumsum(np.bincount(user)[order]) <= MOST_ROWS]
         return rows.filter(pa.array(np.isin(user, taken)))
 
-    def version_or_none(self) -> Version | None:
-        """Return the version of the bundle, or None if the bundle is missing or damaged."""
-        try:
-            return self.version
-        except InputError:
-            return None
-
 
 Scores = str | NDArray[np.float64]
 """Scores [B] of some rows, or the name of the column that has them."""

@@ -5,11 +5,12 @@ equal workspaces and registries give equal reports, except for measured latencie
 """
 
 import os
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from din import approvals
 from din.artifacts import write_json
-from din.errors import GateClosed
+from din.errors import GateClosed, InputError
 from din.gates.budgets import measure_latency
 from din.gates.case import Case, Latency
 from din.gates.earlier_champion import Score, score_champion
@@ -104,9 +105,12 @@ def judge(evidence: Evidence, score: Score, latency: Latency, may_compare: bool 
     champion = history[-1] if history else None
     gates = list(Case(evidence, registry, history, score, latency, may_compare).judge())
     notes = {"missed_days": missed_days(evidence, registry), "harm": harm(gates, history)}
+    bundle = None
+    with suppress(InputError):  # it is missing or damaged
+        bundle = evidence.version
     return GateReport(
         verdict=overall(gates),
-        bundle=evidence.version_or_none(),
+        bundle=bundle,
         champion=ChampionName(number=champion.number, version=champion.version) if champion else None,
         metrics=list(evidence.limits.metrics),
         about=evidence.about,

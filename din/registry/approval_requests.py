@@ -137,18 +137,17 @@ class Approvals:
 
     def cases(self) -> list[Case]:
         """Return all undamaged requests with their answers, ordered by number and time."""
-        return self._read_all()[0]
+        return self._read_all([])
 
     def damage(self) -> list[str]:
         """Return one line for each request that is damaged or has a damaged answer. Other requests are unaffected."""
         damage: list[str] = []
         with noted(damage):
-            damage += self._read_all()[1]
+            self._read_all(damage)
         return damage
 
-    def _read_all(self) -> tuple[list[Case], list[str]]:
+    def _read_all(self, damage: list[str]) -> list[Case]:
         cases: list[Case] = []
-        damage: list[str] = []
         found = filter(None, map(_KEY.fullmatch, self._objects.keys(APPROVALS)))
         for number, version in sorted({(int(key[1]), Version(key[2])) for key in found}):
             problems: list[str] = []
@@ -156,8 +155,7 @@ class Approvals:
                 cases.append(self._read(number, version))
             advice = "damaged; remove this folder, unless a promotion was approved in it"
             damage += [f"{self._objects.at(case_key(number, version))}: {advice} ({line})" for line in problems]
-        cases.sort(key=lambda case: (case.request.number, datetime.fromisoformat(case.request.at)))
-        return cases, damage
+        return sorted(cases, key=lambda case: (case.request.number, datetime.fromisoformat(case.request.at)))
 
     def ask(self, request: Request) -> Case:
         """Store a request, unless one exists for this promotion, and return the stored one with its answer.

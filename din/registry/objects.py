@@ -103,7 +103,7 @@ class Objects:
     def put(self, key: str, content: bytes | Path) -> None:
         """Write an object atomically, replacing an existing one."""
         with _reaching(self.at(key)):
-            obstore.put(self._writable(), f"{self._prefix}/{key}", content)
+            obstore.put(self._store(make=True), f"{self._prefix}/{key}", content)
 
     def create(self, key: str, content: bytes) -> bool:
         """Write an object atomically if it does not exist, and return whether it was written.
@@ -113,7 +113,7 @@ class Objects:
         """
         try:
             with _reaching(self.at(key)):
-                obstore.put(self._writable(), f"{self._prefix}/{key}", content, mode="create")
+                obstore.put(self._store(make=True), f"{self._prefix}/{key}", content, mode="create")
         except _Conflict:
             if not self.exists(key):
                 raise
@@ -133,7 +133,7 @@ class Objects:
     def stream(self, key: str) -> Iterator[bytes]:
         """Yield an object's bytes in chunks."""
         with _reaching(self.at(key)):
-            for chunk in obstore.get(self._store, f"{self._prefix}/{key}"):
+            for chunk in obstore.get(self._store(), f"{self._prefix}/{key}"):
                 yield bytes(chunk)
 
     def read(self, key: str, most: int = documents.MOST_BYTES) -> bytes:
@@ -172,7 +172,7 @@ class Objects:
         """Return whether the object exists."""
         with _reaching(self.at(key)):
             try:
-                obstore.head(self._store, f"{self._prefix}/{key}")
+                obstore.head(self._store(), f"{self._prefix}/{key}")
             except FileNotFoundError:
                 return False
         return True
@@ -185,7 +185,7 @@ class Objects:
         """
         with _reaching(self.at(below)):
             try:
-                objects = obstore.list(self._store, f"{self._prefix}/{below}/").collect()
+                objects = obstore.list(self._store(), f"{self._prefix}/{below}/").collect()
             except BaseError as error:
                 if "invalid path" not in str(error):
                     raise
@@ -197,28 +197,21 @@ class Objects:
         """Remove an object if it exists."""
         with _reaching(self.at(key)):
             try:
-                obstore.delete(self._store, f"{self._prefix}/{key}")
+                obstore.delete(self._store(), f"{self._prefix}/{key}")
             except FileNotFoundError as error:  # another process was faster, or the first attempt of a retry succeeded
                 if _NO_BUCKET.search(_cause(error)):
                     raise
 
     def leftovers(self) -> list[Path]:
         """Return the temporary files `<name>#1` of killed writes. Only local stores have them; listings hide them."""
-        store = self._store
+        store = self._store()
         if not isinstance(store, LocalStore):
             return []
         return sorted(p for p in (Path(str(store.prefix)) / self._prefix).rglob("*#*") if p.is_file())
 
-    @property
-    def _store(self) -> ObjectStore:
-        if self._opened is None:
-            self._opened = _open(self._uri)
+    def _store(self, make: bool = False) -> ObjectStore:
+        self._opened = self._opened or _open(self._uri, make)
         return self._opened or MemoryStore()
-
-    def _writable(self) -> ObjectStore:
-        self._opened = self._opened or _open(self._uri, make=True)
-        assert self._opened is not None
-        return self._opened
 
 
 def prefixes(uri: str) -> list[str]:
