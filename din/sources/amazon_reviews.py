@@ -71,7 +71,7 @@ class AmazonReviews(Publisher):
     fields: ClassVar = {"item": {"category": "categorical"}}
 
     def found(self) -> dict[str, tuple[File, ...]]:
-        """Return the reviews and the metadata."""
+        """Return the reviews and the metadata, and note the edition of the reviews."""
         download = self.download()
         endings = (".json", ".jsonl")
         metadata = download.only(
@@ -81,11 +81,7 @@ class AmazonReviews(Publisher):
             lambda name: not name.startswith("meta_") and name.endswith((*endings, ".csv")),
             "reviews, e.g. reviews_Electronics_5.json, Electronics_5.json, Electronics.jsonl or Electronics.csv",
         )
-        return {"events": (reviews,), "items": (metadata,)}
-
-    def read(self) -> RawLog:
-        """Read the reviews and the metadata of the reviewed items."""
-        edition = self.edition = _2018 if b'"reviewerID"' in _first_line(self._files("events")[0]) else _2023
+        edition = self.edition = _2018 if b'"reviewerID"' in _first_line(reviews) else _2023
         self.stated = {edition.rating: "DOUBLE", edition.time: "BIGINT"}
         self.params = Table(
             columns={
@@ -99,6 +95,10 @@ class AmazonReviews(Publisher):
             keep=("rating",),
             items_columns={"item_id": edition.item},
         )
+        return {"events": (reviews,), "items": (metadata,)}
+
+    def read(self) -> RawLog:
+        """Read the reviews and the metadata of the reviewed items."""
         return replace(super().read(), protocol="leave_last_out", order="sequence")
 
     def dialect(self, table: str) -> Dialect:

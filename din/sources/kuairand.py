@@ -21,7 +21,6 @@ from din.sources.publisher import BEIJING, Publisher
 
 _ACTS = ("is_like", "is_follow", "is_comment", "is_forward", "is_hate", "long_view", "is_profile_enter")
 _DURATIONS = ("play_time_ms", "profile_stay_time", "comment_stay_time")
-_CONTEXTS = ("tab", "is_rand")
 _TYPES: dict[str, str] = dict.fromkeys(("user_id", "video_id", "time_ms", "tab", *_DURATIONS), "BIGINT")
 _TYPES |= dict.fromkeys(("is_click", "is_rand", *_ACTS), "TINYINT")
 _USER = ("user_active_degree", "is_lowactive_period", "is_live_streamer", "is_video_author", "follow_user_num_range")
@@ -35,33 +34,31 @@ _ITEM = {
     "tag": "multi",
 }
 _BEHAVIOUR = dict.fromkeys(("is_like", "is_follow", "is_comment", "is_forward", "long_view"), "categorical")
-_FIELDS = {
-    "user": {"user_id": "id", **dict.fromkeys(_USER, "categorical")},
-    "item": _ITEM,
-    "context": {"tab": "categorical"},
-    "behaviour": {**_BEHAVIOUR, "play_time_ms": {"kind": "numeric", "buckets": 10}},
-}
-_TABLE = Table(
-    columns={"item_id": "video_id", "timestamp": "time_ms"},
-    label="is_click",
-    timestamp_unit="ms",
-    utc_offset_hours=BEIJING,
-    keep=(*_CONTEXTS, *_ACTS, *_DURATIONS),
-    items_columns={"item_id": "video_id"},
-    separators={"tag": ","},
-)
 
 
 @SOURCES.register("kuairand-pure", blocks.Download)
 class KuaiRandPure(Publisher):
     """The standard logs at `fetch.options.path`, with the videos' basic features and the users."""
 
-    table = _TABLE
+    table = Table(
+        columns={"item_id": "video_id", "timestamp": "time_ms"},
+        label="is_click",
+        timestamp_unit="ms",
+        utc_offset_hours=BEIJING,
+        keep=("tab", "is_rand", *_ACTS, *_DURATIONS),
+        items_columns={"item_id": "video_id"},
+        separators={"tag": ","},
+    )
     names: ClassVar = {
         "events": ("log_standard_4_08_to_4_21_pure.csv", "log_standard_4_22_to_5_08_pure.csv"),
         "items": ("video_features_basic_pure.csv",),
         "users": ("user_features_pure.csv",),
     }
-    fields = _FIELDS
+    fields: ClassVar = {
+        "user": {"user_id": "id", **dict.fromkeys(_USER, "categorical")},
+        "item": _ITEM,
+        "context": {"tab": "categorical"},
+        "behaviour": {**_BEHAVIOUR, "play_time_ms": {"kind": "numeric", "buckets": 10}},
+    }
     needs: ClassVar = {"events": ("is_click",), "items": _ITEM, "users": _USER}
     stated = _TYPES

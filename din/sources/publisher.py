@@ -7,8 +7,8 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from din.errors import InputError, listed
-from din.params import Table, to_json
-from din.sources import files, values
+from din.params import Table
+from din.sources import values
 from din.sources.download import Download
 from din.sources.files import File
 from din.sources.rawlog import RawLog
@@ -56,13 +56,6 @@ class Publisher(TableSource):
     def read(self) -> RawLog:
         """Read all tables."""
         return replace(super().read(), fields=self.fields)
-
-    def identity(self) -> Any:
-        """Return the digests of the files that are read, and the parameters other than paths."""
-        self._listed = self.found()
-        used = [file for of_table in self._listed.values() for file in of_table]
-        settings = {key: value for key, value in to_json(self.settings).items() if key != "path"}
-        return {"files": files.digests(self.workspace, used), **settings}
 
     def _require(self, table: str, names: Sequence[str], file: str) -> None:
         given = [name.strip() for name in names]
