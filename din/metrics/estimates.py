@@ -58,6 +58,10 @@ class Estimate:
     influence: NDArray[np.float64]
     tells: NDArray[np.bool_]
 
+    def __sub__(self, other: "Estimate") -> "Estimate":
+        """Return the difference of two estimates from the same rows."""
+        return Estimate(self.value - other.value, self.users, self.influence - other.influence, self.tells)
+
     @property
     def informative(self) -> int:
         """The number of users who carry information about clicks, or about non-clicks, whichever is smaller."""
@@ -124,9 +128,7 @@ def difference(
     metric: Metric, labels: ArrayLike, candidate: ArrayLike, champion: ArrayLike, users: ArrayLike
 ) -> Estimate:
     """Return metric(candidate) − metric(champion) on the same rows; arguments as in `estimate`."""
-    ours = estimate(metric, labels, candidate, users)
-    theirs = estimate(metric, labels, champion, users)
-    return Estimate(ours.value - theirs.value, ours.users, ours.influence - theirs.influence, ours.tells)
+    return estimate(metric, labels, candidate, users) - estimate(metric, labels, champion, users)
 
 
 def mean(estimates: Sequence[Estimate]) -> Estimate:

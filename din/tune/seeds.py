@@ -78,14 +78,10 @@ def _judged(
     metrics = [one.value if one and math.isfinite(one.value) else None for one in trained]
     known = [one for one in metrics if one is not None]
     found = Candidate(trial, changes, metrics, fmean(known) if len(known) == len(metrics) else None)
-    differences = [_minus(ours, theirs) for ours, theirs in zip(trained, today, strict=True) if ours and theirs]
+    differences = [ours - theirs for ours, theirs in zip(trained, today, strict=True) if ours and theirs]
     if trial is None or not differences:
         return found
     gain = mean(differences).interval(_CONFIDENCE)
     if math.isnan(gain.lower):  # too few users tell
         return replace(found, gain=gain.point)
     return replace(found, gain=gain.point, lower=gain.lower, upper=gain.upper)
-
-
-def _minus(ours: Estimate, theirs: Estimate) -> Estimate:
-    return Estimate(ours.value - theirs.value, ours.users, ours.influence - theirs.influence, ours.tells)
