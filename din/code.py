@@ -122,7 +122,8 @@ def code_of(stage: Stage, plugins: Iterable[Path] = ()) -> StageCode:
     """
     blocks = {key.partition(".")[0] for key in stage.params}
     modules = closure(imports_of_command(stage.command), blocks)
-    packages = packages_of(modules) | set(stage.meta.get("packages", ()))
+    packages = _packages(name for module in modules for name in _module(module).imports)
+    packages |= set(stage.meta.get("packages", ()))
     files = digests(modules)
     seams = {seam for name in modules for seam in _module(name).built_in}
     for path in plugins:
@@ -200,12 +201,8 @@ def digests(modules: Iterable[str]) -> dict[str, Digest]:
     return {path: digest for name in modules for path, digest in _module(name).digests.items()}
 
 
-def packages_of(modules: Iterable[str]) -> set[str]:
-    """Return the names, as pip knows them, of the installed packages that modules import, including this one."""
-    return _packages(name for module in modules for name in _module(module).imports)
-
-
 def _packages(imports: Iterable[str]) -> set[str]:
+    """Return the names, as pip knows them, of the installed packages that imports come from, including this one."""
     tops = {name.partition(".")[0] for name in imports}
     return {name for top in tops - sys.stdlib_module_names for name in _installed().get(top, ())}
 
