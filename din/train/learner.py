@@ -21,6 +21,7 @@ from din.model.model import build
 from din.model.sequences import resolve
 from din.ops.dense_update import dense_optimizer
 from din.ops.dice import Dice, batches_weigh
+from din.ops.rows import take_rows
 from din.params import LearningParams, Train
 from din.train.compute import CPU_ALONE, Compute, moved
 from din.train.item_bias import start_at_ctr
@@ -124,7 +125,7 @@ class Learner:
 
         Afterwards these rows and the parameters hold gradients.
         """
-        leaf = self._sparse.rows(inputs.rows).requires_grad_()
+        leaf = take_rows(self.table, inputs.rows).requires_grad_()
         logits = self._logits(leaf, inputs)
         shifted = logits + inputs.offset if inputs.offset else logits
         loss = self.model.loss(shifted, inputs.labels, inputs.weights) / inputs.impressions
@@ -147,7 +148,7 @@ class Learner:
         for inputs in batches:
             seen += inputs.impressions
             with torch.no_grad(), batches_weigh(inputs.impressions / seen):
-                self._logits(self._sparse.rows(inputs.rows), inputs)
+                self._logits(take_rows(self.table, inputs.rows), inputs)
 
     def _logits(self, rows_UW: Tensor, inputs: Inputs) -> Tensor:
         """Return the logits [B] of a batch, given the table's rows."""

@@ -16,7 +16,6 @@ from torch import Tensor
 from din.features.reader import Features
 from din.field_forms import UNKNOWN
 from din.ops.row_update import RowUpdate, adam, rowwise_adagrad, sgd
-from din.ops.rows import take_rows
 from din.params import LearningParams
 from din.schema import ITEM_ID, Group
 
@@ -63,10 +62,6 @@ class TableOptimizer:
         self._decay = decay
         self._pace = table.new_ones(table.shape[1])
         self._pace[:linear] = params.linear_rate
-
-    def rows(self, rows: Tensor) -> Tensor:
-        """Return a copy of rows [N] of the table, [N, W]."""
-        return take_rows(self.table, rows)
 
     def step(self, rows: Tensor, gradient: Tensor, rate: float) -> None:
         """Update distinct rows [N] from the gradient of the mean loss [N, W], at learning rate `rate`."""

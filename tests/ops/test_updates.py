@@ -53,7 +53,6 @@ def test_table_updates(name: str, coupled: bool, width: int, backend_name: Backe
     optimizer = TableOptimizer(learning, table, decay, linear=1)
     with backend.using(backend_name):
         for rows, gradient in drawn:
-            assert torch.equal(optimizer.rows(rows), table[rows])
             optimizer.step(rows, gradient, rate=0.1)
     torch.testing.assert_close(table, expected, atol=1e-5, rtol=1e-5)
 
