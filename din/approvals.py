@@ -19,17 +19,12 @@ from din.printing import print_table
 from din.registry.approval_requests import Answer, Case, HeldGate, Request
 from din.registry.records import Approved
 from din.registry.registry import Registry
-from din.verdicts import GateEntry, GateReport, Harm
+from din.verdicts import GateEntry, GateReport
 
 Need = Literal["nothing", "approval", "override", "another candidate"]
 """The help that a candidate needs to pass, from the least to the most."""
 _NEEDS: tuple[Need, ...] = get_args(Need)
 _MOST_REASON = 1000
-
-
-def not_open(report: GateReport) -> list[GateEntry]:
-    """Return the gates of a report that are not open."""
-    return [one for one in report.gates if one.verdict != "open"]
 
 
 def need(report: GateReport, policy: Policy) -> Need:
@@ -41,19 +36,10 @@ def need(report: GateReport, policy: Policy) -> Need:
     is_champion = champion is not None and champion.version == report.bundle
     if report.verdict == "open":
         return "approval" if policy == "always" and not is_champion else "nothing"
-    if is_champion or harm_to_undo(report):
+    if is_champion or report.harm_to_undo:
         return "another candidate"
-    needs: list[Need] = sorted((_need(gate, policy) for gate in not_open(report)), key=_NEEDS.index)
+    needs: list[Need] = sorted((_need(gate, policy) for gate in report.not_open), key=_NEEDS.index)
     return needs[-1] if needs else "another candidate"
-
-
-def harm_to_undo(report: GateReport) -> Harm | None:
-    """Return the harm for which `din promote` will roll the champion back, or None.
-
-    It returns None if all gates are open, because the candidate then replaces the champion.
-    """
-    automatic = report.about.params.get("promote", {}).get("on_harm") == "rollback"
-    return report.harm if automatic and report.verdict != "open" else None
 
 
 def _need(gate: GateEntry, policy: Policy) -> Need:
@@ -77,7 +63,7 @@ def ask(registry: Registry, report: GateReport, needed: Need, days: float, run_i
         number=next_number(report),
         version=report.bundle,
         run_id=run_id,
-        gates=tuple(HeldGate(name=one.name, reason=_reason(one)) for one in not_open(report)),
+        gates=tuple(HeldGate(name=one.name, reason=_reason(one)) for one in report.not_open),
         needs_override=needed == "override",
         at=now.isoformat(timespec="seconds"),
         expires=(now + timedelta(days=days)).isoformat(timespec="seconds"),
@@ -104,7 +90,7 @@ def check_same_gates(case: Case, report: GateReport, needed: Need) -> None:
     advice = "Bring back the parameters with which the gate asked, or train another candidate"
     about = f"the request for approval of {request.version[:12]} (record {request.number}) is about other"
     asked = {gate.name: gate.reason for gate in request.gates}
-    found = {gate.name: gate for gate in not_open(report)}
+    found = {gate.name: gate for gate in report.not_open}
     if asked.keys() != found.keys() or request.needs_override != (needed == "override"):
         raise GateClosed(
             f"{about} gates: it names {listed(sorted(asked)) or 'none'}, but not open now are "

@@ -128,3 +128,17 @@ class GateReport(Document):
     gates: list[GateEntry]
     missed_days: list[MissedDay] = Field(default_factory=list)
     harm: Harm | None = None
+
+    @property
+    def not_open(self) -> list[GateEntry]:
+        """The gates that are not open."""
+        return [gate for gate in self.gates if gate.verdict != "open"]
+
+    @property
+    def harm_to_undo(self) -> Harm | None:
+        """The harm for which `din promote` will roll the champion back, or None.
+
+        It is None if all gates are open, because the candidate then replaces the champion.
+        """
+        automatic = self.about.params.get("promote", {}).get("on_harm") == "rollback"
+        return self.harm if automatic and self.verdict != "open" else None

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from din.approvals import not_open
 from din.registry.records import Record
 from din.verdicts import GateEntry, GateReport, MissedDay
 
@@ -23,7 +22,7 @@ _GATES_NAMED = 3
 def explain(report: GateReport) -> str:
     """Return what happens to the champion and why, in a few sentences."""
     champion = report.champion
-    held = not_open(report)
+    held = report.not_open
     if champion is None and held:
         named = _named(held)
         return f"There is no champion, and this candidate does not become the first one: it does not pass {named}."
@@ -43,7 +42,7 @@ def explain_champion(record: Record, report: GateReport) -> str:
     how = "promoted" if record.action == "promote" else "brought back"
     when = f"{record.at[:10]} at {record.at[11:16]} UTC"
     told = f"This is the champion: record {record.number}, {how} by {record.by} on {when}. Reason: {record.reason}."
-    held = not_open(report)
+    held = report.not_open
     if not held:
         return told
     named = _named(held)

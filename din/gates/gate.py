@@ -69,9 +69,7 @@ def _consult(workspace: Workspace, params: Params, report: GateReport, needed: a
         Unavailable: the registry doesn't answer.
     """
     registry = Registry.of(workspace, params)
-    refusal = "\n".join(
-        [f"{report.verdict}; the champion stays. To look closer:", *_reasons(approvals.not_open(report))]
-    )
+    refusal = "\n".join([f"{report.verdict}; the champion stays. To look closer:", *_reasons(report.not_open)])
     if needed == "another candidate":
         raise GateClosed(refusal, workspace.gate)
     run_id = os.environ.get("DIN_RUN_ID")

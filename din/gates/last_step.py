@@ -15,7 +15,6 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from din.approvals import harm_to_undo
 from din.gates import GATES
 from din.gates.case import Case, show_log
 from din.gates.claims import Claim
@@ -92,7 +91,7 @@ def tell_harm(found: Harm, report: GateReport, registry: Registry) -> str:
     """Return what did harm and what to do next, with a command ready to paste."""
     if report.verdict == "open":
         return f"{found.reason}. This candidate did not start from it, and may replace it"
-    if harm_to_undo(report):
+    if report.harm_to_undo:
         return f"{found.reason}. `din promote` goes back to record {found.back_to} (promote.on_harm: rollback)"
     names = ["--champion", str(found.record), "--registry", registry.uri, "--model", registry.model_name]
     command = ["din", "registry", "rollback", str(found.back_to), *names, "--reason", found.reason]

@@ -100,7 +100,7 @@ def promote(
     champion = history[-1] if history else None
     command = shlex.join(["din", "score", "--registry", registry.uri, "--model", registry.model_name])
     command += " --input requests.jsonl"
-    if harm := approvals.harm_to_undo(report):
+    if harm := report.harm_to_undo:
         serves = champion is not None and champion.number == harm.record
         if serves:
             _judge_again(report, evidence, policy, score, latency)
@@ -151,7 +151,7 @@ def _report(workspace: Workspace, policy: Policy) -> GateReport:
         raise GateClosed(f"nothing promoted: {error}", workspace.gate) from None
     if report.verdict != overall(report.gates):
         _refuse(workspace, f"{workspace.gate} says {report.verdict}, but its gates do not")
-    if approvals.need(report, policy) == "another candidate" and not approvals.harm_to_undo(report):
+    if approvals.need(report, policy) == "another candidate" and not report.harm_to_undo:
         print_gates(report)
         why = f"nothing promoted: the gate is {report.verdict}; the reasons of its gates say what to do"
         raise GateClosed(why, workspace.gate)
@@ -265,7 +265,7 @@ def _print(promotion: Promotion, evaluation: Evaluation) -> None:
 
 
 def _why(report: GateReport, answer: Approved | None) -> str:
-    held = ", ".join(gate.name for gate in approvals.not_open(report))
+    held = ", ".join(gate.name for gate in report.not_open)
     if answer is None or not held:
         return explain(report)
     how = "overrode" if answer.override else "approved"

@@ -12,7 +12,6 @@ from pathlib import Path
 from urllib.parse import quote
 
 from din import documents
-from din.approvals import not_open
 from din.artifacts import write_bytes
 from din.errors import InputError
 from din.registry.objects import Objects
@@ -123,7 +122,7 @@ def _row(objects: Objects, keys: Collection[str], at: str, run_id: str | None, r
     page = _file(keys, run_id, record, "report.html")
     entries = {one.name: one for one in gate.gates} if gate else {}
     verdict = gate.verdict if gate else "stopped"
-    why = ", ".join(one.name for one in not_open(gate)) if gate else "it kept no report of its gate"
+    why = ", ".join(one.name for one in gate.not_open) if gate else "it kept no report of its gate"
     if record:
         verdict = "promoted" if record.action == "promote" else record.action
         why = record.reason

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from din.approvals import not_open
 from din.artifacts import write_bytes
 from din.printing import markdown_table
 from din.report.advice import Advice, advise
@@ -56,7 +55,7 @@ def append_markdown(run: Run, path: Path) -> None:
         columns = ("name", "model", "verdict", "observed", "threshold", "interval")
         rows = [[getattr(gate, column) for column in columns] for gate in run.gate.gates]
         lines += ["", markdown_table(columns, rows)]
-        reasons += [f"{gate.name}: {gate.reason or gate.verdict}" for gate in not_open(run.gate)]
+        reasons += [f"{gate.name}: {gate.reason or gate.verdict}" for gate in run.gate.not_open]
     if any(reasons):
         lines += ["", "```", *filter(None, reasons), "```"]
     with path.open("a", encoding="utf-8") as file:
