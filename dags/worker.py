@@ -23,13 +23,14 @@ from ruamel.yaml import YAML
 from dags.checkout import Settings, set_params
 from dags.outs import Outs, execute
 from dags.workspace import ANSWER, Outcome, Run
-from din import approvals, documents
+from din import documents
 from din.artifacts import write_bytes, write_json
 from din.errors import GateClosed, InputError, Unavailable, shown
 from din.params import load
 from din.params.reading import plain
 from din.pipeline import overlap, stages_of
 from din.process import Done
+from din.registry import commands
 from din.registry.champions import pin
 from din.registry.objects import Objects
 from din.registry.records import run_key
@@ -123,12 +124,12 @@ class Worker:
     def request(self) -> dict[str, Any] | None:
         """Return the newest request for approval of the run's candidate, as `din approvals --json` has it, or None."""
         version = self.judgement()["bundle"]
-        requests = approvals.show_approvals(self.registry, self.params.model_name)
+        requests = commands.show_approvals(self.registry, self.params.model_name)
         return next((one for one in reversed(requests) if one["version"] == version), None)
 
     def answer(self, approved: bool, by: str, reason: str) -> None:
         """Answer the request for approval of the run's candidate: `din approvals`."""
-        approvals.answer(self.registry, self.params.model_name, self.judgement()["bundle"], approved, by, reason)
+        commands.answer(self.registry, self.params.model_name, self.judgement()["bundle"], approved, by, reason)
 
     def undoes_harm(self) -> bool:
         """Return whether the run's gate found that the champion's last step harmed, and `din promote` may undo it."""

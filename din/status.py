@@ -14,7 +14,7 @@ from din.params import load
 from din.pipeline import stages_of
 from din.printing import print_table
 from din.process import environment, query
-from din.registry.approval_requests import Request
+from din.registry.approvals import Request
 from din.registry.records import Record
 from din.registry.registry import Registry
 from din.stage import StageOutcome

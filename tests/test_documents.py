@@ -11,7 +11,7 @@ from din import documents
 from din.errors import InputError
 from din.facts import Facts
 from din.names import ModelName, RunId, Version
-from din.registry.approval_requests import HeldGate
+from din.registry.approvals import HeldGate
 from tests.factories import documents_of
 
 SOUND = json.dumps(documents_of.facts())

@@ -12,7 +12,7 @@ from din.errors import GateClosed
 from din.names import Digest, RunId, Version
 from din.params import load
 from din.process import environment
-from din.registry.approval_requests import HeldGate, Request
+from din.registry.approvals import HeldGate, Request
 from din.registry.records import Approved
 from din.registry.registry import Registry
 from din.status import print_status, status

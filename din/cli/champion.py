@@ -145,15 +145,15 @@ def approvals(
 ) -> None:
     """Print the candidates that wait for a person and all answers, or answer one; the first answer counts."""
     with answering():
-        from din import approvals
+        from din.registry import commands as registry
 
         at, name = place(uri, model)
         if run is None and answer is None:
-            approvals.show_approvals(at, name, as_json)
+            registry.show_approvals(at, name, as_json)
         elif run is None or answer is None or not reason.strip():
             raise InputError("an answer needs a RUN, --approve or --reject, and a --reason for those who read the log")
         else:
-            print_result(lambda: approvals.answer(at, name, run, answer, by or user(), reason, override), as_json)
+            print_result(lambda: registry.answer(at, name, run, answer, by or user(), reason, override), as_json)
 
 
 @command(

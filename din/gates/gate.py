@@ -8,7 +8,6 @@ import os
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from din import approvals
 from din.artifacts import write_json
 from din.errors import GateClosed, InputError
 from din.gates.budgets import measure_latency
@@ -22,6 +21,8 @@ from din.gates.verdict import overall
 from din.names import RunId
 from din.params import Params
 from din.printing import print_table
+from din.registry import approvals
+from din.registry.commands import how_to_answer
 from din.registry.registry import Registry
 from din.verdicts import ChampionName, GateEntry, GateReport
 from din.workspace import Workspace
@@ -73,14 +74,16 @@ def _consult(workspace: Workspace, params: Params, report: GateReport, needed: a
     if needed == "another candidate":
         raise GateClosed(refusal, workspace.gate)
     run_id = os.environ.get("DIN_RUN_ID")
-    case = approvals.ask(registry, report, needed, params.gate.approval_days, RunId.of(run_id) if run_id else None)
+    days = params.gate.approval_days
+    case = registry.approvals.ask(approvals.request_for(report, needed, days, RunId.of(run_id) if run_id else None))
+    approvals.check_same_gates(case, report, needed)
     request = case.request
     if case.state(datetime.now(UTC), request.number - 1) != "waiting":
         answer = approvals.granted(case, report, needed)
         assert answer  # it is None only if nothing is needed
         print(f"approved by {answer.by}; `din promote` makes it the champion")
         return
-    commands = approvals.how_to_answer(registry, case)
+    commands = how_to_answer(registry, case)
     if needed == "override":
         override = "If the earlier champion can't be evaluated any more, a person may override this"
         raise GateClosed(f"{refusal}\n{override} until {request.expires}:\n{commands}", workspace.gate)

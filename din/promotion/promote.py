@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, NoReturn
 from uuid import uuid4
 
-from din import approvals, documents
+from din import documents
 from din.artifacts import MANIFEST
 from din.errors import GateClosed, InputError, shown
 from din.facts import Evaluation
@@ -31,7 +31,7 @@ from din.params import Params
 from din.params.gate import Policy
 from din.printing import flat, print_table
 from din.process import CommandFailed, environment, query
-from din.registry import commands
+from din.registry import approvals, commands
 from din.registry.promoted import CROSSFIT, GIT, RAW_MANIFEST, GitState
 from din.registry.records import Approved, Record
 from din.registry.registry import Registry

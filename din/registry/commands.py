@@ -1,13 +1,17 @@
-"""The commands of `din registry`: each prints its result and returns it."""
+"""The commands of `din registry`, and `din approvals`: each prints its result and returns it."""
 
 import json
+import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from din.errors import GateClosed
+from din.errors import GateClosed, InputError
 from din.printing import print_table
 from din.registry import stored_comparisons
+from din.registry.approvals import Answer, Case, why_rejected
 from din.registry.objects import noted
 from din.registry.records import Record
 from din.registry.registry import Registry, list_models
@@ -112,3 +116,93 @@ def gc(
     if not yes:
         print(f"{len(gone)} found; nothing removed, add --yes to remove" if gone else "nothing to remove")
     return gone
+
+
+def how_to_answer(registry: Registry, case: Case) -> str:
+    """Return the commands that approve and reject, with a placeholder for the reason."""
+    where = ["--registry", registry.uri, "--model", registry.model_name]
+    name = case.request.version[:12]
+    override = ["--override"] if case.request.needs_override else []
+    approve = shlex.join(["din", "approvals", name, "--approve", *override, *where])
+    reject = shlex.join(["din", "approvals", name, "--reject", *where])
+    return f"    {approve} --reason WHY\n    {reject} --reason WHY"
+
+
+def answer(uri: str, model_name: str, name: str, approved: bool, by: str, reason: str, override: bool = False) -> Case:
+    """Store and print a person's answer to a request, named by its run or by the beginning of its candidate's version.
+
+    With `override`, approve although the earlier champion was not evaluated.
+
+    Returns:
+        The request with the answer that counts, which may be an earlier equal decision.
+
+    Raises:
+        InputError: none or several requests have that name, or `override` is not what the request needs.
+        GateClosed: the request has expired, another champion has appeared since, or somebody decided otherwise.
+    """
+    registry = Registry(uri, model_name)
+    newest = registry.newest()
+    case = registry.approvals.find(name, newest)
+    request = case.request
+    place = f"{registry.name}: record {request.number}, bundle {request.version[:12]}"
+    if approved and override != request.needs_override:
+        was, advice = ("can't be", "add") if request.needs_override else ("was", "leave out")
+        raise InputError(f"{place}: the earlier champion {was} evaluated, so {advice} --override")
+    now = datetime.now(UTC)
+    state = case.state(now, newest)
+    if state == "outdated":
+        raise GateClosed(f"{place}: another champion has appeared since this candidate was judged; run the gate again")
+    if state == "expired":
+        raise GateClosed(f"{place}: {why_rejected(case)}")
+    given = Answer(
+        request=case.digest,
+        approved=approved,
+        override=approved and override,
+        by=by,
+        reason=reason,
+        at=now.isoformat(timespec="seconds"),
+    )
+    answered = registry.approvals.answer(case, given)
+    stored = answered.answer
+    verb = "approved" if approved else "rejected"
+    advice = "; `din promote` makes it the champion" if approved else ""
+    print(f"{request.version} (record {request.number}): {verb} by {stored.by} at {stored.at}{advice}")
+    return Case(request, case.digest, answered)
+
+
+def show_approvals(uri: str, model_name: str, as_json: bool = False) -> list[dict[str, Any]]:
+    """Print all requests for approval with their states and answers, as a table or as JSON."""
+    registry = Registry(uri, model_name)
+    newest = registry.newest()
+    now = datetime.now(UTC)
+    found = [
+        asdict(case.request)
+        | {"state": case.state(now, newest), "answer": asdict(case.answered.answer) if case.answered else None}
+        for case in registry.approvals.cases()
+    ]
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return found
+    columns = ("number", "version", "run", "state", "gates", "asked", "expires", "answered by", "reason")
+    rows = [
+        (
+            one["number"],
+            one["version"][:12],
+            one["run_id"],
+            one["state"] + (" (needs --override)" if one["needs_override"] and one["state"] == "waiting" else ""),
+            ", ".join(gate["name"] for gate in one["gates"]) or "all open",
+            one["at"],
+            one["expires"],
+            _answerer(one["answer"]),
+            one["answer"]["reason"] if one["answer"] else None,
+        )
+        for one in found
+    ]
+    print_table(f"{registry.name}: {len(rows)} requests for approval", columns, rows)
+    for line in registry.approvals.damage():
+        print(f"warning: {line}", file=sys.stderr)
+    return found
+
+
+def _answerer(answer: dict[str, Any] | None) -> str | None:
+    return None if answer is None else answer["by"] + (" (override)" if answer["override"] else "")

@@ -43,7 +43,7 @@ class Approved:
     Attributes:
         by: the person or service.
         override: whether they approved although the earlier champion was not evaluated.
-        answer: the sha256 of the answer's bytes; see `din.registry.approval_requests`.
+        answer: the sha256 of the answer's bytes; see `din.registry.approvals`.
     """
 
     __pydantic_config__ = documents.STRICT

@@ -6,7 +6,7 @@
                       /runs/<run_id>/...              status files of the run, which change while it runs
                       /runs/<run_id>/promoted-<hash>/ evidence of the promotion: commit, dvc.lock, gate.json, ...
                       /looks/<version>/000003.parquet rows of the third comparison with a champion
-                      /approvals/<number>-<version>/  a request for approval and its answer (approval_requests.py)
+                      /approvals/<number>-<version>/  a request for approval and its answer (approvals.py)
                       /stages/<key>/...               results of finished stages, for schedulers (dags/workspace.py)
                       /claims/bundles/<version>/...   empty objects by which a promotion and gc notice each other
                       /claims/runs/<run_id>/...
@@ -29,7 +29,7 @@ from din.errors import GateClosed, InputError, Unavailable, listed
 from din.facts import Facts
 from din.names import Digest, FileName, ModelName, RunId, Version
 from din.params import Params
-from din.registry.approval_requests import APPROVALS, Approvals, case_key
+from din.registry.approvals import APPROVALS, Approvals, case_key
 from din.registry.bundle import FACTS, parse_manifest, verify_bundle
 from din.registry.objects import Objects, noted, prefixes
 from din.registry.records import (

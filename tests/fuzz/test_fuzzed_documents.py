@@ -16,7 +16,7 @@ from din.facts import Evaluation, Facts
 from din.manifests import FeaturesManifest, FetchReport, RawManifest
 from din.model.artifact import ModelConfig
 from din.params import Params
-from din.registry.approval_requests import Answer, Request
+from din.registry.approvals import Answer, Request
 from din.registry.bundle import Manifest
 from din.registry.promoted import GitState
 from din.registry.records import Record

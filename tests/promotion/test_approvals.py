@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from din import approvals, cli
+from din import cli
 from din.artifacts import read_json
 from din.errors import GateClosed, InputError
 from din.gates.gate import gate
@@ -15,8 +15,8 @@ from din.gates.verdict import overall
 from din.params import Params, to_json
 from din.params.gate import Policy
 from din.promotion.promote import promote
-from din.registry import commands
-from din.registry.approval_requests import Case
+from din.registry import approvals, commands
+from din.registry.approvals import Case
 from din.registry.records import Approved
 from din.registry.registry import Registry
 from din.report.runs import write_runs
@@ -50,11 +50,11 @@ def only_case(registry: Registry) -> Case:
 def answered(registry: Registry, approved=True, override=False, by="ann", reason="fine") -> Case:
     """Answer the newest request."""
     version = registry.approvals.cases()[-1].request.version
-    return approvals.answer(registry.uri, registry.model_name, version, approved, by, reason, override)
+    return commands.answer(registry.uri, registry.model_name, version, approved, by, reason, override)
 
 
 def states(registry: Registry) -> list[str]:
-    return [one["state"] for one in approvals.show_approvals(registry.uri, registry.model_name)]
+    return [one["state"] for one in commands.show_approvals(registry.uri, registry.model_name)]
 
 
 @pytest.fixture

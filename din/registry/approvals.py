@@ -1,30 +1,40 @@
-"""Requests for a person's approval, and their answers.
+"""A person's approval of a candidate: whether it is needed, the request, the answer, and what the answer covers.
 
     approvals/000017-<version>/request.json   which gates are not open, and when the request expires
                                answer.json    approved or rejected, by whom and why
 
+A candidate whose gates are not all open may pass in two ways. An approval covers borderline gates, if `gate.approval`
+allows it. An override covers gates that compare with an earlier champion that can no longer be evaluated. Either covers
+exactly the gates and figures that its request states, for one candidate and one champion before it.
+
 The number is the record number that the promotion would get, so a request becomes outdated when another champion
 appears. Both files are written only if absent: asking twice changes nothing, and the first answer counts. An answer has
-the hash of its request, and the record of a promotion has the hash of the answer, so `verify` detects edits. Nothing
-here judges gates.
+the hash of its request, and the record of a promotion has the hash of the answer, so `verify` detects edits.
 """
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Literal
+from datetime import UTC, datetime, timedelta
+from typing import Literal, get_args
 
 from pydantic import PositiveInt
 
 from din import documents
-from din.errors import GateClosed, InputError
+from din.errors import GateClosed, InputError, listed, shown
 from din.names import Digest, Line, Moment, RunId, Version
+from din.params.gate import Policy
 from din.registry.objects import Objects, noted
+from din.registry.records import Approved
+from din.verdicts import GateEntry, GateReport
 
 APPROVALS = "approvals"
 _KEY = re.compile(rf"{APPROVALS}/(\d{{6,}})-([0-9a-f]{{64}})/.*")
 
 State = Literal["waiting", "approved", "rejected", "expired", "outdated"]
+Need = Literal["nothing", "approval", "override", "another candidate"]
+"""The help that a candidate needs to pass, from the least to the most."""
+_NEEDS: tuple[Need, ...] = get_args(Need)
+_MOST_REASON = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +149,28 @@ class Approvals:
         """Return all undamaged requests with their answers, ordered by number and time."""
         return self._read_all([])
 
+    def find(self, name: str, newest: int) -> Case:
+        """Return the request with this run or beginning of its version: the one that waits, or else the newest.
+
+        Args:
+            newest: the number of the newest record.
+
+        Raises:
+            InputError: none matches, or several matching ones wait.
+        """
+        cases = self.cases()
+        run_id = RunId.of(name)
+        found = [case for case in cases if case.request.run_id == run_id or case.request.version.startswith(name)]
+        now = datetime.now(UTC)
+        every = [case for case in cases if case.state(now, newest) == "waiting"]
+        waiting = [case for case in found if case in every]
+        if len(waiting) == 1 or (found and not waiting):
+            return (waiting or found)[-1]
+        known = listed(f"{case.request.run_id or 'no run'} ({case.request.version[:12]})" for case in every) or "none"
+        raise InputError(
+            f"{self._objects.name}: {shown(name)} names {len(waiting)} requests, expected one; waiting: {known}"
+        )
+
     def damage(self) -> list[str]:
         """Return one line for each request that is damaged or has a damaged answer. Other requests are unaffected."""
         damage: list[str] = []
@@ -204,3 +236,110 @@ class Approvals:
             at = self._objects.at(key)
             raise InputError(f"{at}: answers another request than the one beside it; one of them was changed")
         return Answered(answer, digest)
+
+
+def need(report: GateReport, policy: Policy) -> Need:
+    """Return the help that a candidate needs to pass.
+
+    Nobody is asked about the champion itself, nor about a candidate while the champion is due to be rolled back.
+    """
+    champion = report.champion
+    is_champion = champion is not None and champion.version == report.bundle
+    if report.verdict == "open":
+        return "approval" if policy == "always" and not is_champion else "nothing"
+    if is_champion or report.harm_to_undo:
+        return "another candidate"
+    needs: list[Need] = sorted((_need(gate, policy) for gate in report.not_open), key=_NEEDS.index)
+    return needs[-1] if needs else "another candidate"
+
+
+def _need(gate: GateEntry, policy: Policy) -> Need:
+    """Return the help that a candidate needs to pass this gate, which is not open."""
+    if gate.verdict == "borderline" and policy != "never":
+        return "approval"
+    return "override" if gate.compares and not gate.evaluated else "another candidate"
+
+
+def request_for(report: GateReport, needed: Need, days: float, run_id: RunId | None) -> Request:
+    """Return a request for an approval or override of a report's candidate, which expires after `days` days."""
+    assert report.bundle  # without a sound bundle, gates on the candidate itself are closed
+    now = datetime.now(UTC)
+    return Request(
+        number=next_number(report),
+        version=report.bundle,
+        run_id=run_id,
+        gates=tuple(HeldGate(name=one.name, reason=_reason(one)) for one in report.not_open),
+        needs_override=needed == "override",
+        at=now.isoformat(timespec="seconds"),
+        expires=(now + timedelta(days=days)).isoformat(timespec="seconds"),
+    )
+
+
+def next_number(report: GateReport) -> int:
+    """Return the record number that the promotion of a report's candidate would get."""
+    champion = report.champion
+    return champion.number + 1 if champion else 1
+
+
+def check_same_gates(case: Case, report: GateReport, needed: Need) -> None:
+    """Check that an approval was requested for the same gates, figures and limits that a report holds back.
+
+    Raises:
+        GateClosed: a gate was added or removed, only one of request and report needs an override, or the reason of an
+            evaluated gate, which states figures and limits, has changed.
+    """
+    request = case.request
+    advice = "Bring back the parameters with which the gate asked, or train another candidate"
+    about = f"the request for approval of {request.version[:12]} (record {request.number}) is about other"
+    asked = {gate.name: gate.reason for gate in request.gates}
+    found = {gate.name: gate for gate in report.not_open}
+    if asked.keys() != found.keys() or request.needs_override != (needed == "override"):
+        raise GateClosed(
+            f"{about} gates: it names {listed(sorted(asked)) or 'none'}, but not open now are "
+            f"{listed(sorted(found)) or 'none'}. {advice}"
+        )
+    for name, gate in found.items():
+        if gate.evaluated and _reason(gate) != asked[name]:
+            raise GateClosed(f"{about} figures: of {name} it says {asked[name]!r}, now {_reason(gate)!r}. {advice}")
+
+
+def granted(case: Case | None, report: GateReport, needed: Need) -> Approved | None:
+    """Return the approval that lets a candidate pass, or None if it needs none.
+
+    Raises:
+        GateClosed: nobody was asked, nobody has answered, the candidate was rejected, the request has expired, or it
+            names other gates or figures.
+    """
+    if case is None:
+        if needed == "nothing":
+            return None
+        raise GateClosed("a person must approve, and nobody was asked; run `dvc repro gate`, which asks")
+    state = case.state(datetime.now(UTC), case.request.number - 1)
+    if state == "rejected" or (needed != "nothing" and state == "expired"):
+        raise GateClosed(why_rejected(case))
+    if needed == "nothing":
+        return None
+    check_same_gates(case, report, needed)
+    if case.answered is None:
+        raise GateClosed(f"it waits for approval until {case.request.expires}; `din approvals` shows the requests")
+    answer = case.answered.answer
+    if needed == "override" and not answer.override:
+        raise GateClosed(f"{answer.by} approved without an override, and the earlier champion was not evaluated")
+    return Approved(by=answer.by, override=answer.override, answer=case.answered.digest)
+
+
+def why_rejected(case: Case) -> str:
+    """Return a sentence that names who rejected a candidate, or says that nobody answered in time."""
+    if case.answered and not case.answered.answer.approved:
+        answer = case.answered.answer
+        return f"{answer.by} rejected this candidate at {answer.at}: {answer.reason}"
+    return (
+        f"nobody approved this candidate until {case.request.expires}, which rejects it; train another one, or ask "
+        "again once `din registry gc` has removed the request"
+    )
+
+
+def _reason(gate: GateEntry) -> str:
+    """Return why a gate is not open, as one printable line of at most `_MOST_REASON` characters."""
+    text = gate.reason or gate.verdict
+    return (text if text.isprintable() else shown(text))[:_MOST_REASON]
