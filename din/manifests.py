@@ -1,13 +1,13 @@
 """The manifests of the raw log and of the features, `manifest.json` in either folder, and the report of `din fetch`."""
 
-from typing import Annotated, Any, Literal, NotRequired, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, NonNegativeInt, PositiveInt, with_config
-from typing_extensions import TypedDict
 
 from din.documents import STRICT, Document
+from din.kinds import Kind, Learned, form_of
 from din.names import Day, Digest, Moment
-from din.schema import Group, Kind, SplitName, form_of, name_problem
+from din.schema import Group, SplitName, name_problem
 from din.workspace import Format
 
 Protocol = Literal["temporal", "leave_last_out", "by_user"]
@@ -56,18 +56,14 @@ class Negatives(Document):
 
 
 @with_config(STRICT)
-class FieldRecord(TypedDict):
-    """A field with the parameters of its encoding: edges, mean and std, or the length of a vector."""
+class FieldRecord(Learned):
+    """A field with what its form learned."""
 
     name: str
     group: Group
     kind: Kind
     buckets: PositiveInt | None
     rows: PositiveInt
-    edges: NotRequired[list[float]]
-    mean: NotRequired[float]
-    std: NotRequired[float]
-    length: NotRequired[PositiveInt]
 
 
 @with_config(STRICT)

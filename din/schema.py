@@ -1,22 +1,19 @@
-"""Names that all packages share: columns, splits, field groups and kinds.
+"""Names that all packages share: columns, splits, fields and their groups.
 
-A *field* is one column that becomes an embedding. Its group says what it describes, and its kind says how raw values
-become rows of its embedding table. Row 0 of every table means "unknown": missing, rare, or never seen in training.
+A *field* is one column that becomes an embedding. Its group says what it describes, and its kind (`din.kinds`) says how
+raw values become rows of its embedding table. Row 0 of every table means "unknown": missing, rare, or never seen in
+training.
 """
 
-import math
 import unicodedata
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import cache
 from typing import Any, Literal, TypeVar, get_args
 
-import numpy as np
-
 from din.errors import InputError, shown
-from din.field_forms import Bucket, Form, IdList, Number, OneId, Vector
+from din.kinds import BUCKETED, Form, Kind, form_of
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -50,38 +47,6 @@ class Group(StrEnum):
     ITEM = "item"
     CONTEXT = "context"
     BEHAVIOUR = "behaviour"
-
-
-class Kind(StrEnum):
-    """The ways in which raw values become rows of an embedding table.
-
-    id: a vocabulary, cut at `min_count`. categorical: a vocabulary, uncut. multi: several values, their mean.
-    numeric: quantile buckets where `buckets` is set, else standardised (row 1 scaled by the value, row 0 = missing).
-    vector: a list of `length` numbers, projected by as many rows (row 0 = missing).
-    """
-
-    ID = "id"
-    CATEGORICAL = "categorical"
-    MULTI = "multi"
-    NUMERIC = "numeric"
-    VECTOR = "vector"
-
-
-_FORMS: dict[Kind, Form] = {
-    Kind.ID: OneId(),
-    Kind.CATEGORICAL: OneId(),
-    Kind.MULTI: IdList(),
-    Kind.NUMERIC: Number(),
-}
-_BUCKET = Bucket()
-
-
-@cache
-def form_of(kind: Kind, buckets: int | None, length: int | None) -> Form:
-    """Return the storage form of a kind. A vector whose length is not known yet has length 0."""
-    if kind is Kind.VECTOR:
-        return Vector(length or 0)
-    return _BUCKET if kind is Kind.NUMERIC and buckets else _FORMS[kind]
 
 
 @dataclass(frozen=True)
@@ -131,8 +96,9 @@ def parse_fields(declared: Mapping[str, Mapping[str, Any]], where: str = "featur
                 raise InputError(f"{at}: unknown key {sorted(unknown)[0]!r}; valid keys are 'kind' and 'buckets'")
             kind = _choice(Kind, spec.get("kind"), at)
             buckets = spec.get("buckets")
-            if buckets is not None and (kind is not Kind.NUMERIC or not isinstance(buckets, int) or buckets < 2):
-                raise InputError(f"{at}: buckets={buckets!r}; expected an integer >= 2, on a numeric field only")
+            if buckets is not None and (kind not in BUCKETED or not isinstance(buckets, int) or buckets < 2):
+                only = " or ".join(BUCKETED)
+                raise InputError(f"{at}: buckets={buckets!r}; expected an integer >= 2, on a {only} field only")
             if name in (TIMESTAMP, SEQUENCE, LABEL, ITEM_ID) or (name == USER_ID and group is not Group.USER):
                 raise InputError(f"{at}: {name!r} is a column of the log itself, not a field; choose another column")
             if any(field.name == name for field in fields):
@@ -166,28 +132,6 @@ def name_problem(name: str) -> str | None:
     if name.endswith(_SUFFIXES):
         return f"the name ends in one of {', '.join(_SUFFIXES)}"
     return None
-
-
-def text(value: object) -> str | None:
-    """Return a value as text for comparison, so that 7, 7.0 and "7" are equal; return None for None and NaN.
-
-    Raises:
-        InputError: the value is a list, an object, or an integer of more than 4,300 digits.
-    """
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, int):
-        try:
-            return str(value)
-        except ValueError:  # Python writes no integer of more than 4,300 digits
-            raise InputError(f"{shown(value)}; expected a shorter number, or text") from None
-    if isinstance(value, float | np.floating):
-        if math.isnan(value):
-            return None
-        return str(int(value)) if float(value).is_integer() else repr(float(value))
-    if isinstance(value, Collection):
-        raise InputError(f"{shown(value)} is not one value; expected a number or text")
-    return str(value)
 
 
 def _choice(enum: type[E], value: Any, where: str) -> E:

@@ -24,9 +24,9 @@ from pydantic.fields import FieldInfo
 from typing_extensions import is_typeddict
 
 from din.documents import Document
+from din.kinds import Kind
 from din.manifests import FieldRecord, PlacedField
 from din.names import Commit, Day, Digest, FileName, Line, Moment, Name
-from din.schema import Kind
 
 Plain = Any
 """A value of JSON."""

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from din.artifacts import hash_tree
-from din.field_forms import UNKNOWN
+from din.kinds import UNKNOWN
 from din.schema import ITEM_ID, SPLITS, WEIGHT, Group
 from validation.expectations import Expected, Rows, columns_of, figure, files_match_manifest, none_of
 from validation.impressions import recounted

@@ -16,7 +16,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from din.field_forms import UNKNOWN
+from din.kinds import UNKNOWN
 from din.metrics.ranking import auc
 from din.schema import ITEM_ID, USER_ID, Field, Group
 from validation import constants

@@ -26,7 +26,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from din.field_forms import UNKNOWN
+from din.kinds import UNKNOWN
 from din.schema import ITEM_ID, SPLITS, USER_ID, Field, Group
 from validation import constants
 from validation.data import quoted, text

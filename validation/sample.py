@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from din.field_forms import UNKNOWN, OneId, Vector
+from din.kinds import UNKNOWN, OneId, Vector
 from din.schema import DAY_US, SPLITS, Field, Group
 from validation import constants
 from validation.shards import Features, date_of, integers

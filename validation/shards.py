@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from din import documents
 from din.artifacts import MANIFEST
-from din.field_forms import UNKNOWN, Vector
+from din.kinds import UNKNOWN, Vector
 from din.manifests import FeaturesManifest
 from din.params import Params
 from din.schema import SPLITS, Field, Group, parse_field

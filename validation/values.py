@@ -6,7 +6,7 @@ Each column of events and side tables that `featurize.fields` declares takes one
 import re
 from collections.abc import Iterator
 
-from din.schema import Kind
+from din.kinds import Kind
 from validation.constants import MOSTLY_UNSPLIT, SEPARATORS
 from validation.data import quoted
 from validation.expectations import Expected, none_of

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from din.features.reader import UNKNOWN_TIME, Features, Impressions, Shard
-from din.field_forms import Column, Lookup, OneId
+from din.kinds import Column, Lookup, OneId
 from din.ops.deduplicate import Deduplicator
 from din.ops.packing import field_ids, pack_histories
 from din.schema import Field, Group

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from din import documents
 from din.artifacts import MANIFEST
 from din.errors import InputError
-from din.field_forms import Column
+from din.kinds import Column
 from din.manifests import FeaturesManifest, FieldRecord
 from din.schema import SPLITS, TIMESTAMP, WEIGHT, Field, Group, parse_field
 

@@ -18,8 +18,8 @@ import ibis.expr.types as ir
 from din import documents
 from din.artifacts import MANIFEST, hash_files, hash_tree, replace_directory, write_json
 from din.errors import InputError
-from din.featurize import coding, entities, negatives, raw, shards, splits, timeline, vocabulary
-from din.featurize.coding import column
+from din.featurize import counts, entities, negatives, raw, shards, splits, timeline
+from din.featurize.coders import Coder, coder_of, column, encode
 from din.featurize.engine import Session, flag, session
 from din.featurize.raw import Raw
 from din.manifests import FeaturesManifest
@@ -56,7 +56,7 @@ def featurize(workspace: Workspace, params: Params) -> None:
         for coder in track(coders, len(coders), "building vocabularies", "field"):
             carrier = {Group.USER: users, Group.ITEM: items}.get(coder.field.group)
             path = target / "vocab" / f"{coder.field.name}.parquet"
-            vocabulary.write(engine, coder, evidence.tally(coder, carrier), log.calendar.held_out, path)
+            counts.write(engine, coder, evidence.tally(coder, carrier), log.calendar.held_out, path)
         for placed, group in ((users, Group.USER), (items, Group.ITEM)):
             own = [coder for coder in coders if coder.field.group is group]
             shards.write_entities(engine, placed, own, target / f"{group}s.parquet")
@@ -158,37 +158,38 @@ def _negatives(engine: Session, log: Raw, block: Featurize, impressions: ir.Tabl
     return {"log": log.sampled, "training": kept / total if total else 1.0}
 
 
-def _evidence(log: Raw, behaviours: ir.Table, impressions: ir.Table) -> vocabulary.Evidence:
+def _evidence(log: Raw, behaviours: ir.Table, impressions: ir.Table) -> counts.Evidence:
     contexts, pasts = ([column(field) for field in log.of(group)] for group in (Group.CONTEXT, Group.BEHAVIOUR))
     counted = impressions if log.calendar.held_out else impressions.filter(impressions.split == timeline.TRAIN)
     day = log.calendar.number(counted[TIMESTAMP])
     seen = behaviours.filter(behaviours.day.notnull())
-    return vocabulary.Evidence(
+    return counts.Evidence(
         candidates=counted.select("user", "item", "rank", *contexts, day=day),
         visible=seen.select("user", "item", "low", "high", "trained", "shown", "day", *pasts),
     )
 
 
 def _coders(
-    engine: Session, log: Raw, block: Featurize, evidence: vocabulary.Evidence, users: ir.Table, items: ir.Table
-) -> tuple[list[coding.Coder], ir.Table, ir.Table]:
+    engine: Session, log: Raw, block: Featurize, evidence: counts.Evidence, users: ir.Table, items: ir.Table
+) -> tuple[list[Coder], ir.Table, ir.Table]:
     """Return a coder for every field, and users and items with encoded columns and their rows."""
     carriers = {Group.USER: users, Group.ITEM: items}
 
-    def coder(field: Field) -> coding.Coder:
-        return coding.learn(engine, field, evidence.of(field, carriers.get(field.group)), block.min_count)
+    def coder(field: Field) -> Coder:
+        found = evidence.of(field, carriers.get(field.group))
+        return coder_of(field).learn(engine, field, found, block.min_count)
 
     coders = [coder(field) for field in log.fields]
     for group, key in ((Group.USER, USER_ID), (Group.ITEM, ITEM_ID)):
         own = [coder for coder in coders if coder.field.group is group]
-        encoded = coding.encode(engine, f"encoded_{group}s", carriers[group], own)
+        encoded = encode(engine, f"encoded_{group}s", carriers[group], own)
         identity = next((one for one in own if one.field.name == key), None)
         carriers[group] = engine.store(f"placed_{group}s", shards.place(encoded, str(group), identity))
     return coders, carriers[Group.USER], carriers[Group.ITEM]
 
 
 def _write_manifest(
-    target: Path, log: Raw, params: Params, facts: dict[str, Any], count: int, coders: list[coding.Coder]
+    target: Path, log: Raw, params: Params, facts: dict[str, Any], count: int, coders: list[Coder]
 ) -> None:
     days = log.calendar
     held_out = [

@@ -6,11 +6,10 @@ vectors and weights to check them; the rest is lazy. Days before the history tha
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,7 +18,7 @@ from din import documents
 from din.artifacts import MANIFEST
 from din.errors import InputError, listed
 from din.featurize.calendar import Calendar, calendar, start_us
-from din.featurize.coding import column, typed
+from din.featurize.coders import coder_of, column
 from din.featurize.engine import Session
 from din.manifests import RawManifest
 from din.params import Params
@@ -35,7 +34,6 @@ from din.schema import (
     WEIGHT,
     Field,
     Group,
-    Kind,
     parse_fields,
 )
 
@@ -137,7 +135,7 @@ def load(session: Session, root: Path, params: Params) -> Raw:
     users = table("users.parquet", (USER_ID,), Group.USER)
     assert events is not None
     tables = {Group.ITEM: [items], Group.USER: [users], Group.CONTEXT: [events], Group.BEHAVIOUR: [events, history]}
-    fields = tuple(_with_length(session, field, tables[field.group], where) for field in fields)
+    fields = tuple(_completed(session, field, tables[field.group], where) for field in fields)
     _check_feedback(session, events, [field for field in fields if field.group is Group.CONTEXT], where)
     if block.weight is not None:
         _check_weights(session, events, block.weight)
@@ -259,22 +257,13 @@ def _typed(table: ir.Table, field: Field, path: Path) -> ir.Value:
             f"it has {listed(table.columns)}"
         )
     values = table[field.name]
-    return typed(field, values, f"{path}: column {field.name!r} is {values.type()}")
+    return coder_of(field).typed(values, f"{path}: column {field.name!r} is {values.type()}")
 
 
-def _with_length(session: Session, field: Field, tables: Sequence[ir.Table | None], where: str) -> Field:
-    """Return a vector field with the length of all its values. Return other fields unchanged."""
-    if field.kind is not Kind.VECTOR:
-        return field
+def _completed(session: Session, field: Field, tables: Sequence[ir.Table | None], where: str) -> Field:
+    """Return the field with what all its values determine; see `Coder.completed`."""
     own = [table[column(field)] for table in tables if table is not None and column(field) in table.columns]
-    lengths = ibis.union(*(values.length().name("length").as_table() for values in own)).distinct()
-    found = sorted(row["length"] for row in session.rows(lengths) if row["length"] is not None)
-    at = f"{where}.{field.group}.{field.name}"
-    if not found:
-        raise InputError(f"{at}: no value is a list of finite numbers; correct the source, or take the field out")
-    if len(found) > 1:
-        raise InputError(f"{at}: vectors of {found[0]} and of {found[-1]} numbers; expected one length: correct them")
-    return replace(field, length=found[0])
+    return coder_of(field).completed(session, field, own, f"{where}.{field.group}.{field.name}")
 
 
 def _check_feedback(session: Session, events: ir.Table, contexts: list[Field], where: str) -> None:

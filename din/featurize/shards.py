@@ -8,10 +8,10 @@ from pathlib import Path
 import ibis
 import ibis.expr.types as ir
 
-from din.featurize.coding import Coder, column, encode
+from din.featurize.coders import Coder, column, encode
 from din.featurize.engine import Contents, Session
 from din.featurize.timeline import ORDER
-from din.field_forms import UNKNOWN
+from din.kinds import UNKNOWN
 from din.schema import SEQUENCE, SPLITS, TIMESTAMP, WEIGHT, Group
 
 

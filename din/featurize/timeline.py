@@ -17,7 +17,7 @@ import ibis
 import ibis.expr.types as ir
 
 from din.featurize.calendar import Calendar
-from din.featurize.coding import column
+from din.featurize.coders import column
 from din.featurize.engine import Session, flag
 from din.featurize.raw import Raw
 from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID, WEIGHT, Group

@@ -17,9 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 from din.errors import InputError
 from din.facts import SliceMetrics
 from din.features.reader import Features, Impressions
-from din.field_forms import UNKNOWN, Column
+from din.kinds import UNKNOWN, Column, Kind
 from din.metrics.summary import summary
-from din.schema import ITEM_ID, SPLITS, USER_ID, Field, Group, Kind
+from din.schema import ITEM_ID, SPLITS, USER_ID, Field, Group
 
 LARGEST = 10
 """The largest number of slices of a field, one for each of its most frequent values among the rows."""

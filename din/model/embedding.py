@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from din.features.packing import PackedBatch
-from din.field_forms import Lookup
+from din.kinds import Lookup
 from din.ops.inputs import Places
 from din.ops.lookup import Ids
 from din.schema import Group

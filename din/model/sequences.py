@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from din.errors import InputError
 from din.features.packing import TableLayout
 from din.features.reader import Features
-from din.field_forms import UNKNOWN
+from din.kinds import UNKNOWN, Kind, text
 from din.model.embedding import Batch
 from din.params import Scalar
-from din.schema import Field, Group, Kind, text
+from din.schema import Field, Group
 
 Sequences = dict[str, dict[str, list[int]]]
 _SELECTABLE = (Kind.ID, Kind.CATEGORICAL)

@@ -6,7 +6,7 @@ values.
 
 import numpy as np
 
-from din.field_forms import UNKNOWN, ragged_take
+from din.kinds import UNKNOWN, ragged_take
 from din.ops import backend
 
 

@@ -14,7 +14,8 @@ from itertools import groupby
 from typing import Any
 
 from din.errors import InputError
-from din.schema import ITEM_ID, TIMESTAMP, text
+from din.kinds import text
+from din.schema import ITEM_ID, TIMESTAMP
 
 Entry = Mapping[str, Any]
 DAY = 86_400.0

@@ -17,8 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
 from din.features.reader import Features
-from din.field_forms import UNKNOWN
 from din.gates.evidence import Evidence, measured
+from din.kinds import UNKNOWN
 from din.metrics.calibration import bin_of_rows
 from din.metrics.estimates import Interval
 from din.metrics.slices import slices

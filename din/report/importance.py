@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from din.features.reader import Features, Shard
-from din.field_forms import Column
+from din.kinds import Column
 from din.metrics.estimates import Interval, difference
 from din.schema import Field, Group
 from din.train.evaluate import unlearned, validation_model

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from din.features.packing import PackedBatch, Packer
 from din.features.reader import Features, Impressions, Shard
-from din.field_forms import NEVER_SEEN, UNKNOWN, Level
+from din.kinds import NEVER_SEEN, UNKNOWN, Level
 from din.schema import ITEM_ID, SPLITS, USER_ID, Group, parse_field
 from din.serve.requests import requests_for
 

@@ -25,10 +25,10 @@ from din import documents
 from din.errors import InputError, listed, shown
 from din.features.packing import PackedBatch
 from din.features.reader import columns_of
-from din.field_forms import UNKNOWN, Column, Lookup, ragged_take
+from din.kinds import UNKNOWN, Column, Lookup, ragged_take, text
 from din.manifests import PlacedField
 from din.registry.bundle import SIGNATURE
-from din.schema import ITEM_ID, TIMESTAMP, USER_ID, Field, Group, parse_field, text
+from din.schema import ITEM_ID, TIMESTAMP, USER_ID, Field, Group, parse_field
 from din.serve.inputs import Signature
 
 KEYS = ("user", "history", "candidates", "context", "time")

@@ -30,7 +30,7 @@ from typing_extensions import override
 from din.artifacts import write_bytes
 from din.errors import InputError, shown
 from din.features.packing import PackedBatch
-from din.field_forms import Lookup
+from din.kinds import Lookup
 from din.model.embedding import Batch
 from din.model.model import Model
 from din.ops.lookup import Ids

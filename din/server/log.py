@@ -23,7 +23,8 @@ import pyarrow.parquet as pq
 from pydantic_core import to_json
 
 from din.errors import InputError
-from din.schema import ITEM_ID, USER_ID, text
+from din.kinds import text
+from din.schema import ITEM_ID, USER_ID
 from din.serve.scorer import Request
 from din.served_log import FILES, OPEN, SCHEMA, pseudonym, publish, read_key
 from din.server import metrics

@@ -2,16 +2,11 @@
 
 from typing import Any
 
-from din.schema import ITEM_ID, USER_ID, Group, Kind
+from din.kinds import OneId
+from din.schema import ITEM_ID, USER_ID, Group
 from din.serve.scorer import Scorer
 from din.server.settings import Settings
 
-_VALUES: dict[Kind, dict[str, Any]] = {
-    Kind.NUMERIC: {"type": ["number", "null"]},
-    Kind.MULTI: {"type": ["array", "null"], "items": {"type": ["string", "number"]}},
-    Kind.VECTOR: {"type": ["array", "null"], "items": {"type": "number"}},
-}
-_ID = {"type": ["string", "number", "boolean", "null"]}
 _ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
 
 
@@ -64,12 +59,12 @@ def _request(scorer: Scorer, settings: Settings) -> dict[str, Any]:
     """Return the schema of a request."""
 
     def of(*groups: Group, known_by: str | None = None) -> dict[str, Any]:
-        fields = {field.name: _VALUES.get(field.kind, _ID) for field in scorer.fields if field.group in groups}
-        known = {known_by: _ID} if known_by else {}
+        fields = {field.name: field.form.request_schema for field in scorer.fields if field.group in groups}
+        known = {known_by: OneId.request_schema} if known_by else {}
         return {"type": "object", "properties": known | fields, "additionalProperties": False}
 
     def listed(entry: dict[str, Any], most: int) -> dict[str, Any]:
-        return {"type": "array", "maxItems": most, "items": {"anyOf": [_ID, entry]}}
+        return {"type": "array", "maxItems": most, "items": {"anyOf": [OneId.request_schema, entry]}}
 
     behaviour = of(Group.ITEM, Group.BEHAVIOUR, known_by=ITEM_ID)
     behaviour["properties"]["timestamp"] = {"type": ["number", "null"]}

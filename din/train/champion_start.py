@@ -22,12 +22,13 @@ from din.facts import Facts
 from din.features.days import days_of
 from din.features.packing import TableLayout
 from din.features.reader import Features
+from din.kinds import text
 from din.manifests import FieldRecord
 from din.metrics.holdout import Training
 from din.model import artifact
 from din.params import ModelParams, Train, to_json
 from din.registry.bundle import FACTS
-from din.schema import Field, text
+from din.schema import Field
 from din.train.compute import Compute
 from din.train.learner import Learner
 from din.train.shared_rows import SharedRows

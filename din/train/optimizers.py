@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from din.features.reader import Features
-from din.field_forms import UNKNOWN
+from din.kinds import UNKNOWN
 from din.ops.row_update import RowUpdate, adam, rowwise_adagrad, sgd
 from din.params import LearningParams
 from din.schema import ITEM_ID, Group

@@ -12,7 +12,7 @@ from din.artifacts import read_json, write_json
 from din.errors import InputError
 from din.features.packing import Packer, TableLayout
 from din.features.reader import Features
-from din.field_forms import Column, IdList, OneId
+from din.kinds import Column, IdList, OneId
 from din.schema import Group
 from din.serve.bundle import write_values
 

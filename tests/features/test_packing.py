@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from din.features.packing import Packer
 from din.features.reader import UNKNOWN_TIME, Features
-from din.field_forms import Lookup
+from din.kinds import Lookup
 from din.schema import Group
 
 

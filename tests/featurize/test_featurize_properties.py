@@ -14,7 +14,7 @@ from din import cores
 from din.artifacts import hash_files
 from din.features.packing import TableLayout
 from din.features.reader import Features
-from din.field_forms import Column
+from din.kinds import Column
 
 
 @pytest.mark.parametrize("order", ["strict", "sequence"])

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from din.features.reader import Features, Shard
-from din.field_forms import Column
+from din.kinds import Column
 from din.model.attention import ActivationUnit
 from din.model.deepfm import DeepFM
 from din.model.din import DIN

@@ -21,7 +21,7 @@ from din import documents
 from din.errors import InputError
 from din.facts import Evaluation, Facts
 from din.features.packing import PackedBatch, TableLayout
-from din.field_forms import Column, Lookup
+from din.kinds import Column, Kind, Lookup
 from din.model import MODELS
 from din.model.artifact import Trained
 from din.model.embedding import to_tensors
@@ -31,7 +31,7 @@ from din.model.sequences import Sequences
 from din.ops.dice import Dice
 from din.params import Params, Train, to_json
 from din.registry.bundle import verify_bundle
-from din.schema import Field, Group, Kind, parse_fields
+from din.schema import Field, Group, parse_fields
 from din.serve import export as exporting
 from din.serve import graphs
 from din.serve.bundle import gather_facts

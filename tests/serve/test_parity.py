@@ -11,7 +11,7 @@ import pytest
 from onnx import numpy_helper
 from serve_workspace import Finished
 
-from din import field_forms
+from din import kinds
 from din.artifacts import read_json, write_json
 from din.errors import GateClosed
 from din.model import artifact
@@ -192,14 +192,14 @@ def test_closed_on_constant_outputs(compared: Compared) -> None:
 
 def test_open_on_numbers_further_than_any(own: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
     """Numbers so far that float32 has no digits left for the logit do not close a sound bundle."""
-    monkeypatch.setattr(field_forms, "FAR", 1e5)
+    monkeypatch.setattr(kinds, "FAR", 1e5)
     check_parity(own.here, own.params)
     assert own.parity()["verdict"] == "open"
 
 
 def test_closed_on_other_codes_of_extreme_numbers(own: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
     """An encoder that cuts numbers far from the log gives other codes, which close although no score is compared."""
-    numbers = field_forms._numbers
-    monkeypatch.setattr(field_forms, "_numbers", lambda values: np.maximum(numbers(values), -200.0))
+    numbers = kinds._numbers
+    monkeypatch.setattr(kinds, "_numbers", lambda values: np.maximum(numbers(values), -200.0))
     with pytest.raises(GateClosed, match=r"a request gets other codes than featurize stores for .*price"):
         check_parity(own.here, own.params)

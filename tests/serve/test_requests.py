@@ -15,8 +15,9 @@ from din.errors import InputError
 from din.features.reader import Features
 from din.featurize.build import featurize
 from din.gates.earlier_champion import score_champion
+from din.kinds import Kind
 from din.params import Params
-from din.schema import SPLITS, Field, Group, Kind
+from din.schema import SPLITS, Field, Group
 from din.serve import Scorer
 from din.serve.requests import requests_for
 from din.workspace import Workspace

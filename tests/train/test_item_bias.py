@@ -14,7 +14,7 @@ from settings import changed
 from din.artifacts import read_json, write_json
 from din.features.packing import TableLayout
 from din.features.reader import Features
-from din.field_forms import UNKNOWN
+from din.kinds import UNKNOWN
 from din.params import Params
 from din.schema import ITEM_ID
 from din.train.item_bias import biases, share_between

@@ -22,9 +22,9 @@ from pathlib import Path
 import ibis
 import ibis.expr.types as ir
 
-from din.featurize.coding import Coder, VocabularyCoder, column
+from din.featurize.coders import Coder, VocabularyCoder, column
 from din.featurize.engine import Contents, Session
-from din.field_forms import UNKNOWN
+from din.kinds import UNKNOWN
 from din.schema import Field, Group
 
 
@@ -44,7 +44,7 @@ class Evidence:
     visible: ir.Table
 
     def of(self, field: Field, carrier: ir.Table | None) -> ir.Table:
-        """Return value, day and weight (the number of occurrences) for `coding.learn`.
+        """Return value, day and weight (the number of occurrences) for `Coder.learn`.
 
         Numeric item fields count candidates only.
 
@@ -62,7 +62,8 @@ class Evidence:
                 owners = owners.union(others.select(key, "day"))
             weighted = owners.group_by(key, "day").aggregate(weight=ibis._.count())
             found = weighted.join(carrier, key).select("day", "weight", value=column(field))
-        return found if field.form.has_vocabulary else found.filter(found.day == 0)
+        known = found.filter(found.value.notnull())
+        return known if field.form.has_vocabulary else known.filter(known.day == 0)
 
     def tally(self, coder: Coder, carrier: ir.Table | None) -> ir.Table:
         """Return id, count and impressions of the ids that occur.

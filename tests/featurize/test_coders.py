@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from din.featurize import coding
+from din.featurize.coders import BucketCoder, Coder, coder_of, column, encode
 from din.featurize.engine import Session, session
+from din.kinds import Kind
 from din.params import Featurize
-from din.schema import Kind, parse_fields
+from din.schema import parse_fields
 from din.serve.encode import Vocabulary
 from din.workspace import Workspace
 
@@ -64,11 +65,11 @@ def test_a_request_gets_the_code_that_its_value_has_in_the_log(
     value = st.lists(single, min_size=sizes[0], max_size=sizes[1]) if pa.types.is_list(kind) else single
     values = pa.array(data.draw(st.lists(st.none() | value, min_size=25, max_size=40)), kind)
     raw = ibis.memtable(pa.table({"row": range(len(values)), "value": values}))
-    name = coding.column(field)
-    table = engine.store("raw", raw.select("row", **{name: coding.typed(field, raw.value, "f")}))
+    name = column(field)
+    table = engine.store("raw", raw.select("row", **{name: coder_of(field).typed(raw.value, "f")}))
     evidence = table.select(value=table[name], day=ibis.literal(0), weight=ibis.literal(1, "int64"))
-    coder = coding.learn(engine, field, evidence, 1)
-    encoded = coding.encode(engine, "encoded", table, [coder]).order_by("row").to_pyarrow()[name]
+    coder = coder_of(field).learn(engine, field, evidence.filter(evidence.value.notnull()), 1)
+    encoded = encode(engine, "encoded", table, [coder]).order_by("row").to_pyarrow()[name]
     known = Vocabulary([None, *coder.known().order_by("id").to_pyarrow()["value"].to_pylist()])
     asked = field.form.encode(values.to_pylist(), coder.to_json(), known.rows)
     logged = field.form.column(encoded)
@@ -79,9 +80,9 @@ def test_a_request_gets_the_code_that_its_value_has_in_the_log(
 def test_a_missing_number_is_unknown_even_where_training_saw_none(engine: Session) -> None:
     """Without edges, missing values are row 0, and all numbers are in the only bucket."""
     (field,) = parse_fields({"user": {"f": {"kind": "numeric", "buckets": 3}}})[1:]
-    name = coding.column(field)
+    name = column(field)
     raw = engine.store("numbers", ibis.memtable(pa.table({"row": [0, 1], name: pa.array([None, 5.0])})))
-    found = coding.BucketCoder(field, ()).encode(raw).order_by("row").to_pyarrow()
+    found = BucketCoder(field, ()).encode(raw).order_by("row").to_pyarrow()
     assert found[name].to_pylist() == [0, 1]
 
 
@@ -90,14 +91,14 @@ def test_a_table_may_be_wide(tmp_path: Path) -> None:
     names = [f"c{number}" for number in range(WIDE)]
     fields = parse_fields({"user": dict.fromkeys(names, "categorical")})[1:]
     with session(Workspace(tmp_path), Featurize(memory_mb=500)) as engine:
-        coders: list[coding.Coder] = []
+        coders: list[Coder] = []
         raw: dict[str, list[str]] = {}
         for number, field in enumerate(fields):
             counts = {f"a{number}": 1 + number % 2, f"b{number}": 2 - number % 2}
             evidence = {"value": list(counts), "day": [0, 0], "weight": list(counts.values())}
-            coders.append(coding.learn(engine, field, ibis.memtable(evidence), 1))
-            raw[coding.column(field)] = [f"a{number}", f"b{number}", "other"]
+            coders.append(coder_of(field).learn(engine, field, ibis.memtable(evidence), 1))
+            raw[column(field)] = [f"a{number}", f"b{number}", "other"]
         table: ir.Table = engine.store("raw", ibis.memtable({"row": [0, 1, 2], **raw}))
-        found = coding.encode(engine, "encoded", table, coders).order_by("row").to_pyarrow()
+        found = encode(engine, "encoded", table, coders).order_by("row").to_pyarrow()
     for number, name in enumerate(raw):
         assert found[name].to_pylist() == ([1, 2, 0] if number % 2 else [2, 1, 0])

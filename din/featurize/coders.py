@@ -12,7 +12,7 @@ of training, in the order of the days. No result is approximate or depends on th
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import ibis
@@ -21,8 +21,8 @@ from typing_extensions import override
 
 from din.errors import InputError
 from din.featurize.engine import Session, double
-from din.field_forms import UNKNOWN, Bucket, Form, IdList, Number, OneId, Vector
-from din.schema import Field, Kind
+from din.kinds import UNKNOWN, Bucket, Form, IdList, Kind, Number, OneId, Vector
+from din.schema import Field
 
 _STEPS = 2**30  # steps of the integer grid on which moments are summed
 _BEYOND_FLOAT32 = (2 - 2**-24) * 2.0**127  # the smallest float64 that rounds to infinity
@@ -47,10 +47,29 @@ class Coder(ABC):
             InputError: the values have another type.
         """
 
+    @staticmethod
+    def completed(session: Session, field: Field, columns: Sequence[ir.Value], at: str) -> Field:
+        """Return the field with what its typed values determine.
+
+        Args:
+            columns: the typed values of each table that has the field.
+            at: the field's key, for errors.
+
+        Raises:
+            InputError: the values do not fit together.
+        """
+        return field
+
     @classmethod
     @abstractmethod
     def learn(cls, session: Session, field: Field, evidence: ir.Table, min_count: int) -> Self:
-        """Learn the encoding from evidence without nulls. The arguments are those of the function `learn`."""
+        """Return a field's coder.
+
+        Args:
+            evidence: value (typed, not null), day (0 for training) and weight (int64, the number of occurrences on that
+                day). Weights of repeated values are added. Only fields with a vocabulary have evidence of other days.
+            min_count: a value of an `id` field with fewer occurrences stays unknown.
+        """
 
     @abstractmethod
     def encode(self, table: ir.Table) -> ir.Table:
@@ -291,6 +310,19 @@ class VectorCoder(Coder):
         return ibis.ifelse(broken | (vectors.length() == 0), ibis.null(vectors.type()), vectors)
 
     @override
+    @staticmethod
+    def completed(session: Session, field: Field, columns: Sequence[ir.Value], at: str) -> Field:
+        lengths = ibis.union(*(values.length().name("length").as_table() for values in columns)).distinct()
+        found = sorted(row["length"] for row in session.rows(lengths) if row["length"] is not None)
+        if not found:
+            raise InputError(f"{at}: no value is a list of finite numbers; correct the source, or take the field out")
+        if len(found) > 1:
+            raise InputError(
+                f"{at}: vectors of {found[0]} and of {found[-1]} numbers; expected one length: correct them"
+            )
+        return replace(field, length=found[0])
+
+    @override
     @classmethod
     def learn(cls, session: Session, field: Field, evidence: ir.Table, min_count: int) -> Self:
         return cls(field)
@@ -336,9 +368,9 @@ def column(field: Field) -> str:
     return f"field_{field.name}"
 
 
-def typed(field: Field, values: ir.Value, found: str) -> ir.Value:
-    """Return raw values with the type that the field needs, null where missing; see `Coder.typed`."""
-    return _CODERS[type(field.form)].typed(values, found)
+def coder_of(field: Field) -> type[Coder]:
+    """Return the class that encodes a field."""
+    return _CODERS[type(field.form)]
 
 
 def encode(session: Session, name: str, table: ir.Table, coders: Sequence[Coder]) -> ir.Table:
@@ -354,18 +386,6 @@ def encode(session: Session, name: str, table: ir.Table, coders: Sequence[Coder]
             table = session.store(f"{name}_{number // _TOGETHER % 2}", table)
         table = coder.encode(table)
     return table
-
-
-def learn(session: Session, field: Field, evidence: ir.Table, min_count: int) -> Coder:
-    """Return a field's coder.
-
-    Args:
-        evidence: value (raw), day (0 for training) and weight (int64, the number of occurrences on that day). Weights
-            of repeated values are added. Only fields with a vocabulary have evidence of days other than 0.
-        min_count: a value of an `id` field with fewer occurrences stays unknown.
-    """
-    known = evidence.filter(evidence.value.notnull())
-    return _CODERS[type(field.form)].learn(session, field, known, min_count)
 
 
 def _single(values: ir.Value, found: str) -> ir.Value:

@@ -1,28 +1,31 @@
-"""Storage forms: how a field's values are stored, from feature files and requests to the inputs of the ONNX graphs.
+"""Kinds of field, and the forms in which their values are stored, from feature files and requests to the ONNX graphs.
 
-    form      kinds                   column of N owners          lookup in the embedding table     inputs of the graphs
-    OneId     id, categorical         int32 [N]                   ids [N]                           ids
-    Bucket    numeric with buckets    int32 [N]                   ids [N]                           ids
-    IdList    multi                   int32 [M], offsets [N + 1]  ids [M], owners [M]               ids, owners
-    Number    numeric                 float32 [N]                 ids [N], weights [N]              ids, weights
-    Vector    vector of n numbers     float32 [N, n]              ids [1 + n], weights [N, 1 + n]   ids, weights
+    form     kinds                  column of N owners              missing   rows of the table   lookup
+    OneId    id, categorical        int32 [N], ids                  0         1 + values          ids [N]
+    Bucket   numeric with buckets   int32 [N], ids of buckets       0         2 + edges           ids [N]
+    IdList   multi                  int32 [M], offsets [N + 1]      [0]       1 + values          ids, owners [M]
+    Number   numeric                float32 [N], standardised       NaN       2                   ids, weights [N]
+    Vector   vector of n numbers    float32 [N, n], as given        all NaN   1 + n               ids [1 + n], weights
 
 N owners have M values in all. A form holds nothing that is learned from a log. Methods that need such values take the
-field's vocabulary, or its record in the manifest (`rows`, `edges`, `mean`, `std`, `length`). This module needs only
-numpy, so that validation and scoring can share it.
+field's vocabulary, or its record in the manifest (`rows` and `Learned`). `din.featurize.coders` learns them, and stores
+the values of a log in these forms. This module needs only the packages of a scoring process, so that validation and
+scoring can share it.
 """
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from numbers import Real
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NotRequired
 
 import numpy as np
-from typing_extensions import override
+from pydantic import PositiveInt
+from typing_extensions import TypedDict, override
 
 from din.errors import InputError, shown
 
@@ -41,6 +44,34 @@ _PLAIN_NUMBERS = {int, float, bool, type(None)}
 
 Rows = Callable[[Iterable[object]], list[int]]
 """A vocabulary: returns the row of each value, `UNKNOWN` for a value that it does not hold."""
+
+
+class Kind(StrEnum):
+    """The ways in which raw values become rows of an embedding table.
+
+    id: a vocabulary, cut at `min_count`. categorical: a vocabulary, uncut. multi: several values, their mean.
+    numeric: quantile buckets where `buckets` is set, else standardised (row 1 scaled by the value, row 0 = missing).
+    vector: a list of `length` numbers, projected by as many rows (row 0 = missing).
+    """
+
+    ID = "id"
+    CATEGORICAL = "categorical"
+    MULTI = "multi"
+    NUMERIC = "numeric"
+    VECTOR = "vector"
+
+
+BUCKETED = frozenset({Kind.NUMERIC})
+"""The kinds that may have `buckets`."""
+
+
+class Learned(TypedDict):
+    """What forms learn from a log, as keys of a field's record."""
+
+    edges: NotRequired[list[float]]
+    mean: NotRequired[float]
+    std: NotRequired[float]
+    length: NotRequired[PositiveInt]
 
 
 class Level(StrEnum):
@@ -143,6 +174,7 @@ class Form(ABC):
         missing: the column of one owner whose value is missing.
         traced: the column of one owner in the example that graphs are traced with.
         learned: keys of the field's record that `encode` and `examples` read.
+        request_schema: the JSON schema of a value in a request.
     """
 
     arrow_type: ClassVar[str] = "int32"
@@ -155,6 +187,7 @@ class Form(ABC):
     missing: Column = Column(np.full(1, UNKNOWN, np.int32))
     traced: Column = missing
     learned: ClassVar[frozenset[str]] = frozenset()
+    request_schema: ClassVar[Mapping[str, Any]]
 
     def column(self, array: "pa.ChunkedArray") -> Column:
         """Return a column of the feature files."""
@@ -201,6 +234,8 @@ class Form(ABC):
 class OneId(Form):
     """One id from a vocabulary."""
 
+    request_schema: ClassVar[Mapping[str, Any]] = {"type": ["string", "number", "boolean", "null"]}
+
     @override
     def forget(self, column: Column, rows: int) -> Column:
         return Column(np.where(column.values < rows, column.values, np.int32(UNKNOWN)))
@@ -227,6 +262,7 @@ class Bucket(OneId):
 
     has_vocabulary = False
     learned = frozenset({"edges"})
+    request_schema: ClassVar[Mapping[str, Any]] = {"type": ["number", "null"]}
 
     @override
     def encode(self, values: list[Any], record: Mapping[str, Any], vocabulary: Rows | None) -> Column:
@@ -253,6 +289,7 @@ class IdList(Form):
     axes: ClassVar[Mapping[str, tuple[str, ...]]] = {"": ("values",), ".owners": ("values",)}
     missing = Column(np.full(1, UNKNOWN, np.int32), np.array([0, 1]))
     traced = Column(np.full(2, UNKNOWN, np.int32), np.array([0, 2]))
+    request_schema: ClassVar[Mapping[str, Any]] = {"type": ["array", "null"], "items": {"type": ["string", "number"]}}
 
     @override
     def column(self, array: "pa.ChunkedArray") -> Column:
@@ -301,6 +338,7 @@ class Number(Form):
     missing = Column(np.full(1, math.nan, np.float32))
     traced = Column(np.zeros(1, np.float32))
     learned = frozenset({"mean", "std"})
+    request_schema: ClassVar[Mapping[str, Any]] = {"type": ["number", "null"]}
 
     @override
     def outside(self, values: np.ndarray, rows: int) -> np.ndarray:
@@ -342,6 +380,7 @@ class Vector(Form):
     scalar = False
     axes: ClassVar[Mapping[str, tuple[str, ...]]] = {"": ("fixed",), ".weights": ("owners", "fixed")}
     learned = frozenset({"length"})
+    request_schema: ClassVar[Mapping[str, Any]] = {"type": ["array", "null"], "items": {"type": "number"}}
 
     def __init__(self, length: int) -> None:
         self.length = length
@@ -401,6 +440,45 @@ class Vector(Form):
         if len(numbers) not in (0, self.length):
             raise InputError(f"{len(numbers)} numbers; expected {self.length}, or null where the vector is missing")
         return numbers if len(numbers) else np.full(self.length, math.nan)
+
+
+_FORMS: dict[Kind, Form] = {
+    Kind.ID: OneId(),
+    Kind.CATEGORICAL: OneId(),
+    Kind.MULTI: IdList(),
+    Kind.NUMERIC: Number(),
+}
+_BUCKET = Bucket()
+
+
+@cache
+def form_of(kind: Kind, buckets: int | None, length: int | None) -> Form:
+    """Return the storage form of a kind. A vector whose length is not known yet has length 0."""
+    if kind is Kind.VECTOR:
+        return Vector(length or 0)
+    return _BUCKET if kind is Kind.NUMERIC and buckets else _FORMS[kind]
+
+
+def text(value: object) -> str | None:
+    """Return a value as text for comparison, so that 7, 7.0 and "7" are equal; return None for None and NaN.
+
+    Raises:
+        InputError: the value is a list, an object, or an integer of more than 4,300 digits.
+    """
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, int):
+        try:
+            return str(value)
+        except ValueError:  # Python writes no integer of more than 4,300 digits
+            raise InputError(f"{shown(value)}; expected a shorter number, or text") from None
+    if isinstance(value, float | np.floating):
+        if math.isnan(value):
+            return None
+        return str(int(value)) if float(value).is_integer() else repr(float(value))
+    if isinstance(value, Collection):
+        raise InputError(f"{shown(value)} is not one value; expected a number or text")
+    return str(value)
 
 
 def ragged_take(starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
