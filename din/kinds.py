@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from numbers import Real
-from typing import TYPE_CHECKING, Any, ClassVar, NotRequired
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NotRequired
 
 import numpy as np
 from pydantic import PositiveInt
-from typing_extensions import TypedDict, override
+from typing_extensions import TypedDict, TypeVar, override
 
 from din.errors import InputError, shown
 
@@ -42,6 +42,7 @@ OUTSIDE = 1e12
 """A raw number outside every bucket."""
 _PLAIN_NUMBERS = {int, float, bool, type(None)}
 
+Array = TypeVar("Array", default=np.ndarray)
 Rows = Callable[[Iterable[object]], list[int]]
 """A vocabulary: returns the row of each value, `UNKNOWN` for a value that it does not hold."""
 
@@ -118,8 +119,8 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Lookup:
-    """Rows of the joint embedding table for one field of N owners.
+class Lookup(Generic[Array]):
+    """Rows of the joint embedding table for one field of N owners, as arrays or as tensors.
 
     Attributes:
         ids: int64 [M]; for a `Vector` the 1 + n ids of its rows, once.
@@ -128,16 +129,21 @@ class Lookup:
             owner i is the sum of all rows, each times its weight in weights[i].
     """
 
-    ids: np.ndarray
-    owners: np.ndarray | None = None
-    weights: np.ndarray | None = None
+    ids: Array
+    owners: Array | None = None
+    weights: Array | None = None
 
-    def __len__(self) -> int:
+    @property
+    def plain(self) -> bool:
+        """True if the embedding of each owner is the row of one id, unchanged."""
+        return self.owners is None and self.weights is None
+
+    def __len__(self: "Lookup[np.ndarray]") -> int:
         if self.owners is not None:
             return int(self.owners.max(initial=-1)) + 1
         return len(self.ids if self.weights is None else self.weights)
 
-    def of_owners(self) -> list[list[float]]:
+    def of_owners(self: "Lookup[np.ndarray]") -> list[list[float]]:
         """Return the ids of each owner, and after them their weights, if there are any."""
         if self.owners is not None:
             ends = np.searchsorted(self.owners, np.arange(1, len(self)))
@@ -146,7 +152,7 @@ class Lookup:
         parts = [ids] if self.weights is None else [ids, self.weights]
         return np.column_stack(parts).tolist()
 
-    def parts(self) -> dict[str, np.ndarray]:
+    def parts(self) -> dict[str, Array]:
         """Return the arrays that are not None, by the ending of their names as inputs of the graphs."""
         every = {"": self.ids, ".owners": self.owners, ".weights": self.weights}
         return {ending: array for ending, array in every.items() if array is not None}

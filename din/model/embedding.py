@@ -14,7 +14,6 @@ from torch import Tensor
 from din.features.packing import PackedBatch
 from din.kinds import Lookup
 from din.ops.inputs import Places
-from din.ops.lookup import Ids
 from din.schema import Group
 
 
@@ -30,7 +29,7 @@ class Batch(NamedTuple):
             given the joint table itself.
     """
 
-    lookups: dict[Group, tuple[Ids, ...]]
+    lookups: dict[Group, tuple[Lookup[Tensor], ...]]
     candidate: Tensor  # int64 [B], positions among the distinct items
     behaviour: Tensor  # int64 [T], positions among the distinct items
     segment: Tensor  # int64 [T], each behaviour's impression
@@ -43,7 +42,7 @@ class Batch(NamedTuple):
         return Places(self.candidate, self.behaviour, self.segment, self.age)
 
     @property
-    def profile(self) -> tuple[Ids, ...]:
+    def profile(self) -> tuple[Lookup[Tensor], ...]:
         """Lookups of user and context fields, which have one owner per impression."""
         return self.lookups[Group.USER] + self.lookups[Group.CONTEXT]
 
@@ -56,7 +55,7 @@ class Batch(NamedTuple):
 def to_tensors(packed: PackedBatch, rows: Tensor | None = None) -> Batch:
     """Return a packed batch as tensors that share its memory."""
     return Batch(
-        lookups={group: tuple(map(_ids, own.values())) for group, own in packed.lookups.items()},
+        lookups={group: tuple(map(_lookup, own.values())) for group, own in packed.lookups.items()},
         candidate=torch.from_numpy(packed.candidate),
         behaviour=torch.from_numpy(packed.behaviour),
         segment=torch.from_numpy(packed.segment),
@@ -65,8 +64,8 @@ def to_tensors(packed: PackedBatch, rows: Tensor | None = None) -> Batch:
     )
 
 
-def _ids(lookup: Lookup) -> Ids:
-    return Ids(torch.from_numpy(lookup.ids), _tensor(lookup.owners), _tensor(lookup.weights))
+def _lookup(lookup: Lookup) -> Lookup[Tensor]:
+    return Lookup(torch.from_numpy(lookup.ids), _tensor(lookup.owners), _tensor(lookup.weights))
 
 
 def _tensor(array: np.ndarray | None) -> Tensor | None:

@@ -8,13 +8,14 @@
 from torch import Tensor, nn
 from typing_extensions import override
 
+from din.kinds import Lookup
 from din.model.embedding import Batch
 from din.model.lr import LogisticRegression
 from din.model.mlp import multilayer_perceptron
 from din.model.model import Model
 from din.ops.histories import Histories
 from din.ops.inputs import Embedded, Keys, MLPInputs, encode
-from din.ops.lookup import Columns, Ids, lookup
+from din.ops.lookup import Columns, lookup
 from din.params import Train
 from din.schema import Field, Group
 
@@ -112,7 +113,7 @@ class EmbeddingMLP(Model):
         ]
         if self.item_bias:
             item_id = batch.lookups[Group.ITEM][0].ids
-            candidate = Ids(item_id.index_select(0, batch.candidate), None, None)
+            candidate = Lookup(item_id.index_select(0, batch.candidate))
             groups.append(Columns((candidate,), batch.candidate.shape[0], 0, 1))
         items, feedback, profile, *bias = lookup(table, groups)
         return Embedded(items, feedback, profile), bias[0] if bias else None

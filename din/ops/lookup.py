@@ -24,35 +24,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from din.kinds import Lookup
 from din.ops.native.library import Library
 from din.ops.rows import library_for
 from din.ops.segments import segment_sum
 
 
-class Ids(NamedTuple):
-    """Rows of the table for one field of N owners.
-
-    Attributes:
-        ids: int64 [M].
-        owners: int64 [M], the owner of each id, non-decreasing, each owner at least once. None: owner i has id i.
-        weights: float32 [M], a factor on each row. None: all are 1. For a vector, float32 [N, M]: owner i has the sum
-            of all M rows, each times its weight in weights[i].
-    """
-
-    ids: Tensor
-    owners: Tensor | None
-    weights: Tensor | None
-
-    @property
-    def plain(self) -> bool:
-        """True if the embedding of each owner is the row of one id, unchanged."""
-        return self.owners is None and self.weights is None
-
-
 class Columns(NamedTuple):
     """Fields of a group of owners, and the columns of the table to read for them: column … column + width − 1."""
 
-    lookups: tuple[Ids, ...]
+    lookups: tuple[Lookup[Tensor], ...]
     owners: int
     column: int
     width: int
@@ -82,7 +63,7 @@ def _reference(table_RW: Tensor, group: Columns) -> Tensor:
     return torch.cat([table_RW.new_zeros(group.owners, 0), *fields], 1)
 
 
-def _field(table_RW: Tensor, lookup: Ids, owners: int) -> Tensor:
+def _field(table_RW: Tensor, lookup: Lookup[Tensor], owners: int) -> Tensor:
     # index_select, since the backward pass of table[ids] is several times slower on CPUs
     rows_MW = table_RW.index_select(0, lookup.ids)
     if lookup.weights is not None and lookup.weights.dim() == 2:

@@ -33,7 +33,6 @@ from din.features.packing import PackedBatch
 from din.kinds import Lookup
 from din.model.embedding import Batch
 from din.model.model import Model
-from din.ops.lookup import Ids
 from din.schema import Field, Group
 from din.serve.inputs import AGE, feeds
 from din.workspace import user_cache
@@ -96,12 +95,12 @@ class _Graph(nn.Module):
         logit = self.model.request(table, batch) if self.request else self.model(table, batch)
         return torch.sigmoid(logit.double()), logit
 
-    def _lookups(self, group: Group, arrays: Mapping[str, Tensor]) -> tuple[Ids, ...]:
+    def _lookups(self, group: Group, arrays: Mapping[str, Tensor]) -> tuple[Lookup[Tensor], ...]:
         lookups = []
         for field in self.fields:
             if field.group is group:
                 name = f"{group}.{field.name}"
-                lookups.append(Ids(arrays[name], arrays.get(f"{name}.owners"), arrays.get(f"{name}.weights")))
+                lookups.append(Lookup(arrays[name], arrays.get(f"{name}.owners"), arrays.get(f"{name}.weights")))
         return tuple(lookups)
 
     @property

@@ -13,6 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from din.kinds import Lookup
 from din.model.attention import ActivationUnit
 from din.model.mlp import multilayer_perceptron
 from din.ops import backend
@@ -21,7 +22,7 @@ from din.ops.backend import Backend
 from din.ops.dice import Dice
 from din.ops.histories import Packed
 from din.ops.inputs import Embedded, Places
-from din.ops.lookup import Columns, Ids, lookup
+from din.ops.lookup import Columns, lookup
 from din.ops.rows import add_rows, take_rows
 
 pytestmark = needs_compiler
@@ -187,8 +188,8 @@ def test_lookups(ids: list[int], fields: int, width: int, parts: int) -> None:
     random = torch.Generator().manual_seed(0)
     table = torch.randn(5, 4, generator=random).requires_grad_()
     own = torch.tensor(ids, dtype=torch.int64)
-    lookups = tuple(Ids(own.roll(field), None, None) for field in range(fields))
-    groups = [Columns(lookups, len(ids), 1, width), Columns((Ids(own, None, None),), len(ids), 0, 1)]
+    lookups = tuple(Lookup(own.roll(field)) for field in range(fields))
+    groups = [Columns(lookups, len(ids), 1, width), Columns((Lookup(own),), len(ids), 0, 1)]
     factors = torch.randn(len(ids), fields * width + 1, generator=random)
 
     def values_and_gradient() -> tuple[Tensor, Tensor]:
