@@ -29,13 +29,14 @@ def _lines(block: Block, indent: str) -> Iterator[str]:
         if not indent:
             yield ""
         if isinstance(value, Block):
-            yield _commented(f"{indent}{name}:", one.doc)
+            yield commented(f"{indent}{name}:", one.doc)
             yield from _lines(value, f"{indent}  ")
         else:
-            yield _commented(f"{indent}{name}: {written(value)}", one.doc)
+            yield commented(f"{indent}{name}: {written(value)}", one.doc)
 
 
-def _commented(line: str, doc: str) -> str:
+def commented(line: str, doc: str) -> str:
+    """Return a line of params.yaml with a comment at the column where all begin, if there is one."""
     return f"{line:{COMMENT_COLUMN - 1}} # {doc}" if doc else line
 
 

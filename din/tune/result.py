@@ -6,8 +6,8 @@ from itertools import accumulate
 from typing import Any
 
 from din.artifacts import write_bytes
-from din.params.defaults import written
-from din.params.overlays import COMMENT_COLUMN, nested
+from din.params.defaults import commented, written
+from din.params.overlays import nested
 from din.printing import print_table
 from din.report.charts import Axis, Plot
 from din.report.page import Table, environment
@@ -173,7 +173,7 @@ def _lines(block: Mapping[str, Any], reasons: Mapping[str, str], above: str = ""
     for key, value in block.items():
         place = f"{above}{key}"
         if place in reasons:
-            yield f"{f'{indent}{key}: {written(value)}':{COMMENT_COLUMN - 1}} # {reasons[place]}"
+            yield commented(f"{indent}{key}: {written(value)}", reasons[place])
         else:
             yield f"{indent}{key}:"
             yield from _lines(value, reasons, f"{place}.")
