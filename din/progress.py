@@ -17,11 +17,11 @@ _GROWTH = 0.1
 """The time from one line of a log to the next, as a share of the time until the first of the two."""
 
 
-def progress(total: float | None, description: str, unit: str, **options: Any) -> "tqdm[Any]":
+def progress(total: int, description: str, unit: str, **options: Any) -> "tqdm[Any]":
     """Return a context manager whose `update` adds to the work done.
 
     Args:
-        total: the amount of work, or None if it is not known.
+        total: the amount of work.
         description: the name of the work.
         unit: the unit of the amount, in the singular.
         options: further options of tqdm, e.g. `initial`, the work that was done before.

@@ -217,8 +217,5 @@ def unreadable(what: str) -> Iterator[None]:
 
 
 def _sha256(file: File) -> str:
-    digest = hashlib.sha256()
     with file.system.open(file.path, "rb") as stream:
-        while chunk := stream.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()

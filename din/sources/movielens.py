@@ -32,11 +32,10 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from din.artifacts import atomic_path
+from din.artifacts import write_bytes
 from din.errors import InputError, Unavailable
 from din.params import Table
 from din.params import fetch as blocks
-from din.progress import progress
 from din.schema import ITEM_ID, TIMESTAMP, USER_ID
 from din.sources import SOURCES
 from din.sources.download import KEY
@@ -58,7 +57,6 @@ FIELDS = {
     "behaviour": {"rating": "categorical"},
 }
 _TIMEOUT_S = 10
-_CHUNK = 1 << 16
 _RATING = ("userId", "movieId", "rating", "timestamp")
 _TYPES = dict.fromkeys(("userId", "movieId", "timestamp", "age"), "BIGINT")
 _NO_GENRES = "(no genres listed)"
@@ -253,17 +251,8 @@ def sha256(log: RawLog) -> str:
 
 
 def _from_publisher(cache: Path) -> None:
-    with (
-        urllib.request.urlopen(URL, timeout=_TIMEOUT_S) as response,
-        atomic_path(cache / ARCHIVES[0]) as temporary,
-        temporary.open("wb") as file,
-        progress(response.length, f"downloading {ARCHIVES[0]}", "B", unit_scale=True) as bar,
-    ):
-        while chunk := response.read(_CHUNK):
-            file.write(chunk)
-            bar.update(len(chunk))
-        if response.length:
-            raise http.client.IncompleteRead(b"", response.length)
+    with urllib.request.urlopen(URL, timeout=_TIMEOUT_S) as response:
+        write_bytes(cache / ARCHIVES[0], response.read())  # raises if the connection ends early
 
 
 def _from_index(cache: Path) -> None:

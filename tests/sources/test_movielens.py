@@ -1,7 +1,5 @@
 """MovieLens-100k in both forms, on made-up rows and without a network."""
 
-import http.client
-import io
 import shutil
 import subprocess
 import urllib.request
@@ -157,20 +155,3 @@ def test_other_rows_are_refused(workspace: Workspace, params: Params) -> None:
     with pytest.raises(Unavailable, match=r"ml-100k.zip: its rows have sha256 \w+, expected"):
         fetch(workspace, params)
     assert not archive.exists()
-
-
-def test_half_a_download_is_not_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offline: list[str]) -> None:
-    """A connection that ends early is an error, and nothing of the archive stays."""
-
-    class Response(io.BytesIO):
-        length = 2000
-
-        def read(self, size: int | None = -1) -> bytes:
-            found = super().read(size)
-            self.length -= len(found)
-            return found
-
-    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: Response(bytes(1000)))
-    with pytest.raises(http.client.IncompleteRead):
-        movielens._from_publisher(tmp_path / "cache")
-    assert not [*(tmp_path / "cache").glob("*")]
