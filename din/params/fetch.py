@@ -142,7 +142,7 @@ class Served:
         shown: how many of a request's best candidates were shown; None: all.
         feedback: further columns of the clicks to keep.
         int_ids: the ids that are whole numbers, user_id or item_id; others are text.
-        table: items, users and history, with the keys of `fetch.table`.
+        table: items, users, history, and how text files are written, with the keys of `fetch.table`.
     """
 
     path: str | None = None

@@ -28,7 +28,7 @@ from din.params import to_json
 from din.schema import EVENT_COLUMNS, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
 from din.sources import SOURCES, files, readers, values
 from din.sources.rawlog import RawLog
-from din.sources.readers import COMMON
+from din.sources.readers import Dialect
 from din.sources.rows import BATCH, Check, Store, quoted
 from din.sources.source import Source
 from din.sources.tabular import TableSource
@@ -64,7 +64,7 @@ class ServedSource(Source):
         join = _Join(store, self.params)
         found = self._found()
         join.requests([file.path for file in found["log"]])
-        join.clicks(found["clicks"])
+        join.clicks(found["clicks"], self._table(self.params.table).dialect("clicks"))
         join.attribute()
         path = store.file("served")
         further = join.write(path, join.last_day(self.until))
@@ -144,9 +144,9 @@ class _Join:
         if nobody := self._count("asked WHERE user_id IS NULL"):
             _note(f"{nobody:,} requests without a user_id are left out")
 
-    def clicks(self, found: Sequence[files.File]) -> None:
+    def clicks(self, found: Sequence[files.File], dialect: Dialect) -> None:
         """Read the table of clicks."""
-        rows = readers.read(found, self._chosen, COMMON, self._store, "clicks")
+        rows = readers.read(found, self._chosen, dialect, self._store, "clicks")
         self._name = rows.name
         known = self._known(rows.names)
         keys = {key: f"CAST({rows[known[key]]} AS VARCHAR)" if key in known else "NULL" for key in _KEYS}

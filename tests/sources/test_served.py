@@ -127,6 +127,15 @@ def test_clicks_by_user(root: Path, events: Callable[..., list[dict[str, Any]]])
     assert clicked(events(window_hours=1)) == {(1, "a")}
 
 
+def test_clicks_in_text_of_another_form(root: Path, events: Callable[..., list[dict[str, Any]]]) -> None:
+    """The keys of `table.csv` say how the clicks are written, too."""
+    serve(root, ASKED)
+    clicks(root, BY_ID, [("r0", "a", 1), ("r4", "c", 60)])
+    path = root / "clicks.csv"
+    path.write_text(path.read_text().replace(",", ";"))
+    assert clicked(events(window_hours=1, table={"csv": {"delimiter": ";"}})) == {(1, "a")}
+
+
 def test_feedback_on_what_was_shown(root: Path, events: Callable[..., list[dict[str, Any]]]) -> None:
     """A click counts once, with the columns of its first record. Candidates below the `shown` first are left out."""
     serve(root, ASKED)
