@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from din.gates.pooling import Comparison, judged
-from din.metrics.estimates import difference
+from din.metrics.estimates import Estimate, difference
 from din.metrics.noninferiority import Outcome
 
 NARROW = 1e-6
@@ -22,8 +22,14 @@ def drawn(first_day: int, days: int, number: int, rows: int = 300) -> Comparison
 
 
 def outcome(views: list[Comparison], margin: float = NARROW) -> Outcome:
-    """Judge the last comparison with a fixed margin."""
-    return judged(views, lambda today: margin, 0.05)
+    """Judge the last comparison with a fixed margin, and check that each one's own difference counts as today's."""
+    newest = iter(views)
+
+    def margin_of(today: Estimate) -> float:
+        assert today is next(newest).difference
+        return margin
+
+    return judged(views, margin_of, 0.05)
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(1, 3)), min_size=1, max_size=6))
