@@ -63,10 +63,10 @@ class Plot:
         path = " ".join(f"{self._x(x):.1f},{self._y(y):.1f}" for x, y in points)
         self.marks.append(Markup('<polyline class="line {}" points="{}"/>').format(style, path))
 
-    def dots(self, points: Sequence[Point], style: str, radius: float = 3.2) -> None:
+    def dots(self, points: Sequence[Point], style: str) -> None:
         """Draw a dot at each point."""
-        dot = Markup('<circle class="dot {}" cx="{}" cy="{}" r="{}"/>')
-        self.marks += [dot.format(style, _n(self._x(x)), _n(self._y(y)), radius) for x, y in points]
+        dot = Markup('<circle class="dot {}" cx="{}" cy="{}" r="3.2"/>')
+        self.marks += [dot.format(style, _n(self._x(x)), _n(self._y(y))) for x, y in points]
 
     def interval(self, x: float, value: Interval, style: str) -> None:
         """Draw the bounds of an interval of y at one x, if they are defined, and its point."""

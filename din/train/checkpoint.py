@@ -80,8 +80,8 @@ def load(path: Path) -> tuple[dict[str, Tensor], Progress] | None:
         return None
 
 
-def prune(current: Path, others: int = 2) -> None:
-    """Remove the checkpoints of all runs but `current` and the newest `others`.
+def prune(current: Path) -> None:
+    """Remove the checkpoints of all runs but `current` and the two newest others.
 
     Others are kept so that a killed run can still be resumed after another one has run.
     """
@@ -89,5 +89,5 @@ def prune(current: Path, others: int = 2) -> None:
         return
     by_age = sorted(current.parent.iterdir(), key=lambda path: path.stat().st_mtime)
     removable = [path for path in by_age if path != current]
-    for path in removable[: max(len(removable) - others, 0)]:
+    for path in removable[:-2]:
         shutil.rmtree(path)

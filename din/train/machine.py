@@ -12,7 +12,7 @@ from din.code import Machine
 from din.ops import backend
 from din.train.compute import Compute
 
-_CPUINFO = Path("/proc/cpuinfo")
+_CPUINFO = Path("/proc/cpuinfo")  # only Linux has it
 _CLASS = ("vendor_id", "cpu family", "model", "CPU implementer", "CPU part")  # keys of /proc/cpuinfo, x86 and ARM
 
 
@@ -31,15 +31,11 @@ def describe(compute: Compute) -> Machine:
     )
 
 
-def processor(cpuinfo: Path = _CPUINFO) -> str:
-    """Return the class of the processor: architecture, vendor, family and model.
-
-    Args:
-        cpuinfo: the kernel's description of the processors; only Linux has one.
-    """
-    if not cpuinfo.exists():
+def processor() -> str:
+    """Return the class of the processor: architecture, vendor, family and model."""
+    if not _CPUINFO.exists():
         return f"{platform.machine()} {platform.processor()}".strip()
-    first = cpuinfo.read_text(encoding="utf-8").partition("\n\n")[0]
+    first = _CPUINFO.read_text(encoding="utf-8").partition("\n\n")[0]
     entries = (line.partition(":") for line in first.splitlines())
     values = {key.strip(): value.strip() for key, _, value in entries}
     return " ".join([platform.machine(), *(f"{key} {values[key]}" for key in _CLASS if key in values)])
