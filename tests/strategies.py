@@ -24,7 +24,6 @@ from pydantic.fields import FieldInfo
 from typing_extensions import is_typeddict
 
 from din.documents import Document
-from din.kinds import Kind
 from din.manifests import FieldRecord, PlacedField
 from din.names import Commit, Day, Digest, FileName, Line, Moment, Name
 
@@ -156,7 +155,7 @@ def _field(form: Any) -> st.SearchStrategy[Plain]:
     """Draw a field's record: a name that can be a file's, and all that its form may have learned."""
     learned = {"edges": [0.0], "mean": 0.0, "std": 1.0, "length": 3}
     named = st.builds(lambda record, name: record | {"name": name}, _object(form), _SEGMENT)
-    return named.map(lambda record: record | learned if record["kind"] in (Kind.NUMERIC, Kind.VECTOR) else record)
+    return named.map(lambda record: record | learned)
 
 
 class _Raw(str):
