@@ -35,11 +35,6 @@ class DayRows:
     def __len__(self) -> int:
         return sum(len(own) for own in self.positions)
 
-    @property
-    def in_order_of_files(self) -> list[NDArray[np.int64]]:
-        """The positions in ascending order."""
-        return [np.sort(own) for own in self.positions]
-
     def where(self, kept: Sequence[NDArray[np.bool_]]) -> Self:
         """Return the rows that are kept. `last` remains the time of the day's last row.
 

@@ -29,7 +29,7 @@ from datetime import datetime
 
 import torch
 
-from din.features.days import DayRows, days_of
+from din.features.days import DayRows, days_of, in_order_of_files
 from din.features.reader import Features
 from din.schema import SplitName
 from din.train.learner import Inputs, Learner, check_loss
@@ -104,7 +104,7 @@ def advance(learner: Learner, split: SplitName, after: datetime | None = None) -
     """
     days = []
     for rows in days_of(learner.features, split, after):
-        chosen = rows.in_order_of_files
+        chosen = in_order_of_files([rows])
         predictions = predict(learner.trained, learner.features, split, compute=learner.compute, chosen=chosen)
         learner, loss = learn_day(learner, rows)
         print(f"learned {rows.day}: {len(rows):,} rows, mean loss {loss:.4f}", flush=True)
