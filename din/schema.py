@@ -29,6 +29,8 @@ HISTORY_COLUMNS = (USER_ID, ITEM_ID, TIMESTAMP, SEQUENCE)
 
 DAY_US = 86_400_000_000
 """Microseconds of a day."""
+UNKNOWN_TIME = -(2**62)
+"""The timestamp of a behaviour without a time: earlier than all others, and differences don't overflow."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 """Where all time columns count from."""
 

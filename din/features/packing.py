@@ -15,11 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from din.features.reader import UNKNOWN_TIME, Features, Impressions, Shard
+from din.features.reader import Features, Impressions, Shard
 from din.kinds import Column, Lookup, OneId
 from din.ops.deduplicate import Deduplicator
 from din.ops.packing import field_ids, pack_histories
-from din.schema import Field, Group
+from din.schema import UNKNOWN_TIME, Field, Group
 
 
 @dataclass(frozen=True)

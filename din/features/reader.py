@@ -23,8 +23,6 @@ from din.kinds import Column
 from din.manifests import FeaturesManifest, FieldRecord
 from din.schema import SPLITS, TIMESTAMP, WEIGHT, Field, Group, parse_field
 
-UNKNOWN_TIME = -(1 << 62)
-"""The time stored for a behaviour of the prior history whose time is unknown."""
 _AGAIN = "run `dvc repro -f -s featurize`"
 
 
@@ -201,15 +199,15 @@ class Features:
         rows = _read(path)
         behaviours = _read(behaviours_path)
         optional = {"contexts"} if self.weighted else {"contexts", WEIGHT}
-        columns = {name: _numpy(rows[name]) for name in Impressions.__dataclass_fields__ if name not in optional}
-        item = _numpy(behaviours["item"])
+        columns = {name: rows[name].to_numpy() for name in Impressions.__dataclass_fields__ if name not in optional}
+        item = behaviours["item"].to_numpy()
         _check(path, "user", columns["user"], self.manifest.users)
         _check(path, "item", columns["item"], self.manifest.items)
         _check(path, "history_end", columns["history_end"], len(item) + 1)
         _check(path, "history_start", columns["history_start"], columns["history_end"] + 1)
         _check(behaviours_path, "item", item, self.manifest.items)
         impressions = Impressions(**columns, contexts=self._columns(path, rows, Group.CONTEXT))
-        time = _numpy(behaviours[TIMESTAMP])
+        time = behaviours[TIMESTAMP].to_numpy()
         return Shard(impressions, item, time, self._columns(behaviours_path, behaviours, Group.BEHAVIOUR))
 
     def split_rows(self, split: str) -> list[int]:
@@ -218,18 +216,18 @@ class Features:
 
     def timestamps(self, number: int, split: str) -> np.ndarray:
         """Return the times of the impressions of one split of one shard, int64 in µs since 1970, UTC."""
-        return _numpy(_read(self._path(number, split), [TIMESTAMP])[TIMESTAMP])
+        return _read(self._path(number, split), [TIMESTAMP])[TIMESTAMP].to_numpy()
 
     def user_rows(self, number: int, split: str) -> np.ndarray:
         """Return the users of the impressions of one split of one shard, int32, rows of users.parquet."""
         path = self._path(number, split)
-        users = _numpy(_read(path, ["user"])["user"])
+        users = _read(path, ["user"])["user"].to_numpy()
         _check(path, "user", users, self.manifest.users)
         return users
 
     def weights(self, number: int, split: str) -> np.ndarray | None:
         """Return the weights of the impressions of one split of one shard, float64. None if they have none."""
-        return _numpy(_read(self._path(number, split), [WEIGHT])[WEIGHT]) if self.weighted else None
+        return _read(self._path(number, split), [WEIGHT])[WEIGHT].to_numpy() if self.weighted else None
 
     def last_day(self) -> date:
         """Return the day (UTC) of the last impression. `data.until` may be later."""
@@ -253,11 +251,11 @@ class Features:
         for number in range(self.manifest.shards):
             path = self._path(number, "train")
             rows = _read(path, ["item", "label", "sampled"])
-            item = _numpy(rows["item"])
+            item = rows["item"].to_numpy()
             _check(path, "item", item, items)
             impressions += np.bincount(item, minlength=items)
-            clicks += np.bincount(item[_numpy(rows["label"]) != 0], minlength=items)
-            sampled |= bool(_numpy(rows["sampled"]).any())
+            clicks += np.bincount(item[rows["label"].to_numpy() != 0], minlength=items)
+            sampled |= bool(rows["sampled"].to_numpy().any())
         return Counts(impressions, clicks, sampled)
 
     def popularity(self) -> np.ndarray:
@@ -334,10 +332,6 @@ def _check(path: Path, column: str, values: np.ndarray, end: int | np.ndarray) -
 def _arrow(column: Column) -> pa.Array:
     values = pa.array(column.values)
     return values if column.offsets is None else pa.ListArray.from_arrays(column.offsets.astype(np.int32), values)
-
-
-def _numpy(array: pa.ChunkedArray) -> np.ndarray:
-    return array.to_numpy()
 
 
 def _rows(path: Path) -> int:

@@ -30,6 +30,7 @@ from din.schema import (
     LABEL,
     SEQUENCE,
     TIMESTAMP,
+    UNKNOWN_TIME,
     USER_ID,
     WEIGHT,
     Field,
@@ -37,8 +38,6 @@ from din.schema import (
     parse_fields,
 )
 
-# The timestamp of a behaviour without a time: earlier than all others, and differences don't overflow.
-BEFORE_ALL = -(2**62)
 _RESERVED = {"user", "item", "value", "history_start", "history_end", "sampled"}  # columns of the feature files
 
 
@@ -121,7 +120,7 @@ def load(session: Session, root: Path, params: Params) -> Raw:
         wanted = [field for field in wanted if not absent or field.name in source.columns]
         selected = {key: source[key] for key in keys}
         if TIMESTAMP in selected:
-            selected[TIMESTAMP] = session.epoch_us(source[TIMESTAMP]).fill_null(BEFORE_ALL)
+            selected[TIMESTAMP] = session.epoch_us(source[TIMESTAMP]).fill_null(UNKNOWN_TIME)
         if path == "events" and block.weight is not None:
             selected[WEIGHT] = _weight(source, block.weight, root / path)
         return source.select(**selected, **{column(field): _typed(source, field, root / path) for field in wanted})
@@ -130,7 +129,7 @@ def load(session: Session, root: Path, params: Params) -> Raw:
     history = table("history.parquet", HISTORY_COLUMNS, Group.BEHAVIOUR, absent=True)
     if history is not None and days.history_from is not None:
         time = history[TIMESTAMP]
-        history = history.filter((time >= start_us(days.history_from)) | (time == BEFORE_ALL))
+        history = history.filter((time >= start_us(days.history_from)) | (time == UNKNOWN_TIME))
     items = table("items.parquet", (ITEM_ID,), Group.ITEM)
     users = table("users.parquet", (USER_ID,), Group.USER)
     assert events is not None

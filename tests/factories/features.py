@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike
 
 from din.artifacts import read_json, write_json
-from din.features.reader import UNKNOWN_TIME, Features
+from din.features.reader import Features
 from din.kinds import Kind
-from din.schema import Field, Group, parse_fields
+from din.schema import UNKNOWN_TIME, Field, Group, parse_fields
 from tests.factories import documents_of
 
 HOUR_US = 3_600_000_000

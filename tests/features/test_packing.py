@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from din.features.packing import Packer
-from din.features.reader import UNKNOWN_TIME, Features
+from din.features.reader import Features
 from din.kinds import Lookup
-from din.schema import Group
+from din.schema import UNKNOWN_TIME, Group
 
 
 def values_of(lookup: Lookup, owner: int) -> list[int]:
