@@ -1,5 +1,3 @@
-# Great Expectations marks none of its public classes as exported:
-# pyright: reportPrivateImportUsage=false
 """Build the expectations of a suite: Great Expectations' classes on columns of named tables.
 
 The pandas engine of Great Expectations would have to hold the whole log in memory. The suites on the raw log and on the

@@ -1,5 +1,3 @@
-# Great Expectations marks none of its public classes as exported:
-# pyright: reportPrivateImportUsage=false
 """A user's own expectations: a file in Great Expectations' format, on the tables of a suite or on a SELECT.
 
     expectations:

@@ -1,5 +1,3 @@
-# Great Expectations marks none of its public classes as exported:
-# pyright: reportPrivateImportUsage=false
 """The suite on `reports/predictions/`: one prediction per row, from a model that beats the mean CTR.
 
 Great Expectations judges the columns directly in pandas, at about 100 bytes per row. Calibration and entropy are judged

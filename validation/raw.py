@@ -1,5 +1,3 @@
-# Great Expectations marks none of its public classes as exported:
-# pyright: reportPrivateImportUsage=false
 """The suite on `data/raw/`: is this a log that a model can learn clicks from?
 
 The suite judges in this order:

@@ -1,5 +1,3 @@
-# Great Expectations marks none of its public classes as exported:
-# pyright: reportPrivateImportUsage=false
 """Rules for rows, as SQL predicates. One scan counts the breaches of all rules; reports show some offending rows."""
 
 from collections.abc import Iterator, Sequence

@@ -1,5 +1,3 @@
-# Great Expectations marks none of its public classes as exported:
-# pyright: reportPrivateImportUsage=false
 """Run a suite: evaluate its expectations, write the report, and write the verdict file that lets later stages run.
 
 Great Expectations takes 3-5 s to import, and then about 10 ms per expectation. Its context is created in memory,

@@ -1,5 +1,3 @@
-# Great Expectations marks none of its public classes as exported:
-# pyright: reportPrivateImportUsage=false
 """Two expectations on a daily figure: nothing extreme on the newest days, and nothing strange on any day.
 
     days     0 … 9 | 10 11 12             the newest days validate and test under `temporal`
