@@ -7,7 +7,6 @@ scans the events about thirty times. Python sees only aggregates by day, user or
 from dataclasses import dataclass, fields
 from datetime import date
 from functools import cached_property
-from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -85,7 +84,7 @@ class Log(Data):
     def __init__(self, workspace: Workspace, params: Params) -> None:
         super().__init__(workspace, params)
         self.root = workspace.raw
-        self.manifest = _manifest(self.root)
+        self.manifest = documents.read(RawManifest, self.root / MANIFEST, "run `dvc repro fetch`")
         self.sides = tuple(name for name in SIDE_IDS if (self.root / f"{name}.parquet").exists())
         self.until = date.fromisoformat(self.manifest.until) if self.manifest.until else None
         self.protocol = params.featurize.protocol or self.manifest.protocol
@@ -163,7 +162,3 @@ class Log(Data):
     def if_daily(self, wanted: Severity) -> Severity:
         """Return `wanted` if the source delivers every day, complete. Otherwise gaps are normal, so only warn."""
         return wanted if self.manifest.daily else "warning"
-
-
-def _manifest(root: Path) -> RawManifest:
-    return documents.read(RawManifest, root / MANIFEST, "run `dvc repro fetch`")
