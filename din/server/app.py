@@ -24,7 +24,7 @@ from din.errors import InputError, Unavailable
 from din.server import answers, metrics
 from din.server.answers import Answer
 from din.server.bodies import RETRY, Bodies
-from din.server.deployment import RECORDED, Deployment, Serving
+from din.server.deployment import Deployment, Serving
 from din.server.log import Log
 from din.server.openapi import description
 from din.server.settings import Settings
@@ -105,8 +105,6 @@ class Server:
         self._slow_at = 0.0
         self._bodies = Bodies(settings.limits.request_bytes, settings.timeout)
         self._log = Log.of(settings)
-        if self._log:
-            deployment.recall(self._log.newest(RECORDED))
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:

@@ -10,10 +10,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
-
-from pydantic_core import from_json
 
 from din.errors import InputError, Unavailable
 from din.facts import Facts
@@ -25,7 +22,7 @@ from din.server.settings import Settings
 from din.server.trial import objection
 
 _LOG = logging.getLogger("din.server")
-RECORDED = 16
+_RECORDED = 16
 _RECORDED_BYTES = 1 << 16
 """Larger requests are not kept for trials."""
 
@@ -58,7 +55,7 @@ class Deployment:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._registry = Registry(settings.registry, settings.model)
-        self._recorded: deque[Request] = deque(maxlen=RECORDED)
+        self._recorded: deque[Request] = deque(maxlen=_RECORDED)
         self._stop = threading.Event()
         record = self._registry.champion()
         if record is None:
@@ -78,18 +75,6 @@ class Deployment:
         """Keep an answered request of `size` bytes for the trial of the next bundle."""
         if size <= _RECORDED_BYTES:
             self._recorded.append(request)
-
-    def recall(self, logged: Iterable[str]) -> None:
-        """Keep the requests of a log, as JSON, that the bundle answers; log why another is skipped."""
-        for text in logged:
-            try:
-                size = len(text.encode())
-                if size <= _RECORDED_BYTES:
-                    request = from_json(text)
-                    self.serving.scorer.score(request)
-                    self.keep(request, size)
-            except Exception as error:  # a damaged log must not keep the server from starting
-                _LOG.warning("a logged request is not kept for trials: %s", error)
 
     def watch(self) -> None:
         """Follow the registry until `close` is called."""

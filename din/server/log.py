@@ -19,14 +19,13 @@ from typing import Any, Self
 from uuid import uuid4
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic_core import to_json
 
 from din.errors import InputError
 from din.kinds import text
 from din.schema import ITEM_ID, USER_ID
 from din.serve.scorer import Request
-from din.served_log import FILES, OPEN, SCHEMA, pseudonym, publish, read_key
+from din.served_log import OPEN, SCHEMA, pseudonym, publish, read_key
 from din.server import metrics
 from din.server.answers import Answer
 from din.server.settings import Settings
@@ -96,19 +95,6 @@ class Log:
     def of(cls, settings: Settings) -> Self | None:
         """Return the log that the options name, if they name one."""
         return cls(Path(settings.log), settings.log_share, settings.log_key) if settings.log else None
-
-    def newest(self, count: int) -> list[str]:
-        """Return the newest requests of the published files, as JSON, the newest last; skip unreadable files."""
-        found: list[str] = []
-        for path in sorted(self._folder.glob(FILES), reverse=True):
-            if len(found) == count:
-                break
-            try:
-                requests = pq.ParquetFile(path).read(["request"])["request"]
-                found = requests[len(found) - count :].to_pylist() + found
-            except Exception as error:  # a damaged log must not keep the server from starting
-                _LOG.warning("%s can't be read: %s", path, error)
-        return found
 
     def start(self) -> None:
         """Start the thread."""

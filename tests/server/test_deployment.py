@@ -4,21 +4,15 @@ import shutil
 import threading
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from served_world import World
 
 from din.errors import InputError
 from din.serve import Limits, Scorer
 from din.serve.bundle import seal
-from din.server.answers import Answer
-from din.server.app import app
 from din.server.deployment import Deployment
-from din.server.log import Log
 from din.server.trial import objection
 
 REQUEST = {"history": ["i4", "i5"], "candidates": ["i6", "i7"]}
@@ -127,6 +121,16 @@ def test_a_request_that_is_no_longer_answered(steady: World) -> None:
     assert reason and old.version[:12] in reason and "2 entries" in reason
 
 
+def test_a_new_bundle_is_tried_with_recorded_requests(world: World, deployment: Deployment) -> None:
+    """A champion that refuses what was answered before is refused."""
+    deployment.keep({"candidates": ["i1"] * 900}, 20)
+    deployment.settings = replace(deployment.settings, limits=Limits(candidates=2))
+    world.crown(1)
+    deployment.follow()
+    assert deployment.refused and "it does not answer a request that version" in deployment.refused.reason
+    assert "900 entries" in deployment.refused.reason
+
+
 def test_a_slower_bundle(steady: World) -> None:
     """A bundle that takes several times as long is refused."""
 
@@ -148,31 +152,3 @@ def test_the_recorded_requests(deployment: Deployment) -> None:
         deployment.keep({"candidates": [number]}, 20)
     kept = [request["candidates"][0] for request in deployment._recorded]
     assert kept == list(range(24, 40))
-
-
-def test_a_restarted_server_is_tried_with_its_log(world: World, tmp_path: Path) -> None:
-    """The newest logged requests that the champion answers judge the next bundle, though this process answered none.
-
-    Damaged files and rows are skipped, whatever is wrong with them.
-    """
-    folder = tmp_path / "served"
-    log = Log(folder)
-    log.start()
-    large = {"candidates": ["é" * 40_000]}
-    foreign = {"candidates": [1], "context": {"of": "another model"}}
-    for request in (foreign, REQUEST, large, {"candidates": ["i1"] * 900}):
-        log.put(Answer(b"", "v1", [request], [[0.5]], [str(len(request))]), 1)
-    log.close()
-    damaged = folder / "date=2100-01-01" / "hour=00"
-    damaged.mkdir(parents=True)
-    (damaged / "a.parquet").write_bytes(b"PAR1")
-    pq.write_table(pa.table({"of_another_tool": [1]}), damaged / "b.parquet")
-    pq.write_table(pa.table({"request": ['{"candidates":', "[]", "3", None]}), damaged / "c.parquet")
-    deployment = world.deploy(log=str(folder))
-    app(deployment)
-    assert [len(request["candidates"]) for request in deployment._recorded] == [2, 900]
-    deployment.settings = replace(deployment.settings, limits=Limits(candidates=2))
-    world.crown(1)
-    deployment.follow()
-    assert deployment.refused and "it does not answer a request that version" in deployment.refused.reason
-    assert "900 entries" in deployment.refused.reason
