@@ -1,15 +1,10 @@
 """Write the files of a repository, and merge a later release's with the user's edits.
 
 `.din-init/` keeps the guess, and the files as they were rendered. An update renders the guess with the installed
-release, and merges three ways, as git does:
-
-    .din-init/files/dvc.yaml (old release)  ──┬── dvc.yaml (the user's edits)
-                                              └── dvc.yaml (new release)         ──> dvc.yaml, with conflicts marked
+release into `.din-init/files`, and git applies to the user's files what changed there.
 """
 
 import json
-import os
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -22,11 +17,10 @@ from din.errors import InputError, listed
 from din.git import git
 from din.init.choice import Choice
 from din.init.render import render
-from din.process import environment, query
+from din.process import CommandFailed, environment, query
 
 _GUESS = ".din-init/guess.json"
 _FILES = ".din-init/files"
-_MOST_CONFLICTS = 127  # git exits with their number, at most
 
 
 def create(root: Path, guessed: Mapping[str, Choice]) -> list[str]:
@@ -44,9 +38,9 @@ def create(root: Path, guessed: Mapping[str, Choice]) -> list[str]:
             )
     if not (root / ".git").exists():
         _init_git(root)
-    for name, text in files.items():
-        write_bytes(root / name, text.encode())
-    _keep(root, guessed, files)
+    guess = json.dumps({key: asdict(one) for key, one in guessed.items()}, indent=2, ensure_ascii=False)
+    _write(root, files | {_GUESS: guess})  # keys in their order, as a mapping has them in params.yaml
+    _write(root / _FILES, files)
     return sorted(files)
 
 
@@ -63,31 +57,35 @@ def _init_git(root: Path) -> None:
 
 
 def update(root: Path) -> None:
-    """Merge the files of the installed release into a repository, and print what changed.
+    """Merge the files of the installed release into a repository, stage the result, and print what changed.
 
     Raises:
         InputError: `din init` did not make it, it has edits that are not committed, or lines of both conflict.
+        CommandFailed: git can't merge.
     """
     guessed = documents.read(dict[str, Choice], root / _GUESS, "run `din init --update` where `din init` was run")
     files = render(guessed)
-    if status := git(root, "status", "--porcelain", "--", *files).split():
+    if status := git(root, "status", "--porcelain", "--", *files, _FILES).split():
         raise InputError(f"{root}: not committed: {', '.join(status[1::2])}; commit first, so that git can undo")
-    changed = []
-    conflicts = []
-    for name, text in files.items():
-        mine = root / name
-        base = root / _FILES / name
-        # Where the release changes nothing, edits stay, and a removed file stays removed.
-        if text in (_text(mine), _text(base)) or (base.exists() and not mine.exists()):
-            continue
-        changed.append(name)
-        if not mine.exists():
-            write_bytes(mine, text.encode())
-        elif _merge(mine, base, text):
-            conflicts.append(name)
-    _keep(root, guessed, files)
-    merged = f"merged {listed(changed)}; look at the changes with git diff"
-    print(merged if changed else "up to date: this release renders the same files")
+    # A removed file stays removed.
+    wanted = [f"{_FILES}/{name}" for name in files if (root / name).exists() or not (root / _FILES / name).exists()]
+    _write(root / _FILES, files)
+    git(root, "add", _FILES)
+    conflicts: list[str] = []
+    with tempfile.NamedTemporaryFile() as patch:
+        news = (f"--output={patch.name}", f"--relative={_FILES}", "HEAD", "--", *wanted)
+        git(root, "diff-index", "--cached", "--patch", *news)
+        if not Path(patch.name).stat().st_size:
+            print("up to date: this release renders the same files")
+            return
+        try:
+            git(root, "apply", "--3way", patch.name)
+        except CommandFailed:
+            conflicts = git(root, "diff", "--name-only", "--diff-filter=U").split()
+            if not conflicts:
+                raise
+    changed = git(root, "diff", "--name-only", "HEAD", "--", *files).split()
+    print(f"merged {listed(changed)}; look at the changes with git diff HEAD")
     if conflicts:
         raise InputError(
             f"{listed(conflicts)}: your edits and the new release change the same lines; choose between <<<<<<< and "
@@ -95,28 +93,10 @@ def update(root: Path) -> None:
         )
 
 
-def _merge(mine: Path, base: Path, new: str) -> int:
-    """Merge a file three ways, and return the number of conflicts, which are marked in it.
-
-    Raises:
-        InputError: git can't merge it.
-    """
-    with tempfile.NamedTemporaryFile() as later:
-        Path(later.name).write_text(new, encoding="utf-8")
-        labels = ["-L", "yours", "-L", "before", "-L", "new release"]
-        command = ["git", "merge-file", *labels, str(mine), str(base if base.exists() else os.devnull), later.name]
-        done = subprocess.run(command, env=environment(), capture_output=True, text=True)
-    if not 0 <= done.returncode <= _MOST_CONFLICTS:
-        raise InputError(f"git merge-file failed: {done.stderr.strip()}")
-    return done.returncode
-
-
 def _text(path: Path) -> str | None:
     return path.read_text(encoding="utf-8") if path.exists() else None
 
 
-def _keep(root: Path, guessed: Mapping[str, Choice], files: Mapping[str, str]) -> None:
-    text = json.dumps({key: asdict(one) for key, one in guessed.items()}, indent=2, ensure_ascii=False)
-    write_bytes(root / _GUESS, text.encode())  # keys in their order, as a mapping has them in params.yaml
+def _write(folder: Path, files: Mapping[str, str]) -> None:
     for name, text in files.items():
-        write_bytes(root / _FILES / name, text.encode())
+        write_bytes(folder / name, text.encode())

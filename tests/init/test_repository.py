@@ -139,7 +139,10 @@ def test_an_update_keeps_edits_and_brings_news(repository: Path, later_release: 
     git(repository, "rm", "-q", ".github/workflows/ctr.yml")
     git(repository, "commit", "-qm", "no workflow")
     update.update(repository)
-    assert git(repository, "diff", "--name-only", "params.yaml", "dvc.yaml").split() == ["dvc.yaml", "params.yaml"]
+    assert git(repository, "diff", "HEAD", "--name-only", "params.yaml", "dvc.yaml").split() == [
+        "dvc.yaml",
+        "params.yaml",
+    ]
     assert not (repository / ".github").exists()
     stages = (repository / "dvc.yaml").read_text()
     assert "desc: Fit the model" in stages and "desc: Judge the predictions with" in stages
@@ -158,7 +161,7 @@ def test_conflicts_are_marked(repository: Path, later_release: Path) -> None:
     with pytest.raises(InputError, match=r"^dvc\.yaml: your edits and the new release change the same lines"):
         update.update(repository)
     text = (repository / "dvc.yaml").read_text()
-    assert "<<<<<<< yours\n    desc: Look at" in text and "desc: Judge the predictions" in text
+    assert "<<<<<<< ours\n    desc: Look at" in text and "desc: Judge the predictions" in text
 
 
 def test_the_command(tmp_path: Path, log: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
