@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from din.errors import InputError, shown
 from din.sources import files, readers, values
 from din.sources.files import File
+from din.sources.rawlog import require_rows
 from din.sources.readers import COMMON, Dialect
 from din.sources.rows import Store
 from din.workspace import Workspace
@@ -131,8 +132,7 @@ def look(workspace: Workspace, patterns: str, key: str) -> Look:
     dialect = _sniff(found[0]) if is_text else COMMON
     store = Store(workspace.spill)
     rows = readers.read(found[:_FILES], lambda names, _: list(names), dialect, store, "head", most=_ROWS)
-    if rows.count == 0:
-        raise InputError(f"{rows.name}: no rows; expected a log with a row for each time that an item was shown")
+    require_rows(rows, key.removeprefix("--"))
     if len(rows.names) == 1:
         raise InputError(
             f"{rows.name}: its only column is {shown(rows.names[0])}; expected columns for user, item and time, "

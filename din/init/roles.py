@@ -17,7 +17,6 @@ from din.init.look import Column, Look
 from din.sources import times
 from din.sources.rules import Rule
 
-_UNITS = ("s", "ms", "us", "ns")
 _FIRST, _LAST = (datetime(year, 1, 1, tzinfo=UTC) for year in (1995, 2050))  # a fetch accepts more; ids look like times
 _EXAMPLE = "say how they are written with --unit, such as --unit '%d/%b/%Y %H:%M'"
 _NO_IDS = ("rating", "reaction", "click", "feedback", "time", "money", "number")
@@ -53,10 +52,9 @@ def unit_of(column: Column) -> Choice | None:
         return None
     if column.kind == "number":
         low, high = pc.min_max(column.values).as_py().values()
-        for unit in _UNITS:
-            per = times.NANOSECONDS[unit] / 10**9
-            if low * per >= _FIRST.timestamp() and high * per < _LAST.timestamp():
-                first, last = (datetime.fromtimestamp(time * per, UTC) for time in (low, high))
+        for unit, per in times.NANOSECONDS.items():
+            if low * per >= _FIRST.timestamp() * 10**9 and high * per < _LAST.timestamp() * 10**9:
+                first, last = (datetime.fromtimestamp(time * per / 10**9, UTC) for time in (low, high))
                 return Choice(unit, f"{low} to {high} are {first:%Y-%m-%d} to {last:%Y-%m-%d} in {unit} since 1970")
         if not column.is_whole or high < 10_000_000:  # no form of digits alone is shorter than %Y%m%d
             return None
@@ -73,14 +71,14 @@ def _time(log: Look, given: str | None, said: str | None) -> tuple[Choice, Choic
     """Return the column of the time and its unit; `given` and `said` are what a person named."""
     if said is None:
         units = {name: unit for name, column in log.columns.items() if (unit := unit_of(column))}
-    elif said in (*_UNITS, "iso") or "%" in said:
+    elif said in (*times.NANOSECONDS, "iso") or "%" in said:
         units = {name: Choice(said, "you said so") for name, column in log.columns.items() if _fits(column, said)}
     else:
         raise InputError(f"--unit {shown(said)}: expected s, ms, us, ns, iso, or a form such as %d.%m.%Y %H:%M")
     if given in units:
         return Choice(given, "you said so"), units[given]
+    expected = said or "seconds to nanoseconds since 1970, ISO 8601, or a date such as 31.05.2024 12:00"
     if given is not None:
-        expected = said or "seconds to nanoseconds since 1970, ISO 8601, or a date such as 31.05.2024 12:00"
         raise InputError(
             f"--time {given}: its values, such as {log.columns[given].examples}, are not times; expected {expected}: "
             f"{_EXAMPLE}"
@@ -89,9 +87,8 @@ def _time(log: Look, given: str | None, said: str | None) -> tuple[Choice, Choic
         nested = [name for name, column in log.columns.items() if column.kind == "nested"]
         plain = [name for name in log.columns if name not in nested]
         raise InputError(
-            f"{log.files[0].name}: no column holds times, which tell the order of the rows; expected seconds since "
-            f"1970, ISO 8601, or dates such as 31.05.2024 in one of {listed(plain)}. If one holds times in another "
-            f"form, name it with --time, and {_EXAMPLE}"
+            f"{log.files[0].name}: no column holds times, which tell the order of the rows; expected {expected} in one "
+            f"of {listed(plain)}. If one holds times in another form, name it with --time, and {_EXAMPLE}"
             + (f"; write one row per impression instead of lists or objects in {listed(nested)}" if nested else "")
         )
     if whole := {name: unit for name, unit in units.items() if not log.columns[name].missing}:
@@ -111,11 +108,11 @@ def _time(log: Look, given: str | None, said: str | None) -> tuple[Choice, Choic
 
 def _fits(column: Column, unit: str) -> bool:
     """Return whether a column may hold times of a unit."""
-    if "%" in unit:
-        return column.kind != "nested" and times.has_form(column.values.drop_null(), unit)
+    if unit in times.NANOSECONDS:
+        return column.kind == "number"
     if unit == "iso":
         return column.kind == "time" or (column.kind == "text" and times.is_iso(column.values))
-    return column.kind == "number"
+    return column.kind != "nested" and times.has_form(column.values.drop_null(), unit)
 
 
 def _id(log: Look, role: str, given: str | None, used: set[str]) -> Choice:
