@@ -1,12 +1,10 @@
 """The repository that `din init` writes, and its update to a later release."""
 
-import json
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from made_up_logs import SHAPES
 from typer.testing import CliRunner
 
 from din import cli
@@ -164,34 +162,22 @@ def test_conflicts_are_marked(repository: Path, later_release: Path) -> None:
     assert "<<<<<<< ours\n    desc: Look at" in text and "desc: Judge the predictions" in text
 
 
-def test_the_command(tmp_path: Path, log: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
-    """It prints every guess with its reason, and the next command."""
-    monkeypatch.chdir(tmp_path)
-    name = SHAPES["german_shop"](tmp_path, log)
-    done = CliRunner().invoke(cli.app, ["init", "--events", name])
-    assert done.exit_code == 0, done.output
-    assert "fetch.table.label: Gekauft == ja\n    the name means an answer of the user" in done.output
-    assert "dvc repro && din promote" in done.output
-    csv = load(tmp_path / "params.yaml").fetch.table.csv
-    assert (csv.delimiter, csv.encoding, csv.decimal) == (";", "cp1252", ",")
-    guessed = json.loads((tmp_path / ".din-init" / "guess.json").read_text())
-    assert guessed["fetch.table.label"]["value"] == "Gekauft == ja"
-    git(tmp_path, "add", "-A")
-    git(tmp_path, "commit", "-qm", "init")
-    assert CliRunner().invoke(cli.app, ["init", "--update"]).stdout.startswith("up to date")
-    for wrong in ([], ["--update", "--events", name]):
-        done = CliRunner().invoke(cli.app, ["init", *wrong])
-        assert done.exit_code == 2 and "give either --events" in done.output
-
-
-def test_names_of_a_log_steer_no_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Escape sequences in the name of a column are printed as text, and params.yaml stays readable."""
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It prints every guess with its reason, and the next command; names from the log steer no terminal."""
     monkeypatch.chdir(tmp_path)
     rows = [f"u{k % 60},i{k % 40},{1700000000 + k * 1400},{k * 7 % 3 % 2},c{k % 5}" for k in range(600)]
     header = "user_id,item_id,timestamp,click,cat\x1b]0;owned\x07\u202e"
     (tmp_path / "clicks.csv").write_text("\n".join([header, *rows]))
     done = CliRunner().invoke(cli.app, ["init", "--events", "clicks.csv"])
     assert done.exit_code == 0, done.output
+    assert "fetch.table.label: click\n    the name means an answer of the user" in done.output
+    assert "dvc repro && din promote" in done.output
     assert r"cat\x1b]0;owned\x07\u202e is left out" in done.output
     assert done.output.replace("\n", "").isprintable()
-    load(tmp_path / "params.yaml")
+    assert load(tmp_path / "params.yaml").fetch.table.label == "click"
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-qm", "init")
+    assert CliRunner().invoke(cli.app, ["init", "--update"]).stdout.startswith("up to date")
+    for wrong in ([], ["--update", "--events", "clicks.csv"]):
+        done = CliRunner().invoke(cli.app, ["init", *wrong])
+        assert done.exit_code == 2 and "give either --events" in done.output
