@@ -16,22 +16,12 @@ from din.workspace import Workspace
 
 ROOT = Path(sources.__file__).parents[2]
 PAGE = (ROOT / "docs" / "bring-your-own-log.md").read_text(encoding="utf-8")
-MESSAGES = [message for row in re.findall(r"^\| (`.*?) \| ", PAGE, re.M) for message in re.findall("`(.+?)`", row)]
 
 
 @pytest.mark.parametrize("key", [field.name for field in fields(Table)])
 def test_every_key_is_explained(key: str) -> None:
     """The page has an entry for every key."""
     assert re.search(rf"^- .*\*\*`{key}`\*\*", PAGE, re.M)
-
-
-@pytest.mark.parametrize("message", [message for message in MESSAGES if not message.startswith("fetch.")])
-def test_the_table_of_errors_quotes_real_messages(message: str) -> None:
-    """Each quoted phrase occurs in the code that raises it."""
-    code = "".join(path.read_text() for path in (ROOT / "din" / "sources").glob("*.py"))
-    text = re.sub(r'"\s*f?"', "", code.replace("{YEARS[0]} to {YEARS[1]}", "1990 to 2100"))
-    text = text.replace("{value[0]}", "1").replace("{form}", "CSV")
-    assert message in text
 
 
 def test_the_shortest_way(workspace: Workspace, params: Params, table_params: Callable[..., Params]) -> None:
