@@ -3,7 +3,9 @@
 `din.code` reads this file: a stage depends on the code that its own command imports.
 """
 
+import contextlib
 import json
+import sys
 from dataclasses import asdict
 from typing import Annotated
 
@@ -58,11 +60,25 @@ def featurize() -> None:
 
 @command(
     "din train                # the same command resumes a killed training",
+    "din train --dry-run      # how this machine would compute",
     "dvc exp run -S train.learning.seed=2",
     "dvc repro train          # with the stages before it",
 )
-def train() -> None:
+def train(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print processor, device, operations, threads and versions as JSON.")
+    ] = False,
+) -> None:
     """Train the model named in params.yaml into models/din/, or resume a killed training."""
+    if dry_run:
+        with answering("train"):
+            from din.train.compute import computing
+            from din.train.machine import describe
+
+            with contextlib.redirect_stdout(sys.stderr), computing(params_here().train.compute) as compute:
+                found = describe(compute)
+            print(json.dumps(found.model_dump(), indent=2))
+        return
     with running("train", HERE, HERE.training):
         from din.train.run import train
 
