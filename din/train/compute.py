@@ -4,7 +4,7 @@ import ctypes
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import torch
@@ -79,9 +79,10 @@ def _device(params: ComputeParams) -> torch.device:
 
 
 def moved(value: Any, device: torch.device) -> Any:
-    """Return nested tuples and dictionaries of tensors on `device`. For CUDA, pin and copy them without waiting.
+    """Return nested tuples, dictionaries and dataclasses of tensors on `device`.
 
-    The copy is queued in the device's default stream, so operations launched later see it.
+    For CUDA, tensors are pinned and copied without waiting. The copies are queued in the device's default stream, so
+    operations launched later see them.
     """
     if device.type == "cpu":
         return value
@@ -92,6 +93,8 @@ def moved(value: Any, device: torch.device) -> Any:
     if isinstance(value, tuple):
         parts = (moved(part, device) for part in value)
         return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{field.name: moved(getattr(value, field.name), device) for field in fields(value)})
     return value
 
 
