@@ -24,7 +24,7 @@ from din.params import Params
 from din.schema import Field
 from din.serve import bundle
 from din.serve.fold import fold
-from din.serve.graphs import TABLE, WEIGHT, traced
+from din.serve.graphs import TABLE, WEIGHT, traced, weights_of
 from din.serve.scorer import BATCH_GRAPH, REQUEST_GRAPH
 from din.workspace import Workspace
 
@@ -53,11 +53,12 @@ def export_graphs(model: Model, table: Tensor, fields: tuple[Field, ...], folder
     """Write request.onnx, batch.onnx and their large weights to `folder`, and return the input names by graph."""
     inputs = {}
     folded = fold(model)
-    weights = {f"{WEIGHT}{name}": tensor for name, tensor in folded.state_dict().items()}
+    weights = {f"{WEIGHT}{name}": tensor.detach() for name, tensor in weights_of(folded).items()}
     for name, request in ((REQUEST_GRAPH, True), (BATCH_GRAPH, False)):
         graph = traced(folded, fields, request)
         _fill_in(graph, {TABLE: table, **weights})
-        graph = optimizer.optimize(optimizer.optimize(graph), input_size_limit=_ANY_SIZE, output_size_limit=_ANY_SIZE)
+        graph = optimizer.optimize(graph)  # as torch's exporter does by default
+        graph = optimizer.optimize(graph, input_size_limit=_ANY_SIZE, output_size_limit=_ANY_SIZE)
         _drop_unused_inputs(graph)
         _move_weights(graph, folder)
         (folder / name).write_bytes(ir.serde.serialize_model(graph).SerializeToString(deterministic=True))

@@ -1,8 +1,8 @@
 """Trace a model as an ONNX graph, and keep the graph for later exports.
 
-A trace takes seconds. It depends on the code, the fields and the settings of a model, but not on its weights, so in a
-traced graph the weights and the embedding table are inputs, which `export` replaces by constants. A graph of a plugin's
-model is not kept, because the code that the plugin uses is not known here.
+A trace takes seconds. It depends on the code, the fields and the settings of a model, not on its weights. So weights
+and the embedding table are inputs of a traced graph, and `export` replaces them by constants. The graph of a plugin's
+model is not kept, because it is unknown which code the model uses.
 
     ~/.cache/din-ctr/graphs/<digest>.onnx    a traced graph; see `din.workspace.user_cache`
 """
@@ -14,20 +14,20 @@ import pickle
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import onnx
 import torch
+from google.protobuf.message import DecodeError
 from onnxscript import ir
 from torch import Tensor, nn
 from torch.export import Dim
 from typing_extensions import override
 
-from din.artifacts import write_bytes
 from din.errors import InputError, shown
 from din.features.packing import PackedBatch
 from din.kinds import Lookup
@@ -44,7 +44,7 @@ WEIGHT = "model."
 OUTPUTS = ["probability", "logit"]
 _OPSET = 20
 _PACKAGES = ("torch", "onnx", "onnxscript", "onnx-ir")
-# Sizes of the traced example. They are all different and above 1, so that the tracer does not treat them as constants.
+# Sizes of the traced example. Those of dynamic dimensions are above 1 and all different, so that they stay dynamic.
 _ITEMS, _BEHAVIOURS, _IMPRESSIONS, _ROWS = 5, 7, 3, 11
 
 
@@ -65,7 +65,12 @@ def traced(model: Model, fields: tuple[Field, ...], request: bool) -> ir.Model:
         del example[AGE]
     graph = _Graph(model, fields, list(example), request)
     content = _kept(graph, example) if graph.is_built_in else _trace(graph, example)
-    return ir.serde.deserialize_model(onnx.ModelProto.FromString(content))
+    return ir.serde.deserialize_model(content)
+
+
+def weights_of(model: nn.Module) -> dict[str, Tensor]:
+    """Return the parameters and buffers of a model by name, buffers that are not saved among them."""
+    return dict(model.named_parameters()) | dict(model.named_buffers())
 
 
 class _Graph(nn.Module):
@@ -110,14 +115,14 @@ class _Graph(nn.Module):
 
     @property
     def digest(self) -> str:
-        """A digest of all that a trace depends on: code, versions, and everything in the module but its weights."""
+        """A digest of everything that a trace depends on: code, package versions, and the module but its weights."""
         content = io.BytesIO()
-        _Sketch(content, self.state_dict(keep_vars=True)).dump(self)
-        return hashlib.sha256(_code() + content.getvalue()).hexdigest()[:32]
+        _Sketch(content, weights_of(self)).dump(self)
+        return hashlib.sha256(_CODE + content.getvalue()).hexdigest()[:32]
 
 
 class _Sketch(pickle.Pickler):
-    """Pickle a module with the shapes of its weights in place of their values. Only a digest is made of it."""
+    """Pickle a module, with names, types and shapes in place of weights. Only the digest of the bytes is used."""
 
     def __init__(self, file: io.BytesIO, weights: Mapping[str, Tensor]) -> None:
         super().__init__(file)
@@ -125,27 +130,34 @@ class _Sketch(pickle.Pickler):
 
     @override
     def persistent_id(self, obj: Any) -> str | None:
+        if isinstance(obj, set | frozenset):
+            return repr(sorted(map(repr, obj)))  # the hash seed decides the order of a set
         return self._weights.get(id(obj))
 
 
-@cache
 def _code() -> bytes:
-    """Return a digest of the sources of this package, and of the versions of those that trace."""
+    """Return a digest of this package's source and of the versions of the packages that trace."""
     found = hashlib.sha256(" ".join(map(version, _PACKAGES)).encode())
     for path in sorted(Path(__file__).parents[1].rglob("*.py")):
         found.update(path.read_bytes())
     return found.digest()
 
 
-def _kept(graph: _Graph, example: Mapping[str, np.ndarray]) -> bytes:
+_CODE = _code()  # as it was imported: files may change while the process runs
+
+
+def _kept(graph: _Graph, example: Mapping[str, np.ndarray]) -> onnx.ModelProto:
+    """Return the kept graph. Trace and keep it if there is none, or if its file is damaged."""
     path = user_cache() / "graphs" / f"{graph.digest}.onnx"
-    if path.exists():
-        return path.read_bytes()
-    content = _trace(graph, example)
+    with suppress(OSError, DecodeError):
+        return onnx.ModelProto.FromString(path.read_bytes())
+    found = _trace(graph, example)
     with suppress(OSError):  # e.g. a read-only home: every export traces
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, content)
-    return content
+        temporary = path.with_name(f"{uuid4().hex}.part")  # another process may keep the same graph
+        temporary.write_bytes(found.SerializeToString(deterministic=True))
+        temporary.replace(path)
+    return found
 
 
 def _example(fields: tuple[Field, ...], request: bool) -> PackedBatch:
@@ -165,7 +177,7 @@ def _example(fields: tuple[Field, ...], request: bool) -> PackedBatch:
     )
 
 
-def _trace(graph: _Graph, example: Mapping[str, np.ndarray]) -> bytes:
+def _trace(graph: _Graph, example: Mapping[str, np.ndarray]) -> onnx.ModelProto:
     shapes = _dynamic_shapes(graph.fields, graph.request)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns that torchvision is not installed
     with warnings.catch_warnings(), torch.no_grad():
@@ -191,12 +203,12 @@ def _trace(graph: _Graph, example: Mapping[str, np.ndarray]) -> bytes:
     assert program is not None
     found = program.model
     _strip(found)
-    for name in graph.state_dict():
+    for name in weights_of(graph):
         weight = found.graph.initializers.pop(name, None)
         if weight:
             weight.const_value = None
             found.graph.inputs.append(weight)
-    return ir.serde.serialize_model(found).SerializeToString(deterministic=True)
+    return ir.serde.serialize_model(found)
 
 
 def _dynamic_shapes(fields: tuple[Field, ...], request: bool) -> dict[str, dict[int, Any]]:

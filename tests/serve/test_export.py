@@ -218,36 +218,44 @@ def test_large_weights_lie_beside_the_graphs_once(params: Params, tmp_path: Path
     assert exported.batch.run(packed).logits == pytest.approx(expected.tolist(), abs=1e-5)
 
 
-def test_a_kept_graph_takes_other_weights_and_tables(params: Params, tmp_path: Path, monkeypatch) -> None:
-    """A later export of the same model traces nothing. Its graphs equal its own model, and those of a first export."""
+def test_a_kept_graph_takes_other_weights(params: Params, tmp_path: Path, monkeypatch) -> None:
+    """A later export traces nothing, computes what its model does, and gives equal bytes for equal weights.
+
+    The embedding table and the listed ids of sequences count as weights.
+    """
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     fields = with_lengths(parse_fields(FIELDS))
-    train = changed(params.train, name="lr")
-    make(fields, train, tmp_path / "first")
+    train = changed(params.train, **SMALL, **VARIANTS["base, mean"])
+    first = make(fields, train, tmp_path / "first", IDS)
     monkeypatch.setattr(graphs, "_trace", lambda *_: pytest.fail("traced again"))
-    later = make(fields, train, tmp_path / "later", rows=9)
-    packed = random_batch(0, later, [2, 0, 1])
+    later = make(fields, train, tmp_path / "later", {"high": {"rating": [3, 5]}, "low": {"rating": [1, 2, 6]}}, rows=9)
+    packed = random_batch(0, later, [2, 0, 3, 4])
     with torch.no_grad():
         expected = later.trained.model(later.trained.table, to_tensors(packed))
     assert later.batch.run(packed).logits == pytest.approx(expected.tolist(), abs=1e-5)
-    again = make(fields, train, tmp_path / "again")
+    again = make(fields, train, tmp_path / "again", IDS)
     for name in ("request.onnx", "batch.onnx"):
-        assert (again.folder / name).read_bytes() == (tmp_path / "first" / name).read_bytes()
+        assert (again.folder / name).read_bytes() == (first.folder / name).read_bytes()
 
 
-def test_what_decides_a_graph_has_a_graph_of_its_own(params: Params, tmp_path: Path, monkeypatch) -> None:
-    """Other fields are traced anew, and so is each export of a model whose code is not this package's."""
+def test_other_fields_damaged_files_and_plugins_are_traced_anew(params: Params, tmp_path: Path, monkeypatch) -> None:
+    """Other fields have graphs of their own, a damaged file is replaced, and a plugin's graph is not kept."""
     cache = tmp_path / "cache"
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     train = changed(params.train, name="lr")
     fields = parse_fields({})
     model = make(fields, train, tmp_path / "few").trained.model
-    assert len(list(cache.rglob("*.onnx"))) == 2
+    kept = {path: path.read_bytes() for path in cache.rglob("*.onnx")}
+    assert len(kept) == 2
     make(parse_fields({"item": {"brand": "categorical"}}), train, tmp_path / "more")
     assert len(list(cache.rglob("*.onnx"))) == 4
+    for path in kept:
+        path.write_bytes(b"\xff")
+    make(fields, train, tmp_path / "again")
+    assert {path: path.read_bytes() for path in kept} == kept
     model.__class__ = type("FromAPlugin", (LogisticRegression,), {})
     traced(fold(model), fields, request=True)
-    assert len(list(cache.rglob("*.onnx"))) == 4
+    assert len(list(cache.rglob("*"))) == len(["din-ctr", "graphs"]) + 4
 
 
 def weight_files(path: Path) -> set[str]:
