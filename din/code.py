@@ -45,6 +45,7 @@ from din.workspace import Workspace
 _ROOT = Path(__file__).parent.parent
 _PACKAGES = ("benchmarks", "dags", "din", "tests", "validation")
 _C_SOURCES = (".c", ".h")
+_SEAMS = ("Seam", "Gates")  # the classes of seams
 _COMMENT_OR_LITERAL = re.compile(r"""//[^\n]*|/\*.*?\*/|(?P<literal>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')""", re.DOTALL)
 
 
@@ -272,7 +273,7 @@ def _built_in(tree: ast.Module) -> Iterator[tuple[str, frozenset[str]]]:
         if (
             isinstance(node, ast.AnnAssign)
             and isinstance(node.value, ast.Call)
-            and ast.unparse(node.value.func) == "Seam"
+            and ast.unparse(node.value.func) in _SEAMS
         ):
             texts = (one.value for one in ast.walk(node.value) if isinstance(one, ast.Constant))
             named = frozenset(text for text in texts if isinstance(text, str) and _path(text))

@@ -58,8 +58,9 @@ class Power(Document):
 class GateEntry(Document):
     """The result of one gate.
 
-    `model` is the model that the figure is about; see `din.gates.About`. `evaluated` is False if the gate could not be
-    judged and is closed for that reason alone. `compares` is True if it is a comparison with an earlier champion.
+    `model` is the model that the figure is about; see `din.gates.Traits`. `evaluated` is False if the gate could not be
+    judged and is closed for that reason alone. `compares` is True if the gate compares the candidate with an earlier
+    champion.
     """
 
     name: str

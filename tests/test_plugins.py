@@ -61,6 +61,15 @@ def test_a_plugin_counts_for_the_stages_whose_seam_it_imports(tmp_path: Path) ->
     assert _files(stages["train"], model) != before
 
 
+def test_a_gate_of_a_plugin_counts_for_the_gate_alone(tmp_path: Path) -> None:
+    """So do the modules of the built-in gates, which are imported by name."""
+    stages = stages_of(Workspace(ROOT))
+    gate = tmp_path / "concentration.py"
+    gate.write_text("from din.gates import GATES\n")
+    assert [name for name, stage in stages.items() if stage.command and _files(stage, gate)] == ["gate"]
+    assert {"din/gates/candidate.py", "din/gates/slices.py"} <= code.code_of(stages["gate"]).files.keys()
+
+
 def _files(stage: Stage, plugin: Path) -> dict[str, str]:
     """Return the digests that a plugin adds to a stage."""
     return {path: digest for path, digest in code.code_of(stage, [plugin]).files.items() if "plugins/" in path}

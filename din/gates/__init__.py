@@ -5,6 +5,8 @@ registered under its name. A plugin's gate appears in gate.json, the table, the 
 
     @GATES.register("fresh_items", Options)
     def fresh_items(case: Case, options: Options) -> Finding: ...
+
+Further keyword arguments of `register` are those of `Traits`.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,14 +16,12 @@ from typing import Any, Literal, TypeVar
 from din.seams import Seam
 from din.verdicts import JudgedModel
 
-_MODULES = ("candidate", "history", "champion_today", "last_step", "comparisons", "slices", "plausibility", "budgets")
-
 C = TypeVar("C")
 
 
 @dataclass(frozen=True)
-class About:
-    """The metadata of a gate.
+class Traits:
+    """What a gate is about, and when it is judged.
 
     Attributes:
         model: the model that is judged: `judged`, which has not learned the test days; `shipped`, which has; or
@@ -45,23 +45,35 @@ class About:
 
 
 class Gates(Seam[Callable[..., Any]]):
-    """The seam of gates, with the metadata of each gate by its name."""
+    """The seam of gates, with the traits of each gate by its name."""
 
     def __init__(self, built_in: Sequence[str]) -> None:
         super().__init__("gate", built_in)
-        self.about: dict[str, About] = {}
+        self.traits: dict[str, Traits] = {}
 
-    def register(self, name: str, options: type[Any] | None = None, **about: Any) -> Callable[[C], C]:
-        """Return a decorator as `Seam.register` does. The other keyword arguments are those of `About`."""
+    def register(self, name: str, options: type[Any] | None = None, **traits: Any) -> Callable[[C], C]:
+        """Return a decorator as `Seam.register` does. The other keyword arguments are those of `Traits`."""
         register = super().register(name, options)
+        own = Traits(**traits)
 
         def add(judge: C) -> C:
             register(judge)
-            self.about[name] = About(**about)
+            self.traits[name] = own
             return judge
 
         return add
 
 
-GATES = Gates([f"din.gates.{module}" for module in _MODULES])
+GATES: Gates = Gates(
+    [
+        "din.gates.candidate",
+        "din.gates.history",
+        "din.gates.champion_today",
+        "din.gates.last_step",
+        "din.gates.comparisons",
+        "din.gates.slices",
+        "din.gates.plausibility",
+        "din.gates.budgets",
+    ]
+)
 """All gates, by name. `{metric}` in a name stands for a metric of `gate.metrics`, which is passed to the function."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 
 from din.errors import InputError, Unavailable
-from din.gates import GATES, About
+from din.gates import GATES, Traits
 from din.gates.earlier_champion import EarlierChampion, Score
 from din.gates.evidence import Evidence
 from din.gates.verdict import Finding, finite
@@ -90,22 +90,23 @@ class Case:
         run = "later" if self.history else "first"
         for name in GATES:
             found = GATES[name]
-            about = GATES.about[name]
+            traits = GATES.traits[name]
             options = found.parse(self.limits.options.get(name, {}), f"gate.options.{name}")
-            if about.run not in ("any", run) or not about.applies(self):
+            if traits.run not in ("any", run) or not traits.applies(self):
                 continue
             arguments: list[tuple[Metric, ...]] = [()]
             if "{metric}" in name:
-                arguments = [(metric,) for metric in self.limits.metrics[: None if about.every_metric else 1]]
+                arguments = [(metric,) for metric in self.limits.metrics[: None if traits.every_metric else 1]]
             for given in arguments:
                 judge = partial(found.thing, self, *given, **options)
-                yield self._entry(name.format(metric=given[0] if given else ""), about, judge)
+                yield self._entry(name.format(metric=given[0] if given else ""), traits, judge)
 
-    def _entry(self, name: str, about: About, judge: Callable[[], Finding]) -> GateEntry:
+    def _entry(self, name: str, traits: Traits, judge: Callable[[], Finding]) -> GateEntry:
+        """Judge one gate, and return its entry. A gate that can't be judged is closed and says why."""
         evaluated = True
         try:
-            if about.equal is not None and self.history and self.champion.is_candidate:
-                finding = Finding("open", about.equal, None, reason="the champion is this bundle")
+            if traits.equal is not None and self.history and self.champion.is_candidate:
+                finding = Finding("open", traits.equal, None, reason="the champion is this bundle")
             else:
                 finding = judge()
         except Unavailable:
@@ -115,20 +116,20 @@ class Case:
             known = isinstance(error, InputError | OSError)
             cause = str(error) if known else f"malformed: {type(error).__name__} {error}"
             finding = Finding("closed", None, None, reason=f"can't be evaluated: {cause}")
-        bounds = (finding.interval.lower, finding.interval.upper) if finding.interval else None
+        interval = finding.interval
         return GateEntry(
             name=name,
             observed=finite(finding.observed),
             threshold=finding.threshold,
-            interval=(finite(bounds[0]), finite(bounds[1])) if bounds else None,
+            interval=(finite(interval.lower), finite(interval.upper)) if interval else None,
             verdict=finding.verdict,
-            look=about.command(self),
+            look=traits.command(self),
             rows=finding.rows,
             power=finding.power,
             reason=finding.reason,
-            model=about.model,
+            model=traits.model,
             evaluated=evaluated,
-            compares=about.compares and bool(self.history),
+            compares=traits.compares and bool(self.history),
         )
 
     def _earlier(self, role: str, record: Record, may_compare: bool = False) -> EarlierChampion:

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parent.parent.parent
 def plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(GATES)  # the built-in gates are there to stay
     monkeypatch.setattr(GATES, "_things", dict(GATES._things))
+    monkeypatch.setattr(GATES, "traits", dict(GATES.traits))
     monkeypatch.delitem(sys.modules, "din_plugins.concentration", raising=False)  # of an earlier test
     plugins.load(["examples/plugins/concentration.py"], ROOT)
 
