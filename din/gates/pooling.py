@@ -1,4 +1,4 @@
-"""How undecided days add up: comparisons with a champion are pooled until they decide.
+"""Pool comparisons with a champion over days until they decide.
 
 If a day leaves a comparison undecided, the next run pools that day's rows with its own. A decision ends a pool, and the
 next comparison begins a new one. Comparisons on the same day are not pooled; the newest one counts. Each comparison

@@ -1,4 +1,4 @@
-"""A person's approval of a candidate: whether it is needed, the request, the answer, and what the answer covers.
+"""A person's approval of a candidate: when it is needed, how it is requested and answered, and what it covers.
 
     approvals/000017-<version>/request.json   which gates are not open, and when the request expires
                                answer.json    approved or rejected, by whom and why
@@ -150,7 +150,9 @@ class Approvals:
         return self._read_all([])
 
     def find(self, name: str, newest: int) -> Case:
-        """Return the request with this run or beginning of its version: the one that waits, or else the newest.
+        """Return the request whose run id is `name`, or whose candidate's version begins with it.
+
+        If several match, return the one that waits, or else the newest.
 
         Args:
             newest: the number of the newest record.

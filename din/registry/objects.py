@@ -210,7 +210,9 @@ class Objects:
         return sorted(p for p in (Path(str(store.prefix)) / self._prefix).rglob("*#*") if p.is_file())
 
     def _store(self, make: bool = False) -> ObjectStore:
+        """Return the open store. A missing local folder reads as an empty store, unless `make` creates it."""
         self._opened = self._opened or _open(self._uri, make)
+        assert self._opened or not make
         return self._opened or MemoryStore()
 
 

@@ -51,7 +51,7 @@ CLAIMS = "claims"
 _FIRST_PROMOTION = timedelta(days=1)
 """A bundle without a log means a first promotion that was interrupted, or if older than this, a lost log."""
 _LONGEST_NUMBER = 6
-"""The most digits of a record's number; a longer name is the beginning of a version."""
+"""A name of more digits is the beginning of a version, not a record's number."""
 _REMOVAL = "removal-"
 
 
@@ -90,17 +90,17 @@ class Registry:
         return champion.number if champion else 0
 
     def record(self, name: int | str, history: Sequence[Record] | None = None) -> Record:
-        """Return the record with a number, or the first record of the version that begins with `name`.
+        """Return the record whose number is `name`, or else the first record of the version that begins with `name`.
 
         Args:
             history: all records, if they are known.
 
         Raises:
-            InputError: there is no such record, or several versions begin so.
+            InputError: there is no such record, or several versions begin with `name`.
         """
         records = self.history() if history is None else history
         start = str(name)
-        if start.isdecimal() and len(start) <= _LONGEST_NUMBER:
+        if isinstance(name, int) or (start.isdecimal() and len(start) <= _LONGEST_NUMBER):
             if not 1 <= int(name) <= len(records):
                 raise InputError(f"{self.name}: no record {name}; there are {len(records)}, see `din registry show`")
             return records[int(name) - 1]

@@ -1,4 +1,6 @@
-"""Stored comparisons: both models' predictions on the same rows, which `din.gates.pooling` adds up until they decide.
+"""Store comparisons: the predictions of candidate and champion on the same rows.
+
+`din.gates.pooling` pools them until they decide.
 
     <registry>/<model>/looks/<champion's version>/000003.parquet     the rows of the third comparison with it
 

@@ -1,4 +1,4 @@
-"""Which days add up to a decision."""
+"""Which days count in a pool, and when a pool ends."""
 
 import numpy as np
 from hypothesis import given
@@ -13,7 +13,7 @@ NARROW = 1e-6
 
 
 def drawn(first_day: int, days: int, number: int, rows: int = 300) -> Comparison:
-    """Return a comparison of `days` days from `first_day` on, whose 60 users no comparison of another number has."""
+    """Return a comparison of `days` days, beginning with `first_day`. Each number has 60 users of its own."""
     rng = np.random.default_rng(number)
     user = 60 * number + rng.integers(60, size=rows)
     label = rng.random(rows) < 0.4
@@ -22,7 +22,7 @@ def drawn(first_day: int, days: int, number: int, rows: int = 300) -> Comparison
 
 
 def outcome(views: list[Comparison], margin: float = NARROW) -> Outcome:
-    """Judge the last comparison with a fixed margin, and check that each one's own difference counts as today's."""
+    """Judge the last comparison with a fixed margin. Check that the margin is asked for each one's own difference."""
     newest = iter(views)
 
     def margin_of(today: Estimate) -> float:
@@ -34,7 +34,7 @@ def outcome(views: list[Comparison], margin: float = NARROW) -> Outcome:
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(1, 3)), min_size=1, max_size=6))
 def test_a_day_is_pooled_once_from_the_newest_comparison_that_holds_it(spans: list[tuple[int, int]]) -> None:
-    """The slow twin walks back over them, and takes each that has no day in common with those taken."""
+    """The slow twin goes back from the newest, and takes each one that shares no day with those it has taken."""
     views = [drawn(first, days, number) for number, (first, days) in enumerate(spans)]
     taken: list[Comparison] = []
     for view in reversed(views):
@@ -46,7 +46,7 @@ def test_a_day_is_pooled_once_from_the_newest_comparison_that_holds_it(spans: li
 
 
 def test_a_decision_ends_the_pool() -> None:
-    """After one that decided, the next one begins anew, but its number goes on."""
+    """The comparison after a decision begins a new pool. Its number counts on."""
     views = [drawn(2 * number, 2, number, rows=2000) for number in range(3)]
     undecided = outcome(views)
     decided = outcome(views, margin=0.5)
