@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from io import StringIO
 from typing import Any
 
 from rich.box import SIMPLE, SIMPLE_HEAD
@@ -25,7 +26,7 @@ def table_text(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     table = Table(*columns, box=SIMPLE_HEAD, pad_edge=False)
     for row in rows:
         table.add_row(*map(Text, row))
-    console = Console(width=120, color_system=None)
+    console = Console(file=StringIO(), width=120, color_system=None)  # not a terminal of any encoding or width
     with console.capture() as captured:
         console.print(table)
     return "\n".join(line.rstrip() for line in captured.get().splitlines()).strip("\n") + "\n"

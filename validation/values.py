@@ -32,7 +32,7 @@ def declared_values(log: Log) -> Iterator[Expected]:
             if declared.form.ragged and kind == "VARCHAR[]":
                 longest, share, value = log.one(
                     f"SELECT max(len({column})), avg(({column}[1] SIMILAR TO '.*[{SEPARATORS}].*')::INT), "
-                    f"first({column}[1]) FROM {table} WHERE len({column}) > 0"
+                    f"min({column}[1]) FROM {table} WHERE len({column}) > 0"
                 )
                 if longest == 1 and share > MOSTLY_UNSPLIT:
                     unsplit.append({"table": table, "column": name, "value": value})
