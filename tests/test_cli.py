@@ -67,7 +67,10 @@ def test_wrong_arguments_are_one_line(arguments: list[str], message: str) -> Non
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["status", "train", "fetch --dry-run", "params apply x.yaml", "approvals"])
+WITHIN = ["status", "train", "train --dry-run", "fetch --dry-run", "params apply x.yaml", "approvals"]
+
+
+@pytest.mark.parametrize("command", WITHIN)
 def test_the_wrong_folder_is_bad_input(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One message says where to run the command and how to begin a repository, and nothing is written."""
     monkeypatch.chdir(tmp_path)
