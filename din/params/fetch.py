@@ -31,7 +31,7 @@ class MovieLens:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Download:
+class PublishedFiles:
     """Options of the sources `amazon-reviews`, `kuairand-pure` and `taobao-ads`.
 
     Attributes:
@@ -158,9 +158,9 @@ class Served:
 OPTIONS: dict[str, type[Any]] = {
     "movielens-100k": MovieLens,
     "movielens": MovieLens,
-    "amazon-reviews": Download,
-    "kuairand-pure": Download,
-    "taobao-ads": Download,
+    "amazon-reviews": PublishedFiles,
+    "kuairand-pure": PublishedFiles,
+    "taobao-ads": PublishedFiles,
     "served": Served,
 }
 """The options of the sources that `fetch.options` sets."""

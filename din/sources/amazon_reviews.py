@@ -64,7 +64,7 @@ _2018 = _Edition("reviewerID", "asin", "overall", "unixReviewTime", "s", "catego
 _2023 = _Edition("user_id", "parent_asin", "rating", "timestamp", "ms", "categories", "store")
 
 
-@SOURCES.register("amazon-reviews", blocks.Download)
+@SOURCES.register("amazon-reviews", blocks.PublishedFiles)
 class AmazonReviews(Publisher):
     """The reviews of one category, found at `fetch.options.path`."""
 

@@ -196,7 +196,10 @@ def unreadable(what: str) -> Iterator[None]:
                 "iconv -f UTF-16 -t UTF-8, or export it again"
             ) from None
         if "utf" in problem.lower():
-            advice = "set fetch.table.csv.encoding, e.g. to cp1252, or convert it, e.g. with iconv -t UTF-8"
+            advice = (
+                "set csv.encoding, e.g. to cp1252, in fetch.table, or in fetch.options.table of the source served; or "
+                "convert the file, e.g. with iconv -t UTF-8"
+            )
             raise InputError(f"{what}: not UTF-8 text ({problem}); {advice}") from None
         damaged = "the file is damaged or of another format: export it again"
         advice = "correct that line" if "line" in problem else damaged

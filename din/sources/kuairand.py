@@ -1,7 +1,7 @@
 """KuaiRand-Pure, impressions of short videos, from its publisher's files: `fetch.source: kuairand-pure`.
 
 `fetch.options.path` is the unpacked folder. Events are the rows of log_standard_4_08_to_4_21_pure.csv and
-log_standard_4_22_to_5_08_pure.csv.
+log_standard_4_22_to_5_08_pure.csv. log_random_4_22_to_5_08_pure.csv is not read.
 
 `is_click` is both the label and the behaviour. All other feedback of a row (is_like, long_view, play_time_ms, …) is
 known only after the impression, so it describes past rows only. video_features_statistic_pure.csv is not read: its
@@ -36,11 +36,11 @@ _ITEM = {
 _BEHAVIOUR = dict.fromkeys(("is_like", "is_follow", "is_comment", "is_forward", "long_view"), "categorical")
 
 
-@SOURCES.register("kuairand-pure", blocks.Download)
+@SOURCES.register("kuairand-pure", blocks.PublishedFiles)
 class KuaiRandPure(Publisher):
     """The standard logs at `fetch.options.path`, with the videos' basic features and the users."""
 
-    table = Table(
+    layout = Table(
         columns={"item_id": "video_id", "timestamp": "time_ms"},
         label="is_click",
         timestamp_unit="ms",

@@ -85,7 +85,7 @@ _RECBOLE = {
 class MovieLensRelease(Publisher):
     """The release at `fetch.options.path`."""
 
-    table = Table(
+    layout = Table(
         items_columns={"item_id": "movieId"},
         columns={"user_id": "userId", "item_id": "movieId"},
         behaviour="rating >= 0",

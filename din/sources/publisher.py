@@ -25,7 +25,7 @@ class Publisher(TableSource):
     A subclass names the files and their columns. Files that lack a column, or hold values of another type, are refused.
 
     Attributes:
-        table: how the files are read.
+        layout: the columns and rules by which the files are read.
         names: the names of each table's files.
         fields: see `RawLog`.
         needs: the columns that each table must have, in addition to the columns of events.
@@ -34,14 +34,14 @@ class Publisher(TableSource):
 
     grows = False
     advice = "download the publisher's file again"
-    table: ClassVar[Table] = Table()
+    layout: ClassVar[Table] = Table()
     names: ClassVar[Mapping[str, Sequence[str]]] = {}
     fields: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     needs: ClassVar[Mapping[str, Collection[str]]] = {}
     stated: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, workspace: Workspace, params: Any, until: date | None) -> None:
-        super().__init__(workspace, self.table, until)
+        super().__init__(workspace, self.layout, until)
         self.settings = params
 
     def download(self) -> Download:
@@ -51,6 +51,7 @@ class Publisher(TableSource):
     def found(self) -> dict[str, tuple[File, ...]]:
         """Return the files of each table."""
         download = self.download()
+        assert self.names, f"{type(self).__name__}: names no files; set `names`, or define `found`"
         return {table: tuple(map(download.need, names)) for table, names in self.names.items()}
 
     def read(self) -> RawLog:

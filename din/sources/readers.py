@@ -156,7 +156,8 @@ def _csv_schema(file: File, dialect: Dialect) -> pa.Schema:
         raise InputError(f"{file.name}: column {shown(twice[0])} appears twice in the header; rename one")
     if others := [other for other in (";", "\t", "|", ",") if len(header) == 1 and other in header[0]]:
         raise InputError(
-            f"{file.name}: its only column is {shown(header[0])}; set fetch.table.csv.delimiter to {others[0]!r}"
+            f"{file.name}: its only column is {shown(header[0])}; set csv.delimiter to {others[0]!r} in "
+            "fetch.table, or in fetch.options.table of the source served"
         )
     return pa.schema([(name, pa.string()) for name in header])
 

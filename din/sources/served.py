@@ -145,11 +145,11 @@ class _Join:
             _note(f"{nobody:,} requests without a user_id are left out")
 
     def clicks(self, found: Sequence[files.File], dialect: Dialect) -> None:
-        """Read the table of clicks."""
+        """Read the table of clicks, and check that each time can be read."""
         rows = readers.read(found, self._chosen, dialect, self._store, "clicks")
         self._name = rows.name
         known = self._known(rows.names)
-        keys = {key: f"CAST({rows[known[key]]} AS VARCHAR)" if key in known else "NULL" for key in _KEYS}
+        keys = {key: f"CAST({rows[known[key]]} AS VARCHAR)" if key in known else "NULL::VARCHAR" for key in _KEYS}
         time = _time(keys[TIMESTAMP])
         unread = Check(
             f"{keys[TIMESTAMP]} IS NOT NULL AND {time} IS NULL",
@@ -163,7 +163,7 @@ class _Join:
         rows.require([unread])
         forms = values.forms(rows, {})
         is_text = files.format_of(found[0].path) == "CSV"
-        columns = [f"{key}::VARCHAR" for key in keys.values()]
+        columns = list(keys.values())
         for name in self._params.feedback:
             kind = rows.types[name]
             columns.append(values.cast(rows[name], kind, values.side(kind, forms[name], is_text)))
@@ -174,7 +174,7 @@ class _Join:
         )
 
     def _known(self, names: Sequence[str]) -> dict[str, str]:
-        """Map our names of the columns that identify a click to theirs, as far as there are any."""
+        """Map our names of a click's key columns to the file's, for the columns that the file has."""
         theirs = {key: self._params.clicks_columns.get(key, key) for key in _KEYS}
         return {key: name for key, name in theirs.items() if name in names}
 

@@ -18,7 +18,17 @@ import pyarrow as pa
 from din.errors import InputError, listed, shown
 from din.names import Day, Digest
 from din.params import Table, to_json
-from din.schema import BEHAVIOUR, EVENT_COLUMNS, HISTORY_COLUMNS, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
+from din.schema import (
+    BEHAVIOUR,
+    EPOCH,
+    EVENT_COLUMNS,
+    HISTORY_COLUMNS,
+    ITEM_ID,
+    LABEL,
+    SEQUENCE,
+    TIMESTAMP,
+    USER_ID,
+)
 from din.sources import SOURCES, by_day, files, readers, times, values
 from din.sources.by_day import KnownDay
 from din.sources.memory import recall, remember
@@ -103,6 +113,7 @@ class TableSource(Source):
     def identity(self) -> Any:
         """Return the digests of all files in order, and the parameters that shape rows. Paths are not part of it."""
         self._listed = {}
+        # Digests come first, because a publisher may learn its parameters from the files.
         digests = {table: files.digests(self.workspace, self._files(table)) for table in _TABLES}
         shape = {key: value for key, value in to_json(self.params).items() if key not in _TABLES}
         return {"params": shape, "files": digests, "days": [file.day for file in self._files("events")]}
@@ -164,7 +175,7 @@ class TableSource(Source):
         kinds = sampled.rows.types
         columns = {name: f"CAST({rows[name]} AS {kinds[name]})" for name in rows.names}
         events = replace(sampled, rows=rows.select(columns))
-        start = SEQUENCES_A_DAY * (date.fromisoformat(day) - date(1970, 1, 1)).days
+        start = SEQUENCES_A_DAY * (date.fromisoformat(day) - EPOCH.date()).days
         converted = self._events(events, _ids({"events": sampled, **self._sides}), start)
         time = converted[TIMESTAMP]
         other = Check(

@@ -28,11 +28,11 @@ _AD = {
 _TYPES = dict.fromkeys(("user", "userid", "adgroup_id", "time_stamp", "brand"), "BIGINT") | {"clk": "TINYINT"}
 
 
-@SOURCES.register("taobao-ads", blocks.Download)
+@SOURCES.register("taobao-ads", blocks.PublishedFiles)
 class TaobaoAds(Publisher):
     """The log at `fetch.options.path`."""
 
-    table = Table(
+    layout = Table(
         columns={"user_id": "user", "item_id": "adgroup_id", "timestamp": "time_stamp"},
         label="clk",
         utc_offset_hours=BEIJING,

@@ -222,6 +222,7 @@ IN_TIME = [("r0", "a", 1), ("r4", "c", 60)]
     [
         ([], BY_ID, IN_TIME, {}, "served/date=.* matches no file"),
         (ASKED, BY_ID, [], {"clicks": None}, "fetch.options.clicks: missing; expected the path"),
+        (ASKED, BY_ID, IN_TIME, {"path": "s3://bucket/served"}, "expected a local folder; copy the log here first"),
         (ASKED, BY_ID, [], {"clicks": "none.csv"}, "fetch.options.clicks: 'none.csv' matches no file"),
         (ASKED, BY_USER[::2], [("7", 1)], {}, "columns user_id, timestamp; expected item_id .* map them in"),
         (ASKED, BY_ID, IN_TIME, {"feedback": ("stars",)}, "feedback: clicks.csv has no column 'stars'"),

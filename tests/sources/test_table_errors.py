@@ -65,7 +65,7 @@ CASES = [
     events("a German date", "1,10,31.05.2024 12:30,0", 'fetch.table.timestamp_unit to "%d.%m.%Y %H:%M"', **ISO),
     events("another form", "1,10,31.05.2024,0", "form '%m/%d/%Y'", 'unit to "%d.%m.%Y"', timestamp_unit="%m/%d/%Y"),
     case("a form that nobody knows", {}, "timestamp_unit: '%Q'", "such as %d.%m.%Y", timestamp_unit="%Q"),
-    log("semicolons", "bad.csv", "a;b\n1;2\n", "its only column is 'a;b'", "fetch.table.csv.delimiter to ';'"),
+    log("semicolons", "bad.csv", "a;b\n1;2\n", "its only column is 'a;b'", "set csv.delimiter to ';' in fetch.table"),
     events(
         "a sequence twice", f"1,2,{T},0,7\n1,3,{T},0,8\n1,4,{T},0,7",
         "bad.csv row 3: duplicate sequence 7: first seen in bad.csv row 1", "number each event once", more="sequence",
