@@ -32,7 +32,7 @@ DAY_US = 86_400_000_000
 UNKNOWN_TIME = -(2**62)
 """The timestamp of a behaviour without a time: earlier than all others, and differences don't overflow."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-"""Where all time columns count from."""
+"""The origin of all time columns."""
 
 SplitName = Literal["train", "valid", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr, stdtrit
 
 from din.metrics.calibration import log_losses
-from din.metrics.ranking import lower, user_auc
+from din.metrics.ranking import count_below, user_auc
 
 Metric = Literal["auc", "gauc", "calibration_ratio", "log_loss"]
 
@@ -165,8 +165,8 @@ def _auc(
     if not len(positives) or not len(negatives) or np.isnan(score).any():
         return _undefined(distinct, tells)
     won = np.empty(len(score))
-    won[clicked] = lower(negatives, score[clicked]) / len(negatives)
-    won[~clicked] = 1 - lower(positives, score[~clicked]) / len(positives)
+    won[clicked] = count_below(negatives, score[clicked]) / len(negatives)
+    won[~clicked] = 1 - count_below(positives, score[~clicked]) / len(positives)
     value = float(won[clicked].mean())
     of_class = np.where(clicked, len(positives), len(negatives))
     influence = np.bincount(user, (won - value) / of_class).astype(np.float64)

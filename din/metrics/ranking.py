@@ -52,10 +52,10 @@ def auc(labels: ArrayLike, scores: ArrayLike) -> float:
     negatives = np.sort(score[~clicked])
     if not len(positives) or not len(negatives) or np.isnan(score).any():
         return float("nan")
-    return float(lower(negatives, positives).sum() / (len(positives) * len(negatives)))
+    return float(count_below(negatives, positives).sum() / (len(positives) * len(negatives)))
 
 
-def lower(ordered: NDArray[np.float64], scores: NDArray[np.float64]) -> NDArray[np.float64]:
+def count_below(ordered: NDArray[np.float64], scores: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return how many of the sorted values are below each score; ties count half."""
     return (np.searchsorted(ordered, scores, "left") + np.searchsorted(ordered, scores, "right")) / 2
 

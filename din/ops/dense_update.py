@@ -28,16 +28,17 @@ def dense_optimizer(name: str, parameters: Sequence[nn.Parameter]) -> "_Torch | 
     return _Torch(name, parameters)
 
 
-_TORCH: dict[str, Callable[[Sequence[nn.Parameter]], torch.optim.Optimizer]] = {
+_OPTIMIZERS: dict[str, Callable[[Sequence[nn.Parameter]], torch.optim.Optimizer]] = {
     "adam": partial(torch.optim.Adam, betas=(BETA_1, BETA_2), eps=EPSILON, fused=True),
     "rowwise_adagrad": partial(torch.optim.Adagrad, eps=EPSILON),
     "sgd": torch.optim.SGD,
 }
+"""Makers of torch's optimizers, by name."""
 
 
 class _Torch:
     def __init__(self, name: str, parameters: Sequence[nn.Parameter]) -> None:
-        self._optimizer = _TORCH[name](parameters)
+        self._optimizer = _OPTIMIZERS[name](parameters)
 
     def step(self, rate: float) -> None:
         for group in self._optimizer.param_groups:

@@ -19,9 +19,7 @@ from din import documents
 from din.artifacts import MANIFEST
 from din.errors import InputError
 from din.manifests import FeaturesManifest
-from din.schema import BEHAVIOUR, ITEM_ID, SEQUENCE, TIMESTAMP, USER_ID, Field, Group, parse_field
-
-_BEFORE_ALL = np.iinfo(np.int64).min  # the time of prior behaviours without a time
+from din.schema import BEHAVIOUR, ITEM_ID, SEQUENCE, TIMESTAMP, UNKNOWN_TIME, USER_ID, Field, Group, parse_field
 
 
 def requests_for(
@@ -57,7 +55,7 @@ def requests_for(
 
     strict = manifest.order == "strict"
     first = manifest.history_from
-    oldest = _BEFORE_ALL if first is None else int(np.datetime64(first, "us").astype(np.int64))
+    oldest = UNKNOWN_TIME if first is None else int(np.datetime64(first, "us").astype(np.int64))
     most = max_history or manifest.max_history
     events = ds.dataset(raw / "events", format="parquet")
     contexts = _contexts(raw, events, rows[SEQUENCE], names[Group.CONTEXT])
@@ -136,8 +134,8 @@ def _histories(
         tables.append(prior.to_table(columns=own, filter=pc.field(USER_ID).isin(people)))
     is_event = np.repeat(np.arange(len(tables)) == 0, [len(table) for table in tables])
     past = pa.concat_tables(tables, promote_options="permissive")
-    past_time = past[TIMESTAMP].cast(pa.int64()).fill_null(_BEFORE_ALL).to_numpy()
-    used = (past_time >= oldest) | (past_time == _BEFORE_ALL)
+    past_time = past[TIMESTAMP].cast(pa.int64()).fill_null(UNKNOWN_TIME).to_numpy()
+    used = (past_time >= oldest) | (past_time == UNKNOWN_TIME)
     past = past.filter(pa.array(used))
     past_time = past_time[used]
     is_event = is_event[used]
@@ -157,6 +155,6 @@ def _histories(
     first = np.searchsorted(user[behaviours], user[count:])
     starts = np.maximum(first, ends - most)
     entries = past.select([ITEM_ID, *(name for name in names if name in past.column_names)])
-    seconds = pa.array(past_time / 1e6, mask=past_time == _BEFORE_ALL)
+    seconds = pa.array(past_time / 1e6, mask=past_time == UNKNOWN_TIME)
     entries = entries.append_column(TIMESTAMP, seconds)
     return entries.take(pa.array(behaviours)).to_pylist(), starts, ends
