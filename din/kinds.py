@@ -67,7 +67,7 @@ BUCKETED = frozenset({Kind.NUMERIC})
 
 
 class Learned(TypedDict):
-    """What forms learn from a log, as keys of a field's record."""
+    """The values that a field's coder learns from a log, as keys of the field's record."""
 
     edges: NotRequired[list[float]]
     mean: NotRequired[float]

@@ -57,7 +57,7 @@ class Negatives(Document):
 
 @with_config(STRICT)
 class FieldRecord(Learned):
-    """A field with what its form learned."""
+    """A field, with the values that its coder learned."""
 
     name: str
     group: Group

@@ -1,8 +1,8 @@
 """Decide whether a validation report opens a gate, for `din gate` and for `python -m validation gate`.
 
 The report's own verdict is not trusted. The report must be about the data in the workspace and hold every expectation
-that its suite always judges as critical. Their figures must be within their thresholds, and the thresholds must be
-those of the current params.yaml.
+that its suite always judges as critical. Each figure must be within its threshold, and the thresholds must be those of
+the current params.yaml.
 """
 
 from typing import Any
@@ -61,7 +61,7 @@ def why_closed(
     again = f"run `dvc repro validate_{suite}`"
     if report.input != found:
         return (
-            f"the report judged another {workspace.judged(suite)} ({report.input[:12]}) than this workspace holds "
+            f"the report is about another {workspace.judged(suite)} ({report.input[:12]}) than this workspace holds "
             f"({found[:12]}); {again}"
         )
     now = thresholds(suite, params)

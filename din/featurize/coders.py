@@ -49,7 +49,7 @@ class Coder(ABC):
 
     @staticmethod
     def completed(session: Session, field: Field, columns: Sequence[ir.Value], at: str) -> Field:
-        """Return the field with what its typed values determine.
+        """Return the field, completed by properties of its values, such as the length of vectors.
 
         Args:
             columns: the typed values of each table that has the field.

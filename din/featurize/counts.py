@@ -44,9 +44,9 @@ class Evidence:
     visible: ir.Table
 
     def of(self, field: Field, carrier: ir.Table | None) -> ir.Table:
-        """Return value, day and weight (the number of occurrences) for `Coder.learn`.
+        """Return the evidence for `Coder.learn`: value, day and weight (the number of occurrences), if not missing.
 
-        Numeric item fields count candidates only.
+        A field without a vocabulary has evidence of training (day 0) alone. Numeric item fields count candidates only.
 
         Args:
             carrier: for user and item fields, the entities with the field's raw column, keyed by `user` or `item`.

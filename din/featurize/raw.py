@@ -260,7 +260,7 @@ def _typed(table: ir.Table, field: Field, path: Path) -> ir.Value:
 
 
 def _completed(session: Session, field: Field, tables: Sequence[ir.Table | None], where: str) -> Field:
-    """Return the field with what all its values determine; see `Coder.completed`."""
+    """Return the field, completed by properties of all its values; see `Coder.completed`."""
     own = [table[column(field)] for table in tables if table is not None and column(field) in table.columns]
     return coder_of(field).completed(session, field, own, f"{where}.{field.group}.{field.name}")
 

@@ -81,7 +81,7 @@ def parameters(block: type[Any]) -> dict[str, Parameter]:
 
 
 def leaves(block: type[Any], prefix: str = "") -> dict[str, Parameter]:
-    """Return all values below a class of blocks or options, by dotted key, in the order of the file."""
+    """Return the keys below a class of blocks or options that hold values, dotted, in the order of the file."""
     found: dict[str, Parameter] = {}
     for name, one in parameters(block).items():
         if one.block:

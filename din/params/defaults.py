@@ -36,7 +36,7 @@ def _lines(block: Block, indent: str) -> Iterator[str]:
 
 
 def commented(line: str, doc: str) -> str:
-    """Return a line of params.yaml with a comment at the column where all begin, if there is one."""
+    """Return a line of params.yaml, with its comment, if it has one, at `COMMENT_COLUMN`."""
     return f"{line:{COMMENT_COLUMN - 1}} # {doc}" if doc else line
 
 

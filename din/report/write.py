@@ -14,7 +14,10 @@ from din.workspace import Workspace
 
 
 def write_report(workspace: Workspace) -> tuple[Run, list[Advice]]:
-    """Write `reports/report.html` about the run of a workspace, whether it was promoted, refused or broken."""
+    """Write `reports/report.html` about the run of a workspace, whether it was promoted, refused or broken.
+
+    Return the run and the advice on its page.
+    """
     run = Run(workspace)
     advice = advise(run)
     write_bytes(workspace.report, render(run, advice, run.importances()))

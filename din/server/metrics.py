@@ -21,7 +21,7 @@ REFUSING = Gauge("din_refusing", "1 while the registry's champion is refused.", 
 
 
 def page() -> bytes:
-    """Return the figures of this process, or of all if there are several, in Prometheus' text form."""
+    """Return the figures of this process, or of all processes if there are several, in Prometheus' text form."""
     if FOLDER not in os.environ:
         return generate_latest()
     for path in Path(os.environ[FOLDER]).glob("gauge_live*.db"):  # uvicorn tells nobody that a process has died

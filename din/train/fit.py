@@ -57,8 +57,8 @@ def fit(
         after_epoch: called after each epoch, once it is validated. True ends the training.
 
     Returns:
-        The model of the best epoch, and the progress of training. If the model is going to learn held-out days (see
-        `advances`), its optimizers have the state that they had after that epoch.
+        The learner with the weights of the best epoch, and the progress of training. If it is going to learn held-out
+        days (see `advances`), its optimizers have the state that they had after that epoch.
 
     Raises:
         InputError: there are no validation rows, the loss is not finite, or the validation metric is undefined.

@@ -41,8 +41,8 @@ class TableOptimizer:
         params: the optimizer, its penalty and rates.
         table: [R, W].
         decay: [R], λ_j of each row, 0 for no regularisation.
-        linear: the first `linear` columns are linear weights. No penalty shrinks them beside embeddings; LR has only
-            linear columns, so the penalty applies to them.
+        linear: the first `linear` columns are linear weights, which no penalty shrinks and which have their own rate.
+            If all columns are linear, as in LR, they are treated like any others.
 
     Attributes:
         state: the tensors to save in a checkpoint. Loading a checkpoint copies into them. A tensor without dimensions

@@ -190,7 +190,7 @@ FAULTS: dict[str, tuple[Plant, str, str | None]] = {
     "paths that compared nothing": (of_parity(cases=0), "parity.json was", "parity"),
     "a path less": (of_parity(paths=["torch", "onnx"]), "parity.json was", "parity"),
     "an expectation less": (of_suite("raw", lambda r: r["expectations"].pop() and None), "raw.json was", "lacks"),
-    "a suite of another log": (of_suite("raw", lambda r: r.update(input=DIGEST)), "raw.json was", "judged another"),
+    "a suite of another log": (of_suite("raw", lambda r: r.update(input=DIGEST)), "raw.json was", "is about another"),
     "a figure beyond its bound, called a success": (
         of_suite("raw", lambda r: r["expectations"][0].update(observed=5)),
         "raw.json was",

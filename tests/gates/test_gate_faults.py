@@ -182,7 +182,7 @@ FAULTS = {
     "a failed expectation, called a warning": Fault(
         "validation_features", called_a_warning, "the report lacks behaviours_sorted"
     ),
-    "later features": Fault("validation_features", with_file("features"), "judged another"),
+    "later features": Fault("validation_features", with_file("features"), "is about another"),
     "later predictions": Fault("validation_predictions", with_file("predictions"), "workspace holds ("),
     "another AUC": Fault("evaluation", another_auc, "evaluation.json does not follow from"),
     "another model": Fault("evaluation", with_file("model"), " holds ("),

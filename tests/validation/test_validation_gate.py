@@ -76,7 +76,7 @@ def test_each_suite_can_close_the_gate(judged: Params) -> None:
     with pytest.raises(GateClosed, match="closed: raw, features, predictions") as closed:
         gate(HERE, limits(judged, "validate_raw", min_rows=7))
     words = " ".join(str(closed.value).split())
-    assert "other thresholds: min_rows" in words and "judged another data/features" in words
+    assert "other thresholds: min_rows" in words and "is about another data/features" in words
 
 
 def test_the_summary_for_ci(judged: Params, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
