@@ -89,9 +89,10 @@ class _Times:
         self.ends[step] = time.monotonic()
 
     def __str__(self) -> str:
-        """Return the duration of each step."""
+        """Return the duration of each step that has ended."""
         steps = zip(self.ends, pairwise([self.began, *self.ends.values()]), strict=True)
-        return ", ".join(f"{step} {1e3 * (end - start):.1f} ms" for step, (start, end) in steps)
+        told = ", ".join(f"{step} {1e3 * (end - start):.1f} ms" for step, (start, end) in steps)
+        return told or "waiting for the body"
 
 
 class Server:

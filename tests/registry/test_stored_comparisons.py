@@ -8,6 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from din.errors import InputError
+from din.gates.pooling import Comparison
+from din.metrics.estimates import difference
 from din.names import ModelName, Version
 from din.registry import stored_comparisons
 from din.registry.objects import Objects
@@ -41,6 +43,15 @@ def test_a_comparison_names_no_user():
     assert len(hashes[0]) == len(hashes[1]) == 60
     assert hashes[0].isdisjoint(hashes[1])
     assert b"u59" not in stored_comparisons.dump(tables[0])
+
+
+def test_a_pool_reads_the_difference_and_the_days():
+    """A comparison to pool has what its stored rows say, candidate minus champion."""
+    rows = drawn(3)
+    found = Comparison.of(rows, "auc")
+    columns = [rows[name].to_numpy() for name in ("label", "candidate", "champion", "user")]
+    assert found.difference.interval(0.95) == difference("auc", *columns).interval(0.95)
+    assert found.days == {3, 4}
 
 
 def test_a_flipped_bit_changes_no_row_unnoticed():

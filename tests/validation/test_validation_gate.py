@@ -77,6 +77,7 @@ def test_each_suite_can_close_the_gate(judged: Params) -> None:
         gate(HERE, limits(judged, "validate_raw", min_rows=7))
     words = " ".join(str(closed.value).split())
     assert "other thresholds: min_rows" in words and "is about another data/features" in words
+    assert "run `dvc repro validate_predictions`" in words
 
 
 def test_the_summary_for_ci(judged: Params, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
