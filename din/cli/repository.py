@@ -43,17 +43,16 @@ def init(
 ) -> None:
     """Make a repository that trains a model of a log: look at the log, guess the parameters, and write the files."""
     with answering("train"):
-        from din.init.command import init
-        from din.init.update import update as merge
+        from din.init import command
 
         if update == (events is not None):
             raise InputError("give either --events with the path of the log, or --update")
         if events is None:
-            merge(HERE.root)
+            command.update(HERE.root)
             return
         tables = {"events": events, "items": items, "users": users}
         roles = {"user": user, "item": item, "time": time, "unit": unit, "label": label}
-        init(HERE, _named(tables), _named(roles))
+        command.init(HERE, _named(tables), _named(roles))
 
 
 def _named(options: dict[str, str | None]) -> dict[str, str]:

@@ -7,5 +7,5 @@ fields.py  what every other column is: a field of some kind, feedback, or nothin
 split.py   how the log is split into training, validation and test rows
 guess.py   all of it as an overlay of params.yaml, with a reason for each key (choice.py)
 render.py  the files of the repository, from template/ and the overlay
-update.py  the same files from a later release, merged with the user's edits
+command.py writes them, and merges those of a later release with the user's edits
 """

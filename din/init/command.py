@@ -1,12 +1,28 @@
-"""The command `din init`: guess, write, and print what was guessed and what to do next."""
+"""The command `din init`: guess, write the files of a repository, and print what was guessed and what to do next.
 
+`.din-init/` keeps the guess, and the files as they were rendered. `din init --update` renders the guess with the
+installed release into `.din-init/files`, and git applies to the user's files what changed there.
+"""
+
+import json
+import tempfile
 from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
 from shutil import which
 
-from din.errors import listed
+from din import documents
+from din.artifacts import write_bytes
+from din.errors import InputError, listed
+from din.git import git
+from din.init.choice import Choice
 from din.init.guess import guess
-from din.init.update import create
+from din.init.render import render
+from din.process import CommandFailed, environment, query
 from din.workspace import Workspace
+
+_GUESS = ".din-init/guess.json"
+_FILES = ".din-init/files"
 
 
 def init(workspace: Workspace, tables: Mapping[str, str], given: Mapping[str, str]) -> None:
@@ -32,3 +48,82 @@ def init(workspace: Workspace, tables: Mapping[str, str], given: Mapping[str, st
         print("    pip install --requirement requirements.txt")
     print("    dvc repro && din promote")
     print("    din tune                    # better hyperparameters for this log; needs the extra `tune`")
+
+
+def create(root: Path, guessed: Mapping[str, Choice]) -> list[str]:
+    """Write the files of a repository, and return their paths; files of an earlier guess are replaced.
+
+    Raises:
+        InputError: one of them exists, and somebody wrote or edited it.
+    """
+    files = render(guessed)
+    for name, text in files.items():
+        if _text(root / name) not in (None, text, _text(root / _FILES / name)):
+            raise InputError(
+                f"{root / name}: exists already, and is not what `din init` wrote; run it in an empty folder, correct "
+                f"{name} by hand, or run `din init --update` to merge a later release"
+            )
+    if not (root / ".git").exists():
+        _init_git(root)
+    guess = json.dumps({key: asdict(one) for key, one in guessed.items()}, indent=2, ensure_ascii=False)
+    _write(root, files | {_GUESS: guess})  # keys in their order, as a mapping has them in params.yaml
+    _write(root / _FILES, files)
+    return sorted(files)
+
+
+def _init_git(root: Path) -> None:
+    if which("git") is None:
+        raise InputError("git: not found; install it: each run is identified by its commit")
+    for parent in root.resolve().parents:
+        if (parent / ".git").exists():
+            raise InputError(
+                f"{root}: lies in the git repository {parent}; a pipeline needs a repository of its own: run `din "
+                "init` in a folder outside of it, or `git init` here first"
+            )
+    query(["git", "init", "--quiet", str(root)], None, environment())
+
+
+def update(root: Path) -> None:
+    """Merge the files of the installed release into a repository, stage the result, and print what changed.
+
+    Raises:
+        InputError: `din init` did not make it, it has edits that are not committed, or lines of both conflict.
+        CommandFailed: git can't merge.
+    """
+    guessed = documents.read(dict[str, Choice], root / _GUESS, "run `din init --update` where `din init` was run")
+    files = render(guessed)
+    if status := git(root, "status", "--porcelain", "--", *files, _FILES).split():
+        raise InputError(f"{root}: not committed: {', '.join(status[1::2])}; commit first, so that git can undo")
+    # A removed file stays removed.
+    wanted = [f"{_FILES}/{name}" for name in files if (root / name).exists() or not (root / _FILES / name).exists()]
+    _write(root / _FILES, files)
+    git(root, "add", _FILES)
+    conflicts: list[str] = []
+    with tempfile.NamedTemporaryFile() as patch:
+        news = (f"--output={patch.name}", f"--relative={_FILES}", "HEAD", "--", *wanted)
+        git(root, "diff-index", "--cached", "--patch", *news)
+        if not Path(patch.name).stat().st_size:
+            print("up to date: this release renders the same files")
+            return
+        try:
+            git(root, "apply", "--3way", patch.name)
+        except CommandFailed:
+            conflicts = git(root, "diff", "--name-only", "--diff-filter=U").split()
+            if not conflicts:
+                raise
+    changed = git(root, "diff", "--name-only", "HEAD", "--", *files).split()
+    print(f"merged {listed(changed)}; look at the changes with git diff HEAD")
+    if conflicts:
+        raise InputError(
+            f"{listed(conflicts)}: your edits and the new release change the same lines; choose between <<<<<<< and "
+            ">>>>>>> there, and commit"
+        )
+
+
+def _text(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.exists() else None
+
+
+def _write(folder: Path, files: Mapping[str, str]) -> None:
+    for name, text in files.items():
+        write_bytes(folder / name, text.encode())

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from din import cli
 from din.errors import InputError
-from din.init import render, update
+from din.init import command, render
 from din.init.choice import Choice
 from din.params import load
 
@@ -33,7 +33,7 @@ def git(root: Path, *words: str) -> str:
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     """Return a committed repository."""
-    update.create(tmp_path, SETS)
+    command.create(tmp_path, SETS)
     git(tmp_path, "add", "-A")
     git(tmp_path, "commit", "-qm", "init")
     return tmp_path
@@ -69,7 +69,7 @@ def test_other_files_are_not_overwritten(tmp_path: Path) -> None:
     """A folder with a params.yaml of its own is refused, and stays as it was."""
     (tmp_path / "params.yaml").write_text("mine: 1\n")
     with pytest.raises(InputError, match="exists already, and is not what `din init` wrote"):
-        update.create(tmp_path, SETS)
+        command.create(tmp_path, SETS)
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
 
@@ -79,10 +79,10 @@ def test_a_pipeline_has_a_repository_of_its_own(tmp_path: Path) -> None:
     inner = tmp_path / "pipeline"
     inner.mkdir()
     with pytest.raises(InputError, match=r"pipeline: lies in the git repository .*: run `din init` in a folder"):
-        update.create(inner, SETS)
+        command.create(inner, SETS)
     assert not list(inner.iterdir())
     git(inner, "init", "-q")
-    update.create(inner, SETS)
+    command.create(inner, SETS)
     assert (inner / "params.yaml").exists()
 
 
@@ -90,28 +90,28 @@ def test_without_git_there_is_no_repository(tmp_path: Path, monkeypatch: pytest.
     """The message says so."""
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     with pytest.raises(InputError, match="git: not found; install it"):
-        update.create(tmp_path, SETS)
+        command.create(tmp_path, SETS)
 
 
 def test_a_second_guess_replaces_the_first(repository: Path) -> None:
     """A wrong guess is corrected by running it again, but an edited file is not lost."""
-    update.create(repository, {key: one for key, one in SETS.items() if key != "train.learning.epochs"})
+    command.create(repository, {key: one for key, one in SETS.items() if key != "train.learning.epochs"})
     assert load(repository / "params.yaml").train.learning.epochs == 20
     edited(repository / "params.yaml", "batch_size: 256  ", "batch_size: 512  ")
     with pytest.raises(InputError, match=r"params\.yaml: exists already"):
-        update.create(repository, SETS)
+        command.create(repository, SETS)
 
 
 def test_an_update_of_the_same_release_changes_nothing(repository: Path, tmp_path_factory: Any) -> None:
     """Edits stay, and are to be committed first, since git could not undo a merge of edits that it does not hold."""
     edited(repository / "params.yaml", "batch_size: 256  ", "batch_size: 512  ")
     with pytest.raises(InputError, match=r"not committed: params\.yaml; commit first"):
-        update.update(repository)
+        command.update(repository)
     git(repository, "commit", "-qam", "edit")
-    update.update(repository)
+    command.update(repository)
     assert git(repository, "status", "--porcelain") == ""
     with pytest.raises(InputError, match=r"guess\.json: not found; run `din init --update` where"):
-        update.update(tmp_path_factory.mktemp("foreign"))
+        command.update(tmp_path_factory.mktemp("foreign"))
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_an_update_keeps_edits_and_brings_news(repository: Path, later_release: 
     git(repository, "commit", "-qam", "edit")
     git(repository, "rm", "-q", ".github/workflows/ctr.yml")
     git(repository, "commit", "-qm", "no workflow")
-    update.update(repository)
+    command.update(repository)
     assert git(repository, "diff", "HEAD", "--name-only", "params.yaml", "dvc.yaml").split() == [
         "dvc.yaml",
         "params.yaml",
@@ -148,7 +148,7 @@ def test_an_update_keeps_edits_and_brings_news(repository: Path, later_release: 
     assert (params.gate.min_auc, params.gate.approval_days) == (0.6, 5)
     assert params.fetch.table.label == "stars >= 4"
     git(repository, "commit", "-qam", "update")
-    update.update(repository)
+    command.update(repository)
     assert git(repository, "status", "--porcelain") == ""
 
 
@@ -157,7 +157,7 @@ def test_conflicts_are_marked(repository: Path, later_release: Path) -> None:
     edited(repository / "dvc.yaml", "desc: Check the predictions with", "desc: Look at the predictions with")
     git(repository, "commit", "-qam", "edit")
     with pytest.raises(InputError, match=r"^dvc\.yaml: your edits and the new release change the same lines"):
-        update.update(repository)
+        command.update(repository)
     text = (repository / "dvc.yaml").read_text()
     assert "<<<<<<< ours\n    desc: Look at" in text and "desc: Judge the predictions" in text
 
