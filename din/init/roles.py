@@ -118,11 +118,11 @@ def _fits(column: Column, unit: str) -> bool:
 def _id(log: Look, role: str, given: str | None, used: set[str]) -> Choice:
     """Return the column of the user or of the item, which is none of those that are used."""
     if given is not None:
-        if problem := _no_id(log.columns[given], role):
+        if problem := _problem(log.columns[given], role, is_given=True):
             raise InputError(f"--{role} {given}: {problem}")
         return Choice(given, "you said so")
     free = {name: column for name, column in log.columns.items() if name not in used}
-    problems = {name: _no_id(column, role) or _unlike_ids(column, role) for name, column in free.items()}
+    problems = {name: _problem(column, role, is_given=False) for name, column in free.items()}
     named = words.by_name(free, role)
     named.sort(key=lambda name: (words.rank(name, role), not words.means(name, "id")))
     like_ids = [name for name in named if words.means(name, "id") or len(words.words(name)) == 1]
@@ -140,14 +140,14 @@ def _id(log: Look, role: str, given: str | None, used: set[str]) -> Choice:
     candidates = sorted(plain or fitting, key=lambda name: -free[name].distinct)
     if blamed := next(iter((*meant, *named)), None):
         problem = f"{blamed} means the {role}, but {problems[blamed]}"
-        if _no_id(free[blamed], role) is None:
+        if _problem(free[blamed], role, is_given=True) is None:
             candidates = [blamed, *(name for name in candidates if name != blamed)]
     found = listed(candidates) or f"none of {listed(log.columns)}"
     raise InputError(f"{log.files[0].name}: {problem}; candidates by their values: {found}. Name one with --{role}")
 
 
-def _no_id(column: Column, role: str) -> str | None:
-    """Return why a column can't be the user or the item, and what to do, or None."""
+def _problem(column: Column, role: str, is_given: bool) -> str | None:
+    """Return why a column can't be the user or the item, and what to do, or None; unlikely ids must be given."""
     if not (column.kind == "text" or column.is_whole):
         kind = f"{column.values.type} ({column.examples})"
         return f"its values are of type {kind}; expected whole numbers or text: name another column"
@@ -157,11 +157,8 @@ def _no_id(column: Column, role: str) -> str | None:
         )
     if column.distinct <= 2:
         return f"its only values are {column.examples}; expected more than two {role}s: name another column"
-    return None
-
-
-def _unlike_ids(column: Column, role: str) -> str | None:
-    """Return why a column is hardly the user or the item, unless a person says so, or None."""
+    if is_given:
+        return None
     if column.distinct < _FEWEST_IDS:
         return f"it has only {column.distinct} values ({column.examples}), fewer than {_FEWEST_IDS}"
     if column.distinct >= _ONCE * len(column.values):
