@@ -37,11 +37,14 @@ _MOST_SAID = 600
 """The largest number of characters of a reason or an advice."""
 _FOLDER = Path(__file__).parent
 _DELTA = "champion_delta_"
-_TWO_SCALES = "Where training weighs rows or lacks negatives, compare each line with itself, not with the other."
+_TWO_SCALES = "Where training weighs rows or lacks negatives, its loss has another scale than the validation loss."
+_OTHER_ROWS = "The champion may have been validated on other rows, so compare shapes with it, not heights."
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(\.\d+)?\+00:00")
 _MARKS = re.compile(r"`(?P<code>[^`]*)`|(?<![\w-])-(?=\d)")
 _VERDICTS = ("closed", "borderline", "open")
 """The order of gates: what a reader must know first."""
+_CURVES = ("other", "candidate", "champion")
+"""The classes of the lines of a learning curve."""
 _METRICS = {
     "auc": "AUC",
     "gauc": "GAUC",
@@ -233,31 +236,38 @@ def _metrics(run: Run) -> Table | None:
 
 
 def _learning(run: Run) -> list[Chart]:
-    """Return the learning curves, thinned to `_MOST_EPOCHS` epochs."""
+    """Return the learning curves beside the champion's on validation rows, thinned to `_MOST_EPOCHS` epochs."""
     if run.training is None or not run.training.history:
         return []
-    history = run.training.history[:: -(-len(run.training.history) // _MOST_EPOCHS)]
+    own = {one.epoch + 1: one for one in run.training.history}
+    champion = {one.epoch + 1: one for one in run.champion_training.history} if run.champion_training else {}
+    epochs = sorted(own | champion)
+    epochs = epochs[:: -(-len(epochs) // _MOST_EPOCHS)]
     best = run.training.best_epoch
-    epochs = [one.epoch + 1 for one in history]
     ticks = [(float(at), str(at)) for at in epochs[:: -(-len(epochs) // 12)]]
-    loss = {"train": "train_loss", "validation": "valid_log_loss"}
-    ranking = {"validation GAUC": "valid_gauc", "validation AUC": "valid_auc"}
-    styles = ("other", "candidate")
+    loss = {"train": (own, "train_loss"), "validation": (own, "valid_log_loss")}
+    ranking = {"validation GAUC": (own, "valid_gauc"), "validation AUC": (own, "valid_auc")}
+    beside = ""
+    if champion:
+        loss["champion's validation"] = (champion, "valid_log_loss")
+        ranking["champion's validation AUC"] = (champion, "valid_auc")
+        beside = _OTHER_ROWS
     charts = []
     for title, label, lines, note in (
-        ("Loss by epoch", "log loss", loss, _TWO_SCALES),
-        ("Ranking by epoch", "AUC, GAUC", ranking, ""),
+        ("Loss by epoch", "log loss", loss, f"{_TWO_SCALES} {beside}"),
+        ("Ranking by epoch", "AUC, GAUC", ranking, beside),
     ):
-        table = [(one.epoch + 1, *(getattr(one, key) for key in lines.values())) for one in history]
-        values = (value for row in table for value in row[1:] if value is not None)
+        curves = [[getattr(history.get(at), name, None) for at in epochs] for history, name in lines.values()]
+        values = (value for curve in curves for value in curve if value is not None)
         plot = Plot(Axis(min(epochs) - 0.4, max(epochs) + 0.4, "epoch"), Axis.over(values, label))
         plot.note_at(best, f"best: epoch {best}")
-        for number, style in enumerate(styles, 1):
-            points = [(row[0], row[number]) for row in table if row[number] is not None]
+        key: dict[str, str] = dict(zip(_CURVES, lines, strict=False))  # without a champion, there is one line less
+        for style, curve in zip(key, curves, strict=True):
+            points = [(at, value) for at, value in zip(epochs, curve, strict=True) if value is not None]
             plot.line(points, style)
             plot.dots(points, style)
-        key: dict[str, str] = dict(zip(styles, lines, strict=True))
-        charts.append(Chart(plot.svg(title, ticks), Table(title, ("epoch", *lines), table), note, key))
+        table = Table(title, ("epoch", *lines), [*zip(epochs, *curves, strict=True)])
+        charts.append(Chart(plot.svg(title, ticks), table, note, key))
     return charts
 
 

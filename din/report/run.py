@@ -15,6 +15,7 @@ from din.manifests import FeaturesManifest, RawManifest
 from din.params import load
 from din.pipeline import stages_of
 from din.registry.bundle import FACTS
+from din.registry.promoted import Promoted
 from din.registry.records import Record
 from din.registry.registry import Registry
 from din.report import figures
@@ -90,6 +91,7 @@ class Run:
         self.features = self._document(FeaturesManifest, workspace.features / MANIFEST)
         self.facts = self._document(Facts, workspace.bundle / FACTS)
         self.champion = self._champion()
+        self.champion_training = self._try("the champion's training", self._champion_training)
         self.record = self._try("the registry", self._promoted)
         self.refusal = _refusal(workspace)
         self.scored = self._try("reports/predictions", self._scored)
@@ -181,6 +183,15 @@ class Run:
         if not expected or not manifest.exists() or sha256_file(manifest) != expected:
             return None
         return self._document(Facts, folder / FACTS)
+
+    def _champion_training(self) -> TrainingSummary | None:
+        """Return the summary of the champion's training from its record, if the champion is another model."""
+        champion = self.gate and self.gate.champion
+        if self.params is None or self.gate is None or not champion or champion.version == self.gate.bundle:
+            return None
+        promoted = Promoted.find(Registry.of(self.workspace, self.params), str(champion.number))
+        name = self.workspace.training.relative_to(self.workspace.reports).as_posix()
+        return promoted.document(TrainingSummary, name) if name in promoted.names else None
 
 
 def _stages(workspace: Workspace) -> list[Stage]:

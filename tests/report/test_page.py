@@ -14,6 +14,7 @@ from din.artifacts import write_json
 from din.errors import GateClosed
 from din.metrics.estimates import Interval
 from din.promotion.promote import promote
+from din.registry.registry import Registry
 from din.report.advice import Advice
 from din.report.figures import Mistake
 from din.report.importance import Importance
@@ -24,7 +25,7 @@ from din.stage import StageOutcome
 from din.workspace import SUITES, Workspace
 from tests.factories import documents_of
 from tests.factories.run import Run as Miniature
-from tests.factories.run import edit, score
+from tests.factories.run import challenge, edit, score
 
 HOSTILE = "<script>alert(1)</script>\"'&"
 
@@ -96,6 +97,41 @@ def test_a_refused_candidate(finished: Miniature) -> None:
     assert "min_auc" in table and "made_from" not in table
     assert "minus the champion's" not in page.text  # there is none
     assert "Nothing changes in scoring." in page.text and "Gates open" in page.text
+
+
+def test_the_champions_curves(finished: Miniature) -> None:
+    """The champion's validation curves lie beside the candidate's; a damaged record is named, and they are left out."""
+    here = finished.here
+    finished.promote()
+    judge(finished)
+    assert "champion's validation" not in written(here).text  # the candidate is the champion
+    finished.become(0.15)
+    edit(here.training, lambda report: report["history"].append(report["history"][-1] | {"epoch": 3}))
+    judge(finished)
+    page = written(here)
+    assert "champion's validation AUC" in page.text and page.text.count("compare shapes") == 2
+    lines = {style: drawn(page, style) for style in ("candidate", "champion")}
+    assert [len(line) for line in lines["candidate"]] == [4, 4]
+    assert lines["champion"] == [line[:3] for line in lines["candidate"]]  # all else in both trainings is equal
+    (summary,) = (here.root / "registry").rglob("training/summary.json")
+    summary.write_bytes(b"{")
+    page = written(here)
+    assert "the champion's training: " in page.text and drawn(page, "champion") == []
+
+
+def drawn(page: Page, style: str) -> list[list[str]]:
+    """Return the points of each line of a style."""
+    return [(one["points"] or "").split() for one in page.having("polyline") if one["class"] == f"line {style}"]
+
+
+def test_a_champion_without_a_training(finished: Miniature) -> None:
+    """A record that holds no training adds no curve, and is no fault."""
+    challenge(Registry.of(finished.here, finished.params), finished)
+    judge(finished)
+    page = written(finished.here)
+    run = Run(finished.here)
+    assert run.gate and run.gate.champion and run.missing == {}
+    assert "Loss by epoch" in page.text and drawn(page, "champion") == []
 
 
 def test_closed_gates_come_first(finished: Miniature, scored: Any) -> None:
