@@ -1,7 +1,8 @@
 """All runs of a registry as one HTML page, in the style of the run report and as safe as it (see `page.py`).
 
-A run is a promotion or a rollback in the log, or a folder below runs/ that a scheduler wrote (docs/workers.md). Reading
-costs one listing, and a request for each run that is shown. A report that can't be read leaves dashes.
+A run is a promotion or a rollback in the log, a folder below runs/ that a scheduler wrote (docs/workers.md), or a
+candidate that was refused in this workspace. Reading costs one listing, and a request for each run of the registry that
+is shown. A report that can't be read leaves dashes.
 """
 
 import json
@@ -18,6 +19,7 @@ from din.registry.objects import Objects
 from din.registry.records import Record
 from din.registry.registry import PROMOTED, Registry
 from din.report.page import environment
+from din.report.refused import refused
 from din.verdicts import GateEntry, GateReport
 from din.workspace import Workspace
 
@@ -41,6 +43,7 @@ class RunRow:
 
     Attributes:
         at: the time of its record, or else of its last report.
+        run_id: None for a rollback, and for a candidate that was refused in this workspace.
         verdict: promoted, rollback, the verdict of its gate, or `stopped` if it has none.
         number: the number of its record, if it was promoted.
         version: the candidate.
@@ -79,7 +82,7 @@ def write_runs(workspace: Workspace, uri: str, model_name: str) -> Runs:
         InputError: the log is damaged, or the registry can't be read.
         Unavailable: the store doesn't answer.
     """
-    runs = read_runs(uri, model_name)
+    runs = read_runs(workspace, uri, model_name)
     page = workspace.runs_page
     local = {one.report for one in runs.rows if one.report and "://" not in uri}
     folder = page.parent.resolve()
@@ -98,7 +101,7 @@ def print_runs(workspace: Workspace, runs: Runs, as_json: bool = False) -> None:
     print(f"report: {workspace.relative(workspace.runs_page)}")
 
 
-def read_runs(uri: str, model_name: str) -> Runs:
+def read_runs(workspace: Workspace, uri: str, model_name: str) -> Runs:
     """Return the `MOST_RUNS` newest runs; for the errors see `write_runs`."""
     registry = Registry(uri, model_name)
     objects = Objects(uri, model_name)
@@ -113,13 +116,23 @@ def read_runs(uri: str, model_name: str) -> Runs:
     found = [(record.at, record.number, record.run_id, record) for record in history]
     found += [(at, 0, run_id, None) for run_id, at in kept.items()]
     found.sort(key=lambda one: one[:2], reverse=True)
-    rows = [_row(objects, keys, at, run_id, record) for at, _, run_id, record in found[:MOST_RUNS]]
-    return Runs(registry.name, rows, max(len(found) - MOST_RUNS, 0))
+    rows = []
+    for at, _, run_id, record in found[:MOST_RUNS]:
+        gate = _gate(objects, _file(keys, run_id, record, "gate.json"))
+        page = _file(keys, run_id, record, "report.html")
+        rows.append(_row(at, run_id, record, gate, page and objects.at(page)))
+    here = [(at, gate) for at, gate in refused(workspace) if _names(gate, workspace) == (uri, model_name)]
+    rows += [_row(at, None, None, gate, None) for at, gate in here]
+    rows.sort(key=lambda row: (row.at, row.number or 0), reverse=True)
+    return Runs(registry.name, rows[:MOST_RUNS], max(len(found) + len(here) - MOST_RUNS, 0))
 
 
-def _row(objects: Objects, keys: Collection[str], at: str, run_id: str | None, record: Record | None) -> RunRow:
-    gate = _gate(objects, _file(keys, run_id, record, "gate.json"))
-    page = _file(keys, run_id, record, "report.html")
+def _names(gate: GateReport, workspace: Workspace) -> tuple[str, str]:
+    """Return the registry and the model that a gate's candidate was for."""
+    return workspace.located(gate.about.params.get("promote", {}).get("registry", "")), gate.about.model_name
+
+
+def _row(at: str, run_id: str | None, record: Record | None, gate: GateReport | None, page: str | None) -> RunRow:
     entries = {one.name: one for one in gate.gates} if gate else {}
     verdict = gate.verdict if gate else "stopped"
     why = ", ".join(one.name for one in gate.not_open) if gate else "it kept no report of its gate"
@@ -136,7 +149,7 @@ def _row(objects: Objects, keys: Collection[str], at: str, run_id: str | None, r
         champion=gate.champion.number if gate and gate.champion else None,
         approved_by=record.approval.in_words if record and record.approval else None,
         why=why,
-        report=page and objects.at(page),
+        report=page,
     )
 
 
