@@ -7,8 +7,10 @@ from uuid import uuid4
 
 from pydantic_core import from_json, to_json
 
-from din.errors import InputError
-from din.serve.scorer import Request, RequestError
+from din.errors import InputError, shown
+from din.schema import USER_ID, Group
+from din.serve.explain import explain
+from din.serve.scorer import Request, RequestError, Scorer
 from din.server.deployment import Serving
 
 TENSOR = "request"
@@ -39,18 +41,21 @@ class Answer:
         return sum(map(len, self.probabilities))
 
 
-def score(serving: Serving, body: bytes, named: bool = False) -> Answer:
+def score(serving: Serving, body: bytes, named: bool = False, *, parts: str = "0") -> Answer:
     """Answer a request, or a list of requests.
 
     Args:
         serving: the bundle that answers.
         body: JSON.
         named: whether the answer carries an id of each request, by which the log knows it.
+        parts: the query's `explain`: how many parts of the request, those with the largest effects, the answer names
+            for each candidate.
 
     Raises:
-        InputError: the body is not JSON, or a request is wrong. The message names field and value, and of a list the
-            number of the request, counted from 0.
+        InputError: `parts` is not a number, the body is not JSON, a request is wrong, or there is too much to explain.
+            The message names field and value, and of a list the number of the request, counted from 0.
     """
+    most = _whole_number("explain", parts)
     given = _parsed(body)
     scorer = serving.scorer
     listed = isinstance(given, list)
@@ -61,9 +66,12 @@ def score(serving: Serving, body: bytes, named: bool = False) -> Answer:
     probabilities = [found.tolist() for found in scores]
     ids = [uuid4().hex for _ in requests]
     content = {"version": scorer.version, "probabilities": probabilities if listed else probabilities[0]}
+    if most:
+        why = _why(scorer, requests, most)
+        content["why"] = why if listed else why[0]
     if named:
         content["request_id"] = ids if listed else ids[0]
-    return Answer(to_json(content), scorer.version, requests, probabilities, ids)
+    return Answer(to_json(content, inf_nan_mode="null"), scorer.version, requests, probabilities, ids)
 
 
 def infer(serving: Serving, body: bytes, named: bool = False, *, model: str) -> Answer:
@@ -120,6 +128,37 @@ def _check_total(requests: list[Request], most: int) -> None:
     total = sum(len(candidates) for candidates in lists if isinstance(candidates, list))
     if total > most:
         raise InputError(f"{total:,} candidates in the list; expected at most {most:,} in all: send several lists")
+
+
+def _why(scorer: Scorer, requests: list[Request], most: int) -> list[list[list[dict[str, Any]]]]:
+    """Return, for each candidate of each request, the `most` parts with the largest effects.
+
+    Raises:
+        InputError: they take more scores than a request may hold candidates, and would hold a thread for too long.
+    """
+    fields = {USER_ID, *(field.name for field in scorer.fields if field.group in (Group.USER, Group.CONTEXT))}
+    scores = 0
+    for request in requests:
+        parts = min(len(request.get("history") or []), scorer.max_history) + len(fields)
+        scores += (1 + parts) * max(len(request["candidates"]), 1)
+    if scores > scorer.limits.candidates:
+        raise InputError(
+            f"explain: {most} takes {scores:,} scores, because each candidate is scored again without each part; "
+            f"expected at most {scorer.limits.candidates:,}: send fewer candidates, or raise --max-candidates"
+        )
+    found = [explain(scorer, request) for request in requests]
+    return [[one.strongest(place, most) for place in range(one.effects.shape[1])] for one in found]
+
+
+def _whole_number(key: str, given: str) -> int:
+    """Return a value of the query, which is a whole number from 0."""
+    try:
+        number = int(given)
+    except ValueError:
+        number = -1
+    if number < 0:
+        raise InputError(f"{key}: {shown(given)}; expected a whole number from 0, e.g. ?{key}=3")
+    return number
 
 
 def _object(given: Any) -> Request:

@@ -122,7 +122,8 @@ class Server:
 
     async def score(self, request: Request) -> Response:
         """Answer one request or a list of requests."""
-        return await self._answered(request, answers.score)
+        parts = request.query_params.get("explain", "0")
+        return await self._answered(request, partial(answers.score, parts=parts))
 
     async def infer(self, request: Request) -> Response:
         """Answer a request of the Open Inference Protocol."""

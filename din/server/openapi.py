@@ -30,13 +30,31 @@ def description(scorer: Scorer, settings: Settings) -> dict[str, Any]:
                 "type": "array",
                 "description": "in the order of the candidates; a list of lists for a list",
             },
+            "why": {
+                "type": "array",
+                "description": "for each candidate, the parts of the request with the largest effects on its logit, "
+                "largest first; a list of such lists for a list; only with explain",
+            },
             "request_id": {"description": "the request's id in the server's log; only with --log"},
         },
     }
+    explain = {
+        "name": "explain",
+        "in": "query",
+        "description": "how many parts of the request to name for each candidate, those with the largest effects on "
+        f"its score; each candidate is scored again without each part, at most {settings.limits.candidates:,} scores",
+        "schema": {"type": "integer", "minimum": 0, "default": 0},
+    }
+    answered = {
+        "version": scorer.version,
+        "probabilities": [0.62],
+        "why": [[{"history": 1, ITEM_ID: 302, "effect": 0.31}, {"user": USER_ID, "value": 196, "effect": -0.12}]],
+    }
     score = {
         "summary": "Score the candidates of one request, or of a list of requests",
+        "parameters": [explain],
         "requestBody": {"required": True, "content": _json(both, scorer.example())},
-        "responses": {"200": {"description": "the probabilities of a click", "content": _json(answer)}}
+        "responses": {"200": {"description": "the probabilities of a click", "content": _json(answer, answered)}}
         | {status: {"description": text, "content": _json(_ERROR)} for status, text in errors.items()},
     }
     reads = {

@@ -52,7 +52,7 @@ def test_a_row_for_each_request(steady, serving, folder: Path) -> None:
     tensor = {"name": "request", "datatype": "BYTES", "shape": [1], "data": [json.dumps(REQUEST)]}
     logged = metrics.LOGGED._value.get()
     with serving(steady.deploy(log=str(folder))) as client:
-        one = client.post("/v1/score", json=REQUEST).json()
+        one = client.post("/v1/score?explain=1", json=REQUEST).json()  # the row is as without it
         two = client.post("/v1/score", json=[REQUEST, {"candidates": ["i1"]}]).json()
         three = client.post("/v2/models/log/infer", json={"inputs": [tensor]}).json()
         assert client.post("/v1/score", content=b"3").status_code == 422

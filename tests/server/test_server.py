@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -13,10 +14,12 @@ import httpx
 import jsonschema
 import numpy as np
 import pytest
+from code_blocks import Block, of, statements
 from hypothesis import given
 from hypothesis import strategies as st
 
 from din.serve import Scorer
+from din.serve.explain import explain
 from din.server import bodies, run
 
 PAST = ["i4", {"item_id": "i5", "rating": 4}]
@@ -48,6 +51,58 @@ def test_many_requests(client: httpx.Client, scorer: Scorer) -> None:
     answer = client.post("/v1/score", json=requests).json()
     assert answer["probabilities"] == [found.tolist() for found in scorer.score_many(requests)]
     assert client.post("/v1/score", json=[]).json()["probabilities"] == []
+
+
+def test_why_a_score(client: httpx.Client, scorer: Scorer) -> None:
+    """`?explain=2` adds the scorer's own explanation of each candidate, and changes nothing else."""
+    requests = [REQUEST, {"candidates": ["i1"]}, {"candidates": []}]
+    found = [explain(scorer, request) for request in requests]
+    whys = [[one.strongest(place, 2) for place in range(one.effects.shape[1])] for one in found]
+    assert [len(why) for why in whys[0]] == [2, 2]
+    for sent, why in [(REQUEST, whys[0]), (requests, whys)]:
+        plain = client.post("/v1/score", json=sent).json()
+        assert client.post("/v1/score?explain=2", json=sent).json() == plain | {"why": why}
+        assert client.post("/v1/score?explain=0", json=sent).json() == plain
+    answer = client.post("/v1/score?explain=99", content=b'{"user": {"age": NaN}, "candidates": [1]}')
+    assert {"user": "age", "value": None, "effect": 0.0} in answer.json()["why"][0]
+
+
+def test_too_much_to_explain(client: httpx.Client, scorer: Scorer) -> None:
+    """A request takes one score for each candidate with all parts, and one without each, also if it has none."""
+    long = {"history": ["i1"] * (scorer.max_history + 3), "candidates": []}
+    for request in [REQUEST, {"candidates": []}, long]:
+        each = 1 + len(explain(scorer, request).parts)
+        most = 1000 // each
+        one = request | {"candidates": ["i1"]}
+        many = request | {"candidates": ["i1"] * most}
+        for fits, beyond in [(many, many | {"candidates": ["i1"] * (most + 1)}), ([one] * most, [one] * (most + 1))]:
+            assert client.post("/v1/score?explain=1", json=fits).status_code == 200
+            answer = client.post("/v1/score?explain=1", json=beyond)
+            assert (answer.status_code, client.post("/v1/score", json=beyond).status_code) == (422, 200)
+            assert answer.json()["error"].startswith(f"explain: 1 takes {each * (most + 1):,} scores")
+        assert client.post("/v1/score?explain=1", json=[request | {"candidates": []}] * (most + 1)).status_code == 422
+
+
+@pytest.mark.parametrize("given", ["", "-1", "2.5", "all", "9" * 5000])
+def test_a_wrong_number_of_parts(given: str, client: httpx.Client) -> None:
+    """The message names the value, and what was expected."""
+    answer = client.post(f"/v1/score?explain={given}", json=REQUEST)
+    assert answer.status_code == 422
+    assert re.fullmatch(rf"explain: '{given[:9]}.*; expected a whole number from 0, .*", answer.json()["error"])
+
+
+CALLS = [block for block in of("") if block.page.stem == "serving" and block.text.startswith("curl ")]
+
+
+@pytest.mark.parametrize("block", CALLS, ids=str)
+def test_calls_of_the_page(block: Block, client: httpx.Client) -> None:
+    """The server answers each call of docs/serving.md, and explains where it is asked to."""
+    for call in statements(block):
+        at = f"{client.base_url.host}:{client.base_url.port}"
+        command = call.replace("curl -s", "curl -sSf").replace("localhost:8000", at)
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+        assert done.returncode == 0, done
+        assert ("why" in json.loads(done.stdout)) is ("explain" in call)
 
 
 @pytest.mark.parametrize(
@@ -108,10 +163,10 @@ JSON = st.recursive(
 )
 
 
-@given(value=JSON)
-def test_any_json(client: httpx.Client, value) -> None:
+@given(value=JSON, query=st.sampled_from(["", "?explain=1"]))
+def test_any_json(client: httpx.Client, value, query: str) -> None:
     """Whatever is sent, the answer is scores or one line."""
-    answer = client.post("/v1/score", content=json.dumps(value).encode("utf-8", "surrogatepass"))
+    answer = client.post(f"/v1/score{query}", content=json.dumps(value).encode("utf-8", "surrogatepass"))
     assert answer.status_code in (200, 422)
     assert set(answer.json()) >= ({"probabilities"} if answer.status_code == 200 else {"error"})
 
@@ -198,11 +253,18 @@ def test_what_answers(client: httpx.Client, scorer: Scorer) -> None:
 
 def test_the_description(client: httpx.Client) -> None:
     """The schema accepts the example and refuses what the server refuses."""
-    content = client.get("/openapi.json").json()["paths"]["/v1/score"]["post"]["requestBody"]["content"]
-    described = content["application/json"]
+    post = client.get("/openapi.json").json()["paths"]["/v1/score"]["post"]
+    described = post["requestBody"]["content"]["application/json"]
     for value, valid in [(described["example"], True), ([REQUEST], True), ({"candidates": [1], "usr": {}}, False)]:
         assert jsonschema.Draft202012Validator(described["schema"]).is_valid(value) is valid
         assert (client.post("/v1/score", json=value).status_code == 200) is valid
+    answer = post["responses"]["200"]["content"]["application/json"]
+    explained = client.post("/v1/score?explain=1", json=described["example"]).json()
+    assert explained.keys() == answer["example"].keys()
+    for value, valid in [(answer["example"], True), (explained, True), ({"version": "", "why": []}, False)]:
+        assert jsonschema.Draft202012Validator(answer["schema"]).is_valid(value) is valid
+    (parameter,) = post["parameters"]
+    assert (parameter["name"], parameter["in"], parameter["schema"]["minimum"]) == ("explain", "query", 0)
 
 
 def test_figures(client: httpx.Client, scorer: Scorer) -> None:
