@@ -22,6 +22,8 @@ from tests.factories.run import Run as Miniature
 from tests.factories.run import score
 
 HOSTILE = "<script>alert(1)</script>"
+AFTER = 4_102_444_800.0
+"""The beginning of 2100, after any promotion, in seconds since 1970."""
 
 
 @pytest.fixture
@@ -72,20 +74,16 @@ def refuse(run: Miniature, noise: float, at: float) -> str:
 def test_candidates_that_were_refused_here(finished: Miniature, registry: Registry) -> None:
     """A refusal outlives the next run, with its time, gates and metrics, until the candidate passes its gate."""
     here = finished.here
-    versions = [refuse(finished, noise, at) for noise, at in ((0.3, 60.0), (0.25, 120.0), (0.25, 180.0))]
+    versions = [refuse(finished, noise, at) for noise, at in ((0.3, 60.0), (0.25, 120.0), (0.25, AFTER))]
     finished.become(0.2)
     judge(finished)
     write_report(here)
     record = promote(here, finished.params, by="ann", reason="the first", score=score).record
     (here.state / "refused" / f"{'0' * 64}.json").write_bytes(b"{")
     rows = write_runs(here, registry.uri, registry.model_name).rows
-    assert [(row.version, row.number) for row in rows] == [
-        (record.version, 1),
-        (versions[1], None),
-        (versions[0], None),
-    ]
-    _, newest, oldest = rows
-    assert (newest.at, oldest.at) == ("1970-01-01T00:03:00+00:00", "1970-01-01T00:01:00+00:00")
+    assert [row.version for row in rows] == [versions[1], record.version, versions[0]]
+    newest, _, oldest = rows
+    assert (newest.at, oldest.at) == ("2100-01-01T00:00:00+00:00", "1970-01-01T00:01:00+00:00")
     assert (newest.verdict, newest.report) == ("closed", None) and newest.why.startswith("min_auc")
     assert newest.figures["auc"].value != oldest.figures["auc"].value and newest.figures["gauc"].interval
     page = Page(here.runs_page.read_text())
@@ -94,7 +92,8 @@ def test_candidates_that_were_refused_here(finished: Miniature, registry: Regist
     assert finished.become(0.3) == versions[0]
     judge(finished)
     write_report(here)
-    assert [row.version for row in read_runs(here, registry.uri, registry.model_name).rows[1:]] == [versions[1]]
+    rows = read_runs(here, registry.uri, registry.model_name).rows
+    assert [row.version for row in rows] == [versions[1], record.version]
 
 
 def test_refusals_are_bounded(finished: Miniature, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
