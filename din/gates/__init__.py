@@ -21,7 +21,7 @@ C = TypeVar("C")
 
 @dataclass(frozen=True)
 class Traits:
-    """What a gate is about, and when it is judged.
+    """The traits of a gate: which model it judges, when it is judged, and what its entry says.
 
     Attributes:
         model: the model that is judged: `judged`, which has not learned the test days; `shipped`, which has; or

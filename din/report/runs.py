@@ -121,14 +121,14 @@ def read_runs(workspace: Workspace, uri: str, model_name: str) -> Runs:
         gate = _gate(objects, _file(keys, run_id, record, "gate.json"))
         page = _file(keys, run_id, record, "report.html")
         rows.append(_row(at, run_id, record, gate, page and objects.at(page)))
-    here = [(at, gate) for at, gate in refused(workspace) if _names(gate, workspace) == (uri, model_name)]
+    here = [(at, gate) for at, gate in refused(workspace) if _destination(gate, workspace) == (uri, model_name)]
     rows += [_row(at, None, None, gate, None) for at, gate in here]
     rows.sort(key=lambda row: (row.at, row.number or 0), reverse=True)
     return Runs(registry.name, rows[:MOST_RUNS], max(len(found) + len(here) - MOST_RUNS, 0))
 
 
-def _names(gate: GateReport, workspace: Workspace) -> tuple[str, str]:
-    """Return the registry and the model that a gate's candidate was for."""
+def _destination(gate: GateReport, workspace: Workspace) -> tuple[str, str]:
+    """Return the registry and the model's name that a gate's candidate was meant for."""
     return workspace.located(gate.about.params.get("promote", {}).get("registry", "")), gate.about.model_name
 
 

@@ -55,7 +55,7 @@ def score(serving: Serving, body: bytes, named: bool = False, *, parts: str = "0
         InputError: `parts` is not a number, the body is not JSON, a request is wrong, or there is too much to explain.
             The message names field and value, and of a list the number of the request, counted from 0.
     """
-    most = _whole_number("explain", parts)
+    most = _parts(parts)
     given = _parsed(body)
     scorer = serving.scorer
     listed = isinstance(given, list)
@@ -150,14 +150,14 @@ def _why(scorer: Scorer, requests: list[Request], most: int) -> list[list[list[d
     return [[one.strongest(place, most) for place in range(one.effects.shape[1])] for one in found]
 
 
-def _whole_number(key: str, given: str) -> int:
-    """Return a value of the query, which is a whole number from 0."""
+def _parts(given: str) -> int:
+    """Return the query's `explain`, a whole number from 0."""
     try:
         number = int(given)
     except ValueError:
         number = -1
     if number < 0:
-        raise InputError(f"{key}: {shown(given)}; expected a whole number from 0, e.g. ?{key}=3")
+        raise InputError(f"explain: {shown(given)}; expected a whole number from 0, e.g. ?explain=3")
     return number
 
 

@@ -132,7 +132,7 @@ def test_held_out_days_have_weights_but_no_age_and_no_offset(features: Features)
 
 @pytest.mark.parametrize("told", [True, False])
 def test_a_model_of_kept_negatives_is_calibrated_on_the_whole_log(told: bool, tmp_path: Path, params: Params) -> None:
-    """Its mean prediction is about the CTR of the test rows, which have all negatives. Without the offset, it isn't."""
+    """The mean prediction is near the CTR of the test rows, which have all negatives, but not without the offset."""
     features = write_features(tmp_path, users=200, impressions=30)
     random = np.random.default_rng(4)
 
