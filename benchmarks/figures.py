@@ -37,6 +37,8 @@ from din.pipeline import stages_of
 from din.workspace import Workspace
 
 STALE = "**Stale: the code behind these figures has changed since.** `make figures` lists all tables."
+_UNREAD = frozenset({"benchmarks.figures", "din.sources.served"})
+"""Modules that decide no figure: a new table changes no other one, and no table reads the log of a server."""
 _END = "<!-- end -->"
 _ORIGIN = re.compile(
     r"`(?P<command>[^`]+)`, commits? (?P<commit>.+), (?P<date>\d{4}-\d\d-\d\d), (?P<machine>.+), code (?P<code>\w+)\."
@@ -111,9 +113,7 @@ class Table:
     def code(self) -> str:
         """Return the digest of the code that the command runs, with its parameters and files."""
         modules = {name for run in self.runs for name in (code.imports_of_command(run) if " " in run else [run])}
-        digests = code.digests(
-            code.closure(modules, self.blocks) - {"benchmarks.figures"}
-        )  # a new table changes no other
+        digests = code.digests(code.closure(modules, self.blocks) - _UNREAD)
         params = to_json(load(ROOT / "params.yaml"))
         files = {path.name: sha256_file(path) for pattern in self.files for path in sorted(ROOT.glob(pattern))}
         text = json.dumps([digests, {block: params[block] for block in self.blocks}, files], sort_keys=True)
