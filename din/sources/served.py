@@ -11,7 +11,7 @@ on the files alone.
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -35,6 +35,8 @@ from din.sources.tabular import TableSource
 
 REQUEST_ID = "request_id"
 PLACE = "place"
+_REQUESTS = 256
+"""The requests that are parsed at once; one has a megabyte at most."""
 _KEYS = (REQUEST_ID, USER_ID, ITEM_ID, TIMESTAMP)
 
 
@@ -103,11 +105,16 @@ class _Join:
 
     def requests(self, paths: Sequence[str]) -> None:
         """Read the log of the server: `asked` has a row for each request, `impressions` one for each candidate."""
-        rows = f"read_parquet([{', '.join(map(quoted, paths))}], hive_partitioning = false)"
+        logged = quoted(str(self._store.file("logged")))
+        self._con.register("log", pa.RecordBatchReader.from_batches(served_log.SCHEMA, _batches(paths)))
         try:
-            read = self._count(rows)
             self._con.execute(
-                f"""CREATE TABLE asked AS SELECT * REPLACE (nullif(user_id, '') AS user_id) FROM {rows}
+                f"""COPY (
+                    SELECT * EXCLUDE (request) REPLACE (nullif(user_id, '') AS user_id),
+                        request::JSON->'context' AS context
+                    FROM log
+                ) TO {logged} (PRESERVE_ORDER false);
+                CREATE TABLE asked AS SELECT * FROM {logged}
                 QUALIFY row_number() OVER (PARTITION BY request_id ORDER BY answered_at, version) = 1;
                 CREATE TABLE impressions AS
                 WITH shown AS (
@@ -127,6 +134,7 @@ class _Join:
                 f"fetch.options.path: {self._params.path}: {str(error).splitlines()[0]}; expected the files that "
                 "`din serve --log` writes: remove a damaged one, or restore it"
             ) from None
+        read = self._count(logged)
         hashed, plain = self._ask("bool_or(hashed), bool_or(NOT hashed)", "asked")
         if hashed and plain:
             raise InputError(
@@ -265,7 +273,7 @@ class _Join:
             self._check_whole(key, last)
         ids = {key: f"TRY_CAST({key} AS BIGINT)" if key in params.int_ids else key for key in (USER_ID, ITEM_ID)}
         asked = f"asked WHERE {self._until(last)}"
-        forms = json.loads(self._ask("json_group_structure(request::JSON->'context')", asked)[0])
+        forms = json.loads(self._ask("json_group_structure(context)", asked)[0])
         contexts = {name: _context(name, form) for name, form in forms.items()} if isinstance(forms, dict) else {}
         feedback = {name: f"f{number}" for number, name in enumerate(params.feedback)}
         contexts.pop(PLACE, None)  # a client sends one if the model reads it
@@ -286,7 +294,7 @@ class _Join:
         chosen = ", ".join(f"{sql} AS c{number}" for number, sql in enumerate(columns.values()))
         events = self._con.execute(
             f"""SELECT {chosen} FROM (
-                SELECT i.*, asked.request, clicked.request_id AS clicked_in, clicked.* EXCLUDE (request_id, item_id)
+                SELECT i.*, asked.context, clicked.request_id AS clicked_in, clicked.* EXCLUDE (request_id, item_id)
                 FROM impressions i JOIN asked USING (request_id)
                 LEFT JOIN clicked ON clicked.request_id = i.request_id AND clicked.item_id = i.item_id
                 WHERE {self._until(last, "i.")}
@@ -318,6 +326,14 @@ class _Join:
         return self._ask("count(*)", rows)[0]
 
 
+def _batches(paths: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of the log in batches whose JSON fits into the memory of the engine."""
+    for path in paths:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(_REQUESTS, columns=served_log.SCHEMA.names):
+                yield batch.cast(served_log.SCHEMA)
+
+
 def _note(text: str) -> None:
     print(f"fetch: {text}", file=sys.stderr)
 
@@ -334,5 +350,5 @@ def _context(name: str, form: Any) -> str:
     kind = str(form[0] if listed else form)
     kind = "BIGINT" if kind in ("UBIGINT", "HUGEINT") else kind
     kind = kind if kind in ("BIGINT", "DOUBLE", "BOOLEAN") else "VARCHAR"
-    pointer = "/context/" + name.replace("~", "~0").replace("/", "~1")
-    return f"from_json(json_extract(request, {quoted(pointer)}), '{json.dumps([kind] if listed else kind)}')"
+    pointer = "/" + name.replace("~", "~0").replace("/", "~1")
+    return f"from_json(json_extract(context, {quoted(pointer)}), '{json.dumps([kind] if listed else kind)}')"

@@ -271,3 +271,19 @@ def test_a_time_that_is_none(root: Path, events) -> None:
     write_csv(root / "clicks.csv", BY_ID, [("r0", "a", "2023-11-15T01:10:00Z"), ("r0", "b", "soon")])
     with pytest.raises(InputError, match=r"clicks.csv row 2: timestamp is 'soon'; expected seconds since 1970"):
         events()
+
+
+def test_a_log_larger_than_the_memory_of_the_engine(root: Path, events: Callable[..., list[dict[str, Any]]]) -> None:
+    """Requests of 160 MB with long histories are read, though the engine has 128 MB."""
+    serve(root, [("r0", 1, "7", ["a"], {}), ("r1", 49, "7", ["a"], {})])
+    path, _ = sorted((root / "served").glob("*/*/*.parquet"))
+    few = pq.ParquetFile(path).read().drop(["request_id", "request"])
+    request = json.dumps({"context": {}, "history": ["x" * 8_000]})
+    for part in range(10):
+        own = {"request_id": [f"{part}-{n}" for n in range(2_000)], "request": [request] * 2_000}
+        many = pa.concat_tables([few] * 2_000)
+        for name, values in own.items():
+            many = many.append_column(name, [values])
+        pq.write_table(many.select(SCHEMA.names), path.with_name(f"part-{part}.parquet"))
+    clicks(root, BY_ID, [("r0", "a", 1), ("r1", "a", 49)])
+    assert len(events(window_hours=1)) == 20_001
