@@ -36,7 +36,6 @@ def settings(inherited: dict[str, str]) -> dict[str, str]:
         "AIRFLOW__API__WORKERS": "1",
         "AIRFLOW__API__PORT": port,
         "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
-        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
     }
     path = os.pathsep.join([str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)])
     return ours | inherited | {"PATH": path}
@@ -45,48 +44,48 @@ def settings(inherited: dict[str, str]) -> dict[str, str]:
 def main() -> int:
     """Prepare and start Airflow, trigger one run, print its address, and wait for Ctrl-C or the end of a component."""
     env = settings(dict(os.environ))
-    home = Path(env["AIRFLOW_HOME"])
     url = env["AIRFLOW__API__BASE_URL"]
+    home = Path(env["AIRFLOW_HOME"])
     home.mkdir(parents=True, exist_ok=True)
+    log = home / "airflow.log"
     run_id = f"make-airflow-{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}"
-    components: list[psutil.Popen] = []
+    components: dict[str, psutil.Popen] = {}
 
     def start(command: str) -> psutil.Popen:
-        with (home / "airflow.log").open("ab") as log:
-            return psutil.Popen(["airflow", *command.split()], env=env, stdout=log, stderr=log, start_new_session=True)
+        with log.open("ab") as out:
+            return psutil.Popen(["airflow", *command.split()], env=env, stdout=out, stderr=out, start_new_session=True)
 
-    def check(ended: list[str]) -> None:
-        if ended:
-            sys.exit(f"airflow: `airflow {ended[0]}` has ended or failed; see {home / 'airflow.log'}")
+    def require(command: str, is_well: bool) -> None:
+        if not is_well:
+            sys.exit(f"airflow: `airflow {command}` has ended or failed; see {log}")
 
     def watch() -> None:
         time.sleep(1)
-        running = zip(COMPONENTS, components, strict=True)
-        check([command for command, process in running if process.poll() is not None])
+        for command, process in components.items():
+            require(command, process.poll() is None)
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         print("airflow: preparing the database", flush=True)
         for command in ("db migrate", "dags reserialize"):
-            check([command] * (start(command).wait() != 0))
-        components += map(start, COMPONENTS)
+            require(command, start(command).wait() == 0)
+        for command in COMPONENTS:
+            components[command] = start(command)
         while not healthy(url):
             watch()
-        trigger = (
-            f"dags trigger din_ctr --run-id {run_id}"  # only now: a task that starts before the server loses a try
-        )
-        check([trigger] * (start(trigger).wait() != 0))
+        trigger = f"dags trigger din_ctr --run-id {run_id}"  # a task that starts before the server loses a try
+        require(trigger, start(trigger).wait() == 0)
         passwords = home / "simple_auth_manager_passwords.json.generated"
         print(f"airflow: {url}/dags/din_ctr/runs/{run_id}")
         for user, password in json.loads(passwords.read_text()).items() if passwords.exists() else ():
             print(f"airflow: user {user}, password {password}")
-        print(f"airflow: log {home / 'airflow.log'}; Ctrl-C stops everything", flush=True)
+        print(f"airflow: log {log}; Ctrl-C stops everything", flush=True)
         while True:
             watch()
     except KeyboardInterrupt:
         return 0
     finally:
-        stop(components)
+        stop([*components.values()])
         print("airflow: stopped")
 
 
