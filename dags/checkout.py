@@ -9,10 +9,9 @@ import fcntl
 import logging
 import os
 import re
-import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -155,13 +154,10 @@ def _sweep(workspaces: Path, locks: Path) -> None:
 
 
 def discard(root: Path) -> None:
-    """Remove a workspace, which is renamed first, and what killed tasks have left of `replace_directory` beside it."""
-    new, old = (root.with_name(f".tmp-{age}-{root.name}") for age in ("new", "old"))
-    shutil.rmtree(old, ignore_errors=True)
-    with suppress(FileNotFoundError):
-        root.rename(old)
-    for path in (new, old):
-        shutil.rmtree(path, ignore_errors=True)
+    """Remove a workspace, and what killed tasks have left beside it; a kill leaves it whole or empty."""
+    with replace_directory(root):
+        pass
+    root.rmdir()
 
 
 def check_out(settings: Settings, commit: str, workspace: Workspace) -> None:
