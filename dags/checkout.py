@@ -173,9 +173,6 @@ def check_out(settings: Settings, commit: str, workspace: Workspace) -> None:
     if _head(root) != commit:
         with replace_directory(root) as folder:
             check_out_commit(settings.repository, commit, folder)
-            # params.yaml and dvc.lock belong to the run and are kept in its record: git must not call them changed.
-            files = git(folder, "ls-files", "params.yaml", "dvc.lock").split()
-            git(folder, "update-index", "--skip-worktree", *files)
             new = Workspace(folder)
             new.lock.unlink(missing_ok=True)
             new.state.mkdir(exist_ok=True)

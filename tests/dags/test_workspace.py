@@ -82,7 +82,7 @@ def test_a_registry_that_others_cannot_find(checked_out: Callable[..., Path]) ->
 def test_uncommitted_changes_do_not_run(
     here: Worker, checked_out: Callable[..., Path], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A warning names the edited file, the workspace has the committed one, and the run's own changes don't count."""
+    """A warning names the edited file, and the workspace has the committed one."""
     edited = here.checkout / "README.md"
     text = edited.read_text()
     edited.write_text("edited")
