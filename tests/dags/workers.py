@@ -19,7 +19,8 @@ class World:
 
     def __init__(self, root: Path) -> None:
         self.root, self.registry = root, root / "registry"
-        origin = Workspace(self._made("origin"), SMALL | table("log"))
+        (root / "origin").mkdir(parents=True)
+        origin = Workspace(root / "origin", SMALL | table("log"))
         self.commit = origin.git("rev-parse", "HEAD")
 
     def worker(self, name: str, days: int = 18) -> "Worker":
@@ -29,10 +30,6 @@ class World:
         worker = Worker(self, checkout)
         worker.see(days)
         return worker
-
-    def _made(self, name: str) -> Path:
-        (self.root / name).mkdir(parents=True)
-        return self.root / name
 
     def record(self, run_id: str) -> Path:
         """Return the folder of a run's record."""
