@@ -12,7 +12,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -61,15 +61,8 @@ class Settings:
             raise InputError(f"DIN_REPOSITORY is {repository}: set DIN_HOME to a folder of this worker for workspaces")
         repository = resolved(repository)
         folder = Path(home).expanduser().resolve() if home else Workspace(Path(repository)).runs
-        remote = os.environ.get("DIN_DVC_REMOTE") or str(folder / "remote")
-        settings = cls(repository, folder, remote, os.environ.get("DIN_REGISTRY"))
-        return replace(settings, remote=settings.shared(remote, "DIN_DVC_REMOTE"))
-
-    @property
-    def env(self) -> dict[str, str]:
-        """The variables from which `from_env` reads these settings in any directory."""
-        ours = {"DIN_REPOSITORY": self.repository, "DIN_HOME": str(self.home), "DIN_DVC_REMOTE": self.remote}
-        return ours | ({"DIN_REGISTRY": self.registry} if self.registry else {})
+        remote = _shared(os.environ.get("DIN_DVC_REMOTE") or str(folder / "remote"), repository, "DIN_DVC_REMOTE")
+        return cls(repository, folder, remote, os.environ.get("DIN_REGISTRY"))
 
     def commit(self, name: str | None) -> str:
         """Return the full id of a commit of the repository, by default of HEAD, and warn of uncommitted changes.
@@ -77,38 +70,35 @@ class Settings:
         Raises:
             InputError: no commit has that name.
         """
-        named = shown(name or "HEAD", quotes=False)
         if name and re.fullmatch("[0-9a-f]{40}", name):
             return name
         places = ("", "refs/", "refs/tags/", "refs/heads/")  # the order in which git looks (gitrevisions)
         refs = [f"{place}{name or 'HEAD'}{peeled}" for place in places for peeled in ("^{}", "")]
+        no_commit = f"{self.repository}: no commit {shown(name or 'HEAD', quotes=False)}"
         try:
-            if not is_remote(self.repository) and not name:
-                dirty = query(["git", "-C", self.repository, "status", "--short"], None, environment()).splitlines()
+            if not name and not is_remote(self.repository):
+                dirty = git(Path(self.repository), "status", "--short").splitlines()
                 if dirty:
                     log.warning("%s: not committed, so not part of the run: %s", self.repository, ", ".join(dirty))
-            listed = query(["git", "ls-remote", self.repository, *refs], None, environment()).splitlines()
+            listed = query(["git", "ls-remote", self.repository, *refs], None, environment()).split()
         except Unavailable as error:
-            raise InputError(f"{self.repository}: no commit {named} ({error}); name one with --commit") from None
-        ids = {ref: commit for commit, ref in (line.split("\t") for line in listed)}  # also refs that only end alike
+            raise InputError(f"{no_commit} ({error}); name one with --commit") from None
+        ids = dict(zip(listed[1::2], listed[::2], strict=True))  # also of refs that only end alike
         for ref in refs:
             if ref in ids:
                 return ids[ref]
-        raise InputError(f"{self.repository}: no commit {named}; give a branch, a tag or the full id")
+        raise InputError(f"{no_commit}; give a branch, a tag or the full id")
 
-    def shared(self, place: str, setting: str) -> str:
-        """Return `absolute` of a place that all workers use.
 
-        Raises:
-            InputError: the place is relative, and the repository is not a folder.
-        """
-        place = absolute(place, self.repository)
-        if "://" not in place and not Path(place).expanduser().is_absolute():
-            raise InputError(
-                f"{place!r} is relative, but the repository {self.repository} is not a folder; "
-                f"set {setting} to a place that all workers share"
-            )
-        return place
+def _shared(place: str, repository: str, setting: str) -> str:
+    """Return `absolute` of a place that all workers use; raise InputError if it is relative to a URL."""
+    place = absolute(place, repository)
+    if "://" not in place and not Path(place).expanduser().is_absolute():
+        raise InputError(
+            f"{place!r} is relative, but the repository {repository} is not a folder; "
+            f"set {setting} to a place that all workers share"
+        )
+    return place
 
 
 @contextmanager
@@ -206,6 +196,6 @@ def set_params(settings: Settings, workspace: Workspace, values: Mapping[str, An
     params = overlaid(committed, nested(values), "the run's parameters")
     make_paths_absolute(params, settings.repository)
     registry = settings.registry or params["promote"]["registry"]
-    params["promote"]["registry"] = settings.shared(registry, "DIN_REGISTRY")
+    params["promote"]["registry"] = _shared(registry, settings.repository, "DIN_REGISTRY")
     with atomic_path(workspace.params) as temporary:
         YAML().dump(params, temporary)

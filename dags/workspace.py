@@ -136,7 +136,8 @@ def ask(run: Run, action: str, **arguments: Any) -> Any:
         check_out(settings, run.commit, place)
         file = place.state / ANSWER
         file.unlink(missing_ok=True)
-        env = checkout_environment(place.root, DIN_RUN_ID=run.run_id, **settings.env, **pin)
+        ours = {"DIN_RUN_ID": run.run_id, "DIN_REPOSITORY": settings.repository, "DIN_HOME": str(settings.home)}
+        env = checkout_environment(place.root, **ours, **pin)
         done = stream([sys.executable, "-P", "-m", "dags.worker", request], place.root, env, pass_fds=[lock])
         answer = json.loads(file.read_text()) if file.exists() else {}
         if (is_new and done.code == InputError.exit_code) or (action == "close" and done.code == 0):
