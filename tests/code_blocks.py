@@ -71,12 +71,10 @@ BLOCKS = list(blocks())
 
 
 def of(*languages: str) -> list[Block]:
-    """Return the blocks in these languages."""
     return [block for block in BLOCKS if block.language in languages]
 
 
 def shell_blocks() -> list[Block]:
-    """Return the blocks of commands."""
     return [block for block in of("", "bash") if SHELL.match(block.text)]
 
 
@@ -100,7 +98,6 @@ def shown(block: Block) -> re.Pattern[str]:
 
 
 def is_excluded(statement: str) -> bool:
-    """Return whether a statement can't run here."""
     return any(re.match(pattern, statement) for pattern in EXCLUDED)
 
 

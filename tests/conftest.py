@@ -32,13 +32,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def params() -> Params:
-    """Return the parameters of the repository."""
     return load(ROOT / "params.yaml")
 
 
 @pytest.fixture
 def features(tmp_path: Path) -> Features:
-    """Return a small random feature directory."""
     return write_features(tmp_path / "data" / "features")
 
 

@@ -103,7 +103,6 @@ class _Handler(WSGIRequestHandler):
 
 @contextmanager
 def store() -> Iterator[FaultyStore]:
-    """Serve while the context lasts."""
     faulty = FaultyStore()
     Thread(target=faulty.server.serve_forever, args=(0.05,), daemon=True).start()
     urlopen(Request(f"{faulty.url}/{BUCKET}", method="PUT")).close()

@@ -8,7 +8,6 @@ State = dict[str, torch.Tensor]
 
 
 def copied(state: State) -> State:
-    """Return copies of all tensors."""
     return {name: tensor.clone() for name, tensor in state.items()}
 
 

@@ -22,7 +22,6 @@ BLOCKS = {block for stage in STAGES.values() for block in (key.partition(".")[0]
 
 @pytest.fixture(scope="module")
 def graph() -> grimp.ImportGraph:
-    """The imports as grimp finds them."""
     return grimp.build_graph("din", "validation", cache_dir=None, exclude_type_checking_imports=True)
 
 

@@ -20,7 +20,6 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    """Return a folder with the parameters and stages of the repository."""
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copy(ROOT / name, tmp_path)
     return Workspace(tmp_path)

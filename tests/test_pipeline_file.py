@@ -33,7 +33,6 @@ def of_dvc(repository: Repo) -> Edges:
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repo]:
-    """Return an empty repository without git."""
     with Repo.init(str(tmp_path_factory.mktemp("dvc")), no_scm=True) as repository:
         yield repository
 

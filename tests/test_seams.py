@@ -11,8 +11,6 @@ from din.seams import Seam
 
 @dataclass(frozen=True)
 class Options:
-    """The options of a made-up thing."""
-
     heads: int = 2
 
 

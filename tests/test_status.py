@@ -40,7 +40,6 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def workspace(reproduced: Path, tmp_path: Path) -> Workspace:
-    """Copy the folder."""
     return Workspace(shutil.copytree(reproduced, tmp_path / "workspace"))
 
 

@@ -23,7 +23,6 @@ class Ran:
 
 
 def jobs(path: Path) -> dict[str, Any]:
-    """Return the jobs of a workflow."""
     return YAML(typ="safe").load(path.read_text(encoding="utf-8"))["jobs"]
 
 

@@ -22,7 +22,6 @@ NOW = 1_700_000_000
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Finished:
-    """The transformer, trained and exported."""
     plugins.load(["examples/plugins/transformer.py"], ROOT)
     train = changed(params.train, name="transformer", options={"heads": 2, "length": 4})
     return build(tmp_path_factory.mktemp("transformer"), replace(params, train=train))
@@ -36,7 +35,6 @@ def test_a_plugin_reaches_the_bundle(finished: Finished) -> None:
 
 @pytest.fixture
 def scorer(finished: Finished) -> Iterator[Scorer]:
-    """The open bundle."""
     yield Scorer.open(finished.bundle)
 
 

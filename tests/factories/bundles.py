@@ -21,5 +21,4 @@ def bundle(root: Path, content: str = "one", **files: str) -> Path:
 
 
 def crown(registry: Registry, directory: Path, **settings) -> Record:
-    """Store a bundle and append it."""
     return registry.append(registry.put_bundle(directory), registry.champion(), by="ann", reason="test", **settings)

@@ -30,7 +30,6 @@ PROTOCOL = {
 
 
 def evaluation(**changes: Any) -> dict[str, Any]:
-    """Return a sound evaluation.json."""
     floors = {"popularity": {"auc": 0.6, "gauc": 0.6}, "lr": dict(METRICS, auc=0.7)}
     inputs = {"features": DIGEST, "model": DIGEST}
     found = {"test": dict(METRICS), "valid": dict(METRICS), "floors": floors, "oracle": None, "slices": {"test": []}}
@@ -52,7 +51,6 @@ def refit(**changes: Any) -> dict[str, Any]:
 
 
 def facts(**changes: Any) -> dict[str, Any]:
-    """Return the sound facts.json of a bundle."""
     found: dict[str, Any] = {
         "format": 2,
         "model_name": "ads",
@@ -87,14 +85,12 @@ def expectation(name: str, **changes: Any) -> dict[str, Any]:
 
 
 def raw_manifest(**changes: Any) -> dict[str, Any]:
-    """Return a sound data/raw/manifest.json."""
     found = {"format": 2, "source": "movielens-100k", "params": {"positive_rating": 4.0}, "files": {}}
     found |= {"rows": 0, "days": []}
     return found | {"fields": {}, "protocol": "by_user", "order": None, "daily": False, "until": None} | changes
 
 
 def features_manifest(**changes: Any) -> dict[str, Any]:
-    """Return a sound data/features/manifest.json."""
     found = {
         "format": 2,
         "raw": DIGEST,
@@ -110,19 +106,16 @@ def features_manifest(**changes: Any) -> dict[str, Any]:
 
 
 def parity(**changes: Any) -> dict[str, Any]:
-    """Return a sound and open parity.json."""
     found = {"verdict": "open", "bundle": DIGEST, "paths": ["torch", "onnx", "scorer"], "cases": 1200, "flips": 0}
     found |= {"max_abs_probability_diff": 1e-7, "max_abs_logit_diff": 1e-7, "auc_delta": 0.0, "std": 0.1}
     return found | {"worst": {}, "reason": None} | changes
 
 
 def machine(**changes: Any) -> dict[str, Any]:
-    """Return a sound description of a machine."""
     found = {"processor": "x86_64 vendor_id AuthenticAMD", "instructions": "AVX2", "device": "cpu", "threads": 1}
     found |= {"backend": "native", "library": "0123456789abcdef", "python": "3.11.7", "libc": "glibc 2.41"}
     return found | changes
 
 
 def fetch_report(**changes: Any) -> dict[str, Any]:
-    """Return a sound reports/fetch.json."""
     return {"fingerprint": DIGEST, "manifest": DIGEST} | changes

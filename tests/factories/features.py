@@ -182,7 +182,6 @@ def spread(features: Features, split: str, days: Sequence[int] = DAYS, lonely: i
 
 
 def rewrite(features: Features, split: str, change: Callable[[pa.Table], pa.Table]) -> Features:
-    """Change the rows of a split in all shards."""
     for number in range(features.manifest.shards):
         path = features.root / "shards" / f"{number:05d}" / f"{split}.parquet"
         pq.write_table(change(pq.read_table(path)), path)
@@ -196,8 +195,6 @@ def labelled(rows: pa.Table, label: ArrayLike) -> pa.Table:
 
 
 def flip_labels(features: Features, split: str, first_day: int) -> None:
-    """Exchange clicks and their absence in all rows from a day on."""
-
     def flipped(rows: pa.Table) -> pa.Table:
         label = rows["label"].to_numpy()
         return labelled(rows, np.where(rows["timestamp"].to_numpy() // DAY_US >= first_day, 1 - label, label))
@@ -228,7 +225,6 @@ def moment(time: int) -> datetime:
 
 
 def day_of(number: int) -> date:
-    """Return the day with a number counted from 1970."""
     return date(1970, 1, 1) + timedelta(days=number)
 
 

@@ -50,7 +50,6 @@ def score(workspace: Workspace, bundle: Path, rows: pa.Table) -> np.ndarray:
 
 
 def write_bundle(root: Path, facts: dict[str, Any], noise: float) -> str:
-    """Write a bundle with a manifest, and return its version."""
     (root / "manifest.json").unlink(missing_ok=True)
     write_json(root / "model.json", {"noise": noise})
     write_json(root / "vocab" / "item_id.json", list(range(5)))
@@ -167,7 +166,6 @@ class Run:
         return self.finish()
 
     def promote(self) -> None:
-        """Judge the run as it is now, and promote it."""
         gate(self.here, self.params, score)
         promote(self.here, self.params, by="ann", reason="nightly", score=score)
 
@@ -222,7 +220,6 @@ def judge(workspace: Workspace, params, score=score, **settings) -> dict:
 
 
 def set_gate(params, **settings) -> Params:
-    """Return the parameters with some of block `gate` changed."""
     return replace(params, gate=replace(params.gate, **settings))
 
 
@@ -232,7 +229,6 @@ def shut(report) -> list[str]:
 
 
 def find(report, name) -> dict:
-    """Return one gate of a report."""
     return next(g for g in report["gates"] if g["name"] == name)
 
 
@@ -262,13 +258,11 @@ def going_on(run: Run, params: Params, version: str, pin: str | None = None) -> 
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    """Return a workspace of its own for each test."""
     return Workspace(tmp_path)
 
 
 @pytest.fixture
 def run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, quick: Params) -> Run:
-    """Return a finished run in the workspace."""
     monkeypatch.delenv("DIN_RUN_ID", raising=False)
     return Run(workspace, quick)
 
@@ -280,13 +274,11 @@ def for_a_small_log(params: Params) -> Params:
 
 @pytest.fixture
 def quick(params: Params) -> Params:
-    """Return the shipped parameters for a small log."""
     return for_a_small_log(params)
 
 
 @pytest.fixture
 def registry(run: Run, quick: Params) -> Registry:
-    """Return the empty registry of `quick`."""
     return Registry.of(run.here, quick)
 
 

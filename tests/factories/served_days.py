@@ -66,6 +66,5 @@ class Days:
 
 
 def write_csv(path: Path, names: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> None:
-    """Write rows with a header."""
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([names, *rows])

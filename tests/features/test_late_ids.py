@@ -40,7 +40,6 @@ def late(features: Features) -> Features:
 
 
 def values_of(column: Column) -> list[list[Any]]:
-    """Return the values of each owner."""
     return [column.take(np.array([owner])).values.tolist() for owner in range(len(column))]
 
 

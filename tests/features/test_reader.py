@@ -74,6 +74,5 @@ def test_a_table_of_other_entities_is_bad_input(file: str, features: Features) -
 
 
 def read_all(features: Features) -> None:
-    """Read everything that training reads."""
     features.shard(1, "train")
     assert features.items and features.users

@@ -36,7 +36,6 @@ class Log:
     until: str | None = None
 
     def write(self, root: Path) -> None:
-        """Write `data/raw` below root."""
         days: dict[str, list[dict[str, Any]]] = {}
         for event in self.events:
             day = datetime.fromtimestamp(event["timestamp"] / 1e6, UTC).date().isoformat()
@@ -93,7 +92,6 @@ class Built:
         return sorted(rows, key=lambda row: (row["sequence"], row["sampled"]))
 
     def vocabulary(self, name: str) -> list[dict[str, Any]]:
-        """Return the rows of vocab/<name>.parquet."""
         return plain(self.root / "vocab" / f"{name}.parquet")
 
     def _past(self, behaviour: dict[str, Any]) -> dict[str, Any]:
@@ -101,7 +99,6 @@ class Built:
 
 
 def plain(path: Path) -> list[dict[str, Any]]:
-    """Return a Parquet file as dicts of comparable values."""
     return [{name: comparable(value) for name, value in row.items()} for row in pq.read_table(path).to_pylist()]
 
 

@@ -109,7 +109,6 @@ def random_log(seed: int, protocol: str = "by_user", users: int = 25, items: int
 
 
 def random_case(protocol: str, order: str, number: int) -> tuple[Log, dict[str, Any]]:
-    """A random log of a protocol, and options of featurize."""
     rng = random.Random(f"{protocol} {order} {378 + number}")  # the first logs have every value of every option
     log = random_log(rng.randrange(10_000), protocol, users=rng.randint(20, 40), text_ids=rng.random() < 0.5)
     log.until = rng.choice([None, "2022-01-14"]) if protocol == "temporal" else None

@@ -46,7 +46,6 @@ OF_KINDS = [
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
-    """Return an open engine."""
     with session(Workspace(tmp_path_factory.mktemp("engine")), Featurize(memory_mb=500)) as engine:
         yield engine
 

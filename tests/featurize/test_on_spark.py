@@ -56,7 +56,6 @@ def run(root: Path, changes: dict[str, Any], **environment: str) -> Workspace:
 
 
 def configured(folder: Path, master: str) -> str:
-    """Write spark-defaults.conf, and return its folder."""
     folder.mkdir(parents=True)
     quick = "-XX:TieredStopAtLevel=1"  # most of the time goes into compiling
     lines = {
@@ -96,7 +95,6 @@ def plain(field: pa.Field) -> tuple[str, Any]:
 
 
 def on_duckdb(root: Path, log: Log, changes: dict[str, Any]) -> Workspace:
-    """Write a log, and featurize it on DuckDB."""
     workspace = Workspace(root)
     log.write(workspace.raw)
     featurize(workspace, block(**changes))
@@ -104,7 +102,6 @@ def on_duckdb(root: Path, log: Log, changes: dict[str, Any]) -> Workspace:
 
 
 def copied(duckdb: Workspace, root: Path) -> Path:
-    """Copy the log of a workspace to another."""
     shutil.copytree(duckdb.raw, Workspace(root).raw)
     return root
 
@@ -153,7 +150,6 @@ def running(*command: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process and its children."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -50,12 +50,10 @@ class Fault:
 
 
 def edited(report: str, **values: Any) -> Callable[[Run], None]:
-    """Return a plant that changes values of a report."""
     return lambda run: edit(getattr(run.here, report), lambda found: found.update(values))
 
 
 def with_file(folder: str) -> Callable[[Run], object]:
-    """Return a plant that adds a file to a folder that was judged."""
     return lambda run: (getattr(run.here, folder) / "more").write_text("x")
 
 
@@ -121,7 +119,6 @@ def too_low(run: Run) -> None:
 
 
 def harmed(run: Run) -> None:
-    """Let a lesson harm a good model."""
     run.noise = 0.1
     worse = probabilities(1.0, run.rows["item"])
     ship(run, prediction=worse, taught=worse, shipped=worse)
@@ -141,7 +138,6 @@ def called_a_warning(run: Run) -> None:
 
 
 def rolled_back(run: Run) -> None:
-    """Promote the run, and bring the champion before back."""
     registry = Registry.of(run.here, run.params)
     run.become(0.2)
     crown(registry, run)

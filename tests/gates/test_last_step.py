@@ -20,7 +20,6 @@ from tests.factories.run import Run, crown, edit, find, going_on, judge, score, 
 
 @pytest.fixture
 def automatic(quick: Params) -> Params:
-    """Return parameters with rollbacks by the run itself."""
     return replace(quick, promote=replace(quick.promote, on_harm="rollback"))
 
 

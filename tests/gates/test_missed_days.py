@@ -19,7 +19,6 @@ TODAY = {"2024-10-05": 8}
 
 
 def write_log(run: Run, log: dict[str, int]) -> None:
-    """Write a raw log with this number of rows on each day."""
     raw = run.here.raw
     files = {}
     for day, rows in log.items():

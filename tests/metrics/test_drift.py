@@ -11,7 +11,6 @@ from din.metrics.drift import population_stability_index as psi
 
 
 def twin(reference, observed, bins):
-    """Return the index computed row by row."""
     edges = sorted({float(np.quantile(reference, b / bins)) for b in range(1, bins)})
 
     def shares(values):

@@ -25,7 +25,6 @@ def click_log(rng, users=200, per_user=10):
 
 
 def close_to(scores, rng, noise=0.05):
-    """Return scores that differ a little."""
     return np.clip(scores + noise * rng.normal(size=len(scores)), 0.01, 0.99)
 
 

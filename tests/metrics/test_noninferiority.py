@@ -23,7 +23,6 @@ def drawn(rng, truth, error, users=USERS):
 
 
 def exactly(rng, value, error):
-    """Return an estimate of this value, with this standard error."""
     return replace(drawn(rng, 0.0, error), value=value)
 
 

@@ -22,7 +22,6 @@ def rows(features_once: Features) -> dict[str, np.ndarray]:
 
 
 def band(number: int, starts: tuple[int, ...]) -> str:
-    """Return the name of a number's range."""
     for low, high in zip(starts, (*starts[1:], math.inf), strict=True):
         if low <= number < high:
             return f"{low}+" if high == math.inf else f"{low}-{high - 1}"

@@ -80,7 +80,6 @@ class Example(NamedTuple):
 
 @pytest.fixture(scope="module", params=VARIANTS, ids=str)
 def example(request: pytest.FixtureRequest, vectors_once: Features, params: Params) -> Example:
-    """Return a variant, made once."""
     return Example.of(vectors_once, params.train, request.param)
 
 

@@ -149,7 +149,6 @@ def activation_weight(unit: ActivationUnit, query: Tensor, key: Tensor) -> Tenso
 
 
 def run(layers: torch.nn.Sequential, x: Tensor) -> Tensor:
-    """Run layers on one vector."""
     for layer in layers:
         x = layer.weight @ x + layer.bias if isinstance(layer, torch.nn.Linear) else dice(layer, x)
     return x

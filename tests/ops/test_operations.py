@@ -60,7 +60,6 @@ def check(native: list[Tensor], reference: list[Tensor], exact: list[Tensor], sh
 
 @contextmanager
 def threads(number: int) -> Iterator[None]:
-    """Use this number of threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     yield
@@ -175,7 +174,6 @@ def test_perceptrons(rows, inputs, hidden, parts, seed) -> None:
 
 
 def by_both(operation: Callable[[], Any]) -> tuple[Any, Any]:
-    """Return the native result of an operation, and that of its reference."""
     with backend.using("native"):
         native = operation()
     with backend.using("reference"):

@@ -22,7 +22,6 @@ pytestmark = needs_compiler
 
 @pytest.fixture
 def quick(params: Params) -> Train:
-    """Return settings for two short epochs of a small DIN."""
     small = {"embedding_dim": 6, "attention_hidden": (12, 5), "hidden": (17, 6)}
     return changed(params.train, epochs=2, batch_size=32, threads=1, patience=9, **small)
 

@@ -139,7 +139,6 @@ def test_examples_hold_only_differences(path: Path) -> None:
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a folder with params.yaml, made the current one."""
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(TEXT, encoding="utf-8")
     Path("good.yaml").write_text("train: {learning: {epochs: 3}}\n")

@@ -56,7 +56,6 @@ def write_clicks(path: Path, names: dict[str, str]) -> None:
 
 
 def the_block(page: str, beginning: str) -> str:
-    """Return the text of the block of a page that begins so."""
     (text,) = (block.text for block in BLOCKS if block.page.name == page and block.text.startswith(beginning))
     return text
 
@@ -111,7 +110,6 @@ def a_candidate_that_waits(workspace: Workspace) -> None:
 
 
 def one_wrong_label(workspace: Workspace) -> None:
-    """Change a label to 2, in a log that is otherwise as it was fetched."""
     raw = workspace.root / "data/raw"
     planting.put(min(raw.glob("events/*/*.parquet")), "label", 3, 2)
     planting.seal(raw)

@@ -61,7 +61,6 @@ def test_the_second_repro_runs_the_checks_and_the_gate_only(promoted: Workspace)
 
 @pytest.fixture
 def edited(finished: Workspace) -> Iterator[Workspace]:
-    """Yield the finished workspace, and restore it after the test."""
     yield finished
     finished.git("checkout", "--quiet", ".")
     finished.git("clean", "--quiet", "--force", "-d")

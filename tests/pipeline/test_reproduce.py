@@ -54,7 +54,6 @@ def record(promoted: Workspace, registry: Registry, change: Change) -> None:
 
 
 def set_param(files: dict[str, bytes], key: str, value: Any) -> None:
-    """Change a parameter of the run's record."""
     params = YAML(typ="safe").load(files["params.yaml"])
     *blocks, name = key.split(".")
     block = params

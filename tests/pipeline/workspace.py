@@ -31,8 +31,6 @@ SMALL = {
 
 
 class Workspace:
-    """A checkout with a pipeline in it."""
-
     def __init__(self, root: Path, params: dict[str, Any] = SMALL) -> None:
         self.root = root
         tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
@@ -57,12 +55,10 @@ class Workspace:
         return self.at(to)
 
     def git(self, *arguments: str) -> str:
-        """Return the output of a git command of a test user in the workspace."""
         command = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost", *arguments]
         return subprocess.run(command, cwd=self.root, check=True, capture_output=True, text=True).stdout.strip()
 
     def commit(self, message: str) -> None:
-        """Commit everything."""
         self.git("add", "-A")
         self.git("commit", "--quiet", "--allow-empty", "--message", message)
 
@@ -109,11 +105,9 @@ class Workspace:
         return json.loads((self.root / path).read_text())
 
     def lock(self) -> str:
-        """Return dvc.lock."""
         return (self.root / "dvc.lock").read_text()
 
     def version(self) -> str:
-        """Return the version of the bundle in the workspace."""
         return self.json("reports/gate.json")["bundle"]
 
     def running(self) -> str | None:
@@ -135,7 +129,6 @@ class Workspace:
 
 
 def wait_for(condition, seconds: float = 120) -> None:
-    """Poll until the condition holds."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited too long"
@@ -143,7 +136,6 @@ def wait_for(condition, seconds: float = 120) -> None:
 
 
 def kill(process: subprocess.Popen[bytes], workspace: Workspace, victim: str) -> None:
-    """SIGKILL dvc alone, its stage alone, or the whole group."""
     if victim == "group":
         os.killpg(process.pid, signal.SIGKILL)
     elif victim == "dvc":

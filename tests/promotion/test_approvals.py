@@ -32,7 +32,6 @@ def promoted(run: Run, params: Params, score=score):
 
 
 def unscorable(workspace: Workspace, bundle, rows):
-    """Fail as a bundle that needs a field of the log that is gone."""
     raise RuntimeError("needs a field 'age' that is gone")
 
 

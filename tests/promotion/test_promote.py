@@ -24,7 +24,6 @@ def promoted(workspace: Workspace, params, **settings):
 
 @pytest.fixture
 def gated(workspace: Workspace, run, quick):
-    """Return a run whose gate is open."""
     gate(workspace, quick, score)
     return run
 

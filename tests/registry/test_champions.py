@@ -23,7 +23,6 @@ def registry(tmp_path: Path) -> Registry:
 
 @pytest.fixture
 def train(params) -> Train:
-    """The settings of a run that continues a champion."""
     return changed(params.train, start="champion")
 
 

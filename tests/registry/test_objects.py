@@ -166,7 +166,6 @@ def test_reading_stops_at_the_limit(faulty: FaultyStore, tmp_path: Path) -> None
 
 @pytest.fixture
 def registry(faulty: FaultyStore, tmp_path: Path) -> Registry:
-    """Return a registry with one champion in the store."""
     registry = Registry(URI, tmp_path.name)
     crown(registry, bundle(tmp_path / "one", "one" * 2_000))
     return registry

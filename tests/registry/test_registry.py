@@ -111,7 +111,6 @@ def test_unusable_uri_is_bad_input(tmp_path, uri):
 
 
 def age(root: Path) -> None:
-    """Date all objects back by eight days."""
     old = time.time() - 8 * 24 * 3600
     for path in root.rglob("*"):
         os.utime(path, (old, old))

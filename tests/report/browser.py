@@ -91,7 +91,6 @@ class Visit:
 
 @contextmanager
 def visit(browser: "Browser", file: Path, width: int = 1000, scheme: str = "light") -> Iterator[Visit]:
-    """Open a page and unfold its details."""
     window = {"width": width, "height": 900}
     context = browser.new_context(viewport=window, color_scheme=scheme, reduced_motion="reduce")
     seen = Visit(context.new_page(), file)

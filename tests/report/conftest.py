@@ -37,12 +37,10 @@ def scored() -> Scored:
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    """A workspace with the pipeline and the parameters of the repository."""
     return new_workspace(tmp_path)
 
 
 @pytest.fixture
 def finished(workspace: Workspace, quick: Params, monkeypatch: pytest.MonkeyPatch) -> Miniature:
-    """A miniature run that waits for its gate, with a training behind it."""
     monkeypatch.delenv("DIN_RUN_ID", raising=False)
     return finish(workspace, quick)

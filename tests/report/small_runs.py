@@ -51,7 +51,6 @@ def finish(workspace: Workspace, params: Params) -> Miniature:
 
 
 def judge(run: Miniature, **limits: Any) -> None:
-    """Let the gate judge a run, with some limits changed."""
     params = replace(run.params, gate=replace(run.params.gate, **limits))
     gate(run.here, params, score)
 

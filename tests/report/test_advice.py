@@ -21,7 +21,6 @@ ROOT = Path(__file__).parent.parent.parent
 
 @pytest.fixture
 def sound(tmp_path: Path, scored: Scored, params: Params) -> Run:
-    """A run that gives no advice."""
     run = Run(Workspace(tmp_path))
     run.params, run.scored = params, scored
     run.training = TrainingSummary(model="din", champion=None, backend="native", epochs=5, best_epoch=3)

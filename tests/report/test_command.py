@@ -20,7 +20,6 @@ from tests.factories.run import edit, score
 
 @pytest.fixture(autouse=True)
 def here(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """The workspace that the command works in."""
     monkeypatch.chdir(workspace.root)
     return workspace
 

@@ -120,7 +120,6 @@ def test_the_champions_curves(finished: Miniature) -> None:
 
 
 def drawn(page: Page, style: str) -> list[list[str]]:
-    """Return the points of each line of a style."""
     return [(one["points"] or "").split() for one in page.having("polyline") if one["class"] == f"line {style}"]
 
 

@@ -19,12 +19,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Finish
 
 @pytest.fixture
 def own(finished: Finished, tmp_path: Path) -> Finished:
-    """Return a copy of the export to change."""
     copy = shutil.copytree(finished.here.root, tmp_path / "copy")
     return Finished(Workspace(copy), finished.params)
 
 
 @pytest.fixture(scope="session")
 def scorer(finished: Finished) -> Scorer:
-    """Return the open bundle."""
     return Scorer.open(finished.bundle)

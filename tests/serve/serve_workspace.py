@@ -72,11 +72,9 @@ class Finished:
 
     @property
     def registry(self) -> Registry:
-        """The registry that the parameters name."""
         return Registry(self.here.located(self.params.promote.registry), self.params.model_name)
 
     def parity(self) -> dict[str, Any]:
-        """The report of `check_parity`."""
         return read_json(self.here.parity)
 
     def reseal(self) -> str:
@@ -133,13 +131,11 @@ def random_log(seed: int = 0) -> RawLog:
 
 
 def part(name: str, rows: list[dict[str, Any]]) -> Rows:
-    """Return rows as a table of a log."""
     columns = {key: [row[key] for row in rows] for key in rows[0]}
     return Rows.of(name, {key: pa.array(values, TYPES.get(key)) for key, values in columns.items()})
 
 
 def write_raw(log: RawLog, raw: Path) -> None:
-    """Write a log as data/raw."""
     facts = write(log, raw, None)
     write_json(raw / "manifest.json", documents_of.raw_manifest(source="test", files=hash_files(raw)) | facts)
 

@@ -100,7 +100,6 @@ SLOW = {"din, items only", "wide_deep", "pnn"}
     params=[pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in VARIANTS],
 )
 def exported(request: pytest.FixtureRequest, params: Params, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """Return a model variant, exported once."""
     fields = with_lengths(parse_fields({} if request.param == "din, items only" else FIELDS))
     train = changed(params.train, **SMALL, **VARIANTS[request.param])
     sequences = IDS if request.param in SEVERAL_SEQUENCES else None

@@ -149,7 +149,6 @@ class Compared(NamedTuple):
 
 @pytest.fixture(scope="module")
 def compared(finished: Finished) -> Compared:
-    """Return the cases of a sound bundle."""
     features = artifact.known(finished.features, finished.here.shipped)
     real, edges = real_cases(features, finished.raw, 100, seed=3)
     return Compared(real, edges, torch_scores(artifact.load(features, finished.here.shipped), real + edges).logits)

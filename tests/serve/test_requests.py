@@ -40,7 +40,6 @@ def behaviours_of(raw: Path) -> list[tuple[tuple[float, int, int], dict[str, Any
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a file."""
     return pq.read_table(path).to_pylist()
 
 
@@ -64,7 +63,6 @@ def micros(event: dict[str, Any]) -> float:
 
 
 def seconds(event: dict[str, Any]) -> float | None:
-    """Return seconds since 1970, or None for a behaviour without a time."""
     return None if event["timestamp"] is None else micros(event) / 1e6
 
 

@@ -166,7 +166,6 @@ def test_a_wrong_request_is_refused_with_one_clear_message(wrong: str, scorer: S
 
 
 def lines(*texts: str | bytes) -> io.BytesIO:
-    """Return a file of lines."""
     return io.BytesIO(b"\n".join(text.encode() if isinstance(text, str) else text for text in texts))
 
 

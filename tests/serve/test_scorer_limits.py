@@ -68,11 +68,9 @@ class Endless(io.RawIOBase):
     given = 0
 
     def readable(self) -> bool:
-        """Return True."""
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Fill the buffer with digits."""
         buffer[:] = b"1" * len(buffer)
         self.given += len(buffer)
         return len(buffer)

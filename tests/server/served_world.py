@@ -17,8 +17,6 @@ LIMITS = Limits(candidates=1000, history=1000, request_mb=0.1)
 
 @dataclass
 class World:
-    """A registry, and two bundles that answer differently."""
-
     registry: Registry
     bundles: list[Path]
 

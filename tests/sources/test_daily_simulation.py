@@ -50,12 +50,10 @@ def shipped(params: Params) -> Simulate:
 
 @pytest.fixture
 def month(example_params: Callable[[str], Params]) -> Simulate:
-    """Return the parameters of docs/examples/month.yaml."""
     return example_params("month").fetch.simulate
 
 
 def changed(block: Simulate, **daily: Any) -> Simulate:
-    """Return the parameters with other keys of `daily`."""
     return replace(block, daily=replace(block.daily or Daily(impressions=20_000), **daily))
 
 

@@ -44,7 +44,6 @@ def name(number: int) -> str:
 
 
 def raw_file(number: int) -> str:
-    """Return the file of a day in data/raw."""
     return f"events/date={name(number)}/part-0.parquet"
 
 
@@ -76,7 +75,6 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def bytes_of(workspace: Workspace) -> dict[str, bytes]:
-    """Return the bytes of every file of data/raw."""
     return {path: content for path, (content, *_) in snapshot(workspace).items()}
 
 

@@ -57,7 +57,6 @@ def write_wheel(path: Path) -> None:
 
 
 def read(archive: Path) -> RawLog:
-    """Return the log in an archive."""
     return movielens.Files100k(Workspace(archive.parent), MovieLens(path=archive.name), None).read()
 
 

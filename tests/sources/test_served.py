@@ -27,7 +27,6 @@ BY_USER = ("user_id", "item_id", "timestamp")
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Return the root of a workspace."""
     return tmp_path / "work"
 
 

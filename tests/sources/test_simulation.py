@@ -18,7 +18,6 @@ from din.workspace import Workspace
 
 @pytest.fixture(scope="module")
 def log(params: Params) -> RawLog:
-    """Return the log of the shipped params."""
     return checked(draw(params.fetch.simulate))
 
 

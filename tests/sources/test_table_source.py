@@ -26,7 +26,6 @@ HALF_A_SECOND_LATER = datetime(2023, 11, 15, 0, 0, 0, 500_000)
 
 
 def manifest(workspace: Workspace) -> dict[str, Any]:
-    """Return the manifest of data/raw."""
     return read_json(workspace.raw / "manifest.json")
 
 

@@ -40,7 +40,6 @@ def folder(workspace: Workspace) -> Path:
 
 
 def write(path: Path, *lines: str) -> None:
-    """Write a file of lines."""
     path.write_text("\n".join(lines) + "\n")
 
 

@@ -38,7 +38,6 @@ def typed(texts: Sequence[str | None]) -> tuple[str, list[Any]]:
 
 
 def utc(table: Rows, unit: str) -> list[datetime]:
-    """Return the times of the column."""
     time, checks = times.to_utc(table, "t", unit, values.forms(table, {})["t"])
     table.require(checks)
     return table.select({"t": time}).table["t"].to_pylist()

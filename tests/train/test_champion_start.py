@@ -55,7 +55,6 @@ def made(small: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def features(made: Path, tmp_path: Path) -> Features:
-    """Features that are split by time."""
     shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     return Features(tmp_path / "data" / "features")
 
@@ -67,7 +66,6 @@ def champion(features: Features, tmp_path: Path) -> ChampionStart:
 
 
 def going_on(settings: Train) -> Train:
-    """Return the settings of a run that continues from the champion."""
     return changed(settings, start="champion", champion=VERSION)
 
 

@@ -21,7 +21,6 @@ PROGRESS = Progress(epoch=1, batch=7, loss=0.5, history=[{"epoch": 0, "valid_auc
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return an undamaged checkpoint."""
     path = tmp_path_factory.mktemp("checkpoint") / "state.safetensors"
     checkpoint.save(path, TENSORS, PROGRESS)
     return path

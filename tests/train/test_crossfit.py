@@ -23,7 +23,6 @@ from tests.factories.features import TEST_DAYS, day_of, labelled, rewrite, tempo
 
 @pytest.fixture(scope="module")
 def features(tmp_path_factory: pytest.TempPathFactory) -> Features:
-    """Features that are split by time, with two test days."""
     return temporal(tmp_path_factory.mktemp("crossfit") / "features")
 
 
@@ -35,7 +34,6 @@ def judged(features: Features, small: Train) -> State:
 
 
 def resumed(features: Features, small: Train, state: State) -> Learner:
-    """Return a new learner in a state."""
     learner = Learner(features, small)
     learner.load_state(state)
     return learner
@@ -54,7 +52,6 @@ def rewritten(features: Features, change: Callable[[pa.Table], pa.Table], target
 
 
 def without(rows: pa.Table, users: np.ndarray) -> pa.Table:
-    """Leave out the rows of some users."""
     return rows.filter(pa.array(~np.isin(rows["user"].to_numpy(), users)))
 
 

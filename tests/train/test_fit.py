@@ -29,7 +29,6 @@ from tests.factories.features import rewrite, write_features
 
 @pytest.fixture(scope="module")
 def quick(params: Params) -> Train:
-    """Return settings for two epochs of a small model."""
     return changed(params.train, epochs=2, batch_size=32, attention_hidden=(8,), hidden=(8,), threads=1, patience=9)
 
 

@@ -46,13 +46,11 @@ def ended(tmp_path_factory: pytest.TempPathFactory, quick: Params) -> Workspace:
 
 @pytest.fixture
 def here(ended: Workspace, tmp_path: Path) -> Workspace:
-    """Return a copy of it."""
     shutil.copytree(ended.root, tmp_path, dirs_exist_ok=True)
     return Workspace(tmp_path)
 
 
 def run(here: Workspace, params: Params) -> None:
-    """Run the stages train, evaluate and refit."""
     train(here, params)
     evaluate(here, params)
     refit(here, params)

@@ -32,7 +32,6 @@ TRIALS = 3
 
 
 def tuned(workspace: Workspace, params: Params, trials: int = TRIALS) -> Tuned:
-    """Search in this process, without a limit of time."""
     return tune(workspace, params, None, trials, 1)
 
 

@@ -40,7 +40,6 @@ def judge(suite: Suite, params: Params) -> dict[str, Any]:
 
 
 def names(phases: Phases, params: Params, *of: str) -> set[str]:
-    """Return the names of all expectations of some phases."""
     with closing(phases.data(HERE, params)) as data:
         return {one.name for phase in of for detector in phases.detectors[phase] for one in detector(data)}
 
@@ -63,7 +62,6 @@ def limits(params: Params, block: str, **changes: Any) -> Params:
 
 
 def edit(path: Path, change: Callable[[pa.Table], pa.Table]) -> None:
-    """Rewrite one Parquet file."""
     pq.write_table(change(pq.read_table(path)), path)
 
 
@@ -82,7 +80,6 @@ def fill(path: Path, column: str, values: Any) -> None:
 
 
 def put(path: Path, column: str, row: int, value: Any) -> None:
-    """Change one value of a Parquet file."""
     values = pq.read_table(path)[column].to_pylist()
     values[row] = value
     fill(path, column, values)
@@ -94,17 +91,14 @@ def events() -> list[Path]:
 
 
 def day(number: int) -> Path:
-    """Return the path of the events of the log's n-th day."""
     return events()[number]
 
 
 def shard(name: str, number: int = 0) -> Path:
-    """Return the path of a shard's file."""
     return FEATURES / "shards" / f"{number:05d}" / f"{name}.parquet"
 
 
 def shards(*names: str) -> list[Path]:
-    """Return the paths of some files of all shards."""
     return [shard(name, number) for name in names for number in range(SHARDS)]
 
 

@@ -47,7 +47,6 @@ COUNTED = {"weights_of_the_log", "negatives_kept", "held_out_rows_whole", "negat
 
 
 def value(path: Path, column: str, row: int, bad: Any) -> Plant:
-    """Set one bad value."""
     return lambda: put(path, column, row, bad)
 
 
@@ -93,12 +92,10 @@ def future_training_row() -> None:
 
 
 def truncate() -> None:
-    """Cut a table in half."""
     ITEMS.write_bytes(ITEMS.read_bytes()[: ITEMS.stat().st_size // 2])
 
 
 def without_clicks() -> None:
-    """Set all labels of the validation rows to 0."""
     for path in shards("valid"):
         fill(path, "label", 0)
 
@@ -219,7 +216,6 @@ DEFECTS: dict[str, dict[str, tuple[Plant, set[str]]]] = {
 
 
 def entered(workspace: Enter, kind: str) -> Params:
-    """Enter a workspace as `DEFECTS` names it."""
     protocol, _, weights = kind.partition(" with ")
     return workspace(protocol, **(COUNTING if weights else {}))
 

@@ -45,7 +45,6 @@ def judged(judged_once: tuple[Path, Params], tmp_path: Path, monkeypatch: pytest
 
 
 def command(*words: str) -> subprocess.CompletedProcess[str]:
-    """Run `python -m validation …` in the current directory."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.run(
         [sys.executable, "-m", "validation", *words], capture_output=True, text=True, env=environment, check=False

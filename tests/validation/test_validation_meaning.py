@@ -130,7 +130,6 @@ def defect(plant: Plant, critical: str = "", warnings: str = "") -> Defect:
 
 
 def coded(label: np.ndarray) -> np.ndarray:
-    """Return a category for each label."""
     return (1 + label).astype(np.int32)
 
 

@@ -28,7 +28,6 @@ def predict(formula: Callable[[np.ndarray], Any]) -> Callable[[], None]:
 
 
 def told(column: str, row: int, value: Any) -> Callable[[], None]:
-    """Set one other value."""
     return lambda: put(TEST, column, row, value)
 
 

@@ -30,7 +30,6 @@ def cast(column: str, kind: pa.DataType, path: Path | None = None) -> Plant:
 
 
 def value(column: str, row: int, bad: Any, path: Path | None = None) -> Plant:
-    """Set one bad value, by default of the first day."""
     return lambda: put(path or day(0), column, row, bad)
 
 
@@ -40,8 +39,6 @@ def twice(path: Path) -> Plant:
 
 
 def everywhere(column: str, value: int) -> Plant:
-    """Set one value in all events."""
-
     def plant() -> None:
         for path in events():
             fill(path, column, value)

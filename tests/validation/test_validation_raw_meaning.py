@@ -22,12 +22,10 @@ BY_NAME = {defect.name: defect for defect in DEFECTS}
 
 
 def judged(delivery: Delivery, root: Path, **settings: Any) -> Outcome:
-    """Judge the raw log of a delivery."""
     return drive(root, start(delivery, root, **settings), last="validate_raw")
 
 
 def names(found: Mapping[str, str]) -> set[str]:
-    """Return the names of expectations in an outcome."""
     return {name.removeprefix("validate_raw.") for name in found}
 
 

@@ -15,7 +15,6 @@ HOURS = shares(np.array([4, 2, 1, 1, 1, 2, 4, 7, 9, 9, 8, 9, 11, 9, 8, 8, 9, 11,
 
 
 def calendar(days: int, newest: int | None = None) -> Calendar:
-    """Return a calendar of consecutive days."""
     return Calendar(MONDAY + np.arange(days), days if newest is None else newest)
 
 
