@@ -4,12 +4,10 @@ from datetime import date
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from din.artifacts import read_json, write_json
-from din.errors import InputError
 from din.features.packing import Packer, TableLayout
 from din.features.reader import Features
 from din.kinds import Column, IdList, OneId
@@ -84,15 +82,3 @@ def test_a_bundle_holds_the_known_ids_alone(late: Features, tmp_path: Any) -> No
         written = values_of(field.form.column(items[field.name]))
         np.testing.assert_equal(written, values_of(reader.items[field.name]))
     assert items["value"].equals(late.raw_items())
-
-
-def test_ids_are_checked_against_all_that_are_stored(late: Features) -> None:
-    """An id beyond the last day's rows is bad input, even for a reader that would hide it."""
-    path = late.root / "items.parquet"
-    table = pq.read_table(path)
-    ids = table["item_id"].to_pylist()
-    ids[3] = 31
-    at = table.column_names.index("item_id")
-    pq.write_table(table.set_column(at, "item_id", pa.array(ids, pa.int32())), path)
-    with pytest.raises(InputError, match="item_id 31, expected 0 to 30"):
-        _ = late.items

@@ -94,11 +94,3 @@ def test_arbitrary_bytes_are_json_or_bad_input(content: bytes) -> None:
         check_refusal(str(error))
     else:
         assert reader.decode(reader.dump(value), PLACE) == value
-
-
-def test_limits_hold_at_their_edge() -> None:
-    """A document of the largest size is read, and one more byte is refused."""
-    content = b'"' + b"x" * 98 + b'"'
-    assert reader.decode(content, PLACE, most=100) == "x" * 98
-    with pytest.raises(InputError, match="larger than 100 bytes"):
-        reader.decode(content + b" ", PLACE, most=100)

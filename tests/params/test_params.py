@@ -39,11 +39,6 @@ FAULTS = {
         "not valid YAML: line 7 begins a merge conflict",
     ),
     "an empty separator": ("    separators: {} ", "    separators: {tags: ''} ", "separators.tags: String should"),
-    "too many shards": (
-        "  shards: null ",
-        "  shards: 1000000 ",
-        "featurize.shards: Input should be less than or equal",
-    ),
     "a wide embedding": (
         "embedding_dim: 16 ",
         "embedding_dim: 1000000000 ",

@@ -111,27 +111,6 @@ def test_an_edit_reruns_the_stages_that_it_concerns(
     assert {name.rpartition(":")[2] for name in changed} == stages
 
 
-@pytest.mark.slow
-def test_a_challenger_meets_the_champion_on_the_same_rows(promoted: Workspace, tmp_path: Path) -> None:
-    """The gate scores the champion from raw ids and reports that BaseModel is worse, and the champion stays."""
-    champion = promoted.version()
-    workspace = promoted.copy(tmp_path / "challenger")
-    workspace.set({"train.model.name": "base"})
-    done = workspace.run("dvc", "repro")
-    assert done.returncode != 0
-    assert workspace.json(".din/outcome/gate.json")["exit_code"] == 3
-    gate = workspace.json("reports/gate.json")
-    assert gate["champion"] == {"number": 1, "version": champion}
-    row = next(row for row in gate["gates"] if row["name"] == "champion_delta_auc")
-    assert row["verdict"] == "closed"
-    assert row["rows"] > 1000
-    assert row["interval"][1] < 0
-    refused = workspace.run("din", "promote")
-    assert refused.returncode == 3
-    assert "nothing promoted" in refused.stderr
-    assert workspace.run("din", "registry", "show").stdout.count("promote") == 1
-
-
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Return a workspace after another undisturbed run."""

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from serve_workspace import FIELDS, Finished
-from strategies import PLAIN, REQUESTS, faulty
+from strategies import PLAIN, REQUESTS
 from typer.testing import CliRunner
 
 from din import cli
@@ -142,13 +142,3 @@ def test_any_json_is_answered_or_refused(requests: list[Any], scorer: Scorer) ->
     many = scorer.score_many([request for request, _ in answered])
     for (_, scores), found in zip(answered, many, strict=True):
         assert np.allclose(scores, found, atol=1e-4)  # parity is stricter, but for numbers as extreme as some here
-
-
-@given(line=st.binary(max_size=40) | REQUESTS.flatmap(faulty))
-def test_any_line_is_answered_or_refused(line: bytes, scorer: Scorer) -> None:
-    """Any bytes or JSON in a file are answered or refused."""
-    try:
-        for answer in score_file(scorer, io.BytesIO(line)):
-            assert np.isfinite(answer["probabilities"]).all()
-    except InputError as error:
-        assert str(error).startswith("line ") and "\n" not in str(error)

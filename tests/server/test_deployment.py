@@ -113,14 +113,6 @@ def test_the_watch(world: World) -> None:
     assert not watch.is_alive()
 
 
-def test_a_request_that_is_no_longer_answered(steady: World) -> None:
-    """A bundle must answer what the one before answered."""
-    old = Scorer.open(steady.bundles[0])
-    assert objection(old, old, [REQUEST]) is None
-    reason = objection(old.within(Limits(candidates=1)), old, [REQUEST])
-    assert reason and old.version[:12] in reason and "2 entries" in reason
-
-
 def test_a_new_bundle_is_tried_with_recorded_requests(world: World, deployment: Deployment) -> None:
     """A champion that refuses what was answered before is refused."""
     deployment.keep({"candidates": ["i1"] * 900}, 20)

@@ -71,20 +71,10 @@ def test_dat_releases(workspace: Workspace, fetch_public: Fetch) -> None:
     assert raw["items"] == fetch_public("movielens", "ml-20m")["items"]
 
 
-@pytest.mark.parametrize(
-    ("name", "line", "expected"),
-    [
-        ("ml/ratings.csv", "1,x,4.0,978300760", ("row 80: movieId is 'x'; expected a whole number",)),
-        ("1m/ratings.dat", "1::x::5::978300760", ("row 80: movieId is 'x'; expected a whole number",)),
-        ("1m/ratings.dat", "1::40::5", ("line 80", "Expected 4 columns, got 3: 1::40::5")),
-    ],
-)
-def test_a_bad_line(workspace: Workspace, fetch_public: Fetch, name: str, line: str, expected: tuple[str, ...]) -> None:
-    """The message names the file and the line (rows are counted without the header), and says what was expected."""
-    write_csv(workspace.root / "ml")
+def test_a_bad_line(workspace: Workspace, fetch_public: Fetch) -> None:
+    """The message names the file and the line, and says what was expected."""
     write_dat(workspace.root / "1m")
-    with (workspace.root / name).open("a") as file:
-        file.write(line + "\n")
-    with pytest.raises(InputError) as error:
-        fetch_public("movielens", name.split("/")[0])
-    assert all(part in str(error.value) for part in (name, *expected)), error.value
+    with (workspace.root / "1m/ratings.dat").open("a") as file:
+        file.write("1::40::5\n")
+    with pytest.raises(InputError, match=r"1m/ratings\.dat.*line 80: Expected 4 columns, got 3: 1::40::5"):
+        fetch_public("movielens", "1m")

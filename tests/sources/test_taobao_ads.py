@@ -7,7 +7,6 @@ import pyarrow as pa
 import pytest
 
 from din.artifacts import read_json
-from din.errors import InputError
 from din.workspace import Workspace
 
 Fetch = Callable[..., dict[str, pa.Table]]
@@ -57,11 +56,3 @@ def test_impressions(workspace: Workspace, folder: Path, fetch_public: Fetch) ->
     manifest = read_json(workspace.raw / "manifest.json")
     assert manifest["days"] == ["2017-05-06", "2017-05-07", "2017-05-09"]
     assert manifest["protocol"] == "temporal"
-
-
-def test_a_bad_ad(folder: Path, fetch_public: Fetch) -> None:
-    """The message names the file and the row, counted without the header."""
-    with (folder / "ad_feature.csv").open("a") as file:
-        file.write("x,6406,83237,1,95471,170.0\n")
-    with pytest.raises(InputError, match=r"taobao/ad_feature.csv row 4: adgroup_id is 'x'; expected a whole number"):
-        fetch_public("taobao-ads", "taobao")

@@ -12,15 +12,6 @@ from din.params import Params
 from din.train.optimizers import TableOptimizer, learning_rate, row_decay
 
 
-@pytest.mark.parametrize("penalty", ["coupled", "decoupled"])
-def test_only_lr_has_its_linear_weights_penalised(penalty: str, params: Params) -> None:
-    """LR has no other weights. Other models have linear weights beside embeddings, and the chosen penalty for these."""
-    learning = changed(params.train, penalty=penalty).learning
-    for linear, penalised in ((3, [1, 1, 1]), (1, [0, 1, 1])):
-        optimizer = TableOptimizer(learning, torch.zeros(2, 3), torch.ones(2), linear)
-        assert (optimizer.penalised.tolist(), optimizer.coupled) == (penalised, penalty == "coupled")
-
-
 def test_the_learning_rate_decays_by_epochs_or_by_steps(params: Params) -> None:
     """The rate follows the paper's 1 × 0.1^k, with k the number of epochs, or of `decay_steps` steps."""
     by_epoch = changed(params.train, learning_rate=1.0, decay=0.1).learning
