@@ -142,11 +142,13 @@ class Twin:
     def _learn(self, group: str, name: str, spec: Any) -> Row:
         kind, buckets = (spec["kind"], spec.get("buckets")) if isinstance(spec, dict) else (spec, None)
         shown, past = self._counted(group, 0)
-        if kind == "vector":
-            return self._learn_vector(group, name, shown, past)
         coder: Row = {"kind": kind, "buckets": buckets, "group": group, "name": name}
         counts: Counter[Any] = Counter()
-        if kind == "numeric":
+        if kind == "vector":  # one row for missing, then one for each number
+            tables = {"item": self.log.items, "user": self.log.users}
+            coder["length"] = max(len(row.get(name) or []) for row in tables.get(group, self.rows))
+            values = [None] * coder["length"]
+        elif kind == "numeric":
             known = sorted(self._numbers(group, name, shown if group == "item" else shown + past))
             if buckets:
                 ranks = [math.ceil(len(known) * k / buckets) - 1 for k in range(1, buckets)]
@@ -170,7 +172,7 @@ class Twin:
                 rows[n]["impressions"] += 1
         coder["known"] = [len(rows)]
         for number, day in enumerate(self.held_out(), 1):
-            if kind != "numeric":
+            if kind not in ("numeric", "vector"):
                 rows += self._late(coder, counts, number, day)
             coder["known"].append(len(rows))
         return coder | {"rows": rows}
@@ -211,25 +213,6 @@ class Twin:
             rows.append(row | {"known_since": day})
         return rows
 
-    def _learn_vector(self, group: str, name: str, shown: list[Row], past: list[Row]) -> Row:
-        """Rows of a vector: one for missing, then one for each number; whoever has the vector has all numbers."""
-        tables = {"item": [self.log.items], "user": [self.log.users], "context": [self.rows], "behaviour": [self.rows]}
-        length = max(len(row.get(name) or []) for table in tables[group] for row in table)
-        coder: Row = {"kind": "vector", "group": group, "name": name, "length": length}
-        rows = _vocabulary([None] * (1 + length))
-
-        def ids(row: Row) -> range:
-            known = _vector(self.raw(group, name, row), length) != ["nan"] * length
-            return range(1, 1 + length) if known else range(1)
-
-        for row in shown + past:
-            for n in ids(row):
-                rows[n]["count"] += 1
-        for row in self.train:
-            for n in {n for owner in self.owners(group, row) for n in ids(owner)}:
-                rows[n]["impressions"] += 1
-        return coder | {"rows": rows, "known": [len(rows)] * len(self.days)}
-
     def _numbers(self, group: str, name: str, rows: list[Row]) -> list[float]:
         values = [self.raw(group, name, row) for row in rows]
         return [float(value) for value in values if value is not None]
@@ -251,6 +234,8 @@ class Twin:
     def _ids(self, coder: Row, row: Row) -> list[int]:
         self.coders = getattr(self, "coders", {}) | {coder["name"]: coder}
         code = self.encode(coder["name"], self.raw(coder["group"], coder["name"], row))
+        if coder["kind"] == "vector":  # whoever has it has all its numbers
+            return [0] if code[0] == "nan" else [*range(1, 1 + len(code))]
         if coder["kind"] == "numeric" and not coder["buckets"]:
             return [0 if code == "nan" else 1]
         return code if isinstance(code, list) else [code]
