@@ -178,12 +178,9 @@ FAULTS = {
     "a failed expectation, called a warning": Fault(
         "validation_features", called_a_warning, "the report lacks behaviours_sorted"
     ),
-    "later features": Fault("validation_features", with_file("features"), "is about another"),
     "later predictions": Fault("validation_predictions", with_file("predictions"), "workspace holds ("),
     "another AUC": Fault("evaluation", another_auc, "evaluation.json does not follow from"),
-    "another model": Fault("evaluation", with_file("model"), " holds ("),
     "paths that disagree": Fault("parity", edited("parity", verdict="closed"), "the paths disagree"),
-    "parity of another bundle": Fault("parity", edited("parity", bundle=DIGEST), f"about bundle {DIGEST[:12]}"),
     "good popularity": Fault("auc_over_popularity", good_baseline("popularity"), "none of it above 0.0000"),
     "a good LR": Fault("auc_over_lr", good_baseline("lr"), "none of it above 0.0000"),
     "a low AUC": Fault("min_auc", Run.bundle, "none of it above 0.9500", limits={"min_auc": 0.95}),

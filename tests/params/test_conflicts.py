@@ -74,7 +74,6 @@ CONFLICTS: list[tuple[dict[str, Any], str]] = [
     ),
     ({"validate_predictions": {"calibration": [1.5, 1.4]}}, "validate_predictions.calibration is (1.5, 1.4): nothing"),
     ({"gate": {"min_auc": 0.96}}, "gate.min_auc is 0.96 and gate.max_auc is 0.95: "),
-    ({"gate": {"slice_calibration": [0.9, 0.6]}}, "gate.slice_calibration is (0.9, 0.6): nothing lies between"),
 ]
 
 

@@ -26,3 +26,7 @@ def snapshot(workspace: Workspace) -> dict[str, tuple[bytes, int, int]]:
         path.relative_to(workspace.raw).as_posix(): (path.read_bytes(), path.stat().st_ino, path.stat().st_mtime_ns)
         for path in paths
     }
+
+
+def bytes_of(workspace: Workspace) -> dict[str, bytes]:
+    return {path: content for path, (content, *_) in snapshot(workspace).items()}

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from log_files import snapshot
+from log_files import bytes_of, snapshot
 
 from din.artifacts import read_json
 from din.errors import InputError
@@ -72,10 +72,6 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(readers, "read", listed)
     return found
-
-
-def bytes_of(workspace: Workspace) -> dict[str, bytes]:
-    return {path: content for path, (content, *_) in snapshot(workspace).items()}
 
 
 def test_only_changed_days_are_read(workspace: Workspace, by_day: Build, reads: list[str]) -> None:

@@ -39,19 +39,6 @@ def test_later_days_do_not_count(workspace: Workspace, table_params: Build) -> N
     assert look(workspace, table_params(until=DAY)).fingerprint != before.fingerprint
 
 
-def test_fetch_finds_what_was_pinned(
-    workspace: Workspace, table_params: Build, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`din fetch --dry-run` describes the log that `din fetch` writes, with and without its memory."""
-    seen = look(workspace, table_params())
-    monkeypatch.setenv("DIN_SOURCE_FINGERPRINT", seen.fingerprint)
-    pinned = table_params(until=date.fromisoformat(seen.last_day))
-    fetch(workspace, pinned)
-    workspace.seen.unlink()
-    fetch(workspace, pinned)
-    assert read_json(workspace.fetch)["fingerprint"] == seen.fingerprint
-
-
 @pytest.mark.parametrize("remembered", [True, False])
 def test_another_log_than_the_pinned_one(
     workspace: Workspace, table_params: Build, monkeypatch: pytest.MonkeyPatch, remembered: bool

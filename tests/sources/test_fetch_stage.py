@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from log_files import snapshot
+from log_files import bytes_of, snapshot
 
 from din import code
 from din.artifacts import read_json
@@ -87,10 +87,10 @@ def test_until_before_the_log(workspace: Workspace, table_params: Build) -> None
 def test_damaged_outputs_are_restored(workspace: Workspace, table_params: Build, damage: str) -> None:
     """An equal fingerprint is not enough: the files must have the hashes of the manifest, or they are written again."""
     fetch(workspace, table_params())
-    before = {path: content for path, (content, *_) in snapshot(workspace).items()}
+    before = bytes_of(workspace)
     (workspace.raw / (day(2) if damage == "a file" else "manifest.json")).write_bytes(b"{")
     fetch(workspace, table_params())
-    assert {path: content for path, (content, *_) in snapshot(workspace).items()} == before
+    assert bytes_of(workspace) == before
 
 
 def test_params_that_shape_rows_count(workspace: Workspace, table_params: Build) -> None:
@@ -116,15 +116,13 @@ def test_code_that_gives_the_same_rows_changes_the_fingerprint_alone(
 ) -> None:
     """After a change of its source's code, the log is read again, and the inputs of later stages stay the same."""
     fetch(workspace, table_params())
-    before = snapshot(workspace)
+    before = bytes_of(workspace)
     fingerprint = read_json(workspace.fetch)["fingerprint"]
     digests = code.digests
     monkeypatch.setattr(code, "digests", lambda modules: digests(modules) | {"din/sources/tabular.py": "changed"})
     fetch(workspace, table_params())
     assert read_json(workspace.fetch)["fingerprint"] != fingerprint
-    assert {path: content for path, (content, *_) in snapshot(workspace).items()} == {
-        path: content for path, (content, *_) in before.items()
-    }
+    assert bytes_of(workspace) == before
 
 
 def test_only_the_code_of_the_own_source_counts() -> None:
