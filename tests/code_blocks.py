@@ -104,12 +104,7 @@ def is_excluded(statement: str) -> bool:
 def execute(block: Block, folder: Path, variables: Mapping[str, str]) -> str:
     """Execute the statements of a block in one shell, without the excluded ones, and return what they print.
 
-    Each must end with exit code 0, or with the one in `ENDINGS`.
-
-    Args:
-        block: a block of commands.
-        folder: where the shell starts; the folder above it is its home.
-        variables: other variables of its environment.
+    Each must end with exit code 0, or with the one in `ENDINGS`. The shell's home is the folder above its own.
     """
     script = []
     for statement in statements(block):

@@ -61,10 +61,8 @@ def write_features(
 ) -> Features:
     """Write a random feature directory as in din/features/FORMAT.md, with ragged histories, some of them empty.
 
-    A label depends on whether the history holds the candidate's category, so that there is something to learn.
-
-    Args:
-        declared: some of the fields of `VECTORS`, including category and user_id.
+    A label depends on whether the history holds the candidate's category, so that there is something to learn. The
+    declared fields are some of `VECTORS`, with category and user_id.
     """
     random = np.random.default_rng(seed)
     fields = with_lengths(parse_fields(declared))

@@ -121,11 +121,7 @@ class Run:
         write_json(root / "manifest.json", documents_of.features_manifest(fields=records, **counts))
 
     def finish(self, prediction: np.ndarray | None = None) -> str:
-        """Write predictions, reports and bundle of a model with this noise, and return the bundle's version.
-
-        Args:
-            prediction: predictions to use instead of the model's, for planted faults.
-        """
+        """Write predictions, or the given ones, reports and bundle of the model, and return the bundle's version."""
         if prediction is None:
             prediction = probabilities(self.noise, self.rows["item"])
         here = self.here

@@ -42,12 +42,7 @@ def field_vector(table: Tensor, offset: int, column: Column, owner: int) -> Tens
 
 
 class Twin:
-    """Computes logits of single impressions by explicit loops.
-
-    Args:
-        offsets: the first row of each field in the table.
-        sequences: as ids, see `din.model.sequences`.
-    """
+    """Computes logits of single impressions by explicit loops; a field begins in the table at its offset."""
 
     def __init__(
         self,

@@ -218,11 +218,7 @@ def test_rows_are_taken_and_added(ids: list[int], width: int, wider: int, parts:
 
 
 def example(**changes: float) -> list[Tensor]:
-    """Return native results of one activation unit on 100 behaviours.
-
-    Args:
-        changes: values to write into the first row of some embeddings.
-    """
+    """Return native results of an activation unit on 100 behaviours, with values in the first row of embeddings."""
     random = torch.Generator().manual_seed(0)
     unit = ActivationUnit(8, 12, (20, 10), "dice", "product").train()
     spread(unit, 0, RUNS[0])

@@ -3,7 +3,6 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -57,11 +56,7 @@ def test_the_file_of_defaults_reads_as_the_defaults(tmp_path: Path) -> None:
 def test_text_is_quoted_where_yaml_would_read_something_else(text: str) -> None:
     """Alone, and in lists and mappings."""
     for value in (text, (text, text), {text: text}):
-        assert plain(f"key: {written(value)}", "here") == {"key": to_plain(value)}
-
-
-def to_plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+        assert plain(f"key: {written(value)}", "here") == {"key": list(value) if isinstance(value, tuple) else value}
 
 
 def test_only_the_blocks_of_a_file_need_every_key() -> None:

@@ -79,10 +79,6 @@ def shuffled(past: list[Request], request: Request, memory: dict[str, Any]) -> l
     return memory["draw"].sample(past, len(past))
 
 
-def doubled(past: list[Request], *_: Any) -> list[Request]:
-    return [entry for entry in past for _ in range(2)]
-
-
 def resent(past: list[Request], request: Request, memory: dict[str, Any]) -> list[Request]:
     return [entry for entry in past for _ in range(memory["draw"].choice([1, 1, 1, 2]))]
 
@@ -102,13 +98,11 @@ def until(end: Callable[[float], float]) -> Client:
 FAULTS: dict[str, tuple[Client, str, str]] = {
     "reversed": (history(lambda past, *_: past[::-1]), "history", "order reversed"),
     "six hours late": (until(lambda at: at - 6 * HOUR), "history", "the last 6.0 hours are missing"),
-    "ninety minutes late": (until(lambda at: at - 1.5 * HOUR), "history", "hours are missing: it is late"),
     "nightly": (until(lambda at: at // DAY * DAY), "history", "built once a day"),
     "one behind": (history(lambda past, *_: past[:-1]), "history", "the newest behaviour is missing"),
     "cached": (history(cached), "history", "the newest behaviours are missing"),
     "truncated": (history(lambda past, *_: past[-5:]), "history", "truncated to the newest 5"),
     "wrong end": (history(lambda past, *_: past[:5]), "history", "cut to the oldest 5"),
-    "twice each": (history(doubled), "history", "some behaviours are repeated"),
     "retried": (history(lambda past, *_: past + past[-1:]), "history", "some behaviours are repeated"),
     "resent": (history(resent), "history", "some behaviours are repeated"),
     "a set": (history(once), "history", "each item only once"),
@@ -119,7 +113,6 @@ FAULTS: dict[str, tuple[Client, str, str]] = {
     "shuffled": (history(shuffled), "history", "in another order"),
     "no feedback": (entries(lambda e: {"rating": None}), "history.rating", "left out"),
     "feedback default": (entries(lambda e: {"rating": -1}), "history.rating", "a default"),
-    "stars of ten": (entries(lambda e: {"rating": e["rating"] * 10}), "history.rating", "times 10"),
     "milliseconds": (entries(lambda e: {"timestamp": 1000 * e["timestamp"]}), "history.timestamp", "milliseconds"),
     "time zone": (entries(lambda e: {"timestamp": e["timestamp"] + 2 * HOUR}), "history.timestamp", "+2 h: another"),
     "dates": (entries(lambda e: {"timestamp": e["timestamp"] // DAY * DAY}), "history.timestamp", "rounded to days"),

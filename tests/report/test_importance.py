@@ -3,8 +3,6 @@
 from dataclasses import replace
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -16,7 +14,7 @@ from din.model.model import build
 from din.params import Params
 from din.report.importance import importances
 from din.workspace import Workspace
-from tests.factories.features import write_features
+from tests.factories.features import labelled, rewrite, write_features
 
 IGNORED = "tags"
 
@@ -48,10 +46,6 @@ def test_a_field_that_the_model_ignores_is_worth_nothing(place: Workspace) -> No
 def test_test_rows_change_nothing(place: Workspace) -> None:
     """The figures may be used to choose fields, since they say nothing about the rows that judge the choice."""
     found = importances(place, 0.95)
-    for path in (place.features / "shards").glob("*/test.parquet"):
-        rows = pq.read_table(path)
-        label = rows.schema.get_field_index("label")
-        flipped = pa.array(1 - rows["label"].to_numpy(), rows.schema.field(label).type)
-        pq.write_table(rows.set_column(label, rows.schema.field(label), flipped), path)
+    rewrite(Features(place.features), "test", lambda rows: labelled(rows, 1 - rows["label"].to_numpy()))
     again = importances(place, 0.95)
     assert [(one.name, one.loss.point) for one in again] == [(one.name, one.loss.point) for one in found]

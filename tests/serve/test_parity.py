@@ -1,7 +1,7 @@
 """Parity: open for a sound bundle, closed for every planted difference."""
 
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -12,13 +12,13 @@ from onnx import numpy_helper
 from serve_workspace import Finished
 
 from din import kinds
-from din.artifacts import read_json, write_json
 from din.errors import GateClosed
 from din.model import artifact
 from din.serve import parity
 from din.serve.cases import Case, real_cases
 from din.serve.parity import check_parity, compare, tied_share, torch_scores
 from din.serve.scorer import Scorer, Scores, Vector
+from tests.factories.run import edit
 
 
 def test_open_on_a_sound_bundle(own: Finished) -> None:
@@ -53,17 +53,9 @@ def swap_rows(finished: Finished, name: str) -> None:
     pq.write_table(table.set_column(0, "value", table["value"].take(pa.array(order))), path)
 
 
-def move_a_mean(finished: Finished) -> None:
-    path = finished.bundle / "signature.json"
-    signature = read_json(path)
+def move_a_mean(signature: dict[str, Any]) -> None:
     record = next(record for record in signature["fields"] if record["name"] == "watched")
     record["mean"] += 1
-    write_json(path, signature)
-
-
-def forget_history(finished: Finished) -> None:
-    path = finished.bundle / "signature.json"
-    write_json(path, read_json(path) | {"max_history": 2})
 
 
 DEFECTS = {
@@ -71,8 +63,8 @@ DEFECTS = {
     "a weight of request.onnx": lambda w: perturb_a_weight(w, "request.onnx"),
     "swapped users": lambda w: swap_rows(w, "users"),
     "swapped categories": lambda w: swap_rows(w, "vocab/category"),
-    "another mean": move_a_mean,
-    "a shorter history": forget_history,
+    "another mean": lambda w: edit(w.bundle / "signature.json", move_a_mean),
+    "a shorter history": lambda w: edit(w.bundle / "signature.json", lambda found: found | {"max_history": 2}),
 }
 
 

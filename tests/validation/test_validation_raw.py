@@ -103,7 +103,8 @@ def test_each_defect_closes_exactly_its_expectation(defect: str, workspace: Ente
     found = failed(judge("raw", params))
     assert found.keys() == expected
     if shown is not None:
-        assert any(shown in str(cell) if isinstance(shown, str) else shown == cell for cell in _cells(found, expected))
+        cells = [cell for name in expected for row in found[name]["sample"] for cell in row.values()]
+        assert any(shown in str(cell) if isinstance(shown, str) else shown == cell for cell in cells)
 
 
 def test_every_expectation_has_a_defect(workspace: Enter) -> None:
@@ -115,10 +116,6 @@ def test_every_expectation_has_a_defect(workspace: Enter) -> None:
     own |= {"files_readable", "ctr", "duplicate_rate", "distinct_users", "distinct_items"}  # see tests/faults
     told = own.union(*(expected for _, expected, _ in DEFECTS.values()))
     assert names(PHASES, params, "files", "rows") <= told
-
-
-def _cells(found: dict[str, Any], expected: set[str]) -> list[Any]:
-    return [cell for name in expected for row in found[name]["sample"] for cell in row.values()]
 
 
 def test_an_edited_an_added_and_a_lost_file_are_named(workspace: Enter) -> None:
