@@ -234,6 +234,9 @@ class _Join:
             f"{clicks:,} clicks: {counted:,} count, {found - late - counted:,} are repeated, {late:,} came after the "
             f"window of {self._params.window_hours:g} h, {clicks - found:,} belong to no answer"
         )
+        half, most = self._ask("quantile_cont(epoch(late), 0.5), quantile_cont(epoch(late), 0.99)", "found")
+        if half is not None:
+            _note(f"half of the clicks come within {half / 3600:.2g} h, 99 % within {most / 3600:.2g} h of the answer")
 
     def last_day(self, until: date | None) -> date:
         """Return the last complete day: its window had passed at the newest click, or without times at the last answer.
