@@ -1,5 +1,7 @@
-"""The commands about serving: serve, replay."""
+"""The commands about serving: serve, replay, watch."""
 
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -72,3 +74,41 @@ def replay(
         place_of = Registry(*place(registry, model))
         ahead = hours_ahead(params_here().fetch) if HERE.params.exists() else 0
         print_result(lambda: replay(HERE, log, place_of, max_requests, log_key, ahead), as_json).check()
+
+
+@command(
+    "din watch                     # the last 24 hours of the log that fetch.options names",
+    "din watch served --until 2026-01-31 --json",
+    "din watch served --metrics /var/lib/node_exporter/din.prom",
+)
+def watch(
+    log: Annotated[
+        Path | None, typer.Argument(help="The folder that `din serve --log` names; default: fetch.options.path.")
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The day to judge (UTC); default: the last 24 hours.")
+    ] = None,
+    registry: Uri = None,
+    model: Model = None,
+    max_requests: Annotated[int, typer.Option(min=1, help="Read about as many requests of a day.")] = 1_000,
+    max_age: Annotated[float, typer.Option(min=0, help="Alarm if the champion is older, in days.")] = 7.0,
+    metrics: Annotated[Path | None, typer.Option(help="Write figures for Prometheus to this file, *.prom.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare a day of the server's log and its clicks with the days before, and exit 3 if there is an alarm."""
+    with answering("train"):
+        from din.registry.registry import Registry
+        from din.watch.outcomes import clicks_of
+        from din.watch.watch import watch
+
+        clicks = clicks_of(params_here().fetch) if HERE.params.exists() else None
+        folder = log or (Path(HERE.located(clicks.path)) if clicks and clicks.path else None)
+        if folder is None:
+            raise InputError("LOG: missing; expected the folder of `din serve --log`, here or in fetch.options.path")
+        place_of = Registry(*place(registry, model))
+        end = until + timedelta(days=1) if until else datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+        at = end.replace(tzinfo=None)
+        age = timedelta(days=max_age)
+
+        looked = partial(watch, HERE, folder, clicks, place_of, end=at, most=max_requests, max_age=age, metrics=metrics)
+        print_result(looked, as_json).check()

@@ -1,17 +1,24 @@
 """A registry with a champion and another bundle that answers differently."""
 
+import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx
+from factories.served_days import Days
 from onnx import numpy_helper
 
 from din.registry.registry import Registry
 from din.serve.limits import Limits
+from din.server import answers
 from din.server.deployment import Deployment
+from din.server.log import Log
 from din.server.settings import Settings
 
+Client = Callable[[dict[str, Any]], dict[str, Any]]
 LIMITS = Limits(candidates=1000, history=1000, request_mb=0.1)
 
 
@@ -47,3 +54,16 @@ def shift(graph: Path) -> None:
     )
     weights.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weights) * 0.5, weights.name))
     onnx.save(model, graph)
+
+
+def serve(world: World, days: Days, folder: Path, client: Client = dict) -> None:
+    """Let the champion answer what a client makes of each request, by the clock of the simulation."""
+    deployment = world.deploy()
+    now = 0.0
+    log = Log(folder, clock=lambda: now)
+    log.start()
+    for shown, request in days.requests():
+        now = shown.at
+        body = json.dumps(client(request)).encode()
+        log.put(answers.score(deployment.serving, body, named=True), len(body))
+    log.close()

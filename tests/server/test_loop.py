@@ -1,7 +1,6 @@
 """The loop from served requests to training: equal features, equal scores when replayed, and no skew."""
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -11,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from factories.served_days import HISTORY, ITEMS, Days
-from served_world import World
+from served_world import World, serve
 from typer.testing import CliRunner
 
 from din import cli
@@ -28,21 +27,6 @@ from din.server import answers
 from din.server.log import Log
 from din.sources.fetch import fetch
 from din.workspace import Workspace
-
-Client = Callable[[dict[str, Any]], dict[str, Any]]
-
-
-def serve(world: World, days: Days, folder: Path, client: Client = dict) -> None:
-    """Let the champion answer what a client makes of each request, by the clock of the simulation."""
-    deployment = world.deploy()
-    now = 0.0
-    log = Log(folder, clock=lambda: now)
-    log.start()
-    for shown, request in days.requests():
-        now = shown.at
-        body = json.dumps(client(request)).encode()
-        log.put(answers.score(deployment.serving, body, named=True), len(body))
-    log.close()
 
 
 def read(root: Path, params: Params, source: str, options: dict[str, Any], **table: Any) -> Workspace:

@@ -1,0 +1,219 @@
+"""Whether a figure of the newest day is like those of the days before, by the log's own spread from day to day.
+
+    base    mean of the figure over the week before a day, or the figure a week before, if weekdays differ
+    shift   figure of the day − base                                of the newest day, and of each earlier day
+    p       Student's t of the newest shift among the earlier ones, with k − 1 degrees of freedom for k earlier ones
+
+The newest shift may vary as much as the earlier ones did. Sampling errors are clustered by user. If the newest day has
+a larger one than the earlier days, e.g. because it has fewer users, it may vary by that much more. Over all figures of
+a day, the rule of Benjamini and Hochberg bounds the share of false alarms (J. R. Stat. Soc. B 57, 1995).
+
+Shapes: D consecutive days, oldest first.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import stdtr, stdtrit
+
+from din.metrics.estimates import MIN_USERS
+
+WEEK = 7
+LEAST = 7
+"""The smallest number of earlier shifts that tell how far a figure moves from day to day."""
+FALSE_ALARMS = 0.002
+"""The expected share of false alarms among the alarms of a day, and the risk of any on a day like all others."""
+_VALUES = 99
+"""The commonest values of a distribution that are told apart; all others count as one."""
+_BINS = 10
+
+Worse = Literal["lower", "higher", "either"]
+Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure on D consecutive days, the last of which is judged.
+
+    Attributes:
+        values: [D]; NaN on days that have none.
+        bases: what each value is compared with [D]; NaN on days without earlier ones.
+        errors: the standard errors of values − bases [D].
+        users: the users of the last day.
+        worse: the direction in which a shift is bad.
+        is_log: whether the values are logarithms.
+    """
+
+    values: Vector
+    bases: Vector
+    errors: Vector
+    users: int
+    worse: Worse = "either"
+    is_log: bool = False
+
+    @classmethod
+    def level(
+        cls, values: ArrayLike, errors: ArrayLike, users: int, worse: Worse = "either", is_log: bool = False
+    ) -> "Figure":
+        """Return a figure whose base is its mean over the week before, or the day a week before, if weekdays differ.
+
+        Of the two, it is the one from which earlier days were less far away.
+        """
+        level = np.asarray(values, np.float64)
+        squares = np.asarray(errors, np.float64) ** 2
+        week = cls(level, _means(level, WEEK), np.sqrt(squares + _means(squares, WEEK) / WEEK), users, worse, is_log)
+        day = cls(level, _means(level, 1), np.sqrt(squares + _means(squares, 1)), users, worse, is_log)
+        return min(week, day, key=lambda figure: _variance(figure.earlier))
+
+    @classmethod
+    def distribution(cls, days: Sequence[Counter[str]], users: Sequence[int]) -> "Figure":
+        """Return how far the distribution of each day is from that of the WEEK days before it.
+
+        The figure is the logarithm of the Jensen–Shannon divergence. Equal distributions have one too, from chance; the
+        earlier days tell how large it is. One user of U may add 1 / U to it.
+
+        Args:
+            days: how often each value occurs.
+            users: U of each day.
+        """
+        counts = _counts(days)
+        divergences = np.full(len(days), np.nan)
+        for at in range(WEEK, len(days)):
+            before = counts[at - WEEK : at].sum(axis=0)
+            if before.sum() and counts[at].sum():
+                divergences[at] = _divergence(before, counts[at])
+        one_user = 1 / np.maximum(users, 1)
+        reached = divergences + one_user
+        return cls(np.log(reached), np.zeros(len(days)), one_user / reached, users[-1], "higher", is_log=True)
+
+    @property
+    def shifts(self) -> Vector:
+        """The values, relative to their bases [D]; NaN where one of them or the error is not known."""
+        return np.where(np.isfinite(self.errors), self.values - self.bases, np.nan)
+
+    @property
+    def earlier(self) -> Vector:
+        """The known shifts of the days before the last one [k]."""
+        before = self.shifts[:-1]
+        return before[np.isfinite(before)]
+
+    def shown(self, value: float) -> float | None:
+        """Return a value as people read it: not its logarithm, and None for NaN."""
+        if not np.isfinite(value):
+            return None
+        return float(np.exp(value)) if self.is_log else float(value)
+
+
+@dataclass(frozen=True)
+class Check:
+    """A figure of the newest day, judged.
+
+    Attributes:
+        figure: its name.
+        observed: its value. None if there is none.
+        low, high: a value outside would alarm, were it the only figure. None where there is no such bound.
+        p: the probability of such a shift on a day like the ones before. None if it can't be told.
+        problem: why it can't be told.
+    """
+
+    figure: str
+    observed: float | None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    problem: str | None = None
+
+
+def judge(name: str, figure: Figure) -> Check:
+    """Compare a figure of the newest day with its base; see the module's docstring."""
+    observed = figure.shown(figure.values[-1])
+    earlier = figure.earlier
+    count = len(earlier)
+    if np.isnan(figure.shifts[-1]):
+        return Check(name, observed, problem="no such value today, or in the week before")
+    if count < LEAST:
+        return Check(name, observed, problem=f"too few days to tell: {count} earlier shifts, expected {LEAST}")
+    if figure.users < MIN_USERS:
+        return Check(name, observed, problem=f"too few rows to tell: {figure.users} users, expected {MIN_USERS}")
+    variance = _variance(earlier)
+    chance = float(np.mean(figure.errors[:-1][np.isfinite(figure.shifts[:-1])] ** 2))
+    between = max(0.0, variance - chance)
+    spread = float(np.sqrt(max(variance, between + figure.errors[-1] ** 2) * (1 + 1 / count)))
+    away = float(figure.shifts[-1] - earlier.mean())
+    reach = float(stdtrit(count - 1, 1 - FALSE_ALARMS / 2)) * spread
+    middle = float(figure.values[-1]) - away
+    low = None if figure.worse == "higher" else figure.shown(middle - reach)
+    high = None if figure.worse == "lower" else figure.shown(middle + reach)
+    return Check(name, observed, low, high, _p_value(away, spread, count - 1, figure.worse))
+
+
+def alarms_among(checks: Sequence[Check], share: float = FALSE_ALARMS) -> list[Check]:
+    """Return the checks up to the largest p-value with p_(i) ≤ share · i / m, by Benjamini and Hochberg."""
+    told = sorted((check for check in checks if check.p is not None), key=lambda check: check.p or 0.0)
+    passed = [at for at, check in enumerate(told, 1) if (check.p or 0.0) <= share * at / len(told)]
+    return told[: max(passed, default=0)]
+
+
+def ratio(numerator: ArrayLike, denominator: ArrayLike, users: NDArray[np.int64]) -> tuple[float, float]:
+    """Return Σ numerator / Σ denominator over rows, and its standard error, clustered by user (delta method).
+
+    Args:
+        users: of each row, counted from 0.
+    """
+    top = np.bincount(users, np.asarray(numerator, np.float64))
+    bottom = np.bincount(users, np.asarray(denominator, np.float64))
+    total = float(bottom.sum())
+    if not total:
+        return float("nan"), float("nan")
+    value = float(top.sum()) / total
+    return value, float(np.sqrt(((top - value * bottom) ** 2).sum())) / total
+
+
+def binned(days: Sequence[ArrayLike]) -> list[Counter[str]]:
+    """Return the numbers of each day, counted in bins with about equal counts over all days.
+
+    Numbers at an edge have a bin of their own, since one number, e.g. 0, may be common.
+    """
+    every = np.concatenate([np.empty(0), *map(np.asarray, days)])
+    edges = np.unique(np.quantile(every, np.arange(1, _BINS) / _BINS)) if len(every) else every
+    places = [np.searchsorted(edges, day, "left") + np.searchsorted(edges, day, "right") for day in days]
+    return [Counter(map(str, place.tolist())) for place in places]
+
+
+def _means(values: Vector, days: int) -> Vector:
+    """Return the mean over the first `days` days of the week before each day [D]; NaN if one has no value."""
+    means = [values[at - WEEK : at - WEEK + days].mean() if at >= WEEK else np.nan for at in range(len(values))]
+    return np.array(means, np.float64)
+
+
+def _variance(shifts: Vector) -> float:
+    return float(shifts.var(ddof=1)) if len(shifts) > 1 else 0.0
+
+
+def _counts(days: Sequence[Counter[str]]) -> Vector:
+    """Return how often each of the commonest values occurs, and in the last column all others, [D, values + 1]."""
+    total: Counter[str] = sum(days, Counter())
+    common = [value for value, _ in total.most_common(_VALUES)]
+    return np.array([[*(day[value] for value in common), day.total() - sum(day[v] for v in common)] for day in days])
+
+
+def _p_value(away: float, spread: float, freedom: int, worse: Worse) -> float:
+    if worse == "lower":
+        away = -away
+    elif worse == "either":
+        away = abs(away)
+    if not spread:
+        return float(away <= 0)
+    beyond = float(stdtr(freedom, -away / spread))
+    return min(1.0, 2 * beyond) if worse == "either" else beyond
+
+
+def _divergence(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Return the Jensen–Shannon divergence of two distributions given as counts, half a row added to each."""
+    p, q = ((counts + 0.5) / (counts + 0.5).sum() for counts in (one, other))
+    middle = (p + q) / 2
+    return float((p * np.log(p / middle) + q * np.log(q / middle)).sum()) / 2

@@ -1,0 +1,148 @@
+"""`din watch` on the log of a served simulation: sound days, a client that breaks, a server that is silent."""
+
+import json
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from factories.served_days import Days
+from served_world import World, serve
+from typer.testing import CliRunner
+
+from din import cli
+from din.errors import GateClosed, InputError
+from din.params.fetch import Served
+from din.report.runs import read_runs
+from din.served_log import SCHEMA
+from din.sources.daily_simulation import FIRST_DAY
+from din.watch.alarms import advise, kept
+from din.watch.watch import Watched, watch
+from din.workspace import Workspace
+
+JUDGED = FIRST_DAY + timedelta(days=15)
+Request = dict[str, Any]
+Judge = Callable[..., Watched]
+
+
+@pytest.fixture(scope="module")
+def log(steady: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the log of a server and the clicks, until the day after the judged one."""
+    folder = tmp_path_factory.mktemp("log")
+    days = Days(days=17, impressions=50)
+    days.write_tables(folder)
+    serve(steady, days, folder / "served")
+    return folder
+
+
+@pytest.fixture
+def judge(steady: World, log: Path, tmp_path: Path) -> Judge:
+    """Return a function that judges a day after its requests were changed."""
+    shutil.copytree(log, tmp_path, dirs_exist_ok=True)
+
+    def judged(change: Callable[[Request], Request] = dict, **options: Any) -> Watched:
+        for path in (tmp_path / "served").glob(f"date={JUDGED}/*/*.parquet"):
+            rows = pq.ParquetFile(path).read().to_pylist()
+            changed = [row | {"request": json.dumps(change(json.loads(row["request"])))} for row in rows]
+            pq.write_table(pa.Table.from_pylist(changed, SCHEMA), path)
+        clicks = Served(path=str(tmp_path / "served"), clicks=str(tmp_path / "clicks.csv"), window_hours=1)
+        end = datetime(JUDGED.year, JUDGED.month, JUDGED.day) + timedelta(days=1)
+        given = {"end": end, "most": 1000, "max_age": timedelta(days=7)} | options
+        return watch(Workspace(tmp_path), tmp_path / "served", clicks, steady.registry, **given)
+
+    return judged
+
+
+def test_sound_days(judge: Judge, capsys: pytest.CaptureFixture[str]) -> None:
+    """A day like all others has all its figures and no alarm."""
+    found = judge()
+    assert found.alarms == []
+    names = {check.figure: check for check in found.checks}
+    assert {"requests", "history", "user.user_id", "unknown candidates.item_id", "clock", "AUC", "calibration"} <= set(
+        names
+    )
+    assert names["AUC"].observed is not None
+    assert "no alarm among" in capsys.readouterr().out
+    found.check()
+
+
+def test_a_client_that_breaks(judge: Judge, steady: World, tmp_path: Path) -> None:
+    """The alarm is named once in the registry, in the metrics, and on the page of all runs."""
+    metrics = tmp_path / "din.prom"
+    found = judge(lambda request: request | {"history": request["history"][:1]}, metrics=metrics)
+    assert "history" in {alarm.figure for alarm in found.alarms}
+    assert {alarm.action for alarm in found.alarms} == {"ask who owns the data"}
+    with pytest.raises(GateClosed, match=r"alarms about the day until 2024-01-17 00:00 UTC: .*compare requests by"):
+        found.check()
+    stored = kept(steady.registry.objects)
+    assert {alarm.figure for alarm in stored} == {alarm.figure for alarm in found.alarms}
+    assert {(alarm.day, alarm.version) for alarm in stored} == {("2024-01-16", steady.registry.history()[0].version)}
+    judge()
+    assert kept(steady.registry.objects) == stored
+    text = metrics.read_text()
+    assert 'din_watch_alarm{action="ask who owns the data",figure="history"} 1.0' in text
+    assert 'din_watch_figure{figure="AUC"}' in text
+    rows = read_runs(Workspace(tmp_path), steady.registry.uri, steady.registry.model_name).rows
+    assert len([row for row in rows if row.verdict == "alarm"]) == len(stored)
+
+
+def test_a_silent_server(judge: Judge, tmp_path: Path) -> None:
+    """No answer at all is an alarm, though nothing else can be told."""
+    shutil.rmtree(tmp_path / "served" / f"date={JUDGED}")
+    found = judge()
+    assert [alarm.figure for alarm in found.alarms] == ["requests"]
+    assert {check.problem for check in found.checks if check.figure == "history"} == {
+        "no such value today, or in the week before"
+    }
+
+
+def test_clicks_that_stop(judge: Judge, tmp_path: Path) -> None:
+    """Without clicks of the newest days their outcomes are unknown, which is an alarm too."""
+    lines = (tmp_path / "clicks.csv").read_text().splitlines()
+    early = (datetime(JUDGED.year, JUDGED.month, JUDGED.day) - timedelta(days=4)).replace(tzinfo=UTC).timestamp()
+    kept_lines = [line for line in lines[1:] if float(line.rpartition(",")[2]) < early]
+    (tmp_path / "clicks.csv").write_text("\n".join([lines[0], *kept_lines]))
+    assert [(alarm.figure, alarm.action) for alarm in judge().alarms] == [("wait for clicks", "ask who owns the data")]
+
+
+def test_an_old_champion(judge: Judge) -> None:
+    """Its age is an alarm of its own, with the age in days."""
+    found = judge(max_age=timedelta(days=-10_000))
+    (alarm,) = found.alarms
+    assert (alarm.figure, alarm.action) == ("age of the champion", "retrain")
+
+
+@pytest.mark.parametrize(
+    ("figure", "alarming", "is_new", "action"),
+    [
+        ("unknown user.user_id", {"unknown user.user_id"}, False, "retrain"),
+        ("unknown user.user_id", {"unknown user.user_id"}, True, "ask who owns the data"),
+        ("AUC", {"AUC", "scores"}, True, "roll back"),
+        ("AUC", {"AUC"}, False, "retrain"),
+        ("AUC", {"AUC", "history"}, True, "ask who owns the data"),
+        ("calibration", {"calibration", "CTR"}, False, "ask who owns the data"),
+        ("scores", {"scores"}, True, "roll back"),
+        ("CTR", {"CTR"}, True, "ask who owns the data"),
+        ("context.tab", {"context.tab", "AUC"}, True, "ask who owns the data"),
+    ],
+)
+def test_what_to_do(figure: str, alarming: set[str], is_new: bool, action: str) -> None:
+    """The action follows from what else has changed."""
+    assert advise(figure, alarming, is_new).action == action
+
+
+def test_no_log(steady: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message says which days were looked for, and the command ends with exit code 2."""
+    with pytest.raises(InputError, match=r"no answers from 2025-12-03 00:00 to 2026-01-01 00:00 UTC; expected the"):
+        options = {"end": datetime(2026, 1, 1), "most": 1, "max_age": timedelta(days=7)}
+        watch(Workspace(tmp_path), tmp_path, None, steady.registry, **options)
+    monkeypatch.chdir(tmp_path)
+    place = ["--registry", steady.registry.uri, "--model", steady.registry.model_name]
+    done = CliRunner().invoke(cli.app, ["watch", *place])
+    assert done.exit_code == 2
+    assert "LOG: missing; expected the folder of `din serve --log`" in done.output
+    assert CliRunner().invoke(cli.app, ["watch", "served", *place]).exit_code == 2
