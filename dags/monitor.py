@@ -1,0 +1,66 @@
+"""The Airflow DAG `din_monitor`: `din watch` every hour, on a worker that has the repository and the server's log.
+
+It starts paused: unpause it once `fetch.options` of params.yaml names the log. An alarm fails the task for good, so the
+callback for failures pages, and the registry keeps the alarm. A registry that doesn't answer is retried.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import DAG, task
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from dags.checkout import Settings
+from din.errors import GateClosed, InputError
+from din.git import is_remote
+from din.params import load
+from din.process import stream
+from din.workspace import Workspace
+
+SCHEDULE = os.environ.get("DIN_WATCH_SCHEDULE", "5 * * * *")  # cron, UTC
+
+
+@task
+def watch() -> None:
+    """Judge the last 24 hours of service."""
+    settings = Settings.from_env()
+    if is_remote(settings.repository):
+        raise AirflowFailException(f"DIN_REPOSITORY is {settings.repository}: expected a folder with params.yaml")
+    here = Workspace(Path(settings.repository))
+    where = ["--registry", settings.registry, "--model", load(here.params).model_name] if settings.registry else []
+    code, output = stream(["din", "watch", *where], here.root, os.environ)
+    if code in (InputError.exit_code, GateClosed.exit_code):
+        raise AirflowFailException(output)
+    if code:
+        raise AirflowException(output)
+
+
+def render(on_failure: Callable[[Mapping[str, Any]], object] | None = None) -> DAG:
+    """Return the DAG.
+
+    Args:
+        on_failure: is called with Airflow's context if there is an alarm, e.g. to page.
+    """
+    with DAG(
+        "din_monitor",
+        description="Look after the champion: compare the last day of service with the days before.",
+        doc_md=__doc__,
+        schedule=SCHEDULE,
+        start_date=datetime(2026, 1, 1),
+        catchup=False,
+        max_active_runs=1,
+        is_paused_upon_creation=True,
+        default_args={
+            "owner": "din-ctr",
+            "retries": 2,
+            "retry_delay": timedelta(minutes=1),
+            "execution_timeout": timedelta(minutes=30),
+            "on_failure_callback": on_failure,
+        },
+        tags={"ctr", "din"},
+    ) as dag:
+        watch()
+    return dag
