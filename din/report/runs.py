@@ -1,8 +1,8 @@
 """All runs of a registry as one HTML page, in the style of the run report and as safe as it (see `page.py`).
 
 A run is a promotion or a rollback in the log, a folder below runs/ that a scheduler wrote (docs/workers.md), or a
-candidate that was refused in this workspace. Reading costs one listing, and a request for each run of the registry that
-is shown. A report that can't be read leaves dashes.
+candidate that was refused in this workspace. An alarm of `din watch` has a row too. Reading costs one listing, and a
+request for each alarm and for each run of the registry that is shown. A report that can't be read leaves dashes.
 """
 
 import json
@@ -21,6 +21,8 @@ from din.registry.registry import PROMOTED, Registry
 from din.report.page import environment
 from din.report.refused import refused
 from din.verdicts import GateEntry, GateReport
+from din.watch.alarms import Alarm
+from din.watch.alarms import kept as kept_alarms
 from din.workspace import Workspace
 
 MOST_RUNS = 200
@@ -44,9 +46,9 @@ class RunRow:
     Attributes:
         at: the time of its record, or else of its last report.
         run_id: None for a rollback, and for a candidate that was refused in this workspace.
-        verdict: promoted, rollback, the verdict of its gate, or `stopped` if it has none.
+        verdict: promoted, rollback, the verdict of its gate, or `stopped` if it has none; `alarm` for an alarm.
         number: the number of its record, if it was promoted.
-        version: the candidate.
+        version: the candidate, or the champion that an alarm is about.
         figures: by the name of the metric: auc, gauc, and the difference from the champion's AUC.
         champion: the record of the champion that it was compared with.
         approved_by: who approved it, and whether that was an override; None if nobody had to.
@@ -123,8 +125,15 @@ def read_runs(workspace: Workspace, uri: str, model_name: str) -> Runs:
         rows.append(_row(at, run_id, record, gate, page and objects.at(page)))
     here = [(at, gate) for at, gate in refused(workspace) if _destination(gate, workspace) == (uri, model_name)]
     rows += [_row(at, None, None, gate, None) for at, gate in here]
+    alarms = [_alarm(alarm) for alarm in kept_alarms(objects)]
+    rows += alarms
     rows.sort(key=lambda row: (row.at, row.number or 0), reverse=True)
-    return Runs(registry.name, rows[:MOST_RUNS], max(len(found) + len(here) - MOST_RUNS, 0))
+    return Runs(registry.name, rows[:MOST_RUNS], max(len(found) + len(here) + len(alarms) - MOST_RUNS, 0))
+
+
+def _alarm(alarm: Alarm) -> RunRow:
+    why = f"{alarm.figure} on {alarm.day}: {alarm.action}; {alarm.why}"
+    return RunRow(alarm.at, None, "alarm", None, alarm.version, dict.fromkeys(_GATES, Figure()), None, None, why, None)
 
 
 def _destination(gate: GateReport, workspace: Workspace) -> tuple[str, str]:
