@@ -38,14 +38,14 @@ class Outs:
             return Done(1, self._printed or f"{error}: {error.__cause__}")
         return Done(0, self._printed)
 
-    def push(self, targets: Sequence[str]) -> None:
-        """Push the outs of stages.
+    def push(self, stage: str) -> None:
+        """Push the outs of a stage.
 
         Raises:
             Unavailable: the remote can't be reached.
         """
         with _reaching("push"):
-            self._repo.push([*targets])
+            self._repo.push([stage])
 
     def pull(self, targets: Sequence[str], needed: bool = True) -> None:
         """Pull outs, or all outs of stages, as dvc.lock records them. DVC replaces whatever differs from that.

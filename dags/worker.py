@@ -64,7 +64,6 @@ class Worker:
         self.registry = self.workspace.located(self.params.promote.registry)
         self.objects = Objects(self.registry, self.params.model_name)
         self.stages = stages_of(self.workspace)
-        self.here: set[str] = set()  # outs that this process has made or pulled
 
     @cached_property
     def outs(self) -> Outs:
@@ -88,9 +87,9 @@ class Worker:
         return run
 
     def run_stages(self, names: Sequence[str] | None = None, reason: str | None = None) -> Outcome:
-        """Run stages of dvc.yaml, or take their outs from an equal run, until one fails; push the outs at the end.
+        """Run stages of dvc.yaml, or take their outs from an equal run, until one fails.
 
-        The same call again continues: DVC finds what has ended.
+        The same call again continues, on any worker: DVC finds what has ended.
 
         Args:
             names: the stages, by default all.
@@ -100,16 +99,11 @@ class Worker:
             listed = ", ".join(self.stages)
             raise InputError(f"stage {', '.join(sorted(unknown))!r} is not in dvc.yaml; expected one of: {listed}")
         self.take_locks()
-        done: list[str] = []
         outcome = Outcome("", 0, None, "")
-        try:
-            for stage in names or self.stages:
-                outcome = self._stage(stage)
-                if outcome.exit_code != 0:
-                    break
-                done.append(stage)
-        finally:
-            self.push(done)
+        for stage in names or self.stages:
+            outcome = self._stage(stage)
+            if outcome.exit_code != 0:
+                break
         due = outcome.exit_code == 0 or (outcome.stage == "gate" and outcome.exit_code == 3 and self.undoes_harm())
         return outcome if reason is None or not due else self.promote(reason)
 
@@ -142,6 +136,7 @@ class Worker:
         self.keep({path.name: path for path in (self.workspace.lock, self.workspace.params)})
 
     def _stage(self, stage: str) -> Outcome:
+        """Run a stage; push its outs, and keep its entry of dvc.lock for equal runs, here and on other workers."""
         self.pull(self.inputs(stage))
         if stage in self.locked():  # DVC finds it done, or runs it again if its outs are lost
             self.outs.pull([stage], needed=False)
@@ -151,9 +146,11 @@ class Worker:
         with shared:  # each fetch begins by removing the rows that a killed one left there
             outcome = self.run(stage, lambda: self.outs.reproduce(stage))
         if outcome.exit_code == 0:
-            self.here |= {*self.stages[stage].outs}
+            entry = _lock({stage: self.locked()[stage]})
+            self.outs.push(stage)
+            self.objects.put(f"{run_key(self.asked.lock_key, 'stages')}/{stage}.yaml", entry)
             if stage == FETCH:  # for this worker's next run
-                write_bytes(self._start, _lock({stage: self.locked()[stage]}))
+                write_bytes(self._start, entry)
         return outcome
 
     def _din(self, *words: str) -> Done:
@@ -214,28 +211,14 @@ class Worker:
             ended |= plain(self.objects.read(key).decode(), self.objects.at(key))["stages"]
         write_bytes(self.workspace.lock, _lock(ended))
 
-    def push(self, stages: Sequence[str]) -> None:
-        """Push the outs of stages, and keep their entries of dvc.lock for equal runs, here and on other workers."""
-        if not stages:  # DVC would push everything
-            return
-        self.outs.push(stages)
-        ended = self.locked()
-        for stage in stages:
-            key = f"{run_key(self.asked.lock_key, 'stages')}/{stage}.yaml"
-            self.objects.put(key, _lock({stage: ended[stage]}))
-
     def pull(self, wanted: Sequence[str]) -> None:
-        """Pull outs of ended stages as dvc.lock records them, unless this process has made or pulled them.
-
-        DVC compares what lies here with dvc.lock, so an input is also replaced if somebody altered it.
-        """
+        """Pull outs of ended stages as dvc.lock records them; one that is here, but altered, is replaced."""
         ended = self.locked()
         for name, stage in self.stages.items():
             if name not in ended and (missing := {*wanted} & {*stage.outs}):
                 raise InputError(f"{', '.join(sorted(missing))} is needed and comes from stage {name}; run that first")
-        if absent := [out for out in wanted if out not in self.here]:
-            self.outs.pull(absent)
-            self.here |= {*absent}
+        if wanted:  # DVC would pull everything
+            self.outs.pull(wanted)
 
     def pull_start(self) -> None:
         """Pull the outs that `fetch` left in this worker's last run, so that it has to add only what is new.
