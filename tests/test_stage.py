@@ -33,7 +33,6 @@ def holder(root: Path) -> "subprocess.Popen[str]":
 
 
 def said(process: "subprocess.Popen[str]") -> str:
-    """Return the next line that a process prints."""
     assert process.stdout
     return process.stdout.readline()
 

@@ -157,7 +157,6 @@ class Run:
         return self.bundle(evaluation)
 
     def become(self, noise: float) -> str:
-        """Let the candidate be a model with this noise, and return its bundle's version."""
         self.noise = noise
         return self.finish()
 

@@ -90,7 +90,6 @@ class Twin:
         return found
 
     def kept_negatives(self) -> float:
-        """Return the share of training's negatives that are kept."""
         kept = sum(not row["label"] for row in self.train)
         events = [row for row in self.rows if row["is_event"] and not row["label"]]
         return kept / sum(self._whole_split(row["user_id"], row, []) == "train" for row in events)

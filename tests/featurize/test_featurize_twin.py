@@ -36,7 +36,6 @@ def test_a_log_that_was_sampled_is_told(tmp_path: Path) -> None:
 
 
 def _same(built: Built, twin: Twin) -> None:
-    """Check that a feature directory holds exactly what the twin expects."""
     log = twin.log
     assert built.impressions() == _expected(twin)
     for name, coder in twin.coders.items():

@@ -104,7 +104,6 @@ def test_a_damaged_comparison_closes_what_it_decides(workspace: Workspace, run, 
 
 
 def paired(users: int) -> Estimate:
-    """Return the difference of two equal models for a number of users."""
     rng = np.random.default_rng(0)
     user = np.repeat(np.arange(users), 10)
     label = rng.random(len(user)) < 0.5

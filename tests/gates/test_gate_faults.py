@@ -156,7 +156,6 @@ def leap(run: Run) -> None:
 
 
 def grown(run: Run) -> None:
-    """Let the bundle have several times the champion's size."""
     size = sum(path.stat().st_size for path in run.here.bundle.rglob("*") if path.is_file())
     run.facts["packages"] = {"padding": "x" * 4 * size}
     run.bundle()

@@ -47,7 +47,6 @@ def only_case(registry: Registry) -> Case:
 
 
 def answered(registry: Registry, approved=True, override=False, by="ann", reason="fine") -> Case:
-    """Answer the newest request."""
     version = registry.approvals.cases()[-1].request.version
     return commands.answer(registry.uri, registry.model_name, version, approved, by, reason, override)
 

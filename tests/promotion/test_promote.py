@@ -29,7 +29,6 @@ def gated(workspace: Workspace, run, quick):
 
 
 def next_candidate(run: Run, params, noise: float) -> str:
-    """Put another model into the run and judge it against today's champion."""
     version = run.become(noise)
     gate(run.here, params, score)
     return version

@@ -48,12 +48,10 @@ def findings(client: Client) -> list[Finding]:
 
 
 def history(change: Callable[[list[Request], Request, dict[str, Any]], list[Request]]) -> Client:
-    """Return a client that changes the history."""
     return lambda request, memory: request | {"history": change(request["history"], request, memory)}
 
 
 def entries(change: Callable[[Request], Request]) -> Client:
-    """Return a client that changes each behaviour."""
     return lambda request, memory: request | {"history": [entry | change(entry) for entry in request["history"]]}
 
 

@@ -13,7 +13,6 @@ from din.workspace import Workspace
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Finished:
-    """Return a finished export that no test changes."""
     return built_once(tmp_path_factory, params)
 
 

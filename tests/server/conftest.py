@@ -23,7 +23,6 @@ from din.server.run import options
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Finished:
-    """Return a finished export that no test changes."""
     return built_once(tmp_path_factory, params)
 
 

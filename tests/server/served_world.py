@@ -32,7 +32,6 @@ class World:
         return Path(self.registry.uri) / self.registry.model_name
 
     def crown(self, number: int) -> str:
-        """Make a bundle the champion, and return its version."""
         version = self.registry.put_bundle(self.bundles[number])
         self.registry.append(version, self.registry.champion(), by="ann", reason="test")
         return version

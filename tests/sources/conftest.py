@@ -78,8 +78,6 @@ def fetch_public(workspace: Workspace, public_params: Build) -> Callable[..., di
 
 @pytest.fixture
 def example_params(params: Params) -> Callable[[str], Params]:
-    """Return the shipped params with an overlay of docs/examples."""
-
     def build(name: str) -> Params:
         path = ROOT / "docs" / "examples" / f"{name}.yaml"
         return parse(Params, overlaid(to_json(params), read_overlay(path), path), path)

@@ -40,13 +40,11 @@ def resumed(features: Features, small: Train, state: State) -> Learner:
 
 
 def fitted(features: Features, small: Train, state: State) -> CrossFitted:
-    """Cross-fit the test days with two folds."""
     start = partial(resumed, features, small, state)
     return cross_fit(start, days_of(features, "test"), folds=2)["test"]
 
 
 def rewritten(features: Features, change: Callable[[pa.Table], pa.Table], target: Path) -> Features:
-    """Return a copy of features with other test rows."""
     shutil.copytree(features.root, target)
     return rewrite(Features(target), "test", change)
 

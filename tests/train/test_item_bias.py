@@ -54,7 +54,6 @@ def by_taste(rows: pa.Table) -> pa.Table:
 
 @pytest.fixture
 def tasted(features: Features) -> Features:
-    """Return features whose items differ in their CTR."""
     return rewrite(features, "train", by_taste)
 
 

@@ -31,7 +31,6 @@ from tests.factories.features import DAY_US, TEST_DAYS, flip_labels, moment, tem
 
 @pytest.fixture(scope="module")
 def quick(params: Params, small: Train) -> Params:
-    """Return parameters of a small DIN that learns fast."""
     return replace(params, train=changed(small, dropout=0.2))
 
 

@@ -108,7 +108,6 @@ def add_rows(split: str, rows: pa.Table) -> None:
 
 
 def training_row_again(split: str) -> Plant:
-    """Add a training row to another split."""
     return lambda: add_rows(split, pq.read_table(TRAIN).slice(0, 1))
 
 

@@ -109,7 +109,6 @@ def other_popular_items() -> None:
 
 
 def half_of_the_prices() -> None:
-    """Remove the price of every second item."""
     price = pq.read_table(ITEMS)["price"].to_numpy().copy()
     price[::2] = np.nan
     fill(ITEMS, "price", price)

@@ -47,8 +47,6 @@ def everywhere(column: str, value: int) -> Plant:
 
 
 def vectors(*first: Any) -> Plant:
-    """Replace the vectors of the first items."""
-
     def plant() -> None:
         given = pq.read_table(ITEMS)["embedding"].to_pylist()
         fill(ITEMS, "embedding", pa.array([*first, *given[len(first) :]]))

@@ -30,8 +30,6 @@ def names(found: Mapping[str, str]) -> set[str]:
 
 
 def on_day(number: int, change: p.Change) -> p.Plant:
-    """Change the rows of one day."""
-
     def changed(rows: p.Frame) -> p.Frame:
         own = p.days(rows) == number
         return pd.concat([rows[~own], change(rows[own].copy())]).sort_values("timestamp", ignore_index=True)
