@@ -1,7 +1,5 @@
 """Fixtures shared by all test folders."""
 
-import itertools
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,8 +8,6 @@ from hypothesis import settings
 
 from din.features.reader import Features
 from din.params import Params, load
-from din.train import checkpoint
-from din.train.fit import fit
 from tests.factories.features import VECTORS, write_features
 
 # A busy machine must not fail a test, so there are no deadlines. The same commit must not pass today and fail tomorrow,
@@ -50,26 +46,3 @@ def features_once(tmp_path_factory: pytest.TempPathFactory) -> Features:
 def vectors_once(tmp_path_factory: pytest.TempPathFactory) -> Features:
     """A small random feature directory with a vector of each item and one of each impression."""
     return write_features(tmp_path_factory.mktemp("vectors") / "data" / "features", declared=VECTORS)
-
-
-class Killed(Exception):
-    """An exception in place of a kill, for the test's own process."""
-
-
-@pytest.fixture
-def fit_until_killed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Return a function that runs `fit` with its further arguments and dies right after the n-th checkpoint."""
-
-    def run(last: int, *arguments, **options) -> None:
-        saved, save = itertools.count(1), checkpoint.save
-
-        def save_then_die(*state) -> None:
-            save(*state)
-            if next(saved) == last:
-                raise Killed
-
-        with monkeypatch.context() as patched, pytest.raises(Killed):
-            patched.setattr(checkpoint, "save", save_then_die)
-            fit(*arguments, **options)
-
-    return run

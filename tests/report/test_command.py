@@ -56,9 +56,8 @@ def test_the_verdict_as_markdown(here: Workspace, finished: Miniature) -> None:
     assert done.exit_code == 2 and "expected it without --all" in done.stderr
 
 
-def test_the_report_shows_the_error_of_a_refused_fetch(here: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_report_shows_the_error_of_a_refused_fetch(here: Workspace) -> None:
     """The page and the printed verdict show the message of the row that stopped the run."""
-    monkeypatch.chdir(here.root)
     (here.root / "events.csv").write_text("user_id,item_id,timestamp,label\n1,10,1700006400,0\n,10,1700006401,1\n")
     table = {"source": "table", "table": {"events": "events.csv"}}
     here.params.write_text(overlaid(here.params.read_text(), {"fetch": table}, "test").text)
@@ -86,21 +85,15 @@ def test_a_report_that_fails_does_not_fail_the_gate(here: Workspace, monkeypatch
     assert here.gate.exists() and not here.report.exists()
 
 
-@pytest.fixture
-def judged(finished: Miniature, monkeypatch: pytest.MonkeyPatch) -> Miniature:
-    """A run whose gate is open and has left its page; `din promote` scores it as a miniature."""
-    finished.here.params.write_text(json.dumps(to_json(finished.params)))
-    judge(finished)
-    write.write_report(finished.here)
-    monkeypatch.setattr("din.promotion.promote.promote", partial(promote, score=score))
-    return finished
-
-
-def test_a_promotion_leaves_a_page(judged: Miniature) -> None:
+def test_a_promotion_leaves_a_page(here: Workspace, finished: Miniature, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page says that the candidate is the champion now, and the record holds the page that the gate left."""
+    here.params.write_text(json.dumps(to_json(finished.params)))
+    judge(finished)
+    write.write_report(here)
+    monkeypatch.setattr("din.promotion.promote.promote", partial(promote, score=score))
     done = CliRunner().invoke(cli.app, ["promote", "--json"])
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["appended"]
-    assert b"Scoring uses this model now." in judged.here.report.read_bytes()
-    (kept,) = (judged.here.root / "registry").rglob("report.html")
+    assert b"Scoring uses this model now." in here.report.read_bytes()
+    (kept,) = (here.root / "registry").rglob("report.html")
     assert b"Ready to promote" in kept.read_bytes()

@@ -48,11 +48,6 @@ def shipped(params: Params) -> Simulate:
     return changed(params.fetch.simulate)
 
 
-@pytest.fixture
-def month(example_params: Callable[[str], Params]) -> Simulate:
-    return example_params("month").fetch.simulate
-
-
 def changed(block: Simulate, **daily: Any) -> Simulate:
     return replace(block, daily=replace(block.daily or Daily(impressions=20_000), **daily))
 
@@ -135,9 +130,9 @@ def test_the_history_equals_that_of_the_twin(block: Simulate) -> None:
         assert own == sorted(own)
 
 
-def test_probabilities_are_those_of_the_clicks(month: Simulate) -> None:
+def test_probabilities_are_those_of_the_clicks(example_params: Callable[[str], Params]) -> None:
     """Clicks are as many as the probabilities say, overall and in each tenth of the probabilities."""
-    drawn = World(month).impressions(3)
+    drawn = World(example_params("month").fetch.simulate).impressions(3)
     tenths = np.digitize(drawn.probability, np.quantile(drawn.probability, np.arange(0.1, 1, 0.1)))
     for tenth in range(10):
         label, probability = drawn.label[tenths == tenth], drawn.probability[tenths == tenth]

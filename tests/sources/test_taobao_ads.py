@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
-import pytest
 
 from din.artifacts import read_json
 from din.workspace import Workspace
@@ -24,10 +23,8 @@ SHOWN = [
 SHOWN += [(1, 3 * DAY, 63133, 0), (1, 3 * DAY, 63133, 0), (2, 3 * DAY + 5, 4, 1)]
 
 
-@pytest.fixture
-def folder(workspace: Workspace) -> Path:
+def write_log(root: Path) -> None:
     """Write the files with the publisher's headers; the last column name of the profiles ends with a blank."""
-    root = workspace.root / "taobao"
     root.mkdir()
     rows = [f"{user},{MAY_6 + time},{ad},430548_1007,{1 - clk},{clk}" for user, time, ad, clk in SHOWN]
     write(root / "raw_sample.csv", "user,time_stamp,adgroup_id,pid,nonclk,clk", *rows)
@@ -35,15 +32,15 @@ def folder(workspace: Workspace) -> Path:
     write(root / "ad_feature.csv", "adgroup_id,cate_id,campaign_id,customer,brand,price", *ads)
     header = "userid,cms_segid,cms_group_id,final_gender_code,age_level,pvalue_level,shopping_level,occupation,"
     write(root / "user_profile.csv", header + "new_user_class_level ", "1,0,5,2,5,,3,0,3", "2,5,2,2,2,2,3,0,")
-    return root
 
 
 def write(path: Path, *lines: str) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
-def test_impressions(workspace: Workspace, folder: Path, fetch_public: Fetch) -> None:
+def test_impressions(workspace: Workspace, fetch_public: Fetch) -> None:
     """Clicks are read from `clk` in Beijing's days, and NULL is missing."""
+    write_log(workspace.root / "taobao")
     raw = fetch_public("taobao-ads", "taobao")
     events = raw["events"].to_pydict()
     assert events["label"] == events["behaviour"] == [clk for *_, clk in SHOWN]

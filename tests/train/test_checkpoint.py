@@ -19,13 +19,6 @@ TENSORS = {"now.table": torch.arange(12.0).view(3, 4), "sparse.steps": torch.ten
 PROGRESS = Progress(epoch=1, batch=7, loss=0.5, history=[{"epoch": 0, "valid_auc": 0.75}])
 
 
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("checkpoint") / "state.safetensors"
-    checkpoint.save(path, TENSORS, PROGRESS)
-    return path
-
-
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "truncated": lambda content: content[:-1],
     "another program's": lambda content: content.replace(b"progress", b"progrezz"),
@@ -33,10 +26,12 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_checkpoint_is_ignored(damage: str, written: Path, tmp_path: Path, capsys) -> None:
+def test_a_damaged_checkpoint_is_ignored(damage: str, tmp_path: Path, capsys) -> None:
     """One printed line says so, and training starts over."""
-    content = DAMAGES[damage](written.read_bytes())
-    assert content != written.read_bytes()
+    checkpoint.save(tmp_path / "state", TENSORS, PROGRESS)
+    sound = (tmp_path / "state").read_bytes()
+    content = DAMAGES[damage](sound)
+    assert content != sound
     (tmp_path / "state").write_bytes(content)
     assert checkpoint.load(tmp_path / "state") is None
     (said,) = capsys.readouterr().out.splitlines()
