@@ -8,8 +8,8 @@ back to the champion before, where `promote.on_harm` says so. The run stays fail
 
 `close_run` is a teardown: it runs even if the run failed, and it doesn't count for the run's state. Clearing a task
 clears `open_run` and `close_run` too, so that a cleared task finds a workspace. `approval` is in every run, because a
-run's own parameters decide whether its candidate waits for a person; otherwise it ends at once. A drift monitor would
-be a DAG of its own, scheduled on `din/champion`.
+run's own parameters decide whether its candidate waits for a person; otherwise it ends at once. `dags.monitor` is a DAG
+of its own.
 """
 
 import os

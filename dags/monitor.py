@@ -1,7 +1,7 @@
 """The Airflow DAG `din_monitor`: `din watch` every hour, on a worker that has the repository and the server's log.
 
-It starts paused: unpause it once `fetch.options` of params.yaml names the log. An alarm fails the task for good, so the
-callback for failures pages, and the registry keeps the alarm. A registry that doesn't answer is retried.
+It starts paused: unpause it once `fetch.options` of params.yaml names the log. An alarm fails the task for good, so a
+failure callback can page someone, and the registry keeps the alarm. A registry that doesn't answer is retried.
 """
 
 import os

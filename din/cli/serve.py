@@ -98,17 +98,24 @@ def watch(
     """Compare a day of the server's log and its clicks with the days before, and exit 3 if there is an alarm."""
     with answering("train"):
         from din.registry.registry import Registry
-        from din.watch.outcomes import clicks_of
+        from din.watch.outcomes import served
         from din.watch.watch import watch
 
-        clicks = clicks_of(params_here().fetch) if HERE.params.exists() else None
-        folder = log or (Path(HERE.located(clicks.path)) if clicks and clicks.path else None)
+        options = served(params_here().fetch) if HERE.params.exists() else None
+        folder = log or (Path(HERE.located(options.path)).expanduser() if options and options.path else None)
         if folder is None:
             raise InputError("LOG: missing; expected the folder of `din serve --log`, here or in fetch.options.path")
-        place_of = Registry(*place(registry, model))
-        end = until + timedelta(days=1) if until else datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
-        at = end.replace(tzinfo=None)
-        age = timedelta(days=max_age)
-
-        looked = partial(watch, HERE, folder, clicks, place_of, end=at, most=max_requests, max_age=age, metrics=metrics)
-        print_result(looked, as_json).check()
+        clicks = options if options and options.clicks else None
+        now = datetime.now(UTC).replace(tzinfo=None, minute=0, second=0, microsecond=0)
+        command = partial(
+            watch,
+            HERE,
+            folder,
+            clicks,
+            Registry(*place(registry, model)),
+            end=until + timedelta(days=1) if until else now,
+            most=max_requests,
+            max_age=timedelta(days=max_age),
+            metrics=metrics,
+        )
+        print_result(command, as_json).check()

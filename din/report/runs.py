@@ -26,6 +26,7 @@ from din.watch.alarms import kept as kept_alarms
 from din.workspace import Workspace
 
 MOST_RUNS = 200
+MOST_ALARMS = 50
 _RUNS = "runs"
 _GATES = {"auc": "min_auc", "gauc": "min_gauc", "delta": "champion_delta_auc"}
 """The gates that state the metrics of a run with their intervals."""
@@ -125,7 +126,7 @@ def read_runs(workspace: Workspace, uri: str, model_name: str) -> Runs:
         rows.append(_row(at, run_id, record, gate, page and objects.at(page)))
     here = [(at, gate) for at, gate in refused(workspace) if _destination(gate, workspace) == (uri, model_name)]
     rows += [_row(at, None, None, gate, None) for at, gate in here]
-    alarms = [_alarm(alarm) for alarm in kept_alarms(objects)]
+    alarms = [_alarm(alarm) for alarm in kept_alarms(objects)[-MOST_ALARMS:]]
     rows += alarms
     rows.sort(key=lambda row: (row.at, row.number or 0), reverse=True)
     return Runs(registry.name, rows[:MOST_RUNS], max(len(found) + len(here) + len(alarms) - MOST_RUNS, 0))
@@ -133,7 +134,18 @@ def read_runs(workspace: Workspace, uri: str, model_name: str) -> Runs:
 
 def _alarm(alarm: Alarm) -> RunRow:
     why = f"{alarm.figure} on {alarm.day}: {alarm.action}; {alarm.why}"
-    return RunRow(alarm.at, None, "alarm", None, alarm.version, dict.fromkeys(_GATES, Figure()), None, None, why, None)
+    return RunRow(
+        at=alarm.at,
+        run_id=None,
+        verdict="alarm",
+        number=None,
+        version=alarm.version,
+        figures=dict.fromkeys(_GATES, Figure()),
+        champion=None,
+        approved_by=None,
+        why=why,
+        report=None,
+    )
 
 
 def _destination(gate: GateReport, workspace: Workspace) -> tuple[str, str]:

@@ -35,8 +35,8 @@ from din.sources.tabular import TableSource
 
 REQUEST_ID = "request_id"
 PLACE = "place"
-_REQUESTS = 256
-"""The requests that are parsed at once; one has a megabyte at most."""
+_REQUESTS = 64
+"""The requests that are parsed at once. `din serve` answers requests of 16 MB, if nobody changes that."""
 _KEYS = (REQUEST_ID, USER_ID, ITEM_ID, TIMESTAMP)
 
 

@@ -1,27 +1,34 @@
 """Alarms: what is wrong with the champion's service, and what to do about it, kept in the registry.
 
-<uri>/<model_name>/alarms/<day>/<figure>.json      put if absent, so the first alarm about a figure on a day stays
+<uri>/<model_name>/alarms/<day>/<figure>-<hash>.json    put if absent, so the first alarm about a figure on a day stays
 """
 
 import re
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Literal
 
 from din.documents import Document
-from din.names import Day, Moment, Version
+from din.errors import InputError
+from din.names import Day, Line, Moment, Version
 from din.registry.objects import Objects
 
 AGE = "age of the champion"
 WAIT = "wait for clicks"
 CTR = "CTR"
-PREDICTED = frozenset({"prediction", "scores", "calibration"})
-"""The figures that follow from the level of the predictions."""
-QUALITY = frozenset({"AUC", "GAUC", "normalised entropy", "AUC since the promotion"})
+CALIBRATION = "calibration"
+DECLINE = "AUC of the last week"
+QUALITY = frozenset({"AUC", "GAUC", "normalised entropy", DECLINE})
 """The figures that tell how well the champion ranks."""
+OUTPUTS = QUALITY | {"prediction", "scores", CALIBRATION}
+"""The figures that follow from the champion's predictions."""
 _ALARMS = "alarms"
+_MOST = 1_000
+"""The newest alarms that are read."""
 
-Action = Literal["ask who owns the data", "retrain", "roll back"]
+Action = Literal["ask who owns the data", "retrain", "recalibrate", "roll back"]
 
 
 class Alarm(Document):
@@ -32,21 +39,21 @@ class Alarm(Document):
         at: until when the log was read.
         figure: its name; see `din.watch.traffic` and `din.watch.outcomes`.
         observed, low, high, p: see `din.watch.spread.Check`.
-        version: the champion.
+        version: the bundle that answered; None if none did.
         action: what to do.
         why: the reason for the action.
     """
 
     day: Day
     at: Moment
-    figure: str
+    figure: Line
     observed: float | None
     low: float | None
     high: float | None
     p: float | None
-    version: Version
+    version: Version | None
     action: Action
-    why: str
+    why: Line
 
 
 @dataclass(frozen=True)
@@ -61,41 +68,49 @@ def advise(figure: str, alarming: Collection[str], is_new: bool) -> Advice:
     """Return what to do about an alarm.
 
     Args:
-        figure: that alarms.
-        alarming: all figures that alarm.
-        is_new: whether the champion was promoted in the last two days.
+        figure: the alarming figure.
+        alarming: all figures that alarm about the same day.
+        is_new: whether the bundle gave its first answer on that day or the day before.
     """
-    outputs = PREDICTED | QUALITY
-    sent = [name for name in alarming if name not in outputs | {AGE, WAIT, CTR}]
+    sent = {name for name in alarming if name not in OUTPUTS | {AGE, WAIT, CTR} and not _is_unknown(name)}
     if figure == AGE:
         return Advice("retrain", "no newer candidate was promoted: `din status` says why")
     if figure == WAIT:
         return Advice("ask who owns the data", "the clicks of the newest days are missing")
     if figure == CTR:
         return Advice("ask who owns the data", "clicks may be lost, repeated or made by machines")
-    if figure.startswith("unknown ") and not is_new:
+    if _is_unknown(figure) and not is_new:
         return Advice("retrain", "the champion has not learned these values")
-    if figure not in outputs:
-        return Advice("ask who owns the data", "clients or the service have changed: compare requests by `din replay`")
+    if figure not in OUTPUTS:
+        return Advice(
+            "ask who owns the data", "clients or the service have changed: compare requests with `din replay`"
+        )
     if sent:
         return Advice("ask who owns the data", f"what clients send has changed too: {', '.join(sorted(sent))}")
     if is_new:
-        return Advice("roll back", "the champion is new, and clients send what they sent before")
+        return Advice("roll back", "the bundle is new, and clients send what they sent before")
     if figure in QUALITY:
         return Advice("retrain", "people click on other things than when the champion learned")
-    return Advice("ask who owns the data", "neither champion nor requests have changed, so the clicks may have")
+    if figure == CALIBRATION and CTR not in alarming:
+        return Advice("recalibrate", "only the level is off: let the champion learn the newest days")
+    return Advice("ask who owns the data", "neither the bundle nor requests have changed, so the clicks may have")
 
 
-def keep(objects: Objects, alarm: Alarm) -> bool:
-    """Store an alarm, and return whether it is the first one about this figure on this day."""
-    name = re.sub(r"[^\w.-]+", "-", alarm.figure, flags=re.ASCII)
-    return objects.create_document(f"{_ALARMS}/{alarm.day}/{name}.json", alarm)
+def _is_unknown(figure: str) -> bool:
+    return figure.startswith("unknown ")
+
+
+def keep(objects: Objects, alarm: Alarm) -> None:
+    """Store an alarm, unless one about this figure and day is stored."""
+    readable = re.sub(r"[^\w.]+", "-", alarm.figure, flags=re.ASCII)
+    digest = sha256(alarm.figure.encode()).hexdigest()[:8]  # names may differ in other characters alone
+    objects.create_document(f"{_ALARMS}/{alarm.day}/{readable}-{digest}.json", alarm)
 
 
 def kept(objects: Objects) -> list[Alarm]:
-    """Return the stored alarms, oldest first.
-
-    Raises:
-        InputError: an alarm is damaged.
-    """
-    return [objects.read_document(Alarm, key)[0] for key in sorted(objects.keys(_ALARMS))]
+    """Return the newest stored alarms, oldest first. Damaged ones are left out."""
+    found = []
+    for key in sorted(objects.keys(_ALARMS))[-_MOST:]:
+        with suppress(InputError):
+            found.append(objects.read_document(Alarm, key)[0])
+    return found

@@ -5,9 +5,9 @@ can have arrived, and all days are whole days of the log.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,21 +21,24 @@ from scipy.stats import ttest_ind
 
 from din import documents, served_log
 from din.errors import InputError
+from din.git import absolute
 from din.metrics.estimates import Metric, estimate
 from din.params.fetch import Fetch, Served
 from din.schema import ITEM_ID, LABEL, TIMESTAMP, USER_ID
+from din.sources.rows import quoted
 from din.sources.served import ServedSource
+from din.watch.alarms import CALIBRATION, CTR, DECLINE
 from din.watch.spread import WEEK, Check, Figure, Worse, ratio
-from din.watch.traffic import DAYS
+from din.watch.traffic import DAY, DAYS
 from din.workspace import Workspace
 
 METRICS: dict[Metric, tuple[str, Worse]] = {
-    "calibration_ratio": ("calibration", "either"),
+    "calibration_ratio": (CALIBRATION, "either"),
     "log_loss": ("normalised entropy", "higher"),
     "auc": ("AUC", "lower"),
     "gauc": ("GAUC", "lower"),
 }
-"""The metrics by which a day is judged, the names of their figures, and the direction in which they are bad."""
+"""The metrics by which a day is judged, the names of their figures, and the direction of a bad shift."""
 
 
 @dataclass(frozen=True)
@@ -56,75 +59,88 @@ class Outcome:
     users: NDArray[np.int64]
 
 
-def clicks_of(fetch: Fetch) -> Served | None:
-    """Return how to read the log and its clicks, if the source is `served` and has clicks."""
-    found = documents.check(Served, dict(fetch.options), "fetch.options") if fetch.source == "served" else None
-    return found if found and found.clicks else None
+def served(fetch: Fetch) -> Served | None:
+    """Return the options of the source `served`, if it is the source."""
+    return documents.check(Served, dict(fetch.options), "fetch.options") if fetch.source == "served" else None
 
 
-def read(workspace: Workspace, options: Served, last: date) -> list[Outcome]:
+def read(workspace: Workspace, log: Path, options: Served, last: date) -> list[Outcome]:
     """Return the outcomes of consecutive days, oldest first, until the newest whole one, at most the day `last`.
 
+    Args:
+        log: the folder of the server's log.
+        options: how to read the clicks.
+
     Raises:
-        InputError: see `ServedSource.read`.
+        InputError: no day is whole; or see `ServedSource.read`.
     """
     with TemporaryDirectory() as scratch, duckdb.connect() as con:
-        given = replace(
-            options,
-            path=_absolute(workspace, options.path),
-            clicks=_absolute(workspace, options.clicks),
-            feedback=(),
-            table=replace(options.table, items=None, users=None, history=None),
+        clicks = ",".join(
+            absolute(part.strip(), str(workspace.root.resolve())) for part in str(options.clicks).split(",")
         )
-        log = ServedSource(Workspace(Path(scratch)), given, None).read()
-        con.register("events", log.events.table)
-        files = [str(path) for path in served_log.files(Path(given.path or ""))]
-        table = con.execute(
-            f"""WITH answered AS (
-                SELECT user_id, answered_at + to_hours({given.table.utc_offset_hours}) AS moment, version,
+        table = replace(options.table, items=None, users=None, history=None, separators={})
+        given = replace(options, path=str(log.resolve()), clicks=clicks, feedback=(), table=table)
+        events = ServedSource(Workspace(Path(scratch)), given, None).read().events
+        con.register("events", events.table)
+        files = ", ".join(quoted(str(path)) for path in served_log.files(log))
+        found = con.execute(
+            f"""WITH answers AS (
+                SELECT request_id, user_id, answered_at + to_hours({table.utc_offset_hours}) AS moment, version,
                     unnest(items) AS item_id, unnest(probabilities) AS score
-                FROM read_parquet({files}, hive_partitioning = false)
+                FROM read_parquet([{files}], hive_partitioning = false)
+                WHERE answered_at BETWEEN DATE '{last - 2 * DAYS * DAY}' AND DATE '{last + 2 * DAY}'
+            ), shown AS (
+                SELECT DISTINCT ON (user_id, moment, item_id) * FROM answers
+                ORDER BY user_id, moment, item_id, request_id
             )
-            SELECT CAST({TIMESTAMP} AS DATE) AS day, version, {LABEL} AS label, score,
-                answered.user_id
-            FROM (SELECT DISTINCT ON (user_id, moment, item_id) * FROM answered) AS answered JOIN events
-                ON answered.user_id = CAST(events.{USER_ID} AS VARCHAR)
-                AND answered.item_id = CAST(events.{ITEM_ID} AS VARCHAR)
+            SELECT CAST(moment AS DATE) AS day, version, {LABEL} AS label, score, shown.user_id FROM shown JOIN events
+                ON shown.user_id = CAST(events.{USER_ID} AS VARCHAR)
+                AND shown.item_id = CAST(events.{ITEM_ID} AS VARCHAR)
                 AND moment = events.{TIMESTAMP}
-            WHERE day <= DATE '{last}' ORDER BY day, moment, answered.user_id, answered.item_id"""
+            WHERE day <= DATE '{last}' ORDER BY moment, shown.user_id, shown.item_id"""
         ).to_arrow_table()
-    if not table.num_rows:
-        raise InputError(f"{options.path}: no day until {last} is whole; wait, or lower fetch.options.window_hours")
-    newest = pc.max(table["day"]).as_py()
-    days = [newest - timedelta(days=back) for back in range(DAYS, -1, -1)]
-    return [_outcome(day, table.filter(pc.equal(table["day"], day))) for day in days]
+    if not found.num_rows:
+        raise InputError(f"{options.clicks}: no day until {last} is whole; wait, or lower fetch.options.window_hours")
+    newest = pc.max(found["day"]).as_py()
+    days = [newest - back * DAY for back in range(DAYS, -1, -1)]
+    return [_outcome(day, found.filter(pc.equal(found["day"], day))) for day in days]
 
 
-def figures(days: Sequence[Outcome]) -> dict[str, Figure]:
-    """Return the figures by name."""
+def figures(days: Sequence[Outcome], alarms: Collection[tuple[date, str]]) -> dict[str, Figure]:
+    """Return the figures by name.
+
+    Args:
+        alarms: the days and figures that alarmed before.
+    """
     users = len(np.unique(days[-1].users))
     clicked = np.array([ratio(day.labels, np.ones(len(day.labels)), day.users) for day in days])
-    found = {"CTR": Figure.level(clicked[:, 0], clicked[:, 1], users)}
+
+    def usual(name: str) -> NDArray[np.bool_]:
+        return np.array([(day.day, name) not in alarms for day in days])
+
+    found = {CTR: Figure.level(clicked[:, 0], clicked[:, 1], users, usual=usual(CTR))}
     for metric, (name, worse) in METRICS.items():
         estimates = [estimate(metric, day.labels, day.scores, day.users) for day in days]
         scale = _entropies(clicked[:, 0]) if metric == "log_loss" else np.ones(len(days))
         values = np.array([one.value for one in estimates]) / scale
-        found[name] = Figure.level(values, [one.standard_error for one in estimates] / scale, users, worse)
+        errors = np.array([one.standard_error for one in estimates]) / scale
+        found[name] = Figure.level(values, errors, users, worse, usual=usual(name))
     return found
 
 
 def decline(days: Sequence[Outcome]) -> list[Check]:
     """Compare the AUC of the last days with that of the first days of the same bundle, by Welch's t-test.
 
-    A slow decline does not show from one day to the next. Return nothing if the bundle has not served for so long.
+    A slow decline does not show from one day to the next. Return nothing if the bundle has not served for two weeks.
     """
-    own = [day for day in days if day.version == days[-1].version]
-    if len(own) < 2 * WEEK:
+    own = [estimate("auc", day.labels, day.scores, day.users) for day in days if day.version == days[-1].version]
+    aucs = np.array([one.value for one in own if np.isfinite(one.standard_error)])
+    if len(aucs) < 2 * WEEK:
         return []
-    aucs = np.array([estimate("auc", day.labels, day.scores, day.users).value for day in own])
     first, last = aucs[:WEEK], aucs[-WEEK:]
     found: Any = ttest_ind(last, first, equal_var=False, alternative="less")
-    return [Check("AUC since the promotion", float(last.mean()), p=float(found.pvalue))]
+    p = float(found.pvalue)
+    return [Check(DECLINE, float(last.mean()), p=p)] if np.isfinite(p) else []
 
 
 def _outcome(day: date, rows: pa.Table) -> Outcome:
@@ -142,9 +158,3 @@ def _outcome(day: date, rows: pa.Table) -> Outcome:
 def _entropies(rates: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the log loss of predicting the CTR itself, for each CTR."""
     return -(rates * np.log(rates) + (1 - rates) * np.log1p(-rates))
-
-
-def _absolute(workspace: Workspace, place: str | None) -> str | None:
-    """Return a place from params.yaml such that it means the same in any folder."""
-    found = workspace.located(place) if place else place
-    return found if not found or "://" in found else str(Path(found).expanduser().resolve())

@@ -1,12 +1,13 @@
 """Whether a figure of the newest day is like those of the days before, by the log's own spread from day to day.
 
-    base    mean of the figure over the week before a day, or the figure a week before, if weekdays differ
-    shift   figure of the day − base                                of the newest day, and of each earlier day
-    p       Student's t of the newest shift among the earlier ones, with k − 1 degrees of freedom for k earlier ones
+    base    the mean of the figure over the week before a day, or its value a week before, if weekdays differ
+    shift   figure of the day − base, of the newest day and of each earlier one
+    p       Student's t of the newest shift among the k earlier ones, with k − 1 degrees of freedom
 
 The newest shift may vary as much as the earlier ones did. Sampling errors are clustered by user. If the newest day has
-a larger one than the earlier days, e.g. because it has fewer users, it may vary by that much more. Over all figures of
-a day, the rule of Benjamini and Hochberg bounds the share of false alarms (J. R. Stat. Soc. B 57, 1995).
+a larger one than the earlier days, e.g. because it has fewer users, it may vary by that much more. Days that alarmed
+are left out of bases and earlier shifts, so a fault that lasts goes on to alarm. Over all figures of a day, the rule of
+Benjamini and Hochberg bounds the share of false alarms (J. R. Stat. Soc. B 57, 1995).
 
 Shapes: D consecutive days, oldest first.
 """
@@ -27,9 +28,9 @@ LEAST = 7
 """The smallest number of earlier shifts that tell how far a figure moves from day to day."""
 FALSE_ALARMS = 0.002
 """The expected share of false alarms among the alarms of a day, and the risk of any on a day like all others."""
-_VALUES = 99
+MOST_VALUES = 99
 """The commonest values of a distribution that are told apart; all others count as one."""
-_BINS = 10
+BINS = 10
 
 Worse = Literal["lower", "higher", "either"]
 Vector = NDArray[np.float64]
@@ -43,52 +44,68 @@ class Figure:
         values: [D]; NaN on days that have none.
         bases: what each value is compared with [D]; NaN on days without earlier ones.
         errors: the standard errors of values − bases [D].
+        usual: the days that may tell how far a figure moves, because they did not alarm [D].
         users: the users of the last day.
-        worse: the direction in which a shift is bad.
+        worse: the direction of a bad shift.
         is_log: whether the values are logarithms.
     """
 
     values: Vector
     bases: Vector
     errors: Vector
+    usual: NDArray[np.bool_]
     users: int
     worse: Worse = "either"
     is_log: bool = False
 
     @classmethod
     def level(
-        cls, values: ArrayLike, errors: ArrayLike, users: int, worse: Worse = "either", is_log: bool = False
+        cls,
+        values: ArrayLike,
+        errors: ArrayLike,
+        users: int,
+        worse: Worse = "either",
+        is_log: bool = False,
+        usual: NDArray[np.bool_] | None = None,
     ) -> "Figure":
-        """Return a figure whose base is its mean over the week before, or the day a week before, if weekdays differ.
+        """Return a figure whose base is its mean over the week before, or its value a week before, if weekdays differ.
 
-        Of the two, it is the one from which earlier days were less far away.
+        Of the two, it is the one from which earlier days varied less.
         """
         level = np.asarray(values, np.float64)
         squares = np.asarray(errors, np.float64) ** 2
-        week = cls(level, _means(level, WEEK), np.sqrt(squares + _means(squares, WEEK) / WEEK), users, worse, is_log)
-        day = cls(level, _means(level, 1), np.sqrt(squares + _means(squares, 1)), users, worse, is_log)
-        return min(week, day, key=lambda figure: _variance(figure.earlier))
+        known = np.ones(len(level), bool) if usual is None else usual
+        found = []
+        for days in (WEEK, 1):
+            means = _means(np.where(known, level, np.nan), days)
+            error = np.sqrt(squares + _means(np.where(known, squares, np.nan), days) / days)
+            found.append(cls(level, means, error, known, users, worse, is_log))
+        return min(found, key=lambda figure: (np.isnan(figure.shifts[-1]), _variance(figure.earlier)))
 
     @classmethod
-    def distribution(cls, days: Sequence[Counter[str]], users: Sequence[int]) -> "Figure":
-        """Return how far the distribution of each day is from that of the WEEK days before it.
+    def distribution(
+        cls, days: Sequence[Counter[str]], users: Sequence[int], usual: NDArray[np.bool_] | None = None
+    ) -> "Figure":
+        """Return how far the distribution of each day is from that of the week before.
 
-        The figure is the logarithm of the Jensen–Shannon divergence. Equal distributions have one too, from chance; the
-        earlier days tell how large it is. One user of U may add 1 / U to it.
+        The figure is log(U · J + 1), where J is the Jensen–Shannon divergence. Equal distributions have a divergence
+        too, from chance, which is in inverse proportion to U; the earlier days tell how large it is. One user may add
+        about 1 to U · J.
 
         Args:
             days: how often each value occurs.
             users: U of each day.
         """
         counts = _counts(days)
+        known = np.ones(len(days), bool) if usual is None else usual
         divergences = np.full(len(days), np.nan)
         for at in range(WEEK, len(days)):
-            before = counts[at - WEEK : at].sum(axis=0)
+            week = slice(at - WEEK, at)
+            before = counts[week][known[week]].sum(axis=0)
             if before.sum() and counts[at].sum():
                 divergences[at] = _divergence(before, counts[at])
-        one_user = 1 / np.maximum(users, 1)
-        reached = divergences + one_user
-        return cls(np.log(reached), np.zeros(len(days)), one_user / reached, users[-1], "higher", is_log=True)
+        reached = divergences * np.asarray(users) + 1
+        return cls(np.log(reached), np.zeros(len(days)), 1 / reached, known, users[-1], "higher", is_log=True)
 
     @property
     def shifts(self) -> Vector:
@@ -97,9 +114,17 @@ class Figure:
 
     @property
     def earlier(self) -> Vector:
-        """The known shifts of the days before the last one [k]."""
-        before = self.shifts[:-1]
-        return before[np.isfinite(before)]
+        """The known shifts of the usual days before the last one [k]."""
+        return self.shifts[self._is_earlier]
+
+    @property
+    def earlier_errors(self) -> Vector:
+        """The errors of these shifts [k]."""
+        return self.errors[self._is_earlier]
+
+    @property
+    def _is_earlier(self) -> NDArray[np.bool_]:
+        return np.isfinite(self.shifts) & self.usual & (np.arange(len(self.values)) < len(self.values) - 1)
 
     def shown(self, value: float) -> float | None:
         """Return a value as people read it: not its logarithm, and None for NaN."""
@@ -133,18 +158,18 @@ def judge(name: str, figure: Figure) -> Check:
     observed = figure.shown(figure.values[-1])
     earlier = figure.earlier
     count = len(earlier)
+    if figure.users < MIN_USERS:
+        return Check(name, observed, problem=f"too few users to tell: {figure.users}, expected {MIN_USERS}")
     if np.isnan(figure.shifts[-1]):
         return Check(name, observed, problem="no such value today, or in the week before")
     if count < LEAST:
         return Check(name, observed, problem=f"too few days to tell: {count} earlier shifts, expected {LEAST}")
-    if figure.users < MIN_USERS:
-        return Check(name, observed, problem=f"too few rows to tell: {figure.users} users, expected {MIN_USERS}")
     variance = _variance(earlier)
-    chance = float(np.mean(figure.errors[:-1][np.isfinite(figure.shifts[:-1])] ** 2))
-    between = max(0.0, variance - chance)
+    between = max(0.0, variance - float(np.mean(figure.earlier_errors**2)))
     spread = float(np.sqrt(max(variance, between + figure.errors[-1] ** 2) * (1 + 1 / count)))
     away = float(figure.shifts[-1] - earlier.mean())
-    reach = float(stdtrit(count - 1, 1 - FALSE_ALARMS / 2)) * spread
+    risk = FALSE_ALARMS / 2 if figure.worse == "either" else FALSE_ALARMS
+    reach = float(stdtrit(count - 1, 1 - risk)) * spread
     middle = float(figure.values[-1]) - away
     low = None if figure.worse == "higher" else figure.shown(middle - reach)
     high = None if figure.worse == "lower" else figure.shown(middle + reach)
@@ -179,25 +204,30 @@ def binned(days: Sequence[ArrayLike]) -> list[Counter[str]]:
     Numbers at an edge have a bin of their own, since one number, e.g. 0, may be common.
     """
     every = np.concatenate([np.empty(0), *map(np.asarray, days)])
-    edges = np.unique(np.quantile(every, np.arange(1, _BINS) / _BINS)) if len(every) else every
+    edges = np.unique(np.quantile(every, np.arange(1, BINS) / BINS)) if len(every) else every
     places = [np.searchsorted(edges, day, "left") + np.searchsorted(edges, day, "right") for day in days]
     return [Counter(map(str, place.tolist())) for place in places]
 
 
 def _means(values: Vector, days: int) -> Vector:
-    """Return the mean over the first `days` days of the week before each day [D]; NaN if one has no value."""
-    means = [values[at - WEEK : at - WEEK + days].mean() if at >= WEEK else np.nan for at in range(len(values))]
-    return np.array(means, np.float64)
+    """Return the mean over the first `days` days of the week before each day [D]; NaN if most have no value."""
+    means = np.full(len(values), np.nan)
+    for at in range(WEEK, len(values)):
+        known = values[at - WEEK : at - WEEK + days]
+        known = known[np.isfinite(known)]
+        if 2 * len(known) > days:
+            means[at] = known.mean()
+    return means
 
 
 def _variance(shifts: Vector) -> float:
-    return float(shifts.var(ddof=1)) if len(shifts) > 1 else 0.0
+    return float(shifts.var(ddof=1)) if len(shifts) >= LEAST else float("inf")
 
 
 def _counts(days: Sequence[Counter[str]]) -> Vector:
     """Return how often each of the commonest values occurs, and in the last column all others, [D, values + 1]."""
     total: Counter[str] = sum(days, Counter())
-    common = [value for value, _ in total.most_common(_VALUES)]
+    common = [value for value, _ in total.most_common(MOST_VALUES)]
     return np.array([[*(day[value] for value in common), day.total() - sum(day[v] for v in common)] for day in days])
 
 

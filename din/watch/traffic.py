@@ -4,15 +4,16 @@ A day is the 24 hours before a time of day. So the newest day is whole at any mo
 Of a large log some users are read, drawn by a hash of their ids.
 
 Figures such as `context.tab` are the distribution of what requests hold, missing values included. Figures such as
-`unknown context.tab` are the share of values that the answering bundle does not know.
+`unknown context.tab` are the share of values that are missing, or that the answering bundle does not know.
 """
 
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from hashlib import sha256
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -25,27 +26,27 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from din import served_log
-from din.errors import InputError
+from din.errors import InputError, shown
 from din.kinds import text
 from din.names import Version
 from din.registry.registry import Registry
 from din.schema import ITEM_ID, TIMESTAMP, USER_ID
-from din.watch.spread import Figure, binned, ratio
+from din.sources.rows import quoted
+from din.watch.spread import Figure, Worse, binned, ratio
 
 DAYS = 28
 """The days before the newest one."""
-_DAY = timedelta(days=1)
+DAY = timedelta(days=1)
 _GROUPS = ("user", "context", "history", "candidates")
 _MISSING = "missing"
-_MOST = 20
+_MOST_ENTRIES = 20
 """The last behaviours and the last candidates of a request whose values are compared."""
+_MOST_NUMBERS = 100
+"""Numbers with more distinct values than this are compared in bins."""
 _BATCH = 1_000
 """Rows that are parsed at once."""
-_FEW = 100
-"""Numbers with more values than this are compared in bins."""
 
 Row = Mapping[str, Any]
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -53,18 +54,22 @@ class Day:
     """The requests of 24 hours.
 
     Attributes:
+        day: the date on which they end.
         answered: the number of all requests.
+        busiest: the share of the user with the most of them; NaN without requests.
         rows: the drawn rows of the log, with `request` parsed and shortened, and with the length of its `history`.
         users: the user of each drawn row, counted from 0. A request without a user counts as a user of its own.
     """
 
+    day: date
     answered: int
+    busiest: float
     rows: Sequence[Row]
-    users: Ints
+    users: NDArray[np.int64]
 
     @property
-    def crowd(self) -> int:
-        """The number of distinct users."""
+    def user_count(self) -> int:
+        """The number of distinct users among the drawn rows."""
         return len(np.unique(self.users))
 
 
@@ -73,12 +78,14 @@ class Values:
     """What the requests of a day hold in one place, e.g. as `context.tab`.
 
     Attributes:
-        values: [N]; None where one is missing.
+        values: as text, None where one is missing [N].
+        numbers: whether all of them are numbers.
         rows: the position of each value's request among the day's rows [N].
     """
 
-    values: Sequence[Any]
-    rows: Ints
+    values: Sequence[str | None]
+    numbers: bool
+    rows: NDArray[np.int64]
 
 
 def read(log: Path, end: datetime, most: int) -> list[Day]:
@@ -87,106 +94,134 @@ def read(log: Path, end: datetime, most: int) -> list[Day]:
     Raises:
         InputError: the log holds no answer of these days, or is damaged.
     """
-    start = end - (DAYS + 1) * _DAY
-    dates = {f"date={start + number * _DAY:%Y-%m-%d}" for number in range(DAYS + 2)}
-    found = [str(path) for path in served_log.files(log) if path.parent.parent.name in dates]
-    if not found:
-        raise InputError(
-            f"{log}: no answers from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC; expected the folder of "
-            "`din serve --log`: name it, or an earlier time with --until"
-        )
+    start = end - (DAYS + 1) * DAY
+    dates = {f"date={start + number * DAY:%Y-%m-%d}" for number in range(DAYS + 2)}
+    files = [path for path in served_log.files(log) if path.parent.parent.name in dates]
     try:
         with duckdb.connect() as con:
-            con.execute(
-                f"""CREATE VIEW asked AS SELECT *,
-                    CAST(floor(epoch(answered_at - TIMESTAMP '{start:%Y-%m-%d %H:%M:%S}') / 86400) AS INTEGER) AS day,
-                    coalesce(nullif(user_id, ''), request_id) AS person
-                FROM read_parquet({found}, hive_partitioning = false)
-                WHERE len(items) > 0 AND day BETWEEN 0 AND {DAYS}"""
-            )
-            answered = dict(con.execute("SELECT day, count(DISTINCT request_id) FROM asked GROUP BY day").fetchall())
-            share = min(1.0, most / float(np.median(list(answered.values()) or [1])))
-            table = con.execute(
-                f"""SELECT DISTINCT ON (day, request_id) * FROM asked
+            counts = _view(con, files, start) if files else []
+            if not counts:
+                raise InputError(
+                    f"{log}: no answers from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC; expected the folder "
+                    "of `din serve --log`: name it, or an earlier day with --until"
+                )
+            share = min(1.0, most / float(np.median([answered for _, answered, _ in counts])))
+            drawn = con.execute(
+                f"""SELECT DISTINCT ON (day, request_id) * FROM answers
                 WHERE left(md5(person), 8) <= '{int(share * (2**32 - 1)):08x}' ORDER BY day, request_id"""
-            ).to_arrow_table()
+            )
+            rows = [_row(row) for batch in drawn.to_arrow_reader(_BATCH) for row in batch.to_pylist()]
     except duckdb.Error as error:
         raise InputError(
             f"{log}: {str(error).splitlines()[0]}; expected the files that `din serve --log` writes: remove a damaged "
             "one, or restore it"
         ) from None
-    rows = (_row(row) for batch in table.to_batches(_BATCH) for row in batch.to_pylist())
-    by_day = {day: list(group) for day, group in groupby(rows, itemgetter("day"))}
-    return [_day(answered.get(day, 0), by_day.get(day, [])) for day in range(DAYS + 1)]
+    by_day = {number: list(group) for number, group in groupby(rows, itemgetter("day"))}
+    answered = {number: (count, busiest) for number, count, busiest in counts}
+    days = []
+    for number in range(DAYS + 1):
+        own = by_day.get(number, [])
+        users = np.unique(np.array([row["person"] for row in own], str), return_inverse=True)[1]
+        day = (start + (number + 1) * DAY - timedelta(microseconds=1)).date()
+        days.append(Day(day, *answered.get(number, (0, math.nan)), own, users))
+    return days
 
 
-def figures(days: Sequence[Day], registry: Registry) -> dict[str, Figure]:
+def figures(days: Sequence[Day], alarms: Collection[tuple[date, str]], registry: Registry) -> dict[str, Figure]:
     """Return the figures by name.
+
+    Args:
+        alarms: the days and figures that alarmed before.
 
     Raises:
         InputError: a bundle in the registry is damaged.
         Unavailable: the registry doesn't answer.
     """
-    users = [day.crowd for day in days]
-    alone = 1 / np.sqrt(np.maximum(users, 1))
-    answered = np.array([math.log(max(day.answered, 0.5)) for day in days])
-    answered[: next(at for at, day in enumerate(days) if day.answered)] = np.nan  # the log had not begun
-    busiest = np.log([np.bincount(day.users, minlength=1).max() / max(len(day.rows), 1) or np.nan for day in days])
+    users = [day.user_count for day in days]
+    places = _places(days)
+
+    def usual(name: str) -> NDArray[np.bool_]:
+        return np.array([(day.day, name) not in alarms for day in days])
+
+    def level(
+        name: str, parts: Callable[[Day], tuple[ArrayLike, ArrayLike, NDArray[np.int64]]], worse: Worse = "either"
+    ) -> Figure:
+        means = np.array([ratio(*parts(day)) for day in days])
+        return Figure.level(means[:, 0], means[:, 1], users[-1], worse, usual=usual(name))
+
+    first = next(number for number, day in enumerate(days) if day.answered)  # of the log, perhaps not a whole day
+    answered = [math.log(max(day.answered, 0.5)) if number > first else math.nan for number, day in enumerate(days)]
+    one_user = 1 / np.sqrt(np.maximum(users, 1))
+    typical = np.full(len(days), np.median(one_user))
+    busiest = "share of the busiest user"
     found = {
-        "requests": Figure.level(answered, np.full(len(days), np.median(alone)), max(users), is_log=True),
-        "share of the busiest user": Figure.level(busiest, alone, users[-1], "higher", is_log=True),
-        "candidates": _mean(days, lambda day: ([len(row["items"]) for row in day.rows], np.ones(len(day.rows)))),
-        "history": _mean(days, lambda day: ([row["history"] for row in day.rows], np.ones(len(day.rows)))),
-        "prediction": _mean(
-            days,
-            lambda day: ([sum(row["probabilities"]) for row in day.rows], [len(row["items"]) for row in day.rows]),
+        "requests": Figure.level(answered, typical, max(users), is_log=True, usual=usual("requests")),
+        busiest: Figure.level(
+            np.log([day.busiest for day in days]), one_user, users[-1], "higher", True, usual(busiest)
+        ),
+        "candidates": level("candidates", lambda day: (_lengths(day), np.ones(len(day.rows)), day.users)),
+        "history": level(
+            "history", lambda day: ([row["history"] for row in day.rows], np.ones(len(day.rows)), day.users)
+        ),
+        "prediction": level(
+            "prediction", lambda day: ([sum(row["probabilities"]) for row in day.rows], _lengths(day), day.users)
         ),
     }
-    drawn = {
+    distributions = {
         "hour": [Counter(str(row["answered_at"].hour) for row in day.rows) for day in days],
         "scores": binned([[score for row in day.rows for score in row["probabilities"]] for day in days]),
         "length of history": binned([[row["history"] for row in day.rows] for day in days]),
         "age of history": binned([[*_ages(day)] for day in days]),
         "clock": binned([[*_clocks(day)] for day in days]),
-    }
-    places = {
-        f"{group}.{name}": [_values(day, group, name) for day in days]
-        for group in _GROUPS
-        for name in sorted(
-            {name for day in days for row in day.rows for entry in _entries(row, group) for name in entry}
-        )
-        if name != TIMESTAMP
-    }
-    for place, values in places.items():
-        drawn[place] = _counted(place, values)
-    found |= {name: Figure.distribution(counts, users) for name, counts in drawn.items()}
-    return found | _unknown(days, places, registry)
+    } | {place: _counted(place, values) for place, values in places.items()}
+    for name, counts in distributions.items():
+        found[name] = Figure.distribution(counts, users, usual(name))
+    for place, unknown in _unknown(days, places, registry).items():
+        name = f"unknown {place}"
+        found[name] = Figure.level(unknown[:, 0], unknown[:, 1], users[-1], "higher", usual=usual(name))
+    return found
+
+
+def version_of(days: Sequence[Day]) -> Version | None:
+    """Return the bundle that gave the newest answer, or None if there is none on the newest day."""
+    newest = max(days[-1].rows, key=itemgetter("answered_at"), default=None)
+    return Version(newest["version"]) if newest else None
+
+
+def _view(con: duckdb.DuckDBPyConnection, files: Sequence[Path], start: datetime) -> list[tuple[int, int, float]]:
+    """Make the view `answers`, and return the day, the requests, and the share of the busiest user of each day."""
+    paths = ", ".join(quoted(str(path)) for path in files)
+    con.execute(
+        f"""CREATE VIEW answers AS SELECT *,
+            CAST(floor(epoch(answered_at - TIMESTAMP '{start:%Y-%m-%d %H:%M:%S}') / 86400) AS INTEGER) AS day,
+            coalesce(nullif(user_id, ''), request_id) AS person
+        FROM read_parquet([{paths}], hive_partitioning = false)
+        WHERE len(items) > 0 AND day BETWEEN 0 AND {DAYS}"""
+    )
+    return con.execute(
+        """SELECT day, CAST(sum(requests) AS BIGINT), max(requests) / sum(requests) FROM (
+            SELECT day, person, count(DISTINCT request_id) AS requests FROM answers GROUP BY day, person
+        ) GROUP BY day ORDER BY day"""
+    ).fetchall()
 
 
 def _row(row: dict[str, Any]) -> Row:
     """Parse the request of a row, keep the last entries of its lists, and add the length of its history."""
     request = json.loads(row["request"])
     history = request.get("history") or []
-    kept = {"history": history[-_MOST:], "candidates": request["candidates"][-_MOST:]}
+    kept = {"history": history[-_MOST_ENTRIES:], "candidates": request["candidates"][-_MOST_ENTRIES:]}
     return row | {"request": request | kept, "history": len(history)}
 
 
-def _day(answered: int, rows: Sequence[Row]) -> Day:
-    people = np.array([row["person"] for row in rows], str)
-    return Day(answered, rows, np.unique(people, return_inverse=True)[1])
-
-
-def _mean(days: Sequence[Day], parts: Callable[[Day], tuple[ArrayLike, ArrayLike]]) -> Figure:
-    """Return Σ numerator / Σ denominator of each day's rows as a figure."""
-    means = np.array([ratio(*parts(day), day.users) for day in days])
-    return Figure.level(means[:, 0], means[:, 1], days[-1].crowd)
+def _lengths(day: Day) -> list[int]:
+    return [len(row["items"]) for row in day.rows]
 
 
 def _ages(day: Day) -> Iterator[float]:
     """Yield how long before the answer the last behaviour of each history was, in seconds."""
     for row in day.rows:
         for entry in _entries(row, "history")[-1:]:
-            if (time := entry.get(TIMESTAMP)) is not None:
+            if isinstance(time := entry.get(TIMESTAMP), int | float):
                 yield row["answered_at"].replace(tzinfo=UTC).timestamp() - time
 
 
@@ -204,6 +239,16 @@ def _entries(row: Row, group: str) -> list[Row]:
     return [entry if isinstance(entry, dict) else {ITEM_ID: entry} for entry in several]
 
 
+def _places(days: Sequence[Day]) -> dict[str, list[Values]]:
+    """Return the values of each key in each group of entries, by a name such as `context.tab`."""
+    found = {}
+    for group in _GROUPS:
+        names = {name for day in days for row in day.rows for entry in _entries(row, group) for name in entry}
+        for name in sorted(names - {TIMESTAMP}):
+            found[f"{group}.{name}"] = [_values(day, group, name) for day in days]
+    return found
+
+
 def _values(day: Day, group: str, name: str) -> Values:
     values: list[Any] = []
     rows: list[int] = []
@@ -213,40 +258,54 @@ def _values(day: Day, group: str, name: str) -> Values:
             several = value if isinstance(value, list) else [value]
             values += several
             rows += [at] * len(several)
-    return Values(values, np.array(rows, np.int64))
+    numbers = all(value is None or isinstance(value, int | float) for value in values)
+    return Values([_text(value) for value in values], numbers, np.array(rows, np.int64))
+
+
+def _text(value: Any) -> str | None:
+    """Return a value as text; an object, which no model reads, in its short form."""
+    return shown(value) if isinstance(value, dict) else text(value)
 
 
 def _counted(place: str, days: Sequence[Values]) -> list[Counter[str]]:
-    """Return how often each value occurs on each day. Numbers of many values are counted in bins."""
-    known = {value for day in days for value in day.values if value is not None}
-    if place.endswith((USER_ID, ITEM_ID)) or len(known) <= _FEW or not all(isinstance(v, int | float) for v in known):
-        return [Counter(text(value) or _MISSING for value in day.values) for day in days]
-    numbers = binned([[value for value in day.values if value is not None] for day in days])
+    """Return how often each value occurs on each day. Numbers with many values are counted in bins."""
+    known = {value for day in days for value in day.values}
+    is_id = _name(place) in (USER_ID, ITEM_ID)
+    if is_id or len(known) <= _MOST_NUMBERS or not all(day.numbers for day in days):
+        return [Counter(value or _MISSING for value in day.values) for day in days]
+    numbers = binned([[float(value) for value in day.values if value is not None] for day in days])
     for counts, day in zip(numbers, days, strict=True):
         counts[_MISSING] = sum(value is None for value in day.values)
     return numbers
 
 
-def _unknown(days: Sequence[Day], places: Mapping[str, Sequence[Values]], registry: Registry) -> dict[str, Figure]:
-    """Return for each place with a vocabulary the share of values that the answering bundle does not know."""
+def _unknown(
+    days: Sequence[Day], places: Mapping[str, Sequence[Values]], registry: Registry
+) -> dict[str, NDArray[np.float64]]:
+    """Return for each place with a vocabulary the share of values that the answering bundle does not know.
+
+    Returns:
+        The share and its standard error of each day, [D, 2].
+    """
     asked: dict[str, set[str | None]] = {}
     for place, values in places.items():
-        asked.setdefault(_name(place), set()).update(text(value) for day in values for value in day.values)
-    stored = {*registry.versions()}
-    versions = {Version(row["version"]) for day in days for row in day.rows} & stored
+        asked.setdefault(_name(place), set()).update(value for day in values for value in day.values)
+    versions = {Version(row["version"]) for day in days for row in day.rows} & {*registry.versions()}
     known = {version: _known(registry, version, asked) for version in sorted(versions)}
     found = {}
     for place, values in places.items():
         shares = np.full((len(days), 2), np.nan)
         for at, (day, held) in enumerate(zip(days, values, strict=True)):
-            by = [known.get(day.rows[row]["version"], {}).get(_name(place)) for row in held.rows]
-            told = np.array([row for row, names in zip(held.rows, by, strict=True) if names is not None], np.int64)
-            unknown = [
-                text(value) not in names for value, names in zip(held.values, by, strict=True) if names is not None
-            ]
-            shares[at] = ratio(unknown, np.ones(len(told)), day.users[told])
+            rows = []
+            unknown = []
+            for value, row in zip(held.values, held.rows, strict=True):
+                vocabulary = known.get(day.rows[row]["version"], {}).get(_name(place))
+                if vocabulary is not None:
+                    rows.append(row)
+                    unknown.append(value not in vocabulary)
+            shares[at] = ratio(unknown, np.ones(len(rows)), day.users[np.array(rows, np.int64)])
         if np.isfinite(shares).any():
-            found[f"unknown {place}"] = Figure.level(shares[:, 0], shares[:, 1], days[-1].crowd, "higher")
+            found[place] = shares
     return found
 
 
@@ -258,10 +317,13 @@ def _name(place: str) -> str:
 def _known(registry: Registry, version: Version, asked: Mapping[str, set[str | None]]) -> dict[str, set[str | None]]:
     """Return for each field with a vocabulary which of some values, as text, a bundle knows."""
     found = {}
-    for file in registry.files(version):
+    for file, digest in registry.files(version).items():
         folder, _, name = file.removesuffix(".parquet").rpartition("/")
         if folder == "vocab" and name in asked:
-            content = b"".join(registry.objects.stream(f"bundles/{version}/{file}"))
+            key = f"bundles/{version}/{file}"
+            content = b"".join(registry.objects.stream(key))
+            if sha256(content).hexdigest() != digest:
+                raise InputError(f"{registry.objects.at(key)}: damaged, its hash is not the recorded one")
             values = pq.read_table(pa.BufferReader(content), columns=["value"])["value"]
             found[name] = asked[name].intersection(map(text, values.to_pylist()))
     return found

@@ -1,24 +1,26 @@
-"""The command `din watch`: judge the newest day of service, keep alarms in the registry, and print both."""
+"""The command `din watch`: judge the newest day of service, print its figures, and keep alarms in the registry."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
 from din.errors import GateClosed, InputError
+from din.names import Version
 from din.params.fetch import Served
 from din.printing import print_table
 from din.registry.registry import Registry
 from din.watch import outcomes, traffic
-from din.watch.alarms import AGE, WAIT, Alarm, advise, keep
+from din.watch.alarms import AGE, WAIT, Alarm, advise, keep, kept
 from din.watch.spread import Check, alarms_among, judge
+from din.watch.traffic import DAY
 from din.workspace import Workspace
 
-_DAY = timedelta(days=1)
-_NEW = 2 * _DAY
-_PATIENCE = 2
+_NEW_DAYS = 2
+"""A bundle is new on the first days that it answers."""
+_LATE_DAYS = 2
 """The days after the window within which the clicks of a day are expected."""
 
 
@@ -30,17 +32,36 @@ class Watched:
         until: the end of the day.
         checks: all figures.
         alarms: those that alarm.
+        problem: why the clicks could not be read. None if they were, or if the source has none.
     """
 
     until: str
     checks: list[Check]
     alarms: list[Alarm]
+    problem: str | None
 
     def check(self) -> None:
-        """Raise GateClosed if there is an alarm."""
+        """Raise GateClosed if there is an alarm, or else InputError if the clicks could not be read."""
         if self.alarms:
             told = "; ".join(f"{one.figure}: {one.action} ({one.why})" for one in self.alarms)
             raise GateClosed(f"{len(self.alarms)} alarms about the day until {self.until}: {told}")
+        if self.problem:
+            raise InputError(self.problem)
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """Figures about one day.
+
+    Attributes:
+        version: the bundle that answered. None if none did.
+        is_new: whether its first answer was on that day or the day before.
+    """
+
+    day: date
+    checks: Sequence[Check]
+    version: Version | None
+    is_new: bool
 
 
 def watch(
@@ -54,7 +75,7 @@ def watch(
     max_age: timedelta,
     metrics: Path | None = None,
 ) -> Watched:
-    """Judge the newest day of a server's log, keep alarms, and print figures and alarms.
+    """Judge the newest day of a server's log, print figures and alarms, and keep the alarms.
 
     Args:
         clicks: how to read the clicks; None: figures that need clicks are left out.
@@ -64,82 +85,121 @@ def watch(
         metrics: write the figures to this file, for Prometheus' collector of text files.
 
     Raises:
-        InputError: the log or the clicks can't be read, or there is no champion.
+        InputError: the log can't be read, there is no champion, or `metrics` can't be written.
         Unavailable: the registry doesn't answer.
     """
     champion = registry.champion()
     if champion is None:
         raise InputError(f"{registry.name}: no champion to watch; promote a bundle first (`din promote`)")
-    day = (end - timedelta(microseconds=1)).date()
-    served = traffic.read(log, end, most)
-    checks = [judge(name, figure) for name, figure in traffic.figures(served, registry).items()]
-    days = {}
+    before = [(date.fromisoformat(alarm.day), alarm.figure) for alarm in kept(registry.objects)]
+    sent = _sent(traffic.read(log, end, most), before, registry)
     age = end.replace(tzinfo=UTC) - datetime.fromisoformat(champion.at)
-    bounded = [Check(AGE, age / _DAY, high=max_age / _DAY)]
+    bounded = [Check(AGE, age / DAY, high=max_age / DAY)]
+    parts = [sent]
+    problem = None
     if clicks:
-        clicked = outcomes.read(workspace, clicks, day)
-        judged = [judge(name, figure) for name, figure in outcomes.figures(clicked).items()]
-        judged += outcomes.decline(clicked)
-        checks += judged
-        days = {check.figure: clicked[-1].day for check in judged}
-        bounded.append(Check(WAIT, (day - clicked[-1].day) / _DAY, high=clicks.window_hours / 24 + _PATIENCE))
-    alarming = alarms_among(checks) + [check for check in bounded if (check.observed or 0) > (check.high or 0)]
-    checks += bounded
-    names = {check.figure for check in alarming}
-    alarms = []
-    for check in alarming:
-        advice = advise(check.figure, names, is_new=age <= _NEW)
-        alarms.append(
-            Alarm(
-                day=days.get(check.figure, day).isoformat(),
-                at=end.replace(tzinfo=UTC).isoformat(),
-                figure=check.figure,
-                observed=check.observed,
-                low=check.low,
-                high=check.high,
-                p=check.p,
-                version=champion.version,
-                action=advice.action,
-                why=advice.why,
-            )
-        )
+        try:
+            clicked = _clicked(outcomes.read(workspace, log, clicks, sent.day), before)
+        except InputError as error:
+            problem = str(error)
+        else:
+            parts.append(clicked)
+            bounded.append(Check(WAIT, (sent.day - clicked.day) / DAY, high=clicks.window_hours / 24 + _LATE_DAYS))
+    parts.append(_Judged(sent.day, bounded, champion.version, False))
+    checks = [check for part in parts for check in part.checks]
+    alarming = {check.figure for check in alarms_among(checks)}
+    alarming |= {check.figure for check in bounded if (check.observed or 0) > (check.high or 0)}
+    of_day: dict[date, set[str]] = {}
+    for day, figure in [
+        *before,
+        *((part.day, one.figure) for part in parts for one in part.checks if one.figure in alarming),
+    ]:
+        of_day.setdefault(day, set()).add(figure)
+    alarms = [
+        _alarm(check, part, of_day[part.day], end)
+        for part in parts
+        for check in part.checks
+        if check.figure in alarming
+    ]
+    _print(log, end, checks, alarms)
+    if problem:
+        print(f"the clicks can't be read: {problem}")
+    if metrics:
+        write_metrics(metrics, registry, end, checks, alarms)
     for alarm in alarms:
         keep(registry.objects, alarm)
-    if metrics:
-        write_metrics(metrics, checks, alarms)
-    _print(log, end, checks, alarms)
-    return Watched(f"{end:%Y-%m-%d %H:%M} UTC", checks, alarms)
+    return Watched(f"{end:%Y-%m-%d %H:%M} UTC", checks, alarms, problem)
 
 
-def write_metrics(path: Path, checks: Sequence[Check], alarms: Sequence[Alarm]) -> None:
-    """Write the figures and the alarms in the format of Prometheus, for the collector of text files."""
+def write_metrics(
+    path: Path, registry: Registry, end: datetime, checks: Sequence[Check], alarms: Sequence[Alarm]
+) -> None:
+    """Write figures, alarms and the end of the day in the format of Prometheus, for the collector of text files.
+
+    Raises:
+        InputError: the file can't be written.
+    """
     found = CollectorRegistry()
-    figures = Gauge("din_watch_figure", "A figure of the newest day.", ["figure"], registry=found)
-    alarming = Gauge("din_watch_alarm", "1 for each alarm.", ["figure", "action"], registry=found)
+    model = registry.model_name
+    figures = Gauge("din_watch_figure", "A figure of the newest day.", ["model", "figure"], registry=found)
+    alarming = Gauge("din_watch_alarm", "1 for each alarm.", ["model", "figure", "action"], registry=found)
+    until = Gauge(
+        "din_watch_until_seconds", "The end of the newest day, in seconds since 1970.", ["model"], registry=found
+    )
+    until.labels(model).set(end.replace(tzinfo=UTC).timestamp())
     for check in checks:
         if check.observed is not None:
-            figures.labels(check.figure).set(check.observed)
+            figures.labels(model, check.figure).set(check.observed)
     for alarm in alarms:
-        alarming.labels(alarm.figure, alarm.action).set(1)
-    write_to_textfile(str(path), found)
+        alarming.labels(model, alarm.figure, alarm.action).set(1)
+    try:
+        write_to_textfile(str(path), found)
+    except OSError as error:
+        raise InputError(
+            f"--metrics {path}: {error.strerror}; expected a file in a folder that can be written"
+        ) from None
+
+
+def _sent(days: Sequence[traffic.Day], alarms: Sequence[tuple[date, str]], registry: Registry) -> _Judged:
+    found = [judge(name, figure) for name, figure in traffic.figures(days, alarms, registry).items()]
+    version = traffic.version_of(days)
+    is_new = not any(row["version"] == version for day in days[:-_NEW_DAYS] for row in day.rows)
+    return _Judged(days[-1].day, found, version, is_new)
+
+
+def _clicked(days: Sequence[outcomes.Outcome], alarms: Sequence[tuple[date, str]]) -> _Judged:
+    found = [judge(name, figure) for name, figure in outcomes.figures(days, alarms).items()]
+    version = days[-1].version
+    is_new = not any(day.version == version for day in days[:-_NEW_DAYS])
+    return _Judged(days[-1].day, [*found, *outcomes.decline(days)], Version(version), is_new)
+
+
+def _alarm(check: Check, judged: _Judged, alarming: set[str], end: datetime) -> Alarm:
+    advice = advise(check.figure, alarming, judged.is_new)
+    return Alarm(
+        day=judged.day.isoformat(),
+        at=end.replace(tzinfo=UTC).isoformat(),
+        figure=check.figure,
+        observed=check.observed,
+        low=check.low,
+        high=check.high,
+        p=check.p,
+        version=judged.version,
+        action=advice.action,
+        why=advice.why,
+    )
 
 
 def _print(log: Path, end: datetime, checks: Sequence[Check], alarms: Sequence[Alarm]) -> None:
     names = {alarm.figure for alarm in alarms}
-    rows = [
-        (
-            one.figure,
-            one.observed,
-            (one.low, one.high),
-            one.p,
-            one.problem or ("alarm" if one.figure in names else "usual"),
-        )
-        for one in checks
-    ]
+    rows = []
+    for one in checks:
+        verdict = one.problem or ("alarm" if one.figure in names else "usual")
+        rows.append((one.figure, one.observed, (one.low, one.high), one.p, verdict))
     columns = ("figure", "observed", "usual", "p", "verdict")
     print_table(f"{log}: the day until {end:%Y-%m-%d %H:%M} UTC", columns, rows)
     if alarms:
-        rows = [(alarm.day, alarm.figure, alarm.action, alarm.why) for alarm in alarms]
-        print_table("Alarms", ("day", "figure", "what to do", "why"), rows)
+        lines = [(alarm.day, alarm.figure, alarm.action, alarm.why) for alarm in alarms]
+        print_table("Alarms", ("day", "figure", "what to do", "why"), lines)
     else:
         print(f"no alarm among {len(checks)} figures")

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from din import cli
 from din.errors import GateClosed, InputError
 from din.params.fetch import Served
+from din.registry.registry import Registry
 from din.report.runs import read_runs
 from din.served_log import SCHEMA
 from din.sources.daily_simulation import FIRST_DAY
@@ -40,7 +41,14 @@ def log(steady: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def judge(steady: World, log: Path, tmp_path: Path) -> Judge:
+def registry(steady: World, tmp_path: Path) -> Registry:
+    """Return a registry that only one test changes."""
+    shutil.copytree(steady.registry.uri, tmp_path / "registry")
+    return Registry(str(tmp_path / "registry"), steady.registry.model_name)
+
+
+@pytest.fixture
+def judge(registry: Registry, log: Path, tmp_path: Path) -> Judge:
     """Return a function that judges a day after its requests were changed."""
     shutil.copytree(log, tmp_path, dirs_exist_ok=True)
 
@@ -52,7 +60,7 @@ def judge(steady: World, log: Path, tmp_path: Path) -> Judge:
         clicks = Served(path=str(tmp_path / "served"), clicks=str(tmp_path / "clicks.csv"), window_hours=1)
         end = datetime(JUDGED.year, JUDGED.month, JUDGED.day) + timedelta(days=1)
         given = {"end": end, "most": 1000, "max_age": timedelta(days=7)} | options
-        return watch(Workspace(tmp_path), tmp_path / "served", clicks, steady.registry, **given)
+        return watch(Workspace(tmp_path), tmp_path / "served", clicks, registry, **given)
 
     return judged
 
@@ -70,24 +78,29 @@ def test_sound_days(judge: Judge, capsys: pytest.CaptureFixture[str]) -> None:
     found.check()
 
 
-def test_a_client_that_breaks(judge: Judge, steady: World, tmp_path: Path) -> None:
+def test_a_client_that_breaks(judge: Judge, registry: Registry, tmp_path: Path) -> None:
     """The alarm is named once in the registry, in the metrics, and on the page of all runs."""
     metrics = tmp_path / "din.prom"
     found = judge(lambda request: request | {"history": request["history"][:1]}, metrics=metrics)
     assert "history" in {alarm.figure for alarm in found.alarms}
     assert {alarm.action for alarm in found.alarms} == {"ask who owns the data"}
-    with pytest.raises(GateClosed, match=r"alarms about the day until 2024-01-17 00:00 UTC: .*compare requests by"):
+    with pytest.raises(
+        GateClosed, match=r"alarms about the day until 2024-01-17 00:00 UTC: .*requests with `din replay`"
+    ):
         found.check()
-    stored = kept(steady.registry.objects)
+    stored = kept(registry.objects)
     assert {alarm.figure for alarm in stored} == {alarm.figure for alarm in found.alarms}
-    assert {(alarm.day, alarm.version) for alarm in stored} == {("2024-01-16", steady.registry.history()[0].version)}
+    assert {(alarm.day, alarm.version) for alarm in stored} == {("2024-01-16", registry.history()[0].version)}
     judge()
-    assert kept(steady.registry.objects) == stored
+    assert kept(registry.objects) == stored
     text = metrics.read_text()
-    assert 'din_watch_alarm{action="ask who owns the data",figure="history"} 1.0' in text
-    assert 'din_watch_figure{figure="AUC"}' in text
-    rows = read_runs(Workspace(tmp_path), steady.registry.uri, steady.registry.model_name).rows
+    assert 'din_watch_alarm{action="ask who owns the data",figure="history",model="log"} 1.0' in text
+    assert 'din_watch_figure{figure="AUC",model="log"}' in text and "din_watch_until_seconds" in text
+    rows = read_runs(Workspace(tmp_path), registry.uri, registry.model_name).rows
     assert len([row for row in rows if row.verdict == "alarm"]) == len(stored)
+    for key in registry.objects.keys("alarms"):
+        registry.objects.put(key, b"damaged")
+    assert kept(registry.objects) == []
 
 
 def test_a_silent_server(judge: Judge, tmp_path: Path) -> None:
@@ -96,7 +109,7 @@ def test_a_silent_server(judge: Judge, tmp_path: Path) -> None:
     found = judge()
     assert [alarm.figure for alarm in found.alarms] == ["requests"]
     assert {check.problem for check in found.checks if check.figure == "history"} == {
-        "no such value today, or in the week before"
+        "too few users to tell: 0, expected 20"
     }
 
 
@@ -109,11 +122,23 @@ def test_clicks_that_stop(judge: Judge, tmp_path: Path) -> None:
     assert [(alarm.figure, alarm.action) for alarm in judge().alarms] == [("wait for clicks", "ask who owns the data")]
 
 
-def test_an_old_champion(judge: Judge) -> None:
+def test_clicks_that_cannot_be_read(judge: Judge, tmp_path: Path) -> None:
+    """All else is judged, and then the command says what is wrong with the clicks."""
+    (tmp_path / "clicks.csv").write_text("user_id,timestamp\n1,2\n")
+    found = judge()
+    assert {check.figure for check in found.checks} >= {"requests", "scores"}
+    with pytest.raises(InputError, match="expected item_id and request_id"):
+        found.check()
+    assert judge(lambda request: request | {"history": []}).alarms
+
+
+def test_an_old_champion(judge: Judge, registry: Registry) -> None:
     """Its age is an alarm of its own, with the age in days."""
-    found = judge(max_age=timedelta(days=-10_000))
-    (alarm,) = found.alarms
-    assert (alarm.figure, alarm.action) == ("age of the champion", "retrain")
+    promoted = datetime.fromisoformat(registry.history()[0].at).replace(tzinfo=None)
+    age = (datetime(JUDGED.year, JUDGED.month, JUDGED.day) + timedelta(days=1) - promoted) / timedelta(days=1)
+    (alarm,) = judge(max_age=timedelta(days=age - 1)).alarms
+    assert (alarm.figure, alarm.action, alarm.observed) == ("age of the champion", "retrain", pytest.approx(age))
+    assert judge(max_age=timedelta(days=age + 1)).alarms == []
 
 
 @pytest.mark.parametrize(
@@ -124,6 +149,9 @@ def test_an_old_champion(judge: Judge) -> None:
         ("AUC", {"AUC", "scores"}, True, "roll back"),
         ("AUC", {"AUC"}, False, "retrain"),
         ("AUC", {"AUC", "history"}, True, "ask who owns the data"),
+        ("AUC", {"AUC", "unknown candidates.item_id"}, False, "retrain"),
+        ("calibration", {"calibration"}, False, "recalibrate"),
+        ("wait for clicks", {"wait for clicks"}, False, "ask who owns the data"),
         ("calibration", {"calibration", "CTR"}, False, "ask who owns the data"),
         ("scores", {"scores"}, True, "roll back"),
         ("CTR", {"CTR"}, True, "ask who owns the data"),
