@@ -59,6 +59,12 @@ def same_features(days: Days, world: World, params: Params, root: Path, **table:
     return served
 
 
+@pytest.mark.slow
+def test_a_week_of_the_loop(world: World, params: Params, tmp_path: Path) -> None:
+    """The features of a week are equal, file by file, hence the model and its AUC."""
+    same_features(Days(days=8, impressions=3000, users=500), world, params, tmp_path)
+
+
 def replayed(world: World, here: Workspace, root: Path, **keys: Any) -> Replay:
     return replay(here, root / "served", world.registry, **{"most": 1000, "key": None} | keys)
 
