@@ -77,7 +77,7 @@ def replay(
 
 
 @command(
-    "din watch                     # the last 24 hours of the log that fetch.options names",
+    "din watch                     # the last 24 hours of fetch.options.path",
     "din watch served --until 2026-01-31 --json",
     "din watch served --metrics /var/lib/node_exporter/din.prom",
 )
