@@ -98,10 +98,10 @@ def watch(
     """Compare a day of the server's log and its clicks with the days before, and exit 3 if there is an alarm."""
     with answering("train"):
         from din.registry.registry import Registry
-        from din.watch.outcomes import served
+        from din.sources.served import options_of
         from din.watch.watch import watch
 
-        options = served(params_here().fetch) if HERE.params.exists() else None
+        options = options_of(params_here().fetch) if HERE.params.exists() else None
         folder = log or (Path(HERE.located(options.path)).expanduser() if options and options.path else None)
         if folder is None:
             raise InputError("LOG: missing; expected the folder of `din serve --log`, here or in fetch.options.path")

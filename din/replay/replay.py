@@ -14,7 +14,7 @@ from din import documents
 from din.artifacts import MANIFEST
 from din.errors import GateClosed, InputError
 from din.manifests import FeaturesManifest
-from din.params.fetch import Fetch, Served
+from din.params.fetch import Fetch
 from din.printing import print_table
 from din.registry.registry import Registry
 from din.replay.again import TOLERANCE, Again, open_all, score_again
@@ -23,6 +23,7 @@ from din.replay.skew import Finding, find
 from din.schema import TIMESTAMP, Group, parse_field
 from din.serve.requests import requests_for
 from din.served_log import files, read_key
+from din.sources.served import options_of
 from din.workspace import Workspace
 
 _WHOLE = 1 << 61  # more behaviours than any history has
@@ -91,8 +92,8 @@ def replay(
 
 def hours_ahead(fetch: Fetch) -> int:
     """Return how many hours the times of the raw log are ahead of UTC."""
-    if fetch.source == "served":
-        return documents.check(Served, dict(fetch.options), "fetch.options").table.utc_offset_hours
+    if served := options_of(fetch):
+        return served.table.utc_offset_hours
     return fetch.table.utc_offset_hours if fetch.source == "table" else 0
 
 

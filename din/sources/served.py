@@ -21,7 +21,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from din import served_log
+from din import documents, served_log
 from din.errors import InputError, Unavailable, listed, shown
 from din.params import fetch as blocks
 from din.params import to_json
@@ -90,6 +90,15 @@ class ServedSource(Source):
             name: files.expand(self.workspace, pattern, f"fetch.options.{key}")
             for name, (key, pattern) in patterns.items()
         }
+
+
+def options_of(fetch: blocks.Fetch) -> blocks.Served | None:
+    """Return the options of this source, or None if the log comes from another one.
+
+    Raises:
+        InputError: an option is unknown or has a wrong type.
+    """
+    return documents.check(blocks.Served, dict(fetch.options), "fetch.options") if fetch.source == "served" else None
 
 
 class _Join:

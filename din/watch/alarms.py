@@ -58,7 +58,7 @@ class Alarm(Document):
 
 @dataclass(frozen=True)
 class Advice:
-    """What to do about an alarm, and why."""
+    """The action for an alarm, and its reason."""
 
     action: Action
     why: str

@@ -19,16 +19,16 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.stats import ttest_ind
 
-from din import documents, served_log
+from din import served_log
 from din.errors import InputError
 from din.git import absolute
 from din.metrics.estimates import Metric, estimate
-from din.params.fetch import Fetch, Served
+from din.params.fetch import Served
 from din.schema import ITEM_ID, LABEL, TIMESTAMP, USER_ID
 from din.sources.rows import quoted
 from din.sources.served import ServedSource
 from din.watch.alarms import CALIBRATION, CTR, DECLINE
-from din.watch.spread import WEEK, Check, Figure, Worse, ratio
+from din.watch.spread import WEEK, Check, Figure, Worse, ratio, usual_days
 from din.watch.traffic import DAY, DAYS
 from din.workspace import Workspace
 
@@ -57,11 +57,6 @@ class Outcome:
     labels: NDArray[np.float64]
     scores: NDArray[np.float64]
     users: NDArray[np.int64]
-
-
-def served(fetch: Fetch) -> Served | None:
-    """Return the options of the source `served`, if it is the source."""
-    return documents.check(Served, dict(fetch.options), "fetch.options") if fetch.source == "served" else None
 
 
 def read(workspace: Workspace, log: Path, options: Served, last: date) -> list[Outcome]:
@@ -116,7 +111,7 @@ def figures(days: Sequence[Outcome], alarms: Collection[tuple[date, str]]) -> di
     clicked = np.array([ratio(day.labels, np.ones(len(day.labels)), day.users) for day in days])
 
     def usual(name: str) -> NDArray[np.bool_]:
-        return np.array([(day.day, name) not in alarms for day in days])
+        return usual_days([day.day for day in days], name, alarms)
 
     found = {CTR: Figure.level(clicked[:, 0], clicked[:, 1], users, usual=usual(CTR))}
     for metric, (name, worse) in METRICS.items():

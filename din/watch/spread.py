@@ -13,8 +13,9 @@ Shapes: D consecutive days, oldest first.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Literal
 
 import numpy as np
@@ -151,6 +152,11 @@ class Check:
     high: float | None = None
     p: float | None = None
     problem: str | None = None
+
+
+def usual_days(days: Sequence[date], figure: str, alarms: Collection[tuple[date, str]]) -> NDArray[np.bool_]:
+    """Return on which days a figure did not alarm [D], given the days and figures that did."""
+    return np.array([(day, figure) not in alarms for day in days])
 
 
 def judge(name: str, figure: Figure) -> Check:

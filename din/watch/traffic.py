@@ -1,4 +1,4 @@
-"""What clients sent and the model answered, day by day: the figures that need no clicks.
+"""Figures that need no clicks: what clients sent and what the model answered, day by day.
 
 A day is the 24 hours before a time of day. So the newest day is whole at any moment, and all days have the same hours.
 Of a large log some users are read, drawn by a hash of their ids.
@@ -32,7 +32,7 @@ from din.names import Version
 from din.registry.registry import Registry
 from din.schema import ITEM_ID, TIMESTAMP, USER_ID
 from din.sources.rows import quoted
-from din.watch.spread import Figure, Worse, binned, ratio
+from din.watch.spread import Figure, Worse, binned, ratio, usual_days
 
 DAYS = 28
 """The days before the newest one."""
@@ -75,7 +75,7 @@ class Day:
 
 @dataclass(frozen=True)
 class Values:
-    """What the requests of a day hold in one place, e.g. as `context.tab`.
+    """The values in one place of a day's requests, e.g. in `context.tab`.
 
     Attributes:
         values: as text, None where one is missing [N].
@@ -141,7 +141,7 @@ def figures(days: Sequence[Day], alarms: Collection[tuple[date, str]], registry:
     places = _places(days)
 
     def usual(name: str) -> NDArray[np.bool_]:
-        return np.array([(day.day, name) not in alarms for day in days])
+        return usual_days([day.day for day in days], name, alarms)
 
     def level(
         name: str, parts: Callable[[Day], tuple[ArrayLike, ArrayLike, NDArray[np.int64]]], worse: Worse = "either"
@@ -183,7 +183,7 @@ def figures(days: Sequence[Day], alarms: Collection[tuple[date, str]], registry:
 
 
 def version_of(days: Sequence[Day]) -> Version | None:
-    """Return the bundle that gave the newest answer, or None if there is none on the newest day."""
+    """Return the bundle that gave the newest answer, or None if the newest day has no answer."""
     newest = max(days[-1].rows, key=itemgetter("answered_at"), default=None)
     return Version(newest["version"]) if newest else None
 

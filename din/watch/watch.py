@@ -109,18 +109,9 @@ def watch(
     checks = [check for part in parts for check in part.checks]
     alarming = {check.figure for check in alarms_among(checks)}
     alarming |= {check.figure for check in bounded if (check.observed or 0) > (check.high or 0)}
-    of_day: dict[date, set[str]] = {}
-    for day, figure in [
-        *before,
-        *((part.day, one.figure) for part in parts for one in part.checks if one.figure in alarming),
-    ]:
-        of_day.setdefault(day, set()).add(figure)
-    alarms = [
-        _alarm(check, part, of_day[part.day], end)
-        for part in parts
-        for check in part.checks
-        if check.figure in alarming
-    ]
+    found = [(part, check) for part in parts for check in part.checks if check.figure in alarming]
+    known = [*before, *((part.day, check.figure) for part, check in found)]
+    alarms = [_alarm(check, part, {name for day, name in known if day == part.day}, end) for part, check in found]
     _print(log, end, checks, alarms)
     if problem:
         print(f"the clicks can't be read: {problem}")

@@ -133,7 +133,7 @@ def test_clicks_that_cannot_be_read(judge: Judge, tmp_path: Path) -> None:
 
 
 def test_an_old_champion(judge: Judge, registry: Registry) -> None:
-    """Its age is an alarm of its own, with the age in days."""
+    """The champion's age raises an alarm of its own, which states the age in days."""
     promoted = datetime.fromisoformat(registry.history()[0].at).replace(tzinfo=None)
     age = (datetime(JUDGED.year, JUDGED.month, JUDGED.day) + timedelta(days=1) - promoted) / timedelta(days=1)
     (alarm,) = judge(max_age=timedelta(days=age - 1)).alarms
