@@ -1,7 +1,7 @@
 """The parts that all blocks of parameters share: base class, types of values, and conflicts between keys."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
@@ -65,6 +65,11 @@ class Parameter:
     def block(self) -> type[Block] | None:
         """The class of the block that the key holds, if it holds one."""
         return self.hint if isinstance(self.hint, type) and issubclass(self.hint, Block) else None
+
+    @property
+    def optional_block(self) -> type[Any] | None:
+        """The class of the block that the key holds unless it is null, if it is such a key."""
+        return next(filter(is_dataclass, get_args(self.hint)), None)
 
 
 def parameters(block: type[Any]) -> dict[str, Parameter]:

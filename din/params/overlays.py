@@ -3,8 +3,9 @@
     train:
       embedding_std: 0.01
 
-A value replaces the old one as a whole, so a mapping such as `featurize.fields` is never merged. Unknown keys are
-refused before anything changes, and the result must be valid as a whole.
+A block is merged, and so is an optional one that is set, such as `fetch.simulate.daily`. Any other value replaces the
+old one as a whole, so a mapping such as `featurize.fields` is never merged. Unknown keys are refused before anything
+changes, and the result must be valid as a whole.
 """
 
 import json
@@ -25,7 +26,7 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from din import documents
 from din.errors import InputError, shown
 from din.git import absolute
-from din.params.blocks import Block, parameters
+from din.params.blocks import parameters
 from din.params.reading import Params, parse, path_keys, plain, read_text
 
 COMMENT_COLUMN = 34
@@ -61,7 +62,7 @@ def read_overlay(path: Path) -> Mapping[str, Any]:
     text = read_text(path, "expected an overlay, e.g. docs/examples/kuairand-pure.yaml")
     documents.check_plain(plain(text, path), str(path))
     overlay = _editor().load(text)
-    dict(_values(Params, overlay, path))
+    dict(_values(Params, overlay, {}, path))
     return overlay
 
 
@@ -79,10 +80,11 @@ def edit(text: str, overlay: Mapping[str, Any], where: object) -> Edit:
     editor = _editor()
     params = editor.load(text)
     changes = []
-    for key, value in _values(Params, overlay, where):
+    for key, value in _values(Params, overlay, params, where):
         block, name = _find(params, key)
-        if _json(block[name]) != _json(value):
-            changes.append(Change(key, deepcopy(block[name]), value))
+        old = block.get(name)  # an optional block may lack it
+        if _json(old) != _json(value):
+            changes.append(Change(key, deepcopy(old), value))
             _set(block, name, value)
     written = StringIO()
     editor.dump(params, written)
@@ -97,7 +99,7 @@ def overlaid(params: Mapping[str, Any], overlay: Mapping[str, Any], where: objec
         InputError: the overlay holds an unknown key.
     """
     changed = deepcopy(dict(params))
-    for key, value in _values(Params, overlay, where):
+    for key, value in _values(Params, overlay, params, where):
         block, name = _find(changed, key)
         block[name] = value
     return changed
@@ -137,7 +139,10 @@ def make_paths_absolute(params: Any, repository: str) -> None:
             block[name] = ",".join(absolute(part.strip(), repository) for part in str(block[name]).split(","))
 
 
-def _values(block: type[Block], overlay: Any, where: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _values(
+    block: type[Any], overlay: Any, old: Mapping[str, Any], where: object, prefix: str = ""
+) -> Iterator[tuple[str, Any]]:
+    """Yield dotted keys with the values that an overlay gives them in a block, whose values are `old`."""
     place = prefix.removesuffix(".") or "the overlay"
     if not isinstance(overlay, Mapping):
         raise InputError(f"{where}: {place} is {shown(overlay)}; expected keys with values")
@@ -145,8 +150,12 @@ def _values(block: type[Block], overlay: Any, where: object, prefix: str = "") -
     for name, value in overlay.items():
         if name not in keys:
             raise InputError(f"{where}: key {shown(name)} is unknown in {place}; valid keys: {', '.join(keys)}")
-        if below := keys[name].block:
-            yield from _values(below, value, where, f"{prefix}{name}.")
+        before = old.get(name) or {}
+        below = keys[name].block
+        if before and isinstance(value, Mapping):
+            below = below or keys[name].optional_block
+        if below:
+            yield from _values(below, value, before, where, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
 

@@ -88,6 +88,22 @@ def test_comments_stay_beside_their_keys() -> None:
     ]
 
 
+def test_an_optional_block_that_is_set_is_merged() -> None:
+    """Its other keys stay; where it is null, the overlay's keys are all it has."""
+    daily = {"impressions": 20000, "fashion": 0.9}
+    text = edit(TEXT, nested({"fetch.simulate.daily": daily}), "an overlay").text
+    more = nested({"fetch.simulate.daily.impressions": 5000, "fetch.simulate.daily.item_days": 3})
+    edited = edit(text, more, "an overlay")
+    merged = {"impressions": 5000, "fashion": 0.9, "item_days": 3}
+    assert flat(edited.text)["fetch.simulate.daily"] == merged
+    assert overlaid(plain(text, "here"), more, "an overlay")["fetch"]["simulate"]["daily"] == merged
+    assert [str(change) for change in edited.changes] == [
+        "fetch.simulate.daily.impressions: 20000 → 5000",
+        "fetch.simulate.daily.item_days: null → 3",
+    ]
+    assert flat(edit(TEXT, more, "an overlay").text)["fetch.simulate.daily"] == {"impressions": 5000, "item_days": 3}
+
+
 @pytest.mark.parametrize("block", ["", "fetch", "fetch.table.csv", "train.model"])
 def test_an_unknown_or_missing_key_names_the_valid_ones(block: str) -> None:
     """The valid keys are named at any depth, in an overlay as in the file."""
