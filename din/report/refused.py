@@ -28,7 +28,7 @@ def keep_refused(run: Run) -> None:
     """
     if run.gate is None or run.gate.bundle is None or run_id() != "local":
         return
-    kept = _folder(run.workspace) / f"{run.gate.bundle}.json"
+    kept = run.workspace.refused / f"{run.gate.bundle}.json"
     if run.verdict.state in ("closed", "borderline"):
         with atomic_path(kept) as copy:
             shutil.copy2(run.workspace.gate, copy)  # with its time
@@ -48,12 +48,8 @@ def refused(workspace: Workspace) -> list[tuple[str, GateReport]]:
     return found
 
 
-def _folder(workspace: Workspace) -> Path:
-    return workspace.state / "refused"
-
-
 def _reports(workspace: Workspace) -> list[Path]:
-    return [path for path in _folder(workspace).glob("*.json") if not path.name.startswith(".")]
+    return [path for path in workspace.refused.glob("*.json") if not path.name.startswith(".")]
 
 
 def _time(path: Path) -> float:

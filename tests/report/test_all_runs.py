@@ -79,7 +79,7 @@ def test_candidates_that_were_refused_here(finished: Miniature, registry: Regist
     judge(finished)
     write_report(here)
     record = promote(here, finished.params, by="ann", reason="the first", score=score).record
-    (here.state / "refused" / f"{'0' * 64}.json").write_bytes(b"{")
+    (here.refused / f"{'0' * 64}.json").write_bytes(b"{")
     rows = write_runs(here, registry.uri, registry.model_name).rows
     assert [row.version for row in rows] == [versions[1], record.version, versions[0]]
     newest, _, oldest = rows
