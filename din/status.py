@@ -91,7 +91,7 @@ def status(workspace: Workspace) -> Status:
         champion = registry.champion()
         number = registry.newest()
         now = datetime.now(UTC)
-        waiting = [case.request for case in registry.approvals.cases() if case.state(now, number) == "waiting"]
+        waiting = [one.request for one in registry.approvals.requests() if one.state(now, number) == "waiting"]
         problems += registry.approvals.damage()
     except (InputError, Unavailable) as error:
         problems.append(f"registry: {error}")

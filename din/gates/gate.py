@@ -75,15 +75,15 @@ def _consult(workspace: Workspace, params: Params, report: GateReport, needed: a
         raise GateClosed(refusal, workspace.gate)
     run_id = os.environ.get("DIN_RUN_ID")
     days = params.gate.approval_days
-    case = registry.approvals.ask(approvals.request_for(report, needed, days, RunId.of(run_id) if run_id else None))
-    approvals.check_same_gates(case, report, needed)
-    request = case.request
-    if case.state(datetime.now(UTC), request.number - 1) != "waiting":
-        answer = approvals.granted(case, report, needed)
+    asked = registry.approvals.ask(approvals.request_for(report, needed, days, RunId.of(run_id) if run_id else None))
+    approvals.check_same_gates(asked, report, needed)
+    request = asked.request
+    if asked.state(datetime.now(UTC), request.number - 1) != "waiting":
+        answer = approvals.granted(asked, report, needed)
         assert answer  # it is None only if nothing is needed
         print(f"approved by {answer.by}; `din promote` makes it the champion")
         return
-    commands = how_to_answer(registry, case)
+    commands = how_to_answer(registry, asked)
     if needed == "override":
         override = "If the earlier champion can't be evaluated any more, a person may override this"
         raise GateClosed(f"{refusal}\n{override} until {request.expires}:\n{commands}", workspace.gate)

@@ -160,9 +160,9 @@ def _report(workspace: Workspace, policy: Policy) -> GateReport:
 
 def _approval(registry: Registry, report: GateReport, policy: Policy) -> Approved | None:
     assert report.bundle
-    case = registry.approvals.case(approvals.next_number(report), report.bundle)
+    asked = registry.approvals.request(approvals.next_number(report), report.bundle)
     try:
-        return approvals.granted(case, report, approvals.need(report, policy))
+        return approvals.granted(asked, report, approvals.need(report, policy))
     except GateClosed as error:
         raise GateClosed(f"nothing promoted: {error}", error.report) from None
 

@@ -99,7 +99,7 @@ class Answered:
 
 
 @dataclass(frozen=True)
-class Case:
+class Asked:
     """A stored request with the sha256 of its bytes, and its answer, if there is one."""
 
     request: Request
@@ -123,7 +123,7 @@ class Case:
         return "approved" if answer.approved else "rejected"
 
 
-def case_key(number: int, version: str) -> str:
+def request_key(number: int, version: str) -> str:
     """Return the folder key of the request for this promotion and its answer."""
     return f"{APPROVALS}/{number:06d}-{version}"
 
@@ -132,24 +132,24 @@ class Approvals:
     """The requests of one namespace.
 
     Raises:
-        InputError: from every method, if the store can't be read or written; from `case` and `answer`, if the request
-            or its answer is damaged.
+        InputError: from every method, if the store can't be read or written; from `request` and `answer`, if the
+            request or its answer is damaged.
         Unavailable: from every method, if the store doesn't answer.
     """
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
 
-    def case(self, number: int, version: Version) -> Case | None:
+    def request(self, number: int, version: Version) -> Asked | None:
         """Return the request for this promotion with its answer, or None if nobody asked."""
-        key = f"{case_key(number, version)}/request.json"
+        key = f"{request_key(number, version)}/request.json"
         return self._read(number, version) if self._objects.exists(key) else None
 
-    def cases(self) -> list[Case]:
+    def requests(self) -> list[Asked]:
         """Return all undamaged requests with their answers, ordered by number and time."""
         return self._read_all([])
 
-    def find(self, name: str, newest: int) -> Case:
+    def find(self, name: str, newest: int) -> Asked:
         """Return the request whose run id is `name`, or whose candidate's version begins with it.
 
         If several match, return the one that waits, or else the newest.
@@ -160,15 +160,15 @@ class Approvals:
         Raises:
             InputError: none matches, or several matching ones wait.
         """
-        cases = self.cases()
+        requests = self.requests()
         run_id = RunId.of(name)
-        found = [case for case in cases if case.request.run_id == run_id or case.request.version.startswith(name)]
+        found = [one for one in requests if one.request.run_id == run_id or one.request.version.startswith(name)]
         now = datetime.now(UTC)
-        every = [case for case in cases if case.state(now, newest) == "waiting"]
-        waiting = [case for case in found if case in every]
+        every = [one for one in requests if one.state(now, newest) == "waiting"]
+        waiting = [one for one in found if one in every]
         if len(waiting) == 1 or (found and not waiting):
             return (waiting or found)[-1]
-        known = listed(f"{case.request.run_id or 'no run'} ({case.request.version[:12]})" for case in every) or "none"
+        known = listed(f"{one.request.run_id or 'no run'} ({one.request.version[:12]})" for one in every) or "none"
         raise InputError(
             f"{self._objects.name}: {shown(name)} names {len(waiting)} requests, expected one; waiting: {known}"
         )
@@ -180,37 +180,37 @@ class Approvals:
             self._read_all(damage)
         return damage
 
-    def _read_all(self, damage: list[str]) -> list[Case]:
-        cases: list[Case] = []
+    def _read_all(self, damage: list[str]) -> list[Asked]:
+        requests: list[Asked] = []
         found = filter(None, map(_KEY.fullmatch, self._objects.keys(APPROVALS)))
         for number, version in sorted({(int(key[1]), Version(key[2])) for key in found}):
             problems: list[str] = []
             with noted(problems):
-                cases.append(self._read(number, version))
+                requests.append(self._read(number, version))
             advice = "damaged; remove this folder, unless a promotion was approved in it"
-            damage += [f"{self._objects.at(case_key(number, version))}: {advice} ({line})" for line in problems]
-        return sorted(cases, key=lambda case: (case.request.number, datetime.fromisoformat(case.request.at)))
+            damage += [f"{self._objects.at(request_key(number, version))}: {advice} ({line})" for line in problems]
+        return sorted(requests, key=lambda one: (one.request.number, datetime.fromisoformat(one.request.at)))
 
-    def ask(self, request: Request) -> Case:
+    def ask(self, request: Request) -> Asked:
         """Store a request, unless one exists for this promotion, and return the stored one with its answer.
 
         Raises:
             InputError: a value is not of the declared type.
         """
-        self._objects.create_document(f"{case_key(request.number, request.version)}/request.json", request)
+        self._objects.create_document(f"{request_key(request.number, request.version)}/request.json", request)
         return self._read(request.number, request.version)
 
-    def answer(self, case: Case, answer: Answer) -> Answered:
+    def answer(self, asked: Asked, answer: Answer) -> Answered:
         """Store the answer to a request, and return the one that counts, which may be an earlier equal decision.
 
         Raises:
             GateClosed: somebody has already decided otherwise.
             InputError: a value is not of the declared type.
         """
-        folder = case_key(case.request.number, case.request.version)
+        folder = request_key(asked.request.number, asked.request.version)
         key = f"{folder}/answer.json"
         self._objects.create_document(key, answer)
-        found = self._answered(folder, case.digest)
+        found = self._answered(folder, asked.digest)
         stored = found.answer
         if (stored.approved, stored.override) != (answer.approved, answer.override):
             verb = "approved" if stored.approved else "rejected"
@@ -220,16 +220,16 @@ class Approvals:
             )
         return found
 
-    def _read(self, number: int, version: Version) -> Case:
-        folder = case_key(number, version)
+    def _read(self, number: int, version: Version) -> Asked:
+        folder = request_key(number, version)
         key = f"{folder}/request.json"
         request, digest = self._objects.read_document(Request, key)
         if (request.number, request.version) != (number, version):
             at = self._objects.at(key)
             raise InputError(f"{at}: holds the request for record {request.number}, bundle {request.version[:12]}")
         if not self._objects.exists(f"{folder}/answer.json"):
-            return Case(request, digest)
-        return Case(request, digest, self._answered(folder, digest))
+            return Asked(request, digest)
+        return Asked(request, digest, self._answered(folder, digest))
 
     def _answered(self, folder: str, request: Digest) -> Answered:
         key = f"{folder}/answer.json"
@@ -283,60 +283,60 @@ def next_number(report: GateReport) -> int:
     return champion.number + 1 if champion else 1
 
 
-def check_same_gates(case: Case, report: GateReport, needed: Need) -> None:
+def check_same_gates(asked: Asked, report: GateReport, needed: Need) -> None:
     """Check that an approval was requested for the same gates, figures and limits that a report holds back.
 
     Raises:
         GateClosed: a gate was added or removed, only one of request and report needs an override, or the reason of an
             evaluated gate, which states figures and limits, has changed.
     """
-    request = case.request
+    request = asked.request
     advice = "Bring back the parameters with which the gate asked, or train another candidate"
     about = f"the request for approval of {request.version[:12]} (record {request.number}) is about other"
-    asked = {gate.name: gate.reason for gate in request.gates}
+    covered = {gate.name: gate.reason for gate in request.gates}
     found = {gate.name: gate for gate in report.not_open}
-    if asked.keys() != found.keys() or request.needs_override != (needed == "override"):
+    if covered.keys() != found.keys() or request.needs_override != (needed == "override"):
         raise GateClosed(
-            f"{about} gates: it names {listed(sorted(asked)) or 'none'}, but not open now are "
+            f"{about} gates: it names {listed(sorted(covered)) or 'none'}, but not open now are "
             f"{listed(sorted(found)) or 'none'}. {advice}"
         )
     for name, gate in found.items():
-        if gate.evaluated and _reason(gate) != asked[name]:
-            raise GateClosed(f"{about} figures: of {name} it says {asked[name]!r}, now {_reason(gate)!r}. {advice}")
+        if gate.evaluated and _reason(gate) != covered[name]:
+            raise GateClosed(f"{about} figures: of {name} it says {covered[name]!r}, now {_reason(gate)!r}. {advice}")
 
 
-def granted(case: Case | None, report: GateReport, needed: Need) -> Approved | None:
+def granted(asked: Asked | None, report: GateReport, needed: Need) -> Approved | None:
     """Return the approval that lets a candidate pass, or None if it needs none.
 
     Raises:
         GateClosed: nobody was asked, nobody has answered, the candidate was rejected, the request has expired, or it
             names other gates or figures.
     """
-    if case is None:
+    if asked is None:
         if needed == "nothing":
             return None
         raise GateClosed("a person must approve, and nobody was asked; run `dvc repro gate`, which asks")
-    state = case.state(datetime.now(UTC), case.request.number - 1)
+    state = asked.state(datetime.now(UTC), asked.request.number - 1)
     if state == "rejected" or (needed != "nothing" and state == "expired"):
-        raise GateClosed(why_rejected(case))
+        raise GateClosed(why_rejected(asked))
     if needed == "nothing":
         return None
-    check_same_gates(case, report, needed)
-    if case.answered is None:
-        raise GateClosed(f"it waits for approval until {case.request.expires}; `din approvals` shows the requests")
-    answer = case.answered.answer
+    check_same_gates(asked, report, needed)
+    if asked.answered is None:
+        raise GateClosed(f"it waits for approval until {asked.request.expires}; `din approvals` shows the requests")
+    answer = asked.answered.answer
     if needed == "override" and not answer.override:
         raise GateClosed(f"{answer.by} approved without an override, and the earlier champion was not evaluated")
-    return Approved(by=answer.by, override=answer.override, answer=case.answered.digest)
+    return Approved(by=answer.by, override=answer.override, answer=asked.answered.digest)
 
 
-def why_rejected(case: Case) -> str:
+def why_rejected(asked: Asked) -> str:
     """Return a sentence that names who rejected a candidate, or says that nobody answered in time."""
-    if case.answered and not case.answered.answer.approved:
-        answer = case.answered.answer
+    if asked.answered and not asked.answered.answer.approved:
+        answer = asked.answered.answer
         return f"{answer.by} rejected this candidate at {answer.at}: {answer.reason}"
     return (
-        f"nobody approved this candidate until {case.request.expires}, which rejects it; train another one, or ask "
+        f"nobody approved this candidate until {asked.request.expires}, which rejects it; train another one, or ask "
         "again once `din registry gc` has removed the request"
     )
 

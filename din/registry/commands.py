@@ -11,7 +11,7 @@ from typing import Any
 from din.errors import GateClosed, InputError
 from din.printing import print_table
 from din.registry import stored_comparisons
-from din.registry.approvals import Answer, Case, why_rejected
+from din.registry.approvals import Answer, Asked, why_rejected
 from din.registry.objects import noted
 from din.registry.records import Record
 from din.registry.registry import Registry, list_models
@@ -118,17 +118,17 @@ def gc(
     return gone
 
 
-def how_to_answer(registry: Registry, case: Case) -> str:
+def how_to_answer(registry: Registry, asked: Asked) -> str:
     """Return the commands that approve and reject, with a placeholder for the reason."""
     where = ["--registry", registry.uri, "--model", registry.model_name]
-    name = case.request.version[:12]
-    override = ["--override"] if case.request.needs_override else []
+    name = asked.request.version[:12]
+    override = ["--override"] if asked.request.needs_override else []
     approve = shlex.join(["din", "approvals", name, "--approve", *override, *where])
     reject = shlex.join(["din", "approvals", name, "--reject", *where])
     return f"    {approve} --reason WHY\n    {reject} --reason WHY"
 
 
-def answer(uri: str, model_name: str, name: str, approved: bool, by: str, reason: str, override: bool = False) -> Case:
+def answer(uri: str, model_name: str, name: str, approved: bool, by: str, reason: str, override: bool = False) -> Asked:
     """Store and print a person's answer to a request, named by its run or by the beginning of its candidate's version.
 
     With `override`, approve although the earlier champion was not evaluated.
@@ -141,32 +141,32 @@ def answer(uri: str, model_name: str, name: str, approved: bool, by: str, reason
         GateClosed: the request has expired, another champion has appeared since, or somebody decided otherwise.
     """
     registry = Registry(uri, model_name)
-    case = registry.approvals.find(name, registry.newest())
-    request = case.request
+    asked = registry.approvals.find(name, registry.newest())
+    request = asked.request
     place = f"{registry.name}: record {request.number}, bundle {request.version[:12]}"
     if approved and override != request.needs_override:
         was, advice = ("can't be", "add") if request.needs_override else ("was", "leave out")
         raise InputError(f"{place}: the earlier champion {was} evaluated, so {advice} --override")
     now = datetime.now(UTC)
-    state = case.state(now, registry.newest())  # reading all requests may have taken seconds
+    state = asked.state(now, registry.newest())  # reading all requests may have taken seconds
     if state == "outdated":
         raise GateClosed(f"{place}: another champion has appeared since this candidate was judged; run the gate again")
     if state == "expired":
-        raise GateClosed(f"{place}: {why_rejected(case)}")
+        raise GateClosed(f"{place}: {why_rejected(asked)}")
     given = Answer(
-        request=case.digest,
+        request=asked.digest,
         approved=approved,
         override=approved and override,
         by=by,
         reason=reason,
         at=now.isoformat(timespec="seconds"),
     )
-    answered = registry.approvals.answer(case, given)
+    answered = registry.approvals.answer(asked, given)
     stored = answered.answer
     verb = "approved" if approved else "rejected"
     advice = "; `din promote` makes it the champion" if approved else ""
     print(f"{request.version} (record {request.number}): {verb} by {stored.by} at {stored.at}{advice}")
-    return Case(request, case.digest, answered)
+    return Asked(request, asked.digest, answered)
 
 
 def show_approvals(uri: str, model_name: str, as_json: bool = False) -> list[dict[str, Any]]:
@@ -175,9 +175,9 @@ def show_approvals(uri: str, model_name: str, as_json: bool = False) -> list[dic
     newest = registry.newest()
     now = datetime.now(UTC)
     found = [
-        asdict(case.request)
-        | {"state": case.state(now, newest), "answer": asdict(case.answered.answer) if case.answered else None}
-        for case in registry.approvals.cases()
+        asdict(asked.request)
+        | {"state": asked.state(now, newest), "answer": asdict(asked.answered.answer) if asked.answered else None}
+        for asked in registry.approvals.requests()
     ]
     if as_json:
         print(json.dumps(found, indent=2))

@@ -29,7 +29,7 @@ from din.errors import GateClosed, InputError, Unavailable, listed
 from din.facts import Facts
 from din.names import Digest, FileName, ModelName, RunId, Version
 from din.params import Params
-from din.registry.approvals import APPROVALS, Approvals, case_key
+from din.registry.approvals import APPROVALS, Approvals, request_key
 from din.registry.bundle import FACTS, parse_manifest, verify_bundle
 from din.registry.objects import Objects, noted, prefixes
 from din.registry.records import (
@@ -329,7 +329,7 @@ class Registry:
             for name, digest in record.files.items():
                 damage += self._problem(f"{run_key(record.run_id)}/{name}" if record.run_id else name, digest)
             damage += self._approval_problems(record)
-        named = [self.objects.at(case_key(entry.record.number, entry.record.version)) for entry in log.entries]
+        named = [self.objects.at(request_key(entry.record.number, entry.record.version)) for entry in log.entries]
         damage += [line for line in self.approvals.damage() if not line.startswith(tuple(named))]
         if not (log.entries or damage) and self._lost_its_log():
             damage.append(
@@ -374,13 +374,11 @@ class Registry:
         history = self.history()
         now = datetime.now(UTC)
         before = now - grace
-        open_cases = [
-            case for case in self.approvals.cases() if case.answered or case.state(now, len(history)) == "waiting"
-        ]
-        wanted = [*history, *(case.request for case in open_cases)]
+        needed = [one for one in self.approvals.requests() if one.answered or one.state(now, len(history)) == "waiting"]
+        wanted = [*history, *(one.request for one in needed)]
         kept = {f"{area}/{r.version}" for r in history for area in ("bundles", "looks")}
         kept |= {run_key(r.run_id) for r in wanted if r.run_id}
-        kept |= {case_key(r.number, r.version) for r in wanted}
+        kept |= {request_key(r.number, r.version) for r in wanted}
         found: dict[str, datetime] = {}
         for area in ("bundles", "looks", "runs", "stages", APPROVALS, CLAIMS):
             found |= self.objects.keys(area)
@@ -472,10 +470,10 @@ class Registry:
     def _approval_problems(self, record: Record) -> list[str]:
         """Check the approval that a record names, if any."""
         problems: list[str] = []
-        at = self.objects.at(case_key(record.number, record.version))
+        at = self.objects.at(request_key(record.number, record.version))
         with noted(problems):
-            case = self.approvals.case(record.number, record.version) if record.approval else None
-            found = case.answered if case else None
+            asked = self.approvals.request(record.number, record.version) if record.approval else None
+            found = asked.answered if asked else None
             if record.approval and not found:
                 problems.append(f"{at}: the request or the answer is missing, although record {record.number} names it")
             elif record.approval and found and found.digest != record.approval.answer:

@@ -25,7 +25,7 @@ _ROW_COLUMNS = ("user", "item", "timestamp", "sequence", "label")
 
 
 @dataclass(frozen=True)
-class Case:
+class ParityCase:
     """B impressions, packed from features, and as requests with B candidates in total.
 
     Attributes:
@@ -50,7 +50,7 @@ class _Drawn:
 
 def real_cases(
     features: Features, raw: Path, most: int, seed: int, *, ages: bool = False
-) -> tuple[list[Case], list[Case]]:
+) -> tuple[list[ParityCase], list[ParityCase]]:
     """Return cases of at most `most` impressions from all splits, and the edge cases made from one of them.
 
     With `ages`, pack the ages of behaviours.
@@ -63,7 +63,7 @@ def real_cases(
             batch = slice(start, start + _PACK)
             requests = part.requests[batch]
             packed = packer.pack(part.shard, part.rows[batch])
-            real.append(Case("impressions", packed, requests, [_bare(request) for request in requests]))
+            real.append(ParityCase("impressions", packed, requests, [_bare(request) for request in requests]))
     part = max(drawn, key=lambda part: int(part.shard.impressions.history_length[part.rows].max()))
     return real, list(_Edges(features, packer, part, seed).cases())
 
@@ -106,7 +106,7 @@ class _Edges:
         random = np.random.default_rng(seed)
         self.items = random.choice(features.manifest.items - 1, _MANY) + 1
 
-    def cases(self) -> Iterator[Case]:
+    def cases(self) -> Iterator[ParityCase]:
         """Yield all edge cases."""
         most = self.features.manifest.max_history
         lengths = (0, 1, most, most + 3) if len(self.past) else (0,)
@@ -120,7 +120,7 @@ class _Edges:
         for level in Level:
             yield self._level(level)
 
-    def _case(self, name: str, items: np.ndarray, length: int | None = None, user: int | None = None) -> Case:
+    def _case(self, name: str, items: np.ndarray, length: int | None = None, user: int | None = None) -> ParityCase:
         """Return the impression with other candidates.
 
         Args:
@@ -154,14 +154,14 @@ class _Edges:
         ids = [NEVER_SEEN if item == UNKNOWN else self.raw_items[int(item)].as_py() for item in items]
         history = [self.request["history"][place] for place in places]
         request = self.request | {"history": history, "candidates": [{ITEM_ID: value} for value in ids]}
-        return Case(name, self.packer.pack(shard, np.arange(count)), [request], [request])
+        return ParityCase(name, self.packer.pack(shard, np.arange(count)), [request], [request])
 
-    def _unknown_user(self) -> Case:
+    def _unknown_user(self) -> ParityCase:
         case = self._case("unknown user", self.items[:2], user=UNKNOWN)
         request = case.requests[0] | {"user": {USER_ID: NEVER_SEEN}}
         return replace(case, requests=[request], bare=[request])
 
-    def _level(self, level: Level) -> Case:
+    def _level(self, level: Level) -> ParityCase:
         """Return a case in which every field with an example value of this level has it, in features and request."""
         case = self._case(f"values: {level}", self.items[:3])
         raw: dict[Group, dict[str, Any]] = {group: {} for group in Group}

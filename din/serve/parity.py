@@ -37,7 +37,7 @@ from din.names import Version
 from din.params import Params
 from din.schema import Group
 from din.serve.agreement import ATOL_LOGIT, ATOL_PROBABILITY, AUC_DELTA, MIN_STD, PATHS, ParityReport
-from din.serve.cases import Case, real_cases
+from din.serve.cases import ParityCase, real_cases
 from din.serve.encode import Encoder
 from din.serve.scorer import BATCH_GRAPH, Graph, Scorer, Scores, Vector
 from din.workspace import Workspace
@@ -92,7 +92,7 @@ def check_parity(workspace: Workspace, params: Params) -> None:
     print(f"{_table(report)}\nopen: {report.cases:,} cases agree on {', '.join(PATHS)}")
 
 
-def compare(found: dict[str, Scores], real: list[Case], edges: list[Case]) -> dict[str, Any]:
+def compare(found: dict[str, Scores], real: list[ParityCase], edges: list[ParityCase]) -> dict[str, Any]:
     """Return the measured part of the report. `reason` has the failed checks, or is None.
 
     Args:
@@ -147,7 +147,7 @@ def _largest(others: list[Vector], torch_: Vector, compared: NDArray[np.bool_]) 
     return np.where(compared, np.max(np.abs(np.array(others) - torch_), axis=0), 0.0)
 
 
-def differing_fields(encoder: Encoder, cases: list[Case]) -> list[str]:
+def differing_fields(encoder: Encoder, cases: list[ParityCase]) -> list[str]:
     """Return the fields whose codes in the features differ from the codes that the encoder computes for requests."""
     found: dict[str, None] = {}
     for case in cases:
@@ -188,7 +188,7 @@ def tied_share(labels: NDArray[Any], logits: Vector, tie: float) -> float:
     return float(near.sum() / (len(clicked) * len(other)))
 
 
-def torch_scores(trained: Trained, cases: list[Case]) -> Scores:
+def torch_scores(trained: Trained, cases: list[ParityCase]) -> Scores:
     """Return PyTorch's scores [N] of the N impressions of all cases."""
 
     def logits(packed: PackedBatch) -> Vector:
@@ -199,19 +199,19 @@ def torch_scores(trained: Trained, cases: list[Case]) -> Scores:
     return Scores.of_logits(found)
 
 
-def _onnx(path: Path, cases: list[Case]) -> Scores:
+def _onnx(path: Path, cases: list[ParityCase]) -> Scores:
     graph = Graph(path, threads=1)
     return graph.run_all(case.packed for case in cases)
 
 
-def _scorer(scorer: Scorer, cases: list[Case], many: bool) -> Scores:
+def _scorer(scorer: Scorer, cases: list[ParityCase], many: bool) -> Scores:
     """Return the scores of `score_many` on full requests, or of `score` on bare ones."""
     if many:
         return Scores.joined(scorer.both_of_many([request for case in cases for request in case.requests]))
     return Scores.joined([scorer.both(request) for case in cases for request in case.bare])
 
 
-def _flips(mine: Vector, theirs: Vector, edges: list[Case]) -> int:
+def _flips(mine: Vector, theirs: Vector, edges: list[ParityCase]) -> int:
     """Count the pairs of candidates of a case that two paths rank differently, not counting ties.
 
     A pair is tied if its logits differ by at most the mean of their two tolerances.
@@ -229,7 +229,7 @@ def _flips(mine: Vector, theirs: Vector, edges: list[Case]) -> int:
     return flips
 
 
-def _describe(at: int, found: dict[str, Scores], cases: list[Case]) -> dict[str, Any]:
+def _describe(at: int, found: dict[str, Scores], cases: list[ParityCase]) -> dict[str, Any]:
     """Return impression `at` of all cases with its request and the scores of every path."""
     answers = {
         name: {"logit": float(scores.logits[at]), "probability": float(scores.probabilities[at])}

@@ -149,7 +149,7 @@ def test_a_refused_candidate_from_scratch_leaves_no_harmful_champion(
     params = set_gate(automatic, min_auc=inside, approval="borderline")
     report = judge(workspace, params)
     assert (report["verdict"], find(report, "last_step")["verdict"]) == ("borderline", "open")
-    assert registry.approvals.cases() == []
+    assert registry.approvals.requests() == []
     assert promoted(workspace, params).record.version == before
 
 

@@ -16,7 +16,7 @@ from din.params import Params, to_json
 from din.params.gate import Policy
 from din.promotion.promote import promote
 from din.registry import approvals, commands
-from din.registry.approvals import Case
+from din.registry.approvals import Asked
 from din.registry.records import Approved
 from din.registry.registry import Registry
 from din.report.runs import write_runs
@@ -41,13 +41,13 @@ def borderline(run: Run, params: Params, **settings) -> Params:
     return set_gate(params, min_auc=auc, approval="borderline", **settings)
 
 
-def only_case(registry: Registry) -> Case:
-    (case,) = registry.approvals.cases()
-    return case
+def only_request(registry: Registry) -> Asked:
+    (asked,) = registry.approvals.requests()
+    return asked
 
 
-def answered(registry: Registry, approved=True, override=False, by="ann", reason="fine") -> Case:
-    version = registry.approvals.cases()[-1].request.version
+def answered(registry: Registry, approved=True, override=False, by="ann", reason="fine") -> Asked:
+    version = registry.approvals.requests()[-1].request.version
     return commands.answer(registry.uri, registry.model_name, version, approved, by, reason, override)
 
 
@@ -68,7 +68,7 @@ def test_a_borderline_candidate_waits_and_is_promoted_once_approved(run: Run, qu
     params = borderline(run, quick)
     gate(run.here, params, score)
     assert read_json(run.here.gate)["verdict"] == "borderline"
-    request = only_case(registry).request
+    request = only_request(registry).request
     assert (request.number, request.run_id, request.needs_override) == (1, None, False)
     assert [gate.name for gate in request.gates] == ["min_auc"] and "not all of it above" in request.gates[0].reason
     printed = capsys.readouterr().out
@@ -85,9 +85,9 @@ def test_a_borderline_candidate_waits_and_is_promoted_once_approved(run: Run, qu
     gate(run.here, params, score)
     record = promoted(run, params).record
     assert "ann approved the gates that are not open: min_auc." in capsys.readouterr().out
-    case = only_case(registry)
-    assert case.answered
-    assert record.approval == Approved(by="ann", override=False, answer=case.answered.digest)
+    asked = only_request(registry)
+    assert asked.answered
+    assert record.approval == Approved(by="ann", override=False, answer=asked.answered.digest)
     assert (record.by, record.reason) == ("nightly", "approved by ann")
     assert registry.verify() == [] and not promoted(run, params).appended
 
@@ -149,7 +149,7 @@ def test_nobody_answering_is_a_rejection(run: Run, quick, registry):
             refused()
     assert states(registry) == ["expired"]
     assert registry.gc() == []  # younger than the grace period
-    version = only_case(registry).request.version
+    version = only_request(registry).request.version
     assert f"{registry.name}/approvals/000001-{version}" in registry.gc(timedelta(0), dry_run=False)
     gate(run.here, borderline(run, quick), score)
     assert states(registry) == ["waiting"]
@@ -193,7 +193,7 @@ def test_a_champion_that_cannot_be_evaluated_is_overridden(run: Run, quick, regi
     params = set_gate(quick, approval="never")
     with pytest.raises(GateClosed, match=r"(?s)can't be evaluated any more.*din approvals .* --approve --override"):
         gate(run.here, params, unscorable)
-    request = only_case(registry).request
+    request = only_request(registry).request
     assert {gate.name for gate in request.gates} == NEED_SCORES and request.needs_override
     assert states(registry) == ["waiting"] and "needs --override" in capsys.readouterr().out
     with pytest.raises(InputError, match="add --override"):
@@ -260,7 +260,7 @@ def test_one_damaged_request_holds_up_no_other(run: Run, asked, registry, capsys
 
 def test_the_commands_answer_with_exit_codes(run: Run, asked, quick, registry, monkeypatch):
     """0 for an answer, 2 for a name that nobody asked under, 3 for a decision that comes second."""
-    version = only_case(registry).request.version
+    version = only_request(registry).request.version
     run.here.params.write_text(json.dumps(to_json(quick)))
     monkeypatch.chdir(run.here.root)
     monkeypatch.setenv("LOGNAME", "dora")

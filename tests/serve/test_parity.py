@@ -15,7 +15,7 @@ from din import kinds
 from din.errors import GateClosed
 from din.model import artifact
 from din.serve import parity
-from din.serve.cases import Case, real_cases
+from din.serve.cases import ParityCase, real_cases
 from din.serve.parity import check_parity, compare, tied_share, torch_scores
 from din.serve.scorer import Scorer, Scores, Vector
 from tests.factories.run import edit
@@ -118,8 +118,8 @@ def test_pairs_that_rounding_may_order_either_way_are_counted(seed: int) -> None
 class Compared(NamedTuple):
     """The cases of a sound bundle, and PyTorch's logits."""
 
-    real: list[Case]
-    edges: list[Case]
+    real: list[ParityCase]
+    edges: list[ParityCase]
     logits: Vector
 
     def reason(self, torch_: Vector, scorer: Vector) -> str:
