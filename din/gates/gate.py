@@ -5,6 +5,7 @@ equal workspaces and registries give equal reports, except for measured latencie
 """
 
 import os
+import shlex
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -22,7 +23,6 @@ from din.names import RunId
 from din.params import Params
 from din.printing import print_table
 from din.registry import approvals
-from din.registry.commands import how_to_answer
 from din.registry.registry import Registry
 from din.verdicts import ChampionName, GateEntry, GateReport
 from din.workspace import Workspace
@@ -83,11 +83,21 @@ def _consult(workspace: Workspace, params: Params, report: GateReport, needed: a
         assert answer  # it is None only if nothing is needed
         print(f"approved by {answer.by}; `din promote` makes it the champion")
         return
-    commands = how_to_answer(registry, asked)
+    commands = _how_to_answer(registry, request)
     if needed == "override":
         override = "If the earlier champion can't be evaluated any more, a person may override this"
         raise GateClosed(f"{refusal}\n{override} until {request.expires}:\n{commands}", workspace.gate)
     print(f"waits for a person's approval until {request.expires}:\n{commands}")
+
+
+def _how_to_answer(registry: Registry, request: approvals.Request) -> str:
+    """Return the commands that approve and reject, with a placeholder for the reason."""
+    where = ["--registry", registry.uri, "--model", registry.model_name]
+    name = request.version[:12]
+    override = ["--override"] if request.needs_override else []
+    approve = shlex.join(["din", "approvals", name, "--approve", *override, *where])
+    reject = shlex.join(["din", "approvals", name, "--reject", *where])
+    return f"    {approve} --reason WHY\n    {reject} --reason WHY"
 
 
 def judge(evidence: Evidence, score: Score, latency: Latency, may_compare: bool = False) -> GateReport:

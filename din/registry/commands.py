@@ -1,7 +1,6 @@
 """The commands of `din registry` and `din approvals`. Each prints its result and returns it."""
 
 import json
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -116,16 +115,6 @@ def gc(
     if not yes:
         print(f"{len(gone)} found; nothing removed, add --yes to remove" if gone else "nothing to remove")
     return gone
-
-
-def how_to_answer(registry: Registry, asked: Asked) -> str:
-    """Return the commands that approve and reject, with a placeholder for the reason."""
-    where = ["--registry", registry.uri, "--model", registry.model_name]
-    name = asked.request.version[:12]
-    override = ["--override"] if asked.request.needs_override else []
-    approve = shlex.join(["din", "approvals", name, "--approve", *override, *where])
-    reject = shlex.join(["din", "approvals", name, "--reject", *where])
-    return f"    {approve} --reason WHY\n    {reject} --reason WHY"
 
 
 def answer(uri: str, model_name: str, name: str, approved: bool, by: str, reason: str, override: bool = False) -> Asked:
