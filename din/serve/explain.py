@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from din import documents
 from din.errors import InputError
-from din.schema import ITEM_ID, USER_ID, Group
+from din.schema import ITEM_ID, USER_ID, Field, Group
 from din.serve.scorer import Request, Scorer, Scores, request_lines
 
 
@@ -56,6 +56,12 @@ def explain(scorer: Scorer, request: Request) -> Explanation:
     return Explanation(scores, [part.told for part in parts], effects)
 
 
+def cost(scorer: Scorer, request: Request) -> int:
+    """Return the number of scores that explain a valid request: 1 + P for each candidate, and for none as for one."""
+    parts = len(_behaviours(scorer, request)) + 1 + len(_fields(scorer))
+    return (1 + parts) * max(len(request["candidates"]), 1)
+
+
 def explain_file(scorer: Scorer, lines: BinaryIO, most: int) -> Iterator[dict[str, Any]]:
     """Yield `{"version", "probabilities", "why"}` for each request of a JSON-lines file.
 
@@ -84,17 +90,27 @@ class _Part:
 def _parts(scorer: Scorer, request: Request) -> Iterator[_Part]:
     """Yield the parts. A field is replaced by null, because the bundle would fill in the profile of a known user."""
     history = request.get("history") or []
-    start = max(len(history) - scorer.max_history, 0)
-    for place in range(start, len(history)):
+    read = _behaviours(scorer, request)
+    for place in read:
         entry = history[place]
         item = entry.get(ITEM_ID) if isinstance(entry, dict) else entry
-        others = [*history[start:place], *history[place + 1 :]]
+        others = [*history[read.start : place], *history[place + 1 :]]
         yield _Part({"history": place, ITEM_ID: item}, {**request, "history": others})
     user = request.get("user") or {}
     yield _Part({"user": USER_ID, "value": user.get(USER_ID)}, {**request, "user": {}})
-    for field in scorer.fields:
-        if field.group in (Group.USER, Group.CONTEXT) and field.name != USER_ID:
-            key = str(field.group)
-            given = request.get(key) or {}
-            told = {key: field.name, "value": given.get(field.name)}
-            yield _Part(told, {**request, key: {**given, field.name: None}})
+    for field in _fields(scorer):
+        key = str(field.group)
+        given = request.get(key) or {}
+        told = {key: field.name, "value": given.get(field.name)}
+        yield _Part(told, {**request, key: {**given, field.name: None}})
+
+
+def _behaviours(scorer: Scorer, request: Request) -> range:
+    """Return the places of the behaviours that the model reads, in the request's history."""
+    length = len(request.get("history") or [])
+    return range(max(length - scorer.max_history, 0), length)
+
+
+def _fields(scorer: Scorer) -> list[Field]:
+    """Return the user and context fields, without the user's id."""
+    return [one for one in scorer.fields if one.group in (Group.USER, Group.CONTEXT) and one.name != USER_ID]

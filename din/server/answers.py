@@ -8,8 +8,7 @@ from uuid import uuid4
 from pydantic_core import from_json, to_json
 
 from din.errors import InputError, shown
-from din.schema import USER_ID, Group
-from din.serve.explain import explain
+from din.serve.explain import cost, explain
 from din.serve.scorer import Request, RequestError, Scorer
 from din.server.deployment import Serving
 
@@ -136,11 +135,7 @@ def _why(scorer: Scorer, requests: list[Request], most: int) -> list[list[list[d
     Raises:
         InputError: they take more scores than a request may hold candidates, and would hold a thread for too long.
     """
-    fields = {USER_ID, *(field.name for field in scorer.fields if field.group in (Group.USER, Group.CONTEXT))}
-    scores = 0
-    for request in requests:
-        parts = min(len(request.get("history") or []), scorer.max_history) + len(fields)
-        scores += (1 + parts) * max(len(request["candidates"]), 1)
+    scores = sum(cost(scorer, request) for request in requests)
     if scores > scorer.limits.candidates:
         raise InputError(
             f"explain: {most} takes {scores:,} scores, because each candidate is scored again without each part; "
