@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from din.errors import InputError, Unavailable
+from din.errors import InputError, Unavailable, listed, shown
 from din.server import answers, metrics
 from din.server.answers import Answer
 from din.server.bodies import RETRY, Bodies
@@ -123,7 +123,7 @@ class Server:
     async def score(self, request: Request) -> Response:
         """Answer one request or a list of requests."""
         parts = request.query_params.get("explain", "0")
-        return await self._answered(request, partial(answers.score, parts=parts))
+        return await self._answered(request, partial(answers.score, parts=parts), "explain")
 
     async def infer(self, request: Request) -> Response:
         """Answer a request of the Open Inference Protocol."""
@@ -176,10 +176,13 @@ class Server:
         scorer = self._deployment.serving.scorer
         return JSONResponse(await run_in_threadpool(description, scorer, self._settings))
 
-    async def _answered(self, request: Request, answer: Answering) -> Response:
-        """Answer a request in time, and count it."""
+    async def _answered(self, request: Request, answer: Answering, *parameters: str) -> Response:
+        """Answer a request in time, and count it. Its query may have these parameters."""
         times = _Times()
         try:
+            for name in request.query_params:
+                if name not in parameters:
+                    raise HTTPException(422, f"query: {shown(name)} is unknown; valid: {listed(parameters) or 'none'}")
             response = await self._scored(request, answer, times)
         except HTTPException as error:
             response = await _one_line(request, error)

@@ -91,6 +91,14 @@ def test_a_wrong_number_of_parts(given: str, client: httpx.Client) -> None:
     assert re.fullmatch(rf"explain: '{given[:9]}.*; expected a whole number from 0, .*", answer.json()["error"])
 
 
+@pytest.mark.parametrize(("path", "valid"), [("/v1/score", "explain"), ("/v2/models/log/infer", "none")])
+def test_an_unknown_parameter_of_the_query(path: str, valid: str, client: httpx.Client) -> None:
+    """A typo is named, with the parameters that exist."""
+    answer = client.post(f"{path}?explian=3", json=REQUEST)
+    assert answer.status_code == 422
+    assert answer.json() == {"error": f"query: 'explian' is unknown; valid: {valid}"}
+
+
 CALLS = [block for block in of("") if block.page.stem == "serving" and block.text.startswith("curl ")]
 
 
