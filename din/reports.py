@@ -22,9 +22,9 @@ _ALWAYS: dict[Suite, str] = {
     "features": """
         behaviours_sorted built_from_this_raw_log columns empty_field files_match_manifest files_readable
         history_before_impression history_complete history_leak history_leak_later history_length history_of_own_user
-        history_within_behaviours item_in_range item_order_kept label_0_or_1 label_leak label_leak_later
-        negatives_not_own row_counts splits_apart test_classes test_rows train_classes train_rows unknown_items_rate
-        user_in_one_shard user_in_range valid_classes valid_rows
+        history_within_behaviours integers_not_null item_in_range item_order_kept label_0_or_1 label_leak
+        label_leak_later negatives_not_own row_counts splits_apart test_classes test_rows train_classes train_rows
+        unknown_items_rate user_in_one_shard user_in_range valid_classes valid_rows
     """,
     "predictions": """
         columns files_readable test_calibration_ratio test_lr_not_null test_normalized_entropy test_popularity_not_null

@@ -18,7 +18,7 @@ from din.schema import SPLITS, Group
 from validation.data import text
 from validation.expectations import SAMPLE, Expected, figure
 from validation.rules import Rule, keep
-from validation.shards import OWN, Features, values
+from validation.shards import OF_BEHAVIOURS, OF_IMPRESSIONS, OWN, Features, values
 
 _FEATURIZE = "a fault of featurize: run `dvc repro featurize`, and report it if it stays"
 _AT = "struct_pack(t := timestamp, s := sequence)"  # the sort key of rows
@@ -112,7 +112,9 @@ def _rules(features: Features) -> list[Rule]:
         "previous.user > user OR previous.user = user AND (previous.timestamp > timestamp OR previous.timestamp = "
         "timestamp AND previous.sequence > sequence AND NOT previous.prior)"
     )
+    missing, missing_too = (" OR ".join(f"{one} IS NULL" for one in some) for some in (OF_BEHAVIOURS, OF_IMPRESSIONS))
     rules = [
+        ("integers_not_null", None, f"{missing} OR impression AND ({missing_too})", "a row lacks an integer"),
         ("user_in_range", "user", f"user NOT BETWEEN 0 AND {users - 1}", "a user is a row of users.parquet"),
         ("item_in_range", "item", f"item NOT BETWEEN 0 AND {items - 1}", "an item is a row of items.parquet"),
         ("label_0_or_1", "label", "impression AND label NOT IN (0, 1)", "a label is 0 or 1"),

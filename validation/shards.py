@@ -1,7 +1,4 @@
-"""Read `data/features/` for judging. Unlike din.features.reader, this reader relies only on column names and types.
-
-A missing integer becomes -1, which is not a valid user, item, label, offset or id.
-"""
+"""Read `data/features/` for judging. Unlike din.features.reader, this reader relies only on column names and types."""
 
 from datetime import date
 from functools import cached_property
@@ -23,14 +20,16 @@ from din.schema import SPLITS, Field, Group, parse_field
 from din.workspace import Workspace
 from validation.data import Data, text
 
-OWN = ("user", "item", "timestamp", "sequence", "label", "history_start", "history_end", "sampled")
+OF_BEHAVIOURS = ("user", "item", "timestamp", "sequence")
+OF_IMPRESSIONS = ("label", "history_start", "history_end", "sampled")
+OWN = OF_BEHAVIOURS + OF_IMPRESSIONS
 
 
 class Features(Data):
     """A feature directory. Its columns have the right types once the phase `files` is open.
 
-    The table `rows` has the columns `OWN` of all shards; behaviours have only the first four. It also has the `file`,
-    the `row` number in the file, the `shard`, and the `split`, or "behaviours". A missing integer is -1.
+    The table `rows` has the columns `OWN` of all shards; behaviours have only `OF_BEHAVIOURS`. It also has the `file`,
+    the `row` number in the file, the `shard`, and the `split`, or "behaviours".
 
     Attributes:
         manifest: the manifest that `featurize` wrote.
@@ -57,9 +56,7 @@ class Features(Data):
         place = r"regexp_extract(_file, 'shards/([0-9]+)/([a-z]+)\.parquet$', ['shard', 'split'])"
         queries = []
         for name in ("behaviours", *SPLITS):
-            own = [
-                f"coalesce({column}, -1)::BIGINT AS {column}" for column in OWN[: 4 if name == "behaviours" else None]
-            ]
+            own = [f"{column}::BIGINT AS {column}" for column in (OF_BEHAVIOURS if name == "behaviours" else OWN)]
             path = text(self.root / "shards" / "*" / f"{name}.parquet")
             queries.append(
                 f"SELECT _file AS file, file_row_number AS row, unnest({place}), {', '.join(own)} "
@@ -118,7 +115,7 @@ def date_of(timestamp: int) -> str:
 
 
 def integers(column: pa.ChunkedArray) -> np.ndarray:
-    """Return an integer column as an array, with -1 for null."""
+    """Return an integer column as an array, with -1 for null, which is not a valid id."""
     return pc.fill_null(column, -1).to_numpy()
 
 

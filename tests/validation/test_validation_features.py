@@ -167,6 +167,9 @@ DEFECTS: dict[str, dict[str, tuple[Plant, set[str]]]] = {
             lambda: put(TRAIN, "user", row_where(length=(0, 0)), 10**6),
             {"user_in_range"},
         ),
+        "impression without a time": (value(TRAIN, "timestamp", 0, None), {"integers_not_null"}),
+        "impression without its mark": (value(TEST, "sampled", 3, None), {"integers_not_null"}),
+        "behaviour without a number": (value(BEHAVIOURS, "sequence", 0, None), {"integers_not_null"}),
         "label 2": (value(TRAIN, "label", 0, 2), {"label_0_or_1"}),
         "history before its start": (shift("history_start", 1, length=(0, 0)), {"history_within_behaviours"}),
         "history beyond behaviours": (
