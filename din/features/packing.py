@@ -102,16 +102,16 @@ class Packer:
         rows = rows.astype(np.int64, copy=False)
         users = impressions.user[rows]  # before the native calls, since numpy checks the bounds of rows
         places, segment, touched = pack_histories(
-            rows, impressions.history_start, impressions.history_end, shard.behaviour_item, impressions.item
+            rows, impressions.history_start, impressions.history_end, shard.behaviours.item, impressions.item
         )
         items, position = self._distinct_items(touched)
         age = None
         if self._ages:
-            age = ages(impressions.timestamp[rows][segment], shard.behaviour_time[places])
+            age = ages(impressions.timestamp[rows][segment], shard.behaviours.time[places])
         return PackedBatch(
             lookups={
                 Group.ITEM: self._group(Group.ITEM, self._features.items, items, random),
-                Group.BEHAVIOUR: self._group(Group.BEHAVIOUR, shard.behaviour_fields, places, random),
+                Group.BEHAVIOUR: self._group(Group.BEHAVIOUR, shard.behaviours.fields, places, random),
                 Group.USER: self._group(Group.USER, self._features.users, users, random),
                 Group.CONTEXT: self._group(Group.CONTEXT, impressions.contexts, rows, random),
             },

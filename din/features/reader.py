@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -57,13 +58,33 @@ class Impressions:
 
 
 @dataclass(frozen=True)
+class Behaviours:
+    """The T behaviours of a shard."""
+
+    item: np.ndarray  # int32 [T], rows of items.parquet
+    time: np.ndarray  # int64 [T], µs since 1970, UTC; may be UNKNOWN_TIME
+    fields: dict[str, Column]  # of T owners each
+
+    def take(self, places: np.ndarray) -> "Behaviours":
+        """Return the behaviours at positions `places`, in that order."""
+        fields = {name: column.take(places) for name, column in self.fields.items()}
+        return Behaviours(self.item[places], self.time[places], fields)
+
+
+@dataclass(frozen=True)
 class Shard:
-    """One split of one shard, and the T behaviours of the shard, which its histories are views of."""
+    """One split of one shard, and the shard's behaviours, which its histories are views of."""
 
     impressions: Impressions
-    behaviour_item: np.ndarray  # int32 [T], rows of items.parquet
-    behaviour_time: np.ndarray  # int64 [T], µs since 1970, UTC; may be UNKNOWN_TIME
-    behaviour_fields: dict[str, Column]  # of T owners each
+    behaviours: Behaviours
+
+
+class _Kept(NamedTuple):
+    """What has been read of one shard."""
+
+    number: int
+    behaviours: Behaviours
+    splits: dict[str, Impressions]
 
 
 @dataclass(frozen=True)
@@ -100,6 +121,7 @@ class Features:
         self.known_until = known_until
         self.manifest = documents.read(FeaturesManifest, root / MANIFEST, "run `dvc repro featurize`")
         self.fields: tuple[Field, ...] = tuple(parse_field(record) for record in self.manifest.fields)
+        self._kept: _Kept | None = None
 
     def of(self, group: Group) -> tuple[Field, ...]:
         """Return the fields of one group, in the order of the joint table."""
@@ -192,23 +214,36 @@ class Features:
         return _read(self.root / "users.parquet", ["value"])["value"]
 
     def shard(self, number: int, split: str) -> Shard:
-        """Read one split (`train`, `valid`, `test`) of one shard."""
+        """Return one split (`train`, `valid`, `test`) of one shard.
+
+        The shard that was read last is kept, so that training on a single one reads it once.
+        """
         assert split in SPLITS, split
-        path = self._path(number, split)
-        behaviours_path = self._path(number, "behaviours")
+        kept = self._kept
+        if kept is None or kept.number != number:
+            kept = _Kept(number, self._behaviours(number), {})
+            self._kept = kept
+        if split not in kept.splits:
+            kept.splits[split] = self._impressions(number, split, len(kept.behaviours.item))
+        return Shard(kept.splits[split], kept.behaviours)
+
+    def _behaviours(self, number: int) -> Behaviours:
+        path = self._path(number, "behaviours")
         rows = _read(path)
-        behaviours = _read(behaviours_path)
+        item = rows["item"].to_numpy()
+        _check(path, "item", item, self.manifest.items)
+        return Behaviours(item, rows[TIMESTAMP].to_numpy(), self._columns(path, rows, Group.BEHAVIOUR))
+
+    def _impressions(self, number: int, split: str, behaviours: int) -> Impressions:
+        path = self._path(number, split)
+        rows = _read(path)
         optional = {"contexts"} if self.weighted else {"contexts", WEIGHT}
         columns = {name: rows[name].to_numpy() for name in Impressions.__dataclass_fields__ if name not in optional}
-        item = behaviours["item"].to_numpy()
         _check(path, "user", columns["user"], self.manifest.users)
         _check(path, "item", columns["item"], self.manifest.items)
-        _check(path, "history_end", columns["history_end"], len(item) + 1)
+        _check(path, "history_end", columns["history_end"], behaviours + 1)
         _check(path, "history_start", columns["history_start"], columns["history_end"] + 1)
-        _check(behaviours_path, "item", item, self.manifest.items)
-        impressions = Impressions(**columns, contexts=self._columns(path, rows, Group.CONTEXT))
-        time = behaviours[TIMESTAMP].to_numpy()
-        return Shard(impressions, item, time, self._columns(behaviours_path, behaviours, Group.BEHAVIOUR))
+        return Impressions(**columns, contexts=self._columns(path, rows, Group.CONTEXT))
 
     def split_rows(self, split: str) -> list[int]:
         """Return the number of impressions of a split in each shard, from the footers of the files."""

@@ -61,8 +61,8 @@ class _Dealt(Features):
             start, end = rows.history_start[order], rows.history_end[order]
             return replace(whole, impressions=replace(rows, history_start=start, history_end=end))
         contexts = self._deal(Group.CONTEXT, rows.contexts)
-        behaviours = self._deal(Group.BEHAVIOUR, whole.behaviour_fields)
-        return replace(whole, impressions=replace(rows, contexts=contexts), behaviour_fields=behaviours)
+        fields = self._deal(Group.BEHAVIOUR, whole.behaviours.fields)
+        return Shard(replace(rows, contexts=contexts), replace(whole.behaviours, fields=fields))
 
     def _deal(self, group: Group, columns: dict[str, Column]) -> dict[str, Column]:
         field = self._field

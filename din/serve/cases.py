@@ -147,9 +147,7 @@ class _Edges:
                 sampled=zeros,
                 contexts={name: column.take(same) for name, column in impressions.contexts.items()},
             ),
-            self.shard.behaviour_item[behaviours],
-            self.shard.behaviour_time[behaviours],
-            {name: column.take(behaviours) for name, column in self.shard.behaviour_fields.items()},
+            self.shard.behaviours.take(behaviours),
         )
         ids = [NEVER_SEEN if item == UNKNOWN else self.raw_items[int(item)].as_py() for item in items]
         history = [self.request["history"][place] for place in places]

@@ -23,7 +23,7 @@ from din.ops.dense_update import dense_optimizer
 from din.ops.dice import Dice, batches_weigh
 from din.ops.rows import take_rows
 from din.params import LearningParams, Train
-from din.train.compute import CPU_ALONE, Compute, moved
+from din.train.compute import CPU_ALONE, Compute, in_large_pages, moved
 from din.train.item_bias import start_at_ctr
 from din.train.loader import Key, TrainingBatch, TrainingLoader
 from din.train.optimizers import TableOptimizer, row_decay
@@ -72,7 +72,7 @@ class Learner:
             start_at_ctr(features, self.layout, table)
         with torch.no_grad():
             model.constant.sub_(features.offset)  # so that training starts as it would without an offset
-        self.model, self.table = model.to(compute.device), table.to(compute.device)
+        self.model, self.table = model.to(compute.device), in_large_pages(table.to(compute.device))
         self._parameters = list(self.model.parameters())
         self._dense = dense_optimizer(params.learning.optimizer, self._parameters)
         decay = row_decay(features, params.learning).to(compute.device)

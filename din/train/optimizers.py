@@ -18,13 +18,14 @@ from din.kinds import UNKNOWN
 from din.ops.row_update import RowUpdate, adam, rowwise_adagrad, sgd
 from din.params import LearningParams
 from din.schema import ITEM_ID, Group
+from din.train.compute import in_large_pages
 
 _STATES: dict[str, Callable[[Tensor], dict[str, Tensor]]] = {
     "sgd": lambda table: {},
     "adam": lambda table: {
         "steps": torch.zeros((), dtype=torch.int64),
-        "first": torch.zeros_like(table),
-        "second": torch.zeros_like(table),
+        "first": in_large_pages(torch.zeros_like(table)),
+        "second": in_large_pages(torch.zeros_like(table)),
     },
     "rowwise_adagrad": lambda table: {"squares": table.new_zeros(len(table))},
 }

@@ -30,7 +30,7 @@ def test_the_directory_holds_the_same_rows(tmp_path: Path) -> None:
     found = shard.impressions
     assert np.array_equal(found.item, rows.item) and np.array_equal(found.user, rows.user)
     assert np.array_equal(found.label, rows.label) and np.array_equal(found.history_length, rows.length)
-    assert np.array_equal(shard.behaviour_item, rows.history)
+    assert np.array_equal(shard.behaviours.item, rows.history)
     assert np.array_equal(features.items["category"].values[found.item], rows.category)
     assert features.rows["item_id"] == HALF_FILLED.items + 1
     assert features.split_rows("test") == [600] and features.split_rows("valid") == [VALID]

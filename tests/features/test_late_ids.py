@@ -56,7 +56,7 @@ def test_later_ids_are_unknown(day: date | None, number: int, late: Features) ->
         (Group.ITEM, reader.items, everything.items),
         (Group.USER, reader.users, everything.users),
         (Group.CONTEXT, one.impressions.contexts, full.impressions.contexts),
-        (Group.BEHAVIOUR, one.behaviour_fields, full.behaviour_fields),
+        (Group.BEHAVIOUR, one.behaviours.fields, full.behaviours.fields),
     ]
     for group, found, stored in parts:
         for field in late.of(group):

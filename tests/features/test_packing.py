@@ -36,13 +36,13 @@ def test_a_packed_batch_holds_the_values_of_each_impression(data: st.DataObject,
             expected = expected_ids(column, shard.impressions.item[row], offset)
             assert values_of(lookup, packed.candidate[b]) == expected
             for step, behaviour in enumerate(range(start, end)):
-                expected = expected_ids(column, shard.behaviour_item[behaviour], offset)
+                expected = expected_ids(column, shard.behaviours.item[behaviour], offset)
                 assert values_of(lookup, packed.behaviour[position + step]) == expected
         for name, lookup in packed.lookups[Group.BEHAVIOUR].items():
             for step, behaviour in enumerate(range(start, end)):
-                expected = expected_ids(shard.behaviour_fields[name], behaviour, packer.layout.offsets[name])
+                expected = expected_ids(shard.behaviours.fields[name], behaviour, packer.layout.offsets[name])
                 assert values_of(lookup, position + step) == expected
-        now, times = shard.impressions.timestamp[row], shard.behaviour_time[start:end]
+        now, times = shard.impressions.timestamp[row], shard.behaviours.time[start:end]
         expected = [np.nan if time == UNKNOWN_TIME else np.float32((now - time) / 1e6) for time in times]
         np.testing.assert_array_equal(packed.age[position : position + end - start], expected)
         for name, lookup in packed.lookups[Group.USER].items():

@@ -11,6 +11,15 @@ from din.errors import InputError
 from din.features.reader import Features
 
 
+def test_the_last_shard_stays_in_memory(features: Features) -> None:
+    """The splits of a shard share its behaviours, and another shard replaces it."""
+    train = features.shard(0, "train")
+    assert features.shard(0, "valid").behaviours is train.behaviours
+    assert features.shard(0, "train").impressions is train.impressions
+    features.shard(1, "train")
+    assert features.shard(0, "train").behaviours is not train.behaviours
+
+
 @pytest.mark.parametrize("read", [lambda features: features.split_rows("train"), lambda f: f.shard(1, "train")])
 @pytest.mark.parametrize(("content", "says"), [(None, "not found"), (b"PAR1 torn", "not a readable Parquet file")])
 def test_a_missing_or_damaged_shard_is_bad_input(

@@ -72,9 +72,9 @@ def _seen_by_training(built: Built) -> str:
             candidate = (items[own.item[row]], fields(features.items, own.item[row]))
             past = range(own.history_start[row], own.history_end[row])
             history = [
-                (items[item], fields(features.items, item), fields(shard.behaviour_fields, at))
+                (items[item], fields(features.items, item), fields(shard.behaviours.fields, at))
                 for at in past
-                for item in [shard.behaviour_item[at]]
+                for item in [shard.behaviours.item[at]]
             ]
             seen.append((figures, user, candidate, history))
     return repr(seen)
@@ -137,7 +137,7 @@ def test_a_shard_without_users_has_empty_files(build: Callable[..., Built]) -> N
     """If there are more shards than users, the empty files are readable and have every column."""
     built = build(random_log(6, users=4), shards=6, valid_fraction=0.0, test_fraction=0.5)
     features = Features(built.root)
-    empty = [n for n in range(6) if not len(features.shard(n, "test").behaviour_item)]
+    empty = [n for n in range(6) if not len(features.shard(n, "test").behaviours.item)]
     shard = features.shard(empty[0], "test")
     assert all(set(row) >= {"user", "item", "sampled"} for row in built.impressions())
     assert set(shard.impressions.contexts) == set(FIELDS["context"])

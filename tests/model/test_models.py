@@ -190,7 +190,7 @@ def test_dice_sees_the_behaviours_of_its_own_sequence_alone(vectors_once: Featur
     dice.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].detach()))
     with torch.no_grad():
         model.train()(table, batch)
-    ratings = [shard.behaviour_fields["rating"].values[a:b] for a, b in histories(shard, 40)]
+    ratings = [shard.behaviours.fields["rating"].values[a:b] for a, b in histories(shard, 40)]
     assert len(seen[0]) == sum(int(np.isin(own, twin.sequences[0]["rating"]).sum()) for own in ratings)
     torch.testing.assert_close(dice.mean, 0.05 * seen[0].mean(0))
 

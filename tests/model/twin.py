@@ -71,8 +71,8 @@ class Twin:
         profile += self.vectors(Group.CONTEXT, impressions.contexts, row)
         places = range(impressions.history_start[row], impressions.history_end[row])
         history = [
-            self.vectors(Group.ITEM, self.features.items, int(shard.behaviour_item[place]))
-            + self.vectors(Group.BEHAVIOUR, shard.behaviour_fields, place)
+            self.vectors(Group.ITEM, self.features.items, int(shard.behaviours.item[place]))
+            + self.vectors(Group.BEHAVIOUR, shard.behaviours.fields, place)
             for place in places
         ]
         if isinstance(self.model, LogisticRegression):
@@ -85,7 +85,7 @@ class Twin:
             own = [
                 key
                 for key, place in zip(keys, places, strict=True)
-                if all(int(shard.behaviour_fields[field].values[place]) in ids for field, ids in wanted.items())
+                if all(int(shard.behaviours.fields[field].values[place]) in ids for field, ids in wanted.items())
             ]
             interests.append(self.interest(number, query, own, padding))
         logit = self.head(query, interests, [v[start:] for v in profile])
