@@ -14,7 +14,7 @@ SOURCES: Seam[Callable[..., Any]] = Seam(
         "kuairand-pure": "din.sources.kuairand",
         "taobao-ads": "din.sources.taobao_ads",
         "served": "din.sources.served",
-        "table": "din.sources.tabular",
+        "table": "din.sources.by_day",
         "simulate": "din.sources.daily_simulation",
     },
 )

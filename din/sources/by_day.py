@@ -13,10 +13,11 @@ items, users and history are read whole at each fetch.
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from datetime import date
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -24,13 +25,21 @@ from din import documents
 from din.artifacts import hash_files, sha256_file
 from din.errors import InputError
 from din.names import Day, Digest
+from din.params import Table
+from din.params.fetch import DATE
 from din.progress import track
-from din.sources import rawlog
-from din.sources.rows import Rows
+from din.schema import EPOCH, TIMESTAMP
+from din.sources import SOURCES, rawlog, readers, values
+from din.sources.files import File
+from din.sources.memory import recall, remember
+from din.sources.rawlog import require_rows
+from din.sources.rows import Check, Rows, name_of
 from din.sources.source import Earlier, Written
+from din.sources.tabular import Input, TableSource, types_of_ids
+from din.workspace import Workspace
 
-if TYPE_CHECKING:
-    from din.sources.tabular import TableSource
+SEQUENCES_A_DAY = 10**9
+"""The default sequence numbers of a day's rows start at this number times the days since 1970."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,7 @@ class KnownDay:
     first: str  # the first row, as an Arrow stream in base64
     forms: dict[str, int]  # of the values in each column
     files: tuple[tuple[str, int], ...]  # name and number of rows of each file that the day was read from
-    types: dict[str, dict[str, str]] = field(default_factory=dict)  # of its file; see `TableSource.types`
+    types: dict[str, dict[str, str]] = field(default_factory=dict)  # of its file; see `TableByDay._types`
     sha256: Digest | None = None  # of its file in data/raw/; None if the day has no rows
 
     @cached_property
@@ -53,64 +62,117 @@ class KnownDay:
         return pa.ipc.open_stream(base64.b64decode(self.first)).read_all()
 
 
-Memory = Mapping[Day, KnownDay]
+class TableByDay(TableSource):
+    """The log that `fetch.table` describes, with a path of the events that names days."""
+
+    def write(self, tree: Path, earlier: Earlier) -> Written:
+        """Write the files of new and changed days, and all tables other than the events, below `tree`.
+
+        Raises:
+            InputError: a day has fewer rows than before, an event is not of its day, or an error of `read`.
+        """
+        path = self.workspace.days(str(self.params.events))
+        memory = recall(dict[Day, KnownDay], path)
+        identity = self.identity()
+        given = zip(self._files("events"), identity["files"]["events"], strict=True)
+        days = {str(day): [*files] for day, files in groupby(sorted(given, key=_day_of), _day_of)}
+        sources = {
+            day: earlier.digest({"day": day, "files": [digest for _, digest in files], "params": identity["params"]})
+            for day, files in days.items()
+        }
+        known = {day: memory[day] for day, digest in sources.items() if day in memory and memory[day].source == digest}
+        if earlier.files is not None:
+            known = {day: one for day, one in known.items() if one.sha256 == earlier.files.get(rawlog.day_file(day))}
+        days_read: set[Day] = set()
+        unread = sources.keys() - known
+        while True:
+            for day in track(sorted(unread), len(unread), "reading", "day"):
+                rows = self._read("events", [file for file, _ in days[day]])  # they replace the day read before
+                if day in memory and not earlier.accept_shrunk:
+                    _require_rows(rows, day, memory[day].rows)
+                forms = {**self._input("events", rows).forms}
+                one = known[day] = KnownDay(sources[day], rows.count, _first_row(rows), forms, rows.files)
+                events = self._sampled(known)
+                if one.rows:
+                    rawlog.write_day(self._converted(day, rows, events), tree)
+                    one = replace(one, sha256=Digest(sha256_file(tree / rawlog.day_file(day))))
+                known[day] = replace(one, types=self._types(events))
+            days_read |= unread
+            events = self._sampled(known)
+            types = self._types(events)
+            unread = {day for day, one in known.items() if one.types != types}
+            if not unread:
+                break
+        require_rows(events.rows, "events")
+        log = self._log(events)
+        rawlog.write_others(rawlog.checked(log), tree, self.until)
+        files = {rawlog.day_file(day): one.sha256 for day, one in sorted(known.items()) if one.sha256}
+        written = [day for day, one in sorted(known.items()) if one.sha256]
+        described = rawlog.description(log, self.until, written, sum(one.rows for one in known.values()))
+        if self.identity() == identity:  # otherwise rows of other files would be remembered
+            remember(path, {day: asdict(one) for day, one in (memory | known).items()})
+        return Written(described, files | hash_files(tree), len(days_read))
+
+    def _sampled(self, known: Mapping[Day, KnownDay]) -> Input:
+        """Return the first rows of all days as a table of events, with the forms of all rows."""
+        days = [one for _, one in sorted(known.items())]
+        schema = readers.unified([(name_of(one.files), one.head.schema) for one in days])
+        table = pa.concat_tables([one.head for one in days], promote_options="permissive").cast(schema)
+        forms = dict.fromkeys(schema.names, 0)
+        for one in days:
+            forms |= {name: forms[name] | found for name, found in one.forms.items()}
+        rows = Rows.held(table, tuple(file for one in days for file in one.files))
+        return replace(self._input("events", rows), forms=forms)
+
+    def _types(self, events: Input) -> dict[str, dict[str, str]]:
+        """Return the types of the columns of all days: `read` of all columns as text, and `ids` of the id columns."""
+        if events.rows.count == 0:
+            return {}
+        kinds = events.rows.types
+        read = {name: values.side(kind, events.forms[name], text=True) for name, kind in kinds.items()}
+        ids = types_of_ids({"events": events, **self._sides})
+        return {"read": read, "ids": {name: kind for (table, name), kind in ids.items() if table == "events"}}
+
+    def _converted(self, day: Day, rows: Rows, sampled: Input) -> Rows:
+        """Return the events of a day in the contract's types, which `sampled`, the first rows of all days, decide.
+
+        Raises:
+            InputError: a value can't be converted, or an event is not of this day.
+        """
+        kinds = sampled.rows.types
+        columns = {name: f"CAST({rows[name]} AS {kinds[name]})" for name in rows.names}
+        events = replace(sampled, rows=rows.select(columns))
+        start = SEQUENCES_A_DAY * (date.fromisoformat(day) - EPOCH.date()).days
+        converted = self._events(events, types_of_ids({"events": sampled, **self._sides}), start)
+        time = converted[TIMESTAMP]
+        other = Check(
+            f"CAST({time} AS DATE) <> DATE '{day}'",
+            time,
+            lambda value: f"its time is {value}, not on {day}, the day in the path",
+            f"with fetch.table.utc_offset_hours={self.params.utc_offset_hours}, expected only events of that day: set "
+            "the hours that the log's days are ahead of UTC, or move the row to the file of its day",
+        )
+        converted.require([other])
+        return converted
 
 
-def first_row(rows: Rows) -> str:
+@SOURCES.register("table")
+def table(workspace: Workspace, params: Table, until: date | None) -> TableSource:
+    """Return the log of one's own files, read day by day if the path of the events names days."""
+    return (TableByDay if DATE in str(params.events) else TableSource)(workspace, params, until)
+
+
+def _day_of(one: tuple[File, Digest]) -> Day:
+    return str(one[0].day)
+
+
+def _first_row(rows: Rows) -> str:
     """Return the first row in the form of `KnownDay.first`."""
-    table = rows.where("row = 0").table
+    head = rows.where("row = 0").table
     stream = pa.BufferOutputStream()
-    with pa.ipc.new_stream(stream, table.schema) as writer:
-        writer.write_table(table)
+    with pa.ipc.new_stream(stream, head.schema) as writer:
+        writer.write_table(head)
     return base64.b64encode(stream.getvalue()).decode()
-
-
-def write(
-    source: "TableSource", tree: Path, memory: Memory, sources: Mapping[Day, Digest], earlier: Earlier
-) -> tuple[Written, Memory]:
-    """Write the files of new and changed days, and all tables other than the events, below `tree`.
-
-    Args:
-        source: the log.
-        tree: an empty folder.
-        memory: the known days.
-        sources: the days of the log, each with its `KnownDay.source`.
-        earlier: the result of earlier fetches.
-
-    Returns:
-        The files that were written, and the memory for the next fetch.
-
-    Raises:
-        InputError: a day has fewer rows than before, or an error of `TableSource.read`.
-    """
-    known = {day: memory[day] for day, digest in sources.items() if day in memory and memory[day].source == digest}
-    if earlier.files is not None:
-        known = {day: one for day, one in known.items() if one.sha256 == earlier.files.get(rawlog.day_file(day))}
-    days_read: set[Day] = set()
-    unread = sources.keys() - known
-    while True:
-        for day in track(sorted(unread), len(unread), "reading", "day"):
-            rows = source.read_day(day)
-            if day in memory and not earlier.accept_shrunk:
-                _require_rows(rows, day, memory[day].rows)
-            one = known[day] = source.known_day(sources[day], rows)
-            days = [known[each] for each in sorted(known)]
-            if one.rows:
-                rawlog.write_day(source.convert_day(day, rows, days), tree)
-                one = replace(one, sha256=Digest(sha256_file(tree / rawlog.day_file(day))))
-            known[day] = replace(one, types=source.types(days))
-        days_read |= unread
-        known = dict(sorted(known.items()))
-        types = source.types([*known.values()])
-        unread = {day for day, one in known.items() if one.types != types}
-        if not unread:
-            break
-    log = source.convert_others([*known.values()])
-    rawlog.write_others(rawlog.checked(log), tree, source.until)
-    files = {rawlog.day_file(day): one.sha256 for day, one in known.items() if one.sha256}
-    written = [day for day, one in known.items() if one.sha256]
-    described = rawlog.description(log, source.until, written, sum(one.rows for one in known.values()))
-    return Written(described, files | hash_files(tree), len(days_read)), {**memory, **known}
 
 
 def _require_rows(rows: Rows, day: Day, before: int) -> None:

@@ -6,21 +6,16 @@ lists (one row per user, oldest first). Messages use the files' own column names
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-import pyarrow as pa
-
 from din.errors import InputError, listed, shown
-from din.names import Day, Digest
 from din.params import Table, to_json
 from din.schema import (
     BEHAVIOUR,
-    EPOCH,
     EVENT_COLUMNS,
     HISTORY_COLUMNS,
     ITEM_ID,
@@ -29,18 +24,14 @@ from din.schema import (
     TIMESTAMP,
     USER_ID,
 )
-from din.sources import SOURCES, by_day, files, readers, times, values
-from din.sources.by_day import KnownDay
-from din.sources.memory import recall, remember
+from din.sources import files, readers, times, values
 from din.sources.rawlog import RawLog, require_rows, type_name
 from din.sources.readers import Dialect
-from din.sources.rows import Check, Rows, Store, name_of
+from din.sources.rows import Check, Rows, Store
 from din.sources.rules import Rule
-from din.sources.source import Earlier, Source, Written
+from din.sources.source import Source
 from din.workspace import Workspace
 
-SEQUENCES_A_DAY = 10**9
-"""The default sequence numbers of a day's rows start at this number times the days since 1970."""
 _TABLES = {
     "events": (USER_ID, ITEM_ID, TIMESTAMP),
     "items": (ITEM_ID,),
@@ -54,7 +45,7 @@ _Answers = Mapping[str, tuple[str, list[Check]]]  # SQL for further columns, and
 
 
 @dataclass(frozen=True)
-class _Input:
+class Input:
     """One table as it was read."""
 
     rows: Rows  # the files' columns under their own names
@@ -75,11 +66,8 @@ class _Input:
         return f"list_transform({elements}, lambda x: {values.cast('x', kind, wanted)})"
 
 
-@SOURCES.register("table")
 class TableSource(Source):
     """The log that `fetch.table` describes.
-
-    If the path of the events names days, `din.sources.by_day` reads the events of each day separately.
 
     Attributes:
         advice: the next step after any bad value, if `fetch.table` does not describe the files. None: each check has
@@ -118,24 +106,6 @@ class TableSource(Source):
         shape = {key: value for key, value in to_json(self.params).items() if key not in _TABLES}
         return {"params": shape, "files": digests, "days": [file.day for file in self._files("events")]}
 
-    def write(self, tree: Path, earlier: Earlier) -> Written:
-        """Write the log below `tree`. If its paths name days, write only those that are new or changed."""
-        if not self._by_day:
-            return super().write(tree, earlier)
-        path = self.workspace.days(str(self.params.events))
-        identity = self.identity()
-        of_days: dict[Day, list[str]] = {}
-        for day, digest in zip(identity["days"], identity["files"]["events"], strict=True):
-            of_days.setdefault(day, []).append(digest)
-        sources = {
-            day: earlier.digest({"day": day, "files": digests, "params": identity["params"]})
-            for day, digests in of_days.items()
-        }
-        written, memory = by_day.write(self, tree, recall(dict[Day, KnownDay], path), sources, earlier)
-        if self.identity() == identity:  # otherwise rows of other files would be remembered
-            remember(path, {day: asdict(known) for day, known in memory.items()})
-        return written
-
     def read(self) -> RawLog:
         """Read and convert all tables.
 
@@ -144,54 +114,6 @@ class TableSource(Source):
         """
         events = self._load("events")
         assert events is not None, "fetch.table.events: din.params.fetch refuses the source without it"
-        return self._log(events)
-
-    def read_day(self, day: str) -> Rows:
-        """Read the events of a day, with the names and types of their files. They replace the day read before."""
-        return self._read("events", self._by_day[day])
-
-    def known_day(self, source: Digest, rows: Rows) -> KnownDay:
-        """Return the record of a day that `read_day` has read, before it is written."""
-        forms = {**self._input("events", rows).forms}
-        return KnownDay(source, rows.count, by_day.first_row(rows), forms, rows.files)
-
-    def types(self, days: Sequence[KnownDay]) -> dict[str, dict[str, str]]:
-        """Return the types of the columns of `days`: `read` of all columns as text, and `ids` of the id columns."""
-        events = self._sampled(days)
-        if events.rows.count == 0:
-            return {}
-        kinds = events.rows.types
-        read = {name: values.side(kind, events.forms[name], text=True) for name, kind in kinds.items()}
-        ids = _ids({"events": events, **self._sides})
-        return {"read": read, "ids": {name: kind for (table, name), kind in ids.items() if table == "events"}}
-
-    def convert_day(self, day: str, rows: Rows, days: Sequence[KnownDay]) -> Rows:
-        """Return the events of a day, as `read_day` returns them, in the contract's types.
-
-        Raises:
-            InputError: a value can't be converted, or an event is not of this day.
-        """
-        sampled = self._sampled(days)
-        kinds = sampled.rows.types
-        columns = {name: f"CAST({rows[name]} AS {kinds[name]})" for name in rows.names}
-        events = replace(sampled, rows=rows.select(columns))
-        start = SEQUENCES_A_DAY * (date.fromisoformat(day) - EPOCH.date()).days
-        converted = self._events(events, _ids({"events": sampled, **self._sides}), start)
-        time = converted[TIMESTAMP]
-        other = Check(
-            f"CAST({time} AS DATE) <> DATE '{day}'",
-            time,
-            lambda value: f"its time is {value}, not on {day}, the day in the path",
-            f"with fetch.table.utc_offset_hours={self.params.utc_offset_hours}, expected only events of that day: set "
-            "the hours that the log's days are ahead of UTC, or move the row to the file of its day",
-        )
-        converted.require([other])
-        return converted
-
-    def convert_others(self, days: Sequence[KnownDay]) -> RawLog:
-        """Return the log with all its tables, but with only the first row of each day's events."""
-        events = self._sampled(days)
-        require_rows(events.rows, "events")
         return self._log(events)
 
     def found(self) -> dict[str, tuple[files.File, ...]]:
@@ -219,13 +141,13 @@ class TableSource(Source):
         return Store(self.workspace.spill)
 
     @cached_property
-    def _loaded(self) -> dict[str, _Input]:
+    def _loaded(self) -> dict[str, Input]:
         """The tables other than the events, as they were read."""
         found = {table: self._load(table) for table in _TABLES if table != "events"}
         return {name: table for name, table in found.items() if table is not None}
 
     @cached_property
-    def _sides(self) -> dict[str, _Input]:
+    def _sides(self) -> dict[str, Input]:
         """The tables other than the events, with one row per item, user and behaviour; none is empty."""
         found = dict(self._loaded)
         if "history" in found:
@@ -234,22 +156,13 @@ class TableSource(Source):
                 del found["history"]
         return found
 
-    @property
-    def _by_day(self) -> dict[Day, list[files.File]]:
-        """The files of the events by the day in their paths; empty if the paths name no days."""
-        found: dict[Day, list[files.File]] = {}
-        for file in self._files("events"):
-            if file.day:
-                found.setdefault(file.day, []).append(file)
-        return found
-
     def _files(self, table: str) -> tuple[files.File, ...]:
         """Return the files of a table, listed once."""
         if not self._listed:
             self._listed = self.found()
         return self._listed.get(table, ())
 
-    def _load(self, table: str) -> _Input | None:
+    def _load(self, table: str) -> Input | None:
         found = self._files(table)
         if not found:
             return None
@@ -309,30 +222,20 @@ class TableSource(Source):
             if text is not None
         }
 
-    def _input(self, table: str, rows: Rows) -> _Input:
+    def _input(self, table: str, rows: Rows) -> Input:
         names = self._wanted(table) | {name: name for name in self._others(table, rows.names)}
         lists = _lists(rows, names, self.params.separators, table)
         forms = values.forms(rows, {names[ours]: separator for ours, separator in lists.items()})
-        return _Input(rows, names, lists, forms, files.format_of(rows.files[0][0]) == "CSV")
+        return Input(rows, names, lists, forms, files.format_of(rows.files[0][0]) == "CSV")
 
-    def _sampled(self, days: Sequence[KnownDay]) -> _Input:
-        """Return the first rows of `days` as a table of events, with the forms of all rows."""
-        schema = readers.unified([(name_of(one.files), one.head.schema) for one in days])
-        table = pa.concat_tables([one.head for one in days], promote_options="permissive").cast(schema)
-        forms = dict.fromkeys(schema.names, 0)
-        for one in days:
-            forms |= {name: forms[name] | found for name, found in one.forms.items()}
-        rows = Rows.held(table, tuple(file for one in days for file in one.files))
-        return replace(self._input("events", rows), forms=forms)
-
-    def _log(self, events: _Input) -> RawLog:
+    def _log(self, events: Input) -> RawLog:
         sides = dict(self._sides)
         self._check_separators(events)
         if columns_of_items := self.params.items_from_events:
             sides["items"] = _items_of(events, columns_of_items)
             names = {our: their for our, their in events.names.items() if our not in columns_of_items}
             events = replace(events, names=names)
-        ids = _ids({"events": events, **sides})
+        ids = types_of_ids({"events": events, **sides})
         parts = {name: self._part(name, table, ids) for name, table in sides.items()}
         return RawLog(
             events=self._events(events, ids),
@@ -344,7 +247,7 @@ class TableSource(Source):
             daily=self.params.daily,
         )
 
-    def _check_separators(self, events: _Input) -> None:
+    def _check_separators(self, events: Input) -> None:
         known = set()
         for name, table in {"events": events, **self._loaded}.items():
             keys = () if name == "history" else EVENT_COLUMNS
@@ -355,7 +258,7 @@ class TableSource(Source):
                 f"{listed(sorted(known)) or 'there are none'}"
             )
 
-    def _events(self, events: _Input, ids: _Ids, start: int = 0) -> Rows:
+    def _events(self, events: Input, ids: _Ids, start: int = 0) -> Rows:
         """Return the events in the contract's types, numbered from `start` if they have no sequence."""
         rules = self._rules(events.rows.names, events.rows.name)
         answers = {role: rule.of(events.rows, events.forms[rule.column]) for role, rule in rules.items()}
@@ -363,7 +266,7 @@ class TableSource(Source):
         return self._part("events", events, ids, answers, start)
 
     def _part(
-        self, name: str, table: _Input, ids: _Ids, answers: _Answers = MappingProxyType({}), start: int = 0
+        self, name: str, table: Input, ids: _Ids, answers: _Answers = MappingProxyType({}), start: int = 0
     ) -> Rows:
         """Return a table under our names and in the contract's types, with further columns."""
         result: dict[str, str] = {}
@@ -416,7 +319,7 @@ def _lists(rows: Rows, names: Mapping[str, str], separators: Mapping[str, str], 
     return lists
 
 
-def _exploded(history: _Input) -> _Input:
+def _exploded(history: Input) -> Input:
     """Turn lists into long form: one row per element, numbered within its list, with other columns repeated."""
     if ITEM_ID not in history.lists:
         return history
@@ -437,17 +340,17 @@ def _exploded(history: _Input) -> _Input:
     columns = {theirs: f"unnest({lists[theirs]})" if theirs in lists else rows[theirs] for theirs in names.values()}
     columns[SEQUENCE] = f"unnest(range(len({lists[item]})))"
     text = history.text or history.lists[ITEM_ID] is not None
-    return _Input(rows.select(columns), {**names, SEQUENCE: SEQUENCE}, {}, {**history.forms, SEQUENCE: 1}, text)
+    return Input(rows.select(columns), {**names, SEQUENCE: SEQUENCE}, {}, {**history.forms, SEQUENCE: 1}, text)
 
 
-def _items_of(events: _Input, described: Sequence[str]) -> _Input:
+def _items_of(events: Input, described: Sequence[str]) -> Input:
     """Return the columns of events that describe items, with one row for each item: its last one."""
     names = {ours: theirs for ours, theirs in events.names.items() if ours in (ITEM_ID, *described)}
     lists = {ours: separator for ours, separator in events.lists.items() if ours in described}
     return replace(events, rows=events.rows.one_each("max", events.names[ITEM_ID]), names=names, lists=lists)
 
 
-def _ids(tables: Mapping[str, _Input]) -> dict[tuple[str, str], str]:
+def types_of_ids(tables: Mapping[str, Input]) -> dict[tuple[str, str], str]:
     """Return the type of each id column of each table; text wins if a CSV can be read either way."""
     result = {}
     for ours in (USER_ID, ITEM_ID):
