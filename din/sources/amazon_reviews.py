@@ -27,7 +27,6 @@ https://amazon-reviews-2023.github.io/ (2023).
 import ast
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
 
 import pyarrow as pa
@@ -38,7 +37,6 @@ from din.params import fetch as blocks
 from din.sources import SOURCES
 from din.sources.files import File, unreadable
 from din.sources.publisher import Publisher
-from din.sources.rawlog import RawLog
 from din.sources.readers import Dialect
 from din.sources.rows import Rows
 
@@ -69,6 +67,8 @@ class AmazonReviews(Publisher):
     """The reviews of one category, found at `fetch.options.path`."""
 
     fields: ClassVar = {"item": {"category": "categorical"}}
+    protocol = "leave_last_out"
+    order = "sequence"
 
     def found(self) -> dict[str, tuple[File, ...]]:
         """Return the reviews and the metadata, and note the edition of the reviews."""
@@ -96,10 +96,6 @@ class AmazonReviews(Publisher):
             items_columns={"item_id": edition.item},
         )
         return {"events": (reviews,), "items": (metadata,)}
-
-    def read(self) -> RawLog:
-        """Read the reviews and the metadata of the reviewed items."""
-        return replace(super().read(), protocol="leave_last_out", order="sequence")
 
     def dialect(self, table: str) -> Dialect:
         """Return the fields to read from each line; others may hold anything."""

@@ -23,7 +23,7 @@ import http.client
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from itertools import chain
@@ -51,7 +51,7 @@ URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
 PACKAGE = "recbole==1.2.1"
 ARCHIVES = ("ml-100k.zip", "recbole-1.2.1-py3-none-any.whl")
 SHA256 = "c2520c2581886c72a63c281880b5340d5c3e8b6d781078a652da73baaa11ef60"
-FIELDS = {
+FIELDS: dict[str, dict[str, Any]] = {
     "user": {"gender": "categorical", "age": {"kind": "numeric", "buckets": 8}, "occupation": "categorical"},
     "item": {"genres": "multi", "year": {"kind": "numeric", "buckets": 10}},
     "behaviour": {"rating": "categorical"},
@@ -93,6 +93,8 @@ class MovieLensRelease(Publisher):
         users_columns={"user_id": "userId"},
         separators={"genres": "|"},
     )
+    fields: ClassVar = FIELDS | {"user": dict.fromkeys(("gender", "age", "occupation"), "categorical")}
+    protocol = "by_user"
     needs: ClassVar = {"items": ("title", "genres")}
     stated = _TYPES | {"rating": "DOUBLE", "occupation": "BIGINT"}
 
@@ -108,28 +110,22 @@ class MovieLensRelease(Publisher):
         users = (download.need("users.dat"),) if download.has("users.dat") else ()
         return {"events": (ratings,), "items": (films,), "users": users}
 
-    def read(self) -> RawLog:
-        """Read ratings, films and, if the release has them, users."""
-        log = super().read()
-        users = {"user": dict.fromkeys(("gender", "age", "occupation"), "categorical")} if log.users else {}
-        fields = users | {group: FIELDS[group] for group in ("item", "behaviour")}
-        return replace(log, fields=fields, protocol="by_user")
-
     def dialect(self, table: str) -> Dialect:
         """Return how a file is written: .dat has `::` between cells, and the titles of 1M are in Latin-1."""
         return super().dialect(table) if self._files(table)[0].suffix == "csv" else _DAT[table]
 
-    def _read(self, table: str, found: Sequence[File]) -> Rows:
-        rows = super()._read(table, found)
+    def columns(self, table: str, rows: Rows) -> dict[str, str]:
+        """Return the columns of a table; those of films have the year instead of the title."""
         if table != "items":
-            return rows
+            return super().columns(table, rows)
         genres = f"nullif({rows['genres']}, '{_NO_GENRES}')"
-        return rows.select({"movieId": rows["movieId"], "year": _year(rows["title"]), "genres": genres})
+        return {"movieId": rows["movieId"], "year": _year(rows["title"]), "genres": genres}
 
 
 class Files100k(MovieLensRelease):
     """The files of MovieLens-100k, from the publisher or from RecBole's wheel."""
 
+    fields: ClassVar = FIELDS
     needs: ClassVar = {}
     stated = _TYPES | {"rating": "BIGINT"}
 
@@ -139,20 +135,14 @@ class Files100k(MovieLensRelease):
         names = {"events": ("u.data", "inter"), "items": ("u.item", "item"), "users": ("u.user", "user")}
         return {table: (download.need(name, f"ml-100k.{suffix}"),) for table, (name, suffix) in names.items()}
 
-    def read(self) -> RawLog:
-        """Read ratings, films and users."""
-        return replace(super().read(), fields=FIELDS)
-
     def dialect(self, table: str) -> Dialect:
         """Return how a file is written."""
         return (_100K if self._files("events")[0].suffix == "data" else _RECBOLE)[table]
 
-    def _read(self, table: str, found: Sequence[File]) -> Rows:
-        rows = Publisher._read(self, table, found)
-        if table == "users":
-            return rows.select({name: rows[name] for name in _PROFILE})
-        if table == "events":
-            return rows
+    def columns(self, table: str, rows: Rows) -> dict[str, str]:
+        """Return the columns of a table; films are described alike in both forms."""
+        if table != "items":
+            return {name: rows[name] for name in rows.names if name != "zip"}
         title = rows["title"]
         if "released" in rows.names:
             flags = ", ".join(f"CASE WHEN {rows[genre]} = 1 THEN {quoted(genre)} END" for genre in _GENRES)
@@ -161,8 +151,8 @@ class Files100k(MovieLensRelease):
             title = f"({title} || ' (' || {rows['year']} || ')')"
             genres = f"list_filter(string_split({rows['genres']}, ' '), lambda x: x <> 'unknown')"
         titles = f"CASE WHEN {_year(title)} IS NOT NULL THEN trim({title}) END"  # one film is unknown to the publisher
-        columns = {"movieId": rows["movieId"], "title": titles, "year": _year(title), "genres": f"list_sort({genres})"}
-        return rows.select(columns)
+        genres = f"list_sort({genres})"
+        return {"movieId": rows["movieId"], "title": titles, "year": _year(title), "genres": genres}
 
 
 @SOURCES.register("movielens-100k", blocks.MovieLens)

@@ -27,7 +27,7 @@ class Publisher(TableSource):
     Attributes:
         layout: the columns and rules by which the files are read.
         names: the names of each table's files.
-        fields: see `RawLog`.
+        fields, protocol, order: see `RawLog`. Fields of users are left out if no file describes users.
         needs: the columns that each table must have, in addition to the columns of events.
         stated: the types of columns that the publisher states.
     """
@@ -37,6 +37,8 @@ class Publisher(TableSource):
     layout: ClassVar[Table] = Table()
     names: ClassVar[Mapping[str, Sequence[str]]] = {}
     fields: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    protocol: ClassVar[str] = "temporal"
+    order: ClassVar[str | None] = None
     needs: ClassVar[Mapping[str, Collection[str]]] = {}
     stated: Mapping[str, str] = MappingProxyType({})
 
@@ -56,7 +58,13 @@ class Publisher(TableSource):
 
     def read(self) -> RawLog:
         """Read all tables."""
-        return replace(super().read(), fields=self.fields)
+        log = super().read()
+        fields = {group: declared for group, declared in self.fields.items() if group != "user" or log.users}
+        return replace(log, fields=fields, protocol=self.protocol, order=self.order)
+
+    def columns(self, table: str, rows: Rows) -> dict[str, str]:
+        """Return the columns of a table, each as SQL over the columns of its files; by default, they are the same."""
+        return {name: rows[name] for name in rows.names}
 
     def _require(self, table: str, names: Sequence[str], file: str) -> None:
         given = [name.strip() for name in names]
@@ -72,4 +80,5 @@ class Publisher(TableSource):
         kinds = {name: self.stated.get(name, kind) for name, kind in rows.types.items()}
         checks = [values.of_type(rows, name, kind) for name, kind in kinds.items() if kind != rows.types[name]]
         rows.require(checks, self.advice)
-        return rows.select({name: values.cast(rows[name], rows.types[name], kind) for name, kind in kinds.items()})
+        typed = rows.select({name: values.cast(rows[name], rows.types[name], kind) for name, kind in kinds.items()})
+        return typed.select(self.columns(table, typed))
