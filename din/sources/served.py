@@ -29,7 +29,7 @@ from din.schema import EVENT_COLUMNS, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_
 from din.sources import SOURCES, files, readers, values
 from din.sources.rawlog import RawLog
 from din.sources.readers import Dialect
-from din.sources.rows import BATCH, Check, Store, quoted
+from din.sources.rows import Check, Rows, Store, quoted
 from din.sources.source import Source
 from din.sources.tabular import TableSource
 
@@ -68,9 +68,9 @@ class ServedSource(Source):
         join.requests([file.path for file in found["log"]])
         join.clicks(found["clicks"], self._table(self.params.table).dialect("clicks"))
         join.attribute()
-        path = store.file("served")
-        further = join.write(path, join.last_day(self.until))
-        return self._table(replace(self.params.table, events=str(path.resolve()), keep=further)).read()
+        events = join.events(join.last_day(self.until))
+        keep = tuple(name for name in events.names if name not in EVENT_COLUMNS)
+        return self._table(replace(self.params.table, keep=keep)).with_events(events)
 
     def _table(self, table: blocks.Table) -> TableSource:
         return TableSource(self.workspace, table, self.until)
@@ -278,8 +278,8 @@ class _Join:
             _note(f"{open_days:,} answers after {last} are left out: {told}")
         return last
 
-    def write(self, path: Path, last: date) -> tuple[str, ...]:
-        """Write the events until a day as Parquet, in the order of time, and return the names of further columns."""
+    def events(self, last: date) -> Rows:
+        """Return the events until a day, with what the requests and the clicks say about them."""
         params = self._params
         for key in params.int_ids:
             self._check_whole(key, last)
@@ -295,28 +295,31 @@ class _Join:
                 f"fetch.options: {twice[0]!r} is the name of two columns; expected names in requests' contexts and in "
                 f"feedback that are none of {listed(names[:8])}, nor each other's: rename one"
             )
-        further = {PLACE: PLACE} | contexts | feedback
         columns = {
             USER_ID: ids[USER_ID],
             ITEM_ID: ids[ITEM_ID],
             TIMESTAMP: "answered_at",
             SEQUENCE: "row_number() OVER (ORDER BY answered_at, request_id, place) - 1",
-            LABEL: "CAST(clicked_in IS NOT NULL AS TINYINT)",
-        } | further
+            LABEL: "CAST(clicked_in IS NOT NULL AS BIGINT)",
+            PLACE: PLACE,
+            **contexts,
+            **feedback,
+        }
         chosen = ", ".join(f"{sql} AS c{number}" for number, sql in enumerate(columns.values()))
-        events = self._con.execute(
-            f"""SELECT {chosen} FROM (
-                SELECT i.*, asked.context, clicked.request_id AS clicked_in, clicked.* EXCLUDE (request_id, item_id)
-                FROM impressions i JOIN asked USING (request_id)
-                LEFT JOIN clicked ON clicked.request_id = i.request_id AND clicked.item_id = i.item_id
-                WHERE {self._until(last, "i.")}
-            ) ORDER BY c3"""
-        ).to_arrow_reader(BATCH)
-        schema = pa.schema([*zip(columns, events.schema.types, strict=True)])
-        with pq.ParquetWriter(path, schema) as writer:
-            for batch in events:
-                writer.write_batch(batch.rename_columns(schema.names))
-        return tuple(further)
+        path = quoted(str(self._store.file("events")))
+        self._con.execute(
+            f"""COPY (
+                SELECT {chosen} FROM (
+                    SELECT i.*, asked.context, clicked.request_id AS clicked_in, clicked.* EXCLUDE (request_id, item_id)
+                    FROM impressions i JOIN asked USING (request_id)
+                    LEFT JOIN clicked ON clicked.request_id = i.request_id AND clicked.item_id = i.item_id
+                    WHERE {self._until(last, "i.")}
+                )
+            ) TO {path} (PRESERVE_ORDER false)"""
+        )
+        ((count,),) = self._con.execute(f"SELECT count(*) FROM read_parquet({path})").fetchall()
+        name = f"{params.path}/*.parquet"
+        return Rows(self._con, f"SELECT c3 AS row, * FROM read_parquet({path})", tuple(columns), ((name, count),))
 
     def _check_whole(self, key: str, last: date) -> None:
         whole = f"CAST(TRY_CAST({key} AS BIGINT) AS VARCHAR) IS NOT DISTINCT FROM {key}"  # 007 is not 7

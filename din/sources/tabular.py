@@ -112,9 +112,12 @@ class TableSource(Source):
         Raises:
             InputError: see docs/bring-your-own-log.md. The message names file, row or column, and value.
         """
-        events = self._load("events")
-        assert events is not None, "fetch.table.events: din.params.fetch refuses the source without it"
-        return self._log(events)
+        return self.with_events(self._read("events", self._files("events")))
+
+    def with_events(self, events: Rows) -> RawLog:
+        """Convert events in the columns of `fetch.table.events`, and read and convert all other tables."""
+        require_rows(events, "events")
+        return self._log(self._input("events", self._once(events)))
 
     def found(self) -> dict[str, tuple[files.File, ...]]:
         """Return the files of each table, without the days after `until`."""
@@ -143,8 +146,14 @@ class TableSource(Source):
     @cached_property
     def _loaded(self) -> dict[str, Input]:
         """The tables other than the events, as they were read."""
-        found = {table: self._load(table) for table in _TABLES if table != "events"}
-        return {name: table for name, table in found.items() if table is not None}
+        loaded = {}
+        for table in ("items", "users", "history"):
+            if found := self._files(table):
+                rows = self._read(table, found)
+                if table != "history":  # a history may be empty
+                    require_rows(rows, table)
+                loaded[table] = self._input(table, rows)
+        return loaded
 
     @cached_property
     def _sides(self) -> dict[str, Input]:
@@ -162,15 +171,6 @@ class TableSource(Source):
             self._listed = self.found()
         return self._listed.get(table, ())
 
-    def _load(self, table: str) -> Input | None:
-        found = self._files(table)
-        if not found:
-            return None
-        rows = self._read(table, found)
-        if table != "history":  # a history may be empty
-            require_rows(rows, table)
-        return self._input(table, rows)
-
     def _read(self, table: str, found: Sequence[files.File]) -> Rows:
         """Read a table's columns: required, mapped and existing optional ones, and those of label and behaviour."""
         wanted = self._wanted(table)
@@ -186,10 +186,13 @@ class TableSource(Source):
             rules = self._rules(names, file).values() if table == "events" else ()
             return list(dict.fromkeys([*wanted.values(), *others, *(rule.column for rule in rules)]))
 
-        rows = readers.read(found, select, self.dialect(table), self._store, table)
-        if table == "events" and self.params.drop_duplicates:
-            return rows.one_each("min", *(wanted[ours] for ours in _TABLES["events"]))
-        return rows
+        return readers.read(found, select, self.dialect(table), self._store, table)
+
+    def _once(self, events: Rows) -> Rows:
+        """Return the events, without repeated ones if `fetch.table.drop_duplicates` is true."""
+        if not self.params.drop_duplicates:
+            return events
+        return events.one_each("min", *(self._wanted("events")[ours] for ours in _TABLES["events"]))
 
     def _require(self, table: str, names: Sequence[str], file: str) -> None:
         for ours, theirs in self._wanted(table).items():
