@@ -114,7 +114,7 @@ class _Trainer:
         self.loader = self.learner.loader(learning.half_life_days)
         self.progress = Progress()
         self.best_state: dict[str, Tensor] = {}  # copies; empty before the first validation
-        self.mean: dict[str, Tensor] = {}  # of the snapshots of this epoch so far
+        self.mean: dict[str, Tensor] = {}  # of the snapshots of this epoch so far, if it takes any
 
     def wants_epoch(self) -> bool:
         progress = self.progress
@@ -131,7 +131,7 @@ class _Trainer:
             progress.epoch_seconds.append(0.0)
         learner.model.train()
         total = self.loader.batches
-        taken = moments(total, self.learning.average)
+        taken = moments(total, self.learning.average) if self.learning.average else []  # 0: no mean
         first = max(0, progress.batch - self.settling)
         batches: Iterable[Inputs] = prefetch(map(learner.inputs, self.loader.epoch(epoch, first)))
         batches = track(batches, total, f"epoch {epoch + 1}", done=first)
@@ -173,8 +173,9 @@ class _Trainer:
         progress = self.progress
         metric = self.learning.metric
         started = time.monotonic()
-        self.learner.load_weights(self.mean)
-        self.mean = {}
+        if self.mean:
+            self.learner.load_weights(self.mean)
+            self.mean = {}
         self.learner.settle(recent)
         settled = time.monotonic()
         progress.settling_seconds += settled - started
@@ -242,7 +243,7 @@ def moments(steps: int, share: float) -> list[int]:
 
     Args:
         steps: the number of steps of the epoch.
-        share: the share of its steps, at the end, over which snapshots are spread evenly. 0: the last step alone.
+        share: the share of its steps, at the end, over which snapshots are spread evenly.
     """
     last = max(1, round(steps * share))
     count = min(last, SNAPSHOTS)
