@@ -140,6 +140,8 @@ def test_several_files_of_one_day(workspace: Workspace, by_day: Build) -> None:
     """
     deliver(workspace.root, 0, 2, f"logs/{name(0)}/{name(0)}-b.csv")
     deliver(workspace.root, 0, 3, f"logs/{name(0)}/{name(0)}-2020-01-01.csv")
+    fetch(workspace, by_day(events="logs/{date}/{date}-*.csv", drop_duplicates=True))
+    assert pq.read_table(workspace.raw / raw_file(0), partitioning=None)["item_id"].to_pylist() == [0, 1, 2]
     fetch(workspace, by_day(events="logs/{date}/{date}-*.csv"))
     table = pq.read_table(workspace.raw / raw_file(0), partitioning=None)
     assert table["item_id"].to_pylist() == [0, 1, 2, 0, 1]

@@ -51,7 +51,8 @@ def test_csv_releases(workspace: Workspace, fetch_public: Fetch) -> None:
         "genres": [["Action", "Sci-Fi"], ["Drama"], []],
     }
     assert "users" not in raw
-    assert read_json(workspace.raw / "manifest.json")["protocol"] == "by_user"
+    manifest = read_json(workspace.raw / "manifest.json")
+    assert (manifest["protocol"], {*manifest["fields"]}) == ("by_user", {"item", "behaviour"})
     assert fetch_public("movielens", "ml-20m", positive_rating=3.5)["events"]["label"].to_pylist()[:3] == [1, 0, 1]
 
 
