@@ -182,6 +182,10 @@ class _Constructor(SafeConstructor):
         return found
 
 
+# ruamel's own constructor of ordered mappings has tracebacks for repeated keys and for keys that are lists.
+_Constructor.add_constructor("tag:yaml.org,2002:omap", SafeConstructor.construct_undefined)
+
+
 def _missing(block: type[Block], value: Mapping[str, Any], place: tuple[str, ...] = ()) -> Iterator[str]:
     """Describe the keys that values of the right types lack, which would otherwise get their defaults."""
     keys = parameters(block)

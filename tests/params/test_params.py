@@ -71,6 +71,13 @@ def test_a_value_that_yaml_cannot_make_is_one_line(tmp_path: Path, value: str) -
         load(edited(tmp_path, "  until: null ", f"  until: {value} "))
 
 
+@pytest.mark.parametrize("pairs", ["{a: 1}, {a: 2}", "{[a]: 1}", "{? {a: 1} : 1}"])
+def test_an_ordered_mapping_is_refused(pairs: str) -> None:
+    """No parameter has this type, whatever its keys are."""
+    with pytest.raises(InputError, match=r"not valid YAML: line 1, column 4: could not determine a constructor .*omap"):
+        plain(f"a: !!omap [{pairs}]", "a file")
+
+
 @pytest.mark.parametrize("merge", ["<<: ", "all: "])
 def test_aliases_and_merge_keys_make_no_bombs(merge: str) -> None:
     """A few lines that would expand to 10⁸ values are refused before they do."""
