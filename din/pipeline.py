@@ -12,11 +12,9 @@ from pathlib import Path
 from posixpath import join, normpath
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from din import documents
 from din.errors import InputError, shown
+from din.params.reading import plain
 from din.workspace import AT_THE_ROOT, Workspace
 
 _TEMPLATING = ("foreach", "do", "matrix", "vars")
@@ -98,10 +96,7 @@ def parse(text: str) -> dict[str, Stage]:
     Raises:
         InputError: the text is not YAML, DVC doesn't know a key of a stage, or a value has the wrong type.
     """
-    try:
-        document = YAML(typ="safe").load(text)
-    except YAMLError as error:
-        raise InputError(f"dvc.yaml: not valid YAML: {error}") from None
+    document = plain(text, "dvc.yaml")
     if not isinstance(document, dict):
         raise InputError(f"dvc.yaml: expected a mapping, got {shown(document)}")
     stages = document.get("stages")

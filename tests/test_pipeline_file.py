@@ -91,6 +91,7 @@ def test_random_pipelines_have_dvcs_edges(repository: Repo) -> None:
     [
         (None, r"dvc\.yaml: not found"),
         ("stages: [", r"dvc\.yaml: not valid YAML"),
+        ("desc: 2026-02-30", r"dvc\.yaml: not valid YAML: line 1, column 7: not a valid timestamp: '2026-02-30'"),
         ("[]", r"dvc\.yaml: expected a mapping"),
         ("stages: {}", r"dvc\.yaml: no stages"),
         ("stages: {a b: {cmd: x}}", "'a b'.*letters"),
