@@ -15,7 +15,9 @@ import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 import pyarrow.json as pjson
 import pyarrow.parquet as pq
+from pydantic_core import from_json
 
+from din.documents import DEPTH
 from din.errors import MOST_SHOWN, InputError, shown
 from din.progress import track
 from din.sources.files import CHUNK, File, format_of, unreadable
@@ -279,6 +281,7 @@ def _json(file: File, options: pjson.ParseOptions) -> Iterator[tuple[pa.Table, p
     number = 0
 
     def parsed(lines: bytes) -> tuple[pa.Table, pa.Schema]:
+        _check_depth(lines)
         table = pjson.read_json(pa.BufferReader(lines), pjson.ReadOptions(block_size=2 * CHUNK), options)
         table.validate(full=True)  # UTF-8
         own = pa.schema([(field.name, _text_for_times(field.type)) for field in table.schema])
@@ -304,6 +307,18 @@ def _json(file: File, options: pjson.ParseOptions) -> Iterator[tuple[pa.Table, p
                 raise
             yield table, schema
             number += block.count(b"\n")
+
+
+def _check_depth(lines: bytes) -> None:
+    """Raise ArrowInvalid for a line that is nested so deeply that Arrow would crash."""
+    for line in lines.splitlines():
+        if line.count(b"{") + line.count(b"[") <= DEPTH:
+            continue
+        try:
+            from_json(line)
+        except ValueError as error:
+            if str(error).startswith("recursion limit exceeded"):
+                raise pa.ArrowInvalid(f"nested deeper than {DEPTH} levels") from None
 
 
 def _parquet_schema(file: File, _: Dialect) -> pa.Schema:

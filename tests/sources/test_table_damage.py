@@ -51,6 +51,17 @@ def test_no_parquet_type_is_a_bug(
             read_or_refused(workspace, table_params(**{table: "typed.parquet", "keep": keep, "label": label}))
 
 
+@pytest.mark.parametrize(("opening", "closing"), [('{"a":', "}"), ("[", "]")])
+def test_deep_json_is_refused(
+    workspace: Workspace, opening: str, closing: str, table_params: Callable[..., Params]
+) -> None:
+    """Arrow would take minutes and gigabytes for 1,000 levels, and crash at 100,000."""
+    good = '{"a": 1, "b": "' + "[" * 1_000 + '"}\n'
+    (workspace.root / "deep.jsonl").write_text(good + '{"b":' + opening * 1_000 + "1" + closing * 1_000 + "}\n")
+    with pytest.raises(InputError, match=r"deep.jsonl: cannot be read \(line 2: nested deeper than 200 levels, in "):
+        source_of(workspace, table_params(events="deep.jsonl")).read()
+
+
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), suffix=st.sampled_from(["csv", "csv.gz", "parquet", "jsonl"]))
 def test_damaged_bytes_are_never_a_bug(
