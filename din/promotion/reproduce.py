@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from dvc.config import Config, merge
 from ruamel.yaml import YAML
@@ -101,8 +102,11 @@ def _check_out(promoted: Promoted, commit: Commit, repository: str, checkout: Wo
             "uncommitted changes, so its stages can't be run again: commit them and promote again"
         )
     params = promoted.yaml(PARAMS)
+    promoted.yaml(LOCK)  # DVC would expand merge keys without end
     # Make relative locations absolute, so that they stay valid in the checkout. No bundle depends on them.
-    params["promote"]["registry"] = resolved(promoted.registry.uri)
+    where = f"promote in {PARAMS} of record {promoted.record.number}"
+    promote = documents.check(dict[str, Any], params.get("promote"), where)
+    params["promote"] = promote | {"registry": resolved(promoted.registry.uri)}
     make_paths_absolute(params, repository)
     with checkout.params.open("w", encoding="utf-8") as file:
         YAML(typ="safe").dump(params, file)

@@ -80,6 +80,7 @@ class Promoted:
         """Return a JSON document of the run."""
         return documents.parse(expected, self.content(name), f"{name} of record {self.record.number}")
 
-    def yaml(self, name: str) -> Any:
+    def yaml(self, name: str) -> dict[str, Any]:
         """Return a YAML file of the run as plain values."""
-        return plain(self.content(name).decode(errors="replace"), f"{name} of record {self.record.number}")
+        where = f"{name} of record {self.record.number}"
+        return documents.check(dict[str, Any], plain(self.content(name).decode(errors="replace"), where), where)

@@ -124,3 +124,14 @@ def test_code_that_was_never_committed(reproduced: Callable[..., Any]) -> None:
     assert "record 1: its code differs from commit" in errors[0]
     assert "in 1 files, first din/train/fit.py; it was promoted with uncommitted changes" in errors[0]
     assert "Running stage" not in printed
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("params.yaml", b"- 1\n"), ("params.yaml", b"promote: 1\n"), ("dvc.lock", b"- 1\n")]
+)
+def test_files_of_another_form(name: str, content: bytes, reproduced: Callable[..., Any]) -> None:
+    """The one line of the error names the file; a record may hold anything under the right hash."""
+    code, printed, errors = reproduced(lambda files: files.update({name: content}))
+    assert (code, len(errors)) == (2, 1), errors
+    assert f"{name} of record 1: the document: Input should be an object" in errors[0]
+    assert "Running stage" not in printed

@@ -47,6 +47,15 @@ def test_every_difference_has_a_row(two: Registry, capsys: pytest.CaptureFixture
     assert tables["data"] == {}
 
 
+def test_parameters_of_another_form_are_refused(run: Run, registry: Registry) -> None:
+    """A record may hold anything under the right hash."""
+    run.here.pipeline.write_text("stages: {}\n")
+    run.here.params.write_text("- 1\n")
+    run.promote()
+    with pytest.raises(InputError, match=r"params.yaml of record 1: .*should be an object"):
+        show_diff(registry.uri, registry.model_name, "1", "1")
+
+
 def test_a_name_means_one_promotion_and_its_files_are_verified(two: Registry) -> None:
     """A rollback has no run of its own. A name that fits no version or several is refused with the records."""
     two.rollback(1, by="ann", reason="worse")
