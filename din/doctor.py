@@ -33,7 +33,7 @@ _MEMORY_LIMITS = ("memory.max", "memory.limit_in_bytes")  # of cgroups of versio
 
 
 @dataclass(frozen=True)
-class Finding:
+class ProbeResult:
     """The result of one probe.
 
     Attributes:
@@ -49,12 +49,12 @@ class Finding:
     fix: str = ""
 
 
-def examine(workspace: Workspace) -> list[Finding]:
+def examine(workspace: Workspace) -> list[ProbeResult]:
     """Return the findings of all probes of a workspace and its machine."""
     return [finding for probe in PROBES for finding in probe(workspace)]
 
 
-def print_findings(findings: Sequence[Finding], as_json: bool = False) -> None:
+def print_findings(findings: Sequence[ProbeResult], as_json: bool = False) -> None:
     """Print one finding per line, with its fix below, or all as JSON."""
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
@@ -66,27 +66,27 @@ def print_findings(findings: Sequence[Finding], as_json: bool = False) -> None:
             typer.echo(f"{'':24}→ {finding.fix}")
 
 
-def versions(_: Workspace) -> Iterator[Finding]:
+def versions(_: Workspace) -> Iterator[ProbeResult]:
     """Name the versions of this package, of Python, and of the system."""
     system = f"{platform.system()} {platform.machine()}"
-    yield Finding("versions", "ok", f"din {version('din-ctr')}, Python {platform.python_version()}, {system}")
+    yield ProbeResult("versions", "ok", f"din {version('din-ctr')}, Python {platform.python_version()}, {system}")
 
 
-def compiler(_: Workspace) -> Iterator[Finding]:
+def compiler(_: Workspace) -> Iterator[ProbeResult]:
     """Build and load the native operations, or load those that were built before."""
     try:
         from din.ops import backend
 
         with backend.using("native"):
-            yield Finding("compiler", "ok", f"native operations work (library {backend.identity()})")
+            yield ProbeResult("compiler", "ok", f"native operations work (library {backend.identity()})")
     except ImportError as error:
-        yield Finding("compiler", "skipped", f"{error.name} is not installed, so this machine can't train")
+        yield ProbeResult("compiler", "skipped", f"{error.name} is not installed, so this machine can't train")
     except InputError as error:
         fix = "install gcc or clang, or set CC; until then training takes about twice as long"
-        yield Finding("compiler", "warning", _line(error), fix)
+        yield ProbeResult("compiler", "warning", _line(error), fix)
 
 
-def processors(workspace: Workspace) -> Iterator[Finding]:
+def processors(workspace: Workspace) -> Iterator[ProbeResult]:
     """Compare cores and memory, as containers limit them, with what training and featurize ask for."""
     usable = cores.available()
     memory = memory_mb([*cores.groups("memory")])
@@ -96,15 +96,15 @@ def processors(workspace: Workspace) -> Iterator[Finding]:
     seen = f"{usable} of {os.cpu_count()} usable, by affinity and cgroup quota"
     if threads > usable:
         fix = "lower train.compute.threads, or raise the quota: more threads than cores wait for each other"
-        yield Finding("cores", "warning", f"{seen}; training wants {threads}", fix)
+        yield ProbeResult("cores", "warning", f"{seen}; training wants {threads}", fix)
     else:
-        yield Finding("cores", "ok", seen)
+        yield ProbeResult("cores", "ok", seen)
     seen = f"{memory:,.0f} MB, by the machine and the cgroup limit"
     if wanted > memory:
         fix = "lower featurize.memory_mb; larger data are spilled to disk"
-        yield Finding("memory", "failed", f"{seen}; featurize.memory_mb is {wanted:,}", fix)
+        yield ProbeResult("memory", "failed", f"{seen}; featurize.memory_mb is {wanted:,}", fix)
     else:
-        yield Finding("memory", "ok", seen)
+        yield ProbeResult("memory", "ok", seen)
 
 
 def memory_mb(groups: Sequence[Path]) -> float:
@@ -115,18 +115,18 @@ def memory_mb(groups: Sequence[Path]) -> float:
     return min([whole, *(int(limit) for limit in limits if limit.isdecimal())]) / 1e6
 
 
-def repository(workspace: Workspace) -> Iterator[Finding]:
+def repository(workspace: Workspace) -> Iterator[ProbeResult]:
     """Ask git for the commit, which promotions record."""
     try:
         commit = git(workspace.root.resolve(), "rev-parse", "--short=12", "HEAD").strip()
     except (CommandFailed, OSError) as error:
         fix = "`git init` if nothing is there yet, and commit: `dvc exp`, `din reproduce` and Airflow need a commit"
-        yield Finding("git", "warning", _line(error), fix)
+        yield ProbeResult("git", "warning", _line(error), fix)
     else:
-        yield Finding("git", "ok", f"commit {commit}")
+        yield ProbeResult("git", "ok", f"commit {commit}")
 
 
-def files(workspace: Workspace) -> Iterator[Finding]:
+def files(workspace: Workspace) -> Iterator[ProbeResult]:
     """Read params.yaml and dvc.yaml."""
     read: dict[Path, Callable[[], object]] = {
         workspace.params: lambda: load(workspace.params),
@@ -137,29 +137,29 @@ def files(workspace: Workspace) -> Iterator[Finding]:
             reading()
         except InputError as error:
             fix = "correct it; in a clone, `git checkout` brings the original back" if path.exists() else AT_THE_ROOT
-            yield Finding(path.name, "failed", _line(error), fix)
+            yield ProbeResult(path.name, "failed", _line(error), fix)
         else:
-            yield Finding(path.name, "ok", "valid")
+            yield ProbeResult(path.name, "ok", "valid")
 
 
-def registry(workspace: Workspace) -> Iterator[Finding]:
+def registry(workspace: Workspace) -> Iterator[ProbeResult]:
     """Read the registry's champion, and check with a throw-away object that the store never overwrites."""
     params = _params(workspace)
     if params is None:
-        yield Finding("registry", "skipped", "params.yaml can't be read, see above")
+        yield ProbeResult("registry", "skipped", "params.yaml can't be read, see above")
         return
     uri = workspace.located(params.promote.registry)
     try:
         champion = Registry.of(workspace, params).champion()
         said = f"record {champion.number} since {champion.at}" if champion else "no champion yet"
-        yield Finding("registry", "ok", f"{uri}: {params.model_name}, {said}")
+        yield ProbeResult("registry", "ok", f"{uri}: {params.model_name}, {said}")
         yield _put_if_absent(Objects(uri, params.model_name))
     except (InputError, Unavailable, OSError, ValueError) as error:
         fix = "check promote.registry, credentials and permissions; docs/registry.md lists what it needs"
-        yield Finding("registry", "failed", _line(error), fix)
+        yield ProbeResult("registry", "failed", _line(error), fix)
 
 
-def _put_if_absent(objects: Objects) -> Finding:
+def _put_if_absent(objects: Objects) -> ProbeResult:
     """Write an object twice and remove it; the second write must fail, or two promotions could both win.
 
     `din registry gc` removes such keys, in case this process is killed before it removes the object.
@@ -173,11 +173,11 @@ def _put_if_absent(objects: Objects) -> Finding:
         objects.delete(key)
     if not (refused and kept):
         fix = "use a store with conditional writes, such as S3, GCS, Azure or a local disk"
-        return Finding("put-if-absent", "failed", f"{objects.at(key)}: a second write replaced the first", fix)
-    return Finding("put-if-absent", "ok", "a second write was refused, and the throw-away object is removed")
+        return ProbeResult("put-if-absent", "failed", f"{objects.at(key)}: a second write replaced the first", fix)
+    return ProbeResult("put-if-absent", "ok", "a second write was refused, and the throw-away object is removed")
 
 
-Probe = Callable[[Workspace], Iterator[Finding]]
+Probe = Callable[[Workspace], Iterator[ProbeResult]]
 PROBES: tuple[Probe, ...] = (versions, compiler, processors, repository, files, registry)
 
 

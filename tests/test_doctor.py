@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from din import cli, doctor
-from din.doctor import Finding
+from din.doctor import ProbeResult
 from din.ops.native import library
 from din.process import environment
 from din.registry.objects import Objects
@@ -31,7 +31,7 @@ def replace(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
-def of(probe: doctor.Probe, workspace: Workspace) -> dict[str, Finding]:
+def of(probe: doctor.Probe, workspace: Workspace) -> dict[str, ProbeResult]:
     """Return the findings of a probe by their names. A fault always comes with advice."""
     found = {finding.name: finding for finding in probe(workspace)}
     assert all(finding.fix for finding in found.values() if finding.state in ("warning", "failed"))
