@@ -19,7 +19,7 @@ from din.printing import print_table
 from din.registry.registry import Registry
 from din.replay.again import TOLERANCE, Again, open_all, score_again
 from din.replay.causes import Pair
-from din.replay.skew import Finding, find
+from din.replay.skew import FieldSkew, find
 from din.schema import TIMESTAMP, Group, parse_field
 from din.serve.requests import requests_for
 from din.served_log import files, read_key
@@ -41,7 +41,7 @@ class Replay:
 
     versions: list[Again]
     compared: int | None
-    skew: list[Finding]
+    skew: list[FieldSkew]
 
     def check(self) -> None:
         """Raise GateClosed if a probability differs from the one that was served."""

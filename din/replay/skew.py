@@ -23,7 +23,7 @@ _UNEXPLAINED = Cause("no known cause", lambda _: True, weight=0.0)
 
 
 @dataclass(frozen=True)
-class Finding:
+class FieldSkew:
     """A field that differs, and why.
 
     Attributes:
@@ -41,7 +41,7 @@ class Finding:
     example: str
 
 
-def find(pairs: Sequence[Pair], fields: Mapping[str, Sequence[str]], ages: bool) -> list[Finding]:
+def find(pairs: Sequence[Pair], fields: Mapping[str, Sequence[str]], ages: bool) -> list[FieldSkew]:
     """Return what differs, the commonest first.
 
     Args:
@@ -72,8 +72,8 @@ def find(pairs: Sequence[Pair], fields: Mapping[str, Sequence[str]], ages: bool)
     return sorted(findings, key=lambda finding: -finding.requests)
 
 
-def _finding(name: str, cause: Cause, rows: Sequence[Pair] | Sequence[Value], compared: int) -> Finding:
-    return Finding(name, cause.says, len({row.request_id for row in rows}), compared, rows[0].request_id)
+def _finding(name: str, cause: Cause, rows: Sequence[Pair] | Sequence[Value], compared: int) -> FieldSkew:
+    return FieldSkew(name, cause.says, len({row.request_id for row in rows}), compared, rows[0].request_id)
 
 
 def _named(wrong: Sequence[Row], known: Sequence[Cause], sound: Sequence[Row] = ()) -> list[tuple[Cause, list[Row]]]:

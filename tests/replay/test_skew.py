@@ -9,7 +9,7 @@ import pytest
 from factories.served_days import Days
 
 from din.replay.causes import Pair
-from din.replay.skew import Finding, find
+from din.replay.skew import FieldSkew, find
 
 DAY = 86_400
 HOUR = 3600
@@ -43,7 +43,7 @@ def pairs(client: Client) -> list[Pair]:
     return found
 
 
-def findings(client: Client) -> list[Finding]:
+def findings(client: Client) -> list[FieldSkew]:
     return find(pairs(client), FIELDS, ages=True)
 
 
