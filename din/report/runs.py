@@ -33,7 +33,7 @@ _GATES = {"auc": "min_auc", "gauc": "min_gauc", "delta": "champion_delta_auc"}
 
 
 @dataclass(frozen=True)
-class Figure:
+class RunMetric:
     """A metric, with its interval if the gate stated one."""
 
     value: float | None = None
@@ -62,7 +62,7 @@ class RunRow:
     verdict: str
     number: int | None
     version: str | None
-    figures: dict[str, Figure]
+    figures: dict[str, RunMetric]
     champion: int | None
     approved_by: str | None
     why: str
@@ -140,7 +140,7 @@ def _alarm(alarm: Alarm) -> RunRow:
         verdict="alarm",
         number=None,
         version=alarm.version,
-        figures=dict.fromkeys(_GATES, Figure()),
+        figures=dict.fromkeys(_GATES, RunMetric()),
         champion=None,
         approved_by=None,
         why=why,
@@ -195,7 +195,7 @@ def _gate(objects: Objects, key: str | None) -> GateReport | None:
         return None
 
 
-def _figure(entry: GateEntry | None) -> Figure:
+def _figure(entry: GateEntry | None) -> RunMetric:
     if entry is None or not isinstance(entry.observed, int | float):
-        return Figure()
-    return Figure(float(entry.observed), entry.interval)
+        return RunMetric()
+    return RunMetric(float(entry.observed), entry.interval)
