@@ -35,7 +35,7 @@ from validation.data import quoted
 from validation.days import ctr_deviation, ctr_evidence, ctr_of_days
 from validation.expectations import Expected
 from validation.log import SIDE_IDS, TOTALS, Log, Totals
-from validation.strange import Figure, by_day
+from validation.strange import DailyFigure, by_day
 from validation.trailing import deviation
 
 _ADVICE = {
@@ -77,7 +77,7 @@ class Column:
 
 def composition(log: Log) -> Iterator[Expected]:
     """Expect the values of each column, and their CTR, to be like those of the days before."""
-    found: defaultdict[str, list[Figure]] = defaultdict(list)
+    found: defaultdict[str, list[DailyFigure]] = defaultdict(list)
     for column in _columns(log):
         _tabulate(log, column)
         cells = _cells(log)
@@ -218,7 +218,7 @@ def _by_date(log: Log, figures: str) -> dict[str, np.ndarray]:
     return {name: np.nan_to_num(values.astype(float)) for name, values in found.items() if name != "day"}
 
 
-def _missing(log: Log, column: Column, cells: Cells) -> Figure:
+def _missing(log: Log, column: Column, cells: Cells) -> DailyFigure:
     counted = _by_date(log, "sum(n) AS rows, sum(n) FILTER (value IS NULL) AS missing")
     share = counted["missing"] / np.maximum(counted["rows"], 1)
     independent = log.by_user.independent
@@ -227,7 +227,7 @@ def _missing(log: Log, column: Column, cells: Cells) -> Figure:
     found = deviation(log.calendar, share, noise, constants.MISSING_FLOOR)
     more = found.difference > 0
     extreme = found.beyond(constants.EXTREME_MISSING, constants.EXTREME_SCORE)
-    return Figure(
+    return DailyFigure(
         judged=log.trusted,
         strange=more & found.beyond(constants.MISSING, constants.SCORE),
         extreme=column.read & more & extreme,
@@ -236,7 +236,7 @@ def _missing(log: Log, column: Column, cells: Cells) -> Figure:
     )
 
 
-def _new(log: Log, column: Column, cells: Cells) -> Figure:
+def _new(log: Log, column: Column, cells: Cells) -> DailyFigure:
     first = f"least(date, '{log.first_newest}')"
     known = "value IS NOT NULL"
     counted = _by_date(log, f"sum(n) FILTER ({known}) AS rows, sum(n) FILTER ({known} AND since >= {first}) AS new")
@@ -255,7 +255,7 @@ def _new(log: Log, column: Column, cells: Cells) -> Figure:
         return {"such_as": value, "before_such_as": before}
 
     with np.errstate(invalid="ignore"):
-        return Figure(
+        return DailyFigure(
             judged=log.trusted & enough & ~np.isnan(highest),
             strange=(share >= constants.NEW) & (highest <= constants.NEW / 2),
             extreme=column.read & (share >= constants.EXTREME_NEW) & (highest <= constants.EXTREME_NEW / 2),
@@ -265,7 +265,7 @@ def _new(log: Log, column: Column, cells: Cells) -> Figure:
         )
 
 
-def _lost(log: Log, column: Column, cells: Cells) -> Figure | None:
+def _lost(log: Log, column: Column, cells: Cells) -> DailyFigure | None:
     if not cells.values:
         return None
     rows = cells.totals.rows
@@ -304,7 +304,7 @@ def _lost(log: Log, column: Column, cells: Cells) -> Figure | None:
             "looks_as_if": f"its rows hold {cells.values[instead]!r} instead" if moved else "its rows are missing",
         }
 
-    return Figure(
+    return DailyFigure(
         judged=log.trusted,
         strange=missed >= constants.SHARE,
         extreme=column.read & (missed >= constants.EXTREME_SHARE) & ~by_nature,
@@ -314,7 +314,7 @@ def _lost(log: Log, column: Column, cells: Cells) -> Figure | None:
     )
 
 
-def _clicked(log: Log, column: Column, cells: Cells) -> Figure | None:
+def _clicked(log: Log, column: Column, cells: Cells) -> DailyFigure | None:
     """Judge the CTR of values. Skip a day whose total CTR is extreme; don't warn on one whose total CTR is strange."""
     if not cells.values or not log.labels_vary:
         return None
@@ -331,7 +331,7 @@ def _clicked(log: Log, column: Column, cells: Cells) -> Figure | None:
         return {"value": cells.values[worst[row]]} | ctr_evidence(log.calendar, own, row, growth)
 
     extreme = found.beyond(constants.EXTREME_ODDS, constants.EXTREME_CTR_SCORE)
-    return Figure(
+    return DailyFigure(
         judged=ctr.judged & ~ctr.extreme,
         strange=frequent[at] & found.beyond(constants.ODDS, constants.CTR_SCORE)[at] & ~ctr.strange,
         extreme=frequent[at] & column.read & extreme[at],
@@ -346,7 +346,7 @@ def _growth(rows: float, usual: float) -> float:
     return rows / usual if usual >= constants.LEAST_REST else 1.0
 
 
-def _followed(log: Log, column: Column, cells: Cells) -> Figure | None:
+def _followed(log: Log, column: Column, cells: Cells) -> DailyFigure | None:
     if not log.labels_vary:
         return None
     agreement, rows = _agreement(log)
@@ -355,7 +355,7 @@ def _followed(log: Log, column: Column, cells: Cells) -> Figure | None:
         judged = log.trusted & (found.usual >= constants.LEAST_AGREEMENT) & ~np.isnan(agreement)
         less = judged & (found.score <= -constants.AGREEMENT_SCORE)
         left = agreement / found.usual
-    return Figure(
+    return DailyFigure(
         judged=judged,
         strange=less & (left <= constants.AGREEMENT_LEFT),
         extreme=less & column.read & (left <= constants.EXTREME_AGREEMENT_LEFT),
@@ -402,7 +402,7 @@ def _agreement(log: Log) -> tuple[np.ndarray, np.ndarray]:
     return np.where(known, correlation, np.nan).round(6), rows
 
 
-_Test = Callable[[Log, Column, Cells], Figure | None]
+_Test = Callable[[Log, Column, Cells], DailyFigure | None]
 _TESTS: dict[str, _Test] = {
     "missing_values": _missing,
     "new_values": _new,

@@ -20,7 +20,7 @@ from validation import constants
 from validation.data import quoted
 from validation.expectations import Expected, none_of
 from validation.log import Log
-from validation.strange import Figure, by_day
+from validation.strange import DailyFigure, by_day
 
 
 def copies(log: Log) -> Iterator[Expected]:
@@ -94,7 +94,9 @@ def _repeats(log: Log, key: list[str]) -> dict[str, np.ndarray]:
     return {name: values.astype(float) for name, values in found.items() if name != "day"}
 
 
-def _repeated(log: Log, found: dict[str, np.ndarray], judged: np.ndarray, limit: float, same: str) -> Iterator[Figure]:
+def _repeated(
+    log: Log, found: dict[str, np.ndarray], judged: np.ndarray, limit: float, same: str
+) -> Iterator[DailyFigure]:
     """Judge the rows that repeat a row of the same day, and the rows that repeat a row of an earlier day.
 
     Chance repeats within a day grow in proportion to the user's rows on the day, so they are judged relative to these.
@@ -108,7 +110,7 @@ def _repeated(log: Log, found: dict[str, np.ndarray], judged: np.ndarray, limit:
         score = (share - most) / np.sqrt((most + 1 / independent) / independent)
         with np.errstate(invalid="ignore"):
             certain = (share >= constants.TIMES_USUAL * most) & (score >= constants.SCORE)
-            yield Figure(
+            yield DailyFigure(
                 judged=judged & ~np.isnan(most),
                 strange=certain & (share - most >= limit / 2),
                 extreme=certain & (share - most >= limit) & (score >= constants.EXTREME_SCORE),
@@ -128,7 +130,7 @@ def _duplicates(log: Log, pairs: dict[str, np.ndarray]) -> Iterator[Expected]:
     yield from by_day(
         log,
         "duplicate_rate",
-        [Figure(judged=log.calendar.judged, strange=too_many, extreme=too_many, values=values)],
+        [DailyFigure(judged=log.calendar.judged, strange=too_many, extreme=too_many, values=values)],
         about=f"{USER_ID}, {ITEM_ID}, {TIMESTAMP}",
         severity="critical",
         advice="the same user, item and time again on these days: was a day's file, or a part of it, delivered twice? "

@@ -21,7 +21,7 @@ from din.schema import ITEM_ID, LABEL, TIMESTAMP
 from validation import constants
 from validation.expectations import Expected, Severity, figure
 from validation.log import Log, Totals, totals
-from validation.strange import Figure, by_day
+from validation.strange import DailyFigure, by_day
 from validation.trailing import Calendar, Deviation, deviation
 
 
@@ -33,7 +33,7 @@ def volumes(log: Log) -> Iterator[Expected]:
     for name, count, chance in counted:
         usual_chance = log.calendar.usual(chance)  # a day's own noise would excuse a day that is too small
         found = deviation(log.calendar, np.log(count), usual_chance, constants.VOLUME_FLOOR)
-        days = Figure(
+        days = DailyFigure(
             judged=log.trusted,
             strange=found.beyond(constants.VOLUME, constants.SCORE),
             extreme=found.beyond(constants.EXTREME_VOLUME, constants.EXTREME_SCORE),
@@ -61,12 +61,12 @@ def click_rate(log: Log) -> Iterator[Expected]:
     )
 
 
-def ctr_of_days(log: Log) -> Figure:
+def ctr_of_days(log: Log) -> DailyFigure:
     """Return the CTR of each day, over all its rows."""
     users = log.by_user
     found = ctr_deviation(log.calendar, users)
     growth = users.ids / log.calendar.usual(users.ids)
-    return Figure(
+    return DailyFigure(
         judged=log.trusted,
         strange=found.beyond(constants.ODDS, constants.SCORE),
         extreme=found.beyond(constants.EXTREME_ODDS, constants.EXTREME_SCORE),

@@ -25,7 +25,7 @@ from din.schema import TIMESTAMP
 from validation import constants
 from validation.expectations import Expected
 from validation.log import HOURS, Log
-from validation.strange import Figure, by_day
+from validation.strange import DailyFigure, by_day
 from validation.trailing import Calendar, distance, shares, unlike
 
 
@@ -37,7 +37,7 @@ def covered_hours(log: Log) -> Iterator[Expected]:
     lacks = lacking(log.calendar, log.hours)
     expected = log.by_user.independent * lacks / np.maximum(1 - lacks, np.finfo(float).eps)
     evident = expected >= constants.LEAST_EXPECTED
-    figure = Figure(
+    figure = DailyFigure(
         judged=~np.isnan(lacks),
         strange=evident & (lacks >= constants.LACKS),
         extreme=evident & (lacks >= constants.EXTREME_LACKS),
@@ -100,7 +100,7 @@ def moved_hours(log: Log) -> Iterator[Expected]:
     yield from by_day(
         log,
         "hours",
-        [Figure(judged=log.trusted, strange=strange, extreme=extreme, values=values, more=more)],
+        [DailyFigure(judged=log.trusted, strange=strange, extreme=extreme, values=values, more=more)],
         about=TIMESTAMP,
         advice="these days' rows lie in other hours than the rows of the days before: is the time zone the same "
         "(fetch.table.utc_offset_hours), and is each day complete? End the log before one that is not (data.until)",

@@ -22,7 +22,7 @@ from validation.log import Log
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figure:
+class DailyFigure:
     """A figure of every day, for the whole log or one of its columns. Arrays are [D].
 
     Attributes:
@@ -51,7 +51,7 @@ class Figure:
 def by_day(
     log: Log,
     name: str,
-    figures: Sequence[Figure],
+    figures: Sequence[DailyFigure],
     *,
     advice: str,
     about: str | None = None,
@@ -88,7 +88,7 @@ def by_day(
         )
 
 
-def _verdict(figure: Figure, newest: np.ndarray) -> np.ndarray:
+def _verdict(figure: DailyFigure, newest: np.ndarray) -> np.ndarray:
     verdict = np.full(len(newest), "usual", object)
     verdict[figure.strange | figure.extreme] = "strange"
     verdict[figure.extreme & newest] = "extreme"
@@ -96,7 +96,7 @@ def _verdict(figure: Figure, newest: np.ndarray) -> np.ndarray:
     return verdict
 
 
-def _columns(log: Log, name: str, figure: Figure, verdict: np.ndarray) -> pd.DataFrame:
+def _columns(log: Log, name: str, figure: DailyFigure, verdict: np.ndarray) -> pd.DataFrame:
     values = {key if key == name else f"{name}_{key}": value for key, value in figure.values.items()}
     key = {"column": figure.column} if figure.column else {}
     found = pd.DataFrame({"date": log.calendar.days.astype(str)} | key | values | {f"{name}_verdict": verdict})

@@ -14,7 +14,7 @@ from din.schema import ITEM_ID, LABEL, USER_ID
 from validation import constants
 from validation.expectations import Expected, figure
 from validation.log import Log
-from validation.strange import Figure, by_day
+from validation.strange import DailyFigure, by_day
 
 _LARGEST = (
     "one user has this share of the events, and perhaps far more than any user before: is it a robot, e.g. a crawler, "
@@ -110,7 +110,7 @@ def _largest(log: Log, column: str, what: str, most: float, sudden: float, advic
     share = rows / found["rows"]
     usual = log.calendar.highest(log.calendar.of_reference(rows), 1.0)
     too_much = (share > most) | (share > sudden) & (rows > constants.TIMES_BUSIEST * usual)
-    days = Figure(
+    days = DailyFigure(
         judged=log.calendar.usual(found["ids"].astype(float)) >= constants.CROWD,
         strange=too_much,
         extreme=too_much,
