@@ -22,7 +22,7 @@ from din.schema import ITEM_ID, USER_ID, Field, Group
 from validation import constants
 from validation.expectations import Expected, Severity, at_most, none_of
 from validation.rates import rates_of_labels
-from validation.sample import Codes, Impressions, Sample
+from validation.sample import Codes, EncodedImpressions, Sample
 from validation.shards import Features
 
 _NOT_KNOWN = "it is known only after the impression. Remove it from featurize.fields, or declare it under behaviour"
@@ -82,7 +82,9 @@ def _highest(
 _Row = tuple[str, str, float, float, float, float]
 
 
-def _row(name: str, group: Group, part: Impressions, value: float, train: Impressions, base: float) -> _Row:
+def _row(
+    name: str, group: Group, part: EncodedImpressions, value: float, train: EncodedImpressions, base: float
+) -> _Row:
     """Return a row of `_table`, given the AUC `value` on a part and the AUC `base` on training."""
     rise = value - base
     certain = rise > constants.SIGMAS * np.hypot(part.noise(group), train.noise(group))
@@ -99,7 +101,7 @@ def _table(rows: list[_Row]) -> pd.DataFrame:
     return found.sort_values("lower", ascending=False, kind="stable")
 
 
-def _parts(sample: Sample) -> list[Impressions]:
+def _parts(sample: Sample) -> list[EncodedImpressions]:
     """Return training and the judged parts that have enough rows, or nothing if training has too few."""
     return [part for part in (sample.train, *sample.judged) if part.enough] if sample.train.enough else []
 
@@ -140,7 +142,7 @@ def _pairs(sample: Sample, leaking: Collection[str]) -> pd.DataFrame:
     return _table(rows)
 
 
-def held_out_auc(part: Impressions, codes: Codes) -> float:
+def held_out_auc(part: EncodedImpressions, codes: Codes) -> float:
     """Score one half of the users by each value's CTR on the other half, and return the AUC.
 
     The CTR is smoothed by one impression of mean CTR.
@@ -153,7 +155,7 @@ def held_out_auc(part: Impressions, codes: Codes) -> float:
     return auc(part.label[~part.half], scores[~part.half])
 
 
-def _crossed(part: Impressions, first: Field, second: Field) -> Codes:
+def _crossed(part: EncodedImpressions, first: Field, second: Field) -> Codes:
     """Return one code for each pair of values that occurs."""
     one = part.codes[first.name]
     other = part.codes[second.name]
@@ -200,7 +202,7 @@ def _item_order(sample: Sample) -> Expected:
     )
 
 
-def _order(sample: Sample, train: Impressions, part: Impressions) -> float:
+def _order(sample: Sample, train: EncodedImpressions, part: EncodedImpressions) -> float:
     """Correlate the logarithms of items' impressions in two parts, over the items shown in `train`.
 
     Return NaN if there are too few items or rows, or if all items of a part are shown equally often.

@@ -47,7 +47,7 @@ class Codes:
 
 
 @dataclass(frozen=True)
-class Impressions:
+class EncodedImpressions:
     """B impressions of a split or of one of its days.
 
     Attributes:
@@ -73,23 +73,23 @@ class Impressions:
     def __len__(self) -> int:
         return len(self.label)
 
-    def take(self, rows: np.ndarray, name: str) -> "Impressions":
+    def take(self, rows: np.ndarray, name: str) -> "EncodedImpressions":
         """Return the impressions selected by a mask [B]."""
         columns = ("label", "user", "item", "timestamp", "half")
-        return Impressions(
+        return EncodedImpressions(
             name=name,
             codes={field: codes.take(rows) for field, codes in self.codes.items()},
             shares={field: share[rows] for field, share in self.shares.items()},
             **{column: getattr(self, column)[rows] for column in columns},
         )
 
-    def thinned_users(self, rows: int) -> "Impressions":
+    def thinned_users(self, rows: int) -> "EncodedImpressions":
         """Return about `rows` of the impressions, or all if there are fewer, keeping each user's together."""
         every = -(-len(self) // rows)
         kept = np.unique(self.user)[::every]
         return self.take(np.isin(self.user, kept), self.name) if every > 1 else self
 
-    def thinned(self, rows: int) -> "Impressions":
+    def thinned(self, rows: int) -> "EncodedImpressions":
         """Return about `rows` of the impressions, evenly spread."""
         every = max(1, len(self) // max(rows, 1))
         return self.take(np.arange(len(self)) % every == 0, self.name)
@@ -127,7 +127,7 @@ class Sample:
         self.train, self.valid, self.test = (self._split(split) for split in SPLITS)
 
     @cached_property
-    def judged(self) -> list[Impressions]:
+    def judged(self) -> list[EncodedImpressions]:
         """Validation and test, and under `temporal` also the last days of each, if it has several."""
         parts = [self.valid, self.test]
         if self.features.manifest.protocol != "temporal":
@@ -143,7 +143,7 @@ class Sample:
         return parts
 
     @cached_property
-    def early_and_late(self) -> tuple[Impressions, Impressions]:
+    def early_and_late(self) -> tuple[EncodedImpressions, EncodedImpressions]:
         """Training in two parts: under `temporal` by time, otherwise the two halves of its users.
 
         The late part spans as much time as the judged days, but at most the second half of the rows.
@@ -155,7 +155,7 @@ class Sample:
             late = self.train.timestamp > max(first, np.median(self.train.timestamp))
         return self.train.take(~late, "early"), self.train.take(late, "late")
 
-    def _split(self, split: str) -> Impressions:
+    def _split(self, split: str) -> EncodedImpressions:
         """Read a split's sampled rows, one shard at a time. Training must be read first: it sets the edges of bins."""
         tables: list[pa.Table] = []
         shares: list[dict[str, np.ndarray]] = []
@@ -170,7 +170,7 @@ class Sample:
         user = integers(table["user"])
         label = integers(table["label"]) == 1
         half = in_second_half(user)
-        return Impressions(
+        return EncodedImpressions(
             name=split,
             label=label,
             user=user,
