@@ -56,7 +56,7 @@ _ADVICE = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Column:
+class Covariate:
     """A column of the log, or one derived from it, whose values are compared between days.
 
     Attributes:
@@ -89,28 +89,30 @@ def composition(log: Log) -> Iterator[Expected]:
         yield from by_day(log, name, figures, advice=_ADVICE[name])
 
 
-def _columns(log: Log) -> Iterator[Column]:
+def _columns(log: Log) -> Iterator[Covariate]:
     of_fields = ("missing_values", "lost_values", "ctr_of_values", "labels_follow_values")
     for key in (USER_ID, ITEM_ID):
-        yield Column(name=key, judged=("new_values", "labels_follow_values"), value=key, owner=key)
+        yield Covariate(name=key, judged=("new_values", "labels_follow_values"), value=key, owner=key)
     if log.one(f"SELECT count_if({BEHAVIOUR} <> {LABEL}) FROM events")[0]:
-        yield Column(name=BEHAVIOUR, judged=("lost_values",), value=BEHAVIOUR)
+        yield Covariate(name=BEHAVIOUR, judged=("lost_values",), value=BEHAVIOUR)
     for name, kind in log.columns("events").items():
         if name not in (*EVENT_COLUMNS, "date"):
             numeric = _is_numeric(log.fields.get(name), kind)
             judged = of_fields if numeric else ("new_values", *of_fields)
-            yield Column(name=name, judged=judged, value=_value(log, "events", name, numeric), read=name in log.fields)
+            yield Covariate(
+                name=name, judged=judged, value=_value(log, "events", name, numeric), read=name in log.fields
+            )
     taken = set(log.columns("events"))
     for table in ("users", "items"):
         if table not in log.sides:
             continue
         (key,) = SIDE_IDS[table]
         found = f"LEFT JOIN (SELECT {key}, true AS found FROM {table}) USING ({key})"
-        yield Column(name=f"{key} in the table of {table}", judged=("missing_values",), value="found", join=found)
+        yield Covariate(name=f"{key} in the table of {table}", judged=("missing_values",), value="found", join=found)
         for name, kind in log.columns(table).items():
             if name != key:
                 read = name in log.fields
-                yield Column(
+                yield Covariate(
                     name=f"{name} in the table of {table}" if name in taken else name,
                     judged=of_fields if read else of_fields[:1],
                     value="of_side",
@@ -123,7 +125,7 @@ def _columns(log: Log) -> Iterator[Column]:
     if "history" in log.sides:
         sizes = f"LEFT JOIN (SELECT {USER_ID}, count(*) AS size FROM history GROUP BY {USER_ID}) USING ({USER_ID})"
         size = "coalesce(2**floor(log2(size)), 0)::INTEGER"
-        yield Column(name="length of the prior history", judged=of_fields[1:], value=size, join=sizes)
+        yield Covariate(name="length of the prior history", judged=of_fields[1:], value=size, join=sizes)
     of_day = f"count(*) OVER (PARTITION BY date, {USER_ID})"
     first_day = f"min(date) OVER (PARTITION BY {USER_ID})"
     for name, value in (
@@ -131,7 +133,7 @@ def _columns(log: Log) -> Iterator[Column]:
         ("new or known user", f"CASE WHEN {first_day} < date THEN 'known' ELSE 'new' END"),
         ("hour of the day", f"'from ' || hour({TIMESTAMP}) // 3 * 3"),
     ):
-        yield Column(name=name, judged=("ctr_of_values",), value=value)
+        yield Covariate(name=name, judged=("ctr_of_values",), value=value)
 
 
 def _is_numeric(field: Field | None, kind: str) -> bool:
@@ -154,7 +156,7 @@ def _value(log: Log, table: str, name: str, numeric: bool) -> str:
     return f"CASE WHEN {number} IS NULL THEN NULL {tenths} ELSE 'from {edges[-1]:.5g}' END" if edges else "NULL"
 
 
-def _tabulate(log: Log, column: Column) -> None:
+def _tabulate(log: Log, column: Covariate) -> None:
     """Count rows `n` and clicks `c` by date, value and owner in the temporary table `cell`."""
     log.connection.execute(
         f"CREATE OR REPLACE TEMP TABLE cell AS SELECT date, value, owner, count(*) AS n, sum({LABEL})::BIGINT AS c "
@@ -218,7 +220,7 @@ def _by_date(log: Log, figures: str) -> dict[str, np.ndarray]:
     return {name: np.nan_to_num(values.astype(float)) for name, values in found.items() if name != "day"}
 
 
-def _missing(log: Log, column: Column, cells: Cells) -> DailyFigure:
+def _missing(log: Log, column: Covariate, cells: Cells) -> DailyFigure:
     counted = _by_date(log, "sum(n) AS rows, sum(n) FILTER (value IS NULL) AS missing")
     share = counted["missing"] / np.maximum(counted["rows"], 1)
     independent = log.by_user.independent
@@ -236,7 +238,7 @@ def _missing(log: Log, column: Column, cells: Cells) -> DailyFigure:
     )
 
 
-def _new(log: Log, column: Column, cells: Cells) -> DailyFigure:
+def _new(log: Log, column: Covariate, cells: Cells) -> DailyFigure:
     first = f"least(date, '{log.first_newest}')"
     known = "value IS NOT NULL"
     counted = _by_date(log, f"sum(n) FILTER ({known}) AS rows, sum(n) FILTER ({known} AND since >= {first}) AS new")
@@ -265,7 +267,7 @@ def _new(log: Log, column: Column, cells: Cells) -> DailyFigure:
         )
 
 
-def _lost(log: Log, column: Column, cells: Cells) -> DailyFigure | None:
+def _lost(log: Log, column: Covariate, cells: Cells) -> DailyFigure | None:
     if not cells.values:
         return None
     rows = cells.totals.rows
@@ -314,7 +316,7 @@ def _lost(log: Log, column: Column, cells: Cells) -> DailyFigure | None:
     )
 
 
-def _clicked(log: Log, column: Column, cells: Cells) -> DailyFigure | None:
+def _clicked(log: Log, column: Covariate, cells: Cells) -> DailyFigure | None:
     """Judge the CTR of values. Skip a day whose total CTR is extreme; don't warn on one whose total CTR is strange."""
     if not cells.values or not log.labels_vary:
         return None
@@ -346,7 +348,7 @@ def _growth(rows: float, usual: float) -> float:
     return rows / usual if usual >= constants.LEAST_REST else 1.0
 
 
-def _followed(log: Log, column: Column, cells: Cells) -> DailyFigure | None:
+def _followed(log: Log, column: Covariate, cells: Cells) -> DailyFigure | None:
     if not log.labels_vary:
         return None
     agreement, rows = _agreement(log)
@@ -402,7 +404,7 @@ def _agreement(log: Log) -> tuple[np.ndarray, np.ndarray]:
     return np.where(known, correlation, np.nan).round(6), rows
 
 
-_Test = Callable[[Log, Column, Cells], DailyFigure | None]
+_Test = Callable[[Log, Covariate, Cells], DailyFigure | None]
 _TESTS: dict[str, _Test] = {
     "missing_values": _missing,
     "new_values": _new,
