@@ -25,7 +25,7 @@ from validation.impressions import recounted
 from validation.meaning import judge_meaning
 from validation.run import Phases
 from validation.scan import fields_in_range, rows
-from validation.shards import OWN, Features, integers
+from validation.shards import OWN, FeatureDirectory, integers
 
 _VOCABULARY_COLUMNS = {"id": "int32", "count": "int64", "impressions": "int64", "known_since": "date32[day]"}
 _BEHAVIOUR_COLUMNS = {"user": "int32", "item": "int32", "timestamp": "int64", "sequence": "int64"}
@@ -37,7 +37,7 @@ _IMPRESSION_COLUMNS = _BEHAVIOUR_COLUMNS | {
 }
 
 
-def files(features: Features) -> Iterator[Expected]:
+def files(features: FeatureDirectory) -> Iterator[Expected]:
     """Expect files that are complete, unchanged, built from the current raw log, and laid out as in FORMAT.md."""
     root, manifest = features.root, features.manifest
     yield files_match_manifest(root, manifest.files, "featurize")
@@ -67,7 +67,7 @@ def files(features: Features) -> Iterator[Expected]:
     )
 
 
-def vocabularies(features: Features) -> Iterator[Expected]:
+def vocabularies(features: FeatureDirectory) -> Iterator[Expected]:
     """Expect vocabularies with dense ids and unique values, ordered by day and descending count."""
     days = {day: number for number, day in enumerate(features.held_out, 1)}
     for field in features.fields:
@@ -92,7 +92,7 @@ def vocabularies(features: Features) -> Iterator[Expected]:
             yield figure(name, int(broken.sum()), maximum=0, column=field.name, advice=advice, sample=sample)
 
 
-def _columns(features: Features) -> dict[Path, dict[str, str]]:
+def _columns(features: FeatureDirectory) -> dict[Path, dict[str, str]]:
     """Return every Parquet file that must exist, with its columns and types."""
     root = features.root
 
@@ -109,7 +109,7 @@ def _columns(features: Features) -> dict[Path, dict[str, str]]:
     return files
 
 
-def splits(features: Features) -> Iterator[Expected]:
+def splits(features: FeatureDirectory) -> Iterator[Expected]:
     """Expect enough rows, and labels of both kinds, in each split."""
     least = features.params.validate_features.min_rows
     knobs = "featurize.protocol and its featurize.*_days or *_fraction"
@@ -139,7 +139,7 @@ def splits(features: Features) -> Iterator[Expected]:
         )
 
 
-def unknown_items(features: Features) -> Iterator[Expected]:
+def unknown_items(features: FeatureDirectory) -> Iterator[Expected]:
     """Expect that most validation and test rows have items that training knows."""
     ids = integers(features.items[ITEM_ID])
     unknown = np.flatnonzero((ids == UNKNOWN) | (ids >= features.known_rows[ITEM_ID]))
@@ -159,7 +159,7 @@ def unknown_items(features: Features) -> Iterator[Expected]:
 
 
 PHASES = Phases(
-    Features,
+    FeatureDirectory,
     {
         "files": (files,),
         "vocabularies": (vocabularies,),

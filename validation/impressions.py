@@ -17,12 +17,12 @@ from validation import constants
 from validation.data import quoted, text
 from validation.expectations import Expected, figure
 from validation.rules import Rule, keep
-from validation.shards import Features
+from validation.shards import FeatureDirectory
 
 _FEATURIZE = "this is a fault of featurize: run `dvc repro featurize`, and report it if it stays"
 
 
-def recounted(features: Features) -> Iterator[Expected]:
+def recounted(features: FeatureDirectory) -> Iterator[Expected]:
     """If features have weights or omit negatives, expect exactly the right events of the log, with their weights."""
     thinned = features.manifest.params.get("keep_negatives", 1) < 1
     weight = features.manifest.params.get(WEIGHT)
@@ -55,7 +55,7 @@ def recounted(features: Features) -> Iterator[Expected]:
     yield from keep(features, rules, f"(SELECT * FROM beside_events ORDER BY {SEQUENCE}, found)", "log")
 
 
-def _told(features: Features) -> Expected:
+def _told(features: FeatureDirectory) -> Expected:
     kept, total = features.one(
         "SELECT count(*) FILTER (WHERE expected = 'train'), count(*) FROM beside_events "
         "WHERE split = 'train' AND label = 0"
@@ -72,7 +72,7 @@ def _told(features: Features) -> Expected:
     )
 
 
-def _beside_events(features: Features, weight: str | None) -> str:
+def _beside_events(features: FeatureDirectory, weight: str | None) -> str:
     """Return SQL that creates the table `beside_events`, which joins each event of the log with its impression.
 
     Its columns are the event's split (null before the window), the split expected and the split `found` in the shards,
@@ -98,7 +98,7 @@ def _beside_events(features: Features, weight: str | None) -> str:
     """
 
 
-def _split(features: Features) -> str:
+def _split(features: FeatureDirectory) -> str:
     manifest = features.manifest
     if manifest.protocol == "temporal":
         days = [(day.day, day.split) for day in manifest.held_out]

@@ -23,14 +23,14 @@ from validation import constants
 from validation.expectations import Expected, Severity, at_most, none_of
 from validation.rates import rates_of_labels
 from validation.sample import Codes, EncodedImpressions, Sample
-from validation.shards import Features
+from validation.shards import FeatureDirectory
 
 _NOT_KNOWN = "it is known only after the impression. Remove it from featurize.fields, or declare it under behaviour"
 _HONEST = "If it is honest, raise validate_features.max_field_auc"
 _PAIR_ORDER = (Group.CONTEXT, Group.USER, Group.ITEM)
 
 
-def judge_meaning(features: Features) -> Iterator[Expected]:
+def judge_meaning(features: FeatureDirectory) -> Iterator[Expected]:
     """Expect that no field leaks the label, and that fields have values and items keep their meaning."""
     sample = Sample(features)
     yield from _leaks(sample)

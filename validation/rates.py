@@ -32,7 +32,7 @@ from validation import constants
 from validation.data import quoted, text
 from validation.expectations import SAMPLE, Expected, Severity, figure
 from validation.sample import SECOND_HALF
-from validation.shards import Features
+from validation.shards import FeatureDirectory
 
 _IDS = {Group.ITEM: ITEM_ID, Group.USER: USER_ID}
 _LATER = (("train", "valid and test"), ("test, half 1", "test, half 2"))
@@ -56,7 +56,7 @@ class Counts:
         return Counts(self.shown + other.shown, self.clicks + other.clicks)
 
 
-def rates_of_labels(features: Features) -> Iterator[Expected]:
+def rates_of_labels(features: FeatureDirectory) -> Iterator[Expected]:
     """Expect no field whose equal values make the clicks of two parts exclude each other.
 
     A failure is critical if the model is judged on one of the parts, and a warning on the halves of training.
@@ -167,7 +167,7 @@ def _on_parts(values: list[_Valued], a: Counts, b: Counts) -> Iterator[tuple[flo
             yield found, field, value
 
 
-def _counts(features: Features, group: Group) -> dict[str, Counts]:
+def _counts(features: FeatureDirectory, group: Group) -> dict[str, Counts]:
     """Count the impressions and clicks of each item or user, by the name of the part."""
     found = features.arrays(
         f"SELECT entity, split, half, count(*) AS shown, count_if(label = 1) AS clicks FROM (SELECT {group} AS entity, "
@@ -186,11 +186,11 @@ def _counts(features: Features, group: Group) -> dict[str, Counts]:
     return {part: Counts(total(rows, "shown"), total(rows, "clicks")) for part, rows in parts.items()}
 
 
-def _table(features: Features, group: Group) -> pa.Table:
+def _table(features: FeatureDirectory, group: Group) -> pa.Table:
     return features.items if group is Group.ITEM else features.users
 
 
-def _values(features: Features, group: Group) -> Iterator[_Valued]:
+def _values(features: FeatureDirectory, group: Group) -> Iterator[_Valued]:
     """Yield the fields of a group, and the contexts that are constant for nearly all its entities, with values [E]."""
     for field in features.of(group):
         if field.form.scalar and field.name != _IDS[group]:
@@ -219,7 +219,7 @@ def _values(features: Features, group: Group) -> Iterator[_Valued]:
             yield field, _numbers(features, field, value)
 
 
-def _numbers(features: Features, field: Field, stored: np.ndarray) -> np.ndarray:
+def _numbers(features: FeatureDirectory, field: Field, stored: np.ndarray) -> np.ndarray:
     """Return stored values [E] as numbers whose neighbours are alike: raw numbers, or else ids. NaN is unknown."""
     if not field.form.holds_ids:
         moments = next(record for record in features.manifest.fields if record["name"] == field.name)
@@ -234,7 +234,7 @@ def _numbers(features: Features, field: Field, stored: np.ndarray) -> np.ndarray
 
 
 def _sample(
-    features: Features, group: Group, field: Field, value: np.ndarray, parts: Mapping[str, Counts]
+    features: FeatureDirectory, group: Group, field: Field, value: np.ndarray, parts: Mapping[str, Counts]
 ) -> list[dict[str, Any]]:
     """Return rows for the report: the entities with the most impressions in both parts."""
     often = np.argsort(-np.minimum(*(counts.shown for counts in parts.values())), kind="stable")[:SAMPLE]

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from din.kinds import UNKNOWN, OneId, Vector
 from din.schema import DAY_US, SPLITS, Field, Group
 from validation import constants
-from validation.shards import Features, date_of, integers
+from validation.shards import FeatureDirectory, date_of, integers
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class EncodedImpressions:
 class Sample:
     """The sampled impressions of each split, with their context, item and user fields."""
 
-    def __init__(self, features: Features) -> None:
+    def __init__(self, features: FeatureDirectory) -> None:
         self.features = features
         self.fields = [field for field in features.fields if field.group is not Group.BEHAVIOUR]
         self._share = constants.MAX_ROWS / max(constants.MAX_ROWS, *features.manifest.rows.values())

@@ -18,19 +18,19 @@ from din.schema import SPLITS, Group
 from validation.data import text
 from validation.expectations import SAMPLE, Expected, figure
 from validation.rules import Rule, keep
-from validation.shards import OF_BEHAVIOURS, OF_IMPRESSIONS, OWN, Features, values
+from validation.shards import OF_BEHAVIOURS, OF_IMPRESSIONS, OWN, FeatureDirectory, values
 
 _FEATURIZE = "a fault of featurize: run `dvc repro featurize`, and report it if it stays"
 _AT = "struct_pack(t := timestamp, s := sequence)"  # the sort key of rows
 
 
-def rows(features: Features) -> Iterator[Expected]:
+def rows(features: FeatureDirectory) -> Iterator[Expected]:
     """Expect ids within their tables, sorted behaviours, histories before their impressions, and separate splits."""
     features.connection.execute(_joined(features))
     yield from keep(features, _rules(features), "joined", "files", "file", f"file, row, {', '.join(OWN)}")
 
 
-def fields_in_range(features: Features) -> Iterator[Expected]:
+def fields_in_range(features: FeatureDirectory) -> Iterator[Expected]:
     """Expect the values of each field to be in the range that its form allows."""
     counts: Counter[str] = Counter()
     samples: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -53,7 +53,7 @@ def fields_in_range(features: Features) -> Iterator[Expected]:
         )
 
 
-def _files(features: Features) -> Iterator[tuple[Path, Group]]:
+def _files(features: FeatureDirectory) -> Iterator[tuple[Path, Group]]:
     yield features.root / "items.parquet", Group.ITEM
     yield features.root / "users.parquet", Group.USER
     for shard in range(features.manifest.shards):
@@ -61,7 +61,7 @@ def _files(features: Features) -> Iterator[tuple[Path, Group]]:
         yield from ((features.path(shard, split), Group.CONTEXT) for split in SPLITS)
 
 
-def _joined(features: Features) -> str:
+def _joined(features: FeatureDirectory) -> str:
     """Return SQL that creates the table `joined`: all rows, each with the behaviours that its rules need.
 
     A behaviour has the `previous` behaviour. An impression has `inside`, which is whether its history is within the
@@ -102,7 +102,7 @@ def _joined(features: Features) -> str:
     """
 
 
-def _rules(features: Features) -> list[Rule]:
+def _rules(features: FeatureDirectory) -> list[Rule]:
     users, items = (pq.read_metadata(features.root / f"{name}.parquet").num_rows for name in ("users", "items"))
     longest = features.manifest.max_history
     foreign = "coalesce(begun.user <> user OR newest.user <> user, false)"
@@ -156,7 +156,7 @@ def _rules(features: Features) -> list[Rule]:
     return [Rule(name, column, broken, f"{advice}; {_FEATURIZE}") for name, column, broken, advice in rules]
 
 
-def _before(features: Features, behaviour: str) -> str:
+def _before(features: FeatureDirectory, behaviour: str) -> str:
     """Return SQL for whether a behaviour is strictly before an impression, in the order that the manifest names."""
     if features.manifest.order != "sequence":
         return f"({behaviour}.timestamp < timestamp)"
@@ -164,7 +164,7 @@ def _before(features: Features, behaviour: str) -> str:
     return f"({behaviour}.timestamp < timestamp OR {tie})"
 
 
-def _across_splits(features: Features) -> str:
+def _across_splits(features: FeatureDirectory) -> str:
     """Return SQL for whether a row is on the wrong side of a split.
 
     Under temporal, every row must precede the first row of each later split. Under by_user, no user may be in two

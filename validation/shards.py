@@ -25,7 +25,7 @@ OF_IMPRESSIONS = ("label", "history_start", "history_end", "sampled")
 OWN = OF_BEHAVIOURS + OF_IMPRESSIONS
 
 
-class Features(Data):
+class FeatureDirectory(Data):
     """A feature directory. Its columns have the right types once the phase `files` is open.
 
     The table `rows` has the columns `OWN` of all shards; behaviours have only `OF_BEHAVIOURS`. It also has the `file`,
