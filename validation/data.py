@@ -20,7 +20,7 @@ from din.workspace import Workspace
 from validation.expectations import SAMPLE, Rows
 
 
-class Data:
+class SuiteData:
     """The data of a suite. Its tables are created at the first query."""
 
     def __init__(self, workspace: Workspace, params: Params) -> None:

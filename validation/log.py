@@ -20,7 +20,7 @@ from din.params import Params
 from din.schema import ITEM_ID, LABEL, TIMESTAMP, USER_ID, parse_fields
 from din.workspace import Workspace
 from validation import constants
-from validation.data import Data, text
+from validation.data import SuiteData, text
 from validation.expectations import Severity
 from validation.trailing import Calendar
 
@@ -60,14 +60,14 @@ TOTALS = """count(*) AS ids, sum(n) AS rows, sum(c) AS clicks, sum(n * n) AS row
 """`Totals` in SQL, over a table with the rows `n` and the clicks `c` of each id."""
 
 
-def totals(data: Data, key: str) -> Totals:
+def totals(data: SuiteData, key: str) -> Totals:
     """Return the totals of each day, with `key`, USER_ID or ITEM_ID, as the id. Takes one scan."""
     by_id = f"SELECT date, {key}, count(*) AS n, sum({LABEL})::BIGINT AS c FROM events GROUP BY ALL"
     found = data.arrays(f"SELECT date, {TOTALS} FROM ({by_id}) GROUP BY date ORDER BY date")
     return Totals(**{name: values.astype(float) for name, values in found.items() if name != "date"})
 
 
-class Log(Data):
+class Log(SuiteData):
     """A raw log, with the table `events`, and `items`, `users` and `history` if the log has them.
 
     Attributes:

@@ -30,7 +30,7 @@ from pydantic import Field
 from din import documents
 from din.errors import InputError, listed, shown
 from din.params.reading import plain, read_text
-from validation.data import Data, quoted
+from validation.data import SuiteData, quoted
 from validation.expectations import Expected, Severity
 
 _SCHEMA = "judged"
@@ -81,7 +81,7 @@ class Own:
         self._suite = documents.check(Suite, plain(text, path), str(path))
         self._expectations = [self._made(one) for one in self._suite.expectations]
 
-    def expected(self, data: Data, tables: dict[str, pd.DataFrame], taken: set[str]) -> Iterator[Expected]:
+    def expected(self, data: SuiteData, tables: dict[str, pd.DataFrame], taken: set[str]) -> Iterator[Expected]:
         """Yield the expectations.
 
         Args:
@@ -127,7 +127,7 @@ class Own:
             raise InputError(f"{self._path}: {shown(one.meta.name)}: {reason}; correct its type or kwargs") from None
 
 
-def _name_tables(data: Data, tables: dict[str, pd.DataFrame]) -> set[str]:
+def _name_tables(data: SuiteData, tables: dict[str, pd.DataFrame]) -> set[str]:
     """Make the tables of the suite readable by name in SQL, and return the names."""
     connection = data.connection
     connection.execute(f"CREATE SCHEMA {_SCHEMA}")

@@ -21,7 +21,7 @@ from din.manifests import FeaturesManifest
 from din.metrics.summary import summary
 from din.params import Params
 from validation import constants
-from validation.data import Data
+from validation.data import SuiteData
 from validation.expectations import SAMPLE, Expected, columns_of, expect, figure
 from validation.run import Phases
 
@@ -33,7 +33,7 @@ _SPLITS: tuple[_Judged, ...] = get_args(_Judged)
 _EVALUATE = "run `dvc repro evaluate`"
 
 
-def files(data: Data) -> Iterator[Expected]:
+def files(data: SuiteData) -> Iterator[Expected]:
     """Expect both files to exist and to have their columns."""
     evaluation = documents.read(Evaluation, data.workspace.evaluation, _EVALUATE)
     expected = {
@@ -44,7 +44,7 @@ def files(data: Data) -> Iterator[Expected]:
     yield from columns_of(expected, f"the predictions are not of this version: {_EVALUATE}")[1]
 
 
-def values(data: Data) -> Iterator[Expected]:
+def values(data: SuiteData) -> Iterator[Expected]:
     """Expect one prediction for each row, and probabilities that vary and are calibrated."""
     workspace = data.workspace
     evaluation = documents.read(Evaluation, workspace.evaluation, _EVALUATE)
@@ -95,7 +95,7 @@ def values(data: Data) -> Iterator[Expected]:
             yield from _quality(frame, data.params)
 
 
-PHASES = Phases(Data, {"files": (files,), "values": (values,)})
+PHASES = Phases(SuiteData, {"files": (files,), "values": (values,)})
 
 
 def _quality(frame: pd.DataFrame, params: Params) -> Iterator[Expected]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pandas as pd
 from great_expectations import expectations as gxe
 
-from validation.data import Data, quoted
+from validation.data import SuiteData, quoted
 from validation.expectations import Expected, expect
 
 
@@ -20,7 +20,7 @@ class Rule(NamedTuple):
 
 
 def keep(
-    data: Data, rules: Sequence[Rule], table: str, named: str, key: str | None = None, shown: str = "*"
+    data: SuiteData, rules: Sequence[Rule], table: str, named: str, key: str | None = None, shown: str = "*"
 ) -> Iterator[Expected]:
     """Expect that no row breaks a rule.
 
@@ -52,7 +52,7 @@ def keep(
         )
 
 
-def finite(data: Data, table: str, prefix: str = "") -> list[Rule]:
+def finite(data: SuiteData, table: str, prefix: str = "") -> list[Rule]:
     """Return a rule for each column of floating-point numbers."""
     advice = "a number is finite or null: write a missing one as null, correct an infinite one"
     numbers = [name for name, kind in data.columns(table).items() if kind in ("FLOAT", "DOUBLE")]

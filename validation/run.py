@@ -28,7 +28,7 @@ from din.params import Params
 from din.progress import progress
 from din.verdicts import Expectation, ValidationReport
 from din.workspace import Suite, Workspace
-from validation.data import Data
+from validation.data import SuiteData
 from validation.expectations import SAMPLE, Expected, Rows
 from validation.own import Own
 from validation.printing import failures
@@ -45,7 +45,7 @@ class Phases:
         detectors: the functions of each phase, by the phase's name. Each yields expectations.
     """
 
-    data: Callable[[Workspace, Params], Data]
+    data: Callable[[Workspace, Params], SuiteData]
     detectors: Mapping[str, tuple[Detector, ...]]
 
 
@@ -105,7 +105,7 @@ def _failed(entries: list[Expectation], severity: str) -> list[Expectation]:
 
 
 def _judge_phase(
-    name: str, detectors: tuple[Detector, ...], data: Data, tables: dict[str, pd.DataFrame]
+    name: str, detectors: tuple[Detector, ...], data: SuiteData, tables: dict[str, pd.DataFrame]
 ) -> list[Expectation]:
     expected: list[Expected] = []
     try:

@@ -18,14 +18,14 @@ from din.manifests import FeaturesManifest
 from din.params import Params
 from din.schema import SPLITS, Field, Group, parse_field
 from din.workspace import Workspace
-from validation.data import Data, text
+from validation.data import SuiteData, text
 
 OF_BEHAVIOURS = ("user", "item", "timestamp", "sequence")
 OF_IMPRESSIONS = ("label", "history_start", "history_end", "sampled")
 OWN = OF_BEHAVIOURS + OF_IMPRESSIONS
 
 
-class FeatureDirectory(Data):
+class FeatureDirectory(SuiteData):
     """A feature directory. Its columns have the right types once the phase `files` is open.
 
     The table `rows` has the columns `OWN` of all shards; behaviours have only `OF_BEHAVIOURS`. It also has the `file`,
