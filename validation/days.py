@@ -22,7 +22,7 @@ from validation import constants
 from validation.expectations import Expected, Severity, figure
 from validation.log import Log, Totals, totals
 from validation.strange import DailyFigure, by_day
-from validation.trailing import Calendar, Deviation, deviation
+from validation.trailing import Deviation, TrailingDays, deviation
 
 
 def volumes(log: Log) -> Iterator[Expected]:
@@ -75,7 +75,7 @@ def ctr_of_days(log: Log) -> DailyFigure:
     )
 
 
-def ctr_deviation(calendar: Calendar, totals: Totals) -> Deviation:
+def ctr_deviation(calendar: TrailingDays, totals: Totals) -> Deviation:
     """Return the deviation of the CTR's logit, [D] for totals by day, or [D, K] for totals by day and value."""
     rows = np.where(totals.rows > 0, totals.rows, np.nan)
     ctr = (totals.clicks + 0.5) / (rows + 1)
@@ -87,7 +87,7 @@ def ctr_deviation(calendar: Calendar, totals: Totals) -> Deviation:
     return deviation(calendar, np.log(ctr / (1 - ctr)), noise, constants.CTR_FLOOR)
 
 
-def ctr_evidence(calendar: Calendar, totals: Totals, row: int, growth: float = 1.0) -> dict[str, Any]:
+def ctr_evidence(calendar: TrailingDays, totals: Totals, row: int, growth: float = 1.0) -> dict[str, Any]:
     """Return a day's rows and CTR, the usual ones, and the likeliest cause of the difference.
 
     Args:

@@ -26,7 +26,7 @@ from validation import constants
 from validation.expectations import Expected
 from validation.log import HOURS, Log
 from validation.strange import DailyFigure, by_day
-from validation.trailing import Calendar, distance, shares, unlike
+from validation.trailing import TrailingDays, distance, shares, unlike
 
 
 def covered_hours(log: Log) -> Iterator[Expected]:
@@ -56,7 +56,7 @@ def covered_hours(log: Log) -> Iterator[Expected]:
     )
 
 
-def lacking(calendar: Calendar, hours: np.ndarray) -> np.ndarray:
+def lacking(calendar: TrailingDays, hours: np.ndarray) -> np.ndarray:
     """Return the share of a usual day that each day lacks, [D], given its rows by hour [D, H]; NaN if not judged.
 
     The days of some logs end at any hour, so that most days of the reference lack some hours too. A day that lacks less
@@ -107,7 +107,9 @@ def moved_hours(log: Log) -> Iterator[Expected]:
     )
 
 
-def moved(calendar: Calendar, hours: np.ndarray, independent: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def moved(
+    calendar: TrailingDays, hours: np.ndarray, independent: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Compare the hours [D, H] of each day, and its effective number of `independent` rows [D], with the usual ones.
 
     Returns:

@@ -22,7 +22,7 @@ from din.workspace import Workspace
 from validation import constants
 from validation.data import SuiteData, text
 from validation.expectations import Severity
-from validation.trailing import Calendar
+from validation.trailing import TrailingDays
 
 SIDE_IDS = {"items": (ITEM_ID,), "users": (USER_ID,), "history": (USER_ID, ITEM_ID)}
 HOURS = 24
@@ -112,15 +112,15 @@ class Log(SuiteData):
         return found
 
     @cached_property
-    def calendar(self) -> Calendar:
+    def calendar(self) -> TrailingDays:
         """The days with events. Under `temporal`, the newest are the validation and test days."""
         days = self.arrays("SELECT DISTINCT date::DATE AS day FROM events ORDER BY day")["day"].astype("datetime64[D]")
         if self.protocol != "temporal" or not len(days):
-            return Calendar(days, len(days))
+            return TrailingDays(days, len(days))
         split = self.params.featurize
         last = np.datetime64(self.until, "D") if self.until else days[-1]
         first = last - np.timedelta64(split.valid_days + split.test_days - 1, "D")
-        return Calendar(days, int(np.searchsorted(days, first)))
+        return TrailingDays(days, int(np.searchsorted(days, first)))
 
     @property
     def first_newest(self) -> str:

@@ -24,7 +24,7 @@ from validation.constants import LEAST_DAYS, NORMAL, SHORT, WINDOW
 
 
 @dataclass(frozen=True)
-class Calendar:
+class TrailingDays:
     """The days with events.
 
     Attributes:
@@ -102,7 +102,7 @@ class Deviation:
             return (np.abs(self.difference) >= difference) & (np.abs(self.score) >= score)
 
 
-def deviation(calendar: Calendar, value: np.ndarray, noise: np.ndarray, floor: float) -> Deviation:
+def deviation(calendar: TrailingDays, value: np.ndarray, noise: np.ndarray, floor: float) -> Deviation:
     """Return each day's deviation from its reference.
 
     Args:
@@ -134,7 +134,7 @@ def shares(counts: np.ndarray) -> np.ndarray:
 
 
 def unlike(
-    calendar: Calendar, profile: np.ndarray, measure: Callable[[np.ndarray, np.ndarray], np.ndarray], most: float
+    calendar: TrailingDays, profile: np.ndarray, measure: Callable[[np.ndarray, np.ndarray], np.ndarray], most: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Compare each day's profile with the median profile of its reference.
 

@@ -7,15 +7,15 @@ from hypothesis import strategies as st
 
 from validation.constants import LEAST_DAYS, WINDOW
 from validation.hours import lacking, shifted
-from validation.trailing import Calendar, deviation, shares
+from validation.trailing import TrailingDays, deviation, shares
 from validation.users import who_click_everything
 
 MONDAY = np.datetime64("2024-03-04", "D")
 HOURS = shares(np.array([4, 2, 1, 1, 1, 2, 4, 7, 9, 9, 8, 9, 11, 9, 8, 8, 9, 11, 14, 17, 19, 18, 13, 8], float))
 
 
-def calendar(days: int, newest: int | None = None) -> Calendar:
-    return Calendar(MONDAY + np.arange(days), days if newest is None else newest)
+def calendar(days: int, newest: int | None = None) -> TrailingDays:
+    return TrailingDays(MONDAY + np.arange(days), days if newest is None else newest)
 
 
 def test_a_day_refers_to_the_days_before_it_and_the_newest_to_those_before_all_newest() -> None:
@@ -31,7 +31,7 @@ def test_the_week_before_is_never_one_of_the_newest_days_nor_a_day_without_event
     """If the newest five of 20 days are judged, they refer to days 8 to 12, and a removed day leaves a gap."""
     assert calendar(20, newest=15).week_before[7:].tolist() == list(range(13))
     days = np.delete(calendar(20).days, 9)
-    assert Calendar(days, 19).week_before[15] == -1  # day 16 and day 9
+    assert TrailingDays(days, 19).week_before[15] == -1  # day 16 and day 9
     assert calendar(20, newest=10).week_before[18] == -1  # day 11 is new
 
 
@@ -68,7 +68,7 @@ def test_those_who_click_everything_are_beta_binomial() -> None:
 def test_what_a_day_lacks(days: list[list[int]]) -> None:
     """The twin walks from both ends of the day to the first covered hour."""
     hours = np.array(days, float)
-    calendar = Calendar(MONDAY + np.arange(len(days)), len(days) - 1)
+    calendar = TrailingDays(MONDAY + np.arange(len(days)), len(days) - 1)
     found = lacking(calendar, hours)
     assert np.isnan(found[:5]).all()
     profiles = [day / day.sum() if day.sum() else day for day in hours]
