@@ -16,7 +16,7 @@ from din.schema import SEQUENCE, SPLITS, USER_ID, WEIGHT
 from validation import constants
 from validation.data import quoted, text
 from validation.expectations import Expected, figure
-from validation.rules import Rule, keep
+from validation.rules import RowRule, keep
 from validation.shards import FeatureDirectory
 
 _FEATURIZE = "this is a fault of featurize: run `dvc repro featurize`, and report it if it stays"
@@ -32,14 +32,14 @@ def recounted(features: FeatureDirectory) -> Iterator[Expected]:
     rules = []
     if thinned:
         rules += [
-            Rule(
+            RowRule(
                 "negatives_kept",
                 "label",
                 "'train' IN (found, expected) AND found IS DISTINCT FROM expected",
                 "training does not hold exactly its clicks and the rows without a click that md5 of the seed, the user "
                 f"and the sequence number keeps; {_FEATURIZE}",
             ),
-            Rule(
+            RowRule(
                 "held_out_rows_whole",
                 "label",
                 "coalesce(found, 'train') <> coalesce(expected, 'train')",
@@ -51,7 +51,7 @@ def recounted(features: FeatureDirectory) -> Iterator[Expected]:
     if weight is not None:
         broken = "found IS NOT NULL AND weight IS DISTINCT FROM weight_of_event"
         advice = f"the weight of an impression is not that of its event; {_FEATURIZE}"
-        rules.append(Rule("weights_of_the_log", weight, broken, advice))
+        rules.append(RowRule("weights_of_the_log", weight, broken, advice))
     yield from keep(features, rules, f"(SELECT * FROM beside_events ORDER BY {SEQUENCE}, found)", "log")
 
 

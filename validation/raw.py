@@ -35,7 +35,7 @@ from validation.expectations import (
 from validation.history import history_of_own_users, ids_of_history, times_of_history
 from validation.hours import covered_hours, moved_hours
 from validation.log import SIDE_IDS, Log
-from validation.rules import Rule, finite, keep
+from validation.rules import RowRule, finite, keep
 from validation.run import Phases
 from validation.users import largest_of_days, largest_user, robots
 from validation.values import declared_values, vectors
@@ -96,7 +96,7 @@ def events(log: Log) -> Iterator[Expected]:
             own = quoted(weight)
             broken = f"{own} IS NULL OR NOT isfinite({own}::DOUBLE) OR {own} < 0"
             advice = "a weight is a finite number of at least 0, in every event: correct the source, or write 1"
-            rules.append(Rule("weight_usable", weight, broken, advice))
+            rules.append(RowRule("weight_usable", weight, broken, advice))
     yield from keep(log, [*rules, *finite(log, "events")], "events", "days", "date")
 
 
@@ -119,28 +119,28 @@ def side_tables(log: Log) -> Iterator[Expected]:
             )
 
 
-def _event_rules(log: Log) -> list[Rule]:
+def _event_rules(log: Log) -> list[RowRule]:
     present = "every event needs one: correct the source, or leave the row out"
     wrong_time = "the timestamp's unit or zone is wrong: see fetch.table.timestamp_unit; times are UTC"
     first, last = constants.YEARS
     rules = [
         *(_present(column, present) for column in (USER_ID, ITEM_ID)),
-        *(Rule(f"{c}_not_null", c, f"{c} IS NULL", present) for c in (TIMESTAMP, SEQUENCE)),
+        *(RowRule(f"{c}_not_null", c, f"{c} IS NULL", present) for c in (TIMESTAMP, SEQUENCE)),
         *(
-            Rule(f"{c}_0_or_1", c, f"{c} IS NULL OR {c} NOT IN (0, 1)", f"a {c} is 0 or 1: see fetch.table.{c}")
+            RowRule(f"{c}_0_or_1", c, f"{c} IS NULL OR {c} NOT IN (0, 1)", f"a {c} is 0 or 1: see fetch.table.{c}")
             for c in (LABEL, BEHAVIOUR)
         ),
-        Rule("timestamp_plausible", TIMESTAMP, f"year({TIMESTAMP}) NOT BETWEEN {first} AND {last}", wrong_time),
-        Rule("timestamp_within_day", TIMESTAMP, f"strftime({TIMESTAMP}, '%Y-%m-%d') <> date", wrong_time),
+        RowRule("timestamp_plausible", TIMESTAMP, f"year({TIMESTAMP}) NOT BETWEEN {first} AND {last}", wrong_time),
+        RowRule("timestamp_within_day", TIMESTAMP, f"strftime({TIMESTAMP}, '%Y-%m-%d') <> date", wrong_time),
     ]
     if log.until:
         late = "events after data.until are not to be used: delete data/raw and fetch"
-        rules.append(Rule("not_after_until", TIMESTAMP, f"strftime({TIMESTAMP}, '%Y-%m-%d') > '{log.until}'", late))
+        rules.append(RowRule("not_after_until", TIMESTAMP, f"strftime({TIMESTAMP}, '%Y-%m-%d') > '{log.until}'", late))
     return rules
 
 
-def _present(column: str, advice: str, prefix: str = "") -> Rule:
-    return Rule(f"{prefix}{column}_not_null", column, f"{column} IS NULL OR {column}::VARCHAR = ''", advice)
+def _present(column: str, advice: str, prefix: str = "") -> RowRule:
+    return RowRule(f"{prefix}{column}_not_null", column, f"{column} IS NULL OR {column}::VARCHAR = ''", advice)
 
 
 def figures(log: Log) -> Iterator[Expected]:

@@ -10,7 +10,7 @@ from validation.data import SuiteData, quoted
 from validation.expectations import Expected, expect
 
 
-class Rule(NamedTuple):
+class RowRule(NamedTuple):
     """A rule for rows, about `column` or all columns. A row breaks it if the SQL predicate `broken` is true."""
 
     name: str
@@ -20,7 +20,7 @@ class Rule(NamedTuple):
 
 
 def keep(
-    data: SuiteData, rules: Sequence[Rule], table: str, named: str, key: str | None = None, shown: str = "*"
+    data: SuiteData, rules: Sequence[RowRule], table: str, named: str, key: str | None = None, shown: str = "*"
 ) -> Iterator[Expected]:
     """Expect that no row breaks a rule.
 
@@ -52,8 +52,8 @@ def keep(
         )
 
 
-def finite(data: SuiteData, table: str, prefix: str = "") -> list[Rule]:
+def finite(data: SuiteData, table: str, prefix: str = "") -> list[RowRule]:
     """Return a rule for each column of floating-point numbers."""
     advice = "a number is finite or null: write a missing one as null, correct an infinite one"
     numbers = [name for name, kind in data.columns(table).items() if kind in ("FLOAT", "DOUBLE")]
-    return [Rule(f"{prefix}{name}_finite", name, f"NOT isfinite({quoted(name)})", advice) for name in numbers]
+    return [RowRule(f"{prefix}{name}_finite", name, f"NOT isfinite({quoted(name)})", advice) for name in numbers]

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from din.schema import SPLITS, Group
 from validation.data import text
 from validation.expectations import SAMPLE, Expected, figure
-from validation.rules import Rule, keep
+from validation.rules import RowRule, keep
 from validation.shards import OF_BEHAVIOURS, OF_IMPRESSIONS, OWN, FeatureDirectory, values
 
 _FEATURIZE = "a fault of featurize: run `dvc repro featurize`, and report it if it stays"
@@ -102,7 +102,7 @@ def _joined(features: FeatureDirectory) -> str:
     """
 
 
-def _rules(features: FeatureDirectory) -> list[Rule]:
+def _rules(features: FeatureDirectory) -> list[RowRule]:
     users, items = (pq.read_metadata(features.root / f"{name}.parquet").num_rows for name in ("users", "items"))
     longest = features.manifest.max_history
     foreign = "coalesce(begun.user <> user OR newest.user <> user, false)"
@@ -153,7 +153,7 @@ def _rules(features: FeatureDirectory) -> list[Rule]:
         ),
         ("negatives_not_own", "item", "owned", "a sampled negative is one of the user's own behaviours"),
     ]
-    return [Rule(name, column, broken, f"{advice}; {_FEATURIZE}") for name, column, broken, advice in rules]
+    return [RowRule(name, column, broken, f"{advice}; {_FEATURIZE}") for name, column, broken, advice in rules]
 
 
 def _before(features: FeatureDirectory, behaviour: str) -> str:
