@@ -158,19 +158,19 @@ def _negatives(engine: Session, log: Raw, block: Featurize, impressions: ir.Tabl
     return {"log": log.sampled, "training": kept / total if total else 1.0}
 
 
-def _evidence(log: Raw, behaviours: ir.Table, impressions: ir.Table) -> counts.Evidence:
+def _evidence(log: Raw, behaviours: ir.Table, impressions: ir.Table) -> counts.CountedRows:
     contexts, pasts = ([column(field) for field in log.of(group)] for group in (Group.CONTEXT, Group.BEHAVIOUR))
     counted = impressions if log.calendar.held_out else impressions.filter(impressions.split == timeline.TRAIN)
     day = log.calendar.number(counted[TIMESTAMP])
     seen = behaviours.filter(behaviours.day.notnull())
-    return counts.Evidence(
+    return counts.CountedRows(
         candidates=counted.select("user", "item", "rank", *contexts, day=day),
         visible=seen.select("user", "item", "low", "high", "trained", "shown", "day", *pasts),
     )
 
 
 def _coders(
-    engine: Session, log: Raw, block: Featurize, evidence: counts.Evidence, users: ir.Table, items: ir.Table
+    engine: Session, log: Raw, block: Featurize, evidence: counts.CountedRows, users: ir.Table, items: ir.Table
 ) -> tuple[list[Coder], ir.Table, ir.Table]:
     """Return a coder for every field, and users and items with encoded columns and their rows."""
     carriers = {Group.USER: users, Group.ITEM: items}

@@ -29,7 +29,7 @@ from din.schema import Field, Group
 
 
 @dataclass(frozen=True)
-class Evidence:
+class CountedRows:
     """The rows that count.
 
     Attributes:
