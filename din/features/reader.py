@@ -88,7 +88,7 @@ class _Kept(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Counts:
+class ItemCounts:
     """The training impressions of each row of items.parquet, and the clicks on them.
 
     Attributes:
@@ -278,7 +278,7 @@ class Features:
         """
         return (self.shard(number, split) for number in (range(self.manifest.shards) if order is None else order))
 
-    def training_counts(self) -> "Counts":
+    def training_counts(self) -> "ItemCounts":
         """Count the training rows and clicks of each item. Reads three columns of each shard."""
         items = self.manifest.items
         impressions, clicks = np.zeros((2, items), np.int64)
@@ -291,7 +291,7 @@ class Features:
             impressions += np.bincount(item, minlength=items)
             clicks += np.bincount(item[rows["label"].to_numpy() != 0], minlength=items)
             sampled |= bool(rows["sampled"].to_numpy().any())
-        return Counts(impressions, clicks, sampled)
+        return ItemCounts(impressions, clicks, sampled)
 
     def popularity(self) -> np.ndarray:
         """Return a score by row of items.parquet, float64: the smoothed CTR of the item in training.
