@@ -27,7 +27,7 @@ from din.gates.pooling import Comparison, judged
 from din.gates.verdict import Finding, finite, from_estimate, not_outside
 from din.metrics.drift import population_stability_index
 from din.metrics.estimates import Estimate, Metric
-from din.metrics.noninferiority import WORST, Outcome, judge, level_of, resolves
+from din.metrics.noninferiority import WORST, ComparisonResult, judge, level_of, resolves
 from din.params.gate import Gate as Limits
 from din.verdicts import Power
 
@@ -129,7 +129,7 @@ def prediction_drift(case: Case) -> Finding:
     return Finding(not_outside(loss, -math.inf, 0.0), observed, limit, rows=len(rows), reason=reason)
 
 
-def _finding(outcome: Outcome, margin: float, limits: Limits, rows: int) -> Finding:
+def _finding(outcome: ComparisonResult, margin: float, limits: Limits, rows: int) -> Finding:
     return Finding(
         verdict=outcome.verdict,
         observed=outcome.interval.point,
@@ -162,7 +162,7 @@ def margin_of(limits: Limits, today: Estimate) -> float:
     return min(max(excluded, MIN_MARGIN), limits.max_margin)
 
 
-def tell(outcome: Outcome, margin: float, max_margin: float) -> str:
+def tell(outcome: ComparisonResult, margin: float, max_margin: float) -> str:
     """Return what a comparison shows about a loss of the margin and, if undecided, how many users would decide it."""
     pooled = Claim(outcome.interval, -margin)
     today = Claim(outcome.today, -margin)

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from din.metrics.estimates import Estimate, Metric, difference
-from din.metrics.noninferiority import Outcome, judge
+from din.metrics.noninferiority import ComparisonResult, judge
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Comparison:
         return cls(frozenset(stored["day"].cast(pa.int32()).unique().to_pylist()), found)
 
 
-def judged(views: Sequence[Comparison], margin_of: Callable[[Estimate], float], level: float) -> Outcome:
+def judged(views: Sequence[Comparison], margin_of: Callable[[Estimate], float], level: float) -> ComparisonResult:
     """Judge the newest comparison together with the undecided ones directly before it.
 
     Args:
@@ -45,7 +45,7 @@ def judged(views: Sequence[Comparison], margin_of: Callable[[Estimate], float], 
         level: the permitted probability of error of all comparisons together.
     """
 
-    def outcome(first: int, number: int) -> Outcome:
+    def outcome(first: int, number: int) -> ComparisonResult:
         pool = _pool(views[first:number])
         retries = sum(view.days == views[number - 1].days for view in views[: number - 1])
         return judge(pool, margin_of(pool[-1]), number, level, retries)

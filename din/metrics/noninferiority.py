@@ -32,7 +32,7 @@ WORST = 2
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ComparisonResult:
     """The outcome of one look.
 
     Attributes:
@@ -65,7 +65,7 @@ def resolves(estimate: Estimate, level: float, power: float = POWER) -> float:
     return estimate.width(1 - level) + estimate.width(power)
 
 
-def judge(days: Sequence[Estimate], margin: float, number: int, level: float, retries: int = 0) -> Outcome:
+def judge(days: Sequence[Estimate], margin: float, number: int, level: float, retries: int = 0) -> ComparisonResult:
     """Test the mean difference over some days against a margin.
 
     Args:
@@ -89,4 +89,4 @@ def judge(days: Sequence[Estimate], margin: float, number: int, level: float, re
     users = len(pooled.users)
     excludes = resolves(pooled, spent)
     needed = math.ceil(users * (excludes / margin) ** 2) if verdict == "borderline" and excludes > margin else None
-    return Outcome(number, verdict, interval, today, users, excludes, needed)
+    return ComparisonResult(number, verdict, interval, today, users, excludes, needed)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from din.gates.pooling import Comparison, judged
 from din.metrics.estimates import Estimate, difference
-from din.metrics.noninferiority import Outcome
+from din.metrics.noninferiority import ComparisonResult
 
 NARROW = 1e-6
 """A margin that no comparison in these tests decides."""
@@ -21,7 +21,7 @@ def drawn(first_day: int, days: int, number: int, rows: int = 300) -> Comparison
     return Comparison(frozenset(range(first_day, first_day + days)), difference("auc", label, score[0], score[1], user))
 
 
-def outcome(views: list[Comparison], margin: float = NARROW) -> Outcome:
+def outcome(views: list[Comparison], margin: float = NARROW) -> ComparisonResult:
     """Judge the last comparison with a fixed margin. Check that the margin is asked for each one's own difference."""
     newest = iter(views)
 
