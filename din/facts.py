@@ -127,7 +127,7 @@ class SplitProtocol(Document):
     test_days: PositiveInt
 
 
-class Inputs(Document):
+class InputDigests(Document):
     """Hashes of the directories that a bundle was made from."""
 
     raw: Digest
@@ -172,7 +172,7 @@ class Facts(Document):
     protocol: SplitProtocol
     rows: Rows
     negatives: Negatives | None = None
-    inputs: Inputs
+    inputs: InputDigests
     params: FactParams
     seed: NonNegativeInt
     packages: dict[str, str]

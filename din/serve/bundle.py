@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from din import documents
 from din.artifacts import MANIFEST, hash_files, hash_tree, sha256_file, write_bytes, write_json
 from din.errors import InputError
-from din.facts import Evaluation, FactParams, Facts, Inputs, SplitProtocol, Verdicts
+from din.facts import Evaluation, FactParams, Facts, InputDigests, SplitProtocol, Verdicts
 from din.features.packing import TableLayout
 from din.features.reader import Features
 from din.manifests import PlacedField
@@ -103,7 +103,7 @@ def gather_facts(workspace: Workspace, features: Features, params: Params) -> Fa
         until=features.last_day().isoformat(),
         protocol=SplitProtocol(name=manifest.protocol, order=manifest.order, **split),
         rows=manifest.rows,
-        inputs=Inputs(
+        inputs=InputDigests(
             raw=manifest.raw,
             features=Digest(hash_tree(features.root)),
             model=Digest(hash_tree(workspace.model)),
