@@ -32,7 +32,7 @@ import torch
 from din.features.days import DayRows, days_of, in_order_of_files
 from din.features.reader import Features
 from din.schema import SplitName
-from din.train.learner import Inputs, Learner, check_loss
+from din.train.learner import Learner, StepInputs, check_loss
 from din.train.loader import prefetch
 from din.train.predict import Predictions, predict
 from din.train.results import LearnedDay
@@ -139,8 +139,8 @@ def _learn(learner: Learner, rows: DayRows) -> float:
     learning = learner.params.learning
     total = torch.zeros((), dtype=torch.float64, device=learner.compute.device)
     learner.model.train()
-    recent: deque[Inputs] = deque(maxlen=_SETTLING)
-    batches: Iterable[Inputs] = prefetch(map(learner.inputs, learner.loader().day(rows)))
+    recent: deque[StepInputs] = deque(maxlen=_SETTLING)
+    batches: Iterable[StepInputs] = prefetch(map(learner.inputs, learner.loader().day(rows)))
     for inputs in batches:
         total += learner.step(inputs, learning.learning_rate).double() * inputs.impressions
         recent.append(inputs)

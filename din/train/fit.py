@@ -31,7 +31,7 @@ from din.progress import track
 from din.train import checkpoint
 from din.train.checkpoint import Progress
 from din.train.compute import CPU_ALONE, Compute, keep_freed_memory
-from din.train.learner import Inputs, Learner, check_loss
+from din.train.learner import Learner, StepInputs, check_loss
 from din.train.loader import prefetch
 from din.train.optimizers import learning_rate
 from din.train.predict import predict
@@ -133,11 +133,11 @@ class _Trainer:
         total = self.loader.batches
         taken = moments(total, self.learning.average) if self.learning.average else []  # 0: no mean
         first = max(0, progress.batch - self.settling)
-        batches: Iterable[Inputs] = prefetch(map(learner.inputs, self.loader.epoch(epoch, first)))
+        batches: Iterable[StepInputs] = prefetch(map(learner.inputs, self.loader.epoch(epoch, first)))
         batches = track(batches, total, f"epoch {epoch + 1}", done=first)
         loss = torch.tensor(progress.loss, dtype=torch.float64, device=self.compute.device)
         checked_every = 1 if self.compute.device.type == "cpu" else 100  # reading the loss makes a GPU wait
-        recent: deque[Inputs] = deque(maxlen=self.settling)
+        recent: deque[StepInputs] = deque(maxlen=self.settling)
         mark = saved = time.monotonic()
         for inputs in batches:
             recent.append(inputs)
@@ -169,7 +169,7 @@ class _Trainer:
         progress.loss = loss.item()
         check_loss(progress.loss, f"in epoch {progress.epoch + 1}, batch {progress.batch - 1}", self.learning)
 
-    def _finish_epoch(self, recent: Iterable[Inputs]) -> None:
+    def _finish_epoch(self, recent: Iterable[StepInputs]) -> None:
         progress = self.progress
         metric = self.learning.metric
         started = time.monotonic()

@@ -33,7 +33,7 @@ _FORMER = 256
 """The largest number of impressions that the old averages count for when the statistics of Dice are measured again."""
 
 
-class Inputs(NamedTuple):
+class StepInputs(NamedTuple):
     """The inputs of a training step, on the device that computes it."""
 
     number: int  # of the batch in its epoch or day
@@ -93,15 +93,15 @@ class Learner:
         packer = Packer(self.features, self._learning.unknown_rate, ages=self.model.reads_ages)
         return TrainingLoader(self.features, packer, self._learning.batch_size, self._learning.seed, half_life_days)
 
-    def inputs(self, batch: TrainingBatch) -> Inputs:
+    def inputs(self, batch: TrainingBatch) -> StepInputs:
         """Return a batch as tensors on the device. The loader's thread calls this."""
         weights = None if batch.weights is None else torch.from_numpy(batch.weights)
         labels = torch.from_numpy(batch.packed.labels)
         rows = torch.from_numpy(batch.rows)
         tensors = moved((weights, labels, rows, to_tensors(batch.packed, rows)), self.compute.device)
-        return Inputs(batch.number, batch.key, batch.offset, *tensors)
+        return StepInputs(batch.number, batch.key, batch.offset, *tensors)
 
-    def step(self, inputs: Inputs, rate: float) -> Tensor:
+    def step(self, inputs: StepInputs, rate: float) -> Tensor:
         """Update the model from one batch at a learning rate, and return the mean loss before the update, a scalar.
 
         The model must be in training mode. The loss stays on the device.
@@ -120,7 +120,7 @@ class Learner:
         self._sparse.step(inputs.rows, gradient, rate)
         return loss
 
-    def _gradient(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
+    def _gradient(self, inputs: StepInputs) -> tuple[Tensor, Tensor]:
         """Return the mean loss, a scalar, and the table's rows [U, W].
 
         Afterwards these rows and the parameters hold gradients.
@@ -132,7 +132,7 @@ class Learner:
         loss.backward()
         return loss.detach(), leaf
 
-    def settle(self, batches: Iterable[Inputs]) -> None:
+    def settle(self, batches: Iterable[StepInputs]) -> None:
         """Measure the statistics of Dice again, on `batches`, and change no weight.
 
         A step changes the weights after it has measured the hidden values, so the moving averages describe the model of
@@ -150,7 +150,7 @@ class Learner:
             with torch.no_grad(), batches_weigh(inputs.impressions / seen):
                 self._logits(take_rows(self.table, inputs.rows), inputs)
 
-    def _logits(self, rows_UW: Tensor, inputs: Inputs) -> Tensor:
+    def _logits(self, rows_UW: Tensor, inputs: StepInputs) -> Tensor:
         """Return the logits [B] of a batch, given the table's rows."""
         if self._learning.dropout:  # so that a resumed run drops the same units
             torch.manual_seed(int(np.random.SeedSequence(inputs.key).generate_state(1)[0]))

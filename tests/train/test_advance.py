@@ -19,7 +19,7 @@ from din.ops.dice import MOMENTUM, Dice
 from din.params import Train
 from din.schema import SplitName
 from din.train.advance import advance
-from din.train.learner import Inputs, Learner
+from din.train.learner import Learner, StepInputs
 from tests.factories.features import DAY_US, DAYS, SPARSE_ROWS, day_of, flip_labels, spread
 
 
@@ -48,7 +48,7 @@ def plain_loop(learner: Learner, split: SplitName) -> dict[date, list[float]]:
         with torch.no_grad():
             found[day] = [learner.model(learner.table, to_tensors(packer.pack(*row))).item() for row in rows]
         learner.model.train()
-        learned: list[Inputs] = []
+        learned: list[StepInputs] = []
         for shard, own in zip(shards, of_day, strict=True):
             by_time = sorted(own, key=lambda row, shard=shard: (shard.impressions.timestamp[row], row))
             for start in range(0, len(by_time), learning.batch_size):
@@ -60,7 +60,7 @@ def plain_loop(learner: Learner, split: SplitName) -> dict[date, list[float]]:
     return found
 
 
-def settle(learner: Learner, batches: list[Inputs]) -> None:
+def settle(learner: Learner, batches: list[StepInputs]) -> None:
     """Replace Dice's averages by means over the batches. The former averages count as one full batch."""
     dices = [module for module in learner.model.modules() if isinstance(module, Dice)]
     before = [[dice.mean.clone(), dice.variance.clone()] for dice in dices]

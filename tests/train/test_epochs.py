@@ -17,7 +17,7 @@ from din.train import fit as loop
 from din.train import predict
 from din.train.compute import CPU_ALONE
 from din.train.fit import SNAPSHOTS, moments
-from din.train.learner import Inputs, Learner
+from din.train.learner import Learner, StepInputs
 from tests.factories import documents_of
 
 
@@ -40,7 +40,7 @@ class Recorder:
         self.steps: list[dict[str, Tensor]] = []
         step = Learner.step
 
-        def recorded(learner: Learner, inputs: Inputs, rate: float) -> Tensor:
+        def recorded(learner: Learner, inputs: StepInputs, rate: float) -> Tensor:
             if inputs.number == 0:
                 self.starts.append(copied(learner.state()))
             loss = step(learner, inputs, rate)
