@@ -8,9 +8,9 @@
     Vector   vector of n numbers    float32 [N, n], as given        all NaN   1 + n               ids [1 + n], weights
 
 N owners have M values in all. A form holds nothing that is learned from a log. Methods that need such values take the
-field's vocabulary, or its record in the manifest (`rows` and `Learned`). `din.featurize.coders` learns them, and stores
-the values of a log in these forms. This module needs only the packages of a scoring process, so that validation and
-scoring can share it.
+field's vocabulary, or its record in the manifest (`rows` and `LearnedValues`). `din.featurize.coders` learns them, and
+stores the values of a log in these forms. This module needs only the packages of a scoring process, so that validation
+and scoring can share it.
 """
 
 import math
@@ -66,7 +66,7 @@ BUCKETED = frozenset({Kind.NUMERIC})
 """The kinds that may have `buckets`."""
 
 
-class Learned(TypedDict):
+class LearnedValues(TypedDict):
     """The values that a field's coder learns from a log, as keys of the field's record."""
 
     edges: NotRequired[list[float]]

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, NonNegativeInt, PositiveInt, with_config
 
 from din.documents import STRICT, Document
-from din.kinds import Kind, Learned, form_of
+from din.kinds import Kind, LearnedValues, form_of
 from din.names import Day, Digest, Moment
 from din.schema import Group, SplitName, name_problem
 from din.workspace import Format
@@ -56,7 +56,7 @@ class Negatives(Document):
 
 
 @with_config(STRICT)
-class FieldRecord(Learned):
+class FieldRecord(LearnedValues):
     """A field, with the values that its coder learned."""
 
     name: str
