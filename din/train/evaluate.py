@@ -39,7 +39,7 @@ from din.params import LearningParams, ModelParams, Params, Train, parse
 from din.printing import print_table
 from din.schema import SplitName
 from din.train.compute import Compute, computing
-from din.train.learned import Model, learn
+from din.train.learned import LearnedModel, learn
 from din.train.machine import describe
 from din.train.plots import few_metrics, write_tables
 from din.train.predict import Predictions, predict
@@ -94,7 +94,7 @@ def _evaluate(workspace: Workspace, params: Params, compute: Compute) -> None:
     _print(report)
 
 
-def validation_model(workspace: Workspace) -> Model:
+def validation_model(workspace: Workspace) -> LearnedModel:
     """Return the model that scores the validation rows: as it was before its pass over the validation days, if any.
 
     Raises:
@@ -104,10 +104,10 @@ def validation_model(workspace: Workspace) -> Model:
     return _saved(Features(workspace.features), before if before.exists() else workspace.model)
 
 
-def _saved(features: Features, source: Path) -> Model:
+def _saved(features: Features, source: Path) -> LearnedModel:
     known = artifact.known(features, source)
     seen_until = datetime.fromisoformat(artifact.read_config(source).seen_until)
-    return Model(artifact.load(known, source), known, seen_until, {})
+    return LearnedModel(artifact.load(known, source), known, seen_until, {})
 
 
 def _continues(model: Path) -> bool:
@@ -141,12 +141,12 @@ def floor(params: Params) -> Train:
     return Train(model=ModelParams(name="lr"), learning=learning, compute=params.train.compute)
 
 
-def _predict(model: Model, split: SplitName, compute: Compute) -> Predictions:
+def _predict(model: LearnedModel, split: SplitName, compute: Compute) -> Predictions:
     """Score the rows of a split that the model can't have learned."""
     return predict(model.trained, model.features, split, compute=compute, chosen=unlearned(model, split))
 
 
-def unlearned(model: Model, split: SplitName) -> list[np.ndarray]:
+def unlearned(model: LearnedModel, split: SplitName) -> list[np.ndarray]:
     """Return the positions, in each shard of a split, of the rows that the model can't have learned."""
     features = model.features
     own = Training.of_features(features, model.seen_until)

@@ -30,7 +30,7 @@ from din.train.learner import Learner
 
 
 @dataclass(frozen=True)
-class Model:
+class LearnedModel:
     """A trained model, and how far it has learned the log.
 
     Attributes:
@@ -59,9 +59,9 @@ class Learned:
         pass_seconds: the time that the passes took.
     """
 
-    judged: Model
-    start: Model | None
-    before: Model | None
+    judged: LearnedModel
+    start: LearnedModel | None
+    before: LearnedModel | None
     days: list[Day]
     progress: Progress
     pass_seconds: float
@@ -96,15 +96,15 @@ def learn(
     before = champion = None
     if "train" in passes and any(days_of(features, split, seen_until) for split in passes):
         state = {name: tensor.clone() for name, tensor in learner.optimizers().items()}
-        champion = Model(_copy(learner), learner.features, seen_until, state)
+        champion = LearnedModel(_copy(learner), learner.features, seen_until, state)
     for split in passes:
         if split == "valid" and days_of(features, split, seen_until):
-            before = Model(_copy(learner), learner.features, seen_until, {})
+            before = LearnedModel(_copy(learner), learner.features, seen_until, {})
         done = advance(learner, split, seen_until)
         learner, seen_until = done.learner, done.until or seen_until
         days += done.days
     pass_seconds = time.monotonic() - began
-    judged = Model(learner.finished, learner.features, seen_until, learner.optimizers() if goes_on else {})
+    judged = LearnedModel(learner.finished, learner.features, seen_until, learner.optimizers() if goes_on else {})
     return Learned(judged, champion, before, days, progress, pass_seconds)
 
 
