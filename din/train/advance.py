@@ -46,7 +46,7 @@ Rows come in time order, so a few batches would cover only one hour.
 
 
 @dataclass(frozen=True)
-class Day:
+class AdvancedDay:
     """A day of the pass.
 
     Attributes:
@@ -83,7 +83,7 @@ class Pass:
     """
 
     learner: Learner
-    days: list[Day]
+    days: list[AdvancedDay]
 
     @property
     def until(self) -> datetime | None:
@@ -108,7 +108,7 @@ def advance(learner: Learner, split: SplitName, after: datetime | None = None) -
         predictions = predict(learner.trained, learner.features, split, compute=learner.compute, chosen=chosen)
         learner, loss = learn_day(learner, rows)
         print(f"learned {rows.day}: {len(rows):,} rows, mean loss {loss:.4f}", flush=True)
-        days.append(Day(rows, predictions, loss))
+        days.append(AdvancedDay(rows, predictions, loss))
     return Pass(learner, days)
 
 

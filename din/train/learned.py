@@ -21,7 +21,7 @@ from din.features.reader import Features
 from din.model.artifact import Trained
 from din.params import Train
 from din.schema import SplitName
-from din.train.advance import Day, advance
+from din.train.advance import AdvancedDay, advance
 from din.train.champion_start import ChampionStart
 from din.train.checkpoint import Progress
 from din.train.compute import CPU_ALONE, Compute
@@ -62,7 +62,7 @@ class Learned:
     judged: LearnedModel
     start: LearnedModel | None
     before: LearnedModel | None
-    days: list[Day]
+    days: list[AdvancedDay]
     progress: Progress
     pass_seconds: float
 
@@ -82,7 +82,7 @@ def learn(
         InputError: as in `fit`, or the champion can't be continued, or the loss of a pass is not finite.
     """
     goes_on = advances(features, params)
-    days: list[Day] = []
+    days: list[AdvancedDay] = []
     progress = Progress()
     passes: list[SplitName] = ["valid"] if goes_on else []
     if start:
