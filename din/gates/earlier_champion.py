@@ -22,7 +22,7 @@ from din.errors import InputError
 from din.facts import Facts
 from din.gates import stored_crossfit
 from din.gates.evidence import Evidence
-from din.metrics.holdout import Training, unseen
+from din.metrics.holdout import TrainingExtent, unseen
 from din.registry import stored_comparisons
 from din.registry.bundle import Verified, verify_bundle
 from din.registry.records import Record
@@ -59,7 +59,7 @@ def fair_rows(candidate: Facts, champion: Facts, timestamps: NDArray[np.int64]) 
         InputError: the facts don't show which rows the champion learned.
     """
     try:
-        return unseen(Training.of_bundle(champion), Training.of_bundle(candidate), timestamps)
+        return unseen(TrainingExtent.of_bundle(champion), TrainingExtent.of_bundle(candidate), timestamps)
     except InputError as error:
         raise InputError(
             f"the champion may have trained on today's test rows: {error}; restore the old split, train on the newer "

@@ -22,7 +22,7 @@ from din.gates.comparisons import margin_of
 from din.gates.evidence import measured
 from din.gates.verdict import Finding, from_estimate, not_outside
 from din.metrics.estimates import Metric
-from din.metrics.holdout import Training
+from din.metrics.holdout import TrainingExtent
 from din.registry.champions import predecessor, started_from
 from din.registry.records import Record
 from din.registry.registry import Registry
@@ -45,7 +45,7 @@ def last_step(case: Case) -> Finding:
     rows = champion.new_rows
     if not len(rows):
         return Finding("open", None, None, rows=0, reason="the champion has learned all of today's rows")
-    if Training.of_bundle(before.facts).seen_until > Training.of_bundle(champion.facts).seen_until:
+    if TrainingExtent.of_bundle(before.facts).seen_until > TrainingExtent.of_bundle(champion.facts).seen_until:
         return Finding("open", None, None, reason="the champion's predecessor has learned newer rows")
     limits = case.limits
     metric: Metric = limits.metrics[0]

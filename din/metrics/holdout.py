@@ -24,7 +24,7 @@ _SPLIT = ("seed", "valid_fraction", "test_fraction")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
+class TrainingExtent:
     """How a model's log was split, and how far the model has learned it.
 
     Attributes:
@@ -40,7 +40,7 @@ class Training:
     seen_until: datetime
 
     @classmethod
-    def of_bundle(cls, facts: Facts) -> "Training":
+    def of_bundle(cls, facts: Facts) -> "TrainingExtent":
         """Return the training that produced a bundle."""
         return cls(
             protocol=facts.protocol.name,
@@ -50,7 +50,7 @@ class Training:
         )
 
     @classmethod
-    def of_features(cls, features: Features, seen_until: datetime | None = None) -> "Training":
+    def of_features(cls, features: Features, seen_until: datetime | None = None) -> "TrainingExtent":
         """Return a training on these features up to a time, by default the last row of the training split."""
         return cls(
             protocol=features.manifest.protocol,
@@ -60,7 +60,7 @@ class Training:
         )
 
 
-def unseen(earlier: Training, today: Training, timestamps: NDArray[np.int64]) -> NDArray[np.bool_]:
+def unseen(earlier: TrainingExtent, today: TrainingExtent, timestamps: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Mark today's held-out rows that a model can't have learned.
 
     Args:
@@ -83,7 +83,7 @@ def unseen(earlier: Training, today: Training, timestamps: NDArray[np.int64]) ->
     return timestamps > microseconds(earlier.seen_until)
 
 
-def _differences(earlier: Training, today: Training) -> list[str]:
+def _differences(earlier: TrainingExtent, today: TrainingExtent) -> list[str]:
     if earlier.protocol != today.protocol:
         return [f"name {earlier.protocol!r} there, {today.protocol!r} here"]
     if today.protocol == "temporal":

@@ -24,7 +24,7 @@ from din.features.packing import TableLayout
 from din.features.reader import Features
 from din.kinds import text
 from din.manifests import FieldRecord
-from din.metrics.holdout import Training
+from din.metrics.holdout import TrainingExtent
 from din.model import artifact
 from din.params import ModelParams, Train, to_json
 from din.registry.bundle import FACTS
@@ -94,8 +94,8 @@ class ChampionStart:
         return artifact.read_config(self._model, _OTHER_RELEASE)
 
     @property
-    def _training(self) -> Training:
-        return Training.of_bundle(documents.read(Facts, self.directory / FACTS, _OTHER_RELEASE))
+    def _training(self) -> TrainingExtent:
+        return TrainingExtent.of_bundle(documents.read(Facts, self.directory / FACTS, _OTHER_RELEASE))
 
     def _error(self, problem: str) -> InputError:
         return InputError(f"train.champion: bundle {self.version[:12]} {problem}")

@@ -30,7 +30,7 @@ from din.facts import (
 )
 from din.features.reader import Features
 from din.metrics.estimates import difference
-from din.metrics.holdout import Training, unseen
+from din.metrics.holdout import TrainingExtent, unseen
 from din.metrics.ranking import auc, gauc
 from din.metrics.slices import slice_table
 from din.model import artifact
@@ -149,7 +149,7 @@ def _predict(model: LearnedModel, split: SplitName, compute: Compute) -> Predict
 def unlearned(model: LearnedModel, split: SplitName) -> list[np.ndarray]:
     """Return the positions, in each shard of a split, of the rows that the model can't have learned."""
     features = model.features
-    own = Training.of_features(features, model.seen_until)
+    own = TrainingExtent.of_features(features, model.seen_until)
     times = (features.timestamps(number, split) for number in range(features.manifest.shards))
     return [np.flatnonzero(unseen(own, own, of_shard)) for of_shard in times]
 
