@@ -166,7 +166,7 @@ class Example:
     column: Column
 
 
-class Form(ABC):
+class FieldForm(ABC):
     """The form in which a field's values are stored.
 
     Attributes:
@@ -237,7 +237,7 @@ class Form(ABC):
         return {Level.MISSING: Example(None, self.missing)}
 
 
-class OneId(Form):
+class OneId(FieldForm):
     """One id from a vocabulary."""
 
     request_schema: ClassVar[Mapping[str, Any]] = {"type": ["string", "number", "boolean", "null"]}
@@ -286,7 +286,7 @@ class Bucket(OneId):
         }
 
 
-class IdList(Form):
+class IdList(FieldForm):
     """The ids of the known values of a list, each once. A list without known values has the unknown id."""
 
     arrow_type = "list<item: int32>"
@@ -333,7 +333,7 @@ class IdList(Form):
         return super().examples(record) | {Level.NEVER_SEEN: Example([NEVER_SEEN], self.missing)}
 
 
-class Number(Form):
+class Number(FieldForm):
     """A standardised number, which scales row 1. A missing number is stored as NaN and has row 0."""
 
     arrow_type = "float"
@@ -372,7 +372,7 @@ class Number(Form):
         }
 
 
-class Vector(Form):
+class Vector(FieldForm):
     """A list of `length` numbers, used as given. Number k scales row k; the embedding is the sum of the scaled rows.
 
     The embedding is a linear projection of the vector, learned as rows of the table. A missing vector is stored as NaNs
@@ -448,7 +448,7 @@ class Vector(Form):
         return numbers if len(numbers) else np.full(self.length, math.nan)
 
 
-_FORMS: dict[Kind, Form] = {
+_FORMS: dict[Kind, FieldForm] = {
     Kind.ID: OneId(),
     Kind.CATEGORICAL: OneId(),
     Kind.MULTI: IdList(),
@@ -458,7 +458,7 @@ _BUCKET = Bucket()
 
 
 @cache
-def form_of(kind: Kind, buckets: int | None, length: int | None) -> Form:
+def form_of(kind: Kind, buckets: int | None, length: int | None) -> FieldForm:
     """Return the storage form of a kind. A vector whose length is not known yet has length 0."""
     if kind is Kind.VECTOR:
         return Vector(length or 0)

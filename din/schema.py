@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, Literal, TypeVar, get_args
 
 from din.errors import InputError, shown
-from din.kinds import BUCKETED, Form, Kind, form_of
+from din.kinds import BUCKETED, FieldForm, Kind, form_of
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -66,7 +66,7 @@ class Field:
     length: int | None = None
 
     @property
-    def form(self) -> Form:
+    def form(self) -> FieldForm:
         """The storage form of its values."""
         return form_of(self.kind, self.buckets, self.length)
 

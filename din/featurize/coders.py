@@ -21,7 +21,7 @@ from typing_extensions import override
 
 from din.errors import InputError
 from din.featurize.engine import Session, double
-from din.kinds import UNKNOWN, Bucket, Form, IdList, Kind, Number, OneId, Vector
+from din.kinds import UNKNOWN, Bucket, FieldForm, IdList, Kind, Number, OneId, Vector
 from din.schema import Field
 
 _STEPS = 2**30  # steps of the integer grid on which moments are summed
@@ -354,7 +354,7 @@ class VectorCoder(Coder):
         return self.field.length
 
 
-_CODERS: dict[type[Form], type[Coder]] = {
+_CODERS: dict[type[FieldForm], type[Coder]] = {
     OneId: VocabularyCoder,
     IdList: ListCoder,
     Bucket: BucketCoder,
