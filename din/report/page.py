@@ -56,7 +56,7 @@ _METRICS = {
 
 
 @dataclass(frozen=True)
-class Table:
+class PageTable:
     """A table: its first columns, as many as `words`, hold texts, and the others figures."""
 
     title: str
@@ -74,7 +74,7 @@ class Chart:
     """
 
     picture: Markup
-    table: Table
+    table: PageTable
     note: str = ""
     key: Mapping[str, str] | None = None
 
@@ -85,7 +85,7 @@ class Failed:
 
     suite: Suite
     entry: Expectation
-    sample: Table
+    sample: PageTable
 
 
 def render(run: Run, advice: Sequence[Advice], importances: "Sequence[Importance]" = ()) -> bytes:
@@ -212,11 +212,11 @@ def _failed(run: Run) -> list[Failed]:
                 columns = list(dict.fromkeys(name for row in sample for name in row))[:_MOST_COLUMNS]
                 rows = [[row.get(name) for name in columns] for row in sample]
                 title = f"Offending rows of {cut(entry.name)}"
-                found.append(Failed(suite, entry, Table(title, columns, rows, len(columns))))
+                found.append(Failed(suite, entry, PageTable(title, columns, rows, len(columns))))
     return sorted(found, key=lambda one: one.entry.severity != "critical")
 
 
-def _metrics(run: Run) -> Table | None:
+def _metrics(run: Run) -> PageTable | None:
     """Return the metrics of the candidate beside those of the champion, the floors and the oracle."""
     found: list[tuple[str, str, Any]] = []
     if evaluation := run.evaluation:
@@ -232,7 +232,7 @@ def _metrics(run: Run) -> Table | None:
     rows = [
         (model, about, *(getattr(figures, key, None) for key in _METRICS)) for model, about, figures in found if figures
     ]
-    return Table("Metrics", ("Model", "Measured on", *_METRICS.values()), rows, 2) if rows else None
+    return PageTable("Metrics", ("Model", "Measured on", *_METRICS.values()), rows, 2) if rows else None
 
 
 def _learning(run: Run) -> list[Chart]:
@@ -266,7 +266,7 @@ def _learning(run: Run) -> list[Chart]:
             points = [(at, value) for at, value in zip(epochs, curve, strict=True) if value is not None]
             plot.line(points, style)
             plot.dots(points, style)
-        table = Table(title, ("epoch", *lines), [*zip(epochs, *curves, strict=True)])
+        table = PageTable(title, ("epoch", *lines), [*zip(epochs, *curves, strict=True)])
         charts.append(Chart(plot.svg(title, ticks), table, note, key))
     return charts
 
@@ -285,7 +285,7 @@ def _ranking(run: Run) -> list[Chart]:
     picture = plot.svg("Calibration: CTR of ten bins of rows by their mean prediction")
     rows = [(one.rows, one.predicted, one.ctr.point, one.ctr) for one in bins]
     note = "On the diagonal, a prediction is the CTR. Below it, the model promises too much. Bounds are Wilson's."
-    charts = [Chart(picture, Table("Calibration", ("rows", "mean prediction", "CTR", "bounds"), rows, 0), note)]
+    charts = [Chart(picture, PageTable("Calibration", ("rows", "mean prediction", "CTR", "bounds"), rows, 0), note)]
     if len(scored.days) > 1:
         charts.append(_by_day(run, "AUC", [one.auc for one in scored.days]))
         charts.append(_by_day(run, "Log loss", [one.log_loss for one in scored.days]))
@@ -301,44 +301,44 @@ def _by_day(run: Run, metric: str, values: Sequence[Interval]) -> Chart:
         plot.interval(at + 0.5, one, "candidate")
     rows = [(str(one.day), one.split, one.rows, value.point, value) for one, value in zip(days, values, strict=True)]
     title = f"{metric} by day"
-    table = Table(title, ("day", "split", "rows", metric, "bounds"), rows, 2)
+    table = PageTable(title, ("day", "split", "rows", metric, "bounds"), rows, 2)
     ticks = [(at + 0.5, f"{days[at].day:%d %b %y}") for at in range(0, len(days), -(-len(days) // 4))]
     return Chart(plot.svg(f"{title} of the held-out rows", ticks), table)
 
 
-def _mistakes(run: Run) -> Table:
+def _mistakes(run: Run) -> PageTable:
     rows = [
         ("clicked" if one.clicked else "not clicked", one.user, one.item, one.prediction, one.history_length)
         for one in (run.scored.mistakes if run.scored else [])
     ]
     columns = ("What happened", "User", "Item", "Prediction", "Behaviours before it")
-    return Table("The worst predictions of test rows", columns, rows, 3)
+    return PageTable("The worst predictions of test rows", columns, rows, 3)
 
 
-def _slices(run: Run) -> Table:
+def _slices(run: Run) -> PageTable:
     rows = [
         (one.name, one.rows, one.users, one.auc.point, one.auc, one.calibration.point, one.calibration)
         for one in (run.scored.slices if run.scored else [])
     ]
-    return Table("Slices", ("Slice", "Rows", "Users", "AUC", "Bounds", "Calibration", "Bounds"), rows)
+    return PageTable("Slices", ("Slice", "Rows", "Users", "AUC", "Bounds", "Calibration", "Bounds"), rows)
 
 
-def _fields(importances: "Sequence[Importance]") -> Table:
+def _fields(importances: "Sequence[Importance]") -> PageTable:
     rows = [(one.name, one.group or "all behaviours", one.loss.point, one.loss) for one in importances]
-    return Table("Which fields matter", ("Field", "Of", "AUC lost", "Bounds"), rows, 2)
+    return PageTable("Which fields matter", ("Field", "Of", "AUC lost", "Bounds"), rows, 2)
 
 
-def _expectations(suite: Suite, run: Run, most: int) -> Table:
+def _expectations(suite: Suite, run: Run, most: int) -> PageTable:
     """Return the first expectations of a suite."""
     rows = []
     for one in run.validation[suite].expectations[:most]:
         bounds = ", ".join(f"{bound} {figure(value)}" for bound, value in one.threshold.items())
         rows.append((one.name, one.column, one.severity, bounds, one.observed))
     columns = ("Expectation", "Column", "Severity", "Threshold", "Observed")
-    return Table(f"Expectations of {suite}", columns, rows, 4)
+    return PageTable(f"Expectations of {suite}", columns, rows, 4)
 
 
-def _lineage(run: Run) -> Table:
+def _lineage(run: Run) -> PageTable:
     """Return what the candidate was made from and compared with."""
     found: dict[str, Any] = {}
     if run.gate:
@@ -352,4 +352,4 @@ def _lineage(run: Run) -> Table:
         found |= {part.capitalize(): digest for part, digest in run.facts.inputs}
     if run.record:
         found["Record"] = f"{run.record.number}, run {run.record.run_id or '–'}: {run.record.reason}"
-    return Table("Lineage", ("Part", "Value"), [*found.items()], 2)
+    return PageTable("Lineage", ("Part", "Value"), [*found.items()], 2)

@@ -10,7 +10,7 @@ from din.params.defaults import commented, written
 from din.params.overlays import nested
 from din.printing import print_table
 from din.report.charts import Axis, Plot
-from din.report.page import Table, environment
+from din.report.page import PageTable, environment
 from din.tune.space import Space
 from din.workspace import Workspace
 
@@ -100,26 +100,26 @@ class Tuned:
         )
 
     @property
-    def further_seeds(self) -> Table:
+    def further_seeds(self) -> PageTable:
         """Today's parameters and the best trials on further seeds."""
         columns = ("parameters", *(f"seed {seed}" for seed in self.seeds), "mean", "gain", "lower", "upper")
         rows = [(_name(one), *one.metrics, one.mean, one.gain, one.lower, one.upper) for one in self.candidates]
-        return Table("Further seeds", columns, rows)
+        return PageTable("Further seeds", columns, rows)
 
     @property
-    def changed_keys(self) -> Table:
+    def changed_keys(self) -> PageTable:
         """The keys that the winner changes, with the reason for each."""
         rows = [(one.key, written(one.old), written(one.new), one.reason) for one in self.keys]
-        return Table("Keys", ("key", "today", "tuned", "reason"), rows, 4)
+        return PageTable("Keys", ("key", "today", "tuned", "reason"), rows, 4)
 
     @property
-    def all_trials(self) -> Table:
+    def all_trials(self) -> PageTable:
         """The trials with what they changed, or why they failed."""
         rows = [
             (str(one.number), one.state, one.why or in_a_line(one.changes), one.metric, one.seconds)
             for one in self.trials
         ]
-        return Table("All trials", ("trial", "state", "changes", self.metric.upper(), "seconds"), rows, 3)
+        return PageTable("All trials", ("trial", "state", "changes", self.metric.upper(), "seconds"), rows, 3)
 
 
 def print_tuned(found: Tuned) -> None:
