@@ -35,7 +35,7 @@ StageState = Literal["done", "closed", "failed", "not run"]
 
 
 @dataclass(frozen=True)
-class Stage:
+class StageResult:
     """One stage of dvc.yaml and how it ended.
 
     Attributes:
@@ -194,7 +194,7 @@ class Run:
         return promoted.document(TrainingSummary, name) if name in promoted.names else None
 
 
-def _stages(workspace: Workspace) -> list[Stage]:
+def _stages(workspace: Workspace) -> list[StageResult]:
     """Return the stages of dvc.yaml in its order.
 
     An outcome that says "failed" is outdated if the stage's outputs exist: DVC took them from its cache since. But the
@@ -212,7 +212,7 @@ def _stages(workspace: Workspace) -> list[Stage]:
         if any(one.state in ("failed", "closed") for one in found):
             state = "not run"  # its outputs, if any, are an older run's
         seconds, message = (outcome.seconds, outcome.message) if outcome else (None, "")
-        found.append(Stage(name, declared.desc, outs, state, code, seconds, message))
+        found.append(StageResult(name, declared.desc, outs, state, code, seconds, message))
     return found
 
 
