@@ -25,7 +25,7 @@ from din.server import answers, metrics
 from din.server.answers import Answer
 from din.server.bodies import RETRY, Bodies
 from din.server.deployment import Deployment, Serving
-from din.server.log import Log
+from din.server.log import AnswerLog
 from din.server.openapi import description
 from din.server.settings import Settings
 from din.server.workers import BusyError, LateError, Workers
@@ -105,7 +105,7 @@ class Server:
         self._workers = Workers(settings.threads, settings.queue)
         self._slow_at = 0.0
         self._bodies = Bodies(settings.limits.request_bytes, settings.timeout)
-        self._log = Log.of(settings)
+        self._log = AnswerLog.of(settings)
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:

@@ -55,7 +55,7 @@ class _Scored:
     probabilities: list[float]
 
 
-class Log:
+class AnswerLog:
     """The log of one process.
 
     Args:

@@ -10,7 +10,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from din.server.app import app
 from din.server.deployment import Deployment
-from din.server.log import Log
+from din.server.log import AnswerLog
 from din.server.metrics import FOLDER
 from din.server.settings import Settings
 
@@ -78,7 +78,7 @@ def serve(settings: Settings, host: str, port: int, processes: int) -> None:
         uvicorn.run(app(Deployment(settings)), **options(host, port))
         return
     Deployment(settings)  # a wrong registry, bundle or log is an error before any process starts
-    Log.of(settings)
+    AnswerLog.of(settings)
     settings.hand_over()
     with TemporaryDirectory() as folder:
         os.environ[FOLDER] = folder

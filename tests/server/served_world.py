@@ -15,7 +15,7 @@ from din.registry.registry import Registry
 from din.serve.limits import Limits
 from din.server import answers
 from din.server.deployment import Deployment
-from din.server.log import Log
+from din.server.log import AnswerLog
 from din.server.settings import Settings
 
 Client = Callable[[dict[str, Any]], dict[str, Any]]
@@ -59,7 +59,7 @@ def serve(world: World, days: Days, folder: Path, client: Client = dict) -> None
     """Let the champion answer what a client makes of each request, by the clock of the simulation."""
     deployment = world.deploy()
     now = 0.0
-    log = Log(folder, clock=lambda: now)
+    log = AnswerLog(folder, clock=lambda: now)
     log.start()
     for shown, request in days.requests():
         now = shown.at

@@ -20,7 +20,7 @@ from din.served_log import FILES, OPEN, SCHEMA, files, pseudonym, publish
 from din.server import log as logs
 from din.server import metrics
 from din.server.answers import Answer
-from din.server.log import Log
+from din.server.log import AnswerLog
 
 REQUEST = {
     "user": {"user_id": 3, "age": 30},
@@ -71,7 +71,7 @@ def test_people_are_sampled_and_hashed(folder: Path, tmp_path: Path) -> None:
     """All requests of a user are in the sample or none, and with a key no file holds an id."""
     key = tmp_path / "key"
     key.write_text("k" * 32)
-    log = Log(folder, share=0.5, key=str(key))
+    log = AnswerLog(folder, share=0.5, key=str(key))
     log.start()
     for number in range(400):
         log.put(answer(number, f"user-{number % 40}"), 100)
@@ -85,7 +85,7 @@ def test_people_are_sampled_and_hashed(folder: Path, tmp_path: Path) -> None:
 
 def test_odd_ids(folder: Path) -> None:
     """Whatever the model ignores is logged, without an id that can't be one."""
-    log = Log(folder)
+    log = AnswerLog(folder)
     log.start()
     requests = [{"user": {"user_id": [7]}, "candidates": []}, {"candidates": [7.0]}]
     log.put(Answer(b"", "v", requests, [[], [1.0]], ["a", "b"]), 9)
@@ -96,7 +96,7 @@ def test_odd_ids(folder: Path) -> None:
 def test_too_many_are_dropped_and_counted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The memory for waiting answers has an end, but a body larger than it is logged alone."""
     lost = metrics.LOG_LOST._value.get()
-    log = Log(folder)
+    log = AnswerLog(folder)
     for most, numbers in ((250, range(5)), (50, range(5, 6))):
         monkeypatch.setattr(logs, "_MOST_WAITING", most)
         for number in numbers:
@@ -112,7 +112,7 @@ def test_users_outside_the_sample_take_no_place(folder: Path, monkeypatch: pytes
     """They neither wait nor count as lost."""
     monkeypatch.setattr(logs, "_MOST_WAITING", 50)
     lost = metrics.LOG_LOST._value.get()
-    log = Log(folder, 0.0)
+    log = AnswerLog(folder, 0.0)
     for number in range(2):
         log.put(answer(number), 100)
     assert metrics.LOG_LOST._value.get() == lost
@@ -120,7 +120,7 @@ def test_users_outside_the_sample_take_no_place(folder: Path, monkeypatch: pytes
 
 def test_an_unforeseen_error(folder: Path) -> None:
     """The thread outlives it, and what it lost is counted."""
-    log = Log(folder, clock=lambda: NOON)
+    log = AnswerLog(folder, clock=lambda: NOON)
     lost = metrics.LOG_LOST._value.get()
     log.put(replace(answer(0), requests=[{}]), 1)
     log._turn()
@@ -141,7 +141,7 @@ def test_files_by_hour_and_size(most: int, files: int, folder: Path, monkeypatch
     """A file holds one hour at most, and a large one is published early."""
     monkeypatch.setattr(logs, "_MOST_OPEN", most)
     now = NOON
-    log = Log(folder, clock=lambda: now)
+    log = AnswerLog(folder, clock=lambda: now)
     for number, later in enumerate([0, 1, 3600, 86400, 86401]):
         now = NOON + later
         log.put(answer(number), 1)
@@ -160,7 +160,7 @@ def test_files_by_hour_and_size(most: int, files: int, folder: Path, monkeypatch
 
 def test_an_open_file_cut_anywhere(folder: Path) -> None:
     """The batches before the cut are published, once."""
-    log = Log(folder, clock=lambda: NOON)
+    log = AnswerLog(folder, clock=lambda: NOON)
     for number in range(3):
         log.put(answer(number), 1)
         log._turn()
@@ -182,10 +182,9 @@ def test_an_open_file_cut_anywhere(folder: Path) -> None:
 
 def test_a_kill_loses_a_second_at_most(folder: Path) -> None:
     """The next process publishes what the killed one wrote."""
-    code = (
-        "import sys; from pathlib import Path; from din.server.answers import Answer; from din.server.log import Log\n"
-    )
-    code += "log = Log(Path(sys.argv[1])); log.start(); request = {'candidates': [1]}\n"
+    code = "import sys; from pathlib import Path; from din.server.answers import Answer\n"
+    code += "from din.server.log import AnswerLog\n"
+    code += "log = AnswerLog(Path(sys.argv[1])); log.start(); request = {'candidates': [1]}\n"
     code += "for n in range(50): log.put(Answer(b'', 'v', [request], [[0.5]], [str(n)]), 1)\n"
     code += "import time; time.sleep(1); print('written', flush=True); time.sleep(60)"
     child = subprocess.Popen([sys.executable, "-c", code, folder], stdout=subprocess.PIPE)
@@ -199,7 +198,7 @@ def test_a_kill_loses_a_second_at_most(folder: Path) -> None:
 
 def test_a_disk_that_fails(folder: Path) -> None:
     """Answers that can't be written are counted, and the log goes on when the disk does."""
-    log = Log(folder, clock=lambda: NOON)
+    log = AnswerLog(folder, clock=lambda: NOON)
     (folder / OPEN).rmdir()
     lost = metrics.LOG_LOST._value.get()
     log.put(answer(0), 1)
@@ -214,7 +213,7 @@ def test_a_disk_that_fails(folder: Path) -> None:
 
 def left(folder: Path, number: int) -> Path:
     """Leave an open file as a killed process does, and return its path."""
-    log = Log(folder, clock=lambda: NOON)
+    log = AnswerLog(folder, clock=lambda: NOON)
     log.put(answer(number), 1)
     log._turn()
     log._leave()
@@ -226,7 +225,7 @@ def test_an_unreadable_file_is_kept(folder: Path) -> None:
     good = left(folder, 1)
     good.rename(good.with_name("2023-11-15T12-b.arrows"))
     (folder / OPEN / "2023-11-15T12-a.arrows").write_bytes(b"damaged " * 99)
-    Log(folder)
+    AnswerLog(folder)
     assert [row["request_id"] for row in rows(folder)] == ["r1"]
     assert [path.name for path in (folder / OPEN).iterdir()] == ["2023-11-15T12-a.damaged"]
 
@@ -235,7 +234,7 @@ def test_a_disk_that_fails_at_the_start(folder: Path) -> None:
     """The server starts, and open files stay until they can be published; readers say what is missing."""
     path = left(folder, 1)
     (folder / "date=2023-11-15").touch()  # no folder can be made here
-    Log(folder)
+    AnswerLog(folder)
     assert path.exists()
     with pytest.raises(InputError, match=f"{path.name}: .*a killed process left rows there"):
         files(folder)
@@ -245,7 +244,7 @@ def test_a_disk_that_fails_at_the_start(folder: Path) -> None:
 
 def test_processes_share_a_folder(folder: Path) -> None:
     """Each publishes its own files, and those that others left, once."""
-    mine = [Log(folder, clock=lambda: NOON) for _ in range(4)]
+    mine = [AnswerLog(folder, clock=lambda: NOON) for _ in range(4)]
     for log in mine:
         log.start()
     for number in range(400):
@@ -265,11 +264,11 @@ def test_a_wrong_key(damage: Callable[[Path], object], tmp_path: Path) -> None:
     """A key that protects nobody is refused."""
     damage(tmp_path)
     with pytest.raises(InputError, match="--log-key"):
-        Log(tmp_path / "served", key=str(tmp_path / "key"))
+        AnswerLog(tmp_path / "served", key=str(tmp_path / "key"))
 
 
 def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
     """The message names it."""
     (tmp_path / "served").touch()
     with pytest.raises(InputError, match="expected a folder to write to"):
-        Log(tmp_path / "served")
+        AnswerLog(tmp_path / "served")

@@ -24,7 +24,7 @@ from din.serve.limits import Limits
 from din.serve.scorer import Scorer
 from din.served_log import FILES, OPEN, SCHEMA
 from din.server import answers
-from din.server.log import Log
+from din.server.log import AnswerLog
 from din.sources.fetch import fetch
 from din.workspace import Workspace
 
@@ -144,7 +144,7 @@ def test_hashed_people(world: World, tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("k" * 32)
     deployment = world.deploy(log=str(tmp_path / "served"), log_key=str(key))
-    log = Log(tmp_path / "served", key=str(key))
+    log = AnswerLog(tmp_path / "served", key=str(key))
     log.start()
     body = json.dumps({"user": {"user_id": 4}, "history": ["i4"], "candidates": ["i5", "i6"]}).encode()
     log.put(answers.score(deployment.serving, body), len(body))
