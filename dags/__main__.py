@@ -76,14 +76,14 @@ def close(run: TheRun) -> None:
     workspace.ask(read(run), "close")
 
 
-def read(file: TextIO) -> workspace.Run:
+def read(file: TextIO) -> workspace.PinnedRun:
     """Read a run.
 
     Raises:
         InputError: the file is not what `open` prints.
     """
     try:
-        return workspace.Run(**json.load(file))
+        return workspace.PinnedRun(**json.load(file))
     except (ValueError, TypeError) as error:
         raise InputError(f"--run {file.name}: {error}; expected the output of `python -m dags open`") from None
 

@@ -87,9 +87,9 @@ def final() -> Iterator[None]:
         raise AirflowFailException(str(error)) from None
 
 
-def opened(ti: Any) -> workspace.Run:
+def opened(ti: Any) -> workspace.PinnedRun:
     """Pull the run that `open_run` pinned; as an argument, it would add edges that dvc.yaml doesn't have."""
-    return workspace.Run(**ti.xcom_pull(task_ids="open_run"))
+    return workspace.PinnedRun(**ti.xcom_pull(task_ids="open_run"))
 
 
 @task(execution_timeout=timedelta(hours=2))  # like `fetch`, since the fingerprint may need the whole log

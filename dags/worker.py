@@ -22,7 +22,7 @@ from ruamel.yaml import YAML
 
 from dags.checkout import Settings, set_params
 from dags.outs import Outs, execute
-from dags.workspace import ANSWER, Outcome, Run
+from dags.workspace import ANSWER, Outcome, PinnedRun
 from din import documents
 from din.artifacts import write_bytes, write_json
 from din.errors import GateClosed, InputError, Unavailable, shown
@@ -54,7 +54,7 @@ class Worker:
         Unavailable: git, DVC's remote or the registry failed.
     """
 
-    def __init__(self, run: Run, workspace: Workspace) -> None:
+    def __init__(self, run: PinnedRun, workspace: Workspace) -> None:
         self.asked = run
         self.workspace = workspace
         pinned = {"data.until": run.until, "train.champion": run.champion}
@@ -70,12 +70,12 @@ class Worker:
         """DVC, which only some actions need."""
         return Outs(self.workspace.root)
 
-    def open(self) -> Run:
+    def open(self) -> PinnedRun:
         """Pin last day, source and champion, or return the run that is open under this id already as it was pinned."""
         asked = self.asked
         key = self.key("run.json")
         if self.objects.exists(key):
-            return _same(documents.parse(Run, self.objects.read(key), self.objects.at(key)), asked)
+            return _same(documents.parse(PinnedRun, self.objects.read(key), self.objects.at(key)), asked)
         from din.sources.fetch import look
 
         seen = look(self.workspace, self.params)
@@ -240,7 +240,7 @@ class Worker:
         return self.workspace.fetched / f"start-{sha256(source.encode()).hexdigest()[:16]}.yaml"
 
 
-def _same(kept: Run, asked: Run) -> Run:
+def _same(kept: PinnedRun, asked: PinnedRun) -> PinnedRun:
     """Return the run that is open under an id, whose branch may have moved since.
 
     Raises:
@@ -279,7 +279,7 @@ def main() -> int:
     workspace = Workspace(Path.cwd())
     code = 0
     try:
-        worker = Worker(Run(**request["run"]), workspace)
+        worker = Worker(PinnedRun(**request["run"]), workspace)
         answer = {"result": getattr(worker, request["action"])(**request["arguments"])}
     except (InputError, Unavailable, GateClosed) as error:
         answer = {"error": str(error)}

@@ -32,7 +32,7 @@ _NOT_GIVEN = {
 
 
 @dataclass(frozen=True)
-class Run:
+class PinnedRun:
     """The identity of a run.
 
     Attributes:
@@ -81,7 +81,7 @@ class Outcome:
 
 def open_run(
     run_id: str, until: str | None = None, params: Mapping[str, Any] | None = None, commit: str | None = None
-) -> Run:
+) -> PinnedRun:
     """Pin commit, last day, source and champion of a new run, or return a run that is open already as it was pinned.
 
     Args:
@@ -98,21 +98,21 @@ def open_run(
     for key, value in given.items():
         if advice := _NOT_GIVEN.get(key) or _NOT_GIVEN.get(key.partition(".")[0]):
             raise InputError(f"{key}={shown(value)} is set as a parameter; {advice}")
-    asked = Run(run_id, Settings.from_env().commit(commit), until or "", given, "", revision=commit)
-    return Run(**ask(asked, "open"))
+    asked = PinnedRun(run_id, Settings.from_env().commit(commit), until or "", given, "", revision=commit)
+    return PinnedRun(**ask(asked, "open"))
 
 
-def run_stages(run: Run, stages: list[str] | None = None, reason: str | None = None) -> Outcome:
+def run_stages(run: PinnedRun, stages: list[str] | None = None, reason: str | None = None) -> Outcome:
     """Run stages of dvc.yaml, by default all, until one fails; see `dags.worker.Worker.run_stages` and `ask`."""
     return Outcome(**ask(run, "run_stages", names=stages, reason=reason))
 
 
-def promote(run: Run, reason: str) -> Outcome:
+def promote(run: PinnedRun, reason: str) -> Outcome:
     """Make the run's bundle the champion, if its gate is open or a person approved it; see `ask`."""
     return Outcome(**ask(run, "promote", reason=reason))
 
 
-def ask(run: Run, action: str, **arguments: Any) -> Any:
+def ask(run: PinnedRun, action: str, **arguments: Any) -> Any:
     """Let `dags.worker` act in the run's workspace, log what it prints, and return its result, as JSON has it.
 
     The process inherits the lock of the workspace. If this process is killed, the other finishes its work and holds the

@@ -17,7 +17,7 @@ from workspace import Workspace as Checkout  # tests/pipeline
 
 import dags.worker
 from dags.checkout import FOREIGN_DAYS, Settings, check_out, discard, set_params, workspace
-from dags.workspace import Run, open_run
+from dags.workspace import PinnedRun, open_run
 from din.errors import InputError
 from din.params import load
 from din.registry.registry import Registry
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.timeout(900)
 
 
 def git(root: Path, *arguments: str) -> str:
-    """Run git in a repository as a test user, and return its output."""
+    """PinnedRun git in a repository as a test user, and return its output."""
     return Checkout.at(root).git(*arguments)
 
 
@@ -173,19 +173,19 @@ def test_a_run_may_not_set_every_key(key: str, advice: str) -> None:
 
 
 @pytest.fixture
-def opened(here: Worker, checked_out: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
+def opened(here: Worker, checked_out: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Callable[..., PinnedRun]:
     """Return a function that opens a run in this process."""
     monkeypatch.setenv("DIN_REGISTRY", str(here.world.registry))
     root = checked_out()
 
-    def opened(run_id: str, until: str = "", commit: str = "", revision: str | None = None, **params: Any) -> Run:
-        asked = Run(run_id, commit or here.world.commit, until, params, "", revision=revision)
+    def opened(run_id: str, until: str = "", commit: str = "", revision: str | None = None, **params: Any) -> PinnedRun:
+        asked = PinnedRun(run_id, commit or here.world.commit, until, params, "", revision=revision)
         return dags.worker.Worker(asked, Workspace(root)).open()
 
     return opened
 
 
-def test_a_run_is_pinned_when_it_opens(here: Worker, opened: Callable[..., Run]) -> None:
+def test_a_run_is_pinned_when_it_opens(here: Worker, opened: Callable[..., PinnedRun]) -> None:
     """Day and source are pinned, the same call returns the same run, and another run under its id is refused."""
     run = opened("pin/1", revision="nightly")
     assert run.until == "2024-01-18"
@@ -207,7 +207,9 @@ def test_a_run_is_pinned_when_it_opens(here: Worker, opened: Callable[..., Run])
     assert opened("past", until="2024-01-18").source == run.source
 
 
-def test_the_champion_is_pinned_when_a_run_opens(here: Worker, opened: Callable[..., Run], tmp_path: Path) -> None:
+def test_the_champion_is_pinned_when_a_run_opens(
+    here: Worker, opened: Callable[..., PinnedRun], tmp_path: Path
+) -> None:
     """A run of Thursday the 18th goes on from the champion of the day before, except on the day from scratch."""
     yesterday = json.dumps(documents_of.facts(until="2024-01-17"))
     folder = bundle(tmp_path / "bundle", **{"facts.json": yesterday})
