@@ -88,7 +88,7 @@ def read(file: TextIO) -> workspace.PinnedRun:
         raise InputError(f"--run {file.name}: {error}; expected the output of `python -m dags open`") from None
 
 
-def end(outcome: workspace.Outcome) -> None:
+def end(outcome: workspace.TaskOutcome) -> None:
     """Print an outcome, and exit with its code."""
     print(json.dumps(asdict(outcome)))
     raise typer.Exit(1 if outcome.exit_code is None else outcome.exit_code)

@@ -63,7 +63,7 @@ Text = Annotated[str, Field(min_length=1)]
 UNSAID = "answered in Airflow"  # the reason of an answer without one
 
 
-def settle(outcome: workspace.Outcome, ti: Any) -> None:
+def settle(outcome: workspace.TaskOutcome, ti: Any) -> None:
     """Keep the outcome in XCom, and end the task accordingly.
 
     Raises:
@@ -150,7 +150,7 @@ class Approval(HITLOperator):
             return workspace.ask(opened(context["ti"]), "request")
 
     def _refuse(self, ti: Any, why: str) -> NoReturn:
-        ti.xcom_push("outcome", asdict(workspace.Outcome(self.task_id, GateClosed.exit_code, None, why)))
+        ti.xcom_push("outcome", asdict(workspace.TaskOutcome(self.task_id, GateClosed.exit_code, None, why)))
         raise AirflowFailException(why)
 
 

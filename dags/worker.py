@@ -22,7 +22,7 @@ from ruamel.yaml import YAML
 
 from dags.checkout import Settings, set_params
 from dags.outs import Outs, execute
-from dags.workspace import ANSWER, Outcome, PinnedRun
+from dags.workspace import ANSWER, PinnedRun, TaskOutcome
 from din import documents
 from din.artifacts import write_bytes, write_json
 from din.errors import GateClosed, InputError, Unavailable, shown
@@ -86,7 +86,7 @@ class Worker:
         self.keep({"run.json": json.dumps(asdict(run), indent=2)})
         return run
 
-    def run_stages(self, names: Sequence[str] | None = None, reason: str | None = None) -> Outcome:
+    def run_stages(self, names: Sequence[str] | None = None, reason: str | None = None) -> TaskOutcome:
         """Run stages of dvc.yaml, or take their outs from an equal run, until one fails.
 
         The same call again continues, on any worker: DVC finds what has ended.
@@ -99,7 +99,7 @@ class Worker:
             listed = ", ".join(self.stages)
             raise InputError(f"stage {', '.join(sorted(unknown))!r} is not in dvc.yaml; expected one of: {listed}")
         self.take_locks()
-        outcome = Outcome("", 0, None, "")
+        outcome = TaskOutcome("", 0, None, "")
         for stage in names or self.stages:
             outcome = self._stage(stage)
             if outcome.exit_code != 0:
@@ -107,7 +107,7 @@ class Worker:
         due = outcome.exit_code == 0 or (outcome.stage == "gate" and outcome.exit_code == 3 and self.undoes_harm())
         return outcome if reason is None or not due else self.promote(reason)
 
-    def promote(self, reason: str) -> Outcome:
+    def promote(self, reason: str) -> TaskOutcome:
         """Make the run's bundle the champion by `din promote`, which judges every report again."""
         self.take_locks()
         reports = {out for stage in self.stages.values() for out in stage.outs if out.endswith(".json")}
@@ -135,7 +135,7 @@ class Worker:
         self.take_locks()
         self.keep({path.name: path for path in (self.workspace.lock, self.workspace.params)})
 
-    def _stage(self, stage: str) -> Outcome:
+    def _stage(self, stage: str) -> TaskOutcome:
         """Run a stage; push its outs, and keep its entry of dvc.lock for equal runs, here and on other workers."""
         self.pull(self.inputs(stage))
         if stage in self.locked():  # DVC finds it done, or runs it again if its outs are lost
@@ -156,7 +156,7 @@ class Worker:
     def _din(self, *words: str) -> Done:
         return execute(["din", *words], self.workspace.root, os.environ)
 
-    def run(self, name: str, command: Callable[[], Done]) -> Outcome:
+    def run(self, name: str, command: Callable[[], Done]) -> TaskOutcome:
         """Run a stage or `promote`; keep its outcome, log and reports in the run's record even if it fails."""
         outcome_file = self.workspace.outcome(name)
         outcome_file.unlink(missing_ok=True)
@@ -174,7 +174,7 @@ class Worker:
         if self.workspace.report.exists():
             files[self.workspace.relative(self.workspace.report)] = self.workspace.report
         self.keep({f"outcome/{name}.json": json.dumps(ended, indent=2), f"log/{name}.txt": done.output} | files)
-        return Outcome(name, code, report, done.output.strip())
+        return TaskOutcome(name, code, report, done.output.strip())
 
     def key(self, name: str) -> str:
         """Return the key of a file in the run's record."""

@@ -63,7 +63,7 @@ class PinnedRun:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TaskOutcome:
     """The outcome of a stage or of `promote`.
 
     Attributes:
@@ -102,14 +102,14 @@ def open_run(
     return PinnedRun(**ask(asked, "open"))
 
 
-def run_stages(run: PinnedRun, stages: list[str] | None = None, reason: str | None = None) -> Outcome:
+def run_stages(run: PinnedRun, stages: list[str] | None = None, reason: str | None = None) -> TaskOutcome:
     """Run stages of dvc.yaml, by default all, until one fails; see `dags.worker.Worker.run_stages` and `ask`."""
-    return Outcome(**ask(run, "run_stages", names=stages, reason=reason))
+    return TaskOutcome(**ask(run, "run_stages", names=stages, reason=reason))
 
 
-def promote(run: PinnedRun, reason: str) -> Outcome:
+def promote(run: PinnedRun, reason: str) -> TaskOutcome:
     """Make the run's bundle the champion, if its gate is open or a person approved it; see `ask`."""
-    return Outcome(**ask(run, "promote", reason=reason))
+    return TaskOutcome(**ask(run, "promote", reason=reason))
 
 
 def ask(run: PinnedRun, action: str, **arguments: Any) -> Any:

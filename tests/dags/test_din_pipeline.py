@@ -144,10 +144,10 @@ def test_only_bad_input_and_closed_gates_are_final(code: int | None, error: type
     kept: dict[str, Any] = {}
     ti = SimpleNamespace(xcom_push=kept.__setitem__)
     with pytest.raises(AirflowException, match=told) as raised:
-        airflow_dag.settle(workspace.Outcome("train", code, "reports/x.json", "table"), ti)
+        airflow_dag.settle(workspace.TaskOutcome("train", code, "reports/x.json", "table"), ti)
     assert type(raised.value) is error
     assert kept["outcome"] == {"stage": "train", "exit_code": code, "report": "reports/x.json", "table": "table"}
-    airflow_dag.settle(workspace.Outcome("train", 0, None, ""), ti)
+    airflow_dag.settle(workspace.TaskOutcome("train", 0, None, ""), ti)
     assert kept["outcome"]["exit_code"] == 0
 
 
