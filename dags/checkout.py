@@ -35,7 +35,7 @@ log = logging.getLogger("dags")
 
 
 @dataclass(frozen=True)
-class Settings:
+class WorkerSettings:
     """The settings of this worker.
 
     Attributes:
@@ -51,7 +51,7 @@ class Settings:
     registry: str | None
 
     @classmethod
-    def from_env(cls) -> "Settings":
+    def from_env(cls) -> "WorkerSettings":
         """Read `DIN_REPOSITORY`, `DIN_HOME`, `DIN_DVC_REMOTE` and `DIN_REGISTRY`; docs/workers.md has the defaults."""
         ours = Path(__file__).resolve().parent.parent
         here = ours if Workspace(ours).pipeline.exists() else Path.cwd()  # an installed package holds no pipeline
@@ -102,7 +102,7 @@ def _shared(place: str, repository: str, setting: str) -> str:
 
 
 @contextmanager
-def workspace(settings: Settings, run_id: str) -> Iterator[tuple[Workspace, int]]:
+def workspace(settings: WorkerSettings, run_id: str) -> Iterator[tuple[Workspace, int]]:
     """Lock the workspace of a run on this worker, and yield it and the lock's file descriptor.
 
     The workspace need not exist. The package `filelock` would not do: it keeps the descriptor private, which
@@ -150,7 +150,7 @@ def discard(root: Path) -> None:
     root.rmdir()
 
 
-def check_out(settings: Settings, commit: str, workspace: Workspace) -> None:
+def check_out(settings: WorkerSettings, commit: str, workspace: Workspace) -> None:
     """Make a workspace a checkout of one commit, unless it is one already, with this worker's DVC cache and remote.
 
     The checkpoints of another commit are kept, since each is bound to its parameters and code: a run that is opened
@@ -184,7 +184,7 @@ def _head(root: Path) -> str | None:
         return None
 
 
-def set_params(settings: Settings, workspace: Workspace, values: Mapping[str, Any]) -> None:
+def set_params(settings: WorkerSettings, workspace: Workspace, values: Mapping[str, Any]) -> None:
     """Write the commit's params.yaml with the run's values, given by dotted key, and with absolute paths.
 
     Raises:

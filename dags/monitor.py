@@ -13,7 +13,7 @@ from typing import Any
 from airflow.sdk import DAG, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from dags.checkout import Settings
+from dags.checkout import WorkerSettings
 from din.errors import GateClosed, InputError
 from din.git import is_remote
 from din.params import load
@@ -26,7 +26,7 @@ SCHEDULE = os.environ.get("DIN_WATCH_SCHEDULE", "5 * * * *")  # cron, UTC
 @task
 def watch() -> None:
     """Judge the last 24 hours of service."""
-    settings = Settings.from_env()
+    settings = WorkerSettings.from_env()
     if is_remote(settings.repository):
         raise AirflowFailException(f"DIN_REPOSITORY is {settings.repository}: expected a folder with params.yaml")
     here = Workspace(Path(settings.repository))

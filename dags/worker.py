@@ -20,7 +20,7 @@ from typing import Any
 from filelock import FileLock
 from ruamel.yaml import YAML
 
-from dags.checkout import Settings, set_params
+from dags.checkout import WorkerSettings, set_params
 from dags.outs import Outs, execute
 from dags.workspace import ANSWER, PinnedRun, TaskOutcome
 from din import documents
@@ -59,7 +59,7 @@ class Worker:
         self.workspace = workspace
         pinned = {"data.until": run.until, "train.champion": run.champion}
         values = run.params | {key: value for key, value in pinned.items() if value}
-        set_params(Settings.from_env(), self.workspace, values)
+        set_params(WorkerSettings.from_env(), self.workspace, values)
         self.params = load(self.workspace.params)
         self.registry = self.workspace.located(self.params.promote.registry)
         self.objects = Objects(self.registry, self.params.model_name)

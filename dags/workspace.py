@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from dags.checkout import Settings, check_out, discard, workspace
+from dags.checkout import WorkerSettings, check_out, discard, workspace
 from din import documents
 from din.errors import GateClosed, InputError, Unavailable, shown
 from din.process import checkout_environment, stream
@@ -98,7 +98,7 @@ def open_run(
     for key, value in given.items():
         if advice := _NOT_GIVEN.get(key) or _NOT_GIVEN.get(key.partition(".")[0]):
             raise InputError(f"{key}={shown(value)} is set as a parameter; {advice}")
-    asked = PinnedRun(run_id, Settings.from_env().commit(commit), until or "", given, "", revision=commit)
+    asked = PinnedRun(run_id, WorkerSettings.from_env().commit(commit), until or "", given, "", revision=commit)
     return PinnedRun(**ask(asked, "open"))
 
 
@@ -128,7 +128,7 @@ def ask(run: PinnedRun, action: str, **arguments: Any) -> Any:
         InputError, GateClosed, Unavailable: the action raised it; git, DVC's remote or the registry failed. After bad
             input, a workspace that was new is removed.
     """
-    settings = Settings.from_env()
+    settings = WorkerSettings.from_env()
     request = json.dumps({"run": asdict(run), "action": action, "arguments": arguments})
     pin = {"DIN_SOURCE_FINGERPRINT": run.source} if run.source else {}
     with workspace(settings, run.run_id) as (place, lock):

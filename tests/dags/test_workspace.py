@@ -16,7 +16,7 @@ from workers import Worker, World
 from workspace import Workspace as Checkout  # tests/pipeline
 
 import dags.worker
-from dags.checkout import FOREIGN_DAYS, Settings, check_out, discard, set_params, workspace
+from dags.checkout import FOREIGN_DAYS, WorkerSettings, check_out, discard, set_params, workspace
 from dags.workspace import PinnedRun, open_run
 from din.errors import InputError
 from din.params import load
@@ -49,7 +49,7 @@ def here(world: World) -> Worker:
 def checked_out(world: World, here: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """Return a checkout with the given parameters, on which no command of the pipeline has run."""
     monkeypatch.setenv("DIN_REPOSITORY", str(here.checkout))
-    settings = Settings.from_env()
+    settings = WorkerSettings.from_env()
 
     def build(**values: object) -> Path:
         check_out(settings, world.commit, Workspace(tmp_path / "w"))
@@ -74,7 +74,7 @@ def test_paths_hold_wherever_the_workspace_lies(here: Worker, checked_out: Calla
 def test_a_registry_that_others_cannot_find(checked_out: Callable[..., Path]) -> None:
     """For a relative registry, or a repository that is a URL, the message names the missing setting."""
     root = checked_out()
-    settings = Settings("https://example.org/repo.git", root, "remote", None)
+    settings = WorkerSettings("https://example.org/repo.git", root, "remote", None)
     with pytest.raises(InputError, match="DIN_REGISTRY"):
         set_params(settings, Workspace(root), {})
 
@@ -86,13 +86,13 @@ def test_uncommitted_changes_do_not_run(
     edited = here.checkout / "README.md"
     text = edited.read_text()
     edited.write_text("edited")
-    assert Settings.from_env().commit(None) == here.world.commit
+    assert WorkerSettings.from_env().commit(None) == here.world.commit
     assert "README.md" in caplog.text
     assert (checked_out() / "README.md").read_text() == text
     with pytest.raises(InputError, match="no commit nosuch"):
-        Settings.from_env().commit("nosuch")
+        WorkerSettings.from_env().commit("nosuch")
     with pytest.raises(InputError, match=r"no commit .*embedded null byte"):
-        Settings.from_env().commit("main\0")
+        WorkerSettings.from_env().commit("main\0")
     edited.write_text(text)
 
 
@@ -104,7 +104,7 @@ def test_a_name_means_the_same_by_url(tmp_path: Path) -> None:
         git(tmp_path, "branch", name)
     git(tmp_path, "tag", "--annotate", "--message", "tag", "v1", "alice/main")
     git(tmp_path, "commit", "--quiet", "--allow-empty", "--message", "third")
-    by_url, here = (Settings(place, tmp_path, "remote", None) for place in (f"file://{tmp_path}", str(tmp_path)))
+    by_url, here = (WorkerSettings(place, tmp_path, "remote", None) for place in (f"file://{tmp_path}", str(tmp_path)))
     full = git(tmp_path, "rev-parse", "v1^0")
     names = (None, "HEAD", "main", "alice/main", "release", "v1", "refs/tags/v1", "heads/release", full)
     assert [by_url.commit(name) for name in names] == [here.commit(name) for name in names]
@@ -115,7 +115,7 @@ def test_a_name_means_the_same_by_url(tmp_path: Path) -> None:
 
 def test_unused_workspaces_are_removed(tmp_path: Path) -> None:
     """After a week any task removes them with leftovers of kills, but not those in use or used since."""
-    settings = Settings(str(tmp_path), tmp_path, "remote", None)
+    settings = WorkerSettings(str(tmp_path), tmp_path, "remote", None)
     for run_id in ("gone", "busy", "fresh"):
         with workspace(settings, run_id) as (place, _):
             for name in ("", ".tmp-new-", ".tmp-old-"):
@@ -159,7 +159,7 @@ def test_another_commit_keeps_the_checkpoints(checked_out: Callable[..., Path], 
     saved.write_text("weights")
     moved = git(here.checkout, "commit-tree", "-m", "moved", "HEAD^{tree}")
     git(here.checkout, "branch", "moved", moved)
-    check_out(Settings.from_env(), moved, Workspace(root))
+    check_out(WorkerSettings.from_env(), moved, Workspace(root))
     assert git(root, "rev-parse", "HEAD") == moved
     checked_out()
     assert saved.read_text() == "weights"
