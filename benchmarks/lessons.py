@@ -113,13 +113,13 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="put the tables into docs/daily.md")
     given = parser.parse_args()
     cases = [
-        study.Case(
+        study.StudyCase(
             f"{users:,} users, {impressions:,} impressions a day", simulated_lessons, (RATES, users, impressions)
         )
         for users, impressions in SIMULATED
     ]
     if given.data:
-        cases.append(study.Case("KuaiRand-Pure, 3 May", kuairand_lessons, (given.data.resolve(),)))
+        cases.append(study.StudyCase("KuaiRand-Pure, 3 May", kuairand_lessons, (given.data.resolve(),)))
     wrong: list[Lesson] = []
 
     def measured() -> str:

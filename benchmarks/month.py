@@ -146,10 +146,12 @@ def run_month(place: Path, month: Month) -> tuple[Path, list[Day]]:
     Raises:
         InputError: the first day made no champion.
     """
-    folder = study.Case("month", run_day, (month,)).path(place).with_suffix("")  # other settings or code start anew
+    folder = (
+        study.StudyCase("month", run_day, (month,)).path(place).with_suffix("")
+    )  # other settings or code start anew
     days: list[Day] = []
     for number in range(1, month.days + 1):
-        days += study.results(folder, [study.Case(month.date(number), run_day, (month, number))])
+        days += study.results(folder, [study.StudyCase(month.date(number), run_day, (month, number))])
         print(f"{month.date(number)}: {verdict(folder, days[-1])}", file=sys.stderr, flush=True)
         if days[0].refused:
             raise InputError(f"{verdict(folder, days[0])}; without a first champion no day can continue one")

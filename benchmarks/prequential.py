@@ -137,7 +137,7 @@ def measured(folder: Path, params: Params, seeds: Sequence[int], count: int) -> 
         for day in days:
             policies = {days[0]: (SCRATCH,), days[-1]: ()}.get(day, LEARNING)
             now = replace(params, data=replace(params.data, until=day))
-            (of_seeds,) = study.results(folder, [study.Case(f"{day}", run, (now, day, policies, serving))])
+            (of_seeds,) = study.results(folder, [study.StudyCase(f"{day}", run, (now, day, policies, serving))])
             for one in of_seeds:
                 made = {name: model.version for name, model in one.made.items()}
                 if day == days[0]:

@@ -128,13 +128,13 @@ def trained(
         InputError: a log can't be read.
     """
     names = list(dict.fromkeys(row.log for row in rows))
-    made = [study.Case(name, featurized, (logs[name], hashes(logs[name]))) for name in names]
+    made = [study.StudyCase(name, featurized, (logs[name], hashes(logs[name]))) for name in names]
     features = dict(zip(names, study.results(store / "logs", made, jobs), strict=True))
     cases = []
     for row in rows:
         for seed in range(1, seeds + 1):
             train = replace(row.train, learning=replace(row.train.learning, seed=seed))
-            cases.append(study.Case(f"{row.log} {row.name} {seed}", run, (features[row.log], train)))
+            cases.append(study.StudyCase(f"{row.log} {row.name} {seed}", run, (features[row.log], train)))
     found = study.results(store / "runs", cases, jobs)
     return [found[start : start + seeds] for start in range(0, len(found), seeds)]
 

@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Case(Generic[T]):
+class StudyCase(Generic[T]):
     """One case of a study.
 
     Attributes:
@@ -60,7 +60,7 @@ class Case(Generic[T]):
         return folder / f"{name}-{digest[:12]}.json"
 
 
-def results(folder: Path, cases: Sequence[Case[T]], jobs: int = 0) -> list[T]:
+def results(folder: Path, cases: Sequence[StudyCase[T]], jobs: int = 0) -> list[T]:
     """Run the cases that have no document yet, and return the results of all cases, in order.
 
     Args:
@@ -94,7 +94,7 @@ def table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
     return "".join(f"| {' | '.join(map(str, cells))} |\n" for cells in lines)
 
 
-def _in_processes(missing: Sequence[tuple[Case[Any], Path]], jobs: int) -> Iterator[str]:
+def _in_processes(missing: Sequence[tuple[StudyCase[Any], Path]], jobs: int) -> Iterator[str]:
     pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=_end_with_parent)
     try:
         for future in as_completed([pool.submit(_keep, *one) for one in missing]):
@@ -103,7 +103,7 @@ def _in_processes(missing: Sequence[tuple[Case[Any], Path]], jobs: int) -> Itera
         pool.shutdown(cancel_futures=True)  # start no further case after a failure or Ctrl-C
 
 
-def _keep(case: Case[Any], path: Path) -> str:
+def _keep(case: StudyCase[Any], path: Path) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     document = to_jsonable_python(case.run(path, *case.arguments))
     with atomic_path(path) as temporary:

@@ -41,7 +41,7 @@ def main() -> int:
 
 def lived(users: int) -> list[bool]:
     """Run the missing days of a log, in order, and return for each whether it replaced the champion."""
-    cases = [study.Case(f"day-{number}", replaced, (users, number)) for number in range(DAYS)]
+    cases = [study.StudyCase(f"day-{number}", replaced, (users, number)) for number in range(DAYS)]
     return study.results(study.STORE / "waiting" / f"{users}", cases)
 
 

@@ -37,7 +37,7 @@ def main() -> int:
 def table(folder: Path, jobs: int) -> str:
     """Run the missing cases, and return the table of lessons."""
     cases = [
-        study.Case(f"lessons-{seed}", lessons_of_log, (fault, seed))
+        study.StudyCase(f"lessons-{seed}", lessons_of_log, (fault, seed))
         for seed, fault in zip(range(1, LOGS + 1), cycle(FAULTS), strict=False)
     ]
     return lesson_table(study.results(folder, cases, jobs))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import study
-from benchmarks.study import Case, results
+from benchmarks.study import StudyCase, results
 from benchmarks.waiting import replaced
 
 
@@ -36,7 +36,7 @@ def calls(folder: Path) -> list[str]:
 @pytest.mark.parametrize("jobs", [0, 2])
 def test_a_finished_case_is_not_run_again(tmp_path: Path, jobs: int) -> None:
     """Documents come back as they were, in order, and only the missing case of two runs."""
-    cases = [Case(f"a {number}, b/c", point, ("a", number)) for number in range(2)]
+    cases = [StudyCase(f"a {number}, b/c", point, ("a", number)) for number in range(2)]
     (first,) = results(tmp_path, cases[1:], jobs)
     assert results(tmp_path, cases, jobs) == [point(tmp_path / "other", "a", 0), first]
     assert calls(tmp_path) == ["x", "x", "x"]
@@ -44,16 +44,16 @@ def test_a_finished_case_is_not_run_again(tmp_path: Path, jobs: int) -> None:
 
 def test_other_arguments_and_other_code_begin_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of the two makes another document, under the same name."""
-    results(tmp_path, [Case("one", point, ("a", 1))])
-    results(tmp_path, [Case("one", point, ("a", 2))])
+    results(tmp_path, [StudyCase("one", point, ("a", 1))])
+    results(tmp_path, [StudyCase("one", point, ("a", 2))])
     monkeypatch.setattr(study, "_code_of", lambda module: {f"{module}.py": "changed"})
-    results(tmp_path, [Case("one", point, ("a", 2))])
+    results(tmp_path, [StudyCase("one", point, ("a", 2))])
     assert len(list(tmp_path.glob("one-*.json"))) == 3
 
 
 def test_a_module_that_is_run_is_digested_like_one_that_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     """`python -m` names the module `__main__`, which has no code of its own."""
-    imported = Case("one", replaced).path(Path())
+    imported = StudyCase("one", replaced).path(Path())
     monkeypatch.setattr(replaced, "__module__", "__main__")
     monkeypatch.setattr(sys.modules["__main__"], "__spec__", find_spec("benchmarks.waiting"))
-    assert Case("one", replaced).path(Path()) == imported
+    assert StudyCase("one", replaced).path(Path()) == imported
