@@ -116,7 +116,7 @@ class Month:
 
 
 @dataclass(frozen=True)
-class Day:
+class DayRun:
     """The run of a day.
 
     Attributes:
@@ -140,7 +140,7 @@ def main() -> int:
     return publish("month" if given.write else "", lambda: text(month, *run_month(study.STORE / "month", month)))
 
 
-def run_month(place: Path, month: Month) -> tuple[Path, list[Day]]:
+def run_month(place: Path, month: Month) -> tuple[Path, list[DayRun]]:
     """Run all days that have not finished yet, and return the folder of the month and all days.
 
     Raises:
@@ -149,7 +149,7 @@ def run_month(place: Path, month: Month) -> tuple[Path, list[Day]]:
     folder = (
         study.StudyCase("month", run_day, (month,)).path(place).with_suffix("")
     )  # other settings or code start anew
-    days: list[Day] = []
+    days: list[DayRun] = []
     for number in range(1, month.days + 1):
         days += study.results(folder, [study.StudyCase(month.date(number), run_day, (month, number))])
         print(f"{month.date(number)}: {verdict(folder, days[-1])}", file=sys.stderr, flush=True)
@@ -158,7 +158,7 @@ def run_month(place: Path, month: Month) -> tuple[Path, list[Day]]:
     return folder, days
 
 
-def run_day(kept: Path, month: Month, number: int) -> Day:
+def run_day(kept: Path, month: Month, number: int) -> DayRun:
     """Run a day, counted from 1. `kept` is the path of the case's document."""
     folder = kept.parent
     fault = month.planted().get(number)
@@ -167,10 +167,10 @@ def run_day(kept: Path, month: Month, number: int) -> Day:
     here.root.mkdir(parents=True, exist_ok=True)
     plant = PLANTS[fault] if fault in LESSONS else None
     params = month.params(folder, number)
-    return Day(number, fault, stages.refusal(stages.STEPS, here, params, folder / "output.txt", plant))
+    return DayRun(number, fault, stages.refusal(stages.STEPS, here, params, folder / "output.txt", plant))
 
 
-def text(month: Month, folder: Path, days: Sequence[Day]) -> str:
+def text(month: Month, folder: Path, days: Sequence[DayRun]) -> str:
     """Return a summary in a few sentences, and the table of days."""
     bad = [day for day in days if day.fault]
     sound = [day for day in days if not day.fault]
@@ -189,14 +189,14 @@ def text(month: Month, folder: Path, days: Sequence[Day]) -> str:
     return "".join(f"- {one}\n" for one in said) + "\n" + study.table(["day", "planted", "outcome"], rows)
 
 
-def served_bad_days(month: Month, folder: Path, days: Iterable[Day]) -> list[str]:
+def served_bad_days(month: Month, folder: Path, days: Iterable[DayRun]) -> list[str]:
     """Return the dates of bad days whose run made a champion, according to the registry."""
     registry = Registry(str(folder / "registry"), "month")
     served = {registry.facts(record.version).until for record in registry.history()}
     return [month.date(day.number) for day in days if day.fault and month.date(day.number) in served]
 
 
-def verdict(folder: Path, day: Day) -> str:
+def verdict(folder: Path, day: DayRun) -> str:
     """Return the outcome of a day."""
     if day.refused is None:
         return "promoted"
