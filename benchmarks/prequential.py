@@ -67,7 +67,7 @@ class Made(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Day:
+class DayScores:
     """The models and scores of a day with one seed.
 
     Attributes:
@@ -117,7 +117,7 @@ def settings(texts: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def measured(folder: Path, params: Params, seeds: Sequence[int], count: int) -> list[Day]:
+def measured(folder: Path, params: Params, seeds: Sequence[int], count: int) -> list[DayScores]:
     """Score the last days of a log, and return them with the two days before.
 
     Raises:
@@ -128,7 +128,7 @@ def measured(folder: Path, params: Params, seeds: Sequence[int], count: int) -> 
     params = _prepared(params)
     here = Workspace(folder / "workspace")
     here.root.mkdir(parents=True, exist_ok=True)
-    found: list[Day] = []
+    found: list[DayScores] = []
     with workspace_lock(here):
         seen = look(here, params)
         ends = date.fromisoformat(seen.first_day), date.fromisoformat(seen.last_day)
@@ -170,7 +170,7 @@ def days_of_runs(first: date, last: date, count: int, valid_days: int) -> list[d
 
 def run(
     kept: Path, params: Params, day: date, policies: Sequence[str], serving: Mapping[int, Mapping[str, Version]]
-) -> list[Day]:
+) -> list[DayScores]:
     """Score a day with the morning's models, then make models that have learned it.
 
     Args:
@@ -207,7 +207,7 @@ def run(
                 train = replace(train, start=CHAMPION, champion=versions[CHAMPION])
             stages.run([*stages.MODEL, "export"], here, replace(params, train=train), output)
             made[policy] = Made(registry.put_bundle(here.bundle), learning_seconds(here))
-        days.append(Day(day, seed, made, scores))
+        days.append(DayScores(day, seed, made, scores))
     return days
 
 
@@ -221,7 +221,7 @@ def _prepared(params: Params) -> Params:
     )
 
 
-def text(days: Sequence[Day]) -> str:
+def text(days: Sequence[DayScores]) -> str:
     """Return the tables of metrics with the cost of learning, of differences, and of days."""
     scores = {(one.day, one.seed): pq.read_table(one.scores) for one in days if one.scores}
     dates = sorted({day for day, _ in scores})
