@@ -67,7 +67,7 @@ _GATES_SHOWN = 4
 
 
 @dataclass(frozen=True)
-class Log:
+class LessonLog:
     """A log and the day that is the lesson. The log also has the next day."""
 
     params: Params
@@ -143,16 +143,16 @@ def simulated_lessons(kept: Path, faults: Sequence[str], users: int, impressions
 
 def kuairand_lessons(kept: Path, data: Path) -> list[Lesson]:
     """Return the sound lesson of KuaiRand-Pure in the folder `data`, and one with each fault of `RATES`."""
-    return _lessons(Log(read_log(ROOT / f"docs/examples/{_KUAIRAND}-prepared.yaml", data), _LESSON), RATES)
+    return _lessons(LessonLog(read_log(ROOT / f"docs/examples/{_KUAIRAND}-prepared.yaml", data), _LESSON), RATES)
 
 
-def _lessons(log: Log, faults: Sequence[str]) -> list[Lesson]:
+def _lessons(log: LessonLog, faults: Sequence[str]) -> list[Lesson]:
     with TemporaryDirectory() as place:
         site = Site.prepared(Path(place) / "site", log, (CHAMPION,))
         return list(site.lessons(CHAMPION, [PLANTS[name] for name in faults]))
 
 
-def simulated(folder: Path, users: int, impressions: int, seed: int = 0, later: int = 1) -> Log:
+def simulated(folder: Path, users: int, impressions: int, seed: int = 0, later: int = 1) -> LessonLog:
     """Write the simulated log of `docs/examples/month.yaml`, one folder per day.
 
     The last day has at least `_NEXT_DAY` impressions, to measure the true effect precisely.
@@ -165,7 +165,7 @@ def simulated(folder: Path, users: int, impressions: int, seed: int = 0, later: 
     source.deliver(_EARLIER + later)
     many, _ = simulated_log(folder, users, max(impressions, _NEXT_DAY), seed)
     many.write(_EARLIER + later)
-    return Log(params, date_of(_EARLIER))
+    return LessonLog(params, date_of(_EARLIER))
 
 
 @dataclass(frozen=True)
@@ -173,10 +173,10 @@ class Site:
     """A folder in which everything before the lesson is done; see the module's docstring for its contents."""
 
     folder: Path
-    log: Log
+    log: LessonLog
 
     @classmethod
-    def prepared(cls, folder: Path, log: Log, starts: Sequence[str] = STARTS) -> "Site":
+    def prepared(cls, folder: Path, log: LessonLog, starts: Sequence[str] = STARTS) -> "Site":
         """Do the sound part in a new folder.
 
         Raises:
