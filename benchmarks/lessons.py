@@ -230,7 +230,7 @@ class Site:
                 permitted.setdefault(lesson.run, lesson.permitted)
                 yield replace(lesson, permitted=permitted[lesson.run])
 
-    def live(self, day: date) -> stages.Refusal | None:
+    def live(self, day: date) -> stages.RefusedRun | None:
         """Run a later day, continuing the champion of that morning, and return the refusal, or None if promoted."""
         here = Workspace(self.folder / "live")
         here.root.mkdir(exist_ok=True)

@@ -127,7 +127,7 @@ class DayRun:
 
     number: int
     fault: str | None
-    refused: stages.Refusal | None
+    refused: stages.RefusedRun | None
 
 
 def main() -> int:

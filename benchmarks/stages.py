@@ -40,7 +40,7 @@ STAGES: Mapping[str, Stage] = {**FEATURES, **MODEL, "export": export, "check_par
 STEPS: Mapping[str, Stage] = {**STAGES, "promote": lambda here, params: promote(here, params, by="benchmarks")}
 
 
-class Refusal(NamedTuple):
+class RefusedRun(NamedTuple):
     """The step that refused a run, with the names of its closed gates or failed expectations, or else its error."""
 
     step: str
@@ -61,14 +61,14 @@ def run(names: Iterable[str], workspace: Workspace, params: Params, output: Path
 
 def refusal(
     names: Iterable[str], workspace: Workspace, params: Params, output: Path, plant: Plant | None = None
-) -> Refusal | None:
+) -> RefusedRun | None:
     """Run some of `STEPS` until one refuses, and return its refusal, or None. `refit` runs with the fault `plant`."""
     for name in names:
         try:
             with planted(plant if name == "refit" else None):
                 run([name], workspace, params, output)
         except (InputError, GateClosed) as error:
-            return Refusal(name, _reasons(error))
+            return RefusedRun(name, _reasons(error))
     return None
 
 
