@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.rows import CATEGORIES, Rows, Workload
+from benchmarks.rows import CATEGORIES, Workload, WorkloadRows
 from din.artifacts import write_json
 from din.features.reader import Features
 from din.schema import parse_fields
@@ -19,7 +19,7 @@ FIELDS = {"user": {"user_id": "id"}, "item": {"category": "categorical"}}
 VALID = 256
 
 
-def write_directory(root: Path, workload: Workload, rows: Rows, valid: int = VALID) -> Features:
+def write_directory(root: Path, workload: Workload, rows: WorkloadRows, valid: int = VALID) -> Features:
     """Write the feature directory `root`, with `valid` validation rows, and open it."""
     items = workload.items + 1
     category = rows.category_of.astype(np.int32)

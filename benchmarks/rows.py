@@ -42,7 +42,7 @@ WORKLOADS = (
 
 
 @dataclass(frozen=True)
-class Rows:
+class WorkloadRows:
     """N impressions with their concatenated histories.
 
     Attributes:
@@ -76,13 +76,13 @@ class Rows:
         return padded
 
 
-def draw(workload: Workload) -> tuple[Rows, Rows]:
+def draw(workload: Workload) -> tuple[WorkloadRows, WorkloadRows]:
     """Draw the impressions of a workload, and a request. Equal seeds give equal results."""
     rows = impressions(workload)
     return rows, one_request(workload, rows)
 
 
-def impressions(workload: Workload) -> Rows:
+def impressions(workload: Workload) -> WorkloadRows:
     """Draw the impressions of a workload. Equal seeds give equal impressions."""
     random = np.random.default_rng(workload.seed)
     count = workload.rows
@@ -104,12 +104,12 @@ def impressions(workload: Workload) -> Rows:
     met = np.bincount(owner, category_of[history] == category_of[item][owner]) > 0
     label = random.random(count) < np.where(met, CLICKED, SKIPPED)
     users = max(2, count // ROWS_PER_USER)
-    return Rows(
+    return WorkloadRows(
         random.integers(1, users + 1, count), item, label.astype(np.float32), length, history, category_of, users
     )
 
 
-def one_request(workload: Workload, rows: Rows, candidates: int = 500) -> Rows:
+def one_request(workload: Workload, rows: WorkloadRows, candidates: int = 500) -> WorkloadRows:
     """Draw a request of one user with the longest history, as one row per candidate, which the peers need."""
     random = np.random.default_rng(workload.seed + 1)
     history = random.integers(1, workload.items + 1, workload.max_history)
@@ -117,7 +117,7 @@ def one_request(workload: Workload, rows: Rows, candidates: int = 500) -> Rows:
     same = np.ones(candidates, np.int64)
     label = np.zeros(candidates, np.float32)
     length = same * workload.max_history
-    return Rows(same, item, label, length, np.tile(history, candidates), rows.category_of, rows.users)
+    return WorkloadRows(same, item, label, length, np.tile(history, candidates), rows.category_of, rows.users)
 
 
 def _plant(

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.measure import best_ms
-from benchmarks.rows import Rows
+from benchmarks.rows import WorkloadRows
 from din.artifacts import write_json
 from din.features.packing import TableLayout
 from din.features.reader import Features
@@ -48,7 +48,7 @@ class Served:
         self.request = Graph(folder / REQUEST_GRAPH, threads)
         self.batch = Graph(folder / BATCH_GRAPH, threads)
 
-    def times(self, rows: Rows, train: Train) -> dict[str, float]:
+    def times(self, rows: WorkloadRows, train: Train) -> dict[str, float]:
         """Return the best times of the request `rows` in ms, for each way in the module's docstring."""
         raw = {
             "user": {"user_id": int(rows.user[0])},

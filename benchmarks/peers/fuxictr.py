@@ -18,7 +18,7 @@ from fuxictr.pytorch.layers import DIN_Attention, FeatureEmbeddingDict, MLP_Bloc
 from fuxictr.pytorch.models import BaseModel
 
 from benchmarks.measure import Contestant, timed_epochs
-from benchmarks.rows import CATEGORIES, Rows, Workload, draw
+from benchmarks.rows import CATEGORIES, Workload, WorkloadRows, draw
 
 logging.disable(logging.INFO)
 
@@ -80,7 +80,7 @@ def build(workload: Workload) -> Contestant:
     record = {"dataset_id": "rows", "labels": ["label"], "features": features, **counts}
     (root / "rows/feature_map.json").write_text(json.dumps(record))
 
-    def inputs(some: Rows) -> dict[str, np.ndarray]:
+    def inputs(some: WorkloadRows) -> dict[str, np.ndarray]:
         history = some.padded(width)
         own = {"user_id": some.user, "item_id": some.item, "cate_id": some.category}
         return own | {"item_history": history, "cate_history": some.category_of[history]}

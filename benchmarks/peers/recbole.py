@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from benchmarks.measure import Contestant, timed_epochs
-from benchmarks.rows import Rows, Workload, draw
+from benchmarks.rows import Workload, WorkloadRows, draw
 
 sys.argv = sys.argv[:1]  # RecBole parses the command line
 from recbole.config import Config  # noqa: E402
@@ -89,7 +89,7 @@ def build(workload: Workload) -> Contestant:
     )
 
 
-def _write_rows(path: Path, rows: Rows, count: int) -> None:
+def _write_rows(path: Path, rows: WorkloadRows, count: int) -> None:
     histories = np.split(rows.history, np.cumsum(rows.length)[:-1])
     with path.open("w") as file:
         file.write("user_id:token\titem_id:token\titem_id_list:token_seq\tlabel:float\n")
