@@ -65,7 +65,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Run:
+class QualityRun:
     """The figures of a training. The oracle is known for simulated logs only."""
 
     epoch: int
@@ -121,7 +121,7 @@ def read(data: Path) -> tuple[dict[str, Params], list[Row]]:
 
 def trained(
     rows: Sequence[Row], logs: Mapping[str, Params], seeds: int, jobs: int = 0, store: Path = STORE
-) -> list[list[Run]]:
+) -> list[list[QualityRun]]:
     """Return the runs of each row with seeds 1 … `seeds`.
 
     Raises:
@@ -159,7 +159,7 @@ def featurized(kept: Path, params: Params, hashes: Sequence[str]) -> Path:
     return workspace.features
 
 
-def run(kept: Path, features: Path, train: Train) -> Run:
+def run(kept: Path, features: Path, train: Train) -> QualityRun:
     """Train once, with early stopping on the validation rows, and score the test rows.
 
     Args:
@@ -172,10 +172,10 @@ def run(kept: Path, features: Path, train: Train) -> Run:
         learner, progress = fit(opened, train, compute=compute)
     valid, test = (predict(learner.finished, opened, split, EVALUATION_BATCH) for split in ("valid", "test"))
     known = oracle(test, Workspace(features.parents[1]).truth)
-    return Run(progress.best_epoch + 1, valid.metrics, test.metrics, known)
+    return QualityRun(progress.best_epoch + 1, valid.metrics, test.metrics, known)
 
 
-def text(rows: Sequence[Row], runs: Sequence[list[Run]]) -> str:
+def text(rows: Sequence[Row], runs: Sequence[list[QualityRun]]) -> str:
     """Return a table for each log."""
     found = {(row.log, row.name): own for row, own in zip(rows, runs, strict=True)}
     parts = []
@@ -189,7 +189,7 @@ def text(rows: Sequence[Row], runs: Sequence[list[Run]]) -> str:
     return "\n".join(parts)
 
 
-def _line(row: Row, found: list[Run], base: list[Run]) -> dict[str, str]:
+def _line(row: Row, found: list[QualityRun], base: list[QualityRun]) -> dict[str, str]:
     """Return the cells of a row by the heads of their columns."""
     cells = {"model": row.name, "valid AUC": _mean_sd([run.valid.auc for run in found])}
     for head, metric in (("test AUC", "auc"), ("GAUC", "gauc"), ("log loss", "log_loss")):
@@ -205,7 +205,7 @@ def _line(row: Row, found: list[Run], base: list[Run]) -> dict[str, str]:
     return cells | {"epoch": f"{epoch:.1f}", "seeds": str(len(found))}
 
 
-def _test(runs: list[Run], metric: str) -> list[float]:
+def _test(runs: list[QualityRun], metric: str) -> list[float]:
     return [getattr(run.test, metric) for run in runs]
 
 
