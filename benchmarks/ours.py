@@ -16,7 +16,7 @@ from benchmarks.environments import ROOT
 from benchmarks.measure import EPOCHS, Contestant, Training, seconds
 from benchmarks.roofline import Roofline, epoch_sizes
 from benchmarks.rows import Workload, impressions, one_request
-from benchmarks.serving import Served
+from benchmarks.serving import ExportedModel
 from din.artifacts import read_json
 from din.features.packing import Packer
 from din.model.artifact import Trained
@@ -74,7 +74,7 @@ def build(workload: Workload, candidates: int = 500) -> Contestant:
     def extra() -> dict[str, Any]:
         matmuls.append(seconds(roofline.run))
         with TemporaryDirectory() as folder:
-            served = Served(*trained[0], features, Path(folder), torch.get_num_threads())
+            served = ExportedModel(*trained[0], features, Path(folder), torch.get_num_threads())
             shard = features.shard(0, "test")
             positions = np.arange(len(shard.impressions))
             batches = evaluation_batches(Packer(features), shard, positions, ONNX_BATCH)

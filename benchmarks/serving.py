@@ -30,7 +30,7 @@ from din.serve.scorer import BATCH_GRAPH, REQUEST_GRAPH, Graph
 from din.workspace import FORMAT
 
 
-class Served:
+class ExportedModel:
     """The exported graphs of a trained model and the encoder of its requests, with their files in `folder`."""
 
     def __init__(self, model: Model, table: Tensor, features: Features, folder: Path, threads: int) -> None:
