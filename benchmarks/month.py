@@ -19,7 +19,7 @@ from pathlib import Path
 from benchmarks import stages, study
 from benchmarks.daily import CHAMPION
 from benchmarks.figures import publish
-from benchmarks.source import Source, date_of, simulated_log
+from benchmarks.source import SimulatedSource, date_of, simulated_log
 from din.errors import InputError
 from din.params import Params
 from din.registry.champions import pin
@@ -94,7 +94,7 @@ class Month:
         """Return the date of a day of the month."""
         return date_of(self.log_day(number)).isoformat()
 
-    def log(self, folder: Path) -> tuple[Source, Params]:
+    def log(self, folder: Path) -> tuple[SimulatedSource, Params]:
         """Return the source of the month's log in a folder, and the parameters that read it."""
         return simulated_log(folder / "source", USERS, self.impressions, self.seed)
 

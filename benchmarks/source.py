@@ -28,7 +28,7 @@ _SECOND_US = 1_000_000
 
 
 @dataclass(frozen=True)
-class Source:
+class SimulatedSource:
     """The log of a simulated world in a folder. Days are numbered from 0; see `World`."""
 
     folder: Path
@@ -94,7 +94,7 @@ class Source:
         return self.folder / f"events/date={date_of(day)}/part-0.parquet"
 
 
-def simulated_log(folder: Path, users: int, impressions: int, seed: int = 0) -> tuple[Source, Params]:
+def simulated_log(folder: Path, users: int, impressions: int, seed: int = 0) -> tuple[SimulatedSource, Params]:
     """Return the source of the simulated log of `docs/examples/month.yaml`, and the parameters that read its files.
 
     Args:
@@ -105,7 +105,7 @@ def simulated_log(folder: Path, users: int, impressions: int, seed: int = 0) -> 
     simulate = params.fetch.simulate
     assert simulate.daily is not None
     daily = replace(simulate.daily, impressions=impressions)
-    source = Source(folder, World(replace(simulate, users=users, seed=simulate.seed + seed, daily=daily)))
+    source = SimulatedSource(folder, World(replace(simulate, users=users, seed=simulate.seed + seed, daily=daily)))
     table = replace(params.fetch.table, **source.tables, timestamp_unit="s", daily=True)
     fields = {"item": {"category": "categorical"}}
     learning = replace(params.train.learning, seed=params.train.learning.seed + seed)
