@@ -64,7 +64,7 @@ class Parts(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Table:
+class GeneratedTable:
     """A generated table, or several that one command writes.
 
     Attributes:
@@ -179,8 +179,8 @@ _EXAMPLES = ("docs/examples/*.yaml",)
 _BENCH = ("benchmarks.__main__", "benchmarks.ours", *(f"benchmarks.peers.{peer}" for peer in PEERS), "din train")
 _PIPELINE = (*(stage.command for stage in stages_of(Workspace(ROOT)).values()), "din promote")
 _COMMANDS = (
-    Table("bench", "docs/benchmarks.md", "python -m benchmarks", "ten minutes", _BENCH, ("train",)),
-    Table(
+    GeneratedTable("bench", "docs/benchmarks.md", "python -m benchmarks", "ten minutes", _BENCH, ("train",)),
+    GeneratedTable(
         "quality",
         "docs/quality.md",
         "python -m benchmarks.quality",
@@ -188,14 +188,18 @@ _COMMANDS = (
         ("benchmarks.quality",),
         files=("benchmarks/quality.yaml", *_EXAMPLES),
     ),
-    Table("warranty", "docs/warranty.md", "python -m benchmarks.warranty", "two hours", ("benchmarks.warranty",)),
-    Table("month", "docs/month.md", "python -m benchmarks.month", "ten minutes", ("benchmarks.month",)),
+    GeneratedTable(
+        "warranty", "docs/warranty.md", "python -m benchmarks.warranty", "two hours", ("benchmarks.warranty",)
+    ),
+    GeneratedTable("month", "docs/month.md", "python -m benchmarks.month", "ten minutes", ("benchmarks.month",)),
     *(
-        Table(name, page, "python -m benchmarks.prequential", "an hour", ("benchmarks.prequential",), files=_EXAMPLES)
+        GeneratedTable(
+            name, page, "python -m benchmarks.prequential", "an hour", ("benchmarks.prequential",), files=_EXAMPLES
+        )
         for name, page in (("five-seeds", "docs/month.md"), ("kuairand", "docs/daily.md"))
     ),
-    Table("rates", "docs/daily.md", "python -m benchmarks.lessons", "ten minutes", ("benchmarks.lessons",)),
-    Table(
+    GeneratedTable("rates", "docs/daily.md", "python -m benchmarks.lessons", "ten minutes", ("benchmarks.lessons",)),
+    GeneratedTable(
         "defects",
         "docs/defects.md",
         "make defects",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.figures import STALE, TABLES, Table
+from benchmarks.figures import STALE, TABLES, GeneratedTable
 from din import code
 
 ROOT = Path(__file__).parent.parent.parent
@@ -14,7 +14,7 @@ BEGIN, END = "<!-- begin: bench -->\n", "<!-- end -->\n"
 
 
 @pytest.fixture
-def table(tmp_path: Path) -> Table:
+def table(tmp_path: Path) -> GeneratedTable:
     """The benchmark's table, on a page of its own."""
     (tmp_path / "page.md").write_text(f"above\n{BEGIN}old\n{END}below\n", encoding="utf-8")
     return replace(TABLES["bench"], page=str(tmp_path / "page.md"))
@@ -36,7 +36,9 @@ def test_every_table_of_the_pages_is_known() -> None:
         assert parts.stale == (parts.origin["code"] != table.code()), f"{table.page}: run `make figures`"
 
 
-def test_a_new_table_replaces_the_old_one_and_names_its_origin(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_table_replaces_the_old_one_and_names_its_origin(
+    table: GeneratedTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The page names command, commit, date, machine and code, without paths of this machine; all else stays."""
     monkeypatch.setattr("sys.argv", ["benchmarks", "--results", "/far/away.json", "--write"])
     for _ in range(2):
@@ -50,7 +52,7 @@ def test_a_new_table_replaces_the_old_one_and_names_its_origin(table: Table, mon
         assert table.path.read_text(encoding="utf-8") == text
 
 
-def test_a_stale_table_says_so_until_it_is_measured_again(table: Table) -> None:
+def test_a_stale_table_says_so_until_it_is_measured_again(table: GeneratedTable) -> None:
     """One line below the origin says that the code has changed; it comes once, and goes with the reason."""
     table.writer()("| new |")
     fresh = table.path.read_text(encoding="utf-8")
