@@ -21,7 +21,7 @@ EPOCHS = 3  # the first one warms up
 REPEATS = 15
 
 
-class Training(NamedTuple):
+class ContestantTimes(NamedTuple):
     """The times of a training in seconds, as recorded by the contestant.
 
     Attributes:
@@ -52,7 +52,7 @@ class Contestant(NamedTuple):
 
     version: str
     is_head: Callable[[Any], bool]
-    train: Callable[[], Training]
+    train: Callable[[], ContestantTimes]
     score: Callable[[], np.ndarray]
     request: Callable[[], Any] | None
     labels: np.ndarray
@@ -80,9 +80,9 @@ def seconds(run: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def timed_epochs(epoch: Callable[[], Any]) -> Training:
+def timed_epochs(epoch: Callable[[], Any]) -> ContestantTimes:
     """Run and time `EPOCHS` epochs, for a contestant's `train`."""
-    return Training([seconds(epoch) for _ in range(EPOCHS)])
+    return ContestantTimes([seconds(epoch) for _ in range(EPOCHS)])
 
 
 @contextmanager

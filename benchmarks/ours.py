@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.directory import write_directory
 from benchmarks.environments import ROOT
-from benchmarks.measure import EPOCHS, Contestant, Training, seconds
+from benchmarks.measure import EPOCHS, Contestant, ContestantTimes, seconds
 from benchmarks.roofline import Roofline, epoch_sizes
 from benchmarks.rows import Workload, impressions, one_request
 from benchmarks.serving import ExportedModel
@@ -61,7 +61,7 @@ def build(workload: Workload, candidates: int = 500) -> Contestant:
     with computing(params.compute):
         pass  # compiles the native operations if they are missing, so that this is not timed: 2 s, once
 
-    def train() -> Training:
+    def train() -> ContestantTimes:
         with computing(params.compute) as compute:
             learner, progress = fit(features, params, compute=compute)
         trained.append(learner.finished)
@@ -88,9 +88,9 @@ def build(workload: Workload, candidates: int = 500) -> Contestant:
     return Contestant(version("din-ctr"), lambda module: isinstance(module, DIN), train, score, None, rows.label, extra)
 
 
-def recorded(progress: Progress) -> Training:
+def recorded(progress: Progress) -> ContestantTimes:
     """Return the trainer's own record of its times."""
-    return Training(
+    return ContestantTimes(
         progress.epoch_seconds, progress.settling_seconds, progress.validation_seconds, progress.start_seconds
     )
 
