@@ -23,7 +23,7 @@ from benchmarks.rows import CATEGORIES, Workload, WorkloadRows, draw
 logging.disable(logging.INFO)
 
 
-class DIN(BaseModel):
+class FuxiCTRDIN(BaseModel):
     """FuxiCTR's DIN. The attention's target is the item with its category."""
 
     def __init__(self, feature_map: FeatureMap, dim: int, **settings: Any) -> None:
@@ -88,7 +88,7 @@ def build(workload: Workload) -> Contestant:
     np.savez(root / "rows/train.npz", label=rows.label, **inputs(rows))
     feature_map = FeatureMap("rows", str(root / "rows"))
     feature_map.load(str(root / "rows/feature_map.json"), {"embedding_dim": workload.dim})
-    model = DIN(feature_map, workload.dim, model_root=str(root), metrics=["AUC"], verbose=0)
+    model = FuxiCTRDIN(feature_map, workload.dim, model_root=str(root), metrics=["AUC"], verbose=0)
 
     def loader(batch: int, shuffle: bool) -> Any:
         return RankDataLoader(
