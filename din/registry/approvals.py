@@ -71,7 +71,7 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class ApprovalAnswer:
     """A person's decision.
 
     Attributes:
@@ -94,7 +94,7 @@ class Answer:
 class Answered:
     """A stored answer, and the sha256 of its bytes."""
 
-    answer: Answer
+    answer: ApprovalAnswer
     digest: Digest
 
 
@@ -200,7 +200,7 @@ class Approvals:
         self._objects.create_document(f"{request_key(request.number, request.version)}/request.json", request)
         return self._read(request.number, request.version)
 
-    def answer(self, asked: Asked, answer: Answer) -> Answered:
+    def answer(self, asked: Asked, answer: ApprovalAnswer) -> Answered:
         """Store the answer to a request, and return the one that counts, which may be an earlier equal decision.
 
         Raises:
@@ -233,7 +233,7 @@ class Approvals:
 
     def _answered(self, folder: str, request: Digest) -> Answered:
         key = f"{folder}/answer.json"
-        answer, digest = self._objects.read_document(Answer, key)
+        answer, digest = self._objects.read_document(ApprovalAnswer, key)
         if answer.request != request:
             at = self._objects.at(key)
             raise InputError(f"{at}: answers another request than the one beside it; one of them was changed")

@@ -10,7 +10,7 @@ from typing import Any
 from din.errors import GateClosed, InputError
 from din.printing import print_table
 from din.registry import stored_comparisons
-from din.registry.approvals import Answer, Asked, why_rejected
+from din.registry.approvals import ApprovalAnswer, Asked, why_rejected
 from din.registry.objects import noted
 from din.registry.records import Record
 from din.registry.registry import Registry, list_models
@@ -142,7 +142,7 @@ def answer(uri: str, model_name: str, name: str, approved: bool, by: str, reason
         raise GateClosed(f"{place}: another champion has appeared since this candidate was judged; run the gate again")
     if state == "expired":
         raise GateClosed(f"{place}: {why_rejected(asked)}")
-    given = Answer(
+    given = ApprovalAnswer(
         request=asked.digest,
         approved=approved,
         override=approved and override,

@@ -16,7 +16,7 @@ from din.facts import Evaluation, Facts
 from din.manifests import FeaturesManifest, FetchReport, RawManifest
 from din.model.artifact import ModelConfig
 from din.params import Params
-from din.registry.approvals import Answer, Request
+from din.registry.approvals import ApprovalAnswer, Request
 from din.registry.bundle import Manifest
 from din.registry.promoted import GitState
 from din.registry.records import Record
@@ -27,8 +27,8 @@ from din.train.results import RefitReport, TrainingSummary, TrainingTimes
 from din.verdicts import GateReport, ValidationReport
 
 FORMS = (
-    Answer, Evaluation, Facts, FeaturesManifest, FetchReport, GateReport, GitState, Machine, Manifest, ModelConfig,
-    Params, ParityReport, RawManifest, Record, RefitReport, Request, Signature,
+    ApprovalAnswer, Evaluation, Facts, FeaturesManifest, FetchReport, GateReport, GitState, Machine, Manifest,
+    ModelConfig, Params, ParityReport, RawManifest, Record, RefitReport, Request, Signature,
     StageCode, StageOutcome, TrainingSummary, TrainingTimes, ValidationReport,
 )  # fmt: skip
 PLACE = "some/place.json"
