@@ -22,10 +22,10 @@ from starlette.routing import Route
 
 from din.errors import InputError, Unavailable, listed, shown
 from din.server import answers, metrics
+from din.server.answer_log import AnswerLog
 from din.server.answers import Answer
 from din.server.bodies import RETRY, Bodies
 from din.server.deployment import Deployment, Serving
-from din.server.log import AnswerLog
 from din.server.openapi import description
 from din.server.settings import Settings
 from din.server.workers import BusyError, LateError, Workers

@@ -8,9 +8,9 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from din.server.answer_log import AnswerLog
 from din.server.app import app
 from din.server.deployment import Deployment
-from din.server.log import AnswerLog
 from din.server.metrics import FOLDER
 from din.server.settings import Settings
 

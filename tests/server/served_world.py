@@ -14,8 +14,8 @@ from onnx import numpy_helper
 from din.registry.registry import Registry
 from din.serve.limits import Limits
 from din.server import answers
+from din.server.answer_log import AnswerLog
 from din.server.deployment import Deployment
-from din.server.log import AnswerLog
 from din.server.settings import Settings
 
 Client = Callable[[dict[str, Any]], dict[str, Any]]

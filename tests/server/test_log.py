@@ -17,10 +17,10 @@ from typer.testing import CliRunner
 from din import cli
 from din.errors import InputError
 from din.served_log import FILES, OPEN, SCHEMA, files, pseudonym, publish
-from din.server import log as logs
+from din.server import answer_log as logs
 from din.server import metrics
+from din.server.answer_log import AnswerLog
 from din.server.answers import Answer
-from din.server.log import AnswerLog
 
 REQUEST = {
     "user": {"user_id": 3, "age": 30},
@@ -183,7 +183,7 @@ def test_an_open_file_cut_anywhere(folder: Path) -> None:
 def test_a_kill_loses_a_second_at_most(folder: Path) -> None:
     """The next process publishes what the killed one wrote."""
     code = "import sys; from pathlib import Path; from din.server.answers import Answer\n"
-    code += "from din.server.log import AnswerLog\n"
+    code += "from din.server.answer_log import AnswerLog\n"
     code += "log = AnswerLog(Path(sys.argv[1])); log.start(); request = {'candidates': [1]}\n"
     code += "for n in range(50): log.put(Answer(b'', 'v', [request], [[0.5]], [str(n)]), 1)\n"
     code += "import time; time.sleep(1); print('written', flush=True); time.sleep(60)"

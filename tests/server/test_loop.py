@@ -24,7 +24,7 @@ from din.serve.limits import Limits
 from din.serve.scorer import Scorer
 from din.served_log import FILES, OPEN, SCHEMA
 from din.server import answers
-from din.server.log import AnswerLog
+from din.server.answer_log import AnswerLog
 from din.sources.fetch import fetch
 from din.workspace import Workspace
 
