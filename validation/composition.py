@@ -31,11 +31,11 @@ import numpy as np
 
 from din.schema import BEHAVIOUR, EVENT_COLUMNS, ITEM_ID, LABEL, TIMESTAMP, USER_ID, Field
 from validation import constants
-from validation.data import quoted
 from validation.days import ctr_deviation, ctr_evidence, ctr_of_days
 from validation.expectations import Expected
 from validation.log import SIDE_IDS, TOTALS, Log, Totals
 from validation.strange import DailyFigure, by_day
+from validation.suite_data import quoted
 from validation.trailing import deviation
 
 _ADVICE = {

@@ -17,10 +17,10 @@ import numpy as np
 
 from din.schema import ITEM_ID, TIMESTAMP, USER_ID, Group
 from validation import constants
-from validation.data import quoted
 from validation.expectations import Expected, none_of
 from validation.log import Log
 from validation.strange import DailyFigure, by_day
+from validation.suite_data import quoted
 
 
 def copies(log: Log) -> Iterator[Expected]:

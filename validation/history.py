@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 from din.schema import ITEM_ID, LABEL, TIMESTAMP, USER_ID, Group
 from validation import constants
-from validation.data import quoted
 from validation.expectations import Expected, figure, graded
 from validation.log import Log
+from validation.suite_data import quoted
 
 
 def times_of_history(log: Log) -> Iterator[Expected]:

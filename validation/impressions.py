@@ -14,10 +14,10 @@ from collections.abc import Iterator
 
 from din.schema import SEQUENCE, SPLITS, USER_ID, WEIGHT
 from validation import constants
-from validation.data import quoted, text
 from validation.expectations import Expected, figure
 from validation.rules import RowRule, keep
 from validation.shards import FeatureDirectory
+from validation.suite_data import quoted, text
 
 _FEATURIZE = "this is a fault of featurize: run `dvc repro featurize`, and report it if it stays"
 

@@ -20,8 +20,8 @@ from din.params import Params
 from din.schema import ITEM_ID, LABEL, TIMESTAMP, USER_ID, parse_fields
 from din.workspace import Workspace
 from validation import constants
-from validation.data import SuiteData, text
 from validation.expectations import Severity
+from validation.suite_data import SuiteData, text
 from validation.trailing import TrailingDays
 
 SIDE_IDS = {"items": (ITEM_ID,), "users": (USER_ID,), "history": (USER_ID, ITEM_ID)}

@@ -30,8 +30,8 @@ from pydantic import Field
 from din import documents
 from din.errors import InputError, listed, shown
 from din.params.reading import plain, read_text
-from validation.data import SuiteData, quoted
 from validation.expectations import Expected, Severity
+from validation.suite_data import SuiteData, quoted
 
 _SCHEMA = "judged"
 

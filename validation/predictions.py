@@ -21,9 +21,9 @@ from din.manifests import FeaturesManifest
 from din.metrics.summary import summary
 from din.params import Params
 from validation import constants
-from validation.data import SuiteData
 from validation.expectations import SAMPLE, Expected, columns_of, expect, figure
 from validation.run import Phases
+from validation.suite_data import SuiteData
 
 _KEYS = ["user", "item", "label", "sequence", "timestamp", "sampled"]
 _INTEGERS = ("int8", "int32", "int64")

@@ -29,10 +29,10 @@ import pyarrow.compute as pc
 from din.kinds import UNKNOWN
 from din.schema import ITEM_ID, SPLITS, USER_ID, Field, Group
 from validation import constants
-from validation.data import quoted, text
 from validation.expectations import SAMPLE, Expected, Severity, figure
 from validation.sample import SECOND_HALF
 from validation.shards import FeatureDirectory
+from validation.suite_data import quoted, text
 
 _IDS = {Group.ITEM: ITEM_ID, Group.USER: USER_ID}
 _LATER = (("train", "valid and test"), ("test, half 1", "test, half 2"))

@@ -20,7 +20,6 @@ from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
 from validation import constants
 from validation.composition import composition
 from validation.copies import copies
-from validation.data import quoted
 from validation.days import click_rate, far_days, volumes
 from validation.expectations import (
     Expected,
@@ -37,6 +36,7 @@ from validation.hours import covered_hours, moved_hours
 from validation.log import SIDE_IDS, Log
 from validation.rules import RowRule, finite, keep
 from validation.run import Phases
+from validation.suite_data import quoted
 from validation.users import largest_of_days, largest_user, robots
 from validation.values import declared_values, vectors
 

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import pandas as pd
 from great_expectations import expectations as gxe
 
-from validation.data import SuiteData, quoted
 from validation.expectations import Expected, expect
+from validation.suite_data import SuiteData, quoted
 
 
 class RowRule(NamedTuple):

@@ -28,10 +28,10 @@ from din.params import Params
 from din.progress import progress
 from din.verdicts import Expectation, ValidationReport
 from din.workspace import Suite, Workspace
-from validation.data import SuiteData
 from validation.expectations import SAMPLE, Expected, Rows
 from validation.own import Own
 from validation.printing import failures
+from validation.suite_data import SuiteData
 
 Detector = Callable[[Any], Iterable[Expected]]  # of the suite's data
 

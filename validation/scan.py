@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from din.schema import SPLITS, Group
-from validation.data import text
 from validation.expectations import SAMPLE, Expected, figure
 from validation.rules import RowRule, keep
 from validation.shards import OF_BEHAVIOURS, OF_IMPRESSIONS, OWN, FeatureDirectory, values
+from validation.suite_data import text
 
 _FEATURIZE = "a fault of featurize: run `dvc repro featurize`, and report it if it stays"
 _AT = "struct_pack(t := timestamp, s := sequence)"  # the sort key of rows

@@ -18,7 +18,7 @@ from din.manifests import FeaturesManifest
 from din.params import Params
 from din.schema import SPLITS, Field, Group, parse_field
 from din.workspace import Workspace
-from validation.data import SuiteData, text
+from validation.suite_data import SuiteData, text
 
 OF_BEHAVIOURS = ("user", "item", "timestamp", "sequence")
 OF_IMPRESSIONS = ("label", "history_start", "history_end", "sampled")

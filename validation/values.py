@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 from din.kinds import Kind
 from validation.constants import MOSTLY_UNSPLIT, SEPARATORS
-from validation.data import quoted
 from validation.expectations import Expected, none_of
 from validation.log import Log
+from validation.suite_data import quoted
 
 _NUMBERS = re.compile(r"(TINYINT|SMALLINT|INTEGER|BIGINT|FLOAT|DOUBLE)\[\]")
 _NOT_FINITE = "x -> x IS NULL OR NOT isfinite(x)"
