@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from din.schema import SEQUENCE, SPLITS, USER_ID, WEIGHT
 from validation import constants
 from validation.expectations import Expected, figure
-from validation.rules import RowRule, keep
+from validation.row_rules import RowRule, keep
 from validation.shards import FeatureDirectory
 from validation.suite_data import quoted, text
 

@@ -34,7 +34,7 @@ from validation.expectations import (
 from validation.history import history_of_own_users, ids_of_history, times_of_history
 from validation.hours import covered_hours, moved_hours
 from validation.log import SIDE_IDS, Log
-from validation.rules import RowRule, finite, keep
+from validation.row_rules import RowRule, finite, keep
 from validation.run import Phases
 from validation.suite_data import quoted
 from validation.users import largest_of_days, largest_user, robots

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from din.schema import SPLITS, Group
 from validation.expectations import SAMPLE, Expected, figure
-from validation.rules import RowRule, keep
+from validation.row_rules import RowRule, keep
 from validation.shards import OF_BEHAVIOURS, OF_IMPRESSIONS, OWN, FeatureDirectory, values
 from validation.suite_data import text
 
