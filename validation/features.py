@@ -21,11 +21,11 @@ from din.artifacts import hash_tree
 from din.kinds import UNKNOWN
 from din.schema import ITEM_ID, SPLITS, WEIGHT, Group
 from validation.expectations import Expected, Rows, columns_of, figure, files_match_manifest, none_of
+from validation.feature_directory import OWN, FeatureDirectory, integers
 from validation.impressions import recounted
 from validation.meaning import judge_meaning
 from validation.run import Phases
 from validation.scan import fields_in_range, rows
-from validation.shards import OWN, FeatureDirectory, integers
 
 _VOCABULARY_COLUMNS = {"id": "int32", "count": "int64", "impressions": "int64", "known_since": "date32[day]"}
 _BEHAVIOUR_COLUMNS = {"user": "int32", "item": "int32", "timestamp": "int64", "sequence": "int64"}

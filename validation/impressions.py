@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from din.schema import SEQUENCE, SPLITS, USER_ID, WEIGHT
 from validation import constants
 from validation.expectations import Expected, figure
+from validation.feature_directory import FeatureDirectory
 from validation.row_rules import RowRule, keep
-from validation.shards import FeatureDirectory
 from validation.suite_data import quoted, text
 
 _FEATURIZE = "this is a fault of featurize: run `dvc repro featurize`, and report it if it stays"

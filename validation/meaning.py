@@ -21,9 +21,9 @@ from din.metrics.ranking import auc
 from din.schema import ITEM_ID, USER_ID, Field, Group
 from validation import constants
 from validation.expectations import Expected, Severity, at_most, none_of
+from validation.feature_directory import FeatureDirectory
 from validation.rates import rates_of_labels
 from validation.sample import Codes, EncodedImpressions, Sample
-from validation.shards import FeatureDirectory
 
 _NOT_KNOWN = "it is known only after the impression. Remove it from featurize.fields, or declare it under behaviour"
 _HONEST = "If it is honest, raise validate_features.max_field_auc"

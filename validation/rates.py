@@ -30,8 +30,8 @@ from din.kinds import UNKNOWN
 from din.schema import ITEM_ID, SPLITS, USER_ID, Field, Group
 from validation import constants
 from validation.expectations import SAMPLE, Expected, Severity, figure
+from validation.feature_directory import FeatureDirectory
 from validation.sample import SECOND_HALF
-from validation.shards import FeatureDirectory
 from validation.suite_data import quoted, text
 
 _IDS = {Group.ITEM: ITEM_ID, Group.USER: USER_ID}

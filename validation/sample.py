@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from din.kinds import UNKNOWN, OneId, Vector
 from din.schema import DAY_US, SPLITS, Field, Group
 from validation import constants
-from validation.shards import FeatureDirectory, date_of, integers
+from validation.feature_directory import FeatureDirectory, date_of, integers
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 
 from din.schema import SPLITS, Group
 from validation.expectations import SAMPLE, Expected, figure
+from validation.feature_directory import OF_BEHAVIOURS, OF_IMPRESSIONS, OWN, FeatureDirectory, values
 from validation.row_rules import RowRule, keep
-from validation.shards import OF_BEHAVIOURS, OF_IMPRESSIONS, OWN, FeatureDirectory, values
 from validation.suite_data import text
 
 _FEATURIZE = "a fault of featurize: run `dvc repro featurize`, and report it if it stays"
