@@ -21,6 +21,7 @@ from validation import constants
 from validation.composition import composition
 from validation.copies import copies
 from validation.days import click_rate, far_days, volumes
+from validation.declared_columns import declared_values, vectors
 from validation.expectations import (
     Expected,
     Sample,
@@ -38,7 +39,6 @@ from validation.row_rules import RowRule, finite, keep
 from validation.run import Phases
 from validation.suite_data import quoted
 from validation.users import largest_of_days, largest_user, robots
-from validation.values import declared_values, vectors
 
 _IDS = ("int64", "string")
 _TYPES = {
