@@ -64,7 +64,7 @@ def gate(
 ) -> None:
     """Check, for CI, that all three reports exist, are open, and judged the data of this workspace."""
     with stage.running("validation_gate", HERE):
-        from validation.gate import gate
+        from validation.ci_gate import gate
 
         gate(HERE, load(HERE.params), markdown)
 

@@ -17,7 +17,7 @@ from din.errors import GateClosed
 from din.params import Params
 from din.workspace import SUITES
 from validation.__main__ import app
-from validation.gate import gate
+from validation.ci_gate import gate
 
 Build = Callable[..., tuple[Path, Params]]
 Enter = Callable[..., Params]
@@ -97,7 +97,7 @@ def test_the_summary_for_ci(judged: Params, tmp_path: Path, capsys: pytest.Captu
 
 def test_the_gate_loads_no_great_expectations() -> None:
     """The gate does not load Great Expectations, so that it starts fast."""
-    code = "import sys, validation.__main__, validation.gate; sys.exit('great_expectations' in sys.modules)"
+    code = "import sys, validation.__main__, validation.ci_gate; sys.exit('great_expectations' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}).returncode == 0
 
 
