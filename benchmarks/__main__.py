@@ -18,8 +18,8 @@ from benchmarks.environments import HOME, PEERS, ROOT, InstallError, python_of
 from benchmarks.figures import TABLES, publish
 from benchmarks.measure import MARK, command
 from benchmarks.report import OURS, markdown, merge
-from benchmarks.rows import EPOCH_ROWS, WORKLOADS, Workload
 from benchmarks.study import positive
+from benchmarks.workload import EPOCH_ROWS, WORKLOADS, Workload
 
 
 def main() -> int:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.rows import CATEGORIES, Workload, WorkloadRows
+from benchmarks.workload import CATEGORIES, Workload, WorkloadRows
 from din.artifacts import write_json
 from din.features.reader import Features
 from din.schema import parse_fields

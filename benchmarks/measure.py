@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.rows import Workload
+from benchmarks.workload import Workload
 
 MARK = "RESULT "
 EPOCHS = 3  # the first one warms up

@@ -15,8 +15,8 @@ from benchmarks.directory import write_directory
 from benchmarks.environments import ROOT
 from benchmarks.measure import EPOCHS, Contestant, ContestantTimes, seconds
 from benchmarks.roofline import Roofline, epoch_sizes
-from benchmarks.rows import Workload, impressions, one_request
 from benchmarks.serving import ExportedModel
+from benchmarks.workload import Workload, impressions, one_request
 from din.artifacts import read_json
 from din.features.packing import Packer
 from din.model.artifact import Trained

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.measure import best_ms
-from benchmarks.rows import WorkloadRows
+from benchmarks.workload import WorkloadRows
 from din.artifacts import write_json
 from din.features.packing import TableLayout
 from din.features.reader import Features

@@ -18,7 +18,7 @@ from fuxictr.pytorch.layers import DIN_Attention, FeatureEmbeddingDict, MLP_Bloc
 from fuxictr.pytorch.models import BaseModel
 
 from benchmarks.measure import Contestant, timed_epochs
-from benchmarks.rows import CATEGORIES, Workload, WorkloadRows, draw
+from benchmarks.workload import CATEGORIES, Workload, WorkloadRows, draw
 
 logging.disable(logging.INFO)
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from benchmarks.measure import Contestant, timed_epochs
-from benchmarks.rows import Workload, WorkloadRows, draw
+from benchmarks.workload import Workload, WorkloadRows, draw
 
 sys.argv = sys.argv[:1]  # RecBole parses the command line
 from recbole.config import Config  # noqa: E402

@@ -13,7 +13,7 @@ from benchmarks.directory import VALID, write_directory
 from benchmarks.measure import EPOCHS, Contestant, measure
 from benchmarks.ours import settings
 from benchmarks.roofline import Roofline
-from benchmarks.rows import WORKLOADS, Workload, impressions
+from benchmarks.workload import WORKLOADS, Workload, impressions
 from din.errors import InputError
 from din.train.learner import Learner
 from din.train.loader import TrainingLoader
