@@ -39,7 +39,7 @@ from benchmarks.daily import CHAMPION, SCRATCH, advantage, scored, test_rows
 from benchmarks.environments import ROOT
 from benchmarks.figures import publish
 from benchmarks.logs import read_log
-from benchmarks.source import date_of, simulated_log
+from benchmarks.simulated_source import date_of, simulated_log
 from din import documents
 from din.features.reader import Features
 from din.metrics.estimates import Interval

@@ -3,7 +3,7 @@
 Each day runs every stage of dvc.yaml and `promote`, as a run of the pipeline does, but in this process and in one
 workspace. The first day's model is trained from scratch, and every later one continues the champion.
 
-    .din/month/<digest>/source/              see `benchmarks.source`
+    .din/month/<digest>/source/              see `benchmarks.simulated_source`
     .din/month/<digest>/workspace, registry  where the stages run
     .din/month/<digest>/output.txt           the output of the stages
     .din/month/<digest>/<date>-<digest>.json the run of a day
@@ -19,7 +19,7 @@ from pathlib import Path
 from benchmarks import stages, study
 from benchmarks.daily import CHAMPION
 from benchmarks.figures import publish
-from benchmarks.source import SimulatedSource, date_of, simulated_log
+from benchmarks.simulated_source import SimulatedSource, date_of, simulated_log
 from din.errors import InputError
 from din.params import Params
 from din.registry.champions import pin

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.month import DATA, Month, run_month, served_bad_days
-from benchmarks.source import date_of
+from benchmarks.simulated_source import date_of
 from din.artifacts import hash_files
 
 LAST = 11
