@@ -51,7 +51,7 @@ params: $(READY) ## write params.yaml and its schema from the defaults in din/pa
 	python -m din.params
 
 figures: $(READY) ## list every generated table, and mark those whose code has changed since they were measured
-	python -m benchmarks.figures
+	python -m benchmarks.generated_tables
 
 defects: $(READY) ## run every planted defect and every sound variant of tests/faults; writes docs/defects.md
 	python -m tests.faults.page

@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.checks import check_factors, check_share, check_training
 from benchmarks.environments import HOME, PEERS, ROOT, InstallError, python_of
-from benchmarks.figures import TABLES, publish
+from benchmarks.generated_tables import TABLES, publish
 from benchmarks.measure import MARK, command
 from benchmarks.report import OURS, markdown, merge
 from benchmarks.study import positive

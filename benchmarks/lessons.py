@@ -37,7 +37,7 @@ import pyarrow as pa
 from benchmarks import stages, study
 from benchmarks.daily import CHAMPION, SCRATCH, advantage, scored, test_rows
 from benchmarks.environments import ROOT
-from benchmarks.figures import publish
+from benchmarks.generated_tables import publish
 from benchmarks.logs import read_log
 from benchmarks.simulated_source import date_of, simulated_log
 from din import documents

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks import stages, study
 from benchmarks.daily import CHAMPION
-from benchmarks.figures import publish
+from benchmarks.generated_tables import publish
 from benchmarks.simulated_source import SimulatedSource, date_of, simulated_log
 from din.errors import InputError
 from din.params import Params

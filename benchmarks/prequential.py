@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 
 from benchmarks import stages, study
 from benchmarks.daily import CHAMPION, FIRST, SCRATCH, STALE, advantage, average, learning_seconds, scored, test_rows
-from benchmarks.figures import TABLES, publish
+from benchmarks.generated_tables import TABLES, publish
 from benchmarks.logs import read_log
 from benchmarks.study import positive
 from din.errors import InputError

@@ -28,7 +28,7 @@ from ruamel.yaml import YAML
 
 from benchmarks import stages, study
 from benchmarks.environments import ROOT
-from benchmarks.figures import publish
+from benchmarks.generated_tables import publish
 from benchmarks.logs import TABLES, read_log
 from benchmarks.study import positive
 from din.artifacts import sha256_file

@@ -133,4 +133,4 @@ def _module_of(run: Callable[..., Any]) -> str:
 def _code_of(module: str) -> dict[str, str]:
     """Return the digests of a module and all modules it may import, except `figures`, which affects no result."""
     modules = code.closure([module], [field.name for field in fields(Params)])
-    return dict(code.digests(modules - {"benchmarks.figures"}))
+    return dict(code.digests(modules - {"benchmarks.generated_tables"}))

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import study
-from benchmarks.figures import publish
+from benchmarks.generated_tables import publish
 from benchmarks.lessons import DAY, Site, simulated
 
 USERS = (250, 1_000, 5_000)

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import betaincinv
 
 from benchmarks import study
-from benchmarks.figures import publish
+from benchmarks.generated_tables import publish
 from benchmarks.lessons import SOUND, Lesson, simulated_lessons
 from din.errors import GateClosed
 

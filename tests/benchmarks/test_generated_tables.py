@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.figures import STALE, TABLES, GeneratedTable
+from benchmarks.generated_tables import STALE, TABLES, GeneratedTable
 from din import code
 
 ROOT = Path(__file__).parent.parent.parent

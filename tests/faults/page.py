@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.figures import TABLES
+from benchmarks.generated_tables import TABLES
 from tests.faults.defects import DEFECTS, SECTIONS, Defect
 from tests.faults.drive import Prepared, prepare
 from tests.faults.lessons import drive_lessons, missed, part

@@ -37,7 +37,7 @@ from din.pipeline import stages_of
 from din.workspace import Workspace
 
 STALE = "**Stale: the code behind these figures has changed since.** `make figures` lists all tables."
-_UNREAD = frozenset({"benchmarks.figures", "din.sources.served"})
+_UNREAD = frozenset({"benchmarks.generated_tables", "din.sources.served"})
 """Modules that decide no figure: a new table changes no other one, and no table reads the log of a server."""
 _END = "<!-- end -->"
 _ORIGIN = re.compile(
