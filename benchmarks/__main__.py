@@ -16,9 +16,9 @@ from typing import Any
 from benchmarks.checks import check_factors, check_share, check_training
 from benchmarks.environments import HOME, PEERS, ROOT, InstallError, python_of
 from benchmarks.generated_tables import TABLES, publish
+from benchmarks.harness import positive
 from benchmarks.measure import MARK, command
 from benchmarks.report import OURS, markdown, merge
-from benchmarks.study import positive
 from benchmarks.workload import EPOCH_ROWS, WORKLOADS, Workload
 
 

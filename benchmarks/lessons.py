@@ -34,7 +34,7 @@ from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 
-from benchmarks import stages, study
+from benchmarks import harness, stages
 from benchmarks.daily import CHAMPION, SCRATCH, advantage, scored, test_rows
 from benchmarks.environments import ROOT
 from benchmarks.generated_tables import publish
@@ -109,23 +109,23 @@ def main() -> int:
     """Run the command line and return the exit code: 0 = done, 1 = wrong verdicts, 2 = bad input, 3 = closed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.lessons", description="Try learning rates of a lesson.")
     parser.add_argument("--data", type=Path, help=f"the folder that holds {_KUAIRAND}/; default: leave that log out")
-    parser.add_argument("--jobs", type=study.positive, default=1, help="logs at a time")
+    parser.add_argument("--jobs", type=harness.positive, default=1, help="logs at a time")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/daily.md")
     given = parser.parse_args()
     cases = [
-        study.StudyCase(
+        harness.StudyCase(
             f"{users:,} users, {impressions:,} impressions a day", simulated_lessons, (RATES, users, impressions)
         )
         for users, impressions in SIMULATED
     ]
     if given.data:
-        cases.append(study.StudyCase("KuaiRand-Pure, 3 May", kuairand_lessons, (given.data.resolve(),)))
+        cases.append(harness.StudyCase("KuaiRand-Pure, 3 May", kuairand_lessons, (given.data.resolve(),)))
     wrong: list[Lesson] = []
 
     def measured() -> str:
         tables = []
         for case, (sound, *spoiled) in zip(
-            cases, study.results(study.STORE / "lessons", cases, given.jobs), strict=True
+            cases, harness.results(harness.STORE / "lessons", cases, given.jobs), strict=True
         ):
             wrong.extend(one for one in spoiled if one.verdict == "MISSED")
             wrong.extend([sound] if sound.closed else [])
@@ -296,8 +296,10 @@ def table(lessons: Iterable[Lesson]) -> str:
         more = len(one.closed) - len(gates)
         closed = ", ".join([*gates, *([f"{more} more"] if more else [])])
         margin = f"{one.permitted:.4f}" if math.isfinite(one.permitted) else ""
-        rows.append([one.what, one.run, study.interval(one.effect) if one.effect else "", margin, closed, one.verdict])
-    return study.table(("fault", "run", "AUC of the next day, effect", "margin", "not open", ""), rows)
+        rows.append(
+            [one.what, one.run, harness.interval(one.effect) if one.effect else "", margin, closed, one.verdict]
+        )
+    return harness.table(("fault", "run", "AUC of the next day, effect", "margin", "not open", ""), rows)
 
 
 if __name__ == "__main__":

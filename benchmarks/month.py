@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 
-from benchmarks import stages, study
+from benchmarks import harness, stages
 from benchmarks.daily import CHAMPION
 from benchmarks.generated_tables import publish
 from benchmarks.simulated_source import SimulatedSource, date_of, simulated_log
@@ -137,7 +137,7 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="write the tables to docs/month.md")
     given = parser.parse_args()
     month = Month(seed=given.seed)
-    return publish("month" if given.write else "", lambda: text(month, *run_month(study.STORE / "month", month)))
+    return publish("month" if given.write else "", lambda: text(month, *run_month(harness.STORE / "month", month)))
 
 
 def run_month(place: Path, month: Month) -> tuple[Path, list[DayRun]]:
@@ -147,11 +147,11 @@ def run_month(place: Path, month: Month) -> tuple[Path, list[DayRun]]:
         InputError: the first day made no champion.
     """
     folder = (
-        study.StudyCase("month", run_day, (month,)).path(place).with_suffix("")
+        harness.StudyCase("month", run_day, (month,)).path(place).with_suffix("")
     )  # other settings or code start anew
     days: list[DayRun] = []
     for number in range(1, month.days + 1):
-        days += study.results(folder, [study.StudyCase(month.date(number), run_day, (month, number))])
+        days += harness.results(folder, [harness.StudyCase(month.date(number), run_day, (month, number))])
         print(f"{month.date(number)}: {verdict(folder, days[-1])}", file=sys.stderr, flush=True)
         if days[0].refused:
             raise InputError(f"{verdict(folder, days[0])}; without a first champion no day can continue one")
@@ -186,7 +186,7 @@ def text(month: Month, folder: Path, days: Sequence[DayRun]) -> str:
         f"({100 * replaced / len(sound):.0f} %; bar: 80 %).",
     ]
     rows = [[month.date(day.number), _what(day.fault), verdict(folder, day)] for day in days]
-    return "".join(f"- {one}\n" for one in said) + "\n" + study.table(["day", "planted", "outcome"], rows)
+    return "".join(f"- {one}\n" for one in said) + "\n" + harness.table(["day", "planted", "outcome"], rows)
 
 
 def served_bad_days(month: Month, folder: Path, days: Iterable[DayRun]) -> list[str]:

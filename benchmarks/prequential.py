@@ -28,11 +28,11 @@ from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 
-from benchmarks import stages, study
+from benchmarks import harness, stages
 from benchmarks.daily import CHAMPION, FIRST, SCRATCH, STALE, advantage, average, learning_seconds, scored, test_rows
 from benchmarks.generated_tables import TABLES, publish
+from benchmarks.harness import positive
 from benchmarks.logs import read_log
-from benchmarks.study import positive
 from din.errors import InputError
 from din.features.reader import Features
 from din.metrics.estimates import Metric
@@ -93,7 +93,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=positive, nargs="+", default=[1, 2], help="seeds of the trainings")
     parser.add_argument("--write", choices=PAGES, help="put the tables into this page")
     given = parser.parse_args()
-    folder = study.STORE / "prequential" / given.log.stem
+    folder = harness.STORE / "prequential" / given.log.stem
 
     def tables() -> str:
         params = read_log(given.log, given.data, settings(given.set))
@@ -137,7 +137,7 @@ def measured(folder: Path, params: Params, seeds: Sequence[int], count: int) -> 
         for day in days:
             policies = {days[0]: (SCRATCH,), days[-1]: ()}.get(day, LEARNING)
             now = replace(params, data=replace(params.data, until=day))
-            (of_seeds,) = study.results(folder, [study.StudyCase(f"{day}", run, (now, day, policies, serving))])
+            (of_seeds,) = harness.results(folder, [harness.StudyCase(f"{day}", run, (now, day, policies, serving))])
             for one in of_seeds:
                 made = {name: model.version for name, model in one.made.items()}
                 if day == days[0]:
@@ -234,7 +234,7 @@ def text(days: Sequence[DayScores]) -> str:
         levels.append([name, *(f"{average([*scores.values()], policy, metric):.4f}" for metric in METRICS), cost])
     differences = []
     for ours, theirs in COMPARED:
-        cells = [study.interval(advantage([*scores.values()], ours, theirs, metric)) for metric in METRICS]
+        cells = [harness.interval(advantage([*scores.values()], ours, theirs, metric)) for metric in METRICS]
         for seed in seeds:
             points = [advantage([scores[day, seed] for day in dates], ours, theirs, m).point for m in METRICS]
             cells.append(", ".join(f"{point:+.4f}" for point in points))
@@ -250,9 +250,9 @@ def text(days: Sequence[DayScores]) -> str:
     return "\n".join(
         [
             f"{len(dates)} days, {dates[0]} to {dates[-1]}, with {rows:,} impressions. Seeds: {listed}.\n",
-            study.table(["model of the morning", "AUC", "GAUC", "learning, CPU s a day"], levels),
-            study.table(["difference", "AUC", "GAUC", *(f"seed {seed}: {both}" for seed in seeds)], differences),
-            study.table(["day", "impressions", *(f"{name}: {both}" for name in NAMES.values())], of_days),
+            harness.table(["model of the morning", "AUC", "GAUC", "learning, CPU s a day"], levels),
+            harness.table(["difference", "AUC", "GAUC", *(f"seed {seed}: {both}" for seed in seeds)], differences),
+            harness.table(["day", "impressions", *(f"{name}: {both}" for name in NAMES.values())], of_days),
         ]
     )
 

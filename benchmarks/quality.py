@@ -26,11 +26,11 @@ from typing import Any
 import numpy as np
 from ruamel.yaml import YAML
 
-from benchmarks import stages, study
+from benchmarks import harness, stages
 from benchmarks.environments import ROOT
 from benchmarks.generated_tables import publish
+from benchmarks.harness import positive
 from benchmarks.logs import TABLES, read_log
-from benchmarks.study import positive
 from din.artifacts import sha256_file
 from din.errors import InputError
 from din.facts import Metrics, Oracle
@@ -44,7 +44,7 @@ from din.train.fit import fit
 from din.train.predict import EVALUATION_BATCH, predict
 from din.workspace import Workspace
 
-STORE = study.STORE / "quality"
+STORE = harness.STORE / "quality"
 
 
 @dataclass(frozen=True)
@@ -128,14 +128,14 @@ def trained(
         InputError: a log can't be read.
     """
     names = list(dict.fromkeys(row.log for row in rows))
-    made = [study.StudyCase(name, featurized, (logs[name], hashes(logs[name]))) for name in names]
-    features = dict(zip(names, study.results(store / "logs", made, jobs), strict=True))
+    made = [harness.StudyCase(name, featurized, (logs[name], hashes(logs[name]))) for name in names]
+    features = dict(zip(names, harness.results(store / "logs", made, jobs), strict=True))
     cases = []
     for row in rows:
         for seed in range(1, seeds + 1):
             train = replace(row.train, learning=replace(row.train.learning, seed=seed))
-            cases.append(study.StudyCase(f"{row.log} {row.name} {seed}", run, (features[row.log], train)))
-    found = study.results(store / "runs", cases, jobs)
+            cases.append(harness.StudyCase(f"{row.log} {row.name} {seed}", run, (features[row.log], train)))
+    found = harness.results(store / "runs", cases, jobs)
     return [found[start : start + seeds] for start in range(0, len(found), seeds)]
 
 
@@ -185,7 +185,7 @@ def text(rows: Sequence[Row], runs: Sequence[list[QualityRun]]) -> str:
         title = f"**{log}**: {first.test.rows:,} test rows of {first.test.users:,} users"
         if first.oracle:
             title += f"; the AUC of the true probabilities is {first.oracle.auc:.4f}"
-        parts.append(f"{title}\n\n{study.table(list(lines[0]), [list(line.values()) for line in lines])}")
+        parts.append(f"{title}\n\n{harness.table(list(lines[0]), [list(line.values()) for line in lines])}")
     return "\n".join(parts)
 
 

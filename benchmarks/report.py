@@ -4,7 +4,7 @@ from textwrap import shorten
 from typing import Any
 
 from benchmarks.checks import OVER_PEER, accounted
-from benchmarks.study import table
+from benchmarks.harness import table
 
 OURS = "din-ctr"
 _LESS_IS_BETTER = ("_ms", "_mb", "_seconds")

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import study
+from benchmarks import harness
 from benchmarks.generated_tables import publish
 from benchmarks.lessons import DAY, Site, simulated
 
@@ -34,15 +34,15 @@ WINDOW_DAYS = 14
 def main() -> int:
     """Run the command line and return the exit code: 0 = done, 2 = bad usage or input."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.waiting", description="See how long champions stay.")
-    parser.add_argument("--users", type=study.positive, nargs="+", default=USERS, help="users per day of each log")
+    parser.add_argument("--users", type=harness.positive, nargs="+", default=USERS, help="users per day of each log")
     given = parser.parse_args()
     return publish("", lambda: stay_table({users: lived(users) for users in given.users}))
 
 
 def lived(users: int) -> list[bool]:
     """Run the missing days of a log, in order, and return for each whether it replaced the champion."""
-    cases = [study.StudyCase(f"day-{number}", replaced, (users, number)) for number in range(DAYS)]
-    return study.results(study.STORE / "waiting" / f"{users}", cases)
+    cases = [harness.StudyCase(f"day-{number}", replaced, (users, number)) for number in range(DAYS)]
+    return harness.results(harness.STORE / "waiting" / f"{users}", cases)
 
 
 def replaced(kept: Path, users: int, number: int) -> bool:
@@ -64,7 +64,7 @@ def stay_table(logs: Mapping[int, Sequence[bool]]) -> str:
         late = np.quantile(stay, 0.95, method="higher")
         refused = len(days) - sum(days)
         rows.append([f"{users:,}", len(days), refused, f"{np.median(stay):.0f}", f"{late:.0f}", max(stay)])
-    return study.table(
+    return harness.table(
         ["users a day", "sound days", "refused", "median stay of a champion, days", "95th percentile", "longest"], rows
     )
 

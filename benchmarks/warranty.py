@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import betaincinv
 
-from benchmarks import study
+from benchmarks import harness
 from benchmarks.generated_tables import publish
 from benchmarks.lessons import SOUND, Lesson, simulated_lessons
 from din.errors import GateClosed
@@ -28,19 +28,19 @@ FAULTS = ("rate_5", "rate_10", "rate_20", "shuffled", "optimizer_scaled", "vocab
 def main() -> int:
     """Run the command line and return the exit code: 0 = done, 2 = bad usage or input, 3 = a suite is closed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.warranty", description=__doc__)
-    parser.add_argument("--jobs", type=study.positive, default=1, help="processes of one thread each")
+    parser.add_argument("--jobs", type=harness.positive, default=1, help="processes of one thread each")
     parser.add_argument("--write", action="store_true", help="write the table to docs/warranty.md")
     given = parser.parse_args()
-    return publish("warranty" if given.write else "", lambda: table(study.STORE / "warranty", given.jobs))
+    return publish("warranty" if given.write else "", lambda: table(harness.STORE / "warranty", given.jobs))
 
 
 def table(folder: Path, jobs: int) -> str:
     """Run the missing cases, and return the table of lessons."""
     cases = [
-        study.StudyCase(f"lessons-{seed}", lessons_of_log, (fault, seed))
+        harness.StudyCase(f"lessons-{seed}", lessons_of_log, (fault, seed))
         for seed, fault in zip(range(1, LOGS + 1), cycle(FAULTS), strict=False)
     ]
-    return lesson_table(study.results(folder, cases, jobs))
+    return lesson_table(harness.results(folder, cases, jobs))
 
 
 def lessons_of_log(kept: Path, fault: str, seed: int) -> list[Lesson]:
@@ -75,7 +75,7 @@ def lesson_table(logs: Sequence[Sequence[Lesson]]) -> str:
     refused = share([bool(lesson.closed) for lesson in lessons if lesson.what == SOUND])
     first = share([not log for log in logs])
     said = f"- Harmful lessons promoted: {harm}.\n- Sound lessons refused: {refused}.\n- First runs refused: {first}.\n"
-    return f"{study.table(head, rows)}\n{said}"
+    return f"{harness.table(head, rows)}\n{said}"
 
 
 def share(hits: Sequence[bool]) -> str:

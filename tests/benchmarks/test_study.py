@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import study
-from benchmarks.study import StudyCase, results
+from benchmarks import harness
+from benchmarks.harness import StudyCase, results
 from benchmarks.waiting import replaced
 
 
@@ -46,7 +46,7 @@ def test_other_arguments_and_other_code_begin_anew(tmp_path: Path, monkeypatch: 
     """Each of the two makes another document, under the same name."""
     results(tmp_path, [StudyCase("one", point, ("a", 1))])
     results(tmp_path, [StudyCase("one", point, ("a", 2))])
-    monkeypatch.setattr(study, "_code_of", lambda module: {f"{module}.py": "changed"})
+    monkeypatch.setattr(harness, "_code_of", lambda module: {f"{module}.py": "changed"})
     results(tmp_path, [StudyCase("one", point, ("a", 2))])
     assert len(list(tmp_path.glob("one-*.json"))) == 3
 
