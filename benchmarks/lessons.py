@@ -34,7 +34,7 @@ from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 
-from benchmarks import harness, stages
+from benchmarks import harness, in_process
 from benchmarks.daily import CHAMPION, SCRATCH, advantage, scored, test_rows
 from benchmarks.environments import ROOT
 from benchmarks.generated_tables import publish
@@ -191,11 +191,11 @@ class Site:
         site = cls(folder, replace(log, params=params))
         here = Workspace(folder / "sound")
         here.root.mkdir(parents=True)
-        site._run(stages.STEPS, here, site._params(SCRATCH, log.day - DAY))
-        site._run(stages.FEATURES, here, site._params(SCRATCH, log.day))
+        site._run(in_process.STEPS, here, site._params(SCRATCH, log.day - DAY))
+        site._run(in_process.FEATURES, here, site._params(SCRATCH, log.day))
         for start in starts:
             own = site._params(start, log.day)
-            site._run(stages.MODEL, here, own)
+            site._run(in_process.MODEL, here, own)
             shutil.copytree(here.root, folder / start)
             if start == SCRATCH:
                 shutil.rmtree(here.shipped)
@@ -230,11 +230,11 @@ class Site:
                 permitted.setdefault(lesson.run, lesson.permitted)
                 yield replace(lesson, permitted=permitted[lesson.run])
 
-    def live(self, day: date) -> stages.RefusedRun | None:
+    def live(self, day: date) -> in_process.RefusedRun | None:
         """Run a later day, continuing the champion of that morning, and return the refusal, or None if promoted."""
         here = Workspace(self.folder / "live")
         here.root.mkdir(exist_ok=True)
-        return stages.refusal(stages.STEPS, here, self._params(CHAMPION, day), self._output)
+        return in_process.refusal(in_process.STEPS, here, self._params(CHAMPION, day), self._output)
 
     def _judged(self, start: str, plant: Plant | None) -> list[Lesson]:
         with TemporaryDirectory(dir=self.folder) as place:
@@ -244,13 +244,13 @@ class Site:
             shutil.copytree(self._registry, registry)
             runs = {"continues": registry} if start == CHAMPION else {"from scratch": registry, "first run": empty}
             params = self._params(start, self.log.day)
-            refused = stages.refusal(["refit", "export"], here, params, self._output, plant)
+            refused = in_process.refusal(["refit", "export"], here, params, self._output, plant)
             effect = None if refused else self._effect(start, here.bundle)
-            refused = refused or stages.refusal(["check_parity"], here, params, self._output)
+            refused = refused or in_process.refusal(["check_parity"], here, params, self._output)
             found = []
             for run, used in runs.items():
                 own = replace(params, promote=replace(params.promote, registry=str(used)))
-                by = refused or stages.refusal(["gate", "promote"], here, own, self._output)
+                by = refused or in_process.refusal(["gate", "promote"], here, own, self._output)
                 closed = by.why if by and by.step == "gate" else [by.step] if by else []
                 margin = math.nan if refused else _margin(here)
                 found.append(Lesson(plant.what if plant else SOUND, run, closed, margin, effect))
@@ -260,7 +260,7 @@ class Site:
         return advantage([self.scored({"after": bundle, "before": self.before(start)})], "after", "before")
 
     def _run(self, names: Iterable[str], here: Workspace, params: Params) -> None:
-        stages.run(names, here, params, self._output)
+        in_process.run(names, here, params, self._output)
 
     def _params(self, start: str, until: date) -> Params:
         params = replace(

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 
-from benchmarks import harness, stages
+from benchmarks import harness, in_process
 from benchmarks.daily import CHAMPION
 from benchmarks.generated_tables import publish
 from benchmarks.simulated_source import SimulatedSource, date_of, simulated_log
@@ -127,7 +127,7 @@ class DayRun:
 
     number: int
     fault: str | None
-    refused: stages.RefusedRun | None
+    refused: in_process.RefusedRun | None
 
 
 def main() -> int:
@@ -167,7 +167,7 @@ def run_day(kept: Path, month: Month, number: int) -> DayRun:
     here.root.mkdir(parents=True, exist_ok=True)
     plant = PLANTS[fault] if fault in LESSONS else None
     params = month.params(folder, number)
-    return DayRun(number, fault, stages.refusal(stages.STEPS, here, params, folder / "output.txt", plant))
+    return DayRun(number, fault, in_process.refusal(in_process.STEPS, here, params, folder / "output.txt", plant))
 
 
 def text(month: Month, folder: Path, days: Sequence[DayRun]) -> str:

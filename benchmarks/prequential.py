@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 
-from benchmarks import harness, stages
+from benchmarks import harness, in_process
 from benchmarks.daily import CHAMPION, FIRST, SCRATCH, STALE, advantage, average, learning_seconds, scored, test_rows
 from benchmarks.generated_tables import TABLES, publish
 from benchmarks.harness import positive
@@ -186,7 +186,7 @@ def run(
     here = Workspace(kept.parent / "workspace")
     output = kept.parent / "output.txt"
     registry = Registry.of(here, params)
-    stages.run(stages.FEATURES, here, params, output)
+    in_process.run(in_process.FEATURES, here, params, output)
     features = Features(here.features)
     if not features.by_time:
         protocol = features.manifest.protocol
@@ -205,7 +205,7 @@ def run(
             train = replace(params.train, learning=learning, start="scratch")
             if policy == CHAMPION:
                 train = replace(train, start=CHAMPION, champion=versions[CHAMPION])
-            stages.run([*stages.MODEL, "export"], here, replace(params, train=train), output)
+            in_process.run([*in_process.MODEL, "export"], here, replace(params, train=train), output)
             made[policy] = Made(registry.put_bundle(here.bundle), learning_seconds(here))
         days.append(DayScores(day, seed, made, scores))
     return days

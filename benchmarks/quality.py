@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from ruamel.yaml import YAML
 
-from benchmarks import harness, stages
+from benchmarks import harness, in_process
 from benchmarks.environments import ROOT
 from benchmarks.generated_tables import publish
 from benchmarks.harness import positive
@@ -155,7 +155,7 @@ def featurized(kept: Path, params: Params, hashes: Sequence[str]) -> Path:
     """
     workspace = Workspace(kept.with_suffix(""))
     workspace.root.mkdir(exist_ok=True)
-    stages.run(["fetch", "featurize"], workspace, params, kept.with_suffix(".txt"))
+    in_process.run(["fetch", "featurize"], workspace, params, kept.with_suffix(".txt"))
     return workspace.features
 
 

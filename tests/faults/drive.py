@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.stages import STAGES
+from benchmarks.in_process import STAGES
 from din.artifacts import read_json
 from din.errors import GateClosed, InputError
 from din.params import Params, load
