@@ -22,7 +22,7 @@ from din.features.reader import Features
 from din.model.mlp import multilayer_perceptron
 from din.model.model import Model
 from din.params import Train
-from din.serve.bundle import write_values
+from din.serve.bundle_writer import write_values
 from din.serve.encode import SIGNATURE, Encoder
 from din.serve.export import export_graphs
 from din.serve.latency import attention_products, in_session

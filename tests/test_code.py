@@ -84,7 +84,7 @@ def test_a_file_of_expectations_is_a_dependency(tmp_path: Path) -> None:
 
 def test_a_bundle_states_versions_that_export_depends_on() -> None:
     """An upgrade of any package that facts.json names makes `export` run again."""
-    source = ast.parse((ROOT / "din/serve/bundle.py").read_text())
+    source = ast.parse((ROOT / "din/serve/bundle_writer.py").read_text())
     assigned = {ast.unparse(node.targets[0]): node.value for node in source.body if isinstance(node, ast.Assign)}
     stated = set(ast.literal_eval(assigned["_PACKAGES"]))
     assert stated <= code.code_of(STAGES["export"]).packages.keys()

@@ -22,7 +22,7 @@ from din.model import artifact
 from din.model.model import Model
 from din.params import Params
 from din.schema import Field
-from din.serve import bundle
+from din.serve import bundle_writer
 from din.serve.fold import fold
 from din.serve.graphs import TABLE, WEIGHT, traced, weights_of
 from din.serve.scorer import BATCH_GRAPH, REQUEST_GRAPH
@@ -44,7 +44,7 @@ def export(workspace: Workspace, params: Params) -> None:
     layout = TableLayout.of(features.fields, features.rows)
     with replace_directory(workspace.bundle) as folder:
         inputs = export_graphs(trained.model, trained.table, features.fields, folder)
-        version = bundle.complete(folder, workspace, features, layout, inputs, params)
+        version = bundle_writer.complete(folder, workspace, features, layout, inputs, params)
     size = sum(path.stat().st_size for path in workspace.bundle.rglob("*") if path.is_file())
     print(f"exported {workspace.bundle}, {size / 1e6:.1f} MB, version {version}")
 

@@ -12,7 +12,7 @@ from din.features.packing import Packer, TableLayout
 from din.features.reader import Features
 from din.kinds import Column, IdList, OneId
 from din.schema import Group
-from din.serve.bundle import write_values
+from din.serve.bundle_writer import write_values
 
 DAYS = [date(2024, 1, 8), date(2024, 1, 9), date(2024, 1, 10)]
 KNOWN = {"item_id": [20, 20, 25, 31], "tags": [3, 5, 5, 8], "rating": [4, 6, 6, 6], "tab": [1, 4, 4, 4]}

@@ -22,7 +22,7 @@ from ruamel.yaml import YAML
 from workspace import Workspace
 
 from din.registry.registry import Registry
-from din.serve.bundle import seal
+from din.serve.bundle_writer import seal
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 

@@ -16,7 +16,7 @@ from din.featurize.build import featurize
 from din.model import artifact
 from din.params import Params
 from din.registry.registry import Registry
-from din.serve.bundle import seal
+from din.serve.bundle_writer import seal
 from din.serve.export import export
 from din.sources.rawlog import RawLog, write
 from din.sources.rows import Rows

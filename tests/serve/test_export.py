@@ -34,7 +34,7 @@ from din.registry.bundle import verify_bundle
 from din.schema import Field, Group, parse_fields
 from din.serve import export as exporting
 from din.serve import graphs
-from din.serve.bundle import gather_facts
+from din.serve.bundle_writer import gather_facts
 from din.serve.export import export_graphs
 from din.serve.fold import LONG, fold
 from din.serve.graphs import traced

@@ -14,7 +14,7 @@ from served_world import World, copied, shift
 
 from din.params import Params
 from din.registry.registry import Registry
-from din.serve.bundle import seal
+from din.serve.bundle_writer import seal
 from din.serve.scorer import Scorer
 from din.server.app import app
 from din.server.deployment import Deployment

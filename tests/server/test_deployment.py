@@ -11,7 +11,7 @@ from served_world import World
 
 from din.errors import InputError
 from din.serve import Limits, Scorer
-from din.serve.bundle import seal
+from din.serve.bundle_writer import seal
 from din.server.deployment import Deployment
 from din.server.trial import objection
 

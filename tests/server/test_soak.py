@@ -16,7 +16,7 @@ import pytest
 from served_world import World, copied
 
 from din.serve import Scorer
-from din.serve.bundle import seal
+from din.serve.bundle_writer import seal
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -15,7 +15,7 @@ from din.errors import InputError
 from din.features.reader import Features
 from din.model import artifact
 from din.params import Params, Train
-from din.serve.bundle import seal, write_values
+from din.serve.bundle_writer import seal, write_values
 from din.train.advance import advance
 from din.train.champion_start import ChampionStart
 from din.train.compute import CPU_ALONE
