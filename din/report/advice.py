@@ -8,7 +8,7 @@ that was removed is not used again.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from din.gates.explain import LEARN_MISSED, tell_missed
+from din.gates.report_text import LEARN_MISSED, tell_missed
 from din.report.run import Run
 from din.seams import Seam
 

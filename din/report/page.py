@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from din.errors import shown
-from din.gates.explain import MODELS
+from din.gates.report_text import MODELS
 from din.metrics.estimates import Interval
 from din.report.advice import Advice
 from din.report.charts import Axis, Plot

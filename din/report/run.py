@@ -10,7 +10,7 @@ from din.artifacts import MANIFEST, sha256_file
 from din.code import Machine
 from din.errors import InputError, Unavailable
 from din.facts import Evaluation, Facts
-from din.gates.explain import explain, explain_champion
+from din.gates.report_text import explain, explain_champion
 from din.manifests import FeaturesManifest, RawManifest
 from din.params import load
 from din.pipeline import stages_of

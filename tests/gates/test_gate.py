@@ -11,8 +11,8 @@ from din import documents
 from din.artifacts import read_json
 from din.errors import InputError, Unavailable
 from din.gates import evidence
-from din.gates.explain import explain
 from din.gates.gate import gate
+from din.gates.report_text import explain
 from din.gates.verdict import overall
 from din.metrics.ranking import auc
 from din.promotion.promote import promote
