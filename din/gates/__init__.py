@@ -67,7 +67,7 @@ class Gates(Seam[Callable[..., Any]]):
 GATES: Gates = Gates(
     [
         "din.gates.candidate",
-        "din.gates.history",
+        "din.gates.promotion_log",
         "din.gates.champion_today",
         "din.gates.last_step",
         "din.gates.comparisons",
