@@ -18,8 +18,8 @@ from ruamel.yaml import YAML
 
 from din.init.choice import Choice
 from din.params.defaults import defaults
+from din.params.json_schema import schema
 from din.params.overlays import edit, nested
-from din.params.schema import schema
 
 TEMPLATE = Path(__file__).parent / "template"
 PARAMS = "params.yaml"

@@ -7,8 +7,8 @@ from pydantic import TypeAdapter
 
 from din.params.blocks import leaves
 from din.params.defaults import written
+from din.params.json_schema import schema
 from din.params.reading import Params
-from din.params.schema import schema
 from din.params.search import Between, OneOf, Search
 
 

@@ -11,9 +11,9 @@ from din.params import Params, load, parse, to_json
 from din.params.blocks import leaves
 from din.params.defaults import SCHEMA_LINE, defaults, written
 from din.params.fetch import Daily
+from din.params.json_schema import schema
 from din.params.reading import plain
 from din.params.reference import reference
-from din.params.schema import schema
 
 ROOT = Path(__file__).parents[2]
 
