@@ -32,8 +32,8 @@ from din.ops.histories import Histories, Packed
 from din.ops.inputs import Embedded, Keys, MLPInputs, Places, encode
 from din.ops.native.library import Library, Struct
 from din.ops.perceptron import DiceStack, State, stack_fits
-from din.ops.rows import add_rows
 from din.ops.segments import segment_softmax, segment_sum
+from din.ops.table_rows import add_rows
 
 
 class FirstLayer(NamedTuple):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from din.ops.row_update import BETA_1, BETA_2, EPSILON, RowUpdate, adam, sgd
-from din.ops.rows import library_for
+from din.ops.table_rows import library_for
 
 
 def dense_optimizer(name: str, parameters: Sequence[nn.Parameter]) -> "_Torch | _Flat":

@@ -26,8 +26,8 @@ from torch import Tensor
 
 from din.kinds import Lookup
 from din.ops.native.library import Library
-from din.ops.rows import library_for
 from din.ops.segments import segment_sum
+from din.ops.table_rows import library_for
 
 
 class Columns(NamedTuple):

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from din.ops.native.library import Library, Struct
-from din.ops.rows import library_for
+from din.ops.table_rows import library_for
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 

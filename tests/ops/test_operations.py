@@ -23,7 +23,7 @@ from din.ops.dice import Dice
 from din.ops.histories import Packed
 from din.ops.inputs import Embedded, Places
 from din.ops.lookup import Columns, lookup
-from din.ops.rows import add_rows, take_rows
+from din.ops.table_rows import add_rows, take_rows
 
 pytestmark = needs_compiler
 

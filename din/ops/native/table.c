@@ -1,5 +1,5 @@
 /* Rows of the embedding table: copy them, add to them, and update those that a training step touches. The references
-   are in din/ops/rows.py and din/ops/row_update.py. din_ops.h gives the shape of every argument of the public
+   are in din/ops/table_rows.py and din/ops/row_update.py. din_ops.h gives the shape of every argument of the public
    functions.
 
    The rows of a batch lie anywhere in memory, so each is fetched AHEAD rows before its turn. */
