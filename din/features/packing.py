@@ -18,7 +18,7 @@ import numpy as np
 from din.features.reader import Features, Impressions, Shard
 from din.kinds import Column, Lookup, OneId
 from din.ops.deduplicate import Deduplicator
-from din.ops.packing import field_ids, pack_histories
+from din.ops.gather import field_ids, pack_histories
 from din.schema import UNKNOWN_TIME, Field, Group
 
 

@@ -1,4 +1,4 @@
-/* Packing a batch. The references are in din/ops/packing.py and din/ops/deduplicate.py. din_ops.h gives the shape of
+/* Packing a batch. The references are in din/ops/gather.py and din/ops/deduplicate.py. din_ops.h gives the shape of
    every argument. */
 #include "din_ops.h"
 
