@@ -39,7 +39,7 @@ SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 
 MAX_NAME_BYTES = 200  # file systems allow 255, and the vocabulary's file adds a suffix
 _CONTROL = ("Cc", "Cs", "Zl", "Zp")  # Unicode categories: control characters, surrogates, line and paragraph ends
-_SUFFIXES = (".owners", ".weights")  # reserved for inputs of the ONNX graphs, see din.serve.inputs
+_SUFFIXES = (".owners", ".weights")  # reserved for inputs of the ONNX graphs, see din.serve.graph_inputs
 
 
 class Group(StrEnum):

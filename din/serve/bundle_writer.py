@@ -31,7 +31,7 @@ from din.params import Params
 from din.registry.bundle import FACTS, SIGNATURE
 from din.schema import Group
 from din.serve.card import model_card
-from din.serve.inputs import Signature
+from din.serve.graph_inputs import Signature
 from din.workspace import FORMAT, SUITES, Suite, Workspace
 
 _PACKAGES = ("din-ctr", "torch", "onnx", "onnxscript", "onnxruntime", "numpy", "pyarrow", "duckdb", "ibis-framework")

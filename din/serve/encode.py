@@ -29,7 +29,7 @@ from din.kinds import UNKNOWN, Column, Lookup, ragged_take, text
 from din.manifests import PlacedField
 from din.registry.bundle import SIGNATURE
 from din.schema import ITEM_ID, TIMESTAMP, USER_ID, Field, Group, parse_field
-from din.serve.inputs import Signature
+from din.serve.graph_inputs import Signature
 
 KEYS = ("user", "history", "candidates", "context", "time")
 _YEAR_10000 = 253_402_300_800  # in seconds; a larger number counts milliseconds

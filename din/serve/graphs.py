@@ -34,7 +34,7 @@ from din.kinds import Lookup
 from din.model.embedding import Batch
 from din.model.model import Model
 from din.schema import Field, Group
-from din.serve.inputs import AGE, feeds
+from din.serve.graph_inputs import AGE, feeds
 from din.workspace import user_cache
 
 TABLE = "table"

@@ -31,7 +31,7 @@ from din.registry.bundle import Verified, verify_bundle
 from din.registry.registry import Registry
 from din.schema import Field, Group
 from din.serve.encode import Encoder
-from din.serve.inputs import AGE, feeds
+from din.serve.graph_inputs import AGE, feeds
 from din.serve.limits import DEFAULT_LIMITS, Limits
 from din.workspace import user_cache
 

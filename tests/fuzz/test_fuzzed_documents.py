@@ -21,7 +21,7 @@ from din.registry.bundle import Manifest
 from din.registry.promoted import GitState
 from din.registry.records import Record
 from din.serve.agreement import ParityReport
-from din.serve.inputs import Signature
+from din.serve.graph_inputs import Signature
 from din.stage import StageOutcome
 from din.train.results import RefitReport, TrainingSummary, TrainingTimes
 from din.verdicts import GateReport, ValidationReport
