@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from din.errors import InputError
 from din.facts import Facts
-from din.features.days import microseconds
+from din.features.day_rows import microseconds
 from din.features.reader import Features
 
 _SPLIT = ("seed", "valid_fraction", "test_fraction")

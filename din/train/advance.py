@@ -29,7 +29,7 @@ from datetime import datetime
 
 import torch
 
-from din.features.days import DayRows, days_of, in_order_of_files
+from din.features.day_rows import DayRows, days_of, in_order_of_files
 from din.features.reader import Features
 from din.schema import SplitName
 from din.train.learner import Learner, StepInputs, check_loss

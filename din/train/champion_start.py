@@ -19,7 +19,7 @@ import torch
 from din import documents
 from din.errors import InputError
 from din.facts import Facts
-from din.features.days import days_of
+from din.features.day_rows import days_of
 from din.features.packing import TableLayout
 from din.features.reader import Features
 from din.kinds import text

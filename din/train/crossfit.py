@@ -30,7 +30,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from din.features.days import DayRows, in_order_of_files
+from din.features.day_rows import DayRows, in_order_of_files
 from din.features.reader import Features
 from din.schema import SplitName
 from din.train.advance import learn_day

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from din.features.days import days_of
+from din.features.day_rows import days_of
 from din.features.reader import Features
 from din.model.artifact import Trained
 from din.params import Train

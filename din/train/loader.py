@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from din.features.days import DayRows
+from din.features.day_rows import DayRows
 from din.features.packing import PackedBatch, Packer
 from din.features.reader import Features, Shard
 from din.ops.deduplicate import Deduplicator

@@ -30,7 +30,7 @@ from din import documents
 from din.artifacts import hash_tree, replace_directory, write_json
 from din.errors import InputError
 from din.facts import Evaluation, Judged
-from din.features.days import DayRows, days_of, in_order_of_files
+from din.features.day_rows import DayRows, days_of, in_order_of_files
 from din.features.reader import Features
 from din.model import artifact
 from din.names import Digest

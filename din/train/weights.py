@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from din.errors import InputError
-from din.features.days import microseconds
+from din.features.day_rows import microseconds
 from din.features.reader import Features, Impressions
 from din.schema import DAY_US
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from din.features.days import DayRows
+from din.features.day_rows import DayRows
 from din.features.packing import TableLayout
 from din.features.reader import Features
 from din.model import artifact

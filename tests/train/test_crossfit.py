@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from states import State, copied
 
-from din.features.days import days_of
+from din.features.day_rows import days_of
 from din.features.reader import Features
 from din.params import Train
 from din.train.advance import advance

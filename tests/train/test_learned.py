@@ -13,7 +13,7 @@ from states import same, weights
 
 from din.artifacts import read_json, write_json
 from din.errors import InputError
-from din.features.days import microseconds
+from din.features.day_rows import microseconds
 from din.features.reader import Features
 from din.model import artifact
 from din.params import Params, Train

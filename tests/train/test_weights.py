@@ -15,7 +15,7 @@ from settings import changed
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from din.artifacts import MANIFEST, read_json, write_json
-from din.features.days import days_of
+from din.features.day_rows import days_of
 from din.features.packing import Packer
 from din.features.reader import Features
 from din.model.embedding import to_tensors
