@@ -23,7 +23,7 @@ from din.metrics.calibration import bin_of_rows
 from din.metrics.estimates import Interval
 from din.metrics.slices import slices
 from din.params import Params
-from din.report.names import item_names, user_name
+from din.report.entity_names import item_names, user_name
 from din.schema import ITEM_ID, SplitName
 from din.workspace import Workspace
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from din.report import figures
-from din.report.names import item_names
+from din.report.entity_names import item_names
 from din.workspace import Workspace
 from tests.factories.features import write_features
 
