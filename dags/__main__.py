@@ -8,7 +8,7 @@ from typing import Annotated, TextIO
 
 import typer
 
-from dags import workspace
+from dags import pinned_run
 from din.commandline import examples
 from din.commandline import run as run_app
 from din.errors import GateClosed, InputError, Unavailable
@@ -49,46 +49,46 @@ def open_run(
         if not separator:
             raise InputError(f"--param {text!r}; expected KEY=VALUE, such as train.learning.epochs=3")
         values[key] = plain(value, f"--param {key}")
-    print(json.dumps(asdict(workspace.open_run(run_id, until, values, commit))))
+    print(json.dumps(asdict(pinned_run.open_run(run_id, until, values, commit))))
 
 
 @app.command()
 def stage(name: Annotated[str, typer.Argument(help="Its name in dvc.yaml.")], run: TheRun) -> None:
     """Run one stage of dvc.yaml."""
-    end(workspace.run_stages(read(run), [name]))
+    end(pinned_run.run_stages(read(run), [name]))
 
 
 @app.command("all")
 def run_all(reason: Reason, run: TheRun) -> None:
     """Run every stage, and promote."""
-    end(workspace.run_stages(read(run), reason=reason))
+    end(pinned_run.run_stages(read(run), reason=reason))
 
 
 @app.command()
 def promote(reason: Reason, run: TheRun) -> None:
     """Make the run's bundle the champion, if its gate is open."""
-    end(workspace.promote(read(run), reason))
+    end(pinned_run.promote(read(run), reason))
 
 
 @app.command()
 def close(run: TheRun) -> None:
     """Keep dvc.lock and params.yaml, and remove the workspace."""
-    workspace.ask(read(run), "close")
+    pinned_run.ask(read(run), "close")
 
 
-def read(file: TextIO) -> workspace.PinnedRun:
+def read(file: TextIO) -> pinned_run.PinnedRun:
     """Read a run.
 
     Raises:
         InputError: the file is not what `open` prints.
     """
     try:
-        return workspace.PinnedRun(**json.load(file))
+        return pinned_run.PinnedRun(**json.load(file))
     except (ValueError, TypeError) as error:
         raise InputError(f"--run {file.name}: {error}; expected the output of `python -m dags open`") from None
 
 
-def end(outcome: workspace.TaskOutcome) -> None:
+def end(outcome: pinned_run.TaskOutcome) -> None:
     """Print an outcome, and exit with its code."""
     print(json.dumps(asdict(outcome)))
     raise typer.Exit(1 if outcome.exit_code is None else outcome.exit_code)

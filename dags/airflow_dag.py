@@ -1,7 +1,7 @@
 """The Airflow DAG `din_ctr`: open_run, the stages of dvc.yaml with DVC's edges, approval, promote, close_run.
 
-Each task asks `dags.workspace` to work in the run's isolated checkout, and ends according to the outcome's exit code. A
-run's day is its partition key. Parsing loads no training code, because stages run as commands.
+Each task asks `dags.pinned_run` to work in the run's isolated checkout, and ends according to the outcome's exit code.
+A run's day is its partition key. Parsing loads no training code, because stages run as commands.
 
 `roll_back` is skipped unless the gate has failed. If the gate found that the champion's last step harmed, the task goes
 back to the champion before, where `promote.on_harm` says so. The run stays failed.
@@ -26,7 +26,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from airflow.sdk.timezone import utcnow
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from dags import workspace
+from dags import pinned_run
 from din import documents, pipeline
 from din.errors import GateClosed, InputError
 from din.params.train import WEEKDAYS
@@ -63,7 +63,7 @@ Text = Annotated[str, Field(min_length=1)]
 UNSAID = "answered in Airflow"  # the reason of an answer without one
 
 
-def settle(outcome: workspace.TaskOutcome, ti: Any) -> None:
+def settle(outcome: pinned_run.TaskOutcome, ti: Any) -> None:
     """Keep the outcome in XCom, and end the task accordingly.
 
     Raises:
@@ -87,9 +87,9 @@ def final() -> Iterator[None]:
         raise AirflowFailException(str(error)) from None
 
 
-def opened(ti: Any) -> workspace.PinnedRun:
+def opened(ti: Any) -> pinned_run.PinnedRun:
     """Pull the run that `open_run` pinned; as an argument, it would add edges that dvc.yaml doesn't have."""
-    return workspace.PinnedRun(**ti.xcom_pull(task_ids="open_run"))
+    return pinned_run.PinnedRun(**ti.xcom_pull(task_ids="open_run"))
 
 
 @task(execution_timeout=timedelta(hours=2))  # like `fetch`, since the fingerprint may need the whole log
@@ -100,7 +100,7 @@ def open_run(params: Any = None, dag_run: Any = None, ti: Any = None) -> dict[st
     commit = params["commit"] or (bundle and bundle.version)  # the version of a Git bundle is the commit of these tasks
     schedule = {f"train.{name}": params[name] for name in ("start", "scratch_day") if params[name]}
     with final():
-        run = workspace.open_run(dag_run.run_id, until=until, params=params["overrides"] | schedule, commit=commit)
+        run = pinned_run.open_run(dag_run.run_id, until=until, params=params["overrides"] | schedule, commit=commit)
     return asdict(run)
 
 
@@ -108,7 +108,7 @@ def open_run(params: Any = None, dag_run: Any = None, ti: Any = None) -> dict[st
 def run_stage(stage: str, ti: Any = None) -> None:
     """Run one stage of dvc.yaml."""
     with final():
-        settle(workspace.run_stages(opened(ti), [stage]), ti)
+        settle(pinned_run.run_stages(opened(ti), [stage]), ti)
 
 
 class Approval(HITLOperator):
@@ -141,16 +141,16 @@ class Approval(HITLOperator):
         approved = answer["chosen_options"] == self.options[:1]
         reason = answer["params_input"].get("reason") or UNSAID
         with final():
-            workspace.ask(opened(ti), "answer", approved=approved, by=by, reason=reason)
+            pinned_run.ask(opened(ti), "answer", approved=approved, by=by, reason=reason)
         if not approved:
             self._refuse(ti, f"{by}: {', '.join(answer['chosen_options'])}")
 
     def _request(self, context: Any) -> dict[str, Any] | None:
         with final():
-            return workspace.ask(opened(context["ti"]), "request")
+            return pinned_run.ask(opened(context["ti"]), "request")
 
     def _refuse(self, ti: Any, why: str) -> NoReturn:
-        ti.xcom_push("outcome", asdict(workspace.TaskOutcome(self.task_id, GateClosed.exit_code, None, why)))
+        ti.xcom_push("outcome", asdict(pinned_run.TaskOutcome(self.task_id, GateClosed.exit_code, None, why)))
         raise AirflowFailException(why)
 
 
@@ -158,7 +158,7 @@ class Approval(HITLOperator):
 def promote(params: Any = None, ti: Any = None) -> None:
     """Make the bundle the champion if the gate is open for exactly this bundle, and emit the asset `din/champion`."""
     with final():
-        settle(workspace.promote(opened(ti), reason=params["reason"] or ""), ti)
+        settle(pinned_run.promote(opened(ti), reason=params["reason"] or ""), ti)
 
 
 @task(outlets=[CHAMPION], trigger_rule=TriggerRule.ONE_FAILED)
@@ -169,15 +169,15 @@ def roll_back(ti: Any = None) -> None:
     """
     closed = (ti.xcom_pull(task_ids="gate", key="outcome") or {}).get("exit_code") == GateClosed.exit_code
     with final():
-        if not (closed and workspace.ask(opened(ti), "undoes_harm")):
+        if not (closed and pinned_run.ask(opened(ti), "undoes_harm")):
             raise AirflowSkipException("no gate has found harm of the champion's last step that is undone by itself")
-        settle(workspace.promote(opened(ti), reason=""), ti)
+        settle(pinned_run.promote(opened(ti), reason=""), ti)
 
 
 @task
 def close_run(ti: Any = None) -> None:
     """Keep lock and parameters in the run's record, and remove the workspace."""
-    workspace.ask(opened(ti), "close")
+    pinned_run.ask(opened(ti), "close")
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ def workspace(settings: WorkerSettings, run_id: str) -> Iterator[tuple[Workspace
     """Lock the workspace of a run on this worker, and yield it and the lock's file descriptor.
 
     The workspace need not exist. The package `filelock` would not do: it keeps the descriptor private, which
-    `dags.workspace` hands to the process in the checkout, and its release unlocks even while that process still works.
+    `dags.pinned_run` hands to the process in the checkout, and its release unlocks even while that process still works.
 
     Raises:
         InputError: the run's id can't be the name of a folder.

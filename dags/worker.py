@@ -1,4 +1,4 @@
-"""Work in a run's checkout, with the code of its commit: `python -m dags.worker`, which `dags.workspace` starts there.
+"""Work in a run's checkout, with the code of its commit: `python -m dags.worker`, which `dags.pinned_run` starts there.
 
 Its argument is a request, {"run", "action", "arguments"}, as JSON. An action is a method of `Worker`. Its result goes
 into a file, and so does an error. Whatever it prints is for the log.
@@ -22,7 +22,7 @@ from ruamel.yaml import YAML
 
 from dags.checkout import WorkerSettings, set_params
 from dags.outs import Outs, execute
-from dags.workspace import ANSWER, PinnedRun, TaskOutcome
+from dags.pinned_run import ANSWER, PinnedRun, TaskOutcome
 from din import documents
 from din.artifacts import write_bytes, write_json
 from din.errors import GateClosed, InputError, Unavailable, shown
@@ -274,7 +274,7 @@ def _lock(entries: Mapping[str, Any]) -> bytes:
 
 
 def main() -> int:
-    """Act, leave the result or the error where `dags.workspace` looks for it, and return the exit code."""
+    """Act, leave the result or the error where `dags.pinned_run` looks for it, and return the exit code."""
     request = json.loads(sys.argv[1])
     workspace = Workspace(Path.cwd())
     code = 0

@@ -7,7 +7,7 @@
                       /runs/<run_id>/promoted-<hash>/ evidence of the promotion: commit, dvc.lock, gate.json, ...
                       /looks/<version>/000003.parquet rows of the third comparison with a champion
                       /approvals/<number>-<version>/  a request for approval and its answer (approvals.py)
-                      /stages/<key>/...               results of finished stages, for schedulers (dags/workspace.py)
+                      /stages/<key>/...               results of finished stages, for schedulers (dags/pinned_run.py)
                       /claims/bundles/<version>/...   empty objects by which a promotion and gc notice each other
                       /claims/runs/<run_id>/...
 

@@ -15,7 +15,7 @@ from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import TimeRestriction
 from pendulum import parse
 
-from dags import airflow_dag, din_pipeline, workspace
+from dags import airflow_dag, din_pipeline, pinned_run
 from din import pipeline
 from din.errors import InputError, Unavailable
 
@@ -144,10 +144,10 @@ def test_only_bad_input_and_closed_gates_are_final(code: int | None, error: type
     kept: dict[str, Any] = {}
     ti = SimpleNamespace(xcom_push=kept.__setitem__)
     with pytest.raises(AirflowException, match=told) as raised:
-        airflow_dag.settle(workspace.TaskOutcome("train", code, "reports/x.json", "table"), ti)
+        airflow_dag.settle(pinned_run.TaskOutcome("train", code, "reports/x.json", "table"), ti)
     assert type(raised.value) is error
     assert kept["outcome"] == {"stage": "train", "exit_code": code, "report": "reports/x.json", "table": "table"}
-    airflow_dag.settle(workspace.TaskOutcome("train", 0, None, ""), ti)
+    airflow_dag.settle(pinned_run.TaskOutcome("train", 0, None, ""), ti)
     assert kept["outcome"]["exit_code"] == 0
 
 

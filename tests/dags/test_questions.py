@@ -14,7 +14,7 @@ from daily_log import FIRST, DailyLog, days
 from local_airflow import BIN, Airflow, api_server, stop, wait_for
 from workspace import Workspace  # tests/pipeline
 
-from dags import din_pipeline, workspace
+from dags import din_pipeline, pinned_run
 from din.artifacts import hash_files, write_json
 from din.registry.registry import Registry
 from tests.factories.bundles import crown
@@ -36,7 +36,7 @@ class Asked:
             "answer": lambda approved, by, reason: self.answers.append((approved, by, reason)),
             "undoes_harm": lambda: undone,
         }
-        monkeypatch.setattr(workspace, "ask", lambda run, action, **given: actions[action](**given))
+        monkeypatch.setattr(pinned_run, "ask", lambda run, action, **given: actions[action](**given))
         pulled = {"open_run": RUN, "gate": None if gate is None else {"exit_code": gate}}
         self.ti = SimpleNamespace(xcom_pull=lambda task_ids, **_: pulled[task_ids], xcom_push=self.pushed.__setitem__)
 

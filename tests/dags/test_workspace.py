@@ -17,7 +17,7 @@ from workspace import Workspace as Checkout  # tests/pipeline
 
 import dags.worker
 from dags.checkout import FOREIGN_DAYS, WorkerSettings, check_out, discard, set_params, workspace
-from dags.workspace import PinnedRun, open_run
+from dags.pinned_run import PinnedRun, open_run
 from din.errors import InputError
 from din.params import load
 from din.registry.registry import Registry
