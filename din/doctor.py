@@ -50,20 +50,20 @@ class ProbeResult:
 
 
 def examine(workspace: Workspace) -> list[ProbeResult]:
-    """Return the findings of all probes of a workspace and its machine."""
-    return [finding for probe in PROBES for finding in probe(workspace)]
+    """Return the results of all probes of a workspace and its machine."""
+    return [result for probe in PROBES for result in probe(workspace)]
 
 
-def print_findings(findings: Sequence[ProbeResult], as_json: bool = False) -> None:
-    """Print one finding per line, with its fix below, or all as JSON."""
+def print_results(results: Sequence[ProbeResult], as_json: bool = False) -> None:
+    """Print one result per line, with its fix below, or all as JSON."""
     if as_json:
-        print(json.dumps([asdict(finding) for finding in findings], indent=2))
+        print(json.dumps([asdict(result) for result in results], indent=2))
         return
-    for finding in findings:
-        state = typer.style(f"{finding.state:9}", _COLOURS[finding.state])
-        typer.echo(f"{state}{finding.name:15}{finding.seen}")
-        if finding.fix:
-            typer.echo(f"{'':24}→ {finding.fix}")
+    for result in results:
+        state = typer.style(f"{result.state:9}", _COLOURS[result.state])
+        typer.echo(f"{state}{result.name:15}{result.seen}")
+        if result.fix:
+            typer.echo(f"{'':24}→ {result.fix}")
 
 
 def versions(_: Workspace) -> Iterator[ProbeResult]:

@@ -141,9 +141,9 @@ def doctor(as_json: AsJson = False) -> None:
     It tries the compiler, and whether the registry's store refuses to overwrite an object.
     """
     with answering():
-        from din.doctor import examine, print_findings
+        from din.doctor import examine, print_results
 
         findings = examine(HERE)
-        print_findings(findings, as_json)
+        print_results(findings, as_json)
     if any(finding.state == "failed" for finding in findings):
         raise typer.Exit(1)
