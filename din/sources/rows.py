@@ -175,8 +175,9 @@ class Store:
 
 
 def quoted(text: str) -> str:
-    """Return text as a literal of SQL."""
-    return "'" + text.replace("'", "''") + "'"
+    """Return text as a constant of SQL; DuckDB takes a zero byte for the end of a literal."""
+    literals = ["'" + part.replace("'", "''") + "'" for part in text.split("\0")]
+    return literals[0] if len(literals) == 1 else f"({' || chr(0) || '.join(literals)})"
 
 
 def numbered(table: pa.Table, start: int) -> pa.Table:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import date, time, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -60,6 +61,17 @@ def test_deep_json_is_refused(
     (workspace.root / "deep.jsonl").write_text(good + '{"b":' + opening * 1_000 + "1" + closing * 1_000 + "}\n")
     with pytest.raises(InputError, match=r"deep.jsonl: cannot be read \(line 2: nested deeper than 200 levels, in "):
         source_of(workspace, table_params(events="deep.jsonl")).read()
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"label": "side == x\0"}, {"timestamp_unit": "%Y\0"}, {"separators": {"side": "\0"}}]
+)
+def test_a_zero_byte_in_a_parameter_is_never_a_bug(
+    workspace: Workspace, parameters: dict[str, Any], table_params: Callable[..., Params]
+) -> None:
+    """Text that goes into a query may hold it; DuckDB would end the literal there."""
+    (workspace.root / "log.parquet").write_bytes(parquet(side=pa.array(["x"])))
+    read_or_refused(workspace, table_params(events="log.parquet", keep=("side",), **parameters))
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
