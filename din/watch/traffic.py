@@ -7,7 +7,6 @@ Figures such as `context.tab` are the distribution of what requests hold, missin
 `unknown context.tab` are the share of values that are missing, or that the answering bundle does not know.
 """
 
-import json
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
+from pydantic_core import from_json
 
 from din import served_log
 from din.errors import InputError, shown
@@ -207,7 +207,7 @@ def _view(con: duckdb.DuckDBPyConnection, files: Sequence[Path], start: datetime
 
 def _row(row: dict[str, Any]) -> Row:
     """Parse the request of a row, keep the last entries of its lists, and add the length of its history."""
-    request = json.loads(row["request"])
+    request = from_json(row["request"])
     history = request.get("history") or []
     kept = {"history": history[-_MOST_ENTRIES:], "candidates": request["candidates"][-_MOST_ENTRIES:]}
     return row | {"request": request | kept, "history": len(history)}
@@ -296,14 +296,14 @@ def _unknown(
     for place, values in places.items():
         shares = np.full((len(days), 2), np.nan)
         for at, (day, held) in enumerate(zip(days, values, strict=True)):
-            rows = []
-            unknown = []
-            for value, row in zip(held.values, held.rows, strict=True):
-                vocabulary = known.get(day.rows[row]["version"], {}).get(_name(place))
-                if vocabulary is not None:
-                    rows.append(row)
-                    unknown.append(value not in vocabulary)
-            shares[at] = ratio(unknown, np.ones(len(rows)), day.users[np.array(rows, np.int64)])
+            vocabularies = [known.get(row["version"], {}).get(_name(place)) for row in day.rows]
+            told = [
+                (row, value not in vocabulary)
+                for row, value in zip(held.rows.tolist(), held.values, strict=True)
+                if (vocabulary := vocabularies[row]) is not None
+            ]
+            rows = np.array([row for row, _ in told], np.int64)
+            shares[at] = ratio([unknown for _, unknown in told], np.ones(len(told)), day.users[rows])
         if np.isfinite(shares).any():
             found[place] = shares
     return found
