@@ -22,11 +22,14 @@ CALIBRATION = "calibration"
 DECLINE = "AUC of the last week"
 QUALITY = frozenset({"AUC", "GAUC", "normalised entropy", DECLINE})
 """The figures that tell how well the champion ranks."""
-OUTPUTS = QUALITY | {"prediction", "scores", CALIBRATION}
+PREDICTIONS = frozenset({"prediction", "scores"})
+OUTPUTS = QUALITY | PREDICTIONS | {CALIBRATION}
 """The figures that follow from the champion's predictions."""
 _ALARMS = "alarms"
 _MOST = 1_000
 """The newest alarms that are read."""
+_HARDLY_ANY = 0.9
+"""A larger share of unknown values does not come from new ones."""
 
 Action = Literal["ask who owns the data", "retrain", "recalibrate", "roll back"]
 
@@ -64,13 +67,14 @@ class Advice:
     why: str
 
 
-def advise(figure: str, alarming: Collection[str], is_new: bool) -> Advice:
+def advise(figure: str, alarming: Collection[str], is_new: bool, observed: float | None = None) -> Advice:
     """Return what to do about an alarm.
 
     Args:
         figure: the alarming figure.
         alarming: all figures that alarm about the same day.
         is_new: whether the bundle gave its first answer on that day or the day before.
+        observed: the value of the figure.
     """
     sent = {name for name in alarming if name not in OUTPUTS | {AGE, WAIT, CTR} and not _is_unknown(name)}
     if figure == AGE:
@@ -79,6 +83,8 @@ def advise(figure: str, alarming: Collection[str], is_new: bool) -> Advice:
         return Advice("ask who owns the data", "the clicks of the newest days are missing")
     if figure == CTR:
         return Advice("ask who owns the data", "clicks may be lost, repeated or made by machines")
+    if _is_unknown(figure) and (observed or 0) > _HARDLY_ANY:
+        return Advice("ask who owns the data", "hardly any value is known, so they may have another form")
     if _is_unknown(figure) and not is_new:
         return Advice("retrain", "the champion has not learned these values")
     if figure not in OUTPUTS:
@@ -87,13 +93,16 @@ def advise(figure: str, alarming: Collection[str], is_new: bool) -> Advice:
         )
     if sent:
         return Advice("ask who owns the data", f"what clients send has changed too: {', '.join(sorted(sent))}")
+    predicts_otherwise = not PREDICTIONS.isdisjoint(alarming)
+    if CTR in alarming and not predicts_otherwise:
+        return Advice("ask who owns the data", "the clicks have changed, and the predictions have not")
     if is_new:
         return Advice("roll back", "the bundle is new, and clients send what they sent before")
     if figure in QUALITY:
         return Advice("retrain", "people click on other things than when the champion learned")
-    if figure == CALIBRATION and CTR not in alarming:
+    if figure == CALIBRATION and not predicts_otherwise:
         return Advice("recalibrate", "only the level is off: let the champion learn the newest days")
-    return Advice("ask who owns the data", "neither the bundle nor requests have changed, so the clicks may have")
+    return Advice("ask who owns the data", "predictions have changed, but neither the bundle nor requests have")
 
 
 def _is_unknown(figure: str) -> bool:

@@ -166,7 +166,7 @@ def _clicked(days: Sequence[outcomes.Outcome], alarms: Sequence[tuple[date, str]
 
 
 def _alarm(check: Check, judged: _Judged, alarming: set[str], end: datetime) -> Alarm:
-    advice = advise(check.figure, alarming, judged.is_new)
+    advice = advise(check.figure, alarming, judged.is_new, check.observed)
     return Alarm(
         day=judged.day.isoformat(),
         at=end.replace(tzinfo=UTC).isoformat(),

@@ -152,7 +152,10 @@ def test_an_old_champion(judge: Judge, registry: Registry) -> None:
         ("AUC", {"AUC", "unknown candidates.item_id"}, False, "retrain"),
         ("calibration", {"calibration"}, False, "recalibrate"),
         ("wait for clicks", {"wait for clicks"}, False, "ask who owns the data"),
-        ("calibration", {"calibration", "CTR"}, False, "ask who owns the data"),
+        ("calibration", {"calibration", "CTR"}, True, "ask who owns the data"),
+        ("AUC", {"AUC", "CTR"}, False, "ask who owns the data"),
+        ("calibration", {"calibration", "CTR", "scores"}, True, "roll back"),
+        ("calibration", {"calibration", "scores"}, False, "ask who owns the data"),
         ("scores", {"scores"}, True, "roll back"),
         ("CTR", {"CTR"}, True, "ask who owns the data"),
         ("context.tab", {"context.tab", "AUC"}, True, "ask who owns the data"),
@@ -160,7 +163,13 @@ def test_an_old_champion(judge: Judge, registry: Registry) -> None:
 )
 def test_what_to_do(figure: str, alarming: set[str], is_new: bool, action: str) -> None:
     """The action follows from what else has changed."""
-    assert advise(figure, alarming, is_new).action == action
+    assert advise(figure, alarming, is_new, observed=0.5).action == action
+
+
+def test_values_in_another_form() -> None:
+    """A client that writes ids otherwise does not make the champion old."""
+    figure = "unknown candidates.item_id"
+    assert advise(figure, {figure}, is_new=False, observed=0.95).action == "ask who owns the data"
 
 
 def test_no_log(steady: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
