@@ -18,6 +18,8 @@ from din.registry.objects import Objects
 AGE = "age of the champion"
 WAIT = "wait for clicks"
 CTR = "CTR"
+SILENT = "users without clicks"
+EAGER = "users who clicked on everything"
 CALIBRATION = "calibration"
 DECLINE = "AUC of the last week"
 QUALITY = frozenset({"AUC", "GAUC", "normalised entropy", DECLINE})
@@ -25,6 +27,8 @@ QUALITY = frozenset({"AUC", "GAUC", "normalised entropy", DECLINE})
 PREDICTIONS = frozenset({"prediction", "scores"})
 OUTPUTS = QUALITY | PREDICTIONS | {CALIBRATION}
 """The figures that follow from the champion's predictions."""
+_CLICKS = frozenset({CTR, SILENT, EAGER})
+"""The figures of clicks alone."""
 _ALARMS = "alarms"
 _MOST = 1_000
 """The newest alarms that are read."""
@@ -76,12 +80,12 @@ def advise(figure: str, alarming: Collection[str], is_new: bool, observed: float
         is_new: whether the bundle gave its first answer on that day or the day before.
         observed: the value of the figure.
     """
-    sent = {name for name in alarming if name not in OUTPUTS | {AGE, WAIT, CTR} and not _is_unknown(name)}
+    sent = {name for name in alarming if name not in OUTPUTS | _CLICKS | {AGE, WAIT} and not _is_unknown(name)}
     if figure == AGE:
         return Advice("retrain", "no newer candidate was promoted: `din status` says why")
     if figure == WAIT:
         return Advice("ask who owns the data", "the clicks of the newest days are missing")
-    if figure == CTR:
+    if figure in _CLICKS:
         return Advice("ask who owns the data", "clicks may be lost, repeated or made by machines")
     if _is_unknown(figure) and (observed or 0) > _HARDLY_ANY:
         return Advice("ask who owns the data", "hardly any value is known, so they may have another form")
@@ -94,7 +98,7 @@ def advise(figure: str, alarming: Collection[str], is_new: bool, observed: float
     if sent:
         return Advice("ask who owns the data", f"what clients send has changed too: {', '.join(sorted(sent))}")
     predicts_otherwise = not PREDICTIONS.isdisjoint(alarming)
-    if CTR in alarming and not predicts_otherwise:
+    if not _CLICKS.isdisjoint(alarming) and not predicts_otherwise:
         return Advice("ask who owns the data", "the clicks have changed, and the predictions have not")
     if is_new:
         return Advice("roll back", "the bundle is new, and clients send what they sent before")

@@ -27,7 +27,7 @@ from din.params.fetch import Served
 from din.schema import ITEM_ID, LABEL, TIMESTAMP, USER_ID
 from din.sources.rows import quoted
 from din.sources.served import ServedSource
-from din.watch.alarms import CALIBRATION, CTR, DECLINE
+from din.watch.alarms import CALIBRATION, CTR, DECLINE, EAGER, SILENT
 from din.watch.spread import WEEK, Check, Figure, Worse, ratio, usual_days
 from din.watch.traffic import DAY, DAYS
 from din.workspace import Workspace
@@ -114,6 +114,9 @@ def figures(days: Sequence[Outcome], alarms: Collection[tuple[date, str]]) -> di
         return usual_days([day.day for day in days], name, alarms)
 
     found = {CTR: Figure.level(clicked[:, 0], clicked[:, 1], users, usual=usual(CTR))}
+    for name, rate in ((SILENT, 0.0), (EAGER, 1.0)):
+        shares = np.array([_share(day, rate) for day in days])
+        found[name] = Figure.level(shares[:, 0], shares[:, 1], users, "higher", usual=usual(name))
     for metric, (name, worse) in METRICS.items():
         estimates = [estimate(metric, day.labels, day.scores, day.users) for day in days]
         scale = _entropies(clicked[:, 0]) if metric == "log_loss" else np.ones(len(days))
@@ -148,6 +151,12 @@ def _outcome(day: date, rows: pa.Table) -> Outcome:
         rows["score"].to_numpy(),
         users,
     )
+
+
+def _share(day: Outcome, rate: float) -> tuple[float, float]:
+    """Return the share of the users with this CTR, and its standard error."""
+    clicks, shown = np.bincount(day.users, day.labels), np.bincount(day.users)
+    return ratio(clicks == rate * shown, np.ones(len(shown)), np.arange(len(shown)))
 
 
 def _entropies(rates: NDArray[np.float64]) -> NDArray[np.float64]:

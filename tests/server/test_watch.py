@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -22,6 +23,8 @@ from din.report.runs import read_runs
 from din.served_log import SCHEMA
 from din.sources.daily_simulation import FIRST_DAY
 from din.watch.alarms import advise, kept
+from din.watch.outcomes import Outcome, figures
+from din.watch.spread import judge as judge_figure
 from din.watch.watch import Watched, watch
 from din.workspace import Workspace
 
@@ -122,6 +125,21 @@ def test_clicks_that_stop(judge: Judge, tmp_path: Path) -> None:
     assert [(alarm.figure, alarm.action) for alarm in judge().alarms] == [("wait for clicks", "ask who owns the data")]
 
 
+def test_clicks_of_some_users_that_are_lost() -> None:
+    """Where every fifth user loses all clicks, CTR moves as on other days, and the users without clicks do not."""
+    random = np.random.default_rng(0)
+    days = []
+    for number in range(29):
+        users = np.repeat(np.arange(300), 5)
+        labels = (random.random(len(users)) < random.normal(0.4, 0.04)).astype(float)
+        if number == 28:
+            labels[users % 5 == 0] = 0
+        days.append(Outcome(FIRST_DAY + timedelta(days=number), "v", labels, np.full(len(users), 0.4), users))
+    p = {name: judge_figure(name, figure).p or 0 for name, figure in figures(days, ()).items()}
+    assert p["users without clicks"] < 1e-5 < p["CTR"]
+    assert p["users who clicked on everything"] > 0.1
+
+
 def test_clicks_that_cannot_be_read(judge: Judge, tmp_path: Path) -> None:
     """All else is judged, and then the command says what is wrong with the clicks."""
     (tmp_path / "clicks.csv").write_text("user_id,timestamp\n1,2\n")
@@ -153,7 +171,8 @@ def test_an_old_champion(judge: Judge, registry: Registry) -> None:
         ("calibration", {"calibration"}, False, "recalibrate"),
         ("wait for clicks", {"wait for clicks"}, False, "ask who owns the data"),
         ("calibration", {"calibration", "CTR"}, True, "ask who owns the data"),
-        ("AUC", {"AUC", "CTR"}, False, "ask who owns the data"),
+        ("AUC", {"AUC", "users without clicks"}, False, "ask who owns the data"),
+        ("users without clicks", {"users without clicks"}, True, "ask who owns the data"),
         ("calibration", {"calibration", "CTR", "scores"}, True, "roll back"),
         ("calibration", {"calibration", "scores"}, False, "ask who owns the data"),
         ("scores", {"scores"}, True, "roll back"),
