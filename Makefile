@@ -16,7 +16,7 @@ endif
 
 PACKAGE := --constraint constraints.txt --editable '.[dev]'
 
-.PHONY: help docs params install run airflow test test-pages test-slow kills simulate figures defects bench quality warranty month wheel lint clean
+.PHONY: help docs params install run airflow test test-pages test-slow kills simulate figures defects bench quality warranty drifts month wheel lint clean
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*:\)[^#]*## /\1	/p' Makefile
 
@@ -65,6 +65,9 @@ quality: $(READY) ## the paper's comparisons, and when attention pays, on the lo
 
 warranty: $(READY) ## how often the gate errs on lessons whose next day is known, on JOBS processes; writes docs/warranty.md
 	python -m benchmarks.warranty --write --jobs $(JOBS) $(ARGS)
+
+drifts: $(READY) ## how many planted drifts `din watch` finds, and how many sound days alarm; resumes; writes docs/watching.md
+	python -m benchmarks.drifts --write $(ARGS)
 
 docs: $(READY)   ## the documentation as a site in .site/; open .site/index.html
 	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. mkdocs build --strict --quiet

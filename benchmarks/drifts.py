@@ -1,0 +1,219 @@
+"""`make drifts`: count how many planted drifts `din watch` finds on their first day, and how many sound days alarm.
+
+Real champions, one a week, answer a client's requests of a simulated log, and the server's writer logs the answers. A
+drift changes one day of it. The day is judged as `din watch --until` does once its clicks have arrived.
+
+    .din/drifts/USERS-SEED/log, live, registry    see `benchmarks.waiting`
+    .din/drifts/USERS-SEED/served, clicks         the log of the server and the clicks, by day
+"""
+
+import argparse
+import csv
+import json
+import os
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from hashlib import sha256
+from io import StringIO
+from operator import attrgetter
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import duckdb
+import numpy as np
+
+from benchmarks import harness
+from benchmarks.daily import test_rows
+from benchmarks.generated_tables import publish
+from benchmarks.served_drifts import DRIFTS, Asked, Drift
+from benchmarks.simulated_source import date_of, simulated_log
+from benchmarks.waiting import IMPRESSIONS, replaced
+from benchmarks.warranty import share
+from din.errors import InputError
+from din.features.reader import Features
+from din.featurize.build import featurize
+from din.params.fetch import Served
+from din.registry.registry import Registry
+from din.serve.requests import requests_for
+from din.serve.scorer import Scorer
+from din.server.answer_log import AnswerLog
+from din.server.answers import Answer
+from din.sources.fetch import fetch
+from din.watch.watch import watch
+from din.workspace import Workspace
+
+LOGS = 5
+WEEK = 7
+DAYS = 8 * WEEK + 1
+"""The served days. The last one is not judged, because its clicks have not all arrived."""
+FIRST = date_of(14)
+"""The first served day."""
+_DAY = timedelta(days=1)
+_WARM = 15
+"""The served days before the first that can alarm."""
+_PLANTED = 6 * WEEK
+"""The served days before the week in which drifts are planted."""
+
+Advised = dict[str, str]
+"""What to do, by the alarming figure."""
+
+
+def main() -> int:
+    """Run the command line and return the exit code: 0 = done, 2 = bad usage or input."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.drifts", description="Plant drifts for `din watch`.")
+    parser.add_argument("--users", type=harness.positive, nargs="+", default=(250,), help="users per day of each log")
+    parser.add_argument("--logs", type=harness.positive, default=LOGS, help="logs of each size")
+    parser.add_argument("--write", action="store_true", help="write the tables to docs/watching.md")
+    given = parser.parse_args()
+    return publish("drifts" if given.write else "", lambda: "\n".join(table(n, given.logs) for n in given.users))
+
+
+def table(users: int, logs: int) -> str:
+    """Run the missing cases, and return the table of drifts of logs with this many users a day."""
+    sound: dict[str, Advised] = {}
+    planted: dict[str, list[Advised]] = {name: [] for name in DRIFTS}
+    for seed in range(logs):
+        folder = harness.STORE / "drifts" / f"{users}-{seed}"
+        weeks = range(0, DAYS - 1, WEEK)
+        harness.results(folder, [harness.StudyCase(f"day-{day}", replaced, (users, day, seed)) for day in weeks])
+        harness.results(folder, [harness.StudyCase("served", serve, (users, seed))])
+        (found,) = harness.results(folder, [harness.StudyCase("sound", sound_days)])
+        sound |= {f"{day} of log {seed + 1}": advised for day, advised in found.items()}
+        cases = [harness.StudyCase(name, drifted, (name, seed)) for name in DRIFTS]
+        for name, advised in zip(DRIFTS, harness.results(folder, cases), strict=True):
+            planted[name].append(advised)
+    return f"**{users:,} users a day**\n\n{drift_table(sound, planted)}"
+
+
+def serve(kept: Path, users: int, seed: int) -> int:
+    """Let champions answer the requests of a sound client, log the answers and clicks, and return their number."""
+    folder = kept.parent
+    for name in ("served", "clicks"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    _, params = simulated_log(folder / "log", users, IMPRESSIONS * users, seed)
+    data = replace(params.data, until=FIRST + (DAYS - 1) * _DAY)
+    params = replace(params, data=data, featurize=replace(params.featurize, test_days=DAYS))
+    with TemporaryDirectory() as place, redirect_stdout(StringIO()):
+        here = Workspace(Path(place))
+        fetch(here, params)
+        featurize(here, params)
+        rows = test_rows(Features(here.features)).sort_by("timestamp")
+        requests = requests_for(rows, here.raw, here.features)
+    rng = np.random.default_rng(seed)
+    days: dict[date, list[Asked]] = {}
+    for number, (request, click) in enumerate(zip(requests, rows["label"].to_pylist(), strict=True)):
+        at = request["time"] + rng.exponential(0.2)
+        day = datetime.fromtimestamp(request["time"], UTC).date()
+        days.setdefault(day, []).append(Asked(f"{number}", at, request, bool(click)))
+    for day, asked in days.items():
+        answer(folder, day, asked, champion(folder, day))
+    return len(requests)
+
+
+def champion(folder: Path, day: date) -> Scorer:
+    """Return the newest champion on the morning of a day."""
+    registry = Registry(str(folder / "registry"), "month")
+    *_, number = (one.number for one in registry.history() if registry.facts(one.version).until < day.isoformat())
+    return Scorer.from_registry(registry.uri, registry.model_name, number, cache=folder / "bundles")
+
+
+def answer(folder: Path, day: date, asked: Sequence[Asked], scorer: Scorer, drift: Drift | None = None) -> None:
+    """Answer the requests of a day, and write answers and clicks into a folder."""
+    asked = sorted(asked, key=attrgetter("at"))
+    scores = np.concatenate(scorer.score_many([one.request for one in asked]))
+    version = scorer.version
+    if drift and drift.scored:
+        scores = drift.scored(scores)
+        version = sha256(version.encode()).hexdigest()  # of another bundle
+    now = 0.0
+    log = AnswerLog(folder / "served", clock=lambda: now)
+    log.start()
+    for one, score in zip(asked, scores.tolist(), strict=True):
+        now = one.at
+        log.put(Answer(b"", version, [one.request], [[score]], [one.name]), 0)
+    log.close()
+    rng = np.random.default_rng(day.toordinal())
+    (folder / f"clicks/{day}").mkdir(parents=True)
+    with (folder / f"clicks/{day}/clicks.csv").open("w", newline="") as file:
+        clicks = csv.writer(file)
+        clicks.writerow(("request_id", "item_id", "timestamp"))
+        for one in asked:
+            if one.clicked:
+                clicks.writerow((one.name, one.request["candidates"][0]["item_id"], one.at + rng.exponential(120)))
+
+
+def sound_days(kept: Path) -> dict[str, Advised]:
+    """Judge the days of a log, one after the other, as they were served, and return what was advised on each."""
+    with TemporaryDirectory(dir=kept.parent) as place:
+        days = [FIRST + number * _DAY for number in range(_WARM, DAYS - 1)]
+        return {day.isoformat(): judge(kept.parent, Path(place), day) for day in days}
+
+
+def drifted(kept: Path, name: str, seed: int) -> Advised:
+    """Plant a drift into a day of a log, and judge the day."""
+    drift = DRIFTS[name]
+    number = [*DRIFTS].index(name) + seed
+    new = 2 if drift.action == "retrain" else 0  # the days on which the champion is too new for this advice
+    day = FIRST + (_PLANTED + new + number % (WEEK - new)) * _DAY
+    rows = duckdb.sql(
+        f"""SELECT request_id, epoch(answered_at), request,
+            request_id IN (SELECT CAST(request_id AS VARCHAR) FROM '{kept.parent}/clicks/{day}/*.csv')
+        FROM read_parquet('{kept.parent}/served/date={day}/*/*.parquet', hive_partitioning=false) ORDER BY 2"""
+    ).fetchall()
+    asked = [Asked(name, at, json.loads(request), clicked) for name, at, request, clicked in rows]
+    with TemporaryDirectory(dir=kept.parent) as place:
+        scorer = champion(kept.parent, FIRST if drift.is_first else day)
+        answer(Path(place), day, drift.asked(asked, np.random.default_rng(number)), scorer, drift)
+        return judge(kept.parent, Path(place), day)
+
+
+def judge(folder: Path, place: Path, day: date) -> Advised:
+    """Judge a day of a log, and return what to do by the alarming figure.
+
+    Args:
+        place: a folder that keeps the alarms. Its days replace those of the log.
+    """
+    days = [day + number * _DAY for number in range(-29, 2)]
+    for name in ("registry", *(f"served/date={one}" for one in days), *(f"clicks/{one}" for one in days)):
+        if (folder / name).exists() and not (place / name).exists():
+            shutil.copytree(folder / name, place / name, copy_function=os.link)
+    clicks = Served(path=str(place / "served"), clicks=str(place / "clicks/*/*.csv"), window_hours=1)
+    registry = Registry(str(place / "registry"), "month")
+    with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+        end = datetime(day.year, day.month, day.day) + _DAY
+        found = watch(
+            Workspace(place), place / "served", clicks, registry, end=end, most=1_000, max_age=timedelta(days=7)
+        )
+    if found.problem:
+        raise InputError(found.problem)
+    return {alarm.figure: alarm.action for alarm in found.alarms}
+
+
+def drift_table(sound: Mapping[str, Advised], planted: Mapping[str, Sequence[Advised]]) -> str:
+    """Return the rates and the table of drifts, given what was advised on each sound day and on the days of a drift."""
+    found = [bool(advised) for days in planted.values() for advised in days]
+    right = [DRIFTS[name].action in advised.values() for name, days in planted.items() for advised in days]
+    wrong = "".join(f" {day}: {', '.join(advised)}." for day, advised in sound.items() if advised)
+    said = [
+        f"Drifts found on their first day: {sum(found)} of {len(found)} ({np.mean(found):.1%}; bar: 95 %).",
+        f"Days with the right advice: {sum(right)} of {len(right)} ({np.mean(right):.1%}).",
+        f"Sound days with an alarm: {share([bool(advised) for advised in sound.values()])} (bar: 1 %).{wrong}",
+    ]
+    rows = []
+    for name, days in planted.items():
+        given = Counter(action for advised in days for action in {*advised.values()})
+        figures = Counter(figure for advised in days for figure in advised).most_common(4)
+        told = ", ".join(f"{action} ({count})" for action, count in given.most_common())
+        row = [name, f"{sum(map(bool, days))} of {len(days)}", DRIFTS[name].action, told]
+        rows.append([*row, ", ".join(f"`{figure}`" for figure, _ in figures)])
+    head = ["drift", "found", "right advice", "advice (days)", "figures that alarm most often"]
+    return "".join(f"- {one}\n" for one in said) + "\n" + harness.table(head, rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
