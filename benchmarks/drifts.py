@@ -60,7 +60,7 @@ _PLANTED = 6 * WEEK
 """The served days before the week in which drifts are planted."""
 
 Advised = dict[str, str]
-"""What to do, by the alarming figure."""
+"""The action to take for each figure that alarms."""
 
 
 def main() -> int:

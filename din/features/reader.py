@@ -80,7 +80,7 @@ class Shard:
 
 
 class _Kept(NamedTuple):
-    """What has been read of one shard."""
+    """The files of one shard that have been read."""
 
     number: int
     behaviours: Behaviours

@@ -89,7 +89,7 @@ def test_comments_stay_beside_their_keys() -> None:
 
 
 def test_an_optional_block_that_is_set_is_merged() -> None:
-    """Its other keys stay; where it is null, the overlay's keys are all it has."""
+    """Keys that the overlay does not name stay. A block that was null gets the overlay's keys alone."""
     daily = {"impressions": 20000, "fashion": 0.9}
     text = edit(TEXT, nested({"fetch.simulate.daily": daily}), "an overlay").text
     more = nested({"fetch.simulate.daily.impressions": 5000, "fetch.simulate.daily.item_days": 3})
