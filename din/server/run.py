@@ -16,6 +16,9 @@ from din.server.settings import Settings
 
 _HEAD_SECONDS = 10.0
 """The time in which the head of a request must arrive. A client that sends a byte a minute must not stay connected."""
+_HEAD_BYTES = 64_000
+"""The bytes that may arrive in a row without completing a head or belonging to a body: one longer head, or trailers."""
+_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 _CONNECTIONS = 1000
 """The open connections of a process. A new one beyond them is closed at once."""
 _DRAIN_SECONDS = 30
@@ -23,9 +26,11 @@ _DRAIN_SECONDS = 30
 
 
 class Impatient(HttpToolsProtocol):
-    """uvicorn's protocol, which closes a connection whose next request has not begun in time."""
+    """uvicorn's protocol, which closes a connection whose next request does not begin in time, or in few bytes."""
 
     _timer: asyncio.TimerHandle | None = None
+    _head = 0
+    _advanced = False
 
     def connection_made(self, transport: Any) -> None:
         """Begin to wait for the first request, or close a connection too many."""
@@ -36,14 +41,31 @@ class Impatient(HttpToolsProtocol):
         self._wait()
 
     def data_received(self, data: bytes) -> None:
-        """Stop waiting if a request has begun, whatever the bytes were."""
+        """Stop waiting if a request has begun, and close the connection if its head is too long."""
+        self._advanced = False
         super().data_received(data)
         begun = self.cycle is not None and not self.cycle.response_complete
+        self._head = 0 if self._advanced else self._head + len(data)
+        if self._head > _HEAD_BYTES:
+            if not begun:
+                self.transport.write(_TOO_LARGE)
+            self.transport.close()
+            return
         if begun and self._timer:
             self._timer.cancel()
             self._timer = None
         elif not begun:
             self._wait()
+
+    def on_headers_complete(self) -> None:
+        """Note that a head was complete."""
+        self._advanced = True
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Note that bytes belonged to a body."""
+        self._advanced = True
+        super().on_body(body)
 
     def _wait(self) -> None:
         if self._timer is None:

@@ -196,6 +196,31 @@ def test_a_slow_head(begun: bytes, steady, serving, monkeypatch: pytest.MonkeyPa
             pass
 
 
+HEAD = b"POST /v1/score HTTP/1.1\r\nHost: x\r\n"
+
+
+@pytest.mark.parametrize(
+    ("begun", "answer"),
+    [
+        (HEAD, b"HTTP/1.1 431 "),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n", b""),  # trailers
+        (HEAD + b"Content-Length: 2\r\n\r\n{}" + HEAD, b""),  # the next request, while the first is answered
+    ],
+)
+@pytest.mark.parametrize("more", [b"a: " + b"b" * 996 + b"\r\n", b"c" * 1000])
+def test_an_endless_head(begun: bytes, answer: bytes, more: bytes, steady, serving) -> None:
+    """A connection ends soon if nothing of what it sends completes a head or belongs to a body."""
+    with serving(steady.deploy()) as client, connected(client) as connection:
+        connection.sendall(begun)
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            while sent < 30_000_000:
+                sent += connection.send(more)
+        assert sent < 30_000_000
+        with contextlib.suppress(ConnectionError):
+            assert connection.recv(4096).startswith(answer)
+
+
 def test_busy_and_late(steady, serving, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread scores one request, one more may wait, and the next gets 503. Both get 504 in time.
 
