@@ -135,7 +135,7 @@ def answer(folder: Path, day: date, asked: Sequence[Asked], scorer: Scorer, drif
     log.start()
     for one, score in zip(asked, scores.tolist(), strict=True):
         now = one.at
-        log.put(Answer(b"", version, [one.request], [[score]], [one.name]), 0)
+        log.put(log.drawn(Answer(b"", version, [one.request], [[score]], [one.name])), 0)
     log.close()
     rng = np.random.default_rng(day.toordinal())
     (folder / f"clicks/{day}").mkdir(parents=True)

@@ -40,8 +40,8 @@ _MOST_OPEN = 64_000_000
 
 
 @dataclass(frozen=True)
-class _Scored:
-    """A request and its answer.
+class Scored:
+    """A request of the sample, and its answer.
 
     Attributes:
         at: seconds since 1970.
@@ -84,7 +84,7 @@ class AnswerLog:
         self._key = read_key(key) if key else None
         self._clock = clock
         self._lock = threading.Lock()
-        self._waiting: list[_Scored] = []
+        self._waiting: list[Scored] = []
         self._bytes = 0
         self._open: _Open | None = None
         self._stop = threading.Event()
@@ -100,12 +100,15 @@ class AnswerLog:
         """Start the thread."""
         self._thread.start()
 
-    def put(self, answer: Answer, size: int) -> None:
-        """Log the answer to a body of `size` bytes soon, or drop and count it if too many wait."""
+    def drawn(self, answer: Answer) -> list[Scored]:
+        """Return the requests of users in the sample. A long list takes a while, which the event loop must not wait."""
         at = self._clock()
         parts = zip(answer.requests, answer.ids, answer.probabilities, strict=True)
-        scored = [_Scored(at, answer.version, request, name, found) for request, name, found in parts]
-        drawn = [one for one in scored if self._is_drawn(one)]
+        scored = [Scored(at, answer.version, request, name, found) for request, name, found in parts]
+        return [one for one in scored if self._is_drawn(one)]
+
+    def put(self, drawn: list[Scored], size: int) -> None:
+        """Log requests of a body of `size` bytes soon, or drop and count them if too many wait."""
         if not drawn:
             return
         with self._lock:
@@ -169,12 +172,12 @@ class AnswerLog:
                 self._open.close()
             self._open = None
 
-    def _is_drawn(self, one: _Scored) -> bool:
+    def _is_drawn(self, one: Scored) -> bool:
         """Return whether the request's user is in the sample."""
         drawn = sha256((_id(one.request.get("user") or {}, USER_ID) or one.request_id).encode()).digest()[:8]
         return int.from_bytes(drawn) < self._share * 2**64
 
-    def _row(self, one: _Scored) -> dict[str, Any]:
+    def _row(self, one: Scored) -> dict[str, Any]:
         request = one.request
         user = request.get("user") or {}
         user_id = _id(user, USER_ID)

@@ -122,11 +122,14 @@ def _objects(given: list[Any]) -> list[Request]:
 
 
 def _check_total(requests: list[Request], most: int) -> None:
-    """Refuse a list that would hold a thread for long after its answer is due."""
+    """Refuse a list that would hold a thread for long after its answer is due, or whose answers would flood the log."""
+    advice = f"expected at most {most:,} in all: send several lists, or raise --max-candidates"
+    if len(requests) > most:
+        raise InputError(f"{len(requests):,} requests in the list; {advice}")
     lists = [request.get("candidates") for request in requests]
     total = sum(len(candidates) for candidates in lists if isinstance(candidates, list))
     if total > most:
-        raise InputError(f"{total:,} candidates in the list; expected at most {most:,} in all: send several lists")
+        raise InputError(f"{total:,} candidates in the list; {advice}")
 
 
 def _why(scorer: Scorer, requests: list[Request], most: int) -> list[list[list[dict[str, Any]]]]:

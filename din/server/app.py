@@ -22,7 +22,7 @@ from starlette.routing import Route
 
 from din.errors import InputError, Unavailable, listed, shown
 from din.server import answers, metrics
-from din.server.answer_log import AnswerLog
+from din.server.answer_log import AnswerLog, Scored
 from din.server.answers import Answer
 from din.server.bodies import RETRY, Bodies
 from din.server.deployment import Deployment, Serving
@@ -203,12 +203,13 @@ class Server:
             times.end("body")
             serving = self._deployment.serving
 
-            def scored() -> Answer:
+            def scored() -> tuple[Answer, list[Scored]]:
                 times.end("wait")
-                return answer(serving, body, self._log is not None)
+                found = answer(serving, body, self._log is not None)
+                return found, self._log.drawn(found) if self._log else []
 
             try:
-                found = await self._workers.run(scored, settings.timeout - times.passed)
+                found, drawn = await self._workers.run(scored, settings.timeout - times.passed)
             except BusyError:
                 message = f"{settings.queue} requests wait already; try again in a second, or start more --processes"
                 raise HTTPException(503, message, RETRY) from None
@@ -222,7 +223,7 @@ class Server:
             if len(found.requests) == 1:
                 self._deployment.keep(found.requests[0], len(body))
             if self._log:
-                self._log.put(found, len(body))
+                self._log.put(drawn, len(body))
         metrics.SCORES.labels(found.version).inc(found.candidates)
         return Response(found.content, media_type="application/json")
 

@@ -64,5 +64,5 @@ def serve(world: World, days: Days, folder: Path, client: Client = dict) -> None
     for shown, request in days.requests():
         now = shown.at
         body = json.dumps(client(request)).encode()
-        log.put(answers.score(deployment.serving, body, named=True), len(body))
+        log.put(log.drawn(answers.score(deployment.serving, body, named=True)), len(body))
     log.close()

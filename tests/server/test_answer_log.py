@@ -67,6 +67,20 @@ def test_a_row_for_each_request(steady, serving, folder: Path) -> None:
     assert json.loads(row["request"]) == REQUEST and row["hashed"] is False
 
 
+def test_no_answer_waits_for_a_sample(steady, serving, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests are drawn by the thread that scores them, because the event loop serves all connections."""
+    drawn, threads = AnswerLog._is_drawn, set()
+
+    def noted(log, one) -> bool:
+        threads.add(threading.current_thread().name.partition("_")[0])
+        return drawn(log, one)
+
+    monkeypatch.setattr(AnswerLog, "_is_drawn", noted)
+    with serving(steady.deploy(log=str(folder))) as client:
+        client.post("/v1/score", json=[REQUEST] * 9)
+    assert len(rows(folder)) == 9 and threads == {"score"}
+
+
 def test_people_are_sampled_and_hashed(folder: Path, tmp_path: Path) -> None:
     """All requests of a user are in the sample or none, and with a key no file holds an id."""
     key = tmp_path / "key"
@@ -74,7 +88,7 @@ def test_people_are_sampled_and_hashed(folder: Path, tmp_path: Path) -> None:
     log = AnswerLog(folder, share=0.5, key=str(key))
     log.start()
     for number in range(400):
-        log.put(answer(number, f"user-{number % 40}"), 100)
+        log.put(log.drawn(answer(number, f"user-{number % 40}")), 100)
     log.close()
     found = rows(folder)
     counts = duckdb.sql(f"SELECT count(*) FROM '{folder}/{FILES}' GROUP BY user_id").fetchall()
@@ -88,7 +102,7 @@ def test_odd_ids(folder: Path) -> None:
     log = AnswerLog(folder)
     log.start()
     requests = [{"user": {"user_id": [7]}, "candidates": []}, {"candidates": [7.0]}]
-    log.put(Answer(b"", "v", requests, [[], [1.0]], ["a", "b"]), 9)
+    log.put(log.drawn(Answer(b"", "v", requests, [[], [1.0]], ["a", "b"])), 9)
     log.close()
     assert [(row["user_id"], row["items"]) for row in rows(folder)] == [(None, []), (None, ["7"])]
 
@@ -100,7 +114,7 @@ def test_too_many_are_dropped_and_counted(folder: Path, monkeypatch: pytest.Monk
     for most, numbers in ((250, range(5)), (50, range(5, 6))):
         monkeypatch.setattr(logs, "_MOST_WAITING", most)
         for number in numbers:
-            log.put(answer(number), 100)
+            log.put(log.drawn(answer(number)), 100)
         log._turn()
     log.start()
     log.close()
@@ -114,7 +128,7 @@ def test_users_outside_the_sample_take_no_place(folder: Path, monkeypatch: pytes
     lost = metrics.LOG_LOST._value.get()
     log = AnswerLog(folder, 0.0)
     for number in range(2):
-        log.put(answer(number), 100)
+        log.put(log.drawn(answer(number)), 100)
     assert metrics.LOG_LOST._value.get() == lost
 
 
@@ -122,9 +136,9 @@ def test_an_unforeseen_error(folder: Path) -> None:
     """The thread outlives it, and what it lost is counted."""
     log = AnswerLog(folder, clock=lambda: NOON)
     lost = metrics.LOG_LOST._value.get()
-    log.put(replace(answer(0), requests=[{}]), 1)
+    log.put(log.drawn(replace(answer(0), requests=[{}])), 1)
     log._turn()
-    log.put(answer(1), 1)
+    log.put(log.drawn(answer(1)), 1)
     log.start()
     log.close()
     assert [row["request_id"] for row in rows(folder)] == ["r1"] and metrics.LOG_LOST._value.get() - lost == 1
@@ -144,7 +158,7 @@ def test_files_by_hour_and_size(most: int, files: int, folder: Path, monkeypatch
     log = AnswerLog(folder, clock=lambda: now)
     for number, later in enumerate([0, 1, 3600, 86400, 86401]):
         now = NOON + later
-        log.put(answer(number), 1)
+        log.put(log.drawn(answer(number)), 1)
         log._turn()
     log.start()
     log.close()
@@ -162,7 +176,7 @@ def test_an_open_file_cut_anywhere(folder: Path) -> None:
     """The batches before the cut are published, once."""
     log = AnswerLog(folder, clock=lambda: NOON)
     for number in range(3):
-        log.put(answer(number), 1)
+        log.put(log.drawn(answer(number)), 1)
         log._turn()
     (path,) = (folder / OPEN).glob("*.arrows")
     content = path.read_bytes()
@@ -185,7 +199,7 @@ def test_a_kill_loses_a_second_at_most(folder: Path) -> None:
     code = "import sys; from pathlib import Path; from din.server.answers import Answer\n"
     code += "from din.server.answer_log import AnswerLog\n"
     code += "log = AnswerLog(Path(sys.argv[1])); log.start(); request = {'candidates': [1]}\n"
-    code += "for n in range(50): log.put(Answer(b'', 'v', [request], [[0.5]], [str(n)]), 1)\n"
+    code += "for n in range(50): log.put(log.drawn(Answer(b'', 'v', [request], [[0.5]], [str(n)])), 1)\n"
     code += "import time; time.sleep(1); print('written', flush=True); time.sleep(60)"
     child = subprocess.Popen([sys.executable, "-c", code, folder], stdout=subprocess.PIPE)
     assert child.stdout and child.stdout.readline() == b"written\n"
@@ -201,11 +215,11 @@ def test_a_disk_that_fails(folder: Path) -> None:
     log = AnswerLog(folder, clock=lambda: NOON)
     (folder / OPEN).rmdir()
     lost = metrics.LOG_LOST._value.get()
-    log.put(answer(0), 1)
+    log.put(log.drawn(answer(0)), 1)
     log._turn()
     assert metrics.LOG_LOST._value.get() - lost == 1
     (folder / OPEN).mkdir()
-    log.put(answer(1), 1)
+    log.put(log.drawn(answer(1)), 1)
     log.start()
     log.close()
     assert [row["request_id"] for row in rows(folder)] == ["r1"]
@@ -214,7 +228,7 @@ def test_a_disk_that_fails(folder: Path) -> None:
 def left(folder: Path, number: int) -> Path:
     """Leave an open file as a killed process does, and return its path."""
     log = AnswerLog(folder, clock=lambda: NOON)
-    log.put(answer(number), 1)
+    log.put(log.drawn(answer(number)), 1)
     log._turn()
     log._leave()
     return max((folder / OPEN).iterdir(), key=lambda path: path.stat().st_mtime_ns)
@@ -248,7 +262,7 @@ def test_processes_share_a_folder(folder: Path) -> None:
     for log in mine:
         log.start()
     for number in range(400):
-        mine[number % 4].put(answer(number), 1)
+        mine[number % 4].put(mine[number % 4].drawn(answer(number)), 1)
     closing = [threading.Thread(target=log.close) for log in mine]
     for thread in closing:
         thread.start()

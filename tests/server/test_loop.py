@@ -147,7 +147,7 @@ def test_hashed_people(world: World, tmp_path: Path) -> None:
     log = AnswerLog(tmp_path / "served", key=str(key))
     log.start()
     body = json.dumps({"user": {"user_id": 4}, "history": ["i4"], "candidates": ["i5", "i6"]}).encode()
-    log.put(answers.score(deployment.serving, body), len(body))
+    log.put(log.drawn(answers.score(deployment.serving, body)), len(body))
     log.close()
     assert replayed(world, Workspace(tmp_path), tmp_path, key=key).versions[0].differ == 0
     with pytest.raises(InputError, match="give the key as --log-key"):

@@ -126,6 +126,11 @@ def test_calls_of_the_page(block: Block, client: httpx.Client) -> None:
         (b'{"candidates": [1], "context": []}', 422, "context: []; expected an object"),  # or the log loses contexts
         (b'{"candidates": [' + b"1, " * 1000 + b"1]}", 422, "1,001 entries"),
         (b"[" + b", ".join([b'{"candidates": [1, 2, 3]}'] * 400) + b"]", 422, "1,200 candidates in the list"),
+        (
+            b"[" + b", ".join([b'{"candidates": []}'] * 1001) + b"]",
+            422,
+            "1,001 requests in the list; expected at most 1,000",
+        ),
         (b" " * 100_001, 413, "larger than 0.1 MB"),
     ],
 )
