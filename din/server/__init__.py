@@ -4,7 +4,7 @@
     deployment.py the bundle that answers now, and the watch that replaces it
     trial.py      the conditions for a bundle to answer
     bodies.py     bodies, with limits on bytes and time
-    log.py        the log of what was answered
+    answer_log.py the log of what was answered
     workers.py    threads that score, a bounded queue, and a time limit
     app.py        the routes
     openapi.py    their description, from the bundle's signature
