@@ -45,9 +45,9 @@ class Vocabulary:
         self._rows = {text(value): row for row, value in enumerate(values) if value is not None}
 
     @property
-    def known(self) -> list[Any]:
+    def known(self) -> Collection[Any]:
         """The values, as text."""
-        return list(self._rows)
+        return self._rows.keys()
 
     def rows(self, values: Iterable[object]) -> list[int]:
         """Return the row of each value, in order."""
@@ -101,16 +101,15 @@ class Encoder:
         }
 
     def example(self, candidates: int) -> dict[str, Any]:
-        """Return a request with a user and items from the bundle's tables."""
+        """Return a request with items from the bundle's table, and a user who is not: no id of a person is published."""
         items = list(islice(cycle(self.known(Group.ITEM) or [None]), candidates))
         request = {"history": items[: self.max_history], "candidates": items}
-        users = self.known(Group.USER)
-        user = {"user": {USER_ID: users[-1]}} if users else {}
+        user = {"user": {USER_ID: "somebody"}} if Group.USER in self._tables else {}
         return user | request | ({"time": 1_767_225_600} if self._ages else {})
 
-    def known(self, group: Group) -> list[Any]:
-        """Return the ids of the items or users in the bundle's table, as text."""
-        return self._tables[group][0].known if group in self._tables else []
+    def known(self, group: Group) -> Collection[Any]:
+        """Return the ids of the items or users in the bundle's table, as text, without a copy."""
+        return self._tables[group][0].known if group in self._tables else ()
 
     def pack(self, requests: Sequence[Mapping[str, Any]]) -> Iterator[PackedBatch]:
         """Yield all candidates of all requests as packed impressions, in order and in pieces of bounded size.

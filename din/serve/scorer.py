@@ -13,7 +13,7 @@ import copy
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -167,12 +167,12 @@ class Scorer:
         return self._encoder.max_history
 
     @property
-    def users(self) -> list[Any]:
+    def users(self) -> Collection[Any]:
         """The ids of the users whose profiles are in the bundle, as text."""
         return self._encoder.known(Group.USER)
 
     def example(self, candidates: int = 3) -> dict[str, Any]:
-        """Return a request with a user and items that the bundle knows. Items repeat if there are too few."""
+        """Return a request with items that the bundle knows and an unknown user. Items repeat if there are too few."""
         return self._encoder.example(candidates)
 
     def score(self, request: Request, output: Output = "probability") -> Vector:

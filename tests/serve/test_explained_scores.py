@@ -28,7 +28,7 @@ def test_effects_are_differences_of_scores(scorer: Scorer) -> None:
 
 def test_a_field_of_a_known_user_is_left_out(scorer: Scorer) -> None:
     """The profile of the bundle does not fill in what was left out."""
-    known = scorer.example()
+    known = scorer.example() | {"user": {"user_id": list(scorer.users)[-1]}}
     found = explain(scorer, known)
     age = next(effect for part, effect in zip(found.parts, found.effects, strict=True) if part.get("user") == "age")
     expected = scorer.score(known, "logit") - scorer.score({**known, "user": known["user"] | {"age": None}}, "logit")

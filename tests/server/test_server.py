@@ -286,6 +286,7 @@ def test_what_answers(client: httpx.Client, scorer: Scorer) -> None:
     assert (told["version"], told["record"]["number"], told["max_history"]) == (scorer.version, 1, scorer.max_history)
     assert told["fields"]["price"] == {"group": "item", "kind": "numeric"}
     assert client.post("/v1/score", json=told["example"]).status_code == 200
+    assert told["example"]["user"]["user_id"] not in scorer.users
     assert client.get("/v2/health/ready").json()["version"] == scorer.version
 
 
