@@ -60,7 +60,7 @@ class Deployment:
         record = self._registry.champion()
         if record is None:
             raise InputError(f"{self._registry.name}: no champion yet; promote a bundle first (`din promote`)")
-        self.seen_at = time.monotonic()
+        self._see()
         self.problem: str | None = None
         self.refused: Refusal | None = None
         self.serving = self._tried(record, None)
@@ -94,14 +94,18 @@ class Deployment:
         except Exception as error:  # also one that nobody foresaw: a watch that has died looks like a quiet registry
             self.problem = str(error) or type(error).__name__
         else:
-            self.seen_at = time.monotonic()
+            self._see()
             self.problem = None
             if self.refused and self.refused.record != record:
                 self.refused = None
             if record != self.serving.record and self.refused is None:
                 self._try(record)
-        metrics.AGE.set(self.registry_age)
         metrics.REFUSING.set(self.refused is not None)
+
+    def _see(self) -> None:
+        """Note that the registry has answered."""
+        self.seen_at = time.monotonic()
+        metrics.SEEN.set_to_current_time()
 
     def _try(self, record: Record) -> None:
         """Replace the bundle that answers, or refuse the new one."""

@@ -16,7 +16,7 @@ LOGGED = Counter("din_logged", "Answers in the log of the server.")
 LOG_LOST = Counter("din_log_lost", "Answers that the log dropped: too many waited, or the disk failed.")
 REFUSED = Counter("din_refused_bundles", "Champions that were refused, summed over processes.")
 RECORD = Gauge("din_record", "The number of the record whose bundle answers.", multiprocess_mode="livemin")
-AGE = Gauge("din_registry_age_seconds", "Seconds since the registry answered.", multiprocess_mode="livemax")
+SEEN = Gauge("din_registry_seen_seconds", "When the registry answered, in Unix time.", multiprocess_mode="livemin")
 REFUSING = Gauge("din_refusing", "1 while the registry's champion is refused.", multiprocess_mode="livemax")
 
 

@@ -12,6 +12,7 @@ from served_world import World
 from din.errors import InputError
 from din.serve import Limits, Scorer
 from din.serve.bundle_writer import seal
+from din.server import metrics
 from din.server.deployment import Deployment
 from din.server.trial import objection
 
@@ -74,9 +75,10 @@ def test_graphs_that_differ(world: World, deployment: Deployment) -> None:
 def test_a_registry_that_is_away(world: World, deployment: Deployment) -> None:
     """The bundle answers on, the problem is named, and the registry is followed again when it is back."""
     away = world.registry_folder.rename(world.registry_folder.with_name("away"))
-    at = deployment.seen_at
+    at, seen = deployment.seen_at, metrics.SEEN._value.get()
+    assert 0 <= time.time() - seen < 60
     deployment.follow()
-    assert deployment.problem and deployment.seen_at == at
+    assert deployment.problem and (deployment.seen_at, metrics.SEEN._value.get()) == (at, seen)
     assert len(deployment.serving.scorer.score(REQUEST)) == 2
     away.rename(world.registry_folder)
     world.crown(1)
