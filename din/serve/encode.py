@@ -101,7 +101,7 @@ class Encoder:
         }
 
     def example(self, candidates: int) -> dict[str, Any]:
-        """Return a request with items from the bundle's table, and a user who is not: no id of a person is published."""
+        """Return a request with items from the bundle's table, and an unknown user: ids of people stay private."""
         items = list(islice(cycle(self.known(Group.ITEM) or [None]), candidates))
         request = {"history": items[: self.max_history], "candidates": items}
         user = {"user": {USER_ID: "somebody"}} if Group.USER in self._tables else {}

@@ -67,7 +67,7 @@ def app(deployment: Deployment) -> Starlette:
             Route("/metrics", server.metrics),
             Route("/openapi.json", server.openapi),
         ],
-        exception_handlers={HTTPException: _one_line, Exception: _bug},
+        exception_handlers={HTTPException: _no_route, Exception: _bug},
         lifespan=server.lifespan,
     )
 
@@ -244,6 +244,12 @@ class Server:
 async def _one_line(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+
+async def _no_route(request: Request, error: Exception) -> Response:
+    response = await _one_line(request, error)
+    metrics.ANSWERS.labels(response.status_code).inc()
+    return response
 
 
 async def _bug(_: Request, error: Exception) -> Response:

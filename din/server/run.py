@@ -8,6 +8,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from din.server import metrics
 from din.server.answer_log import AnswerLog
 from din.server.app import app
 from din.server.deployment import Deployment
@@ -37,6 +38,7 @@ class Impatient(HttpToolsProtocol):
         super().connection_made(transport)
         if len(self.connections) > _CONNECTIONS:
             transport.abort()
+            metrics.CLOSED.labels("too many").inc()
             return
         self._wait()
 
@@ -50,6 +52,7 @@ class Impatient(HttpToolsProtocol):
             if not begun:
                 self.transport.write(_TOO_LARGE)
             self.transport.close()
+            metrics.CLOSED.labels("long head").inc()
             return
         if begun and self._timer:
             self._timer.cancel()
@@ -75,6 +78,7 @@ class Impatient(HttpToolsProtocol):
         self._timer = None
         if self.cycle is None or self.cycle.response_complete:
             self.transport.close()
+            metrics.CLOSED.labels("slow head").inc()
 
 
 def options(host: str, port: int) -> dict[str, Any]:

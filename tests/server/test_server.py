@@ -144,8 +144,16 @@ def test_a_wrong_body(body: bytes, status: int, says: str, client: httpx.Client)
 
 def test_a_wrong_route(client: httpx.Client) -> None:
     """Unknown paths and methods are errors in JSON too."""
+    before = [figure(client, f'din_answers_total{{status="{status}"}}') for status in (404, 405)]
     assert client.get("/v1/scores").json() == {"error": "Not Found"}
     assert client.get("/v1/score").status_code == 405
+    after = [figure(client, f'din_answers_total{{status="{status}"}}') for status in (404, 405)]
+    assert np.subtract(after, before).tolist() == [1, 1]
+
+
+def figure(client: httpx.Client, name: str) -> float:
+    lines = client.get("/metrics").text.splitlines()
+    return float(next((line.split()[-1] for line in lines if line.startswith(name)), 0))
 
 
 def test_an_endless_body_is_not_read(client: httpx.Client) -> None:
@@ -196,9 +204,11 @@ def test_a_slow_head(begun: bytes, steady, serving, monkeypatch: pytest.MonkeyPa
     """A connection whose request does not begin in time is closed."""
     monkeypatch.setattr(run, "_HEAD_SECONDS", 0.2)
     with serving(steady.deploy()) as client, connected(client) as connection:
+        closed = figure(client, 'din_closed_connections_total{cause="slow head"}')
         connection.sendall(begun)
         while connection.recv(4096):
             pass
+        assert figure(client, 'din_closed_connections_total{cause="slow head"}') > closed
 
 
 HEAD = b"POST /v1/score HTTP/1.1\r\nHost: x\r\n"
@@ -224,6 +234,7 @@ def test_an_endless_head(begun: bytes, answer: bytes, more: bytes, steady, servi
         assert sent < 30_000_000
         with contextlib.suppress(ConnectionError):
             assert connection.recv(4096).startswith(answer)
+        assert figure(client, 'din_closed_connections_total{cause="long head"}') > 0
 
 
 def test_busy_and_late(steady, serving, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,18 +319,13 @@ def test_the_description(client: httpx.Client) -> None:
 
 def test_figures(client: httpx.Client, scorer: Scorer) -> None:
     """Answers are counted by status, and candidates by version."""
-
-    def figure(name: str) -> float:
-        lines = client.get("/metrics").text.splitlines()
-        return float(next((line.split()[-1] for line in lines if line.startswith(name)), 0))
-
     scored = f'din_scores_total{{version="{scorer.version}"}}'
-    before = [figure(name) for name in ('din_answers_total{status="422"}', scored)]
+    before = [figure(client, name) for name in ('din_answers_total{status="422"}', scored)]
     client.post("/v1/score", content=b"3")
     client.post("/v1/score", json=REQUEST)
-    after = [figure(name) for name in ('din_answers_total{status="422"}', scored)]
+    after = [figure(client, name) for name in ('din_answers_total{status="422"}', scored)]
     assert np.subtract(after, before).tolist() == [1, 2]
-    assert figure("din_record ") == 1
+    assert figure(client, "din_record ") == 1
 
 
 def test_a_slow_request_is_logged_with_its_steps(steady, serving, caplog: pytest.LogCaptureFixture) -> None:
