@@ -1,7 +1,7 @@
 """The routes of the server.
 
 A body is read with a limit on its bytes and on its time, and parsed and scored by a thread. Scores name the version
-that made them, and every error is one line: 413 too large, 408 too slow, 422 wrong, 503 busy, 504 late.
+that made them, and every error is one line: 413 too large, 408 too slow, 415 compressed, 422 wrong, 503 busy, 504 late.
 """
 
 import contextlib

@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
+from din.errors import shown
+
 CLOSE = {"Connection": "close"}
 RETRY = {"Retry-After": "1"}
 _MOST_BYTES = 256_000_000
@@ -31,7 +33,7 @@ class Bodies:
         """Give the body of a request, which is held until the block ends.
 
         Raises:
-            HTTPException: it is too large or too slow, or all bodies together are too large.
+            HTTPException: it is compressed, too large or too slow, or all bodies together are too large.
         """
         body = bytearray()
         try:
@@ -49,6 +51,9 @@ class Bodies:
 
     async def _read(self, request: Request, body: bytearray) -> None:
         too_large = f"the body is larger than {self._most / 1e6:g} MB; send fewer candidates in each, or raise "
+        coding = request.headers.get("content-encoding", "identity")
+        if coding != "identity":
+            raise HTTPException(415, f"content-encoding: {shown(coding)}; expected none: send the JSON as it is", CLOSE)
         if int(request.headers.get("content-length", 0)) > self._most:
             raise HTTPException(413, too_large + "--max-request-mb", CLOSE)
         async for piece in request.stream():

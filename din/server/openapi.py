@@ -15,6 +15,7 @@ def description(scorer: Scorer, settings: Settings) -> dict[str, Any]:
     errors = {
         "408": "the body came too slowly",
         "413": "the body is too large",
+        "415": "the body is compressed",
         "422": "the request is wrong; the message names field and value",
         "503": "too many requests wait; see Retry-After",
         "504": "no answer in time",

@@ -1,6 +1,7 @@
 """The server answers as the scorer does, refuses what is wrong in one line, and never hangs."""
 
 import contextlib
+import gzip
 import json
 import re
 import socket
@@ -154,6 +155,13 @@ def test_a_wrong_route(client: httpx.Client) -> None:
 def figure(client: httpx.Client, name: str) -> float:
     lines = client.get("/metrics").text.splitlines()
     return float(next((line.split()[-1] for line in lines if line.startswith(name)), 0))
+
+
+def test_a_compressed_body(client: httpx.Client) -> None:
+    """It is refused as such."""
+    body = gzip.compress(json.dumps(REQUEST).encode())
+    answer = client.post("/v1/score", content=body, headers={"Content-Encoding": "gzip"})
+    assert (answer.status_code, answer.json()["error"][:23]) == (415, "content-encoding: 'gzip")
 
 
 def test_an_endless_body_is_not_read(client: httpx.Client) -> None:
