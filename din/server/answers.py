@@ -39,6 +39,12 @@ class Answer:
         """The number of candidates that were scored."""
         return sum(map(len, self.probabilities))
 
+    def __str__(self) -> str:
+        """Return the version, and what made the answer large or small."""
+        longest = max((len(request.get("history") or []) for request in self.requests), default=0)
+        parts = f"{len(self.requests)} requests, {self.candidates} candidates, histories of at most {longest}"
+        return f"version {self.version[:12]}, {parts}"
+
 
 def score(serving: Serving, body: bytes, named: bool = False, *, parts: str = "0") -> Answer:
     """Answer a request, or a list of requests.

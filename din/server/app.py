@@ -74,10 +74,11 @@ def app(deployment: Deployment) -> Starlette:
 
 @dataclass
 class _Times:
-    """When an answer began, and when each of its steps ended, in seconds of the monotonic clock."""
+    """When an answer began, when each of its steps ended, in seconds of the monotonic clock, and the answer itself."""
 
     began: float = field(default_factory=time.monotonic)
     ends: dict[str, float] = field(default_factory=dict)
+    answer: Answer | None = None
 
     @property
     def passed(self) -> float:
@@ -89,10 +90,10 @@ class _Times:
         self.ends[step] = time.monotonic()
 
     def __str__(self) -> str:
-        """Return the duration of each step that has ended."""
+        """Return the duration of each step that has ended, and what was answered."""
         steps = zip(self.ends, pairwise([self.began, *self.ends.values()]), strict=True)
         told = ", ".join(f"{step} {1e3 * (end - start):.1f} ms" for step, (start, end) in steps)
-        return told or "waiting for the body"
+        return ", ".join([told or "waiting for the body", *([str(self.answer)] if self.answer else [])])
 
 
 class Server:
@@ -220,6 +221,7 @@ class Server:
                 raise HTTPException(422, str(error)) from None
             finally:
                 times.end("score" if "wait" in times.ends else "wait")
+            times.answer = found
             if len(found.requests) == 1:
                 self._deployment.keep(found.requests[0], len(body))
             if self._log:

@@ -342,4 +342,6 @@ def test_a_slow_request_is_logged_with_its_steps(steady, serving, caplog: pytest
         for _ in range(2):
             client.post("/v1/score", json=REQUEST)
     (line,) = [record.getMessage() for record in caplog.records if "slow request" in record.getMessage()]
-    assert re.fullmatch(r"slow request: .* ms in all, body .* ms, wait .* ms, score .* ms; status 200", line)
+    steps = "slow request: .* ms in all, body .* ms, wait .* ms, score .* ms"
+    of = f"version {Scorer.open(steady.bundles[0]).version[:12]}, 1 requests, 2 candidates, histories of at most 2"
+    assert re.fullmatch(f"{steps}, {of}; status 200", line)
