@@ -115,7 +115,7 @@ def load(session: Session, root: Path, params: Params) -> Raw:
                 )
             return None
         files = _event_files(root, manifest.days, days) if path == "events" else [root / path]
-        _check_types(files, {*keys, block.weight, *(field.name for field in wanted)})
+        _check_columns(files, {*keys, block.weight, *(field.name for field in wanted)})
         source = session.read(files, f"raw_{Path(path).stem}")
         wanted = [field for field in wanted if not absent or field.name in source.columns]
         selected = {key: source[key] for key in keys}
@@ -174,22 +174,28 @@ def _event_files(root: Path, found: Sequence[str], used: Calendar) -> list[Path]
     return files
 
 
-def _check_types(files: Sequence[Path], names: Collection[str | None]) -> None:
-    """Raise InputError if a file is not Parquet, or if a column has another type in it than in the first file."""
-    first: dict[str, pa.DataType] = {}
-    for file in files:
-        try:
-            schema = pq.read_schema(file)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise InputError(f"{file}: can't be read as Parquet ({error}); run `din fetch` again") from None
-        for found in schema:
-            kind = first.setdefault(found.name, found.type)
-            both_integer = pa.types.is_integer(kind) and pa.types.is_integer(found.type)
-            if found.name in names and found.type != kind and not both_integer:
+def _check_columns(files: Sequence[Path], names: Collection[str | None]) -> None:
+    """Check that these columns have the same types in all files, or are missing from all.
+
+    Raises:
+        InputError: they are not, or a file is not Parquet.
+    """
+    found = [_types(file, names) for file in files]
+    for file, types in zip(files, found, strict=True):
+        for name in sorted(types.keys() | found[0].keys()):
+            own, first = (some.get(name, "missing") for some in (types, found[0]))
+            if own != first:
                 raise InputError(
-                    f"{file}: column {found.name!r} is {found.type}, but {kind} in {files[0]}; correct the source, "
-                    "so that each day has the same types"
+                    f"{file}: column {name!r} is {own}, but {first} in {files[0]}; correct the source, so that each "
+                    "day has the same columns, of the same types"
                 )
+
+
+def _types(file: Path, names: Collection[str | None]) -> dict[str, pa.DataType]:
+    try:
+        return {column.name: column.type for column in pq.read_schema(file) if column.name in names}
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(f"{file}: can't be read as Parquet ({error}); run `din fetch` again") from None
 
 
 def _check_names(fields: tuple[Field, ...], where: str) -> None:

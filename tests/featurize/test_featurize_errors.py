@@ -129,16 +129,26 @@ def test_too_little_memory_names_the_key(build: Callable[..., Built]) -> None:
         build(_log(), memory_mb=1)
 
 
-def test_a_column_that_changes_its_type_is_named(build: Callable[..., Built]) -> None:
-    """A later day in which a declared column has another type is named, and nothing is rounded."""
+@pytest.mark.parametrize(
+    ("own", "told"),
+    [
+        (pa.array([0.5]), "is double, but int64"),
+        (pa.array([1], pa.int32()), "is int32, but int64"),
+        (None, "is missing, but int64"),
+    ],
+)
+def test_a_column_that_differs_between_days_is_named(
+    own: pa.Array | None, told: str, build: Callable[..., Built]
+) -> None:
+    """A later day in which a declared column is missing or of another type is named, and nothing is rounded or null."""
     log = _log(fields={"context": {"hour": "numeric"}})
     for event in log.events:
         event["hour"] = 1 + event["sequence"] % 3
     built = build(log)
     path = max(built.workspace.raw.rglob("part-0.parquet"))
-    rows = pq.read_table(path).slice(0, 1)
-    pq.write_table(rows.set_column(rows.schema.get_field_index("hour"), "hour", pa.array([0.5])), path)
-    with pytest.raises(InputError, match=r"date=2022-01-12.*part-0\.parquet.*'hour' is double, but int64.*same types"):
+    rows = pq.read_table(path).slice(0, 1).drop_columns("hour")
+    pq.write_table(rows if own is None else rows.append_column("hour", own), path)
+    with pytest.raises(InputError, match=rf"date=2022-01-12.*part-0\.parquet.*'hour' {told}.*same types"):
         featurize(built.workspace, block())
 
 
