@@ -1,7 +1,9 @@
-"""A hook of MkDocs: write the pages of parameters and reports, list the decisions, and unlink what the site lacks."""
+"""A hook of MkDocs: write what the code says of itself, list the decisions, and unlink what the site lacks."""
 
 import posixpath
 import re
+from importlib import import_module
+from inspect import getdoc
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +45,19 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
-    """Name files that the site does not hold instead of linking to them."""
+    """Write the lists of expectations, and name files that the site does not hold instead of linking to them."""
     folder = posixpath.dirname(page.file.src_uri)
 
     def named(link: re.Match[str]) -> str:
         target = posixpath.normpath(posixpath.join(folder, link[2]))
         return f"`{link[1]}`" if target.startswith(("../", "examples/")) else link[0]
 
+    markdown = re.sub(r"<!-- expectations: (.*) -->", _expectations, markdown)
     return re.sub(r"\[([^\]]*)\]\(([^)#:]*)[^)]*\)", named, markdown)
+
+
+def _expectations(mark: re.Match[str]) -> str:
+    """Return what a suite, or some of its phases, expects: the docstrings of the detectors."""
+    suite, *phases = mark[1].split()
+    detectors = import_module(f"validation.{suite}").PHASES.detectors
+    return "\n\n".join(getdoc(detector) or "" for phase in phases or detectors for detector in detectors[phase])

@@ -19,7 +19,7 @@ app = typer.Typer(
     help="Validate the pipeline's inputs and outputs with Great Expectations.\n\n"
     "Each suite writes reports/validation/<suite>.json. Exit codes: 0 = open, 1 = bug, 2 = bad input, 3 = closed "
     "(a critical expectation failed or could not be evaluated). Warnings are shown and don't block. "
-    "Thresholds are in params.yaml; docs/validation.md lists every expectation.",
+    "Thresholds are in params.yaml; docs/validation.md explains the suites.",
     epilog=examples("dvc repro validate_raw          # with the stages before it", "python -m validation raw"),
 )
 

@@ -24,7 +24,14 @@ from validation.suite_data import quoted
 
 
 def copies(log: Log) -> Iterator[Expected]:
-    """Expect that no day copies an earlier day, was delivered twice, or repeats far more rows than the days before."""
+    """Expect that no day copies an earlier day, was delivered twice, or repeats far more rows than the days before.
+
+    * `copied_days`: a day repeats an earlier one: a file under another date, or delivered twice with times that differ.
+    * `repeated_impressions_newest_days`: far more rows than usual repeat a user, an item and all contexts: impressions
+      from a cache, pages logged twice (`strange_days`).
+    * `duplicate_rate_newest_days`: a day alone has too many duplicates, and at least twice the usual share, so a day
+      delivered twice is found in a log of years (`max_duplicate_rate`).
+    """
     days = log.calendar.days
     if not len(days):
         return

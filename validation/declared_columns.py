@@ -17,7 +17,10 @@ _NOT_FINITE = "x -> x IS NULL OR NOT isfinite(x)"
 
 
 def declared_values(log: Log) -> Iterator[Expected]:
-    """Expect more than one value in each declared column, and lists that were split."""
+    """Expect more than one value in each declared column, and lists that were split.
+
+    `constant_fields` and `lists_split` are **warnings**.
+    """
     constant: list[dict[str, object]] = []
     unsplit: list[dict[str, object]] = []
     for table in ("events", *(name for name in log.sides if name != "history")):
@@ -55,6 +58,10 @@ def vectors(log: Log) -> Iterator[Expected]:
     """Expect vectors of finite numbers, with one length per column, that don't repeat a single number.
 
     A missing vector is null or an empty list. A log without declared vectors has no such expectation.
+
+    * `vectors_of_numbers`, `vectors_of_one_length`: a `vector` column holds something other than finite numbers; its
+      vectors have two lengths.
+    * `flat_vectors`: a **warning**: vectors of zeros, or of one number repeated; a missing vector is null.
     """
     declared = [
         (table, name, kind)

@@ -38,7 +38,12 @@ _IMPRESSION_COLUMNS = _BEHAVIOUR_COLUMNS | {
 
 
 def files(features: FeatureDirectory) -> Iterator[Expected]:
-    """Expect files that are complete, unchanged, built from the current raw log, and laid out as in FORMAT.md."""
+    """Expect files that are complete, unchanged, built from the current raw log, and laid out as in FORMAT.md.
+
+    * `files_match_manifest`, `files_readable`, `columns`, `row_counts`: the files are not the ones that `featurize`
+      wrote.
+    * `built_from_this_raw_log`: the raw log has changed since.
+    """
     root, manifest = features.root, features.manifest
     yield files_match_manifest(root, manifest.files, "featurize")
     built_from = manifest.raw
@@ -68,7 +73,10 @@ def files(features: FeatureDirectory) -> Iterator[Expected]:
 
 
 def vocabularies(features: FeatureDirectory) -> Iterator[Expected]:
-    """Expect vocabularies with dense ids and unique values, ordered by day and descending count."""
+    """Expect vocabularies with dense ids and unique values, ordered by day and descending count.
+
+    These are `vocab_<field>_ids`, `vocab_<field>_values`, `vocab_<field>_days` and `vocab_<field>_counts`.
+    """
     days = {day: number for number, day in enumerate(features.held_out, 1)}
     for field in features.fields:
         table = features.vocabulary(field)
@@ -110,7 +118,7 @@ def _columns(features: FeatureDirectory) -> dict[Path, dict[str, str]]:
 
 
 def splits(features: FeatureDirectory) -> Iterator[Expected]:
-    """Expect enough rows, and labels of both kinds, in each split."""
+    """Expect enough rows (`<split>_rows`), and labels of both kinds (`<split>_classes`), in each split."""
     least = features.params.validate_features.min_rows
     knobs = "featurize.protocol and its featurize.*_days or *_fraction"
     counted = features.rows(
@@ -140,7 +148,7 @@ def splits(features: FeatureDirectory) -> Iterator[Expected]:
 
 
 def unknown_items(features: FeatureDirectory) -> Iterator[Expected]:
-    """Expect that most validation and test rows have items that training knows."""
+    """Expect that most validation and test rows have items that training knows: `unknown_items_rate`."""
     ids = integers(features.items[ITEM_ID])
     unknown = np.flatnonzero((ids == UNKNOWN) | (ids >= features.known_rows[ITEM_ID]))
     features.connection.register("unknown_ids", pa.table({"item": unknown}))

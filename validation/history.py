@@ -14,7 +14,13 @@ from validation.suite_data import quoted
 
 
 def times_of_history(log: Log) -> Iterator[Expected]:
-    """Expect behaviours to be older than the log, and not to be impressions of the log."""
+    """Expect behaviours to be older than the log, and not to be impressions of the log.
+
+    * `history_after_log`: a prior behaviour is dated after the last event (one without a time is allowed).
+    * `history_within_log`: a **warning**: most behaviours are dated inside the log.
+    * `history_repeats_log_rate`: much of the history repeats impressions of the log. `history_repeats_log` **warns** of
+      less.
+    """
     if "history" not in log.sides:
         return
     # Ignore a few rows dated long before the rest of the log; far_days judges them.
@@ -57,7 +63,12 @@ def times_of_history(log: Log) -> Iterator[Expected]:
 
 
 def ids_of_history(log: Log) -> Iterator[Expected]:
-    """Expect the log to have most items and at least one of the users of the prior history."""
+    """Expect the log to have most items and at least one of the users of the prior history.
+
+    * `history_unknown_items`: nearly all prior behaviours are of items that occur neither in the events nor in the item
+      table.
+    * `users_with_history`: no user of the events occurs in the history.
+    """
     if "history" not in log.sides:
         return
     known = f"SELECT {ITEM_ID} FROM events" + (f" UNION SELECT {ITEM_ID} FROM items" if "items" in log.sides else "")
@@ -90,8 +101,8 @@ def ids_of_history(log: Log) -> Iterator[Expected]:
 def history_of_own_users(log: Log) -> Iterator[Expected]:
     """Expect a user's prior history to predict their clicks about as well as their earlier clicks in the log do.
 
-    Both predict the clicks of the log's second half. Nothing is judged if even earlier clicks don't predict them
-    significantly.
+    `history_tells_clicks` fails if the histories belong to others. Both predict the clicks of the log's second half.
+    Nothing is judged if even earlier clicks don't predict them significantly.
     """
     if "history" not in log.sides or not log.labels_vary:
         return

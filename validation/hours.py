@@ -30,7 +30,10 @@ from validation.trailing import TrailingDays, distance, shares, unlike
 
 
 def covered_hours(log: Log) -> Iterator[Expected]:
-    """Expect that each day covers the hours that the days before it cover."""
+    """Expect that each day covers the hours that the days before it cover: `covered_hours_newest_days`.
+
+    A failure is a **warning**, unless the source delivers whole days (`fetch.table.daily`).
+    """
     wanted = log.params.validate_raw.missing_days
     if wanted == "off":
         return

@@ -23,7 +23,13 @@ _FEATURIZE = "this is a fault of featurize: run `dvc repro featurize`, and repor
 
 
 def recounted(features: FeatureDirectory) -> Iterator[Expected]:
-    """If features have weights or omit negatives, expect exactly the right events of the log, with their weights."""
+    """If features have weights or omit negatives, expect exactly the right events of the log, with their weights.
+
+    * `weights_of_the_log`: an impression has another `featurize.weight` than its event.
+    * `negatives_kept`, `held_out_rows_whole`: training does not hold exactly its clicks and the kept negatives;
+      validation or test lacks a row.
+    * `negatives_told`: the manifest states another share of kept negatives than the rows have.
+    """
     thinned = features.manifest.params.get("keep_negatives", 1) < 1
     weight = features.manifest.params.get(WEIGHT)
     if not thinned and weight is None:

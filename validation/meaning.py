@@ -31,7 +31,20 @@ _PAIR_ORDER = (Group.CONTEXT, Group.USER, Group.ITEM)
 
 
 def judge_meaning(features: FeatureDirectory) -> Iterator[Expected]:
-    """Expect that no field leaks the label, and that fields have values and items keep their meaning."""
+    """Expect that no field leaks the label, and that fields have values and items keep their meaning.
+
+    * `label_leak`: **leakage**: one context, item or user field alone predicts the labels (`max_field_auc`).
+    * `label_leak_later`: **leakage**: a field's AUC is far higher on later rows than in training.
+    * `pair_leak`: **leakage**: two fields together predict the label (`max_field_auc`).
+    * `history_leak`, `history_leak_later`: **leakage**: the share of the history that equals the candidate, or has its
+      category, predicts the label (`max_field_auc`).
+    * `rate_of_judged_rows`: **leakage**: a field is a rate or a count over the labels of validation or test rows, such
+      as the CTR of the whole log.
+    * `rate_of_training_rows`: a **warning**: a field is a rate or a count over the training rows that it describes, so
+      training relies on it too much.
+    * `empty_field`: no training row has the field; `missing_values` **warns** if many rows lack it.
+    * `item_order_kept`: the items shown most in training are not those shown most later: ids are permuted.
+    """
     sample = Sample(features)
     yield from _leaks(sample)
     yield from rates_of_labels(features)

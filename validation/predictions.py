@@ -34,7 +34,10 @@ _EVALUATE = "run `dvc repro evaluate`"
 
 
 def files(data: SuiteData) -> Iterator[Expected]:
-    """Expect both files to exist and to have their columns."""
+    """Expect both files to exist and to have their columns.
+
+    * `files_readable`, `columns`: a file or a column is missing.
+    """
     evaluation = documents.read(Evaluation, data.workspace.evaluation, _EVALUATE)
     expected = {
         data.workspace.predictions / f"{split}.parquet": dict.fromkeys(_KEYS, _INTEGERS)
@@ -45,7 +48,16 @@ def files(data: SuiteData) -> Iterator[Expected]:
 
 
 def values(data: SuiteData) -> Iterator[Expected]:
-    """Expect one prediction for each row, and probabilities that vary and are calibrated."""
+    """Expect one prediction for each row, and probabilities that vary and are calibrated.
+
+    * `<split>_<score>_not_null`: a prediction, or a floor's score, is missing or NaN.
+    * `<split>_prediction_0_to_1`: a prediction is not a probability.
+    * `<split>_prediction_std`: all predictions are alike.
+    * `<split>_rows_of_features`: the rows differ from the split's, or one appears twice.
+    * `test_calibration_ratio`: the mean prediction divided by the CTR is out of range (`calibration`).
+    * `test_normalized_entropy`: log loss divided by that of the mean CTR is above the limit
+      (`max_log_loss_over_constant`).
+    """
     workspace = data.workspace
     evaluation = documents.read(Evaluation, workspace.evaluation, _EVALUATE)
     for split in _SPLITS:

@@ -53,7 +53,13 @@ _NUMBERS = ("BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "FLOAT", "DOU
 
 
 def files(log: Log) -> Iterator[Expected]:
-    """Expect complete, unchanged and readable files with the column types of the contract."""
+    """Expect complete, unchanged and readable files with the column types of the contract.
+
+    * `files_match_manifest`: a file below `data/raw` was edited, added or removed after `fetch`.
+    * `files_readable`, `event_files`: a Parquet file is truncated; there is no event file.
+    * `columns`: an event file lacks a column of the contract, or has another type for it; a side table lacks its ids.
+    * `ids_of_one_type`: ids are integers in one file and text in another.
+    """
     yield files_match_manifest(log.root, log.manifest.files, "fetch")
     events = sorted(log.root.glob("events/*/*.parquet"))
     advice = f"no Parquet file in {log.root}/events/date=…; run fetch"
@@ -79,7 +85,17 @@ def files(log: Log) -> Iterator[Expected]:
 
 
 def events(log: Log) -> Iterator[Expected]:
-    """Expect that no event breaks a rule."""
+    """Expect that no event breaks a rule.
+
+    * `<column>_not_null`: an id (empty text included), a timestamp or a sequence number is missing.
+    * `label_0_or_1`, `behaviour_0_or_1`: a value other than 0 and 1.
+    * `timestamp_plausible`: a year before 1990 or after 2100: the unit is wrong.
+    * `timestamp_within_day`: an event is in another day's partition: the time zone is wrong.
+    * `not_after_until`: an event is after `data.until`.
+    * `<column>_finite`: a number is NaN or infinite (a missing number is null).
+    * `weight_column`, `weight_usable`: the events lack the column of `featurize.weight`; a weight is missing, negative
+      or not finite.
+    """
     rules = _event_rules(log)
     weight = log.params.featurize.weight
     if weight is not None:
@@ -101,7 +117,11 @@ def events(log: Log) -> Iterator[Expected]:
 
 
 def side_tables(log: Log) -> Iterator[Expected]:
-    """Expect an id in each row of the side tables, and one row for each item and user."""
+    """Expect an id in each row of the side tables, and one row for each item and user.
+
+    * `<table>_<column>_not_null`, `<table>_<column>_finite`: an id is missing, or a number is NaN or infinite.
+    * `items_unique`, `users_unique`: two rows for one id.
+    """
     for name in log.sides:
         advice = f"every row of {log.root / name}.parquet needs one"
         present = [_present(key, advice, f"{name}_") for key in SIDE_IDS[name]]
@@ -144,7 +164,13 @@ def _present(column: str, advice: str, prefix: str = "") -> RowRule:
 
 
 def figures(log: Log) -> Iterator[Expected]:
-    """Expect plausible numbers of rows, users, items and behaviours, and a plausible CTR."""
+    """Expect plausible numbers of rows, users, items and behaviours, and a plausible CTR.
+
+    * `rows`: too few rows (`min_rows`).
+    * `distinct_users`, `distinct_items`: all rows are of one user, or of one item.
+    * `ctr`: nearly all rows are clicks, or nearly none; not judged under `leave_last_out`.
+    * `behaviours`: a **warning**: no row enters a history.
+    """
     limits = log.params.validate_raw
     yield expect(
         gxe.ExpectColumnSumToBeBetween,
@@ -187,7 +213,12 @@ def figures(log: Log) -> Iterator[Expected]:
 
 
 def uniqueness(log: Log) -> Iterator[Expected]:
-    """Expect unique sequence numbers, and few events with the same user, item and time as another."""
+    """Expect unique sequence numbers, and few events with the same user, item and time as another.
+
+    * `sequence_unique`: a sequence number is used twice.
+    * `duplicate_rate`: too many rows repeat an earlier row's user, item and time (`max_duplicate_rate`).
+      `fetch.table.drop_duplicates` drops them.
+    """
     count, again = log.one(f"SELECT count(*), count({SEQUENCE}) - count(DISTINCT {SEQUENCE}) FROM events")
     yield figure(
         "sequence_unique",
@@ -211,7 +242,10 @@ def uniqueness(log: Log) -> Iterator[Expected]:
 
 
 def missing_days(log: Log) -> Iterator[Expected]:
-    """Expect events on every day, up to the last one that may be used."""
+    """Expect events on every day, up to the last one that may be used: `missing_days`, `days_behind_until`.
+
+    A failure is a **warning**, unless the source promises every day (`fetch.table.daily`).
+    """
     wanted = log.params.validate_raw.missing_days
     days = log.calendar.days.astype(object)
     if wanted == "off" or not len(days):
@@ -236,7 +270,10 @@ def missing_days(log: Log) -> Iterator[Expected]:
 
 
 def known_ids(log: Log) -> Iterator[Expected]:
-    """Expect the side tables to have the items and users of most events."""
+    """Expect the side tables to have the ids of most events: `unknown_items_rate`, `unknown_users_rate`.
+
+    The limit for items is `max_unknown_items`. `unknown_items` and `unknown_users` **warn** from the first event on.
+    """
     limits = log.params.validate_raw
     for name, limit in (("items", limits.max_unknown_items), ("users", constants.MOST_UNKNOWN_USERS)):
         if name not in log.sides:
@@ -264,7 +301,25 @@ def _repeated(log: Log, table: str, keys: str) -> Sample:
 
 
 def unlike_earlier_days(log: Log) -> Iterator[Expected]:
-    """Expect each day to be like the days before it."""
+    """Expect each day to be like the days before it.
+
+    * `largest_user_share_newest_days`: one user has too large a share of a day.
+    * `largest_item_share_newest_days`: one item has a fifth of a day, and five times as many rows as any item before: a
+      default for unknown items.
+    * `rows_newest_days`, `users_newest_days`, `items_newest_days`: a fifth of the usual number or less, or five times
+      or more.
+    * `hours_newest_days`: rows are in other hours than usual, or are shifted by hours.
+    * `ctr_newest_days`: half of the usual odds of a click or less, or double or more.
+    * `missing_values_newest_days`: a column lacks far more of its values than usual, or a side table lacks the ids.
+    * `new_values_newest_days`: most values of a column, ids included, are new. The sample shows a new value beside an
+      earlier one, e.g. `0501` and `501`.
+    * `lost_values_newest_days`: values that had a tenth of the rows are gone. The sample says whether another value
+      replaces them.
+    * `ctr_of_values_newest_days`: the rows of one value have half of their usual odds of a click or less, or double or
+      more.
+    * `labels_follow_values_newest_days`: labels no longer follow the values of a column, because labels are flipped or
+      random, or values permuted or filled in.
+    """
     if log.params.validate_raw.strange_days != "off":
         for detector in (largest_of_days, volumes, moved_hours, click_rate, composition):
             yield from detector(log)

@@ -25,13 +25,26 @@ _AT = "struct_pack(t := timestamp, s := sequence)"  # the sort key of rows
 
 
 def rows(features: FeatureDirectory) -> Iterator[Expected]:
-    """Expect ids within their tables, sorted behaviours, histories before their impressions, and separate splits."""
+    """Expect ids within their tables, sorted behaviours, histories before their impressions, and separate splits.
+
+    * `integers_not_null`: a row lacks its user, item, time, sequence number, label, history or the mark of sampled
+      negatives.
+    * `user_in_range`, `item_in_range`: an id is beyond its table.
+    * `label_0_or_1`: a value other than 0 and 1.
+    * `behaviours_sorted`, `history_within_behaviours`, `history_length`, `history_of_own_user`, `user_in_one_shard`: a
+      history is not a window of at most `featurize.max_history` of its own user's behaviours.
+    * `history_before_impression`: **leakage**: a history reaches its impression's time (`strict`) or row (`sequence`).
+    * `history_complete`: a history lacks behaviours from before its impression, so serving would see others.
+    * `splits_apart`: splits overlap in time (`temporal`), in users (`by_user`), or a user's test row is not the last
+      (`leave_last_out`).
+    * `negatives_not_own`: a sampled negative is one of the user's behaviours.
+    """
     features.connection.execute(_joined(features))
     yield from keep(features, _rules(features), "joined", "files", "file", f"file, row, {', '.join(OWN)}")
 
 
 def fields_in_range(features: FeatureDirectory) -> Iterator[Expected]:
-    """Expect the values of each field to be in the range that its form allows."""
+    """Expect each field's values to be in the range that its form allows: `<field>_in_range`."""
     counts: Counter[str] = Counter()
     samples: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for path, group in _files(features):

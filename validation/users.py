@@ -28,7 +28,7 @@ _LARGEST_ITEM = (
 
 
 def robots(log: Log) -> Iterator[Expected]:
-    """Expect no more users who click everything than the spread of users' CTRs explains."""
+    """Expect no more users who click everything than the spread of CTRs explains: `click_everything_rate`."""
     if not log.labels_vary:
         return
     most = constants.ROBOT_IMPRESSIONS
@@ -80,7 +80,7 @@ def who_click_everything(rows: np.ndarray, of_rows: np.ndarray, of_clicks: np.nd
 
 
 def largest_user(log: Log) -> Iterator[Expected]:
-    """Expect no user to have too large a share of the log."""
+    """Expect no user to have too large a share of the log: `largest_user_share`."""
     by_user = f"SELECT {USER_ID}, count(*) AS rows FROM events GROUP BY {USER_ID}"
     users, share_of_log = log.one(f"SELECT count(*), max(rows) / sum(rows) FROM ({by_user})")
     yield figure(

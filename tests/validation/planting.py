@@ -1,6 +1,7 @@
 """Plant one defect in a sound workspace, seal it as its stage would have, and read the gate's report."""
 
 import importlib
+import re
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -37,6 +38,14 @@ def judge(suite: Suite, params: Params) -> dict[str, Any]:
     assert report["verdict"] == ("closed" if closed else "open")
     assert (verdict.read_bytes() if verdict.exists() else None) == (None if closed else b"open\n")
     return report
+
+
+def described(suite: Suite) -> re.Pattern[str]:
+    """Return a pattern of the names in the docstrings of a suite's detectors, which the site lists."""
+    phases: Phases = importlib.import_module(f"validation.{suite}").PHASES
+    docs = "".join(str(detector.__doc__) for own in phases.detectors.values() for detector in own)
+    docs = docs.replace("_newest_days", "_<days>")  # each has a counterpart of all days
+    return re.compile("|".join(re.sub("<.*?>", ".+", name) for name in re.findall(r"`([\w<>]+)`", docs)))
 
 
 def names(phases: Phases, params: Params, *of: str) -> set[str]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from planting import RAW, failed, judge, seal
+from planting import RAW, described, failed, judge, seal
 
 from din.errors import InputError
 from din.params import Params
@@ -17,12 +17,13 @@ Enter = Callable[..., Params]
 @pytest.mark.parametrize("protocol", ["temporal", "by_user", "leave_last_out"])
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 20))])
 def test_clean_workspaces_are_open(protocol: str, seed: int, workspace: Enter) -> None:
-    """No suite gives a false alarm or warning, and each judges all expectations that gates demand as critical."""
+    """No suite gives a false alarm or warning, and each judges what gates demand, and says what it judges."""
     params = workspace(protocol, seed)
     for suite, always in ALWAYS.items():
         report = judge(suite, params)
         assert not failed(report) and not failed(report, "warning"), suite
         assert always <= {entry["name"] for entry in report["expectations"] if entry["severity"] == "critical"}
+        assert all(described(suite).fullmatch(entry["name"]) for entry in report["expectations"])
 
 
 def test_what_cannot_be_evaluated_is_closed(workspace: Enter, monkeypatch: pytest.MonkeyPatch) -> None:
