@@ -31,7 +31,7 @@ _NO_EMBEDDINGS = ("lr",)
 """Models that have only linear weights."""
 
 KNOWN_GOOD: tuple[dict[str, Any], ...] = (
-    {"model.softmax": True, "learning.average": 0.25},
+    {"model.name": "din", "model.softmax": True, "learning.average": 0.25},
     {
         "learning.embedding_std": 0.01,
         "learning.initial_item_bias": "zero",
@@ -42,7 +42,8 @@ KNOWN_GOOD: tuple[dict[str, Any], ...] = (
         "learning.penalty": "decoupled",
     },
     {"learning.average": 0.25, "learning.decay": 0.7, "learning.dropout": 0.1},
-    {"model.softmax": True, "learning.average": 0.25, "learning.regularization": 1.0},
+    {"model.name": "din", "model.softmax": True, "learning.average": 0.25, "learning.regularization": 1.0},
+    {"model.name": "base", "learning.average": 0.25},
 )
 """Changes that improved models of public logs, most of them found by hand. `din tune` tries them first."""
 
@@ -56,7 +57,9 @@ def names_version(pin: str | None, version: str) -> bool:
 class ModelParams(Block):
     """The architecture."""
 
-    name: Annotated[str, Doc("a model of docs/models.md, or a plugin's")] = "din"
+    name: Annotated[
+        str, OneOf(("din", "base"), only=("din", "base")), Doc("a model of docs/models.md, or a plugin's")
+    ] = "din"
     options: Annotated[dict[str, Any], Doc("what a plugin's model reads beside the keys below; docs/plugins.md")] = (
         field(default_factory=dict)
     )
@@ -89,7 +92,7 @@ class ModelParams(Block):
     ] = field(default_factory=dict)
     linear: Annotated[
         Literal["item_bias", "wide", "none"],
-        OneOf(("item_bias", "none"), only=("din", "base", "pnn")),
+        OneOf(("item_bias", "wide", "none"), only=("din", "base", "pnn")),
         Doc("item_bias | wide | none: added to the logit of the MLP; wide adds the whole of LR"),
     ] = "item_bias"
     interest_product: Annotated[bool, Doc("true: pooled interest ⊙ candidate is one more input of the MLP")] = True

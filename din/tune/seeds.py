@@ -17,7 +17,7 @@ from din.tune.result import Candidate
 from din.tune.space import Space, Values
 from din.tune.training import FAILURES, run_and_judge
 
-SEEDS = 2
+SEEDS = 4
 BEST = 3
 _CONFIDENCE = 0.95
 

@@ -8,7 +8,7 @@ from functools import reduce
 from operator import getitem
 from typing import Any
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.trial import Trial
 
 from din import documents
 from din.errors import InputError, shown
@@ -21,6 +21,7 @@ from din.params.train import KNOWN_GOOD
 
 Values = Mapping[str, Any]
 """Plain values by dotted key below `train`."""
+_NAME = "model.name"
 _OPTIONS = "model.options"
 
 
@@ -30,7 +31,7 @@ class Space:
 
     Attributes:
         params: today's parameters, of a training from random weights.
-        searches: the keys that vary, below `train`.
+        searches: the keys that vary, below `train`, the model's name first. Not every model reads all of them.
         today: today's values of these keys.
     """
 
@@ -48,7 +49,10 @@ class Space:
         train = replace(params.train, start="scratch", champion=None)
         model = train.model.name
         found = leaves(Train) | leaves(MODELS[model].options or object, f"{_OPTIONS}.")
-        searches = {key: one.search for key, one in found.items() if one.search and one.search.concerns(model)}
+        searches = {key: one.search for key, one in found.items() if one.search}
+        name = searches[_NAME]
+        models = (*name.values, model) if isinstance(name, OneOf) and name.concerns(model) else (model,)
+        searches = {key: one for key, one in searches.items() if any(map(one.concerns, models))}
         space = cls(replace(params, train=train), searches, {key: _value(train, key) for key in searches})
         space._check()
         return space
@@ -56,17 +60,25 @@ class Space:
     @property
     def starts(self) -> list[Values]:
         """The values of the first trials: today's, and those that were good on other logs."""
-        known = [{key: value for key, value in point.items() if key in self.searches} for point in KNOWN_GOOD]
-        points: list[Values] = [self.today, *({**self.today, **point} for point in known)]
+        points = [self._read({**self.today, **point}) for point in ({}, *KNOWN_GOOD)]
         return list({json.dumps(point): point for point in points}.values())
 
-    @property
-    def distributions(self) -> dict[str, BaseDistribution]:
-        """The space for optuna. It holds today's values too, and choices as JSON, since optuna knows no lists."""
-        return {key: _distribution(search, self.today[key]) for key, search in self.searches.items()}
+    def drawn(self, trial: Trial) -> dict[str, Any]:
+        """Draw a value for each key that the model reads, whose name is drawn first.
+
+        Today's values are among those that are drawn. Choices are JSON, since optuna knows no lists.
+        """
+        chosen: dict[str, Any] = {}
+        model = self.params.train.model.name
+        for key, search in self.searches.items():
+            if search.concerns(model):
+                chosen[key] = _drawn(trial, key, search, self.today[key])
+            if key == _NAME:
+                model = json.loads(chosen[key])
+        return self.decoded(chosen)
 
     def encoded(self, values: Values) -> dict[str, Any]:
-        """Return values in the terms of `distributions`."""
+        """Return values in the terms of `drawn`."""
         return {key: json.dumps(one) if isinstance(self.searches[key], OneOf) else one for key, one in values.items()}
 
     def decoded(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,6 +110,11 @@ class Space:
         found = {f"train.{key}": value for key, value in values.items() if not key.startswith(_OPTIONS)}
         merged = {f"train.{_OPTIONS}": {**self.params.train.model.options, **options}} if options else {}
         return found | merged
+
+    def _read(self, values: Values) -> Values:
+        """Return the values of the keys that vary and that the model reads."""
+        model = values[_NAME] if _NAME in self.searches else self.params.train.model.name
+        return {key: values[key] for key, search in self.searches.items() if search.concerns(model)}
 
     def _plain(self, values: Values) -> dict[str, Any]:
         return overlaid(to_json(self.params), nested(self.overlay(values)), "din tune")
@@ -131,8 +148,9 @@ def _value(train: Train, key: str) -> Any:
     return reduce(getitem, key.split("."), block)
 
 
-def _distribution(search: Search, today: Any) -> BaseDistribution:
+def _drawn(trial: Trial, key: str, search: Search, today: Any) -> Any:
     if isinstance(search, Between):
-        return FloatDistribution(min(search.low, today), max(search.high, today), log=search.log and today > 0)
+        low, high = min(search.low, today), max(search.high, today)
+        return trial.suggest_float(key, low, high, log=search.log and today > 0)
     assert isinstance(search, OneOf)
-    return CategoricalDistribution(list(dict.fromkeys(map(json.dumps, (*search.values, today)))))
+    return trial.suggest_categorical(key, list(dict.fromkeys(map(json.dumps, (*search.values, today)))))

@@ -1,8 +1,8 @@
 """The study: trials in a journal that survives any kill, and the search that adds to them.
 
 A journal belongs to the workspace, and a study in it to features, parameters, space and code of training: trials of
-other ones are not comparable. Each process asks the study for one trial after another, and reports each epoch. A trial
-ends early if its metric is worse than the median of earlier trials after as many epochs.
+other ones are not comparable. Each process asks the study for one trial after another, and reports each epoch. From the
+third epoch on, a trial ends early if its metric is among the worst quarter of complete trials after as many epochs.
 """
 
 import fcntl
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import optuna
-from optuna.pruners import MedianPruner
+from optuna.pruners import PercentilePruner
 from optuna.samplers import TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -39,6 +39,8 @@ from din.workspace import Workspace
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 WHY = "why"
 """The attribute of a trial that says why it failed. A trial that was killed for the first time has none."""
+_KEPT = 75.0
+"""The percentage of trials that go on after an epoch. Strongly regularised ones learn slowly, and may win later."""
 _MOST_FAILURES = 5
 """The number of failed trials, one after another, that ends a search."""
 
@@ -72,7 +74,7 @@ def open_study(workspace: Workspace, space: Space) -> Study:
     Features(workspace.features)
     workspace.tuning.mkdir(parents=True, exist_ok=True)
     with computing(train.compute) as compute:
-        identity = [checkpoint.directory(workspace.features, train, compute), repr(space.distributions)]
+        identity = [checkpoint.directory(workspace.features, train, compute), repr(space.searches)]
     name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
     journal = _journal(workspace)
     _mend(journal)
@@ -105,7 +107,7 @@ def _load(workspace: Workspace, name: str, space: Space, seed: int = 0) -> Study
     return optuna.create_study(
         storage=JournalStorage(JournalFileBackend(str(_journal(workspace)))),
         sampler=sampler,
-        pruner=MedianPruner(n_startup_trials=2, n_warmup_steps=1),
+        pruner=PercentilePruner(_KEPT, n_startup_trials=5, n_warmup_steps=3),
         study_name=name,
         direction="maximize",
         load_if_exists=True,
@@ -160,7 +162,7 @@ def _search(workspace: Workspace, name: str, space: Space, seed: int, share: int
     for _ in count() if share is None else range(share):
         if time.monotonic() > stop_at or failures == _MOST_FAILURES:
             return
-        trial = study.ask(space.distributions)
+        trial = study.ask()
         metric, state = _train(workspace, space, trial, stop_at)
         failures = failures + 1 if state == TrialState.FAIL else 0
         print(_in_words(study, study.tell(trial, metric, state)), file=sys.stderr)
@@ -178,7 +180,7 @@ def _train(workspace: Workspace, space: Space, trial: Trial, stop_at: float) -> 
         return state == TrialState.PRUNED
 
     try:
-        found = training.run(workspace.features, space.settings(space.decoded(trial.params)), report)
+        found = training.run(workspace.features, space.settings(space.drawn(trial)), report)
     except training.FAILURES as error:
         trial.set_user_attr(WHY, str(error) or type(error).__name__)
         return None, TrialState.FAIL

@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import optuna
 import pytest
+from optuna.samplers import RandomSampler
 from settings import changed
 
 from din import plugins
@@ -28,12 +30,28 @@ def named(params: Params, model: str) -> Params:
 def test_every_model_has_a_sound_space(tiny: Params, model: str) -> None:
     """All values are valid, the first point is today's parameters, and every point survives optuna's terms."""
     space = Space.of(named(tiny, model))
-    assert ("model.softmax" in space.searches) == (model == "din")
+    assert ("model.softmax" in space.searches) == ("model.name" in space.searches) == (model in ("din", "base"))
     assert ("model.embedding_dim" in space.searches) == (model != "lr")
     assert space.settings(space.starts[0]) == space.params.train
     for point in space.starts:
         assert space.decoded(space.encoded(point)) == point
         space.settings(point)
+
+
+@pytest.mark.parametrize("model", ["din", "base"])
+def test_a_trial_has_only_keys_that_its_model_reads(tiny: Params, model: str) -> None:
+    """Whichever of the two models is today's, both are among the first trials and are drawn later."""
+    space = Space.of(named(tiny, model))
+    study = optuna.create_study(sampler=RandomSampler(seed=1))
+    for point in space.starts:
+        study.enqueue_trial(space.encoded(point))
+    drawn = [space.drawn(study.ask()) for _ in range(len(space.starts) + 20)]
+    assert drawn[: len(space.starts)] == space.starts
+    for points in (space.starts, drawn[len(space.starts) :]):
+        assert {point["model.name"] for point in points} == {"din", "base"}
+    for point in drawn:
+        assert ("model.softmax" in point) == (point["model.name"] == "din") != ("model.pooling" in point)
+        assert space.settings(point).model.name == point["model.name"]
 
 
 def test_known_good_points_are_within_the_space(tiny: Params) -> None:

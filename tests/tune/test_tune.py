@@ -76,18 +76,20 @@ def test_a_killed_trial_is_tried_again(workspace: Workspace, tiny: Params) -> No
     """
     space = Space.of(tiny)
     study = open_study(workspace, space)
-    first, killed = (study.ask(space.distributions) for _ in range(2))
+    first, killed = study.ask(), study.ask()
+    for trial in (first, killed):
+        space.drawn(trial)
     study.tell(first, 0.7)
     with (workspace.tuning / "journal").open("ab") as journal:
         journal.write(b'{"op_code":')
     study = open_study(workspace, space)
     assert [(one.number, one.value) for one in ended(study)] == [(0, 0.7)]
     assert study.trials[killed.number].state == TrialState.FAIL
-    assert space.decoded(study.ask(space.distributions).params) == space.starts[2]
+    assert space.drawn(study.ask()) == space.starts[2]
     waiting = [one.system_attrs["fixed_params"] for one in study.trials if one.state == TrialState.WAITING]
     assert [space.decoded(one) for one in waiting] == [*space.starts[3:], space.starts[1]]
     for _ in waiting:
-        again = study.ask(space.distributions)
+        again = study.ask()
     study = open_study(workspace, space)
     assert [one.number for one in ended(study)] == [0, again.number]
     assert study.trials[again.number].user_attrs["why"] == "killed twice, perhaps for its memory"
