@@ -8,10 +8,13 @@ that was removed is not used again.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from din.errors import listed
 from din.gates.report_text import LEARN_MISSED, tell_missed
 from din.report.run import Run
 from din.seams import Seam
 
+_MORE = {"temporal": "more days", "by_user": "more users", "leave_last_out": "users with more clicks"}
+"""More training rows by protocol."""
 SHORT_HISTORY = 3
 MANY_UNKNOWN = 1 / 3
 
@@ -81,6 +84,7 @@ def no_better_than_lr(run: Run) -> Advice | None:
         return None
     gain = scored.over_lr
     worse = gain.upper < 0
+    more = _MORE[run.features.protocol] if run.features else "more rows"
     return Advice(
         "DIN103",
         "Logistic regression is better than the model"
@@ -90,7 +94,7 @@ def no_better_than_lr(run: Run) -> Advice | None:
         "The interval is not wholly above 0, so on this log nothing shows that attention and the deep layers pay for "
         "their cost.",
         "Search better hyperparameters with `din tune`, or give the model more to attend to: longer histories "
-        "(featurize.max_history), side fields of items, or more days. If it stays so, use the cheaper "
+        f"(featurize.max_history), side fields of items, or {more}. If it stays so, use the cheaper "
         "train.model.name: lr.",
     )
 
@@ -144,4 +148,24 @@ def missed_days(run: Run) -> Advice | None:
         "A candidate that continues a champion learns only newer rows. Rows that came too late or were corrected are "
         "lost to it, and to all models that continue it.",
         LEARN_MISSED,
+    )
+
+
+@ADVICE.register("DIN110")
+def stopped(run: Run) -> Advice | None:
+    """DIN110: a critical expectation or a gate stopped the run, and says itself what to do."""
+    expectations = [one for report in run.validation.values() for one in report.expectations]
+    notes = {one.name: one.advice for one in expectations if not one.success and one.severity == "critical"}
+    if run.gate and run.record is None:
+        notes |= {one.name: one.reason for one in run.gate.gates if one.verdict == "closed"}
+    name = next((name for name, note in notes.items() if note), None)
+    if name is None:
+        return None
+    others = [other for other in notes if other != name]
+    return Advice(
+        "DIN110",
+        f"{name} stopped the run",
+        f"{name} failed{', and so did ' if others else ''}{listed(others)}.",
+        "A failed critical expectation or a closed gate lets no candidate through. One cause often fails several.",
+        str(notes[name]),
     )

@@ -101,9 +101,9 @@ def render(run: Run, advice: Sequence[Advice], importances: "Sequence[Importance
 def _render(run: Run, advice: Sequence[Advice], importances: "Sequence[Importance]", most: int) -> bytes:
     failed = _failed(run)
     content: dict[str, Any] = {
-        "Gates": sorted(run.gate.gates, key=lambda one: _VERDICTS.index(one.verdict)) if run.gate else [],
         "Metrics": _metrics(run),
         "Learning": run.training,
+        "Gates": sorted(run.gate.gates, key=lambda one: _VERDICTS.index(one.verdict)) if run.gate else [],
         "Ranking and calibration": run.scored,
         "Fields": importances,
         "Slices": run.scored and run.scored.slices,
@@ -112,7 +112,7 @@ def _render(run: Run, advice: Sequence[Advice], importances: "Sequence[Importanc
         "Lineage": run.facts or run.gate,
     }
     sections = [title for title, found in content.items() if found]
-    before = [title for title in ("Gates", "Metrics", "Learning") if title in sections]
+    before = [title for title in ("Metrics", "Learning", "Gates") if title in sections]
     sections.insert(len(before), "Advice")
     page = environment().get_template("page.html.j2")
     return page.render(

@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 
+from din.manifests import FeaturesManifest
 from din.metrics.estimates import Interval
 from din.params import Params
 from din.report.advice import ADVICE, advise
 from din.report.figures import Scored
 from din.report.run import Run
 from din.train.results import TrainingSummary
-from din.verdicts import GateReport, MissedDay
+from din.verdicts import Expectation, GateEntry, GateReport, MissedDay, ValidationReport
 from din.workspace import Workspace
+from tests.factories import documents_of
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -38,7 +40,16 @@ def trained(run: Run, **changes: Any) -> None:
 
 
 def missed(run: Run) -> None:
-    run.gate = GateReport.model_construct(missed_days=[MissedDay(day="2024-10-03", rows=1200, why="late")])
+    run.gate = GateReport.model_construct(gates=[], missed_days=[MissedDay(day="2024-10-03", rows=1200, why="late")])
+
+
+def expectation(name: str, advice: str | None) -> Expectation:
+    entry = documents_of.expectation(name, success=False)
+    return Expectation.model_validate(entry | {"advice": advice})
+
+
+def stopped(run: Run, *failed: Expectation) -> None:
+    run.validation["raw"] = ValidationReport.model_construct(expectations=[*failed])
 
 
 PLANTED: dict[str, Callable[[Run], None]] = {
@@ -48,6 +59,7 @@ PLANTED: dict[str, Callable[[Run], None]] = {
     "DIN106": lambda run: see(run, median_history=2.0),
     "DIN107": lambda run: see(run, unknown_items={"valid": 0.2, "test": 0.4}),
     "DIN109": missed,
+    "DIN110": lambda run: stopped(run, expectation("row_counts", "Fetch again.")),
 }
 
 
@@ -69,6 +81,33 @@ def test_a_worse_model_is_called_worse(sound: Run) -> None:
     """If even the upper bound is below 0, the title leaves no doubt."""
     see(sound, over_lr=Interval(-0.002, -0.003, -0.001))
     assert [one.title for one in advise(sound)] == ["Logistic regression is better than the model"]
+
+
+def test_the_first_note_of_what_failed_is_given(sound: Run) -> None:
+    """A warning, an open gate, and what has no note give no advice; a closed gate gives its reason."""
+    warning = expectation("shares", "Look.").model_copy(update={"severity": "warning"})
+    stopped(sound, warning, expectation("row_counts", None))
+    assert advise(sound) == []
+    stopped(sound, expectation("row_counts", None), expectation("known_items", "Complete the table."))
+    (advice,) = advise(sound)
+    assert advice.seen == "known_items failed, and so did row_counts." and advice.do == "Complete the table."
+    del sound.validation["raw"]
+    verdicts = {"fresh": "open", "min_auc": "borderline", "parity": "closed"}
+    gates = [GateEntry.model_construct(name=name, verdict=verdict, reason="Run.") for name, verdict in verdicts.items()]
+    sound.gate = GateReport.model_construct(gates=gates, missed_days=[])
+    assert [one.title for one in advise(sound)] == ["parity stopped the run"]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "more"),
+    [("temporal", "more days"), ("by_user", "more users"), ("leave_last_out", "users with more clicks")],
+)
+def test_more_rows_are_what_the_protocol_splits(protocol: str, more: str, sound: Run) -> None:
+    """More days would not help a log that is split by user."""
+    see(sound, over_lr=Interval(0.002, -0.001, 0.005))
+    sound.features = FeaturesManifest.model_construct(protocol=protocol)
+    (advice,) = advise(sound)
+    assert f", or {more}. If" in advice.do
 
 
 def test_every_rule_is_planted_and_documented() -> None:

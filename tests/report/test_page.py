@@ -67,6 +67,8 @@ def test_a_first_candidate_that_may_be_promoted(finished: Miniature) -> None:
     page = written(finished.here)
     assert state(finished.here) == "open"
     assert "The candidate passes every gate, so it may become the first one." in page.text
+    headings = [page.text.index(f"\n{title}\n") for title in ("Metrics", "Learning", "Gates", "Advice")]
+    assert headings == sorted(headings)
     for text in ("auc_over_lr", "Floor: popularity", "Loss by epoch", "Wilson", "tab", "search"):
         assert text in page.text
     assert len(page.having("figure")) == len(page.having("svg")) >= 3
@@ -87,7 +89,7 @@ def test_a_promoted_candidate(finished: Miniature) -> None:
 
 
 def test_a_refused_candidate(finished: Miniature) -> None:
-    """The gates that are not open come first, with their reasons and the command to look closer."""
+    """The gates that are not open are not folded, with their reasons and the command to look closer."""
     with pytest.raises(GateClosed):
         judge(finished, min_auc=0.94)
     page = written(finished.here)
@@ -154,9 +156,10 @@ def test_a_run_that_broke(workspace: Workspace) -> None:
     assert state(workspace) == "stopped"
     assert "The run stopped at validate_raw: its gate is closed." in page.text
     assert "closed: no user_id in the row of" not in page.text  # the expectation says it
-    assert page.text.index("Fill the column.") < page.text.index("Advice") and HOSTILE in page.text
+    assert page.text.index("DIN110") < page.text.index("Fill the column.") < page.text.index("in raw")
+    assert HOSTILE in page.text
     assert "json.tool reports/gate.json" not in page.text
-    assert "Not reached: gates, metrics, learning, ranking and calibration" in page.text
+    assert "Not reached: metrics, learning, gates, ranking and calibration" in page.text
     assert not any(one.get("id") == "metrics" for one in page.having("section"))
 
 
