@@ -171,6 +171,19 @@ def test_each_leak_or_shift_closes_exactly_its_expectations(name: str, workspace
     assert planted.warnings <= failed(report, "warning").keys()
 
 
+def test_new_items_are_no_leak_beside_drawn_negatives(workspace: Enter) -> None:
+    """Under `leave_last_out`, last clicks are on a few new items, and negatives are drawn from all."""
+    params = workspace("leave_last_out")
+    items = pq.read_metadata(ITEMS).num_rows
+    for path in shards("test"):
+        rows = columns(path)
+        new = items - 1 - rows["user"] % 20
+        fill(path, "item", np.where(rows["label"] == 1, new, rows["item"]))
+    seal(FEATURES)
+    report = judge("features", params)
+    assert failed(report).keys().isdisjoint({"label_leak", "label_leak_later"})
+
+
 def test_every_leak_or_shift_is_planted(workspace: Enter) -> None:
     """Every expectation on meaning needs a defect above."""
     planted = frozenset().union(*(one.critical | one.warnings for one in DEFECTS.values()))
