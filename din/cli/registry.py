@@ -87,14 +87,10 @@ def gc(
     model: Model = None,
     days: Annotated[float, typer.Option(help="Keep objects modified within this number of days.")] = 7,
     yes: Annotated[bool, typer.Option("--yes", help="Remove; without it, only print what would be removed.")] = False,
-    bundle: Annotated[
-        list[str] | None,
-        typer.Option(help="A version that was never promoted. Name all of them if the log of promotions is empty."),
-    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Remove objects that killed promotions left behind and no record names."""
     with answering():
         from din.registry import commands as registry
 
-        registry.gc(*place(uri, model), days, yes, bundle or (), as_json)
+        registry.gc(*place(uri, model), days, yes, as_json)

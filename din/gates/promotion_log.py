@@ -13,8 +13,7 @@ def no_earlier_champion(case: Case) -> Finding:
     others = [version for version in case.registry.versions() if version != case.evidence.version]
     reason = (
         f"{len(others)} other bundles are stored although the log of promotions is empty ({listed(others)}), so this "
-        "may not be a first run; restore the log, or, if a bundle was never promoted, run `din registry gc --bundle "
-        "VERSION`"
+        "may not be a first run; restore the log, or remove the folder of each bundle that was never promoted"
     )
     return decide(not others, len(others), 0, reason)
 

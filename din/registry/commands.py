@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -91,22 +90,9 @@ def verify(uri: str, model_name: str | None = None, as_json: bool = False) -> No
         raise GateClosed("\n".join(["the registry is damaged; restore it from a copy, or promote again:", *damage]))
 
 
-def gc(
-    uri: str,
-    model_name: str,
-    days: float = 7,
-    yes: bool = False,
-    bundles: Sequence[str] = (),
-    as_json: bool = False,
-) -> list[str]:
-    """Remove objects that no record names and that were not modified for `days` days. Without `yes`, only list them.
-
-    `bundles` has the versions, or their beginnings, of bundles that were never promoted. It matters only if the log of
-    promotions is empty.
-    """
-    registry = Registry(uri, model_name)
-    never_promoted = [registry.find(start) for start in bundles]
-    gone = registry.gc(timedelta(days=days), dry_run=not yes, never_promoted=never_promoted)
+def gc(uri: str, model_name: str, days: float = 7, yes: bool = False, as_json: bool = False) -> list[str]:
+    """Remove objects that no record names and that were not modified for `days` days. Without `yes`, only list them."""
+    gone = Registry(uri, model_name).gc(timedelta(days=days), dry_run=not yes)
     if as_json:
         print(json.dumps({"removed": yes, "found": gone}, indent=2))
         return gone

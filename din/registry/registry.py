@@ -259,19 +259,6 @@ class Registry:
         stored = {parts[1] for parts in keys if parts[2:] == [MANIFEST]}
         return sorted(Version(version) for version in stored if Version.form.fullmatch(version))
 
-    def find(self, start: str) -> Version:
-        """Return the stored version that begins with `start`.
-
-        Raises:
-            InputError: no version matches, or several do.
-        """
-        stored = self.versions()
-        found = [version for version in stored if version.startswith(start)]
-        if len(found) != 1:
-            which = ", ".join(version[:12] for version in found) or "none"
-            raise InputError(f"{self.name}: {start!r} names {which} of {len(stored)} bundles, expected one")
-        return found[0]
-
     def facts(self, version: Version) -> Facts:
         """Return a stored bundle's facts, verified."""
         key = f"bundles/{version}/{FACTS}"
@@ -334,7 +321,7 @@ class Registry:
         if not (log.entries or damage) and self._lost_its_log():
             damage.append(
                 f"{self.name}: {len(self.versions())} bundles are stored, but the log of promotions is empty; restore "
-                "it, or, if a bundle was never promoted, remove it with `din registry gc --bundle VERSION --yes`"
+                "it, or remove the folder of each bundle that was never promoted"
             )
         return damage
 
@@ -351,9 +338,7 @@ class Registry:
         stored = self.objects.keys("bundles").values()
         return len(self.versions()) > 1 or any(modified < datetime.now(UTC) - _FIRST_PROMOTION for modified in stored)
 
-    def gc(
-        self, grace: timedelta = timedelta(days=7), dry_run: bool = True, never_promoted: Sequence[Version] = ()
-    ) -> list[str]:
+    def gc(self, grace: timedelta = timedelta(days=7), dry_run: bool = True) -> list[str]:
         """Remove bundles, runs and stages that no record names, expired requests, and leftovers of killed writes.
 
         Requests for approval that wait or were answered are kept, with the files of their runs. Objects modified in the
@@ -362,7 +347,6 @@ class Registry:
         Args:
             grace: the minimum age of removed objects. Newer ones may belong to a promotion in progress.
             dry_run: only return what would be removed.
-            never_promoted: bundles that are known to have no record, required if the log of promotions is empty.
 
         Returns:
             The removed locations.
@@ -391,12 +375,10 @@ class Registry:
             owned.setdefault(_owner(key), {})[key] = modified
         orphans = [owner for owner, keys in owned.items() if owner not in kept and max(keys.values()) < before]
         unexplained = [version for version in self.versions() if f"bundles/{version}" in orphans]
-        unexplained = [version for version in unexplained if not history and version not in never_promoted]
-        if unexplained:
+        if unexplained and not history:
             raise InputError(
                 f"{self.name}: the log of promotions is empty although {len(unexplained)} bundles are stored: "
-                f"{listed(unexplained)}; restore the log, or name each bundle that was never promoted with --bundle "
-                "VERSION"
+                f"{listed(unexplained)}; restore the log, or remove the folder of each bundle that was never promoted"
             )
         leftovers = [p for p in self.objects.leftovers() if datetime.fromtimestamp(p.stat().st_mtime, UTC) < before]
         if not dry_run:
