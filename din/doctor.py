@@ -120,7 +120,7 @@ def repository(workspace: Workspace) -> Iterator[ProbeResult]:
     try:
         commit = git(workspace.root.resolve(), "rev-parse", "--short=12", "HEAD").strip()
     except (CommandFailed, OSError) as error:
-        fix = "`git init` if nothing is there yet, and commit: `dvc exp`, `din reproduce` and Airflow need a commit"
+        fix = "`git init` if nothing is there yet, and commit: `dvc exp`, a repetition and Airflow need a commit"
         yield ProbeResult("git", "warning", _line(error), fix)
     else:
         yield ProbeResult("git", "ok", f"commit {commit}")

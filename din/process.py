@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from din.errors import GateClosed, InputError, Unavailable, shown
+from din.errors import Unavailable, shown
 
 BIN = Path(sys.executable).parent
 TAIL = 400  # the number of last lines of output that are kept
@@ -20,16 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class CommandFailed(Unavailable):
-    """A command of git, DVC or din failed; the same call may succeed later.
-
-    Args:
-        message: the command and its error.
-        code: its exit code.
-    """
-
-    def __init__(self, message: str, code: int) -> None:
-        super().__init__(message)
-        self.code = code
+    """A command of git or DVC failed; the same call may succeed later."""
 
 
 class Done(NamedTuple):
@@ -101,27 +92,11 @@ def query(command: Sequence[str], cwd: Path | None, env: Mapping[str, str]) -> s
             errors="replace",
         )
     except ValueError as error:  # a zero byte, which no argument can hold
-        raise CommandFailed(f"{shown(' '.join(command))}: {error}; correct it", InputError.exit_code) from None
+        raise CommandFailed(f"{shown(' '.join(command))}: {error}; correct it") from None
     if done.returncode:
-        message = f"`{' '.join(command)}` exited {done.returncode}: {(done.stderr or done.stdout).strip()}"
-        raise CommandFailed(message, done.returncode)
+        error = (done.stderr or done.stdout).strip()
+        raise CommandFailed(f"`{' '.join(command)}` exited {done.returncode}: {error}")
     return done.stdout
-
-
-def query_din(arguments: Sequence[str], cwd: Path, env: Mapping[str, str]) -> str:
-    """Run a short `din` command and return its output; see `stream` for the arguments.
-
-    Raises:
-        InputError, GateClosed: the exit code of the command says so.
-        CommandFailed: it failed in another way, e.g. because the registry doesn't answer.
-    """
-    try:
-        return query(["din", *arguments], cwd, env)
-    except CommandFailed as error:
-        final = {failure.exit_code: failure for failure in (InputError, GateClosed)}
-        if error.code in final:
-            raise final[error.code](str(error)) from None
-        raise
 
 
 def environment(**ours: str) -> dict[str, str]:

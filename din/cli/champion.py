@@ -1,4 +1,4 @@
-"""The commands about the candidate and the champion: pin, report, promote, reproduce, approvals, score."""
+"""The commands about the candidate and the champion: pin, report, promote, approvals, score."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from din.cli.options import By, MaxCandidates, MaxHistory, Model, Promotion, Uri, place, user
+from din.cli.options import By, MaxCandidates, MaxHistory, Model, Uri, place, user
 from din.cli.run import HERE, answering, params_here, reporting
 from din.commandline import AsJson, commands, print_result
 from din.errors import InputError
@@ -103,25 +103,6 @@ def promote(
         from din.promotion.promote import promote
 
         print_result(lambda: promote(HERE, params_here(), by=by or user(), reason=reason), as_json)
-
-
-@command(
-    "din reproduce 3                       # record 3 of this job's registry",
-    "din reproduce 4f1c --repository https://example.com/ctr.git",
-    "din reproduce 3 --keep again          # and keep the checkout",
-)
-def reproduce(
-    promotion: Promotion,
-    repository: Annotated[str, typer.Option(help="The folder or URL of the repository that holds the commit.")] = ".",
-    keep: Annotated[Path | None, typer.Option(help="Work in this empty folder, and keep it.")] = None,
-    uri: Uri = None,
-    model: Model = None,
-) -> None:
-    """Train a promoted bundle again, from its commit, parameters and data, and exit 3 unless every bit is equal."""
-    with answering("train"):
-        from din.promotion.reproduce import reproduce
-
-        reproduce(*place(uri, model), promotion, repository, keep)
 
 
 @command(

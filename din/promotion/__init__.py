@@ -1,1 +1,1 @@
-"""Promote a finished run, and reproduce a promoted one."""
+"""Promote a finished run."""

@@ -18,8 +18,6 @@ GIT = "git.json"
 CROSSFIT = "crossfit.parquet"
 RAW_MANIFEST = "raw.json"
 PARAMS = "params.yaml"
-PIPELINE = "dvc.yaml"
-LOCK = "dvc.lock"
 
 T = TypeVar("T")
 

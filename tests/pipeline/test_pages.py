@@ -109,6 +109,17 @@ def a_candidate_that_waits(workspace: Workspace) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def a_record_to_repeat(workspace: Workspace) -> None:
+    """Give the run, the version and the commit of record 12 the names that they have on the page."""
+    a_candidate_that_waits(workspace)
+    registry = workspace.root / "registry"
+    record = Registry(str(registry), "simulate").record("12")
+    (folder,) = (registry / "simulate/runs" / str(record.run_id)).glob("promoted-*")
+    shutil.copytree(folder, registry / "MODEL/runs/RUN/promoted-HASH")
+    shutil.copytree(registry / "simulate/bundles" / record.version, registry / "MODEL/bundles/VERSION")
+    workspace.git("tag", "COMMIT", json.loads((folder / "git.json").read_text())["commit"])
+
+
 def one_wrong_label(workspace: Workspace) -> None:
     raw = workspace.root / "data/raw"
     planting.put(min(raw.glob("events/*/*.parquet")), "label", 3, 2)
@@ -142,7 +153,7 @@ GIVEN: dict[str, Callable[[Workspace], None]] = {
     "experiments.md": commit,
     "gates.md": a_candidate_that_waits,
     "operations.md": seventeen_records,
-    "promotion.md": a_candidate_that_waits,
+    "promotion.md": a_record_to_repeat,
     "registry.md": a_candidate_that_waits,
     "spark.md": an_overlay_for_spark,
     "validation.md": one_wrong_label,

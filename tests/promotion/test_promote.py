@@ -1,7 +1,6 @@
 """Promotion: only what the gate opened for, all or nothing, one winner; what the registry then says of it."""
 
 import json
-import subprocess
 from dataclasses import asdict
 
 import pytest
@@ -9,10 +8,9 @@ from typer.testing import CliRunner
 
 from din import cli
 from din.artifacts import read_json, sha256_file
-from din.errors import GateClosed, InputError
+from din.errors import GateClosed
 from din.gates.gate import gate
 from din.promotion.promote import promote
-from din.promotion.reproduce import reproduce
 from din.registry import commands
 from din.workspace import Workspace
 from tests.factories.run import Run, crown, score
@@ -134,25 +132,3 @@ def test_registry_commands_print(workspace: Workspace, gated, quick, registry, c
         commands.verify(registry.uri, as_json=True)
     (problem,) = json.loads(printed())[quick.model_name]["problems"]
     assert "model.json" in problem
-
-
-def test_what_cannot_be_reproduced_is_refused(workspace: Workspace, gated, quick, registry):
-    """A run outside a repository has no commit, another repository may lack it, and its stages may be others."""
-    promoted(workspace, quick)
-    workspace.params.write_text("promote: {registry: registry}\n")
-    workspace.pipeline.write_text("stages: {}\n")
-    git = ["git", "-C", str(workspace.root), "-c", "user.name=test", "-c", "user.email=test@localhost"]
-    for arguments in (["init", "-q"], ["add", "dvc.yaml"], ["commit", "-qm", "test"], ["init", "-q", "other"]):
-        subprocess.run([*git, *arguments], check=True)
-    workspace.pipeline.write_text("stages: {more: {}}\n")
-    next_candidate(gated, quick, 0.1)
-    promoted(workspace, quick)
-    for record, repository, keep, says in (
-        ("1", workspace.root, None, "record 1: names no commit"),
-        ("2", workspace.root / "other", None, r"other: can't check out commit [0-9a-f]{40} of record 2; name a rep"),
-        ("2", workspace.root, None, r"record 2: its dvc.yaml is not that of commit .*uncommitted changes"),
-        ("2", workspace.root, workspace.root, "holds files; expected an empty folder"),
-    ):
-        with pytest.raises(InputError, match=says) as error:
-            reproduce(registry.uri, registry.model_name, record, str(repository), keep)
-        assert "\n" not in str(error.value)
