@@ -157,7 +157,8 @@ def stopped(run: Run) -> Advice | None:
     expectations = [one for report in run.validation.values() for one in report.expectations]
     notes = {one.name: one.advice for one in expectations if not one.success and one.severity == "critical"}
     if run.gate and run.record is None:
-        notes |= {one.name: one.reason for one in run.gate.gates if one.verdict == "closed"}
+        closed = [one for one in run.gate.gates if one.verdict == "closed"]
+        notes |= {one.name: None if one.interval else one.reason for one in closed}  # beside an interval, only figures
     name = next((name for name, note in notes.items() if note), None)
     if name is None:
         return None
@@ -165,7 +166,7 @@ def stopped(run: Run) -> Advice | None:
     return Advice(
         "DIN110",
         f"{name} stopped the run",
-        f"{name} failed{', and so did ' if others else ''}{listed(others)}.",
+        f"`{name}` failed{', and so did ' if others else ''}{listed(others)}.",
         "A failed critical expectation or a closed gate lets no candidate through. One cause often fails several.",
         str(notes[name]),
     )

@@ -84,18 +84,26 @@ def test_a_worse_model_is_called_worse(sound: Run) -> None:
 
 
 def test_the_first_note_of_what_failed_is_given(sound: Run) -> None:
-    """A warning, an open gate, and what has no note give no advice; a closed gate gives its reason."""
+    """Only what closed the run, and has a note. The reason of a gate with an interval is figures, not a note."""
     warning = expectation("shares", "Look.").model_copy(update={"severity": "warning"})
     stopped(sound, warning, expectation("row_counts", None))
     assert advise(sound) == []
     stopped(sound, expectation("row_counts", None), expectation("known_items", "Complete the table."))
     (advice,) = advise(sound)
-    assert advice.seen == "known_items failed, and so did row_counts." and advice.do == "Complete the table."
+    assert advice.seen == "`known_items` failed, and so did row_counts." and advice.do == "Complete the table."
     del sound.validation["raw"]
-    verdicts = {"fresh": "open", "min_auc": "borderline", "parity": "closed"}
-    gates = [GateEntry.model_construct(name=name, verdict=verdict, reason="Run.") for name, verdict in verdicts.items()]
+    judged = [
+        ("fresh", "open", None),
+        ("gauc", "borderline", None),
+        ("auc", "closed", (0.4, 0.5)),
+        ("age", "closed", None),
+    ]
+    gates = [
+        GateEntry.model_construct(name=name, verdict=verdict, interval=interval, reason="Run.")
+        for name, verdict, interval in judged
+    ]
     sound.gate = GateReport.model_construct(gates=gates, missed_days=[])
-    assert [one.title for one in advise(sound)] == ["parity stopped the run"]
+    assert [one.seen for one in advise(sound)] == ["`age` failed, and so did auc."]
 
 
 @pytest.mark.parametrize(
