@@ -1,10 +1,12 @@
 """Fixtures shared by all test folders."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
+from spark_processes import sail_server
 
 from din.features.reader import Features
 from din.params import Params, load
@@ -46,3 +48,10 @@ def features_once(tmp_path_factory: pytest.TempPathFactory) -> Features:
 def vectors_once(tmp_path_factory: pytest.TempPathFactory) -> Features:
     """A small random feature directory with a vector of each item and one of each impression."""
     return write_features(tmp_path_factory.mktemp("vectors") / "data" / "features", declared=VECTORS)
+
+
+@pytest.fixture(scope="session")
+def sail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server of Spark Connect without Java."""
+    with sail_server(tmp_path_factory.mktemp("sail")) as address:
+        yield address

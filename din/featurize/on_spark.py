@@ -1,8 +1,7 @@
 """Apache Spark, for logs that one machine can't hold.
 
-Spark decides where it runs: `SPARK_REMOTE` names a server of Spark Connect, `spark.master` in spark-defaults.conf a
-cluster, and without either it runs in this process. All shards are processed together, so each step is one distributed
-job. The workers read the log and write every file; the driver sees counts, bucket edges, and the names of files.
+All shards are processed together, so each step is one distributed job. The workers read the log and write every file;
+the driver sees counts, bucket edges, and the names of files.
 
 Driver and workers need the workspace at the same path, in a folder that they share. Intermediate tables are Parquet
 files below it, so a lost worker costs the tasks that ran there. Numbering users, items, and the values of a field takes
@@ -10,16 +9,14 @@ one task each, however large the cluster is. Workers need Python and pyarrow, bu
 """
 
 import itertools
-import os
 import shutil
-import socket
+import uuid
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import ibis
 import ibis.expr.datatypes as dt
@@ -27,17 +24,14 @@ import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.parquet as pq
 from ibis.backends.pyspark import Backend
-from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from typing_extensions import override
 
-from din.errors import InputError, Unavailable, listed
+from din.errors import InputError, listed
 from din.featurize.engine import ROW_GROUP, SESSION_SHARE, Contents, Session
+from din.spark import running, url
 from din.workspace import Workspace
 
-_REMOTE = "SPARK_REMOTE"
-_CONNECT_PORT = 15002
-_CONNECT_SECONDS = 10
 _TRIES = 16
 """Tasks that look for the workspace; more than the cores of a few workers."""
 _Batches = Iterator[pa.RecordBatch]
@@ -60,13 +54,13 @@ class Spark(Session):
     @override
     def read(self, files: Sequence[Path], name: str) -> ir.Table:
         view = f"{name}_{next(self.numbers)}"
-        self.spark.read.parquet(*map(_url, files)).createOrReplaceTempView(view)
+        self.spark.read.parquet(*map(url, files)).createOrReplaceTempView(view)
         return self.con.table(view)
 
     @override
     def store(self, name: str, table: ir.Table) -> ir.Table:
         folder = self.scratch / str(next(self.numbers))  # always a new one: a later query may still read the old one
-        self._frame(table).write.parquet(_url(folder))
+        self._frame(table).write.parquet(url(folder))
         self.stored[name] = self.read([folder], "stored")
         return self.stored[name]
 
@@ -109,14 +103,17 @@ class Spark(Session):
         # The window sorts each file's rows in one task. Workers check the numbers, so no engine can lose the order.
         number = ibis.row_number().over(group_by=file, order_by=contents.order)
         frame = self._frame(rows.select(file=file, number=number, **held))
+        own = root / f".tmp-{uuid.uuid4().hex}"  # no task of an earlier run, whose driver was killed, writes here
         for name in files:
             (root / name).parent.mkdir(parents=True, exist_ok=True)
-        written = frame.mapInArrow(_writer(str(root.absolute()), schema), "file string").collect()
-        for name in set(files) - {row.file for row in written}:
-            pq.write_table(schema.empty_table(), root / name, compression="zstd")
-        for folder in {(root / name).parent for name in files}:
-            for left in folder.glob(".tmp-*"):  # left behind by a task that was lost and retried
-                left.unlink(missing_ok=True)
+            (own / name).parent.mkdir(parents=True, exist_ok=True)
+        written = {row.file for row in frame.mapInArrow(_writer(str(own.absolute()), schema), "file string").collect()}
+        for name in files:
+            if name in written:
+                (own / name).replace(root / name)
+            else:
+                pq.write_table(schema.empty_table(), root / name, compression="zstd")
+        shutil.rmtree(own, ignore_errors=True)
 
     @override
     def epoch_us(self, moment: ir.TimestampValue) -> ir.IntegerValue:
@@ -141,39 +138,19 @@ def session(workspace: Workspace, memory_mb: int) -> Iterator[Session]:
     """Open Spark, with a heap for this process within `memory_mb`. Spark's own settings decide the workers' memory.
 
     Raises:
-        InputError: Java is missing, memory is too small, a file can't be read, or the workers can't write files.
-        Unavailable: the cluster does not answer.
+        InputError, Unavailable: see `din.spark.running`.
+        InputError: the workers don't see the workspace.
     """
-    scratch = workspace.scratch.absolute()
-    spark = _start(memory_mb)
-    try:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with running("din featurize", workspace.raw, int(memory_mb * SESSION_SHARE)) as spark:
+        shutil.rmtree(workspace.scratch, ignore_errors=True)
+        scratch = workspace.scratch.absolute() / uuid.uuid4().hex  # see `Spark._write`
         scratch.mkdir(parents=True)
-        warnings.filterwarnings("ignore", "'verifySchema' is ignored")  # Ibis asks for it, also of Spark Connect
-        _check_workers(spark, scratch)
-        yield Spark(ibis.pyspark.connect(spark), scratch)
-    except PySparkException as error:
-        raise _explained(error, workspace, memory_mb) from None
-    finally:
-        spark.stop()
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _start(memory_mb: int) -> SparkSession:
-    """Start or join Spark where its own settings say; see `session`."""
-    builder = SparkSession.builder.appName("din featurize")
-    remote = os.environ.get(_REMOTE)
-    if remote:
-        _check_answers(remote)
-    else:
-        builder = builder.config("spark.driver.memory", f"{int(memory_mb * SESSION_SHARE)}m")
-    try:
-        spark = builder.getOrCreate()
-    except Exception as error:  # py4j's and gRPC's errors share no class
-        raise _not_started(error, remote) from None
-    spark.conf.set("spark.sql.caseSensitive", "true")  # columns of a log may differ by case only
-    spark.conf.set("spark.sql.ansi.enabled", "true")  # an overflow is an error, as in DuckDB
-    return spark
+        try:
+            warnings.filterwarnings("ignore", "'verifySchema' is ignored")  # Ibis asks for it, also of Spark Connect
+            _check_workers(spark, scratch)
+            yield Spark(ibis.pyspark.connect(spark), scratch)
+        finally:
+            shutil.rmtree(workspace.scratch, ignore_errors=True)
 
 
 def _writer(root: str, schema: pa.Schema) -> Callable[[Iterable[pa.RecordBatch]], _Batches]:
@@ -268,46 +245,6 @@ def _check_workers(spark: SparkSession, scratch: Path) -> None:
             f"{scratch}: not seen by {listed(blind)}; put the workspace in a folder that the driver and all workers "
             "mount at the same path"
         )
-
-
-def _check_answers(remote: str) -> None:
-    """Raise Unavailable if no server of Spark Connect answers; Spark's own client tries for ten minutes."""
-    url = urlsplit(remote)
-    if url.scheme != "sc" or not url.hostname:
-        return
-    try:
-        socket.create_connection((url.hostname, url.port or _CONNECT_PORT), _CONNECT_SECONDS).close()
-    except OSError as error:
-        raise Unavailable(f"{_REMOTE}={remote}: no server of Spark Connect answers ({error}); start it") from None
-
-
-def _not_started(error: Exception, remote: str | None) -> InputError | Unavailable:
-    told = str(error).splitlines()[0]
-    if "JAVA_GATEWAY_EXITED" in told:
-        return InputError(
-            "featurize.engine is spark, but Java did not start; install a Java 17 or 21 runtime and set JAVA_HOME, or "
-            f"set featurize.engine to duckdb ({told})"
-        )
-    return Unavailable(f"Spark did not start ({told}); look at {_REMOTE} or at spark.master in spark-defaults.conf")
-
-
-def _explained(error: PySparkException, workspace: Workspace, memory_mb: int) -> Exception:
-    """Return the error to raise for a failed query: one for the user, or the error itself if it is a bug."""
-    told = str(error)
-    line = told.splitlines()[0]
-    if "OutOfMemoryError" in told:
-        return InputError(
-            f"featurize.memory_mb={memory_mb}, or spark.executor.memory of the workers, is too little for this log; "
-            f"raise it ({line})"
-        )
-    if "FAILED_READ_FILE" in told or "No space left on device" in told:
-        return InputError(f"a file below {workspace.raw} or {workspace.scratch} can't be read or written; {line}")
-    return error
-
-
-def _url(path: Path) -> str:
-    """Return a local path as a URL, so that Spark does not look for it in its default file system."""
-    return f"file://{path.absolute()}"
 
 
 @ibis.udf.scalar.builtin

@@ -2,14 +2,11 @@
 
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib.util import find_spec
+import venv
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +15,15 @@ import pyarrow.parquet as pq
 import pytest
 from featurize_files import Built, Log, block
 from featurize_logs import random_case, random_log
+from spark_processes import configured, free_port, needs_java, needs_sail, needs_spark, running, started, wait_for
+from spark_processes import end as kill
 
 from din.artifacts import hash_files
-from din.errors import Unavailable
+from din.errors import InputError, Unavailable
 from din.featurize.build import featurize
 from din.workspace import Workspace
 
-ROOT = Path(__file__).parents[2]
-JAVA = shutil.which("java") or os.environ.get("JAVA_HOME")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(1800),
-    pytest.mark.skipif(not find_spec("pyspark"), reason="pyspark is missing: pip install 'din-ctr[spark]'"),
-]
-needs_java = pytest.mark.skipif(not JAVA, reason="there is no Java: Spark itself needs a Java 17 or 21 runtime")
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), needs_spark]
 PROTOCOLS = ("temporal", "leave_last_out", "by_user")
 
 
@@ -41,10 +33,7 @@ def start(root: Path, changes: dict[str, Any], **environment: str) -> subprocess
         "from pathlib import Path\nfrom featurize_files import block\nfrom din.featurize.build import featurize\n"
         f"from din.workspace import Workspace\nfeaturize(Workspace(Path({str(root)!r})), block(**{changes!r}))\n"
     )
-    paths = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "featurize")]
-    own = {"PYTHONPATH": os.pathsep.join(paths), "PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
-    command = [sys.executable, "-c", code]
-    return subprocess.Popen(command, env=os.environ | own | environment, stderr=subprocess.PIPE, text=True)
+    return started(code, **environment)
 
 
 def run(root: Path, changes: dict[str, Any], **environment: str) -> Workspace:
@@ -53,23 +42,6 @@ def run(root: Path, changes: dict[str, Any], **environment: str) -> Workspace:
     _, told = process.communicate()
     assert process.returncode == 0, told[-3000:]
     return Workspace(root)
-
-
-def configured(folder: Path, master: str) -> str:
-    folder.mkdir(parents=True)
-    quick = "-XX:TieredStopAtLevel=1"  # most of the time goes into compiling
-    lines = {
-        "spark.master": master,
-        "spark.ui.enabled": "false",
-        "spark.ui.showConsoleProgress": "false",
-        "spark.executor.memory": "600m",
-        "spark.driver.extraJavaOptions": quick,
-        "spark.executor.extraJavaOptions": quick,
-        "spark.sql.codegen.wholeStage": "false",
-        "spark.sql.shuffle.partitions": "4",
-    }
-    (folder / "spark-defaults.conf").write_text("".join(f"{key} {value}\n" for key, value in lines.items()))
-    return str(folder)
 
 
 def same(spark: Workspace, duckdb: Workspace) -> None:
@@ -121,38 +93,15 @@ def test_spark_in_this_process_gives_the_rows_of_duckdb(protocol: str, tmp_path:
         assert hash_files(again.features) == hash_files(spark.features)
 
 
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return listening.getsockname()[1]
+def wait_until_half_done(process: subprocess.Popen[str], spark: Workspace) -> None:
+    """Wait until the first vocabulary is being written: histories are built, and no shard is written."""
+    while process.poll() is None and not (spark.features.parent / ".tmp-new-features" / "vocab").exists():
+        time.sleep(0.1)
+    assert process.poll() is None, process.communicate()
 
 
-def wait_for(port: int) -> None:
-    end = time.monotonic() + 120
-    while time.monotonic() < end:
-        try:
-            return socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            time.sleep(0.2)
-    raise TimeoutError(f"nothing listens at port {port}")
-
-
-@contextmanager
-def running(*command: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a process and its children until the end of the block."""
-    own = {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_DAEMON_MEMORY": "300m"}
-    with log.open("wb") as file:
-        process = subprocess.Popen(command, env=os.environ | own, stdout=file, stderr=file, start_new_session=True)
-    try:
-        yield process
-    finally:
-        end(process)
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+def nothing_left(workspace: Workspace) -> bool:
+    return [*workspace.raw.parent.iterdir()] == [workspace.raw] and not workspace.scratch.exists()
 
 
 @needs_java
@@ -178,10 +127,8 @@ def test_a_cluster_of_two_workers_gives_the_rows_of_duckdb(tmp_path: Path) -> No
             spark = Workspace(copied(duckdb, tmp_path / "spark"))
             conf = configured(tmp_path / "conf", url)
             process = start(spark.root, changes | {"engine": "spark"}, SPARK_CONF_DIR=conf)
-            while process.poll() is None and not (spark.scratch / "20").exists():
-                time.sleep(0.1)
-            assert process.poll() is None
-            end(first)
+            wait_until_half_done(process, spark)
+            kill(first)
             _, told = process.communicate()
             assert process.returncode == 0, told[-3000:]
     same(spark, duckdb)
@@ -189,19 +136,8 @@ def test_a_cluster_of_two_workers_gives_the_rows_of_duckdb(tmp_path: Path) -> No
     assert tasks == [True, True]
 
 
-@pytest.fixture(scope="module")
-def sail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Start Sail, a server of Spark Connect in Rust, and return its address."""
-    if not find_spec("pysail"):
-        pytest.skip("pysail is missing: pip install pysail")
-    port = free_port()
-    command = str(Path(sys.executable).with_name("sail"))
-    with running(command, "spark", "server", "--port", str(port), log=tmp_path_factory.mktemp("sail") / "log"):
-        wait_for(port)
-        yield f"sc://127.0.0.1:{port}"
-
-
-@pytest.mark.parametrize("number", range(20))
+@pytest.mark.parametrize("number", range(int(os.environ.get("DIN_SPARK_LOGS", "20"))))
+@needs_sail
 def test_spark_connect_without_java_gives_the_rows_of_duckdb(
     number: int, sail: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,6 +148,112 @@ def test_spark_connect_without_java_gives_the_rows_of_duckdb(
     monkeypatch.setenv("SPARK_REMOTE", sail)
     featurize(spark, block(engine="spark", **changes))
     same(spark, duckdb)
+
+
+@needs_sail
+def test_a_killed_run_leaves_nothing_to_the_next(sail: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks that outlive their driver write to no folder of the next run, which removes what they left."""
+    log = random_log(5, "temporal", users=60)
+    duckdb = on_duckdb(tmp_path / "duckdb", log, {"shards": 2, "max_history": 3})
+    spark = Workspace(copied(duckdb, tmp_path / "spark"))
+    process = start(spark.root, {"shards": 2, "max_history": 50, "engine": "spark"}, SPARK_REMOTE=sail)
+    wait_until_half_done(process, spark)
+    (earlier,) = spark.scratch.iterdir()
+    process.kill()
+    process.communicate()
+    monkeypatch.setenv("SPARK_REMOTE", sail)
+    featurize(spark, block(engine="spark", shards=2, max_history=3))
+    same(spark, duckdb)
+    assert not earlier.exists()
+    assert sorted(spark.features.parent.iterdir()) == [spark.features, spark.raw]
+
+
+def spoiled(column: str, change: Callable[[pa.Table], Any] | None) -> Callable[[Path], None]:
+    """Return a function that replaces a column of the last day, or removes it."""
+
+    def spoil(file: Path) -> None:
+        rows = pq.read_table(file)
+        rest = rows.drop_columns(column)
+        pq.write_table(rest.append_column(column, change(rows)) if change else rest, file)
+
+    return spoil
+
+
+def damage(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[60 : len(content) // 3] = b"\xff" * (len(content) // 3 - 60)  # pages, and not the footer
+    file.write_bytes(content)
+
+
+def long_id(rows: pa.Table) -> pa.Array:
+    return pa.array(["x" * 10_000_000, *rows["user_id"].to_pylist()[1:]])
+
+
+WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
+    "a damaged page": (damage, "data/raw"),
+    "another type": (
+        spoiled("hour", lambda rows: rows["hour"].cast("float64")),
+        r"0\.parquet: column 'hour' is double",
+    ),
+    "no column": (spoiled("marks", None), r"0\.parquet: column 'marks' is missing"),
+    "no file": (Path.unlink, "date=2022-01-13: no Parquet file"),
+}
+ODD: dict[str, Callable[[Path], None]] = {
+    "an empty day": lambda file: pq.write_table(pq.read_table(file).slice(0, 0), file),
+    "an id of 10 MB": spoiled("user_id", long_id),
+}
+
+
+def with_last_day(root: Path, spoil: Callable[[Path], None]) -> Workspace:
+    workspace = Workspace(root)
+    random_log(5, "temporal", users=30, text_ids=True).write(workspace.raw)
+    spoil(max(workspace.raw.rglob("events/*/*.parquet")))
+    return workspace
+
+
+@needs_sail
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("engine", ["duckdb", "spark"])
+def test_wrong_input_is_named(
+    engine: str, wrong: str, sail: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On both engines, the message says where, and nothing is left behind."""
+    spoil, told = WRONG[wrong]
+    workspace = with_last_day(tmp_path, spoil)
+    monkeypatch.setenv("SPARK_REMOTE", sail)
+    with pytest.raises(InputError, match=told):
+        featurize(workspace, block(engine=engine))
+    assert nothing_left(workspace)
+
+
+@needs_sail
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_input_gives_equal_rows(odd: str, sail: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both engines take it alike."""
+    duckdb = with_last_day(tmp_path / "duckdb", ODD[odd])
+    featurize(duckdb, block(shards=2))
+    spark = Workspace(copied(duckdb, tmp_path / "spark"))
+    monkeypatch.setenv("SPARK_REMOTE", sail)
+    featurize(spark, block(engine="spark", shards=2))
+    same(spark, duckdb)
+
+
+@needs_java
+@pytest.mark.parametrize("broken", ["no Python", "no pyarrow", "a damaged page"])
+def test_what_fails_on_a_worker_is_named(broken: str, tmp_path: Path) -> None:
+    """What a worker lacks or can't read is bad input, with the cause in Spark's words."""
+    workspace = with_last_day(tmp_path, damage if broken == "a damaged page" else lambda file: None)
+    python = {"no Python": str(tmp_path / "nowhere"), "a damaged page": sys.executable}.get(broken)
+    if python is None:
+        venv.create(tmp_path / "bare", symlinks=True)
+        python = str(tmp_path / "bare/bin/python")
+    conf = configured(tmp_path / "conf", "local[2]")
+    process = start(workspace.root, {"engine": "spark"}, SPARK_CONF_DIR=conf, PYSPARK_PYTHON=python)
+    _, told = process.communicate()
+    cause = {"no Python": "nowhere", "no pyarrow": "No module named 'pyarrow'"}.get(broken, "date=2022-01-13")
+    assert f"InputError: {workspace.raw}: Spark could not read it, or write its result" in told
+    assert cause in told.splitlines()[-1]
+    assert nothing_left(workspace)
 
 
 def test_a_server_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,4 +267,4 @@ def test_a_server_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: pyt
 def test_a_missing_java_is_named(tmp_path: Path) -> None:
     """The message says what to install, instead of a traceback of py4j."""
     _, told = start(tmp_path, {"engine": "spark"}, JAVA_HOME=str(tmp_path)).communicate()
-    assert "InputError: featurize.engine is spark, but Java did not start; install a Java 17 or 21 runtime" in told
+    assert "InputError: Spark needs Java, but Java did not start; install a Java 17 or 21 runtime" in told
