@@ -126,7 +126,7 @@ def test_c_is_that_of_the_sources(block: Block) -> None:
     assert {line.strip() for line in block.text.splitlines()} <= lines
 
 
-@pytest.mark.parametrize("block", [block for block in shell_blocks() if "din score" in block.text], ids=str)
+@pytest.mark.parametrize("block", [block for block in shell_blocks() if "din score --input" in block.text], ids=str)
 def test_requests_are_scored(block: Block, films: Path) -> None:
     """The request of the README and that of docs/scoring.md get one probability for each candidate."""
     (request,) = of("json")

@@ -4,7 +4,7 @@ import json
 import sys
 from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -142,9 +142,17 @@ def approvals(
     "din score --input requests.jsonl               # this job's champion",
     "din score --registry s3://models/ctr --input requests.jsonl --explain 3",
     "din score --bundle models/bundle --input -     # the candidate, from a pipe",
+    "din score --engine spark --requests lake.requests --out scores",
 )
 def score(
-    requests: Annotated[Path, typer.Option("--input", help="JSON lines, one request each; - for standard input.")],
+    requests: Annotated[
+        str,
+        typer.Option(
+            "--input",
+            "--requests",
+            help="JSON lines, one request each; - for standard input; for spark, a folder of Parquet or a table.",
+        ),
+    ],
     registry: Uri = None,
     model: Model = None,
     bundle: Annotated[Path | None, typer.Option(help="A bundle's directory, instead of the registry.")] = None,
@@ -154,13 +162,28 @@ def score(
     max_candidates: MaxCandidates = 10_000,
     max_history: MaxHistory = 10_000,
     max_request_mb: Annotated[float, typer.Option(min=0.001, max=1000, help="Refuse longer lines, in MB.")] = 16.0,
+    engine: Annotated[Literal["local", "spark"], typer.Option(help="Where to score; see docs/spark.md.")] = "local",
+    out: Annotated[Path | None, typer.Option(help="With --engine spark: the new folder to write.")] = None,
 ) -> None:
     """Score requests with raw ids: one JSON line per request, {"version", "probabilities"}. See docs/scoring.md."""
-    with answering():
+    with answering("serve,spark" if engine == "spark" else "serve"):
         from din.serve.explain import explain_file
         from din.serve.limits import Limits
         from din.serve.scorer import Scorer, score_file
 
+        limits = Limits(max_candidates, max_history, max_request_mb)
+        if (engine == "spark") != (out is not None):
+            raise InputError("--out: goes with --engine spark, and only with it; give both or neither")
+        if out is not None:
+            if bundle is not None or explain:
+                raise InputError(
+                    "--engine spark: scores with a champion, without reasons; leave out --bundle and --explain"
+                )
+            from din.registry.registry import Registry
+            from din.serve.on_spark import score_table
+
+            print(json.dumps(score_table(Registry(*place(registry, model)), requests, out, limits)))
+            return
         if bundle is None:
             at, name = place(registry, model)
             scorer = Scorer.from_registry(at, name)
@@ -168,9 +191,10 @@ def score(
             scorer = Scorer.open(bundle)
         else:
             raise InputError("--bundle DIRECTORY replaces --registry and --model; give one or the other")
-        scorer = scorer.within(Limits(max_candidates, max_history, max_request_mb))
+        scorer = scorer.within(limits)
+        file = Path(requests)
         try:
-            lines = sys.stdin.buffer if str(requests) == "-" else requests.open("rb")
+            lines = sys.stdin.buffer if requests == "-" else file.open("rb")
         except OSError as error:
             raise InputError(f"--input {requests}: {error.strerror}; expected a file of JSON lines, or -") from None
         with lines:

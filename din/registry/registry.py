@@ -84,6 +84,17 @@ class Registry:
         newest = newest_entry(self.objects)
         return newest.record if newest else None
 
+    def required_champion(self) -> Record:
+        """Return the champion.
+
+        Raises:
+            InputError: there is none yet.
+        """
+        champion = self.champion()
+        if champion is None:
+            raise InputError(f"{self.name}: no champion yet; promote a bundle first (`din promote`)")
+        return champion
+
     def newest(self) -> int:
         """Return the number of the newest record, or 0 before the first promotion."""
         champion = self.champion()

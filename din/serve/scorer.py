@@ -133,9 +133,7 @@ class Scorer:
             Unavailable: the registry doesn't answer.
         """
         registry = Registry(uri, model_name)
-        record = registry.champion() if number is None else registry.record(number)
-        if record is None:
-            raise InputError(f"{registry.name}: no champion yet; promote a bundle first (`din promote`)")
+        record = registry.required_champion() if number is None else registry.record(number)
         try:
             return cls.of(_cached(registry, record.version, cache), threads)
         except OSError as error:
@@ -294,19 +292,30 @@ class Graph:
 
 
 def score_file(scorer: Scorer, lines: BinaryIO) -> Iterator[dict[str, Any]]:
-    """Yield `{"version", "probabilities"}` for each request of a JSON-lines file. Blank lines are skipped.
+    """Return `{"version", "probabilities"}` for each request of a JSON-lines file. Blank lines are skipped.
 
     Raises:
         InputError: a line is longer than the scorer's limit, not UTF-8, not JSON or not a request. The message names
             the line.
     """
+    return score_texts(scorer, request_lines(lines, scorer.limits), "line {}".format)
+
+
+def score_texts(
+    scorer: Scorer, texts: Iterable[tuple[int, bytes]], named: Callable[[int], str]
+) -> Iterator[dict[str, Any]]:
+    """Yield what `score_file` does for each request, a number and JSON; `named` returns a number's place for messages.
+
+    Raises:
+        InputError: as `score_file`.
+    """
     most = scorer.limits.request_bytes
-    for some in grouped(request_lines(lines, scorer.limits), lambda line: len(line[1]), _BATCH_BYTES):
-        requests = [documents.decode(line, f"line {number}", most) for number, line in some]
+    for some in grouped(texts, lambda text: len(text[1]), _BATCH_BYTES):
+        requests = [documents.decode(text, named(number), most) for number, text in some]
         try:
             found = scorer.score_many(requests)
         except RequestError as error:
-            raise InputError(f"line {some[error.number][0]}: {error.problem}") from None
+            raise InputError(f"{named(some[error.number][0])}: {error.problem}") from None
         yield from ({"version": scorer.version, "probabilities": scores.tolist()} for scores in found)
 
 

@@ -57,9 +57,7 @@ class Deployment:
         self._registry = Registry(settings.registry, settings.model)
         self._recorded: deque[Request] = deque(maxlen=_RECORDED)
         self._stop = threading.Event()
-        record = self._registry.champion()
-        if record is None:
-            raise InputError(f"{self._registry.name}: no champion yet; promote a bundle first (`din promote`)")
+        record = self._registry.required_champion()
         self._see()
         self.problem: str | None = None
         self.refused: Refusal | None = None

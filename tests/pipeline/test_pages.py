@@ -1,7 +1,8 @@
 """The commands of the pages, executed in the order of the pages.
 
-Blocks with `din init` run in a folder with nothing but a log, and blocks with `din score` in tests/test_code_blocks.py.
-All others run in a copy of a finished run, one for each page. `GIVEN` makes what a page assumes that its reader has.
+Blocks with `din init` run in a folder with nothing but a log, and blocks with `din score --input` in
+tests/test_code_blocks.py. All others run in a copy of a finished run, one for each page. `GIVEN` makes what a page
+assumes that its reader has.
 """
 
 import csv
@@ -16,6 +17,8 @@ from itertools import groupby
 from pathlib import Path
 
 import planting  # tests/validation
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from code_blocks import BLOCKS, execute, shell_blocks, shown
 from ruamel.yaml import YAML
@@ -27,7 +30,7 @@ from din.serve.bundle_writer import seal
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 
 INIT = [block for block in shell_blocks() if "din init" in block.text]
-OTHERS = [block for block in shell_blocks() if block not in INIT and "din score" not in block.text]
+OTHERS = [block for block in shell_blocks() if block not in INIT and "din score --input" not in block.text]
 BY_PAGE = {page.name: list(found) for page, found in groupby(OTHERS, lambda block: block.page)}
 UNCALIBRATED = {
     "validate_predictions.calibration": [0.4, 1.4],  # little trained on little
@@ -141,10 +144,13 @@ def two_kept_runs(workspace: Workspace) -> None:
 
 
 def an_overlay_for_spark(workspace: Workspace) -> None:
-    """Lay the page's overlay beside the log, where Spark and Java are installed."""
+    """Lay the page's overlay and a table of requests beside the log, where Spark and Java are installed."""
     if not (find_spec("pyspark") and shutil.which("java")):
         pytest.skip("Spark needs pyspark and Java")
     (workspace.root / "spark.yaml").write_text(the_block("spark.md", "featurize:"))
+    (workspace.root / "requests").mkdir()
+    requests = {"day": ["2026-01-31"] * 2, "user_id": [1, 2], "request": ['{"candidates": [1, 2]}'] * 2}
+    pq.write_table(pa.table(requests), workspace.root / "requests/0.parquet")
 
 
 GIVEN: dict[str, Callable[[Workspace], None]] = {
