@@ -24,12 +24,14 @@ from din.progress import track
 from din.sources.memory import recall, remember
 from din.workspace import Workspace
 
+fsspec.register_implementation("spark", "din.sources.on_spark.SparkTables")
 _SUFFIXES = {
     "CSV": "csv tsv txt dat data inter item user log",
     "Parquet": "parquet pq",
     "JSON-lines": "jsonl ndjson json",
 }
 FORMATS = {suffix: form for form, suffixes in _SUFFIXES.items() for suffix in suffixes.split()}
+ANY_DAY = "????-??-??"
 CHUNK = 1 << 22  # bytes read at once
 _MARK = "@date@"  # stands in for the day while a pattern is turned into a regular expression
 _COMPRESSIONS = {"gz": "gzip", "bz2": "bz2", "zst": "zstd"}
@@ -103,7 +105,7 @@ def expand(workspace: Workspace, patterns: str, key: str) -> tuple[File, ...]:
             except (LookupError, TypeError) as error:  # a scheme that needs more than a path
                 problem = f"not a place that can be opened ({type(error).__name__}: {error})"
                 raise InputError(f"{key}: {pattern!r}: {problem}; give a path, s3:// or gs://") from None
-            matches = sorted(system.glob(path.replace(DATE, "????-??-??")))
+            matches = sorted(system.glob(path.replace(DATE, ANY_DAY)))
             paths = [match for match in matches if not system.isdir(match)]
         if not paths:
             if matches:
