@@ -28,8 +28,9 @@ OWN = OF_BEHAVIOURS + OF_IMPRESSIONS
 class FeatureDirectory(SuiteData):
     """A feature directory. Its columns have the right types once the phase `files` is open.
 
-    The table `rows` has the columns `OWN` of all shards; behaviours have only `OF_BEHAVIOURS`. It also has the `file`,
-    the `row` number in the file, the `shard`, and the `split`, or "behaviours".
+    The view `rows` has the columns `OWN` of all shards; behaviours have only `OF_BEHAVIOURS`. It also has the `file`,
+    the `row` number in the file, the `shard`, and the `split`, or "behaviours". Each query reads only the columns that
+    it names.
 
     Attributes:
         manifest: the manifest that `featurize` wrote.
@@ -53,16 +54,20 @@ class FeatureDirectory(SuiteData):
 
     @override
     def load(self, connection: duckdb.DuckDBPyConnection) -> None:
+        connection.execute(f"CREATE VIEW rows AS {self.rows_of()}")
+
+    def rows_of(self, shard: int | None = None) -> str:
+        """Return SQL that selects the rows of a shard, or of all, with the columns of the view `rows`."""
         place = r"regexp_extract(_file, 'shards/([0-9]+)/([a-z]+)\.parquet$', ['shard', 'split'])"
         queries = []
         for name in ("behaviours", *SPLITS):
             own = [f"{column}::BIGINT AS {column}" for column in (OF_BEHAVIOURS if name == "behaviours" else OWN)]
-            path = text(self.root / "shards" / "*" / f"{name}.parquet")
+            path = text(self.root / "shards" / ("*" if shard is None else f"{shard:05d}") / f"{name}.parquet")
             queries.append(
                 f"SELECT _file AS file, file_row_number AS row, unnest({place}), {', '.join(own)} "
                 f"FROM read_parquet({path}, filename = '_file', file_row_number = true)"
             )
-        connection.execute(f"CREATE TABLE rows AS {' UNION ALL BY NAME '.join(queries)}")
+        return " UNION ALL BY NAME ".join(queries)
 
     def of(self, group: Group) -> list[Field]:
         """Return the fields of a group."""

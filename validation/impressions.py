@@ -58,7 +58,7 @@ def recounted(features: FeatureDirectory) -> Iterator[Expected]:
         broken = "found IS NOT NULL AND weight IS DISTINCT FROM weight_of_event"
         advice = f"the weight of an impression is not that of its event; {_FEATURIZE}"
         rules.append(RowRule("weights_of_the_log", weight, broken, advice))
-    yield from keep(features, rules, f"(SELECT * FROM beside_events ORDER BY {SEQUENCE}, found)", "log")
+    yield from keep(features, rules, [f"(SELECT * FROM beside_events ORDER BY {SEQUENCE}, found)"], "log")
 
 
 def _told(features: FeatureDirectory) -> Expected:

@@ -14,7 +14,7 @@ A context that is constant for each item, or for each user, is judged like an it
 `multi` fields, vectors (they have no order), fields known for fewer than `MIN_ENTITIES` items or users of both parts,
 and parts that exclude each other whatever x is (e.g. one click per user).
 
-Shapes: E items or users. DuckDB counts all impressions once for items and once for users.
+Shapes: E items or users. DuckDB counts the impressions of one shard at a time, once for items and once for users.
 """
 
 from collections.abc import Iterator, Mapping
@@ -37,6 +37,14 @@ from validation.suite_data import quoted, text
 _IDS = {Group.ITEM: ITEM_ID, Group.USER: USER_ID}
 _LATER = (("train", "valid and test"), ("test, half 1", "test, half 2"))
 _TRAINING = (("train, half 1", "train, half 2"),)
+_PARTS = {
+    "train": "split = 'train'",
+    "valid and test": "split <> 'train'",
+    "train, half 1": "split = 'train' AND NOT half",
+    "train, half 2": "split = 'train' AND half",
+    "test, half 1": "split = 'test' AND NOT half",
+    "test, half 2": "split = 'test' AND half",
+}
 # An item's impressions are halved by user, and a user's by time: a user's rows are in chronological order.
 _HALVES = {
     Group.ITEM: SECOND_HALF,
@@ -168,22 +176,22 @@ def _on_parts(values: list[_Valued], a: Counts, b: Counts) -> Iterator[tuple[flo
 
 
 def _counts(features: FeatureDirectory, group: Group) -> dict[str, Counts]:
-    """Count the impressions and clicks of each item or user, by the name of the part."""
-    found = features.arrays(
-        f"SELECT entity, split, half, count(*) AS shown, count_if(label = 1) AS clicks FROM (SELECT {group} AS entity, "
-        f"split, label, {_HALVES[group]} AS half FROM rows WHERE split <> 'behaviours') GROUP BY ALL"
-    )
-    split, half = found["split"], found["half"]
-    parts = {"train": split == "train", "valid and test": split != "train"}
-    for name in ("train", "test"):
-        parts[f"{name}, half 1"] = (split == name) & ~half
-        parts[f"{name}, half 2"] = (split == name) & half
-
-    def total(rows: np.ndarray, name: str) -> np.ndarray:
-        size = len(_table(features, group))
-        return np.bincount(found["entity"][rows], weights=found[name][rows], minlength=size)
-
-    return {part: Counts(total(rows, "shown"), total(rows, "clicks")) for part, rows in parts.items()}
+    """Count the impressions and clicks of each item or user, one shard at a time, by the name of the part."""
+    size = len(_table(features, group))
+    counts = {part: Counts(np.zeros(size), np.zeros(size)) for part in _PARTS}
+    columns = [
+        f"count(*) FILTER ({part}) AS shown_{number}, count(*) FILTER ({part} AND label = 1) AS clicks_{number}"
+        for number, part in enumerate(_PARTS.values())
+    ]
+    for shard in range(features.manifest.shards):
+        found = features.arrays(
+            f"SELECT entity, {', '.join(columns)} FROM (SELECT {group} AS entity, split, label, {_HALVES[group]} "
+            f"AS half FROM ({features.rows_of(shard)}) WHERE split <> 'behaviours') GROUP BY entity"
+        )
+        for number, part in enumerate(counts.values()):
+            part.shown[found["entity"]] += found[f"shown_{number}"]
+            part.clicks[found["entity"]] += found[f"clicks_{number}"]
+    return counts
 
 
 def _table(features: FeatureDirectory, group: Group) -> pa.Table:

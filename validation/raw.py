@@ -113,7 +113,7 @@ def events(log: Log) -> Iterator[Expected]:
             broken = f"{own} IS NULL OR NOT isfinite({own}::DOUBLE) OR {own} < 0"
             advice = "a weight is a finite number of at least 0, in every event: correct the source, or write 1"
             rules.append(RowRule("weight_usable", weight, broken, advice))
-    yield from keep(log, [*rules, *finite(log, "events")], "events", "days", "date")
+    yield from keep(log, [*rules, *finite(log, "events")], ["events"], "days", "date")
 
 
 def side_tables(log: Log) -> Iterator[Expected]:
@@ -125,7 +125,7 @@ def side_tables(log: Log) -> Iterator[Expected]:
     for name in log.sides:
         advice = f"every row of {log.root / name}.parquet needs one"
         present = [_present(key, advice, f"{name}_") for key in SIDE_IDS[name]]
-        yield from keep(log, [*present, *finite(log, name, f"{name}_")], name, "log")
+        yield from keep(log, [*present, *finite(log, name, f"{name}_")], [name], "log")
         if name != "history":
             (key,) = SIDE_IDS[name]
             (again,) = log.one(f"SELECT count({key}) - count(DISTINCT {key}) FROM {name}")

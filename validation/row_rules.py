@@ -1,12 +1,12 @@
 """Rules for rows, as SQL predicates. One scan counts the breaches of all rules; reports show some offending rows."""
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import pandas as pd
 from great_expectations import expectations as gxe
 
-from validation.expectations import Expected, expect
+from validation.expectations import SAMPLE, Expected, Rows, expect
 from validation.suite_data import SuiteData, quoted
 
 
@@ -20,21 +20,36 @@ class RowRule(NamedTuple):
 
 
 def keep(
-    data: SuiteData, rules: Sequence[RowRule], table: str, named: str, key: str | None = None, shown: str = "*"
+    data: SuiteData,
+    rules: Sequence[RowRule],
+    tables: Iterable[str],
+    named: str,
+    key: str | None = None,
+    shown: str = "*",
 ) -> Iterator[Expected]:
     """Expect that no row breaks a rule.
 
     Args:
-        table: the table whose rows are judged.
+        tables: the tables, or SELECTs in parentheses, whose rows are judged. Each is scanned once, and again for the
+            samples of broken rules.
         named: the judged table of counts, to which each rule adds a column with its number of offending rows.
-        key: the column of `table` that the rows of that table count by, e.g. the date; None for a single row.
+        key: the column that the rows of that table count by, e.g. the date; None for a single row.
         shown: the columns of offending rows in reports.
     """
     if not rules:
         return
     counts = ", ".join(f"count(*) FILTER (WHERE {rule.broken})" for rule in rules)
-    query = f"SELECT {key}, {counts} FROM {table} GROUP BY {key} ORDER BY {key}" if key else None
-    counted = data.connection.execute(query or f"SELECT 0, {counts} FROM {table}").fetchall()
+    by_key = f"GROUP BY {key} ORDER BY {key}" if key else ""
+    counted: list[tuple[Any, ...]] = []
+    samples: dict[str, Rows] = {rule.name: [] for rule in rules}
+    for table in tables:
+        of_table = data.connection.execute(f"SELECT {key or 0}, {counts} FROM {table} {by_key}").fetchall()
+        counted += of_table
+        for number, rule in enumerate(rules, 1):
+            missing = SAMPLE - len(samples[rule.name])
+            if missing and any(row[number] for row in of_table):
+                query = f"SELECT {shown} FROM {table} WHERE {rule.broken} LIMIT {missing}"
+                samples[rule.name] = [*samples[rule.name], *data.rows(query)]
     index = pd.Index([row[0] for row in counted], name=key)
     found = pd.DataFrame([row[1:] for row in counted], index=index, columns=[rule.name for rule in rules])
     for rule in rules:
@@ -45,7 +60,7 @@ def keep(
             found.filter([rule.name]),
             about=rule.column,
             advice=rule.advice,
-            sample=data.sample(f"SELECT {shown} FROM {table} WHERE {rule.broken}"),
+            sample=samples[rule.name],
             column=rule.name,
             min_value=None,
             max_value=0,

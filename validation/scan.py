@@ -2,8 +2,8 @@
 
 Behaviours must be sorted by user and time, which is one of the rules. A few behaviours then suffice to judge a history
 [start, end): its first and last one show whose history it is, the last one whether it reaches the impression's time,
-and the one after it whether the history is complete. DuckDB joins each impression with these, and spills to disk.
-Fields are read one file at a time.
+and the one after it whether the history is complete. DuckDB joins each impression with these, one shard at a time. Only
+users and prior histories are compared across shards. Fields are read one file at a time.
 """
 
 from collections import Counter, defaultdict
@@ -39,8 +39,10 @@ def rows(features: FeatureDirectory) -> Iterator[Expected]:
       (`leave_last_out`).
     * `negatives_not_own`: a sampled negative is one of the user's behaviours.
     """
-    features.connection.execute(_joined(features))
-    yield from keep(features, _rules(features), "joined", "files", "file", f"file, row, {', '.join(OWN)}")
+    features.connection.execute(_USERS)
+    features.connection.execute(_prior(features))
+    shards = (f"({_joined(features, shard)})" for shard in range(features.manifest.shards))
+    yield from keep(features, _rules(features), shards, "files", "file", f"file, row, {', '.join(OWN)}")
 
 
 def fields_in_range(features: FeatureDirectory) -> Iterator[Expected]:
@@ -74,44 +76,54 @@ def _files(features: FeatureDirectory) -> Iterator[tuple[Path, Group]]:
         yield from ((features.path(shard, split), Group.CONTEXT) for split in SPLITS)
 
 
-def _joined(features: FeatureDirectory) -> str:
-    """Return SQL that creates the table `joined`: all rows, each with the behaviours that its rules need.
+_USERS = f"""
+    CREATE TABLE users AS SELECT user, min(shard) AS home, bool_or(split = 'train') AS trains,
+        bool_or(split = 'valid') AS validates, min({_AT}) FILTER (WHERE split = 'test') AS test FROM rows GROUP BY user
+"""
+"""SQL that creates the table `users`: the first shard of each, `home`, its splits, and its first `test` row."""
+
+
+def _prior(features: FeatureDirectory) -> str:
+    """Return SQL that creates the table `prior`, the places of the behaviours from prior histories.
+
+    At equal times, prior history precedes events whatever their sequence numbers.
+    """
+    history = features.workspace.raw / "history.parquet"
+    listed = f"SELECT epoch_us(timestamp) AS timestamp, sequence FROM read_parquet({text(history)})"
+    known = f"SEMI JOIN ({listed}) USING (timestamp, sequence)" if history.exists() else "WHERE false"
+    return f"CREATE TABLE prior AS SELECT shard, row FROM (FROM rows WHERE split = 'behaviours') {known}"
+
+
+def _joined(features: FeatureDirectory, shard: int) -> str:
+    """Return SQL that selects the rows of a shard, each with the behaviours that its rules need.
 
     A behaviour has the `previous` behaviour. An impression has `inside`, which is whether its history is within the
     shard's behaviours; `begun` and `newest`, the first and the last behaviour of its history; and `next`, the behaviour
-    after that. `oldest` is the row of the user's first behaviour in the shard, `home` the user's first shard, and
-    `test` the user's first test row. The joins have only equality conditions: for any other condition of a left join,
-    DuckDB compares every pair of rows.
+    after that. `oldest` is the row of the user's first behaviour in the shard. The joins have only equality conditions:
+    for any other condition of a left join, DuckDB compares every pair of rows.
     """
-    history = features.workspace.raw / "history.parquet"
-    # At equal times, prior history precedes events whatever their sequence numbers.
-    prior = f"(timestamp, sequence) IN (SELECT (epoch_us(timestamp), sequence) FROM read_parquet({text(history)}))"
     return f"""
-        CREATE TABLE joined AS WITH past AS (
-            SELECT shard, row, user, item, timestamp, sequence, {prior if history.exists() else "false"} AS prior
-            FROM rows WHERE split = 'behaviours'
+        WITH own AS ({features.rows_of(shard)}), past AS (
+            SELECT row, user, item, timestamp, sequence, known.row IS NOT NULL AS prior
+            FROM own LEFT JOIN (SELECT row FROM prior WHERE shard = '{shard:05d}') AS known USING (row)
+            WHERE split = 'behaviours'
         ), sizes AS (
-            SELECT shard, count(*) AS size FROM past GROUP BY shard
+            SELECT count(*) AS size FROM past
         ), oldest AS (
-            SELECT shard, user, min(row) AS oldest FROM past GROUP BY shard, user
-        ), users AS (
-            SELECT user, min(shard) AS home, bool_or(split = 'train') AS trains, bool_or(split = 'valid') AS validates,
-                min({_AT}) FILTER (WHERE split = 'test') AS test FROM rows GROUP BY user
+            SELECT user, min(row) AS oldest FROM past GROUP BY user
         ), placed AS (
-            SELECT rows.*, oldest, home, trains, validates, test, split <> 'behaviours' AS impression,
-                0 <= history_start AND history_start <= history_end AND history_end <= coalesce(size, 0) AS inside,
+            SELECT own.*, oldest, home, trains, validates, test, split <> 'behaviours' AS impression,
+                0 <= history_start AND history_start <= history_end AND history_end <= size AS inside,
                 CASE WHEN inside AND history_start < history_end THEN history_start END AS start,
                 CASE WHEN start IS NULL THEN oldest ELSE history_end END AS following,
                 sampled = 1 AND (user, item) IN (SELECT (user, item) FROM past) AS owned
-            FROM rows LEFT JOIN sizes USING (shard) LEFT JOIN oldest USING (shard, user) LEFT JOIN users USING (user)
+            FROM own CROSS JOIN sizes LEFT JOIN oldest USING (user) LEFT JOIN users USING (user)
         )
         SELECT placed.*, begun, newest, next, previous FROM placed
-        LEFT JOIN past AS begun ON begun.shard = placed.shard AND begun.row = start
-        LEFT JOIN past AS newest
-        ON newest.shard = placed.shard AND newest.row = CASE WHEN start IS NOT NULL THEN history_end - 1 END
-        LEFT JOIN past AS next ON next.shard = placed.shard AND next.row = CASE WHEN impression THEN following END
-        LEFT JOIN past AS previous
-        ON previous.shard = placed.shard AND previous.row = CASE WHEN NOT impression THEN placed.row - 1 END
+        LEFT JOIN past AS begun ON begun.row = start
+        LEFT JOIN past AS newest ON newest.row = CASE WHEN start IS NOT NULL THEN history_end - 1 END
+        LEFT JOIN past AS next ON next.row = CASE WHEN impression THEN following END
+        LEFT JOIN past AS previous ON previous.row = CASE WHEN NOT impression THEN placed.row - 1 END
     """
 
 

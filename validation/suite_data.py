@@ -1,14 +1,14 @@
 """The data of a suite: a directory, the parameters, and DuckDB tables that stay open until the suite ends.
 
-The tables are in a temporary database on disk, to which DuckDB's scans can spill. Column names come from users' files,
-so they enter SQL only through `quoted`.
+The tables are in a temporary database below `.din`. What exceeds `MEMORY` is spilled beside it, so memory does not grow
+with the log. Column names come from users' files, so they enter SQL only through `quoted`.
 """
 
+import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
@@ -18,6 +18,9 @@ from din import cores
 from din.params import Params
 from din.workspace import Workspace
 from validation.expectations import SAMPLE, Rows
+
+MEMORY = "1500MB"
+"""The memory of DuckDB. Python, Arrow and Great Expectations need about 1 GB."""
 
 
 class SuiteData:
@@ -31,9 +34,12 @@ class SuiteData:
     @cached_property
     def connection(self) -> duckdb.DuckDBPyConnection:
         """The database, with the tables that `load` creates."""
-        folder = self._open.enter_context(TemporaryDirectory())
-        path = f"{folder}/tables.duckdb"
-        connection = self._open.enter_context(duckdb.connect(path, config={"threads": cores.available()}))
+        folder = self.workspace.tables
+        shutil.rmtree(folder, ignore_errors=True)  # of a suite that was killed
+        folder.mkdir(parents=True)
+        self._open.callback(shutil.rmtree, folder)
+        config: dict[str, Any] = {"threads": cores.available(), "memory_limit": MEMORY}
+        connection = self._open.enter_context(duckdb.connect(str(folder / "tables.duckdb"), config=config))
         self.load(connection)
         return connection
 
