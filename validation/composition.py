@@ -19,7 +19,7 @@ values always change, e.g. session ids or campaigns, had new or lost values befo
 share is not judged, because a sales promotion has that effect. A new version of an app may take over the rows of older
 versions, so shares are computed among values of earlier days, leaving out values that began recently.
 
-Shapes: D days, K values. Each column takes one GROUP BY of the events; later queries scan only its result.
+Shapes: D days, K values. Each column takes two GROUP BYs of the events, or of their counts by day and user or item.
 """
 
 from collections import defaultdict
@@ -33,7 +33,7 @@ from din.schema import BEHAVIOUR, EVENT_COLUMNS, ITEM_ID, LABEL, TIMESTAMP, USER
 from validation import constants
 from validation.days import ctr_deviation, ctr_evidence, ctr_of_days
 from validation.expectations import Expected
-from validation.log import SIDE_IDS, TOTALS, Log, Totals
+from validation.log import BY_DAY, SIDE_IDS, TOTALS, Log, Totals
 from validation.strange import DailyFigure, by_day
 from validation.suite_data import quoted
 from validation.trailing import deviation
@@ -61,8 +61,8 @@ class Covariate:
 
     Attributes:
         judged: the names of its expectations, keys of `_ADVICE`.
-        value: an SQL expression for the value, over `events` and the joined tables.
-        join: an SQL join of the events with the table that holds the value.
+        value: an SQL expression for the value, over `source`.
+        source: the events, or one of `BY_DAY` joined with the table that holds the value.
         owner: the column that identifies groups of dependent rows, by default the user.
         read: whether the column can close the gate; False if the model does not read it.
     """
@@ -70,17 +70,26 @@ class Covariate:
     name: str
     judged: tuple[str, ...]
     value: str
-    join: str = ""
+    source: str = "events"
     owner: str = USER_ID
     read: bool = True
+
+    @property
+    def rows(self) -> str:
+        """SQL that selects the `date`, `value` and `owner` of rows, and of how many rows `n` and clicks `c`."""
+        counts = f"1 AS n, {LABEL} AS c" if self.source == "events" else "n, c"
+        return f"SELECT date, ({self.value})::VARCHAR AS value, {self.owner} AS owner, {counts} FROM {self.source}"
 
 
 def composition(log: Log) -> Iterator[Expected]:
     """Expect the values of each column, and their CTR, to be like those of the days before."""
     found: defaultdict[str, list[DailyFigure]] = defaultdict(list)
     for column in _columns(log):
-        _tabulate(log, column)
-        cells = _cells(log)
+        log.connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE by_value AS "
+            f"SELECT date, value, sum(n)::BIGINT AS n, sum(c)::BIGINT AS c FROM ({column.rows}) GROUP BY ALL"
+        )
+        cells = _cells(log, column) if {"lost_values", "ctr_of_values"} & {*column.judged} else None
         for name in column.judged:
             figure = _TESTS[name](log, column, cells)
             if figure is not None:
@@ -92,7 +101,8 @@ def composition(log: Log) -> Iterator[Expected]:
 def _columns(log: Log) -> Iterator[Covariate]:
     of_fields = ("missing_values", "lost_values", "ctr_of_values", "labels_follow_values")
     for key in (USER_ID, ITEM_ID):
-        yield Covariate(name=key, judged=("new_values", "labels_follow_values"), value=key, owner=key)
+        judged = ("new_values", "labels_follow_values")
+        yield Covariate(name=key, judged=judged, value=key, source=BY_DAY[key], owner=key)
     if log.one(f"SELECT count_if({BEHAVIOUR} <> {LABEL}) FROM events")[0]:
         yield Covariate(name=BEHAVIOUR, judged=("lost_values",), value=BEHAVIOUR)
     for name, kind in log.columns("events").items():
@@ -107,8 +117,9 @@ def _columns(log: Log) -> Iterator[Covariate]:
         if table not in log.sides:
             continue
         (key,) = SIDE_IDS[table]
-        found = f"LEFT JOIN (SELECT {key}, true AS found FROM {table}) USING ({key})"
-        yield Covariate(name=f"{key} in the table of {table}", judged=("missing_values",), value="found", join=found)
+        found = f"{BY_DAY[key]} LEFT JOIN (SELECT {key}, true AS found FROM {table}) USING ({key})"
+        name = f"{key} in the table of {table}"
+        yield Covariate(name=name, judged=("missing_values",), value="found", source=found, owner=key)
         for name, kind in log.columns(table).items():
             if name != key:
                 read = name in log.fields
@@ -116,24 +127,25 @@ def _columns(log: Log) -> Iterator[Covariate]:
                     name=f"{name} in the table of {table}" if name in taken else name,
                     judged=of_fields if read else of_fields[:1],
                     value="of_side",
-                    join=f"JOIN (SELECT {key}, {_value(log, table, name, _is_numeric(log.fields.get(name), kind))} "
-                    f"AS of_side FROM {table}) USING ({key})",
+                    source=f"{BY_DAY[key]} JOIN (SELECT {key}, "
+                    f"{_value(log, table, name, _is_numeric(log.fields.get(name), kind))} AS of_side FROM {table}) "
+                    f"USING ({key})",
                     owner=key,
                     read=read,
                 )
         taken |= set(log.columns(table))
+    users = BY_DAY[USER_ID]
     if "history" in log.sides:
         sizes = f"LEFT JOIN (SELECT {USER_ID}, count(*) AS size FROM history GROUP BY {USER_ID}) USING ({USER_ID})"
         size = "coalesce(2**floor(log2(size)), 0)::INTEGER"
-        yield Covariate(name="length of the prior history", judged=of_fields[1:], value=size, join=sizes)
-    of_day = f"count(*) OVER (PARTITION BY date, {USER_ID})"
-    first_day = f"min(date) OVER (PARTITION BY {USER_ID})"
-    for name, value in (
-        ("rows of the user on the day", f"2**floor(log2({of_day}))::INTEGER"),
-        ("new or known user", f"CASE WHEN {first_day} < date THEN 'known' ELSE 'new' END"),
-        ("hour of the day", f"'from ' || hour({TIMESTAMP}) // 3 * 3"),
+        yield Covariate(name="length of the prior history", judged=of_fields[1:], value=size, source=f"{users} {sizes}")
+    begun = f"JOIN (SELECT {USER_ID}, min(date) AS begun FROM {users} GROUP BY {USER_ID}) USING ({USER_ID})"
+    for name, value, source in (
+        ("rows of the user on the day", "2**floor(log2(n))::INTEGER", users),
+        ("new or known user", "CASE WHEN begun < date THEN 'known' ELSE 'new' END", f"{users} {begun}"),
+        ("hour of the day", f"'from ' || hour({TIMESTAMP}) // 3 * 3", "events"),
     ):
-        yield Covariate(name=name, judged=("ctr_of_values",), value=value)
+        yield Covariate(name=name, judged=("ctr_of_values",), value=value, source=source)
 
 
 def _is_numeric(field: Field | None, kind: str) -> bool:
@@ -156,15 +168,6 @@ def _value(log: Log, table: str, name: str, numeric: bool) -> str:
     return f"CASE WHEN {number} IS NULL THEN NULL {tenths} ELSE 'from {edges[-1]:.5g}' END" if edges else "NULL"
 
 
-def _tabulate(log: Log, column: Covariate) -> None:
-    """Count rows `n` and clicks `c` by date, value and owner in the temporary table `cell`."""
-    log.connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE cell AS SELECT date, value, owner, count(*) AS n, sum({LABEL})::BIGINT AS c "
-        f"FROM (SELECT date, ({column.value})::VARCHAR AS value, {column.owner} AS owner, {LABEL} FROM events "
-        f"{column.join}) GROUP BY ALL"
-    )
-
-
 @dataclass(frozen=True)
 class Cells:
     """The K most frequent values of a column, and their totals by owner [D, K].
@@ -182,45 +185,43 @@ class Cells:
         return self.totals.rows.sum(axis=1, keepdims=True)
 
 
-def _cells(log: Log) -> Cells:
+def _cells(log: Log, column: Covariate) -> Cells:
+    own = "sum(n) OVER (PARTITION BY date, owner)" if "lost_values" in column.judged else "0"
     found = log.arrays(
         f"""
         WITH top AS (
-            SELECT value, sum(n) AS of_value FROM cell WHERE value IS NOT NULL AND date < '{log.first_newest}'
+            SELECT value, sum(n) AS of_value FROM by_value WHERE value IS NOT NULL AND date < '{log.first_newest}'
             GROUP BY value ORDER BY of_value DESC, value LIMIT {constants.VALUES}
-        ), known AS (
-            SELECT *, sum(n) OVER (PARTITION BY date, owner) AS own FROM cell JOIN top USING (value)
+        ), cell AS (
+            SELECT date, value, of_value, owner, sum(n)::BIGINT AS n, sum(c)::BIGINT AS c
+            FROM ({column.rows}) JOIN top USING (value) GROUP BY ALL
         )
         SELECT date::DATE AS day, value, of_value, {TOTALS}, sum(n * own) AS shared
-        FROM known GROUP BY ALL ORDER BY of_value DESC, value
+        FROM (SELECT *, {own} AS own FROM cell) GROUP BY ALL ORDER BY of_value DESC, value
         """
     )
     values = list(dict.fromkeys(found["value"].tolist()))
-    column = np.array([values.index(value) for value in found["value"].tolist()], int)
+    at = np.array([values.index(value) for value in found["value"].tolist()], int)
     day = np.searchsorted(log.calendar.days, found["day"].astype("datetime64[D]"))
 
     def table(name: str) -> np.ndarray:
         filled = np.zeros((len(log.calendar.days), len(values)))
-        filled[day, column] = found[name].astype(float)
+        filled[day, at] = found[name].astype(float)
         return filled
 
     return Cells(values, Totals(**{field.name: table(field.name) for field in fields(Totals)}), table("shared"))
 
 
-def _by_date(log: Log, figures: str) -> dict[str, np.ndarray]:
-    """Return aggregates, in SQL, of the table `cell` by day: [D] each, with 0 for null.
-
-    The table also has `since`, the first day of the value.
-    """
+def _by_date(log: Log, figures: str, table: str = "by_value") -> dict[str, np.ndarray]:
+    """Return aggregates, in SQL, of a table by day: [D] each, with 0 for null."""
     found = log.arrays(
-        f"WITH dated AS (SELECT *, min(date) OVER (PARTITION BY value) AS since FROM cell) "
-        f"SELECT day, {figures} FROM (SELECT DISTINCT date, date::DATE AS day FROM events) "
-        "LEFT JOIN dated USING (date) GROUP BY day ORDER BY day"
+        f"SELECT day, {figures} FROM (SELECT DISTINCT date, date::DATE AS day FROM {BY_DAY[ITEM_ID]}) "
+        f"LEFT JOIN {table} USING (date) GROUP BY day ORDER BY day"
     )
     return {name: np.nan_to_num(values.astype(float)) for name, values in found.items() if name != "day"}
 
 
-def _missing(log: Log, column: Covariate, cells: Cells) -> DailyFigure:
+def _missing(log: Log, column: Covariate, cells: Cells | None) -> DailyFigure:
     counted = _by_date(log, "sum(n) AS rows, sum(n) FILTER (value IS NULL) AS missing")
     share = counted["missing"] / np.maximum(counted["rows"], 1)
     independent = log.by_user.independent
@@ -238,10 +239,10 @@ def _missing(log: Log, column: Covariate, cells: Cells) -> DailyFigure:
     )
 
 
-def _new(log: Log, column: Covariate, cells: Cells) -> DailyFigure:
+def _new(log: Log, column: Covariate, cells: Cells | None) -> DailyFigure:
     first = f"least(date, '{log.first_newest}')"
-    known = "value IS NOT NULL"
-    counted = _by_date(log, f"sum(n) FILTER ({known}) AS rows, sum(n) FILTER ({known} AND since >= {first}) AS new")
+    since = "(FROM by_value JOIN (SELECT value, min(date) AS since FROM by_value GROUP BY value) USING (value))"
+    counted = _by_date(log, f"sum(n) AS rows, sum(n) FILTER (since >= {first}) AS new", since)
     rows = counted["rows"]
     newest = log.calendar.newest
     before = np.cumsum(rows) - rows
@@ -267,8 +268,8 @@ def _new(log: Log, column: Covariate, cells: Cells) -> DailyFigure:
         )
 
 
-def _lost(log: Log, column: Covariate, cells: Cells) -> DailyFigure | None:
-    if not cells.values:
+def _lost(log: Log, column: Covariate, cells: Cells | None) -> DailyFigure | None:
+    if cells is None or not cells.values:
         return None
     rows = cells.totals.rows
     usual = log.calendar.usual
@@ -316,9 +317,9 @@ def _lost(log: Log, column: Covariate, cells: Cells) -> DailyFigure | None:
     )
 
 
-def _clicked(log: Log, column: Covariate, cells: Cells) -> DailyFigure | None:
+def _clicked(log: Log, column: Covariate, cells: Cells | None) -> DailyFigure | None:
     """Judge the CTR of values. Skip a day whose total CTR is extreme; don't warn on one whose total CTR is strange."""
-    if not cells.values or not log.labels_vary:
+    if cells is None or not cells.values or not log.labels_vary:
         return None
     ctr = ctr_of_days(log)
     found = ctr_deviation(log.calendar, cells.totals)
@@ -348,7 +349,7 @@ def _growth(rows: float, usual: float) -> float:
     return rows / usual if usual >= constants.LEAST_REST else 1.0
 
 
-def _followed(log: Log, column: Covariate, cells: Cells) -> DailyFigure | None:
+def _followed(log: Log, column: Covariate, cells: Cells | None) -> DailyFigure | None:
     if not log.labels_vary:
         return None
     agreement, rows = _agreement(log)
@@ -369,30 +370,27 @@ def _followed(log: Log, column: Covariate, cells: Cells) -> DailyFigure | None:
 def _agreement(log: Log) -> tuple[np.ndarray, np.ndarray]:
     """Correlate each day's labels with the CTR that their values have on all other days before the newest.
 
-    Overwrites the table `cell`.
-
     Returns:
         The correlation [D] and the rows [D], at least 1. The correlation is NaN if all labels of the day are equal, or
         if most of its rows have values that no other day had.
     """
     older = f"date < '{log.first_newest}'"
     smoothing = constants.SMOOTHING
-    log.connection.execute(
-        f"""
-        CREATE OR REPLACE TEMP TABLE cell AS WITH by_value AS (
-            SELECT date, value, sum(n) AS n, sum(c) AS c FROM cell GROUP BY ALL
-        ), known AS (
-            SELECT date, value, n, c, sum(n) FILTER ({older}) OVER own - CASE WHEN {older} THEN n ELSE 0 END AS seen,
-                sum(c) FILTER ({older}) OVER own - CASE WHEN {older} THEN c ELSE 0 END AS clicked
-            FROM by_value WINDOW own AS (PARTITION BY value)
+    scored = f"""(
+        WITH known AS (
+            SELECT value, sum(n) AS seen, sum(c) AS clicked FROM by_value WHERE {older} GROUP BY value
+        ), others AS (
+            SELECT date, n, c, coalesce(seen, 0) - CASE WHEN {older} THEN n ELSE 0 END AS seen,
+                coalesce(clicked, 0) - CASE WHEN {older} THEN c ELSE 0 END AS clicked
+            FROM by_value LEFT JOIN known ON known.value IS NOT DISTINCT FROM by_value.value
         )
-        SELECT date, value, n, c, coalesce(seen, 0) > 0 AS met,
-            (coalesce(clicked, 0) + {smoothing} * ctr) / (coalesce(seen, 0) + {smoothing}) - ctr AS score
-        FROM known, (SELECT sum(c) / sum(n) AS ctr FROM cell WHERE {older})
-        """
-    )
+        SELECT date, n, c, seen > 0 AS met, (clicked + {smoothing} * ctr) / (seen + {smoothing}) - ctr AS score
+        FROM others, (SELECT sum(c) / sum(n) AS ctr FROM by_value WHERE {older})
+    )"""
     figures = "sum(n) AS rows, sum(c) AS clicks, sum(n) FILTER (met) AS met, sum(n * score) AS score"
-    found = _by_date(log, f"{figures}, sum(c * score) AS clicked_score, sum(n * score * score) AS score_squared")
+    found = _by_date(
+        log, f"{figures}, sum(c * score) AS clicked_score, sum(n * score * score) AS score_squared", scored
+    )
     rows = np.maximum(found["rows"], 1)
     ctr = found["clicks"] / rows
     score = found["score"] / rows
@@ -404,7 +402,7 @@ def _agreement(log: Log) -> tuple[np.ndarray, np.ndarray]:
     return np.where(known, correlation, np.nan).round(6), rows
 
 
-_Test = Callable[[Log, Covariate, Cells], DailyFigure | None]
+_Test = Callable[[Log, Covariate, Cells | None], DailyFigure | None]
 _TESTS: dict[str, _Test] = {
     "missing_values": _missing,
     "new_values": _new,

@@ -7,8 +7,7 @@ A row repeats an earlier one if it has the same user and item, or the same user,
     on a later day          yesterday's file was delivered as today's; old pages came from a cache
 
 Some logs naturally repeat themselves, e.g. if they have few items, times without hours, or the same mail every morning.
-Each day is therefore compared with the days before it. Each of the two keys takes one GROUP BY of the events and a
-window over its result.
+Each day is therefore compared with the days before it.
 """
 
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ import numpy as np
 from din.schema import ITEM_ID, TIMESTAMP, USER_ID, Group
 from validation import constants
 from validation.expectations import Expected, none_of
-from validation.log import Log
+from validation.log import Log, repeats
 from validation.strange import DailyFigure, by_day
 from validation.suite_data import quoted
 
@@ -36,8 +35,8 @@ def copies(log: Log) -> Iterator[Expected]:
     if not len(days):
         return
     contexts = [quoted(field.name) for field in log.fields.values() if field.group is Group.CONTEXT]
-    pairs = _repeats(log, [USER_ID, ITEM_ID])
-    alike = _repeats(log, [USER_ID, ITEM_ID, *contexts])
+    pairs = log.pairs
+    alike = repeats(log, [USER_ID, ITEM_ID, *contexts]) if contexts else pairs
     yield from _duplicates(log, pairs)
     enough = pairs["rows"] >= constants.LEAST_ROWS
     copied = np.zeros(len(days), bool)
@@ -72,35 +71,6 @@ def copies(log: Log) -> Iterator[Expected]:
     )
 
 
-def _repeats(log: Log, key: list[str]) -> dict[str, np.ndarray]:
-    """Count the rows of each day that repeat others with the same key.
-
-    Returns:
-        Arrays [D] by name: the number of `rows`; of these, `duplicates` with the same time; `shown`, the rows without
-        duplicates; the shares of `shown` that were shown `again` on the same day, and `earlier`, within the WINDOW days
-        before; `gap`, the most common number of days since that earlier day, or 0; and `intensity`, the number of rows
-        that a row's user has on the day, averaged over rows.
-    """
-    keys = ", ".join(key)
-    found = log.arrays(
-        f"""
-        WITH shown AS (
-            SELECT date::DATE AS day, {keys}, count(*) AS n, count(DISTINCT {TIMESTAMP}) AS times FROM events
-            GROUP BY ALL
-        ), dated AS (
-            SELECT *, day - lag(day) OVER (PARTITION BY {keys} ORDER BY day) AS gap,
-                sum(n) OVER (PARTITION BY day, {USER_ID}) AS of_user FROM shown
-        )
-        SELECT day, sum(n) AS rows, sum(n - times) AS duplicates, sum(times) AS shown,
-            sum(times - 1) / sum(times) AS again,
-            coalesce(sum(times) FILTER (gap <= {constants.WINDOW}), 0) / sum(times) AS earlier,
-            coalesce(mode(gap) FILTER (gap <= {constants.WINDOW}), 0) AS gap, sum(n * of_user) / sum(n) AS intensity
-        FROM dated GROUP BY day ORDER BY day
-        """
-    )
-    return {name: values.astype(float) for name, values in found.items() if name != "day"}
-
-
 def _repeated(
     log: Log, found: dict[str, np.ndarray], judged: np.ndarray, limit: float, same: str
 ) -> Iterator[DailyFigure]:
@@ -108,9 +78,10 @@ def _repeated(
 
     Chance repeats within a day grow in proportion to the user's rows on the day, so they are judged relative to these.
     """
-    independent = found["shown"] / found["intensity"]
+    intensity = log.by_user.rows_squared / log.by_user.rows  # the rows that a row's user has on the day, on average
+    independent = found["shown"] / intensity
     for shown, share, chance in (
-        ("on the day", found["again"], found["intensity"]),
+        ("on the day", found["again"], intensity),
         ("on earlier days", found["earlier"], np.ones(len(independent))),
     ):
         most = log.calendar.highest(log.calendar.of_reference(share / chance), 1.0) * chance

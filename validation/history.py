@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from din.schema import ITEM_ID, LABEL, TIMESTAMP, USER_ID, Group
 from validation import constants
 from validation.expectations import Expected, figure, graded
-from validation.log import Log
+from validation.log import BY_DAY, Log
 from validation.suite_data import quoted
 
 
@@ -71,7 +71,9 @@ def ids_of_history(log: Log) -> Iterator[Expected]:
     """
     if "history" not in log.sides:
         return
-    known = f"SELECT {ITEM_ID} FROM events" + (f" UNION SELECT {ITEM_ID} FROM items" if "items" in log.sides else "")
+    known = f"SELECT {ITEM_ID} FROM {BY_DAY[ITEM_ID]}" + (
+        f" UNION SELECT {ITEM_ID} FROM items" if "items" in log.sides else ""
+    )
     strangers = f"FROM history ANTI JOIN ({known}) USING ({ITEM_ID})"
     (unknown,) = log.one(f"SELECT (SELECT count(*) {strangers}) / greatest(count(*), 1) FROM history")
     counted = f"SELECT {ITEM_ID}, count(*) AS behaviours {strangers} GROUP BY {ITEM_ID}"
@@ -85,7 +87,7 @@ def ids_of_history(log: Log) -> Iterator[Expected]:
         sample=log.sample(f"{counted} ORDER BY behaviours DESC, {ITEM_ID}"),
     )
     (matched,) = log.one(
-        f"SELECT count(*) FROM (SELECT DISTINCT {USER_ID} FROM events) SEMI JOIN history USING ({USER_ID})"
+        f"SELECT count(*) FROM (SELECT DISTINCT {USER_ID} FROM {BY_DAY[USER_ID]}) SEMI JOIN history USING ({USER_ID})"
     )
     of_each = (f"(SELECT min({USER_ID}) FROM {table}) AS of_{table}" for table in ("events", "history"))
     yield figure(

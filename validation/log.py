@@ -1,9 +1,11 @@
 """The raw log in DuckDB: its tables, its calendar, and the declared kinds of its columns.
 
-The events are copied into the database once, because a log of several years has thousands of small files, and the suite
-scans the events about thirty times. Python sees only aggregates by day, user or value, and a few examples.
+The events are copied into the database once, because a log of several years has thousands of small files. They are then
+counted by day and user, and by day and item; most detectors read these counts instead of the events. Python sees only
+aggregates by day or value, the users' totals, and a few examples.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import date
 from functools import cached_property
@@ -25,6 +27,8 @@ from validation.suite_data import SuiteData, text
 from validation.trailing import TrailingDays
 
 SIDE_IDS = {"items": (ITEM_ID,), "users": (USER_ID,), "history": (USER_ID, ITEM_ID)}
+BY_DAY = {USER_ID: "users_by_day", ITEM_ID: "items_by_day"}
+"""The tables with the rows `n` and the clicks `c` of each id on each day."""
 HOURS = 24
 
 
@@ -61,10 +65,36 @@ TOTALS = """count(*) AS ids, sum(n) AS rows, sum(c) AS clicks, sum(n * n) AS row
 
 
 def totals(data: SuiteData, key: str) -> Totals:
-    """Return the totals of each day, with `key`, USER_ID or ITEM_ID, as the id. Takes one scan."""
-    by_id = f"SELECT date, {key}, count(*) AS n, sum({LABEL})::BIGINT AS c FROM events GROUP BY ALL"
-    found = data.arrays(f"SELECT date, {TOTALS} FROM ({by_id}) GROUP BY date ORDER BY date")
+    """Return the totals of each day, with `key`, USER_ID or ITEM_ID, as the id."""
+    found = data.arrays(f"SELECT date, {TOTALS} FROM {BY_DAY[key]} GROUP BY date ORDER BY date")
     return Totals(**{name: values.astype(float) for name, values in found.items() if name != "date"})
+
+
+def repeats(data: SuiteData, key: Sequence[str]) -> dict[str, np.ndarray]:
+    """Count the rows of each day that repeat others with the same key. Takes one GROUP BY and a window over its result.
+
+    Returns:
+        Arrays [D] by name: the number of `rows`; of these, `duplicates` with the same time; `shown`, the rows without
+        duplicates; the shares of `shown` that were shown `again` on the same day, and `earlier`, within the WINDOW days
+        before; and `gap`, the most common number of days since that earlier day, or 0.
+    """
+    keys = ", ".join(key)
+    found = data.arrays(
+        f"""
+        WITH shown AS (
+            SELECT date::DATE AS day, {keys}, count(*) AS n, count(DISTINCT {TIMESTAMP}) AS times FROM events
+            GROUP BY ALL
+        ), dated AS (
+            SELECT day, n, times, day - lag(day) OVER (PARTITION BY {keys} ORDER BY day) AS gap FROM shown
+        )
+        SELECT day, sum(n) AS rows, sum(n - times) AS duplicates, sum(times) AS shown,
+            sum(times - 1) / sum(times) AS again,
+            coalesce(sum(times) FILTER (gap <= {constants.WINDOW}), 0) / sum(times) AS earlier,
+            coalesce(mode(gap) FILTER (gap <= {constants.WINDOW}), 0) AS gap
+        FROM dated GROUP BY day ORDER BY day
+        """
+    )
+    return {name: values.astype(float) for name, values in found.items() if name != "day"}
 
 
 class Log(SuiteData):
@@ -98,6 +128,11 @@ class Log(SuiteData):
             f"CREATE TABLE events AS SELECT * FROM read_parquet({text(self.root / 'events/*/*.parquet')}, "
             "union_by_name = true, hive_partitioning = true, hive_types = {'date': VARCHAR})"
         )
+        for key, table in BY_DAY.items():
+            connection.execute(
+                f"CREATE TABLE {table} AS "
+                f"SELECT date, {key}, count(*) AS n, sum({LABEL})::BIGINT AS c FROM events GROUP BY ALL"
+            )
         for name in self.sides:
             path = text(self.root / f"{name}.parquet")
             connection.execute(f"CREATE TABLE {name} AS SELECT * FROM read_parquet({path})")
@@ -106,7 +141,9 @@ class Log(SuiteData):
     def views(self) -> dict[str, str]:
         found = {}
         for name, (key, *_) in list(SIDE_IDS.items())[:2]:
-            counted = f"SELECT {key}, count(*) AS rows, sum({LABEL})::BIGINT AS clicks FROM events GROUP BY {key}"
+            counted = (
+                f"SELECT {key}, sum(n)::BIGINT AS rows, sum(c)::BIGINT AS clicks FROM {BY_DAY[key]} GROUP BY {key}"
+            )
             side = f"FULL JOIN main.{name} USING ({key})" if name in self.sides else ""
             found[name] = f"SELECT * FROM ({counted}) {side}"
         return found
@@ -114,7 +151,8 @@ class Log(SuiteData):
     @cached_property
     def calendar(self) -> TrailingDays:
         """The days with events. Under `temporal`, the newest are the validation and test days."""
-        days = self.arrays("SELECT DISTINCT date::DATE AS day FROM events ORDER BY day")["day"].astype("datetime64[D]")
+        days = self.arrays(f"SELECT DISTINCT date::DATE AS day FROM {BY_DAY[ITEM_ID]} ORDER BY day")["day"]
+        days = days.astype("datetime64[D]")
         if self.protocol != "temporal" or not len(days):
             return TrailingDays(days, len(days))
         split = self.params.featurize
@@ -132,6 +170,11 @@ class Log(SuiteData):
     def by_user(self) -> Totals:
         """The totals of each day, with users as ids."""
         return totals(self, USER_ID)
+
+    @cached_property
+    def pairs(self) -> dict[str, np.ndarray]:
+        """The rows that repeat others with the same user and item; see `repeats`."""
+        return repeats(self, [USER_ID, ITEM_ID])
 
     @cached_property
     def days(self) -> pd.DataFrame:

@@ -34,7 +34,7 @@ from validation.expectations import (
 )
 from validation.history import history_of_own_users, ids_of_history, times_of_history
 from validation.hours import covered_hours, moved_hours
-from validation.log import SIDE_IDS, Log
+from validation.log import BY_DAY, SIDE_IDS, Log
 from validation.row_rules import RowRule, finite, keep
 from validation.run import Phases
 from validation.suite_data import quoted
@@ -184,7 +184,7 @@ def figures(log: Log) -> Iterator[Expected]:
     )
     ctr, behaviours = log.one(f"SELECT avg({LABEL}), count_if({BEHAVIOUR} = 1) FROM events")
     for column, what in ((USER_ID, "user"), (ITEM_ID, "item")):
-        (distinct,) = log.one(f"SELECT count(DISTINCT {column}) FROM events")
+        (distinct,) = log.one(f"SELECT count(DISTINCT {column}) FROM {BY_DAY[column]}")
         yield figure(
             f"distinct_{what}s",
             distinct,
@@ -219,7 +219,7 @@ def uniqueness(log: Log) -> Iterator[Expected]:
     * `duplicate_rate`: too many rows repeat an earlier row's user, item and time (`max_duplicate_rate`).
       `fetch.table.drop_duplicates` drops them.
     """
-    count, again = log.one(f"SELECT count(*), count({SEQUENCE}) - count(DISTINCT {SEQUENCE}) FROM events")
+    (again,) = log.one(f"SELECT count({SEQUENCE}) - count(DISTINCT {SEQUENCE}) FROM events")
     yield figure(
         "sequence_unique",
         again,
@@ -229,10 +229,10 @@ def uniqueness(log: Log) -> Iterator[Expected]:
         sample=_repeated(log, "events", SEQUENCE),
     )
     keys = f"{USER_ID}, {ITEM_ID}, {TIMESTAMP}"
-    (distinct,) = log.one(f"SELECT count(*) FROM (SELECT DISTINCT {keys} FROM events)")
+    count = log.pairs["rows"].sum()
     yield figure(
         "duplicate_rate",
-        (count - distinct) / count if count else None,
+        log.pairs["duplicates"].sum() / count if count else None,
         maximum=log.params.validate_raw.max_duplicate_rate,
         column=keys,
         advice="the same user, item and time again: was a file read twice? If the source delivers events twice, set "
@@ -279,8 +279,8 @@ def known_ids(log: Log) -> Iterator[Expected]:
         if name not in log.sides:
             continue
         (key,) = SIDE_IDS[name]
-        strangers = f"FROM events ANTI JOIN {name} USING ({key})"
-        (share,) = log.one(f"SELECT (SELECT count(*) {strangers}) / greatest(count(*), 1) FROM events")
+        strangers = f"FROM {BY_DAY[key]} ANTI JOIN {name} USING ({key})"
+        (share,) = log.one(f"SELECT coalesce((SELECT sum(n) {strangers}), 0) / greatest(sum(n), 1) FROM {BY_DAY[key]}")
         held = log.rows(f"SELECT DISTINCT {key} FROM {name} ORDER BY {key} LIMIT 3")
         yield from graded(
             (f"unknown_{name}_rate", limit),
@@ -291,7 +291,7 @@ def known_ids(log: Log) -> Iterator[Expected]:
             "table. If hardly any match, the ids have another form or meaning; the table holds "
             + ", ".join(repr(row[key]) for row in held)[:200],
             sample=log.sample(
-                f"SELECT {key}, count(*) AS events {strangers} GROUP BY {key} ORDER BY events DESC, {key}"
+                f"SELECT {key}, sum(n)::BIGINT AS events {strangers} GROUP BY {key} ORDER BY events DESC, {key}"
             ),
         )
 

@@ -1,8 +1,7 @@
 """Detect users who click everything, or who dominate the log or a day, as robots do, and items that dominate a day.
 
 The natural spread of users' CTRs is modelled by a beta distribution with the mean and variance of the log's users.
-Users who clicked everything are left out of the estimate, so that robots do not widen it. This takes four GROUP BYs of
-the events: two by user, one by user and day, one by item and day.
+Users who clicked everything are left out of the estimate, so that robots do not widen it.
 """
 
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ import numpy as np
 from din.schema import ITEM_ID, LABEL, USER_ID
 from validation import constants
 from validation.expectations import Expected, figure
-from validation.log import Log
+from validation.log import BY_DAY, Log
 from validation.strange import DailyFigure, by_day
 
 _LARGEST = (
@@ -32,7 +31,9 @@ def robots(log: Log) -> Iterator[Expected]:
     if not log.labels_vary:
         return
     most = constants.ROBOT_IMPRESSIONS
-    by_user = f"SELECT {USER_ID}, count(*) AS rows, sum({LABEL})::BIGINT AS clicks FROM events GROUP BY {USER_ID}"
+    by_user = (
+        f"SELECT {USER_ID}, sum(n)::BIGINT AS rows, sum(c)::BIGINT AS clicks FROM {BY_DAY[USER_ID]} GROUP BY {USER_ID}"
+    )
     found = log.arrays(f"SELECT rows, clicks FROM ({by_user}) WHERE rows >= {most} ORDER BY rows, clicks")
     rows, clicks = (found[name].astype(float) for name in ("rows", "clicks"))
     everything = rows == clicks
@@ -81,7 +82,7 @@ def who_click_everything(rows: np.ndarray, of_rows: np.ndarray, of_clicks: np.nd
 
 def largest_user(log: Log) -> Iterator[Expected]:
     """Expect no user to have too large a share of the log: `largest_user_share`."""
-    by_user = f"SELECT {USER_ID}, count(*) AS rows FROM events GROUP BY {USER_ID}"
+    by_user = f"SELECT {USER_ID}, sum(n)::BIGINT AS rows FROM {BY_DAY[USER_ID]} GROUP BY {USER_ID}"
     users, share_of_log = log.one(f"SELECT count(*), max(rows) / sum(rows) FROM ({by_user})")
     yield figure(
         "largest_user_share",
@@ -101,10 +102,9 @@ def largest_of_days(log: Log) -> Iterator[Expected]:
 
 def _largest(log: Log, column: str, what: str, most: float, sudden: float, advice: str) -> Iterator[Expected]:
     """Expect no id to have more than the share `most` of a day, or `sudden` with far more rows than any id before."""
-    by_day_and_id = f"SELECT date, {column}::VARCHAR AS id, count(*) AS n FROM events GROUP BY ALL"
     found = log.arrays(
         f"SELECT date, count(*) AS ids, sum(n)::BIGINT AS rows, max(n) AS most, max_by(id, (n, id)) AS largest "
-        f"FROM ({by_day_and_id}) GROUP BY date ORDER BY date"
+        f"FROM (SELECT date, n, {column}::VARCHAR AS id FROM {BY_DAY[column]}) GROUP BY date ORDER BY date"
     )
     rows = found["most"].astype(float)
     share = rows / found["rows"]
