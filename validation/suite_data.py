@@ -19,7 +19,7 @@ from din.params import Params
 from din.workspace import Workspace
 from validation.expectations import SAMPLE, Rows
 
-MEMORY = "1500MB"
+MEMORY = "4GB"
 """The memory of DuckDB. Python, Arrow and Great Expectations need about 1 GB."""
 
 
