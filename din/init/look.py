@@ -90,6 +90,19 @@ class Column:
         return _share(pc.match_substring_regex(others, _AMOUNT)) > _MOST
 
     @property
+    def is_once(self) -> bool:
+        """True if hardly any value repeats."""
+        return self.distinct >= _MOST * len(self.values)
+
+    @property
+    def holds_lists(self) -> bool:
+        """True if hardly any value repeats, but the parts do between blanks or other separators."""
+        if self.kind != "text" or not self.is_once:
+            return False
+        parts = pc.split_pattern_regex(self.different, r"[\s,;|]+").flatten()
+        return len(parts.unique()) < len(parts) / 2
+
+    @property
     def separator(self) -> str | None:
         """The separator of the lists that a column of text holds, or None."""
         for separator in _LIST_SEPARATORS if self.kind == "text" and not self.is_amount else ():

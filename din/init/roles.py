@@ -21,7 +21,6 @@ _FIRST, _LAST = (datetime(year, 1, 1, tzinfo=UTC) for year in (1995, 2050))  # a
 _EXAMPLE = "say how they are written with --unit, such as --unit '%d/%b/%Y %H:%M'"
 _NO_IDS = ("rating", "reaction", "click", "feedback", "time", "money", "number")
 _FEWEST_IDS = 10
-_ONCE = 0.9  # values a row, from which ids hardly repeat
 
 
 def guess(log: Look, given: Mapping[str, str]) -> dict[str, Choice]:
@@ -157,11 +156,13 @@ def _problem(column: Column, role: str, is_given: bool) -> str | None:
         )
     if column.distinct <= 2:
         return f"its only values are {column.examples}; expected more than two {role}s: name another column"
+    if column.holds_lists:
+        return f"its values are lists, such as {shown(column.examples)}; expected one {role}: write a row for each"
     if is_given:
         return None
     if column.distinct < _FEWEST_IDS:
         return f"it has only {column.distinct} values ({column.examples}), fewer than {_FEWEST_IDS}"
-    if column.distinct >= _ONCE * len(column.values):
+    if column.is_once:
         return f"hardly any {role} repeats: {_repeats(column)}"
     return None
 

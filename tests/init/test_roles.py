@@ -132,7 +132,8 @@ def test_missing_answers_are_not_guessed(value: Value) -> None:
             {},
             ("user", "item", "time"),
         ),
-        # A person may name ids of which hardly any repeats, or a handful.
+        # A person may name ids of which hardly any repeats, or a handful, and titles as ids.
+        (KEYS | {"item": lambda at, _: f"Film {at % 500}"}, {"item": "item"}, ()),
         (KEYS | {"user": lambda at, _: at, "item": lambda at, _: at % 5}, {"user": "user", "item": "item"}, ()),
         ({"a": KEYS["user"], "b": KEYS["item"], "c": KEYS["ts"]}, {"user": "a"}, ("a", "b", "c")),
     ],
@@ -160,10 +161,21 @@ def test_numbers_since_1970(unit: str, per: int) -> None:
     assert guess(log_of(KEYS | {"ts": lambda at, _: (1_700_000_000 + at) * per}), {})["unit"].value == unit
 
 
-def test_a_file_without_a_header() -> None:
-    """The first two columns that repeat like ids are the user and the item."""
-    found = guess(log_of({f"column_{at}": value for at, value in enumerate(KEYS.values())}, headed=False), {})
+@pytest.mark.parametrize(
+    ("values", "rule"),
+    [
+        (["pv", "cart", "fav", "buy"], "column_3 != pv"),
+        (["impression", "click"], "column_3 != impression"),
+        (["news", "play", "sports", "finance"], "column_2 > 0"),  # categories, one of which is like an answer
+    ],
+)
+def test_a_file_without_a_header(values: list[str], rule: str) -> None:
+    """The first two columns that repeat like ids are the user and the item; known values make a column of actions."""
+    columns = {**KEYS, "x": lambda at, click: values[click * (1 + at % (len(values) - 1))]}
+    log = log_of({f"column_{at}": value for at, value in enumerate(columns.values())}, headed=False)
+    found = guess(log, {})
     assert [found[role].value for role in ("user", "item", "time")] == ["column_0", "column_1", "column_2"]
+    assert found["label"].value == rule
 
 
 REFUSED: dict[str, tuple[dict[str, Value], dict[str, str], tuple[str, ...]]] = {
@@ -189,6 +201,11 @@ REFUSED: dict[str, tuple[dict[str, Value], dict[str, str], tuple[str, ...]]] = {
         {"user": lambda *_: 0, "a": lambda at, _: at % 40, "b": lambda at, _: at % 50},
         {},
         ("user means the user, but its only values are 0", "b, a. Name one with --user"),
+    ),
+    "impressions in a cell as item": (
+        {"shown": lambda at, _: " ".join(f"N{at * step % 31}-{(at + step) % 2}" for step in range(1, 2 + at % 9))},
+        {"item": "shown"},
+        ("--item shown: its values are lists, such as 'N0-1,", "expected one item: write a row for each"),
     ),
     "no such column": ({}, {"user": "usr"}, ("--user 'usr': no such column", "user, item, ts")),
     "no time": ({"ts": lambda at, _: at}, {}, ("no column holds times", "one of user, item, ts. ", "--time")),
