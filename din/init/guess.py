@@ -9,6 +9,7 @@ message. Unlike a fetch, it holds the columns in memory.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,7 @@ def guess(workspace: Workspace, tables: Mapping[str, str], given: Mapping[str, s
         and (column.kind != "nested" or pa.types.is_list(column.values.type))
     ]
     separators = _separators(events, others)
-    sets = _of_files(tables["events"], events) | _of_roles(found, columns)
+    sets = _of_files(workspace, tables["events"], events) | _of_roles(found, columns)
     for table, ours in (("items", ITEM_ID), ("users", USER_ID)):
         if paths := tables.get(table):
             side = look(workspace, paths, f"--{table}")
@@ -105,14 +106,26 @@ def guess(workspace: Workspace, tables: Mapping[str, str], given: Mapping[str, s
     return sets | _of_fields(own, sides, separators)
 
 
-def _of_files(paths: str, events: Look) -> dict[str, Choice]:
+def name_of(workspace: Workspace, paths: str) -> str:
+    """Return the name of a log: the last part of its path that says more than `clicks` or `data`."""
+    place = workspace.located(paths.split(",")[0])
+    path = place if "://" in place else str(Path(place).resolve())
+    *folders, file = re.split(r"[/\\]", path.replace(DATE, ""))
+    for part in (file.split(".")[0], *reversed(folders)):
+        says = any(not word.isdigit() and not words.means(word, "log") for word in words.words(part))
+        name = re.sub(r"[^A-Za-z0-9_.-]+", "-", part).strip("-._")[:128]
+        if name and says:
+            return str(ModelName(name))
+    return "clicks"
+
+
+def _of_files(workspace: Workspace, paths: str, events: Look) -> dict[str, Choice]:
     """Return the parameters that say where the files are and how they are written."""
-    stem = re.split(r"[/\\]", paths.split(",")[0].replace(DATE, "").rstrip("*/."))[-1].split(".")[0]
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).strip("-._") or "clicks"
+    name = name_of(workspace, paths)
     sets = {
         "fetch.source": Choice("table", "a log in files of its own"),
         "fetch.table.events": Choice(paths, f"{len(events.files)} {'file' if len(events.files) == 1 else 'files'}"),
-        "promote.model_name": Choice(str(ModelName(name)), "the name of the log, for its champions"),
+        "promote.model_name": Choice(name, "the name of the log, for its champions"),
     }
     for key, why in _WRITTEN.items():
         value = getattr(events.dialect, key)
