@@ -20,7 +20,7 @@ from din.errors import InputError, listed
 from din.init import fields, roles, split, words
 from din.init.choice import Choice
 from din.init.fields import Events, FieldGuess
-from din.init.look import Look, look
+from din.init.look import Column, Look, look
 from din.names import ModelName
 from din.params import Table
 from din.params.fetch import DATE, Csv
@@ -90,8 +90,8 @@ def guess(workspace: Workspace, tables: Mapping[str, str], given: Mapping[str, s
     is_given = "label" in given and rule.comparison is not None
     sets |= _of_clicks(found["label"], is_given, keys) | split.guess(keys) | _of_days(table, keys, by_day)
     ruled = rule.column if rule.comparison else None
-    if ruled in others and (words.means(ruled, "rating") or not events.headed):
-        sets |= _of_ratings(rule, table[ruled])
+    if ruled in others:
+        sets |= _of_answers(rule, table[ruled], events.headed)
     described = None if "items" in tables else Group.CONTEXT if by_day else Group.ITEM
     own = [fields.of_event(name, table[name], keys, described, name == ruled) for name in others]
     reserved = _RESERVED - {*columns.values(), rule.column, SEQUENCE}
@@ -225,13 +225,26 @@ def _offset(files: Sequence[File], events: Rows) -> int:
     return min(fitting, key=abs, default=0)
 
 
-def _of_ratings(label: Rule, ratings: pa.ChunkedArray) -> dict[str, Choice]:
-    """Return the behaviours of a log of ratings: all of them, since a bad rating tells about the user as well."""
-    is_number = pa.types.is_integer(ratings.type) or pa.types.is_floating(ratings.type)
-    if label.comparison not in (">=", ">") or not is_number or len(ratings.unique()) <= 2:
+def _of_answers(label: Rule, answers: pa.ChunkedArray, is_headed: bool) -> dict[str, Choice]:
+    """Return the behaviours of a log of ratings or actions: all of them, if the others tell about the user as well.
+
+    A view does, unless there are clicks: then it says that the item was shown.
+    """
+    seen = Column(label.column, answers)
+    if seen.distinct <= 2:
         return {}
-    why = "a bad rating tells about the user as well, so all ratings enter the history, with their values"
-    return {"fetch.table.behaviour": Choice(f"{label.column} >= {pc.min(ratings).as_py()}", why)}
+    if seen.kind == "number" and label.comparison in (">=", ">"):
+        if is_headed and not words.means(label.column, "rating"):
+            return {}
+        what, rule = "a bad rating", f"{label.column} >= {pc.min(answers).as_py()}"
+    elif label.comparison == "!=" and words.means(label.value, "opened"):
+        if any(words.means(value, "click") for value in seen.different.to_pylist()):
+            return {}
+        what, rule = f"{label.value}, a visit of the item's page,", f"{label.column} != -"
+    else:
+        return {}
+    why = f"{what} tells about the user as well, so all rows enter the history, with their values"
+    return {"fetch.table.behaviour": Choice(rule, why)}
 
 
 def _of_fields(own: list[FieldGuess], sides: list[FieldGuess], separators: dict[str, str]) -> dict[str, Choice]:

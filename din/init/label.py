@@ -35,7 +35,7 @@ def guess(log: Look, time: str) -> Choice:
     lacks_click = bool(unclear) and words.means(unclear[0].name, "click")
     if named := words.by_name(flags, *(_CERTAIN if lacks_click else _ANSWERS)):
         return _named(columns[named[0]], rules[named[0]])
-    if action := next(filter(None, map(_action, columns.values())), None):
+    if action := next(filter(None, (_action(column, log.headed) for column in columns.values())), None):
         return action
     ratings = words.by_name(columns, "rating") if log.headed else columns
     rated = [columns[name] for name in ratings if _is_rating(columns[name], log.headed)]
@@ -128,13 +128,16 @@ def _question(column: Column) -> str:
     )
 
 
-def _action(column: Column) -> Choice | None:
-    """Return the rule that a column of actions, such as view and click, gives."""
-    if column.kind != "text" or not 1 < column.distinct <= _FEW or not words.means(column.name, "action"):
+def _action(column: Column, is_headed: bool) -> Choice | None:
+    """Return the rule that a column of actions, such as view and click, gives; without a header, most are known."""
+    if column.kind != "text" or not 1 < column.distinct <= _FEW:
         return None
     values: list[str] = column.different.to_pylist()
     seen = [value for value in values if words.means(value, "shown")]
     clicked = [value for value in values if words.means(value, "clicked") and value not in seen]
+    known = [value for value in values if words.means(value, "shown", "clicked", "reaction", "feedback")]
+    if not (words.means(column.name, "action") if is_headed else len(known) > len(values) / 2):
+        return None
     if len(seen) == 1:
         return Choice(f"{column.name} != {seen[0]}", f"{listed(values)}: everything but {seen[0]} is an answer")
     if len(clicked) == 1:

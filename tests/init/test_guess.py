@@ -267,7 +267,44 @@ def test_a_file_a_day(hours: int, tmp_path: Path, log: list[dict[str, Any]], gue
     assert found["fetch.table.daily"] is True
     assert found["featurize.fields"]["context"] == {"cat": "categorical"}
     assert "fetch.table.items_from_events" not in found
-    assert found["promote.model_name"] == "clicks"
+
+
+@pytest.mark.parametrize(
+    ("paths", "name"),
+    [
+        ("shop.csv", "shop"),
+        ("clicks-{date}.csv", "my-blog"),
+        ("data/train_2.csv,data/train_1.csv", "my-blog"),
+        ("/logs/ml-1m/ratings.dat", "ml-1m"),
+        ("s3://bücher/logs/{date}/part-0001.parquet", "b-cher"),
+        ("/data/*.csv", "clicks"),
+    ],
+)
+def test_the_name_of_a_log(paths: str, name: str) -> None:
+    """Words that many logs share don't name one: each needs a champion of its own."""
+    assert guess_module.name_of(Workspace(Path("/home/my blog")), paths) == name
+
+
+@pytest.mark.parametrize(
+    ("header", "values", "behaviour"),
+    [
+        ("", ["pv", "cart", "fav"], "column_4 != -"),
+        ("user,item,ts,event\n", ["view", "addtocart", "transaction"], "event != -"),
+        ("user,item,ts,event\n", ["view", "click", "transaction"], None),
+        ("user,item,ts,event\n", ["impression", "play", "like"], None),
+    ],
+)
+def test_visits_are_behaviours(
+    header: str, values: list[str], behaviour: str | None, tmp_path: Path, log: list[dict[str, Any]], guessed: Guessed
+) -> None:
+    """Who views an item's page has acted, if no click says so; an item that is only shown tells nothing."""
+    rows = [f"{e['user']},{e['item']},{e['time']},{values[e['click'] * (1 + e['place'] % 2)]}" for e in log]
+    (tmp_path / "log.csv").write_text(header + "\n".join(rows))
+    found = guessed("log.csv")
+    column = "event" if header else "column_4"
+    assert found["fetch.table.label"] == f"{column} != {values[0]}"
+    assert found.get("fetch.table.behaviour") == behaviour
+    assert found["featurize.fields"]["behaviour"] == {column: "categorical"}
 
 
 def protocol(users: Sequence[int], days: Sequence[int], labels: Sequence[int]) -> dict[str, Choice]:
