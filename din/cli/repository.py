@@ -31,6 +31,7 @@ def init(
     events: Annotated[str | None, typer.Option(help="The log: a path or glob; CSV, Parquet or JSON-lines.")] = None,
     items: Annotated[str | None, typer.Option(help="The item table, if there is one.")] = None,
     users: Annotated[str | None, typer.Option(help="The user table, if there is one.")] = None,
+    history: Annotated[str | None, typer.Option(help="Earlier behaviours, one or a user's list a row.")] = None,
     user: Annotated[str | None, typer.Option(help="The column of the user, if the guess is wrong.")] = None,
     item: Annotated[str | None, typer.Option(help="The column of the item, if the guess is wrong.")] = None,
     time: Annotated[str | None, typer.Option(help="The column of the time, if the guess is wrong.")] = None,
@@ -50,7 +51,7 @@ def init(
         if events is None:
             command.update(HERE.root)
             return
-        tables = {"events": events, "items": items, "users": users}
+        tables = {"events": events, "items": items, "users": users, "history": history}
         roles = {"user": user, "item": item, "time": time, "unit": unit, "label": label}
         command.init(HERE, _named(tables), _named(roles))
 

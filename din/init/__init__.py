@@ -4,6 +4,8 @@ look.py    the first rows of the log, and how its files are written
 roles.py   the columns of time, user and item, by name (words.py) and by values
 label.py   the label
 fields.py  what every other column is: a field of some kind, feedback, or nothing
+sides.py   how the tables beside the events are read
+timezone.py by how many hours days are ahead of UTC
 split.py   how the log is split into training, validation and test rows
 guess.py   all of it as an overlay of params.yaml, with a reason for each key (choice.py)
 render.py  the files of the repository, from template/ and the overlay

@@ -30,7 +30,7 @@ def init(workspace: Workspace, tables: Mapping[str, str], given: Mapping[str, st
 
     Args:
         workspace: an empty folder, or one with nothing but the log.
-        tables: the paths of `events`, and of `items` and `users` if there are any.
+        tables: the paths of `events`, and of `items`, `users` and `history` if there are any.
         given: the columns that are known, by role.
 
     Raises:

@@ -7,7 +7,7 @@ message. Unlike a fetch, it holds the columns in memory.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,19 +16,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from din.errors import InputError, listed
-from din.init import fields, roles, split, words
+from din.errors import InputError
+from din.init import fields, roles, sides, split, timezone, words
 from din.init.choice import Choice
 from din.init.fields import Events, FieldGuess
 from din.init.look import Column, Look, look
+from din.init.sides import separators_of
 from din.names import ModelName
 from din.params import Table
 from din.params.fetch import DATE, Csv
 from din.params.overlays import nested
 from din.schema import DAY_US, EVENT_COLUMNS, ITEM_ID, SEQUENCE, TIMESTAMP, USER_ID, Group
-from din.sources.files import File
 from din.sources.rawlog import RawLog, checked
-from din.sources.rows import Rows
 from din.sources.rules import Rule
 from din.sources.tabular import TableSource
 from din.workspace import Workspace
@@ -52,7 +51,7 @@ def guess(workspace: Workspace, tables: Mapping[str, str], given: Mapping[str, s
 
     Args:
         workspace: where relative paths start.
-        tables: the paths of `events`, and of `items` and `users` if there are any.
+        tables: the paths of `events`, and of `items`, `users` and `history` if there are any.
         given: what a person said: the columns of `time`, `user` and `item`, the `unit`, the `label`.
 
     Raises:
@@ -67,21 +66,20 @@ def guess(workspace: Workspace, tables: Mapping[str, str], given: Mapping[str, s
         if name not in {*columns.values(), found["label"].value, *_RESERVED}
         and (column.kind != "nested" or pa.types.is_list(column.values.type))
     ]
-    separators = _separators(events, others)
     sets = _of_files(workspace, tables["events"], events) | _of_roles(found, columns)
-    for table, ours in (("items", ITEM_ID), ("users", USER_ID)):
-        if paths := tables.get(table):
-            side = look(workspace, paths, f"--{table}")
-            key = _key(side, f"--{table} {paths}", ours, columns[ours])
-            sets[f"fetch.table.{table}"] = Choice(paths, "you named it")
-            if key != ours:
-                sets[f"fetch.table.{table}_columns"] = Choice({ours: key}, "the column of the ids in this table")
-            separators |= _separators(side, [name for name in side.columns if name != key])
-    log = _read(workspace, sets, others, separators)
-    if hours := _offset(events.files, log.events):
-        why = f"in UTC, events fall on other days than their files name; the least offset that fits is {hours:+d} hours"
-        sets["fetch.table.utc_offset_hours"] = Choice(hours, why)
-        log = _read(workspace, sets, others, separators)
+    beside, lists = sides.guess(workspace, tables, events, columns, found["unit"].value)
+    sets |= beside
+    separators = separators_of(events, others) | lists
+    days = timezone.day_columns(events, columns[TIMESTAMP])
+    renamed = {name if name in others else f"{name} of the log": name for name in days}  # some names are reserved
+    log = _read(workspace, sets, {name: name for name in others} | renamed, separators)
+    zone = timezone.guess(log.events, events.files, {ours: days[theirs] for ours, theirs in renamed.items()})
+    if zone.reason:
+        sets["fetch.table.utc_offset_hours"] = zone
+    if zone.value:
+        log = _read(workspace, sets, {name: name for name in others}, separators)
+    for table, covers in sides.coverage(log).items():
+        sets[f"fetch.table.{table}"] = Choice(tables[table], f"{sets[f'fetch.table.{table}'].reason}\n{covers}")
     checked(replace(log, events=log.events.select({name: log.events[name] for name in EVENT_COLUMNS})))
     table = log.events.table
     keys = Events.of(table)
@@ -97,13 +95,13 @@ def guess(workspace: Workspace, tables: Mapping[str, str], given: Mapping[str, s
     reserved = _RESERVED - {*columns.values(), rule.column, SEQUENCE}
     why = "the raw log has a column of this name; rename it"
     own += [FieldGuess(name, why) for name in events.columns if name in reserved]
-    sides = fields.of_table(log.items.table, Group.ITEM, ITEM_ID) if log.items else []
-    sides += fields.of_table(log.users.table, Group.USER, USER_ID) if log.users else []
+    described_by = fields.of_table(log.items.table, Group.ITEM, ITEM_ID) if log.items else []
+    described_by += fields.of_table(log.users.table, Group.USER, USER_ID) if log.users else []
     rows_of_user = len(keys.users) / (int(keys.users.max()) + 1)
     if sets["featurize.protocol"].value == "temporal" and rows_of_user >= _OFTEN:
         why = f"{rows_of_user:.0f} rows a user are enough to learn users by name"
-        sides.append(FieldGuess(USER_ID, why, Group.USER, "id"))
-    return sets | _of_fields(own, sides, separators)
+        described_by.append(FieldGuess(USER_ID, why, Group.USER, "id"))
+    return sets | _of_fields(own, described_by, separators)
 
 
 def name_of(workspace: Workspace, paths: str) -> str:
@@ -144,32 +142,15 @@ def _of_roles(found: Mapping[str, Choice], columns: Mapping[str, str]) -> dict[s
     }
 
 
-def _separators(table: Look, names: list[str]) -> dict[str, str]:
-    return {name: separator for name in names if (separator := table.columns[name].separator)}
-
-
-def _key(side: Look, place: str, ours: str, theirs: str) -> str:
-    """Return the column of an item or user table that holds the ids: by its name, else the only one without repeats."""
-    named = [name for name in (theirs, ours) if name in side.columns]
-    unique = [name for name, column in side.columns.items() if column.distinct == len(column.values)]
-    if not side.headed:
-        raise InputError(
-            f"{place}: no column {theirs!r}, the name of the {ours} in the events; its first line is a row, not a "
-            f"header. Write a line with the names of the columns above it, {theirs!r} among them"
-        )
-    if named or len(unique) == 1:
-        return [*named, *unique][0]
-    raise InputError(
-        f"{place}: no column {theirs!r}, the name of the {ours} in the events; its columns are {listed(side.columns)}. "
-        f"Rename the right one to {theirs!r}"
-    )
-
-
-def _read(workspace: Workspace, sets: Mapping[str, Choice], keep: list[str], separators: dict[str, str]) -> RawLog:
-    """Read the whole log as a fetch with these parameters would, with further columns of the events."""
+def _read(
+    workspace: Workspace, sets: Mapping[str, Choice], keep: Mapping[str, str], separators: Mapping[str, str]
+) -> RawLog:
+    """Read the whole log as a fetch with these parameters would, with further columns of the events by our names."""
     table = nested({key: choice.value for key, choice in sets.items()})["fetch"]["table"]
+    renamed = {ours: theirs for ours, theirs in keep.items() if ours != theirs}
+    table["columns"] = {**table["columns"], **renamed}
     csv = Csv(**table.pop("csv", {}))
-    return TableSource(workspace, Table(**table, csv=csv, keep=tuple(keep), separators=separators), None).read()
+    return TableSource(workspace, Table(**table, csv=csv, keep=(*keep,), separators={**separators}), None).read()
 
 
 def _of_clicks(label: Choice, is_given: bool, keys: Events) -> dict[str, Choice]:
@@ -209,20 +190,6 @@ def _of_days(table: pa.Table, keys: Events, by_day: bool) -> dict[str, Choice]:
         why = f"times are days, and {again:.0%} of the rows repeat the user, item and day of another row"
         found["validate_raw.max_duplicate_rate"] = Choice(round(min(1.0, 2 * again), 2), why)
     return found
-
-
-def _offset(files: Sequence[File], events: Rows) -> int:
-    """Return by how many hours the days in the paths are ahead of UTC: the least number with which all events fit.
-
-    It is 0 if the paths name no days, or if no number fits.
-    """
-    if any(file.day is None for file in files):
-        return 0
-    starts = np.array([file.day for file in files], "datetime64[us]")
-    times = events.table[TIMESTAMP].to_numpy()
-    hours = (times - np.repeat(starts, [rows for _, rows in events.files])) // np.timedelta64(1, "h")
-    fitting = [ahead for ahead in range(-12, 15) if hours.min() + ahead >= 0 and hours.max() + ahead < 24]
-    return min(fitting, key=abs, default=0)
 
 
 def _of_answers(label: Rule, answers: pa.ChunkedArray, is_headed: bool) -> dict[str, Choice]:

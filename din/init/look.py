@@ -103,6 +103,16 @@ class Column:
         return len(parts.unique()) < len(parts) / 2
 
     @property
+    def parts(self) -> pa.Array:
+        """All elements of the lists that the column holds, as text; none if it holds no lists."""
+        values = self.values.combine_chunks().drop_null()
+        if separator := self.separator:
+            values = pc.split_pattern(values, separator)
+        elif not pa.types.is_list(values.type):
+            return pa.array([], pa.string())
+        return pc.cast(values.flatten(), pa.string())
+
+    @property
     def separator(self) -> str | None:
         """The separator of the lists that a column of text holds, or None."""
         for separator in _LIST_SEPARATORS if self.kind == "text" and not self.is_amount else ():

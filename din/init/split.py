@@ -22,6 +22,7 @@ def guess(events: Events) -> dict[str, Choice]:
     """
     if events.labels.all():
         why = "every row is a click: each user's last one is held out, with a sampled negative for each click"
+        why += f"\n{len(np.unique(events.users)):,} users, so at most as many clicks are judged"
         return {"featurize.protocol": Choice("leave_last_out", why)}
     counts = np.bincount(events.days)
     people = len(np.unique(events.users))
@@ -36,10 +37,12 @@ def guess(events: Events) -> dict[str, Choice]:
         if counts[-1] < _SHORT * np.median(counts):
             usual = f"{np.median(counts):,.0f} are usual"
             why += f"\nthe last day has {counts[-1]:,} rows where {usual}: leave it out if it isn't over"
+        if counts[0] < _SHORT * np.median(counts):
+            why += f"\nthe first day has {counts[0]:,} rows where {np.median(counts):,.0f} are usual"
         found = {
             "featurize.protocol": Choice("temporal", why),
-            "featurize.test_days": Choice(test, f"{np.mean(held):.0%} of the rows"),
-            "featurize.valid_days": Choice(valid, f"{np.mean(tuned & ~held):.0%} of the rows"),
+            "featurize.test_days": Choice(test, _sized(held)),
+            "featurize.valid_days": Choice(valid, _sized(tuned & ~held)),
         }
         judged = held
     elif people >= _USERS:
@@ -58,6 +61,10 @@ def guess(events: Events) -> dict[str, Choice]:
         why = f"only {both:.0%} of the judged rows are of users with both labels, so GAUC would be noise"
         found["gate.metrics"] = Choice(["auc"], why)
     return found
+
+
+def _sized(rows: np.ndarray) -> str:
+    return f"{np.sum(rows):,} rows, {np.mean(rows):.0%} of all"
 
 
 def _last(counts: np.ndarray, share: float, most: int) -> int:

@@ -21,8 +21,9 @@ def log() -> list[dict[str, Any]]:
 def guessed(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """Return a function that gives the guessed parameters of a log by dotted key."""
 
-    def of(events: str, items: str = "", users: str = "", **given: str) -> dict[str, Any]:
-        tables = {"events": events} | ({"items": items} if items else {}) | ({"users": users} if users else {})
+    def of(events: str, items: str = "", users: str = "", history: str = "", **given: str) -> dict[str, Any]:
+        named = {"events": events, "items": items, "users": users, "history": history}
+        tables = {table: paths for table, paths in named.items() if paths}
         return {key: one.value for key, one in guess(Workspace(tmp_path), tables, given).items()}
 
     return of

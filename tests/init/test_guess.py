@@ -3,6 +3,7 @@
 import gzip
 import json
 from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -282,7 +283,7 @@ def test_a_file_a_day(hours: int, tmp_path: Path, log: list[dict[str, Any]], gue
 )
 def test_the_name_of_a_log(paths: str, name: str) -> None:
     """Words that many logs share don't name one: each needs a champion of its own."""
-    assert guess_module.name_of(Workspace(Path("/home/my blog")), paths) == name
+    assert guess_module.name_of(Workspace(Path("/srv/my blog")), paths) == name
 
 
 @pytest.mark.parametrize(
@@ -305,6 +306,75 @@ def test_visits_are_behaviours(
     assert found["fetch.table.label"] == f"{column} != {values[0]}"
     assert found.get("fetch.table.behaviour") == behaviour
     assert found["featurize.fields"]["behaviour"] == {column: "categorical"}
+
+
+@pytest.mark.parametrize("name", ["day", "date"])
+@pytest.mark.parametrize(("form", "hours"), [("%Y%m%d", 8), ("%d.%m.%Y", -5), ("%Y-%m-%d", 0)])
+def test_days_in_a_column_tell_the_time_zone(
+    name: str, form: str, hours: int, tmp_path: Path, log: list[dict[str, Any]], guessed: Guessed
+) -> None:
+    """A day beside the time cuts the log where its publisher cut it, even under a name that the raw log uses itself."""
+    rows = [
+        f"{e['user']},{e['item']},{e['time'] - hours * 3600},{e['click']},2024-05-{6 + e['item'] % 12:02},"
+        f"{datetime.fromtimestamp(e['time'], UTC):{form}}"
+        for e in log
+    ]
+    found = guessed(write(tmp_path, f"{HEADER},released,{name}", rows))
+    assert found.get("fetch.table.utc_offset_hours", 0) == hours
+    assert (found["featurize.test_days"], found["featurize.valid_days"]) == (2, 1)
+    assert found["featurize.fields"].keys() == {"user"}
+
+
+@pytest.mark.parametrize(("start", "ahead"), [(0, "+8"), (12, "-4"), (7, None), (10, None)])
+def test_a_quiet_noon_is_asked_about(start: int, ahead: str | None, tmp_path: Path, log: list[dict[str, Any]]) -> None:
+    """If nobody clicks at noon in UTC, days are likely to begin at another hour; quiet nights are usual."""
+    day = 86_400
+    times = [e["time"] // day * day + start * 3600 + e["time"] % day * 2 // 3 for e in log]  # sixteen hours awake
+    rows = [f"{e['user']},{e['item']},{time},{e['click']}" for e, time in zip(log, times, strict=True)]
+    write(tmp_path, HEADER, rows)
+    zone = guess(Workspace(tmp_path), {"events": "log.csv"}, {}).get("fetch.table.utc_offset_hours")
+    assert (zone.value, f"{ahead} cuts days at midnight" in zone.reason) == (0, True) if zone else ahead is None
+
+
+HISTORIES: dict[str, tuple[list[str], dict[str, str], str]] = {
+    "a behaviour a row": (
+        ["visitor,item,ts", *(f"{at},{at % 150},1714950000" for at in range(200))],
+        {"user_id": "visitor"},
+        "",
+    ),
+    "lists": (
+        ["user,seen_n,last,seen,liked,tags"]
+        + [
+            f"{at},9,1714950000,{at % 150}|{at % 7}|{at % 50},{at % 7}|{at % 50},x{at % 3}|y{at % 5}"
+            for at in range(200)
+        ],
+        {"user_id": "user", "timestamp": "last", "item_id": "liked"},
+        "liked",
+    ),
+}
+
+
+@pytest.mark.parametrize("form", HISTORIES)
+def test_earlier_behaviours(form: str, tmp_path: Path, plain: list[str], guessed: Guessed) -> None:
+    """Of a history's lists of items, the longest may be what was only shown; other lists and counts are not items."""
+    (header, *rows), columns, lists = HISTORIES[form]
+    found = guessed("log.csv", history=write(tmp_path, header, rows, "before.csv"))
+    assert found["fetch.table.history_columns"].items() >= columns.items()
+    assert found.get("fetch.table.separators", {}) == ({lists: "|"} if lists else {})
+    with pytest.raises(InputError, match=r"--history bad\.csv: no column holds times as the events do \(s\)"):
+        guessed(
+            "log.csv",
+            history=write(tmp_path, header, [row.replace("1714950000", "2024-05-01") for row in rows], "bad.csv"),
+        )
+
+
+def test_what_the_tables_beside_the_events_know_is_said(tmp_path: Path, plain: list[str]) -> None:
+    """So that a table of other items is seen before the run that would refuse it."""
+    write(tmp_path, "item,price", [f"{at},{at * 1.5}" for at in range(100, 400)], "items.csv")
+    found = guess(Workspace(tmp_path), {"events": "log.csv", "items": "items.csv"}, {})
+    known = sum(int(row.split(",")[1]) >= 100 for row in plain) / len(plain)
+    reason = found["fetch.table.items"].reason
+    assert f"300 rows, which hold the item of {known:.1%} of the events; {1 - known:.1%} are of unknown items" in reason
 
 
 def protocol(users: Sequence[int], days: Sequence[int], labels: Sequence[int]) -> dict[str, Choice]:
@@ -332,6 +402,11 @@ def test_clicks_and_a_short_last_day_are_said() -> None:
     days = [*(row // 400 for row in range(4000)), *[10] * 20]
     found = protocol([row % 150 for row in range(4020)], days, [row % 4 == 0 for row in range(4020)])
     assert "the last day has 20 rows where 400 are usual" in found["featurize.protocol"].reason
+    found = protocol(
+        [row % 150 for row in range(4020)], [10 - day for day in days], [row % 4 == 0 for row in range(4020)]
+    )
+    assert "the first day has 20 rows where 400 are usual" in found["featurize.protocol"].reason
+    assert found["featurize.test_days"].reason == "800 rows, 20% of all"
 
 
 def test_few_users_with_both_labels() -> None:

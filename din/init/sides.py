@@ -1,0 +1,131 @@
+"""Guess how the tables beside the events are read: items, users, and the history of earlier behaviours."""
+
+from collections.abc import Mapping
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from din.errors import InputError, listed
+from din.init import roles, words
+from din.init.choice import Choice
+from din.init.look import Look, look
+from din.params.validate import ValidateRaw
+from din.schema import ITEM_ID, TIMESTAMP, USER_ID
+from din.sources.rawlog import RawLog
+from din.workspace import Workspace
+
+_KEYS = {"items": ITEM_ID, "users": USER_ID, "history": USER_ID}
+_KNOWN = 0.5  # least share of the elements of a history's lists that are items of the events
+
+
+def guess(
+    workspace: Workspace, tables: Mapping[str, str], events: Look, columns: Mapping[str, str], unit: str
+) -> tuple[dict[str, Choice], dict[str, str]]:
+    """Return the parameters of the tables beside the events, and the separators of the lists in their cells.
+
+    Args:
+        workspace: where relative paths start.
+        tables: the paths of each table.
+        events: the first events.
+        columns: the columns of the events under our names.
+        unit: the unit of the events' times, which is that of a history, too.
+
+    Raises:
+        InputError: a table can't be read, or lacks a column that it must have.
+    """
+    sets: dict[str, Choice] = {}
+    separators: dict[str, str] = {}
+    for table, ours in _KEYS.items():
+        if table not in tables:
+            continue
+        place = f"--{table} {tables[table]}"
+        side = look(workspace, tables[table], f"--{table}")
+        key = _key(side, place, ours, columns[ours], table == "history")
+        found = {ours: Choice(key, f"{key} holds the ids of this table")}
+        lists = [name for name in side.columns if name != key]
+        if table == "history":
+            found[TIMESTAMP] = _time(side, place, columns[TIMESTAMP], unit)
+            found[ITEM_ID] = _items(side, place, events, columns[ITEM_ID], [key, found[TIMESTAMP].value])
+            lists = [found[ITEM_ID].value]
+        separators |= separators_of(side, lists)
+        sets[f"fetch.table.{table}"] = Choice(tables[table], "you named it")
+        if renamed := {name: one.value for name, one in found.items() if one.value != name}:
+            why = "\n".join(one.reason for name, one in found.items() if name in renamed)
+            sets[f"fetch.table.{table}_columns"] = Choice(renamed, why)
+    return sets, separators
+
+
+def coverage(log: RawLog) -> dict[str, str]:
+    """Return how many of the events each table beside them knows, in words."""
+    found = {}
+    for table, rows in {"items": log.items, "users": log.users, "history": log.history}.items():
+        if rows is None:
+            continue
+        ids, known = (one.select({"": one[_KEYS[table]]}).table[""] for one in (log.events, rows))
+        share = pc.mean(pc.is_in(ids, known).cast(pa.int8())).as_py() if ids.type == known.type else 0.0
+        noun = "item" if table == "items" else "user"
+        found[table] = f"{rows.count:,} rows, which hold the {noun} of {share:.1%} of the events"
+        if table == "items" and 1 - share > ValidateRaw.max_unknown_items:
+            most = f"validate_raw.max_unknown_items permits {ValidateRaw.max_unknown_items:.0%}"
+            found[table] += f"; {1 - share:.1%} are of unknown items, but {most}: complete the table"
+    return found
+
+
+def separators_of(table: Look, names: list[str]) -> dict[str, str]:
+    """Return the separator of each of these columns that holds lists as text."""
+    return {name: separator for name in names if (separator := table.columns[name].separator)}
+
+
+def _key(side: Look, place: str, ours: str, theirs: str, repeats: bool) -> str:
+    """Return the column of the ids: by its name, else the only one without repeats, unless the ids repeat."""
+    named = [name for name in (theirs, ours) if name in side.columns]
+    unique = [name for name, column in side.columns.items() if column.distinct == len(column.values)]
+    if repeats:
+        unique = words.by_name(side.columns, "user")[:1]
+    if not side.headed:
+        raise InputError(
+            f"{place}: no column {theirs!r}, the name of the {ours} in the events; its first line is a row, not a "
+            f"header. Write a line with the names of the columns above it, {theirs!r} among them"
+        )
+    if named or len(unique) == 1:
+        return [*named, *unique][0]
+    raise InputError(
+        f"{place}: no column {theirs!r}, the name of the {ours} in the events; its columns are {listed(side.columns)}. "
+        f"Rename the right one to {theirs!r}"
+    )
+
+
+def _time(side: Look, place: str, theirs: str, unit: str) -> Choice:
+    """Return the column of the time of a history."""
+    units = {name: found.value for name, column in side.columns.items() if (found := roles.unit_of(column))}
+    fitting = [name for name, found in units.items() if found == unit or side.columns[name].kind == "time"]
+    if not fitting:
+        raise InputError(
+            f"{place}: no column holds times as the events do ({unit}); its columns are {listed(side.columns)}. Write "
+            f"a column {theirs!r} in the events' form: for a list, the time of its newest element or later"
+        )
+    named = [name for name in (theirs, TIMESTAMP) if name in fitting] + words.by_name(fitting, "time")
+    return Choice((named or fitting)[0], f"{(named or fitting)[0]} is the time of a behaviour, or of the whole list")
+
+
+def _items(side: Look, place: str, events: Look, theirs: str, used: list[str]) -> Choice:
+    """Return the column of the items of a history: by its name, else lists of items of the events."""
+    free = {name: column for name, column in side.columns.items() if name not in used}
+    if named := [name for name in (theirs, ITEM_ID) if name in free]:
+        return Choice(named[0], f"{named[0]} has the items' name")
+    known = pc.cast(events.columns[theirs].different, pa.string())
+    sizes = {
+        name: len(parts)
+        for name, column in free.items()
+        if len(parts := column.parts) and pc.mean(pc.is_in(parts, known).cast(pa.int8())).as_py() >= _KNOWN
+    }
+    lists = sorted(sizes, key=lambda name: -sizes[name])
+    if not lists:
+        raise InputError(
+            f"{place}: no column {theirs!r}, the name of the items in the events, and none with lists of them; its "
+            f"columns are {listed(side.columns)}. Rename the right one to {theirs!r}"
+        )
+    if len(lists) == 1:
+        return Choice(lists[0], f"{lists[0]} holds lists of the events' items")
+    why = f"{listed(lists)} hold items; {lists[0]} holds most, so it may list what was shown, not only what was liked"
+    return Choice(lists[1], why)
