@@ -23,11 +23,13 @@ params = typer.Typer(
 
 
 @beginning(
-    "din init --events clicks.csv",
+    "din init logs/shop",
     "din init --events clicks.csv --items products.csv --label gekauft",
     "din init --update        # after an upgrade of this package",
 )
 def init(
+    log: Annotated[str | None, typer.Argument(help="A folder, zip or file of the log; each file is looked at.")] = None,
+    *,
     events: Annotated[str | None, typer.Option(help="The log: a path or glob; CSV, Parquet or JSON-lines.")] = None,
     items: Annotated[str | None, typer.Option(help="The item table, if there is one.")] = None,
     users: Annotated[str | None, typer.Option(help="The user table, if there is one.")] = None,
@@ -46,14 +48,14 @@ def init(
     with answering("train"):
         from din.init import command
 
-        if update == (events is not None):
-            raise InputError("give either --events with the path of the log, or --update")
-        if events is None:
+        if [log is not None, events is not None, update].count(True) != 1:
+            raise InputError("give one of these: the folder or file of the log, --events with its path, --update")
+        if update:
             command.update(HERE.root)
             return
         tables = {"events": events, "items": items, "users": users, "history": history}
         roles = {"user": user, "item": item, "time": time, "unit": unit, "label": label}
-        command.init(HERE, _named(tables), _named(roles))
+        command.init(HERE, log, _named(tables), _named(roles))
 
 
 def _named(options: dict[str, str | None]) -> dict[str, str]:

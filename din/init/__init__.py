@@ -1,5 +1,6 @@
 """`din init`: turn a log into a repository that trains a model of it.
 
+find.py    which files are the log, and what reads them
 look.py    the first rows of the log, and how its files are written
 roles.py   the columns of time, user and item, by name (words.py) and by values
 label.py   the label

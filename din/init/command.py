@@ -15,8 +15,9 @@ from din import documents
 from din.artifacts import write_bytes
 from din.errors import InputError, listed
 from din.git import git
+from din.init import find
 from din.init.choice import Choice
-from din.init.guess import guess
+from din.init.guess import guess, of_publisher
 from din.init.render import render
 from din.process import CommandFailed, environment, query
 from din.workspace import Workspace
@@ -25,18 +26,25 @@ _GUESS = ".din-init/guess.json"
 _FILES = ".din-init/files"
 
 
-def init(workspace: Workspace, tables: Mapping[str, str], given: Mapping[str, str]) -> None:
+def init(workspace: Workspace, place: str | None, tables: Mapping[str, str], given: Mapping[str, str]) -> None:
     """Make a repository that trains a model of a log, and print what was guessed.
 
     Args:
         workspace: an empty folder, or one with nothing but the log.
-        tables: the paths of `events`, and of `items`, `users` and `history` if there are any.
+        place: a folder, a zip or a file, whose files are to be found out, or None.
+        tables: the paths of `events`, `items`, `users` and `history` that a person named; they precede what is found.
         given: the columns that are known, by role.
 
     Raises:
         InputError: the log can't be read, a role can't be guessed, or the folder holds other files of these names.
     """
-    guessed = guess(workspace, tables, given)
+    named = {table: Choice(paths, "you named it") for table, paths in tables.items()}
+    if place is None:
+        guessed = guess(workspace, named, given)
+    elif not tables and not given and (source := find.publisher(workspace, place)):
+        guessed = of_publisher(workspace, source)
+    else:
+        guessed = guess(workspace, find.tables(workspace, place, given) | named, given)
     written = create(workspace.root, guessed)
     for key, choice in guessed.items():
         value = str(choice.value)

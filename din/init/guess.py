@@ -24,9 +24,10 @@ from din.init.look import Column, Look, look
 from din.init.sides import separators_of
 from din.names import ModelName
 from din.params import Table
-from din.params.fetch import DATE, Csv
+from din.params.fetch import DATE, OPTIONS, Csv
 from din.params.overlays import nested
 from din.schema import DAY_US, EVENT_COLUMNS, ITEM_ID, SEQUENCE, TIMESTAMP, USER_ID, Group
+from din.sources import SOURCES
 from din.sources.rawlog import RawLog, checked
 from din.sources.rules import Rule
 from din.sources.tabular import TableSource
@@ -46,8 +47,8 @@ _WRITTEN = {
 }
 
 
-def guess(workspace: Workspace, tables: Mapping[str, str], given: Mapping[str, str]) -> dict[str, Choice]:
-    """Return the parameters of a log by dotted key.
+def guess(workspace: Workspace, tables: Mapping[str, Choice], given: Mapping[str, str]) -> dict[str, Choice]:
+    """Return the parameters of a log in tables by dotted key.
 
     Args:
         workspace: where relative paths start.
@@ -57,7 +58,7 @@ def guess(workspace: Workspace, tables: Mapping[str, str], given: Mapping[str, s
     Raises:
         InputError: a role can't be guessed, a file can't be read, or a fetch would refuse the log.
     """
-    events = look(workspace, tables["events"], "--events")
+    events = look(workspace, (paths := tables["events"].value), "--events")
     found = roles.guess(events, given)
     columns = {USER_ID: found["user"].value, ITEM_ID: found["item"].value, TIMESTAMP: found["time"].value}
     others = [
@@ -79,12 +80,11 @@ def guess(workspace: Workspace, tables: Mapping[str, str], given: Mapping[str, s
     if zone.value:
         log = _read(workspace, sets, {name: name for name in others}, separators)
     for table, covers in sides.coverage(log).items():
-        sets[f"fetch.table.{table}"] = Choice(tables[table], f"{sets[f'fetch.table.{table}'].reason}\n{covers}")
-    checked(replace(log, events=log.events.select({name: log.events[name] for name in EVENT_COLUMNS})))
+        sets[f"fetch.table.{table}"] = Choice(tables[table].value, f"{sets[f'fetch.table.{table}'].reason}\n{covers}")
+    keys = _keys(log)
     table = log.events.table
-    keys = Events.of(table)
-    by_day = DATE in tables["events"]
-    rule = Rule.parse("--label", found["label"].value, list(events.columns), tables["events"])
+    by_day = DATE in paths
+    rule = Rule.parse("--label", found["label"].value, list(events.columns), paths)
     is_given = "label" in given and rule.comparison is not None
     sets |= _of_clicks(found["label"], is_given, keys) | split.guess(keys) | _of_days(table, keys, by_day)
     ruled = rule.column if rule.comparison else None
@@ -117,12 +117,37 @@ def name_of(workspace: Workspace, paths: str) -> str:
     return "clicks"
 
 
-def _of_files(workspace: Workspace, paths: str, events: Look) -> dict[str, Choice]:
+def of_publisher(workspace: Workspace, source: Mapping[str, Choice]) -> dict[str, Choice]:
+    """Return the parameters of a log in its publisher's files; its fields and its protocol are the source's own.
+
+    Args:
+        workspace: where relative paths start.
+        source: the source and its options, as `find.publisher` returns them.
+
+    Raises:
+        InputError: a fetch would refuse the log.
+    """
+    name = source["fetch.source"].value
+    options = OPTIONS[name](**source["fetch.options"].value)
+    log = SOURCES[name].thing(workspace, options, None).read()
+    keys = _keys(log)
+    sets = {"promote.model_name": Choice(name_of(workspace, options.path), "the name of the log, for its champions")}
+    rows, clicks = len(keys.labels), int(keys.labels.sum())
+    why = f"{source['fetch.source'].reason}\n{rows:,} rows, {clicks:,} clicks: a CTR of {clicks / rows:.1%}"
+    found = split.guess(keys)
+    if found.pop("featurize.protocol").value != log.protocol:
+        found = {}
+    return {**source, "fetch.source": Choice(name, why), **sets, **found}
+
+
+def _of_files(workspace: Workspace, given: Choice, events: Look) -> dict[str, Choice]:
     """Return the parameters that say where the files are and how they are written."""
+    paths = given.value
     name = name_of(workspace, paths)
+    count = f"{len(events.files)} {'file' if len(events.files) == 1 else 'files'}"
     sets = {
         "fetch.source": Choice("table", "a log in files of its own"),
-        "fetch.table.events": Choice(paths, f"{len(events.files)} {'file' if len(events.files) == 1 else 'files'}"),
+        "fetch.table.events": Choice(paths, f"{count}: {given.reason}"),
         "promote.model_name": Choice(name, "the name of the log, for its champions"),
     }
     for key, why in _WRITTEN.items():
@@ -151,6 +176,13 @@ def _read(
     table["columns"] = {**table["columns"], **renamed}
     csv = Csv(**table.pop("csv", {}))
     return TableSource(workspace, Table(**table, csv=csv, keep=(*keep,), separators={**separators}), None).read()
+
+
+def _keys(log: RawLog) -> Events:
+    """Return the keys of the events of a log that a fetch would take."""
+    return Events.of(
+        checked(replace(log, events=log.events.select({name: log.events[name] for name in EVENT_COLUMNS}))).events.table
+    )
 
 
 def _of_clicks(label: Choice, is_given: bool, keys: Events) -> dict[str, Choice]:

@@ -181,9 +181,8 @@ def _sniff(file: File) -> Dialect:
         )
     if sum("::" in line for line in lines) > len(lines) / 2:
         raise InputError(
-            f"{file.name}: its cells end in ::, but one character is expected; fetch.source: movielens reads a release "
-            "of MovieLens as it is (docs/public-logs.md); convert another file, e.g. with sed 's/::/\\t/g' old.dat > "
-            "new.tsv"
+            f"{file.name}: its cells end in ::, but one character is expected; a release of MovieLens is read as it is "
+            "by `din init` with its folder; convert another file, e.g. with sed 's/::/\\t/g' old.dat > new.tsv"
         )
     delimiter = max(_DELIMITERS, key=lambda one: _columns(lines, one))
     rows = [*csv.reader(lines, delimiter=delimiter)]

@@ -51,7 +51,9 @@ def render(guessed: Mapping[str, Choice]) -> dict[str, str]:
         "version": installed.version,
         "requirement": requirement(installed),
         "model": guessed["promote.model_name"].value,
-        "events": guessed["fetch.table.events"].value,
+        "events": guessed[key].value
+        if (key := "fetch.table.events") in guessed
+        else guessed["fetch.options"].value["path"],
     }
     for name in ("README.md", "requirements.txt"):
         files[name] = Template(files[name]).substitute(words)

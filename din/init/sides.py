@@ -19,7 +19,7 @@ _KNOWN = 0.5  # least share of the elements of a history's lists that are items 
 
 
 def guess(
-    workspace: Workspace, tables: Mapping[str, str], events: Look, columns: Mapping[str, str], unit: str
+    workspace: Workspace, tables: Mapping[str, Choice], events: Look, columns: Mapping[str, str], unit: str
 ) -> tuple[dict[str, Choice], dict[str, str]]:
     """Return the parameters of the tables beside the events, and the separators of the lists in their cells.
 
@@ -38,17 +38,17 @@ def guess(
     for table, ours in _KEYS.items():
         if table not in tables:
             continue
-        place = f"--{table} {tables[table]}"
-        side = look(workspace, tables[table], f"--{table}")
-        key = _key(side, place, ours, columns[ours], table == "history")
-        found = {ours: Choice(key, f"{key} holds the ids of this table")}
-        lists = [name for name in side.columns if name != key]
+        place = f"--{table} {tables[table].value}"
+        side = look(workspace, tables[table].value, f"--{table}")
         if table == "history":
-            found[TIMESTAMP] = _time(side, place, columns[TIMESTAMP], unit)
-            found[ITEM_ID] = _items(side, place, events, columns[ITEM_ID], [key, found[TIMESTAMP].value])
+            found = history_of(side, place, events, columns, unit)
             lists = [found[ITEM_ID].value]
+        else:
+            key = key_of(side, place, ours, columns[ours])
+            found = {ours: Choice(key, f"{key} holds the ids of this table")}
+            lists = [name for name in side.columns if name != key]
         separators |= separators_of(side, lists)
-        sets[f"fetch.table.{table}"] = Choice(tables[table], "you named it")
+        sets[f"fetch.table.{table}"] = tables[table]
         if renamed := {name: one.value for name, one in found.items() if one.value != name}:
             why = "\n".join(one.reason for name, one in found.items() if name in renamed)
             sets[f"fetch.table.{table}_columns"] = Choice(renamed, why)
@@ -76,12 +76,38 @@ def separators_of(table: Look, names: list[str]) -> dict[str, str]:
     return {name: separator for name in names if (separator := table.columns[name].separator)}
 
 
-def _key(side: Look, place: str, ours: str, theirs: str, repeats: bool) -> str:
-    """Return the column of the ids: by its name, else the only one without repeats, unless the ids repeat."""
+def history_of(side: Look, place: str, events: Look, columns: Mapping[str, str], unit: str) -> dict[str, Choice]:
+    """Return the columns of a history under our names: users, times, and items or lists of them.
+
+    Raises:
+        InputError: it lacks one of them. `place` names the table.
+    """
+    user = key_of(side, place, USER_ID, columns[USER_ID], repeats=True)
+    time = _time(side, place, columns[TIMESTAMP], unit)
+    items = _items(side, place, events, columns[ITEM_ID], [user, time.value])
+    return {USER_ID: Choice(user, f"{user} is the user"), TIMESTAMP: time, ITEM_ID: items}
+
+
+def key_of(side: Look, place: str, ours: str, theirs: str, repeats: bool = False) -> str:
+    """Return the column of the ids of users or items: by its name, else the only one without repeats.
+
+    Args:
+        side: the table; `place` names it in messages.
+        ours: our name of the ids; `theirs` is that of the events' column.
+        repeats: whether an id may have several rows.
+
+    Raises:
+        InputError: no column is certain to hold them.
+    """
+    role, other = ("user", "item") if ours == USER_ID else ("item", "user")
     named = [name for name in (theirs, ours) if name in side.columns]
-    unique = [name for name, column in side.columns.items() if column.distinct == len(column.values)]
+    unique = [
+        name
+        for name, column in side.columns.items()
+        if column.distinct == len(column.values) and not words.means(name, other)
+    ]
     if repeats:
-        unique = words.by_name(side.columns, "user")[:1]
+        unique = words.by_name(side.columns, role)[:1]
     if not side.headed:
         raise InputError(
             f"{place}: no column {theirs!r}, the name of the {ours} in the events; its first line is a row, not a "

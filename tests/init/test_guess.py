@@ -29,6 +29,7 @@ from din.workspace import Workspace
 Guessed = Callable[..., dict[str, Any]]
 
 HEADER = "user,item,ts,click"
+LOG = Choice("log.csv", "named")
 
 COLUMNS = {
     "german_shop": {"user_id": "Kundennr", "item_id": "Artikelnummer", "timestamp": "Zeitpunkt"},
@@ -224,7 +225,7 @@ def plain(tmp_path: Path, log: list[dict[str, Any]]) -> list[str]:
 def test_names_of_the_log_itself_are_left_out_with_a_reason(name: str, plain: list[str], tmp_path: Path) -> None:
     """No column is dropped without a word."""
     write(tmp_path, f"{HEADER},{name}", [f"{row},v{at % 3}" for at, row in enumerate(plain)])
-    reason = guess(Workspace(tmp_path), {"events": "log.csv"}, {})["featurize.fields"].reason
+    reason = guess(Workspace(tmp_path), {"events": LOG}, {})["featurize.fields"].reason
     assert f"{name} is left out: the raw log has a column of this name; rename it" in reason
 
 
@@ -332,7 +333,7 @@ def test_a_quiet_noon_is_asked_about(start: int, ahead: str | None, tmp_path: Pa
     times = [e["time"] // day * day + start * 3600 + e["time"] % day * 2 // 3 for e in log]  # sixteen hours awake
     rows = [f"{e['user']},{e['item']},{time},{e['click']}" for e, time in zip(log, times, strict=True)]
     write(tmp_path, HEADER, rows)
-    zone = guess(Workspace(tmp_path), {"events": "log.csv"}, {}).get("fetch.table.utc_offset_hours")
+    zone = guess(Workspace(tmp_path), {"events": LOG}, {}).get("fetch.table.utc_offset_hours")
     assert (zone.value, f"{ahead} cuts days at midnight" in zone.reason) == (0, True) if zone else ahead is None
 
 
@@ -371,7 +372,7 @@ def test_earlier_behaviours(form: str, tmp_path: Path, plain: list[str], guessed
 def test_what_the_tables_beside_the_events_know_is_said(tmp_path: Path, plain: list[str]) -> None:
     """So that a table of other items is seen before the run that would refuse it."""
     write(tmp_path, "item,price", [f"{at},{at * 1.5}" for at in range(100, 400)], "items.csv")
-    found = guess(Workspace(tmp_path), {"events": "log.csv", "items": "items.csv"}, {})
+    found = guess(Workspace(tmp_path), {"events": LOG, "items": Choice("items.csv", "named")}, {})
     known = sum(int(row.split(",")[1]) >= 100 for row in plain) / len(plain)
     reason = found["fetch.table.items"].reason
     assert f"300 rows, which hold the item of {known:.1%} of the events; {1 - known:.1%} are of unknown items" in reason

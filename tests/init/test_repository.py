@@ -180,4 +180,4 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert CliRunner().invoke(cli.app, ["init", "--update"]).stdout.startswith("up to date")
     for wrong in ([], ["--update", "--events", "clicks.csv"]):
         done = CliRunner().invoke(cli.app, ["init", *wrong])
-        assert done.exit_code == 2 and "give either --events" in done.output
+        assert done.exit_code == 2 and "give one of these" in done.output
