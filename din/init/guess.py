@@ -150,6 +150,10 @@ def _of_files(workspace: Workspace, given: Choice, events: Look) -> dict[str, Ch
         "fetch.table.events": Choice(paths, f"{count}: {given.reason}"),
         "promote.model_name": Choice(name, "the name of the log, for its champions"),
     }
+    if events.explode:
+        (cell,) = events.explode
+        why = f"{cell} lists items and whether they were clicked, such as N1-0 N2-1"
+        sets["fetch.table.explode"] = Choice({cell: [*events.explode[cell]]}, why)
     for key, why in _WRITTEN.items():
         value = getattr(events.dialect, key)
         if value != getattr(Csv, key):

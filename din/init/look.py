@@ -6,13 +6,14 @@ The reader of `din fetch` reads the first rows of a few files, so what is seen h
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import zip_longest
 from typing import Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -33,6 +34,7 @@ _LIST_SEPARATORS = ("|", ";", ",")
 _NUMBER_OR_DATE = r"[-+]?[\d.,:/ TZ-]*\d[\d.,:/ TZ-]*"
 _AMOUNT = r"^\D{0,5}[0-9]+(\D[0-9]{3})*[.,]([0-9]{2}|-)\D{0,5}$"
 _PLAIN_NUMBER = r"^-?[0-9]+(\.[0-9]+)?$"
+_IMPRESSIONS = r"^\S+-[01]( \S+-[01])*$"
 _MOST = 0.9  # share of the values, which a few others don't change
 _MANY = 0.3  # share of the values that are lists, or numbers with a comma
 
@@ -121,7 +123,24 @@ class Column:
             parts = pc.split_pattern(self.different, separator).flatten()
             if held > _MANY and spaced < held / 2 and len(parts.unique()) < self.distinct:
                 return separator
-        return None
+        return " " if self._lists_codes else None
+
+    @property
+    def _lists_codes(self) -> bool:
+        """True if the column holds lists of codes, such as N12 N7, with blanks between them; they differ in length."""
+        if self.kind != "text" or _share(pc.match_substring(self.different, " ")) <= _MANY:
+            return False
+        lists = pc.split_pattern(self.different, " ")
+        parts = lists.flatten()
+        are_codes = _share(pc.match_substring_regex(parts, "[0-9]")) > _MOST
+        return are_codes and len(pc.list_value_length(lists).unique()) > 2 and len(parts.unique()) < len(parts) / 2
+
+    @property
+    def lists_impressions(self) -> bool:
+        """True if each cell lists items with their labels, such as N1-0 N2-1."""
+        if self.kind != "text" or _share(pc.match_substring(self.different, " ")) <= _MANY:
+            return False
+        return pc.all(pc.match_substring_regex(self.different, _IMPRESSIONS)).as_py()
 
 
 @dataclass(frozen=True)
@@ -132,11 +151,15 @@ class Look:
         files: all files of the table.
         dialect: how they are written, if they are text.
         columns: by name, in the files' order.
+        explode: see `fetch.table.explode`; `columns` are those of the impressions.
+        once: columns that only repeat because their rows list several impressions.
     """
 
     files: tuple[File, ...]
     dialect: Dialect
     columns: dict[str, Column]
+    explode: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    once: frozenset[str] = frozenset()
 
     @property
     def headed(self) -> bool:
@@ -164,7 +187,25 @@ def look(workspace: Workspace, patterns: str, key: str) -> Look:
     forms = values.forms(rows, {})
     kinds = {name: values.number(forms[name]) if is_text else kind for name, kind in rows.types.items()}
     typed = rows.select({name: values.cast(rows[name], rows.types[name], kind) for name, kind in kinds.items()}).table
-    return Look(found, dialect, {name: Column(name, typed[name]) for name in typed.column_names})
+    seen = Look(found, dialect, {name: Column(name, typed[name]) for name in typed.column_names})
+    cell = next((column for column in seen.columns.values() if column.lists_impressions), None)
+    return _by_impression(seen, cell) if cell else seen
+
+
+def _by_impression(seen: Look, cell: Column) -> Look:
+    """Return the columns with a row for each impression that a cell lists."""
+    lists = pc.split_pattern(cell.values.combine_chunks(), " ")
+    sizes = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
+    lists = lists[: max(1, int(np.searchsorted(np.nancumsum(sizes), _ROWS)))]
+    rows, impressions = pc.list_parent_indices(lists), lists.flatten()
+    item, click = (name if name not in seen.columns else f"{cell.name} {name}" for name in ("item", "click"))
+    items = pc.replace_substring_regex(impressions, "-[01]$", "")
+    clicks = pc.cast(pc.ends_with(impressions, "-1"), pa.int64())
+    others = {name: column for name, column in seen.columns.items() if name != cell.name}
+    once = frozenset(name for name, column in others.items() if column.distinct == len(column.values))
+    columns = {name: Column(name, column.values.take(rows)) for name, column in others.items()}
+    columns |= {name: Column(name, pa.chunked_array([made])) for name, made in ((item, items), (click, clicks))}
+    return replace(seen, columns=columns, explode={cell.name: (item, click)}, once=once)
 
 
 def _sniff(file: File) -> Dialect:

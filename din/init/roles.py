@@ -37,7 +37,7 @@ def guess(log: Look, given: Mapping[str, str]) -> dict[str, Choice]:
     time, unit = _time(log, given.get("time"), given.get("unit"))
     answer = Choice(given["label"], "you said so") if "label" in given else label.guess(log, time.value)
     rule = Rule.parse("--label", answer.value, list(log.columns), log.files[0].name)
-    used = {time.value, rule.column}
+    used = {time.value, rule.column, *log.once}
     user = _id(log, "user", given.get("user"), used | {given.get("item", "")})
     item = _id(log, "item", given.get("item"), used | {user.value})
     return {"time": time, "unit": unit, "user": user, "item": item, "label": answer}

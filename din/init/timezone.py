@@ -42,7 +42,7 @@ def guess(events: Rows, files: Sequence[File], days: Mapping[str, str]) -> Choic
     table = events.table
     times = table[TIMESTAMP].to_numpy()
     starts = {}
-    if all(file.day is not None for file in files):
+    if all(file.day is not None for file in files) and events.split == 1:
         named = np.array([file.day for file in files], "datetime64[us]")
         starts["their files"] = np.repeat(named, [rows for _, rows in events.files])
     for name, form in days.items():

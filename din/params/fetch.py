@@ -90,6 +90,10 @@ class Table(Block):
         int, Field(ge=-12, le=14), Doc("how many hours the days of the log are ahead of UTC; added to times")
     ] = 0
     keep: Annotated[tuple[str, ...], Doc("further event columns to keep, for context and behaviour fields")] = ()
+    explode: Annotated[
+        dict[str, tuple[str, str]],
+        Doc("column: [item, label], for a column whose cells list impressions such as N1-0 N2-1; each becomes a row"),
+    ] = field(default_factory=dict)
     items: Annotated[Paths | None, Doc("path or glob of the item table")] = None
     items_columns: Annotated[dict[str, str], Doc("our name: their name, for item_id")] = field(default_factory=dict)
     items_from_events: Annotated[
@@ -123,6 +127,8 @@ class Table(Block):
         for key in ("items", "users"):
             if DATE in (getattr(self, key) or ""):
                 yield Conflict((key,), f"this table has no days, so its path can't have {DATE}; name its newest file")
+        if len(self.explode) > 1:
+            yield Conflict(("explode",), "one column lists the impressions of a row; name one")
         if self.items_from_events and self.items:
             yield Conflict(("items", "items_from_events"), "items come from one of them; empty the other")
         if self.items_from_events and DATE in (self.events or ""):

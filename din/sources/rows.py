@@ -41,6 +41,7 @@ class Rows:
     query: str  # SQL that selects `row` and the columns
     names: tuple[str, ...]  # of the columns c0, c1, …
     files: tuple[tuple[str, int], ...]  # name and number of rows of each, in reading order
+    split: int = 1  # `row`, divided by it, is the number of the row in the files
 
     @classmethod
     def of(cls, name: str, columns: Mapping[str, Any]) -> "Rows":
@@ -92,7 +93,18 @@ class Rows:
     def select(self, columns: Mapping[str, str]) -> "Rows":
         """Return rows with other columns, each an SQL expression over these."""
         chosen = "".join(f", {sql} AS c{at}" for at, sql in enumerate(columns.values()))
-        return Rows(self.con, f"SELECT row{chosen} FROM ({self.query})", tuple(columns), self.files)
+        return replace(self, query=f"SELECT row{chosen} FROM ({self.query})", names=tuple(columns))
+
+    def exploded(self, columns: Mapping[str, str], length: str, most: int) -> "Rows":
+        """Return several rows for each, with other columns that are SQL expressions with `unnest`.
+
+        Args:
+            columns: the columns.
+            length: SQL for the number of rows that a row becomes, at most `most`.
+        """
+        chosen = "".join(f", {sql} AS c{at}" for at, sql in enumerate(columns.values()))
+        query = f"SELECT row * {most} + unnest(range({length})) AS row{chosen} FROM ({self.query})"
+        return replace(self, query=query, names=tuple(columns), split=self.split * most)
 
     def where(self, condition: str) -> "Rows":
         """Return the rows that fulfil a condition in SQL."""
@@ -129,6 +141,7 @@ class Rows:
 
         Rows are counted from 1 within their file, without the header.
         """
+        row //= self.split
         for name, rows in self.files:
             if row < rows:
                 return f"{name} row {row + 1}"

@@ -39,6 +39,8 @@ _TABLES = {
     "history": (USER_ID, ITEM_ID, TIMESTAMP),
 }
 """The columns that each table must have."""
+_MOST_IMPRESSIONS = 4096  # in a cell
+_IMPRESSION = "(.+)-([^-]+)"
 _SEQUENCE = "correct the column, or map another one in fetch.table"
 _Ids = Mapping[tuple[str, str], str]  # the type of each id column of each table
 _Answers = Mapping[str, tuple[str, list[Check]]]  # SQL for further columns, and checks of their values
@@ -174,8 +176,11 @@ class TableSource(Source):
     def _read(self, table: str, found: Sequence[files.File]) -> Rows:
         """Read a table's columns: required, mapped and existing optional ones, and those of label and behaviour."""
         wanted = self._wanted(table)
+        cell, parts = next(iter(self.params.explode.items())) if table == "events" and self.params.explode else ("", ())
 
         def select(names: Sequence[str], file: str) -> list[str]:
+            if parts:
+                names = _with_parts(names, cell, parts, file)
             self._require(table, names, file)
             others = self._others(table, names)
             if twice := [name for name in others if name in wanted]:
@@ -184,9 +189,11 @@ class TableSource(Source):
                     f"to it; rename it there as well, e.g. {{other_{listed(twice[:1])}: {listed(twice[:1])}}}"
                 )
             rules = self._rules(names, file).values() if table == "events" else ()
-            return list(dict.fromkeys([*wanted.values(), *others, *(rule.column for rule in rules)]))
+            chosen = (*wanted.values(), *others, *(rule.column for rule in rules))
+            return list(dict.fromkeys(cell if name in parts else name for name in chosen))
 
-        return readers.read(found, select, self.dialect(table), self._store, table)
+        rows = readers.read(found, select, self.dialect(table), self._store, table)
+        return _by_impression(rows, cell, parts) if parts else rows
 
     def _once(self, events: Rows) -> Rows:
         """Return the events, without repeated ones if `fetch.table.drop_duplicates` is true."""
@@ -289,7 +296,7 @@ class TableSource(Source):
             else:
                 result[ours] = table.side(ours)
         if by_time:
-            result.setdefault(SEQUENCE, f"{start} + row")
+            result.setdefault(SEQUENCE, f"{start * table.rows.split} + row")
         for role, (answer, found) in answers.items():
             result[role] = answer
             checks += found
@@ -320,6 +327,44 @@ def _lists(rows: Rows, names: Mapping[str, str], separators: Mapping[str, str], 
                 "out"
             )
     return lists
+
+
+def _with_parts(names: Sequence[str], cell: str, parts: Sequence[str], file: str) -> list[str]:
+    """Return the names of the columns after `fetch.table.explode`."""
+    if cell not in names or set(parts) & set(names):
+        problem = (
+            f"no column {cell!r}" if cell not in names else f"column {listed(sorted(set(parts) & set(names)))} exists"
+        )
+        raise InputError(
+            f"{file}: {problem}; its columns: {listed(names)}. Expected in fetch.table.explode a column that lists "
+            "impressions, and two new names, such as {impressions: [item, click]}"
+        )
+    return [*(name for name in names if name != cell), *parts]
+
+
+def _by_impression(rows: Rows, cell: str, parts: Sequence[str]) -> Rows:
+    """Return a row for each impression that a row lists in a cell, with its item and its label."""
+    impressions = values.elements(rows, cell, " ")
+    bad = f"list_filter({impressions}, lambda x: NOT regexp_full_match(x, '{_IMPRESSION}'))"
+    form = "expected an item, a minus and a label, such as N1-0 N2-1"
+    size = f"len({impressions})"
+    checks = [
+        Check(f"{size} = 0", "NULL", lambda _: f"{cell} lists no impression; {form}", "leave the row out"),
+        Check(f"len({bad}) > 0", f"{bad}[1]", lambda value: f"{cell} holds {value!r}; {form}", "correct it"),
+        Check(
+            f"{size} > {_MOST_IMPRESSIONS}",
+            size,
+            lambda value: f"{cell} lists {value:,} impressions; expected at most {_MOST_IMPRESSIONS:,}",
+            "write several rows",
+        ),
+    ]
+    rows.require(checks)
+    columns = {name: rows[name] for name in rows.names if name != cell}
+    for group, part in enumerate(parts, 1):
+        columns[part] = (
+            f"unnest(list_transform({impressions}, lambda x: regexp_extract(x, '^{_IMPRESSION}$', {group})))"
+        )
+    return rows.exploded(columns, size, _MOST_IMPRESSIONS)
 
 
 def _exploded(history: Input) -> Input:

@@ -326,7 +326,7 @@ def test_days_in_a_column_tell_the_time_zone(
     assert found["featurize.fields"].keys() == {"user"}
 
 
-@pytest.mark.parametrize(("start", "ahead"), [(0, "+8"), (12, "-4"), (7, None), (10, None)])
+@pytest.mark.parametrize(("start", "ahead"), [(0, "+8"), (16, "-8"), (7, None), (10, None)])
 def test_a_quiet_noon_is_asked_about(start: int, ahead: str | None, tmp_path: Path, log: list[dict[str, Any]]) -> None:
     """If nobody clicks at noon in UTC, days are likely to begin at another hour; quiet nights are usual."""
     day = 86_400
@@ -376,6 +376,25 @@ def test_what_the_tables_beside_the_events_know_is_said(tmp_path: Path, plain: l
     known = sum(int(row.split(",")[1]) >= 100 for row in plain) / len(plain)
     reason = found["fetch.table.items"].reason
     assert f"300 rows, which hold the item of {known:.1%} of the events; {1 - known:.1%} are of unknown items" in reason
+
+
+@pytest.mark.parametrize("header", ["", "impression_id\tuser\ttime\thistory\tshown\n"])
+def test_impressions_in_a_cell(header: str, tmp_path: Path, log: list[dict[str, Any]], guessed: Guessed) -> None:
+    """Items with their labels become rows, in which the number of a list repeats, but is no user; codes are a list."""
+    rows = []
+    for number, first in enumerate(range(0, len(log), 5)):
+        user, time = log[first]["user"], log[first]["time"]
+        before = " ".join(f"N{(user + 1) * at % 150}" for at in range(1, 2 + user % 9))
+        shown = " ".join(f"N{e['item']}-{e['click']}" for e in log[first : first + 5])
+        rows.append(f"{number}\tU{user}\t{time}\t{before}\t{shown}")
+    (tmp_path / "log.tsv").write_text(header + "\n".join(rows))
+    found = guessed("log.tsv")
+    _, user, time, history, shown = header.split() if header else (f"column_{at}" for at in range(1, 6))
+    assert found["fetch.table.explode"] == {shown: ["item", "click"]}
+    assert found["fetch.table.columns"] == {"user_id": user, "item_id": "item", "timestamp": time}
+    assert found["fetch.table.label"] == "click"
+    assert found["fetch.table.separators"] == {history: " "}
+    assert found["featurize.fields"] == {"user": {"user_id": "id"}, "context": {history: "multi"}}
 
 
 def protocol(users: Sequence[int], days: Sequence[int], labels: Sequence[int]) -> dict[str, Choice]:

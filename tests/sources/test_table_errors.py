@@ -38,6 +38,7 @@ def side(name: str, table: str, content: str | bytes, *says: str, **more: Any) -
     return case(name, {path: content}, path, *says, **{table: path}, **more)
 
 
+ROWS = {"explode": {"shown": ("item_id", "label")}}
 ISO = {"timestamp_unit": "iso"}
 LONG = "x" * 10_000_000
 NEWLINE = "\n"
@@ -52,6 +53,17 @@ CASES = [
         "a missing column", "bad.csv", "uid,item_id,timestamp,label\n1,2,3,0\n",
         "no column 'user_id'", "uid, item_id, timestamp, label", "fetch.table.columns", "{user_id: uid}",
     ),
+    *(
+        log(says[0], "bad.csv", f"user_id,timestamp,shown\n1,{T},a-1\n2,{T},{cell}\n", *says, **ROWS)
+        for cell, says in {
+            "N1-0 N2": ("row 2: shown holds 'N2'; expected an item, a minus and a label", "correct it"),
+            "": ("row 2: shown lists no impression", "leave the row out"),
+            "N1-0 N2-7": ("row 2: label is '7'; expected 0 or 1",),
+            "N1-0 " * 5000: ("row 2: shown lists 5,000 impressions; expected at most 4,096", "several rows"),
+        }.items()
+    ),
+    case("no cell", {}, "clicks.csv: no column 'shown'", "fetch.table.explode", "{impressions: [item, click]}", **ROWS),
+    case("a cell", {}, "column item_id, label exists", "two new names", explode={"tab": ("label", "item_id")}),
     case("a kept column", {}, "clicks.csv: no column 'page' for page", "its columns:", keep=("page",)),
     case("a key", {}, "fetch.table.columns: 'usr'", "user_id, item_id", "keep", columns={"usr": "user_id"}),
     case("a reserved name", {}, "fetch.table.keep: 'label'", "another name", keep=("label",)),

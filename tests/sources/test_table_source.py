@@ -65,6 +65,28 @@ def test_all_formats_give_the_same_files(workspace: Workspace, fetch_table: Fetc
     assert hashes == [hashes[0]] * 6
 
 
+@pytest.mark.parametrize("path", ["shown.tsv", "shown-{date}.tsv"])
+def test_impressions_in_a_cell_become_rows(path: str, workspace: Workspace, fetch_table: Fetch) -> None:
+    """They are those of a log with a row for each, in the order of the cells; a repeated one counts once."""
+    cells = {1: "N1-0 N2-1 N1-1", 2: "A-b-1", 3: "N2-0  N3-1 N1-0"}
+    rows = [f"{user}\t{T + user}\t{cell}\n" for user, cell in cells.items()]
+    place = workspace.root / path.replace("{date}", "2023-11-15")
+    place.write_text("user_id\ttimestamp\tshown\n" + "".join(rows))
+    each = [f"{user},{one[:-2]},{T + user},{one[-1]}\n" for user, cell in cells.items() for one in cell.split()]
+    (workspace.root / "each.csv").write_text(f"{HEADER}\n" + "".join(each))
+    for drop in (True, False):  # a day that shrinks would be refused
+        found, expected = (
+            fetch_table(events=events, explode=explode, columns=columns, label=label, drop_duplicates=drop)["events"]
+            for events, explode, columns, label in (
+                (path, {"shown": ("what", "clicked")}, {"item_id": "what"}, "clicked"),
+                ("each.csv", {}, {}, "label"),
+            )
+        )
+        assert found.drop(["sequence"]) == expected.drop(["sequence"])
+        assert found.num_rows == len(each) - drop
+        assert found["sequence"].to_pylist() == sorted({*found["sequence"].to_pylist()})
+
+
 def test_a_file_system_without_its_package(fetch_table: Fetch) -> None:
     """The message names the package to install."""
     fsspec.register_implementation("odd", "oddfs.FileSystem", clobber=True, errtxt="Install oddfs to access odd stores")
