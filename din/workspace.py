@@ -27,7 +27,7 @@ SUITES: tuple[Suite, ...] = get_args(Suite)
 """The suites of validation, each named after the directory it judges."""
 
 
-AT_THE_ROOT = "go to the root of your repository, or begin one with `din init --events FILE`"
+AT_THE_ROOT = "go to the root of your repository, or begin one with `din init FILE`"
 """The advice for a command that was run outside the root of a repository."""
 
 

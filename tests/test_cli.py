@@ -78,7 +78,7 @@ def test_the_wrong_folder_is_bad_input(command: str, tmp_path: Path, monkeypatch
     assert done.exit_code == 2
     assert done.stdout == ""
     assert done.stderr == (
-        "params.yaml: not found; go to the root of your repository, or begin one with `din init --events FILE`\n"
+        "params.yaml: not found; go to the root of your repository, or begin one with `din init FILE`\n"
     )
     assert list(tmp_path.iterdir()) == []
 
