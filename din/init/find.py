@@ -39,6 +39,7 @@ _PUBLISHERS: dict[str, type[Publisher]] = {
 }
 _KNOWN = 0.5  # least share of the events' ids that a table of items or users holds
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_NUMBER = re.compile(r"[0-9a-f]{8,}|\d+")  # hexadecimal ones name the parts that a cluster writes
 
 
 def publisher(workspace: Workspace, place: str) -> dict[str, Choice]:
@@ -140,7 +141,7 @@ def _sizes(workspace: Workspace, place: str, alone: str | None = None) -> dict[s
     folder = len(common.rpartition("/")[0])
     tables: dict[str, list[File]] = {}
     for file in files:
-        pattern = file.name[:folder] + re.sub(r"\d+", "*", _DAY.sub(DATE, file.name[folder:]))
+        pattern = file.name[:folder] + _NUMBER.sub("*", _DAY.sub(DATE, file.name[folder:]))
         if place.lower().endswith(".zip"):
             pattern = f"zip://{file.path}::{place}"
         tables.setdefault(file.name if file.name == alone else pattern, []).append(file)

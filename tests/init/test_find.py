@@ -126,11 +126,11 @@ def test_files_of_days(tmp_path: Path, log: list[dict[str, Any]]) -> None:
     """Files whose names differ in the day are one table, and a fetch reads the days that are new."""
     rows = [f"{e['user']},{e['item']},{e['time']},{e['click']}" for e in log]
     days = {f"c-2024-05-{6 + day:02}.csv": "\n".join(["user,sku,ts,click", *rows]) for day in range(3)}
-    write(tmp_path / "shop", days | {"part-1.csv": "a,b\n1,2\n", "part-2.csv": "a,b\n1,2\n"})
+    write(tmp_path / "shop", days | {"part-1-0f3ac05d.csv": "a,b\n1,2\n", "part-2-99e1b2ff.csv": "a,b\n1,2\n"})
     here = Workspace(tmp_path)
     found = tables(here, "shop", {})
     assert found["events"].value == "shop/c-{date}.csv"
-    assert "not used: shop/part-*.csv" in found["events"].reason
+    assert "not used: shop/part-*-*.csv" in found["events"].reason
     (found,) = tables(here, "shop/c-2024-05-07.csv", {}).values()
     assert found.value == "shop/c-2024-05-07.csv"
     assert tables(here, "shop/c-{date}.csv", {})["events"].value == "shop/c-{date}.csv"
