@@ -5,6 +5,7 @@ import numpy as np
 from din.errors import InputError
 from din.init.choice import Choice
 from din.init.fields import Events
+from din.params.featurize import Featurize
 
 _TEST, _VALID = 0.15, 0.08  # shares of the rows
 _KNOWN = 0.5  # least share of test rows of users that training has seen, under temporal
@@ -48,6 +49,7 @@ def guess(events: Events) -> dict[str, Choice]:
     elif people >= _USERS:
         new = f"{1 - known:.0%} of the last days' rows are of new users"
         why = f"{f'only {span}' if len(counts) < _DAYS else new}: test on users that training has not seen"
+        why += f"\n{Featurize.test_fraction:.0%} of {people:,} users, with {len(events.labels):,} rows"
         found = {"featurize.protocol": Choice("by_user", why)}
         judged = np.full(len(held), True)
     else:

@@ -413,6 +413,8 @@ def test_the_split_follows_from_days_and_users() -> None:
         ([row % 150 for row in rows], days, [1] * 2000, "leave_last_out"),
     ):
         assert protocol(users, when, clicks)["featurize.protocol"].value == expected
+    found = protocol([row // 10 for row in rows], days, labels)
+    assert found["featurize.protocol"].reason.endswith("25% of 200 users, with 2,000 rows")
     with pytest.raises(InputError, match="the log has 1 day and 20 users; a test needs 4 days, or 100 users"):
         protocol([row % 20 for row in rows], [0] * 2000, labels)
 
