@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from din.init import words
-from din.init.look import Column
+from din.init.look import UNNAMED, Column
 from din.init.roles import unit_of
 from din.metrics.ranking import auc
 from din.schema import ITEM_ID, LABEL, TIMESTAMP, USER_ID, Group, name_problem
@@ -150,9 +150,15 @@ def kind_of(name: str, column: pa.ChunkedArray) -> tuple[Any, str]:
 
 
 def _is_code(column: Column) -> bool:
-    """Return whether numbers are codes of categories: by their name, or because they are whole and leave no gaps."""
+    """Return whether numbers are codes of categories: by their name, or because they are whole and leave no gaps.
+
+    Without a name, whole numbers that repeat count as codes: a bucket of unlike codes says nothing, a code of each
+    number loses little.
+    """
     if not column.is_whole or words.means(column.name, "money", "number"):
         return False
+    if column.name.startswith(UNNAMED) and len(column.values) / column.distinct >= _OFTEN:
+        return True
     low, high = pc.min_max(column.values).as_py().values()
     return words.means(column.name, "category") or (low in (0, 1) and high <= _GAPS * column.distinct)
 

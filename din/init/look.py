@@ -25,6 +25,8 @@ from din.sources.readers import Dialect
 from din.sources.rows import Store
 from din.workspace import Workspace
 
+UNNAMED = "column_"
+"""The names of columns without a header begin so, and end in their numbers."""
 _SNIFFED = 1 << 18  # bytes
 csv.field_size_limit(_SNIFFED)  # by default, a cell of half that size is an error
 _ROWS = 200_000
@@ -228,7 +230,7 @@ def _sniff(file: File) -> Dialect:
     delimiter = max(_DELIMITERS, key=lambda one: _columns(lines, one))
     rows = [*csv.reader(lines, delimiter=delimiter)]
     headed = not any(re.fullmatch(_NUMBER_OR_DATE, cell.strip()) for cell in rows[0])
-    names = () if headed else tuple(f"column_{number}" for number in range(1, len(rows[0]) + 1))
+    names = () if headed else tuple(f"{UNNAMED}{number}" for number in range(1, len(rows[0]) + 1))
     has_commas = delimiter != "," and any(map(_are_with_commas, zip_longest(*rows, fillvalue="")))
     usual = "\t" if file.suffix == "tsv" else ","
     return Dialect(None if delimiter == usual else delimiter, names, encoding, "," if has_commas else ".")

@@ -146,6 +146,8 @@ def test_names_in_several_languages(name: str, meaning: str, is_named: bool) -> 
     [
         ("brand", [float(17 * at % 613) if at % 7 else None for at in range(3000)], "categorical"),
         ("x", [at % 60 for at in range(3000)], "categorical"),
+        ("x", [at % 60 * 97 for at in range(3000)], {"kind": "numeric", "buckets": 10}),
+        ("column_3", [at % 60 * 97 for at in range(3000)], "categorical"),
         ("age", [at % 60 for at in range(3000)], {"kind": "numeric", "buckets": 10}),
         ("follow_user_num", [at % 1500 * 3 for at in range(3000)], {"kind": "numeric", "buckets": 10}),
         ("author_id", [at % 500 * 11 for at in range(3000)], "id"),
