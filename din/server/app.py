@@ -222,8 +222,7 @@ class Server:
             finally:
                 times.end("score" if "wait" in times.ends else "wait")
             times.answer = found
-            if len(found.requests) == 1:
-                self._deployment.keep(found.requests[0], len(body))
+            self._deployment.keep(found.requests, len(body))
             if self._log:
                 self._log.put(drawn, len(body))
         metrics.SCORES.labels(found.version).inc(found.candidates)

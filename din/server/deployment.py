@@ -7,9 +7,11 @@ its trial is refused until there is another record, and the old one answers on.
 """
 
 import logging
+import random
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from din.errors import InputError, Unavailable
@@ -23,8 +25,8 @@ from din.server.trial import objection
 
 _LOG = logging.getLogger("din.server")
 _RECORDED = 16
-_RECORDED_BYTES = 1 << 16
-"""Larger requests are not kept for trials."""
+_RECORDED_BYTES = 8_000_000
+"""The bytes of the bodies whose requests are kept for trials, except for a newest one that is larger."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Deployment:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._registry = Registry(settings.registry, settings.model)
-        self._recorded: deque[Request] = deque(maxlen=_RECORDED)
+        self._recorded: deque[tuple[Request, int]] = deque(maxlen=_RECORDED)
         self._stop = threading.Event()
         record = self._registry.required_champion()
         self._see()
@@ -69,10 +71,12 @@ class Deployment:
         """The seconds since the registry answered; why it has not since is `problem`."""
         return time.monotonic() - self.seen_at
 
-    def keep(self, request: Request, size: int) -> None:
-        """Keep an answered request of `size` bytes for the trial of the next bundle."""
-        if size <= _RECORDED_BYTES:
-            self._recorded.append(request)
+    def keep(self, requests: Sequence[Request], size: int) -> None:
+        """Keep one of the answered requests of a body of `size` bytes for the trial of the next bundle."""
+        if requests:
+            self._recorded.append((random.choice(requests), size))
+            while len(self._recorded) > 1 and sum(one for _, one in self._recorded) > _RECORDED_BYTES:
+                self._recorded.popleft()
 
     def watch(self) -> None:
         """Follow the registry until `close` is called."""
@@ -136,7 +140,7 @@ class Deployment:
         try:
             scorer = Scorer.from_registry(settings.registry, settings.model, record.number).within(settings.limits)
             facts = self._registry.facts(record.version)
-            reason = objection(scorer, old, list(self._recorded))
+            reason = objection(scorer, old, [request for request, _ in list(self._recorded)])
         except (InputError, Unavailable):
             raise
         except Exception as error:  # onnxruntime raises many kinds, and the watch must outlive them

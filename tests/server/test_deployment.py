@@ -1,5 +1,6 @@
 """The server follows promotions and rollbacks, and a bundle that is worse as a server never answers."""
 
+import json
 import shutil
 import threading
 import time
@@ -109,7 +110,7 @@ def test_the_watch(world: World) -> None:
 
 def test_a_new_bundle_is_tried_with_recorded_requests(world: World, deployment: Deployment) -> None:
     """A champion that refuses what was answered before is refused."""
-    deployment.keep({"candidates": ["i1"] * 900}, 20)
+    deployment.keep([{"candidates": ["i1"] * 900}], 20)
     deployment.settings = replace(deployment.settings, limits=Limits(candidates=2))
     world.crown(1)
     deployment.follow()
@@ -132,9 +133,30 @@ def test_a_slower_bundle(steady: World) -> None:
 
 
 def test_the_recorded_requests(deployment: Deployment) -> None:
-    """Large requests are not kept, and the oldest go."""
-    deployment.keep({"candidates": ["large"]}, 1 << 20)
+    """One of each body is kept, and the oldest go if there are many or they are large."""
+
+    def kept() -> list[int]:
+        return [request["candidates"][0] for request, _ in deployment._recorded]
+
     for number in range(40):
-        deployment.keep({"candidates": [number]}, 20)
-    kept = [request["candidates"][0] for request in deployment._recorded]
-    assert kept == list(range(24, 40))
+        deployment.keep([{"candidates": [number]}] * 3, 20)
+    assert kept() == list(range(24, 40))
+    deployment.keep([], 2)
+    deployment.keep([{"candidates": [40]}], 7_999_980)
+    assert kept() == [39, 40]
+    deployment.keep([{"candidates": [41]}], 16_000_000)
+    assert kept() == [41]
+
+
+def test_a_bundle_that_refuses_a_request_of_a_list(world: World, serving) -> None:
+    """A service that sends nothing but large lists has a trial too."""
+    deployment = world.deploy()
+    with serving(deployment) as client:
+        requests = [{"candidates": ["i1"] * 20, "history": ["i" * 500] * 10}] * 15
+        assert len(json.dumps(requests)) > 1 << 16
+        assert client.post("/v1/score", json=requests).status_code == 200
+        deployment.settings = replace(deployment.settings, limits=Limits(candidates=2))
+        world.crown(1)
+        deployment.follow()
+        refused = client.get("/v2/health/ready").json()["refused"]
+    assert "it does not answer a request that version" in refused["reason"]
