@@ -9,10 +9,12 @@ and hashes every file once, and keeps the vocabularies as dictionaries, with abo
 describes requests.
 """
 
+import contextlib
 import copy
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +39,10 @@ from din.workspace import user_cache
 
 REQUEST_GRAPH, BATCH_GRAPH = "request.onnx", "batch.onnx"
 CACHE = user_cache() / "bundles"
+_KEPT = 2
+"""The bundles that stay in the cache when another one is fetched: the one that answers, and the one before."""
+_IN_USE = 3600
+"""The seconds since its last use after which no process is about to open a bundle that it has verified."""
 # Limits of a batch of requests: their number, their behaviours and candidates, and their bytes in a file.
 _BATCH = 512
 _BATCH_ENTRIES = 1 << 14
@@ -231,12 +237,14 @@ def _cached(registry: Registry, version: Version, cache: Path) -> Verified:
     """
     directory = cache / version
     present = os.path.lexists(directory)
+    note_use(version, cache)
     try:
         return verify_bundle(directory, version)
     except InputError:  # missing, damaged, or another bundle
         if present:  # if not, another process may have added it in the meantime
             _remove(directory)
     cache.mkdir(parents=True, exist_ok=True)
+    _prune(cache)
     with TemporaryDirectory(dir=cache) as parent:
         fetched = registry.fetch(version, Path(parent) / version)
         try:
@@ -245,6 +253,22 @@ def _cached(registry: Registry, version: Version, cache: Path) -> Verified:
             if not directory.is_dir():  # if it exists, another process was faster
                 raise
     return verify_bundle(directory, version)
+
+
+def note_use(version: str, cache: Path = CACHE) -> None:
+    """Note that a bundle is in use, so that it stays in the cache. An open one outlives its removal."""
+    with contextlib.suppress(OSError):
+        os.utime(cache / version)
+
+
+def _prune(cache: Path) -> None:
+    """Remove all bundles but the last used ones, and what killed processes left, unless it is in use."""
+    with contextlib.suppress(OSError):  # another process removes them too
+        bundles = [path for path in cache.iterdir() if Version.form.fullmatch(path.name)]
+        bundles.sort(key=lambda path: path.lstat().st_mtime, reverse=True)
+        for path in [*bundles[_KEPT:], *cache.glob("tmp*")]:
+            if time.time() - path.lstat().st_mtime > _IN_USE:
+                _remove(path)
 
 
 def _remove(path: Path) -> None:

@@ -2,8 +2,10 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from time import process_time, thread_time
 from typing import Any
@@ -196,3 +198,32 @@ def test_the_champion_comes_from_the_registry(own: Finished, tmp_path: Path) -> 
     assert Scorer.from_registry(uri, "test", cache=cache).version == second.version
     assert Scorer.from_registry(uri, "test", number=1, cache=cache).version == first.version
     assert sorted(path.name for path in cache.iterdir()) == sorted([first.version, second.version])
+
+
+def test_old_bundles_leave_the_cache(own: Finished, tmp_path: Path) -> None:
+    """A fetch leaves the two that were used last, those of the last hour, and nothing of a killed process."""
+    uri, cache = str(tmp_path / "registry"), tmp_path / "cache"
+    registry = Registry(uri, "test")
+    versions = []
+    for number in range(6):
+        (own.bundle / "MODEL_CARD.md").write_text(f"{number}\n")
+        record = registry.append(own.reseal(), registry.champion(), by="me", reason="a test")
+        registry.put_bundle(own.bundle)
+        versions.append(record.version)
+
+    def use(number: int, hours: int) -> None:
+        Scorer.from_registry(uri, "test", number=number + 1, cache=cache)
+        then = time.time() - 3600 * hours
+        os.utime(cache / versions[number], (then, then))
+
+    for number, hours in enumerate([9, 8, 7, 6, 0]):
+        use(number, hours)
+    (cache / "tmpkilled").mkdir()
+    os.utime(cache / "tmpkilled", (0, 0))
+    (cache / "tmpfetching").mkdir()
+    use(0, hours=5)
+    use(5, hours=0)
+    assert {path.name for path in cache.iterdir()} == {versions[number] for number in (0, 4, 5)} | {"tmpfetching"}
+    for number in (3, 2):
+        use(number, hours=0)
+    assert {path.name for path in cache.iterdir()} == {versions[number] for number in (2, 3, 4, 5)} | {"tmpfetching"}
