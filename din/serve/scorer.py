@@ -140,19 +140,7 @@ class Scorer:
         """
         registry = Registry(uri, model_name)
         record = registry.required_champion() if number is None else registry.record(number)
-        try:
-            return cls.of(_cached(registry, record.version, cache), threads)
-        except OSError as error:
-            place = error.filename or cache
-            print(f"{place}: {error.strerror}; scoring without the cache, from a temporary folder", file=sys.stderr)
-        with TemporaryDirectory() as folder:  # can be removed after opening: a session keeps its files open
-            try:
-                fetched = registry.fetch(record.version, Path(folder) / record.version)
-                return cls.of(verify_bundle(fetched, record.version), threads)
-            except OSError as error:
-                raise Unavailable(
-                    f"{error.filename or folder}: {error.strerror}; free some space, or set TMPDIR to another folder"
-                ) from None
+        return open_fetched(registry, record.version, lambda bundle: cls.of(bundle, threads), cache)
 
     def within(self, limits: Limits) -> "Scorer":
         """Return the same open bundle with other limits."""
@@ -227,6 +215,27 @@ class Scorer:
                 self._batch.run_all(self._encoder.pack([request]))
             except InputError as error:
                 raise RequestError(number, str(error)) from None
+
+
+def open_fetched(registry: Registry, version: Version, use: Callable[[Verified], T], cache: Path = CACHE) -> T:
+    """Return what `use` makes of a bundle that is in `cache` or is fetched; see `Scorer.from_registry`.
+
+    Raises:
+        InputError: the bundle is missing or damaged.
+        Unavailable: the registry doesn't answer, or there is no space for the bundle.
+    """
+    try:
+        return use(_cached(registry, version, cache))
+    except OSError as error:
+        place = error.filename or cache
+        print(f"{place}: {error.strerror}; scoring without the cache, from a temporary folder", file=sys.stderr)
+    with TemporaryDirectory() as folder:  # can be removed after opening: a session keeps its files open
+        try:
+            return use(verify_bundle(registry.fetch(version, Path(folder) / version), version))
+        except OSError as error:
+            raise Unavailable(
+                f"{error.filename or folder}: {error.strerror}; free some space, or set TMPDIR to another folder"
+            ) from None
 
 
 def _cached(registry: Registry, version: Version, cache: Path) -> Verified:

@@ -158,13 +158,17 @@ class Server:
         """Say which bundle answers, how old the knowledge of the registry is, and whether its champion is refused."""
         deployment = self._deployment
         refused = deployment.refused
+        champion = deployment.champion
+        age = deployment.registry_age
         return JSONResponse(
             {
                 "ready": True,
                 "record": deployment.serving.record.number,
                 "version": deployment.serving.scorer.version,
-                "registry": {"seconds_ago": round(deployment.registry_age, 1), "problem": deployment.problem},
-                "refused": refused and {"record": refused.record.number, "reason": refused.reason},
+                "champion": champion and champion.number,
+                "registry": {"seconds_ago": age and round(age, 1), "problem": deployment.problem},
+                "refused": refused
+                and {"record": refused.record.number, "reason": refused.reason, "again_in": refused.seconds_left},
             }
         )
 

@@ -2,31 +2,47 @@
 
 A watch looks at the registry again and again. It fetches and verifies a new champion, tries it, and then replaces one
 reference. Requests that have begun keep the bundle that they began with, so no answer mixes two, and the old one goes
-with its last request. A rollback is a new record, so it takes effect in the same way. A bundle that is damaged or fails
-its trial is refused until there is another record, and the old one answers on.
+with its last request. A rollback is a new record, so it takes effect in the same way.
+
+A bundle that fails its trial is refused by all processes of this machine, also after a restart, until there is another
+record. One that can't be opened is refused by this process, and tried again later. The old bundle answers on. A process
+without an old one falls back to the newest that has answered on this machine, or to an older record of the log.
 """
 
+import contextlib
 import logging
+import math
 import random
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from din import documents
 from din.errors import InputError, Unavailable
 from din.facts import Facts
+from din.registry.bundle import FACTS, Verified
 from din.registry.records import Record
 from din.registry.registry import Registry
-from din.serve.scorer import Request, Scorer
+from din.serve.scorer import CACHE, Request, Scorer, note_use, open_fetched
 from din.server import metrics
 from din.server.settings import Settings
 from din.server.trial import objection
+from din.server.verdicts import Verdicts, by_preference
 
 _LOG = logging.getLogger("din.server")
 _RECORDED = 16
 _RECORDED_BYTES = 8_000_000
 """The bytes of the bodies whose requests are kept for trials, except for a newest one that is larger."""
+_LONGEST_WAIT = 3600.0
+"""The most seconds until a bundle that could not be opened is tried again."""
+_FALLBACKS = 4
+"""The bundles that a process tries to fall back to: each may have to be fetched."""
+
+
+class _TrialError(InputError):
+    """A bundle has failed its trial."""
 
 
 @dataclass(frozen=True)
@@ -40,36 +56,56 @@ class Serving:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A champion of the registry that does not answer here, and why."""
+    """A champion of the registry that does not answer here, and why.
+
+    Attributes:
+        wait: the seconds until the bundle is tried again; infinite if its trial is over.
+        until: when these are over, on the monotonic clock.
+    """
 
     record: Record
     reason: str
+    wait: float
+    until: float
+
+    @classmethod
+    def of(cls, record: Record, reason: str, wait: float) -> "Refusal":
+        """Return a refusal that begins now."""
+        return cls(record, reason, wait, time.monotonic() + wait)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """The seconds until the bundle is tried again, or None if it is not."""
+        return max(0.0, self.until - time.monotonic()) if math.isfinite(self.until) else None
 
 
 class Deployment:
     """The bundle that answers, replaced by the registry's champions.
 
     Raises:
-        InputError: there is no champion, or it can't be opened.
-        Unavailable: the registry doesn't answer.
+        InputError: there is no champion, or neither it nor another bundle can be opened.
+        Unavailable: the registry doesn't answer, and no bundle of it has answered on this machine.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._registry = Registry(settings.registry, settings.model)
+        self._verdicts = Verdicts.of(CACHE, settings.registry, settings.model)
         self._recorded: deque[tuple[Request, int]] = deque(maxlen=_RECORDED)
         self._stop = threading.Event()
-        record = self._registry.required_champion()
-        self._see()
+        self.champion: Record | None = None
+        self.seen_at: float | None = None
         self.problem: str | None = None
         self.refused: Refusal | None = None
-        self.serving = self._tried(record, None)
-        metrics.RECORD.set(record.number)
+        self.serving = self._first()
+        self._verdicts.accept(self.serving.record)
+        metrics.RECORD.set(self.serving.record.number)
+        metrics.REFUSING.set(self.refused is not None)
 
     @property
-    def registry_age(self) -> float:
-        """The seconds since the registry answered; why it has not since is `problem`."""
-        return time.monotonic() - self.seen_at
+    def registry_age(self) -> float | None:
+        """The seconds since the registry answered, or None if it has not; `problem` says why it has not since."""
+        return None if self.seen_at is None else time.monotonic() - self.seen_at
 
     def keep(self, requests: Sequence[Request], size: int) -> None:
         """Keep one of the answered requests of a body of `size` bytes for the trial of the next bundle."""
@@ -90,61 +126,113 @@ class Deployment:
     def follow(self) -> None:
         """Look at the registry once, and let its champion answer from now on, unless it is refused."""
         try:
-            record = self._registry.champion()
-            if record is None:
-                raise InputError(f"{self._registry.name}: the log of promotions is empty; it had a champion before")
+            self._follow(self._look())
         except Exception as error:  # also one that nobody foresaw: a watch that has died looks like a quiet registry
             self.problem = str(error) or type(error).__name__
-        else:
-            self._see()
-            self.problem = None
-            if self.refused and self.refused.record != record:
-                self.refused = None
-            if record != self.serving.record and self.refused is None:
-                self._try(record)
+        note_use(self.serving.scorer.version, CACHE)
         metrics.REFUSING.set(self.refused is not None)
 
-    def _see(self) -> None:
-        """Note that the registry has answered."""
-        self.seen_at = time.monotonic()
-        metrics.SEEN.set_to_current_time()
+    def _look(self) -> Record:
+        """Return the registry's champion.
 
-    def _try(self, record: Record) -> None:
+        Raises:
+            InputError: there is none, or the log of promotions is damaged.
+            Unavailable: the registry doesn't answer.
+        """
+        self.champion = self._registry.required_champion()
+        self.seen_at = time.monotonic()
+        self.problem = None
+        metrics.SEEN.set_to_current_time()
+        return self.champion
+
+    def _first(self) -> Serving:
+        """Return the champion's bundle, or another one if it can't answer."""
+        try:
+            champion = self._look()
+            if reason := self._verdicts.refusal(champion):
+                raise _TrialError(reason)
+            return self._opened(champion)
+        except (InputError, Unavailable) as error:
+            if self.champion and isinstance(error, InputError):
+                self._refuse(self.champion, error)
+            else:
+                self.problem = str(error)
+            if other := next(self._fallbacks(), None):
+                _LOG.error("%s; record %d answers instead", error, other.record.number)
+                return other
+            raise
+
+    def _follow(self, champion: Record) -> None:
+        if self.refused and self.refused.record != champion:
+            self.refused = None
+        if self.refused is None and (reason := self._verdicts.refusal(champion)):  # by another process of this machine
+            self._refuse(champion, _TrialError(reason))
+            if self.serving.record == champion and (other := next(self._fallbacks(), None)):
+                self._replace(other)
+        if self.serving.record != champion and (self.refused is None or time.monotonic() >= self.refused.until):
+            self._try(champion)
+
+    def _try(self, champion: Record) -> None:
         """Replace the bundle that answers, or refuse the new one."""
         serving = self.serving
-        if record.version == serving.scorer.version:
-            self._replace(replace(serving, record=record))
-            return
         try:
-            self._replace(self._tried(record, serving.scorer))
-        except Unavailable as error:
-            self.problem = str(error)
+            is_same = champion.version == serving.scorer.version
+            new = replace(serving, record=champion) if is_same else self._opened(champion, serving.scorer)
         except InputError as error:
-            self.refused = Refusal(record, str(error))
-            metrics.REFUSED.inc()
+            self._refuse(champion, error)
+        else:
+            self.refused = None
+            self._replace(new)
 
     def _replace(self, serving: Serving) -> None:
         self.serving = serving
+        self._verdicts.accept(serving.record)
         metrics.RECORD.set(serving.record.number)
         metrics.SWAPS.inc()
 
-    def _tried(self, record: Record, old: Scorer | None) -> Serving:
+    def _refuse(self, champion: Record, error: InputError) -> None:
+        wait = min(2 * self.refused.wait, _LONGEST_WAIT) if self.refused else self.settings.refresh
+        if isinstance(error, _TrialError):
+            wait = math.inf
+            self._verdicts.refuse(champion, str(error))
+        if not self.refused:
+            metrics.REFUSED.inc()
+        self.refused = Refusal.of(champion, str(error), wait)
+
+    def _fallbacks(self) -> Iterator[Serving]:
+        """Yield bundles that can answer instead of the champion's, the best first."""
+        log = good = self._verdicts.good()
+        tried = set()
+        if self.champion:
+            tried.add(self.champion.version)
+            with contextlib.suppress(InputError, Unavailable):
+                log = self._registry.history()[::-1]
+        for record in by_preference(log, good):
+            if record.version not in tried and len(tried) <= _FALLBACKS and self._verdicts.refusal(record) is None:
+                tried.add(record.version)
+                with contextlib.suppress(InputError, Unavailable):
+                    yield self._opened(record)
+
+    def _opened(self, record: Record, old: Scorer | None = None) -> Serving:
         """Return the bundle of a record, open and warm.
 
         Raises:
             InputError: it is damaged, fails its trial, or can't be opened here, e.g. by an older onnxruntime.
             Unavailable: the registry doesn't answer.
         """
-        settings = self.settings
         at = f"{self._registry.name}: record {record.number}"
+
+        def serving(bundle: Verified) -> Serving:
+            scorer = Scorer.of(bundle, limits=self.settings.limits)
+            return Serving(scorer, record, documents.read(Facts, bundle.directory / FACTS))
+
         try:
-            scorer = Scorer.from_registry(settings.registry, settings.model, record.number).within(settings.limits)
-            facts = self._registry.facts(record.version)
-            reason = objection(scorer, old, [request for request, _ in list(self._recorded)])
+            new = open_fetched(self._registry, record.version, serving, CACHE)
+            reason = objection(new.scorer, old, [request for request, _ in list(self._recorded)])
         except (InputError, Unavailable):
             raise
         except Exception as error:  # onnxruntime raises many kinds, and the watch must outlive them
             raise InputError(f"{at}: {str(error) or type(error).__name__}") from error
         if reason:
-            raise InputError(f"{at}: {reason}")
-        return Serving(scorer, record, facts)
+            raise _TrialError(f"{at}: {reason}")
+        return new

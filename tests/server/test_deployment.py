@@ -4,6 +4,7 @@ import json
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from served_world import World
 from din.errors import InputError
 from din.serve import Limits, Scorer
 from din.serve.bundle_writer import seal
+from din.server import deployment as deployed
 from din.server import metrics
 from din.server.deployment import Deployment
 from din.server.trial import objection
@@ -41,9 +43,7 @@ def test_a_promotion_and_a_rollback(world: World, deployment: Deployment) -> Non
 def test_a_damaged_bundle(world: World, deployment: Deployment) -> None:
     """It is refused with its reason, the old one answers on, and stays open if the next record names it again."""
     first = deployment.serving
-    version = world.crown(1)
-    stored = next((world.registry_folder / "bundles" / version).glob("request.onnx"))
-    stored.write_bytes(stored.read_bytes()[:-1])
+    damage(world, world.crown(1))
     for _ in range(2):
         deployment.follow()
         assert deployment.serving is first
@@ -53,6 +53,106 @@ def test_a_damaged_bundle(world: World, deployment: Deployment) -> None:
     assert deployment.refused is None
     assert deployment.serving.record.number == 3
     assert deployment.serving.scorer is first.scorer
+
+
+def damage(world: World, version: str) -> Callable[[], object]:
+    """Damage a stored bundle, and return a function that heals it."""
+    stored = world.registry_folder / "bundles" / version / "request.onnx"
+    content = stored.read_bytes()
+    stored.write_bytes(content[:-1])
+    return lambda: stored.write_bytes(content)
+
+
+def test_a_damaged_bundle_that_heals(world: World) -> None:
+    """It is fetched again after a while that grows, and answers once it is sound."""
+    deployment = world.deploy(refresh=0.01)
+    heal = damage(world, world.crown(1))
+    waits = []
+    for _ in range(3):
+        deployment.follow()
+        assert deployment.refused
+        waits.append(deployment.refused.wait)
+        deployment.follow()
+        assert deployment.refused.wait == waits[-1]
+        time.sleep(waits[-1])
+    assert waits == [0.01, 0.02, 0.04]
+    heal()
+    deployment.follow()
+    assert deployment.refused is None and deployment.serving.record.number == 2
+
+
+@pytest.mark.parametrize("cache", ["kept", "new", "a file"])
+def test_a_start_while_the_champion_is_damaged(cache: str, world: World, serving) -> None:
+    """The bundle before answers, whether or not this machine knows it, and the champion once it is sound."""
+    first = world.deploy().serving.scorer.version
+    heal = damage(world, world.crown(1))
+    if cache != "kept":
+        shutil.rmtree(deployed.CACHE)
+    if cache == "a file":
+        deployed.CACHE.touch()
+    restarted = world.deploy(refresh=0.01)
+    with serving(restarted) as client:
+        assert client.post("/v1/score", json=REQUEST).json()["version"] == first
+        told = client.get("/v2/health/ready").json()
+        assert (told["ready"], told["record"], told["champion"], told["refused"]["record"]) == (True, 1, 2, 2)
+        assert "request.onnx" in told["refused"]["reason"] and told["refused"]["again_in"] < 5
+        assert "din_refusing 1.0" in client.get("/metrics").text
+        heal()
+        while restarted.serving.record.number != 2:
+            time.sleep(0.01)
+        assert client.get("/v2/health/ready").json()["refused"] is None
+
+
+def test_a_start_while_the_registry_is_away(world: World, serving) -> None:
+    """What answered last on this machine answers, but never a bundle whose hash is wrong."""
+    first = world.deploy().serving.scorer.version
+    away = world.registry_folder.rename(world.registry_folder.with_name("away"))
+    restarted = world.deploy()
+    with serving(restarted) as client:
+        assert client.post("/v1/score", json=REQUEST).json()["version"] == first
+        told = client.get("/v2/health/ready").json()
+        assert (told["record"], told["champion"], told["registry"]["seconds_ago"]) == (1, None, None)
+        assert "no champion" in told["registry"]["problem"]
+    (deployed.CACHE / first / "request.onnx").write_bytes(b"another")
+    with pytest.raises(InputError, match="no champion yet"):
+        world.deploy()
+    away.rename(world.registry_folder)
+    restarted.follow()
+    assert restarted.problem is None and restarted.champion == restarted.serving.record
+
+
+def test_a_bundle_that_failed_its_trial_stays_refused(world: World, deployment: Deployment) -> None:
+    """A restart does not let it answer, and another process that took it goes back; a new record is tried anew."""
+    other = world.deploy()
+    world.crown(1)
+    other.follow()
+    assert other.serving.record.number == 2
+    deployment.keep([{"candidates": ["i1"] * 900}], 20)
+    sound, deployment.settings = deployment.settings, replace(deployment.settings, limits=Limits(candidates=2))
+    deployment.follow()
+    for process in (deployment, Deployment(sound), other):
+        process.follow()
+        assert process.serving.record.number == 1
+        assert process.refused and "900 entries" in process.refused.reason and process.refused.seconds_left is None
+    world.crown(1)
+    other.follow()
+    assert other.refused is None and other.serving.record.number == 3
+
+
+def test_a_rollback_at_the_start(world: World) -> None:
+    """If its bundle is damaged, the one that was rolled back comes last."""
+    first, second = world.crown(0), world.crown(1)
+    card = world.bundles[1] / "MODEL_CARD.md"
+    card.write_text("third")
+    seal(world.bundles[1])
+    third = world.crown(1)
+    rolled = world.registry.append(first, world.registry.champion(), by="ann", reason="bad", action="rollback")
+    damage(world, first)
+    assert world.deploy().serving.scorer.version == second
+    damage(world, second)
+    shutil.rmtree(deployed.CACHE)
+    restarted = world.deploy()
+    assert (restarted.serving.scorer.version, restarted.champion) == (third, rolled)
 
 
 def test_a_graph_that_cannot_be_loaded(world: World, deployment: Deployment) -> None:

@@ -79,7 +79,7 @@ def test_a_soak(world: World, tmp_path: Path) -> None:
         for client in clients:
             client.start()
         records = champions_come_and_go(world, tmp_path, time.monotonic() + SECONDS)
-        world.crown(0)  # a sound champion, so that a new process can open it
+        world.crown(2)  # a new process can't open it, and falls back
         killed = a_process_of(server.pid)
         os.kill(killed, signal.SIGKILL)
         time.sleep(5)
