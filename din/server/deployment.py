@@ -76,7 +76,7 @@ class Refusal:
     @property
     def seconds_left(self) -> float | None:
         """The seconds until the bundle is tried again, or None if it is not."""
-        return max(0.0, self.until - time.monotonic()) if math.isfinite(self.until) else None
+        return max(0.0, round(self.until - time.monotonic(), 1)) if math.isfinite(self.until) else None
 
 
 class Deployment:
