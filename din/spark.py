@@ -34,6 +34,7 @@ _LOST = re.compile(
     "Connection (refused|reset)|Broken pipe|Answer from Java side is empty|SparkContext was shut down|UNAVAILABLE|"
     "RETRIES_EXCEEDED|ExecutorLostFailure|Master removed our application"
 )
+_NO_FILE = re.compile("PATH_NOT_FOUND|UNABLE_TO_INFER_SCHEMA")
 _OURS = re.compile(r"^din\.errors\.(InputError|Unavailable): (.*)", re.M)
 _CONDITION = re.compile(r"\[[A-Z_]+(\.[A-Z_]+)*\] .*")
 """Spark's own description of an error, e.g. `[FAILED_READ_FILE.NO_HINT] Encountered error while reading file ...`."""
@@ -131,6 +132,6 @@ def _explained(error: Exception, place: Path | str) -> Exception:
     silent = isinstance(error, ConnectionError | Py4JError) and not isinstance(error, Py4JJavaError)  # no answer
     if silent or _LOST.search(told):
         return Unavailable(f"Spark is gone, or has lost its workers ({line}); look at its log, and run this again")
-    if isinstance(error, AnalysisException) and "PATH_NOT_FOUND" not in told:
+    if isinstance(error, AnalysisException) and not _NO_FILE.search(told):
         return error
     return InputError(f"{place}: Spark could not read it, or write its result: {line}; docs/spark.md says what to do")

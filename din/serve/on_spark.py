@@ -57,14 +57,14 @@ def score_table(registry: Registry, requests: str, out: Path, limits: Limits) ->
     record = registry.required_champion()
     uri = registry.uri if "://" in registry.uri else str(Path(registry.uri).expanduser().resolve())
     champion = _Champion(uri, registry.model_name, record.number, limits)
-    hidden = f".tmp-{out.name}-"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(hidden + uuid.uuid4().hex) / out.name  # no task of an earlier run writes here
+    unfinished = out.with_name(f".tmp-{out.name}")
+    temporary = unfinished / uuid.uuid4().hex  # no task of an earlier run writes here
     with spark.running("din score", requests) as session:
         rows = _opened(session, requests)
         keys = rows.drop(_REQUEST)
         described = keys.selectExpr("*", f"'' {_VERSION}", f"CAST(NULL AS array<double>) {_PROBABILITIES}")
         try:
+            unfinished.mkdir(parents=True, exist_ok=True)
             scored = rows.mapInArrow(partial(_scored, champion), described.schema)
             scored.write.parquet(spark.url(temporary))
             count, written = rows.count(), session.read.parquet(spark.url(temporary)).count()
@@ -75,8 +75,7 @@ def score_table(registry: Registry, requests: str, out: Path, limits: Limits) ->
                 )
             temporary.rename(out)
         finally:
-            for left in out.parent.glob(f"{hidden}*"):
-                shutil.rmtree(left, ignore_errors=True)
+            shutil.rmtree(unfinished, ignore_errors=True)
     return {"out": str(out), "rows": count, "version": record.version}
 
 

@@ -116,6 +116,8 @@ def test_a_table_without_requests_is_refused(registry: Registry, tmp_path: Path)
     folder = tmp_path / "requests"
     folder.mkdir()
     pq.write_table(pa.table({"id": [1], "request": [2]}), folder / "0.parquet")
+    (tmp_path / "empty").mkdir()
+    assert str(tmp_path / "empty") in refused(score(registry, str(tmp_path / "empty"), tmp_path / "scores"))
     done = score(registry, str(folder), tmp_path / "scores")
     assert "column 'request' is bigint, the others are id; expected JSON text" in refused(done)
     done = score(registry, "lake.requests", tmp_path / "scores")
