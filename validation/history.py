@@ -6,6 +6,8 @@ for each item field, a join of the users' shares of each value.
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from din.schema import ITEM_ID, LABEL, TIMESTAMP, USER_ID, Group
 from validation import constants
 from validation.expectations import Expected, figure, graded
@@ -109,17 +111,18 @@ def history_of_own_users(log: Log) -> Iterator[Expected]:
     if "history" not in log.sides or not log.labels_vary:
         return
     clicks = f"SELECT {USER_ID}, {ITEM_ID} FROM events WHERE {LABEL} = 1 AND date"
-    half = "(SELECT quantile_disc(date, 0.5) FROM events)"
+    rows = log.by_user.rows
+    middle = log.calendar.days[np.searchsorted(np.cumsum(rows), rows.sum() / 2)]
     fields = [field.name for field in log.fields.values() if field.group is Group.ITEM and field.form.scalar]
     judged = []
     for name in [ITEM_ID, *(name for name in fields if "items" in log.sides and name in log.columns("items"))]:
-        lift, error = _lift(log, name, f"{clicks} <= {half}", f"{clicks} > {half}")
+        lift, error = _lift(log, name, f"{clicks} <= '{middle}'", f"{clicks} > '{middle}'")
         if error and lift >= constants.CERTAIN_SIGMAS * error:
             judged.append((lift / error, lift, name))
     if not judged:
         return
     _, lift, name = max(judged)
-    found, error = _lift(log, name, f"SELECT {USER_ID}, {ITEM_ID} FROM history", f"{clicks} > {half}")
+    found, error = _lift(log, name, f"SELECT {USER_ID}, {ITEM_ID} FROM history", f"{clicks} > '{middle}'")
     yield figure(
         "history_tells_clicks",
         (found + constants.TOLD_SIGMAS * error) / lift,
