@@ -270,6 +270,19 @@ class Registry:
         stored = {parts[1] for parts in keys if parts[2:] == [MANIFEST]}
         return sorted(Version(version) for version in stored if Version.form.fullmatch(version))
 
+    def find(self, start: str) -> Version:
+        """Return the stored version that begins with `start`.
+
+        Raises:
+            InputError: no version matches, or several do.
+        """
+        stored = self.versions()
+        found = [version for version in stored if version.startswith(start)]
+        if len(found) != 1:
+            which = ", ".join(version[:12] for version in found) or "none"
+            raise InputError(f"{self.name}: {start!r} names {which} of {len(stored)} bundles, expected one")
+        return found[0]
+
     def facts(self, version: Version) -> Facts:
         """Return a stored bundle's facts, verified."""
         key = f"bundles/{version}/{FACTS}"
