@@ -190,11 +190,11 @@ def test_the_findings_of_the_doctor(promoted: Workspace, tmp_path: Path) -> None
 
 def test_the_commands_of_a_newcomer(tmp_path: Path) -> None:
     """They lead from a CSV to a champion, repeated they change nothing, and a release merges with what it wrote."""
-    workspace = Workspace.at(tmp_path / "empty")
+    workspace = Workspace.at(tmp_path / "shop")
     workspace.root.mkdir()
     names = {"user": "visitor", "item": "sku", "time": "shown_at", "category": "category", "rating": "rating"}
     write_clicks(workspace.root / "clicks.csv", names | {"click": "clicked"})
     for block in INIT:
         execute(block, workspace.root, workspace.env())
         commit(workspace)
-    assert Registry(str(workspace.root / "registry"), "clicks").champion()
+    assert Registry(str(workspace.root / "registry"), "shop").champion()
