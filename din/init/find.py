@@ -18,6 +18,7 @@ from din.errors import InputError, listed, shown
 from din.init import label, roles, sides
 from din.init.choice import Choice
 from din.init.look import Look, look
+from din.init.render import FILES, SCHEMA
 from din.params.fetch import DATE, OPTIONS
 from din.schema import ITEM_ID, TIMESTAMP, USER_ID
 from din.sources.amazon_reviews import AmazonReviews
@@ -37,6 +38,7 @@ _PUBLISHERS: dict[str, type[Publisher]] = {
     "kuairand-pure": KuaiRandPure,
     "taobao-ads": TaobaoAds,
 }
+_OURS = {*FILES, SCHEMA}  # that an earlier `din init` wrote
 _KNOWN = 0.5  # least share of the events' ids that a table of items or users holds
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _NUMBER = re.compile(r"[0-9a-f]{8,}|\d+")  # hexadecimal ones name the parts that a cluster writes
@@ -134,9 +136,10 @@ def _sizes(workspace: Workspace, place: str, alone: str | None = None) -> dict[s
     Files whose names differ in a day or a number are one table, but the file `alone` is one of its own.
     """
     try:
-        files = [file for file in Download.at(workspace, place).files if file.suffix in FORMATS or file.name == alone]
+        files = Download.at(workspace, place).files
     except InputError:
         return {}
+    files = [file for file in files if file.name == alone or (file.suffix in FORMATS and file.name not in _OURS)]
     common = os.path.commonprefix([file.name for file in files])  # noqa: RUF071  # it is cut at a slash
     folder = len(common.rpartition("/")[0])
     tables: dict[str, list[File]] = {}

@@ -112,12 +112,15 @@ def test_a_file_beside_the_repository(
     for name, text in shop(log).items():
         (tmp_path / name).write_text(text)
     monkeypatch.chdir(tmp_path)
+    texts = set()
     for _ in range(2):
         done = CliRunner().invoke(cli.app, ["init", "clicks.csv", "--history", "test.csv"])
         assert done.exit_code == 0, done.output
         table = load(tmp_path / "params.yaml").fetch.table
         assert (table.events, table.items, table.users) == ("clicks.csv", "products.csv", "people.csv")
         assert table.history == "test.csv"
+        texts.add((tmp_path / "params.yaml").read_text())
+    assert len(texts) == 1
     done = CliRunner().invoke(cli.app, ["init", "clicks.csv", "--events", "clicks.csv"])
     assert (done.exit_code, "give one of these" in done.output) == (2, True)
 
