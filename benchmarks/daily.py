@@ -34,7 +34,7 @@ def scored(workspace: Workspace, rows: pa.Table, bundles: Mapping[str, Path]) ->
 
     Args:
         workspace: the workspace with the log and the features of the day.
-        rows: the B rows; see `din.serve.requests.requests_for`.
+        rows: the B rows; see `din.serve.requests_from_log.requests_for`.
         bundles: the folders of the bundles, by the name of the column.
     """
     columns = {"user": Features(workspace.features).raw_users().take(rows["user"]), "label": rows["label"]}

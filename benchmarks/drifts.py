@@ -39,7 +39,7 @@ from din.features.reader import Features
 from din.featurize.build import featurize
 from din.params.fetch import Served
 from din.registry.registry import Registry
-from din.serve.requests import requests_for
+from din.serve.requests_from_log import requests_for
 from din.serve.scorer import Scorer
 from din.server.answer_log import AnswerLog
 from din.server.answers import Answer

@@ -1,6 +1,6 @@
 """The gates: conditions that a candidate must meet to be promoted.
 
-A gate is a function that takes a `Case` (`din.gates.case`) and returns a `Finding` (`din.gates.verdict`). It is
+A gate is a function that takes a `Case` (`din.gates.case`) and returns a `Finding` (`din.gates.findings`). It is
 registered under its name. A plugin's gate appears in gate.json, the table, the page and Airflow like a built-in one:
 
     @GATES.register("fresh_items", Options)

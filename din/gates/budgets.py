@@ -6,7 +6,7 @@ Latencies are relative: two workloads take turns in the same process, so that a 
 from din.errors import InputError
 from din.gates import GATES
 from din.gates.case import Case, show_record
-from din.gates.verdict import Finding, decide
+from din.gates.findings import Finding, decide
 from din.registry.bundle import SIGNATURE, Verified
 
 LATENCY = "latency_ms"

@@ -19,7 +19,7 @@ from din.gates.case import Case, show_evaluation
 from din.gates.claims import Claim
 from din.gates.comparisons import MIN_MARGIN
 from din.gates.evidence import measured
-from din.gates.verdict import Finding, decide, from_estimate, not_outside, within
+from din.gates.findings import Finding, decide, from_estimate, not_outside, within
 from din.manifests import RawManifest
 from din.metrics.estimates import Metric
 from din.metrics.summary import summary

@@ -7,7 +7,7 @@ from din.errors import InputError, Unavailable
 from din.gates import GATES, Traits
 from din.gates.earlier_champion import EarlierChampion, Score
 from din.gates.evidence import Evidence
-from din.gates.verdict import Finding, finite
+from din.gates.findings import Finding, finite
 from din.metrics.estimates import Metric
 from din.params.gate import Gate as Limits
 from din.registry.bundle import Verified

@@ -20,7 +20,7 @@ from din.errors import InputError
 from din.gates import GATES
 from din.gates.case import Case, show_record
 from din.gates.evidence import measured
-from din.gates.verdict import Finding, from_estimate, not_outside
+from din.gates.findings import Finding, from_estimate, not_outside
 from din.metrics.estimates import Estimate
 
 _ADVICE = "did labels, ids or side tables change their meaning? If the traffic changed, raise gate.max_champion_drop"

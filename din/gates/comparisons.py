@@ -23,8 +23,8 @@ from din.gates import GATES
 from din.gates.case import Case, show_log, show_record
 from din.gates.claims import Claim, form
 from din.gates.evidence import measured
+from din.gates.findings import Finding, finite, from_estimate, not_outside
 from din.gates.pooling import Comparison, judged
-from din.gates.verdict import Finding, finite, from_estimate, not_outside
 from din.metrics.drift import population_stability_index
 from din.metrics.estimates import Estimate, Metric
 from din.metrics.noninferiority import WORST, ComparisonResult, judge, level_of, resolves

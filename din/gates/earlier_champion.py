@@ -22,7 +22,7 @@ from din.errors import InputError
 from din.facts import Facts
 from din.gates import stored_crossfit
 from din.gates.evidence import Evidence
-from din.metrics.holdout import TrainingExtent, unseen
+from din.metrics.unseen import TrainingExtent, unseen
 from din.registry import stored_comparisons
 from din.registry.bundle import Verified, verify_bundle
 from din.registry.records import Record
@@ -43,7 +43,7 @@ def score_champion(workspace: Workspace, bundle: Path, rows: pa.Table) -> NDArra
     Returns:
         Probabilities [B].
     """
-    from din.serve.requests import requests_for  # imported here, because a first run needs no onnxruntime
+    from din.serve.requests_from_log import requests_for  # imported here, because a first run needs no onnxruntime
     from din.serve.scorer import Scorer
 
     scorer = Scorer.open(bundle)

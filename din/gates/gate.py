@@ -15,10 +15,10 @@ from din.gates.budgets import measure_latency
 from din.gates.case import Case, Latency
 from din.gates.earlier_champion import Score, score_champion
 from din.gates.evidence import Evidence
+from din.gates.findings import overall
 from din.gates.last_step import harm, tell_harm
 from din.gates.missed_days import missed_days
 from din.gates.report_text import LEARN_MISSED, MODELS, explain, tell_missed
-from din.gates.verdict import overall
 from din.names import RunId
 from din.params import Params
 from din.printing import print_table

@@ -20,9 +20,9 @@ from din.gates.case import Case, show_log
 from din.gates.claims import Claim
 from din.gates.comparisons import margin_of
 from din.gates.evidence import measured
-from din.gates.verdict import Finding, from_estimate, not_outside
+from din.gates.findings import Finding, from_estimate, not_outside
 from din.metrics.estimates import Metric
-from din.metrics.holdout import TrainingExtent
+from din.metrics.unseen import TrainingExtent
 from din.registry.champions import predecessor, started_from
 from din.registry.records import Record
 from din.registry.registry import Registry

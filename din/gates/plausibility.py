@@ -13,7 +13,7 @@ from din import documents
 from din.errors import InputError, shown
 from din.gates import GATES
 from din.gates.case import Case, show_evaluation, show_record
-from din.gates.verdict import Finding
+from din.gates.findings import Finding
 from din.metrics.ranking import auc
 from din.registry.champions import rolled_back
 from din.verdicts import ValidationReport

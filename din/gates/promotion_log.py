@@ -3,7 +3,7 @@
 from din.errors import listed
 from din.gates import GATES
 from din.gates.case import Case, show_log, show_record
-from din.gates.verdict import Finding, decide
+from din.gates.findings import Finding, decide
 from din.registry.champions import removed_lesson, rolled_back, started_from, until
 
 

@@ -26,7 +26,7 @@ from din.gates import GATES
 from din.gates.case import Case, show_evaluation
 from din.gates.claims import Claim
 from din.gates.evidence import measured
-from din.gates.verdict import Finding, from_estimate, not_outside
+from din.gates.findings import Finding, from_estimate, not_outside
 from din.metrics.calibration import calibration_ratio
 from din.metrics.estimates import MIN_USERS, Estimate
 from din.metrics.slices import Slice, slices

@@ -23,9 +23,9 @@ from din.gates.budgets import MEASURED, measure_latency
 from din.gates.case import Latency
 from din.gates.earlier_champion import Score, score_champion
 from din.gates.evidence import Evidence
+from din.gates.findings import overall
 from din.gates.gate import judge, print_gates
 from din.gates.report_text import explain
-from din.gates.verdict import overall
 from din.names import Commit, Digest
 from din.params import Params
 from din.params.gate import Policy

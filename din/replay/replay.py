@@ -21,7 +21,7 @@ from din.replay.again import TOLERANCE, Again, open_all, score_again
 from din.replay.causes import Pair
 from din.replay.skew import FieldSkew, find
 from din.schema import TIMESTAMP, Group, parse_field
-from din.serve.requests import requests_for
+from din.serve.requests_from_log import requests_for
 from din.served_log import files, read_key
 from din.sources.served import options_of
 from din.workspace import Workspace

@@ -17,7 +17,7 @@ from din.features.packing import PackedBatch, Packer
 from din.features.reader import Features, Impressions, Shard
 from din.kinds import NEVER_SEEN, UNKNOWN, Level
 from din.schema import ITEM_ID, SPLITS, USER_ID, Group, parse_field
-from din.serve.requests import requests_for
+from din.serve.requests_from_log import requests_for
 
 _MANY = 50
 _PACK = 1024

@@ -1,16 +1,16 @@
 """Answer requests over HTTP with the champion of a registry, and follow promotions and rollbacks without a restart.
 
-    settings.py   the options of `din serve`
-    deployment.py the bundle that answers now, and the watch that replaces it
-    trial.py      the conditions for a bundle to answer
-    verdicts.py   what the processes of a machine know about records
-    bodies.py     bodies, with limits on bytes and time
-    answer_log.py the log of what was answered
-    workers.py    threads that score, a bounded queue, and a time limit
-    app.py        the routes
-    openapi.py    their description, from the bundle's signature
-    metrics.py    figures for Prometheus
-    run.py        the processes
+    settings.py       the options of `din serve`
+    deployment.py     the bundle that answers now, and the watch that replaces it
+    trial.py          the conditions for a bundle to answer
+    trial_results.py  what the processes of a machine know about records
+    bodies.py         bodies, with limits on bytes and time
+    answer_log.py     the log of what was answered
+    workers.py        threads that score, a bounded queue, and a time limit
+    app.py            the routes
+    openapi.py        their description, from the bundle's signature
+    metrics.py        figures for Prometheus
+    run.py            the processes
 
 This package needs the extra `server`, and no torch.
 """

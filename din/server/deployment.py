@@ -29,7 +29,7 @@ from din.serve.scorer import CACHE, Request, Scorer, note_use, open_fetched
 from din.server import metrics
 from din.server.settings import Settings
 from din.server.trial import objection
-from din.server.verdicts import Verdicts, by_preference
+from din.server.trial_results import Verdicts, by_preference
 
 _LOG = logging.getLogger("din.server")
 _RECORDED = 16

@@ -24,7 +24,7 @@ from din.features.packing import TableLayout
 from din.features.reader import Features
 from din.kinds import text
 from din.manifests import FieldRecord
-from din.metrics.holdout import TrainingExtent
+from din.metrics.unseen import TrainingExtent
 from din.model import artifact
 from din.params import ModelParams, Train, to_json
 from din.registry.bundle import FACTS

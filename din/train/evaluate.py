@@ -30,9 +30,9 @@ from din.facts import (
 )
 from din.features.reader import Features
 from din.metrics.estimates import difference
-from din.metrics.holdout import TrainingExtent, unseen
 from din.metrics.ranking import auc, gauc
 from din.metrics.slices import slice_table
+from din.metrics.unseen import TrainingExtent, unseen
 from din.model import artifact
 from din.names import Digest
 from din.params import LearningParams, ModelParams, Params, Train, parse

@@ -9,7 +9,7 @@ import numpy as np
 
 from din.gates import GATES
 from din.gates.case import Case
-from din.gates.verdict import Finding
+from din.gates.findings import Finding
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from din import documents
 from din.artifacts import read_json
 from din.errors import InputError, Unavailable
 from din.gates import evidence
+from din.gates.findings import overall
 from din.gates.gate import gate
 from din.gates.report_text import explain
-from din.gates.verdict import overall
 from din.metrics.ranking import auc
 from din.promotion.promote import promote
 from din.registry.registry import Registry

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 from din import cli
 from din.artifacts import read_json
 from din.errors import GateClosed, InputError
+from din.gates.findings import overall
 from din.gates.gate import gate
-from din.gates.verdict import overall
 from din.params import Params, to_json
 from din.params.gate import Policy
 from din.promotion.promote import promote

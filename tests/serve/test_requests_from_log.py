@@ -19,7 +19,7 @@ from din.kinds import Kind
 from din.params import Params
 from din.schema import SPLITS, Field, Group
 from din.serve import Scorer
-from din.serve.requests import requests_for
+from din.serve.requests_from_log import requests_for
 from din.workspace import Workspace
 
 BEHAVIOUR_FIELDS = ("rating", "watched", "moods")
