@@ -11,6 +11,7 @@ from pathlib import Path
 from textwrap import indent
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from code_blocks import ENDINGS, EXCLUDED, ROOT, Block, execute, of, shell_blocks, statements
@@ -24,6 +25,7 @@ from din.ops.dice import EPSILON, Dice
 from din.params import Params
 from din.params.overlays import edit
 from din.params.reading import plain
+from din.serve import Scorer
 from din.sources.movielens import FIELDS
 from din.sources.rawlog import RawLog
 from din.workspace import Workspace
@@ -116,6 +118,15 @@ def test_python_runs(block: Block, request: pytest.FixtureRequest) -> None:
         dice = Dice(3)
         dice.alpha.data = names["alpha"]
         torch.testing.assert_close(names["returned"], dice(names["s"]))
+
+
+def test_a_graph_without_this_package(scoring: dict[str, Any]) -> None:
+    """Plain onnxruntime gives the scorer's probabilities to the request of docs/scoring.md, also of an unknown item."""
+    (block,) = [block for block in of("python") if "import onnxruntime" in block.text]
+    exec(block.text, scoring)
+    expected = Scorer.open("models/bundle").score(scoring["request"])
+    np.testing.assert_array_equal(scoring["probabilities"], expected)
+    assert "din" not in re.findall(r"\w+", block.text) and len(set(expected)) == 3
 
 
 @pytest.mark.parametrize("block", of("c"), ids=str)
