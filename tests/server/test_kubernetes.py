@@ -1,4 +1,4 @@
-"""The example for Kubernetes: its command is one that `din serve` accepts, and its probes are routes."""
+"""The examples for Kubernetes: their commands are ones that `din serve` accepts, and their probes are routes."""
 
 from pathlib import Path
 from typing import Any
@@ -12,22 +12,33 @@ from starlette.routing import Route
 from din import cli
 from din.server.app import app
 
-EXAMPLE = Path(__file__).parents[2] / "examples/kubernetes/serve.yaml"
+EXAMPLES = Path(__file__).parents[2] / "examples/kubernetes"
+PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 
 
-@pytest.fixture
-def pod() -> dict[str, Any]:
-    deployment, _ = YAML(typ="safe").load_all(EXAMPLE.read_text(encoding="utf-8"))
-    return deployment["spec"]["template"]["spec"]
+def read(name: str) -> list[dict[str, Any]]:
+    return [*YAML(typ="safe").load_all((EXAMPLES / name).read_text(encoding="utf-8"))]
+
+
+@pytest.fixture(params=["serve.yaml", "kserve.yaml"])
+def pod(request: pytest.FixtureRequest) -> dict[str, Any]:
+    spec = read(request.param)[0]["spec"]
+    return spec["template"]["spec"] if "template" in spec else spec["predictor"]
+
+
+def options_of(container: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that `din serve` reads from a container's arguments."""
+    program, name, *arguments = container["args"]
+    assert program == "din"
+    group: Any = typer.main.get_command(cli.app)
+    return group.commands[name].make_context(name, arguments).params
 
 
 def test_the_command_is_accepted(pod: dict[str, Any]) -> None:
     """`din serve` has these options, the port is open, and a pod can finish its requests before it is killed."""
     (container,) = pod["containers"]
-    program, name, *arguments = container["args"]
-    group: Any = typer.main.get_command(cli.app)
-    given = group.commands[name].make_context(name, arguments).params
-    assert program == "din" and given["host"] == "0.0.0.0"
+    given = options_of(container)
+    assert given["host"] == "0.0.0.0"
     assert [port["containerPort"] for port in container["ports"]] == [given["port"]]
     _, pause = container["lifecycle"]["preStop"]["exec"]["command"]
     assert float(pause) + 2 * given["timeout"] < pod["terminationGracePeriodSeconds"]
@@ -36,6 +47,14 @@ def test_the_command_is_accepted(pod: dict[str, Any]) -> None:
 def test_the_probes_are_routes(pod: dict[str, Any], steady: World) -> None:
     """Kubernetes starts no pod whose probes ask for what the server does not have."""
     (container,) = pod["containers"]
-    probes = {container[probe]["httpGet"]["path"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")}
     routes = {route.path for route in app(steady.deploy()).routes if isinstance(route, Route)}
-    assert probes <= routes
+    assert {container[probe]["httpGet"]["path"] for probe in PROBES} <= routes
+    assert {container[probe]["httpGet"]["port"] for probe in PROBES} <= {"http", container["ports"][0]["containerPort"]}
+
+
+def test_kserve_finds_the_model() -> None:
+    """KServe sends requests to the name of the service, by the protocol that the server speaks."""
+    (service,) = read("kserve.yaml")
+    (container,) = service["spec"]["predictor"]["containers"]
+    assert options_of(container)["model"] == service["metadata"]["name"]
+    assert {"name": "PROTOCOL", "value": "v2"} in container["env"]
