@@ -105,11 +105,12 @@ def _read(log: Path, most: int) -> list[dict[str, Any]]:
     try:
         with duckdb.connect() as con:
             rows = con.execute(
-                f"""SELECT * FROM (
-                    SELECT DISTINCT ON (request_id) *, md5(request_id) AS drawn
-                    FROM read_parquet(?, hive_partitioning = false)
-                    WHERE len(items) > 0 ORDER BY request_id
-                ) ORDER BY drawn LIMIT {most}""",
+                f"""WITH answers AS NOT MATERIALIZED (
+                    FROM read_parquet(?, hive_partitioning = false) WHERE len(items) > 0
+                ),
+                drawn AS (SELECT DISTINCT request_id FROM answers ORDER BY md5(request_id) LIMIT {most})
+                SELECT DISTINCT ON (request_id) answers.* FROM answers SEMI JOIN drawn USING (request_id)
+                ORDER BY request_id""",
                 [found],
             ).to_arrow_table()
     except duckdb.Error as error:
