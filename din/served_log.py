@@ -15,6 +15,7 @@ import fcntl
 import hmac
 import logging
 import os
+from datetime import date
 from pathlib import Path
 from typing import BinaryIO
 
@@ -36,12 +37,17 @@ SCHEMA = pa.schema(
     }
 )
 FILES = "date=*/hour=*/[!.]*.parquet"
+EXAMPLE = "date=2026-01-31/hour=09/….parquet"
 OPEN = "open"
 _LOG = logging.getLogger("din.served_log")
 
 
-def files(folder: Path) -> list[Path]:
+def files(folder: Path, first: date = date.min, last: date = date.max) -> list[Path]:
     """Return the complete files of a log, after publishing the rows that killed processes left.
+
+    Args:
+        folder: the folder of the log. Folders in it may be symbolic links.
+        first, last: the days of the files (UTC).
 
     Raises:
         InputError: rows that a killed process left can't be published.
@@ -51,7 +57,7 @@ def files(folder: Path) -> list[Path]:
             f"{problems[0]}; a killed process left rows there that are to be published in {folder}: make the folder "
             "writable, or free space, and run it again"
         )
-    return sorted(folder.glob(FILES))
+    return sorted(path for path in folder.glob(FILES) if f"date={first}" <= path.parent.parent.name <= f"date={last}")
 
 
 def publish(folder: Path) -> list[str]:

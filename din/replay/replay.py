@@ -22,7 +22,7 @@ from din.replay.causes import Pair
 from din.replay.skew import FieldSkew, find
 from din.schema import TIMESTAMP, Group, parse_field
 from din.serve.requests_from_log import requests_for
-from din.served_log import files, read_key
+from din.served_log import EXAMPLE, files, read_key
 from din.sources.served import options_of
 from din.workspace import Workspace
 
@@ -101,7 +101,7 @@ def _read(log: Path, most: int) -> list[dict[str, Any]]:
     """Return some rows of the log in the order of time, with `request` parsed."""
     found = [str(path) for path in files(log)]
     if not found:
-        raise InputError(f"{log}: no files such as date=2026-01-31/hour=09/….parquet; expected the folder of --log")
+        raise InputError(f"{log}: no files such as {EXAMPLE}; expected the folder of --log")
     try:
         with duckdb.connect() as con:
             rows = con.execute(

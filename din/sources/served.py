@@ -20,6 +20,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
 
 from din import documents, served_log
 from din.errors import InputError, Unavailable, listed, shown
@@ -32,6 +33,7 @@ from din.sources.readers import Dialect
 from din.sources.rows import Check, Rows, Store, quoted
 from din.sources.source import Source
 from din.sources.tabular import TableSource
+from din.workspace import Workspace
 
 REQUEST_ID = "request_id"
 PLACE = "place"
@@ -42,10 +44,18 @@ _KEYS = (REQUEST_ID, USER_ID, ITEM_ID, TIMESTAMP)
 
 @SOURCES.register("served", blocks.Served)
 class ServedSource(Source):
-    """The log of a server with the clicks on it. Items, users and history are tables, as in `fetch.table`."""
+    """The log of a server with the clicks on it. Items, users and history are tables, as in `fetch.table`.
+
+    Args:
+        since: read only the answers of this day (UTC) and later ones.
+    """
 
     grows = True
     params: blocks.Served
+
+    def __init__(self, workspace: Workspace, params: blocks.Served, until: date | None, since: date = date.min) -> None:
+        super().__init__(workspace, params, until)
+        self._since = since
 
     def identity(self) -> Any:
         """Return the digests of all files, and the parameters that shape rows."""
@@ -84,12 +94,15 @@ class ServedSource(Source):
         path = str(self.params.path)
         if "://" in path:
             raise InputError(f"fetch.options.path: {path!r}: expected a local folder; copy the log here first")
-        served_log.files(Path(self.workspace.located(path)))  # publishes rows of killed processes
-        patterns = {"log": ("path", f"{path}/{served_log.FILES}"), "clicks": ("clicks", self.params.clicks)}
-        return {
-            name: files.expand(self.workspace, pattern, f"fetch.options.{key}")
-            for name, (key, pattern) in patterns.items()
-        }
+        system = LocalFileSystem()
+        found = map(str, served_log.files(Path(self.workspace.located(path)).expanduser(), self._since))
+        log = tuple(files.File(system, file, files.name_as(self.workspace, path, system, file)) for file in found)
+        if not log:
+            raise InputError(
+                f"fetch.options.path: {path}: no files such as {served_log.EXAMPLE}; expected the folder of `din serve "
+                "--log`: relative ones start at the project's root"
+            )
+        return {"log": log, "clicks": files.expand(self.workspace, self.params.clicks, "fetch.options.clicks")}
 
 
 def options_of(fetch: blocks.Fetch) -> blocks.Served | None:

@@ -75,15 +75,15 @@ def read(workspace: Workspace, log: Path, options: Served, last: date) -> list[O
         )
         table = replace(options.table, items=None, users=None, history=None, separators={})
         given = replace(options, path=str(log.resolve()), clicks=clicks, feedback=(), table=table)
-        events = ServedSource(Workspace(Path(scratch)), given, None).read().events
-        con.register("events", events.table)
-        files = ", ".join(quoted(str(path)) for path in served_log.files(log))
+        first = last - 2 * DAYS * DAY
+        con.register("events", ServedSource(Workspace(Path(scratch)), given, None, first).read().events.table)
+        files = ", ".join(quoted(str(path)) for path in served_log.files(log, first))
         found = con.execute(
             f"""WITH answers AS (
                 SELECT request_id, user_id, answered_at + to_hours({table.utc_offset_hours}) AS moment, version,
                     unnest(items) AS item_id, unnest(probabilities) AS score
                 FROM read_parquet([{files}], hive_partitioning = false)
-                WHERE answered_at BETWEEN DATE '{last - 2 * DAYS * DAY}' AND DATE '{last + 2 * DAY}'
+                WHERE answered_at BETWEEN DATE '{first}' AND DATE '{last + 2 * DAY}'
             ), shown AS (
                 SELECT DISTINCT ON (user_id, moment, item_id) * FROM answers
                 ORDER BY user_id, moment, item_id, request_id

@@ -95,8 +95,7 @@ def read(log: Path, end: datetime, most: int) -> list[Day]:
         InputError: the log holds no answer of these days, or is damaged.
     """
     start = end - (DAYS + 1) * DAY
-    dates = {f"date={start + number * DAY:%Y-%m-%d}" for number in range(DAYS + 2)}
-    files = [path for path in served_log.files(log) if path.parent.parent.name in dates]
+    files = served_log.files(log, start.date(), end.date())
     try:
         with duckdb.connect() as con:
             counts = _view(con, files, start) if files else []

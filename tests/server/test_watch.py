@@ -81,6 +81,15 @@ def test_sound_days(judge: Judge, capsys: pytest.CaptureFixture[str]) -> None:
     found.check()
 
 
+def test_days_before_those_compared(judge: Judge, tmp_path: Path) -> None:
+    """They are not read, so a log may grow without end: damage there changes nothing."""
+    expected = judge()
+    old = tmp_path / "served" / f"date={JUDGED - timedelta(days=57)}" / "hour=00" / "damaged.parquet"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(b"damaged")
+    assert judge() == expected
+
+
 def test_a_client_that_breaks(judge: Judge, registry: Registry, tmp_path: Path) -> None:
     """The alarm is named once in the registry, in the metrics, and on the page of all runs."""
     metrics = tmp_path / "din.prom"

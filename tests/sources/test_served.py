@@ -213,6 +213,16 @@ def test_rows_of_a_killed_process(root: Path, events: Callable[..., list[dict[st
     assert "" not in {row["user_id"] for row in events(window_hours=1)}
 
 
+def test_a_day_on_another_disk(root: Path, events: Callable[..., list[dict[str, Any]]]) -> None:
+    """A day's folder may be a symbolic link, as for `din watch` and `din replay`."""
+    serve(root, ASKED)
+    clicks(root, BY_ID, [("r0", "a", 1), ("r4", "c", 60)])
+    expected = events(window_hours=1)
+    day = root / "served/date=2023-11-15"
+    day.symlink_to(day.rename(root / "elsewhere"))
+    assert events(window_hours=1) == expected
+
+
 Rows = list[tuple[Any, ...]]
 IN_TIME = [("r0", "a", 1), ("r4", "c", 60)]
 
@@ -220,7 +230,7 @@ IN_TIME = [("r0", "a", 1), ("r4", "c", 60)]
 @pytest.mark.parametrize(
     ("asked", "names", "rows", "options", "message"),
     [
-        ([], BY_ID, IN_TIME, {}, "served/date=.* matches no file"),
+        ([], BY_ID, IN_TIME, {}, "fetch.options.path: served: no files such as date=2026-"),
         (ASKED, BY_ID, [], {"clicks": None}, "fetch.options.clicks: missing; expected the path"),
         (ASKED, BY_ID, IN_TIME, {"path": "s3://bucket/served"}, "expected a local folder; copy the log here first"),
         (ASKED, BY_ID, [], {"clicks": "none.csv"}, "fetch.options.clicks: 'none.csv' matches no file"),
