@@ -104,9 +104,10 @@ def is_excluded(statement: str) -> bool:
 def execute(block: Block, folder: Path, variables: Mapping[str, str]) -> str:
     """Execute the statements of a block in one shell, without the excluded ones, and return what they print.
 
-    Each must end with exit code 0, or with the one in `ENDINGS`. The shell's home is the folder above its own.
+    Each must end with exit code 0, or with the one in `ENDINGS`. The shell's home is the folder above its own. What
+    still runs in the background at the end is terminated.
     """
-    script = []
+    script = ["trap 'kill $(jobs -p) 2> /dev/null' EXIT"]
     for statement in statements(block):
         if is_excluded(statement):
             continue

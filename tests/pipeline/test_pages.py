@@ -10,6 +10,8 @@ import json
 import random
 import re
 import shutil
+import socket
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
@@ -143,6 +145,14 @@ def two_kept_runs(workspace: Workspace) -> None:
     assert workspace.run("dvc", "push").returncode == 0
 
 
+def an_environment(workspace: Workspace) -> None:
+    """Make the environment of the tests that of the checkout."""
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", 8000)) == 0:
+            pytest.skip("the page's server needs port 8000, and another one has it")
+    (workspace.root / ".venv").symlink_to(sys.prefix)
+
+
 def an_overlay_for_spark(workspace: Workspace) -> None:
     """Lay the page's overlay and a table of requests beside the log, where Spark and Java are installed."""
     if not (find_spec("pyspark") and shutil.which("java")):
@@ -162,6 +172,7 @@ GIVEN: dict[str, Callable[[Workspace], None]] = {
     "promotion.md": a_record_to_repeat,
     "registry.md": a_candidate_that_waits,
     "spark.md": an_overlay_for_spark,
+    "start.md": an_environment,
     "validation.md": one_wrong_label,
     "workers.md": two_kept_runs,
 }
