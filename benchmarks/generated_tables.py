@@ -199,6 +199,7 @@ _COMMANDS = (
         "an hour",
         ("benchmarks.drifts", "din.sources.served"),
     ),
+    GeneratedTable("size", "docs/size.md", "python -m benchmarks.size", "hours", ("benchmarks.size", *_PIPELINE)),
     GeneratedTable("month", "docs/month.md", "python -m benchmarks.month", "ten minutes", ("benchmarks.month",)),
     *(
         GeneratedTable(
