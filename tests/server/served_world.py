@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 from factories.served_days import Days
 from onnx import numpy_helper
@@ -45,13 +46,13 @@ def copied(source: Path, target: Path) -> Path:
     return shutil.copytree(source, target, copy_function=shutil.copyfile)
 
 
-def shift(graph: Path) -> None:
+def shift(graph: Path, factor: float = 0.5) -> None:
     """Make a graph another model: scale its largest weights."""
     model = onnx.load(graph)
     weights = max(
         (w for w in model.graph.initializer if w.data_type == onnx.TensorProto.FLOAT), key=lambda w: len(w.raw_data)
     )
-    weights.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weights) * 0.5, weights.name))
+    weights.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weights) * np.float32(factor), weights.name))
     onnx.save(model, graph)
 
 
