@@ -107,7 +107,7 @@ def execute(block: Block, folder: Path, variables: Mapping[str, str]) -> str:
     Each must end with exit code 0, or with the one in `ENDINGS`. The shell's home is the folder above its own. What
     still runs in the background at the end is terminated.
     """
-    script = ["trap 'kill $(jobs -p) 2> /dev/null' EXIT"]
+    script = ["trap 'kill $(jobs -p) 2> /dev/null || true' EXIT"]
     for statement in statements(block):
         if is_excluded(statement):
             continue

@@ -165,3 +165,9 @@ def test_a_statement_that_fails_is_found(text: str, tmp_path: Path) -> None:
     """An exit code other than 0 fails, also in the middle of a line, a loop or a block."""
     with pytest.raises(AssertionError, match="page:1: exit code"):
         execute(Block(Path("page"), 1, "", text), tmp_path, os.environ)
+
+
+@pytest.mark.parametrize("text", ["set -e\ntrue", "sleep 600 &\ntrue"])
+def test_a_block_ends_well(text: str, tmp_path: Path) -> None:
+    """Also one with `set -e`, or with a command in the background, which does not outlive it."""
+    execute(Block(Path("page"), 1, "", text), tmp_path, os.environ)
