@@ -1,9 +1,10 @@
 """The data of a suite: a directory, the parameters, and DuckDB tables that stay open until the suite ends.
 
-The tables are in a temporary database below `.din`. What exceeds `MEMORY` is spilled beside it, so memory does not grow
-with the log. Column names come from users' files, so they enter SQL only through `quoted`.
+The tables are in a temporary database below `.din`. What exceeds `MEMORY_MB` is spilled beside it, so memory does not
+grow with the log. Column names come from users' files, so they enter SQL only through `quoted`.
 """
 
+import os
 import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -19,8 +20,8 @@ from din.params import Params
 from din.workspace import Workspace
 from validation.expectations import SAMPLE, Rows
 
-MEMORY = "4GB"
-"""The memory of DuckDB. Python, Arrow and Great Expectations need about 1 GB."""
+MEMORY_MB = min(4_000, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**21)
+"""The memory of DuckDB: at most half of the machine's. Python, Arrow and Great Expectations need about 1 GB more."""
 
 
 class SuiteData:
@@ -38,7 +39,7 @@ class SuiteData:
         shutil.rmtree(folder, ignore_errors=True)  # of a suite that was killed
         folder.mkdir(parents=True)
         self._open.callback(shutil.rmtree, folder)
-        config: dict[str, Any] = {"threads": cores.available(), "memory_limit": MEMORY}
+        config: dict[str, Any] = {"threads": cores.available(), "memory_limit": f"{MEMORY_MB}MB"}
         connection = self._open.enter_context(duckdb.connect(str(folder / "tables.duckdb"), config=config))
         self.load(connection)
         return connection

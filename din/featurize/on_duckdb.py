@@ -112,8 +112,9 @@ def session(workspace: Workspace, memory_mb: int) -> Iterator[Session]:
         yield DuckDB(con, scratch)
     except duckdb.OutOfMemoryException as error:
         raise InputError(f"featurize.memory_mb={memory_mb} is too little for this log; raise it ({error})") from None
-    except duckdb.Error as error:  # a damaged page raises the class itself
-        if isinstance(error, duckdb.ProgrammingError) and not isinstance(error, duckdb.InvalidInputException):
+    except duckdb.Error as error:
+        damaged_page = type(error) is duckdb.Error
+        if not damaged_page and not isinstance(error, (duckdb.OperationalError, duckdb.InvalidInputException)):
             raise  # the query is wrong, not the log
         raise InputError(f"a file below {workspace.raw} or {scratch} can't be read or written; {error}") from None
     finally:
