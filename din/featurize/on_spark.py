@@ -104,16 +104,19 @@ class Spark(Session):
         number = ibis.row_number().over(group_by=file, order_by=contents.order)
         frame = self._frame(rows.select(file=file, number=number, **held))
         own = root / f".tmp-{uuid.uuid4().hex}"  # no task of an earlier run, whose driver was killed, writes here
-        for name in files:
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            (own / name).parent.mkdir(parents=True, exist_ok=True)
-        written = {row.file for row in frame.mapInArrow(_writer(str(own.absolute()), schema), "file string").collect()}
-        for name in files:
-            if name in written:
-                (own / name).replace(root / name)
-            else:
-                pq.write_table(schema.empty_table(), root / name, compression="zstd")
-        shutil.rmtree(own, ignore_errors=True)
+        try:
+            for name in files:
+                (root / name).parent.mkdir(parents=True, exist_ok=True)
+                (own / name).parent.mkdir(parents=True, exist_ok=True)
+            write = _writer(str(own.absolute()), schema)
+            written = {row.file for row in frame.mapInArrow(write, "file string").collect()}
+            for name in files:
+                if name in written:
+                    (own / name).replace(root / name)
+                else:
+                    pq.write_table(schema.empty_table(), root / name, compression="zstd")
+        finally:
+            shutil.rmtree(own, ignore_errors=True)
 
     @override
     def epoch_us(self, moment: ir.TimestampValue) -> ir.IntegerValue:

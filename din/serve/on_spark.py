@@ -24,6 +24,8 @@ from din.serve.limits import Limits
 from din.serve.scorer import Scorer, score_texts
 
 _REQUEST = "request"
+_REQUESTS = 256
+"""The largest number of requests that a worker holds at a time; each may have megabytes."""
 _VERSION, _PROBABILITIES = "version", "probabilities"
 
 
@@ -57,14 +59,14 @@ def score_table(registry: Registry, requests: str, out: Path, limits: Limits) ->
     record = registry.required_champion()
     uri = registry.uri if "://" in registry.uri else str(Path(registry.uri).expanduser().resolve())
     champion = _Champion(uri, registry.model_name, record.number, limits)
-    unfinished = out.with_name(f".tmp-{out.name}")
-    temporary = unfinished / uuid.uuid4().hex  # no task of an earlier run writes here
+    temporary = out.with_name(f".tmp-{out.name}-{uuid.uuid4().hex}")  # no task of another run writes here
     with spark.running("din score", requests) as session:
+        session.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", _REQUESTS)
         rows = _opened(session, requests)
         keys = rows.drop(_REQUEST)
         described = keys.selectExpr("*", f"'' {_VERSION}", f"CAST(NULL AS array<double>) {_PROBABILITIES}")
         try:
-            unfinished.mkdir(parents=True, exist_ok=True)
+            out.parent.mkdir(parents=True, exist_ok=True)
             scored = rows.mapInArrow(partial(_scored, champion), described.schema)
             scored.write.parquet(spark.url(temporary))
             count, written = rows.count(), session.read.parquet(spark.url(temporary)).count()
@@ -74,8 +76,10 @@ def score_table(registry: Registry, requests: str, out: Path, limits: Limits) ->
                     f"it, and put {out} in a folder that driver and workers share"
                 )
             temporary.rename(out)
+        except OSError as error:
+            raise InputError(f"--out {out}: can't be written ({error.strerror}); name a new folder") from None
         finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
     return {"out": str(out), "rows": count, "version": record.version}
 
 
