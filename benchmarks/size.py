@@ -11,6 +11,7 @@ file of ROWS events. Each stage is a process of its own and a case of the study,
 """
 
 import argparse
+import hashlib
 import json
 import os
 import shlex
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +30,8 @@ from benchmarks.environments import ROOT
 from benchmarks.generated_tables import publish
 from benchmarks.harness import STORE, StudyCase, positive, results, table
 from benchmarks.logs import MONTH, read_log
-from din.params import to_json
+from din import code
+from din.params import Params, to_json
 from din.pipeline import stages_of
 from din.workspace import Workspace
 
@@ -73,18 +76,30 @@ def main() -> int:
 def tables(impressions: Sequence[int], rows: Sequence[int]) -> str:
     """Run the missing stages on simulated logs and CSV files of these sizes, and return the tables."""
     logs = {size: costs(size) for size in impressions}
-    files = {size: results(STUDY / f"csv-{size}", [StudyCase("fetch", fetch_of_csv, (size,))])[0] for size in rows}
+    files = {
+        size: results(STUDY / f"csv-{size}", [StudyCase("fetch", fetch_of_csv, (size, _code("fetch")))])[0]
+        for size in rows
+    }
     return f"{cost_table(logs)}\n{csv_table(files)}"
 
 
 def costs(impressions: int) -> dict[str, Cost]:
     """Run the missing stages on a log of this size, in order, and return the cost of each."""
-    cases = [StudyCase(name, cost_of_stage, (impressions, name)) for name in COMMANDS]
+    cases = [StudyCase(name, cost_of_stage, (impressions, name, _code(name))) for name in COMMANDS]
     return dict(zip(COMMANDS, results(STUDY / f"{impressions}", cases), strict=True))
 
 
-def cost_of_stage(kept: Path, impressions: int, stage: str) -> Cost:
-    """Run a stage in the workspace beside its document, which the first stage makes."""
+def csv_cost(rows: int) -> Cost:
+    """Fetch a CSV file of this size, unless that was done, and return the cost."""
+    case = StudyCase("fetch", fetch_of_csv, (rows, _code("fetch")))
+    return results(STUDY / f"csv-{rows}", [case])[0]
+
+
+def cost_of_stage(kept: Path, impressions: int, stage: str, digest: str) -> Cost:
+    """Run a stage in the workspace beside its document, which the first stage makes.
+
+    Other code has another digest, so it is another case.
+    """
     workspace = kept.parent / "workspace"
     if stage == next(iter(COMMANDS)):
         log = {
@@ -99,8 +114,8 @@ def cost_of_stage(kept: Path, impressions: int, stage: str) -> Cost:
     return _run(stage, workspace)
 
 
-def fetch_of_csv(kept: Path, rows: int) -> Cost:
-    """Fetch a CSV file with this number of events, which have six columns."""
+def fetch_of_csv(kept: Path, rows: int, digest: str) -> Cost:
+    """Fetch a CSV file with this number of events, which have six columns; see `cost_of_stage` for the digest."""
     workspace = kept.parent / "workspace"
     events = workspace / "events.csv"
     _make(workspace, {"fetch.source": "table", "fetch.table.events": str(events)})
@@ -138,6 +153,12 @@ def csv_table(files: Mapping[int, Cost]) -> str:
     return table(["rows of CSV", "`fetch`, s", "peak memory, MB"], rows)
 
 
+def _code(stage: str) -> str:
+    """Return a digest of all code that a stage may import."""
+    modules = code.closure(code.imports_of_command(COMMANDS[stage]), [field.name for field in fields(Params)])
+    return hashlib.sha256(json.dumps(code.digests(modules), sort_keys=True).encode()).hexdigest()
+
+
 def _make(workspace: Path, values: Mapping[str, Any]) -> None:
     """Make a workspace with parameters by dotted key. JSON is YAML, too."""
     shutil.rmtree(workspace, ignore_errors=True)
@@ -165,9 +186,9 @@ def _run(stage: str, workspace: Path) -> Cost:
         )
         _, status, used = os.wait4(process.pid, 0)
         wall = time.perf_counter() - started
-    code = os.waitstatus_to_exitcode(status)
-    if code not in (0, 3):
-        raise RuntimeError(f"{stage} failed with exit code {code}; see {output}")
+    exit_code = os.waitstatus_to_exitcode(status)
+    if exit_code not in (0, 3):
+        raise RuntimeError(f"{stage} failed with exit code {exit_code}; see {output}")
     sizes = {name: _bytes(workspace / name) / 1e9 for name in FOLDERS}
     return Cost(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20, sizes)
 

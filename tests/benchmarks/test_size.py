@@ -7,13 +7,13 @@ from benchmarks.size import COMMANDS, DAYS, Cost, cost_of_stage, cost_table, fet
 
 def test_the_cost_of_a_stage_is_that_of_its_process(tmp_path: Path) -> None:
     """The workspace of the first stage is new, and its log has the size that was asked for."""
-    cost = cost_of_stage(tmp_path / "fetch.json", 4_000, "fetch")
+    cost = cost_of_stage(tmp_path / "fetch.json", 4_000, "fetch", "digest")
     assert cost.wall > 0 and cost.cpu > 0 and 0.05 < cost.memory_gb < 2 and cost.disk_gb["data/raw"] > 0
     assert len(list((tmp_path / "workspace/data/raw/events").glob("date=*"))) == DAYS
 
 
 def test_a_csv_file_is_fetched_whole(tmp_path: Path) -> None:
-    fetch_of_csv(tmp_path / "fetch.json", 4_000)
+    fetch_of_csv(tmp_path / "fetch.json", 4_000, "digest")
     assert "fetch: 4,000 rows of 20 days" in (tmp_path / "output.txt").read_text()
 
 
