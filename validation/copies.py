@@ -28,8 +28,8 @@ def copies(log: Log) -> Iterator[Expected]:
     * `copied_days`: a day repeats an earlier one: a file under another date, or delivered twice with times that differ.
     * `repeated_impressions_newest_days`: far more rows than usual repeat a user, an item and all contexts: impressions
       from a cache, pages logged twice (`strange_days`).
-    * `duplicate_rate_newest_days`: a day alone has too many duplicates, and at least twice the usual share, so a day
-      delivered twice is found in a log of years (`max_duplicate_rate`).
+    * `duplicate_rate_newest_days`: a day alone has too many duplicates, and at least twice the usual share, which
+      finds one day delivered twice, however long the log (`max_duplicate_rate`).
     """
     days = log.calendar.days
     if not len(days):
