@@ -177,8 +177,8 @@ def _set(block: CommentedMap, name: str, value: Any) -> None:
 def _styled(value: Any) -> Any:
     """Copy a value without its comments.
 
-    Lists are written on one line, and mappings as in the overlay. Text is quoted if it holds control characters, or if
-    it begins with a colon, which has another meaning between braces. DVC reads days as text only.
+    Lists are written on one line, and mappings as in the overlay. Text is quoted if it holds control characters, or a
+    colon, which has another meaning between braces. DVC reads days as text only.
     """
     if isinstance(value, Mapping):
         copied = CommentedMap((_styled(key), _styled(part)) for key, part in value.items())
@@ -191,7 +191,7 @@ def _styled(value: Any) -> Any:
         return copied
     if isinstance(value, date):
         return DoubleQuotedScalarString(value.isoformat())
-    if isinstance(value, str) and (not value.isprintable() or value.startswith(":")):
+    if isinstance(value, str) and (not value.isprintable() or ":" in value):
         return DoubleQuotedScalarString(value)
     return value
 
