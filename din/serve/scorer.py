@@ -272,12 +272,20 @@ def note_use(version: str, cache: Path = CACHE) -> None:
 
 def _prune(cache: Path) -> None:
     """Remove all bundles but the last used ones, and what killed processes left, unless it is in use."""
-    with contextlib.suppress(OSError):  # another process removes them too
-        bundles = [path for path in cache.iterdir() if Version.form.fullmatch(path.name)]
-        bundles.sort(key=lambda path: path.lstat().st_mtime, reverse=True)
-        for path in [*bundles[_KEPT:], *cache.glob("tmp*")]:
-            if time.time() - path.lstat().st_mtime > _IN_USE:
+    bundles = [path for path in cache.iterdir() if Version.form.fullmatch(path.name)]
+    bundles.sort(key=_last_use, reverse=True)
+    for path in [*bundles[_KEPT:], *cache.glob("tmp*")]:
+        if time.time() - _last_use(path) > _IN_USE:
+            with contextlib.suppress(OSError):  # another user's, or another process was faster
                 _remove(path)
+
+
+def _last_use(path: Path) -> float:
+    """Return when an entry of the cache was last used, in seconds since 1970; 0 if it is gone."""
+    try:
+        return path.lstat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _remove(path: Path) -> None:
