@@ -46,8 +46,9 @@ def guess(events: Rows, files: Sequence[File], days: Mapping[str, str]) -> Choic
         named = np.array([file.day for file in files], "datetime64[us]")
         starts["their files"] = np.repeat(named, [rows for _, rows in events.files])
     for name, form in days.items():
-        if not table[name].null_count:
-            starts[name] = pc.strptime(table[name].cast("string"), form, "us").to_numpy()
+        start = pc.strptime(table[name].cast("string"), form, "us", error_is_null=True)
+        if not start.null_count:
+            starts[name] = start.to_numpy()
     for name, start in starts.items():
         hours = (times - start) // _HOUR
         shares = {ahead: np.mean((hours + ahead >= 0) & (hours + ahead < 24)) for ahead in _HOURS}
