@@ -64,8 +64,7 @@ def guess(workspace: Workspace, tables: Mapping[str, Choice], given: Mapping[str
     others = [
         name
         for name, column in events.columns.items()
-        if name not in {*columns.values(), found["label"].value, *_RESERVED}
-        and (column.kind != "nested" or pa.types.is_list(column.values.type))
+        if name not in {*columns.values(), found["label"].value, *_RESERVED} and not column.holds_objects
     ]
     sets = _of_files(workspace, tables["events"], events) | _of_roles(found, columns)
     beside, lists = sides.guess(workspace, tables, events, columns, found["unit"].value)

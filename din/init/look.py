@@ -108,13 +108,19 @@ class Column:
 
     @property
     def parts(self) -> pa.Array:
-        """All elements of the lists that the column holds, as text; none if it holds no lists."""
+        """All elements of the lists that the column holds, as text; none if it holds no lists of ids."""
         values = self.values.combine_chunks().drop_null()
         if separator := self.separator:
             values = pc.split_pattern(values, separator)
-        elif not pa.types.is_list(values.type):
+        elif not pa.types.is_list(values.type) or self.holds_objects:
             return pa.array([], pa.string())
         return pc.cast(values.flatten(), pa.string())
+
+    @property
+    def holds_objects(self) -> bool:
+        """True if the values are objects, or lists of objects or lists, which are neither ids nor lists of ids."""
+        kind = self.values.type
+        return pa.types.is_nested(kind.value_type if pa.types.is_list(kind) else kind)
 
     @property
     def separator(self) -> str | None:

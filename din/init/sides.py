@@ -15,7 +15,8 @@ from din.sources.rawlog import RawLog
 from din.workspace import Workspace
 
 _KEYS = {"items": ITEM_ID, "users": USER_ID, "history": USER_ID}
-_KNOWN = 0.5  # least share of the elements of a history's lists that are items of the events
+KNOWN = 0.5
+"""Least share of the events' ids that a table of them holds, or of a column's elements that are the events' items."""
 
 
 def guess(
@@ -61,14 +62,19 @@ def coverage(log: RawLog) -> dict[str, str]:
     for table, rows in {"items": log.items, "users": log.users, "history": log.history}.items():
         if rows is None:
             continue
-        ids, known = (one.select({"": one[_KEYS[table]]}).table[""] for one in (log.events, rows))
-        share = pc.mean(pc.is_in(ids, known).cast(pa.int8())).as_py() if ids.type == known.type else 0.0
+        ids, held = (one.select({"": one[_KEYS[table]]}).table[""] for one in (log.events, rows))
+        share = known(ids, held) if ids.type == held.type else 0.0
         noun = "item" if table == "items" else "user"
-        found[table] = f"{rows.count:,} rows, which hold the {noun} of {share:.1%} of the events"
+        found[table] = f"{rows.count:,} rows; {share:.1%} of events have their {noun} here"
         if table == "items" and 1 - share > ValidateRaw.max_unknown_items:
             most = f"validate_raw.max_unknown_items permits {ValidateRaw.max_unknown_items:.0%}"
             found[table] += f"; {1 - share:.1%} are of unknown items, but {most}: complete the table"
     return found
+
+
+def known(ids: pa.Array | pa.ChunkedArray, among: pa.Array | pa.ChunkedArray) -> float:
+    """Return the share of the ids that are among others of the same type."""
+    return pc.mean(pc.is_in(ids, among).cast("int8")).as_py()
 
 
 def separators_of(table: Look, names: list[str]) -> dict[str, str]:
@@ -100,14 +106,13 @@ def key_of(side: Look, place: str, ours: str, theirs: str, repeats: bool = False
         InputError: no column is certain to hold them.
     """
     role, other = ("user", "item") if ours == USER_ID else ("item", "user")
-    named = [name for name in (theirs, ours) if name in side.columns]
+    ids = {name: column for name, column in side.columns.items() if column.kind != "nested"}
+    named = [name for name in (theirs, ours) if name in ids]
     unique = [
-        name
-        for name, column in side.columns.items()
-        if column.distinct == len(column.values) and not words.means(name, other)
+        name for name, column in ids.items() if column.distinct == len(column.values) and not words.means(name, other)
     ]
     if repeats:
-        unique = words.by_name(side.columns, role)[:1]
+        unique = words.by_name(ids, role)[:1]
     if not side.headed:
         raise InputError(
             f"{place}: no column {theirs!r}, the name of the {ours} in the events; its first line is a row, not a "
@@ -136,15 +141,12 @@ def _time(side: Look, place: str, theirs: str, unit: str) -> Choice:
 
 def _items(side: Look, place: str, events: Look, theirs: str, used: list[str]) -> Choice:
     """Return the column of the items of a history: by its name, else lists of items of the events."""
-    free = {name: column for name, column in side.columns.items() if name not in used}
+    free = {name: column for name, column in side.columns.items() if name not in used and not column.holds_objects}
     if named := [name for name in (theirs, ITEM_ID) if name in free]:
         return Choice(named[0], f"{named[0]} has the items' name")
-    known = pc.cast(events.columns[theirs].different, pa.string())
-    sizes = {
-        name: len(parts)
-        for name, column in free.items()
-        if len(parts := column.parts) and pc.mean(pc.is_in(parts, known).cast(pa.int8())).as_py() >= _KNOWN
-    }
+    items = events.columns[theirs].different.cast("string")
+    lists = {name: column.parts for name, column in free.items()}
+    sizes = {name: len(parts) for name, parts in lists.items() if len(parts) and known(parts, items) >= KNOWN}
     lists = sorted(sizes, key=lambda name: -sizes[name])
     if not lists:
         raise InputError(

@@ -377,7 +377,7 @@ def test_what_the_tables_beside_the_events_know_is_said(tmp_path: Path, plain: l
     found = guess(Workspace(tmp_path), {"events": LOG, "items": Choice("items.csv", "named")}, {})
     known = sum(int(row.split(",")[1]) >= 100 for row in plain) / len(plain)
     reason = found["fetch.table.items"].reason
-    assert f"300 rows, which hold the item of {known:.1%} of the events; {1 - known:.1%} are of unknown items" in reason
+    assert f"300 rows; {known:.1%} of events have their item here; {1 - known:.1%} are of unknown items" in reason
 
 
 @pytest.mark.parametrize("header", ["", "impression_id\tuser\ttime\thistory\tshown\n"])
