@@ -1,32 +1,36 @@
-"""Find out what the files of a folder or zip, or beside a file, are: a publisher's log, or tables of a user's own.
+"""Decide what each file of a folder or zip is: part of a publisher's log, or a table of a user's own.
 
 a publisher's reader knows all files that it needs           -> its source
 the largest table with users, items, times and a label       -> events; if none has a label, each row is a click
 ids of items or users, as in the events, that don't repeat   -> items, users
-users and times, and items or lists of them, without a label -> history
+users, earlier times, and items or lists of them, no label   -> history
 """
 
 import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from zipfile import ZipFile
 
 import fsspec
-import pyarrow.compute as pc
 
 from din.errors import InputError, listed, shown
 from din.init import label, roles, sides
 from din.init.choice import Choice
-from din.init.look import Look, look
+from din.init.look import Column, Look, look
 from din.init.render import FILES, SCHEMA
 from din.params.fetch import DATE, OPTIONS
 from din.schema import ITEM_ID, TIMESTAMP, USER_ID
+from din.sources import times, values
 from din.sources.amazon_reviews import AmazonReviews
 from din.sources.download import Download
-from din.sources.files import FORMATS, File, unreadable
+from din.sources.files import FORMATS, unreadable
 from din.sources.kuairand import KuaiRandPure
 from din.sources.movielens import Files100k, MovieLensRelease
 from din.sources.publisher import Publisher
+from din.sources.rows import Rows
 from din.sources.rules import Rule
 from din.sources.taobao_ads import TaobaoAds
 from din.workspace import Workspace
@@ -39,7 +43,7 @@ _PUBLISHERS: dict[str, type[Publisher]] = {
     "taobao-ads": TaobaoAds,
 }
 _OURS = {*FILES, SCHEMA}  # that an earlier `din init` wrote
-_KNOWN = 0.5  # least share of the events' ids that a table of items or users holds
+_HIDDEN = re.compile(r"(^|/)(\.|__MACOSX/)")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _NUMBER = re.compile(r"[0-9a-f]{8,}|\d+")  # hexadecimal ones name the parts that a cluster writes
 
@@ -84,8 +88,14 @@ def tables(workspace: Workspace, place: str, given: Mapping[str, str]) -> dict[s
     if DATE in place or "," in place:
         return {"events": Choice(place, "you named it")}
     folder = _beside(workspace, place)
-    named = Download.at(workspace, place).files[0].name if folder != place else None
-    sizes = _sizes(workspace, "*" if folder == "*" else f"{folder.rstrip('/')}/*", named) or _sizes(workspace, place)
+    named = None
+    wheres = [place]
+    if folder != place:
+        named = _exact(Download.at(workspace, _exact(place)).files[0].name)
+        wheres = ["*" if folder == "*" else f"{_exact(folder.rstrip('/'))}/*"]
+    elif workspace.root.resolve().is_relative_to(Path(workspace.located(place)).resolve()):
+        wheres = [f"{place.rstrip('/')}/*", place]  # below it lies what the pipeline writes
+    sizes = next(filter(None, (_sizes(workspace, where, named) for where in wheres)), {})
     if not sizes:
         raise InputError(
             f"{place}: no file of a log is there; check the path. A log ends in {listed(FORMATS)}, or in .gz"
@@ -110,50 +120,83 @@ def tables(workspace: Workspace, place: str, given: Mapping[str, str]) -> dict[s
     roles_of = found[events]
     columns = {USER_ID: roles_of["user"].value, ITEM_ID: roles_of["item"].value, TIMESTAMP: roles_of["time"].value}
     chosen: dict[str, Choice] = {}
+    near: dict[str, str] = {}
     for paths in sorted(looks.keys() - {events}, key=lambda paths: -sizes[paths]):
-        if is_what := _table(looks[paths], looks[events], columns, roles_of["unit"].value):
-            table, why = is_what
+        table, why = _table(looks[paths], looks[events], columns, roles_of["unit"].value)
+        if table:
             chosen.setdefault(table, Choice(paths, why))
+        elif why:
+            near[paths] = why
     unused = sizes.keys() - {events, *(one.value for one in chosen.values())}
+    if not labelled[events] and len(logs := [paths for paths in found if paths in {events, *unused}]) > 1:
+        raise InputError(
+            f"{place}: {listed(logs)} have users, items and times, and none has a label; name one, or several with a "
+            "comma between them, with --events"
+        )
     why = "you named it" if named else "the largest with users, items, times and a label"
     if not named and not labelled[events]:
         why = "the largest with users, items and times"
-    why += f"; not used: {listed(sorted(unused))}" if unused else ""
+    if others := sorted(unused - near.keys()):
+        why += f"; not used: {listed(others)}"
+    why += "".join(f"\nnot used: {paths}: {reason}" for paths, reason in near.items())
     return {"events": Choice(events, why), **chosen}
 
 
 def _beside(workspace: Workspace, place: str) -> str:
-    """Return the folder of a file, `*` if it is the workspace's; a folder, zip or glob as it is."""
+    """Return the folder of a file, `*` if it is the workspace's; a folder, zip or glob as it is.
+
+    Raises:
+        InputError: the zip is damaged.
+    """
     with unreadable(shown(place)):
         system, path = fsspec.core.url_to_fs(workspace.located(place))
-        is_file = system.isfile(path) and not place.lower().endswith(".zip")
-    return place.rpartition("/")[0] or "*" if is_file else place
+        if not system.isfile(path):
+            return place
+        if place.lower().endswith(".zip"):
+            with ZipFile(system.open(path)):
+                return place
+    return place.rpartition("/")[0] or "*"
 
 
 def _sizes(workspace: Workspace, place: str, alone: str | None = None) -> dict[str, int]:
-    """Return the bytes of the tables at a place, by their paths.
+    """Return the bytes of the tables at a place, by the globs of their files; hidden files are none.
 
     Files whose names differ in a day or a number are one table, but the file `alone` is one of its own.
+
+    Raises:
+        InputError: files of a zip differ only in their day.
     """
     try:
         files = Download.at(workspace, place).files
     except InputError:
         return {}
-    files = [file for file in files if file.name == alone or (file.suffix in FORMATS and file.name not in _OURS)]
-    common = os.path.commonprefix([file.name for file in files])  # noqa: RUF071  # it is cut at a slash
+    is_zip = place.lower().endswith(".zip")
+    named = {_exact(file.name): file for file in files}
+    common = os.path.commonprefix([*named])  # noqa: RUF071  # it is cut at a slash
     folder = len(common.rpartition("/")[0])
-    tables: dict[str, list[File]] = {}
-    for file in files:
-        pattern = file.name[:folder] + _NUMBER.sub("*", _DAY.sub(DATE, file.name[folder:]))
-        if place.lower().endswith(".zip"):
-            pattern = f"zip://{file.path}::{place}"
-        tables.setdefault(file.name if file.name == alone else pattern, []).append(file)
-    return {
-        paths if len(group) > 1 or paths.startswith("zip:") else group[0].name: sum(
-            file.system.size(file.path) for file in group
-        )
-        for paths, group in tables.items()
-    }
+    tables: dict[str, list[str]] = {}
+    for name, file in named.items():
+        pattern = name[:folder] + _NUMBER.sub("*", _DAY.sub(DATE, name[folder:]))
+        if name == alone:
+            tables[name] = [name]
+        elif file.suffix in FORMATS and name not in _OURS and not _HIDDEN.search(name[folder:]):
+            tables.setdefault(pattern, []).append(name)
+    sizes: dict[str, int] = {}
+    for pattern, names in tables.items():
+        if is_zip and len(names) > 1 and DATE in pattern:
+            raise InputError(
+                f"{place}: {len(names)} files differ only in their day; unpack the zip, and name the folder"
+            )
+        for name in names:
+            file = named[name]
+            paths = f"zip://{_exact(file.path)}::{place}" if is_zip else pattern if len(names) > 1 else name
+            sizes[paths] = sizes.get(paths, 0) + file.system.size(file.path)
+    return sizes
+
+
+def _exact(name: str) -> str:
+    """Return a glob that matches a name with brackets."""
+    return name.replace("[", "[[]")
 
 
 def _has_label(seen: Look, rule: Choice, time: Choice) -> bool:
@@ -161,23 +204,34 @@ def _has_label(seen: Look, rule: Choice, time: Choice) -> bool:
     return Rule.parse("--label", rule.value, [*seen.columns], "").column != time.value
 
 
-def _table(seen: Look, events: Look, columns: Mapping[str, str], unit: str) -> tuple[str, str] | None:
-    """Return what a table beside the events is, and why: history, items or users; or None."""
+def _table(seen: Look, events: Look, columns: Mapping[str, str], unit: str) -> tuple[str | None, str]:
+    """Return what a table beside the events is, and why: history, items or users; or None, and why if it is near."""
     if seen.columns.keys() == events.columns.keys():
-        return None
+        return None, "it has the same columns as the events; to read both, name both with --events, with a comma"
+    if objects := [name for name, column in seen.columns.items() if column.holds_objects]:
+        return None, f"{listed(objects)} holds objects; write one value per row, or leave the column out"
     with suppress(InputError):
-        if history := sides.history_of(seen, "", events, columns, unit):
-            item = seen.columns[history[ITEM_ID].value]
-            time = history[TIMESTAMP]
-            if len(item.parts) or not _has_label(seen, label.guess(seen, time.value), time):
-                return "history", "it has users, items and times of the events, but no label"
+        history = sides.history_of(seen, "", events, columns, unit)
+        item = seen.columns[history[ITEM_ID].value]
+        time = history[TIMESTAMP]
+        if len(item.parts) or not _has_label(seen, label.guess(seen, time.value), time):
+            newest = _span(seen.columns[time.value], unit)[1]
+            oldest = _span(events.columns[columns[TIMESTAMP]], unit)[0]
+            if newest >= oldest:
+                return None, f"a history ends before the events begin, at {oldest} UTC, but this goes on to {newest}"
+            return "history", "it has users, items and times from before the events, but no label"
     for table, ours in (("items", ITEM_ID), ("users", USER_ID)):
         with suppress(InputError):
             ids = seen.columns[sides.key_of(seen, "", ours, columns[ours])]
-            known = ids.different.cast("string")
-            share = pc.mean(
-                pc.is_in(events.columns[columns[ours]].different.cast("string"), known).cast("int8")
-            ).as_py()
-            if ids.distinct == len(ids.values) and share >= _KNOWN:
-                return table, f"its {ids.name} doesn't repeat, and is that of the events"
-    return None
+            theirs = events.columns[columns[ours]].different.cast("string")
+            share = sides.known(theirs, ids.different.cast("string"))
+            if ids.distinct == len(ids.values) and share >= sides.KNOWN:
+                return table, f"every {ids.name} appears once, and {share:.0%} of the events' {ids.name}s are in it"
+    return None, ""
+
+
+def _span(column: Column, unit: str) -> tuple[datetime, datetime]:
+    """Return the oldest and the newest time of a column, in UTC."""
+    rows = Rows.of("", {"": column.values})
+    time, _ = times.to_utc(rows, "", unit, values.forms(rows, {})[""])
+    return rows.ask(f"min({time})", f"max({time})")

@@ -1,0 +1,175 @@
+"""Logs that a stranger tried with `din init`: each is read, or refused with its cause and the way out."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import pytest
+from typer.testing import CliRunner
+
+from din import cli
+from din.params import load
+
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Return a function that runs a command of `din`, and returns its exit code and its output."""
+    (tmp_path / "pipeline").mkdir()
+    monkeypatch.chdir(tmp_path / "pipeline")
+
+    def of(*words: str) -> tuple[int, str]:
+        done = CliRunner().invoke(cli.app, [*words])
+        return done.exit_code, done.output
+
+    return of
+
+
+def clicks(log: list[dict[str, Any]], **further: Callable[[int], Any]) -> str:
+    """Return a log as CSV, with further columns as functions of the row's number."""
+    rows = [[e["user"], e["item"], e["time"], e["click"]] for e in log]
+    cells = [[*row, *(of(at) for of in further.values())] for at, row in enumerate(rows)]
+    return "\n".join(",".join(map(str, row)) for row in [["user", "item", "ts", "click", *further], *cells]) + "\n"
+
+
+def guessed() -> dict[str, Any]:
+    """Return the last guess by dotted key."""
+    return {key: one["value"] for key, one in json.loads(Path(".din-init/guess.json").read_text()).items()}
+
+
+def put(place: Path, text: str) -> Path:
+    """Write a file, and its folders."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(text)
+    return place
+
+
+def test_recboles_files_reach_a_fetch(tmp_path: Path, log: list[dict[str, Any]], run: Run) -> None:
+    """Their headers have colons, as in user_id:token, which YAML permits between braces only in quotes."""
+    header = ["user_id:token", "item_id:token", "rating:float", "timestamp:float", "place:token", "tags:token_seq"]
+    rows = [[e["user"], e["item"], 2 + 3 * e["click"], e["time"], e["place"], f"a{e['place']} b"] for e in log]
+    place = put(tmp_path / "ml.inter", "\n".join("\t".join(map(str, row)) for row in [header, *rows]))
+    assert run("init", str(place))[0] == 0
+    table = load(Path("params.yaml")).fetch.table
+    assert table.columns["user_id"] == "user_id:token"
+    assert "place:token" in table.keep
+    code, output = run("fetch")
+    assert code == 0, output
+
+
+@pytest.mark.parametrize(
+    "day", [lambda at: "2024-05-07" if at % 2 else "2024-05-08T10:00:00", lambda at: "20240507" if at else "unknown"]
+)
+def test_days_that_some_rows_lack(
+    tmp_path: Path, log: list[dict[str, Any]], run: Run, day: Callable[[int], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A column of which a value is no day tells nothing about the time zone, wherever that value is."""
+    monkeypatch.setattr("din.init.look._ROWS", len(log) - 10)
+    place = put(tmp_path / "clicks.csv", clicks(log, day=lambda at: day(len(log) - 1 - at)))
+    code, output = run("init", str(place))
+    assert code == 0, output
+    assert "utc_offset_hours" not in output
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        lambda at: {"user": at, "ts": 1_714_953_500, "parts": [{"id": at}]},
+        lambda at: {"user": {"id": at}, "ts": 1_714_953_500, "parts": [at]},
+        lambda at: {"item": {"id": at}, "price": at % 7},
+    ],
+)
+def test_objects_are_neither_ids_nor_lists_of_ids(
+    tmp_path: Path, log: list[dict[str, Any]], run: Run, row: Callable[[int], Any]
+) -> None:
+    """A table with objects beside the events is not used, since a fetch would refuse it."""
+    put(tmp_path / "shop" / "clicks.csv", clicks(log))
+    put(tmp_path / "shop" / "meta.jsonl", "\n".join(json.dumps(row(at)) for at in range(150)))
+    code, output = run("init", str(tmp_path / "shop"))
+    assert code == 0, output
+    assert "holds objects; write one value per row" in output
+    assert not {"fetch.table.items", "fetch.table.users", "fetch.table.history"} & guessed().keys()
+    code, output = run("init", "--events", f"{tmp_path}/shop/clicks.csv", "--history", f"{tmp_path}/shop/meta.jsonl")
+    assert (code, "Traceback" in output) == (2, False)
+
+
+def test_objects_in_the_log(tmp_path: Path, log: list[dict[str, Any]], run: Run) -> None:
+    """Columns of objects, and of lists of them, are no fields."""
+    rows = [{**e, "parts": [{"id": e["item"]}], "shown": {"at": e["place"]}} for e in log]
+    place = put(tmp_path / "clicks.jsonl", "\n".join(map(json.dumps, rows)))
+    code, output = run("init", str(place))
+    assert code == 0, output
+    assert "parts" not in str(guessed()) and "shown" not in str(guessed())
+
+
+@pytest.mark.parametrize("place", ["shop", "shop/"])
+def test_files_of_all_folders_are_found(tmp_path: Path, log: list[dict[str, Any]], run: Run, place: str) -> None:
+    """A README above the log doesn't hide it, and hidden files are no part of it."""
+    put(tmp_path / "shop" / "README.txt", "A shop\n")
+    put(tmp_path / "shop" / "data" / "clicks.csv", clicks(log))
+    put(tmp_path / "shop" / ".cache" / "more.csv", clicks(log * 2))
+    put(tmp_path / "shop" / "__MACOSX" / "._clicks.csv", "\0\5\26\7")
+    code, output = run("init", f"{tmp_path}/{place}")
+    assert code == 0, output
+    assert guessed()["fetch.table.events"] == f"{tmp_path}/shop/data/clicks.csv"
+    assert "._clicks" not in output
+
+
+def test_a_look_around_the_pipeline_finds_no_outputs(tmp_path: Path, log: list[dict[str, Any]], run: Run) -> None:
+    """Below the workspace lies what the pipeline wrote, which is looked at only if there is nothing else."""
+    put(tmp_path / "clicks.csv", clicks(log))
+    put(Path("data/raw/x.csv"), clicks(log * 2))
+    code, output = run("init", "..")
+    assert code == 0, output
+    assert guessed()["fetch.table.events"] == "../clicks.csv"
+
+
+def test_other_clicks_of_the_same_days_are_no_history(tmp_path: Path, log: list[dict[str, Any]], run: Run) -> None:
+    """Behaviours from before the log are, as the events' times say in whatever form."""
+    views = [f"{e['user']},{e['item']},{datetime.fromtimestamp(e['time'], UTC):%d.%m.%Y %H:%M:%S}" for e in log]
+    put(tmp_path / "shop" / "views.csv", "\n".join(["user,item,ts", *views]))
+    stamped = [f"{view},{e['click']}" for view, e in zip(views, log, strict=True)]
+    put(tmp_path / "shop" / "clicks.csv", "\n".join(["user,item,ts,click", *stamped]))
+    code, output = run("init", str(tmp_path / "shop"))
+    assert (code, "fetch.table.history" in guessed()) == (0, False), output
+    assert "views.csv: a history ends before the events begin, at 2024-05-06" in output
+    earlier = [line.replace(".05.2024", ".04.2024") for line in views]
+    put(tmp_path / "shop" / "views.csv", "\n".join(["user,item,ts", *earlier]))
+    assert run("init", str(tmp_path / "shop"))[0] == 0
+    assert guessed()["fetch.table.history"] == f"{tmp_path}/shop/views.csv"
+
+
+def test_of_two_logs_without_a_label_none_is_chosen(tmp_path: Path, log: list[dict[str, Any]], run: Run) -> None:
+    """Views and purchases of the same days may both be the events."""
+    rows = [f"{e['user']},{e['item']},{e['time']}" for e in log]
+    put(tmp_path / "shop" / "views.csv", "\n".join(["user,item,ts,page", *(f"{row},3" for row in rows)]))
+    put(tmp_path / "shop" / "purchases.csv", "\n".join(["user,item,ts", *rows[::2]]))
+    code, output = run("init", str(tmp_path / "shop"))
+    assert (code, "none has a label; name one" in output, "views.csv" in output) == (2, True, True)
+    assert run("init", f"{tmp_path}/shop/purchases.csv")[0] == 0
+
+
+def test_a_name_with_brackets(tmp_path: Path, log: list[dict[str, Any]], run: Run) -> None:
+    """A second download of the same file is called clicks[1].csv, which as a glob is another name."""
+    put(tmp_path / "shop[2]" / "clicks[1].csv", clicks(log))
+    for place in ("shop[2]", "shop[2]/clicks[1].csv"):
+        code, output = run("init", f"{tmp_path}/{place}")
+        assert code == 0, output
+        assert guessed()["promote.model_name"] == "shop-2"
+    assert run("fetch")[0] == 0
+
+
+def test_zips_that_are_no_log(tmp_path: Path, log: list[dict[str, Any]], run: Run) -> None:
+    """A damaged one is called so, and of daily files not just one is taken."""
+    put(tmp_path / "x.zip", "hi")
+    code, output = run("init", f"{tmp_path}/x.zip")
+    assert (code, "cannot be read (File is not a zip file)" in output) == (2, True)
+    with ZipFile(tmp_path / "days.zip", "w") as archive:
+        for day in range(6, 9):
+            archive.writestr(f"log/c-2024-05-{day:02}.csv", clicks(log))
+    code, output = run("init", f"{tmp_path}/days.zip")
+    assert (code, "3 files differ only in their day; unpack the zip" in output) == (2, True)
