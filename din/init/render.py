@@ -13,10 +13,8 @@ from operator import getitem
 from pathlib import Path
 from string import Template
 from textwrap import wrap
-from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from din.init.choice import Choice
 from din.params.defaults import defaults
@@ -81,7 +79,7 @@ def requirement(installed: Distribution) -> str:
 
 def parameters(guessed: Mapping[str, Choice]) -> str:
     """Return the text of params.yaml with some values, and above each the reason for it."""
-    text = edit(defaults(SCHEMA), nested({key: _quoted(one.value) for key, one in guessed.items()}), "the guess").text
+    text = edit(defaults(SCHEMA), nested({key: one.value for key, one in guessed.items()}), "the guess").text
     loaded = YAML().load(text)
     places: dict[tuple[int, int], Choice] = {}
     for key, one in guessed.items():
@@ -92,15 +90,6 @@ def parameters(guessed: Mapping[str, Choice]) -> str:
         comments = _comments(places[line, column].lines, _WIDTH - column)
         lines[line:line] = [" " * column + comment for comment in comments]
     return "\n".join(lines) + "\n"
-
-
-def _quoted(value: Any) -> Any:
-    """Quote text with a colon, such as user_id:token, which ends a plain key between braces."""
-    if isinstance(value, Mapping):
-        return {_quoted(key): _quoted(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [*map(_quoted, value)]
-    return DoubleQuotedScalarString(value) if isinstance(value, str) and ":" in value else value
 
 
 def _comments(reason: list[str], width: int) -> list[str]:
