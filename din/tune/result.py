@@ -91,14 +91,14 @@ class Tuned:
             return f"Today's parameters stay: none of {len(self.trials)} trials is better on further seeds."
         won = next(one for one in self.candidates if one.trial == self.winner)
         before, after = shown_metric(self.candidates[0].mean), shown_metric(won.mean)
-        gain = "" if won.gain is None else f"{won.gain:+.4f}, "
+        gain = "" if won.gain is None else f"gains {won.gain:+.4f} on average over new seeds and "
         pairs = zip(won.metrics, self.candidates[0].metrics, strict=True)
-        better = [ours > theirs for ours, theirs in pairs if ours and theirs]
+        better = [ours > theirs for ours, theirs in pairs if ours is not None and theirs is not None]
         sure = won.lower is not None and won.lower > 0 and all(better)
         bounds = "" if won.lower is None else f" The gain is {won.lower:+.4f} to {won.upper:+.4f} by user."
         return (
-            f"Validation {self.metric.upper()} {before} → {after}: {gain}the mean of further seeds, by trial "
-            f"{won.trial} of {len(self.trials)}, which is better with {sum(better)} of {len(better)} seeds.{bounds}"
+            f"Validation {self.metric.upper()} {before} → {after}: trial {won.trial} of {len(self.trials)} "
+            f"{gain}wins on {sum(better)} of {len(better)}.{bounds}"
             f"{'' if sure else ' It may be chance.'}"
         )
 

@@ -22,7 +22,7 @@ from din.params import Params
 from din.params.overlays import edit, read_overlay
 from din.train.fit import fit
 from din.tune.command import tune
-from din.tune.result import Tuned
+from din.tune.result import Candidate, TrialRow, Tuned
 from din.tune.space import Space
 from din.tune.study import ended, only_one, open_study, search
 from din.tune.training import executor
@@ -67,6 +67,23 @@ def test_a_search_reads_no_test_row_and_leaves_an_overlay(
         changes = edit(workspace.params.read_text(), read_overlay(workspace.tuned), "x").changes
         assert {change.key for change in changes} >= {f"train.{one.key}" for one in found.keys}
         assert all(one.reason in workspace.tuned.read_text() for one in found.keys)
+
+
+def test_a_metric_of_zero_counts() -> None:
+    """Only a training that failed has no metric."""
+    today = Candidate(None, {}, [0.0, 0.5, None], None)
+    best = Candidate(3, {}, [0.2, 0.6, 0.7], 0.5, gain=0.15)
+    found = Tuned(
+        "auc",
+        (1, 2, 3),
+        [TrialRow(at, "complete", 0.5, 1.0, {}, "") for at in range(4)],
+        [today, best],
+        3,
+        (),
+        None,
+        "",
+    )
+    assert "trial 3 of 4 gains +0.1500 on average over new seeds and wins on 2 of 2." in found.verdict
 
 
 def test_a_killed_trial_is_tried_again(workspace: Workspace, tiny: Params) -> None:
