@@ -33,7 +33,9 @@ def init(
     events: Annotated[str | None, typer.Option(help="The log: a path or glob; CSV, Parquet or JSON-lines.")] = None,
     items: Annotated[str | None, typer.Option(help="The item table, if there is one.")] = None,
     users: Annotated[str | None, typer.Option(help="The user table, if there is one.")] = None,
-    history: Annotated[str | None, typer.Option(help="Earlier behaviours, one or a user's list a row.")] = None,
+    history: Annotated[
+        str | None, typer.Option(help="Behaviours from before the log: one per row, or a list per user.")
+    ] = None,
     user: Annotated[str | None, typer.Option(help="The column of the user, if the guess is wrong.")] = None,
     item: Annotated[str | None, typer.Option(help="The column of the item, if the guess is wrong.")] = None,
     time: Annotated[str | None, typer.Option(help="The column of the time, if the guess is wrong.")] = None,

@@ -152,8 +152,8 @@ def kind_of(name: str, column: pa.ChunkedArray) -> tuple[Any, str]:
 def _is_code(column: Column) -> bool:
     """Return whether numbers are codes of categories: by their name, or because they are whole and leave no gaps.
 
-    Without a name, whole numbers that repeat count as codes: a bucket of unlike codes says nothing, a code of each
-    number loses little.
+    Without a name, whole numbers that repeat count as codes. Bucketing unrelated codes destroys them; treating a number
+    as a category costs little.
     """
     if not column.is_whole or words.means(column.name, "money", "number"):
         return False

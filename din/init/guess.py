@@ -58,7 +58,8 @@ def guess(workspace: Workspace, tables: Mapping[str, Choice], given: Mapping[str
     Raises:
         InputError: a role can't be guessed, a file can't be read, or a fetch would refuse the log.
     """
-    events = look(workspace, (paths := tables["events"].value), "--events")
+    paths = tables["events"].value
+    events = look(workspace, paths, "--events")
     found = roles.guess(events, given)
     columns = {USER_ID: found["user"].value, ITEM_ID: found["item"].value, TIMESTAMP: found["time"].value}
     others = [
@@ -230,7 +231,7 @@ def _of_days(table: pa.Table, keys: Events, by_day: bool) -> dict[str, Choice]:
 def _of_answers(label: Rule, answers: pa.ChunkedArray, is_headed: bool) -> dict[str, Choice]:
     """Return the behaviours of a log of ratings or actions: all of them, if the others tell about the user as well.
 
-    A view does, unless there are clicks: then it says that the item was shown.
+    Views count as behaviours only if the log has no clicks.
     """
     seen = Column(label.column, answers)
     if seen.distinct <= 2:

@@ -23,7 +23,7 @@ def guess(events: Events) -> dict[str, Choice]:
     """
     if events.labels.all():
         why = "every row is a click: each user's last one is held out, with a sampled negative for each click"
-        why += f"\n{len(np.unique(events.users)):,} users, so at most as many clicks are judged"
+        why += f"\n{len(np.unique(events.users)):,} users, so the test has at most one click per user"
         return {"featurize.protocol": Choice("leave_last_out", why)}
     counts = np.bincount(events.days)
     people = len(np.unique(events.users))

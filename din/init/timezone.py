@@ -66,7 +66,5 @@ def _by_night(hours: np.ndarray) -> Choice:
     if np.ptp(hours) < 12 or abs(busiest) < _REGULAR or quietest in _NIGHT:
         return Choice(0, "")
     ahead = (4 - quietest + 12) % 24 - 12
-    why = (
-        f"fewest events are around {quietest}:00 in UTC; if that is the users' night, {ahead:+d} cuts days at midnight"
-    )
+    why = f"Traffic is lowest around {quietest}:00 UTC. If that is night for your users, set {ahead}."
     return Choice(0, why)
