@@ -31,18 +31,21 @@ def init(workspace: Workspace, place: str | None, tables: Mapping[str, str], giv
 
     Args:
         workspace: an empty folder, or one with nothing but the log.
-        place: a folder, a zip or a file, whose files are to be found out, or None.
-        tables: the paths of `events`, `items`, `users` and `history` that a person named; they precede what is found.
+        place: a folder, a zip or a file, to search for tables, or None.
+        tables: the paths of `events`, `items`, `users` and `history`; a named table wins over a found one.
         given: the columns that are known, by role.
 
     Raises:
         InputError: the log can't be read, a role can't be guessed, or the folder holds other files of these names.
     """
     named = {table: Choice(paths, "you named it") for table, paths in tables.items()}
+    options = {**tables, **given}
+    if empty := [name for name, text in {"the log": place, **options}.items() if text == ""]:
+        raise InputError(f"{listed(empty)}: empty; expected a path or a column: is a variable of the shell not set?")
     if place is None:
         guessed = guess(workspace, named, given)
-    elif not tables and not given and (source := find.publisher(workspace, place)):
-        guessed = of_publisher(workspace, source)
+    elif source := find.publisher(workspace, place):
+        guessed = _published(workspace, source, options)
     else:
         guessed = guess(workspace, find.tables(workspace, place, given) | named, given)
     written = create(workspace.root, guessed)
@@ -50,12 +53,32 @@ def init(workspace: Workspace, place: str | None, tables: Mapping[str, str], giv
         value = str(choice.value)
         print(f"{key}: {value if value.isprintable() else repr(value)}")
         print("\n".join(f"    {line}" for line in choice.lines), end="\n\n")
+    events = guessed.get("fetch.table.events")
+    for line in events.lines[1:] if events else ():
+        print(line)
     print(f"wrote {listed(written)}")
     print("Every guess and its reason is in params.yaml; correct what is wrong there. Then run:\n")
     if which("dvc") is None:
         print("    pip install --requirement requirements.txt")
     print("    dvc repro && din promote")
     print("    din tune                    # better hyperparameters for this log; needs the extra `tune`")
+
+
+def _published(workspace: Workspace, source: Mapping[str, Choice], options: Mapping[str, str]) -> dict[str, Choice]:
+    """Return the parameters of a publisher's log.
+
+    Raises:
+        InputError: there are options, which its reader does not have, or the files are others of these names.
+    """
+    name = source["fetch.source"].value
+    own = "name the files with --events, --items, --users and --history to read them as tables of your own"
+    if options:
+        given = listed(f"--{option}" for option in options)
+        raise InputError(f"{given}: the reader of {name} decides the tables and columns itself; drop this, or {own}")
+    try:
+        return of_publisher(workspace, source)
+    except InputError as error:
+        raise InputError(f"{error}, or {own}") from None
 
 
 def create(root: Path, guessed: Mapping[str, Choice]) -> list[str]:

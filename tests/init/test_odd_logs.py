@@ -173,3 +173,42 @@ def test_zips_that_are_no_log(tmp_path: Path, log: list[dict[str, Any]], run: Ru
             archive.writestr(f"log/c-2024-05-{day:02}.csv", clicks(log))
     code, output = run("init", f"{tmp_path}/days.zip")
     assert (code, "3 files differ only in their day; unpack the zip" in output) == (2, True)
+
+
+OWN = "or name the files with --events, --items, --users and --history"
+
+
+def test_own_files_named_like_a_publishers(tmp_path: Path, log: list[dict[str, Any]], run: Run) -> None:
+    """The publisher's reader refuses other columns, and the message names the way out."""
+    rows = [f"{e['user']},{e['item']},{2 + 3 * e['click']},{e['time']}" for e in log]
+    put(tmp_path / "shop" / "ratings.csv", "\n".join(["customer,film,stars,time", *rows]))
+    put(tmp_path / "shop" / "movies.csv", "\n".join(["film,name,price", *(f"{at},Film {at},3" for at in range(150))]))
+    code, output = run("init", f"{tmp_path}/shop")
+    assert (code, "no column 'userId'" in output, OWN in output) == (2, True, True)
+    code, output = run("init", "--events", f"{tmp_path}/shop/ratings.csv", "--items", f"{tmp_path}/shop/movies.csv")
+    assert code == 0, output
+
+
+def test_a_publishers_reader_has_no_options(tmp_path: Path, log: list[dict[str, Any]], run: Run) -> None:
+    """An option is refused instead of switching the reader off."""
+    put(tmp_path / "ml" / "ratings.dat", "".join(f"{e['user']}::{e['item']}::4::{e['time']}\n" for e in log))
+    put(tmp_path / "ml" / "movies.dat", "".join(f"{at}::F {at} (1999)::Drama|War\n" for at in range(150)))
+    code, output = run("init", f"{tmp_path}/ml", "--label", "rating >= 3")
+    assert (code, "--label: the reader of movielens" in output, OWN in output) == (2, True, True)
+
+
+@pytest.mark.parametrize("words", [[""], ["--events", ""], ["clicks.csv", "--label", ""]])
+def test_empty_text_is_refused(run: Run, words: list[str]) -> None:
+    """A variable of the shell that isn't set doesn't stand for the root of the disk."""
+    code, output = run("init", *words)
+    assert (code, "empty; expected a path or a column" in output) == (2, True)
+
+
+def test_rows_that_are_left_out_are_said_at_the_end(tmp_path: Path, log: list[dict[str, Any]], run: Run) -> None:
+    """A file with the columns of the events is most likely a part of them."""
+    put(tmp_path / "shop" / "train.csv", clicks(log[:4500]))
+    put(tmp_path / "shop" / "test.csv", clicks(log[4500:]))
+    code, output = run("init", f"{tmp_path}/shop")
+    assert code == 0, output
+    line = f"not used: {tmp_path}/shop/test.csv: it has the same columns as the events; to read both, name both"
+    assert any(said.startswith(line) for said in output.splitlines())
