@@ -48,17 +48,21 @@ class Impatient(HttpToolsProtocol):
         super().data_received(data)
         begun = self.cycle is not None and not self.cycle.response_complete
         self._head = 0 if self._advanced else self._head + len(data)
-        if self._head > _HEAD_BYTES:
+        too_long = self._head > _HEAD_BYTES
+        if begun or too_long:
+            self._stop_waiting()
+        else:
+            self._wait()
+        if too_long:
             if not begun:
                 self.transport.write(_TOO_LARGE)
             self.transport.close()
             metrics.CLOSED.labels("long head").inc()
-            return
-        if begun and self._timer:
-            self._timer.cancel()
-            self._timer = None
-        elif not begun:
-            self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        super().connection_lost(exc)
+        self._stop_waiting()
 
     def on_headers_complete(self) -> None:
         """Note that a head was complete."""
@@ -73,6 +77,11 @@ class Impatient(HttpToolsProtocol):
     def _wait(self) -> None:
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_HEAD_SECONDS, self._give_up)
+
+    def _stop_waiting(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
 
     def _give_up(self) -> None:
         self._timer = None
