@@ -191,9 +191,6 @@ class Server:
             response = await self._scored(request, answer, times)
         except HTTPException as error:
             response = await _one_line(request, error)
-        except Exception:
-            metrics.ANSWERS.labels(500).inc()
-            raise
         metrics.ANSWERS.labels(response.status_code).inc()
         seconds = times.passed
         metrics.SECONDS.observe(seconds)
@@ -258,4 +255,5 @@ async def _no_route(request: Request, error: Exception) -> Response:
 
 
 async def _bug(_: Request, error: Exception) -> Response:
+    metrics.ANSWERS.labels(500).inc()
     return JSONResponse({"error": f"a bug: {type(error).__name__}; the server's log has more"}, 500)

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
-ANSWERS = Counter("din_answers", "Answers to POST requests and to wrong routes, by status.", ["status"])
+ANSWERS = Counter("din_answers", "Answers to POST requests, to wrong routes, and after bugs, by status.", ["status"])
 CLOSED = Counter("din_closed_connections", "Connections closed before a request began, by cause.", ["cause"])
 SCORES = Counter("din_scores", "Candidates that were scored, by the version that scored them.", ["version"])
 SECONDS = Histogram("din_request_seconds", "Seconds from the head of a request to its answer.", buckets=_SECONDS)

@@ -357,6 +357,16 @@ def test_figures(client: httpx.Client, scorer: Scorer) -> None:
     assert figure(client, "din_record ") == 1
 
 
+def test_a_bug_is_counted(steady, serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is answered with one line, and counted once."""
+    with serving(steady.deploy()) as client:
+        monkeypatch.setattr(Scorer, "score", lambda *_: 1 / 0)
+        before = figure(client, 'din_answers_total{status="500"}')
+        answer = client.post("/v1/score", json=REQUEST, headers={"Connection": "close"})
+        assert (answer.status_code, answer.json()["error"].split(";")[0]) == (500, "a bug: ZeroDivisionError")
+        assert figure(client, 'din_answers_total{status="500"}') == before + 1
+
+
 def test_a_slow_request_is_logged_with_its_steps(steady, serving, caplog: pytest.LogCaptureFixture) -> None:
     """One line has the time of each step, and the next request within a second adds none."""
     with serving(steady.deploy(slow=0.0)) as client:
