@@ -3,7 +3,7 @@
     settings.py       the options of `din serve`
     deployment.py     the bundle that answers now, and the watch that replaces it
     trial.py          the conditions for a bundle to answer
-    trial_results.py  what the processes of a machine know about records
+    trial_results.py  the results of trials, which the processes of a machine share
     bodies.py         bodies, with limits on bytes and time
     answer_log.py     the log of what was answered
     workers.py        threads that score, a bounded queue, and a time limit

@@ -5,8 +5,9 @@ reference. Requests that have begun keep the bundle that they began with, so no 
 with its last request. A rollback is a new record, so it takes effect in the same way.
 
 A bundle that fails its trial is refused by all processes of this machine, also after a restart, until there is another
-record. One that can't be opened is refused by this process, and tried again later. The old bundle answers on. A process
-without an old one falls back to the newest that has answered on this machine, or to an older record of the log.
+record. One that can't be opened is refused by this process, and tried again later. Meanwhile the old bundle keeps
+answering. A process that has none falls back to the newest bundle that has answered on this machine, or to an older
+record of the log.
 """
 
 import contextlib
@@ -18,6 +19,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from din import documents
 from din.errors import InputError, Unavailable
@@ -29,7 +31,7 @@ from din.serve.scorer import CACHE, Request, Scorer, note_use, open_fetched
 from din.server import metrics
 from din.server.settings import Settings
 from din.server.trial import objection
-from din.server.trial_results import Verdicts, by_preference
+from din.server.trial_results import TrialResults, by_preference
 
 _LOG = logging.getLogger("din.server")
 _RECORDED = 16
@@ -59,19 +61,14 @@ class Refusal:
     """A champion of the registry that does not answer here, and why.
 
     Attributes:
-        wait: the seconds until the bundle is tried again; infinite if its trial is over.
-        until: when these are over, on the monotonic clock.
+        wait: the seconds until the bundle is tried again; infinite if it failed its trial.
+        until: when they are over, on the monotonic clock.
     """
 
     record: Record
     reason: str
     wait: float
     until: float
-
-    @classmethod
-    def of(cls, record: Record, reason: str, wait: float) -> "Refusal":
-        """Return a refusal that begins now."""
-        return cls(record, reason, wait, time.monotonic() + wait)
 
     @property
     def seconds_left(self) -> float | None:
@@ -90,7 +87,7 @@ class Deployment:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._registry = Registry(settings.registry, settings.model)
-        self._verdicts = Verdicts.of(CACHE, settings.registry, settings.model)
+        self._results = TrialResults.of(CACHE, settings.registry, settings.model)
         self._recorded: deque[tuple[Request, int]] = deque(maxlen=_RECORDED)
         self._stop = threading.Event()
         self.champion: Record | None = None
@@ -98,7 +95,7 @@ class Deployment:
         self.problem: str | None = None
         self.refused: Refusal | None = None
         self.serving = self._first()
-        self._verdicts.accept(self.serving.record)
+        self._results.add_passed(self.serving.record)
         metrics.RECORD.set(self.serving.record.number)
         metrics.REFUSING.set(self.refused is not None)
 
@@ -149,7 +146,7 @@ class Deployment:
         """Return the champion's bundle, or another one if it can't answer."""
         try:
             champion = self._look()
-            if reason := self._verdicts.refusal(champion):
+            if reason := self._results.reason(champion):
                 raise _TrialError(reason)
             return self._opened(champion)
         except (InputError, Unavailable) as error:
@@ -165,11 +162,12 @@ class Deployment:
     def _follow(self, champion: Record) -> None:
         if self.refused and self.refused.record != champion:
             self.refused = None
-        if self.refused is None and (reason := self._verdicts.refusal(champion)):  # by another process of this machine
+        if self.refused is None and (reason := self._results.reason(champion)):  # in another process of this machine
             self._refuse(champion, _TrialError(reason))
-            if self.serving.record == champion and (other := next(self._fallbacks(), None)):
+        if self.refused and self.serving.scorer.version == champion.version:  # what failed there answers here
+            if other := next(self._fallbacks(), None):
                 self._replace(other)
-        if self.serving.record != champion and (self.refused is None or time.monotonic() >= self.refused.until):
+        elif self.serving.record != champion and (self.refused is None or time.monotonic() >= self.refused.until):
             self._try(champion)
 
     def _try(self, champion: Record) -> None:
@@ -186,7 +184,7 @@ class Deployment:
 
     def _replace(self, serving: Serving) -> None:
         self.serving = serving
-        self._verdicts.accept(serving.record)
+        self._results.add_passed(serving.record)
         metrics.RECORD.set(serving.record.number)
         metrics.SWAPS.inc()
 
@@ -194,24 +192,22 @@ class Deployment:
         wait = min(2 * self.refused.wait, _LONGEST_WAIT) if self.refused else self.settings.refresh
         if isinstance(error, _TrialError):
             wait = math.inf
-            self._verdicts.refuse(champion, str(error))
+            self._results.add_failed(champion, str(error))
         if not self.refused:
             metrics.REFUSED.inc()
-        self.refused = Refusal.of(champion, str(error), wait)
+        self.refused = Refusal(champion, str(error), wait, time.monotonic() + wait)
 
     def _fallbacks(self) -> Iterator[Serving]:
         """Yield bundles that can answer instead of the champion's, the best first."""
-        log = good = self._verdicts.good()
-        tried = set()
+        log = passed = self._results.passed()
+        failed = self._results.failed()
         if self.champion:
-            tried.add(self.champion.version)
+            failed[self.champion.version] = self.champion.number
             with contextlib.suppress(InputError, Unavailable):
                 log = self._registry.history()[::-1]
-        for record in by_preference(log, good):
-            if record.version not in tried and len(tried) <= _FALLBACKS and self._verdicts.refusal(record) is None:
-                tried.add(record.version)
-                with contextlib.suppress(InputError, Unavailable):
-                    yield self._opened(record)
+        for record in islice(by_preference(log, passed, failed), _FALLBACKS):
+            with contextlib.suppress(InputError, Unavailable):
+                yield self._opened(record)
 
     def _opened(self, record: Record, old: Scorer | None = None) -> Serving:
         """Return the bundle of a record, open and warm.

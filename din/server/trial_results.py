@@ -1,87 +1,113 @@
-"""What the processes of this machine know about records: whose bundle has answered, and whose was refused.
+"""What the processes of this machine know about records: whose bundle has answered, and whose failed its trial.
 
-    ~/.cache/din-ctr/bundles/verdicts/<digest>/<nonce>.good.json      the record
-                                              /<nonce>.refused.json   the reason
+    ~/.cache/din-ctr/bundles/trials/<digest>/<nonce>.passed.json    the record
+                                            /<nonce>.failed.json    the record, and the reason
 
 The files outlive the processes, so a new one does not answer with a bundle that clients made another one refuse, and
 can start while the registry is away or its champion is damaged.
 """
 
+import contextlib
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Self
+from tempfile import TemporaryDirectory
+from typing import Any, Self, TypeVar
 
 from din import documents
 from din.artifacts import write_json
 from din.errors import InputError
+from din.names import Version
 from din.registry.records import Record
 
 _LOG = logging.getLogger("din.server")
-_KEPT = 32
+_PASSED = 32
+"""The most records that passed to keep. Those that failed all stay, because a failure holds until the next record."""
+
+T = TypeVar("T")
 
 
-class Verdicts:
-    """The verdicts about the records of one registry, in a folder that may be missing or not writable."""
+@dataclass(frozen=True)
+class Failure:
+    """A record whose bundle failed its trial, and why."""
+
+    __pydantic_config__ = documents.STRICT
+
+    record: Record
+    reason: str
+
+
+class TrialResults:
+    """The results of the trials of one registry's records, in a folder that may be missing or not writable."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     @classmethod
     def of(cls, cache: Path, uri: str, model: str) -> Self:
-        """Return the verdicts about a model of the registry at `uri`, which are kept in the cache of bundles."""
+        """Return the results for a model of the registry at `uri`, which are kept in the cache of bundles."""
         place = uri if "://" in uri else Path(uri).expanduser().resolve()
-        return cls(cache / "verdicts" / sha256(f"{place}/{model}".encode()).hexdigest())
+        return cls(cache / "trials" / sha256(f"{place}/{model}".encode()).hexdigest())
 
-    def good(self) -> list[Record]:
-        """Return the records whose bundles have answered, the newest first."""
-        found = []
-        for path in self._folder.glob("*.good.json"):
-            try:
-                found.append(documents.read(Record, path))
-            except InputError:  # removed or cut
-                continue
-        return sorted(found, key=lambda record: record.number, reverse=True)
-
-    def refusal(self, record: Record) -> str | None:
-        """Return why a process has refused a record's bundle for good, or None."""
-        try:
-            return documents.read(str, self._folder / f"{record.nonce}.refused.json")
-        except InputError:
-            return None
-
-    def accept(self, record: Record) -> None:
+    def add_passed(self, record: Record) -> None:
         """Note that the bundle of a record answers."""
-        self._write(f"{record.nonce}.good.json", record)
+        self._write(f"{record.nonce}.passed.json", record)
 
-    def refuse(self, record: Record, reason: str) -> None:
+    def add_failed(self, record: Record, reason: str) -> None:
         """Note that no process of this machine should answer with the bundle of a record."""
-        self._write(f"{record.nonce}.refused.json", reason)
+        self._write(f"{record.nonce}.failed.json", Failure(record, reason))
+
+    def passed(self) -> list[Record]:
+        """Return the records whose bundles have answered, the newest first."""
+        return sorted(self._read(Record, "*.passed.json"), key=lambda record: record.number, reverse=True)
+
+    def failed(self) -> dict[Version, int]:
+        """Return the versions that failed a trial, with the number of the newest record whose trial that was."""
+        records = [failure.record for failure in self._read(Failure, "*.failed.json")]
+        return {record.version: record.number for record in sorted(records, key=lambda record: record.number)}
+
+    def reason(self, record: Record) -> str | None:
+        """Return why the bundle of a record failed its trial, or None if it has not."""
+        return next((failure.reason for failure in self._read(Failure, f"{record.nonce}.failed.json")), None)
+
+    def _read(self, expected: type[T], pattern: str) -> Iterator[T]:
+        for path in self._folder.glob(pattern):
+            with contextlib.suppress(InputError):  # removed or cut
+                yield documents.read(expected, path)
 
     def _write(self, name: str, content: Any) -> None:
         try:
-            write_json(self._folder / name, content)
-            files = sorted(self._folder.iterdir(), key=lambda path: path.stat().st_mtime)
-            for path in files[:-_KEPT]:
-                path.unlink(missing_ok=True)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(dir=self._folder) as own:  # other processes write the same file at the same time
+                write_json(Path(own, name), content)
+                Path(own, name).replace(self._folder / name)
         except OSError as error:
-            _LOG.warning("%s: %s; the next process will not know this verdict", self._folder, error.strerror)
+            _LOG.warning("%s: %s; the next process will not know this result", self._folder, error.strerror)
+        with contextlib.suppress(OSError):  # another process removes them too
+            passed = sorted(self._folder.glob("*.passed.json"), key=lambda path: path.stat().st_mtime)
+            for path in passed[:-_PASSED]:
+                path.unlink(missing_ok=True)
 
 
-def by_preference(log: Sequence[Record], good: Collection[Record]) -> list[Record]:
-    """Return records, the best one to fall back to first.
+def by_preference(log: Sequence[Record], passed: Collection[Record], failed: Mapping[Version, int]) -> list[Record]:
+    """Return the newest record of each version that may answer, the best one to fall back to first.
 
-    Bundles that a rollback replaced come last. Those that have answered on this machine come before others.
+    Versions that a rollback replaced come last. Those that have answered on this machine come before others.
 
     Args:
         log: the newest record first.
-        good: those whose bundles have answered.
+        passed: those whose bundles have answered.
+        failed: versions that may not answer, unless a record is newer than this number.
     """
+    answered = {record.version for record in passed}
     replaced = set()
-    ranked = []
+    ranked: dict[Version, tuple[bool, bool, Record]] = {}
     for record in log:
-        ranked.append((record.version in replaced, record not in good, record))
+        if record.number > failed.get(record.version, 0):
+            rank = (record.version in replaced, record.version not in answered, record)
+            ranked.setdefault(record.version, rank)
         if record.action == "rollback":
             replaced.add(record.previous)
-    return [record for *_, record in sorted(ranked, key=lambda one: one[:2])]
+    return [record for *_, record in sorted(ranked.values(), key=lambda one: one[:2])]

@@ -1,23 +1,30 @@
 """The server follows promotions and rollbacks, and a bundle that is worse as a server never answers."""
 
 import json
+import os
 import shutil
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 from served_world import World
 
 from din.errors import InputError
+from din.registry.records import Record
 from din.serve import Limits, Scorer
 from din.serve.bundle_writer import seal
+from din.serve.scorer import _prune
 from din.server import deployment as deployed
 from din.server import metrics
 from din.server.deployment import Deployment
 from din.server.trial import objection
+from din.server.trial_results import TrialResults
 
 REQUEST = {"history": ["i4", "i5"], "candidates": ["i6", "i7"]}
 
@@ -63,19 +70,26 @@ def damage(world: World, version: str) -> Callable[[], object]:
     return lambda: stored.write_bytes(content)
 
 
+def change_card(world: World, card: str) -> None:
+    """Make the second bundle another version."""
+    (world.bundles[1] / "MODEL_CARD.md").write_text(card)
+    seal(world.bundles[1])
+
+
 def test_a_damaged_bundle_that_heals(world: World) -> None:
     """It is fetched again after a while that grows, and answers once it is sound."""
-    deployment = world.deploy(refresh=0.01)
+    deployment = world.deploy(refresh=1000.0)
     heal = damage(world, world.crown(1))
     waits = []
-    for _ in range(3):
+    for _ in range(4):
         deployment.follow()
-        assert deployment.refused
-        waits.append(deployment.refused.wait)
+        refused = deployment.refused
+        assert refused and refused.seconds_left and refused.wait - 60 < refused.seconds_left <= refused.wait
+        waits.append(refused.wait)
         deployment.follow()
-        assert deployment.refused.wait == waits[-1]
-        time.sleep(waits[-1])
-    assert waits == [0.01, 0.02, 0.04]
+        assert deployment.refused is refused
+        deployment.refused = replace(refused, until=time.monotonic())
+    assert waits == [1000, 2000, 3600, 3600]
     heal()
     deployment.follow()
     assert deployment.refused is None and deployment.serving.record.number == 2
@@ -139,12 +153,95 @@ def test_a_bundle_that_failed_its_trial_stays_refused(world: World, deployment: 
     assert other.refused is None and other.serving.record.number == 3
 
 
+def test_a_process_that_can_not_go_back_at_once(world: World, deployment: Deployment) -> None:
+    """It drops a bundle that failed elsewhere as soon as it can fetch another one."""
+    first, other = deployment.serving.scorer.version, world.deploy()
+    world.crown(1)
+    other.follow()
+    deployment.keep([{"candidates": ["i1"] * 900}], 20)
+    deployment.settings = replace(deployment.settings, limits=Limits(candidates=2))
+    deployment.follow()
+    shutil.rmtree(deployed.CACHE / first)
+    bundles = world.registry_folder / "bundles"
+    away = bundles.rename(bundles.with_name("away"))
+    other.follow()
+    assert other.refused and other.serving.record.number == 2
+    away.rename(bundles)
+    other.follow()
+    assert other.refused and other.serving.record.number == 1
+
+
+def test_a_version_that_failed_under_a_newer_record(world: World, deployment: Deployment) -> None:
+    """No process falls back to it by its older record, until it has passed again."""
+    first = deployment.serving.scorer.version
+    world.crown(1)
+    deployment.follow()
+    sound, deployment.settings = deployment.settings, replace(deployment.settings, limits=Limits(candidates=2))
+    deployment.keep([{"candidates": ["i1"] * 900}], 20)
+    world.registry.append(first, world.registry.champion(), by="ann", reason="bad", action="rollback")
+    deployment.follow()
+    assert deployment.refused and deployment.refused.record.number == 3
+    change_card(world, "third")
+    damage(world, world.crown(1))
+    assert Deployment(sound).serving.record.number == 2
+    world.crown(0)
+    assert Deployment(sound).serving.record.number == 5
+    change_card(world, "fourth")
+    damage(world, world.crown(1))
+    assert Deployment(sound).serving.record.number == 5
+
+
+def test_processes_that_note_the_same_result(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """All of them succeed, as at a swap, and the file is whole all the time."""
+    record = world.registry.required_champion()
+    results = TrialResults.of(deployed.CACHE, "registry", "log")
+
+    def note(_: int) -> list[Record]:
+        results.add_passed(record)
+        return results.passed()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(note, range(200))) == [[record]] * 200
+    assert not caplog.records
+
+
+def test_many_results(world: World) -> None:
+    """A failure holds for good, and the newest records that passed are kept."""
+    record = world.registry.required_champion()
+    results = TrialResults.of(deployed.CACHE, "registry", "log")
+    results.add_failed(record, "too slow")
+    for number in range(2, 42):
+        results.add_passed(replace(record, number=number, nonce=f"{number:032x}"))
+    assert results.reason(record) == "too slow" and results.failed() == {record.version: 1}
+    assert [one.number for one in results.passed()] == list(range(41, 9, -1))
+
+
+def test_a_folder_of_another_user_in_the_cache() -> None:
+    """It stays, and does not keep other old bundles from being removed."""
+    is_root = os.geteuid() == 0
+    with TemporaryDirectory() as folder:
+        cache = Path(folder)
+        cache.chmod(0o777)
+        bundles = [cache / (digit * 64) for digit in "abcd"]
+        for age, bundle in enumerate(bundles):
+            (bundle / "sub").mkdir(parents=True)
+            os.utime(bundle, (9 - age, 9 - age))
+        bundles[3].chmod(0o777)
+        bundles[2].chmod(0o555)
+        if is_root:
+            os.seteuid(65534)  # nobody, because root may remove all
+        try:
+            _prune(cache)
+        finally:
+            if is_root:
+                os.seteuid(0)
+        assert sorted(cache.iterdir()) == bundles[:3]
+
+
 def test_a_rollback_at_the_start(world: World) -> None:
     """If its bundle is damaged, the one that was rolled back comes last."""
     first, second = world.crown(0), world.crown(1)
-    card = world.bundles[1] / "MODEL_CARD.md"
-    card.write_text("third")
-    seal(world.bundles[1])
+    change_card(world, "third")
     third = world.crown(1)
     rolled = world.registry.append(first, world.registry.champion(), by="ann", reason="bad", action="rollback")
     damage(world, first)
