@@ -128,7 +128,8 @@ def tables(workspace: Workspace, place: str, given: Mapping[str, str]) -> dict[s
         elif why:
             near[paths] = why
     unused = sizes.keys() - {events, *(one.value for one in chosen.values())}
-    if not labelled[events] and len(logs := [paths for paths in found if paths in {events, *unused}]) > 1:
+    logs = [paths for paths in found if paths == events or paths in unused]
+    if not labelled[events] and len(logs) > 1:
         raise InputError(
             f"{place}: {listed(logs)} have users, items and times, and none has a label; name one, or several with a "
             "comma between them, with --events"

@@ -1,4 +1,4 @@
-"""What the processes of this machine know about records: whose bundle has answered, and whose failed its trial.
+"""Files that tell all server processes of a machine which bundles have answered, and which failed their trial.
 
     ~/.cache/din-ctr/bundles/trials/<digest>/<nonce>.passed.json    the record
                                             /<nonce>.failed.json    the record, and the reason

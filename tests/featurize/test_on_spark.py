@@ -241,7 +241,7 @@ def test_odd_input_gives_equal_rows(odd: str, sail: str, tmp_path: Path, monkeyp
 @needs_java
 @pytest.mark.parametrize("broken", ["no Python", "no pyarrow", "a damaged page"])
 def test_what_fails_on_a_worker_is_named(broken: str, tmp_path: Path) -> None:
-    """What a worker lacks or can't read is bad input, with the cause in Spark's words."""
+    """A missing package or a damaged file on a worker is bad input, and the message quotes Spark."""
     workspace = with_last_day(tmp_path, damage if broken == "a damaged page" else lambda file: None)
     python = {"no Python": str(tmp_path / "nowhere"), "a damaged page": sys.executable}.get(broken)
     if python is None:

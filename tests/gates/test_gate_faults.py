@@ -237,6 +237,14 @@ def test_a_fault_closes_its_gates_alone(name: str, run: Run, quick: Params, regi
     assert fault.says in find(report, closed[0])["reason"]
 
 
+def test_every_gate_of_a_first_run_has_a_planted_fault(run: Run, quick: Params) -> None:
+    """Only `no_earlier_champion` has none."""
+    run.finish()
+    names = {one["name"] for one in judge(run.here, quick)["gates"]}
+    planted = {name for fault in FAULTS.values() if fault.champion is None for name in fault.closes.split()}
+    assert names == planted | {"no_earlier_champion"}
+
+
 def test_a_champion_that_cannot_score_closes_what_needs_its_scores(run: Run, quick: Params, registry: Registry) -> None:
     """Each gate that needs its scores closes as not evaluated."""
     challenge(registry, run)

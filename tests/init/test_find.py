@@ -1,4 +1,4 @@
-"""What `din init` takes the files of a folder for."""
+"""`din init` decides what each file of a folder is."""
 
 import shutil
 import zipfile

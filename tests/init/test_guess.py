@@ -359,7 +359,7 @@ HISTORIES: dict[str, tuple[list[str], dict[str, str], str]] = {
 
 @pytest.mark.parametrize("form", HISTORIES)
 def test_earlier_behaviours(form: str, tmp_path: Path, plain: list[str], guessed: Guessed) -> None:
-    """Of a history's lists of items, the longest may be what was only shown; other lists and counts are not items."""
+    """The longest list of a history may hold all items that were shown, so the second longest is taken."""
     (header, *rows), columns, lists = HISTORIES[form]
     found = guessed("log.csv", history=write(tmp_path, header, rows, "before.csv"))
     assert found["fetch.table.history_columns"].items() >= columns.items()

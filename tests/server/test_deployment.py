@@ -118,7 +118,7 @@ def test_a_start_while_the_champion_is_damaged(cache: str, world: World, serving
 
 
 def test_a_start_while_the_registry_is_away(world: World, serving) -> None:
-    """What answered last on this machine answers, but never a bundle whose hash is wrong."""
+    """The bundle that answered last on this machine answers again, unless its hash is wrong."""
     first = world.deploy().serving.scorer.version
     away = world.registry_folder.rename(world.registry_folder.with_name("away"))
     restarted = world.deploy()

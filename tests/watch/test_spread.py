@@ -53,7 +53,7 @@ def test_a_week_ago_is_the_base_where_weekdays_differ() -> None:
 
 
 def test_a_day_of_few_users_may_move_further() -> None:
-    """The same shift alarms if its error is small, but not if it is large."""
+    """A shift raises an alarm if its standard error is small, but not if it is large."""
     values = np.append(np.random.default_rng(0).normal(0, 0.1, DAYS - 1), 1.0)
     errors = [np.append(np.full(DAYS - 1, 0.1), last) for last in (0.1, 1.0)]
     sure, unsure = (p_value(Figure.level(values, error, USERS)) for error in errors)
