@@ -46,6 +46,7 @@ from din.train.predict import Predictions, predict
 from din.workspace import Workspace
 
 _LR_EPOCHS = 20  # at most; the best epoch is usually one of the first few
+_LR_STEPS = 4_096  # in an epoch, at most: linear weights of a large log need no more, and larger batches are faster
 _CONFIDENCE = 0.975  # of each bound of a gain
 
 
@@ -118,20 +119,25 @@ def _continues(model: Path) -> bool:
 def _floor(features: Features, params: Params, compute: Compute) -> Predictions:
     """Train LR on the rows that the model has learned, and score the test rows."""
     print("fitting the floor lr", flush=True)
-    learned = learn(features, floor(params), compute=compute)
+    settings = floor(params, sum(features.split_rows("train")))
+    learned = learn(features, settings, compute=compute)
     return _predict(learned.judged, "test", compute)
 
 
-def floor(params: Params) -> Train:
+def floor(params: Params, rows: int) -> Train:
     """Return the settings of the floor LR: logistic regression over the same fields, trained by the same loop.
 
     Its settings are fixed, so that no setting tuned for the candidate can cripple it. They are the defaults, except for
     a few that suit linear weights. It shares three settings with the candidate: `train.compute`, whether it learns
     held-out days, and the metric that chooses its best epoch, since not every metric is defined on every log.
+
+    Args:
+        rows: the number of training rows.
     """
     learning = LearningParams(
         initial_item_bias="zero",
         learning_rate=0.01,
+        batch_size=max(LearningParams.batch_size, rows // _LR_STEPS),
         epochs=_LR_EPOCHS,
         metric=params.train.learning.metric,
         regularization=1.0,

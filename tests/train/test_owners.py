@@ -68,6 +68,12 @@ def test_the_block_of_a_key_decides(key: str, start: ChampionStart, features_onc
     runs = {checkpoint.directory(features_once.root, settings, Compute()) for settings in (params.train, train)}
     assert len(runs) == (1 if block == "compute" else 2)
     shared = block == "compute" or key in SHARED_WITH_THE_FLOOR
-    assert (floor(replace(params, train=train)) != floor(params)) == shared
+    assert (floor(replace(params, train=train), 1) != floor(params, 1)) == shared
     with pytest.raises(InputError, match=f"architecture: {name} ") if block == "model" else contextlib.nullcontext():
         start.shared_rows(features_once, train.model)
+
+
+def test_the_floor_reads_a_large_log_in_larger_batches(params: Params) -> None:
+    """An epoch's steps stay bounded, and a small log has batches of the default size."""
+    sizes = {rows: floor(params, rows).learning.batch_size for rows in (1, 1_000_000, 100_000_000)}
+    assert sizes == {1: 256, 1_000_000: 256, 100_000_000: 24_414}
