@@ -54,7 +54,7 @@ def app(deployment: Deployment) -> Starlette:
     """Return the server of a deployment."""
     server = Server(deployment)
     model = f"/v2/models/{deployment.settings.model}"
-    return Starlette(
+    served = Starlette(
         routes=[
             Route("/v1/score", server.score, methods=["POST"]),
             Route("/v1/model", server.model),
@@ -70,6 +70,8 @@ def app(deployment: Deployment) -> Starlette:
         exception_handlers={HTTPException: _no_route, Exception: _bug},
         lifespan=server.lifespan,
     )
+    served.router.redirect_slashes = False  # to the Host that a client names
+    return served
 
 
 @dataclass

@@ -2,10 +2,12 @@
 
 import asyncio
 import os
+import sys
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import uvicorn
+from httptools import HttpParserCallbackError, HttpParserUpgrade
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from din.server import metrics
@@ -32,6 +34,7 @@ class Impatient(HttpToolsProtocol):
     _timer: asyncio.TimerHandle | None = None
     _head = 0
     _advanced = False
+    _data = b""
 
     def connection_made(self, transport: Any) -> None:
         """Begin to wait for the first request, or close a connection too many."""
@@ -45,6 +48,7 @@ class Impatient(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Stop waiting if a request has begun, and close the connection if its head is too long."""
         self._advanced = False
+        self._data = data
         super().data_received(data)
         begun = self.cycle is not None and not self.cycle.response_complete
         self._head = 0 if self._advanced else self._head + len(data)
@@ -73,6 +77,28 @@ class Impatient(HttpToolsProtocol):
         """Note that bytes belonged to a body."""
         self._advanced = True
         super().on_body(body)
+
+    def _should_upgrade(self) -> bool:
+        return self._get_upgrade() is not None
+
+    def handle_websocket_upgrade(self) -> None:
+        """Read a request again without its offer of another protocol, which Java's client makes with each request.
+
+        httptools takes all that follows the head for the other protocol, so the body would be lost.
+        """
+        upgrade = sys.exception()
+        assert isinstance(upgrade, HttpParserUpgrade) and self.parser
+        (end,) = upgrade.args  # of the head
+        version = self.parser.get_http_version().encode()
+        kept = [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
+        first = b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)
+        super().data_received(b"\r\n".join([first, *kept, b"\r\n"]) + self._data[end:])
+
+    def send_400_response(self, msg: str) -> None:
+        """Name the cause, which uvicorn does not. The only one of uvicorn's own is a target without a path."""
+        error = sys.exception()
+        cause = "the target has no path" if isinstance(error, HttpParserCallbackError) else error
+        super().send_400_response(f"{msg.removesuffix('.')}: {cause}")
 
     def _wait(self) -> None:
         if self._timer is None:

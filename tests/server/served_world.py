@@ -1,12 +1,20 @@
 """A registry with a champion and another bundle that answers differently."""
 
 import json
+import os
 import shutil
-from collections.abc import Callable
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import onnx
 from factories.served_days import Days
@@ -67,3 +75,40 @@ def serve(world: World, days: Days, folder: Path, client: Client = dict) -> None
         body = json.dumps(client(request)).encode()
         log.put(log.drawn(answers.score(deployment.serving, body, named=True)), len(body))
     log.close()
+
+
+@contextmanager
+def running(
+    registry: Registry, folder: Path, *options: str, program: tuple[str, ...] = ("-m", "din.cli")
+) -> Iterator[tuple[httpx.Client, int]]:
+    """Run `din serve` in a process of its own, whose output is in the file `printed`; give a client and the process.
+
+    Args:
+        program: how Python starts `din`.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    place = ("--registry", registry.uri, "--model", registry.model_name, "--port", str(port))
+    with (folder / "printed").open("w") as printed:
+        environment = os.environ | {"XDG_CACHE_HOME": str(folder / "cache")}
+        command = [sys.executable, *program, "serve", *place, *options]
+        server = subprocess.Popen(command, env=environment, stdout=printed, stderr=printed)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            wait_until_ready(client, folder / "printed")
+            yield client, server.pid
+    finally:
+        server.send_signal(signal.SIGTERM)
+        code = server.wait(60)
+    assert code in (0, -signal.SIGTERM), (folder / "printed").read_text()
+
+
+def wait_until_ready(client: httpx.Client, printed: Path) -> None:
+    for _ in range(600):
+        try:
+            if client.get("/v2/health/ready").status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.1)
+    raise AssertionError(printed.read_text())

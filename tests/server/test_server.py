@@ -148,8 +148,38 @@ def test_a_wrong_route(client: httpx.Client) -> None:
     before = [figure(client, f'din_answers_total{{status="{status}"}}') for status in (404, 405)]
     assert client.get("/v1/scores").json() == {"error": "Not Found"}
     assert client.get("/v1/score").status_code == 405
+    assert client.post("/v1/score/", json=REQUEST).status_code == 404  # no redirect to the Host of the request
     after = [figure(client, f'din_answers_total{{status="{status}"}}') for status in (404, 405)]
-    assert np.subtract(after, before).tolist() == [1, 1]
+    assert np.subtract(after, before).tolist() == [2, 1]
+
+
+@pytest.mark.parametrize("at_once", [0, 5, 20])
+@pytest.mark.parametrize("protocol", ["websocket", "h2c"])
+def test_an_offer_of_another_protocol(protocol: str, at_once: int, client: httpx.Client) -> None:
+    """It is ignored, and the body is read, whether it comes with the head, later, or in parts."""
+    with connected(client) as connection:
+        head = f"POST /v1/score HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\nContent-Length: 20\r\n\r\n"
+        body = b'{"candidates": [67]}'
+        for number in range(2):
+            connection.sendall(head.encode() + body[:at_once])
+            time.sleep(0.1)
+            connection.sendall(body[at_once:])
+            assert connection.recv(4096).startswith(b"HTTP/1.1 200 "), number
+
+
+@pytest.mark.parametrize(
+    ("sent", "says"),
+    [
+        (b"POST /v1/score HTTP/1.1\r\nContent-Length: 1e3\r\n\r\n", b"Invalid character in Content-Length"),
+        (b"POST http://x HTTP/1.1\r\n\r\n", b"the target has no path"),
+    ],
+)
+def test_no_http(sent: bytes, says: bytes, client: httpx.Client) -> None:
+    """The answer says what is wrong."""
+    with connected(client) as connection:
+        connection.sendall(sent)
+        answer = connection.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 400 ") and answer.endswith(b"\r\n\r\nInvalid HTTP request received: " + says)
 
 
 def figure(client: httpx.Client, name: str) -> float:
@@ -221,6 +251,17 @@ def test_a_slow_head(begun: bytes, steady, serving, monkeypatch: pytest.MonkeyPa
 
 def closed(client: httpx.Client) -> list[float]:
     return [figure(client, f'din_closed_connections_total{{cause="{cause} head"}}') for cause in ("slow", "long")]
+
+
+def test_too_many_connections(steady, serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more than allowed is closed, and the next one is answered once another has ended."""
+    monkeypatch.setattr(run, "_CONNECTIONS", 3)
+    with serving(steady.deploy()) as client, connected(client):
+        with connected(client):
+            client.get("/v2/health/live")
+            with connected(client) as fourth:
+                assert fourth.recv(1) == b""
+        assert client.get("/v2/health/live", headers={"Connection": "close"}).status_code == 200
 
 
 @pytest.mark.parametrize(("sent", "long"), [(b"", 0), (b"POST /v1/score HT", 0), (b"a" * 70_000, 1)])

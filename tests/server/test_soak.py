@@ -8,19 +8,17 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from served_world import World, copied, shift
+from served_world import World, copied, running, shift
 
 from din import served_log
 from din.names import Version
@@ -36,7 +34,6 @@ LEAK_MB = 200
 """A growth that is a leak: each bundle has 0.1 MB."""
 PAUSE = 0.02
 """The seconds that a client pauses after an answer, so that the load is not all that the server can take."""
-URL = "http://127.0.0.1:{port}"
 REQUESTS = [
     {"user": {"user_id": user}, "history": [f"i{item}" for item in range(user)], "candidates": ["i6", "i7", f"i{user}"]}
     for user in range(12)
@@ -58,9 +55,9 @@ class Client(threading.Thread):
         lost: the requests whose connection ended without an answer.
     """
 
-    def __init__(self, port: int, expected: Expected, seed: int) -> None:
+    def __init__(self, url: httpx.URL, expected: Expected, seed: int) -> None:
         super().__init__(daemon=True)
-        self._url = URL.format(port=port)
+        self._url = url
         self._expected = expected
         self._draw = random.Random(seed)
         self.ended = False
@@ -93,8 +90,8 @@ class Client(threading.Thread):
 class Load:
     """Four clients at once."""
 
-    def __init__(self, port: int, expected: Expected) -> None:
-        self.clients = [Client(port, expected, seed) for seed in range(4)]
+    def __init__(self, url: httpx.URL, expected: Expected) -> None:
+        self.clients = [Client(url, expected, seed) for seed in range(4)]
 
     def start(self) -> None:
         for client in self.clients:
@@ -176,41 +173,32 @@ def test_a_soak(world: World, tmp_path: Path) -> None:
         expected[scorer.version] = [scorer.score(request).tolist() for request in REQUESTS]
     stored = [world.registry.put_bundle(bundle) for bundle in [*pair, *others]]
     damaged = damaged_bundles(world, tmp_path)
-    port = 18_000 + os.getpid() % 1000
-    command = [sys.executable, "-m", "din.cli", "serve", "--registry", world.registry.uri, "--port", str(port)]
-    log = (tmp_path / "log").open("w+")
-    server = subprocess.Popen(
-        [*command, "--processes", "2", "--refresh", "0.1", "--timeout", "20", "--log", str(tmp_path / "served")],
-        env=os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")},
-        stdout=log,
-        stderr=log,
-    )
-    load = Load(port, expected)
-    champions = Champions(world, load)
-    try:
-        wait_until_ready(port, log)
+    options = ["--processes", "2", "--refresh", "0.1", "--timeout", "20", "--log", str(tmp_path / "served")]
+    with running(world.registry, tmp_path, *options) as (client, server):
+        load = Load(client.base_url, expected)
+        champions = Champions(world, load)
         began = time.monotonic()
         load.start()
         time.sleep(1)
         latency = load.begin()
         time.sleep(QUIET)
         print(f"\nwithout swaps: {latency()}")
-        sizes = [memory_mb(server.pid)]
+        sizes = [memory_mb(server)]
         latency = load.begin()
         champions.come_and_go(stored[:2], stored[2::2], damaged[:2])
         print(f"during swaps: {latency()}")
-        sizes.append(memory_mb(server.pid))
+        sizes.append(memory_mb(server))
         away = world.registry_folder.rename(world.registry_folder.with_name("away"))
         latency = load.begin()
         time.sleep(QUIET)
         away.rename(world.registry_folder)
         print(f"without a registry: {latency()}")
         champions.come_and_go(stored[:2], stored[3::2], damaged[2:])
-        sizes.append(memory_mb(server.pid))
-        swaps = figure(port, "din_swaps_total")
-        refused = figure(port, "din_refused_bundles_total")
+        sizes.append(memory_mb(server))
+        swaps = figure(client, "din_swaps_total")
+        refused = figure(client, "din_refused_bundles_total")
         champions.crown(damaged[0])  # a new process can't open it, and falls back
-        killed = a_process_of(server.pid)
+        killed = a_process_of(server)
         os.kill(killed, signal.SIGKILL)
         time.sleep(5)
         load.stop()
@@ -224,13 +212,8 @@ def test_a_soak(world: World, tmp_path: Path) -> None:
         assert set(answers) == set(expected)
         assert swaps >= SWAPS and refused >= len(damaged)
         assert max(sizes) - sizes[0] < LEAK_MB
-        assert a_process_of(server.pid) != killed
-    finally:
-        server.send_signal(signal.SIGTERM)
-        code = server.wait(60)
-    log.seek(0)
-    printed = log.read()
-    assert code in (0, -signal.SIGTERM), printed
+        assert a_process_of(server) != killed
+    printed = (tmp_path / "printed").read_text()
     assert "Traceback" not in printed, printed
     rows = logged(tmp_path / "served", expected)
     print(f"{rows:,} of them are in the log")
@@ -274,20 +257,9 @@ def logged(folder: Path, expected: Expected) -> int:
     return count
 
 
-def wait_until_ready(port: int, log: Any) -> None:
-    for _ in range(600):
-        try:
-            if httpx.get(URL.format(port=port) + "/v2/health/ready").status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(0.1)
-    log.seek(0)
-    raise AssertionError(log.read())
-
-
-def figure(port: int, name: str) -> float:
+def figure(client: httpx.Client, name: str) -> float:
     """Return a figure of all processes."""
-    (line,) = (one for one in httpx.get(URL.format(port=port) + "/metrics").text.splitlines() if one.startswith(name))
+    (line,) = (one for one in client.get("/metrics").text.splitlines() if one.startswith(name))
     return float(line.split()[-1])
 
 
