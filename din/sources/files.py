@@ -61,9 +61,13 @@ class File:
 
     @contextmanager
     def open(self) -> Iterator[pa.NativeFile]:
-        """Yield a stream of the decompressed bytes."""
+        """Yield a stream of the decompressed bytes.
+
+        It copies what it reads into Arrow's memory, which can be returned as soon as it is free. Python's cannot, once
+        a thread of Arrow has read ahead.
+        """
         with self.system.open(self.path, "rb") as raw:
-            stream = pa.PythonFile(raw, mode="r")
+            stream = pa.BufferedInputStream(pa.PythonFile(raw, mode="r"), CHUNK)
             yield pa.CompressedInputStream(stream, self.compression) if self.compression else stream
 
     @contextmanager

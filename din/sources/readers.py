@@ -93,6 +93,7 @@ def read(
                 if most is not None and (total - start == most or held >= _HEAD):
                     break
             counts.append((file.name, total - start))
+    pa.default_memory_pool().release_unused()  # Arrow reads up to 32 blocks ahead; the engine needs that memory next
     return replace(rows, files=tuple(counts))
 
 
