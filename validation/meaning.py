@@ -102,7 +102,8 @@ def _row(
     """Return a row of `_table`, given the AUC `value` on a part and the AUC `base` on training."""
     rise = value - base
     certain = rise > constants.SIGMAS * np.hypot(part.noise(group), train.noise(group))
-    return name, part.name, value, base, value - 2 * part.noise(Group.CONTEXT), rise if certain else 0.0
+    each_row = part.noise(Group.BEHAVIOUR if group is Group.BEHAVIOUR else Group.CONTEXT)
+    return name, part.name, value, base, value - 2 * each_row, rise if certain else 0.0
 
 
 def _table(rows: list[_Row]) -> pd.DataFrame:

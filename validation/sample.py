@@ -106,12 +106,15 @@ class EncodedImpressions:
     def noise(self, group: Group) -> float:
         """Return the standard error of an uninformative field's AUC, √((P + N + 1) / 12PN), for P clicks, N non-clicks.
 
-        Rows of one user, or one item, have equal fields of that group, so P and N count each user or item once.
+        Fields are scored on the first half of the users, histories (`Group.BEHAVIOUR`) on all. Rows of one user, or
+        one item, have equal fields of that group, so P and N count each user or item once.
         """
+        scored = ~self.half | (group is Group.BEHAVIOUR)
+        label = self.label[scored]
         owner = {Group.USER: self.user, Group.ITEM: self.item}.get(group)
-        alike = 1.0 if owner is None else len(self) / len(np.unique(owner))
-        clicks = self.label.sum() / alike
-        others = (~self.label).sum() / alike
+        alike = 1.0 if owner is None else len(label) / len(np.unique(owner[scored]))
+        clicks = label.sum() / alike
+        others = (~label).sum() / alike
         return float(np.sqrt((clicks + others + 1) / (12 * clicks * others)))
 
 

@@ -24,10 +24,13 @@ from planting import (
     shards,
 )
 
+from din.metrics.ranking import auc
 from din.params import Params
-from din.schema import SPLITS
+from din.schema import SPLITS, Group
 from validation import constants, rates
 from validation.features import PHASES
+from validation.meaning import held_out_auc
+from validation.sample import Codes, EncodedImpressions, in_second_half
 
 Enter = Callable[..., Params]
 
@@ -188,6 +191,37 @@ def test_every_leak_or_shift_is_planted(workspace: Enter) -> None:
     """Every expectation on meaning needs a defect above."""
     planted = frozenset().union(*(one.critical | one.warnings for one in DEFECTS.values()))
     assert names(PHASES, workspace("temporal"), "meaning") <= planted
+
+
+def deviation(group: Group, random: np.random.Generator) -> float:
+    """Return the deviation from 0.5, in standard errors, of the AUC of a field that says nothing about the label."""
+    rows = 2_000
+    owners = {Group.USER: random.integers(0, 300, rows), Group.ITEM: random.integers(0, 300, rows)}
+    user = owners[Group.USER]
+    of_row = random.integers(1, 301, rows)
+    code = random.integers(1, 301, 300)[owners[group]] if group in owners else of_row
+    part = EncodedImpressions(
+        name="test",
+        label=random.random(rows) < 0.2,
+        user=user,
+        item=owners[Group.ITEM],
+        timestamp=np.zeros(rows),
+        half=in_second_half(user),
+        codes={"tab": Codes(code, np.arange(rows), 301)},
+        shares={"category": of_row / 300},
+    )
+    of_history = group is Group.BEHAVIOUR
+    value = auc(part.label, part.shares["category"]) if of_history else held_out_auc(part, part.codes["tab"])
+    return (value - 0.5) / part.noise(group)
+
+
+@pytest.mark.parametrize("group", [Group.CONTEXT, Group.USER, Group.ITEM, Group.BEHAVIOUR])
+def test_noise_is_the_spread_of_uninformative_fields(group: Group) -> None:
+    """Chance exceeds 1.96 standard errors in 5 % of samples, or less often where rows of an owner count once."""
+    random = np.random.default_rng(5)
+    alarms = np.mean([abs(deviation(group, random)) > 1.96 for _ in range(400)])
+    assert alarms < 0.08
+    assert alarms > 0.02 or group in (Group.USER, Group.ITEM)
 
 
 def test_too_small_a_log_is_not_judged() -> None:
