@@ -1,4 +1,4 @@
-"""Complete a bundle: add all files other than the graphs, and then the manifest.
+"""Complete a bundle: add the files other than the graphs and the golden requests, and then the manifest.
 
 `models/bundle/` then has:
 
@@ -7,6 +7,7 @@
     vocab/ items.parquet users.parquet  the raw values that the model knows, with their ids and table rows
     signature.json                      fields with kinds, edges, moments and offsets; longest history; graph inputs
     facts.json MODEL_CARD.md            origin and quality, for programs and for people
+    golden.json                         made-up requests with PyTorch's probabilities (`din.serve.golden`)
     manifest.json                       the sha256 of every file; its own is the version (`din.registry.bundle`)
 
 A bundle has no times of creation, paths or commits, so equal trainings give equal versions.
@@ -38,15 +39,15 @@ _PACKAGES = ("din-ctr", "torch", "onnx", "onnxscript", "onnxruntime", "numpy", "
 _PROTOCOL = ("seed", "valid_fraction", "test_fraction", "valid_days", "test_days")
 
 
-def complete(
+def add_values_and_facts(
     folder: Path,
     workspace: Workspace,
     features: Features,
     layout: TableLayout,
     inputs: dict[str, list[str]],
     params: Params,
-) -> str:
-    """Add all other files to the graphs in `folder`, then the manifest, and return the version.
+) -> None:
+    """Add the model, what requests are encoded with, and the facts to the graphs in `folder`.
 
     Args:
         features: the features that the model was trained on, with the ids that it knows.
@@ -63,7 +64,6 @@ def complete(
     write_json(folder / SIGNATURE, signature)
     write_json(folder / FACTS, facts)
     write_bytes(folder / "MODEL_CARD.md", model_card(facts, features.fields).encode())
-    return seal(folder)
 
 
 def write_values(folder: Path, features: Features) -> None:

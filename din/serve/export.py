@@ -24,6 +24,7 @@ from din.params import Params
 from din.schema import Field
 from din.serve import bundle_writer
 from din.serve.fold import fold
+from din.serve.golden_writer import write_golden
 from din.serve.graphs import TABLE, WEIGHT, traced, weights_of
 from din.serve.scorer import BATCH_GRAPH, REQUEST_GRAPH
 from din.workspace import Workspace
@@ -44,7 +45,9 @@ def export(workspace: Workspace, params: Params) -> None:
     layout = TableLayout.of(features.fields, features.rows)
     with replace_directory(workspace.bundle) as folder:
         inputs = export_graphs(trained.model, trained.table, features.fields, folder)
-        version = bundle_writer.complete(folder, workspace, features, layout, inputs, params)
+        bundle_writer.add_values_and_facts(folder, workspace, features, layout, inputs, params)
+        write_golden(folder, features, trained)
+        version = bundle_writer.seal(folder)
     size = sum(path.stat().st_size for path in workspace.bundle.rglob("*") if path.is_file())
     print(f"exported {workspace.bundle}, {size / 1e6:.1f} MB, version {version}")
 

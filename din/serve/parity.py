@@ -11,6 +11,8 @@ by less than the tolerance. For extreme numbers, which no log contains, only the
 give a score: DIN multiplies its inputs with each other, so at 100 standard deviations float32 is too imprecise for two
 programs to agree.
 
+The bundle's golden requests must agree too, because each server repeats this check.
+
 The verdict is closed if a path fails or can't be compared, or if all outputs are alike, which proves nothing. An
 impression takes about half a millisecond.
 """
@@ -22,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from din.artifacts import write_json
@@ -31,14 +32,14 @@ from din.features.packing import PackedBatch
 from din.features.reader import Features
 from din.metrics.ranking import auc
 from din.model import artifact
-from din.model.artifact import Trained
-from din.model.embedding import to_tensors
 from din.names import Version
 from din.params import Params
 from din.schema import Group
 from din.serve.agreement import ATOL_LOGIT, ATOL_PROBABILITY, AUC_DELTA, MIN_STD, PATHS, ParityReport
 from din.serve.cases import ParityCase, real_cases
 from din.serve.encode import Encoder
+from din.serve.golden import difference, read_golden
+from din.serve.golden_writer import torch_scores
 from din.serve.scorer import BATCH_GRAPH, Graph, Scorer, Scores, Vector
 from din.workspace import Workspace
 
@@ -65,7 +66,7 @@ def check_parity(workspace: Workspace, params: Params) -> None:
         scorer = Scorer.open(workspace.bundle)
         version = Version(scorer.version)
         found = {
-            "torch": torch_scores(trained, real + edges),
+            "torch": torch_scores(trained, (case.packed for case in real + edges)),
             "onnx": _onnx(workspace.bundle / BATCH_GRAPH, real + edges),
             "score": _scorer(scorer, real + edges, many=False),
             "score_many": _scorer(scorer, real + edges, many=True),
@@ -73,9 +74,10 @@ def check_parity(workspace: Workspace, params: Params) -> None:
         measured = compare(found, real, edges)
         encoder = Encoder(workspace.bundle)
         extreme = [case for case in edges if case.extreme]
-        if fields := differing_fields(encoder, real if measured["reason"] else extreme):
-            reasons = (measured["reason"], f"a request gets other codes than featurize stores for {listed(fields)}")
-            measured["reason"] = "; ".join(filter(None, reasons))
+        fields = differing_fields(encoder, real if measured["reason"] else extreme)
+        codes = f"a request gets other codes than featurize stores for {listed(fields)}" if fields else None
+        golden = difference(scorer, read_golden(workspace.bundle))
+        measured["reason"] = "; ".join(filter(None, (measured["reason"], golden, codes))) or None
     except Exception as error:  # a broken bundle can raise anything
         measured["reason"] = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
     report = ParityReport(
@@ -186,17 +188,6 @@ def tied_share(labels: NDArray[Any], logits: Vector, tie: float) -> float:
         return np.nan
     near = np.searchsorted(other, clicked + tie, "right") - np.searchsorted(other, clicked - tie, "left")
     return float(near.sum() / (len(clicked) * len(other)))
-
-
-def torch_scores(trained: Trained, cases: list[ParityCase]) -> Scores:
-    """Return PyTorch's scores [N] of the N impressions of all cases."""
-
-    def logits(packed: PackedBatch) -> Vector:
-        return trained.model(trained.table, to_tensors(packed)).double().numpy()
-
-    with torch.inference_mode():
-        found = np.concatenate([logits(case.packed) for case in cases if len(case.packed)])
-    return Scores.of_logits(found)
 
 
 def _onnx(path: Path, cases: list[ParityCase]) -> Scores:

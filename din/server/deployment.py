@@ -27,10 +27,11 @@ from din.facts import Facts
 from din.registry.bundle import FACTS, Verified
 from din.registry.records import Record
 from din.registry.registry import Registry
+from din.serve.golden import Golden, read_golden
 from din.serve.scorer import CACHE, Request, Scorer, note_use, open_fetched
 from din.server import metrics
 from din.server.settings import Settings
-from din.server.trial import objection
+from din.server.trial import Cause, objection
 from din.server.trial_results import TrialResults, by_preference
 
 _LOG = logging.getLogger("din.server")
@@ -44,7 +45,11 @@ _FALLBACKS = 4
 
 
 class _TrialError(InputError):
-    """A bundle has failed its trial."""
+    """A bundle has failed its trial, here or in another process of this machine."""
+
+    def __init__(self, reason: str, cause: Cause = Cause.ELSEWHERE) -> None:
+        super().__init__(reason)
+        self.cause = cause
 
 
 @dataclass(frozen=True)
@@ -194,7 +199,7 @@ class Deployment:
             wait = math.inf
             self._results.add_failed(champion, str(error))
         if not self.refused:
-            metrics.REFUSED.inc()
+            metrics.REFUSED.labels(error.cause if isinstance(error, _TrialError) else Cause.NOT_OPENED).inc()
         self.refused = Refusal(champion, str(error), wait, time.monotonic() + wait)
 
     def _fallbacks(self) -> Iterator[Serving]:
@@ -218,17 +223,18 @@ class Deployment:
         """
         at = f"{self._registry.name}: record {record.number}"
 
-        def serving(bundle: Verified) -> Serving:
+        def serving(bundle: Verified) -> tuple[Serving, Golden]:
             scorer = Scorer.of(bundle, limits=self.settings.limits)
-            return Serving(scorer, record, documents.read(Facts, bundle.directory / FACTS))
+            facts = documents.read(Facts, bundle.directory / FACTS)
+            return Serving(scorer, record, facts), read_golden(bundle.directory)
 
         try:
-            new = open_fetched(self._registry, record.version, serving, CACHE)
-            reason = objection(new.scorer, old, [request for request, _ in list(self._recorded)])
+            new, golden = open_fetched(self._registry, record.version, serving, CACHE)
+            found = objection(new.scorer, golden, old, [request for request, _ in list(self._recorded)])
         except (InputError, Unavailable):
             raise
         except Exception as error:  # onnxruntime raises many kinds, and the watch must outlive them
             raise InputError(f"{at}: {str(error) or type(error).__name__}") from error
-        if reason:
-            raise _TrialError(f"{at}: {reason}")
+        if found:
+            raise _TrialError(f"{at}: {found.reason}", found.cause)
         return new

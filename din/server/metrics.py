@@ -15,7 +15,7 @@ SECONDS = Histogram("din_request_seconds", "Seconds from the head of a request t
 SWAPS = Counter("din_swaps", "Champions that replaced another one, summed over processes.")
 LOGGED = Counter("din_logged", "Answers in the log of the server.")
 LOG_LOST = Counter("din_log_lost", "Answers that the log dropped: too many waited, or the disk failed.")
-REFUSED = Counter("din_refused_bundles", "Champions that were refused, summed over processes.")
+REFUSED = Counter("din_refused_bundles", "Champions that were refused, by cause, summed over processes.", ["cause"])
 RECORD = Gauge("din_record", "The number of the record whose bundle answers.", multiprocess_mode="livemin")
 SEEN = Gauge("din_registry_seen_seconds", "When the registry answered, in Unix time.", multiprocess_mode="livemin")
 REFUSING = Gauge("din_refusing", "1 while the registry's champion is refused.", multiprocess_mode="livemax")

@@ -1,9 +1,11 @@
 """The conditions for a bundle to answer: it must be as good a server as the one before.
 
-Whether it is as good a model was judged by the gates. They did not see the requests of this service.
+Whether it is as good a model was judged by the gates. They did not see the requests of this service, nor this machine.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from time import thread_time_ns
 from typing import Any
 
@@ -11,47 +13,69 @@ import numpy as np
 
 from din.errors import InputError
 from din.serve.agreement import ATOL_PROBABILITY
+from din.serve.golden import Golden, difference
 from din.serve.scorer import Request, Scorer
 
 MOST_TIMES_SLOWER = 2.0
 """How many times as long a request may take; `gate.max_latency_ratio` is the finer limit, on one standard request."""
-_TURNS = 5
-_CANDIDATES = 100
+_TURNS = 16
+"""The least number of comparisons of two times. Each takes time from the requests that are answered meanwhile."""
 
 
-def objection(new: Scorer, old: Scorer | None, recorded: Sequence[Request]) -> str | None:
+class Cause(StrEnum):
+    """Why a bundle is refused, for figures."""
+
+    NOT_OPENED = "not opened"
+    GOLDEN = "golden requests"
+    UNANSWERED = "unanswered"
+    GRAPHS = "graphs differ"
+    SLOWER = "slower"
+    ELSEWHERE = "another process"
+
+
+@dataclass(frozen=True)
+class Objection:
+    """Why a bundle must not answer: the cause, and a sentence with the figures."""
+
+    cause: Cause
+    reason: str
+
+
+def objection(new: Scorer, golden: Golden, old: Scorer | None, recorded: Sequence[Request]) -> Objection | None:
     """Return why a bundle must not answer, or None. It is warm afterwards.
 
     Args:
         new: the bundle.
+        golden: its golden requests.
         old: the one that answers now. None: no comparison.
-        recorded: requests that `old` has answered. If there are none, one of items that `new` knows takes their place.
+        recorded: requests that `old` has answered.
     """
-    requests = recorded or [new.example(min(_CANDIDATES, new.limits.candidates))]
-    for request in requests:
+    if problem := difference(new, golden):
+        return Objection(Cause.GOLDEN, problem)
+    for request in recorded:
         try:
             alone = new.score(request)
             packed = new.score_many([request])[0]
         except InputError as error:
             answered = f"it does not answer a request that version {old.version[:12]} answered: " if old else ""
-            return f"{answered}{error}"
+            return Objection(Cause.UNANSWERED, f"{answered}{error}")
         if not np.allclose(alone, packed, rtol=0, atol=ATOL_PROBABILITY):
             far = np.abs(alone - packed).max()
-            return f"its two graphs differ by {far:.2g} on one request; expected at most {ATOL_PROBABILITY:g}"
+            expected = f"expected at most {ATOL_PROBABILITY:g}"
+            return Objection(Cause.GRAPHS, f"its two graphs differ by {far:.2g} on one request; {expected}")
     if old is None or not recorded:
         return None
-    times = float(np.median([_times_slower(new, old, request) for request in requests]))
+    turns = -(-_TURNS // len(recorded))
+    ratios = [_time(new.score, one) / _time(old.score, one) for one in recorded for _ in range(turns)]
+    times = float(np.median(ratios))
     if times > MOST_TIMES_SLOWER:
-        return f"a request takes {times:.1f} times as long as before; expected at most {MOST_TIMES_SLOWER:g}"
+        slower = f"a request takes {times:.1f} times as long as before; expected at most {MOST_TIMES_SLOWER:g}"
+        return Objection(Cause.SLOWER, slower)
     return None
 
 
-def _times_slower(new: Scorer, old: Scorer, request: Request) -> float:
-    """Return the CPU time of a request divided by that of the bundle before, as the median of some turns."""
-    return float(np.median([_time(new.score, request) / _time(old.score, request) for _ in range(_TURNS)]))
-
-
 def _time(score: Callable[[Request], Any], request: Request) -> int:
+    """Return the CPU time of a request in nanoseconds."""
     start = thread_time_ns()
     score(request)
     return thread_time_ns() - start

@@ -21,7 +21,7 @@ from din import documents
 from din.errors import InputError
 from din.facts import Evaluation, Facts
 from din.features.packing import PackedBatch, TableLayout
-from din.kinds import Column, Kind, Lookup
+from din.kinds import NEVER_SEEN, Column, Kind, Lookup
 from din.model import MODELS
 from din.model.artifact import Trained
 from din.model.embedding import to_tensors
@@ -37,8 +37,9 @@ from din.serve import graphs
 from din.serve.bundle_writer import gather_facts
 from din.serve.export import export_graphs
 from din.serve.fold import LONG, fold
+from din.serve.golden import read_golden
 from din.serve.graphs import traced
-from din.serve.scorer import Graph
+from din.serve.scorer import Graph, Scorer
 from tests.factories import documents_of
 from tests.factories.features import LENGTH, rows_of, with_lengths
 
@@ -271,6 +272,25 @@ def test_the_same_training_gives_the_same_version(own: Finished) -> None:
     command = [sys.executable, "-m", "din.cli", "export"]
     subprocess.run(command, cwd=own.here.root, env=environment, check=True, capture_output=True)
     assert verify_bundle(own.bundle).version == before
+
+
+def test_golden_requests_try_every_field_and_nobody(finished: Finished) -> None:
+    """Histories from none to the longest, known and unknown values of every field, and no id of a user."""
+    golden = read_golden(finished.bundle)
+    requests = golden.requests
+    assert {len(request["history"]) for request in requests} == {0, 1, 3, 6}
+    assert {len(request["candidates"]) for request in requests} == {1, 2, 20}
+    assert [len(found) for found in golden.probabilities] == [len(request["candidates"]) for request in requests]
+    assert np.std(np.concatenate(golden.probabilities)) > 0.01
+    assert {request["user"].pop("user_id") for request in requests} == {NEVER_SEEN}
+    entries = [entry for request in requests for part in ("history", "candidates") for entry in request[part]]
+    values: dict[str, set[str]] = {}
+    for entry in [*entries, *(request[part] for request in requests for part in ("user", "context"))]:
+        for name, value in entry.items():
+            values.setdefault(name, set()).add(str(value))
+    assert values.keys() == {field.name for field in Scorer.open(finished.bundle).fields} - {"user_id"} | {"timestamp"}
+    assert all(len(found) > 2 for found in values.values())
+    assert all(NEVER_SEEN in values[name] for name in ("item_id", "category", "rating"))
 
 
 def test_facts_say_what_promotion_asks(finished: Finished) -> None:

@@ -16,7 +16,8 @@ from din.errors import GateClosed
 from din.model import artifact
 from din.serve import parity
 from din.serve.cases import ParityCase, real_cases
-from din.serve.parity import check_parity, compare, tied_share, torch_scores
+from din.serve.golden_writer import torch_scores
+from din.serve.parity import check_parity, compare, tied_share
 from din.serve.scorer import Scorer, Scores, Vector
 from tests.factories.run import edit
 
@@ -95,6 +96,20 @@ def test_closed_on_a_planted_difference(defect: str, own: Finished, monkeypatch:
         assert [part for part in named.split(", ") if part] == NAMED[defect]
 
 
+def test_closed_on_other_golden_requests(own: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bundle that each server would refuse does not pass."""
+    monkeypatch.setattr(parity, "MOST_IMPRESSIONS", 100)
+
+    def shift(golden: dict[str, Any]) -> dict[str, Any]:
+        golden["probabilities"][4][1] += 1e-4
+        return golden
+
+    edit(own.bundle / "golden.json", shift)
+    own.reseal()
+    with pytest.raises(GateClosed, match=r"batch\.onnx differs from PyTorch by 0\.0001 on request 4 of golden"):
+        check_parity(own.here, own.params)
+
+
 def test_closed_on_a_damaged_bundle(own: Finished) -> None:
     """A changed file closes the gate before anything is scored."""
     with (own.bundle / "batch.onnx").open("ab") as file:
@@ -143,7 +158,8 @@ class Compared(NamedTuple):
 def compared(finished: Finished) -> Compared:
     features = artifact.known(finished.features, finished.here.shipped)
     real, edges = real_cases(features, finished.raw, 100, seed=3)
-    return Compared(real, edges, torch_scores(artifact.load(features, finished.here.shipped), real + edges).logits)
+    trained = artifact.load(features, finished.here.shipped)
+    return Compared(real, edges, torch_scores(trained, (case.packed for case in real + edges)).logits)
 
 
 FAR = [9.0, -9.0, 0.5]

@@ -10,11 +10,10 @@ import httpx
 import pytest
 import uvicorn
 from serve_workspace import Finished, built_once
-from served_world import World, copied, shift
+from served_world import World, copied, make_another
 
 from din.params import Params
 from din.registry.registry import Registry
-from din.serve.bundle_writer import seal
 from din.serve.scorer import Scorer
 from din.server import deployment
 from din.server.app import app
@@ -30,11 +29,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Finish
 @pytest.fixture(scope="session")
 def other(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return another bundle that no test changes."""
-    bundle = copied(finished.bundle, tmp_path_factory.mktemp("other") / "bundle")
-    for graph in ("request.onnx", "batch.onnx"):
-        shift(bundle / graph)
-    seal(bundle)
-    return bundle
+    return make_another(copied(finished.bundle, tmp_path_factory.mktemp("other") / "bundle"))
 
 
 @contextmanager

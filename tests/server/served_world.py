@@ -20,8 +20,12 @@ import onnx
 from factories.served_days import Days
 from onnx import numpy_helper
 
+from din.artifacts import write_json
 from din.registry.registry import Registry
+from din.serve.bundle_writer import seal
+from din.serve.golden import GOLDEN, read_golden
 from din.serve.limits import Limits
+from din.serve.scorer import Scorer
 from din.server import answers
 from din.server.answer_log import AnswerLog
 from din.server.deployment import Deployment
@@ -62,6 +66,18 @@ def shift(graph: Path, factor: float = 0.5) -> None:
     )
     weights.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weights) * np.float32(factor), weights.name))
     onnx.save(model, graph)
+
+
+def make_another(bundle: Path, factor: float = 0.5) -> Path:
+    """Make a bundle another sound one: other weights, and golden requests with their probabilities."""
+    for graph in ("request.onnx", "batch.onnx"):
+        shift(bundle / graph, factor)
+    golden = read_golden(bundle)
+    scorer = Scorer(bundle, "", 1)
+    probabilities = [scorer.score(request).tolist() for request in golden.requests]
+    write_json(bundle / GOLDEN, golden.model_copy(update={"probabilities": probabilities}))
+    seal(bundle)
+    return bundle
 
 
 def serve(world: World, days: Days, folder: Path, client: Client = dict) -> None:

@@ -19,11 +19,12 @@ from din.errors import InputError
 from din.registry.records import Record
 from din.serve import Limits, Scorer
 from din.serve.bundle_writer import seal
-from din.serve.scorer import _prune
+from din.serve.golden import GOLDEN, read_golden
+from din.serve.scorer import Scores, _prune
 from din.server import deployment as deployed
 from din.server import metrics
 from din.server.deployment import Deployment
-from din.server.trial import objection
+from din.server.trial import Objection, objection
 from din.server.trial_results import TrialResults
 
 REQUEST = {"history": ["i4", "i5"], "candidates": ["i6", "i7"]}
@@ -261,13 +262,59 @@ def test_a_graph_that_cannot_be_loaded(world: World, deployment: Deployment) -> 
     assert deployment.refused and deployment.serving.record.number == 1
 
 
-def test_graphs_that_differ(world: World, deployment: Deployment) -> None:
-    """A bundle whose two graphs are two models is refused."""
-    shutil.copy(world.bundles[0] / "batch.onnx", world.bundles[1])
+@pytest.mark.parametrize("graph", ["request.onnx", "batch.onnx"])
+def test_a_graph_that_differs_from_pytorch(graph: str, world: World, serving) -> None:
+    """One graph of another model is found with the golden requests, and the old bundle answers on."""
+    shutil.copy(world.bundles[0] / graph, world.bundles[1])
+    seal(world.bundles[1])
+    deployment = world.deploy()
+    world.crown(1)
+    deployment.follow()
+    with serving(deployment) as client:
+        told = client.get("/v2/health/ready").json()
+        assert 'din_refused_bundles_total{cause="golden requests"}' in client.get("/metrics").text
+    assert told["record"] == 1 and f"{graph} differs from PyTorch by" in told["refused"]["reason"]
+
+
+def test_golden_requests(steady: World) -> None:
+    """The tolerance is that of parity, and a request without an answer is named."""
+    scorer = Scorer.open(steady.bundles[0])
+    golden = read_golden(steady.bundles[0])
+
+    def found(change: float, **keys: object) -> Objection | None:
+        changed = golden.model_copy(deep=True)
+        changed.probabilities[7][0] += change
+        changed.requests[7].update(keys)
+        return objection(scorer, changed, None, [])
+
+    assert found(0.9e-5) is None
+    for reason in (found(2e-5), found(float("nan"))):
+        assert reason and reason.cause == "golden requests" and "on request 7 of golden.json" in reason.reason
+    reason = found(0.0, context={"colour": 1})
+    assert reason and "a request of golden.json has no answer: request 7: context" in reason.reason
+    assert objection(scorer.within(Limits(candidates=1)), golden, None, []) is None
+
+
+def test_a_bundle_without_golden_requests(world: World, deployment: Deployment) -> None:
+    """It is refused as one that can't be opened."""
+    (world.bundles[1] / GOLDEN).unlink()
     seal(world.bundles[1])
     world.crown(1)
     deployment.follow()
-    assert deployment.refused and "two graphs differ" in deployment.refused.reason
+    assert deployment.refused and "run `dvc repro export`" in deployment.refused.reason
+
+
+def test_graphs_that_differ(steady: World) -> None:
+    """A bundle whose two graphs differ on a recorded request is refused."""
+
+    class Torn(Scorer):
+        def both_of_many(self, requests):
+            found = super().both_of_many(requests)
+            return [Scores.of_logits(one.logits + 0.1) for one in found] if list(requests) == [REQUEST] else found
+
+    torn = Torn(steady.bundles[0], "", 1)
+    reason = objection(torn, read_golden(steady.bundles[0]), None, [REQUEST])
+    assert reason and "its two graphs differ by 0.02" in reason.reason
 
 
 def test_a_registry_that_is_away(world: World, deployment: Deployment) -> None:
@@ -325,8 +372,9 @@ def test_a_slower_bundle(steady: World) -> None:
             return super().score(request, output)
 
     old = Scorer.open(steady.bundles[0])
-    reason = objection(Slow(steady.bundles[0], old.version, 1), old, [REQUEST])
-    assert reason and "times as long" in reason
+    slow = Slow(steady.bundles[0], old.version, 1)
+    reason = objection(slow, read_golden(steady.bundles[0]), old, [REQUEST])
+    assert reason and "times as long" in reason.reason
 
 
 def test_the_recorded_requests(deployment: Deployment) -> None:

@@ -18,7 +18,7 @@ import httpx
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from served_world import World, copied, running, shift
+from served_world import World, copied, make_another, running, shift
 
 from din import served_log
 from din.names import Version
@@ -225,10 +225,7 @@ def other_bundles(world: World, folder: Path) -> list[Path]:
     bundles = []
     for number in range(OTHERS):
         bundle = copied(world.bundles[0], folder / f"other{number}")
-        for graph in ("request.onnx", "batch.onnx"):
-            shift(bundle / graph, 0.6 + number / 50)
-        seal(bundle)
-        bundles.append(bundle)
+        bundles.append(make_another(bundle, 0.6 + number / 50))
     return bundles
 
 
@@ -258,9 +255,9 @@ def logged(folder: Path, expected: Expected) -> int:
 
 
 def figure(client: httpx.Client, name: str) -> float:
-    """Return a figure of all processes."""
-    (line,) = (one for one in client.get("/metrics").text.splitlines() if one.startswith(name))
-    return float(line.split()[-1])
+    """Return a figure of all processes, summed over its labels."""
+    lines = client.get("/metrics").text.splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
 
 
 def processes_of(supervisor: int) -> list[int]:
