@@ -52,17 +52,16 @@ def objection(new: Scorer, golden: Golden, old: Scorer | None, recorded: Sequenc
     """
     if problem := difference(new, golden):
         return Objection(Cause.GOLDEN, problem)
-    for request in recorded:
-        try:
-            alone = new.score(request)
-            packed = new.score_many([request])[0]
-        except InputError as error:
-            answered = f"it does not answer a request that version {old.version[:12]} answered: " if old else ""
-            return Objection(Cause.UNANSWERED, f"{answered}{error}")
-        if not np.allclose(alone, packed, rtol=0, atol=ATOL_PROBABILITY):
-            far = np.abs(alone - packed).max()
-            expected = f"expected at most {ATOL_PROBABILITY:g}"
-            return Objection(Cause.GRAPHS, f"its two graphs differ by {far:.2g} on one request; {expected}")
+    try:
+        alone = [new.score(request) for request in recorded]
+        packed = new.score_many(recorded)
+    except InputError as error:
+        answered = f"it does not answer a request that version {old.version[:12]} answered: " if old else ""
+        return Objection(Cause.UNANSWERED, f"{answered}{error}")
+    far = max((np.abs(one - other).max(initial=0) for one, other in zip(alone, packed, strict=True)), default=0)
+    if not far <= ATOL_PROBABILITY:
+        expected = f"expected at most {ATOL_PROBABILITY:g}"
+        return Objection(Cause.GRAPHS, f"its two graphs differ by {far:.2g} on one request; {expected}")
     if old is None or not recorded:
         return None
     turns = -(-_TURNS // len(recorded))
