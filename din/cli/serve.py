@@ -21,6 +21,7 @@ command = commands(app, CHAMPION)
     "din serve                     # this job's champion, on 127.0.0.1",
     "din serve --registry s3://models/ctr --host 0.0.0.0 --processes 4",
     "din serve --log served        # and log what it answered, to learn from",
+    "din serve --shadow models/bundle        # and score a challenger beside it",
 )
 def serve(
     registry: Uri = None,
@@ -39,6 +40,9 @@ def serve(
     log: Annotated[str | None, typer.Option(help="Log what was answered in this folder.")] = None,
     log_share: Annotated[float, typer.Option(min=0, max=1, help="The share of the users to log.")] = 1.0,
     log_key: Annotated[str | None, typer.Option(help="Log keyed hashes of users; the file with the key.")] = None,
+    shadow: Annotated[
+        str | None, typer.Option(help="Score a challenger too: a record, (the start of) a version, or a folder.")
+    ] = None,
 ) -> None:
     """Answer requests over HTTP with the champion, and follow promotions and rollbacks. See docs/serving.md."""
     with answering("server"):
@@ -50,7 +54,9 @@ def serve(
 
         at, name = place(registry, model)
         limits = Limits(max_candidates, max_history, max_request_mb)
-        settings = Settings(at, name, refresh, threads, queue, timeout, slow_ms / 1e3, limits, log, log_share, log_key)
+        settings = Settings(
+            at, name, refresh, threads, queue, timeout, slow_ms / 1e3, limits, log, log_share, log_key, shadow
+        )
         serve(settings, host, port, processes)
 
 

@@ -92,9 +92,9 @@ class AnswerLog:
         self._publish()
 
     @classmethod
-    def of(cls, settings: Settings) -> Self | None:
-        """Return the log that the options name, if they name one."""
-        return cls(Path(settings.log), settings.log_share, settings.log_key) if settings.log else None
+    def of(cls, settings: Settings, below: str = "") -> Self | None:
+        """Return the log that the options name, if they name one, or one in a folder below it."""
+        return cls(Path(settings.log, below), settings.log_share, settings.log_key) if settings.log else None
 
     def start(self) -> None:
         """Start the thread."""

@@ -28,6 +28,7 @@ from din.server.bodies import RETRY, Bodies
 from din.server.deployment import Deployment, Serving
 from din.server.openapi import description
 from din.server.settings import Settings
+from din.server.shadow import Shadow
 from din.server.workers import BusyError, LateError, Workers
 
 _LOG = logging.getLogger("din.server")
@@ -109,6 +110,7 @@ class Server:
         self._slow_at = 0.0
         self._bodies = Bodies(settings.limits.request_bytes, settings.timeout)
         self._log = AnswerLog.of(settings)
+        self._shadow = _challenger(settings)
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -117,11 +119,15 @@ class Server:
         watch.start()
         if self._log:
             self._log.start()
+        if self._shadow:
+            self._shadow.start()
         yield
         self._deployment.close()
         self._workers.close()
         if self._log:
             self._log.close()
+        if self._shadow:
+            self._shadow.close()
 
     async def score(self, request: Request) -> Response:
         """Answer one request or a list of requests."""
@@ -171,6 +177,7 @@ class Server:
                 "registry": {"seconds_ago": age and round(age, 1), "problem": deployment.problem},
                 "refused": refused
                 and {"record": refused.record.number, "reason": refused.reason, "again_in": refused.seconds_left},
+                "shadow": self._shadow and {"version": self._shadow.scorer.version, "problem": self._shadow.problem},
             }
         )
 
@@ -228,6 +235,8 @@ class Server:
             self._deployment.keep(found.requests, len(body))
             if self._log:
                 self._log.put(drawn, len(body))
+            if self._shadow:
+                self._shadow.put(found, len(body))
         metrics.SCORES.labels(found.version).inc(found.candidates)
         return Response(found.content, media_type="application/json")
 
@@ -243,6 +252,15 @@ class Server:
             "example": scorer.example(),
             "facts": serving.facts.model_dump(mode="json", exclude_unset=True),
         }
+
+
+def _challenger(settings: Settings) -> Shadow | None:
+    """Return the challenger, if there is one. If it has gone since the command began, the champion answers alone."""
+    try:
+        return Shadow.of(settings)
+    except (InputError, Unavailable) as error:
+        _LOG.error("%s; no challenger is scored", error)
+        return None
 
 
 async def _one_line(_: Request, error: Exception) -> Response:

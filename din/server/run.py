@@ -16,6 +16,7 @@ from din.server.app import app
 from din.server.deployment import Deployment
 from din.server.metrics import FOLDER
 from din.server.settings import Settings
+from din.server.shadow import Shadow
 
 _HEAD_SECONDS = 10.0
 """The time in which the head of a request must arrive. A client that sends a byte a minute must not stay connected."""
@@ -132,9 +133,10 @@ def serve(settings: Settings, host: str, port: int, processes: int) -> None:
     """Serve until a signal ends the process. Requests that have begun are answered.
 
     Raises:
-        InputError: there is no champion, it can't be opened, or the log can't be written.
+        InputError: there is no champion, it or the challenger can't be opened, or the log can't be written.
         Unavailable: the registry doesn't answer.
     """
+    Shadow.of(settings)  # here a wrong challenger is an error; later, a process serves without it
     if processes == 1:
         uvicorn.run(app(Deployment(settings)), **options(host, port))
         return

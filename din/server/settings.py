@@ -25,6 +25,7 @@ class Settings:
     log: str | None = None
     log_share: float = 1.0
     log_key: str | None = None
+    shadow: str | None = None
 
     def hand_over(self) -> None:
         """Leave the settings to the processes that this one starts."""
