@@ -5,6 +5,7 @@
 another release of onnxruntime, of this package, or another processor.
 """
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from din.documents import Document
 from din.errors import InputError
 from din.serve.agreement import ATOL_PROBABILITY
 from din.serve.limits import DEFAULT_LIMITS
-from din.serve.scorer import BATCH_GRAPH, REQUEST_GRAPH, Scorer
+from din.serve.scorer import BATCH_GRAPH, REQUEST_GRAPH, Request, Scorer, Vector
 
 GOLDEN = "golden.json"
 
@@ -36,13 +37,22 @@ def read_golden(bundle: Path) -> Golden:
     return documents.read(Golden, bundle / GOLDEN, "run `dvc repro export`")
 
 
-def difference(scorer: Scorer, golden: Golden) -> str | None:
-    """Return where a probability differs from PyTorch's by more than the tolerance of parity, or None."""
+def difference(scorer: Scorer, golden: Golden, pause: float = 0.0) -> str | None:
+    """Return where a probability differs from PyTorch's by more than the tolerance of parity, or None.
+
+    Args:
+        pause: the seconds before each request in which other threads have the processor.
+    """
     scorer = scorer.within(DEFAULT_LIMITS)  # a server may refuse requests of this size
+
+    def alone(request: Request) -> Vector:
+        time.sleep(pause)
+        return scorer.score(request)
+
     try:
         found = {
             BATCH_GRAPH: scorer.score_many(golden.requests),  # first, because its errors number the requests
-            REQUEST_GRAPH: [scorer.score(request) for request in golden.requests],
+            REQUEST_GRAPH: [alone(request) for request in golden.requests],
         }
     except InputError as error:
         return f"a request of {GOLDEN} has no answer: {error}"

@@ -3,6 +3,7 @@
 Whether it is as good a model was judged by the gates. They did not see the requests of this service, nor this machine.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,7 +20,9 @@ from din.serve.scorer import Request, Scorer
 MOST_TIMES_SLOWER = 2.0
 """How many times as long a request may take; `gate.max_latency_ratio` is the finer limit, on one standard request."""
 _TURNS = 16
-"""The least number of comparisons of two times. Each takes time from the requests that are answered meanwhile."""
+"""The least number of comparisons of two times."""
+_PAUSE = 0.001
+"""The seconds between two requests of a trial. Without them, those who wait for an answer would notice the trial."""
 
 
 class Cause(StrEnum):
@@ -50,7 +53,7 @@ def objection(new: Scorer, golden: Golden, old: Scorer | None, recorded: Sequenc
         old: the one that answers now. None: no comparison.
         recorded: requests that `old` has answered.
     """
-    if problem := difference(new, golden):
+    if problem := difference(new, golden, _PAUSE):
         return Objection(Cause.GOLDEN, problem)
     try:
         alone = [new.score(request) for request in recorded]
@@ -75,6 +78,7 @@ def objection(new: Scorer, golden: Golden, old: Scorer | None, recorded: Sequenc
 
 def _time(score: Callable[[Request], Any], request: Request) -> int:
     """Return the CPU time of a request in nanoseconds."""
+    time.sleep(_PAUSE)
     start = thread_time_ns()
     score(request)
     return thread_time_ns() - start
