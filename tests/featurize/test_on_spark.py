@@ -189,13 +189,14 @@ def long_id(rows: pa.Table) -> pa.Array:
     return pa.array(["x" * 10_000_000, *rows["user_id"].to_pylist()[1:]])
 
 
-WRONG: dict[str, tuple[Callable[[Path], None], str]] = {
+WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "a damaged page": (damage, "data/raw"),
     "another type": (
         spoiled("hour", lambda rows: rows["hour"].cast("float64")),
         r"0\.parquet: column 'hour' is double",
     ),
     "no column": (spoiled("marks", None), r"0\.parquet: column 'marks' is missing"),
+    "no Parquet": (lambda file: file.write_text("user_id\n7\n"), r"0\.parquet"),
     "no file": (Path.unlink, "date=2022-01-13: no Parquet file"),
 }
 ODD: dict[str, Callable[[Path], None]] = {
@@ -204,7 +205,7 @@ ODD: dict[str, Callable[[Path], None]] = {
 }
 
 
-def with_last_day(root: Path, spoil: Callable[[Path], None]) -> Workspace:
+def with_last_day(root: Path, spoil: Callable[[Path], object]) -> Workspace:
     workspace = Workspace(root)
     random_log(5, "temporal", users=30, text_ids=True).write(workspace.raw)
     spoil(max(workspace.raw.rglob("events/*/*.parquet")))
