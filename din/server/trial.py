@@ -4,18 +4,17 @@ Whether it is as good a model was judged by the gates. They did not see the requ
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from time import thread_time_ns
-from typing import Any
 
 import numpy as np
 
 from din.errors import InputError
 from din.serve.agreement import ATOL_PROBABILITY
 from din.serve.golden import Golden, difference
-from din.serve.scorer import Request, Scorer
+from din.serve.scorer import Request, Scorer, Vector
 
 MOST_TIMES_SLOWER = 2.0
 """How many times as long a request may take; `gate.max_latency_ratio` is the finer limit, on one standard request."""
@@ -55,30 +54,30 @@ def objection(new: Scorer, golden: Golden, old: Scorer | None, recorded: Sequenc
     """
     if problem := difference(new, golden, _PAUSE):
         return Objection(Cause.GOLDEN, problem)
+    far = 0.0
+    ratios = []
     try:
-        alone = [new.score(request) for request in recorded]
-        packed = new.score_many(recorded)
+        for request, packed in zip(recorded, new.score_many(recorded), strict=True):
+            for _ in range(-(-_TURNS // len(recorded))):
+                alone, taken = _timed(new, request)
+                far = max(far, np.abs(alone - packed).max(initial=0))
+                ratios += [taken / _timed(old, request)[1]] if old else []
     except InputError as error:
         answered = f"it does not answer a request that version {old.version[:12]} answered: " if old else ""
         return Objection(Cause.UNANSWERED, f"{answered}{error}")
-    far = max((np.abs(one - other).max(initial=0) for one, other in zip(alone, packed, strict=True)), default=0)
-    if not far <= ATOL_PROBABILITY:
+    if far > ATOL_PROBABILITY:
         expected = f"expected at most {ATOL_PROBABILITY:g}"
         return Objection(Cause.GRAPHS, f"its two graphs differ by {far:.2g} on one request; {expected}")
-    if old is None or not recorded:
-        return None
-    turns = -(-_TURNS // len(recorded))
-    ratios = [_time(new.score, one) / _time(old.score, one) for one in recorded for _ in range(turns)]
-    times = float(np.median(ratios))
+    times = float(np.median(ratios or [0.0]))
     if times > MOST_TIMES_SLOWER:
         slower = f"a request takes {times:.1f} times as long as before; expected at most {MOST_TIMES_SLOWER:g}"
         return Objection(Cause.SLOWER, slower)
     return None
 
 
-def _time(score: Callable[[Request], Any], request: Request) -> int:
-    """Return the CPU time of a request in nanoseconds."""
+def _timed(scorer: Scorer, request: Request) -> tuple[Vector, int]:
+    """Return the probabilities of a request, and its CPU time in nanoseconds."""
     time.sleep(_PAUSE)
     start = thread_time_ns()
-    score(request)
-    return thread_time_ns() - start
+    found = scorer.score(request)
+    return found, thread_time_ns() - start

@@ -15,7 +15,7 @@ from served_world import World, copied, make_another
 from din.params import Params
 from din.registry.registry import Registry
 from din.serve.scorer import Scorer
-from din.server import deployment
+from din.server import deployment, shadow
 from din.server.app import app
 from din.server.deployment import Deployment
 from din.server.run import options
@@ -37,7 +37,8 @@ def made(folder: Path, bundles: list[Path]) -> Iterator[World]:
     """Make a registry whose champion is the first of some bundles, with a cache of its own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Scorer.from_registry.__func__, "__defaults__", (None, 1, folder / "cache"))
-        patch.setattr(deployment, "CACHE", folder / "cache")
+        for module in (deployment, shadow):
+            patch.setattr(module, "CACHE", folder / "cache")
         world = World(Registry(str(folder / "registry"), "log"), bundles)
         world.crown(0)
         yield world
