@@ -93,7 +93,8 @@ def open_study(workspace: Workspace, space: Space) -> Study:
 
 
 def _mend(journal: Path) -> None:
-    """Cut off a last line that was not written to its end, since the disk was full."""
+    """Remove what a killed process left: Optuna's lock, and a last line that was not written to its end."""
+    journal.with_name("journal.lock").unlink(missing_ok=True)  # `only_one` holds a lock that a kill releases
     if journal.exists():
         content = journal.read_bytes()
         whole = content.rfind(b"\n") + 1
