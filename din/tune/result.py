@@ -97,7 +97,7 @@ class Tuned:
         sure = won.lower is not None and won.lower > 0 and all(better)
         bounds = "" if won.lower is None else f" The gain is {won.lower:+.4f} to {won.upper:+.4f} by user."
         return (
-            f"Validation {self.metric.upper()} {before} → {after}: trial {won.trial} of {len(self.trials)} "
+            f"Validation {self.metric.upper()} {before} → {after}: trial {won.trial} ({len(self.trials)} in all) "
             f"{gain}wins on {sum(better)} of {len(better)}.{bounds}"
             f"{'' if sure else ' It may be chance.'}"
         )
@@ -106,7 +106,10 @@ class Tuned:
     def further_seeds(self) -> PageTable:
         """Today's parameters and the best trials on further seeds."""
         columns = ("parameters", *(f"seed {seed}" for seed in self.seeds), "mean", "gain", "lower", "upper")
-        rows = [(_name(one), *one.metrics, one.mean, one.gain, one.lower, one.upper) for one in self.candidates]
+        rows = [
+            (_name(one), *one.metrics, one.mean, *map(_signed, (one.gain, one.lower, one.upper)))
+            for one in self.candidates
+        ]
         return PageTable("Further seeds", columns, rows)
 
     @property
@@ -119,7 +122,7 @@ class Tuned:
     def all_trials(self) -> PageTable:
         """The trials with what they changed, or why they failed."""
         rows = [
-            (str(one.number), one.state, one.why or in_a_line(one.changes), one.metric, one.seconds)
+            (str(one.number), one.state, one.why or in_a_line(one.changes), one.metric, f"{one.seconds:.1f}")
             for one in self.trials
         ]
         return PageTable("All trials", ("trial", "state", "changes", self.metric.upper(), "seconds"), rows, 3)
@@ -139,6 +142,10 @@ def print_tuned(found: Tuned) -> None:
 def shown_metric(value: float | None) -> str:
     """Return the metric of a training as text."""
     return "failed" if value is None else f"{value:.4f}"
+
+
+def _signed(gain: float | None) -> str | None:
+    return None if gain is None else f"{gain:+.4f}"
 
 
 def _name(one: Candidate) -> str:
@@ -187,8 +194,9 @@ def _picture(found: Tuned) -> str:
     points = [(float(one.number), one.metric, one.state) for one in found.trials if one.metric is not None]
     numbers, metrics, _ = zip(*points, strict=True)
     metric = found.metric.upper()
-    plot = Plot(Axis(-0.5, len(found.trials) + 0.5, "trial"), Axis.over(metrics, f"validation {metric}"))
+    plot = Plot(Axis(numbers[0] - 0.5, numbers[-1] + 0.5, "trial"), Axis.over(metrics, f"validation {metric}"))
     plot.line([*zip(numbers, accumulate(metrics, max), strict=True)], "candidate")
     for state, style in (("pruned", "other"), ("complete", "candidate")):
         plot.dots([(at, metric) for at, metric, how in points if how == state], style)
-    return plot.svg(f"Validation {metric} by trial")
+    whole = [(at, name) for at, name in plot.x.ticks().items() if at.is_integer()]
+    return plot.svg(f"Validation {metric} by trial", whole)

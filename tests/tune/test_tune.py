@@ -83,11 +83,11 @@ def test_a_metric_of_zero_counts() -> None:
         None,
         "",
     )
-    assert "trial 3 of 4 gains +0.1500 on average over new seeds and wins on 2 of 2." in found.verdict
+    assert "trial 3 (4 in all) gains +0.1500 on average over new seeds and wins on 2 of 2." in found.verdict
 
 
 def test_a_killed_trial_is_tried_again(workspace: Workspace, tiny: Params) -> None:
-    """It is marked as failed, trials that ended stay, and a line that the disk had no room for is cut off.
+    """It is marked as failed, trials that ended stay, half a line is cut off, and its lock of the journal is removed.
 
     Killed again, it has failed: its values may need more memory than there is.
     """
