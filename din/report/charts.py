@@ -13,7 +13,7 @@ from din.metrics.estimates import Interval
 
 WIDTH, HEIGHT = 440, 278
 LEFT, RIGHT, TOP, BOTTOM = 76, 22, 24, 48
-_TICKS = 5
+_FEWEST_STEPS = 3
 _LEAST_SHARE = 1e-9  # of the largest value; ticks stay different numbers where values differ in their last bits
 
 Point = tuple[float, float]
@@ -39,9 +39,9 @@ class Axis:
 
     def ticks(self) -> dict[float, str]:
         """Return round values within the bounds, 1, 2 or 5 times a power of ten apart, with their texts."""
-        least = (self.high - self.low) / _TICKS
-        power = math.floor(math.log10(least))
-        step = next(factor for factor in (1, 2, 5, 10) if factor * 10.0**power >= least)
+        most = (self.high - self.low) / _FEWEST_STEPS
+        power = math.floor(math.log10(most))
+        step = next(factor for factor in (5, 2, 1) if factor * 10.0**power <= most)
         scale = 10.0 ** abs(power)
         numbers = range(
             math.ceil(self.low / step / 10.0**power - 1e-9), math.floor(self.high / step / 10.0**power + 1e-9) + 1

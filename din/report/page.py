@@ -7,7 +7,7 @@ template escapes every one.
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,13 +38,10 @@ _MOST_SAID = 600
 _FOLDER = Path(__file__).parent
 _DELTA = "champion_delta_"
 _TWO_SCALES = "Where training weighs rows or lacks negatives, its loss has another scale than the validation loss."
-_OTHER_ROWS = "The champion may have been validated on other rows, so compare shapes with it, not heights."
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(\.\d+)?\+00:00")
 _MARKS = re.compile(r"`(?P<code>[^`]*)`|(?<![\w-])-(?=\d)")
 _VERDICTS = ("closed", "borderline", "open")
 """The order of gates: what a reader must know first."""
-_CURVES = ("other", "candidate", "champion")
-"""The classes of the lines of a learning curve."""
 _METRICS = {
     "auc": "AUC",
     "gauc": "GAUC",
@@ -245,29 +242,29 @@ def _learning(run: Run) -> list[Chart]:
     epochs = epochs[:: -(-len(epochs) // _MOST_EPOCHS)]
     best = run.training.best_epoch
     ticks = [(float(at), str(at)) for at in epochs[:: -(-len(epochs) // 12)]]
-    loss = {"train": (own, "train_loss"), "validation": (own, "valid_log_loss")}
-    ranking = {"validation GAUC": (own, "valid_gauc"), "validation AUC": (own, "valid_auc")}
-    beside = ""
-    if champion:
-        loss["champion's validation"] = (champion, "valid_log_loss")
-        ranking["champion's validation AUC"] = (champion, "valid_auc")
-        beside = _OTHER_ROWS
     charts = []
-    for title, label, lines, note in (
-        ("Loss by epoch", "log loss", loss, f"{_TWO_SCALES} {beside}"),
-        ("Ranking by epoch", "AUC, GAUC", ranking, beside),
-    ):
-        curves = [[getattr(history.get(at), name, None) for at in epochs] for history, name in lines.values()]
-        values = (value for curve in curves for value in curve if value is not None)
-        plot = Plot(Axis(min(epochs) - 0.4, max(epochs) + 0.4, "epoch"), Axis.over(values, label))
+    for metric, name in (("Loss", "valid_log_loss"), ("AUC", "valid_auc"), ("GAUC", "valid_gauc")):
+        lines = {"candidate": ("validation", own, name)}  # by the class of the page
+        if metric == "Loss":
+            lines["other"] = ("train", own, "train_loss")
+        if champion:
+            lines["champion"] = ("champion's validation", champion, name)
+        key = {style: words for style, (words, _, _) in lines.items()}
+        curves = [
+            [getattr(history.get(at), attribute, None) for at in epochs] for _, history, attribute in lines.values()
+        ]
+        values = [value for curve in curves for value in curve if value is not None]
+        if not values:
+            continue
+        plot = Plot(Axis(min(epochs) - 0.4, max(epochs) + 0.4, "epoch"), Axis.over(values, metric))
         plot.note_at(best, f"best: epoch {best}")
-        key: dict[str, str] = dict(zip(_CURVES, lines, strict=False))  # without a champion, there is one line less
         for style, curve in zip(key, curves, strict=True):
             points = [(at, value) for at, value in zip(epochs, curve, strict=True) if value is not None]
             plot.line(points, style)
             plot.dots(points, style)
-        table = PageTable(title, ("epoch", *lines), [*zip(epochs, *curves, strict=True)])
-        charts.append(Chart(plot.svg(title, ticks), table, note, key))
+        title = f"{metric} by epoch"
+        table = PageTable(title, ("epoch", *key.values()), [*zip(epochs, *curves, strict=True)])
+        charts.append(Chart(plot.svg(title, ticks), table, _TWO_SCALES if metric == "Loss" else "", key))
     return charts
 
 
@@ -324,7 +321,10 @@ def _slices(run: Run) -> PageTable:
 
 
 def _fields(importances: "Sequence[Importance]") -> PageTable:
-    rows = [(one.name, one.group or "all behaviours", one.loss.point, one.loss) for one in importances]
+    rows = []
+    for one in importances:
+        loss = Interval(*(round(value, 4) + 0.0 for value in astuple(one.loss)))  # a change of 1e-6 is none
+        rows.append((one.name, one.group or "all behaviours", loss.point, loss))
     return PageTable("Which fields matter", ("Field", "Of", "AUC lost", "Bounds"), rows, 2)
 
 
