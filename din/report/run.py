@@ -70,7 +70,8 @@ class Run:
     """Everything that the page shows, apart from what needs PyTorch.
 
     A part is None if the run has not written it, or if it can't be shown, and then `missing` says why.
-    `refusal` is the error of `din promote`; empty if it did not run since the gate, or did not fail.
+    `refusal` is the error of `din promote`; empty if it did not run since the gate, or did not fail. `tuned` says
+    whether `din tune` has run here.
     """
 
     def __init__(self, workspace: Workspace) -> None:
@@ -94,6 +95,7 @@ class Run:
         self.champion_training = self._try("the champion's training", self._champion_training)
         self.record = self._try("the registry", self._promoted)
         self.refusal = _refusal(workspace)
+        self.tuned = workspace.tuning.exists() or workspace.tuned.exists()
         self.scored = self._try("reports/predictions", self._scored)
 
     @property

@@ -72,6 +72,9 @@ def test_a_first_candidate_that_may_be_promoted(finished: Miniature) -> None:
     for text in ("auc_over_lr", "Floor: popularity", "Loss by epoch", "Wilson", "tab", "search"):
         assert text in page.text
     assert len(page.having("figure")) == len(page.having("svg")) >= 4
+    assert "din params apply tuned.yaml" in page.text
+    finished.here.tuned.touch()
+    assert "din params apply tuned.yaml" not in written(finished.here).text
 
 
 def test_a_promoted_candidate(finished: Miniature) -> None:
