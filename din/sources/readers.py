@@ -44,6 +44,8 @@ class Dialect:
 
 COMMA = (r"^(-?[0-9]+),([0-9]+)$", r"\1.\2")
 """The form of a number such as 12,50, and its form with a point."""
+UNNAMED = "column_"
+"""The names of columns without a header begin so, and end in their numbers, from 1."""
 NOTHING = pa.int32()
 """The type of a column without values; all integers are int64."""
 _DELIMITER = "\x1f"  # replaces a delimiter of two characters, which Arrow does not read
@@ -95,6 +97,12 @@ def read(
             counts.append((file.name, total - start))
     pa.default_memory_pool().release_unused()  # Arrow reads up to 32 blocks ahead; the engine needs that memory next
     return replace(rows, files=tuple(counts))
+
+
+def first_line(file: File, dialect: Dialect) -> list[str]:
+    """Return the cells of the first line of a CSV file."""
+    with unreadable(file.name), _csv(file, [], dialect) as reader:
+        return reader.schema.names
 
 
 def _batches(file: File, schema: pa.Schema, dialect: Dialect) -> Iterator[pa.RecordBatch]:
@@ -153,14 +161,14 @@ def _filled(batch: pa.RecordBatch, schema: pa.Schema) -> pa.Table:
 def _csv_schema(file: File, dialect: Dialect) -> pa.Schema:
     with _csv(file, [], dialect) as reader:
         header = reader.schema.names
-    if twice := sorted({name for name in header if header.count(name) > 1}):
+    if twice := sorted({name for name in header if name and header.count(name) > 1}):
         raise InputError(f"{file.name}: column {shown(twice[0])} appears twice in the header; rename one")
     if others := [other for other in (";", "\t", "|", ",") if len(header) == 1 and other in header[0]]:
         raise InputError(
             f"{file.name}: its only column is {shown(header[0])}; set csv.delimiter to {others[0]!r} in "
             "fetch.table, or in fetch.options.table of the source served"
         )
-    return pa.schema([(name, pa.string()) for name in header])
+    return pa.schema([(name, pa.string()) for name in dict.fromkeys(header)])
 
 
 def _csv_batches(file: File, schema: pa.Schema, dialect: Dialect) -> Iterator[pa.RecordBatch]:

@@ -115,6 +115,10 @@ class Rows:
         keys = ", ".join(self[name] for name in names)
         return self.where(f"row IN (SELECT {pick}(row) FROM ({self.query}) GROUP BY {keys})")
 
+    def first_each(self, order: str, name: str) -> "Rows":
+        """Return the row with the least value of `order`, an SQL expression, for each value in a column."""
+        return self.where(f"row IN (SELECT arg_min(row, {order}) FROM ({self.query}) GROUP BY {self[name]})")
+
     def ask(self, *expressions: str) -> tuple[Any, ...]:
         """Return the values of aggregates."""
         found = self.con.execute(f"SELECT {', '.join(expressions)} FROM ({self.query})").fetchone()

@@ -5,6 +5,7 @@ and user has one row. The history of behaviours that are not impressions is eith
 lists (one row per user, oldest first). Messages use the files' own column names.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -26,7 +27,7 @@ from din.schema import (
 )
 from din.sources import files, readers, times, values
 from din.sources.rawlog import RawLog, require_rows, type_name
-from din.sources.readers import Dialect
+from din.sources.readers import UNNAMED, Dialect
 from din.sources.rows import Check, Rows, Store
 from din.sources.rules import Rule
 from din.sources.source import Source
@@ -41,6 +42,10 @@ _TABLES = {
 """The columns that each table must have."""
 _MOST_IMPRESSIONS = 4096  # in a cell
 _IMPRESSION = "(.+)-([^-]+)"
+_HEADLESS = (
+    ", or {{{}: column_1}} if the first line is a row",
+    ", or name them all in fetch.table.csv.names if the first line is a row",
+)
 _SEQUENCE = "correct the column, or map another one in fetch.table"
 _Ids = Mapping[tuple[str, str], str]  # the type of each id column of each table
 _Answers = Mapping[str, tuple[str, list[Check]]]  # SQL for further columns, and checks of their values
@@ -137,9 +142,21 @@ class TableSource(Source):
         return result
 
     def dialect(self, table: str) -> Dialect:
-        """Return how the text files of a table are written."""
+        """Return how the text files of a table are written.
+
+        Tables beside the events have no header if their columns are mapped by numbers, such as `column_1`.
+        """
         csv = self.params.csv
-        return Dialect(csv.delimiter, csv.names if table == "events" else (), csv.encoding, csv.decimal)
+        is_events = table == "events" or (table == "history" and self._is_own_history)
+        dialect = Dialect(csv.delimiter, csv.names if is_events else (), csv.encoding, csv.decimal)
+        file = next(iter(self._files(table)), None)
+        if is_events or file is None or files.format_of(file.path) != "CSV":
+            return dialect
+        cells = readers.first_line(file, dialect)
+        wanted = self._wanted(table).values()
+        if {*wanted} <= {*cells} or not all(re.fullmatch(rf"{UNNAMED}\d+", theirs) for theirs in wanted):
+            return dialect
+        return replace(dialect, names=tuple(f"{UNNAMED}{number}" for number in range(1, len(cells) + 1)))
 
     @cached_property
     def _store(self) -> Store:
@@ -162,10 +179,24 @@ class TableSource(Source):
         """The tables other than the events, with one row per item, user and behaviour; none is empty."""
         found = dict(self._loaded)
         if "history" in found:
-            found["history"] = _exploded(found["history"])
+            found["history"] = _exploded(self._before(found["history"]))
             if found["history"].rows.count == 0:
                 del found["history"]
         return found
+
+    def _before(self, history: Input) -> Input:
+        """Return each user's first row of a history that is a column of the events; another history as it is."""
+        if not self._is_own_history:
+            return history
+        user, time = history.names[USER_ID], history.names[TIMESTAMP]
+        at, _ = times.to_utc(history.rows, time, self.params.timestamp_unit, history.forms[time])
+        rows = history.rows
+        return replace(history, rows=rows.first_each(at, user))
+
+    @property
+    def _is_own_history(self) -> bool:
+        """True if the events say what their users had seen before."""
+        return self.params.history is not None and self.params.history == self.params.events
 
     def _files(self, table: str) -> tuple[files.File, ...]:
         """Return the files of a table, listed once."""
@@ -179,6 +210,7 @@ class TableSource(Source):
         cell, parts = next(iter(self.params.explode.items())) if table == "events" and self.params.explode else ("", ())
 
         def select(names: Sequence[str], file: str) -> list[str]:
+            given = names
             if parts:
                 names = _with_parts(names, cell, parts, file)
             self._require(table, names, file)
@@ -189,11 +221,11 @@ class TableSource(Source):
                     f"to it; rename it there as well, e.g. {{other_{listed(twice[:1])}: {listed(twice[:1])}}}"
                 )
             rules = self._rules(names, file).values() if table == "events" else ()
-            chosen = (*wanted.values(), *others, *(rule.column for rule in rules))
-            return list(dict.fromkeys(cell if name in parts else name for name in chosen))
+            chosen = (*wanted.values(), *others, *(rule.column for rule in rules), *parts)
+            return list(dict.fromkeys(cell if name in parts and name not in given else name for name in chosen))
 
         rows = readers.read(found, select, self.dialect(table), self._store, table)
-        return _by_impression(rows, cell, parts) if parts else rows
+        return _by_impression(rows, cell, parts, self.params.separators) if parts else rows
 
     def _once(self, events: Rows) -> Rows:
         """Return the events, without repeated ones if `fetch.table.drop_duplicates` is true."""
@@ -207,6 +239,7 @@ class TableSource(Source):
                 raise InputError(
                     f"{file}: no column {theirs!r} for {ours}; its columns: {listed(names)}. Map the right one in "
                     f"fetch.table.{_key(table)}, e.g. {{{ours}: {listed(names[:1])}}}"
+                    + _HEADLESS[table == "events"].format(ours)
                 )
 
     def _wanted(self, table: str) -> dict[str, str]:
@@ -218,8 +251,10 @@ class TableSource(Source):
         """Return the columns of a file that are read in addition to the wanted ones."""
         wanted = self._wanted(table)
         free = [name for name in names if name not in wanted.values()]
+        if table == "history" and self._is_own_history:
+            return []
         if table in ("items", "users"):
-            return free
+            return [name for name in free if name.strip()]  # pandas writes its index without a name
         optional = (SEQUENCE,) if table == "events" else (SEQUENCE, *self.params.keep)
         return [name for name in free if name in optional and name not in wanted]
 
@@ -258,7 +293,7 @@ class TableSource(Source):
         )
 
     def _check_separators(self, events: Input) -> None:
-        known = set()
+        known = {name for cell, parts in self.params.explode.items() for name in (cell, *parts)}
         for name, table in {"events": events, **self._loaded}.items():
             keys = () if name == "history" else EVENT_COLUMNS
             known |= {theirs for ours, theirs in table.names.items() if ours not in keys}
@@ -289,6 +324,8 @@ class TableSource(Source):
                 unit = self.params.timestamp_unit
                 utc, found = times.to_utc(table.rows, theirs, unit, table.forms[theirs])
                 result[ours] = f"{utc} + to_hours({self.params.utc_offset_hours})"
+                if name == "history" and self._is_own_history:
+                    result[ours] += " - INTERVAL 1 MICROSECOND"
                 checks += found
             elif by_time and ours == SEQUENCE:
                 result[ours], check = values.whole(table.rows, theirs, _SEQUENCE)
@@ -331,26 +368,39 @@ def _lists(rows: Rows, names: Mapping[str, str], separators: Mapping[str, str], 
 
 def _with_parts(names: Sequence[str], cell: str, parts: Sequence[str], file: str) -> list[str]:
     """Return the names of the columns after `fetch.table.explode`."""
-    if cell not in names or set(parts) & set(names):
-        problem = (
-            f"no column {cell!r}" if cell not in names else f"column {listed(sorted(set(parts) & set(names)))} exists"
-        )
+    item, label = parts
+    if cell not in names or item in names or label == cell:
+        exists = item if item in names else label
+        problem = f"no column {cell!r}" if cell not in names else f"column {exists!r} exists"
         raise InputError(
             f"{file}: {problem}; its columns: {listed(names)}. Expected in fetch.table.explode a column that lists "
-            "impressions, and two new names, such as {impressions: [item, click]}"
+            "impressions, and two new names, such as {impressions: [item, click]}; the second one may be a column that "
+            "lists the clicked items"
         )
-    return [*(name for name in names if name != cell), *parts]
+    return [*(name for name in names if name not in (cell, label)), *parts]
 
 
-def _by_impression(rows: Rows, cell: str, parts: Sequence[str]) -> Rows:
-    """Return a row for each impression that a row lists in a cell, with its item and its label."""
-    impressions = values.elements(rows, cell, " ")
-    bad = f"list_filter({impressions}, lambda x: NOT regexp_full_match(x, '{_IMPRESSION}'))"
-    form = "expected an item, a minus and a label, such as N1-0 N2-1"
+def _by_impression(rows: Rows, cell: str, parts: Sequence[str], separators: Mapping[str, str]) -> Rows:
+    """Return a row for each impression that a row lists in a cell, with its item and its label.
+
+    The label is in the cell, after a minus, or it is 1 for the items in the label's own column.
+    """
+    impressions = values.elements(rows, cell, separators.get(cell, " "))
+    label = parts[1]
+    if label in rows.names:
+        text = "lambda y: CAST(y AS VARCHAR)"
+        clicked = f"list_transform({values.elements(rows, label, separators.get(label, ' '))}, {text})"
+        bad = f"list_filter({clicked}, lambda x: NOT list_contains(list_transform({impressions}, {text}), x))"
+        made = ("x", f"CASE WHEN list_contains({clicked}, CAST(x AS VARCHAR)) THEN '1' ELSE '0' END")
+        at_fault, form = label, f"expected items of {cell}"
+    else:
+        bad = f"list_filter({impressions}, lambda x: NOT regexp_full_match(x, '{_IMPRESSION}'))"
+        made = tuple(f"regexp_extract(x, '^{_IMPRESSION}$', {group})" for group in (1, 2))
+        at_fault, form = cell, "expected an item, a minus and a label, such as N1-0 N2-1"
     size = f"len({impressions})"
     checks = [
-        Check(f"{size} = 0", "NULL", lambda _: f"{cell} lists no impression; {form}", "leave the row out"),
-        Check(f"len({bad}) > 0", f"{bad}[1]", lambda value: f"{cell} holds {value!r}; {form}", "correct it"),
+        Check(f"{size} = 0", "NULL", lambda _: f"{cell} lists no impression", "leave the row out"),
+        Check(f"len({bad}) > 0", f"{bad}[1]", lambda value: f"{at_fault} holds {value!r}; {form}", "correct it"),
         Check(
             f"{size} > {_MOST_IMPRESSIONS}",
             size,
@@ -359,11 +409,9 @@ def _by_impression(rows: Rows, cell: str, parts: Sequence[str]) -> Rows:
         ),
     ]
     rows.require(checks)
-    columns = {name: rows[name] for name in rows.names if name != cell}
-    for group, part in enumerate(parts, 1):
-        columns[part] = (
-            f"unnest(list_transform({impressions}, lambda x: regexp_extract(x, '^{_IMPRESSION}$', {group})))"
-        )
+    columns = {name: rows[name] for name in rows.names if name not in (cell, label)}
+    for part, sql in zip(parts, made, strict=True):
+        columns[part] = f"unnest(list_transform({impressions}, lambda x: {sql}))"
     return rows.exploded(columns, size, _MOST_IMPRESSIONS)
 
 

@@ -62,8 +62,12 @@ CASES = [
             "N1-0 " * 5000: ("row 2: shown lists 5,000 impressions; expected at most 4,096", "several rows"),
         }.items()
     ),
+    log(
+        "a click elsewhere", "bad.csv", f"user_id,timestamp,shown,label\n1,{T},a b,b\n2,{T},a b,a c\n",
+        "row 2: label holds 'c'; expected items of shown", "correct it", **ROWS,
+    ),
     case("no cell", {}, "clicks.csv: no column 'shown'", "fetch.table.explode", "{impressions: [item, click]}", **ROWS),
-    case("a cell", {}, "column item_id, label exists", "two new names", explode={"tab": ("label", "item_id")}),
+    case("a cell", {}, "column 'label' exists", "two new names", explode={"tab": ("label", "item_id")}),
     case("a kept column", {}, "clicks.csv: no column 'page' for page", "its columns:", keep=("page",)),
     case("a key", {}, "fetch.table.columns: 'usr'", "user_id, item_id", "keep", columns={"usr": "user_id"}),
     case("a reserved name", {}, "fetch.table.keep: 'label'", "another name", keep=("label",)),

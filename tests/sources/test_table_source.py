@@ -3,7 +3,7 @@
 import gzip
 import json
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import fsspec
@@ -22,6 +22,7 @@ from din.workspace import Workspace
 Fetch = Callable[..., dict[str, pa.Table]]
 
 MIDNIGHT = datetime(2023, 11, 15)
+MOMENT = timedelta(microseconds=1)
 HALF_A_SECOND_LATER = datetime(2023, 11, 15, 0, 0, 0, 500_000)
 
 
@@ -85,6 +86,69 @@ def test_impressions_in_a_cell_become_rows(path: str, workspace: Workspace, fetc
         assert found.drop(["sequence"]) == expected.drop(["sequence"])
         assert found.num_rows == len(each) - drop
         assert found["sequence"].to_pylist() == sorted({*found["sequence"].to_pylist()})
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_two_lists_of_impressions_and_clicks_become_rows(suffix: str, workspace: Workspace, fetch_table: Fetch) -> None:
+    """The label is 1 for the items that the second column lists, as text or as lists of their own."""
+    shown, clicked = [[1, 2, 30], [4], [3, 5]], [[30, 1], [], [5]]
+    if suffix == "csv":
+        lists = ["|".join(map(str, one)) for one in (*shown, *clicked)]
+        rows = [f"{at},{T + at},{lists[at]},{lists[3 + at]}\n" for at in range(3)]
+        (workspace.root / "log.csv").write_text("user_id,timestamp,shown,clicked\n" + "".join(rows))
+    else:
+        times = [T + at for at in range(3)]
+        table = pa.table({"user_id": [0, 1, 2], "timestamp": times, "shown": shown, "clicked": clicked})
+        pq.write_table(table, workspace.root / "log.parquet")
+    events = fetch_table(
+        events=f"log.{suffix}",
+        explode={"shown": ("item_id", "clicked")},
+        label="clicked",
+        separators={"shown": "|", "clicked": "|"},
+    )["events"]
+    assert events["item_id"].to_pylist() == [1, 2, 30, 4, 3, 5]
+    assert events["label"].to_pylist() == [1, 0, 1, 0, 0, 1]
+    assert events["user_id"].to_pylist() == [0, 0, 0, 1, 2, 2]
+
+
+def test_events_that_say_what_came_before_them(workspace: Workspace, fetch_table: Fetch) -> None:
+    """With the events' own files as the history, the list of a user's first event counts, from just before it."""
+    rows = [
+        (1, T + 50, "N3 N4", "N9-0"),
+        (2, T, "", "N3-1"),
+        (1, T + 9, "N3", "N4-0 N5-1"),
+        (3, T + 2, "N1 N2", "N3-0"),
+    ]
+    text = "".join(f"{user}\t{time}\t{before}\t{shown}\n" for user, time, before, shown in rows)
+    (workspace.root / "log.tsv").write_text(text)
+    history = fetch_table(
+        events="log.tsv",
+        csv=Csv(names=("user_id", "timestamp", "before", "shown")),
+        explode={"shown": ("item_id", "label")},
+        history="log.tsv",
+        history_columns={"item_id": "before"},
+        separators={"before": " "},
+    )["history"]
+    found = [*zip(*(history[name].to_pylist() for name in ("user_id", "item_id", "timestamp")), strict=True)]
+    at = {1: T + 9, 3: T + 2}
+    just_before = {user: datetime.fromtimestamp(time, UTC).replace(tzinfo=None) - MOMENT for user, time in at.items()}
+    assert found == [(1, "N3", just_before[1]), (3, "N1", just_before[3]), (3, "N2", just_before[3])]
+
+
+def test_tables_beside_the_events_without_a_header(workspace: Workspace, fetch_table: Fetch) -> None:
+    """Their columns are mapped by numbers, and then the first line is a row; a header with such names is a header."""
+    for text, rows in (("10,a\n11,b\n", 2), ("column_1,column_2\n10,a\n", 1)):
+        (workspace.root / "items.csv").write_text(text)
+        items = fetch_table(items="items.csv", items_columns={"item_id": "column_1"})["items"]
+        assert items.to_pydict() == {"item_id": [10, 11][:rows], "column_2": ["a", "b"][:rows]}
+
+
+def test_columns_without_a_name_are_left_out(workspace: Workspace, fetch_table: Fetch) -> None:
+    """An index of pandas has none, nor have in Excel the columns after the last one."""
+    (workspace.root / "clicks.csv").write_text(f",user_id,item_id,timestamp,label,\n0,1,10,{T},0,\n1,1,11,{T},1,\n")
+    (workspace.root / "items.csv").write_text(",item_id,price,,\n0,10,3,,\n1,11,4,,\n")
+    items = fetch_table(items="items.csv")["items"]
+    assert items.to_pydict() == {"item_id": [10, 11], "price": [3, 4]}
 
 
 def test_a_file_system_without_its_package(fetch_table: Fetch) -> None:
