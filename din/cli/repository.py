@@ -44,6 +44,7 @@ def init(
         typer.Option(help="The unit of the time, if the guess is wrong: s, ms, us, ns, iso or a form."),
     ] = None,
     label: Annotated[str | None, typer.Option(help="The column of the click, or a rule such as rating >= 4.")] = None,
+    encoding: Annotated[str | None, typer.Option(help="The encoding of text files, such as cp1251.")] = None,
     update: Annotated[bool, typer.Option("--update", help="Merge the installed release into this repository.")] = False,
 ) -> None:
     """Make a repository that trains a model of a log: look at the log, guess the parameters, and write the files."""
@@ -56,7 +57,7 @@ def init(
             command.update(HERE.root)
             return
         tables = {"events": events, "items": items, "users": users, "history": history}
-        roles = {"user": user, "item": item, "time": time, "unit": unit, "label": label}
+        roles = {"user": user, "item": item, "time": time, "unit": unit, "label": label, "encoding": encoding}
         command.init(HERE, log, _named(tables), _named(roles))
 
 

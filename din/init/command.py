@@ -18,6 +18,7 @@ from din.git import git
 from din.init import find
 from din.init.choice import Choice
 from din.init.guess import guess, of_publisher
+from din.init.look import look
 from din.init.render import render
 from din.process import CommandFailed, environment, query
 from din.workspace import Workspace
@@ -33,21 +34,21 @@ def init(workspace: Workspace, place: str | None, tables: Mapping[str, str], giv
         workspace: an empty folder, or one with nothing but the log.
         place: a folder, a zip or a file, to search for tables, or None.
         tables: the paths of `events`, `items`, `users` and `history`; a named table wins over a found one.
-        given: the columns that are known, by role.
+        given: the columns that are known, by role, and the encoding.
 
     Raises:
         InputError: the log can't be read, a role can't be guessed, or the folder holds other files of these names.
     """
-    named = {table: Choice(paths, "you named it") for table, paths in tables.items()}
     options = {**tables, **given}
     if empty := [name for name, text in {"the log": place, **options}.items() if text == ""]:
         raise InputError(f"{listed(empty)}: empty; expected a path or a column: is a variable of the shell not set?")
-    if place is None:
-        guessed = guess(workspace, named, given)
-    elif source := find.publisher(workspace, place):
+    if place is not None and (source := find.publisher(workspace, place)):
         guessed = _published(workspace, source, options)
     else:
-        guessed = guess(workspace, find.tables(workspace, place, given) | named, given)
+        found = find.tables(workspace, place, given) if place is not None else {}
+        for table, paths in tables.items():
+            found[table] = look(workspace, paths, f"--{table}", given.get("encoding"))
+        guessed = guess(workspace, found, given)
     written = create(workspace.root, guessed)
     for key, choice in guessed.items():
         value = str(choice.value)

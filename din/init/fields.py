@@ -16,10 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from din.init import words
-from din.init.look import UNNAMED, Column
+from din.init.look import Column
 from din.init.roles import unit_of
 from din.metrics.ranking import auc
 from din.schema import ITEM_ID, LABEL, TIMESTAMP, USER_ID, Group, name_problem
+from din.sources import readers
 
 _TELLS_ALL = 0.8  # AUC of one column; no honest feature comes near it
 _SAME = 0.995  # share of rows with the commonest value of their item, user or day
@@ -157,7 +158,7 @@ def _is_code(column: Column) -> bool:
     """
     if not column.is_whole or words.means(column.name, "money", "number"):
         return False
-    if column.name.startswith(UNNAMED) and len(column.values) / column.distinct >= _OFTEN:
+    if column.name.startswith(readers.UNNAMED) and len(column.values) / column.distinct >= _OFTEN:
         return True
     low, high = pc.min_max(column.values).as_py().values()
     return words.means(column.name, "category") or (low in (0, 1) and high <= _GAPS * column.distinct)

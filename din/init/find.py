@@ -8,40 +8,31 @@ users, earlier times, and items or lists of them, no label   -> history
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from zipfile import ZipFile
 
 import fsspec
 
+from din import plugins
 from din.errors import InputError, listed, shown
 from din.init import label, roles, sides
 from din.init.choice import Choice
 from din.init.look import Column, Look, look
 from din.init.render import FILES, SCHEMA
-from din.params.fetch import DATE, OPTIONS
+from din.params.fetch import DATE
 from din.schema import ITEM_ID, TIMESTAMP, USER_ID
-from din.sources import times, values
-from din.sources.amazon_reviews import AmazonReviews
+from din.sources import SOURCES, times, values
 from din.sources.download import Download
-from din.sources.files import FORMATS, unreadable
-from din.sources.kuairand import KuaiRandPure
-from din.sources.movielens import Files100k, MovieLensRelease
-from din.sources.publisher import Publisher
+from din.sources.files import FORMATS, File, unreadable
 from din.sources.rows import Rows
 from din.sources.rules import Rule
-from din.sources.taobao_ads import TaobaoAds
+from din.sources.source import Source
 from din.workspace import Workspace
 
-_PUBLISHERS: dict[str, type[Publisher]] = {
-    "movielens-100k": Files100k,
-    "movielens": MovieLensRelease,
-    "amazon-reviews": AmazonReviews,
-    "kuairand-pure": KuaiRandPure,
-    "taobao-ads": TaobaoAds,
-}
 _OURS = {*FILES, SCHEMA}  # that an earlier `din init` wrote
 _HIDDEN = re.compile(r"(^|/)(\.|__MACOSX/)")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -54,39 +45,98 @@ def publisher(workspace: Workspace, place: str) -> dict[str, Choice]:
     Raises:
         InputError: the publisher's files lie among those of the repository.
     """
+    plugins.load([], workspace.root)
     for path in dict.fromkeys((place, _beside(workspace, place))):
-        for source, reader in _PUBLISHERS.items():
-            with suppress(InputError):
-                files = reader(workspace, OPTIONS[source](path=path), None).found().values()
-                break
-        else:
-            continue
-        known = [file.name for table in files for file in table]
-        if path != place and place.rpartition("/")[2] not in [name.rpartition("/")[2] for name in known]:
-            return {}
-        names = listed(known)
-        if path in (".", "*"):
-            raise InputError(f"{names}: fetch.source: {source} reads them; move them to a folder, and name it instead")
-        return {
-            "fetch.source": Choice(source, f"its reader knows {names}"),
-            "fetch.options": Choice({"path": path}, "you named it" if path == place else "the folder of your file"),
-        }
+        for source in SOURCES:
+            if found := _recognised(workspace, source, path):
+                return _of_source(source, place, path, [file.name for file in found])
     return {}
 
 
-def tables(workspace: Workspace, place: str, given: Mapping[str, str]) -> dict[str, Choice]:
-    """Return the paths of the events, and of items, users and history if they lie beside them.
+def _recognised(workspace: Workspace, source: str, path: str) -> Sequence[File]:
+    """Return the files at a path that are the log of a source."""
+    maker = SOURCES[source]
+    if not isinstance(maker.thing, type) or not issubclass(maker.thing, Source):
+        return ()
+    try:
+        options = maker.parse({"path": path}, "")["options"]
+    except InputError:  # it reads no files
+        return ()
+    return maker.thing.recognised(workspace, options)
+
+
+def _of_source(source: str, place: str, path: str, names: Sequence[str]) -> dict[str, Choice]:
+    """Return a source of files `names` at a path, unless `place` is another file among them."""
+    if path != place and place.rpartition("/")[2] not in [name.rpartition("/")[2] for name in names]:
+        return {}
+    if path in (".", "*"):
+        raise InputError(
+            f"{listed(names)}: fetch.source: {source} reads them; move them to a folder, and name it instead"
+        )
+    return {
+        "fetch.source": Choice(source, f"its reader knows {listed(names)}"),
+        "fetch.options": Choice({"path": path}, "you named it" if path == place else "the folder of your file"),
+    }
+
+
+def tables(workspace: Workspace, place: str, given: Mapping[str, str]) -> dict[str, Look]:
+    """Return the events, and items, users and history if they lie beside them.
 
     Args:
         workspace: where relative paths start.
         place: a folder, a zip or a glob; or the file of the events.
-        given: what a person said of the columns of the events, see `roles.guess`.
+        given: what a person said of the events, see `roles.guess`.
 
     Raises:
         InputError: no file holds users, items and times.
     """
+    encoding = given.get("encoding")
     if DATE in place or "," in place:
-        return {"events": Choice(place, "you named it")}
+        return {"events": look(workspace, place, "--events", encoding)}
+    sizes, named = _tables_at(workspace, place)
+    looks: dict[str, Look] = {}
+    logs: dict[str, dict[str, Choice]] = {}
+    problems: dict[str, str] = {}
+    for paths in sizes:
+        try:
+            looks[paths] = look(workspace, paths, "events", encoding)
+            if named in (None, paths):
+                logs[paths] = roles.guess(looks[paths], given)
+        except InputError as error:
+            problems[paths] = str(error)
+    if named in problems:
+        raise InputError(problems[named])
+    if not logs:
+        every = "\n".join(f"  {problem}" for problem in problems.values())
+        raise InputError(f"{place}: no file holds users, items and times; name it with --events. The files:\n{every}")
+    labelled = [paths for paths, one in logs.items() if _has_label(looks[paths], one["label"], one["time"])]
+    events = max(labelled or logs, key=lambda paths: sizes[paths])
+    others = sorted(looks.keys() - {events}, key=lambda paths: -sizes[paths])
+    chosen, near = _beside_events(looks[events], logs[events], [looks[paths] for paths in others])
+    unused = sizes.keys() - {events, *(one.paths for one in chosen.values())}
+    rivals = [paths for paths in logs if paths == events or paths in unused]
+    if not labelled and len(rivals) > 1:
+        raise InputError(
+            f"{place}: {listed(rivals)} have users, items and times, and none has a label; name one, or several with a "
+            "comma between them, with --events"
+        )
+    why = "the largest with users, items, times and a label" if labelled else "the largest with users, items and times"
+    if named:
+        why = "you named it"
+    unread = {paths: problem for paths, problem in problems.items() if paths not in looks}
+    if unseen := sorted(unused - near.keys() - unread.keys()):
+        why += f"; not used: {listed(unseen)}"
+    why += "".join(f"\nnot used: {paths}: {reason}" for paths, reason in near.items())
+    why += "".join(f"\nnot used: {problem}" for problem in unread.values())
+    return {"events": replace(looks[events], reason=why), **chosen}
+
+
+def _tables_at(workspace: Workspace, place: str) -> tuple[dict[str, int], str | None]:
+    """Return the bytes of the tables at or beside a place, by the globs of their files, and the one that it names.
+
+    Raises:
+        InputError: there is none.
+    """
     folder = _beside(workspace, place)
     named = None
     wheres = [place]
@@ -95,52 +145,10 @@ def tables(workspace: Workspace, place: str, given: Mapping[str, str]) -> dict[s
         wheres = ["*" if folder == "*" else f"{_exact(folder.rstrip('/'))}/*"]
     elif workspace.root.resolve().is_relative_to(Path(workspace.located(place)).resolve()):
         wheres = [f"{place.rstrip('/')}/*", place]  # below it lies what the pipeline writes
-    sizes = next(filter(None, (_sizes(workspace, where, named) for where in wheres)), {})
-    if not sizes:
-        raise InputError(
-            f"{place}: no file of a log is there; check the path. A log ends in {listed(FORMATS)}, or in .gz"
-        )
-    looks: dict[str, Look] = {}
-    found: dict[str, dict[str, Choice]] = {}
-    problems: dict[str, str] = {}
-    for paths in sizes:
-        try:
-            looks[paths] = look(workspace, paths, "events")
-            if named in (None, paths):
-                found[paths] = roles.guess(looks[paths], given)
-        except InputError as error:
-            problems[paths] = str(error)
-    if named in problems:
-        raise InputError(problems[named])
-    if not found:
-        every = "\n".join(f"  {problem}" for problem in problems.values())
-        raise InputError(f"{place}: no file holds users, items and times; name it with --events. The files:\n{every}")
-    labelled = {paths: _has_label(looks[paths], one["label"], one["time"]) for paths, one in found.items()}
-    events = max(found, key=lambda paths: (labelled[paths], sizes[paths]))
-    roles_of = found[events]
-    columns = {USER_ID: roles_of["user"].value, ITEM_ID: roles_of["item"].value, TIMESTAMP: roles_of["time"].value}
-    chosen: dict[str, Choice] = {}
-    near: dict[str, str] = {}
-    for paths in sorted(looks.keys() - {events}, key=lambda paths: -sizes[paths]):
-        table, why = _table(looks[paths], looks[events], columns, roles_of["unit"].value)
-        if table:
-            chosen.setdefault(table, Choice(paths, why))
-        elif why:
-            near[paths] = why
-    unused = sizes.keys() - {events, *(one.value for one in chosen.values())}
-    logs = [paths for paths in found if paths == events or paths in unused]
-    if not labelled[events] and len(logs) > 1:
-        raise InputError(
-            f"{place}: {listed(logs)} have users, items and times, and none has a label; name one, or several with a "
-            "comma between them, with --events"
-        )
-    why = "you named it" if named else "the largest with users, items, times and a label"
-    if not named and not labelled[events]:
-        why = "the largest with users, items and times"
-    if others := sorted(unused - near.keys()):
-        why += f"; not used: {listed(others)}"
-    why += "".join(f"\nnot used: {paths}: {reason}" for paths, reason in near.items())
-    return {"events": Choice(events, why), **chosen}
+    for where in wheres:
+        if sizes := _sizes(workspace, where, named):
+            return sizes, named
+    raise InputError(f"{place}: no file of a log is there; check the path. A log ends in {listed(FORMATS)}, or in .gz")
 
 
 def _beside(workspace: Workspace, place: str) -> str:
@@ -205,12 +213,29 @@ def _has_label(seen: Look, rule: Choice, time: Choice) -> bool:
     return Rule.parse("--label", rule.value, [*seen.columns], "").column != time.value
 
 
-def _table(seen: Look, events: Look, columns: Mapping[str, str], unit: str) -> tuple[str | None, str]:
+def _beside_events(
+    events: Look, found: Mapping[str, Choice], others: Iterable[Look]
+) -> tuple[dict[str, Look], dict[str, str]]:
+    """Return the items, users and history among other tables, and by its paths why a table is nearly one of them."""
+    chosen: dict[str, Look] = {}
+    near: dict[str, str] = {}
+    for other in others:
+        table, why = _table(other, events, found)
+        if table:
+            chosen.setdefault(table, replace(other, reason=why))
+        elif why:
+            near[other.paths] = why
+    return chosen, near
+
+
+def _table(seen: Look, events: Look, found: Mapping[str, Choice]) -> tuple[str | None, str]:
     """Return what a table beside the events is, and why: history, items or users; or None, and why if it is near."""
-    if seen.columns.keys() == events.columns.keys():
+    if _kinds(seen) == _kinds(events):
         return None, "it has the same columns as the events; to read both, name both with --events, with a comma"
     if objects := [name for name, column in seen.columns.items() if column.holds_objects]:
         return None, f"{listed(objects)} holds objects; write one value per row, or leave the column out"
+    columns = {USER_ID: found["user"].value, ITEM_ID: found["item"].value, TIMESTAMP: found["time"].value}
+    unit = found["unit"].value
     with suppress(InputError):
         history = sides.history_of(seen, "", events, columns, unit)
         item = seen.columns[history[ITEM_ID].value]
@@ -221,14 +246,24 @@ def _table(seen: Look, events: Look, columns: Mapping[str, str], unit: str) -> t
             if newest >= oldest:
                 return None, f"a history ends before the events begin, at {oldest} UTC, but this goes on to {newest}"
             return "history", "it has users, items and times from before the events, but no label"
+    fitting: dict[str, tuple[float, str]] = {}
     for table, ours in (("items", ITEM_ID), ("users", USER_ID)):
         with suppress(InputError):
-            ids = seen.columns[sides.key_of(seen, "", ours, columns[ours])]
-            theirs = events.columns[columns[ours]].different.cast("string")
-            share = sides.known(theirs, ids.different.cast("string"))
+            theirs = events.columns[columns[ours]]
+            ids = seen.columns[sides.key_of(seen, "", ours, theirs)]
+            share = sides.known(theirs.ids, ids.ids)
             if ids.distinct == len(ids.values) and share >= sides.KNOWN:
-                return table, f"every {ids.name} appears once, and {share:.0%} of the events' {ids.name}s are in it"
-    return None, ""
+                why = f"every {ids.name} appears once, and {share:.0%} of the events' {theirs.name}s are in it"
+                fitting[table] = (sides.known(ids.ids, theirs.ids), why)
+    if not fitting:
+        return None, ""
+    best = max(fitting, key=lambda table: fitting[table][0])
+    return best, fitting[best][1]
+
+
+def _kinds(seen: Look) -> dict[str, str]:
+    """Return the names of the columns, with the kinds of their values where the names are only numbers."""
+    return {name: "" if seen.headed else column.kind for name, column in seen.columns.items()}
 
 
 def _span(column: Column, unit: str) -> tuple[datetime, datetime]:

@@ -20,11 +20,11 @@ from din.errors import InputError
 from din.init import fields, roles, sides, split, timezone, words
 from din.init.choice import Choice
 from din.init.fields import Events, FieldGuess
-from din.init.look import Column, Look, look
+from din.init.look import Column, Look
 from din.init.sides import separators_of
 from din.names import ModelName
 from din.params import Table
-from din.params.fetch import DATE, OPTIONS, Csv
+from din.params.fetch import DATE, Csv
 from din.params.overlays import nested
 from din.schema import DAY_US, EVENT_COLUMNS, ITEM_ID, SEQUENCE, TIMESTAMP, USER_ID, Group
 from din.sources import SOURCES
@@ -42,24 +42,23 @@ _ENOUGH = 10  # of them to keep for each click
 _WRITTEN = {
     "delimiter": "gives all lines the same number of cells",
     "names": "the first line is a row, not a header",
-    "encoding": "the bytes are not UTF-8",
+    "encoding": "the bytes of a table are not UTF-8",
     "decimal": "numbers are written like 12,50",
 }
 
 
-def guess(workspace: Workspace, tables: Mapping[str, Choice], given: Mapping[str, str]) -> dict[str, Choice]:
+def guess(workspace: Workspace, tables: Mapping[str, Look], given: Mapping[str, str]) -> dict[str, Choice]:
     """Return the parameters of a log in tables by dotted key.
 
     Args:
         workspace: where relative paths start.
-        tables: the paths of `events`, and of `items`, `users` and `history` if there are any.
+        tables: the first rows of `events`, and of `items`, `users` and `history` if there are any.
         given: what a person said: the columns of `time`, `user` and `item`, the `unit`, the `label`.
 
     Raises:
-        InputError: a role can't be guessed, a file can't be read, or a fetch would refuse the log.
+        InputError: a role can't be guessed, or a fetch would refuse the log.
     """
-    paths = tables["events"].value
-    events = look(workspace, paths, "--events")
+    events = tables["events"]
     found = roles.guess(events, given)
     columns = {USER_ID: found["user"].value, ITEM_ID: found["item"].value, TIMESTAMP: found["time"].value}
     others = [
@@ -67,10 +66,10 @@ def guess(workspace: Workspace, tables: Mapping[str, Choice], given: Mapping[str
         for name, column in events.columns.items()
         if name not in {*columns.values(), found["label"].value, *_RESERVED} and not column.holds_objects
     ]
-    sets = _of_files(workspace, tables["events"], events) | _of_roles(found, columns)
-    beside, lists = sides.guess(workspace, tables, events, columns, found["unit"].value)
+    sets = _of_files(workspace, tables) | _of_roles(found, columns)
+    beside, lists = sides.guess(tables, columns, found["unit"].value)
     sets |= beside
-    separators = separators_of(events, others) | lists
+    separators = separators_of(events, others) | lists | {**events.separators}
     days = timezone.day_columns(events, columns[TIMESTAMP])
     renamed = {name if name in others else f"{name} of the log": name for name in days}  # some names are reserved
     log = _read(workspace, sets, {name: name for name in others} | renamed, separators)
@@ -80,11 +79,11 @@ def guess(workspace: Workspace, tables: Mapping[str, Choice], given: Mapping[str
     if zone.value:
         log = _read(workspace, sets, {name: name for name in others}, separators)
     for table, covers in sides.coverage(log).items():
-        sets[f"fetch.table.{table}"] = Choice(tables[table].value, f"{sets[f'fetch.table.{table}'].reason}\n{covers}")
+        sets[f"fetch.table.{table}"] = Choice(tables[table].paths, f"{tables[table].reason}\n{covers}")
     keys = _keys(log)
     table = log.events.table
-    by_day = DATE in paths
-    rule = Rule.parse("--label", found["label"].value, list(events.columns), paths)
+    by_day = DATE in events.paths
+    rule = Rule.parse("--label", found["label"].value, list(events.columns), events.paths)
     is_given = "label" in given and rule.comparison is not None
     sets |= _of_clicks(found["label"], is_given, keys) | split.guess(keys) | _of_days(table, keys, by_day)
     ruled = rule.column if rule.comparison else None
@@ -92,6 +91,9 @@ def guess(workspace: Workspace, tables: Mapping[str, Choice], given: Mapping[str
         sets |= _of_answers(rule, table[ruled], events.headed)
     described = None if "items" in tables else Group.CONTEXT if by_day else Group.ITEM
     own = [fields.of_event(name, table[name], keys, described, name == ruled) for name in others]
+    if before := next((name for name in others if sides.is_history(events, name, columns)), None):
+        own = [field for field in own if field.name != before]
+        sets |= _of_history(tables, before, columns)
     reserved = _RESERVED - {*columns.values(), rule.column, SEQUENCE}
     why = "the raw log has a column of this name; rename it"
     own += [FieldGuess(name, why) for name in events.columns if name in reserved]
@@ -128,10 +130,11 @@ def of_publisher(workspace: Workspace, source: Mapping[str, Choice]) -> dict[str
         InputError: a fetch would refuse the log.
     """
     name = source["fetch.source"].value
-    options = OPTIONS[name](**source["fetch.options"].value)
-    log = SOURCES[name].thing(workspace, options, None).read()
+    options = source["fetch.options"].value
+    log = SOURCES[name].thing(workspace, SOURCES[name].parse(options, "fetch.options")["options"], None).read()
     keys = _keys(log)
-    sets = {"promote.model_name": Choice(name_of(workspace, options.path), "the name of the log, for its champions")}
+    model = name_of(workspace, options["path"])
+    sets = {"promote.model_name": Choice(model, "the name of the log, for its champions")}
     rows, clicks = len(keys.labels), int(keys.labels.sum())
     why = f"{source['fetch.source'].reason}\n{rows:,} rows, {clicks:,} clicks: a CTR of {clicks / rows:.1%}"
     found = split.guess(keys)
@@ -140,22 +143,24 @@ def of_publisher(workspace: Workspace, source: Mapping[str, Choice]) -> dict[str
     return {**source, "fetch.source": Choice(name, why), **sets, **found}
 
 
-def _of_files(workspace: Workspace, given: Choice, events: Look) -> dict[str, Choice]:
+def _of_files(workspace: Workspace, tables: Mapping[str, Look]) -> dict[str, Choice]:
     """Return the parameters that say where the files are and how they are written."""
-    paths = given.value
-    name = name_of(workspace, paths)
+    events = tables["events"]
+    name = name_of(workspace, events.paths)
     count = f"{len(events.files)} {'file' if len(events.files) == 1 else 'files'}"
     sets = {
         "fetch.source": Choice("table", "a log in files of its own"),
-        "fetch.table.events": Choice(paths, f"{count}: {given.reason}"),
+        "fetch.table.events": Choice(events.paths, f"{count}: {events.reason}"),
         "promote.model_name": Choice(name, "the name of the log, for its champions"),
     }
     if events.explode:
-        (cell,) = events.explode
-        why = f"{cell} lists items and whether they were clicked, such as N1-0 N2-1"
-        sets["fetch.table.explode"] = Choice({cell: [*events.explode[cell]]}, why)
+        sets["fetch.table.explode"] = events.explode
+    written = events.dialect
+    for side in tables.values():
+        if written.encoding == "utf-8" and events.is_ascii:  # then any other encoding reads it as well
+            written = replace(written, encoding=side.dialect.encoding)
     for key, why in _WRITTEN.items():
-        value = getattr(events.dialect, key)
+        value = getattr(written, key)
         if value != getattr(Csv, key):
             sets[f"fetch.table.csv.{key}"] = Choice(value, why)
     return sets
@@ -248,6 +253,18 @@ def _of_answers(label: Rule, answers: pa.ChunkedArray, is_headed: bool) -> dict[
         return {}
     why = f"{what} tells about the user as well, so all rows enter the history, with their values"
     return {"fetch.table.behaviour": Choice(rule, why)}
+
+
+def _of_history(tables: Mapping[str, Look], before: str, columns: Mapping[str, str]) -> dict[str, Choice]:
+    """Return how a column of the events becomes the history, if no table is one and the events are read whole."""
+    paths = tables["events"].paths
+    if "history" in tables or DATE in paths:
+        return {}
+    why = f"{before} lists items of the events: what a user had seen before the first of them"
+    return {
+        "fetch.table.history": Choice(paths, why),
+        "fetch.table.history_columns": Choice({**columns, ITEM_ID: before}, "the columns of the events"),
+    }
 
 
 def _of_fields(own: list[FieldGuess], sides: list[FieldGuess], separators: dict[str, str]) -> dict[str, Choice]:

@@ -6,18 +6,21 @@ The reader of `din fetch` reads the first rows of a few files, so what is seen h
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import zip_longest
-from typing import Literal
+from typing import Literal, get_args, get_type_hints
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from din.errors import InputError, shown
+from din.errors import InputError, listed, shown
+from din.init import words
+from din.init.choice import Choice
+from din.params.fetch import Csv
 from din.sources import files, readers, values
 from din.sources.files import File
 from din.sources.rawlog import require_rows
@@ -25,8 +28,7 @@ from din.sources.readers import Dialect
 from din.sources.rows import Store
 from din.workspace import Workspace
 
-UNNAMED = "column_"
-"""The names of columns without a header begin so, and end in their numbers."""
+ENCODINGS: tuple[str, ...] = get_args(get_type_hints(Csv)["encoding"])
 _SNIFFED = 1 << 18  # bytes
 csv.field_size_limit(_SNIFFED)  # by default, a cell of half that size is an error
 _ROWS = 200_000
@@ -37,6 +39,11 @@ _NUMBER_OR_DATE = r"[-+]?[\d.,:/ TZ-]*\d[\d.,:/ TZ-]*"
 _AMOUNT = r"^\D{0,5}[0-9]+(\D[0-9]{3})*[.,]([0-9]{2}|-)\D{0,5}$"
 _PLAIN_NUMBER = r"^-?[0-9]+(\.[0-9]+)?$"
 _IMPRESSIONS = r"^\S+-[01]( \S+-[01])*$"
+_RECBOLES_LISTS = (":token_seq", ":float_seq")
+_COMPARED = 10_000  # rows
+_WORD = re.compile(r"\w*[^\x00-\x7f][^\s,;|]{0,20}")
+_FOREIGN = re.compile(r"[^\x00-\x7f]{3}|[^\W\d_][¡¢£¥¦¨¯±³´µ¶¸¹¼¾]|[¢£¥¦¨¯±³´µ¶¸¹¼¾][^\W\d_]")
+"""What other encodings look like in cp1252: runs of its letters, or signs within words."""
 _MOST = 0.9  # share of the values, which a few others don't change
 _MANY = 0.3  # share of the values that are lists, or numbers with a comma
 
@@ -52,6 +59,11 @@ class Column:
     def different(self) -> pa.Array:
         """The different values in the order of the rows, without a missing one; none if the values are nested."""
         return pa.array([], self.values.type) if self.kind == "nested" else self.values.unique().drop_null()
+
+    @property
+    def ids(self) -> pa.Array:
+        """The different values as text, to compare them with those of another table."""
+        return self.different.cast("string")
 
     @property
     def distinct(self) -> int:
@@ -109,12 +121,16 @@ class Column:
     @property
     def parts(self) -> pa.Array:
         """All elements of the lists that the column holds, as text; none if it holds no lists of ids."""
-        values = self.values.combine_chunks().drop_null()
-        if separator := self.separator:
-            values = pc.split_pattern(values, separator)
-        elif not pa.types.is_list(values.type) or self.holds_objects:
-            return pa.array([], pa.string())
-        return pc.cast(values.flatten(), pa.string())
+        if self.separator or (pa.types.is_list(self.values.type) and not self.holds_objects):
+            return self.split(self.separator).flatten()
+        return pa.array([], pa.string())
+
+    def split(self, separator: str | None) -> pa.Array:
+        """Return the values as lists of text; of one element each if they are no lists and there is no separator."""
+        values = self.values.combine_chunks()
+        if not pa.types.is_list(values.type):
+            values = pc.split_pattern(values.cast(pa.string()), separator or "\0")
+        return values.cast(pa.list_(pa.string()))
 
     @property
     def holds_objects(self) -> bool:
@@ -125,6 +141,8 @@ class Column:
     @property
     def separator(self) -> str | None:
         """The separator of the lists that a column of text holds, or None."""
+        if self.kind == "text" and self.name.endswith(_RECBOLES_LISTS):
+            return " "
         for separator in _LIST_SEPARATORS if self.kind == "text" and not self.is_amount else ():
             held = _share(pc.match_substring(self.different, separator))
             spaced = _share(pc.match_substring(self.different, f"{separator} "))
@@ -145,8 +163,8 @@ class Column:
 
     @property
     def lists_impressions(self) -> bool:
-        """True if each cell lists items with their labels, such as N1-0 N2-1."""
-        if self.kind != "text" or _share(pc.match_substring(self.different, " ")) <= _MANY:
+        """True if each cell lists items with their labels, such as N1-0 N2-1; some list several."""
+        if self.kind != "text" or not pc.any(pc.match_substring(self.different, " ")).as_py():
             return False
         return pc.all(pc.match_substring_regex(self.different, _IMPRESSIONS)).as_py()
 
@@ -156,18 +174,32 @@ class Look:
     """The first rows of a table.
 
     Attributes:
+        paths: the paths and globs of its files.
         files: all files of the table.
         dialect: how they are written, if they are text.
         columns: by name, in the files' order.
-        explode: see `fetch.table.explode`; `columns` are those of the impressions.
+        explode: `fetch.table.explode`; `columns` are those of the impressions. None: each row is one.
+        separators: of the lists from which the impressions come.
         once: columns that only repeat because their rows list several impressions.
+        reason: why these files are this table.
     """
 
+    paths: str
     files: tuple[File, ...]
     dialect: Dialect
     columns: dict[str, Column]
-    explode: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    explode: Choice | None = None
+    separators: Mapping[str, str] = field(default_factory=dict)
     once: frozenset[str] = frozenset()
+    reason: str = "you named it"
+
+    @property
+    def is_ascii(self) -> bool:
+        """True if all text is ASCII."""
+        texts = [column.different for column in self.columns.values() if column.kind == "text"]
+        return all(
+            pc.all(pc.string_is_ascii(text)).as_py() is not False for text in [*texts, pa.array([*self.columns])]
+        )
 
     @property
     def headed(self) -> bool:
@@ -175,17 +207,25 @@ class Look:
         return not self.dialect.names
 
 
-def look(workspace: Workspace, patterns: str, key: str) -> Look:
+def look(workspace: Workspace, patterns: str, key: str, encoding: str | None = None) -> Look:
     """Return the first rows of the files that match a list of paths and globs.
 
+    Args:
+        workspace: where relative paths start.
+        patterns: the paths and globs.
+        key: what names them, for messages.
+        encoding: that of text files, if a person named it.
+
     Raises:
-        InputError: nothing matches, or a file can't be read.
+        InputError: nothing matches, a file can't be read, or its encoding isn't known.
     """
+    if encoding not in (None, *ENCODINGS):
+        raise InputError(f"--encoding {shown(encoding)}: expected one of {listed(ENCODINGS)}")
     found = files.expand(workspace, patterns, key)
     is_text = files.format_of(found[0].path) == "CSV"
-    dialect = _sniff(found[0]) if is_text else Dialect()
+    dialect = _sniff(found[0], encoding) if is_text else Dialect()
     store = Store(workspace.spill)
-    rows = readers.read(found[:_FILES], lambda names, _: list(names), dialect, store, "head", most=_ROWS)
+    rows = readers.read(found[:_FILES], _named, dialect, store, "head", most=_ROWS)
     require_rows(rows, key.removeprefix("--"))
     if len(rows.names) == 1:
         raise InputError(
@@ -195,32 +235,66 @@ def look(workspace: Workspace, patterns: str, key: str) -> Look:
     forms = values.forms(rows, {})
     kinds = {name: values.number(forms[name]) if is_text else kind for name, kind in rows.types.items()}
     typed = rows.select({name: values.cast(rows[name], rows.types[name], kind) for name, kind in kinds.items()}).table
-    seen = Look(found, dialect, {name: Column(name, typed[name]) for name in typed.column_names})
-    cell = next((column for column in seen.columns.values() if column.lists_impressions), None)
-    return _by_impression(seen, cell) if cell else seen
+    seen = Look(patterns, found, dialect, {name: Column(name, typed[name]) for name in typed.column_names})
+    for cell in seen.columns.values():
+        clicked = _clicks_of(cell, seen.columns.values())
+        if clicked or cell.lists_impressions:
+            return _by_impression(seen, cell, clicked)
+    return seen
 
 
-def _by_impression(seen: Look, cell: Column) -> Look:
-    """Return the columns with a row for each impression that a cell lists."""
-    lists = pc.split_pattern(cell.values.combine_chunks(), " ")
+def _named(names: Sequence[str], _: str) -> list[str]:
+    """Return the columns with a name; pandas writes its index without one."""
+    return [name for name in names if name.strip()]
+
+
+def _clicks_of(cell: Column, columns: Iterable[Column]) -> Column | None:
+    """Return the column that lists the clicked ones of the items that each cell lists, or None."""
+    named = [column for column in columns if column is not cell and words.means(column.name, "click")]
+    if not named or not len(cell.parts):
+        return None
+    shown = cell.split(cell.separator)[:_COMPARED].to_pylist()
+    for column in named:
+        clicked = column.split(cell.separator)[:_COMPARED].to_pylist()
+        if all({*(few or ())} <= {"", *(many or ())} for few, many in zip(clicked, shown, strict=True)):
+            return column
+    return None
+
+
+def _by_impression(seen: Look, cell: Column, clicked: Column | None) -> Look:
+    """Return the columns with a row for each impression that a cell lists; `clicked` lists the clicked ones."""
+    separator = cell.separator if clicked else " "
+    lists = cell.split(separator)
     sizes = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
     lists = lists[: max(1, int(np.searchsorted(np.nancumsum(sizes), _ROWS)))]
-    rows, impressions = pc.list_parent_indices(lists), lists.flatten()
+    rows, items = pc.list_parent_indices(lists), lists.flatten()
     item, click = (name if name not in seen.columns else f"{cell.name} {name}" for name in ("item", "click"))
-    items = pc.replace_substring_regex(impressions, "-[01]$", "")
-    clicks = pc.cast(pc.ends_with(impressions, "-1"), pa.int64())
-    others = {name: column for name, column in seen.columns.items() if name != cell.name}
+    separators: dict[str, str] = {}
+    if clicked:
+        click = clicked.name
+        of_row = [{*(few or ())} for few in clicked.split(separator)[: len(lists)].to_pylist()]
+        clicks = pa.array(
+            [int(one in of_row[row]) for row, one in zip(rows.to_pylist(), items.to_pylist(), strict=True)]
+        )
+        why = f"{cell.name} lists items, and {click} the clicked ones"
+        separators = dict.fromkeys((cell.name, click), separator) if separator else {}
+    else:
+        clicks = pc.cast(pc.ends_with(items, "-1"), pa.int64())
+        items = pc.replace_substring_regex(items, "-[01]$", "")
+        why = f"{cell.name} lists items and whether they were clicked, such as N1-0 N2-1"
+    others = {name: column for name, column in seen.columns.items() if name not in (cell.name, click)}
     once = frozenset(name for name, column in others.items() if column.distinct == len(column.values))
     columns = {name: Column(name, column.values.take(rows)) for name, column in others.items()}
     columns |= {name: Column(name, pa.chunked_array([made])) for name, made in ((item, items), (click, clicks))}
-    return replace(seen, columns=columns, explode={cell.name: (item, click)}, once=once)
+    explode = Choice({cell.name: [item, click]}, why)
+    return replace(seen, columns=columns, explode=explode, separators=separators, once=once)
 
 
-def _sniff(file: File) -> Dialect:
+def _sniff(file: File, encoding: str | None) -> Dialect:
     """Return how a CSV file is written; without a header, its columns are named by their numbers."""
     with files.unreadable(file.name), file.lines() as stream:
         content = stream.read(_SNIFFED)
-    encoding = _encoding(content, file.name)
+    encoding = encoding or _encoding(content, file.name)
     text = content.decode(encoding, errors="ignore")
     lines = [line for line in text.splitlines()[: None if len(content) < _SNIFFED else -1] if line.strip()][:1000]
     if not lines:
@@ -236,23 +310,34 @@ def _sniff(file: File) -> Dialect:
     delimiter = max(_DELIMITERS, key=lambda one: _columns(lines, one))
     rows = [*csv.reader(lines, delimiter=delimiter)]
     headed = not any(re.fullmatch(_NUMBER_OR_DATE, cell.strip()) for cell in rows[0])
-    names = () if headed else tuple(f"{UNNAMED}{number}" for number in range(1, len(rows[0]) + 1))
+    names = () if headed else tuple(f"{readers.UNNAMED}{number}" for number in range(1, len(rows[0]) + 1))
     has_commas = delimiter != "," and any(map(_are_with_commas, zip_longest(*rows, fillvalue="")))
     usual = "\t" if file.suffix == "tsv" else ","
     return Dialect(None if delimiter == usual else delimiter, names, encoding, "," if has_commas else ".")
 
 
 def _encoding(content: bytes, name: str) -> str:
+    """Return the encoding of text: UTF-8, UTF-16 with its mark, or cp1252 if only single letters of it are not ASCII.
+
+    Raises:
+        InputError: it may be one of several others. The message shows a word as each of them reads it.
+    """
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return "utf-16"
     whole = content[: content.rfind(b"\n") + 1 or None]
-    for encoding in ("utf-8", "cp1252"):
+    texts: dict[str, str] = {}
+    for encoding in ENCODINGS:
         with suppress(UnicodeDecodeError):
-            whole.decode(encoding)
-            return encoding
+            texts[encoding] = whole.decode(encoding) if encoding != "utf-16" else ""
+    if "utf-8" in texts:
+        return "utf-8"
+    if "cp1252" in texts and not _FOREIGN.search(texts["cp1252"]):
+        return "cp1252"
+    words = {encoding: _WORD.search(text) for encoding, text in texts.items()}
+    samples = [f"{encoding} ({word[0]})" for encoding, word in words.items() if word and word[0].isprintable()]
     raise InputError(
-        f"{name}: neither UTF-8 nor cp1252 text, so it is in another encoding or not a CSV file; convert it, e.g. with "
-        "iconv -f latin1 -t UTF-8, or export it again"
+        f"{name}: not UTF-8 text; expected --encoding with the one that reads this right: {listed(samples) or 'none'}; "
+        "if none does, convert the file, e.g. with iconv -f latin1 -t UTF-8, or export it again"
     )
 
 

@@ -32,7 +32,7 @@ def guess(log: Look, given: Mapping[str, str]) -> dict[str, Choice]:
         InputError: a role can't be guessed; a given column does not exist, or can't have its role.
     """
     for role, name in given.items():
-        if role not in ("label", "unit") and name not in log.columns:
+        if role not in ("label", "unit", "encoding") and name not in log.columns:
             raise InputError(f"--{role} {shown(name)}: no such column; expected one of {listed(log.columns)}")
     time, unit = _time(log, given.get("time"), given.get("unit"))
     answer = Choice(given["label"], "you said so") if "label" in given else label.guess(log, time.value)

@@ -8,11 +8,10 @@ import pyarrow.compute as pc
 from din.errors import InputError, listed
 from din.init import roles, words
 from din.init.choice import Choice
-from din.init.look import Look, look
+from din.init.look import Column, Look
 from din.params.validate import ValidateRaw
 from din.schema import ITEM_ID, TIMESTAMP, USER_ID
 from din.sources.rawlog import RawLog
-from din.workspace import Workspace
 
 _KEYS = {"items": ITEM_ID, "users": USER_ID, "history": USER_ID}
 KNOWN = 0.5
@@ -20,36 +19,35 @@ KNOWN = 0.5
 
 
 def guess(
-    workspace: Workspace, tables: Mapping[str, Choice], events: Look, columns: Mapping[str, str], unit: str
+    tables: Mapping[str, Look], columns: Mapping[str, str], unit: str
 ) -> tuple[dict[str, Choice], dict[str, str]]:
     """Return the parameters of the tables beside the events, and the separators of the lists in their cells.
 
     Args:
-        workspace: where relative paths start.
-        tables: the paths of each table.
-        events: the first events.
+        tables: the first rows of each table.
         columns: the columns of the events under our names.
         unit: the unit of the events' times, which is that of a history, too.
 
     Raises:
-        InputError: a table can't be read, or lacks a column that it must have.
+        InputError: a table lacks a column that it must have.
     """
+    events = tables["events"]
     sets: dict[str, Choice] = {}
     separators: dict[str, str] = {}
     for table, ours in _KEYS.items():
         if table not in tables:
             continue
-        place = f"--{table} {tables[table].value}"
-        side = look(workspace, tables[table].value, f"--{table}")
+        side = tables[table]
+        place = f"--{table} {side.paths}"
         if table == "history":
             found = history_of(side, place, events, columns, unit)
             lists = [found[ITEM_ID].value]
         else:
-            key = key_of(side, place, ours, columns[ours])
+            key = key_of(side, place, ours, events.columns[columns[ours]])
             found = {ours: Choice(key, f"{key} holds the ids of this table")}
             lists = [name for name in side.columns if name != key]
         separators |= separators_of(side, lists)
-        sets[f"fetch.table.{table}"] = tables[table]
+        sets[f"fetch.table.{table}"] = Choice(side.paths, side.reason)
         if renamed := {name: one.value for name, one in found.items() if one.value != name}:
             why = "\n".join(one.reason for name, one in found.items() if name in renamed)
             sets[f"fetch.table.{table}_columns"] = Choice(renamed, why)
@@ -88,41 +86,54 @@ def history_of(side: Look, place: str, events: Look, columns: Mapping[str, str],
     Raises:
         InputError: it lacks one of them. `place` names the table.
     """
-    user = key_of(side, place, USER_ID, columns[USER_ID], repeats=True)
+    user = key_of(side, place, USER_ID, events.columns[columns[USER_ID]], repeats=True)
     time = _time(side, place, columns[TIMESTAMP], unit)
     items = _items(side, place, events, columns[ITEM_ID], [user, time.value])
     return {USER_ID: Choice(user, f"{user} is the user"), TIMESTAMP: time, ITEM_ID: items}
 
 
-def key_of(side: Look, place: str, ours: str, theirs: str, repeats: bool = False) -> str:
+def is_history(events: Look, name: str, columns: Mapping[str, str]) -> bool:
+    """Return whether a column of the events lists items that the user had seen before, as its name says if it has one.
+
+    Args:
+        events: the first events.
+        name: the column.
+        columns: the columns of the events under our names.
+    """
+    if events.headed and not words.means(name, "history"):
+        return False
+    parts = events.columns[name].parts
+    return len(parts) > 0 and known(parts, events.columns[columns[ITEM_ID]].ids) >= KNOWN
+
+
+def key_of(side: Look, place: str, ours: str, theirs: Column, repeats: bool = False) -> str:
     """Return the column of the ids of users or items: by its name, else the only one without repeats.
+
+    Without a header, the column with the most ids of the events is taken.
 
     Args:
         side: the table; `place` names it in messages.
-        ours: our name of the ids; `theirs` is that of the events' column.
+        ours: our name of the ids; `theirs` is the events' column.
         repeats: whether an id may have several rows.
 
     Raises:
         InputError: no column is certain to hold them.
     """
     role, other = ("user", "item") if ours == USER_ID else ("item", "user")
-    ids = {name: column for name, column in side.columns.items() if column.kind != "nested"}
-    named = [name for name in (theirs, ours) if name in ids]
-    unique = [
-        name for name, column in ids.items() if column.distinct == len(column.values) and not words.means(name, other)
-    ]
-    if repeats:
-        unique = words.by_name(ids, role)[:1]
+    columns = {name: column for name, column in side.columns.items() if column.kind != "nested"}
+    once = {name: column for name, column in columns.items() if repeats or column.distinct == len(column.values)}
     if not side.headed:
-        raise InputError(
-            f"{place}: no column {theirs!r}, the name of the {ours} in the events; its first line is a row, not a "
-            f"header. Write a line with the names of the columns above it, {theirs!r} among them"
-        )
-    if named or len(unique) == 1:
-        return [*named, *unique][0]
+        shares = {name: known(theirs.ids, column.ids) for name, column in once.items()}
+        if shares and max(shares.values()) >= KNOWN:
+            return max(shares, key=lambda name: shares[name])
+        raise InputError(f"{place}: it has no header, and none of its columns holds the events' {theirs.name}s")
+    named = [name for name in (theirs.name, ours) if name in columns]
+    likely = words.by_name(columns, role)[:1] if repeats else [name for name in once if not words.means(name, other)]
+    if named or len(likely) == 1:
+        return [*named, *likely][0]
     raise InputError(
-        f"{place}: no column {theirs!r}, the name of the {ours} in the events; its columns are {listed(side.columns)}. "
-        f"Rename the right one to {theirs!r}"
+        f"{place}: no column {theirs.name!r}, the name of the {ours} in the events; its columns are "
+        f"{listed(side.columns)}. Rename the right one to {theirs.name!r}"
     )
 
 
@@ -142,9 +153,9 @@ def _time(side: Look, place: str, theirs: str, unit: str) -> Choice:
 def _items(side: Look, place: str, events: Look, theirs: str, used: list[str]) -> Choice:
     """Return the column of the items of a history: by its name, else lists of items of the events."""
     free = {name: column for name, column in side.columns.items() if name not in used and not column.holds_objects}
-    if named := [name for name in (theirs, ITEM_ID) if name in free]:
+    if named := [name for name in (theirs, ITEM_ID) if name in free and side.headed]:
         return Choice(named[0], f"{named[0]} has the items' name")
-    items = events.columns[theirs].different.cast("string")
+    items = events.columns[theirs].ids
     lists = {name: column.parts for name, column in free.items()}
     sizes = {name: len(parts) for name, parts in lists.items() if len(parts) and known(parts, items) >= KNOWN}
     lists = sorted(sizes, key=lambda name: -sizes[name])

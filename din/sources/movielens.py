@@ -23,7 +23,7 @@ import http.client
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date
 from itertools import chain
@@ -160,6 +160,11 @@ class MovieLens100k(Source):
     """The log at `fetch.options.path`, or downloaded if that is null."""
 
     params: blocks.MovieLens
+
+    @classmethod
+    def recognised(cls, workspace: Workspace, params: Any) -> Sequence[File]:
+        """Return the publisher's files, or RecBole's, at a path."""
+        return Files100k.recognised(workspace, params)
 
     def identity(self) -> Any:
         """Return the checksum of the rows, known without a download, and the parameter that decides clicks."""

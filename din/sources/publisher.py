@@ -1,6 +1,7 @@
 """Publishers' logs, read as tables whose files, columns and types are known."""
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date
 from types import MappingProxyType
@@ -45,6 +46,13 @@ class Publisher(TableSource):
     def __init__(self, workspace: Workspace, params: Any, until: date | None) -> None:
         super().__init__(workspace, self.layout, until)
         self.settings = params
+
+    @classmethod
+    def recognised(cls, workspace: Workspace, params: Any) -> Sequence[File]:
+        """Return the publisher's files at a path, if all are there."""
+        with suppress(InputError):
+            return [file for files in cls(workspace, params, None).found().values() for file in files]
+        return ()
 
     def download(self) -> Download:
         """Find the files at the path that the source's options name."""

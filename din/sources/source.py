@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from din.artifacts import hash_files
 from din.names import Day, Digest
 from din.sources import rawlog
+from din.sources.files import File
 from din.sources.rawlog import RawLog
 from din.workspace import Workspace
 
@@ -52,6 +53,14 @@ class Source(ABC):
         self.workspace = workspace
         self.params = params
         self.until = until
+
+    @classmethod
+    def recognised(cls, workspace: Workspace, params: Any) -> Sequence[File]:
+        """Return the files at `params.path`, if their names say that they are this source's log; else nothing.
+
+        `din init` asks each source about the folder that it is given.
+        """
+        return ()
 
     @abstractmethod
     def identity(self) -> Any:

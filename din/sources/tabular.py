@@ -42,10 +42,6 @@ _TABLES = {
 """The columns that each table must have."""
 _MOST_IMPRESSIONS = 4096  # in a cell
 _IMPRESSION = "(.+)-([^-]+)"
-_HEADLESS = (
-    ", or {{{}: column_1}} if the first line is a row",
-    ", or name them all in fetch.table.csv.names if the first line is a row",
-)
 _SEQUENCE = "correct the column, or map another one in fetch.table"
 _Ids = Mapping[tuple[str, str], str]  # the type of each id column of each table
 _Answers = Mapping[str, tuple[str, list[Check]]]  # SQL for further columns, and checks of their values
@@ -236,10 +232,11 @@ class TableSource(Source):
     def _require(self, table: str, names: Sequence[str], file: str) -> None:
         for ours, theirs in self._wanted(table).items():
             if theirs not in names:
+                row = "name all columns in fetch.table.csv.names" if table == "events" else f"map {{{ours}: column_1}}"
                 raise InputError(
                     f"{file}: no column {theirs!r} for {ours}; its columns: {listed(names)}. Map the right one in "
-                    f"fetch.table.{_key(table)}, e.g. {{{ours}: {listed(names[:1])}}}"
-                    + _HEADLESS[table == "events"].format(ours)
+                    f"fetch.table.{_key(table)}, e.g. {{{ours}: {listed(names[:1])}}}; or if the first "
+                    f"line is a row, {row}"
                 )
 
     def _wanted(self, table: str) -> dict[str, str]:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from made_up_logs import events
 
-from din.init.choice import Choice
 from din.init.guess import guess
+from din.init.look import look
 from din.workspace import Workspace
 
 
@@ -24,7 +24,8 @@ def guessed(tmp_path: Path) -> Callable[..., dict[str, Any]]:
 
     def of(events: str, items: str = "", users: str = "", history: str = "", **given: str) -> dict[str, Any]:
         named = {"events": events, "items": items, "users": users, "history": history}
-        tables = {table: Choice(paths, "named") for table, paths in named.items() if paths}
-        return {key: one.value for key, one in guess(Workspace(tmp_path), tables, given).items()}
+        here = Workspace(tmp_path)
+        tables = {table: look(here, paths, f"--{table}") for table, paths in named.items() if paths}
+        return {key: one.value for key, one in guess(here, tables, given).items()}
 
     return of

@@ -3,7 +3,7 @@
 import shutil
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from typer.testing import CliRunner
@@ -13,7 +13,10 @@ from din.errors import InputError
 from din.init.find import publisher, tables
 from din.init.guess import guess
 from din.params import load
+from din.params.fetch import PublishedFiles
+from din.sources import SOURCES
 from din.sources.kuairand import KuaiRandPure
+from din.sources.publisher import Publisher
 from din.sources.taobao_ads import TaobaoAds
 from din.workspace import Workspace
 
@@ -47,6 +50,19 @@ def test_publishers_files_are_recognised(source: str, tmp_path: Path) -> None:
     assert publisher(here, "log/README.txt") == {}
     (tmp_path / "log" / PUBLISHED[source][1]).rename(tmp_path / PUBLISHED[source][1])
     assert publisher(here, "log") == {}
+
+
+def test_a_plugins_source_recognises_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed plugin's publisher is found like the built-in ones."""
+    monkeypatch.setattr(SOURCES, "_things", {**SOURCES._things})
+
+    @SOURCES.register("rentals", PublishedFiles)
+    class Rentals(Publisher):
+        names: ClassVar = {"events": ("rentals.csv",)}
+
+    write(tmp_path / "log", {"rentals.csv": "x"})
+    found = publisher(Workspace(tmp_path), "log")
+    assert (found["fetch.source"].value, found["fetch.options"].value) == ("rentals", {"path": "log"})
 
 
 def test_a_release_of_movielens(tmp_path: Path, log: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +112,7 @@ def test_tables_are_told_apart(place: str, tmp_path: Path, log: list[dict[str, A
     place = f"{tmp_path}/{place}" if place.endswith(".zip") else place
     found = tables(here, place, {})
     before = f"zip://shop/{{}}::{place}" if place.endswith(".zip") else "shop/{}"
-    assert {table: one.value for table, one in found.items()} == {
+    assert {table: one.paths for table, one in found.items()} == {
         table: before.format(name) for table, name in FOUND.items()
     }
     assert [name in found["events"].reason for name in ("returns.csv", "test.csv", "people")] == [True, True, False]
@@ -132,16 +148,16 @@ def test_files_of_days(tmp_path: Path, log: list[dict[str, Any]]) -> None:
     write(tmp_path / "shop", days | {"part-1-0f3ac05d.csv": "a,b\n1,2\n", "part-2-99e1b2ff.csv": "a,b\n1,2\n"})
     here = Workspace(tmp_path)
     found = tables(here, "shop", {})
-    assert found["events"].value == "shop/c-{date}.csv"
+    assert found["events"].paths == "shop/c-{date}.csv"
     assert "not used: shop/part-*-*.csv" in found["events"].reason
     (found,) = tables(here, "shop/c-2024-05-07.csv", {}).values()
-    assert found.value == "shop/c-2024-05-07.csv"
-    assert tables(here, "shop/c-{date}.csv", {})["events"].value == "shop/c-{date}.csv"
+    assert found.paths == "shop/c-2024-05-07.csv"
+    assert tables(here, "shop/c-{date}.csv", {})["events"].paths == "shop/c-{date}.csv"
     (tmp_path / "by2").mkdir()
     for day in range(6, 8):
         (tmp_path / "by2" / f"2024-05-0{day}").mkdir()
         (tmp_path / f"by2/2024-05-0{day}/c.csv").write_text(days["c-2024-05-06.csv"])
-    assert tables(here, str(tmp_path / "by2"), {})["events"].value == f"{tmp_path}/by2/{{date}}/c.csv"
+    assert tables(here, str(tmp_path / "by2"), {})["events"].paths == f"{tmp_path}/by2/{{date}}/c.csv"
 
 
 def test_no_file_is_a_log(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,7 +22,7 @@ from din.init import roles, split, words
 from din.init.choice import Choice
 from din.init.fields import Events, kind_of, of_event, of_table
 from din.init.guess import guess
-from din.init.look import Column, look
+from din.init.look import Column, Look, look
 from din.schema import Group
 from din.sources import readers
 from din.workspace import Workspace
@@ -29,7 +30,6 @@ from din.workspace import Workspace
 Guessed = Callable[..., dict[str, Any]]
 
 HEADER = "user,item,ts,click"
-LOG = Choice("log.csv", "named")
 
 COLUMNS = {
     "german_shop": {"user_id": "Kundennr", "item_id": "Artikelnummer", "timestamp": "Zeitpunkt"},
@@ -209,6 +209,11 @@ def test_sums_of_clicks_in_an_item_table() -> None:
     assert found.group is None
 
 
+def looks(folder: Path, **tables: str) -> dict[str, Look]:
+    """Return the first rows of tables by their names."""
+    return {table: look(Workspace(folder), paths, f"--{table}") for table, paths in tables.items()}
+
+
 def write(folder: Path, header: str, rows: Iterable[str], name: str = "log.csv") -> str:
     """Write a CSV, and return its name."""
     (folder / name).write_text("\n".join([header, *rows]))
@@ -227,7 +232,7 @@ def plain(tmp_path: Path, log: list[dict[str, Any]]) -> list[str]:
 def test_names_of_the_log_itself_are_left_out_with_a_reason(name: str, plain: list[str], tmp_path: Path) -> None:
     """No column is dropped without a word."""
     write(tmp_path, f"{HEADER},{name}", [f"{row},v{at % 3}" for at, row in enumerate(plain)])
-    reason = guess(Workspace(tmp_path), {"events": LOG}, {})["featurize.fields"].reason
+    reason = guess(Workspace(tmp_path), looks(tmp_path, events="log.csv"), {})["featurize.fields"].reason
     assert f"{name} is left out: the raw log has a column of this name; rename it" in reason
 
 
@@ -335,7 +340,7 @@ def test_a_quiet_noon_is_asked_about(start: int, ahead: int | None, tmp_path: Pa
     times = [e["time"] // day * day + start * 3600 + e["time"] % day * 2 // 3 for e in log]  # sixteen hours awake
     rows = [f"{e['user']},{e['item']},{time},{e['click']}" for e, time in zip(log, times, strict=True)]
     write(tmp_path, HEADER, rows)
-    zone = guess(Workspace(tmp_path), {"events": LOG}, {}).get("fetch.table.utc_offset_hours")
+    zone = guess(Workspace(tmp_path), looks(tmp_path, events="log.csv"), {}).get("fetch.table.utc_offset_hours")
     assert (zone.value, f"set {ahead}." in zone.reason) == (0, True) if zone else ahead is None
 
 
@@ -374,7 +379,7 @@ def test_earlier_behaviours(form: str, tmp_path: Path, plain: list[str], guessed
 def test_what_the_tables_beside_the_events_know_is_said(tmp_path: Path, plain: list[str]) -> None:
     """So that a table of other items is seen before the run that would refuse it."""
     write(tmp_path, "item,price", [f"{at},{at * 1.5}" for at in range(100, 400)], "items.csv")
-    found = guess(Workspace(tmp_path), {"events": LOG, "items": Choice("items.csv", "named")}, {})
+    found = guess(Workspace(tmp_path), looks(tmp_path, events="log.csv", items="items.csv"), {})
     known = sum(int(row.split(",")[1]) >= 100 for row in plain) / len(plain)
     reason = found["fetch.table.items"].reason
     assert f"300 rows; {known:.1%} of events have their item here; {1 - known:.1%} are of unknown items" in reason
@@ -396,7 +401,38 @@ def test_impressions_in_a_cell(header: str, tmp_path: Path, log: list[dict[str, 
     assert found["fetch.table.columns"] == {"user_id": user, "item_id": "item", "timestamp": time}
     assert found["fetch.table.label"] == "click"
     assert found["fetch.table.separators"] == {history: " "}
-    assert found["featurize.fields"] == {"user": {"user_id": "id"}, "context": {history: "multi"}}
+    assert found["featurize.fields"] == {"user": {"user_id": "id"}}
+    assert found["fetch.table.history"] == "log.tsv"
+    assert found["fetch.table.history_columns"] == {"user_id": user, "item_id": history, "timestamp": time}
+
+
+@pytest.mark.parametrize("name", ["log.parquet", "log.csv"])
+def test_lists_of_candidates_and_clicks(name: str, tmp_path: Path, log: list[dict[str, Any]], guessed: Guessed) -> None:
+    """The label of a candidate is whether a column with a fitting name lists it in the same row."""
+    requests = [log[first : first + 4] for first in range(0, len(log), 4)]
+    columns = {
+        "user": [events[0]["user"] for events in requests],
+        "ts": [events[0]["time"] for events in requests],
+        "inview": [[event["item"] for event in events] for events in requests],
+        "clicked": [[event["item"] for event in events if event["click"]][:1] for events in requests],
+    }
+    if name == "log.csv":
+        (tmp_path / name).write_text(as_text(columns))
+    else:
+        pq.write_table(pa.table(columns), tmp_path / name)
+    found = guessed(name)
+    assert found["fetch.table.explode"] == {"inview": ["item", "clicked"]}
+    assert found["fetch.table.label"] == "clicked"
+    assert found["fetch.table.columns"] == {"user_id": "user", "item_id": "item", "timestamp": "ts"}
+    lists = {"inview": ";", "clicked": ";"} if name == "log.csv" else None
+    assert found.get("fetch.table.separators") == lists
+
+
+def as_text(columns: dict[str, list[Any]]) -> str:
+    """Return a table as CSV, with a semicolon between the elements of a list."""
+    rows = zip(*columns.values(), strict=True)
+    cells = ((";".join(map(str, one)) if isinstance(one, list) else str(one) for one in row) for row in rows)
+    return "\n".join(",".join(row) for row in [[*columns], *cells]) + "\n"
 
 
 def protocol(users: Sequence[int], days: Sequence[int], labels: Sequence[int]) -> dict[str, Choice]:
@@ -465,8 +501,8 @@ def test_item_and_user_tables(tmp_path: Path, plain: list[str], guessed: Guessed
         "user": {"user_id": "id", "gender": "categorical"},
         "item": {"price": {"kind": "numeric", "buckets": 10}, "tags": "multi"},
     }
-    write(tmp_path, "0,Item 0", [f"{at},Item {at}" for at in range(1, 150)], "items.csv")
-    with pytest.raises(InputError, match=r"--items items\.csv: no column 'item'.*first line is a row, not a header"):
+    write(tmp_path, "0,x,3", [f"x{at % 3},{at},{at}" for at in range(500, 900)], "items.csv")
+    with pytest.raises(InputError, match=r"--items items\.csv: it has no header, and none of its columns holds the ev"):
         guessed("log.csv", items="items.csv")
 
 
@@ -484,7 +520,7 @@ REFUSED: dict[str, tuple[str, dict[str, str], tuple[str, ...]]] = {
     "blank lines": ("\n\n", {}, ("log.csv: no line of text", "export it again")),
     "one line, endless": ("a" * 300_000, {}, ("log.csv: no line of text that ends within 262,144 bytes",)),
     "a header alone": ("user,item,ts,click\n", {}, ("log.csv: no rows",)),
-    "a picture": ("\x89PNG\r\n\x1a\n" + "".join(map(chr, range(256))) * 9, {}, ("neither UTF-8 nor cp1252 text",)),
+    "a picture": ("\x89PNG\r\n\x1a\n" + "".join(map(chr, range(256))) * 9, {}, ("not UTF-8 text", "export it again")),
 }
 
 

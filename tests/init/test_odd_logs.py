@@ -204,6 +204,56 @@ def test_empty_text_is_refused(run: Run, words: list[str]) -> None:
     assert (code, "empty; expected a path or a column" in output) == (2, True)
 
 
+def test_tables_without_a_header(tmp_path: Path, log: list[dict[str, Any]], run: Run) -> None:
+    """Items and users are told apart by their ids, although both are numbers and the users' hold all items."""
+    files = {
+        "clicks.tsv": [[e["user"], e["item"], e["time"], e["click"]] for e in log],
+        "goods.tsv": [[f"kind {at % 7}", at] for at in range(150)],
+        "people.tsv": [[at, at % 3, "mf"[at % 2]] for at in range(200)],
+    }
+    for name, rows in files.items():
+        put(tmp_path / "shop" / name, "".join("\t".join(map(str, row)) + "\n" for row in rows))
+    code, output = run("init", f"{tmp_path}/shop")
+    assert code == 0, output
+    found = guessed()
+    assert found["fetch.table.items_columns"] == {"item_id": "column_2"}
+    assert found["fetch.table.users_columns"] == {"user_id": "column_1"}
+    assert found["featurize.fields"]["item"] == {"column_1": "categorical"}
+    assert run("fetch")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("encoding", "says"), [("cp1251", "Книги"), ("gb18030", "书籍"), ("cp1250", "Żółw"), ("shift_jis", "ほんだな")]
+)
+def test_an_encoding_that_may_be_another_is_asked(
+    tmp_path: Path, log: list[dict[str, Any]], run: Run, encoding: str, says: str
+) -> None:
+    """The message shows a word as each candidate reads it; the option answers, and holds for the items as well."""
+    text = clicks(log, shelf=lambda at: f"{says} {at % 4}")
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "clicks.csv").write_bytes(text.encode(encoding))
+    goods = "".join(f"{at},{says}{at % 9}\n" for at in range(150))
+    (tmp_path / "shop" / "goods.csv").write_bytes(f"item,kind\n{goods}".encode(encoding))
+    code, output = run("init", f"{tmp_path}/shop")
+    assert (code, "--encoding" in output, f"{encoding} ({says}" in output) == (2, True, True), output
+    code, output = run("init", f"{tmp_path}/shop", "--encoding", encoding)
+    assert code == 0, output
+    assert guessed()["fetch.table.csv.encoding"] == encoding
+    assert guessed()["fetch.table.items"] == f"{tmp_path}/shop/goods.csv"
+    code, output = run("init", f"{tmp_path}/shop", "--encoding", "klingon")
+    assert (code, "--encoding 'klingon': expected one of utf-8, utf-16, cp1252" in output) == (2, True), output
+
+
+def test_encodings_that_are_certain(tmp_path: Path, log: list[dict[str, Any]], run: Run) -> None:
+    """Western letters of Windows among ASCII, even if only the items have some."""
+    put(tmp_path / "shop" / "clicks.csv", clicks(log))
+    goods = "".join(f"{at},Käse für 3 €,Möbel {at % 9}\n" for at in range(150))
+    (tmp_path / "shop" / "goods.csv").write_bytes(f"item,name,kind\n{goods}".encode("cp1252"))
+    code, output = run("init", f"{tmp_path}/shop")
+    assert (code, guessed()["fetch.table.csv.encoding"]) == (0, "cp1252"), output
+    assert run("fetch")[0] == 0
+
+
 def test_rows_that_are_left_out_are_said_at_the_end(tmp_path: Path, log: list[dict[str, Any]], run: Run) -> None:
     """A file with the columns of the events is most likely a part of them."""
     put(tmp_path / "shop" / "train.csv", clicks(log[:4500]))

@@ -31,7 +31,12 @@ def log_of(columns: dict[str, Value], headed: bool = True) -> Look:
     """Return the first rows of a log with these columns."""
     table = {name: pa.chunked_array([[*map(value, range(ROWS), CLICKS)]]) for name, value in columns.items()}
     files = (File(None, "log.csv", "log.csv"),)
-    return Look(files, Dialect(names=() if headed else (*table,)), {name: Column(name, table[name]) for name in table})
+    return Look(
+        "log.csv",
+        files,
+        Dialect(names=() if headed else (*table,)),
+        {name: Column(name, table[name]) for name in table},
+    )
 
 
 def clicks(log: Look, rule: str) -> list[int]:
