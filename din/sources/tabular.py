@@ -148,9 +148,11 @@ class TableSource(Source):
         file = next(iter(self._files(table)), None)
         if is_events or file is None or files.format_of(file.path) != "CSV":
             return dialect
-        cells = readers.first_line(file, dialect)
         wanted = self._wanted(table).values()
-        if {*wanted} <= {*cells} or not all(re.fullmatch(rf"{UNNAMED}\d+", theirs) for theirs in wanted):
+        if not all(re.fullmatch(rf"{UNNAMED}\d+", theirs) for theirs in wanted):
+            return dialect
+        cells = readers.first_line(file, dialect)
+        if {*wanted} <= {*cells}:
             return dialect
         return replace(dialect, names=tuple(f"{UNNAMED}{number}" for number in range(1, len(cells) + 1)))
 
