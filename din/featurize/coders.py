@@ -416,9 +416,8 @@ def _quantiles(session: Session, evidence: ir.Table, buckets: int) -> tuple[floa
     """
     total = session.scalars(evidence.aggregate(total=evidence.weight.sum().cast("int64")))["total"] or 0
     values = evidence.group_by("value").aggregate(weight=evidence.weight.sum())
-    so_far = ibis.window(order_by="value", preceding=(None, 0))
-    upto = values.weight.sum().over(so_far).cast("int64")
-    values = values.mutate(upto=upto, before=upto - values.weight)
+    values = session.with_sums(values)
+    values = values.mutate(before=values.upto - values.weight)
     passed = [ibis.least(rows * buckets // total, buckets - 1) for rows in (values.before, values.upto)]
     edges = session.rows(values.filter(passed[0] < passed[1]).select("value"))
     return tuple(sorted(row["value"] + 0.0 for row in edges))  # never -0.0, which equals 0.0

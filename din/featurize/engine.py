@@ -95,6 +95,10 @@ class Session(ABC):
         return (self.draw(text) * bound) >> _HASH_BITS
 
     @abstractmethod
+    def with_sums(self, values: ir.Table) -> ir.Table:
+        """Add `upto` (int64), the sum of `weight` up to each row, to numbers with unique `value`s."""
+
+    @abstractmethod
     def rows(self, table: ir.Table) -> list[dict[str, Any]]:
         """Return the rows of a small table as Python values."""
 

@@ -92,6 +92,11 @@ class DuckDB(Session):
         return ("0x" + text.hexdigest("md5").left(8)).cast("int64")
 
     @override
+    def with_sums(self, values: ir.Table) -> ir.Table:
+        so_far = ibis.window(order_by="value", preceding=(None, 0))
+        return values.mutate(upto=values.weight.sum().over(so_far).cast("int64"))
+
+    @override
     def rows(self, table: ir.Table) -> list[dict[str, Any]]:
         return table.to_pyarrow().to_pylist()
 

@@ -28,10 +28,14 @@ from pyspark.sql import DataFrame, SparkSession
 from typing_extensions import override
 
 from din.errors import InputError, listed
-from din.featurize.engine import ROW_GROUP, SESSION_SHARE, Contents, Session
+from din.featurize.engine import ROW_GROUP, SESSION_SHARE, Contents, Session, double
 from din.spark import running, url
 from din.workspace import Workspace
 
+_RANGES = 100
+"""The most ranges of values that are sorted apart."""
+_IN_RANGE = 1 << 16
+"""Values of a range, on average, unless there would be too many ranges."""
 _TRIES = 16
 """Tasks that look for the workspace; more than the cores of a few workers."""
 _Batches = Iterator[pa.RecordBatch]
@@ -127,6 +131,20 @@ class Spark(Session):
         return conv(text.hexdigest("md5").left(8), 16, 10).cast("int64")
 
     @override
+    def with_sums(self, values: ir.Table) -> ir.Table:
+        """See `Session`. Tasks sort ranges of the values. Bounds are drawn at random, which changes no sum."""
+        values = self.store("values", values)
+        drawn = self.rows(values.filter(ibis.random() < 1 / _IN_RANGE).select("value"))
+        bounds = sorted(row["value"] for row in drawn)[:: 1 + len(drawn) // _RANGES]
+        values = values.mutate(range=_range(values.value, bounds))
+        ranges = values.group_by("range").aggregate(weight=values.weight.sum().cast("int64"))
+        earlier = ibis.window(order_by="range", preceding=(None, 1))
+        ranges = ranges.select("range", before=ranges.weight.sum().over(earlier).fill_null(0))
+        values = values.join(ranges, "range")
+        so_far = ibis.window(group_by="range", order_by="value", preceding=(None, 0))
+        return values.mutate(upto=(values.before + values.weight.sum().over(so_far)).cast("int64"))
+
+    @override
     def rows(self, table: ir.Table) -> list[dict[str, Any]]:
         return self._frame(table).toArrow().to_pylist()
 
@@ -154,6 +172,15 @@ def session(workspace: Workspace, memory_mb: int) -> Iterator[Session]:
             yield Spark(ibis.pyspark.connect(spark), scratch)
         finally:
             shutil.rmtree(workspace.scratch, ignore_errors=True)
+
+
+def _range(values: ir.Value, bounds: Sequence[float], first: int = 0) -> ir.Value:
+    """Return the number of sorted bounds at or below each value, plus `first`."""
+    if not bounds:
+        return ibis.literal(first)
+    half = len(bounds) // 2
+    below, above = _range(values, bounds[:half], first), _range(values, bounds[half + 1 :], first + half + 1)
+    return ibis.ifelse(values < double(bounds[half]), below, above)
 
 
 def _writer(root: str, schema: pa.Schema) -> Callable[[Iterable[pa.RecordBatch]], _Batches]:

@@ -142,6 +142,7 @@ def test_spark_connect_without_java_gives_the_rows_of_duckdb(
     number: int, sail: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On random logs of all protocols, the program gives equal files where no Java runs."""
+    monkeypatch.setattr("din.featurize.on_spark._IN_RANGE", 2)  # or few numbers would be one range
     log, changes = random_case(PROTOCOLS[number % 3], ("strict", "sequence")[number % 2], number)
     duckdb = on_duckdb(tmp_path / "duckdb", log, changes)
     spark = Workspace(copied(duckdb, tmp_path / "spark"))
