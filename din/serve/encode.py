@@ -61,8 +61,8 @@ class _Entries:
 
     users: list[Mapping[str, Any]]
     contexts: list[Mapping[str, Any]]
-    history: list[Mapping[str, Any]]
-    candidates: list[Mapping[str, Any]]
+    history: list[Any]  # an id, or an object with fields, for each behaviour
+    candidates: list[Any]
     times: list[float | None]  # one per request, in seconds since 1970
     behaviours: np.ndarray  # int64 [requests], the number of behaviours of each
     impressions: np.ndarray  # int64 [requests], the number of candidates of each
@@ -224,7 +224,7 @@ class Encoder:
         if None in entries.times:
             advice = "this model reads how old behaviours are; send the seconds since 1970 (UTC)"
             raise InputError(f"time: missing; {advice}, and a timestamp with each behaviour")
-        then = [_seconds(TIMESTAMP, entry.get(TIMESTAMP)) for entry in entries.history]
+        then = [_seconds(TIMESTAMP, value) for value in _values_of(TIMESTAMP, entries.history)]
         known = np.array(entries.times, np.float64)[request] - np.array(then, np.float64)[behaviour]
         return known.astype(np.float32)
 
@@ -233,46 +233,44 @@ class Encoder:
         if value is None:
             return {}
         _check_keys(key, value, self._valid[key])
-        return value
+        return dict(value)
 
-    def _entries(self, request: Mapping[str, Any], key: str, most: int | None) -> list[Mapping[str, Any]]:
+    def _entries(self, request: Mapping[str, Any], key: str, most: int | None) -> Sequence[Any]:
         values = request.get(key)
         if values is None and key == "history":
             return []
         if not isinstance(values, list | tuple):
             raise InputError(f"{key}: {shown(values)}; expected a list of item ids, or of objects with {ITEM_ID!r}")
         valid = self._valid[key]
-        entries: list[Mapping[str, Any]] = [
-            v if isinstance(v, dict) else {ITEM_ID: v} for v in (values[-most:] if most else values)
-        ]
+        entries = values[-most:] if most else values
         for entry in entries:
-            if not entry.keys() <= valid:
+            if isinstance(entry, dict) and not entry.keys() <= valid:
                 _check_keys(key, entry, valid)
         return entries
 
-    def _known(self, group: Group, owners: list[Mapping[str, Any]]) -> dict[str, Column]:
+    def _known(self, group: Group, owners: list[Any]) -> dict[str, Column]:
         """Return the columns of a group that has a table: rows by id, overridden by values in the request."""
         if group not in self._tables:
             return {}
         key = ITEM_ID if group is Group.ITEM else USER_ID
         vocabulary, table = self._tables[group]
         with _naming(key):
-            rows = np.array(vocabulary.rows([owner.get(key) for owner in owners]), np.int64)
+            ids = [owner.get(key) if isinstance(owner, dict) else owner for owner in owners]
+            rows = np.array(vocabulary.rows(ids), np.int64)
+        objects = [n for n, owner in enumerate(owners) if isinstance(owner, dict)]
         columns = {}
         for field in self._of(group):
             column = table[field.name].take(rows)
-            given = [n for n, owner in enumerate(owners) if field.name in owner and field.name != key]
+            given = [n for n in objects if field.name in owners[n] and field.name != key]
             if given:
                 explicit = self._encode(field, [owners[n][field.name] for n in given])
                 column = _replace(column, np.array(given), explicit)
             columns[field.name] = column
         return columns
 
-    def _given(self, group: Group, owners: list[Mapping[str, Any]]) -> dict[str, Column]:
+    def _given(self, group: Group, owners: list[Any]) -> dict[str, Column]:
         """Return the columns of a group whose values come only from the request."""
-        return {
-            field.name: self._encode(field, [owner.get(field.name) for owner in owners]) for field in self._of(group)
-        }
+        return {field.name: self._encode(field, _values_of(field.name, owners)) for field in self._of(group)}
 
     def _encode(self, field: Field, values: list[Any]) -> Column:
         """Encode raw values of a field. An error names the field."""
@@ -282,6 +280,11 @@ class Encoder:
 
     def _of(self, group: Group) -> tuple[Field, ...]:
         return tuple(field for field in self.fields if field.group is group)
+
+
+def _values_of(key: str, owners: Iterable[Any]) -> list[Any]:
+    """Return the value of each owner, and None for a bare id."""
+    return [owner.get(key) if isinstance(owner, dict) else None for owner in owners]
 
 
 def _seconds(key: str, value: Any) -> float | None:
