@@ -199,6 +199,15 @@ _COMMANDS = (
         "an hour",
         ("benchmarks.drifts", "din.sources.served"),
     ),
+    GeneratedTable(
+        "serving",
+        "docs/latency.md",
+        "python -m benchmarks.serving",
+        "ten minutes",
+        ("benchmarks.serving", "din serve"),
+        ("train",),
+        files=("benchmarks/load.lua",),
+    ),
     GeneratedTable("size", "docs/size.md", "python -m benchmarks.size", "hours", ("benchmarks.size", *_PIPELINE)),
     GeneratedTable("month", "docs/month.md", "python -m benchmarks.month", "ten minutes", ("benchmarks.month",)),
     *(

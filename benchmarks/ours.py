@@ -13,9 +13,9 @@ import torch
 
 from benchmarks.directory import write_directory
 from benchmarks.environments import ROOT
+from benchmarks.exported import ExportedModel
 from benchmarks.measure import EPOCHS, Contestant, ContestantTimes, seconds
 from benchmarks.roofline import Roofline, epoch_sizes
-from benchmarks.serving import ExportedModel
 from benchmarks.workload import Workload, impressions, one_request
 from din.artifacts import read_json
 from din.features.packing import Packer

@@ -1,100 +1,125 @@
-"""Time one user's request in onnxruntime: our graph, a reference, and a padded batch.
+"""Measure the time of a request, and `din serve` under load.
 
-ours     request.onnx on the packed request, as `Scorer` runs it
-raw      the same, including the encoding of raw ids
-floor    only the matrix products and sigmoids of the attention unit, over candidates × behaviours
-padded   one row per candidate with its own copy of the history, and [q, k, q−k, q⊙k] as input, as the peers do
+    make run && python -m benchmarks.serving --write
+
+First, requests of many sizes, on one thread: `Scorer` from raw ids, request.onnx, the same model in PyTorch, and a
+padded graph (`benchmarks.exported`). The weights are random, because they don't change the time. Then wrk loads a
+server with a champion (`benchmarks.load`).
 """
 
-from collections.abc import Callable
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from itertools import product
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import thread_time
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
 
-from benchmarks.measure import best_ms
-from benchmarks.workload import WorkloadRows
-from din.artifacts import write_json
+from benchmarks.directory import write_directory
+from benchmarks.environments import ROOT
+from benchmarks.exported import ExportedModel, PaddedGraph, floor
+from benchmarks.generated_tables import publish
+from benchmarks.harness import positive, table
+from benchmarks.load import load_table, wrk
+from benchmarks.workload import Workload, impressions
+from din.cli.options import place
 from din.features.packing import TableLayout
-from din.features.reader import Features
-from din.model.mlp import multilayer_perceptron
-from din.model.model import Model
-from din.params import Train
-from din.serve.bundle_writer import write_values
-from din.serve.encode import SIGNATURE, Encoder
-from din.serve.export import export_graphs
-from din.serve.latency import attention_products, in_session
-from din.serve.scorer import BATCH_GRAPH, REQUEST_GRAPH, Graph
-from din.workspace import FORMAT
+from din.model.model import build
+from din.params import load
+from din.serve.scorer import Scorer
+
+CANDIDATES = (1, 10, 100, 500, 2_000)
+LENGTHS = (0, 10, 50, 100, 1_000)
+TO_THE_FLOOR = ((500, 100), (500, 1_000))
+"""The requests that are compared with their floor: candidates and behaviours."""
+_LOG = Workload("long", "short", max_history=max(LENGTHS), batch=256, rows=1_000)
+_SECONDS = 1.0
+"""The time for the turns of a request, if three turns take no longer."""
+_MOST_TURNS = 31
+
+Runs = Mapping[str, Callable[[], Any]]
+Times = Mapping[str, NDArray[np.float64]]
+"""The CPU time of each way in ms, by turn."""
 
 
-class ExportedModel:
-    """The exported graphs of a trained model and the encoder of its requests, with their files in `folder`."""
+def main() -> int:
+    """Run the command line and return the exit code: 0 = done, 2 = bad usage or input."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description="Time requests and the server.")
+    parser.add_argument("--registry", help="with the champion that is loaded; default: this job's")
+    parser.add_argument("--model", help="its name in the registry")
+    parser.add_argument("--seconds", type=positive, default=20, help="of each load")
+    parser.add_argument("--write", action="store_true", help="write the tables to docs/latency.md")
+    given = parser.parse_args()
 
-    def __init__(self, model: Model, table: Tensor, features: Features, folder: Path, threads: int) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        layout = TableLayout.of(features.fields, features.rows)
-        inputs = export_graphs(model, table, features.fields, folder)
-        write_values(folder, features)
-        fields = [record | {"offset": layout.offsets[record["name"]]} for record in features.records]
-        write_json(
-            folder / SIGNATURE,
-            {"format": FORMAT, "fields": fields, "max_history": features.manifest.max_history, "inputs": inputs},
+    def tables() -> str:
+        wrk()
+        registry, model = place(given.registry, given.model)
+        scorer = Scorer.from_registry(registry, model)  # before the minutes of the other tables
+        return f"{request_table()}\n{load_table(scorer, registry, model, given.seconds)}"
+
+    return publish("serving" if given.write else "", tables)
+
+
+def request_table() -> str:
+    """Time requests of all sizes, and return the table."""
+    torch.set_num_threads(1)
+    measured = {}
+    for candidates, length, runs in ways():
+        print(f"timing {candidates:,} candidates × {length:,} behaviours", flush=True)
+        measured[candidates, length] = in_turns(runs)
+    head = ["candidates", "behaviours", "`Scorer`, ms", "request.onnx, ms", "to the floor", "PyTorch, ms", "padded, ms"]
+    rows = []
+    for shape, times in measured.items():
+        raw, ours, eager, padded = (
+            f"{np.median(times[f'request_{way}ms']):.2f}" for way in ("raw_", "", "torch_", "padded_")
         )
-        self.encoder = Encoder(folder)
-        self.threads = threads
-        self.request = Graph(folder / REQUEST_GRAPH, threads)
-        self.batch = Graph(folder / BATCH_GRAPH, threads)
-
-    def times(self, rows: WorkloadRows, train: Train) -> dict[str, float]:
-        """Return the best times of the request `rows` in ms, for each way in the module's docstring."""
-        raw = {
-            "user": {"user_id": int(rows.user[0])},
-            "history": rows.history[: rows.length[0]].tolist(),
-            "candidates": rows.item.tolist(),
-        }
-        pieces = list(self.encoder.pack_one(raw))
-        shape, width = (len(rows.item), int(rows.length[0])), 2 * train.model.embedding_dim
-        runs: dict[str, Callable[[], Any]] = {
-            "request_ms": lambda: self.request.run_all(pieces),
-            "request_raw_ms": lambda: self.request.run_all(self.encoder.pack_one(raw)),
-            "request_floor_ms": attention_products(
-                shape[0] * shape[1], (width, *train.model.attention_hidden, 1), self.threads
-            ),
-            "request_padded_ms": _padded(*shape, width, train, self.threads),
-        }
-        return best_ms(runs)
+        rows.append([*(f"{size:,}" for size in shape), raw, ours, _to_the_floor(times), eager, padded])
+    return table(head, rows)
 
 
-class _FourWay(nn.Module):
-    """DIN on padded, embedded rows: a local activation unit over [q, k, q−k, q⊙k] with a mask, then the MLP."""
-
-    def __init__(self, width: int, train: Train) -> None:
-        super().__init__()
-        self.attention = multilayer_perceptron(4 * width, train.model.attention_hidden, train.model.activation)
-        self.head = multilayer_perceptron(2 * width, train.model.hidden, train.model.activation)
-
-    def forward(self, query_CD: Tensor, key_CLD: Tensor, mask_CL: Tensor) -> Tensor:
-        query_CLD = query_CD.unsqueeze(1).expand_as(key_CLD)
-        every = torch.cat([query_CLD, key_CLD, query_CLD - key_CLD, query_CLD * key_CLD], 2)
-        weight_CL = self.attention(every).squeeze(2) * mask_CL
-        interest_CD = (weight_CL.unsqueeze(1) @ key_CLD).squeeze(1)
-        return torch.sigmoid(self.head(torch.cat([interest_CD, query_CD], 1)))
-
-
-def _padded(candidates: int, length: int, width: int, train: Train, threads: int) -> Callable[[], Any]:
-    query = torch.from_numpy(_random(candidates, width))
-    key = torch.from_numpy(_random(candidates, length, width))
-    inputs = {"query": query, "key": key, "mask": torch.ones(candidates, length)}
-    program = torch.onnx.export(
-        _FourWay(width, train).eval(), tuple(inputs.values()), dynamo=True, verbose=False, input_names=list(inputs)
-    )
-    assert program is not None
-    arrays = {name: value.numpy() for name, value in inputs.items()}
-    return in_session(program.model_proto.SerializeToString(), arrays, threads)
+def ways(log: Workload = _LOG) -> Iterator[tuple[int, int, Runs]]:
+    """Yield the numbers of candidates and behaviours of each request, with functions that score it, by way."""
+    train = load(ROOT / "params.yaml").train
+    width = 2 * train.model.embedding_dim
+    padded = PaddedGraph(width, train, threads=1)
+    random = np.random.default_rng(0)
+    with TemporaryDirectory() as folder:
+        features = write_directory(Path(folder) / "features", log, impressions(log))
+        model, rows = build(features.fields, TableLayout.of(features.fields, features.rows), train)
+        exported = ExportedModel(model, rows, features, Path(folder) / "bundle", threads=1)
+        for candidates, length in product(CANDIDATES, LENGTHS):
+            history, shown = (random.integers(1, log.items + 1, size).tolist() for size in (length, candidates))
+            runs = exported.runs({"user": {"user_id": 1}, "history": history, "candidates": shown})
+            runs["request_padded_ms"] = padded.on(candidates, length)
+            if (candidates, length) in TO_THE_FLOOR:
+                runs["request_floor_ms"] = floor(candidates, length, width, train, threads=1)
+            yield candidates, length, runs
 
 
-def _random(*shape: int) -> np.ndarray:
-    return np.random.default_rng(0).normal(0, 0.3, shape).astype(np.float32)
+def in_turns(runs: Runs) -> Times:
+    """Return the CPU time of each function in ms, by turn. They take turns, so other load on the machine hits all."""
+    warm = sum(_cpu_ms(run) for run in runs.values())
+    turns = int(np.clip(1e3 * _SECONDS / warm, 3, _MOST_TURNS))
+    rounds = [[_cpu_ms(run) for run in runs.values()] for _ in range(turns)]
+    return dict(zip(runs, np.array(rounds).T, strict=True))
+
+
+def _cpu_ms(run: Callable[[], Any]) -> float:
+    start = thread_time()
+    run()
+    return 1e3 * (thread_time() - start)
+
+
+def _to_the_floor(times: Times) -> str:
+    if "request_floor_ms" not in times:
+        return ""
+    return f"{np.median(times['request_ms'] / times['request_floor_ms']):.2f}×"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

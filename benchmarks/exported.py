@@ -1,0 +1,144 @@
+"""Answer one user's request with our exported graphs, and with other forms of the same network.
+
+ours     request.onnx on the packed request, as `Scorer` runs it
+raw      the same, including the encoding of raw ids
+floor    only the matrix products and sigmoids of the attention unit, over candidates × behaviours
+torch    the model itself in PyTorch, on the packed request
+padded   one row per candidate with its own copy of the history, and [q, k, q−k, q⊙k] as input, as the peers do
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmarks.measure import best_ms
+from benchmarks.workload import WorkloadRows
+from din.artifacts import write_json
+from din.features.packing import PackedBatch, TableLayout
+from din.features.reader import Features
+from din.model.embedding import to_tensors
+from din.model.mlp import multilayer_perceptron
+from din.model.model import Model
+from din.params import Train
+from din.serve.bundle_writer import write_values
+from din.serve.encode import SIGNATURE, Encoder
+from din.serve.export import export_graphs
+from din.serve.latency import attention_products, in_session
+from din.serve.scorer import BATCH_GRAPH, REQUEST_GRAPH, Graph
+from din.workspace import FORMAT
+
+_PAIRS = 50_000
+"""The pairs of a candidate and a behaviour in one call of the padded graph. They take a few hundred megabytes."""
+
+
+class ExportedModel:
+    """The exported graphs of a trained model and the encoder of its requests, with their files in `folder`."""
+
+    def __init__(self, model: Model, table: Tensor, features: Features, folder: Path, threads: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        layout = TableLayout.of(features.fields, features.rows)
+        inputs = export_graphs(model, table, features.fields, folder)
+        write_values(folder, features)
+        fields = [record | {"offset": layout.offsets[record["name"]]} for record in features.records]
+        write_json(
+            folder / SIGNATURE,
+            {"format": FORMAT, "fields": fields, "max_history": features.manifest.max_history, "inputs": inputs},
+        )
+        self.model = model.eval()
+        self.table = table
+        self.encoder = Encoder(folder)
+        self.threads = threads
+        self.request = Graph(folder / REQUEST_GRAPH, threads)
+        self.batch = Graph(folder / BATCH_GRAPH, threads)
+
+    def runs(self, request: Mapping[str, Any]) -> dict[str, Callable[[], Any]]:
+        """Return functions that score a request: ours, from the encoded request and from raw ids, and `torch`."""
+        pieces = list(self.encoder.pack_one(request))
+        return {
+            "request_ms": lambda: self.request.run_all(pieces),
+            "request_raw_ms": lambda: self.request.run_all(self.encoder.pack_one(request)),
+            "request_torch_ms": lambda: self._in_torch(pieces),
+        }
+
+    def times(self, rows: WorkloadRows, train: Train) -> dict[str, float]:
+        """Return the best times of the request `rows` in ms, for each way in the module's docstring but `torch`."""
+        raw = {
+            "user": {"user_id": int(rows.user[0])},
+            "history": rows.history[: rows.length[0]].tolist(),
+            "candidates": rows.item.tolist(),
+        }
+        shape, width = (len(rows.item), int(rows.length[0])), 2 * train.model.embedding_dim
+        runs = self.runs(raw)
+        del runs["request_torch_ms"]
+        runs["request_floor_ms"] = floor(*shape, width, train, self.threads)
+        runs["request_padded_ms"] = PaddedGraph(width, train, self.threads).on(*shape)
+        return best_ms(runs)
+
+    @torch.inference_mode()
+    def _in_torch(self, pieces: Sequence[PackedBatch]) -> list[Tensor]:
+        return [self.model.request(self.table, to_tensors(packed)) for packed in pieces]
+
+
+def floor(candidates: int, length: int, width: int, train: Train, threads: int) -> Callable[[], Any]:
+    """Return a function that computes only the products and sigmoids of the attention unit."""
+    return attention_products(candidates * length, (width, *train.model.attention_hidden, 1), threads)
+
+
+class PaddedGraph:
+    """DIN on embeddings that are padded and copied for each candidate, as a graph for onnxruntime.
+
+    Args:
+        width: of an item's embedding.
+    """
+
+    def __init__(self, width: int, train: Train, threads: int) -> None:
+        self._width = width
+        self._threads = threads
+        dynamic = torch.export.Dim.DYNAMIC
+        program = torch.onnx.export(
+            _FourWay(width, train).eval(),
+            tuple(map(torch.from_numpy, self._inputs(3, 5).values())),
+            dynamo=True,
+            verbose=False,
+            input_names=[*self._inputs(3, 5)],
+            dynamic_shapes=({0: dynamic}, {0: dynamic, 1: dynamic}, {0: dynamic, 1: dynamic}),
+        )
+        assert program is not None
+        self._content = program.model_proto.SerializeToString()
+
+    def on(self, candidates: int, length: int) -> Callable[[], Any]:
+        """Return a function that scores random rows, as many as the candidates, in calls of at most `_PAIRS` pairs."""
+        rows = max(1, min(candidates, _PAIRS // max(1, length)))
+        call = in_session(self._content, self._inputs(rows, length), self._threads)
+        return lambda: [call() for _ in range(0, candidates, rows)]
+
+    def _inputs(self, candidates: int, length: int) -> dict[str, np.ndarray]:
+        return {
+            "query": _random(candidates, self._width),
+            "key": _random(candidates, length, self._width),
+            "mask": np.ones((candidates, length), np.float32),
+        }
+
+
+class _FourWay(nn.Module):
+    """DIN on padded, embedded rows: a local activation unit over [q, k, q−k, q⊙k] with a mask, then the MLP."""
+
+    def __init__(self, width: int, train: Train) -> None:
+        super().__init__()
+        self.attention = multilayer_perceptron(4 * width, train.model.attention_hidden, train.model.activation)
+        self.head = multilayer_perceptron(2 * width, train.model.hidden, train.model.activation)
+
+    def forward(self, query_CD: Tensor, key_CLD: Tensor, mask_CL: Tensor) -> Tensor:
+        query_CLD = query_CD.unsqueeze(1).expand_as(key_CLD)
+        every = torch.cat([query_CLD, key_CLD, query_CLD - key_CLD, query_CLD * key_CLD], 2)
+        weight_CL = self.attention(every).squeeze(2) * mask_CL
+        interest_CD = (weight_CL.unsqueeze(1) @ key_CLD).squeeze(1)
+        return torch.sigmoid(self.head(torch.cat([interest_CD, query_CD], 1)))
+
+
+def _random(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(0, 0.3, shape).astype(np.float32)
