@@ -7,6 +7,7 @@ import sys
 import time
 import venv
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,10 @@ from din.artifacts import hash_files
 from din.errors import InputError, Unavailable
 from din.featurize.build import featurize
 from din.workspace import Workspace
+from tests.factories.log import draw
+from tests.faults import plants
+from tests.faults.defects import DEFECTS
+from tests.faults.drive import Prepared, parameters
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), needs_spark]
 PROTOCOLS = ("temporal", "leave_last_out", "by_user")
@@ -238,6 +243,32 @@ def test_odd_input_gives_equal_rows(odd: str, sail: str, tmp_path: Path, monkeyp
     monkeypatch.setenv("SPARK_REMOTE", sail)
     featurize(spark, block(engine="spark", shards=2))
     same(spark, duckdb)
+
+
+COMMON = (
+    *("comma_in_a_number", "word_in_a_number", "no_such_field", "price_half_missing"),
+    *("label_as_context", "play_time_as_context", "long_view_as_context", "missing_tells"),
+    *("item_rates", "user_rates", "user_clicks", "histories_know_later_clicks"),
+    *("short_log", "no_test_rows", "weight_as_context", "weights_all_0"),
+    *("raw_of_another_day", "features_edited", "future_in_history", "splits_overlap"),
+)
+"""The commonest planted defects that reach featurize. Fetch and the raw suite refuse most others, on no engine."""
+
+
+@needs_sail
+@pytest.mark.parametrize("name", COMMON)
+def test_a_planted_defect_ends_at_the_right_gate(
+    name: str, sail: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gate that catches a defect of the features on DuckDB catches it on Spark."""
+    monkeypatch.setenv("SPARK_REMOTE", sail)
+    (defect,) = (one for one in DEFECTS if one.name == name)
+    sound = draw().set(featurize__engine="spark")
+    prepared = Prepared(sound, tmp_path, parameters({}), "validate_features", None)
+    if isinstance(defect.plant, plants.Late):  # else it would start from features that are built already
+        defect = replace(defect, plant=replace(defect.plant, first=defect.plant.first or (lambda one: one)))
+    outcome = defect.drive(prepared, tmp_path / "workspace")
+    assert defect.verdict(outcome) == "right", outcome
 
 
 @needs_java
