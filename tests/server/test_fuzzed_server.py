@@ -106,6 +106,7 @@ def memory_mb(process: int, kind: str = "VmRSS") -> float:
     return int(re.findall(rf"{kind}:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())[0]) / 1e3
 
 
+@pytest.mark.hypothesis  # 2,000 of them in `make test-slow`
 def test_messages(server: tuple[httpx.Client, int]) -> None:
     """Any message is answered with 200 or 4xx, which says what is wrong in one short line; memory does not grow."""
     client, process = server
