@@ -241,11 +241,11 @@ def _table(seen: Look, events: Look, found: Mapping[str, Choice]) -> tuple[str |
         item = seen.columns[history[ITEM_ID].value]
         time = history[TIMESTAMP]
         if len(item.parts) or not _has_label(seen, label.guess(seen, time.value), time):
-            newest = _span(seen.columns[time.value], unit)[1]
-            oldest = _span(events.columns[columns[TIMESTAMP]], unit)[0]
-            if newest >= oldest:
-                return None, f"a history ends before the events begin, at {oldest} UTC, but this goes on to {newest}"
-            return "history", "it has users, items and times from before the events, but no label"
+            middle = _time(seen.columns[time.value], unit, "median")
+            begin = _time(events.columns[columns[TIMESTAMP]], unit, "min")
+            if middle >= begin:
+                return None, f"a history lies before the events, which begin at {begin} UTC, but half of this is later"
+            return "history", "it has users, items and times, most of them from before the events, but no label"
     fitting: dict[str, tuple[float, str]] = {}
     for table, ours in (("items", ITEM_ID), ("users", USER_ID)):
         with suppress(InputError):
@@ -266,8 +266,9 @@ def _kinds(seen: Look) -> dict[str, str]:
     return {name: "" if seen.headed else column.kind for name, column in seen.columns.items()}
 
 
-def _span(column: Column, unit: str) -> tuple[datetime, datetime]:
-    """Return the oldest and the newest time of a column, in UTC."""
+def _time(column: Column, unit: str, aggregate: str) -> datetime:
+    """Return the `min` or the `median` of the times in a column, in UTC."""
     rows = Rows.of("", {"": column.values})
     time, _ = times.to_utc(rows, "", unit, values.forms(rows, {})[""])
-    return rows.ask(f"min({time})", f"max({time})")
+    (found,) = rows.ask(f"{aggregate}({time})")
+    return found
