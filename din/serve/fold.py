@@ -13,7 +13,7 @@ builds one matrix M(q) per candidate and needs one product with [k, 1] instead o
 short histories, building the matrices costs more than it saves.
 
 Shapes: B impressions, T packed behaviours, C candidates, L behaviours, H hidden units, D width of the query, K width of
-the key, N = C·H.
+the key, N = H·C, M = C·L.
 """
 
 import copy
@@ -83,25 +83,28 @@ class FoldedUnit(ActivationUnit):
         return self.rest(hidden_CLH.flatten(0, 1)).view(query_CD.shape[0], key_LK.shape[0])
 
     def _request_long(self, query_CD: Tensor, key_LK: Tensor) -> Tensor:
-        """Return the weights [C, L], by a single product of all candidates' matrices and the history."""
+        """Return the weights [C, L], by a single product of all candidates' matrices and the history.
+
+        The hidden values are [1, H, C·L], so that each upper layer is a single product too.
+        """
         query_weight, key_weight, product_weight = self._weights()
         candidates = query_CD.shape[0]
         width = self.query_width
         units = len(query_weight)
         parts = [
-            key_weight[:, :width] + product_weight * query_CD.unsqueeze(1),
-            key_weight[:, width:].expand(candidates, -1, -1),
-            linear(query_CD, query_weight, self.first.bias).unsqueeze(2),
+            key_weight[:, :width].unsqueeze(1) + product_weight.unsqueeze(1) * query_CD,
+            key_weight[:, width:].unsqueeze(1).expand(-1, candidates, -1),
+            linear(query_CD, query_weight, self.first.bias).T.unsqueeze(2),
         ]
         matrix_NK = torch.cat(parts, 2).flatten(0, 1)
         key_KL = torch.cat([key_LK, torch.ones_like(key_LK[:, :1])], 1).T
-        hidden_CHL = (matrix_NK @ key_KL).view(candidates, units, key_LK.shape[0])
+        hidden_1HM = (matrix_NK @ key_KL).view(1, units, candidates * key_LK.shape[0])
         for layer in self.rest:
             if isinstance(layer, nn.Linear):
-                hidden_CHL = layer.weight @ hidden_CHL + layer.bias.unsqueeze(1)
+                hidden_1HM = layer.weight @ hidden_1HM + layer.bias.unsqueeze(1)
             else:
-                hidden_CHL = layer(hidden_CHL)
-        return hidden_CHL.squeeze(1)
+                hidden_1HM = layer(hidden_1HM)
+        return hidden_1HM.view(candidates, key_LK.shape[0])
 
     def _weights(self) -> tuple[Tensor, Tensor, Tensor]:
         weight = self.first.weight
@@ -110,7 +113,7 @@ class FoldedUnit(ActivationUnit):
 
 
 class FoldedDice(nn.Module):
-    """Dice as (z + shift)·(σ(z) + gain) per unit. Units are axis 1 of [T, H] or [C, H, L]."""
+    """Dice as (z + shift)·(σ(z) + gain) per unit. Units are axis 1 of [T, H] or [1, H, M]."""
 
     shift: Tensor
     gain: Tensor
