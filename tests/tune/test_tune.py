@@ -4,12 +4,19 @@ import itertools
 import json
 import math
 import multiprocessing
+import random
+import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
+import optuna
 import pytest
 from html_page import Page
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from settings import changed
 
@@ -18,7 +25,8 @@ from din.errors import InputError, Unavailable
 from din.features.reader import Features
 from din.model import MODELS
 from din.model.din import DIN
-from din.params import Params
+from din.params import Params, to_json
+from din.params.defaults import defaults
 from din.params.overlays import edit, read_overlay
 from din.train.fit import fit
 from din.tune.command import tune
@@ -151,6 +159,35 @@ def test_failures_cost_no_earlier_trial(workspace: Workspace, tiny: Params, monk
     assert [one.state for one in found.trials] == ["complete", *["fail"] * 5]
     assert (found.trials[-1].why, found.winner, found.overlay) == ("out of memory", None, None)
     assert not workspace.tuned.exists()
+
+
+@pytest.mark.slow
+def test_ten_kills_cost_no_trial(workspace: Workspace, tiny: Params) -> None:
+    """A search that is killed at any moment keeps the trials that have ended, and the next one goes on from them."""
+    workspace.params.write_text(edit(defaults(), {"train": to_json(tiny.train)}, "tiny").text)
+    command = [sys.executable, "-m", "din.cli", "tune", "--trials", "8", "--jobs"]
+    journal = workspace.tuning / "journal"
+    chance = random.Random(7)
+    kept: dict[int, float | None] = {}
+    for number in range(10):
+        size = journal.stat().st_size if journal.exists() else 0
+        process = subprocess.Popen([*command, str(1 + number % 2)], cwd=workspace.root, stderr=subprocess.DEVNULL)
+        while process.poll() is None and not (journal.exists() and journal.stat().st_size > size):
+            time.sleep(0.05)
+        time.sleep(chance.uniform(0, 4))
+        process.send_signal(chance.choice((signal.SIGKILL, signal.SIGTERM)))
+        assert process.wait(60) in (-signal.SIGKILL, -signal.SIGTERM, 0)
+        now = {one.number: one.value for one in ended(_study(journal))}
+        assert kept.items() <= now.items()
+        kept = now
+    subprocess.run([*command, "1"], cwd=workspace.root, check=True)
+    assert len(ended(_study(journal))) == 8
+    assert workspace.tuning_page.exists()
+
+
+def _study(journal: Path) -> optuna.Study:
+    """Read the one study of a journal."""
+    return optuna.load_study(study_name=None, storage=JournalStorage(JournalFileBackend(str(journal))))
 
 
 @pytest.mark.slow
