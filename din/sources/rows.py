@@ -116,8 +116,11 @@ class Rows:
         return self.where(f"row IN (SELECT {pick}(row) FROM ({self.query}) GROUP BY {keys})")
 
     def first_each(self, order: str, name: str) -> "Rows":
-        """Return the row with the least value of `order`, an SQL expression, for each value in a column."""
-        return self.where(f"row IN (SELECT arg_min(row, {order}) FROM ({self.query}) GROUP BY {self[name]})")
+        """Return the row with the least value of `order`, an SQL expression, for each value in a column.
+
+        Of several such rows, return the first, since DuckDB's threads deliver them in any order.
+        """
+        return self.where(f"row IN (SELECT arg_min(row, ({order}, row)) FROM ({self.query}) GROUP BY {self[name]})")
 
     def ask(self, *expressions: str) -> tuple[Any, ...]:
         """Return the values of aggregates."""

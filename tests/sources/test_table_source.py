@@ -3,6 +3,7 @@
 import gzip
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,6 +18,7 @@ from din.artifacts import read_json
 from din.errors import InputError
 from din.params.fetch import Csv
 from din.schema import EVENT_COLUMNS
+from din.sources.rows import Rows
 from din.workspace import Workspace
 
 Fetch = Callable[..., dict[str, pa.Table]]
@@ -133,6 +135,16 @@ def test_events_that_say_what_came_before_them(workspace: Workspace, fetch_table
     at = {1: T + 9, 3: T + 2}
     just_before = {user: datetime.fromtimestamp(time, UTC).replace(tzinfo=None) - MOMENT for user, time in at.items()}
     assert found == [(1, "N3", just_before[1]), (3, "N1", just_before[3]), (3, "N2", just_before[3])]
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_the_first_of_rows_at_the_same_time(step: int) -> None:
+    """Whichever of a user's equally early rows DuckDB sees first, the first one of the file is taken."""
+    rows = Rows.of("log.csv", {"user": [1, 2, 1, 2, 1], "time": [5, 9, 5, 7, 5]})
+    seen = rows.con.execute(rows.query).to_arrow_table()[::step]
+    rows.con.register("seen", seen)
+    first = replace(rows, query="SELECT * FROM seen").first_each(rows["time"], "user")
+    assert first.con.execute(f"SELECT row FROM ({first.query}) ORDER BY row").fetchall() == [(0,), (3,)]
 
 
 def test_tables_beside_the_events_without_a_header(workspace: Workspace, fetch_table: Fetch) -> None:
