@@ -303,7 +303,7 @@ def _check_keys(place: str, value: Any, valid: Collection[str]) -> None:
     unknown = value.keys() - valid
     if unknown:
         raise InputError(
-            f"{place}: unknown key {min(map(shown, unknown))}; valid keys: {keys}; correct it, or leave it out"
+            f"{place}: unknown key {shown(min(unknown, key=str))}; valid keys: {keys}; correct it, or leave it out"
         )
 
 
