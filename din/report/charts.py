@@ -41,7 +41,7 @@ class Axis:
         """Return round values within the bounds, 1, 2 or 5 times a power of ten apart, with their texts."""
         most = (self.high - self.low) / _FEWEST_STEPS
         power = math.floor(math.log10(most))
-        step = next(factor for factor in (5, 2, 1) if factor * 10.0**power <= most)
+        step = next((factor for factor in (5, 2) if factor * 10.0**power <= most), 1)
         scale = 10.0 ** abs(power)
         numbers = range(
             math.ceil(self.low / step / 10.0**power - 1e-9), math.floor(self.high / step / 10.0**power + 1e-9) + 1

@@ -114,7 +114,7 @@ def test_the_champions_curves(finished: Miniature) -> None:
     edit(here.training, lambda report: report["history"].append(report["history"][-1] | {"epoch": 3}))
     judge(finished)
     page = written(here)
-    assert "champion's validation" in page.text and "compare shapes" in page.text
+    assert "champion's validation" in page.text and "compare the shapes" in page.text
     lines = {style: drawn(page, style) for style in ("candidate", "champion")}
     assert [len(line) for line in lines["candidate"]] == [4, 4, 4]
     assert lines["champion"] == [line[:3] for line in lines["candidate"]]  # all else in both trainings is equal
