@@ -102,14 +102,15 @@ def _row(
     """Return a row of `_table`, given the AUC `value` on a part and the AUC `base` on training."""
     rise = value - base
     certain = rise > constants.SIGMAS * np.hypot(part.noise(group), train.noise(group))
-    each_row = part.noise(Group.BEHAVIOUR if group is Group.BEHAVIOUR else Group.CONTEXT)
-    return name, part.name, value, base, value - 2 * each_row, rise if certain else 0.0
+    by_row = part.noise(Group.BEHAVIOUR if group is Group.BEHAVIOUR else Group.CONTEXT)
+    return name, part.name, value, base, value - 2 * by_row, rise if certain else 0.0
 
 
 def _table(rows: list[_Row]) -> pd.DataFrame:
     """Return the AUC of each field and part beside its AUC on training.
 
-    `lower` is the AUC minus two standard errors. `rise` is the increase over training, or 0 if chance explains it.
+    `lower` is the AUC minus two standard errors, as if rows were independent: a leak must not hide behind few users or
+    items. `rise` is the increase over training, or 0 if chance explains it.
     """
     columns = ["field", "rows of", "auc", "auc of train", "lower", "rise"]
     found = pd.DataFrame(rows, columns=columns).set_index(["field", "rows of"])

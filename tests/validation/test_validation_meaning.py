@@ -217,11 +217,10 @@ def deviation(group: Group, random: np.random.Generator) -> float:
 
 @pytest.mark.parametrize("group", [Group.CONTEXT, Group.USER, Group.ITEM, Group.BEHAVIOUR])
 def test_noise_is_the_spread_of_uninformative_fields(group: Group) -> None:
-    """Chance exceeds 1.96 standard errors in 5 % of samples, or less often where rows of an owner count once."""
+    """Labels differ by row here, so `noise` is too large where it counts an owner's rows once."""
     random = np.random.default_rng(5)
-    alarms = np.mean([abs(deviation(group, random)) > 1.96 for _ in range(400)])
-    assert alarms < 0.08
-    assert alarms > 0.02 or group in (Group.USER, Group.ITEM)
+    spread = np.std([deviation(group, random) for _ in range(400)])
+    assert {Group.USER: 0.25, Group.ITEM: 0.45}.get(group, 0.9) < spread < 1.1
 
 
 def test_too_small_a_log_is_not_judged() -> None:
