@@ -255,8 +255,8 @@ def missing_days(log: Log) -> Iterator[Expected]:
         "missing_days",
         [{"date": str(day)} for day in sorted(set(between) - set(days))],
         severity=log.if_daily(wanted),
-        advice="days without a row inside the log's range: add them, or, if nothing happened on these days, set "
-        "validate_raw.missing_days to off",
+        advice="days without a row inside the log's range: add them. If they are lost for good, set "
+        "validate_raw.missing_days to warning; if nothing happened on them, to off",
     )
     if log.until:
         yield figure(
