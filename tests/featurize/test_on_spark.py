@@ -257,11 +257,12 @@ COMMON = (
 
 @needs_sail
 @pytest.mark.parametrize("name", COMMON)
-def test_a_planted_defect_ends_at_the_right_gate(
+def test_a_planted_defect_ends_at_the_right_gate_on_spark_connect(
     name: str, sail: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The gate that catches a defect of the features on DuckDB catches it on Spark."""
     monkeypatch.setenv("SPARK_REMOTE", sail)
+    monkeypatch.delattr("din.featurize.on_duckdb.session")
     (defect,) = (one for one in DEFECTS if one.name == name)
     sound = draw().set(featurize__engine="spark")
     prepared = Prepared(sound, tmp_path, parameters({}), "validate_features", None)

@@ -107,10 +107,8 @@ def test_a_killed_trial_is_tried_again(workspace: Workspace, tiny: Params) -> No
     study.tell(first, 0.7)
     with (workspace.tuning / "journal").open("ab") as journal:
         journal.write(b'{"op_code":')
-    (workspace.tuning / "journal.lock").symlink_to("journal")
-    start = time.monotonic()
+    (workspace.tuning / "journal.lock").symlink_to("nowhere")  # Optuna would wait for ever
     study = open_study(workspace, space)
-    assert time.monotonic() - start < 20  # Optuna waits 30 s for such a lock, and for ever if its target is missing
     assert [(one.number, one.value) for one in ended(study)] == [(0, 0.7)]
     assert study.trials[killed.number].state == TrialState.FAIL
     assert space.drawn(study.ask()) == space.starts[2]
@@ -181,6 +179,7 @@ def test_ten_kills_cost_no_trial(workspace: Workspace, tiny: Params) -> None:
         assert kept.items() <= now.items()
         kept = now
     subprocess.run([*command, "1"], cwd=workspace.root, check=True)
+    assert kept
     assert len(ended(_study(journal))) == 8
     assert workspace.tuning_page.exists()
 
