@@ -261,6 +261,11 @@ def _of_history(tables: Mapping[str, Look], before: str, columns: Mapping[str, s
     if "history" in tables or DATE in paths:
         return {}
     why = f"{before} lists items of the events: what a user had seen before the first of them"
+    if not tables["events"].headed:
+        why += (
+            "\nif they were shown together with the row's item instead, remove fetch.table.history, and the separator "
+            f"of {before}"
+        )
     return {
         "fetch.table.history": Choice(paths, why),
         "fetch.table.history_columns": Choice({**columns, ITEM_ID: before}, "the columns of the events"),

@@ -17,6 +17,8 @@ _KEYS = {"items": ITEM_ID, "users": USER_ID, "history": USER_ID}
 KNOWN = 0.5
 """Least share of the events' ids that a table of them holds, or of a column's elements that are the events' items."""
 
+_OWN = 0.1  # share of the rows that list their own item, below which the items are earlier ones
+
 
 def guess(
     tables: Mapping[str, Look], columns: Mapping[str, str], unit: str
@@ -95,6 +97,8 @@ def history_of(side: Look, place: str, events: Look, columns: Mapping[str, str],
 def is_history(events: Look, name: str, columns: Mapping[str, str]) -> bool:
     """Return whether a column of the events lists items that the user had seen before, as its name says if it has one.
 
+    Lists that often hold the row's own item hold what was shown together with it instead.
+
     Args:
         events: the first events.
         name: the column.
@@ -102,8 +106,14 @@ def is_history(events: Look, name: str, columns: Mapping[str, str]) -> bool:
     """
     if events.headed and not words.means(name, "history"):
         return False
-    parts = events.columns[name].parts
-    return len(parts) > 0 and known(parts, events.columns[columns[ITEM_ID]].ids) >= KNOWN
+    column, item = events.columns[name], events.columns[columns[ITEM_ID]]
+    if not len(column.parts) or known(column.parts, item.ids) < KNOWN:
+        return False
+    lists = column.split(column.separator)
+    rows = pc.list_parent_indices(lists)
+    items = item.values.cast("string").combine_chunks().take(rows)
+    with_own = rows.filter(pc.equal(lists.flatten(), items)).unique()
+    return len(with_own) < _OWN * len(lists)
 
 
 def key_of(side: Look, place: str, ours: str, theirs: Column, repeats: bool = False) -> str:

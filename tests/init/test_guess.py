@@ -406,6 +406,16 @@ def test_impressions_in_a_cell(header: str, tmp_path: Path, log: list[dict[str, 
     assert found["fetch.table.history_columns"] == {"user_id": user, "item_id": history, "timestamp": time}
 
 
+@pytest.mark.parametrize("header", ["", f"{HEADER},history\n"])
+def test_items_shown_together_are_no_history(header: str, plain: list[str], tmp_path: Path, guessed: Guessed) -> None:
+    """A list that holds the row's own item says what was shown with it, which nobody knew before."""
+    items = [row.split(",")[1] for row in plain]
+    slates = ["|".join(items[at - at % 4 : at - at % 4 + 4]) for at in range(len(items))]
+    rows = [f"{row},{slate}" for row, slate in zip(plain, slates, strict=True)]
+    (tmp_path / "log.csv").write_text(header + "\n".join(rows))
+    assert "fetch.table.history" not in guessed("log.csv")
+
+
 @pytest.mark.parametrize("name", ["log.parquet", "log.csv"])
 def test_lists_of_candidates_and_clicks(name: str, tmp_path: Path, log: list[dict[str, Any]], guessed: Guessed) -> None:
     """The label of a candidate is whether a column with a fitting name lists it in the same row."""
