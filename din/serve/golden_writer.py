@@ -1,6 +1,11 @@
-"""Draw the golden requests of a bundle (`din.serve.golden`), and score them with PyTorch."""
+"""Draw the golden requests of a bundle (`din.serve.golden`), and score them with PyTorch.
+
+They are part of the bundle's version, so neither the processor nor the number of threads may change a digit: the scores
+are computed in float64 and rounded, and the drawing calls no function of the C library.
+"""
 
 from collections.abc import Iterable
+from copy import deepcopy
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -24,6 +29,7 @@ from din.serve.scorer import Scores, Vector
 _CANDIDATES = (1, 2, 20)
 _RARE = 0.1
 """The share of values that were never seen."""
+_DIGITS = 9
 _NOW = 1_767_225_600
 _WEEK = 604_800
 
@@ -39,7 +45,8 @@ def write_golden(folder: Path, features: Features, trained: Trained) -> None:
     draw = _Draw(features)
     lengths = (0, 1, 3, encoder.max_history)
     requests = [draw.request(length, count) for length in lengths for count in _CANDIDATES]
-    found = [torch_scores(trained, encoder.pack([request])).probabilities.tolist() for request in requests]
+    exact = Trained(deepcopy(trained.model).double(), trained.table.double())
+    found = [torch_scores(exact, encoder.pack([request])).probabilities.round(_DIGITS).tolist() for request in requests]
     write_json(folder / GOLDEN, Golden(requests=requests, probabilities=found))
 
 
@@ -92,7 +99,7 @@ class _Draw:
         if "edges" in record:
             return draw.choice([None, *record["edges"]])
         if "mean" in record and "std" in record:
-            return draw.gauss(record["mean"], record["std"])
+            return record["mean"] + record["std"] * draw.uniform(-2, 2)
         if "length" in record:
             return [draw.uniform(-0.1, 0.1) for _ in range(record["length"])]
         values = self._vocabularies[record["name"]]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -22,12 +23,13 @@ from din.errors import InputError
 from din.facts import Evaluation, Facts
 from din.features.packing import PackedBatch, TableLayout
 from din.kinds import NEVER_SEEN, Column, Kind, Lookup
-from din.model import MODELS
+from din.model import MODELS, artifact
 from din.model.artifact import Trained
 from din.model.embedding import to_tensors
 from din.model.lr import LogisticRegression
 from din.model.model import build
 from din.model.sequences import Sequences
+from din.ops.backend import Backend, using
 from din.ops.dice import Dice
 from din.params import Params, Train, to_json
 from din.registry.bundle import verify_bundle
@@ -37,7 +39,8 @@ from din.serve import graphs
 from din.serve.bundle_writer import gather_facts
 from din.serve.export import export_graphs
 from din.serve.fold import LONG, fold
-from din.serve.golden import read_golden
+from din.serve.golden import GOLDEN, read_golden
+from din.serve.golden_writer import write_golden
 from din.serve.graphs import traced
 from din.serve.scorer import Graph, Scorer
 from tests.factories import documents_of
@@ -291,6 +294,17 @@ def test_golden_requests_try_every_field_and_nobody(finished: Finished) -> None:
     assert values.keys() == {field.name for field in Scorer.open(finished.bundle).fields} - {"user_id"} | {"timestamp"}
     assert all(len(found) > 2 for found in values.values())
     assert all(NEVER_SEEN in values[name] for name in ("item_id", "category", "rating"))
+
+
+@pytest.mark.parametrize("backend", ["reference", "native"])
+def test_golden_requests_are_the_same_everywhere(backend: Backend, finished: Finished, tmp_path: Path) -> None:
+    """Operations that round in another way change no byte of them, and so do not change the bundle's version."""
+    folder = shutil.copytree(finished.bundle, tmp_path / "bundle", copy_function=shutil.copyfile)
+    trained = artifact.load(finished.features, finished.here.shipped)
+    with using(backend):
+        write_golden(folder, finished.features, trained)
+    assert (folder / GOLDEN).read_bytes() == (finished.bundle / GOLDEN).read_bytes()
+    assert trained.table.dtype == torch.float32 == next(trained.model.parameters()).dtype
 
 
 def test_facts_say_what_promotion_asks(finished: Finished) -> None:
