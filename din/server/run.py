@@ -36,6 +36,7 @@ class Impatient(HttpToolsProtocol):
     _head = 0
     _advanced = False
     _data = b""
+    _again = b""
 
     def connection_made(self, transport: Any) -> None:
         """Begin to wait for the first request, or close a connection too many."""
@@ -49,8 +50,11 @@ class Impatient(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Stop waiting if a request has begun, and close the connection if its head is too long."""
         self._advanced = False
-        self._data = data
-        super().data_received(data)
+        self._again = data
+        while self._again:
+            self._data, self._again = self._again, b""
+            super().data_received(self._data)
+        self._data = b""
         begun = self.cycle is not None and not self.cycle.response_complete
         self._head = 0 if self._advanced else self._head + len(data)
         too_long = self._head > _HEAD_BYTES
@@ -83,7 +87,7 @@ class Impatient(HttpToolsProtocol):
         return self._get_upgrade() is not None
 
     def handle_websocket_upgrade(self) -> None:
-        """Read a request again without its offer of another protocol, which Java's client makes with each request.
+        """Have a request read again without its offer of another protocol, which Java's client makes with each request.
 
         httptools takes all that follows the head for the other protocol, so the body would be lost.
         """
@@ -93,7 +97,7 @@ class Impatient(HttpToolsProtocol):
         version = self.parser.get_http_version().encode()
         kept = [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
         first = b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)
-        super().data_received(b"\r\n".join([first, *kept, b"\r\n"]) + self._data[end:])
+        self._again = b"\r\n".join([first, *kept, b"\r\n"]) + self._data[end:]
 
     def send_400_response(self, msg: str) -> None:
         """Name the cause, which uvicorn does not. The only one of uvicorn's own is a target without a path."""

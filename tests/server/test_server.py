@@ -1,6 +1,7 @@
 """The server answers as the scorer does, refuses what is wrong in one line, and never hangs."""
 
 import contextlib
+import gc
 import gzip
 import json
 import re
@@ -167,6 +168,30 @@ def test_an_offer_of_another_protocol(protocol: str, at_once: int, client: httpx
             assert connection.recv(4096).startswith(b"HTTP/1.1 200 "), number
 
 
+def test_many_offers_of_another_protocol_at_once(client: httpx.Client) -> None:
+    """Each of them is answered, and no byte of a body is read as part of a head."""
+    head = b"POST /v1/score HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: %d\r\n\r\n"
+    sent = [b'{"candidates": [%s67]}' % (b"66, " * (number % 5)) for number in range(400)]
+    with connected(client) as connection:
+        connection.sendall(b"".join(head % len(body) + body for body in sent))
+        received = b""
+        while received.count(b"HTTP/1.1 ") < len(sent) or not received.endswith(b"]}"):
+            piece = connection.recv(1 << 16)
+            assert piece, received[-500:]
+            received += piece
+    found = re.findall(rb"HTTP/1.1 (\d+) .*?\"probabilities\":\[(.*?)\]", received, re.DOTALL)
+    assert [(status, scores.count(b",")) for status, scores in found] == [(b"200", n % 5) for n in range(400)]
+
+
+def test_a_connection_that_waits_holds_no_bytes(client: httpx.Client) -> None:
+    """A thousand idle connections must not keep their last packets, of up to 256 kB each."""
+    with connected(client) as connection:
+        connection.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert connection.recv(4096)
+        found = [one for one in gc.get_objects() if type(one) is run.Impatient]
+        assert found and not any(one._data for one in found)
+
+
 @pytest.mark.parametrize(
     ("sent", "says"),
     [
@@ -206,7 +231,7 @@ def test_an_endless_body_is_not_read(client: httpx.Client) -> None:
     assert client.get("/v2/health/live").json() == {"live": True}
 
 
-def test_many_large_bodies_at_once(steady, serving, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_large_sentat_once(steady, serving, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bodies beyond the memory for all of them are refused, and their bytes are given back."""
     monkeypatch.setattr(bodies, "_MOST_BYTES", 1000)
     with serving(steady.deploy()) as client:
