@@ -93,7 +93,11 @@ def guess(workspace: Workspace, tables: Mapping[str, Look], given: Mapping[str, 
     own = [fields.of_event(name, table[name], keys, described, name == ruled) for name in others]
     if before := next((name for name in others if sides.is_history(events, name, columns)), None):
         own = [field for field in own if field.name != before]
-        sets |= _of_history(tables, before, columns)
+        if "history" in tables or by_day:
+            other = "a log in files of days can't be its own history" if by_day else "a table is the history already"
+            own.append(FieldGuess(before, f"it lists earlier items, but {other}"))
+        else:
+            sets |= _of_history(events, before, columns)
     reserved = _RESERVED - {*columns.values(), rule.column, SEQUENCE}
     why = "the raw log has a column of this name; rename it"
     own += [FieldGuess(name, why) for name in events.columns if name in reserved]
@@ -255,19 +259,16 @@ def _of_answers(label: Rule, answers: pa.ChunkedArray, is_headed: bool) -> dict[
     return {"fetch.table.behaviour": Choice(rule, why)}
 
 
-def _of_history(tables: Mapping[str, Look], before: str, columns: Mapping[str, str]) -> dict[str, Choice]:
-    """Return how a column of the events becomes the history, if no table is one and the events are read whole."""
-    paths = tables["events"].paths
-    if "history" in tables or DATE in paths:
-        return {}
+def _of_history(events: Look, before: str, columns: Mapping[str, str]) -> dict[str, Choice]:
+    """Return how a column of the events becomes the history."""
     why = f"{before} lists items of the events: what a user had seen before the first of them"
-    if not tables["events"].headed:
+    if not events.headed:
         why += (
             "\nif they were shown together with the row's item instead, remove fetch.table.history, and the separator "
             f"of {before}"
         )
     return {
-        "fetch.table.history": Choice(paths, why),
+        "fetch.table.history": Choice(events.paths, why),
         "fetch.table.history_columns": Choice({**columns, ITEM_ID: before}, "the columns of the events"),
     }
 

@@ -23,8 +23,11 @@ from din.init.choice import Choice
 from din.init.fields import Events, kind_of, of_event, of_table
 from din.init.guess import guess
 from din.init.look import Column, Look, look
+from din.params import Table
+from din.params.overlays import nested
 from din.schema import Group
 from din.sources import readers
+from din.sources.tabular import TableSource
 from din.workspace import Workspace
 
 Guessed = Callable[..., dict[str, Any]]
@@ -404,6 +407,27 @@ def test_impressions_in_a_cell(header: str, tmp_path: Path, log: list[dict[str, 
     assert found["featurize.fields"] == {"user": {"user_id": "id"}}
     assert found["fetch.table.history"] == "log.tsv"
     assert found["fetch.table.history_columns"] == {"user_id": user, "item_id": history, "timestamp": time}
+
+
+@pytest.mark.parametrize(
+    ("events", "history", "why"),
+    [
+        ("clicks-{date}.csv", "", "a log in files of days can't be its own history"),
+        ("clicks-2024-05-06.csv", "old.csv", "a table is the history already"),
+    ],
+)
+def test_lists_of_earlier_items_that_cannot_be_the_history(
+    events: str, history: str, why: str, plain: list[str], tmp_path: Path
+) -> None:
+    """They are left out with a reason, and a fetch reads the log."""
+    rows = [f"{row},{at % 150}|{at % 149}" for at, row in enumerate(plain)]
+    write(tmp_path, f"{HEADER},history", rows, "clicks-2024-05-06.csv")
+    write(tmp_path, "user,item,ts", ["1,2,1600000000"], "old.csv")
+    tables = looks(tmp_path, events=events, **({"history": history} if history else {}))
+    found = guess(Workspace(tmp_path), tables, {})
+    assert f"history is left out: it lists earlier items, but {why}" in found["featurize.fields"].reason
+    table = nested({key: choice.value for key, choice in found.items()})["fetch"]["table"]
+    assert TableSource(Workspace(tmp_path), Table(**table), None).read().events.count == len(rows)
 
 
 @pytest.mark.parametrize("header", ["", f"{HEADER},history\n"])
