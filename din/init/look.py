@@ -250,13 +250,14 @@ def _named(names: Sequence[str], _: str) -> list[str]:
 
 def _clicks_of(cell: Column, columns: Iterable[Column]) -> Column | None:
     """Return the column that lists the clicked ones of the items that each cell lists, or None."""
-    named = [column for column in columns if column is not cell and words.means(column.name, "click")]
+    others = [column for column in columns if column is not cell and not column.holds_objects]
+    named = [column for column in others if words.means(column.name, "click")]
     if not named or not len(cell.parts):
         return None
-    shown = cell.split(cell.separator)[:_COMPARED].to_pylist()
+    listed_items = cell.split(cell.separator)[:_COMPARED].to_pylist()
     for column in named:
-        clicked = column.split(cell.separator)[:_COMPARED].to_pylist()
-        if all({*(few or ())} <= {"", *(many or ())} for few, many in zip(clicked, shown, strict=True)):
+        clicked = [{*(few or ())} - {""} for few in column.split(cell.separator)[:_COMPARED].to_pylist()]
+        if any(clicked) and all(few <= {*(many or ())} for few, many in zip(clicked, listed_items, strict=True)):
             return column
     return None
 
@@ -333,8 +334,8 @@ def _encoding(content: bytes, name: str) -> str:
         return "utf-8"
     if "cp1252" in texts and not _FOREIGN.search(texts["cp1252"]):
         return "cp1252"
-    words = {encoding: _WORD.search(text) for encoding, text in texts.items()}
-    samples = [f"{encoding} ({word[0]})" for encoding, word in words.items() if word and word[0].isprintable()]
+    found = {encoding: _WORD.search(text) for encoding, text in texts.items()}
+    samples = [f"{encoding} ({word[0]})" for encoding, word in found.items() if word and word[0].isprintable()]
     raise InputError(
         f"{name}: not UTF-8 text; expected --encoding with the one that reads this right: {listed(samples) or 'none'}; "
         "if none does, convert the file, e.g. with iconv -f latin1 -t UTF-8, or export it again"
