@@ -15,6 +15,7 @@ from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import sleep
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,7 +30,7 @@ SHARES = (0.5, 1, 2, 5)
 _CONNECTIONS = 256
 _TIMED = 500
 _LUA = Path(__file__).with_name("load.lua")
-_RUNNING = re.compile(r"running on (http://\S+)")
+_RUNNING = re.compile(r"running on (http://\S+)\s")
 
 
 class Answers(NamedTuple):
@@ -41,6 +42,11 @@ class Answers(NamedTuple):
     lost: int
     p50: float
     p99: float
+
+    @property
+    def rate(self) -> float:
+        """Answers per second."""
+        return self.answers / self.seconds
 
 
 def wrk() -> str:
@@ -63,32 +69,27 @@ def load_table(scorer: Scorer, registry: str, model: str, time: int) -> str:
         time: the seconds of each load.
 
     Raises:
-        InputError: wrk is missing, or the server ended.
+        InputError: wrk is missing, or the server ended or never answered.
     """
     requests = some_requests(scorer)
     alone = [seconds(partial(scorer.score, request)) for request in islice(cycle(requests), _TIMED)]
     p50, p99 = 1e3 * np.percentile(alone, (50, 99))
-    rows = [["`Scorer` alone", "", "", f"{p50:.1f}", f"{p99:.1f}", ""]]
-    with TemporaryDirectory() as folder, serving(registry, model) as url:
+    with TemporaryDirectory() as folder, serving(registry, model, Path(folder) / "log") as url:
         bodies = Path(folder) / "bodies.jsonl"
         bodies.write_text("".join(f"{json.dumps(request)}\n" for request in requests), encoding="utf-8")
-
-        def add(name: str, connections: int, pause_ms: float, spacing: str) -> Answers:
-            found = loaded(url, bodies, time, connections, pause_ms, spacing)
-            rate, refused = f"{found.answers / found.seconds:.0f}", f"{found.refused / found.answers:.0%}"
-            rows.append([name, rate, refused, f"{found.p50:.1f}", f"{found.p99:.1f}", f"{found.p99 / p99:.2f}×"])
-            return found
-
-        full = add("capacity: four connections without a pause", 4, 0, "even")
-        add("half: one connection that pauses as long as `Scorer` takes", 1, p50, "even")
+        load = partial(loaded, url, bodies, time)
+        full = load(4, 0, "even")
+        loads = {
+            "capacity: four connections without a pause": full,
+            "half: one connection that pauses as long as `Scorer` takes": load(1, p50, "even"),
+        }
         for share in SHARES:
-            add(
-                f"{share:g}× at random",
-                _CONNECTIONS,
-                1e3 * _CONNECTIONS * full.seconds / full.answers / share,
-                "random",
-            )
-    head = ["load", "answers/s", "refused (503, 504)", "p50, ms", "p99, ms", "p99 to the scorer's own"]
+            loads[f"{share:g}× at random"] = load(_CONNECTIONS, 1e3 * _CONNECTIONS / full.rate / share, "random")
+    head = ["load", "answers/s", "of capacity", "refused (503, 504)", "p50, ms", "p99, ms", "p99 to the scorer's own"]
+    rows = [["`Scorer` alone", "", "", "", f"{p50:.1f}", f"{p99:.1f}", ""]]
+    for name, found in loads.items():
+        counts = [f"{found.rate:.0f}", f"{found.rate / full.rate:.2f}×", f"{found.refused / found.answers:.0%}"]
+        rows.append([name, *counts, f"{found.p50:.1f}", f"{found.p99:.1f}", f"{found.p99 / p99:.2f}×"])
     title = f"**`din serve` under load, {CANDIDATES} candidates, {scorer.max_history} behaviours**"
     return f"{title}\n\n{table(head, rows)}"
 
@@ -109,28 +110,35 @@ def some_requests(scorer: Scorer, count: int = 200) -> list[dict[str, Any]]:
 
 
 def loaded(url: str, bodies: Path, time: int, connections: int, pause_ms: float, spacing: str) -> Answers:
-    """Send requests to a server for some seconds. benchmarks/load.lua explains the last arguments."""
+    """Send requests to a server for some seconds. benchmarks/load.lua explains the last arguments.
+
+    Raises:
+        InputError: no answer came.
+    """
     line = [wrk(), "-t1", f"-c{connections}", f"-d{time}s", "--timeout", "10s", "-s", str(_LUA), f"{url}/v1/score"]
     script = ["--", str(bodies), f"{pause_ms}", spacing]
     done = subprocess.run([*line, *script], stdout=subprocess.PIPE, text=True, check=True)
-    return Answers(*json.loads(done.stdout.rpartition("RESULT ")[2]))
+    found = Answers(*json.loads(done.stdout.rpartition("RESULT ")[2]))
+    if not found.answers:
+        raise InputError(f"{url}: no answer in {time} s; load it for longer")
+    return found
 
 
 @contextmanager
-def serving(registry: str, model: str) -> Iterator[str]:
-    """Serve a registry's champion, and yield the address.
+def serving(registry: str, model: str, log: Path) -> Iterator[str]:
+    """Serve a registry's champion, write what the server logs to a file, and yield the address.
 
     Raises:
         InputError: the server ended.
     """
     options = ("--registry", registry, "--model", model, "--port", "0", "--slow-ms", "60000")
     line = [sys.executable, "-m", "din.cli", "serve", *options]
-    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True) as server:
-        assert server.stderr is not None
+    with log.open("w") as file, subprocess.Popen(line, stderr=file) as server:
         try:
-            running = next(filter(None, map(_RUNNING.search, server.stderr)), None)
-            if running is None:
-                raise InputError("din serve ended before it answered; run it by hand to see why")
+            while not (running := _RUNNING.search(log.read_text())):
+                if server.poll() is not None:
+                    raise InputError(f"din serve ended before it answered: {log.read_text().strip()}")
+                sleep(0.1)
             yield running[1]
         finally:
             server.terminate()
