@@ -1,6 +1,8 @@
 """Leave out the behaviour that a model attends to most, and see how far the logit moves, compared with a random one.
 
-    python -m benchmarks.attention ~/run ~/simulated      folders of finished runs of DIN, with data, models and reports
+    python -m benchmarks.attention ~/run ~/simulated --write
+
+It reads folders of finished runs of DIN, with their data, models and reports.
 
 A behaviour's *attention* is the absolute value of its weight, because without softmax weights may be negative. Its
 *effect* is what `din score --explain` prints. On the simulated log, clicks depend on the behaviours in the candidate's
@@ -36,7 +38,6 @@ from din.serve.requests_from_log import requests_for
 from din.serve.scorer import Scorer
 from din.workspace import Workspace
 
-REQUESTS = 600
 LEAST = 2
 """The shortest history of which a behaviour is left out."""
 _DRAWS = 2000
@@ -71,12 +72,17 @@ def main() -> int:
     """Run the command line and return the exit code: 0 = done, 2 = bad usage or input."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.attention", description="Leave behaviours out.")
     parser.add_argument("runs", type=Path, nargs="+", help="folders of finished runs")
+    parser.add_argument("--requests", type=harness.positive, default=600, help="of each run; default: 600")
+    parser.add_argument("--write", action="store_true", help="write the table to docs/scoring.md")
     given = parser.parse_args()
-    return publish("", lambda: text([(run.name, weighed(Workspace(run))) for run in given.runs]))
+    return publish(
+        "attention" if given.write else "",
+        lambda: text([(run.name, weighed(Workspace(run), given.requests)) for run in given.runs]),
+    )
 
 
-def weighed(here: Workspace, most: int = REQUESTS) -> list[Weighed]:
-    """Return attention and effects of the shipped model of a run, for some of its test rows."""
+def weighed(here: Workspace, most: int) -> list[Weighed]:
+    """Return attention and effects of the shipped model of a run, for at most `most` of its test rows."""
     features = artifact.known(Features(here.features), here.shipped)
     trained = artifact.load(features, here.shipped)
     assert isinstance(trained.model, DIN) and len(trained.model.units) == 1
@@ -141,7 +147,9 @@ def text(runs: Sequence[tuple[str, list[Weighed]]]) -> str:
             aucs = told_apart(found, lambda one: one.attention), told_apart(found, lambda one: np.abs(one.effects))
             apart = [f"{one:.3f}" for one in aucs]
         rows.append([name, len(found), *times, *apart])
-    return harness.table(["run", "requests", *CHOICES, "AUC of attention", "AUC of effects"], rows)
+    head = ["run", "requests", *CHOICES, "AUC of attention", "AUC of effects"]
+    title = "**How many times as far the logit moves without one behaviour as without a random one**"
+    return f"{title}\n\n{harness.table(head, rows)}"
 
 
 if __name__ == "__main__":

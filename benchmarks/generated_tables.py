@@ -208,6 +208,14 @@ _COMMANDS = (
         ("train",),
         files=("benchmarks/load.lua",),
     ),
+    GeneratedTable(
+        "attention",
+        "docs/scoring.md",
+        "python -m benchmarks.attention",
+        "five minutes",
+        ("benchmarks.attention",),
+        ("train",),
+    ),
     GeneratedTable("size", "docs/size.md", "python -m benchmarks.size", "hours", ("benchmarks.size", *_PIPELINE)),
     GeneratedTable("month", "docs/month.md", "python -m benchmarks.month", "ten minutes", ("benchmarks.month",)),
     *(
