@@ -47,7 +47,7 @@ _FALLBACKS = 4
 class _TrialError(InputError):
     """A bundle has failed its trial, here or in another process of this machine."""
 
-    def __init__(self, reason: str, cause: Cause = Cause.ELSEWHERE) -> None:
+    def __init__(self, reason: str, cause: Cause = Cause.EARLIER) -> None:
         super().__init__(reason)
         self.cause = cause
 
@@ -99,6 +99,8 @@ class Deployment:
         self.seen_at: float | None = None
         self.problem: str | None = None
         self.refused: Refusal | None = None
+        for cause in Cause:
+            metrics.REFUSED.labels(cause)  # 0 from the start, or `increase` would not see the first refusal
         self.serving = self._first()
         self._results.add_passed(self.serving.record)
         metrics.RECORD.set(self.serving.record.number)

@@ -32,7 +32,7 @@ class Cause(StrEnum):
     UNANSWERED = "unanswered"
     GRAPHS = "graphs differ"
     SLOWER = "slower"
-    ELSEWHERE = "another process"
+    EARLIER = "refused before"
 
 
 @dataclass(frozen=True)

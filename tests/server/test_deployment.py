@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+from prometheus_client import REGISTRY
 from served_world import World
 
 from din.errors import InputError
@@ -136,8 +137,18 @@ def test_a_start_while_the_registry_is_away(world: World, serving) -> None:
     assert restarted.problem is None and restarted.champion == restarted.serving.record
 
 
-def test_a_bundle_that_failed_its_trial_stays_refused(world: World, deployment: Deployment) -> None:
-    """A restart does not let it answer, and another process that took it goes back; a new record is tried anew."""
+def refusals(cause: str) -> float:
+    found = REGISTRY.get_sample_value("din_refused_bundles_total", {"cause": cause})
+    assert found is not None  # 0 before the first
+    return found
+
+
+def test_a_bundle_that_failed_its_trial_stays_refused(world: World, deployment: Deployment, monkeypatch) -> None:
+    """A restart does not let it answer, and another process that took it goes back.
+
+    It is tried anew under a new record, or with another release of a package.
+    """
+    before = refusals("refused before")
     other = world.deploy()
     world.crown(1)
     other.follow()
@@ -149,6 +160,10 @@ def test_a_bundle_that_failed_its_trial_stays_refused(world: World, deployment: 
         process.follow()
         assert process.serving.record.number == 1
         assert process.refused and "900 entries" in process.refused.reason and process.refused.seconds_left is None
+    assert refusals("refused before") == before + 2
+    with monkeypatch.context() as patch:
+        patch.setattr(trial_results, "_RUNTIME", "onnxruntime 99")
+        assert Deployment(sound).serving.record.number == 2
     world.crown(1)
     other.follow()
     assert other.refused is None and other.serving.record.number == 3
@@ -268,11 +283,12 @@ def test_a_graph_that_differs_from_pytorch(graph: str, world: World, serving) ->
     shutil.copy(world.bundles[0] / graph, world.bundles[1])
     seal(world.bundles[1])
     deployment = world.deploy()
+    before = refusals("golden requests")
     world.crown(1)
     deployment.follow()
+    assert refusals("golden requests") == before + 1
     with serving(deployment) as client:
         told = client.get("/v2/health/ready").json()
-        assert 'din_refused_bundles_total{cause="golden requests"}' in client.get("/metrics").text
     assert told["record"] == 1 and f"{graph} differs from PyTorch by" in told["refused"]["reason"]
 
 
