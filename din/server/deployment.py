@@ -5,9 +5,9 @@ reference. Requests that have begun keep the bundle that they began with, so no 
 with its last request. A rollback is a new record, so it takes effect in the same way.
 
 A bundle that fails its trial is refused by all processes of this machine, also after a restart, until there is another
-record. One that can't be opened is refused by this process, and tried again later. Meanwhile the old bundle keeps
-answering. A process that has none falls back to the newest bundle that has answered on this machine, or to an older
-record of the log.
+record or another release of a package. One that can't be opened is refused by this process, and tried again later.
+Meanwhile the old bundle keeps answering. A process that has none falls back to the newest bundle that has answered on
+this machine, or to an older record of the log.
 """
 
 import contextlib

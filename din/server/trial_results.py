@@ -1,7 +1,7 @@
 """Files that tell all server processes of a machine which bundles have answered, and which failed their trial.
 
     ~/.cache/din-ctr/bundles/trials/<digest>/<nonce>.passed.json    the record
-                                            /<nonce>.failed.json    the record, and the reason
+                                            /<nonce>.failed.json    the record, the reason, and the packages' releases
 
 The files outlive the processes, so a new one does not answer with a bundle that clients made another one refuse, and
 can start while the registry is away or its champion is damaged.
@@ -12,6 +12,7 @@ import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self, TypeVar
@@ -25,18 +26,20 @@ from din.registry.records import Record
 _LOG = logging.getLogger("din.server")
 _PASSED = 32
 """The most records that passed to keep. Those that failed all stay, because a failure holds until the next record."""
+_RUNTIME = ", ".join(f"{name} {version(name)}" for name in ("din-ctr", "numpy", "onnxruntime"))
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A record whose bundle failed its trial, and why."""
+    """A record whose bundle failed its trial, why, and the releases of the packages that tried it."""
 
     __pydantic_config__ = documents.STRICT
 
     record: Record
     reason: str
+    runtime: str
 
 
 class TrialResults:
@@ -57,7 +60,7 @@ class TrialResults:
 
     def add_failed(self, record: Record, reason: str) -> None:
         """Note that no process of this machine should answer with the bundle of a record."""
-        self._write(f"{record.nonce}.failed.json", Failure(record, reason))
+        self._write(f"{record.nonce}.failed.json", Failure(record, reason, _RUNTIME))
 
     def passed(self) -> list[Record]:
         """Return the records whose bundles have answered, the newest first."""
@@ -65,12 +68,15 @@ class TrialResults:
 
     def failed(self) -> dict[Version, int]:
         """Return the versions that failed a trial, with the number of the newest record whose trial that was."""
-        records = [failure.record for failure in self._read(Failure, "*.failed.json")]
+        records = [failure.record for failure in self._failures("*.failed.json")]
         return {record.version: record.number for record in sorted(records, key=lambda record: record.number)}
 
     def reason(self, record: Record) -> str | None:
         """Return why the bundle of a record failed its trial, or None if it has not."""
-        return next((failure.reason for failure in self._read(Failure, f"{record.nonce}.failed.json")), None)
+        return next((failure.reason for failure in self._failures(f"{record.nonce}.failed.json")), None)
+
+    def _failures(self, pattern: str) -> Iterator[Failure]:
+        return (failure for failure in self._read(Failure, pattern) if failure.runtime == _RUNTIME)
 
     def _read(self, expected: type[T], pattern: str) -> Iterator[T]:
         for path in self._folder.glob(pattern):

@@ -23,7 +23,7 @@ from din.serve.bundle_writer import seal
 from din.serve.golden import GOLDEN, read_golden
 from din.serve.scorer import Scores, _prune
 from din.server import deployment as deployed
-from din.server import metrics
+from din.server import metrics, trial_results
 from din.server.deployment import Deployment
 from din.server.trial import Objection, objection
 from din.server.trial_results import TrialResults
