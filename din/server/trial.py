@@ -3,6 +3,7 @@
 Whether it is as good a model was judged by the gates. They did not see the requests of this service, nor this machine.
 """
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,27 +51,44 @@ def objection(new: Scorer, golden: Golden, old: Scorer | None, recorded: Sequenc
         new: the bundle.
         golden: its golden requests.
         old: the one that answers now. None: no comparison.
-        recorded: requests that `old` has answered.
+        recorded: requests that `old`, or the one before it, has answered.
     """
     if problem := difference(new, golden, _PAUSE):
         return Objection(Cause.GOLDEN, problem)
-    far = 0.0
-    ratios = []
+    if old:
+        recorded = [request for request in recorded if _answers(old, request)]
+    return _unanswered_or_torn(new, old, recorded) or (_slower(new, old, recorded) if old and recorded else None)
+
+
+def _answers(scorer: Scorer, request: Request) -> bool:
     try:
-        for request, packed in zip(recorded, new.score_many(recorded), strict=True):
-            for _ in range(-(-_TURNS // len(recorded))):
-                alone, taken = _timed(new, request)
-                far = max(far, np.abs(alone - packed).max(initial=0))
-                ratios += [taken / _timed(old, request)[1]] if old else []
+        _timed(scorer, request)
+    except InputError:  # answered by the bundle before, while this one took its place
+        return False
+    return True
+
+
+def _unanswered_or_torn(new: Scorer, old: Scorer | None, recorded: Sequence[Request]) -> Objection | None:
+    """Object to a request without an answer, or with two different ones, each from one graph."""
+    try:
+        packed = new.score_many(recorded)  # first, because its errors number the requests
+        alone = [_timed(new, request)[0] for request in recorded]
     except InputError as error:
         answered = f"it does not answer a request that version {old.version[:12]} answered: " if old else ""
         return Objection(Cause.UNANSWERED, f"{answered}{error}")
+    far = max((np.abs(one - other).max(initial=0) for one, other in zip(alone, packed, strict=True)), default=0.0)
     if far > ATOL_PROBABILITY:
         expected = f"expected at most {ATOL_PROBABILITY:g}"
         return Objection(Cause.GRAPHS, f"its two graphs differ by {far:.2g} on one request; {expected}")
-    times = float(np.median(ratios or [0.0]))
-    if times > MOST_TIMES_SLOWER:
-        slower = f"a request takes {times:.1f} times as long as before; expected at most {MOST_TIMES_SLOWER:g}"
+    return None
+
+
+def _slower(new: Scorer, old: Scorer, recorded: Sequence[Request]) -> Objection | None:
+    turns = math.ceil(_TURNS / len(recorded))
+    ratios = [_timed(new, request)[1] / _timed(old, request)[1] for request in recorded for _ in range(turns)]
+    ratio = float(np.median(ratios))
+    if ratio > MOST_TIMES_SLOWER:
+        slower = f"a request takes {ratio:.1f} times as long as before; expected at most {MOST_TIMES_SLOWER:g}"
         return Objection(Cause.SLOWER, slower)
     return None
 

@@ -378,6 +378,14 @@ def test_a_new_bundle_is_tried_with_recorded_requests(world: World, deployment: 
     assert "900 entries" in deployment.refused.reason
 
 
+def test_a_request_that_the_present_bundle_refuses(world: World, deployment: Deployment) -> None:
+    """It does not count against the next bundle. The one before may have answered it while it was replaced."""
+    deployment.keep([{"candidates": ["i1"] * 1200}], 20)
+    world.crown(1)
+    deployment.follow()
+    assert deployment.refused is None and deployment.serving.record.number == 2
+
+
 def test_a_slower_bundle(steady: World) -> None:
     """A bundle that takes several times as long is refused."""
 
