@@ -27,7 +27,7 @@ from din.params import Table
 from din.params.fetch import DATE, Csv
 from din.params.overlays import nested
 from din.schema import DAY_US, EVENT_COLUMNS, ITEM_ID, SEQUENCE, TIMESTAMP, USER_ID, Group
-from din.sources import SOURCES
+from din.sources import SOURCES, files
 from din.sources.rawlog import RawLog, checked
 from din.sources.rules import Rule
 from din.sources.tabular import TableSource
@@ -159,15 +159,28 @@ def _of_files(workspace: Workspace, tables: Mapping[str, Look]) -> dict[str, Cho
     }
     if events.explode:
         sets["fetch.table.explode"] = events.explode
-    written = events.dialect
-    for side in tables.values():
-        if written.encoding == "utf-8" and events.is_ascii:  # then any other encoding reads it as well
-            written = replace(written, encoding=side.dialect.encoding)
+    written = replace(events.dialect, encoding=_encoding_of(tables))
     for key, why in _WRITTEN.items():
         value = getattr(written, key)
         if value != getattr(Csv, key):
             sets[f"fetch.table.csv.{key}"] = Choice(value, why)
     return sets
+
+
+def _encoding_of(tables: Mapping[str, Look]) -> str:
+    """Return the encoding that reads all tables.
+
+    Raises:
+        InputError: there is none.
+    """
+    texts = [side for side in tables.values() if files.format_of(side.files[0].path) == "CSV"]
+    if all(side.dialect.encoding != "utf-16" for side in texts):
+        texts = [side for side in texts if not side.is_ascii]  # any other encoding reads ASCII as well
+    encodings = {side.paths: side.dialect.encoding for side in texts}
+    if len({*encodings.values()}) > 1:
+        each = ", ".join(f"{paths} is {encoding}" for paths, encoding in encodings.items())
+        raise InputError(f"{each}; expected one encoding for all tables: convert all to UTF-8, e.g. with iconv")
+    return next(iter(encodings.values()), tables["events"].dialect.encoding)
 
 
 def _of_roles(found: Mapping[str, Choice], columns: Mapping[str, str]) -> dict[str, Choice]:

@@ -540,6 +540,27 @@ def test_item_and_user_tables(tmp_path: Path, plain: list[str], guessed: Guessed
         guessed("log.csv", items="items.csv")
 
 
+def test_tables_in_several_encodings(plain: list[str], tmp_path: Path, guessed: Guessed) -> None:
+    """One encoding reads all tables, or the message names that of each."""
+    goods = "item,kind\n" + "".join(f"{at},Küche {at % 9}\n" for at in range(150))
+    people = "user,town\n" + "".join(f"{at},Köln {at % 9}\n" for at in range(200))
+    (tmp_path / "goods.csv").write_bytes(goods.encode("utf-16"))
+    with pytest.raises(InputError, match=r"log\.csv is utf-8, goods\.csv is utf-16; .* convert all to UTF-8"):
+        guessed("log.csv", items="goods.csv")
+    (tmp_path / "goods.csv").write_bytes(goods.encode("cp1252"))
+    (tmp_path / "people.csv").write_text(people, "utf-8")
+    with pytest.raises(InputError, match=r"^goods\.csv is cp1252, people\.csv is utf-8; "):
+        guessed("log.csv", items="goods.csv", users="people.csv")
+    user, item, ts, click = (
+        pa.array([int(cell) for cell in cells]) for cells in zip(*(row.split(",") for row in plain), strict=True)
+    )
+    rooms = ["Küche", "Bad"] * (len(plain) // 2)
+    pq.write_table(
+        pa.table({"user": user, "item": item, "ts": ts, "click": click, "room": rooms}), tmp_path / "log.parquet"
+    )
+    assert guessed("log.parquet", items="goods.csv")["fetch.table.csv.encoding"] == "cp1252"
+
+
 RATED = [f"{at % 40},{at % 30},{1_700_000_000 + at},{1 + at % 5}" for at in range(200)]
 REFUSED: dict[str, tuple[str, dict[str, str], tuple[str, ...]]] = {
     "odd separators": ("user^item^ts\n1^x^1700000000\n", {}, ("its only column is 'user^item^ts'", "convert the file")),
