@@ -244,7 +244,9 @@ def _table(seen: Look, events: Look, found: Mapping[str, Choice]) -> tuple[str |
             middle = _time(seen.columns[time.value], unit, "median")
             begin = _time(events.columns[columns[TIMESTAMP]], unit, "min")
             if middle >= begin:
-                return None, f"a history lies before the events, which begin at {begin} UTC, but half of this is later"
+                return None, (
+                    f"half of its first rows are from after the events begin ({begin} UTC); a history is mostly older"
+                )
             return "history", "it has users, items and times, most of them from before the events, but no label"
     fitting: dict[str, tuple[float, str]] = {}
     for table, ours in (("items", ITEM_ID), ("users", USER_ID)):

@@ -137,7 +137,7 @@ def test_other_clicks_of_the_same_days_are_no_history(tmp_path: Path, log: list[
     put(tmp_path / "shop" / "clicks.csv", "\n".join(["user,item,ts,click", *stamped]))
     code, output = run("init", str(tmp_path / "shop"))
     assert (code, "fetch.table.history" in guessed()) == (0, False), output
-    assert "views.csv: a history lies before the events, which begin at 2024-05-06" in output
+    assert "views.csv: half of its first rows are from after the events begin (2024-05-06" in output
     earlier = [line.replace(".05.2024", ".04.2024") for line in views] + views[:1]  # a late one changes nothing
     put(tmp_path / "shop" / "views.csv", "\n".join(["user,item,ts", *earlier]))
     assert run("init", str(tmp_path / "shop"))[0] == 0
