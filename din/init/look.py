@@ -42,8 +42,9 @@ _IMPRESSIONS = r"^\S+-[01]( \S+-[01])*$"
 _RECBOLES_LISTS = (":token_seq", ":float_seq")
 _COMPARED = 10_000  # rows
 _WORD = re.compile(r"\w*[^\x00-\x7f][^\s,;|]{0,20}")
-_FOREIGN = re.compile(r"[^\x00-\x7f]{3}|[^\W\d_][¡¢£¥¦¨¯±³´µ¶¸¹¼¾]|[¢£¥¦¨¯±³´µ¶¸¹¼¾][^\W\d_]")
-"""What other encodings look like in cp1252: runs of its letters, or signs within words."""
+_WESTERN = "äöüÄÖÜßéèêëàâáçñíóúôûîïåÅæÆÉ€£§°–—‘’“”„…«»©®™¿¡"
+_FOREIGN = re.compile(rf"[^\x00-\x7f]{{3}}|[^\x00-\x7f{_WESTERN}]|[^\W\d_][£¡]|£[^\W\d_]")
+"""What other encodings look like in cp1252: runs of its letters, rare ones, or signs within words."""
 _MOST = 0.9  # share of the values, which a few others don't change
 _MANY = 0.3  # share of the values that are lists, or numbers with a comma
 
@@ -318,7 +319,7 @@ def _sniff(file: File, encoding: str | None) -> Dialect:
 
 
 def _encoding(content: bytes, name: str) -> str:
-    """Return the encoding of text: UTF-8, UTF-16 with its mark, or cp1252 if only single letters of it are not ASCII.
+    """Return the encoding of text: UTF-8, UTF-16 with its mark, or cp1252 if all but single Western letters are ASCII.
 
     Raises:
         InputError: it may be one of several others. The message shows a word as each of them reads it.

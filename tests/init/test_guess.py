@@ -575,6 +575,7 @@ REFUSED: dict[str, tuple[str, dict[str, str], tuple[str, ...]]] = {
     "blank lines": ("\n\n", {}, ("log.csv: no line of text", "export it again")),
     "one line, endless": ("a" * 300_000, {}, ("log.csv: no line of text that ends within 262,144 bytes",)),
     "a header alone": ("user,item,ts,click\n", {}, ("log.csv: no rows",)),
+    "Turkish": ("user,item,ts,yer\n1,2,1700000000," + "ışık".encode("cp1254").decode("latin-1"), {}, ("not UTF-8",)),
     "a picture": ("\x89PNG\r\n\x1a\n" + "".join(map(chr, range(256))) * 9, {}, ("not UTF-8 text", "export it again")),
 }
 

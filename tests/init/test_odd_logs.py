@@ -224,7 +224,15 @@ def test_tables_without_a_header(tmp_path: Path, log: list[dict[str, Any]], run:
 
 
 @pytest.mark.parametrize(
-    ("encoding", "says"), [("cp1251", "Книги"), ("gb18030", "书籍"), ("cp1250", "Żółw"), ("shift_jis", "ほんだな")]
+    ("encoding", "says"),
+    [
+        ("cp1251", "Книги"),
+        ("gb18030", "书籍"),
+        ("cp1250", "Żółw"),
+        ("cp1250", "Kuře"),
+        ("cp1250", "Nők"),
+        ("shift_jis", "ほんだな"),
+    ],
 )
 def test_an_encoding_that_may_be_another_is_asked(
     tmp_path: Path, log: list[dict[str, Any]], run: Run, encoding: str, says: str
