@@ -41,7 +41,7 @@ def difference(scorer: Scorer, golden: Golden, pause: float = 0.0) -> str | None
     """Return where a probability differs from PyTorch's by more than the tolerance of parity, or None.
 
     Args:
-        pause: the seconds before each request in which other threads have the processor.
+        pause: the seconds to sleep before each request, so that other threads can run.
     """
     scorer = scorer.within(DEFAULT_LIMITS)  # a server may refuse requests of this size
 

@@ -75,7 +75,7 @@ def app(deployment: Deployment) -> Starlette:
         exception_handlers={HTTPException: _no_route, Exception: _bug},
         lifespan=server.lifespan,
     )
-    served.router.redirect_slashes = False  # to the Host that a client names
+    served.router.redirect_slashes = False  # a redirect would send clients to whatever Host they named
     return served
 
 

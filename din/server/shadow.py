@@ -3,7 +3,7 @@
 Answered bodies wait in a bounded queue, and one thread of each process scores them with the challenger. Whatever the
 queue can't hold is dropped and counted, and so is whatever the challenger can't answer. The log of its answers has the
 form of the server's own (`din.served_log`), in the folder `shadow` below it, with the same ids of requests. So nobody
-who reads the server's log takes a challenger's answer for one that was given.
+who reads the server's log mistakes a challenger's answer for one that a client received.
 """
 
 import logging
