@@ -16,13 +16,16 @@ SWAPS = Counter("din_swaps", "Champions that replaced another one, summed over p
 LOGGED = Counter("din_logged", "Answers in the log of the server.")
 LOG_LOST = Counter("din_log_lost", "Answers that the log dropped: too many waited, or the disk failed.")
 REFUSED = Counter("din_refused_bundles", "Champions that were refused, by cause, summed over processes.", ["cause"])
+SHADOW_ON = Gauge("din_shadow_on", "1 if a challenger is scored.", multiprocess_mode="livemin")
 SHADOW_SECONDS = Histogram(
-    "din_shadow_seconds", "Seconds of the challenger for the requests of a body.", buckets=_SECONDS
+    "din_shadow_seconds", "Seconds of a challenger for the requests of a body.", ["version"], buckets=_SECONDS
 )
-SHADOW_SCORES = Counter("din_shadow_scores", "Candidates that the challenger scored.")
-SHADOW_PROBABILITY = Counter("din_shadow_probability", "The sum of their probabilities, by bundle.", ["of"])
-SHADOW_DIFFERENCE = Counter("din_shadow_difference", "The sum of the absolute differences of these probabilities.")
-SHADOW_LOST = Counter("din_shadow_lost", "Requests that the challenger did not score, by cause.", ["cause"])
+SHADOW_SCORES = Counter("din_shadow_scores", "Candidates that a challenger scored.", ["version"])
+SHADOW_PROBABILITY = Counter("din_shadow_probability", "The sum of their probabilities, by bundle.", ["version", "of"])
+SHADOW_DIFFERENCE = Counter(
+    "din_shadow_difference", "The sum of the absolute differences of these probabilities.", ["version"]
+)
+SHADOW_LOST = Counter("din_shadow_lost", "Requests that a challenger did not score.", ["version", "cause"])
 RECORD = Gauge("din_record", "The number of the record whose bundle answers.", multiprocess_mode="livemin")
 SEEN = Gauge("din_registry_seen_seconds", "When the registry answered, in Unix time.", multiprocess_mode="livemin")
 REFUSING = Gauge("din_refusing", "1 while the registry's champion is refused.", multiprocess_mode="livemax")

@@ -48,6 +48,7 @@ class Shadow:
     def __init__(self, scorer: Scorer, log: AnswerLog | None = None) -> None:
         self.scorer = scorer
         self.problem: str | None = None
+        self._lost = {cause: metrics.SHADOW_LOST.labels(scorer.version, cause) for cause in ("dropped", "failed")}
         self._log = log
         self._lock = threading.Lock()
         self._waiting: SimpleQueue[tuple[Answer, int] | None] = SimpleQueue()
@@ -87,7 +88,7 @@ class Shadow:
         if fits:
             self._waiting.put((answer, size))
         else:
-            metrics.SHADOW_LOST.labels("dropped").inc(len(answer.requests))
+            self._lost["dropped"].inc(len(answer.requests))
 
     def close(self) -> None:
         """Drop what waits, and end the thread and the log."""
@@ -102,11 +103,11 @@ class Shadow:
             answer, size = taken
             try:
                 if self._ended:
-                    metrics.SHADOW_LOST.labels("dropped").inc(len(answer.requests))
+                    self._lost["dropped"].inc(len(answer.requests))
                 else:
                     self._score(answer, size)
             except Exception as error:  # whatever a challenger raises, the next request is scored
-                metrics.SHADOW_LOST.labels("failed").inc(len(answer.requests))
+                self._lost["failed"].inc(len(answer.requests))
                 if self.problem is None:
                     _LOG.warning("the challenger can't answer a request: %s; others are only counted", error)
                 self.problem = str(error) or type(error).__name__
@@ -117,14 +118,16 @@ class Shadow:
     def _score(self, answer: Answer, size: int) -> None:
         began = time.monotonic()
         found = [one.tolist() for one in self.scorer.score_many(answer.requests)]
-        metrics.SHADOW_SECONDS.observe(time.monotonic() - began)
+        seconds = time.monotonic() - began
         own, given = (np.concatenate([[], *scores]) for scores in (found, answer.probabilities))
-        metrics.SHADOW_SCORES.inc(len(own))
-        metrics.SHADOW_DIFFERENCE.inc(float(np.abs(own - given).sum()))
-        metrics.SHADOW_PROBABILITY.labels("challenger").inc(float(own.sum()))
-        metrics.SHADOW_PROBABILITY.labels("champion").inc(float(given.sum()))
+        version = self.scorer.version
+        metrics.SHADOW_SECONDS.labels(version).observe(seconds)
+        metrics.SHADOW_SCORES.labels(version).inc(len(own))
+        metrics.SHADOW_DIFFERENCE.labels(version).inc(float(np.abs(own - given).sum()))
+        metrics.SHADOW_PROBABILITY.labels(version, "challenger").inc(float(own.sum()))
+        metrics.SHADOW_PROBABILITY.labels(version, "champion").inc(float(given.sum()))
         if self._log:
-            shadowed = replace(answer, version=self.scorer.version, probabilities=found)
+            shadowed = replace(answer, version=version, probabilities=found)
             self._log.put(self._log.drawn(shadowed), size)
 
 

@@ -34,7 +34,8 @@ def rows(folder: Path) -> pa.Table:
 
 
 def figure(name: str, **labels: str) -> float:
-    return REGISTRY.get_sample_value(name, labels) or 0.0
+    found = [one for metric in REGISTRY.collect() for one in metric.samples if one.name == name]
+    return sum(one.value for one in found if labels.items() <= one.labels.items())
 
 
 def wait_for(name: str, value: float, **labels: str) -> None:
@@ -51,7 +52,8 @@ def test_a_challenger_is_logged_apart(
     """Its log has the same requests, and no reader of the server's log meets its answers."""
     challenger = Scorer.open(steady.bundles[1])
     log = tmp_path / "served"
-    before = {name: figure(name) for name in ("din_shadow_scores_total", "din_shadow_difference_total")}
+    names = ("din_shadow_scores_total", "din_shadow_difference_total")
+    before = {name: figure(name, version=challenger.version) for name in names}
     with serving(steady.deploy(log=str(log), shadow=str(steady.bundles[1]))) as client:
         answers = [client.post("/v1/score", json=body).json() for body in (REQUEST, LIST)]
         assert client.get("/v2/health/ready").json()["shadow"] == {"version": challenger.version, "problem": None}
@@ -67,7 +69,7 @@ def test_a_challenger_is_logged_apart(
         for name, request in zip(told, requests, strict=True):
             np.testing.assert_allclose(found[name]["probabilities"], scorer.score(request), atol=1e-6)
     means = [np.concatenate([scorer.score(request) for request in requests]) for scorer in (champion, challenger)]
-    difference = figure("din_shadow_difference_total") - before["din_shadow_difference_total"]
+    difference = figure(names[1], version=challenger.version) - before[names[1]]
     assert difference == pytest.approx(np.abs(means[1] - means[0]).sum(), abs=1e-5) and difference > 0.01
     monkeypatch.chdir(tmp_path)
     (query,) = (block.text for block in of("sql") if block.page.stem == "serving")
