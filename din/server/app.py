@@ -48,16 +48,20 @@ def create() -> Starlette:
     """
     settings = Settings.handed_over()
     try:
-        return app(Deployment(settings))
+        return app(Deployment(settings), challenger(settings))
     except (InputError, Unavailable) as error:
         _LOG.error("%s", error)
         time.sleep(settings.refresh)
         raise SystemExit(1) from None
 
 
-def app(deployment: Deployment) -> Starlette:
-    """Return the server of a deployment."""
-    server = Server(deployment)
+def app(deployment: Deployment, shadow: Shadow | str | None = None) -> Starlette:
+    """Return the server of a deployment.
+
+    Args:
+        shadow: the challenger, if there is one, or why it is missing.
+    """
+    server = Server(deployment, shadow)
     model = f"/v2/models/{deployment.settings.model}"
     served = Starlette(
         routes=[
@@ -77,6 +81,18 @@ def app(deployment: Deployment) -> Starlette:
     )
     served.router.redirect_slashes = False  # a redirect would send clients to whatever Host they named
     return served
+
+
+def challenger(settings: Settings) -> Shadow | str | None:
+    """Return the challenger, if there is one, or why it is missing: it may have gone since the command began.
+
+    A process that starts again then serves without it.
+    """
+    try:
+        return Shadow.of(settings)
+    except (InputError, Unavailable) as error:
+        _LOG.error("%s; no challenger is scored", error)
+        return str(error)
 
 
 @dataclass
@@ -104,9 +120,9 @@ class _Times:
 
 
 class Server:
-    """The routes, and what they share."""
+    """The routes, and what they share. Arguments as in `app`."""
 
-    def __init__(self, deployment: Deployment) -> None:
+    def __init__(self, deployment: Deployment, shadow: Shadow | str | None) -> None:
         settings = deployment.settings
         self._deployment = deployment
         self._settings = settings
@@ -114,7 +130,9 @@ class Server:
         self._slow_at = 0.0
         self._bodies = Bodies(settings.limits.request_bytes, settings.timeout)
         self._log = AnswerLog.of(settings)
-        self._shadow = _challenger(settings)
+        self._shadow = shadow if isinstance(shadow, Shadow) else None
+        self._no_shadow = shadow if isinstance(shadow, str) else None
+        metrics.SHADOW_ON.set(self._shadow is not None)
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -173,6 +191,7 @@ class Server:
         refused = deployment.refused
         champion = deployment.champion
         age = deployment.registry_age
+        shadow = self._shadow
         return JSONResponse(
             {
                 "ready": True,
@@ -182,7 +201,8 @@ class Server:
                 "registry": {"seconds_ago": age and round(age, 1), "problem": deployment.problem},
                 "refused": refused
                 and {"record": refused.record.number, "reason": refused.reason, "again_in": refused.seconds_left},
-                "shadow": self._shadow and {"version": self._shadow.scorer.version, "problem": self._shadow.problem},
+                "shadow": (shadow and {"version": shadow.scorer.version, "problem": shadow.problem})
+                or (self._no_shadow and {"version": None, "problem": self._no_shadow}),
             }
         )
 
@@ -257,15 +277,6 @@ class Server:
             "example": scorer.example(),
             "facts": serving.facts.model_dump(mode="json", exclude_unset=True),
         }
-
-
-def _challenger(settings: Settings) -> Shadow | None:
-    """Return the challenger, if there is one. If it has gone since the command began, the champion answers alone."""
-    try:
-        return Shadow.of(settings)
-    except (InputError, Unavailable) as error:
-        _LOG.error("%s; no challenger is scored", error)
-        return None
 
 
 async def _one_line(_: Request, error: Exception) -> Response:

@@ -140,11 +140,11 @@ def serve(settings: Settings, host: str, port: int, processes: int) -> None:
         InputError: there is no champion, it or the challenger can't be opened, or the log can't be written.
         Unavailable: the registry doesn't answer.
     """
-    Shadow.of(settings)  # here a wrong challenger is an error; later, a process serves without it
     if processes == 1:
-        uvicorn.run(app(Deployment(settings)), **options(host, port))
+        uvicorn.run(app(Deployment(settings), Shadow.of(settings)), **options(host, port))
         return
-    Deployment(settings)  # a wrong registry, bundle or log is an error before any process starts
+    Deployment(settings)  # a wrong registry, bundle, challenger or log is an error before any process starts
+    Shadow.of(settings)
     AnswerLog.of(settings)
     settings.hand_over()
     with TemporaryDirectory() as folder:

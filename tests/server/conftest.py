@@ -16,7 +16,7 @@ from din.params import Params
 from din.registry.registry import Registry
 from din.serve.scorer import Scorer
 from din.server import deployment, shadow
-from din.server.app import app
+from din.server.app import app, challenger
 from din.server.deployment import Deployment
 from din.server.run import options
 
@@ -64,7 +64,8 @@ def serving() -> Callable[[Deployment], object]:
 
     @contextmanager
     def serve(deployment: Deployment) -> Iterator[httpx.Client]:
-        server = uvicorn.Server(uvicorn.Config(app(deployment), **options("127.0.0.1", 0), log_level="warning"))
+        served = app(deployment, challenger(deployment.settings))
+        server = uvicorn.Server(uvicorn.Config(served, **options("127.0.0.1", 0), log_level="warning"))
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
         while not server.started:

@@ -57,7 +57,8 @@ def test_a_challenger_is_logged_apart(
     with serving(steady.deploy(log=str(log), shadow=str(steady.bundles[1]))) as client:
         answers = [client.post("/v1/score", json=body).json() for body in (REQUEST, LIST)]
         assert client.get("/v2/health/ready").json()["shadow"] == {"version": challenger.version, "problem": None}
-        wait_for("din_shadow_scores_total", before["din_shadow_scores_total"] + 6)
+        wait_for(names[0], before[names[0]] + 6, version=challenger.version)
+        assert figure("din_shadow_on") == 1
     champion = Scorer.open(steady.bundles[0])
     assert {answer["version"] for answer in answers} == {champion.version}
     requests = [REQUEST, *LIST]
@@ -117,11 +118,13 @@ def test_a_challenger_that_fails_or_hangs(steady: World, serving: Serve, monkeyp
 
 
 def test_a_restart_without_the_challenger(steady: World, serving: Serve, caplog: pytest.LogCaptureFixture) -> None:
-    """A process that can't open the challenger serves on."""
+    """A process that can't open the challenger serves on, and says so."""
     with serving(steady.deploy(shadow="gone")) as client:
         assert client.post("/v1/score", json=REQUEST).status_code == 200
-        assert client.get("/v2/health/ready").json()["shadow"] is None
-    assert "--shadow gone" in caplog.text
+        told = client.get("/v2/health/ready").json()["shadow"]
+        assert told["version"] is None and told["problem"].startswith("--shadow gone: ")
+        assert figure("din_shadow_on") == 0
+    assert told["problem"] in caplog.text
 
 
 @pytest.mark.parametrize(("shadow", "told"), [("7", "no record 7; there are 1"), ("golden", "on request 4 of golden")])
