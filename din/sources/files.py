@@ -210,7 +210,10 @@ def unreadable(what: str) -> Iterator[None]:
         damaged = "the file is damaged or of another format: export it again"
         advice = "correct that line" if "line" in problem else damaged
         if "columns, got" in problem and '"' in problem:
-            advice += "; a quote at the start of a cell quotes it: if it is text, remove quotes, e.g. with tr -d '\"'"
+            advice += (
+                ". A cell that starts with a quote ends at the next quote. If quotes are part of the text, remove "
+                "them, e.g. with tr -d '\"'"
+            )
         raise InputError(f"{what}: cannot be read ({problem}); {advice}") from None
     except ImportError as error:
         package = getattr(error.__cause__, "name", None) or "that package"

@@ -143,7 +143,7 @@ class TableSource(Source):
         Tables beside the events have no header if their columns are mapped by numbers, such as `column_1`.
         """
         csv = self.params.csv
-        is_events = table == "events" or (table == "history" and self._is_own_history)
+        is_events = self._is_of_events(table)
         dialect = Dialect(csv.delimiter, csv.names if is_events else (), csv.encoding, csv.decimal)
         file = next(iter(self._files(table)), None)
         if is_events or file is None or files.format_of(file.path) != "CSV":
@@ -196,6 +196,10 @@ class TableSource(Source):
         """True if the events say what their users had seen before."""
         return self.params.history is not None and self.params.history == self.params.events
 
+    def _is_of_events(self, table: str) -> bool:
+        """Return whether a table is read from the events' files."""
+        return table == "events" or (table == "history" and self._is_own_history)
+
     def _files(self, table: str) -> tuple[files.File, ...]:
         """Return the files of a table, listed once."""
         if not self._listed:
@@ -234,11 +238,12 @@ class TableSource(Source):
     def _require(self, table: str, names: Sequence[str], file: str) -> None:
         for ours, theirs in self._wanted(table).items():
             if theirs not in names:
-                row = "name all columns in fetch.table.csv.names" if table == "events" else f"map {{{ours}: column_1}}"
+                named = "name all columns in fetch.table.csv.names"
+                row = named if self._is_of_events(table) else f"map {{{ours}: column_1}}"
+                headless = f"; or if the first line is a row, {row}" if files.format_of(file) == "CSV" else ""
                 raise InputError(
                     f"{file}: no column {theirs!r} for {ours}; its columns: {listed(names)}. Map the right one in "
-                    f"fetch.table.{_key(table)}, e.g. {{{ours}: {listed(names[:1])}}}; or if the first "
-                    f"line is a row, {row}"
+                    f"fetch.table.{_key(table)}, e.g. {{{ours}: {listed(names[:1])}}}{headless}"
                 )
 
     def _wanted(self, table: str) -> dict[str, str]:

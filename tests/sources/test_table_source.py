@@ -147,6 +147,17 @@ def test_the_first_of_rows_at_the_same_time(step: int) -> None:
     assert first.con.execute(f"SELECT row FROM ({first.query}) ORDER BY row").fetchall() == [(0,), (3,)]
 
 
+def test_a_missing_column_is_named_where_the_format_allows(workspace: Workspace, fetch_table: Fetch) -> None:
+    """Only a CSV may lack a header, and a history in the events' files has their names."""
+    pq.write_table(pa.table({"user": [1]}), workspace.root / "clicks.parquet")
+    with pytest.raises(InputError, match=r"no column 'user_id'.*\{user_id: user\}$"):
+        fetch_table(events="clicks.parquet")
+    with pytest.raises(
+        InputError, match=r"no column 'before'.*is a row, name all columns in fetch\.table\.csv\.names$"
+    ):
+        fetch_table(history="clicks.csv", history_columns={"item_id": "before"})
+
+
 def test_tables_beside_the_events_without_a_header(workspace: Workspace, fetch_table: Fetch) -> None:
     """Their columns are mapped by numbers, and then the first line is a row; a header with such names is a header."""
     for text, rows in (("10,a\n11,b\n", 2), ("column_1,column_2\n10,a\n", 1)):
