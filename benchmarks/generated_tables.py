@@ -216,6 +216,13 @@ _COMMANDS = (
         ("benchmarks.attention",),
         ("train",),
     ),
+    GeneratedTable(
+        "engines",
+        "docs/spark.md",
+        "python -m benchmarks.engines",
+        "ten minutes",
+        ("benchmarks.engines", "benchmarks.size", "din featurize"),
+    ),
     GeneratedTable("size", "docs/size.md", "python -m benchmarks.size", "hours", ("benchmarks.size", *_PIPELINE)),
     GeneratedTable("month", "docs/month.md", "python -m benchmarks.month", "ten minutes", ("benchmarks.month",)),
     *(

@@ -77,7 +77,7 @@ def tables(impressions: Sequence[int], rows: Sequence[int]) -> str:
     """Run the missing stages on simulated logs and CSV files of these sizes, and return the tables."""
     logs = {size: costs(size) for size in impressions}
     files = {
-        size: results(STUDY / f"csv-{size}", [StudyCase("fetch", fetch_of_csv, (size, _code("fetch")))])[0]
+        size: results(STUDY / f"csv-{size}", [StudyCase("fetch", fetch_of_csv, (size, code_of("fetch")))])[0]
         for size in rows
     }
     return f"{cost_table(logs)}\n{csv_table(files)}"
@@ -85,13 +85,13 @@ def tables(impressions: Sequence[int], rows: Sequence[int]) -> str:
 
 def costs(impressions: int) -> dict[str, Cost]:
     """Run the missing stages on a log of this size, in order, and return the cost of each."""
-    cases = [StudyCase(name, cost_of_stage, (impressions, name, _code(name))) for name in COMMANDS]
+    cases = [StudyCase(name, cost_of_stage, (impressions, name, code_of(name))) for name in COMMANDS]
     return dict(zip(COMMANDS, results(STUDY / f"{impressions}", cases), strict=True))
 
 
 def csv_cost(rows: int) -> Cost:
     """Fetch a CSV file of this size, unless that was done, and return the cost."""
-    case = StudyCase("fetch", fetch_of_csv, (rows, _code("fetch")))
+    case = StudyCase("fetch", fetch_of_csv, (rows, code_of("fetch")))
     return results(STUDY / f"csv-{rows}", [case])[0]
 
 
@@ -110,7 +110,7 @@ def cost_of_stage(kept: Path, impressions: int, stage: str, digest: str) -> Cost
         }
         values = {f"fetch.simulate.{key}": value for key, value in log.items()}
         values |= {"train.learning.epochs": 1, "train.learning.batch_size": 1_024, "promote.registry": "registry"}
-        values["validate_raw.strange_days"] = "warning"  # so many rows make a fashion of this log strange
+        values["validate_raw.strange_days"] = "warning"  # among so many rows, the simulated fashions are strange
         _make(workspace, values)
     return _run(stage, workspace)
 
@@ -154,7 +154,7 @@ def csv_table(files: Mapping[int, Cost]) -> str:
     return table(["rows of CSV", "`fetch`, s", "peak memory, MB"], rows)
 
 
-def _code(stage: str) -> str:
+def code_of(stage: str) -> str:
     """Return a digest of all code that a stage may import."""
     modules = code.closure(code.imports_of_command(COMMANDS[stage]), [field.name for field in fields(Params)])
     return hashlib.sha256(json.dumps(code.digests(modules), sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,126 @@
+"""Measure what `featurize` costs on DuckDB and on Spark, on the simulated log of `benchmarks.size`.
+
+    python -m benchmarks.engines --impressions 10000000
+
+Spark runs in the process of `featurize`, with two threads. Each engine is a case of the study `size` and has a
+workspace of its own beside that of the log, `.din/size/IMPRESSIONS/ENGINE`, with its output in `ENGINE.txt`.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from benchmarks import size
+from benchmarks.environments import ROOT
+from benchmarks.generated_tables import publish
+from benchmarks.harness import StudyCase, positive, results, table
+from benchmarks.size import Cost
+from din.params import load, to_json
+from din.workspace import Workspace
+
+ENGINES = {"duckdb": "DuckDB", "spark": "Spark, `local[2]`"}
+_EVERY_S = 0.5
+
+
+def main() -> int:
+    """Run the command line and return the exit code: 0 = done, 2 = bad usage or input."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.engines", description="Measure featurize on Spark.")
+    parser.add_argument("--impressions", type=positive, default=10_000_000, help="the size of the log")
+    parser.add_argument("--write", action="store_true", help="write the table to docs/spark.md")
+    given = parser.parse_args()
+    return publish("engines" if given.write else "", lambda: engine_table(given.impressions, costs(given.impressions)))
+
+
+def costs(impressions: int) -> dict[str, Cost]:
+    """Run the missing cases on a log of this size, fetched first if need be, and return the cost of each engine."""
+    fetch = StudyCase("fetch", size.cost_of_stage, (impressions, "fetch", size.code_of("fetch")))
+    cases = [StudyCase(one, cost_of_featurize, (impressions, one, size.code_of("featurize"))) for one in ENGINES]
+    _, *found = results(size.STUDY / f"{impressions}", [fetch, *cases])
+    return dict(zip(ENGINES, found, strict=True))
+
+
+def cost_of_featurize(kept: Path, impressions: int, engine: str, digest: str) -> Cost:
+    """Build the features of the log in `workspace`, beside the document; see `cost_of_stage` for the digest.
+
+    Returns:
+        The cost. Its memory is that of all processes together.
+
+    Raises:
+        RuntimeError: the stage failed.
+    """
+    log, own = kept.parent / "workspace", kept.parent / engine
+    shutil.rmtree(own, ignore_errors=True)
+    shutil.copytree(log / "data/raw", own / "data/raw", copy_function=os.link)
+    params = to_json(load(log / "params.yaml"))
+    params["featurize"]["engine"] = engine
+    (own / "params.yaml").write_text(json.dumps(params))
+    (own / "spark-defaults.conf").write_text("spark.master local[2]\nspark.ui.showConsoleProgress false\n")
+    environment = {name: value for name, value in os.environ.items() if name != "SPARK_REMOTE"}
+    environment |= {"PYTHONPATH": str(ROOT), "SPARK_CONF_DIR": str(own), "PYSPARK_PYTHON": sys.executable}
+    cpu: dict[int, float] = {}
+    memory = 0
+    started = time.perf_counter()
+    with (kept.parent / f"{engine}.txt").open("w", encoding="utf-8") as output:
+        process = psutil.Popen(
+            shlex.split(size.COMMANDS["featurize"]), cwd=own, env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
+        try:
+            while process.poll() is None:
+                memory = max(memory, _measure(process, cpu))
+                time.sleep(_EVERY_S)
+        finally:
+            for one in _tree(process):
+                one.kill()
+    if process.returncode:
+        raise RuntimeError(f"featurize failed with exit code {process.returncode}; see {output.name}")
+    wall = time.perf_counter() - started
+    features = sum(path.stat().st_size for path in Workspace(own).features.rglob("*") if path.is_file())
+    return Cost(wall, sum(cpu.values()), memory / 1e9, {"data/features": features / 1e9})
+
+
+def engine_table(impressions: int, found: Mapping[str, Cost]) -> str:
+    """Return the table, given the number of impressions and the cost of each engine."""
+    rows = [
+        [
+            ENGINES[engine],
+            f"{cost.cpu:.0f}",
+            f"{cost.wall:.0f}",
+            f"{cost.memory_gb:.1f}",
+            f"{cost.disk_gb['data/features']:.2f}",
+        ]
+        for engine, cost in found.items()
+    ]
+    return table([f"{impressions:,} impressions", "CPU, s", "wall, s", "peak memory, GB", "features, GB"], rows)
+
+
+def _measure(process: psutil.Process, cpu: dict[int, float]) -> int:
+    """Update the CPU seconds by process, and return the bytes of all, with shared ones counted once."""
+    memory = 0
+    for one in _tree(process):
+        with suppress(psutil.Error):  # it has ended
+            times = one.cpu_times()
+            cpu[one.pid] = times.user + times.system
+            memory += one.memory_full_info().pss
+    return memory
+
+
+def _tree(process: psutil.Process) -> list[psutil.Process]:
+    """Return a process and all that it has started, directly or not."""
+    try:
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+if __name__ == "__main__":
+    sys.exit(main())
