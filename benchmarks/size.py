@@ -85,7 +85,10 @@ def tables(impressions: Sequence[int], rows: Sequence[int]) -> str:
 
 def costs(impressions: int) -> dict[str, Cost]:
     """Run the missing stages on a log of this size, in order, and return the cost of each."""
-    cases = [StudyCase(name, cost_of_stage, (impressions, name, code_of(name))) for name in COMMANDS]
+    stages = list(COMMANDS)
+    cases = [
+        StudyCase(name, cost_of_stage, (impressions, name, code_of(*stages[: n + 1]))) for n, name in enumerate(stages)
+    ]
     return dict(zip(COMMANDS, results(STUDY / f"{impressions}", cases), strict=True))
 
 
@@ -98,7 +101,8 @@ def csv_cost(rows: int) -> Cost:
 def cost_of_stage(kept: Path, impressions: int, stage: str, digest: str) -> Cost:
     """Run a stage in the workspace beside its document, which the first stage makes.
 
-    Other code has another digest, so it is another case.
+    Other code of this or an earlier stage has another digest, so it is another case: the first stage empties the
+    workspace.
     """
     workspace = kept.parent / "workspace"
     if stage == next(iter(COMMANDS)):
@@ -154,9 +158,10 @@ def csv_table(files: Mapping[int, Cost]) -> str:
     return table(["rows of CSV", "`fetch`, s", "peak memory, MB"], rows)
 
 
-def code_of(stage: str) -> str:
-    """Return a digest of all code that a stage may import."""
-    modules = code.closure(code.imports_of_command(COMMANDS[stage]), [field.name for field in fields(Params)])
+def code_of(*stages: str) -> str:
+    """Return a digest of all code that stages may import."""
+    imports = [name for stage in stages for name in code.imports_of_command(COMMANDS[stage])]
+    modules = code.closure(imports, [field.name for field in fields(Params)])
     return hashlib.sha256(json.dumps(code.digests(modules), sort_keys=True).encode()).hexdigest()
 
 
