@@ -44,7 +44,7 @@ _COMPARED = 10_000  # rows
 _WORD = re.compile(r"\w*[^\x00-\x7f][^\s,;|]{0,20}")
 _WESTERN = "äöüÄÖÜßéèêëàâáçñíóúôûîïåÅæÆÉ€£§°–—‘’“”„…«»©®™¿¡"
 _FOREIGN = re.compile(rf"[^\x00-\x7f]{{3}}|[^\x00-\x7f{_WESTERN}]|[^\W\d_][£¡]|£[^\W\d_]")
-"""What other encodings look like in cp1252: runs of its letters, rare ones, or signs within words."""
+"""Text that is probably not cp1252: three special characters in a row, an uncommon one, or a sign inside a word."""
 _MOST = 0.9  # share of the values, which a few others don't change
 _MANY = 0.3  # share of the values that are lists, or numbers with a comma
 

@@ -49,7 +49,7 @@ def wait_for(name: str, value: float, **labels: str) -> None:
 def test_a_challenger_is_logged_apart(
     steady: World, serving: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its log has the same requests, and no reader of the server's log meets its answers."""
+    """The challenger's log holds the same requests, and readers of the server's own log never see its answers."""
     challenger = Scorer.open(steady.bundles[1])
     log = tmp_path / "served"
     names = ("din_shadow_scores_total", "din_shadow_difference_total")
