@@ -34,7 +34,16 @@ _RUNNING = re.compile(r"running on (http://\S+)\s")
 
 
 class Answers(NamedTuple):
-    """What wrk saw: answers, seconds, answers with an error, lost requests, and percentiles of all answers in ms."""
+    """The result of one run of wrk.
+
+    Attributes:
+        answers: the number of answers, refusals among them.
+        seconds: the duration of the run.
+        refused: the number of answers with an error status; under load, 503 or 504.
+        lost: the number of requests without an answer.
+        p50: the median latency of all answers, in milliseconds.
+        p99: their 99th percentile.
+    """
 
     answers: int
     seconds: float
