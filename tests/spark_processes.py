@@ -85,11 +85,11 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def sail_server(folder: Path) -> Iterator[str]:
+def sail_server(folder: Path, **environment: str) -> Iterator[str]:
     """Run Sail, a server of Spark Connect in Rust, and yield its address. Its caches are in the folder."""
     port = free_port()
     command = str(Path(sys.executable).with_name("sail"))
-    cache = {"XDG_CACHE_HOME": str(folder / "cache")}
-    with running(command, "spark", "server", "--port", str(port), log=folder / "log", **cache):
+    own = {"XDG_CACHE_HOME": str(folder / "cache"), "SAIL_EXECUTION__COLLECT_STATISTICS": "false"} | environment
+    with running(command, "spark", "server", "--port", str(port), log=folder / "log", **own):
         wait_for(port)
         yield f"sc://127.0.0.1:{port}"

@@ -9,6 +9,7 @@ one task each, however large the cluster is. Workers need Python and pyarrow, bu
 """
 
 import itertools
+import math
 import shutil
 import uuid
 import warnings
@@ -65,8 +66,11 @@ class Spark(Session):
     def store(self, name: str, table: ir.Table) -> ir.Table:
         folder = self.scratch / str(next(self.numbers))  # always a new one: a later query may still read the old one
         self._frame(table).write.parquet(url(folder))
-        self.stored[name] = self.read([folder], "stored")
-        return self.stored[name]
+        stored = self.read([folder], "stored")
+        if stored.columns != table.columns:  # Sail reads a file that is gone as no rows, and then writes no columns
+            raise InputError("the log was removed while Spark read it; run `din fetch` again")
+        self.stored[name] = stored
+        return stored
 
     @override
     def parts(self, shards: int) -> Sequence[range]:
@@ -160,7 +164,7 @@ def session(workspace: Workspace, memory_mb: int) -> Iterator[Session]:
 
     Raises:
         InputError, Unavailable: see `din.spark.running`.
-        InputError: the workers don't see the workspace.
+        InputError: the workers don't see the workspace, or read NaN as another number.
     """
     with running("din featurize", workspace.raw, int(memory_mb * SESSION_SHARE)) as spark:
         shutil.rmtree(workspace.scratch, ignore_errors=True)
@@ -169,6 +173,7 @@ def session(workspace: Workspace, memory_mb: int) -> Iterator[Session]:
         try:
             warnings.filterwarnings("ignore", "'verifySchema' is ignored")  # Ibis asks for it, also of Spark Connect
             _check_workers(spark, scratch)
+            _check_numbers(spark, scratch)
             yield Spark(ibis.pyspark.connect(spark), scratch)
         finally:
             shutil.rmtree(workspace.scratch, ignore_errors=True)
@@ -274,6 +279,21 @@ def _check_workers(spark: SparkSession, scratch: Path) -> None:
         raise InputError(
             f"{scratch}: not seen by {listed(blind)}; put the workspace in a folder that the driver and all workers "
             "mount at the same path"
+        )
+
+
+def _check_numbers(spark: SparkSession, scratch: Path) -> None:
+    """Check that a number beside NaN does not take its place.
+
+    The statistics of a Parquet file leave NaN out. DataFusion, and so Sail, takes them for all values if smallest and
+    largest are equal (https://github.com/apache/datafusion/pull/24804).
+    """
+    file = scratch / "numbers.parquet"
+    pq.write_table(pa.table({"number": [1.0, math.nan]}), file)
+    if not spark.read.parquet(url(file)).filter("isnan(number)").count():
+        raise InputError(
+            "this server of Spark Connect reads NaN as another number, because it trusts the statistics of Parquet "
+            "files; start Sail with SAIL_EXECUTION__COLLECT_STATISTICS=false"
         )
 
 

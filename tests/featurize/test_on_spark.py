@@ -16,11 +16,22 @@ import pyarrow.parquet as pq
 import pytest
 from featurize_files import Built, Log, block
 from featurize_logs import random_case, random_log
-from spark_processes import configured, free_port, needs_java, needs_sail, needs_spark, running, started, wait_for
+from spark_processes import (
+    configured,
+    free_port,
+    needs_java,
+    needs_sail,
+    needs_spark,
+    running,
+    sail_server,
+    started,
+    wait_for,
+)
 from spark_processes import end as kill
 
 from din.artifacts import hash_files
 from din.errors import InputError, Unavailable
+from din.featurize import timeline
 from din.featurize.build import featurize
 from din.workspace import Workspace
 from tests.factories.log import draw
@@ -234,6 +245,23 @@ def test_wrong_input_is_named(
 
 
 @needs_sail
+def test_a_log_that_disappears_is_named(sail: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sail reads a file that is gone as no rows, which must not become features."""
+    workspace = with_last_day(tmp_path, lambda file: None)
+
+    scatter = timeline.scatter
+
+    def removed(*args: Any) -> Any:
+        shutil.rmtree(workspace.raw)
+        return scatter(*args)
+
+    monkeypatch.setenv("SPARK_REMOTE", sail)
+    monkeypatch.setattr(timeline, "scatter", removed)
+    with pytest.raises(InputError, match="the log was removed while Spark read it"):
+        featurize(workspace, block(engine="spark"))
+
+
+@needs_sail
 @pytest.mark.parametrize("odd", ODD)
 def test_odd_input_gives_equal_rows(odd: str, sail: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both engines take it alike."""
@@ -270,6 +298,16 @@ def test_a_planted_defect_ends_at_the_right_gate_on_spark_connect(
         defect = replace(defect, plant=replace(defect.plant, first=defect.plant.first or (lambda one: one)))
     outcome = defect.drive(prepared, tmp_path / "workspace")
     assert defect.verdict(outcome) == "right", outcome
+
+
+@needs_sail
+def test_a_server_that_loses_nan_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sail's own settings give other rows than DuckDB where a file holds one number and NaN."""
+    workspace = with_last_day(tmp_path, lambda file: None)
+    with sail_server(tmp_path, SAIL_EXECUTION__COLLECT_STATISTICS="true") as address:
+        monkeypatch.setenv("SPARK_REMOTE", address)
+        with pytest.raises(InputError, match="reads NaN as another number"):
+            featurize(workspace, block(engine="spark"))
 
 
 @needs_java
