@@ -1,5 +1,9 @@
 """The examples for Kubernetes: their commands are ones that `din serve` accepts, and their probes are routes."""
 
+import os
+import shutil
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +54,28 @@ def test_the_probes_are_routes(pod: dict[str, Any], steady: World) -> None:
     routes = {route.path for route in app(steady.deploy()).routes if isinstance(route, Route)}
     assert {container[probe]["httpGet"]["path"] for probe in PROBES} <= routes
     assert {container[probe]["httpGet"]["port"] for probe in PROBES} <= {"http", container["ports"][0]["containerPort"]}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("rclone"), reason="rclone is missing: apt install rclone")
+def test_the_sidecar_moves_finished_files(tmp_path: Path) -> None:
+    """It takes the files of both logs, those of the last moment too, and no open one."""
+    (sidecar,) = read("serve.yaml")[0]["spec"]["template"]["spec"]["initContainers"]
+    log, bucket = tmp_path / "log", tmp_path / "bucket"
+    finished = [f"{below}date=2026-01-31/hour=0{hour}/a.parquet" for hour in range(2) for below in ("", "shadow/")]
+    for name in (*finished[:2], "open/b.arrows", "shadow/open/b.arrows"):
+        (log / name).parent.mkdir(parents=True, exist_ok=True)
+        (log / name).touch()
+    script = sidecar["args"][0].replace("/log", str(log))
+    with subprocess.Popen([*sidecar["command"], script], env=os.environ | {"LOG_TO": str(bucket)}) as process:
+        while not all((bucket / name).exists() for name in finished[:2]):
+            time.sleep(0.1)
+        for name in finished[2:]:
+            (log / name).parent.mkdir(parents=True, exist_ok=True)
+            (log / name).touch()
+        process.terminate()
+    assert {str(path.relative_to(bucket)) for path in bucket.rglob("*.*")} == {*finished}
+    assert {str(path.relative_to(log)) for path in log.rglob("*.*")} == {"open/b.arrows", "shadow/open/b.arrows"}
 
 
 def test_kserve_finds_the_model() -> None:
