@@ -44,10 +44,11 @@ _Batches = Iterator[pa.RecordBatch]
 
 @dataclass(frozen=True)
 class Spark(Session):
-    """A Spark session and the folder for its intermediate files."""
+    """A Spark session, the folder for its intermediate files, and the files of the log that it reads."""
 
     con: Backend
     scratch: Path
+    inputs: list[Path] = field(default_factory=list)
     stored: dict[str, ir.Table] = field(default_factory=dict)
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
@@ -58,19 +59,20 @@ class Spark(Session):
 
     @override
     def read(self, files: Sequence[Path], name: str) -> ir.Table:
-        view = f"{name}_{next(self.numbers)}"
-        self.spark.read.parquet(*map(url, files)).createOrReplaceTempView(view)
-        return self.con.table(view)
+        self.inputs.extend(files)
+        return self._table(self.spark.read.parquet(*map(url, files)), name)
 
     @override
     def store(self, name: str, table: ir.Table) -> ir.Table:
         folder = self.scratch / str(next(self.numbers))  # always a new one: a later query may still read the old one
-        self._frame(table).write.parquet(url(folder))
-        stored = self.read([folder], "stored")
-        if stored.columns != table.columns:  # Sail reads a file that is gone as no rows, and then writes no columns
-            raise InputError("the log was removed while Spark read it; run `din fetch` again")
-        self.stored[name] = stored
-        return stored
+        frame = self._frame(table)
+        frame.write.parquet(url(folder))
+        for path in self.inputs:
+            if not path.exists():  # Sail would take it for no rows
+                raise InputError(f"{path}: removed while Spark read it; run `din fetch` again")
+        # Of no rows, Sail writes no file, which would say the columns.
+        self.stored[name] = self._table(self.spark.read.schema(frame.schema).parquet(url(folder)), "stored")
+        return self.stored[name]
 
     @override
     def parts(self, shards: int) -> Sequence[range]:
@@ -151,6 +153,11 @@ class Spark(Session):
     @override
     def rows(self, table: ir.Table) -> list[dict[str, Any]]:
         return self._frame(table).toArrow().to_pylist()
+
+    def _table(self, frame: DataFrame, name: str) -> ir.Table:
+        view = f"{name}_{next(self.numbers)}"
+        frame.createOrReplaceTempView(view)
+        return self.con.table(view)
 
     def _frame(self, table: ir.Table) -> DataFrame:
         view = f"query_{next(self.numbers)}"

@@ -257,7 +257,7 @@ def test_a_log_that_disappears_is_named(sail: str, tmp_path: Path, monkeypatch: 
 
     monkeypatch.setenv("SPARK_REMOTE", sail)
     monkeypatch.setattr(timeline, "scatter", removed)
-    with pytest.raises(InputError, match="the log was removed while Spark read it"):
+    with pytest.raises(InputError, match=r"0\.parquet: removed while Spark read it"):
         featurize(workspace, block(engine="spark"))
 
 
