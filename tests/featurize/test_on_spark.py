@@ -1,6 +1,7 @@
 """Spark gives the rows of DuckDB, in order, on whatever it runs."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -157,12 +158,19 @@ def test_a_cluster_of_two_workers_gives_the_rows_of_duckdb(tmp_path: Path) -> No
 def test_spark_connect_without_java_gives_the_rows_of_duckdb(
     number: int, sail: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On random logs of all protocols, the program gives equal files where no Java runs."""
+    """On random logs of all protocols, the program gives equal files, or an equal error, where no Java runs."""
     monkeypatch.setattr("din.featurize.on_spark._IN_RANGE", 2)  # or few numbers would be one range
     log, changes = random_case(PROTOCOLS[number % 3], ("strict", "sequence")[number % 2], number)
-    duckdb = on_duckdb(tmp_path / "duckdb", log, changes)
-    spark = Workspace(copied(duckdb, tmp_path / "spark"))
+    duckdb, spark = Workspace(tmp_path / "duckdb"), Workspace(tmp_path / "spark")
+    for workspace in (duckdb, spark):
+        log.write(workspace.raw)
     monkeypatch.setenv("SPARK_REMOTE", sail)
+    try:
+        featurize(duckdb, block(**changes))
+    except InputError as error:  # e.g. no negative of a small log is kept
+        with pytest.raises(InputError, match=re.escape(str(error))):
+            featurize(spark, block(engine="spark", **changes))
+        return
     featurize(spark, block(engine="spark", **changes))
     same(spark, duckdb)
 
