@@ -1,6 +1,6 @@
 """Probabilities of a split, in the order of its files. A row's probability does not depend on the rest of its batch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,28 +56,39 @@ def predict(
     Args:
         chosen: the positions of the impressions in each shard. None: all impressions, in the order of the files.
     """
+    parts = list(predict_shards(trained, features, split, batch_size, compute, chosen))
+    columns = {name: np.concatenate([part.rows[name] for part in parts]) for name in COLUMNS}
+    return Predictions(columns, np.concatenate([part.logits for part in parts]))
+
+
+def predict_shards(
+    trained: Trained,
+    features: Features,
+    split: str,
+    batch_size: int = EVALUATION_BATCH,
+    compute: Compute = CPU_ALONE,
+    chosen: Sequence[np.ndarray] | None = None,
+) -> Iterator[Predictions]:
+    """Score as `predict` does, one shard after another, so that memory holds the columns of one."""
     keep_freed_memory()
     packer = Packer(features, ages=trained.model.reads_ages)
     model = trained.model.to(compute.device)
     table = trained.table.to(compute.device)
     if chosen is None:
         chosen = [np.arange(rows) for rows in features.split_rows(split)]
-    parts = []
     training = model.training
     model.eval()
-    with torch.inference_mode():
-        for number, positions in enumerate(chosen):
-            if number and not len(positions):  # the first shard gives the columns their types, even if it is empty
-                continue
-            shard = features.shard(number, split)
-            work = f"scoring {split}, shard {number + 1} of {len(chosen)}"
-            batches = evaluation_batches(packer, shard, positions, batch_size)
-            batches = track(batches, -(-len(positions) // batch_size), work)
+    for number, positions in enumerate(chosen):
+        if number and not len(positions):  # the first shard gives the columns their types, even if it is empty
+            continue
+        shard = features.shard(number, split)
+        work = f"scoring {split}, shard {number + 1} of {len(chosen)}"
+        batches = evaluation_batches(packer, shard, positions, batch_size)
+        batches = track(batches, -(-len(positions) // batch_size), work)
+        with torch.inference_mode():
             logits = [
                 model(table, moved(to_tensors(packed), compute.device)).double().cpu().numpy() for packed in batches
             ]
-            rows = {name: getattr(shard.impressions, name)[positions] for name in COLUMNS}
-            parts.append(Predictions(rows, np.concatenate([np.empty(0), *logits])))
+        rows = {name: getattr(shard.impressions, name)[positions] for name in COLUMNS}
+        yield Predictions(rows, np.concatenate([np.empty(0), *logits]))
     model.train(training)
-    columns = {name: np.concatenate([part.rows[name] for part in parts]) for name in COLUMNS}
-    return Predictions(columns, np.concatenate([part.logits for part in parts]))

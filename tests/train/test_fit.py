@@ -1,6 +1,5 @@
 """The training loop: it learns, resumes bit for bit, and trains the unknown row. Alone: `pytest tests/train`."""
 
-import itertools
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from backends import both_backends
+from killed import run_until_killed
 from settings import changed
 from states import same, weights
 
@@ -21,7 +21,6 @@ from din.model.model import build
 from din.ops import backend
 from din.ops.backend import Backend
 from din.params import Params, Train
-from din.train import checkpoint
 from din.train.fit import fit
 from din.train.loader import TrainingLoader
 from din.train.optimizers import row_decay
@@ -32,24 +31,6 @@ from tests.factories.features import rewrite, write_features
 @pytest.fixture(scope="module")
 def quick(params: Params) -> Train:
     return changed(params.train, epochs=2, batch_size=32, attention_hidden=(8,), hidden=(8,), threads=1, patience=9)
-
-
-class Killed(Exception):
-    """An exception in place of a kill, for the test's own process."""
-
-
-def fit_until_killed(last: int, monkeypatch: pytest.MonkeyPatch, *arguments: Any) -> None:
-    """Run `fit`, and die right after the n-th checkpoint."""
-    saved, save = itertools.count(1), checkpoint.save
-
-    def save_then_die(*state: Any) -> None:
-        save(*state)
-        if next(saved) == last:
-            raise Killed
-
-    with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(checkpoint, "save", save_then_die)
-        fit(*arguments)
 
 
 SEQUENCES = {"liked": {"rating": (4, 5)}, "other": {"rating": (1, 2, 3)}}
@@ -73,7 +54,7 @@ def test_a_resumed_run_ends_with_the_same_bits(
     path = tmp_path / "state.safetensors"
     with backend.using(backend_name):
         whole, whole_progress = fit(features, quick)
-        fit_until_killed(die_after, monkeypatch, features, quick, path)
+        run_until_killed(die_after, monkeypatch, lambda: fit(features, quick, path))
         resumed, resumed_progress = fit(features, quick, path)
     assert same(whole.state(), resumed.state())
     assert whole_progress.history == resumed_progress.history
