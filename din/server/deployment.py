@@ -31,7 +31,7 @@ from din.serve.golden import Golden, read_golden
 from din.serve.scorer import CACHE, Request, Scorer, note_use, open_fetched
 from din.server import metrics
 from din.server.settings import Settings
-from din.server.trial import objection
+from din.server.trial import Cause, objection
 from din.server.trial_results import TrialResults, by_preference
 
 _LOG = logging.getLogger("din.server")
@@ -46,6 +46,10 @@ _FALLBACKS = 4
 
 class _TrialError(InputError):
     """A bundle has failed its trial, here or in another process of this machine."""
+
+    def __init__(self, reason: str, cause: Cause = Cause.EARLIER) -> None:
+        super().__init__(reason)
+        self.cause = cause
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,8 @@ class Deployment:
         self.seen_at: float | None = None
         self.problem: str | None = None
         self.refused: Refusal | None = None
+        for cause in Cause:
+            metrics.REFUSED.labels(cause)  # 0 from the start, or `increase` would not see the first refusal
         self.serving = self._first()
         self._results.add_passed(self.serving.record)
         metrics.RECORD.set(self.serving.record.number)
@@ -195,7 +201,7 @@ class Deployment:
             wait = math.inf
             self._results.add_failed(champion, str(error))
         if not self.refused:
-            metrics.REFUSED.inc()
+            metrics.REFUSED.labels(error.cause if isinstance(error, _TrialError) else Cause.NOT_OPENED).inc()
         self.refused = Refusal(champion, str(error), wait, time.monotonic() + wait)
 
     def _fallbacks(self) -> Iterator[Serving]:
@@ -226,11 +232,11 @@ class Deployment:
 
         try:
             new, golden = open_fetched(self._registry, record.version, serving, CACHE)
-            reason = objection(new.scorer, golden, old, [request for request, _ in list(self._recorded)])
+            found = objection(new.scorer, golden, old, [request for request, _ in list(self._recorded)])
         except (InputError, Unavailable):
             raise
         except Exception as error:  # onnxruntime raises many kinds, and the watch must outlive them
             raise InputError(f"{at}: {str(error) or type(error).__name__}") from error
-        if reason:
-            raise _TrialError(f"{at}: {reason}")
+        if found:
+            raise _TrialError(f"{at}: {found.reason}", found.cause)
         return new

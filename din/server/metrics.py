@@ -15,7 +15,7 @@ SECONDS = Histogram("din_request_seconds", "Seconds from the head of a request t
 SWAPS = Counter("din_swaps", "Champions that replaced another one, summed over processes.")
 LOGGED = Counter("din_logged", "Answers in the log of the server.")
 LOG_LOST = Counter("din_log_lost", "Answers that the log dropped: too many waited, or the disk failed.")
-REFUSED = Counter("din_refused_bundles", "Champions that were refused, summed over processes.")
+REFUSED = Counter("din_refused_bundles", "Champions that were refused, by cause, summed over processes.", ["cause"])
 SHADOW_ON = Gauge("din_shadow_on", "1 if a challenger is scored.", multiprocess_mode="livemin")
 SHADOW_SECONDS = Histogram(
     "din_shadow_seconds", "Seconds of a challenger for the requests of a body.", ["version"], buckets=_SECONDS

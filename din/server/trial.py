@@ -6,6 +6,8 @@ Whether it is as good a model was judged by the gates. They did not see the requ
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from time import thread_time_ns
 
 import numpy as np
@@ -23,7 +25,26 @@ _PAUSE = 0.001
 """The seconds between two requests of a trial. Without them, those who wait for an answer would notice the trial."""
 
 
-def objection(new: Scorer, golden: Golden, old: Scorer | None, recorded: Sequence[Request]) -> str | None:
+class Cause(StrEnum):
+    """Why a bundle is refused, for figures."""
+
+    NOT_OPENED = "not opened"
+    GOLDEN = "golden requests"
+    UNANSWERED = "unanswered"
+    GRAPHS = "graphs differ"
+    SLOWER = "slower"
+    EARLIER = "refused before"
+
+
+@dataclass(frozen=True)
+class Objection:
+    """Why a bundle must not answer: the cause, and a sentence with the figures."""
+
+    cause: Cause
+    reason: str
+
+
+def objection(new: Scorer, golden: Golden, old: Scorer | None, recorded: Sequence[Request]) -> Objection | None:
     """Return why a bundle must not answer, or None. It is warm afterwards.
 
     Args:
@@ -33,7 +54,7 @@ def objection(new: Scorer, golden: Golden, old: Scorer | None, recorded: Sequenc
         recorded: requests that `old`, or the one before it, has answered.
     """
     if problem := difference(new, golden, _PAUSE):
-        return problem
+        return Objection(Cause.GOLDEN, problem)
     if old:
         recorded = [request for request in recorded if _answers(old, request)]
     return _unanswered_or_torn(new, old, recorded) or (_slower(new, old, recorded) if old and recorded else None)
@@ -47,26 +68,28 @@ def _answers(scorer: Scorer, request: Request) -> bool:
     return True
 
 
-def _unanswered_or_torn(new: Scorer, old: Scorer | None, recorded: Sequence[Request]) -> str | None:
+def _unanswered_or_torn(new: Scorer, old: Scorer | None, recorded: Sequence[Request]) -> Objection | None:
     """Object to a request without an answer, or with two different ones, each from one graph."""
     try:
         packed = new.score_many(recorded)  # first, because its errors number the requests
         alone = [_timed(new, request)[0] for request in recorded]
     except InputError as error:
         answered = f"it does not answer a request that version {old.version[:12]} answered: " if old else ""
-        return f"{answered}{error}"
+        return Objection(Cause.UNANSWERED, f"{answered}{error}")
     far = max((np.abs(one - other).max(initial=0) for one, other in zip(alone, packed, strict=True)), default=0.0)
     if far > ATOL_PROBABILITY:
-        return f"its two graphs differ by {far:.2g} on one request; expected at most {ATOL_PROBABILITY:g}"
+        expected = f"expected at most {ATOL_PROBABILITY:g}"
+        return Objection(Cause.GRAPHS, f"its two graphs differ by {far:.2g} on one request; {expected}")
     return None
 
 
-def _slower(new: Scorer, old: Scorer, recorded: Sequence[Request]) -> str | None:
+def _slower(new: Scorer, old: Scorer, recorded: Sequence[Request]) -> Objection | None:
     turns = math.ceil(_TURNS / len(recorded))
     ratios = [_timed(new, request)[1] / _timed(old, request)[1] for request in recorded for _ in range(turns)]
     ratio = float(np.median(ratios))
     if ratio > MOST_TIMES_SLOWER:
-        return f"a request takes {ratio:.1f} times as long as before; expected at most {MOST_TIMES_SLOWER:g}"
+        slower = f"a request takes {ratio:.1f} times as long as before; expected at most {MOST_TIMES_SLOWER:g}"
+        return Objection(Cause.SLOWER, slower)
     return None
 
 

@@ -25,7 +25,7 @@ from din.serve.scorer import Scores, _prune
 from din.server import deployment as deployed
 from din.server import metrics, trial_results
 from din.server.deployment import Deployment
-from din.server.trial import objection
+from din.server.trial import Objection, objection
 from din.server.trial_results import TrialResults
 
 REQUEST = {"history": ["i4", "i5"], "candidates": ["i6", "i7"]}
@@ -137,8 +137,8 @@ def test_a_start_while_the_registry_is_away(world: World, serving) -> None:
     assert restarted.problem is None and restarted.champion == restarted.serving.record
 
 
-def refusals() -> float:
-    found = REGISTRY.get_sample_value("din_refused_bundles_total")
+def refusals(cause: str) -> float:
+    found = REGISTRY.get_sample_value("din_refused_bundles_total", {"cause": cause})
     assert found is not None  # 0 before the first
     return found
 
@@ -148,7 +148,7 @@ def test_a_bundle_that_failed_its_trial_stays_refused(world: World, deployment: 
 
     It is tried anew under a new record, or with another release of a package.
     """
-    before = refusals()
+    before = refusals("refused before")
     other = world.deploy()
     world.crown(1)
     other.follow()
@@ -160,7 +160,7 @@ def test_a_bundle_that_failed_its_trial_stays_refused(world: World, deployment: 
         process.follow()
         assert process.serving.record.number == 1
         assert process.refused and "900 entries" in process.refused.reason and process.refused.seconds_left is None
-    assert refusals() == before + 3
+    assert refusals("refused before") == before + 2
     with monkeypatch.context() as patch:
         patch.setattr(trial_results, "_RUNTIME", "onnxruntime 99")
         assert Deployment(sound).serving.record.number == 2
@@ -283,10 +283,10 @@ def test_a_graph_that_differs_from_pytorch(graph: str, world: World, serving) ->
     shutil.copy(world.bundles[0] / graph, world.bundles[1])
     seal(world.bundles[1])
     deployment = world.deploy()
-    before = refusals()
+    before = refusals("golden requests")
     world.crown(1)
     deployment.follow()
-    assert refusals() == before + 1
+    assert refusals("golden requests") == before + 1
     with serving(deployment) as client:
         told = client.get("/v2/health/ready").json()
     assert told["record"] == 1 and f"{graph} differs from PyTorch by" in told["refused"]["reason"]
@@ -297,7 +297,7 @@ def test_golden_requests(steady: World) -> None:
     scorer = Scorer.open(steady.bundles[0])
     golden = read_golden(steady.bundles[0])
 
-    def found(change: float, **keys: object) -> str | None:
+    def found(change: float, **keys: object) -> Objection | None:
         changed = golden.model_copy(deep=True)
         changed.probabilities[7][0] += change
         changed.requests[7].update(keys)
@@ -305,9 +305,9 @@ def test_golden_requests(steady: World) -> None:
 
     assert found(0.9e-5) is None
     for reason in (found(2e-5), found(float("nan"))):
-        assert reason and "on request 7 of golden.json" in reason
+        assert reason and reason.cause == "golden requests" and "on request 7 of golden.json" in reason.reason
     reason = found(0.0, context={"colour": 1})
-    assert reason and "a request of golden.json has no answer: request 7: context" in reason
+    assert reason and "a request of golden.json has no answer: request 7: context" in reason.reason
     assert objection(scorer.within(Limits(candidates=1)), golden, None, []) is None
 
 
@@ -330,7 +330,7 @@ def test_graphs_that_differ(steady: World) -> None:
 
     torn = Torn(steady.bundles[0], "", 1)
     reason = objection(torn, read_golden(steady.bundles[0]), None, [REQUEST])
-    assert reason and "its two graphs differ by 0.02" in reason
+    assert reason and "its two graphs differ by 0.02" in reason.reason
 
 
 def test_a_registry_that_is_away(world: World, deployment: Deployment) -> None:
@@ -398,7 +398,7 @@ def test_a_slower_bundle(steady: World) -> None:
     old = Scorer.open(steady.bundles[0])
     slow = Slow(steady.bundles[0], old.version, 1)
     reason = objection(slow, read_golden(steady.bundles[0]), old, [REQUEST])
-    assert reason and "times as long" in reason
+    assert reason and "times as long" in reason.reason
 
 
 def test_the_recorded_requests(deployment: Deployment) -> None:
