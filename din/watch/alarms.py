@@ -21,7 +21,8 @@ CTR = "CTR"
 SILENT = "users without clicks"
 EAGER = "users who clicked on everything"
 CALIBRATION = "calibration"
-QUALITY = frozenset({"AUC", "GAUC", "normalised entropy"})
+DECLINE = "AUC of the last week"
+QUALITY = frozenset({"AUC", "GAUC", "normalised entropy", DECLINE})
 """The figures that tell how well the champion ranks."""
 PREDICTIONS = frozenset({"prediction", "scores"})
 OUTPUTS = QUALITY | PREDICTIONS | {CALIBRATION}

@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from scipy.stats import ttest_ind
 
 from din import served_log
 from din.errors import InputError
@@ -25,8 +27,8 @@ from din.params.fetch import Served
 from din.schema import ITEM_ID, LABEL, TIMESTAMP, USER_ID
 from din.sources.rows import quoted
 from din.sources.served import ServedSource
-from din.watch.alarms import CALIBRATION, CTR, EAGER, SILENT
-from din.watch.spread import Figure, Worse, ratio, usual_days
+from din.watch.alarms import CALIBRATION, CTR, DECLINE, EAGER, SILENT
+from din.watch.spread import WEEK, Check, Figure, Worse, ratio, usual_days
 from din.watch.traffic import DAY, DAYS
 from din.workspace import Workspace
 
@@ -122,6 +124,21 @@ def figures(days: Sequence[Outcome], alarms: Collection[tuple[date, str]]) -> di
         errors = np.array([one.standard_error for one in estimates]) / scale
         found[name] = Figure.level(values, errors, users, worse, usual=usual(name))
     return found
+
+
+def decline(days: Sequence[Outcome]) -> list[Check]:
+    """Compare the AUC of the last days with that of the first days of the same bundle, by Welch's t-test.
+
+    A slow decline does not show from one day to the next. Return nothing if the bundle has not served for two weeks.
+    """
+    own = [estimate("auc", day.labels, day.scores, day.users) for day in days if day.version == days[-1].version]
+    aucs = np.array([one.value for one in own if np.isfinite(one.standard_error)])
+    if len(aucs) < 2 * WEEK:
+        return []
+    first, last = aucs[:WEEK], aucs[-WEEK:]
+    found: Any = ttest_ind(last, first, equal_var=False, alternative="less")
+    p = float(found.pvalue)
+    return [Check(DECLINE, float(last.mean()), p=p)] if np.isfinite(p) else []
 
 
 def _outcome(day: date, rows: pa.Table) -> Outcome:

@@ -162,7 +162,7 @@ def _clicked(days: Sequence[outcomes.Outcome], alarms: Sequence[tuple[date, str]
     found = [judge(name, figure) for name, figure in outcomes.figures(days, alarms).items()]
     version = days[-1].version
     is_new = not any(day.version == version for day in days[:-_NEW_DAYS])
-    return _Judged(days[-1].day, found, Version(version), is_new)
+    return _Judged(days[-1].day, [*found, *outcomes.decline(days)], Version(version), is_new)
 
 
 def _alarm(check: Check, judged: _Judged, alarming: set[str], end: datetime) -> Alarm:
