@@ -95,6 +95,7 @@ class Workspace:
     gate = _Place("reports", "gate.json")  # gate: the verdict on the candidate
     report = _Place("reports", "report.html")  # report, and after gate and promote: a page about the run
     runs_page = _Place("reports", "runs.html")  # report --all: a page about all runs of the registry
+    tuning_page = _Place("reports", "tuning.html")  # tune: a page about its trials
     tuned = _Place("tuned.yaml")  # tune: the overlay with the best parameters
 
     state = _Place(".din")  # everything that must survive DVC

@@ -114,7 +114,7 @@ def tune(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Search better hyperparameters on validation rows, and write tuned.yaml.
+    """Search better hyperparameters on validation rows, and write tuned.yaml and reports/tuning.html.
 
     It needs data/features/ of an earlier `dvc repro`, changes no other file, and keeps its trials if it is killed.
     """

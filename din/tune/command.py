@@ -24,7 +24,7 @@ from din.workspace import Workspace
 
 
 def tune(workspace: Workspace, params: Params, minutes: float | None, trials: int | None, jobs: int | None) -> Tuned:
-    """Search, train the best again with further seeds, print the result, and write the overlay.
+    """Search, train the best again with further seeds, print the result, and write overlay and page.
 
     Args:
         minutes: of the search; None: no limit.
@@ -90,6 +90,7 @@ def _finish(workspace: Workspace, study: Study, final: Final) -> Tuned:
         winner=winner.trial,
         keys=_keys(final, winner) if winner.changes else [],
         overlay=workspace.relative(workspace.tuned) if winner.changes else None,
+        page=workspace.relative(workspace.tuning_page),
     )
 
 

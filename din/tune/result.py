@@ -1,13 +1,16 @@
-"""The result of `din tune`: the tables that it prints, and the overlay that it writes."""
+"""The result of `din tune`: the tables that it prints, and the overlay and the page that it writes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from din.artifacts import write_bytes
 from din.params.defaults import commented, written
 from din.params.overlays import nested
 from din.printing import print_table
+from din.report.charts import Axis, Plot
+from din.report.page import PageTable, environment
 from din.tune.space import Space
 from din.workspace import Workspace
 
@@ -69,6 +72,7 @@ class Tuned:
         winner: the number of the trial with the best mean. None: today's parameters have it.
         keys: what the winner changes.
         overlay: the path of the overlay. None: nothing is to change.
+        page: the path of the page.
     """
 
     metric: str
@@ -78,6 +82,7 @@ class Tuned:
     winner: int | None
     keys: Sequence[KeyRow]
     overlay: str | None
+    page: str
 
     @property
     def verdict(self) -> str:
@@ -97,21 +102,41 @@ class Tuned:
             f"{'' if sure else ' It may be chance.'}"
         )
 
+    @property
+    def further_seeds(self) -> PageTable:
+        """Today's parameters and the best trials on further seeds."""
+        columns = ("parameters", *(f"seed {seed}" for seed in self.seeds), "mean", "gain", "lower", "upper")
+        rows = [
+            (_name(one), *one.metrics, one.mean, *map(_signed, (one.gain, one.lower, one.upper)))
+            for one in self.candidates
+        ]
+        return PageTable("Further seeds", columns, rows)
+
+    @property
+    def changed_keys(self) -> PageTable:
+        """The keys that the winner changes, with the reason for each."""
+        rows = [(one.key, written(one.old), written(one.new), one.reason) for one in self.keys]
+        return PageTable("Keys", ("key", "today", "tuned", "reason"), rows, 4)
+
+    @property
+    def all_trials(self) -> PageTable:
+        """The trials with what they changed, or why they failed."""
+        rows = [
+            (str(one.number), one.state, one.why or in_a_line(one.changes), one.metric, f"{one.seconds:.1f}")
+            for one in self.trials
+        ]
+        return PageTable("All trials", ("trial", "state", "changes", self.metric.upper(), "seconds"), rows, 3)
+
 
 def print_tuned(found: Tuned) -> None:
     """Print the further seeds, the winner's keys, and what to do next."""
-    columns = ("parameters", *(f"seed {seed}" for seed in found.seeds), "mean", "gain", "lower", "upper")
-    rows = [
-        (_name(one), *one.metrics, one.mean, *map(_signed, (one.gain, one.lower, one.upper)))
-        for one in found.candidates
-    ]
-    print_table("Further seeds", columns, rows)
-    if found.keys:
-        keys = [(one.key, written(one.old), written(one.new), one.reason) for one in found.keys]
-        print_table("Keys", ("key", "today", "tuned", "reason"), keys)
+    for table in (found.further_seeds, found.changed_keys):
+        if table.rows:
+            print_table(table.title, table.columns, table.rows)
     print(found.verdict)
     if found.overlay:
         print(f"overlay: {found.overlay}; `din params apply {found.overlay}` writes it into params.yaml")
+    print(f"page: {found.page}")
 
 
 def shown_metric(value: float | None) -> str:
@@ -127,12 +152,19 @@ def _name(one: Candidate) -> str:
     return "today's" if one.trial is None else f"trial {one.trial}"
 
 
+def in_a_line(changes: Mapping[str, Any]) -> str:
+    """Return changes as text, or a dash."""
+    return ", ".join(f"{key.rpartition('.')[2]}: {written(value)}" for key, value in changes.items()) or "–"
+
+
 def write(workspace: Workspace, space: Space, found: Tuned) -> None:
-    """Write the overlay, or remove that of an earlier search if there is none now."""
+    """Write the page, and the overlay, or remove that of an earlier search if there is none now."""
     if found.overlay:
         write_bytes(workspace.root / found.overlay, overlay(space, found).encode())
     else:
         workspace.tuned.unlink(missing_ok=True)
+    html = environment().get_template("tuning.html.j2").render(found=found, picture=_picture(found))
+    write_bytes(workspace.tuning_page, html.encode())
 
 
 def overlay(space: Space, found: Tuned) -> str:
@@ -155,3 +187,16 @@ def _lines(block: Mapping[str, Any], reasons: Mapping[str, str], above: str = ""
         else:
             yield f"{indent}{key}:"
             yield from _lines(value, reasons, f"{place}.")
+
+
+def _picture(found: Tuned) -> str:
+    """Return a picture of the metric by trial, with the best until then."""
+    points = [(float(one.number), one.metric, one.state) for one in found.trials if one.metric is not None]
+    numbers, metrics, _ = zip(*points, strict=True)
+    metric = found.metric.upper()
+    plot = Plot(Axis(numbers[0] - 0.5, numbers[-1] + 0.5, "trial"), Axis.over(metrics, f"validation {metric}"))
+    plot.line([*zip(numbers, accumulate(metrics, max), strict=True)], "candidate")
+    for state, style in (("pruned", "other"), ("complete", "candidate")):
+        plot.dots([(at, metric) for at, metric, how in points if how == state], style)
+    whole = [(at, name) for at, name in plot.x.ticks().items() if at.is_integer()]
+    return plot.svg(f"Validation {metric} by trial", whole)

@@ -23,6 +23,9 @@ from din.report.run import Run
 from din.report.runs import write_runs
 from din.report.write import write_report
 from din.schema import Group
+from din.tune.result import Candidate, KeyRow, TrialRow, Tuned
+from din.tune.result import write as write_tuned
+from din.tune.space import Space
 from tests.factories.run import for_a_small_log, score
 
 if TYPE_CHECKING:
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 WIDTHS = (400, 1000, 1600)
 SCHEMES = ("light", "dark")
-PAGES = ("promoted", "refused", "advised", "broken", "runs", "no_runs")
+PAGES = ("promoted", "refused", "advised", "broken", "runs", "no_runs", "tuning")
 SITE_PAGES = ("index", "start", "promotion", "parameters")
 
 
@@ -43,7 +46,7 @@ def browser() -> "Iterator[Browser]":
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory, params: Params) -> dict[str, Path]:
-    """Pages of real runs, promoted, refused and broken, with advice and fields, and of all runs."""
+    """Pages of real runs, promoted, refused and broken, with advice and fields, of all runs, and of a search."""
     root = tmp_path_factory.mktemp("pages")
     found = {name: root / f"{name}.html" for name in PAGES}
     with pytest.MonkeyPatch.context() as patch:
@@ -73,6 +76,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory, params: Params) -> dict[str,
         stop_at_the_raw_log(broken, "user 17")
         write_report(broken)
         broken.report.rename(found["broken"])
+        write_tuned(here, Space.of(params), _tuned())
+        here.tuning_page.rename(found["tuning"])
     return found
 
 
@@ -82,6 +87,18 @@ def _advice() -> Advice:
 
 def _field() -> Importance:
     return Importance("category", Group.ITEM, Interval(0.02, 0.01, 0.03))
+
+
+def _tuned() -> Tuned:
+    """A search of many trials, whose winner changes keys with long names."""
+    changes = {"learning.regularization": 100.0, "learning.initial_item_bias": "zero", "model.name": "base"}
+    trials = [TrialRow(n, "pruned" if n % 4 else "complete", 0.7 + n / 1000, 3.5, changes, "") for n in range(40)]
+    failed = TrialRow(40, "fail", None, 1.0, changes, "the loss is not finite; lower train.learning.learning_rate")
+    today = Candidate(None, {}, [0.7, 0.71, 0.7, 0.72], 0.7075)
+    won = Candidate(36, changes, [0.72, 0.73, None, 0.74], 0.73, 0.02, 0.005, 0.035)
+    keys = [KeyRow(key, "today's", value, "AUC 0.7300; with today's 0.7100") for key, value in changes.items()]
+    page = "reports/tuning.html"
+    return Tuned("auc", [2, 3, 4, 5], [*trials, failed], [today, won], 36, keys, "tuned.yaml", page)
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,9 @@
 """A whole search on a tiny log: what it reads and writes, and what it survives."""
 
-import errno
 import itertools
 import json
 import math
 import multiprocessing
-import os
 import random
 import signal
 import subprocess
@@ -16,6 +14,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from html_page import Page
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
@@ -59,7 +58,10 @@ def test_a_search_reads_no_test_row_and_leaves_an_overlay(
     won = next(one for one in found.candidates if one.trial == found.winner)
     assert won.mean == max(one.mean or 0 for one in found.candidates)
     written = {path.relative_to(workspace.root).parts[0] for path in workspace.root.iterdir()}
-    assert written <= {"data", "params.yaml", ".din", "tuned.yaml"}
+    assert written <= {"data", "params.yaml", ".din", "reports", "tuned.yaml"}
+    assert [path.name for path in workspace.reports.iterdir()] == ["tuning.html"]
+    text = Page(workspace.tuning_page.read_text()).text
+    assert found.verdict.partition(":")[0] in text
 
     space = Space.of(tiny)
     study = open_study(workspace, space)
@@ -87,6 +89,7 @@ def test_a_metric_of_zero_counts() -> None:
         3,
         (),
         None,
+        "",
     )
     assert "trial 3 (4 in all) gains +0.1500 on average over new seeds and wins on 2 of 2." in found.verdict
 
@@ -178,6 +181,7 @@ def test_ten_kills_cost_no_trial(workspace: Workspace, tiny: Params) -> None:
     subprocess.run([*command, "1"], cwd=workspace.root, check=True)
     assert kept
     assert len(ended(_study(journal))) == 8
+    assert workspace.tuning_page.exists()
 
 
 def _study(journal: Path) -> optuna.Study:
@@ -240,12 +244,10 @@ def test_features_are_needed(tmp_path: Path, tiny: Params) -> None:
         tuned(Workspace(tmp_path), tiny)
 
 
-def test_a_full_disk_can_be_retried(workspace: Workspace, tiny: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_can_be_retried(workspace: Workspace, tiny: Params) -> None:
     """The message says that nothing is lost."""
-
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(JournalFileBackend, "append_logs", full)
+    workspace.reports.mkdir()
+    (workspace.reports / ".tmp-tuning.html").symlink_to("/dev/full")
     with pytest.raises(Unavailable, match="No space left on device; free some space and run the same command again"):
         tuned(workspace, tiny, trials=1)
