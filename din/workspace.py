@@ -102,6 +102,7 @@ class Workspace:
     stage_lock = _Place(".din", "stage.lock")  # held by a running stage
     checkpoints = _Place(".din", "checkpoints")  # train: one folder per run
     scratch = _Place(".din", "featurize")  # featurize: temporary files
+    refused = _Place(".din", "refused")  # report: the reports of the gate about refused candidates
     tuning = _Place(".din", "tune")  # tune: its trials, and its trainings with further seeds
     runs = _Place(".din", "runs")  # the workspaces of a local scheduler, unless `DIN_HOME` names another folder
     tables = _Place(".din", "validation")  # validate_<suite>: its tables, while it runs

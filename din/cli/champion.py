@@ -68,7 +68,8 @@ def report(
 ) -> None:
     """Write reports/report.html about the run here, promoted, refused or broken, and print verdict and advice.
 
-    With --all, write reports/runs.html about all runs: records of the registry, and what schedulers kept.
+    With --all, write reports/runs.html about all runs: records of the registry, what schedulers kept, and candidates
+    that were refused here.
     """
     with answering("train"):
         if everything and markdown:

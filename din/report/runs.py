@@ -1,14 +1,14 @@
 """All runs of a registry as one HTML page, in the style of the run report and as safe as it (see `page.py`).
 
-A run is a promotion or a rollback in the log, or a folder below runs/ that a scheduler wrote (docs/workers.md). An
-alarm of `din watch` has a row too. Reading costs one listing, and a request for each alarm and for each run that is
-shown. A report that can't be read leaves dashes.
+A run is a promotion or a rollback in the log, a folder below runs/ that a scheduler wrote (docs/workers.md), or a
+candidate that was refused in this workspace. An alarm of `din watch` has a row too. Reading costs one listing, and a
+request for each alarm and for each run of the registry that is shown. A report that can't be read leaves dashes.
 """
 
 import json
 import os
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import quote
 
@@ -19,6 +19,7 @@ from din.registry.objects import Objects
 from din.registry.records import Record
 from din.registry.registry import PROMOTED, Registry
 from din.report.page import environment
+from din.report.refused import refused
 from din.verdicts import GateEntry, GateReport
 from din.watch.alarms import Alarm
 from din.watch.alarms import kept as kept_alarms
@@ -45,27 +46,27 @@ class RunRow:
 
     Attributes:
         at: the time of its record, or else of its last report.
+        run_id: None for a rollback, and for a candidate that was refused in this workspace.
         verdict: promoted, rollback, the verdict of its gate, or `stopped` if it has none; `alarm` for an alarm.
-        why: the record's reason, or the gates that are not open.
-        run_id: None for a rollback.
         number: the number of its record, if it was promoted.
         version: the candidate, or the champion that an alarm is about.
         figures: by the name of the metric: auc, gauc, and the difference from the champion's AUC.
         champion: the record of the champion that it was compared with.
         approved_by: who approved it, and whether that was an override; None if nobody had to.
+        why: the record's reason, or the gates that are not open.
         report: the address of its page, or None if none was kept.
     """
 
     at: str
+    run_id: str | None
     verdict: str
+    number: int | None
+    version: str | None
+    figures: dict[str, RunMetric]
+    champion: int | None
+    approved_by: str | None
     why: str
-    run_id: str | None = None
-    number: int | None = None
-    version: str | None = None
-    figures: Mapping[str, RunMetric] = field(default_factory=lambda: dict.fromkeys(_GATES, RunMetric()))
-    champion: int | None = None
-    approved_by: str | None = None
-    report: str | None = None
+    report: str | None
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def write_runs(workspace: Workspace, uri: str, model_name: str) -> Runs:
         InputError: the log is damaged, or the registry can't be read.
         Unavailable: the store doesn't answer.
     """
-    runs = read_runs(uri, model_name)
+    runs = read_runs(workspace, uri, model_name)
     page = workspace.runs_page
     local = {one.report for one in runs.rows if one.report and "://" not in uri}
     folder = page.parent.resolve()
@@ -103,10 +104,10 @@ def print_runs(workspace: Workspace, runs: Runs, as_json: bool = False) -> None:
     print(f"report: {workspace.relative(workspace.runs_page)}")
 
 
-def read_runs(uri: str, model_name: str) -> Runs:
+def read_runs(workspace: Workspace, uri: str, model_name: str) -> Runs:
     """Return the `MOST_RUNS` newest runs; for the errors see `write_runs`."""
     registry = Registry(uri, model_name)
-    objects = registry.objects
+    objects = Objects(uri, model_name)
     history = registry.history()
     keys = objects.keys(_RUNS)
     recorded = {record.run_id for record in history}
@@ -123,15 +124,33 @@ def read_runs(uri: str, model_name: str) -> Runs:
         gate = _gate(objects, _file(keys, run_id, record, "gate.json"))
         page = _file(keys, run_id, record, "report.html")
         rows.append(_row(at, run_id, record, gate, page and objects.at(page)))
+    here = [(at, gate) for at, gate in refused(workspace) if _destination(gate, workspace) == (uri, model_name)]
+    rows += [_row(at, None, None, gate, None) for at, gate in here]
     alarms = [_alarm(alarm) for alarm in kept_alarms(objects)[-MOST_ALARMS:]]
     rows += alarms
     rows.sort(key=lambda row: (row.at, row.number or 0), reverse=True)
-    return Runs(registry.name, rows[:MOST_RUNS], max(len(found) + len(alarms) - MOST_RUNS, 0))
+    return Runs(registry.name, rows[:MOST_RUNS], max(len(found) + len(here) + len(alarms) - MOST_RUNS, 0))
 
 
 def _alarm(alarm: Alarm) -> RunRow:
     why = f"{alarm.figure} on {alarm.day}: {alarm.action}; {alarm.why}"
-    return RunRow(alarm.at, "alarm", why, version=alarm.version)
+    return RunRow(
+        at=alarm.at,
+        run_id=None,
+        verdict="alarm",
+        number=None,
+        version=alarm.version,
+        figures=dict.fromkeys(_GATES, RunMetric()),
+        champion=None,
+        approved_by=None,
+        why=why,
+        report=None,
+    )
+
+
+def _destination(gate: GateReport, workspace: Workspace) -> tuple[str, str]:
+    """Return the registry and the model's name that a gate's candidate was meant for."""
+    return workspace.located(gate.about.params.get("promote", {}).get("registry", "")), gate.about.model_name
 
 
 def _row(at: str, run_id: str | None, record: Record | None, gate: GateReport | None, page: str | None) -> RunRow:
@@ -143,14 +162,14 @@ def _row(at: str, run_id: str | None, record: Record | None, gate: GateReport | 
         why = record.reason
     return RunRow(
         at=at,
-        verdict=verdict,
-        why=why,
         run_id=run_id,
+        verdict=verdict,
         number=record.number if record else None,
         version=record.version if record else (gate and gate.bundle),
         figures={name: _figure(entries.get(entry)) for name, entry in _GATES.items()},
         champion=gate.champion.number if gate and gate.champion else None,
         approved_by=record.approval.in_words if record and record.approval else None,
+        why=why,
         report=page,
     )
 

@@ -9,6 +9,7 @@ from din.artifacts import write_bytes
 from din.printing import markdown_table
 from din.report.advice import Advice, advise
 from din.report.page import render
+from din.report.refused import keep_refused
 from din.report.run import Run
 from din.workspace import Workspace
 
@@ -16,11 +17,12 @@ from din.workspace import Workspace
 def write_report(workspace: Workspace) -> tuple[Run, list[Advice]]:
     """Write `reports/report.html` about the run of a workspace, whether it was promoted, refused or broken.
 
-    Return the run and the advice on its page.
+    Keep the gate's report of a refused candidate for the page of all runs. Return the run and the advice on its page.
     """
     run = Run(workspace)
     advice = advise(run)
     write_bytes(workspace.report, render(run, advice, run.importances()))
+    keep_refused(run)
     return run, advice
 
 

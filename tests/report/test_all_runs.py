@@ -1,11 +1,12 @@
 """The page about all runs of a registry: promoted, refused, rolled back and unreadable ones."""
 
 import json
+import os
 from dataclasses import replace
 
 import pytest
 from html_page import Page
-from small_runs import keep
+from small_runs import judge, keep
 from typer.testing import CliRunner
 
 from din import cli
@@ -15,12 +16,14 @@ from din.promotion.promote import promote
 from din.registry.objects import Objects
 from din.registry.registry import Registry
 from din.report import runs as all_runs
-from din.report.runs import write_runs
+from din.report.runs import read_runs, write_runs
 from din.report.write import write_report
 from tests.factories.run import Run as Miniature
 from tests.factories.run import score
 
 HOSTILE = "<script>alert(1)</script>"
+AFTER = 4_102_444_800.0
+"""The beginning of 2100, after any promotion, in seconds since 1970."""
 
 
 @pytest.fixture
@@ -56,6 +59,51 @@ def test_promoted_refused_and_unreadable_runs(finished: Miniature, registry: Reg
     reports = [href for href in links if href and not href.startswith("#")]
     assert len(reports) == 2
     assert all((here.reports / href).resolve().is_file() for href in reports)
+
+
+def refuse(run: Miniature, noise: float, at: float) -> str:
+    """Let the gate refuse a candidate with this noise at a time, write the page, and return the candidate's version."""
+    version = run.become(noise)
+    with pytest.raises(GateClosed):
+        judge(run, min_auc=0.999)
+    os.utime(run.here.gate, (at, at))
+    write_report(run.here)
+    return version
+
+
+def test_candidates_that_were_refused_here(finished: Miniature, registry: Registry) -> None:
+    """A refusal outlives the next run, with its time, gates and metrics, until the candidate passes its gate."""
+    here = finished.here
+    versions = [refuse(finished, noise, at) for noise, at in ((0.3, 60.0), (0.25, 120.0), (0.25, AFTER))]
+    finished.become(0.2)
+    judge(finished)
+    write_report(here)
+    record = promote(here, finished.params, by="ann", reason="the first", score=score).record
+    (here.refused / f"{'0' * 64}.json").write_bytes(b"{")
+    rows = write_runs(here, registry.uri, registry.model_name).rows
+    assert [row.version for row in rows] == [versions[1], record.version, versions[0]]
+    newest, _, oldest = rows
+    assert (newest.at, oldest.at) == ("2100-01-01T00:00:00+00:00", "1970-01-01T00:01:00+00:00")
+    assert (newest.verdict, newest.report) == ("closed", None) and newest.why.startswith("min_auc")
+    assert newest.figures["auc"].value != oldest.figures["auc"].value and newest.figures["gauc"].interval
+    page = Page(here.runs_page.read_text())
+    assert page.text.count("Local run") == 2 and versions[0][:12] in page.text
+    assert read_runs(here, registry.uri, "another").rows == []
+    assert finished.become(0.3) == versions[0]
+    judge(finished)
+    write_report(here)
+    rows = read_runs(here, registry.uri, registry.model_name).rows
+    assert [row.version for row in rows] == [versions[1], record.version]
+
+
+def test_refusals_are_bounded(finished: Miniature, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest refusals are kept, and none of a scheduler's runs, which it keeps itself."""
+    monkeypatch.setattr("din.report.refused.MOST_REFUSED", 2)
+    versions = [refuse(finished, noise, at) for noise, at in ((0.3, 60.0), (0.28, 180.0), (0.26, 120.0))]
+    monkeypatch.setenv("DIN_RUN_ID", "nightly")
+    refuse(finished, 0.24, 240.0)
+    rows = read_runs(finished.here, registry.uri, registry.model_name).rows
+    assert [row.version for row in rows] == versions[1:]
 
 
 def test_a_page_of_many_runs_is_small(finished: Miniature, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:

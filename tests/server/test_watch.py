@@ -108,7 +108,7 @@ def test_a_client_that_breaks(judge: Judge, registry: Registry, tmp_path: Path) 
     text = metrics.read_text()
     assert 'din_watch_alarm{action="ask who owns the data",figure="history",model="log"} 1.0' in text
     assert 'din_watch_figure{figure="AUC",model="log"}' in text and "din_watch_until_seconds" in text
-    rows = read_runs(registry.uri, registry.model_name).rows
+    rows = read_runs(Workspace(tmp_path), registry.uri, registry.model_name).rows
     assert len([row for row in rows if row.verdict == "alarm"]) == len(stored)
     for key in registry.objects.keys("alarms"):
         registry.objects.put(key, b"damaged")
