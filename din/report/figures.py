@@ -1,4 +1,4 @@
-"""Figures that no stage's report holds: slices with intervals, calibration and days.
+"""Figures that no stage's report holds: slices with intervals, calibration, days, and the worst predictions.
 
 They are computed from at most 200,000 test rows, whole users drawn as the gate draws them, so that neither the time nor
 the page grows with the log.
@@ -23,11 +23,13 @@ from din.metrics.calibration import bin_of_rows
 from din.metrics.estimates import Interval
 from din.metrics.slices import slices
 from din.params import Params
+from din.report.entity_names import item_names, user_name
 from din.schema import ITEM_ID, SplitName
 from din.workspace import Workspace
 
 BINS = 10
 MOST_DAYS = 60
+MISTAKES = 5
 MOST_SLICES = 60
 
 
@@ -63,6 +65,17 @@ class DayFigures:
 
 
 @dataclass(frozen=True)
+class Mistake:
+    """A test row whose prediction was far off."""
+
+    clicked: bool
+    prediction: float
+    user: str
+    item: str
+    history_length: int
+
+
+@dataclass(frozen=True)
 class Scored:
     """Figures of the predictions.
 
@@ -74,6 +87,7 @@ class Scored:
         no_history: the share of test rows without one.
         unknown_items: the share of candidates without an id of their own, by split.
         days: figures of each held-out day, under the split temporal.
+        mistakes: the clicks with the lowest predictions, and the other rows with the highest.
     """
 
     rows: int
@@ -87,6 +101,7 @@ class Scored:
     no_history: float
     unknown_items: dict[SplitName, float]
     days: list[DayFigures]
+    mistakes: list[Mistake]
 
 
 def scored(workspace: Workspace, params: Params) -> Scored:
@@ -121,6 +136,7 @@ def scored(workspace: Workspace, params: Params) -> Scored:
             split: float((items[_numpy(rows, "item")] == UNKNOWN).mean()) for split, rows in splits.items() if len(rows)
         },
         days=[day for split, rows in by_day.items() for day in _days(split, rows, confidence)],
+        mistakes=_mistakes(workspace, features, sample),
     )
 
 
@@ -132,6 +148,19 @@ def _days(split: SplitName, rows: pa.Table, confidence: float) -> Iterator[DayFi
         auc = measured("auc", own).interval(confidence)
         log_loss = measured("log_loss", own).interval(confidence)
         yield DayFigures(one.astype(date), split, len(own), auc, log_loss)
+
+
+def _mistakes(workspace: Workspace, features: Features, rows: pa.Table) -> list[Mistake]:
+    """Return the `MISTAKES` worst rows of each class."""
+    label = _numpy(rows, "label") != 0
+    order = np.argsort(_numpy(rows, "prediction"), kind="stable")
+    worst = [*order[label[order]][:MISTAKES], *order[~label[order]][::-1][:MISTAKES]]
+    found = rows.take(pa.array(worst, pa.int64())).to_pylist()
+    items = item_names(workspace, features, [row["item"] for row in found])
+    return [
+        Mistake(bool(row["label"]), row["prediction"], user_name(features, row["user"]), item, row["history_length"])
+        for row, item in zip(found, items, strict=True)
+    ]
 
 
 def calibration(labels: ArrayLike, probabilities: ArrayLike, confidence: float) -> list[CalibrationBin]:

@@ -126,6 +126,7 @@ def _render(run: Run, advice: Sequence[Advice], importances: "Sequence[Importanc
         deltas=_deltas(run),
         learning=_learning(run),
         ranking=_ranking(run),
+        mistakes=_mistakes(run),
         fields=_fields(importances[:most]),
         slices=_slices(run),
         expectations={suite: _expectations(suite, run, most) for suite in run.validation},
@@ -300,6 +301,15 @@ def _by_day(run: Run, metric: str, values: Sequence[Interval]) -> Chart:
     table = PageTable(title, ("day", "split", "rows", metric, "bounds"), rows, 2)
     ticks = [(at + 0.5, f"{days[at].day:%d %b %y}") for at in range(0, len(days), -(-len(days) // 4))]
     return Chart(plot.svg(f"{title} of the held-out rows", ticks), table)
+
+
+def _mistakes(run: Run) -> PageTable:
+    rows = [
+        ("clicked" if one.clicked else "not clicked", one.user, one.item, one.prediction, one.history_length)
+        for one in (run.scored.mistakes if run.scored else [])
+    ]
+    columns = ("What happened", "User", "Item", "Prediction", "Behaviours before it")
+    return PageTable("The worst predictions of test rows", columns, rows, 3)
 
 
 def _slices(run: Run) -> PageTable:

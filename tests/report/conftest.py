@@ -31,6 +31,7 @@ def scored() -> Scored:
         no_history=0.1,
         unknown_items={"valid": 0.01, "test": 0.02},
         days=[],
+        mistakes=[],
     )
 
 

@@ -16,6 +16,7 @@ from din.metrics.estimates import Interval
 from din.promotion.promote import promote
 from din.registry.registry import Registry
 from din.report.advice import Advice
+from din.report.figures import Mistake
 from din.report.importance import Importance
 from din.report.page import code, figure, render, sentence
 from din.report.run import Run
@@ -207,7 +208,7 @@ def test_an_empty_folder(tmp_path: Any) -> None:
 
 
 def test_names_from_the_log_are_escaped(finished: Miniature, scored: Any) -> None:
-    """A slice, a value, a column, a reason and a command that look like HTML stay text."""
+    """A title, a user, a value, a column, a reason and a command that look like HTML stay text."""
     judge(finished)
     edit(finished.here.gate, lambda report: report["gates"][0].update(reason=HOSTILE, look=HOSTILE, name=HOSTILE))
     sample = [{HOSTILE: HOSTILE}]
@@ -215,12 +216,12 @@ def test_names_from_the_log_are_escaped(finished: Miniature, scored: Any) -> Non
     edit(finished.here.validation("raw"), lambda report: report["expectations"][0].update(changes))
     run = Run(finished.here)
     part = replace(scored.slices[0], name=HOSTILE)
-    run.scored = replace(scored, slices=[part])
+    run.scored = replace(scored, slices=[part], mistakes=[Mistake(True, 0.1, HOSTILE, HOSTILE, 3)])
     field = Importance(HOSTILE, None, Interval(0.1, 0.0, 0.2))
     text = render(run, [Advice("DIN1", *[HOSTILE] * 4)], [field]).decode()
     page = check(text)
     assert "<script" not in text
-    assert page.text.count(HOSTILE) > 13
+    assert page.text.count(HOSTILE) > 15
 
 
 @pytest.mark.parametrize(
