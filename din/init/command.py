@@ -62,7 +62,7 @@ def init(workspace: Workspace, place: str | None, tables: Mapping[str, str], giv
     if which("dvc") is None:
         print("    pip install --requirement requirements.txt")
     print("    dvc repro && din promote")
-    print("    din tune                    # better hyperparameters: 0.01 AUC on some logs; needs the extra `tune`")
+    print("    din tune                    # search for better hyperparameters; needs the extra `tune`")
 
 
 def _published(workspace: Workspace, source: Mapping[str, Choice], options: Mapping[str, str]) -> dict[str, Choice]:

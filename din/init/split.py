@@ -1,4 +1,7 @@
-"""Guess how a log is split into training, validation and test rows, from its days, users and clicks."""
+"""Guess how a log is split into training, validation and test rows, from its days, users and clicks.
+
+Some parameters of learning and judging depend on the split, and are guessed with it.
+"""
 
 import numpy as np
 
@@ -6,6 +9,7 @@ from din.errors import InputError
 from din.init.choice import Choice
 from din.init.fields import Events
 from din.params.featurize import Featurize
+from din.params.train import SOFTMAX
 
 _TEST, _VALID = 0.15, 0.08  # shares of the rows
 _KNOWN = 0.5  # least share of test rows of users that training has seen, under temporal
@@ -16,7 +20,7 @@ _BOTH = 0.3  # least share of rows of users with both labels, for a metric withi
 
 
 def guess(events: Events) -> dict[str, Choice]:
-    """Return the parameters of the split.
+    """Return the parameters of the split, and those that depend on it.
 
     Raises:
         InputError: there are too few users and days for any split.
@@ -24,7 +28,10 @@ def guess(events: Events) -> dict[str, Choice]:
     if events.labels.all():
         why = "every row is a click: each user's last one is held out, with a sampled negative for each click"
         why += f"\n{len(np.unique(events.users)):,} users, so the test has at most one click per user"
-        return {"featurize.protocol": Choice("leave_last_out", why)}
+        better = "negatives are sampled: softmax and averaged weights gained 0.008 and 0.013 AUC on two such logs"
+        # The model's name is the default already.
+        learning = {f"train.{key}": Choice(value, better) for key, value in SOFTMAX.items() if key != "model.name"}
+        return {"featurize.protocol": Choice("leave_last_out", why), **learning}
     counts = np.bincount(events.days)
     people = len(np.unique(events.users))
     span = "1 day" if len(counts) == 1 else f"{len(counts)} days"

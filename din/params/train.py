@@ -30,8 +30,11 @@ WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
 _NO_EMBEDDINGS = ("lr",)
 """Models that have only linear weights."""
 
+SOFTMAX: dict[str, Any] = {"model.name": "din", "model.softmax": True, "learning.average": 0.25}
+"""Changes that `din init` makes for a log of clicks alone, whose negatives are sampled."""
+
 KNOWN_GOOD: tuple[dict[str, Any], ...] = (
-    {"model.name": "din", "model.softmax": True, "learning.average": 0.25},
+    SOFTMAX,
     {
         "learning.embedding_std": 0.01,
         "learning.initial_item_bias": "zero",
@@ -42,7 +45,7 @@ KNOWN_GOOD: tuple[dict[str, Any], ...] = (
         "learning.penalty": "decoupled",
     },
     {"learning.average": 0.25, "learning.decay": 0.7, "learning.dropout": 0.1},
-    {"model.name": "din", "model.softmax": True, "learning.average": 0.25, "learning.regularization": 1.0},
+    {**SOFTMAX, "learning.regularization": 1.0},
     {"model.name": "base", "learning.average": 0.25},
 )
 """Changes that improved models of public logs, most of them found by hand. `din tune` tries them first."""

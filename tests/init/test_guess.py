@@ -250,10 +250,11 @@ def test_later_rows_count_too(tmp_path: Path, guessed: Guessed, monkeypatch: pyt
 
 
 def test_a_log_of_purchases(tmp_path: Path, log: list[dict[str, Any]], guessed: Guessed) -> None:
-    """If every row is a click, negatives are sampled; days as times repeat without being repeated events."""
+    """If every row is a click, negatives are sampled, which softmax suits; days as times are no repeated events."""
     rows = [f"c{e['user']},s{e['item']},2024-05-{1 + e['time'] % 28:02}" for e in log]
     found = guessed(write(tmp_path, "customer,sku,date", rows))
     assert found["featurize.protocol"] == "leave_last_out"
+    assert (found["train.model.softmax"], found["train.learning.average"]) == (True, 0.25)
     assert not {"validate_raw.max_duplicate_rate", "fetch.table.behaviour"} & found.keys()
     repeated = guessed(write(tmp_path, "customer,sku,date", [*rows, *rows[:199]]))
     assert repeated["validate_raw.max_duplicate_rate"] == 0.07
