@@ -12,11 +12,10 @@ from pathlib import Path
 
 from din import documents
 from din.artifacts import MANIFEST, sha256_file
-from din.errors import InputError, shown
+from din.errors import InputError
 from din.names import Digest, FileName, Version
 
 _NO_BUNDLE = "expected the folder of a bundle, such as models/bundle, which `dvc repro export` writes"
-_LONGEST_NAME = 255  # bytes; the limit of Linux
 FACTS = "facts.json"
 SIGNATURE = "signature.json"
 
@@ -61,30 +60,12 @@ def verify_bundle(directory: Path, expected: Version | None = None) -> Verified:
     version = Version(sha256(content).hexdigest())
     if expected is not None and version != expected:
         raise InputError(f"{directory}: holds bundle {version[:12]}, expected {expected[:12]}")
-    files = parse_manifest(content, str(path))
+    files = documents.parse(Manifest, content, str(path)).files
     present = _present(directory) - {MANIFEST}
     for name in sorted(present | files.keys()):
         if name not in present or name not in files or sha256_file(directory / name) != files[FileName(name)]:
             raise InputError(f"{directory / name}: missing, added or changed after export; run `dvc repro -f export`")
     return Verified(directory, version, files)
-
-
-def parse_manifest(content: bytes, at: str) -> dict[FileName, Digest]:
-    """Parse a manifest, and check that its names are possible files of one folder. `at` is its path, for messages.
-
-    Raises:
-        InputError: it is not the manifest of a bundle.
-    """
-    files = documents.parse(Manifest, content, at).files
-    if MANIFEST in files:
-        raise InputError(f"{at}: lists itself; a manifest names the other files of the bundle")
-    for name in files:
-        parts = name.split("/")
-        if any(len(part.encode()) > _LONGEST_NAME for part in parts):
-            raise InputError(f"{at}: {shown(name)} is longer than a file system allows ({_LONGEST_NAME} bytes)")
-        if above := {"/".join(parts[:depth]) for depth in range(1, len(parts))} & files.keys():
-            raise InputError(f"{at}: {shown(above.pop())} is listed as a file and as a folder")
-    return files
 
 
 def _present(directory: Path) -> set[str]:

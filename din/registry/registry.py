@@ -30,7 +30,7 @@ from din.facts import Facts
 from din.names import Digest, FileName, ModelName, RunId, Version
 from din.params import Params
 from din.registry.approvals import APPROVALS, Approvals, request_key
-from din.registry.bundle import FACTS, parse_manifest, verify_bundle
+from din.registry.bundle import FACTS, Manifest, verify_bundle
 from din.registry.objects import Objects, noted, prefixes
 from din.registry.records import (
     Approved,
@@ -292,7 +292,7 @@ class Registry:
     def files(self, version: Version) -> dict[FileName, Digest]:
         """Return the sha256 of each file of a stored bundle, by name, from its manifest."""
         key = f"bundles/{version}/{MANIFEST}"
-        return parse_manifest(self._verified(key, version), self.objects.at(key))
+        return documents.parse(Manifest, self._verified(key, version), self.objects.at(key)).files
 
     def promoted_file(self, record: Record, name: str) -> bytes:
         """Return a file of the run that a record promoted, verified. `name` is its name in `put_run`.

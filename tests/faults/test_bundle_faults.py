@@ -53,8 +53,8 @@ FAULTS: dict[str, tuple[Callable[[Path, Path], object], str]] = {
     "a name above": (listing("../outside/x"), "manifest.json: files"),
     "an absolute name": (listing("/etc/passwd"), "manifest.json: files"),
     "a name of 5,000 characters": (listing("x" * 5_000), "manifest.json: "),
-    "the manifest's own name": (listing("manifest.json"), "lists itself"),
-    "a file below a file": (listing("empty/below"), "is listed as a file and as a folder"),
+    "the manifest's own name": (listing("manifest.json"), "manifest.json: missing, added or changed"),
+    "a file below a file": (listing("empty/below"), "below: missing, added or changed"),
     "a file that is not there": (listing("missing"), "missing: missing, added or changed"),
 }
 
