@@ -91,8 +91,8 @@ def status(workspace: Workspace) -> Status:
         champion = registry.champion()
         number = registry.newest()
         now = datetime.now(UTC)
-        waiting = [one.request for one in registry.approvals.requests() if one.state(now, number) == "waiting"]
-        problems += registry.approvals.damage()
+        asked = registry.approvals.requests(problems)
+        waiting = [one.request for one in asked if one.state(now, number) == "waiting"]
     except (InputError, Unavailable) as error:
         problems.append(f"registry: {error}")
         exit_code = error.exit_code

@@ -145,9 +145,22 @@ class Approvals:
         key = f"{request_key(number, version)}/request.json"
         return self._read(number, version) if self._objects.exists(key) else None
 
-    def requests(self) -> list[Asked]:
-        """Return all undamaged requests with their answers, ordered by number and time."""
-        return self._read_all([])
+    def requests(self, damage: list[str] | None = None) -> list[Asked]:
+        """Return all undamaged requests with their answers, ordered by number and time.
+
+        Args:
+            damage: gets one line for each request that is damaged or has a damaged answer.
+        """
+        lines = [] if damage is None else damage
+        requests: list[Asked] = []
+        found = filter(None, map(_KEY.fullmatch, self._objects.keys(APPROVALS)))
+        for number, version in sorted({(int(key[1]), Version(key[2])) for key in found}):
+            problems: list[str] = []
+            with noted(problems):
+                requests.append(self._read(number, version))
+            advice = "damaged; remove this folder, unless a promotion was approved in it"
+            lines += [f"{self._objects.at(request_key(number, version))}: {advice} ({line})" for line in problems]
+        return sorted(requests, key=lambda one: (one.request.number, datetime.fromisoformat(one.request.at)))
 
     def find(self, name: str, newest: int) -> Asked:
         """Return the request whose run id is `name`, or whose candidate's version begins with it.
@@ -172,24 +185,6 @@ class Approvals:
         raise InputError(
             f"{self._objects.name}: {shown(name)} names {len(waiting)} requests, expected one; waiting: {known}"
         )
-
-    def damage(self) -> list[str]:
-        """Return one line for each request that is damaged or has a damaged answer. Other requests are unaffected."""
-        damage: list[str] = []
-        with noted(damage):
-            self._read_all(damage)
-        return damage
-
-    def _read_all(self, damage: list[str]) -> list[Asked]:
-        requests: list[Asked] = []
-        found = filter(None, map(_KEY.fullmatch, self._objects.keys(APPROVALS)))
-        for number, version in sorted({(int(key[1]), Version(key[2])) for key in found}):
-            problems: list[str] = []
-            with noted(problems):
-                requests.append(self._read(number, version))
-            advice = "damaged; remove this folder, unless a promotion was approved in it"
-            damage += [f"{self._objects.at(request_key(number, version))}: {advice} ({line})" for line in problems]
-        return sorted(requests, key=lambda one: (one.request.number, datetime.fromisoformat(one.request.at)))
 
     def ask(self, request: Request) -> Asked:
         """Store a request, unless one exists for this promotion, and return the stored one with its answer.

@@ -1,4 +1,4 @@
-"""The commands of `din registry` and `din approvals`. Each prints its result and returns it."""
+"""The commands of `din registry` and `din approvals`. Each prints its result."""
 
 import json
 import sys
@@ -15,13 +15,13 @@ from din.registry.records import Record
 from din.registry.registry import Registry, list_models
 
 
-def show_list(uri: str, model_name: str | None = None, as_json: bool = False) -> dict[str, list[Record]]:
+def show_list(uri: str, model_name: str | None = None, as_json: bool = False) -> None:
     """Print all records of one model, or of every model at the URI. The last record of a model is its champion."""
     names = [model_name] if model_name else list_models(uri)
     logs = {name: Registry(uri, name).history() for name in names}
     if as_json:
         print(json.dumps({name: [asdict(record) for record in history] for name, history in logs.items()}, indent=2))
-        return logs
+        return
     for name, history in logs.items():
         rows = [
             (r.number, r.version[:12], r.action, r.at, r.by, r.approval and r.approval.in_words, r.reason)
@@ -31,21 +31,14 @@ def show_list(uri: str, model_name: str | None = None, as_json: bool = False) ->
         print_table(f"records of {name}", columns, rows)
     if not logs:
         print(f"{uri}: no models yet")
-    return logs
 
 
-def show(uri: str, model_name: str, name: str | None = None) -> Record | None:
-    """Print a record as JSON, with the metrics of its bundle.
-
-    `name` is the number of a record, or a version or its beginning, for its promotion. The default is the champion.
-    """
+def show(uri: str, model_name: str, name: str) -> None:
+    """Print a record, named by its number or the beginning of its version, as JSON with the metrics of its bundle."""
     registry = Registry(uri, model_name)
-    record = registry.champion() if name is None else registry.record(name)
-    if record is None:
-        print(f"{registry.name}: no champion yet")
-        return None
-    print(json.dumps(asdict(record) | {"evaluation": registry.facts(record.version).evaluation.model_dump()}, indent=2))
-    return record
+    record = registry.record(name)
+    evaluation = registry.facts(record.version).evaluation.model_dump()
+    print(json.dumps(asdict(record) | {"evaluation": evaluation}, indent=2))
 
 
 def rollback(uri: str, model_name: str, to: str, by: str, reason: str, champion: int | None = None) -> Record:
@@ -54,12 +47,8 @@ def rollback(uri: str, model_name: str, to: str, by: str, reason: str, champion:
     With `champion`, roll back only the record of that number, and only once.
     """
     registry = Registry(uri, model_name)
-    newest = registry.newest()
     record = registry.rollback(to, by=by, reason=reason, champion=champion)
-    if record.number <= newest:
-        print(f"{registry.name}: record {champion} was rolled back already (record {record.number})")
-        return record
-    print(f"{registry.name}: {record.version} is the champion again (record {record.number})")
+    print(f"{registry.name}: record {record.number} made {record.version} the champion again")
     return record
 
 
@@ -90,17 +79,16 @@ def verify(uri: str, model_name: str | None = None, as_json: bool = False) -> No
         raise GateClosed("\n".join(["the registry is damaged; restore it from a copy, or promote again:", *damage]))
 
 
-def gc(uri: str, model_name: str, days: float = 7, yes: bool = False, as_json: bool = False) -> list[str]:
+def gc(uri: str, model_name: str, days: float = 7, yes: bool = False, as_json: bool = False) -> None:
     """Remove objects that no record names and that were not modified for `days` days. Without `yes`, only list them."""
     gone = Registry(uri, model_name).gc(timedelta(days=days), dry_run=not yes)
     if as_json:
         print(json.dumps({"removed": yes, "found": gone}, indent=2))
-        return gone
+        return
     for location in gone:
         print(f"{'removed' if yes else 'would remove'} {location}")
     if not yes:
         print(f"{len(gone)} found; nothing removed, add --yes to remove" if gone else "nothing to remove")
-    return gone
 
 
 def answer(uri: str, model_name: str, name: str, approved: bool, by: str, reason: str, override: bool = False) -> Asked:
@@ -116,14 +104,15 @@ def answer(uri: str, model_name: str, name: str, approved: bool, by: str, reason
         GateClosed: the request has expired, another champion has appeared since, or somebody decided otherwise.
     """
     registry = Registry(uri, model_name)
-    asked = registry.approvals.find(name, registry.newest())
+    newest = registry.newest()
+    asked = registry.approvals.find(name, newest)
     request = asked.request
     place = f"{registry.name}: record {request.number}, bundle {request.version[:12]}"
     if approved and override != request.needs_override:
         was, advice = ("can't be", "add") if request.needs_override else ("was", "leave out")
         raise InputError(f"{place}: the earlier champion {was} evaluated, so {advice} --override")
     now = datetime.now(UTC)
-    state = asked.state(now, registry.newest())  # reading all requests may have taken seconds
+    state = asked.state(now, newest)
     if state == "outdated":
         raise GateClosed(f"{place}: another champion has appeared since this candidate was judged; run the gate again")
     if state == "expired":
@@ -149,10 +138,11 @@ def show_approvals(uri: str, model_name: str, as_json: bool = False) -> list[dic
     registry = Registry(uri, model_name)
     newest = registry.newest()
     now = datetime.now(UTC)
+    damage: list[str] = []
     found = [
         asdict(asked.request)
         | {"state": asked.state(now, newest), "answer": asdict(asked.answered.answer) if asked.answered else None}
-        for asked in registry.approvals.requests()
+        for asked in registry.approvals.requests(damage)
     ]
     if as_json:
         print(json.dumps(found, indent=2))
@@ -173,7 +163,7 @@ def show_approvals(uri: str, model_name: str, as_json: bool = False) -> list[dic
         for one in found
     ]
     print_table(f"{registry.name}: {len(rows)} requests for approval", columns, rows)
-    for line in registry.approvals.damage():
+    for line in damage:
         print(f"warning: {line}", file=sys.stderr)
     return found
 

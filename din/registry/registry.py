@@ -29,7 +29,7 @@ from din.errors import GateClosed, InputError, Unavailable, listed
 from din.facts import Facts
 from din.names import Digest, FileName, ModelName, RunId, Version
 from din.params import Params
-from din.registry.approvals import APPROVALS, Approvals, request_key
+from din.registry.approvals import APPROVALS, Approvals, Asked, request_key
 from din.registry.bundle import FACTS, Manifest, verify_bundle
 from din.registry.objects import Objects, noted, prefixes
 from din.registry.records import (
@@ -224,8 +224,8 @@ class Registry:
             return after
         if version == history[-1].version:
             raise InputError(f"{self.name}: {version[:12]} is the champion already (record {history[-1].number})")
-        if problems := self._bundle_problems(version):
-            raise InputError("\n".join([f"{self.name}: can't roll back to {version[:12]}:", *problems]))
+        for key, digest in self._hashes(version):
+            self._check(key, digest)
         return self.append(version, history[-1], by=by, reason=reason, action="rollback")
 
     def put_bundle(self, directory: Path) -> Version:
@@ -243,10 +243,10 @@ class Registry:
         stored = self.objects.keys(f"bundles/{version}")
         for name, digest in bundle.files.items():
             key = f"bundles/{version}/{name}"
-            if key not in stored:
+            if key in stored:
+                self._check(key, digest)
+            else:
                 self.objects.put(key, directory / name)
-            elif problems := self._problem(key, digest):
-                raise InputError(f"{problems[0]}; a bundle never changes: see `din registry verify`")
         self.objects.put(f"bundles/{version}/{MANIFEST}", directory / MANIFEST)
         return version
 
@@ -331,18 +331,27 @@ class Registry:
             One line for each break of the chain, and for each missing or changed file of a bundle, run or approval.
         """
         log = read_chain(self.objects)
+        records = [entry.record for entry in log.entries]
         damage = list(log.damage)
-        for key, digest in log.seals.items():
-            damage += self._problem(key, digest)
-        for version in dict.fromkeys(entry.record.version for entry in log.entries):
-            damage += self._bundle_problems(version)
-        for record in (entry.record for entry in log.entries):
-            for name, digest in record.files.items():
-                damage += self._problem(f"{run_key(record.run_id)}/{name}" if record.run_id else name, digest)
-            damage += self._approval_problems(record)
-        named = [self.objects.at(request_key(entry.record.number, entry.record.version)) for entry in log.entries]
-        damage += [line for line in self.approvals.damage() if not line.startswith(tuple(named))]
-        if not (log.entries or damage) and self._lost_its_log():
+        hashes = list(log.seals.items())
+        for version in dict.fromkeys(record.version for record in records):
+            with noted(damage):
+                hashes += self._hashes(version)
+        for record in records:
+            if record.run_id:
+                hashes += [(f"{run_key(record.run_id)}/{name}", digest) for name, digest in record.files.items()]
+        for key, digest in hashes:
+            with noted(damage):
+                self._check(key, digest)
+        asked: list[Asked] = []
+        with noted(damage):
+            asked += self.approvals.requests(damage)
+        answers = {one.answered.digest for one in asked if one.answered}
+        for record in records:
+            if record.approval and record.approval.answer not in answers:
+                at = self.objects.at(request_key(record.number, record.version))
+                damage.append(f"{at}: the answer that record {record.number} names is missing or was changed")
+        if not (records or damage) and self._lost_its_log():
             damage.append(
                 f"{self.name}: {len(self.versions())} bundles are stored, but the log of promotions is empty; restore "
                 "it, or remove the folder of each bundle that was never promoted"
@@ -351,11 +360,7 @@ class Registry:
 
     def remarks(self) -> list[str]:
         """Return one line for each harmless irregularity of the log."""
-        log = read_chain(self.objects)
-        if log.entries or log.damage or self._lost_its_log() or not self.versions():
-            return log.remarks
-        unfinished = "a bundle is stored, but its promotion was interrupted; run `din promote` again"
-        return [*log.remarks, f"{self.name}: {unfinished}"]
+        return read_chain(self.objects).remarks
 
     def _lost_its_log(self) -> bool:
         """Return whether bundles without any record mean a lost log, and not an interrupted first promotion."""
@@ -466,32 +471,13 @@ class Registry:
             raise self._damaged(key)
         return content
 
-    def _bundle_problems(self, version: Version) -> list[str]:
-        problems: list[str] = []
-        with noted(problems):
-            for name, digest in self.files(version).items():
-                problems += self._problem(f"bundles/{version}/{name}", digest)
-        return problems
+    def _hashes(self, version: Version) -> list[tuple[str, str]]:
+        """Return the key and the sha256 of each file of a stored bundle."""
+        return [(f"bundles/{version}/{name}", digest) for name, digest in self.files(version).items()]
 
-    def _approval_problems(self, record: Record) -> list[str]:
-        """Check the approval that a record names, if any."""
-        problems: list[str] = []
-        at = self.objects.at(request_key(record.number, record.version))
-        with noted(problems):
-            asked = self.approvals.request(record.number, record.version) if record.approval else None
-            found = asked.answered if asked else None
-            if record.approval and not found:
-                problems.append(f"{at}: the request or the answer is missing, although record {record.number} names it")
-            elif record.approval and found and found.digest != record.approval.answer:
-                problems.append(f"{at}/answer.json: damaged, its hash is not the recorded one")
-        return problems
-
-    def _problem(self, key: str, digest: str) -> list[str]:
-        problems: list[str] = []
-        with noted(problems):
-            if self.objects.sha256(key) != digest:
-                raise self._damaged(key)
-        return problems
+    def _check(self, key: str, digest: str) -> None:
+        if self.objects.sha256(key) != digest:
+            raise self._damaged(key)
 
 
 def _owner(key: str) -> str:

@@ -104,14 +104,13 @@ def test_registry_commands_print(workspace: Workspace, gated, quick, registry, c
 
     place = (registry.uri, quick.model_name)
     commands.show_list(registry.uri)
-    assert commands.show(*place) is None
     first = promoted(workspace, quick).record
     printed()
     commands.show_list(registry.uri)
     assert first.version[:12] in printed()
     commands.show_list(registry.uri, as_json=True)
     assert json.loads(printed()) == {quick.model_name: [asdict(first)]}
-    commands.show(*place)
+    commands.show(*place, "1")
     shown = json.loads(printed())
     assert shown["version"] == first.version and shown["evaluation"]["test"]["auc"] > 0.7
     commands.gc(*place, days=0)
@@ -123,7 +122,7 @@ def test_registry_commands_print(workspace: Workspace, gated, quick, registry, c
     words = ["rollback", "1", "--reason", "latency", "--registry", registry.uri, "--model", quick.model_name, "--json"]
     done = CliRunner().invoke(cli.app, ["registry", *words])
     assert json.loads(done.stdout)["version"] == first.version
-    assert f"{first.version} is the champion again (record 3)" in done.stderr
+    assert f"record 3 made {first.version} the champion again" in done.stderr
     printed()
     commands.verify(registry.uri)
     assert f"{registry.name}: sound" in printed()
