@@ -16,10 +16,9 @@ from din.errors import InputError, listed, shown
 from din.facts import Evaluation
 from din.gates import GATES
 from din.gates.case import Case, show_evaluation
-from din.gates.claims import Claim
 from din.gates.comparisons import MIN_MARGIN
 from din.gates.evidence import measured
-from din.gates.findings import Finding, decide, from_estimate, not_outside, within
+from din.gates.findings import Claim, Finding, decide, from_estimate, not_outside, within
 from din.manifests import RawManifest
 from din.metrics.estimates import Metric
 from din.metrics.summary import summary
@@ -228,18 +227,18 @@ def shipped(case: Case) -> Finding:
     permitted = float(np.clip(learned / 2, MIN_MARGIN, evidence.limits.max_margin))
     loss = measured("log_loss", rows, "shipped", "prediction").interval(confidence)
     low, high = evidence.params.validate_predictions.calibration
-    ratio = measured("calibration_ratio", rows, "shipped").interval(confidence)
+    calibration = Claim(measured("calibration_ratio", rows, "shipped").interval(confidence), low, high)
     problems = []
     if not (gain.upper >= -permitted and loss.lower <= 0):  # NaN closes
         problems.append("does not predict them like a model that has")
-    if not_outside(ratio, low, high) == "closed":
+    if not_outside(calibration) == "closed":
         problems.append("is miscalibrated on them")
     if not problems:
         return Finding("open", gain.point, -permitted, gain, len(rows))
     reason = (
         f"the shipped model has learned these rows, but {' and '.join(problems)}. AUC on the last day minus that of "
         f"stand-ins that learned a part: {Claim(gain, -permitted)}. Log loss minus that of stand-ins that learned "
-        f"none: {Claim(loss, -math.inf, 0.0).figure}. Mean prediction / CTR: {Claim(ratio, low, high).figure}, "
+        f"none: {Claim(loss, -math.inf, 0.0).figure}. Mean prediction / CTR: {calibration.figure}, "
         f"expected {low:g} to {high:g} (validate_predictions.calibration). Run `dvc repro -f refit`"
     )
     return Finding("closed", gain.point, -permitted, gain, len(rows), reason)

@@ -9,13 +9,11 @@ from din.gates.earlier_champion import EarlierChampion, Score
 from din.gates.evidence import Evidence
 from din.gates.findings import Finding, finite
 from din.metrics.estimates import Metric
-from din.params.gate import Gate as Limits
 from din.registry.bundle import Verified
 from din.registry.champions import anchor, predecessor
 from din.registry.records import Record
 from din.registry.registry import Registry
 from din.verdicts import GateEntry
-from din.workspace import Workspace
 
 Latency = Callable[[Verified, Verified | None], float]
 """See `din.gates.budgets.measure_latency`."""
@@ -41,21 +39,13 @@ class Case:
         may_compare: bool = False,
     ) -> None:
         self.evidence = evidence
+        self.workspace = evidence.workspace
+        self.limits = evidence.limits
         self.registry = registry
         self.history = history
         self.latency = latency
         self._score = score
         self._may_compare = may_compare
-
-    @property
-    def workspace(self) -> Workspace:
-        """The workspace of the candidate."""
-        return self.evidence.workspace
-
-    @property
-    def limits(self) -> Limits:
-        """The block `gate` of params.yaml."""
-        return self.evidence.limits
 
     @cached_property
     def champion(self) -> EarlierChampion:

@@ -21,9 +21,8 @@ from functools import partial
 from din.errors import InputError
 from din.gates import GATES
 from din.gates.case import Case, show_log, show_record
-from din.gates.claims import Claim, form
 from din.gates.evidence import measured
-from din.gates.findings import Finding, finite, from_estimate, not_outside
+from din.gates.findings import Claim, Finding, finite, form, from_estimate, not_outside
 from din.gates.pooling import Comparison, judged
 from din.metrics.drift import population_stability_index
 from din.metrics.estimates import Estimate, Metric
@@ -126,7 +125,7 @@ def prediction_drift(case: Case) -> Finding:
         f"{scores.mean():.4f}) and {told.get(claim.shows, 'the labels do not contradict them')}: log loss "
         f"{claim.figure}"
     )
-    return Finding(not_outside(loss, -math.inf, 0.0), observed, limit, rows=len(rows), reason=reason)
+    return Finding(not_outside(claim), observed, limit, rows=len(rows), reason=reason)
 
 
 def _finding(outcome: ComparisonResult, margin: float, limits: Limits, rows: int) -> Finding:

@@ -1,21 +1,88 @@
-"""The findings of gates, and the rules that turn an interval into a verdict.
+"""The findings of gates: what a confidence interval shows about a permitted range, and the verdict that follows.
 
-A rule maps the position of the interval (`din.gates.claims`) to open, closed or borderline. Some gates demand proof
-that a figure is good, and others close only on proof that it is bad. An undefined figure closes both.
+    within      the whole interval is inside       a loss of the margin is ruled out
+    across      the interval contains a limit      the loss is possible
+    beyond      the whole interval is outside      the loss is certain
+    undefined   there are no bounds                nothing
+
+Verdicts and reasons both follow from these four cases, so no reason claims more than its interval shows. Some gates
+demand proof that a figure is good (`within`), and others close only on proof that it is bad (`not_outside`). An
+undefined figure closes both. Numbers in a reason have more than four digits if a bound would otherwise look equal to a
+limit.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from din.gates.claims import Claim
-from din.metrics.estimates import Estimate, Interval
+from din.metrics.estimates import MIN_USERS, Estimate, Interval
 from din.metrics.noninferiority import resolves
 from din.verdicts import GateEntry, Power, Verdict
 
-Rule = Callable[[Interval, float, float], Verdict]
-"""Turns an interval and two thresholds into a verdict."""
+Shows = Literal["within", "across", "beyond", "undefined"]
+_UNDEFINED = f"undefined: one class only, or fewer than {MIN_USERS} users tell about a class"
+_LOSS = {
+    "within": "a loss of {} is ruled out",
+    "across": "a loss of {} is possible",
+    "beyond": "a loss of more than {} is certain",
+}
+_SHARE = {"within": "all", "across": "not all", "beyond": "none"}
+_DIGITS = range(4, 9)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An interval and the limits of its figure. A negative lower limit without an upper one is a permitted loss."""
+
+    interval: Interval
+    low: float
+    high: float = math.inf
+
+    @property
+    def shows(self) -> Shows:
+        """The position of the interval relative to the limits."""
+        lower = self.interval.lower
+        upper = self.interval.upper
+        if math.isnan(lower) or math.isnan(upper):
+            return "undefined"
+        if self.low < lower and upper < self.high:
+            return "within"
+        return "across" if lower <= self.high and upper >= self.low else "beyond"
+
+    @property
+    def figure(self) -> str:
+        """The figure with its bounds."""
+        if self.shows == "undefined":
+            return _UNDEFINED
+        signed = ("+" if self.low < 0 else "") + self._form
+        return f"{self.interval.point:{signed}} [{self.interval.lower:{signed}}, {self.interval.upper:{signed}}]"
+
+    def __str__(self) -> str:
+        if self.shows == "undefined":
+            return _UNDEFINED
+        if self.low < 0 and math.isinf(self.high):
+            return f"{self.figure}, so {_LOSS[self.shows].format(f'{-self.low:{self._form}}')}"
+        permitted = f"above {self.low:{self._form}}"
+        if math.isfinite(self.high):
+            permitted = f"within {self.low:{self._form}} to {self.high:{self._form}}"
+        return f"{self.figure}, {_SHARE[self.shows]} of it {permitted}"
+
+    @property
+    def _form(self) -> str:
+        return form((self.interval.lower, self.interval.upper), (self.low, self.high))
+
+
+Rule = Callable[[Claim], Verdict]
+
+
+def form(values: Sequence[float], limits: Sequence[float]) -> str:
+    """Return the number format with the fewest digits in which every value looks different from every limit."""
+    pairs = [(value, limit) for value in values for limit in limits if value != limit and math.isfinite(limit)]
+    for digits in _DIGITS:
+        if all(round(value, digits) != round(limit, digits) for value, limit in pairs):
+            return f".{digits}f"
+    return ""
 
 
 @dataclass(frozen=True)
@@ -46,15 +113,15 @@ def overall(gates: list[GateEntry]) -> Verdict:
     return "borderline" if verdicts and verdicts <= {"open", "borderline"} else "closed"
 
 
-def within(interval: Interval, low: float = -math.inf, high: float = math.inf) -> Verdict:
-    """Return open if the interval is between the thresholds, borderline if it contains one, else closed."""
+def within(claim: Claim) -> Verdict:
+    """Return open if the interval is between the limits, borderline if it contains one, else closed."""
     verdicts: dict[str, Verdict] = {"within": "open", "across": "borderline"}
-    return verdicts.get(Claim(interval, low, high).shows, "closed")
+    return verdicts.get(claim.shows, "closed")
 
 
-def not_outside(interval: Interval, low: float, high: float = math.inf) -> Verdict:
-    """Return closed if the interval is entirely outside the thresholds or undefined, else open."""
-    return "open" if Claim(interval, low, high).shows in ("within", "across") else "closed"
+def not_outside(claim: Claim) -> Verdict:
+    """Return closed if the interval is entirely outside the limits or undefined, else open."""
+    return "open" if claim.shows in ("within", "across") else "closed"
 
 
 def from_estimate(
@@ -68,8 +135,8 @@ def from_estimate(
         confidence: the confidence of each bound of the interval.
     """
     interval = estimate.interval(confidence)
-    verdict = rule(interval, low, high)
     claim = Claim(interval, low, high)
+    verdict = rule(claim)
     users = len(estimate.users)
     needed = None
     reason = None if verdict == "open" and claim.shows == "within" else str(claim)

@@ -17,10 +17,9 @@ import pyarrow as pa
 
 from din.gates import GATES
 from din.gates.case import Case, show_log
-from din.gates.claims import Claim
 from din.gates.comparisons import margin_of
 from din.gates.evidence import measured
-from din.gates.findings import Finding, from_estimate, not_outside
+from din.gates.findings import Claim, Finding, from_estimate, not_outside
 from din.metrics.estimates import Metric
 from din.metrics.unseen import TrainingExtent
 from din.registry.champions import predecessor, started_from

@@ -24,9 +24,8 @@ from numpy.typing import ArrayLike, NDArray
 from din.errors import InputError
 from din.gates import GATES
 from din.gates.case import Case, show_evaluation
-from din.gates.claims import Claim
 from din.gates.evidence import measured
-from din.gates.findings import Finding, from_estimate, not_outside
+from din.gates.findings import Claim, Finding, from_estimate, not_outside
 from din.metrics.calibration import calibration_ratio
 from din.metrics.estimates import MIN_USERS, Estimate
 from din.metrics.slices import Slice, slices

@@ -6,8 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from din.gates.claims import Claim
-from din.gates.findings import Rule, from_estimate, not_outside, within
+from din.gates.findings import Claim, Rule, from_estimate, not_outside, within
 from din.metrics.estimates import Estimate, Interval
 
 
