@@ -159,13 +159,9 @@ class Encoder:
         age: np.ndarray | None,
         items: np.ndarray | None = None,
     ) -> PackedBatch:
+        owners = {Group.ITEM: items, Group.BEHAVIOUR: behaviour, Group.USER: owner, Group.CONTEXT: owner}
         return PackedBatch(
-            lookups={
-                Group.ITEM: self._lookups(Group.ITEM, columns, items),
-                Group.BEHAVIOUR: self._lookups(Group.BEHAVIOUR, columns, behaviour),
-                Group.USER: self._lookups(Group.USER, columns, owner),
-                Group.CONTEXT: self._lookups(Group.CONTEXT, columns, owner),
-            },
+            lookups={group: self._lookups(group, columns, chosen) for group, chosen in owners.items()},
             candidate=candidate,
             behaviour=behaviour,
             segment=segment,
@@ -173,7 +169,7 @@ class Encoder:
             labels=np.zeros(len(candidate), np.float32),
         )
 
-    def _lookups(self, group: Group, columns: _Columns, owners: np.ndarray | None = None) -> dict[str, Lookup]:
+    def _lookups(self, group: Group, columns: _Columns, owners: np.ndarray | None) -> dict[str, Lookup]:
         """Return the rows of the joint table for some owners of the columns, or for all if None."""
         lookups = {}
         for field in self._of(group):

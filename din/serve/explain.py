@@ -51,8 +51,8 @@ def explain(scorer: Scorer, request: Request) -> Explanation:
     """
     scores = scorer.both(request)  # raises if the request is malformed
     parts = list(_parts(scorer, request))
-    logits = scorer.score_many([part.left_out for part in parts], "logit")
-    effects = scores.logits - np.array(logits).reshape(len(parts), len(scores.logits))
+    without = Scores.joined(scorer.both_of_many([part.left_out for part in parts]))
+    effects = scores.logits - without.logits.reshape(len(parts), len(scores.logits))
     return Explanation(scores, [part.told for part in parts], effects)
 
 

@@ -20,7 +20,6 @@ impression takes about half a millisecond.
 import json
 from collections.abc import Iterable
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -62,14 +61,16 @@ def check_parity(workspace: Workspace, params: Params) -> None:
     real, edges = real_cases(features, workspace.raw, MOST_IMPRESSIONS, _SEED, ages=ages)
     version = None
     measured: dict[str, Any] = dict.fromkeys((*_FIGURES, "worst", "reason"))
+    cases = real + edges
     try:
         scorer = Scorer.open(workspace.bundle)
         version = Version(scorer.version)
+        graph = Graph(workspace.bundle / BATCH_GRAPH, threads=1)
         found = {
-            "torch": torch_scores(trained, (case.packed for case in real + edges)),
-            "onnx": _onnx(workspace.bundle / BATCH_GRAPH, real + edges),
-            "score": _scorer(scorer, real + edges, many=False),
-            "score_many": _scorer(scorer, real + edges, many=True),
+            "torch": torch_scores(trained, (case.packed for case in cases)),
+            "onnx": graph.run_all(case.packed for case in cases),
+            "score": Scores.joined([scorer.both(request) for case in cases for request in case.bare]),
+            "score_many": Scores.joined(scorer.both_of_many([full for case in cases for full in case.requests])),
         }
         measured = compare(found, real, edges)
         encoder = Encoder(workspace.bundle)
@@ -188,18 +189,6 @@ def tied_share(labels: NDArray[Any], logits: Vector, tie: float) -> float:
         return np.nan
     near = np.searchsorted(other, clicked + tie, "right") - np.searchsorted(other, clicked - tie, "left")
     return float(near.sum() / (len(clicked) * len(other)))
-
-
-def _onnx(path: Path, cases: list[ParityCase]) -> Scores:
-    graph = Graph(path, threads=1)
-    return graph.run_all(case.packed for case in cases)
-
-
-def _scorer(scorer: Scorer, cases: list[ParityCase], many: bool) -> Scores:
-    """Return the scores of `score_many` on full requests, or of `score` on bare ones."""
-    if many:
-        return Scores.joined(scorer.both_of_many([request for case in cases for request in case.requests]))
-    return Scores.joined([scorer.both(request) for case in cases for request in case.bare])
 
 
 def _flips(mine: Vector, theirs: Vector, edges: list[ParityCase]) -> int:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, BinaryIO, Literal, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import onnxruntime as ort
@@ -51,7 +51,6 @@ _TOO_EXTREME = (
     "the probability is not a number; a numeric value of the request is too extreme: correct it, or send null"
 )
 
-Output = Literal["probability", "logit"]
 Request = Mapping[str, Any]
 Vector = NDArray[np.float64]
 T = TypeVar("T")
@@ -81,10 +80,6 @@ class Scores:
         ends = np.cumsum(counts)[:-1]
         parts = (np.split(self.logits, ends), np.split(self.probabilities, ends))
         return [Scores(*part) for part in zip(*parts, strict=True)]
-
-    def of(self, output: Output) -> Vector:
-        """Return the logits or the probabilities."""
-        return self.logits if output == "logit" else self.probabilities
 
 
 class RequestError(InputError):
@@ -167,26 +162,26 @@ class Scorer:
         """Return a request with items that the bundle knows and an unknown user. Items repeat if there are too few."""
         return self._encoder.example(candidates)
 
-    def score(self, request: Request, output: Output = "probability") -> Vector:
-        """Return the click probabilities (or logits) [C] of one request's candidates, in order.
+    def score(self, request: Request) -> Vector:
+        """Return the click probabilities [C] of one request's candidates, in order.
 
         Raises:
             InputError: the request is malformed or too large. The message states what was expected.
         """
-        return self.both(request).of(output)
+        return self.both(request).probabilities
 
     def both(self, request: Request) -> Scores:
         """Return logits and probabilities of one request's candidates; see `score`."""
         self.limits.check(request, self.max_history)
         return self._request.run_all(self._encoder.pack_one(request))
 
-    def score_many(self, requests: Sequence[Request], output: Output = "probability") -> list[Vector]:
+    def score_many(self, requests: Sequence[Request]) -> list[Vector]:
         """Score many requests at once, and return an array [C] for each.
 
         Raises:
             RequestError: a request is malformed or too large. The message states which one, and what was expected.
         """
-        return [found.of(output) for found in self.both_of_many(requests)]
+        return [found.probabilities for found in self.both_of_many(requests)]
 
     def both_of_many(self, requests: Sequence[Request]) -> list[Scores]:
         """Return logits and probabilities of many requests; see `score_many`."""

@@ -46,19 +46,19 @@ def request(*days: float, time: Any = NOW) -> dict[str, Any]:
 
 def test_ages_change_a_score(scorer: Scorer) -> None:
     """Behaviours count differently a year later, and equally if the request is a year later too."""
-    scores = scorer.score(request(1, 2), "logit")
-    assert np.abs(scorer.score(request(366, 367), "logit") - scores).max() > 1e-3
+    scores = scorer.both(request(1, 2)).logits
+    assert np.abs(scorer.both(request(366, 367)).logits - scores).max() > 1e-3
     year = 366 * 86_400
     later = request(1, 2, time=NOW + year)
     later["history"] = [entry | {"timestamp": entry["timestamp"] + year} for entry in later["history"]]
-    np.testing.assert_allclose(scorer.score(later, "logit"), scores, atol=1e-6)
+    np.testing.assert_allclose(scorer.both(later).logits, scores, atol=1e-6)
 
 
 def test_only_the_newest_behaviours_count(scorer: Scorer) -> None:
     """Beyond `length`, older behaviours change nothing."""
     four = request(1, 2, 3, 4)
     five = four | {"history": [{"item_id": "i9", "timestamp": NOW - 10**6}, *four["history"]]}
-    np.testing.assert_allclose(scorer.score(five, "logit"), scorer.score(four, "logit"), atol=1e-6)
+    np.testing.assert_allclose(scorer.both(five).logits, scorer.both(four).logits, atol=1e-6)
 
 
 def test_a_request_without_a_time_is_refused(scorer: Scorer) -> None:

@@ -15,13 +15,13 @@ from din.serve.explain import explain, explain_file
 def test_effects_are_differences_of_scores(scorer: Scorer) -> None:
     """Each part is left out alone, so its effect is the logit minus the logit of the request without it."""
     found = explain(scorer, REQUEST)
-    whole = scorer.score(REQUEST, "logit")
+    whole = scorer.both(REQUEST).logits
     effects = {json.dumps(part): effect for part, effect in zip(found.parts, found.effects, strict=True)}
     without_second = {**REQUEST, "history": [HISTORY[0], HISTORY[2]]}
-    expected = whole - scorer.score(without_second, "logit")
+    expected = whole - scorer.both(without_second).logits
     assert np.allclose(effects[json.dumps({"history": 1, "item_id": "i7"})], expected, atol=1e-5)
     elsewhere = {**REQUEST, "context": REQUEST["context"] | {"tab": None}}
-    expected = whole - scorer.score(elsewhere, "logit")
+    expected = whole - scorer.both(elsewhere).logits
     assert np.allclose(effects[json.dumps({"context": "tab", "value": 2})], expected, atol=1e-5)
     assert np.abs(found.effects).max() > 1e-3
 
@@ -31,7 +31,7 @@ def test_a_field_of_a_known_user_is_left_out(scorer: Scorer) -> None:
     known = scorer.example() | {"user": {"user_id": list(scorer.users)[-1]}}
     found = explain(scorer, known)
     age = next(effect for part, effect in zip(found.parts, found.effects, strict=True) if part.get("user") == "age")
-    expected = scorer.score(known, "logit") - scorer.score({**known, "user": known["user"] | {"age": None}}, "logit")
+    expected = scorer.both(known).logits - scorer.both({**known, "user": known["user"] | {"age": None}}).logits
     assert np.allclose(age, expected, atol=1e-5)
 
 
@@ -42,7 +42,7 @@ def test_only_behaviours_that_the_model_reads_have_an_effect(scorer: Scorer) -> 
     places = [part["history"] for part in found.parts if "history" in part]
     assert places == list(range(3, scorer.max_history + 3))
     shorter = {**long, "history": long["history"][4:]}
-    expected = scorer.score(long, "logit") - scorer.score(shorter, "logit")
+    expected = scorer.both(long).logits - scorer.both(shorter).logits
     assert np.allclose(found.effects[0], expected, atol=1e-5)
 
 
