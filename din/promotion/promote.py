@@ -104,14 +104,7 @@ def promote(
         serves = champion is not None and champion.number == harm.record
         if serves:
             _judge_again(report, evidence, policy, score, latency)
-        back = commands.rollback(
-            registry.uri,
-            registry.model_name,
-            str(harm.back_to),
-            by,
-            harm.reason,
-            champion=harm.record,
-        )
+        back = commands.rollback(registry.uri, registry.model_name, str(harm.back_to), by, harm.reason, harm.record)
         return Promotion(back, serves, command)
     appended = champion is None or champion.version != version
     if appended:

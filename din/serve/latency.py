@@ -17,12 +17,11 @@ from time import thread_time_ns
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from din.registry.bundle import Verified
-from din.serve.scorer import Scorer
+from din.serve.scorer import Scorer, session
 
 CANDIDATES = 500
 NOMINAL_MS = 7.0
@@ -45,7 +44,7 @@ def relative_time(bundle: Verified, other: Verified | None) -> float:
 
 def request(bundle: Verified) -> Callable[[], Any]:
     """Return a function that scores a request of items that the bundle knows, repeated if there are too few."""
-    scorer = Scorer.of(bundle, threads=1)
+    scorer = Scorer(bundle)
     example = scorer.example(max(CANDIDATES, scorer.max_history))
     return partial(scorer.score, example | {"candidates": example["candidates"][:CANDIDATES]})
 
@@ -86,11 +85,8 @@ def attention_products(rows: int, widths: Sequence[int], threads: int) -> Callab
 
 def in_session(model: bytes, inputs: dict[str, NDArray[Any]], threads: int) -> Callable[[], Any]:
     """Return a function that runs a serialised ONNX model on fixed inputs."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    return lambda: session.run(None, inputs)
+    opened = session(model, threads)
+    return lambda: opened.run(None, inputs)
 
 
 def _random(*shape: int) -> NDArray[np.float32]:

@@ -65,7 +65,7 @@ def check_parity(workspace: Workspace, params: Params) -> None:
     try:
         scorer = Scorer.open(workspace.bundle)
         version = Version(scorer.version)
-        graph = Graph(workspace.bundle / BATCH_GRAPH, threads=1)
+        graph = Graph(workspace.bundle / BATCH_GRAPH)
         found = {
             "torch": torch_scores(trained, (case.packed for case in cases)),
             "onnx": graph.run_all(case.packed for case in cases),

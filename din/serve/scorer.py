@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Self, TypeVar
 
 import numpy as np
 import onnxruntime as ort
@@ -94,36 +94,24 @@ class RequestError(InputError):
 class Scorer:
     """An open bundle. Threads may share it, because scoring does not modify it."""
 
-    def __init__(self, directory: Path, version: str, threads: int, limits: Limits = DEFAULT_LIMITS) -> None:
-        self.version = version
-        self.limits = limits
-        self._request = Graph(directory / REQUEST_GRAPH, threads)
-        self._batch = Graph(directory / BATCH_GRAPH, threads)
-        self._encoder = Encoder(directory, ages=AGE in self._request.inputs)
+    def __init__(self, bundle: Verified) -> None:
+        self.version = bundle.version
+        self.limits = DEFAULT_LIMITS
+        self._request = Graph(bundle.directory / REQUEST_GRAPH)
+        self._batch = Graph(bundle.directory / BATCH_GRAPH)
+        self._encoder = Encoder(bundle.directory, ages=AGE in self._request.inputs)
 
     @classmethod
-    def open(cls, directory: Path | str, threads: int = 1, limits: Limits = DEFAULT_LIMITS) -> "Scorer":
-        """Open a local bundle.
-
-        Args:
-            directory: e.g. models/bundle.
-            threads: the number of threads per call. 1 is best for a service that answers requests in parallel.
-            limits: the largest requests to answer.
+    def open(cls, directory: Path | str) -> Self:
+        """Open a local bundle, e.g. models/bundle.
 
         Raises:
             InputError: the directory is not a bundle, or a file differs from its manifest.
         """
-        return cls.of(verify_bundle(Path(directory)), threads, limits)
+        return cls(verify_bundle(Path(directory)))
 
     @classmethod
-    def of(cls, bundle: Verified, threads: int = 1, limits: Limits = DEFAULT_LIMITS) -> "Scorer":
-        """Open a bundle that was just verified. See `open` for the arguments."""
-        return cls(bundle.directory, bundle.version, threads, limits)
-
-    @classmethod
-    def from_registry(
-        cls, uri: str, model_name: str, number: int | None = None, threads: int = 1, cache: Path = CACHE
-    ) -> "Scorer":
+    def from_registry(cls, uri: str, model_name: str, number: int | None = None, cache: Path = CACHE) -> Self:
         """Open the champion of a registry, or the bundle of record `number`.
 
         The bundle is fetched once and kept in `cache` by version. If the cache can't be written, print a warning on
@@ -135,10 +123,10 @@ class Scorer:
         """
         registry = Registry(uri, model_name)
         record = registry.required_champion() if number is None else registry.record(number)
-        return open_fetched(registry, record.version, lambda bundle: cls.of(bundle, threads), cache)
+        return open_fetched(registry, record.version, cls, cache)
 
-    def within(self, limits: Limits) -> "Scorer":
-        """Return the same open bundle with other limits."""
+    def within(self, limits: Limits) -> Self:
+        """Return the same open bundle with other limits on the size of requests."""
         other = copy.copy(self)
         other.limits = limits
         return other
@@ -297,14 +285,19 @@ def _entries(request: Any) -> int:
     return sum(len(value) for value in values if isinstance(value, list | tuple))
 
 
-class Graph:
-    """One ONNX graph in an onnxruntime session."""
+def session(model: Path | bytes, threads: int) -> ort.InferenceSession:
+    """Return an onnxruntime session on the CPU."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
-    def __init__(self, path: Path, threads: int) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+class Graph:
+    """One ONNX graph in an onnxruntime session. One thread per call is best for a service with many requests."""
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        self._session = session(path, threads)
         self.inputs = [node.name for node in self._session.get_inputs()]
 
     def run_all(self, pieces: Iterable[PackedBatch]) -> Scores:

@@ -226,7 +226,7 @@ class Deployment:
         at = f"{self._registry.name}: record {record.number}"
 
         def serving(bundle: Verified) -> tuple[Serving, Golden]:
-            scorer = Scorer.of(bundle, limits=self.settings.limits)
+            scorer = Scorer(bundle).within(self.settings.limits)
             facts = documents.read(Facts, bundle.directory / FACTS)
             return Serving(scorer, record, facts), read_golden(bundle.directory)
 

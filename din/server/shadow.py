@@ -135,7 +135,7 @@ def _opened(settings: Settings, name: str) -> Scorer:
     """Return the bundle in a folder, or that of a record."""
 
     def use(bundle: Verified) -> Scorer:
-        scorer = Scorer.of(bundle, limits=settings.limits)
+        scorer = Scorer(bundle).within(settings.limits)
         if problem := difference(scorer, read_golden(bundle.directory)):
             raise InputError(problem)
         return scorer

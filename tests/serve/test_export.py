@@ -91,7 +91,7 @@ def make(
     before = copied(model.state_dict())
     export_graphs(model, table, fields, folder)
     assert same(model.state_dict(), before)  # folding changes a copy
-    graphs = (Graph(folder / f"{name}.onnx", threads=1) for name in ("request", "batch"))
+    graphs = (Graph(folder / f"{name}.onnx") for name in ("request", "batch"))
     return Exported(Trained(model.eval(), table), fields, layout, *graphs, folder)
 
 

@@ -51,7 +51,7 @@ def test_odd_numbers_have_a_meaning(scorer: Scorer) -> None:
 
 def test_callers_choose_the_limits(finished: Finished, scorer: Scorer) -> None:
     """A request within the limits is answered as without them, and the model's own history is always allowed."""
-    within = Scorer.open(finished.bundle, limits=SMALL)
+    within = Scorer.open(finished.bundle).within(SMALL)
     most = {"candidates": ["i1", "i2", "i3", "i4"], "history": ["i5"] * 8}
     assert np.array_equal(within.score(most), scorer.score(most))
     for key in most:

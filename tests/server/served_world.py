@@ -73,7 +73,8 @@ def make_another(bundle: Path, factor: float = 0.5) -> Path:
     for graph in ("request.onnx", "batch.onnx"):
         shift(bundle / graph, factor)
     golden = read_golden(bundle)
-    scorer = Scorer(bundle, "", 1)
+    seal(bundle)
+    scorer = Scorer.open(bundle)
     probabilities = [scorer.score(request).tolist() for request in golden.requests]
     write_json(bundle / GOLDEN, golden.model_copy(update={"probabilities": probabilities}))
     seal(bundle)

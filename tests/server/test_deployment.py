@@ -328,7 +328,7 @@ def test_graphs_that_differ(steady: World) -> None:
             found = super().both_of_many(requests)
             return [Scores.of_logits(one.logits + 0.1) for one in found] if list(requests) == [REQUEST] else found
 
-    torn = Torn(steady.bundles[0], "", 1)
+    torn = Torn.open(steady.bundles[0])
     reason = objection(torn, read_golden(steady.bundles[0]), None, [REQUEST])
     assert reason and "its two graphs differ by 0.02" in reason.reason
 
@@ -390,13 +390,13 @@ def test_a_slower_bundle(steady: World) -> None:
     """A bundle that takes several times as long is refused."""
 
     class Slow(Scorer):
-        def score(self, request, output="probability"):
+        def score(self, request):
             for _ in range(9):
-                super().score(request, output)
-            return super().score(request, output)
+                super().score(request)
+            return super().score(request)
 
     old = Scorer.open(steady.bundles[0])
-    slow = Slow(steady.bundles[0], old.version, 1)
+    slow = Slow.open(steady.bundles[0])
     reason = objection(slow, read_golden(steady.bundles[0]), old, [REQUEST])
     assert reason and "times as long" in reason.reason
 
