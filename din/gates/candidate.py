@@ -24,9 +24,8 @@ from din.metrics.estimates import Metric
 from din.metrics.summary import summary
 from din.params import source_settings, to_json
 from din.params.train import names_version
-from din.printing import flat
 from din.registry.bundle import FACTS
-from din.registry.diff import differences
+from din.registry.diff import changes
 from din.reports import why_closed
 from din.schema import DAY_US
 from din.serve.agreement import ATOL_PROBABILITY, PATHS, ParityReport
@@ -64,9 +63,9 @@ def made_from(case: Case) -> Finding:
 
 def _equal(pairs: Mapping[str, tuple[Any, Any]], problem: str) -> Finding:
     """Check that the two values of each name are equal. The reason lists the names, or keys of them, that differ."""
-    rows = [row for name, pair in pairs.items() for row in differences(*(flat(value, name) for value in pair))]
-    told = [f"{shown(name, quotes=False)} was {shown(made)}, is {shown(now)}" for name, made, now in rows]
-    return decide(not told, len(told), 0, f"{problem}: {listed(told)}; run `dvc repro`")
+    made, now = ({name: pair[place] for name, pair in pairs.items()} for place in (0, 1))
+    found = changes(made, now)
+    return decide(not found, len(found), 0, f"{problem}: {listed(found)}; run `dvc repro`")
 
 
 def _register_validation(suite: Suite) -> None:
@@ -95,27 +94,20 @@ for _suite in SUITES:
 def evaluation(case: Case) -> Finding:
     """Check that evaluation.json, the predictions and the bundle belong to the same model."""
     evidence = case.evidence
+    facts = evidence.facts
     stated = evidence.evaluation
-    judged = stated.inputs
-    made_from = evidence.facts.inputs
-    model = evidence.hash_of("model")
-    if evidence.facts.evaluation != stated:
-        reason = "the bundle was exported with another evaluation.json; run `dvc repro export`"
-    elif (judged.features, judged.model) != (made_from.features, made_from.model):
-        reason = (
-            f"evaluation.json is about model {judged.model[:12]} and features {judged.features[:12]}, the bundle about "
-            f"{made_from.model[:12]} and {made_from.features[:12]}; run `dvc repro`"
-        )
-    elif model != made_from.model:
-        reason = (
-            f"the bundle was made with another model ({made_from.model[:12]}) than {case.workspace.model} holds "
-            f"({model[:12]}); run `dvc repro export`"
-        )
-    else:
-        gap = _largest_gap(evidence.rows, stated)
-        reason = f"evaluation.json does not follow from {case.workspace.predictions}; run `dvc repro`"
-        return decide(gap <= _TOLERANCE, gap, _TOLERANCE, reason, len(evidence.rows))
-    return Finding("closed", None, None, reason=reason)
+    pairs = {
+        "evaluation.json": (facts.evaluation.model_dump(), stated.model_dump()),
+        "the judged model": (facts.inputs.model, stated.inputs.model),
+        "the features": (facts.inputs.features, stated.inputs.features),
+        "the judged model here": (facts.inputs.model, evidence.hash_of("model")),
+    }
+    exported = _equal(pairs, "the bundle was not exported after this evaluation")
+    if exported.verdict == "closed":
+        return exported
+    gap = _largest_gap(evidence.rows, stated)
+    reason = f"evaluation.json does not follow from {case.workspace.predictions}; run `dvc repro`"
+    return decide(gap <= _TOLERANCE, gap, _TOLERANCE, reason, len(evidence.rows))
 
 
 def _largest_gap(rows: pa.Table, stated: Evaluation) -> float:

@@ -62,13 +62,7 @@ def gate(
 
 
 def _consult(workspace: Workspace, params: Params, report: GateReport, needed: approvals.Need) -> None:
-    """Reject a candidate, or request a person's approval and check for the answer.
-
-    Raises:
-        GateClosed: the candidate can't pass, or not yet.
-        InputError: the registry can't be read or written.
-        Unavailable: the registry doesn't answer.
-    """
+    """Reject a candidate, or request a person's approval and check for the answer."""
     registry = Registry.of(workspace, params)
     refusal = "\n".join([f"{report.verdict}; the champion stays. To look closer:", *_reasons(report.not_open)])
     if needed == "another candidate":

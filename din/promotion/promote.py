@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from din import documents
 from din.artifacts import MANIFEST
-from din.errors import GateClosed, InputError, shown
+from din.errors import GateClosed, InputError, listed
 from din.facts import Evaluation
 from din.gates import stored_crossfit
 from din.gates.budgets import MEASURED, measure_latency
@@ -26,19 +26,19 @@ from din.gates.evidence import Evidence
 from din.gates.findings import overall
 from din.gates.gate import judge, print_gates
 from din.gates.report_text import explain
-from din.names import Commit, Digest
+from din.names import Commit
 from din.params import Params
 from din.params.gate import Policy
-from din.printing import flat, print_table
+from din.printing import print_table
 from din.process import CommandFailed, environment, query
 from din.registry import approvals, commands
+from din.registry.diff import changes, short
 from din.registry.promoted import CROSSFIT, GIT, RAW_MANIFEST, GitState
 from din.registry.records import Approved, Record
 from din.registry.registry import Registry
-from din.verdicts import About, ChampionName, GateEntry, GateReport, Harm
+from din.verdicts import ChampionName, GateEntry, GateReport, Harm
 from din.workspace import Workspace
 
-_CHANGES_SHOWN = 5
 _METRICS = ("auc", "gauc", "log_loss", "normalized_entropy", "calibration_ratio")
 
 
@@ -59,7 +59,6 @@ def promote(
     params: Params,
     by: str,
     reason: str = "",
-    run_id: str | None = None,
     score: Score = score_champion,
     latency: Latency = measure_latency,
 ) -> Promotion:
@@ -71,7 +70,6 @@ def promote(
         by: the person or service that promotes, for the record.
         reason: the reason, for the record, by default who approved the candidate, or that the gate is open. The reason
             of a rollback is always the harm that the gate found.
-        run_id: the run's id, by default `DIN_RUN_ID` or else a new one.
 
     Returns:
         The champion. Nothing is appended if the candidate is already the champion, or if the harmful champion was
@@ -90,11 +88,10 @@ def promote(
     evidence = Evidence(workspace, params)
     version = evidence.version
     if report.bundle != version:
-        about = _short(report.bundle)
+        about = short(report.bundle)
         _refuse(workspace, f"{workspace.gate} is about bundle {about}, {workspace.bundle} is {version[:12]}")
-    if changed := _changes(report.about, evidence.about):
-        more = [f"and {len(changed) - _CHANGES_SHOWN} more"] if len(changed) > _CHANGES_SHOWN else []
-        _refuse(workspace, f"changed since the gate judged: {'; '.join(changed[:_CHANGES_SHOWN] + more)}")
+    if changed := changes(report.about.model_dump(), evidence.about.model_dump()):
+        _refuse(workspace, f"changed since the gate judged: {listed(changed)}")
     registry = Registry.of(workspace, params)
     history = registry.history()
     champion = history[-1] if history else None
@@ -115,7 +112,7 @@ def promote(
         _check_not_succeeded(workspace, version, history)
         answer = _approval(registry, report, policy)
         _judge_again(report, evidence, policy, score, latency)
-        run_id = run_id or os.environ.get("DIN_RUN_ID") or _new_run_id()
+        new_id = f"local-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:8]}"
         print(_why(report, answer))
         reason = reason or (f"approved by {answer.by}" if answer else "gate open")
         champion = registry.promote(
@@ -124,7 +121,7 @@ def promote(
             champion,
             by=by,
             reason=reason,
-            run_id=run_id,
+            run_id=os.environ.get("DIN_RUN_ID") or new_id,
             approval=answer,
             evidence=_run_files(evidence),
         )
@@ -160,14 +157,6 @@ def _approval(registry: Registry, report: GateReport, policy: Policy) -> Approve
         raise GateClosed(f"nothing promoted: {error}", error.report) from None
 
 
-def _changes(judged: About, now: About) -> list[str]:
-    """Describe each difference between the data that the gate judged and the workspace as it is now."""
-    before = flat(judged.model_dump())
-    after = flat(now.model_dump())
-    keys = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
-    return [f"{shown(key, quotes=False)} was {_short(before.get(key))}, is {_short(after.get(key))}" for key in keys]
-
-
 def _judge_again(report: GateReport, evidence: Evidence, policy: Policy, score: Score, latency: Latency) -> None:
     """Judge every gate again, and refuse a report that differs in more than measured latencies.
 
@@ -183,7 +172,7 @@ def _judge_again(report: GateReport, evidence: Evidence, policy: Policy, score: 
         _refuse(workspace, f"judged again, the gate is {found.verdict}")
     differing = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
     if differing or len(report.gates) != len(found.gates):
-        names = ", ".join(shown(name, quotes=False) for name in differing[:_CHANGES_SHOWN]) or "a gate appears twice"
+        names = listed(differing) or "a gate appears twice"
         _refuse(workspace, f"{workspace.gate} differs from its gates judged again: {names}")
 
 
@@ -202,7 +191,7 @@ def _check_not_succeeded(workspace: Workspace, version: str, history: list[Recor
     for record in history:
         if record.version == version:
             raise GateClosed(
-                f"nothing promoted: bundle {_short(version)} was the champion of record {record.number} and has been "
+                f"nothing promoted: bundle {short(version)} was the champion of record {record.number} and has been "
                 f"replaced; `din registry rollback {record.number}` brings it back",
                 workspace.gate,
             )
@@ -210,10 +199,6 @@ def _check_not_succeeded(workspace: Workspace, version: str, history: list[Recor
 
 def _refuse(workspace: Workspace, why: str) -> NoReturn:
     raise GateClosed(f"nothing promoted: {why}; run `dvc repro`, and promote once its gate is open", workspace.gate)
-
-
-def _new_run_id() -> str:
-    return f"local-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:8]}"
 
 
 def _run_files(evidence: Evidence) -> dict[str, bytes]:
@@ -263,11 +248,6 @@ def _why(report: GateReport, answer: Approved | None) -> str:
         return explain(report)
     how = "overrode" if answer.override else "approved"
     return f"{answer.by} {how} the gates that are not open: {held}."
-
-
-def _short(value: object) -> str:
-    """Return a value for a message. A hash is cut to its first 12 digits."""
-    return value[:12] if isinstance(value, str) and Digest.form.fullmatch(value) else shown(value)
 
 
 def _name(champion: ChampionName | None) -> str:

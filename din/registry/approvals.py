@@ -132,9 +132,8 @@ class Approvals:
     """The requests of one namespace.
 
     Raises:
-        InputError: from every method, if the store can't be read or written; from `request` and `answer`, if the
-            request or its answer is damaged.
-        Unavailable: from every method, if the store doesn't answer.
+        InputError: from `request`, `ask` and `answer`, if the request or its answer is damaged. The other errors are
+            those of `Objects`.
     """
 
     def __init__(self, objects: Objects) -> None:
@@ -187,11 +186,7 @@ class Approvals:
         )
 
     def ask(self, request: Request) -> Asked:
-        """Store a request, unless one exists for this promotion, and return the stored one with its answer.
-
-        Raises:
-            InputError: a value is not of the declared type.
-        """
+        """Store a request, unless one exists for this promotion, and return the stored one with its answer."""
         self._objects.create_document(f"{request_key(request.number, request.version)}/request.json", request)
         return self._read(request.number, request.version)
 
@@ -200,7 +195,6 @@ class Approvals:
 
         Raises:
             GateClosed: somebody has already decided otherwise.
-            InputError: a value is not of the declared type.
         """
         folder = request_key(asked.request.number, asked.request.version)
         key = f"{folder}/answer.json"

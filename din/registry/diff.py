@@ -4,19 +4,18 @@ Everything is read from the registry: the facts of the bundles, and the files of
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from din.code import Machine, StageCode
+from din.errors import shown
 from din.facts import Evaluation
 from din.manifests import FetchReport, RawManifest
+from din.names import Digest
 from din.printing import flat, print_table
 from din.registry.promoted import GIT, PARAMS, RAW_MANIFEST, GitState, Promoted
 from din.registry.registry import Registry
 from din.verdicts import GateReport
-
-Difference = tuple[str, Any, Any]
-"""A name, and its two values."""
 
 
 def show_diff(uri: str, model_name: str, first: str, second: str, as_json: bool = False) -> None:
@@ -43,24 +42,30 @@ def show_diff(uri: str, model_name: str, first: str, second: str, as_json: bool 
         found = {title: {name: [one, other] for name, one, other in rows} for title, rows in tables.items()}
         print(json.dumps(found, indent=2))
         return
-    columns = [f"record {promoted.title}" for promoted in promotions]
+    columns = [f"record {one.record.number} ({one.record.version[:12]})" for one in promotions]
     for title, rows in tables.items():
-        print_differences(title, columns, rows)
+        if rows:
+            print_table(title, ("", *columns, "difference"), [(*row, _change(*row[1:])) for row in rows])
+        else:
+            print(f"{title}: equal\n", flush=True)
 
 
-def differences(first: Mapping[Any, Any], second: Mapping[Any, Any]) -> list[Difference]:
+def differences(first: Mapping[Any, Any], second: Mapping[Any, Any]) -> list[tuple[str, Any, Any]]:
     """Return each key whose values differ, with both values. A missing value is None."""
     keys = sorted(first.keys() | second.keys())
     pairs = ((key, first.get(key), second.get(key)) for key in keys)
     return [(key, one, other) for key, one, other in pairs if one != other]
 
 
-def print_differences(title: str, columns: Sequence[str], rows: Sequence[Difference]) -> None:
-    """Print a table of differences, with the change of each float, or that there are none."""
-    if not rows:
-        print(f"{title}: equal\n", flush=True)
-        return
-    print_table(title, ("", *columns, "difference"), [(*row, _change(*row[1:])) for row in rows])
+def changes(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+    """Return what differs between two nested objects, e.g. `train.seed was 1, is 2`."""
+    rows = differences(flat(first), flat(second))
+    return [f"{shown(key, quotes=False)} was {short(one)}, is {short(other)}" for key, one, other in rows]
+
+
+def short(value: object) -> str:
+    """Return a value for a message. A hash is cut to its first 12 digits."""
+    return value[:12] if isinstance(value, str) and Digest.form.fullmatch(value) else shown(value)
 
 
 def machines(promoted: Promoted) -> dict[str, Any]:

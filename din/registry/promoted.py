@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 
 from din import documents
 from din.documents import Document
+from din.errors import InputError
 from din.facts import Facts
 from din.names import Commit
 from din.params.reading import plain
-from din.registry.records import Record
+from din.registry.records import Record, run_key
 from din.registry.registry import Registry
 
 GIT = "git.json"
@@ -61,18 +62,17 @@ class Promoted:
         return cls(registry, record, registry.facts(version))
 
     @property
-    def title(self) -> str:
-        """The record's number and the beginning of its version."""
-        return f"{self.record.number} ({self.record.version[:12]})"
-
-    @property
     def names(self) -> list[str]:
         """The names of the run's files."""
         return [key.partition("/")[2] for key in self.record.files]
 
     def content(self, name: str) -> bytes:
         """Return the bytes of a file of the run."""
-        return self.registry.promoted_file(self.record, name)
+        keys = [key for key in self.record.files if key.partition("/")[2] == name]
+        if not keys or not self.record.run_id:
+            at = f"{self.registry.name}: record {self.record.number}"
+            raise InputError(f"{at} holds no {name}; expected a promotion by this release of din")
+        return self.registry.verified(f"{run_key(self.record.run_id)}/{keys[0]}", self.record.files[keys[0]])
 
     def document(self, expected: type[T], name: str) -> T:
         """Return a JSON document of the run."""

@@ -174,11 +174,7 @@ def newest_entry(objects: Objects) -> Entry | None:
 
 
 def append(objects: Objects, record: Record) -> bool:
-    """Write a record and then its seal. Return False if another writer wrote a record of this number first.
-
-    Raises:
-        InputError: a value is not of the declared type.
-    """
+    """Write a record and then its seal. Return False if another writer wrote a record of this number first."""
     key = record_key(record.number)
     if not objects.create_document(key, record):
         written, _ = objects.read_document(Record, key)

@@ -286,27 +286,20 @@ class Registry:
     def facts(self, version: Version) -> Facts:
         """Return a stored bundle's facts, verified."""
         key = f"bundles/{version}/{FACTS}"
-        content = self._verified(key, self.files(version).get(FileName(FACTS)))
+        content = self.verified(key, self.files(version).get(FileName(FACTS)))
         return documents.parse(Facts, content, self.objects.at(key))
 
     def files(self, version: Version) -> dict[FileName, Digest]:
         """Return the sha256 of each file of a stored bundle, by name, from its manifest."""
         key = f"bundles/{version}/{MANIFEST}"
-        return documents.parse(Manifest, self._verified(key, version), self.objects.at(key)).files
+        return documents.parse(Manifest, self.verified(key, version), self.objects.at(key)).files
 
-    def promoted_file(self, record: Record, name: str) -> bytes:
-        """Return a file of the run that a record promoted, verified. `name` is its name in `put_run`.
-
-        Raises:
-            InputError: the record names no such file.
-        """
-        hashes = {key: digest for key, digest in record.files.items() if key.partition("/")[2] == name}
-        if not hashes or not record.run_id:
-            raise InputError(
-                f"{self.name}: record {record.number} holds no {name}; expected a promotion by this release of din"
-            )
-        ((key, digest),) = hashes.items()
-        return self._verified(f"{run_key(record.run_id)}/{key}", digest)
+    def verified(self, key: str, digest: str | None) -> bytes:
+        """Return an object's bytes, whose sha256 must be `digest`."""
+        content = self.objects.read(key)
+        if sha256(content).hexdigest() != digest:
+            raise self._damaged(key)
+        return content
 
     def put_run(self, run_id: str, files: Mapping[str, bytes]) -> dict[FileName, Digest]:
         """Store the evidence for a run's promotion, and return `files` of its record.
@@ -464,12 +457,6 @@ class Registry:
 
     def _damaged(self, key: str) -> InputError:
         return InputError(f"{self.objects.at(key)}: damaged, its hash is not the recorded one")
-
-    def _verified(self, key: str, digest: str | None) -> bytes:
-        content = self.objects.read(key)
-        if sha256(content).hexdigest() != digest:
-            raise self._damaged(key)
-        return content
 
     def _hashes(self, version: Version) -> list[tuple[str, str]]:
         """Return the key and the sha256 of each file of a stored bundle."""

@@ -178,10 +178,7 @@ def _hash(rows: pa.Table) -> bytes:
 def hashed_users(rows: pa.Table, raw_users: pa.ChunkedArray, model_name: ModelName) -> NDArray[np.uint64]:
     """Return the hash [B] of each row's user; see `rows_of` for the arguments."""
     number, user = np.unique(rows["user"].to_numpy(), return_inverse=True)
-    hashes = [_hashed(raw, model_name) for raw in raw_users.take(pa.array(number)).to_pylist()]
-    return np.array(hashes, np.uint64)[user]
-
-
-def _hashed(user: object, model_name: ModelName) -> int:
-    digest = blake2b(str(user).encode(), digest_size=8, key=model_name.encode()[:64])
-    return int.from_bytes(digest.digest(), "little")
+    key = model_name.encode()[:64]
+    known = raw_users.take(pa.array(number)).to_pylist()
+    digests = [blake2b(str(raw).encode(), digest_size=8, key=key).digest() for raw in known]
+    return np.array([int.from_bytes(digest, "little") for digest in digests], np.uint64)[user]

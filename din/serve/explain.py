@@ -51,9 +51,9 @@ def explain(scorer: Scorer, request: Request) -> Explanation:
     """
     scores = scorer.both(request)  # raises if the request is malformed
     parts = list(_parts(scorer, request))
-    without = Scores.joined(scorer.both_of_many([part.left_out for part in parts]))
+    without = Scores.joined(scorer.both_of_many([left_out for _, left_out in parts]))
     effects = scores.logits - without.logits.reshape(len(parts), len(scores.logits))
-    return Explanation(scores, [part.told for part in parts], effects)
+    return Explanation(scores, [told for told, _ in parts], effects)
 
 
 def cost(scorer: Scorer, request: Request) -> int:
@@ -81,28 +81,25 @@ def explain_file(scorer: Scorer, lines: BinaryIO, most: int) -> Iterator[dict[st
         yield {"version": scorer.version, "probabilities": probabilities, "why": why}
 
 
-@dataclass(frozen=True)
-class _Part:
-    told: dict[str, Any]
-    left_out: Request
+def _parts(scorer: Scorer, request: Request) -> Iterator[tuple[dict[str, Any], Request]]:
+    """Yield each part, and the request without it.
 
-
-def _parts(scorer: Scorer, request: Request) -> Iterator[_Part]:
-    """Yield the parts. A field is replaced by null, because the bundle would fill in the profile of a known user."""
+    A field is replaced by null, because the bundle would fill in the profile of a known user.
+    """
     history = request.get("history") or []
     read = _behaviours(scorer, request)
     for place in read:
         entry = history[place]
         item = entry.get(ITEM_ID) if isinstance(entry, dict) else entry
         others = [*history[read.start : place], *history[place + 1 :]]
-        yield _Part({"history": place, ITEM_ID: item}, {**request, "history": others})
+        yield {"history": place, ITEM_ID: item}, {**request, "history": others}
     user = request.get("user") or {}
-    yield _Part({"user": USER_ID, "value": user.get(USER_ID)}, {**request, "user": {}})
+    yield {"user": USER_ID, "value": user.get(USER_ID)}, {**request, "user": {}}
     for field in _fields(scorer):
         key = str(field.group)
         given = request.get(key) or {}
         told = {key: field.name, "value": given.get(field.name)}
-        yield _Part(told, {**request, key: {**given, field.name: None}})
+        yield told, {**request, key: {**given, field.name: None}}
 
 
 def _behaviours(scorer: Scorer, request: Request) -> range:

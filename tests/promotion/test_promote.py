@@ -16,8 +16,8 @@ from din.workspace import Workspace
 from tests.factories.run import Run, crown, score
 
 
-def promoted(workspace: Workspace, params, **settings):
-    return promote(workspace, params, by="ann", reason="nightly", score=score, **settings)
+def promoted(workspace: Workspace, params):
+    return promote(workspace, params, by="ann", reason="nightly", score=score)
 
 
 @pytest.fixture
