@@ -5,7 +5,6 @@ equal workspaces and registries give equal reports, except for measured latencie
 """
 
 import os
-import shlex
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -86,11 +85,10 @@ def _consult(workspace: Workspace, params: Params, report: GateReport, needed: a
 
 def _how_to_answer(registry: Registry, request: approvals.Request) -> str:
     """Return the commands that approve and reject, with a placeholder for the reason."""
-    where = ["--registry", registry.uri, "--model", registry.model_name]
     name = request.version[:12]
     override = ["--override"] if request.needs_override else []
-    approve = shlex.join(["din", "approvals", name, "--approve", *override, *where])
-    reject = shlex.join(["din", "approvals", name, "--reject", *where])
+    approve = registry.command("approvals", name, "--approve", *override)
+    reject = registry.command("approvals", name, "--reject")
     return f"    {approve} --reason WHY\n    {reject} --reason WHY"
 
 

@@ -9,7 +9,6 @@ reports this, because it may be judged any number of times. `din promote` append
 allows it; otherwise a person does.
 """
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -92,6 +91,6 @@ def tell_harm(found: Harm, report: GateReport, registry: Registry) -> str:
         return f"{found.reason}. This candidate did not start from it, and may replace it"
     if report.harm_to_undo:
         return f"{found.reason}. `din promote` goes back to record {found.back_to} (promote.on_harm: rollback)"
-    names = ["--champion", str(found.record), "--registry", registry.uri, "--model", registry.model_name]
-    command = ["din", "registry", "rollback", str(found.back_to), *names, "--reason", found.reason]
-    return f"{found.reason}. To go back to record {found.back_to}:\n    {shlex.join(command)}"
+    options = ("--champion", str(found.record), "--reason", found.reason)
+    command = registry.command("registry", "rollback", str(found.back_to), *options)
+    return f"{found.reason}. To go back to record {found.back_to}:\n    {command}"

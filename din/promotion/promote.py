@@ -8,7 +8,6 @@ If the command is killed, either the old champion stays or the new one is comple
 """
 
 import os
-import shlex
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NoReturn
@@ -95,8 +94,7 @@ def promote(
     registry = Registry.of(workspace, params)
     history = registry.history()
     champion = history[-1] if history else None
-    command = shlex.join(["din", "score", "--registry", registry.uri, "--model", registry.model_name])
-    command += " --input requests.jsonl"
+    command = f"{registry.command('score')} --input requests.jsonl"
     if harm := report.harm_to_undo:
         serves = champion is not None and champion.number == harm.record
         if serves:

@@ -16,6 +16,7 @@ at any point therefore leaves the old champion, and two writers can't both win. 
 and two reads. Only `gc` deletes objects, and only those that no record names.
 """
 
+import shlex
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -442,6 +443,10 @@ class Registry:
     def name(self) -> str:
         """The URI and the model name, for messages."""
         return self.objects.name
+
+    def command(self, *words: str) -> str:
+        """Return a command of `din` about this registry, ready to paste."""
+        return shlex.join(["din", *words, "--registry", self.uri, "--model", self.model_name])
 
     def _chain(self) -> Chain:
         log = read_chain(self.objects)
