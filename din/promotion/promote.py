@@ -156,11 +156,7 @@ def _approval(registry: Registry, report: GateReport, policy: Policy) -> Approve
 
 
 def _judge_again(report: GateReport, evidence: Evidence, policy: Policy, score: Score, latency: Latency) -> None:
-    """Judge every gate again, and refuse a report that differs in more than measured latencies.
-
-    Raises:
-        GateClosed: the report differs from its gates judged again.
-    """
+    """Judge every gate again, and refuse a report that differs in more than measured latencies."""
     workspace = evidence.workspace
     found = documents.parse(GateReport, documents.dump(judge(evidence, score, latency)), "the gates judged again")
     before = _comparable(report)

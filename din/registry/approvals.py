@@ -240,8 +240,8 @@ def need(report: GateReport, policy: Policy) -> Need:
         return "approval" if policy == "always" and not is_champion else "nothing"
     if is_champion or report.harm_to_undo:
         return "another candidate"
-    needs: list[Need] = sorted((_need(gate, policy) for gate in report.not_open), key=_NEEDS.index)
-    return needs[-1] if needs else "another candidate"
+    needs: list[Need] = [_need(gate, policy) for gate in report.not_open]
+    return max(needs, key=_NEEDS.index) if needs else "another candidate"
 
 
 def _need(gate: GateEntry, policy: Policy) -> Need:

@@ -58,7 +58,6 @@ def verify(uri: str, model_name: str | None = None, as_json: bool = False) -> No
     Raises:
         GateClosed: something is missing, damaged or changed.
     """
-    damage: list[str] = []
     checked: dict[str, dict[str, list[str]]] = {}
     for name in [model_name] if model_name else list_models(uri):
         registry = Registry(uri, name)
@@ -68,14 +67,13 @@ def verify(uri: str, model_name: str | None = None, as_json: bool = False) -> No
             found += registry.verify()
             remarks += registry.remarks()
         found += stored_comparisons.damage(registry)
-        damage += found
         checked[name] = {"problems": found, "remarks": remarks}
         if not as_json:
             verdict = f"{len(found)} problems" if found else "sound"
             print("\n    ".join([f"{registry.name}: {verdict}", *remarks]))
     if as_json:
         print(json.dumps(checked, indent=2))
-    if damage:
+    if damage := [line for one in checked.values() for line in one["problems"]]:
         raise GateClosed("\n".join(["the registry is damaged; restore it from a copy, or promote again:", *damage]))
 
 

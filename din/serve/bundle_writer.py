@@ -40,12 +40,7 @@ _PROTOCOL = ("seed", "valid_fraction", "test_fraction", "valid_days", "test_days
 
 
 def add_values_and_facts(
-    folder: Path,
-    workspace: Workspace,
-    features: Features,
-    layout: TableLayout,
-    inputs: dict[str, list[str]],
-    params: Params,
+    folder: Path, workspace: Workspace, features: Features, inputs: dict[str, list[str]], params: Params
 ) -> None:
     """Add the model, what requests are encoded with, and the facts to the graphs in `folder`.
 
@@ -59,7 +54,8 @@ def add_values_and_facts(
     shutil.copytree(workspace.shipped, folder / artifact.IN_BUNDLE, ignore=shutil.ignore_patterns(artifact.BEFORE))
     write_values(folder, features)
     facts = gather_facts(workspace, features, params)
-    placed = [PlacedField(**record, offset=layout.offsets[record["name"]]) for record in features.records]
+    offsets = TableLayout.of(features.fields, features.rows).offsets
+    placed = [PlacedField(**record, offset=offsets[record["name"]]) for record in features.records]
     signature = Signature(format=FORMAT, fields=placed, max_history=features.manifest.max_history, inputs=inputs)
     write_json(folder / SIGNATURE, signature)
     write_json(folder / FACTS, facts)

@@ -16,7 +16,6 @@ from onnxscript import ir, optimizer
 from torch import Tensor
 
 from din.artifacts import replace_directory
-from din.features.packing import TableLayout
 from din.features.reader import Features
 from din.model import artifact
 from din.model.model import Model
@@ -42,10 +41,9 @@ def export(workspace: Workspace, params: Params) -> None:
     """
     features = artifact.known(Features(workspace.features), workspace.shipped)
     trained = artifact.load(features, workspace.shipped)
-    layout = TableLayout.of(features.fields, features.rows)
     with replace_directory(workspace.bundle) as folder:
         inputs = export_graphs(trained.model, trained.table, features.fields, folder)
-        bundle_writer.add_values_and_facts(folder, workspace, features, layout, inputs, params)
+        bundle_writer.add_values_and_facts(folder, workspace, features, inputs, params)
         write_golden(folder, features, trained)
         version = bundle_writer.seal(folder)
     size = sum(path.stat().st_size for path in workspace.bundle.rglob("*") if path.is_file())
