@@ -40,10 +40,7 @@ def bundle_mb(case: Case) -> Finding:
 def bundle_ratio(case: Case) -> Finding:
     """Judge the size of the bundle against the champion's."""
     observed = _megabytes(case.evidence.bundle) / _megabytes(case.champion.bundle)
-    reason = (
-        f"the bundle is {observed:.1f} times as large as the champion's; if the model is meant to grow, raise "
-        "gate.max_bundle_ratio"
-    )
+    reason = f"the bundle is {observed:.1f} times as large as the champion's; if it may be, raise gate.max_bundle_ratio"
     return decide(observed <= case.limits.max_bundle_ratio, observed, case.limits.max_bundle_ratio, reason)
 
 
@@ -71,10 +68,7 @@ def latency_ratio(case: Case) -> Finding:
     """Judge the latency of a request against the champion's."""
     limit = case.limits.max_latency_ratio
     observed = round(_measured(case, case.champion.bundle), 2)
-    reason = (
-        f"one request takes {observed:.2f} times as long as with the champion; if the model is meant to be slower, "
-        "raise gate.max_latency_ratio"
-    )
+    reason = f"one request takes {observed:.2f} times the champion's time; if it may, raise gate.max_latency_ratio"
     return decide(observed <= limit, observed, limit, reason)
 
 

@@ -61,10 +61,8 @@ def fair_rows(candidate: Facts, champion: Facts, timestamps: NDArray[np.int64]) 
     try:
         return unseen(TrainingExtent.of_bundle(champion), TrainingExtent.of_bundle(candidate), timestamps)
     except InputError as error:
-        raise InputError(
-            f"the champion may have trained on today's test rows: {error}; restore the old split, train on the newer "
-            "log, or start a namespace of its own with promote.model_name"
-        ) from None
+        advice = "restore the old split, train on a newer log, or choose another promote.model_name"
+        raise InputError(f"the champion may have trained on today's test rows: {error}; {advice}") from None
 
 
 class EarlierChampion:

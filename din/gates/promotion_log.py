@@ -1,6 +1,5 @@
 """Gates on the candidate's place in the registry's log of promotions."""
 
-from din.errors import listed
 from din.gates import GATES
 from din.gates.case import Case, show_log, show_record
 from din.gates.findings import Finding, decide
@@ -11,11 +10,7 @@ from din.registry.champions import removed_lesson, rolled_back, started_from, un
 def no_earlier_champion(case: Case) -> Finding:
     """Check that the registry has no other bundles. If it does, its log was lost, and this is not a first run."""
     others = [version for version in case.registry.versions() if version != case.evidence.version]
-    reason = (
-        f"{len(others)} other bundles are stored although the log of promotions is empty ({listed(others)}), so this "
-        "may not be a first run; restore the log, or remove the folder of each bundle that was never promoted"
-    )
-    return decide(not others, len(others), 0, reason)
+    return decide(not others, len(others), 0, case.registry.lost(others))
 
 
 @GATES.register("data_until", run="later", compares=True, command=show_record)

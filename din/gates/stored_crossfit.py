@@ -51,10 +51,7 @@ def stored(evidence: Evidence, registry: Registry, record: Record) -> pa.Table:
     today = _keyed(evidence, rows).append_column("row", pa.array(np.arange(len(rows))))
     both = today.join(kept, _KEY, join_type="inner").sort_by("row")
     if not len(both):
-        raise InputError(
-            "it has learned all of today's test rows, and its run predicted none of them: the log has changed since; "
-            "train on a newer log"
-        )
+        raise InputError("it has learned all of today's test rows, and its run predicted none; train on a newer log")
     found = rows.take(both["row"])
     return found.append_column(SCORE, both["prediction"])
 

@@ -184,11 +184,9 @@ def _check_not_succeeded(workspace: Workspace, version: str, history: list[Recor
     """Refuse a bundle that was champion before: only a rollback may bring it back, not a rerun of an old day."""
     for record in history:
         if record.version == version:
-            raise GateClosed(
-                f"nothing promoted: bundle {short(version)} was the champion of record {record.number} and has been "
-                f"replaced; `din registry rollback {record.number}` brings it back",
-                workspace.gate,
-            )
+            back = f"`din registry rollback {record.number}` brings it back"
+            why = f"nothing promoted: bundle {version[:12]} was the champion of record {record.number}; {back}"
+            raise GateClosed(why, workspace.gate)
 
 
 def _refuse(workspace: Workspace, why: str) -> NoReturn:

@@ -203,10 +203,8 @@ class Approvals:
         stored = found.answer
         if (stored.approved, stored.override) != (answer.approved, answer.override):
             verb = "approved" if stored.approved else "rejected"
-            raise GateClosed(
-                f"{self._objects.at(key)}: {stored.by} {verb} this candidate at {stored.at} ({stored.reason}); the "
-                "first answer counts. To decide otherwise, train another candidate"
-            )
+            told = f"{stored.by} {verb} this candidate at {stored.at} ({stored.reason})"
+            raise GateClosed(f"{self._objects.at(key)}: {told}; the first answer counts, so train another candidate")
         return found
 
     def _read(self, number: int, version: Version) -> Asked:

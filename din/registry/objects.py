@@ -146,10 +146,7 @@ class Objects:
         for chunk in self.stream(key):
             content += chunk
             if len(content) > most:
-                raise InputError(
-                    f"{self.at(key)}: larger than {most:,} bytes, the limit for such a file; expected a file that "
-                    "din wrote: `din registry verify` lists damaged files"
-                )
+                raise InputError(f"{self.at(key)}: larger than {most:,} bytes, the limit; see `din registry verify`")
         return bytes(content)
 
     def read_document(self, expected: type[T], key: str) -> tuple[T, Digest]:
@@ -278,20 +275,11 @@ def _refusal(at: str, cause: str, error: Exception) -> str | None:
         bucket = at.split("/")[2]
         return f"there is no bucket {bucket!r}; create it, or correct the registry's URI (promote.registry, --registry)"
     if "builder error" in cause and "http://" in cause:
-        return (
-            f"the endpoint is plain http, which is refused unless {prefix}_ALLOW_HTTP=true is set; set it, or use an "
-            "https endpoint"
-        )
+        return f"the endpoint is plain http; use https, or set {prefix}_ALLOW_HTTP=true to permit it"
     if _METADATA in cause and not re.search(r"status code: 5\d\d", cause):
-        return (
-            f"no credentials: the environment has none (e.g. {_CREDENTIALS.get(prefix, '')}), and this machine has no "
-            "role; set them as for the cloud's own tools"
-        )
+        return f"no credentials: this machine has no role; set {_CREDENTIALS.get(prefix, 'those of the store')}"
     if isinstance(error, _REFUSED) or _REFUSED_WORDS.search(cause):
-        return (
-            f"the store refused the credentials: {cause}; check the credentials, their region, and their permissions "
-            "on this bucket"
-        )
+        return f"the store refused the credentials: {cause}; check their region, and what they permit on this bucket"
     return None
 
 

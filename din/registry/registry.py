@@ -145,10 +145,7 @@ class Registry:
             InputError: a value of the record is not of the declared type.
         """
         if self.put_bundle(directory) != version:
-            raise GateClosed(
-                f"nothing promoted: {directory} changed while it was judged; run `dvc repro`, and promote once its "
-                "gate is open"
-            )
+            raise GateClosed(f"nothing promoted: {directory} changed while it was judged; run `dvc repro` again")
         files = self.put_run(run_id, evidence)
         return self.append(version, previous, by=by, reason=reason, run_id=run_id, approval=approval, files=files)
 
@@ -346,11 +343,15 @@ class Registry:
                 at = self.objects.at(request_key(record.number, record.version))
                 damage.append(f"{at}: the answer that record {record.number} names is missing or was changed")
         if not (records or damage) and self._lost_its_log():
-            damage.append(
-                f"{self.name}: {len(self.versions())} bundles are stored, but the log of promotions is empty; restore "
-                "it, or remove the folder of each bundle that was never promoted"
-            )
+            damage.append(self.lost(self.versions()))
         return damage
+
+    def lost(self, bundles: Sequence[Version]) -> str:
+        """Return what stored bundles mean beside a log without records, and what to do about them."""
+        return (
+            f"{self.name}: the log of promotions is empty although {len(bundles)} bundles are stored: "
+            f"{listed(bundles)}; restore the log, or remove the folder of each bundle that was never promoted"
+        )
 
     def remarks(self) -> list[str]:
         """Return one line for each harmless irregularity of the log."""
@@ -399,10 +400,7 @@ class Registry:
         orphans = [owner for owner, keys in owned.items() if owner not in kept and max(keys.values()) < before]
         unexplained = [version for version in self.versions() if f"bundles/{version}" in orphans]
         if unexplained and not history:
-            raise InputError(
-                f"{self.name}: the log of promotions is empty although {len(unexplained)} bundles are stored: "
-                f"{listed(unexplained)}; restore the log, or remove the folder of each bundle that was never promoted"
-            )
+            raise InputError(self.lost(unexplained))
         leftovers = [p for p in self.objects.leftovers() if datetime.fromtimestamp(p.stat().st_mtime, UTC) < before]
         if not dry_run:
             orphans = [owner for owner in orphans if self._remove(owner, owned[owner], history)]
@@ -455,10 +453,9 @@ class Registry:
         return log
 
     def _stale(self, winner: Record) -> StaleChampion:
-        return StaleChampion(
-            f"{self.objects.at(record_key(winner.number))}: {winner.by} made {winner.version[:12]} the champion at "
-            f"{winner.at}, after this comparison; run the gate again (`dvc repro gate`), then promote"
-        )
+        at = self.objects.at(record_key(winner.number))
+        told = f"{winner.by} made {winner.version[:12]} the champion at {winner.at}, after this comparison"
+        return StaleChampion(f"{at}: {told}; run the gate again (`dvc repro gate`), then promote")
 
     def _damaged(self, key: str) -> InputError:
         return InputError(f"{self.objects.at(key)}: damaged, its hash is not the recorded one")

@@ -60,8 +60,6 @@ def difference(scorer: Scorer, golden: Golden, pause: float = 0.0) -> str | None
         for number, (answer, expected) in enumerate(zip(answers, golden.probabilities, strict=True)):
             if not np.allclose(answer, expected, rtol=0, atol=ATOL_PROBABILITY):
                 far = np.abs(answer - expected).max()
-                return (
-                    f"{graph} differs from PyTorch by {far:.2g} on request {number} of {GOLDEN}; "
-                    f"expected at most {ATOL_PROBABILITY:g}"
-                )
+                told = f"{graph} differs from PyTorch by {far:.2g} on request {number} of {GOLDEN}"
+                return f"{told}; expected at most {ATOL_PROBABILITY:g}"
     return None

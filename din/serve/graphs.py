@@ -196,10 +196,8 @@ def _trace(graph: _Graph, example: Mapping[str, np.ndarray]) -> onnx.ModelProto:
             )
         except torch.onnx.OnnxExporterError as error:
             reason = shown(str(error.__cause__ or error).split("\n", 1)[0], quotes=False)
-            raise InputError(
-                f"the model can't be written as ONNX: {reason}; use operations that the exporter knows "
-                "(docs/plugins.md), and train again"
-            ) from error
+            advice = "use operations that the exporter knows (docs/plugins.md), and train again"
+            raise InputError(f"the model can't be written as ONNX: {reason}; {advice}") from error
     assert program is not None
     found = program.model
     _strip(found)

@@ -35,10 +35,8 @@ class Limits:
             values = request.get(key)
             if isinstance(values, list | tuple) and len(values) > most:
                 advice = "split them over several requests" if key == "candidates" else "send the newest only"
-                raise InputError(
-                    f"{key}: {len(values):,} entries; expected at most {most:,}: {advice}, or raise the limit "
-                    f"(--max-{key}, Limits.{key})"
-                )
+                limit = f"raise the limit (--max-{key}, Limits.{key})"
+                raise InputError(f"{key}: {len(values):,} entries; expected at most {most:,}: {advice}, or {limit}")
 
 
 DEFAULT_LIMITS = Limits()

@@ -140,7 +140,7 @@ def test_a_conflict_without_an_object_is_unavailable(faulty: FaultyStore) -> Non
 
 
 SETTINGS = {
-    "the endpoint is plain http, which is refused unless AWS_ALLOW_HTTP=true": ["AWS_ALLOW_HTTP"],
+    "the endpoint is plain http; use https, or set AWS_ALLOW_HTTP=true": ["AWS_ALLOW_HTTP"],
     "no credentials: .* AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY": ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"],
 }
 
