@@ -66,11 +66,10 @@ def requests_for(
     if known_items is not None:
         _describe_unknown(entries, known_items, items, names[Group.ITEM])
     times = (rows[TIMESTAMP].to_numpy() / 1e6).tolist()
+    parts = zip(profiles, starts, ends, candidates, contexts, times, strict=True)
     return [
         {"user": profile, "history": entries[start:end], "candidates": [candidate], "context": context, "time": time}
-        for profile, start, end, candidate, context, time in zip(
-            profiles, starts, ends, candidates, contexts, times, strict=True
-        )
+        for profile, start, end, candidate, context, time in parts
     ]
 
 
