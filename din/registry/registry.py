@@ -69,6 +69,7 @@ class Registry:
         self.uri = uri
         self.model_name = ModelName(model_name)
         self.objects = Objects(uri, self.model_name)
+        self.name = self.objects.name
         self.approvals = Approvals(self.objects)
 
     @classmethod
@@ -436,11 +437,6 @@ class Registry:
                 f"{self.objects.at(removals[0])}: {owner} is being removed by `din registry gc`; run it again in a "
                 "minute. If that gc was killed, `din registry gc --yes` forgets it after the grace period (--days)"
             )
-
-    @property
-    def name(self) -> str:
-        """The URI and the model name, for messages."""
-        return self.objects.name
 
     def command(self, *words: str) -> str:
         """Return a command of `din` about this registry, ready to paste."""
