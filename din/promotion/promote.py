@@ -101,8 +101,10 @@ def promote(
             _judge_again(report, evidence, policy, score, latency)
         back = commands.rollback(registry.uri, registry.model_name, str(harm.back_to), by, harm.reason, harm.record)
         return Promotion(back, serves, command)
-    appended = champion is None or champion.version != version
-    if appended:
+    if champion is not None and champion.version == version:
+        registry.seal(champion)
+        result = Promotion(champion, False, command)
+    else:
         today = ChampionName(number=champion.number, version=champion.version) if champion else None
         if report.champion != today:
             then = _name(report.champion)
@@ -110,23 +112,19 @@ def promote(
         _check_not_succeeded(workspace, version, history)
         answer = _approval(registry, report, policy)
         _judge_again(report, evidence, policy, score, latency)
-        new_id = f"local-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:8]}"
         print(_why(report, answer))
-        reason = reason or (f"approved by {answer.by}" if answer else "gate open")
-        champion = registry.promote(
+        new_id = f"local-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:8]}"
+        record = registry.promote(
             workspace.bundle,
             version,
             champion,
             by=by,
-            reason=reason,
+            reason=reason or (f"approved by {answer.by}" if answer else "gate open"),
             run_id=os.environ.get("DIN_RUN_ID") or new_id,
             approval=answer,
             evidence=_run_files(evidence),
         )
-    assert champion is not None
-    if not appended:
-        registry.seal(champion)
-    result = Promotion(champion, appended, command)
+        result = Promotion(record, True, command)
     _print(result, evidence.facts.evaluation)
     return result
 
