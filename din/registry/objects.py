@@ -181,13 +181,7 @@ class Objects:
             InputError: a key has a form that can't be listed, e.g. an empty segment, which S3 allows.
         """
         with _reaching(self.at(below)):
-            try:
-                objects = obstore.list(self._store(), f"{self._prefix}/{below}/").collect()
-            except BaseError as error:
-                if "invalid path" not in str(error):
-                    raise
-                cause = shown(_cause(error), quotes=False)
-                raise InputError(f"{self.at(below)}: can't be listed: {cause}; remove that key") from None
+            objects = obstore.list(self._store(), f"{self._prefix}/{below}/").collect()
         return {o["path"].removeprefix(f"{self._prefix}/"): o["last_modified"] for o in objects}
 
     def delete(self, key: str) -> None:
@@ -263,6 +257,9 @@ def _reaching(at: str) -> Iterator[None]:
             raise InputError(f"{at}: not found in the object store; `din registry show` lists its records") from None
         if isinstance(error, AlreadyExistsError | PreconditionError):
             raise _Conflict(f"{at}: {cause}; run it again once the object store answers") from None
+        if "invalid path" in cause:
+            cause = shown(cause, quotes=False)
+            raise InputError(f"{at}: can't be listed: {cause}; remove that key") from None
         if isinstance(error, _FINAL) or _FINAL_WORDS.search(cause):
             raise InputError(f"{at}: {cause}; check the registry's URI, credentials and permissions") from None
         raise Unavailable(f"{at}: {cause}; run it again once the object store answers") from None
