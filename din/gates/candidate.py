@@ -78,10 +78,8 @@ def _register_validation(suite: Suite) -> None:
         made_from = dict(evidence.facts.inputs).get(suite, found)  # predictions are not an input of the bundle
         reason = why_closed(case.workspace, suite, report, found, evidence.params)
         if reason is None and made_from != found:
-            reason = (
-                f"the bundle was made from another {case.workspace.judged(suite)} ({made_from[:12]}) than this "
-                f"workspace holds ({found[:12]}); run `dvc repro`"
-            )
+            here = f"{case.workspace.judged(suite)} ({found[:12]})"
+            reason = f"the bundle was not made from {here}, but from {made_from[:12]}; run `dvc repro`"
         verdict: Verdict = "closed" if reason else "open"
         return Finding(verdict, verdict, "open", reason=reason)
 
