@@ -147,10 +147,10 @@ class TableByDay(TableSource):
         time = converted[TIMESTAMP]
         other = Check(
             f"CAST({time} AS DATE) <> DATE '{day}'",
+            "its time",
             time,
-            lambda value: f"its time is {value}, not on {day}, the day in the path",
-            f"with fetch.table.utc_offset_hours={self.params.utc_offset_hours}, expected only events of that day: set "
-            "the hours that the log's days are ahead of UTC, or move the row to the file of its day",
+            f"one on {day}, the day in the path (fetch.table.utc_offset_hours={self.params.utc_offset_hours})",
+            "set the hours that the log's days are ahead of UTC, or move the row to the file of its day",
         )
         converted.require([other])
         return converted

@@ -196,17 +196,10 @@ def _checked(rows: Rows, ids: tuple[str, ...]) -> Rows:
         if name in ids:
             if kind not in ("BIGINT", "VARCHAR"):
                 raise InputError(f"{rows.name}: {name} is of type {type_name(kind)}; expected integers or text")
-            says = f"{name} is missing; every row needs one"
-            checks.append(Check(f"{column} IS NULL", "NULL", lambda _, says=says: says, "fill it or leave the row out"))
+            checks.append(Check(f"{column} IS NULL", name, "NULL", "one in every row", "fill it or leave the row out"))
         if kind in ("DOUBLE", "FLOAT"):
-            says = "expected a finite number or nothing"
-            infinite = Check(
-                f"isinf({column})",
-                column,
-                lambda value, name=name, says=says: f"{name} is {value}; {says}",
-                "correct the value, or leave it empty for missing",
-            )
-            checks.append(infinite)
+            fix = "correct the value, or leave it empty for missing"
+            checks.append(Check(f"isinf({column})", name, column, "a finite number or nothing", fix))
             column = f"CASE WHEN isnan({column}) THEN NULL ELSE {column} END"
         columns[name] = f"CAST({column} AS {types[name]})" if name in types else column
     rows.require(checks)

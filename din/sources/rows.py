@@ -18,7 +18,7 @@ import duckdb
 import pyarrow as pa
 
 from din import cores
-from din.errors import InputError
+from din.errors import InputError, shown
 
 BATCH = 1 << 17  # rows
 _MEMORY = "128MB"  # for DuckDB; Python and Arrow need about as much
@@ -28,8 +28,9 @@ class Check(NamedTuple):
     """A rule that every row must obey."""
 
     broken: str  # the SQL condition of a row that breaks it
-    shown: str  # the SQL expression of the value to show
-    says: Callable[[Any], str]  # returns the problem with that value, and the expectation
+    name: str  # of the value, for messages, e.g. its column
+    value: str  # its SQL expression
+    expected: str
     fix: str | Callable[[Any], str]  # the next step, or a function of the value that returns it
 
 
@@ -138,10 +139,11 @@ class Rows:
         firsts = self.ask("0", *(f"min(row) FILTER (WHERE {check.broken})" for check in checks))[1:]
         for check, row in zip(checks, firsts, strict=True):
             if row is not None:
-                shown = f"SELECT {check.shown} FROM ({self.query}) WHERE row = {row} AND ({check.broken}) LIMIT 1"
-                ((value,),) = self.con.execute(shown).fetchall()
+                query = f"SELECT {check.value} FROM ({self.query}) WHERE row = {row} AND ({check.broken}) LIMIT 1"
+                ((value,),) = self.con.execute(query).fetchall()
                 fix = advice or (check.fix if isinstance(check.fix, str) else check.fix(value))
-                raise InputError(f"{self.at(row)}: {check.says(value)}: {fix}")
+                found = "missing" if value is None else shown(value) if isinstance(value, str) else value
+                raise InputError(f"{self.at(row)}: {check.name} is {found}; expected {check.expected}: {fix}")
 
     def at(self, row: int) -> str:
         """Return the place of a row for messages, e.g. `clicks.csv row 17`.

@@ -57,9 +57,8 @@ class Rule:
         if kind == "VARCHAR" and threshold is not None:
             kind = values.number(forms)
         rule = f"{self.key}: {self.column} {self.comparison} {self.value}"
-        unknown = f"{self.column} is missing, so {rule} is unknown"
-        missing = f"isnan(TRY_CAST({column} AS DOUBLE))" if kind == "DOUBLE" else "false"
-        checks = [Check(f"{column} IS NULL OR {missing}", "NULL", lambda _: unknown, "fill it or drop the row")]
+        missing = f"{column} IS NULL" + (f" OR isnan(TRY_CAST({column} AS DOUBLE))" if kind == "DOUBLE" else "")
+        checks = [Check(missing, self.column, "NULL", f"a value for {rule}", "fill it or leave the row out")]
         operator = {"==": "=", "!=": "<>"}.get(self.comparison, self.comparison)
         is_number = kind in ("BIGINT", "DOUBLE")
         if is_number and threshold is not None:
@@ -68,13 +67,9 @@ class Rule:
             answer = f"CAST({column} AS VARCHAR) {operator} {quoted(self.value)}"
         else:
             answer = "false"
-            expected = "expected numbers on both sides, or == or != with text"
-            word = Check(
-                f"TRY_CAST(CAST({column} AS VARCHAR) AS DOUBLE) IS NULL",
-                column,
-                lambda value: f"{self.column} is {value!r}, which {rule} can't compare; {expected}",
-                "change the rule",
-            )
+            is_word = f"TRY_CAST(CAST({column} AS VARCHAR) AS DOUBLE) IS NULL"
+            expected = f"numbers on both sides of {rule}, or == or != with text"
+            word = Check(is_word, self.column, column, expected, "change the rule")
             checks += [word, word._replace(broken="true")]
         return f"CAST({answer} AS TINYINT)", checks
 

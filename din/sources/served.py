@@ -183,11 +183,9 @@ class _Join:
         time = _time(keys[TIMESTAMP])
         unread = Check(
             f"{keys[TIMESTAMP]} IS NOT NULL AND {time} IS NULL",
+            known.get(TIMESTAMP, TIMESTAMP),
             keys[TIMESTAMP],
-            lambda value: (
-                f"{known[TIMESTAMP]} is {shown(value)}; expected seconds since 1970, or text such as "
-                "2026-01-31T12:00:00Z"
-            ),
+            "seconds since 1970, or text such as 2026-01-31T12:00:00Z",
             "correct the row",
         )
         rows.require([unread])

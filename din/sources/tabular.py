@@ -396,19 +396,20 @@ def _by_impression(rows: Rows, cell: str, parts: Sequence[str], separators: Mapp
         clicked = f"list_transform({values.elements(rows, label, separators.get(label, ' '))}, {text})"
         bad = f"list_filter({clicked}, lambda x: NOT list_contains(list_transform({impressions}, {text}), x))"
         made = ("x", f"CASE WHEN list_contains({clicked}, CAST(x AS VARCHAR)) THEN '1' ELSE '0' END")
-        at_fault, form = label, f"expected items of {cell}"
+        at_fault, expected = label, f"an item of {cell}"
     else:
         bad = f"list_filter({impressions}, lambda x: NOT regexp_full_match(x, '{_IMPRESSION}'))"
         made = tuple(f"regexp_extract(x, '^{_IMPRESSION}$', {group})" for group in (1, 2))
-        at_fault, form = cell, "expected an item, a minus and a label, such as N1-0 N2-1"
+        at_fault, expected = cell, "an item, a minus and a label, such as N1-0 N2-1"
     size = f"len({impressions})"
     checks = [
-        Check(f"{size} = 0", "NULL", lambda _: f"{cell} lists no impression", "leave the row out"),
-        Check(f"len({bad}) > 0", f"{bad}[1]", lambda value: f"{at_fault} holds {value!r}; {form}", "correct it"),
+        Check(f"{size} = 0", cell, "NULL", "at least one impression", "leave the row out"),
+        Check(f"len({bad}) > 0", f"an entry of {at_fault}", f"{bad}[1]", expected, "correct it"),
         Check(
             f"{size} > {_MOST_IMPRESSIONS}",
+            f"the number of impressions in {cell}",
             size,
-            lambda value: f"{cell} lists {value:,} impressions; expected at most {_MOST_IMPRESSIONS:,}",
+            f"at most {_MOST_IMPRESSIONS}",
             "write several rows",
         ),
     ]
@@ -431,8 +432,9 @@ def _exploded(history: Input) -> Input:
     def check(theirs: str) -> Check:
         return Check(
             f"len({lists[theirs]}) <> len({lists[item]})",
-            f"[len({lists[theirs]}), len({lists[item]})]",
-            lambda value: f"{theirs} holds {value[0]} values, but {item} holds {value[1]}; expected as many",
+            f"the number of values in {theirs}",
+            f"len({lists[theirs]})",
+            f"as many as in {item}",
             "give one for each item of the list",
         )
 

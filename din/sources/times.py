@@ -33,6 +33,7 @@ _LOW, _HIGH = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for year in (YE
 _ISO = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}(:?\d{2})?)?)?"
 _WITHOUT_SECONDS = r"([T ]\d{2}:\d{2})(Z|[+-].*)?$"
 _UNIT_KEY = "fetch.table.timestamp_unit"
+_OF_THE_YEARS = f"a time in the years {YEARS[0]} to {YEARS[1]}"
 
 
 def to_utc(rows: Rows, name: str, unit: str, forms: int) -> tuple[str, list[Check]]:
@@ -51,8 +52,7 @@ def to_utc(rows: Rows, name: str, unit: str, forms: int) -> tuple[str, list[Chec
     column = rows[name]
     kind = rows.types[name]
     missing = f"{column} IS NULL" + (f" OR isnan({column})" if kind == "DOUBLE" else "")
-    says = f"{name} is missing; expected a time"
-    checks = [Check(missing, "NULL", lambda _: says, "fill it or leave the row out")]
+    checks = [Check(missing, name, "NULL", "a time", "fill it or leave the row out")]
     if kind.startswith(("TIMESTAMP", "DATE")):
         time = f"CAST({column} AS TIMESTAMP)"
     elif kind not in ("BIGINT", "DOUBLE", "VARCHAR"):
@@ -61,11 +61,8 @@ def to_utc(rows: Rows, name: str, unit: str, forms: int) -> tuple[str, list[Chec
         return _number(rows, name, values.number(forms) if kind == "VARCHAR" else kind, unit, checks)
     else:
         time = _iso(column) if unit == "iso" else _formed(column, _checked(unit))
-        checks.append(
-            Check(f"{time} IS NULL", column, lambda value: f"{name} is {value!r}; {_expected(unit)}", _proposal)
-        )
-    years = f"outside the years {YEARS[0]} to {YEARS[1]}"
-    checks.append(Check(f"NOT {_within(time)}", time, lambda value: f"{name} is {value}, {years}", "correct the row"))
+        checks.append(Check(f"{time} IS NULL", name, column, _expected(unit), _proposal))
+    checks.append(Check(f"NOT {_within(time)}", name, time, _OF_THE_YEARS, "correct the row"))
     return time, checks
 
 
@@ -96,14 +93,12 @@ def _number(rows: Rows, name: str, kind: str, unit: str, checks: list[Check]) ->
     per = NANOSECONDS[unit]
     number = f"TRY_CAST({column} AS {kind if kind == 'BIGINT' else 'DOUBLE'})"
     if rows.types[name] == "VARCHAR":
-        expected = f"expected a number ({_UNIT_KEY}={unit})"
         fix = f"correct the row, or set {_UNIT_KEY} to iso where all are written like 2024-05-31T12:00:00Z"
         word = f"{values.form(column, 'VARCHAR')} NOT IN (1, 4)"
-        checks.append(Check(word, column, lambda value: f"{name} is {value!r}; {expected}", fix))
+        checks.append(Check(word, name, column, f"a number ({_UNIT_KEY}={unit})", fix))
     low, high = (seconds * 10**9 // per for seconds in (_LOW, _HIGH))
-    years = f"which as {_UNIT_KEY}={unit} lies outside the years {YEARS[0]} to {YEARS[1]}"
     broken = f"NOT ({number} >= {low} AND {number} < {high})"
-    checks.append(Check(broken, number, lambda value: f"{name} is {value!r}, {years}", _proposal))
+    checks.append(Check(broken, name, number, f"{_OF_THE_YEARS} ({_UNIT_KEY}={unit})", _proposal))
     if kind == "BIGINT":
         microseconds = f"{number} * {per // 1000}" if per >= 1000 else f"{number} // 1000"
     else:
@@ -143,8 +138,8 @@ def _within(time: str) -> str:
 
 def _expected(unit: str) -> str:
     if unit == "iso":
-        return f"expected ISO 8601 ({_UNIT_KEY}=iso), e.g. 2024-05-31T12:00:00Z or 2024-05-31 14:00:00+02:00"
-    return f"expected the form {unit!r} ({_UNIT_KEY})"
+        return f"ISO 8601 ({_UNIT_KEY}=iso), e.g. 2024-05-31T12:00:00Z or 2024-05-31 14:00:00+02:00"
+    return f"the form {unit!r} ({_UNIT_KEY})"
 
 
 def _proposal(value: Any) -> str:

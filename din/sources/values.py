@@ -110,15 +110,14 @@ def of_type(rows: Rows, name: str, wanted: str) -> Check:
     forms = (Form.WHOLE, Form.LONG, Form.NUMBER) if wanted == "DOUBLE" else (Form.WHOLE,)
     fits = f"{found} IN ({', '.join(f'{one:d}' for one in forms)}) AND TRY_CAST({column} AS {wanted}) IS NOT NULL"
     broken = f"NOT ({fits} OR {found} IN (0, {Form.MARK:d}))"
-    return Check(broken, column, lambda value: f"{name} is {value!r}; expected {expected}", "correct it")
+    return Check(broken, name, column, expected, "correct it")
 
 
 def whole(rows: Rows, name: str, fix: str) -> tuple[str, Check]:
     """Return SQL for a column as BIGINT, and the check that every value is a whole number."""
     column = rows[name]
     broken = f"{form(column, rows.types[name])} <> {Form.WHOLE:d}"
-    says = "expected a whole number within 64 bits"
-    return f"TRY_CAST({column} AS BIGINT)", Check(broken, column, lambda value: f"{name} is {value!r}; {says}", fix)
+    return f"TRY_CAST({column} AS BIGINT)", Check(broken, name, column, "a whole number within 64 bits", fix)
 
 
 def binary(rows: Rows, name: str, fix: Callable[[Any], str]) -> tuple[str, Check]:
@@ -126,5 +125,4 @@ def binary(rows: Rows, name: str, fix: Callable[[Any], str]) -> tuple[str, Check
     text = f"lower(CAST({rows[name]} AS VARCHAR))"
     one = f"coalesce({text} IN ('1', 'true', '1.0'), false)"
     zero = f"coalesce({text} IN ('0', 'false', '0.0', '-0', '-0.0'), false)"
-    check = Check(f"NOT ({one} OR {zero})", rows[name], lambda value: f"{name} is {value!r}; expected 0 or 1", fix)
-    return f"CAST({one} AS TINYINT)", check
+    return f"CAST({one} AS TINYINT)", Check(f"NOT ({one} OR {zero})", name, rows[name], "0 or 1", fix)

@@ -154,7 +154,7 @@ def test_rows_of_another_day(workspace: Workspace, by_day: Build) -> None:
     deliver(workspace.root, 0)
     path = deliver(workspace.root, 1)
     path.write_text(path.read_text().replace(str(_time(1, 2)), str(_time(1, 0) - 1)))
-    message = r"logs/2024-05-02.csv row 3: its time is 2024-05-01 23:59:59, not on 2024-05-02.*utc_offset_hours=0"
+    message = r"2024-05-02.csv row 3: its time is 2024-05-01 23:59:59; expected one on 2024-05-02.*utc_offset_hours=0"
     with pytest.raises(InputError, match=message):
         fetch(workspace, by_day())
     assert not workspace.raw.exists()

@@ -56,15 +56,15 @@ CASES = [
     *(
         log(says[0], "bad.csv", f"user_id,timestamp,shown\n1,{T},a-1\n2,{T},{cell}\n", *says, **ROWS)
         for cell, says in {
-            "N1-0 N2": ("row 2: shown holds 'N2'; expected an item, a minus and a label", "correct it"),
-            "": ("row 2: shown lists no impression", "leave the row out"),
+            "N1-0 N2": ("row 2: an entry of shown is 'N2'; expected an item, a minus and a label", "correct it"),
+            "": ("row 2: shown is missing; expected at least one impression", "leave the row out"),
             "N1-0 N2-7": ("row 2: label is '7'; expected 0 or 1",),
-            "N1-0 " * 5000: ("row 2: shown lists 5,000 impressions; expected at most 4,096", "several rows"),
+            "N1-0 " * 5000: ("the number of impressions in shown is 5000; expected at most 4096", "several rows"),
         }.items()
     ),
     log(
         "a click elsewhere", "bad.csv", f"user_id,timestamp,shown,label\n1,{T},a b,b\n2,{T},a b,a c\n",
-        "row 2: label holds 'c'; expected items of shown", "correct it", **ROWS,
+        "row 2: an entry of label is 'c'; expected an item of shown", "correct it", **ROWS,
     ),
     case("no cell", {}, "clicks.csv: no column 'shown'", "fetch.table.explode", "{impressions: [item, click]}", **ROWS),
     case("a cell", {}, "column 'label' exists", "two new names", explode={"tab": ("label", "item_id")}),
@@ -99,7 +99,7 @@ CASES = [
     side("no item_id", "items", "sku,c\n7,x\n", "no column 'item_id'", "sku, c", "items_columns", "{item_id: sku}"),
     side(
         "lists of two lengths", "history", f"user_id,item_id,timestamp,r\n1,2|3,{T},5|4\n1,4|5,{T},5\n",
-        "side.csv row 2: r holds 1 values, but item_id holds 2",
+        "side.csv row 2: the number of values in r is 1; expected as many as in item_id",
         history_columns={"rating": "r"}, separators={"item_id": "|", "r": "|"},
     ),
     side(
