@@ -82,7 +82,6 @@ class AmazonReviews(Publisher):
             "reviews, e.g. reviews_Electronics_5.json, Electronics_5.json, Electronics.jsonl or Electronics.csv",
         )
         edition = self.edition = _2018 if b'"reviewerID"' in _first_line(reviews) else _2023
-        self.stated = {edition.rating: "DOUBLE", edition.time: "BIGINT"}
         self.params = Table(
             columns={
                 "user_id": edition.user,

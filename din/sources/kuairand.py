@@ -21,8 +21,6 @@ from din.sources.publisher import BEIJING, Publisher
 
 _ACTS = ("is_like", "is_follow", "is_comment", "is_forward", "is_hate", "long_view", "is_profile_enter")
 _DURATIONS = ("play_time_ms", "profile_stay_time", "comment_stay_time")
-_TYPES: dict[str, str] = dict.fromkeys(("user_id", "video_id", "time_ms", "tab", *_DURATIONS), "BIGINT")
-_TYPES |= dict.fromkeys(("is_click", "is_rand", *_ACTS), "TINYINT")
 _USER = ("user_active_degree", "is_lowactive_period", "is_live_streamer", "is_video_author", "follow_user_num_range")
 _USER += ("fans_user_num_range", "friend_user_num_range", "register_days_range")
 _ITEM = {
@@ -61,4 +59,3 @@ class KuaiRandPure(Publisher):
         "behaviour": {**_BEHAVIOUR, "play_time_ms": {"kind": "numeric", "buckets": 10}},
     }
     needs: ClassVar = {"events": ("is_click",), "items": _ITEM, "users": _USER}
-    stated = _TYPES

@@ -58,7 +58,6 @@ FIELDS: dict[str, dict[str, Any]] = {
 }
 _TIMEOUT_S = 10
 _RATING = ("userId", "movieId", "rating", "timestamp")
-_TYPES = dict.fromkeys(("userId", "movieId", "timestamp", "age"), "BIGINT")
 _NO_GENRES = "(no genres listed)"
 _DAT = {
     "events": Dialect("::", _RATING, "latin-1"),
@@ -96,7 +95,6 @@ class MovieLensRelease(Publisher):
     fields: ClassVar = FIELDS | {"user": {"gender": "categorical", "age": "categorical", "occupation": "categorical"}}
     protocol = "by_user"
     needs: ClassVar = {"items": ("title", "genres")}
-    stated = _TYPES | {"rating": "DOUBLE", "occupation": "BIGINT"}
 
     def __init__(self, workspace: Workspace, params: blocks.MovieLens, until: date | None) -> None:
         super().__init__(workspace, params, until)
@@ -127,7 +125,6 @@ class Files100k(MovieLensRelease):
 
     fields: ClassVar = FIELDS
     needs: ClassVar = {}
-    stated = _TYPES | {"rating": "BIGINT"}
 
     def found(self) -> dict[str, tuple[File, ...]]:
         """Return the files of each table."""

@@ -4,12 +4,10 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 from din.errors import InputError, listed
 from din.params import Table
-from din.sources import values
 from din.sources.download import Download
 from din.sources.files import File
 from din.sources.rawlog import RawLog
@@ -23,14 +21,13 @@ BEIJING = 8  # hours ahead of UTC, all year round
 class Publisher(TableSource):
     """A log in its publisher's files.
 
-    A subclass names the files and their columns. Files that lack a column, or hold values of another type, are refused.
+    A subclass names the files and their columns. Files that lack a column are refused.
 
     Attributes:
         layout: the columns and rules by which the files are read.
         names: the names of each table's files.
         fields, protocol, order: see `RawLog`. Fields of users are left out if no file describes users.
         needs: the columns that each table must have, in addition to the columns of events.
-        stated: the types of columns that the publisher states.
     """
 
     grows = False
@@ -41,7 +38,6 @@ class Publisher(TableSource):
     protocol: ClassVar[str] = "temporal"
     order: ClassVar[str | None] = None
     needs: ClassVar[Mapping[str, Collection[str]]] = {}
-    stated: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, workspace: Workspace, params: Any, until: date | None) -> None:
         super().__init__(workspace, self.layout, until)
@@ -82,11 +78,7 @@ class Publisher(TableSource):
             raise InputError(f"{file}: no column {missing[0]!r}; its columns: {listed(names)}; {self.advice}")
 
     def _read(self, table: str, found: Sequence[File]) -> Rows:
-        """Read a table in the types that the publisher states. Blanks around the names of columns are ignored."""
+        """Read a table. Blanks around the names of columns are ignored."""
         rows = super()._read(table, found)
         rows = replace(rows, names=tuple(name.strip() for name in rows.names))
-        kinds = {name: self.stated.get(name, kind) for name, kind in rows.types.items()}
-        checks = [values.of_type(rows, name, kind) for name, kind in kinds.items() if kind != rows.types[name]]
-        rows.require(checks, self.advice)
-        typed = rows.select({name: values.cast(rows[name], rows.types[name], kind) for name, kind in kinds.items()})
-        return typed.select(self.columns(table, typed))
+        return rows.select(self.columns(table, rows))

@@ -25,7 +25,6 @@ _AD = {
     "customer": "id",
     "price": {"kind": "numeric", "buckets": 10},
 }
-_TYPES = dict.fromkeys(("user", "userid", "adgroup_id", "time_stamp", "brand"), "BIGINT") | {"clk": "TINYINT"}
 
 
 @SOURCES.register("taobao-ads", blocks.PublishedFiles)
@@ -47,4 +46,3 @@ class TaobaoAds(Publisher):
         "context": {"pid": "categorical"},
     }
     needs: ClassVar = {"events": ("clk",), "items": _AD, "users": _PROFILE}
-    stated = _TYPES

@@ -102,17 +102,6 @@ def cast(sql: str, kind: str, wanted: str) -> str:
     return sql if kind == wanted else f"TRY_CAST({sql} AS {wanted})"
 
 
-def of_type(rows: Rows, name: str, wanted: str) -> Check:
-    """Return the check that the values of a column are missing or of a type: BIGINT, TINYINT or DOUBLE."""
-    expected = "a number" if wanted == "DOUBLE" else "a whole number"
-    column = rows[name]
-    found = form(column, rows.types[name])
-    forms = (Form.WHOLE, Form.LONG, Form.NUMBER) if wanted == "DOUBLE" else (Form.WHOLE,)
-    fits = f"{found} IN ({', '.join(f'{one:d}' for one in forms)}) AND TRY_CAST({column} AS {wanted}) IS NOT NULL"
-    broken = f"NOT ({fits} OR {found} IN (0, {Form.MARK:d}))"
-    return Check(broken, name, column, expected, "correct it")
-
-
 def whole(rows: Rows, name: str, fix: str) -> tuple[str, Check]:
     """Return SQL for a column as BIGINT, and the check that every value is a whole number."""
     column = rows[name]
