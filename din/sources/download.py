@@ -11,14 +11,13 @@ from dataclasses import dataclass
 import fsspec
 from fsspec.implementations.zip import ZipFileSystem
 
-from din.errors import InputError
+from din.errors import InputError, listed
 from din.sources.files import File, name_as, unreadable
 from din.workspace import Workspace
 
 KEY = "fetch.options.path"
 """The parameter that names the files."""
 _PAGE = "docs/public-logs.md says which files it needs and where to get them"
-_SHOWN = 30  # names in a message
 
 
 @dataclass(frozen=True)
@@ -59,11 +58,11 @@ class Download:
         if not found:
             raise InputError(
                 f"{KEY}: {self.place!r} holds no {expected}, plain or with .gz, .bz2 or .zst; "
-                f"it holds {_listed(self.files)}. Unpack other archives first; {_PAGE}"
+                f"it holds {_names(self.files)}. Unpack other archives first; {_PAGE}"
             )
         if len(found) > 1:
             raise InputError(
-                f"{KEY}: {self.place!r} holds {len(found)} files that may be {expected}: {_listed(found)}; "
+                f"{KEY}: {self.place!r} holds {len(found)} files that may be {expected}: {_names(found)}; "
                 "expected one: leave the others out, e.g. with the glob folder/*Electronics*"
             )
         return found[0]
@@ -82,7 +81,5 @@ def _base(file: File) -> str:
     return name.rsplit(".", 1)[0] if file.compression else name
 
 
-def _listed(files: Iterable[File]) -> str:
-    names = sorted(file.path.rsplit("/", 1)[-1] for file in files)
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+def _names(files: Iterable[File]) -> str:
+    return listed(sorted(file.path.rsplit("/", 1)[-1] for file in files))
