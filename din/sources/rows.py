@@ -11,7 +11,7 @@ from functools import cache, cached_property
 from itertools import count
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 from weakref import finalize
 
 import duckdb
@@ -111,17 +111,16 @@ class Rows:
         """Return the rows that fulfil a condition in SQL."""
         return replace(self, query=f"SELECT * FROM ({self.query}) WHERE {condition}")
 
-    def one_each(self, pick: Literal["min", "max"], *names: str) -> "Rows":
-        """Return the first row (`min`) or the last one (`max`) for each combination of values in some columns."""
-        keys = ", ".join(self[name] for name in names)
-        return self.where(f"row IN (SELECT {pick}(row) FROM ({self.query}) GROUP BY {keys})")
+    def one_each(self, pick: str, *names: str) -> "Rows":
+        """Return one row for each combination of values in some columns.
 
-    def first_each(self, order: str, name: str) -> "Rows":
-        """Return the row with the least value of `order`, an SQL expression, for each value in a column.
-
-        Of several such rows, return the first, since DuckDB's threads deliver them in any order.
+        Args:
+            pick: an SQL aggregate of `row`, such as `min(row)` for the first row. DuckDB's threads deliver rows in any
+                order, so ties must end in `row`.
+            names: the columns.
         """
-        return self.where(f"row IN (SELECT arg_min(row, ({order}, row)) FROM ({self.query}) GROUP BY {self[name]})")
+        keys = ", ".join(self[name] for name in names)
+        return self.where(f"row IN (SELECT {pick} FROM ({self.query}) GROUP BY {keys})")
 
     def ask(self, *expressions: str) -> tuple[Any, ...]:
         """Return the values of aggregates."""
