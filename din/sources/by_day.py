@@ -13,7 +13,7 @@ items, users and history are read whole at each fetch.
 
 import base64
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
 from itertools import groupby
@@ -22,7 +22,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from din import documents
-from din.artifacts import hash_files, sha256_file
+from din.artifacts import hash_files, sha256_file, write_json
 from din.errors import InputError
 from din.names import Day, Digest
 from din.params import Table
@@ -31,7 +31,7 @@ from din.progress import track
 from din.schema import EPOCH, TIMESTAMP
 from din.sources import SOURCES, rawlog, readers, values
 from din.sources.files import File
-from din.sources.memory import recall, remember
+from din.sources.memory import recall
 from din.sources.rawlog import require_rows
 from din.sources.rows import Check, Rows, name_of
 from din.sources.source import Earlier, Written
@@ -110,7 +110,7 @@ class TableByDay(TableSource):
         written = [day for day, one in sorted(known.items()) if one.sha256]
         described = rawlog.description(log, self.until, written, sum(one.rows for one in known.values()))
         if self.identity() == identity:  # otherwise rows of other files would be remembered
-            remember(path, {day: asdict(one) for day, one in (memory | known).items()})
+            write_json(path, memory | known)
         return Written(described, files | hash_files(tree), len(days_read))
 
     def _sampled(self, known: Mapping[Day, KnownDay]) -> Input:

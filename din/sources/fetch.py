@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -31,7 +31,7 @@ from din.names import Day, Digest
 from din.params import Params, source_settings, to_json
 from din.params.fetch import BLOCKS
 from din.sources import SOURCES, rawlog
-from din.sources.memory import recall, remember
+from din.sources.memory import recall
 from din.sources.source import Earlier, Source, Written
 from din.workspace import FORMAT, Workspace
 
@@ -200,8 +200,7 @@ def _rewrite(log: _Log, old: Fetched | None, pin: str | None) -> None:
 
 
 def _remember(workspace: Workspace, seen: dict[str, Seen]) -> None:
-    known = recall(dict[str, Seen], workspace.seen) | seen
-    remember(workspace.seen, {stamp: asdict(log) for stamp, log in known.items()})
+    write_json(workspace.seen, recall(dict[str, Seen], workspace.seen) | seen)
 
 
 def _fetched(workspace: Workspace) -> Fetched | None:

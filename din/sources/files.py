@@ -18,10 +18,11 @@ from typing import Any
 import fsspec
 import pyarrow as pa
 
+from din.artifacts import write_json
 from din.errors import InputError, Unavailable
 from din.params.fetch import DATE
 from din.progress import track
-from din.sources.memory import recall, remember
+from din.sources.memory import recall
 from din.workspace import Workspace
 
 fsspec.register_implementation("spark", "din.sources.on_spark.SparkTables")
@@ -180,7 +181,7 @@ def digests(workspace: Workspace, files: Sequence[File]) -> list[str]:
                 changed = True
         result.append(entry["sha256"])
     if changed:
-        remember(workspace.digests, known)
+        write_json(workspace.digests, known)
     return result
 
 
