@@ -19,7 +19,7 @@ import fsspec
 import pyarrow as pa
 
 from din.artifacts import write_json
-from din.errors import InputError, Unavailable
+from din.errors import InputError, Unavailable, shown
 from din.params.fetch import DATE
 from din.progress import track
 from din.sources.memory import recall
@@ -105,19 +105,12 @@ def expand(workspace: Workspace, patterns: str, key: str) -> tuple[File, ...]:
     found: dict[str, File] = {}
     for pattern in (part.strip() for part in patterns.split(",")):
         with unreadable(f"{key}: {pattern!r}"):
-            try:
-                system, path = fsspec.core.url_to_fs(workspace.located(pattern))
-            except (LookupError, TypeError) as error:  # a scheme that needs more than a path
-                problem = f"not a place that can be opened ({type(error).__name__}: {error})"
-                raise InputError(f"{key}: {pattern!r}: {problem}; give a path, s3:// or gs://") from None
+            system, path = fsspec.core.url_to_fs(workspace.located(pattern))
             matches = sorted(system.glob(path.replace(DATE, ANY_DAY)))
             paths = [match for match in matches if not system.isdir(match)]
         if not paths:
-            if matches:
-                problem = f"is a directory; name its files, e.g. {pattern.rstrip('/')}/*.parquet"
-            else:
-                problem = "matches no file; check the path: relative ones start at the project's root"
-            raise InputError(f"{key}: {pattern!r} {problem}")
+            advice = f"name files, e.g. {pattern.rstrip('/')}/*.parquet: relative paths start at the project's root"
+            raise InputError(f"{key}: {pattern!r} {'is a directory' if matches else 'matches no file'}; {advice}")
         for match in paths:
             name = name_as(workspace, pattern, system, match)
             if not system.isfile(match):  # reading it could block forever
@@ -197,17 +190,12 @@ def unreadable(what: str) -> Iterator[None]:
         yield
     except (UnicodeDecodeError, pa.ArrowInvalid) as error:
         problem = re.sub(r"Row #(\d+)", r"line \1", str(error).strip().splitlines()[0])
-        if "\0" in problem:
-            raise InputError(
-                f"{what}: holds zero bytes, so it is UTF-16 or damaged; expected UTF-8: convert it, e.g. with "
-                "iconv -f UTF-16 -t UTF-8, or export it again"
-            ) from None
-        if "utf" in problem.lower():
+        if "\0" in problem or "utf" in problem.lower():
             advice = (
-                "set csv.encoding, e.g. to cp1252, in fetch.table, or in fetch.options.table of the source served; or "
-                "convert the file, e.g. with iconv -t UTF-8"
+                "set csv.encoding, e.g. to cp1252 or utf-16, in fetch.table, or in fetch.options.table of the source "
+                "served; convert the file, e.g. with iconv -t UTF-8; or export it again if it is damaged"
             )
-            raise InputError(f"{what}: not UTF-8 text ({problem}); {advice}") from None
+            raise InputError(f"{what}: not UTF-8 text ({shown(problem, quotes=False)}); {advice}") from None
         damaged = "the file is damaged or of another format: export it again"
         advice = "correct that line" if "line" in problem else damaged
         if "columns, got" in problem and '"' in problem:

@@ -46,7 +46,6 @@ CASES = [
     case("a directory", {"logs/a.csv": GOOD}, "'logs' is a directory", "logs/*.parquet", events="logs"),
     log("a format", "log.xlsx", b"PK", "unknown (log.xlsx)", ".parquet"),
     case("two formats", {"b.parquet": parquet()}, "CSV, Parquet", "one format", events="clicks.csv,b.parquet"),
-    case("half a place", {}, "fetch.table.events", "not a place", "s3://", events="reference://a.csv"),
     case("a file system", {}, "fetch.table.events", "nosuch", events="nosuch://a/b.csv"),
     log("an empty file", "bad.csv", b"", "bad.csv: empty (0 bytes)", "expected a CSV", "again"),
     log(
