@@ -32,7 +32,6 @@ from din.schema import EPOCH, TIMESTAMP
 from din.sources import SOURCES, rawlog, readers, values
 from din.sources.files import File
 from din.sources.memory import recall
-from din.sources.rawlog import require_rows
 from din.sources.rows import Check, Rows, name_of
 from din.sources.source import Earlier, Written
 from din.sources.tabular import Input, TableSource, types_of_ids
@@ -103,7 +102,6 @@ class TableByDay(TableSource):
             unread = {day for day, one in known.items() if one.types != types}
             if not unread:
                 break
-        require_rows(events.rows, "events")
         log = self._log(events)
         rawlog.write_others(rawlog.checked(log), tree, self.until)
         files = {rawlog.day_file(day): one.sha256 for day, one in sorted(known.items()) if one.sha256}

@@ -177,13 +177,17 @@ def require_rows(rows: Rows, table: str) -> None:
         raise InputError(f"{rows.name}: no rows; expected at least one of {table}: check the path and the export")
 
 
+def columns_key(table: str) -> str:
+    """Return the key of `fetch.table` that maps our names of a table's columns to theirs."""
+    return "columns" if table == "events" else f"{table}_columns"
+
+
 def _check_names(rows: Rows, table: str) -> None:
-    key = "columns" if table == "events" else f"{table}_columns"
     for name in rows.names:
         if problem := name_problem(name):
             raise InputError(
                 f"{rows.name}: column {shown(name)}: {problem}; rename the column, or give it another name in "
-                f"fetch.table.{key}"
+                f"fetch.table.{columns_key(table)}"
             )
 
 
@@ -247,11 +251,8 @@ def _unique(rows: Rows, rule: _Rule) -> None:
     repeated = f"SELECT {keys} FROM ({rows.query}) GROUP BY {keys} HAVING count(*) > 1"
     if rows.con.execute(f"{repeated} LIMIT 1").fetchone() is None:
         return
-    before = f"lag(row) OVER (PARTITION BY {keys} ORDER BY row)"
-    pair = f"SELECT row, {before} AS before, {keys} FROM ({rows.query}) WHERE ({keys}) IN ({repeated})"
-    first = rows.con.execute(f"SELECT * FROM ({pair}) WHERE before IS NOT NULL ORDER BY ALL LIMIT 1").fetchone()
-    assert first is not None
-    row, before, *values = first
+    pairs = f"SELECT min(row, 2) AS pair, {keys} FROM ({rows.query}) WHERE ({keys}) IN ({repeated}) GROUP BY {keys}"
+    (((before, row), *values),) = rows.con.execute(f"{pairs} ORDER BY pair[2] LIMIT 1").fetchall()
     value = ", ".join(f"{key} {value!r}" for key, value in zip(rule.unique, values, strict=True))
     raise InputError(f"{rows.at(row)}: duplicate {value}: first seen in {rows.at(before)}; {rule.advice}")
 

@@ -26,7 +26,7 @@ from din.schema import (
     USER_ID,
 )
 from din.sources import files, readers, times, values
-from din.sources.rawlog import RawLog, require_rows, type_name
+from din.sources.rawlog import RawLog, columns_key, type_name
 from din.sources.readers import UNNAMED, Dialect
 from din.sources.rows import Check, Rows, Store
 from din.sources.rules import Rule
@@ -119,7 +119,6 @@ class TableSource(Source):
 
     def with_events(self, events: Rows) -> RawLog:
         """Convert events in the columns of `fetch.table.events`, and read and convert all other tables."""
-        require_rows(events, "events")
         return self._log(self._input("events", self._once(events)))
 
     def found(self) -> dict[str, tuple[files.File, ...]]:
@@ -163,14 +162,8 @@ class TableSource(Source):
     @cached_property
     def _loaded(self) -> dict[str, Input]:
         """The tables other than the events, as they were read."""
-        loaded = {}
-        for table in ("items", "users", "history"):
-            if found := self._files(table):
-                rows = self._read(table, found)
-                if table != "history":  # a history may be empty
-                    require_rows(rows, table)
-                loaded[table] = self._input(table, rows)
-        return loaded
+        others = [(table, self._files(table)) for table in ("items", "users", "history")]
+        return {table: self._input(table, self._read(table, found)) for table, found in others if found}
 
     @cached_property
     def _sides(self) -> dict[str, Input]:
@@ -214,8 +207,8 @@ class TableSource(Source):
             others = self._others(table, names)
             if twice := [name for name in others if name in wanted]:
                 raise InputError(
-                    f"{file}: column {shown(twice[0])} collides with a column that fetch.table.{_key(table)} renames "
-                    f"to it; rename it there as well, e.g. {{other_{listed(twice[:1])}: {listed(twice[:1])}}}"
+                    f"{file}: column {shown(twice[0])} collides with a column that fetch.table.{columns_key(table)} "
+                    f"renames to it; rename it there as well, e.g. {{other_{listed(twice[:1])}: {listed(twice[:1])}}}"
                 )
             rules = self._rules(names, file).values() if table == "events" else ()
             chosen = (*wanted.values(), *others, *(rule.column for rule in rules), *parts)
@@ -238,13 +231,13 @@ class TableSource(Source):
                 headless = f"; or if the first line is a row, {row}" if files.format_of(file) == "CSV" else ""
                 raise InputError(
                     f"{file}: no column {theirs!r} for {ours}; its columns: {listed(names)}. Map the right one in "
-                    f"fetch.table.{_key(table)}, e.g. {{{ours}: {listed(names[:1])}}}{headless}"
+                    f"fetch.table.{columns_key(table)}, e.g. {{{ours}: {listed(names[:1])}}}{headless}"
                 )
 
     def _wanted(self, table: str) -> dict[str, str]:
         """Map our names of the columns that a table must have to theirs."""
         further = (*self.params.keep, *self.params.items_from_events) if table == "events" else ()
-        return {ours: ours for ours in (*_TABLES[table], *further)} | getattr(self.params, _key(table))
+        return {ours: ours for ours in (*_TABLES[table], *further)} | getattr(self.params, columns_key(table))
 
     def _others(self, table: str, names: Sequence[str]) -> list[str]:
         """Return the columns of a file that are read in addition to the wanted ones."""
@@ -338,11 +331,6 @@ class TableSource(Source):
             checks += found
         table.rows.require(checks, self.advice)
         return table.rows.select(result)
-
-
-def _key(table: str) -> str:
-    """Return the key of `fetch.table` that maps our names of a table's columns to theirs."""
-    return "columns" if table == "events" else f"{table}_columns"
 
 
 def _lists(rows: Rows, names: Mapping[str, str], separators: Mapping[str, str], table: str) -> dict[str, str | None]:
