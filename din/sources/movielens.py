@@ -23,7 +23,7 @@ import http.client
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from itertools import chain
@@ -44,7 +44,6 @@ from din.sources.publisher import Publisher
 from din.sources.rawlog import RawLog
 from din.sources.readers import Dialect
 from din.sources.rows import Rows, quoted
-from din.sources.source import Source
 from din.workspace import Workspace
 
 URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
@@ -153,19 +152,12 @@ class Files100k(MovieLensRelease):
 
 
 @SOURCES.register("movielens-100k", blocks.MovieLens)
-class MovieLens100k(Source):
+class MovieLens100k(Files100k):
     """The log at `fetch.options.path`, or downloaded if that is null."""
-
-    params: blocks.MovieLens
-
-    @classmethod
-    def recognised(cls, workspace: Workspace, params: Any) -> Sequence[File]:
-        """Return the publisher's files, or RecBole's, at a path."""
-        return Files100k.recognised(workspace, params)
 
     def identity(self) -> Any:
         """Return the checksum of the rows, known without a download, and the parameter that decides clicks."""
-        return {"sha256": SHA256, "positive_rating": self.params.positive_rating}
+        return {"sha256": SHA256, "positive_rating": self.settings.positive_rating}
 
     def read(self) -> RawLog:
         """Read the files at the path, or without a path the cached archive, which is downloaded if it is missing.
@@ -174,7 +166,7 @@ class MovieLens100k(Source):
             InputError: the files at the path are not the publisher's.
             Unavailable: there is no path, and neither route delivered the expected rows.
         """
-        path = self.params.path
+        path = self.settings.path
         if path is None:
             return self._obtained(self.workspace.fetched)
         try:
@@ -185,7 +177,7 @@ class MovieLens100k(Source):
 
     def _at(self, path: str) -> RawLog:
         """Read the zip, the wheel or the unpacked folder at a path; raise ValueError if it holds other rows."""
-        log = Files100k(self.workspace, replace(self.params, path=path), self.until).read()
+        log = Files100k(self.workspace, replace(self.settings, path=path), self.until).read()
         if (found := sha256(log)) != SHA256:
             raise ValueError(f"its rows have sha256 {found}, expected {SHA256}")
         return log

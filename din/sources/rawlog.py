@@ -227,21 +227,19 @@ def _same_type(column: str, events: Rows, other: Rows) -> None:
 
 
 def _castable(events: Rows, history: Rows) -> None:
-    """Raise InputError if a column of the history can't be cast to the type of the events' column of the same name."""
+    """Raise InputError if a column of the history can't be cast to the type of the events' column of the same name.
+
+    Numbers in a text column are text. Text among numbers, or lists among single values, can't be cast.
+    """
     for column in set(history.names) & set(events.names) - {*HISTORY_COLUMNS}:
         expected, found = events.types[column], history.types[column]
-        if _mixed(expected, found) and history.ask(f"count({history[column]})")[0]:
+        is_text = found.startswith("VARCHAR") and not expected.startswith("VARCHAR")
+        is_other = is_text or expected.endswith("[]") != found.endswith("[]")
+        if is_other and history.ask(f"count({history[column]})")[0]:
             raise InputError(
                 f"{history.name}: {column} is {type_name(found)}, but in {events.name} it is {type_name(expected)}; "
                 "one column has one type: correct the values, store both as text, or leave the column out"
             )
-
-
-def _mixed(expected: str, found: str) -> bool:
-    """Return whether text meets numbers, or lists meet single values; numbers in a text column are text."""
-    if expected.endswith("[]") != found.endswith("[]"):
-        return True
-    return found.startswith("VARCHAR") and not expected.startswith("VARCHAR")
 
 
 def _unique(rows: Rows, rule: _Rule) -> None:
