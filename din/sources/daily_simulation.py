@@ -120,14 +120,14 @@ class DailySimulation(Source):
     def read(self) -> RawLog:
         """Draw the items, the history and the events of the last day."""
         newest = len(self.days) - 1
-        others = {"items": self.world.items(newest), "history": self.world.history()}
-        parts = {name: Rows.of("simulate", columns) for name, columns in others.items()}
-        return replace(self._log(newest, self._start(newest)), **parts)
+        items = Rows.of("simulate", self.world.items(newest))
+        history = Rows.of("simulate", self.world.history())
+        return replace(self._log(newest), items=items, history=history)
 
     def write(self, tree: Path, earlier: Earlier) -> Written:
         """Draw the log day by day."""
         for number in track(range(len(self.days)), len(self.days), "drawing", "day"):
-            log = self._log(number, self._start(number))
+            log = self._log(number)
             rawlog.write_day(log.events, tree, log.truth)
         log = self.read()
         rawlog.write_others(rawlog.checked(log), tree, self.until)
@@ -138,10 +138,10 @@ class DailySimulation(Source):
         """Return the number of events before a day."""
         return sum(self.world.size(earlier) for earlier in range(number))
 
-    def _log(self, number: int, start: int) -> RawLog:
-        """Draw the events of a day, whose sequence numbers begin with `start`."""
+    def _log(self, number: int) -> RawLog:
+        """Draw the events of a day."""
         drawn = self.world.impressions(number)
-        sequence = start + np.arange(len(drawn.time))
+        sequence = self._start(number) + np.arange(len(drawn.time))
         return RawLog(
             events=events(drawn.user, drawn.item, drawn.time, sequence, drawn.label),
             truth=pa.table({SEQUENCE: sequence, "probability": drawn.probability}),

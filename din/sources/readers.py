@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from pydantic_core import from_json
 
 from din.documents import DEPTH
-from din.errors import MOST_SHOWN, InputError, shown
+from din.errors import InputError, shown
 from din.progress import track
 from din.sources.files import CHUNK, File, format_of, unreadable
 from din.sources.rows import Rows, Store, numbered, quoted
@@ -217,18 +217,11 @@ def _shortened(delimiter: bytes) -> Callable[[pa.Buffer], bytes]:
 
 @contextmanager
 def _explained(file: File, dialect: Dialect) -> Iterator[None]:
-    """Name the cause of two errors that Arrow leaves unclear: a header of another width, and a row that is too long."""
+    """Name a row that is too long, which Arrow does not."""
     try:
         yield
     except pa.ArrowInvalid as error:
         problem = str(error).splitlines()[0]
-        if "Row #2: Expected" in problem and not dialect.names and "\0" not in problem:
-            with file.lines() as lines:
-                first = shown(lines.readline(MOST_SHOWN).decode(errors="replace").rstrip())
-            raise InputError(
-                f"{file.name}: cannot be read ({problem.replace('Row #2', 'line 2')}); correct that line, or the first "
-                f"line, {first}, which was taken for the header"
-            ) from None
         found = any(words in problem for words in _TOO_LONG) and _too_long(file)
         if not found:
             raise pa.ArrowInvalid(problem.replace(_DELIMITER, dialect.of(file))) from None

@@ -127,7 +127,7 @@ CASES = [
     log("numbers in JSON lines", "bad.json", '{"a": 1}\n5\n', "line 2: ", "in '5'; expected a JSON object"),
     log(
         "Excel's line", "bad.csv", f"sep=,\n{GOOD}",
-        "cannot be read", "line 2: Expected 2 columns, got 4", "the first line, 'sep=,', which was taken",
+        "cannot be read", "line 2: Expected 2 columns, got 4", "or the first line if it is not the header",
     ),
     case(
         "a row counts from the start of its file, over all batches",
