@@ -167,10 +167,18 @@ def _day_of(one: tuple[File, Digest]) -> Day:
 def _first_row(rows: Rows) -> str:
     """Return the first row in the form of `KnownDay.first`."""
     head = rows.where("row = 0").table
+    schema = pa.schema([(field.name, _type(field.type)) for field in head.schema])
     stream = pa.BufferOutputStream()
-    with pa.ipc.new_stream(stream, head.schema) as writer:
-        writer.write_table(head)
+    with pa.ipc.new_stream(stream, schema) as writer:
+        writer.write_table(pa.Table.from_pylist(head.to_pylist(), schema))
     return base64.b64encode(stream.getvalue()).decode()
+
+
+def _type(kind: pa.DataType) -> pa.DataType:
+    """Return the type of a column of DuckDB, where int32 means that it has no values; all integers are int64."""
+    if pa.types.is_list(kind):
+        return pa.list_(_type(kind.value_type))
+    return pa.null() if kind == pa.int32() else kind
 
 
 def _require_rows(rows: Rows, day: Day, before: int) -> None:

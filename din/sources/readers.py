@@ -46,8 +46,6 @@ COMMA = (r"^(-?[0-9]+),([0-9]+)$", r"\1.\2")
 """The form of a number such as 12,50, and its form with a point."""
 UNNAMED = "column_"
 """The names of columns without a header begin so, and end in their numbers, from 1."""
-NOTHING = pa.int32()
-"""The type of a column without values; all integers are int64."""
 _DELIMITER = "\x1f"  # replaces a delimiter of two characters, which Arrow does not read
 _HEAD = 32 << 20
 """The size in bytes of a file's first rows at which `read` stops, if `most` limits their number."""
@@ -116,30 +114,16 @@ def unified(schemas: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
     Raises:
         InputError: a column's type differs.
     """
-    seen: dict[str, tuple[pa.DataType, str]] = {}
+    common = pa.schema([])
     for name, schema in schemas:
-        for field in schema:
-            kind, earlier = seen.setdefault(field.name, (field.type, name))
-            common = _common(kind, field.type)
-            if common is None:
-                raise InputError(
-                    f"{name}: column {shown(field.name)} is of type {field.type}, but of type {kind} in {earlier}; "
-                    "expected one type in all files: values of different types never match, so store both the same way"
-                )
-            seen[field.name] = (common, earlier)
-    return pa.schema([(name, kind) for name, (kind, _) in seen.items()])
-
-
-def _common(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    """Return the type that can hold the values of both without a change of meaning, or None."""
-    if pa.types.is_list(one) and pa.types.is_list(other):
-        common = _common(one.value_type, other.value_type)
-        return common and pa.list_(common)
-    if one == other or other == NOTHING:
-        return one
-    if one == NOTHING:
-        return other
-    return pa.float64() if {one, other} == {pa.int64(), pa.float64()} else None
+        try:
+            common = pa.unify_schemas([common, schema], promote_options="permissive")
+        except pa.ArrowTypeError as error:
+            raise InputError(
+                f"{name} differs from earlier files: {str(error).splitlines()[0]}; expected one type in all files: "
+                "values of different types never match, so store both the same way"
+            ) from None
+    return common
 
 
 def _chosen(file: File, select: Select, dialect: Dialect) -> pa.Schema:
@@ -364,7 +348,7 @@ def _plain(kind: pa.DataType) -> pa.DataType:
         return pa.list_(_plain(kind.value_type))
     if is_.is_timestamp(kind):
         return pa.timestamp(kind.unit)  # in UTC
-    return NOTHING if is_.is_null(kind) else kind
+    return kind
 
 
 def _text_for_times(kind: pa.DataType) -> pa.DataType:

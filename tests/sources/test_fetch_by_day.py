@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -249,16 +250,25 @@ def test_a_preserved_time_does_not_hide_a_change(workspace: Workspace, by_day: B
     assert pq.read_table(workspace.raw / raw_file(0), partitioning=None)["price"].to_pylist()[0] == 9
 
 
-def test_parquet_without_text(workspace: Workspace, by_day: Build) -> None:
-    """Integers on one day and fractions on the next are numbers on both, as in one log."""
-    for number, price in enumerate([[1, 2], [0.5, 1.0]]):
+@pytest.mark.parametrize(
+    ("days", "kind"),
+    [
+        ([[1, 2], [0.5, 1.0]], pa.float64()),
+        ([[None, None], ["a", None], [None, "b"]], pa.string()),
+        ([[[], []], [["a"], []]], pa.list_(pa.string())),
+    ],
+    ids=str,
+)
+def test_types_of_parquet(workspace: Workspace, by_day: Build, days: list[list[Any]], kind: pa.DataType) -> None:
+    """All days decide the type of a column, as in one log: one may have integers or nothing, and another has more."""
+    for number, values in enumerate(days):
         path = workspace.root / "logs" / f"{name(number)}.parquet"
         path.parent.mkdir(exist_ok=True)
         times = [_time(number, row) for row in range(2)]
         pq.write_table(
-            pa.table({"user_id": [1, 2], "item_id": [3, 4], "timestamp": times, "label": [0, 1], "price": price}), path
+            pa.table({"user_id": [1, 2], "item_id": [3, 4], "timestamp": times, "label": [0, 1], "price": values}), path
         )
         fetch(workspace, by_day(events="logs/{date}.parquet", keep=("price",), separators={}))
-    for number, price in enumerate([[1.0, 2.0], [0.5, 1.0]]):
+    for number, values in enumerate(days):
         table = pq.read_table(workspace.raw / raw_file(number), partitioning=None)
-        assert (table["price"].type, table["price"].to_pylist()) == (pa.float64(), price)
+        assert (table["price"].type, table["price"].to_pylist()) == (kind, values)

@@ -113,7 +113,8 @@ CASES = [
     case("a separator", {}, "fetch.table.separators: 'tags'", "tab", separators={"tags": "|"}, keep=("tab",)),
     case(
         "integers and text", {"a.parquet": parquet(), "b.parquet": parquet(item_id=["x"])},
-        "b.parquet: column 'item_id' is of type string, but of type int64 in a.parquet", "one type", events="*.parquet",
+        "b.parquet differs from earlier files", "item_id has incompatible types: int64 vs string", "expected one type",
+        events="*.parquet",
     ),
     case(
         "ids of another type in the item table", {"log.parquet": parquet(), "items.csv": "item_id,c\nx7,1\n"},

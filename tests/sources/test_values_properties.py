@@ -123,7 +123,7 @@ def test_a_wrong_unit_is_named(moment: datetime, true: str, stated: str) -> None
         assert utc(rows(column), stated)
     else:
         with pytest.raises(
-            InputError, match=f"f.csv row 1: t is {column[0]}, .*set fetch.table.timestamp_unit to {true}"
+            InputError, match=f"f.csv row 1: t is {column[0]}; .*set fetch.table.timestamp_unit to {true}"
         ):
             utc(rows(column), stated)
 
