@@ -11,7 +11,7 @@ from functools import cache, cached_property
 from itertools import count
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from weakref import finalize
 
 import duckdb
@@ -111,16 +111,15 @@ class Rows:
         """Return the rows that fulfil a condition in SQL."""
         return replace(self, query=f"SELECT * FROM ({self.query}) WHERE {condition}")
 
-    def one_each(self, pick: str, *names: str) -> "Rows":
-        """Return one row for each combination of values in some columns.
+    def one_each(self, pick: Literal["min", "max"], *names: str, order: str | None = None) -> "Rows":
+        """Return the first row (`min`) or the last one (`max`) for each combination of values in some columns.
 
         Args:
-            pick: an SQL aggregate of `row`, such as `min(row)` for the first row. DuckDB's threads deliver rows in any
-                order, so ties must end in `row`.
-            names: the columns.
+            order: an SQL expression that orders the rows; the files' order breaks ties, and is the default.
         """
+        row = f"arg_{pick}(row, ({order}, row))" if order else f"{pick}(row)"
         keys = ", ".join(self[name] for name in names)
-        return self.where(f"row IN (SELECT {pick} FROM ({self.query}) GROUP BY {keys})")
+        return self.where(f"row IN (SELECT {row} FROM ({self.query}) GROUP BY {keys})")
 
     def ask(self, *expressions: str) -> tuple[Any, ...]:
         """Return the values of aggregates."""

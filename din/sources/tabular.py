@@ -173,7 +173,7 @@ class TableSource(Source):
             if self._is_own_history:  # what a user's first event says is all that came before it
                 user, time = history.names[USER_ID], history.names[TIMESTAMP]
                 at, _ = times.to_utc(history.rows, time, self.params.timestamp_unit, history.forms[time])
-                history = replace(history, rows=history.rows.one_each(f"arg_min(row, ({at}, row))", user))
+                history = replace(history, rows=history.rows.one_each("min", user, order=at))
             history = _exploded(history)
             if history.rows.count:
                 found["history"] = history
@@ -221,7 +221,7 @@ class TableSource(Source):
         """Return the events, without repeated ones if `fetch.table.drop_duplicates` is true."""
         if not self.params.drop_duplicates:
             return events
-        return events.one_each("min(row)", *(self._wanted("events")[ours] for ours in _TABLES["events"]))
+        return events.one_each("min", *(self._wanted("events")[ours] for ours in _TABLES["events"]))
 
     def _require(self, table: str, names: Sequence[str], file: str) -> None:
         for ours, theirs in self._wanted(table).items():
@@ -432,7 +432,7 @@ def _items_of(events: Input, described: Sequence[str]) -> Input:
     """Return the columns of events that describe items, with one row for each item: its last one."""
     names = {ours: theirs for ours, theirs in events.names.items() if ours in (ITEM_ID, *described)}
     lists = {ours: separator for ours, separator in events.lists.items() if ours in described}
-    return replace(events, rows=events.rows.one_each("max(row)", events.names[ITEM_ID]), names=names, lists=lists)
+    return replace(events, rows=events.rows.one_each("max", events.names[ITEM_ID]), names=names, lists=lists)
 
 
 def types_of_ids(tables: Mapping[str, Input]) -> dict[tuple[str, str], str]:

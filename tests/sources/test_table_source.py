@@ -143,7 +143,7 @@ def test_the_first_of_rows_at_the_same_time(step: int) -> None:
     rows = Rows.of("log.csv", {"user": [1, 2, 1, 2, 1], "time": [5, 9, 5, 7, 5]})
     seen = rows.con.execute(rows.query).to_arrow_table()[::step]
     rows.con.register("seen", seen)
-    first = replace(rows, query="SELECT * FROM seen").one_each(f"arg_min(row, ({rows['time']}, row))", "user")
+    first = replace(rows, query="SELECT * FROM seen").one_each("min", "user", order=rows["time"])
     assert first.con.execute(f"SELECT row FROM ({first.query}) ORDER BY row").fetchall() == [(0,), (3,)]
 
 
