@@ -26,11 +26,8 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
-from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
-
-import pyarrow as pa
 
 from din.artifacts import write_bytes
 from din.errors import InputError, Unavailable
@@ -49,7 +46,7 @@ from din.workspace import Workspace
 URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
 PACKAGE = "recbole==1.2.1"
 ARCHIVES = ("ml-100k.zip", "recbole-1.2.1-py3-none-any.whl")
-SHA256 = "c2520c2581886c72a63c281880b5340d5c3e8b6d781078a652da73baaa11ef60"
+SHA256 = "9fa844a68faad480a9c422b665a34fd68f8f76da2249b711e5c8b8e380fc50a4"
 FIELDS: dict[str, dict[str, Any]] = {
     "user": {"gender": "categorical", "age": {"kind": "numeric", "buckets": 8}, "occupation": "categorical"},
     "item": {"genres": "multi", "year": {"kind": "numeric", "buckets": 10}},
@@ -217,18 +214,13 @@ def _year(title: str) -> str:
 def sha256(log: RawLog) -> str:
     """Return the SHA-256 over the rows of MovieLens-100k in the publisher's order, one line each."""
     assert log.items and log.users, "the log is that of Files100k"
-    events, films, users = (part.table for part in (log.events, log.items, log.users))
-    seconds = [time // 1_000_000 for time in events[TIMESTAMP].cast(pa.int64()).to_pylist()]
-    rows = chain(
-        zip(*(events[name].to_pylist() for name in (USER_ID, ITEM_ID, "rating")), seconds, strict=True),
-        zip(
-            *(films[name].to_pylist() for name in (ITEM_ID, "title", "year")),
-            map(tuple, films["genres"].to_pylist()),
-            strict=True,
-        ),
-        zip(*(users[name].to_pylist() for name in (USER_ID, "age", "gender", "occupation")), strict=True),
+    tables = (
+        log.events.table.select([USER_ID, ITEM_ID, "rating", TIMESTAMP]),
+        log.items.table.select([ITEM_ID, "title", "year", "genres"]),
+        log.users.table.select([USER_ID, "age", "gender", "occupation"]),
     )
-    return hashlib.sha256("\n".join(map(repr, rows)).encode()).hexdigest()
+    rows = (repr(row) for table in tables for row in table.to_pylist())
+    return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
 
 def _from_publisher(cache: Path) -> None:
