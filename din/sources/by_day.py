@@ -86,7 +86,7 @@ class TableByDay(TableSource):
         unread = sources.keys() - known
         while True:
             for day in track(sorted(unread), len(unread), "reading", "day"):
-                rows = self._once(self._read("events", [file for file, _ in days[day]]))
+                rows = self._read("events", [file for file, _ in days[day]])
                 if day in memory and not earlier.accept_shrunk:
                     _require_rows(rows, day, memory[day].rows)
                 forms = {**self._input("events", rows).forms}

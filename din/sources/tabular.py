@@ -87,15 +87,15 @@ class TableSource(Source):
     def __init__(self, workspace: Workspace, params: Table, until: date | None) -> None:
         super().__init__(workspace, params, until)
         self._listed: dict[str, tuple[files.File, ...]] = {}
-        own = {*params.keep, *params.items_from_events}
-        known = (USER_ID, ITEM_ID, TIMESTAMP, SEQUENCE, *params.keep, *params.items_from_events)
+        own = (*params.keep, *params.items_from_events)
+        known = (USER_ID, ITEM_ID, TIMESTAMP, SEQUENCE, *own)
         if wrong := set(params.columns) - {*known}:
             raise InputError(
                 f"fetch.table.columns: {sorted(wrong)[0]!r} is not one of {', '.join(known)}; "
                 "list further columns in fetch.table.keep, and name the label and the behaviour in "
                 "fetch.table.label and fetch.table.behaviour"
             )
-        if wrong := {*EVENT_COLUMNS, "date"} & own:
+        if wrong := {*EVENT_COLUMNS, "date"} & {*own}:
             raise InputError(
                 f"fetch.table.keep: {sorted(wrong)[0]!r} is a name that the log itself uses; keep the column under "
                 "another name, set in fetch.table.columns as `our name: their name`"
@@ -119,7 +119,7 @@ class TableSource(Source):
 
     def with_events(self, events: Rows) -> RawLog:
         """Convert events in the columns of `fetch.table.events`, and read and convert all other tables."""
-        return self._log(self._input("events", self._once(events)))
+        return self._log(self._input("events", events))
 
     def found(self) -> dict[str, tuple[files.File, ...]]:
         """Return the files of each table, without the days after `until`."""
@@ -215,13 +215,11 @@ class TableSource(Source):
             return list(dict.fromkeys(cell if name in parts and name not in given else name for name in chosen))
 
         rows = readers.read(found, select, self.dialect(table), self._store, table)
-        return _by_impression(rows, cell, parts, self.params.separators) if parts else rows
-
-    def _once(self, events: Rows) -> Rows:
-        """Return the events, without repeated ones if `fetch.table.drop_duplicates` is true."""
-        if not self.params.drop_duplicates:
-            return events
-        return events.one_each("min", *(self._wanted("events")[ours] for ours in _TABLES["events"]))
+        if parts:
+            rows = _by_impression(rows, cell, parts, self.params.separators)
+        if table == "events" and self.params.drop_duplicates:
+            rows = rows.one_each("min", *(wanted[ours] for ours in _TABLES["events"]))
+        return rows
 
     def _require(self, table: str, names: Sequence[str], file: str) -> None:
         for ours, theirs in self._wanted(table).items():
