@@ -32,7 +32,7 @@ from din.schema import EPOCH, TIMESTAMP
 from din.sources import SOURCES, rawlog, readers, values
 from din.sources.files import File
 from din.sources.memory import recall
-from din.sources.rows import Check, Rows, name_of
+from din.sources.rows import Check, Rows, joined
 from din.sources.source import Earlier, Written
 from din.sources.tabular import Input, TableSource, types_of_ids
 from din.workspace import Workspace
@@ -51,7 +51,7 @@ class KnownDay:
     rows: int
     first: str  # the first row, as an Arrow stream in base64
     forms: dict[str, int]  # of the values in each column
-    files: tuple[tuple[str, int], ...]  # name and number of rows of each file that the day was read from
+    name: str  # of its files in the log, for messages
     types: dict[str, dict[str, str]] = field(default_factory=dict)  # of its file; see `TableByDay._types`
     sha256: Digest | None = None  # of its file in data/raw/; None if the day has no rows
 
@@ -90,7 +90,7 @@ class TableByDay(TableSource):
                 if day in memory and not earlier.accept_shrunk:
                     _require_rows(rows, day, memory[day].rows)
                 forms = {**self._input("events", rows).forms}
-                one = known[day] = KnownDay(sources[day], rows.count, _first_row(rows), forms, rows.files)
+                one = known[day] = KnownDay(sources[day], rows.count, _first_row(rows), forms, rows.name)
                 events = self._sampled(known)
                 if one.rows:
                     rawlog.write_day(self._converted(day, rows, events), tree)
@@ -114,12 +114,12 @@ class TableByDay(TableSource):
     def _sampled(self, known: Mapping[Day, KnownDay]) -> Input:
         """Return the first rows of all days as a table of events, with the forms of all rows."""
         days = [one for _, one in sorted(known.items())]
-        schema = readers.unified([(name_of(one.files), one.head.schema) for one in days])
+        schema = readers.unified([(one.name, one.head.schema) for one in days])
         table = pa.concat_tables([one.head for one in days], promote_options="permissive").cast(schema)
         forms = dict.fromkeys(schema.names, 0)
         for one in days:
             forms |= {name: forms[name] | found for name, found in one.forms.items()}
-        rows = Rows.held(table, tuple(file for one in days for file in one.files))
+        rows = Rows.of(joined([one.name for one in days]), table)
         return replace(self._input("events", rows), forms=forms)
 
     def _types(self, events: Input) -> dict[str, dict[str, str]]:

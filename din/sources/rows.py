@@ -45,22 +45,17 @@ class Rows:
     split: int = 1  # `row`, divided by it, is the number of the row in the files
 
     @classmethod
-    def of(cls, name: str, columns: Mapping[str, Any]) -> "Rows":
+    def of(cls, name: str, columns: Mapping[str, Any] | pa.Table) -> "Rows":
         """Return a small table of one file, in memory."""
-        table = pa.table({**columns})
-        return cls.held(table, ((name, table.num_rows),))
-
-    @classmethod
-    def held(cls, table: pa.Table, files: tuple[tuple[str, int], ...]) -> "Rows":
-        """Return a small table, in memory."""
+        table = columns if isinstance(columns, pa.Table) else pa.table({**columns})
         con = _in_memory().cursor()
         con.register("given", numbered(table, 0))
-        return cls(con, "SELECT * FROM given", tuple(table.column_names), files)
+        return cls(con, "SELECT * FROM given", tuple(table.column_names), ((name, table.num_rows),))
 
     @property
     def name(self) -> str:
         """The name of all files together, for messages."""
-        return name_of(self.files)
+        return joined([name for name, _ in self.files])
 
     @cached_property
     def types(self) -> dict[str, str]:
@@ -169,9 +164,9 @@ class Rows:
         return pa.schema([*zip(self.names, kinds, strict=True)])
 
 
-def name_of(files: Sequence[tuple[str, int]]) -> str:
+def joined(names: Sequence[str]) -> str:
     """Return the name of all files together, for messages."""
-    return files[0][0] if len(files) == 1 else f"{files[0][0]} … {files[-1][0]}"
+    return names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}"
 
 
 class Store:
