@@ -42,7 +42,6 @@ _TABLES = {
 """The columns that each table must have."""
 _MOST_IMPRESSIONS = 4096  # in a cell
 _IMPRESSION = "(.+)-([^-]+)"
-_SEQUENCE = "correct the column, or map another one in fetch.table"
 _Ids = Mapping[tuple[str, str], str]  # the type of each id column of each table
 _Answers = Mapping[str, tuple[str, list[Check]]]  # SQL for further columns, and checks of their values
 
@@ -318,7 +317,7 @@ class TableSource(Source):
                     result[ours] += " - INTERVAL 1 MICROSECOND"
                 checks += found
             elif by_time and ours == SEQUENCE:
-                result[ours], check = values.whole(table.rows, theirs, _SEQUENCE)
+                result[ours], check = values.whole(table.rows, theirs)
                 checks.append(check)
             else:
                 result[ours] = table.side(ours)

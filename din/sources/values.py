@@ -102,10 +102,11 @@ def cast(sql: str, kind: str, wanted: str) -> str:
     return sql if kind == wanted else f"TRY_CAST({sql} AS {wanted})"
 
 
-def whole(rows: Rows, name: str, fix: str) -> tuple[str, Check]:
+def whole(rows: Rows, name: str) -> tuple[str, Check]:
     """Return SQL for a column as BIGINT, and the check that every value is a whole number."""
     column = rows[name]
     broken = f"{form(column, rows.types[name])} <> {Form.WHOLE:d}"
+    fix = "correct the column, or map another one in fetch.table"
     return f"TRY_CAST({column} AS BIGINT)", Check(broken, name, column, "a whole number within 64 bits", fix)
 
 
