@@ -414,7 +414,9 @@ def _quantiles(session: Session, evidence: ir.Table, buckets: int) -> tuple[floa
 
     The quantile of k is the smallest value that has at least k/buckets of the weight at or below it.
     """
-    total = session.scalars(evidence.aggregate(total=evidence.weight.sum().cast("int64")))["total"] or 0
+    total = session.scalars(evidence.aggregate(total=evidence.weight.sum().cast("int64")))["total"]
+    if not total:
+        return ()
     values = evidence.group_by("value").aggregate(weight=evidence.weight.sum())
     values = session.with_sums(values)
     values = values.mutate(before=values.upto - values.weight)
