@@ -3,7 +3,8 @@
 Real champions, one a week, answer a client's requests of a simulated log, and the server's writer logs the answers. A
 drift changes one day of it. The day is judged as `din watch --until` does once its clicks have arrived.
 
-    .din/drifts/USERS-SEED/log, live, registry    see `benchmarks.waiting`
+    .din/drifts/USERS-SEED/log, live, registry    the simulated log, and the workspace and the registry of its champions
+    .din/drifts/USERS-SEED/output.txt             the output of the stages
     .din/drifts/USERS-SEED/served, clicks         the log of the server and the clicks, by day
 """
 
@@ -30,9 +31,9 @@ import numpy as np
 from benchmarks import harness
 from benchmarks.daily import test_rows
 from benchmarks.generated_tables import publish
+from benchmarks.lessons import Site, simulated
 from benchmarks.served_drifts import DRIFTS, Asked, Drift
 from benchmarks.simulated_source import date_of, simulated_log
-from benchmarks.waiting import IMPRESSIONS, replaced
 from benchmarks.warranty import share
 from din.errors import InputError
 from din.features.reader import Features
@@ -48,11 +49,14 @@ from din.watch.watch import watch
 from din.workspace import Workspace
 
 LOGS = 5
+IMPRESSIONS = 5
+"""The impressions per user on a usual day."""
 WEEK = 7
 DAYS = 8 * WEEK + 1
 """The served days. The last one is not judged, because its clicks have not all arrived."""
 FIRST = date_of(14)
 """The first served day."""
+_WINDOW_DAYS = 14
 _DAY = timedelta(days=1)
 _WARM = 15
 """The served days before the first that can alarm."""
@@ -80,7 +84,7 @@ def table(users: int, logs: int) -> str:
     for seed in range(logs):
         folder = harness.STORE / "drifts" / f"{users}-{seed}"
         weeks = range(0, DAYS - 1, WEEK)
-        harness.results(folder, [harness.StudyCase(f"day-{day}", replaced, (users, day, seed)) for day in weeks])
+        harness.results(folder, [harness.StudyCase(f"day-{day}", retrain, (users, day, seed)) for day in weeks])
         harness.results(folder, [harness.StudyCase("served", serve, (users, seed))])
         (found,) = harness.results(folder, [harness.StudyCase("sound", sound_days)])
         sound |= {f"{day} of log {seed + 1}": advised for day, advised in found.items()}
@@ -88,6 +92,22 @@ def table(users: int, logs: int) -> str:
         for name, advised in zip(DRIFTS, harness.results(folder, cases), strict=True):
             planted[name].append(advised)
     return f"**{users:,} users a day**\n\n{drift_table(sound, planted)}"
+
+
+def retrain(kept: Path, users: int, number: int, seed: int) -> bool:
+    """Run the pipeline on a day of a log, counted from 0, and return whether the champion was replaced.
+
+    The champion of the first day is trained from scratch. Later days continue it.
+    """
+    folder = kept.parent
+    if number == 0:
+        for name in ("live", "registry"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+    log = simulated(folder / "log", users, IMPRESSIONS * users, seed, later=DAYS + 1)
+    data = replace(log.params.data, window_days=_WINDOW_DAYS)
+    gate = replace(log.params.gate, max_latency_ms=None)  # a busy machine is no fault of a day
+    site = Site(folder, replace(log, params=replace(log.params, data=data, gate=gate)))
+    return not site.live(log.day + number * _DAY)
 
 
 def serve(kept: Path, users: int, seed: int) -> int:
