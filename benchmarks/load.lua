@@ -1,15 +1,13 @@
--- For wrk: send bodies from a file, a line each, after a pause. Arguments: FILE MEAN_PAUSE_MS even|random
--- Random pauses are exponentially distributed, so the requests of many connections come independently of each other.
+-- For wrk: send bodies from a file, a line each, after a pause. Arguments: FILE PAUSE_MS
 
 local bodies = {}
-local pause, is_random
+local pause
 
 function init(args)
   for line in io.lines(args[1]) do
     table.insert(bodies, wrk.format("POST", nil, nil, line))
   end
   pause = tonumber(args[2])
-  is_random = args[3] == "random"
 end
 
 function request()
@@ -17,7 +15,7 @@ function request()
 end
 
 function delay()
-  return is_random and -pause * math.log(1 - math.random()) or pause
+  return pause
 end
 
 function done(summary, latency)
