@@ -43,16 +43,10 @@ def place(uri: str | None, model: str | None) -> tuple[str, str]:
     Raises:
         InputError: params.yaml is needed and not valid, or the registry does not hold exactly one model.
     """
-    at = uri or default_registry()
-    return at, model or (only_model(at) if uri else params_here().model_name)
-
-
-def only_model(uri: str) -> str:
-    """Return the name of the registry's only model.
-
-    Raises:
-        InputError: there is none, or there are several.
-    """
+    if not uri:
+        return default_registry(), model or params_here().model_name
+    if model:
+        return uri, model
     from din.registry.registry import list_models
 
     names = list_models(uri)
@@ -60,7 +54,7 @@ def only_model(uri: str) -> str:
         raise InputError(f"{uri}: holds no models; check the URI, or promote one first (`dvc repro`, `din promote`)")
     if len(names) > 1:
         raise InputError(f"{uri}: holds {', '.join(names)}; name one with --model")
-    return names[0]
+    return uri, names[0]
 
 
 def user() -> str:
