@@ -92,7 +92,7 @@ class Deployment:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._registry = Registry(settings.registry, settings.model)
-        self._results = TrialResults.of(CACHE, settings.registry, settings.model)
+        self._results = TrialResults(CACHE, settings.registry, settings.model)
         self._recorded: deque[tuple[Request, int]] = deque(maxlen=_RECORDED)
         self._stop = threading.Event()
         self.champion: Record | None = None

@@ -15,7 +15,7 @@ from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from din import documents
 from din.artifacts import write_json
@@ -43,16 +43,11 @@ class Failure:
 
 
 class TrialResults:
-    """The results of the trials of one registry's records, in a folder that may be missing or not writable."""
+    """The results for a model of the registry at `uri`, in the cache of bundles, which may not be writable."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    @classmethod
-    def of(cls, cache: Path, uri: str, model: str) -> Self:
-        """Return the results for a model of the registry at `uri`, which are kept in the cache of bundles."""
+    def __init__(self, cache: Path, uri: str, model: str) -> None:
         place = uri if "://" in uri else Path(uri).expanduser().resolve()
-        return cls(cache / "trials" / sha256(f"{place}/{model}".encode()).hexdigest())
+        self._folder = cache / "trials" / sha256(f"{place}/{model}".encode()).hexdigest()
 
     def add_passed(self, record: Record) -> None:
         """Note that the bundle of a record answers."""

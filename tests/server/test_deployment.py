@@ -210,7 +210,7 @@ def test_a_version_that_failed_under_a_newer_record(world: World, deployment: De
 def test_processes_that_note_the_same_result(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """All of them succeed, as at a swap, and the file is whole all the time."""
     record = world.registry.required_champion()
-    results = TrialResults.of(deployed.CACHE, "registry", "log")
+    results = TrialResults(deployed.CACHE, "registry", "log")
 
     def note(_: int) -> list[Record]:
         results.add_passed(record)
@@ -224,7 +224,7 @@ def test_processes_that_note_the_same_result(world: World, caplog: pytest.LogCap
 def test_many_results(world: World) -> None:
     """A failure holds for good, and the newest records that passed are kept."""
     record = world.registry.required_champion()
-    results = TrialResults.of(deployed.CACHE, "registry", "log")
+    results = TrialResults(deployed.CACHE, "registry", "log")
     results.add_failed(record, "too slow")
     for number in range(2, 42):
         results.add_passed(replace(record, number=number, nonce=f"{number:032x}"))
