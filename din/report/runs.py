@@ -7,8 +7,8 @@ request for each alarm and for each run of the registry that is shown. A report 
 
 import json
 import os
-from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
@@ -46,27 +46,27 @@ class RunRow:
 
     Attributes:
         at: the time of its record, or else of its last report.
-        run_id: None for a rollback, and for a candidate that was refused in this workspace.
         verdict: promoted, rollback, the verdict of its gate, or `stopped` if it has none; `alarm` for an alarm.
+        why: the record's reason, or the gates that are not open.
+        run_id: None for a rollback, and for a candidate that was refused in this workspace.
         number: the number of its record, if it was promoted.
         version: the candidate, or the champion that an alarm is about.
         figures: by the name of the metric: auc, gauc, and the difference from the champion's AUC.
         champion: the record of the champion that it was compared with.
         approved_by: who approved it, and whether that was an override; None if nobody had to.
-        why: the record's reason, or the gates that are not open.
         report: the address of its page, or None if none was kept.
     """
 
     at: str
-    run_id: str | None
     verdict: str
-    number: int | None
-    version: str | None
-    figures: dict[str, RunMetric]
-    champion: int | None
-    approved_by: str | None
     why: str
-    report: str | None
+    run_id: str | None = None
+    number: int | None = None
+    version: str | None = None
+    figures: Mapping[str, RunMetric] = field(default_factory=lambda: dict.fromkeys(_GATES, RunMetric()))
+    champion: int | None = None
+    approved_by: str | None = None
+    report: str | None = None
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def print_runs(workspace: Workspace, runs: Runs, as_json: bool = False) -> None:
 def read_runs(workspace: Workspace, uri: str, model_name: str) -> Runs:
     """Return the `MOST_RUNS` newest runs; for the errors see `write_runs`."""
     registry = Registry(uri, model_name)
-    objects = Objects(uri, model_name)
+    objects = registry.objects
     history = registry.history()
     keys = objects.keys(_RUNS)
     recorded = {record.run_id for record in history}
@@ -134,18 +134,7 @@ def read_runs(workspace: Workspace, uri: str, model_name: str) -> Runs:
 
 def _alarm(alarm: Alarm) -> RunRow:
     why = f"{alarm.figure} on {alarm.day}: {alarm.action}; {alarm.why}"
-    return RunRow(
-        at=alarm.at,
-        run_id=None,
-        verdict="alarm",
-        number=None,
-        version=alarm.version,
-        figures=dict.fromkeys(_GATES, RunMetric()),
-        champion=None,
-        approved_by=None,
-        why=why,
-        report=None,
-    )
+    return RunRow(alarm.at, "alarm", why, version=alarm.version)
 
 
 def _destination(gate: GateReport, workspace: Workspace) -> tuple[str, str]:
@@ -162,14 +151,14 @@ def _row(at: str, run_id: str | None, record: Record | None, gate: GateReport | 
         why = record.reason
     return RunRow(
         at=at,
-        run_id=run_id,
         verdict=verdict,
+        why=why,
+        run_id=run_id,
         number=record.number if record else None,
         version=record.version if record else (gate and gate.bundle),
         figures={name: _figure(entries.get(entry)) for name, entry in _GATES.items()},
         champion=gate.champion.number if gate and gate.champion else None,
         approved_by=record.approval.in_words if record and record.approval else None,
-        why=why,
         report=page,
     )
 
