@@ -119,7 +119,7 @@ class TableByDay(TableSource):
         forms = dict.fromkeys(schema.names, 0)
         for one in days:
             forms |= {name: forms[name] | found for name, found in one.forms.items()}
-        rows = Rows.of(joined([one.name for one in days]), table)
+        rows = Rows.of(joined([one.name for one in days]), {name: table[name] for name in schema.names})
         return replace(self._input("events", rows), forms=forms)
 
     def _types(self, events: Input) -> dict[str, dict[str, str]]:

@@ -45,9 +45,9 @@ class Rows:
     split: int = 1  # `row`, divided by it, is the number of the row in the files
 
     @classmethod
-    def of(cls, name: str, columns: Mapping[str, Any] | pa.Table) -> "Rows":
+    def of(cls, name: str, columns: Mapping[str, Any]) -> "Rows":
         """Return a small table of one file, in memory."""
-        table = columns if isinstance(columns, pa.Table) else pa.table({**columns})
+        table = pa.table({**columns})
         con = _in_memory().cursor()
         con.register("given", numbered(table, 0))
         return cls(con, "SELECT * FROM given", tuple(table.column_names), ((name, table.num_rows),))
