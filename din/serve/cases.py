@@ -7,6 +7,7 @@ extreme numbers.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,17 @@ class ParityCase:
 
 
 @dataclass(frozen=True)
-class _Drawn:
+class _Longest:
+    """The drawn impression with the longest history."""
+
     shard: Shard
-    rows: np.ndarray
-    requests: list[dict[str, Any]]
+    row: int
+    place: int  # among all drawn impressions
+
+    @property
+    def length(self) -> int:
+        """The number of its behaviours."""
+        return int(self.shard.impressions.history_length[self.row])
 
 
 def real_cases(
@@ -53,36 +61,43 @@ def real_cases(
 ) -> tuple[list[ParityCase], list[ParityCase]]:
     """Return cases of at most `most` impressions from all splits, and the edge cases made from one of them.
 
-    With `ages`, pack the ages of behaviours.
+    With `ages`, pack the ages of behaviours. One shard is in memory at a time, and that of the edge cases.
     """
     packer = Packer(features, ages=ages)
-    drawn = _draw(features, raw, most, np.random.default_rng(seed))
+    batches = []
+    tables = []
+    longest = None
+    place = 0
+    for split, number, drawn in _drawn(features, most, np.random.default_rng(seed)):
+        shard = features.shard(number, split)
+        for start in range(0, len(drawn), _PACK):
+            batches.append(packer.pack(shard, drawn[start : start + _PACK]))
+        tables.append(pa.table({name: getattr(shard.impressions, name)[drawn] for name in _ROW_COLUMNS}))
+        at = int(shard.impressions.history_length[drawn].argmax())
+        candidate = _Longest(shard, int(drawn[at]), place + at)
+        if longest is None or candidate.length > longest.length:
+            longest = candidate
+        place += len(drawn)
+    requests = requests_for(pa.concat_tables(tables), raw, features.root)
     real = []
-    for part in drawn:
-        for start in range(0, len(part.rows), _PACK):
-            batch = slice(start, start + _PACK)
-            requests = part.requests[batch]
-            packed = packer.pack(part.shard, part.rows[batch])
-            real.append(ParityCase("impressions", packed, requests, [_bare(request) for request in requests]))
-    part = max(drawn, key=lambda part: int(part.shard.impressions.history_length[part.rows].max()))
-    return real, list(_Edges(features, packer, part, seed).cases())
+    rest = iter(requests)
+    for packed in batches:
+        own = [*islice(rest, len(packed))]
+        real.append(ParityCase("impressions", packed, own, [_bare(request) for request in own]))
+    assert longest is not None  # every log has rows
+    return real, list(_Edges(features, packer, longest, requests[longest.place], seed).cases())
 
 
-def _draw(features: Features, raw: Path, most: int, random: np.random.Generator) -> list[_Drawn]:
+def _drawn(features: Features, most: int, random: np.random.Generator) -> Iterator[tuple[str, int, np.ndarray]]:
+    """Yield split, number of the shard, and drawn rows of each part of which some were drawn."""
     places = [(split, number, rows) for split in SPLITS for number, rows in enumerate(features.split_rows(split))]
     ends = np.cumsum([rows for *_, rows in places])
     chosen = np.sort(random.choice(ends[-1], min(most, ends[-1]), replace=False))
-    parts = []
-    tables = []
     for (split, number, rows), end in zip(places, ends, strict=True):
         start = end - rows
         drawn = chosen[(chosen >= start) & (chosen < end)] - start
         if len(drawn):
-            shard = features.shard(number, split)
-            parts.append((shard, drawn))
-            tables.append(pa.table({name: getattr(shard.impressions, name)[drawn] for name in _ROW_COLUMNS}))
-    requests = iter(requests_for(pa.concat_tables(tables), raw, features.root))
-    return [_Drawn(shard, drawn, [next(requests) for _ in drawn]) for shard, drawn in parts]
+            yield split, number, drawn
 
 
 def _bare(request: dict[str, Any]) -> dict[str, Any]:
@@ -91,16 +106,17 @@ def _bare(request: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Edges:
-    """Variations of the impression with the longest history among those drawn from a shard."""
+    """Variations of the drawn impression with the longest history."""
 
-    def __init__(self, features: Features, packer: Packer, part: _Drawn, seed: int) -> None:
+    def __init__(
+        self, features: Features, packer: Packer, longest: _Longest, request: dict[str, Any], seed: int
+    ) -> None:
         self.features = features
         self.packer = packer
-        self.shard = part.shard
-        longest = int(part.shard.impressions.history_length[part.rows].argmax())
-        self.row = part.rows[longest]
-        self.request = part.requests[longest]
-        impressions = part.shard.impressions
+        self.shard = longest.shard
+        self.row = longest.row
+        self.request = request
+        impressions = longest.shard.impressions
         self.past = np.arange(int(impressions.history_start[self.row]), int(impressions.history_end[self.row]))
         self.raw_items = features.raw_items()
         random = np.random.default_rng(seed)
