@@ -57,8 +57,6 @@ REPEATED_PAIRS = 0.1
 # ---- raw: days unlike earlier ones
 
 WINDOW = 14  # days in a reference; two weeks have each weekday twice
-WEEK = 7
-LATEST = 3  # days of a reference that say where a drift has got to; with one of them faulty, the median still does
 LEAST_DAYS = 5  # with fewer days in the reference, nothing is judged
 NORMAL = 1.4826  # the ratio of standard deviation to median absolute deviation of a normal variable
 SHORT = 4.0  # a reference of n days understates the spread, so its scale is multiplied by 1 + SHORT / n

@@ -8,19 +8,8 @@ and tested, all use the days before the first of them, so that a fault of severa
     day 12      └──── reference ────┘
 
 The level is the median, and the spread is the median absolute deviation; both ignore a few faulty days. A growing log
-has a wider spread. A day that resembles the same weekday a week earlier is not strange.
-
-A figure may also drift, and in a large log no noise hides that. A drift passes through the days between; a fault jumps:
-
-    drift    ▇▇▇▇▇▇▇▆▆▅ | ▄▄▃      days 10 to 12 are far from the median, but near days 7 to 9
-    fault    ▇▇▇▇▇▇▇▇▇▇ | ▇▃▃      days 11 and 12 are far from both
-
-So a day may instead resemble the median of the `LATEST` days of its reference. A random walk gets away from them with
-the square root of the time, and its speed is the usual change within a week. One faulty day among them does no harm,
-but a fault that has lasted longer looks like a new level.
-
-A day with fewer than `LEAST_DAYS` days in its reference is not judged. Days without events don't count. Parts of days
-are not supported.
+has a wider spread. A day that resembles the same weekday a week earlier is not strange. A day with fewer than
+`LEAST_DAYS` days in its reference is not judged. Days without events don't count. Parts of days are not supported.
 
 Shapes: D days, W = WINDOW, K bins of a profile.
 """
@@ -31,7 +20,7 @@ from functools import cached_property
 
 import numpy as np
 
-from validation.constants import LATEST, LEAST_DAYS, NORMAL, SHORT, WEEK, WINDOW
+from validation.constants import LEAST_DAYS, NORMAL, SHORT, WINDOW
 
 
 @dataclass(frozen=True)
@@ -61,7 +50,7 @@ class TrailingDays:
     @cached_property
     def week_before(self) -> np.ndarray:
         """The index of the day a week earlier, [D]; -1 if it has no events or is one of the newest days."""
-        wanted = self.days - np.timedelta64(WEEK, "D")
+        wanted = self.days - np.timedelta64(7, "D")
         row = np.searchsorted(self.days, wanted)
         found = (self.days[np.minimum(row, len(self.days) - 1)] == wanted) & (row < self.newest)
         return np.where(found, row, -1)
@@ -77,16 +66,6 @@ class TrailingDays:
         taken = value[self.week_before].astype(float)
         taken[self.week_before < 0] = np.nan
         return taken
-
-    def latest(self, value: np.ndarray) -> np.ndarray:
-        """Return the median of the last `LATEST` days of each day's reference, [D, ...]."""
-        return _median(self.of_reference(value)[:, :LATEST])
-
-    @cached_property
-    def since_latest(self) -> np.ndarray:
-        """The days from the middle one of those in `latest` to each day, [D]; 0 if the reference is too short."""
-        middle = self.reference[:, LATEST // 2]
-        return np.where(middle >= 0, (self.days - self.days[middle]).astype(float), 0.0)
 
     def usual(self, value: np.ndarray) -> np.ndarray:
         """Return the median of each day's reference, [D, ...]; NaN if the day is not judged."""
@@ -108,8 +87,7 @@ class Deviation:
     """The deviation of each day from its reference. Arrays are [D], or [D, K] for K values.
 
     Attributes:
-        usual: the level that the day resembles most: the median of the reference, the value a week earlier, or the
-            median of the latest days.
+        usual: the reference level: the median of the reference, or the value a week earlier if that is nearer.
         difference: value - usual, or NaN if the day is not judged.
         score: the difference in standard deviations, from the spread between days and the noise of the day.
     """
@@ -133,29 +111,15 @@ def deviation(calendar: TrailingDays, value: np.ndarray, noise: np.ndarray, floo
         floor: the smallest plausible standard deviation between days.
     """
     reference = calendar.of_reference(value)
-    usual = calendar.usual(value)
-    week_before = calendar.of_week_before(value)
+    middle = calendar.usual(value)
+    spread = NORMAL * _median(np.abs(reference - middle[:, None]))
     days = np.maximum((~np.isnan(reference)).sum(axis=1), 1)
-    short = 1 + SHORT / days
-    spread = np.maximum(NORMAL * _median(np.abs(reference - usual[:, None])), floor)
-    scale = short * np.hypot(spread, noise)
-    drift = np.fmax(spread, _walk(calendar, value - week_before, noise))
-    for level, wide in ((week_before, scale), (calendar.latest(value), short * np.hypot(drift, noise))):
-        nearer = np.abs(value - level) / wide < np.abs(value - usual) / scale  # False for NaN
-        usual, scale = np.where(nearer, level, usual), np.where(nearer, wide, scale)
+    scale = (1 + SHORT / days) * np.hypot(np.maximum(spread, floor), noise)
+    week = calendar.of_week_before(value)
+    nearer = np.abs(value - week) < np.abs(value - middle)
+    usual = np.where(nearer & ~np.isnan(middle), week, middle)
     difference = np.where(days >= LEAST_DAYS, value - usual, np.nan)
     return Deviation(usual, difference, difference / scale)
-
-
-def _walk(calendar: TrailingDays, changes: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """Return how far a figure is likely to go since the latest days of each reference, apart from noise, [D, ...].
-
-    `changes` [D, ...] within a week contain no weekly pattern. With fewer than `LEAST_DAYS` of them, the result is 0.
-    """
-    earlier = calendar.of_reference(changes)
-    variance = (NORMAL * _median(np.abs(earlier))) ** 2 - 2 * noise**2
-    variance[(~np.isnan(earlier)).sum(axis=1) < LEAST_DAYS] = 0
-    return np.sqrt(np.maximum(variance, 0).T * calendar.since_latest / WEEK).T
 
 
 def distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from validation.constants import EXTREME_CTR_SCORE, EXTREME_ODDS, LEAST_DAYS, WINDOW
+from validation.constants import LEAST_DAYS, WINDOW
 from validation.hours import lacking, shifted
 from validation.trailing import TrailingDays, deviation, shares
 from validation.users import who_click_everything
@@ -45,56 +45,6 @@ def test_no_alarm_for_growth_weeks_and_noise() -> None:
         found = deviation(calendar(40), np.log(count), 1 / np.sqrt(mean), 0.1)
         strange = found.beyond(np.log(2), 6)
         assert not strange[7:].any()
-
-
-def test_the_latest_days_lead_to_each_day() -> None:
-    """In the picture of the module, days 7 to 9 are the latest of all newest days; days without events count."""
-    assert calendar(13, newest=10).since_latest[8:].tolist() == [2, 2, 2, 3, 4]
-    days = np.delete(calendar(13).days, 9)
-    assert TrailingDays(days, 9).since_latest[-3:].tolist() == [3, 4, 5]
-    assert calendar(13, newest=10).latest(np.arange(13) ** 2)[[9, 12]].tolist() == [49, 64]
-
-
-def extreme(logits: np.ndarray, rows: int, newest: int = 3) -> np.ndarray:
-    """Return which newest days of logits of a CTR [D, K] close a gate, [newest, K]."""
-    noise = np.full(logits.shape, 1 / np.sqrt(0.14 * rows))
-    random = np.random.default_rng(1)
-    found = deviation(
-        calendar(len(logits), len(logits) - newest), logits + noise * random.normal(size=logits.shape), noise, 0.05
-    )
-    return found.beyond(EXTREME_ODDS, EXTREME_CTR_SCORE)[-newest:]
-
-
-@pytest.mark.parametrize(("step", "most", "least"), [(0, 0, 0.95), (0.05, 0, 0.4), (0.2, 0.005, 0)])
-def test_a_random_walk_gives_no_alarm_and_a_halved_rate_does(step: float, most: float, least: float) -> None:
-    """Of 2,000 values of 30,000 rows, few that walk are extreme, and many that lose half of their clicks at once."""
-    walks = np.cumsum(step * np.random.default_rng(0).normal(size=(20, 2000)), axis=0) - 1.6
-    halved = walks - np.where(np.arange(20) == 19, np.log(2.25), 0)[:, None]
-    assert extreme(walks, 30_000).any(axis=0).mean() <= most
-    assert extreme(halved, 30_000)[-1].mean() >= least
-
-
-def test_a_drift_that_begins_is_not_a_fault() -> None:
-    """A rate that falls within days is sound; one that falls as far at once is extreme, also if a day before fell."""
-    falls = np.array([0.15, 0.35, 0.5, 0.65, 0.8, 0.95])
-    drift = np.concatenate([np.zeros(14), -falls])[:, None]
-    assert not extreme(drift, 30_000).any()
-    for days in (1, 2, 4):
-        fault = -0.95 * (np.arange(20) >= 20 - days)[:, None]
-        assert extreme(fault, 30_000)[-days:].all()
-
-
-@given(st.integers(0, 2**32 - 1), st.integers(8, 40))
-def test_no_day_is_stranger_than_by_the_median(seed: int, days: int) -> None:
-    """The other levels can only excuse a day."""
-    random = np.random.default_rng(seed)
-    value = np.cumsum(random.normal(size=(days, 3)), axis=0) + random.standard_t(2, size=(days, 3))
-    found = deviation(calendar(days, days - 2), value, np.full((days, 3), 0.1), 0.05)
-    reference = value[max(days - 2 - WINDOW, 0) : days - 2]
-    spread = 1.4826 * np.median(np.abs(reference - np.median(reference, axis=0)), axis=0)
-    scale = (1 + 4 / len(reference)) * np.hypot(np.maximum(spread, 0.05), 0.1)
-    alone = np.abs(value[-2:] - np.median(reference, axis=0)) / scale
-    assert (np.abs(found.score[-2:]) <= alone + 1e-9).all()
 
 
 def test_a_day_that_ends_early_is_not_a_turned_clock() -> None:
