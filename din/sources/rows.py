@@ -129,7 +129,7 @@ class Rows:
             InputError: a row breaks a check. The message names the first row of the first such check.
         """
         checks = [*checks]
-        firsts = self.ask("0", *(f"min(row) FILTER (WHERE {check.broken})" for check in checks))[1:]
+        firsts = self.ask("count(*)", *(f"min(row) FILTER (WHERE {check.broken})" for check in checks))[1:]
         for check, row in zip(checks, firsts, strict=True):
             if row is not None:
                 query = f"SELECT {check.value} FROM ({self.query}) WHERE row = {row} AND ({check.broken}) LIMIT 1"

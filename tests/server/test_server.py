@@ -339,10 +339,10 @@ def test_busy_and_late(steady, serving, monkeypatch: pytest.MonkeyPatch) -> None
     """
     score, release, scored = Scorer.score, threading.Event(), []
 
-    def slow(self, request, output="probability"):
+    def slow(self, request):
         scored.append(request["user"]["user_id"])
         release.wait(30)
-        return score(self, request, output)
+        return score(self, request)
 
     with serving(steady.deploy(queue=1, timeout=1)) as client, ThreadPoolExecutor() as pool:
         monkeypatch.setattr(Scorer, "score", slow)
