@@ -68,9 +68,9 @@ class Spark(Session):
         frame = self._frame(table)
         frame.write.parquet(url(folder))
         for path in self.inputs:
-            if not path.exists():  # Sail would take it for no rows
+            if not path.exists():  # Sail reads it as empty
                 raise InputError(f"{path}: removed while Spark read it; run `din fetch` again")
-        # Of no rows, Sail writes no file, which would say the columns.
+        # Sail writes no file for an empty table, so the columns can't be read from it.
         self.stored[name] = self._table(self.spark.read.schema(frame.schema).parquet(url(folder)), "stored")
         return self.stored[name]
 
@@ -171,7 +171,7 @@ def session(workspace: Workspace, memory_mb: int) -> Iterator[Session]:
 
     Raises:
         InputError, Unavailable: see `din.spark.running`.
-        InputError: the workers don't see the workspace, or read NaN as another number.
+        InputError: the workers don't see the workspace, or the server reads NaN as another number.
     """
     with running("din featurize", workspace.raw, int(memory_mb * SESSION_SHARE)) as spark:
         shutil.rmtree(workspace.scratch, ignore_errors=True)

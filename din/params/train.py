@@ -31,7 +31,7 @@ _NO_EMBEDDINGS = ("lr",)
 """Models that have only linear weights."""
 
 SOFTMAX: dict[str, Any] = {"model.name": "din", "model.softmax": True, "learning.average": 0.25}
-"""Changes that `din init` makes for a log of clicks alone, whose negatives are sampled."""
+"""Changes that `din init` makes unless a log is split by days."""
 
 KNOWN_GOOD: tuple[dict[str, Any], ...] = (
     SOFTMAX,

@@ -61,7 +61,7 @@ def real_cases(
 ) -> tuple[list[ParityCase], list[ParityCase]]:
     """Return cases of at most `most` impressions from all splits, and the edge cases made from one of them.
 
-    With `ages`, pack the ages of behaviours. One shard is in memory at a time, and that of the edge cases.
+    With `ages`, pack the ages of behaviours. Beside the shard of the edge cases, few shards are in memory at a time.
     """
     packer = Packer(features, ages=ages)
     batches = []

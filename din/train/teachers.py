@@ -9,8 +9,9 @@ The offset is that of the loss, for the negatives that training left out, since 
 too. A teacher has learned the rows that it scores, but none that is judged: validation and test rows, and days that are
 learned in passes, keep their labels.
 
-Training takes k + 1 times as long, and the targets take 4 bytes a training row. A teacher's checkpoint ends as its
-logits, so a resumed run trains no finished teacher again, and no weights of teachers are kept.
+Training takes at least k + 1 times as long. The targets take 4 bytes a training row, and 20 while they are made. A
+teacher's checkpoint ends as its logits, so a resumed run trains no finished teacher again, and no weights of teachers
+are kept.
 
 Reference: Hinton et al., arXiv 1503.02531 (distillation of an ensemble into one model).
 """
@@ -65,13 +66,14 @@ def _teacher(
     found = checkpoint.load(path) if path else None
     if found and _LOGITS in found[0]:
         return found[0][_LOGITS].numpy(), found[1].seconds
+    del found  # `fit` loads it again
     seed = int(np.random.SeedSequence(params.learning.seed, spawn_key=(number,)).generate_state(1)[0])
     print(f"teacher {number} of {params.learning.teachers}, with seed {seed}", flush=True)
     settings = replace(params, learning=replace(params.learning, seed=seed, teachers=0, advance=False))
     learner, progress = fit(features, settings, path, compute)
     began = time.monotonic()
-    parts = [shard.logits for shard in predict_shards(learner.trained, features, "train", compute=compute)]
-    logits = np.concatenate(parts).astype(np.float32)
+    shards = predict_shards(learner.trained, features, "train", compute=compute)
+    logits = np.concatenate([shard.logits.astype(np.float32) for shard in shards])
     progress.validation_seconds += time.monotonic() - began
     if path:
         checkpoint.save(path, {_LOGITS: torch.from_numpy(logits)}, progress)

@@ -475,7 +475,10 @@ def protocol(users: Sequence[int], days: Sequence[int], labels: Sequence[int]) -
 
 
 def test_the_split_follows_from_days_and_users() -> None:
-    """Without enough days, or with new users on the last ones, some users are held out; clicks alone need sampling."""
+    """Without enough days, or with new users on the last ones, some users are held out; clicks alone need sampling.
+
+    Softmax suits a split without days.
+    """
     rows = range(2000)
     days = [row // 200 for row in rows]
     labels = [row % 3 == 0 for row in rows]
@@ -485,7 +488,9 @@ def test_the_split_follows_from_days_and_users() -> None:
         ([row % 150 for row in rows], [0] * 2000, labels, "by_user"),
         ([row % 150 for row in rows], days, [1] * 2000, "leave_last_out"),
     ):
-        assert protocol(users, when, clicks)["featurize.protocol"].value == expected
+        found = protocol(users, when, clicks)
+        assert found["featurize.protocol"].value == expected
+        assert ("train.model.softmax" in found) == (expected != "temporal")
     found = protocol([row // 10 for row in rows], days, labels)
     assert found["featurize.protocol"].reason.endswith("25% of 200 users, with 2,000 rows")
     with pytest.raises(InputError, match="the log has 1 day and 20 users; a test needs 4 days, or 100 users"):

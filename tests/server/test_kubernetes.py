@@ -14,6 +14,7 @@ from served_world import World
 from starlette.routing import Route
 
 from din import cli
+from din.server import run
 from din.server.app import app
 
 EXAMPLES = Path(__file__).parents[2] / "examples/kubernetes"
@@ -67,8 +68,9 @@ def test_the_sidecar_moves_finished_files(tmp_path: Path) -> None:
         (log / name).parent.mkdir(parents=True, exist_ok=True)
         (log / name).touch()
     script = sidecar["args"][0].replace("/log", str(log))
+    end = time.monotonic() + 60
     with subprocess.Popen([*sidecar["command"], script], env=os.environ | {"LOG_TO": str(bucket)}) as process:
-        while not all((bucket / name).exists() for name in finished[:2]):
+        while not all((bucket / name).exists() for name in finished[:2]) and time.monotonic() < end:
             time.sleep(0.1)
         for name in finished[2:]:
             (log / name).parent.mkdir(parents=True, exist_ok=True)
@@ -76,6 +78,13 @@ def test_the_sidecar_moves_finished_files(tmp_path: Path) -> None:
         process.terminate()
     assert {str(path.relative_to(bucket)) for path in bucket.rglob("*.*")} == {*finished}
     assert {str(path.relative_to(log)) for path in log.rglob("*.*")} == {"open/b.arrows", "shadow/open/b.arrows"}
+
+
+def test_a_pod_with_a_log_has_time_to_move_it() -> None:
+    """The sidecar begins to move the last files when the server has ended."""
+    pod = read("serve.yaml")[0]["spec"]["template"]["spec"]
+    _, pause = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+    assert float(pause) + run._DRAIN_SECONDS + 30 < pod["terminationGracePeriodSeconds"]
 
 
 def test_kserve_finds_the_model() -> None:
