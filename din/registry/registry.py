@@ -223,8 +223,13 @@ class Registry:
             return after
         if version == history[-1].version:
             raise InputError(f"{self.name}: {version[:12]} is the champion already (record {history[-1].number})")
-        for key, digest in self._hashes(version):
-            self._check(key, digest)
+        problems: list[str] = []
+        with noted(problems):
+            for key, digest in self._hashes(version):
+                with noted(problems):
+                    self._check(key, digest)
+        if problems:
+            raise InputError("\n".join([f"{self.name}: can't roll back to {version[:12]}:", *problems]))
         return self.append(version, history[-1], by=by, reason=reason, action="rollback")
 
     def put_bundle(self, directory: Path) -> Version:
@@ -454,7 +459,8 @@ class Registry:
         return StaleChampion(f"{at}: {told}; run the gate again (`dvc repro gate`), then promote")
 
     def _damaged(self, key: str) -> InputError:
-        return InputError(f"{self.objects.at(key)}: damaged, its hash is not the recorded one")
+        advice = "restore it from a copy: `din registry verify` lists all damage"
+        return InputError(f"{self.objects.at(key)}: damaged, its hash is not the recorded one; {advice}")
 
     def _hashes(self, version: Version) -> list[tuple[str, str]]:
         """Return the key and the sha256 of each file of a stored bundle."""

@@ -80,6 +80,20 @@ def test_rollback_by_number_version_or_prefix(local, tmp_path):
     assert local.verify() == []
 
 
+def test_a_rollback_to_a_damaged_bundle_names_all_damage(local, tmp_path):
+    """Whoever repairs the bundle sees at once what to restore."""
+    first, _ = (crown(local, bundle(tmp_path / "b", name)) for name in ("one", "two"))
+    stored = tmp_path / "r" / "ads" / "bundles" / first.version
+    (stored / "vocab" / "a.txt").write_text("x")
+    (stored / "empty").unlink()
+    with pytest.raises(InputError) as found:
+        local.rollback(1, by="ann", reason="latency")
+    heading, *problems = str(found.value).splitlines()
+    assert f"can't roll back to {first.version[:12]}:" in heading and len(problems) == 2
+    assert "empty: not found" in problems[0] and "a.txt: damaged" in problems[1]
+    assert len(local.history()) == 2
+
+
 @pytest.mark.parametrize(
     ("to", "champion", "error", "message"),
     [
