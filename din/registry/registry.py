@@ -30,7 +30,7 @@ from din.errors import GateClosed, InputError, Unavailable, listed
 from din.facts import Facts
 from din.names import Digest, FileName, ModelName, RunId, Version
 from din.params import Params
-from din.registry.approvals import APPROVALS, Approvals, Asked, request_key
+from din.registry.approvals import APPROVALS, Approvals, request_key
 from din.registry.bundle import FACTS, Manifest, verify_bundle
 from din.registry.objects import Objects, noted, prefixes
 from din.registry.records import (
@@ -340,14 +340,17 @@ class Registry:
         for key, digest in hashes:
             with noted(damage):
                 self._check(key, digest)
-        asked: list[Asked] = []
         with noted(damage):
-            asked += self.approvals.requests(damage)
-        answers = {one.answered.digest for one in asked if one.answered}
-        for record in records:
-            if record.approval and record.approval.answer not in answers:
-                at = self.objects.at(request_key(record.number, record.version))
-                damage.append(f"{at}: the answer that record {record.number} names is missing or was changed")
+            found: list[str] = []
+            answers = {one.answered.digest for one in self.approvals.requests(found) if one.answered}
+            named: list[str] = []
+            for record in records:
+                if record.approval:
+                    named.append(self.objects.at(request_key(record.number, record.version)))
+                    if record.approval.answer not in answers:
+                        told = f"the answer that record {record.number} names is missing or was changed"
+                        damage.append(f"{named[-1]}: {told}")
+            damage += [line for line in found if not line.startswith(tuple(named))]
         if not (records or damage) and self._lost_its_log():
             damage.append(self.lost(self.versions()))
         return damage
