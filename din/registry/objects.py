@@ -259,7 +259,7 @@ def _reaching(at: str) -> Iterator[None]:
             raise _Conflict(f"{at}: {cause}; run it again once the object store answers") from None
         if "invalid path" in cause:
             cause = shown(cause, quotes=False)
-            raise InputError(f"{at}: can't be listed: {cause}; remove that key") from None
+            raise InputError(f"{at}: not a valid key: {cause}; remove or rename it") from None
         if isinstance(error, _FINAL) or _FINAL_WORDS.search(cause):
             raise InputError(f"{at}: {cause}; check the registry's URI, credentials and permissions") from None
         raise Unavailable(f"{at}: {cause}; run it again once the object store answers") from None

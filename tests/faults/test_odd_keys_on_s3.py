@@ -9,7 +9,9 @@ import pytest
 from s3 import BUCKET, allow, store
 
 from din.errors import GateClosed, InputError
+from din.names import Digest
 from din.registry import commands
+from din.registry.records import Approved
 from din.registry.registry import Registry
 from tests.factories.bundles import bundle, crown
 
@@ -43,7 +45,7 @@ def test_an_unlistable_key_is_named(area: str, key: str, client: Any, registry: 
     """Nothing is read or written until somebody has removed it."""
     client.put_object(Bucket=BUCKET, Key=f"ctr/{registry.model_name}/{area}/{key}", Body=b"{}")
     for read in (registry.champion, registry.history, registry.verify):
-        with pytest.raises(InputError, match=rf"{area}: can't be listed: .*; remove that key"):
+        with pytest.raises(InputError, match=rf"{area}: not a valid key: .*; remove or rename it"):
             read()
 
 
@@ -55,4 +57,13 @@ def test_an_unlistable_comparison_or_request_stops_no_other_check(area: str, cli
     with pytest.raises(GateClosed) as found:
         commands.verify(registry.uri, registry.model_name)
     assert "000001.json: missing" in str(found.value)
-    assert f"{area}: can't be listed" in str(found.value) and "remove that key" in str(found.value)
+    assert f"{area}: not a valid key" in str(found.value) and "remove or rename it" in str(found.value)
+
+
+def test_an_answer_is_not_called_missing_if_none_can_be_listed(client: Any, registry: Registry, tmp_path: Path) -> None:
+    """`verify` says only what it knows."""
+    approval = Approved(by="ann", override=False, answer=Digest("a" * 64))
+    crown(registry, bundle(tmp_path / "three", "three"), approval=approval)
+    client.put_object(Bucket=BUCKET, Key=f"ctr/{registry.model_name}/approvals//x", Body=b"{}")
+    (problem,) = registry.verify()
+    assert "approvals: not a valid key" in problem
