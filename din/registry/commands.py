@@ -102,15 +102,14 @@ def answer(uri: str, model_name: str, name: str, approved: bool, by: str, reason
         GateClosed: the request has expired, another champion has appeared since, or somebody decided otherwise.
     """
     registry = Registry(uri, model_name)
-    newest = registry.newest()
-    asked = registry.approvals.find(name, newest)
+    asked = registry.approvals.find(name, registry.newest())
     request = asked.request
     place = f"{registry.name}: record {request.number}, bundle {request.version[:12]}"
     if approved and override != request.needs_override:
         was, advice = ("can't be", "add") if request.needs_override else ("was", "leave out")
         raise InputError(f"{place}: the earlier champion {was} evaluated, so {advice} --override")
     now = datetime.now(UTC)
-    state = asked.state(now, newest)
+    state = asked.state(now, registry.newest())  # reading all requests may have taken seconds
     if state == "outdated":
         raise GateClosed(f"{place}: another champion has appeared since this candidate was judged; run the gate again")
     if state == "expired":
