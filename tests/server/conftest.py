@@ -36,7 +36,7 @@ def other(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def made(folder: Path, bundles: list[Path]) -> Iterator[World]:
     """Make a registry whose champion is the first of some bundles, with a cache of its own."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Scorer.from_registry.__func__, "__defaults__", (None, 1, folder / "cache"))
+        patch.setattr(Scorer.from_registry.__func__, "__defaults__", (None, folder / "cache"))
         for module in (deployment, shadow):
             patch.setattr(module, "CACHE", folder / "cache")
         world = World(Registry(str(folder / "registry"), "log"), bundles)
