@@ -61,11 +61,11 @@ def made_from(case: Case) -> Finding:
     return _equal(pairs, "made with other parameters than params.yaml holds now")
 
 
-def _equal(pairs: Mapping[str, tuple[Any, Any]], problem: str) -> Finding:
+def _equal(pairs: Mapping[str, tuple[Any, Any]], problem: str, command: str = "dvc repro") -> Finding:
     """Check that the two values of each name are equal. The reason lists the names, or keys of them, that differ."""
     made, now = ({name: pair[place] for name, pair in pairs.items()} for place in (0, 1))
     found = changes(made, now)
-    return decide(not found, len(found), 0, f"{problem}: {listed(found)}; run `dvc repro`")
+    return decide(not found, len(found), 0, f"{problem}: {listed(found)}; run `{command}`")
 
 
 def _register_validation(suite: Suite) -> None:
@@ -96,11 +96,12 @@ def evaluation(case: Case) -> Finding:
     stated = evidence.evaluation
     pairs = {
         "evaluation.json": (facts.evaluation.model_dump(), stated.model_dump()),
-        "the judged model": (facts.inputs.model, stated.inputs.model),
-        "the features": (facts.inputs.features, stated.inputs.features),
-        "the judged model here": (facts.inputs.model, evidence.hash_of("model")),
+        "inputs.model": (facts.inputs.model, stated.inputs.model),
+        "inputs.features": (facts.inputs.features, stated.inputs.features),
+        str(case.workspace.model): (facts.inputs.model, evidence.hash_of("model")),
     }
-    exported = _equal(pairs, "the bundle was not exported after this evaluation")
+    problem = "the bundle was exported from another evaluation or model (was: in the bundle; is: here)"
+    exported = _equal(pairs, problem, "dvc repro export")
     if exported.verdict == "closed":
         return exported
     gap = _largest_gap(evidence.rows, stated)
