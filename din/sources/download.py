@@ -8,11 +8,10 @@ s3://bucket/folder.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-import fsspec
 from fsspec.implementations.zip import ZipFileSystem
 
 from din.errors import InputError, listed
-from din.sources.files import File, name_as, unreadable
+from din.sources.files import File, name_as, place_of, unreadable
 from din.workspace import Workspace
 
 KEY = "fetch.options.path"
@@ -36,7 +35,7 @@ class Download:
         """
         assert path is not None, f"{KEY}: din.params.fetch refuses a source without it"
         with unreadable(f"{KEY}: {path!r}"):
-            system, place = fsspec.core.url_to_fs(workspace.located(path))
+            system, place = place_of(workspace, path, KEY)
             if place.lower().endswith((".zip", ".whl")) and system.isfile(place):
                 archive = ZipFileSystem(fo=system.open(place, "rb"))
                 files = [File(archive, member, f"{path}/{member}") for member in archive.find("")]

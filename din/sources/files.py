@@ -105,12 +105,15 @@ def expand(workspace: Workspace, patterns: str, key: str) -> tuple[File, ...]:
     found: dict[str, File] = {}
     for pattern in (part.strip() for part in patterns.split(",")):
         with unreadable(f"{key}: {pattern!r}"):
-            system, path = fsspec.core.url_to_fs(workspace.located(pattern))
+            system, path = place_of(workspace, pattern, key)
             matches = sorted(system.glob(path.replace(DATE, ANY_DAY)))
             paths = [match for match in matches if not system.isdir(match)]
         if not paths:
-            advice = f"name files, e.g. {pattern.rstrip('/')}/*.parquet: relative paths start at the project's root"
-            raise InputError(f"{key}: {pattern!r} {'is a directory' if matches else 'matches no file'}; {advice}")
+            if matches:
+                problem = f"is a directory; name its files, e.g. {pattern.rstrip('/')}/*.parquet"
+            else:
+                problem = "matches no file; check the path: relative ones start at the project's root"
+            raise InputError(f"{key}: {pattern!r} {problem}")
         for match in paths:
             name = name_as(workspace, pattern, system, match)
             if not system.isfile(match):  # reading it could block forever
@@ -125,6 +128,19 @@ def expand(workspace: Workspace, patterns: str, key: str) -> tuple[File, ...]:
             f"{', '.join(f'.{suffix}' for suffix in FORMATS)}, followed by .gz, .bz2 or .zst if they are compressed"
         )
     return files
+
+
+def place_of(workspace: Workspace, path: str, key: str) -> tuple[Any, str]:
+    """Return the file system of a path or URL, and the path in it.
+
+    Raises:
+        InputError: the file system needs more than a path. `key` is the parameter that holds it.
+    """
+    try:
+        return fsspec.core.url_to_fs(workspace.located(path))
+    except (AttributeError, LookupError, TypeError) as error:
+        problem = f"not a place that can be opened ({error})"
+        raise InputError(f"{key}: {path!r}: {problem}; give a path, s3:// or gs://") from None
 
 
 def _day(pattern: str, path: str, where: str) -> str:

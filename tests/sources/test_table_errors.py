@@ -44,8 +44,13 @@ LONG = "x" * 10_000_000
 NEWLINE = "\n"
 CASES = [
     case("a directory", {"logs/a.csv": GOOD}, "'logs' is a directory", "logs/*.parquet", events="logs"),
+    case("no file", {}, "'clicks/*.csv' matches no file; check the path", events="clicks/*.csv"),
     log("a format", "log.xlsx", b"PK", "unknown (log.xlsx)", ".parquet"),
     case("two formats", {"b.parquet": parquet()}, "CSV, Parquet", "one format", events="clicks.csv,b.parquet"),
+    *(
+        case(f"half a place, {place}", {}, f"fetch.table.events: {place!r}: not a place", "s3://", events=place)
+        for place in ("reference://a.csv", "dir://a.csv")
+    ),
     case("a file system", {}, "fetch.table.events", "nosuch", events="nosuch://a/b.csv"),
     log("an empty file", "bad.csv", b"", "bad.csv: empty (0 bytes)", "expected a CSV", "again"),
     log(
