@@ -114,11 +114,11 @@ class TableSource(Source):
         Raises:
             InputError: see docs/bring-your-own-log.md. The message names file, row or column, and value.
         """
-        return self.with_events(self._read("events", self._files("events")))
+        return self._log(self._input("events", self._read("events", self._files("events"))))
 
     def with_events(self, events: Rows) -> RawLog:
         """Convert events in the columns of `fetch.table.events`, and read and convert all other tables."""
-        return self._log(self._input("events", events))
+        return self._log(self._input("events", self._once(events)))
 
     def found(self) -> dict[str, tuple[files.File, ...]]:
         """Return the files of each table, without the days after `until`."""
@@ -216,9 +216,13 @@ class TableSource(Source):
         rows = readers.read(found, select, self.dialect(table), self._store, table)
         if parts:
             rows = _by_impression(rows, cell, parts, self.params.separators)
-        if table == "events" and self.params.drop_duplicates:
-            rows = rows.one_each("min", *(wanted[ours] for ours in _TABLES["events"]))
-        return rows
+        return self._once(rows) if table == "events" else rows
+
+    def _once(self, events: Rows) -> Rows:
+        """Return the events, without repeated ones if `fetch.table.drop_duplicates` is true."""
+        if not self.params.drop_duplicates:
+            return events
+        return events.one_each("min", *(self._wanted("events")[ours] for ours in _TABLES["events"]))
 
     def _require(self, table: str, names: Sequence[str], file: str) -> None:
         for ours, theirs in self._wanted(table).items():

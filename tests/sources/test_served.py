@@ -136,6 +136,15 @@ def test_clicks_in_text_of_another_form(root: Path, events: Callable[..., list[d
     assert clicked(events(window_hours=1, table={"csv": {"delimiter": ";"}})) == {(1, "a")}
 
 
+def test_repeated_events(root: Path, events: Callable[..., list[dict[str, Any]]]) -> None:
+    """An answer that is logged again under another request is dropped if `table.drop_duplicates` says so."""
+    serve(root, [*ASKED, ("r5", 1, "7", ["a"], {})])
+    clicks(root, BY_ID, [("r0", "a", 1), ("r4", "c", 60)])
+    found = [events(window_hours=1, table={"drop_duplicates": drop}) for drop in (False, True)]
+    assert [len(rows) for rows in found] == [7, 6]
+    assert clicked(found[1]) == {(1, "a")}
+
+
 def test_feedback_on_what_was_shown(root: Path, events: Callable[..., list[dict[str, Any]]]) -> None:
     """A click counts once, with the columns of its first record. Candidates below the `shown` first are left out."""
     serve(root, ASKED)
