@@ -213,9 +213,7 @@ def unreadable(what: str) -> Iterator[None]:
             )
             raise InputError(f"{what}: not UTF-8 text ({shown(problem, quotes=False)}); {advice}") from None
         damaged = "the file is damaged or of another format: export it again"
-        advice = "correct that line" if "line" in problem else damaged
-        if "line 2: Expected" in problem:
-            advice += ", or the first line if it is not the header"
+        advice = ", ".join(["correct that line" if "line" in problem else damaged, *getattr(error, "__notes__", ())])
         if "columns, got" in problem and '"' in problem:
             advice += (
                 ". A cell that starts with a quote ends at the next quote. If quotes are part of the text, remove "

@@ -85,9 +85,9 @@ def read(
         for file, own in track([*zip(files, chosen, strict=True)], len(files), "reading", "file"):
             start = total
             held = 0
-            for batch in _batches(file, own, dialect):
+            for batch in _batches(file, own, dialect, schema):
                 batch = batch if most is None else batch.slice(0, start + most - total)
-                writer.write_table(numbered(_filled(batch, schema), total))
+                writer.write_table(numbered(batch, total))
                 total += batch.num_rows
                 held += batch.nbytes
                 if most is not None and (total - start == most or held >= _HEAD):
@@ -103,9 +103,11 @@ def first_line(file: File, dialect: Dialect) -> list[str]:
         return reader.schema.names
 
 
-def _batches(file: File, schema: pa.Schema, dialect: Dialect) -> Iterator[pa.RecordBatch]:
+def _batches(file: File, own: pa.Schema, dialect: Dialect, schema: pa.Schema) -> Iterator[pa.Table]:
+    """Yield the rows of a file, whose columns are `own`, with all columns of a schema."""
     with unreadable(file.name):
-        yield from _FORMATS[format_of(file.path)].batches(file, schema, dialect)
+        for batch in _FORMATS[format_of(file.path)].batches(file, own, dialect):
+            yield _filled(batch, schema)
 
 
 def unified(schemas: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
@@ -114,16 +116,21 @@ def unified(schemas: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
     Raises:
         InputError: a column's type differs.
     """
-    common = pa.schema([])
+    common: dict[str, tuple[pa.Field, str]] = {}
     for name, schema in schemas:
-        try:
-            common = pa.unify_schemas([common, schema], promote_options="permissive")
-        except pa.ArrowTypeError as error:
-            raise InputError(
-                f"{name} differs from earlier files: {str(error).splitlines()[0]}; expected one type in all files: "
-                "values of different types never match, so store both the same way"
-            ) from None
-    return common
+        for field in schema:
+            known, earlier = common.setdefault(field.name, (field, name))
+            if field.type == known.type:
+                continue
+            try:
+                both = pa.unify_schemas([pa.schema([known]), pa.schema([field])], promote_options="permissive")
+            except pa.ArrowTypeError:
+                raise InputError(
+                    f"{name}: column {shown(field.name)} is {field.type}, but {known.type} in {earlier}; expected one "
+                    "type in all files: values of different types never match, so store both the same way"
+                ) from None
+            common[field.name] = both.field(0), earlier if both.field(0).type == known.type else name
+    return pa.schema([field for field, _ in common.values()])
 
 
 def _chosen(file: File, select: Select, dialect: Dialect) -> pa.Schema:
@@ -201,14 +208,17 @@ def _shortened(delimiter: bytes) -> Callable[[pa.Buffer], bytes]:
 
 @contextmanager
 def _explained(file: File, dialect: Dialect) -> Iterator[None]:
-    """Name a row that is too long, which Arrow does not."""
+    """Name a row that is too long, which Arrow does not, and note that the header may be at fault."""
     try:
         yield
     except pa.ArrowInvalid as error:
         problem = str(error).splitlines()[0]
         found = any(words in problem for words in _TOO_LONG) and _too_long(file)
         if not found:
-            raise pa.ArrowInvalid(problem.replace(_DELIMITER, dialect.of(file))) from None
+            unread = pa.ArrowInvalid(problem.replace(_DELIMITER, dialect.of(file)))
+            if "Row #2: Expected" in problem and not dialect.names:
+                unread.add_note("or the first line if it is not the header")
+            raise unread from None
         number, beginning = found
         number += bool(dialect.names)  # without a header, rows count from the first line
         place = f"row {number}" if number else "header"
@@ -316,7 +326,9 @@ def _parquet_batches(file: File, schema: pa.Schema, _: Dialect) -> Iterator[pa.R
     with file.system.open(file.path, "rb") as raw:
         for batch in pq.ParquetFile(raw).iter_batches(columns=schema.names):
             batch.validate(full=True)  # UTF-8
-            yield batch.select(schema.names).cast(schema)
+            to = [pc.CastOptions(field.type, allow_time_truncate=True) for field in schema]
+            columns = [pc.cast(batch[name], options=each) for name, each in zip(schema.names, to, strict=True)]
+            yield pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 class _Format(NamedTuple):
@@ -334,7 +346,7 @@ _FORMATS = {
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
-    """Return int64 for integers, float64 for other numbers, string for text, and lists of these."""
+    """Return int64 for integers, float64 for other numbers, string for text, microseconds, and lists of these."""
     is_ = pa.types
     if is_.is_dictionary(kind):
         return _plain(kind.value_type)
@@ -347,7 +359,7 @@ def _plain(kind: pa.DataType) -> pa.DataType:
     if is_.is_list(kind) or is_.is_large_list(kind) or is_.is_fixed_size_list(kind):
         return pa.list_(_plain(kind.value_type))
     if is_.is_timestamp(kind):
-        return pa.timestamp(kind.unit)  # in UTC
+        return pa.timestamp("us")  # in UTC
     return kind
 
 

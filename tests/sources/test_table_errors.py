@@ -11,6 +11,7 @@ from stages import exit_code
 from din.artifacts import read_json
 from din.errors import InputError
 from din.params import Params
+from din.params.fetch import Csv
 from din.sources.fetch import fetch
 from din.workspace import Workspace
 
@@ -118,8 +119,11 @@ CASES = [
     case("a separator", {}, "fetch.table.separators: 'tags'", "tab", separators={"tags": "|"}, keep=("tab",)),
     case(
         "integers and text", {"a.parquet": parquet(), "b.parquet": parquet(item_id=["x"])},
-        "b.parquet differs from earlier files", "item_id has incompatible types: int64 vs string", "expected one type",
-        events="*.parquet",
+        "b.parquet: column 'item_id' is string, but int64 in a.parquet; expected one type", events="*.parquet",
+    ),
+    case(
+        "numbers that only integers hold", {"a.parquet": parquet(w=[2**60 + 1]), "b.parquet": parquet(w=[0.5])},
+        "a.parquet: cannot be read (Integer value", events="*.parquet", keep=("w",),
     ),
     case(
         "ids of another type in the item table", {"log.parquet": parquet(), "items.csv": "item_id,c\nx7,1\n"},
@@ -209,3 +213,10 @@ def test_a_cell_of_megabytes_is_read(workspace: Workspace, fetch_table: Callable
     """A long cell alone is not an error."""
     (workspace.root / "long.csv").write_text(f"{GOOD}1,{'x' * 3_000_000},{T},1\n")
     assert len(fetch_table(events="long.csv")["events"]["item_id"][1].as_py()) == 3_000_000
+
+
+def test_a_line_of_another_width_without_a_header(workspace: Workspace, refusal: Callable[..., str]) -> None:
+    """No line is taken for the header, so the message names none."""
+    (workspace.root / "bad.csv").write_text(f"1,10,{T},0\n1,10,{T},0,5\n")
+    message = refusal(events="bad.csv", csv=Csv(names=tuple(HEADER.split(","))))
+    assert "line 2: Expected 4 columns, got 5" in message and "header" not in message

@@ -238,6 +238,12 @@ CASES = [
         parquet(timestamp=pa.array([T * 1000], pa.timestamp("ms", "Europe/Berlin"))),
         {"timestamp": [MIDNIGHT]},
     ),
+    case(  # a date that nanoseconds can't hold, beside ones that have them
+        "times of several units",
+        {f"{unit}.parquet": parquet(end=pa.array([end], pa.timestamp(unit)))
+            for unit, end in {"ns": 1_700_006_400_000_000_001, "us": 253_402_214_400_000_000}.items()},
+        {"events": {"end": ["2023-11-15 00:00:00", "9999-12-31 00:00:00"]}}, events="*.parquet", keep=("end",),
+    ),
     events("names of keys and kept columns", f"uid,sku,ts,c,ui\n1,2,{T},1,x\n", {"user_id": [1], "tab": ["x"]},
         columns={"user_id": "uid", "item_id": "sku", "timestamp": "ts", "tab": "ui"}, label="c", keep=("tab",)),
     events("own sequence and behaviour", f"{HEADER},sequence,seen\n1,5,{T},0,9,1\n1,6,{T},1,3,0\n",
