@@ -69,6 +69,7 @@ class AmazonReviews(Publisher):
     fields: ClassVar = {"item": {"category": "categorical"}}
     protocol = "leave_last_out"
     order = "sequence"
+    whole_ids = False
 
     def found(self) -> dict[str, tuple[File, ...]]:
         """Return the reviews and the metadata, and note the edition of the reviews."""

@@ -8,11 +8,13 @@ from typing import Any, ClassVar
 
 from din.errors import InputError, listed
 from din.params import Table
+from din.schema import ITEM_ID, USER_ID
+from din.sources import values
 from din.sources.download import Download
 from din.sources.files import File
 from din.sources.rawlog import RawLog
 from din.sources.rows import Rows
-from din.sources.tabular import TableSource
+from din.sources.tabular import Input, TableSource
 from din.workspace import Workspace
 
 BEIJING = 8  # hours ahead of UTC, all year round
@@ -21,13 +23,14 @@ BEIJING = 8  # hours ahead of UTC, all year round
 class Publisher(TableSource):
     """A log in its publisher's files.
 
-    A subclass names the files and their columns. Files that lack a column are refused.
+    A subclass names the files and their columns. Files that lack a column, or hold an id of another type, are refused.
 
     Attributes:
         layout: the columns and rules by which the files are read.
         names: the names of each table's files.
         fields, protocol, order: see `RawLog`. Fields of users are left out if no file describes users.
         needs: the columns that each table must have, in addition to the columns of events.
+        whole_ids: whether the ids are whole numbers.
     """
 
     grows = False
@@ -38,6 +41,7 @@ class Publisher(TableSource):
     protocol: ClassVar[str] = "temporal"
     order: ClassVar[str | None] = None
     needs: ClassVar[Mapping[str, Collection[str]]] = {}
+    whole_ids: ClassVar[bool] = True
 
     def __init__(self, workspace: Workspace, params: Any, until: date | None) -> None:
         super().__init__(workspace, self.layout, until)
@@ -76,6 +80,14 @@ class Publisher(TableSource):
         missing += [name for name in self.needs.get(table, ()) if name not in given]
         if missing:
             raise InputError(f"{file}: no column {missing[0]!r}; its columns: {listed(names)}; {self.advice}")
+
+    def _input(self, table: str, rows: Rows) -> Input:
+        """Describe a table, and check that its ids are whole numbers: one that is not would make all of them text."""
+        found = super()._input(table, rows)
+        ids = [theirs for ours, theirs in found.names.items() if self.whole_ids and ours in (USER_ID, ITEM_ID)]
+        odd = [name for name in ids if found.forms[name] != values.Form.WHOLE]
+        rows.require([values.whole(rows, name)[1] for name in odd], self.advice)
+        return found
 
     def _read(self, table: str, found: Sequence[File]) -> Rows:
         """Read a table. Blanks around the names of columns are ignored."""

@@ -88,6 +88,7 @@ def test_the_example(
     ("old", "new", "says"),
     [
         (",1,1,0,", ",yes,1,0,", r"pure.csv row 1: is_click is 'yes'; expected 0 or 1: download the publisher's file"),
+        ("1,20,", "1,two,", r"pure.csv row 4: video_id is 'two'; expected a whole number .*: download the publisher's"),
         ("is_click", "click", r"pure.csv: no column 'is_click'; its columns: user_id, video_id"),
     ],
 )
