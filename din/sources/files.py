@@ -18,8 +18,10 @@ from typing import Any
 import fsspec
 import pyarrow as pa
 
+from din import documents
 from din.artifacts import write_json
 from din.errors import InputError, Unavailable, shown
+from din.names import Digest
 from din.params.fetch import DATE
 from din.progress import track
 from din.sources.memory import recall
@@ -76,6 +78,16 @@ class File:
         """Yield a stream of the decompressed lines; Arrow's own compressed stream can't be iterated."""
         with self.open() as stream, io.BufferedReader(stream, CHUNK) as lines:  # pyright: ignore[reportArgumentType]  # a raw stream by behaviour
             yield lines
+
+
+@dataclass(frozen=True)
+class _Hashed:
+    """The digest of a file that was read."""
+
+    __pydantic_config__ = documents.STRICT
+
+    stamp: list[Any] | None  # its size and time stamps; None if its file system has none
+    sha256: Digest
 
 
 def format_of(path: str) -> str:
@@ -175,8 +187,8 @@ def digests(workspace: Workspace, files: Sequence[File]) -> list[str]:
     Raises:
         InputError: a file is gone or unreadable.
     """
-    known = recall(dict[str, dict[str, Any]], workspace.digests)
-    result = []
+    known = recall(dict[str, _Hashed], workspace.digests)
+    result: list[str] = []
     changed = False
     for file in track(files, len(files), "hashing", "file"):
         with unreadable(file.name):
@@ -184,11 +196,10 @@ def digests(workspace: Workspace, files: Sequence[File]) -> list[str]:
             stamps = [str(info[key]) for key in _STAMPS if info.get(key)]
             stamp = [info.get("size"), *stamps] if stamps else None
             entry = known.get(file.name)
-            if stamp is None or entry is None or entry["stamp"] != stamp:
-                entry = {"stamp": stamp, "sha256": _sha256(file)}
-                known[file.name] = entry
+            if stamp is None or entry is None or entry.stamp != stamp:
+                entry = known[file.name] = _Hashed(stamp, _sha256(file))
                 changed = True
-        result.append(entry["sha256"])
+        result.append(entry.sha256)
     if changed:
         write_json(workspace.digests, known)
     return result
@@ -235,6 +246,6 @@ def unreadable(what: str) -> Iterator[None]:
         raise InputError(f"{what}: cannot be read ({problem}); {advice}") from None
 
 
-def _sha256(file: File) -> str:
+def _sha256(file: File) -> Digest:
     with file.system.open(file.path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        return Digest(hashlib.file_digest(stream, "sha256").hexdigest())

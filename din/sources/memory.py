@@ -13,7 +13,7 @@ T = TypeVar("T", bound=Mapping[Any, Any])
 def recall(form: type[T], path: Path) -> T:
     """Return the mapping that an earlier fetch wrote.
 
-    A file that is missing, damaged or of another release counts as empty: the source is read as if for the first time.
+    A file that is missing, not JSON, or of another form counts as empty: the source is read as if for the first time.
     """
     try:
         return documents.read(form, path)

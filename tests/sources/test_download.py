@@ -3,10 +3,12 @@
 import errno
 import gzip
 import zipfile
+from typing import Any
 
 import fsspec
 import pytest
 
+from din.artifacts import write_json
 from din.errors import InputError, Unavailable
 from din.sources import files
 from din.sources.download import Download
@@ -86,3 +88,12 @@ def test_members_of_a_zip_are_hashed_once(workspace: Workspace, monkeypatch: pyt
         with monkeypatch.context() as patch:
             patch.setattr(files, "_sha256", lambda *_: pytest.fail("hashed again"))
             assert files.digests(workspace, found) == first
+
+
+@pytest.mark.parametrize("known", [{}, {"stamp": [1], "sha256": 7}])
+def test_digests_of_another_form_count_as_none(workspace: Workspace, known: dict[str, Any]) -> None:
+    """The file is read as if for the first time."""
+    found = files.expand(workspace, "clicks.csv", "key")
+    first = files.digests(workspace, found)
+    write_json(workspace.digests, {"clicks.csv": known})
+    assert files.digests(workspace, found) == first
