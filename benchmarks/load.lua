@@ -1,13 +1,15 @@
--- For wrk: send bodies from a file, a line each, after a pause. Arguments: FILE PAUSE_MS
+-- For wrk: send bodies from a file, a line each, after a pause. Arguments: FILE MEAN_PAUSE_MS even|random
+-- Random pauses are exponentially distributed, so the requests of many connections come independently of each other.
 
 local bodies = {}
-local pause
+local pause, is_random
 
 function init(args)
   for line in io.lines(args[1]) do
     table.insert(bodies, wrk.format("POST", nil, nil, line))
   end
   pause = tonumber(args[2])
+  is_random = args[3] == "random"
 end
 
 function request()
@@ -15,7 +17,7 @@ function request()
 end
 
 function delay()
-  return pause
+  return is_random and -pause * math.log(1 - math.random()) or pause
 end
 
 function done(summary, latency)

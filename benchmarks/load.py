@@ -1,4 +1,8 @@
-"""Load `din serve` with wrk, at its capacity and at about half of it. Each connection of wrk waits for its answer."""
+"""Load `din serve` with wrk, at shares of its capacity.
+
+Each connection of wrk waits for its answer. With random pauses between answers and requests, many connections behave
+like the users of a site: requests come independently of each other, and keep coming while others wait.
+"""
 
 import json
 import re
@@ -22,6 +26,8 @@ from din.errors import InputError
 from din.serve.scorer import Scorer
 
 CANDIDATES = 100
+SHARES = (0.5, 1, 2, 5)
+_CONNECTIONS = 256
 _TIMED = 500
 _LUA = Path(__file__).with_name("load.lua")
 _RUNNING = re.compile(r"running on (http://\S+)\s")
@@ -81,11 +87,13 @@ def load_table(scorer: Scorer, registry: str, model: str, time: int) -> str:
         bodies = Path(folder) / "bodies.jsonl"
         bodies.write_text("".join(f"{json.dumps(request)}\n" for request in requests), encoding="utf-8")
         load = partial(loaded, url, bodies, time)
-        full = load(4, 0)
+        full = load(4, 0, "even")
         loads = {
             "capacity: four connections without a pause": full,
-            "half: one connection that pauses as long as `Scorer` takes": load(1, p50),
+            "half: one connection that pauses as long as `Scorer` takes": load(1, p50, "even"),
         }
+        for share in SHARES:
+            loads[f"{share:g}× at random"] = load(_CONNECTIONS, 1e3 * _CONNECTIONS / full.rate / share, "random")
     head = ["load", "answers/s", "of capacity", "refused (503, 504)", "p50, ms", "p99, ms", "p99 to the scorer's own"]
     rows = [["`Scorer` alone", "", "", "", f"{p50:.1f}", f"{p99:.1f}", ""]]
     for name, found in loads.items():
@@ -110,19 +118,15 @@ def some_requests(scorer: Scorer, count: int = 200) -> list[dict[str, Any]]:
     ]
 
 
-def loaded(url: str, bodies: Path, time: int, connections: int, pause_ms: float) -> Answers:
-    """Send requests to a server for some seconds.
-
-    Args:
-        bodies: a file with a body in each line.
-        time: seconds.
-        pause_ms: between an answer and the next request of a connection.
+def loaded(url: str, bodies: Path, time: int, connections: int, pause_ms: float, spacing: str) -> Answers:
+    """Send requests to a server for some seconds. benchmarks/load.lua explains the last arguments.
 
     Raises:
         InputError: no answer came.
     """
     line = [wrk(), "-t1", f"-c{connections}", f"-d{time}s", "--timeout", "10s", "-s", str(_LUA), f"{url}/v1/score"]
-    done = subprocess.run([*line, "--", str(bodies), f"{pause_ms}"], stdout=subprocess.PIPE, text=True, check=True)
+    script = ["--", str(bodies), f"{pause_ms}", spacing]
+    done = subprocess.run([*line, *script], stdout=subprocess.PIPE, text=True, check=True)
     found = Answers(*json.loads(done.stdout.rpartition("RESULT ")[2]))
     if not found.answers:
         raise InputError(f"{url}: no answer in {time} s; load it for longer")

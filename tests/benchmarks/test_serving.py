@@ -50,7 +50,7 @@ def test_wrk_sends_the_bodies_and_counts_refusals(tmp_path: Path) -> None:
     """Every body is sent, each connection pauses, and an answer of 503 counts as refused."""
     (tmp_path / "bodies").write_text('{"a": 1}\n{"a": 2}\n', encoding="utf-8")
     with answering() as (url, bodies):
-        found = loaded(url, tmp_path / "bodies", 1, 2, 20)
+        found = loaded(url, tmp_path / "bodies", 1, 2, 20, "even")
     assert {body["a"] for body in bodies} == {1, 2}
     assert 10 < found.answers <= len(bodies) and found.answers <= 2 * found.seconds / 0.02 + 2
     refused = sum(body["a"] == 2 for body in bodies)
