@@ -121,7 +121,7 @@ def test_a_pinned_day_in_an_empty_workspace(workspace: Workspace, by_day: Build,
 
 @pytest.mark.parametrize(("content", "recalled"), [('{"a": "b"}', {"a": "b"}), ('{"a": "b', {}), ('{"a": 1}', {})])
 def test_a_damaged_memory_counts_as_empty(tmp_path: Path, content: str, recalled: dict[str, str]) -> None:
-    """Of a file that is cut or of another form, nothing is recalled."""
+    """A file that is cut, or of another form, counts as empty."""
     path = tmp_path / "memory"
     path.write_text(content)
     assert recall(dict[str, str], path) == recalled
