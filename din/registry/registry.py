@@ -298,9 +298,9 @@ class Registry:
         key = f"bundles/{version}/{MANIFEST}"
         return documents.parse(Manifest, self.verified(key, version), self.objects.at(key)).files
 
-    def verified(self, key: str, digest: str | None) -> bytes:
-        """Return an object's bytes, whose sha256 must be `digest`."""
-        content = self.objects.read(key)
+    def verified(self, key: str, digest: str | None, most: int = documents.MOST_BYTES) -> bytes:
+        """Return an object's bytes, at most `most` of them, whose sha256 must be `digest`."""
+        content = self.objects.read(key, most)
         if sha256(content).hexdigest() != digest:
             raise self._damaged(key)
         return content

@@ -127,9 +127,9 @@ def _floor(features: Features, params: Params, compute: Compute) -> Predictions:
 def floor(params: Params, rows: int) -> Train:
     """Return the settings of the floor LR: logistic regression over the same fields, trained by the same loop.
 
-    Its settings are fixed, so that no setting tuned for the candidate can cripple it. They are the defaults, except for
-    a few that suit linear weights. It shares three settings with the candidate: `train.compute`, whether it learns
-    held-out days, and the metric that chooses its best epoch, since not every metric is defined on every log.
+    They are the defaults, except for a few that suit linear weights, so that nothing tuned for the candidate can
+    cripple the floor. It shares three settings with the candidate: `train.compute`, whether it learns held-out days,
+    and the metric that chooses its best epoch, since not every metric is defined on every log.
 
     Args:
         rows: the number of training rows.

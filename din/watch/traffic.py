@@ -8,11 +8,11 @@ Figures such as `context.tab` are the distribution of what requests hold, missin
 """
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from hashlib import sha256
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -319,10 +319,7 @@ def _known(registry: Registry, version: Version, asked: Mapping[str, set[str | N
     for file, digest in registry.files(version).items():
         folder, _, name = file.removesuffix(".parquet").rpartition("/")
         if folder == "vocab" and name in asked:
-            key = f"bundles/{version}/{file}"
-            content = b"".join(registry.objects.stream(key))
-            if sha256(content).hexdigest() != digest:
-                raise InputError(f"{registry.objects.at(key)}: damaged, its hash is not the recorded one")
+            content = registry.verified(f"bundles/{version}/{file}", digest, most=sys.maxsize)
             values = pq.read_table(pa.BufferReader(content), columns=["value"])["value"]
             found[name] = asked[name].intersection(map(text, values.to_pylist()))
     return found
