@@ -5,10 +5,12 @@
 `train.model.linear` chooses the last term. `din.model` explains the shape letters.
 """
 
+import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
 from din.kinds import Lookup
+from din.model.ages import Ages
 from din.model.embedding import Batch
 from din.model.lr import LogisticRegression
 from din.model.mlp import multilayer_perceptron
@@ -26,6 +28,7 @@ class EmbeddingMLP(Model):
     Attributes:
         linear: the number of linear columns, which come first: LR's two, or one for the item bias. The other `dim`
             columns of the table are the embeddings.
+        ages: the embeddings of ages, the last field of a behaviour. None: `train.model.ages` is not set.
         vectors: the number of leading inputs of the MLP that are embeddings. The others are products of these.
     """
 
@@ -42,10 +45,12 @@ class EmbeddingMLP(Model):
         self.dim = dim
         self.width = self.linear + dim
         self.interest_product = settings.interest_product
+        self.ages = Ages(dim, params.learning.embedding_std) if settings.ages else None
+        self.reads_ages = self.reads_ages or settings.ages
+        of_behaviour = counts[Group.ITEM] + counts[Group.BEHAVIOUR] + settings.ages
         self.query_width = counts[Group.ITEM] * dim
-        self.key_width = self.query_width + counts[Group.BEHAVIOUR] * dim
-        vectors = counts[Group.USER] + counts[Group.CONTEXT] + counts[Group.ITEM]
-        vectors += sequences * (counts[Group.ITEM] + counts[Group.BEHAVIOUR])
+        self.key_width = of_behaviour * dim
+        vectors = counts[Group.USER] + counts[Group.CONTEXT] + counts[Group.ITEM] + sequences * of_behaviour
         self.vectors = vectors * dim
         products = sequences * self.query_width if settings.interest_product else 0
         inputs = self.vectors + products + self.extra_inputs(vectors)
@@ -116,4 +121,7 @@ class EmbeddingMLP(Model):
             candidate = Lookup(item_id.index_select(0, batch.candidate))
             groups.append(Columns((candidate,), batch.candidate.shape[0], 0, 1))
         items, feedback, profile, *bias = lookup(table, groups)
+        if self.ages:
+            assert batch.age is not None
+            feedback = torch.cat([feedback, self.ages(batch.age)], 1)
         return Embedded(items, feedback, profile), bias[0] if bias else None

@@ -4,7 +4,6 @@ B impressions, R rows of the embedding table that a model is given, W its width.
 """
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +32,7 @@ class Model(nn.Module, ABC):
 
     width: int
     linear: int
-    reads_ages: ClassVar[bool] = False
+    reads_ages: bool = False
 
     @property
     @abstractmethod

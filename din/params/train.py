@@ -46,6 +46,7 @@ KNOWN_GOOD: tuple[dict[str, Any], ...] = (
     },
     {"learning.average": 0.25, "learning.decay": 0.7, "learning.dropout": 0.1},
     {**SOFTMAX, "learning.regularization": 1.0},
+    {**SOFTMAX, "model.ages": True},
     {"model.name": "base", "learning.average": 0.25},
 )
 """Changes that improved models of public logs, most of them found by hand. `din tune` tries them first."""
@@ -93,6 +94,11 @@ class ModelParams(Block):
         dict[str, dict[str, Values]],
         Doc("name: {behaviour field: [values]}, one interest each; {} = one sequence of all behaviours"),
     ] = field(default_factory=dict)
+    ages: Annotated[
+        bool,
+        OneOf((False, True), but=_NO_EMBEDDINGS),
+        Doc("true: how long ago a behaviour was is one more field of it, and requests need their time; not read by lr"),
+    ] = False
     linear: Annotated[
         Literal["item_bias", "wide", "none"],
         OneOf(("item_bias", "wide", "none"), only=("din", "base", "pnn")),

@@ -38,6 +38,7 @@ VARIANTS = [
     {"name": "din", "interaction": "outer"},
     {"name": "din", "sequences": SEQUENCES, "softmax": True},
     {"name": "din", "sequences": SEQUENCES, "interaction": "outer"},
+    {"name": "din", "ages": True, "softmax": True},
     {"name": "base", "pooling": "sum"},
     {"name": "base", "pooling": "mean"},
     {"name": "base", "pooling": "mean", "sequences": SEQUENCES},
@@ -45,7 +46,7 @@ VARIANTS = [
     {"name": "wide_deep", "interest_product": False},
     {"name": "din", "linear": "wide"},
     {"name": "pnn", "pooling": "mean"},
-    {"name": "deepfm", "sequences": SEQUENCES},
+    {"name": "deepfm", "sequences": SEQUENCES, "ages": True},
 ]
 TWINS = {variant["name"] for variant in VARIANTS}
 # One variant of each model that the twin knows.

@@ -20,7 +20,7 @@ from din.model.model import Model
 from din.model.pnn import PNN
 from din.model.sequences import Sequences
 from din.ops.dice import Dice
-from din.schema import Group
+from din.schema import UNKNOWN_TIME, Group
 
 
 def field_vector(table: Tensor, offset: int, column: Column, owner: int) -> Tensor:
@@ -79,7 +79,10 @@ class Twin:
             return linear_part(self.model, item, profile, history)
         start = self.model.linear
         query = torch.cat([v[start:] for v in item])
-        keys = [torch.cat([v[start:] for v in past]) for past in history]
+        keys = [
+            torch.cat([v[start:] for v in past] + self.age(shard, row, place))
+            for past, place in zip(history, places, strict=True)
+        ]
         interests = []
         for number, wanted in enumerate(self.sequences):
             own = [
@@ -92,6 +95,19 @@ class Twin:
         if self.model.wide:
             return logit + linear_part(self.model.wide, item, profile, history)
         return logit + item[0][0] if self.model.item_bias else logit
+
+    def age(self, shard: Shard, row: int, place: int) -> list[Tensor]:
+        if self.model.ages is None:
+            return []
+        then = shard.behaviours.time[place]
+        minutes = (shard.impressions.timestamp[row] - then) / 60e6
+        if then == UNKNOWN_TIME:
+            step = 0
+        elif minutes < 1:
+            step = 1
+        else:
+            step = min(2 + math.floor(math.log2(minutes)), 25)
+        return [self.model.ages.embedding.weight[step]]
 
     def interest(self, number: int, query: Tensor, keys: list[Tensor], padding: int) -> Tensor:
         mask = torch.tensor([1.0] * len(keys) + [0.0] * padding)

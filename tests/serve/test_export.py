@@ -52,7 +52,13 @@ IDS = {"high": {"rating": [4, 5]}, "low": {"rating": [0, 1, 2]}}
 VARIANTS = {
     "din": {"name": "din"},
     "din, items only": {"name": "din", "activation": "prelu", "linear": "none", "interest_product": False},
-    "din, other options": {"name": "din", "activation": "bipolar_sigmoid", "interaction": "outer", "softmax": True},
+    "din, other options": {
+        "name": "din",
+        "activation": "bipolar_sigmoid",
+        "interaction": "outer",
+        "softmax": True,
+        "ages": True,
+    },
     "base, mean": {"name": "base", "pooling": "mean", "activation": "relu", "dropout": 0.5},
     "wide_deep": {"name": "wide_deep", "pooling": "mean"},  # its wide part is lr
     "pnn": {"name": "pnn", "pooling": "mean"},
