@@ -238,11 +238,10 @@ class Encoder:
         if not isinstance(values, list | tuple):
             raise InputError(f"{key}: {shown(values)}; expected a list of item ids, or of objects with {ITEM_ID!r}")
         valid = self._valid[key]
-        entries = values[-most:] if most else values
-        for entry in entries:
+        for entry in values:  # those that the model does not read too, since the log and its readers keep them
             if isinstance(entry, dict) and not entry.keys() <= valid:
                 _check_keys(key, entry, valid)
-        return entries
+        return values[-most:] if most else values
 
     def _known(self, group: Group, owners: list[Any]) -> dict[str, Column]:
         """Return the columns of a group that has a table: rows by id, overridden by values in the request."""

@@ -43,6 +43,8 @@ _MOST_ENTRIES = 20
 """The last behaviours and the last candidates of a request whose values are compared."""
 _MOST_NUMBERS = 100
 """Numbers with more distinct values than this are compared in bins."""
+_TOO_LARGE = 1e300
+"""Larger numbers are compared as text, since their differences may be infinite."""
 _BATCH = 1_000
 """Rows that are parsed at once."""
 
@@ -57,7 +59,8 @@ class Day:
         day: the date on which they end.
         answered: the number of all requests.
         busiest: the share of the user with the most of them; NaN without requests.
-        rows: the drawn rows of the log, with `request` parsed and shortened, and with the length of its `history`.
+        rows: the drawn rows of the log, with `request` parsed and its lists shortened, and with the length of its
+            `history`.
         users: the user of each drawn row, counted from 0. A request without a user counts as a user of its own.
     """
 
@@ -207,9 +210,27 @@ def _view(con: duckdb.DuckDBPyConnection, files: Sequence[Path], start: datetime
 def _row(row: dict[str, Any]) -> Row:
     """Parse the request of a row, keep the last entries of its lists, and add the length of its history."""
     request = from_json(row["request"])
-    history = request.get("history") or []
-    kept = {"history": history[-_MOST_ENTRIES:], "candidates": request["candidates"][-_MOST_ENTRIES:]}
-    return row | {"request": request | kept, "history": len(history)}
+    kept = {group: _entries(request.get(group), group in ("history", "candidates")) for group in _GROUPS}
+    return row | {"request": request | kept, "history": len(request.get("history") or [])}
+
+
+def _entries(given: Any, listed: bool) -> list[Row]:
+    """Return the last behaviours or candidates of a request, or its user or context alone, as objects.
+
+    The server checks only what the model reads, so each value is made a plain one, or a list of plain ones.
+    """
+    several = (given or [])[-_MOST_ENTRIES:] if listed else [given or {}]
+    entries = [entry if isinstance(entry, dict) else {ITEM_ID: entry} for entry in several]
+    return [
+        {name: [*map(_plain, value)] if isinstance(value, list) else _plain(value) for name, value in entry.items()}
+        for entry in entries
+    ]
+
+
+def _plain(value: Any) -> str | float | None:
+    """Return text, a number or None as it is, and anything else, e.g. True or an integer of 400 digits, as text."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _TOO_LARGE
+    return value if value is None or isinstance(value, str) or is_number else shown(value)
 
 
 def _lengths(day: Day) -> list[int]:
@@ -219,7 +240,7 @@ def _lengths(day: Day) -> list[int]:
 def _ages(day: Day) -> Iterator[float]:
     """Yield how long before the answer the last behaviour of each history was, in seconds."""
     for row in day.rows:
-        for entry in _entries(row, "history")[-1:]:
+        for entry in row["request"]["history"][-1:]:
             if isinstance(time := entry.get(TIMESTAMP), int | float):
                 yield row["answered_at"].replace(tzinfo=UTC).timestamp() - time
 
@@ -231,18 +252,11 @@ def _clocks(day: Day) -> Iterator[float]:
             yield time - row["answered_at"].replace(tzinfo=UTC).timestamp()
 
 
-def _entries(row: Row, group: str) -> list[Row]:
-    """Return the user, the context, the behaviours or the candidates of a request."""
-    given = row["request"].get(group) or ({} if group in ("user", "context") else [])
-    several = given if isinstance(given, list) else [given]
-    return [entry if isinstance(entry, dict) else {ITEM_ID: entry} for entry in several]
-
-
 def _places(days: Sequence[Day]) -> dict[str, list[Values]]:
     """Return the values of each key in each group of entries, by a name such as `context.tab`."""
     found = {}
     for group in _GROUPS:
-        names = {name for day in days for row in day.rows for entry in _entries(row, group) for name in entry}
+        names = {name for day in days for row in day.rows for entry in row["request"][group] for name in entry}
         for name in sorted(names - {TIMESTAMP}):
             found[f"{group}.{name}"] = [_values(day, group, name) for day in days]
     return found
@@ -252,18 +266,13 @@ def _values(day: Day, group: str, name: str) -> Values:
     values: list[Any] = []
     rows: list[int] = []
     for at, row in enumerate(day.rows):
-        for entry in _entries(row, group):
+        for entry in row["request"][group]:
             value = entry.get(name)
             several = value if isinstance(value, list) else [value]
             values += several
             rows += [at] * len(several)
     numbers = all(value is None or isinstance(value, int | float) for value in values)
-    return Values([_text(value) for value in values], numbers, np.array(rows, np.int64))
-
-
-def _text(value: Any) -> str | None:
-    """Return a value as text; an object, which no model reads, in its short form."""
-    return shown(value) if isinstance(value, dict) else text(value)
+    return Values([*map(text, values)], numbers, np.array(rows, np.int64))
 
 
 def _counted(place: str, days: Sequence[Values]) -> list[Counter[str]]:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from factories.served_days import Days
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from served_world import World, serve
+from strategies import PLAIN, REQUESTS
 from typer.testing import CliRunner
 
 from din import cli
@@ -20,8 +24,12 @@ from din.errors import GateClosed, InputError
 from din.params.fetch import Served
 from din.registry.registry import Registry
 from din.report.runs import read_runs
+from din.serve.scorer import Scorer
 from din.served_log import SCHEMA
+from din.server.answer_log import AnswerLog
+from din.server.answers import Answer
 from din.sources.daily_simulation import FIRST_DAY
+from din.watch import traffic
 from din.watch.alarms import advise, kept
 from din.watch.outcomes import Outcome, figures
 from din.watch.spread import judge as judge_figure
@@ -31,6 +39,11 @@ from din.workspace import Workspace
 JUDGED = FIRST_DAY + timedelta(days=15)
 Request = dict[str, Any]
 Judge = Callable[..., Watched]
+ANY = PLAIN | st.sampled_from([10**400, -1e308, 1e308, [[1]]])
+UNREAD = ANY | st.dictionaries(
+    st.sampled_from(["item_id", "category", "tags", "timestamp", "key"]), ANY | st.lists(ANY), max_size=3
+)
+"""A behaviour before those that the model reads."""
 
 
 @pytest.fixture(scope="module")
@@ -211,3 +224,37 @@ def test_no_log(steady: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert done.exit_code == 2
     assert "LOG: missing; expected the folder of `din serve --log`" in done.output
     assert CliRunner().invoke(cli.app, ["watch", "served", *place]).exit_code == 2
+
+
+@settings(max_examples=settings.default.max_examples // 5)
+@given(
+    st.lists(st.tuples(REQUESTS, st.lists(UNREAD, max_size=4), ANY), min_size=5, max_size=20),
+    st.lists(ANY, max_size=4),
+)
+def test_whatever_the_server_accepts(
+    steady: World,
+    tmp_path_factory: pytest.TempPathFactory,
+    drawn: list[tuple[Request, list[Any], Any]],
+    tags: list[Any],
+) -> None:
+    """Each request that the server accepts can be watched, and only fields of the bundle name figures."""
+    scorer = Scorer.open(steady.bundles[0])
+    read = [{"item_id": "i3", "timestamp": 1}] * (scorer.max_history - 1)
+    requests = [
+        one | {"history": [*unread, *read, {"item_id": "i4", "timestamp": time}]} for one, unread, time in drawn
+    ]
+    requests += [{"candidates": [{"tags": [*range(101), *tags]}]}]
+    folder = tmp_path_factory.mktemp("served")
+    log = AnswerLog(folder, clock=lambda: 1_767_225_600 - 60)
+    log.start()
+    for number, request in enumerate(requests):
+        with suppress(InputError):
+            scores = scorer.score(request).tolist()
+            log.put(log.drawn(Answer(b"", scorer.version, [request], [scores], [str(number)])), 1)
+    log.put(log.drawn(Answer(b"", scorer.version, [{"candidates": ["i3"]}], [[0.5]], ["sound"])), 1)
+    log.close()
+    found = traffic.figures(traffic.read(folder, datetime(2026, 1, 1), 1000), (), steady.registry)
+    fields = {field.name for field in scorer.fields} | {"item_id", "user_id"}
+    assert {name.partition(".")[2] for name in found if "." in name} <= fields
+    for name, figure in found.items():
+        judge_figure(name, figure)
