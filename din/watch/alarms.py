@@ -32,6 +32,8 @@ _CLICKS = frozenset({CTR, SILENT, EAGER})
 _ALARMS = "alarms"
 _MOST = 1_000
 """The newest alarms that are read."""
+_MOST_NAMED = 4
+"""The changed figures that a reason names."""
 _HARDLY_ANY = 0.9
 """A larger share of unknown values does not come from new ones."""
 
@@ -96,7 +98,9 @@ def advise(figure: str, alarming: Collection[str], is_new: bool, observed: float
             "ask who owns the data", "clients or the service have changed: compare requests with `din replay`"
         )
     if sent:
-        return Advice("ask who owns the data", f"what clients send has changed too: {', '.join(sorted(sent))}")
+        more = [f"and {len(sent) - _MOST_NAMED} more"] if len(sent) > _MOST_NAMED else []
+        named = ", ".join(sorted(sent)[:_MOST_NAMED] + more)
+        return Advice("ask who owns the data", f"what clients send has changed too: {named}")
     predicts_otherwise = not PREDICTIONS.isdisjoint(alarming)
     if not _CLICKS.isdisjoint(alarming) and not predicts_otherwise:
         return Advice("ask who owns the data", "the clicks have changed, and the predictions have not")

@@ -207,6 +207,13 @@ def test_what_to_do(figure: str, alarming: set[str], is_new: bool, action: str) 
     assert advise(figure, alarming, is_new, observed=0.5).action == action
 
 
+def test_many_figures_that_change() -> None:
+    """The reason stays a line that the registry keeps, and says how many figures it leaves out."""
+    sent = {f"context.{number:0>200}" for number in range(60)}
+    why = advise("AUC", {"AUC"} | sent, is_new=False).why
+    assert len(why) <= 1000 and why.endswith(", and 56 more")
+
+
 def test_values_in_another_form() -> None:
     """A client that writes ids otherwise does not make the champion old."""
     figure = "unknown candidates.item_id"
