@@ -39,6 +39,7 @@ SCHEMA = pa.schema(
 FILES = "date=*/hour=*/[!.]*.parquet"
 EXAMPLE = "date=2026-01-31/hour=09/….parquet"
 OPEN = "open"
+_OPEN_FILES = "????-??-??T??-*.arrows"
 _LOG = logging.getLogger("din.served_log")
 
 
@@ -67,7 +68,7 @@ def publish(folder: Path) -> list[str]:
     can't be read to its end, the rows before the damage are published, and the file is kept as `.damaged`.
     """
     problems = []
-    for path in sorted((folder / OPEN).glob("*.arrows")):
+    for path in sorted((folder / OPEN).glob(_OPEN_FILES)):
         try:
             with path.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -75,8 +76,8 @@ def publish(folder: Path) -> list[str]:
                     _publish(folder, path, file)
         except (BlockingIOError, FileNotFoundError):  # a process writes it, or another one has published it
             continue
-        except (OSError, pa.ArrowException) as error:
-            problems.append(f"{path}: {getattr(error, 'strerror', None) or error}")
+        except Exception as error:  # one that nobody foresaw, e.g. MemoryError, must not end a server's log
+            problems.append(f"{path}: {getattr(error, 'strerror', None) or repr(error)}")
     return problems
 
 

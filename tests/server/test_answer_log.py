@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import duckdb
 import pyarrow.parquet as pq
@@ -142,6 +143,30 @@ def test_an_unforeseen_error(folder: Path) -> None:
     log.start()
     log.close()
     assert [row["request_id"] for row in rows(folder)] == ["r1"] and metrics.LOG_LOST._value.get() - lost == 1
+
+
+def test_an_unforeseen_error_of_publishing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is published by a later attempt, and answers are logged in the meantime."""
+    now = NOON
+    log = AnswerLog(folder, clock=lambda: now)
+    log.put(log.drawn(answer(0)), 1)
+    log._turn()
+    now += 3600
+    with monkeypatch.context() as patch:
+        patch.setattr(pq, "write_table", Mock(side_effect=MemoryError))
+        log._turn()
+    log.put(log.drawn(answer(1)), 1)
+    log.start()
+    log.close()
+    assert {row["request_id"] for row in rows(folder)} == {"r0", "r1"}
+
+
+def test_a_file_of_somebody_else(folder: Path) -> None:
+    """A file whose name is not that of an open file is left alone."""
+    foreign = left(folder, 1)
+    foreign = foreign.rename(foreign.with_name("foo.arrows"))
+    AnswerLog(folder)
+    assert foreign.exists() and not files(folder)
 
 
 def test_options_without_a_log() -> None:
