@@ -80,6 +80,8 @@ def _sized(rows: np.ndarray) -> str:
 
 
 def _last(counts: np.ndarray, share: float, most: int) -> int:
-    """Return the number of last days that hold a share of the rows."""
-    within = np.cumsum(counts[::-1]) >= share * counts.sum()
-    return int(np.clip(np.argmax(within) + 1, 1, max(most, 1)))
+    """Return the number of last days that hold a share of the rows: at most `most`, unless these have no rows."""
+    last = counts[::-1]
+    enough = np.argmax(np.cumsum(last) >= share * last.sum()) + 1
+    any_rows = np.argmax(last > 0) + 1
+    return int(max(min(enough, most), any_rows))

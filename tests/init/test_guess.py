@@ -497,6 +497,17 @@ def test_the_split_follows_from_days_and_users() -> None:
         protocol([row % 20 for row in rows], [0] * 2000, labels)
 
 
+def test_a_gap_before_the_last_day() -> None:
+    """The validation days reach back over days without rows; a test needs days before it to learn from."""
+    days = [*(row // 200 for row in range(1000)), *[20] * 200]
+    users = [row % 150 for row in range(1200)]
+    labels = [row % 3 == 0 for row in range(1200)]
+    found = protocol(users, days, labels)
+    assert (found["featurize.test_days"].value, found["featurize.valid_days"].value) == (1, 16)
+    assert found["featurize.valid_days"].reason == "200 rows, 17% of all"
+    assert protocol(users, [20 * (day == 20) for day in days], labels)["featurize.protocol"].value == "by_user"
+
+
 def test_clicks_and_a_short_last_day_are_said() -> None:
     """The reasons tell what a person knows of the log, so that a slip is seen before the run."""
     days = [*(row // 400 for row in range(4000)), *[10] * 20]
