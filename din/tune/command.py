@@ -68,7 +68,7 @@ def _finish(workspace: Workspace, study: Study, final: Final) -> Tuned:
     """Train the best trials with further seeds, and return the result.
 
     Raises:
-        InputError: no trial has a metric.
+        InputError: no trial has a metric, or today's parameters failed on a further seed.
     """
     space = final.space
     rows = [_row(space, one) for one in ended(study)]
@@ -81,6 +81,12 @@ def _finish(workspace: Workspace, study: Study, final: Final) -> Tuned:
         if changes:
             distinct.setdefault(json.dumps(changes), (trial, changes))
     candidates = final.against_today([*distinct.values()])
+    today = candidates[0]
+    if today.mean is None:
+        raise InputError(
+            f"today's parameters failed with {today.metrics.count(None)} of {len(today.metrics)} further seeds; "
+            "expected metrics to compare trials with: correct what the failed trainings name, and run it again"
+        )
     winner = max(candidates, key=lambda one: -math.inf if one.mean is None else one.mean)
     return Tuned(
         metric=space.params.train.learning.metric,

@@ -32,7 +32,7 @@ from din.train.fit import fit
 from din.tune.command import tune
 from din.tune.result import Candidate, TrialRow, Tuned
 from din.tune.space import Space
-from din.tune.study import ended, only_one, open_study, search
+from din.tune.study import WHY, ended, only_one, open_study, search
 from din.tune.training import executor
 from din.workspace import Workspace
 
@@ -141,7 +141,7 @@ def test_trainings_that_diverge_are_failed_trials(workspace: Workspace, tiny: Pa
 
 
 def test_failures_cost_no_earlier_trial(workspace: Workspace, tiny: Params, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trials that fail end the search with a result, further seeds may fail too, and an overlay of before goes."""
+    """Trials that fail end the search. If today's parameters fail too, nothing is compared, and no overlay goes."""
     built = itertools.count()
 
     class Failing(DIN):
@@ -153,10 +153,13 @@ def test_failures_cost_no_earlier_trial(workspace: Workspace, tiny: Params, monk
     monkeypatch.setattr(MODELS, "_things", dict(MODELS._things))
     MODELS.register("failing")(Failing)
     workspace.tuned.write_text("of an earlier search")
-    found = tuned(workspace, replace(tiny, train=changed(tiny.train, name="failing")), 99)
-    assert [one.state for one in found.trials] == ["complete", *["fail"] * 5]
-    assert (found.trials[-1].why, found.winner, found.overlay) == ("out of memory", None, None)
-    assert not workspace.tuned.exists()
+    failing = replace(tiny, train=changed(tiny.train, name="failing"))
+    with pytest.raises(InputError, match="today's parameters failed with 4 of 4 further seeds; expected metrics"):
+        tuned(workspace, failing, 99)
+    trials = ended(open_study(workspace, Space.of(failing)))
+    assert [one.state.name for one in trials] == ["COMPLETE", *["FAIL"] * 5]
+    assert trials[-1].user_attrs[WHY] == "out of memory"
+    assert workspace.tuned.read_text() == "of an earlier search"
 
 
 @pytest.mark.slow
