@@ -153,7 +153,8 @@ def update(root: Path) -> None:
 
 
 def _text(path: Path) -> str | None:
-    return path.read_text(encoding="utf-8") if path.exists() else None
+    """Return a file's text, or None if there is no file. It may hold anything, since others may have written it."""
+    return path.read_text(encoding="utf-8", errors="surrogateescape") if path.exists() else None
 
 
 def _write(folder: Path, files: Mapping[str, str]) -> None:

@@ -66,8 +66,8 @@ def test_every_value_has_its_reason_above(repository: Path) -> None:
 
 
 def test_other_files_are_not_overwritten(tmp_path: Path) -> None:
-    """A folder with a params.yaml of its own is refused, and stays as it was."""
-    (tmp_path / "params.yaml").write_text("mine: 1\n")
+    """A folder with a params.yaml of its own, in whatever encoding, is refused, and stays as it was."""
+    (tmp_path / "params.yaml").write_bytes("märz: 1\n".encode("latin-1"))
     with pytest.raises(InputError, match="exists already, and is not what `din init` wrote"):
         command.create(tmp_path, SETS)
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
