@@ -9,6 +9,7 @@ from typing import Annotated, TextIO
 import typer
 
 from dags import pinned_run
+from din import documents
 from din.commandline import examples
 from din.commandline import run as run_app
 from din.errors import GateClosed, InputError, Unavailable
@@ -83,9 +84,9 @@ def read(file: TextIO) -> pinned_run.PinnedRun:
         InputError: the file is not what `open` prints.
     """
     try:
-        return pinned_run.PinnedRun(**json.load(file))
-    except (ValueError, TypeError) as error:
-        raise InputError(f"--run {file.name}: {error}; expected the output of `python -m dags open`") from None
+        return documents.parse(pinned_run.PinnedRun, file.buffer.read(), f"--run {file.name}")
+    except InputError as error:
+        raise InputError(f"{error}; expected the output of `python -m dags open`") from None
 
 
 def end(outcome: pinned_run.TaskOutcome) -> None:

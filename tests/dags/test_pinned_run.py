@@ -16,6 +16,7 @@ from workers import Worker, World
 from workspace import Workspace as Checkout  # tests/pipeline
 
 import dags.worker
+from dags.__main__ import read
 from dags.checkout import FOREIGN_DAYS, WorkerSettings, check_out, discard, set_params, workspace
 from dags.pinned_run import PinnedRun, open_run
 from din.errors import InputError
@@ -312,3 +313,13 @@ def test_inputs_are_as_they_were_made(world: World, nested: str) -> None:
     here.stages(run, "read")
     assert file.read_text() == "1\n"
     (world.root / "away").rename(world.root / "remote")
+
+
+@pytest.mark.parametrize("key", ["run_id", "commit", "params", "more"])
+def test_a_run_of_another_form(key: str, tmp_path: Path) -> None:
+    """It is bad input, which no scheduler tries again, and the message names the file."""
+    run = {"run_id": "r", "commit": "c", "until": "", "params": {}, "source": ""}
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(run | {key: 5}))
+    with path.open() as file, pytest.raises(InputError, match=rf"run\.json: .*{key}.*; expected the output of `python"):
+        read(file)
