@@ -177,7 +177,8 @@ def roll_back(ti: Any = None) -> None:
 @task
 def close_run(ti: Any = None) -> None:
     """Keep lock and parameters in the run's record, and remove the workspace."""
-    pinned_run.ask(opened(ti), "close")
+    with final():
+        pinned_run.ask(opened(ti), "close")
 
 
 @dataclass(frozen=True)

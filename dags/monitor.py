@@ -13,6 +13,7 @@ from typing import Any
 from airflow.sdk import DAG, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
+from dags.airflow_dag import final
 from dags.checkout import WorkerSettings
 from din.errors import GateClosed, InputError
 from din.git import is_remote
@@ -26,11 +27,12 @@ SCHEDULE = os.environ.get("DIN_WATCH_SCHEDULE", "5 * * * *")  # cron, UTC
 @task
 def watch() -> None:
     """Judge the last 24 hours of service."""
-    settings = WorkerSettings.from_env()
-    if is_remote(settings.repository):
-        raise AirflowFailException(f"DIN_REPOSITORY is {settings.repository}: expected a folder with params.yaml")
-    here = Workspace(Path(settings.repository))
-    where = ["--registry", settings.registry, "--model", load(here.params).model_name] if settings.registry else []
+    with final():
+        settings = WorkerSettings.from_env()
+        if is_remote(settings.repository):
+            raise InputError(f"DIN_REPOSITORY is {settings.repository}: expected a folder with params.yaml")
+        here = Workspace(Path(settings.repository))
+        where = ["--registry", settings.registry, "--model", load(here.params).model_name] if settings.registry else []
     code, output = stream(["din", "watch", *where], here.root, os.environ)
     if code in (InputError.exit_code, GateClosed.exit_code):
         raise AirflowFailException(output)

@@ -151,6 +151,16 @@ def test_only_bad_input_and_closed_gates_are_final(code: int | None, error: type
     assert kept["outcome"]["exit_code"] == 0
 
 
+def test_a_run_that_cannot_be_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wrong settings of a worker fail the last task at once too."""
+    monkeypatch.setenv("DIN_REPOSITORY", "https://example.com/ctr.git")
+    monkeypatch.delenv("DIN_HOME", raising=False)
+    run = {"run_id": "r", "commit": "0" * 40, "until": "", "params": {}, "source": ""}
+    task: Any = din_pipeline.din_ctr.get_task("close_run")
+    with pytest.raises(AirflowFailException, match="set DIN_HOME to a folder of this worker"):
+        task.python_callable(ti=SimpleNamespace(xcom_pull=lambda task_ids: run))
+
+
 def test_bad_input_outside_a_stage_is_final() -> None:
     """An unknown parameter in the form, say, fails the task at once; what may pass is left to retries."""
     with pytest.raises(AirflowFailException, match=r"'train\.epoch' is unknown"), airflow_dag.final():

@@ -30,6 +30,8 @@ def test_bad_input_is_final(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(AirflowFailException, match="LOG: missing; expected the folder of `din serve --log`"):
         task.python_callable()
     monkeypatch.setenv("DIN_REPOSITORY", "https://example.com/ctr.git")
+    with pytest.raises(AirflowFailException, match="set DIN_HOME to a folder of this worker"):
+        task.python_callable()
     monkeypatch.setenv("DIN_HOME", str(tmp_path / "home"))
     with pytest.raises(AirflowFailException, match=r"expected a folder with params\.yaml"):
         task.python_callable()
