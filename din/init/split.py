@@ -49,6 +49,9 @@ def guess(events: Events) -> dict[str, Choice]:
             "featurize.protocol": Choice("temporal", why),
             "featurize.test_days": Choice(test, _sized(held)),
             "featurize.valid_days": Choice(valid, _sized(tuned & ~held)),
+            "train.learning.initial_item_bias": Choice(
+                "zero", "what was clicked last week is a poor start: zero gained 0.005 and 0.003 AUC on two such logs"
+            ),
         }
         judged = held
     elif people >= _USERS:
