@@ -20,7 +20,7 @@ from din.gates.comparisons import margin_of
 from din.gates.evidence import measured
 from din.gates.findings import Claim, Finding, from_estimate, not_outside
 from din.metrics.estimates import Metric
-from din.metrics.unseen import TrainingExtent
+from din.metrics.unseen import TrainingExtent, differences
 from din.registry.champions import predecessor, started_from
 from din.registry.records import Record
 from din.registry.registry import Registry
@@ -43,15 +43,20 @@ def last_step(case: Case) -> Finding:
     rows = champion.new_rows
     if not len(rows):
         return Finding("open", None, None, rows=0, reason="the champion has learned all of today's rows")
-    if TrainingExtent.of_bundle(before.facts).seen_until > TrainingExtent.of_bundle(champion.facts).seen_until:
+    earlier = TrainingExtent.of_bundle(before.facts)
+    unknown = differences(earlier, TrainingExtent.of_bundle(case.evidence.facts))
+    if unknown:
+        reason = f"the champion's predecessor may have trained on today's test rows: {'; '.join(unknown)}"
+        return Finding("open", None, None, reason=reason)
+    if earlier.seen_until > TrainingExtent.of_bundle(champion.facts).seen_until:
         return Finding("open", None, None, reason="the champion's predecessor has learned newer rows")
     limits = case.limits
     metric: Metric = limits.metrics[0]
-    earlier = before.score(rows)
-    gain = measured(metric, rows, champion.score(rows), earlier)
+    scores = before.score(rows)
+    gain = measured(metric, rows, champion.score(rows), scores)
     margin = margin_of(limits, gain)
     lowest = (getattr(before.facts.evaluation.test, metric) or 0.0) - limits.max_champion_drop
-    fall = max(0.0, lowest - measured(metric, rows, earlier).interval(limits.confidence).upper)
+    fall = max(0.0, lowest - measured(metric, rows, scores).interval(limits.confidence).upper)
     found = from_estimate(not_outside, gain, limits.confidence, -margin - fall, rows=len(rows))
     bound = gain.interval(limits.confidence)
     claim = Claim(bound, -margin - fall)

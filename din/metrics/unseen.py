@@ -75,7 +75,7 @@ def unseen(earlier: TrainingExtent, today: TrainingExtent, timestamps: NDArray[n
         InputError: the question can't be decided, because the two were split differently or, under leave_last_out, the
             model's log is later. The message names the differences.
     """
-    differing = _differences(earlier, today)
+    differing = differences(earlier, today)
     if differing:
         raise InputError("; ".join(differing))
     if today.protocol != "temporal":
@@ -83,7 +83,8 @@ def unseen(earlier: TrainingExtent, today: TrainingExtent, timestamps: NDArray[n
     return timestamps > microseconds(earlier.seen_until)
 
 
-def _differences(earlier: TrainingExtent, today: TrainingExtent) -> list[str]:
+def differences(earlier: TrainingExtent, today: TrainingExtent) -> list[str]:
+    """Return why it can't be decided which of today's held-out rows a model has learned: nothing if it can."""
     if earlier.protocol != today.protocol:
         return [f"name {earlier.protocol!r} there, {today.protocol!r} here"]
     if today.protocol == "temporal":

@@ -15,6 +15,7 @@ from din.params import Params
 from din.promotion.promote import Promotion, promote
 from din.registry.registry import Registry, StaleChampion
 from din.workspace import Workspace
+from tests.factories import documents_of
 from tests.factories.run import Run, crown, edit, find, going_on, judge, score, set_gate, shut
 
 
@@ -60,6 +61,19 @@ def test_a_harmless_last_step_is_open(workspace: Workspace, run, quick, steps) -
     report = judge(workspace, quick)
     assert (find(report, "last_step")["verdict"], find(report, "last_step")["reason"]) == ("open", None)
     assert "harm" not in report
+
+
+def test_a_predecessor_of_another_split_accuses_nobody(workspace: Workspace, run, automatic, registry) -> None:
+    """It may have learned today's rows, so its higher AUC is no evidence of harm."""
+    crown(registry, run, seen_until="2024-10-01T12:00:00+00:00")
+    run.become(5.0)
+    split = documents_of.PROTOCOL | {"seed": 99}
+    champion = crown(registry, run, seen_until="2024-10-02T12:00:00+00:00", protocol=split)
+    run.noise = 0.1
+    report = judge(workspace, going_on(run, automatic, champion))
+    found = find(report, "last_step")
+    assert (found["verdict"], found["interval"], "harm" in report) == ("open", None, False)
+    assert "may have trained on today's test rows: seed 17 there, 99 here" in found["reason"]
 
 
 def test_a_broken_log_does_not_blame_the_champion(workspace: Workspace, run, quick, steps) -> None:
