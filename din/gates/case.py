@@ -60,8 +60,8 @@ class Case:
 
     @cached_property
     def anchor(self) -> EarlierChampion | None:
-        """The best champion of the last 90 days, or None if it is the champion."""
-        record = anchor(self.registry, self.history, self.limits.metrics[0])
+        """The best comparable champion of the last 90 days, or None if it is the champion or there is none."""
+        record = anchor(self.registry, self.history, self.limits.metrics[0], self.evidence.facts)
         return self._earlier("anchor", record) if record else None
 
     def judge(self) -> Iterator[GateEntry]:

@@ -96,8 +96,10 @@ def lesson_delta(case: Case, metric: Metric) -> Finding:
 def anchor_delta(case: Case, metric: Metric) -> Finding:
     """Judge that the candidate does not certainly lose more than the margin to the anchor."""
     anchor = case.anchor
-    if anchor is None or anchor.is_candidate:
-        return Finding("open", 0.0, 0.0, reason=f"the anchor is {'this bundle' if anchor else 'the champion'}")
+    if anchor is None:
+        return Finding("open", 0.0, 0.0, reason="no earlier champion of this split was better than the champion")
+    if anchor.is_candidate:
+        return Finding("open", 0.0, 0.0, reason="the anchor is this bundle")
     difference = measured(metric, anchor.rows, against=anchor.scores)
     margin = margin_of(case.limits, difference)
     return from_estimate(not_outside, difference, case.limits.confidence, -margin, rows=len(anchor.rows))

@@ -2,7 +2,7 @@
 
     champion       the newest record
     predecessor    the bundle that the champion replaced
-    anchor         the best of the champions promoted in the last 90 days
+    anchor         the best comparable one of the champions promoted in the last 90 days
     pin            the champion that a run continues: the newest one whose log ended before the run's last day
 
 All rules read the records, and some the facts of bundles, each a small file. Days are counted from the newest record or
@@ -15,6 +15,7 @@ from datetime import date, datetime, timedelta
 from din.errors import InputError
 from din.facts import Facts
 from din.metrics.estimates import Metric
+from din.metrics.unseen import TrainingExtent, differences
 from din.names import Version
 from din.params import Train
 from din.params.train import WEEKDAYS
@@ -70,22 +71,29 @@ def removed_lesson(registry: Registry, history: Sequence[Record], start: str | N
     return None
 
 
-def anchor(registry: Registry, history: Sequence[Record], metric: Metric) -> Record | None:
-    """Return the newest record of the anchor, or None if the anchor is the current champion.
+def anchor(registry: Registry, history: Sequence[Record], metric: Metric, candidate: Facts) -> Record | None:
+    """Return the newest record of the anchor, or None if the anchor is the current champion or there is none.
 
     The anchor is the bundle with the best recorded test metric among the champions of the last `ANCHOR_DAYS`, without
-    those that were rolled back. Comparing with it keeps small permitted losses from adding up.
+    those that were rolled back and those of another split, which may have learned the candidate's test rows. Comparing
+    with it keeps small permitted losses from adding up.
     """
     since = datetime.fromisoformat(history[-1].at) - timedelta(days=ANCHOR_DAYS)
     removed = rolled_back(history)
     recent = {r.version: r for r in history if datetime.fromisoformat(r.at) >= since and r.version not in removed}
+    today = TrainingExtent.of_bundle(candidate)
+    comparable = [
+        record
+        for record in recent.values()
+        if not differences(TrainingExtent.of_bundle(registry.facts(record.version)), today)
+    ]
 
     def quality(record: Record) -> tuple[float, int]:
         value = getattr(registry.facts(record.version).evaluation.test, metric)
         return (-1.0 if value is None else value, record.number)
 
-    best = max(recent.values(), key=quality)
-    return None if best.version == history[-1].version else best
+    best = max(comparable, key=quality, default=None)
+    return None if best is None or best.version == history[-1].version else best
 
 
 def predecessor(history: Sequence[Record]) -> Record | None:

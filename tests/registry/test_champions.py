@@ -30,9 +30,10 @@ def train(params) -> Train:
 def promoted(registry: Registry, tmp_path: Path) -> Callable[..., str]:
     """Return a function that makes a model the champion, and returns its bundle's version."""
 
-    def promote(auc: float = 0.7, day: int = 1, start: str | None = None) -> str:
+    def promote(auc: float = 0.7, day: int = 1, start: str | None = None, seed: int = 17) -> str:
         evaluation = documents_of.evaluation(test=dict(documents_of.METRICS, auc=auc))
-        facts = documents_of.facts(evaluation=evaluation, until=f"2024-10-{day:02d}")
+        split = documents_of.PROTOCOL | {"seed": seed}
+        facts = documents_of.facts(evaluation=evaluation, until=f"2024-10-{day:02d}", protocol=split)
         if start:
             facts["params"]["train"] = {"start": "champion", "champion": start}
         version = write_bundle(tmp_path / "bundle", facts, auc)
@@ -51,9 +52,20 @@ def test_anchor_is_the_best_of_90_days(registry, promoted):
     months = (1, 3, 3, 3, 4, 5)
     records = zip(registry.history(), months, strict=True)
     log = [replace(record, at=f"2026-{month:02d}-01T00:00:00+00:00") for record, month in records]
-    assert anchor(registry, log, "auc") == log[3]
-    assert anchor(registry, log[:4], "auc") == log[0]  # within 90 days of record 4
-    assert anchor(registry, log[:1], "auc") is None
+    candidate = registry.facts(log[-1].version)
+    assert anchor(registry, log, "auc", candidate) == log[3]
+    assert anchor(registry, log[:4], "auc", candidate) == log[0]  # within 90 days of record 4
+    assert anchor(registry, log[:1], "auc", candidate) is None
+
+
+def test_a_champion_of_another_split_is_no_anchor(registry, promoted):
+    """It may have learned the candidate's test rows, so each candidate of 90 days would need an override."""
+    versions = [promoted(auc, seed=seed) for auc, seed in ((0.9, 17), (0.8, 99), (0.7, 99))]
+    of_the_first, of_the_last = (registry.facts(versions[place]) for place in (0, -1))
+    log = registry.history()
+    assert anchor(registry, log, "auc", of_the_last) == log[1]
+    assert anchor(registry, log, "auc", of_the_first) == log[0]
+    assert anchor(registry, log[1:], "auc", of_the_first) is None
 
 
 @pytest.fixture
