@@ -9,7 +9,7 @@ of its own rows.
 Calibration is the mean prediction divided by the observed CTR. Its limits are tight, and it closes its gate only if it
 is certainly outside. A large log is therefore judged by the limits, and a small one by what its rows can prove. A
 candidate that is closer to 1 than the champion on the same rows is excused, because keeping the champion would not
-help. This is common when the CTR itself changes from day to day.
+help. This is common when the CTR itself changes from day to day. With too few users for an interval, nothing excuses.
 """
 
 import math
@@ -53,8 +53,9 @@ def calibration(case: Case) -> Finding:
     rows = _rows(case)
     limits = case.limits
     bounds = limits.calibration
-    found = from_estimate(not_outside, measured("calibration_ratio", rows), limits.confidence, *bounds, rows=len(rows))
-    if found.verdict == "closed" and _excused(rows):
+    ratio = measured("calibration_ratio", rows)
+    found = from_estimate(not_outside, ratio, limits.confidence, *bounds, rows=len(rows))
+    if found.verdict == "closed" and not math.isnan(ratio.standard_error) and _excused(rows):
         return replace(found, verdict="open", reason=f"{found.reason}, but the champion is farther from 1")
     return found
 

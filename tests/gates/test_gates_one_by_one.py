@@ -30,6 +30,15 @@ def test_a_worse_calibrated_champion_excuses(workspace: Workspace, run, quick, r
     assert {"calibration", "slice_calibration"} <= set(shut(judge(workspace, wide)))
 
 
+def test_clicks_of_few_users_excuse_nothing(workspace: Workspace, run, quick, registry):
+    """Without an interval, it is unknown whether the candidate's calibration is closer to 1 than the champion's."""
+    crown(registry, run)
+    run.rows["label"][run.rows["user"] >= 19] = 0
+    run.become(0.1)
+    found = find(judge(workspace, quick, lambda workspace, bundle, rows: np.full(len(rows), 0.99)), "calibration")
+    assert found["verdict"] == "closed" and found["reason"].startswith("undefined: ")
+
+
 def test_small_slices_are_not_judged(workspace: Workspace, run, quick):
     """The faulty slice has 120 rows; with a higher minimum it is only counted."""
     p = probabilities(run.noise, run.rows["item"])
