@@ -129,12 +129,14 @@ class Evidence:
         return found
 
     def draw(self, rows: pa.Table) -> pa.Table:
-        """Return at most `MOST_ROWS` of the rows: all rows of users drawn at random."""
+        """Return at most `MOST_ROWS` of the rows: all rows of users drawn at random, without users who have more."""
         if len(rows) <= MOST_ROWS:
             return rows
         _, user = np.unique(rows["user"].to_numpy(), return_inverse=True)
-        order = np.random.default_rng(_SEED).permutation(user.max() + 1)
-        taken = order[np.cumsum(np.bincount(user)[order]) <= MOST_ROWS]
+        of_user = np.bincount(user)
+        order = np.random.default_rng(_SEED).permutation(len(of_user))
+        order = order[of_user[order] <= MOST_ROWS]
+        taken = order[np.cumsum(of_user[order]) <= MOST_ROWS]
         return rows.filter(pa.array(np.isin(user, taken)))
 
 

@@ -174,9 +174,10 @@ def test_a_champion_that_learned_all_without_predicting_is_no_comparison(workspa
 
 
 def test_a_comparison_draws_whole_users(workspace: Workspace, quick, monkeypatch):
-    """If there are too many rows, a comparison draws whole users, the same each time."""
+    """If there are too many rows, a comparison draws whole users, the same each time. It passes over giants."""
     monkeypatch.setattr(evidence, "MOST_ROWS", 505)
-    rows = pa.table({"user": np.tile(np.arange(120), 10)})
+    giants = np.repeat(np.arange(120, 240), 506)
+    rows = pa.table({"user": np.concatenate([np.tile(np.arange(120), 10), giants])})
     drawn, again = (evidence.Evidence(workspace, quick).draw(rows) for _ in range(2))
     assert len(drawn) == 500 and drawn == again
     assert set(np.unique(drawn["user"].to_numpy(), return_counts=True)[1]) == {10}
