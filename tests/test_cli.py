@@ -57,6 +57,14 @@ def test_the_version() -> None:
             ["registry", "rollback", "2", "--reason", "x", "--champion", "0"],
             "din registry rollback: invalid value for '--champion': Input should be greater than or equal to 1",
         ),
+        (
+            ["registry", "gc", "--days", "-1"],
+            "din registry gc: invalid value for '--days': Input should be greater than or equal to 0, got '-1'",
+        ),
+        (
+            ["registry", "gc", "--days", "nan"],
+            "din registry gc: invalid value for '--days': Input should be less than or equal to 36500, got 'nan'",
+        ),
     ],
 )
 def test_wrong_arguments_are_one_line(arguments: list[str], message: str) -> None:

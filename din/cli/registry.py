@@ -85,7 +85,9 @@ def verify(uri: Uri = None, model: AnyModel = None, as_json: AsJson = False) -> 
 def gc(
     uri: Uri = None,
     model: Model = None,
-    days: Annotated[float, typer.Option(help="Keep objects modified within this number of days.")] = 7,
+    days: Annotated[
+        float, typer.Option(min=0, max=36500, help="Keep objects modified within this number of days.")
+    ] = 7,
     yes: Annotated[bool, typer.Option("--yes", help="Remove; without it, only print what would be removed.")] = False,
     as_json: AsJson = False,
 ) -> None:
