@@ -1,7 +1,10 @@
 """The three errors of a command that are not bugs. Any other exception is a bug: exit code 1, with a traceback."""
 
+import errno
+import os
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 MOST_SHOWN = 200
@@ -40,6 +43,23 @@ class GateClosed(Exception):
     def __init__(self, message: str, report: Path | None = None) -> None:
         super().__init__(message)
         self.report = report
+
+
+@contextmanager
+def needing_space(folder: Path, kept: str = "") -> Iterator[None]:
+    """Turn the OSError of a full disk or an exhausted quota into an Unavailable.
+
+    Args:
+        folder: named if the error names no file.
+        kept: what the failure leaves in place, for the end of the message.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        cause = f"{error.filename or folder}: {os.strerror(error.errno)}"
+        raise Unavailable(f"{cause}; free some space and run the same command again{kept}") from None
 
 
 def shown(value: object, quotes: bool = True) -> str:

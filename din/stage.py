@@ -23,7 +23,7 @@ from pydantic import Field, NonNegativeInt
 
 from din.artifacts import write_json
 from din.documents import Document
-from din.errors import GateClosed, InputError, Unavailable
+from din.errors import GateClosed, InputError, Unavailable, needing_space
 from din.workspace import Workspace
 
 MOST_TOLD = 2000
@@ -57,7 +57,7 @@ def running(name: str, workspace: Workspace, report: Path | None = None) -> Iter
 
     Raises:
         SystemExit: the body raised an error. The exit code is 2 for InputError and for a missing package, 1 for
-            Unavailable, 3 for GateClosed, and 1 for any other exception, which is a bug.
+            Unavailable and a full disk, 3 for GateClosed, and 1 for any other exception, which is a bug.
     """
     code = 0
     message = ""
@@ -66,7 +66,7 @@ def running(name: str, workspace: Workspace, report: Path | None = None) -> Iter
         outcome = workspace.outcome(name)
         outcome.unlink(missing_ok=True)
         try:
-            with packages("train"):
+            with packages("train"), needing_space(workspace.root.absolute()):
                 yield
         except (InputError, Unavailable, GateClosed) as error:
             code = error.exit_code

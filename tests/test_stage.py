@@ -1,5 +1,7 @@
 """Tests of the lock that all stages of a workspace share, and of what a stage leaves when it fails."""
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -70,3 +72,15 @@ def test_an_outcome_keeps_the_beginning_of_the_error(error: Exception, message: 
     with stage.running("fetch", workspace):
         pass
     assert "message" not in read_json(workspace.outcome("fetch"))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("file", [None, "data/raw/001.parquet"])
+def test_a_full_disk_is_no_bug(number: int, file: str | None, tmp_path: Path, capsys) -> None:
+    """The message names the file, or else the workspace, and what to do."""
+    workspace = Workspace(tmp_path)
+    with pytest.raises(SystemExit) as ended, stage.running("fetch", workspace):
+        raise OSError(number, "at byte 3", file)
+    message = f"{file or tmp_path}: {os.strerror(number)}; free some space and run the same command again"
+    assert (ended.value.code, capsys.readouterr().err) == (1, f"fetch: {message}\n")
+    assert documents.read(StageOutcome, workspace.outcome("fetch")).message == message

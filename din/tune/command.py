@@ -1,6 +1,5 @@
 """The command `din tune`."""
 
-import errno
 import json
 import math
 import time
@@ -10,7 +9,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from din import cores
-from din.errors import InputError, Unavailable
+from din.errors import InputError, Unavailable, needing_space
 from din.params import Params
 from din.params.defaults import written
 from din.train.compute import computing
@@ -21,6 +20,8 @@ from din.tune.space import Space, Values
 from din.tune.study import WHY, by_metric, ended, only_one, open_study, search, seconds
 from din.tune.training import executor
 from din.workspace import Workspace
+
+_KEPT = "the trials that have ended are kept"
 
 
 def tune(workspace: Workspace, params: Params, minutes: float | None, trials: int | None, jobs: int | None) -> Tuned:
@@ -42,7 +43,11 @@ def tune(workspace: Workspace, params: Params, minutes: float | None, trials: in
         on_cpu = compute.device.type == "cpu"
         jobs = jobs or (max(1, cores.available() // compute.threads) if on_cpu else 1)
     try:
-        with only_one(workspace), executor(workspace, params, jobs) as pool:
+        with (
+            needing_space(workspace.tuning, f"; {_KEPT}"),
+            only_one(workspace),
+            executor(workspace, params, jobs) as pool,
+        ):
             study = open_study(workspace, space)
             search(workspace, study, space, pool, jobs, trials, stop_at)
             found = _finish(workspace, study, Final(workspace.features, space, pool))
@@ -50,15 +55,7 @@ def tune(workspace: Workspace, params: Params, minutes: float | None, trials: in
     except BrokenProcessPool:
         raise Unavailable(
             f"a process of {jobs} that train was killed, perhaps for its memory; run the same command again with fewer "
-            "--jobs; the trials that have ended are kept"
-        ) from None
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        place = error.filename or workspace.tuning
-        raise Unavailable(
-            f"{place}: {error.strerror}; free some space and run the same command again; the trials that have "
-            "ended are kept"
+            f"--jobs; {_KEPT}"
         ) from None
     result.print_tuned(found)
     return found
