@@ -37,7 +37,9 @@ Reason = Annotated[str, typer.Option(help="The reason, for the registry's log.")
 )
 def open_run(
     run_id: Annotated[str, typer.Argument(help="Names the run's record in the registry.")],
-    until: Annotated[str | None, typer.Option(help="Last day of the log, YYYY-MM-DD; default: its newest.")] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Last day, YYYY-MM-DD; default: data.until, or else the newest.")
+    ] = None,
     commit: Annotated[
         str | None, typer.Option(help="A branch, tag or full id; default: HEAD of the repository.")
     ] = None,

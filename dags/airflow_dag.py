@@ -52,7 +52,7 @@ def _choice(description: str, options: Sequence[str]) -> Param:
 
 
 FORM: Any = {  # a ParamsDict to the type checker; DAG makes it one
-    "until": _text("Last data day; empty: the newest day of the log.", format="date"),
+    "until": _text("Last data day; empty: data.until, or else the newest day of the log.", format="date"),
     "commit": _text("Branch, tag or full commit id to run; empty: the DAG's own, else HEAD."),
     "start": _choice("Learn by epochs, or continue the champion.", ["scratch", "champion"]),
     "scratch_day": _choice("With champion: the weekday of a challenger from scratch.", WEEKDAYS),

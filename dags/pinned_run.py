@@ -86,7 +86,7 @@ def open_run(
 
     Args:
         run_id: e.g. a date or the scheduler's id.
-        until: the last day of the log, YYYY-MM-DD, by default the newest day of the source.
+        until: the last day of the log, YYYY-MM-DD, by default `data.until` or else the newest day of the source.
         params: maps dotted keys to values that replace those in params.yaml of the commit.
         commit: by default HEAD of the repository.
 

@@ -11,7 +11,8 @@ _STEPS = 25
 class Ages(nn.Module):
     """Embeddings of the steps that an age falls into: 0 to 1 minute, 1 to 2, 2 to 4 … Unknown ages have their own.
 
-    Attention weighs a behaviour by its age, and the interest tells how old it is (compare TIN, arXiv 2308.08487).
+    Attention can weigh old behaviours less, and the pooled interest says how old its behaviours are (compare TIN, arXiv
+    2308.08487).
 
     Args:
         dim: the width of an embedding.
