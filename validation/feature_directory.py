@@ -23,6 +23,7 @@ from validation.suite_data import SuiteData, text
 OF_BEHAVIOURS = ("user", "item", "timestamp", "sequence")
 OF_IMPRESSIONS = ("label", "history_start", "history_end", "sampled")
 OWN = OF_BEHAVIOURS + OF_IMPRESSIONS
+_FILE = '".file"'  # no field's name begins with a dot
 
 
 class FeatureDirectory(SuiteData):
@@ -58,14 +59,14 @@ class FeatureDirectory(SuiteData):
 
     def rows_of(self, shard: int | None = None) -> str:
         """Return SQL that selects the rows of a shard, or of all, with the columns of the view `rows`."""
-        place = r"regexp_extract(_file, 'shards/([0-9]+)/([a-z]+)\.parquet$', ['shard', 'split'])"
+        place = rf"regexp_extract({_FILE}, 'shards/([0-9]+)/([a-z]+)\.parquet$', ['shard', 'split'])"
         queries = []
         for name in ("behaviours", *SPLITS):
             own = [f"{column}::BIGINT AS {column}" for column in (OF_BEHAVIOURS if name == "behaviours" else OWN)]
             path = text(self.root / "shards" / ("*" if shard is None else f"{shard:05d}") / f"{name}.parquet")
             queries.append(
-                f"SELECT _file AS file, file_row_number AS row, unnest({place}), {', '.join(own)} "
-                f"FROM read_parquet({path}, filename = '_file', file_row_number = true)"
+                f"SELECT {_FILE} AS file, file_row_number AS row, unnest({place}), {', '.join(own)} "
+                f"FROM read_parquet({path}, filename = {_FILE}, file_row_number = true)"
             )
         return " UNION ALL BY NAME ".join(queries)
 

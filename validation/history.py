@@ -28,8 +28,8 @@ def times_of_history(log: Log) -> Iterator[Expected]:
     # Ignore a few rows dated long before the rest of the log; far_days judges them.
     first, last = log.one(f"SELECT quantile_disc({TIMESTAMP}, 0.01), max({TIMESTAMP}) FROM events")
     late, within, timed = log.one(
-        f"SELECT count(*) FILTER ({TIMESTAMP} > last), count(*) FILTER ({TIMESTAMP} >= first), count({TIMESTAMP}) "
-        f"FROM history, (SELECT '{first}'::TIMESTAMP AS first, '{last}'::TIMESTAMP AS last)"
+        f"SELECT count(*) FILTER ({TIMESTAMP} > '{last}'::TIMESTAMP), "
+        f"count(*) FILTER ({TIMESTAMP} >= '{first}'::TIMESTAMP), count({TIMESTAMP}) FROM history"
     )
     after = f"SELECT * FROM history WHERE {TIMESTAMP} > (SELECT max({TIMESTAMP}) FROM events)"
     yield figure(
@@ -143,8 +143,8 @@ def _lift(log: Log, name: str, past: str, later: str) -> tuple[float, float]:
     """
     table = f"JOIN items USING ({ITEM_ID})" if name != ITEM_ID else ""
     shares = (
-        f"SELECT {USER_ID}, {quoted(name)} AS value, count(*) / sum(count(*)) OVER (PARTITION BY {USER_ID}) AS share "
-        f"FROM ({{}}) {table} GROUP BY {USER_ID}, value"
+        f"SELECT {USER_ID}, value, count(*) / sum(count(*)) OVER (PARTITION BY {USER_ID}) AS share "
+        f"FROM (SELECT {USER_ID}, {quoted(name)} AS value FROM ({{}}) {table}) GROUP BY {USER_ID}, value"
     )
     mean, error = log.one(
         f"""

@@ -78,11 +78,12 @@ def repeats(data: SuiteData, key: Sequence[str]) -> dict[str, np.ndarray]:
         duplicates; the shares of `shown` that were shown `again` on the same day, and `earlier`, within the WINDOW days
         before; and `gap`, the most common number of days since that earlier day, or 0.
     """
-    keys = ", ".join(key)
+    keys = ", ".join(f"key_{number}" for number in range(len(key)))
+    renamed = ", ".join(f"{column} AS key_{number}" for number, column in enumerate(key))
     found = data.arrays(
         f"""
         WITH shown AS (
-            SELECT date::DATE AS day, {keys}, count(*) AS n, count(DISTINCT {TIMESTAMP}) AS times FROM events
+            SELECT date::DATE AS day, {renamed}, count(*) AS n, count(DISTINCT {TIMESTAMP}) AS times FROM events
             GROUP BY ALL
         ), dated AS (
             SELECT day, n, times, day - lag(day) OVER (PARTITION BY {keys} ORDER BY day) AS gap FROM shown

@@ -216,7 +216,7 @@ def _values(features: FeatureDirectory, group: Group) -> Iterator[_Valued]:
     files = ", ".join(text(features.root / "shards" / "*" / f"{split}.parquet") for split in SPLITS)
     found = features.arrays(
         f"SELECT {group} AS entity, count(*) AS shown, {', '.join(bounds)} "
-        f"FROM read_parquet([{files}], hive_partitioning = false) GROUP BY entity"
+        f"FROM read_parquet([{files}], hive_partitioning = false) GROUP BY {group}"
     )
     for number, field in enumerate(contexts):
         low, high = found[f"low_{number}"], found[f"high_{number}"]

@@ -1,7 +1,9 @@
 """The data of a suite: a directory, the parameters, and DuckDB tables that stay open until the suite ends.
 
 The tables are in a temporary database below `.din`. What exceeds `MEMORY_MB` is spilled beside it, so memory does not
-grow with the log. Column names come from users' files, so they enter SQL only through `quoted`.
+grow with the log. Column names come from users' files, so they enter SQL only through `quoted`. A user's column may
+have the name of an alias, and then wins. A SELECT from a table with users' columns therefore reads none of its own
+aliases outside ORDER BY and HAVING; an outer SELECT does.
 """
 
 import os

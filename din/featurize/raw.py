@@ -38,7 +38,8 @@ from din.schema import (
     parse_fields,
 )
 
-_RESERVED = {"user", "item", "value", "history_start", "history_end", "sampled"}  # columns of the feature files
+# Columns of the feature files, and the column that DuckDB adds when validation reads them.
+_RESERVED = {"user", "item", "value", "history_start", "history_end", "sampled", "file_row_number"}
 
 
 @dataclass(frozen=True)
