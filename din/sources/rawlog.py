@@ -58,6 +58,7 @@ _RULES = {
     "items": _Rule((ITEM_ID,), (ITEM_ID,), "keep one row for each item"),
     "users": _Rule((USER_ID,), (USER_ID,), "keep one row for each user"),
 }
+_NUMBERS = ("BIGINT", "INTEGER", "DOUBLE", "FLOAT", "DECIMAL")
 _TYPES = {TIMESTAMP: "TIMESTAMP", SEQUENCE: "BIGINT", LABEL: "TINYINT", BEHAVIOUR: "TINYINT"}
 
 
@@ -166,7 +167,7 @@ def checked(log: RawLog) -> RawLog:
         for column in rule.ids:
             _same_type(column, parts["events"], rows)
         if name == "history":
-            _castable(parts["events"], rows)
+            rows = parts[name] = _cast(parts["events"], rows)
         _unique(rows, rule)
     return replace(log, **parts)
 
@@ -226,11 +227,15 @@ def _same_type(column: str, events: Rows, other: Rows) -> None:
         )
 
 
-def _castable(events: Rows, history: Rows) -> None:
-    """Raise InputError if a column of the history can't be cast to the type of the events' column of the same name.
+def _cast(events: Rows, history: Rows) -> Rows:
+    """Return the history with its columns in the types of the events' columns of the same names.
 
-    Numbers in a text column are text. Text among numbers, or lists among single values, can't be cast.
+    Numbers in a text column are text. Numbers of two types stay as they are, since readers unite them without rounding.
+
+    Raises:
+        InputError: a column can't be cast: text among numbers, or lists among single values.
     """
+    columns = {name: history[name] for name in history.names}
     for column in set(history.names) & set(events.names) - {*HISTORY_COLUMNS}:
         expected, found = events.types[column], history.types[column]
         is_text = found.startswith("VARCHAR") and not expected.startswith("VARCHAR")
@@ -240,6 +245,11 @@ def _castable(events: Rows, history: Rows) -> None:
                 f"{history.name}: {column} is {type_name(found)}, but in {events.name} it is {type_name(expected)}; "
                 "one column has one type: correct the values, store both as text, or leave the column out"
             )
+        if is_other:
+            columns[column] = f"CAST(NULL AS {expected})"
+        elif not (expected.startswith(_NUMBERS) and found.startswith(_NUMBERS)):
+            columns[column] = f"CAST({history[column]} AS {expected})"
+    return history.select(columns)
 
 
 def _unique(rows: Rows, rule: _Rule) -> None:

@@ -309,6 +309,12 @@ CASES = [
         {"history": {"user_id": [1, 2, 2], "item_id": [5, 8, 7], "sequence": [1, 2, 0], "tab": ["a", "c", "b"]}},
         history="h.csv", keep=("tab",),
     ),
+    case(  # as requests need, which have values of both
+        "numbers of a history whose column is text in the events",
+        {"h.csv": "user_id,item_id,timestamp,tab\n1,5,1699980000,5\n2,7,1699990000,\n"},
+        {"history": {"user_id": [1, 2], "tab": ["5", None]}},
+        history="h.csv", keep=("tab",),
+    ),
 ]  # fmt: skip
 
 
