@@ -12,6 +12,9 @@ from din.params.search import Search
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+MOST_DAYS = 36_500
+"""A century, so that a day counted back from another one is in the calendar."""
+Days = Annotated[int, Field(ge=1, le=MOST_DAYS)]
 Range = tuple[NonNegativeFloat, NonNegativeFloat]
 Scalar = str | int | float | bool | None
 Values = Annotated[tuple[Scalar, ...], Field(min_length=1)]

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any
 
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import Field
 from typing_extensions import Doc
 
-from din.params.blocks import Block
+from din.params.blocks import MOST_DAYS, Block, Days
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,10 +16,11 @@ class Data(Block):
 
     until: Annotated[date | None, Doc("last day (YYYY-MM-DD) to use; null = all days of the source")] = None
     window_days: Annotated[
-        PositiveInt | None, Doc("days of impressions to learn and judge, counted back from the last day; null = all")
+        Days | None, Doc("days of impressions to learn and judge, counted back from the last day; null = all")
     ] = None
     history_days: Annotated[
-        NonNegativeInt | None, Doc("days before the window that are read as history, 0 = none; null = all")
+        Annotated[int, Field(ge=0, le=MOST_DAYS)] | None,
+        Doc("days before the window that are read as history, 0 = none; null = all"),
     ] = None
 
     def window(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, NonNegativeInt, PositiveInt
 from typing_extensions import Doc
 
-from din.params.blocks import Block, Conflict, Fraction
+from din.params.blocks import Block, Conflict, Days, Fraction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +37,8 @@ class Featurize(Block):
         Field(gt=0, le=1),
         Doc("share of the training rows without a click to keep; training corrects for the others"),
     ] = 1.0
-    valid_days: Annotated[PositiveInt, Doc("days of the validation split, under temporal")] = 1
-    test_days: Annotated[PositiveInt, Doc("days of the test split, under temporal")] = 2
+    valid_days: Annotated[Days, Doc("days of the validation split, under temporal")] = 1
+    test_days: Annotated[Days, Doc("days of the test split, under temporal")] = 2
     valid_fraction: Annotated[
         Fraction, Doc("share of users in the validation split, under by_user and leave_last_out")
     ] = 0.1

@@ -44,6 +44,17 @@ FAULTS = {
         "embedding_dim: 1000000000 ",
         "_dim: Input should be less than or equal",
     ),
+    "a window of millennia": (
+        "  window_days: null ",
+        "  window_days: 1000000 ",
+        "window_days: Input should be less than",
+    ),
+    "a history of millennia": (
+        "  history_days: null ",
+        "  history_days: 1000000 ",
+        "history_days: Input should be less",
+    ),
+    "a test split of millennia": ("  test_days: 2 ", "  test_days: 1000000 ", "test_days: Input should be less than"),
     "a bare date": ("  until: null ", "  until: 2024-05-09 ", "data.until is a bare date; DVC can't read those; write"),
 }
 
