@@ -3,12 +3,15 @@
 import sys
 from collections.abc import Sequence
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE, SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from din.errors import InputError
 
 _STYLES = {"open": "green", "closed": "bold red", "borderline": "yellow"}
 
@@ -36,6 +39,21 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str
     """Return rows as a table of Markdown, with values as `print_table` prints them."""
     lines = [columns, ["---"] * len(columns), *([_cell(value).replace("|", r"\|") for value in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def append_summary(path: Path, markdown: str) -> None:
+    """Append Markdown to the file that `--markdown` names.
+
+    Raises:
+        InputError: the file can't be written.
+    """
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(markdown)
+    except OSError as error:
+        raise InputError(
+            f"--markdown {path}: {error.strerror}; expected a file in a folder that can be written"
+        ) from None
 
 
 def say(line: str) -> None:

@@ -10,7 +10,7 @@ from din.artifacts import hash_tree
 from din.errors import GateClosed, InputError
 from din.names import Digest
 from din.params import Params
-from din.printing import markdown_table, table_text
+from din.printing import append_summary, markdown_table, table_text
 from din.reports import why_closed
 from din.verdicts import Expectation, ValidationReport
 from din.workspace import SUITES, Suite, Workspace
@@ -25,6 +25,7 @@ def gate(workspace: Workspace, params: Params, markdown: Path | None = None) -> 
     Raises:
         GateClosed: a report is missing, unreadable or closed, or was made from data or thresholds that the workspace
             has no longer.
+        InputError: the gate is open, but `markdown` can't be written.
     """
     rows: list[tuple[str, str, str, str]] = []
     failed: list[Expectation] = []
@@ -45,12 +46,16 @@ def gate(workspace: Workspace, params: Params, markdown: Path | None = None) -> 
         if why:
             closed.append(suite)
     details = failures(failed) if failed else ""
+    summary = table_text(_HEADER, rows) + (f"\n{details}" if failed else "")
     if markdown:
         title = f"### Validation: {'closed' if closed else 'open'}"
         quoted = f"\n```\n{details}\n```\n" if failed else ""
-        with markdown.open("a", encoding="utf-8") as file:
-            file.write(f"{title}\n\n{markdown_table(_HEADER, rows)}\n{quoted}")
-    summary = table_text(_HEADER, rows) + (f"\n{details}" if failed else "")
+        try:
+            append_summary(markdown, f"{title}\n\n{markdown_table(_HEADER, rows)}\n{quoted}")
+        except InputError as error:
+            if not closed:
+                raise
+            summary += f"\n{error}"  # the closed gate comes first
     if closed:
         raise GateClosed(f"closed: {', '.join(closed)}\n\n{summary}", workspace.validation(closed[0]))
     print(f"{summary}\nvalidation gate: open")

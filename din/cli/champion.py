@@ -85,9 +85,9 @@ def report(
 
         require(HERE.params, HERE.pipeline)
         run, advice = write_report(HERE)
+        print_report(run, advice, as_json)
         if markdown:
             append_markdown(run, markdown)
-        print_report(run, advice, as_json)
 
 
 @command("din promote", "din promote --reason 'first week of the new log'", "din promote --json > promotion.json")

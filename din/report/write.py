@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from din.artifacts import write_bytes
-from din.printing import markdown_table
+from din.printing import append_summary, markdown_table
 from din.report.advice import Advice, advise
 from din.report.page import render
 from din.report.refused import keep_refused
@@ -63,5 +63,4 @@ def append_markdown(run: Run, path: Path) -> None:
         reasons += [f"{gate.name}: {gate.reason or gate.verdict}" for gate in run.gate.not_open]
     if any(reasons):
         lines += ["", "```", *filter(None, reasons), "```"]
-    with path.open("a", encoding="utf-8") as file:
-        file.write("\n".join(lines) + "\n")
+    append_summary(path, "\n".join(lines) + "\n")

@@ -13,7 +13,7 @@ from planting import HERE, RAW, day, judge, limits, put, seal
 from typer.testing import CliRunner
 
 from din.artifacts import read_json
-from din.errors import GateClosed
+from din.errors import GateClosed, InputError
 from din.params import Params
 from din.workspace import SUITES
 from validation.__main__ import app
@@ -93,6 +93,17 @@ def test_the_summary_for_ci(judged: Params, tmp_path: Path, capsys: pytest.Captu
     text = summary.read_text()
     assert text.startswith("# before\n### Validation: open\n")
     assert "### Validation: closed" in text and "| raw | closed |" in text and "label_0_or_1" in text
+
+
+def test_a_summary_that_cannot_be_written(judged: Params, tmp_path: Path) -> None:
+    """It is bad input that names the file, but a closed gate stays closed."""
+    summary = tmp_path / "missing" / "summary.md"
+    message = f"--markdown {summary}: No such file"
+    with pytest.raises(InputError, match=message):
+        gate(HERE, judged, summary)
+    HERE.validation("raw").unlink()
+    with pytest.raises(GateClosed, match=message):
+        gate(HERE, judged, summary)
 
 
 def test_the_gate_loads_no_great_expectations() -> None:
