@@ -87,12 +87,14 @@ def read(workspace: Workspace, log: Path, options: Served, last: date) -> list[O
             ), shown AS (
                 SELECT DISTINCT ON (user_id, moment, item_id) * FROM answers
                 ORDER BY user_id, moment, item_id, request_id
+            ), judged AS (
+                SELECT CAST({USER_ID} AS VARCHAR) AS user_id, CAST({ITEM_ID} AS VARCHAR) AS item_id,
+                    {TIMESTAMP} AS moment, {LABEL} AS label
+                FROM events
             )
-            SELECT CAST(moment AS DATE) AS day, version, {LABEL} AS label, score, shown.user_id FROM shown JOIN events
-                ON shown.user_id = CAST(events.{USER_ID} AS VARCHAR)
-                AND shown.item_id = CAST(events.{ITEM_ID} AS VARCHAR)
-                AND moment = events.{TIMESTAMP}
-            WHERE day <= DATE '{last}' ORDER BY moment, shown.user_id, shown.item_id"""
+            SELECT CAST(moment AS DATE) AS day, version, label, score, user_id
+            FROM shown JOIN judged USING (user_id, item_id, moment)
+            WHERE day <= DATE '{last}' ORDER BY moment, user_id, item_id"""
         ).to_arrow_table()
     if not found.num_rows:
         raise InputError(f"{options.clicks}: no day until {last} is whole; wait, or lower fetch.options.window_hours")

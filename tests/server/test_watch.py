@@ -94,6 +94,13 @@ def test_sound_days(judge: Judge, capsys: pytest.CaptureFixture[str]) -> None:
     found.check()
 
 
+def test_contexts_named_like_columns_of_the_log(judge: Judge) -> None:
+    """Contexts may have the names of the columns that outcomes are computed from."""
+    contexts = {"version": 1, "moment": 2, "day": 3, "score": 4}
+    found = judge(lambda request: request | {"context": contexts})
+    assert {check.figure: check.observed for check in found.checks}["AUC"] is not None
+
+
 def test_days_before_those_compared(judge: Judge, tmp_path: Path) -> None:
     """They are not read, so a log may grow without end: damage there changes nothing."""
     expected = judge()
