@@ -78,6 +78,7 @@ def _log(users: int = 30, days: int = 5, **changes: Any) -> Log:
         ({"weight": "odd"}, ["1 events", "'odd'", "nan of user 8 (sequence 8)", "finite"]),
         ({"weight": "nothing"}, ["'nothing' is 0 in every training row", "null"]),
         ({"weight": "hour", "fields": {"context": {"hour": "numeric"}}}, ["'hour'", "context", "feedback"]),
+        ({"fields": {"context": {"file_row_number": "numeric"}}}, ["file_row_number", "feature files", "rename"]),
         ({"weight": "importance", "fields": {"context": {"Weight": "numeric"}}}, ["Weight", "feature files", "rename"]),
         ({"keep_negatives": 1e-9}, ["featurize.keep_negatives=1e-09", "none of the", "raise it"]),
         (
