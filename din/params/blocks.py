@@ -72,7 +72,8 @@ class Parameter:
     @property
     def optional_block(self) -> type[Any] | None:
         """The class of the block that the key holds unless it is null, if it is such a key."""
-        return next(filter(is_dataclass, get_args(self.hint)), None)
+        kinds = [kind for kind in get_args(self.hint) if isinstance(kind, type)]
+        return next(filter(is_dataclass, kinds), None)
 
 
 def parameters(block: type[Any]) -> dict[str, Parameter]:
