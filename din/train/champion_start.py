@@ -1,7 +1,8 @@
 """Continue a champion, with the state of its optimizer, on the days that it has not seen: `train.start: champion`.
 
-The bundle may be from an earlier release, as long as its architecture and optimizer are the same. Other parameters of
-its training, such as `half_life_days`, are not read, so a later release may add more of them.
+The bundle may be from an earlier release, as long as its architecture and optimizer are the same. A key of the
+architecture that came later has its default there, because the default of a new key is what the code did before. Other
+parameters of its training, such as `half_life_days`, are not read.
 
 Dense weights are copied. Embeddings are matched by value, field by field. A value in both vocabularies gets its old
 row, and a value that is new today keeps its random one. Buckets of a numeric field are matched by position if there are
@@ -110,8 +111,8 @@ class ChampionStart:
         if not self._model.is_dir():
             raise self._error("holds no weights to start from; pin a later one")
         config = self._config
-        there, here = config.train.get("model", {}), to_json(params)
-        settings = [(name, there.get(name, _ABSENT), here.get(name, _ABSENT)) for name in here | there]
+        there, here = to_json(ModelParams()) | config.train.get("model", {}), to_json(params)
+        settings = [(name, made, here.get(name, _ABSENT)) for name, made in there.items()]
         settings.append(("fields", _names(config.fields), _names(features.records)))
         differ = [f"{name} {made} there, {now} here" for name, made, now in settings if made != now]
         if differ:

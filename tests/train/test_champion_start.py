@@ -129,7 +129,8 @@ OTHER_RELEASE = "is missing.*another release made this bundle.*from scratch"
     [
         (CONFIG, "train.learning.optimizer", "sgd", "optimizer: sgd, and now it is adam; .*from scratch"),
         (CONFIG, "train.learning.optimizer", None, "train.learning.optimizer: absent, and now it is adam"),
-        (CONFIG, "train.model.activation", None, "another architecture: activation absent there, dice here"),
+        (CONFIG, "train.model.activation", "relu", "another architecture: activation relu there, dice here"),
+        (CONFIG, "train.model.depth", "2", "another architecture: depth 2 there, absent here"),
         (CONFIG, "known_until", None, f"'known_until' {OTHER_RELEASE}"),
         (FACTS, "seen_until", None, f"'seen_until' {OTHER_RELEASE}"),
         (FACTS, "seen_until", AFTER_ALL, "nothing is left to judge it on; fetch a newer day"),
@@ -139,7 +140,7 @@ OTHER_RELEASE = "is missing.*another release made this bundle.*from scratch"
 def test_a_champion_that_cannot_go_on_is_refused(
     path: str, key: str, value: str | None, message: str, features: Features, small: Train, champion: ChampionStart
 ) -> None:
-    """An optimizer, an architecture or an age that differs, or that an older release did not note, is not guessed."""
+    """An optimizer, an architecture or an age that differs, or an age that an older release did not note."""
     champion.check_newer(features)
     document = read_json(champion.directory / path)
     *parents, last = key.split(".")
@@ -153,6 +154,20 @@ def test_a_champion_that_cannot_go_on_is_refused(
     with pytest.raises(InputError, match=message):
         champion.check_newer(features)
         learn(features, going_on(small), start=champion)
+
+
+def test_a_champion_of_an_earlier_release_goes_on(
+    features: Features, small: Train, champion: ChampionStart, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A key of the architecture that it does not have yet has its default there."""
+    path = champion.directory / CONFIG
+    document = read_json(path)
+    del document["train"]["model"]["ages"]
+    write_json(path, document)
+    learn(features, going_on(small), start=champion)
+    assert "continuing" in capsys.readouterr().out
+    with pytest.raises(InputError, match="another architecture: ages False there, True here"):
+        learn(features, going_on(changed(small, ages=True)), start=champion)
 
 
 @pytest.mark.parametrize(
