@@ -101,6 +101,7 @@ def apply(
 @commands(app, "Parameters")(
     "din tune                      # for 20 minutes; run it again to continue",
     "din tune --trials 50 --jobs 4",
+    "din tune --keep train.model.ages",
 )
 def tune(
     minutes: Annotated[
@@ -112,6 +113,9 @@ def tune(
     jobs: Annotated[
         int | None, typer.Option(min=1, max=256, help="Processes that train; default: one a core, or one on a GPU.")
     ] = None,
+    keep: Annotated[
+        list[str] | None, typer.Option(help="A key that keeps today's value, e.g. train.model.ages; may be repeated.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Search better hyperparameters on validation rows, and write tuned.yaml and reports/tuning.html.
@@ -122,7 +126,7 @@ def tune(
         from din.tune.command import tune
 
         limit = 20.0 if minutes is None and trials is None else minutes
-        print_result(lambda: tune(HERE, params_here(), limit, trials, jobs), as_json)
+        print_result(lambda: tune(HERE, params_here(), limit, trials, jobs, keep or ()), as_json)
 
 
 @looking("din status", "din status --json | python -m json.tool")

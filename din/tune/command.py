@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from collections.abc import Collection
 from concurrent.futures.process import BrokenProcessPool
 
 from optuna.study import Study
@@ -24,20 +25,28 @@ from din.workspace import Workspace
 _KEPT = "the trials that have ended are kept"
 
 
-def tune(workspace: Workspace, params: Params, minutes: float | None, trials: int | None, jobs: int | None) -> Tuned:
+def tune(
+    workspace: Workspace,
+    params: Params,
+    minutes: float | None,
+    trials: int | None,
+    jobs: int | None,
+    kept: Collection[str] = (),
+) -> Tuned:
     """Search, train the best again with further seeds, print the result, and write overlay and page.
 
     Args:
         minutes: of the search; None: no limit.
         trials: of the whole study, earlier calls included; None: no limit.
         jobs: the processes that train; None: as many as the cores allow, or one on a GPU.
+        kept: keys of params.yaml that keep today's values.
 
     Raises:
         InputError: features are missing or damaged, the space is bad, another process tunes here, or no trial has a
             metric yet.
         Unavailable: the disk is full, or a process was killed.
     """
-    space = Space.of(params)
+    space = Space.of(params, kept)
     stop_at = math.inf if minutes is None else time.monotonic() + 60 * minutes
     with computing(params.train.compute) as compute:
         on_cpu = compute.device.type == "cpu"

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import getitem
@@ -11,7 +11,7 @@ from typing import Any
 from optuna.trial import Trial
 
 from din import documents
-from din.errors import InputError, shown
+from din.errors import InputError, listed, shown
 from din.model import MODELS
 from din.params import Params, Train, parse, to_json
 from din.params.blocks import leaves
@@ -40,17 +40,25 @@ class Space:
     today: Values
 
     @classmethod
-    def of(cls, params: Params) -> "Space":
+    def of(cls, params: Params, kept: Collection[str] = ()) -> "Space":
         """Return the space around some parameters.
 
+        Args:
+            kept: dotted keys of params.yaml that keep today's values.
+
         Raises:
-            InputError: the space of a key holds a value that the key can't have.
+            InputError: the space of a key holds a value that the key can't have, or a kept key would not vary anyway.
         """
         train = replace(params.train, start="scratch", champion=None)
         model = train.model.name
         found = leaves(Train) | leaves(MODELS[model].options or object, f"{_OPTIONS}.")
         searches = {key: one.search for key, one in found.items() if one.search}
-        name = searches[_NAME]
+        unknown = [key for key in kept if key.removeprefix("train.") not in searches]
+        if unknown:
+            varying = listed(f"train.{key}" for key in searches)
+            raise InputError(f"--keep {listed(unknown)}: expected keys that would vary: {varying}")
+        searches = {key: one for key, one in searches.items() if f"train.{key}" not in kept}
+        name = searches.get(_NAME)
         models = (*name.values, model) if isinstance(name, OneOf) and name.concerns(model) else (model,)
         searches = {key: one for key, one in searches.items() if any(map(one.concerns, models))}
         space = cls(replace(params, train=train), searches, {key: _value(train, key) for key in searches})

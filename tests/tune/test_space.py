@@ -73,6 +73,18 @@ def test_todays_values_are_in_the_space(tiny: Params, values: dict[str, Any]) ->
     assert space.changes(space.today) == {}
 
 
+def test_a_kept_key_has_todays_value(tiny: Params) -> None:
+    """With the model kept, the other one is never tried. A key that would not vary anyway is refused by name."""
+    space = Space.of(tiny, ["train.model.name", "train.model.ages"])
+    assert not {"model.name", "model.ages", "model.pooling"} & set(space.searches)
+    study = optuna.create_study(sampler=RandomSampler(seed=1))
+    for point in [*space.starts, *(space.drawn(study.ask()) for _ in range(9))]:
+        assert space.settings(point).model.name == "din"
+        assert space.settings(point).model.ages == tiny.train.model.ages
+    with pytest.raises(InputError, match=r"--keep train.epochs: expected keys that would vary: train.model.name"):
+        Space.of(tiny, ["train.epochs"])
+
+
 def test_a_plugins_options_vary(tiny: Params) -> None:
     """A note beside an option is enough; the overlay holds the options as a whole, as params.yaml does."""
     plugins.load(["examples/plugins/transformer.py"], ROOT)
