@@ -111,6 +111,11 @@ class Workspace:
     seen = _Place(".din", "fetch", "seen")  # fetch: fingerprint and days of each state of its source
     digests = _Place(".din", "fetch", "digests")  # fetch: hashes of the source's files
 
+    @property
+    def outs(self) -> tuple[Path, ...]:
+        """The folders that only stages write, and the registry if it has its usual place."""
+        return self.raw, self.features, self.model.parent, self.reports, self.root / "registry"
+
     def code_of(self, stage: str) -> Path:
         """Return the file with the code and packages of a stage, which is one of its dependencies."""
         return self.code / f"{stage}.json"

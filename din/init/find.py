@@ -34,7 +34,7 @@ from din.sources.source import Source
 from din.workspace import Workspace
 
 _OURS = {*FILES, SCHEMA}  # that an earlier `din init` wrote
-_HIDDEN = re.compile(r"(^|/)(\.|__MACOSX/)")
+_HIDDEN = re.compile(r"(^|/)(\.(?!\.?/)|__MACOSX/)")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _NUMBER = re.compile(r"[0-9a-f]{8,}|\d+")  # hexadecimal ones name the parts that a cluster writes
 
@@ -139,15 +139,12 @@ def _tables_at(workspace: Workspace, place: str) -> tuple[dict[str, int], str | 
     """
     folder = _beside(workspace, place)
     named = None
-    wheres = [place]
+    where = place
     if folder != place:
         named = _exact(Download.at(workspace, _exact(place)).files[0].name)
-        wheres = ["*" if folder == "*" else f"{_exact(folder.rstrip('/'))}/*"]
-    elif workspace.root.resolve().is_relative_to(Path(workspace.located(place)).resolve()):
-        wheres = [f"{place.rstrip('/')}/*", place]  # below it lies what the pipeline writes
-    for where in wheres:
-        if sizes := _sizes(workspace, where, named):
-            return sizes, named
+        where = "*" if folder == "*" else f"{_exact(folder.rstrip('/'))}/*"
+    if sizes := _sizes(workspace, where, named):
+        return sizes, named
     raise InputError(f"{place}: no file of a log is there; check the path. A log ends in {listed(FORMATS)}, or in .gz")
 
 
@@ -168,9 +165,10 @@ def _beside(workspace: Workspace, place: str) -> str:
 
 
 def _sizes(workspace: Workspace, place: str, alone: str | None = None) -> dict[str, int]:
-    """Return the bytes of the tables at a place, by the globs of their files; hidden files are none.
+    """Return the bytes of the tables at a place, by the globs of their files.
 
-    Files whose names differ in a day or a number are one table, but the file `alone` is one of its own.
+    Hidden files are none, and neither is what the pipeline writes. Files whose names differ in a day or a number are
+    one table, but the file `alone` is one of its own.
 
     Raises:
         InputError: files of a zip differ only in their day.
@@ -180,6 +178,7 @@ def _sizes(workspace: Workspace, place: str, alone: str | None = None) -> dict[s
     except InputError:
         return {}
     is_zip = place.lower().endswith(".zip")
+    written = [] if is_zip else [folder.resolve() for folder in workspace.outs]
     named = {_exact(file.name): file for file in files}
     common = os.path.commonprefix([*named])  # noqa: RUF071  # it is cut at a slash
     folder = len(common.rpartition("/")[0])
@@ -188,7 +187,12 @@ def _sizes(workspace: Workspace, place: str, alone: str | None = None) -> dict[s
         pattern = name[:folder] + _NUMBER.sub("*", _DAY.sub(DATE, name[folder:]))
         if name == alone:
             tables[name] = [name]
-        elif file.suffix in FORMATS and name not in _OURS and not _HIDDEN.search(name[folder:]):
+        elif (
+            file.suffix in FORMATS
+            and name not in _OURS
+            and not _HIDDEN.search(name[folder:])
+            and not _is_below(file, written)
+        ):
             tables.setdefault(pattern, []).append(name)
     sizes: dict[str, int] = {}
     for pattern, names in tables.items():
@@ -201,6 +205,10 @@ def _sizes(workspace: Workspace, place: str, alone: str | None = None) -> dict[s
             paths = f"zip://{_exact(file.path)}::{place}" if is_zip else pattern if len(names) > 1 else name
             sizes[paths] = sizes.get(paths, 0) + file.system.size(file.path)
     return sizes
+
+
+def _is_below(file: File, folders: Iterable[Path]) -> bool:
+    return any(Path(file.path).resolve().is_relative_to(folder) for folder in folders)
 
 
 def _exact(name: str) -> str:

@@ -121,9 +121,14 @@ def test_files_of_all_folders_are_found(tmp_path: Path, log: list[dict[str, Any]
 
 
 def test_a_look_around_the_pipeline_finds_no_outputs(tmp_path: Path, log: list[dict[str, Any]], run: Run) -> None:
-    """Below the workspace lies what the pipeline wrote, which is looked at only if there is nothing else."""
-    put(tmp_path / "clicks.csv", clicks(log))
+    """Below the workspace lies what the pipeline wrote. Other folders of the workspace may hold the log."""
+    put(Path("events/clicks.csv"), clicks(log))
     put(Path("data/raw/x.csv"), clicks(log * 2))
+    for place, found in ((".", "events/clicks.csv"), ("..", "events/clicks.csv")):
+        code, output = run("init", place)
+        assert code == 0, output
+        assert guessed()["fetch.table.events"] == found
+    Path("events/clicks.csv").rename(tmp_path / "clicks.csv")
     code, output = run("init", "..")
     assert code == 0, output
     assert guessed()["fetch.table.events"] == "../clicks.csv"
