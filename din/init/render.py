@@ -66,7 +66,7 @@ def requirement(installed: Distribution) -> str:
     pip notes the address of what it did not take from an index. Source:
     https://packaging.python.org/en/latest/specifications/direct-url
     """
-    name = f"{installed.name}[train]"
+    name = f"{installed.name}[tune]"
     noted = installed.read_text("direct_url.json")
     if noted is None:
         return f"{name}=={installed.version}"

@@ -16,11 +16,11 @@ COMMIT = "0" * 40
 @pytest.mark.parametrize(
     ("noted", "expected"),
     [
-        (None, "din-ctr[train]==1.2.3"),
-        ({"url": "file:///srv/din", "dir_info": {"editable": True}}, "din-ctr[train] @ file:///srv/din"),
+        (None, "din-ctr[tune]==1.2.3"),
+        ({"url": "file:///srv/din", "dir_info": {"editable": True}}, "din-ctr[tune] @ file:///srv/din"),
         (
             {"url": "https://example.org/din.git", "vcs_info": {"vcs": "git", "commit_id": COMMIT}},
-            f"din-ctr[train] @ git+https://example.org/din.git@{COMMIT}",
+            f"din-ctr[tune] @ git+https://example.org/din.git@{COMMIT}",
         ),
     ],
     ids=["from an index", "from a folder", "from a commit"],
@@ -34,4 +34,4 @@ def test_pip_can_install_the_same_again(noted: dict[str, Any] | None, expected: 
         (folder / "direct_url.json").write_text(json.dumps(noted))
     found = requirement(Distribution.at(folder))
     assert found == expected
-    assert Requirement(found).extras == {"train"}
+    assert Requirement(found).extras == {"tune"}
