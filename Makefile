@@ -60,8 +60,9 @@ bench: $(READY)  ## speed and memory beside the peers, in .bench/; for a quick l
 	python -m benchmarks $(ARGS)
 
 JOBS ?= 1
-quality: $(READY) ## the paper's comparisons, and when attention pays, on the logs below DATA=; resumes; writes docs/quality.md
+quality: $(READY) ## the paper's comparisons, when attention pays, and DIN and floors tuned alike, on the logs below DATA=; resumes
 	python -m benchmarks.quality $(DATA:%=--data %) --jobs $(JOBS) $(ARGS)
+	python -m benchmarks.tuned $(DATA:%=--data %) --jobs $(JOBS)
 
 warranty: $(READY) ## how often the gate errs on lessons whose next day is known, on JOBS processes; writes docs/warranty.md
 	python -m benchmarks.warranty --write --jobs $(JOBS) $(ARGS)

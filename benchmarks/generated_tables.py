@@ -189,6 +189,7 @@ _COMMANDS = (
         ("benchmarks.quality",),
         files=("benchmarks/quality.yaml", *_EXAMPLES),
     ),
+    GeneratedTable("tuned", "docs/quality.md", "python -m benchmarks.tuned", "hours", ("benchmarks.tuned",)),
     GeneratedTable(
         "warranty", "docs/warranty.md", "python -m benchmarks.warranty", "two hours", ("benchmarks.warranty",)
     ),

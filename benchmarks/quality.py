@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from ruamel.yaml import YAML
 
-from benchmarks import harness, in_process
+from benchmarks import harness
 from benchmarks.environments import ROOT
 from benchmarks.generated_tables import publish
 from benchmarks.harness import positive
@@ -35,9 +35,11 @@ from din.artifacts import sha256_file
 from din.errors import InputError
 from din.facts import Metrics, Oracle
 from din.features.reader import Features
+from din.featurize.build import featurize
 from din.metrics.ranking import relative_improvement
 from din.params import Params, Train, parse, to_json
 from din.params.overlays import overlaid
+from din.sources.fetch import fetch
 from din.train.compute import computing
 from din.train.evaluate import oracle
 from din.train.fit import fit
@@ -78,7 +80,7 @@ def main() -> int:
     """Run the command line and return the exit code: 0 = done, 2 = bad usage or input."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description="Compare models on logs.")
     parser.add_argument("--data", type=Path, default=Path(), help="folder of the logs, as docs/quality.md lists them")
-    parser.add_argument("--seeds", type=positive, default=5, help="the number of seeds of every row")
+    parser.add_argument("--seeds", type=positive, default=3, help="of every row; the default is 3")
     parser.add_argument("--jobs", type=positive, default=1, help="processes of one thread each")
     parser.add_argument("--log", help="only this log of quality.yaml; writes no page")
     given = parser.parse_args()
@@ -88,7 +90,8 @@ def main() -> int:
         if given.log and given.log not in logs:
             raise InputError(f"--log {given.log!r}: expected one of {', '.join(map(repr, logs))}")
         asked = [row for row in rows if given.log in (None, row.log)]
-        return text(asked, trained(asked, logs, given.seeds, given.jobs))
+        read_logs = {row.log: logs[row.log] for row in asked}
+        return text(asked, trained(asked, featurized(read_logs, given.jobs), given.seeds, given.jobs))
 
     return publish("" if given.log else "quality", tables)
 
@@ -119,17 +122,20 @@ def read(data: Path) -> tuple[dict[str, Params], list[Row]]:
     return logs, rows
 
 
-def trained(
-    rows: Sequence[Row], logs: Mapping[str, Params], seeds: int, jobs: int = 0, store: Path = STORE
-) -> list[list[QualityRun]]:
-    """Return the runs of each row with seeds 1 … `seeds`.
+def featurized(logs: Mapping[str, Params], jobs: int = 0, store: Path = STORE) -> dict[str, Path]:
+    """Return the features of each log.
 
     Raises:
         InputError: a log can't be read.
     """
-    names = list(dict.fromkeys(row.log for row in rows))
-    made = [harness.StudyCase(name, featurized, (logs[name], hashes(logs[name]))) for name in names]
-    features = dict(zip(names, harness.results(store / "logs", made, jobs), strict=True))
+    cases = [harness.StudyCase(name, made, (params, hashes(params))) for name, params in logs.items()]
+    return dict(zip(logs, harness.results(store / "logs", cases, jobs), strict=True))
+
+
+def trained(
+    rows: Sequence[Row], features: Mapping[str, Path], seeds: int, jobs: int = 0, store: Path = STORE
+) -> list[list[QualityRun]]:
+    """Return the runs of each row with seeds 1 … `seeds`."""
     cases = []
     for row in rows:
         for seed in range(1, seeds + 1):
@@ -145,7 +151,7 @@ def hashes(params: Params) -> list[str]:
     return [sha256_file(Path(file)) for file in files if file]
 
 
-def featurized(kept: Path, params: Params, hashes: Sequence[str]) -> Path:
+def made(kept: Path, params: Params, hashes: Sequence[str]) -> Path:
     """Make a log's features in a workspace beside the document, and return them.
 
     Args:
@@ -155,7 +161,9 @@ def featurized(kept: Path, params: Params, hashes: Sequence[str]) -> Path:
     """
     workspace = Workspace(kept.with_suffix(""))
     workspace.root.mkdir(exist_ok=True)
-    in_process.run(["fetch", "featurize"], workspace, params, kept.with_suffix(".txt"))
+    with kept.with_suffix(".txt").open("w", encoding="utf-8") as output, contextlib.redirect_stdout(output):
+        fetch(workspace, params)
+        featurize(workspace, params)
     return workspace.features
 
 

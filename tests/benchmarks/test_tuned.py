@@ -1,0 +1,43 @@
+"""`python -m benchmarks.tuned`: every model gets the same search, from settings that suit it."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from settings import changed
+
+from benchmarks.tuned import GUESSED, MODELS, guessed, text
+from din.errors import InputError
+from din.init.command import init
+from din.params import Params, load
+from din.workspace import Workspace
+from tests.factories.log import DELIVERY, Size, draw, write
+
+SMALL = {"embedding_dim": 4, "attention_hidden": (6,), "hidden": (8,), "batch_size": 512, "epochs": 2}
+
+
+def test_all_models_get_the_same_trials(params: Params, tmp_path: Path) -> None:
+    """A second call runs nothing again and prints the same."""
+    simulate = replace(params.fetch.simulate, users=200, items=50, categories=5)
+    log = replace(params, fetch=replace(params.fetch, source="simulate", simulate=simulate))
+    logs = {"a log": replace(log, train=changed(log.train, **SMALL))}
+    found = text(logs, 2, 1, 0, tmp_path)
+    head, _, changes = found.partition("| log | model | trials |")
+    assert re.findall(r"^\| (\S.*?) \| 0\.\d+ ", head, re.MULTILINE) == [GUESSED, *MODELS]
+    assert re.findall(r"^\| a log \| (\w+) \| (\d) \|", changes, re.MULTILINE) == [(name, "2") for name in MODELS]
+    assert text(logs, 2, 1, 0, tmp_path) == found
+
+
+def test_a_guess_is_that_of_init(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(draw(size=Size(days=6, users=150, a_day=300)), tmp_path)
+    log = tmp_path / DELIVERY
+    repository = Workspace(tmp_path / "repository")
+    repository.root.mkdir()
+    init(repository, str(log), {}, {})
+    assert guessed(log) == load(repository.params)
+
+
+def test_a_missing_log_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nowhere"):
+        guessed(tmp_path / "nowhere")
