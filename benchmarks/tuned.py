@@ -54,7 +54,7 @@ def main() -> int:
     """Run the command line and return the exit code: 0 = done, 2 = bad usage or input."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tuned", description="Tune DIN and its floors alike.")
     parser.add_argument("--data", type=Path, default=Path(), help="folder of the logs, as docs/quality.md lists them")
-    parser.add_argument("--trials", type=positive, default=20, help="of each search; the default is 20")
+    parser.add_argument("--trials", type=positive, default=16, help="of each search; the default is 16")
     parser.add_argument("--seeds", type=positive, default=5, help="of each row; the default is 5")
     parser.add_argument("--jobs", type=positive, default=1, help="processes of one thread each")
     parser.add_argument("--log", choices=[*LOGS, DEFAULT], help="only this log; writes no page")
