@@ -25,7 +25,7 @@ from din.names import RunId
 from din.params import Params
 from din.params.overlays import make_paths_absolute, nested, overlaid
 from din.params.reading import parse, plain
-from din.process import environment, query
+from din.process import CommandFailed, environment, query
 from din.workspace import Workspace
 
 FOREIGN_DAYS = 7
@@ -69,6 +69,7 @@ class WorkerSettings:
 
         Raises:
             InputError: no commit has that name.
+            Unavailable: the repository is a URL and does not answer.
         """
         if name and re.fullmatch("[0-9a-f]{40}", name):
             return name
@@ -82,6 +83,8 @@ class WorkerSettings:
                     log.warning("%s: not committed, so not part of the run: %s", self.repository, ", ".join(dirty))
             listed = query(["git", "ls-remote", self.repository, *refs], None, environment()).split()
         except Unavailable as error:
+            if is_remote(self.repository) and "\0" not in (name or ""):
+                raise
             raise InputError(f"{no_commit} ({error}); name one with --commit") from None
         ids = dict(zip(listed[1::2], listed[::2], strict=True))  # also of refs that only end alike
         for ref in refs:
@@ -157,12 +160,13 @@ def check_out(settings: WorkerSettings, commit: str, workspace: Workspace) -> No
     again under a moved branch must not lose the checkpoints of a killed training.
 
     Raises:
+        InputError: the repository has no such commit.
         Unavailable: git failed.
     """
     root = workspace.root
     if _head(root) != commit:
         with replace_directory(root) as folder:
-            check_out_commit(settings.repository, commit, folder)
+            _fetch(settings.repository, commit, folder)
             new = Workspace(folder)
             new.lock.unlink(missing_ok=True)
             new.state.mkdir(exist_ok=True)
@@ -174,6 +178,15 @@ def check_out(settings: WorkerSettings, commit: str, workspace: Workspace) -> No
     cache = settings.home / "cache"
     config = f"[core]\nremote = runs\n[cache]\ndir = {cache}\n['remote \"runs\"']\nurl = {settings.remote}\n"
     (root / ".dvc" / "config.local").write_text(config)
+
+
+def _fetch(repository: str, commit: str, folder: Path) -> None:
+    try:
+        check_out_commit(repository, commit, folder)
+    except CommandFailed as error:
+        if "not our ref" in str(error):
+            raise InputError(f"{repository}: no commit {commit}; push it, or name another with --commit") from None
+        raise
 
 
 def _head(root: Path) -> str | None:

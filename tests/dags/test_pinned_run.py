@@ -19,7 +19,7 @@ import dags.worker
 from dags.__main__ import read
 from dags.checkout import FOREIGN_DAYS, WorkerSettings, check_out, discard, set_params, workspace
 from dags.pinned_run import PinnedRun, open_run
-from din.errors import InputError
+from din.errors import InputError, Unavailable
 from din.params import load
 from din.registry.registry import Registry
 from din.workspace import Workspace
@@ -94,7 +94,16 @@ def test_uncommitted_changes_do_not_run(
         WorkerSettings.from_env().commit("nosuch")
     with pytest.raises(InputError, match=r"no commit .*embedded null byte"):
         WorkerSettings.from_env().commit("main\0")
+    with pytest.raises(InputError, match=r"no commit 0{40}; push it"):
+        check_out(WorkerSettings.from_env(), "0" * 40, Workspace(here.checkout / "elsewhere"))
     edited.write_text(text)
+
+
+def test_a_repository_that_does_not_answer_is_tried_again() -> None:
+    """It is no fault of the name that was given."""
+    settings = WorkerSettings("https://127.0.0.1:9/ctr.git", Path(), "remote", None)
+    with pytest.raises(Unavailable, match=r"127\.0\.0\.1"):
+        settings.commit("main")
 
 
 def test_a_name_means_the_same_by_url(tmp_path: Path) -> None:
