@@ -70,6 +70,11 @@ class Worker:
         """DVC, which only some actions need."""
         return Outs(self.workspace.root)
 
+    @property
+    def _fetching(self) -> FileLock:
+        """The lock of the worker's memory of `fetch`, whose every use begins by removing the rows of a killed one."""
+        return FileLock(self.workspace.fetched / "worker.lock")
+
     def open(self) -> PinnedRun:
         """Pin last day, source and champion, or return the run that is open under this id already as it was pinned."""
         asked = self.asked
@@ -78,7 +83,8 @@ class Worker:
             return _same(documents.parse(PinnedRun, self.objects.read(key), self.objects.at(key)), asked)
         from din.sources.fetch import look
 
-        seen = look(self.workspace, self.params)
+        with self._fetching:
+            seen = look(self.workspace, self.params)
         day = self.params.data.until or date.fromisoformat(seen.last_day)
         run = replace(asked, until=str(day), source=str(seen.fingerprint))
         if self.params.train.start != "scratch" and "train.champion" not in asked.params:
@@ -142,8 +148,7 @@ class Worker:
             self.outs.pull([stage], needed=False)
         elif stage == FETCH:
             self.pull_start()
-        shared = FileLock(self.workspace.fetched / "worker.lock") if stage == FETCH else nullcontext()
-        with shared:  # each fetch begins by removing the rows that a killed one left there
+        with self._fetching if stage == FETCH else nullcontext():
             outcome = self.run(stage, lambda: self.outs.reproduce(stage))
         if outcome.exit_code == 0:
             entry = _lock({stage: self.locked()[stage]})
