@@ -18,7 +18,7 @@ from dags.checkout import WorkerSettings
 from din.errors import GateClosed, InputError
 from din.git import is_remote
 from din.params import load
-from din.process import stream
+from din.process import environment, stream
 from din.workspace import Workspace
 
 SCHEDULE = os.environ.get("DIN_WATCH_SCHEDULE", "5 * * * *")  # cron, UTC
@@ -33,7 +33,7 @@ def watch() -> None:
             raise InputError(f"DIN_REPOSITORY is {settings.repository}: expected a folder with params.yaml")
         here = Workspace(Path(settings.repository))
         where = ["--registry", settings.registry, "--model", load(here.params).model_name] if settings.registry else []
-    code, output = stream(["din", "watch", *where], here.root, os.environ)
+    code, output = stream(["din", "watch", *where], here.root, environment())
     if code in (InputError.exit_code, GateClosed.exit_code):
         raise AirflowFailException(output)
     if code:
