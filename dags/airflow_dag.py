@@ -13,6 +13,7 @@ of its own.
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -24,20 +25,21 @@ from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import DAG, Asset, CronPartitionTimetable, Param, TaskGroup, TriggerRule, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 from airflow.sdk.timezone import utcnow
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt, TypeAdapter
 
 from dags import pinned_run
 from din import documents, pipeline
 from din.errors import GateClosed, InputError
+from din.names import Line
 from din.params.train import WEEKDAYS
 from din.pipeline import Stage
 
-SCHEDULE = os.environ.get("DIN_SCHEDULE", "0 0 * * *")  # cron, UTC; a run's data day is the day before it
+SCHEDULE = os.environ.get("DIN_SCHEDULE", "0 0 * * *")  # cron, UTC, once a day; a run's data day is the day before it
 RETRY_SECONDS = float(os.environ.get("DIN_RETRY_SECONDS", "60"))  # before the first retry; doubles up to half an hour
 CHAMPION = Asset(name="din/champion")
 NEXT_STEPS: dict[int | None, str] = {
     InputError.exit_code: "correct what its message names, then clear this task; a corrected log needs a new run",
-    GateClosed.exit_code: "the candidate is refused, and nothing is to be done; all reports are in the run's record",
+    GateClosed.exit_code: "the end of its log says why, and what can be done; all reports are in the record of the run",
 }
 """The next step after each failure that a retry would only repeat. Any other failure is retried."""
 
@@ -51,13 +53,15 @@ def _choice(description: str, options: Sequence[str]) -> Param:
     return _text(description, enum=[None, *options], values_display={"null": "as params.yaml says"})
 
 
+_LINE = TypeAdapter(Line).json_schema()
+LINE: Any = {key: _LINE[key] for key in ("maxLength", "pattern")}  # the registry's log takes nothing else
 FORM: Any = {  # a ParamsDict to the type checker; DAG makes it one
     "until": _text("Last data day; empty: data.until, or else the newest day of the log.", format="date"),
     "commit": _text("Branch, tag or full commit id to run; empty: the DAG's own, else HEAD."),
     "start": _choice("Learn by epochs, or continue the champion.", ["scratch", "champion"]),
     "scratch_day": _choice("With champion: the weekday of a challenger from scratch.", WEEKDAYS),
     "overrides": Param({}, type="object", description='Keys of params.yaml, such as {"train.learning.epochs": 3}.'),
-    "reason": _text("Why, for the registry's log; empty: gate open, or who approved."),
+    "reason": _text("Why, for the registry's log; empty: gate open, or who approved.", **LINE),
 }
 Text = Annotated[str, Field(min_length=1)]
 UNSAID = "answered in Airflow"  # the reason of an answer without one
@@ -204,8 +208,13 @@ def render(dvc_yaml: Path, on_failure: Callable[[Mapping[str, Any]], object] | N
 
     Raises:
         InputError: the file is unreadable or malformed; see `din.pipeline.parse`. `meta.airflow` of a stage holds an
-            unknown key or a wrong value.
+            unknown key or a wrong value. `DIN_SCHEDULE` is not a time of every day.
     """
+    if not re.fullmatch(r"\d+ \d+ \* \* \*", SCHEDULE):
+        raise InputError(
+            f"DIN_SCHEDULE is {SCHEDULE!r}; expected a minute and an hour of every day, such as 30 2 * * *: each run "
+            "learns the day before it"
+        )
     stages = pipeline.read(dvc_yaml).values()
     with DAG(
         "din_ctr",
@@ -232,7 +241,7 @@ def render(dvc_yaml: Path, on_failure: Callable[[Mapping[str, Any]], object] | N
             task_id="approval",
             subject="Shall this candidate become the champion?",
             options=["Approve", "Reject"],
-            params={"reason": Param(UNSAID, type="string", minLength=1, description="Why, for the record.")},
+            params={"reason": Param(UNSAID, type="string", minLength=1, description="Why, for the record.", **LINE)},
             response_timeout=timedelta(days=1),  # until the task has seen the request, which has its own end
         )
         promotion: Any = promote()

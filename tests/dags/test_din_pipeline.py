@@ -1,6 +1,7 @@
 """The rendered DAG and how its tasks end, without a scheduler."""
 
 import json
+import re
 import subprocess
 import sys
 from datetime import timedelta
@@ -9,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import airflow.timetables.trigger as trigger
+import jsonschema
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from airflow.serialization.serialized_objects import DagSerialization
@@ -62,6 +64,24 @@ def test_the_form_may_be_left_empty() -> None:
     for name in texts:
         assert params[name] is None, name
         assert "null" in params.get_param(name).schema["type"], name
+
+
+@pytest.mark.parametrize("reason", ["two\nlines", "long" * 300])
+def test_a_reason_is_checked_before_the_run(reason: str) -> None:
+    """The registry's log takes one line of text, and a run can't be given another reason later."""
+    for task in (din_pipeline.din_ctr, din_pipeline.din_ctr.get_task("approval")):
+        schema = task.params.get_param("reason").schema
+        jsonschema.validate("because", schema)
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(reason, schema)
+
+
+@pytest.mark.parametrize("schedule", ["0 3 * * 1", "0 */6 * * *", "30 2 * * 1-5", "@hourly"])
+def test_a_run_is_about_the_day_before_it(schedule: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So a schedule that is not a time of every day is refused."""
+    monkeypatch.setattr(airflow_dag, "SCHEDULE", schedule)
+    with pytest.raises(InputError, match=rf"DIN_SCHEDULE is '{re.escape(schedule)}'; expected a minute and an hour"):
+        rendered(tmp_path, "{a: {cmd: x}}")
 
 
 def rendered(folder: Path, stages: str) -> Any:
@@ -134,7 +154,7 @@ def test_parsing_is_light() -> None:
     ("code", "error", "told"),
     [
         (2, AirflowFailException, "train exited 2: correct what its message names"),
-        (3, AirflowFailException, "train exited 3: the candidate is refused"),
+        (3, AirflowFailException, "train exited 3: the end of its log says why"),
         (1, AirflowException, "train exited 1"),
         (None, AirflowException, r"train left no outcome \(killed\?\)"),
     ],
