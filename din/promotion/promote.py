@@ -172,9 +172,8 @@ def _comparable(report: GateReport) -> dict[str, GateEntry | Harm | None]:
     """Return the harm and the gates of a report by name, without measured latencies and errors of evaluation."""
     found: dict[str, GateEntry | Harm | None] = {"harm": report.harm}
     for gate in report.gates:
-        unstable = {"observed": None} if gate.name in MEASURED else {}
-        unstable |= {} if gate.evaluated else {"reason": None}
-        found[gate.name] = gate.model_copy(update=unstable)
+        is_stable = gate.evaluated and gate.name not in MEASURED
+        found[gate.name] = gate if is_stable else gate.model_copy(update={"observed": None, "reason": None})
     return found
 
 

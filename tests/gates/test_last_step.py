@@ -31,8 +31,8 @@ def harmed(run: Run, automatic: Params, steps) -> Params:
     return going_on(run, automatic, champion)
 
 
-def promoted(workspace: Workspace, params: Params) -> Promotion:
-    return promote(workspace, params, by="airflow", score=score)
+def promoted(workspace: Workspace, params: Params, **settings) -> Promotion:
+    return promote(workspace, params, by="airflow", score=score, **settings)
 
 
 def actions(registry: Registry) -> list[str]:
@@ -119,6 +119,19 @@ def test_the_run_rolls_back_once(workspace: Workspace, harmed, registry, capsys)
     assert "harm" not in report and find(report, "not_rolled_back")["verdict"] == "closed"
     with pytest.raises(GateClosed, match="the gate is closed"):
         promoted(workspace, harmed)
+
+
+def test_a_slow_candidate_does_not_stop_the_rollback(workspace: Workspace, harmed, registry) -> None:
+    """Its latency is measured again, and the reason of the closed gate states the new figure."""
+    timed = set_gate(harmed, max_latency_ms=100.0, max_latency_ratio=1.5)
+    times = iter([9.0, 1.6, 9.1, 1.7])
+
+    def slow(*bundles):
+        return next(times)
+
+    assert "latency_ratio" in shut(judge(workspace, timed, latency=slow))
+    promoted(workspace, timed, latency=slow)
+    assert actions(registry)[2:] == ["rollback"]
 
 
 def test_another_promotion_in_between_is_not_rolled_back(workspace: Workspace, harmed, registry) -> None:
