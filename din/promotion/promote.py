@@ -25,7 +25,7 @@ from din.gates.evidence import Evidence
 from din.gates.findings import overall
 from din.gates.gate import judge, print_gates
 from din.gates.report_text import explain
-from din.names import Commit
+from din.names import Commit, FileName
 from din.params import Params
 from din.params.gate import Policy
 from din.printing import print_table
@@ -193,12 +193,14 @@ def _refuse(workspace: Workspace, why: str) -> NoReturn:
 def _run_files(evidence: Evidence) -> dict[str, bytes]:
     """Return the files to store with the record, by name.
 
-    They are the run's reports and page, the raw log's manifest, params.yaml, dvc.yaml, dvc.lock and the commit. Of the
-    predictions, only those that a later run of the same day needs are stored, with hashed users.
+    They are the run's reports and page, the raw log's manifest, params.yaml, dvc.yaml, dvc.lock and the commit. Hidden
+    files, such as the copies of a notebook server, are left out. Of the predictions, only those that a later run of the
+    same day needs are stored, with hashed users.
     """
     workspace = evidence.workspace
     reports = workspace.reports
-    paths = {path.relative_to(reports).as_posix(): path for path in sorted(reports.rglob("*.json"))}
+    found = {path.relative_to(reports).as_posix(): path for path in sorted(reports.rglob("*.json"))}
+    paths = {name: path for name, path in found.items() if FileName.form.fullmatch(name)}
     others = (workspace.report, workspace.params, workspace.pipeline, workspace.lock)
     paths |= {path.name: path for path in others if path.exists()}
     paths[RAW_MANIFEST] = workspace.raw / MANIFEST

@@ -33,8 +33,11 @@ def next_candidate(run: Run, params, noise: float) -> str:
 
 
 def test_promotes_bundle_run_and_record(workspace: Workspace, gated, quick, registry, capsys):
-    """The record names who, why and which version, and holds the hashes of the run's files."""
+    """The record names who, why and which version, and holds the hashes of the run's files, without hidden ones."""
     workspace.lock.write_text("schema: '2.0'\n")
+    hidden = workspace.reports / ".ipynb_checkpoints" / "gate-checkpoint.json"
+    hidden.parent.mkdir()
+    hidden.write_text("{}")
     result = promoted(workspace, quick)
     record = registry.champion()
     assert record == result.record and result.appended
@@ -43,7 +46,7 @@ def test_promotes_bundle_run_and_record(workspace: Workspace, gated, quick, regi
     assert record.version == sha256_file(workspace.bundle / "manifest.json")
     files = {name.partition("/")[2]: name for name in record.files}
     expected = {"gate.json", "parity.json", "evaluation.json", "validation/raw.json", "git.json", "dvc.lock"}
-    assert expected <= files.keys()
+    assert expected <= files.keys() and not any("checkpoint" in name for name in files)
     run = workspace.root / "registry" / quick.model_name / "runs" / record.run_id
     assert {name: sha256_file(run / name) for name in record.files} == record.files
     assert read_json(run / files["git.json"]) == {"commit": None, "dirty": None}  # outside a repository
