@@ -6,7 +6,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from din.errors import GateClosed, InputError
+from din.errors import GateClosed, InputError, listed
 from din.printing import print_table
 from din.registry import stored_comparisons
 from din.registry.approvals import ApprovalAnswer, Asked, why_rejected
@@ -56,10 +56,16 @@ def verify(uri: str, model_name: str | None = None, as_json: bool = False) -> No
     """Verify the chain of records, and the hashes of all files that they name, for one or all models.
 
     Raises:
+        InputError: there is nothing to verify: no model, or none of that name.
         GateClosed: something is missing, damaged or changed.
     """
+    stored = list_models(uri)
+    names = [name for name in stored if model_name in (None, name)]
+    if not names:
+        known = listed(stored) or "none"
+        raise InputError(f"{uri}: nothing to verify; its models are {known}; check --registry and --model")
     checked: dict[str, dict[str, list[str]]] = {}
-    for name in [model_name] if model_name else list_models(uri):
+    for name in names:
         registry = Registry(uri, name)
         found: list[str] = []
         remarks: list[str] = []

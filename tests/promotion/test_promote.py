@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from din import cli
 from din.artifacts import read_json, sha256_file
-from din.errors import GateClosed
+from din.errors import GateClosed, InputError
 from din.gates.gate import gate
 from din.promotion.promote import promote
 from din.registry import commands
@@ -107,6 +107,8 @@ def test_registry_commands_print(workspace: Workspace, gated, quick, registry, c
 
     place = (registry.uri, quick.model_name)
     commands.show_list(registry.uri)
+    with pytest.raises(InputError, match="nothing to verify; its models are none"):
+        commands.verify(registry.uri)
     first = promoted(workspace, quick).record
     printed()
     commands.show_list(registry.uri)
@@ -127,6 +129,8 @@ def test_registry_commands_print(workspace: Workspace, gated, quick, registry, c
     assert json.loads(done.stdout)["version"] == first.version
     assert f"record 3 made {first.version} the champion again" in done.stderr
     printed()
+    with pytest.raises(InputError, match="nothing to verify; its models are movielens-100k"):
+        commands.verify(registry.uri, "typo")
     commands.verify(registry.uri)
     assert f"{registry.name}: sound" in printed()
     (workspace.root / "registry" / quick.model_name / "bundles" / first.version / "model.json").write_text("{}")
