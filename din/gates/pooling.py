@@ -1,8 +1,9 @@
 """Pool comparisons with a champion over days until they decide.
 
 If a day leaves a comparison undecided, the next run pools that day's rows with its own. A decision ends a pool, and the
-next comparison begins a new one. Comparisons on the same day are not pooled; the newest one counts. Each comparison
-spends a part of the permitted error (`din.metrics.noninferiority`), even if it shares days with others.
+next comparison begins a new one. A day of one class decides nothing and adds nothing. Comparisons on the same day are
+not pooled; the newest one counts. Each comparison spends a part of the permitted error (`din.metrics.noninferiority`),
+even if it shares days with others.
 """
 
 from collections.abc import Callable, Sequence
@@ -52,7 +53,7 @@ def judged(views: Sequence[Comparison], margin_of: Callable[[Estimate], float], 
 
     first = 0
     for number in range(1, len(views)):
-        if outcome(first, number).verdict != "borderline":
+        if np.isfinite(views[number - 1].difference.value) and outcome(first, number).verdict != "borderline":
             first = number
     return outcome(first, len(views))
 

@@ -1,9 +1,9 @@
 """Is a candidate worse than the champion by more than a margin? A one-sided test that may be repeated day after day.
 
     open          the loss is certainly smaller than the margin: lower bound of the difference > −margin
-    closed        the loss is certainly larger: upper bound < −margin, over all pooled days or today alone; also if a
-                  bound is undefined
-    borderline    undecided: neither is certain
+    closed        the loss is certainly larger: upper bound < −margin, over all pooled days or today alone; also if the
+                  difference itself is undefined
+    borderline    undecided: neither is certain, or too few users give bounds
 
 **Looks.** Each look at the data spends a part of the permitted error α. Look k spends α / (k(k + 1)). These parts add
 up to α however many looks follow. By the union bound this holds for any dependence between looks: more days, another
@@ -81,11 +81,11 @@ def judge(days: Sequence[Estimate], margin: float, number: int, level: float, re
     interval = pooled.interval(1 - spent)
     upper = days[-1].interval(1 - spent).upper
     today = replace(days[-1].interval(1 - spent_today), upper=upper)
-    may_be_harmless = interval.upper >= -margin and today.upper >= -margin  # False for NaN
+    harmful = interval.upper < -margin or today.upper < -margin or math.isnan(pooled.value)
     harmless = interval.lower > -margin and today.lower > -WORST * margin
-    verdict: Verdict = "closed"
-    if may_be_harmless:
-        verdict = "open" if harmless else "borderline"
+    verdict: Verdict = "borderline"  # also if bounds are NaN
+    if harmful or harmless:
+        verdict = "closed" if harmful else "open"
     users = len(pooled.users)
     excludes = resolves(pooled, spent)
     needed = math.ceil(users * (excludes / margin) ** 2) if verdict == "borderline" and excludes > margin else None

@@ -1,6 +1,9 @@
 """Which days count in a pool, and when a pool ends."""
 
+from typing import Any
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,11 +15,11 @@ NARROW = 1e-6
 """A margin that no comparison in these tests decides."""
 
 
-def drawn(first_day: int, days: int, number: int, rows: int = 300) -> Comparison:
-    """Return a comparison of `days` days, beginning with `first_day`. Each number has 60 users of its own."""
+def drawn(first_day: int, days: int, number: int, rows: int = 300, users: int = 60, ctr: float = 0.4) -> Comparison:
+    """Return a comparison of `days` days, beginning with `first_day`. Each number has up to 60 users of its own."""
     rng = np.random.default_rng(number)
-    user = 60 * number + rng.integers(60, size=rows)
-    label = rng.random(rows) < 0.4
+    user = 60 * number + rng.integers(users, size=rows)
+    label = rng.random(rows) < ctr
     score = [np.clip(0.4 + 0.1 * label + 0.1 * rng.normal(size=rows), 0, 1) for _ in range(2)]
     return Comparison(frozenset(range(first_day, first_day + days)), difference("auc", label, score[0], score[1], user))
 
@@ -53,3 +56,14 @@ def test_a_decision_ends_the_pool() -> None:
     assert undecided.users == 180
     assert (decided.number, decided.verdict) == (3, "open")
     assert decided.users == 60
+
+
+@pytest.mark.parametrize(
+    ("thin", "verdict", "users"), [({"users": 15}, "borderline", 135), ({"ctr": 0.0}, "closed", 120)]
+)
+def test_a_thin_day_keeps_the_evidence_of_the_days_before(thin: dict[str, Any], verdict: str, users: int) -> None:
+    """With fewer than 20 users it is undecided, and without a click closed. The next day still adds to the first."""
+    views = [drawn(0, 1, 0), drawn(1, 1, 1, **thin), drawn(2, 1, 2)]
+    assert outcome(views[:2]).verdict == verdict
+    later = judged(views, lambda today: NARROW, 0.05)
+    assert (later.verdict, later.users) == ("borderline", users)
