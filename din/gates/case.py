@@ -53,6 +53,11 @@ class Case:
         return self._earlier("champion", self.history[-1], self._may_compare)
 
     @cached_property
+    def scored_champion(self) -> EarlierChampion | None:
+        """The champion, or None if there is none or it can't score today's rows."""
+        return self.champion if self.history and self.champion.can_score else None
+
+    @cached_property
     def predecessor(self) -> EarlierChampion | None:
         """The bundle that the champion replaced, or None."""
         record = predecessor(self.history)
@@ -77,12 +82,12 @@ class Case:
         unknown = self.limits.options.keys() - set(GATES)
         if unknown:
             raise InputError(f"gate.options: {GATES.unknown(min(unknown))}")
-        run = "later" if self.history else "first"
+        is_due = {"any": True, "first": self.scored_champion is None, "later": bool(self.history)}
         for name in GATES:
             found = GATES[name]
             traits = GATES.traits[name]
             options = found.parse(self.limits.options.get(name, {}), f"gate.options.{name}")
-            if traits.run not in ("any", run) or not traits.applies(self):
+            if not is_due[traits.run] or not traits.applies(self):
                 continue
             arguments: list[tuple[Metric, ...]] = [()]
             if "{metric}" in name:

@@ -18,11 +18,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from din.errors import InputError
+from din.errors import InputError, Unavailable
 from din.facts import Facts
 from din.gates import stored_crossfit
 from din.gates.evidence import Evidence
 from din.metrics.unseen import TrainingExtent, unseen
+from din.printing import say
 from din.registry import stored_comparisons
 from din.registry.bundle import Verified, verify_bundle
 from din.registry.records import Record
@@ -126,6 +127,17 @@ class EarlierChampion:
             return self._evidence.draw(stored_crossfit.stored(self._evidence, self._registry, self.record))
         except InputError as error:
             raise InputError(f"{self._name} can't be compared with: {error}") from None
+
+    @cached_property
+    def can_score(self) -> bool:
+        """Whether it has scores of `rows`; if not, print why. The candidate itself needs none."""
+        try:
+            return self.is_candidate or len(self.scores) > 0
+        except Unavailable:
+            raise
+        except Exception as error:  # also from a malformed file of the candidate, which closes gates of its own
+            say(f"warning: {self._name} is not compared with: {error}")
+            return False
 
     @cached_property
     def scores(self) -> NDArray[np.float64]:

@@ -27,7 +27,6 @@ _RECENT = 30
 @GATES.register(
     "implausible_gain",
     model="crossfit",
-    compares=True,
     equal=0.0,
     command=lambda case: show_record(case) if case.history else show_evaluation(case),
 )
@@ -67,11 +66,9 @@ def _figures(case: Case) -> dict[str, tuple[float, float]]:
         figures["AUC over the judged model's"] = (shipped - judged, limits.max_gain)
     if over_lr is not None:
         figures["AUC over LR's"] = (over_lr, MAX_GAIN_OVER_LR)
-    if not case.history:
-        return figures
-    champion = case.champion
-    over_champion = _auc(champion.rows, "prediction") - auc(champion.rows["label"].to_numpy(), champion.scores)
-    figures["AUC over the champion's"] = (over_champion, limits.max_gain)
+    if champion := case.scored_champion:
+        over_champion = _auc(champion.rows, "prediction") - auc(champion.rows["label"].to_numpy(), champion.scores)
+        figures["AUC over the champion's"] = (over_champion, limits.max_gain)
     earlier: list[float] = []
     for version in {record.version for record in case.history[-_RECENT:]} - rolled_back(case.history).keys():
         recorded = case.registry.facts(version).evaluation

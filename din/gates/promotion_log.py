@@ -6,7 +6,9 @@ from din.gates.findings import Finding, decide
 from din.registry.champions import removed_lesson, rolled_back, started_from, until
 
 
-@GATES.register("no_earlier_champion", run="first", command=lambda case: "din registry verify")
+@GATES.register(
+    "no_earlier_champion", applies=lambda case: not case.history, command=lambda case: "din registry verify"
+)
 def no_earlier_champion(case: Case) -> Finding:
     """Check that the registry has no other bundles. If it does, its log was lost, and this is not a first run."""
     others = [version for version in case.registry.versions() if version != case.evidence.version]

@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from din.errors import InputError
 from din.gates import GATES
 from din.gates.case import Case, show_evaluation
+from din.gates.earlier_champion import EarlierChampion
 from din.gates.evidence import measured
 from din.gates.findings import Claim, Finding, from_estimate, not_outside
 from din.metrics.calibration import calibration_ratio
@@ -43,11 +44,11 @@ def slice_auc(case: Case) -> Finding:
 @GATES.register("slice_delta", model="crossfit", run="later", compares=True, equal=0.0, command=show_evaluation)
 def slice_delta(case: Case) -> Finding:
     """Judge that on no slice the candidate's AUC is certainly more than `slice_margin` below the champion's."""
-    rows = _rows(case)
+    rows = _beside(case.champion)
     return _worst(case, rows, lambda some: measured("auc", some, against=_CHAMPION), -case.limits.slice_margin)
 
 
-@GATES.register("calibration", model="crossfit", compares=True, equal=0.0, command=show_evaluation)
+@GATES.register("calibration", model="crossfit", equal=0.0, command=show_evaluation)
 def calibration(case: Case) -> Finding:
     """Judge the calibration over all rows by `gate.calibration`."""
     rows = _rows(case)
@@ -60,7 +61,7 @@ def calibration(case: Case) -> Finding:
     return found
 
 
-@GATES.register("slice_calibration", model="crossfit", compares=True, equal=0.0, command=show_evaluation)
+@GATES.register("slice_calibration", model="crossfit", equal=0.0, command=show_evaluation)
 def slice_calibration(case: Case) -> Finding:
     """Judge the calibration on every slice by `gate.slice_calibration`."""
     bounds = case.limits.slice_calibration
@@ -68,10 +69,12 @@ def slice_calibration(case: Case) -> Finding:
 
 
 def _rows(case: Case) -> pa.Table:
-    """Return the rows that judge the shipped model, with the champion's scores if there is a champion."""
-    if not case.history:
-        return case.evidence.shipped_sample
-    return case.champion.rows.append_column(_CHAMPION, pa.array(case.champion.scores))
+    """Return the rows that judge the shipped model, with the champion's scores if it has any."""
+    return _beside(case.scored_champion) if case.scored_champion else case.evidence.shipped_sample
+
+
+def _beside(champion: EarlierChampion) -> pa.Table:
+    return champion.rows.append_column(_CHAMPION, pa.array(champion.scores))
 
 
 def _excused(rows: pa.Table) -> bool:

@@ -191,10 +191,7 @@ NEED_SCORES = {
     "champion_delta_auc",
     "champion_delta_gauc",
     "slice_delta",
-    "calibration",
-    "slice_calibration",
     "prediction_drift",
-    "implausible_gain",
     "champion_today",
 }
 

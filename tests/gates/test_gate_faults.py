@@ -246,7 +246,7 @@ def test_every_gate_of_a_first_run_has_a_planted_fault(run: Run, quick: Params) 
 
 
 def test_a_champion_that_cannot_score_closes_what_needs_its_scores(run: Run, quick: Params, registry: Registry) -> None:
-    """Each gate that needs its scores closes as not evaluated."""
+    """Each gate that needs its scores closes as not evaluated. The others judge the candidate as on a first run."""
     challenge(registry, run)
     scores = {"too few": np.full(3, 0.5), "NaN": np.full(1200, np.nan)}
     says = {"an error": "KeyError('an error')", "too few": "gave (3,) probabilities", "NaN": "not a number"}
@@ -254,6 +254,7 @@ def test_a_champion_that_cannot_score_closes_what_needs_its_scores(run: Run, qui
         report = judge(run.here, quick, lambda workspace, bundle, rows, how=how: scores[how])
         assert set(shut(report)) == NEED_SCORES == {one["name"] for one in report["gates"] if not one["evaluated"]}
         assert words in find(report, "champion_delta_auc")["reason"]
+        assert {"auc_over_popularity", "auc_over_lr", "slice_auc"} <= {one["name"] for one in report["gates"]}
 
 
 def test_a_champion_that_was_edited_closes_what_needs_its_bundle(run: Run, quick: Params, registry: Registry) -> None:

@@ -22,7 +22,7 @@ from din.registry.registry import Registry
 from din.report.runs import write_runs
 from din.verdicts import About, ChampionName, GateEntry, GateReport, Harm
 from din.workspace import Workspace
-from tests.factories.run import NEED_SCORES, Run, challenge, crown, edit, score, set_gate
+from tests.factories.run import NEED_SCORES, Run, challenge, crown, edit, probabilities, score, set_gate
 
 MOMENT = 1e-12  # of a day: the request has expired when it is stored
 
@@ -207,6 +207,24 @@ def test_a_champion_that_cannot_be_evaluated_is_overridden(run: Run, quick, regi
     assert "ann (override)" in capsys.readouterr().out
     write_runs(run.here, registry.uri, registry.model_name)
     assert "approved by ann (override): " in run.here.runs_page.read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("limits", "lr", "says"),
+    [
+        ({"max_auc": 0.7}, 1.0, "implausible_gain: too good to be true"),
+        ({"calibration": (0.7, 0.8)}, 1.0, "none of it within 0.7000 to 0.8000"),
+        ({}, 0.0, "auc_over_lr: "),
+    ],
+)
+def test_an_override_waives_no_check_of_the_candidate_itself(limits, lr: float, says: str, run: Run, quick, registry):
+    """A candidate that leaks, is miscalibrated or is worse than LR is refused as on a first run."""
+    crown(registry, run)
+    run.rows["lr"] = probabilities(lr, run.rows["item"])
+    run.become(0.5)
+    with pytest.raises(GateClosed, match=says):
+        gate(run.here, set_gate(quick, **limits), unscorable)
+    assert registry.approvals.requests() == []
 
 
 def folder_of(run: Run) -> Path:
