@@ -10,7 +10,7 @@ from din.gates.evidence import Evidence
 from din.gates.findings import Finding, finite
 from din.metrics.estimates import Metric
 from din.registry.bundle import Verified
-from din.registry.champions import anchor, predecessor
+from din.registry.champions import anchors, predecessor
 from din.registry.records import Record
 from din.registry.registry import Registry
 from din.verdicts import GateEntry
@@ -65,9 +65,10 @@ class Case:
 
     @cached_property
     def anchor(self) -> EarlierChampion | None:
-        """The best comparable champion of the last 90 days, or None if it is the champion or there is none."""
-        record = anchor(self.registry, self.history, self.limits.metrics[0], self.evidence.facts)
-        return self._earlier("anchor", record) if record else None
+        """The best champion of the last 90 days that can be compared, or None if no such one is better than today's."""
+        records = anchors(self.registry, self.history, self.limits.metrics[0], self.evidence.facts)
+        found = (self._earlier("anchor", record) for record in records)
+        return next((one for one in found if one.can_score), None)
 
     def judge(self) -> Iterator[GateEntry]:
         """Judge the gates of this case, the built-in ones first, and yield their entries of gate.json.

@@ -39,7 +39,7 @@ def last_step(case: Case) -> Finding:
     champion = case.champion
     before = case.predecessor
     if before is None:
-        return Finding("open", None, None, reason="the champion replaced no other bundle")
+        return Finding("open", None, None, reason="the champion replaced no other bundle, or by an override")
     rows = champion.new_rows
     if not len(rows):
         return Finding("open", None, None, rows=0, reason="the champion has learned all of today's rows")

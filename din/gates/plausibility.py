@@ -15,7 +15,7 @@ from din.gates import GATES
 from din.gates.case import Case, show_evaluation, show_record
 from din.gates.findings import Finding
 from din.metrics.ranking import auc
-from din.registry.champions import rolled_back
+from din.registry.champions import known_facts, rolled_back
 from din.verdicts import ValidationReport
 
 MAX_GAIN_OVER_LR = 0.35
@@ -70,8 +70,9 @@ def _figures(case: Case) -> dict[str, tuple[float, float]]:
         over_champion = _auc(champion.rows, "prediction") - auc(champion.rows["label"].to_numpy(), champion.scores)
         figures["AUC over the champion's"] = (over_champion, limits.max_gain)
     earlier: list[float] = []
-    for version in {record.version for record in case.history[-_RECENT:]} - rolled_back(case.history).keys():
-        recorded = case.registry.facts(version).evaluation
+    recent = {record.version for record in case.history[-_RECENT:]} - rolled_back(case.history).keys()
+    for facts in known_facts(case.registry, recent).values():
+        recorded = facts.evaluation
         lr = recorded.floors.lr
         if recorded.test.auc is not None and lr and lr.auc is not None:
             earlier.append(recorded.test.auc - lr.auc)

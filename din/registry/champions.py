@@ -1,16 +1,17 @@
 """The rules about champions: which one a run continues, which were rolled back, and which ones the gates compare with.
 
     champion       the newest record
-    predecessor    the bundle that the champion replaced
-    anchor         the best comparable one of the champions promoted in the last 90 days
+    predecessor    the bundle that the champion replaced, unless by an override
+    anchor         the best comparable one of the champions promoted in the last 90 days, and since the last override
     pin            the champion that a run continues: the newest one whose log ended before the run's last day
 
 All rules read the records, and some the facts of bundles, each a small file. Days are counted from the newest record or
 the run's last day, never from the clock, so a rerun of a day finds the same champions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
+from itertools import takewhile
 
 from din.errors import InputError
 from din.facts import Facts
@@ -19,6 +20,7 @@ from din.metrics.unseen import TrainingExtent, differences
 from din.names import Version
 from din.params import Train
 from din.params.train import WEEKDAYS
+from din.registry.objects import noted
 from din.registry.records import Record
 from din.registry.registry import Registry
 
@@ -71,40 +73,51 @@ def removed_lesson(registry: Registry, history: Sequence[Record], start: str | N
     return None
 
 
-def anchor(registry: Registry, history: Sequence[Record], metric: Metric, candidate: Facts) -> Record | None:
-    """Return the newest record of the anchor, or None if the anchor is the current champion or there is none.
+def known_facts(registry: Registry, versions: Iterable[Version]) -> dict[Version, Facts]:
+    """Return the facts of the bundles that can be read. `din registry verify` names the others."""
+    found: dict[Version, Facts] = {}
+    for version in versions:
+        with noted([]):
+            found[version] = registry.facts(version)
+    return found
 
-    The anchor is the bundle with the best recorded test metric among the champions of the last `ANCHOR_DAYS`, without
-    those that were rolled back and those of another split, which may have learned the candidate's test rows. Comparing
-    with it keeps small permitted losses from adding up.
+
+def anchors(registry: Registry, history: Sequence[Record], metric: Metric, candidate: Facts) -> list[Record]:
+    """Return the newest record of each possible anchor, the best recorded test metric first.
+
+    These are the champions of the last `ANCHOR_DAYS` that were better than today's, without those that were rolled
+    back, whose facts can't be read, or of another split, which may have learned the candidate's test rows. Comparing
+    with the best one that scores today's rows keeps small permitted losses from adding up.
     """
     since = datetime.fromisoformat(history[-1].at) - timedelta(days=ANCHOR_DAYS)
     removed = rolled_back(history)
-    recent = {r.version: r for r in history if datetime.fromisoformat(r.at) >= since and r.version not in removed}
+    lineage = since_override(history)
+    recent = {r.version: r for r in lineage if datetime.fromisoformat(r.at) >= since and r.version not in removed}
     today = TrainingExtent.of_bundle(candidate)
-    comparable = [
-        record
-        for record in recent.values()
-        if not differences(TrainingExtent.of_bundle(registry.facts(record.version)), today)
-    ]
-
-    def quality(record: Record) -> tuple[float, int]:
-        value = getattr(registry.facts(record.version).evaluation.test, metric)
-        return (-1.0 if value is None else value, record.number)
-
-    best = max(comparable, key=quality, default=None)
-    return None if best is None or best.version == history[-1].version else best
+    quality: dict[Version, tuple[float, int]] = {}
+    for version, facts in known_facts(registry, recent).items():
+        if not differences(TrainingExtent.of_bundle(facts), today):
+            value = getattr(facts.evaluation.test, metric)
+            quality[version] = (-1.0 if value is None else value, recent[version].number)
+    best_first = sorted(quality, key=lambda version: quality[version], reverse=True)
+    return [recent[version] for version in takewhile(lambda version: version != history[-1].version, best_first)]
 
 
 def predecessor(history: Sequence[Record]) -> Record | None:
     """Return the newest record of the bundle that the champion replaced.
 
-    Return None if it replaced none, or if a rollback made it the champion.
+    Return None if it replaced none, if it did so by an override, or if a rollback made it the champion.
     """
-    champion = history[-1]
-    if champion.action == "rollback" or champion.previous is None:
+    *earlier, champion = since_override(history)
+    if champion.action == "rollback":
         return None
-    return next(record for record in reversed(history[:-1]) if record.version == champion.previous)
+    return next((record for record in reversed(earlier) if record.version == champion.previous), None)
+
+
+def since_override(history: Sequence[Record]) -> Sequence[Record]:
+    """Return the records since the last override, which says that the champions before it can't be evaluated."""
+    overrides = (place for place, record in enumerate(history) if record.approval and record.approval.override)
+    return history[max(overrides, default=0) :]
 
 
 def pin(registry: Registry, train: Train, day: date) -> str:

@@ -116,6 +116,23 @@ def test_small_permitted_losses_do_not_add_up(workspace: Workspace, run, quick, 
     assert shut(report) == ["anchor_delta_auc", "anchor_delta_gauc"]
 
 
+def test_an_anchor_that_cannot_score_is_passed_over(workspace: Workspace, run, quick, registry):
+    """The next best one of the earlier champions is compared, so nobody has to override the same loss every day."""
+    for noise in (0.2, 0.3, 1.0, 1.6, 2.2):
+        run.become(noise)
+        if noise < 2:
+            crown(registry, run)
+
+    def best_is_gone(workspace, bundle, rows):
+        if read_json(bundle / "model.json")["noise"] == 0.2:
+            raise RuntimeError("age is text now")
+        return score(workspace, bundle, rows)
+
+    report = judge(workspace, set_gate(quick, margin=0.1, slice_margin=1.0), best_is_gone)
+    found = find(report, "anchor_delta_auc")
+    assert found["verdict"] == "closed" and found["evaluated"]
+
+
 def test_too_few_users_show_nothing(workspace: Workspace, run, quick, registry):
     """If one user alone clicks, comparisons are undecided or closed, and no reason speaks of a loss or a fall."""
     crown(registry, run)
@@ -162,7 +179,7 @@ def test_a_day_that_is_run_again_is_compared_with_stored_predictions(
     found = find(report, "champion_delta_auc")
     label = run.rows["label"]
     assert found["observed"] == pytest.approx(auc(label, probabilities(0.6, run.rows["item"])) - auc(label, before))
-    assert find(report, "last_step")["reason"] == "the champion replaced no other bundle"
+    assert find(report, "last_step")["reason"] == "the champion replaced no other bundle, or by an override"
 
 
 def test_a_champion_that_learned_all_without_predicting_is_no_comparison(workspace: Workspace, run, quick, registry):

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from din import cli
-from din.artifacts import read_json
+from din.artifacts import read_json, sha256_file
 from din.errors import GateClosed, InputError
 from din.gates.findings import overall
 from din.gates.gate import gate
@@ -188,7 +188,10 @@ def test_a_champion_that_appears_meanwhile_ends_the_request(run: Run, quick, reg
 
 
 def test_a_champion_that_cannot_be_evaluated_is_overridden(run: Run, quick, registry, capsys):
-    """Even if nobody approves, the gate stays closed and says how; only --override passes, and every table shows it."""
+    """Even if nobody approves, the gate stays closed and says how; only --override passes, and every table shows it.
+
+    The next candidate is not compared with the champion that was overridden.
+    """
     challenge(registry, run)
     params = set_gate(quick, approval="never")
     with pytest.raises(GateClosed, match=r"(?s)can't be evaluated any more.*din approvals .* --approve --override"):
@@ -201,12 +204,15 @@ def test_a_champion_that_cannot_be_evaluated_is_overridden(run: Run, quick, regi
     answered(registry, override=True, reason="the field is gone")
     gate(run.here, params, unscorable)
     record = promoted(run, params, unscorable).record
+    old = record.previous
     assert record.approval and record.approval.override and registry.verify() == []
     assert "ann overrode the gates that are not open: champion_today" in capsys.readouterr().out
     commands.show_list(registry.uri)
     assert "ann (override)" in capsys.readouterr().out
     write_runs(run.here, registry.uri, registry.model_name)
     assert "approved by ann (override): " in run.here.runs_page.read_text("utf-8")
+    run.become(0.05)
+    gate(run.here, params, lambda *of: unscorable(*of) if sha256_file(of[1] / "manifest.json") == old else score(*of))
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,10 @@ import pytest
 from settings import changed
 
 from din.errors import InputError
+from din.names import Digest
 from din.params import Train
-from din.registry.champions import anchor, pin, removed_lesson
+from din.registry.champions import anchors, pin, predecessor, removed_lesson
+from din.registry.records import Approved
 from din.registry.registry import Registry
 from tests.factories import documents_of
 from tests.factories.run import crown, find, going_on, judge, write_bundle
@@ -53,9 +55,9 @@ def test_anchor_is_the_best_of_90_days(registry, promoted):
     records = zip(registry.history(), months, strict=True)
     log = [replace(record, at=f"2026-{month:02d}-01T00:00:00+00:00") for record, month in records]
     candidate = registry.facts(log[-1].version)
-    assert anchor(registry, log, "auc", candidate) == log[3]
-    assert anchor(registry, log[:4], "auc", candidate) == log[0]  # within 90 days of record 4
-    assert anchor(registry, log[:1], "auc", candidate) is None
+    assert anchors(registry, log, "auc", candidate) == [log[3]]
+    assert anchors(registry, log[:4], "auc", candidate) == [log[0]]  # within 90 days of record 4
+    assert anchors(registry, log[:1], "auc", candidate) == []
 
 
 def test_a_champion_of_another_split_is_no_anchor(registry, promoted):
@@ -63,9 +65,26 @@ def test_a_champion_of_another_split_is_no_anchor(registry, promoted):
     versions = [promoted(auc, seed=seed) for auc, seed in ((0.9, 17), (0.8, 99), (0.7, 99))]
     of_the_first, of_the_last = (registry.facts(versions[place]) for place in (0, -1))
     log = registry.history()
-    assert anchor(registry, log, "auc", of_the_last) == log[1]
-    assert anchor(registry, log, "auc", of_the_first) == log[0]
-    assert anchor(registry, log[1:], "auc", of_the_first) is None
+    assert anchors(registry, log, "auc", of_the_last) == [log[1]]
+    assert anchors(registry, log, "auc", of_the_first) == [log[0]]
+    assert anchors(registry, log[1:], "auc", of_the_first) == []
+
+
+def test_a_lost_bundle_is_no_anchor(registry, promoted):
+    """The next best champion is."""
+    versions = [promoted(auc) for auc in (0.9, 0.8, 0.7)]
+    registry.objects.delete(f"bundles/{versions[0]}/facts.json")
+    log = registry.history()
+    assert anchors(registry, log, "auc", registry.facts(versions[2])) == [log[1]]
+
+
+def test_an_override_begins_anew(registry, promoted):
+    """The champions before it can't be evaluated, so no later candidate is compared with them."""
+    version = [promoted(auc) for auc in (0.9, 0.8, 0.85, 0.7)][-1]
+    log = registry.history()
+    log[2] = replace(log[2], approval=Approved(by="ann", override=True, answer=Digest("a" * 64)))
+    assert anchors(registry, log, "auc", registry.facts(version)) == [log[2]]
+    assert (predecessor(log[:2]), predecessor(log[:3]), predecessor(log)) == (log[0], None, log[2])
 
 
 @pytest.fixture
