@@ -153,7 +153,8 @@ class Worker:
         if outcome.exit_code == 0:
             entry = _lock({stage: self.locked()[stage]})
             self.outs.push(stage)
-            self.objects.put(f"{run_key(self.asked.lock_key, 'stages')}/{stage}.yaml", entry)
+            for place in self.entries:
+                self.objects.put(f"{place}/{stage}.yaml", entry)
             if stage == FETCH:  # for this worker's next run
                 write_bytes(self._start, entry)
         return outcome
@@ -185,6 +186,11 @@ class Worker:
         """Return the key of a file in the run's record."""
         return f"{run_key(self.asked.run_id)}/{name}"
 
+    @property
+    def entries(self) -> tuple[str, str]:
+        """The keys of the entries of dvc.lock: of equal runs, and of this one, which `gc` keeps while it may pass."""
+        return run_key(self.asked.lock_key, "stages"), self.key("stages")
+
     def keep(self, files: Mapping[str, str | Path]) -> None:
         """Keep texts and copies of files in the run's record."""
         for name, content in files.items():
@@ -210,10 +216,11 @@ class Worker:
         return _entries(self.workspace.lock)
 
     def take_locks(self) -> None:
-        """Add the entries of equal runs to dvc.lock."""
+        """Add the entries of equal runs, and of this one, to dvc.lock."""
         ended = self.locked()
-        for key in sorted(self.objects.keys(run_key(self.asked.lock_key, "stages"))):
-            ended |= plain(self.objects.read(key).decode(), self.objects.at(key))["stages"]
+        for place in self.entries:
+            for key in sorted(self.objects.keys(place)):
+                ended |= plain(self.objects.read(key).decode(), self.objects.at(key))["stages"]
         write_bytes(self.workspace.lock, _lock(ended))
 
     def pull(self, wanted: Sequence[str]) -> None:
