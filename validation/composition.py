@@ -241,7 +241,7 @@ def _missing(log: Log, column: Covariate, cells: Cells | None) -> DailyFigure:
 
 def _new(log: Log, column: Covariate, cells: Cells | None) -> DailyFigure:
     first = f"least(date, '{log.first_newest}')"
-    since = "(FROM by_value JOIN (SELECT value, min(date) AS since FROM by_value GROUP BY value) USING (value))"
+    since = "(FROM by_value LEFT JOIN (SELECT value, min(date) AS since FROM by_value GROUP BY value) USING (value))"
     counted = _by_date(log, f"sum(n) AS rows, sum(n) FILTER (since >= {first}) AS new", since)
     rows = counted["rows"]
     newest = log.calendar.newest

@@ -311,8 +311,8 @@ def unlike_earlier_days(log: Log) -> Iterator[Expected]:
     * `hours_newest_days`: rows are in other hours than usual, or are shifted by hours.
     * `ctr_newest_days`: half of the usual odds of a click or less, or double or more.
     * `missing_values_newest_days`: a column lacks far more of its values than usual, or a side table lacks the ids.
-    * `new_values_newest_days`: most values of a column, ids included, are new. The sample shows a new value beside an
-      earlier one, e.g. `0501` and `501`.
+    * `new_values_newest_days`: most rows hold a new value in a column, ids included. The sample shows a new value
+      beside an earlier one, e.g. `0501` and `501`.
     * `lost_values_newest_days`: values that had a tenth of the rows are gone. The sample says whether another value
       replaces them.
     * `ctr_of_values_newest_days`: the rows of one value have half of their usual odds of a click or less, or double or

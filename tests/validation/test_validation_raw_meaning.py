@@ -48,6 +48,11 @@ def own_clicks(share: float) -> p.Plant:
     return planted
 
 
+def campaigns(rows: p.Frame) -> np.ndarray:
+    """Return a campaign of 50 rows of the first day, and another one's first row on the newest day."""
+    return np.select([rows.index < 50, rows.index == rows.index[-1]], ["spring", "summer"], None)
+
+
 # the planted defect, and the warnings that must be among those given; nothing is critical
 WARNINGS: dict[str, tuple[p.Plant, set[str]]] = {
     "an older day of a tenth": (on_day(8, p.keep(0.1)), {"rows_by_day"}),
@@ -66,6 +71,7 @@ WARNINGS: dict[str, tuple[p.Plant, set[str]]] = {
         ),
         {"missing_values_by_day"},
     ),
+    "one new value in a column that is nearly always null": (p.context("campaign", "categorical", campaigns), set()),
 }
 
 
