@@ -194,7 +194,7 @@ def _common(p: Pair) -> int | None:
 
 def _delay(wrong: Sequence[Pair]) -> float:
     """Return the age, in seconds, of the oldest behaviour that is missing at the end of a history; 0: none is."""
-    kept = [(pair, _common(pair)) for pair in wrong]
+    kept = [(pair, _common(pair)) for pair in wrong if pair.items]  # an empty history fits any delay
     return max((_at(p) - (p.past[n][TIMESTAMP] or 0.0) for p, n in kept if n is not None), default=0.0)
 
 
@@ -205,7 +205,7 @@ def _hours(seconds: float) -> str:
 def _unknown(p: Pair) -> list[Entry] | None:
     true = _newest(p)
     pairs = list(zip(_ids(true), p.items, strict=False))
-    same = len(true) == len(p.items) and all(one == other or other not in p.known for one, other in pairs)
+    same = 0 < len(p.items) == len(true) and all(one == other or other not in p.known for one, other in pairs)
     return [{**entry, ITEM_ID: sent} for entry, sent in zip(true, p.items, strict=True)] if same else None
 
 

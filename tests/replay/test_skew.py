@@ -164,3 +164,11 @@ def test_one_client_of_several() -> None:
     client = FAULTS["reversed"][0]
     found = findings(lambda request, memory: client(request, memory) if request["user"]["user_id"] < 3 else request)
     assert [(one.field, one.requests < 0.3 * one.compared) for one in found] == [("history", True)]
+
+
+def test_late_histories_beside_empty_ones() -> None:
+    """An empty history would fit any delay, so it must not decide by how much the others are late."""
+    late = FAULTS["six hours late"][0]
+    none = FAULTS["none"][0]
+    causes = [one.cause for one in findings(lambda r, memory: (none if r["user"]["user_id"] == 3 else late)(r, memory))]
+    assert "the last 6.0 hours are missing" in causes[0] and "no history is sent" in causes[1]
