@@ -31,7 +31,7 @@ from din.serve.golden import Golden, read_golden
 from din.serve.scorer import CACHE, Request, Scorer, note_use, open_fetched
 from din.server import metrics
 from din.server.settings import Settings
-from din.server.trial import Cause, objection
+from din.server.trial import Cause, can_answer, objection
 from din.server.trial_results import TrialResults, by_preference
 
 _LOG = logging.getLogger("din.server")
@@ -232,7 +232,10 @@ class Deployment:
 
         try:
             new, golden = open_fetched(self._registry, record.version, serving, CACHE)
-            found = objection(new.scorer, golden, old, [request for request, _ in list(self._recorded)])
+            recorded = [request for request, _ in list(self._recorded)]
+            if record.action == "rollback":  # clients may send fields that only the bad bundle knows
+                recorded = [request for request in recorded if can_answer(new.scorer, request)]
+            found = objection(new.scorer, golden, old, recorded)
         except (InputError, Unavailable):
             raise
         except Exception as error:  # onnxruntime raises many kinds, and the watch must outlive them

@@ -56,14 +56,15 @@ def objection(new: Scorer, golden: Golden, old: Scorer | None, recorded: Sequenc
     if problem := difference(new, golden, _PAUSE):
         return Objection(Cause.GOLDEN, problem)
     if old:
-        recorded = [request for request in recorded if _answers(old, request)]
+        recorded = [request for request in recorded if can_answer(old, request)]
     return _unanswered_or_torn(new, old, recorded) or (_slower(new, old, recorded) if old and recorded else None)
 
 
-def _answers(scorer: Scorer, request: Request) -> bool:
+def can_answer(scorer: Scorer, request: Request) -> bool:
+    """Return whether a bundle answers a request. The one that answers now may not: the one before may have done so."""
     try:
         _timed(scorer, request)
-    except InputError:  # answered by the bundle before, while this one took its place
+    except InputError:
         return False
     return True
 

@@ -378,6 +378,18 @@ def test_a_new_bundle_is_tried_with_recorded_requests(world: World, deployment: 
     assert "900 entries" in deployment.refused.reason
 
 
+def test_a_rollback_to_a_bundle_that_refuses_what_clients_send_now(world: World, deployment: Deployment) -> None:
+    """It takes effect, though those requests fail until clients change."""
+    first = deployment.serving.record.version
+    world.crown(1)
+    deployment.follow()
+    deployment.keep([{"candidates": ["i1"] * 900}], 20)
+    deployment.settings = replace(deployment.settings, limits=Limits(candidates=2))
+    world.registry.append(first, world.registry.champion(), by="ann", reason="bad", action="rollback")
+    deployment.follow()
+    assert deployment.refused is None and deployment.serving.record.number == 3
+
+
 def test_a_request_that_the_present_bundle_refuses(world: World, deployment: Deployment) -> None:
     """It does not count against the next bundle. The one before may have answered it while it was replaced."""
     deployment.keep([{"candidates": ["i1"] * 1200}], 20)
