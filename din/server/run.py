@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import sys
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -10,6 +11,7 @@ import uvicorn
 from httptools import HttpParserCallbackError, HttpParserUpgrade
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from din.errors import InputError
 from din.server import metrics
 from din.server.answer_log import AnswerLog
 from din.server.app import app
@@ -137,16 +139,31 @@ def serve(settings: Settings, host: str, port: int, processes: int) -> None:
     """Serve until a signal ends the process. Requests that have begun are answered.
 
     Raises:
-        InputError: there is no champion, it or the challenger can't be opened, or the log can't be written.
+        InputError: there is no champion, it or the challenger can't be opened, or the log can't be written,
+            or nothing can listen at the address.
         Unavailable: the registry doesn't answer.
     """
     if processes == 1:
-        uvicorn.run(app(Deployment(settings), Shadow.of(settings)), **options(host, port))
+        served = app(Deployment(settings), Shadow.of(settings))
+        _check_address(host, port)
+        uvicorn.run(served, **options(host, port))
         return
     Deployment(settings)  # a wrong registry, bundle, challenger or log is an error before any process starts
     Shadow.of(settings)
     AnswerLog.of(settings)
+    _check_address(host, port)
     settings.hand_over()
     with TemporaryDirectory() as folder:
         os.environ[FOLDER] = folder
         uvicorn.run("din.server.app:create", factory=True, workers=processes, **options(host, port))
+
+
+def _check_address(host: str, port: int) -> None:
+    """Refuse an address where uvicorn would end with 3, the exit code of a closed gate."""
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        raise InputError(
+            f"--host {host} --port {port}: {error.strerror}; expected a free port at an address of this machine: "
+            "choose another, or stop what listens there"
+        ) from None

@@ -19,7 +19,9 @@ import pytest
 from code_blocks import Block, of, statements
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from din.cli import app
 from din.serve import Scorer
 from din.serve.explain import explain
 from din.server import bodies, run
@@ -360,6 +362,16 @@ def test_busy_and_late(steady, serving, monkeypatch: pytest.MonkeyPatch) -> None
         while (status := post(5)) == 503:
             time.sleep(0.01)
         assert (status, scored) == (200, [1, 5])
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_an_address_that_is_taken(processes: str, steady) -> None:
+    """The command says so, and does not end as a closed gate would."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        place = ["--registry", steady.registry.uri, "--model", steady.registry.model_name, "--port", port]
+        done = CliRunner().invoke(app, ["serve", *place, "--processes", processes])
+    assert done.exit_code == 2 and f"--host 127.0.0.1 --port {port}: Address already in use" in done.stderr
 
 
 def connected(client: httpx.Client) -> socket.socket:
