@@ -235,33 +235,34 @@ class Server:
 
     async def _scored(self, request: Request, answer: Answering, times: _Times) -> Response:
         settings = self._settings
-        async with self._bodies.of(request) as body:
-            times.end("body")
-            serving = self._deployment.serving
+        body = await self._bodies.read(request)
+        times.end("body")
+        serving = self._deployment.serving
 
-            def scored() -> tuple[Answer, list[Scored]]:
-                times.end("wait")
-                found = answer(serving, body, self._log is not None)
-                return found, self._log.drawn(found) if self._log else []
+        def scored() -> tuple[Answer, list[Scored]]:
+            times.end("wait")
+            found = answer(serving, body, self._log is not None)
+            return found, self._log.drawn(found) if self._log else []
 
-            try:
-                found, drawn = await self._workers.run(scored, settings.timeout - times.passed)
-            except BusyError:
-                message = f"{settings.queue} requests wait already; try again in a second, or start more --processes"
-                raise HTTPException(503, message, RETRY) from None
-            except LateError:
-                message = f"no answer within {settings.timeout:g} s; send fewer candidates, or raise --timeout"
-                raise HTTPException(504, message) from None
-            except InputError as error:
-                raise HTTPException(422, str(error)) from None
-            finally:
-                times.end("score" if "wait" in times.ends else "wait")
-            times.answer = found
-            self._deployment.keep(found.requests, len(body))
-            if self._log:
-                self._log.put(drawn, len(body))
-            if self._shadow:
-                self._shadow.put(found, len(body))
+        release = partial(self._bodies.release, len(body))
+        try:
+            found, drawn = await self._workers.run(scored, settings.timeout - times.passed, release)
+        except BusyError:
+            message = f"{settings.queue} requests wait already; try again in a second, or start more --processes"
+            raise HTTPException(503, message, RETRY) from None
+        except LateError:
+            message = f"no answer within {settings.timeout:g} s; send fewer candidates, or raise --timeout"
+            raise HTTPException(504, message) from None
+        except InputError as error:
+            raise HTTPException(422, str(error)) from None
+        finally:
+            times.end("score" if "wait" in times.ends else "wait")
+        times.answer = found
+        self._deployment.keep(found.requests, len(body))
+        if self._log:
+            self._log.put(drawn, len(body))
+        if self._shadow:
+            self._shadow.put(found, len(body))
         metrics.SCORES.labels(found.version).inc(found.candidates)
         return Response(found.content, media_type="application/json")
 

@@ -1,8 +1,6 @@
 """Read bodies, with limits on the bytes of one, on the bytes of all that are held, and on the time."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -28,9 +26,8 @@ class Bodies:
         self._seconds = seconds
         self._held = 0
 
-    @asynccontextmanager
-    async def of(self, request: Request) -> AsyncIterator[bytes]:
-        """Give the body of a request, which is held until the block ends.
+    async def read(self, request: Request) -> bytes:
+        """Return the body of a request, which counts as held until its bytes are released.
 
         Raises:
             HTTPException: it is compressed, too large or too slow, or all bodies together are too large.
@@ -45,9 +42,14 @@ class Bodies:
                 raise HTTPException(408, message, CLOSE) from None
             except ClientDisconnect:
                 raise HTTPException(400, "the connection was closed before the end of the body") from None
-            yield bytes(body)
-        finally:
-            self._held -= len(body)
+        except BaseException:
+            self.release(len(body))
+            raise
+        return bytes(body)
+
+    def release(self, size: int) -> None:
+        """Let the bytes of a body go."""
+        self._held -= size
 
     async def _read(self, request: Request, body: bytearray) -> None:
         too_large = f"the body is larger than {self._most / 1e6:g} MB; send fewer candidates in each, or raise "

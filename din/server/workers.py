@@ -33,16 +33,18 @@ class Workers:
         self._most = threads + queue
         self.taken = 0
 
-    async def run(self, work: Callable[[], T], seconds: float) -> T:
+    async def run(self, work: Callable[[], T], seconds: float, left: Callable[[], object]) -> T:
         """Return the result of a piece of work.
 
-        A piece keeps its place until a thread has done or dropped it, also if its caller has given up.
+        A piece keeps its place, and what it refers to, until a thread has done or dropped it, also if its caller has
+        given up. Then `left` is called, or at once if the queue is full.
 
         Raises:
             BusyError: the queue is full.
             LateError: `seconds` have passed. A piece that has not begun by then is not done.
         """
         if self.taken >= self._most:
+            left()
             raise BusyError
         loop = asyncio.get_running_loop()
         end = time.monotonic() + seconds
@@ -54,7 +56,7 @@ class Workers:
 
         self.taken += 1
         future = self._pool.submit(in_time)
-        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._leave))
+        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._leave, left))
         waiting = asyncio.wrap_future(future)
         waiting.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # seen, so it is not logged
         done, _ = await asyncio.wait({waiting}, timeout=max(0.0, seconds))  # cancels nothing: the pool would keep it
@@ -66,5 +68,6 @@ class Workers:
         """End the threads, after the pieces that have begun."""
         self._pool.shutdown(cancel_futures=True)
 
-    def _leave(self) -> None:
+    def _leave(self, left: Callable[[], object]) -> None:
         self.taken -= 1
+        left()

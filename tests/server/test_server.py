@@ -337,7 +337,8 @@ def test_an_endless_head(begun: bytes, statuses: set[bytes], more: bytes, steady
 def test_busy_and_late(steady, serving, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread scores one request, one more may wait, and the next gets 503. Both get 504 in time.
 
-    A thread keeps its place until it is done, and a request that waited too long is never scored.
+    A thread keeps its place until it is done, and a request that waited too long is never scored. Both bodies count as
+    held until then.
     """
     score, release, scored = Scorer.score, threading.Event(), []
 
@@ -358,6 +359,8 @@ def test_busy_and_late(steady, serving, monkeypatch: pytest.MonkeyPatch) -> None
         second = pool.submit(post, 2)
         time.sleep(0.2)
         assert (post(3), first.result(), second.result(), post(4)) == (503, 504, 504, 503)
+        monkeypatch.setattr(bodies, "_MOST_BYTES", 1.5 * len(json.dumps(REQUEST)))
+        assert "too many large bodies" in client.post("/v1/score", json=REQUEST).text
         release.set()
         while (status := post(5)) == 503:
             time.sleep(0.01)
