@@ -39,7 +39,9 @@ def serve(
     max_request_mb: Annotated[float, typer.Option(min=0.001, max=256, help="Refuse larger bodies, in MB.")] = 16.0,
     log: Annotated[str | None, typer.Option(help="Log what was answered in this folder.")] = None,
     log_share: Annotated[float, typer.Option(min=0, max=1, help="The share of the users to log.")] = 1.0,
-    log_key: Annotated[str | None, typer.Option(help="Log keyed hashes of users; the file with the key.")] = None,
+    log_key: Annotated[
+        str | None, typer.Option(help="Log keyed hashes of users, unless requests hold them; the key's file.")
+    ] = None,
     shadow: Annotated[
         str | None, typer.Option(help="Score a challenger too: a record, (the start of) a version, or a folder.")
     ] = None,
