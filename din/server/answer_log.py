@@ -63,13 +63,19 @@ class AnswerLog:
         share: of the users, chosen by a hash of their id. A request without a user counts as a user of its own.
         key: a file with the key of the hashes that replace the ids of users. None: ids are logged.
         clock: returns seconds since 1970.
+        whose: the champion's or the challenger's, for figures.
 
     Raises:
         InputError: the folder can't be written, or the key can't be read.
     """
 
     def __init__(
-        self, folder: Path, share: float = 1.0, key: str | None = None, clock: Callable[[], float] = time.time
+        self,
+        folder: Path,
+        share: float = 1.0,
+        key: str | None = None,
+        clock: Callable[[], float] = time.time,
+        whose: str = "champion",
     ) -> None:
         try:
             (folder / OPEN).mkdir(parents=True, exist_ok=True)
@@ -83,6 +89,8 @@ class AnswerLog:
         self._share = share
         self._key = read_key(key) if key else None
         self._clock = clock
+        self._logged = metrics.LOGGED.labels(whose)
+        self._lost = metrics.LOG_LOST.labels(whose)
         self._lock = threading.Lock()
         self._waiting: list[Scored] = []
         self._bytes = 0
@@ -92,9 +100,11 @@ class AnswerLog:
         self._publish()
 
     @classmethod
-    def of(cls, settings: Settings, below: str = "") -> Self | None:
+    def of(cls, settings: Settings, below: str = "", whose: str = "champion") -> Self | None:
         """Return the log that the options name, if they name one, or one in a folder below it."""
-        return cls(Path(settings.log, below), settings.log_share, settings.log_key) if settings.log else None
+        if settings.log is None:
+            return None
+        return cls(Path(settings.log, below), settings.log_share, settings.log_key, whose=whose)
 
     def start(self) -> None:
         """Start the thread."""
@@ -116,7 +126,7 @@ class AnswerLog:
                 self._waiting += drawn
                 self._bytes += size
                 return
-        metrics.LOG_LOST.inc(len(drawn))
+        self._lost.inc(len(drawn))
 
     def close(self) -> None:
         """Write and publish all that waits, and end the thread."""
@@ -142,7 +152,7 @@ class AnswerLog:
             for hour, rows in hours.items():
                 self._write(hour, rows)
         except Exception:  # one that nobody foresaw must not end the thread
-            metrics.LOG_LOST.inc(len(waiting))
+            self._lost.inc(len(waiting))
             _LOG.exception("the log in %s lost the answers that waited", self._folder)
         with self._lock:
             self._bytes -= size
@@ -155,9 +165,9 @@ class AnswerLog:
                 self._publish()
             self._open = self._open or _Open(self._folder, hour)
             self._open.append(rows)
-            metrics.LOGGED.inc(len(rows))
+            self._logged.inc(len(rows))
         except (OSError, pa.ArrowException) as error:  # e.g. a full disk; what follows would be unreadable
-            metrics.LOG_LOST.inc(len(rows))
+            self._lost.inc(len(rows))
             _LOG.error("the log in %s lost %d answers: %s", self._folder, len(rows), error)
             self._leave()
 

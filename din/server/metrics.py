@@ -13,8 +13,8 @@ CLOSED = Counter("din_closed_connections", "Connections closed before a request 
 SCORES = Counter("din_scores", "Candidates that were scored, by the version that scored them.", ["version"])
 SECONDS = Histogram("din_request_seconds", "Seconds from the head of a request to its answer.", buckets=_SECONDS)
 SWAPS = Counter("din_swaps", "Champions that replaced another one, summed over processes.")
-LOGGED = Counter("din_logged", "Answers in the log of the server.")
-LOG_LOST = Counter("din_log_lost", "Answers that the log dropped: too many waited, or the disk failed.")
+LOGGED = Counter("din_logged", "Answers in the log of the champion or of the challenger.", ["log"])
+LOG_LOST = Counter("din_log_lost", "Answers that this log dropped: too many waited, or the disk failed.", ["log"])
 REFUSED = Counter("din_refused_bundles", "Champions that were refused, by cause, summed over processes.", ["cause"])
 SHADOW_ON = Gauge("din_shadow_on", "1 if a challenger is scored.", multiprocess_mode="livemin")
 SHADOW_SECONDS = Histogram(

@@ -68,7 +68,7 @@ class Shadow:
         """
         if settings.shadow is None:
             return None
-        return cls(_opened(settings, settings.shadow), AnswerLog.of(settings, FOLDER))
+        return cls(_opened(settings, settings.shadow), AnswerLog.of(settings, FOLDER, "challenger"))
 
     def start(self) -> None:
         """Start the thread."""

@@ -29,6 +29,7 @@ REQUEST = {
     "history": ["i4", {"item_id": "i5", "rating": 4}],
     "candidates": ["i6", 7],
 }
+LOGGED, LOST = (counter.labels("champion") for counter in (metrics.LOGGED, metrics.LOG_LOST))
 NOON = 1_700_049_600.0  # 2023-11-15 12:00 UTC
 
 
@@ -52,13 +53,13 @@ def folder(tmp_path: Path) -> Path:
 def test_a_row_for_each_request(steady, serving, folder: Path) -> None:
     """Answers carry the ids of their rows, which hold the request, the version and the probabilities."""
     tensor = {"name": "request", "datatype": "BYTES", "shape": [1], "data": [json.dumps(REQUEST)]}
-    logged = metrics.LOGGED._value.get()
+    logged = LOGGED._value.get()
     with serving(steady.deploy(log=str(folder))) as client:
         one = client.post("/v1/score?explain=1", json=REQUEST).json()  # the row is as without it
         two = client.post("/v1/score", json=[REQUEST, {"candidates": ["i1"]}]).json()
         three = client.post("/v2/models/log/infer", json={"inputs": [tensor]}).json()
         assert client.post("/v1/score", content=b"3").status_code == 422
-    assert metrics.LOGGED._value.get() - logged == 4
+    assert LOGGED._value.get() - logged == 4
     found = {row["request_id"]: row for row in rows(folder)}
     expected = dict(zip(two["request_id"], two["probabilities"], strict=True))
     expected[one["request_id"]] = one["probabilities"]
@@ -112,7 +113,7 @@ def test_odd_ids(folder: Path) -> None:
 
 def test_too_many_are_dropped_and_counted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The memory for waiting answers has an end, but a body larger than it is logged alone."""
-    lost = metrics.LOG_LOST._value.get()
+    lost = LOST._value.get()
     log = AnswerLog(folder)
     for most, numbers in ((250, range(5)), (50, range(5, 6))):
         monkeypatch.setattr(logs, "_MOST_WAITING", most)
@@ -122,29 +123,29 @@ def test_too_many_are_dropped_and_counted(folder: Path, monkeypatch: pytest.Monk
     log.start()
     log.close()
     assert [row["request_id"] for row in rows(folder)] == ["r0", "r1", "r5"]
-    assert metrics.LOG_LOST._value.get() - lost == 3
+    assert LOST._value.get() - lost == 3
 
 
 def test_users_outside_the_sample_take_no_place(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They neither wait nor count as lost."""
     monkeypatch.setattr(logs, "_MOST_WAITING", 50)
-    lost = metrics.LOG_LOST._value.get()
+    lost = LOST._value.get()
     log = AnswerLog(folder, 0.0)
     for number in range(2):
         log.put(log.drawn(answer(number)), 100)
-    assert metrics.LOG_LOST._value.get() == lost
+    assert LOST._value.get() == lost
 
 
 def test_an_unforeseen_error(folder: Path) -> None:
     """The thread outlives it, and what it lost is counted."""
     log = AnswerLog(folder, clock=lambda: NOON)
-    lost = metrics.LOG_LOST._value.get()
+    lost = LOST._value.get()
     log.put(log.drawn(replace(answer(0), requests=[{}])), 1)
     log._turn()
     log.put(log.drawn(answer(1)), 1)
     log.start()
     log.close()
-    assert [row["request_id"] for row in rows(folder)] == ["r1"] and metrics.LOG_LOST._value.get() - lost == 1
+    assert [row["request_id"] for row in rows(folder)] == ["r1"] and LOST._value.get() - lost == 1
 
 
 def test_an_unforeseen_error_of_publishing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,10 +242,10 @@ def test_a_disk_that_fails(folder: Path) -> None:
     """Answers that can't be written are counted, and the log goes on when the disk does."""
     log = AnswerLog(folder, clock=lambda: NOON)
     (folder / OPEN).rmdir()
-    lost = metrics.LOG_LOST._value.get()
+    lost = LOST._value.get()
     log.put(log.drawn(answer(0)), 1)
     log._turn()
-    assert metrics.LOG_LOST._value.get() - lost == 1
+    assert LOST._value.get() - lost == 1
     (folder / OPEN).mkdir()
     log.put(log.drawn(answer(1)), 1)
     log.start()

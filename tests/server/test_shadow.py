@@ -53,12 +53,14 @@ def test_a_challenger_is_logged_apart(
     challenger = Scorer.open(steady.bundles[1])
     log = tmp_path / "served"
     names = ("din_shadow_scores_total", "din_shadow_difference_total")
+    logged = [figure("din_logged_total", log=whose) for whose in ("champion", "challenger")]
     before = {name: figure(name, version=challenger.version) for name in names}
     with serving(steady.deploy(log=str(log), shadow=str(steady.bundles[1]))) as client:
         answers = [client.post("/v1/score", json=body).json() for body in (REQUEST, LIST)]
         assert client.get("/v2/health/ready").json()["shadow"] == {"version": challenger.version, "problem": None}
         wait_for(names[0], before[names[0]] + 6, version=challenger.version)
         assert figure("din_shadow_on") == 1
+    assert [figure("din_logged_total", log=whose) for whose in ("champion", "challenger")] == [n + 4 for n in logged]
     champion = Scorer.open(steady.bundles[0])
     assert {answer["version"] for answer in answers} == {champion.version}
     requests = [REQUEST, *LIST]
