@@ -128,6 +128,7 @@ def _pairs(workspace: Workspace, rows: list[dict[str, Any]], offset: float) -> t
     fields = [parse_field(record) for record in manifest.fields]
     places = _places(workspace, rows, offset)
     mine = [row for row in rows if row["request_id"] in places]
+    shown = [places[row["request_id"]].pop("candidate") for row in mine]
     table = pa.Table.from_pylist([places[row["request_id"]] for row in mine])
     names = {str(group): [one.name for one in fields if one.group is group] for group in Group}
     if not mine:
@@ -136,10 +137,15 @@ def _pairs(workspace: Workspace, rows: list[dict[str, Any]], offset: float) -> t
     _to_utc(true, offset)
     known = {*_entities(workspace, "items").to_pylist()}
     pairs = [
-        Pair(row["request_id"], row["request"], request, row["items"], manifest.max_history, known)
-        for row, request in zip(mine, true, strict=True)
+        Pair(row["request_id"], _about(row["request"], at), request, row["items"], manifest.max_history, known)
+        for row, at, request in zip(mine, shown, true, strict=True)
     ]
     return pairs, names
+
+
+def _about(request: dict[str, Any], candidate: int) -> dict[str, Any]:
+    """Return the request with one of its candidates."""
+    return request | {"candidates": request["candidates"][candidate : candidate + 1]}
 
 
 def _to_utc(requests: list[dict[str, Any]], offset: float) -> None:
@@ -153,12 +159,15 @@ def _to_utc(requests: list[dict[str, Any]], offset: float) -> None:
 
 
 def _places(workspace: Workspace, rows: list[dict[str, Any]], offset: float) -> dict[str, dict[str, Any]]:
-    """Return the place of each request's first candidate in the raw log and in the features, by the request's id."""
+    """Return the place in the raw log and in the features of each request's first candidate that they hold.
+
+    They hold no more than were shown, and none without an id. The result is by the request's id.
+    """
     asked = pa.table(
         {
             "request_id": [row["request_id"] for row in rows],
             "user_id": pa.array([row["user_id"] for row in rows], pa.string()),
-            "item_id": pa.array([row["items"][0] for row in rows], pa.string()),
+            "items": pa.array([row["items"] for row in rows], pa.list_(pa.string())),
             "at": pa.array([row["answered_at"] for row in rows], pa.timestamp("us")),
         }
     )
@@ -168,13 +177,16 @@ def _places(workspace: Workspace, rows: list[dict[str, Any]], offset: float) -> 
             values = _entities(workspace, name)
             con.register(name, pa.table({"value": values, "place": np.arange(len(values))}))
         found = con.execute(
-            f"""SELECT request_id, coalesce(users.place, 0) AS "user", coalesce(items.place, 0) AS item,
-                min(sequence) AS sequence, epoch_us(timestamp) AS timestamp
-            FROM asked JOIN read_parquet(?) AS events ON CAST(events.user_id AS VARCHAR) = asked.user_id
+            f"""SELECT DISTINCT ON (request_id) request_id, candidate, coalesce(users.place, 0) AS "user",
+                coalesce(items.place, 0) AS item, sequence, epoch_us(timestamp) AS timestamp
+            FROM (
+                SELECT * EXCLUDE (items), unnest(items) AS item_id, generate_subscripts(items, 1) - 1 AS candidate
+                FROM asked
+            ) AS asked JOIN read_parquet(?) AS events ON CAST(events.user_id AS VARCHAR) = asked.user_id
                 AND CAST(events.item_id AS VARCHAR) = asked.item_id
                 AND events.timestamp = asked."at" + to_seconds({offset})
             LEFT JOIN users ON users.value = asked.user_id LEFT JOIN items ON items.value = asked.item_id
-            GROUP BY ALL""",
+            ORDER BY request_id, candidate, sequence""",
             [str(workspace.raw / "events" / "*" / "*.parquet")],
         ).to_arrow_table()
     return {row.pop("request_id"): row for row in found.to_pylist()}

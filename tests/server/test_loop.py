@@ -82,10 +82,14 @@ def test_a_replay(world: World, params: Params, tmp_path: Path, capsys: pytest.C
     assert "clients sent what the log holds" in capsys.readouterr().out
     found.check()
 
+    def late_and_long(request: dict[str, Any]) -> dict[str, Any]:
+        """Return a request with one more candidate, the first, which was not shown."""
+        return request | {"history": request["history"][:-1], "candidates": [999, *request["candidates"]]}
+
     late = tmp_path / "late"
     late.mkdir()
     days.write_tables(late)
-    serve(world, days, late / "served", lambda request: request | {"history": request["history"][:-1]})
+    serve(world, days, late / "served", late_and_long)
     first, *_ = replayed(world, here, late, utc_offset_hours=8).skew
     assert (first.field, first.cause) == ("history", "the newest behaviour is missing")
 
