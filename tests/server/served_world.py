@@ -21,6 +21,7 @@ from factories.served_days import Days
 from onnx import numpy_helper
 
 from din.artifacts import write_json
+from din.names import Version
 from din.registry.registry import Registry
 from din.serve.bundle_writer import seal
 from din.serve.golden import GOLDEN, read_golden
@@ -44,7 +45,7 @@ class World:
     def registry_folder(self) -> Path:
         return Path(self.registry.uri) / self.registry.model_name
 
-    def crown(self, number: int) -> str:
+    def crown(self, number: int) -> Version:
         version = self.registry.put_bundle(self.bundles[number])
         self.registry.append(version, self.registry.champion(), by="ann", reason="test")
         return version
