@@ -1,13 +1,15 @@
 """Whether a figure of the newest day is like those of the days before, by the log's own spread from day to day.
 
-    base    the mean of the figure over the week before a day, or its value a week before, if weekdays differ
+    base    the mean of the figure over the last 7 usual days before a day, or its value on the last usual day of the
+            same weekday, if weekdays differ
     shift   figure of the day − base, of the newest day and of each earlier one
     p       Student's t of the newest shift among the k earlier ones, with k − 1 degrees of freedom
 
 The newest shift may vary as much as the earlier ones did. Sampling errors are clustered by user. If the newest day has
-a larger one than the earlier days, e.g. because it has fewer users, it may vary by that much more. Days that alarmed
-are left out of bases and earlier shifts, so a fault that lasts goes on to alarm. Over all figures of a day, the rule of
-Benjamini and Hochberg bounds the share of false alarms (J. R. Stat. Soc. B 57, 1995).
+a larger one than the earlier days, e.g. because it has fewer users, it may vary by that much more. Usual days are
+those that did not alarm. So a fault that lasts goes on to alarm, until its days have left fewer than 7 earlier shifts.
+Over all figures of a day, the rule of Benjamini and Hochberg bounds the share of false alarms (J. R. Stat. Soc. B 57,
+1995).
 
 Shapes: D consecutive days, oldest first.
 """
@@ -45,7 +47,7 @@ class Figure:
         values: [D]; NaN on days that have none.
         bases: what each value is compared with [D]; NaN on days without earlier ones.
         errors: the standard errors of values − bases [D].
-        usual: the days that may tell how far a figure moves, because they did not alarm [D].
+        usual: the days that may tell what is usual, because they did not alarm [D].
         users: the users of the last day.
         worse: the direction of a bad shift.
         is_log: whether the values are logarithms.
@@ -69,7 +71,7 @@ class Figure:
         is_log: bool = False,
         usual: NDArray[np.bool_] | None = None,
     ) -> "Figure":
-        """Return a figure whose base is its mean over the week before, or its value a week before, if weekdays differ.
+        """Return a figure whose base is its mean over a week, or its value of the same weekday, if weekdays differ.
 
         Of the two, it is the one from which earlier days varied less.
         """
@@ -77,9 +79,9 @@ class Figure:
         squares = np.asarray(errors, np.float64) ** 2
         known = np.ones(len(level), bool) if usual is None else usual
         found = []
-        for days in (WEEK, 1):
-            means = _means(np.where(known, level, np.nan), days)
-            error = np.sqrt(squares + _means(np.where(known, squares, np.nan), days) / days)
+        for every in (1, WEEK):
+            means = _means(level, known, every)
+            error = np.sqrt(squares + _means(squares, known, every) * every / WEEK)
             found.append(cls(level, means, error, known, users, worse, is_log))
         return min(found, key=lambda figure: (np.isnan(figure.shifts[-1]), _variance(figure.earlier)))
 
@@ -87,7 +89,7 @@ class Figure:
     def distribution(
         cls, days: Sequence[Counter[str]], users: Sequence[int], usual: NDArray[np.bool_] | None = None
     ) -> "Figure":
-        """Return how far the distribution of each day is from that of the week before.
+        """Return how far the distribution of each day is from that of the last 7 usual days before it.
 
         The figure is log(U · J + 1), where J is the Jensen–Shannon divergence. Equal distributions have a divergence
         too, from chance, which is in inverse proportion to U; the earlier days tell how large it is. One user may add
@@ -101,8 +103,7 @@ class Figure:
         known = np.ones(len(days), bool) if usual is None else usual
         divergences = np.full(len(days), np.nan)
         for at in range(WEEK, len(days)):
-            week = slice(at - WEEK, at)
-            before = counts[week][known[week]].sum(axis=0)
+            before = counts[_usual_week(known, at)].sum(axis=0)
             if before.sum() and counts[at].sum():
                 divergences[at] = _divergence(before, counts[at])
         reached = divergences * np.asarray(users) + 1
@@ -215,13 +216,21 @@ def binned(days: Sequence[ArrayLike]) -> list[Counter[str]]:
     return [Counter(map(str, place.tolist())) for place in places]
 
 
-def _means(values: Vector, days: int) -> Vector:
-    """Return the mean over the first `days` days of the week before each day [D]; NaN if most have no value."""
+def _usual_week(usual: NDArray[np.bool_], at: int, every: int = 1) -> NDArray[np.intp]:
+    """Return the last usual days before a day: 7 of all days, or one of every seventh; none if there are fewer."""
+    days = np.arange(at % every, at, every)
+    days = days[usual[days]]
+    count = WEEK // every
+    return days[-count:] if len(days) >= count else days[:0]
+
+
+def _means(values: Vector, usual: NDArray[np.bool_], every: int) -> Vector:
+    """Return the mean over the usual week before each day [D]; NaN if most of its days have no value."""
     means = np.full(len(values), np.nan)
     for at in range(WEEK, len(values)):
-        known = values[at - WEEK : at - WEEK + days]
-        known = known[np.isfinite(known)]
-        if 2 * len(known) > days:
+        week = values[_usual_week(usual, at, every)]
+        known = week[np.isfinite(week)]
+        if 2 * len(known) > len(week):
             means[at] = known.mean()
     return means
 

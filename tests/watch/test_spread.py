@@ -68,14 +68,15 @@ def test_a_figure_that_gets_better_never_alarms(worse: Worse) -> None:
     assert {"higher": up < 1e-6 < 0.5 < down, "lower": down < 1e-6 < 0.5 < up, "either": max(up, down) < 1e-6}[worse]
 
 
-def test_a_fault_that_lasts_goes_on_to_alarm() -> None:
+@pytest.mark.parametrize("lasted", [5, 8, 15])
+def test_a_fault_that_lasts_goes_on_to_alarm(lasted: int) -> None:
     """Days that alarmed tell nothing about usual days; if they did, the fault would soon be usual."""
     values = np.random.default_rng(0).normal(0, 0.1, DAYS)
-    values[-5:] += 3
-    usual = np.arange(DAYS) < DAYS - 5
+    values[-lasted:] += 3
+    usual = np.arange(DAYS) < DAYS - lasted
     assert p_value(Figure.level(values, np.zeros(DAYS), USERS, usual=usual)) < 1e-6
     assert p_value(Figure.level(values, np.zeros(DAYS), USERS)) > 1e-3
-    days = [Counter({"a": 990, "b": 10})] * (DAYS - 5) + [Counter({"a": 500, "b": 500})] * 5
+    days = [Counter({"a": 990, "b": 10})] * (DAYS - lasted) + [Counter({"a": 500, "b": 500})] * lasted
     users = [USERS] * DAYS
     assert p_value(Figure.distribution(days, users, usual)) < 1e-6 < p_value(Figure.distribution(days, users))
 
