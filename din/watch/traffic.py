@@ -330,5 +330,5 @@ def _known(registry: Registry, version: Version, asked: Mapping[str, set[str | N
         if folder == "vocab" and name in asked:
             content = registry.verified(f"bundles/{version}/{file}", digest, most=sys.maxsize)
             values = pq.read_table(pa.BufferReader(content), columns=["value"])["value"]
-            found[name] = asked[name].intersection(map(text, values.to_pylist()))
+            found[name] = asked[name].intersection(map(text, values.to_pylist())) - {None}  # row 0 holds missing ones
     return found

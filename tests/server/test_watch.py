@@ -179,6 +179,12 @@ def test_clicks_that_cannot_be_read(judge: Judge, tmp_path: Path) -> None:
     assert judge(lambda request: request | {"history": []}).alarms
 
 
+def test_missing_values_are_unknown(judge: Judge) -> None:
+    """The vocabularies of a bundle have a row for missing values, which makes them no known ones."""
+    found = {check.figure: check.observed for check in judge(lambda request: request | {"user": {}}).checks}
+    assert found["unknown user.user_id"] == 1
+
+
 def test_an_old_champion(judge: Judge, registry: Registry) -> None:
     """The champion's age raises an alarm of its own, which states the age in days."""
     promoted = datetime.fromisoformat(registry.history()[0].at).replace(tzinfo=None)
