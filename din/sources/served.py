@@ -20,9 +20,10 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
+from duckdb.func import SPECIAL
 from fsspec.implementations.local import LocalFileSystem
 
-from din import documents, served_log
+from din import documents, kinds, served_log
 from din.errors import InputError, Unavailable, listed, shown
 from din.params import fetch as blocks
 from din.params import to_json
@@ -120,6 +121,7 @@ class _Join:
     def __init__(self, store: Store, params: blocks.Served) -> None:
         self._store = store
         self._con = store.con
+        self._con.create_function("as_text", _as_text, ["JSON"], "VARCHAR", null_handling=SPECIAL)
         self._params = params
         self._window = f"to_microseconds({round(params.window_hours * 3.6e9)})"
         self._name = ""
@@ -375,6 +377,15 @@ def _context(name: str, form: Any) -> str:
     listed = isinstance(form, list)
     kind = str(form[0] if listed else form)
     kind = "BIGINT" if kind in ("UBIGINT", "HUGEINT") else kind
-    kind = kind if kind in ("BIGINT", "DOUBLE", "BOOLEAN") else "VARCHAR"
     pointer = "/" + name.replace("~", "~0").replace("/", "~1")
-    return f"from_json(json_extract(context, {quoted(pointer)}), '{json.dumps([kind] if listed else kind)}')"
+    value = f"json_extract(context, {quoted(pointer)})"
+    if kind == "JSON":  # values of several types
+        return f"list_transform(CAST({value} AS JSON[]), lambda x: as_text(x))" if listed else f"as_text({value})"
+    kind = kind if kind in ("BIGINT", "DOUBLE", "BOOLEAN") else "VARCHAR"
+    return f"from_json({value}, '{json.dumps([kind] if listed else kind)}')"
+
+
+def _as_text(value: str | None) -> str | None:
+    """Return a value in JSON as text, as the server reads it; lists and objects stay JSON."""
+    plain = None if value is None else json.loads(value)
+    return value if isinstance(plain, list | dict) else kinds.text(plain)

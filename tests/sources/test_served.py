@@ -207,6 +207,18 @@ def test_types_of_contexts(root: Path, events: Callable[..., list[dict[str, Any]
     assert found == [(None, 1), (None, 2), (None, 1), (-3, 1), (3, 1), (None, 1), (None, 2), (None, 1)]
 
 
+def test_contexts_of_several_types(root: Path, events: Callable[..., list[dict[str, Any]]]) -> None:
+    """Values are text as the server reads them, so that 7, 7.0 and "7" are the same."""
+    values = [7, 7.0, "7", True, None, 0.5, [7]]
+    contexts = [{"page": value, "tags": [value]} for value in values]
+    serve(root, [(f"c{hour}", hour, "7", ["a"], context) for hour, context in enumerate(contexts)] + [ASKED[-1]])
+    clicks(root, BY_ID, [("r4", "c", 60)])
+    found = events(window_hours=1)
+    expected = ["7", "7", "7", "True", None, "0.5", "[7]"]
+    assert [row["page"] for row in found] == expected
+    assert [row["tags"] for row in found] == [[value] if value else [] for value in expected]
+
+
 def test_rows_of_a_killed_process(root: Path, events: Callable[..., list[dict[str, Any]]]) -> None:
     """They are published before the log is read; an empty user is nobody."""
     serve(root, ASKED)
