@@ -181,7 +181,13 @@ class _Join:
         rows = readers.read(found, self._chosen, dialect, self._store, "clicks")
         self._name = rows.name
         known = self._known(rows.names)
-        keys = {key: f"CAST({rows[known[key]]} AS VARCHAR)" if key in known else "NULL::VARCHAR" for key in _KEYS}
+        forms = values.forms(rows, {})
+        is_text = files.format_of(found[0].path) == "CSV"
+        keys: dict[str, str] = dict.fromkeys(_KEYS, "NULL::VARCHAR")
+        for key, name in known.items():
+            kind = rows.types[name]
+            value = values.cast(rows[name], kind, values.identifier(kind, forms[name], is_text))
+            keys[key] = f"nullif(CAST({value} AS VARCHAR), '')"
         time = _time(keys[TIMESTAMP])
         unread = Check(
             f"{keys[TIMESTAMP]} IS NOT NULL AND {time} IS NULL",
@@ -191,8 +197,6 @@ class _Join:
             "correct the row",
         )
         rows.require([unread])
-        forms = values.forms(rows, {})
-        is_text = files.format_of(found[0].path) == "CSV"
         columns = list(keys.values())
         for name in self._params.feedback:
             kind = rows.types[name]

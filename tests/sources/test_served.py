@@ -180,6 +180,14 @@ def test_ids_are_numbers_or_text(root: Path, events: Callable[..., list[dict[str
         events(window_hours=1, int_ids=("item_id",))
 
 
+def test_ids_as_pandas_writes_them(root: Path, events: Callable[..., list[dict[str, Any]]]) -> None:
+    """Whole floats are integers, and an empty request is none."""
+    serve(root, [("r0", 1, "7", ["1", "2"], {}), ("r1", 60, "8", ["1"], {})])
+    rows = {"user_id": [7.0, 8.0], "item_id": [2.0, 1.0], "timestamp": [START + 3600 * hour for hour in (1.5, 60)]}
+    pq.write_table(pa.table(rows | {"request_id": ["", None]}), root / "clicks.parquet")
+    assert clicked(events(clicks="clicks.parquet", window_hours=1)) == {(1, "2")}
+
+
 @pytest.mark.parametrize("at", [110, 1000 * START / 3600])
 def test_a_wrong_clock_completes_no_day(at: float, root: Path, events: Callable[..., list[dict[str, Any]]]) -> None:
     """A click days ahead, or in milliseconds, doesn't say that the clicks of today have arrived."""
