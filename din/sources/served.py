@@ -5,8 +5,8 @@
 
 An impression's time is the server's time of the answer. A click belongs to the request that it names, or else to the
 last impression of its user and item before it. It counts if it comes at most `window_hours` after the impression. Days
-whose window was still open at the newest click are left out, because more clicks may arrive for them. The rows depend
-on the files alone.
+whose window was still open at the newest answer with a click are left out, because more clicks may arrive for them. The
+rows depend on the files alone.
 """
 
 import json
@@ -265,9 +265,9 @@ class _Join:
             _note(f"half of the clicks come within {half / 3600:.2g} h, 99 % within {most / 3600:.2g} h of the answer")
 
     def last_day(self, until: date | None) -> date:
-        """Return the last complete day: its window had passed at the newest click, or without times at the last answer.
+        """Return the last complete day: its window had passed at the newest answer with a click.
 
-        Clicks that do not count are ignored, because a client's clock may be wrong by days.
+        Without clicks, the newest answer decides. The times of clicks don't, because a client's clock may be wrong.
 
         Raises:
             InputError: no day is complete.
@@ -275,11 +275,14 @@ class _Join:
         """
         offset = timedelta(hours=self._params.table.utc_offset_hours)
         ((first, newest),) = self._con.execute(
-            "SELECT min(answered_at), coalesce((SELECT max(clicked_at) FROM clicked), max(answered_at)) FROM asked"
+            """SELECT min(answered_at), coalesce(
+                max(answered_at) FILTER (WHERE request_id IN (SELECT request_id FROM clicked)), max(answered_at)
+            ) FROM asked"""
         ).fetchall()
         passed = newest - timedelta(hours=self._params.window_hours)
         last = (passed + offset).date() - timedelta(days=1)
-        told = f"the newest click is of {newest:%Y-%m-%d %H:%M}, and the window is {self._params.window_hours:g} h"
+        window = f"the window is {self._params.window_hours:g} h"
+        told = f"the newest answer with a click is of {newest:%Y-%m-%d %H:%M}, and {window}"
         if last < (first + offset).date():
             raise InputError(
                 f"{self._name}: no day of the log is complete: {told}; wait, or lower fetch.options.window_hours"
@@ -288,8 +291,8 @@ class _Join:
             wait = timedelta(days=1, hours=self._params.window_hours) - offset
             complete = datetime(until.year, until.month, until.day) + wait
             raise Unavailable(
-                f"data.until={until}: the day is not complete: {told}; run it again once there are clicks of "
-                f"{complete:%Y-%m-%d %H:%M} or later"
+                f"data.until={until}: the day is not complete: {told}; run it again once there are clicks on answers "
+                f"of {complete:%Y-%m-%d %H:%M} or later"
             )
         if open_days := self._count(f"asked WHERE NOT {self._until(last)}"):
             _note(f"{open_days:,} answers after {last} are left out: {told}")
