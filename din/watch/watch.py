@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
-from din.errors import GateClosed, InputError
+from din.errors import GateClosed, InputError, Unavailable
 from din.names import Version
 from din.params.fetch import Served
 from din.printing import print_table
@@ -32,7 +32,7 @@ class Watched:
         until: the end of the day.
         checks: all figures.
         alarms: those that alarm.
-        problem: why the clicks could not be read. None if they were, or if the source has none.
+        problem: why the clicks could not be read, or the metrics not written. None if nothing failed.
     """
 
     until: str
@@ -41,7 +41,7 @@ class Watched:
     problem: str | None
 
     def check(self) -> None:
-        """Raise GateClosed if there is an alarm, or else InputError if the clicks could not be read."""
+        """Raise GateClosed if there is an alarm, or else InputError if there is a problem."""
         if self.alarms:
             told = "; ".join(f"{one.figure}: {one.action} ({one.why})" for one in self.alarms)
             raise GateClosed(f"{len(self.alarms)} alarms about the day until {self.until}: {told}")
@@ -85,7 +85,7 @@ def watch(
         metrics: write the figures to this file, for Prometheus' collector of text files.
 
     Raises:
-        InputError: the log can't be read, there is no champion, or `metrics` can't be written.
+        InputError: the log can't be read, or there is no champion.
         Unavailable: the registry doesn't answer.
     """
     champion = registry.champion()
@@ -96,12 +96,12 @@ def watch(
     age = end.replace(tzinfo=UTC) - datetime.fromisoformat(champion.at)
     bounded = [Check(AGE, age / DAY, high=max_age / DAY)]
     parts = [sent]
-    problem = None
+    problems = []
     if clicks:
         try:
             clicked = _clicked(outcomes.read(workspace, log, clicks, sent.day), before)
-        except InputError as error:
-            problem = str(error)
+        except (InputError, Unavailable) as error:
+            problems.append(f"the clicks can't be read: {error}")
         else:
             parts.append(clicked)
             bounded.append(Check(WAIT, (sent.day - clicked.day) / DAY, high=clicks.window_hours / 24 + _LATE_DAYS))
@@ -113,12 +113,16 @@ def watch(
     known = [*before, *((part.day, check.figure) for part, check in found)]
     alarms = [_alarm(check, part, {name for day, name in known if day == part.day}, end) for part, check in found]
     _print(log, end, checks, alarms)
-    if problem:
-        print(f"the clicks can't be read: {problem}")
     if metrics:
-        write_metrics(metrics, registry, end, checks, alarms)
+        try:
+            write_metrics(metrics, registry, end, checks, alarms)
+        except InputError as error:
+            problems.append(str(error))
     for alarm in alarms:
         keep(registry.objects, alarm)
+    problem = "\n".join(problems) or None
+    if problem:
+        print(problem)
     return Watched(f"{end:%Y-%m-%d %H:%M} UTC", checks, alarms, problem)
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -73,7 +74,8 @@ def judge(registry: Registry, log: Path, tmp_path: Path) -> Judge:
             rows = pq.ParquetFile(path).read().to_pylist()
             changed = [row | {"request": json.dumps(change(json.loads(row["request"])))} for row in rows]
             pq.write_table(pa.Table.from_pylist(changed, SCHEMA), path)
-        clicks = Served(path=str(tmp_path / "served"), clicks=str(tmp_path / "clicks.csv"), window_hours=1)
+        place = options.pop("clicks", str(tmp_path / "clicks.csv"))
+        clicks = Served(path=str(tmp_path / "served"), clicks=place, window_hours=1)
         end = datetime(JUDGED.year, JUDGED.month, JUDGED.day) + timedelta(days=1)
         given = {"end": end, "most": 1000, "max_age": timedelta(days=7)} | options
         return watch(Workspace(tmp_path), tmp_path / "served", clicks, registry, **given)
@@ -177,6 +179,28 @@ def test_clicks_that_cannot_be_read(judge: Judge, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected item_id and request_id"):
         found.check()
     assert judge(lambda request: request | {"history": []}).alarms
+
+
+def test_a_store_of_clicks_that_does_not_answer(judge: Judge, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All else is judged, as if the clicks could not be read."""
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/down/clicks.csv", (log / "clicks.csv").read_bytes())
+
+    def fail(*_: object, **__: object) -> None:
+        raise ConnectionResetError("peer went away")
+
+    monkeypatch.setattr(type(memory), "open", fail)
+    assert "peer went away" in (judge(clicks="memory://down/clicks.csv").problem or "")
+
+
+def test_metrics_that_cannot_be_written(judge: Judge, registry: Registry, tmp_path: Path) -> None:
+    """Alarms are kept and told all the same."""
+    metrics = tmp_path / "none" / "din.prom"
+    with pytest.raises(InputError, match="expected a file in a folder that can be written"):
+        judge(metrics=metrics).check()
+    with pytest.raises(GateClosed):
+        judge(lambda request: request | {"history": []}, metrics=metrics).check()
+    assert kept(registry.objects)
 
 
 def test_missing_values_are_unknown(judge: Judge) -> None:
