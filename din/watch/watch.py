@@ -93,7 +93,8 @@ def watch(
         raise InputError(f"{registry.name}: no champion to watch; promote a bundle first (`din promote`)")
     before = [(date.fromisoformat(alarm.day), alarm.figure) for alarm in kept(registry.objects)]
     sent = _sent(traffic.read(log, end, most), before, registry)
-    age = end.replace(tzinfo=UTC) - datetime.fromisoformat(champion.at)
+    promoted = registry.record(champion.version)  # the first time: a rollback makes no bundle younger
+    age = end.replace(tzinfo=UTC) - datetime.fromisoformat(promoted.at)
     bounded = [Check(AGE, age / DAY, high=max_age / DAY)]
     parts = [sent]
     problems = []
