@@ -115,6 +115,9 @@ def watch(
             raise InputError("LOG: missing; expected the folder of `din serve --log`, here or in fetch.options.path")
         clicks = options if options and options.clicks else None
         now = datetime.now(UTC).replace(tzinfo=None, minute=0, second=0, microsecond=0)
+        newest = now.date() - timedelta(days=1)
+        if until and until.date() > newest:
+            raise InputError(f"--until {until:%Y-%m-%d}: the day is not over (UTC); expected {newest} or earlier")
         command = partial(
             watch,
             HERE,

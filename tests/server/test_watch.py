@@ -270,6 +270,8 @@ def test_no_log(steady: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert done.exit_code == 2
     assert "LOG: missing; expected the folder of `din serve --log`" in done.output
     assert CliRunner().invoke(cli.app, ["watch", "served", *place]).exit_code == 2
+    early = CliRunner().invoke(cli.app, ["watch", "served", "--until", "9999-12-31", *place])
+    assert (early.exit_code, "the day is not over (UTC); expected 20" in early.output) == (2, True)
 
 
 @settings(max_examples=settings.default.max_examples // 5)
