@@ -42,9 +42,9 @@ def guess(events: Rows, files: Sequence[File], days: Mapping[str, str]) -> Choic
     table = events.table
     times = table[TIMESTAMP].to_numpy()
     starts = {}
-    if all(file.day is not None for file in files) and events.split == 1:
+    if all(file.day is not None for file in files):
         named = np.array([file.day for file in files], "datetime64[us]")
-        starts["their files"] = np.repeat(named, [rows for _, rows in events.files])
+        starts["their files"] = np.repeat(named, events.rows_of_files)
     for name, form in days.items():
         start = pc.strptime(table[name].cast("string"), form, "us", error_is_null=True)
         if not start.null_count:

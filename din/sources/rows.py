@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from itertools import count
+from itertools import accumulate, count, pairwise
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, Literal, NamedTuple
@@ -68,6 +68,13 @@ class Rows:
     def count(self) -> int:
         """The number of rows."""
         return self.ask("count(*)")[0]
+
+    @property
+    def rows_of_files(self) -> list[int]:
+        """The number of these rows that come from each file, in reading order."""
+        ends = [end * self.split for end in accumulate(rows for _, rows in self.files)]
+        until = self.ask(*(f"count(*) FILTER (WHERE row < {end})" for end in ends))
+        return [end - start for start, end in pairwise((0, *until))]
 
     @property
     def table(self) -> pa.Table:
