@@ -93,8 +93,9 @@ def of_event(
     values = _codes(column)
     of_item = _follows(events.items, values)
     if words.means(name, "rating", "reaction", "feedback"):
-        if of_item:
-            return FieldGuess(name, "sums up answers to the item, including later ones")
+        if of_item or _follows(events.users, values):
+            whose = "to the item" if of_item else "of the user"
+            return FieldGuess(name, f"sums up answers {whose}, including later ones")
         return FieldGuess(name, f"by its name an answer, known only after the click; {why}", Group.BEHAVIOUR, kind)
     if (told := _tells(column, events.labels)) > _TELLS_ALL:
         reason = f"predicts the label on its own (AUC {told:.2f}), so it comes after the click; {why}"
@@ -115,7 +116,8 @@ def of_table(table: pa.Table, group: Group, key: str) -> list[FieldGuess]:
         if name == key:
             continue
         kind, why = kind_of(name, table[name])
-        if kind is not None and words.means(name, "rating", "click", "total"):
+        counts = ("reaction", "feedback") if group is Group.ITEM and isinstance(kind, dict) else ()
+        if kind is not None and words.means(name, "rating", "click", "total", *counts):
             kind, why = None, "may count answers that came after an impression"
         found.append(FieldGuess(name, why, None if kind is None else group, kind))
     return found

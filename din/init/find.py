@@ -19,7 +19,7 @@ import fsspec
 
 from din import plugins
 from din.errors import InputError, listed, shown
-from din.init import label, roles, sides
+from din.init import label, roles, sides, words
 from din.init.choice import Choice
 from din.init.look import Column, Look, look
 from din.init.render import FILES, SCHEMA
@@ -229,8 +229,10 @@ def _beside_events(
     near: dict[str, str] = {}
     for other in others:
         table, why = _table(other, events, found)
-        if table:
-            chosen.setdefault(table, replace(other, reason=why))
+        if table in chosen:
+            near[other.paths] = f"{chosen[table].paths} is a larger table of {table}; name the right one with --{table}"
+        elif table:
+            chosen[table] = replace(other, reason=why)
         elif why:
             near[other.paths] = why
     return chosen, near
@@ -267,7 +269,8 @@ def _table(seen: Look, events: Look, found: Mapping[str, Choice]) -> tuple[str |
                 fitting[table] = (sides.known(ids.ids, theirs.ids), why)
     if not fitting:
         return None, ""
-    best = max(fitting, key=lambda table: fitting[table][0])
+    name = Path(seen.paths).stem
+    best = max(fitting, key=lambda table: (fitting[table][0], words.means(name, table.removesuffix("s"))))
     return best, fitting[best][1]
 
 

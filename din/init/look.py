@@ -130,8 +130,22 @@ class Column:
         """Return the values as lists of text; of one element each if they are no lists and there is no separator."""
         values = self.values.combine_chunks()
         if not pa.types.is_list(values.type):
-            values = pc.split_pattern(values.cast(pa.string()), separator or "\0")
+            values = pc.split_pattern(self._bare(values.cast(pa.string())), separator or "\0")
         return values.cast(pa.list_(pa.string()))
+
+    @cached_property
+    def _listed(self) -> pa.Array:
+        """The different values, without brackets."""
+        return self._bare(self.different)
+
+    def _bare(self, texts: pa.Array) -> pa.Array:
+        """Return texts with lists such as [12, 7] written as 12,7, if the column holds such lists."""
+        return pc.replace_substring_regex(texts, r"^\[|\]$|['\" ]", "") if self._is_bracketed else texts
+
+    @cached_property
+    def _is_bracketed(self) -> bool:
+        texts = self.different.cast(pa.string())
+        return _share(pc.match_substring_regex(texts, r"^\[.*\]$")) > _MOST
 
     @property
     def holds_objects(self) -> bool:
@@ -145,19 +159,20 @@ class Column:
         if self.kind == "text" and self.name.endswith(_RECBOLES_LISTS):
             return " "
         for separator in _LIST_SEPARATORS if self.kind == "text" and not self.is_amount else ():
-            held = _share(pc.match_substring(self.different, separator))
-            spaced = _share(pc.match_substring(self.different, f"{separator} "))
-            parts = pc.split_pattern(self.different, separator).flatten()
-            if held > _MANY and spaced < held / 2 and len(parts.unique()) < self.distinct:
+            held = _share(pc.match_substring(self._listed, separator))
+            spaced = _share(pc.match_substring(self._listed, f"{separator} "))
+            parts = pc.split_pattern(self._listed, separator).flatten()
+            repeats = self._is_bracketed or len(parts.unique()) < self.distinct
+            if held > _MANY and spaced < held / 2 and repeats:
                 return separator
         return " " if self._lists_codes else None
 
     @property
     def _lists_codes(self) -> bool:
         """True if the column holds lists of codes, such as N12 N7, with blanks between them; they differ in length."""
-        if self.kind != "text" or _share(pc.match_substring(self.different, " ")) <= _MANY:
+        if self.kind != "text" or _share(pc.match_substring(self._listed, " ")) <= _MANY:
             return False
-        lists = pc.split_pattern(self.different, " ")
+        lists = pc.split_pattern(self._listed, " ")
         parts = lists.flatten()
         are_codes = _share(pc.match_substring_regex(parts, "[0-9]")) > _MOST
         return are_codes and len(pc.list_value_length(lists).unique()) > 2 and len(parts.unique()) < len(parts) / 2
@@ -344,10 +359,15 @@ def _encoding(content: bytes, name: str) -> str:
 
 
 def _columns(lines: list[str], delimiter: str) -> float:
-    """Return the number of columns that a delimiter gives, or less where it gives lines of different widths."""
-    widths = Counter(len(row) for row in csv.reader(lines, delimiter=delimiter) if row)
+    """Return the number of columns that a delimiter gives, or less where it gives lines of different widths.
+
+    The first line counts most: lists of one length have commas, but the names of the columns have not.
+    """
+    first, *others = [len(row) for row in csv.reader(lines, delimiter=delimiter) if row]
+    widths = Counter([first, *others])
     width, times = widths.most_common(1)[0]
-    return width * (times / widths.total()) ** 4 if width > 1 else 0
+    like_first = 1 if first == width else 0.01
+    return like_first * width * (times / widths.total()) ** 4 if width > 1 else 0
 
 
 def _are_with_commas(cells: Iterable[str]) -> bool:

@@ -21,6 +21,7 @@ _FIRST, _LAST = (datetime(year, 1, 1, tzinfo=UTC) for year in (1995, 2050))  # a
 _EXAMPLE = "say how they are written with --unit, such as --unit '%d/%b/%Y %H:%M'"
 _NO_IDS = ("rating", "reaction", "click", "feedback", "time", "money", "number")
 _FEWEST_IDS = 10
+_FEWEST_OTHERS = 100  # in a column whose name says more than the role, such as a feature of the user
 
 
 def guess(log: Look, given: Mapping[str, str]) -> dict[str, Choice]:
@@ -92,6 +93,8 @@ def _time(log: Look, given: str | None, said: str | None) -> tuple[Choice, Choic
         )
     if whole := {name: unit for name, unit in units.items() if not log.columns[name].missing}:
         units = whole  # a time that is missing where nobody clicked is that of the click
+    if others := {name: unit for name, unit in units.items() if not words.means(name, "user", "item", "id")}:
+        units = others  # ids may look like seconds since 1970
     if named := words.by_name(units, "time"):
         most = max(log.columns[name].distinct for name in named)
         best = next(name for name in named if log.columns[name].distinct * 20 >= most)  # not the day beside the time
@@ -126,6 +129,7 @@ def _id(log: Look, role: str, given: str | None, used: set[str]) -> Choice:
     named.sort(key=lambda name: (words.rank(name, role), not words.means(name, "id")))
     like_ids = [name for name in named if words.means(name, "id") or len(words.words(name)) == 1]
     likely = [name for name in like_ids if free[name].distinct >= _FEWEST_IDS]
+    named = [name for name in named if name in like_ids or free[name].distinct >= _FEWEST_OTHERS]
     # Ids with gaps can't be used, and no column whose name is less certain replaces them.
     meant = [name for name in named if problems[name] is None or (free[name].missing and name in likely)] + likely
     if meant and problems[meant[0]] is None:

@@ -8,6 +8,7 @@ twice, because their columns and types are known only at the end.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -81,7 +82,7 @@ def read(
     rows = Rows(store.con, f"SELECT * FROM read_parquet({quoted(str(path))})", tuple(schema.names), ())
     total = 0
     counts = []
-    with pq.ParquetWriter(path, numbered(schema.empty_table(), 0).schema, compression="lz4") as writer:
+    with _writer(path, numbered(schema.empty_table(), 0).schema, files[0].name) as writer:
         for file, own in track([*zip(files, chosen, strict=True)], len(files), "reading", "file"):
             start = total
             held = 0
@@ -95,6 +96,13 @@ def read(
             counts.append((file.name, total - start))
     pa.default_memory_pool().release_unused()  # Arrow reads up to 32 blocks ahead; the engine needs that memory next
     return replace(rows, files=tuple(counts))
+
+
+def _writer(path: Path, schema: pa.Schema, name: str) -> pq.ParquetWriter:
+    try:
+        return pq.ParquetWriter(path, schema, compression="lz4")
+    except pa.ArrowNotImplementedError as error:  # e.g. an object without keys
+        raise InputError(f"{name}: cannot be kept ({error}); leave that column out") from None
 
 
 def first_line(file: File, dialect: Dialect) -> list[str]:

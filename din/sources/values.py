@@ -86,12 +86,19 @@ def identifier(kind: str, found: int, text: bool) -> str:
     return kind
 
 
+_AROUND = " '\""  # an element in brackets, as Python and JSON write lists
+
+
 def elements(rows: Rows, name: str, separator: str | None) -> str:
-    """Return SQL for the elements of a list, or of text that joins them, without missing ones."""
+    """Return SQL for the elements of a list, or of text that joins them, maybe in brackets, without missing ones."""
     column = rows[name]
     kind = rows.types[name]
     if separator is not None and not kind.endswith("[]"):
-        column = f"string_split(CAST({column} AS VARCHAR), {quoted(separator)})"
+        text = f"CAST({column} AS VARCHAR)"
+        plain = f"string_split({text}, {quoted(separator)})"
+        within = f"string_split({text}[2:-2], {quoted(separator)})"
+        bare = f"list_transform({within}, lambda x: trim(x, {quoted(_AROUND)}))"
+        column = f"CASE WHEN {text} LIKE '[%]' THEN {bare} ELSE {plain} END"
         kind = "VARCHAR[]"
     given = "x <> ''" if kind == "VARCHAR[]" else "x IS NOT NULL"
     return f"list_filter(coalesce({column}, []), lambda x: {given})"

@@ -177,10 +177,11 @@ def test_kinds_of_fields(name: str, values: list[Any], kind: Any) -> None:
         ([f"{at % 100},50 €" for at in range(300)], None),
         ([f"{1 + at % 9},{at:03}.50" for at in range(300)], None),
         ([f"{at % 7},{at % 11},{at % 13}" if at % 3 else f"{at % 7}" for at in range(300)], ","),
+        ([str([at % 7, at % 11, at % 13][: 1 + at % 3]) for at in range(300)], ","),
     ],
 )
 def test_amounts_are_no_lists(values: list[str], separator: str | None) -> None:
-    """A comma in an amount separates nothing; one between codes does."""
+    """A comma in an amount separates nothing; one between codes does, also in brackets."""
     assert Column("x", pa.chunked_array([values])).separator == separator
 
 
@@ -190,6 +191,7 @@ COLUMNS_BESIDE: dict[str, tuple[Callable[[dict[str, Any], int], object], Group |
     "watchtime": (lambda row, at: at % 5, Group.BEHAVIOUR),
     "clicks_today": (lambda row, at: row["click"] * (1 + at % 3), None),
     "sessionNr": (lambda row, _: row["time"] // 7200, None),  # new every day
+    "follow_num": (lambda row, _: row["user"] % 40, None),  # of a user, for all days
     "page": (lambda row, _: f"p{row['place']}", Group.CONTEXT),
 }
 
@@ -206,10 +208,11 @@ def test_what_a_column_becomes(name: str, log: list[dict[str, Any]]) -> None:
 
 
 def test_sums_of_clicks_in_an_item_table() -> None:
-    """They may hold clicks that are later than an impression."""
-    table = pa.table({"item_id": [*range(150)], "clicks": [at % 40 for at in range(150)]})
-    (found,) = of_table(table, Group.ITEM, "item_id")
-    assert found.group is None
+    """They may hold clicks, and other answers, that are later than an impression. What a user follows is a profile."""
+    counts = [at % 140 * 10 for at in range(150)]
+    table = pa.table({"id": [*range(150)], "clicks": counts, "like_cnt": counts})
+    assert [found.group for found in of_table(table, Group.ITEM, "id")] == [None, None]
+    assert [found.group for found in of_table(table, Group.USER, "id")] == [None, Group.USER]
 
 
 def looks(folder: Path, **tables: str) -> dict[str, Look]:
@@ -280,6 +283,38 @@ def test_a_file_a_day(hours: int, tmp_path: Path, log: list[dict[str, Any]], gue
     assert found["fetch.table.daily"] is True
     assert found["featurize.fields"]["context"] == {"cat": "categorical"}
     assert "fetch.table.items_from_events" not in found
+
+
+@pytest.mark.parametrize(
+    ("user", "column"), [(lambda e: 1_500_000_000 + e["user"], "member"), (lambda e: e["user"], "user")]
+)
+def test_lists_in_a_file_a_day(
+    user: Callable[[dict[str, Any]], int], column: str, tmp_path: Path, log: list[dict[str, Any]], guessed: Guessed
+) -> None:
+    """Each row becomes several, and the paths still tell their time zone; ids that look like times are none."""
+    for day in range(12):
+        events = [e for e in log if e["time"] // 86_400 - log[0]["time"] // 86_400 == day]
+        rows = [f"{user(e)};{e['time'] - 8 * 3600};{e['item']}-{e['click']} {e['item'] + 1}-0" for e in events]
+        write(tmp_path, f"{column};shown_at;list", rows, f"clicks-2024-05-{6 + day:02}.csv")
+    found = guessed("clicks-{date}.csv")
+    assert found["fetch.table.columns"]["timestamp"] == "shown_at"
+    assert found["fetch.table.utc_offset_hours"] == 8
+
+
+def test_a_feature_of_users_is_no_user(tmp_path: Path, log: list[dict[str, Any]], guessed: Guessed) -> None:
+    """It has few values, and its name says more than the role."""
+    rows = [f"{e['user'] % 12},{e['user'] % 11},{e['item']},{e['time']},{e['click']}" for e in log]
+    write(tmp_path, "user_feature_2,user_feature_3,item,ts,click", rows)
+    with pytest.raises(InputError, match=r"no name of a column means the user; .* Name one with --user"):
+        guessed("log.csv")
+
+
+def test_lists_of_one_length_are_no_columns(tmp_path: Path, log: list[dict[str, Any]], guessed: Guessed) -> None:
+    """Their commas are more than the tabs between the columns, but the header has none."""
+    shown = ",".join(map(str, range(50)))
+    rows = [f"{e['user']}\t{e['item']}\t{e['time']}\t{e['click']}\t{shown}" for e in log]
+    write(tmp_path, HEADER.replace(",", "\t") + "\tshown", rows)
+    assert guessed("log.csv")["fetch.table.csv.delimiter"] == "\t"
 
 
 @pytest.mark.parametrize(

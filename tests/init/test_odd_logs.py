@@ -107,6 +107,37 @@ def test_objects_in_the_log(tmp_path: Path, log: list[dict[str, Any]], run: Run)
     assert not [name for name in ("parts", "shown", "click_info") if name in str(guessed())]
 
 
+def test_objects_without_keys(tmp_path: Path, log: list[dict[str, Any]], run: Run) -> None:
+    """No engine can keep them."""
+    place = put(tmp_path / "clicks.jsonl", "\n".join(json.dumps({**e, "more": {}}) for e in log))
+    code, output = run("init", str(place))
+    assert (code, "leave that column out" in output) == (2, True), output
+
+
+@pytest.mark.parametrize(("name", "chosen"), [("users.csv", "users"), ("items.csv", "items")])
+def test_numbers_that_are_users_and_items(
+    tmp_path: Path, log: list[dict[str, Any]], run: Run, name: str, chosen: str
+) -> None:
+    """If a table may be either, the name of its file decides."""
+    numbered = [{**e, "user": at % 150, "item": at * 7 % 150} for at, e in enumerate(log)]
+    put(tmp_path / "shop" / "clicks.csv", clicks(numbered))
+    put(tmp_path / "shop" / name, "\n".join(["key,size", *(f"{at},{at % 5}" for at in range(150))]))
+    code, output = run("init", str(tmp_path / "shop"))
+    assert code == 0, output
+    assert f"fetch.table.{chosen}" in guessed()
+
+
+def test_two_tables_of_items(tmp_path: Path, log: list[dict[str, Any]], run: Run) -> None:
+    """The smaller one is named, with the option that chooses it."""
+    put(tmp_path / "shop" / "clicks.csv", clicks(log))
+    items = sorted({e["item"] for e in log})
+    put(tmp_path / "shop" / "a.csv", "\n".join(["item,size,more", *(f"{item},{item % 5},much" for item in items)]))
+    put(tmp_path / "shop" / "b.csv", "\n".join(["item,size", *(f"{item},{item % 5}" for item in items)]))
+    code, output = run("init", str(tmp_path / "shop"))
+    assert code == 0, output
+    assert "shop/a.csv is a larger table of items; name the right one with --items" in output
+
+
 @pytest.mark.parametrize("place", ["shop", "shop/"])
 def test_files_of_all_folders_are_found(tmp_path: Path, log: list[dict[str, Any]], run: Run, place: str) -> None:
     """A README above the log doesn't hide it, and hidden files are no part of it."""
