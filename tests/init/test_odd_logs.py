@@ -127,6 +127,20 @@ def test_numbers_that_are_users_and_items(
     assert f"fetch.table.{chosen}" in guessed()
 
 
+def test_two_tables_with_a_column_of_the_same_name(tmp_path: Path, log: list[dict[str, Any]], run: Run) -> None:
+    """The second one is left out with a reason, where the validation would end."""
+    put(tmp_path / "shop" / "clicks.csv", clicks(log, size=lambda at: at % 3))
+    for key in ("user", "item"):
+        ids = sorted({e[key] for e in log})
+        put(tmp_path / "shop" / f"{key}s.csv", "\n".join([f"{key},size", *(f"{one},{one % 5}" for one in ids)]))
+    code, output = run("init", str(tmp_path / "shop"))
+    assert code == 0, output
+    assert output.count("size is left out: another table has a field of this name") == 2
+    assert guessed()["featurize.fields"]["item"] == {"size": "categorical"}
+    code, output = run("fetch")
+    assert code == 0, output
+
+
 def test_two_tables_of_items(tmp_path: Path, log: list[dict[str, Any]], run: Run) -> None:
     """The smaller one is named, with the option that chooses it."""
     put(tmp_path / "shop" / "clicks.csv", clicks(log))
