@@ -7,7 +7,7 @@ message. Unlike a fetch, it holds the columns in memory.
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -107,9 +107,8 @@ def guess(workspace: Workspace, tables: Mapping[str, Look], given: Mapping[str, 
     if sets["featurize.protocol"].value == "temporal" and rows_of_user >= _OFTEN:
         why = f"{rows_of_user:.0f} rows a user are enough to learn users by name"
         described_by.append(FieldGuess(USER_ID, why, Group.USER, "id"))
-    described_by = _with_names_of_their_own(described_by)
-    taken = {field.name for field in described_by if field.group}
-    return sets | _of_fields(_with_names_of_their_own(own, taken), described_by, separators)
+    named = _once_each([*described_by, *own])
+    return sets | _of_fields(named[len(described_by) :], named[: len(described_by)], separators)
 
 
 def name_of(workspace: Workspace, paths: str) -> str:
@@ -288,16 +287,15 @@ def _of_history(events: Look, before: str, columns: Mapping[str, str]) -> dict[s
     }
 
 
-def _with_names_of_their_own(fields: Iterable[FieldGuess], taken: Collection[str] = ()) -> list[FieldGuess]:
-    """Leave out each field whose name is taken, or that of an earlier one."""
-    found: list[FieldGuess] = []
-    names = {*taken}
+def _once_each(fields: Iterable[FieldGuess]) -> list[FieldGuess]:
+    """Leave out each field with the name of an earlier one, since a name means one field in all groups."""
+    found: dict[str, FieldGuess] = {}
+    named = []
     for field in fields:
-        if field.group and field.name in names:
+        if field.group and found.setdefault(field.name, field) is not field:
             field = FieldGuess(field.name, "another table has a field of this name; rename one of them to use both")
-        names |= {field.name} if field.group else set()
-        found.append(field)
-    return found
+        named.append(field)
+    return named
 
 
 def _of_fields(own: list[FieldGuess], sides: list[FieldGuess], separators: dict[str, str]) -> dict[str, Choice]:
