@@ -1,4 +1,4 @@
-"""The same budget for all: `din tune` searches for DIN, BaseModel and LR alike, each on the parameters of `din init`.
+"""Tune DIN, BaseModel and LR with the same budget, each from the parameters that `din init` guesses for a log.
 
 The trial with the best validation metric is trained with several seeds, and its test rows are scored once for each. A
 floor that nobody has tuned is no floor.
@@ -39,7 +39,7 @@ GUESSED = "DIN as guessed"
 
 @dataclass(frozen=True)
 class Found:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
         trials: how many have ended.

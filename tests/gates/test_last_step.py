@@ -122,7 +122,7 @@ def test_the_run_rolls_back_once(workspace: Workspace, harmed, registry, capsys)
 
 
 def test_a_slow_candidate_does_not_stop_the_rollback(workspace: Workspace, harmed, registry) -> None:
-    """Its latency is measured again, and the reason of the closed gate states the new figure."""
+    """The gate that is closed states a latency, which is another one when the promotion measures it again."""
     timed = set_gate(harmed, max_latency_ms=100.0, max_latency_ratio=1.5)
     times = iter([9.0, 1.6, 9.1, 1.7])
 
