@@ -73,7 +73,7 @@ class Encoder:
 
     Args:
         directory: the directory of a verified bundle.
-        ages: whether the model reads the ages of behaviours. If so, each request must have a time.
+        ages: whether the model reads the ages of behaviours. If so, each request and behaviour must have its time.
     """
 
     def __init__(self, directory: Path, ages: bool = False) -> None:
@@ -103,9 +103,13 @@ class Encoder:
     def example(self, candidates: int) -> dict[str, Any]:
         """Return a request with items from the bundle's table, and an unknown user: ids of people stay private."""
         items = list(islice(cycle(self.known(Group.ITEM) or [None]), candidates))
-        request = {"history": items[: self.max_history], "candidates": items}
-        user = {"user": {USER_ID: "somebody"}} if Group.USER in self._tables else {}
-        return user | request | ({"time": 1_767_225_600} if self._ages else {})
+        history = items[: self.max_history]
+        request = {"user": {USER_ID: "somebody"}} if Group.USER in self._tables else {}
+        if self._ages:
+            now = 1_767_225_600
+            history = [{ITEM_ID: item, TIMESTAMP: now - 3600} for item in history]
+            request["time"] = now
+        return request | {"history": history, "candidates": items}
 
     def known(self, group: Group) -> Collection[Any]:
         """Return the ids of the items or users in the bundle's table, as text, without a copy."""
@@ -204,7 +208,7 @@ class Encoder:
         return _Entries(users, contexts, history, candidates, times, behaviours, impressions)
 
     def _age(self, entries: _Entries, behaviour: np.ndarray, request: np.ndarray) -> np.ndarray | None:
-        """Return the ages of behaviours in seconds, float32 [T], NaN for a behaviour without a time.
+        """Return the ages of behaviours in seconds, float32 [T], NaN for a behaviour whose time is null.
 
         Return None if the model reads no ages.
 
@@ -213,13 +217,16 @@ class Encoder:
             request: int64 [T], the request that each behaviour belongs to.
 
         Raises:
-            InputError: a request has no time, or a time is not a number.
+            InputError: a request or a behaviour has no time, or a time is not a number.
         """
         if not self._ages:
             return None
+        advice = "this model reads how old behaviours are; send the seconds since 1970 (UTC)"
         if None in entries.times:
-            advice = "this model reads how old behaviours are; send the seconds since 1970 (UTC)"
             raise InputError(f"time: missing; {advice}, and a timestamp with each behaviour")
+        for entry in entries.history:
+            if not isinstance(entry, dict) or TIMESTAMP not in entry:
+                raise InputError(f"history: {shown(entry)} has no {TIMESTAMP}; {advice}, or null if it is unknown")
         then = [_seconds(TIMESTAMP, value) for value in _values_of(TIMESTAMP, entries.history)]
         known = np.array(entries.times, np.float64)[request] - np.array(then, np.float64)[behaviour]
         return known.astype(np.float32)

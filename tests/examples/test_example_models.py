@@ -61,10 +61,14 @@ def test_only_the_newest_behaviours_count(scorer: Scorer) -> None:
     np.testing.assert_allclose(scorer.both(five).logits, scorer.both(four).logits, atol=1e-6)
 
 
-def test_a_request_without_a_time_is_refused(scorer: Scorer) -> None:
-    """A model that reads ages must not be served with ages that nobody sent."""
+def test_a_request_without_times_is_refused(scorer: Scorer) -> None:
+    """A model that reads ages must not be served with ages that nobody sent. Null says that a time is unknown."""
     with pytest.raises(InputError, match=r"time: missing; this model reads how old behaviours are; send the seconds"):
         scorer.score(request(1, time=None))
     with pytest.raises(InputError, match=r"time: 1700000000000; expected a number of seconds since 1970"):
         scorer.score(request(1, time=NOW * 1000))
-    assert np.isfinite(scorer.score({"history": ["i1"], "candidates": ["i2"], "time": NOW})).all()
+    for behaviour in ("i1", {"item_id": "i1"}):
+        with pytest.raises(InputError, match=r"history: .*i1.* has no timestamp; this model reads how old"):
+            scorer.score({"history": [behaviour], "candidates": ["i2"], "time": NOW})
+    unknown = {"item_id": "i1", "timestamp": None}
+    assert np.isfinite(scorer.score({"history": [unknown], "candidates": ["i2"], "time": NOW})).all()
