@@ -1,4 +1,4 @@
-"""The parameters of a log: params.yaml with an overlay, further values, and the paths of the files."""
+"""The parameters of a log: the defaults with an overlay, further values, and the paths of the files."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.environments import ROOT
-from din.params import Params, load, parse, to_json
+from din.params import Params, parse, to_json
 from din.params.overlays import make_paths_absolute, nested, overlaid, read_overlay
 
 TABLES = ("events", "items", "users", "history")
@@ -14,14 +14,14 @@ MONTH = ROOT / "docs/examples/month.yaml"
 
 
 def read_log(log: Path, data: Path | None = None, values: Mapping[str, Any] | None = None) -> Params:
-    """Return params.yaml with an overlay and with values by dotted key.
+    """Return the defaults with an overlay and with values by dotted key.
 
     The tables of the log are expected in `data`. Without it, relative paths are relative to the repository.
 
     Raises:
         InputError: the overlay or a value can't be read, or the parameters contradict each other.
     """
-    params = overlaid(to_json(load(ROOT / "params.yaml")), read_overlay(log), log)
+    params = overlaid(to_json(Params()), read_overlay(log), log)
     params = overlaid(params, nested(dict(values or {})), "the given values")
     if data:
         params = below(params, data)

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from benchmarks.directory import write_directory
-from benchmarks.environments import ROOT
 from benchmarks.exported import ExportedModel
 from benchmarks.measure import EPOCHS, Contestant, ContestantTimes, seconds
 from benchmarks.roofline import Roofline, epoch_sizes
@@ -21,7 +20,8 @@ from din.artifacts import read_json
 from din.features.packing import Packer
 from din.model.artifact import Trained
 from din.model.din import DIN
-from din.params import Train, load
+from din.params import Train
+from din.params.defaults import defaults
 from din.params.overlays import edit
 from din.train.checkpoint import Progress
 from din.train.compute import computing
@@ -36,8 +36,8 @@ ONNX_BATCH = 256  # small enough for a core's cache
 
 
 def settings(workload: Workload, epochs: int) -> Train:
-    """Return the block `train` of params.yaml with the sizes of the workload."""
-    train = load(ROOT / "params.yaml").train
+    """Return the defaults of `train` with the sizes of the workload."""
+    train = Train()
     learning = replace(
         train.learning, batch_size=workload.batch, seed=workload.seed, epochs=epochs, patience=epochs, metric="auc"
     )
@@ -111,8 +111,7 @@ def train_stage(workload: Workload) -> dict[str, Any]:
             "learning": {"batch_size": workload.batch, "seed": workload.seed, "epochs": 1},
             "compute": {"threads": 1},
         }
-        shipped = (ROOT / "params.yaml").read_text(encoding="utf-8")
-        edited = edit(shipped, {"train": train}, "the benchmark")
+        edited = edit(defaults(), {"train": train}, "the benchmark")
         (root / "params.yaml").write_text(edited.text, encoding="utf-8")
         stage = seconds(lambda: subprocess.run([sys.executable, "-m", "din.cli", "train"], cwd=root, check=True))
         summary = read_json(root / "reports/training/summary.json")

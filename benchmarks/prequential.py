@@ -86,7 +86,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.prequential", description="Score each day of a log by four models."
     )
-    parser.add_argument("log", type=Path, help="an overlay over params.yaml, e.g. one of docs/examples")
+    parser.add_argument("log", type=Path, help="an overlay over the defaults, e.g. one of docs/examples")
     parser.add_argument("--data", type=Path, help="the folder of the log's folder; default: as the overlay says")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="parameters beside the overlay")
     parser.add_argument("--days", type=positive, default=6, help="days to score, the last ones of the log")

@@ -21,7 +21,6 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.directory import write_directory
-from benchmarks.environments import ROOT
 from benchmarks.exported import ExportedModel, PaddedGraph, floor
 from benchmarks.generated_tables import publish
 from benchmarks.harness import positive, table
@@ -30,7 +29,7 @@ from benchmarks.workload import Workload, impressions
 from din.cli.options import place
 from din.features.packing import TableLayout
 from din.model.model import build
-from din.params import load
+from din.params import Train
 from din.serve.scorer import Scorer
 
 CANDIDATES = (1, 10, 100, 500, 2_000)
@@ -84,7 +83,7 @@ def request_table() -> str:
 
 def ways(log: Workload = _LOG) -> Iterator[tuple[int, int, Runs]]:
     """Yield the numbers of candidates and behaviours of each request, with functions that score it, by way."""
-    train = load(ROOT / "params.yaml").train
+    train = Train()
     width = 2 * train.model.embedding_dim
     padded = PaddedGraph(width, train, threads=1)
     random = np.random.default_rng(0)

@@ -102,7 +102,7 @@ def guessed(folder: Path) -> Params:
     workspace = Workspace(place)
     found = guess(workspace, tables(workspace, str(place), {}), {})
     values = nested({key: choice.value for key, choice in found.items()})
-    return parse(Params, overlaid(to_json(load(ROOT / "params.yaml")), values, folder), folder)
+    return parse(Params, overlaid(to_json(Params()), values, folder), folder)
 
 
 def searched(kept: Path, features: Path, params: Params, trials: int) -> Found:

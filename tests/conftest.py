@@ -9,7 +9,7 @@ from hypothesis import settings
 from spark_processes import sail_server
 
 from din.features.reader import Features
-from din.params import Params, load
+from din.params import Params
 from tests.factories.features import VECTORS, write_features
 
 # A busy machine must not fail a test, so there are no deadlines. The same commit must not pass today and fail tomorrow,
@@ -17,8 +17,6 @@ from tests.factories.features import VECTORS, write_features
 settings.register_profile("same", deadline=None, derandomize=True, max_examples=50)
 settings.register_profile("new", deadline=None, max_examples=1000)
 settings.load_profile("same")
-
-ROOT = Path(__file__).parent.parent
 
 torch.set_num_threads(1)  # models of a few units: threads would only wait for each other
 
@@ -30,7 +28,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def params() -> Params:
-    return load(ROOT / "params.yaml")
+    return Params()
 
 
 @pytest.fixture

@@ -1,10 +1,16 @@
-"""Write params.yaml and docs/params.schema.json from the defaults; `make params` runs it."""
+"""Write params.yaml and docs/params.schema.json; `make params` runs it.
+
+params.yaml holds the defaults, but for those that its log's protocol does not suit.
+"""
 
 import json
 from pathlib import Path
 
 from din.params.defaults import defaults
 from din.params.json_schema import schema
+from din.params.overlays import edit, nested
+from din.params.train import RECIPES
 
-Path("params.yaml").write_text(defaults(), encoding="utf-8")
+recipe = nested({f"train.{key}": value for key, value in RECIPES["by_user"].items()})
+Path("params.yaml").write_text(edit(defaults(), recipe, "the recipe").text, encoding="utf-8")
 Path("docs/params.schema.json").write_text(json.dumps(schema(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

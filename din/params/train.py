@@ -30,11 +30,23 @@ WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
 _NO_EMBEDDINGS = ("lr",)
 """Models that have only linear weights."""
 
-SOFTMAX: dict[str, Any] = {"model.name": "din", "model.softmax": True, "learning.average": 0.25}
-"""Changes that `din init` makes unless a log is split by days."""
+RECIPES: dict[str, dict[str, Any]] = {
+    "temporal": {"learning.initial_item_bias": "zero"},
+    "leave_last_out": {"model.softmax": True, "learning.average": 0.25},
+    "by_user": {
+        "model.softmax": True,
+        "learning.embedding_std": 0.004,
+        "learning.learning_rate": 0.0016,
+        "learning.patience": 3,
+        "learning.average": 0.5,
+        "learning.regularization": 32.0,
+    },
+}
+"""Changes that suit public logs of each protocol (docs/tuning.md has figures). `din init` makes those of a log's."""
 
+_DIN = {"model.name": "din"}
 KNOWN_GOOD: tuple[dict[str, Any], ...] = (
-    SOFTMAX,
+    {**_DIN, **RECIPES["leave_last_out"]},
     {
         "learning.embedding_std": 0.01,
         "learning.initial_item_bias": "zero",
@@ -44,12 +56,12 @@ KNOWN_GOOD: tuple[dict[str, Any], ...] = (
         "learning.regularization": 100.0,
         "learning.penalty": "decoupled",
     },
+    {**_DIN, **RECIPES["by_user"]},
     {"learning.average": 0.25, "learning.decay": 0.7, "learning.dropout": 0.1},
-    {**SOFTMAX, "learning.regularization": 1.0},
-    {**SOFTMAX, "model.ages": True},
+    {**_DIN, **RECIPES["leave_last_out"], "model.ages": True},
     {"model.name": "base", "learning.average": 0.25},
 )
-"""Changes that improved models of public logs, most of them found by hand. `din tune` tries them first."""
+"""Changes that improved models of public logs. `din tune` tries them first."""
 
 
 def names_version(pin: str | None, version: str) -> bool:
@@ -141,7 +153,7 @@ class LearningParams(Block):
     batch_size: Annotated[PositiveInt, OneOf((128, 256, 512)), Doc("impressions in a step")] = 256
     epochs: Annotated[PositiveInt, Doc("largest number of passes over the training rows")] = 20
     patience: Annotated[
-        PositiveInt, OneOf((2, 4)), Doc("epochs without a better validation metric before training stops")
+        PositiveInt, OneOf((2, 3, 4)), Doc("epochs without a better validation metric before training stops")
     ] = 2
     metric: Annotated[Literal["gauc", "auc"], Doc("gauc | auc: the validation metric that chooses the best epoch")] = (
         "auc"

@@ -15,12 +15,11 @@ from typing import Any
 from benchmarks.in_process import STAGES
 from din.artifacts import read_json
 from din.errors import GateClosed, InputError
-from din.params import Params, load
+from din.params import Params
 from din.promotion.promote import promote as promote_run
 from din.workspace import Suite, Workspace
 from tests.factories.log import DAY, FIELDS, START, Delivery, draw, write
 
-ROOT = Path(__file__).parent.parent.parent
 SMALL: dict[str, Any] = {
     "fetch.source": "table",
     "fetch.table.keep": ("tab", "position", "device", "play_time"),
@@ -64,8 +63,8 @@ class Outcome:
 
 
 def parameters(settings: Mapping[str, Any]) -> Params:
-    """Return the shipped parameters with settings for a small log and the given ones, by dotted keys."""
-    params = load(ROOT / "params.yaml")
+    """Return the defaults with settings for a small log and the given ones, by dotted keys."""
+    params = Params()
     for key, value in {**SMALL, **settings}.items():
         params = _replaced(params, key.split("."), value)
     return params

@@ -17,12 +17,12 @@ LOSSES = HERE / "losses.json"
 
 def run(root: Path) -> list[dict[str, float]]:
     """Return training and validation loss of three epochs of the default model in small."""
-    from din.params import load
+    from din.params import Train
     from din.train.compute import computing
     from din.train.fit import fit
     from tests.factories.features import write_features
 
-    train = load(HERE.parents[1] / "params.yaml").train
+    train = Train()
     train = replace(
         train,
         model=replace(train.model, embedding_dim=8, attention_hidden=(12, 6), hidden=(16, 8)),

@@ -12,6 +12,7 @@ from din.errors import InputError
 from din.init import command, render
 from din.init.choice import Choice
 from din.params import load
+from din.params.defaults import defaults
 
 ROOT = Path(__file__).parents[2]
 SETS = {
@@ -46,11 +47,10 @@ def edited(path: Path, old: str, new: str) -> None:
 
 
 def test_this_repository_is_made_of_the_template() -> None:
-    """Our dvc.yaml is the rendered one, and so is our params.yaml before any guess, but for its schema's address."""
+    """Our dvc.yaml is the rendered one, and so are the defaults before any guess, but for their schema's address."""
     files = render.render(SETS)
     assert files["dvc.yaml"] == (ROOT / "dvc.yaml").read_text()
-    ours = (ROOT / "params.yaml").read_text()
-    assert render.parameters({}).splitlines()[1:] == ours.splitlines()[1:]
+    assert render.parameters({}).splitlines()[1:] == defaults().splitlines()[1:]
     for name in (".dvcignore", ".airflowignore", ".dvc/config"):
         assert files[name] == (ROOT / name).read_text()
 

@@ -18,12 +18,13 @@ from din.cli import app
 from din.errors import InputError
 from din.params import Params, load, parse, to_json
 from din.params.blocks import leaves
+from din.params.defaults import defaults
 from din.params.overlays import edit, nested, overlaid, read_overlay
 from din.params.reading import plain
 from din.schema import parse_fields
 
 ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
+TEXT = defaults()
 TYPES = {key: one.hint for key, one in leaves(Params).items()}
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.yaml"))
 BEFORE = plain(TEXT, "params.yaml")
@@ -145,10 +146,12 @@ def test_a_block_without_keys_is_refused(overlay: Any) -> None:
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_examples_hold_only_differences(path: Path) -> None:
-    """Each key of an example changes a value, and its fields can be parsed."""
+    """Each key of an example changes a value of the defaults or of params.yaml, and both have then the same ones."""
     overlay = read_overlay(path)
     edited = edit(TEXT, overlay, path)
-    assert nested({change.key: change.new for change in edited.changes}) == overlay
+    ours = edit((ROOT / "params.yaml").read_text(encoding="utf-8"), overlay, path)
+    assert nested({change.key: change.new for change in (*edited.changes, *ours.changes)}) == overlay
+    assert plain(ours.text, path) == plain(edited.text, path)
     params = parse(Params, plain(edited.text, path), path)
     assert params.model_name == path.stem
     assert parse_fields({name: group or {} for name, group in (params.featurize.fields or {}).items()})
