@@ -37,7 +37,6 @@ RECIPES: dict[str, dict[str, Any]] = {
         "model.softmax": True,
         "learning.embedding_std": 0.004,
         "learning.learning_rate": 0.0016,
-        "learning.patience": 3,
         "learning.average": 0.5,
         "learning.regularization": 32.0,
     },
@@ -153,7 +152,7 @@ class LearningParams(Block):
     batch_size: Annotated[PositiveInt, OneOf((128, 256, 512)), Doc("impressions in a step")] = 256
     epochs: Annotated[PositiveInt, Doc("largest number of passes over the training rows")] = 20
     patience: Annotated[
-        PositiveInt, OneOf((2, 3, 4)), Doc("epochs without a better validation metric before training stops")
+        PositiveInt, OneOf((2, 4)), Doc("epochs without a better validation metric before training stops")
     ] = 2
     metric: Annotated[Literal["gauc", "auc"], Doc("gauc | auc: the validation metric that chooses the best epoch")] = (
         "auc"
