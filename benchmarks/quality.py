@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 from ruamel.yaml import YAML
 
 from benchmarks import harness
@@ -36,6 +37,7 @@ from din.errors import InputError
 from din.facts import Metrics, Oracle
 from din.features.reader import Features
 from din.featurize.build import featurize
+from din.metrics.estimates import Estimate, Metric, difference, mean
 from din.metrics.ranking import relative_improvement
 from din.params import Params, Train, parse, to_json
 from din.params.overlays import overlaid
@@ -47,6 +49,9 @@ from din.train.predict import EVALUATION_BATCH, predict
 from din.workspace import Workspace
 
 STORE = harness.STORE / "quality"
+CONFIDENCE = 0.95
+"""The level of each bound of an interval by user, of the mean difference of runs with the same seeds."""
+_COMPARED: tuple[Metric, ...] = ("auc", "gauc")
 
 
 @dataclass(frozen=True)
@@ -68,12 +73,19 @@ class Row:
 
 @dataclass(frozen=True)
 class QualityRun:
-    """The figures of a training. The oracle is known for simulated logs only."""
+    """The figures of a training, and its scores of the test rows. The oracle is known for simulated logs only."""
 
     epoch: int
     valid: Metrics
     test: Metrics
     oracle: Oracle | None
+    predictions: Path
+
+    def less(self, base: "QualityRun", metric: Metric) -> Estimate:
+        """Return this run's metric on the test rows less that of another one."""
+        rows = pq.read_table(self.predictions)
+        scores = rows["prediction"], pq.read_table(base.predictions, columns=["prediction"])["prediction"]
+        return difference(metric, rows["label"], *scores, rows["user"])
 
 
 def main() -> int:
@@ -180,7 +192,9 @@ def run(kept: Path, features: Path, train: Train) -> QualityRun:
         learner, progress = fit(opened, train, compute=compute)
     valid, test = (predict(learner.finished, opened, split, EVALUATION_BATCH) for split in ("valid", "test"))
     known = oracle(test, Workspace(features.parents[1]).truth)
-    return QualityRun(progress.best_epoch + 1, valid.metrics, test.metrics, known)
+    predictions = kept.with_suffix(".parquet")
+    pq.write_table(test.table().select(["user", "label", "prediction"]), predictions)
+    return QualityRun(progress.best_epoch + 1, valid.metrics, test.metrics, known, predictions)
 
 
 def text(rows: Sequence[Row], runs: Sequence[list[QualityRun]]) -> str:
@@ -202,10 +216,13 @@ def _line(row: Row, found: list[QualityRun], base: list[QualityRun]) -> dict[str
     cells = {"model": row.name, "valid AUC": _mean_sd([run.valid.auc for run in found])}
     for head, metric in (("test AUC", "auc"), ("GAUC", "gauc"), ("log loss", "log_loss")):
         cells[head] = _mean_sd(_test(found, metric))
-    for metric in ("auc", "gauc"):
-        gains = list(map(relative_improvement, _test(found, metric), _test(base, metric)))
-        compared = row.name != row.base and not np.isnan(gains).any()  # a base at or below 0.5 has no lift
-        cells[f"RelaImpr {metric.upper()}"] = f"{_mean_sd(gains, '+.1f')} %" if compared else "–"
+    gains = list(map(relative_improvement, _test(found, "auc"), _test(base, "auc")))
+    compared = row.name != row.base and not np.isnan(gains).any()  # a base at or below 0.5 has no lift
+    cells["RelaImpr AUC"] = f"{_mean_sd(gains, '+.1f')} %" if compared else "–"
+    for metric in _COMPARED:
+        paired = [run.less(other, metric) for run, other in zip(found, base, strict=True)]
+        gain = harness.interval(mean(paired).interval(CONFIDENCE))
+        cells[f"{metric.upper()} less base's"] = gain if row.name != row.base else "–"
     if known := found[0].oracle:
         lift = (np.mean(_test(found, "auc")) - 0.5) / (known.auc - 0.5)
         cells["of the oracle's lift"] = f"{lift * 100:.1f} %"
