@@ -44,6 +44,7 @@ _WRITTEN = {
     "names": "the first line is a row, not a header",
     "encoding": "the bytes of a table are not UTF-8",
     "decimal": "numbers are written like 12,50",
+    "quote": "quotes are part of the text: some begin a cell, but don't end it",
 }
 
 
@@ -160,7 +161,8 @@ def _of_files(workspace: Workspace, tables: Mapping[str, Look]) -> dict[str, Cho
     }
     if events.explode:
         sets["fetch.table.explode"] = events.explode
-    written = replace(events.dialect, encoding=_encoding_of(tables))
+    quote = events.dialect.quote and min((side.dialect.quote for side in tables.values()), key=bool)
+    written = replace(events.dialect, encoding=_encoding_of(tables), quote=quote)
     for key, why in _WRITTEN.items():
         value = getattr(written, key)
         if value != getattr(Csv, key):

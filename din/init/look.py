@@ -145,7 +145,7 @@ class Column:
     @cached_property
     def _is_bracketed(self) -> bool:
         texts = self.different.cast(pa.string())
-        return _share(pc.match_substring_regex(texts, r"^\[.*\]$")) > _MOST
+        return _share(pc.match_substring_regex(texts, r"^\[[^{]*\]$")) > _MOST
 
     @property
     def holds_objects(self) -> bool:
@@ -310,10 +310,10 @@ def _by_impression(seen: Look, cell: Column, clicked: Column | None) -> Look:
 def _sniff(file: File, encoding: str | None) -> Dialect:
     """Return how a CSV file is written; without a header, its columns are named by their numbers."""
     with files.unreadable(file.name), file.lines() as stream:
-        content = stream.read(_SNIFFED)
-    encoding = encoding or _encoding(content, file.name)
-    text = content.decode(encoding, errors="ignore")
-    lines = [line for line in text.splitlines()[: None if len(content) < _SNIFFED else -1] if line.strip()][:1000]
+        content = stream.read(files.CHUNK)
+    encoding = encoding or _encoding(content[:_SNIFFED], file.name)
+    every = _lines(content, files.CHUNK, encoding)
+    lines = _lines(content[:_SNIFFED], _SNIFFED, encoding)[:1000]
     if not lines:
         raise InputError(
             f"{file.name}: no line of text that ends within {_SNIFFED:,} bytes; expected a CSV file with a row a line: "
@@ -325,12 +325,20 @@ def _sniff(file: File, encoding: str | None) -> Dialect:
             "by `din init` with its folder; convert another file, e.g. with sed 's/::/\\t/g' old.dat > new.tsv"
         )
     delimiter = max(_DELIMITERS, key=lambda one: _columns(lines, one))
-    rows = [*csv.reader(lines, delimiter=delimiter)]
-    headed = not any(re.fullmatch(_NUMBER_OR_DATE, cell.strip()) for cell in rows[0])
+    quoted = _ends_quotes(every, delimiter) or _columns(lines, delimiter) > _columns(lines, delimiter, csv.QUOTE_NONE)
+    rows = [*csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)]
+    columns = [*zip_longest(*rows, fillvalue="")]
+    headed = not any(_begins_with_value(*cells) for cells in columns)
     names = () if headed else tuple(f"{readers.UNNAMED}{number}" for number in range(1, len(rows[0]) + 1))
-    has_commas = delimiter != "," and any(map(_are_with_commas, zip_longest(*rows, fillvalue="")))
+    decimal = "," if delimiter != "," and any(map(_are_with_commas, columns)) else "."
     usual = "\t" if file.suffix == "tsv" else ","
-    return Dialect(None if delimiter == usual else delimiter, names, encoding, "," if has_commas else ".")
+    return Dialect(None if delimiter == usual else delimiter, names, encoding, decimal, quote='"' if quoted else None)
+
+
+def _lines(content: bytes, most: int, encoding: str) -> list[str]:
+    """Return the lines with text, without the last one if the content is cut off at `most` bytes."""
+    lines = content.decode(encoding, errors="ignore").splitlines()
+    return [line for line in lines[: None if len(content) < most else -1] if line.strip()]
 
 
 def _encoding(content: bytes, name: str) -> str:
@@ -358,12 +366,28 @@ def _encoding(content: bytes, name: str) -> str:
     )
 
 
-def _columns(lines: list[str], delimiter: str) -> float:
+def _ends_quotes(lines: list[str], delimiter: str) -> bool:
+    """Return whether each cell that begins with a quote ends with one, too; the last one may be cut off."""
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    try:
+        return all(True for _ in reader)
+    except csv.Error:
+        return reader.line_num >= len(lines)
+
+
+def _begins_with_value(first: str, *others: str) -> bool:
+    """Return whether a column's first cell is no name: a number, a date, or an id of the others' form, such as N12."""
+    text = re.sub(r"\d", "", first)
+    like_first = sum(re.sub(r"\d", "", other) == text for other in others) if text != first else 0
+    return bool(re.fullmatch(_NUMBER_OR_DATE, first.strip())) or like_first > _MOST * len(others)
+
+
+def _columns(lines: list[str], delimiter: str, quoting: Literal[0, 3] = csv.QUOTE_MINIMAL) -> float:
     """Return the number of columns that a delimiter gives, or less where it gives lines of different widths.
 
     The first line counts most: lists of one length have commas, but the names of the columns have not.
     """
-    first, *others = [len(row) for row in csv.reader(lines, delimiter=delimiter) if row]
+    first, *others = [len(row) for row in csv.reader(lines, delimiter=delimiter, quoting=quoting) if row]
     widths = Counter([first, *others])
     width, times = widths.most_common(1)[0]
     like_first = 1 if first == width else 0.01

@@ -60,6 +60,9 @@ class Csv(Block):
         ),
     ] = "utf-8"
     decimal: Annotated[Literal[".", ","], Doc(". | , in numbers")] = "."
+    quote: Annotated[
+        Literal['"'] | None, Doc("around cells that hold delimiters or line ends; null = quotes are part of the text")
+    ] = '"'
 
     def conflicts(self) -> Iterator[Conflict]:
         """Report a comma with two meanings."""

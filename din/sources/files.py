@@ -227,8 +227,8 @@ def unreadable(what: str) -> Iterator[None]:
         advice = ", ".join(["correct that line" if "line" in problem else damaged, *getattr(error, "__notes__", ())])
         if "columns, got" in problem and '"' in problem:
             advice += (
-                ". A cell that starts with a quote ends at the next quote. If quotes are part of the text, remove "
-                "them, e.g. with tr -d '\"'"
+                ". A cell that starts with a quote ends at the next quote. If quotes are part of the text, set "
+                "csv.quote to null in fetch.table"
             )
         raise InputError(f"{what}: cannot be read ({problem}); {advice}") from None
     except ImportError as error:

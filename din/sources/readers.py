@@ -35,6 +35,7 @@ class Dialect:
     names: tuple[str, ...] = ()  # the columns of files without a header; () = the first line names them
     encoding: str = "utf-8"  # as Python names it
     decimal: str = "."  # or `,` in numbers such as 12,50
+    quote: str | None = '"'  # around cells that hold delimiters or line ends; None = quotes are part of the text
     skip: int = 0  # lines before the first row, or the header
     fields: pa.Schema | None = None  # the fields to read from JSON-lines, if their types are known
 
@@ -181,7 +182,11 @@ def _csv(file: File, names: Sequence[str], dialect: Dialect) -> Iterator[pcsv.CS
     """Open a file for the columns `names` as text; without names, for all."""
     delimiter = dialect.of(file)
     long = len(delimiter) > 1
-    parse = pcsv.ParseOptions(delimiter=_DELIMITER if long else delimiter, newlines_in_values=True)
+    parse = pcsv.ParseOptions(
+        delimiter=_DELIMITER if long else delimiter,
+        quote_char=dialect.quote or False,
+        newlines_in_values=dialect.quote is not None,
+    )
     options = pcsv.ReadOptions(
         use_threads=False,  # with threads, errors would not name the row
         block_size=CHUNK,
@@ -221,7 +226,7 @@ def _explained(file: File, dialect: Dialect) -> Iterator[None]:
         yield
     except pa.ArrowInvalid as error:
         problem = str(error).splitlines()[0]
-        found = any(words in problem for words in _TOO_LONG) and _too_long(file)
+        found = any(words in problem for words in _TOO_LONG) and _too_long(file, dialect.quote)
         if not found:
             unread = pa.ArrowInvalid(problem.replace(_DELIMITER, dialect.of(file)))
             if "Row #2: Expected" in problem and not dialect.names:
@@ -236,7 +241,7 @@ def _explained(file: File, dialect: Dialect) -> Iterator[None]:
         ) from None
 
 
-def _too_long(file: File) -> tuple[int, str] | None:
+def _too_long(file: File, quote: str | None) -> tuple[int, str] | None:
     """Return the number of the first row of more than `CHUNK` bytes, and its beginning."""
     number = size = quotes = 0
     beginning = b""
@@ -244,7 +249,7 @@ def _too_long(file: File) -> tuple[int, str] | None:
         while line := lines.readline(CHUNK + 1):
             beginning = beginning or line[:40]
             size += len(line)
-            quotes += line.count(b'"')
+            quotes += line.count(quote.encode()) if quote else 0
             if size > CHUNK:
                 return number, beginning.decode(errors="replace")
             if quotes % 2 == 0:

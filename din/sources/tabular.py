@@ -142,7 +142,7 @@ class TableSource(Source):
         """
         csv = self.params.csv
         is_events = self._is_of_events(table)
-        dialect = Dialect(csv.delimiter, csv.names if is_events else (), csv.encoding, csv.decimal)
+        dialect = Dialect(csv.delimiter, csv.names if is_events else (), csv.encoding, csv.decimal, csv.quote)
         file = next(iter(self._files(table)), None)
         if is_events or file is None or files.format_of(file.path) != "CSV":
             return dialect

@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
 from din import cli
+from din.errors import InputError
+from din.init.look import look
 from din.params import load
+from din.workspace import Workspace
 
 Run = Callable[..., tuple[int, str]]
 
@@ -271,6 +275,37 @@ def test_tables_without_a_header(tmp_path: Path, log: list[dict[str, Any]], run:
     assert found["fetch.table.users_columns"] == {"user_id": "column_1"}
     assert found["featurize.fields"]["item"] == {"column_1": "categorical"}
     assert run("fetch")[0] == 0
+
+
+def test_quotes_that_are_part_of_the_text(tmp_path: Path, log: list[dict[str, Any]], run: Run) -> None:
+    """Texts of a table without a header begin with quotes; its ids N12 say that the first line is a row, too."""
+    put(
+        tmp_path / "shop" / "clicks.tsv",
+        "".join(f"{e['user']}\tN{e['item']}\t{e['time']}\t{e['click']}\n" for e in log),
+    )
+    texts = ['"Open', '"Wheel" of luck', '5" wide', "Plain"]
+    put(tmp_path / "shop" / "news.tsv", "".join(f"N{at}\tkind {'abc'[at % 3]}\t{texts[at % 4]}\n" for at in range(150)))
+    code, output = run("init", f"{tmp_path}/shop")
+    assert code == 0, output
+    assert guessed()["fetch.table.csv.quote"] is None
+    assert guessed()["fetch.table.items_columns"] == {"item_id": "column_1"}
+    assert run("fetch")[0] == 0
+    items = pq.read_table(Path("data/raw/items.parquet"))
+    assert {*items["column_3"].to_pylist()} == {*texts}
+
+
+@pytest.mark.parametrize("cell", ['"a,""b"" c"', '"two\nlines"', '5" wide'])
+def test_quotes_around_cells(tmp_path: Path, cell: str) -> None:
+    """They are no part of the text, even beside a quote inside of a cell."""
+    put(tmp_path / "log.csv", "user,item,text\n" + f"u1,i1,{cell}\n" * 50)
+    assert look(Workspace(tmp_path), "log.csv", "--events").dialect.quote == '"'
+
+
+def test_quotes_after_backslashes(tmp_path: Path) -> None:
+    """No reader knows them, and read as text they would break rows."""
+    put(tmp_path / "log.csv", "user,item,text\n" + 'u1,i1,"a \\"b\\", c"\n' * 50)
+    with pytest.raises(InputError, match=r"Expected 3 columns, got 4: .*set csv.quote to null"):
+        look(Workspace(tmp_path), "log.csv", "--events")
 
 
 @pytest.mark.parametrize(
