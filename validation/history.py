@@ -1,6 +1,6 @@
 """Check that the times, rows and users of prior histories fit the log.
 
-A behaviour without a time is allowed and counts as older than every event. Costs three joins of history and events, and
+A behaviour without a time is allowed and counts as older than every event. Costs four joins of history and events, and
 for each item field, a join of the users' shares of each value.
 """
 
@@ -19,7 +19,7 @@ def times_of_history(log: Log) -> Iterator[Expected]:
     """Expect behaviours to be older than the log, and not to be impressions of the log.
 
     * `history_after_log`: a prior behaviour is dated after the last event (one without a time is allowed).
-    * `history_within_log`: a **warning**: most behaviours are dated inside the log.
+    * `history_within_log`: a **warning**: most behaviours are dated inside the log, and after their user's first event.
     * `history_repeats_log_rate`: much of the history repeats impressions of the log. `history_repeats_log` **warns** of
       less.
     """
@@ -29,7 +29,8 @@ def times_of_history(log: Log) -> Iterator[Expected]:
     first, last = log.one(f"SELECT quantile_disc({TIMESTAMP}, 0.01), max({TIMESTAMP}) FROM events")
     late, within, timed = log.one(
         f"SELECT count(*) FILTER ({TIMESTAMP} > '{last}'::TIMESTAMP), "
-        f"count(*) FILTER ({TIMESTAMP} >= '{first}'::TIMESTAMP), count({TIMESTAMP}) FROM history"
+        f"count(*) FILTER ({TIMESTAMP} >= greatest(own.start, '{first}'::TIMESTAMP)), count({TIMESTAMP}) FROM history "
+        f"LEFT JOIN (SELECT {USER_ID}, min({TIMESTAMP}) AS start FROM events GROUP BY ALL) AS own USING ({USER_ID})"
     )
     after = f"SELECT * FROM history WHERE {TIMESTAMP} > (SELECT max({TIMESTAMP}) FROM events)"
     yield figure(
@@ -47,8 +48,8 @@ def times_of_history(log: Log) -> Iterator[Expected]:
         maximum=constants.HISTORY_WITHIN,
         column=TIMESTAMP,
         severity="warning",
-        advice=f"most behaviours are dated after the first event, {first}: does each have its own time, not the time "
-        "of the export? A behaviour must never be dated before it happened",
+        advice=f"most behaviours are dated after the first event of their user and of the log, {first}: does each have "
+        "its own time, not the time of the export? A behaviour must never be dated before it happened",
     )
     repeated = f"FROM history SEMI JOIN events USING ({USER_ID}, {ITEM_ID}, {TIMESTAMP})"
     (count,) = log.one(f"SELECT count(*) {repeated}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from planting import RAW, Plant, day, edit, events, failed, fill, judge, limits, names, put, seal
@@ -174,6 +175,24 @@ def test_missing_days(mode: str, daily: bool, severity: str | None, workspace: E
     if severity:
         assert found.keys() == {"missing_days", "days_behind_until"}
         assert found["missing_days"]["sample"] == [{"date": hole.name.removeprefix("date=")}]
+        assert ("missing_days to warning" in found["missing_days"]["advice"]) == (severity == "critical")
+
+
+@pytest.mark.parametrize(("of", "warns"), [("min", False), ("max", True)])
+def test_a_history_dated_within_the_log(of: str, warns: bool, workspace: Enter) -> None:
+    """A user who comes late may have a late history, from just before; a history dated by its export is suspicious."""
+    params = workspace()
+    times = pa.concat_tables(pq.read_table(path, columns=["user_id", "timestamp"]) for path in events())
+    times = times.group_by("user_id").aggregate([("timestamp", of)])
+
+    def dated(history: pa.Table) -> pa.Table:
+        found = history.join(times, "user_id", join_type="inner")
+        just_before = pc.subtract(found[f"timestamp_{of}"], pa.scalar(1, pa.duration("us")))
+        return found.drop_columns("timestamp").append_column("timestamp", just_before).select(history.column_names)
+
+    edit(HISTORY, dated)
+    seal(RAW)
+    assert ("history_within_log" in failed(judge("raw", params), "warning")) == warns
 
 
 def test_events_after_until(workspace: Enter) -> None:
