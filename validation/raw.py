@@ -250,13 +250,15 @@ def missing_days(log: Log) -> Iterator[Expected]:
     days = log.calendar.days.astype(object)
     if wanted == "off" or not len(days):
         return
+    severity = log.if_daily(wanted)
+    lost = "lost for good, set validate_raw.missing_days to warning; if " if severity == "critical" else "lost, or if "
     between = (days[0] + timedelta(n) for n in range((days[-1] - days[0]).days))
     yield none_of(
         "missing_days",
         [{"date": str(day)} for day in sorted(set(between) - set(days))],
-        severity=log.if_daily(wanted),
-        advice="days without a row inside the log's range: add them. If they are lost for good, set "
-        "validate_raw.missing_days to warning; if nothing happened on them, to off",
+        severity=severity,
+        advice=f"days without a row inside the log's range: add them. If they are {lost}nothing happened on them, set "
+        "validate_raw.missing_days to off",
     )
     if log.until:
         yield figure(
