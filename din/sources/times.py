@@ -10,6 +10,7 @@ from din.errors import InputError, shown
 from din.sources import values
 from din.sources.rawlog import type_name
 from din.sources.rows import Check, Rows, quoted
+from din.sources.values import Form
 
 YEARS = (1990, 2100)  # a time outside these years means a wrong unit or a broken clock
 NANOSECONDS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
@@ -94,7 +95,7 @@ def _number(rows: Rows, name: str, kind: str, unit: str, checks: list[Check]) ->
     number = f"TRY_CAST({column} AS {kind if kind == 'BIGINT' else 'DOUBLE'})"
     if rows.types[name] == "VARCHAR":
         fix = f"correct the row, or set {_UNIT_KEY} to iso where all are written like 2024-05-31T12:00:00Z"
-        word = f"{values.form(column, 'VARCHAR')} NOT IN (1, 4)"
+        word = f"{values.form(column, 'VARCHAR')} & {Form.WHOLE | Form.NUMBER | Form.FLOAT:d} = 0"
         checks.append(Check(word, name, column, f"a number ({_UNIT_KEY}={unit})", fix))
     low, high = (seconds * 10**9 // per for seconds in (_LOW, _HIGH))
     broken = f"NOT ({number} >= {low} AND {number} < {high})"

@@ -26,9 +26,10 @@ class Form(IntFlag):
 
     WHOLE = 1  # a whole number within 64 bits
     LONG = 2  # a longer one
-    NUMBER = 4  # any other number
-    MARK = 8  # a word for a missing value
+    NUMBER = 4  # any other number, but for those with `FLOAT`
+    MARK = 8  # a word for a missing value, or NaN
     WORD = 16
+    FLOAT = 32  # a whole number within 64 bits, written such as 17.0
 
 
 def form(sql: str, kind: str) -> str:
@@ -38,12 +39,17 @@ def form(sql: str, kind: str) -> str:
         return f"list_aggregate(list_transform({sql}, lambda x: {each}), 'bit_or')"
     if kind == "DOUBLE":
         whole = f"{sql} = trunc({sql}) AND {sql} >= -9223372036854775808 AND {sql} < 9223372036854775808"
-        return f"CASE WHEN {sql} IS NULL THEN 0 WHEN {whole} THEN {Form.WHOLE:d} ELSE {Form.NUMBER:d} END"
+        return (
+            f"CASE WHEN {sql} IS NULL THEN 0 WHEN isnan({sql}) THEN {Form.MARK:d} "
+            f"WHEN {whole} THEN {Form.WHOLE:d} ELSE {Form.NUMBER:d} END"
+        )
     if kind != "VARCHAR":
         return f"CASE WHEN {sql} IS NULL THEN 0 ELSE {Form.WHOLE if kind == 'BIGINT' else Form.WORD:d} END"
+    whole = f"CAST(TRY_CAST({sql} AS BIGINT) AS VARCHAR)"
     return (
         f"CASE WHEN {sql} IS NULL THEN 0 "
-        f"WHEN CAST(TRY_CAST({sql} AS BIGINT) AS VARCHAR) = {sql} THEN {Form.WHOLE:d} "
+        f"WHEN {whole} = {sql} THEN {Form.WHOLE:d} "
+        f"WHEN ends_with({sql}, '.0') AND {whole} || '.0' = {sql} THEN {Form.FLOAT:d} "
         f"WHEN {sql} IN ({_MARKS}) THEN {Form.MARK:d} "
         f"WHEN regexp_full_match({sql}, '{_INTEGER}') THEN {Form.LONG:d} "
         f"WHEN regexp_full_match({sql}, '{_NUMBER}') THEN {Form.NUMBER:d} ELSE {Form.WORD:d} END"
@@ -64,10 +70,10 @@ def forms(rows: Rows, lists: Mapping[str, str | None]) -> dict[str, int]:
 
 def number(found: int) -> str:
     """Return the type of text with these forms: BIGINT, DOUBLE or VARCHAR."""
-    numbers = found & (Form.WHOLE | Form.LONG | Form.NUMBER)
+    numbers = found & (Form.WHOLE | Form.LONG | Form.NUMBER | Form.FLOAT)
     if found & Form.WORD or not numbers:
         return "VARCHAR"
-    if found & Form.NUMBER:
+    if found & (Form.NUMBER | Form.FLOAT):
         return "DOUBLE"
     return "VARCHAR" if found & Form.LONG else "BIGINT"  # more than 64 bits: an id, not a quantity
 
@@ -80,9 +86,13 @@ def side(kind: str, found: int, text: bool) -> str:
 
 
 def identifier(kind: str, found: int, text: bool) -> str:
-    """Return the type of an id: BIGINT if every id is a whole number in a CSV (`text`) or a float, as pandas writes."""
-    if ((text and kind == "VARCHAR") or kind == "DOUBLE") and not found & ~Form.WHOLE:
-        return "BIGINT"
+    """Return the type of an id: BIGINT if every id of a CSV (`text`), or every float, is a whole number or missing.
+
+    pandas writes whole numbers as 17.0 if one of them is missing.
+    """
+    if (text and kind == "VARCHAR") or kind == "DOUBLE":
+        others = found & ~(Form.WHOLE | Form.FLOAT | Form.MARK)
+        return kind if others or (kind == "VARCHAR" and found == Form.MARK) else "BIGINT"
     return kind
 
 

@@ -254,6 +254,11 @@ CASES = [
     events("ids with zeros or beyond 64 bits", f"{HEADER}\n007,1,{T},0\n18446744073709551616,2,{T},0\n",
         {"user_id": ["007", "18446744073709551616"]}),
     events("ids that pandas made floats", parquet(user_id=[1.0], label=[1.0]), {"user_id": [1], "label": [1]}),
+    case(
+        "ids that pandas wrote as floats, and as integers",
+        {"log.csv": f"{HEADER}\n1.0,2.0,{T},0\n", "goods.csv": "item_id,price\n2,3.5\n"},
+        {"events": {"user_id": [1], "item_id": [2]}, "items": {"item_id": [2]}}, events="log.csv", items="goods.csv",
+    ),
     case(  # semicolons, Windows' encoding, commas in numbers, and no header
         "a German file", {"kauf.txt": f"7;Äpfel;1,5;{T};1\n8;a,b;3;{T};0\n".encode("cp1252")},
         {"events": {"item_id": ["Äpfel", "a,b"], "price": [1.5, 3.0]}}, events="kauf.txt", keep=("price",),

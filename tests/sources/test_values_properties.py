@@ -76,6 +76,8 @@ def slow(text: str | None) -> int:
         return Form.MARK
     if re.fullmatch("0|-?[1-9][0-9]*", text):
         return Form.WHOLE if -(2**63) <= int(text) < 2**63 else Form.LONG
+    if text.endswith(".0") and slow(text[:-2]) == Form.WHOLE:
+        return Form.FLOAT
     number = r"(?i)-?(((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)(e[-+]?[0-9]+)?|inf|infinity)"
     return Form.NUMBER if re.fullmatch(number, text) else Form.WORD
 
@@ -85,6 +87,7 @@ LIKE_NUMBERS = st.text("0123456789.-+eE_ ", max_size=6)
 
 @given(st.lists(st.one_of(st.none(), st.sampled_from(WORDS), LIKE_NUMBERS, st.text(max_size=3))))
 @example(["1\n", "\n1", "1\0", "٣", "1_000", "1e5", "0x1", "-0", "true", "Infinity", "-inf", "1.", "-.5"])
+@example(["7.0", "-0.0", "1.00"])
 def test_forms_of_text(texts: list[str | None]) -> None:
     """A column has the forms of its values, as plain Python finds them."""
     assert values.forms(rows(texts), {})["t"] == reduce(or_, map(slow, texts), 0)
