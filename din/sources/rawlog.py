@@ -260,7 +260,7 @@ def _unique(rows: Rows, rule: _Rule) -> None:
     if rows.con.execute(f"{repeated} LIMIT 1").fetchone() is None:
         return
     pairs = f"SELECT min(row, 2) AS pair, {keys} FROM ({rows.query}) WHERE ({keys}) IN ({repeated}) GROUP BY {keys}"
-    (((before, row), *values),) = rows.con.execute(f"{pairs} ORDER BY pair[2] LIMIT 1").fetchall()
+    (((before, row), *values),) = rows.con.execute(f"{pairs} ORDER BY pair[2], {keys} LIMIT 1").fetchall()
     value = ", ".join(f"{key} {value!r}" for key, value in zip(rule.unique, values, strict=True))
     raise InputError(f"{rows.at(row)}: duplicate {value}: first seen in {rows.at(before)}; {rule.advice}")
 
