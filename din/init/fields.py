@@ -109,6 +109,11 @@ def of_event(
     return FieldGuess(name, f"known when the item is shown, as far as its name says; {why}", Group.CONTEXT, kind)
 
 
+def is_answer(name: str) -> bool:
+    """Return whether a name means an answer of users, or a sum of answers."""
+    return words.means(name, "rating", "click", "total", "reaction", "feedback")
+
+
 def of_table(table: pa.Table, group: Group, key: str) -> list[FieldGuess]:
     """Return what the columns of an item or user table are."""
     found = []
@@ -116,8 +121,8 @@ def of_table(table: pa.Table, group: Group, key: str) -> list[FieldGuess]:
         if name == key:
             continue
         kind, why = kind_of(name, table[name])
-        counts = ("reaction", "feedback") if group is Group.ITEM and isinstance(kind, dict) else ()
-        if kind is not None and words.means(name, "rating", "click", "total", *counts):
+        is_count = group is Group.ITEM and isinstance(kind, dict)
+        if kind is not None and (is_answer(name) if is_count else words.means(name, "rating", "click", "total")):
             kind, why = None, "may count answers that came after an impression"
         found.append(FieldGuess(name, why, None if kind is None else group, kind))
     return found

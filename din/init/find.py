@@ -2,7 +2,7 @@
 
 a publisher's reader knows all files that it needs           -> its source
 the largest table with users, items, times and a label       -> events; if none has a label, each row is a click
-ids of items or users, as in the events, that don't repeat   -> items, users
+ids of items or users, as in the events, that don't repeat   -> items, users; rather not a table of sums of answers
 users, earlier times, and items or lists of them, no label   -> history
 """
 
@@ -19,7 +19,7 @@ import fsspec
 
 from din import plugins
 from din.errors import InputError, listed, shown
-from din.init import label, roles, sides, words
+from din.init import fields, label, roles, sides, words
 from din.init.choice import Choice
 from din.init.look import Column, Look, look
 from din.init.render import FILES, SCHEMA
@@ -111,7 +111,7 @@ def tables(workspace: Workspace, place: str, given: Mapping[str, str]) -> dict[s
         raise InputError(f"{place}: no file holds users, items and times; name it with --events. The files:\n{every}")
     labelled = [paths for paths, one in logs.items() if _has_label(looks[paths], one["label"], one["time"])]
     events = max(labelled or logs, key=lambda paths: sizes[paths])
-    others = sorted(looks.keys() - {events}, key=lambda paths: -sizes[paths])
+    others = sorted(looks.keys() - {events}, key=lambda paths: (_sums_up(looks[paths]), -sizes[paths]))
     chosen, near = _beside_events(looks[events], logs[events], [looks[paths] for paths in others])
     unused = sizes.keys() - {events, *(one.paths for one in chosen.values())}
     rivals = [paths for paths in logs if paths == events or paths in unused]
@@ -229,7 +229,11 @@ def _beside_events(
     near: dict[str, str] = {}
     for other in others:
         table, why = _table(other, events, found)
-        if table in chosen:
+        if table in chosen and _sums_up(other):
+            near[other.paths] = (
+                f"most of its columns sum up answers, including later ones, unlike {chosen[table].paths}"
+            )
+        elif table in chosen:
             near[other.paths] = f"{chosen[table].paths} is a larger table of {table}; name the right one with --{table}"
         elif table:
             chosen[table] = replace(other, reason=why)
@@ -272,6 +276,12 @@ def _table(seen: Look, events: Look, found: Mapping[str, Choice]) -> tuple[str |
     name = Path(seen.paths).stem
     best = max(fitting, key=lambda table: (fitting[table][0], words.means(name, table.removesuffix("s"))))
     return best, fitting[best][1]
+
+
+def _sums_up(seen: Look) -> bool:
+    """Return whether most columns of a table are numbers of answers, which training would see before they are given."""
+    answers = [column for column in seen.columns.values() if column.kind == "number" and fields.is_answer(column.name)]
+    return len(answers) > len(seen.columns) / 2
 
 
 def _kinds(seen: Look) -> dict[str, str]:

@@ -156,6 +156,22 @@ def test_two_tables_of_items(tmp_path: Path, log: list[dict[str, Any]], run: Run
     assert "shop/a.csv is a larger table of items; name the right one with --items" in output
 
 
+def test_a_table_of_sums_of_answers_beside_the_items(tmp_path: Path, log: list[dict[str, Any]], run: Run) -> None:
+    """It is larger, but its sums hold answers of the whole log; alone, it is the table of the items."""
+    put(tmp_path / "shop" / "clicks.csv", clicks(log))
+    items = sorted({e["item"] for e in log})
+    put(tmp_path / "shop" / "a.csv", "item,size\n" + "".join(f"{item},{item % 5}\n" for item in items))
+    sums = "".join(f"{item},{item * 7},{item * 9},{item * 3}.25\n" for item in items)
+    put(tmp_path / "shop" / "sums.csv", f"item,likes,play_count,share_count\n{sums}")
+    code, output = run("init", str(tmp_path / "shop"))
+    assert code == 0, output
+    assert guessed()["fetch.table.items"].endswith("shop/a.csv")
+    assert "sums.csv: most of its columns sum up answers, including later ones" in output
+    (tmp_path / "shop" / "a.csv").unlink()
+    assert run("init", str(tmp_path / "shop"))[0] == 0
+    assert guessed()["fetch.table.items"].endswith("shop/sums.csv")
+
+
 @pytest.mark.parametrize("place", ["shop", "shop/"])
 def test_files_of_all_folders_are_found(tmp_path: Path, log: list[dict[str, Any]], run: Run, place: str) -> None:
     """A README above the log doesn't hide it, and hidden files are no part of it."""
