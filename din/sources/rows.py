@@ -143,7 +143,9 @@ class Rows:
                 ((value,),) = self.con.execute(query).fetchall()
                 fix = advice or (check.fix if isinstance(check.fix, str) else check.fix(value))
                 found = "missing" if value is None else shown(value) if isinstance(value, str) else value
-                raise InputError(f"{self.at(row)}: {check.name} is {found}; expected {check.expected}: {fix}")
+                others = self.ask(f"count(*) FILTER (WHERE {check.broken})")[0] - 1
+                also = f"; {others:,} more rows have such a value" if others else ""
+                raise InputError(f"{self.at(row)}: {check.name} is {found}; expected {check.expected}: {fix}{also}")
 
     def at(self, row: int) -> str:
         """Return the place of a row for messages, e.g. `clicks.csv row 17`.

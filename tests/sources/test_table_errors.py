@@ -80,6 +80,7 @@ CASES = [
     case("a rule on text", {}, "clicks.csv row 1: tab is 'a'", "tab >= 4", "expected numbers", label="tab >= 4"),
     events("a word as label", f"1,10,{T},pv", "label is 'pv'; expected 0 or 1", "e.g. label == pv"),
     events("a user that pandas lacks", f"1.0,10,{T},0\nNaN,10,{T},0", "row 2: user_id is missing"),
+    events("several bad rows", f"1,1,0,0\n1,1,{T},0\n1,1,9,0\n1,1,7,0", "timestamp is 0;", "; 2 more rows have such"),
     log("a user that is no number", "bad.parquet", parquet(user_id=[float("nan")]), "row 1: user_id is missing"),
     events("a missing rating", f"1,10,{T},5\n1,10,{T},", "row 2: label is missing", label="label >= 4"),
     events("ms as s", f"1,10,{T}000,0", f"row 1: timestamp is {T}000", "unit=s", "1990 to 2100", "unit to ms"),
