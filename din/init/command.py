@@ -48,7 +48,7 @@ def init(workspace: Workspace, place: str | None, tables: Mapping[str, str], giv
         found = find.tables(workspace, place, given) if place is not None else {}
         for table, paths in tables.items():
             found[table] = look(workspace, paths, f"--{table}", given.get("encoding"))
-        guessed = guess(workspace, found, given)
+        guessed = guess(workspace, found, given, place)
     written = create(workspace.root, guessed)
     for key, choice in guessed.items():
         value = str(choice.value)

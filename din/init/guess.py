@@ -48,13 +48,16 @@ _WRITTEN = {
 }
 
 
-def guess(workspace: Workspace, tables: Mapping[str, Look], given: Mapping[str, str]) -> dict[str, Choice]:
+def guess(
+    workspace: Workspace, tables: Mapping[str, Look], given: Mapping[str, str], place: str | None = None
+) -> dict[str, Choice]:
     """Return the parameters of a log in tables by dotted key.
 
     Args:
         workspace: where relative paths start.
         tables: the first rows of `events`, and of `items`, `users` and `history` if there are any.
         given: what a person said: the columns of `time`, `user` and `item`, the `unit`, the `label`.
+        place: the folder or file that a person named, if the tables were found there.
 
     Raises:
         InputError: a role can't be guessed, or a fetch would refuse the log.
@@ -67,7 +70,7 @@ def guess(workspace: Workspace, tables: Mapping[str, Look], given: Mapping[str, 
         for name, column in events.columns.items()
         if name not in {*columns.values(), found["label"].value, *_RESERVED} and not column.holds_objects
     ]
-    sets = _of_files(workspace, tables) | _of_roles(found, columns)
+    sets = _of_files(workspace, tables, place or events.paths) | _of_roles(found, columns)
     beside, lists = sides.guess(tables, columns, found["unit"].value)
     sets |= beside
     separators = separators_of(events, others) | lists | {**events.separators}
@@ -113,13 +116,13 @@ def guess(workspace: Workspace, tables: Mapping[str, Look], given: Mapping[str, 
 
 
 def name_of(workspace: Workspace, paths: str) -> str:
-    """Return the name of a log: the last part of its path that says more than `clicks` or `data`."""
+    """Return the name of a log in lower case: the last part of its path that says more than `clicks` or `data`."""
     place = workspace.located(paths.split(",")[0])
     path = place if "://" in place else str(Path(place).resolve())
     *folders, file = re.split(r"[/\\]", path.replace(DATE, ""))
     for part in (file.split(".")[0], *reversed(folders)):
         says = any(not word.isdigit() and not words.means(word, "log") for word in words.words(part))
-        name = re.sub(r"[^A-Za-z0-9_.-]+", "-", part).strip("-._")[:128]
+        name = "-".join(re.findall("[a-z0-9]+", words.plain(part)))[:128]
         if name and says:
             return str(ModelName(name))
     return "clicks"
@@ -149,10 +152,10 @@ def of_publisher(workspace: Workspace, source: Mapping[str, Choice]) -> dict[str
     return {**source, "fetch.source": Choice(name, why), **sets, **found}
 
 
-def _of_files(workspace: Workspace, tables: Mapping[str, Look]) -> dict[str, Choice]:
-    """Return the parameters that say where the files are and how they are written."""
+def _of_files(workspace: Workspace, tables: Mapping[str, Look], place: str) -> dict[str, Choice]:
+    """Return the parameters that say where the files are and how they are written, and the name of their place."""
     events = tables["events"]
-    name = name_of(workspace, events.paths)
+    name = name_of(workspace, place)
     count = f"{len(events.files)} {'file' if len(events.files) == 1 else 'files'}"
     sets = {
         "fetch.source": Choice("table", "a log in files of its own"),

@@ -17,10 +17,14 @@ _SPECIAL = str.maketrans({"ß": "ss", "ä": "ae", "ö": "oe", "ü": "ue", "ø": 
 
 def words(name: str) -> list[str]:
     """Return the words of a column's name, in lower case and without accents."""
-    split = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)
-    plain = unicodedata.normalize("NFKD", split.lower().translate(_SPECIAL))
-    letters = "".join(letter for letter in plain if not unicodedata.combining(letter))
-    return [word for word in re.split(r"[\W_]+", letters) if word and word not in ("token", "float", "seq")]
+    split = plain(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name))
+    return [word for word in re.split(r"[\W_]+", split) if word and word not in ("token", "float", "seq")]
+
+
+def plain(name: str) -> str:
+    """Return a name in lower case and without accents."""
+    letters = unicodedata.normalize("NFKD", name.lower().translate(_SPECIAL))
+    return "".join(letter for letter in letters if not unicodedata.combining(letter))
 
 
 def rank(name: str, *meanings: str) -> int | None:
