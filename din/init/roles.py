@@ -51,11 +51,11 @@ def unit_of(column: Column) -> Choice | None:
     if column.kind not in ("text", "number") or not column.distinct:
         return None
     if column.kind == "number":
-        low, high = pc.min_max(column.values).as_py().values()
+        low, high = pc.quantile(column.values, [1 - times.MOST, times.MOST], interpolation="nearest").to_pylist()
         for unit, per in times.NANOSECONDS.items():
             if low * per >= _FIRST.timestamp() * 10**9 and high * per < _LAST.timestamp() * 10**9:
                 first, last = (datetime.fromtimestamp(time * per / 10**9, UTC) for time in (low, high))
-                return Choice(unit, f"{low} to {high} are {first:%Y-%m-%d} to {last:%Y-%m-%d} in {unit} since 1970")
+                return Choice(unit, f"nearly all are {first:%Y-%m-%d} to {last:%Y-%m-%d} in {unit} since 1970")
         if not column.is_whole or high < 10_000_000:  # no form of digits alone is shorter than %Y%m%d
             return None
     text = pa.chunked_array([column.different[:20_000].cast(pa.string())])

@@ -30,6 +30,8 @@ _CLOCKS = ("", " %H:%M:%S", " %H:%M", " %I:%M:%S %p", " %I:%M %p")
 _OTHERS = ("%d/%b/%Y:%H:%M:%S", "%Y%m%d", "%Y%m%d%H", "%Y%m%d%H%M%S", "%Y%m%d %H:%M:%S", "%y%m%d%H")
 FORMS = (*(date + clock for date in _DATES for clock in _CLOCKS), *_OTHERS)
 """Forms of text that logs use besides ISO 8601. If two fit, as for 03/04/2024, the first is more common."""
+MOST = 0.99
+"""The share of a column's values whose form is that of the column. A fetch names the first of the others."""
 _LOW, _HIGH = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for year in (YEARS[0], YEARS[1] + 1))
 _ISO = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}(:?\d{2})?)?)?"
 _WITHOUT_SECONDS = r"([T ]\d{2}:\d{2})(Z|[+-].*)?$"
@@ -68,24 +70,29 @@ def to_utc(rows: Rows, name: str, unit: str, forms: int) -> tuple[str, list[Chec
 
 
 def is_iso(column: pa.ChunkedArray) -> bool:
-    """Return whether every value of a text column is ISO 8601."""
-    return _all(column, [f"regexp_full_match(c0, '{_ISO}')"])[0]
+    """Return whether nearly every value of a text column is ISO 8601."""
+    return _shares(column, [f"regexp_full_match(c0, '{_ISO}')"])[0] >= MOST
 
 
 def has_form(column: pa.ChunkedArray, form: str) -> bool:
-    """Return whether every value of a text column has a form of `strptime`."""
-    return _all(column, [f"{_formed('c0', _checked(form))} IS NOT NULL"])[0]
+    """Return whether nearly every value of a text column has a form of `strptime`."""
+    return _shares(column, [f"{_formed('c0', _checked(form))} IS NOT NULL"])[0] >= MOST
 
 
 def forms_of(column: pa.ChunkedArray) -> list[str]:
-    """Return the `FORMS` that every value of a text column has, with times within the years 1990 to 2100."""
-    fits = _all(column, [f"coalesce({_within(_formed('c0', form))}, false)" for form in FORMS])
-    return [form for form, fit in zip(FORMS, fits, strict=True) if fit]
+    """Return the `FORMS` that nearly every value of a text column has, with times within the years 1990 to 2100.
+
+    A form that more of the values have comes first.
+    """
+    shares = _shares(column, [_within(_formed("c0", form)) for form in FORMS])
+    fitting = sorted(zip(shares, FORMS, strict=True), key=lambda one: -one[0])
+    return [form for share, form in fitting if share >= MOST]
 
 
-def _all(column: pa.ChunkedArray, conditions: list[str]) -> tuple[bool, ...]:
+def _shares(column: pa.ChunkedArray, conditions: list[str]) -> tuple[float, ...]:
+    """Return the share of a column's values that meets each condition."""
     rows = Rows.of("", {"": column.cast(pa.string())})
-    return rows.ask(*(f"coalesce(bool_and({condition}), true)" for condition in conditions))
+    return rows.ask(*(f"coalesce(avg(coalesce({condition}, false)::INT), 1)" for condition in conditions))
 
 
 def _number(rows: Rows, name: str, kind: str, unit: str, checks: list[Check]) -> tuple[str, list[Check]]:

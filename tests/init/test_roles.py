@@ -166,6 +166,20 @@ def test_numbers_since_1970(unit: str, per: int) -> None:
     assert guess(log_of(KEYS | {"ts": lambda at, _: (1_700_000_000 + at) * per}), {})["unit"].value == unit
 
 
+@pytest.mark.parametrize(("bad", "form"), [(0, "s"), ("31.12.9999", "%d.%m.%Y"), ("0000-00-00", "iso")])
+def test_a_few_impossible_times(bad: Any, form: str) -> None:
+    """They don't change what the column is; a fetch names the first of them."""
+    start = datetime(2024, 5, 1, tzinfo=UTC)
+
+    def time(at: int, _: int) -> Any:
+        day = start + timedelta(days=at)
+        times = {"s": int(day.timestamp()), "iso": f"{day:%Y-%m-%d}"}
+        return bad if at % 300 == 99 else times.get(form, day.strftime(form))
+
+    found = guess(log_of(KEYS | {"ts": time}), {})
+    assert (found["time"].value, found["unit"].value) == ("ts", form)
+
+
 @pytest.mark.parametrize(
     ("values", "rule"),
     [
@@ -213,7 +227,11 @@ REFUSED: dict[str, tuple[dict[str, Value], dict[str, str], tuple[str, ...]]] = {
         ("--item shown: its values are lists, such as 'N0-1,", "expected one item: write a row for each"),
     ),
     "no such column": ({}, {"user": "usr"}, ("--user 'usr': no such column", "user, item, ts")),
-    "no time": ({"ts": lambda at, _: at}, {}, ("no column holds times", "one of user, item, ts. ", "--time")),
+    "no time": (
+        {"ts": lambda at, _: at},
+        {},
+        ("no column holds times", "one of user, item, ts. ", "--time"),
+    ),
     "times in lists": (
         {"ts": lambda at, _: [{"time": 1_700_000_000 + at}]},
         {},
