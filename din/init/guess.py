@@ -241,10 +241,12 @@ def _of_clicks(label: Choice, is_given: bool, keys: Events) -> dict[str, Choice]
 
 
 def _of_days(table: pa.Table, keys: Events, by_day: bool) -> dict[str, Choice]:
-    """Return the parameters of logs with a file a day, and of logs with repeated events."""
+    """Return the parameters of logs with a file a day, without times, and with repeated events."""
     found = {}
     if by_day and len(np.unique(keys.days)) == keys.days.max() + 1:
         found["fetch.table.daily"] = Choice(True, "a file for every day, without a gap")
+    if len(table[TIMESTAMP].unique()) == 1:
+        found["featurize.order"] = Choice("sequence", "all rows have the same time, so their order in the files counts")
     events = table.group_by([USER_ID, ITEM_ID, TIMESTAMP]).aggregate([])
     again = 1 - events.num_rows / table.num_rows
     if again > _AGAIN and (table[TIMESTAMP].cast(pa.int64()).to_numpy() % DAY_US).any():

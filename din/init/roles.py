@@ -88,7 +88,8 @@ def _time(log: Look, given: str | None, said: str | None) -> tuple[Choice, Choic
         plain = [name for name in log.columns if name not in nested]
         raise InputError(
             f"{log.files[0].name}: no column holds times, which tell the order of the rows; expected {expected} in one "
-            f"of {listed(plain)}. If one holds times in another form, name it with --time, and {_EXAMPLE}"
+            f"of {listed(plain)}. If one holds times in another form, name it with --time, and {_EXAMPLE}. If the rows "
+            "have an order but no times, add a column `timestamp` of the same day in all rows, such as 2000-01-01"
             + (f"; write one row per impression instead of lists or objects in {listed(nested)}" if nested else "")
         )
     if whole := {name: unit for name, unit in units.items() if not log.columns[name].missing}:

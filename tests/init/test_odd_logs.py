@@ -156,6 +156,18 @@ def test_two_tables_of_items(tmp_path: Path, log: list[dict[str, Any]], run: Run
     assert "shop/a.csv is a larger table of items; name the right one with --items" in output
 
 
+def test_rows_in_order_without_times(tmp_path: Path, log: list[dict[str, Any]], run: Run) -> None:
+    """With the same day in all of them, as the message advises, their order counts, also for a log with a label."""
+    rows = [f"{e['user']},{e['item']},{e['click']}" for e in log]
+    place = put(tmp_path / "shop.csv", "\n".join(["user,item,click", *rows]) + "\n")
+    code, output = run("init", str(place))
+    assert (code, "the same day in all rows, such as 2000-01-01" in output) == (2, True)
+    put(place, "\n".join(["user,item,click,timestamp", *(f"{row},2000-01-01" for row in rows)]) + "\n")
+    code, output = run("init", str(place))
+    assert code == 0, output
+    assert guessed()["featurize.order"] == "sequence"
+
+
 def test_a_table_of_sums_of_answers_beside_the_items(tmp_path: Path, log: list[dict[str, Any]], run: Run) -> None:
     """It is larger, but its sums hold answers of the whole log; alone, it is the table of the items."""
     put(tmp_path / "shop" / "clicks.csv", clicks(log))

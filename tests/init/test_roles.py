@@ -230,7 +230,7 @@ REFUSED: dict[str, tuple[dict[str, Value], dict[str, str], tuple[str, ...]]] = {
     "no time": (
         {"ts": lambda at, _: at},
         {},
-        ("no column holds times", "one of user, item, ts. ", "--time"),
+        ("no column holds times", "one of user, item, ts. ", "--time", "the same day"),
     ),
     "times in lists": (
         {"ts": lambda at, _: [{"time": 1_700_000_000 + at}]},
