@@ -188,9 +188,6 @@ class LearningParams(Block):
     unknown_rate: Annotated[
         Share, Between(0.003, 0.1, log=True), Doc("share of values that a training step replaces by unknown")
     ] = 0.01
-    teachers: Annotated[
-        int, Field(ge=0, le=9), Doc("models with other seeds, whose mean this one learns in place of labels; 0 = none")
-    ] = 0
     advance: Annotated[bool, Doc("under temporal: learn each validation and test day once, after it was judged")] = True
     half_life_days: Annotated[
         PositiveFloat | None, Doc("days after which a training row counts half as much; null = all days count alike")

@@ -37,7 +37,7 @@ _MOST_SAID = 600
 """The largest number of characters of a reason or an advice."""
 _FOLDER = Path(__file__).parent
 _DELTA = "champion_delta_"
-_TWO_SCALES = "Where training has weights, teachers or fewer negatives, its loss has another scale than in validation."
+_TWO_SCALES = "Where training weighs rows or lacks negatives, its loss has another scale than the validation loss."
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(\.\d+)?\+00:00")
 _MARKS = re.compile(r"`(?P<code>[^`]*)`|(?<![\w-])-(?=\d)")
 _VERDICTS = ("closed", "borderline", "open")

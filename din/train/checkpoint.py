@@ -1,7 +1,7 @@
 """Training state in one safetensors file, which is complete or absent, and bound to data, parameters and code.
 
 The name of its directory is a hash of all three, so the checkpoint of another run is never loaded. The file is written
-atomically. A damaged checkpoint is ignored. The files of a run's teachers are beside that of its model.
+atomically. A damaged checkpoint is ignored.
 """
 
 import hashlib
@@ -51,7 +51,7 @@ def directory(features: Path, params: Train, compute: Compute) -> str:
     is left out, since it changes no result.
     """
     settings = to_json(params) | {"compute": compute.settled}
-    digests = code.digests(code.closure(["din.train.teachers"], ["train"]))
+    digests = code.digests(code.closure(["din.train.fit"], ["train"]))
     versions = [torch.__version__, np.__version__]
     key = [sha256_file(features / MANIFEST), settings, digests, versions]
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]

@@ -32,7 +32,7 @@ from din.train import checkpoint
 from din.train.checkpoint import Progress
 from din.train.compute import CPU_ALONE, Compute, keep_freed_memory
 from din.train.learner import Learner, StepInputs, check_loss
-from din.train.loader import Targets, prefetch
+from din.train.loader import prefetch
 from din.train.optimizers import learning_rate
 from din.train.predict import predict
 
@@ -48,7 +48,6 @@ def fit(
     checkpoint_path: Path | None = None,
     compute: Compute = CPU_ALONE,
     after_epoch: Callable[[Progress], bool] = lambda progress: False,
-    targets: Targets | None = None,
 ) -> tuple[Learner, Progress]:
     """Train a model, and stop when the validation metric no longer improves.
 
@@ -56,7 +55,6 @@ def fit(
         checkpoint_path: the file in which state is saved, and from which the run resumes. None: neither.
         compute: `params.compute`, resolved.
         after_epoch: called after each epoch, once it is validated. True ends the training.
-        targets: what the model learns in place of the labels of training rows. Validation rows keep theirs.
 
     Returns:
         The learner with the weights of the best epoch, and the progress of training. If it is going to learn held-out
@@ -67,7 +65,7 @@ def fit(
     """
     _require_validation_rows(features)
     began = time.monotonic()
-    trainer = _Trainer(features, params, checkpoint_path, compute, targets)
+    trainer = _Trainer(features, params, checkpoint_path, compute)
     trainer.resume()
     trainer.progress.start_seconds += time.monotonic() - began
     while trainer.wants_epoch():
@@ -102,9 +100,7 @@ def _require_validation_rows(features: Features) -> None:
 
 
 class _Trainer:
-    def __init__(
-        self, features: Features, params: Train, path: Path | None, compute: Compute, targets: Targets | None = None
-    ) -> None:
+    def __init__(self, features: Features, params: Train, path: Path | None, compute: Compute) -> None:
         keep_freed_memory()
         learning = params.learning
         self.features = features
@@ -115,7 +111,7 @@ class _Trainer:
         self.compute = compute
         self.advances = advances(features, params)
         self.learner = Learner(features, params, compute)
-        self.loader = self.learner.loader(learning.half_life_days, targets)
+        self.loader = self.learner.loader(learning.half_life_days)
         self.progress = Progress()
         self.best_state: dict[str, Tensor] = {}  # copies; empty before the first validation
         self.mean: dict[str, Tensor] = {}  # of the snapshots of this epoch so far, if it takes any

@@ -1,7 +1,7 @@
 """Learn the training split, and then the validation days.
 
     start       the weights
-    scratch     random; epochs over the training split, with early stopping, on labels or on teachers' mean
+    scratch     random; epochs over the training split, with early stopping
     champion    from `train.champion`; one pass over the days of the training split that it has not learned
 
 If rows are held out by time and `train.learning.advance` permits it, one pass over the validation days follows. The
@@ -27,7 +27,6 @@ from din.train.checkpoint import Progress
 from din.train.compute import CPU_ALONE, Compute
 from din.train.fit import advances, fit
 from din.train.learner import Learner
-from din.train.teachers import taught
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Learned:
         before: the model before its pass over the validation days. None if there was no such pass.
         days: the days that it was advanced over, in order.
         progress: the epochs.
-        seconds: the time that teachers, epochs and passes took.
+        pass_seconds: the time that the passes took.
     """
 
     judged: LearnedModel
@@ -65,7 +64,7 @@ class Learned:
     before: LearnedModel | None
     days: list[AdvancedDay]
     progress: Progress
-    seconds: float
+    pass_seconds: float
 
 
 def learn(
@@ -85,18 +84,13 @@ def learn(
     goes_on = advances(features, params)
     days: list[AdvancedDay] = []
     progress = Progress()
-    seconds = 0.0
     passes: list[SplitName] = ["valid"] if goes_on else []
     if start:
         learner = start.continued(features, params, compute)
         seen_until = start.seen_until
         passes.insert(0, "train")
     else:
-        targets = None
-        if params.learning.teachers:
-            targets, seconds = taught(features, params, checkpoint_path, compute)
-        learner, progress = fit(features, params, checkpoint_path, compute, targets=targets)
-        seconds += progress.seconds
+        learner, progress = fit(features, params, checkpoint_path, compute)
         seen_until = features.train_until
     began = time.monotonic()
     before = champion = None
@@ -109,9 +103,9 @@ def learn(
         done = advance(learner, split, seen_until)
         learner, seen_until = done.learner, done.until or seen_until
         days += done.days
-    seconds += time.monotonic() - began
+    pass_seconds = time.monotonic() - began
     judged = LearnedModel(learner.finished, learner.features, seen_until, learner.optimizers() if goes_on else {})
-    return Learned(judged, champion, before, days, progress, seconds)
+    return Learned(judged, champion, before, days, progress, pass_seconds)
 
 
 def _copy(learner: Learner) -> Trained:

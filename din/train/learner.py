@@ -25,7 +25,7 @@ from din.ops.table_rows import take_rows
 from din.params import LearningParams, Train
 from din.train.compute import CPU_ALONE, Compute, in_large_pages, moved
 from din.train.item_bias import start_at_ctr
-from din.train.loader import Key, Targets, TrainingBatch, TrainingLoader
+from din.train.loader import Key, TrainingBatch, TrainingLoader
 from din.train.optimizers import TableOptimizer, row_decay
 from din.train.shared_rows import SharedRows
 
@@ -40,7 +40,7 @@ class StepInputs(NamedTuple):
     key: Key  # seeds the dropped units
     offset: float  # added to the logits in the loss
     weights: Tensor | None  # float32 [B], of the impressions in the loss
-    labels: Tensor  # float32 [B], 0 or 1, or the probabilities that teachers gave
+    labels: Tensor  # float32 [B]
     rows: Tensor  # int64 [U], the distinct rows of the joint table that the batch touches
     batch: Batch  # its ids are positions in `rows`
 
@@ -88,11 +88,10 @@ class Learner:
         """The model on the CPU, in evaluation mode."""
         return Trained(self.model.cpu().eval(), self.table.cpu())
 
-    def loader(self, half_life_days: float | None = None, targets: Targets | None = None) -> TrainingLoader:
+    def loader(self, half_life_days: float | None = None) -> TrainingLoader:
         """Return the batches that train this model. They hold ages of behaviours if it reads them."""
-        learning = self._learning
-        packer = Packer(self.features, learning.unknown_rate, ages=self.model.reads_ages)
-        return TrainingLoader(self.features, packer, learning.batch_size, learning.seed, half_life_days, targets)
+        packer = Packer(self.features, self._learning.unknown_rate, ages=self.model.reads_ages)
+        return TrainingLoader(self.features, packer, self._learning.batch_size, self._learning.seed, half_life_days)
 
     def inputs(self, batch: TrainingBatch) -> StepInputs:
         """Return a batch as tensors on the device. The loader's thread calls this."""

@@ -6,14 +6,13 @@ shard.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import accumulate, islice, pairwise
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from din.features.day_rows import DayRows
 from din.features.packing import PackedBatch, Packer
@@ -26,9 +25,6 @@ T = TypeVar("T")
 
 Key = tuple[int, ...]
 """Numbers that seed random numbers."""
-
-Targets = Sequence[NDArray[np.float32]]
-"""For each shard, the probabilities that training rows are learned with in place of their labels, in file order."""
 
 GROUP = 8  # the number of batches that are packed at once
 
@@ -52,7 +48,6 @@ class TrainingLoader:
         batch_size: impressions in a batch.
         seed: determines the order of rows, and the values that are replaced by unknown.
         half_life_days: the age at which a training row counts half as much. None: age does not count.
-        targets: what replaces the labels of training rows. None: nothing does.
     """
 
     def __init__(
@@ -62,7 +57,6 @@ class TrainingLoader:
         batch_size: int,
         seed: int,
         half_life_days: float | None = None,
-        targets: Targets | None = None,
     ) -> None:
         self._features = features
         self._packer = packer
@@ -70,7 +64,6 @@ class TrainingLoader:
         self._size = batch_size
         self._rows = features.split_rows("train")
         self._weights = RowWeights(features, half_life_days) if features.weighted or half_life_days else None
-        self._targets = targets
         self._distinct_rows = Deduplicator(packer.layout.rows)
 
     @property
@@ -104,9 +97,6 @@ class TrainingLoader:
             batches = -(-len(order) // self._size)
             if number + batches > start:
                 shard = self._features.shard(shard_number, split)
-                if self._targets is not None and split == "train":
-                    taught = replace(shard.impressions, label=self._targets[shard_number])
-                    shard = replace(shard, impressions=taught)
                 for batch in range(max(start - number, 0), batches):
                     rows = order[batch * self._size : (batch + 1) * self._size]
                     yield self.pack(shard, rows, number + batch, (*key, number + batch, *kind), offset)

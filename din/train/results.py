@@ -56,9 +56,8 @@ class TrainingSummary(Document):
 class TrainingTimes(Document):
     """The duration and speed of a training with its validation, or of the pass of `refit` with its cross-fitting.
 
-    The time of a training includes its teachers. `cpu_seconds` counts all threads of one process, without its start.
-    `samples_per_second` is the speed of the epochs' training steps alone; for `refit`, it is the number of learned rows
-    divided by `seconds`.
+    `cpu_seconds` counts all threads of one process, without its start. `samples_per_second` is the speed of the epochs'
+    training steps alone; for `refit`, it is the number of learned rows divided by `seconds`.
     """
 
     seconds: float

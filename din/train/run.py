@@ -66,7 +66,7 @@ def _train(workspace: Workspace, params: Params, compute: Compute) -> None:
     )
     write_json(workspace.training, summary)
     write_json(workspace.machine_of("train"), describe(compute))
-    seconds = round(learned.seconds, 3)
+    seconds = round(progress.seconds + learned.pass_seconds, 3)
     rate = round(progress.epoch * rows["train"] / sum(progress.epoch_seconds), 1) if progress.epoch else None
     times = TrainingTimes(seconds=seconds, cpu_seconds=cpu_seconds, samples_per_second=rate)
     write_json(workspace.training_times, times)

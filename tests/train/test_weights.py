@@ -12,7 +12,7 @@ import pytest
 import torch
 from backends import both_backends
 from settings import changed
-from torch.nn.functional import binary_cross_entropy_with_logits, softplus
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from din.artifacts import MANIFEST, read_json, write_json
 from din.features.day_rows import days_of
@@ -80,20 +80,13 @@ def test_weights_halve_with_age_and_are_1_on_average(half_life_days: float | Non
 def test_a_step_is_equation_7(
     backend_name: Backend, activation: str, counted: bool, features: Features, params: Params
 ) -> None:
-    """SGD makes w − η(∂L/∂w + λ/n_j·w) of embeddings and w − η·∂L/∂w of others, where L is Σ w·l(z − ln r) / B.
-
-    With targets t, l(z) is t·ln(1 + exp(−z)) + (1 − t)·ln(1 + exp(z)).
-    """
-    targets = None
+    """SGD makes w − η(∂L/∂w + λ/n_j·w) of embeddings and w − η·∂L/∂w of others, where L is Σ w·l(z − ln r) / B."""
     if counted:
         features = weighted(features, negatives={"log": 1.0, "training": KEPT})
-        random = np.random.default_rng(6)
-        targets = [random.random(rows).astype(np.float32) for rows in features.split_rows("train")]
     changes = {"optimizer": "sgd", "activation": activation, "regularization": 3.0, "unknown_rate": 0.0, "threads": 1}
     train, eta = changed(params.train, **changes), 0.3
     plain = Learner(features, train)
-    half_life = 2.0 if counted else None
-    loader = TrainingLoader(features, Packer(features), 32, seed=1, half_life_days=half_life, targets=targets)
+    loader = TrainingLoader(features, Packer(features), 32, seed=1, half_life_days=2.0 if counted else None)
     batch = next(loader.epoch(0))
     rows = torch.from_numpy(batch.rows)
     before = {name: tensor.clone() for name, tensor in plain.weights().items()}
@@ -102,8 +95,7 @@ def test_a_step_is_equation_7(
     labels = torch.from_numpy(batch.packed.labels)
     if counted:
         assert batch.weights is not None
-        shifted = logits - math.log(KEPT)
-        losses = labels * softplus(-shifted) + (1 - labels) * softplus(shifted)
+        losses = binary_cross_entropy_with_logits(logits - math.log(KEPT), labels, reduction="none")
         loss = (losses * torch.from_numpy(batch.weights)).sum() / len(labels)
     else:
         loss = binary_cross_entropy_with_logits(logits, labels)
