@@ -80,7 +80,10 @@ def guess(events: Events) -> dict[str, Choice]:
 
 
 def _recipe(protocol: str, why: str) -> dict[str, Choice]:
-    return {f"train.{key}": Choice(value, why) for key, value in RECIPES[protocol].items()}
+    """Return the choices of a recipe. The first one has the reason, and the others name the first."""
+    changes = RECIPES[protocol]
+    first = next(iter(changes))
+    return {f"train.{key}": Choice(value, why if key == first else f"with {first}") for key, value in changes.items()}
 
 
 def _ages(events: Events) -> dict[str, Choice]:
