@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import harness
-from benchmarks.drifts import retrain
-from benchmarks.harness import StudyCase, results
+from benchmarks.harness import StudyCase, positive, results
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ def test_other_arguments_and_other_code_begin_anew(tmp_path: Path, monkeypatch: 
 
 def test_a_module_that_is_run_is_digested_like_one_that_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     """`python -m` names the module `__main__`, which has no code of its own."""
-    imported = StudyCase("one", retrain).path(Path())
-    monkeypatch.setattr(retrain, "__module__", "__main__")
-    monkeypatch.setattr(sys.modules["__main__"], "__spec__", find_spec("benchmarks.drifts"))
-    assert StudyCase("one", retrain).path(Path()) == imported
+    imported = StudyCase("one", positive).path(Path())
+    monkeypatch.setattr(positive, "__module__", "__main__")
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", find_spec("benchmarks.harness"))
+    assert StudyCase("one", positive).path(Path()) == imported
