@@ -21,6 +21,8 @@ from din.workspace import Workspace
 ROW_GROUP = 1 << 17
 SESSION_SHARE = 0.7  # the engine's share of the process's memory; the rest is for Python, Arrow and malloc's slack
 _HASH_BITS = 32
+Condition = ir.BooleanValue | ibis.Deferred
+"""Which rows of a table to keep."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Session(ABC):
         """Write one Parquet file; equal rows give equal bytes."""
 
     @abstractmethod
-    def write_part(self, contents: Contents, part: range, root: Path, files: Mapping[str, ir.BooleanValue]) -> None:
+    def write_part(self, contents: Contents, part: range, root: Path, files: Mapping[str, Condition]) -> None:
         """Write the files `root/<shard>/<name>.parquet` of the shards in `part`, empty ones too; see `write`.
 
         Args:

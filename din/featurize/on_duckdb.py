@@ -21,7 +21,7 @@ from typing_extensions import override
 
 from din import cores
 from din.errors import InputError
-from din.featurize.engine import ROW_GROUP, SESSION_SHARE, Contents, Session
+from din.featurize.engine import ROW_GROUP, SESSION_SHARE, Condition, Contents, Session
 from din.workspace import Workspace
 
 
@@ -78,9 +78,10 @@ class DuckDB(Session):
         unnamed.replace(path)
 
     @override
-    def write_part(self, contents: Contents, part: range, root: Path, files: Mapping[str, ir.BooleanValue]) -> None:
+    def write_part(self, contents: Contents, part: range, root: Path, files: Mapping[str, Condition]) -> None:
+        rows = self.con.create_view("part", contents.rows, overwrite=True)  # ibis compiles it once, not for each file
         for name, held in files.items():
-            own = replace(contents, rows=contents.rows.filter(held))
+            own = replace(contents, rows=rows.filter(held))
             self.write(own, root / f"{part.start:05d}" / f"{name}.parquet")
 
     @override

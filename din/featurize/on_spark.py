@@ -29,7 +29,7 @@ from pyspark.sql import DataFrame, SparkSession
 from typing_extensions import override
 
 from din.errors import InputError, listed
-from din.featurize.engine import ROW_GROUP, SESSION_SHARE, Contents, Session, double
+from din.featurize.engine import ROW_GROUP, SESSION_SHARE, Condition, Contents, Session, double
 from din.spark import running, url
 from din.workspace import Workspace
 
@@ -99,8 +99,9 @@ class Spark(Session):
         self._write(contents, path.parent, ibis.literal(path.name), [path.name])
 
     @override
-    def write_part(self, contents: Contents, part: range, root: Path, files: Mapping[str, ir.BooleanValue]) -> None:
-        name = ibis.cases(*[(held, f"/{name}.parquet") for name, held in files.items()])
+    def write_part(self, contents: Contents, part: range, root: Path, files: Mapping[str, Condition]) -> None:
+        held = contents.rows.bind(*files.values())
+        name = ibis.cases(*[(own, f"/{name}.parquet") for own, name in zip(held, files, strict=True)])
         file = contents.rows.shard.cast("string").lpad(5, "0") + name
         self._write(contents, root, file, [f"{shard:05d}/{name}.parquet" for shard in part for name in files])
 

@@ -90,7 +90,7 @@ def write_shards(
     names = ["label", "history_start", "history_end", TIMESTAMP, SEQUENCE, "sampled"]
     if WEIGHT in impressions.columns:
         names.append(WEIGHT)
-    splits = {split: rows.split == number for number, split in enumerate(SPLITS)}
+    splits = {split: ibis._.split == number for number, split in enumerate(SPLITS)}
     order = ["user_row", TIMESTAMP, SEQUENCE, "sampled", "item_row"]
     contents = Contents(rows, order, keys | {name: name for name in names} | fields)
     session.write_part(contents, part, root, splits)
