@@ -80,17 +80,17 @@ def test_one_that_cannot_be_evaluated_closes_the_gate(workspace: Enter) -> None:
     [
         ({**FEW, "type": "expect_nothing"}, "expect_nothing"),
         ({**FEW, "kwargs": {"column": "rows", "min": 3}}, "min"),
-        ({**FEW, "meta": {"name": "mine", "table": "dais"}}, "no table 'dais'; expected one of days, files"),
+        ({**FEW, "meta": {"name": "mine", "table": "tes"}}, "no table 'tes'; expected one of files, log, test, valid"),
         ({**FEW, "meta": {"name": "mine", "select": "SELEC 1"}}, "DuckDB refuses the SELECT"),
         ({**FEW, "meta": {"name": "mine"}}, "either meta.table or meta.select"),
-        ({**FEW, "meta": {"name": "rows", "table": "days"}}, "choose another meta.name"),
+        ({**FEW, "meta": {"name": "test_calibration_ratio", "table": "test"}}, "choose another meta.name"),
         ("rows", "expectations.0"),
     ],
 )
 def test_what_cannot_be_read_is_bad_input(broken: dict[str, Any] | str, word: str, workspace: Enter) -> None:
     """The message names the file and what is wrong with it."""
     with pytest.raises(InputError, match=r"expectations\.yaml") as refused:
-        judge("raw", own(workspace(), "raw", broken))
+        judge("predictions", own(workspace(), "predictions", broken))
     assert word in str(refused.value)
 
 
