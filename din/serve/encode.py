@@ -104,7 +104,7 @@ class Encoder:
         """Return a request with items from the bundle's table, and an unknown user: ids of people stay private."""
         items = list(islice(cycle(self.known(Group.ITEM) or [None]), candidates))
         history = items[: self.max_history]
-        request = {"user": {USER_ID: "somebody"}} if Group.USER in self._tables else {}
+        request: dict[str, Any] = {"user": {USER_ID: "somebody"}} if Group.USER in self._tables else {}
         if self._ages:
             now = 1_767_225_600
             history = [{ITEM_ID: item, TIMESTAMP: now - 3600} for item in history]

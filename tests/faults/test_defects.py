@@ -10,9 +10,10 @@ import pytest
 from din import pipeline
 from tests.faults import page
 from tests.faults.defects import DEFECTS, PLANTS, SECTIONS, Defect
-from tests.faults.drive import ROOT, STAGES, Prepared, prepare
+from tests.faults.drive import STAGES, Prepared, prepare
 from tests.faults.variants import VARIANTS, Variant
 
+ROOT = Path(__file__).parents[2]
 RIGHT = 0.95
 
 
