@@ -1,4 +1,7 @@
-"""A workspace for tests of the whole pipeline: the tracked files as a fresh repository, on a small simulated log."""
+"""A workspace for tests of the whole pipeline: the tracked files as a fresh repository, on a small simulated log.
+
+Its parameters are the defaults, since those of params.yaml are for another protocol.
+"""
 
 import json
 import os
@@ -12,6 +15,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from ruamel.yaml import YAML
+
+from din.params.defaults import defaults
 
 ROOT = Path(__file__).parent.parent.parent
 BIN = Path(sys.executable).parent
@@ -38,6 +43,7 @@ class Workspace:
             if (ROOT / name).exists() and name != "dvc.lock":
                 (root / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(ROOT / name, root / name)
+        (root / "params.yaml").write_text(defaults(), encoding="utf-8")
         self.set(params)
         self.git("init", "-q")
         self.commit("test")
