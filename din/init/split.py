@@ -57,6 +57,9 @@ def guess(events: Events) -> dict[str, Choice]:
                 "temporal",
                 "what was clicked last week is a poor start: zero gained 0.005 and 0.002 AUC on two such logs",
             ),
+            "train.start": Choice("champion", "a champion learns a new day in seconds; `din pin` names it before a run"),
+            "train.champion": Choice("none", "the first run has none to continue"),
+            "train.scratch_day": Choice("sunday", "a challenger from scratch, in case the champion has drifted"),
         }
         judged = held
     elif people >= _USERS:
