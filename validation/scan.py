@@ -86,12 +86,28 @@ _USERS = f"""
 def _prior(features: FeatureDirectory) -> str:
     """Return SQL that creates the table `prior`, the places of the behaviours from prior histories.
 
-    At equal times, prior history precedes events whatever their sequence numbers.
+    At equal times, prior history precedes events whatever their sequence numbers. History and events are numbered
+    apart, so a behaviour is known by its user and item too.
     """
     history = features.workspace.raw / "history.parquet"
-    listed = f"SELECT epoch_us(timestamp) AS timestamp, sequence FROM read_parquet({text(history)})"
-    known = f"SEMI JOIN ({listed}) USING (timestamp, sequence)" if history.exists() else "WHERE false"
-    return f"CREATE TABLE prior AS SELECT shard, row FROM (FROM rows WHERE split = 'behaviours') {known}"
+    if not history.exists():
+        return "CREATE TABLE prior AS SELECT shard, row FROM rows WHERE false"
+
+    def places(entity: str) -> str:
+        path = text(features.root / f"{entity}s.parquet")
+        columns = f"value AS {entity}_id, file_row_number AS {entity}"
+        return f"(SELECT {columns} FROM read_parquet({path}, file_row_number = true))"
+
+    return f"""
+        CREATE TABLE prior AS
+        WITH history AS (
+            SELECT user_id, item_id, epoch_us(timestamp) AS timestamp, sequence FROM read_parquet({text(history)})
+        ), listed AS (
+            SELECT * FROM history JOIN {places("user")} USING (user_id) JOIN {places("item")} USING (item_id)
+        )
+        SELECT shard, row FROM (FROM rows WHERE split = 'behaviours')
+        SEMI JOIN listed USING (user, item, timestamp, sequence)
+    """
 
 
 def _joined(features: FeatureDirectory, shard: int) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from planting import (
@@ -289,7 +290,7 @@ def test_behaviours_out_of_order(workspace: Enter) -> None:
 
 
 def test_prior_history_precedes_events_of_its_time(workspace: Enter) -> None:
-    """Under `sequence`, prior history may have the time of a user's events and larger sequence numbers."""
+    """Under `sequence`, prior history may have the time of its user's events, or time and number of another's event."""
     params = workspace("leave_last_out")
     shown = pa.concat_tables(map(pq.read_table, events())).sort_by([("timestamp", "descending")])
     first = dict(zip(shown["user_id"].to_pylist(), shown["timestamp"].to_pylist(), strict=True))
@@ -297,6 +298,10 @@ def test_prior_history_precedes_events_of_its_time(workspace: Enter) -> None:
     users = pq.read_table(history)["user_id"].to_pylist()
     fill(history, "timestamp", [first[user] for user in users])
     fill(history, "sequence", range(10**6, 10**6 + len(users)))
+    newest = shown.filter(pc.equal(shown["label"], 1)).slice(0, 1).to_pylist()[0]
+    row = next(row for row, user in enumerate(users) if user != newest["user_id"])
+    for column in ("timestamp", "sequence"):
+        put(history, column, row, newest[column])
     seal(RAW)
     featurize(HERE, params)
     assert not failed(judge("features", params))
