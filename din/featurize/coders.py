@@ -20,7 +20,7 @@ import ibis.expr.types as ir
 from typing_extensions import override
 
 from din.errors import InputError
-from din.featurize.engine import Session, double
+from din.featurize.engine import Session, bounds_below, double
 from din.kinds import UNKNOWN, Bucket, FieldForm, IdList, Kind, Number, OneId, Vector
 from din.schema import Field
 
@@ -251,8 +251,7 @@ class BucketCoder(_NumberCoder):
     @override
     def encode(self, table: ir.Table) -> ir.Table:
         name = column(self.field)
-        above = [(table[name] >= double(edge)).cast("int32") for edge in self.edges]
-        bucket = ibis.ifelse(table[name].isnull(), UNKNOWN, sum(above, ibis.literal(1)))  # `above` may be empty
+        bucket = ibis.ifelse(table[name].isnull(), UNKNOWN, bounds_below(table[name], self.edges, 1))
         return table.mutate(**{name: bucket.cast("int32")})
 
     @override

@@ -146,6 +146,16 @@ def double(value: float) -> ir.FloatingValue:
     return ibis.literal(repr(value)).cast("float64")
 
 
+def bounds_below(values: ir.Value, bounds: Sequence[float], first: int = 0) -> ir.Value:
+    """Return the number of sorted bounds at or below each value, plus `first`, by binary search."""
+    if not bounds:
+        return ibis.literal(first)
+    half = len(bounds) // 2
+    lower = bounds_below(values, bounds[:half], first)
+    upper = bounds_below(values, bounds[half + 1 :], first + half + 1)
+    return ibis.ifelse(values < double(bounds[half]), lower, upper)
+
+
 def threshold(fraction: float) -> int:
     """Return the bound that `Session.draw` stays below for this fraction of keys."""
     return round(fraction * 2**_HASH_BITS)

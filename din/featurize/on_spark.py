@@ -29,7 +29,7 @@ from pyspark.sql import DataFrame, SparkSession
 from typing_extensions import override
 
 from din.errors import InputError, listed
-from din.featurize.engine import ROW_GROUP, SESSION_SHARE, Condition, Contents, Session, double
+from din.featurize.engine import ROW_GROUP, SESSION_SHARE, Condition, Contents, Session, bounds_below
 from din.spark import running, url
 from din.workspace import Workspace
 
@@ -143,7 +143,7 @@ class Spark(Session):
         values = self.store("values", values)
         drawn = self.rows(values.filter(ibis.random() < 1 / _IN_RANGE).select("value"))
         bounds = sorted(row["value"] for row in drawn)[:: 1 + len(drawn) // _RANGES]
-        values = values.mutate(range=_range(values.value, bounds))
+        values = values.mutate(range=bounds_below(values.value, bounds))
         ranges = values.group_by("range").aggregate(weight=values.weight.sum().cast("int64"))
         earlier = ibis.window(order_by="range", preceding=(None, 1))
         ranges = ranges.select("range", before=ranges.weight.sum().over(earlier).fill_null(0))
@@ -185,15 +185,6 @@ def session(workspace: Workspace, memory_mb: int) -> Iterator[Session]:
             yield Spark(ibis.pyspark.connect(spark), scratch)
         finally:
             shutil.rmtree(workspace.scratch, ignore_errors=True)
-
-
-def _range(values: ir.Value, bounds: Sequence[float], first: int = 0) -> ir.Value:
-    """Return the number of sorted bounds at or below each value, plus `first`."""
-    if not bounds:
-        return ibis.literal(first)
-    half = len(bounds) // 2
-    below, above = _range(values, bounds[:half], first), _range(values, bounds[half + 1 :], first + half + 1)
-    return ibis.ifelse(values < double(bounds[half]), below, above)
 
 
 def _writer(root: str, schema: pa.Schema) -> Callable[[Iterable[pa.RecordBatch]], _Batches]:

@@ -85,6 +85,16 @@ def test_a_missing_number_is_unknown_even_where_training_saw_none(engine: Sessio
     assert found[name].to_pylist() == [0, 1]
 
 
+def test_a_field_may_have_many_buckets(engine: Session) -> None:
+    """Each number is in the bucket of the last edge at or below it."""
+    (field,) = parse_fields({"user": {"f": {"kind": "numeric", "buckets": 1000}}})[1:]
+    name = column(field)
+    edges = tuple(map(float, range(1, 1000)))
+    raw = engine.store("numbers", ibis.memtable({"row": [0, 1, 2, 3], name: [0.5, 1.0, 543.5, 1e9]}))
+    found = BucketCoder(field, edges).encode(raw).order_by("row").to_pyarrow()
+    assert found[name].to_pylist() == [1, 2, 544, 1000]
+
+
 def test_a_table_may_be_wide(tmp_path: Path) -> None:
     """Each of many columns is encoded by its own coder."""
     names = [f"c{number}" for number in range(WIDE)]
