@@ -40,6 +40,10 @@ FAR = 100.0
 """The distance of an extreme number from the mean in standard deviations; also each number of an extreme vector."""
 OUTSIDE = 1e12
 """A raw number outside every bucket."""
+BEYOND_FLOAT32 = (2 - 2**-24) * 2.0**127
+"""The smallest float64 that rounds to infinity as a float32. Numbers from here on are missing."""
+LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
+"""The bound of a standardised number."""
 _PLAIN_NUMBERS = {int, float, bool, type(None)}
 
 Array = TypeVar("Array", default=np.ndarray)
@@ -274,7 +278,7 @@ class Bucket(OneId):
     def encode(self, values: list[Any], record: Mapping[str, Any], vocabulary: Rows | None) -> Column:
         numbers = _numbers(values)
         buckets = 1 + np.searchsorted(np.array(record["edges"], np.float64), numbers, side="right")
-        return Column(np.where(np.isfinite(numbers), buckets, UNKNOWN).astype(np.int32))
+        return Column(np.where(np.isnan(numbers), UNKNOWN, buckets).astype(np.int32))
 
     @override
     def examples(self, record: Mapping[str, Any]) -> dict[Level, Example]:
@@ -358,10 +362,9 @@ class Number(FieldForm):
 
     @override
     def encode(self, values: list[Any], record: Mapping[str, Any], vocabulary: Rows | None) -> Column:
-        numbers = _numbers(values)
-        with np.errstate(over="ignore", invalid="ignore"):
-            scaled = (numbers - record["mean"]) / record["std"]
-            return Column(np.where(np.isfinite(numbers), scaled, math.nan).astype(np.float32))
+        with np.errstate(over="ignore"):
+            scaled = (_numbers(values) - record["mean"]) / record["std"]
+        return Column(np.clip(scaled, -LARGEST_FLOAT32, LARGEST_FLOAT32).astype(np.float32))
 
     @override
     def examples(self, record: Mapping[str, Any]) -> dict[Level, Example]:
@@ -425,10 +428,8 @@ class Vector(FieldForm):
 
     @override
     def encode(self, values: list[Any], record: Mapping[str, Any], vocabulary: Rows | None) -> Column:
-        numbers = np.array([self._numbers(value) for value in values], np.float64).reshape(-1, self.length)
-        with np.errstate(over="ignore"):
-            vectors = numbers.astype(np.float32)
-        vectors[~np.isfinite(vectors).all(1)] = math.nan
+        vectors = np.array([self._numbers(value) for value in values], np.float32).reshape(-1, self.length)
+        vectors[np.isnan(vectors).any(1)] = math.nan
         return Column(vectors)
 
     @override
@@ -516,15 +517,18 @@ def _distinct(rows: list[int]) -> list[int]:
 
 
 def _numbers(values: Sequence[Any]) -> np.ndarray:
-    """Return values as float64, NaN where missing. Booleans are 1 and 0. Text is not read as a number.
+    """Return values as float64, NaN where missing or beyond float32. Booleans are 1 and 0. Text is not a number.
 
     Raises:
         InputError: a value is not a number.
     """
+    numbers = None
     if set(map(type, values)) <= _PLAIN_NUMBERS:
         with suppress(OverflowError):  # `_number` reports it with the value
-            return np.array(values, np.float64)
-    return np.fromiter(map(_number, values), np.float64, len(values))
+            numbers = np.array(values, np.float64)
+    if numbers is None:
+        numbers = np.fromiter(map(_number, values), np.float64, len(values))
+    return np.where(np.abs(numbers) < BEYOND_FLOAT32, numbers, math.nan)
 
 
 def _number(value: Any) -> float:

@@ -3,8 +3,10 @@
     id, categorical   value -> id, by descending count, ties by value; unseen, rare (id only) or missing -> 0
     multi             list -> ids of its known values, each once, in the list's order; none -> [0]
     numeric, buckets  value -> 1 + number of edges <= value; edges are the exact k/buckets quantiles, without duplicates
-    numeric           value -> (value − mean) / std as float32, missing -> NaN
-    vector            list -> its numbers as float32, as given; missing, empty, or not all finite -> NaNs
+    numeric           value -> (value − mean) / std as float32, at most the largest one; missing -> NaN
+    vector            list -> its numbers as float32, as given; missing, empty, or one number missing -> NaNs
+
+A number that is NaN, or beyond the range of float32, is missing.
 
 Everything is learned from training, with one exception: values that become known on a held-out day get ids after those
 of training, in the order of the days. No result is approximate or depends on the number of threads.
@@ -21,11 +23,21 @@ from typing_extensions import override
 
 from din.errors import InputError
 from din.featurize.engine import Session, bounds_below, double
-from din.kinds import UNKNOWN, Bucket, FieldForm, IdList, Kind, Number, OneId, Vector
+from din.kinds import (
+    BEYOND_FLOAT32,
+    LARGEST_FLOAT32,
+    UNKNOWN,
+    Bucket,
+    FieldForm,
+    IdList,
+    Kind,
+    Number,
+    OneId,
+    Vector,
+)
 from din.schema import Field
 
 _STEPS = 2**30  # steps of the integer grid on which moments are summed
-_BEYOND_FLOAT32 = (2 - 2**-24) * 2.0**127  # the smallest float64 that rounds to infinity
 _TOGETHER = 8  # fields that one query encodes; each nests the query deeper, and ibis compiles it recursively
 
 
@@ -233,7 +245,8 @@ class _NumberCoder(Coder):
     def typed(values: ir.Value, found: str) -> ir.Value:
         if not (_single(values, found).type().is_numeric() or values.type().is_boolean()):
             raise InputError(f"{found}, but numeric needs numbers; declare it categorical, or correct the source")
-        return _finite(values.cast("float64"))
+        numbers = values.cast("float64")
+        return ibis.ifelse(_beyond(numbers), ibis.null("float64"), numbers)
 
 
 @dataclass(frozen=True)
@@ -280,8 +293,9 @@ class MomentsCoder(_NumberCoder):
     @override
     def encode(self, table: ir.Table) -> ir.Table:
         name = column(self.field)
-        scaled = ((table[name] - double(self.mean)) / double(self.std)).fill_null(float("nan"))
-        return table.mutate(**{name: scaled.cast("float32")})
+        scaled = (table[name] - double(self.mean)) / double(self.std)
+        scaled = scaled.clip(double(-LARGEST_FLOAT32), double(LARGEST_FLOAT32))
+        return table.mutate(**{name: scaled.fill_null(float("nan")).cast("float32")})
 
     def ids(self, encoded: ir.Table) -> ir.Table:
         """Return rows with the id 0 where the number is missing, else 1."""
@@ -305,7 +319,7 @@ class VectorCoder(Coder):
             raise InputError(f"{found}, but vector needs lists of numbers; declare it multi, or correct the source")
         vectors = values.try_cast("array<float32>")  # null on DuckDB, infinite on Spark, if a number is too large
         doubles = values.cast("array<float64>")
-        broken = doubles.filter(lambda x: x.isnull() | x.isnan() | (x.abs() >= double(_BEYOND_FLOAT32))).length() > 0
+        broken = doubles.filter(lambda number: number.isnull() | _beyond(number)).length() > 0
         return ibis.ifelse(broken | (vectors.length() == 0), ibis.null(vectors.type()), vectors)
 
     @override
@@ -401,6 +415,11 @@ def _finite(values: ir.Value) -> ir.Value:
     return values
 
 
+def _beyond(numbers: ir.FloatingValue) -> ir.BooleanValue:
+    """Return whether a number is NaN or beyond the range of float32."""
+    return numbers.isnan() | (numbers.abs() >= double(BEYOND_FLOAT32))
+
+
 def _parts(lists: ir.Table) -> ir.Table:
     """Return one row for each value in each list `raw_value`, with its place, as columns `part` and `at`."""
     parts = lists.mutate(part=lists.raw_value).unnest("part", offset="at")
@@ -431,10 +450,10 @@ def _moments(session: Session, evidence: ir.Table) -> tuple[float, float]:
     2⁻³⁰ of their range and summed as integers.
     """
     bounds = session.scalars(evidence.aggregate(low=evidence.value.min(), high=evidence.value.max()))
-    low, high = bounds["low"], bounds["high"]
-    if low is None or low == high:
-        return (low or 0.0), 1.0
+    low, high = bounds["low"] or 0.0, bounds["high"] or 0.0
     step = (high - low) / _STEPS
+    if not step:  # no values, equal ones, or ones that differ by less than a float tells
+        return low, 1.0
     grid = ((evidence.value - low) / step).round().cast("int64")
     weight = evidence.weight.cast("decimal(15,0)")
     sums = session.scalars(
@@ -446,4 +465,4 @@ def _moments(session: Session, evidence: ir.Table) -> tuple[float, float]:
     )
     mean = float(sums["first"]) / sums["n"]  # engines round large decimals differently
     variance = float(sums["second"]) / sums["n"] - mean * mean
-    return low + mean * step, (max(variance, 0.0) ** 0.5 or 1.0) * step
+    return low + mean * step, max(variance, 0.0) ** 0.5 * step or 1.0

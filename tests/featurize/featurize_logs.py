@@ -96,7 +96,7 @@ def random_log(seed: int, protocol: str = "by_user", users: int = 25, items: int
             "item_id": name("i", item),
             "category": maybe(f"c{item % 4}"),
             "tags": some("t"),
-            "price": rng.choice([None, float("nan"), 1e6 + item, 1.5 * item]),
+            "price": rng.choice([None, float("nan"), 1e300, 1e6 + item, 1.5 * item]),
             "year": maybe(rng.choice([1990, 2000, 2001, item])),
             "embedding": vector(3),
         }

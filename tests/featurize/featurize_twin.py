@@ -132,7 +132,7 @@ class Twin:
             table, key = tables[group]
             row = table.get(row[key], {})
         value = row.get(name)
-        return None if isinstance(value, float) and not math.isfinite(value) else value
+        return None if isinstance(value, float) and not abs(value) <= _LARGEST else value
 
     def owners(self, group: str, row: Row) -> list[Row]:
         """Return the rows of the log whose field values an impression uses."""

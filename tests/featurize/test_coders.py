@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from din.featurize.coders import BucketCoder, Coder, coder_of, column, encode
 from din.featurize.engine import Session, session
-from din.kinds import Kind
+from din.kinds import BEYOND_FLOAT32, UNKNOWN, Kind
 from din.params import Featurize
-from din.schema import parse_fields
+from din.schema import Field, parse_fields
 from din.serve.encode import Vocabulary
 from din.workspace import Workspace
 
@@ -42,6 +42,8 @@ OF_KINDS = [
     *[("multi", pa.list_(kind)) for kind in (pa.string(), pa.int64(), pa.float64())],
     *[("vector", pa.list_(kind)) for kind in NUMBERS],
 ]
+EXTREMES = [0.0, 5e-324, 1e-320, 2.0**-1022, 1.0, 1e30, 3.4e38, np.nextafter(BEYOND_FLOAT32, 0), BEYOND_FLOAT32, 1e308]
+"""Numbers whose sums, differences or quotients leave the range of float64, or of float32."""
 
 
 @pytest.fixture(scope="module")
@@ -62,11 +64,28 @@ def test_a_request_gets_the_code_that_its_value_has_in_the_log(
     single = SINGLES[kind.value_type if pa.types.is_list(kind) else kind]
     sizes = (LENGTH, LENGTH) if field.kind is Kind.VECTOR else (0, 4)
     value = st.lists(single, min_size=sizes[0], max_size=sizes[1]) if pa.types.is_list(kind) else single
-    values = pa.array(data.draw(st.lists(st.none() | value, min_size=25, max_size=40)), kind)
+    assert_same_codes(engine, field, pa.array(data.draw(st.lists(st.none() | value, min_size=25, max_size=40)), kind))
+
+
+@pytest.mark.parametrize("declared", ["numeric", {"kind": "numeric", "buckets": 3}], ids=str)
+@settings(max_examples=20)
+@given(st.lists(st.sampled_from([*EXTREMES, *(-number for number in EXTREMES)]) | st.floats(), min_size=2, max_size=6))
+def test_extreme_numbers_have_one_code(declared: Any, engine: Session, values: list[float]) -> None:
+    """Numbers that float32 can't hold are missing, and no number becomes infinite, whatever training saw."""
+    (field,) = parse_fields({"user": {"f": declared}})[1:]
+    logged = assert_same_codes(engine, field, pa.array(values))
+    known = logged != UNKNOWN if field.buckets else ~np.isnan(logged)
+    np.testing.assert_array_equal(known, np.abs(values) < BEYOND_FLOAT32)
+    assert not np.isinf(logged).any()
+
+
+def assert_same_codes(engine: Session, field: Field, values: pa.Array) -> np.ndarray:
+    """Learn from the first half of some values, and return the codes of all, which are the same in a request."""
     raw = ibis.memtable(pa.table({"row": range(len(values)), "value": values}))
     name = column(field)
     table = engine.store("raw", raw.select("row", **{name: coder_of(field).typed(raw.value, "f")}))
-    evidence = table.select(value=table[name], day=ibis.literal(0), weight=ibis.literal(1, "int64"))
+    trained = table.filter(ibis._.row < len(values) // 2)
+    evidence = trained.select(value=trained[name], day=ibis.literal(0), weight=ibis.literal(1, "int64"))
     coder = coder_of(field).learn(engine, field, evidence.filter(evidence.value.notnull()), 1)
     encoded = encode(engine, "encoded", table, [coder]).order_by("row").to_pyarrow()[name]
     known = Vocabulary([None, *coder.known().order_by("id").to_pyarrow()["value"].to_pylist()])
@@ -74,6 +93,7 @@ def test_a_request_gets_the_code_that_its_value_has_in_the_log(
     logged = field.form.column(encoded)
     np.testing.assert_array_equal(asked.values, logged.values)
     np.testing.assert_array_equal(asked.offsets, logged.offsets)
+    return logged.values
 
 
 def test_a_missing_number_is_unknown_even_where_training_saw_none(engine: Session) -> None:

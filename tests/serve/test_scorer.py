@@ -152,7 +152,7 @@ WRONG = {
         {"candidates": [{"embedding": [0.5, 0.5]}]},
         "embedding: 2 numbers; expected 3, or null where the vector is missing",
     ),
-    "too extreme a number": ({"candidates": [{"price": 1e300}]}, "the probability is not a number; .* too extreme"),
+    "too extreme a vector": ({"candidates": [{"embedding": [3.4e38] * 3}]}, "the probability is not a number; .* too"),
 }
 
 
