@@ -142,7 +142,7 @@ def _lift(log: Log, name: str, past: str, later: str) -> tuple[float, float]:
     The lift is the mean share that the values of later clicks have in the user's own past, minus their mean share in
     all users' pasts.
     """
-    table = f"JOIN items USING ({ITEM_ID})" if name != ITEM_ID else ""
+    table = f"JOIN (SELECT {ITEM_ID}, {quoted(name)} FROM items) USING ({ITEM_ID})" if name != ITEM_ID else ""
     shares = (
         f"SELECT {USER_ID}, value, count(*) / sum(count(*)) OVER (PARTITION BY {USER_ID}) AS share "
         f"FROM (SELECT {USER_ID}, {quoted(name)} AS value FROM ({{}}) {table}) GROUP BY {USER_ID}, value"

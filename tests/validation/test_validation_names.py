@@ -25,18 +25,23 @@ def aliases(modules: str) -> list[str]:
 
 
 def widened(delivery: Delivery) -> Delivery:
-    """Give every table a column named like each alias, and declare those of the events as contexts."""
+    """Give every table a column named like each alias, and declare those of the events as contexts.
+
+    Items and users also get columns named like the log's own.
+    """
     names = [*aliases("*.py"), "first", "last"]
 
     def more(rows: p.Frame) -> p.Frame:
         return rows.assign(**dict.fromkeys(names, np.arange(len(rows)) % 3))
 
+    def owned(rows: p.Frame) -> p.Frame:
+        return rows.assign(**dict.fromkeys({*EVENT_COLUMNS} - {*rows.columns}, 1))
+
     tables = ("events", "items", "users", "history")
     fields = FIELDS | {"context": FIELDS["context"] | dict.fromkeys(names, "numeric")}
     keep = (*SMALL["fetch.table.keep"], *names)
-    return p.chain(*(p.table(name, more) for name in tables))(delivery).set(
-        featurize__fields=fields, fetch__table__keep=keep
-    )
+    plants = [*(p.table(name, more) for name in tables), p.table("items", owned), p.table("users", owned)]
+    return p.chain(*plants)(delivery).set(featurize__fields=fields, fetch__table__keep=keep)
 
 
 def test_columns_named_like_aliases_hide_no_defect(tmp_path: Path) -> None:
