@@ -44,7 +44,7 @@ class Space:
         """Return the space around some parameters.
 
         Args:
-            kept: dotted keys of params.yaml that keep today's values.
+            kept: dotted keys of params.yaml that keep today's values, with or without `train.`.
 
         Raises:
             InputError: the space of a key holds a value that the key can't have, or a kept key would not vary anyway.
@@ -53,11 +53,11 @@ class Space:
         model = train.model.name
         found = leaves(Train) | leaves(MODELS[model].options or object, f"{_OPTIONS}.")
         searches = {key: one.search for key, one in found.items() if one.search}
-        unknown = [key for key in kept if key.removeprefix("train.") not in searches]
-        if unknown:
+        own = {key.removeprefix("train."): key for key in kept}
+        if unknown := [key for name, key in own.items() if name not in searches]:
             varying = listed(f"train.{key}" for key in searches)
             raise InputError(f"--keep {listed(unknown)}: expected keys that would vary: {varying}")
-        searches = {key: one for key, one in searches.items() if f"train.{key}" not in kept}
+        searches = {key: one for key, one in searches.items() if key not in own}
         name = searches.get(_NAME)
         models = (*name.values, model) if isinstance(name, OneOf) and name.concerns(model) else (model,)
         searches = {key: one for key, one in searches.items() if any(map(one.concerns, models))}

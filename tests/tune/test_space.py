@@ -74,8 +74,8 @@ def test_todays_values_are_in_the_space(tiny: Params, values: dict[str, Any]) ->
 
 
 def test_a_kept_key_has_todays_value(tiny: Params) -> None:
-    """With the model kept, the other one is never tried. A key that would not vary anyway is refused by name."""
-    space = Space.of(tiny, ["train.model.name", "train.model.ages"])
+    """With the model kept, the other one is never tried; `train.` may be left out. Keys that don't vary are refused."""
+    space = Space.of(tiny, ["train.model.name", "model.ages"])
     assert not {"model.name", "model.ages", "model.pooling"} & set(space.searches)
     study = optuna.create_study(sampler=RandomSampler(seed=1))
     for point in [*space.starts, *(space.drawn(study.ask()) for _ in range(9))]:
