@@ -119,7 +119,7 @@ class Log(SuiteData):
         self.sides = tuple(name for name in SIDE_IDS if (self.root / f"{name}.parquet").exists())
         self.until = date.fromisoformat(self.manifest.until) if self.manifest.until else None
         self.protocol = params.featurize.protocol or self.manifest.protocol
-        declared = params.featurize.fields or self.manifest.fields
+        declared = self.manifest.fields if params.featurize.fields is None else params.featurize.fields
         found = parse_fields({group: columns or {} for group, columns in declared.items()})
         self.fields = {field.name: field for field in found}
 

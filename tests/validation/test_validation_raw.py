@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from planting import RAW, Plant, day, edit, events, failed, fill, judge, limits, names, put, seal
+from planting import HERE, RAW, Plant, day, edit, events, failed, fill, judge, limits, names, put, seal
 
 from din.params import Params
+from validation.log import Log
 from validation.raw import PHASES
 
 Enter = Callable[..., Params]
@@ -232,3 +234,13 @@ def test_an_own_column_called_date_is_no_obstacle(workspace: Enter) -> None:
         edit(path, lambda t: t.append_column("date", t["hour"]).append_column('dwell "s"', t["hour"]))
     seal(RAW)
     assert not failed(judge("raw", params))
+
+
+def test_a_log_may_have_no_fields(workspace: Enter) -> None:
+    """Null means the fields that the source declares, and an empty mapping means none, as in featurize."""
+    params = workspace()
+
+    def declared(fields: dict[str, Any] | None) -> set[str]:
+        return {*Log(HERE, replace(params, featurize=replace(params.featurize, fields=fields))).fields}
+
+    assert declared({}) == {"item_id"} < declared(None)
