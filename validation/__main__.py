@@ -1,5 +1,8 @@
 """The command `python -m validation`; its subcommand `gate` does not load Great Expectations."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -7,8 +10,9 @@ import typer
 
 from din import stage
 from din.commandline import examples, run
+from din.errors import InputError
 from din.params import load
-from din.workspace import Workspace
+from din.workspace import Workspace, require
 
 HERE = Workspace(Path())
 
@@ -24,10 +28,22 @@ app = typer.Typer(
 )
 
 
+@contextmanager
+def running(name: str, report: Path | None = None) -> Iterator[None]:
+    """Run a command as a stage, see `din.stage.running`, but write nothing in a folder without params.yaml."""
+    try:
+        require(HERE.params)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(error.exit_code) from None
+    with stage.running(name, HERE, report):
+        yield
+
+
 @app.command(epilog=examples("python -m validation raw", "dvc repro validate_raw"))
 def raw() -> None:
     """Validate the raw log, data/raw/."""
-    with stage.running("validate_raw", HERE, HERE.validation("raw")):
+    with running("validate_raw", HERE.validation("raw")):
         from validation.raw import PHASES
         from validation.run import validate
 
@@ -37,7 +53,7 @@ def raw() -> None:
 @app.command(epilog=examples("python -m validation features", "dvc repro validate_features"))
 def features() -> None:
     """Validate the feature shards, data/features/, e.g. for id ranges, splits and leakage."""
-    with stage.running("validate_features", HERE, HERE.validation("features")):
+    with running("validate_features", HERE.validation("features")):
         from validation.features import PHASES
         from validation.run import validate
 
@@ -47,7 +63,7 @@ def features() -> None:
 @app.command(epilog=examples("python -m validation predictions", "dvc repro validate_predictions"))
 def predictions() -> None:
     """Validate that the predictions, reports/predictions/, are complete, calibrated and better than a constant."""
-    with stage.running("validate_predictions", HERE, HERE.validation("predictions")):
+    with running("validate_predictions", HERE.validation("predictions")):
         from validation.predictions import PHASES
         from validation.run import validate
 
@@ -63,7 +79,7 @@ def gate(
     ] = None,
 ) -> None:
     """Check, for CI, that all three reports exist, are open, and judged the data of this workspace."""
-    with stage.running("validation_gate", HERE):
+    with running("validation_gate"):
         from validation.ci_gate import gate
 
         gate(HERE, load(HERE.params), markdown)

@@ -112,6 +112,15 @@ def test_the_gate_loads_no_great_expectations() -> None:
     assert subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}).returncode == 0
 
 
+@pytest.mark.parametrize("name", [*SUITES, "gate"])
+def test_the_wrong_folder_is_left_as_it_is(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder without params.yaml is bad input, and nothing is written there."""
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, [name])
+    assert done.exit_code == 2 and done.stderr.startswith("params.yaml: not found; go to the root")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_command_line(workspace: Enter, params: Params) -> None:
     """The commands exit 0 for open, 3 for closed and 2 for bad input, without a traceback.
 
