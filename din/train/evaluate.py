@@ -196,7 +196,7 @@ def _told(gain: Gain) -> str:
 def oracle(predictions: Predictions, truth: Path) -> Oracle | None:
     """Return the AUC of the true probabilities on the same rows, or None if they are not known.
 
-    Sampled negatives have no true probability.
+    Sampled negatives have no true probability. Rows of one class have no AUC.
     """
     if not truth.exists() or predictions.rows["sampled"].any():
         return None
@@ -204,7 +204,8 @@ def oracle(predictions: Predictions, truth: Path) -> Oracle | None:
     near = (pc.field("sequence") >= sequence.min()) & (pc.field("sequence") <= sequence.max())
     table = pq.read_table(truth, columns=["sequence", "probability"], filters=near).sort_by("sequence")
     places = np.searchsorted(table["sequence"].to_numpy(), sequence)
-    return Oracle(auc=auc(predictions.rows["label"], table["probability"].to_numpy()[places]))
+    found = _defined(auc(predictions.rows["label"], table["probability"].to_numpy()[places]))
+    return None if found is None else Oracle(auc=found)
 
 
 def _ranking(predictions: Predictions, scores: np.ndarray) -> Ranking:

@@ -184,7 +184,7 @@ def test_days_without_until(workspace: Workspace, daily_params: Build, monkeypat
 
 
 def test_the_oracle_of_a_day(workspace: Workspace, daily_params: Build) -> None:
-    """`evaluate` finds the true probabilities of the newest day among the files of all days."""
+    """`evaluate` finds the true probabilities of the newest day among the files of all days. One class has no AUC."""
     fetch(workspace, daily_params(3, fashion=0.5))
     day = pq.read_table(workspace.raw / partition("events", 3), partitioning=None)
     truth = pq.read_table(workspace.raw / partition("truth", 3), partitioning=None)
@@ -193,3 +193,5 @@ def test_the_oracle_of_a_day(workspace: Workspace, daily_params: Build) -> None:
     rows = {"label": label[shuffled], "sequence": sequence[shuffled], "sampled": np.zeros(len(label), bool)}
     predictions = Predictions(rows, np.zeros(len(label)))
     assert oracle(predictions, workspace.truth) == Oracle(auc=auc(label, truth["probability"].to_numpy()))
+    rows["label"] = np.zeros(len(label), np.int8)
+    assert oracle(predictions, workspace.truth) is None
