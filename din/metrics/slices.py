@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
 from din.errors import InputError
@@ -107,7 +108,10 @@ def _by_value(field: Field, features: Features, column: Column) -> list[Slice]:
     ids, counts = np.unique(column.values, return_counts=True)
     largest = ids[np.argsort(-counts, kind="stable")[:LARGEST]]
     values = features.vocabulary(field.name)["value"]
-    names = ["unknown" if i == UNKNOWN else str(values[int(i)].as_py()) for i in largest]
+    unknown = "unknown"
+    while pc.index(values.cast("string"), unknown).as_py() >= 0:  # it is a value of the log too
+        unknown = f"({unknown})"
+    names = [unknown if i == UNKNOWN else str(values[int(i)].as_py()) for i in largest]
     return [
         Slice(field.name, name, np.unique(owner[column.values == i])) for name, i in zip(names, largest, strict=True)
     ]

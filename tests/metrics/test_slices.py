@@ -4,6 +4,8 @@ import copy
 import math
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from din import documents
@@ -85,6 +87,18 @@ def test_only_the_most_frequent_values(features_once, rows, monkeypatch):
     monkeypatch.setattr("din.metrics.slices.LARGEST", 2)
     few = {s.value: len(s.rows) for s in slices(rows, features_once) if s.by == "category"}
     assert sorted(few.values()) == sorted(every.values())[-2:]
+
+
+def test_a_value_may_be_called_unknown(features, rows):
+    """Rows of the value and rows without a value are two slices."""
+    path = features.root / "vocab" / "category.parquet"
+    table = pq.read_table(path)
+    values = pa.array([None, "unknown", *map(str, range(2, len(table)))])
+    pq.write_table(table.set_column(table.column_names.index("value"), "value", values), path)
+    found = {s.value: s.rows.tolist() for s in slices(rows, features) if s.by == "category"}
+    category = features.items["category"].values[rows["item"]]
+    assert found["(unknown)"] == np.flatnonzero(category == 0).tolist()
+    assert found["unknown"] == np.flatnonzero(category == 1).tolist()
 
 
 @pytest.mark.parametrize("sequence", [-1, 9_999, 10**12])
