@@ -103,7 +103,7 @@ class TableByDay(TableSource):
             if not unread:
                 break
         log = self._log(events)
-        rawlog.write_others(rawlog.checked(log), tree, self.until)
+        rawlog.write_others(rawlog.checked(log), tree)
         files = {rawlog.day_file(day): one.sha256 for day, one in sorted(known.items()) if one.sha256}
         written = [day for day, one in sorted(known.items()) if one.sha256]
         described = rawlog.description(log, self.until, written, sum(one.rows for one in known.values()))

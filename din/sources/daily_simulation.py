@@ -130,7 +130,7 @@ class DailySimulation(Source):
             log = self._log(number)
             rawlog.write_day(log.events, tree, log.truth)
         log = self.read()
-        rawlog.write_others(rawlog.checked(log), tree, self.until)
+        rawlog.write_others(rawlog.checked(log), tree)
         described = rawlog.description(log, self.until, self.days, self._start(len(self.days)))
         return Written(described, hash_files(tree), len(self.days))
 

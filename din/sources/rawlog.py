@@ -100,17 +100,28 @@ def write(log: RawLog, tree: Path, until: date | None) -> dict[str, Any]:
         InputError: the log breaks the contract, or no event is left.
     """
     log = checked(log)
-    whole = log.events
-    events = _until(whole, until)
-    if events.count == 0:
-        (first,) = whole.ask(f"min({whole[TIMESTAMP]})")
-        raise InputError(f"data.until={until}: no event is that old, the first is of {first:%Y-%m-%d}; set a later day")
-    days = _write_events(events, tree)
-    write_others(log, tree, until)
+    events = up_to(log.events, log.events[TIMESTAMP], until)
+    history = log.history and up_to(log.history, log.history[TIMESTAMP], until)
+    require_events(events, log.events, log.events[TIMESTAMP], until)
+    log = replace(log, events=events, history=history)
+    days = _write_events(log.events, tree)
+    write_others(log, tree)
     if log.truth:
-        kept = log.truth.filter(pc.is_in(log.truth[SEQUENCE], value_set=events.table[SEQUENCE]))
+        kept = log.truth.filter(pc.is_in(log.truth[SEQUENCE], value_set=log.events.table[SEQUENCE]))
         _write(kept.to_batches(), kept.schema, tree / "truth" / "truth.parquet")
-    return description(log, until, days, events.count)
+    return description(log, until, days, log.events.count)
+
+
+def up_to(rows: Rows, time: str, until: date | None) -> Rows:
+    """Return the rows without those after the day `until`; `time` is SQL for a row's time, NULL if it can't be read."""
+    return rows.where(f"NOT coalesce({time} >= DATE '{until}' + 1, false)") if until else rows
+
+
+def require_events(kept: Rows, events: Rows, time: str, until: date | None) -> None:
+    """Raise InputError if `up_to` left no event."""
+    if kept.count == 0 < events.count:
+        (first,) = events.ask(f"min({time})")
+        raise InputError(f"data.until={until}: no event is that old, the first is of {first:%Y-%m-%d}; set a later day")
 
 
 def write_day(events: Rows, tree: Path, truth: pa.Table | None = None) -> None:
@@ -121,11 +132,11 @@ def write_day(events: Rows, tree: Path, truth: pa.Table | None = None) -> None:
             _write(truth.to_batches(), truth.schema, tree / "truth" / f"date={day}" / "part-0.parquet")
 
 
-def write_others(log: RawLog, tree: Path, until: date | None) -> None:
-    """Write the tables of a checked log other than the events. History after the day `until` is left out."""
+def write_others(log: RawLog, tree: Path) -> None:
+    """Write the tables of a checked log other than the events."""
     for name, leading in (("items", (ITEM_ID,)), ("users", (USER_ID,)), ("history", HISTORY_COLUMNS)):
         if part := getattr(log, name):
-            rows = _ordered(_until(part, until) if name == "history" else part, leading)
+            rows = _ordered(part, leading)
             order = ", ".join(rows[key] for key in _RULES[name].unique) if name == "history" else "row"
             _write(rows.batches(order), rows.schema, tree / f"{name}.parquet")
 
@@ -263,12 +274,6 @@ def _unique(rows: Rows, rule: _Rule) -> None:
     (((before, row), *values),) = rows.con.execute(f"{pairs} ORDER BY pair[2], {keys} LIMIT 1").fetchall()
     value = ", ".join(f"{key} {value!r}" for key, value in zip(rule.unique, values, strict=True))
     raise InputError(f"{rows.at(row)}: duplicate {value}: first seen in {rows.at(before)}; {rule.advice}")
-
-
-def _until(rows: Rows, until: date | None) -> Rows:
-    if until is None:
-        return rows
-    return rows.where(f"{rows[TIMESTAMP]} < DATE '{until}' + 1")
 
 
 def _ordered(rows: Rows, leading: tuple[str, ...]) -> Rows:

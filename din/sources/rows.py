@@ -123,6 +123,12 @@ class Rows:
         keys = ", ".join(self[name] for name in names)
         return self.where(f"row IN (SELECT {row} FROM ({self.query}) GROUP BY {keys})")
 
+    def stored(self, path: Path) -> "Rows":
+        """Return the same rows from a file that holds them from now on, so that their query runs only once."""
+        file = quoted(str(path))
+        self.con.execute(f"COPY ({self.query}) TO {file} (FORMAT parquet, COMPRESSION lz4, PRESERVE_ORDER false)")
+        return replace(self, query=f"SELECT * FROM read_parquet({file})")
+
     def ask(self, *expressions: str) -> tuple[Any, ...]:
         """Return the values of aggregates."""
         found = self.con.execute(f"SELECT {', '.join(expressions)} FROM ({self.query})").fetchone()

@@ -79,7 +79,8 @@ class ServedSource(Source):
         join.requests([file.path for file in found["log"]])
         join.clicks(found["clicks"], self._table(self.params.table).dialect("clicks"))
         join.attribute()
-        events = join.events(join.last_day(self.until))
+        last = join.last_day(self.until)
+        events = join.events(self.until or last)
         keep = tuple(name for name in events.names if name not in EVENT_COLUMNS)
         return self._table(replace(self.params.table, keep=keep)).with_events(events)
 

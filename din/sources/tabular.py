@@ -25,7 +25,7 @@ from din.schema import (
     TIMESTAMP,
     USER_ID,
 )
-from din.sources import files, readers, times, values
+from din.sources import files, rawlog, readers, times, values
 from din.sources.rawlog import RawLog, columns_key, type_name
 from din.sources.readers import UNNAMED, Dialect
 from din.sources.rows import Check, Rows, Store
@@ -213,10 +213,25 @@ class TableSource(Source):
             chosen = (*wanted.values(), *others, *(rule.column for rule in rules), *parts)
             return list(dict.fromkeys(cell if name in parts and name not in given else name for name in chosen))
 
-        rows = readers.read(found, select, self.dialect(table), self._store, table)
+        rows = self._up_to(table, readers.read(found, select, self.dialect(table), self._store, table), found)
         if parts:
             rows = _by_impression(rows, cell, parts, self.params.separators)
         return self._once(rows) if table == "events" else rows
+
+    def _up_to(self, table: str, rows: Rows, found: Sequence[files.File]) -> Rows:
+        """Return the rows of events or history up to the day `until`, so that later ones decide nothing about them.
+
+        Events whose path names their day stay: one of another day is refused.
+        """
+        if self.until is None or table not in ("events", "history") or (table == "events" and found[0].day):
+            return rows
+        unit = self.params.timestamp_unit
+        utc, _ = times.to_utc(rows, self._wanted(table)[TIMESTAMP], unit, values.Form.NUMBER)
+        time = f"{utc} + to_hours({self.params.utc_offset_hours})"
+        kept = rawlog.up_to(rows, time, self.until).stored(self._store.file(f"cut-{table}"))
+        if table == "events":
+            rawlog.require_events(kept, rows, time, self.until)
+        return kept
 
     def _once(self, events: Rows) -> Rows:
         """Return the events, without repeated ones if `fetch.table.drop_duplicates` is true."""

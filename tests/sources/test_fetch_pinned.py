@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import date
+from functools import partial
 
 import pytest
 
@@ -14,14 +15,17 @@ from din.workspace import Workspace
 Build = Callable[..., Params]
 
 DAY = date(2023, 11, 16)
-LATER = "1,10,1700300000,1,a\n"  # 2023-11-18
+LATER = "guest,10,1700300000,,c\n"  # 2023-11-18, with an id that is text, no label, and another tab for the item
 
 
 def test_later_days_do_not_count(workspace: Workspace, table_params: Build) -> None:
-    """Later days, in the same or new files, leave the day's fingerprint as it is; a new row of the day changes it.
+    """Later rows, in the same or new files, leave the day's fingerprint as it is; a new row of the day changes it.
 
-    Without data.until, the fingerprint is that of the newest day.
+    So they decide no type of a column, close no check and describe no item. Without data.until, the fingerprint is that
+    of the newest day.
     """
+    (workspace.root / "h.csv").write_text("user_id,item_id,timestamp\n1,7,1700000000\n")
+    table_params = partial(table_params, items_from_events=("tab",), history="h.csv")
     assert look(workspace, table_params()) == look(workspace, table_params(until=date(2023, 11, 17)))
     before = look(workspace, table_params(until=DAY))
     assert (before.first_day, before.last_day) == ("2023-11-15", "2023-11-16")
@@ -30,6 +34,8 @@ def test_later_days_do_not_count(workspace: Workspace, table_params: Build) -> N
     assert read_json(workspace.fetch)["fingerprint"] == before.fingerprint
     with (workspace.root / "clicks.csv").open("a") as log:
         log.write(LATER)
+    with (workspace.root / "h.csv").open("a") as history:
+        history.write("guest,x,1700300000\n")
     (workspace.root / "clicks2.csv").write_text(f"user_id,item_id,timestamp,label,tab\n{LATER}")
     assert look(workspace, table_params(until=DAY, events="clicks*.csv")) == before
     fetch(workspace, table_params(until=DAY, events="clicks*.csv"))

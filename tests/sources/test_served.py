@@ -162,7 +162,7 @@ def test_rows_do_not_depend_on_files(root: Path, params: Params) -> None:
     options = {"window_hours": 1}
     first = look(here, served(params, until=date(2023, 11, 15), **options))
     serve(root, ASKED[1:], name="copy")
-    serve(root, [("r5", 100, "9", ["z"], {})], name="later")
+    serve(root, [("r5", 100, "9", ["z"], {}), ("r6", 50, "9", ["z"], {"new": 1})], name="later")
     clicks(root, BY_ID, [("r0", "a", 1), ("r4", "c", 60), ("r5", "z", 100)])
     assert look(here, served(params, until=date(2023, 11, 15), **options)) == first
     assert look(here, served(params, **options)).last_day == "2023-11-17"
