@@ -57,12 +57,13 @@ class Rule:
         if kind == "VARCHAR" and threshold is not None:
             kind = values.number(forms)
         rule = f"{self.key}: {self.column} {self.comparison} {self.value}"
-        missing = f"{column} IS NULL" + (f" OR isnan(TRY_CAST({column} AS DOUBLE))" if kind == "DOUBLE" else "")
+        is_number = kind in ("BIGINT", "DOUBLE")
+        number = f"TRY_CAST({column} AS DOUBLE)"
+        missing = f"{number} IS NULL OR isnan({number})" if is_number else f"{column} IS NULL"
         checks = [Check(missing, self.column, "NULL", f"a value for {rule}", "fill it or leave the row out")]
         operator = {"==": "=", "!=": "<>"}.get(self.comparison, self.comparison)
-        is_number = kind in ("BIGINT", "DOUBLE")
         if is_number and threshold is not None:
-            answer = f"TRY_CAST({column} AS DOUBLE) {operator} CAST('{threshold!r}' AS DOUBLE)"
+            answer = f"{number} {operator} CAST('{threshold!r}' AS DOUBLE)"
         elif not is_number and operator in ("=", "<>"):
             answer = f"CAST({column} AS VARCHAR) {operator} {quoted(self.value)}"
         else:

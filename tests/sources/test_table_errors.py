@@ -82,7 +82,10 @@ CASES = [
     events("a user that pandas lacks", f"1.0,10,{T},0\nNaN,10,{T},0", "row 2: user_id is missing"),
     events("several bad rows", f"1,1,0,0\n1,1,{T},0\n1,1,9,0\n1,1,7,0", "timestamp is 0;", "; 2 more rows have such"),
     log("a user that is no number", "bad.parquet", parquet(user_id=[float("nan")]), "row 1: user_id is missing"),
-    events("a missing rating", f"1,10,{T},5\n1,10,{T},", "row 2: label is missing", label="label >= 4"),
+    *(
+        events(f"a missing rating, {mark}", f"1,10,{T},5\n1,10,{T},{mark}", "row 2: label is missing", label=rule)
+        for mark, rule in (("", "label >= 4"), ("NaN", "label >= 4"), ("NA", "label < 4"), ("null", "label != 5"))
+    ),
     events("ms as s", f"1,10,{T}000,0", f"row 1: timestamp is {T}000", "unit=s", "1990 to 2100", "unit to ms"),
     events("s as iso", f"1,10,{T},0", f"timestamp is '{T}'; expected ISO 8601", "unit to s", **ISO),
     events("a 13th month", "1,10,2023-12-01,0\n1,10,2023-13-01,0", "row 2: timestamp is '2023-13-01'", **ISO),
