@@ -138,6 +138,17 @@ class TableByDay(TableSource):
             InputError: a value can't be converted, or an event is not of this day.
         """
         kinds = sampled.rows.types
+        floats = [name for name in rows.names if (rows.types[name], kinds[name]) == ("BIGINT", "DOUBLE")]
+        rows.require(
+            Check(
+                f"{rows[name]} NOT BETWEEN -{values.EXACT} AND {values.EXACT}",
+                name,
+                rows[name],
+                "a number that floats hold, since other days have floats",
+                "store it as text on all days if it is an id, or else as floats",
+            )
+            for name in floats
+        )
         columns = {name: f"CAST({rows[name]} AS {kinds[name]})" for name in rows.names}
         events = replace(sampled, rows=rows.select(columns))
         start = SEQUENCES_A_DAY * (date.fromisoformat(day) - EPOCH.date()).days

@@ -211,7 +211,8 @@ def _checked(rows: Rows, ids: tuple[str, ...]) -> Rows:
         column = rows[name]
         if name in ids:
             if kind not in ("BIGINT", "VARCHAR"):
-                raise InputError(f"{rows.name}: {name} is of type {type_name(kind)}; expected integers or text")
+                problem = f"{name} is of type {type_name(kind)}; expected integers or text"
+                raise InputError(f"{rows.name}: {problem}: store all ids as one of them")
             checks.append(Check(f"{column} IS NULL", name, "NULL", "one in every row", "fill it or leave the row out"))
         if kind in ("DOUBLE", "FLOAT"):
             fix = "correct the value, or leave it empty for missing"

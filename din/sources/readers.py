@@ -116,7 +116,7 @@ def _batches(file: File, own: pa.Schema, dialect: Dialect, schema: pa.Schema) ->
     """Yield the rows of a file, whose columns are `own`, with all columns of a schema."""
     with unreadable(file.name):
         for batch in _FORMATS[format_of(file.path)].batches(file, own, dialect):
-            yield _filled(batch, schema)
+            yield _filled(batch, schema, file.name)
 
 
 def unified(schemas: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
@@ -151,11 +151,28 @@ def _chosen(file: File, select: Select, dialect: Dialect) -> pa.Schema:
     return pa.schema([(name, _plain(schema.field(name).type)) for name in select(schema.names, file.name)])
 
 
-def _filled(batch: pa.RecordBatch, schema: pa.Schema) -> pa.Table:
-    """Return a batch in the types of a schema, with nulls in the columns that it lacks."""
+def _filled(batch: pa.RecordBatch, schema: pa.Schema, name: str) -> pa.Table:
+    """Return a batch in the types of a schema, with nulls in the columns that it lacks.
+
+    Raises:
+        InputError: a whole number would be rounded, or has more than 64 bits. `name` is that of the file.
+    """
     columns = {name: batch[name] for name in batch.schema.names}
     nulls = pa.nulls(batch.num_rows)
-    return pa.table([columns.get(field.name, nulls).cast(field.type) for field in schema], schema=schema)
+
+    def cast(field: pa.Field) -> pa.Array:
+        column = columns.get(field.name, nulls)
+        try:
+            return pc.cast(column, options=pc.CastOptions(field.type, allow_time_truncate=True))
+        except pa.ArrowInvalid as error:
+            if not (pa.types.is_integer(column.type) or pa.types.is_decimal(column.type)):
+                raise
+            raise InputError(
+                f"{name}: column {shown(field.name)} is {column.type}, which {field.type} can't hold ({error}); store "
+                "it as text in all files if it is an id, or else as floats"
+            ) from None
+
+    return pa.table([*map(cast, schema)], schema=schema)
 
 
 def _csv_schema(file: File, dialect: Dialect) -> pa.Schema:
@@ -339,9 +356,7 @@ def _parquet_batches(file: File, schema: pa.Schema, _: Dialect) -> Iterator[pa.R
     with file.system.open(file.path, "rb") as raw:
         for batch in pq.ParquetFile(raw).iter_batches(columns=schema.names):
             batch.validate(full=True)  # UTF-8
-            to = [pc.CastOptions(field.type, allow_time_truncate=True) for field in schema]
-            columns = [pc.cast(batch[name], options=each) for name, each in zip(schema.names, to, strict=True)]
-            yield pa.RecordBatch.from_arrays(columns, schema=schema)
+            yield batch
 
 
 class _Format(NamedTuple):
@@ -363,7 +378,7 @@ def _plain(kind: pa.DataType) -> pa.DataType:
     is_ = pa.types
     if is_.is_dictionary(kind):
         return _plain(kind.value_type)
-    if is_.is_integer(kind) or is_.is_duration(kind):
+    if is_.is_integer(kind) or is_.is_duration(kind) or (is_.is_decimal(kind) and kind.scale <= 0):
         return pa.int64()
     if is_.is_floating(kind) or is_.is_decimal(kind):
         return pa.float64()

@@ -14,6 +14,8 @@ from typing import Any
 
 from din.sources.rows import Check, Rows, quoted
 
+EXACT = 2**53
+"""Floats hold all whole numbers up to this one; beyond it, several are rounded to one."""
 MISSING = "INTEGER"
 """DuckDB's type of a column without values; all integers are BIGINT."""
 _INTEGER = "(0|-?[1-9][0-9]*)"
@@ -38,7 +40,7 @@ def form(sql: str, kind: str) -> str:
         each = form("x", kind.removesuffix("[]"))
         return f"list_aggregate(list_transform({sql}, lambda x: {each}), 'bit_or')"
     if kind == "DOUBLE":
-        whole = f"{sql} = trunc({sql}) AND {sql} >= -9223372036854775808 AND {sql} < 9223372036854775808"
+        whole = f"{sql} = trunc({sql}) AND abs({sql}) < {EXACT}"
         return (
             f"CASE WHEN {sql} IS NULL THEN 0 WHEN isnan({sql}) THEN {Form.MARK:d} "
             f"WHEN {whole} THEN {Form.WHOLE:d} ELSE {Form.NUMBER:d} END"

@@ -272,3 +272,15 @@ def test_types_of_parquet(workspace: Workspace, by_day: Build, days: list[list[A
     for number, values in enumerate(days):
         table = pq.read_table(workspace.raw / raw_file(number), partitioning=None)
         assert (table["price"].type, table["price"].to_pylist()) == (kind, values)
+
+
+def test_floats_of_another_day_round_no_id(workspace: Workspace, by_day: Build) -> None:
+    """Whole numbers that would become equal as floats are refused, as in a path without days."""
+    (workspace.root / "logs").mkdir()
+    for number, users in enumerate(([2**53, 2**53 + 1], [7.0, 8.0])):
+        times = [_time(number, row) for row in range(2)]
+        table = pa.table({"user_id": users, "item_id": [3, 4], "timestamp": times, "label": [0, 1]})
+        pq.write_table(table, workspace.root / "logs" / f"{name(number)}.parquet")
+    for pattern, says in (("{date}", "05-01.parquet row 2: user_id is 9007199254740993"), ("*", "can't hold")):
+        with pytest.raises(InputError, match=says):
+            fetch(workspace, by_day(events=f"logs/{pattern}.parquet", keep=(), separators={}))

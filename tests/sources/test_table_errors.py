@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from log_files import GOOD, HEADER, T, parquet, snapshot
 from stages import exit_code
@@ -129,7 +130,16 @@ CASES = [
     ),
     case(
         "numbers that only integers hold", {"a.parquet": parquet(w=[2**60 + 1]), "b.parquet": parquet(w=[0.5])},
-        "a.parquet: cannot be read (Integer value", events="*.parquet", keep=("w",),
+        "a.parquet: column 'w' is int64, which double can't hold (Integer value", events="*.parquet", keep=("w",),
+    ),
+    log(
+        "ids beyond 64 bits", "b.parquet", parquet(user_id=pa.array([2**64 - 1], pa.uint64())),
+        "b.parquet: column 'user_id' is uint64, which int64 can't hold (Integer value", "store it as text in all files",
+    ),
+    log(
+        "ids that a float rounds", "bad.jsonl",
+        "".join(f'{{"user_id": {user}, "item_id": 1, "timestamp": {T}, "label": 0}}\n' for user in (2**53 + 1, "7.0")),
+        "user_id is of type double; expected integers or text: store all ids as one of them",
     ),
     case(
         "ids of another type in the item table", {"log.parquet": parquet(), "items.csv": "item_id,c\nx7,1\n"},

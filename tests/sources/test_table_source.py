@@ -253,6 +253,8 @@ CASES = [
         drop_duplicates=True),
     events("ids with zeros or beyond 64 bits", f"{HEADER}\n007,1,{T},0\n18446744073709551616,2,{T},0\n",
         {"user_id": ["007", "18446744073709551616"]}),
+    events("ids of a decimal type", parquet(user_id=pa.array([2**60 + 1], pa.decimal128(38))),
+        {"user_id": [2**60 + 1]}),
     events("ids that pandas made floats", parquet(user_id=[1.0], label=[1.0]), {"user_id": [1], "label": [1]}),
     case(
         "ids that pandas wrote as floats, and as integers",
