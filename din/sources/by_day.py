@@ -48,7 +48,8 @@ class KnownDay:
     __pydantic_config__ = documents.STRICT
 
     source: Digest  # of everything that determines its rows, except the types that other days decide
-    rows: int
+    delivered: int  # rows of its files in the log
+    rows: int  # events, after `fetch.table.explode` and `drop_duplicates`
     first: str  # the first row, as an Arrow stream in base64
     forms: dict[str, int]  # of the values in each column
     name: str  # of its files in the log, for messages
@@ -88,9 +89,10 @@ class TableByDay(TableSource):
             for day in track(sorted(unread), len(unread), "reading", "day"):
                 rows = self._read("events", [file for file, _ in days[day]])
                 if day in memory and not earlier.accept_shrunk:
-                    _require_rows(rows, day, memory[day].rows)
+                    _require_rows(rows, day, memory[day])
                 forms = {**self._input("events", rows).forms}
-                one = known[day] = KnownDay(sources[day], rows.count, _first_row(rows), forms, rows.name)
+                one = KnownDay(sources[day], _delivered(rows), rows.count, _first_row(rows), forms, rows.name)
+                known[day] = one
                 events = self._sampled(known)
                 if one.rows:
                     rawlog.write_day(self._converted(day, rows, events), tree)
@@ -192,9 +194,14 @@ def _type(kind: pa.DataType) -> pa.DataType:
     return pa.null() if kind == pa.int32() else kind
 
 
-def _require_rows(rows: Rows, day: Day, before: int) -> None:
-    if rows.count < before:
+def _delivered(rows: Rows) -> int:
+    return sum(count for _, count in rows.files)
+
+
+def _require_rows(rows: Rows, day: Day, before: KnownDay) -> None:
+    """Raise InputError if a day has shrunk, unless only other parameters keep fewer rows of its files."""
+    if rows.count < before.rows and _delivered(rows) < before.delivered:
         raise InputError(
-            f"{rows.name}: {rows.count:,} rows of {day}, but {before:,} at an earlier fetch; expected no fewer: "
+            f"{rows.name}: {rows.count:,} rows of {day}, but {before.rows:,} at an earlier fetch; expected no fewer: "
             "deliver the file again, or set fetch.shrunk_days to accept if rows were removed on purpose"
         )
