@@ -195,8 +195,10 @@ def columns_key(table: str) -> str:
 
 
 def _check_names(rows: Rows, table: str) -> None:
+    names: dict[str, str] = {}
     for name in rows.names:
-        if problem := name_problem(name):
+        other = names.setdefault(name.lower(), name)
+        if problem := name_problem(name) or (name != other and f"the name differs from {shown(other)} by case only"):
             raise InputError(
                 f"{rows.name}: column {shown(name)}: {problem}; rename the column, or give it another name in "
                 f"fetch.table.{columns_key(table)}"

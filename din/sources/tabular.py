@@ -94,7 +94,7 @@ class TableSource(Source):
                 "list further columns in fetch.table.keep, and name the label and the behaviour in "
                 "fetch.table.label and fetch.table.behaviour"
             )
-        if wrong := {*EVENT_COLUMNS, "date"} & {*own}:
+        if wrong := {name for name in own if name.lower() in (*EVENT_COLUMNS, "date")}:
             raise InputError(
                 f"fetch.table.keep: {sorted(wrong)[0]!r} is a name that the log itself uses; keep the column under "
                 "another name, set in fetch.table.columns as `our name: their name`"

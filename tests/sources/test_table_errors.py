@@ -76,7 +76,7 @@ CASES = [
     case("a cell", {}, "column 'label' exists", "two new names", explode={"tab": ("label", "item_id")}),
     case("a kept column", {}, "clicks.csv: no column 'page' for page", "its columns:", keep=("page",)),
     case("a key", {}, "fetch.table.columns: 'usr'", "user_id, item_id", "keep", columns={"usr": "user_id"}),
-    case("a reserved name", {}, "fetch.table.keep: 'label'", "another name", keep=("label",)),
+    case("a reserved name", {}, "fetch.table.keep: 'Label'", "another name", keep=("Label",)),
     case("no label", {}, "fetch.table.label: 'clicked'", "clicks.csv", "rating >= 4", label="clicked"),
     case("a rule on text", {}, "clicks.csv row 1: tab is 'a'", "tab >= 4", "expected numbers", label="tab >= 4"),
     events("a word as label", f"1,10,{T},pv", "label is 'pv'; expected 0 or 1", "e.g. label == pv"),
@@ -107,6 +107,10 @@ CASES = [
     side(
         "a name twice", "items", "sku,item_id\n1,2\n", "column 'item_id' collides with", "{other_item_id: item_id}",
         items_columns={"item_id": "sku"},
+    ),
+    side(
+        "a name in two cases", "items", "item_id,tag,Tag\n1,2,3\n",
+        "column 'Tag': the name differs from 'tag' by case only; rename the column", "fetch.table.items_columns",
     ),
     side("no item_id", "items", "sku,c\n7,x\n", "no column 'item_id'", "sku, c", "items_columns", "{item_id: sku}"),
     side(
