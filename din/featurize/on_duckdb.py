@@ -4,6 +4,7 @@ Intermediate tables are Parquet files under `.din/featurize`, partitioned by sha
 shard at a time, and the rest of the log stays on disk, at the cost of one more write and read of the log.
 """
 
+import glob
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -64,7 +65,8 @@ class DuckDB(Session):
 
     @override
     def spilled(self, name: str) -> ir.Table:
-        return self.con.read_parquet(f"{self.scratch / name}/*/*.parquet", table_name=name, hive_partitioning=True)
+        folder = glob.escape(str((self.scratch / name).absolute()))
+        return self.con.read_parquet(f"{folder}/*/*.parquet", table_name=name, hive_partitioning=True)
 
     @override
     def write(self, contents: Contents, path: Path) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fsspec.implementations.zip import ZipFileSystem
 
 from din.errors import InputError, listed
-from din.sources.files import File, name_as, place_of, unreadable
+from din.sources.files import File, as_glob, name_as, place_of, unreadable
 from din.workspace import Workspace
 
 KEY = "fetch.options.path"
@@ -40,7 +40,7 @@ class Download:
                 archive = ZipFileSystem(fo=system.open(place, "rb"))
                 files = [File(archive, member, f"{path}/{member}") for member in archive.find("")]
             else:
-                found = sorted(system.find(place) if system.isdir(place) else system.glob(place))
+                found = sorted(system.find(place) if system.isdir(place) else system.glob(as_glob(system, place)))
                 plain = [file for file in found if not system.isdir(file)]
                 files = [File(system, file, name_as(workspace, path, system, file)) for file in plain]
         if not files:

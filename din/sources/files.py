@@ -118,6 +118,7 @@ def expand(workspace: Workspace, patterns: str, key: str) -> tuple[File, ...]:
     for pattern in (part.strip() for part in patterns.split(",")):
         with unreadable(f"{key}: {pattern!r}"):
             system, path = place_of(workspace, pattern, key)
+            path = as_glob(system, path)
             matches = sorted(system.glob(path.replace(DATE, ANY_DAY)))
             paths = [match for match in matches if not system.isdir(match)]
         if not paths:
@@ -153,6 +154,14 @@ def place_of(workspace: Workspace, path: str, key: str) -> tuple[Any, str]:
     except (AttributeError, LookupError, TypeError) as error:
         problem = f"not a place that can be opened ({error})"
         raise InputError(f"{key}: {path!r}: {problem}; give a path, s3:// or gs://") from None
+
+
+def as_glob(system: Any, path: str) -> str:
+    """Return a path as a glob in which the brackets of a folder or file that exists stand for themselves."""
+    known = path
+    while "[" in known and not system.exists(known):
+        known = known.rpartition("/")[0]
+    return known.replace("[", "[[]") + path[len(known) :]
 
 
 def _day(pattern: str, path: str, where: str) -> str:

@@ -190,6 +190,15 @@ def test_no_day_in_a_path(workspace: Workspace, by_day: Build, path: str, patter
         fetch(workspace, by_day(events=pattern))
 
 
+def test_brackets_in_the_path_of_the_workspace(tmp_path: Path, by_day: Build) -> None:
+    """They stand for themselves, and those in a pattern for one of their letters."""
+    workspace = Workspace(tmp_path / "log[1]")
+    for number in range(2):
+        deliver(workspace.root, number)
+    fetch(workspace, by_day(events="log[rs]/{date}.csv"))
+    assert read_json(workspace.raw / "manifest.json")["rows"] == 8
+
+
 def test_histories_up_to_the_day(workspace: Workspace, by_day: Build) -> None:
     """A path of the history may name days; later ones are not read."""
     for number in range(2):
