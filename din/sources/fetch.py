@@ -168,8 +168,11 @@ def look(workspace: Workspace, params: Params) -> Seen:
     workspace.state.mkdir(exist_ok=True)
     with TemporaryDirectory(dir=workspace.state) as tree:
         written = log.write(Path(tree), None)
-    last = date.fromisoformat(written.described["days"][-1])
-    pinned = log if params.data.until else _Log(workspace, replace(params, data=replace(params.data, until=last)))
+        last = date.fromisoformat(written.described["days"][-1])
+        pinned = log if params.data.until else _Log(workspace, replace(params, data=replace(params.data, until=last)))
+        if params.data.until is None and pinned.by_rows and rawlog.goes_beyond(Path(tree), last):
+            shutil.rmtree(tree)
+            written = pinned.write(Path(tree), None)
     seen = pinned.seen(written)
     _remember(workspace, {log.stamp: seen, pinned.stamp: seen})
     return seen

@@ -16,6 +16,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -139,6 +140,15 @@ def write_others(log: RawLog, tree: Path) -> None:
             rows = _ordered(part, leading)
             order = ", ".join(rows[key] for key in _RULES[name].unique) if name == "history" else "row"
             _write(rows.batches(order), rows.schema, tree / f"{name}.parquet")
+
+
+def goes_beyond(tree: Path, last: date) -> bool:
+    """Return whether a written history has behaviours after a day."""
+    path = tree / "history.parquet"
+    if not path.is_file():
+        return False
+    ((newest,),) = duckdb.execute(f"SELECT max({TIMESTAMP}) FROM read_parquet(?)", [str(path)]).fetchall()
+    return newest is not None and newest.date() > last
 
 
 def day_file(day: str) -> str:
