@@ -47,7 +47,7 @@ HISTORIES ?= 100000
 simulate: $(READY) ## play HISTORIES histories and find every planted bug, on JOBS processes
 	HISTORIES=$(HISTORIES) pytest tests/registry/test_simulated_histories.py -m "" -n $(JOBS)
 
-params: $(READY) ## write params.yaml and its schema from the defaults in din/params
+params: $(READY) ## write params.yaml and its schema from the defaults in din/params and a recipe
 	python -m din.params
 
 figures: $(READY) ## list every generated table, and mark those whose code has changed since they were measured

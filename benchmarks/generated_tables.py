@@ -9,7 +9,8 @@ A table lies between two marks of a page. Its first line is its origin, which th
     <!-- end -->
 
 The code is a digest of all modules that the command may import (`din.code`; comments and docstrings don't count), of
-the blocks of params.yaml that it reads, and of other files. If it differs from today's, `STALE` follows the origin.
+the defaults of the blocks of parameters that it reads, and of other files. If it differs from today's, `STALE` follows
+the origin.
 
 Not seen: versions of packages, the compiler, and the logs that a command reads.
 """
@@ -32,7 +33,7 @@ from din import code
 from din.artifacts import sha256_file
 from din.errors import GateClosed, InputError, Unavailable
 from din.git import git
-from din.params import Params, load, to_json
+from din.params import Params, to_json
 from din.pipeline import stages_of
 from din.workspace import Workspace
 
@@ -74,7 +75,7 @@ class GeneratedTable:
         command: the beginning of the command that writes it.
         takes: the time of the command, roughly, on two cores.
         runs: the modules that the command runs, and commands of the pipeline.
-        blocks: the blocks of params.yaml that it reads.
+        blocks: the blocks of the parameters that it reads.
         files: patterns of other files that decide the figures.
     """
 
@@ -115,7 +116,7 @@ class GeneratedTable:
         """Return the digest of the code that the command runs, with its parameters and files."""
         modules = {name for run in self.runs for name in (code.imports_of_command(run) if " " in run else [run])}
         digests = code.digests(code.closure(modules, self.blocks) - (_UNREAD - modules))
-        params = to_json(load(ROOT / "params.yaml"))
+        params = to_json(Params())
         files = {path.name: sha256_file(path) for pattern in self.files for path in sorted(ROOT.glob(pattern))}
         text = json.dumps([digests, {block: params[block] for block in self.blocks}, files], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -189,7 +190,9 @@ _COMMANDS = (
         ("benchmarks.quality",),
         files=("benchmarks/quality.yaml", *_EXAMPLES),
     ),
-    GeneratedTable("tuned", "docs/quality.md", "python -m benchmarks.tuned", "hours", ("benchmarks.tuned",)),
+    GeneratedTable(
+        "tuned", "docs/quality.md", "python -m benchmarks.tuned", "hours", ("benchmarks.tuned",), files=("params.yaml",)
+    ),
     GeneratedTable(
         "warranty", "docs/warranty.md", "python -m benchmarks.warranty", "two hours", ("benchmarks.warranty",)
     ),

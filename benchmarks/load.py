@@ -109,11 +109,16 @@ def some_requests(scorer: Scorer, count: int = 200) -> list[dict[str, Any]]:
     example = scorer.example(max(1_000, scorer.max_history))
     users = [*scorer.users] or [None]
 
-    def some(size: int) -> list[str]:
-        return random.choice(example["candidates"], size).tolist()
+    def some(key: str, size: int) -> list[Any]:
+        return random.choice(example[key], size).tolist()
 
     return [
-        example | {"user": {"user_id": user}, "history": some(scorer.max_history), "candidates": some(CANDIDATES)}
+        example
+        | {
+            "user": {"user_id": user},
+            "history": some("history", scorer.max_history),
+            "candidates": some("candidates", CANDIDATES),
+        }
         for user in random.choice(users, count).tolist()
     ]
 

@@ -50,7 +50,7 @@ from din.workspace import Workspace
 
 STORE = harness.STORE / "quality"
 CONFIDENCE = 0.95
-"""The level of each bound of an interval by user, of the mean difference of runs with the same seeds."""
+"""The confidence of each bound of the mean difference from the base; intervals are by user."""
 _COMPARED: tuple[Metric, ...] = ("auc", "gauc")
 
 
@@ -222,7 +222,7 @@ def _line(row: Row, found: list[QualityRun], base: list[QualityRun]) -> dict[str
     for metric in _COMPARED:
         paired = [run.less(other, metric) for run, other in zip(found, base, strict=True)]
         gain = harness.interval(mean(paired).interval(CONFIDENCE))
-        cells[f"{metric.upper()} less base's"] = gain if row.name != row.base else "–"
+        cells[f"{metric.upper()} minus base"] = gain if row.name != row.base else "–"
     if known := found[0].oracle:
         lift = (np.mean(_test(found, "auc")) - 0.5) / (known.auc - 0.5)
         cells["of the oracle's lift"] = f"{lift * 100:.1f} %"

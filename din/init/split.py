@@ -57,7 +57,9 @@ def guess(events: Events) -> dict[str, Choice]:
                 "temporal",
                 "what was clicked last week is a poor start: zero gained 0.005 and 0.002 AUC on two such logs",
             ),
-            "train.start": Choice("champion", "a champion learns a new day in seconds; `din pin` names it before a run"),
+            "train.start": Choice(
+                "champion", "a champion learns a new day in seconds; before a run, `din pin` names it"
+            ),
             "train.champion": Choice("none", "the first run has none to continue"),
             "train.scratch_day": Choice("sunday", "a challenger from scratch, in case the champion has drifted"),
         }
@@ -86,14 +88,15 @@ def _recipe(protocol: str, why: str) -> dict[str, Choice]:
     """Return the choices of a recipe. The first one has the reason, and the others name the first."""
     changes = RECIPES[protocol]
     first = next(iter(changes))
-    return {f"train.{key}": Choice(value, why if key == first else f"with {first}") for key, value in changes.items()}
+    reasons = {first: why}
+    return {f"train.{key}": Choice(value, reasons.get(key, f"tuned with {first}")) for key, value in changes.items()}
 
 
 def _ages(events: Events) -> dict[str, Choice]:
     """Let the model read how old behaviours are, if the log has several days."""
     if events.days.max() == 0:
         return {}
-    why = "gained 0.016 and 0.008 AUC on two such logs, and nothing on a third; requests need times"
+    why = "gained 0.016 and 0.008 AUC on two public logs, and nothing on a third; requests need times"
     return {"train.model.ages": Choice(True, why)}
 
 

@@ -1,6 +1,6 @@
 """Write params.yaml and docs/params.schema.json; `make params` runs it.
 
-params.yaml holds the defaults, but for those that its log's protocol does not suit.
+params.yaml holds the defaults, changed by the recipe for its log's protocol.
 """
 
 import json

@@ -41,7 +41,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "learning.regularization": 32.0,
     },
 }
-"""Changes that suit public logs of each protocol (docs/tuning.md has figures). `din init` makes those of a log's."""
+"""Changes that suit public logs of a protocol; docs/tuning.md has figures. `din init` applies those of the log's."""
 
 _DIN = {"model.name": "din"}
 KNOWN_GOOD: tuple[dict[str, Any], ...] = (
@@ -57,10 +57,10 @@ KNOWN_GOOD: tuple[dict[str, Any], ...] = (
     },
     {**_DIN, **RECIPES["by_user"]},
     {"learning.average": 0.25, "learning.decay": 0.7, "learning.dropout": 0.1},
-    {**_DIN, **RECIPES["leave_last_out"], "model.ages": True},
+    {**_DIN, "model.ages": True},
     {"model.name": "base", "learning.average": 0.25},
 )
-"""Changes that improved models of public logs. `din tune` tries them first."""
+"""Changes to today's values that improved models of public logs. `din tune` tries them first."""
 
 
 def names_version(pin: str | None, version: str) -> bool:
@@ -108,7 +108,7 @@ class ModelParams(Block):
     ages: Annotated[
         bool,
         OneOf((False, True), but=_NO_EMBEDDINGS),
-        Doc("true: how long ago a behaviour was is one more field of it, and requests need their time; not read by lr"),
+        Doc("true: how long ago a behaviour was is one more field of it, and requests need times; not read by lr"),
     ] = False
     linear: Annotated[
         Literal["item_bias", "wide", "none"],

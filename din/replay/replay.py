@@ -79,7 +79,7 @@ def replay(
         print("no data/features here, so what clients sent is not compared: run `dvc repro featurize`")
         return Replay(versions, None, [])
     pairs, fields = _pairs(workspace, rows, 3600 * utc_offset_hours)
-    ages = any("time" in scorer.example() for scorer in opened.values() if not isinstance(scorer, str))
+    ages = any(scorer.reads_ages for scorer in opened.values() if not isinstance(scorer, str))
     skew = find(pairs, fields, ages)
     print(f"{len(pairs):,} of {len(rows):,} requests are impressions of data/features")
     if skew:

@@ -73,7 +73,8 @@ class Encoder:
 
     Args:
         directory: the directory of a verified bundle.
-        ages: whether the model reads the ages of behaviours. If so, each request and behaviour must have its time.
+        ages: whether the model reads the ages of behaviours. If so, each request must have its time, and
+            each behaviour a timestamp, which may be null.
     """
 
     def __init__(self, directory: Path, ages: bool = False) -> None:

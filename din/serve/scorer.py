@@ -99,7 +99,8 @@ class Scorer:
         self.limits = DEFAULT_LIMITS
         self._request = Graph(bundle.directory / REQUEST_GRAPH)
         self._batch = Graph(bundle.directory / BATCH_GRAPH)
-        self._encoder = Encoder(bundle.directory, ages=AGE in self._request.inputs)
+        self.reads_ages = AGE in self._request.inputs
+        self._encoder = Encoder(bundle.directory, ages=self.reads_ages)
 
     @classmethod
     def open(cls, directory: Path | str) -> Self:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from din.kinds import OneId
-from din.schema import ITEM_ID, USER_ID, Group
+from din.schema import ITEM_ID, TIMESTAMP, USER_ID, Group
 from din.serve.scorer import Scorer
 from din.server.settings import Settings
 
@@ -83,18 +83,28 @@ def _request(scorer: Scorer, settings: Settings) -> dict[str, Any]:
         return {"type": "object", "properties": known | fields, "additionalProperties": False}
 
     def listed(entry: dict[str, Any], most: int) -> dict[str, Any]:
-        return {"type": "array", "maxItems": most, "items": {"anyOf": [OneId.request_schema, entry]}}
+        return {"type": "array", "maxItems": most, "items": entry}
 
+    item = {"anyOf": [OneId.request_schema, of(Group.ITEM, known_by=ITEM_ID)]}
     behaviour = of(Group.ITEM, Group.BEHAVIOUR, known_by=ITEM_ID)
-    behaviour["properties"]["timestamp"] = {"type": ["number", "null"]}
+    behaviour["properties"][TIMESTAMP] = {"type": ["number", "null"]}
+    time: dict[str, Any] = {"description": "seconds since 1970 (UTC)"}
+    if scorer.reads_ages:
+        required = ["candidates", "time"]
+        past = behaviour | {"required": [TIMESTAMP]}
+        time["type"] = "number"
+    else:
+        required = ["candidates"]
+        past = {"anyOf": [OneId.request_schema, behaviour]}
+        time["type"] = ["number", "null"]
     properties = {
         "user": of(Group.USER, known_by=USER_ID),
-        "history": listed(behaviour, max(settings.limits.history, scorer.max_history)),
-        "candidates": listed(of(Group.ITEM, known_by=ITEM_ID), settings.limits.candidates),
+        "history": listed(past, max(settings.limits.history, scorer.max_history)),
+        "candidates": listed(item, settings.limits.candidates),
         "context": of(Group.CONTEXT),
-        "time": {"type": ["number", "null"], "description": "seconds since 1970 (UTC)"},
+        "time": time,
     }
-    return {"type": "object", "required": ["candidates"], "properties": properties, "additionalProperties": False}
+    return {"type": "object", "required": required, "properties": properties, "additionalProperties": False}
 
 
 def _json(schema: dict[str, Any], example: Any = None) -> dict[str, Any]:

@@ -56,20 +56,20 @@ def predict(
     Args:
         chosen: the positions of the impressions in each shard. None: all impressions, in the order of the files.
     """
-    parts = list(predict_shards(trained, features, split, batch_size, compute, chosen))
+    parts = list(_of_shards(trained, features, split, batch_size, compute, chosen))
     columns = {name: np.concatenate([part.rows[name] for part in parts]) for name in COLUMNS}
     return Predictions(columns, np.concatenate([part.logits for part in parts]))
 
 
-def predict_shards(
+def _of_shards(
     trained: Trained,
     features: Features,
     split: str,
-    batch_size: int = EVALUATION_BATCH,
-    compute: Compute = CPU_ALONE,
-    chosen: Sequence[np.ndarray] | None = None,
+    batch_size: int,
+    compute: Compute,
+    chosen: Sequence[np.ndarray] | None,
 ) -> Iterator[Predictions]:
-    """Score as `predict` does, one shard after another, so that memory holds the columns of one."""
+    """Score as `predict` does, one shard after another."""
     keep_freed_memory()
     packer = Packer(features, ages=trained.model.reads_ages)
     model = trained.model.to(compute.device)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 from serve_workspace import Finished, build
@@ -15,6 +16,8 @@ from din.errors import InputError
 from din.params import Params
 from din.serve import Scorer
 from din.serve.parity import check_parity
+from din.server.openapi import description
+from din.server.settings import Settings
 
 ROOT = Path(__file__).parent.parent.parent
 NOW = 1_700_000_000
@@ -59,6 +62,16 @@ def test_only_the_newest_behaviours_count(scorer: Scorer) -> None:
     four = request(1, 2, 3, 4)
     five = four | {"history": [{"item_id": "i9", "timestamp": NOW - 10**6}, *four["history"]]}
     np.testing.assert_allclose(scorer.both(five).logits, scorer.both(four).logits, atol=1e-6)
+
+
+def test_the_example_and_the_schema_have_times(scorer: Scorer) -> None:
+    """The example can be scored, and the schema refuses what the scorer refuses."""
+    post = description(scorer, Settings("", ""))["paths"]["/v1/score"]["post"]
+    described = post["requestBody"]["content"]["application/json"]
+    assert np.isfinite(scorer.score(described["example"])).all()
+    bare = described["example"] | {"history": ["i1"]}
+    for value, valid in [(described["example"], True), (bare, False), ({"candidates": ["i1"]}, False)]:
+        assert jsonschema.Draft202012Validator(described["schema"]).is_valid(value) is valid
 
 
 def test_a_request_without_times_is_refused(scorer: Scorer) -> None:

@@ -146,7 +146,7 @@ def test_a_block_without_keys_is_refused(overlay: Any) -> None:
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_examples_hold_only_differences(path: Path) -> None:
-    """Each key of an example changes a value of the defaults or of params.yaml, and both have then the same ones."""
+    """Each key changes the defaults or params.yaml, and both end with the same values."""
     overlay = read_overlay(path)
     edited = edit(TEXT, overlay, path)
     ours = edit((ROOT / "params.yaml").read_text(encoding="utf-8"), overlay, path)
