@@ -114,7 +114,7 @@ def _fits(column: Column, unit: str) -> bool:
     if unit in times.NANOSECONDS:
         return column.kind == "number"
     if unit == "iso":
-        return column.kind == "time" or (column.kind == "text" and times.is_iso(column.values))
+        return column.kind == "time" or (column.kind == "text" and times.is_iso(column.values.drop_null()))
     return column.kind != "nested" and times.has_form(column.values.drop_null(), unit)
 
 
