@@ -234,11 +234,6 @@ def unreadable(what: str) -> Iterator[None]:
             raise InputError(f"{what}: not UTF-8 text ({shown(problem, quotes=False)}); {advice}") from None
         damaged = "the file is damaged or of another format: export it again"
         advice = ", ".join(["correct that line" if "line" in problem else damaged, *getattr(error, "__notes__", ())])
-        if "columns, got" in problem and '"' in problem:
-            advice += (
-                ". A cell that starts with a quote ends at the next quote. If quotes are part of the text, set "
-                "csv.quote to null in fetch.table"
-            )
         raise InputError(f"{what}: cannot be read ({problem}); {advice}") from None
     except ImportError as error:
         package = getattr(error.__cause__, "name", None) or "that package"

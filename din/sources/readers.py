@@ -248,6 +248,10 @@ def _explained(file: File, dialect: Dialect) -> Iterator[None]:
             unread = pa.ArrowInvalid(problem.replace(_DELIMITER, dialect.of(file)))
             if "Row #2: Expected" in problem and not dialect.names:
                 unread.add_note("or the first line if it is not the header")
+            if dialect.quote and dialect.quote in problem and "columns, got" in problem:
+                unread.add_note(
+                    "or set csv.quote to null in fetch.table if quotes are part of the text, not around cells"
+                )
             raise unread from None
         number, beginning = found
         number += bool(dialect.names)  # without a header, rows count from the first line

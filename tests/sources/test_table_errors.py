@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pytest
@@ -240,3 +240,12 @@ def test_a_line_of_another_width_without_a_header(workspace: Workspace, refusal:
     (workspace.root / "bad.csv").write_text(f"1,10,{T},0\n1,10,{T},0,5\n")
     message = refusal(events="bad.csv", csv=Csv(names=tuple(HEADER.split(","))))
     assert "line 2: Expected 4 columns, got 5" in message and "header" not in message
+
+
+@pytest.mark.parametrize("quote", ['"', None])
+def test_a_row_broken_at_a_quote(workspace: Workspace, refusal: Callable[..., str], quote: Literal['"'] | None) -> None:
+    """The advice to read quotes as text is given only where they are not read so already."""
+    (workspace.root / "bad.csv").write_text(f'{GOOD}1,"a "b", c",{T},0\n')
+    message = refusal(events="bad.csv", csv=Csv(quote=quote))
+    assert "line 3: Expected 4 columns, got 5" in message
+    assert ("set csv.quote to null" in message) == (quote is not None)
