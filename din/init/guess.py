@@ -164,7 +164,8 @@ def _of_files(workspace: Workspace, tables: Mapping[str, Look], place: str) -> d
     }
     if events.explode:
         sets["fetch.table.explode"] = events.explode
-    quote = events.dialect.quote and min((side.dialect.quote for side in tables.values()), key=bool)
+    needs_quotes = any(side.needs_quotes for side in tables.values())
+    quote = '"' if needs_quotes else min((side.dialect.quote for side in tables.values()), key=bool)
     written = replace(events.dialect, encoding=_encoding_of(tables), quote=quote)
     for key, why in _WRITTEN.items():
         value = getattr(written, key)

@@ -36,6 +36,8 @@ _FILES = 3
 _DELIMITERS = (";", "\t", "|", ",")
 _LIST_SEPARATORS = ("|", ";", ",")
 _NUMBER_OR_DATE = r"[-+]?[\d.,:/ TZ-]*\d[\d.,:/ TZ-]*"
+_BEGUN = r'(?:^|{0})"((?:[^"]|"")*+"(?={0}|$))?'
+"""A cell that begins with a quote; the group is its rest if that ends with one, too. Quotes inside are doubled."""
 _AMOUNT = r"^\D{0,5}[0-9]+(\D[0-9]{3})*[.,]([0-9]{2}|-)\D{0,5}$"
 _PLAIN_NUMBER = r"^-?[0-9]+(\.[0-9]+)?$"
 _IMPRESSIONS = r"^\S+-[01]( \S+-[01])*$"
@@ -88,7 +90,7 @@ class Column:
 
     @property
     def is_whole(self) -> bool:
-        """True if the values are numbers, and all of them are whole, even if they are written such as 17.0."""
+        """True if the values are numbers, and all of them are whole, even if they are written like 17.0."""
         return self.kind == "number" and pc.all(pc.equal(pc.floor(self.values), self.values)).as_py() is not False
 
     @property
@@ -197,6 +199,7 @@ class Look:
         explode: `fetch.table.explode`; `columns` are those of the impressions. None: each row is one.
         separators: of the lists from which the impressions come.
         once: columns that only repeat because their rows list several impressions.
+        needs_quotes: the files have quotes around cells.
         reason: why these files are this table.
     """
 
@@ -207,6 +210,7 @@ class Look:
     explode: Choice | None = None
     separators: Mapping[str, str] = field(default_factory=dict)
     once: frozenset[str] = frozenset()
+    needs_quotes: bool = False
     reason: str = "you named it"
 
     @property
@@ -239,7 +243,7 @@ def look(workspace: Workspace, patterns: str, key: str, encoding: str | None = N
         raise InputError(f"--encoding {shown(encoding)}: expected one of {listed(ENCODINGS)}")
     found = files.expand(workspace, patterns, key)
     is_text = files.format_of(found[0].path) == "CSV"
-    dialect = _sniff(found[0], encoding) if is_text else Dialect()
+    dialect, needs_quotes = _sniff(found[0], encoding) if is_text else (Dialect(), False)
     store = Store(workspace.spill)
     rows = readers.read(found[:_FILES], _named, dialect, store, "head", most=_ROWS)
     require_rows(rows, key.removeprefix("--"))
@@ -251,7 +255,8 @@ def look(workspace: Workspace, patterns: str, key: str, encoding: str | None = N
     forms = values.forms(rows, {})
     kinds = {name: values.number(forms[name]) if is_text else kind for name, kind in rows.types.items()}
     typed = rows.select({name: values.cast(rows[name], rows.types[name], kind) for name, kind in kinds.items()}).table
-    seen = Look(patterns, found, dialect, {name: Column(name, typed[name]) for name in typed.column_names})
+    columns = {name: Column(name, typed[name]) for name in typed.column_names}
+    seen = Look(patterns, found, dialect, columns, needs_quotes=needs_quotes)
     for cell in seen.columns.values():
         clicked = _clicks_of(cell, seen.columns.values())
         if clicked or cell.lists_impressions:
@@ -307,8 +312,11 @@ def _by_impression(seen: Look, cell: Column, clicked: Column | None) -> Look:
     return replace(seen, columns=columns, explode=explode, separators=separators, once=once)
 
 
-def _sniff(file: File, encoding: str | None) -> Dialect:
-    """Return how a CSV file is written; without a header, its columns are named by their numbers."""
+def _sniff(file: File, encoding: str | None) -> tuple[Dialect, bool]:
+    """Return how a CSV file is written, and whether it has quotes around cells.
+
+    Without a header, the columns are named by their numbers.
+    """
     with files.unreadable(file.name), file.lines() as stream:
         content = stream.read(files.CHUNK)
     encoding = encoding or _encoding(content[:_SNIFFED], file.name)
@@ -325,14 +333,16 @@ def _sniff(file: File, encoding: str | None) -> Dialect:
             "by `din init` with its folder; convert another file, e.g. with sed 's/::/\\t/g' old.dat > new.tsv"
         )
     delimiter = max(_DELIMITERS, key=lambda one: _columns(lines, one))
-    quoted = _ends_quotes(every, delimiter) or _columns(lines, delimiter) > _columns(lines, delimiter, csv.QUOTE_NONE)
-    rows = [*csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)]
+    begun = re.findall(_BEGUN.format(re.escape(delimiter)), "\n".join(every), re.MULTILINE)
+    widens = _columns(lines, delimiter) > _columns(lines, delimiter, csv.QUOTE_NONE)
+    needs_quotes = widens or sum(map(bool, begun)) > _MOST * len(begun)
+    quote = '"' if needs_quotes or not begun else None
+    rows = [*csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE)]
     columns = [*zip_longest(*rows, fillvalue="")]
-    headed = not any(_begins_with_value(*cells) for cells in columns)
-    names = () if headed else tuple(f"{readers.UNNAMED}{number}" for number in range(1, len(rows[0]) + 1))
+    names = () if _is_headed(columns) else tuple(f"{readers.UNNAMED}{number}" for number in range(1, len(rows[0]) + 1))
     decimal = "," if delimiter != "," and any(map(_are_with_commas, columns)) else "."
     usual = "\t" if file.suffix == "tsv" else ","
-    return Dialect(None if delimiter == usual else delimiter, names, encoding, decimal, quote='"' if quoted else None)
+    return Dialect(None if delimiter == usual else delimiter, names, encoding, decimal, quote=quote), needs_quotes
 
 
 def _lines(content: bytes, most: int, encoding: str) -> list[str]:
@@ -366,20 +376,26 @@ def _encoding(content: bytes, name: str) -> str:
     )
 
 
-def _ends_quotes(lines: list[str], delimiter: str) -> bool:
-    """Return whether each cell that begins with a quote ends with one, too; the last one may be cut off."""
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    try:
-        return all(True for _ in reader)
-    except csv.Error:
-        return reader.line_num >= len(lines)
+def _is_headed(columns: Sequence[tuple[str, ...]]) -> bool:
+    """Return whether the first line names the columns.
+
+    No name is a number or a date. A name above numbers outvotes a name like its values, such as group1 above group2.
+    """
+    if any(_is_number(first) for first, *_ in columns):
+        return False
+    above_numbers = any(first and sum(map(_is_number, others)) > _MOST * len(others) for first, *others in columns)
+    return above_numbers or not any(_begins_with_id(*cells) for cells in columns)
 
 
-def _begins_with_value(first: str, *others: str) -> bool:
-    """Return whether a column's first cell is no name: a number, a date, or an id of the others' form, such as N12."""
+def _begins_with_id(first: str, *others: str) -> bool:
+    """Return whether a column's first cell is a value, not a name: an id of the others' form, such as N12 above N7."""
     text = re.sub(r"\d", "", first)
-    like_first = sum(re.sub(r"\d", "", other) == text for other in others) if text != first else 0
-    return bool(re.fullmatch(_NUMBER_OR_DATE, first.strip())) or like_first > _MOST * len(others)
+    return text != first and sum(re.sub(r"\d", "", other) == text for other in others) > _MOST * len(others)
+
+
+def _is_number(cell: str) -> bool:
+    """Return whether a cell is a number or a date."""
+    return bool(re.fullmatch(_NUMBER_OR_DATE, cell.strip()))
 
 
 def _columns(lines: list[str], delimiter: str, quoting: Literal[0, 3] = csv.QUOTE_MINIMAL) -> float:

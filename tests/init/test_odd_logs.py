@@ -329,10 +329,46 @@ def test_quotes_around_cells(tmp_path: Path, cell: str) -> None:
     assert look(Workspace(tmp_path), "log.csv", "--events").dialect.quote == '"'
 
 
+def test_a_stray_quote_among_quotes_around_cells(tmp_path: Path) -> None:
+    """One cell with a quote inside doesn't make the quotes of all others part of the text."""
+    rows = ['"u1","i1","a "big" one"\n', *(f'"u{at}","i{at % 9}","a ""b"" c"\n' for at in range(200))]
+    put(tmp_path / "log.csv", "".join(['"user","item","text"\n', *rows]))
+    assert [*look(Workspace(tmp_path), "log.csv", "--events").columns] == ["user", "item", "text"]
+
+
+def test_a_quote_that_never_ends(tmp_path: Path) -> None:
+    """It is part of the text."""
+    put(tmp_path / "log.csv", "user,item,text\n" + "u1,i1,plain\n" * 50 + 'u1,i1,"open\n' + "u1,i1,plain\n" * 50)
+    seen = look(Workspace(tmp_path), "log.csv", "--events")
+    assert seen.columns["text"].different.to_pylist() == ["plain", '"open']
+
+
+def test_quotes_in_the_text_of_one_table_alone(tmp_path: Path, log: list[dict[str, Any]], run: Run) -> None:
+    """Another table needs the quotes around its cells."""
+    put(tmp_path / "shop" / "clicks.csv", clicks(log, shelf=lambda at: f'"shelf {at % 3}, top"'))
+    texts = ["Plain", '"Wheel" of luck']
+    goods = "".join(f"{at},kind {'abc'[at % 3]},{texts[at % 2]}\n" for at in range(150))
+    put(tmp_path / "shop" / "goods.csv", f"item,kind,title\n{goods}")
+    code, output = run("init", f"{tmp_path}/shop")
+    assert code == 0, output
+    assert "fetch.table.csv.quote" not in guessed()
+    assert run("fetch")[0] == 0
+
+
+@pytest.mark.parametrize(("first", "headed"), [("user,item,ts,click,group1", True), ("1,7,NULL,0,group1", False)])
+def test_a_header_with_a_name_like_its_values(
+    tmp_path: Path, log: list[dict[str, Any]], first: str, headed: bool
+) -> None:
+    """Its other names stand above numbers; no header holds a number."""
+    rows = clicks(log, group1=lambda at: f"group{at % 3}").partition("\n")[2]
+    put(tmp_path / "log.csv", f"{first}\n{rows}")
+    assert look(Workspace(tmp_path), "log.csv", "--events").headed == headed
+
+
 def test_quotes_after_backslashes(tmp_path: Path) -> None:
     """No reader knows them, and read as text they would break rows."""
     put(tmp_path / "log.csv", "user,item,text\n" + 'u1,i1,"a \\"b\\", c"\n' * 50)
-    with pytest.raises(InputError, match=r"Expected 3 columns, got 4: .*set csv.quote to null"):
+    with pytest.raises(InputError, match=r"Expected 3 columns, got 4: .*; correct that line"):
         look(Workspace(tmp_path), "log.csv", "--events")
 
 
