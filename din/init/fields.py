@@ -28,6 +28,7 @@ _OFTEN = 5  # rows a value, so that an embedding can be learned
 _NEW = 0.2  # share of later rows with new values, for which validate_features would close
 _FEW = 1000  # values of a category
 _FEW_NUMBERS = 30
+_SUMMED = ("rating", "click", "total")  # names of answers, which tables of items and users sum up
 _GAPS = 1.05  # highest code, divided by the number of codes
 
 
@@ -111,7 +112,7 @@ def of_event(
 
 def is_answer(name: str) -> bool:
     """Return whether a name means an answer of users, or a sum of answers."""
-    return words.means(name, "rating", "click", "total", "reaction", "feedback")
+    return words.means(name, *_SUMMED, "reaction", "feedback")
 
 
 def of_table(table: pa.Table, group: Group, key: str) -> list[FieldGuess]:
@@ -122,7 +123,7 @@ def of_table(table: pa.Table, group: Group, key: str) -> list[FieldGuess]:
             continue
         kind, why = kind_of(name, table[name])
         is_count = group is Group.ITEM and isinstance(kind, dict)
-        if kind is not None and (is_answer(name) if is_count else words.means(name, "rating", "click", "total")):
+        if kind is not None and (is_answer(name) if is_count else words.means(name, *_SUMMED)):
             kind, why = None, "may count answers that came after an impression"
         found.append(FieldGuess(name, why, None if kind is None else group, kind))
     return found

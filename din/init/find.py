@@ -2,7 +2,8 @@
 
 a publisher's reader knows all files that it needs           -> its source
 the largest table with users, items, times and a label       -> events; if none has a label, each row is a click
-ids of items or users, as in the events, that don't repeat   -> items, users; rather not a table of sums of answers
+ids of items or users, as in the events, that don't repeat   -> items, users; a table of summed answers only if
+                                                                there is no other
 users, earlier times, and items or lists of them, no label   -> history
 """
 

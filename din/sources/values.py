@@ -28,10 +28,10 @@ class Form(IntFlag):
 
     WHOLE = 1  # a whole number within 64 bits
     LONG = 2  # a longer one
-    NUMBER = 4  # any other number, but for those with `FLOAT`
+    NUMBER = 4  # any other number
     MARK = 8  # a word for a missing value, or NaN
     WORD = 16
-    FLOAT = 32  # a whole number within 64 bits, written such as 17.0
+    FLOAT = 32  # a whole number within 64 bits, written like 17.0
 
 
 def form(sql: str, kind: str) -> str:
