@@ -62,6 +62,8 @@ def init(workspace: Workspace, place: str | None, tables: Mapping[str, str], giv
     if which("dvc") is None:
         print("    pip install --requirement requirements.txt")
     print("    dvc repro && din promote")
+    if "train.start" in guessed:
+        print("    din pin && dvc repro && din promote   # whenever the log has grown: continue the champion")
     print("    din tune                    # search for better hyperparameters; needs the extra `tune`")
 
 
