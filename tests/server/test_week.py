@@ -34,7 +34,8 @@ import os, sys
 from din.cli import main
 from din.server.answer_log import AnswerLog
 clock = sys.argv.pop(1)
-AnswerLog.__init__.__defaults__ = (1.0, None, lambda: os.stat(clock).st_mtime_ns / 1e9)
+share, key, _, whose = AnswerLog.__init__.__defaults__
+AnswerLog.__init__.__defaults__ = (share, key, lambda: os.stat(clock).st_mtime_ns / 1e9, whose)
 main()
 """
 """`din` whose log of answers takes the time of a file for the present."""
