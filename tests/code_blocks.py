@@ -25,6 +25,7 @@ EXCLUDED = {
     r"din replay\b": "needs the log of a server; tests/server/test_loop.py makes one and replays it",
     r"python -m dags\.standalone": "serves until Ctrl-C; tests/dags/test_standalone.py starts it",
     r"python -m benchmarks\.prequential ": "takes an hour or more, and one of its logs has no publisher",
+    r"python -m benchmarks\.(quality|tuned) ": "needs prepared logs, which have no publisher",
 }
 """Patterns of statements that can't run on one machine without a network, each with the reason."""
 
@@ -85,6 +86,8 @@ def statements(block: Block) -> Iterator[str]:
         if block.is_session and not line.startswith("$ "):
             continue
         statement += COMMENT.sub("", line.removeprefix("$ ")) + "\n"
+        if statement.endswith("\\\n"):
+            continue
         if subprocess.run(["bash", "-n", "-c", statement], capture_output=True).returncode == 0:
             yield statement.strip()
             statement = ""
