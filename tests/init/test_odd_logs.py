@@ -359,7 +359,7 @@ def test_quotes_in_the_text_of_one_table_alone(tmp_path: Path, log: list[dict[st
 def test_a_header_with_a_name_like_its_values(
     tmp_path: Path, log: list[dict[str, Any]], first: str, headed: bool
 ) -> None:
-    """Its other names stand above numbers; no header holds a number."""
+    """A line of names above numbers is a header, though one name looks like a value. A line with a number is a row."""
     rows = clicks(log, group1=lambda at: f"group{at % 3}").partition("\n")[2]
     put(tmp_path / "log.csv", f"{first}\n{rows}")
     assert look(Workspace(tmp_path), "log.csv", "--events").headed == headed

@@ -181,7 +181,7 @@ def test_a_few_impossible_times(bad: Any, form: str) -> None:
 
 
 def test_missing_times_beside_a_unit_that_is_named() -> None:
-    """Those that are there have the unit that a person named; a fetch names the first missing one."""
+    """Missing times do not speak against the unit that a person named."""
     log = log_of(KEYS | {"ts": lambda at, _: None if at % 9 == 0 else f"2024-05-01T12:00:{at % 60:02}Z"})
     assert guess(log, {"time": "ts", "unit": "iso"})["unit"].value == "iso"
 
