@@ -21,16 +21,17 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.directory import write_directory
+from benchmarks.environments import ROOT
 from benchmarks.exported import ExportedModel, PaddedGraph, floor
 from benchmarks.generated_tables import publish
 from benchmarks.harness import positive, table
 from benchmarks.load import load_table, wrk
 from benchmarks.workload import Workload, impressions
-from din.cli.options import place
 from din.features.packing import TableLayout
 from din.model.model import build
-from din.params import Train
+from din.params import Train, load
 from din.serve.scorer import Scorer
+from din.workspace import Workspace
 
 CANDIDATES = (1, 10, 100, 500, 2_000)
 LENGTHS = (0, 10, 50, 100, 1_000)
@@ -49,17 +50,18 @@ Times = Mapping[str, NDArray[np.float64]]
 def main() -> int:
     """Run the command line and return the exit code: 0 = done, 2 = bad usage or input."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description="Time requests and the server.")
-    parser.add_argument("--registry", help="with the champion that is loaded; default: this job's")
-    parser.add_argument("--model", help="its name in the registry")
+    job = load(ROOT / "params.yaml")
+    registry = Workspace(ROOT).located(job.promote.registry)
+    parser.add_argument("--registry", default=registry, help="with the champion that is loaded")
+    parser.add_argument("--model", default=job.model_name, help="its name in the registry")
     parser.add_argument("--seconds", type=positive, default=20, help="of each load")
     parser.add_argument("--write", action="store_true", help="write the tables to docs/latency.md")
     given = parser.parse_args()
 
     def tables() -> str:
         wrk()
-        registry, model = place(given.registry, given.model)
-        scorer = Scorer.from_registry(registry, model)  # before the minutes of the other tables
-        return f"{request_table()}\n{load_table(scorer, registry, model, given.seconds)}"
+        scorer = Scorer.from_registry(given.registry, given.model)  # before the minutes of the other tables
+        return f"{request_table()}\n{load_table(scorer, given.registry, given.model, given.seconds)}"
 
     return publish("serving" if given.write else "", tables)
 
