@@ -11,6 +11,7 @@ import planting
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from made_once import made_once
 
 from din.artifacts import write_json
 from din.featurize.build import featurize
@@ -44,22 +45,22 @@ def small(params: Params) -> Params:
 @pytest.fixture(scope="session")
 def build(small: Params, tmp_path_factory: pytest.TempPathFactory) -> Build:
     """Build, once, the workspace of a protocol, a seed and keys of `featurize`: raw log, features, and predictions."""
-    done: dict[Any, tuple[Path, Params]] = {}
 
     def built(protocol: str, seed: int = 7, **featurizing: Any) -> tuple[Path, Params]:
-        key = (protocol, seed, *featurizing.items())
-        if key not in done:
-            fetching = replace(small.fetch, simulate=replace(small.fetch.simulate, seed=seed))
-            own = replace(small, fetch=fetching, featurize=replace(small.featurize, protocol=protocol, **featurizing))
-            root = tmp_path_factory.mktemp(protocol)
+        fetching = replace(small.fetch, simulate=replace(small.fetch.simulate, seed=seed))
+        own = replace(small, fetch=fetching, featurize=replace(small.featurize, protocol=protocol, **featurizing))
+
+        def make(root: Path) -> None:
+            root.mkdir()
             with pytest.MonkeyPatch.context() as patch:
                 patch.chdir(root)
                 fetch(planting.HERE, own)
                 _enrich(seed)
                 featurize(planting.HERE, own)
                 _predict()
-            done[key] = root, own
-        return done[key]
+
+        name = "-".join(["validated", *map(str, (protocol, seed, *featurizing.values()))])
+        return made_once(tmp_path_factory, name, make), own
 
     return built
 

@@ -15,7 +15,7 @@ Enter = Callable[..., Params]
 
 
 @pytest.mark.parametrize("protocol", ["temporal", "by_user", "leave_last_out"])
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 20))])
+@pytest.mark.parametrize("seed", [7, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(20) if seed != 7)])
 def test_clean_workspaces_are_open(protocol: str, seed: int, workspace: Enter) -> None:
     """No suite gives a false alarm or warning, and each judges what gates demand, and says what it judges."""
     params = workspace(protocol, seed)
