@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from serve_workspace import Finished, random_log, write_raw
+from serve_workspace import FIELDS, Finished, random_log, write_raw
 
 from din.errors import InputError
 from din.features.reader import Features
@@ -17,7 +17,7 @@ from din.featurize.build import featurize
 from din.gates.earlier_champion import score_champion
 from din.kinds import Kind
 from din.params import Params
-from din.schema import SPLITS, Field, Group
+from din.schema import SPLITS, Field, Group, parse_fields
 from din.serve import Scorer
 from din.serve.requests_from_log import requests_for
 from din.workspace import Workspace
@@ -84,13 +84,14 @@ def test_requests_equal_a_loop_over_the_log(
     workspace = Workspace(tmp_path)
     write_raw(random_log(3), workspace.raw)
     block = replace(params.featurize, protocol=protocol, order=order, max_history=most, shards=2, valid_fraction=0.2)
+    block = replace(block, fields={})  # the requests' fields come from the log
     data = replace(params.data, window_days=history_days and 2, history_days=history_days)
     featurize(workspace, replace(params, data=data, featurize=block))
     raw = workspace.raw
     features = Features(workspace.features)
     oldest = features.manifest.history_from
     rows = all_rows(features)
-    requests = requests_for(rows, raw, features.root, max_history=asked)
+    requests = requests_for(rows, raw, features.root, parse_fields(FIELDS), max_history=asked)
     behaviours = behaviours_of(raw)
     people = pq.read_table(features.root / "users.parquet")["value"].to_pylist()
     goods = features.raw_items().to_pylist()
