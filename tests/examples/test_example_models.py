@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
-from serve_workspace import Finished, build
+from serve_workspace import Finished, build, random_log
 from settings import changed
 
 from din import plugins
@@ -27,7 +27,9 @@ NOW = 1_700_000_000
 def finished(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Finished:
     plugins.load(["examples/plugins/transformer.py"], ROOT)
     train = changed(params.train, name="transformer", options={"heads": 2, "length": 4})
-    return build(tmp_path_factory.mktemp("transformer"), replace(params, train=train))
+    fields = {"item": {"category": "categorical"}, "behaviour": {"rating": "categorical"}}
+    log = replace(random_log(), fields=fields)
+    return build(tmp_path_factory.mktemp("transformer"), replace(params, train=train), log)
 
 
 def test_a_plugin_reaches_the_bundle(finished: Finished) -> None:
