@@ -56,13 +56,14 @@ def test_promotes_bundle_run_and_record(workspace: Workspace, gated, quick, regi
     assert f"din score --registry {registry.uri} --model movielens-100k --input requests.jsonl" in printed
 
 
-def test_a_bundle_is_promoted_once(workspace: Workspace, gated, quick, registry):
+def test_a_bundle_is_promoted_once(workspace: Workspace, gated, quick, registry, capsys):
     """A rerun of the same promotion, or of the whole pipeline, succeeds and changes nothing.
 
     One that reproduces a former champion is refused with an open gate; only a rollback brings it back.
     """
     first = promoted(workspace, quick).record
     assert not promoted(workspace, quick).appended  # the gate report of its promotion
+    assert f"already champion: {first.version}" in capsys.readouterr().out
     gate(workspace, quick, score)
     assert not promoted(workspace, quick).appended  # a gate report that saw it as champion
     noise = gated.noise
