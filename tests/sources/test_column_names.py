@@ -24,7 +24,7 @@ from validation.run import validate
 
 START = 1_700_006_400
 ATTACK = "x\"; COPY (SELECT 42 AS a) TO 'pwned.csv'; --"
-ODD = (ATTACK, 'a"b', "a'b", "名前", "a b", "{n}", "%s", "$1", "?", "*", "self", "a.b", "date", "n")
+ODD = (ATTACK, "a'b {n} %s $1 ?", "名前", "*", "self", "a.b", "date", "n")
 BAD = {
     "a\nb": r"holds '\n'", "a/b": "holds '/'", ".a": "begins with a dot", " ": "is blank",
     "x" * 300: "has 300 bytes, more than 200", "a.weights": "ends in one of .owners, .weights",

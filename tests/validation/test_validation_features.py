@@ -1,7 +1,6 @@
 """The features suite on files, rows, histories, splits and weights: each defect closes its gate."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -309,19 +308,6 @@ def test_prior_history_precedes_events_of_its_time(workspace: Enter) -> None:
     seal(RAW)
     seal(FEATURES, raw=hash_tree(RAW))
     assert {"behaviours_sorted", "history_before_impression"} & failed(judge("features", params)).keys()
-
-
-def test_a_field_may_have_the_name_of_a_file(workspace: Enter) -> None:
-    """The vocabulary of a field `valid` or `items` is not counted as the split or the table."""
-    params = workspace()
-    new = {"tab": "valid", "hour": "items"}
-    for path in events():
-        edit(path, lambda table: table.rename_columns([new.get(name, name) for name in table.column_names]))
-    seal(RAW)
-    fields = {**(params.featurize.fields or {}), "context": {"valid": "categorical", "items": "numeric"}}
-    params = replace(params, featurize=replace(params.featurize, fields=fields))
-    featurize(HERE, params)
-    assert judge("features", params)["verdict"] == "open"
 
 
 def test_too_few_rows_prove_no_leak(workspace: Enter) -> None:

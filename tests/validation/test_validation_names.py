@@ -1,7 +1,7 @@
 """Users' columns may have any name, also the names that the suites give to their own columns in SQL."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from planting import HERE, RAW, edit, events, failed, judge, seal
 
-import validation
+from din import code
 from din.featurize.build import featurize
 from din.params import Params
 from din.schema import EVENT_COLUMNS
@@ -17,19 +17,22 @@ from tests.factories.log import FIELDS, Delivery, draw
 from tests.faults import plants as p
 from tests.faults.drive import SMALL, drive, start
 
+ROOT = Path(__file__).parents[2]
 
-def aliases(modules: str) -> list[str]:
-    """Return the aliases in the SQL of the modules of `validation` that match a pattern."""
-    source = "".join(path.read_text() for path in Path(validation.__file__).parent.glob(modules))
+
+def aliases(modules: Iterable[str]) -> list[str]:
+    """Return the aliases in the SQL of modules of `validation`."""
+    paths = [ROOT / f"{name.replace('.', '/')}.py" for name in modules if name.startswith("validation.")]
+    source = "".join(path.read_text() for path in paths)
     return sorted({*re.findall(r"\bAS ([a-z_]+)\b", source)} - {*EVENT_COLUMNS})
 
 
 def widened(delivery: Delivery) -> Delivery:
-    """Give every table a column named like each alias, and declare those of the events as contexts.
+    """Give every table a column named like each alias of the raw suite, and declare those of the events as contexts.
 
     Items and users also get columns named like the log's own.
     """
-    names = [*aliases("*.py"), "first", "last"]
+    names = [*aliases(code.closure({"validation.raw"}, ())), "first", "last"]
 
     def more(rows: p.Frame) -> p.Frame:
         return rows.assign(**dict.fromkeys(names, np.arange(len(rows)) % 3))
@@ -51,19 +54,20 @@ def test_columns_named_like_aliases_hide_no_defect(tmp_path: Path) -> None:
     assert outcome.closed.keys() == {"validate_raw.repeated_impressions_newest_days"}
 
 
-def test_contexts_named_like_aliases_are_judged(workspace: Callable[..., Params]) -> None:
-    """Contexts named like columns of a query over the shards close nothing."""
+def test_contexts_of_any_name_are_judged(workspace: Callable[..., Params]) -> None:
+    """Contexts named like columns of a query over the shards, or like a feature file, close nothing."""
     params = workspace()
-    names = [*aliases("rates.py"), "_file", "file", "row", "shard", "split"]
+    names = [*aliases(["validation.rates"]), "_file", "file", "row", "shard", "split", "items"]
+    kinds = dict.fromkeys(names, "numeric") | {"valid": "categorical"}
 
     def more(rows: pa.Table) -> pa.Table:
-        for name in names:
+        for name in kinds:
             rows = rows.append_column(name, pa.array(np.arange(len(rows)) % 3))
         return rows
 
     for path in events():
         edit(path, more)
     seal(RAW)
-    params = replace(params, featurize=replace(params.featurize, fields={"context": dict.fromkeys(names, "numeric")}))
+    params = replace(params, featurize=replace(params.featurize, fields={"context": kinds}))
     featurize(HERE, params)
     assert not failed(judge("features", params))
