@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Literal
 
-from din.documents import Document
+from din import documents
 from din.errors import InputError
 from din.names import Day, Line, Moment, Version
 from din.registry.objects import Objects
@@ -40,7 +40,8 @@ _HARDLY_ANY = 0.9
 Action = Literal["ask who owns the data", "retrain", "recalibrate", "roll back"]
 
 
-class Alarm(Document):
+@dataclass(frozen=True)
+class Alarm:
     """One alarm.
 
     Attributes:
@@ -52,6 +53,8 @@ class Alarm(Document):
         action: what to do.
         why: the reason for the action.
     """
+
+    __pydantic_config__ = documents.STRICT
 
     day: Day
     at: Moment

@@ -162,5 +162,6 @@ def _share(day: Outcome, rate: float) -> tuple[float, float]:
 
 
 def _entropies(rates: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the log loss of predicting the CTR itself, for each CTR."""
-    return -(rates * np.log(rates) + (1 - rates) * np.log1p(-rates))
+    """Return the log loss of predicting the CTR itself, for each CTR; NaN where nobody or everybody clicked."""
+    known = np.where((rates > 0) & (rates < 1), rates, np.nan)
+    return -(known * np.log(known) + (1 - known) * np.log1p(-known))

@@ -2,8 +2,10 @@
 
 import json
 import shutil
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from strategies import PLAIN, REQUESTS
 from typer.testing import CliRunner
 
 from din import cli
+from din.commandline import print_result
 from din.errors import GateClosed, InputError
 from din.params.fetch import Served
 from din.registry.registry import Registry
@@ -112,10 +115,15 @@ def test_days_before_those_compared(judge: Judge, tmp_path: Path) -> None:
     assert judge() == expected
 
 
-def test_a_client_that_breaks(judge: Judge, registry: Registry, tmp_path: Path) -> None:
-    """The alarm is named once in the registry, in the metrics, and on the page of all runs."""
+def test_a_client_that_breaks(
+    judge: Judge, registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The alarm is named once in the registry, in JSON, in the metrics, and on the page of all runs."""
     metrics = tmp_path / "din.prom"
     found = judge(lambda request: request | {"history": request["history"][:1]}, metrics=metrics)
+    capsys.readouterr()
+    print_result(lambda: found, as_json=True)
+    assert json.loads(capsys.readouterr().out)["alarms"][0]["action"] == "ask who owns the data"
     assert "history" in {alarm.figure for alarm in found.alarms}
     assert {alarm.action for alarm in found.alarms} == {"ask who owns the data"}
     with pytest.raises(
@@ -169,6 +177,9 @@ def test_clicks_of_some_users_that_are_lost() -> None:
     p = {name: judge_figure(name, figure).p or 0 for name, figure in figures(days, ()).items()}
     assert p["users without clicks"] < 1e-5 < p["CTR"]
     assert p["users who clicked on everything"] > 0.1
+    days[-1] = replace(days[-1], labels=np.zeros(len(days[-1].labels)))
+    with warnings.catch_warnings(action="error"):  # of logarithms, for example
+        assert judge_figure("CTR", figures(days, ())["CTR"]).p == pytest.approx(0, abs=1e-5)
 
 
 def test_clicks_that_cannot_be_read(judge: Judge, tmp_path: Path) -> None:
