@@ -44,26 +44,28 @@ class Again:
     example: str | None
 
 
-def open_all(registry: Registry, versions: Iterable[str]) -> dict[str, Scorer | str]:
+def open_all(registry: Registry, versions: Iterable[Version]) -> dict[Version, Scorer | str]:
     """Open the bundles of some versions. One that can't be opened is replaced by the reason.
 
     Raises:
         Unavailable: the registry doesn't answer.
     """
     numbers = {record.version: record.number for record in registry.history()}
-    opened: dict[str, Scorer | str] = {}
+    opened: dict[Version, Scorer | str] = {}
     for version in sorted(set(versions)):
-        if Version(version) not in numbers:
+        if version not in numbers:
             opened[version] = f"no record of {registry.name} has it"
             continue
         try:
-            opened[version] = Scorer.from_registry(registry.uri, registry.model_name, numbers[Version(version)])
+            opened[version] = Scorer.from_registry(registry.uri, registry.model_name, numbers[version])
         except InputError as error:
             opened[version] = str(error)
     return opened
 
 
-def score_again(opened: Mapping[str, Scorer | str], rows: Sequence[dict[str, Any]], key: bytes | None) -> list[Again]:
+def score_again(
+    opened: Mapping[Version, Scorer | str], rows: Sequence[dict[str, Any]], key: bytes | None
+) -> list[Again]:
     """Return a comparison for each version.
 
     Args:
@@ -74,7 +76,7 @@ def score_again(opened: Mapping[str, Scorer | str], rows: Sequence[dict[str, Any
     Raises:
         InputError: users are hashed, the model has fields of users, and there is no key.
     """
-    by_version: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    by_version: dict[Version, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         by_version[row["version"]].append(row)
     return [_version(version, opened[version], own, key) for version, own in sorted(by_version.items())]
@@ -98,7 +100,7 @@ def _version(version: str, scorer: Scorer | str, rows: Sequence[dict[str, Any]],
             problem = str(error)
             far[row["request_id"]] = math.inf
             continue
-        far[row["request_id"]] = float(np.abs(again - np.asarray(row["probabilities"])).max(initial=0.0))
+        far[row["request_id"]] = float(np.abs(again - row["probabilities"]).max(initial=0.0))
     differ = sum(one > TOLERANCE for one in far.values())
     largest = max((one for one in far.values() if one < math.inf), default=None)
     example = max(far, key=lambda name: far[name]) if differ else None

@@ -1,6 +1,5 @@
 """The command `din replay`: read a part of a server's log, score it again, and compare it with the log's truth here."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from din.replay.skew import FieldSkew, find
 from din.schema import TIMESTAMP, Group, parse_field
 from din.serve.requests_from_log import requests_for
 from din.served_log import EXAMPLE, files, read_key
-from din.sources.served import options_of
+from din.sources.served import options_of, parsed, reading
 from din.workspace import Workspace
 
 _WHOLE = 1 << 61  # more behaviours than any history has
@@ -102,24 +101,18 @@ def _read(log: Path, most: int) -> list[dict[str, Any]]:
     found = [str(path) for path in files(log)]
     if not found:
         raise InputError(f"{log}: no files such as {EXAMPLE}; expected the folder of --log")
-    try:
-        with duckdb.connect() as con:
-            rows = con.execute(
-                f"""WITH answers AS NOT MATERIALIZED (
-                    FROM read_parquet(?, hive_partitioning = false) WHERE len(items) > 0
-                ),
-                drawn AS (SELECT DISTINCT request_id FROM answers ORDER BY md5(request_id) LIMIT {most})
-                SELECT DISTINCT ON (request_id) answers.* FROM answers SEMI JOIN drawn USING (request_id)
-                ORDER BY request_id""",
-                [found],
-            ).to_arrow_table()
-    except duckdb.Error as error:
-        raise InputError(
-            f"{log}: {str(error).splitlines()[0]}; expected the files that `din serve --log` writes: remove a damaged "
-            "one, or restore it"
-        ) from None
+    with reading(log), duckdb.connect() as con:
+        rows = con.execute(
+            """WITH answers AS NOT MATERIALIZED (
+                FROM read_parquet(?, hive_partitioning = false) WHERE len(items) > 0
+            ),
+            drawn AS (SELECT DISTINCT request_id FROM answers ORDER BY md5(request_id) LIMIT ?)
+            SELECT DISTINCT ON (request_id) answers.* FROM answers SEMI JOIN drawn USING (request_id)
+            ORDER BY request_id""",
+            [found, most],
+        ).to_arrow_table()
     ordered = rows.sort_by([("answered_at", "ascending"), ("request_id", "ascending")]).to_pylist()
-    return [row | {"request": json.loads(row["request"])} for row in ordered]
+    return [parsed(row, log) for row in ordered]
 
 
 def _pairs(workspace: Workspace, rows: list[dict[str, Any]], offset: float) -> tuple[list[Pair], dict[str, list[str]]]:
@@ -136,16 +129,11 @@ def _pairs(workspace: Workspace, rows: list[dict[str, Any]], offset: float) -> t
     true = requests_for(table, workspace.raw, workspace.features, None, _WHOLE)
     _to_utc(true, offset)
     known = {*_entities(workspace, "items").to_pylist()}
-    pairs = [
-        Pair(row["request_id"], _about(row["request"], at), request, row["items"], manifest.max_history, known)
-        for row, at, request in zip(mine, shown, true, strict=True)
-    ]
+    pairs = []
+    for row, at, request in zip(mine, shown, true, strict=True):
+        sent = row["request"] | {"candidates": [row["request"]["candidates"][at]]}
+        pairs.append(Pair(row["request_id"], sent, request, row["items"], manifest.max_history, known))
     return pairs, names
-
-
-def _about(request: dict[str, Any], candidate: int) -> dict[str, Any]:
-    """Return the request with one of its candidates."""
-    return request | {"candidates": request["candidates"][candidate : candidate + 1]}
 
 
 def _to_utc(requests: list[dict[str, Any]], offset: float) -> None:

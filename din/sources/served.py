@@ -11,7 +11,8 @@ rows depend on the files alone.
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -22,9 +23,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from duckdb.func import SPECIAL
 from fsspec.implementations.local import LocalFileSystem
+from pydantic import Json, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from din import documents, kinds, served_log
 from din.errors import InputError, Unavailable, listed, shown
+from din.names import Version
 from din.params import fetch as blocks
 from din.params import to_json
 from din.schema import EVENT_COLUMNS, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
@@ -41,6 +45,7 @@ PLACE = "place"
 _REQUESTS = 64
 """The requests that are parsed at once. `din serve` answers requests of 16 MB, if nobody changes that."""
 _KEYS = (REQUEST_ID, USER_ID, ITEM_ID, TIMESTAMP)
+_RESTORE = "expected the files that `din serve --log` writes: remove a damaged one, or restore it"
 
 
 @SOURCES.register("served", blocks.Served)
@@ -116,6 +121,48 @@ def options_of(fetch: blocks.Fetch) -> blocks.Served | None:
     return documents.check(blocks.Served, dict(fetch.options), "fetch.options") if fetch.source == "served" else None
 
 
+@contextmanager
+def reading(log: Path | str) -> Iterator[None]:
+    """Turn an error about the log of a server that the engine reads into an InputError that names the log."""
+    try:
+        yield
+    except duckdb.Error as error:
+        raise InputError(f"{log}: {str(error).splitlines()[0]}; {_RESTORE}") from None
+
+
+def parsed(row: Mapping[str, Any], log: Path) -> dict[str, Any]:
+    """Return a row of the log of a server with its `request` parsed.
+
+    Raises:
+        InputError: the row does not hold what `din serve --log` writes.
+    """
+    try:
+        answer = _ANSWER.validate_python(row)
+    except ValidationError as error:
+        first = error.errors()[0]
+        problem = f"{'.'.join(map(str, first['loc']))}: {first['msg']}, got {shown(first['input'])}"
+    else:
+        candidates = answer["request"].get("candidates")
+        if isinstance(candidates, list) and len(candidates) == len(answer["items"]) == len(answer["probabilities"]):
+            return {**row, **answer}
+        problem = "the numbers of candidates, items and probabilities differ"
+    raise InputError(f"{log}: request {shown(row['request_id'])}: {problem}; {_RESTORE}")
+
+
+class _Answer(TypedDict):
+    request_id: str
+    answered_at: datetime
+    version: Version
+    user_id: str | None
+    hashed: bool
+    request: Json[dict[str, Any]]
+    items: list[str | None]
+    probabilities: list[float]
+
+
+_ANSWER = TypeAdapter(_Answer)
+
+
 class _Join:
     """The tables of the join, in the engine of a store: `asked`, `impressions`, `clicks` and `clicked`."""
 
@@ -132,7 +179,7 @@ class _Join:
         """Read the log of the server: `asked` has a row for each request, `impressions` one for each candidate."""
         logged = quoted(str(self._store.file("logged")))
         self._con.register("log", pa.RecordBatchReader.from_batches(served_log.SCHEMA, _batches(paths)))
-        try:
+        with reading(f"fetch.options.path: {self._params.path}"):
             self._con.execute(
                 f"""COPY (
                     SELECT * EXCLUDE (request) REPLACE (nullif(user_id, '') AS user_id),
@@ -154,11 +201,6 @@ class _Join:
                 WHERE user_id IS NOT NULL AND item_id IS NOT NULL AND place <= {self._params.shown or 2**31}
                 QUALIFY row_number() OVER (PARTITION BY request_id, item_id ORDER BY place) = 1"""
             )
-        except duckdb.Error as error:
-            raise InputError(
-                f"fetch.options.path: {self._params.path}: {str(error).splitlines()[0]}; expected the files that "
-                "`din serve --log` writes: remove a damaged one, or restore it"
-            ) from None
         read = self._count(logged)
         hashed, plain = self._ask("bool_or(hashed), bool_or(NOT hashed)", "asked")
         if hashed and plain:

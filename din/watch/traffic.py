@@ -23,7 +23,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
-from pydantic_core import from_json
 
 from din import served_log
 from din.errors import InputError, shown
@@ -32,6 +31,7 @@ from din.names import Version
 from din.registry.registry import Registry
 from din.schema import ITEM_ID, TIMESTAMP, USER_ID
 from din.sources.rows import quoted
+from din.sources.served import parsed, reading
 from din.watch.spread import Figure, Worse, binned, ratio, usual_days
 
 DAYS = 28
@@ -99,25 +99,19 @@ def read(log: Path, end: datetime, most: int) -> list[Day]:
     """
     start = end - (DAYS + 1) * DAY
     files = served_log.files(log, start.date(), end.date())
-    try:
-        with duckdb.connect() as con:
-            counts = _view(con, files, start) if files else []
-            if not counts:
-                raise InputError(
-                    f"{log}: no answers from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC; expected the folder "
-                    "of `din serve --log`: name it, or an earlier day with --until"
-                )
-            share = min(1.0, most / float(np.median([answered for _, answered, _ in counts])))
-            drawn = con.execute(
-                f"""SELECT DISTINCT ON (day, request_id) * FROM answers
-                WHERE left(md5(person), 8) <= '{int(share * (2**32 - 1)):08x}' ORDER BY day, request_id"""
+    with reading(log), duckdb.connect() as con:
+        counts = _view(con, files, start) if files else []
+        if not counts:
+            raise InputError(
+                f"{log}: no answers from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC; expected the folder of "
+                "`din serve --log`: name it, or an earlier day with --until"
             )
-            rows = [_row(row) for batch in drawn.to_arrow_reader(_BATCH) for row in batch.to_pylist()]
-    except duckdb.Error as error:
-        raise InputError(
-            f"{log}: {str(error).splitlines()[0]}; expected the files that `din serve --log` writes: remove a damaged "
-            "one, or restore it"
-        ) from None
+        share = min(1.0, most / float(np.median([answered for _, answered, _ in counts])))
+        drawn = con.execute(
+            f"""SELECT DISTINCT ON (day, request_id) * FROM answers
+            WHERE left(md5(person), 8) <= '{int(share * (2**32 - 1)):08x}' ORDER BY day, request_id"""
+        )
+        rows = [_shortened(parsed(row, log)) for batch in drawn.to_arrow_reader(_BATCH) for row in batch.to_pylist()]
     by_day = {number: list(group) for number, group in groupby(rows, itemgetter("day"))}
     answered = {number: (count, busiest) for number, count, busiest in counts}
     days = []
@@ -187,7 +181,7 @@ def figures(days: Sequence[Day], alarms: Collection[tuple[date, str]], registry:
 def version_of(days: Sequence[Day]) -> Version | None:
     """Return the bundle that gave the newest answer, or None if the newest day has no answer."""
     newest = max(days[-1].rows, key=itemgetter("answered_at"), default=None)
-    return Version(newest["version"]) if newest else None
+    return newest["version"] if newest else None
 
 
 def _view(con: duckdb.DuckDBPyConnection, files: Sequence[Path], start: datetime) -> list[tuple[int, int, float]]:
@@ -207,9 +201,9 @@ def _view(con: duckdb.DuckDBPyConnection, files: Sequence[Path], start: datetime
     ).fetchall()
 
 
-def _row(row: dict[str, Any]) -> Row:
-    """Parse the request of a row, keep the last entries of its lists, and add the length of its history."""
-    request = from_json(row["request"])
+def _shortened(row: dict[str, Any]) -> Row:
+    """Keep the last entries of the lists of a row's request, and add the length of its history."""
+    request = row["request"]
     kept = {group: _entries(request.get(group), group in ("history", "candidates")) for group in _GROUPS}
     return row | {"request": request | kept, "history": len(request.get("history") or [])}
 
@@ -298,7 +292,7 @@ def _unknown(
     asked: dict[str, set[str | None]] = {}
     for place, values in places.items():
         asked.setdefault(_name(place), set()).update(value for day in values for value in day.values)
-    versions = {Version(row["version"]) for day in days for row in day.rows} & {*registry.versions()}
+    versions = {row["version"] for day in days for row in day.rows} & {*registry.versions()}
     known = {version: _known(registry, version, asked) for version in sorted(versions)}
     found = {}
     for place, values in places.items():

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from din.artifacts import MANIFEST, hash_files, read_json
 from din.errors import GateClosed, InputError
 from din.featurize.build import featurize
 from din.params import Params
+from din.registry.registry import Registry
 from din.replay.again import open_all, score_again
 from din.replay.replay import Replay, replay
 from din.serve.limits import Limits
@@ -26,6 +27,7 @@ from din.served_log import FILES, OPEN, SCHEMA
 from din.server import answers
 from din.server.answer_log import AnswerLog
 from din.sources.fetch import fetch
+from din.watch import traffic
 from din.workspace import Workspace
 
 
@@ -57,12 +59,6 @@ def same_features(days: Days, world: World, params: Params, root: Path, **table:
     assert found.pop(MANIFEST) and expected.pop(MANIFEST)
     assert found == expected and len(whole) > 1
     return served
-
-
-@pytest.mark.slow
-def test_a_week_of_the_loop(world: World, params: Params, tmp_path: Path) -> None:
-    """The features of a week are equal, file by file, hence the model and its AUC."""
-    same_features(Days(days=8, impressions=3000, users=500), world, params, tmp_path)
 
 
 def replayed(world: World, here: Workspace, root: Path, **keys: Any) -> Replay:
@@ -141,6 +137,32 @@ def test_files_of_a_killed_server(world: World, tmp_path: Path) -> None:
     path.with_name("x.parquet").write_text("damaged")
     with pytest.raises(InputError, match=r"x\.parquet.*; expected the files that `din serve --log` writes"):
         replayed(world, Workspace(tmp_path), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        ({"request": None}, "request: JSON input"),  # e.g. blanked for a person who wants to be forgotten
+        ({"version": "v1"}, "version: .*64 hex digits, got 'v1'"),
+        ({"request": "{}"}, "the numbers of candidates, items and probabilities differ"),
+        ({"probabilities": []}, "the numbers of candidates, items and probabilities differ"),
+    ],
+)
+def test_a_damaged_row(damage: dict[str, Any], told: str, tmp_path: Path) -> None:
+    """`din replay` and `din watch` name its request, and no missing probability counts as an equal one."""
+    at = datetime(2026, 1, 31, 9)
+    row = {"request_id": "r7", "answered_at": at, "version": "0" * 64, "user_id": "3", "hashed": False}
+    row |= {"request": '{"candidates": ["i4"]}', "items": ["i4"], "probabilities": [0.5]}
+    path = tmp_path / "date=2026-01-31/hour=09/x.parquet"
+    path.parent.mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist([row | damage], SCHEMA), path)
+    here = Workspace(tmp_path)
+    for read_log in (
+        lambda: replay(here, tmp_path, Registry(str(tmp_path), "log"), 10, None),
+        lambda: traffic.read(tmp_path, at + timedelta(hours=1), 10),
+    ):
+        with pytest.raises(InputError, match=f"{tmp_path}: request 'r7': {told}.*: remove a damaged one"):
+            read_log()
 
 
 def test_hashed_people(world: World, tmp_path: Path) -> None:
