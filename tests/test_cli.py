@@ -65,6 +65,10 @@ def test_the_version() -> None:
             ["registry", "gc", "--days", "nan"],
             "din registry gc: invalid value for '--days': Input should be less than or equal to 36500, got 'nan'",
         ),
+        (
+            ["serve", "--refresh", "inf"],  # no thread could wait as long
+            "din serve: invalid value for '--refresh': Input should be less than or equal to 86400, got 'inf'",
+        ),
     ],
 )
 def test_wrong_arguments_are_one_line(arguments: list[str], message: str) -> None:

@@ -33,7 +33,9 @@ def serve(
     queue: Annotated[int, typer.Option(min=0, help="Requests that may wait; one more gets 503.")] = 64,
     timeout: Annotated[float, typer.Option(min=0.001, help="Seconds until 504, from the head of a request on.")] = 2.0,
     slow_ms: Annotated[float, typer.Option(min=0, help="Log requests that take longer, with their steps.")] = 500.0,
-    refresh: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks at the registry.")] = 30.0,
+    refresh: Annotated[
+        float, typer.Option(min=0.1, max=86400, help="Seconds between two looks at the registry.")
+    ] = 30.0,
     max_candidates: MaxCandidates = 10_000,
     max_history: MaxHistory = 10_000,
     max_request_mb: Annotated[float, typer.Option(min=0.001, max=256, help="Refuse larger bodies, in MB.")] = 16.0,
@@ -70,7 +72,9 @@ def replay(
     log: Annotated[Path, typer.Argument(help="The folder that `din serve --log` names.")],
     registry: Uri = None,
     model: Model = None,
-    max_requests: Annotated[int, typer.Option(min=1, help="Replay at most this many, drawn by a hash.")] = 10_000,
+    max_requests: Annotated[
+        int, typer.Option(min=1, max=10**9, help="Replay at most this many, drawn by a hash.")
+    ] = 10_000,
     log_key: Annotated[Path | None, typer.Option(help="The key, if the log holds hashes of users.")] = None,
     as_json: AsJson = False,
 ) -> None:
