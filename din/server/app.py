@@ -6,6 +6,9 @@ that made them, and every error is one line: 413 too large, 408 too slow, 415 co
 
 import contextlib
 import logging
+import multiprocessing
+import os
+import signal
 import sys
 import threading
 import time
@@ -44,15 +47,23 @@ change while the watch tries a bundle or a challenger scores. Python's own 5 ms 
 def create() -> Starlette:
     """Return the server of one of the processes that `din serve` started.
 
-    A process that can't open the champion ends after a while, and the supervisor starts it again.
+    A process that can't open the champion ends after a while, and the supervisor starts it again. Without a supervisor,
+    e.g. if the system killed it for its memory, it ends too: it would keep the port from the next `din serve`.
     """
     settings = Settings.handed_over()
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     try:
         return app(Deployment(settings), challenger(settings))
     except (InputError, Unavailable) as error:
         _LOG.error("%s", error)
         time.sleep(settings.refresh)
         raise SystemExit(1) from None
+
+
+def _end_with_parent() -> None:
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def app(deployment: Deployment, shadow: Shadow | str | None = None) -> Starlette:

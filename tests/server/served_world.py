@@ -119,7 +119,7 @@ def running(
     finally:
         server.send_signal(signal.SIGTERM)
         code = server.wait(60)
-    assert code in (0, -signal.SIGTERM), (folder / "printed").read_text()
+    assert code in (0, -signal.SIGTERM, -signal.SIGKILL), (folder / "printed").read_text()
 
 
 def wait_until_ready(client: httpx.Client, printed: Path) -> None:

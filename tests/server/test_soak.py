@@ -277,6 +277,17 @@ def memory_mb(supervisor: int) -> int:
     return round(sum(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6)
 
 
+def test_a_supervisor_that_is_killed(world: World, tmp_path: Path) -> None:
+    """Its processes end too, or the next server could not listen at their port."""
+    with running(world.registry, tmp_path, "--processes", "2") as (client, server):
+        os.kill(server, signal.SIGKILL)
+        end = time.monotonic() + 60
+        with pytest.raises(httpx.TransportError):
+            while time.monotonic() < end:
+                client.get("/v2/health/live", headers={"Connection": "close"})
+                time.sleep(0.1)
+
+
 def test_a_wrong_registry_starts_nothing(tmp_path: Path) -> None:
     """The command ends with one line and exit code 2, with one process and with several."""
     assert shutil.which("din")
