@@ -95,7 +95,7 @@ def apply(
             changes += [{"overlay": str(overlay), **asdict(change)} for change in edited.changes]
         if not dry_run:
             write_bytes(HERE.params, text.encode())
-        print(json.dumps(changes, indent=2) if as_json else "\n".join(lines))
+        print(json.dumps(changes, indent=2, default=str) if as_json else "\n".join(lines))  # days are text
 
 
 @commands(app, "Parameters")(

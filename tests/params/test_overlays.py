@@ -177,6 +177,9 @@ def test_the_command_shows_and_writes_changes(workspace: Path, params: Params) -
     )
     again = CliRunner().invoke(app, ["params", "apply", "good.yaml"])
     assert again.stdout == "good.yaml: params.yaml has these values already\n"
+    Path("day.yaml").write_text("data: {until: 2024-05-09}\n")
+    (change,) = json.loads(CliRunner().invoke(app, ["params", "apply", "day.yaml", "--json"]).stdout)
+    assert (change["key"], change["new"]) == ("data.until", "2024-05-09")
 
 
 @pytest.mark.parametrize("overlays", [["bad.yaml"], ["good.yaml", "bad.yaml"], ["nowhere.yaml"]])
