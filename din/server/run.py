@@ -29,6 +29,9 @@ _CONNECTIONS = 1000
 """The open connections of a process. A new one beyond them is closed at once."""
 _DRAIN_SECONDS = 30
 """The time for requests that have begun when a signal ends the server."""
+_HUNG_SECONDS = 60
+"""The time without a sign of life after which the supervisor kills a process. On a busy machine, the imports of a new
+process take longer than uvicorn's 5 seconds, and so may a step of opening a large bundle."""
 
 
 class Impatient(HttpToolsProtocol):
@@ -130,6 +133,7 @@ def options(host: str, port: int) -> dict[str, Any]:
         "port": port,
         "http": Impatient,
         "timeout_graceful_shutdown": _DRAIN_SECONDS,
+        "timeout_worker_healthcheck": _HUNG_SECONDS,
         "access_log": False,
         "server_header": False,
     }

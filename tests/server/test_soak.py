@@ -277,9 +277,15 @@ def memory_mb(supervisor: int) -> int:
     return round(sum(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6)
 
 
-def test_a_supervisor_that_is_killed(world: World, tmp_path: Path) -> None:
-    """Its processes end too, or the next server could not listen at their port."""
+def test_a_supervisor(world: World, tmp_path: Path) -> None:
+    """It does not kill a process that is busy for a while. If it is killed itself, its processes free their port."""
     with running(world.registry, tmp_path, "--processes", "2") as (client, server):
+        processes = processes_of(server)
+        os.kill(processes[0], signal.SIGSTOP)
+        time.sleep(8)
+        os.kill(processes[0], signal.SIGCONT)
+        time.sleep(1)
+        assert processes_of(server) == processes
         os.kill(server, signal.SIGKILL)
         end = time.monotonic() + 60
         with pytest.raises(httpx.TransportError):
