@@ -2,7 +2,7 @@
 
 import json
 import sys
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,18 +21,8 @@ app = typer.Typer()
 command = commands(app, CHAMPION)
 
 
-@command(
-    "din pin                  # before `dvc repro`, with train.start: champion",
-    "din pin --until 2026-01-31 --dry-run --json",
-)
-def pin(
-    until: Annotated[
-        datetime | None,
-        typer.Option(formats=["%Y-%m-%d"], help="Last day of the run's log; default: data.until, or newest."),
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the pin without writing it.")] = False,
-    as_json: AsJson = False,
-) -> None:
+@command("din pin                  # before `dvc repro`, with train.start: champion")
+def pin() -> None:
     """Write into params.yaml which champion the next run continues (train.champion), and print it."""
     with answering():
         from din.artifacts import write_bytes
@@ -42,13 +32,11 @@ def pin(
         from din.sources.fetch import look
 
         params = params_here()
-        given = until.date() if until else params.data.until
-        last = given or date.fromisoformat(look(HERE, params).last_day)
+        last = params.data.until or date.fromisoformat(look(HERE, params).last_day)
         pinned = pin(Registry.of(HERE, params), params.train, last)
-        if not dry_run:
-            text = HERE.params.read_text(encoding="utf-8")
-            write_bytes(HERE.params, edit(text, {"train": {"champion": pinned}}, "din pin").text.encode())
-        print(json.dumps({"champion": pinned}) if as_json else pinned)
+        text = HERE.params.read_text(encoding="utf-8")
+        write_bytes(HERE.params, edit(text, {"train": {"champion": pinned}}, "din pin").text.encode())
+        print(pinned)
 
 
 @command(
