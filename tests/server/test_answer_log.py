@@ -45,6 +45,15 @@ def answer(number: int, user: object = 3) -> Answer:
     return Answer(b"", "v1", [request], [[0.1, 0.2, 0.3]], [f"r{number}"])
 
 
+def put(log: AnswerLog, number: int, size: int = 1) -> None:
+    log.put(log.drawn(answer(number)), size)
+
+
+def finish(log: AnswerLog) -> None:
+    log.start()
+    log.close()
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "served"
@@ -118,10 +127,9 @@ def test_too_many_are_dropped_and_counted(folder: Path, monkeypatch: pytest.Monk
     for most, numbers in ((250, range(5)), (50, range(5, 6))):
         monkeypatch.setattr(logs, "_MOST_WAITING", most)
         for number in numbers:
-            log.put(log.drawn(answer(number)), 100)
+            put(log, number, 100)
         log._turn()
-    log.start()
-    log.close()
+    finish(log)
     assert [row["request_id"] for row in rows(folder)] == ["r0", "r1", "r5"]
     assert LOST._value.get() - lost == 3
 
@@ -132,7 +140,7 @@ def test_users_outside_the_sample_take_no_place(folder: Path, monkeypatch: pytes
     lost = LOST._value.get()
     log = AnswerLog(folder, 0.0)
     for number in range(2):
-        log.put(log.drawn(answer(number)), 100)
+        put(log, number, 100)
     assert LOST._value.get() == lost
 
 
@@ -142,9 +150,8 @@ def test_an_unforeseen_error(folder: Path) -> None:
     lost = LOST._value.get()
     log.put(log.drawn(replace(answer(0), requests=[{}])), 1)
     log._turn()
-    log.put(log.drawn(answer(1)), 1)
-    log.start()
-    log.close()
+    put(log, 1)
+    finish(log)
     assert [row["request_id"] for row in rows(folder)] == ["r1"] and LOST._value.get() - lost == 1
 
 
@@ -152,15 +159,14 @@ def test_an_unforeseen_error_of_publishing(folder: Path, monkeypatch: pytest.Mon
     """The file is published by a later attempt, and answers are logged in the meantime."""
     now = NOON
     log = AnswerLog(folder, clock=lambda: now)
-    log.put(log.drawn(answer(0)), 1)
+    put(log, 0)
     log._turn()
     now += 3600
     with monkeypatch.context() as patch:
         patch.setattr(pq, "write_table", Mock(side_effect=MemoryError))
         log._turn()
-    log.put(log.drawn(answer(1)), 1)
-    log.start()
-    log.close()
+    put(log, 1)
+    finish(log)
     assert {row["request_id"] for row in rows(folder)} == {"r0", "r1"}
 
 
@@ -186,10 +192,9 @@ def test_files_by_hour_and_size(most: int, files: int, folder: Path, monkeypatch
     log = AnswerLog(folder, clock=lambda: now)
     for number, later in enumerate([0, 1, 3600, 86400, 86401]):
         now = NOON + later
-        log.put(log.drawn(answer(number)), 1)
+        put(log, number)
         log._turn()
-    log.start()
-    log.close()
+    finish(log)
     assert len(list(folder.glob(FILES))) == files
     assert sorted({path.parent.relative_to(folder).as_posix() for path in folder.glob(FILES)}) == [
         "date=2023-11-15/hour=12",
@@ -204,7 +209,7 @@ def test_an_open_file_cut_anywhere(folder: Path) -> None:
     """The batches before the cut are published, once."""
     log = AnswerLog(folder, clock=lambda: NOON)
     for number in range(3):
-        log.put(log.drawn(answer(number)), 1)
+        put(log, number)
         log._turn()
     (path,) = (folder / OPEN).glob("*.arrows")
     content = path.read_bytes()
@@ -243,20 +248,19 @@ def test_a_disk_that_fails(folder: Path) -> None:
     log = AnswerLog(folder, clock=lambda: NOON)
     (folder / OPEN).rmdir()
     lost = LOST._value.get()
-    log.put(log.drawn(answer(0)), 1)
+    put(log, 0)
     log._turn()
     assert LOST._value.get() - lost == 1
     (folder / OPEN).mkdir()
-    log.put(log.drawn(answer(1)), 1)
-    log.start()
-    log.close()
+    put(log, 1)
+    finish(log)
     assert [row["request_id"] for row in rows(folder)] == ["r1"]
 
 
 def left(folder: Path, number: int) -> Path:
     """Leave an open file as a killed process does, and return its path."""
     log = AnswerLog(folder, clock=lambda: NOON)
-    log.put(log.drawn(answer(number)), 1)
+    put(log, number)
     log._turn()
     log._leave()
     return max((folder / OPEN).iterdir(), key=lambda path: path.stat().st_mtime_ns)
@@ -290,7 +294,7 @@ def test_processes_share_a_folder(folder: Path) -> None:
     for log in mine:
         log.start()
     for number in range(400):
-        mine[number % 4].put(mine[number % 4].drawn(answer(number)), 1)
+        put(mine[number % 4], number)
     closing = [threading.Thread(target=log.close) for log in mine]
     for thread in closing:
         thread.start()
@@ -300,17 +304,15 @@ def test_processes_share_a_folder(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda root: (root / "key").write_text("short"), lambda root: (root / "key").mkdir()]
+    ("damage", "told"),
+    [
+        (lambda root: (root / "key").write_text("short"), "--log-key .*: 5 bytes; expected at least 16"),
+        (lambda root: (root / "key").mkdir(), "--log-key .*: Is a directory"),
+        (lambda root: (root / "served").touch(), "--log .*; expected a folder to write to"),
+    ],
 )
-def test_a_wrong_key(damage: Callable[[Path], object], tmp_path: Path) -> None:
-    """A key that protects nobody is refused."""
+def test_a_log_that_cannot_be_opened(damage: Callable[[Path], object], told: str, tmp_path: Path) -> None:
+    """A key that protects nobody is refused, and so is a file in place of the folder."""
     damage(tmp_path)
-    with pytest.raises(InputError, match="--log-key"):
+    with pytest.raises(InputError, match=told):
         AnswerLog(tmp_path / "served", key=str(tmp_path / "key"))
-
-
-def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
-    """The message names it."""
-    (tmp_path / "served").touch()
-    with pytest.raises(InputError, match="expected a folder to write to"):
-        AnswerLog(tmp_path / "served")

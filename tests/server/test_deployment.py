@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -62,6 +61,12 @@ def test_a_damaged_bundle(world: World, deployment: Deployment) -> None:
     assert deployment.refused is None
     assert deployment.serving.record.number == 3
     assert deployment.serving.scorer is first.scorer
+
+
+def refuse_long_requests(deployment: Deployment) -> None:
+    """Let the next bundle refuse a request that was answered."""
+    deployment.keep([{"candidates": ["i1"] * 900}], 20)
+    deployment.settings = replace(deployment.settings, limits=Limits(candidates=2))
 
 
 def damage(world: World, version: str) -> Callable[[], object]:
@@ -153,8 +158,8 @@ def test_a_bundle_that_failed_its_trial_stays_refused(world: World, deployment: 
     world.crown(1)
     other.follow()
     assert other.serving.record.number == 2
-    deployment.keep([{"candidates": ["i1"] * 900}], 20)
-    sound, deployment.settings = deployment.settings, replace(deployment.settings, limits=Limits(candidates=2))
+    sound = deployment.settings
+    refuse_long_requests(deployment)
     deployment.follow()
     for process in (deployment, Deployment(sound), other):
         process.follow()
@@ -174,8 +179,7 @@ def test_a_process_that_can_not_go_back_at_once(world: World, deployment: Deploy
     first, other = deployment.serving.scorer.version, world.deploy()
     world.crown(1)
     other.follow()
-    deployment.keep([{"candidates": ["i1"] * 900}], 20)
-    deployment.settings = replace(deployment.settings, limits=Limits(candidates=2))
+    refuse_long_requests(deployment)
     deployment.follow()
     shutil.rmtree(deployed.CACHE / first)
     bundles = world.registry_folder / "bundles"
@@ -191,8 +195,8 @@ def test_a_version_that_failed_under_a_newer_record(world: World, deployment: De
     """No process falls back to it by its older record, until it has passed again."""
     world.crown(1)
     deployment.follow()
-    sound, deployment.settings = deployment.settings, replace(deployment.settings, limits=Limits(candidates=2))
-    deployment.keep([{"candidates": ["i1"] * 900}], 20)
+    sound = deployment.settings
+    refuse_long_requests(deployment)
     world.crown(0)
     deployment.follow()
     assert deployment.refused and deployment.refused.record.number == 3
@@ -267,13 +271,22 @@ def test_a_rollback_at_the_start(world: World) -> None:
     assert (restarted.serving.scorer.version, restarted.champion) == (third, rolled)
 
 
-def test_a_graph_that_cannot_be_loaded(world: World, deployment: Deployment) -> None:
-    """A sound manifest over a graph that this onnxruntime can't read is refused too."""
-    (world.bundles[1] / "batch.onnx").write_bytes(b"of a later release")
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda bundle: (bundle / "batch.onnx").write_bytes(b"of a later release"), "batch.onnx"),
+        (lambda bundle: (bundle / GOLDEN).unlink(), "run `dvc repro export`"),
+    ],
+)
+def test_a_bundle_that_cannot_be_opened(
+    spoil: Callable[[Path], object], told: str, world: World, deployment: Deployment
+) -> None:
+    """A sound manifest over a graph that this onnxruntime can't read, or without golden requests, is refused too."""
+    spoil(world.bundles[1])
     seal(world.bundles[1])
     world.crown(1)
     deployment.follow()
-    assert deployment.refused and deployment.serving.record.number == 1
+    assert deployment.refused and told in deployment.refused.reason and deployment.serving.record.number == 1
 
 
 @pytest.mark.parametrize("graph", ["request.onnx", "batch.onnx"])
@@ -310,15 +323,6 @@ def test_golden_requests(steady: World) -> None:
     assert objection(scorer.within(Limits(candidates=1)), golden, None, []) is None
 
 
-def test_a_bundle_without_golden_requests(world: World, deployment: Deployment) -> None:
-    """It is refused as one that can't be opened."""
-    (world.bundles[1] / GOLDEN).unlink()
-    seal(world.bundles[1])
-    world.crown(1)
-    deployment.follow()
-    assert deployment.refused and "run `dvc repro export`" in deployment.refused.reason
-
-
 def test_graphs_that_differ(steady: World) -> None:
     """A bundle whose two graphs differ on a recorded request is refused."""
 
@@ -346,44 +350,12 @@ def test_a_registry_that_is_away(world: World, deployment: Deployment) -> None:
     assert deployment.problem is None and deployment.serving.record.number == 2
 
 
-def test_no_champion(world: World) -> None:
-    """A server without a bundle does not start."""
-    shutil.rmtree(world.registry_folder)
-    with pytest.raises(InputError, match="no champion yet"):
-        world.deploy()
-
-
-def test_the_watch(world: World) -> None:
-    """A thread follows the registry until it is stopped."""
-    deployment = world.deploy(refresh=0.01)
-    watch = threading.Thread(target=deployment.watch)
-    watch.start()
-    version = world.crown(1)
-    while deployment.serving.scorer.version != version:
-        assert watch.is_alive() and deployment.refused is None
-        time.sleep(0.01)
-    deployment.close()
-    watch.join(10)
-    assert not watch.is_alive()
-
-
-def test_a_new_bundle_is_tried_with_recorded_requests(world: World, deployment: Deployment) -> None:
-    """A champion that refuses what was answered before is refused."""
-    deployment.keep([{"candidates": ["i1"] * 900}], 20)
-    deployment.settings = replace(deployment.settings, limits=Limits(candidates=2))
-    world.crown(1)
-    deployment.follow()
-    assert deployment.refused and "it does not answer a request that version" in deployment.refused.reason
-    assert "900 entries" in deployment.refused.reason
-
-
 def test_a_rollback_to_a_bundle_that_refuses_what_clients_send_now(world: World, deployment: Deployment) -> None:
     """It takes effect, though those requests fail until clients change."""
     first = deployment.serving.record.version
     world.crown(1)
     deployment.follow()
-    deployment.keep([{"candidates": ["i1"] * 900}], 20)
-    deployment.settings = replace(deployment.settings, limits=Limits(candidates=2))
+    refuse_long_requests(deployment)
     world.registry.append(first, world.registry.champion(), by="ann", reason="bad", action="rollback")
     deployment.follow()
     assert deployment.refused is None and deployment.serving.record.number == 3

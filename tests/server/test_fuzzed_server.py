@@ -30,10 +30,8 @@ PLACES = (
 """How the line of a 422 begins."""
 
 INFER = REQUESTS.map(lambda one: {"inputs": [{"name": "request", "datatype": "BYTES", "data": [json.dumps(one)]}]})
-BODIES = {
-    "/v1/score": (REQUESTS | st.lists(REQUESTS, max_size=3)).flatmap(faulty) | st.binary(max_size=50),
-    "/v2/models/log/infer": INFER.flatmap(faulty),
-}
+SCORE = (REQUESTS | st.lists(REQUESTS, max_size=3)).flatmap(faulty) | st.binary(max_size=50)
+BODIES = {"/v1/score": SCORE, "/v1/score?explain=1": SCORE, "/v2/models/log/infer": INFER.flatmap(faulty)}
 METHODS = ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PRI", "BREW", "post", ""]
 TARGETS = ["/v1/score?explain=2", "/v1/score?explain=NaN", "/v1/score?explain=%ff&a=%00", "/v1/score?b", "/v1/score/"]
 TARGETS += ["/v1/model", "/v2/health/ready", "/metrics", "//v1/score", "/v1/%73core", "*", "http://x/v1/score"]
