@@ -35,11 +35,7 @@ _MOST_BYTES = 16_000_000
 
 
 class Shadow:
-    """The challenger of one process.
-
-    Args:
-        scorer: the challenger.
-        log: of its answers.
+    """The challenger of one process, and the log of its answers.
 
     Attributes:
         problem: why it could not answer a request, most recently.

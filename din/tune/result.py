@@ -65,9 +65,7 @@ class Tuned:
     """The result of a search.
 
     Attributes:
-        metric: the name of the metric.
-        seeds: the further seeds.
-        trials: in their order.
+        seeds: the further ones.
         candidates: today's parameters, and the best trials.
         winner: the number of the trial with the best mean. None: today's parameters have it.
         keys: what the winner changes.

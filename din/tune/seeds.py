@@ -24,13 +24,7 @@ _CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Final:
-    """Trainings after the search of a study.
-
-    Attributes:
-        features: their folder.
-        space: today's parameters.
-        pool: trains.
-    """
+    """Trainings after the search of a study."""
 
     features: Path
     space: Space

@@ -30,8 +30,6 @@ class Watched:
 
     Attributes:
         until: the end of the day.
-        checks: all figures.
-        alarms: those that alarm.
         problem: why the clicks could not be read, or the metrics not written. None if nothing failed.
     """
 
