@@ -30,7 +30,7 @@ REQUEST = {"user": {"user_id": 3, "age": 30}, "history": PAST, "candidates": ["i
 
 @pytest.fixture(scope="module")
 def client(steady, serving) -> Iterator[httpx.Client]:
-    with serving(steady.deploy(timeout=5)) as client:
+    with serving(steady.deploy(timeout=25)) as client:
         yield client
 
 
