@@ -1,18 +1,15 @@
 """Run a stage's body as its command does."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 from din import stage
 from din.workspace import Workspace
 
-HERE = Workspace(Path())
 
-
-def exit_code(workspace: Workspace, name: str, body: Callable[[], object], report: Path | None = None) -> int:
+def exit_code(workspace: Workspace, name: str, body: Callable[[], object]) -> int:
     """Run a body as a stage of this name; return the exit code that its command would end with."""
     try:
-        with stage.running(name, workspace, report):
+        with stage.running(name, workspace):
             body()
     except SystemExit as ended:
         assert isinstance(ended.code, int)

@@ -19,7 +19,6 @@ from din.served_log import OPEN, SCHEMA
 from din.sources.fetch import fetch, look
 from din.workspace import Workspace
 
-DAY = 86_400
 START = 1_700_006_400  # 2023-11-15 00:00 UTC
 BY_ID = ("request_id", "item_id", "timestamp")
 BY_USER = ("user_id", "item_id", "timestamp")

@@ -22,10 +22,10 @@ def own(params: Params, suite: Suite, *expectations: dict[str, Any] | str) -> Pa
     return limits(params, f"validate_{suite}", expectations=str(path))
 
 
-def expectation(kind: str, meta: dict[str, str], severity: str = "critical", **kwargs: Any) -> dict[str, Any]:
+def expectation(kind: str, meta: dict[str, str], **kwargs: Any) -> dict[str, Any]:
     """Return an expectation in the library's form."""
     named = {"name": "mine", **meta}
-    return {"type": kind, "kwargs": kwargs, "meta": named, "severity": severity, "notes": "ask its owner"}
+    return {"type": kind, "kwargs": kwargs, "meta": named, "severity": "critical", "notes": "ask its owner"}
 
 
 FEW = expectation("expect_column_values_to_be_between", {"table": "days"}, column="rows", min_value=10**6)
