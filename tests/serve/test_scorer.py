@@ -180,28 +180,11 @@ def test_a_file_of_requests(scorer: Scorer) -> None:
     json.dumps(answers)
 
 
-def test_the_champion_comes_from_the_registry(own: Finished, tmp_path: Path) -> None:
-    """A bundle is fetched once and kept by version, and numbers name older records; tests/faults damages the cache."""
-    uri, cache = str(tmp_path / "registry"), tmp_path / "cache"
-    registry = Registry(uri, "test")
-    with pytest.raises(InputError, match="no champion yet; promote a bundle first"):
-        Scorer.from_registry(uri, "test", cache=cache)
-    first = registry.append(registry.put_bundle(own.bundle), None, by="me", reason="a test")
-    found = Scorer.from_registry(uri, "test", cache=cache)
-    assert found.version == first.version
-    assert same(found.score(REQUEST), Scorer.open(own.bundle).score(REQUEST))
-
-    card = own.bundle / "MODEL_CARD.md"
-    card.write_text(card.read_text() + "\nanother\n")
-    second = registry.append(own.reseal(), first, by="me", reason="a test")
-    registry.put_bundle(own.bundle)
-    assert Scorer.from_registry(uri, "test", cache=cache).version == second.version
-    assert Scorer.from_registry(uri, "test", number=1, cache=cache).version == first.version
-    assert sorted(path.name for path in cache.iterdir()) == sorted([first.version, second.version])
-
-
 def test_old_bundles_leave_the_cache(own: Finished, tmp_path: Path) -> None:
-    """A fetch leaves the two that were used last, those of the last hour, and nothing of a killed process."""
+    """A fetch leaves the two that were used last, those of the last hour, and nothing of a killed process.
+
+    A number names a record's bundle, and without one the champion's is fetched.
+    """
     uri, cache = str(tmp_path / "registry"), tmp_path / "cache"
     registry = Registry(uri, "test")
     versions = []
@@ -227,3 +210,4 @@ def test_old_bundles_leave_the_cache(own: Finished, tmp_path: Path) -> None:
     for number in (3, 2):
         use(number, hours=0)
     assert {path.name for path in cache.iterdir()} == {versions[number] for number in (2, 3, 4, 5)} | {"tmpfetching"}
+    assert Scorer.from_registry(uri, "test", cache=cache).version == versions[-1]

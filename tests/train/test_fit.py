@@ -109,14 +109,6 @@ def test_dropped_values_count_for_the_unknown_row(
     torch.testing.assert_close(decay[offset : offset + len(seen)], torch.tensor(expected))
 
 
-def test_one_row_batches_train(features: Features, quick: Train) -> None:
-    """The last batch may have a single impression, which four of five public implementations of DIN don't survive."""
-    rows = features.split_rows("train")
-    size = next(size for size in range(2, 200) if any(n % size == 1 for n in rows))
-    learner, _ = fit(features, changed(quick, batch_size=size))
-    assert torch.isfinite(learner.table).all()
-
-
 def test_an_epoch_visits_each_impression_once_in_its_own_order(features: Features) -> None:
     """Two epochs have the same labels in different orders."""
     loader = TrainingLoader(features, Packer(features, 0.3), 20, seed=5)
