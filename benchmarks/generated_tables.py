@@ -186,7 +186,7 @@ _COMMANDS = (
         "quality",
         "docs/quality.md",
         "python -m benchmarks.quality",
-        "hours",
+        "an hour",
         ("benchmarks.quality",),
         files=("benchmarks/quality.yaml", *_EXAMPLES),
     ),
