@@ -8,11 +8,15 @@ import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import grimp
 import pytest
 from command_lines import PARSERS
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
 
 
@@ -59,10 +63,8 @@ def test_nothing_names_a_machine() -> None:
 
 def test_every_imported_package_is_declared() -> None:
     """A package that only another package requires may disappear with it."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    groups = (project["dependencies"], *project["optional-dependencies"].values())
-    declared = {canonical(re.split(r"[^\w.-]", entry)[0]) for group in groups for entry in group}
-    provided = {module: set(map(canonical, names)) for module, names in packages_distributions().items()}
+    declared = set().union(*map(packages, PROJECT["optional-dependencies"]))
+    provided = providers()
     tracked = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True)
     sources = [ROOT / name for name in tracked.stdout.split() if not name.startswith("benchmarks/peers/")]
     imported = {(module, path) for path in sources if path.exists() for module in third_party_imports(path)}
@@ -77,13 +79,35 @@ def test_every_imported_package_is_declared() -> None:
     assert sorted(missing) == []
 
 
+def test_a_command_needs_no_more_than_its_extra() -> None:
+    """A worker with this extra alone runs the command, as `din_monitor` runs `din watch`."""
+    graph = grimp.build_graph("din", include_external_packages=True, exclude_type_checking_imports=True)
+    provided = providers()
+    extras = {"replay.replay": "train", "watch.watch": "train", "report.write": "train", "tune.command": "tune"}
+    for name, extra in extras.items():
+        needed = graph.find_upstream_modules(f"din.{name}") & provided.keys()
+        assert [module for module in sorted(needed) if not provided[module] & packages(extra)] == [], name
+
+
+def packages(extra: str) -> set[str]:
+    """Return the packages that an extra installs, with those of the extras that it names."""
+    found = set()
+    for entry in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"][extra]]:
+        one = Requirement(entry)
+        found.add(canonicalize_name(one.name))
+        if one.name == "din-ctr":
+            found |= set().union(*map(packages, one.extras))
+    return found
+
+
+def providers() -> dict[str, set[str]]:
+    """Return the packages that provide each module that can be imported."""
+    return {module: set(map(canonicalize_name, names)) for module, names in packages_distributions().items()}
+
+
 def third_party_imports(path: Path) -> set[str]:
     """Return the top-level packages that a file imports, without the standard library."""
     nodes = list(ast.walk(ast.parse(path.read_text())))
     names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
     names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level]
     return {name.split(".")[0] for name in names} - sys.stdlib_module_names
-
-
-def canonical(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
