@@ -3,14 +3,17 @@
 The reader of `din fetch` reads the first rows of a few files, so what is seen here is what a fetch sees.
 """
 
+import codecs
 import csv
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import zip_longest
+from pathlib import Path
 from typing import Literal, get_args, get_type_hints
 
 import numpy as np
@@ -29,6 +32,7 @@ from din.sources.rows import Store
 from din.workspace import Workspace
 
 ENCODINGS: tuple[str, ...] = get_args(get_type_hints(Csv)["encoding"])
+_UNREAD = ("cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "koi8-r", "big5")  # that a fetch doesn't read
 _SNIFFED = 1 << 18  # bytes
 csv.field_size_limit(_SNIFFED)  # by default, a cell of half that size is an error
 _ROWS = 200_000
@@ -91,7 +95,9 @@ class Column:
     @property
     def is_whole(self) -> bool:
         """True if the values are numbers, and all of them are whole, even if they are written like 17.0."""
-        return self.kind == "number" and pc.all(pc.equal(pc.floor(self.values), self.values)).as_py() is not False
+        if pa.types.is_floating(self.values.type):
+            return pc.all(pc.equal(pc.floor(self.values), self.values)).as_py() is not False
+        return self.kind == "number"
 
     @property
     def examples(self) -> str:
@@ -107,6 +113,10 @@ class Column:
             return False
         others = self.different.filter(pc.invert(pc.match_substring_regex(self.different, _PLAIN_NUMBER)))
         return _share(pc.match_substring_regex(others, _AMOUNT)) > _MOST
+
+    def share_of(self, pattern: str) -> float:
+        """Return the share of the different values that match a pattern; 0 if they are not text."""
+        return _share(pc.match_substring_regex(self.different, pattern)) if self.kind == "text" else 0.0
 
     @property
     def is_once(self) -> bool:
@@ -146,8 +156,7 @@ class Column:
 
     @cached_property
     def _is_bracketed(self) -> bool:
-        texts = self.different.cast(pa.string())
-        return _share(pc.match_substring_regex(texts, r"^\[[^{]*\]$")) > _MOST
+        return self.share_of(r"^\[[^{]*\]$") > _MOST
 
     @property
     def holds_objects(self) -> bool:
@@ -182,9 +191,7 @@ class Column:
     @property
     def lists_impressions(self) -> bool:
         """True if each cell lists items with their labels, such as N1-0 N2-1; some list several."""
-        if self.kind != "text" or not pc.any(pc.match_substring(self.different, " ")).as_py():
-            return False
-        return pc.all(pc.match_substring_regex(self.different, _IMPRESSIONS)).as_py()
+        return self.share_of(_IMPRESSIONS) == 1 and self.share_of(" ") > 0
 
 
 @dataclass(frozen=True)
@@ -237,11 +244,15 @@ def look(workspace: Workspace, patterns: str, key: str, encoding: str | None = N
         encoding: that of text files, if a person named it.
 
     Raises:
-        InputError: nothing matches, a file can't be read, or its encoding isn't known.
+        InputError: nothing matches, a file can't be read or is an output, or its encoding isn't known.
     """
     if encoding not in (None, *ENCODINGS):
         raise InputError(f"--encoding {shown(encoding)}: expected one of {listed(ENCODINGS)}")
     found = files.expand(workspace, patterns, key)
+    if outputs := [file.name for file in found if is_output(workspace, file)]:
+        raise InputError(
+            f"{outputs[0]}: lies in a folder that the pipeline writes and DVC empties; move the log to another folder"
+        )
     is_text = files.format_of(found[0].path) == "CSV"
     dialect, needs_quotes = _sniff(found[0], encoding) if is_text else (Dialect(), False)
     store = Store(workspace.spill)
@@ -262,6 +273,15 @@ def look(workspace: Workspace, patterns: str, key: str, encoding: str | None = N
         if clicked or cell.lists_impressions:
             return _by_impression(seen, cell, clicked)
     return seen
+
+
+def is_output(workspace: Workspace, file: File) -> bool:
+    """Return whether a file lies where a pipeline writes: that of the workspace, or one that `din init` made."""
+    if "://" in file.name:
+        return False
+    path = Path(file.path).resolve()
+    roots = [workspace.root, *(folder for folder in path.parents if (folder / ".din-init").exists())]
+    return any(path.is_relative_to(out.resolve()) for root in roots for out in Workspace(root).outs)
 
 
 def _named(names: Sequence[str], _: str) -> list[str]:
@@ -327,6 +347,11 @@ def _sniff(file: File, encoding: str | None) -> tuple[Dialect, bool]:
             f"{file.name}: no line of text that ends within {_SNIFFED:,} bytes; expected a CSV file with a row a line: "
             "export it again"
         )
+    if lines[0].startswith("sep="):
+        raise InputError(
+            f"{file.name}: its first line, {lines[0]}, is meant for Excel; remove it, e.g. with tail -n +2 "
+            f"{shlex.quote(file.name)} > new.csv"
+        )
     if sum("::" in line for line in lines) > len(lines) / 2:
         raise InputError(
             f"{file.name}: its cells end in ::, but one character is expected; a release of MovieLens is read as it is "
@@ -359,21 +384,34 @@ def _encoding(content: bytes, name: str) -> str:
     """
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return "utf-16"
-    whole = content[: content.rfind(b"\n") + 1 or None]
-    texts: dict[str, str] = {}
-    for encoding in ENCODINGS:
-        with suppress(UnicodeDecodeError):
-            texts[encoding] = whole.decode(encoding) if encoding != "utf-16" else ""
-    if "utf-8" in texts:
+    whole = content if len(content) < _SNIFFED else content[: content.rfind(b"\n") + 1 or None]
+    with suppress(UnicodeDecodeError):
+        whole.decode()
         return "utf-8"
-    if "cp1252" in texts and not _FOREIGN.search(texts["cp1252"]):
-        return "cp1252"
-    found = {encoding: _WORD.search(text) for encoding, text in texts.items()}
-    samples = [f"{encoding} ({word[0]})" for encoding, word in found.items() if word and word[0].isprintable()]
+    if content.startswith(codecs.BOM_UTF8):
+        raise InputError(
+            f"{name}: begins with the mark of UTF-8, but is not UTF-8 text; remove the mark, e.g. with tail -c +4 "
+            f"{shlex.quote(name)} > new.csv, or export it again"
+        )
+    with suppress(UnicodeDecodeError):
+        if not _FOREIGN.search(whole.decode("cp1252")):
+            return "cp1252"
     raise InputError(
-        f"{name}: not UTF-8 text; expected --encoding with the one that reads this right: {listed(samples) or 'none'}; "
-        "if none does, convert the file, e.g. with iconv -f latin1 -t UTF-8, or export it again"
+        f"{name}: not UTF-8 text; expected --encoding with the one that reads this right: "
+        f"{_samples(whole, ENCODINGS)}; if one of these does instead, convert the file, e.g. with iconv -f cp1254 -t "
+        f"UTF-8: {_samples(whole, _UNREAD)}; if none does, export it again"
     )
+
+
+def _samples(content: bytes, encodings: Iterable[str]) -> str:
+    """Return a word of text as each of the encodings reads it that can, but not in UTF-16, which has a mark."""
+    found = []
+    for encoding in encodings:
+        with suppress(UnicodeDecodeError):
+            word = _WORD.search(content.decode(encoding))
+            if word and word[0].isprintable() and encoding != "utf-16":
+                found.append(f"{encoding} ({word[0]})")
+    return listed(found) or "none"
 
 
 def _is_headed(columns: Sequence[tuple[str, ...]]) -> bool:
