@@ -17,6 +17,7 @@ _ANSWERS = (*_CERTAIN, "reaction")
 _FEW = 30  # values of a rating or an action
 _LIKED = 0.8  # of the highest rating: 4 of 5 stars
 _NUMBERS = {"0", "1", "0.0", "1.0", "True", "False", "true", "false", "TRUE", "FALSE"}  # that a fetch reads as labels
+_PLACES = r"^[\[\]\d\s,;|]+$"  # lists of places, or of 0 and 1
 _MOST_COUNTED = 4  # values that a message counts
 
 
@@ -43,7 +44,9 @@ def guess(log: Look, time: str) -> Choice:
         return _rating(rated[0])
     if unclear:
         if not _is_above_0(unclear[0]):
-            raise InputError(f"{log.files[0].name}: {_question(unclear[0])}")
+            others = {name: column for name, column in columns.items() if name != unclear[0].name}
+            lists = [name for name, column in others.items() if column.holds_lists or len(column.parts)]
+            raise InputError(f"{log.files[0].name}: {_question(unclear[0], lists)}")
         return _named(unclear[0], f"{unclear[0].name} > 0")
     if constant := words.by_name(rules, *_ANSWERS):
         return _named(columns[constant[0]], rules[constant[0]])
@@ -109,8 +112,17 @@ def _is_above_0(column: Column) -> bool:
     return low <= 0 < high and column.distinct <= _FEW
 
 
-def _question(column: Column) -> str:
-    """Return what is wrong with a column that should say whether the item was clicked, and the way out."""
+def _question(column: Column, lists: list[str]) -> str:
+    """Return what is wrong with a column that should say whether the item was clicked, and the way out.
+
+    It may say which elements of `lists`, columns beside it, were clicked.
+    """
+    if lists and column.share_of(_PLACES) == 1:
+        return (
+            f"{column.name} should say whether the item was clicked, but its values are {column.examples}; if it says "
+            f"which elements of {listed(lists)} were clicked, list these themselves in it instead of their places, or "
+            "instead of 0 and 1; else name another column with --label"
+        )
     counts = sorted(column.values.drop_null().value_counts().to_pylist(), key=lambda one: -one["counts"])
     found = [f"{shown(one['values'], quotes=False)} ({one['counts']:,}×)" for one in counts[:_MOST_COUNTED]]
     found += [f"{len(counts) - _MOST_COUNTED:,} others"] if len(counts) > _MOST_COUNTED else []

@@ -18,6 +18,11 @@ from din.sources import times
 from din.sources.rules import Rule
 
 _FIRST, _LAST = (datetime(year, 1, 1, tzinfo=UTC) for year in (1995, 2050))  # a fetch accepts more; ids look like times
+_ZONES = (" UTC", ".%f UTC", " %z", ".%f %z")  # of exports of warehouses; ISO 8601 has no blank before the zone
+_FORMS = tuple(f"%Y-%m-%d %H:%M:%S{zone}" for zone in _ZONES)
+_BEGIN = r"(?i)^\s*(\d|[a-z]{3,9}\.?,? \d)"  # of a time as text, such as 31.05.2024 or May 31 2024
+_CLOCK = r"^\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?$"
+_GAPS = 0.1  # share of rows without a time from which a column is more likely to hold those of clicks
 _EXAMPLE = "say how they are written with --unit, such as --unit '%d/%b/%Y %H:%M'"
 _NO_IDS = ("rating", "reaction", "click", "feedback", "time", "money", "number")
 _FEWEST_IDS = 10
@@ -51,19 +56,24 @@ def unit_of(column: Column) -> Choice | None:
     if column.kind not in ("text", "number") or not column.distinct:
         return None
     if column.kind == "number":
-        low, high = pc.quantile(column.values, [1 - times.MOST, times.MOST], interpolation="nearest").to_pylist()
+        # Among different values, 0 or another mark for a missing time counts once. Few rows may have it.
+        low, high = pc.quantile(column.different, [1 - times.MOST, times.MOST], interpolation="nearest").to_pylist()
+        least = min(low, pc.quantile(column.values, _GAPS, interpolation="nearest")[0].as_py())
         for unit, per in times.NANOSECONDS.items():
-            if low * per >= _FIRST.timestamp() * 10**9 and high * per < _LAST.timestamp() * 10**9:
+            if least * per >= _FIRST.timestamp() * 10**9 and high * per < _LAST.timestamp() * 10**9:
                 first, last = (datetime.fromtimestamp(time * per / 10**9, UTC) for time in (low, high))
                 return Choice(unit, f"nearly all are {first:%Y-%m-%d} to {last:%Y-%m-%d} in {unit} since 1970")
         if not column.is_whole or high < 10_000_000:  # no form of digits alone is shorter than %Y%m%d
             return None
+    elif column.share_of(_BEGIN) < times.MOST:
+        return None
     text = pa.chunked_array([column.different[:20_000].cast(pa.string())])
     if column.kind == "text" and times.is_iso(text):
         return Choice("iso", f"{text[0]} is ISO 8601; times without an offset count as UTC")
-    if forms := times.forms_of(text):
+    if forms := times.forms_of(text) or [form for form in _FORMS if times.has_form(text, form)]:
         also = f" (or {forms[1]}: check it)" if len(forms) > 1 and len(text) > 12 else ""
-        return Choice(forms[0], f"{text[0]}, and all others, have this form{also}; they count as UTC")
+        zone = "" if "%z" in forms[0] else "; they count as UTC"
+        return Choice(forms[0], f"{text[0]}, and all others, have this form{also}{zone}")
     return None
 
 
@@ -77,6 +87,8 @@ def _time(log: Look, given: str | None, said: str | None) -> tuple[Choice, Choic
         raise InputError(f"--unit {shown(said)}: expected s, ms, us, ns, iso, or a form such as %d.%m.%Y %H:%M")
     if given in units:
         return Choice(given, "you said so"), units[given]
+    # Ids may look like times since 1970.
+    units = {name: unit for name, unit in units.items() if words.means(name, "time") or not words.means(name, "id")}
     expected = said or "seconds to nanoseconds since 1970, ISO 8601, or a date such as 31.05.2024 12:00"
     if given is not None:
         raise InputError(
@@ -92,10 +104,11 @@ def _time(log: Look, given: str | None, said: str | None) -> tuple[Choice, Choic
             "have an order but no times, add a column `timestamp` of the same day in all rows, such as 2000-01-01"
             + (f"; write one row per impression instead of lists or objects in {listed(nested)}" if nested else "")
         )
-    if whole := {name: unit for name, unit in units.items() if not log.columns[name].missing}:
-        units = whole  # a time that is missing where nobody clicked is that of the click
+    columns = {name: log.columns[name] for name in units}
+    if whole := [name for name, one in columns.items() if one.missing < _GAPS * len(one.values)]:
+        units = {name: units[name] for name in whole}  # where nobody clicked, the time of the click is missing
     if others := {name: unit for name, unit in units.items() if not words.means(name, "user", "item", "id")}:
-        units = others  # ids may look like seconds since 1970
+        units = others
     if named := words.by_name(units, "time"):
         most = max(log.columns[name].distinct for name in named)
         best = next(name for name in named if log.columns[name].distinct * 20 >= most)  # not the day beside the time
@@ -106,7 +119,17 @@ def _time(log: Look, given: str | None, said: str | None) -> tuple[Choice, Choic
     else:
         problem = f"{listed(units)} all hold times; name the time of the impression with --time"
         raise InputError(f"{log.files[0].name}: {problem}")
+    is_coarse = is_day(log.columns[best], units[best].value)
+    if clocks := [name for name, one in log.columns.items() if is_coarse and one.share_of(_CLOCK) > times.MOST]:
+        reason += f"\nthese are days; to use the time of day in {clocks[0]} as well, write both in one column"
     return Choice(best, reason), units[best]
+
+
+def is_day(column: Column, unit: str) -> bool:
+    """Return whether a column of times of a unit holds days, without the time of day."""
+    if unit == "iso":
+        return any(len(str(time)) == len("2024-05-31") for time in column.different[:1])
+    return "%" in unit and "%H" not in unit and "%I" not in unit
 
 
 def _fits(column: Column, unit: str) -> bool:
@@ -152,7 +175,13 @@ def _id(log: Look, role: str, given: str | None, used: set[str]) -> Choice:
 
 def _problem(column: Column, role: str, is_given: bool) -> str | None:
     """Return why a column can't be the user or the item, and what to do, or None; unlikely ids must be given."""
-    if not (column.kind == "text" or column.is_whole):
+    if column.holds_objects:
+        return (
+            f"its values are objects ({column.values.type}); write the {role}'s id as a column of its own, e.g. of "
+            f"JSON-lines with jq -c '.{role}_id = .{column.name}.id'"
+        )
+    # Ids such as 1234.5678 are read as they are written.
+    if not (column.kind == "text" or column.is_whole or (column.kind == "number" and words.means(column.name, "id"))):
         kind = f"{column.values.type} ({column.examples})"
         return f"its values are of type {kind}; expected whole numbers or text: name another column"
     if column.missing:

@@ -24,10 +24,8 @@ def day_columns(events: Look, time: str) -> dict[str, str]:
     found = {}
     for name, column in events.columns.items():
         unit = None if name == time or column.missing else roles.unit_of(column)
-        if unit is not None and "%" in unit.value and "%H" not in unit.value and "%I" not in unit.value:
-            found[name] = unit.value
-        elif unit is not None and unit.value == "iso" and len(str(column.different[0])) == len("2024-05-31"):
-            found[name] = "%Y-%m-%d"
+        if unit is not None and roles.is_day(column, unit.value):
+            found[name] = "%Y-%m-%d" if unit.value == "iso" else unit.value
     return found
 
 

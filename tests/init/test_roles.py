@@ -58,6 +58,7 @@ LABELS: list[tuple[dict[str, Value], str]] = [
     ({"label": lambda _, click: 2 * click - 1}, "label > 0"),
     ({"event": lambda _, click: ["view", "addtocart"][click]}, "event != view"),
     ({"Gekauft": lambda _, click: ["nein", "ja"][click]}, "Gekauft == ja"),
+    ({"Geklickt": lambda _, click: ["FALSCH", "WAHR"][click]}, "Geklickt == WAHR"),
     ({"purchased": lambda _, click: ["", "yes"][click]}, "purchased == yes"),
     ({"x": lambda _, click: click}, "x"),  # the only column of two values
     # An answer that is the same in all rows comes after one that varies.
@@ -130,12 +131,26 @@ def test_missing_answers_are_not_guessed(value: Value) -> None:
     ("columns", "given", "columns_of_roles"),
     [
         (KEYS, {}, ("user", "item", "ts")),
+        ({**KEYS, "user": lambda at, _: (at % 40 - 20) << 58}, {}, ("user", "item", "ts")),  # hashes of 64 bits
+        ({"client_id": lambda at, _: at % 40 + 0.25, **KEYS, "user": lambda *_: 7}, {}, ("client_id", "item", "ts")),
+        # Ids that look like times are none.
+        (
+            {"member": lambda at, _: 1_500_000_000 + at % 40, "item": KEYS["item"], "shown_at": KEYS["ts"]},
+            {},
+            ("member", "item", "shown_at"),
+        ),
         # The time of a click is missing in other rows, so it can't say when the item was shown.
         (
             {"user": KEYS["user"], "item": KEYS["item"], "click_time": lambda _, click: time_of(click, None)}
             | {"time": lambda *_: time_of(1, None)},
             {},
             ("user", "item", "time"),
+        ),
+        (
+            {"click_time": lambda at, click: click * (1_700_000_000 + at), **KEYS, "ts": lambda *_: 0}
+            | {"shown_time": KEYS["ts"]},
+            {},
+            ("user", "item", "shown_time"),
         ),
         # A person may name ids of which hardly any repeats, or a handful, and titles as ids.
         (KEYS | {"item": lambda at, _: f"Film {at % 500}"}, {"item": "item"}, ()),
@@ -151,7 +166,10 @@ def test_user_item_and_time(
     assert tuple(found[role].value for role in ("user", "item", "time")) == (columns_of_roles or tuple(KEYS))
 
 
-@pytest.mark.parametrize("form", ["%b %d %Y %I:%M %p", "%d %b %Y %H:%M", "%H:%M %d.%m.%y"])
+@pytest.mark.parametrize(
+    "form",
+    ["%b %d %Y %I:%M %p", "%d %b %Y %H:%M", "%H:%M %d.%m.%y", "%Y-%m-%d %H:%M:%S UTC", "%Y-%m-%d %H:%M:%S.%f %z"],
+)
 def test_times_in_words_or_in_a_form_that_is_named(form: str) -> None:
     """The unit is the form, guessed where it is common."""
     start = datetime(2024, 5, 1, tzinfo=UTC)
@@ -166,18 +184,26 @@ def test_numbers_since_1970(unit: str, per: int) -> None:
     assert guess(log_of(KEYS | {"ts": lambda at, _: (1_700_000_000 + at) * per}), {})["unit"].value == unit
 
 
-@pytest.mark.parametrize(("bad", "form"), [(0, "s"), ("31.12.9999", "%d.%m.%Y"), ("0000-00-00", "iso")])
-def test_a_few_impossible_times(bad: Any, form: str) -> None:
-    """They don't change what the column is; a fetch names the first of them."""
+@pytest.mark.parametrize(
+    ("bad", "form"), [(0, "s"), (None, "s"), ("31.12.9999", "%d.%m.%Y"), ("0000-00-00", "iso"), ("unknown", "iso")]
+)
+def test_some_impossible_times(bad: Any, form: str) -> None:
+    """They don't change what the column is, nor does another one replace it; a fetch names the first of them."""
     start = datetime(2024, 5, 1, tzinfo=UTC)
 
     def time(at: int, _: int) -> Any:
         day = start + timedelta(days=at)
         times = {"s": int(day.timestamp()), "iso": f"{day:%Y-%m-%d}"}
-        return bad if at % 300 == 99 else times.get(form, day.strftime(form))
+        return bad if at % 20 == 9 else times.get(form, day.strftime(form))
 
-    found = guess(log_of(KEYS | {"ts": time}), {})
+    found = guess(log_of(KEYS | {"ts": time, "modified": KEYS["ts"]}), {})
     assert (found["time"].value, found["unit"].value) == ("ts", form)
+
+
+def test_a_day_and_a_time_of_day() -> None:
+    """In two columns, they are two halves of the time; the reason says so."""
+    columns = {"ts": lambda at, _: f"2024-05-{1 + at % 28:02}", "clock": lambda at, _: f"12:{at % 60:02}:00"}
+    assert "to use the time of day in clock as well" in guess(log_of(KEYS | columns), {})["time"].reason
 
 
 def test_missing_times_beside_a_unit_that_is_named() -> None:
@@ -231,6 +257,24 @@ REFUSED: dict[str, tuple[dict[str, Value], dict[str, str], tuple[str, ...]]] = {
         {"shown": lambda at, _: " ".join(f"N{at * step % 31}-{(at + step) % 2}" for step in range(1, 2 + at % 9))},
         {"item": "shown"},
         ("--item shown: its values are lists, such as 'N0-1,", "expected one item: write a row for each"),
+    ),
+    "an id like a time": (
+        {"ts": lambda at, _: at, "category_id": lambda at, _: 2_053_013_555_631_882_655 + at % 9},
+        {},
+        ("no column holds times",),
+    ),
+    "a user in an object": (
+        {"user": lambda at, _: {"id": at % 40}},
+        {},
+        ("user means the user, but its values are objects (struct<id: int64>)", "jq -c '.user_id = .user.id'"),
+    ),
+    "places of clicks in a list": (
+        {
+            "shown": lambda at, _: " ".join(f"D{at // 20**digit % 20}" for digit in range(3)),
+            "clicked": lambda at, _: f"{at % 6} {at % 5}" if at % 9 else None,
+        },
+        {},
+        ("but its values are ", "if it says which elements of shown were clicked, list these themselves"),
     ),
     "no such column": ({}, {"user": "usr"}, ("--user 'usr': no such column", "user, item, ts")),
     "no time": (
