@@ -84,10 +84,10 @@ def of_event(
     kind, why = kind_of(name, column)
     if kind is None:
         return FieldGuess(name, why)
-    if words.means(name, "click"):
-        return FieldGuess(name, "by its name a click: it repeats the label or sums it up")
     if is_graded and len(column.unique().drop_null()) == 2:
         return FieldGuess(name, "the label's own column")
+    if words.means(name, "click"):
+        return FieldGuess(name, "by its name a click: it repeats the label or sums it up")
     if is_graded:
         reason = f"the label's own column, so only the history may use it; {why}"
         return FieldGuess(name, reason, Group.BEHAVIOUR, kind)
@@ -101,6 +101,8 @@ def of_event(
     if (told := _tells(column, events.labels)) > _TELLS_ALL:
         reason = f"predicts the label on its own (AUC {told:.2f}), so it comes after the click; {why}"
         return FieldGuess(name, reason, Group.BEHAVIOUR, kind)
+    if of_item and _counts(name, kind):
+        return FieldGuess(name, "by its name counts impressions or answers of the item, including later ones")
     if of_item and described is None:
         return FieldGuess(name, "the same in all rows of an item, but items have a table of their own")
     if of_item:
@@ -111,8 +113,13 @@ def of_event(
 
 
 def is_answer(name: str) -> bool:
-    """Return whether a name means an answer of users, or a sum of answers."""
-    return words.means(name, *_SUMMED, "reaction", "feedback")
+    """Return whether a name means an answer of users, or a sum of answers or impressions."""
+    return words.means(name, *_SUMMED, "reaction", "feedback", "shown")
+
+
+def _counts(name: str, kind: Any) -> bool:
+    """Return whether numbers of an item are counts by their name, which grow with the log."""
+    return isinstance(kind, dict) and is_answer(name) and not words.means(name, "money")
 
 
 def of_table(table: pa.Table, group: Group, key: str) -> list[FieldGuess]:
@@ -122,9 +129,8 @@ def of_table(table: pa.Table, group: Group, key: str) -> list[FieldGuess]:
         if name == key:
             continue
         kind, why = kind_of(name, table[name])
-        is_count = group is Group.ITEM and isinstance(kind, dict)
-        if kind is not None and (is_answer(name) if is_count else words.means(name, *_SUMMED)):
-            kind, why = None, "may count answers that came after an impression"
+        if kind is not None and (words.means(name, *_SUMMED) or (group is Group.ITEM and _counts(name, kind))):
+            kind, why = None, "may count impressions or answers that came later"
         found.append(FieldGuess(name, why, None if kind is None else group, kind))
     return found
 

@@ -35,6 +35,7 @@ from din.workspace import Workspace
 
 _RESERVED = {*EVENT_COLUMNS, "date"}
 _AGAIN = 0.01  # share of repeated events from which validate_raw would close
+_IN_TWO_ROWS = 0.9  # share of clicks beside a row without one, from which these are likely to be their impressions
 _OFTEN = 20  # training rows a user, so that an embedding of the user can be learned
 _FEW = 100_000  # rows that are trained in seconds, however rare a click is
 _RARE = 50  # rows without a click to each click, from which most of them teach little
@@ -89,7 +90,9 @@ def guess(
     by_day = DATE in events.paths
     rule = Rule.parse("--label", found["label"].value, list(events.columns), events.paths)
     is_given = "label" in given and rule.comparison is not None
-    sets |= _of_clicks(found["label"], is_given, keys) | split.guess(keys) | _of_days(table, keys, by_day)
+    in_two_rows = _share_in_two_rows(keys)
+    sets |= _of_clicks(found["label"], is_given, keys, in_two_rows) | split.guess(keys)
+    sets |= _of_days(table, keys, by_day, in_two_rows)
     ruled = rule.column if rule.comparison else None
     if ruled in others:
         sets |= _of_answers(rule, table[ruled], events.headed)
@@ -102,6 +105,11 @@ def guess(
             own.append(FieldGuess(before, f"it lists earlier items, but {other}"))
         else:
             sets |= _of_history(events, before, columns)
+    own += [
+        FieldGuess(name, "its values are objects; write each part of them that matters as a column of its own")
+        for name, column in events.columns.items()
+        if column.holds_objects
+    ]
     reserved = _RESERVED - {*columns.values(), rule.column, SEQUENCE}
     why = "the raw log has a column of this name; rename it"
     own += [FieldGuess(name, why) for name in events.columns if name in reserved]
@@ -218,7 +226,7 @@ def _keys(log: RawLog) -> Events:
     )
 
 
-def _of_clicks(label: Choice, is_given: bool, keys: Events) -> dict[str, Choice]:
+def _of_clicks(label: Choice, is_given: bool, keys: Events, in_two_rows: float) -> dict[str, Choice]:
     """Return the label with the number of clicks in its reason, and how many other rows to train on if these are many.
 
     Raises:
@@ -233,6 +241,11 @@ def _of_clicks(label: Choice, is_given: bool, keys: Events) -> dict[str, Choice]
             "click, run without --label"
         )
     why = f"{label.reason}\n{rows:,} rows, {clicks:,} clicks: a CTR of {clicks / rows:.1%}"
+    if in_two_rows > _IN_TWO_ROWS:
+        why += (
+            f"\n{in_two_rows:.0%} of the clicks have a row without a click of the same user, item and day: if an "
+            "impression and its click are two rows, make them one"
+        )
     sets = {"fetch.table.label": Choice(label.value, why)}
     others = (rows - clicks) / clicks
     if rows >= _FEW and others >= _RARE:
@@ -241,7 +254,15 @@ def _of_clicks(label: Choice, is_given: bool, keys: Events) -> dict[str, Choice]
     return sets
 
 
-def _of_days(table: pa.Table, keys: Events, by_day: bool) -> dict[str, Choice]:
+def _share_in_two_rows(keys: Events) -> float:
+    """Return the share of clicks whose user, item and day another row has without a click."""
+    of_user = keys.users.astype(np.int64) * (keys.items.max() + 1) + keys.items
+    of_day = of_user * (keys.days.max() + 1) + keys.days
+    clicked = keys.labels == 1
+    return float(np.isin(of_day[clicked], of_day[~clicked]).mean()) if clicked.any() else 0.0
+
+
+def _of_days(table: pa.Table, keys: Events, by_day: bool, in_two_rows: float) -> dict[str, Choice]:
     """Return the parameters of logs with a file a day, without times, and with repeated events."""
     found = {}
     if by_day and len(np.unique(keys.days)) == keys.days.max() + 1:
@@ -251,6 +272,8 @@ def _of_days(table: pa.Table, keys: Events, by_day: bool) -> dict[str, Choice]:
     events = table.group_by([USER_ID, ITEM_ID, TIMESTAMP]).aggregate([])
     again = 1 - events.num_rows / table.num_rows
     if again > _AGAIN and (table[TIMESTAMP].cast(pa.int64()).to_numpy() % DAY_US).any():
+        if in_two_rows > _IN_TWO_ROWS:
+            return found  # it would drop the clicks
         why = f"{table.num_rows - events.num_rows:,} rows ({again:.1%}) repeat the user, item and time of another row"
         found["fetch.table.drop_duplicates"] = Choice(True, why)
     elif again > _AGAIN:

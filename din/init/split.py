@@ -46,7 +46,7 @@ def guess(events: Events) -> dict[str, Choice]:
         why = f"{span} of rows, and {known:.0%} of the last days' rows are of users seen before: test on the last days"
         if counts[-1] < _SHORT * np.median(counts):
             usual = f"{np.median(counts):,.0f} are usual"
-            why += f"\nthe last day has {counts[-1]:,} rows where {usual}: leave it out if it isn't over"
+            why += f"\nthe last day has {counts[-1]:,} rows where {usual}: leave it out by data.until if it isn't over"
         if counts[0] < _SHORT * np.median(counts):
             why += f"\nthe first day has {counts[0]:,} rows where {np.median(counts):,.0f} are usual"
         found = {

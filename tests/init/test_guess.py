@@ -189,6 +189,7 @@ COLUMNS_BESIDE: dict[str, tuple[Callable[[dict[str, Any], int], object], Group |
     "brand": (lambda row, _: f"b{row['item'] % 7}" if row["item"] % 5 else None, Group.ITEM),
     "x7": (lambda row, _: row["dwell"] // 9, Group.BEHAVIOUR),  # tells the label, though its name says nothing
     "watchtime": (lambda row, at: at % 5, Group.BEHAVIOUR),
+    "show_count": (lambda row, _: row["item"] * 97, None),  # of the whole log
     "clicks_today": (lambda row, at: row["click"] * (1 + at % 3), None),
     "sessionNr": (lambda row, _: row["time"] // 7200, None),  # new every day
     "follow_num": (lambda row, _: row["user"] % 40, None),  # of a user, for all days
@@ -208,11 +209,11 @@ def test_what_a_column_becomes(name: str, log: list[dict[str, Any]]) -> None:
 
 
 def test_sums_of_clicks_in_an_item_table() -> None:
-    """They may hold clicks, and other answers, that are later than an impression. What a user follows is a profile."""
+    """They may hold clicks, answers or impressions that are later than an impression. A user's counts are a profile."""
     counts = [at % 140 * 10 for at in range(150)]
-    table = pa.table({"id": [*range(150)], "clicks": counts, "like_cnt": counts})
-    assert [found.group for found in of_table(table, Group.ITEM, "id")] == [None, None]
-    assert [found.group for found in of_table(table, Group.USER, "id")] == [None, Group.USER]
+    table = pa.table({"id": [*range(150)], "ctr": counts, **dict.fromkeys(("like_cnt", "show_cnt", "views"), counts)})
+    assert [found.group for found in of_table(table, Group.ITEM, "id")] == [None] * 4
+    assert [found.group for found in of_table(table, Group.USER, "id")] == [None, *[Group.USER] * 3]
 
 
 def looks(folder: Path, **tables: str) -> dict[str, Look]:
@@ -285,20 +286,13 @@ def test_a_file_a_day(hours: int, tmp_path: Path, log: list[dict[str, Any]], gue
     assert "fetch.table.items_from_events" not in found
 
 
-@pytest.mark.parametrize(
-    ("user", "column"), [(lambda e: 1_500_000_000 + e["user"], "member"), (lambda e: e["user"], "user")]
-)
-def test_lists_in_a_file_a_day(
-    user: Callable[[dict[str, Any]], int], column: str, tmp_path: Path, log: list[dict[str, Any]], guessed: Guessed
-) -> None:
-    """Each row becomes several, and the paths still tell their time zone; ids that look like times are none."""
+def test_lists_in_a_file_a_day(tmp_path: Path, log: list[dict[str, Any]], guessed: Guessed) -> None:
+    """Each row becomes several, and the paths still tell their time zone."""
     for day in range(12):
         events = [e for e in log if e["time"] // 86_400 - log[0]["time"] // 86_400 == day]
-        rows = [f"{user(e)};{e['time'] - 8 * 3600};{e['item']}-{e['click']} {e['item'] + 1}-0" for e in events]
-        write(tmp_path, f"{column};shown_at;list", rows, f"clicks-2024-05-{6 + day:02}.csv")
-    found = guessed("clicks-{date}.csv")
-    assert found["fetch.table.columns"]["timestamp"] == "shown_at"
-    assert found["fetch.table.utc_offset_hours"] == 8
+        rows = [f"{e['user']};{e['time'] - 8 * 3600};{e['item']}-{e['click']} {e['item'] + 1}-0" for e in events]
+        write(tmp_path, "user;ts;list", rows, f"clicks-2024-05-{6 + day:02}.csv")
+    assert guessed("clicks-{date}.csv")["fetch.table.utc_offset_hours"] == 8
 
 
 def test_a_feature_of_users_is_no_user(tmp_path: Path, log: list[dict[str, Any]], guessed: Guessed) -> None:
@@ -565,6 +559,15 @@ def test_few_users_with_both_labels() -> None:
     assert found["gate.metrics"].value == ["auc"]
 
 
+def test_an_impression_and_its_click_in_two_rows(tmp_path: Path, log: list[dict[str, Any]]) -> None:
+    """The reason of the label says that the clicks have rows without a click beside them."""
+    rows = [(e, "view") for e in log] + [(e, "click") for e in log if e["click"]]
+    write(tmp_path, "user,item,ts,event", [f"{e['user']},{e['item']},{e['time']},{kind}" for e, kind in rows])
+    found = guess(Workspace(tmp_path), looks(tmp_path, events="log.csv"), {})
+    assert "100% of the clicks have a row without a click of the same user" in found["fetch.table.label"].reason
+    assert "fetch.table.drop_duplicates" not in found
+
+
 @pytest.mark.parametrize(("every", "keep"), [(200, 0.05), (50, None)])
 def test_rare_clicks_need_few_others(
     every: int, keep: float | None, tmp_path: Path, guessed: Guessed, monkeypatch: pytest.MonkeyPatch
@@ -630,7 +633,17 @@ REFUSED: dict[str, tuple[str, dict[str, str], tuple[str, ...]]] = {
     "blank lines": ("\n\n", {}, ("log.csv: no line of text", "export it again")),
     "one line, endless": ("a" * 300_000, {}, ("log.csv: no line of text that ends within 262,144 bytes",)),
     "a header alone": ("user,item,ts,click\n", {}, ("log.csv: no rows",)),
-    "Turkish": ("user,item,ts,yer\n1,2,1700000000," + "ışık".encode("cp1254").decode("latin-1"), {}, ("not UTF-8",)),
+    "Turkish": (
+        "user,item,ts,yer\n1,2,1700000000," + "ışık".encode("cp1254").decode("latin-1"),
+        {},
+        ("not UTF-8", "convert the file, e.g. with iconv -f cp1254 -t UTF-8: ", "cp1254 (ışık)"),
+    ),
+    "a mark of UTF-8": (
+        "ï»¿user;item\n1;Käse\n",
+        {},
+        ("log.csv: begins with the mark", "tail -c +4 log.csv > new.csv"),
+    ),
+    "a line for Excel": ("sep=;\nuser;item\n1;2\n", {}, ("first line, sep=;, is", "tail -n +2 log.csv > new.csv")),
     "a picture": ("\x89PNG\r\n\x1a\n" + "".join(map(chr, range(256))) * 9, {}, ("not UTF-8 text", "export it again")),
 }
 
