@@ -22,8 +22,8 @@ from din import plugins
 from din.errors import InputError, listed, shown
 from din.init import fields, label, roles, sides, words
 from din.init.choice import Choice
-from din.init.look import Column, Look, look
-from din.init.render import FILES, SCHEMA
+from din.init.look import Column, Look, is_output, look
+from din.init.render import FILES, PARAMS, SCHEMA
 from din.params.fetch import DATE
 from din.schema import ITEM_ID, TIMESTAMP, USER_ID
 from din.sources import SOURCES, times, values
@@ -34,10 +34,10 @@ from din.sources.rules import Rule
 from din.sources.source import Source
 from din.workspace import Workspace
 
-_OURS = {*FILES, SCHEMA}  # that an earlier `din init` wrote
+_OURS = {*FILES, PARAMS, SCHEMA}  # that an earlier `din init` wrote
 _HIDDEN = re.compile(r"(^|/)(\.(?!\.?/)|__MACOSX/)")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
-_NUMBER = re.compile(r"[0-9a-f]{8,}|\d+")  # hexadecimal ones name the parts that a cluster writes
+_NUMBER = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{8,}|\d+")  # clusters name parts by UUIDs
 
 
 def publisher(workspace: Workspace, place: str) -> dict[str, Choice]:
@@ -113,6 +113,8 @@ def tables(workspace: Workspace, place: str, given: Mapping[str, str]) -> dict[s
     labelled = [paths for paths, one in logs.items() if _has_label(looks[paths], one["label"], one["time"])]
     events = max(labelled or logs, key=lambda paths: sizes[paths])
     others = sorted(looks.keys() - {events}, key=lambda paths: (_sums_up(looks[paths]), -sizes[paths]))
+    if not labelled:
+        _require_joined(looks[events], [looks[paths] for paths in others])
     chosen, near = _beside_events(looks[events], logs[events], [looks[paths] for paths in others])
     unused = sizes.keys() - {events, *(one.paths for one in chosen.values())}
     rivals = [paths for paths in logs if paths == events or paths in unused]
@@ -132,6 +134,27 @@ def tables(workspace: Workspace, place: str, given: Mapping[str, str]) -> dict[s
     return {"events": replace(looks[events], reason=why), **chosen}
 
 
+def _require_joined(events: Look, others: Iterable[Look]) -> None:
+    """Check that no other table says which of the events were clicked.
+
+    Raises:
+        InputError: one has ids that only one event each has. The message says how to join both.
+    """
+    for other in others:
+        names = [name for name in other.columns if words.means(name, "id") and name in events.columns]
+        keys = [name for name in names if events.columns[name].is_once]
+        if not words.means(Path(other.paths).stem, "click", "reaction") or not keys:
+            continue
+        if sides.known(other.columns[keys[0]].ids, events.columns[keys[0]].ids):
+            clicked = f'SELECT {keys[0]} FROM \\"{other.paths}\\"'
+            joined = f'SELECT *, coalesce({keys[0]} IN ({clicked}), false) AS click FROM \\"{events.paths}\\"'
+            raise InputError(
+                f"{other.paths} says by {keys[0]} which rows of {events.paths} were clicked; join them, e.g. with "
+                f'python -c \'import duckdb; duckdb.sql("{joined}").write_parquet("log.parquet")\', and name it. If '
+                f"each row of {events.paths} is a click, name only that with --events"
+            )
+
+
 def _tables_at(workspace: Workspace, place: str) -> tuple[dict[str, int], str | None]:
     """Return the bytes of the tables at or beside a place, by the globs of their files, and the one that it names.
 
@@ -146,7 +169,12 @@ def _tables_at(workspace: Workspace, place: str) -> tuple[dict[str, int], str | 
         where = "*" if folder == "*" else f"{_exact(folder.rstrip('/'))}/*"
     if sizes := _sizes(workspace, where, named):
         return sizes, named
-    raise InputError(f"{place}: no file of a log is there; check the path. A log ends in {listed(FORMATS)}, or in .gz")
+    problem = f"{place}: no file of a log is there; check the path. A log ends in {listed(FORMATS)}, or in .gz"
+    with suppress(InputError):
+        names = [file.name for file in Download.at(workspace, where).files]
+        if others := [name for name in names if name not in _OURS and not _HIDDEN.search(name)]:
+            problem += f". Found {listed(others[:3])}: convert or rename it, or move it if a stage writes there"
+    raise InputError(problem)
 
 
 def _beside(workspace: Workspace, place: str) -> str:
@@ -179,7 +207,6 @@ def _sizes(workspace: Workspace, place: str, alone: str | None = None) -> dict[s
     except InputError:
         return {}
     is_zip = place.lower().endswith(".zip")
-    written = [] if is_zip else [folder.resolve() for folder in workspace.outs]
     named = {_exact(file.name): file for file in files}
     common = os.path.commonprefix([*named])  # noqa: RUF071  # it is cut at a slash
     folder = len(common.rpartition("/")[0])
@@ -192,7 +219,7 @@ def _sizes(workspace: Workspace, place: str, alone: str | None = None) -> dict[s
             file.suffix in FORMATS
             and name not in _OURS
             and not _HIDDEN.search(name[folder:])
-            and not _is_below(file, written)
+            and (is_zip or not is_output(workspace, file))
         ):
             tables.setdefault(pattern, []).append(name)
     sizes: dict[str, int] = {}
@@ -206,10 +233,6 @@ def _sizes(workspace: Workspace, place: str, alone: str | None = None) -> dict[s
             paths = f"zip://{_exact(file.path)}::{place}" if is_zip else pattern if len(names) > 1 else name
             sizes[paths] = sizes.get(paths, 0) + file.system.size(file.path)
     return sizes
-
-
-def _is_below(file: File, folders: Iterable[Path]) -> bool:
-    return any(Path(file.path).resolve().is_relative_to(folder) for folder in folders)
 
 
 def _exact(name: str) -> str:

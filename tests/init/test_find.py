@@ -4,6 +4,7 @@ import shutil
 import zipfile
 from pathlib import Path
 from typing import Any, ClassVar
+from uuid import UUID
 
 import pytest
 from typer.testing import CliRunner
@@ -66,7 +67,10 @@ def test_a_plugins_source_recognises_its_files(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_release_of_movielens(tmp_path: Path, log: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
-    """One word is enough for files that no table can hold; among the repository's own files they would be lost."""
+    """One word is enough for files that no table can hold; among the repository's own files they would be lost.
+
+    An option is refused instead of switching the reader off.
+    """
     ratings = [f"{e['user']}::{e['item']}::{5 if e['click'] else 2}::{e['time']}\n" for e in log]
     films = [f"{at}::Film {at} (1999)::Drama|War\n" for at in range(150)]
     write(tmp_path / "ml-1m", {"ratings.dat": "".join(ratings), "movies.dat": "".join(films)})
@@ -78,9 +82,12 @@ def test_a_release_of_movielens(tmp_path: Path, log: list[dict[str, Any]], monke
     assert "`ml-1m`" in (tmp_path / "README.md").read_text()
     for name in ("ratings.dat", "movies.dat"):
         shutil.copy(f"ml-1m/{name}", name)
-    done = CliRunner().invoke(cli.app, ["init", "ratings.dat"])
-    assert done.exit_code == 2
-    assert "fetch.source: movielens reads them; move them to a folder" in done.output
+    for words, says in {
+        ("ratings.dat",): "fetch.source: movielens reads them; move them to a folder",
+        ("ml-1m", "--label", "rating >= 3"): "--label: the reader of movielens decides the tables",
+    }.items():
+        done = CliRunner().invoke(cli.app, ["init", *words])
+        assert done.exit_code == 2 and says in done.output
 
 
 def shop(log: list[dict[str, Any]]) -> dict[str, str]:
@@ -145,7 +152,8 @@ def test_files_of_days(tmp_path: Path, log: list[dict[str, Any]]) -> None:
     """Files whose names differ in the day are one table, and a fetch reads the days that are new."""
     rows = [f"{e['user']},{e['item']},{e['time']},{e['click']}" for e in log]
     days = {f"c-2024-05-{6 + day:02}.csv": "\n".join(["user,sku,ts,click", *rows]) for day in range(3)}
-    write(tmp_path / "shop", days | {"part-1-0f3ac05d.csv": "a,b\n1,2\n", "part-2-99e1b2ff.csv": "a,b\n1,2\n"})
+    parts = (f"part-{at}-{UUID(int=at * 0xA1B2C3D4E5F6 << 40)}.csv" for at in (1, 77))
+    write(tmp_path / "shop", days | dict.fromkeys(parts, "a,b\n1,2\n"))
     here = Workspace(tmp_path)
     found = tables(here, "shop", {})
     assert found["events"].paths == "shop/c-{date}.csv"
