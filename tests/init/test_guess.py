@@ -600,12 +600,13 @@ def test_item_and_user_tables(tmp_path: Path, plain: list[str], guessed: Guessed
 
 def test_tables_in_several_encodings(plain: list[str], tmp_path: Path, guessed: Guessed) -> None:
     """One encoding reads all tables, or the message names that of each."""
-    goods = "item,kind\n" + "".join(f"{at},Küche {at % 9}\n" for at in range(150))
+    goods = "item,kind\n" + "".join(f"{at},Käse für {at % 9} €\n" for at in range(150))
     people = "user,town\n" + "".join(f"{at},Köln {at % 9}\n" for at in range(200))
     (tmp_path / "goods.csv").write_bytes(goods.encode("utf-16"))
     with pytest.raises(InputError, match=r"log\.csv is utf-8, goods\.csv is utf-16; .* convert all to UTF-8"):
         guessed("log.csv", items="goods.csv")
     (tmp_path / "goods.csv").write_bytes(goods.encode("cp1252"))
+    assert guessed("log.csv", items="goods.csv")["fetch.table.csv.encoding"] == "cp1252"  # the log is ASCII
     (tmp_path / "people.csv").write_text(people, "utf-8")
     with pytest.raises(InputError, match=r"^goods\.csv is cp1252, people\.csv is utf-8; "):
         guessed("log.csv", items="goods.csv", users="people.csv")
@@ -628,6 +629,12 @@ REFUSED: dict[str, tuple[str, dict[str, str], tuple[str, ...]]] = {
         "user,item,ts,click\n" + "".join(f"{at % 40},{at % 30},{1_700_000_000 + at},0\n" for at in range(200)),
         {},
         ("click: is 0 in all 200 rows", "--label"),
+    ),
+    # No reader knows them, and read as text they would break rows.
+    "quotes after backslashes": (
+        "user,item,text\n" + 'u1,i1,"a \\"b\\", c"\n' * 50,
+        {},
+        ("Expected 3 columns, got 4: ", "; correct that line"),
     ),
     "two colons": ("1::2::5::978300760\n" * 20, {}, ("log.csv: its cells end in ::", "sed 's/::/")),
     "blank lines": ("\n\n", {}, ("log.csv: no line of text", "export it again")),

@@ -14,7 +14,6 @@ import pytest
 from typer.testing import CliRunner
 
 from din import cli
-from din.errors import InputError
 from din.init.look import look
 from din.params import load
 from din.workspace import Workspace
@@ -361,13 +360,6 @@ def test_a_header_with_a_name_like_its_values(
     assert look(Workspace(tmp_path), "log.csv", "--events").headed == headed
 
 
-def test_quotes_after_backslashes(tmp_path: Path) -> None:
-    """No reader knows them, and read as text they would break rows."""
-    put(tmp_path / "log.csv", "user,item,text\n" + 'u1,i1,"a \\"b\\", c"\n' * 50)
-    with pytest.raises(InputError, match=r"Expected 3 columns, got 4: .*; correct that line"):
-        look(Workspace(tmp_path), "log.csv", "--events")
-
-
 @pytest.mark.parametrize(
     ("encoding", "says"),
     [
@@ -395,16 +387,6 @@ def test_an_encoding_that_may_be_another_is_asked(
     assert guessed()["fetch.table.items"] == f"{tmp_path}/shop/goods.csv"
     output = run("init", f"{tmp_path}/shop", "--encoding", "klingon", code=2)
     assert "--encoding 'klingon': expected one of utf-8, utf-16, cp1252" in output
-
-
-def test_encodings_that_are_certain(tmp_path: Path, log: list[dict[str, Any]], run: Run) -> None:
-    """Western letters of Windows among ASCII, even if only the items have some."""
-    put(tmp_path / "shop" / "clicks.csv", clicks(log))
-    goods = "".join(f"{at},Käse für 3 €,Möbel {at % 9}\n" for at in range(150))
-    (tmp_path / "shop" / "goods.csv").write_bytes(f"item,name,kind\n{goods}".encode("cp1252"))
-    run("init", f"{tmp_path}/shop")
-    assert guessed()["fetch.table.csv.encoding"] == "cp1252"
-    run("fetch")
 
 
 def test_rows_that_are_left_out_are_said_at_the_end(tmp_path: Path, log: list[dict[str, Any]], run: Run) -> None:

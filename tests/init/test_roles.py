@@ -68,16 +68,6 @@ LABELS: list[tuple[dict[str, Value], str]] = [
     # A count of likes is an answer to the review.
     ({"likes": lambda at, _: at % 4, "rating": lambda at, click: 1 + 3 * click + at % 2}, "rating >= 4"),
 ]
-
-
-@pytest.mark.parametrize(("beside", "rule"), LABELS, ids=lambda value: value if isinstance(value, str) else "")
-def test_labels(beside: dict[str, Value], rule: str) -> None:
-    """The column or rule tells the clicks."""
-    log = log_of(KEYS | beside)
-    assert guess(log, {})["label"].value == rule
-    assert clicks(log, rule) == CLICKS
-
-
 ALL_CLICKS: list[tuple[dict[str, Value], str]] = [
     ({"click": lambda *_: 1}, "click"),
     ({"click": lambda *_: "ja"}, "click == ja"),
@@ -88,12 +78,15 @@ ALL_CLICKS: list[tuple[dict[str, Value], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("beside", "rule"), ALL_CLICKS)
-def test_logs_of_nothing_but_clicks(beside: dict[str, Value], rule: str) -> None:
-    """If no column tells clicks from other rows, every row is one."""
+@pytest.mark.parametrize(
+    ("beside", "rule", "expected"),
+    [*((*label, CLICKS) for label in LABELS), *((*label, [1] * ROWS) for label in ALL_CLICKS)],
+)
+def test_labels(beside: dict[str, Value], rule: str, expected: list[int]) -> None:
+    """The column or rule tells the clicks. If none does, every row is one."""
     log = log_of(KEYS | beside)
     assert guess(log, {})["label"].value == rule
-    assert clicks(log, rule) == [1] * ROWS
+    assert clicks(log, rule) == expected
 
 
 ASKED: list[tuple[str, Value, str, str]] = [
