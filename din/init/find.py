@@ -7,8 +7,10 @@ ids of items or users, as in the events, that don't repeat   -> items, users; a 
 users, earlier times, and items or lists of them, no label   -> history
 """
 
+import json
 import os
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -146,13 +148,19 @@ def _require_joined(events: Look, others: Iterable[Look]) -> None:
         if not words.means(Path(other.paths).stem, "click", "reaction") or not keys:
             continue
         if sides.known(other.columns[keys[0]].ids, events.columns[keys[0]].ids):
-            clicked = f'SELECT {keys[0]} FROM \\"{other.paths}\\"'
-            joined = f'SELECT *, coalesce({keys[0]} IN ({clicked}), false) AS click FROM \\"{events.paths}\\"'
             raise InputError(
                 f"{other.paths} says by {keys[0]} which rows of {events.paths} were clicked; join them, e.g. with "
-                f'python -c \'import duckdb; duckdb.sql("{joined}").write_parquet("log.parquet")\', and name it. If '
-                f"each row of {events.paths} is a click, name only that with --events"
+                f"{_join(events.paths, other.paths, keys[0])}, and name it. If each row of {events.paths} is a click, "
+                "name only that with --events"
             )
+
+
+def _join(events: str, clicks: str, key: str) -> str:
+    """Return a command for a shell that writes the events with a column of clicks to log.parquet."""
+    shown, clicked, of_both = ('"' + name.replace('"', '""') + '"' for name in (events, clicks, key))
+    sql = f"SELECT *, coalesce({of_both} IN (SELECT {of_both} FROM {clicked}), false) AS click FROM {shown}"
+    program = f'import duckdb; duckdb.sql({json.dumps(sql)}).write_parquet("log.parquet")'
+    return f"python -c {shlex.quote(program)}"
 
 
 def _tables_at(workspace: Workspace, place: str) -> tuple[dict[str, int], str | None]:

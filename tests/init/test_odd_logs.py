@@ -209,11 +209,11 @@ def test_a_look_around_the_pipeline_finds_no_outputs(tmp_path: Path, log: list[d
 def test_clicks_in_a_file_of_their_own(tmp_path: Path, log: list[dict[str, Any]], run: Run) -> None:
     """Impressions are not taken for clicks, and the message has the command that joins both."""
     shown = [f"r{at},{e['user']},{e['item']},{e['time']}" for at, e in enumerate(log)]
-    put(Path("shop/shown.csv"), "\n".join(["request_id,user,item,ts", *shown]))
+    put(Path("sam's/shown.csv"), "\n".join(["request_id,user,item,ts", *shown]))
     clicked = [f"{1_800_000_000 + at},r{at}" for at, e in enumerate(log) if e["click"]]
-    put(Path("shop/clicks.csv"), "\n".join(["ts,request_id", *clicked, "1800000000,"]))
-    output = run("init", "shop", code=2)
-    assert "clicks.csv says by request_id which rows of shop/shown.csv were clicked" in output
+    put(Path("sam's/clicks.csv"), "\n".join(["ts,request_id", *clicked, "1800000000,"]))
+    output = run("init", "sam's", code=2)
+    assert "clicks.csv says by request_id which rows of sam's/shown.csv were clicked" in output
     command = output[output.index("python -c ") : output.index(", and name it")]
     subprocess.run(command.replace("python", sys.executable, 1), shell=True, check=True)
     run("init", "log.parquet")
