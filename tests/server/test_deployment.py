@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -287,6 +288,20 @@ def test_a_bundle_that_cannot_be_opened(
     world.crown(1)
     deployment.follow()
     assert deployment.refused and told in deployment.refused.reason and deployment.serving.record.number == 1
+
+
+def test_the_watch(world: World) -> None:
+    """A thread follows the registry until it is stopped."""
+    deployment = world.deploy(refresh=0.01)
+    watch = threading.Thread(target=deployment.watch)
+    watch.start()
+    version = world.crown(1)
+    while deployment.serving.scorer.version != version:
+        assert watch.is_alive() and deployment.refused is None
+        time.sleep(0.01)
+    deployment.close()
+    watch.join(10)
+    assert not watch.is_alive()
 
 
 @pytest.mark.parametrize("graph", ["request.onnx", "batch.onnx"])
