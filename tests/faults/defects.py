@@ -184,7 +184,6 @@ PLANTS: dict[str, p.Plant | p.Late] = {
     "leading_zeros": p.last_day(p.assign("item_id", lambda r: "0" + r["item_id"].astype(str))),
     "prefixed_ids": p.last_day(p.assign("user_id", lambda r: "u_" + r["user_id"].astype(str))),
     "blanks_around_ids": p.last_day(p.assign("item_id", lambda r: r["item_id"].astype(str) + " ")),
-    "float_ids": p.last_day(p.assign("item_id", lambda r: r["item_id"].astype(float).astype(str))),
     "users_match_nobody": p.table("users", p.assign("user_id", lambda r: r["user_id"] + 900_000)),
     "items_match_nothing": p.table("items", p.assign("item_id", lambda r: r["item_id"] + 900_000)),
     "half_of_the_items": p.table("items", lambda r: r.iloc[::2]),

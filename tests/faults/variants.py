@@ -178,6 +178,10 @@ _VARIANTS = {
     "text_ids": Variant("ids as text", change=_text_ids),
     "padded_ids": Variant("item ids with leading zeros everywhere", change=_padded_ids),
     "long_ids": Variant("ids of 17 digits", change=_long_ids),
+    "float_ids": Variant(
+        "item ids of the newest day written 501.0",
+        change=p.last_day(p.assign("item_id", lambda r: r["item_id"].astype(float).astype(str))),
+    ),
     "iso_times": Variant(
         "times in ISO 8601",
         change=p.chain(
