@@ -39,6 +39,8 @@ _LOG = logging.getLogger("din.server")
 Answering = Callable[[Serving, bytes, bool], Answer]
 _SLOW_LOG_GAP = 1.0
 """The seconds between two lines of the log about slow requests: a slow server must not drown in its log."""
+_WATCH_NICENESS = 19
+"""The niceness of the thread that tries new bundles: while it does, answers come first. 19 is the lowest priority."""
 _SWITCH_SECONDS = 0.0005
 """The time after which a thread lets another one run Python. An answer waits that long several times, whenever threads
 change while the watch tries a bundle or a challenger scores. Python's own 5 ms would double the slowest answers."""
@@ -149,7 +151,7 @@ class Server:
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
         """Watch the registry and write the log while the server runs."""
         sys.setswitchinterval(_SWITCH_SECONDS)
-        watch = threading.Thread(target=self._deployment.watch, name="watch", daemon=True)
+        watch = threading.Thread(target=self._watch, name="watch", daemon=True)
         watch.start()
         if self._log:
             self._log.start()
@@ -276,6 +278,11 @@ class Server:
             self._shadow.put(found, len(body))
         metrics.SCORES.labels(found.version).inc(found.candidates)
         return Response(found.content, media_type="application/json")
+
+    def _watch(self) -> None:
+        if sys.platform == "linux":  # elsewhere a thread has no priority of its own
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _WATCH_NICENESS)
+        self._deployment.watch()
 
     def _facts(self) -> dict[str, object]:
         serving = self._deployment.serving

@@ -4,9 +4,11 @@ import contextlib
 import gc
 import gzip
 import json
+import os
 import re
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -53,6 +55,15 @@ def test_many_requests(client: httpx.Client, scorer: Scorer) -> None:
     answer = client.post("/v1/score", json=requests).json()
     assert answer["probabilities"] == [found.tolist() for found in scorer.score_many(requests)]
     assert client.post("/v1/score", json=[]).json()["probabilities"] == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives a thread a priority of its own")
+def test_answers_come_first(client: httpx.Client) -> None:
+    """The thread that tries new bundles has a lower priority than those that answer."""
+    watches = [thread.native_id for thread in threading.enumerate() if thread.name == "watch"]
+    assert watches
+    usual = os.getpriority(os.PRIO_PROCESS, os.getpid())
+    assert all(os.getpriority(os.PRIO_PROCESS, watch or 0) > usual for watch in watches)
 
 
 def test_why_a_score(client: httpx.Client, scorer: Scorer) -> None:
