@@ -43,7 +43,7 @@ def test_from_a_csv_to_a_champion(repository: Path, outside: dict[str, str]) -> 
     code = json.loads((repository / "reports/code/train.json").read_text())
     assert {"din/train/fit.py", "din/ops/native/din_ops.h"} <= code["files"].keys()
     assert "din-ctr" in code["packages"]
-    settings = "from dags.checkout import Settings; print(Settings.from_env().repository)"
+    settings = "from dags.checkout import WorkerSettings; print(WorkerSettings.from_env().repository)"
     assert run(repository, "python", "-c", settings, env=env).strip() == str(repository.resolve())
     assert "Stage 'train' didn't change, skipping" in run(repository, "dvc", "repro", env=env)
     run(repository, *GIT, "add", "-A", env=env)
