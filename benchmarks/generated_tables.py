@@ -194,6 +194,14 @@ _COMMANDS = (
         "tuned", "docs/quality.md", "python -m benchmarks.tuned", "hours", ("benchmarks.tuned",), files=("params.yaml",)
     ),
     GeneratedTable(
+        "ablation",
+        "docs/tuning.md",
+        "python -m benchmarks.ablation",
+        "an hour",
+        ("benchmarks.ablation",),
+        files=("params.yaml",),
+    ),
+    GeneratedTable(
         "warranty", "docs/warranty.md", "python -m benchmarks.warranty", "two hours", ("benchmarks.warranty",)
     ),
     GeneratedTable(

@@ -1,0 +1,173 @@
+"""Measure what ages, long histories and the mean of several models are worth, and what they cost.
+
+    python -m benchmarks.ablation --data logs --write
+
+Two logs have the parameters that `din init` guesses for them, and MovieLens-100k those of params.yaml, all with
+histories of 50 behaviours without ages. One thing changes at a time. Test rows are scored once for each seed.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import ArrayLike, NDArray
+
+from benchmarks import harness, quality
+from benchmarks.environments import ROOT
+from benchmarks.exported import ExportedModel
+from benchmarks.generated_tables import publish
+from benchmarks.harness import positive
+from benchmarks.measure import best_ms
+from benchmarks.quality import QualityRun
+from benchmarks.tuned import DEFAULT, guessed
+from din.features.packing import TableLayout
+from din.features.reader import Features
+from din.metrics.estimates import Metric, difference, mean
+from din.metrics.ranking import auc
+from din.model.model import build
+from din.params import Params, Train, load, parse, to_json
+from din.params.overlays import nested, overlaid
+from din.serve.encode import Encoder
+from din.serve.latency import CANDIDATES
+
+STORE = harness.STORE / "ablation"
+LOGS = ("amazon-beauty", "ml-latest-small-2016")
+BASE = "50 behaviours, no ages"
+CHANGES: Mapping[str, Mapping[str, Any]] = {
+    BASE: {"train.model.ages": False, "featurize.max_history": 50},
+    "ages": {"train.model.ages": True, "featurize.max_history": 50},
+    "200 behaviours": {"train.model.ages": False, "featurize.max_history": 200},
+    "1,000 behaviours": {"train.model.ages": False, "featurize.max_history": 1_000},
+}
+_METRICS: tuple[Metric, ...] = ("auc", "gauc")
+_HEAD = ("change", "valid AUC", "test AUC", "AUC more", "GAUC more", "training, CPU s", "request, ms", "served, MB")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A training and its costs.
+
+    Attributes:
+        run: the figures of the training.
+        cpu_s: the CPU time of training and scoring, in seconds.
+        request_ms: the time of a request from raw ids, with `CANDIDATES` candidates and the longest history.
+        served_mb: the size of the graphs, weights and values that answer it.
+    """
+
+    run: QualityRun
+    cpu_s: float
+    request_ms: float
+    served_mb: float
+
+
+def main() -> int:
+    """Run the command line and return the exit code: 0 = done, 2 = bad usage or input."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ablation", description="What is each option worth?")
+    parser.add_argument("--data", type=Path, default=Path(), help="folder of the logs, as docs/quality.md lists them")
+    parser.add_argument("--seeds", type=positive, default=5, help="of each row; the default is 5")
+    parser.add_argument("--jobs", type=positive, default=1, help="processes of one thread each")
+    parser.add_argument("--write", action="store_true", help="write the tables to docs/tuning.md")
+    given = parser.parse_args()
+
+    def measured() -> str:
+        logs = {name: guessed(given.data / name) for name in LOGS} | {DEFAULT: load(ROOT / "params.yaml")}
+        return text(logs, given.seeds, given.jobs)
+
+    return publish("ablation" if given.write else "", measured)
+
+
+def text(logs: Mapping[str, Params], seeds: int, jobs: int, store: Path = STORE) -> str:
+    """Run the missing trainings, and return a table for each log.
+
+    Raises:
+        InputError: a log can't be read.
+    """
+    changed = {
+        (log, change): parse(Params, overlaid(to_json(params), nested(values), change), change)
+        for log, params in logs.items()
+        for change, values in CHANGES.items()
+    }
+    features = quality.featurized({_features(log, own): own for (log, _), own in changed.items()}, jobs, store)
+    cases = []
+    for (log, change), own in changed.items():
+        for seed in range(1, seeds + 1):
+            train = replace(own.train, learning=replace(own.train.learning, seed=seed))
+            cases.append(harness.StudyCase(f"{log} {change} {seed}", trained, (features[_features(log, own)], train)))
+    found = harness.results(store / "runs", cases, jobs)
+    runs = {case: found[number * seeds : (number + 1) * seeds] for number, case in enumerate(changed)}
+    return "\n".join(_table(log, {change: runs[log, change] for change in CHANGES}) for log in logs)
+
+
+def trained(kept: Path, features: Path, train: Train) -> Trained:
+    """Train and score once, and time a request.
+
+    Args:
+        kept: the document of the case.
+        features: the feature directory.
+        train: the training parameters, with the seed.
+    """
+    began = time.process_time()
+    run = quality.run(kept, features, train)
+    cpu_s = time.process_time() - began
+    opened = Features(features)
+    model, table = build(opened.fields, TableLayout.of(opened.fields, opened.rows), train)
+    with TemporaryDirectory() as folder:
+        exported = ExportedModel(model, table, opened, Path(folder), threads=1)
+        encoder = Encoder(Path(folder), train.model.ages)
+        request = encoder.example(max(CANDIDATES, encoder.max_history))
+        request["candidates"] = request["candidates"][:CANDIDATES]
+        times = best_ms({"request": lambda: exported.request.run_all(encoder.pack_one(request))})
+        size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+    return Trained(run, cpu_s, times["request"], size / 1e6)
+
+
+def _features(log: str, params: Params) -> str:
+    return f"{log} {params.featurize.max_history}"
+
+
+def _table(log: str, rows: Mapping[str, Sequence[Trained]]) -> str:
+    count = len(rows[BASE])
+    test = pq.read_table(rows[BASE][0].run.predictions)
+    scores = {change: [_scores(one.run) for one in found] for change, found in rows.items()}
+    lines = []
+    for change, found in rows.items():
+        valid = np.array([one.run.valid.auc for one in found], np.float64)
+        lines.append([change, f"{valid.mean():.4f}", *_gains(test, scores[change], scores[BASE]), *_costs(found)])
+    together = [np.mean(scores[BASE], axis=0)] * count
+    lines.append([f"the mean of {count} models", "", *_gains(test, together, scores[BASE]), *_costs(rows[BASE], count)])
+    return f"**{log}**: {test.num_rows:,} test rows, {count} seeds\n\n{harness.table(_HEAD, lines)}"
+
+
+def _scores(run: QualityRun) -> NDArray[np.float32]:
+    return pq.read_table(run.predictions)["prediction"].to_numpy()
+
+
+def _gains(test: pa.Table, scores: Sequence[ArrayLike], base: Sequence[ArrayLike]) -> list[str]:
+    """Return the mean AUC of some models, and what they have more than others on the same rows, seed by seed."""
+    cells = [f"{np.mean([auc(test['label'], own) for own in scores]):.4f}"]
+    for metric in _METRICS:
+        pairs = zip(scores, base, strict=True)
+        more = mean([difference(metric, test["label"], own, other, test["user"]) for own, other in pairs])
+        cells.append(harness.interval(more.interval(quality.CONFIDENCE)))
+    return cells
+
+
+def _costs(found: Sequence[Trained], models: int = 1) -> list[str]:
+    """Return the costs of one model of these, or of several together."""
+    return [
+        f"{models * np.mean([one.cpu_s for one in found]):.0f}",
+        f"{models * np.median([one.request_ms for one in found]):.1f}",
+        f"{models * np.mean([one.served_mb for one in found]):.1f}",
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
