@@ -281,7 +281,8 @@ class Server:
 
     def _watch(self) -> None:
         if sys.platform == "linux":  # elsewhere a thread has no priority of its own
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _WATCH_NICENESS)
+            with contextlib.suppress(OSError):  # a sandbox may forbid it, and the watch must run anyway
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _WATCH_NICENESS)
         self._deployment.watch()
 
     def _facts(self) -> dict[str, object]:
