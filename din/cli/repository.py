@@ -99,13 +99,13 @@ def apply(
 
 
 @commands(app, "Parameters")(
-    "din tune                      # for 20 minutes; run it again to continue",
+    "din tune                      # about 20 minutes; run it again to continue",
     "din tune --trials 50 --jobs 4",
     "din tune --keep train.model.ages",
 )
 def tune(
     minutes: Annotated[
-        float | None, typer.Option(min=0.01, help="Minutes of the search; default: 20, or with --trials no limit.")
+        float | None, typer.Option(min=0.01, help="Minutes of this call; default: 20, or with --trials no limit.")
     ] = None,
     trials: Annotated[
         int | None, typer.Option(min=1, help="Trials in all, with those of earlier calls; default: no limit.")
@@ -120,7 +120,7 @@ def tune(
 ) -> None:
     """Search better hyperparameters on validation rows, and write tuned.yaml and reports/tuning.html.
 
-    It needs data/features/ of an earlier `dvc repro`, changes no other file, and keeps its trials if it is killed.
+    It needs data/features/ of an earlier `dvc repro`, changes no other file, and keeps its trainings if it is killed.
     """
     with answering("tune"):
         from din.tune.command import tune

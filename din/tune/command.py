@@ -22,7 +22,9 @@ from din.tune.study import WHY, by_metric, ended, only_one, open_study, search, 
 from din.tune.training import executor
 from din.workspace import Workspace
 
-_KEPT = "the trials that have ended are kept"
+_KEPT = "the trainings that have ended are kept"
+_SEARCH = 0.6
+"""The part of the minutes that is searched. The rest is for further seeds, without which no result is sure."""
 
 
 def tune(
@@ -36,7 +38,7 @@ def tune(
     """Search, train the best again with further seeds, print the result, and write overlay and page.
 
     Args:
-        minutes: of the search; None: no limit.
+        minutes: of this call; None: no limit. It takes longer where two seeds do.
         trials: of the whole study, earlier calls included; None: no limit.
         jobs: the processes that train; None: as many as the cores allow, or one on a GPU.
         kept: keys of params.yaml that keep today's values.
@@ -47,7 +49,8 @@ def tune(
         Unavailable: the disk is full, or a process was killed.
     """
     space = Space.of(params, kept)
-    stop_at = math.inf if minutes is None else time.monotonic() + 60 * minutes
+    began = time.monotonic()
+    limit = math.inf if minutes is None else 60 * minutes
     with computing(params.train.compute) as compute:
         on_cpu = compute.device.type == "cpu"
         jobs = jobs or (max(1, cores.available() // compute.threads) if on_cpu else 1)
@@ -58,8 +61,9 @@ def tune(
             executor(workspace, params, jobs) as pool,
         ):
             study = open_study(workspace, space)
-            search(workspace, study, space, pool, jobs, trials, stop_at)
-            found = _finish(workspace, study, Final(workspace.features, space, pool))
+            search(workspace, study, space, pool, jobs, trials, began + _SEARCH * limit)
+            seeds = workspace.tuning / "seeds" / study.study_name
+            found = _finish(workspace, study, Final(workspace.features, space, pool, seeds, began + limit))
             result.write(workspace, space, found)
     except BrokenProcessPool:
         raise Unavailable(

@@ -1,22 +1,30 @@
 """The best trials against today's parameters: trained again with further seeds, and the winner without each key.
 
 A search keeps the luckiest of many trainings, so the metric of its best trial is too high. Further seeds are nobody's
-choice. Differences are paired: both sides have the same seeds and the same validation rows.
+choice. Differences are paired: both sides have the same seeds and the same validation rows. Each training that has
+ended is kept in a file, so that a search that was killed here goes on from them.
 """
 
+import hashlib
+import json
 import math
 import sys
+import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
+import numpy as np
+
+from din.artifacts import atomic_path
 from din.metrics.estimates import Estimate, mean
 from din.tune.result import Candidate
 from din.tune.space import Space, Values
 from din.tune.training import FAILURES, run_and_judge
 
+FEWEST_SEEDS = 2
 SEEDS = 4
 BEST = 3
 _CONFIDENCE = 0.95
@@ -24,11 +32,18 @@ _CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Final:
-    """Trainings after the search of a study."""
+    """Trainings after the search of a study.
+
+    Attributes:
+        kept: the folder of the study's trainings that have ended.
+        stop_at: seconds of the monotonic clock, which decide the number of seeds.
+    """
 
     features: Path
     space: Space
     pool: Executor
+    kept: Path
+    stop_at: float
 
     def against_today(self, ranked: Sequence[tuple[int, Values]]) -> list[Candidate]:
         """Train today's parameters, the first of the result, and the best trials with further seeds.
@@ -37,7 +52,14 @@ class Final:
             ranked: numbers and changes of trials, the best first.
         """
         candidates: list[tuple[int | None, Values]] = [(None, {}), *ranked[:BEST]]
-        by_seed = [self._train([values for _, values in candidates], number) for number in range(1, SEEDS + 1)]
+        by_seed: list[list[Estimate | None]] = []
+        for number in range(1, SEEDS + 1):
+            began = time.monotonic()
+            by_seed.append(self._train([values for _, values in candidates], number))
+            ended = time.monotonic()
+            with_each_key = 2 * (ended - began)  # another seed, and a training for each changed key
+            if number >= FEWEST_SEEDS and ended + with_each_key > self.stop_at:
+                break
         columns = list(zip(*by_seed, strict=True))
         return [
             _judged(trial, changes, trained, columns[0])
@@ -53,16 +75,26 @@ class Final:
     def _train(self, all_values: Sequence[Values], number: int) -> list[Estimate | None]:
         seed = self.space.params.train.learning.seed + number
         print(f"seed {seed}: {len(all_values)} trainings", file=sys.stderr)
-        waiting = [self.pool.submit(_or_none, self.features, self.space, one, seed) for one in all_values]
+        waiting = [self.pool.submit(_or_none, self.kept, self.features, self.space, one, seed) for one in all_values]
         return [one.result() for one in waiting]
 
 
-def _or_none(features: Path, space: Space, values: Values, seed: int) -> Estimate | None:
+def _or_none(kept: Path, features: Path, space: Space, values: Values, seed: int) -> Estimate | None:
+    name = hashlib.sha256(json.dumps([values, seed], sort_keys=True).encode()).hexdigest()[:16]
+    path = kept / f"{name}.npz"
+    if path.exists():
+        with np.load(path) as arrays:
+            return Estimate(float(arrays["value"]), arrays["users"], arrays["influence"], arrays["tells"])
+    began = time.monotonic()
     try:
-        return run_and_judge(features, space.settings(values, seed))
+        found = run_and_judge(features, space.settings(values, seed))
     except FAILURES as error:
         print(f"a training failed: {error}", file=sys.stderr)
         return None
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, value=found.value, users=found.users, influence=found.influence, tells=found.tells)
+    print(f"seed {seed}: {found.value:.4f}, {time.monotonic() - began:.0f} s", file=sys.stderr)
+    return found
 
 
 def _judged(

@@ -5,6 +5,7 @@ import json
 import math
 import multiprocessing
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -31,6 +32,7 @@ from din.params.overlays import edit, read_overlay
 from din.train.fit import fit
 from din.tune.command import tune
 from din.tune.result import Candidate, TrialRow, Tuned
+from din.tune.seeds import Final
 from din.tune.space import Space
 from din.tune.study import WHY, ended, only_one, open_study, search
 from din.tune.training import executor
@@ -75,6 +77,25 @@ def test_a_search_reads_no_test_row_and_leaves_an_overlay(
         changes = edit(workspace.params.read_text(), read_overlay(workspace.tuned), "x").changes
         assert {change.key for change in changes} >= {f"train.{one.key}" for one in found.keys}
         assert all(one.reason in workspace.tuned.read_text() for one in found.keys)
+
+
+def test_further_seeds_take_the_time_that_is_left(
+    workspace: Workspace, tiny: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without time, two seeds are trained, which a later call goes on from."""
+    space = Space.of(tiny)
+    trial = (1, space.starts[1])
+    found = {}
+    with executor(workspace, tiny, 1) as pool:
+        for stop_at in (time.monotonic(), math.inf):
+            final = Final(workspace.features, space, pool, workspace.tuning / "seeds", stop_at)
+            found[stop_at] = final.against_today([trial])
+            assert len(re.findall(r"seed \d: 0\.", capsys.readouterr().err)) == 2 * 2
+    first, whole = found.values()
+    for short, long in zip(first, whole, strict=True):
+        assert (len(short.metrics), len(long.metrics)) == (2, 4)
+        assert short.metrics == long.metrics[:2]
+    assert first[1].gain != whole[1].gain
 
 
 def test_a_metric_of_zero_counts() -> None:
