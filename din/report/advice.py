@@ -170,3 +170,21 @@ def stopped(run: Run) -> Advice | None:
         "A failed critical expectation or a closed gate lets no candidate through. One cause often fails several.",
         str(notes[name]),
     )
+
+
+@ADVICE.register("DIN111")
+def no_better_than_popularity(run: Run) -> Advice | None:
+    """DIN111: popularity orders a user's rows better than the model for certain."""
+    if run.scored is None or not run.scored.over_popularity.upper < 0:
+        return None
+    gain = run.scored.over_popularity
+    return Advice(
+        "DIN111",
+        "Popularity orders a user's rows better than the model",
+        f"On the same test rows, its GAUC minus that of popularity is {gain.point:+.4f} [{gain.lower:+.4f}, "
+        f"{gain.upper:+.4f}].",
+        "AUC also counts who clicks often. GAUC counts only what a user is shown first, which is what a recommender "
+        "decides.",
+        "Choose epochs and trials by it (train.learning.metric: gauc), let it decide the gate (gate.metrics: [gauc, "
+        "auc]), and let only clicks be behaviours (fetch.table.behaviour: null).",
+    )

@@ -60,6 +60,7 @@ PLANTED: dict[str, Callable[[Run], None]] = {
     "DIN107": lambda run: see(run, unknown_items={"valid": 0.2, "test": 0.4}),
     "DIN109": missed,
     "DIN110": lambda run: stopped(run, expectation("row_counts", "Fetch again.")),
+    "DIN111": lambda run: see(run, over_popularity=Interval(-0.02, -0.03, -0.01)),
 }
 
 
