@@ -185,6 +185,6 @@ def no_better_than_popularity(run: Run) -> Advice | None:
         f"{gain.upper:+.4f}].",
         "AUC also counts who clicks often. GAUC counts only what a user is shown first, which is what a recommender "
         "decides.",
-        "Choose epochs and trials by it (train.learning.metric: gauc), let it decide the gate (gate.metrics: [gauc, "
-        "auc]), and let only clicks be behaviours (fetch.table.behaviour: null).",
+        "Let items start at their popularity (train.learning.initial_item_bias: ctr), choose epochs and trials by GAUC "
+        "(train.learning.metric), and let only clicks be behaviours (fetch.table.behaviour: null).",
     )
