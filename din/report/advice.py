@@ -173,18 +173,26 @@ def stopped(run: Run) -> Advice | None:
 
 
 @ADVICE.register("DIN111")
-def no_better_than_popularity(run: Run) -> Advice | None:
-    """DIN111: popularity orders a user's rows better than the model for certain."""
-    if run.scored is None or not run.scored.over_popularity.upper < 0:
+def worse_than_popularity(run: Run) -> Advice | None:
+    """DIN111: the model orders a user's rows worse than popularity does, for certain."""
+    if run.scored is None or run.params is None or not run.scored.over_popularity.upper < 0:
         return None
     gain = run.scored.over_popularity
+    steps = []
+    if run.params.train.learning.initial_item_bias != "ctr":
+        steps.append(
+            "let items start at their popularity (train.learning.initial_item_bias: ctr) and train from scratch"
+        )
+    if run.params.train.learning.metric != "gauc":
+        steps.append("choose the best epoch by GAUC (train.learning.metric: gauc), which may cost AUC")
+    if run.params.fetch.table.behaviour is not None:
+        steps.append("let only clicks be behaviours (fetch.table.behaviour: null)")
     return Advice(
         "DIN111",
         "Popularity orders a user's rows better than the model",
-        f"On the same test rows, its GAUC minus that of popularity is {gain.point:+.4f} [{gain.lower:+.4f}, "
+        f"On the same test rows, the model's GAUC minus popularity's is {gain.point:+.4f} [{gain.lower:+.4f}, "
         f"{gain.upper:+.4f}].",
-        "AUC also counts who clicks often. GAUC counts only what a user is shown first, which is what a recommender "
-        "decides.",
-        "Let items start at their popularity (train.learning.initial_item_bias: ctr), choose epochs and trials by GAUC "
-        "(train.learning.metric), and let only clicks be behaviours (fetch.table.behaviour: null).",
+        "AUC also rewards telling users who click often from those who rarely do. GAUC compares only rows of the same "
+        "user, and that order is all that a recommender decides.",
+        f"Try each of these alone: {'; '.join([*steps, 'add fields of items'])}.",
     )

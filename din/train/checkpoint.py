@@ -81,7 +81,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], Progress] | None:
 
 
 def prune(current: Path) -> None:
-    """Remove the checkpoints of all runs but `current` and the two newest others.
+    """Remove the folders of all runs, or of all studies, but `current` and the two newest others.
 
     Others are kept so that a killed run can still be resumed after another one has run.
     """

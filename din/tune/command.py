@@ -13,18 +13,18 @@ from din import cores
 from din.errors import InputError, Unavailable, needing_space
 from din.params import Params
 from din.params.defaults import written
+from din.train import checkpoint
 from din.train.compute import computing
-from din.tune import result
+from din.tune import result, seeds
 from din.tune.result import Candidate, KeyRow, TrialRow, Tuned, shown_metric
-from din.tune.seeds import Final
 from din.tune.space import Space, Values
 from din.tune.study import WHY, by_metric, ended, only_one, open_study, search, seconds
 from din.tune.training import executor
 from din.workspace import Workspace
 
 _KEPT = "the trainings that have ended are kept"
-_SEARCH = 0.6
-"""The part of the minutes that is searched. The rest is for further seeds, without which no result is sure."""
+_SEARCH_SHARE = 0.6
+"""The share of the minutes that the search takes. The rest is for further seeds, without which no result is sure."""
 
 
 def tune(
@@ -38,7 +38,8 @@ def tune(
     """Search, train the best again with further seeds, print the result, and write overlay and page.
 
     Args:
-        minutes: of this call; None: no limit. It takes longer where two seeds do.
+        minutes: of this call; None: no limit. Two seeds, and a training without each changed key, are trained even if
+            they take longer.
         trials: of the whole study, earlier calls included; None: no limit.
         jobs: the processes that train; None: as many as the cores allow, or one on a GPU.
         kept: keys of params.yaml that keep today's values.
@@ -61,9 +62,12 @@ def tune(
             executor(workspace, params, jobs) as pool,
         ):
             study = open_study(workspace, space)
-            search(workspace, study, space, pool, jobs, trials, began + _SEARCH * limit)
-            seeds = workspace.tuning / "seeds" / study.study_name
-            found = _finish(workspace, study, Final(workspace.features, space, pool, seeds, began + limit))
+            search(workspace, study, space, pool, jobs, trials, began + _SEARCH_SHARE * limit)
+            folder = seeds.folder(workspace, study.study_name, params.train.model.name)
+            longest = max((seconds(one) for one in by_metric(study)[: seeds.BEST]), default=0.0)
+            final = seeds.Final(workspace.features, space, pool, folder, jobs, longest, began + limit)
+            found = _finish(workspace, study, final)
+            checkpoint.prune(folder)
             result.write(workspace, space, found)
     except BrokenProcessPool:
         raise Unavailable(
@@ -74,7 +78,7 @@ def tune(
     return found
 
 
-def _finish(workspace: Workspace, study: Study, final: Final) -> Tuned:
+def _finish(workspace: Workspace, study: Study, final: seeds.Final) -> Tuned:
     """Train the best trials with further seeds, and return the result.
 
     Raises:
@@ -110,7 +114,7 @@ def _finish(workspace: Workspace, study: Study, final: Final) -> Tuned:
     )
 
 
-def _keys(final: Final, winner: Candidate) -> list[KeyRow]:
+def _keys(final: seeds.Final, winner: Candidate) -> list[KeyRow]:
     """Return what the winner changes, with a reason for each key."""
     metric = final.space.params.train.learning.metric.upper()
     found = []

@@ -2,7 +2,7 @@
 
 A search keeps the luckiest of many trainings, so the metric of its best trial is too high. Further seeds are nobody's
 choice. Differences are paired: both sides have the same seeds and the same validation rows. Each training that has
-ended is kept in a file, so that a search that was killed here goes on from them.
+ended is kept in a file, so a call that is killed here loses only those that were running.
 """
 
 import hashlib
@@ -15,19 +15,30 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
+from zipfile import BadZipFile
 
 import numpy as np
 
+from din import code, plugins
 from din.artifacts import atomic_path
 from din.metrics.estimates import Estimate, mean
-from din.tune.result import Candidate
+from din.model import MODELS
+from din.tune.result import Candidate, in_a_line
 from din.tune.space import Space, Values
 from din.tune.training import FAILURES, run_and_judge
+from din.workspace import Workspace
 
 FEWEST_SEEDS = 2
-SEEDS = 4
+MOST_SEEDS = 4
 BEST = 3
 _CONFIDENCE = 0.95
+
+
+def folder(workspace: Workspace, study: str, model: str) -> Path:
+    """Return where the trainings of a study are kept as long as nothing changes that trains or judges them."""
+    digests = code.digests(code.closure(["din.tune.training"], ["train"]))
+    key = [study, digests, plugins.digest_of(MODELS[model].thing.__module__)]
+    return workspace.tuning / "seeds" / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -35,14 +46,18 @@ class Final:
     """Trainings after the search of a study.
 
     Attributes:
-        kept: the folder of the study's trainings that have ended.
-        stop_at: seconds of the monotonic clock, which decide the number of seeds.
+        folder: where the trainings that have ended are kept.
+        jobs: how many train at once.
+        seconds: the time of one training.
+        stop_at: when the call should end, in seconds of the monotonic clock. It limits the number of seeds.
     """
 
     features: Path
     space: Space
     pool: Executor
-    kept: Path
+    folder: Path
+    jobs: int
+    seconds: float
     stop_at: float
 
     def against_today(self, ranked: Sequence[tuple[int, Values]]) -> list[Candidate]:
@@ -52,14 +67,12 @@ class Final:
             ranked: numbers and changes of trials, the best first.
         """
         candidates: list[tuple[int | None, Values]] = [(None, {}), *ranked[:BEST]]
+        all_values = [values for _, values in candidates]
         by_seed: list[list[Estimate | None]] = []
-        for number in range(1, SEEDS + 1):
-            began = time.monotonic()
-            by_seed.append(self._train([values for _, values in candidates], number))
-            ended = time.monotonic()
-            with_each_key = 2 * (ended - began)  # another seed, and a training for each changed key
-            if number >= FEWEST_SEEDS and ended + with_each_key > self.stop_at:
+        for number in range(1, MOST_SEEDS + 1):
+            if number > FEWEST_SEEDS and not self._has_time(all_values, number):
                 break
+            by_seed.append(self._train(all_values, number))
         columns = list(zip(*by_seed, strict=True))
         return [
             _judged(trial, changes, trained, columns[0])
@@ -72,29 +85,58 @@ class Final:
         trained = self._train(others, 1)
         return {key: one and one.value for key, one in zip(changes, trained, strict=True)}
 
+    def _has_time(self, all_values: Sequence[Values], number: int) -> bool:
+        """Return whether a seed can be trained, and then the winner without each key, before the call should end."""
+        missing = sum(not self._path(values, self._seed(number)).exists() for values in all_values)
+        keys = max(len(values) for values in all_values)
+        rounds = math.ceil(missing / self.jobs) + math.ceil(keys / self.jobs)
+        return missing == 0 or time.monotonic() + rounds * self.seconds <= self.stop_at
+
     def _train(self, all_values: Sequence[Values], number: int) -> list[Estimate | None]:
-        seed = self.space.params.train.learning.seed + number
+        seed = self._seed(number)
         print(f"seed {seed}: {len(all_values)} trainings", file=sys.stderr)
-        waiting = [self.pool.submit(_or_none, self.kept, self.features, self.space, one, seed) for one in all_values]
+        waiting = [
+            self.pool.submit(_kept_or_trained, self._path(values, seed), self.features, self.space, values, seed)
+            for values in all_values
+        ]
         return [one.result() for one in waiting]
 
+    def _seed(self, number: int) -> int:
+        return self.space.params.train.learning.seed + number
 
-def _or_none(kept: Path, features: Path, space: Space, values: Values, seed: int) -> Estimate | None:
-    name = hashlib.sha256(json.dumps([values, seed], sort_keys=True).encode()).hexdigest()[:16]
-    path = kept / f"{name}.npz"
-    if path.exists():
-        with np.load(path) as arrays:
-            return Estimate(float(arrays["value"]), arrays["users"], arrays["influence"], arrays["tells"])
+    def _path(self, values: Values, seed: int) -> Path:
+        name = hashlib.sha256(json.dumps([values, seed], sort_keys=True).encode()).hexdigest()[:16]
+        return self.folder / f"{name}.npz"
+
+
+def _kept_or_trained(path: Path, features: Path, space: Space, values: Values, seed: int) -> Estimate | None:
+    """Return what a training reached, from its file or after training and keeping it; None if it failed."""
+    kept = _read(path)
+    if kept is not None:
+        return kept
     began = time.monotonic()
     try:
         found = run_and_judge(features, space.settings(values, seed))
     except FAILURES as error:
         print(f"a training failed: {error}", file=sys.stderr)
         return None
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, value=found.value, users=found.users, influence=found.influence, tells=found.tells)
-    print(f"seed {seed}: {found.value:.4f}, {time.monotonic() - began:.0f} s", file=sys.stderr)
+    with atomic_path(path) as temporary:
+        np.savez(temporary, value=found.value, users=found.users, influence=found.influence, tells=found.tells)
+    seconds = time.monotonic() - began
+    print(f"seed {seed}, {in_a_line(values)}: {found.value:.4f}, {seconds:.0f} s", file=sys.stderr)
     return found
+
+
+def _read(path: Path) -> Estimate | None:
+    """Return a training that was kept; None if there is none, or if its file is damaged."""
+    if not path.exists():
+        return None
+    try:
+        with np.load(path) as arrays:
+            return Estimate(float(arrays["value"]), arrays["users"], arrays["influence"], arrays["tells"])
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
+        print(f"{path}: damaged ({error}); it is trained again", file=sys.stderr)
+        return None
 
 
 def _judged(

@@ -1,11 +1,13 @@
 """Every rule of the advice is silent on a sound run, and speaks on one that it is about."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from settings import changed
 
 from din.manifests import FeaturesManifest
 from din.metrics.estimates import Interval
@@ -82,6 +84,30 @@ def test_a_worse_model_is_called_worse(sound: Run) -> None:
     """If even the upper bound is below 0, the title leaves no doubt."""
     see(sound, over_lr=Interval(-0.002, -0.003, -0.001))
     assert [one.title for one in advise(sound)] == ["Logistic regression is better than the model"]
+
+
+@pytest.mark.parametrize("upper", [0.0, 0.01, math.nan])
+def test_a_doubt_about_popularity_gives_no_advice(upper: float, sound: Run) -> None:
+    """The interval must lie below 0."""
+    see(sound, over_popularity=Interval(-0.02, -0.05, upper))
+    assert advise(sound) == []
+
+
+def test_steps_that_were_taken_are_not_advised(sound: Run) -> None:
+    """Against popularity, each step names a key that has another value."""
+    see(sound, over_popularity=Interval(-0.02, -0.03, -0.01))
+    steps = {"initial_item_bias": ("ctr", "zero"), "metric": ("gauc", "auc"), "behaviour": (None, "rating >= 1")}
+    assert sound.params
+    for taken in (0, 1):
+        values = {key: value[1 - taken] for key, value in steps.items()}
+        table = replace(sound.params.fetch.table, behaviour=values.pop("behaviour"))
+        sound.params = replace(
+            sound.params,
+            train=changed(sound.params.train, **values),
+            fetch=replace(sound.params.fetch, table=table),
+        )
+        (advice,) = advise(sound)
+        assert [f"{key}: " in advice.do for key in steps] == [not taken] * 3
 
 
 def test_the_first_note_of_what_failed_is_given(sound: Run) -> None:

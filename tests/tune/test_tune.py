@@ -30,9 +30,9 @@ from din.params import Params, to_json
 from din.params.defaults import defaults
 from din.params.overlays import edit, read_overlay
 from din.train.fit import fit
+from din.tune import command, result, seeds
 from din.tune.command import tune
 from din.tune.result import Candidate, TrialRow, Tuned
-from din.tune.seeds import Final
 from din.tune.space import Space
 from din.tune.study import WHY, ended, only_one, open_study, search
 from din.tune.training import executor
@@ -79,23 +79,40 @@ def test_a_search_reads_no_test_row_and_leaves_an_overlay(
         assert all(one.reason in workspace.tuned.read_text() for one in found.keys)
 
 
-def test_further_seeds_take_the_time_that_is_left(
+def test_further_seeds_go_on_from_those_that_are_kept(
     workspace: Workspace, tiny: Params, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without time, two seeds are trained, which a later call goes on from."""
+    """Without time, two seeds are trained. A later call trains two more, and one whose file is damaged."""
     space = Space.of(tiny)
-    trial = (1, space.starts[1])
-    found = {}
-    with executor(workspace, tiny, 1) as pool:
-        for stop_at in (time.monotonic(), math.inf):
-            final = Final(workspace.features, space, pool, workspace.tuning / "seeds", stop_at)
-            found[stop_at] = final.against_today([trial])
-            assert len(re.findall(r"seed \d: 0\.", capsys.readouterr().err)) == 2 * 2
-    first, whole = found.values()
-    for short, long in zip(first, whole, strict=True):
-        assert (len(short.metrics), len(long.metrics)) == (2, 4)
-        assert short.metrics == long.metrics[:2]
-    assert first[1].gain != whole[1].gain
+    folder = seeds.folder(workspace, "study", "din")
+
+    def trained(stop_at: float) -> tuple[list[Candidate], int]:
+        with executor(workspace, tiny, 1) as pool:
+            final = seeds.Final(workspace.features, space, pool, folder, 1, 1.0, stop_at)
+            found = final.against_today([(1, space.starts[1])])
+        return found, len(re.findall(r"seed \d, .*: 0\.", capsys.readouterr().err))
+
+    two, trainings = trained(time.monotonic())
+    assert ([len(one.metrics) for one in two], trainings) == ([2, 2], 4)
+    next(folder.iterdir()).write_bytes(b"PK")
+    four, trainings = trained(math.inf)
+    assert ([one.metrics[:2] for one in four], trainings) == ([one.metrics for one in two], 1 + 4)
+    assert trained(time.monotonic()) == (four, 0)
+
+
+def test_the_minutes_are_of_search_and_seeds(
+    workspace: Workspace, tiny: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The search ends after 60 % of them, and further seeds begin as long as the rest suffices."""
+    limits = {}
+    monkeypatch.setattr(command, "search", lambda *given: limits.update(search=given[-1]))
+    monkeypatch.setattr(command, "_finish", lambda *given: limits.update(seeds=given[-1].stop_at))
+    monkeypatch.setattr(result, "write", lambda *given: None)
+    monkeypatch.setattr(result, "print_tuned", lambda *given: None)
+    began = time.monotonic()
+    tune(workspace, tiny, 1000, None, 1)
+    assert limits["search"] - began == pytest.approx(36_000, abs=60)
+    assert limits["seeds"] - began == pytest.approx(60_000, abs=60)
 
 
 def test_a_metric_of_zero_counts() -> None:
@@ -190,6 +207,7 @@ def test_ten_kills_cost_no_trial(workspace: Workspace, tiny: Params) -> None:
     journal = workspace.tuning / "journal"
     chance = random.Random(7)
     kept: dict[int, float | None] = {}
+    seeds_kept: set[Path] = set()
     for number in range(10):
         size = journal.stat().st_size if journal.exists() else 0
         process = subprocess.Popen([*command, str(1 + number % 2)], cwd=workspace.root, stderr=subprocess.DEVNULL)
@@ -201,6 +219,9 @@ def test_ten_kills_cost_no_trial(workspace: Workspace, tiny: Params) -> None:
         now = {one.number: one.value for one in ended(_study(journal))}
         assert kept.items() <= now.items()
         kept = now
+        trained = {*workspace.tuning.glob("seeds/*/*.npz")}
+        assert seeds_kept <= trained
+        seeds_kept = trained
     subprocess.run([*command, "1"], cwd=workspace.root, check=True)
     assert kept
     assert len(ended(_study(journal))) == 8
