@@ -77,6 +77,14 @@ def test_a_first_candidate_that_may_be_promoted(finished: Miniature) -> None:
     assert "din params apply tuned.yaml" not in written(finished.here).text
 
 
+def test_the_gauc_over_popularity(finished: Miniature) -> None:
+    """It is the difference of the evaluation's figures."""
+    run = Run(finished.here)
+    assert run.scored and run.evaluation and run.evaluation.floors.popularity.gauc is not None
+    gain = run.evaluation.test.gauc - run.evaluation.floors.popularity.gauc
+    assert run.scored.over_popularity.point == pytest.approx(gain)
+
+
 def test_a_promoted_candidate(finished: Miniature) -> None:
     """The page says which record it is, and that scoring uses it, also where it does not pass a gate any more."""
     judge(finished)
