@@ -23,8 +23,8 @@ from din.tune.training import executor
 from din.workspace import Workspace
 
 _KEPT = "the trainings that have ended are kept"
-_SEARCH_SHARE = 0.6
-"""The share of the minutes that the search takes. The rest is for further seeds, without which no result is sure."""
+_USUAL_KEYS = 5
+"""The number of keys that a winner changes, for which the search leaves time."""
 
 
 def tune(
@@ -38,8 +38,8 @@ def tune(
     """Search, train the best again with further seeds, print the result, and write overlay and page.
 
     Args:
-        minutes: of this call; None: no limit. Two seeds, and a training without each changed key, are trained even if
-            they take longer.
+        minutes: of this call; None: no limit. The first trials tell how long the trainings after the search will take.
+            These always run to their end.
         trials: of the whole study, earlier calls included; None: no limit.
         jobs: the processes that train; None: as many as the cores allow, or one on a GPU.
         kept: keys of params.yaml that keep today's values.
@@ -50,8 +50,7 @@ def tune(
         Unavailable: the disk is full, or a process was killed.
     """
     space = Space.of(params, kept)
-    began = time.monotonic()
-    limit = math.inf if minutes is None else 60 * minutes
+    stop_at = math.inf if minutes is None else time.monotonic() + 60 * minutes
     with computing(params.train.compute) as compute:
         on_cpu = compute.device.type == "cpu"
         jobs = jobs or (max(1, cores.available() // compute.threads) if on_cpu else 1)
@@ -62,10 +61,11 @@ def tune(
             executor(workspace, params, jobs) as pool,
         ):
             study = open_study(workspace, space)
-            search(workspace, study, space, pool, jobs, trials, began + _SEARCH_SHARE * limit)
+            search(workspace, study, space, pool, jobs, min(jobs, trials or jobs), stop_at)
+            later = seeds.FEWEST_SEEDS * (seeds.BEST + 1) + _USUAL_KEYS
+            search(workspace, study, space, pool, jobs, trials, stop_at - later / jobs * _longest(study))
             folder = seeds.folder(workspace, study.study_name, params.train.model.name)
-            longest = max((seconds(one) for one in by_metric(study)[: seeds.BEST]), default=0.0)
-            final = seeds.Final(workspace.features, space, pool, folder, jobs, longest, began + limit)
+            final = seeds.Final(workspace.features, space, pool, folder, jobs, _longest(study), stop_at)
             found = _finish(workspace, study, final)
             checkpoint.prune(folder)
             result.write(workspace, space, found)
@@ -76,6 +76,11 @@ def tune(
         ) from None
     result.print_tuned(found)
     return found
+
+
+def _longest(study: Study) -> float:
+    """Return the seconds of the longest of the best trials."""
+    return max((seconds(one) for one in by_metric(study)[: seeds.BEST]), default=0.0)
 
 
 def _finish(workspace: Workspace, study: Study, final: seeds.Final) -> Tuned:

@@ -12,6 +12,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -100,19 +101,28 @@ def test_further_seeds_go_on_from_those_that_are_kept(
     assert trained(time.monotonic()) == (four, 0)
 
 
-def test_the_minutes_are_of_search_and_seeds(
+def test_the_search_leaves_time_for_further_seeds(
     workspace: Workspace, tiny: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The search ends after 60 % of them, and further seeds begin as long as the rest suffices."""
-    limits = {}
-    monkeypatch.setattr(command, "search", lambda *given: limits.update(search=given[-1]))
-    monkeypatch.setattr(command, "_finish", lambda *given: limits.update(seeds=given[-1].stop_at))
-    monkeypatch.setattr(result, "write", lambda *given: None)
-    monkeypatch.setattr(result, "print_tuned", lambda *given: None)
+    """Two trials of 100 s tell that thirteen more trainings in two processes will take 650 s."""
+    limits: list[tuple[int | None, float]] = []
+
+    def searched(_: Workspace, study: optuna.Study, space: Space, *given: Any) -> None:
+        *_, trials, stop_at = given
+        limits.append((trials, stop_at))
+        trial = study.ask()
+        space.drawn(trial)
+        study.tell(trial, 0.7)
+
+    monkeypatch.setattr(command, "search", searched)
+    monkeypatch.setattr(command, "seconds", lambda _: 100.0)
+    monkeypatch.setattr(command, "_finish", lambda *given: limits.append((None, given[-1].stop_at)))
+    monkeypatch.setattr(result, "write", lambda *_: None)
+    monkeypatch.setattr(result, "print_tuned", lambda _: None)
     began = time.monotonic()
-    tune(workspace, tiny, 1000, None, 1)
-    assert limits["search"] - began == pytest.approx(36_000, abs=60)
-    assert limits["seeds"] - began == pytest.approx(60_000, abs=60)
+    tune(workspace, tiny, 1000, None, 2)
+    assert [trials for trials, _ in limits] == [2, None, None]
+    assert [stop_at - began for _, stop_at in limits] == pytest.approx([60_000, 60_000 - 650, 60_000], abs=60)
 
 
 def test_a_metric_of_zero_counts() -> None:
