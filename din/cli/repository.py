@@ -105,8 +105,7 @@ def apply(
 )
 def tune(
     minutes: Annotated[
-        float | None,
-        typer.Option(min=0.01, help="Minutes, roughly; default: 20, or with --trials no limit."),
+        float | None, typer.Option(min=0.01, help="Minutes, roughly; default: 20, or with --trials no limit.")
     ] = None,
     trials: Annotated[
         int | None, typer.Option(min=1, help="Trials in all, with those of earlier calls; default: no limit.")

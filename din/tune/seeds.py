@@ -48,7 +48,7 @@ class Final:
     Attributes:
         folder: where the trainings that have ended are kept.
         jobs: how many train at once.
-        seconds: the time of one training.
+        seconds: how long one training takes, roughly.
         stop_at: when the call should end, in seconds of the monotonic clock. It limits the number of seeds.
     """
 

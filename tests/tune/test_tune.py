@@ -211,13 +211,12 @@ def test_failures_cost_no_earlier_trial(workspace: Workspace, tiny: Params, monk
 
 @pytest.mark.slow
 def test_ten_kills_cost_no_trial(workspace: Workspace, tiny: Params) -> None:
-    """A search that is killed at any moment keeps the trials that have ended, and the next one goes on from them."""
+    """A search that is killed at any moment keeps the trainings that have ended, and the next one goes on from them."""
     workspace.params.write_text(edit(defaults(), {"train": to_json(tiny.train)}, "tiny").text)
     command = [sys.executable, "-m", "din.cli", "tune", "--trials", "8", "--jobs"]
     journal = workspace.tuning / "journal"
     chance = random.Random(7)
     kept: dict[int, float | None] = {}
-    seeds_kept: set[Path] = set()
     for number in range(10):
         size = journal.stat().st_size if journal.exists() else 0
         process = subprocess.Popen([*command, str(1 + number % 2)], cwd=workspace.root, stderr=subprocess.DEVNULL)
@@ -229,13 +228,22 @@ def test_ten_kills_cost_no_trial(workspace: Workspace, tiny: Params) -> None:
         now = {one.number: one.value for one in ended(_study(journal))}
         assert kept.items() <= now.items()
         kept = now
-        trained = {*workspace.tuning.glob("seeds/*/*.npz")}
-        assert seeds_kept <= trained
-        seeds_kept = trained
+    process = subprocess.Popen([*command, "1"], cwd=workspace.root, stderr=subprocess.DEVNULL)
+    while not _further(workspace):
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    further = _further(workspace)
     subprocess.run([*command, "1"], cwd=workspace.root, check=True)
     assert kept
+    assert further.items() <= _further(workspace).items()
     assert len(ended(_study(journal))) == 8
     assert workspace.tuning_page.exists()
+
+
+def _further(workspace: Workspace) -> dict[Path, int]:
+    """Return the kept trainings with further seeds, and when each was written."""
+    return {path: path.stat().st_mtime_ns for path in workspace.tuning.glob("seeds/*/[!.]*.npz")}
 
 
 def _study(journal: Path) -> optuna.Study:
