@@ -32,7 +32,6 @@ from din.sources.rows import Store
 from din.workspace import Workspace
 
 ENCODINGS: tuple[str, ...] = get_args(get_type_hints(Csv)["encoding"])
-_UNREAD = ("cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "koi8-r", "big5")  # that a fetch doesn't read
 _SNIFFED = 1 << 18  # bytes
 csv.field_size_limit(_SNIFFED)  # by default, a cell of half that size is an error
 _ROWS = 200_000
@@ -398,8 +397,7 @@ def _encoding(content: bytes, name: str) -> str:
             return "cp1252"
     raise InputError(
         f"{name}: not UTF-8 text; expected --encoding with the one that reads this right: "
-        f"{_samples(whole, ENCODINGS)}; if one of these does instead, convert the file, e.g. with iconv -f cp1254 -t "
-        f"UTF-8: {_samples(whole, _UNREAD)}; if none does, export it again"
+        f"{_samples(whole, ENCODINGS)}; if none does, export it again"
     )
 
 

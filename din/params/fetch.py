@@ -53,11 +53,25 @@ class Csv(Block):
         tuple[str, ...], Doc("the columns of events files without a header; [] = the first line names them")
     ] = ()
     encoding: Annotated[
-        Literal["utf-8", "utf-16", "cp1252", "iso-8859-15", "cp1250", "cp1251", "gb18030", "shift_jis", "euc-kr"],
-        Doc(
-            "utf-8 | utf-16 | cp1252 (Western European Windows) | iso-8859-15 | cp1250 | cp1251 | gb18030 | shift_jis"
-            " | euc-kr"
-        ),
+        Literal[
+            "utf-8",
+            "utf-16",
+            "cp1252",
+            "iso-8859-15",
+            "cp1250",
+            "cp1251",
+            "koi8-r",
+            "cp1253",
+            "cp1254",
+            "cp1255",
+            "cp1256",
+            "cp1257",
+            "gb18030",
+            "big5",
+            "shift_jis",
+            "euc-kr",
+        ],
+        Doc("utf-8 | utf-16 | cp1252 (Western European Windows) | gb18030 | …; the schema lists all"),
     ] = "utf-8"
     decimal: Annotated[Literal[".", ","], Doc(". | , in numbers")] = "."
     quote: Annotated[
