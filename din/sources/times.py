@@ -33,8 +33,8 @@ FORMS = (*(date + clock for date in _DATES for clock in _CLOCKS), *_OTHERS)
 MOST = 0.99
 """The share of a column's values whose form is that of the column. A fetch names the first of the others."""
 _LOW, _HIGH = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for year in (YEARS[0], YEARS[1] + 1))
-_ISO = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}(:?\d{2})?)?)?"
-_WITHOUT_SECONDS = r"([T ]\d{2}:\d{2})(Z|[+-].*)?$"
+_ISO = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z| UTC|[+-]\d{2}(:?\d{2})?)?)?"
+_WITHOUT_SECONDS = r"([T ]\d{2}:\d{2})(Z| UTC|[+-].*)?$"
 _UNIT_KEY = "fetch.table.timestamp_unit"
 _OF_THE_YEARS = f"a time in the years {YEARS[0]} to {YEARS[1]}"
 
