@@ -115,6 +115,7 @@ def of_histories(wrong: Sequence[Pair]) -> list[Cause]:
         _sends("the newest behaviours are missing", lambda p: p.past[: _common(p)], WIDE),
         _sends("the oldest behaviours are missing", lambda p: _newest(p) if p.items else None, WIDE),
         _sends("some behaviours are repeated", _repeated, WIDE),
+        _sends("newer behaviours are in the history; with featurize.order: daily, it ends at midnight", _newer, WIDE),
         _sends("the right behaviours in another order", lambda p: _picked(p, in_order=False), WIDE),
         _sends("some behaviours in the middle are missing", lambda p: _picked(p, in_order=True), WIDE),
     ]
@@ -181,6 +182,13 @@ def _once(entries: Sequence[Entry]) -> list[Entry]:
 
 def _with_shown(p: Pair) -> list[Entry] | None:
     return [*p.past, {ITEM_ID: p.items[-1]}] if p.items and p.items[-1] in p.shown else None
+
+
+def _newer(p: Pair) -> list[Entry] | None:
+    """Return the true history with the behaviours that a client sent after it; at least one true one must be read."""
+    most = min(len(p.items) - 1, p.most - 1) if p.past else len(p.items)
+    made = ([*p.past, *p.history[-n:]] for n in range(1, most + 1))
+    return next((entries for entries in made if p.matches(entries)), None)
 
 
 def _until(p: Pair, end: float) -> list[Entry]:
