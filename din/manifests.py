@@ -11,7 +11,7 @@ from din.schema import Group, SplitName, name_problem
 from din.workspace import Format
 
 Protocol = Literal["temporal", "leave_last_out", "by_user"]
-Order = Literal["strict", "sequence"]
+Order = Literal["strict", "sequence", "daily"]
 Rows = dict[SplitName, NonNegativeInt]
 
 

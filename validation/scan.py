@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from din.schema import SPLITS, Group
+from din.schema import DAY_US, SPLITS, Group
 from validation.expectations import SAMPLE, Expected, figure
 from validation.feature_directory import OF_BEHAVIOURS, OF_IMPRESSIONS, OWN, FeatureDirectory, values
 from validation.row_rules import RowRule, keep
@@ -199,8 +199,10 @@ def _rules(features: FeatureDirectory) -> list[RowRule]:
 
 def _before(features: FeatureDirectory, behaviour: str) -> str:
     """Return SQL for whether a behaviour is strictly before an impression, in the order that the manifest names."""
-    if features.manifest.order != "sequence":
+    if features.manifest.order == "strict":
         return f"({behaviour}.timestamp < timestamp)"
+    if features.manifest.order == "daily":
+        return f"({behaviour}.timestamp < floor(timestamp / {DAY_US}) * {DAY_US})"
     tie = f"{behaviour}.timestamp = timestamp AND ({behaviour}.sequence < sequence OR {behaviour}.prior)"
     return f"({behaviour}.timestamp < timestamp OR {tie})"
 

@@ -10,7 +10,7 @@
 Under each protocol, a user's training impressions come before the others, so their ranks are 0 … their number − 1.
 
 With the order `strict`, a history ends before the first row of the same timestamp; with `sequence`, before the row
-itself. Each shard is sorted once.
+itself; with `daily`, before the first row of the same day. Each shard is sorted once.
 """
 
 import ibis
@@ -20,7 +20,7 @@ from din.featurize.calendar import Calendar
 from din.featurize.coders import column
 from din.featurize.engine import Session, flag
 from din.featurize.raw import Raw
-from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID, WEIGHT, Group
+from din.schema import BEHAVIOUR, DAY_US, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID, WEIGHT, Group
 
 ORDER = ("timestamp", "is_event", "sequence")  # within a user; unique
 NO_SPLIT = -1  # other values of `split` are indices of SPLITS
@@ -57,13 +57,14 @@ def positions(rows: ir.Table, order: str) -> ir.Table:
 
     Args:
         rows: rows from the log of `scatter`, all rows of each user, with split (NO_SPLIT or an index of SPLITS).
-        order: strict | sequence.
+        order: strict | sequence | daily.
     """
+    rows = rows.mutate(moment=rows[TIMESTAMP] // DAY_US if order == "daily" else rows[TIMESTAMP])
     behaviour = rows[BEHAVIOUR] == 1
     shown = rows.split != NO_SPLIT
     before = ibis.window(group_by="user", order_by=ORDER, preceding=(None, 1))
-    earlier = ibis.window(group_by="user", order_by=TIMESTAMP, range=(None, -1))
-    so_far = ibis.window(group_by="user", order_by=TIMESTAMP, range=(None, 0))
+    earlier = ibis.window(group_by="user", order_by="moment", range=(None, -1))
+    so_far = ibis.window(group_by="user", order_by="moment", range=(None, 0))
 
     def count(where: ir.BooleanValue, window: ibis.expr.builders.WindowBuilder) -> ir.IntegerValue:
         return rows.user.count(where=where).over(window).cast("int32")

@@ -26,8 +26,8 @@ class Featurize(Block):
         Doc("temporal | leave_last_out | by_user; null = what the source declares"),
     ] = None
     order: Annotated[
-        Literal["strict", "sequence"] | None,
-        Doc("strict | sequence; null = sequence under leave_last_out, else strict"),
+        Literal["strict", "sequence", "daily"] | None,
+        Doc("strict | sequence | daily (as of midnight); null = sequence under leave_last_out, else strict"),
     ] = None
     weight: Annotated[
         str | None, Doc("event column that weighs a row in the loss, at least 0; null = all rows count alike")

@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 from din import documents
 from din.artifacts import MANIFEST
 from din.errors import InputError
-from din.manifests import FeaturesManifest
-from din.schema import BEHAVIOUR, ITEM_ID, SEQUENCE, TIMESTAMP, UNKNOWN_TIME, USER_ID, Field, Group, parse_field
+from din.manifests import FeaturesManifest, Order
+from din.schema import BEHAVIOUR, DAY_US, ITEM_ID, SEQUENCE, TIMESTAMP, UNKNOWN_TIME, USER_ID, Field, Group, parse_field
 
 
 def requests_for(
@@ -53,13 +53,14 @@ def requests_for(
     user_ids = _ids(features / "users.parquet", rows["user"])
     item_ids = _ids(features / "items.parquet", rows["item"])
 
-    strict = manifest.order == "strict"
     first = manifest.history_from
     oldest = UNKNOWN_TIME if first is None else int(np.datetime64(first, "us").astype(np.int64))
     most = max_history or manifest.max_history
     events = ds.dataset(raw / "events", format="parquet")
     contexts = _contexts(raw, events, rows[SEQUENCE], names[Group.CONTEXT])
-    entries, starts, ends = _histories(events, raw, rows, user_ids, names[Group.BEHAVIOUR], strict, most, oldest)
+    entries, starts, ends = _histories(
+        events, raw, rows, user_ids, names[Group.BEHAVIOUR], manifest.order, most, oldest
+    )
     profiles = _side(raw / "users.parquet", USER_ID, user_ids, names[Group.USER])
     items = raw / "items.parquet"
     candidates = _side(items, ITEM_ID, item_ids, names[Group.ITEM])
@@ -114,7 +115,7 @@ def _histories(
     rows: pa.Table,
     users: pa.Array,
     names: list[str],
-    strict: bool,
+    order: Order,
     most: int,
     oldest: int,
 ) -> tuple[list[dict[str, Any]], np.ndarray, np.ndarray]:
@@ -142,15 +143,18 @@ def _histories(
     # Sort behaviours and impressions together, so that the behaviours before an impression are its history.
     count = len(past)
     user = pc.index_in(pa.chunked_array([*past[USER_ID].chunks, users]), value_set=people).fill_null(-1).to_numpy()
-    time = np.concatenate([past_time, rows[TIMESTAMP].to_numpy()])
+    moment = rows[TIMESTAMP].to_numpy()
+    if order == "daily":
+        moment = moment - moment % DAY_US
+    time = np.concatenate([past_time, moment])
     sequence = np.concatenate([past[SEQUENCE].to_numpy(), rows[SEQUENCE].to_numpy()])
     is_impression = np.arange(len(user)) >= count
-    tie = np.concatenate([1 + is_event, np.full(len(rows), 0 if strict else 2)])  # strict: before all of equal time
-    order = np.lexsort((~is_impression, sequence, tie, time, user))
-    before = np.empty(len(order), np.int64)
-    before[order] = np.cumsum(~is_impression[order]) - ~is_impression[order]
+    tie = np.concatenate([1 + is_event, np.full(len(rows), 2 if order == "sequence" else 0)])  # 0: before equal times
+    places = np.lexsort((~is_impression, sequence, tie, time, user))
+    before = np.empty(len(places), np.int64)
+    before[places] = np.cumsum(~is_impression[places]) - ~is_impression[places]
     ends = before[count:]
-    behaviours = order[~is_impression[order]]
+    behaviours = places[~is_impression[places]]
     first = np.searchsorted(user[behaviours], user[count:])
     starts = np.maximum(first, ends - most)
     entries = past.select([ITEM_ID, *(name for name in names if name in past.column_names)])

@@ -113,6 +113,8 @@ class Twin:
     def _before(self, past: Row, row: Row) -> bool:
         if self.order == "strict":
             return past["timestamp"] < row["timestamp"]
+        if self.order == "daily":
+            return _day(past) < _day(row)
         return tuple(past[k] for k in _KEY) < tuple(row[k] for k in _KEY)
 
     def _negative(self, row: Row, pool: list[Any], own: set[Any]) -> Any:

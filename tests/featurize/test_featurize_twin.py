@@ -14,8 +14,14 @@ from din.artifacts import MANIFEST, read_json, write_json
 from din.featurize.build import featurize
 from din.workspace import Workspace
 
-PROTOCOLS, ORDERS = ("temporal", "leave_last_out", "by_user"), ("strict", "sequence")
-QUICK = {("temporal", "strict"), ("temporal", "sequence"), ("leave_last_out", "sequence"), ("by_user", "strict")}
+PROTOCOLS, ORDERS = ("temporal", "leave_last_out", "by_user"), ("strict", "sequence", "daily")
+QUICK = {
+    ("temporal", "strict"),
+    ("temporal", "sequence"),
+    ("temporal", "daily"),
+    ("leave_last_out", "sequence"),
+    ("by_user", "strict"),
+}
 """The first logs of these have every value of every option."""
 
 

@@ -17,7 +17,7 @@ from din.featurize.build import featurize
 from din.gates.earlier_champion import score_champion
 from din.kinds import Kind
 from din.params import Params
-from din.schema import SPLITS, Field, Group, parse_fields
+from din.schema import DAY_US, SPLITS, Field, Group, parse_fields
 from din.serve import Scorer
 from din.serve.requests_from_log import requests_for
 from din.workspace import Workspace
@@ -47,7 +47,8 @@ def twin(behaviours: list, order: str, most: int, row: dict[str, Any], user: Any
     """Return the history of one impression, by looking at every behaviour."""
     now = (row["timestamp"], 1, row["sequence"])
     past = [(key, event) for key, event in behaviours if event["user_id"] == user]
-    past = [(key, event) for key, event in past if (key[0] < now[0] if order == "strict" else key < now)]
+    end = {"strict": now[:1], "sequence": now, "daily": (now[0] - now[0] % DAY_US,)}[order]
+    past = [(key, event) for key, event in past if key < end]
     if oldest is not None:
         first = micros({"timestamp": datetime.fromisoformat(oldest)})
         past = [(key, event) for key, event in past if key[0] == -np.inf or key[0] >= first]
@@ -72,6 +73,7 @@ def seconds(event: dict[str, Any]) -> float | None:
         ("by_user", "strict", 6, 9, None),
         ("leave_last_out", "sequence", 50, 4, None),
         ("by_user", "strict", 5, None, 1),
+        ("by_user", "daily", 6, None, None),
     ],
 )
 def test_requests_equal_a_loop_over_the_log(
