@@ -39,6 +39,7 @@ _IN_TWO_ROWS = 0.9  # share of clicks beside a row without one, from which these
 _OFTEN = 20  # training rows a user, so that an embedding of the user can be learned
 _FEW = 100_000  # rows that are trained in seconds, however rare a click is
 _RARE = 50  # rows without a click to each click, from which most of them teach little
+_ALIKE = 0.9  # share of rows without a click with one answer, from which these rows tell little
 _ENOUGH = 10  # of them to keep for each click
 _WRITTEN = {
     "delimiter": "gives all lines the same number of cells",
@@ -113,6 +114,9 @@ def guess(
     reserved = _RESERVED - {*columns.values(), rule.column, SEQUENCE}
     why = "the raw log has a column of this name; rename it"
     own += [FieldGuess(name, why) for name in events.columns if name in reserved]
+    if sets["featurize.protocol"].value == "temporal" and "fetch.table.behaviour" not in sets:
+        answers = [field.name for field in own if field.group is Group.BEHAVIOUR]
+        sets |= _of_skipped(table.select(answers), keys.labels == 0)
     described_by = fields.of_table(log.items.table, Group.ITEM, ITEM_ID) if log.items else []
     described_by += fields.of_table(log.users.table, Group.USER, USER_ID) if log.users else []
     rows_of_user = len(keys.users) / (int(keys.users.max()) + 1)
@@ -302,6 +306,26 @@ def _of_answers(label: Rule, answers: pa.ChunkedArray, is_headed: bool) -> dict[
         return {}
     why = f"{what} tells about the user as well, so all rows enter the history, with their values"
     return {"fetch.table.behaviour": Choice(rule, why)}
+
+
+def _of_skipped(answers: pa.Table, skipped: np.ndarray) -> dict[str, Choice]:
+    """Return the behaviours of a log by days, as of midnight: all rows, if those `skipped` differ in their answers."""
+    for name in answers.column_names:
+        column = Column(name, answers[name])
+        if column.kind != "number" or column.missing:
+            continue
+        counts = column.values.filter(pa.array(skipped)).value_counts().field("counts")
+        if pc.max(counts).as_py() < _ALIKE * skipped.sum():
+            why = f"rows without a click differ in {name}, so they tell about the user as well; all enter the history"
+            midnight = (
+                "a history that grows within the day tells how the user's last rows ended, which costs GAUC; send "
+                "requests the history as of midnight"
+            )
+            return {
+                "fetch.table.behaviour": Choice(f"{name} >= {pc.min(column.values).as_py()}", why),
+                "featurize.order": Choice("daily", midnight),
+            }
+    return {}
 
 
 def _of_history(events: Look, before: str, columns: Mapping[str, str]) -> dict[str, Choice]:

@@ -351,6 +351,22 @@ def test_visits_are_behaviours(
     assert found["featurize.fields"]["behaviour"] == {column: "categorical"}
 
 
+@pytest.mark.parametrize("answered", [True, False])
+def test_rows_without_a_click_are_behaviours_if_their_answers_differ(
+    answered: bool, tmp_path: Path, log: list[dict[str, Any]], guessed: Guessed
+) -> None:
+    """How long somebody watched before they left tells about them; a time that only clicks have does not."""
+    lines = ["user,item,ts,click,play_time"]
+    for e in log:
+        watched = 2 + e["dwell"] + e["item"] % 3 if answered or e["click"] else 0
+        lines.append(f"{e['user']},{e['item']},{e['time']},{e['click']},{watched}")
+    (tmp_path / "log.csv").write_text("\n".join(lines))
+    found = guessed("log.csv")
+    expected = ("play_time >= 2", "daily") if answered else (None, None)
+    assert (found.get("fetch.table.behaviour"), found.get("featurize.order")) == expected
+    assert found["featurize.fields"]["behaviour"].keys() == {"play_time"}
+
+
 @pytest.mark.parametrize("name", ["day", "date"])
 @pytest.mark.parametrize(("form", "hours"), [("%Y%m%d", 8), ("%d.%m.%Y", -5), ("%Y-%m-%d", 0)])
 def test_days_in_a_column_tell_the_time_zone(
@@ -643,7 +659,7 @@ REFUSED: dict[str, tuple[str, dict[str, str], tuple[str, ...]]] = {
     "Turkish": (
         "user,item,ts,yer\n1,2,1700000000," + "ışık".encode("cp1254").decode("latin-1"),
         {},
-        ("not UTF-8", "convert the file, e.g. with iconv -f cp1254 -t UTF-8: ", "cp1254 (ışık)"),
+        ("not UTF-8", "expected --encoding with the one that reads this right: ", "cp1254 (ışık)"),
     ),
     "a mark of UTF-8": (
         "ï»¿user;item\n1;Käse\n",
