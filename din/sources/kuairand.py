@@ -3,8 +3,9 @@
 `fetch.options.path` is the unpacked folder. Events are the rows of log_standard_4_08_to_4_21_pure.csv and
 log_standard_4_22_to_5_08_pure.csv. log_random_4_22_to_5_08_pure.csv is not read.
 
-`is_click` is both the label and the behaviour. All other feedback of a row (is_like, long_view, play_time_ms, …) is
-known only after the impression, so it describes past rows only. video_features_statistic_pure.csv is not read: its
+`is_click` is the label. All other feedback of a row (is_like, long_view, play_time_ms, …) is known only after the
+impression, so it describes past rows only. It tells about rows without a click too, so all rows are behaviours, and a
+history ends at midnight (docs/concepts.md says why). video_features_statistic_pure.csv is not read: its
 counts cover the whole month and so contain the clicks to be predicted. User features are one snapshot of that time.
 
 Times are shifted to Beijing time (UTC+8), so that days match the publisher's.
@@ -41,12 +42,14 @@ class KuaiRandPure(Publisher):
     layout = Table(
         columns={"item_id": "video_id", "timestamp": "time_ms"},
         label="is_click",
+        behaviour="play_time_ms >= 0",
         timestamp_unit="ms",
         utc_offset_hours=BEIJING,
         keep=("tab", "is_rand", *_ACTS, *_DURATIONS),
         items_columns={"item_id": "video_id"},
         separators={"tag": ","},
     )
+    order: ClassVar = "daily"
     names: ClassVar = {
         "events": ("log_standard_4_08_to_4_21_pure.csv", "log_standard_4_22_to_5_08_pure.csv"),
         "items": ("video_features_basic_pure.csv",),
