@@ -18,8 +18,6 @@ from din.sources import times
 from din.sources.rules import Rule
 
 _FIRST, _LAST = (datetime(year, 1, 1, tzinfo=UTC) for year in (1995, 2050))  # a fetch accepts more; ids look like times
-_ZONES = (" UTC", ".%f UTC", " %z", ".%f %z")  # of exports of warehouses; ISO 8601 has no blank before the zone
-_FORMS = tuple(f"%Y-%m-%d %H:%M:%S{zone}" for zone in _ZONES)
 _BEGIN = r"(?i)^\s*(\d|[a-z]{3,9}\.?,? \d)"  # of a time as text, such as 31.05.2024 or May 31 2024
 _CLOCK = r"^\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?$"
 _GAPS = 0.1  # share of rows without a time from which a column is more likely to hold those of clicks
@@ -70,10 +68,9 @@ def unit_of(column: Column) -> Choice | None:
     text = pa.chunked_array([column.different[:20_000].cast(pa.string())])
     if column.kind == "text" and times.is_iso(text):
         return Choice("iso", f"{text[0]} is ISO 8601; times without an offset count as UTC")
-    if forms := times.forms_of(text) or [form for form in _FORMS if times.has_form(text, form)]:
+    if forms := times.forms_of(text):
         also = f" (or {forms[1]}: check it)" if len(forms) > 1 and len(text) > 12 else ""
-        zone = "" if "%z" in forms[0] else "; they count as UTC"
-        return Choice(forms[0], f"{text[0]}, and all others, have this form{also}{zone}")
+        return Choice(forms[0], f"{text[0]}, and all others, have this form{also}; they count as UTC")
     return None
 
 

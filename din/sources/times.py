@@ -33,7 +33,7 @@ FORMS = (*(date + clock for date in _DATES for clock in _CLOCKS), *_OTHERS)
 MOST = 0.99
 """The share of a column's values whose form is that of the column. A fetch names the first of the others."""
 _LOW, _HIGH = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for year in (YEARS[0], YEARS[1] + 1))
-_ISO = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z| UTC|[+-]\d{2}(:?\d{2})?)?)?"
+_ISO = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?( ?(Z|UTC|[+-]\d{2}(:?\d{2})?))?)?"
 _WITHOUT_SECONDS = r"([T ]\d{2}:\d{2})(Z| UTC|[+-].*)?$"
 _UNIT_KEY = "fetch.table.timestamp_unit"
 _OF_THE_YEARS = f"a time in the years {YEARS[0]} to {YEARS[1]}"
@@ -119,7 +119,8 @@ def _iso(column: str) -> str:
     """Return SQL for the time of ISO 8601 text, NULL for other text or a date that does not exist."""
     text = f"CAST({column} AS VARCHAR)"
     short = rf"regexp_replace({text}, '(\.\d{{6}})\d+', '\1')"
-    full = rf"regexp_replace({short}, '{_WITHOUT_SECONDS}', '\1:00\2')"
+    joined = rf"regexp_replace({short}, ' ([Z+-])', '\1')"
+    full = rf"regexp_replace({joined}, '{_WITHOUT_SECONDS}', '\1:00\2')"
     time = f"make_timestamp(epoch_us(TRY_CAST({full} AS TIMESTAMPTZ)))"
     return f"CASE WHEN regexp_full_match({text}, '{_ISO}') THEN {time} END"
 

@@ -161,7 +161,7 @@ def test_user_item_and_time(
 
 @pytest.mark.parametrize(
     "form",
-    ["%b %d %Y %I:%M %p", "%d %b %Y %H:%M", "%H:%M %d.%m.%y", "%Y-%m-%d %H:%M:%S UTC", "%Y-%m-%d %H:%M:%S.%f %z"],
+    ["%b %d %Y %I:%M %p", "%d %b %Y %H:%M", "%H:%M %d.%m.%y"],
 )
 def test_times_in_words_or_in_a_form_that_is_named(form: str) -> None:
     """The unit is the form, guessed where it is common."""
@@ -169,6 +169,14 @@ def test_times_in_words_or_in_a_form_that_is_named(form: str) -> None:
     log = log_of(KEYS | {"ts": lambda at, _: (start + timedelta(hours=at)).strftime(form).replace(" PM", "PM")})
     given = {"unit": form} if form.startswith("%H") else {}
     assert guess(log, given)["unit"].value == form
+
+
+@pytest.mark.parametrize("form", ["%Y-%m-%d %H:%M:%S UTC", "%Y-%m-%d %H:%M:%S.%f UTC", "%Y-%m-%d %H:%M:%S.%f %z"])
+def test_times_as_warehouses_export_them(form: str) -> None:
+    """A blank before the zone is not in ISO 8601, but common."""
+    start = datetime(2024, 5, 1, tzinfo=UTC)
+    log = log_of(KEYS | {"ts": lambda at, _: (start + timedelta(hours=at)).strftime(form)})
+    assert guess(log, {})["unit"].value == "iso"
 
 
 @pytest.mark.parametrize(("unit", "per"), [("s", 1), ("ms", 10**3), ("us", 10**6), ("ns", 10**9)])
