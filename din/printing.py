@@ -18,7 +18,7 @@ _STYLES = {"open": "green", "closed": "bold red", "borderline": "yellow"}
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print rows, with floats rounded to four digits, None as a dash, and verdicts in colour."""
-    table = Table(*columns, title=Text(title), title_justify="left", box=SIMPLE)
+    table = Table(*columns, title=Text(title, "table.title"), title_justify="left", box=SIMPLE)
     for row in rows:
         table.add_row(*(Text(_cell(value), _STYLES.get(str(value), "")) for value in row))
     Console(width=None if sys.stdout.isatty() else 200).print(table)
