@@ -33,7 +33,8 @@ def rows(features: FeatureDirectory) -> Iterator[Expected]:
     * `label_0_or_1`: a value other than 0 and 1.
     * `behaviours_sorted`, `history_within_behaviours`, `history_length`, `history_of_own_user`, `user_in_one_shard`: a
       history is not a window of at most `featurize.max_history` of its own user's behaviours.
-    * `history_before_impression`: **leakage**: a history reaches its impression's time (`strict`) or row (`sequence`).
+    * `history_before_impression`: **leakage**: a history reaches its impression's time (`strict`), row (`sequence`) or
+      day (`daily`).
     * `history_complete`: a history lacks behaviours from before its impression, so serving would see others.
     * `splits_apart`: splits overlap in time (`temporal`), in users (`by_user`), or a user's test row is not the last
       (`leave_last_out`).
@@ -177,7 +178,7 @@ def _rules(features: FeatureDirectory) -> list[RowRule]:
             "history_before_impression",
             "history_end",
             f"{own} AND NOT {_before(features, 'newest')}",
-            "a history reaches the time of its impression; the model would learn from the future",
+            "a history reaches its impression (or its day, if the order is daily); the model would learn the future",
         ),
         (
             "history_complete",
@@ -202,7 +203,7 @@ def _before(features: FeatureDirectory, behaviour: str) -> str:
     if features.manifest.order == "strict":
         return f"({behaviour}.timestamp < timestamp)"
     if features.manifest.order == "daily":
-        return f"({behaviour}.timestamp < floor(timestamp / {DAY_US}) * {DAY_US})"
+        return f"({behaviour}.timestamp < timestamp - timestamp % {DAY_US})"
     tie = f"{behaviour}.timestamp = timestamp AND ({behaviour}.sequence < sequence OR {behaviour}.prior)"
     return f"({behaviour}.timestamp < timestamp OR {tie})"
 

@@ -77,7 +77,7 @@ def positions(rows: ir.Table, order: str) -> ir.Table:
         rank=rank,
         low=rank + shown.cast("int32") if order == "sequence" else count(shown, so_far),
         trained=count(rows.split == TRAIN, ibis.window(group_by="user")),
-    )
+    ).drop("moment")
 
 
 def behaviours(rows: ir.Table, max_history: int) -> ir.Table:

@@ -31,7 +31,10 @@ def test_nothing_at_or_after_an_impression_changes_its_history(build: Callable[.
     log = random_log(0, users=40)
     log.fields = {}
     before = {row["sequence"]: row["history"] for row in build(log, order=order).impressions()}
-    event = sorted(log.events, key=lambda row: row["timestamp"])[len(log.events) // 2]
+    behaved = {(row["user_id"], row["timestamp"]) for row in log.events if row["behaviour"]}
+    later = sorted(log.events, key=lambda row: row["timestamp"])[len(log.events) // 2 :]
+    days = [(row["user_id"], row["timestamp"] // DAY * DAY) for row in later]
+    event = next(row for row, day in zip(later, days, strict=True) if day[1] < row["timestamp"] and day in behaved)
 
     def sees(row: dict[str, Any]) -> bool:
         if order == "strict":

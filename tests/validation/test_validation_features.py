@@ -35,7 +35,7 @@ from planting import (
 from din.artifacts import MANIFEST, hash_tree, read_json
 from din.featurize.build import featurize
 from din.params import Params
-from din.schema import SPLITS
+from din.schema import DAY_US, SPLITS
 from tests.faults.defects import DEFECTS as PLANTED
 from validation.features import PHASES
 
@@ -133,6 +133,16 @@ def own_row_in_history() -> None:
     put(TRAIN, "history_end", row, int(rows["history_end"][row]) + 1)
 
 
+def own_day_in_history() -> None:
+    """Let a history reach a behaviour that is earlier than its impression, but of the same day."""
+    rows, past = columns(TRAIN), columns(BEHAVIOURS)
+    end, time = rows["history_end"], rows["timestamp"]
+    next_time, next_user = (np.append(past[name], -1)[end] for name in ("timestamp", "user"))
+    earlier = (next_user == rows["user"]) & (next_time >= time // DAY_US * DAY_US) & (next_time < time)
+    row = int(np.flatnonzero(earlier & (end - rows["history_start"] < 8))[0])
+    put(TRAIN, "history_end", row, int(end[row]) + 1)
+
+
 def without(split: str, label: int) -> Plant:
     """Take the first row with a label out of a split of shard 0, and out of the manifest's counts."""
 
@@ -213,13 +223,14 @@ DEFECTS: dict[str, dict[str, tuple[Plant, set[str]]]] = {
         "a negative less in validation": (without("valid", 0), {"held_out_rows_whole"}),
         "a negative less in test": (without("test", 0), {"held_out_rows_whole"}),
     },
+    "temporal with daily": {"a behaviour of the same day": (own_day_in_history, {"history_before_impression"})},
     "by_user with weights": {"a negative less of a held-out user": (without("test", 0), {"held_out_rows_whole"})},
 }
 
 
 def entered(workspace: Enter, kind: str) -> Params:
-    protocol, _, weights = kind.partition(" with ")
-    return workspace(protocol, **(COUNTING if weights else {}))
+    protocol, _, more = kind.partition(" with ")
+    return workspace(protocol, **{"": {}, "weights": COUNTING, "daily": {"order": "daily"}}[more])
 
 
 @pytest.mark.parametrize(("kind", "defect"), [(kind, defect) for kind, own in DEFECTS.items() for defect in own])
@@ -247,13 +258,13 @@ def test_every_expectation_has_a_defect(workspace: Enter) -> None:
     assert all(any(name.endswith(kind) for name in told) for kind in kinds)
 
 
-@pytest.mark.parametrize("kind", ["temporal", "temporal with weights", "by_user with weights"])
+@pytest.mark.parametrize("kind", ["temporal", "temporal with daily", "temporal with weights", "by_user with weights"])
 def test_the_log_is_recounted_only_if_rows_count_differently(kind: str, workspace: Enter) -> None:
     """With weights or missing negatives, four more expectations are judged, and hold."""
     report = judge("features", entered(workspace, kind))
     assert not failed(report)
     judged = {entry["name"] for entry in report["expectations"]} & COUNTED
-    assert judged == (set() if kind == "temporal" else COUNTED)
+    assert judged == (COUNTED if "weights" in kind else set())
 
 
 def test_the_sample_shows_the_row(workspace: Enter) -> None:
