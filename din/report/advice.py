@@ -187,6 +187,8 @@ def worse_than_popularity(run: Run) -> Advice | None:
         steps.append("choose the best epoch by GAUC (train.learning.metric: gauc), which may cost AUC")
     if run.params.fetch.table.behaviour is not None:
         steps.append("let only clicks be behaviours (fetch.table.behaviour: null)")
+        if run.params.featurize.order != "daily":
+            steps.append("end histories at midnight (featurize.order: daily)")
     return Advice(
         "DIN111",
         "Popularity orders a user's rows better than the model",
