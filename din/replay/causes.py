@@ -115,7 +115,7 @@ def of_histories(wrong: Sequence[Pair]) -> list[Cause]:
         _sends("the newest behaviours are missing", lambda p: p.past[: _common(p)], WIDE),
         _sends("the oldest behaviours are missing", lambda p: _newest(p) if p.items else None, WIDE),
         _sends("some behaviours are repeated", _repeated, WIDE),
-        _sends("newer behaviours are in the history; with featurize.order: daily, it ends at midnight", _newer, WIDE),
+        _sends("newer behaviours than in training; end the history as featurize.order says", _newer, WIDE),
         _sends("the right behaviours in another order", lambda p: _picked(p, in_order=False), WIDE),
         _sends("some behaviours in the middle are missing", lambda p: _picked(p, in_order=True), WIDE),
     ]
@@ -185,9 +185,8 @@ def _with_shown(p: Pair) -> list[Entry] | None:
 
 
 def _newer(p: Pair) -> list[Entry] | None:
-    """Return the true history with the behaviours that a client sent after it; at least one true one must be read."""
-    most = min(len(p.items) - 1, p.most - 1) if p.past else len(p.items)
-    made = ([*p.past, *p.history[-n:]] for n in range(1, most + 1))
+    """Return the true history with the behaviours that a client sent after it, if the model reads a true one."""
+    made = ([*p.past, *p.history[-n:]] for n in range(1, min(len(p.items), p.most)) if p.past)
     return next((entries for entries in made if p.matches(entries)), None)
 
 

@@ -40,7 +40,7 @@ candidate.
 The log ends on {facts.until}. The last training impression is of {facts.train_until}.
 The model was judged when it had learned rows until {facts.judged_until}. It has since learned rows until
 {facts.seen_until}.
-Split `{protocol.name}`, histories in `{protocol.order}` order:
+Split `{protocol.name}`, order of histories `{protocol.order}`:
 {rows["train"]:,} training, {rows["valid"]:,} validation and {rows["test"]:,} test impressions.{_counting(facts)}
 Validation verdicts: {", ".join(f"{name} {verdict}" for name, verdict in facts.validation)}.
 

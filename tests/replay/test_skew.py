@@ -105,7 +105,7 @@ FAULTS: dict[str, tuple[Client, str, str]] = {
     "resent": (history(resent), "history", "some behaviours are repeated"),
     "a set": (history(once), "history", "each item only once"),
     "itself": (history(lambda past, r, _: [*past, r["candidates"][0]]), "history", "the impression itself"),
-    "of today": (history(lambda past, _, m: past + m["draw"].sample(past, 1)), "history", "newer behaviours are in"),
+    "of today": (history(lambda past, _, m: past + m["draw"].sample(past, 1)), "history", "newer behaviours than in"),
     "none": (history(lambda *_: []), "history", "no history is sent"),
     "unknown ids": (entries(lambda e: {"item_id": f"item-{e['item_id']}"}), "history", "does not know: another form"),
     "lossy": (history(dropped), "history", "in the middle are missing"),
