@@ -22,7 +22,7 @@ from din.metrics.ranking import auc
 from din.schema import ITEM_ID, LABEL, TIMESTAMP, USER_ID, Group, name_problem
 from din.sources import readers
 
-_TELLS_ALL = 0.8  # AUC of one column; no honest feature comes near it
+TELLS_ALL = 0.8  # AUC of one column; no honest feature comes near it
 _SAME = 0.995  # share of rows with the commonest value of their item, user or day
 _OFTEN = 5  # rows a value, so that an embedding can be learned
 _NEW = 0.2  # share of later rows with new values, for which validate_features would close
@@ -98,7 +98,7 @@ def of_event(
             whose = "to the item" if of_item else "of the user"
             return FieldGuess(name, f"sums up answers {whose}, including later ones")
         return FieldGuess(name, f"by its name an answer, known only after the click; {why}", Group.BEHAVIOUR, kind)
-    if (told := _tells(column, events.labels)) > _TELLS_ALL:
+    if (told := tells(column, events.labels)) > TELLS_ALL:
         reason = f"predicts the label on its own (AUC {told:.2f}), so it comes after the click; {why}"
         return FieldGuess(name, reason, Group.BEHAVIOUR, kind)
     if of_item and _counts(name, kind):
@@ -214,7 +214,7 @@ def _new_later(days: np.ndarray, values: np.ndarray) -> float:
     return float(np.mean(~np.isin(values[later], values[~later]))) if later.any() and not later.all() else 0.0
 
 
-def _tells(column: pa.ChunkedArray, labels: np.ndarray) -> float:
+def tells(column: pa.ChunkedArray, labels: np.ndarray) -> float:
     """Return the AUC of a column alone: click rates of its values in half of the rows, judged on the other half."""
     if pa.types.is_list(column.type) or labels.all():
         return 0.5

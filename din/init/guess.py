@@ -24,7 +24,7 @@ from din.init.look import Column, Look
 from din.init.sides import separators_of
 from din.names import ModelName
 from din.params import Table
-from din.params.fetch import DATE, Csv
+from din.params.fetch import ALL_ROWS, DATE, Csv
 from din.params.overlays import nested
 from din.schema import DAY_US, EVENT_COLUMNS, ITEM_ID, SEQUENCE, TIMESTAMP, USER_ID, Group
 from din.sources import SOURCES, files
@@ -116,7 +116,7 @@ def guess(
     own += [FieldGuess(name, why) for name in events.columns if name in reserved]
     if sets["featurize.protocol"].value == "temporal" and "fetch.table.behaviour" not in sets:
         answers = [field.name for field in own if field.group is Group.BEHAVIOUR]
-        sets |= _of_skipped(table.select(answers), keys.labels == 0)
+        sets |= _of_skipped(table.select(answers), keys.labels) if in_two_rows <= _IN_TWO_ROWS else {}
     described_by = fields.of_table(log.items.table, Group.ITEM, ITEM_ID) if log.items else []
     described_by += fields.of_table(log.users.table, Group.USER, USER_ID) if log.users else []
     rows_of_user = len(keys.users) / (int(keys.users.max()) + 1)
@@ -297,32 +297,35 @@ def _of_answers(label: Rule, answers: pa.ChunkedArray, is_headed: bool) -> dict[
     if seen.kind == "number" and label.comparison in (">=", ">"):
         if is_headed and not words.means(label.column, "rating"):
             return {}
-        what, rule = "a bad rating", f"{label.column} >= {pc.min(answers).as_py()}"
+        what = "a bad rating"
     elif label.comparison == "!=" and words.means(label.value, "opened"):
         if any(words.means(value, "click") for value in seen.different.to_pylist()):
             return {}
-        what, rule = f"{label.value}, a visit of the item's page,", f"{label.column} != -"
+        what = f"{label.value}, a visit of the item's page,"
     else:
         return {}
     why = f"{what} tells about the user as well, so all rows enter the history, with their values"
-    return {"fetch.table.behaviour": Choice(rule, why)}
+    return {"fetch.table.behaviour": Choice(ALL_ROWS, why)}
 
 
-def _of_skipped(answers: pa.Table, skipped: np.ndarray) -> dict[str, Choice]:
-    """Return the behaviours of a log by days, as of midnight: all rows, if those `skipped` differ in their answers."""
+def _of_skipped(answers: pa.Table, labels: np.ndarray) -> dict[str, Choice]:
+    """Return the behaviours of a log by days: all rows, as of midnight, if rows without a click differ in an answer.
+
+    An answer is a number that tells the label. A name alone could mean something else.
+    """
+    skipped = pa.array(labels == 0)
     for name in answers.column_names:
-        column = Column(name, answers[name])
-        if column.kind != "number" or column.missing:
-            continue
-        counts = column.values.filter(pa.array(skipped)).value_counts().field("counts")
-        if pc.max(counts).as_py() < _ALIKE * skipped.sum():
-            why = f"rows without a click differ in {name}, so they tell about the user as well; all enter the history"
+        column = answers[name]
+        counts = column.filter(skipped).value_counts().field("counts")
+        differs = pc.max(counts).as_py() < _ALIKE * skipped.true_count
+        if differs and Column(name, column).kind == "number" and fields.tells(column, labels) > fields.TELLS_ALL:
+            why = f"rows without a click differ in {name}, so they tell about the user as well, and enter the history"
             midnight = (
-                "a history that grows within the day tells how the user's last rows ended, which costs GAUC; send "
-                "requests the history as of midnight"
+                "a history that grows within the day tells how the user's last rows ended, which cost GAUC on a public "
+                "log; requests must send the history as it was at midnight"
             )
             return {
-                "fetch.table.behaviour": Choice(f"{name} >= {pc.min(column.values).as_py()}", why),
+                "fetch.table.behaviour": Choice(ALL_ROWS, why),
                 "featurize.order": Choice("daily", midnight),
             }
     return {}

@@ -12,6 +12,8 @@ from din.params.blocks import Block, Conflict, Fraction, Paths
 
 DATE = "{date}"
 """The placeholder of a day, as YYYY-MM-DD, in a path."""
+ALL_ROWS = "all"
+"""The value of `fetch.table.behaviour` that lets every row into the history."""
 TimeForm = Annotated[str, Field(pattern="%"), Doc("A form of times, as `strptime` reads it, e.g. %d.%m.%Y %H:%M.")]
 BLOCKS = {"table": "table", "simulate": "simulate"}
 """The sources whose settings are a block; other sources read `fetch.options`."""
@@ -97,7 +99,7 @@ class Table(Block):
     label: Annotated[str, Doc("a 0/1 column, or a rule such as: rating >= 4")] = "label"
     behaviour: Annotated[
         str | None,
-        Doc("rows that enter the user's history: a 0/1 column, or a rule such as rating >= 1; null = clicks"),
+        Doc("rows that enter the user's history: all, a 0/1 column, or a rule such as rating >= 3; null = clicks"),
     ] = None
     timestamp_unit: Annotated[
         Literal["s", "ms", "us", "ns", "iso"] | TimeForm,

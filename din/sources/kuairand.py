@@ -17,6 +17,7 @@ from typing import ClassVar
 
 from din.params import Table
 from din.params import fetch as blocks
+from din.params.fetch import ALL_ROWS
 from din.sources import SOURCES
 from din.sources.publisher import BEIJING, Publisher
 
@@ -42,7 +43,7 @@ class KuaiRandPure(Publisher):
     layout = Table(
         columns={"item_id": "video_id", "timestamp": "time_ms"},
         label="is_click",
-        behaviour="play_time_ms >= 0",
+        behaviour=ALL_ROWS,
         timestamp_unit="ms",
         utc_offset_hours=BEIJING,
         keep=("tab", "is_rand", *_ACTS, *_DURATIONS),

@@ -33,6 +33,7 @@ from din.artifacts import write_bytes
 from din.errors import InputError, Unavailable
 from din.params import Table
 from din.params import fetch as blocks
+from din.params.fetch import ALL_ROWS
 from din.schema import ITEM_ID, TIMESTAMP, USER_ID
 from din.sources import SOURCES
 from din.sources.download import KEY
@@ -83,7 +84,7 @@ class MovieLensRelease(Publisher):
     layout = Table(
         items_columns={"item_id": "movieId"},
         columns={"user_id": "userId", "item_id": "movieId"},
-        behaviour="rating >= 0",
+        behaviour=ALL_ROWS,
         keep=("rating",),
         users_columns={"user_id": "userId"},
         separators={"genres": "|"},

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from din.errors import InputError, listed, shown
 from din.params import Table, to_json
+from din.params.fetch import ALL_ROWS
 from din.schema import (
     BEHAVIOUR,
     EVENT_COLUMNS,
@@ -267,12 +268,12 @@ class TableSource(Source):
         return [name for name in free if name in optional and name not in wanted]
 
     def _rules(self, names: Sequence[str], file: str) -> dict[str, Rule]:
-        """Return the rules of label and behaviour over the columns of an events file. Behaviour may have none."""
+        """Return the rules of label and behaviour over the columns of an events file. Behaviour may need none."""
         given = {LABEL: self.params.label, BEHAVIOUR: self.params.behaviour}
         return {
             role: Rule.parse(f"fetch.table.{role}", text, names, file)
             for role, text in given.items()
-            if text is not None
+            if text not in (None, ALL_ROWS)
         }
 
     def _input(self, table: str, rows: Rows) -> Input:
@@ -315,7 +316,8 @@ class TableSource(Source):
         """Return the events in the contract's types, numbered from `start` if they have no sequence."""
         rules = self._rules(events.rows.names, events.rows.name)
         answers = {role: rule.of(events.rows, events.forms[rule.column]) for role, rule in rules.items()}
-        answers.setdefault(BEHAVIOUR, (answers[LABEL][0], []))
+        all_rows = "CAST(1 AS TINYINT)"
+        answers.setdefault(BEHAVIOUR, (all_rows if self.params.behaviour == ALL_ROWS else answers[LABEL][0], []))
         return self._part("events", events, ids, answers, start)
 
     def _part(

@@ -46,7 +46,7 @@ LABELS = {
     "ratings": "column_3 >= 5",
     "videos": "is_click",
 }
-BEHAVIOURS = {"reviews": "overall >= 1.0", "ratings": "column_3 >= 1"}
+BEHAVIOURS = {"reviews": "all", "ratings": "all"}
 UNITS = {"german_shop": "%d.%m.%Y %H:%M:%S", "reviews": "s", "ratings": "s", "videos": "iso"}
 DIALECTS = {
     "german_shop": {"delimiter": ";", "encoding": "cp1252", "decimal": ","},
@@ -332,8 +332,8 @@ def test_the_name_of_a_log(paths: str, name: str) -> None:
 @pytest.mark.parametrize(
     ("header", "values", "behaviour"),
     [
-        ("", ["pv", "cart", "fav"], "column_4 != -"),
-        ("user,item,ts,event\n", ["view", "addtocart", "transaction"], "event != -"),
+        ("", ["pv", "cart", "fav"], "all"),
+        ("user,item,ts,event\n", ["view", "addtocart", "transaction"], "all"),
         ("user,item,ts,event\n", ["view", "click", "transaction"], None),
         ("user,item,ts,event\n", ["impression", "play", "like"], None),
     ],
@@ -362,9 +362,26 @@ def test_rows_without_a_click_are_behaviours_if_their_answers_differ(
         lines.append(f"{e['user']},{e['item']},{e['time']},{e['click']},{watched}")
     (tmp_path / "log.csv").write_text("\n".join(lines))
     found = guessed("log.csv")
-    expected = ("play_time >= 2", "daily") if answered else (None, None)
+    expected = ("all", "daily") if answered else (None, None)
     assert (found.get("fetch.table.behaviour"), found.get("featurize.order")) == expected
     assert found["featurize.fields"]["behaviour"].keys() == {"play_time"}
+
+
+@pytest.mark.parametrize("why", ["tells no label", "impression and click are two rows", "users are held out"])
+def test_numbers_that_leave_the_histories_alone(
+    why: str, tmp_path: Path, log: list[dict[str, Any]], guessed: Guessed
+) -> None:
+    """A number with the name of an answer need not be one, and not every log is one of answered impressions by days."""
+    rows = log
+    if why == "impression and click are two rows":
+        rows = [shown | {"click": 0} for shown in log if shown["click"]] + log
+    lines = ["user,item,ts,click,play_time"]
+    for at, e in enumerate(rows):
+        watched = at % 90 if why == "tells no label" else 2 + 90 * e["click"] + e["item"] % 3
+        time = 1_715_000_000 + e["time"] % 864 if why == "users are held out" else e["time"]
+        lines.append(f"{e['user']},{e['item']},{time},{e['click']},{watched}")
+    (tmp_path / "log.csv").write_text("\n".join(lines))
+    assert not {"fetch.table.behaviour", "featurize.order"} & guessed("log.csv").keys()
 
 
 @pytest.mark.parametrize("name", ["day", "date"])

@@ -57,7 +57,7 @@ def folder(workspace: Workspace) -> Path:
 
 
 def test_the_log(workspace: Workspace, folder: Path, fetch_public: Fetch) -> None:
-    """Both standard logs are read in order, in Beijing's days; all rows are behaviours, feedback is no context."""
+    """Both standard logs are read in order, in Beijing's days. All rows are behaviours, and feedback is no context."""
     raw = fetch_public("kuairand-pure", "KuaiRand-Pure")
     events = raw["events"].to_pydict()
     assert events["label"] == [1, 0, 0, 0, 1, 0, 1, 0]

@@ -232,7 +232,7 @@ CASES = [
     labels("flag", 0, 1, 1),
     times("s", f"{T}", f"{T}.5"),
     times("iso", "2023-11-15T02:00+02:00", "2023-11-14 19:00:00.500000000-0500"),
-    times("iso", "2023-11-15 00:00 UTC", "2023-11-15 00:00:00.5 UTC"),
+    times("iso", "2023-11-15 00:00 UTC", "2023-11-15 02:00:00.5 +0200"),
     times("%d.%m.%Y %H:%M:%S.%f", "15.11.2023 00:00:00.0", "15.11.2023 00:00:00.5"),
     events(
         "a time type has its unit and zone",
@@ -247,6 +247,7 @@ CASES = [
     ),
     events("names of keys and kept columns", f"uid,sku,ts,c,ui\n1,2,{T},1,x\n", {"user_id": [1], "tab": ["x"]},
         columns={"user_id": "uid", "item_id": "sku", "timestamp": "ts", "tab": "ui"}, label="c", keep=("tab",)),
+    events("all rows are behaviours", f"{HEADER}\n1,5,{T},0\n1,6,{T},1\n", {"behaviour": [1, 1]}, behaviour="all"),
     events("own sequence and behaviour", f"{HEADER},sequence,seen\n1,5,{T},0,9,1\n1,6,{T},1,3,0\n",
         {"sequence": [3, 9], "behaviour": [0, 1], "item_id": [6, 5]}, behaviour="seen"),
     events("duplicates", TWICE, {"item_id": [5, 5, 6, 5], "label": [0, 1, 1, 1]}),
