@@ -174,14 +174,19 @@ class Objects:
                 return False
         return True
 
-    def keys(self, below: str) -> dict[str, datetime]:
+    def keys(self, below: str, after: str = "") -> dict[str, datetime]:
         """Return the keys below a key, with the time of each one's last write. Unfinished writes are left out.
+
+        Args:
+            below: the key.
+            after: only keys that sort after this one.
 
         Raises:
             InputError: a key has a form that can't be listed, e.g. an empty segment, which S3 allows.
         """
         with _reaching(self.at(below)):
-            objects = obstore.list(self._store(), f"{self._prefix}/{below}/").collect()
+            offset = f"{self._prefix}/{after}" if after else None
+            objects = obstore.list(self._store(), f"{self._prefix}/{below}/", offset=offset).collect()
         return {o["path"].removeprefix(f"{self._prefix}/"): o["last_modified"] for o in objects}
 
     def delete(self, key: str) -> None:

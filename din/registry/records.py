@@ -157,13 +157,20 @@ def read_chain(objects: Objects) -> Chain:
     return Chain(entries, damage, remarks, seals)
 
 
-def newest_entry(objects: Objects) -> Entry | None:
+def newest_entry(objects: Objects, known: int = 0) -> Entry | None:
     """Return the newest record, checked against its seal and the previous record, or None if the log is empty.
+
+    Args:
+        objects: the store.
+        known: the number of a record that was the newest at an earlier look; 0: unknown. Records before it are then
+            not listed, so that a look takes the same time however long the log is.
 
     Raises:
         InputError: the record is malformed or was edited, or a record before or after it was removed.
     """
-    log = _Listing.of(objects)
+    log = _Listing.of(objects, known - 1)
+    if log.newest < known:  # the log was restored from an older copy
+        return newest_entry(objects)
     if not log.newest:
         return None
     before = _entry(objects, log, log.newest - 1) if log.newest > 1 else None
@@ -204,15 +211,16 @@ class _Listing:
     remarks: list[str]
 
     @classmethod
-    def of(cls, objects: Objects) -> "_Listing":
+    def of(cls, objects: Objects, start: int = 0) -> "_Listing":
+        """List the keys of the records and seals from the number `start` on."""
         remarks: list[str] = []
         # List seals first. A seal is written after its record, so the later listing has a record for every seal.
-        seals = _by_number(_listed(objects, SEALS, _SEAL, remarks))
-        numbers = {int(key[1]) for key in _listed(objects, PROMOTIONS, _RECORD, remarks)}
+        seals = _by_number(_listed(objects, SEALS, _SEAL, remarks, start))
+        numbers = {int(key[1]) for key in _listed(objects, PROMOTIONS, _RECORD, remarks, start)}
         if any(number not in seals for number in numbers if number < max(numbers)):
             # Unless a seal was lost, records were appended between the two listings. A record is sealed before the next
             # one is appended, so another listing has all the seals that must exist.
-            later = _by_number(_listed(objects, SEALS, _SEAL, []))
+            later = _by_number(_listed(objects, SEALS, _SEAL, [], start))
             seals = {number: later[number] for number in later if number in numbers or number in seals}
         return cls(numbers, seals, remarks)
 
@@ -222,9 +230,10 @@ class _Listing:
         return max([0, *self.numbers, *self.seals])
 
 
-def _listed(objects: Objects, area: str, form: re.Pattern[str], remarks: list[str]) -> list[re.Match[str]]:
+def _listed(objects: Objects, area: str, form: re.Pattern[str], remarks: list[str], start: int) -> list[re.Match[str]]:
     """Return the matches of an area's keys, and add a remark for each key that does not match."""
-    keys = {key: form.fullmatch(key) for key in sorted(objects.keys(area))}
+    after = f"{area}/{start:06}" if start > 0 else ""
+    keys = {key: form.fullmatch(key) for key in sorted(objects.keys(area, after))}
     odd = [shown(objects.at(key), quotes=False) for key, found in keys.items() if not found]
     remarks += [f"{place}: ignored, not a key that the registry writes; remove it" for place in odd]
     return [found for found in keys.values() if found]

@@ -81,18 +81,22 @@ class Registry:
         """Return all records, oldest first."""
         return [entry.record for entry in self._chain().entries]
 
-    def champion(self) -> Record | None:
-        """Return the newest record, checked against the previous one, or None before the first promotion."""
-        newest = newest_entry(self.objects)
+    def champion(self, known: int = 0) -> Record | None:
+        """Return the newest record, checked against the previous one, or None before the first promotion.
+
+        Args:
+            known: the number of the champion at an earlier look, which makes this one faster; 0: unknown.
+        """
+        newest = newest_entry(self.objects, known)
         return newest.record if newest else None
 
-    def required_champion(self) -> Record:
-        """Return the champion.
+    def required_champion(self, known: int = 0) -> Record:
+        """Return the champion; see `champion`.
 
         Raises:
             InputError: there is none yet.
         """
-        champion = self.champion()
+        champion = self.champion(known)
         if champion is None:
             raise InputError(f"{self.name}: no champion yet; promote a bundle first (`din promote`)")
         return champion

@@ -223,9 +223,9 @@ class History:
         if path not in self.objects:
             raise FileNotFoundError(path)
 
-    def list(self, store: object, prefix: str) -> SimpleNamespace:
+    def list(self, store: object, prefix: str, offset: str | None) -> SimpleNamespace:
         self._step("list", prefix, "refused")
-        paths = sorted(path for path in self.objects if path.startswith(prefix))
+        paths = sorted(path for path in self.objects if path.startswith(prefix) and path > (offset or ""))
         found = [{"path": path, "last_modified": self.objects[path][1]} for path in paths]
         return SimpleNamespace(collect=lambda: found)
 

@@ -52,6 +52,20 @@ def test_bundle_comes_back_as_it_was(uri, tmp_path):
     assert registry.put_bundle(source) == version  # storing it again changes nothing
 
 
+@pytest.mark.parametrize("uri", ["{folder}/r", "memory:///"])
+def test_a_look_that_knows_an_earlier_champion(uri, tmp_path):
+    """It finds the same champion, without a listing of older records, also in a log that was restored from a copy."""
+    registry = Registry(uri.format(folder=tmp_path), "ads")
+    version = registry.put_bundle(bundle(tmp_path / "b"))
+    for _ in range(12):
+        registry.append(version, registry.champion(), by="ann", reason="test")
+    assert [registry.champion(known) for known in range(30)] == [registry.history()[-1]] * 30
+    assert len(registry.objects.keys("promotions", "promotions/000010")) == 3
+    for key in ("promotions/000012.json", *registry.objects.keys("seals", "seals/000012")):
+        registry.objects.delete(key)
+    assert {registry.champion(known).number for known in range(30)} == {11}
+
+
 def test_many_writers_have_one_winner(local, tmp_path):
     """If sixteen threads append after the same champion, exactly one writes a record."""
     version = local.put_bundle(bundle(tmp_path / "b"))
