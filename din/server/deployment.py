@@ -24,6 +24,7 @@ from itertools import islice
 from din import documents
 from din.errors import InputError, Unavailable
 from din.facts import Facts
+from din.names import Version
 from din.registry.bundle import FACTS, Verified
 from din.registry.records import Record
 from din.registry.registry import Registry
@@ -94,6 +95,7 @@ class Deployment:
         self._registry = Registry(settings.registry, settings.model)
         self._results = TrialResults(CACHE, settings.registry, settings.model)
         self._recorded: deque[tuple[Request, int]] = deque(maxlen=_RECORDED)
+        self._answered: set[Version] = set()
         self._stop = threading.Event()
         self.champion: Record | None = None
         self.seen_at: float | None = None
@@ -102,8 +104,7 @@ class Deployment:
         for cause in Cause:
             metrics.REFUSED.labels(cause)  # 0 from the start, or `increase` would not see the first refusal
         self.serving = self._first()
-        self._results.add_passed(self.serving.record)
-        metrics.RECORD.set(self.serving.record.number)
+        self._note_answering()
         metrics.REFUSING.set(self.refused is not None)
 
     @property
@@ -143,7 +144,7 @@ class Deployment:
             InputError: there is none, or the log of promotions is damaged.
             Unavailable: the registry doesn't answer.
         """
-        self.champion = self._registry.required_champion()
+        self.champion = self._registry.required_champion(self.champion.number if self.champion else 0)
         self.seen_at = time.monotonic()
         self.problem = None
         metrics.SEEN.set_to_current_time()
@@ -191,9 +192,13 @@ class Deployment:
 
     def _replace(self, serving: Serving) -> None:
         self.serving = serving
-        self._results.add_passed(serving.record)
-        metrics.RECORD.set(serving.record.number)
+        self._note_answering()
         metrics.SWAPS.inc()
+
+    def _note_answering(self) -> None:
+        self._answered.add(self.serving.record.version)
+        self._results.add_passed(self.serving.record)
+        metrics.RECORD.set(self.serving.record.number)
 
     def _refuse(self, champion: Record, error: InputError) -> None:
         wait = min(2 * self.refused.wait, _LONGEST_WAIT) if self.refused else self.settings.refresh
@@ -235,6 +240,8 @@ class Deployment:
             recorded = [request for request, _ in list(self._recorded)]
             if record.action == "rollback":  # clients may send fields that only the bad bundle knows
                 recorded = [request for request in recorded if can_answer(new.scorer, request)]
+            if record.version in self._answered:  # a busy machine makes any bundle look slow, also the way back
+                old = None
             found = objection(new.scorer, golden, old, recorded)
         except (InputError, Unavailable):
             raise

@@ -23,7 +23,7 @@ from din.serve.bundle_writer import seal
 from din.serve.golden import GOLDEN, read_golden
 from din.serve.scorer import Scores, _prune
 from din.server import deployment as deployed
-from din.server import metrics, trial_results
+from din.server import metrics, trial, trial_results
 from din.server.deployment import Deployment
 from din.server.trial import Objection, objection
 from din.server.trial_results import TrialResults
@@ -397,6 +397,23 @@ def test_a_slower_bundle(steady: World) -> None:
     slow = Slow.open(steady.bundles[0])
     reason = objection(slow, read_golden(steady.bundles[0]), old, [REQUEST])
     assert reason and "times as long" in reason.reason
+
+
+def test_a_busy_machine_does_not_refuse_the_way_back(
+    world: World, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where any bundle looks slow, a new one is refused, and one that has answered here answers again."""
+    deployment.keep([REQUEST], 20)
+    world.crown(1)
+    deployment.follow()
+    monkeypatch.setattr(trial, "MOST_TIMES_SLOWER", 0.0)
+    world.crown(0)
+    deployment.follow()
+    assert deployment.refused is None and deployment.serving.record.number == 3
+    change_card(world, "third")
+    world.crown(1)
+    deployment.follow()
+    assert deployment.refused and "times as long" in deployment.refused.reason
 
 
 def test_the_recorded_requests(deployment: Deployment) -> None:
