@@ -240,9 +240,8 @@ class Deployment:
             recorded = [request for request, _ in list(self._recorded)]
             if record.action == "rollback":  # clients may send fields that only the bad bundle knows
                 recorded = [request for request in recorded if can_answer(new.scorer, request)]
-            if record.version in self._answered:  # a busy machine makes any bundle look slow, also the way back
-                old = None
-            found = objection(new.scorer, golden, old, recorded)
+            answered = record.version in self._answered
+            found = objection(new.scorer, None if answered else golden, None if answered else old, recorded)
         except (InputError, Unavailable):
             raise
         except Exception as error:  # onnxruntime raises many kinds, and the watch must outlive them
