@@ -127,7 +127,7 @@ class Champions:
         self.records = 0
 
     def crown(self, version: Version) -> None:
-        self._registry.append(version, self._registry.champion(), by="ann", reason="test")
+        self._registry.append(version, self._registry.champion(self.records), by="ann", reason="test")
         self.records += 1
 
     def swap(self, version: Version) -> None:
