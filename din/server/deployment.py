@@ -1,8 +1,8 @@
 """The bundle that answers now, and the watch that replaces it.
 
 A watch looks at the registry again and again. It fetches and verifies a new champion, tries it, and then replaces one
-reference. Requests that have begun keep the bundle that they began with, so no answer mixes two, and the old one goes
-with its last request. A rollback is a new record, so it takes effect in the same way.
+reference. Requests that have begun keep the bundle that they began with, so no answer mixes two. The old one stays open
+until another bundle is tried. A rollback is a new record, so it takes effect in the same way, and at once.
 
 A bundle that fails its trial is refused by all processes of this machine, also after a restart, until there is another
 record or another release of a package. One that can't be opened is refused by this process, and tried again later.
@@ -24,7 +24,6 @@ from itertools import islice
 from din import documents
 from din.errors import InputError, Unavailable
 from din.facts import Facts
-from din.names import Version
 from din.registry.bundle import FACTS, Verified
 from din.registry.records import Record
 from din.registry.registry import Registry
@@ -95,7 +94,7 @@ class Deployment:
         self._registry = Registry(settings.registry, settings.model)
         self._results = TrialResults(CACHE, settings.registry, settings.model)
         self._recorded: deque[tuple[Request, int]] = deque(maxlen=_RECORDED)
-        self._answered: set[Version] = set()
+        self._before: Serving | None = None
         self._stop = threading.Event()
         self.champion: Record | None = None
         self.seen_at: float | None = None
@@ -104,7 +103,8 @@ class Deployment:
         for cause in Cause:
             metrics.REFUSED.labels(cause)  # 0 from the start, or `increase` would not see the first refusal
         self.serving = self._first()
-        self._note_answering()
+        self._results.add_passed(self.serving.record)
+        metrics.RECORD.set(self.serving.record.number)
         metrics.REFUSING.set(self.refused is not None)
 
     @property
@@ -179,11 +179,10 @@ class Deployment:
             self._try(champion)
 
     def _try(self, champion: Record) -> None:
-        """Replace the bundle that answers, or refuse the new one."""
-        serving = self.serving
+        """Replace the bundle that answers, or refuse the new one. One that is still open is not tried again."""
+        is_open = [one for one in (self.serving, self._before) if one and one.record.version == champion.version]
         try:
-            is_same = champion.version == serving.scorer.version
-            new = replace(serving, record=champion) if is_same else self._opened(champion, serving.scorer)
+            new = replace(is_open[0], record=champion) if is_open else self._opened(champion, self.serving.scorer)
         except InputError as error:
             self._refuse(champion, error)
         else:
@@ -191,14 +190,12 @@ class Deployment:
             self._replace(new)
 
     def _replace(self, serving: Serving) -> None:
+        if serving.scorer is not self.serving.scorer:
+            self._before = self.serving
         self.serving = serving
-        self._note_answering()
+        self._results.add_passed(serving.record)
+        metrics.RECORD.set(serving.record.number)
         metrics.SWAPS.inc()
-
-    def _note_answering(self) -> None:
-        self._answered.add(self.serving.record.version)
-        self._results.add_passed(self.serving.record)
-        metrics.RECORD.set(self.serving.record.number)
 
     def _refuse(self, champion: Record, error: InputError) -> None:
         wait = min(2 * self.refused.wait, _LONGEST_WAIT) if self.refused else self.settings.refresh
@@ -229,6 +226,7 @@ class Deployment:
             Unavailable: the registry doesn't answer.
         """
         at = f"{self._registry.name}: record {record.number}"
+        self._before = None  # two bundles are in memory, not three
 
         def serving(bundle: Verified) -> tuple[Serving, Golden]:
             scorer = Scorer(bundle).within(self.settings.limits)
@@ -240,8 +238,7 @@ class Deployment:
             recorded = [request for request, _ in list(self._recorded)]
             if record.action == "rollback":  # clients may send fields that only the bad bundle knows
                 recorded = [request for request in recorded if can_answer(new.scorer, request)]
-            answered = record.version in self._answered
-            found = objection(new.scorer, None if answered else golden, None if answered else old, recorded)
+            found = objection(new.scorer, golden, old, recorded)
         except (InputError, Unavailable):
             raise
         except Exception as error:  # onnxruntime raises many kinds, and the watch must outlive them

@@ -44,19 +44,16 @@ class Objection:
     reason: str
 
 
-def objection(new: Scorer, golden: Golden | None, old: Scorer | None, recorded: Sequence[Request]) -> Objection | None:
+def objection(new: Scorer, golden: Golden, old: Scorer | None, recorded: Sequence[Request]) -> Objection | None:
     """Return why a bundle must not answer, or None. It is warm afterwards.
-
-    A version that has answered in this process would give its golden requests the same answers. Its time must not be
-    compared again: on a busy machine any bundle can look slow, and the way back must stay open.
 
     Args:
         new: the bundle.
-        golden: its golden requests. None: it has answered in this process.
+        golden: its golden requests.
         old: the one that answers now. None: no comparison.
         recorded: requests that `old`, or the one before it, has answered.
     """
-    if golden and (problem := difference(new, golden, _PAUSE)):
+    if problem := difference(new, golden, _PAUSE):
         return Objection(Cause.GOLDEN, problem)
     if old:
         recorded = [request for request in recorded if can_answer(old, request)]

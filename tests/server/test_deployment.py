@@ -5,6 +5,7 @@ import os
 import shutil
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -399,21 +400,23 @@ def test_a_slower_bundle(steady: World) -> None:
     assert reason and "times as long" in reason.reason
 
 
-def test_a_busy_machine_does_not_refuse_the_way_back(
-    world: World, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where any bundle looks slow, a new one is refused, and one that has answered here answers again."""
+def test_the_way_back_needs_no_trial(world: World, deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where any bundle looks slow, a new one is refused, and the one before answers again. It goes when one is tried."""
+    first = deployment.serving.scorer
     deployment.keep([REQUEST], 20)
     world.crown(1)
     deployment.follow()
+    second = weakref.ref(deployment.serving.scorer)
     monkeypatch.setattr(trial, "MOST_TIMES_SLOWER", 0.0)
     world.crown(0)
     deployment.follow()
-    assert deployment.refused is None and deployment.serving.record.number == 3
+    assert deployment.serving.record.number == 3 and deployment.serving.scorer is first
+    assert second()
     change_card(world, "third")
     world.crown(1)
     deployment.follow()
     assert deployment.refused and "times as long" in deployment.refused.reason
+    assert deployment.serving.scorer is first and not second()
 
 
 def test_the_recorded_requests(deployment: Deployment) -> None:
