@@ -198,6 +198,7 @@ def test_a_version_that_failed_under_a_newer_record(world: World, deployment: De
     world.crown(1)
     deployment.follow()
     sound = deployment.settings
+    deployment = Deployment(sound)  # in which the first bundle is not open any more
     refuse_long_requests(deployment)
     world.crown(0)
     deployment.follow()
@@ -401,7 +402,7 @@ def test_a_slower_bundle(steady: World) -> None:
 
 
 def test_the_way_back_needs_no_trial(world: World, deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where any bundle looks slow, a new one is refused, and the one before answers again. It goes when one is tried."""
+    """Where any bundle looks slow, a new one is refused, but not the one before, which goes when another is tried."""
     first = deployment.serving.scorer
     deployment.keep([REQUEST], 20)
     world.crown(1)
