@@ -163,7 +163,7 @@ def newest_entry(objects: Objects, known: int = 0) -> Entry | None:
     Args:
         objects: the store.
         known: the number of a record that was the newest at an earlier look; 0: unknown. Records before it are then
-            not listed, so that a look takes the same time however long the log is.
+            not listed, so a look at a long log takes hardly longer than at a short one.
 
     Raises:
         InputError: the record is malformed or was edited, or a record before or after it was removed.
