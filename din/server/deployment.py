@@ -2,7 +2,8 @@
 
 A watch looks at the registry again and again. It fetches and verifies a new champion, tries it, and then replaces one
 reference. Requests that have begun keep the bundle that they began with, so no answer mixes two. The old one stays open
-until another bundle is tried. A rollback is a new record, so it takes effect in the same way, and at once.
+until another bundle is tried. A rollback is a new record, so it takes effect in the same way. One to the bundle that is
+still open needs no trial.
 
 A bundle that fails its trial is refused by all processes of this machine, also after a restart, until there is another
 record or another release of a package. One that can't be opened is refused by this process, and tried again later.
@@ -180,9 +181,9 @@ class Deployment:
 
     def _try(self, champion: Record) -> None:
         """Replace the bundle that answers, or refuse the new one. One that is still open is not tried again."""
-        is_open = [one for one in (self.serving, self._before) if one and one.record.version == champion.version]
+        still_open = [one for one in (self.serving, self._before) if one and one.record.version == champion.version]
         try:
-            new = replace(is_open[0], record=champion) if is_open else self._opened(champion, self.serving.scorer)
+            new = replace(still_open[0], record=champion) if still_open else self._opened(champion, self.serving.scorer)
         except InputError as error:
             self._refuse(champion, error)
         else:
