@@ -5,9 +5,10 @@ Whether it is as good a model was judged by the gates. They did not see the requ
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from statistics import median
 from time import thread_time_ns
 
 import numpy as np
@@ -44,6 +45,15 @@ class Objection:
     reason: str
 
 
+@dataclass(frozen=True)
+class _Turn:
+    """A recorded request, the probabilities of the new bundle, and its CPU time as a multiple of the old one's."""
+
+    request: Request
+    found: Vector
+    ratio: float
+
+
 def objection(new: Scorer, golden: Golden, old: Scorer | None, recorded: Sequence[Request]) -> Objection | None:
     """Return why a bundle must not answer, or None. It is warm afterwards.
 
@@ -55,13 +65,19 @@ def objection(new: Scorer, golden: Golden, old: Scorer | None, recorded: Sequenc
     """
     if problem := difference(new, golden, _PAUSE):
         return Objection(Cause.GOLDEN, problem)
-    if old:
-        recorded = [request for request in recorded if can_answer(old, request)]
-    return _unanswered_or_torn(new, old, recorded) or (_slower(new, old, recorded) if old and recorded else None)
+    if old is None:
+        return None
+    try:
+        turns = list(_turns(new, old, recorded))
+        packed = new.score_many([turn.request for turn in turns])
+    except InputError as error:
+        answered = f"it does not answer a request that version {old.version[:12]} answered"
+        return Objection(Cause.UNANSWERED, f"{answered}: {error}")
+    return _torn(turns, packed) or _slower(turns)
 
 
 def can_answer(scorer: Scorer, request: Request) -> bool:
-    """Return whether a bundle answers a request. The one that answers now may not: the one before may have done so."""
+    """Return whether a bundle answers a request."""
     try:
         _timed(scorer, request)
     except InputError:
@@ -69,25 +85,34 @@ def can_answer(scorer: Scorer, request: Request) -> bool:
     return True
 
 
-def _unanswered_or_torn(new: Scorer, old: Scorer | None, recorded: Sequence[Request]) -> Objection | None:
-    """Object to a request without an answer, or with two different ones, each from one graph."""
-    try:
-        packed = new.score_many(recorded)  # first, because its errors number the requests
-        alone = [_timed(new, request)[0] for request in recorded]
-    except InputError as error:
-        answered = f"it does not answer a request that version {old.version[:12]} answered: " if old else ""
-        return Objection(Cause.UNANSWERED, f"{answered}{error}")
-    far = max((np.abs(one - other).max(initial=0) for one, other in zip(alone, packed, strict=True)), default=0.0)
+def _turns(new: Scorer, old: Scorer, recorded: Sequence[Request]) -> Iterator[_Turn]:
+    """Yield the recorded requests, repeated if they are few, with what both bundles make of each.
+
+    Without those that `old` does not answer: the one before it may have done so.
+
+    Raises:
+        InputError: the new bundle does not answer one of the others.
+    """
+    for request in list(recorded) * math.ceil(_TURNS / max(len(recorded), 1)):
+        try:
+            _, before = _timed(old, request)
+        except InputError:
+            continue
+        found, now = _timed(new, request)
+        yield _Turn(request, found, now / before)
+
+
+def _torn(turns: Sequence[_Turn], packed: Sequence[Vector]) -> Objection | None:
+    """Object to a request with two different answers, each from one graph."""
+    far = max((np.abs(one.found - other).max(initial=0) for one, other in zip(turns, packed, strict=True)), default=0.0)
     if far > ATOL_PROBABILITY:
         expected = f"expected at most {ATOL_PROBABILITY:g}"
         return Objection(Cause.GRAPHS, f"its two graphs differ by {far:.2g} on one request; {expected}")
     return None
 
 
-def _slower(new: Scorer, old: Scorer, recorded: Sequence[Request]) -> Objection | None:
-    turns = math.ceil(_TURNS / len(recorded))
-    ratios = [_timed(new, request)[1] / _timed(old, request)[1] for request in recorded for _ in range(turns)]
-    ratio = float(np.median(ratios))
+def _slower(turns: Sequence[_Turn]) -> Objection | None:
+    ratio = median([turn.ratio for turn in turns] or [0.0])
     if ratio > MOST_TIMES_SLOWER:
         slower = f"a request takes {ratio:.1f} times as long as before; expected at most {MOST_TIMES_SLOWER:g}"
         return Objection(Cause.SLOWER, slower)
