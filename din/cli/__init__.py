@@ -21,7 +21,7 @@ app = typer.Typer(
         "din doctor                   # what this machine lacks",
         "din --install-completion     # let your shell complete commands and options",
     ),
-    help="Click-through-rate models that retrain themselves and never let a bad one reach production.\n\n"
+    help="Click-through-rate models that retrain themselves, behind gates that keep bad ones out of production.\n\n"
     "`dvc repro` runs the stages in the order of dvc.yaml, including `python -m validation raw|features|predictions`. "
     "Each stage can also be run alone. All read params.yaml. Exit codes: 0 = done, 1 = a bug, or a resource that can't "
     "be reached now, 2 = bad input, 3 = a gate is closed.",
