@@ -102,7 +102,7 @@ def watch(
     ] = None,
     registry: Uri = None,
     model: Model = None,
-    max_requests: Annotated[int, typer.Option(min=1, help="Read about as many requests of a day.")] = 1_000,
+    max_requests: Annotated[int, typer.Option(min=1, help="Read about this many requests a day.")] = 1_000,
     max_age: Annotated[float, typer.Option(min=0, max=36500, help="Alarm if the champion is older, in days.")] = 7.0,
     metrics: Annotated[Path | None, typer.Option(help="Write figures for Prometheus to this file, *.prom.")] = None,
     as_json: AsJson = False,

@@ -129,13 +129,14 @@ def update(root: Path) -> None:
     if status := git(root, "status", "--porcelain", "--", *files, _FILES).split():
         raise InputError(f"{root}: not committed: {', '.join(status[1::2])}; commit first, so that git can undo")
     # A removed file stays removed.
-    wanted = [f"{_FILES}/{name}" for name in files if (root / name).exists() or not (root / _FILES / name).exists()]
-    _write(root / _FILES, files)
+    wanted = [name for name in files if (root / name).exists() or not (root / _FILES / name).exists()]
+    _write(root / _FILES, {name: files[name] for name in wanted})
     git(root, "add", _FILES)
     conflicts: list[str] = []
     with tempfile.NamedTemporaryFile() as patch:
-        news = (f"--output={patch.name}", f"--relative={_FILES}", "HEAD", "--", *wanted)
-        git(root, "diff-index", "--cached", "--patch", *news)
+        news = [f"{_FILES}/{name}" for name in wanted]
+        where = (f"--output={patch.name}", f"--relative={_FILES}")
+        git(root, "diff-index", "--cached", "--patch", *where, "HEAD", "--", *news)
         if not Path(patch.name).stat().st_size:
             print("up to date: this release renders the same files")
             return
@@ -144,6 +145,8 @@ def update(root: Path) -> None:
         except CommandFailed:
             conflicts = git(root, "diff", "--name-only", "--diff-filter=U").split()
             if not conflicts:
+                # Or the next call would find nothing new.
+                git(root, "restore", "--staged", "--worktree", "--", _FILES)
                 raise
     changed = git(root, "diff", "--name-only", "HEAD", "--", *files).split()
     print(f"merged {listed(changed)}; look at the changes with git diff HEAD")

@@ -5,7 +5,7 @@
     is it the same for all rows of an item?                         -> item: candidates and histories have it
     else it is known when the item is shown                         -> context
 
-What is the same for all rows, differs in every row, or has new values on later days, is left out.
+A column is left out if it has one value, another one in nearly every row, or new ones on later days.
 """
 
 from dataclasses import dataclass

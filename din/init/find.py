@@ -196,9 +196,10 @@ def _beside(workspace: Workspace, place: str) -> str:
         if not system.isfile(path):
             return place
         if place.lower().endswith(".zip"):
-            with ZipFile(system.open(path)):
+            with system.open(path) as file, ZipFile(file):
                 return place
-    return place.rpartition("/")[0] or "*"
+    folder, slash, _ = place.rpartition("/")
+    return folder or slash or "*"
 
 
 def _sizes(workspace: Workspace, place: str, alone: str | None = None) -> dict[str, int]:

@@ -40,7 +40,7 @@ _DELIMITERS = (";", "\t", "|", ",")
 _LIST_SEPARATORS = ("|", ";", ",")
 _NUMBER_OR_DATE = r"[-+]?[\d.,:/ TZ-]*\d[\d.,:/ TZ-]*"
 _BEGUN = r'(?:^|{0})"((?:[^"]|"")*+"(?={0}|$))?'
-"""A cell that begins with a quote; the group is its rest if that ends with one, too. Quotes inside are doubled."""
+"""A cell that begins with a quote. The group matches if the cell also ends with one. Quotes inside are doubled."""
 _AMOUNT = r"^\D{0,5}[0-9]+(\D[0-9]{3})*[.,]([0-9]{2}|-)\D{0,5}$"
 _PLAIN_NUMBER = r"^-?[0-9]+(\.[0-9]+)?$"
 _IMPRESSIONS = r"^\S+-[01]( \S+-[01])*$"
@@ -63,8 +63,11 @@ class Column:
 
     @cached_property
     def different(self) -> pa.Array:
-        """The different values in the order of the rows, without a missing one; none if the values are nested."""
-        return pa.array([], self.values.type) if self.kind == "nested" else self.values.unique().drop_null()
+        """The different values in the order of the rows, without a missing one or NaN; none if they are nested."""
+        if self.kind == "nested":
+            return pa.array([], self.values.type)
+        found = self.values.unique()
+        return found.filter(pc.invert(pc.is_null(found, nan_is_null=True)))
 
     @property
     def ids(self) -> pa.Array:
@@ -105,7 +108,7 @@ class Column:
             return str(self.values.type)
         return ", ".join(str(value)[:40] for value in self.different[:3].to_pylist())
 
-    @property
+    @cached_property
     def is_amount(self) -> bool:
         """True if the values are numbers that no reader takes for numbers, such as 1.234,50 € or 1,234.50."""
         if self.kind != "text":
@@ -122,7 +125,7 @@ class Column:
         """True if hardly any value repeats."""
         return self.distinct >= _MOST * len(self.values)
 
-    @property
+    @cached_property
     def holds_lists(self) -> bool:
         """True if hardly any value repeats, but the parts do between blanks or other separators."""
         if self.kind != "text" or not self.is_once:
@@ -130,7 +133,7 @@ class Column:
         parts = pc.split_pattern_regex(self.different, r"[\s,;|]+").flatten()
         return len(parts.unique()) < len(parts) / 2
 
-    @property
+    @cached_property
     def parts(self) -> pa.Array:
         """All elements of the lists that the column holds, as text; none if it holds no lists of ids."""
         if self.separator or (pa.types.is_list(self.values.type) and not self.holds_objects):
@@ -163,7 +166,7 @@ class Column:
         kind = self.values.type
         return pa.types.is_nested(kind.value_type if pa.types.is_list(kind) else kind)
 
-    @property
+    @cached_property
     def separator(self) -> str | None:
         """The separator of the lists that a column of text holds, or None."""
         if self.kind == "text" and self.name.endswith(_RECBOLES_LISTS):
@@ -402,7 +405,7 @@ def _encoding(content: bytes, name: str) -> str:
 
 
 def _samples(content: bytes, encodings: Iterable[str]) -> str:
-    """Return a word of text as each of the encodings reads it that can, but not in UTF-16, which has a mark."""
+    """Return a word of the text as each encoding decodes it, if it can. UTF-16 is left out, because it has a mark."""
     found = []
     for encoding in encodings:
         with suppress(UnicodeDecodeError):

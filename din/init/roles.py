@@ -139,7 +139,7 @@ def _fits(column: Column, unit: str) -> bool:
 
 
 def _id(log: Look, role: str, given: str | None, used: set[str]) -> Choice:
-    """Return the column of the user or of the item, which is none of those that are used."""
+    """Return the column of the user or of the item, which has no other role yet."""
     if given is not None:
         if problem := _problem(log.columns[given], role, is_given=True):
             raise InputError(f"--{role} {given}: {problem}")

@@ -3,18 +3,18 @@
 import math
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from din.errors import InputError
+from din.errors import InputError, Unavailable
 from din.names import Version
 from din.registry.registry import Registry
 from din.schema import USER_ID, Group
 from din.serve.limits import Limits
-from din.serve.scorer import Scorer
+from din.serve.scorer import CACHE, Scorer, open_fetched
 from din.served_log import pseudonym
 
 TOLERANCE = 1e-6
@@ -33,6 +33,7 @@ class Again:
         largest: the largest difference; None: no request could be scored.
         problem: why there are requests that could not be scored, or None.
         example: the id of a request that differs, or None.
+        reads_ages: whether the model reads when behaviours were.
     """
 
     version: str
@@ -42,50 +43,45 @@ class Again:
     largest: float | None
     problem: str | None
     example: str | None
+    reads_ages: bool = False
 
 
-def open_all(registry: Registry, versions: Iterable[Version]) -> dict[Version, Scorer | str]:
-    """Open the bundles of some versions. One that can't be opened is replaced by the reason.
-
-    Raises:
-        Unavailable: the registry doesn't answer.
-    """
-    numbers = {record.version: record.number for record in registry.history()}
-    opened: dict[Version, Scorer | str] = {}
-    for version in sorted(set(versions)):
-        if version not in numbers:
-            opened[version] = f"no record of {registry.name} has it"
-            continue
-        try:
-            opened[version] = Scorer.from_registry(registry.uri, registry.model_name, numbers[version])
-        except InputError as error:
-            opened[version] = str(error)
-    return opened
-
-
-def score_again(
-    opened: Mapping[Version, Scorer | str], rows: Sequence[dict[str, Any]], key: bytes | None
-) -> list[Again]:
+def score_again(registry: Registry, rows: Sequence[dict[str, Any]], key: bytes | None) -> list[Again]:
     """Return a comparison for each version.
 
     Args:
-        opened: the bundles.
+        registry: holds the bundles, of which one is open at a time.
         rows: of the log, with `request` parsed.
         key: of the hashes of users.
 
     Raises:
         InputError: users are hashed, the model has fields of users, and there is no key.
+        Unavailable: the registry doesn't answer.
     """
     by_version: dict[Version, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         by_version[row["version"]].append(row)
-    return [_version(version, opened[version], own, key) for version, own in sorted(by_version.items())]
+    recorded = {record.version for record in registry.history()}
+    return [_version(registry, version, recorded, own, key) for version, own in sorted(by_version.items())]
 
 
-def _version(version: str, scorer: Scorer | str, rows: Sequence[dict[str, Any]], key: bytes | None) -> Again:
+def _version(
+    registry: Registry,
+    version: Version,
+    recorded: Collection[Version],
+    rows: Sequence[dict[str, Any]],
+    key: bytes | None,
+) -> Again:
     candidates = sum(len(row["probabilities"]) for row in rows)
-    if isinstance(scorer, str):
-        return Again(version, len(rows), candidates, len(rows), None, scorer, rows[0]["request_id"])
+    try:
+        if version not in recorded:
+            raise InputError(f"no record of {registry.name} has it")
+        scorer = open_fetched(registry, version, Scorer, CACHE)
+    except Unavailable:
+        raise
+    except Exception as error:  # onnxruntime raises many kinds
+        problem = str(error) or type(error).__name__
+        return Again(version, len(rows), candidates, len(rows), None, problem, rows[0]["request_id"])
     scorer = scorer.within(_ANY_SIZE)
     people = _people(scorer, rows, key)
     far: dict[str, float] = {}
@@ -104,7 +100,7 @@ def _version(version: str, scorer: Scorer | str, rows: Sequence[dict[str, Any]],
     differ = sum(one > TOLERANCE for one in far.values())
     largest = max((one for one in far.values() if one < math.inf), default=None)
     example = max(far, key=lambda name: far[name]) if differ else None
-    return Again(version, len(rows), candidates, differ, largest, problem, example)
+    return Again(version, len(rows), candidates, differ, largest, problem, example, scorer.reads_ages)
 
 
 def _people(scorer: Scorer, rows: Sequence[dict[str, Any]], key: bytes | None) -> dict[str, str]:
@@ -115,4 +111,5 @@ def _people(scorer: Scorer, rows: Sequence[dict[str, Any]], key: bytes | None) -
         if any(field.group is Group.USER for field in scorer.fields):
             raise InputError("the log holds hashes of users, and the model looks users up; give the key as --log-key")
         return {}
-    return {pseudonym(key, user): user for user in scorer.users}
+    wanted = {row["user_id"] for row in rows}
+    return {hashed: user for user in scorer.users if (hashed := pseudonym(key, user)) in wanted}

@@ -84,8 +84,8 @@ class Cause:
         says: what it is, and what to do.
         explains: whether a client with it would have sent what a pair, or a value, holds.
         weight: of a row that it explains.
-        made: the behaviours that such a client would have sent, or None. Of a wide cause it is not sure which of
-            several equal items was sent.
+        made: the behaviours that such a client would have sent, or None. A wide cause can't tell which of several equal
+            items was sent.
     """
 
     says: str

@@ -16,7 +16,7 @@ from din.manifests import FeaturesManifest
 from din.params.fetch import Fetch
 from din.printing import print_table
 from din.registry.registry import Registry
-from din.replay.again import TOLERANCE, Again, open_all, score_again
+from din.replay.again import TOLERANCE, Again, score_again
 from din.replay.causes import Pair
 from din.replay.skew import FieldSkew, find
 from din.schema import TIMESTAMP, Group, parse_field
@@ -43,12 +43,15 @@ class Replay:
     skew: list[FieldSkew]
 
     def check(self) -> None:
-        """Raise GateClosed if a probability differs from the one that was served."""
-        if differ := sum(version.differ for version in self.versions):
+        """Raise GateClosed if a probability differs from the one that was served, or a version can't be opened."""
+        if differ := sum(one.differ for one in self.versions if one.largest is not None):
             raise GateClosed(
                 f"{differ:,} requests get other probabilities than were served, by more than {TOLERANCE:g}: look at "
                 "the request of the example, and at the packages of the server and of this machine"
             )
+        for one in self.versions:
+            if one.largest is None:
+                raise GateClosed(f"{one.differ:,} requests of version {one.version[:12]} have no scores: {one.problem}")
 
 
 def replay(
@@ -69,17 +72,18 @@ def replay(
         Unavailable: the registry doesn't answer.
     """
     rows = _read(log, most)
-    opened = open_all(registry, (row["version"] for row in rows))
-    versions = score_again(opened, rows, read_key(key) if key else None)
+    versions = score_again(registry, rows, read_key(key) if key else None)
     columns = ("version", "requests", "candidates", "differ", "largest difference", "problem", "example")
-    shown = [(one.version[:12], *list(vars(one).values())[1:]) for one in versions]
+    shown = [
+        (one.version[:12], one.requests, one.candidates, one.differ, one.largest, one.problem, one.example)
+        for one in versions
+    ]
     print_table(f"Scored again ({len(rows):,} requests of {log})", columns, shown)
     if not (workspace.features / MANIFEST).is_file():
         print("no data/features here, so what clients sent is not compared: run `dvc repro featurize`")
         return Replay(versions, None, [])
     pairs, fields = _pairs(workspace, rows, 3600 * utc_offset_hours)
-    ages = any(scorer.reads_ages for scorer in opened.values() if not isinstance(scorer, str))
-    skew = find(pairs, fields, ages)
+    skew = find(pairs, fields, ages=any(one.reads_ages for one in versions))
     print(f"{len(pairs):,} of {len(rows):,} requests are impressions of data/features")
     if skew:
         lines = [(one.field, one.cause, f"{one.requests:,} of {one.compared:,}", one.example) for one in skew]

@@ -5,6 +5,8 @@
     trial.py          the conditions for a bundle to answer
     trial_results.py  the results of trials, which the processes of a machine share
     bodies.py         bodies, with limits on bytes and time
+    answers.py        from a body to its answer
+    shadow.py         a challenger that is scored beside the champion
     answer_log.py     the log of what was answered
     workers.py        threads that score, a bounded queue, and a time limit
     app.py            the routes

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
@@ -145,30 +147,24 @@ class AnswerLog:
             waiting = self._waiting
             size = self._bytes
             self._waiting = []
-        hours: dict[str, list[dict[str, Any]]] = {}
-        try:
-            for one in waiting:
-                hours.setdefault(_hour(one.at), []).append(self._row(one))
-            for hour, rows in hours.items():
-                self._write(hour, rows)
-        except Exception:  # one that nobody foresaw must not end the thread
-            self._lost.inc(len(waiting))
-            _LOG.exception("the log in %s lost the answers that waited", self._folder)
+        for hour, scored in groupby(sorted(waiting, key=attrgetter("at")), lambda one: _hour(one.at)):
+            self._write(hour, list(scored))
         with self._lock:
             self._bytes -= size
         if self._open and (self._open.hour < _hour(self._clock()) or self._open.size > _MOST_OPEN):
             self._publish()
 
-    def _write(self, hour: str, rows: list[dict[str, Any]]) -> None:
+    def _write(self, hour: str, scored: list[Scored]) -> None:
         try:
             if self._open and self._open.hour != hour:
                 self._publish()
             self._open = self._open or _Open(self._folder, hour)
-            self._open.append(rows)
-            self._logged.inc(len(rows))
-        except (OSError, pa.ArrowException) as error:  # e.g. a full disk; what follows would be unreadable
-            self._lost.inc(len(rows))
-            _LOG.error("the log in %s lost %d answers: %s", self._folder, len(rows), error)
+            self._open.append([self._row(one) for one in scored])
+            self._logged.inc(len(scored))
+        except Exception as error:  # e.g. a full disk, or what nobody foresaw; what follows would be unreadable
+            foreseen = isinstance(error, OSError | pa.ArrowException)
+            self._lost.inc(len(scored))
+            _LOG.error("the log in %s lost %d answers: %s", self._folder, len(scored), error, exc_info=not foreseen)
             self._leave()
 
     def _publish(self) -> None:

@@ -1,7 +1,8 @@
 """The routes of the server.
 
 A body is read with a limit on its bytes and on its time, and parsed and scored by a thread. Scores name the version
-that made them, and every error is one line: 413 too large, 408 too slow, 415 compressed, 422 wrong, 503 busy, 504 late.
+that made them, and every error is one line: 400 cut off, 408 too slow, 413 too large, 415 compressed, 422 wrong,
+500 a bug, 503 busy, 504 late.
 """
 
 import contextlib
@@ -58,6 +59,8 @@ def create() -> Starlette:
         return app(Deployment(settings), challenger(settings))
     except (InputError, Unavailable) as error:
         _LOG.error("%s", error)
+        for stop in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(stop, signal.SIG_DFL)  # uvicorn's handler would let the process sleep on
         time.sleep(settings.refresh)
         raise SystemExit(1) from None
 
@@ -201,6 +204,7 @@ class Server:
     async def ready(self, _: Request) -> Response:
         """Say which bundle answers, how old the knowledge of the registry is, and whether its champion is refused."""
         deployment = self._deployment
+        serving = deployment.serving
         refused = deployment.refused
         champion = deployment.champion
         age = deployment.registry_age
@@ -208,8 +212,8 @@ class Server:
         return JSONResponse(
             {
                 "ready": True,
-                "record": deployment.serving.record.number,
-                "version": deployment.serving.scorer.version,
+                "record": serving.record.number,
+                "version": serving.scorer.version,
                 "champion": champion and champion.number,
                 "registry": {"seconds_ago": age and round(age, 1), "problem": deployment.problem},
                 "refused": refused

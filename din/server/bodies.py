@@ -52,16 +52,18 @@ class Bodies:
         self._held -= size
 
     async def _read(self, request: Request, body: bytearray) -> None:
-        too_large = f"the body is larger than {self._most / 1e6:g} MB; send fewer candidates in each, or raise "
+        too_large = (
+            f"the body is larger than {self._most / 1e6:g} MB; send fewer candidates in each, or raise --max-request-mb"
+        )
         coding = request.headers.get("content-encoding", "identity")
         if coding != "identity":
             raise HTTPException(415, f"content-encoding: {shown(coding)}; expected none: send the JSON as it is", CLOSE)
         if int(request.headers.get("content-length", 0)) > self._most:
-            raise HTTPException(413, too_large + "--max-request-mb", CLOSE)
+            raise HTTPException(413, too_large, CLOSE)
         async for piece in request.stream():
             body += piece
             self._held += len(piece)
             if len(body) > self._most:
-                raise HTTPException(413, too_large + "--max-request-mb", CLOSE)
+                raise HTTPException(413, too_large, CLOSE)
             if self._held > _MOST_BYTES:
                 raise HTTPException(503, "too many large bodies at once; try again in a second", CLOSE | RETRY)

@@ -68,7 +68,7 @@ class Refusal:
 
     Attributes:
         wait: the seconds until the bundle is tried again; infinite if it failed its trial.
-        until: when they are over, on the monotonic clock.
+        until: when it is tried again, on the monotonic clock.
     """
 
     record: Record
@@ -133,8 +133,11 @@ class Deployment:
         """Look at the registry once, and let its champion answer from now on, unless it is refused."""
         try:
             self._follow(self._look())
-        except Exception as error:  # also one that nobody foresaw: a watch that has died looks like a quiet registry
+        except (InputError, Unavailable) as error:
+            self.problem = str(error)
+        except Exception as error:  # one that nobody foresaw: a watch that has died looks like a quiet registry
             self.problem = str(error) or type(error).__name__
+            _LOG.exception("a look at the registry failed; the bundle answers on")
         note_use(self.serving.scorer.version, CACHE)
         metrics.REFUSING.set(self.refused is not None)
 

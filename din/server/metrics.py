@@ -1,6 +1,7 @@
 """Figures for Prometheus. With several processes, a folder of `prometheus_client` joins theirs."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
@@ -9,7 +10,7 @@ FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
 ANSWERS = Counter("din_answers", "Answers to POST requests, to wrong routes, and after bugs, by status.", ["status"])
-CLOSED = Counter("din_closed_connections", "Connections closed before a request began, by cause.", ["cause"])
+CLOSED = Counter("din_closed_connections", "Connections closed without an answer, by cause.", ["cause"])
 SCORES = Counter("din_scores", "Candidates that were scored, by the version that scored them.", ["version"])
 SECONDS = Histogram("din_request_seconds", "Seconds from the head of a request to its answer.", buckets=_SECONDS)
 SWAPS = Counter("din_swaps", "Champions that replaced another one, summed over processes.")
@@ -36,9 +37,12 @@ def page() -> bytes:
     if FOLDER not in os.environ:
         return generate_latest()
     for path in Path(os.environ[FOLDER]).glob("gauge_live*.db"):  # uvicorn tells nobody that a process has died
-        pid = path.stem.rpartition("_")[2]
-        if not Path("/proc", pid).exists():
-            multiprocess.mark_process_dead(pid)
+        pid = int(path.stem.rpartition("_")[2])
+        with suppress(PermissionError, FileNotFoundError):  # it is another user's now; another call removed the file
+            try:
+                os.kill(pid, 0)
+            except ProcessLookupError:
+                multiprocess.mark_process_dead(pid)
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)
     return generate_latest(registry)

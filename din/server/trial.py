@@ -73,7 +73,7 @@ def objection(new: Scorer, golden: Golden, old: Scorer | None, recorded: Sequenc
     except InputError as error:
         answered = f"it does not answer a request that version {old.version[:12]} answered"
         return Objection(Cause.UNANSWERED, f"{answered}: {error}")
-    return _torn(turns, packed) or _slower(turns)
+    return _graphs_differ(turns, packed) or _slower(turns)
 
 
 def can_answer(scorer: Scorer, request: Request) -> bool:
@@ -102,8 +102,8 @@ def _turns(new: Scorer, old: Scorer, recorded: Sequence[Request]) -> Iterator[_T
         yield _Turn(request, found, now / before)
 
 
-def _torn(turns: Sequence[_Turn], packed: Sequence[Vector]) -> Objection | None:
-    """Object to a request with two different answers, each from one graph."""
+def _graphs_differ(turns: Sequence[_Turn], packed: Sequence[Vector]) -> Objection | None:
+    """Object if the two graphs give one request different answers."""
     far = max((np.abs(one.found - other).max(initial=0) for one, other in zip(turns, packed, strict=True)), default=0.0)
     if far > ATOL_PROBABILITY:
         expected = f"expected at most {ATOL_PROBABILITY:g}"

@@ -62,7 +62,7 @@ class TrialResults:
         return sorted(self._read(Record, "*.passed.json"), key=lambda record: record.number, reverse=True)
 
     def failed(self) -> dict[Version, int]:
-        """Return the versions that failed a trial, with the number of the newest record whose trial that was."""
+        """Return the versions that failed a trial, each with the number of the newest of its records that failed."""
         records = [failure.record for failure in self._failures("*.failed.json")]
         return {record.version: record.number for record in sorted(records, key=lambda record: record.number)}
 

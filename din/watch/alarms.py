@@ -87,7 +87,7 @@ def advise(figure: str, alarming: Collection[str], is_new: bool, observed: float
     """
     sent = {name for name in alarming if name not in OUTPUTS | _CLICKS | {AGE, WAIT} and not _is_unknown(name)}
     if figure == AGE:
-        return Advice("retrain", "no newer candidate was promoted: `din status` says why")
+        return Advice("retrain", "no newer candidate was promoted: `din status` names the stage that ended the run")
     if figure == WAIT:
         return Advice("ask who owns the data", "the clicks of the newest days are missing")
     if figure in _CLICKS:

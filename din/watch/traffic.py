@@ -153,7 +153,12 @@ def figures(days: Sequence[Day], alarms: Collection[tuple[date, str]], registry:
     found = {
         "requests": Figure.level(answered, typical, max(users), is_log=True, usual=usual("requests")),
         busiest: Figure.level(
-            np.log([day.busiest for day in days]), one_user, users[-1], "higher", True, usual(busiest)
+            np.log([day.busiest for day in days]),
+            one_user,
+            users[-1],
+            worse="higher",
+            is_log=True,
+            usual=usual(busiest),
         ),
         "candidates": level("candidates", lambda day: (_lengths(day), np.ones(len(day.rows)), day.users)),
         "history": level(
@@ -202,10 +207,11 @@ def _view(con: duckdb.DuckDBPyConnection, files: Sequence[Path], start: datetime
 
 
 def _shortened(row: dict[str, Any]) -> Row:
-    """Keep the last entries of the lists of a row's request, and add the length of its history."""
+    """Keep the last entries of the lists of a row's request, and the lengths of its history and of its items."""
     request = row["request"]
     kept = {group: _entries(request.get(group), group in ("history", "candidates")) for group in _GROUPS}
-    return row | {"request": request | kept, "history": len(request.get("history") or [])}
+    lengths = {"history": len(request.get("history") or []), "items": len(row["items"])}
+    return row | {"request": request | kept} | lengths
 
 
 def _entries(given: Any, listed: bool) -> list[Row]:
@@ -228,7 +234,7 @@ def _plain(value: Any) -> str | float | None:
 
 
 def _lengths(day: Day) -> list[int]:
-    return [len(row["items"]) for row in day.rows]
+    return [row["items"] for row in day.rows]
 
 
 def _ages(day: Day) -> Iterator[float]:
@@ -262,7 +268,7 @@ def _values(day: Day, group: str, name: str) -> Values:
     for at, row in enumerate(day.rows):
         for entry in row["request"][group]:
             value = entry.get(name)
-            several = value if isinstance(value, list) else [value]
+            several = (value or [None]) if isinstance(value, list) else [value]  # an empty list is a missing value
             values += several
             rows += [at] * len(several)
     numbers = all(value is None or isinstance(value, int | float) for value in values)

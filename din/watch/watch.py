@@ -41,8 +41,8 @@ class Watched:
     def check(self) -> None:
         """Raise GateClosed if there is an alarm, or else InputError if there is a problem."""
         if self.alarms:
-            told = "; ".join(f"{one.figure}: {one.action} ({one.why})" for one in self.alarms)
-            raise GateClosed(f"{len(self.alarms)} alarms about the day until {self.until}: {told}")
+            told = "; ".join(f"{one.figure} on {one.day}: {one.action} ({one.why})" for one in self.alarms)
+            raise GateClosed(f"{len(self.alarms)} alarms until {self.until}: {told}")
         if self.problem:
             raise InputError(self.problem)
 
@@ -78,7 +78,7 @@ def watch(
     Args:
         clicks: how to read the clicks; None: figures that need clicks are left out.
         end: the end of the day, UTC.
-        most: how many requests of a day to read, about.
+        most: about how many requests a day to read.
         max_age: alarm if the champion is older.
         metrics: write the figures to this file, for Prometheus' collector of text files.
 

@@ -557,7 +557,7 @@ def test_the_split_follows_from_days_and_users() -> None:
         assert ("train.model.softmax" in found) == (expected != "temporal")
         assert ("train.learning.initial_item_bias" in found) == (expected == "temporal")
     found = protocol([row // 10 for row in rows], days, labels)
-    assert found["featurize.protocol"].reason.endswith("25% of 200 users, with 2,000 rows")
+    assert found["featurize.protocol"].reason.endswith("25% of 200 users; the log has 2,000 rows")
     with pytest.raises(InputError, match="the log has 1 day and 20 users; a test needs 4 days, or 100 users"):
         protocol([row % 20 for row in rows], [0] * 2000, labels)
 

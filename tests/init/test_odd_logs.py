@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
@@ -174,6 +175,14 @@ def test_a_table_of_sums_of_answers_beside_the_items(tmp_path: Path, log: list[d
     (tmp_path / "shop" / "a.csv").unlink()
     run("init", str(tmp_path / "shop"))
     assert guessed()["fetch.table.items"].endswith("shop/sums.csv")
+
+
+def test_a_column_that_is_never_known(tmp_path: Path, log: list[dict[str, Any]], run: Run) -> None:
+    """Spark and polars write NaN where pandas reads a missing value; a column of nothing else is left out."""
+    table = pa.Table.from_pylist(log).append_column("discount", pa.array([float("nan")] * len(log)))
+    pq.write_table(table, tmp_path / "clicks.parquet")
+    run("init", str(tmp_path / "clicks.parquet"))
+    assert "discount" not in str(guessed())
 
 
 def test_files_of_all_folders_are_found(tmp_path: Path, log: list[dict[str, Any]], run: Run) -> None:

@@ -13,6 +13,7 @@ from din.init import command, render
 from din.init.choice import Choice
 from din.params import load
 from din.params.defaults import defaults
+from din.process import CommandFailed
 
 ROOT = Path(__file__).parents[2]
 SETS = {
@@ -142,6 +143,7 @@ def test_an_update_keeps_edits_and_brings_news(repository: Path, later_release: 
         "params.yaml",
     ]
     assert not (repository / ".github").exists()
+    assert git(repository, "diff", "HEAD", "--", ".din-init/files/.github") == ""
     stages = (repository / "dvc.yaml").read_text()
     assert "desc: Fit the model" in stages and "desc: Judge the predictions with" in stages
     params = load(repository / "params.yaml")
@@ -150,6 +152,18 @@ def test_an_update_keeps_edits_and_brings_news(repository: Path, later_release: 
     git(repository, "commit", "-qam", "update")
     command.update(repository)
     assert git(repository, "status", "--porcelain") == ""
+
+
+def test_an_update_that_fails_leaves_nothing_behind(repository: Path, later_release: Path) -> None:
+    """Git can't merge a file that it does not hold. The next call fails alike, instead of finding nothing new."""
+    git(repository, "rm", "-q", "--cached", "dvc.yaml")
+    with (repository / ".gitignore").open("a") as file:
+        file.write("dvc.yaml\n")
+    git(repository, "commit", "-qam", "no dvc.yaml")
+    for _ in range(2):
+        with pytest.raises(CommandFailed, match=r"dvc\.yaml"):
+            command.update(repository)
+        assert git(repository, "status", "--porcelain") == ""
 
 
 def test_conflicts_are_marked(repository: Path, later_release: Path) -> None:

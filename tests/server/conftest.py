@@ -14,6 +14,7 @@ from served_world import World, copied, make_another
 
 from din.params import Params
 from din.registry.registry import Registry
+from din.replay import again
 from din.serve.scorer import Scorer
 from din.server import deployment, shadow
 from din.server.app import app, challenger
@@ -37,7 +38,7 @@ def made(folder: Path, bundles: list[Path]) -> Iterator[World]:
     """Make a registry whose champion is the first of some bundles, with a cache of its own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Scorer.from_registry.__func__, "__defaults__", (None, folder / "cache"))
-        for module in (deployment, shadow):
+        for module in (again, deployment, shadow):
             patch.setattr(module, "CACHE", folder / "cache")
         world = World(Registry(str(folder / "registry"), "log"), bundles)
         world.crown(0)

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pytest
 from prometheus_client import REGISTRY
-from served_world import World
+from served_world import World, started
 
 from din.errors import InputError
 from din.registry.records import Record
@@ -148,6 +148,18 @@ def refusals(cause: str) -> float:
     found = REGISTRY.get_sample_value("din_refused_bundles_total", {"cause": cause})
     assert found is not None  # 0 before the first
     return found
+
+
+def test_a_process_without_a_bundle_stops_at_once(world: World, tmp_path: Path) -> None:
+    """It waits before it ends, so that it is not started again at once, but not when it is told to stop."""
+    damage(world, world.registry.history()[0].version)
+    server, _ = started(world.registry, tmp_path, "--refresh", "300", "--processes", "2")
+    printed = tmp_path / "printed"
+    while "damaged" not in printed.read_text():
+        assert server.poll() is None, printed.read_text()
+        time.sleep(0.1)
+    server.terminate()
+    server.wait(20)
 
 
 def test_a_bundle_that_failed_its_trial_stays_refused(world: World, deployment: Deployment, monkeypatch) -> None:

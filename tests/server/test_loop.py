@@ -19,7 +19,7 @@ from din.errors import GateClosed, InputError
 from din.featurize.build import featurize
 from din.params import Params
 from din.registry.registry import Registry
-from din.replay.again import open_all, score_again
+from din.replay.again import score_again
 from din.replay.replay import Replay, replay
 from din.serve.limits import Limits
 from din.serve.scorer import Scorer
@@ -92,17 +92,14 @@ def test_a_replay(world: World, params: Params, tmp_path: Path, capsys: pytest.C
 
 def test_any_size_and_refusals(world: World) -> None:
     """A server may allow larger requests than the default. A request that is refused now has no difference."""
-    version = world.registry.history()[0].version
-    opened = open_all(world.registry, [version])
-    row = {"request_id": "r", "version": version, "user_id": None, "hashed": False}
+    scorer = Scorer.from_registry(world.registry.uri, "log")
+    row = {"request_id": "r", "version": scorer.version, "user_id": None, "hashed": False}
     large = {"history": ["i4"] * 10_001, "candidates": ["i5"] * 10_001}
-    scorer = opened[version]
-    assert isinstance(scorer, Scorer)
     served = scorer.within(Limits(20_000, 20_000)).score(large)
-    (found,) = score_again(opened, [row | {"request": large, "probabilities": served}], None)
+    (found,) = score_again(world.registry, [row | {"request": large, "probabilities": served}], None)
     assert (found.differ, found.largest) == (0, 0.0)
     odd = {"user": {"user_id": [7]}, "candidates": ["i5"]}
-    (found,) = score_again(opened, [row | {"request": odd, "probabilities": [0.5]}], None)
+    (found,) = score_again(world.registry, [row | {"request": odd, "probabilities": [0.5]}], None)
     assert (found.differ, found.largest, found.example) == (1, None, "r")
 
 
@@ -119,8 +116,11 @@ def test_other_scores_and_unknown_versions(world: World, tmp_path: Path) -> None
     with pytest.raises(GateClosed, match="1 requests get other probabilities than were served"):
         found.check()
     pq.write_table(pa.Table.from_pylist([row | {"version": "0" * 64} for row in rows], SCHEMA), path)
-    problems = [one.problem for one in replayed(world, Workspace(tmp_path), tmp_path).versions]
+    found = replayed(world, Workspace(tmp_path), tmp_path)
+    problems = [one.problem for one in found.versions]
     assert problems[0] == f"no record of {world.registry.name} has it" and problems[1] is None
+    with pytest.raises(GateClosed, match="requests of version 000000000000 have no scores: no record of"):
+        found.check()
 
 
 def test_files_of_a_killed_server(world: World, tmp_path: Path) -> None:
