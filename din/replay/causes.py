@@ -52,6 +52,11 @@ class Pair:
         return self.true["history"]
 
     @cached_property
+    def past_items(self) -> list[str | None]:
+        """The items of the true history."""
+        return _ids(self.past)
+
+    @cached_property
     def history(self) -> list[Entry]:
         """The behaviours that were sent."""
         return [entry if isinstance(entry, dict) else {ITEM_ID: entry} for entry in self.sent.get("history") or []]
@@ -63,7 +68,17 @@ class Pair:
 
     def matches(self, entries: Sequence[Entry]) -> bool:
         """Return whether the model would read the items of these behaviours from the history that was sent."""
-        return _ids(entries[-self.most :]) == self.items[-self.most :]
+        return self.reads(_ids(entries[-self.most :]))
+
+    def reads(self, items: Sequence[str | None]) -> bool:
+        """Return whether the model would read these items, at most `most`, from the history that was sent."""
+        return items == self.items[-self.most :]
+
+    @cached_property
+    def common(self) -> int | None:
+        """The largest number of oldest true behaviours, but not all, that were sent."""
+        ends = range(len(self.past) - 1, -1, -1)
+        return next((end for end in ends if self.reads(self.past_items[max(end - self.most, 0) : end])), None)
 
 
 @dataclass(frozen=True)
@@ -112,7 +127,7 @@ def of_histories(wrong: Sequence[Pair]) -> list[Cause]:
             f"the last {_hours(delay)} are missing: it is late", lambda p: _until(p, _at(p) - delay) if delay else None
         ),
         _sends("ids that the log does not know: another form of them", _unknown),
-        _sends("the newest behaviours are missing", lambda p: p.past[: _common(p)], WIDE),
+        _sends("the newest behaviours are missing", lambda p: p.past[: p.common], WIDE),
         _sends("the oldest behaviours are missing", lambda p: _newest(p) if p.items else None, WIDE),
         _sends("some behaviours are repeated", _repeated, WIDE),
         _sends("newer behaviours than in training; end the history as featurize.order says", _newer, WIDE),
@@ -186,22 +201,19 @@ def _with_shown(p: Pair) -> list[Entry] | None:
 
 def _newer(p: Pair) -> list[Entry] | None:
     """Return the true history with the behaviours that a client sent after it, if the model reads a true one."""
-    made = ([*p.past, *p.history[-n:]] for n in range(1, min(len(p.items), p.most)) if p.past)
-    return next((entries for entries in made if p.matches(entries)), None)
+    true = p.past_items[-p.most :]
+    newer = range(1, min(len(p.items), p.most)) if true else ()
+    n = next((n for n in newer if p.reads([*true, *p.items[-n:]][-p.most :])), None)
+    return None if n is None else [*p.past, *p.history[-n:]]
 
 
 def _until(p: Pair, end: float) -> list[Entry]:
     return [entry for entry in p.past if (entry[TIMESTAMP] or 0) < end]
 
 
-def _common(p: Pair) -> int | None:
-    """Return the largest number of oldest behaviours, but not all, that a client sent."""
-    return next((n for n in range(len(p.past) - 1, -1, -1) if p.matches(p.past[:n])), None)
-
-
 def _delay(wrong: Sequence[Pair]) -> float:
     """Return the age, in seconds, of the oldest behaviour that is missing at the end of a history; 0: none is."""
-    kept = [(pair, _common(pair)) for pair in wrong if pair.items]  # an empty history fits any delay
+    kept = [(pair, pair.common) for pair in wrong if pair.items]  # an empty history fits any delay
     return max((_at(p) - (p.past[n][TIMESTAMP] or 0.0) for p, n in kept if n is not None), default=0.0)
 
 
