@@ -7,7 +7,7 @@ message. Unlike a fetch, it holds the columns in memory.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,7 @@ def guess(
     events = tables["events"]
     found = roles.guess(events, given)
     columns = {USER_ID: found["user"].value, ITEM_ID: found["item"].value, TIMESTAMP: found["time"].value}
+    rule = Rule.parse("--label", found["label"].value, list(events.columns), events.paths)
     others = [
         name
         for name, column in events.columns.items()
@@ -76,29 +77,23 @@ def guess(
     beside, lists = sides.guess(tables, columns, found["unit"].value)
     sets |= beside
     separators = separators_of(events, others) | lists | {**events.separators}
-    days = timezone.day_columns(events, columns[TIMESTAMP])
-    renamed = {name if name in others else f"{name} of the log": name for name in days}  # some names are reserved
-    log = _read(workspace, sets, {name: name for name in others} | renamed, separators)
-    zone = timezone.guess(log.events, events.files, {ours: days[theirs] for ours, theirs in renamed.items()})
-    if zone.reason:
-        sets["fetch.table.utc_offset_hours"] = zone
-    if zone.value:
-        log = _read(workspace, sets, {name: name for name in others}, separators)
+    zone, log = _read_in_its_zone(workspace, sets, events, columns[TIMESTAMP], others, separators)
+    sets |= zone
     for table, covers in sides.coverage(log).items():
         sets[f"fetch.table.{table}"] = Choice(tables[table].paths, f"{tables[table].reason}\n{covers}")
     keys = _keys(log)
-    table = log.events.table
+    rows = log.events.table
     by_day = DATE in events.paths
-    rule = Rule.parse("--label", found["label"].value, list(events.columns), events.paths)
     is_given = "label" in given and rule.comparison is not None
     in_two_rows = _share_in_two_rows(keys)
     sets |= _of_clicks(found["label"], is_given, keys, in_two_rows) | split.guess(keys)
-    sets |= _of_days(table, keys, by_day, in_two_rows)
+    sets |= _of_days(rows, keys, by_day, in_two_rows)
+    is_temporal = sets["featurize.protocol"].value == "temporal"
     ruled = rule.column if rule.comparison else None
     if ruled in others:
-        sets |= _of_answers(rule, table[ruled], events.headed)
+        sets |= _of_answers(rule, rows[ruled], events.headed)
     described = None if "items" in tables else Group.CONTEXT if by_day else Group.ITEM
-    own = [fields.of_event(name, table[name], keys, described, name == ruled) for name in others]
+    own = [fields.of_event(name, rows[name], keys, described, name == ruled) for name in others]
     if before := next((name for name in others if sides.is_history(events, name, columns)), None):
         own = [field for field in own if field.name != before]
         if "history" in tables or by_day:
@@ -106,23 +101,11 @@ def guess(
             own.append(FieldGuess(before, f"it lists earlier items, but {other}"))
         else:
             sets |= _of_history(events, before, columns)
-    own += [
-        FieldGuess(name, "its values are objects; write each part of them that matters as a column of its own")
-        for name, column in events.columns.items()
-        if column.holds_objects
-    ]
-    reserved = _RESERVED - {*columns.values(), rule.column, SEQUENCE}
-    why = "the raw log has a column of this name; rename it"
-    own += [FieldGuess(name, why) for name in events.columns if name in reserved]
-    if sets["featurize.protocol"].value == "temporal" and "fetch.table.behaviour" not in sets:
+    own += _left_out(events, _RESERVED - {*columns.values(), rule.column, SEQUENCE})
+    if is_temporal and in_two_rows <= _IN_TWO_ROWS and "fetch.table.behaviour" not in sets:
         answers = [field.name for field in own if field.group is Group.BEHAVIOUR]
-        sets |= _of_skipped(table.select(answers), keys.labels) if in_two_rows <= _IN_TWO_ROWS else {}
-    described_by = fields.of_table(log.items.table, Group.ITEM, ITEM_ID) if log.items else []
-    described_by += fields.of_table(log.users.table, Group.USER, USER_ID) if log.users else []
-    rows_of_user = len(keys.users) / (int(keys.users.max()) + 1)
-    if sets["featurize.protocol"].value == "temporal" and rows_of_user >= _OFTEN:
-        why = f"{rows_of_user:.0f} rows a user are enough to learn users by name"
-        described_by.append(FieldGuess(USER_ID, why, Group.USER, "id"))
+        sets |= _of_skipped(rows.select(answers), keys.labels)
+    described_by = _of_sides(log, keys, is_temporal)
     named = _once_each([*described_by, *own])
     return sets | _of_fields(named[len(described_by) :], named[: len(described_by)], separators)
 
@@ -210,6 +193,32 @@ def _of_roles(found: Mapping[str, Choice], columns: Mapping[str, str]) -> dict[s
         "fetch.table.label": found["label"],
         "fetch.table.timestamp_unit": found["unit"],
     }
+
+
+def _read_in_its_zone(
+    workspace: Workspace,
+    sets: Mapping[str, Choice],
+    events: Look,
+    time: str,
+    others: Sequence[str],
+    separators: Mapping[str, str],
+) -> tuple[dict[str, Choice], RawLog]:
+    """Return the parameter of the time zone, if there is one, and the whole log.
+
+    Args:
+        sets: the parameters of the files and the columns.
+        time: the column of the times.
+        others: the columns without a role, to be read as well.
+    """
+    days = timezone.day_columns(events, time)
+    renamed = {name if name in others else f"{name} of the log": name for name in days}  # some names are reserved
+    kept = {name: name for name in others}
+    log = _read(workspace, sets, kept | renamed, separators)
+    zone = timezone.guess(log.events, events.files, {ours: days[theirs] for ours, theirs in renamed.items()})
+    found = {"fetch.table.utc_offset_hours": zone} if zone.reason else {}
+    if zone.value:
+        log = _read(workspace, {**sets, **found}, kept, separators)
+    return found, log
 
 
 def _read(
@@ -343,6 +352,27 @@ def _of_history(events: Look, before: str, columns: Mapping[str, str]) -> dict[s
         "fetch.table.history": Choice(events.paths, why),
         "fetch.table.history_columns": Choice({**columns, ITEM_ID: before}, "the columns of the events"),
     }
+
+
+def _left_out(events: Look, reserved: Collection[str]) -> list[FieldGuess]:
+    """Return the columns of events that can be no fields: their values are objects, or their names `reserved`."""
+    of_objects = "its values are objects; write each part of them that matters as a column of its own"
+    of_raw_log = "the raw log has a column of this name; rename it"
+    return [
+        *(FieldGuess(name, of_objects) for name, column in events.columns.items() if column.holds_objects),
+        *(FieldGuess(name, of_raw_log) for name in events.columns if name in reserved),
+    ]
+
+
+def _of_sides(log: RawLog, keys: Events, is_temporal: bool) -> list[FieldGuess]:
+    """Return the fields of the tables of items and users, and the user's id, if it can be learned."""
+    found = fields.of_table(log.items.table, Group.ITEM, ITEM_ID) if log.items else []
+    found += fields.of_table(log.users.table, Group.USER, USER_ID) if log.users else []
+    rows_of_user = len(keys.users) / (int(keys.users.max()) + 1)
+    if is_temporal and rows_of_user >= _OFTEN:
+        why = f"{rows_of_user:.0f} rows a user are enough to learn users by name"
+        found.append(FieldGuess(USER_ID, why, Group.USER, "id"))
+    return found
 
 
 def _once_each(fields: Iterable[FieldGuess]) -> list[FieldGuess]:
