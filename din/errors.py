@@ -1,7 +1,6 @@
 """The three errors of a command that are not bugs. Any other exception is a bug: exit code 1, with a traceback."""
 
 import errno
-import os
 import reprlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -45,6 +44,12 @@ class GateClosed(Exception):
         self.report = report
 
 
+def is_of_this_machine(error: Exception) -> bool:
+    """Return whether an error tells of a full disk or of too little memory, and so nothing about the data."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return full or isinstance(error, MemoryError)
+
+
 @contextmanager
 def needing_space(folder: Path, kept: str = "") -> Iterator[None]:
     """Turn the OSError of a full disk or an exhausted quota into an Unavailable.
@@ -56,9 +61,9 @@ def needing_space(folder: Path, kept: str = "") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not is_of_this_machine(error):
             raise
-        cause = f"{error.filename or folder}: {os.strerror(error.errno)}"
+        cause = f"{error.filename or folder}: {error.strerror or error}"
         raise Unavailable(f"{cause}; free some space and run the same command again{kept}") from None
 
 

@@ -136,6 +136,11 @@ class GateReport(Document):
         return [gate for gate in self.gates if gate.verdict != "open"]
 
     @property
+    def of_the_champion(self) -> bool:
+        """Whether the candidate is the champion itself, because a run was repeated."""
+        return self.champion is not None and self.champion.version == self.bundle
+
+    @property
     def harm_to_undo(self) -> Harm | None:
         """The harm for which `din promote` will roll the champion back, or None.
 

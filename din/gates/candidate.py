@@ -131,9 +131,11 @@ def min_auc(case: Case) -> Finding:
     return _at_least(case, "auc", case.limits.min_auc)
 
 
-@GATES.register("min_gauc", model="crossfit", command=show_evaluation)
+@GATES.register(
+    "min_gauc", model="crossfit", command=show_evaluation, applies=lambda case: "gauc" in case.limits.metrics
+)
 def min_gauc(case: Case) -> Finding:
-    """Judge that the GAUC is at least `min_gauc`."""
+    """Judge that the GAUC is at least `min_gauc`. A log whose users see one impression each has none."""
     return _at_least(case, "gauc", case.limits.min_gauc)
 
 
@@ -154,6 +156,8 @@ def over_popularity(case: Case, metric: Metric) -> Finding:
 def over_lr(case: Case, metric: Metric) -> Finding:
     """Judge that the candidate is not certainly worse than LR."""
     rows = case.evidence.sample
+    if "lr" not in rows.column_names:
+        raise InputError("LR is not trained where a champion is continued; run once with train.start: scratch")
     return from_estimate(not_outside, measured(metric, rows, against="lr"), case.limits.confidence, 0.0, rows=len(rows))
 
 
@@ -197,9 +201,9 @@ def shipped(case: Case) -> Finding:
     predictions. A file that was damaged on the way, e.g. because rows of an embedding table moved, does not fit these
     rows. So its AUC must not be significantly below that of models that have learned them by more than half of what
     learning them gives. A part of this may be missing, because the shipped model learns more rows, and so forgets more
-    of each. Only the last day is judged by AUC: little is left of the first days of a long lesson. The log loss must
-    not be significantly worse than that of models that have not learned the rows, and the calibration not significantly
-    outside the limits of `validate_predictions`.
+    of each. Only the last day is judged by AUC, or as many as tell: little is left of the first days of a long lesson.
+    The log loss must not be significantly worse than that of models that have not learned the rows, and the calibration
+    not significantly outside the limits of `validate_predictions`.
 
     Raises:
         InputError: the shipped model gave a score that is not finite.
@@ -211,8 +215,7 @@ def shipped(case: Case) -> Finding:
     if not np.isfinite(rows["shipped"].to_numpy()).all():
         raise InputError("the shipped model gave a score that is not a number")
     confidence = evidence.limits.confidence
-    days = rows["timestamp"].to_numpy() // DAY_US
-    last = rows.filter(pa.array(days == days.max()))
+    last = _last_days(rows)
     gain = measured("auc", last, "shipped", "taught").interval(confidence)
     learned = measured("auc", last, "taught", "prediction").value
     permitted = float(np.clip(learned / 2, MIN_MARGIN, evidence.limits.max_margin))
@@ -227,9 +230,16 @@ def shipped(case: Case) -> Finding:
     if not problems:
         return Finding("open", gain.point, -permitted, gain, len(rows))
     reason = (
-        f"the shipped model has learned these rows, but {' and '.join(problems)}. AUC on the last day minus that of "
-        f"stand-ins that learned a part: {Claim(gain, -permitted)}. Log loss minus that of stand-ins that learned "
+        f"the shipped model has learned these rows, but {' and '.join(problems)}. AUC on the newest of them minus that "
+        f"of stand-ins that learned a part: {Claim(gain, -permitted)}. Log loss minus that of stand-ins that learned "
         f"none: {Claim(loss, -math.inf, 0.0).figure}. Mean prediction / CTR: {calibration.figure}, "
         f"expected {low:g} to {high:g} (validate_predictions.calibration). Run `dvc repro -f refit`"
     )
     return Finding("closed", gain.point, -permitted, gain, len(rows), reason)
+
+
+def _last_days(rows: pa.Table) -> pa.Table:
+    """Return the rows of the last day, or of as many days as it takes to know their AUC."""
+    days = rows["timestamp"].to_numpy() // DAY_US
+    parts = (rows.filter(pa.array(days >= day)) for day in np.unique(days)[::-1])
+    return next((part for part in parts if math.isfinite(measured("auc", part, "shipped").standard_error)), rows)

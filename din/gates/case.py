@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 
-from din.errors import InputError, Unavailable
+from din.errors import InputError, Unavailable, is_of_this_machine
 from din.gates import GATES, Traits
 from din.gates.earlier_champion import EarlierChampion, Score
 from din.gates.evidence import Evidence
@@ -65,7 +65,7 @@ class Case:
 
     @cached_property
     def anchor(self) -> EarlierChampion | None:
-        """The best champion of the last 90 days that can be compared, or None if no such one is better than today's."""
+        """The best champion of the last 90 days before today's that can be compared, or None if there is none."""
         records = anchors(self.registry, self.history, self.limits.metrics[0], self.evidence.facts)
         found = (self._earlier("anchor", record) for record in records)
         return next((one for one in found if one.can_score), None)
@@ -108,6 +108,8 @@ class Case:
         except Unavailable:
             raise
         except Exception as error:  # close a gate that can't be judged
+            if is_of_this_machine(error):
+                raise
             evaluated = False
             known = isinstance(error, InputError | OSError)
             cause = str(error) if known else f"malformed: {type(error).__name__} {error}"

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from din.errors import InputError, Unavailable
+from din.errors import InputError, Unavailable, is_of_this_machine
 from din.facts import Facts
 from din.gates import stored_crossfit
 from din.gates.evidence import Evidence
@@ -136,6 +136,8 @@ class EarlierChampion:
         except Unavailable:
             raise
         except Exception as error:  # also from a malformed file of the candidate, which closes gates of its own
+            if is_of_this_machine(error):
+                raise
             say(f"warning: {self._name} is not compared with: {error}")
             return False
 
@@ -154,6 +156,8 @@ class EarlierChampion:
         try:
             scores = np.asarray(self._score(self._evidence.workspace, bundle, rows), np.float64)
         except Exception as error:  # an old bundle can raise anything
+            if is_of_this_machine(error):
+                raise
             raise InputError(f"{self._name} can't score today's rows: {error!r}") from error
         if scores.shape != (len(rows),):
             raise InputError(f"{self._name} gave {scores.shape} probabilities for {len(rows)} rows")

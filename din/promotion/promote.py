@@ -7,6 +7,7 @@ If the command is killed, either the old champion stays or the new one is comple
 (`Registry.promote`). A bundle that is already stored is compared, not uploaded again.
 """
 
+import math
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -35,9 +36,10 @@ from din.registry.diff import changes, short
 from din.registry.promoted import CROSSFIT, GIT, RAW_MANIFEST, GitState
 from din.registry.records import Approved, Record
 from din.registry.registry import Registry
-from din.verdicts import ChampionName, GateEntry, GateReport, Harm
+from din.verdicts import ChampionName, GateReport
 from din.workspace import Workspace
 
+_TOLERANCE = 1e-6
 _METRICS = ("auc", "gauc", "log_loss", "normalized_entropy", "calibration_ratio")
 
 
@@ -110,8 +112,8 @@ def promote(
             then = _name(report.champion)
             _refuse(workspace, f"{workspace.gate} compared with champion {then}, but today's is {_name(today)}")
         _check_not_succeeded(workspace, version, history)
-        answer = _approval(registry, report, policy)
-        _judge_again(report, evidence, policy, score, latency)
+        found = _judge_again(report, evidence, policy, score, latency)
+        answer = _approval(registry, found, policy)
         print(_why(report, answer))
         new_id = f"local-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:8]}"
         record = registry.promote(
@@ -137,7 +139,7 @@ def _report(workspace: Workspace, policy: Policy) -> GateReport:
         raise GateClosed(f"nothing promoted: {error}", workspace.gate) from None
     if report.verdict != overall(report.gates):
         _refuse(workspace, f"{workspace.gate} says {report.verdict}, but its gates do not")
-    if approvals.need(report, policy) == "another candidate" and not report.harm_to_undo:
+    if approvals.need(report, policy) == "another candidate" and not (report.harm_to_undo or report.of_the_champion):
         print_gates(report)
         why = f"nothing promoted: the gate is {report.verdict}; the reasons of its gates say what to do"
         raise GateClosed(why, workspace.gate)
@@ -153,8 +155,8 @@ def _approval(registry: Registry, report: GateReport, policy: Policy) -> Approve
         raise GateClosed(f"nothing promoted: {error}", error.report) from None
 
 
-def _judge_again(report: GateReport, evidence: Evidence, policy: Policy, score: Score, latency: Latency) -> None:
-    """Judge every gate again, and refuse a report that differs in more than measured latencies."""
+def _judge_again(report: GateReport, evidence: Evidence, policy: Policy, score: Score, latency: Latency) -> GateReport:
+    """Judge every gate again, refuse a report that differs in more than measured latencies, and return the new one."""
     workspace = evidence.workspace
     found = documents.parse(GateReport, documents.dump(judge(evidence, score, latency)), "the gates judged again")
     before = _comparable(report)
@@ -162,19 +164,34 @@ def _judge_again(report: GateReport, evidence: Evidence, policy: Policy, score: 
     if approvals.need(found, policy) != approvals.need(report, policy):
         print_gates(found)
         _refuse(workspace, f"judged again, the gate is {found.verdict}")
-    differing = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    differing = sorted(name for name in before.keys() | now.keys() if not _agree(before.get(name), now.get(name)))
     if differing or len(report.gates) != len(found.gates):
         names = listed(differing) or "a gate appears twice"
         _refuse(workspace, f"{workspace.gate} differs from its gates judged again: {names}")
+    return found
 
 
-def _comparable(report: GateReport) -> dict[str, GateEntry | Harm | None]:
-    """Return the harm and the gates of a report by name, without measured latencies and errors of evaluation."""
-    found: dict[str, GateEntry | Harm | None] = {"harm": report.harm}
+def _comparable(report: GateReport) -> dict[str, dict[str, Any]]:
+    """Return what must not differ, by name: the harm, and each gate.
+
+    Measured latencies and errors of evaluation are left out. So is the text about figures, since it rounds them.
+    """
+    found = {"harm": report.harm.model_dump() if report.harm else {}}
     for gate in report.gates:
         is_stable = gate.evaluated and gate.name not in MEASURED
-        found[gate.name] = gate if is_stable else gate.model_copy(update={"observed": None, "reason": None})
+        found[gate.name] = gate.model_dump(exclude={"reason", "power"} | (set() if is_stable else {"observed"}))
     return found
+
+
+def _agree(one: Any, other: Any) -> bool:
+    """Return whether two values are equal; numbers may differ as those of two processors do."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_agree(one[key], other[key]) for key in one)
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        return len(one) == len(other) and all(map(_agree, one, other))
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=0, abs_tol=_TOLERANCE)
+    return one == other
 
 
 def _check_not_succeeded(workspace: Workspace, version: str, history: list[Record]) -> None:

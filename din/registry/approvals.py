@@ -232,11 +232,9 @@ def need(report: GateReport, policy: Policy) -> Need:
 
     Nobody is asked about the champion itself, nor about a candidate while the champion is due to be rolled back.
     """
-    champion = report.champion
-    is_champion = champion is not None and champion.version == report.bundle
     if report.verdict == "open":
-        return "approval" if policy == "always" and not is_champion else "nothing"
-    if is_champion or report.harm_to_undo:
+        return "approval" if policy == "always" and not report.of_the_champion else "nothing"
+    if report.of_the_champion or report.harm_to_undo:
         return "another candidate"
     needs: list[Need] = [_need(gate, policy) for gate in report.not_open]
     return max(needs, key=_NEEDS.index) if needs else "another candidate"

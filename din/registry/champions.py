@@ -11,7 +11,6 @@ the run's last day, never from the clock, so a rerun of a day finds the same cha
 
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
-from itertools import takewhile
 
 from din.errors import InputError
 from din.facts import Facts
@@ -85,9 +84,10 @@ def known_facts(registry: Registry, versions: Iterable[Version]) -> dict[Version
 def anchors(registry: Registry, history: Sequence[Record], metric: Metric, candidate: Facts) -> list[Record]:
     """Return the newest record of each possible anchor, the best recorded test metric first.
 
-    These are the champions of the last `ANCHOR_DAYS` that were better than today's, without those that were rolled
-    back, whose facts can't be read, or of another split, which may have learned the candidate's test rows. Comparing
-    with the best one that scores today's rows keeps small permitted losses from adding up.
+    These are the champions of the last `ANCHOR_DAYS` before today's, without those that were rolled back, whose facts
+    can't be read, or of another split, which may have learned the candidate's test rows. Comparing with the best one
+    that scores today's rows keeps small permitted losses from adding up. Metrics of different days tell which one that
+    is, but not whether it was better than today's champion: days differ in how hard they are.
     """
     since = datetime.fromisoformat(history[-1].at) - timedelta(days=ANCHOR_DAYS)
     removed = rolled_back(history)
@@ -100,7 +100,7 @@ def anchors(registry: Registry, history: Sequence[Record], metric: Metric, candi
             value = getattr(facts.evaluation.test, metric)
             quality[version] = (-1.0 if value is None else value, recent[version].number)
     best_first = sorted(quality, key=lambda version: quality[version], reverse=True)
-    return [recent[version] for version in takewhile(lambda version: version != history[-1].version, best_first)]
+    return [recent[version] for version in best_first if version != history[-1].version]
 
 
 def predecessor(history: Sequence[Record]) -> Record | None:

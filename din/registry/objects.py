@@ -9,8 +9,8 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime, timedelta
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -198,12 +198,18 @@ class Objects:
                 if _NO_BUCKET.search(_cause(error)):
                     raise
 
-    def leftovers(self) -> list[Path]:
-        """Return the temporary files `<name>#1` of killed writes. Only local stores have them; listings hide them."""
+    def leftovers(self) -> dict[Path, datetime]:
+        """Return the temporary files `<name>#1` of killed writes, with the time of each one's last write.
+
+        Only local stores have them; listings hide them. A write that ends in the meantime has none.
+        """
         store = self._store()
-        if not isinstance(store, LocalStore):
-            return []
-        return sorted(p for p in (Path(str(store.prefix)) / self._prefix).rglob("*#*") if p.is_file())
+        found = {}
+        if isinstance(store, LocalStore):
+            for path in sorted((Path(str(store.prefix)) / self._prefix).rglob("*#*")):
+                with suppress(FileNotFoundError):
+                    found[path] = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        return found
 
     def _store(self, make: bool = False) -> ObjectStore:
         """Return the open store. A missing local folder reads as an empty store, unless `make` creates it."""

@@ -414,7 +414,7 @@ class Registry:
         unexplained = [version for version in self.versions() if f"bundles/{version}" in orphans]
         if unexplained and not history:
             raise InputError(self.lost(unexplained))
-        leftovers = [p for p in self.objects.leftovers() if datetime.fromtimestamp(p.stat().st_mtime, UTC) < before]
+        leftovers = [path for path, modified in self.objects.leftovers().items() if modified < before]
         if not dry_run:
             orphans = [owner for owner in orphans if self._remove(owner, owned[owner], history)]
             for path in leftovers:

@@ -18,6 +18,7 @@ impression takes about half a millisecond.
 """
 
 import json
+import sys
 from collections.abc import Iterable
 from itertools import chain
 from typing import Any
@@ -39,6 +40,7 @@ from din.serve.cases import ParityCase, real_cases
 from din.serve.encode import Encoder
 from din.serve.golden import difference, read_golden
 from din.serve.golden_writer import torch_scores
+from din.serve.limits import Limits
 from din.serve.scorer import BATCH_GRAPH, Graph, Scorer, Scores, Vector
 from din.workspace import Workspace
 
@@ -63,7 +65,7 @@ def check_parity(workspace: Workspace, params: Params) -> None:
     measured: dict[str, Any] = dict.fromkeys((*_FIGURES, "worst", "reason"))
     cases = real + edges
     try:
-        scorer = Scorer.open(workspace.bundle)
+        scorer = Scorer.open(workspace.bundle).within(Limits(history=sys.maxsize))  # edges are longer than any request
         version = Version(scorer.version)
         graph = Graph(workspace.bundle / BATCH_GRAPH)
         found = {

@@ -5,11 +5,11 @@ architecture that came later has its default there, because the default of a new
 parameters of its training, such as `half_life_days`, are not read.
 
 Dense weights are copied. Embeddings are matched by value, field by field. A value in both vocabularies gets its old
-row, and a value that is new today keeps its random one. Buckets of a numeric field are matched by position if there are
-as many as before: the third quartile is still the third quartile.
+row, and a value that is new today keeps its random one, with an item bias of 0. Buckets of a numeric field are matched
+by position if there are as many as before: the third quartile is still the third quartile.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,9 @@ class ChampionStart:
                 f"was trained with train.learning.optimizer: {there}, and now it is {here}; restore that, or train "
                 "once from scratch"
             )
-        learner = Learner(known, params, compute)
+        # Among the training rows may be some of the lesson, whose clicks must not tell where a new item starts.
+        unbiased = replace(params, learning=replace(params.learning, initial_item_bias="zero"))
+        learner = Learner(known, unbiased, compute)
         learner.load_state(artifact.read_state(self._model), shared)
         rows = len(learner.table)
         print(f"continuing {self.version[:12]}: {len(shared.new):,} of {rows:,} embedding rows", flush=True)

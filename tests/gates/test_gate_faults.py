@@ -11,6 +11,7 @@ import pytest
 
 from din.params import Params
 from din.registry.registry import Registry
+from din.schema import DAY_US
 from din.verdicts import Verdict
 from tests.factories.documents_of import DIGEST
 from tests.factories.run import (
@@ -272,6 +273,22 @@ def test_a_lesson_may_sharpen_the_predictions(run: Run, quick: Params) -> None:
     ship(run, taught=sharpened(run, 0.03), shipped=sharpened(run, 0.05))
     found = find(judge(run.here, quick), "shipped")
     assert (found["verdict"], found["reason"]) == ("open", None) and found["observed"] > 0
+
+
+def test_a_shipped_model_whose_last_day_is_small(run: Run, quick: Params) -> None:
+    """It is judged on as many days as tell, since a day of a few users would refuse every model."""
+    times = run.rows["timestamp"].copy()
+    (last,) = np.nonzero(times == times.max())
+    times[last[10:]] -= DAY_US
+    ship(run, timestamp=times)
+    found = find(judge(run.here, quick), "shipped")
+    assert (found["verdict"], found["reason"]) == ("open", None) and found["observed"] is not None
+
+
+def test_a_metric_that_is_not_asked_for_closes_nothing(run: Run, quick: Params) -> None:
+    """Where each user sees one impression, there is no GAUC, and no limit on it."""
+    names = [one["name"] for one in judge(run.here, set_gate(quick, metrics=("auc",)))["gates"]]
+    assert "min_auc" in names and "min_gauc" not in names
 
 
 @pytest.mark.parametrize(("kept", "verdict"), [(0.25, "open"), (0.05, "closed")])

@@ -1,15 +1,18 @@
 """Approval by a person: who must be asked, which answer counts, and what a promotion says of it for ever."""
 
+import errno
 import json
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from din import cli
 from din.artifacts import read_json, sha256_file
 from din.errors import GateClosed, InputError
+from din.gates.earlier_champion import Score
 from din.gates.findings import overall
 from din.gates.gate import gate
 from din.params import Params, to_json
@@ -90,6 +93,35 @@ def test_a_borderline_candidate_waits_and_is_promoted_once_approved(run: Run, qu
     assert record.approval == Approved(by="ann", override=False, answer=asked.answered.digest)
     assert (record.by, record.reason) == ("nightly", "approved by ann")
     assert registry.verify() == [] and not promoted(run, params).appended
+    gate(run.here, params, score)
+    assert "the champion is this bundle, and ann approved it" in capsys.readouterr().out
+    assert not promoted(run, params).appended
+
+
+def test_a_promotion_on_another_processor(run: Run, quick, registry):
+    """The champion's scores may have other last bits there, but not other figures."""
+    challenge(registry, run)
+    gate(run.here, quick, score)
+
+    def shaken(by: float) -> Score:
+        return lambda *of: score(*of) + by * np.sin(np.arange(len(of[2])))
+
+    with pytest.raises(GateClosed, match="differs from its gates judged again: .*champion_today"):
+        promoted(run, quick, shaken(1e-2))
+    assert promoted(run, quick, shaken(1e-9)).record.number == 2
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), MemoryError()])
+def test_a_full_disk_says_nothing_about_the_champion(error: Exception, run: Run, quick, registry):
+    """The gate is not closed, and nobody is asked to override it: the stage fails, and is run again."""
+    challenge(registry, run)
+
+    def fail(*_: object):
+        raise error
+
+    with pytest.raises(type(error)):
+        gate(run.here, set_gate(quick, approval="borderline"), fail)
+    assert registry.approvals.requests() == [] and not run.here.gate.exists()
 
 
 OPEN, UNSURE, BAD, GONE = (

@@ -94,6 +94,19 @@ def test_days_of_every_split_are_learned_if_the_champion_has_not(
     assert learned.before.seen_until == features.train_until
 
 
+def test_the_clicks_of_a_lesson_do_not_tell_where_its_items_start(
+    features: Features, small: Train, champion: ChampionStart, tmp_path: Path
+) -> None:
+    """A champion of three days ago meets items of training days. Their bias is 0, not that of rows still to learn."""
+    values = tmp_path / "bundle" / "vocab" / "item_id.parquet"
+    known = pq.read_table(values)
+    pq.write_table(known.slice(0, len(known) - 3), values)
+    learner = champion.continued(features, going_on(changed(small, initial_item_bias="ctr")), CPU_ALONE)
+    start = learner.layout.offsets["item_id"]
+    biases = learner.table[start : start + len(known), 0]
+    assert biases[:-3].any() and not biases[-3:].any()
+
+
 def test_a_model_that_goes_on_is_judged_on_new_rows_alone(
     features: Features, small: Train, params: Params, champion: ChampionStart, tmp_path: Path, monkeypatch
 ) -> None:
