@@ -103,12 +103,14 @@ class Own:
             if meta.table is not None and meta.table not in known:
                 raise InputError(f"{at}: no table {shown(meta.table)}; expected one of {listed(sorted(known))}")
             if meta.table in tables:
-                named = [value for key, value in one.kwargs.items() if key.startswith("column")]
+                given = [value for key, value in one.kwargs.items() if key.startswith("column")]
+                named = [name for value in given for name in (value if isinstance(value, list) else [value])]
                 yield Expected(meta.table, tables[meta.table].filter(named), expectation)
                 continue
             source = quoted(meta.table) if meta.table is not None else f"({meta.select})"
             try:
-                yield Expected(meta.name, data.connection.execute(f"SELECT * FROM {source}").df(), expectation)
+                found = data.connection.execute(f"SELECT * FROM {source}").df()
+                yield Expected(f"own: {meta.name}", found, expectation)  # no table of the suite has such a name
             except duckdb.Error as error:
                 reason = str(error).splitlines()[0]
                 raise InputError(f"{at}: DuckDB refuses the SELECT: {reason}; correct meta.select") from None

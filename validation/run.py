@@ -219,6 +219,8 @@ def _sample(expected: Expected, found: Mapping[str, Any], key: pd.Index) -> Rows
         if asked.get("column") not in columns:
             return []
         value = columns[asked["column"]]
+        if not pd.api.types.is_numeric_dtype(value):  # a user's own expectation of texts or times
+            return []
         holds = value.between(-math.inf if low is None else low, math.inf if high is None else high)
         unexpected = columns.index[~holds]
     rows = columns.loc[unexpected[:SAMPLE]]

@@ -40,8 +40,11 @@ def fetch(
     if dry_run:
         with answering("train"):
             from din.sources.fetch import look
+            from din.stage import workspace_lock
 
-            print(json.dumps(asdict(look(HERE, params_here()))))
+            params = params_here()
+            with workspace_lock(HERE):
+                print(json.dumps(asdict(look(HERE, params))))
         return
     with running("fetch", HERE):
         from din.sources.fetch import fetch

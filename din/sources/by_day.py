@@ -151,7 +151,7 @@ class TableByDay(TableSource):
             )
             for name in floats
         )
-        columns = {name: f"CAST({rows[name]} AS {kinds[name]})" for name in rows.names}
+        columns = {name: f"CAST({rows[name] if name in rows.names else 'NULL'} AS {kinds[name]})" for name in kinds}
         events = replace(sampled, rows=rows.select(columns))
         start = SEQUENCES_A_DAY * (date.fromisoformat(day) - EPOCH.date()).days
         converted = self._events(events, types_of_ids({"events": sampled, **self._sides}), start)
@@ -181,9 +181,11 @@ def _first_row(rows: Rows) -> str:
     """Return the first row in the form of `KnownDay.first`."""
     head = rows.where("row = 0").table
     schema = pa.schema([(field.name, _type(field.type)) for field in head.schema])
+    given = zip(head.columns, schema.types, strict=True)
+    columns = [one if one.type == kind else pa.array(one.to_pylist(), kind) for one, kind in given]
     stream = pa.BufferOutputStream()
     with pa.ipc.new_stream(stream, schema) as writer:
-        writer.write_table(pa.Table.from_pylist(head.to_pylist(), schema))
+        writer.write_table(pa.table(columns, schema=schema))
     return base64.b64encode(stream.getvalue()).decode()
 
 

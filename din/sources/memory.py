@@ -8,6 +8,7 @@ from din import documents
 from din.errors import InputError
 
 T = TypeVar("T", bound=Mapping[Any, Any])
+_MOST_BYTES = 1 << 30  # years of days with hundreds of columns
 
 
 def recall(form: type[T], path: Path) -> T:
@@ -16,6 +17,6 @@ def recall(form: type[T], path: Path) -> T:
     A file that is missing, not JSON, or of another form counts as empty: the source is read as if for the first time.
     """
     try:
-        return documents.read(form, path)
+        return documents.parse(form, documents.read_bytes(path, _MOST_BYTES), str(path), _MOST_BYTES)
     except InputError:
         return form()

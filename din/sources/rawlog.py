@@ -121,8 +121,8 @@ def up_to(rows: Rows, time: str, until: date | None) -> Rows:
 def require_events(kept: Rows, events: Rows, time: str, until: date | None) -> None:
     """Raise InputError if `up_to` left no event."""
     if kept.count == 0 < events.count:
-        (first,) = events.ask(f"min({time})")
-        raise InputError(f"data.until={until}: no event is that old, the first is of {first:%Y-%m-%d}; set a later day")
+        (first,) = events.ask(f"strftime(min({time}), '%Y-%m-%d')")
+        raise InputError(f"data.until={until}: no event is that old, the first is of {first}; set a later day")
 
 
 def write_day(events: Rows, tree: Path, truth: pa.Table | None = None) -> None:

@@ -328,6 +328,8 @@ def _json(file: File, options: pjson.ParseOptions) -> Iterator[tuple[pa.Table, p
                         f"{file.name}"
                     ) from None
                 for at, line in enumerate(block.splitlines(), number + 1):
+                    if not line.strip():
+                        continue
                     try:
                         _, schema = parsed(line)
                     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:

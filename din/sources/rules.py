@@ -10,6 +10,7 @@ from din.sources import values
 from din.sources.rows import Check, Rows, quoted
 
 _RULE = re.compile(r"\s*(?P<column>.*?)\s*(?P<operator>>=|<=|==|!=|>|<)\s*(?P<value>.*?)\s*")
+_BOOLEANS = {"1": "true", "true": "true", "0": "false", "false": "false"}
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,14 @@ class Rule:
         operator = {"==": "=", "!=": "<>"}.get(self.comparison, self.comparison)
         if is_number and threshold is not None:
             answer = f"{number} {operator} CAST('{threshold!r}' AS DOUBLE)"
-        elif not is_number and operator in ("=", "<>"):
+        elif kind == "BOOLEAN" and operator in ("=", "<>") and self.value.lower() in _BOOLEANS:
+            answer = f"{column} {operator} {_BOOLEANS[self.value.lower()]}"
+        elif not is_number and kind != "BOOLEAN" and operator in ("=", "<>"):
             answer = f"CAST({column} AS VARCHAR) {operator} {quoted(self.value)}"
         else:
             answer = "false"
             is_word = f"TRY_CAST(CAST({column} AS VARCHAR) AS DOUBLE) IS NULL"
-            expected = f"numbers on both sides of {rule}, or == or != with text"
+            expected = f"numbers on both sides of {rule}, or == or != with text, or with true or false"
             word = Check(is_word, self.column, column, expected, "change the rule")
             checks += [word, word._replace(broken="true")]
         return f"CAST({answer} AS TINYINT)", checks

@@ -348,7 +348,10 @@ class _Join:
             self._check_whole(key, last)
         ids = {key: f"TRY_CAST({key} AS BIGINT)" if key in params.int_ids else key for key in (USER_ID, ITEM_ID)}
         asked = f"asked WHERE {self._until(last)}"
-        forms = json.loads(self._ask("json_group_structure(context)", asked)[0])
+        found = self._ask("json_group_structure(context)", asked)[0]
+        if found is None:
+            raise InputError(f"data.until={last}: no answer is that old; set a later day")
+        forms = json.loads(found)
         contexts = {name: _context(name, form) for name, form in forms.items()} if isinstance(forms, dict) else {}
         feedback = {name: f"f{number}" for number, name in enumerate(params.feedback)}
         contexts.pop(PLACE, None)  # a client sends one if the model reads it

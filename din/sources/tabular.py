@@ -399,8 +399,8 @@ def _by_impression(rows: Rows, cell: str, parts: Sequence[str], separators: Mapp
         made = ("x", f"CASE WHEN list_contains({clicked}, CAST(x AS VARCHAR)) THEN '1' ELSE '0' END")
         at_fault, expected = label, f"an item of {cell}"
     else:
-        bad = f"list_filter({impressions}, lambda x: NOT regexp_full_match(x, '{_IMPRESSION}'))"
-        made = tuple(f"regexp_extract(x, '^{_IMPRESSION}$', {group})" for group in (1, 2))
+        bad = f"list_filter({impressions}, lambda x: NOT regexp_full_match(CAST(x AS VARCHAR), '{_IMPRESSION}'))"
+        made = tuple(f"regexp_extract(CAST(x AS VARCHAR), '^{_IMPRESSION}$', {group})" for group in (1, 2))
         at_fault, expected = cell, "an item, a minus and a label, such as N1-0 N2-1"
     size = f"len({impressions})"
     checks = [

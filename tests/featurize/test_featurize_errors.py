@@ -11,6 +11,7 @@ import pytest
 from featurize_files import Built, Log, block
 from featurize_logs import DAY, START
 
+from din.artifacts import hash_tree
 from din.errors import InputError
 from din.featurize.build import featurize
 from din.workspace import Workspace
@@ -80,6 +81,10 @@ def _log(users: int = 30, days: int = 5, **changes: Any) -> Log:
         ({"weight": "hour", "fields": {"context": {"hour": "numeric"}}}, ["'hour'", "context", "feedback"]),
         ({"fields": {"context": {"file_row_number": "numeric"}}}, ["file_row_number", "feature files", "rename"]),
         ({"weight": "importance", "fields": {"context": {"Weight": "numeric"}}}, ["Weight", "feature files", "rename"]),
+        (
+            {"weight": "importance", "fields": {"item": {"weight": "numeric"}}},
+            ["item.weight", "feature files"],
+        ),
         ({"keep_negatives": 1e-9}, ["featurize.keep_negatives=1e-09", "none of the", "raise it"]),
         (
             {"keep_negatives": 0.5, "protocol": "leave_last_out"},
@@ -97,6 +102,20 @@ def test_bad_input_is_refused(
         build(log, **{key: changes[key] for key in changes.keys() - of_log.keys()})
     assert all(word in str(refused.value) for word in words), refused.value
     assert not list(tmp_path.glob("*/data/features"))
+
+
+def test_a_folder_that_looks_like_a_partition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DuckDB reads columns from the names of folders: not from those above the workspace, and none from the others."""
+    for name in ("plain", "user=3"):
+        root = tmp_path / name / "job"
+        root.mkdir(parents=True)
+        monkeypatch.chdir(root)
+        _log().write(Path("data/raw"))
+        featurize(Workspace(Path()), block())
+    assert hash_tree(tmp_path / "user=3/job/data/features") == hash_tree(tmp_path / "plain/job/data/features")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"user=3/job/.*: DuckDB would read a column"):
+        featurize(Workspace(Path("user=3/job")), block())
 
 
 def test_a_missing_raw_log_is_named(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_a_promotion_on_another_processor(run: Run, quick, registry):
     def shaken(by: float) -> Score:
         return lambda *of: score(*of) + by * np.sin(np.arange(len(of[2])))
 
-    with pytest.raises(GateClosed, match="differs from its gates judged again: .*champion_today"):
+    with pytest.raises(GateClosed, match=r"differs from its gates judged again: .*champion_today"):
         promoted(run, quick, shaken(1e-2))
     assert promoted(run, quick, shaken(1e-9)).record.number == 2
 

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from log_files import bytes_of, snapshot
 
-from din.artifacts import read_json
+from din.artifacts import read_json, write_json
 from din.errors import InputError
 from din.params import Params
 from din.sources import readers
@@ -125,6 +125,34 @@ def test_a_damaged_memory_counts_as_empty(tmp_path: Path, content: str, recalled
     path = tmp_path / "memory"
     path.write_text(content)
     assert recall(dict[str, str], path) == recalled
+
+
+def test_a_large_memory_is_kept(tmp_path: Path) -> None:
+    """Or a log of many days would be read anew each time, and a day that shrinks would pass."""
+    known = {str(number): "x" * 10_000_000 for number in range(2)}
+    write_json(tmp_path / "memory", known)
+    assert recall(dict[str, str], tmp_path / "memory") == known
+
+
+def test_an_order_that_some_days_lack(workspace: Workspace, by_day: Build) -> None:
+    """Either all rows have a sequence, or none has."""
+    deliver(workspace.root, 0)
+    path = deliver(workspace.root, 1)
+    head, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([f"{head},sequence", *(f"{row},{at}" for at, row in enumerate(rows))]) + "\n")
+    with pytest.raises(InputError, match=r"2024-05-01\.csv row 1: sequence is missing"):
+        fetch(workspace, by_day())
+
+
+@pytest.mark.parametrize("events", ["logs/{date}.parquet", "logs/*.parquet"])
+def test_milliseconds_that_were_stored_as_seconds(events: str, workspace: Workspace, by_day: Build) -> None:
+    """Such times are after the year 9999, which Python can't show."""
+    times = pa.array([MIDNIGHT * 1_000_000], pa.timestamp("ms"))
+    table = pa.table({"user_id": [1], "item_id": [3], "timestamp": times, "label": [0]})
+    (workspace.root / "logs").mkdir()
+    pq.write_table(table, workspace.root / "logs" / f"{name(0)}.parquet")
+    with pytest.raises(InputError, match=r"56301|56302"):
+        fetch(workspace, by_day(events=events, keep=(), separators={}, until=FIRST))
 
 
 def test_several_files_of_one_day(workspace: Workspace, by_day: Build) -> None:

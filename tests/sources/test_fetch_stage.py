@@ -167,3 +167,15 @@ def test_a_failure_while_writing_leaves_the_old_tree(
         fetch(workspace, table_params(keep=("tab",)))
     assert snapshot(workspace) == before
     assert [path.name for path in (workspace.root / "data").iterdir()] == ["raw"]
+
+
+def test_a_raw_log_on_another_disk(workspace: Workspace, table_params: Build, tmp_path: Path) -> None:
+    """A link in place of data/raw stays, and each fetch replaces the files of its target."""
+    disk = tmp_path / "disk" / "raw"
+    disk.mkdir(parents=True)
+    workspace.raw.parent.mkdir()
+    workspace.raw.symlink_to(disk)
+    for label in ("label", "label == 0"):
+        fetch(workspace, table_params(label=label))
+        assert workspace.raw.is_symlink() and (disk / "manifest.json").is_file()
+    assert [path.name for path in workspace.raw.parent.iterdir()] == ["raw"]

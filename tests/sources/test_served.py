@@ -202,6 +202,8 @@ def test_an_unfinished_day_is_refused(root: Path, params: Params) -> None:
     serve(root, ASKED)
     clicks(root, BY_ID, [("r0", "a", 1), ("r3", "c", 30)])
     fetch(Workspace(root), served(params, until=date(2023, 11, 15), window_hours=1))
+    with pytest.raises(InputError, match=r"data\.until=2023-11-01: no answer is that old"):
+        fetch(Workspace(root), served(params, until=date(2023, 11, 1), window_hours=1))
     told = r"data.until=2023-11-16: the day is not complete: the newest answer with .* of 2023-11-17 01:00 or later"
     with pytest.raises(Unavailable, match=told):
         fetch(Workspace(root), served(params, until=date(2023, 11, 16), window_hours=1))

@@ -154,6 +154,7 @@ CASES = [
     side("structs", "items", '{"item_id": 1, "c": {"d": 1}}\n', "column 'c' is of type struct", "expected numbers"),
     side("UTF-8 JSON", "items", b'{"item_id": 1}\n{"c": "\xe9"}\n', "side.jsonl: not UTF-8 text (line 2", "iconv"),
     log("a JSON array", "bad.json", '[{"a": 1}]', "a JSON array; expected JSON lines", "jq -c '.[]' bad.json"),
+    log("blank JSON lines", "bad.json", '{"a": 1}\n\n\n5\n', "line 4: ", "in '5'; expected a JSON object"),
     log("numbers in JSON lines", "bad.json", '{"a": 1}\n5\n', "line 2: ", "in '5'; expected a JSON object"),
     log(
         "Excel's line", "bad.csv", f"sep=,\n{GOOD}",

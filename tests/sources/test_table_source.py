@@ -216,6 +216,12 @@ def labels(rule: str, *expected: int) -> Any:
     return events(rule, "\n".join([header, *rows]), {"label": [*expected]}, label=rule)
 
 
+def truths(rule: str, *expected: int) -> Any:
+    """Return a case of a rule over a column of booleans."""
+    log = parquet(user_id=[1, 2], item_id=[3, 4], timestamp=[T, T], label=[0, 0], liked=[True, False])
+    return events(rule, log, {"label": [*expected]}, label=rule)
+
+
 def times(unit: str, *values: str) -> Any:
     """Return a case of two times."""
     rows = "".join(f"1,2,{value},0\n" for value in values)
@@ -230,6 +236,11 @@ CASES = [
     labels("action != 'buy'", 1, 0, 1),
     labels("odd >= name", 1, 0, 1),
     labels("flag", 0, 1, 1),
+    truths("liked", 1, 0),
+    truths("liked == True", 1, 0),
+    truths("liked == 1", 1, 0),
+    truths("liked != 'false'", 1, 0),
+    truths("liked == 0", 0, 1),
     times("s", f"{T}", f"{T}.5"),
     times("iso", "2023-11-15T02:00+02:00", "2023-11-14 19:00:00.500000000-0500"),
     times("iso", "2023-11-15 00:00 UTC", "2023-11-15 02:00:00.5 +0200"),

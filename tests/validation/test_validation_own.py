@@ -71,6 +71,17 @@ def test_a_row_condition_and_a_warning_are_the_librarys(workspace: Enter) -> Non
     assert failed(report, "warning")["mine"]["observed"] == 1
 
 
+def test_expectations_of_texts_and_of_several_columns(workspace: Enter) -> None:
+    """A failed one of texts has no rows to show, and a SELECT may be named like a table of the suite."""
+    users = {"name": "days", "select": "SELECT CAST(user_id AS VARCHAR) AS who FROM events"}
+    known = expectation("expect_column_distinct_values_to_be_in_set", users, column="who", value_set=["nobody"])
+    pairs = expectation(
+        "expect_compound_columns_to_be_unique", {"name": "pairs", "table": "days"}, column_list=["date", "rows"]
+    )
+    found = failed(judge("raw", own(workspace(), "raw", known, pairs)))
+    assert found.keys() == {"days"} and found["days"]["sample"] == []
+
+
 @pytest.mark.parametrize(
     ("broken", "word"),
     [
