@@ -56,7 +56,6 @@ def read_json(path: Path) -> Any:
 @contextmanager
 def replace_directory(target: Path) -> Iterator[Path]:
     """Yield an empty sibling directory to fill; it replaces `target` on success and is removed on failure."""
-    target = target.resolve() if target.is_symlink() else target  # to a folder on another disk
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".tmp-new-{target.name}")
     old = target.with_name(f".tmp-old-{target.name}")

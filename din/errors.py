@@ -45,14 +45,14 @@ class GateClosed(Exception):
 
 
 def is_of_this_machine(error: Exception) -> bool:
-    """Return whether an error tells of a full disk or of too little memory, and so nothing about the data."""
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return full or isinstance(error, MemoryError)
+    """Return whether a full disk or too little memory caused an error, not the data."""
+    exhausted = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM)
+    return exhausted or isinstance(error, MemoryError)
 
 
 @contextmanager
 def needing_space(folder: Path, kept: str = "") -> Iterator[None]:
-    """Turn the OSError of a full disk or an exhausted quota into an Unavailable.
+    """Turn the error of a full disk, an exhausted quota or too little memory into an Unavailable.
 
     Args:
         folder: named if the error names no file.
@@ -60,6 +60,8 @@ def needing_space(folder: Path, kept: str = "") -> Iterator[None]:
     """
     try:
         yield
+    except MemoryError:
+        raise Unavailable(f"too little memory; free some and run the same command again{kept}") from None
     except OSError as error:
         if not is_of_this_machine(error):
             raise

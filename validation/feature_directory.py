@@ -66,7 +66,7 @@ class FeatureDirectory(SuiteData):
             path = text(self.root / "shards" / ("*" if shard is None else f"{shard:05d}") / f"{name}.parquet")
             queries.append(
                 f"SELECT {_FILE} AS file, file_row_number AS row, unnest({place}), {', '.join(own)} "
-                f"FROM read_parquet({path}, filename = {_FILE}, file_row_number = true)"
+                f"FROM read_parquet({path}, filename = {_FILE}, file_row_number = true, hive_partitioning = false)"
             )
         return " UNION ALL BY NAME ".join(queries)
 

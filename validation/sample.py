@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from din.kinds import UNKNOWN, OneId, Vector
-from din.schema import DAY_US, SPLITS, Field, Group
+from din.schema import DAY_US, SPLITS, WEIGHT, Field, Group
 from validation import constants
 from validation.feature_directory import FeatureDirectory, date_of, integers
 
@@ -185,6 +185,8 @@ class Sample:
         )
 
     def _with_side_fields(self, table: pa.Table) -> pa.Table:
+        if WEIGHT in table.column_names:  # of the loss; a field of items or users may have the same name
+            table = table.drop_columns([WEIGHT])
         for group, side in ((Group.ITEM, self.features.items), (Group.USER, self.features.users)):
             for field in self.features.of(group):
                 table = table.append_column(field.name, side[field.name].take(table[str(group)]))

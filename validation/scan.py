@@ -97,12 +97,13 @@ def _prior(features: FeatureDirectory) -> str:
     def places(entity: str) -> str:
         path = text(features.root / f"{entity}s.parquet")
         columns = f"value AS {entity}_id, file_row_number AS {entity}"
-        return f"(SELECT {columns} FROM read_parquet({path}, file_row_number = true))"
+        return f"(SELECT {columns} FROM read_parquet({path}, file_row_number = true, hive_partitioning = false))"
 
     return f"""
         CREATE TABLE prior AS
         WITH history AS (
-            SELECT user_id, item_id, epoch_us(timestamp) AS timestamp, sequence FROM read_parquet({text(history)})
+            SELECT user_id, item_id, epoch_us(timestamp) AS timestamp, sequence
+            FROM read_parquet({text(history)}, hive_partitioning = false)
         ), listed AS (
             SELECT * FROM history JOIN {places("user")} USING (user_id) JOIN {places("item")} USING (item_id)
         )

@@ -30,11 +30,9 @@ def pin() -> None:
         from din.registry.champions import pin
         from din.registry.registry import Registry
         from din.sources.fetch import look
-        from din.stage import workspace_lock
 
         params = params_here()
-        with workspace_lock(HERE):
-            last = params.data.until or date.fromisoformat(look(HERE, params).last_day)
+        last = params.data.until or date.fromisoformat(look(HERE, params).last_day)
         pinned = pin(Registry.of(HERE, params), params.train, last)
         text = HERE.params.read_text(encoding="utf-8")
         write_bytes(HERE.params, edit(text, {"train": {"champion": pinned}}, "din pin").text.encode())

@@ -40,11 +40,8 @@ def fetch(
     if dry_run:
         with answering("train"):
             from din.sources.fetch import look
-            from din.stage import workspace_lock
 
-            params = params_here()
-            with workspace_lock(HERE):
-                print(json.dumps(asdict(look(HERE, params))))
+            print(json.dumps(asdict(look(HERE, params_here()))))
         return
     with running("fetch", HERE):
         from din.sources.fetch import fetch

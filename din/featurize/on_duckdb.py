@@ -68,8 +68,6 @@ class DuckDB(Session):
     def spilled(self, name: str) -> ir.Table:
         # DuckDB takes each folder such as user=3 for a column. The shortest path has the fewest; ibis lengthens it.
         folder = os.path.relpath(self.scratch / name)
-        if "=" in folder:
-            raise InputError(f"{folder}: DuckDB would read a column from its =; run in a folder without one")
         files = glob.escape(folder).replace("'", "''")
         return self.con.sql(f"SELECT * FROM read_parquet('{files}/*/*.parquet', hive_partitioning = true)")
 
@@ -113,6 +111,8 @@ class DuckDB(Session):
 def session(workspace: Workspace, memory_mb: int) -> Iterator[Session]:
     """Open DuckDB within `memory_mb` of process memory; larger queries spill to the scratch folder."""
     scratch = workspace.scratch
+    if "=" in os.path.relpath(scratch):
+        raise InputError(f"{scratch}: DuckDB would read a column from the =; run in a folder without one")
     shutil.rmtree(scratch, ignore_errors=True)
     (scratch / "spill").mkdir(parents=True)
     con = ibis.duckdb.connect(

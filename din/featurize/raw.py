@@ -224,10 +224,10 @@ def _check_weight_name(weight: str | None, fields: tuple[Field, ...], where: str
                 f"featurize.weight: {weight!r} is also declared in {where}.context. A weight may follow from feedback, "
                 "which a context must not; take it out there"
             )
-        if field.group is not Group.BEHAVIOUR and field.name.lower() == WEIGHT:
+        if field.group is Group.CONTEXT and field.name.lower() == WEIGHT:
             raise InputError(
-                f"{where}.{field.group}.{field.name}: with featurize.weight, {WEIGHT!r} is a column of the feature "
-                "files; rename the column at fetch"
+                f"{where}.context.{field.name}: with featurize.weight, {WEIGHT!r} is a column of the feature files; "
+                "rename the column at fetch"
             )
 
 

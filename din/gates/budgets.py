@@ -3,7 +3,7 @@
 Latencies are relative: two workloads take turns in the same process, so that a busy machine slows both alike.
 """
 
-from din.errors import InputError
+from din.errors import InputError, is_of_this_machine
 from din.gates import GATES
 from din.gates.case import Case, show_record
 from din.gates.findings import Finding, decide
@@ -81,4 +81,6 @@ def _measured(case: Case, other: Verified | None) -> float:
     try:
         return case.latency(bundle, other)
     except Exception as error:  # a broken bundle can raise anything
+        if is_of_this_machine(error):
+            raise
         raise InputError(f"a request can't be answered: {error!r}") from error

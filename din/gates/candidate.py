@@ -201,9 +201,9 @@ def shipped(case: Case) -> Finding:
     predictions. A file that was damaged on the way, e.g. because rows of an embedding table moved, does not fit these
     rows. So its AUC must not be significantly below that of models that have learned them by more than half of what
     learning them gives. A part of this may be missing, because the shipped model learns more rows, and so forgets more
-    of each. Only the last day is judged by AUC, or as many as tell: little is left of the first days of a long lesson.
-    The log loss must not be significantly worse than that of models that have not learned the rows, and the calibration
-    not significantly outside the limits of `validate_predictions`.
+    of each. AUC is judged on the last day, or on more days if that one has too few users: little is left of the first
+    days of a long lesson. The log loss must not be significantly worse than that of models that have not learned the
+    rows, and the calibration not significantly outside the limits of `validate_predictions`.
 
     Raises:
         InputError: the shipped model gave a score that is not finite.
@@ -230,7 +230,7 @@ def shipped(case: Case) -> Finding:
     if not problems:
         return Finding("open", gain.point, -permitted, gain, len(rows))
     reason = (
-        f"the shipped model has learned these rows, but {' and '.join(problems)}. AUC on the newest of them minus that "
+        f"the shipped model has learned these rows, but {' and '.join(problems)}. AUC on the last days minus that "
         f"of stand-ins that learned a part: {Claim(gain, -permitted)}. Log loss minus that of stand-ins that learned "
         f"none: {Claim(loss, -math.inf, 0.0).figure}. Mean prediction / CTR: {calibration.figure}, "
         f"expected {low:g} to {high:g} (validate_predictions.calibration). Run `dvc repro -f refit`"

@@ -18,6 +18,9 @@ from din.verdicts import GateEntry
 Latency = Callable[[Verified, Verified | None], float]
 """See `din.gates.budgets.measure_latency`."""
 
+_MOST_ANCHORS = 5
+"""The most bundles to try, the best first. In a backfill, all of 90 days may have learned today's rows."""
+
 
 class Case:
     """A candidate and the registry it would be promoted to. Earlier champions are read when first needed.
@@ -65,9 +68,9 @@ class Case:
 
     @cached_property
     def anchor(self) -> EarlierChampion | None:
-        """The best champion of the last 90 days before today's that can be compared, or None if there is none."""
+        """The best earlier champion of the last 90 days that can be compared with, or None."""
         records = anchors(self.registry, self.history, self.limits.metrics[0], self.evidence.facts)
-        found = (self._earlier("anchor", record) for record in records)
+        found = (self._earlier("anchor", record) for record in records[:_MOST_ANCHORS])
         return next((one for one in found if one.can_score), None)
 
     def judge(self) -> Iterator[GateEntry]:

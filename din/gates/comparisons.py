@@ -97,7 +97,7 @@ def anchor_delta(case: Case, metric: Metric) -> Finding:
     """Judge that the candidate does not certainly lose more than the margin to the anchor."""
     anchor = case.anchor
     if anchor is None:
-        return Finding("open", 0.0, 0.0, reason="no champion of 90 days before today's can be compared")
+        return Finding("open", 0.0, 0.0, reason="no earlier champion of the last 90 days can be compared with")
     if anchor.is_candidate:
         return Finding("open", 0.0, 0.0, reason="the anchor is this bundle")
     difference = measured(metric, anchor.rows, against=anchor.scores)

@@ -63,10 +63,10 @@ def gate(
 def _consult(workspace: Workspace, params: Params, report: GateReport, needed: approvals.Need) -> None:
     """Reject a candidate, or request a person's approval and check for the answer."""
     registry = Registry.of(workspace, params)
-    if report.of_the_champion and report.verdict == "borderline":
-        assert report.champion
-        if answer := registry.record(report.champion.number).approval:
-            print(f"the champion is this bundle, and {answer.by} approved it")
+    if report.of_the_champion and report.champion and report.bundle:
+        before = registry.approvals.request(report.champion.number, report.bundle)
+        if before and approvals.covers(before, report):
+            print("the champion is this bundle, and its promotion was approved")
             return
     refusal = "\n".join([f"{report.verdict}; the champion stays. To look closer:", *_reasons(report.not_open)])
     if needed == "another candidate":

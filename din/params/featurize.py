@@ -27,7 +27,10 @@ class Featurize(Block):
     ] = None
     order: Annotated[
         Literal["strict", "sequence", "daily"] | None,
-        Doc("strict | sequence | daily (as of midnight); null = the source's, or by the protocol"),
+        Doc(
+            "strict | sequence | daily (as of midnight); null = the source's, else sequence under leave_last_out, else "
+            "strict"
+        ),
     ] = None
     weight: Annotated[
         str | None, Doc("event column that weighs a row in the loss, at least 0; null = all rows count alike")

@@ -29,7 +29,7 @@ class Gate(Block):
         PositiveFloat, Doc("auto never goes above: with fewer users the gate stays undecided until days add up")
     ] = 0.01
     min_auc: Annotated[Share, Doc("smallest AUC on the test rows")] = 0.55
-    min_gauc: Annotated[Share, Doc("smallest GAUC on the test rows")] = 0.5
+    min_gauc: Annotated[Share, Doc("smallest GAUC on the test rows, if metrics has gauc")] = 0.5
     calibration: Annotated[
         Range,
         Doc("smallest and largest ratio of mean prediction to observed CTR, unless the champion is worse"),

@@ -112,8 +112,8 @@ def promote(
             then = _name(report.champion)
             _refuse(workspace, f"{workspace.gate} compared with champion {then}, but today's is {_name(today)}")
         _check_not_succeeded(workspace, version, history)
-        found = _judge_again(report, evidence, policy, score, latency)
-        answer = _approval(registry, found, policy)
+        _approval(registry, report, policy)
+        answer = _approval(registry, _judge_again(report, evidence, policy, score, latency), policy)
         print(_why(report, answer))
         new_id = f"local-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:8]}"
         record = registry.promote(
@@ -139,7 +139,8 @@ def _report(workspace: Workspace, policy: Policy) -> GateReport:
         raise GateClosed(f"nothing promoted: {error}", workspace.gate) from None
     if report.verdict != overall(report.gates):
         _refuse(workspace, f"{workspace.gate} says {report.verdict}, but its gates do not")
-    if approvals.need(report, policy) == "another candidate" and not (report.harm_to_undo or report.of_the_champion):
+    repeated = report.of_the_champion and report.verdict == "borderline"  # its promotion was approved
+    if approvals.need(report, policy) == "another candidate" and not (report.harm_to_undo or repeated):
         print_gates(report)
         why = f"nothing promoted: the gate is {report.verdict}; the reasons of its gates say what to do"
         raise GateClosed(why, workspace.gate)
@@ -174,7 +175,8 @@ def _judge_again(report: GateReport, evidence: Evidence, policy: Policy, score: 
 def _comparable(report: GateReport) -> dict[str, dict[str, Any]]:
     """Return what must not differ, by name: the harm, and each gate.
 
-    Measured latencies and errors of evaluation are left out. So is the text about figures, since it rounds them.
+    Measured latencies and errors of evaluation are left out. So are the reasons and the power of gates, which state
+    figures once more.
     """
     found = {"harm": report.harm.model_dump() if report.harm else {}}
     for gate in report.gates:
@@ -187,7 +189,7 @@ def _agree(one: Any, other: Any) -> bool:
     """Return whether two values are equal; numbers may differ as those of two processors do."""
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(_agree(one[key], other[key]) for key in one)
-    if isinstance(one, tuple) and isinstance(other, tuple):
+    if isinstance(one, tuple | list) and isinstance(other, tuple | list):
         return len(one) == len(other) and all(map(_agree, one, other))
     if isinstance(one, float) and isinstance(other, float):
         return math.isclose(one, other, rel_tol=0, abs_tol=_TOLERANCE)

@@ -290,6 +290,13 @@ def check_same_gates(asked: Asked, report: GateReport, needed: Need) -> None:
             raise GateClosed(f"{about} figures: of {name} it says {covered[name]!r}, now {_reason(gate)!r}. {advice}")
 
 
+def covers(asked: Asked, report: GateReport) -> bool:
+    """Return whether a person approved of all gates that are not open, with the figures that a report states."""
+    approved = asked.answered is not None and asked.answered.answer.approved
+    told = {gate.name: gate.reason for gate in asked.request.gates}
+    return approved and all(told.get(gate.name) == _reason(gate) for gate in report.not_open)
+
+
 def granted(asked: Asked | None, report: GateReport, needed: Need) -> Approved | None:
     """Return the approval that lets a candidate pass, or None if it needs none.
 

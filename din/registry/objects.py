@@ -46,6 +46,7 @@ _REFUSED = (PermissionDeniedError, UnauthenticatedError)
 _FINAL_WORDS = re.compile(r"status code: 404|err(or|no) (1|13|17|20|30)\b", re.IGNORECASE)
 _REFUSED_WORDS = re.compile(r"status code: 40[13]|\((ExpiredToken|InvalidToken|AuthorizationHeaderMalformed)\)")
 _NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|specified bucket does not exist")
+_UNFINISHED = re.compile(r".#\d+$")  # a name of obstore's for a file that is being written
 _METADATA = "169.254.169.254"  # the clouds' metadata service, queried if the environment has no credentials
 _CREDENTIALS = {
     "AWS": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
@@ -208,7 +209,8 @@ class Objects:
         if isinstance(store, LocalStore):
             for path in sorted((Path(str(store.prefix)) / self._prefix).rglob("*#*")):
                 with suppress(FileNotFoundError):
-                    found[path] = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+                    if _UNFINISHED.search(path.name) and path.is_file():
+                        found[path] = datetime.fromtimestamp(path.stat().st_mtime, UTC)
         return found
 
     def _store(self, make: bool = False) -> ObjectStore:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from din.errors import InputError, Unavailable
+from din.errors import InputError, Unavailable, is_of_this_machine
 from din.names import Version
 from din.registry.registry import Registry
 from din.schema import USER_ID, Group
@@ -80,6 +80,8 @@ def _version(
     except Unavailable:
         raise
     except Exception as error:  # onnxruntime raises many kinds
+        if is_of_this_machine(error):
+            raise
         problem = str(error) or type(error).__name__
         return Again(version, len(rows), candidates, len(rows), None, problem, rows[0]["request_id"])
     scorer = scorer.within(_ANY_SIZE)
@@ -92,8 +94,10 @@ def _version(
             request = {**request, "user": {**request["user"], USER_ID: people[row["user_id"]]}}
         try:
             again = scorer.score(request)
-        except InputError as error:
-            problem = str(error)
+        except Exception as error:  # as above
+            if is_of_this_machine(error):
+                raise
+            problem = str(error) or type(error).__name__
             far[row["request_id"]] = math.inf
             continue
         far[row["request_id"]] = float(np.abs(again - row["probabilities"]).max(initial=0.0))

@@ -43,15 +43,15 @@ class Replay:
     skew: list[FieldSkew]
 
     def check(self) -> None:
-        """Raise GateClosed if a probability differs from the one that was served, or a version can't be opened."""
+        """Raise GateClosed if a probability differs from the one that was served, or a version scored none."""
         if differ := sum(one.differ for one in self.versions if one.largest is not None):
             raise GateClosed(
                 f"{differ:,} requests get other probabilities than were served, by more than {TOLERANCE:g}: look at "
                 "the request of the example, and at the packages of the server and of this machine"
             )
-        for one in self.versions:
-            if one.largest is None:
-                raise GateClosed(f"{one.differ:,} requests of version {one.version[:12]} have no scores: {one.problem}")
+        if unscored := [one for one in self.versions if one.largest is None]:
+            each = (f"{one.differ:,} requests of version {one.version[:12]}: {one.problem}" for one in unscored)
+            raise GateClosed(f"no scores for {'; '.join(each)}")
 
 
 def replay(

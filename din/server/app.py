@@ -55,14 +55,17 @@ def create() -> Starlette:
     """
     settings = Settings.handed_over()
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+    # Until there is something to drain, a signal ends the process at once; uvicorn's handlers would let it sleep on.
+    handlers = {stop: signal.signal(stop, signal.SIG_DFL) for stop in (signal.SIGINT, signal.SIGTERM)}
     try:
-        return app(Deployment(settings), challenger(settings))
+        found = app(Deployment(settings), challenger(settings))
     except (InputError, Unavailable) as error:
         _LOG.error("%s", error)
-        for stop in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(stop, signal.SIG_DFL)  # uvicorn's handler would let the process sleep on
         time.sleep(settings.refresh)
         raise SystemExit(1) from None
+    for stop, handler in handlers.items():
+        signal.signal(stop, handler)
+    return found
 
 
 def _end_with_parent() -> None:

@@ -38,10 +38,10 @@ def page() -> bytes:
         return generate_latest()
     for path in Path(os.environ[FOLDER]).glob("gauge_live*.db"):  # uvicorn tells nobody that a process has died
         pid = int(path.stem.rpartition("_")[2])
-        with suppress(PermissionError, FileNotFoundError):  # it is another user's now; another call removed the file
-            try:
-                os.kill(pid, 0)
-            except ProcessLookupError:
+        try:
+            os.kill(pid, 0)
+        except (ProcessLookupError, PermissionError):  # it has ended, and another user's may have its number
+            with suppress(FileNotFoundError):  # another call was faster
                 multiprocess.mark_process_dead(pid)
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)

@@ -86,9 +86,9 @@ def can_answer(scorer: Scorer, request: Request) -> bool:
 
 
 def _turns(new: Scorer, old: Scorer, recorded: Sequence[Request]) -> Iterator[_Turn]:
-    """Yield the recorded requests, repeated if they are few, with what both bundles make of each.
+    """Yield the recorded requests, repeated if they are few, with the new bundle's answers and times.
 
-    Without those that `old` does not answer: the one before it may have done so.
+    Those that `old` does not answer are left out: the one before it may have answered them.
 
     Raises:
         InputError: the new bundle does not answer one of the others.

@@ -33,6 +33,7 @@ from din.params.fetch import BLOCKS
 from din.sources import SOURCES, rawlog
 from din.sources.memory import recall
 from din.sources.source import Earlier, Source, Written
+from din.stage import workspace_lock
 from din.workspace import FORMAT, Workspace
 
 
@@ -165,8 +166,7 @@ def look(workspace: Workspace, params: Params) -> Seen:
         return seen
     if days := log.source.days:
         return Seen(log.hash(log.identity, days[-1]), days[0], days[-1])
-    workspace.state.mkdir(exist_ok=True)
-    with TemporaryDirectory(dir=workspace.state) as tree:
+    with workspace_lock(workspace), TemporaryDirectory(dir=workspace.state) as tree:  # a fetch may be running
         written = log.write(Path(tree), None)
         last = date.fromisoformat(written.described["days"][-1])
         pinned = log if params.data.until else _Log(workspace, replace(params, data=replace(params.data, until=last)))
@@ -182,7 +182,7 @@ def _rewrite(log: _Log, old: Fetched | None, pin: str | None) -> None:
     workspace = log.workspace
     source = log.params.fetch.source
     held = old.manifest.files if old else {}
-    with replace_directory(workspace.raw) as tree:
+    with replace_directory(workspace.raw.resolve()) as tree:  # it may be a link to another disk
         written = log.write(tree, held)
         files = written.files
         seen = log.seen(written)

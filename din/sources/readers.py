@@ -80,7 +80,8 @@ def read(
     chosen = [_chosen(file, select, dialect) for file in files]
     schema = unified([(file.name, own) for file, own in zip(files, chosen, strict=True)])
     path = store.file(table)
-    rows = Rows(store.con, f"SELECT * FROM read_parquet({quoted(str(path))})", tuple(schema.names), ())
+    stored = f"SELECT * FROM read_parquet({quoted(str(path))}, hive_partitioning = false)"
+    rows = Rows(store.con, stored, tuple(schema.names), ())
     total = 0
     counts = []
     with _writer(path, numbered(schema.empty_table(), 0).schema, files[0].name) as writer:

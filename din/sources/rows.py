@@ -127,7 +127,7 @@ class Rows:
         """Return the same rows from a file that holds them from now on, so that their query runs only once."""
         file = quoted(str(path))
         self.con.execute(f"COPY ({self.query}) TO {file} (FORMAT parquet, COMPRESSION lz4, PRESERVE_ORDER false)")
-        return replace(self, query=f"SELECT * FROM read_parquet({file})")
+        return replace(self, query=f"SELECT * FROM read_parquet({file}, hive_partitioning = false)")
 
     def ask(self, *expressions: str) -> tuple[Any, ...]:
         """Return the values of aggregates."""

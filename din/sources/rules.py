@@ -72,7 +72,8 @@ class Rule:
         else:
             answer = "false"
             is_word = f"TRY_CAST(CAST({column} AS VARCHAR) AS DOUBLE) IS NULL"
-            expected = f"numbers on both sides of {rule}, or == or != with text, or with true or false"
+            expected = f"numbers on both sides of {rule}, or == or != with text"
+            expected = f"== or != with true or false in {rule}" if kind == "BOOLEAN" else expected
             word = Check(is_word, self.column, column, expected, "change the rule")
             checks += [word, word._replace(broken="true")]
         return f"CAST({answer} AS TINYINT)", checks

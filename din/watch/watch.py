@@ -42,7 +42,7 @@ class Watched:
         """Raise GateClosed if there is an alarm, or else InputError if there is a problem."""
         if self.alarms:
             told = "; ".join(f"{one.figure} on {one.day}: {one.action} ({one.why})" for one in self.alarms)
-            raise GateClosed(f"{len(self.alarms)} alarms until {self.until}: {told}")
+            raise GateClosed(f"{len(self.alarms)} alarms in the days up to {self.until}: {told}")
         if self.problem:
             raise InputError(self.problem)
 

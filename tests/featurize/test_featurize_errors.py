@@ -81,10 +81,6 @@ def _log(users: int = 30, days: int = 5, **changes: Any) -> Log:
         ({"weight": "hour", "fields": {"context": {"hour": "numeric"}}}, ["'hour'", "context", "feedback"]),
         ({"fields": {"context": {"file_row_number": "numeric"}}}, ["file_row_number", "feature files", "rename"]),
         ({"weight": "importance", "fields": {"context": {"Weight": "numeric"}}}, ["Weight", "feature files", "rename"]),
-        (
-            {"weight": "importance", "fields": {"item": {"weight": "numeric"}}},
-            ["item.weight", "feature files"],
-        ),
         ({"keep_negatives": 1e-9}, ["featurize.keep_negatives=1e-09", "none of the", "raise it"]),
         (
             {"keep_negatives": 0.5, "protocol": "leave_last_out"},

@@ -94,8 +94,10 @@ def test_a_borderline_candidate_waits_and_is_promoted_once_approved(run: Run, qu
     assert (record.by, record.reason) == ("nightly", "approved by ann")
     assert registry.verify() == [] and not promoted(run, params).appended
     gate(run.here, params, score)
-    assert "the champion is this bundle, and ann approved it" in capsys.readouterr().out
+    assert "the champion is this bundle, and its promotion was approved" in capsys.readouterr().out
     assert not promoted(run, params).appended
+    with pytest.raises(GateClosed, match="borderline; the champion stays"):
+        gate(run.here, borderline(run, quick, min_gauc=read_json(run.here.evaluation)["test"]["gauc"]), score)
 
 
 def test_a_promotion_on_another_processor(run: Run, quick, registry):

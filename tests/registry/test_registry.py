@@ -146,7 +146,12 @@ def age(root: Path) -> None:
 
 def test_gc_removes_old_orphans_and_nothing_else(local, tmp_path):
     """Old bundles and runs without a record, and leftovers of killed puts, are removed, but only without dry_run."""
-    champion = crown(local, bundle(tmp_path / "b"), run_id="kept", files=local.put_run("kept", {"gate.json": b"{}"}))
+    champion = crown(
+        local,
+        bundle(tmp_path / "b"),
+        run_id="kept",
+        files=local.put_run("kept", {"gate.json": b"{}", "c#.json": b"{}"}),
+    )
     local.objects.put(comparison_key(champion.version, 1), b"rows")
     orphan = local.put_bundle(bundle(tmp_path / "c", "two"))
     local.put_run("killed", {"gate.json": b"{}"})

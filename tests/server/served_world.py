@@ -95,20 +95,6 @@ def serve(world: World, days: Days, folder: Path, client: Client = dict) -> None
     log.close()
 
 
-def started(
-    registry: Registry, folder: Path, *options: str, program: tuple[str, ...] = ("-m", "din.cli")
-) -> tuple[subprocess.Popen[bytes], int]:
-    """Start `din serve`, whose output is in the file `printed`, and return its process and its port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    place = ("--registry", registry.uri, "--model", registry.model_name, "--port", str(port))
-    with (folder / "printed").open("w") as printed:
-        environment = os.environ | {"XDG_CACHE_HOME": str(folder / "cache")}
-        command = [sys.executable, *program, "serve", *place, *options]
-        return subprocess.Popen(command, env=environment, stdout=printed, stderr=printed), port
-
-
 @contextmanager
 def running(
     registry: Registry, folder: Path, *options: str, program: tuple[str, ...] = ("-m", "din.cli")
@@ -118,7 +104,14 @@ def running(
     Args:
         program: how Python starts `din`.
     """
-    server, port = started(registry, folder, *options, program=program)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    place = ("--registry", registry.uri, "--model", registry.model_name, "--port", str(port))
+    with (folder / "printed").open("w") as printed:
+        environment = os.environ | {"XDG_CACHE_HOME": str(folder / "cache")}
+        command = [sys.executable, *program, "serve", *place, *options]
+        server = subprocess.Popen(command, env=environment, stdout=printed, stderr=printed)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
             wait_until_ready(client, folder / "printed")

@@ -126,7 +126,7 @@ def test_a_client_that_breaks(
     assert json.loads(capsys.readouterr().out)["alarms"][0]["action"] == "ask who owns the data"
     assert "history" in {alarm.figure for alarm in found.alarms}
     assert {alarm.action for alarm in found.alarms} == {"ask who owns the data"}
-    with pytest.raises(GateClosed, match=r"alarms until 2024-01-17 00:00 UTC: .*requests with `din replay`"):
+    with pytest.raises(GateClosed, match=r"alarms in the days up to 2024-01-17 00:00 UTC: .*with `din replay`"):
         found.check()
     stored = kept(registry.objects)
     assert {alarm.figure for alarm in stored} == {alarm.figure for alarm in found.alarms}
