@@ -171,7 +171,7 @@ FAULTS: dict[str, tuple[Plant, str, str | None]] = {
         "validation_raw",
     ),
     "closed by a limit, opened": (opened(setting("gate", min_auc=0.99)), "judged again, the", "min_auc"),
-    "closed by a limit, limit and verdicts changed": (lowered, "judged again: lesson_delta_auc, min_auc", None),
+    "closed by a limit, limit and verdicts changed": (lowered, "judged again: min_auc", None),
     # what the gate read
     "no evaluation": (lambda s: s.here.evaluation.unlink(), "evaluation.json was", "evaluation: can't be evaluated"),
     "an evaluation that is cut off": (lambda s: os.truncate(s.here.evaluation, 90), "evaluation.json was", "JSON"),
