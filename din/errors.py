@@ -1,6 +1,7 @@
 """The three errors of a command that are not bugs. Any other exception is a bug: exit code 1, with a traceback."""
 
 import errno
+import os
 import reprlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -65,7 +66,7 @@ def needing_space(folder: Path, kept: str = "") -> Iterator[None]:
     except OSError as error:
         if not is_of_this_machine(error):
             raise
-        cause = f"{error.filename or folder}: {error.strerror or error}"
+        cause = f"{error.filename or folder}: {os.strerror(error.errno or 0)}"
         raise Unavailable(f"{cause}; free some space and run the same command again{kept}") from None
 
 
