@@ -157,7 +157,7 @@ def _approval(registry: Registry, report: GateReport, policy: Policy) -> Approve
 
 
 def _judge_again(report: GateReport, evidence: Evidence, policy: Policy, score: Score, latency: Latency) -> GateReport:
-    """Judge every gate again, refuse a report that differs in more than latencies and last bits, and return the new one."""
+    """Judge every gate again, refuse a report that differs in more than latencies or last bits, and return it anew."""
     workspace = evidence.workspace
     found = documents.parse(GateReport, documents.dump(judge(evidence, score, latency)), "the gates judged again")
     before = _comparable(report)
