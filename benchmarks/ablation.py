@@ -20,13 +20,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
-from benchmarks import harness, quality
+from benchmarks import harness
 from benchmarks.environments import ROOT
 from benchmarks.exported import ExportedModel
+from benchmarks.features import featurized
 from benchmarks.generated_tables import publish
 from benchmarks.harness import positive
 from benchmarks.measure import best_ms
-from benchmarks.quality import QualityRun
+from benchmarks.quality import CONFIDENCE
+from benchmarks.training import QualityRun, run
 from benchmarks.tuned import DEFAULT, guessed
 from din.features.packing import TableLayout
 from din.features.reader import Features
@@ -95,7 +97,7 @@ def text(logs: Mapping[str, Params], seeds: int, jobs: int, store: Path = STORE)
         for log, params in logs.items()
         for change, values in CHANGES.items()
     }
-    features = quality.featurized({_features(log, own): own for (log, _), own in changed.items()}, jobs, store)
+    features = featurized({_features(log, own): own for (log, _), own in changed.items()}, store, jobs)
     cases = []
     for (log, change), own in changed.items():
         for seed in range(1, seeds + 1):
@@ -115,7 +117,7 @@ def trained(kept: Path, features: Path, train: Train) -> Trained:
         train: the training parameters, with the seed.
     """
     began = time.process_time()
-    run = quality.run(kept, features, train)
+    figures = run(kept, features, train)
     cpu_s = time.process_time() - began
     opened = Features(features)
     model, table = build(opened.fields, TableLayout.of(opened.fields, opened.rows), train)
@@ -126,7 +128,7 @@ def trained(kept: Path, features: Path, train: Train) -> Trained:
         request["candidates"] = request["candidates"][:CANDIDATES]
         times = best_ms({"request": lambda: exported.request.run_all(encoder.pack_one(request))})
         size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
-    return Trained(run, cpu_s, times["request"], size / 1e6)
+    return Trained(figures, cpu_s, times["request"], size / 1e6)
 
 
 def _features(log: str, params: Params) -> str:
@@ -156,7 +158,7 @@ def _gains(test: pa.Table, scores: Sequence[ArrayLike], base: Sequence[ArrayLike
     for metric in _METRICS:
         pairs = zip(scores, base, strict=True)
         more = mean([difference(metric, test["label"], own, other, test["user"]) for own, other in pairs])
-        cells.append(harness.interval(more.interval(quality.CONFIDENCE)))
+        cells.append(harness.interval(more.interval(CONFIDENCE)))
     return cells
 
 

@@ -15,8 +15,6 @@ A log is the defaults with the overlays `example` and `set` in turn, and with it
 """
 
 import argparse
-import contextlib
-import io
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,29 +22,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from ruamel.yaml import YAML
 
 from benchmarks import harness
 from benchmarks.environments import ROOT
+from benchmarks.features import featurized
 from benchmarks.generated_tables import publish
 from benchmarks.harness import positive
-from benchmarks.logs import TABLES, read_log
-from din.artifacts import sha256_file
+from benchmarks.logs import read_log
+from benchmarks.training import QualityRun, run
 from din.errors import InputError
-from din.facts import Metrics, Oracle
-from din.features.reader import Features
-from din.featurize.build import featurize
-from din.metrics.estimates import Estimate, Metric, difference, mean
+from din.metrics.estimates import Metric, mean
 from din.metrics.ranking import relative_improvement
 from din.params import Params, Train, parse, to_json
 from din.params.overlays import overlaid
-from din.sources.fetch import fetch
-from din.train.compute import computing
-from din.train.evaluate import oracle
-from din.train.fit import fit
-from din.train.predict import EVALUATION_BATCH, predict
-from din.workspace import Workspace
 
 STORE = harness.STORE / "quality"
 CONFIDENCE = 0.95
@@ -71,23 +60,6 @@ class Row:
     train: Train
 
 
-@dataclass(frozen=True)
-class QualityRun:
-    """The figures of a training, and its scores of the test rows. The oracle is known for simulated logs only."""
-
-    epoch: int
-    valid: Metrics
-    test: Metrics
-    oracle: Oracle | None
-    predictions: Path
-
-    def less(self, base: "QualityRun", metric: Metric) -> Estimate:
-        """Return this run's metric on the test rows less that of another one."""
-        rows = pq.read_table(self.predictions)
-        scores = rows["prediction"], pq.read_table(base.predictions, columns=["prediction"])["prediction"]
-        return difference(metric, rows["label"], *scores, rows["user"])
-
-
 def main() -> int:
     """Run the command line and return the exit code: 0 = done, 2 = bad usage or input."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description="Compare models on logs.")
@@ -103,7 +75,7 @@ def main() -> int:
             raise InputError(f"--log {given.log!r}: expected one of {', '.join(map(repr, logs))}")
         asked = [row for row in rows if given.log in (None, row.log)]
         read_logs = {row.log: logs[row.log] for row in asked}
-        return text(asked, trained(asked, featurized(read_logs, given.jobs), given.seeds, given.jobs))
+        return text(asked, trained(asked, featurized(read_logs, STORE, given.jobs), given.seeds, given.jobs))
 
     return publish("" if given.log else "quality", tables)
 
@@ -134,16 +106,6 @@ def read(data: Path) -> tuple[dict[str, Params], list[Row]]:
     return logs, rows
 
 
-def featurized(logs: Mapping[str, Params], jobs: int = 0, store: Path = STORE) -> dict[str, Path]:
-    """Return the features of each log.
-
-    Raises:
-        InputError: a log can't be read.
-    """
-    cases = [harness.StudyCase(name, made, (params, hashes(params))) for name, params in logs.items()]
-    return dict(zip(logs, harness.results(store / "logs", cases, jobs), strict=True))
-
-
 def trained(
     rows: Sequence[Row], features: Mapping[str, Path], seeds: int, jobs: int = 0, store: Path = STORE
 ) -> list[list[QualityRun]]:
@@ -155,46 +117,6 @@ def trained(
             cases.append(harness.StudyCase(f"{row.log} {row.name} {seed}", run, (features[row.log], train)))
     found = harness.results(store / "runs", cases, jobs)
     return [found[start : start + seeds] for start in range(0, len(found), seeds)]
-
-
-def hashes(params: Params) -> list[str]:
-    """Return the hashes of a log's files."""
-    files = [getattr(params.fetch.table, table) for table in TABLES]
-    return [sha256_file(Path(file)) for file in files if file]
-
-
-def made(kept: Path, params: Params, hashes: Sequence[str]) -> Path:
-    """Make a log's features in a workspace beside the document, and return them.
-
-    Args:
-        kept: the document of the case.
-        params: the parameters of the log.
-        hashes: the hashes of its files, so that another log makes another case.
-    """
-    workspace = Workspace(kept.with_suffix(""))
-    workspace.root.mkdir(exist_ok=True)
-    with kept.with_suffix(".txt").open("w", encoding="utf-8") as output, contextlib.redirect_stdout(output):
-        fetch(workspace, params)
-        featurize(workspace, params)
-    return workspace.features
-
-
-def run(kept: Path, features: Path, train: Train) -> QualityRun:
-    """Train once, with early stopping on the validation rows, and score the test rows.
-
-    Args:
-        kept: the document of the case.
-        features: the feature directory.
-        train: the training parameters, with the seed.
-    """
-    opened = Features(features)
-    with contextlib.redirect_stdout(io.StringIO()), computing(train.compute) as compute:
-        learner, progress = fit(opened, train, compute=compute)
-    valid, test = (predict(learner.finished, opened, split, EVALUATION_BATCH) for split in ("valid", "test"))
-    known = oracle(test, Workspace(features.parents[1]).truth)
-    predictions = kept.with_suffix(".parquet")
-    pq.write_table(test.table().select(["user", "label", "prediction"]), predictions)
-    return QualityRun(progress.best_epoch + 1, valid.metrics, test.metrics, known, predictions)
 
 
 def text(rows: Sequence[Row], runs: Sequence[list[QualityRun]]) -> str:

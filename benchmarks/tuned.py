@@ -5,18 +5,17 @@ floor that nobody has tuned is no floor.
 """
 
 import argparse
-import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from benchmarks import harness, quality
 from benchmarks.environments import ROOT
+from benchmarks.features import featurized
 from benchmarks.generated_tables import publish
 from benchmarks.harness import positive
-from din.errors import InputError
+from benchmarks.searching import Found, searched, settings
 from din.features.reader import Features
 from din.init.find import tables
 from din.init.guess import guess
@@ -24,9 +23,6 @@ from din.params import Params, Train, load, parse, to_json
 from din.params.defaults import written
 from din.params.overlays import nested, overlaid
 from din.train.evaluate import floor
-from din.tune.space import Space
-from din.tune.study import by_metric, ended, open_study, search
-from din.tune.training import executor
 from din.workspace import Workspace
 
 STORE = harness.STORE / "tuned"
@@ -35,19 +31,6 @@ LOGS = ("kuairand-pure", "amazon-beauty", "ml-latest-small-2016")
 DEFAULT = "movielens-100k, the default job"
 MODELS = {"LR": "lr", "BaseModel": "base", "DIN": "din"}
 GUESSED = "DIN as guessed"
-
-
-@dataclass(frozen=True)
-class Found:
-    """The result of a search.
-
-    Attributes:
-        trials: how many have ended.
-        changes: the best one's values by dotted key below `train`, where they differ from the log's parameters.
-    """
-
-    trials: int
-    changes: Mapping[str, Any]
 
 
 def main() -> int:
@@ -75,7 +58,7 @@ def text(logs: Mapping[str, Params], trials: int, seeds: int, jobs: int, store: 
     Raises:
         InputError: a log can't be read, or no trial of a search has a metric.
     """
-    features = quality.featurized(logs, jobs, store)
+    features = featurized(logs, store, jobs)
     cases = {}
     for log, params in logs.items():
         for name, model in MODELS.items():
@@ -87,7 +70,7 @@ def text(logs: Mapping[str, Params], trials: int, seeds: int, jobs: int, store: 
         rows.append(quality.Row(log, GUESSED, "BaseModel", params.train))
         for name in MODELS:
             own = cases[log, name].arguments[1]
-            rows.append(quality.Row(log, name, "BaseModel", _settings(own, found[log, name])))
+            rows.append(quality.Row(log, name, "BaseModel", settings(own, found[log, name].changes)))
     tables = quality.text(rows, quality.trained(rows, features, seeds, jobs, store))
     return f"{tables}\n{_changes(found)}"
 
@@ -105,38 +88,11 @@ def guessed(folder: Path) -> Params:
     return parse(Params, overlaid(to_json(Params()), values, folder), folder)
 
 
-def searched(kept: Path, features: Path, params: Params, trials: int) -> Found:
-    """Search as `din tune` does, for the model of the parameters alone.
-
-    Args:
-        kept: the document of the case; the trials are kept beside it.
-        features: the feature directory.
-        params: the parameters to start from.
-        trials: how many.
-    """
-    workspace = Workspace(kept.with_suffix(""))
-    if not workspace.features.exists():
-        workspace.features.parent.mkdir(parents=True)
-        workspace.features.symlink_to(features)
-    space = Space.of(params, ["train.model.name"])
-    study = open_study(workspace, space)
-    with executor(workspace, params, 1) as pool:
-        search(workspace, study, space, pool, 1, trials, math.inf)
-    best = by_metric(study)
-    if not best:
-        raise InputError(f"{kept.stem}: no trial has a metric")
-    return Found(len(ended(study)), space.changes(space.decoded(best[0].params)))
-
-
 def _start(params: Params, model: str, features: Path) -> Train:
     """Return the settings that a search starts from; those of LR are the floor's, since DIN's would cripple it."""
     if model == "lr":
         return floor(params, sum(Features(features).split_rows("train")))
     return replace(params.train, model=replace(params.train.model, name=model))
-
-
-def _settings(params: Params, found: Found) -> Train:
-    return Space.of(params, ["train.model.name"]).settings(found.changes)
 
 
 def _changes(found: Mapping[tuple[str, str], Found]) -> str:

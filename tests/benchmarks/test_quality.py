@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.quality import featurized, read, text, trained
+from benchmarks.features import featurized
+from benchmarks.quality import read, text, trained
 from din.sources.fetch import source_of
 from din.workspace import Workspace
 
@@ -16,7 +17,7 @@ def test_attention_pays_on_the_simulated_log(tmp_path: Path) -> None:
     """With the defaults, DIN reaches at least 95 % of the oracle's lift, and BaseModel at most 80 %."""
     logs, every = read(tmp_path)
     rows = [row for row in every if row.log == "simulate, 6000 users, history 50" and row.name in ("BaseModel", "DIN")]
-    features = featurized({rows[0].log: logs[rows[0].log]}, store=tmp_path)
+    features = featurized({rows[0].log: logs[rows[0].log]}, tmp_path)
     runs = trained(rows, features, 1, 2, tmp_path)
     base, din = (
         float(lift) for lift in re.findall(r"\| ([\d.]+) % \| [\d.]+ \| 1 \|$", text(rows, runs), re.MULTILINE)

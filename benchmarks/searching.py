@@ -1,0 +1,57 @@
+"""One search as `python -m benchmarks.tuned` runs it, apart from how the features of its log were made."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from din.errors import InputError
+from din.params import Params, Train
+from din.tune.space import Space
+from din.tune.study import by_metric, ended, open_study, search
+from din.tune.training import executor
+from din.workspace import Workspace
+
+_FIXED = ["train.model.name"]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The result of a search.
+
+    Attributes:
+        trials: how many have ended.
+        changes: the best one's values by dotted key below `train`, where they differ from the log's parameters.
+    """
+
+    trials: int
+    changes: Mapping[str, Any]
+
+
+def searched(kept: Path, features: Path, params: Params, trials: int) -> Found:
+    """Search as `din tune` does, for the model of the parameters alone.
+
+    Args:
+        kept: the document of the case; the trials are kept beside it.
+        features: the feature directory.
+        params: the parameters to start from.
+        trials: how many.
+    """
+    workspace = Workspace(kept.with_suffix(""))
+    if not workspace.features.exists():
+        workspace.features.parent.mkdir(parents=True)
+        workspace.features.symlink_to(features)
+    space = Space.of(params, _FIXED)
+    study = open_study(workspace, space)
+    with executor(workspace, params, 1) as pool:
+        search(workspace, study, space, pool, 1, trials, math.inf)
+    best = by_metric(study)
+    if not best:
+        raise InputError(f"{kept.stem}: no trial has a metric")
+    return Found(len(ended(study)), space.changes(space.decoded(best[0].params)))
+
+
+def settings(params: Params, changes: Mapping[str, Any]) -> Train:
+    """Return the settings of a log's parameters with the changes that a search found."""
+    return Space.of(params, _FIXED).settings(changes)
