@@ -6,7 +6,11 @@ Rows of one user are correlated, so the sampling unit is the user. Influences ar
 on the same rows has the difference of their influences, and a mean over days has the mean of the days' influences. The
 standard error is the root of the sum of squares over users. For AUC this is DeLong's variance for clustered rows
 (Obuchowski, Biometrics 53, 1997). GAUC, log loss and the calibration ratio are ratios of sums over users (delta
-method). Bounds use Student's t with U − 1 degrees of freedom.
+method).
+
+Bounds use Student's t. If all users vary alike, it has U − 1 degrees of freedom. Usually a few users have most of the
+rows, or most users tell nothing, and the standard error is uncertain itself. The degrees of freedom follow from how
+much the squared influences vary (Satterthwaite, Biometrics Bulletin 2, 1946).
 
 This costs one sort of the rows and a few sums, and equal rows give equal bits. It does not correct for bias.
 
@@ -68,16 +72,28 @@ class Estimate:
         return int(self.tells.sum(axis=1).min())
 
     @property
+    def effective_users(self) -> float:
+        """The number of users who vary alike whose standard error would be as certain as this one, at most U.
+
+        The square of a normal influence has twice the squared variance as its own variance, so n such users have
+        (Σψ²)² / Σψ⁴ = n / 3.
+        """
+        squares = self.influence**2
+        fourth = (squares**2).sum()
+        users = len(self.users)
+        return min(3 * squares.sum() ** 2 / fourth, users) if fourth > 0 else users
+
+    @property
     def standard_error(self) -> float:
         """The standard error of `value`; NaN with fewer than `MIN_USERS` informative users."""
         if self.informative < MIN_USERS:
             return float("nan")
-        count = len(self.users)
+        count = self.effective_users
         return float(np.sqrt(count / (count - 1) * (self.influence**2).sum()))
 
     def width(self, probability: float) -> float:
         """Return the error of `value`, in one direction, that is exceeded with probability 1 − `probability`."""
-        return float(stdtrit(len(self.users) - 1, probability)) * self.standard_error
+        return float(stdtrit(self.effective_users - 1, probability)) * self.standard_error
 
     def interval(self, confidence: float) -> Interval:
         """Return the bounds, each of which holds with this confidence, e.g. 0.95."""
@@ -90,7 +106,7 @@ class Estimate:
         error = self.standard_error
         if error == 0:
             return float(beyond >= 0)
-        return float(stdtr(len(self.users) - 1, beyond / error))
+        return float(stdtr(self.effective_users - 1, beyond / error))
 
 
 def estimate(metric: Metric, labels: ArrayLike, scores: ArrayLike, users: ArrayLike) -> Estimate:

@@ -72,6 +72,28 @@ def test_bounds_are_wrong_as_often_as_they_say(metric):
     assert off <= 3.5 * math.sqrt(0.1 * 0.9 / trials)
 
 
+def test_users_who_tell_nothing_count_for_nothing():
+    """Among 2,000 users, 20 have both classes. Bounds at 99 % are as wrong as they say, not twice as often."""
+    rng = np.random.default_rng(6)
+    trials, level = 1500, 0.01
+    user = np.concatenate((np.repeat(np.arange(MIN_USERS), 8), np.arange(MIN_USERS, 2000)))
+    labels = np.arange(len(user)) % 4 == 0
+    labels[MIN_USERS * 8 :] = False
+    wrong = 0
+    for _ in range(trials):
+        interval = difference("gauc", labels, *rng.normal(size=(2, len(user))), user).interval(1 - level)
+        wrong += not interval.lower <= 0 <= interval.upper
+    assert abs(wrong / trials - 2 * level) <= 3.5 * math.sqrt(2 * level / trials)
+
+
+def test_few_users_with_most_rows_are_few(rng):
+    """Equal users count as many as they are, and those beside one with half of all rows as few."""
+    labels, scores, users = click_log(rng, users=400)
+    assert estimate("auc", labels, scores, users).effective_users > 200
+    heavy = np.where(rng.random(len(users)) < 0.5, 0, users)
+    assert estimate("auc", labels, scores, heavy).effective_users < 50
+
+
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("fault", ["too few users", "one user clicks", "a NaN score"])
 def test_undefined_bounds_are_nan(rng, metric, fault):
