@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, PositiveInt
 from typing_extensions import Doc
 
-from din.params.blocks import Block, Conflict, Days, Fraction
+from din.params.blocks import Block, Conflict, Days, Fraction, Seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class Featurize(Block):
         Annotated[int, Field(gt=0, le=10_000)] | None, Doc("number of shards; null = as the size of the log requires")
     ] = None
     memory_mb: Annotated[PositiveInt, Doc("memory of the whole process; larger data are spilled to disk")] = 2000
-    seed: Annotated[NonNegativeInt, Doc("seeds splits, shards and sampled negatives")] = 17
+    seed: Annotated[Seed, Doc("seeds splits, shards and sampled negatives")] = 17
 
     def conflicts(self) -> Iterator[Conflict]:
         """Report a split that leaves no user to train on."""

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, PositiveInt
 from typing_extensions import Doc
 
 from din import documents
-from din.params.blocks import Block, Conflict, Fraction, Paths
+from din.params.blocks import Block, Conflict, Fraction, Paths, Seed
 
 DATE = "{date}"
 """The placeholder of a day, as YYYY-MM-DD, in a path."""
@@ -225,7 +225,7 @@ class Simulate(Block):
     items: Annotated[PositiveInt, Doc("at least one in each category")] = 5000
     categories: Annotated[int, Field(ge=5), Doc("at least 5")] = 100
     days: Annotated[PositiveInt, Doc("days over which the impressions are spread")] = 20
-    seed: Annotated[NonNegativeInt, Doc("seeds the random draws")] = 7
+    seed: Annotated[Seed, Doc("seeds the random draws")] = 7
     daily: Annotated[
         Daily | None, Doc("a log without end, e.g. {impressions: 20000}; docs/simulated-logs.md; null = of `days` days")
     ] = None

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from typing_extensions import Doc
 
-from din.params.blocks import Block, Conflict, Layers, Share, Values
+from din.params.blocks import Block, Conflict, Layers, Seed, Share, Values
 from din.params.search import Between, OneOf
 
 PinnedVersion = Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")]
@@ -122,7 +122,7 @@ class ModelParams(Block):
 class LearningParams(Block):
     """The initial weights, and how they change."""
 
-    seed: Annotated[NonNegativeInt, Doc("seeds initial weights, the order of rows, unknown ids and dropout")] = 1
+    seed: Annotated[Seed, Doc("seeds initial weights, the order of rows, unknown ids and dropout")] = 1
     embedding_std: Annotated[
         PositiveFloat, Between(0.002, 0.2, log=True), Doc("standard deviation of the initial embeddings")
     ] = 0.05

@@ -18,7 +18,7 @@ from din.params import ComputeParams
 
 CPU = torch.device("cpu")
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
-_LARGEST_BLOCK = 1 << 30
+_LARGEST_BLOCKS = (1 << 30, 32 << 20)  # glibc before 2.35 refuses more than 32 MiB
 
 
 @dataclass(frozen=True)
@@ -124,5 +124,6 @@ def keep_freed_memory() -> None:
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
         if mallopt is not None:
-            mallopt(_M_MMAP_THRESHOLD, _LARGEST_BLOCK)
-            mallopt(_M_TRIM_THRESHOLD, _LARGEST_BLOCK)
+            taken = next((size for size in _LARGEST_BLOCKS if mallopt(_M_MMAP_THRESHOLD, size)), None)
+            if taken:
+                mallopt(_M_TRIM_THRESHOLD, taken)

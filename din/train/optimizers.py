@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from din.features.reader import Features
-from din.kinds import UNKNOWN
+from din.kinds import UNKNOWN, Number
 from din.ops.row_update import RowUpdate, adam, rowwise_adagrad, sgd
 from din.params import LearningParams
 from din.schema import ITEM_ID, Group
@@ -93,7 +93,7 @@ def row_decay(features: Features, params: LearningParams) -> Tensor:
     """Return λ_j for each row of the joint table, [R]: λ/n_j (Eq. 6 of arXiv 1706.06978), λ, or 0.
 
     n_j is the number of training impressions that hold value j, at least 1. For the unknown value, it includes the
-    impressions that are expected to hold it because `unknown_rate` replaces one of their values.
+    impressions that are expected to hold it because `unknown_rate` replaces one of their values. It replaces no number.
     """
     rows = sum(features.rows.values())
     if params.regularizer in ("none", "dropout"):
@@ -103,8 +103,9 @@ def row_decay(features: Features, params: LearningParams) -> Tensor:
     seen = []
     for field in features.fields:
         impressions = features.vocabulary(field.name)["impressions"].to_numpy().astype(float)
-        kept = (1 - params.unknown_rate) ** _draws(features, field.group)
-        impressions[UNKNOWN] += (1 - kept) * features.manifest.impressions
+        if not isinstance(field.form, Number):
+            kept = (1 - params.unknown_rate) ** _draws(features, field.group)
+            impressions[UNKNOWN] += (1 - kept) * features.manifest.impressions
         seen.append(impressions)
     return torch.from_numpy(params.regularization / np.maximum(np.concatenate(seen), 1)).float()
 

@@ -1,4 +1,4 @@
-"""Probabilities of a split, in the order of its files. A row's probability does not depend on the rest of its batch."""
+"""Probabilities of a split, in the order of its files. The rest of its batch changes a row by rounding at most."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,10 +1,12 @@
 """The pass forward in time, against a plain loop. Alone: `pytest tests/train/test_advance.py`."""
 
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 import torch
 from backends import both_backends
 from settings import changed
@@ -19,8 +21,8 @@ from din.ops.dice import MOMENTUM, Dice
 from din.params import Train
 from din.schema import SplitName
 from din.train.advance import advance
-from din.train.learner import Learner, StepInputs
-from tests.factories.features import DAY_US, DAYS, SPARSE_ROWS, day_of, flip_labels, spread
+from din.train.learner import Diverged, Learner, StepInputs
+from tests.factories.features import DAY_US, DAYS, SPARSE_ROWS, day_of, flip_labels, spread, write_features
 
 
 def trained(features: Features, train: Train) -> Learner:
@@ -146,3 +148,12 @@ def test_late_ids_are_unknown_until_their_day_is_over(small: Train, features: Fe
     assert len(after.table) == len(without.learner.table) + LATE
     first = SPARSE_ROWS["item_id"]
     assert after.state()["sparse.second"][first : first + LATE].any()
+
+
+def test_a_pass_that_diverges_in_its_last_step_is_noticed(small: Train, tmp_path: Path) -> None:
+    """A step returns the loss before its update, so the only step of a day sees nothing of what it did."""
+    features = write_features(tmp_path, shards=1)
+    spread(features, "test")
+    learner = Learner(features, changed(small, learning_rate=1e25, clip_norm=None, batch_size=4096))
+    with pytest.raises(Diverged, match=r"the loss is .* after the last batch of 2022"):
+        advance(learner, "test")

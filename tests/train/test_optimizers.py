@@ -8,6 +8,7 @@ import torch
 from settings import changed
 
 from din.features.reader import Features
+from din.kinds import Number
 from din.params import Params
 from din.train.optimizers import TableOptimizer, learning_rate, row_decay
 
@@ -18,6 +19,20 @@ def test_the_learning_rate_decays_by_epochs_or_by_steps(params: Params) -> None:
     assert [learning_rate(by_epoch, epoch, 99) for epoch in range(3)] == pytest.approx([1, 0.1, 0.01])
     by_steps = replace(by_epoch, decay_steps=4)
     assert [learning_rate(by_steps, 0, step) for step in (0, 3, 4, 8)] == pytest.approx([1, 1, 0.1, 0.01])
+
+
+def test_no_number_becomes_unknown(features: Features, params: Params) -> None:
+    """`unknown_rate` adds to the impressions of the unknown row, except in fields of numbers, which it leaves alone."""
+    plain, dropping = (
+        row_decay(features, changed(params.train, regularization=3.0, unknown_rate=rate).learning)
+        for rate in (0.0, 0.5)
+    )
+    starts = np.cumsum([0, *(features.rows[field.name] for field in features.fields)])[:-1]
+    same = {
+        isinstance(field.form, Number): float(plain[start]) == float(dropping[start])
+        for field, start in zip(features.fields, starts.tolist(), strict=True)
+    }
+    assert same == {True: True, False: False}
 
 
 @pytest.mark.parametrize(
