@@ -101,7 +101,7 @@ def write_code(workspace: Workspace, params: Params) -> None:
     """
     stages = stages_of(workspace)
     names = [name for name in stages if workspace.relative(workspace.code_of(name)) in stages[name].deps]
-    files = [located(file, workspace.root) for file in params.plugins]
+    files = located(params.plugins, workspace.root)
     with replace_directory(workspace.code) as folder:
         for name in names:
             found = code_of(stages[name], files)
@@ -116,10 +116,10 @@ def code_of(stage: Stage, plugins: Iterable[Path] = ()) -> StageCode:
     The stage's `meta.packages` names packages that it uses, but that only other packages import.
 
     Args:
-        plugins: the files of all plugins. A file counts if it imports a seam of the stage.
+        plugins: the files of all plugins. A file counts if it imports a seam of the stage, or the module of one.
 
     Raises:
-        InputError: the stage runs no command of this repository.
+        InputError: the stage runs no command of this repository, or a plugin has a relative import.
     """
     blocks = {key.partition(".")[0] for key in stage.params}
     modules = closure(imports_of_command(stage.command), blocks)
@@ -127,6 +127,7 @@ def code_of(stage: Stage, plugins: Iterable[Path] = ()) -> StageCode:
     packages |= set(stage.meta.get("packages", ()))
     files = digests(modules)
     seams = {seam for name in modules for seam in _module(name).built_in}
+    seams |= {seam.rpartition(".")[0] for seam in seams}
     for path in plugins:
         tree = ast.parse(path.read_bytes())
         imports = set(_imports(tree))
@@ -256,7 +257,8 @@ def _imports(tree: ast.AST) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.module is not None and not node.level, "relative imports are not used here"
+            if node.module is None or node.level:
+                raise InputError(f"`{ast.unparse(node)}`: a relative import; expected the full name of a module")
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 

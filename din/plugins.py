@@ -32,20 +32,24 @@ def load(files: Iterable[str], root: Path) -> None:
     """
     for entry in entry_points(group=GROUP):
         _load_installed(entry)
-    for file in files:
-        _load_file(located(file, root))
+    for path in located(files, root):
+        _load_file(path)
 
 
-def located(file: str, root: Path) -> Path:
-    """Return the path of a plugin's file.
+def located(files: Iterable[str], root: Path) -> list[Path]:
+    """Return the paths of the files of plugins.
 
     Raises:
-        InputError: it is not a Python file below `root`.
+        InputError: one is not a Python file below `root`, or two have the same name.
     """
-    path = (root / file).resolve()
-    if path.suffix != ".py" or not path.is_relative_to(root.resolve()) or not path.is_file():
-        raise InputError(f"plugins: {file}: not found; expected a Python file below the folder of params.yaml")
-    return path
+    found: dict[str, Path] = {}
+    for file in files:
+        path = (root / file).resolve()
+        if path.suffix != ".py" or not path.is_relative_to(root.resolve()) or not path.is_file():
+            raise InputError(f"plugins: {file}: not found; expected a Python file below the folder of params.yaml")
+        if found.setdefault(path.stem, path) != path:
+            raise InputError(f"plugins: {file}: another plugin has the name {path.name}; rename one of them")
+    return [*found.values()]
 
 
 def digest_of(module: str) -> dict[str, Digest]:

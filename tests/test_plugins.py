@@ -23,6 +23,16 @@ def test_only_python_files_of_the_repository_are_loaded(tmp_path: Path, file: st
         plugins.load([file], root)
 
 
+def test_two_plugins_have_two_names(tmp_path: Path) -> None:
+    """A module is known by the name of its file alone, so the second would replace the first."""
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "model.py").touch()
+    plugins.load(["a/model.py", "a/model.py"], tmp_path)
+    with pytest.raises(InputError, match=r"plugins: b/model.py: another plugin has the name model.py; rename"):
+        plugins.load(["a/model.py", "b/model.py"], tmp_path)
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [("VALUE = 1\nVALUE.heads\n", "py:2: AttributeError: 'int'"), ("def :\n", "py:1: SyntaxError: ")],
@@ -59,6 +69,21 @@ def test_a_plugin_counts_for_the_stages_whose_seam_it_imports(tmp_path: Path) ->
     assert _files(stages["train"], model) == before
     model.write_text(model.read_text().replace("HEADS = 1", "HEADS = 2"))
     assert _files(stages["train"], model) != before
+
+
+@pytest.mark.parametrize("line", ["import din.model", "import din.model as m", "from din import model"])
+def test_a_plugin_counts_however_it_imports_the_seam(line: str, tmp_path: Path) -> None:
+    plugin = tmp_path / "transformer.py"
+    plugin.write_text(f"{line}\n")
+    assert _files(stages_of(Workspace(ROOT))["train"], plugin)
+
+
+def test_a_relative_import_is_named(tmp_path: Path) -> None:
+    """Plugins are single files, so there is nothing to import relatively."""
+    plugin = tmp_path / "transformer.py"
+    plugin.write_text("def build():\n    from . import attention\n")
+    with pytest.raises(InputError, match=r"`from \. import attention`: a relative import; expected the full name"):
+        code.code_of(stages_of(Workspace(ROOT))["train"], [plugin])
 
 
 def test_a_gate_of_a_plugin_counts_for_the_gate_alone(tmp_path: Path) -> None:

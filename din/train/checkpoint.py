@@ -1,7 +1,7 @@
 """Training state in one safetensors file, which is complete or absent, and bound to data, parameters and code.
 
 The name of its directory is a hash of all three, so the checkpoint of another run is never loaded. The file is written
-atomically. A damaged checkpoint is ignored.
+atomically. A checkpoint that can't be read is ignored.
 """
 
 import hashlib
@@ -17,8 +17,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from din import code
+from din import code, plugins
 from din.artifacts import MANIFEST, atomic_path, sha256_file
+from din.model import MODELS
 from din.params import Train, to_json
 from din.train.compute import Compute
 
@@ -51,7 +52,8 @@ def directory(features: Path, params: Train, compute: Compute) -> str:
     is left out, since it changes no result.
     """
     settings = to_json(params) | {"compute": compute.settled}
-    digests = code.digests(code.closure(["din.train.fit"], ["train"]))
+    model = plugins.digest_of(MODELS[params.model.name].thing.__module__)
+    digests = code.digests(code.closure(["din.train.fit"], ["train"])) | model
     versions = [torch.__version__, np.__version__]
     key = [sha256_file(features / MANIFEST), settings, digests, versions]
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
@@ -67,7 +69,7 @@ def save(path: Path, tensors: dict[str, Tensor], progress: Progress) -> None:
 def load(path: Path) -> tuple[dict[str, Tensor], Progress] | None:
     """Return the tensors and the progress of a checkpoint, or None if there is none.
 
-    A damaged one is ignored, with a printed line.
+    One that can't be read is ignored, with a printed line.
     """
     if not path.exists():
         return None
@@ -87,7 +89,8 @@ def prune(current: Path) -> None:
     """
     if not current.parent.exists():  # a continued champion saves none
         return
-    by_age = sorted(current.parent.iterdir(), key=lambda path: path.stat().st_mtime)
+    folders = (path for path in current.parent.iterdir() if path.is_dir())
+    by_age = sorted(folders, key=lambda path: path.stat().st_mtime)
     removable = [path for path in by_age if path != current]
     for path in removable[:-2]:
         shutil.rmtree(path)

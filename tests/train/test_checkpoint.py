@@ -2,13 +2,15 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from din import code
+from din import code, plugins
 from din.features.reader import Features
+from din.model import MODELS
 from din.params import Params
 from din.train import checkpoint
 from din.train.checkpoint import Progress
@@ -41,10 +43,20 @@ def test_a_damaged_checkpoint_is_ignored(damage: str, tmp_path: Path, capsys) ->
 def test_checkpoints_are_bound_to_features_and_code(
     features: Features, params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another manifest, and another line in a module of training, change the folder of a run."""
+    """Another manifest, and another line in a module of training or in a model's plugin, change the folder of a run."""
     here = checkpoint.directory(features.root, params.train, CPU_ALONE)
     other = write_features(tmp_path / "other", users=25).root
     assert checkpoint.directory(other, params.train, CPU_ALONE) != here
+    plugin = tmp_path / "mine.py"
+    plugged = replace(params.train, model=replace(params.train.model, name="mine"))
+    names = set()
+    monkeypatch.setattr(MODELS, "_things", dict(MODELS._things))
+    for line in ("", "HEADS = 2\n"):
+        MODELS._things.pop("mine", None)
+        plugin.write_text(f"from din.model import MODELS\n{line}@MODELS.register('mine')\nclass Mine:\n    pass\n")
+        plugins.load(["mine.py"], tmp_path)
+        names.add(checkpoint.directory(features.root, plugged, CPU_ALONE))
+    assert len(names) == 2
     digests = code.digests
     monkeypatch.setattr(code, "digests", lambda modules: digests(modules) | {"din/model/attention.py": "other"})
     assert checkpoint.directory(features.root, params.train, CPU_ALONE) != here
@@ -55,6 +67,8 @@ def test_the_newest_two_of_other_runs_stay(tmp_path: Path) -> None:
     for age, name in enumerate(("new", "newer", "older", "oldest", "mine")):
         (tmp_path / name).mkdir()
         os.utime(tmp_path / name, (10_000 - age, 10_000 - age))
+    (tmp_path / ".DS_Store").touch()
+    os.utime(tmp_path / ".DS_Store", (0, 0))
     for _ in range(2):
         checkpoint.prune(tmp_path / "mine")
-        assert {path.name for path in tmp_path.iterdir()} == {"mine", "new", "newer"}
+        assert {path.name for path in tmp_path.iterdir()} == {"mine", "new", "newer", ".DS_Store"}

@@ -64,7 +64,8 @@ def start(features_once: Features, params: Params, tmp_path_factory: pytest.Temp
 def test_the_block_of_a_key_decides(key: str, start: ChampionStart, features_once: Features, params: Params) -> None:
     """It decides whether another value is another run, changes the floor too, and is refused with a champion."""
     block, _, name = key.rpartition(".")
-    train = changed(params.train, **{name: "another"})  # nothing here checks its type
+    other = "base" if key == "model.name" else "another"  # nothing here checks its type
+    train = changed(params.train, **{name: other})
     runs = {checkpoint.directory(features_once.root, settings, Compute()) for settings in (params.train, train)}
     assert len(runs) == (1 if block == "compute" else 2)
     shared = block == "compute" or key in SHARED_WITH_THE_FLOOR
