@@ -26,6 +26,7 @@ from din.documents import Document
 from din.errors import GateClosed, InputError, Unavailable, needing_space
 from din.workspace import Workspace
 
+_UNENDED = "it is still running, or was killed"
 MOST_TOLD = 2000
 """The largest number of characters that an outcome keeps of an error's message."""
 
@@ -33,7 +34,7 @@ MOST_TOLD = 2000
 class StageOutcome(Document):
     """The outcome of a stage's command. `report` is a path in the workspace, and `seconds` the duration.
 
-    If it failed, `message` is the beginning of its error.
+    If it failed, `message` is the beginning of its error. Until it ends, the outcome is that of a killed one.
     """
 
     run_id: str
@@ -63,10 +64,10 @@ def running(name: str, workspace: Workspace, report: Path | None = None) -> Iter
     message = ""
     with workspace_lock(workspace):
         began = time.monotonic()
-        outcome = workspace.outcome(name)
-        outcome.unlink(missing_ok=True)
+        outcome = StageOutcome(run_id=run_id(), stage=name, exit_code=1, report=None, seconds=0.0, message=_UNENDED)
         try:
             with packages("train"), needing_space(workspace.root.absolute()):
+                write_json(workspace.outcome(name), outcome)
                 yield
         except (InputError, Unavailable, GateClosed) as error:
             code = error.exit_code
@@ -78,16 +79,17 @@ def running(name: str, workspace: Workspace, report: Path | None = None) -> Iter
             message = f"{type(error).__name__}: {error}"
             traceback.print_exc()
             print(f"{name}: this is a bug in the pipeline, not in your data; please report it", file=sys.stderr)
-        told = {"message": _printable(message)[:MOST_TOLD]} if code else {}
-        ended = StageOutcome(
-            run_id=run_id(),
-            stage=name,
-            exit_code=code,
-            report=workspace.relative(report) if report else None,
-            seconds=round(time.monotonic() - began, 3),
-            **told,
-        )
-        write_json(outcome, ended)
+        ended = {
+            "exit_code": code,
+            "report": workspace.relative(report) if report else None,
+            "seconds": round(time.monotonic() - began, 3),
+            "message": _printable(message)[:MOST_TOLD],
+        }
+        try:
+            write_json(workspace.outcome(name), outcome.model_copy(update=ended))
+        except OSError as error:
+            code = code or Unavailable.exit_code
+            print(f"{name}: its outcome can't be written: {error}", file=sys.stderr)
     if code:
         raise SystemExit(code)
 

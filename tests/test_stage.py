@@ -10,8 +10,7 @@ from select import select
 import pytest
 
 from din import documents, stage
-from din.artifacts import read_json
-from din.errors import InputError
+from din.errors import GateClosed, InputError
 from din.stage import MOST_TOLD, StageOutcome
 from din.workspace import Workspace
 
@@ -71,7 +70,33 @@ def test_an_outcome_keeps_the_beginning_of_the_error(error: Exception, message: 
     assert outcome.message == message
     with stage.running("fetch", workspace):
         pass
-    assert "message" not in read_json(workspace.outcome("fetch"))
+    assert documents.read(StageOutcome, workspace.outcome("fetch")).message == ""
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(9)])
+def test_a_stage_that_does_not_end_has_failed(error: BaseException, tmp_path: Path) -> None:
+    """While it runs, and after a kill, its outcome is not that of an earlier run."""
+    workspace = Workspace(tmp_path)
+    with stage.running("fetch", workspace):
+        pass
+    with pytest.raises(type(error)), stage.running("fetch", workspace):
+        running = documents.read(StageOutcome, workspace.outcome("fetch"))
+        raise error
+    assert (running.exit_code, running.message) == (1, "it is still running, or was killed")
+    assert documents.read(StageOutcome, workspace.outcome("fetch")) == running
+
+
+def test_an_outcome_that_cannot_be_written_changes_no_exit_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace = Workspace(tmp_path)
+    with pytest.raises(SystemExit) as ended, stage.running("gate", workspace):
+        workspace.outcome("gate").unlink()
+        workspace.outcome("gate").parent.rmdir()
+        workspace.outcome("gate").parent.touch()
+        raise GateClosed("closed", None)
+    assert ended.value.code == GateClosed.exit_code
+    assert "gate: its outcome can't be written" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
