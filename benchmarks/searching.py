@@ -39,13 +39,10 @@ def searched(kept: Path, features: Path, params: Params, trials: int) -> Found:
         trials: how many.
     """
     workspace = Workspace(kept.with_suffix(""))
-    if not workspace.features.exists():
-        workspace.features.parent.mkdir(parents=True)
-        workspace.features.symlink_to(features)
     space = Space.of(params, _FIXED)
-    study = open_study(workspace, space)
+    study = open_study(workspace, features, space)
     with executor(workspace, params, 1) as pool:
-        search(workspace, study, space, pool, 1, trials, math.inf)
+        search(workspace, features, study, space, pool, 1, trials, math.inf)
     best = by_metric(study)
     if not best:
         raise InputError(f"{kept.stem}: no trial has a metric")

@@ -109,6 +109,7 @@ class Workspace:
     fetched = _Place(".din", "fetch")  # fetch: downloads, and its memory of the source
     spill = _Place(".din", "fetch", "spill")  # fetch: the rows of the source while it reads them
     seen = _Place(".din", "fetch", "seen")  # fetch: fingerprint and days of each state of its source
+    held = _Place(".din", "tune", "features")  # tune: the features that it trains on
     digests = _Place(".din", "fetch", "digests")  # fetch: hashes of the source's files
 
     @property

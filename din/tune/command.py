@@ -18,7 +18,7 @@ from din.train.compute import computing
 from din.tune import result, seeds
 from din.tune.result import Candidate, KeyRow, TrialRow, Tuned, shown_metric
 from din.tune.space import Space, Values
-from din.tune.study import WHY, by_metric, ended, only_one, open_study, search, seconds
+from din.tune.study import WHY, by_metric, ended, held, only_one, open_study, search, seconds
 from din.tune.training import executor
 from din.workspace import Workspace
 
@@ -58,14 +58,15 @@ def tune(
         with (
             needing_space(workspace.tuning, f"; {_KEPT}"),
             only_one(workspace),
+            held(workspace) as features,
             executor(workspace, params, jobs) as pool,
         ):
-            study = open_study(workspace, space)
-            search(workspace, study, space, pool, jobs, min(jobs, trials or jobs), stop_at)
+            study = open_study(workspace, features, space)
+            search(workspace, features, study, space, pool, jobs, min(jobs, trials or jobs), stop_at)
             later = seeds.FEWEST_SEEDS * (seeds.BEST + 1) + _USUAL_KEYS
-            search(workspace, study, space, pool, jobs, trials, stop_at - later / jobs * _longest(study))
-            folder = seeds.folder(workspace, study.study_name, params.train.model.name)
-            final = seeds.Final(workspace.features, space, pool, folder, jobs, _longest(study), stop_at)
+            search(workspace, features, study, space, pool, jobs, trials, stop_at - later / jobs * _longest(study))
+            folder = seeds.folder(workspace, study.study_name)
+            final = seeds.Final(features, space, pool, folder, jobs, _longest(study), stop_at)
             found = _finish(workspace, study, final)
             checkpoint.prune(folder)
             result.write(workspace, space, found)

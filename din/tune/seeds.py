@@ -14,15 +14,15 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 from zipfile import BadZipFile
 
 import numpy as np
+from scipy.special import stdtrit
 
-from din import code, plugins
+from din import code
 from din.artifacts import atomic_path
 from din.metrics.estimates import Estimate, mean
-from din.model import MODELS
 from din.tune.result import Candidate, in_a_line
 from din.tune.space import Space, Values
 from din.tune.training import FAILURES, run_and_judge
@@ -31,14 +31,15 @@ from din.workspace import Workspace
 FEWEST_SEEDS = 2
 MOST_SEEDS = 4
 BEST = 3
-_CONFIDENCE = 0.95
+_CONFIDENCE = 1 - 0.05 / BEST
+"""The confidence of each bound of a gain. The winner is the best of several, so each is allowed a part of the error."""
 
 
-def folder(workspace: Workspace, study: str, model: str) -> Path:
+def folder(workspace: Workspace, study: str) -> Path:
     """Return where the trainings of a study are kept as long as nothing changes that trains or judges them."""
     digests = code.digests(code.closure(["din.tune.training"], ["train"]))
-    key = [study, digests, plugins.digest_of(MODELS[model].thing.__module__)]
-    return workspace.tuning / "seeds" / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+    key = json.dumps([study, digests], sort_keys=True)
+    return workspace.tuning / "seeds" / hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,15 @@ def _judged(
     differences = [ours - theirs for ours, theirs in zip(trained, today, strict=True) if ours and theirs]
     if trial is None or not differences:
         return found
-    gain = mean(differences).interval(_CONFIDENCE)
-    if math.isnan(gain.lower):  # too few users tell
-        return replace(found, gain=gain.point)
-    return replace(found, gain=gain.point, lower=gain.lower, upper=gain.upper)
+    gain = mean(differences)
+    width = math.hypot(gain.width(_CONFIDENCE), _width_by_seed([one.value for one in differences]))
+    if not math.isfinite(width):  # too few users tell, or one seed
+        return replace(found, gain=gain.value)
+    return replace(found, gain=gain.value, lower=gain.value - width, upper=gain.value + width)
+
+
+def _width_by_seed(gains: Sequence[float]) -> float:
+    """Return how far the mean gain of other seeds may be from this one, in one direction; NaN for a single seed."""
+    if len(gains) < FEWEST_SEEDS:
+        return math.nan
+    return float(stdtrit(len(gains) - 1, _CONFIDENCE)) * stdev(gains) / math.sqrt(len(gains))

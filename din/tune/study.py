@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import sys
 import time
 import warnings
@@ -41,6 +42,8 @@ WHY = "why"
 """The attribute of a trial that says why it failed. A trial that was killed for the first time has none."""
 _KEPT = 75.0
 """The percentage of trials that go on after an epoch. Strongly regularised ones learn slowly, and may win later."""
+_COMPARED = 5
+"""The smallest number of complete trials, at the same epoch, that a trial is compared with."""
 _MOST_FAILURES = 5
 """The number of failed trials, one after another, that ends a search."""
 
@@ -64,17 +67,39 @@ def only_one(workspace: Workspace) -> Iterator[None]:
         yield
 
 
-def open_study(workspace: Workspace, space: Space) -> Study:
-    """Return the study of today's features, parameters, space and code, in which no trial is running.
+@contextmanager
+def held(workspace: Workspace) -> Iterator[Path]:
+    """Yield a folder of hard links to the features, which stay as they are when a stage replaces them.
+
+    Raises:
+        InputError: features are missing or damaged.
+    """
+    Features(workspace.features)
+    shutil.rmtree(workspace.held, ignore_errors=True)  # of a killed process
+    try:
+        yield shutil.copytree(workspace.features, workspace.held, copy_function=_link)
+    finally:
+        shutil.rmtree(workspace.held, ignore_errors=True)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # on another device, or on a file system without hard links
+        shutil.copyfile(source, target)
+
+
+def open_study(workspace: Workspace, features: Path, space: Space) -> Study:
+    """Return the study of the features, today's parameters, space and code, in which no trial is running.
 
     Raises:
         InputError: features are missing, or the journal is damaged.
     """
     train = space.params.train
-    Features(workspace.features)
+    Features(features)
     workspace.tuning.mkdir(parents=True, exist_ok=True)
     with computing(train.compute) as compute:
-        identity = [checkpoint.directory(workspace.features, train, compute), repr(space.searches)]
+        identity = [checkpoint.directory(features, train, compute), repr(space.searches)]
     name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
     journal = _journal(workspace)
     _mend(journal)
@@ -84,7 +109,7 @@ def open_study(workspace: Workspace, space: Space) -> Study:
             study.tell(trial.number, state=TrialState.FAIL)
             if WHY not in trial.user_attrs:  # it is tried once more, with the reason to give if that is killed, too
                 again = trial.system_attrs.get("fixed_params", trial.params)
-                study.enqueue_trial(again, {WHY: "killed twice, perhaps for its memory"})
+                study.enqueue_trial(again, {WHY: "killed or interrupted twice, perhaps for its memory"})
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{journal}: damaged ({error}); remove it and search again: its trials are lost") from None
     for values in space.starts:
@@ -108,7 +133,7 @@ def _load(workspace: Workspace, name: str, space: Space, seed: int = 0) -> Study
     return optuna.create_study(
         storage=JournalStorage(JournalFileBackend(str(_journal(workspace)))),
         sampler=sampler,
-        pruner=PercentilePruner(_KEPT, n_startup_trials=5, n_warmup_steps=3),
+        pruner=PercentilePruner(_KEPT, n_startup_trials=_COMPARED, n_warmup_steps=3, n_min_trials=_COMPARED),
         study_name=name,
         direction="maximize",
         load_if_exists=True,
@@ -136,7 +161,14 @@ def seconds(trial: FrozenTrial) -> float:
 
 
 def search(
-    workspace: Workspace, study: Study, space: Space, pool: Executor, jobs: int, trials: int | None, stop_at: float
+    workspace: Workspace,
+    features: Path,
+    study: Study,
+    space: Space,
+    pool: Executor,
+    jobs: int,
+    trials: int | None,
+    stop_at: float,
 ) -> None:
     """Add trials to the study until the limits are reached, or one trial after another fails.
 
@@ -151,12 +183,14 @@ def search(
     for number in range(jobs):
         seed = int(np.random.SeedSequence([space.params.train.learning.seed, done, number]).generate_state(1)[0])
         share = None if wanted is None else (wanted + number) // jobs
-        searches.append(pool.submit(_search, workspace, study.study_name, space, seed, share, stop_at))
+        searches.append(pool.submit(_search, workspace, features, study.study_name, space, seed, share, stop_at))
     for one in as_completed(searches):
         one.result()
 
 
-def _search(workspace: Workspace, name: str, space: Space, seed: int, share: int | None, stop_at: float) -> None:
+def _search(
+    workspace: Workspace, features: Path, name: str, space: Space, seed: int, share: int | None, stop_at: float
+) -> None:
     """Add a share of the trials to a study, or as many as there is time for, in one of several processes."""
     study = _load(workspace, name, space, seed)
     failures = 0
@@ -164,12 +198,12 @@ def _search(workspace: Workspace, name: str, space: Space, seed: int, share: int
         if time.monotonic() > stop_at or failures == _MOST_FAILURES:
             return
         trial = study.ask()
-        metric, state = _train(workspace, space, trial, stop_at)
+        metric, state = _train(features, space, trial, stop_at)
         failures = failures + 1 if state == TrialState.FAIL else 0
         print(_in_words(study, study.tell(trial, metric, state)), file=sys.stderr)
 
 
-def _train(workspace: Workspace, space: Space, trial: Trial, stop_at: float) -> tuple[float | None, TrialState]:
+def _train(features: Path, space: Space, trial: Trial, stop_at: float) -> tuple[float | None, TrialState]:
     """Train for a trial, and return its metric and its state. A training that raises an error is a failed trial."""
     state = TrialState.COMPLETE
 
@@ -181,7 +215,7 @@ def _train(workspace: Workspace, space: Space, trial: Trial, stop_at: float) -> 
         return state == TrialState.PRUNED
 
     try:
-        found = training.run(workspace.features, space.settings(space.drawn(trial)), report)
+        found = training.run(features, space.settings(space.drawn(trial)), report)
     except training.FAILURES as error:
         trial.set_user_attr(WHY, str(error) or type(error).__name__)
         return None, TrialState.FAIL

@@ -6,6 +6,7 @@ import math
 import multiprocessing
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from html_page import Page
@@ -25,6 +27,7 @@ from settings import changed
 from din import plugins
 from din.errors import InputError, Unavailable
 from din.features.reader import Features
+from din.metrics.estimates import Estimate
 from din.model import MODELS
 from din.model.din import DIN
 from din.params import Params, to_json
@@ -38,6 +41,7 @@ from din.tune.space import Space
 from din.tune.study import WHY, ended, only_one, open_study, search
 from din.tune.training import executor
 from din.workspace import Workspace
+from tests.factories.features import PLAIN, write_features
 
 TRIALS = 3
 
@@ -67,10 +71,10 @@ def test_a_search_reads_no_test_row_and_leaves_an_overlay(
     assert found.verdict.partition(":")[0] in text
 
     space = Space.of(tiny)
-    study = open_study(workspace, space)
+    study = open_study(workspace, workspace.features, space)
     with executor(workspace, tiny, 1) as pool:
         for trials, stop_at in ((TRIALS, math.inf), (None, time.monotonic())):
-            search(workspace, study, space, pool, 1, trials, stop_at)
+            search(workspace, workspace.features, study, space, pool, 1, trials, stop_at)
     assert [one.number for one in ended(study)] == list(range(TRIALS))
     if found.overlay:  # on another processor, today's parameters may be the best
         lines = workspace.tuned.read_text().splitlines()
@@ -85,7 +89,7 @@ def test_further_seeds_go_on_from_those_that_are_kept(
 ) -> None:
     """Without time, two seeds are trained. A later call trains two more, and one whose file is damaged."""
     space = Space.of(tiny)
-    folder = seeds.folder(workspace, "study", "din")
+    folder = seeds.folder(workspace, "study")
 
     def trained(stop_at: float) -> tuple[list[Candidate], int]:
         with executor(workspace, tiny, 1) as pool:
@@ -107,7 +111,7 @@ def test_the_search_leaves_time_for_further_seeds(
     """Two trials of 100 s tell that thirteen more trainings in two processes will take 650 s."""
     limits: list[tuple[int | None, float]] = []
 
-    def searched(_: Workspace, study: optuna.Study, space: Space, *given: Any) -> None:
+    def searched(_: Workspace, __: Path, study: optuna.Study, space: Space, *given: Any) -> None:
         *_, trials, stop_at = given
         limits.append((trials, stop_at))
         trial = study.ask()
@@ -123,6 +127,45 @@ def test_the_search_leaves_time_for_further_seeds(
     tune(workspace, tiny, 1000, None, 2)
     assert [trials for trials, _ in limits] == [2, None, None]
     assert [stop_at - began for _, stop_at in limits] == pytest.approx([60_000, 60_000 - 650, 60_000], abs=60)
+
+
+def test_features_that_change_meanwhile_are_not_mixed(
+    workspace: Workspace, tiny: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stage replaces the features while a search trains. It goes on with those that it began with."""
+    undisturbed = tuned(workspace, tiny)
+    shutil.rmtree(workspace.tuning)
+    judge = seeds.run_and_judge
+
+    def disturbed(*given: Any) -> Estimate:
+        shutil.rmtree(workspace.features)
+        write_features(workspace.features, users=30, shards=1, declared=PLAIN)
+        return judge(*given)
+
+    monkeypatch.setattr(seeds, "run_and_judge", disturbed)
+    found = tuned(workspace, tiny)
+    assert [one.metrics for one in found.candidates] == [one.metrics for one in undisturbed.candidates]
+    assert not workspace.held.exists()
+
+
+def test_a_gain_of_luck_may_be_chance() -> None:
+    """Two equal models whose seeds differ: users are many and certain, and so is nothing by two seeds."""
+    rng = np.random.default_rng(1)
+    sure = 0
+    for _ in range(200):
+        today, *others = rng.normal(0.75, 0.001, size=(1 + seeds.BEST, 2))
+        judged = [
+            seeds._judged(n, {}, [_certain(x) for x in row], [_certain(x) for x in today])
+            for n, row in enumerate(others)
+        ]
+        best = max(judged, key=lambda one: one.mean or 0)
+        sure += best.lower is not None and best.lower > 0
+    assert sure <= 0.05 * 200
+
+
+def _certain(value: float) -> Estimate:
+    influence = np.tile([1e-6, -1e-6], 50)
+    return Estimate(value, np.arange(100), influence, np.ones((2, 100), bool))
 
 
 def test_a_metric_of_zero_counts() -> None:
@@ -148,7 +191,7 @@ def test_a_killed_trial_is_tried_again(workspace: Workspace, tiny: Params) -> No
     Killed again, it has failed: its values may need more memory than there is.
     """
     space = Space.of(tiny)
-    study = open_study(workspace, space)
+    study = open_study(workspace, workspace.features, space)
     first, killed = study.ask(), study.ask()
     for trial in (first, killed):
         space.drawn(trial)
@@ -156,7 +199,7 @@ def test_a_killed_trial_is_tried_again(workspace: Workspace, tiny: Params) -> No
     with (workspace.tuning / "journal").open("ab") as journal:
         journal.write(b'{"op_code":')
     (workspace.tuning / "journal.lock").symlink_to("nowhere")  # Optuna would wait for ever
-    study = open_study(workspace, space)
+    study = open_study(workspace, workspace.features, space)
     assert [(one.number, one.value) for one in ended(study)] == [(0, 0.7)]
     assert study.trials[killed.number].state == TrialState.FAIL
     assert space.drawn(study.ask()) == space.starts[2]
@@ -164,18 +207,18 @@ def test_a_killed_trial_is_tried_again(workspace: Workspace, tiny: Params) -> No
     assert [space.decoded(one) for one in waiting] == [*space.starts[3:], space.starts[1]]
     for _ in waiting:
         again = study.ask()
-    study = open_study(workspace, space)
+    study = open_study(workspace, workspace.features, space)
     assert [one.number for one in ended(study)] == [0, again.number]
-    assert study.trials[again.number].user_attrs["why"] == "killed twice, perhaps for its memory"
+    assert study.trials[again.number].user_attrs["why"] == "killed or interrupted twice, perhaps for its memory"
 
 
 def test_other_settings_have_other_trials(workspace: Workspace, tiny: Params) -> None:
     """Trials of other features or parameters are not comparable."""
     longer = replace(tiny, train=changed(tiny.train, epochs=3))
-    names = {open_study(workspace, Space.of(params)).study_name for params in (tiny, longer)}
+    names = {open_study(workspace, workspace.features, Space.of(params)).study_name for params in (tiny, longer)}
     manifest = workspace.features / "manifest.json"
     manifest.write_text(json.dumps(json.loads(manifest.read_text()), indent=3))
-    names.add(open_study(workspace, Space.of(tiny)).study_name)
+    names.add(open_study(workspace, workspace.features, Space.of(tiny)).study_name)
     assert len(names) == 3
 
 
@@ -203,7 +246,7 @@ def test_failures_cost_no_earlier_trial(workspace: Workspace, tiny: Params, monk
     failing = replace(tiny, train=changed(tiny.train, name="failing"))
     with pytest.raises(InputError, match="today's parameters failed with 4 of 4 further seeds; expected metrics"):
         tuned(workspace, failing, 99)
-    trials = ended(open_study(workspace, Space.of(failing)))
+    trials = ended(open_study(workspace, workspace.features, Space.of(failing)))
     assert [one.state.name for one in trials] == ["COMPLETE", *["FAIL"] * 5]
     assert trials[-1].user_attrs[WHY] == "out of memory"
     assert workspace.tuned.read_text() == "of an earlier search"
