@@ -71,12 +71,17 @@ def running(name: str, place: Path | str, heap_mb: int | None = None) -> Iterato
 
 
 @contextmanager
-def explained(place: Path | str) -> Iterator[None]:
-    """Turn errors of Spark into errors for the user; see `running`."""
+def explained(place: Path | str, names: bool = False) -> Iterator[None]:
+    """Turn errors of Spark into errors for the user; see `running`.
+
+    Args:
+        place: what is read, for messages.
+        names: whether the user names the tables and columns of the query, so that one that Spark refuses is no bug.
+    """
     try:
         yield
     except _FAILURES as error:
-        raise _explained(error, place) from None
+        raise _explained(error, place, names) from None
 
 
 def url(path: Path) -> str:
@@ -117,7 +122,7 @@ def _not_started(error: Exception, remote: str | None) -> InputError | Unavailab
     return Unavailable(f"Spark did not start ({told}); look at {_REMOTE} or at spark.master in spark-defaults.conf")
 
 
-def _explained(error: Exception, place: Path | str) -> Exception:
+def _explained(error: Exception, place: Path | str, names: bool) -> Exception:
     """Return the error to raise for a failed query: one for the user, or the error itself if the query is a bug."""
     told = str(error)
     if ours := _OURS.search(told):  # raised by this package on a worker
@@ -132,6 +137,6 @@ def _explained(error: Exception, place: Path | str) -> Exception:
     silent = isinstance(error, ConnectionError | Py4JError) and not isinstance(error, Py4JJavaError)  # no answer
     if silent or _LOST.search(told):
         return Unavailable(f"Spark is gone, or has lost its workers ({line}); look at its log, and run this again")
-    if isinstance(error, AnalysisException) and not _NO_FILE.search(told):
+    if isinstance(error, AnalysisException) and not names and not _NO_FILE.search(told):
         return error
     return InputError(f"{place}: Spark could not read it, or write its result: {line}; docs/spark.md says what to do")

@@ -45,8 +45,9 @@ def first_epoch_best(run: Run) -> Advice | None:
     training = run.training
     if training is None or training.epochs < 2 or training.best_epoch != 1:
         return None
-    renewed = run.params is not None and run.params.train.learning.renew_embeddings
-    first = "Raise train.learning.patience" if renewed else "Set train.learning.renew_embeddings to true"
+    train = run.params and run.params.train
+    renewable = train is not None and train.model.name != "lr" and not train.learning.renew_embeddings
+    first = "Set train.learning.renew_embeddings to true" if renewable else "Raise train.learning.patience"
     return Advice(
         "DIN101",
         "The first epoch was the best",
@@ -64,7 +65,7 @@ def last_epoch_best(run: Run) -> Advice | None:
     if training is None or run.params is None:
         return None
     most = run.params.train.learning.epochs
-    if not training.best_epoch == training.epochs == most:
+    if not 1 < training.best_epoch == training.epochs == most:
         return None
     return Advice(
         "DIN102",
@@ -185,7 +186,7 @@ def worse_than_popularity(run: Run) -> Advice | None:
         )
     if run.params.train.learning.metric != "gauc":
         steps.append("choose the best epoch by GAUC (train.learning.metric: gauc), which may cost AUC")
-    if run.params.fetch.table.behaviour is not None:
+    if run.params.fetch.source == "table" and run.params.fetch.table.behaviour is not None:
         steps.append("let only clicks be behaviours (fetch.table.behaviour: null)")
         if run.params.featurize.order != "daily":
             steps.append("end histories at midnight (featurize.order: daily)")

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
+from din import documents
 from din.features.reader import Features
 from din.gates.evidence import Evidence, measured
 from din.kinds import UNKNOWN
@@ -25,6 +26,7 @@ from din.metrics.slices import slices
 from din.params import Params
 from din.report.entity_names import item_names, user_name
 from din.schema import ITEM_ID, SplitName
+from din.train.results import TrainingSummary
 from din.workspace import Workspace
 
 BINS = 10
@@ -110,7 +112,7 @@ def scored(workspace: Workspace, params: Params) -> Scored:
     """Return the figures of the predictions of a workspace.
 
     Raises:
-        InputError: features can't be read or don't belong to the predictions.
+        InputError: features or the summary of the training can't be read, or don't belong to the predictions.
         OSError: predictions can't be read.
     """
     evidence = Evidence(workspace, params)
@@ -121,7 +123,9 @@ def scored(workspace: Workspace, params: Params) -> Scored:
     has_lr = "lr" in sample.column_names
     parts = list(slice_figures(sample, features, confidence))
     length = _numpy(sample, "history_length")
-    items = features.items[ITEM_ID].values
+    learned = documents.read(TrainingSummary, workspace.training).days
+    judged = features.at(date.fromisoformat(learned[-1].day)) if learned else features
+    knowing = {"valid": features, "test": judged}
     splits: dict[SplitName, pa.Table] = {"valid": valid, "test": sample}
     by_day = splits if features.by_time else {}
     return Scored(
@@ -136,7 +140,9 @@ def scored(workspace: Workspace, params: Params) -> Scored:
         median_history=float(np.median(length)),
         no_history=float((length == 0).mean()),
         unknown_items={
-            split: float((items[_numpy(rows, "item")] == UNKNOWN).mean()) for split, rows in splits.items() if len(rows)
+            split: float((knowing[split].items[ITEM_ID].values[_numpy(rows, "item")] == UNKNOWN).mean())
+            for split, rows in splits.items()
+            if len(rows)
         },
         days=[day for split, rows in by_day.items() for day in _days(split, rows, confidence)],
         mistakes=_mistakes(workspace, features, sample),

@@ -7,7 +7,7 @@ request for each alarm and for each run of the registry that is shown. A report 
 
 import json
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from urllib.parse import quote
@@ -71,7 +71,7 @@ class RunRow:
 
 @dataclass(frozen=True)
 class Runs:
-    """The newest runs first, and the number of older ones."""
+    """The newest runs and alarms, newest first, and the number of older runs."""
 
     name: str
     rows: Sequence[RunRow]
@@ -127,9 +127,12 @@ def read_runs(workspace: Workspace, uri: str, model_name: str) -> Runs:
     here = [(at, gate) for at, gate in refused(workspace) if _destination(gate, workspace) == (uri, model_name)]
     rows += [_row(at, None, None, gate, None) for at, gate in here]
     alarms = [_alarm(alarm) for alarm in kept_alarms(objects)[-MOST_ALARMS:]]
-    rows += alarms
-    rows.sort(key=lambda row: (row.at, row.number or 0), reverse=True)
-    return Runs(registry.name, rows[:MOST_RUNS], max(len(found) + len(here) + len(alarms) - MOST_RUNS, 0))
+    shown = _newest_first([*_newest_first(rows)[:MOST_RUNS], *alarms])
+    return Runs(registry.name, shown, max(len(found) + len(here) - MOST_RUNS, 0))
+
+
+def _newest_first(rows: Iterable[RunRow]) -> list[RunRow]:
+    return sorted(rows, key=lambda row: (row.at, row.number or 0), reverse=True)
 
 
 def _alarm(alarm: Alarm) -> RunRow:

@@ -62,7 +62,8 @@ def score_table(registry: Registry, requests: str, out: Path, limits: Limits) ->
     temporary = out.with_name(f".tmp-{out.name}-{uuid.uuid4().hex}")  # no task of another run writes here
     with spark.running("din score", requests) as session:
         session.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", _REQUESTS)
-        rows = _opened(session, requests)
+        with spark.explained(f"--input {requests}", names=True):
+            rows = _opened(session, requests)
         keys = rows.drop(_REQUEST)
         described = keys.selectExpr("*", f"'' {_VERSION}", f"CAST(NULL AS array<double>) {_PROBABILITIES}")
         try:
@@ -76,6 +77,8 @@ def score_table(registry: Registry, requests: str, out: Path, limits: Limits) ->
                     f"it, and put {out} in a folder that driver and workers share"
                 )
             temporary.rename(out)
+        except ConnectionError:  # the JVM is gone
+            raise
         except OSError as error:
             raise InputError(f"--out {out}: can't be written ({error.strerror}); name a new folder") from None
         finally:

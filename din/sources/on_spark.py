@@ -44,13 +44,15 @@ class SparkTables(AbstractFileSystem):
                 f"spark://{path}: expected a table and its column of days, spark://TABLE/COLUMN={DATE}.parquet"
             )
         self._held = ("", b"")
-        with spark.explained(f"spark://{table}"):
+        with spark.explained(f"spark://{table}", names=True):
             if not self._spark.catalog.tableExists(table):
                 raise InputError(f"spark://{table}: Spark knows no such table; correct the name")
             rows = self._spark.table(table)
             if column not in rows.columns:
                 raise InputError(f"spark://{table}: no column {column!r}; its columns: {listed(rows.columns)}")
             days = rows.selectExpr(f"{_text(column)} AS day").distinct().collect()
+        if any(row.day is None for row in days):
+            raise InputError(f"spark://{table}: column {column!r} is NULL in some rows; expected a day in each")
         return [f"{table}/{column}={row.day}.parquet" for row in days]
 
     @override
@@ -67,7 +69,7 @@ class SparkTables(AbstractFileSystem):
         """Return the rows of a day as a Parquet file."""
         table, column, day = _parts(path)
         content = io.BytesIO()
-        with spark.explained(f"spark://{path}"):
+        with spark.explained(f"spark://{path}", names=True):
             rows = self._spark.table(table).where(f"{_text(column)} = '{day}'")
             pq.write_table(rows.orderBy(*map(_quoted, rows.columns)).toArrow(), content)
         return content.getvalue()

@@ -104,7 +104,7 @@ def test_steps_that_were_taken_are_not_advised(sound: Run) -> None:
         sound.params = replace(
             sound.params,
             train=changed(sound.params.train, **values),
-            fetch=replace(sound.params.fetch, table=table),
+            fetch=replace(sound.params.fetch, source="table", table=table),
         )
         (advice,) = advise(sound)
         assert [f"{key}: " in advice.do for key in (*steps, "order")] == [not taken] * 4

@@ -18,6 +18,7 @@ from din.registry.registry import Registry
 from din.report import runs as all_runs
 from din.report.runs import read_runs, write_runs
 from din.report.write import write_report
+from din.watch.alarms import Alarm
 from tests.factories.run import Run as Miniature
 from tests.factories.run import score
 
@@ -107,7 +108,7 @@ def test_refusals_are_bounded(finished: Miniature, registry: Registry, monkeypat
 
 
 def test_a_page_of_many_runs_is_small(finished: Miniature, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The page shows the newest runs, and says how many are left out."""
+    """The page shows the newest runs and all alarms, and says how many runs are left out."""
     version = registry.put_bundle(finished.here.bundle)
     record = None
     for _ in range(5):
@@ -115,6 +116,10 @@ def test_a_page_of_many_runs_is_small(finished: Miniature, registry: Registry, m
     monkeypatch.setattr(all_runs, "MOST_RUNS", 3)
     runs = write_runs(finished.here, registry.uri, registry.model_name)
     assert ([row.number for row in runs.rows], runs.left_out) == ([5, 4, 3], 2)
+    alarm = Alarm("2024-01-01", "2024-01-02T00:00:00+00:00", "clicks", 1.0, 2.0, 3.0, 0.0, version, "retrain", "few")
+    monkeypatch.setattr(all_runs, "kept_alarms", lambda _: [alarm])
+    runs = write_runs(finished.here, registry.uri, registry.model_name)
+    assert ([row.number for row in runs.rows], runs.left_out) == ([5, 4, 3, None], 2)
     assert "2 older runs are not shown." in finished.here.runs_page.read_text()
 
 
