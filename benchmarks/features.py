@@ -47,6 +47,8 @@ def made(kept: Path, params: Params, hashes: Sequence[str]) -> Path:
         featurize(workspace, params)
     truth = [workspace.truth] if workspace.truth.exists() else []
     named = Workspace(kept.parent / hash_tree(workspace.features, *truth)[:12])
-    shutil.rmtree(named.root, ignore_errors=True)
-    workspace.root.rename(named.root)
+    try:
+        workspace.root.rename(named.root)
+    except OSError:  # another case made the same ones
+        shutil.rmtree(workspace.root)
     return named.features

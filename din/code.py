@@ -39,7 +39,7 @@ from din.errors import InputError, shown
 from din.names import Digest
 from din.params import Params
 from din.pipeline import Stage, stages_of
-from din.plugins import located
+from din.plugins import installed, located
 from din.workspace import Workspace
 
 _ROOT = Path(__file__).parent.parent
@@ -101,7 +101,7 @@ def write_code(workspace: Workspace, params: Params) -> None:
     """
     stages = stages_of(workspace)
     names = [name for name in stages if workspace.relative(workspace.code_of(name)) in stages[name].deps]
-    files = located(params.plugins, workspace.root)
+    files = [*installed(), *located(params.plugins, workspace.root)]
     with replace_directory(workspace.code) as folder:
         for name in names:
             found = code_of(stages[name], files)
@@ -116,7 +116,7 @@ def code_of(stage: Stage, plugins: Iterable[Path] = ()) -> StageCode:
     The stage's `meta.packages` names packages that it uses, but that only other packages import.
 
     Args:
-        plugins: the files of all plugins. A file counts if it imports a seam of the stage, or the module of one.
+        plugins: the files of all plugins. A file counts if it imports from the package of a seam of the stage.
 
     Raises:
         InputError: the stage runs no command of this repository, or a plugin has a relative import.
@@ -126,12 +126,14 @@ def code_of(stage: Stage, plugins: Iterable[Path] = ()) -> StageCode:
     packages = _packages(name for module in modules for name in _module(module).imports)
     packages |= set(stage.meta.get("packages", ()))
     files = digests(modules)
-    seams = {seam for name in modules for seam in _module(name).built_in}
-    seams |= {seam.rpartition(".")[0] for seam in seams}
+    owners = {name for name in modules if _module(name).built_in}
     for path in plugins:
         tree = ast.parse(path.read_bytes())
-        imports = set(_imports(tree))
-        if imports & seams:
+        try:
+            imports = set(_imports(tree))
+        except InputError as error:
+            raise InputError(f"plugins: {path}: {error}") from None
+        if any(f"{name}.".startswith(f"{owner}.") for name in imports for owner in owners):
             files |= {f"plugins/{path.name}": _sha256(_without_docstrings(tree))}
             files |= digests(closure(imports, blocks))
             packages |= _packages(imports)

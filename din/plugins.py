@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from functools import cache
 from hashlib import sha256
 from importlib.metadata import EntryPoint, entry_points
-from importlib.util import module_from_spec, spec_from_file_location
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 
 from din.errors import InputError
@@ -36,6 +36,12 @@ def load(files: Iterable[str], root: Path) -> None:
         _load_file(path)
 
 
+def installed() -> list[Path]:
+    """Return the files of the installed plugins."""
+    specs = [find_spec(entry.module) for entry in entry_points(group=GROUP)]
+    return [Path(spec.origin) for spec in specs if spec and spec.origin]
+
+
 def located(files: Iterable[str], root: Path) -> list[Path]:
     """Return the paths of the files of plugins.
 
@@ -53,9 +59,12 @@ def located(files: Iterable[str], root: Path) -> list[Path]:
 
 
 def digest_of(module: str) -> dict[str, Digest]:
-    """Return the sha256 of a plugin's file by the name of its module, or nothing if no plugin has this name."""
-    source = getattr(sys.modules.get(module), "source", None)
-    return {module: Digest(sha256(source).hexdigest())} if source is not None else {}
+    """Return the sha256 of a plugin's file by the name of its module, or nothing for a module of this package."""
+    loaded = sys.modules[module]
+    if module.startswith("din."):
+        return {}
+    source = loaded.source if module.startswith(_PREFIX) else Path(loaded.__file__ or "").read_bytes()
+    return {module: Digest(sha256(source).hexdigest())}
 
 
 @cache

@@ -26,7 +26,6 @@ from din.documents import Document
 from din.errors import GateClosed, InputError, Unavailable, needing_space
 from din.workspace import Workspace
 
-_UNENDED = "it is still running, or was killed"
 MOST_TOLD = 2000
 """The largest number of characters that an outcome keeps of an error's message."""
 
@@ -34,12 +33,12 @@ MOST_TOLD = 2000
 class StageOutcome(Document):
     """The outcome of a stage's command. `report` is a path in the workspace, and `seconds` the duration.
 
-    If it failed, `message` is the beginning of its error. Until it ends, the outcome is that of a killed one.
+    If it failed, `message` is the beginning of its error. As long as it runs, and after a kill, there is no exit code.
     """
 
     run_id: str
     stage: str
-    exit_code: NonNegativeInt
+    exit_code: NonNegativeInt | None
     report: str | None
     seconds: float
     message: Annotated[str, Field(max_length=MOST_TOLD)] = ""
@@ -64,9 +63,10 @@ def running(name: str, workspace: Workspace, report: Path | None = None) -> Iter
     message = ""
     with workspace_lock(workspace):
         began = time.monotonic()
-        outcome = StageOutcome(run_id=run_id(), stage=name, exit_code=1, report=None, seconds=0.0, message=_UNENDED)
+        outcome = StageOutcome(run_id=run_id(), stage=name, exit_code=None, report=None, seconds=0.0)
         try:
             with packages("train"), needing_space(workspace.root.absolute()):
+                workspace.outcome(name).unlink(missing_ok=True)  # also if the disk is full
                 write_json(workspace.outcome(name), outcome)
                 yield
         except (InputError, Unavailable, GateClosed) as error:

@@ -20,6 +20,7 @@ from din.registry.registry import Registry
 from din.stage import StageOutcome
 from din.workspace import Workspace
 
+UNENDED = "running or killed"
 ENDINGS = {0: "done", 1: "failed", 2: "bad input", 3: "closed"}
 
 
@@ -28,8 +29,8 @@ class StageStatus:
     """The outcome of a stage's last command here, and whether the stage would run again.
 
     Attributes:
-        ended: one of `ENDINGS`, or None if it never ran here.
-        at: the time of its end.
+        ended: one of `ENDINGS`, `UNENDED`, or None if it never ran here.
+        at: the time of its end, or of its start as long as it has none.
         run: the run that it belonged to.
         stale: whether something changed since, None if DVC can't tell; `dvc status` names what.
     """
@@ -120,7 +121,7 @@ def _stage(workspace: Workspace, name: str, changed: set[str] | None) -> StageSt
     except InputError:  # it never ran here
         return StageStatus(name, None, None, None, None, stale)
     at = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
-    ended = ENDINGS.get(outcome.exit_code, "failed")
+    ended = UNENDED if outcome.exit_code is None else ENDINGS.get(outcome.exit_code, "failed")
     return StageStatus(name, ended, at, outcome.seconds, outcome.run_id, stale)
 
 

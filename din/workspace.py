@@ -104,12 +104,12 @@ class Workspace:
     scratch = _Place(".din", "featurize")  # featurize: temporary files
     refused = _Place(".din", "refused")  # report: the reports of the gate about refused candidates
     tuning = _Place(".din", "tune")  # tune: its trials, and its trainings with further seeds
+    held = _Place(".din", "tune", "features")  # tune: links to the features that it trains on, while it runs
     runs = _Place(".din", "runs")  # the workspaces of a local scheduler, unless `DIN_HOME` names another folder
     tables = _Place(".din", "validation")  # validate_<suite>: its tables, while it runs
     fetched = _Place(".din", "fetch")  # fetch: downloads, and its memory of the source
     spill = _Place(".din", "fetch", "spill")  # fetch: the rows of the source while it reads them
     seen = _Place(".din", "fetch", "seen")  # fetch: fingerprint and days of each state of its source
-    held = _Place(".din", "tune", "features")  # tune: the features that it trains on
     digests = _Place(".din", "fetch", "digests")  # fetch: hashes of the source's files
 
     @property

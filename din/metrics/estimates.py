@@ -9,7 +9,7 @@ standard error is the root of the sum of squares over users. For AUC this is DeL
 method).
 
 Bounds use Student's t. If all users vary alike, it has U − 1 degrees of freedom. Usually a few users have most of the
-rows, or most users tell nothing, and the standard error is uncertain itself. The degrees of freedom follow from how
+rows, or most users tell nothing, and the standard error is itself uncertain. The degrees of freedom follow from how
 much the squared influences vary (Satterthwaite, Biometrics Bulletin 2, 1946).
 
 This costs one sort of the rows and a few sums, and equal rows give equal bits. It does not correct for bias.
@@ -73,9 +73,9 @@ class Estimate:
 
     @property
     def effective_users(self) -> float:
-        """The number of users who vary alike whose standard error would be as certain as this one, at most U.
+        """The number of equally varying users whose standard error would be as certain as this one, at most U.
 
-        The square of a normal influence has twice the squared variance as its own variance, so n such users have
+        The mean fourth power of normal influences is three times the square of their variance, so n such users have
         (Σψ²)² / Σψ⁴ = n / 3.
         """
         squares = self.influence**2

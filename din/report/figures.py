@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
-from din import documents
+from din.artifacts import read_json
 from din.features.reader import Features
 from din.gates.evidence import Evidence, measured
 from din.kinds import UNKNOWN
@@ -26,7 +27,6 @@ from din.metrics.slices import slices
 from din.params import Params
 from din.report.entity_names import item_names, user_name
 from din.schema import ITEM_ID, SplitName
-from din.train.results import TrainingSummary
 from din.workspace import Workspace
 
 BINS = 10
@@ -112,7 +112,7 @@ def scored(workspace: Workspace, params: Params) -> Scored:
     """Return the figures of the predictions of a workspace.
 
     Raises:
-        InputError: features or the summary of the training can't be read, or don't belong to the predictions.
+        InputError: features or the model can't be read, or don't belong to the predictions.
         OSError: predictions can't be read.
     """
     evidence = Evidence(workspace, params)
@@ -123,9 +123,11 @@ def scored(workspace: Workspace, params: Params) -> Scored:
     has_lr = "lr" in sample.column_names
     parts = list(slice_figures(sample, features, confidence))
     length = _numpy(sample, "history_length")
-    learned = documents.read(TrainingSummary, workspace.training).days
-    judged = features.at(date.fromisoformat(learned[-1].day)) if learned else features
-    knowing = {"valid": features, "test": judged}
+    before = workspace.model / "before"  # judged the validation days, if the model has learned them
+    knowing = {
+        "valid": _known(features, before if before.exists() else workspace.model),
+        "test": _known(features, workspace.model),
+    }
     splits: dict[SplitName, pa.Table] = {"valid": valid, "test": sample}
     by_day = splits if features.by_time else {}
     return Scored(
@@ -147,6 +149,12 @@ def scored(workspace: Workspace, params: Params) -> Scored:
         days=[day for split, rows in by_day.items() for day in _days(split, rows, confidence)],
         mistakes=_mistakes(workspace, features, sample),
     )
+
+
+def _known(features: Features, model: Path) -> Features:
+    """Return the features with the ids that a model knows, without PyTorch; see `din.model.artifact.known`."""
+    day = read_json(model / "config.json").get("known_until")
+    return features.at(date.fromisoformat(day)) if day else features
 
 
 def _days(split: SplitName, rows: pa.Table, confidence: float) -> Iterator[DayFigures]:

@@ -111,6 +111,8 @@ class Run:
                 "unfinished", "The run has not reached its gate, so nothing is decided and the champion stays."
             )
         how = "its gate is closed" if stopped.state == "closed" else f"it ended with exit code {stopped.exit_code}"
+        if stopped.exit_code is None:
+            how = "it still runs, or was killed"
         told = f"The run stopped at {stopped.name}: {how}. Nothing was judged, and the champion stays."
         has_table = stopped.name.startswith("validate_") and stopped.state == "closed"
         return Verdict("stopped", told, "" if has_table else stopped.message)
@@ -207,9 +209,9 @@ def _stages(workspace: Workspace) -> list[StageResult]:
         outs = declared.outs or (workspace.relative(workspace.gate),)  # which DVC does not track
         complete = all((workspace.root / out).exists() for out in outs)
         outcome = _outcome(workspace.outcome(name))
-        code = outcome.exit_code if outcome else None
+        code = outcome.exit_code if outcome else 0
         state: StageState = "done" if complete else "not run"
-        if code and (declared.always_changed or not complete):
+        if code != 0 and (declared.always_changed or not complete):
             state = "closed" if code == 3 else "failed"
         if any(one.state in ("failed", "closed") for one in found):
             state = "not run"  # its outputs, if any, are an older run's

@@ -147,5 +147,5 @@ def _learn(learner: Learner, rows: DayRows) -> float:
     loss = total.item() / len(rows)
     check_loss(loss, f"on {rows.day}", learning)
     learner.settle(recent)
-    check_loss(learner.loss(recent[-1]), f"after the last batch of {rows.day}", learning)  # the steps saw it before
+    check_loss(learner.logits(recent[-1]).sum().item(), f"after {rows.day}", learning)  # a step's loss precedes it
     return loss

@@ -126,15 +126,19 @@ class Learner:
         Afterwards these rows and the parameters hold gradients.
         """
         leaf = take_rows(self.table, inputs.rows).requires_grad_()
-        loss = self._loss(leaf, inputs)
+        logits = self._logits(leaf, inputs)
+        shifted = logits + inputs.offset if inputs.offset else logits
+        loss = self.model.loss(shifted, inputs.labels, inputs.weights) / inputs.impressions
         loss.backward()
         return loss.detach(), leaf
 
     @torch.no_grad()
-    def loss(self, inputs: StepInputs) -> float:
-        """Return the mean loss of a batch in evaluation mode, without learning it."""
+    def logits(self, inputs: StepInputs) -> Tensor:
+        """Return the logits [B] of a batch in evaluation mode. The model must be in training mode, and stays in it."""
         self.model.eval()
-        return self._loss(take_rows(self.table, inputs.rows), inputs).item()
+        found = self._logits(take_rows(self.table, inputs.rows), inputs)
+        self.model.train()
+        return found
 
     def settle(self, batches: Iterable[StepInputs]) -> None:
         """Measure the statistics of Dice again, on `batches`, and change no weight.
@@ -153,12 +157,6 @@ class Learner:
             seen += inputs.impressions
             with torch.no_grad(), batches_weigh(inputs.impressions / seen):
                 self._logits(take_rows(self.table, inputs.rows), inputs)
-
-    def _loss(self, rows_UW: Tensor, inputs: StepInputs) -> Tensor:
-        """Return the mean loss of a batch, a scalar, given the table's rows."""
-        logits = self._logits(rows_UW, inputs)
-        shifted = logits + inputs.offset if inputs.offset else logits
-        return self.model.loss(shifted, inputs.labels, inputs.weights) / inputs.impressions
 
     def _logits(self, rows_UW: Tensor, inputs: StepInputs) -> Tensor:
         """Return the logits [B] of a batch, given the table's rows."""

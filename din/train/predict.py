@@ -1,4 +1,4 @@
-"""Probabilities of a split, in the order of its files. The rest of its batch changes a row by rounding at most."""
+"""Probabilities of a split, in the order of its files. Only rounding depends on the rest of a batch."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

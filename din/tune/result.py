@@ -93,7 +93,7 @@ class Tuned:
         pairs = zip(won.metrics, self.candidates[0].metrics, strict=True)
         better = [ours > theirs for ours, theirs in pairs if ours is not None and theirs is not None]
         sure = won.lower is not None and won.lower > 0 and all(better)
-        bounds = "" if won.lower is None else f" The gain is {won.lower:+.4f} to {won.upper:+.4f} by user and seed."
+        bounds = "" if won.lower is None else f" Bounds by user and seed: {won.lower:+.4f} to {won.upper:+.4f}."
         return (
             f"Validation {self.metric.upper()} {before} → {after}: trial {won.trial} ({len(self.trials)} in all) "
             f"{gain}wins on {sum(better)} of {len(better)}.{bounds}"

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from zipfile import BadZipFile
 
 import numpy as np
@@ -161,4 +161,4 @@ def _width_by_seed(gains: Sequence[float]) -> float:
     """Return how far the mean gain of other seeds may be from this one, in one direction; NaN for a single seed."""
     if len(gains) < FEWEST_SEEDS:
         return math.nan
-    return float(stdtrit(len(gains) - 1, _CONFIDENCE)) * stdev(gains) / math.sqrt(len(gains))
+    return float(stdtrit(len(gains) - 1, _CONFIDENCE)) * float(np.std(gains, ddof=1)) / math.sqrt(len(gains))

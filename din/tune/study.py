@@ -30,6 +30,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from din.errors import InputError
 from din.features.reader import Features
+from din.stage import workspace_lock
 from din.train import checkpoint
 from din.train.checkpoint import Progress
 from din.train.compute import computing
@@ -72,19 +73,27 @@ def held(workspace: Workspace) -> Iterator[Path]:
     """Yield a folder of hard links to the features, which stay as they are when a stage replaces them.
 
     Raises:
-        InputError: features are missing or damaged.
+        InputError: features are missing or damaged, or DVC has just removed them.
     """
-    Features(workspace.features)
-    shutil.rmtree(workspace.held, ignore_errors=True)  # of a killed process
+    place = workspace.held
+    shutil.rmtree(place, ignore_errors=True)  # of a killed process
     try:
-        yield shutil.copytree(workspace.features, workspace.held, copy_function=_link)
+        with workspace_lock(workspace):  # no stage writes features meanwhile
+            Features(workspace.features)
+            for path in workspace.features.rglob("*"):
+                if path.is_file():
+                    _link(path, place / path.relative_to(workspace.features))
+        yield place
     finally:
-        shutil.rmtree(workspace.held, ignore_errors=True)
+        shutil.rmtree(place, ignore_errors=True)
 
 
-def _link(source: str, target: str) -> None:
+def _link(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        os.link(source, target)
+        os.link(source.resolve(), target)
+    except FileNotFoundError as error:
+        raise InputError(f"{error.filename}: just removed; run this again when `dvc repro` has ended") from None
     except OSError:  # on another device, or on a file system without hard links
         shutil.copyfile(source, target)
 

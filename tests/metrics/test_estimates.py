@@ -73,7 +73,7 @@ def test_bounds_are_wrong_as_often_as_they_say(metric):
 
 
 def test_users_who_tell_nothing_count_for_nothing():
-    """Among 2,000 users, 20 have both classes. Bounds at 99 % are as wrong as they say, not twice as often."""
+    """Among 2,000 users, 20 have both classes. Bounds at 99 % are wrong as often as they say, not twice as often."""
     rng = np.random.default_rng(6)
     trials, level = 1500, 0.01
     user = np.concatenate((np.repeat(np.arange(MIN_USERS), 8), np.arange(MIN_USERS, 2000)))

@@ -174,13 +174,14 @@ def test_a_run_that_broke(workspace: Workspace) -> None:
     assert not any(one.get("id") == "metrics" for one in page.having("section"))
 
 
-def test_reports_of_an_earlier_run_are_not_shown(finished: Miniature) -> None:
-    """After a stage has failed, reports of the stages behind it are left out; those before it are shown."""
+@pytest.mark.parametrize("code", [1, None])
+def test_reports_of_an_earlier_run_are_not_shown(code: int | None, finished: Miniature) -> None:
+    """After a stage has failed or was killed, reports of the stages behind it are left out; those before it are shown."""
     judge(finished)
     here = finished.here
     assert state(here) == "open"
     shutil.rmtree(here.shipped)
-    failed = StageOutcome(run_id="local", stage="refit", exit_code=1, report=None, seconds=2.0, message="no memory")
+    failed = StageOutcome(run_id="local", stage="refit", exit_code=code, report=None, seconds=2.0, message="no memory")
     write_json(here.outcome("refit"), failed)
     page = written(here)
     assert state(here) == "stopped" and "The run stopped at refit: it ended with exit code 1." in page.text

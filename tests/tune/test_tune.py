@@ -149,7 +149,7 @@ def test_features_that_change_meanwhile_are_not_mixed(
 
 
 def test_a_gain_of_luck_may_be_chance() -> None:
-    """Two equal models whose seeds differ: users are many and certain, and so is nothing by two seeds."""
+    """Two equal models whose seeds differ: their users are certain, but two seeds are not."""
     rng = np.random.default_rng(1)
     sure = 0
     for _ in range(200):
