@@ -12,7 +12,7 @@ from din.params.search import Search
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 MOST_DAYS = 36_500
 """A century, so that a day counted back from another one is in the calendar."""
 Days = Annotated[int, Field(ge=1, le=MOST_DAYS)]
