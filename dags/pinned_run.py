@@ -94,12 +94,25 @@ def open_run(
         InputError: a parameter, commit or day is unknown, the source can't be read, or another run has the id.
         Unavailable: git or the registry failed.
     """
-    given = json.loads(json.dumps(dict(params or {}), default=str))
+    given = _dotted(json.loads(json.dumps(dict(params or {}), default=str)))
     for key, value in given.items():
         if advice := _NOT_GIVEN.get(key) or _NOT_GIVEN.get(key.partition(".")[0]):
             raise InputError(f"{key}={shown(value)} is set as a parameter; {advice}")
     asked = PinnedRun(run_id, WorkerSettings.from_env().commit(commit), until or "", given, "", revision=commit)
     return PinnedRun(**ask(asked, "open"))
+
+
+def _dotted(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Return parameters by dotted key, whether they are given so or as nested blocks."""
+    from din.params import Params
+    from din.params.blocks import leaves
+
+    known = leaves(Params)
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        is_block = any(name.startswith(f"{above}{key}.") for name in known)
+        found |= _dotted(value, f"{above}{key}.") if is_block and isinstance(value, dict) else {f"{above}{key}": value}
+    return found
 
 
 def run_stages(run: PinnedRun, stages: list[str] | None = None, reason: str | None = None) -> TaskOutcome:

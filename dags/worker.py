@@ -89,7 +89,8 @@ class Worker:
         run = replace(asked, until=str(day), source=str(seen.fingerprint))
         if self.params.train.start != "scratch" and "train.champion" not in asked.params:
             run = replace(run, champion=pin(Registry.of(self.workspace, self.params), self.params.train, day))
-        self.keep({"run.json": json.dumps(asdict(run), indent=2)})
+        if not self.objects.create(key, json.dumps(asdict(run), indent=2).encode()):  # another call was faster
+            return self.open()
         return run
 
     def run_stages(self, names: Sequence[str] | None = None, reason: str | None = None) -> TaskOutcome:

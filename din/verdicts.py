@@ -144,7 +144,8 @@ class GateReport(Document):
     def harm_to_undo(self) -> Harm | None:
         """The harm for which `din promote` will roll the champion back, or None.
 
-        It is None if all gates are open, because the candidate then replaces the champion.
+        It is None if the candidate replaces the champion at once, because all gates are open and nobody must approve.
         """
         automatic = self.about.params.get("promote", {}).get("on_harm") == "rollback"
-        return self.harm if automatic and self.verdict != "open" else None
+        waits = self.verdict != "open" or self.about.params.get("gate", {}).get("approval") == "always"
+        return self.harm if automatic and waits else None

@@ -22,7 +22,7 @@ from great_expectations.expectations.expectation import ColumnMapExpectation
 
 from din import reports
 from din.artifacts import hash_tree, write_bytes, write_json
-from din.errors import GateClosed, InputError
+from din.errors import GateClosed, InputError, is_of_this_machine
 from din.names import Digest
 from din.params import Params
 from din.progress import progress
@@ -114,6 +114,8 @@ def _judge_phase(
     except InputError:
         raise
     except Exception as error:  # a phase that can't be evaluated closes the gate and reports why
+        if is_of_this_machine(error):
+            raise
         return [*judge(expected, tables), _not_evaluated(name, error)]
     return judge(expected, tables)
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 
+from din import documents
 from din.errors import InputError, Unavailable, is_of_this_machine
 from din.gates import GATES, Traits
 from din.gates.earlier_champion import EarlierChampion, Score
@@ -91,7 +92,7 @@ class Case:
             found = GATES[name]
             traits = GATES.traits[name]
             options = found.parse(self.limits.options.get(name, {}), f"gate.options.{name}")
-            if not is_due[traits.run] or not traits.applies(self):
+            if not is_due[traits.run] or not self._applies(traits):
                 continue
             arguments: list[tuple[Metric, ...]] = [()]
             if "{metric}" in name:
@@ -102,29 +103,48 @@ class Case:
 
     def _entry(self, name: str, traits: Traits, judge: Callable[[], Finding]) -> GateEntry:
         """Judge one gate, and return its entry. A gate that can't be judged is closed and says why."""
-        evaluated = True
         try:
             if traits.equal is not None and self.history and self.champion.is_candidate:
                 finding = Finding("open", traits.equal, None, reason="the champion is this bundle")
             else:
                 finding = judge()
+            entry = self._written(name, traits, finding)
+            documents.dump(entry)  # a plugin may return anything
+            return entry
         except Unavailable:
             raise
         except Exception as error:  # close a gate that can't be judged
             if is_of_this_machine(error):
                 raise
-            evaluated = False
             known = isinstance(error, InputError | OSError)
             cause = str(error) if known else f"malformed: {type(error).__name__} {error}"
             finding = Finding("closed", None, None, reason=f"can't be evaluated: {cause}")
+            return self._written(name, traits, finding, evaluated=False)
+
+    def _applies(self, traits: Traits) -> bool:
+        """Return whether a gate applies; one that can't tell is judged."""
+        try:
+            return traits.applies(self)
+        except Unavailable:
+            raise
+        except Exception as error:
+            if is_of_this_machine(error):
+                raise
+            return True
+
+    def _written(self, name: str, traits: Traits, finding: Finding, evaluated: bool = True) -> GateEntry:
         interval = finding.interval
+        try:
+            look = traits.command(self)
+        except Exception:  # e.g. a plugin's command reads a record, and there is none
+            look = "din report"
         return GateEntry(
             name=name,
             observed=finite(finding.observed),
             threshold=finding.threshold,
             interval=(finite(interval.lower), finite(interval.upper)) if interval else None,
             verdict=finding.verdict,
-            look=traits.command(self),
+            look=look,
             rows=finding.rows,
             power=finding.power,
             reason=finding.reason,

@@ -69,6 +69,8 @@ def _consult(workspace: Workspace, params: Params, report: GateReport, needed: a
             print("the champion is this bundle, and its promotion was approved")
             return
     refusal = "\n".join([f"{report.verdict}; the champion stays. To look closer:", *_reasons(report.not_open)])
+    if report.harm_to_undo and report.verdict == "open":
+        refusal = "the champion's last step harmed; `din promote` rolls it back, before anybody is asked"
     if needed == "another candidate":
         raise GateClosed(refusal, workspace.gate)
     run_id = os.environ.get("DIN_RUN_ID")

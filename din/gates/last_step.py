@@ -92,10 +92,10 @@ def harm(gates: Sequence[GateEntry], history: Sequence[Record]) -> Harm | None:
 
 def tell_harm(found: Harm, report: GateReport, registry: Registry) -> str:
     """Return what did harm and what to do next, with a command ready to paste."""
-    if report.verdict == "open":
-        return f"{found.reason}. This candidate did not start from it, and may replace it"
     if report.harm_to_undo:
         return f"{found.reason}. `din promote` goes back to record {found.back_to} (promote.on_harm: rollback)"
+    if report.verdict == "open":
+        return f"{found.reason}. This candidate did not start from it, and may replace it"
     options = ("--champion", str(found.record), "--reason", found.reason)
     command = registry.command("registry", "rollback", str(found.back_to), *options)
     return f"{found.reason}. To go back to record {found.back_to}:\n    {command}"

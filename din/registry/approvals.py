@@ -232,9 +232,11 @@ def need(report: GateReport, policy: Policy) -> Need:
 
     Nobody is asked about the champion itself, nor about a candidate while the champion is due to be rolled back.
     """
+    if report.harm_to_undo:
+        return "another candidate"
     if report.verdict == "open":
         return "approval" if policy == "always" and not report.of_the_champion else "nothing"
-    if report.of_the_champion or report.harm_to_undo:
+    if report.of_the_champion:
         return "another candidate"
     needs: list[Need] = [_need(gate, policy) for gate in report.not_open]
     return max(needs, key=_NEEDS.index) if needs else "another candidate"

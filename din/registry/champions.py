@@ -35,11 +35,17 @@ def until(facts: Facts) -> date:
 
 
 def rolled_back(history: Sequence[Record]) -> dict[str, Record]:
-    """Return the record of the rollback for each version that was rolled back and not reinstated."""
+    """Return the record of the rollback for each version that was rolled back and not reinstated.
+
+    A rollback removes today's champion, and all that were promoted after the one it goes back to.
+    """
     removed: dict[str, Record] = {}
+    promoted: dict[str, int] = {}  # the number of the first record
     for record in history:
+        promoted.setdefault(record.version, record.number)
         if record.action == "rollback" and record.previous:
-            removed[record.previous] = record
+            later = {version for version, number in promoted.items() if number > promoted[record.version]}
+            removed |= dict.fromkeys({record.previous, *later}, record)
         removed.pop(record.version, None)
     return removed
 

@@ -30,6 +30,7 @@ from din.errors import GateClosed, InputError, Unavailable, listed
 from din.facts import Facts
 from din.names import Digest, FileName, ModelName, RunId, Version
 from din.params import Params
+from din.registry import seen
 from din.registry.approvals import APPROVALS, Approvals, request_key
 from din.registry.bundle import FACTS, Manifest, verify_bundle
 from din.registry.objects import Objects, noted, prefixes
@@ -48,6 +49,8 @@ from din.registry.records import (
 from din.workspace import Workspace
 
 PROMOTED = "promoted-"
+_REGISTRIES = "registries"
+"""The memory of registries, in the folder that all runs of a worker share."""
 CLAIMS = "claims"
 _FIRST_PROMOTION = timedelta(days=1)
 """A bundle without a log means a first promotion that was interrupted, or if older than this, a lost log."""
@@ -59,27 +62,38 @@ _REMOVAL = "removal-"
 class Registry:
     """One model's namespace below a registry URI (see `din.registry.objects.Objects` for URIs).
 
+    Args:
+        memory: a folder that remembers how many records there were; None: nothing does.
+
     Raises:
         InputError: the model name has characters that are not allowed; from every method, if the URI can't be read or
             written, or a required object is missing or damaged.
         Unavailable: from every method, if the store doesn't answer.
     """
 
-    def __init__(self, uri: str, model_name: str) -> None:
+    def __init__(self, uri: str, model_name: str, memory: Path | None = None) -> None:
         self.uri = uri
         self.model_name = ModelName(model_name)
         self.objects = Objects(uri, self.model_name)
         self.name = self.objects.name
         self.approvals = Approvals(self.objects)
+        self._memory = memory
 
     @classmethod
     def of(cls, workspace: Workspace, params: Params) -> Self:
         """Return the registry `promote.registry` of a workspace, with the namespace `promote.model_name`."""
-        return cls(workspace.located(params.promote.registry), params.model_name)
+        return cls(workspace.located(params.promote.registry), params.model_name, workspace.fetched / _REGISTRIES)
 
     def history(self) -> list[Record]:
-        """Return all records, oldest first."""
-        return [entry.record for entry in self._chain().entries]
+        """Return all records, oldest first.
+
+        Raises:
+            InputError: there are fewer than before.
+        """
+        records = [entry.record for entry in self._chain().entries]
+        if self._memory:
+            seen.check(self._memory, self.name, len(records))
+        return records
 
     def champion(self, known: int = 0) -> Record | None:
         """Return the newest record, checked against the previous one, or None before the first promotion.
@@ -211,7 +225,8 @@ class Registry:
             champion: the number of the record to roll back, by default the newest.
 
         Returns:
-            The new record, or the existing one that rolled `champion` back to the same version.
+            The new record, or the existing one that rolled `champion` back to the same version, or is the newest and
+            has the same reason.
 
         Raises:
             InputError: `to` matches no record, several versions, or the champion itself.
@@ -225,7 +240,11 @@ class Registry:
                 raise self._stale(after)
             self.seal(after)
             return after
-        if version == history[-1].version:
+        newest = history[-1]
+        if version == newest.version:
+            if (newest.action, newest.by, newest.reason) == ("rollback", by, reason):  # the reply was lost
+                self.seal(newest)
+                return newest
             raise InputError(f"{self.name}: {version[:12]} is the champion already (record {history[-1].number})")
         problems: list[str] = []
         with noted(problems):

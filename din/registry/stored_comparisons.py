@@ -100,7 +100,7 @@ def store(registry: Registry, champion: Version, rows: pa.Table) -> list[pa.Tabl
         Unavailable: the store's listing lacks an existing comparison, e.g. because the listing is stale.
     """
     content = dump(rows)
-    candidate = _candidate(rows)
+    candidate = candidate_of(rows)
     seen = -1
     while True:
         earlier = read(registry, champion)
@@ -166,17 +166,18 @@ def parse(content: bytes, at: str) -> pa.Table:
 
 def _up_to(candidate: str, stored: list[pa.Table]) -> list[pa.Table]:
     """Return the comparisons up to the candidate's, or [] if it has none."""
-    candidates = [_candidate(rows) for rows in stored]
+    candidates = [candidate_of(rows) for rows in stored]
     return stored[: candidates.index(candidate) + 1] if candidate in candidates else []
 
 
-def _candidate(rows: pa.Table) -> str:
+def candidate_of(rows: pa.Table) -> str:
+    """Return the version of the candidate of a stored comparison."""
     return (rows.schema.metadata or {}).get(_CANDIDATE, b"").decode(errors="replace")
 
 
 def _hash(rows: pa.Table) -> bytes:
     """Return the sha256 of a comparison's candidate and rows."""
-    found = sha256(_candidate(rows).encode())
+    found = sha256(candidate_of(rows).encode())
     for column in rows.columns:
         found.update(column.to_numpy().tobytes())
     return found.hexdigest().encode()

@@ -109,8 +109,12 @@ class Cause:
     made: Callable[[Pair], Sequence[Entry] | None] = lambda _: None
 
 
-def of_histories(wrong: Sequence[Pair]) -> list[Cause]:
-    """Return the causes of wrong histories. Their lengths and delays are those that explain the most of them."""
+def of_histories(wrong: Sequence[Pair], ahead: float) -> list[Cause]:
+    """Return the causes of wrong histories. Their lengths and delays are those that explain the most of them.
+
+    Args:
+        ahead: how many seconds the days of the log are ahead of UTC.
+    """
     ((length, _),) = Counter(len(pair.items) for pair in wrong).most_common(1)
     delay = _delay(wrong)
     return [
@@ -122,7 +126,10 @@ def of_histories(wrong: Sequence[Pair]) -> list[Cause]:
         _sends(f"truncated to the newest {length}", lambda p: p.past[-length:] if length else None),
         _sends(f"cut to the oldest {length}; keep the newest", lambda p: p.past[:length] if length else None),
         _sends("the newest behaviour is missing", lambda p: p.past[:-1]),
-        _sends("the behaviours of the day are missing: built once a day", lambda p: _until(p, _at(p) // DAY * DAY)),
+        _sends(
+            "the behaviours of the day are missing: built once a day",
+            lambda p: _until(p, (_at(p) + ahead) // DAY * DAY - ahead),
+        ),
         _sends(
             f"the last {_hours(delay)} are missing: it is late", lambda p: _until(p, _at(p) - delay) if delay else None
         ),

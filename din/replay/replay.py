@@ -82,8 +82,9 @@ def replay(
     if not (workspace.features / MANIFEST).is_file():
         print("no data/features here, so what clients sent is not compared: run `dvc repro featurize`")
         return Replay(versions, None, [])
-    pairs, fields = _pairs(workspace, rows, 3600 * utc_offset_hours)
-    skew = find(pairs, fields, ages=any(one.reads_ages for one in versions))
+    ahead = 3600 * utc_offset_hours
+    pairs, fields = _pairs(workspace, rows, ahead)
+    skew = find(pairs, fields, any(one.reads_ages for one in versions), ahead)
     print(f"{len(pairs):,} of {len(rows):,} requests are impressions of data/features")
     if skew:
         lines = [(one.field, one.cause, f"{one.requests:,} of {one.compared:,}", one.example) for one in skew]

@@ -41,18 +41,19 @@ class FieldSkew:
     example: str
 
 
-def find(pairs: Sequence[Pair], fields: Mapping[str, Sequence[str]], ages: bool) -> list[FieldSkew]:
+def find(pairs: Sequence[Pair], fields: Mapping[str, Sequence[str]], ages: bool, ahead: float = 0) -> list[FieldSkew]:
     """Return what differs, the commonest first.
 
     Args:
         pairs: the requests.
         fields: the names of the model's fields, by group.
         ages: whether the model reads the times of behaviours.
+        ahead: how many seconds the days of the log are ahead of UTC.
     """
     sound = [pair for pair in pairs if pair.matches(pair.past)]
     read = {pair.request_id: pair.past for pair in sound}
     wrong = [pair for pair in pairs if pair.request_id not in read][:_MOST_WRONG]
-    named = _named(wrong, causes.of_histories(wrong), sound[:_MOST_WRONG]) if wrong else []
+    named = _named(wrong, causes.of_histories(wrong, ahead), sound[:_MOST_WRONG]) if wrong else []
     findings = [_finding("history", cause, rows, len(pairs)) for cause, rows in named]
     for cause, rows in named:
         if cause.weight == 1:

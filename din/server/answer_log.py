@@ -35,8 +35,8 @@ from din.server.settings import Settings
 _LOG = logging.getLogger("din.server")
 _WAIT = 0.25
 """The seconds between two turns of the thread."""
-_MOST_WAITING = 64_000_000
-"""The bytes of the bodies that may wait for the thread; parsed, they need about seven times as much memory."""
+_MOST_WAITING = 20_000_000
+"""The bytes of the bodies that may wait for the thread; parsed, they need seven to 24 times as much memory."""
 _MOST_OPEN = 64_000_000
 """The bytes at which an open file is published before its hour is over."""
 
@@ -209,9 +209,11 @@ class _Open:
         self.hour = hour
         name = f"{hour}-{uuid4().hex}"
         unlocked = folder / OPEN / f".tmp-{name}"
+        self._path = folder / OPEN / f"{name}.arrows"
+        self._is_empty = True
         self._file = unlocked.open("xb")
         fcntl.flock(self._file, fcntl.LOCK_EX)
-        unlocked.rename(folder / OPEN / f"{name}.arrows")  # visible once it is locked
+        unlocked.rename(self._path)  # visible once it is locked
         self._stream = pa.ipc.new_stream(self._file, SCHEMA)
 
     @property
@@ -223,9 +225,12 @@ class _Open:
         """Write rows, so that they outlive the process."""
         self._stream.write_batch(pa.RecordBatch.from_pylist(rows, SCHEMA))
         self._file.flush()
+        self._is_empty = False
 
     def close(self) -> None:
-        """End the file, which unlocks it."""
+        """End the file, which unlocks it, or remove it if it has no row."""
+        if self._is_empty:
+            self._path.unlink()
         with self._file:
             self._stream.close()
 

@@ -1,17 +1,19 @@
 """From the bytes of a body to the bytes of an answer, in one call that a thread makes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
 from pydantic_core import from_json, to_json
 
-from din.errors import InputError, shown
+from din.errors import MOST_SHOWN, InputError, shown
 from din.serve.explain import cost, explain
 from din.serve.scorer import Request, RequestError, Scorer
 from din.server.deployment import Serving
 
+_MOST_READ = 4
+"""The most bytes that an explanation may read, in bodies of the largest size."""
 TENSOR = "request"
 """The input of the Open Inference Protocol: requests as texts of JSON."""
 
@@ -72,7 +74,7 @@ def score(serving: Serving, body: bytes, named: bool = False, *, parts: str = "0
     ids = [uuid4().hex for _ in requests]
     content = {"version": scorer.version, "probabilities": probabilities if listed else probabilities[0]}
     if most:
-        why = _why(scorer, requests, most)
+        why = _why(scorer, requests, most, len(body))
         content["why"] = why if listed else why[0]
     if named:
         content["request_id"] = ids if listed else ids[0]
@@ -138,11 +140,15 @@ def _check_total(requests: list[Request], most: int) -> None:
         raise InputError(f"{total:,} candidates in the list; {advice}")
 
 
-def _why(scorer: Scorer, requests: list[Request], most: int) -> list[list[list[dict[str, Any]]]]:
+def _why(scorer: Scorer, requests: list[Request], most: int, size: int) -> list[list[list[dict[str, Any]]]]:
     """Return, for each candidate of each request, the `most` parts with the largest effects.
 
+    Args:
+        size: the bytes of the body, each of which may be read again without each part.
+
     Raises:
-        InputError: they take more scores than a request may hold candidates, and would hold a thread for too long.
+        InputError: they take more scores than a request may hold candidates, or read more bytes than a body may have,
+            and would hold a thread for too long.
     """
     scores = sum(cost(scorer, request) for request in requests)
     if scores > scorer.limits.candidates:
@@ -150,8 +156,20 @@ def _why(scorer: Scorer, requests: list[Request], most: int) -> list[list[list[d
             f"explain: {most} takes {scores:,} scores, because each candidate is scored again without each part; "
             f"expected at most {scorer.limits.candidates:,}: send fewer candidates, or raise --max-candidates"
         )
+    rounds = scores // sum(max(len(one["candidates"]), 1) for one in requests)
+    if rounds * size > _MOST_READ * scorer.limits.request_bytes:
+        raise InputError(
+            f"explain: {most} reads a body of {size:,} bytes {rounds:,} times, once without each of its parts; "
+            f"expected at most {_MOST_READ * scorer.limits.request_bytes:,} bytes in all: send less"
+        )
     found = [explain(scorer, request) for request in requests]
-    return [[one.strongest(place, most) for place in range(one.effects.shape[1])] for one in found]
+    told = [replace(one, parts=[_brief(part) for part in one.parts]) for one in found]
+    return [[one.strongest(place, most) for place in range(one.effects.shape[1])] for one in told]
+
+
+def _brief(part: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a part whose value is cut if it is long, because the answer repeats it for each candidate."""
+    return {key: value if len(to_json(value)) <= MOST_SHOWN else shown(value) for key, value in part.items()}
 
 
 def _parts(given: str) -> int:

@@ -119,6 +119,11 @@ class Impatient(HttpToolsProtocol):
             self._timer.cancel()
             self._timer = None
 
+    def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection, and cut it off later if its client has not read the answer by then."""
+        super().timeout_keep_alive_handler()
+        asyncio.get_running_loop().call_later(_HEAD_SECONDS, self.transport.abort)
+
     def _give_up(self) -> None:
         self._timer = None
         if self.cycle is None or self.cycle.response_complete:
@@ -132,6 +137,7 @@ def options(host: str, port: int) -> dict[str, Any]:
         "host": host,
         "port": port,
         "http": Impatient,
+        "timeout_keep_alive": _HEAD_SECONDS,
         "timeout_graceful_shutdown": _DRAIN_SECONDS,
         "timeout_worker_healthcheck": _HUNG_SECONDS,
         "access_log": False,

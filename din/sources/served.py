@@ -44,6 +44,8 @@ REQUEST_ID = "request_id"
 PLACE = "place"
 _REQUESTS = 64
 """The requests that are parsed at once. `din serve` answers requests of 16 MB, if nobody changes that."""
+_MOST_STRAY = 0.01
+"""The largest share of impressions that are left out because their id is no whole number."""
 _KEYS = (REQUEST_ID, USER_ID, ITEM_ID, TIMESTAMP)
 _RESTORE = "expected the files that `din serve --log` writes: remove a damaged one, or restore it"
 
@@ -310,7 +312,8 @@ class _Join:
     def last_day(self, until: date | None) -> date:
         """Return the last complete day: its window had passed at the newest answer with a click.
 
-        Without clicks, the newest answer decides. The times of clicks don't, because a client's clock may be wrong.
+        Without clicks, the newest answer decides. The times of clicks don't, because a client's clock may be wrong. An
+        answer that comes long after its click is of a server whose clock is wrong, and counts only if all do.
 
         Raises:
             InputError: no day is complete.
@@ -319,6 +322,9 @@ class _Join:
         offset = timedelta(hours=self._params.table.utc_offset_hours)
         ((first, newest),) = self._con.execute(
             """SELECT min(answered_at), coalesce(
+                max(answered_at) FILTER (WHERE request_id IN (
+                    SELECT request_id FROM clicked WHERE late IS NULL OR late > -INTERVAL 1 HOUR
+                )),
                 max(answered_at) FILTER (WHERE request_id IN (SELECT request_id FROM clicked)), max(answered_at)
             ) FROM asked"""
         ).fetchall()
@@ -345,7 +351,7 @@ class _Join:
         """Return the events until a day, with what the requests and the clicks say about them."""
         params = self._params
         for key in params.int_ids:
-            self._check_whole(key, last)
+            self._keep_whole(key, last)
         ids = {key: f"TRY_CAST({key} AS BIGINT)" if key in params.int_ids else key for key in (USER_ID, ITEM_ID)}
         asked = f"asked WHERE {self._until(last)}"
         found = self._ask("json_group_structure(context)", asked)[0]
@@ -387,14 +393,26 @@ class _Join:
         name = f"{params.path}/*.parquet"
         return Rows(self._con, f"SELECT c3 AS row, * FROM read_parquet({path})", tuple(columns), ((name, count),))
 
-    def _check_whole(self, key: str, last: date) -> None:
+    def _keep_whole(self, key: str, last: date) -> None:
+        """Leave out the few impressions whose id is not a whole number, which the server answers as unknown.
+
+        Raises:
+            InputError: they are many.
+        """
         whole = f"CAST(TRY_CAST({key} AS BIGINT) AS VARCHAR) IS NOT DISTINCT FROM {key}"  # 007 is not 7
-        wrong = f"SELECT {key}, request_id FROM impressions WHERE NOT {whole} AND {self._until(last)} LIMIT 1"
-        if found := self._con.execute(wrong).fetchone():
+        every = f"impressions WHERE {self._until(last)}"
+        wrong = f"{every} AND NOT {whole}"
+        found = self._con.execute(f"SELECT {key}, request_id FROM {wrong} LIMIT 1").fetchone()
+        if not found:
+            return
+        count = self._count(wrong)
+        told = f"{key} {shown(found[0])} of request {found[1]} is not a whole number"
+        if count > _MOST_STRAY * self._count(every):
             raise InputError(
-                f"fetch.options.int_ids: {key} {shown(found[0])} of request {found[1]} is not a whole number; leave "
-                "the column out of int_ids, or take the request out of the log"
+                f"fetch.options.int_ids: {told}, like {count:,} impressions; expected few: leave it out of int_ids"
             )
+        _note(f"{count:,} impressions are left out, e.g. {told}")
+        self._con.execute(f"DELETE FROM {wrong}")
 
     def _until(self, last: date, table: str = "") -> str:
         """Return the SQL condition of the answers until a day."""

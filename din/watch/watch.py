@@ -52,11 +52,13 @@ class _Judged:
     """Figures about one day.
 
     Attributes:
+        answered: the newest day with an answer.
         version: the bundle that answered. None if none did.
         is_new: whether its first answer was on that day or the day before.
     """
 
     day: date
+    answered: date
     checks: Sequence[Check]
     version: Version | None
     is_new: bool
@@ -103,8 +105,8 @@ def watch(
             problems.append(f"the clicks can't be read: {error}")
         else:
             parts.append(clicked)
-            bounded.append(Check(WAIT, (sent.day - clicked.day) / DAY, high=clicks.window_hours / 24 + _LATE_DAYS))
-    parts.append(_Judged(sent.day, bounded, champion.version, False))
+            bounded.append(Check(WAIT, (sent.answered - clicked.day) / DAY, high=clicks.window_hours / 24 + _LATE_DAYS))
+    parts.append(_Judged(sent.day, sent.answered, bounded, champion.version, False))
     checks = [check for part in parts for check in part.checks]
     alarming = {check.figure for check in alarms_among(checks)}
     alarming |= {check.figure for check in bounded if (check.observed or 0) > (check.high or 0)}
@@ -158,14 +160,15 @@ def _sent(days: Sequence[traffic.Day], alarms: Sequence[tuple[date, str]], regis
     found = [judge(name, figure) for name, figure in traffic.figures(days, alarms, registry).items()]
     version = traffic.version_of(days)
     is_new = not any(row["version"] == version for day in days[:-_NEW_DAYS] for row in day.rows)
-    return _Judged(days[-1].day, found, version, is_new)
+    answered = max((day.day for day in days if day.answered), default=days[-1].day)
+    return _Judged(days[-1].day, answered, found, version, is_new)
 
 
 def _clicked(days: Sequence[outcomes.Outcome], alarms: Sequence[tuple[date, str]]) -> _Judged:
     found = [judge(name, figure) for name, figure in outcomes.figures(days, alarms).items()]
     version = days[-1].version
     is_new = not any(day.version == version for day in days[:-_NEW_DAYS])
-    return _Judged(days[-1].day, [*found, *outcomes.decline(days)], Version(version), is_new)
+    return _Judged(days[-1].day, days[-1].day, [*found, *outcomes.decline(days)], Version(version), is_new)
 
 
 def _alarm(check: Check, judged: _Judged, alarming: set[str], end: datetime) -> Alarm:

@@ -1,17 +1,20 @@
 """The comparison with the champion over several days: looks are stored, spent, pooled and reused."""
 
 from dataclasses import replace
+from datetime import date
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from din.errors import GateClosed
+from din.errors import GateClosed, InputError
 from din.gates import comparisons
 from din.gates.comparisons import margin_of
 from din.metrics.estimates import Estimate, difference
 from din.params import Params
 from din.promotion.promote import promote
 from din.registry import stored_comparisons
+from din.registry.champions import pin
 from din.registry.registry import Registry
 from din.workspace import Workspace
 from tests.factories.run import DAY, Run, challenge, crown, find, judge, probabilities, score, set_gate, shut
@@ -139,3 +142,34 @@ def test_a_further_metric_closes_on_certain_harm_alone(first: str, workspace: Wo
     run.become(3.0)
     report = judge(workspace, params)
     assert all(find(report, f"champion_delta_{metric}")["verdict"] == "closed" for metric in (first, further))
+
+
+def test_the_look_of_a_removed_candidate_counts_and_tells_nothing(workspace: Workspace, run, narrow, registry) -> None:
+    """It was promoted, did harm and was rolled back. The next candidate of the old champion spends a second look."""
+    crown(registry, run)
+    next_day(run, 0, noise=0.201)
+    first = find(judge(workspace, narrow), "champion_delta_auc")
+    assert first["verdict"] == "borderline"
+    crown(registry, run)
+    registry.rollback(1, by="ann", reason="harm")
+    next_day(run, 1, noise=0.202)
+    second = find(judge(workspace, narrow), "champion_delta_auc")
+    widths = [high - low for low, high in (first["interval"], second["interval"])]
+    assert second["power"]["look"] == 2
+    assert widths[1] > 0.85 * widths[0]
+
+
+def test_a_registry_that_is_away_is_not_new(workspace: Workspace, run, narrow, registry) -> None:
+    """A mount that is missing one night looks like a registry without a champion. Whoever begins anew says so."""
+    crown(registry, run)
+    crown(registry, run)
+    judge(workspace, narrow)
+    folder = Path(registry.uri)
+    folder.rename(folder.with_name("elsewhere"))
+    with pytest.raises(InputError, match="has 0 records, but had 2 before; mount or restore it") as refused:
+        judge(workspace, narrow)
+    continued = replace(narrow.train, start="champion")
+    with pytest.raises(InputError, match="has 0 records"):
+        pin(Registry.of(workspace, narrow), continued, date(2030, 1, 1))
+    Path(str(refused.value).rpartition(" ")[2]).unlink()
+    assert judge(workspace, narrow)["champion"] is None

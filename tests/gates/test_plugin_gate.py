@@ -3,11 +3,13 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from din import plugins
 from din.errors import InputError
 from din.gates import GATES
+from din.gates.findings import Finding
 from din.report.write import write_report
 from din.workspace import Workspace
 from tests.factories.run import find, judge, set_gate, shut
@@ -50,3 +52,26 @@ def test_options_that_no_gate_has_are_bad_input(options, message, workspace: Wor
     """The message names the key and what is valid."""
     with pytest.raises(InputError, match=message):
         judge(workspace, set_gate(quick, options=options))
+
+
+def _broken(*_: object) -> str:
+    raise KeyError("a bug")
+
+
+@pytest.mark.parametrize(
+    ("finding", "traits"),
+    [
+        (None, {}),
+        (Finding("open", 1.0, np.int64(3)), {}),
+        (Finding("open", 1.0, None, rows=np.int64(3)), {}),
+        (Finding("open", 1.0, None), {"command": _broken}),
+        (Finding("open", 1.0, None), {"applies": _broken}),
+    ],
+)
+def test_a_broken_gate_of_a_plugin_ends_no_gate(finding, traits, workspace: Workspace, run, quick) -> None:
+    """It may return anything. It is closed if it can't be evaluated, and the report is written."""
+    GATES.register("odd", **{"command": lambda _: "din report"} | traits)(lambda _: finding)
+    found = find(judge(workspace, quick), "odd")
+    is_judged = bool(traits)
+    assert (found["verdict"], found["evaluated"]) == (("open", True) if is_judged else ("closed", False))
+    assert found["look"] == "din report"

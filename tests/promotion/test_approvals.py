@@ -160,6 +160,8 @@ def test_a_person_is_asked_only_about_what_they_may_decide(policy: Policy, gates
     about = About.model_construct(params={"promote": {"on_harm": "rollback"}})
     harmed = report.model_copy(update={"harm": Harm(record=2, back_to=1, reason="harm"), "about": about})
     assert approvals.need(harmed, policy) == (needed if gates == [OPEN] else "another candidate")
+    about = About.model_construct(params={"promote": {"on_harm": "rollback"}, "gate": {"approval": "always"}})
+    assert approvals.need(harmed.model_copy(update={"about": about}), policy) == "another candidate"
 
 
 def test_a_rejected_candidate_stays_rejected(run: Run, asked, quick, registry):

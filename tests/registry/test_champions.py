@@ -11,7 +11,7 @@ from settings import changed
 from din.errors import InputError
 from din.names import Digest
 from din.params import Train
-from din.registry.champions import anchors, pin, predecessor, removed_lesson
+from din.registry.champions import anchors, pin, predecessor, removed_lesson, rolled_back
 from din.registry.records import Approved
 from din.registry.registry import Registry
 from tests.factories import documents_of
@@ -160,3 +160,13 @@ def test_a_bundle_that_is_pinned_by_hand_brings_no_lesson_back(workspace, run, q
     kept, removed = (find(judge(workspace, going_on(run, quick, one)), "not_rolled_back") for one in versions)
     assert (kept["verdict"], removed["verdict"]) == ("open", "closed")
     assert versions[1][:12] in removed["reason"] and "wrong prices" in removed["reason"]
+
+
+def test_a_rollback_removes_all_that_it_goes_back_beyond(promoted, registry, train) -> None:
+    """The second learned a leak, and the third continues it. Going back to the first removes both."""
+    versions = [promoted(0.7 + number / 100, 10 + number) for number in range(3)]
+    registry.rollback(versions[0], by="ann", reason="a leak")
+    assert rolled_back(registry.history()).keys() == set(versions[1:])
+    assert pin(registry, train, date(2024, 10, 30)) == versions[0]
+    registry.rollback(versions[1], by="ann", reason="it was none")
+    assert rolled_back(registry.history()).keys() == {versions[0], versions[2]}

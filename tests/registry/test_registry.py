@@ -91,6 +91,7 @@ def test_rollback_by_number_version_or_prefix(local, tmp_path):
     fifth = local.rollback(first.version[:8], by="ann", reason="x")
     assert local.champion() == fifth == local.history()[4] and fifth.version == first.version
     assert local.rollback(1, by="ann", reason="x", champion=4) == fifth  # the printed command, pasted again
+    assert local.rollback(1, by="ann", reason="x") == fifth  # the reply to the first attempt was lost
     assert local.verify() == []
 
 

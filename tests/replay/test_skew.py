@@ -142,6 +142,14 @@ def test_a_planted_mistake(fault: str) -> None:
     assert sum(other.requests for other in others) <= 0.1 * first.requests
 
 
+@pytest.mark.parametrize("hours", [9, -8])
+def test_a_nightly_history_elsewhere(hours: int) -> None:
+    """The job runs at midnight where the days of the log begin."""
+    ahead = hours * HOUR
+    client = until(lambda at: (at + ahead) // DAY * DAY - ahead)
+    assert "built once a day" in find(pairs(client), FIELDS, True, ahead)[0].cause
+
+
 def test_odd_values() -> None:
     """A server accepts them where its model reads something else."""
     odd = {"item_id": [7], "rating": 10**400, "timestamp": 10**400}

@@ -1,7 +1,9 @@
 """The server's log holds what was answered, whole files only, whatever ends the process."""
 
+import errno
 import hmac
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -255,6 +257,24 @@ def test_a_disk_that_fails(folder: Path) -> None:
     put(log, 1)
     finish(log)
     assert [row["request_id"] for row in rows(folder)] == ["r1"]
+
+
+def test_a_full_disk_leaves_no_empty_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file can be made, and nothing written to it."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    log = AnswerLog(folder, clock=lambda: NOON)
+    with monkeypatch.context() as patch:
+        patch.setattr(logs._Open, "append", full)
+        for number in range(3):
+            put(log, number)
+            log._turn()
+    assert list((folder / OPEN).iterdir()) == []
+    put(log, 3)
+    finish(log)
+    assert [row["request_id"] for row in rows(folder)] == ["r3"]
 
 
 def left(folder: Path, number: int) -> Path:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import httpx
 import jsonschema
@@ -22,9 +23,12 @@ from code_blocks import Block, of, statements
 from typer.testing import CliRunner
 
 from din.cli import app
+from din.errors import MOST_SHOWN
 from din.serve import Scorer
 from din.serve.explain import explain
+from din.serve.limits import Limits
 from din.server import bodies, run
+from din.server.deployment import Deployment
 
 PAST = ["i4", {"item_id": "i5", "rating": 4}]
 REQUEST = {"user": {"user_id": 3, "age": 30}, "history": PAST, "candidates": ["i6", 7]}
@@ -96,6 +100,18 @@ def test_too_much_to_explain(client: httpx.Client, scorer: Scorer) -> None:
             assert (answer.status_code, client.post("/v1/score", json=beyond).status_code) == (422, 200)
             assert answer.json()["error"].startswith(f"explain: 1 takes {each * (most + 1):,} scores")
         assert client.post("/v1/score?explain=1", json=[request | {"candidates": []}] * (most + 1)).status_code == 422
+
+
+def test_an_explanation_grows_no_request(client: httpx.Client) -> None:
+    """A long value is cut, not repeated for each candidate, and a large body is not read again and again."""
+    request = {"user": {"user_id": "u" * 10_000}, "candidates": [*range(50)]}
+    answer = client.post("/v1/score?explain=9", json=request)
+    assert answer.status_code == 200 and len(answer.content) < 200_000
+    (told,) = {part["value"] for parts in answer.json()["why"] for part in parts if part.get("user") == "user_id"}
+    assert len(told) <= MOST_SHOWN
+    large = {"user": {"user_id": "u" * 90_000}, "candidates": [1]}
+    answer = client.post("/v1/score?explain=1", json=large)
+    assert answer.status_code == 422 and "reads a body of 90," in answer.json()["error"]
 
 
 @pytest.mark.parametrize("given", ["", "-1", "2.5", "all", "9" * 5000])
@@ -286,6 +302,26 @@ def test_too_many_connections(steady, serving, monkeypatch: pytest.MonkeyPatch) 
             with connected(client) as fourth:
                 assert fourth.recv(1) == b""
         assert client.get("/v2/health/live", headers={"Connection": "close"}).status_code == 200
+
+
+def test_a_client_that_reads_no_answer(steady, serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its connection is cut, and an idle one is closed after as long."""
+    monkeypatch.setattr(run, "_HEAD_SECONDS", 0.5)
+    settings = replace(steady.deploy().settings, limits=Limits(request_mb=20))
+    with serving(Deployment(settings)) as client:
+        inner = {"candidates": [1]}
+        data = {"name": "request", "datatype": "BYTES", "shape": [1], "data": [json.dumps(inner)]}
+        body = json.dumps({"id": "x" * 14_000_000, "inputs": [data]}).encode()
+        with connected(client) as connection:
+            connection.sendall(
+                b"POST /v2/models/log/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+            )
+            connection.sendall(body)
+            time.sleep(3)
+            received = 0
+            while got := len(connection.recv(1 << 20)):
+                received += got
+        assert 0 < received < 14_000_000  # what the system had taken already
 
 
 @pytest.mark.parametrize(("sent", "long"), [(b"", 0), (b"POST /v1/score HT", 0), (b"a" * 70_000, 1)])

@@ -153,6 +153,14 @@ def test_a_silent_server(judge: Judge, tmp_path: Path) -> None:
     }
 
 
+def test_days_off_are_no_wait(judge: Judge, tmp_path: Path) -> None:
+    """A service that rests at weekends has no clicks then. The wait is for the newest day with answers."""
+    for back in range(3):
+        shutil.rmtree(tmp_path / "served" / f"date={JUDGED - timedelta(days=back)}")
+        shutil.rmtree(tmp_path / "served" / f"date={JUDGED + timedelta(days=1 + back)}", ignore_errors=True)
+    assert "wait for clicks" not in [alarm.figure for alarm in judge().alarms]
+
+
 def test_clicks_that_stop(judge: Judge, tmp_path: Path) -> None:
     """Without clicks of the newest days their outcomes are unknown, which is an alarm too."""
     lines = (tmp_path / "clicks.csv").read_text().splitlines()

@@ -175,8 +175,18 @@ def test_ids_are_numbers_or_text(root: Path, events: Callable[..., list[dict[str
     found = events(window_hours=1, int_ids=("user_id", "item_id"))
     assert {(row["user_id"], row["item_id"]) for row in found} == {(7, 1), (7, -2)}
     serve(root, [("r2", 2, "7", ["007"], {})], name="b")
-    with pytest.raises(InputError, match=r"int_ids: item_id '007' of request r2 is not a whole number"):
+    with pytest.raises(InputError, match=r"int_ids: item_id '007' of request r2 is not a whole number, like 1 impress"):
         events(window_hours=1, int_ids=("item_id",))
+
+
+def test_a_stray_id_stops_no_fetch(
+    root: Path, events: Callable[..., list[dict[str, Any]]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The server answers an id in another form as an unknown one. A few are left out, and counted."""
+    serve(root, [("r0", 1, "7", [*map(str, range(150)), "x"], {}), ("r1", 60, "8", ["1"], {})])
+    clicks(root, BY_ID, [("r0", "1", 1), ("r1", "1", 60)])
+    assert {row["item_id"] for row in events(window_hours=1, int_ids=("item_id",))} == set(range(150))
+    assert "1 impressions are left out, e.g. item_id 'x' of request r0 is not a whole number" in capsys.readouterr().err
 
 
 def test_ids_as_pandas_writes_them(root: Path, events: Callable[..., list[dict[str, Any]]]) -> None:
@@ -195,6 +205,13 @@ def test_a_wrong_clock_completes_no_day(
     serve(root, ASKED)
     clicks(root, BY_ID, [("r0", "a", 1), ("r3", "c", 30.5), ("r4", "c", at)])
     assert {row["timestamp"].day for row in events(window_hours=hours)} == {15}
+
+
+def test_a_server_of_the_future_completes_no_day(root: Path, events: Callable[..., list[dict[str, Any]]]) -> None:
+    """An answer years after its own click doesn't say that the clicks of today have arrived."""
+    serve(root, [*ASKED, ("r9", 90_000, "9", ["z"], {})])
+    clicks(root, BY_ID, [("r0", "a", 1), ("r3", "c", 30.5), ("r9", "z", 40)])
+    assert {row["timestamp"].day for row in events(window_hours=1)} == {15}
 
 
 def test_an_unfinished_day_is_refused(root: Path, params: Params) -> None:
