@@ -188,15 +188,13 @@ def test_one_class_is_no_harm(workspace: Workspace, harmed, run) -> None:
     assert find(report, "last_step")["verdict"] == "closed" and "harm" not in report
 
 
-def test_a_harmful_champion_does_not_wait_for_a_person(workspace: Workspace, harmed, run, registry) -> None:
+def test_a_harmful_champion_does_not_wait_for_a_person(workspace: Workspace, run, automatic, steps, registry) -> None:
     """A sound challenger has to be approved. The champion goes back first, and the next gate asks."""
-    run.facts["params"]["train"] = {"start": "scratch"}
-    run.bundle()
-    from_scratch = replace(harmed, train=replace(harmed.train, start="scratch", champion=None))
-    assert judge(workspace, set_gate(from_scratch, metrics=("auc",)))["verdict"] == "open"
-    waiting = set_gate(from_scratch, metrics=("auc",), approval="always")
-    report = judge(workspace, waiting)
-    assert (report["verdict"], report["harm"]["back_to"]) == ("open", 1)
+    steps(5.0)
+    assert judge(workspace, automatic)["verdict"] == "open"
+    waiting = set_gate(automatic, approval="always")
+    with pytest.raises(GateClosed, match="the champion's last step harmed; `din promote` rolls it back"):
+        gate(workspace, waiting, score)
     assert registry.approvals.requests() == []
     promoted(workspace, waiting)
     assert actions(registry)[2:] == ["rollback"]
