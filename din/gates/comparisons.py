@@ -28,6 +28,8 @@ from din.metrics.drift import population_stability_index
 from din.metrics.estimates import Estimate, Metric
 from din.metrics.noninferiority import WORST, ComparisonResult, judge, level_of, resolves
 from din.params.gate import Gate as Limits
+from din.registry.champions import rolled_back
+from din.registry.stored_comparisons import candidate_of
 from din.verdicts import Power
 
 MIN_MARGIN = 0.002
@@ -54,7 +56,8 @@ def champion_delta(case: Case, metric: Metric) -> Finding:
     """
     limits = case.limits
     stored = case.champion.comparisons
-    compared = [Comparison.of(rows, metric) for rows in stored]
+    removed = rolled_back(case.history).keys() - {case.evidence.version}
+    compared = [Comparison.of(rows, metric, candidate_of(rows) not in removed) for rows in stored]
     outcome = judged(compared, partial(margin_of, limits), 1 - limits.confidence)
     found = _finding(outcome, margin_of(limits, compared[-1].difference), limits, len(stored[-1]))
     if found.verdict != "borderline":

@@ -26,7 +26,6 @@ from din.metrics.unseen import TrainingExtent, unseen
 from din.printing import say
 from din.registry import stored_comparisons
 from din.registry.bundle import Verified, verify_bundle
-from din.registry.champions import rolled_back
 from din.registry.records import Record
 from din.registry.registry import Registry
 from din.workspace import Workspace
@@ -170,8 +169,6 @@ class EarlierChampion:
     def comparisons(self) -> list[pa.Table]:
         """All comparisons with it up to the candidate's, oldest first; see `din.registry.stored_comparisons`.
 
-        That of a candidate that was rolled back has no rows left: it counts as a look, and tells nothing about others.
-
         Raises:
             InputError: no comparison of this candidate is stored, and `may_compare` is false.
         """
@@ -179,18 +176,10 @@ class EarlierChampion:
         version = self.record.version
         found = stored_comparisons.stored(self._registry, version, candidate)
         if found:
-            return self._without_removed(found)
+            return found
         if not self._may_compare:
             raise InputError(f"no comparison of this candidate with {version[:12]} is stored; run `dvc repro gate`")
         raw_users = self._evidence.features.raw_users()
         model_name = self._evidence.params.model_name
         today = stored_comparisons.rows_of(self.rows, self.scores, raw_users, model_name, candidate)
-        return self._without_removed(stored_comparisons.store(self._registry, version, today))
-
-    def _without_removed(self, comparisons: list[pa.Table]) -> list[pa.Table]:
-        removed = rolled_back(self._registry.history())
-        *earlier, today = comparisons
-        return [
-            *(rows.slice(0, 0) if stored_comparisons.candidate_of(rows) in removed else rows for rows in earlier),
-            today,
-        ]
+        return stored_comparisons.store(self._registry, version, today)

@@ -7,7 +7,7 @@ even if it shares days with others.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -30,11 +30,16 @@ class Comparison:
     difference: Estimate
 
     @classmethod
-    def of(cls, stored: pa.Table, metric: Metric) -> Self:
-        """Compute a metric's difference on the rows of a stored comparison (`din.registry.stored_comparisons`)."""
+    def of(cls, stored: pa.Table, metric: Metric, tells: bool = True) -> Self:
+        """Compute a metric's difference on the rows of a stored comparison (`din.registry.stored_comparisons`).
+
+        Args:
+            tells: whether it may speak for other candidates. If not, since its own was rolled back, it only counts.
+        """
         columns = {name: stored[name].to_numpy() for name in ("label", "candidate", "champion", "user")}
         found = difference(metric, columns["label"], columns["candidate"], columns["champion"], columns["user"])
-        return cls(frozenset(stored["day"].cast(pa.int32()).unique().to_pylist()), found)
+        days = frozenset(stored["day"].cast(pa.int32()).unique().to_pylist())
+        return cls(days, found if tells else replace(found, value=float("nan")))
 
 
 def judged(views: Sequence[Comparison], margin_of: Callable[[Estimate], float], level: float) -> ComparisonResult:

@@ -32,11 +32,11 @@ def not_rolled_back(case: Case) -> Finding:
     if record := rolled_back(case.history).get(case.evidence.version):
         reason = f"{record.by} rolled this bundle back ({record.reason}); reinstate it with `din registry rollback`"
         return Finding("closed", f"in record {record.number}", "no", reason=reason)
-    if record := removed_lesson(case.registry, case.history, started_from(case.evidence.facts)):
+    if lesson := removed_lesson(case.registry, case.history, started_from(case.evidence.facts)):
         reason = (
-            f"this candidate was trained from bundle {record.previous and record.previous[:12]}, which {record.by} "
-            f"rolled back ({record.reason}); continue from another one: run `din pin` and then `dvc repro`, or start "
-            "a new run under a scheduler"
+            f"this candidate was trained from bundle {lesson.version[:12]}, which {lesson.record.by} rolled back "
+            f"({lesson.record.reason}); continue from another one: run `din pin` and then `dvc repro`, or start a new "
+            "run under a scheduler"
         )
-        return Finding("closed", f"in record {record.number}", "no", reason=reason)
+        return Finding("closed", f"in record {lesson.record.number}", "no", reason=reason)
     return Finding("open", "no", "no")

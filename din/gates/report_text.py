@@ -32,6 +32,8 @@ def explain(report: GateReport) -> str:
     if champion.version == report.bundle:
         return f"The candidate is the champion {name} itself, bit for bit, so nothing changes."
     compared = " ".join(_compared(one) for one in report.gates if one.name.startswith(_DELTA))
+    if report.harm_to_undo and not held:
+        return f"The champion {name} is rolled back first, since its last step harmed. {compared}"
     if not held:
         return f"The candidate may replace the champion {name}. {compared}"
     return f"The champion {name} stays, because the candidate does not pass {_named(held)}. {compared}"

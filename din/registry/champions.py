@@ -10,6 +10,7 @@ the run's last day, never from the clock, so a rerun of a day finds the same cha
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from din.errors import InputError
@@ -45,7 +46,7 @@ def rolled_back(history: Sequence[Record]) -> dict[str, Record]:
         promoted.setdefault(record.version, record.number)
         if record.action == "rollback" and record.previous:
             later = {version for version, number in promoted.items() if number > promoted[record.version]}
-            removed |= dict.fromkeys({record.previous, *later}, record)
+            removed = dict.fromkeys(later, record) | removed | {record.previous: record}
         removed.pop(record.version, None)
     return removed
 
@@ -57,8 +58,16 @@ def started_from(facts: Facts) -> str | None:
     return None if start == NONE else start
 
 
-def removed_lesson(registry: Registry, history: Sequence[Record], start: str | None) -> Record | None:
-    """Return the rollback that removed the bundle `start`, or a bundle that it was trained from, or None.
+@dataclass(frozen=True)
+class Removal:
+    """A bundle that was rolled back, and the record of the rollback."""
+
+    version: str
+    record: Record
+
+
+def removed_lesson(registry: Registry, history: Sequence[Record], start: str | None) -> Removal | None:
+    """Return the removal of the bundle `start`, or of a bundle that it was trained from, or None.
 
     The chain of starting points ends at a model from scratch. A bundle of the chain that became champion after a
     rollback is cleared of it, because its gate knew of the rollback, or a person brought it back. Therefore usually no
@@ -73,7 +82,7 @@ def removed_lesson(registry: Registry, history: Sequence[Record], start: str | N
         if cleared >= newest:
             break
         if start in removed and removed[start].number > cleared:
-            return removed[start]
+            return Removal(start, removed[start])
         start = started_from(registry.facts(Version(start)))
     return None
 

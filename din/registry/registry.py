@@ -91,8 +91,7 @@ class Registry:
             InputError: there are fewer than before.
         """
         records = [entry.record for entry in self._chain().entries]
-        if self._memory:
-            seen.check(self._memory, self.name, len(records))
+        self._remember(len(records))
         return records
 
     def champion(self, known: int = 0) -> Record | None:
@@ -211,6 +210,7 @@ class Registry:
             seal(self.objects, parent.record.number)  # in case a killed promotion left it unsealed
         if not append(self.objects, record):
             raise self._stale(self.record(number))
+        self._remember(number)
         return record
 
     def seal(self, record: Record) -> None:
@@ -225,8 +225,8 @@ class Registry:
             champion: the number of the record to roll back, by default the newest.
 
         Returns:
-            The new record, or the existing one that rolled `champion` back to the same version, or is the newest and
-            has the same reason.
+            The new record, or an existing one: that which rolled `champion` back to the same version, or the newest if
+            it is a rollback to it by the same person for the same reason.
 
         Raises:
             InputError: `to` matches no record, several versions, or the champion itself.
@@ -472,6 +472,10 @@ class Registry:
     def command(self, *words: str) -> str:
         """Return a command of `din` about this registry, ready to paste."""
         return shlex.join(["din", *words, "--registry", self.uri, "--model", self.model_name])
+
+    def _remember(self, newest: int) -> None:
+        if self._memory:
+            seen.check(self._memory, self.name, newest)
 
     def _chain(self) -> Chain:
         log = read_chain(self.objects)

@@ -4,6 +4,7 @@ A mount that is missing at night looks like a registry without a champion. Witho
 champion would pass the gates of a first run, and become record 1 of another log.
 """
 
+import fcntl
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -33,13 +34,16 @@ def check(folder: Path, registry: str, newest: int) -> None:
         InputError: it has fewer.
     """
     path = folder / f"{sha256(registry.encode()).hexdigest()[:16]}.json"
-    before = 0
-    with suppress(InputError):  # never seen, or damaged
-        before = documents.read(_Seen, path).newest
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # runs of a worker share the folder
+        before = 0
+        with suppress(InputError):  # never seen, or damaged
+            before = documents.read(_Seen, path).newest
+        if newest > before:
+            write_json(path, _Seen(registry=registry, newest=newest))
     if newest < before:
         raise InputError(
             f"{registry}: has {newest} records, but had {before} before; mount or restore it. To begin anew, remove "
             f"{path}"
         )
-    if newest > before:
-        write_json(path, _Seen(registry=registry, newest=newest))

@@ -156,7 +156,7 @@ def _why(scorer: Scorer, requests: list[Request], most: int, size: int) -> list[
             f"explain: {most} takes {scores:,} scores, because each candidate is scored again without each part; "
             f"expected at most {scorer.limits.candidates:,}: send fewer candidates, or raise --max-candidates"
         )
-    rounds = scores // sum(max(len(one["candidates"]), 1) for one in requests)
+    rounds = max((cost(scorer, one) // max(len(one["candidates"]), 1) for one in requests), default=0)
     if rounds * size > _MOST_READ * scorer.limits.request_bytes:
         raise InputError(
             f"explain: {most} reads a body of {size:,} bytes {rounds:,} times, once without each of its parts; "
@@ -169,7 +169,10 @@ def _why(scorer: Scorer, requests: list[Request], most: int, size: int) -> list[
 
 def _brief(part: Mapping[str, Any]) -> dict[str, Any]:
     """Return a part whose value is cut if it is long, because the answer repeats it for each candidate."""
-    return {key: value if len(to_json(value)) <= MOST_SHOWN else shown(value) for key, value in part.items()}
+    return {
+        key: value if len(to_json(value).decode()) <= MOST_SHOWN else shown(value, quotes=False)
+        for key, value in part.items()
+    }
 
 
 def _parts(given: str) -> int:

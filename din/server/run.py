@@ -120,14 +120,24 @@ class Impatient(HttpToolsProtocol):
             self._timer = None
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close an idle connection, and cut it off later if its client has not read the answer by then."""
-        super().timeout_keep_alive_handler()
+        """Close an idle connection."""
+        self._close()
+
+    def on_response_complete(self) -> None:
+        """Cut off a connection that its answer ends, if its client does not read it."""
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._close()
+
+    def _close(self) -> None:
+        """Close the connection, and cut it off later if its client has not read the answer by then."""
+        self.transport.close()
         asyncio.get_running_loop().call_later(_HEAD_SECONDS, self.transport.abort)
 
     def _give_up(self) -> None:
         self._timer = None
         if self.cycle is None or self.cycle.response_complete:
-            self.transport.close()
+            self._close()
             metrics.CLOSED.labels("slow head").inc()
 
 

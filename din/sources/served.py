@@ -76,7 +76,7 @@ class ServedSource(Source):
 
         Raises:
             InputError: a file is missing, damaged or has other columns; no click belongs to an answer; no day is
-                complete; two columns have the same name; an id is not a whole number; or an error of the source
+                complete; two columns have the same name; too many ids are not whole numbers; or an error of the source
                 `table`.
             Unavailable: the day `until` is not complete.
         """
@@ -312,8 +312,8 @@ class _Join:
     def last_day(self, until: date | None) -> date:
         """Return the last complete day: its window had passed at the newest answer with a click.
 
-        Without clicks, the newest answer decides. The times of clicks don't, because a client's clock may be wrong. An
-        answer that comes long after its click is of a server whose clock is wrong, and counts only if all do.
+        Without clicks, the newest answer decides. The times of clicks don't, because a client's clock may be wrong. But
+        an answer that is much later than its click, compared with others, is of a server whose clock is wrong.
 
         Raises:
             InputError: no day is complete.
@@ -323,9 +323,10 @@ class _Join:
         ((first, newest),) = self._con.execute(
             """SELECT min(answered_at), coalesce(
                 max(answered_at) FILTER (WHERE request_id IN (
-                    SELECT request_id FROM clicked WHERE late IS NULL OR late > -INTERVAL 1 HOUR
-                )),
-                max(answered_at) FILTER (WHERE request_id IN (SELECT request_id FROM clicked)), max(answered_at)
+                    SELECT request_id FROM clicked WHERE late IS NULL OR late > (
+                        SELECT least(quantile_cont(epoch(late), 0.5), 0) * INTERVAL 1 SECOND - INTERVAL 1 DAY FROM found
+                    )
+                )), max(answered_at)
             ) FROM asked"""
         ).fetchall()
         passed = newest - timedelta(hours=self._params.window_hours)

@@ -100,6 +100,7 @@ def test_too_much_to_explain(client: httpx.Client, scorer: Scorer) -> None:
             assert (answer.status_code, client.post("/v1/score", json=beyond).status_code) == (422, 200)
             assert answer.json()["error"].startswith(f"explain: 1 takes {each * (most + 1):,} scores")
         assert client.post("/v1/score?explain=1", json=[request | {"candidates": []}] * (most + 1)).status_code == 422
+    assert client.post("/v1/score?explain=1", json=[]).json()["why"] == []
 
 
 def test_an_explanation_grows_no_request(client: httpx.Client) -> None:
