@@ -30,7 +30,6 @@ from din.errors import GateClosed, InputError, Unavailable, listed
 from din.facts import Facts
 from din.names import Digest, FileName, ModelName, RunId, Version
 from din.params import Params
-from din.registry import seen
 from din.registry.approvals import APPROVALS, Approvals, request_key
 from din.registry.bundle import FACTS, Manifest, verify_bundle
 from din.registry.objects import Objects, noted, prefixes
@@ -46,6 +45,7 @@ from din.registry.records import (
     run_key,
     seal,
 )
+from din.registry.seen import Memory
 from din.workspace import Workspace
 
 PROMOTED = "promoted-"
@@ -77,7 +77,7 @@ class Registry:
         self.objects = Objects(uri, self.model_name)
         self.name = self.objects.name
         self.approvals = Approvals(self.objects)
-        self._memory = memory
+        self._memory = Memory(memory, self.name) if memory else None
 
     @classmethod
     def of(cls, workspace: Workspace, params: Params) -> Self:
@@ -90,8 +90,15 @@ class Registry:
         Raises:
             InputError: there are fewer than before.
         """
+        before = self._memory.newest if self._memory else 0  # read first: other processes append
         records = [entry.record for entry in self._chain().entries]
-        self._remember(len(records))
+        if self._memory:
+            if len(records) < before:
+                raise InputError(
+                    f"{self.name}: has {len(records)} records, but had {before} before; mount or restore it. To begin "
+                    f"anew, remove {self._memory.path}"
+                )
+            self._memory.keep(len(records))
         return records
 
     def champion(self, known: int = 0) -> Record | None:
@@ -210,7 +217,8 @@ class Registry:
             seal(self.objects, parent.record.number)  # in case a killed promotion left it unsealed
         if not append(self.objects, record):
             raise self._stale(self.record(number))
-        self._remember(number)
+        if self._memory:
+            self._memory.keep(number)
         return record
 
     def seal(self, record: Record) -> None:
@@ -472,10 +480,6 @@ class Registry:
     def command(self, *words: str) -> str:
         """Return a command of `din` about this registry, ready to paste."""
         return shlex.join(["din", *words, "--registry", self.uri, "--model", self.model_name])
-
-    def _remember(self, newest: int) -> None:
-        if self._memory:
-            seen.check(self._memory, self.name, newest)
 
     def _chain(self) -> Chain:
         log = read_chain(self.objects)

@@ -5,7 +5,6 @@ champion would pass the gates of a first run, and become record 1 of another log
 """
 
 import fcntl
-from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -22,28 +21,33 @@ class _Seen(Document):
     newest: NonNegativeInt
 
 
-def check(folder: Path, registry: str, newest: int) -> None:
-    """Check that a registry has all records that were seen before, and remember the newest.
+class Memory:
+    """What is known of one registry.
 
     Args:
-        folder: it has a file for each registry.
+        folder: of all registries. Runs of a worker share it.
         registry: its name.
-        newest: the number of its newest record.
-
-    Raises:
-        InputError: it has fewer.
     """
-    path = folder / f"{sha256(registry.encode()).hexdigest()[:16]}.json"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # runs of a worker share the folder
-        before = 0
-        with suppress(InputError):  # never seen, or damaged
-            before = documents.read(_Seen, path).newest
-        if newest > before:
-            write_json(path, _Seen(registry=registry, newest=newest))
-    if newest < before:
-        raise InputError(
-            f"{registry}: has {newest} records, but had {before} before; mount or restore it. To begin anew, remove "
-            f"{path}"
-        )
+
+    def __init__(self, folder: Path, registry: str) -> None:
+        self._folder = folder
+        self._registry = registry
+        self.path = folder / f"{sha256(registry.encode()).hexdigest()[:16]}.json"
+
+    @property
+    def newest(self) -> int:
+        """The number of the newest record that was seen, or 0."""
+        try:
+            return documents.read(_Seen, self.path).newest
+        except InputError:  # never seen, or damaged
+            return 0
+
+    def keep(self, newest: int) -> None:
+        """Remember the number of the newest record."""
+        if newest <= self.newest:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with (self._folder / "lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if newest > self.newest:
+                write_json(self.path, _Seen(registry=self._registry, newest=newest))
