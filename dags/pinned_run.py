@@ -68,7 +68,7 @@ class TaskOutcome:
 
     Attributes:
         stage: its name.
-        exit_code: 0 done, 1 retry or bug, 2 bad input, 3 gate closed; None if it was killed before it left an outcome.
+        exit_code: 0 done, 1 retry or bug, 2 bad input, 3 gate closed; None if it was killed.
         report: the path of its report in the workspace and in the run's record, or None.
         table: its output: the gate table or the error.
     """

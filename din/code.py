@@ -9,8 +9,8 @@ Every stage imports all of `din.params` to read params.yaml. Modules of blocks t
 `params` in dvc.yaml are left out there, so a new limit of the gate changes no other stage.
 
 A seam imports its modules by name, so a module that imports a seam counts as importing the modules that the call of
-`Seam` names. A plugin's file counts for the stages that hold a seam that the file imports, so a new model reruns
-training, but not fetch.
+`Seam` names. A plugin's file counts for the stages that hold a seam from whose package it imports, so a new
+model reruns training, but not fetch.
 
 The package grimp finds the same modules, as a test checks, but would replace only a few lines. The source is parsed
 anyway, for the digests and for the imports of a single command.

@@ -22,11 +22,11 @@ class _Seen(Document):
 
 
 class Memory:
-    """What is known of one registry.
+    """Remembers the newest record of one registry.
 
     Args:
-        folder: of all registries. Runs of a worker share it.
-        registry: its name.
+        folder: holds a file for each registry. All runs of a worker share it.
+        registry: the name of the registry.
     """
 
     def __init__(self, folder: Path, registry: str) -> None:
@@ -36,7 +36,7 @@ class Memory:
 
     @property
     def newest(self) -> int:
-        """The number of the newest record that was seen, or 0."""
+        """The number of the newest record seen so far, or 0."""
         try:
             return documents.read(_Seen, self.path).newest
         except InputError:  # never seen, or damaged

@@ -306,7 +306,7 @@ def test_too_many_connections(steady, serving, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_client_that_reads_no_answer(steady, serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its connection is cut, and an idle one is closed after as long."""
+    """The server closes the connection, and drops what the client has not read."""
     monkeypatch.setattr(run, "_HEAD_SECONDS", 0.5)
     settings = replace(steady.deploy().settings, limits=Limits(request_mb=20))
     with serving(Deployment(settings)) as client:
