@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import typer
 
-from din import cores
+from din import cores, memory
 from din.errors import InputError, Unavailable
 from din.git import git
 from din.params import Params, load
@@ -29,7 +29,6 @@ from din.workspace import AT_THE_ROOT, Workspace
 State = Literal["ok", "warning", "failed", "skipped"]
 
 _COLOURS = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "bright_black"}
-_MEMORY_LIMITS = ("memory.max", "memory.limit_in_bytes")  # of cgroups of versions 2 and 1
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def compiler(_: Workspace) -> Iterator[ProbeResult]:
 def processors(workspace: Workspace) -> Iterator[ProbeResult]:
     """Compare cores and memory, as containers limit them, with what training and featurize ask for."""
     usable = cores.available()
-    memory = memory_mb([*cores.groups("memory")])
+    usable_mb = memory.available_mb()
     params = _params(workspace)
     threads = params.train.compute.threads or 1 if params else 1
     wanted = params.featurize.memory_mb if params else 0
@@ -99,20 +98,12 @@ def processors(workspace: Workspace) -> Iterator[ProbeResult]:
         yield ProbeResult("cores", "warning", f"{seen}; training wants {threads}", fix)
     else:
         yield ProbeResult("cores", "ok", seen)
-    seen = f"{memory:,.0f} MB, by the machine and the cgroup limit"
-    if wanted > memory:
+    seen = f"{usable_mb:,.0f} MB, by the machine and the cgroup limit"
+    if wanted > usable_mb:
         fix = "lower featurize.memory_mb; larger data are spilled to disk"
         yield ProbeResult("memory", "failed", f"{seen}; featurize.memory_mb is {wanted:,}", fix)
     else:
         yield ProbeResult("memory", "ok", seen)
-
-
-def memory_mb(groups: Sequence[Path]) -> float:
-    """Return the smallest of this machine's memory and the limits of cgroups, given their folders, in MB."""
-    files = [folder / name for folder in groups for name in _MEMORY_LIMITS]
-    limits = [file.read_text("utf-8").strip() for file in files if file.is_file()]
-    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return min([whole, *(int(limit) for limit in limits if limit.isdecimal())]) / 1e6
 
 
 def repository(workspace: Workspace) -> Iterator[ProbeResult]:

@@ -59,16 +59,6 @@ def test_more_than_the_machine_has_is_named(workspace: Workspace) -> None:
     assert found["memory"].state == "failed"
 
 
-def test_a_memory_limit_of_a_container_counts(tmp_path: Path) -> None:
-    """The least limit of the groups around the process is taken, and a group without one has no say."""
-    limits = {"a": "max", "b": "30000000", "c": "9223372036854771712"}
-    for name, text in limits.items():
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "memory.max").write_text(f"{text}\n")
-    assert doctor.memory_mb([tmp_path / name for name in limits]) == 30
-    assert doctor.memory_mb([tmp_path / "a"]) > 100
-
-
 def test_a_folder_without_a_commit_is_a_warning(workspace: Workspace) -> None:
     """Training works without git, and reproduction does not."""
     assert of(doctor.repository, workspace)["git"].state == "warning"

@@ -6,7 +6,6 @@ have the name of an alias, and then wins. A SELECT from a table with users' colu
 aliases outside ORDER BY and HAVING; an outer SELECT does.
 """
 
-import os
 import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -17,13 +16,13 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from din import cores
+from din import cores, memory
 from din.params import Params
 from din.workspace import Workspace
 from validation.expectations import SAMPLE, Rows
 
-MEMORY_MB = min(4_000, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**21)
-"""The memory of DuckDB: at most half of the machine's. Python, Arrow and Great Expectations need about 1 GB more."""
+MEMORY_MB = int(min(4_000, memory.available_mb() / 2))
+"""The memory of DuckDB: at most half of what this process may use. Python and its libraries need about 1 GB more."""
 
 
 class SuiteData:
