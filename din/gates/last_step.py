@@ -53,7 +53,7 @@ def last_step(case: Case) -> Finding:
     limits = case.limits
     metric: Metric = limits.metrics[0]
     scores = before.score(rows)
-    gain = measured(metric, rows, champion.score(rows), scores)
+    gain = measured(metric, rows, champion.scores, scores)
     margin = margin_of(limits, gain)
     lowest = (getattr(before.facts.evaluation.test, metric) or 0.0) - limits.max_champion_drop
     fall = max(0.0, lowest - measured(metric, rows, scores).interval(limits.confidence).upper)
