@@ -50,7 +50,8 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
 
     def named(link: re.Match[str]) -> str:
         target = posixpath.normpath(posixpath.join(folder, link[2]))
-        return f"`{link[1]}`" if target.startswith(("../", "examples/")) else link[0]
+        is_absent = target == "log.md" or target.startswith(("../", "examples/"))
+        return f"`{link[1]}`" if is_absent else link[0]
 
     markdown = re.sub(r"<!-- expectations: (.*) -->", _expectations, markdown)
     return re.sub(r"\[([^\]]*)\]\(([^)#:]*)[^)]*\)", named, markdown)

@@ -1,6 +1,7 @@
 """The documentation as a site."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,3 +22,5 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     assert {path.stem for path in tmp_path.glob("*.html")} - {"404"} == pages - {"log"}
     html = (tmp_path / "start.html").read_text()
     assert 'src="http' not in html and '<link rel="stylesheet" href="http' not in html
+    texts = [path.read_text() for path in tmp_path.rglob("*.html")]
+    assert not [text for text in texts if re.search(r'href="(\.\./)?log\.html', text)]
