@@ -21,9 +21,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Validate the pipeline's inputs and outputs with Great Expectations.\n\n"
-    "Each suite writes reports/validation/<suite>.json. Exit codes: 0 = open, 1 = bug, 2 = bad input, 3 = closed "
-    "(a critical expectation failed or could not be evaluated). Warnings are shown and don't block. "
-    "Thresholds are in params.yaml; docs/validation.md explains the suites.",
+    "Each suite writes reports/validation/<suite>.json. Exit codes: 0 = open, 1 = a bug, or worth another try, "
+    "2 = bad input, 3 = closed (a critical expectation failed or could not be evaluated). Warnings are shown and don't "
+    "block. Thresholds are in params.yaml; docs/validation.md explains the suites.",
     epilog=examples("dvc repro validate_raw          # with the stages before it", "python -m validation raw"),
 )
 

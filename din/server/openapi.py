@@ -13,6 +13,7 @@ _ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"typ
 def description(scorer: Scorer, settings: Settings) -> dict[str, Any]:
     """Return the OpenAPI document of the server. Its example is a request that the bundle answers."""
     errors = {
+        "400": "the request was cut off",
         "408": "the body came too slowly",
         "413": "the body is too large",
         "415": "the body is compressed",
