@@ -1,4 +1,4 @@
-"""dvc.yaml on Airflow and other schedulers: run in isolation (workspace.py), and rendered as a DAG (airflow_dag.py).
+"""dvc.yaml on Airflow and other schedulers: run in isolation (pinned_run.py), and rendered as a DAG (airflow_dag.py).
 
 A task locks and checks out the run's workspace here (checkout.py). The rest runs in the checkout, with the code of the
 run's commit: worker.py, with DVC in outs.py. All other modules import only light modules of `din`, and none of

@@ -72,7 +72,7 @@ class Worker:
 
     @property
     def _fetching(self) -> FileLock:
-        """The lock of the worker's memory of `fetch`, whose every use begins by removing the rows of a killed one."""
+        """The lock of this worker's memory of `fetch`. Each use first removes the rows that a killed one has left."""
         return FileLock(self.workspace.fetched / "worker.lock")
 
     def open(self) -> PinnedRun:
@@ -189,7 +189,7 @@ class Worker:
 
     @property
     def entries(self) -> tuple[str, str]:
-        """The keys of the entries of dvc.lock: of equal runs, and of this one, which `gc` keeps while it may pass."""
+        """The keys of dvc.lock's entries: of equal runs, and of this run, which `gc` keeps with the run's record."""
         return run_key(self.asked.lock_key, "stages"), self.key("stages")
 
     def keep(self, files: Mapping[str, str | Path]) -> None:

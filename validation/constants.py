@@ -1,7 +1,7 @@
 """The constants of all detectors, with reasons: what the suites assume about logs.
 
-Limits that a log may need to change are in params.yaml instead. Of two related limits, the lower one warns, and the
-higher one, `EXTREME_…`, closes the gate.
+Limits that a log may need to change are in params.yaml instead. Of two related limits, the one named `EXTREME_…` closes
+the gate, and the other one warns.
 """
 
 import numpy as np

@@ -115,9 +115,9 @@ def ctr_evidence(calendar: TrailingDays, totals: Totals, row: int, growth: float
 def far_days(log: Log) -> Iterator[Expected]:
     """Expect no small group of rows dated far after or far before the main part of the log.
 
-    * `days_far_after`: under `temporal`, a few rows are dated long after the rest of the log: one row in 2035 would be
-      the whole test split. Otherwise a **warning**.
-    * `days_far_before`: a **warning**: the same before the rest of the log.
+    * `days_far_after`: a few rows are dated long after the rest of the log. Under `temporal`, one row in 2035 would be
+      the whole test split; under other protocols this is a **warning**.
+    * `days_far_before`: a **warning**: a few rows are dated long before the rest of the log.
     """
     days, rows = log.calendar.days, log.by_user.rows
     if not len(days):

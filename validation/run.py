@@ -1,8 +1,8 @@
 """Run a suite: evaluate its expectations, write the report, and write the verdict file that lets later stages run.
 
 Great Expectations takes 3-5 s to import, and then about 10 ms per expectation. Its context is created in memory,
-because a file context rewrites its ids at every run and is corrupted by parallel tasks. A report depends only on the
-judged data and params.yaml, not on the clock or the registry.
+because a file context rewrites its ids at every run and is corrupted by parallel tasks. A report depends on the judged
+data, params.yaml and the user's own expectations, but not on the clock or the registry.
 """
 
 import math

@@ -199,11 +199,12 @@ def shipped(case: Case) -> Finding:
 
     Cross-fitting judges what was learned from the test days, but not the shipped file, because other models make its
     predictions. A file that was damaged on the way, e.g. because rows of an embedding table moved, does not fit these
-    rows. So its AUC must not be significantly below that of models that have learned them by more than half of what
-    learning them gives. A part of this may be missing, because the shipped model learns more rows, and so forgets more
-    of each. AUC is judged on the last day, or on more days if that one has too few users: little is left of the first
-    days of a long lesson. The log loss must not be significantly worse than that of models that have not learned the
-    rows, and the calibration not significantly outside the limits of `validate_predictions`.
+    rows. Other models, which have learned the rows too, show which AUC to expect. The AUC of the shipped model may be
+    lower than theirs, but not significantly by more than half of what learning the rows gives. A part of this may be
+    missing, because the shipped model learns more rows, and so forgets more of each. AUC is judged on the last day, or
+    on more days if that one has too few users: little is left of the first days of a long lesson. The log loss must not
+    be significantly worse than that of models that have not learned the rows, and the calibration not significantly
+    outside the limits of `validate_predictions`.
 
     Raises:
         InputError: the shipped model gave a score that is not finite.

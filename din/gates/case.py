@@ -77,8 +77,8 @@ class Case:
     def judge(self) -> Iterator[GateEntry]:
         """Judge the gates of this case, the built-in ones first, and yield their entries of gate.json.
 
-        A missing or malformed report closes a gate with a reason, without a traceback. Only an unavailable registry
-        ends the command without a verdict, so that it can be run again.
+        A missing or malformed report closes a gate with a reason, without a traceback. A registry that doesn't answer,
+        a full disk or too little memory ends the command without a verdict, so that it can be run again.
 
         Raises:
             InputError: `gate.options` names an unknown gate, or a gate does not accept its options.

@@ -2,7 +2,7 @@
 
 An earlier bundle scores today's test rows from raw ids, as in production: with its own vocabularies, and with histories
 of its own length. Requests describe items that are newer than the bundle, so that unknown items don't count against it.
-This takes one fetch of the bundle and one scoring of the rows.
+The bundle is fetched once. Its scores of the comparison's rows are kept, but some gates score further rows.
 
 Rows that the earlier model learned would flatter it, so they are left out. If it learned all of them, because the same
 day is run again, the comparison uses the cross-fitted predictions of its own run (`din.gates.stored_crossfit`). If it

@@ -4,9 +4,9 @@ Each operation has one module. It holds the equation, the signature with shapes,
 condition under which the native form is used. `backend` holds the choice between the two; callers of an operation do
 not see which one runs.
 
-    numpy   packing, deduplicate                                    import no torch
-    torch   rows, lookup, dice, perceptron, activation_unit, row_update, dense_update
-    torch   segments, inputs                                        have no native form; the others build on them
+    numpy   gather, deduplicate                                     import no torch
+    torch   table_rows, lookup, dice, perceptron, activation_unit, row_update, dense_update
+    torch   segments, inputs, histories                             have no native form; the others build on them
 
 Names of tensors end in their shapes, `query_BD` for [B, D]:
 

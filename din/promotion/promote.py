@@ -1,7 +1,7 @@
 """Make the candidate of a workspace the champion, if the gate judged exactly this candidate and lets it pass.
 
-If the gate found that the champion's last update did harm, and the candidate does not pass, the champion is rolled back
-instead, provided that `promote.on_harm` says so.
+If the gate found that the champion's last update did harm, and the candidate does not replace the champion at once,
+the champion is rolled back instead, provided that `promote.on_harm` says so.
 
 If the command is killed, either the old champion stays or the new one is complete, and a rerun completes the promotion
 (`Registry.promote`). A bundle that is already stored is compared, not uploaded again.

@@ -3,7 +3,8 @@
     champion       the newest record
     predecessor    the bundle that the champion replaced, unless by an override
     anchor         the best comparable one of the champions promoted in the last 90 days, and since the last override
-    pin            the champion that a run continues: the newest one whose log ended before the run's last day
+    pin            the champion that a run continues: the newest one whose log ended before the run's last day, and
+                   which holds no lesson that a rollback removed
 
 All rules read the records, and some the facts of bundles, each a small file. Days are counted from the newest record or
 the run's last day, never from the clock, so a rerun of a day finds the same champions.
@@ -38,7 +39,7 @@ def until(facts: Facts) -> date:
 def rolled_back(history: Sequence[Record]) -> dict[str, Record]:
     """Return the record of the rollback for each version that was rolled back and not reinstated.
 
-    A rollback removes today's champion, and all that were promoted after the one it goes back to.
+    A rollback removes the champion of its time, and all bundles promoted after the one that it goes back to.
     """
     removed: dict[str, Record] = {}
     promoted: dict[str, int] = {}  # the number of the first record

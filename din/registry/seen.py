@@ -1,4 +1,4 @@
-"""How many records have been seen in a registry, so that one that is away is not taken for a new one.
+"""Remember how many records a registry had, so that one that can't be found is not taken for a new one.
 
 A mount that is missing at night looks like a registry without a champion. Without this, a candidate that loses to the
 champion would pass the gates of a first run, and become record 1 of another log.

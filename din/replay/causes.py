@@ -2,7 +2,8 @@
 
 A cause of a wrong history returns the behaviours that a client with this mistake would have sent. A cause of a wrong
 value says whether such a client would have sent this value in place of the true one. Of two causes that explain equally
-many rows the earlier wins. A wide cause, which fits much by accident, must explain more rows than a narrow one.
+many wrong rows, the one that fits more of the right rows wins, and else the earlier one. A wide cause, which fits much
+by accident, must explain more rows than a narrow one.
 """
 
 import sys

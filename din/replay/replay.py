@@ -1,4 +1,4 @@
-"""The command `din replay`: read a part of a server's log, score it again, and compare it with the log's truth here."""
+"""The command `din replay`: score a part of a server's log again, and compare its requests with the raw log here."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,9 +152,9 @@ def _to_utc(requests: list[dict[str, Any]], offset: float) -> None:
 
 
 def _places(workspace: Workspace, rows: list[dict[str, Any]], offset: float) -> dict[str, dict[str, Any]]:
-    """Return the place in the raw log and in the features of each request's first candidate that they hold.
+    """Return where the raw log and the features hold each request, by the request's id: its first candidate there.
 
-    They hold no more than were shown, and none without an id. The result is by the request's id.
+    The raw log lacks candidates that were not shown or have no id.
     """
     asked = pa.table(
         {

@@ -113,7 +113,7 @@ class AnswerLog:
         self._thread.start()
 
     def drawn(self, answer: Answer) -> list[Scored]:
-        """Return the requests of users in the sample. A long list takes a while, which the event loop must not wait."""
+        """Return the requests of users in the sample. A long list takes a while, so don't call it in the event loop."""
         at = self._clock()
         parts = zip(answer.requests, answer.ids, answer.probabilities, strict=True)
         scored = [Scored(at, answer.version, request, name, found) for request, name, found in parts]

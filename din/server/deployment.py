@@ -2,8 +2,8 @@
 
 A watch looks at the registry again and again. It fetches and verifies a new champion, tries it, and then replaces one
 reference. Requests that have begun keep the bundle that they began with, so no answer mixes two. The old one stays open
-until another bundle is tried. A rollback is a new record, so it takes effect in the same way. One to the bundle that is
-still open needs no trial.
+until another bundle is tried. A rollback is a new record, so it takes effect in the same way. A rollback to the bundle
+that is still open needs no trial.
 
 A bundle that fails its trial is refused by all processes of this machine, also after a restart, until there is another
 record or another release of a package. One that can't be opened is refused by this process, and tried again later.

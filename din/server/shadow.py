@@ -31,7 +31,7 @@ _LOG = logging.getLogger("din.server")
 _MOST = 256
 """The bodies that may wait."""
 _MOST_BYTES = 16_000_000
-"""Their bytes, except for a single body that is larger; parsed, they need seven to 24 times as much memory."""
+"""The bytes of these bodies; one larger body may wait alone. Parsed, they need seven to 24 times as much memory."""
 
 
 class Shadow:

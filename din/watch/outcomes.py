@@ -129,7 +129,7 @@ def figures(days: Sequence[Outcome], alarms: Collection[tuple[date, str]]) -> di
 
 
 def decline(days: Sequence[Outcome]) -> list[Check]:
-    """Compare the AUC of the last days with that of the first days of the same bundle, by Welch's t-test.
+    """Compare the AUC of a bundle's last days with that of its first days, among these, by Welch's t-test.
 
     A slow decline does not show from one day to the next. Return nothing if the bundle has not served for two weeks.
     """
