@@ -34,7 +34,7 @@ test: $(READY)   ## the test suite, on two cores
 
 test-pages: $(READY) ## the report and the documentation in headless Chromium (apt install chromium)
 	uv pip install --quiet --constraint constraints.txt 'playwright>=1.50,<2'
-	pytest -m slow -rs tests/report/test_browser.py
+	pytest -m slow -rs -n 2 --dist load tests/report/test_browser.py
 
 test-slow: $(READY) ## hours, on two cores: whole pipelines, kills, planted defects, long fuzzing, S3 with faults, a real scheduler
 	pytest -m "slow or hypothesis" --hypothesis-profile=new $(TWO_CORES)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from browser import chromium, visit
+from made_once import made_once
 from small_runs import MOST_BYTES, ROOT, finish, judge, keep, new_workspace, stop_at_the_raw_log
 
 from din.errors import GateClosed
@@ -47,8 +48,15 @@ def browser() -> "Iterator[Browser]":
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory, params: Params) -> dict[str, Path]:
     """Pages of real runs, promoted, refused and broken, with advice and fields, of all runs, and of a search."""
-    root = tmp_path_factory.mktemp("pages")
-    found = {name: root / f"{name}.html" for name in PAGES}
+    root = made_once(tmp_path_factory, "pages", lambda root: _write(_places(root), root, params))
+    return _places(root)
+
+
+def _places(root: Path) -> dict[str, Path]:
+    return {name: root / f"{name}.html" for name in PAGES}
+
+
+def _write(found: dict[str, Path], root: Path, params: Params) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("DIN_RUN_ID", raising=False)
         run = finish(new_workspace(root / "run"), for_a_small_log(params))
@@ -78,7 +86,6 @@ def pages(tmp_path_factory: pytest.TempPathFactory, params: Params) -> dict[str,
         broken.report.rename(found["broken"])
         write_tuned(here, Space.of(params), _tuned())
         here.tuning_page.rename(found["tuning"])
-    return found
 
 
 def _advice() -> Advice:
@@ -104,10 +111,12 @@ def _tuned() -> Tuned:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The documentation as `make docs` builds it."""
-    folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
-    subprocess.run(command, cwd=ROOT, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
-    return folder
+
+    def make(folder: Path) -> None:
+        command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+        subprocess.run(command, cwd=ROOT, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+
+    return made_once(tmp_path_factory, "site", make)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
