@@ -101,7 +101,7 @@ def make(
     return Exported(Trained(model.eval(), table), fields, layout, *graphs, folder)
 
 
-SLOW = {"din, items only", "wide_deep", "pnn"}
+SLOW = {"din, items only", "wide_deep", "pnn", "deepfm"}
 """An export takes seconds, and these differ least from the others."""
 
 
