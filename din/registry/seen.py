@@ -22,7 +22,7 @@ class _Seen(Document):
 
 
 class Memory:
-    """Remembers the newest record of one registry.
+    """The number of the newest record that was seen in one registry, kept in a file.
 
     Args:
         folder: holds a file for each registry. All runs of a worker share it.
