@@ -100,7 +100,8 @@ def _version(
             problem = str(error) or type(error).__name__
             far[row["request_id"]] = math.inf
             continue
-        far[row["request_id"]] = float(np.abs(again - row["probabilities"]).max(initial=0.0))
+        apart = np.abs(again - row["probabilities"])
+        far[row["request_id"]] = float(np.nan_to_num(apart, nan=1.0).max(initial=0.0))
     differ = sum(one > TOLERANCE for one in far.values())
     largest = max((one for one in far.values() if one < math.inf), default=None)
     example = max(far, key=lambda name: far[name]) if differ else None

@@ -24,6 +24,7 @@ WIDE = 0.7
 """The weight of a row that a wide cause explains; a narrow cause that explains 70 % of its rows is the likelier."""
 _UNITS = {1e3: "milliseconds", 1e6: "microseconds", 1e9: "nanoseconds"}
 _SCALES = (10, 100, 1000, 0.1, 0.01, 0.001)
+_SHARES = (1.0, 0.99, 0.95, 0.5)
 _DEFAULTS = ("", "0", "-1", "unknown", "none", "null", "nan", "n/a", "[]")
 
 
@@ -111,13 +112,16 @@ class Cause:
 
 
 def of_histories(wrong: Sequence[Pair], ahead: float) -> list[Cause]:
-    """Return the causes of wrong histories. Their lengths and delays are those that explain the most of them.
+    """Return the causes of wrong histories, with the commonest length and the delays that some of them have.
 
     Args:
         ahead: how many seconds the days of the log are ahead of UTC.
     """
     ((length, _),) = Counter(len(pair.items) for pair in wrong).most_common(1)
-    delay = _delay(wrong)
+    late = [
+        _sends(f"the last {_duration(delay)} are missing: it is late", lambda p, by=delay: _until(p, _at(p) - by))
+        for delay in _delays(wrong)
+    ]
     return [
         _sends("no history is sent", lambda p: None if p.items else []),
         _sends("order reversed; send the oldest first", lambda p: _newest(p)[::-1]),
@@ -131,9 +135,7 @@ def of_histories(wrong: Sequence[Pair], ahead: float) -> list[Cause]:
             "the behaviours of the day are missing: built once a day",
             lambda p: _until(p, (_at(p) + ahead) // DAY * DAY - ahead),
         ),
-        _sends(
-            f"the last {_hours(delay)} are missing: it is late", lambda p: _until(p, _at(p) - delay) if delay else None
-        ),
+        *late,
         _sends("ids that the log does not know: another form of them", _unknown),
         _sends("the newest behaviours are missing", lambda p: p.past[: p.common], WIDE),
         _sends("the oldest behaviours are missing", lambda p: _newest(p) if p.items else None, WIDE),
@@ -219,14 +221,21 @@ def _until(p: Pair, end: float) -> list[Entry]:
     return [entry for entry in p.past if (entry[TIMESTAMP] or 0) < end]
 
 
-def _delay(wrong: Sequence[Pair]) -> float:
-    """Return the age, in seconds, of the oldest behaviour that is missing at the end of a history; 0: none is."""
+def _delays(wrong: Sequence[Pair]) -> list[float]:
+    """Return quantiles of the age, in seconds, of the oldest behaviour that is missing at the end of a history.
+
+    The largest age fits all late histories, unless a few others lack their end for a reason of their own.
+    """
     kept = [(pair, pair.common) for pair in wrong if pair.items]  # an empty history fits any delay
-    return max((_at(p) - (p.past[n][TIMESTAMP] or 0.0) for p, n in kept if n is not None), default=0.0)
+    missing = [(_at(pair), pair.past[count][TIMESTAMP]) for pair, count in kept if count is not None]
+    ages = sorted(at - then for at, then in missing if then is not None)
+    return sorted({ages[round(share * (len(ages) - 1))] for share in _SHARES}, reverse=True) if ages else []
 
 
-def _hours(seconds: float) -> str:
-    return f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.0f} minutes"
+def _duration(seconds: float) -> str:
+    if seconds >= 3600:
+        return f"{seconds / 3600:.1f} hours"
+    return f"{seconds / 60:.0f} minutes" if seconds >= 60 else f"{seconds:.0f} seconds"
 
 
 def _unknown(p: Pair) -> list[Entry] | None:

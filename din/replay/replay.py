@@ -44,10 +44,13 @@ class Replay:
 
     def check(self) -> None:
         """Raise GateClosed if a probability differs from the one that was served, or a version scored none."""
-        if differ := sum(one.differ for one in self.versions if one.largest is not None):
+        scored = [one for one in self.versions if one.largest is not None]
+        if differ := sum(one.differ for one in scored):
+            refusals = "".join(f" ({one.problem})" for one in scored if one.problem)
             raise GateClosed(
-                f"{differ:,} requests get other probabilities than were served, by more than {TOLERANCE:g}: look at "
-                "the request of the example, and at the packages of the server and of this machine"
+                f"probabilities other than those served, by more than {TOLERANCE:g}, or none{refusals}, for {differ:,} "
+                f"of {sum(one.requests for one in scored):,} requests: look at the request of the example, and at the "
+                "packages of the server and of this machine"
             )
         if unscored := [one for one in self.versions if one.largest is None]:
             each = (f"{one.differ:,} requests of version {one.version[:12]}: {one.problem}" for one in unscored)
@@ -116,6 +119,8 @@ def _read(log: Path, most: int) -> list[dict[str, Any]]:
             ORDER BY request_id""",
             [found, most],
         ).to_arrow_table()
+    if not len(rows):
+        raise InputError(f"{log}: holds no answer with a candidate; expected the log of a server that has scored some")
     ordered = rows.sort_by([("answered_at", "ascending"), ("request_id", "ascending")]).to_pylist()
     return [parsed(row, log) for row in ordered]
 

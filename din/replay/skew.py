@@ -4,8 +4,9 @@ A cause must explain a twentieth of the rows that differ. Histories come first, 
 where the history is right, or where its cause says which behaviours were sent.
 """
 
+import random
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -16,7 +17,7 @@ from din.schema import TIMESTAMP, USER_ID
 Row = TypeVar("Row", bound=Pair | Value)
 _LEAST = 0.05
 _MOST_WRONG = 1000
-"""The wrong rows of a field to explain. More would not change which cause explains the most."""
+"""The wrong rows of a field, drawn at random, that choose its causes. More would hardly change the choice."""
 _NEAR_SECONDS = 60.0
 """A client's clock may be off by so much."""
 _UNEXPLAINED = Cause("no known cause", lambda _: True, weight=0.0)
@@ -52,8 +53,8 @@ def find(pairs: Sequence[Pair], fields: Mapping[str, Sequence[str]], ages: bool,
     """
     sound = [pair for pair in pairs if pair.matches(pair.past)]
     read = {pair.request_id: pair.past for pair in sound}
-    wrong = [pair for pair in pairs if pair.request_id not in read][:_MOST_WRONG]
-    named = _named(wrong, causes.of_histories(wrong, ahead), sound[:_MOST_WRONG]) if wrong else []
+    wrong = [pair for pair in pairs if pair.request_id not in read]
+    named = _named(wrong, lambda some: causes.of_histories(some, ahead), _some(sound))
     findings = [_finding("history", cause, rows, len(pairs)) for cause, rows in named]
     for cause, rows in named:
         if cause.weight == 1:
@@ -68,7 +69,7 @@ def find(pairs: Sequence[Pair], fields: Mapping[str, Sequence[str]], ages: bool,
         times = name.split(".")[-1] in (TIMESTAMP, "time")
         differ = [one for one in found if not _same(one.true, one.sent, times)]
         requests = len({one.request_id for one in found})
-        named = _named(differ[:_MOST_WRONG], causes.of_values(times))
+        named = _named(differ, lambda _, times=times: causes.of_values(times))
         findings += [_finding(name, cause, rows, requests) for cause, rows in named]
     return sorted(findings, key=lambda finding: -finding.requests)
 
@@ -77,12 +78,29 @@ def _finding(name: str, cause: Cause, rows: Sequence[Pair] | Sequence[Value], co
     return FieldSkew(name, cause.says, len({row.request_id for row in rows}), compared, rows[0].request_id)
 
 
-def _named(wrong: Sequence[Row], known: Sequence[Cause], sound: Sequence[Row] = ()) -> list[tuple[Cause, list[Row]]]:
-    """Return causes with the rows that they explain, the one that explains the most first.
+def _some(rows: Sequence[Row]) -> Sequence[Row]:
+    return rows if len(rows) <= _MOST_WRONG else random.Random(0).sample(rows, _MOST_WRONG)
+
+
+def _named(
+    wrong: Sequence[Row], known: Callable[[Sequence[Row]], Sequence[Cause]], sound: Sequence[Row] = ()
+) -> list[tuple[Cause, list[Row]]]:
+    """Return causes, the one that explains the most first, with all rows that each explains and no earlier one does."""
+    named: list[tuple[Cause, list[Row]]] = []
+    left = wrong
+    some = _some(wrong)
+    for cause in [*_chosen(some, known(some), sound), _UNEXPLAINED] if wrong else ():
+        named.append((cause, [row for row in left if cause.explains(row)]))
+        left = [row for row in left if not cause.explains(row)]
+    return [(cause, rows) for cause, rows in named if rows]
+
+
+def _chosen(wrong: Sequence[Row], known: Sequence[Cause], sound: Sequence[Row]) -> list[Cause]:
+    """Return the causes that explain the wrong rows, the one that explains the most first.
 
     Of causes that explain equally many, the one that would have changed fewest of the sound rows wins.
     """
-    named: list[tuple[Cause, list[Row]]] = []
+    chosen: list[Cause] = []
     left = list(wrong)
     while left:
         found = [(cause, [row for row in left if cause.explains(row)]) for cause in known]
@@ -91,10 +109,13 @@ def _named(wrong: Sequence[Row], known: Sequence[Cause], sound: Sequence[Row] = 
         best = [(cause, rows) for cause, rows in found if cause.weight * len(rows) == most]
         if len(best) > 1:
             best.sort(key=lambda one: -sum(map(one[0].explains, sound)))
-        named += best[:1] or [(_UNEXPLAINED, left)]
-        gone = {id(row) for row in named[-1][1]}
-        left = [row for row in left if id(row) not in gone]
-    return named
+        if not best:
+            break
+        cause, rows = best[0]
+        chosen.append(cause)
+        explained = {id(row) for row in rows}
+        left = [row for row in left if id(row) not in explained]
+    return chosen
 
 
 def _compared(
@@ -125,6 +146,8 @@ def _compared(
 
 
 def _same(true: Any, sent: Any, times: bool) -> bool:
+    if isinstance(true, list) and isinstance(sent, list) and len(true) == len(sent):
+        return all(_same(one, other, times) for one, other in zip(true, sent, strict=True))
     numbers = all(isinstance(value, int | float) and finite(value) for value in (true, sent))
     if times and numbers:
         return abs(true - sent) <= _NEAR_SECONDS

@@ -1,7 +1,9 @@
 """Each planted mistake of a client is named, at its field, and a sound client is not accused."""
 
 import random
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -173,6 +175,34 @@ def test_one_client_of_several() -> None:
     client = FAULTS["reversed"][0]
     found = findings(lambda request, memory: client(request, memory) if request["user"]["user_id"] < 3 else request)
     assert [(one.field, one.requests < 0.3 * one.compared) for one in found] == [("history", True)]
+
+
+def test_every_wrong_request_is_counted() -> None:
+    """Also where there are more wrong values than choose the cause."""
+    (found,) = findings(FAULTS["no feedback"][0])
+    assert found.requests == found.compared > 100
+
+
+def test_a_late_store_beside_one_odd_request() -> None:
+    """One history that ends far earlier than all others does not hide by how much these are late."""
+
+    def client(request: Request, memory: dict[str, Any]) -> Request:
+        late = FAULTS["six hours late"][0](request, memory)
+        odd = len(request["history"]) > 30 and not memory.get("odd")
+        memory["odd"] = memory.get("odd") or odd
+        return request | {"history": request["history"][:2]} if odd else late
+
+    assert re.match(r"the last (5\.9|6\.0) hours are missing", findings(client)[0].cause)
+
+
+def test_vectors_are_compared_as_numbers() -> None:
+    """A client that prints float32 in its shortest form is no other client."""
+    true = part("context", lambda _: {"depth": [0.10000000149011612, 2.0]})
+    sent = part("context", lambda _: {"depth": [0.1, 2]})
+    compared = [
+        replace(one, true=true(dict(one.true), {}), sent=sent(dict(one.sent), {})) for one in pairs(lambda r, _: r)
+    ]
+    assert find(compared, FIELDS, ages=True) == []
 
 
 def test_late_histories_beside_empty_ones() -> None:

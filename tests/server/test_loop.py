@@ -103,6 +103,17 @@ def test_any_size_and_refusals(world: World) -> None:
     assert (found.differ, found.largest, found.example) == (1, None, "r")
 
 
+def test_a_log_without_candidates(world: World, tmp_path: Path) -> None:
+    """Nothing can be scored again, which must not pass for equal scores."""
+    serve(world, Days(days=1, impressions=20), tmp_path / "served")
+    for path in (tmp_path / "served").glob(FILES):
+        rows = pq.ParquetFile(path).read().to_pylist()
+        empty = [row | {"items": [], "probabilities": []} for row in rows]
+        pq.write_table(pa.Table.from_pylist(empty, SCHEMA), path)
+    with pytest.raises(InputError, match="holds no answer with a candidate"):
+        replayed(world, Workspace(tmp_path), tmp_path)
+
+
 def test_other_scores_and_unknown_versions(world: World, tmp_path: Path) -> None:
     """A probability that the version would not give, and a version that no record has, close the gate."""
     serve(world, Days(days=1, impressions=20), tmp_path / "served")
@@ -113,7 +124,7 @@ def test_other_scores_and_unknown_versions(world: World, tmp_path: Path) -> None
     found = replayed(world, Workspace(tmp_path), tmp_path)
     (version,) = found.versions
     assert (version.differ, version.example, found.compared) == (1, rows[0]["request_id"], None)
-    with pytest.raises(GateClosed, match="1 requests get other probabilities than were served"):
+    with pytest.raises(GateClosed, match="probabilities other than those served"):
         found.check()
     pq.write_table(pa.Table.from_pylist([row | {"version": "0" * 64} for row in rows], SCHEMA), path)
     found = replayed(world, Workspace(tmp_path), tmp_path)
