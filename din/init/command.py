@@ -100,8 +100,8 @@ def create(root: Path, guessed: Mapping[str, Choice]) -> list[str]:
     if not (root / ".git").exists():
         _init_git(root)
     guess = json.dumps({key: asdict(one) for key, one in guessed.items()}, indent=2, ensure_ascii=False)
+    _write(root / _FILES, files)  # first, or a kill would leave files that look like somebody's
     _write(root, files | {_GUESS: guess})  # keys in their order, as a mapping has them in params.yaml
-    _write(root / _FILES, files)
     return sorted(files)
 
 
@@ -124,10 +124,12 @@ def update(root: Path) -> None:
         InputError: `din init` did not make it, it has edits that are not committed, or lines of both conflict.
         CommandFailed: git can't merge.
     """
+    root = root.resolve()
     guessed = documents.read(dict[str, Choice], root / _GUESS, "run `din init --update` where `din init` was run")
     files = render(guessed)
-    if status := git(root, "status", "--porcelain", "--", *files, _FILES).split():
+    if status := git(root, "status", "--porcelain", "--", *files, _GUESS).split():
         raise InputError(f"{root}: not committed: {', '.join(status[1::2])}; commit first, so that git can undo")
+    _forget_rendering(root)
     # A removed file stays removed.
     wanted = [name for name in files if (root / name).exists() or not (root / _FILES / name).exists()]
     _write(root / _FILES, {name: files[name] for name in wanted})
@@ -145,8 +147,7 @@ def update(root: Path) -> None:
         except CommandFailed:
             conflicts = git(root, "diff", "--name-only", "--diff-filter=U").split()
             if not conflicts:
-                # Or the next call would find nothing new.
-                git(root, "restore", "--staged", "--worktree", "--", _FILES)
+                _forget_rendering(root)
                 raise
     changed = git(root, "diff", "--name-only", "HEAD", "--", *files).split()
     print(f"merged {listed(changed)}; look at the changes with git diff HEAD")
@@ -155,6 +156,15 @@ def update(root: Path) -> None:
             f"{listed(conflicts)}: your edits and the new release change the same lines; choose between <<<<<<< and "
             ">>>>>>> there, and commit"
         )
+
+
+def _forget_rendering(root: Path) -> None:
+    """Restore the rendered files of the last commit: an update that was interrupted has rendered, but merged nothing.
+
+    With its files, the next update would find nothing new.
+    """
+    git(root, "restore", "--staged", "--worktree", "--", _FILES)
+    git(root, "clean", "--quiet", "--force", "-d", "--", _FILES)
 
 
 def _text(path: Path) -> str | None:

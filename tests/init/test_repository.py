@@ -166,6 +166,19 @@ def test_an_update_that_fails_leaves_nothing_behind(repository: Path, later_rele
         assert git(repository, "status", "--porcelain") == ""
 
 
+def test_an_interrupted_update_is_done_again(
+    repository: Path, later_release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files that it has rendered are not taken for those that were merged."""
+    with monkeypatch.context() as killed:
+        killed.setattr(command.tempfile, "NamedTemporaryFile", lambda: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            command.update(repository)
+    command.update(repository)
+    assert "desc: Judge the predictions" in (repository / "dvc.yaml").read_text()
+    assert git(repository, "diff", "HEAD", "--name-only", "params.yaml").strip() == "params.yaml"
+
+
 def test_conflicts_are_marked(repository: Path, later_release: Path) -> None:
     """A line that both sides changed is marked as git marks it, and the command says so."""
     edited(repository / "dvc.yaml", "desc: Check the predictions with", "desc: Look at the predictions with")
