@@ -7,6 +7,7 @@ that was removed is not used again.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from din.errors import listed
 from din.gates.report_text import LEARN_MISSED, tell_missed
@@ -15,6 +16,7 @@ from din.seams import Seam
 
 _MORE = {"temporal": "more days", "by_user": "more users", "leave_last_out": "users with more clicks"}
 """More training rows by protocol."""
+_ROWS = {"valid": "validation", "test": "test"}
 SHORT_HISTORY = 3
 MANY_UNKNOWN = 1 / 3
 
@@ -35,8 +37,9 @@ ADVICE: Seam[Callable[[Run], Advice | None]] = Seam("advice", ("din.report.advic
 
 
 def advise(run: Run) -> list[Advice]:
-    """Return the advice of all rules, by code."""
-    return [advice for code in ADVICE if (advice := ADVICE[code].thing(run))]
+    """Return the advice of all rules, by code. A rule of a plugin that fails is noted as missing."""
+    found = [run.attempt(f"advice {code}", partial(ADVICE[code].thing, run)) for code in ADVICE]
+    return [advice for advice in found if advice]
 
 
 @ADVICE.register("DIN101")
@@ -92,8 +95,7 @@ def no_better_than_lr(run: Run) -> Advice | None:
         if worse
         else "The model is not surely better than logistic regression",
         f"On the same test rows, its AUC minus that of LR is {gain.point:+.4f} [{gain.lower:+.4f}, {gain.upper:+.4f}].",
-        "The interval is not wholly above 0, so on this log nothing shows that attention and the deep layers pay for "
-        "their cost.",
+        f"The interval is not wholly above 0, so on this log nothing shows that {model} pays for its cost.",
         "Search better hyperparameters with `din tune`, or give the model more to attend to: longer histories "
         f"(featurize.max_history), side fields of items, or {more}. If it stays so, use the cheaper "
         "train.model.name: lr.",
@@ -111,8 +113,8 @@ def short_histories(run: Run) -> Advice | None:
         "Histories are too short to matter",
         f"The median test impression has {scored.median_history:g} earlier behaviours, and {scored.no_history:.0%} "
         "have none.",
-        "Attention chooses among behaviours. With fewer than three there is little to choose from, so a model without "
-        "attention does as well.",
+        "Attention chooses among behaviours, and fewer than three leave little to choose from: a model without "
+        "attention may do as well.",
         "Add behaviours that are not impressions (fetch.table.history), or more days before the first training row.",
     )
 
@@ -122,14 +124,13 @@ def unknown_candidates(run: Run) -> Advice | None:
     """DIN107: many candidates of the judged rows have no id of their own."""
     if run.scored is None:
         return None
-    worst = max(run.scored.unknown_items.items(), key=lambda one: one[1])
-    split, share = worst
+    split, share = max(run.scored.unknown_items.items(), key=lambda one: one[1])
     if share <= MANY_UNKNOWN:
         return None
     return Advice(
         "DIN107",
         "Many candidates are unknown to the model",
-        f"{share:.0%} of the candidates of the {split} rows have no id of their own.",
+        f"{share:.0%} of the candidates of the {_ROWS[split]} rows have no id of their own.",
         "Unknown items share one embedding, so they are told apart by their side fields alone.",
         "Lower featurize.min_count, train on newer days, or add side fields of items: categories, brands, or an "
         "embedding of their text or picture.",

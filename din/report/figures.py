@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
 from din.artifacts import read_json
+from din.errors import InputError
 from din.features.reader import Features
 from din.gates.evidence import Evidence, measured
 from din.kinds import UNKNOWN
@@ -118,6 +119,8 @@ def scored(workspace: Workspace, params: Params) -> Scored:
     evidence = Evidence(workspace, params)
     features = evidence.features
     sample = evidence.sample
+    if not len(sample):
+        raise InputError("no user has few enough test rows for the figures' sample")
     valid = evidence.draw(pq.read_table(workspace.predictions / "valid.parquet"))
     confidence = params.gate.confidence
     has_lr = "lr" in sample.column_names

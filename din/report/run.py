@@ -77,9 +77,9 @@ class Run:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self.missing: dict[str, str] = {}
-        self.stages = self._try("dvc.yaml", lambda: _stages(workspace)) or []
-        self.params = self._try("params.yaml", lambda: load(workspace.params))
-        self.gate = self._gate()
+        self.stages = self.attempt("dvc.yaml", lambda: _stages(workspace)) or []
+        self.params = self.attempt("params.yaml", lambda: load(workspace.params))
+        self.gate = self.attempt("the gate's report", self._gate)
         self.evaluation = self._document(Evaluation, workspace.evaluation)
         self.training = self._document(TrainingSummary, workspace.training)
         self.times = self._document(TrainingTimes, workspace.training_times)
@@ -91,12 +91,12 @@ class Run:
         self.raw = self._document(RawManifest, workspace.raw / MANIFEST)
         self.features = self._document(FeaturesManifest, workspace.features / MANIFEST)
         self.facts = self._document(Facts, workspace.bundle / FACTS)
-        self.champion = self._champion()
-        self.champion_training = self._try("the champion's training", self._champion_training)
-        self.record = self._try("the registry", self._promoted)
+        self.champion = self.attempt("the champion's facts", self._champion)
+        self.champion_training = self.attempt("the champion's training", self._champion_training)
+        self.record = self.attempt("the registry", self._promoted)
         self.refusal = _refusal(workspace)
         self.tuned = workspace.tuning.exists() or workspace.tuned.exists()
-        self.scored = self._try("reports/predictions", self._scored)
+        self.scored = self.attempt("reports/predictions", self._scored)
 
     @property
     def verdict(self) -> Verdict:
@@ -112,7 +112,7 @@ class Run:
             )
         how = "its gate is closed" if stopped.state == "closed" else f"it ended with exit code {stopped.exit_code}"
         if stopped.exit_code is None:
-            how = "it still runs, or was killed"
+            how = "it was killed, or is still running"
         told = f"The run stopped at {stopped.name}: {how}. Nothing was judged, and the champion stays."
         has_table = stopped.name.startswith("validate_") and stopped.state == "closed"
         return Verdict("stopped", told, "" if has_table else stopped.message)
@@ -128,7 +128,7 @@ class Run:
 
             return importances(self.workspace, params.gate.confidence)
 
-        return self._try("the importance of the fields", read) or []
+        return self.attempt("the importance of the fields", read) or []
 
     def _scored(self) -> Scored | None:
         return figures.scored(self.workspace, self.params) if self.params and self.evaluation else None
@@ -147,12 +147,12 @@ class Run:
         name = self.workspace.relative(path)
         if not path.exists() or self._outdated(name):
             return None
-        found = self._try(name, lambda: documents.read(expected, path))
+        found = self.attempt(name, lambda: documents.read(expected, path))
         if name in self.missing:  # the page shows the name beside the message, which begins with the path
             self.missing[name] = self.missing[name].removeprefix(f"{path}: ")
         return found
 
-    def _try(self, name: str, read: Callable[[], T]) -> T | None:
+    def attempt(self, name: str, read: Callable[[], T]) -> T | None:
         """Return a part of the run, or note why it can't be shown."""
         try:
             return read()
@@ -164,12 +164,16 @@ class Run:
             return None
 
     def _outdated(self, name: str) -> bool:
-        """Return whether a file is an earlier run's, since the stage that writes it comes after one that failed."""
-        after_failure = False
+        """Return whether a file is an earlier run's: the stage that writes it failed, or comes after one that stopped.
+
+        A stage whose gate is closed has written its own files.
+        """
+        stopped = False
         for one in self.stages:
-            if after_failure and any(name == out or name.startswith(f"{out}/") for out in one.outs):
+            stopped |= one.state == "failed"
+            if stopped and any(name == out or name.startswith(f"{out}/") for out in one.outs):
                 return True
-            after_failure |= one.state in ("failed", "closed")
+            stopped |= one.state == "closed"
         return False
 
     def _promoted(self) -> Record | None:

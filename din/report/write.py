@@ -62,5 +62,6 @@ def append_markdown(run: Run, path: Path) -> None:
         lines += ["", markdown_table(columns, rows)]
         reasons += [f"{gate.name}: {gate.reason or gate.verdict}" for gate in run.gate.not_open]
     if any(reasons):
-        lines += ["", "```", *filter(None, reasons), "```"]
+        told = "\n".join(filter(None, reasons)).splitlines()
+        lines += ["", *(f"    {line}" for line in told)]  # no fence, which a value of the log could end
     append_summary(path, "\n".join(lines) + "\n")

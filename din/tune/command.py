@@ -72,8 +72,8 @@ def tune(
             result.write(workspace, space, found)
     except BrokenProcessPool:
         raise Unavailable(
-            f"a process of {jobs} that train was killed, perhaps for its memory; run the same command again with fewer "
-            f"--jobs; {_KEPT}"
+            "a training process was killed, perhaps for its memory; run the same command again with fewer --jobs than "
+            f"{jobs}; {_KEPT}"
         ) from None
     result.print_tuned(found)
     return found

@@ -86,7 +86,8 @@ class Tuned:
     def verdict(self) -> str:
         """The result in a sentence."""
         if self.winner is None:
-            return f"Today's parameters stay: none of {len(self.trials)} trials is better on further seeds."
+            tried = f"none of the best {len(self.candidates) - 1} of {len(self.trials)} trials"
+            return f"Today's parameters stay: {tried} is better on further seeds."
         won = next(one for one in self.candidates if one.trial == self.winner)
         before, after = shown_metric(self.candidates[0].mean), shown_metric(won.mean)
         gain = "" if won.gain is None else f"gains {won.gain:+.4f} on average over new seeds and "

@@ -71,6 +71,18 @@ def test_a_sound_run_gives_no_advice(sound: Run) -> None:
     assert advise(sound) == []
 
 
+def test_a_rule_that_fails_takes_nothing_with_it(sound: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is noted, and the other rules speak."""
+
+    def careless(_: Run) -> None:
+        raise KeyError("a column of my log")
+
+    monkeypatch.setitem(ADVICE._things, "DIN101", replace(ADVICE["DIN101"], thing=careless))
+    see(sound, median_history=2.0)
+    assert [one.code for one in advise(sound)] == ["DIN106"]
+    assert "KeyError: 'a column of my log'" in sound.missing["advice DIN101"]
+
+
 @pytest.mark.parametrize("code", PLANTED)
 def test_a_rule_speaks(code: str, sound: Run) -> None:
     """The planted state provokes this rule alone, in whole sentences."""

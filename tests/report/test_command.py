@@ -51,7 +51,7 @@ def test_the_verdict_as_markdown(here: Workspace, finished: Miniature) -> None:
     assert [row.split(" | ")[0] for row in rows[2:]] == [f"| {gate['name']}" for gate in gates]
     assert {row.count("|") for row in rows} == {7}
     shut = [gate for gate in gates if gate["verdict"] != "open"]
-    assert shut and all(f"{gate['name']}: {gate['reason']}" in lines for gate in shut)
+    assert shut and all(f"    {gate['name']}: {gate['reason']}" in lines for gate in shut)
     done = CliRunner().invoke(cli.app, [*command, "--all"])
     assert done.exit_code == 2 and "expected it without --all" in done.stderr
     done = CliRunner().invoke(cli.app, ["report", "--markdown", str(here.root / "missing" / "gates.md")])

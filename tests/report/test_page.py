@@ -174,7 +174,7 @@ def test_a_run_that_broke(workspace: Workspace) -> None:
     assert not any(one.get("id") == "metrics" for one in page.having("section"))
 
 
-@pytest.mark.parametrize(("code", "how"), [(1, "it ended with exit code 1"), (None, "it still runs, or was killed")])
+@pytest.mark.parametrize(("code", "how"), [(1, "ended with exit code 1"), (None, "was killed, or is still running")])
 def test_reports_of_an_earlier_run_are_not_shown(code: int | None, how: str, finished: Miniature) -> None:
     """After a stage has failed or was killed, reports of the stages behind it are left out, not those before it."""
     judge(finished)
@@ -184,9 +184,19 @@ def test_reports_of_an_earlier_run_are_not_shown(code: int | None, how: str, fin
     failed = StageOutcome(run_id="local", stage="refit", exit_code=code, report=None, seconds=2.0, message="no memory")
     write_json(here.outcome("refit"), failed)
     page = written(here)
-    assert state(here) == "stopped" and f"The run stopped at refit: {how}." in page.text
+    assert state(here) == "stopped" and f"The run stopped at refit: it {how}." in page.text
     assert "Not reached: gates, lineage." in page.text
     assert Run(here).evaluation and not Run(here).facts
+
+
+def test_the_log_of_an_earlier_run_is_not_shown(finished: Miniature) -> None:
+    """A `din fetch` that fails leaves the former log in place, which this run has not read."""
+    here = finished.here
+    assert Run(here).raw
+    failed = StageOutcome(run_id="local", stage="fetch", exit_code=2, report=None, seconds=2.0, message="no such file")
+    write_json(here.outcome("fetch"), failed)
+    assert Run(here).raw is None
+    assert "The run stopped at fetch: it ended with exit code 2." in written(here).text
 
 
 def test_the_verdict_on_another_bundle_is_not_shown(finished: Miniature) -> None:
