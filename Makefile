@@ -1,8 +1,8 @@
 # Needs python3 >= 3.11, git and make. Each target makes the virtual environment if it is missing.
 PYTHON ?= python3
-VENV := $(CURDIR)/.venv
+VENV := .venv
 READY := $(VENV)/.ready
-export PATH := $(VENV)/bin:$(PATH)
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 unexport VIRTUAL_ENV
 # Without bytecode every process compiles all that it imports, which takes longer than running it.
 unexport PYTHONDONTWRITEBYTECODE
@@ -77,7 +77,7 @@ month: $(READY)  ## thirty simulated days, eighteen of them bad; resumes; writes
 	python -m benchmarks.month --write $(ARGS)
 
 wheel: $(READY)  ## build wheel and sdist in dist/, and lead a small log to a champion with the wheel alone, in WORK=
-	.ci/wheel $(WORK)
+	.ci/wheel "$(WORK)"
 
 lint: $(READY)   ## style, types, import layers
 	ruff check .
@@ -85,7 +85,7 @@ lint: $(READY)   ## style, types, import layers
 	pyright
 	lint-imports
 
-clean:           ## remove the pipeline's outputs; keeps the environment, the registry and DVC's cache
+clean:           ## remove the pipeline's outputs and its local Airflow runs; keeps the environment, the registry and DVC's cache
 	rm -rf data models reports .din
 
 $(READY): pyproject.toml constraints.txt

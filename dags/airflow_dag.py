@@ -8,12 +8,13 @@ back to the champion before, where `promote.on_harm` says so. The run stays fail
 
 `close_run` is a teardown: it runs even if the run failed, and it doesn't count for the run's state. Clearing a task
 clears `open_run` and `close_run` too, so that a cleared task finds a workspace. `approval` is in every run, because a
-run's own parameters decide whether its candidate waits for a person; otherwise it ends at once. `dags.monitor` is a DAG
-of its own.
+run's own parameters decide whether its candidate waits for a person; if it does not, the task ends at once.
+`dags.monitor` is a DAG of its own.
 """
 
 import os
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -29,13 +30,14 @@ from pydantic import Field, NonNegativeInt, PositiveInt, TypeAdapter
 
 from dags import pinned_run
 from din import documents, pipeline
-from din.errors import GateClosed, InputError
+from din.errors import GateClosed, InputError, Unavailable
 from din.names import Line
 from din.params.train import WEEKDAYS
 from din.pipeline import Stage
 
 SCHEDULE = os.environ.get("DIN_SCHEDULE", "0 0 * * *")  # cron, UTC, once a day; a run's data day is the day before it
 RETRY_SECONDS = float(os.environ.get("DIN_RETRY_SECONDS", "60"))  # before the first retry; doubles up to half an hour
+WAITS = [RETRY_SECONDS * 2**attempt for attempt in range(5)]  # half an hour in all
 CHAMPION = Asset(name="din/champion")
 NEXT_STEPS: dict[int | None, str] = {
     InputError.exit_code: "correct what its message names, then clear this task; a corrected log needs a new run",
@@ -144,10 +146,21 @@ class Approval(HITLOperator):
         by = answer["responded_by_user"]["name"]
         approved = answer["chosen_options"] == self.options[:1]
         reason = answer["params_input"].get("reason") or UNSAID
-        with final():
-            pinned_run.ask(opened(ti), "answer", approved=approved, by=by, reason=reason)
+        self._store(ti, approved=approved, by=by, reason=reason)
         if not approved:
             self._refuse(ti, f"{by}: {', '.join(answer['chosen_options'])}")
+
+    def _store(self, ti: Any, **answer: Any) -> None:
+        """Store an answer in the registry. If that is away, wait here: another try of this task would ask again."""
+        for seconds in (*WAITS, None):
+            try:
+                with final():
+                    pinned_run.ask(opened(ti), "answer", **answer)
+                return
+            except Unavailable:
+                if seconds is None:
+                    raise
+                time.sleep(seconds)
 
     def _request(self, context: Any) -> dict[str, Any] | None:
         with final():
@@ -210,7 +223,7 @@ def render(dvc_yaml: Path, on_failure: Callable[[Mapping[str, Any]], object] | N
         InputError: the file is unreadable or malformed; see `din.pipeline.parse`. `meta.airflow` of a stage holds an
             unknown key or a wrong value. `DIN_SCHEDULE` is not a time of every day.
     """
-    if not re.fullmatch(r"\d+ \d+ \* \* \*", SCHEDULE):
+    if not re.fullmatch(r"[0-5]?\d ([01]?\d|2[0-3]) \* \* \*", SCHEDULE):
         raise InputError(
             f"DIN_SCHEDULE is {SCHEDULE!r}; expected a minute and an hour of every day, such as 30 2 * * *: each run "
             "learns the day before it"

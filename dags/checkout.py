@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import which
 from typing import IO, Any
 
 from ruamel.yaml import YAML
@@ -53,6 +54,8 @@ class WorkerSettings:
     @classmethod
     def from_env(cls) -> "WorkerSettings":
         """Read `DIN_REPOSITORY`, `DIN_HOME`, `DIN_DVC_REMOTE` and `DIN_REGISTRY`; docs/workers.md has the defaults."""
+        if which("git") is None:
+            raise InputError("git: not found; install it on this worker: each run is a checkout of a commit")
         ours = Path(__file__).resolve().parent.parent
         here = ours if Workspace(ours).pipeline.exists() else Path.cwd()  # an installed package holds no pipeline
         repository = os.environ.get("DIN_REPOSITORY") or str(here)
@@ -138,7 +141,7 @@ def _locked(lock: IO[str]) -> bool:
 
 
 def _sweep(workspaces: Path, locks: Path) -> None:
-    """Remove workspaces that are not in use and have not been used for `FOREIGN_DAYS`, and what kills left of them."""
+    """Remove workspaces that nobody uses and nobody has used for `FOREIGN_DAYS`, and what killed tasks left of them."""
     for name in {re.sub(r"^\.tmp-(new|old)-", "", path.name) for path in workspaces.iterdir()}:
         with (locks / name).open("a") as lock:
             unused = time.time() - os.fstat(lock.fileno()).st_mtime > FOREIGN_DAYS * 86_400
@@ -168,6 +171,9 @@ def check_out(settings: WorkerSettings, commit: str, workspace: Workspace) -> No
         with replace_directory(root) as folder:
             _fetch(settings.repository, commit, folder)
             new = Workspace(folder)
+            for name in ("params.yaml", "dvc.yaml", ".dvc/config"):
+                if not (folder / name).exists():
+                    raise InputError(f"{settings.repository}: commit {commit} holds no {name}; name one that does")
             new.lock.unlink(missing_ok=True)
             new.state.mkdir(exist_ok=True)
             memory = settings.home / "fetch"
@@ -176,7 +182,7 @@ def check_out(settings: WorkerSettings, commit: str, workspace: Workspace) -> No
             if workspace.checkpoints.is_dir():
                 workspace.checkpoints.rename(new.checkpoints)
     cache = settings.home / "cache"
-    config = f"[core]\nremote = runs\n[cache]\ndir = {cache}\n['remote \"runs\"']\nurl = {settings.remote}\n"
+    config = f"""[core]\nremote = runs\n[cache]\ndir = "{cache}"\n['remote "runs"']\nurl = "{settings.remote}"\n"""
     (root / ".dvc" / "config.local").write_text(config)
 
 

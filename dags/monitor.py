@@ -6,7 +6,7 @@ failure callback can page someone, and the registry keeps the alarm. A registry 
 
 import os
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ def render(on_failure: Callable[[Mapping[str, Any]], object] | None = None) -> D
         description="Look after the champion: compare the last day of service with the days before.",
         doc_md=__doc__,
         schedule=SCHEDULE,
-        start_date=datetime(2026, 1, 1),
+        start_date=datetime(2026, 1, 1, tzinfo=UTC),
         catchup=False,
         max_active_runs=1,
         is_paused_upon_creation=True,

@@ -35,7 +35,8 @@ class Outs:
         try:
             reproduce(self._repo, stage, single_item=True)
         except DvcException as error:
-            return Done(1, self._printed or f"{error}: {error.__cause__}")
+            told = "" if isinstance(error.__cause__, StageCmdFailedError) else f"{error}: {error.__cause__}"
+            return Done(1, self._printed + told)
         return Done(0, self._printed)
 
     def push(self, stage: str) -> None:

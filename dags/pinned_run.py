@@ -19,7 +19,7 @@ from typing import Any
 
 from dags.checkout import WorkerSettings, check_out, discard, workspace
 from din import documents
-from din.errors import GateClosed, InputError, Unavailable, shown
+from din.errors import GateClosed, InputError, Unavailable, needing_space, shown
 from din.process import checkout_environment, stream
 
 ANSWER = "answer.json"
@@ -144,7 +144,7 @@ def ask(run: PinnedRun, action: str, **arguments: Any) -> Any:
     settings = WorkerSettings.from_env()
     request = json.dumps({"run": asdict(run), "action": action, "arguments": arguments})
     pin = {"DIN_SOURCE_FINGERPRINT": run.source} if run.source else {}
-    with workspace(settings, run.run_id) as (place, lock):
+    with needing_space(settings.home), workspace(settings, run.run_id) as (place, lock):
         is_new = not place.root.exists()
         check_out(settings, run.commit, place)
         file = place.state / ANSWER

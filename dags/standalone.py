@@ -59,6 +59,12 @@ def main() -> int:
         if not is_well:
             sys.exit(f"airflow: `airflow {command}` has ended or failed; see {log}")
 
+    def run(command: str) -> None:
+        components[command] = start(command)  # so that Ctrl-C ends it too
+        is_well = components[command].wait() == 0
+        del components[command]
+        require(command, is_well)
+
     def watch() -> None:
         time.sleep(1)
         for command, process in components.items():
@@ -68,13 +74,12 @@ def main() -> int:
     try:
         print("airflow: preparing the database", flush=True)
         for command in ("db migrate", "dags reserialize"):
-            require(command, start(command).wait() == 0)
+            run(command)
         for command in COMPONENTS:
             components[command] = start(command)
         while not healthy(url):
             watch()
-        trigger = f"dags trigger din_ctr --run-id {run_id}"  # a task that starts before the server loses a try
-        require(trigger, start(trigger).wait() == 0)
+        run(f"dags trigger din_ctr --run-id {run_id}")  # a task that starts before the server loses a try
         passwords = home / "simple_auth_manager_passwords.json.generated"
         print(f"airflow: {url}/dags/din_ctr/runs/{run_id}")
         for user, password in json.loads(passwords.read_text()).items() if passwords.exists() else ():
@@ -94,9 +99,9 @@ def healthy(url: str) -> bool:
     try:
         with urllib.request.urlopen(f"{url}/api/v2/monitor/health", timeout=5) as answer:
             health = json.load(answer)
-    except OSError:
+        return all(health[part]["status"] == "healthy" for part in ("metadatabase", "scheduler", "dag_processor"))
+    except (OSError, ValueError, LookupError, TypeError):  # not up yet, or another server has this port
         return False
-    return all(health[part]["status"] == "healthy" for part in ("metadatabase", "scheduler", "dag_processor"))
 
 
 def stop(components: list[psutil.Popen]) -> None:

@@ -25,7 +25,7 @@ from dags.outs import Outs, execute
 from dags.pinned_run import ANSWER, PinnedRun, TaskOutcome
 from din import documents
 from din.artifacts import write_bytes, write_json
-from din.errors import GateClosed, InputError, Unavailable, shown
+from din.errors import GateClosed, InputError, Unavailable, needing_space, shown
 from din.params import load
 from din.params.reading import plain
 from din.pipeline import overlap, stages_of
@@ -72,7 +72,7 @@ class Worker:
 
     @property
     def _fetching(self) -> FileLock:
-        """The lock of this worker's memory of `fetch`. Each use first removes the rows that a killed one has left."""
+        """The lock of this worker's memory of `fetch`."""
         return FileLock(self.workspace.fetched / "worker.lock")
 
     def open(self) -> PinnedRun:
@@ -292,8 +292,9 @@ def main() -> int:
     workspace = Workspace(Path.cwd())
     code = 0
     try:
-        worker = Worker(PinnedRun(**request["run"]), workspace)
-        answer = {"result": getattr(worker, request["action"])(**request["arguments"])}
+        with needing_space(workspace.root):
+            worker = Worker(PinnedRun(**request["run"]), workspace)
+            answer = {"result": getattr(worker, request["action"])(**request["arguments"])}
     except (InputError, Unavailable, GateClosed) as error:
         answer = {"error": str(error)}
         code = error.exit_code

@@ -71,7 +71,7 @@ def versions(_: Workspace) -> Iterator[ProbeResult]:
     yield ProbeResult("versions", "ok", f"din {version('din-ctr')}, Python {platform.python_version()}, {system}")
 
 
-def compiler(_: Workspace) -> Iterator[ProbeResult]:
+def compiler(workspace: Workspace) -> Iterator[ProbeResult]:
     """Build and load the native operations, or load those that were built before."""
     try:
         from din.ops import backend
@@ -81,8 +81,13 @@ def compiler(_: Workspace) -> Iterator[ProbeResult]:
     except ImportError as error:
         yield ProbeResult("compiler", "skipped", f"{error.name} is not installed, so this machine can't train")
     except InputError as error:
-        fix = "install gcc or clang, or set CC; until then training takes about twice as long"
-        yield ProbeResult("compiler", "warning", _line(error), fix)
+        params = _params(workspace)
+        seen = _line(error).removeprefix("train.compute.backend: native, but ")
+        fix = "install gcc or clang, or set CC; until then "
+        if params and params.train.compute.backend == "native":
+            yield ProbeResult("compiler", "failed", seen, f"{fix}`din train` refuses train.compute.backend: native")
+        else:
+            yield ProbeResult("compiler", "warning", seen, f"{fix}training takes about twice as long")
 
 
 def processors(workspace: Workspace) -> Iterator[ProbeResult]:

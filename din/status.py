@@ -98,6 +98,8 @@ def status(workspace: Workspace) -> Status:
         problems.append(f"registry: {error}")
         exit_code = error.exit_code
         read = False
+    if problems and not exit_code:
+        exit_code = InputError.exit_code  # of damaged requests
     found = [_stage(workspace, name, changed) for name in stages]
     return Status(found, champion, read, waiting, problems, exit_code)
 

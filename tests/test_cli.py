@@ -69,6 +69,10 @@ def test_the_version() -> None:
             ["serve", "--refresh", "inf"],  # no thread could wait as long
             "din serve: invalid value for '--refresh': Input should be less than or equal to 86400, got 'inf'",
         ),
+        (
+            ["registry", "rollback", "2", "--reason", "x", "--registry", ""],
+            "din registry rollback: invalid value for '--registry': is empty; give a value, or leave the option out",
+        ),
     ],
 )
 def test_wrong_arguments_are_one_line(arguments: list[str], message: str) -> None:

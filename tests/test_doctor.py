@@ -38,14 +38,16 @@ def of(probe: doctor.Probe, workspace: Workspace) -> dict[str, ProbeResult]:
     return found
 
 
-def test_no_compiler_is_a_warning(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_compiler_is_a_warning_unless_it_is_demanded(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """The message names the command that was tried."""
     monkeypatch.setenv("CC", "no-such-compiler")
     library.load.cache_clear()
     found = of(doctor.compiler, workspace)["compiler"]
-    library.load.cache_clear()
     assert found.state == "warning"
     assert "no-such-compiler" in found.seen
+    replace(workspace.params, "    backend: auto ", "    backend: native ")
+    assert of(doctor.compiler, workspace)["compiler"].state == "failed"
+    library.load.cache_clear()
 
 
 def test_more_than_the_machine_has_is_named(workspace: Workspace) -> None:

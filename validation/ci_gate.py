@@ -24,7 +24,7 @@ def gate(workspace: Workspace, params: Params, markdown: Path | None = None) -> 
 
     Raises:
         GateClosed: a report is missing, unreadable or closed, or was made from data or thresholds that the workspace
-            has no longer.
+            no longer has.
         InputError: the gate is open, but `markdown` can't be written.
     """
     rows: list[tuple[str, str, str, str]] = []
@@ -37,7 +37,7 @@ def gate(workspace: Workspace, params: Params, markdown: Path | None = None) -> 
             found = Digest(hash_tree(workspace.judged(suite)))
             why = why_closed(workspace, suite, report, found, params)
             entries = report.expectations
-        except InputError as error:
+        except (InputError, OSError) as error:
             why = str(error)
         broken = [entry for entry in entries if not entry.success]
         held = f"{len(entries) - len(broken)} of {len(entries)}"

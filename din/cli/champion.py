@@ -24,7 +24,7 @@ command = commands(app, CHAMPION)
 @command("din pin                  # before `dvc repro`, with train.start: champion")
 def pin() -> None:
     """Write into params.yaml which champion the next run continues (train.champion), and print it."""
-    with answering():
+    with answering("train"):
         from din.artifacts import write_bytes
         from din.params.overlays import edit
         from din.registry.champions import pin
@@ -61,7 +61,7 @@ def report(
     """
     with answering("train"):
         if everything and markdown:
-            raise InputError("--markdown: is about the run here; expected it without --all")
+            raise InputError("--markdown describes the run here; leave out --all")
         if everything:
             from din.report.runs import print_runs, write_runs
 
@@ -161,7 +161,7 @@ def score(
 
         limits = Limits(max_candidates, max_history, max_request_mb)
         if (engine == "spark") != (out is not None):
-            raise InputError("--out: goes with --engine spark, and only with it; give both or neither")
+            raise InputError("--out and --engine spark belong together; give both or neither")
         if out is not None:
             if bundle is not None or explain:
                 raise InputError(

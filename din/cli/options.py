@@ -21,9 +21,28 @@ def not_blank(reason: str) -> str:
     return reason
 
 
-Uri = Annotated[str | None, typer.Option("--registry", help="Registry URI; default: promote.registry of params.yaml.")]
+def not_empty(value: str | None) -> str | None:
+    """Return the value of an option as it is.
+
+    Raises:
+        BadParameter: it is empty, as `--registry "$STAGING"` is without such a variable; that is not the default.
+    """
+    if value == "":
+        raise typer.BadParameter("is empty; give a value, or leave the option out: is a variable of the shell not set?")
+    return value
+
+
+Uri = Annotated[
+    str | None,
+    typer.Option("--registry", callback=not_empty, help="Registry URI; default: promote.registry of params.yaml."),
+]
 Model = Annotated[
-    str | None, typer.Option("--model", help="Model name; default: this job's, or with --registry its only model.")
+    str | None,
+    typer.Option(
+        "--model",
+        callback=not_empty,
+        help="Model name; default: this job's, or with --registry its only model.",
+    ),
 ]
 Promotion = Annotated[str, typer.Argument(help="A record's number, or (the start of) a version.")]
 Reason = Annotated[str, typer.Option(callback=not_blank, help="The reason, for the log.")]

@@ -4,12 +4,15 @@ from typing import Annotated
 
 import typer
 
-from din.cli.options import By, Model, Promotion, Reason, Uri, default_registry, place, user
+from din.cli.options import By, Model, Promotion, Reason, Uri, default_registry, not_empty, place, user
 from din.cli.run import answering
 from din.commandline import AsJson, commands, examples, print_result
 from din.errors import InputError
 
-AnyModel = Annotated[str | None, typer.Option("--model", help="Model name; default: all models of the registry.")]
+AnyModel = Annotated[
+    str | None,
+    typer.Option("--model", callback=not_empty, help="Model name; default: all models of the registry."),
+]
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -34,7 +37,7 @@ def show(
     model: AnyModel = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print all records, the last of each model its champion's; or one record as JSON, or what differs between two.
+    """Print all records (each model's last one is its champion), one record as JSON, or what differs between two.
 
     With --against: parameters, data, code, packages, machines, gates and metrics.
     """
@@ -56,9 +59,7 @@ def show(
 def rollback(
     to: Promotion,
     reason: Reason,
-    champion: Annotated[
-        int | None, typer.Option(min=1, help="Roll back only if the champion is this record; again, it does nothing.")
-    ] = None,
+    champion: Annotated[int | None, typer.Option(min=1, help="Roll back only if the champion is this record.")] = None,
     by: By = "",
     uri: Uri = None,
     model: Model = None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from din.errors import GateClosed, InputError, Unavailable
+from din.errors import GateClosed, InputError, Unavailable, needing_space
 from din.workspace import Workspace, require
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def answering(extra: str = "serve") -> Iterator[None]:
     from din import stage
 
     try:
-        with stage.packages(extra):
+        with stage.packages(extra), needing_space(HERE.root.absolute()):
             yield
     except (InputError, Unavailable, GateClosed) as error:
         print(error, file=sys.stderr)

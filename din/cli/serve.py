@@ -31,7 +31,7 @@ def serve(
     processes: Annotated[int, typer.Option(min=1, max=256, help="Processes; each holds a bundle of its own.")] = 1,
     threads: Annotated[int, typer.Option(min=1, max=256, help="Requests that a process scores at once.")] = 1,
     queue: Annotated[int, typer.Option(min=0, help="Requests that may wait; one more gets 503.")] = 64,
-    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds until 504, from the head of a request on.")] = 2.0,
+    timeout: Annotated[float, typer.Option(min=0.001, help="Answer 504 after this many seconds.")] = 2.0,
     slow_ms: Annotated[float, typer.Option(min=0, help="Log requests that take longer, with their steps.")] = 500.0,
     refresh: Annotated[
         float, typer.Option(min=0.1, max=86400, help="Seconds between two looks at the registry.")
@@ -39,11 +39,9 @@ def serve(
     max_candidates: MaxCandidates = 10_000,
     max_history: MaxHistory = 10_000,
     max_request_mb: Annotated[float, typer.Option(min=0.001, max=256, help="Refuse larger bodies, in MB.")] = 16.0,
-    log: Annotated[str | None, typer.Option(help="Log what was answered in this folder.")] = None,
+    log: Annotated[str | None, typer.Option(help="The folder in which to log all answers.")] = None,
     log_share: Annotated[float, typer.Option(min=0, max=1, help="The share of the users to log.")] = 1.0,
-    log_key: Annotated[
-        str | None, typer.Option(help="Log keyed hashes of users, unless requests hold them; the key's file.")
-    ] = None,
+    log_key: Annotated[str | None, typer.Option(help="Hash users in the log with the key in this file.")] = None,
     shadow: Annotated[
         str | None, typer.Option(help="Score a challenger too: a record, (the start of) a version, or a folder.")
     ] = None,

@@ -4,6 +4,7 @@ params.yaml holds the defaults, changed by the recipe for its log's protocol.
 """
 
 import json
+import sys
 from pathlib import Path
 
 from din.params.defaults import defaults
@@ -11,6 +12,8 @@ from din.params.json_schema import schema
 from din.params.overlays import edit, nested
 from din.params.train import RECIPES
 
+if not Path("docs/params.schema.json").exists():
+    sys.exit("python -m din.params writes the defaults over params.yaml; run it in a checkout of this project")
 recipe = nested({f"train.{key}": value for key, value in RECIPES["by_user"].items()})
 Path("params.yaml").write_text(edit(defaults(), recipe, "the recipe").text, encoding="utf-8")
 Path("docs/params.schema.json").write_text(json.dumps(schema(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

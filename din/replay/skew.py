@@ -146,7 +146,8 @@ def _compared(
 
 
 def _same(true: Any, sent: Any, times: bool) -> bool:
-    if isinstance(true, list) and isinstance(sent, list) and len(true) == len(sent):
+    lists = all(isinstance(value, list) for value in (true, sent))
+    if lists and len(true) == len(sent):
         return all(_same(one, other, times) for one, other in zip(true, sent, strict=True))
     numbers = all(isinstance(value, int | float) and finite(value) for value in (true, sent))
     if times and numbers:

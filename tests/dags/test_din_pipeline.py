@@ -76,7 +76,7 @@ def test_a_reason_is_checked_before_the_run(reason: str) -> None:
             jsonschema.validate(reason, schema)
 
 
-@pytest.mark.parametrize("schedule", ["0 3 * * 1", "0 */6 * * *", "30 2 * * 1-5", "@hourly"])
+@pytest.mark.parametrize("schedule", ["0 3 * * 1", "0 */6 * * *", "30 2 * * 1-5", "@hourly", "60 3 * * *"])
 def test_a_run_is_about_the_day_before_it(schedule: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So a schedule that is not a time of every day is refused."""
     monkeypatch.setattr(airflow_dag, "SCHEDULE", schedule)

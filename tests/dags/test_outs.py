@@ -14,6 +14,7 @@ stages:
   good: {cmd: ["echo $DVC_STAGE", "echo x > out; printf end >&2"], outs: [out]}
   closed: {cmd: "echo table; exit 3"}
   killed: {cmd: "echo begun; kill -9 $$"}
+  careless: {cmd: "echo all is well", outs: [never]}
   refused: {cmd: "true", deps: [nowhere]}
 """
 
@@ -31,4 +32,6 @@ def test_all_that_a_stage_prints_is_kept(
     assert "good\nend\n" in capsys.readouterr().out
     assert outs.reproduce("closed") == Done(1, "table\n")
     assert outs.reproduce("killed") == Done(1, "begun\n")
+    code, told = outs.reproduce("careless")
+    assert code == 1 and told.startswith("all is well\n") and "'never' does not exist" in told
     assert outs.reproduce("refused") == Done(1, "failed to reproduce 'refused': dependency 'nowhere' does not exist")

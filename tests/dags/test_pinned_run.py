@@ -175,6 +175,16 @@ def test_another_commit_keeps_the_checkpoints(checked_out: Callable[..., Path], 
     assert saved.read_text() == "weights"
 
 
+def test_a_commit_of_something_else(checked_out: Callable[..., Path], here: Worker) -> None:
+    """It is bad input, which no scheduler tries again, and the workspace stays what it was."""
+    root = checked_out()
+    other = git(here.checkout, "commit-tree", "-m", "docs", git(here.checkout, "rev-parse", "HEAD:docs"))
+    git(here.checkout, "branch", "docs", other)
+    with pytest.raises(InputError, match=rf"commit {other} holds no params\.yaml"):
+        check_out(WorkerSettings.from_env(), other, Workspace(root))
+    assert git(root, "rev-parse", "HEAD") == here.world.commit
+
+
 @pytest.mark.parametrize(("key", "advice"), [("data.until", "give it as `until`"), ("plugins", "name the commit")])
 def test_a_run_may_not_set_every_key(key: str, advice: str) -> None:
     """Whoever may trigger a run must not choose the code that it runs, and its day has an argument of its own."""

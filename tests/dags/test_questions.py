@@ -14,8 +14,9 @@ from daily_log import FIRST, DailyLog, days
 from local_airflow import BIN, Airflow, api_server, stop, wait_for
 from workspace import Workspace  # tests/pipeline
 
-from dags import din_pipeline, pinned_run
+from dags import airflow_dag, din_pipeline, pinned_run
 from din.artifacts import hash_files, write_json
+from din.errors import Unavailable
 from din.registry.registry import Registry
 from tests.factories.bundles import crown
 
@@ -55,6 +56,24 @@ def test_the_answer_is_that_of_the_airflow_user(monkeypatch: pytest.MonkeyPatch)
         asked.answer(event | {"chosen_options": ["Reject"], "params_input": {}})
     assert asked.answers == [(True, "ann", "looked at the slices"), (False, "ann", "answered in Airflow")]
     assert asked.pushed["outcome"]["exit_code"] == 3 and asked.pushed["outcome"]["table"] == "ann: Reject"
+
+
+def test_an_answer_outlasts_an_absent_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is stored once the registry is back, since Airflow forgets it with another try of the task."""
+    asked = Asked(monkeypatch)
+    store = pinned_run.ask
+    away = [Unavailable("the registry does not answer")] * 2
+
+    def ask(*arguments: Any, **given: Any) -> Any:
+        if away:
+            raise away.pop()
+        return store(*arguments, **given)
+
+    monkeypatch.setattr(pinned_run, "ask", ask)
+    monkeypatch.setattr(airflow_dag, "WAITS", [0.0, 0.0])
+    event = {"responded_at": datetime.now(UTC), "responded_by_user": {"id": "7", "name": "ann"}}
+    asked.answer(event | {"chosen_options": ["Approve"], "params_input": {"reason": "fine"}})
+    assert asked.answers == [(True, "ann", "fine")]
 
 
 def test_no_answer_in_time_is_a_rejection(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,4 +128,5 @@ def test_a_table_without_requests_is_refused(registry: Registry, tmp_path: Path)
 def test_options_that_do_not_fit_are_refused(registry: Registry, tmp_path: Path) -> None:
     """Spark scores with a champion, without reasons, and into a folder."""
     assert "leave out --bundle and --explain" in refused(score(registry, "requests", tmp_path, "--explain", "3"))
-    assert "--out: goes with --engine spark" in refused(score(registry, "requests", tmp_path, "--engine", "local"))
+    local = score(registry, "requests", tmp_path, "--engine", "local")
+    assert "--out and --engine spark belong together" in refused(local)
