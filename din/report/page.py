@@ -33,6 +33,7 @@ _MOST_ROWS = (100, 25, 5)
 _MOST_EPOCHS = 100
 _MOST_SAMPLES = 5
 _MOST_COLUMNS = 10
+_MOST_LISTED = 4
 _MOST_SAID = 600
 """The largest number of characters of a reason or an advice."""
 _FOLDER = Path(__file__).parent
@@ -158,7 +159,9 @@ def figure(value: Any) -> str:
     if isinstance(value, Interval):
         return "–" if math.isnan(value.lower) else figure((value.lower, value.upper))
     if isinstance(value, list | tuple):
-        return " … ".join(figure(one) for one in value[:4])
+        is_range = len(value) == 2 and all(isinstance(one, int | float) for one in value)
+        told = (" … " if is_range else ", ").join(figure(one) for one in value[:_MOST_LISTED])
+        return f"{told}, …" if len(value) > _MOST_LISTED else told
     if isinstance(value, bool) or not isinstance(value, int | float):
         return cut(_MOMENT.sub(r"\1 \2 UTC", value) if isinstance(value, str) else value)
     return _number(value).replace("-", "−")

@@ -124,7 +124,8 @@ def read_runs(workspace: Workspace, uri: str, model_name: str) -> Runs:
         gate = _gate(objects, _file(keys, run_id, record, "gate.json"))
         page = _file(keys, run_id, record, "report.html")
         rows.append(_row(at, run_id, record, gate, page and objects.at(page)))
-    here = [(at, gate) for at, gate in refused(workspace) if _destination(gate, workspace) == (uri, model_name)]
+    asked = (_resolved(uri), model_name)
+    here = [(at, gate) for at, gate in refused(workspace) if _destination(gate, workspace) == asked]
     rows += [_row(at, None, None, gate, None) for at, gate in here]
     alarms = [_alarm(alarm) for alarm in kept_alarms(objects)[-MOST_ALARMS:]]
     shown = _newest_first([*_newest_first(rows)[:MOST_RUNS], *alarms])
@@ -142,7 +143,13 @@ def _alarm(alarm: Alarm) -> RunRow:
 
 def _destination(gate: GateReport, workspace: Workspace) -> tuple[str, str]:
     """Return the registry and the model's name that a gate's candidate was meant for."""
-    return workspace.located(gate.about.params.get("promote", {}).get("registry", "")), gate.about.model_name
+    place = workspace.located(gate.about.params.get("promote", {}).get("registry", ""))
+    return _resolved(place), gate.about.model_name
+
+
+def _resolved(uri: str) -> str:
+    """Return a registry's URI in the one form that all its spellings share."""
+    return uri.rstrip("/") if "://" in uri else str(Path(uri).expanduser().resolve())
 
 
 def _row(at: str, run_id: str | None, record: Record | None, gate: GateReport | None, page: str | None) -> RunRow:

@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from html_page import Page
@@ -90,6 +91,7 @@ def test_candidates_that_were_refused_here(finished: Miniature, registry: Regist
     page = Page(here.runs_page.read_text())
     assert page.text.count("Local run") == 2 and versions[0][:12] in page.text
     assert read_runs(here, registry.uri, "another").rows == []
+    assert len(read_runs(here, f"{registry.uri}/../{Path(registry.uri).name}/", registry.model_name).rows) == 3
     assert finished.become(0.3) == versions[0]
     judge(finished)
     write_report(here)

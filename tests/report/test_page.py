@@ -249,6 +249,8 @@ def test_names_from_the_log_are_escaped(finished: Miniature, scored: Any) -> Non
         (figure, -0.00071, "−0.0007"),
         (figure, 1.4e-07, "1.4e−07"),
         (figure, [-0.5, 12.25], "−0.5000 … 12.2"),
+        (figure, ["app", "web"], "app, web"),
+        (figure, list("abcdef"), "a, b, c, d, …"),
         (figure, Interval(0.5, 0.25, 1.0), "0.2500 … 1.0000"),
         (figure, Interval(0.5, math.nan, math.nan), "–"),
         (figure, "2022-05-04T23:52:09.474000+00:00", "2022-05-04 23:52:09 UTC"),
