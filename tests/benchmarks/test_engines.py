@@ -12,7 +12,7 @@ from benchmarks.size import Cost, cost_of_stage
 SPARK = pytest.param("spark", marks=[pytest.mark.slow, pytest.mark.timeout(600), needs_spark, needs_java])
 
 
-@pytest.mark.parametrize("engine", ["duckdb", SPARK])
+@pytest.mark.parametrize("engine", [pytest.param("duckdb", marks=pytest.mark.slow), SPARK])
 def test_the_cost_is_that_of_all_processes(engine: str, tmp_path: Path) -> None:
     """Each engine builds features of its own from the same log. Java alone takes more than DuckDB."""
     cost_of_stage(tmp_path / "fetch.json", 4_000, "fetch", "digest")

@@ -32,7 +32,7 @@ def calls(folder: Path) -> list[str]:
     return sorted(path.read_text() for path in folder.glob("*.calls"))
 
 
-@pytest.mark.parametrize("jobs", [0, 2])
+@pytest.mark.parametrize("jobs", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_finished_case_is_not_run_again(tmp_path: Path, jobs: int) -> None:
     """Documents come back as they were, in order, and only the missing case of two runs."""
     cases = [StudyCase(f"a {number}, b/c", point, ("a", number)) for number in range(2)]

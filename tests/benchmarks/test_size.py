@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from benchmarks.size import COMMANDS, DAYS, Cost, cost_of_stage, cost_table, fetch_of_csv
 
 
@@ -12,6 +14,7 @@ def test_the_cost_of_a_stage_is_that_of_its_process(tmp_path: Path) -> None:
     assert len(list((tmp_path / "workspace/data/raw/events").glob("date=*"))) == DAYS
 
 
+@pytest.mark.slow
 def test_a_csv_file_is_fetched_whole(tmp_path: Path) -> None:
     fetch_of_csv(tmp_path / "fetch.json", 4_000, "digest")
     assert "fetch: 4,000 rows of 20 days" in (tmp_path / "output.txt").read_text()

@@ -17,6 +17,7 @@ from tests.factories.log import DELIVERY, Size, draw, write
 SMALL = {"embedding_dim": 4, "attention_hidden": (6,), "hidden": (8,), "batch_size": 512, "epochs": 2}
 
 
+@pytest.mark.slow
 def test_all_models_get_the_same_trials(params: Params, tmp_path: Path) -> None:
     """A second call runs nothing again and prints the same."""
     simulate = replace(params.fetch.simulate, users=200, items=50, categories=5)

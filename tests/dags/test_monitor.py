@@ -1,6 +1,7 @@
 """The DAG that looks after the champion."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from dags import din_pipeline, monitor
+from din.process import Done
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -27,8 +29,16 @@ def test_bad_input_is_final(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     shutil.copy(ROOT / "params.yaml", tmp_path)
     monkeypatch.setenv("DIN_REPOSITORY", str(tmp_path))
     task: Any = din_pipeline.din_monitor.get_task("watch")
-    with pytest.raises(AirflowFailException, match="LOG: missing; expected the folder of `din serve --log`"):
+    commands = []
+
+    def refused(command: Sequence[str], cwd: Path, _: object) -> Done:
+        commands.append((command, cwd))
+        return Done(2, "LOG: missing")
+
+    monkeypatch.setattr(monitor, "stream", refused)
+    with pytest.raises(AirflowFailException, match="LOG: missing"):
         task.python_callable()
+    assert commands == [(["din", "watch"], tmp_path)]
     monkeypatch.setenv("DIN_REPOSITORY", "https://example.com/ctr.git")
     with pytest.raises(AirflowFailException, match="set DIN_HOME to a folder of this worker"):
         task.python_callable()

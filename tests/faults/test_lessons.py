@@ -53,8 +53,11 @@ def learned(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Learned
     return Learned(here, settings, predictions(here), hash_tree(here.shipped))
 
 
-SLOW = {"rate_2", "rate_5", "rate_20", "rate_50", "one_user"}
-"""Plants that take long, or do in another degree what one of the others does."""
+SLOW = {
+    "rate_2", "rate_5", "rate_20", "rate_50", "one_user", "ascent", "optimizer_scaled", "shuffled", "shifted",
+    "reversed", "half", "zeroed", "vocabulary", "sign",
+}  # fmt: skip
+"""Plants that take long, or change at the same place what one of the others changes."""
 
 
 @pytest.mark.parametrize(

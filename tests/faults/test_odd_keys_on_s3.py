@@ -40,13 +40,16 @@ def registry(client: Any, tmp_path: Path) -> Registry:
 
 
 @pytest.mark.parametrize("area", ["promotions", "seals"])
-@pytest.mark.parametrize("key", ["/000002.json", "./000004.json", "../x.json", "a\x01b.json", "a//b"])
-def test_an_unlistable_key_is_named(area: str, key: str, client: Any, registry: Registry) -> None:
+def test_an_unlistable_key_is_named(area: str, client: Any, registry: Registry) -> None:
     """Nothing is read or written until somebody has removed it."""
-    client.put_object(Bucket=BUCKET, Key=f"ctr/{registry.model_name}/{area}/{key}", Body=b"{}")
-    for read in (registry.champion, registry.history, registry.verify):
-        with pytest.raises(InputError, match=rf"{area}: not a valid key: .*; remove or rename it"):
-            read()
+    for key in ("/000002.json", "./000004.json", "../x.json", "a\x01b.json", "a//b"):
+        place = {"Bucket": BUCKET, "Key": f"ctr/{registry.model_name}/{area}/{key}"}
+        client.put_object(**place, Body=b"{}")
+        for read in (registry.champion, registry.history, registry.verify):
+            with pytest.raises(InputError, match=rf"{area}: not a valid key: .*; remove or rename it"):
+                read()
+        client.delete_object(**place)
+    assert registry.verify() == []
 
 
 @pytest.mark.parametrize("area", ["looks", "approvals"])

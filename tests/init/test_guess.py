@@ -384,8 +384,9 @@ def test_numbers_that_leave_the_histories_alone(
     assert not {"fetch.table.behaviour", "featurize.order"} & guessed("log.csv").keys()
 
 
-@pytest.mark.parametrize("name", ["day", "date"])
-@pytest.mark.parametrize(("form", "hours"), [("%Y%m%d", 8), ("%d.%m.%Y", -5), ("%Y-%m-%d", 0)])
+@pytest.mark.parametrize(
+    ("name", "form", "hours"), [("day", "%Y%m%d", 8), ("date", "%d.%m.%Y", -5), ("date", "%Y-%m-%d", 0)]
+)
 def test_days_in_a_column_tell_the_time_zone(
     name: str, form: str, hours: int, tmp_path: Path, log: list[dict[str, Any]], guessed: Guessed
 ) -> None:

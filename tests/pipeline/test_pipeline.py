@@ -46,6 +46,7 @@ def test_the_model_finds_most_of_what_was_planted(promoted: Workspace) -> None:
     assert report["test"]["auc"] > max(report["floors"][floor]["auc"] for floor in ("popularity", "lr"))
 
 
+@pytest.mark.slow
 def test_the_second_repro_runs_the_checks_and_the_gate_only(promoted: Workspace) -> None:
     """If nothing changed, only `code`, `fetch` and `gate` run, and committed files and dvc.lock stay as they were."""
     before = promoted.lock()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +87,14 @@ def judge(registry: Registry, log: Path, tmp_path: Path) -> Judge:
     return judged
 
 
-def test_sound_days(judge: Judge, capsys: pytest.CaptureFixture[str]) -> None:
-    """A day like all others has all its figures and no alarm."""
+def test_sound_days(judge: Judge, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A day like all others has all its figures and no alarm.
+
+    Days before those compared are not read, so a log may grow without end: damage there changes nothing.
+    """
+    old = tmp_path / "served" / f"date={JUDGED - timedelta(days=57)}" / "hour=00" / "damaged.parquet"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(b"damaged")
     found = judge()
     assert found.alarms == []
     names = {check.figure: check for check in found.checks}
@@ -104,15 +111,6 @@ def test_contexts_named_like_columns_of_the_log(judge: Judge) -> None:
     contexts = {"version": 1, "moment": 2, "day": 3, "score": 4}
     found = judge(lambda request: request | {"context": contexts})
     assert {check.figure: check.observed for check in found.checks}["AUC"] is not None
-
-
-def test_days_before_those_compared(judge: Judge, tmp_path: Path) -> None:
-    """They are not read, so a log may grow without end: damage there changes nothing."""
-    expected = judge()
-    old = tmp_path / "served" / f"date={JUDGED - timedelta(days=57)}" / "hour=00" / "damaged.parquet"
-    old.parent.mkdir(parents=True)
-    old.write_bytes(b"damaged")
-    assert judge() == expected
 
 
 def test_a_client_that_breaks(
@@ -195,7 +193,6 @@ def test_clicks_that_cannot_be_read(judge: Judge, tmp_path: Path) -> None:
     assert {check.figure for check in found.checks} >= {"requests", "scores"}
     with pytest.raises(InputError, match="expected item_id and request_id"):
         found.check()
-    assert judge(lambda request: request | {"history": []}).alarms
 
 
 def test_a_store_of_clicks_that_does_not_answer(judge: Judge, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,18 +209,17 @@ def test_a_store_of_clicks_that_does_not_answer(judge: Judge, log: Path, monkeyp
 
 def test_metrics_that_cannot_be_written(judge: Judge, registry: Registry, tmp_path: Path) -> None:
     """Alarms are kept and told all the same."""
-    metrics = tmp_path / "none" / "din.prom"
-    with pytest.raises(InputError, match="expected a file in a folder that can be written"):
-        judge(metrics=metrics).check()
+    found = judge(lambda request: request | {"history": []}, metrics=tmp_path / "none" / "din.prom")
+    assert "expected a file in a folder that can be written" in str(found.problem)
     with pytest.raises(GateClosed):
-        judge(lambda request: request | {"history": []}, metrics=metrics).check()
+        found.check()
     assert kept(registry.objects)
 
 
-@pytest.mark.parametrize("user", [{}, {"user_id": []}])
-def test_missing_values_are_unknown(user: dict[str, Any], judge: Judge) -> None:
+def test_missing_values_are_unknown(judge: Judge) -> None:
     """A bundle has a row for missing values, which makes neither them nor empty lists known values."""
-    found = {check.figure: check.observed for check in judge(lambda request: request | {"user": user}).checks}
+    users = cycle([{}, {"user_id": []}])
+    found = {check.figure: check.observed for check in judge(lambda request: request | {"user": next(users)}).checks}
     assert found["unknown user.user_id"] == 1
 
 
@@ -235,7 +231,6 @@ def test_an_old_champion(judge: Judge, registry: Registry, steady: World) -> Non
     age = (datetime(JUDGED.year, JUDGED.month, JUDGED.day) + timedelta(days=1) - promoted) / timedelta(days=1)
     (alarm,) = judge(max_age=timedelta(days=age - 1)).alarms
     assert (alarm.figure, alarm.action, alarm.observed) == ("age of the champion", "retrain", age)
-    assert judge(max_age=timedelta(days=age + 1)).alarms == []
 
 
 @pytest.mark.parametrize(

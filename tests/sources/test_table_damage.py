@@ -29,7 +29,7 @@ VALUES = [
 ROLES = {
     "events": ("item_id", "timestamp", "sequence", "label", "behaviour", "side"),
     "items": ("item_id", "side"),
-    "history": ("side",),
+    "history": ("item_id", "timestamp", "sequence"),
 }
 
 

@@ -1,5 +1,6 @@
 """Logs that can't be used: one line names place, problem and next step."""
 
+import gzip
 import os
 from collections.abc import Callable
 from typing import Any, Literal
@@ -38,6 +39,12 @@ def side(name: str, table: str, content: str | bytes, *says: str, **more: Any) -
     """Return a case with a bad table of items, users or history: JSON lines, or else CSV."""
     path = f"side.{'jsonl' if content[:1] in ('{', b'{') else 'csv'}"
     return case(name, {path: content}, path, *says, **{table: path}, **more)
+
+
+def flipped(content: bytes) -> bytes:
+    """Return bytes with one of them inverted."""
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :]
 
 
 ROWS = {"explode": {"shown": ("item_id", "label")}}
@@ -174,6 +181,19 @@ CASES = [
         "a long cell after quotes", "bad.csv", f'{HEADER}\n1,"a\nb",{T},0\n1,"a ""b"" {LONG}",{T},0\n',
         "row 2 has more than 4 MB, beginning with '1,",
     ),
+    log("a column twice", "bad.csv", f"{HEADER},label\n1,10,{T},0,1\n", "'label' appears twice in the header"),
+    log("half of a gzip file", "bad.csv.gz", gzip.compress(GOOD.encode())[:-20], "cannot be read (", "export it again"),
+    log("a damaged gzip file", "bad.csv.gz", flipped(gzip.compress(GOOD.encode())), "cannot be read (zlib"),
+    log("gzip without its suffix", "bad.csv", gzip.compress(GOOD.encode()), "is damaged or of another format"),
+    log("half of a Parquet file", "bad.parquet", parquet()[:100], "is damaged or of another format: export it again"),
+    log("Latin-1", "bad.csv", f"{HEADER}\n1,caf\xe9,{T},0\n".encode("latin-1"), "not UTF-8 text", "set csv.encoding"),
+    log("a block of zeros", "bad.csv", GOOD.encode() + bytes(512), "or export it again if it is damaged"),
+    log("half a JSON object", "bad.jsonl", '{"label": 0}\n{"user_id": 2, "it', "line 2: ", "correct that line"),
+    events("no time", "1,10,,0", "row 1: timestamp is missing"),
+    events("no label", f"1,10,{T},", "row 1: label is missing"),
+    events("a word as time", "1,10,dawn,0", "timestamp is 'dawn'; expected a number", "timestamp_unit to iso where"),
+    events("an infinite number", f"1,10,{T},0,inf", "w is inf; expected a finite number", more="w", keep=("w",)),
+    side("no items", "items", "item_id,c\n", "no rows"),
     log("a long header", "bad.csv", f"{HEADER},{LONG}\n1,10,{T},0,1\n", "header has more than 4 MB"),
 ]  # fmt: skip
 

@@ -51,7 +51,7 @@ def tuned(workspace: Workspace, params: Params, trials: int = TRIALS) -> Tuned:
 
 
 def test_a_search_reads_no_test_row_and_leaves_an_overlay(
-    workspace: Workspace, tiny: Params, capsys: pytest.CaptureFixture[str]
+    workspace: Workspace, tiny: Params, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The features have no test rows. Trial 0 is `din train`. A search without trials or time left adds nothing."""
     found = tuned(workspace, tiny)
@@ -82,6 +82,19 @@ def test_a_search_reads_no_test_row_and_leaves_an_overlay(
         changes = edit(workspace.params.read_text(), read_overlay(workspace.tuned), "x").changes
         assert {change.key for change in changes} >= {f"train.{one.key}" for one in found.keys}
         assert all(one.reason in workspace.tuned.read_text() for one in found.keys)
+
+    # A stage replaces the features while a search trains, which goes on with those that it began with.
+    shutil.rmtree(workspace.tuning)
+    judge = seeds.run_and_judge
+
+    def disturbed(*given: Any) -> Estimate:
+        shutil.rmtree(workspace.features)
+        write_features(workspace.features, users=30, shards=1, declared=PLAIN)
+        return judge(*given)
+
+    monkeypatch.setattr(seeds, "run_and_judge", disturbed)
+    assert [one.metrics for one in tuned(workspace, tiny).candidates] == [one.metrics for one in found.candidates]
+    assert not workspace.held.exists()
 
 
 def test_further_seeds_go_on_from_those_that_are_kept(
@@ -127,25 +140,6 @@ def test_the_search_leaves_time_for_further_seeds(
     tune(workspace, tiny, 1000, None, 2)
     assert [trials for trials, _ in limits] == [2, None, None]
     assert [stop_at - began for _, stop_at in limits] == pytest.approx([60_000, 60_000 - 650, 60_000], abs=60)
-
-
-def test_features_that_change_meanwhile_are_not_mixed(
-    workspace: Workspace, tiny: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A stage replaces the features while a search trains. It goes on with those that it began with."""
-    undisturbed = tuned(workspace, tiny)
-    shutil.rmtree(workspace.tuning)
-    judge = seeds.run_and_judge
-
-    def disturbed(*given: Any) -> Estimate:
-        shutil.rmtree(workspace.features)
-        write_features(workspace.features, users=30, shards=1, declared=PLAIN)
-        return judge(*given)
-
-    monkeypatch.setattr(seeds, "run_and_judge", disturbed)
-    found = tuned(workspace, tiny)
-    assert [one.metrics for one in found.candidates] == [one.metrics for one in undisturbed.candidates]
-    assert not workspace.held.exists()
 
 
 def test_a_gain_of_luck_may_be_chance() -> None:

@@ -36,7 +36,6 @@ from din.artifacts import MANIFEST, hash_tree, read_json
 from din.featurize.build import featurize
 from din.params import Params
 from din.schema import DAY_US, SPLITS
-from tests.faults.defects import DEFECTS as PLANTED
 from validation.features import PHASES
 
 Enter = Callable[..., Params]
@@ -165,6 +164,8 @@ DEFECTS: dict[str, dict[str, tuple[Plant, set[str]]]] = {
             lambda: fill(TEST, "label", pq.read_table(TEST)["label"].cast(pa.int32())),
             {"columns"},
         ),
+        "the raw log changed": (lambda: (RAW / "more.txt").write_text("x"), {"built_from_this_raw_log"}),
+        "item beyond its table": (value(TRAIN, "item", 0, 10**6), {"item_in_range"}),
         "a split that lost a row": (lambda: edit(TEST, lambda table: table.slice(1)), {"row_counts"}),
         "vocabulary skips an id": (value(CATEGORY, "id", 3, 9), {"vocab_category_ids"}),
         "id known on another day": (value(TAB, "known_since", 1, date(2024, 1, 1)), {"vocab_tab_days"}),
@@ -215,12 +216,10 @@ DEFECTS: dict[str, dict[str, tuple[Plant, set[str]]]] = {
             lambda: fill(TRAIN, "weight", np.roll(columns(TRAIN)["weight"], 1)),
             {"weights_of_the_log"},
         ),
-        "a negative weight": (value(TEST, "weight", 3, -1.0), {"weights_of_the_log"}),
-        "a weight of NaN": (value(TRAIN, "weight", 3, float("nan")), {"weights_of_the_log"}),
+        "a manifest without negatives": (lambda: seal(FEATURES, negatives=None), {"negatives_told"}),
         "weights lost": (lambda: edit(shard("valid"), lambda table: table.drop_columns("weight")), {"columns"}),
         "a click less in training": (without("train", 1), {"negatives_kept"}),
         "a negative less in training": (without("train", 0), {"negatives_kept"}),
-        "a negative less in validation": (without("valid", 0), {"held_out_rows_whole"}),
         "a negative less in test": (without("test", 0), {"held_out_rows_whole"}),
     },
     "temporal with daily": {"a behaviour of the same day": (own_day_in_history, {"history_before_impression"})},
@@ -246,9 +245,9 @@ def test_each_defect_closes_exactly_its_expectation(kind: str, defect: str, work
 
 
 def test_every_expectation_has_a_defect(workspace: Enter) -> None:
-    """Every expectation needs a planted defect, here, in test_validation_meaning.py or in tests/faults."""
-    told = {gate.removeprefix("validate_features.") for defect in PLANTED if defect.quick for gate in defect.gates}
-    told |= {"behaviours_sorted"} | {f"{split}_{what}" for split in SPLITS for what in ("rows", "classes")}
+    """Every expectation needs a planted defect, here, in test_validation_meaning.py or test_validation_raw.py."""
+    told = {"behaviours_sorted", "files_match_manifest"}
+    told |= {f"{split}_{what}" for split in SPLITS for what in ("rows", "classes")}
     params = workspace()
     told |= names(PHASES, params, "meaning")
     told |= {name for own in DEFECTS.values() for _, expected in own.values() for name in expected}
@@ -258,7 +257,7 @@ def test_every_expectation_has_a_defect(workspace: Enter) -> None:
     assert all(any(name.endswith(kind) for name in told) for kind in kinds)
 
 
-@pytest.mark.parametrize("kind", ["temporal", "temporal with daily", "temporal with weights", "by_user with weights"])
+@pytest.mark.parametrize("kind", ["temporal with daily", "temporal with weights", "by_user with weights"])
 def test_the_log_is_recounted_only_if_rows_count_differently(kind: str, workspace: Enter) -> None:
     """With weights or missing negatives, four more expectations are judged, and hold."""
     report = judge("features", entered(workspace, kind))

@@ -44,13 +44,6 @@ def judged(judged_once: tuple[Path, Params], tmp_path: Path, monkeypatch: pytest
     return params
 
 
-def command(*words: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, "-m", "validation", *words], capture_output=True, text=True, env=environment, check=False
-    )
-
-
 def test_equal_inputs_give_equal_reports(workspace: Enter, monkeypatch: pytest.MonkeyPatch) -> None:
     """Judging twice gives equal bytes, and nothing is asked of the network."""
     params = workspace("temporal")
@@ -126,7 +119,6 @@ def test_the_command_line(workspace: Enter, params: Params) -> None:
 
     A closed gate prints observed value, threshold, an offending row and advice.
     """
-    # Only the closed suite runs in a process of its own, which spends seconds on importing Great Expectations.
     workspace("temporal")
     Path("params.yaml").write_text((ROOT / "params.yaml").read_text())
     open_ = CliRunner().invoke(app, ["raw"])
@@ -135,8 +127,8 @@ def test_the_command_line(workspace: Enter, params: Params) -> None:
 
     put(day(0), "label", 3, 2)
     seal(RAW)
-    done = command("raw")
-    assert (done.returncode, done.stdout) == (3, "")
+    done = CliRunner().invoke(app, ["raw"])
+    assert (done.exit_code, done.stdout) == (3, "")
     assert "Traceback" not in done.stderr
     assert all(word in done.stderr for word in ("label_0_or_1", "= 0", '"label": 2', "fetch.table.label"))
     outcome = read_json(Path(".din/outcome/validate_raw.json"))

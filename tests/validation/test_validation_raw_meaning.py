@@ -18,8 +18,6 @@ from tests.faults.defects import DEFECTS
 from tests.faults.drive import Outcome, drive, start
 from validation.raw import PHASES
 
-BY_NAME = {defect.name: defect for defect in DEFECTS}
-
 
 def judged(delivery: Delivery, root: Path, **settings: Any) -> Outcome:
     return drive(root, start(delivery, root, **settings), last="validate_raw")
@@ -83,15 +81,10 @@ def test_less_is_a_warning(defect: str, tmp_path: Path) -> None:
     assert expected <= names(outcome.warned)
 
 
-@pytest.mark.parametrize(
-    ("defect", "protocol"),
-    [("tenth_of_a_day", "by_user"), ("labels_flipped_on_newest_days", "leave_last_out")],
-)
-def test_newest_days_close_only_a_temporal_split(defect: str, protocol: str, tmp_path: Path) -> None:
+def test_newest_days_close_only_a_temporal_split(tmp_path: Path) -> None:
     """If the split is not by days, a strange day is only a warning."""
-    plant = BY_NAME[defect].plant
-    assert not isinstance(plant, p.Late)
-    outcome = judged(plant(draw()), tmp_path / "workspace", featurize__protocol=protocol)
+    day = p.last_day(p.keep(0.1))(draw())
+    outcome = judged(day, tmp_path / "workspace", featurize__protocol="by_user")
     assert not outcome.closed and outcome.warned
 
 
