@@ -58,6 +58,12 @@ def log(steady: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     days = Days(days=17, impressions=50)
     days.write_tables(folder)
     serve(steady, days, folder / "served")
+    for day in (folder / "served").glob("date=*"):  # a file a day is read sooner than one an hour
+        hours = sorted(day.glob("*/*.parquet"))
+        whole = pa.concat_tables([pq.ParquetFile(path).read() for path in hours])
+        for path in hours[1:]:
+            path.unlink()
+        pq.write_table(whole, hours[0])
     return folder
 
 
