@@ -20,9 +20,13 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_committed_files_are_those_of_make_params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Byte for byte."""
-    (tmp_path / "docs").mkdir()
+    """Byte for byte. In another repository the command overwrites nothing."""
     monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="run it in a checkout of this project"):
+        runpy.run_module("din.params", run_name="__main__")
+    assert not Path("params.yaml").exists()
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "params.schema.json").touch()
     runpy.run_module("din.params", run_name="__main__")
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
     assert text == Path("params.yaml").read_text(encoding="utf-8")
