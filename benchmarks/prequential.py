@@ -129,8 +129,8 @@ def measured(folder: Path, params: Params, seeds: Sequence[int], count: int) -> 
     here = Workspace(folder / "workspace")
     here.root.mkdir(parents=True, exist_ok=True)
     found: list[DayScores] = []
+    seen = look(here, params)  # which locks the workspace itself
     with workspace_lock(here):
-        seen = look(here, params)
         ends = date.fromisoformat(seen.first_day), date.fromisoformat(seen.last_day)
         days = days_of_runs(*ends, count, params.featurize.valid_days)
         serving: dict[int, dict[str, Version]] = {seed: {} for seed in seeds}
