@@ -39,7 +39,7 @@ def serve(
     max_candidates: MaxCandidates = 10_000,
     max_history: MaxHistory = 10_000,
     max_request_mb: Annotated[float, typer.Option(min=0.001, max=256, help="Refuse larger bodies, in MB.")] = 16.0,
-    log: Annotated[str | None, typer.Option(help="The folder in which to log all answers.")] = None,
+    log: Annotated[str | None, typer.Option(help="The folder in which to log what was answered.")] = None,
     log_share: Annotated[float, typer.Option(min=0, max=1, help="The share of the users to log.")] = 1.0,
     log_key: Annotated[str | None, typer.Option(help="Hash users in the log with the key in this file.")] = None,
     shadow: Annotated[
