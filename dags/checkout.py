@@ -53,7 +53,11 @@ class WorkerSettings:
 
     @classmethod
     def from_env(cls) -> "WorkerSettings":
-        """Read `DIN_REPOSITORY`, `DIN_HOME`, `DIN_DVC_REMOTE` and `DIN_REGISTRY`; docs/workers.md has the defaults."""
+        """Read `DIN_REPOSITORY`, `DIN_HOME`, `DIN_DVC_REMOTE` and `DIN_REGISTRY`; docs/workers.md has the defaults.
+
+        Raises:
+            InputError: a setting is missing or relative where other workers would not find it, or git is not installed.
+        """
         if which("git") is None:
             raise InputError("git: not found; install it on this worker: each run is a checkout of a commit")
         ours = Path(__file__).resolve().parent.parent
@@ -163,7 +167,7 @@ def check_out(settings: WorkerSettings, commit: str, workspace: Workspace) -> No
     again under a moved branch must not lose the checkpoints of a killed training.
 
     Raises:
-        InputError: the repository has no such commit.
+        InputError: the repository has no such commit, or the commit holds no pipeline.
         Unavailable: git failed.
     """
     root = workspace.root

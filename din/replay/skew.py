@@ -87,12 +87,13 @@ def _named(
 ) -> list[tuple[Cause, list[Row]]]:
     """Return causes, the one that explains the most first, with all rows that each explains and no earlier one does."""
     named: list[tuple[Cause, list[Row]]] = []
-    left = wrong
+    left = list(wrong)
     some = _some(wrong)
-    for cause in [*_chosen(some, known(some), sound), _UNEXPLAINED] if wrong else ():
-        named.append((cause, [row for row in left if cause.explains(row)]))
-        left = [row for row in left if not cause.explains(row)]
-    return [(cause, rows) for cause, rows in named if rows]
+    for cause in _chosen(some, known(some), sound) if wrong else ():
+        rows = [row for row in left if cause.explains(row)]
+        named.append((cause, rows))
+        left = _without(left, rows)
+    return [*named, (_UNEXPLAINED, left)] if left else named
 
 
 def _chosen(wrong: Sequence[Row], known: Sequence[Cause], sound: Sequence[Row]) -> list[Cause]:
@@ -113,9 +114,14 @@ def _chosen(wrong: Sequence[Row], known: Sequence[Cause], sound: Sequence[Row]) 
             break
         cause, rows = best[0]
         chosen.append(cause)
-        explained = {id(row) for row in rows}
-        left = [row for row in left if id(row) not in explained]
+        left = _without(left, rows)
     return chosen
+
+
+def _without(rows: Sequence[Row], explained: Sequence[Row]) -> list[Row]:
+    """Return the rows that are not among those explained, by identity: equal values may be several rows."""
+    gone = {id(row) for row in explained}
+    return [row for row in rows if id(row) not in gone]
 
 
 def _compared(

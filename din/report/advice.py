@@ -37,7 +37,7 @@ ADVICE: Seam[Callable[[Run], Advice | None]] = Seam("advice", ("din.report.advic
 
 
 def advise(run: Run) -> list[Advice]:
-    """Return the advice of all rules, by code. A rule of a plugin that fails is noted as missing."""
+    """Return the advice of all rules, by code. A rule that fails is noted in `run.missing`."""
     found = [run.attempt(f"advice {code}", partial(ADVICE[code].thing, run)) for code in ADVICE]
     return [advice for advice in found if advice]
 

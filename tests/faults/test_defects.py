@@ -17,9 +17,9 @@ from tests.faults.variants import VARIANTS, Variant
 ROOT = Path(__file__).parents[2]
 RIGHT = 0.95
 TWICE = {"labels_drawn_on_newest_days", "pages_of_a_cache", "few_test_rows", "history_inside_the_log"}
-"""Quick defects whose detector another one of them tries as well."""
+"""Quick defects that `make test` leaves out, since another one tries the same check."""
 SOUND = {"small", "long", "new_tab", "holiday_of_new_users", "counting"}
-"""What `make test` drives; variants of other files and protocols have tests in tests/sources and tests/validation."""
+"""The variants that `make test` drives. Other tests cover the other file formats and split protocols."""
 
 
 def quick_defects() -> list[Defect]:
