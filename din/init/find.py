@@ -181,7 +181,11 @@ def _tables_at(workspace: Workspace, place: str) -> tuple[dict[str, int], str | 
     with suppress(InputError):
         names = [file.name for file in Download.at(workspace, where).files]
         if others := [name for name in names if name not in _OURS and not _HIDDEN.search(name)]:
-            problem += f". Found {listed(others[:3])}: convert or rename it, or move it if a stage writes there"
+            zips = [name for name in others if name.lower().endswith(".zip")]
+            advice = (
+                f"name {zips[0]} to read it" if zips else "convert or rename it, or move it if a stage writes there"
+            )
+            problem += f". Found {listed(others[:3])}: {advice}"
     raise InputError(problem)
 
 

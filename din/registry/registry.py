@@ -243,7 +243,7 @@ class Registry:
         history = self.history()
         version = self.record(to, history).version
         if champion not in (None, len(history)):
-            after = self.record(champion + 1)
+            after = history[self.record(champion, history).number]
             if (after.action, after.version) != ("rollback", version):
                 raise self._stale(after)
             self.seal(after)
@@ -253,7 +253,7 @@ class Registry:
             if (newest.action, newest.by, newest.reason) == ("rollback", by, reason):  # the reply was lost
                 self.seal(newest)
                 return newest
-            raise InputError(f"{self.name}: {version[:12]} is the champion already (record {history[-1].number})")
+            raise InputError(f"{self.name}: {version[:12]} is the champion already (record {newest.number})")
         problems: list[str] = []
         with noted(problems):
             for key, digest in self._hashes(version):
@@ -261,7 +261,7 @@ class Registry:
                     self._check(key, digest)
         if problems:
             raise InputError("\n".join([f"{self.name}: can't roll back to {version[:12]}:", *problems]))
-        return self.append(version, history[-1], by=by, reason=reason, action="rollback")
+        return self.append(version, newest, by=by, reason=reason, action="rollback")
 
     def put_bundle(self, directory: Path) -> Version:
         """Store a bundle, with its manifest last, and return its version.

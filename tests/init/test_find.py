@@ -176,7 +176,10 @@ def test_no_file_is_a_log(tmp_path: Path) -> None:
     message = str(error.value)
     assert "name it with --events" in message
     assert "shop/a.csv: no column holds times" in message and "shop/b.txt: its only column is" in message
+    (tmp_path / "zips").mkdir()
+    (tmp_path / "shop.zip").rename(tmp_path / "zips" / "shop.zip")
     for place, says in {
+        "zips": r"Found zips/shop.zip: name zips/shop.zip to read it",
         "shop/a.csv": "a.csv: no column holds times",
         "stop": "stop: no file of a log is there",
     }.items():

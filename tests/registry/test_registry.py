@@ -116,7 +116,7 @@ def test_a_rollback_to_a_damaged_bundle_names_all_damage(local, tmp_path):
         ("", None, InputError, "names 2"),
         (2, None, InputError, "already"),
         (1, 1, StaleChampion, "made .* the champion"),  # it would remove a bundle that nobody has judged
-        (1, 4, InputError, "no record 5; there are 2"),
+        (1, 4, InputError, "no record 4; there are 2"),
     ],
 )
 def test_a_rollback_to_nothing_sensible_appends_nothing(local, tmp_path, to, champion, error, message):
