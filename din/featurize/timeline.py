@@ -14,6 +14,7 @@ itself; with `daily`, before the first row of the same day. Each shard is sorted
 """
 
 import ibis
+import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
 from din.featurize.calendar import Calendar
@@ -43,7 +44,9 @@ def scatter(session: Session, raw: Raw, users: ir.Table, items: ir.Table) -> ir.
         prior = prior.mutate(behaviour=flag(True))
         absent = [name for name in names if name not in prior.columns]
         prior = prior.mutate(**{name: ibis.null(rows[name].type()) for name in absent})
-        prior = prior.mutate(**{name: prior[name].cast(rows[name].type()) for name in names})
+        kinds = {name: dt.highest_precedence([rows[name].type(), prior[name].type()]) for name in names}
+        prior = prior.mutate(**{name: prior[name].cast(kind) for name, kind in kinds.items()})
+        rows = rows.mutate(**{name: rows[name].cast(kind) for name, kind in kinds.items()})
         rows = rows.union(prior.select(rows.columns))
     people = users.select("user", "shard", "held_out", user_key="value")
     goods = items.select("item", item_key="value")

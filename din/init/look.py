@@ -367,9 +367,13 @@ def _sniff(file: File, encoding: str | None) -> tuple[Dialect, bool]:
     rows = [*csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE)]
     columns = [*zip_longest(*rows, fillvalue="")]
     names = () if _is_headed(columns) else tuple(f"{readers.UNNAMED}{number}" for number in range(1, len(rows[0]) + 1))
-    decimal = "," if delimiter != "," and any(map(_are_with_commas, columns)) else "."
+    lists = [any(cell.count(",") > 1 for cell in cells) for cells in columns]
+    numbers = [cells for cells, is_list in zip(columns, lists, strict=True) if not is_list]
+    decimal = "," if delimiter != "," and any(map(_are_with_commas, numbers)) else "."
+    listing = tuple(name for name, is_list in zip(names or rows[0], lists, strict=False) if is_list)
     usual = "\t" if file.suffix == "tsv" else ","
-    return Dialect(None if delimiter == usual else delimiter, names, encoding, decimal, quote=quote), needs_quotes
+    dialect = Dialect(None if delimiter == usual else delimiter, names, encoding, decimal, listing, quote)
+    return dialect, needs_quotes
 
 
 def _lines(content: bytes, most: int, encoding: str) -> list[str]:

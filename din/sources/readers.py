@@ -35,6 +35,7 @@ class Dialect:
     names: tuple[str, ...] = ()  # the columns of files without a header; () = the first line names them
     encoding: str = "utf-8"  # as Python names it
     decimal: str = "."  # or `,` in numbers such as 12,50
+    lists: tuple[str, ...] = ()  # the columns of lists with commas, in which 12,50 is two numbers
     quote: str | None = '"'  # around cells that hold delimiters or line ends; None = quotes are part of the text
     skip: int = 0  # lines before the first row, or the header
     fields: pa.Schema | None = None  # the fields to read from JSON-lines, if their types are known
@@ -192,7 +193,7 @@ def _csv_schema(file: File, dialect: Dialect) -> pa.Schema:
 def _csv_batches(file: File, schema: pa.Schema, dialect: Dialect) -> Iterator[pa.RecordBatch]:
     with _csv(file, schema.names, dialect) as reader:
         for batch in reader:
-            yield _with_points(batch) if dialect.decimal == "," else batch
+            yield _with_points(batch, dialect.lists) if dialect.decimal == "," else batch
 
 
 @contextmanager
@@ -281,10 +282,12 @@ def _too_long(file: File, quote: str | None) -> tuple[int, str] | None:
     return None
 
 
-def _with_points(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Return text with a point for the comma of each cell that is a number such as 12,50."""
-    columns = [pc.replace_substring_regex(column, *COMMA) for column in batch.columns]
-    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+def _with_points(batch: pa.RecordBatch, lists: Sequence[str]) -> pa.RecordBatch:
+    """Return text with a point for the comma of each cell that is a number such as 12,50, except in `lists`."""
+    for at, name in enumerate(batch.schema.names):
+        if name not in lists:
+            batch = batch.set_column(at, name, pc.replace_substring_regex(batch[at], *COMMA))
+    return batch
 
 
 def _json_schema(file: File, dialect: Dialect) -> pa.Schema:

@@ -143,7 +143,9 @@ class TableSource(Source):
         """
         csv = self.params.csv
         is_events = self._is_of_events(table)
-        dialect = Dialect(csv.delimiter, csv.names if is_events else (), csv.encoding, csv.decimal, csv.quote)
+        names = csv.names if is_events else ()
+        lists = tuple(name for name, separator in self.params.separators.items() if separator == ",")
+        dialect = Dialect(csv.delimiter, names, csv.encoding, csv.decimal, lists, csv.quote)
         file = next(iter(self._files(table)), None)
         if is_events or file is None or files.format_of(file.path) != "CSV":
             return dialect
@@ -333,9 +335,9 @@ class TableSource(Source):
             elif by_time and ours == TIMESTAMP:
                 unit = self.params.timestamp_unit
                 utc, found = times.to_utc(table.rows, theirs, unit, table.forms[theirs])
-                result[ours] = f"{utc} + to_hours({self.params.utc_offset_hours})"
-                if name == "history" and self._is_own_history:
-                    result[ours] += " - INTERVAL 1 MICROSECOND"
+                local = f"{utc} + to_hours({self.params.utc_offset_hours})"
+                is_own = name == "history" and self._is_own_history  # known when the day of the first event began
+                result[ours] = f"date_trunc('day', {local}) - INTERVAL 1 MICROSECOND" if is_own else local
                 checks += found
             elif by_time and ours == SEQUENCE:
                 result[ours], check = values.whole(table.rows, theirs)

@@ -157,3 +157,20 @@ def test_a_shard_without_users_has_empty_files(build: Callable[..., Built]) -> N
     shard = features.shard(empty[0], "test")
     assert all(set(row) >= {"user", "item", "sampled"} for row in built.impressions())
     assert set(shard.impressions.contexts) == set(FEW["context"])
+
+
+def test_fractions_stay_beside_whole_numbers(build: Callable[..., Built]) -> None:
+    """If the events hold whole numbers and the history fractions, each is a value of its own."""
+    own = {"item_id": 1, "label": 1, "behaviour": 1}
+    events = [
+        own | {"user_id": n % 9, "timestamp": START + n * DAY // 9, "sequence": n, "rating": 4, "ratings": [4]}
+        for n in range(90)
+    ]
+    history = [
+        {"user_id": n, "item_id": 1, "timestamp": START - DAY, "sequence": n, "rating": 4.5, "ratings": [4.5]}
+        for n in range(9)
+    ]
+    log = Log(events, history, fields={"behaviour": {"rating": "categorical", "ratings": "multi"}})
+    built = build(log, min_count=1)
+    for field in ("rating", "ratings"):
+        assert {row["value"] for row in built.vocabulary(field)} == {None, 4.0, 4.5}

@@ -405,3 +405,18 @@ def test_rows_that_are_left_out_are_said_at_the_end(tmp_path: Path, log: list[di
     output = run("init", f"{tmp_path}/shop")
     line = f"not used: {tmp_path}/shop/test.csv: it has the same columns as the events; to read both, name both"
     assert any(said.startswith(line) for said in output.splitlines())
+
+
+def test_lists_with_commas_beside_prices_with_commas(tmp_path: Path, log: list[dict[str, Any]], run: Run) -> None:
+    """A list of two numbers is no price."""
+    tags = {item: ",".join(str(item * step % 21) for step in range(1, 2 + item % 4)) for item in range(150)}
+    rows = [[e["user"], e["item"], e["time"], e["click"], f"{e['item'] % 9},50", tags[e["item"]]] for e in log]
+    header = ["user", "item", "ts", "click", "price", "tags"]
+    place = put(tmp_path / "clicks.csv", "".join(";".join(map(str, row)) + "\n" for row in [header, *rows]))
+    run("init", str(place))
+    assert guessed()["fetch.table.separators"] == {"tags": ","}
+    run("fetch")
+    items = pq.read_table("data/raw/items.parquet")
+    found = zip(items["item_id"].to_pylist(), items["tags"].to_pylist(), strict=True)
+    assert all(parts == [*map(int, tags[item].split(","))] for item, parts in found)
+    assert set(items["price"].to_pylist()) <= {number + 0.5 for number in range(9)}

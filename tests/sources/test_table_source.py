@@ -114,7 +114,7 @@ def test_two_lists_of_impressions_and_clicks_become_rows(suffix: str, workspace:
 
 
 def test_events_that_say_what_came_before_them(workspace: Workspace, fetch_table: Fetch) -> None:
-    """With the events' own files as the history, the list of a user's first event counts, from just before it."""
+    """With the events' own files as the history, the list of a user's first event counts, from before its day."""
     rows = [
         (1, T + 50, "N3 N4", "N9-0"),
         (2, T, "", "N3-1"),
@@ -132,9 +132,8 @@ def test_events_that_say_what_came_before_them(workspace: Workspace, fetch_table
         separators={"before": " "},
     )["history"]
     found = [*zip(*(history[name].to_pylist() for name in ("user_id", "item_id", "timestamp")), strict=True)]
-    at = {1: T + 9, 3: T + 2}
-    just_before = {user: datetime.fromtimestamp(time, UTC).replace(tzinfo=None) - MOMENT for user, time in at.items()}
-    assert found == [(1, "N3", just_before[1]), (3, "N1", just_before[3]), (3, "N2", just_before[3])]
+    midnight = datetime.fromtimestamp(T, UTC).replace(hour=0, minute=0, second=0, tzinfo=None)
+    assert found == [(user, item, midnight - MOMENT) for user, item in ((1, "N3"), (3, "N1"), (3, "N2"))]
 
 
 @pytest.mark.parametrize("step", [1, -1])
@@ -279,6 +278,12 @@ CASES = [
         {"events": {"item_id": ["Äpfel", "a,b"], "price": [1.5, 3.0]}}, events="kauf.txt", keep=("price",),
         csv=Csv(delimiter=";", encoding="cp1252", decimal=",",
             names=("user_id", "item_id", "price", "timestamp", "label")),
+    ),
+    case(
+        "lists with commas in a German file",
+        {"log.csv": f"{HEADER.replace(',', ';')}\n1;10;{T};0\n", "i.csv": "item_id;tags;price\n10;1,2;1,5\n"},
+        {"items": {"tags": [[1, 2]], "price": [1.5]}},
+        events="log.csv", items="i.csv", csv=Csv(delimiter=";", decimal=","), separators={"tags": ","},
     ),
     case(  # the last row of each item counts
         "items from events", {"log.csv": f"{HEADER},tags,w\n1,10,{T},0,a|b,5\n1,11,{T},1,a,6\n1,10,{T},1,c,7\n"},
