@@ -2,8 +2,8 @@
 
 A watch looks at the registry again and again. It fetches and verifies a new champion, tries it, and then replaces one
 reference. Requests that have begun keep the bundle that they began with, so no answer mixes two. The old one stays open
-until another bundle is tried. A rollback is a new record, so it takes effect in the same way. A rollback to the bundle
-that is still open needs no trial.
+until another bundle is tried. A rollback is a new record, so it takes effect in the same way, but recorded requests
+can't stop it. A rollback to the bundle that is still open needs no trial.
 
 A bundle that fails its trial is refused by all processes of this machine, also after a restart, until there is another
 record or another release of a package. One that can't be opened is refused by this process, and tried again later.
@@ -32,7 +32,7 @@ from din.serve.golden import Golden, read_golden
 from din.serve.scorer import CACHE, Request, Scorer, note_use, open_fetched
 from din.server import metrics
 from din.server.settings import Settings
-from din.server.trial import Cause, can_answer, objection
+from din.server.trial import Cause, objection
 from din.server.trial_results import TrialResults, by_preference
 
 _LOG = logging.getLogger("din.server")
@@ -185,8 +185,9 @@ class Deployment:
     def _try(self, champion: Record) -> None:
         """Replace the bundle that answers, or refuse the new one. One that is still open is not tried again."""
         still_open = [one for one in (self.serving, self._before) if one and one.record.version == champion.version]
+        old = None if champion.action == "rollback" else self.serving.scorer  # something worse sets no standard
         try:
-            new = replace(still_open[0], record=champion) if still_open else self._opened(champion, self.serving.scorer)
+            new = replace(still_open[0], record=champion) if still_open else self._opened(champion, old)
         except InputError as error:
             self._refuse(champion, error)
         else:
@@ -240,8 +241,6 @@ class Deployment:
         try:
             new, golden = open_fetched(self._registry, record.version, serving, CACHE)
             recorded = [request for request, _ in list(self._recorded)]
-            if record.action == "rollback":  # clients may send fields that only the bad bundle knows
-                recorded = [request for request in recorded if can_answer(new.scorer, request)]
             found = objection(new.scorer, golden, old, recorded)
         except (InputError, Unavailable):
             raise

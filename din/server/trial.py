@@ -76,15 +76,6 @@ def objection(new: Scorer, golden: Golden, old: Scorer | None, recorded: Sequenc
     return _graphs_differ(turns, packed) or _slower(turns)
 
 
-def can_answer(scorer: Scorer, request: Request) -> bool:
-    """Return whether a bundle answers a request."""
-    try:
-        _timed(scorer, request)
-    except InputError:
-        return False
-    return True
-
-
 def _turns(new: Scorer, old: Scorer, recorded: Sequence[Request]) -> Iterator[_Turn]:
     """Yield the recorded requests, repeated if they are few, with the new bundle's answers and times.
 

@@ -380,15 +380,21 @@ def test_a_registry_that_is_away(world: World, deployment: Deployment) -> None:
     assert deployment.problem is None and deployment.serving.record.number == 2
 
 
-def test_a_rollback_to_a_bundle_that_refuses_what_clients_send_now(world: World, deployment: Deployment) -> None:
-    """It takes effect, though those requests fail until clients change."""
+def test_a_rollback_is_tried_without_recorded_requests(
+    world: World, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes effect in all processes, though its bundle is slower and refuses what clients send now."""
     first = deployment.serving.record.version
     world.crown(1)
     deployment.follow()
-    refuse_long_requests(deployment)
+    other = world.deploy()  # in which the first bundle is not open
+    other.keep([REQUEST], 20)
+    refuse_long_requests(other)
+    monkeypatch.setattr(trial, "MOST_TIMES_SLOWER", 0.0)
     world.registry.append(first, world.registry.champion(), by="ann", reason="bad", action="rollback")
-    deployment.follow()
-    assert deployment.refused is None and deployment.serving.record.number == 3
+    for process in (other, deployment):
+        process.follow()
+        assert process.refused is None and process.serving.record.number == 3
 
 
 def test_a_request_that_the_present_bundle_refuses(world: World, deployment: Deployment) -> None:
