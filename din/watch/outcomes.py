@@ -26,10 +26,10 @@ from din.metrics.estimates import Metric, estimate
 from din.params.fetch import Served
 from din.schema import ITEM_ID, LABEL, TIMESTAMP, USER_ID
 from din.sources.rows import quoted
-from din.sources.served import ServedSource
+from din.sources.served import ServedSource, reading
 from din.watch.alarms import CALIBRATION, CTR, DECLINE, EAGER, SILENT
 from din.watch.spread import WEEK, Check, Figure, Worse, ratio, usual_days
-from din.watch.traffic import DAY, DAYS
+from din.watch.traffic import DAY, DAYS, drawn
 from din.workspace import Workspace
 
 METRICS: dict[Metric, tuple[str, Worse]] = {
@@ -59,31 +59,39 @@ class Outcome:
     users: NDArray[np.int64]
 
 
-def read(workspace: Workspace, log: Path, options: Served, last: date) -> list[Outcome]:
+def read(workspace: Workspace, log: Path, options: Served, last: date, share: float) -> list[Outcome]:
     """Return the outcomes of consecutive days, oldest first, until the newest whole one, at most the day `last`.
 
     Args:
         log: the folder of the server's log.
         options: how to read the clicks.
+        share: the share of the users to read, drawn as in `traffic`.
 
     Raises:
         InputError: no day is whole; or see `ServedSource.read`.
     """
+    clicks = ",".join(absolute(part.strip(), str(workspace.root.resolve())) for part in str(options.clicks).split(","))
+    table = replace(options.table, items=None, users=None, history=None, separators={})
+    name = log.resolve().name
+    given = replace(options, path=name, clicks=clicks, feedback=(), table=table)
+    if share < 1:
+        print(f"clicks are joined with the answers to {100 * share:.2g} % of the users; all others belong to no answer")
     with TemporaryDirectory() as scratch, duckdb.connect() as con:
-        clicks = ",".join(
-            absolute(part.strip(), str(workspace.root.resolve())) for part in str(options.clicks).split(",")
-        )
-        table = replace(options.table, items=None, users=None, history=None, separators={})
-        given = replace(options, path=str(log.resolve()), clicks=clicks, feedback=(), table=table)
-        first = last - 2 * DAYS * DAY
-        con.register("events", ServedSource(Workspace(Path(scratch)), given, None, first).read().events.table)
-        files = ", ".join(quoted(str(path)) for path in served_log.files(log, first))
+        answers = quoted(str(_draw(con, log, last - 2 * DAYS * DAY, share, Path(scratch, name))))
+        con.register("events", ServedSource(Workspace(Path(scratch)), given, None).read().events.table)
+        whole = f"SELECT max(CAST({TIMESTAMP} AS DATE)) FROM events WHERE {TIMESTAMP} < DATE '{last + DAY}'"
+        ((newest,),) = con.execute(whole).fetchall()
+        if newest is None:
+            raise InputError(
+                f"{options.clicks}: no day until {last} is whole; wait, or lower fetch.options.window_hours"
+            )
+        days = [newest - back * DAY for back in range(DAYS, -1, -1)]
         found = con.execute(
             f"""WITH answers AS (
                 SELECT request_id, user_id, answered_at + to_hours({table.utc_offset_hours}) AS moment, version,
                     unnest(items) AS item_id, unnest(probabilities) AS score
-                FROM read_parquet([{files}], hive_partitioning = false)
-                WHERE answered_at BETWEEN DATE '{first}' AND DATE '{last + 2 * DAY}'
+                FROM read_parquet({answers})
+                WHERE CAST(moment AS DATE) BETWEEN DATE '{days[0]}' AND DATE '{newest}'
             ), shown AS (
                 SELECT DISTINCT ON (user_id, moment, item_id) * FROM answers
                 ORDER BY user_id, moment, item_id, request_id
@@ -93,13 +101,8 @@ def read(workspace: Workspace, log: Path, options: Served, last: date) -> list[O
                 FROM events
             )
             SELECT CAST(moment AS DATE) AS day, version, label, score, user_id
-            FROM shown JOIN judged USING (user_id, item_id, moment)
-            WHERE day <= DATE '{last}' ORDER BY moment, user_id, item_id"""
+            FROM shown JOIN judged USING (user_id, item_id, moment) ORDER BY moment, user_id, item_id"""
         ).to_arrow_table()
-    if not found.num_rows:
-        raise InputError(f"{options.clicks}: no day until {last} is whole; wait, or lower fetch.options.window_hours")
-    newest = pc.max(found["day"]).as_py()
-    days = [newest - back * DAY for back in range(DAYS, -1, -1)]
     return [_outcome(day, found.filter(pc.equal(found["day"], day))) for day in days]
 
 
@@ -141,6 +144,21 @@ def decline(days: Sequence[Outcome]) -> list[Check]:
     found: Any = ttest_ind(last, first, equal_var=False, alternative="less")
     p = float(found.pvalue)
     return [Check(DECLINE, float(last.mean()), p=p)] if np.isfinite(p) else []
+
+
+def _draw(con: duckdb.DuckDBPyConnection, log: Path, first: date, share: float, folder: Path) -> Path:
+    """Write a log of some users' answers from a day (UTC) on into a folder, without requests, and return its file."""
+    files = ", ".join(quoted(str(path)) for path in served_log.files(log, first))
+    file = folder / f"date={first}/hour=00/drawn.parquet"
+    file.parent.mkdir(parents=True)
+    with reading(log):
+        con.execute(
+            f"""COPY (
+                SELECT * REPLACE ('{{}}' AS request) FROM read_parquet([{files}], hive_partitioning = false)
+                WHERE {drawn(share)}
+            ) TO {quoted(str(file))}"""
+        )
+    return file
 
 
 def _outcome(day: date, rows: pa.Table) -> Outcome:

@@ -47,6 +47,8 @@ _TOO_LARGE = 1e300
 """Larger numbers are compared as text, since their differences may be infinite."""
 _BATCH = 1_000
 """Rows that are parsed at once."""
+_PERSON = "coalesce(nullif(user_id, ''), request_id)"
+"""SQL for the user of a row of the log. A request without a user counts as a user of its own."""
 
 Row = Mapping[str, Any]
 
@@ -59,14 +61,16 @@ class Day:
         day: the date on which they end.
         answered: the number of all requests.
         busiest: the share of the user with the most of them; NaN without requests.
+        share: the share of all users that were drawn, the same on all days.
         rows: the drawn rows of the log, with `request` parsed and its lists shortened, and with the length of its
             `history`.
-        users: the user of each drawn row, counted from 0. A request without a user counts as a user of its own.
+        users: the user of each drawn row, counted from 0.
     """
 
     day: date
     answered: int
     busiest: float
+    share: float
     rows: Sequence[Row]
     users: NDArray[np.int64]
 
@@ -107,11 +111,10 @@ def read(log: Path, end: datetime, most: int) -> list[Day]:
                 "`din serve --log`: name it, or an earlier day with --until"
             )
         share = min(1.0, most / float(np.median([answered for _, answered, _ in counts])))
-        drawn = con.execute(
-            f"""SELECT DISTINCT ON (day, request_id) * FROM answers
-            WHERE left(md5(person), 8) <= '{int(share * (2**32 - 1)):08x}' ORDER BY day, request_id"""
+        found = con.execute(
+            f"SELECT DISTINCT ON (day, request_id) * FROM answers WHERE {drawn(share)} ORDER BY day, request_id"
         )
-        rows = [_shortened(parsed(row, log)) for batch in drawn.to_arrow_reader(_BATCH) for row in batch.to_pylist()]
+        rows = [_shortened(parsed(row, log)) for batch in found.to_arrow_reader(_BATCH) for row in batch.to_pylist()]
     by_day = {number: list(group) for number, group in groupby(rows, itemgetter("day"))}
     answered = {number: (count, busiest) for number, count, busiest in counts}
     days = []
@@ -119,8 +122,13 @@ def read(log: Path, end: datetime, most: int) -> list[Day]:
         own = by_day.get(number, [])
         users = np.unique(np.array([row["person"] for row in own], str), return_inverse=True)[1]
         day = (start + (number + 1) * DAY - timedelta(microseconds=1)).date()
-        days.append(Day(day, *answered.get(number, (0, math.nan)), own, users))
+        days.append(Day(day, *answered.get(number, (0, math.nan)), share, own, users))
     return days
+
+
+def drawn(share: float) -> str:
+    """Return the SQL condition of the rows of a log that belong to a share of the users, drawn by a hash."""
+    return f"left(md5({_PERSON}), 8) <= '{int(share * (2**32 - 1)):08x}'"
 
 
 def figures(days: Sequence[Day], alarms: Collection[tuple[date, str]], registry: Registry) -> dict[str, Figure]:
@@ -195,7 +203,7 @@ def _view(con: duckdb.DuckDBPyConnection, files: Sequence[Path], start: datetime
     con.execute(
         f"""CREATE VIEW answers AS SELECT *,
             CAST(floor(epoch(answered_at - TIMESTAMP '{start:%Y-%m-%d %H:%M:%S}') / 86400) AS INTEGER) AS day,
-            coalesce(nullif(user_id, ''), request_id) AS person
+            {_PERSON} AS person
         FROM read_parquet([{paths}], hive_partitioning = false)
         WHERE len(items) > 0 AND day BETWEEN 0 AND {DAYS}"""
     )

@@ -92,7 +92,8 @@ def watch(
     if champion is None:
         raise InputError(f"{registry.name}: no champion to watch; promote a bundle first (`din promote`)")
     before = [(date.fromisoformat(alarm.day), alarm.figure) for alarm in kept(registry.objects)]
-    sent = _sent(traffic.read(log, end, most), before, registry)
+    days = traffic.read(log, end, most)
+    sent = _sent(days, before, registry)
     promoted = registry.record(champion.version)  # the first time: a rollback makes no bundle younger
     age = end.replace(tzinfo=UTC) - datetime.fromisoformat(promoted.at)
     bounded = [Check(AGE, age / DAY, high=max_age / DAY)]
@@ -100,7 +101,7 @@ def watch(
     problems = []
     if clicks:
         try:
-            clicked = _clicked(outcomes.read(workspace, log, clicks, sent.day), before)
+            clicked = _clicked(outcomes.read(workspace, log, clicks, sent.day, days[-1].share), before)
         except (InputError, Unavailable) as error:
             problems.append(f"the clicks can't be read: {error}")
         else:

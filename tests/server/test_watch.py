@@ -1,5 +1,6 @@
 """`din watch` on the log of a served simulation: sound days, a client that breaks, a server that is silent."""
 
+import csv
 import json
 import shutil
 import warnings
@@ -34,7 +35,7 @@ from din.served_log import SCHEMA
 from din.server.answer_log import AnswerLog
 from din.server.answers import Answer
 from din.sources.daily_simulation import FIRST_DAY
-from din.watch import traffic
+from din.watch import outcomes, traffic
 from din.watch.alarms import advise, kept
 from din.watch.outcomes import Outcome, figures
 from din.watch.spread import judge as judge_figure
@@ -110,6 +111,22 @@ def test_sound_days(judge: Judge, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert names["AUC"].observed is not None
     assert "no alarm among" in capsys.readouterr().out
     found.check()
+
+
+def test_clicks_of_drawn_users(log: Path, tmp_path: Path) -> None:
+    """Outcomes are those of the users whose requests are read, each with all impressions and clicks."""
+    end = datetime(JUDGED.year, JUDGED.month, JUDGED.day) + timedelta(days=1)
+    days = traffic.read(log / "served", end, 25)
+    clicks = Served(path=str(log / "served"), clicks=str(log / "clicks.csv"), window_hours=1)
+    found = outcomes.read(Workspace(tmp_path), log / "served", clicks, JUDGED, days[-1].share)
+    expected = [(day.day, len(day.rows), day.user_count) for day in days]
+    assert [(one.day, len(one.labels), len(np.unique(one.users))) for one in found] == expected
+    people = {row["user_id"] for day in days for row in day.rows}
+    assert 5 < len(people) < 35
+    last = end.replace(tzinfo=UTC).timestamp()
+    with (log / "events.csv").open(newline="") as file:
+        events = [one for one in csv.DictReader(file) if one["user_id"] in people and float(one["timestamp"]) < last]
+    assert sum(one.labels.sum() for one in found) == sum(int(one["label"]) for one in events) > 0
 
 
 def test_contexts_named_like_columns_of_the_log(judge: Judge) -> None:
