@@ -41,6 +41,9 @@ _GROUPS = ("user", "context", "history", "candidates")
 _MISSING = "missing"
 _MOST_ENTRIES = 20
 """The last behaviours and the last candidates of a request whose values are compared."""
+_LONGEST_LIST = 24
+"""The most values of a list that are compared. A longer one, e.g. an embedding, is only present or missing."""
+_LONG = "a long list"
 _MOST_NUMBERS = 100
 """Numbers with more distinct values than this are compared in bins."""
 _TOO_LARGE = 1e300
@@ -225,14 +228,18 @@ def _shortened(row: dict[str, Any]) -> Row:
 def _entries(given: Any, listed: bool) -> list[Row]:
     """Return the last behaviours or candidates of a request, or its user or context alone, as objects.
 
-    The server checks only what the model reads, so each value is made a plain one, or a list of plain ones.
+    The server checks only what the model reads, so each value is made one that can be compared.
     """
     several = (given or [])[-_MOST_ENTRIES:] if listed else [given or {}]
     entries = [entry if isinstance(entry, dict) else {ITEM_ID: entry} for entry in several]
-    return [
-        {name: [*map(_plain, value)] if isinstance(value, list) else _plain(value) for name, value in entry.items()}
-        for entry in entries
-    ]
+    return [{name: _compared(value) for name, value in entry.items()} for entry in entries]
+
+
+def _compared(value: Any) -> Any:
+    """Return a plain value, or a list of plain ones if it is not long."""
+    if not isinstance(value, list):
+        return _plain(value)
+    return [*map(_plain, value)] if len(value) <= _LONGEST_LIST else _LONG
 
 
 def _plain(value: Any) -> str | float | None:
@@ -316,7 +323,7 @@ def _unknown(
             told = [
                 (row, value not in vocabulary)
                 for row, value in zip(held.rows.tolist(), held.values, strict=True)
-                if (vocabulary := vocabularies[row]) is not None
+                if (vocabulary := vocabularies[row]) is not None and value != _LONG
             ]
             rows = np.array([row for row, _ in told], np.int64)
             shares[at] = ratio([unknown for _, unknown in told], np.ones(len(told)), day.users[rows])

@@ -4,7 +4,7 @@ import csv
 import json
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -43,6 +43,7 @@ from din.watch.watch import Watched, watch
 from din.workspace import Workspace
 
 JUDGED = FIRST_DAY + timedelta(days=15)
+NEW_YEAR = datetime(2026, 1, 1)
 Request = dict[str, Any]
 Judge = Callable[..., Watched]
 ANY = PLAIN | st.sampled_from([10**400, -1e308, 1e308, [[1]]])
@@ -50,6 +51,17 @@ UNREAD = ANY | st.dictionaries(
     st.sampled_from(["item_id", "category", "tags", "timestamp", "key"]), ANY | st.lists(ANY), max_size=3
 )
 """A behaviour before those that the model reads."""
+
+
+def logged(folder: Path, version: str, requests: Sequence[Request]) -> Path:
+    """Log answers to some requests, a minute before the year 2026, and return the folder."""
+    log = AnswerLog(folder, clock=lambda: NEW_YEAR.replace(tzinfo=UTC).timestamp() - 60)
+    log.start()
+    for number, request in enumerate(requests):
+        scores = [0.5] * len(request["candidates"])
+        log.put(log.drawn(Answer(b"", version, [request], [scores], [str(number)])), 1)
+    log.close()
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -327,18 +339,32 @@ def test_whatever_the_server_accepts(
     requests = [
         one | {"history": [*unread, *read, {"item_id": "i4", "timestamp": time}]} for one, unread, time in drawn
     ]
-    requests += [{"candidates": [{"tags": [*range(101), *tags]}]}]
-    folder = tmp_path_factory.mktemp("served")
-    log = AnswerLog(folder, clock=lambda: 1_767_225_600 - 60)
-    log.start()
-    for number, request in enumerate(requests):
+    requests += [{"candidates": [{"tags": [*range(first, first + 20), *tags]}]} for first in range(0, 120, 20)]
+    requests += [{"candidates": [{"tags": [*range(101), *tags]}]}, {"candidates": ["i3"]}]
+    answered = []
+    for request in requests:
         with suppress(InputError):
-            scores = scorer.score(request).tolist()
-            log.put(log.drawn(Answer(b"", scorer.version, [request], [scores], [str(number)])), 1)
-    log.put(log.drawn(Answer(b"", scorer.version, [{"candidates": ["i3"]}], [[0.5]], ["sound"])), 1)
-    log.close()
-    found = traffic.figures(traffic.read(folder, datetime(2026, 1, 1), 1000), (), steady.registry)
+            scorer.score(request)
+            answered.append(request)
+    folder = logged(tmp_path_factory.mktemp("served"), scorer.version, answered)
+    found = traffic.figures(traffic.read(folder, NEW_YEAR, 1000), (), steady.registry)
     fields = {field.name for field in scorer.fields} | {"item_id", "user_id"}
     assert {name.partition(".")[2] for name in found if "." in name} <= fields
     for name, figure in found.items():
         judge_figure(name, figure)
+
+
+def test_long_lists(steady: World, tmp_path: Path) -> None:
+    """A vector or another long list is present or missing, and no unknown value. Values of short lists are compared."""
+    random = np.random.default_rng(0)
+    candidates: list[Request] = [
+        {"item_id": "i3", "embedding": random.normal(size=128).tolist(), "tags": ["t0", "never"]} for _ in range(9)
+    ]
+    candidates += [{"item_id": "i4", "tags": ["t0"] * 100}]
+    folder = logged(tmp_path, steady.registry.history()[0].version, [{"candidates": candidates}])
+    days = traffic.read(folder, NEW_YEAR, 1000)
+    (row,) = days[-1].rows
+    entries = row["request"]["candidates"]
+    assert len({entry.get("embedding") for entry in entries}) == 2
+    assert [entry["tags"] for entry in entries[:-1]] == [["t0", "never"]] * 9
+    assert traffic.figures(days, (), steady.registry)["unknown candidates.tags"].values[-1] == 0.5
