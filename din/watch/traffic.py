@@ -24,12 +24,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
-from din import served_log
+from din import documents, served_log
 from din.errors import InputError, shown
 from din.kinds import text
-from din.names import Version
+from din.names import FileName, Version
+from din.registry.bundle import SIGNATURE
 from din.registry.registry import Registry
-from din.schema import ITEM_ID, TIMESTAMP, USER_ID
+from din.schema import ITEM_ID, TIMESTAMP, USER_ID, parse_field
+from din.serve.graph_inputs import Signature
 from din.sources.rows import quoted
 from din.sources.served import parsed, reading
 from din.watch.spread import Figure, Worse, binned, ratio, usual_days
@@ -339,11 +341,16 @@ def _name(place: str) -> str:
 
 def _known(registry: Registry, version: Version, asked: Mapping[str, set[str | None]]) -> dict[str, set[str | None]]:
     """Return for each field with a vocabulary which of some values, as text, a bundle knows."""
+    files = registry.files(version)
+
+    def content(file: str) -> bytes:
+        return registry.verified(f"bundles/{version}/{file}", files.get(FileName(file)), most=sys.maxsize)
+
+    signature = documents.parse(Signature, content(SIGNATURE), registry.objects.at(f"bundles/{version}/{SIGNATURE}"))
     found = {}
-    for file, digest in registry.files(version).items():
-        folder, _, name = file.removesuffix(".parquet").rpartition("/")
-        if folder == "vocab" and name in asked:
-            content = registry.verified(f"bundles/{version}/{file}", digest, most=sys.maxsize)
-            values = pq.read_table(pa.BufferReader(content), columns=["value"])["value"]
-            found[name] = asked[name].intersection(map(text, values.to_pylist())) - {None}  # row 0 holds missing ones
+    for field in map(parse_field, signature.fields):
+        if field.form.has_vocabulary and field.name in asked:
+            rows = pq.read_table(pa.BufferReader(content(f"vocab/{field.name}.parquet")), columns=["value"])
+            values = map(text, rows["value"].to_pylist())
+            found[field.name] = asked[field.name].intersection(values) - {None}  # row 0 holds missing ones
     return found

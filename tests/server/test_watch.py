@@ -20,6 +20,7 @@ import pytest
 from factories.served_days import Days
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from serve_workspace import REQUEST
 from served_world import World, serve
 from strategies import PLAIN, REQUESTS
 from typer.testing import CliRunner
@@ -368,3 +369,12 @@ def test_long_lists(steady: World, tmp_path: Path) -> None:
     assert len({entry.get("embedding") for entry in entries}) == 2
     assert [entry["tags"] for entry in entries[:-1]] == [["t0", "never"]] * 9
     assert traffic.figures(days, (), steady.registry)["unknown candidates.tags"].values[-1] == 0.5
+
+
+def test_numbers_are_no_unknown_values(steady: World, tmp_path: Path) -> None:
+    """Only fields with a vocabulary have values that a bundle may not know: no numbers, bucketed or not."""
+    folder = logged(tmp_path, steady.registry.history()[0].version, [REQUEST])
+    found = traffic.figures(traffic.read(folder, NEW_YEAR, 1000), (), steady.registry)
+    assert {"user.age", "context.hour", "candidates.price"} <= found.keys()
+    unknown = {name.partition(".")[2] for name in found if name.startswith("unknown ")}
+    assert unknown == {"user_id", "likes", "item_id", "rating", "moods", "tab", "marks"}
