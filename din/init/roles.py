@@ -20,6 +20,7 @@ from din.sources.rules import Rule
 _FIRST, _LAST = (datetime(year, 1, 1, tzinfo=UTC) for year in (1995, 2050))  # a fetch accepts more; ids look like times
 _BEGIN = r"(?i)^\s*(\d|[a-z]{3,9}\.?,? \d)"  # of a time as text, such as 31.05.2024 or May 31 2024
 _CLOCK = r"^\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?$"
+_SHORTEST = 10_000_000  # no form of digits alone is shorter than %Y%m%d
 _GAPS = 0.1  # share of rows without a time from which a column is more likely to hold those of clicks
 _EXAMPLE = "say how they are written with --unit, such as --unit '%d/%b/%Y %H:%M'"
 _NO_IDS = ("rating", "reaction", "click", "feedback", "time", "money", "number")
@@ -53,17 +54,15 @@ def unit_of(column: Column) -> Choice | None:
         return Choice("iso", "the column is of a time type, which has a unit of its own")
     if column.kind not in ("text", "number") or not column.distinct:
         return None
-    if column.kind == "number":
-        # Among different values, 0 or another mark for a missing time counts once. Few rows may have it.
-        low, high = pc.quantile(column.different, [1 - times.MOST, times.MOST], interpolation="nearest").to_pylist()
-        least = min(low, pc.quantile(column.values, _GAPS, interpolation="nearest")[0].as_py())
-        for unit, per in times.NANOSECONDS.items():
-            if least * per >= _FIRST.timestamp() * 10**9 and high * per < _LAST.timestamp() * 10**9:
-                first, last = (datetime.fromtimestamp(time * per / 10**9, UTC) for time in (low, high))
-                return Choice(unit, f"nearly all are {first:%Y-%m-%d} to {last:%Y-%m-%d} in {unit} since 1970")
-        if not column.is_whole or high < 10_000_000:  # no form of digits alone is shorter than %Y%m%d
-            return None
-    elif column.share_of(_BEGIN) < times.MOST:
+    # 2024050100 is an hour. Hardly any count of seconds would end in a month, a day and an hour in all rows.
+    return _written(column) or (_since_1970(column) if column.kind == "number" else None)
+
+
+def _written(column: Column) -> Choice | None:
+    """Return the form of times in text or in digits with its reason, or None."""
+    if column.kind == "text" and column.share_of(_BEGIN) < times.MOST:
+        return None
+    if column.kind == "number" and not (column.is_whole and pc.max(column.different).as_py() >= _SHORTEST):
         return None
     text = pa.chunked_array([column.different[:20_000].cast(pa.string())])
     if column.kind == "text" and times.is_iso(text):
@@ -71,6 +70,18 @@ def unit_of(column: Column) -> Choice | None:
     if forms := times.forms_of(text):
         also = f" (or {forms[1]}: check it)" if len(forms) > 1 and len(text) > 12 else ""
         return Choice(forms[0], f"{text[0]}, and all others, have this form{also}; they count as UTC")
+    return None
+
+
+def _since_1970(column: Column) -> Choice | None:
+    """Return the unit of a count since 1970 with its reason, or None if the numbers are too small or too large."""
+    # Among different values, 0 or another mark for a missing time counts once. Few rows may have it.
+    low, high = pc.quantile(column.different, [1 - times.MOST, times.MOST], interpolation="nearest").to_pylist()
+    least = min(low, pc.quantile(column.values, _GAPS, interpolation="nearest")[0].as_py())
+    for unit, per in times.NANOSECONDS.items():
+        if least * per >= _FIRST.timestamp() * 10**9 and high * per < _LAST.timestamp() * 10**9:
+            first, last = (datetime.fromtimestamp(time * per / 10**9, UTC) for time in (low, high))
+            return Choice(unit, f"nearly all are {first:%Y-%m-%d} to {last:%Y-%m-%d} in {unit} since 1970")
     return None
 
 

@@ -264,6 +264,14 @@ def test_a_log_of_purchases(tmp_path: Path, log: list[dict[str, Any]], guessed: 
     assert repeated["validate_raw.max_duplicate_rate"] == 0.07
 
 
+def test_hours_as_whole_numbers(tmp_path: Path, log: list[dict[str, Any]], guessed: Guessed) -> None:
+    """A fetch reads them by their form, so the log has its days."""
+    hours = [f"{datetime.fromtimestamp(e['time'], UTC):%Y%m%d%H}" for e in log]
+    rows = [f"{e['user']},{e['item']},{hour},{e['click']}" for e, hour in zip(log, hours, strict=True)]
+    found = guessed(write(tmp_path, HEADER, rows))
+    assert (found["fetch.table.timestamp_unit"], found["featurize.protocol"]) == ("%Y%m%d%H", "temporal")
+
+
 def test_repeated_events(tmp_path: Path, plain: list[str], guessed: Guessed) -> None:
     """If events of the same moment repeat, only the first of them shall count."""
     found = guessed(write(tmp_path, HEADER, [*plain, *plain[:200]]))

@@ -185,6 +185,14 @@ def test_numbers_since_1970(unit: str, per: int) -> None:
     assert guess(log_of(KEYS | {"ts": lambda at, _: (1_700_000_000 + at) * per}), {})["unit"].value == unit
 
 
+@pytest.mark.parametrize("form", ["%Y%m%d", "%Y%m%d%H", "%y%m%d%H", "%Y%m%d%H%M%S"])
+def test_whole_numbers_that_are_written_times(form: str) -> None:
+    """Digits that are a time in all rows are no count, though 2024050100 could be a second of the year 2034."""
+    start = datetime(2024, 5, 1, tzinfo=UTC)
+    log = log_of(KEYS | {"ts": lambda at, _: int((start + timedelta(hours=at)).strftime(form))})
+    assert guess(log, {})["unit"].value == form
+
+
 @pytest.mark.parametrize(
     ("bad", "form"), [(0, "s"), (None, "s"), ("31.12.9999", "%d.%m.%Y"), ("0000-00-00", "iso"), ("unknown", "iso")]
 )
