@@ -1,6 +1,6 @@
 """Convert timestamps to UTC microseconds, and catch the usual mistakes: a wrong unit, a missing value, not a time."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import duckdb
@@ -29,13 +29,13 @@ _DATES = (
 _CLOCKS = ("", " %H:%M:%S", " %H:%M", " %I:%M:%S %p", " %I:%M %p")
 _OTHERS = ("%d/%b/%Y:%H:%M:%S", "%Y%m%d", "%Y%m%d%H", "%Y%m%d%H%M%S", "%Y%m%d %H:%M:%S", "%y%m%d%H")
 FORMS = (*(date + clock for date in _DATES for clock in _CLOCKS), *_OTHERS)
-"""Forms of text that logs use besides ISO 8601. If two fit, as for 03/04/2024, the first is more common."""
+"""Forms of text that logs use besides ISO 8601, the more common of two like `%m/%d/%Y` and `%d/%m/%Y` first."""
 MOST = 0.99
 """The share of a column's values whose form is that of the column. A fetch names the first of the others."""
 _LOW, _HIGH = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for year in (YEARS[0], YEARS[1] + 1))
 _ISO = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?( ?(Z|UTC|[+-]\d{2}(:?\d{2})?))?)?"
 _WITHOUT_SECONDS = r"([T ]\d{2}:\d{2})(Z| UTC|[+-].*)?$"
-_UNIT_KEY = "fetch.table.timestamp_unit"
+UNIT_KEY = "fetch.table.timestamp_unit"
 _OF_THE_YEARS = f"a time in the years {YEARS[0]} to {YEARS[1]}"
 
 
@@ -82,11 +82,12 @@ def has_form(column: pa.ChunkedArray, form: str) -> bool:
 def forms_of(column: pa.ChunkedArray) -> list[str]:
     """Return the `FORMS` that nearly every value of a text column has, with times within the years 1990 to 2100.
 
-    A form that more of the values have comes first.
+    A form that more of the values have comes first, then a shorter one, then one whose times lie closer together:
+    01/05/2024 to 10/05/2024 are ten days of May, rather than a day of each of ten months.
     """
     shares = _shares(column, [_within(_formed("c0", form)) for form in FORMS])
-    fitting = sorted(zip(shares, FORMS, strict=True), key=lambda one: -one[0])
-    return [form for share, form in fitting if share >= MOST]
+    fitting = {form: share for form, share in zip(FORMS, shares, strict=True) if share >= MOST}
+    return sorted(fitting, key=lambda form: (-fitting[form], len(form), _span(column, form)))
 
 
 def _shares(column: pa.ChunkedArray, conditions: list[str]) -> tuple[float, ...]:
@@ -95,18 +96,25 @@ def _shares(column: pa.ChunkedArray, conditions: list[str]) -> tuple[float, ...]
     return rows.ask(*(f"coalesce(avg(coalesce({condition}, false)::INT), 1)" for condition in conditions))
 
 
+def _span(column: pa.ChunkedArray, form: str) -> timedelta:
+    """Return the time between the first and the last of a text column's values that have a form."""
+    time = _formed("c0", form)
+    (span,) = Rows.of("", {"": column.cast(pa.string())}).where(_within(time)).ask(f"max({time}) - min({time})")
+    return span
+
+
 def _number(rows: Rows, name: str, kind: str, unit: str, checks: list[Check]) -> tuple[str, list[Check]]:
     """Return SQL for numbers of a unit since 1970; `kind` is the type of the numbers, or VARCHAR if not all are."""
     column = rows[name]
     per = NANOSECONDS[unit]
     number = f"TRY_CAST({column} AS {kind if kind == 'BIGINT' else 'DOUBLE'})"
     if rows.types[name] == "VARCHAR":
-        fix = f"correct the row, or set {_UNIT_KEY} to iso where all are written like 2024-05-31T12:00:00Z"
+        fix = f"correct the row, or set {UNIT_KEY} to iso where all are written like 2024-05-31T12:00:00Z"
         word = f"{values.form(column, 'VARCHAR')} & {Form.WHOLE | Form.NUMBER | Form.FLOAT:d} = 0"
-        checks.append(Check(word, name, column, f"a number ({_UNIT_KEY}={unit})", fix))
+        checks.append(Check(word, name, column, f"a number ({UNIT_KEY}={unit})", fix))
     low, high = (seconds * 10**9 // per for seconds in (_LOW, _HIGH))
     broken = f"NOT ({number} >= {low} AND {number} < {high})"
-    checks.append(Check(broken, name, number, f"{_OF_THE_YEARS} ({_UNIT_KEY}={unit})", _proposal))
+    checks.append(Check(broken, name, number, f"{_OF_THE_YEARS} ({UNIT_KEY}={unit})", _proposal))
     if kind == "BIGINT":
         microseconds = f"{number} * {per // 1000}" if per >= 1000 else f"{number} // 1000"
     else:
@@ -137,7 +145,7 @@ def _checked(form: str) -> str:
         duckdb.execute("SELECT try_strptime('', ?)", [form])
     except duckdb.InvalidInputException as error:
         problem = str(error).splitlines()[0]
-        raise InputError(f"{_UNIT_KEY}: {shown(form)}: {problem}; expected a form such as %d.%m.%Y %H:%M") from None
+        raise InputError(f"{UNIT_KEY}: {shown(form)}: {problem}; expected a form such as %d.%m.%Y %H:%M") from None
     return form
 
 
@@ -147,17 +155,17 @@ def _within(time: str) -> str:
 
 def _expected(unit: str) -> str:
     if unit == "iso":
-        return f"ISO 8601 ({_UNIT_KEY}=iso), e.g. 2024-05-31T12:00:00Z or 2024-05-31 14:00:00+02:00"
-    return f"the form {unit!r} ({_UNIT_KEY})"
+        return f"ISO 8601 ({UNIT_KEY}=iso), e.g. 2024-05-31T12:00:00Z or 2024-05-31 14:00:00+02:00"
+    return f"the form {unit!r} ({UNIT_KEY})"
 
 
 def _proposal(value: Any) -> str:
     """Return the advice to set the unit or form that makes sense of a value, or else to correct the row."""
     if isinstance(value, str) and (forms := forms_of(pa.chunked_array([[value]]))):
-        return f'set {_UNIT_KEY} to "{forms[0]}"'
+        return f'set {UNIT_KEY} to "{forms[0]}"'
     try:
         number = float(value)
     except (TypeError, ValueError):
         return "correct the row"
     units = [unit for unit, per in NANOSECONDS.items() if _LOW <= number * per / 10**9 < _HIGH]
-    return f"set {_UNIT_KEY} to {units[0]}" if units else "correct the row"
+    return f"set {UNIT_KEY} to {units[0]}" if units else "correct the row"

@@ -193,6 +193,15 @@ def test_whole_numbers_that_are_written_times(form: str) -> None:
     assert guess(log, {})["unit"].value == form
 
 
+@pytest.mark.parametrize("form", ["%d/%m/%Y", "%m/%d/%Y", "%d/%m/%Y %H:%M"])
+def test_days_within_the_first_twelve_of_a_month(form: str) -> None:
+    """Both forms fit; nine days are likelier than the same day of nine months, and a person shall check it."""
+    start = datetime(2024, 5, 1, tzinfo=UTC)
+    unit = guess(log_of(KEYS | {"ts": lambda at, _: (start + timedelta(days=at % 10)).strftime(form)}), {})["unit"]
+    assert unit.value == form
+    assert f"(or {form.translate(str.maketrans('dm', 'md'))}: check it)" in unit.reason
+
+
 @pytest.mark.parametrize(
     ("bad", "form"), [(0, "s"), (None, "s"), ("31.12.9999", "%d.%m.%Y"), ("0000-00-00", "iso"), ("unknown", "iso")]
 )
