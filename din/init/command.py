@@ -21,6 +21,7 @@ from din.init.guess import guess, of_publisher
 from din.init.look import look
 from din.init.render import render
 from din.process import CommandFailed, environment, query
+from din.sources import times
 from din.workspace import Workspace
 
 _GUESS = ".din-init/guess.json"
@@ -45,10 +46,7 @@ def init(workspace: Workspace, place: str | None, tables: Mapping[str, str], giv
     if place is not None and (source := find.publisher(workspace, place)):
         guessed = _published(workspace, source, options)
     else:
-        found = find.tables(workspace, place, given) if place is not None else {}
-        for table, paths in tables.items():
-            found[table] = look(workspace, paths, f"--{table}", given.get("encoding"))
-        guessed = guess(workspace, found, given, place)
+        guessed = _own(workspace, place, tables, given)
     written = create(workspace.root, guessed)
     for key, choice in guessed.items():
         value = str(choice.value)
@@ -82,6 +80,23 @@ def _published(workspace: Workspace, source: Mapping[str, Choice], options: Mapp
         return of_publisher(workspace, source)
     except InputError as error:
         raise InputError(f"{error}, or {own}") from None
+
+
+def _own(
+    workspace: Workspace, place: str | None, tables: Mapping[str, str], given: Mapping[str, str]
+) -> dict[str, Choice]:
+    """Return the parameters of a log in tables of one's own; see `init` for the arguments.
+
+    Raises:
+        InputError: see `init`. The message names the option of the unit, because there is no params.yaml yet.
+    """
+    try:
+        found = find.tables(workspace, place, given) if place is not None else {}
+        for table, paths in tables.items():
+            found[table] = look(workspace, paths, f"--{table}", given.get("encoding"))
+        return guess(workspace, found, given, place)
+    except InputError as error:
+        raise InputError(str(error).replace(times.UNIT_KEY, "--unit")) from None
 
 
 def create(root: Path, guessed: Mapping[str, Choice]) -> list[str]:

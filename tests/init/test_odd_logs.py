@@ -162,6 +162,16 @@ def test_rows_in_order_without_times(tmp_path: Path, log: list[dict[str, Any]], 
     assert guessed()["featurize.order"] == "sequence"
 
 
+def test_a_later_file_with_another_time(tmp_path: Path, log: list[dict[str, Any]], run: Run) -> None:
+    """Before there is a params.yaml, the message names the option that decides."""
+    for number, day in enumerate(["05/05/2024"] * 3 + ["13/05/2024"]):
+        rows = [f"{e['user']},{e['item']},{day},{e['click']}" for e in log]
+        put(tmp_path / "shop" / f"part-{number}.csv", "\n".join(["user,item,ts,click", *rows]))
+    output = run("init", f"{tmp_path}/shop", code=2)
+    assert 'set --unit to "%d/%m/%Y"' in " ".join(output.split()) and "fetch.table" not in output
+    run("init", f"{tmp_path}/shop", "--unit", "%d/%m/%Y")
+
+
 def test_a_table_of_sums_of_answers_beside_the_items(tmp_path: Path, log: list[dict[str, Any]], run: Run) -> None:
     """It is larger, but its sums hold answers of the whole log; alone, it is the table of the items."""
     put(tmp_path / "shop" / "clicks.csv", clicks(log))
