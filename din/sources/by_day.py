@@ -161,7 +161,8 @@ class TableByDay(TableSource):
             "its time",
             time,
             f"one on {day}, the day in the path (fetch.table.utc_offset_hours={self.params.utc_offset_hours})",
-            "set the hours that the log's days are ahead of UTC, or move the row to the file of its day",
+            "set the hours that the log's days are ahead of UTC, or move the row to the file of its day; if clocks "
+            f"change for summer, write * for {DATE} in fetch.table.events",
         )
         converted.require([other])
         return converted

@@ -183,6 +183,22 @@ def test_rows_of_another_day(workspace: Workspace, by_day: Build) -> None:
     fetch(workspace, by_day(utc_offset_hours=1))
 
 
+def test_a_change_to_summer_time(workspace: Workspace, by_day: Build) -> None:
+    """Days of 24 hours, then 23, then 24 an hour earlier fit no offset; the message names the path that reads them."""
+    hours = [range(-1, 23), range(23, 46), range(46, 70)]  # of local days in Berlin, from midnight UTC of the second
+    for number, times in enumerate(hours):
+        rows = [f"{hour % 2},{hour + 1},{MIDNIGHT + 3600 * hour},{hour % 2},0,a" for hour in times]
+        deliver(workspace.root, number).write_text("\n".join([HEADER.removesuffix(",sequence"), *rows]) + "\n")
+    for offset in (1, 2):
+        with pytest.raises(
+            InputError, match=r"if clocks change for summer, write \* for \{date\} in fetch.table.events"
+        ):
+            fetch(workspace, by_day(utc_offset_hours=offset))
+    fetch(workspace, by_day(events="logs/*.csv", utc_offset_hours=1, daily=True))
+    read = [pq.read_table(workspace.raw / raw_file(number), partitioning=None)["item_id"] for number in range(3)]
+    assert [items.to_pylist() for items in read] == [[*range(24 * day, min(24 * day + 24, 71))] for day in range(3)]
+
+
 @pytest.mark.parametrize("rows", [3, 0])
 def test_a_day_that_shrinks(workspace: Workspace, by_day: Build, rows: int) -> None:
     """Fewer rows than before are refused again and again; data/raw stays; fetch.shrunk_days accepts them."""
