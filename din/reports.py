@@ -1,10 +1,11 @@
 """Decide whether a validation report opens a gate, for `din gate` and for `python -m validation gate`.
 
 The report's own verdict is not trusted. The report must be about the data in the workspace and hold every expectation
-that its suite always judges as critical. Each figure must be within its threshold, and the thresholds must be those of
+that its suite always judges as critical. Each number must be within its threshold, and the thresholds must be those of
 the current params.yaml.
 """
 
+import math
 from typing import Any
 
 from din.errors import listed, shown
@@ -79,15 +80,17 @@ def why_closed(
 
 
 def _holds(entry: Expectation) -> bool:
-    """Return whether an expectation succeeded and its figure is within its bounds."""
+    """Return whether an expectation succeeded and its figure is within its bounds.
+
+    A user's own expectation may bound texts, e.g. days. Only the suite can compare these.
+    """
     observed = entry.observed
-    bounds = entry.threshold
+    bounds = {key: entry.threshold[key] for key in ("min", "max") if key in entry.threshold}
+    compared = [observed, *bounds.values()]
     if not entry.success:
         return False
-    if not bounds.keys() & {"min", "max"}:
+    if not bounds or all(isinstance(value, str) for value in compared):
         return True
-    if isinstance(observed, bool) or not isinstance(observed, int | float):
+    if not all(isinstance(value, int | float) for value in compared):
         return False
-    low = bounds.get("min")
-    high = bounds.get("max")
-    return (low is None or observed >= low) and (high is None or observed <= high)
+    return bounds.get("min", -math.inf) <= observed <= bounds.get("max", math.inf)

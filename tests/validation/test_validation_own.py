@@ -6,10 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planting import failed, judge, limits
+from planting import HERE, RAW, failed, judge, limits
 
+from din import documents
+from din.artifacts import hash_tree
 from din.errors import InputError
+from din.names import Digest
 from din.params import Params
+from din.reports import why_closed
+from din.verdicts import ValidationReport
 from din.workspace import Suite
 
 Enter = Callable[..., Params]
@@ -80,6 +85,22 @@ def test_expectations_of_texts_and_of_several_columns(workspace: Enter) -> None:
     )
     found = failed(judge("raw", own(workspace(), "raw", known, pairs)))
     assert found.keys() == {"days"} and found["days"]["sample"] == []
+
+
+def test_the_gate_compares_numbers_alone(workspace: Enter) -> None:
+    """Bounds of texts hold if the suite says so. A number is compared again, and its bounds must be numbers."""
+    maximum = "expect_column_max_to_be_between"
+    day = expectation(maximum, {"name": "day", "table": "days"}, column="date", min_value="2024-01-06")
+    newest = expectation(maximum, {"name": "newest", "table": "days"}, column="newest", min_value=1)
+    params = own(workspace(), "raw", day, newest)
+    judge("raw", params)
+    found = documents.read(ValidationReport, HERE.validation("raw"))
+    log = Digest(hash_tree(RAW))
+    assert why_closed(HERE, "raw", found, log, params) is None
+    *others, day_, newest_ = found.expectations
+    for one, changes in ((day_, {"observed": 3}), (day_, {"threshold": {"min": 3}}), (newest_, {"observed": 0})):
+        changed = found.model_copy(update={"expectations": [*others, one.model_copy(update=changes)]})
+        assert why_closed(HERE, "raw", changed, log, params) == f"failed: {one.name}"
 
 
 @pytest.mark.parametrize(
