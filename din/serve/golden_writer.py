@@ -29,6 +29,8 @@ from din.serve.scorer import Scores, Vector
 _CANDIDATES = (1, 2, 20)
 _RARE = 0.1
 """The share of values that were never seen."""
+_MOST_NUMBERS = 200_000
+"""The most numbers in the vectors of all requests, about 7 MB of JSON: a document's reader accepts 16."""
 _DIGITS = 9
 _NOW = 1_767_225_600
 _WEEK = 604_800
@@ -42,12 +44,16 @@ def write_golden(folder: Path, features: Features, trained: Trained) -> None:
         features: the features, with the ids that the model knows.
     """
     encoder = Encoder(folder, ages=trained.model.reads_ages)
-    draw = _Draw(features)
-    lengths = (0, 1, 3, encoder.max_history)
-    requests = [draw.request(length, count) for length in lengths for count in _CANDIDATES]
+    requests = draw_requests(features, encoder.max_history)
     exact = Trained(deepcopy(trained.model).double(), trained.table.double())
     found = [torch_scores(exact, encoder.pack([request])).probabilities.round(_DIGITS).tolist() for request in requests]
     write_json(folder / GOLDEN, Golden(requests=requests, probabilities=found))
+
+
+def draw_requests(features: Features, max_history: int) -> list[dict[str, Any]]:
+    """Return requests for each length of histories and each number of candidates."""
+    draw = _Draw(features)
+    return [draw.request(length, count) for length in (0, 1, 3, max_history) for count in _CANDIDATES]
 
 
 def torch_scores(trained: Trained, batches: Iterable[PackedBatch]) -> Scores:
@@ -65,6 +71,7 @@ class _Draw:
 
     def __init__(self, features: Features) -> None:
         self._random = Random(0)
+        self._numbers = 0
         self._items = features.raw_items()
         self._records = [record for record in features.records if record["name"] not in (USER_ID, ITEM_ID)]
         self._vocabularies = {
@@ -101,11 +108,18 @@ class _Draw:
         if "mean" in record and "std" in record:
             return record["mean"] + record["std"] * draw.uniform(-2, 2)
         if "length" in record:
-            return [draw.uniform(-0.1, 0.1) for _ in range(record["length"])]
+            return self._vector(record["length"])
         values = self._vocabularies[record["name"]]
         if parse_field(record).form.ragged:
             return [self._known(values) for _ in range(draw.randrange(4))]
         return self._known(values)
+
+    def _vector(self, length: int) -> list[float] | None:
+        """Return a vector, or None, i.e. a missing one, once all vectors would have more than `_MOST_NUMBERS`."""
+        self._numbers += length
+        if self._numbers > _MOST_NUMBERS:
+            return None
+        return [self._random.uniform(-0.1, 0.1) for _ in range(length)]
 
     def _known(self, values: pa.ChunkedArray) -> str | None:
         """Return a known value as text; rarely one that was never seen, or None if the values hold it."""

@@ -22,6 +22,7 @@ from din import documents
 from din.errors import InputError
 from din.facts import Evaluation, Facts
 from din.features.packing import PackedBatch, TableLayout
+from din.features.reader import Features
 from din.kinds import NEVER_SEEN, Column, Kind, Lookup
 from din.model import MODELS, artifact
 from din.model.artifact import Trained
@@ -40,7 +41,7 @@ from din.serve.bundle_writer import gather_facts
 from din.serve.export import export_graphs
 from din.serve.fold import LONG, fold
 from din.serve.golden import GOLDEN, read_golden
-from din.serve.golden_writer import write_golden
+from din.serve.golden_writer import draw_requests, write_golden
 from din.serve.graphs import traced
 from din.serve.scorer import Graph, Scorer
 from tests.factories import documents_of
@@ -303,6 +304,16 @@ def test_golden_requests_try_every_field_and_nobody(finished: Finished) -> None:
     assert values.keys() == {field.name for field in Scorer.open(finished.bundle).fields} - {"user_id"} | {"timestamp"}
     assert all(len(found) > 2 for found in values.values())
     assert all(NEVER_SEEN in values[name] for name in ("item_id", "category", "rating"))
+
+
+def test_golden_requests_with_long_vectors_can_be_read(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some of 500 behaviours have a vector of 768 numbers; with all of them, the file would exceed its limit."""
+    records = [record | {"length": 768} if "length" in record else record for record in finished.features.records]
+    monkeypatch.setattr(Features, "records", records)
+    requests = draw_requests(finished.features, 500)
+    assert len(documents.dump(requests)) < documents.MOST_BYTES / 2
+    vectors = [entry["embedding"] for entry in requests[-3]["history"] if "embedding" in entry]
+    assert None in vectors and any(vectors)
 
 
 @pytest.mark.parametrize("backend", ["reference", "native"])
