@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from din.artifacts import write_json
-from din.errors import GateClosed, InputError, listed
+from din.errors import GateClosed, InputError, listed, shown
 from din.features.packing import PackedBatch
 from din.features.reader import Features
 from din.metrics.ranking import auc
@@ -46,6 +46,7 @@ from din.workspace import Workspace
 
 MOST_IMPRESSIONS = 10_000  # drawn from the log; edge cases come on top
 _SEED = 3  # draws the impressions
+_LONG = 20  # elements of a list that a behaviour of the report states in full
 _FIGURES = ("max_abs_probability_diff", "max_abs_logit_diff", "auc_delta", "std", "flips")
 
 
@@ -220,10 +221,19 @@ def _describe(at: int, found: dict[str, Scores], cases: list[ParityCase]) -> dic
     for case in cases:
         for request in case.requests:
             if at < len(request["candidates"]):
-                plain = json.loads(json.dumps(request, default=str), parse_constant=str)
+                brief = request | {"history": [_cut(behaviour) for behaviour in request["history"]]}
+                plain = json.loads(json.dumps(brief, default=str), parse_constant=str)
                 return {"case": case.name, "candidate": at, "request": plain, **answers}
             at -= len(request["candidates"])
     raise AssertionError(at)
+
+
+def _cut(behaviour: dict[str, Any]) -> dict[str, Any]:
+    """Return a behaviour with its long lists cut, because the report of a history of vectors would be too large."""
+    return {
+        name: shown(value) if isinstance(value, list) and len(value) > _LONG else value
+        for name, value in behaviour.items()
+    }
 
 
 def _table(report: ParityReport) -> str:

@@ -1,6 +1,7 @@
 """Parity: open for a sound bundle, closed for every planted difference."""
 
 import re
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from onnx import numpy_helper
 from serve_workspace import Finished
 
-from din import kinds
+from din import documents, kinds
 from din.errors import GateClosed
 from din.model import artifact
 from din.serve import parity
@@ -195,6 +196,17 @@ def test_closed_on_constant_outputs(compared: Compared) -> None:
     """A model with constant outputs agrees everywhere and proves nothing."""
     constant = np.zeros_like(compared.logits)
     assert "outputs are all alike" in compared.reason(constant, constant)
+
+
+def test_the_worst_row_can_be_read(compared: Compared) -> None:
+    """A history of 1,000 vectors leaves the report within its reader's limit."""
+    history = [{"item_id": f"i{number}", "clip": [1 / 3] * 768} for number in range(1000)]
+    long = [replace(case, requests=[one | {"history": history} for one in case.requests]) for case in compared.real]
+    same = Scores.of_logits(compared.logits)
+    found = compare({"torch": same, "onnx": same}, long, compared.edges)["worst"]
+    assert len(documents.dump(found)) < documents.MOST_BYTES / 2
+    shown = found["request"]["history"]
+    assert len(shown) == 1000 and shown[7]["item_id"] == "i7"
 
 
 def test_open_on_numbers_further_than_any(own: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
