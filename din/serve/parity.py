@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from din.artifacts import write_json
-from din.errors import GateClosed, InputError, listed, shown
+from din.errors import GateClosed, InputError, is_of_this_machine, listed, shown
 from din.features.packing import PackedBatch
 from din.features.reader import Features
 from din.metrics.ranking import auc
@@ -83,6 +83,8 @@ def check_parity(workspace: Workspace, params: Params) -> None:
         golden = difference(scorer, read_golden(workspace.bundle))
         measured["reason"] = "; ".join(filter(None, (measured["reason"], golden, codes))) or None
     except Exception as error:  # a broken bundle can raise anything
+        if is_of_this_machine(error):
+            raise
         measured["reason"] = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
     report = ParityReport(
         verdict="closed" if measured["reason"] else "open",

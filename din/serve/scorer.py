@@ -24,6 +24,7 @@ from typing import Any, BinaryIO, Self, TypeVar
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from din import documents
 from din.errors import InputError, Unavailable
@@ -47,6 +48,7 @@ _IN_USE = 3600
 _BATCH = 512
 _BATCH_ENTRIES = 1 << 14
 _BATCH_BYTES = 1 << 22
+_NO_MEMORY = ("bad_alloc", "Failed to allocate memory")
 _TOO_EXTREME = (
     "the probability is not a number; a numeric value of the request is too extreme: correct it, or send null"
 )
@@ -286,19 +288,38 @@ def _entries(request: Any) -> int:
     return sum(len(value) for value in values if isinstance(value, list | tuple))
 
 
-def session(model: Path | bytes, threads: int) -> ort.InferenceSession:
-    """Return an onnxruntime session on the CPU."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+@contextlib.contextmanager
+def _needing_memory() -> Iterator[None]:
+    """Turn onnxruntime's errors of too little memory into a MemoryError. They have no class of their own."""
+    try:
+        yield
+    except Exception as error:
+        if any(words in str(error) for words in _NO_MEMORY):
+            raise MemoryError(str(error)) from error
+        raise
+
+
+class Session(ort.InferenceSession):
+    """An onnxruntime session on the CPU. If memory is too little, both methods raise a MemoryError."""
+
+    def __init__(self, model: Path | bytes, threads: int) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        with _needing_memory():
+            super().__init__(model, options, providers=["CPUExecutionProvider"])
+
+    @override
+    def run(self, output_names: Sequence[str] | None, input_feed: Mapping[str, Any], run_options: Any = None) -> Any:
+        with _needing_memory():
+            return super().run(output_names, input_feed, run_options)
 
 
 class Graph:
     """One ONNX graph in an onnxruntime session. One thread per call is best for a service with many requests."""
 
     def __init__(self, path: Path, threads: int = 1) -> None:
-        self._session = session(path, threads)
+        self._session = Session(path, threads)
         self.inputs = [node.name for node in self._session.get_inputs()]
 
     def run_all(self, pieces: Iterable[PackedBatch]) -> Scores:

@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from typing import Any, NamedTuple
+from unittest.mock import Mock
 
 import numpy as np
 import onnx
@@ -19,7 +20,7 @@ from din.serve import parity
 from din.serve.cases import ParityCase, real_cases
 from din.serve.golden_writer import torch_scores
 from din.serve.parity import check_parity, compare, tied_share
-from din.serve.scorer import Scorer, Scores, Vector
+from din.serve.scorer import Graph, Scorer, Scores, Vector
 from tests.factories.run import edit
 
 
@@ -118,6 +119,15 @@ def test_closed_on_a_damaged_bundle(own: Finished) -> None:
     with pytest.raises(GateClosed, match="changed after export"):
         check_parity(own.here, own.params)
     assert own.parity()["bundle"] is None
+
+
+def test_too_little_memory_closes_nothing(own: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stage fails, so that a scheduler tries again, and no report is left."""
+    check_parity(own.here, own.params)
+    monkeypatch.setattr(Graph, "run_all", Mock(side_effect=MemoryError))
+    with pytest.raises(MemoryError):
+        check_parity(own.here, own.params)
+    assert not own.here.parity.exists()
 
 
 @pytest.mark.parametrize("seed", range(3))

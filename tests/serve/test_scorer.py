@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from onnx import TensorProto, helper
 from serve_workspace import REQUEST, Finished
 
 from din.errors import InputError
 from din.registry.bundle import verify_bundle
 from din.registry.registry import Registry
 from din.serve import Scorer, encode
-from din.serve.latency import relative_time
+from din.serve.latency import in_session, relative_time
 from din.serve.scorer import RequestError, score_file
 
 FORBIDDEN = ("torch", "pandas", "onnx", "onnxscript", "duckdb", "ibis", "great_expectations")
@@ -50,6 +51,17 @@ assert not {{name.partition(".")[0] for name in sys.modules}} & set({FORBIDDEN!r
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert same(json.loads(done.stdout), Scorer.open(finished.bundle).score(REQUEST))
+
+
+def test_too_little_memory_is_no_fault_of_a_graph() -> None:
+    """A graph that asks for more memory than any machine has raises Python's own error."""
+    shape = helper.make_tensor("shape", TensorProto.INT64, [1], [1 << 60])
+    nodes = [helper.make_node("Expand", ["x", "shape"], ["all"]), helper.make_node("ReduceSum", ["all"], ["sum"])]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", "sum")]
+    graph = helper.make_graph(nodes, "huge", ends[:1], ends[1:], [shape])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    with pytest.raises(MemoryError, match="Failed to allocate memory"):
+        in_session(model.SerializeToString(), {"x": np.ones(1, np.float32)}, 1)()
 
 
 def test_a_request_runs_in_the_calling_thread(finished: Finished) -> None:
