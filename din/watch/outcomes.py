@@ -75,7 +75,7 @@ def read(workspace: Workspace, log: Path, options: Served, last: date, share: fl
     name = log.resolve().name
     given = replace(options, path=name, clicks=clicks, feedback=(), table=table)
     if share < 1:
-        print(f"clicks are joined with the answers to {100 * share:.2g} % of the users; all others belong to no answer")
+        print(f"clicks are judged for {100 * share:.2g} % of the users; those of the others belong to no answer here")
     with TemporaryDirectory() as scratch, duckdb.connect() as con:
         answers = quoted(str(_draw(con, log, last - 2 * DAYS * DAY, share, Path(scratch, name))))
         con.register("events", ServedSource(Workspace(Path(scratch)), given, None).read().events.table)
