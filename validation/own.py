@@ -28,6 +28,7 @@ from great_expectations.expectations.metadata_types import FailureSeverity
 from pydantic import Field
 
 from din import documents
+from din.duckdb_errors import exhausted
 from din.errors import InputError, listed, shown
 from din.params.reading import plain, read_text
 from validation.expectations import Expected, Severity
@@ -90,6 +91,7 @@ class Own:
 
         Raises:
             InputError: a name is taken, a table is unknown, or a SELECT fails.
+            Unavailable: memory or disk space is too little for a SELECT.
         """
         known = _name_tables(data, tables)
         for one, expectation in zip(self._suite.expectations, self._expectations, strict=True):
@@ -113,7 +115,8 @@ class Own:
                 yield Expected(f"own: {meta.name}", found, expectation)  # no table of the suite has such a name
             except duckdb.Error as error:
                 reason = str(error).splitlines()[0]
-                raise InputError(f"{at}: DuckDB refuses the SELECT: {reason}; correct meta.select") from None
+                refused = InputError(f"{at}: DuckDB refuses the SELECT: {reason}; correct meta.select")
+                raise exhausted(error) or refused from None
 
     def _made(self, one: Configuration) -> Any:
         try:

@@ -22,7 +22,8 @@ from great_expectations.expectations.expectation import ColumnMapExpectation
 
 from din import reports
 from din.artifacts import hash_tree, write_bytes, write_json
-from din.errors import GateClosed, InputError, is_of_this_machine
+from din.duckdb_errors import exhausted
+from din.errors import GateClosed, InputError, Unavailable, is_of_this_machine
 from din.names import Digest
 from din.params import Params
 from din.progress import progress
@@ -55,6 +56,7 @@ def validate(workspace: Workspace, suite: Suite, phases: Phases, params: Params)
     Raises:
         GateClosed: a critical expectation failed or could not be evaluated. The report is written first.
         InputError: there is nothing to judge, or the user's own expectations can't be read.
+        Unavailable: memory or disk space is too little.
     """
     written = getattr(params, f"validate_{suite}").expectations
     own = Own(workspace.root / written) if written else None
@@ -111,11 +113,13 @@ def _judge_phase(
     try:
         for detector in detectors:
             expected.extend(detector(data))
-    except InputError:
+    except (InputError, Unavailable):
         raise
     except Exception as error:  # a phase that can't be evaluated closes the gate and reports why
         if is_of_this_machine(error):
             raise
+        if unavailable := exhausted(error):
+            raise unavailable from None
         return [*judge(expected, tables), _not_evaluated(name, error)]
     return judge(expected, tables)
 

@@ -117,9 +117,9 @@ def session(workspace: Workspace, params: Featurize) -> AbstractContextManager[S
     """Open the engine that the parameters name, within `memory_mb` of process memory.
 
     Raises:
-        InputError: memory_mb is too small, a raw file is unreadable, or the disk is full; pyspark or Java is missing,
-            or the workers of the cluster don't see the workspace.
-        Unavailable: the cluster does not answer.
+        InputError: memory_mb is too small, or a raw file is unreadable; pyspark or Java is missing, or the workers of
+            the cluster don't see the workspace.
+        Unavailable: the disk is full, or the cluster does not answer.
     """
     if params.engine == "spark":
         try:

@@ -22,6 +22,7 @@ from ibis.backends.duckdb import Backend
 from typing_extensions import override
 
 from din import cores
+from din.duckdb_errors import exhausted
 from din.errors import InputError
 from din.featurize.engine import ROW_GROUP, SESSION_SHARE, Condition, Contents, Session
 from din.workspace import Workspace
@@ -129,7 +130,8 @@ def session(workspace: Workspace, memory_mb: int) -> Iterator[Session]:
         damaged_page = type(error) is duckdb.Error
         if not damaged_page and not isinstance(error, (duckdb.OperationalError, duckdb.InvalidInputException)):
             raise  # the query is wrong, not the log
-        raise InputError(f"a file below {workspace.raw} or {scratch} can't be read or written; {error}") from None
+        unusable = f"a file below {workspace.raw} or {scratch} can't be read or written; {error}"
+        raise exhausted(error) or InputError(unusable) from None
     finally:
         con.disconnect()
         shutil.rmtree(scratch, ignore_errors=True)

@@ -27,6 +27,7 @@ from pydantic import Json, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from din import documents, kinds, served_log
+from din.duckdb_errors import exhausted
 from din.errors import InputError, Unavailable, listed, shown
 from din.names import Version
 from din.params import fetch as blocks
@@ -125,11 +126,16 @@ def options_of(fetch: blocks.Fetch) -> blocks.Served | None:
 
 @contextmanager
 def reading(log: Path | str) -> Iterator[None]:
-    """Turn an error about the log of a server that the engine reads into an InputError that names the log."""
+    """Turn an error about the log of a server that the engine reads into an InputError that names the log.
+
+    Raises:
+        InputError: as above.
+        Unavailable: memory was too little, or a disk full.
+    """
     try:
         yield
     except duckdb.Error as error:
-        raise InputError(f"{log}: {str(error).splitlines()[0]}; {_RESTORE}") from None
+        raise exhausted(error) or InputError(f"{log}: {str(error).splitlines()[0]}; {_RESTORE}") from None
 
 
 def parsed(row: Mapping[str, Any], log: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from planting import HERE, RAW, failed, judge, limits
 
 from din import documents
 from din.artifacts import hash_tree
-from din.errors import InputError
+from din.errors import InputError, Unavailable
 from din.names import Digest
 from din.params import Params
 from din.reports import why_closed
@@ -120,6 +120,15 @@ def test_what_cannot_be_read_is_bad_input(broken: dict[str, Any] | str, word: st
     with pytest.raises(InputError, match=r"expectations\.yaml") as refused:
         judge("predictions", own(workspace(), "predictions", broken))
     assert word in str(refused.value)
+
+
+def test_too_little_memory_for_a_select(workspace: Enter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SELECT is not called wrong."""
+    monkeypatch.setattr("validation.suite_data.MEMORY_MB", 100)
+    rows = {"name": "mine", "select": "SELECT list(range) FROM range(30_000_000)"}
+    params = own(workspace(), "predictions", expectation("expect_table_row_count_to_equal", rows, value=1))
+    with pytest.raises(Unavailable, match="DuckDB: Out of Memory"):
+        judge("predictions", params)
 
 
 def test_the_example_is_judged(workspace: Enter) -> None:

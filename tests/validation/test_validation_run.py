@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from planting import RAW, described, failed, judge, seal
+from planting import HERE, RAW, described, failed, judge, seal
 
-from din.errors import InputError
+from din.errors import InputError, Unavailable
 from din.params import Params
 from din.reports import ALWAYS
 
@@ -33,6 +33,17 @@ def test_what_cannot_be_evaluated_is_closed(workspace: Enter, monkeypatch: pytes
     found = failed(judge("raw", params))
     assert found.keys() == {"rows_evaluated"}
     assert "ZeroDivisionError" in found["rows_evaluated"]["reason"]
+
+
+def test_too_little_memory_closes_nothing(workspace: Enter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stage fails, so that a scheduler tries again, and there is no report."""
+    params = workspace()
+    too_much = "SELECT list(range) FROM range(30_000_000)"
+    monkeypatch.setattr("validation.suite_data.MEMORY_MB", 100)
+    monkeypatch.setattr("validation.raw._repeated", lambda log, *_: log.one(too_much))
+    with pytest.raises(Unavailable, match="DuckDB: Out of Memory"):
+        judge("raw", params)
+    assert not HERE.validation("raw").exists()
 
 
 def test_nothing_to_judge_is_bad_input(workspace: Enter) -> None:
