@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from din.errors import InputError
-from din.init import fields, roles, sides, split, timezone, words
+from din.errors import InputError, shown
+from din.init import fields, label, roles, sides, split, timezone, words
 from din.init.choice import Choice
 from din.init.fields import Events, FieldGuess
 from din.init.look import Column, Look
@@ -41,6 +41,7 @@ _FEW = 100_000  # rows that are trained in seconds, however rare a click is
 _RARE = 50  # rows without a click to each click, from which most of them teach little
 _ALIKE = 0.9  # share of rows without a click with one answer, from which these rows tell little
 _ENOUGH = 10  # of them to keep for each click
+_UNLIKE = 0.05  # share of the rarer label's rows that differ from most rows of their user, item or day
 _WRITTEN = {
     "delimiter": "gives all lines the same number of cells",
     "names": "the first line is a row, not a header",
@@ -82,9 +83,11 @@ def guess(
     for table, covers in sides.coverage(log).items():
         sets[f"fetch.table.{table}"] = Choice(tables[table].paths, f"{tables[table].reason}\n{covers}")
     keys = _keys(log)
+    if "label" not in given and not label.is_named(rule.column):
+        _require_answers(rule.column, keys, label.always(events.columns[columns[TIMESTAMP]]))
     rows = log.events.table
     by_day = DATE in events.paths
-    is_given = "label" in given and rule.comparison is not None
+    is_given = "label" in given and rule.comparison is not None and rule.column != columns[TIMESTAMP]
     in_two_rows = _share_in_two_rows(keys)
     sets |= _of_clicks(found["label"], is_given, keys, in_two_rows) | split.guess(keys)
     sets |= _of_days(rows, keys, by_day, in_two_rows)
@@ -237,6 +240,29 @@ def _keys(log: RawLog) -> Events:
     return Events.of(
         checked(replace(log, events=log.events.select({name: log.events[name] for name in EVENT_COLUMNS}))).events.table
     )
+
+
+def _require_answers(column: str, keys: Events, always: str) -> None:
+    """Check that a label whose name means no answer differs between the rows of a user, of an item and of a day.
+
+    Args:
+        column: the label's column.
+        always: a rule that holds in every row.
+
+    Raises:
+        InputError: it describes users, items or days. The message names the ways out.
+    """
+    for whose, of in {"user": keys.users, "item": keys.items, "day": keys.days}.items():
+        rows = np.bincount(of)
+        again = rows > 1
+        clicks = np.bincount(of, keys.labels)[again]
+        others = rows[again] - clicks
+        if np.minimum(clicks, others).sum() < _UNLIKE * min(clicks.sum(), others.sum()):
+            raise InputError(
+                f"{column} is the same in nearly all rows of each {whose}, so it describes the {whose}, not whether "
+                "an item was clicked; name the column that says so, or a rule such as rating >= 4, with --label; if "
+                f"every row is a click, give --label {shown(always)}"
+            )
 
 
 def _of_clicks(label: Choice, is_given: bool, keys: Events, in_two_rows: float) -> dict[str, Choice]:

@@ -55,7 +55,17 @@ def guess(log: Look, time: str) -> Choice:
     if flags:
         return Choice(rules[flags[0]], f"the only column of two values ({columns[flags[0]].examples})")
     reason = "no column says whether an item was clicked, so every row is a click; negatives are sampled"
-    return Choice(f"{time} > 0" if log.columns[time].kind == "number" else f"{time} != -", reason)
+    return Choice(always(log.columns[time]), reason)
+
+
+def always(time: Column) -> str:
+    """Return a rule that holds in every row, which makes each a click."""
+    return f"{time.name} > 0" if time.kind == "number" else f"{time.name} != -"
+
+
+def is_named(column: str) -> bool:
+    """Return whether a column is named like a click, or another answer of the user."""
+    return words.means(column, *_ANSWERS)
 
 
 def _named(column: Column, rule: str) -> Choice:

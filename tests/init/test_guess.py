@@ -601,6 +601,29 @@ def test_few_users_with_both_labels() -> None:
     assert found["gate.metrics"].value == ["auc"]
 
 
+@pytest.mark.parametrize(
+    ("name", "whose", "value"),
+    [
+        ("is_premium", "user", lambda e: e["user"] % 4 == 0),
+        ("is_premium", "user", lambda e: e["user"] % 4 == 0 or (e["user"] == 7 and e["time"] % 2)),  # becomes one
+        ("in_stock", "item", lambda e: e["item"] % 9 > 0),
+        ("is_weekend", "day", lambda e: datetime.fromtimestamp(e["time"], UTC).weekday() > 4),
+    ],
+)
+def test_what_describes_users_items_or_days_is_no_click(
+    name: str, whose: str, value: Callable[..., bool], tmp_path: Path, log: list[dict[str, Any]], guessed: Guessed
+) -> None:
+    """The only column of two values need not be the label; a rule that always holds says that every row is a click."""
+    rows = [f"{e['user']},{e['item']},{e['time']},{int(value(e))}" for e in log]
+    write(tmp_path, f"user,item,ts,{name}", rows)
+    with pytest.raises(InputError) as error:
+        guessed("log.csv")
+    assert f"{name} is the same in nearly all rows of each {whose}" in str(error.value)
+    assert "if every row is a click, give --label 'ts > 0'" in str(error.value)
+    assert guessed("log.csv", label="ts > 0")["featurize.protocol"] == "leave_last_out"
+    assert guessed("log.csv", label=name)["fetch.table.label"] == name
+
+
 def test_an_impression_and_its_click_in_two_rows(tmp_path: Path, log: list[dict[str, Any]]) -> None:
     """The reason of the label says that the clicks have rows without a click beside them."""
     rows = [(e, "view") for e in log] + [(e, "click") for e in log if e["click"]]
