@@ -241,9 +241,12 @@ def _sizes(workspace: Workspace, place: str, alone: str | None = None) -> dict[s
             raise InputError(
                 f"{place}: {len(names)} files differ only in their day; unpack the zip, and name the folder"
             )
+        glob = str(Path("/", pattern))
+        matched = [name for name, file in named.items() if name != alone and Path("/", file.name).match(glob)]
+        several = pattern if len(matched) <= len(names) else ",".join(names)  # items.csv is no part of 1.csv, 2.csv
         for name in names:
             file = named[name]
-            paths = f"zip://{_exact(file.path)}::{place}" if is_zip else pattern if len(names) > 1 else name
+            paths = f"zip://{_exact(file.path)}::{place}" if is_zip else several if len(names) > 1 else name
             sizes[paths] = sizes.get(paths, 0) + file.system.size(file.path)
     return sizes
 

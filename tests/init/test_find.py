@@ -168,6 +168,20 @@ def test_files_of_days(tmp_path: Path, log: list[dict[str, Any]]) -> None:
     assert tables(here, str(tmp_path / "by2"), {})["events"].paths == f"{tmp_path}/by2/{{date}}/c.csv"
 
 
+def test_numbered_files_beside_others(tmp_path: Path, log: list[dict[str, Any]]) -> None:
+    """Where a glob of the numbers would match the items as well, the files are named one by one."""
+    rows = [f"{e['user']},{e['item']},{e['time']},{e['click']}" for e in log]
+    goods = "\n".join(["sku,price", *(f"{at},{at * 1.5}" for at in range(150))])
+    text = "\n".join(["user,sku,ts,click", *rows])
+    write(tmp_path / "shop", {"1.csv": text, "2.csv": text, "items.csv": goods})
+    found = tables(Workspace(tmp_path), "shop", {})
+    assert found["events"].paths == "shop/1.csv,shop/2.csv"
+    assert found["items"].paths == "shop/items.csv"
+    (tmp_path / "shop" / "goods").mkdir()
+    (tmp_path / "shop" / "items.csv").rename(tmp_path / "shop" / "goods" / "items.csv")
+    assert tables(Workspace(tmp_path), "shop", {})["events"].paths == "shop/*.csv"
+
+
 def test_no_file_is_a_log(tmp_path: Path) -> None:
     """The message says what is wrong with each, and which option decides."""
     write(tmp_path / "shop", {"a.csv": "user,item\n" + "1,2\n" * 30, "b.txt": "x\ny\n"})
