@@ -7,6 +7,7 @@ ids of items or users, as in the events, that don't repeat   -> items, users; a 
 users, earlier times, and items or lists of them, no label   -> history
 """
 
+import calendar
 import json
 import os
 import re
@@ -39,7 +40,10 @@ from din.workspace import Workspace
 _OURS = {*FILES, PARAMS, SCHEMA}  # that an earlier `din init` wrote
 _HIDDEN = re.compile(r"(^|/)(\.(?!\.?/)|__MACOSX/)")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
-_NUMBER = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{8,}|\d+")  # clusters name parts by UUIDs
+_MONTHS = "|".join(filter(None, [*calendar.month_name, *calendar.month_abbr]))
+_NUMBER = re.compile(  # clusters name parts by UUIDs
+    rf"[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}|[0-9a-f]{{8,}}|\d+|(?i:(?<![a-z])({_MONTHS})(?![a-z]))"
+)
 
 
 def publisher(workspace: Workspace, place: str) -> dict[str, Choice]:

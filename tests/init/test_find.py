@@ -182,6 +182,16 @@ def test_numbered_files_beside_others(tmp_path: Path, log: list[dict[str, Any]])
     assert tables(Workspace(tmp_path), "shop", {})["events"].paths == "shop/*.csv"
 
 
+def test_files_of_months(tmp_path: Path, log: list[dict[str, Any]]) -> None:
+    """Files whose names differ in a month are one table; May as a part of a word is none."""
+    rows = [f"{e['user']},{e['item']},{e['time']},{e['click']}" for e in log]
+    text = "\n".join(["user,sku,ts,click", *rows])
+    write(tmp_path / "shop", dict.fromkeys(["2019-Oct.csv", "2019-Nov.csv"], text) | {"2019-mayor.csv": "a,b\n1,2\n"})
+    seen = tables(Workspace(tmp_path), "shop", {})["events"]
+    assert {file.name for file in seen.files} == {"shop/2019-Oct.csv", "shop/2019-Nov.csv"}
+    assert "not used: shop/2019-mayor.csv" in seen.reason
+
+
 def test_no_file_is_a_log(tmp_path: Path) -> None:
     """The message says what is wrong with each, and which option decides."""
     write(tmp_path / "shop", {"a.csv": "user,item\n" + "1,2\n" * 30, "b.txt": "x\ny\n"})
