@@ -44,7 +44,7 @@ def scatter(session: Session, raw: Raw, users: ir.Table, items: ir.Table) -> ir.
         prior = prior.mutate(behaviour=flag(True))
         absent = [name for name in names if name not in prior.columns]
         prior = prior.mutate(**{name: ibis.null(rows[name].type()) for name in absent})
-        kinds = {name: dt.highest_precedence([rows[name].type(), prior[name].type()]) for name in names}
+        kinds = {name: _with_fractions(rows[name].type(), prior[name].type()) for name in names}
         prior = prior.mutate(**{name: prior[name].cast(kind) for name, kind in kinds.items()})
         rows = rows.mutate(**{name: rows[name].cast(kind) for name, kind in kinds.items()})
         rows = rows.union(prior.select(rows.columns))
@@ -53,6 +53,12 @@ def scatter(session: Session, raw: Raw, users: ir.Table, items: ir.Table) -> ir.
     rows = rows.join(people, rows[USER_ID] == people.user_key).join(goods, rows[ITEM_ID] == goods.item_key)
     keys = ("user", "item", TIMESTAMP, "is_event", SEQUENCE, LABEL, BEHAVIOUR, "held_out", "shard")
     return session.scatter("log", rows.select(*keys, *names))
+
+
+def _with_fractions(events: dt.DataType, history: dt.DataType) -> dt.DataType:
+    """Return the type of the events' column, or that of the history's if only this one can hold fractions."""
+    one, other = (kind.value_type if isinstance(kind, dt.Array) else kind for kind in (events, history))
+    return history if one.is_integer() and other.is_floating() else events
 
 
 def positions(rows: ir.Table, order: str) -> ir.Table:

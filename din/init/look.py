@@ -366,19 +366,20 @@ def _sniff(file: File, encoding: str | None) -> tuple[Dialect, bool]:
     quote = '"' if needs_quotes or not begun else None
     rows = [*csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE)]
     columns = [*zip_longest(*rows, fillvalue="")]
-    names = () if _is_headed(columns) else tuple(f"{readers.UNNAMED}{number}" for number in range(1, len(rows[0]) + 1))
-    lists = [any(cell.count(",") > 1 for cell in cells) for cells in columns]
-    numbers = [cells for cells, is_list in zip(columns, lists, strict=True) if not is_list]
-    decimal = "," if delimiter != "," and any(map(_are_with_commas, numbers)) else "."
-    listing = tuple(name for name, is_list in zip(names or rows[0], lists, strict=False) if is_list)
+    is_headed = _is_headed(columns)
+    names = () if is_headed else tuple(f"{readers.UNNAMED}{number}" for number in range(1, len(rows[0]) + 1))
+    cells = dict(zip(names or rows[0], [column[1:] if is_headed else column for column in columns], strict=False))
+    lists = tuple(name for name, column in cells.items() if _are_lists(column))
+    with_commas = any(_are_with_commas(column) for name, column in cells.items() if name not in lists)
+    decimal = "," if delimiter != "," and with_commas else "."
     usual = "\t" if file.suffix == "tsv" else ","
-    dialect = Dialect(None if delimiter == usual else delimiter, names, encoding, decimal, listing, quote)
-    return dialect, needs_quotes
+    written = None if delimiter == usual else delimiter
+    return Dialect(written, names, encoding, decimal, lists, quote), needs_quotes
 
 
 def _lines(content: bytes, most: int, encoding: str) -> list[str]:
     """Return the lines with text, without the last one if the content is cut off at `most` bytes."""
-    lines = content.decode(encoding, errors="ignore").splitlines()
+    lines = content.decode(encoding, errors="ignore").removeprefix("\ufeff").splitlines()
     return [line for line in lines[: None if len(content) < most else -1] if line.strip()]
 
 
@@ -451,6 +452,12 @@ def _columns(lines: list[str], delimiter: str, quoting: Literal[0, 3] = csv.QUOT
     width, times = widths.most_common(1)[0]
     like_first = 1 if first == width else 0.01
     return like_first * width * (times / widths.total()) ** 4 if width > 1 else 0
+
+
+def _are_lists(cells: Iterable[str]) -> bool:
+    """Return whether more than a stray cell of a column has several commas, as no number has."""
+    filled = [cell.count(",") > 1 for cell in cells if cell]
+    return sum(filled) > (1 - _MOST) * len(filled)
 
 
 def _are_with_commas(cells: Iterable[str]) -> bool:

@@ -67,7 +67,7 @@ def _written(column: Column) -> Choice | None:
     text = pa.chunked_array([column.different[:20_000].cast(pa.string())])
     if column.kind == "text" and times.is_iso(text):
         return Choice("iso", f"{text[0]} is ISO 8601; times without an offset count as UTC")
-    if forms := times.forms_of(text):
+    if forms := times.forms_of(text, times.DIGITS if column.kind == "number" else times.FORMS):
         also = f" (or {forms[1]}: check it)" if len(forms) > 1 else ""
         return Choice(forms[0], f"{text[0]}, and all others, have this form{also}; they count as UTC")
     return None

@@ -275,6 +275,8 @@ class Server:
             raise HTTPException(504, message) from None
         except InputError as error:
             raise HTTPException(422, str(error)) from None
+        except MemoryError:
+            raise HTTPException(503, "too little memory; try again in a second", RETRY) from None
         finally:
             times.end("score" if "wait" in times.ends else "wait")
         times.answer = found

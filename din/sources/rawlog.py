@@ -254,7 +254,7 @@ def _same_type(column: str, events: Rows, other: Rows) -> None:
 def _cast(events: Rows, history: Rows) -> Rows:
     """Return the history with its columns in the types of the events' columns of the same names.
 
-    Numbers in a text column are text. Numbers of two types stay as they are, since readers unite them without rounding.
+    Numbers in a text column are text. Fractions beside whole numbers stay as they are, since readers unite both types.
 
     Raises:
         InputError: a column can't be cast: text among numbers, or lists among single values.
@@ -271,9 +271,16 @@ def _cast(events: Rows, history: Rows) -> Rows:
             )
         if is_other:
             columns[column] = f"CAST(NULL AS {expected})"
-        elif not (expected.startswith(_NUMBERS) and found.startswith(_NUMBERS)):
+        elif not (expected.startswith(_NUMBERS) and found.startswith(_NUMBERS)) or _is_whole(history, column):
             columns[column] = f"CAST({history[column]} AS {expected})"
     return history.select(columns)
+
+
+def _is_whole(rows: Rows, column: str) -> bool:
+    """Return whether a column of fractions holds integers alone, as pandas writes them beside missing values."""
+    value = rows[column]
+    is_integer = f"{value} = trunc({value}) AND abs({value}) < 1e18"
+    return rows.types[column] == "DOUBLE" and rows.ask(f"coalesce(bool_and({is_integer}), true)")[0]
 
 
 def _unique(rows: Rows, rule: _Rule) -> None:

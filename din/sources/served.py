@@ -39,7 +39,6 @@ from din.sources.readers import Dialect
 from din.sources.rows import Check, Rows, Store, quoted
 from din.sources.source import Source
 from din.sources.tabular import TableSource
-from din.workspace import Workspace
 
 REQUEST_ID = "request_id"
 PLACE = "place"
@@ -53,18 +52,10 @@ _RESTORE = "expected the files that `din serve --log` writes: remove a damaged o
 
 @SOURCES.register("served", blocks.Served)
 class ServedSource(Source):
-    """The log of a server with the clicks on it. Items, users and history are tables, as in `fetch.table`.
-
-    Args:
-        since: read only the answers of this day (UTC) and later ones.
-    """
+    """The log of a server with the clicks on it. Items, users and history are tables, as in `fetch.table`."""
 
     grows = True
     params: blocks.Served
-
-    def __init__(self, workspace: Workspace, params: blocks.Served, until: date | None, since: date = date.min) -> None:
-        super().__init__(workspace, params, until)
-        self._since = since
 
     def identity(self) -> Any:
         """Return the digests of all files, and the parameters that shape rows."""
@@ -105,7 +96,7 @@ class ServedSource(Source):
         if "://" in path:
             raise InputError(f"fetch.options.path: {path!r}: expected a local folder; copy the log here first")
         system = LocalFileSystem()
-        found = map(str, served_log.files(Path(self.workspace.located(path)).expanduser(), self._since))
+        found = map(str, served_log.files(Path(self.workspace.located(path)).expanduser()))
         log = tuple(files.File(system, file, files.name_as(self.workspace, path, system, file)) for file in found)
         if not log:
             raise InputError(

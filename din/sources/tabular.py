@@ -336,7 +336,8 @@ class TableSource(Source):
                 unit = self.params.timestamp_unit
                 utc, found = times.to_utc(table.rows, theirs, unit, table.forms[theirs])
                 local = f"{utc} + to_hours({self.params.utc_offset_hours})"
-                is_own = name == "history" and self._is_own_history  # known when the day of the first event began
+                # Before the day of the first event, because `daily` hides behaviours of the same day.
+                is_own = name == "history" and self._is_own_history
                 result[ours] = f"date_trunc('day', {local}) - INTERVAL 1 MICROSECOND" if is_own else local
                 checks += found
             elif by_time and ours == SEQUENCE:

@@ -1,5 +1,6 @@
 """Convert timestamps to UTC microseconds, and catch the usual mistakes: a wrong unit, a missing value, not a time."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -30,6 +31,8 @@ _CLOCKS = ("", " %H:%M:%S", " %H:%M", " %I:%M:%S %p", " %I:%M %p")
 _OTHERS = ("%d/%b/%Y:%H:%M:%S", "%Y%m%d", "%Y%m%d%H", "%Y%m%d%H%M%S", "%Y%m%d %H:%M:%S", "%y%m%d%H")
 FORMS = (*(date + clock for date in _DATES for clock in _CLOCKS), *_OTHERS)
 """Forms of text that logs use besides ISO 8601, the more common of two like `%m/%d/%Y` and `%d/%m/%Y` first."""
+DIGITS = tuple(form for form in _OTHERS if form.replace("%", "").isalpha())
+"""Those of the forms that numbers can have."""
 MOST = 0.99
 """The share of a column's values whose form is that of the column. A fetch names the first of the others."""
 _LOW, _HIGH = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for year in (YEARS[0], YEARS[1] + 1))
@@ -79,14 +82,14 @@ def has_form(column: pa.ChunkedArray, form: str) -> bool:
     return _shares(column, [f"{_formed('c0', _checked(form))} IS NOT NULL"])[0] >= MOST
 
 
-def forms_of(column: pa.ChunkedArray) -> list[str]:
-    """Return the `FORMS` that nearly every value of a text column has, with times within the years 1990 to 2100.
+def forms_of(column: pa.ChunkedArray, forms: Sequence[str] = FORMS) -> list[str]:
+    """Return the forms that nearly every value of a text column has, with times within the years 1990 to 2100.
 
     A form that more of the values have comes first, then a shorter one, then one whose times lie closer together:
     01/05/2024 to 10/05/2024 are ten days of May, rather than a day of each of ten months.
     """
-    shares = _shares(column, [_within(_formed("c0", form)) for form in FORMS])
-    fitting = {form: share for form, share in zip(FORMS, shares, strict=True) if share >= MOST}
+    shares = _shares(column, [_within(_formed("c0", form)) for form in forms])
+    fitting = {form: share for form, share in zip(forms, shares, strict=True) if share >= MOST}
     return sorted(fitting, key=lambda form: (-fitting[form], len(form), _span(column, form)))
 
 
@@ -134,9 +137,10 @@ def _iso(column: str) -> str:
 
 
 def _formed(column: str, form: str) -> str:
-    """Return SQL for the time of text in a form. The blank before AM and PM may be missing."""
+    """Return SQL for the time of text, or of digits, in a form. The blank before AM and PM may be missing."""
     forms = ", ".join(quoted(one) for one in dict.fromkeys((form, form.replace(" %p", "%p"))))
-    return f"CAST(try_strptime(CAST({column} AS VARCHAR), [{forms}]) AS TIMESTAMP)"
+    text = rf"regexp_replace(CAST({column} AS VARCHAR), '^(\d+)\.0$', '\1')"  # pandas writes 2024050100.0
+    return f"CAST(try_strptime({text}, [{forms}]) AS TIMESTAMP)"
 
 
 def _checked(form: str) -> str:

@@ -136,6 +136,18 @@ def test_events_that_say_what_came_before_them(workspace: Workspace, fetch_table
     assert found == [(user, item, midnight - MOMENT) for user, item in ((1, "N3"), (3, "N1"), (3, "N2"))]
 
 
+@pytest.mark.parametrize(("value", "kind"), [("2.0", pa.int64()), ("2.5", pa.float64())])
+def test_integers_that_pandas_made_floats(
+    value: str, kind: pa.DataType, workspace: Workspace, fetch_table: Fetch
+) -> None:
+    """Integers of the history that have a fraction of 0 beside a missing value are integers, as those of the events."""
+    (workspace.root / "log.csv").write_text(f"{HEADER},tab\n1,5,{T},0,7\n")
+    rows = {"user_id": [1, 1], "item_id": [6, 7], "timestamp": [T - 2, T - 1], "tab": [float(value), None]}
+    pq.write_table(pa.table(rows), workspace.root / "history.parquet")
+    found = fetch_table(events="log.csv", history="history.parquet", keep=("tab",))
+    assert (found["events"]["tab"].type, found["history"]["tab"].type) == (pa.int64(), kind)
+
+
 @pytest.mark.parametrize("step", [1, -1])
 def test_the_first_of_rows_at_the_same_time(step: int) -> None:
     """Whichever of a user's equally early rows DuckDB sees first, the first one of the file is taken."""
@@ -267,6 +279,8 @@ CASES = [
         {"user_id": ["007", "18446744073709551616"]}),
     events("ids of a decimal type", parquet(user_id=pa.array([2**60 + 1], pa.decimal128(38))),
         {"user_id": [2**60 + 1]}),
+    events("hours that pandas made floats", parquet(timestamp=[2023111422.0]),
+        {"timestamp": [datetime(2023, 11, 14, 22)]}, timestamp_unit="%Y%m%d%H"),
     events("ids that pandas made floats", parquet(user_id=[1.0], label=[1.0]), {"user_id": [1], "label": [1]}),
     case(
         "ids that pandas wrote as floats, and as integers",
