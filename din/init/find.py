@@ -40,10 +40,9 @@ from din.workspace import Workspace
 _OURS = {*FILES, PARAMS, SCHEMA}  # that an earlier `din init` wrote
 _HIDDEN = re.compile(r"(^|/)(\.(?!\.?/)|__MACOSX/)")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
-_MONTHS = "|".join(filter(None, [*calendar.month_name, *calendar.month_abbr]))
-_NUMBER = re.compile(  # clusters name parts by UUIDs
-    rf"[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}|[0-9a-f]{{8,}}|\d+|(?i:(?<![a-z])({_MONTHS})(?![a-z]))"
-)
+_UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"  # in the names that clusters give to parts
+_MONTH = rf"(?i:(?<![a-z])({'|'.join(filter(None, [*calendar.month_name, *calendar.month_abbr]))})(?![a-z]))"
+_VARYING = re.compile(rf"{_UUID}|[0-9a-f]{{8,}}|\d+|{_MONTH}")
 
 
 def publisher(workspace: Workspace, place: str) -> dict[str, Choice]:
@@ -213,8 +212,8 @@ def _beside(workspace: Workspace, place: str) -> str:
 def _sizes(workspace: Workspace, place: str, alone: str | None = None) -> dict[str, int]:
     """Return the bytes of the tables at a place, by the globs of their files.
 
-    Hidden files are none, and neither is what the pipeline writes. Files whose names differ in a day or a number are
-    one table, but the file `alone` is one of its own.
+    Hidden files are none, and neither is what the pipeline writes. Files whose names differ in a day, a month or a
+    number are one table, but the file `alone` is one of its own.
 
     Raises:
         InputError: files of a zip differ only in their day.
@@ -229,7 +228,7 @@ def _sizes(workspace: Workspace, place: str, alone: str | None = None) -> dict[s
     folder = len(common.rpartition("/")[0])
     tables: dict[str, list[str]] = {}
     for name, file in named.items():
-        pattern = name[:folder] + _NUMBER.sub("*", _DAY.sub(DATE, name[folder:]))
+        pattern = name[:folder] + _VARYING.sub("*", _DAY.sub(DATE, name[folder:]))
         if name == alone:
             tables[name] = [name]
         elif (
