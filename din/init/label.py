@@ -59,7 +59,7 @@ def guess(log: Look, time: str) -> Choice:
 
 
 def always(time: Column) -> str:
-    """Return a rule that holds in every row, which makes each a click."""
+    """Return a rule that holds in every row, so that each is a click."""
     return f"{time.name} > 0" if time.kind == "number" else f"{time.name} != -"
 
 

@@ -300,7 +300,7 @@ def _needing_memory() -> Iterator[None]:
 
 
 class Session(ort.InferenceSession):
-    """An onnxruntime session on the CPU. If memory is too little, both methods raise a MemoryError."""
+    """An onnxruntime session on the CPU. Opening or running it raises a MemoryError if memory is too little."""
 
     def __init__(self, model: Path | bytes, threads: int) -> None:
         options = ort.SessionOptions()

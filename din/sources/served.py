@@ -120,7 +120,7 @@ def reading(log: Path | str) -> Iterator[None]:
     """Turn an error about the log of a server that the engine reads into an InputError that names the log.
 
     Raises:
-        InputError: as above.
+        InputError: the log is damaged, or has other columns.
         Unavailable: memory was too little, or a disk full.
     """
     try:

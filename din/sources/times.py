@@ -32,7 +32,7 @@ _OTHERS = ("%d/%b/%Y:%H:%M:%S", "%Y%m%d", "%Y%m%d%H", "%Y%m%d%H%M%S", "%Y%m%d %H
 FORMS = (*(date + clock for date in _DATES for clock in _CLOCKS), *_OTHERS)
 """Forms of text that logs use besides ISO 8601, the more common of two like `%m/%d/%Y` and `%d/%m/%Y` first."""
 DIGITS = tuple(form for form in _OTHERS if form.replace("%", "").isalpha())
-"""Those of the forms that numbers can have."""
+"""The forms that write a time in digits alone, as a whole number is written."""
 MOST = 0.99
 """The share of a column's values whose form is that of the column. A fetch names the first of the others."""
 _LOW, _HIGH = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for year in (YEARS[0], YEARS[1] + 1))

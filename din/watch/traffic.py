@@ -66,7 +66,7 @@ class Day:
         day: the date on which they end.
         answered: the number of all requests.
         busiest: the share of the user with the most of them; NaN without requests.
-        share: the share of all users that were drawn, the same on all days.
+        share: the share of the users that was drawn; it is the same on all days.
         rows: the drawn rows of the log, with `request` parsed and its lists shortened, and with the length of its
             `history`.
         users: the user of each drawn row, counted from 0.
