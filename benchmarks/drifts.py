@@ -101,7 +101,7 @@ def retrain(kept: Path, users: int, number: int, seed: int) -> bool:
     """
     folder = kept.parent
     if number == 0:
-        for name in ("live", "registry"):
+        for name in ("live", "registry", ".din"):  # .din remembers the registry's records
             shutil.rmtree(folder / name, ignore_errors=True)
     log = simulated(folder / "log", users, IMPRESSIONS * users, seed, later=DAYS + 1)
     data = replace(log.params.data, window_days=_WINDOW_DAYS)
