@@ -82,9 +82,8 @@ def test_damaged_bytes_are_never_a_bug(
     """A file of any form with changed, lost or added bytes is read or refused."""
     text = f"{GOOD}2,11,{T},1\n1,12,{T + 90_000},1\n".encode()
     line = '{"user_id": 1, "item_id": 10, "timestamp": 1700006400, "label": 1, "tags": ["a"]}\n'
-    good = {"csv": text, "csv.gz": gzip.compress(text, mtime=0), "parquet": parquet(), "jsonl": line.encode() * 2}[
-        suffix
-    ]
+    zipped = gzip.compress(text, mtime=0)
+    good = {"csv": text, "csv.gz": zipped, "parquet": parquet(), "jsonl": line.encode() * 2}[suffix]
     start = data.draw(st.integers(0, len(good)))
     stop = data.draw(st.integers(start, min(len(good), start + 20)))
     (workspace.root / f"bytes.{suffix}").write_bytes(good[:start] + data.draw(st.binary(max_size=8)) + good[stop:])
