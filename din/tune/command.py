@@ -50,7 +50,8 @@ def tune(
         Unavailable: the disk is full, or a process was killed.
     """
     space = Space.of(params, kept)
-    stop_at = math.inf if minutes is None else time.monotonic() + 60 * minutes
+    began = time.monotonic()
+    stop_at = math.inf if minutes is None else began + 60 * minutes
     with computing(params.train.compute) as compute:
         on_cpu = compute.device.type == "cpu"
         jobs = jobs or (max(1, cores.available() // compute.threads) if on_cpu else 1)
@@ -63,8 +64,9 @@ def tune(
         ):
             study = open_study(workspace, features, space)
             search(workspace, features, study, space, pool, jobs, min(jobs, trials or jobs), stop_at)
-            later = seeds.FEWEST_SEEDS * (seeds.BEST + 1) + _USUAL_KEYS
-            search(workspace, features, study, space, pool, jobs, trials, stop_at - later / jobs * _longest(study))
+            later = (seeds.FEWEST_SEEDS * (seeds.BEST + 1) + _USUAL_KEYS) / jobs * _longest(study)
+            half_time = (began + stop_at) / 2
+            search(workspace, features, study, space, pool, jobs, trials, max(stop_at - later, half_time))
             folder = seeds.folder(workspace, study.study_name)
             final = seeds.Final(features, space, pool, folder, jobs, _longest(study), stop_at)
             found = _finish(workspace, study, final)

@@ -118,10 +118,14 @@ def test_further_seeds_go_on_from_those_that_are_kept(
     assert trained(time.monotonic()) == (four, 0)
 
 
+@pytest.mark.parametrize(("minutes", "searching_s"), [(1000, 60_000 - 650), (15, 450)])
 def test_the_search_leaves_time_for_further_seeds(
-    workspace: Workspace, tiny: Params, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, tiny: Params, monkeypatch: pytest.MonkeyPatch, minutes: int, searching_s: float
 ) -> None:
-    """Two trials of 100 s tell that thirteen more trainings in two processes will take 650 s."""
+    """Two trials of 100 s tell that thirteen more trainings in two processes will take 650 s.
+
+    The search has half of the minutes all the same.
+    """
     limits: list[tuple[int | None, float]] = []
 
     def searched(_: Workspace, __: Path, study: optuna.Study, space: Space, *given: Any) -> None:
@@ -137,9 +141,10 @@ def test_the_search_leaves_time_for_further_seeds(
     monkeypatch.setattr(result, "write", lambda *_: None)
     monkeypatch.setattr(result, "print_tuned", lambda _: None)
     began = time.monotonic()
-    tune(workspace, tiny, 1000, None, 2)
+    tune(workspace, tiny, minutes, None, 2)
     assert [trials for trials, _ in limits] == [2, None, None]
-    assert [stop_at - began for _, stop_at in limits] == pytest.approx([60_000, 60_000 - 650, 60_000], abs=60)
+    all_s = 60 * minutes
+    assert [stop_at - began for _, stop_at in limits] == pytest.approx([all_s, searching_s, all_s], abs=60)
 
 
 def test_a_gain_of_luck_may_be_chance() -> None:
