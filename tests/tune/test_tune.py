@@ -261,10 +261,12 @@ def test_ten_kills_cost_no_trial(workspace: Workspace, tiny: Params) -> None:
     kept: dict[int, float | None] = {}
     for number in range(10):
         size = journal.stat().st_size if journal.exists() else 0
+        began = time.monotonic()
         process = subprocess.Popen([*command, str(1 + number % 2)], cwd=workspace.root, stderr=subprocess.DEVNULL)
         while process.poll() is None and not (journal.exists() and journal.stat().st_size > size):
             time.sleep(0.05)
-        time.sleep(chance.uniform(0, 4))
+        start = time.monotonic() - began  # a process that trains starts about as fast
+        time.sleep(chance.uniform(0, 2 * start))
         process.send_signal(chance.choice((signal.SIGKILL, signal.SIGTERM)))
         assert process.wait(60) in (-signal.SIGKILL, -signal.SIGTERM, 0)
         now = {one.number: one.value for one in ended(_study(journal))}
