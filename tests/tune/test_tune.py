@@ -124,7 +124,7 @@ def test_the_search_leaves_time_for_further_seeds(
 ) -> None:
     """Two trials of 100 s tell that thirteen more trainings in two processes will take 650 s.
 
-    The search has half of the minutes all the same.
+    If that is more than half of the minutes, the search has half.
     """
     limits: list[tuple[int | None, float]] = []
 
