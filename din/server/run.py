@@ -22,6 +22,9 @@ from din.server.shadow import Shadow
 
 _HEAD_SECONDS = 10.0
 """The time in which the head of a request must arrive. A client that sends a byte a minute must not stay connected."""
+_IDLE_SECONDS = 75.0
+"""The time that a connection waits for its next request. Load balancers keep idle connections for 60 seconds by
+default, and lose a request that they send while the server closes the connection."""
 _HEAD_BYTES = 64_000
 """The bytes that may arrive in a row without completing a head or belonging to a body: one longer head, or trailers."""
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
@@ -120,8 +123,11 @@ class Impatient(HttpToolsProtocol):
             self._timer = None
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close an idle connection."""
-        self._close()
+        """Close the connection of a client that does not read its answer, or wait for the next request."""
+        if self.transport.get_write_buffer_size():
+            self._close()
+        else:
+            self.timeout_keep_alive_task = self.loop.call_later(_IDLE_SECONDS - _HEAD_SECONDS, self._close)
 
     def on_response_complete(self) -> None:
         """Cut off a connection that its answer ends, if its client does not read it."""

@@ -294,6 +294,19 @@ def closed(client: httpx.Client) -> list[float]:
     return [figure(client, f'din_closed_connections_total{{cause="{cause} head"}}') for cause in ("slow", "long")]
 
 
+def test_an_idle_connection(steady, serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It outlives the time that a head may take, and is closed in the end."""
+    monkeypatch.setattr(run, "_HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(run, "_IDLE_SECONDS", 3.0)
+    with serving(steady.deploy()) as client, connected(client) as connection:
+        for _ in range(2):
+            connection.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
+            time.sleep(0.5)
+        while connection.recv(4096):
+            pass
+
+
 def test_too_many_connections(steady, serving, monkeypatch: pytest.MonkeyPatch) -> None:
     """One more than allowed is closed, and the next one is answered once another has ended."""
     monkeypatch.setattr(run, "_CONNECTIONS", 3)
