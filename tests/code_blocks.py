@@ -25,6 +25,7 @@ EXCLUDED = {
     r"din replay\b": "needs the log of a server; tests/server/test_loop.py makes one and replays it",
     r"din watch\b": "needs the log of a server; tests/server/test_watch.py makes one and watches it",
     r"python -m dags\.standalone": "serves until Ctrl-C; tests/dags/test_standalone.py starts it",
+    r"python -m benchmarks\.(engines|size) ": "takes from minutes to hours; tests/benchmarks measures small logs",
     r"python -m benchmarks\.prequential ": "takes an hour or more, and one of its logs has no publisher",
     r"python -m benchmarks\.(quality|tuned) ": "needs prepared logs, which have no publisher",
 }
