@@ -75,7 +75,7 @@ def test_a_pull_request_is_judged(repository: Path, outside: dict[str, str], tmp
     ran = execute(judge, repository, tmp_path, env)
     assert [one.code == 0 for one in ran] == [False, True, True], ran[0].output
     assert "### Gate: closed" in gates.read_text()
-    assert "\nmin_auc: " in gates.read_text()
+    assert "\n    min_auc: " in gates.read_text()
     assert (tmp_path / "summary.md").read_text().endswith(gates.read_text())
 
     (ran,) = execute(comment, repository, tmp_path, env)

@@ -168,8 +168,9 @@ def test_batch_graph_equals_torch(exported: Exported, seed: int, lengths: list[i
     packed = random_batch(seed, exported, lengths)
     with torch.no_grad():
         expected = exported.trained.model(exported.trained.table, to_tensors(packed)).double().numpy()
-    np.testing.assert_allclose(exported.batch.run(packed).logits, expected, atol=1e-5, rtol=1e-5)
-    np.testing.assert_allclose(exported.batch.run(packed).probabilities, 1 / (1 + np.exp(-expected)), atol=1e-6)
+    scores = exported.batch.run(packed)
+    np.testing.assert_allclose(scores.logits, expected, atol=1e-5, rtol=1e-5)
+    np.testing.assert_allclose(scores.probabilities, 1 / (1 + np.exp(-scores.logits)), atol=1e-6)
 
 
 @settings(max_examples=25)

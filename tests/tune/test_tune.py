@@ -325,8 +325,9 @@ def test_a_killed_process(workspace: Workspace, tiny: Params, monkeypatch: pytes
     plugins.load(params.plugins, workspace.root)
     with pytest.raises(Unavailable, match=r"a training process was killed, perhaps for its memory; .* than 2;"):
         tune(workspace, params, None, 4, 2)
-    for process in multiprocessing.active_children():
-        process.join(10)
+    end = time.monotonic() + 10
+    while multiprocessing.active_children() and time.monotonic() < end:
+        time.sleep(0.1)
     assert not multiprocessing.active_children()
 
 
