@@ -153,7 +153,7 @@ def options(host: str, port: int) -> dict[str, Any]:
         "host": host,
         "port": port,
         "http": Impatient,
-        "timeout_keep_alive": _HEAD_SECONDS,
+        "timeout_keep_alive": _HEAD_SECONDS,  # until `Impatient` sees whether the client has read its answer
         "timeout_graceful_shutdown": _DRAIN_SECONDS,
         "timeout_worker_healthcheck": _HUNG_SECONDS,
         "access_log": False,
