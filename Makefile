@@ -16,7 +16,7 @@ endif
 
 PACKAGE := --constraint constraints.txt --editable '.[dev]'
 
-.PHONY: help docs params install run airflow test test-pages test-slow kills simulate figures defects bench quality warranty drifts month wheel lint clean
+.PHONY: help docs params install run airflow test test-pages test-slow test-spark kills simulate figures defects bench quality warranty drifts month wheel lint clean
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*:\)[^#]*## /\1	/p' Makefile
 
@@ -36,8 +36,13 @@ test-pages: $(READY) ## the report and the documentation in headless Chromium (a
 	uv pip install --quiet --constraint constraints.txt 'playwright>=1.50,<2'
 	pytest -m slow -rs -n 2 --dist load tests/report/test_browser.py
 
-test-slow: $(READY) ## hours, on two cores: whole pipelines, kills, planted defects, long fuzzing, S3 with faults, a real scheduler
-	pytest -m "slow or hypothesis" --hypothesis-profile=new $(TWO_CORES)
+test-slow: $(READY) ## hours, on two cores: whole pipelines, kills, planted defects, long fuzzing; SHARD= runs a part of tests/shards.py
+	pytest -m "slow or hypothesis" --hypothesis-profile=new $(TWO_CORES) $(SHARD:%=--shard=%)
+
+test-spark: $(READY) ## the second engine, on Spark and on Sail; needs a Java 17 or 21 runtime
+	java -version
+	uv pip install --quiet --constraint constraints.txt --editable '.[spark]' pysail
+	$(MAKE) test-slow SHARD=spark
 
 KILLS ?= 50
 kills: $(READY)  ## kill `dvc repro` at KILLS random moments of training, and compare the bits of each rerun

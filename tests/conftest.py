@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import settings
+from shards import REST, SHARDS, shard_of
 from spark_processes import sail_server
 
 from din.features.reader import Features
@@ -21,8 +22,14 @@ settings.load_profile("same")
 torch.set_num_threads(1)  # models of a few units: threads would only wait for each other
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the module that makes the whole pipeline, which others would wait for at the end."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--shard", choices=(*SHARDS, REST), help="run only the tests of this shard (tests/shards.py)")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the tests of the shard. Begin with the module that makes the whole pipeline, which others would wait for."""
+    shard = config.getoption("shard")
+    items[:] = [item for item in items if shard in (None, shard_of(item.path))]
     items.sort(key=lambda item: item.path.name != "test_pipeline.py")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
+from shards import REST, SHARDS, shard_of
 from workflows import execute, jobs
 
 ROOT = Path(__file__).parent.parent
@@ -22,7 +23,7 @@ SCRIPTED = [
     pytest.param(job, event, id=f"{path.stem}-{name}-{event}")
     for path, name, job in JOBS
     for event in ("push", "schedule")
-    if "permissions" not in job and (event == "push" or event in str(job["steps"]))
+    if "steps" in job and "permissions" not in job and (event == "push" or event in str(job["steps"]))
 ]
 
 
@@ -35,7 +36,7 @@ def test_every_action_is_pinned_once() -> None:
     """An action is a commit, with its version beside it, and is the same commit in all files."""
     pins = defaultdict(set)  # a tag can be moved to code that reads a job's token; Dependabot skips the template
     for path in WORKFLOWS:
-        for line in re.findall(r"uses: .*", path.read_text()):
+        for line in re.findall(r"uses: [^.].*", path.read_text()):
             match = re.fullmatch(r"uses: ([\w-]+/[\w-]+)@([0-9a-f]{40} # v\d+\.\d+\.\d+)", line)
             assert match, f"{path.name}: {line}"
             pins[match[1]].add(match[2])
@@ -54,7 +55,7 @@ def test_a_job_that_may_write_has_no_checkout() -> None:
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_no_script_holds_an_expression(path: Path) -> None:
     """A title of a pull request that became part of a script could be a command."""
-    scripts = [step["run"] for job in jobs(path).values() for step in job["steps"] if "run" in step]
+    scripts = [step["run"] for job in jobs(path).values() for step in job.get("steps", []) if "run" in step]
     assert scripts
     assert [script for script in scripts if "${{" in script] == []
 
@@ -62,7 +63,26 @@ def test_no_script_holds_an_expression(path: Path) -> None:
 def test_every_job_ends() -> None:
     """A job that hangs costs minutes, not the six hours of GitHub's default."""
     every = [(path.name, name, job) for path in WORKFLOWS for name, job in jobs(path).items()]
-    assert [(path, name) for path, name, job in every if "timeout-minutes" not in job] == []
+    assert [(path, name) for path, name, job in every if not {"timeout-minutes", "uses"} & job.keys()] == []
+
+
+def test_every_slow_test_is_scheduled() -> None:
+    """Each shard has a job, Spark one with Java, and `make test-slow` knows their names."""
+    slow = jobs(ROOT / ".github/workflows/slow.yml")
+    assert {*slow["shard"]["strategy"]["matrix"]["shard"], "spark"} == {*SHARDS, REST}
+    assert [part for parts in SHARDS.values() for part in parts if not (ROOT / part).exists()] == []
+    assert shard_of(ROOT / "tests/pipeline/test_pages.py") == "pages" and shard_of(Path(__file__)) == "installations"
+    assert shard_of(ROOT / "tests/gates/test_pooling.py") == REST
+
+
+def test_a_release_publishes_only_what_passed_every_test() -> None:
+    """The job that publishes waits for the suite, the slow tests and the wheel."""
+    release = jobs(ROOT / ".github/workflows/release.yml")
+    called = {name: Path(release[name]["uses"]).name for name in release["publish"]["needs"] if "uses" in release[name]}
+    assert sorted(called.values()) == ["ci.yml", "slow.yml"]
+    assert sorted(release["publish"]["needs"]) == sorted({*called, "build"})
+    for name in called.values():
+        assert "workflow_call" in load(ROOT / ".github/workflows" / name)["on"]
 
 
 def test_the_oldest_and_the_newest_python_are_tested() -> None:
@@ -97,8 +117,8 @@ def test_the_scripts_of_a_job_run(job: dict[str, Any], event: str, tmp_path: Pat
     clone = tmp_path / "clone"
     subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
     env = os.environ | {"GITHUB_REF_NAME": f"v{PROJECT['version']}", "PYTEST_ADDOPTS": "--collect-only"}
-    if any(step.get("run") == "make wheel" for step in job["steps"]):
-        env["MAKEFLAGS"] = "--dry-run"  # tests/init/test_wheel.py runs it
+    if any(step.get("run") in ("make wheel", "make test-spark") for step in job["steps"]):
+        env["MAKEFLAGS"] = "--dry-run"  # tests/init/test_wheel.py runs the one, and the other needs Java
     ran = execute(job, clone, tmp_path, env, event)
     assert ran and ran[-1].code == 0, ran[-1].output[-4000:]
     status = subprocess.run(["git", "status", "--porcelain"], cwd=clone, capture_output=True, text=True).stdout

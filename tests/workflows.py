@@ -29,7 +29,9 @@ def jobs(path: Path) -> dict[str, Any]:
 def execute(
     job: Mapping[str, Any], folder: Path, runner: Path, env: Mapping[str, str], event: str = "push"
 ) -> list[Ran]:
-    """Run the scripts of a job one after another. Actions are left out, and expressions are not evaluated.
+    """Run the scripts of a job one after another. Actions are left out.
+
+    Of a matrix, the first values are taken. Other expressions are not evaluated.
 
     Args:
         job: after a script that failed, only those with the condition `!cancelled()` run.
@@ -51,10 +53,17 @@ def execute(
         ran = subprocess.run(
             ["bash", "-e", "-c", step["run"]],
             cwd=folder,
-            env={**env, **told, **path, **job.get("env", {}), **step.get("env", {})},
+            env={**env, **told, **path, **_env_of(job), **step.get("env", {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
         done.append(Ran(step["run"], ran.returncode, ran.stdout))
     return done
+
+
+def _env_of(job: Mapping[str, Any]) -> dict[str, str]:
+    """Return the variables of a job, with the first values of its matrix."""
+    matrix = job.get("strategy", {}).get("matrix", {})
+    first = {f"${{{{ matrix.{name} }}}}": values[0] for name, values in matrix.items()}
+    return {name: first.get(value, value) for name, value in job.get("env", {}).items()}

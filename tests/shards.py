@@ -1,0 +1,32 @@
+"""Shards of the slow tests: parts that the schedule runs on machines of their own, each within an hour.
+
+`make test-slow SHARD=name` runs one shard, and `make test-slow` all of them. A test file that no shard names belongs to
+`REST`, so no slow test is left out.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+REST = "rest"
+SHARDS: Mapping[str, tuple[str, ...]] = {
+    "pipelines": ("tests/pipeline/test_pipeline.py", "tests/tune", "tests/benchmarks"),
+    "pages": ("tests/pipeline/test_pages.py", "tests/report", "tests/test_site.py"),
+    "airflow": ("tests/dags",),
+    "server": ("tests/server",),
+    "lessons": ("tests/faults/test_lessons.py",),
+    "defects": ("tests/faults/test_defects.py",),
+    "installations": ("tests/init", "tests/test_workflows.py", "tests/test_containerfile.py"),
+    "spark": (
+        "tests/featurize/test_on_spark.py",
+        "tests/serve/test_scores_on_spark.py",
+        "tests/sources/test_spark_tables.py",
+        "tests/test_spark.py",
+    ),
+}
+"""The files and folders of each shard, relative to the root of the repository."""
+
+
+def shard_of(path: Path) -> str:
+    """Return the shard of a test file."""
+    return next((name for name, parts in SHARDS.items() if any(path.is_relative_to(ROOT / p) for p in parts)), REST)
