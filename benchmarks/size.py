@@ -111,7 +111,6 @@ def cost_of_stage(kept: Path, impressions: int, stage: str, digest: str) -> Cost
         }
         values = {f"fetch.simulate.{key}": value for key, value in log.items()}
         values |= {"train.learning.epochs": 1, "train.learning.batch_size": 1_024, "promote.registry": "registry"}
-        values["validate_raw.strange_days"] = "warning"  # among so many rows, the simulated fashions are strange
         _make(workspace, values)
     return _run(stage, workspace)
 

@@ -8,12 +8,16 @@ and tested, all use the days before the first of them, so that a fault of severa
     day 12      └──── reference ────┘
 
 The level is the median, and the spread is the median absolute deviation; both ignore a few faulty days. A growing log
-has a wider spread. A day that resembles the same weekday a week earlier is not strange. A day with fewer than
-`LEAST_DAYS` days in its reference is not judged. Days without events don't count. Parts of days are not supported.
+has a wider spread. The more rows a log has, the smaller is the noise of its days, but not what fashion does to them: a
+CTR that wanders leaves the median of its reference behind. So the scale of a deviation is at least the *drift*, the
+usual deviation of earlier days from their own references, over all values of a column. A day that resembles the same
+weekday a week earlier is not strange. A day with fewer than `LEAST_DAYS` days in its reference is not judged. Days
+without events don't count. Parts of days are not supported.
 
 Shapes: D days, W = WINDOW, K bins of a profile.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -89,7 +93,7 @@ class Deviation:
     Attributes:
         usual: the reference level: the median of the reference, or the value a week earlier if that is nearer.
         difference: value - usual, or NaN if the day is not judged.
-        score: the difference in standard deviations, from the spread between days and the noise of the day.
+        score: the difference in standard deviations, from the spread between days, the drift and the noise of the day.
     """
 
     usual: np.ndarray
@@ -114,12 +118,25 @@ def deviation(calendar: TrailingDays, value: np.ndarray, noise: np.ndarray, floo
     middle = calendar.usual(value)
     spread = NORMAL * _median(np.abs(reference - middle[:, None]))
     days = np.maximum((~np.isnan(reference)).sum(axis=1), 1)
-    scale = (1 + SHORT / days) * np.hypot(np.maximum(spread, floor), noise)
     week = calendar.of_week_before(value)
     nearer = np.abs(value - week) < np.abs(value - middle)
     usual = np.where(nearer & ~np.isnan(middle), week, middle)
     difference = np.where(days >= LEAST_DAYS, value - usual, np.nan)
+    scale = (1 + SHORT / days) * np.hypot(np.maximum(spread, floor), noise)
+    scale = np.maximum(scale, np.hypot(_drift(calendar, difference, noise), noise))
     return Deviation(usual, difference, difference / scale)
+
+
+def _drift(calendar: TrailingDays, difference: np.ndarray, noise: np.ndarray) -> float:
+    """Return the standard deviation of the differences [D] or [D, K] of older days that their noise doesn't explain.
+
+    It is a median over days and values, so neither a faulty day nor a faulty value changes it much. It is 0 if fewer
+    than `LEAST_DAYS` older days are judged.
+    """
+    older = calendar.judged & (np.arange(len(difference)) < calendar.newest)
+    excess = ((NORMAL * difference) ** 2 - noise**2)[older]
+    known = excess[np.isfinite(excess)]
+    return math.sqrt(max(float(np.median(known)), 0.0)) if older.sum() >= LEAST_DAYS and len(known) else 0.0
 
 
 def distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from validation.constants import LEAST_DAYS, WINDOW
+from validation.constants import CTR_FLOOR, EXTREME_CTR_SCORE, EXTREME_ODDS, LEAST_DAYS, WINDOW
 from validation.hours import lacking, shifted
 from validation.trailing import TrailingDays, deviation, shares
 from validation.users import who_click_everything
@@ -45,6 +45,32 @@ def test_no_alarm_for_growth_weeks_and_noise() -> None:
         found = deviation(calendar(40), np.log(count), 1 / np.sqrt(mean), 0.1)
         strange = found.beyond(np.log(2), 6)
         assert not strange[7:].any()
+
+
+@pytest.mark.parametrize(("step", "most"), [(0.0, 0), (0.05, 0), (0.2, 3)])
+def test_no_alarm_for_fashions_however_many_rows_a_log_has(step: float, most: int) -> None:
+    """Logits of 40 values that wander by `step` a day hardly ever alarm, although noise is that of 10⁷ rows."""
+    noise = np.full((20, 40), 0.02)
+    alarms = 0
+    for seed in range(100):
+        random = np.random.default_rng(seed)
+        logit = np.cumsum(random.normal(0, step, noise.shape), axis=0) + random.normal(0, noise)
+        found = deviation(calendar(20, newest=18), logit, noise, CTR_FLOOR)
+        alarms += found.beyond(EXTREME_ODDS, EXTREME_CTR_SCORE)[18:].any()
+    assert alarms <= most
+
+
+@pytest.mark.parametrize("days", [1, 2, 5])
+def test_a_value_whose_clicks_fall_to_a_third_is_extreme_among_values_that_do_not_wander(days: int) -> None:
+    """Neither the faulty value nor a faulty day a week before hides it, however many of the newest days it lasts."""
+    random = np.random.default_rng(days)
+    noise = np.full((20, 40), 0.05)
+    logit = random.normal(0, noise)
+    logit[20 - days :, 7] -= np.log(3)
+    logit[12] += 2
+    found = deviation(calendar(20, newest=20 - days), logit, noise, CTR_FLOOR)
+    extreme = found.beyond(EXTREME_ODDS, EXTREME_CTR_SCORE)[20 - days :]
+    assert extreme[:, 7].all() and not np.delete(extreme, 7, axis=1).any()
 
 
 def test_a_day_that_ends_early_is_not_a_turned_clock() -> None:
