@@ -571,6 +571,14 @@ def test_the_split_follows_from_days_and_users() -> None:
         protocol([row % 20 for row in rows], [0] * 2000, labels)
 
 
+@pytest.mark.parametrize(("rows", "day"), [(split.CHALLENGING - 1, None), (split.CHALLENGING, "sunday")])
+def test_a_challenger_needs_rows_that_can_judge_it(rows: int, day: str | None) -> None:
+    """On a smaller log each Sunday would end at an undecided gate."""
+    count = 4 * rows
+    found = protocol([row % 150 for row in range(count)], [row // rows for row in range(count)], [0, 1] * (count // 2))
+    assert found["train.scratch_day"].value == day
+
+
 def test_a_gap_before_the_last_day() -> None:
     """The validation days reach back over days without rows; a test needs days before it to learn from."""
     days = [*(row // 200 for row in range(1000)), *[20] * 200]
