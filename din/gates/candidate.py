@@ -5,6 +5,7 @@ They hash the data that the reports judged, and compute a few confidence interva
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,10 @@ from din.errors import InputError, listed, shown
 from din.facts import Evaluation
 from din.gates import GATES
 from din.gates.case import Case, show_evaluation
-from din.gates.comparisons import MIN_MARGIN
+from din.gates.comparisons import MIN_MARGIN, margin_of
 from din.gates.evidence import measured
 from din.gates.findings import Claim, Finding, decide, from_estimate, not_outside, within
+from din.gates.report_text import try_for_gauc
 from din.manifests import RawManifest
 from din.metrics.estimates import Metric
 from din.metrics.summary import summary
@@ -144,21 +146,36 @@ def _at_least(case: Case, metric: Metric, limit: float) -> Finding:
     return from_estimate(within, measured(metric, rows), case.limits.confidence, limit, rows=len(rows))
 
 
-@GATES.register("{metric}_over_popularity", model="judged", run="first", command=show_evaluation)
+@GATES.register("{metric}_over_popularity", model="judged", run="first", every_metric=True, command=show_evaluation)
 def over_popularity(case: Case, metric: Metric) -> Finding:
-    """Judge that the candidate is better than popularity."""
+    """Judge that the candidate is better than popularity, or by a further metric that it is not certainly worse."""
     rows = case.evidence.sample
+    rule = within if metric == case.limits.metrics[0] else not_outside
     gain = measured(metric, rows, against="popularity")
-    return from_estimate(within, gain, case.limits.confidence, 0.0, rows=len(rows))
+    return _advised(case, metric, from_estimate(rule, gain, case.limits.confidence, 0.0, rows=len(rows)))
 
 
-@GATES.register("{metric}_over_lr", model="judged", run="first", command=show_evaluation)
+@GATES.register("{metric}_over_lr", model="judged", run="first", every_metric=True, command=show_evaluation)
 def over_lr(case: Case, metric: Metric) -> Finding:
-    """Judge that the candidate is not certainly worse than LR."""
+    """Judge that the candidate is not certainly worse than LR, or by a further metric not by more than the margin.
+
+    Counting costs nothing, so no model may lose to it. LR is another model, and a better one by the first metric may
+    cost as much of a further one as a new champion may.
+    """
     rows = case.evidence.sample
     if "lr" not in rows.column_names:
         raise InputError("LR is not trained where a champion is continued; run once with train.start: scratch")
-    return from_estimate(not_outside, measured(metric, rows, against="lr"), case.limits.confidence, 0.0, rows=len(rows))
+    gain = measured(metric, rows, against="lr")
+    permitted = 0.0 if metric == case.limits.metrics[0] else margin_of(case.limits, gain)
+    finding = from_estimate(not_outside, gain, case.limits.confidence, 0.0 - permitted, rows=len(rows))
+    return _advised(case, metric, finding)
+
+
+def _advised(case: Case, metric: Metric, finding: Finding) -> Finding:
+    """Add what may help to a finding that closes because of GAUC."""
+    if metric != "gauc" or finding.verdict != "closed":
+        return finding
+    return replace(finding, reason=f"{finding.reason}. {try_for_gauc(case.evidence.params)}")
 
 
 @GATES.register("parity", model="shipped", command=lambda case: case.evidence.show(case.workspace.parity))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from din.params import Params
 from din.registry.records import Record
 from din.verdicts import GateEntry, GateReport, MissedDay
 
@@ -63,6 +64,22 @@ def tell_missed(days: Sequence[MissedDay]) -> str:
         "The candidate continues a champion, and learns only rows after the champion's last one. It misses "
         f"{rows:,} rows of the log, as they are now: {named}{more}."
     )
+
+
+def try_for_gauc(params: Params) -> str:
+    """Return what may help a model that orders a user's rows badly: the settings that these parameters don't have."""
+    steps = []
+    if params.train.learning.initial_item_bias != "ctr":
+        steps.append(
+            "let items start at their popularity (train.learning.initial_item_bias: ctr) and train from scratch"
+        )
+    if params.train.learning.metric != "gauc":
+        steps.append("choose the best epoch by GAUC (train.learning.metric: gauc), which may cost AUC")
+    if params.fetch.source == "table" and params.fetch.table.behaviour is not None:
+        steps.append("let only clicks be behaviours (fetch.table.behaviour: null)")
+        if params.featurize.order != "daily":
+            steps.append("end histories at midnight (featurize.order: daily)")
+    return f"Try each of these alone: {'; '.join([*steps, 'add fields of items'])}"
 
 
 def _named(gates: Sequence[GateEntry]) -> str:

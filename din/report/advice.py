@@ -10,13 +10,17 @@ from dataclasses import dataclass
 from functools import partial
 
 from din.errors import listed
-from din.gates.report_text import LEARN_MISSED, tell_missed
+from din.gates.report_text import LEARN_MISSED, tell_missed, try_for_gauc
 from din.report.run import Run
 from din.seams import Seam
 
 _MORE = {"temporal": "more days", "by_user": "more users", "leave_last_out": "users with more clicks"}
 """More training rows by protocol."""
 _ROWS = {"valid": "validation", "test": "test"}
+_WHY_GAUC = (
+    "AUC also rewards telling users who click often from those who rarely do. GAUC compares only rows of the same "
+    "user, and that order is all that a recommender decides."
+)
 SHORT_HISTORY = 3
 MANY_UNKNOWN = 1 / 3
 
@@ -180,23 +184,27 @@ def worse_than_popularity(run: Run) -> Advice | None:
     if run.scored is None or run.params is None or not run.scored.over_popularity.upper < 0:
         return None
     gain = run.scored.over_popularity
-    steps = []
-    if run.params.train.learning.initial_item_bias != "ctr":
-        steps.append(
-            "let items start at their popularity (train.learning.initial_item_bias: ctr) and train from scratch"
-        )
-    if run.params.train.learning.metric != "gauc":
-        steps.append("choose the best epoch by GAUC (train.learning.metric: gauc), which may cost AUC")
-    if run.params.fetch.source == "table" and run.params.fetch.table.behaviour is not None:
-        steps.append("let only clicks be behaviours (fetch.table.behaviour: null)")
-        if run.params.featurize.order != "daily":
-            steps.append("end histories at midnight (featurize.order: daily)")
     return Advice(
         "DIN111",
         "Popularity orders a user's rows better than the model",
         f"On the same test rows, the model's GAUC minus popularity's is {gain.point:+.4f} [{gain.lower:+.4f}, "
         f"{gain.upper:+.4f}].",
-        "AUC also rewards telling users who click often from those who rarely do. GAUC compares only rows of the same "
-        "user, and that order is all that a recommender decides.",
-        f"Try each of these alone: {'; '.join([*steps, 'add fields of items'])}.",
+        _WHY_GAUC,
+        f"{try_for_gauc(run.params)}.",
+    )
+
+
+@ADVICE.register("DIN112")
+def worse_than_lr(run: Run) -> Advice | None:
+    """DIN112: the model orders a user's rows worse than logistic regression does, for certain."""
+    gain = run.scored.gauc_over_lr if run.scored else None
+    if gain is None or run.params is None or run.params.train.model.name == "lr" or not gain.upper < 0:
+        return None
+    return Advice(
+        "DIN112",
+        "Logistic regression orders a user's rows better than the model",
+        f"On the same test rows, the model's GAUC minus that of LR is {gain.point:+.4f} [{gain.lower:+.4f}, "
+        f"{gain.upper:+.4f}].",
+        _WHY_GAUC,
+        f"{try_for_gauc(run.params)}; or use the cheaper train.model.name: lr.",
     )

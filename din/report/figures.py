@@ -86,6 +86,7 @@ class Scored:
         rows, sampled: the number of test rows, and of those that the figures are about.
         auc: with its bounds.
         over_lr: AUC minus that of LR on the same rows; None if the run continues a champion.
+        gauc_over_lr: the same by GAUC.
         over_popularity: GAUC minus that of popularity on the same rows.
         median_history: the median length of the histories of the test rows.
         no_history: the share of test rows without one.
@@ -98,6 +99,7 @@ class Scored:
     sampled: int
     auc: Interval
     over_lr: Interval | None
+    gauc_over_lr: Interval | None
     over_popularity: Interval
     calibration: list[CalibrationBin]
     slices: list[SliceFigures]
@@ -138,6 +140,7 @@ def scored(workspace: Workspace, params: Params) -> Scored:
         sampled=len(sample),
         auc=measured("auc", sample).interval(confidence),
         over_lr=measured("auc", sample, against="lr").interval(confidence) if has_lr else None,
+        gauc_over_lr=measured("gauc", sample, against="lr").interval(confidence) if has_lr else None,
         over_popularity=measured("gauc", sample, against="popularity").interval(confidence),
         calibration=calibration(_numpy(sample, "label"), _numpy(sample, "prediction"), confidence),
         slices=parts[:MOST_SLICES],

@@ -68,6 +68,22 @@ def good_baseline(name: str) -> Callable[[Run], object]:
     return lambda run: (run.rows.update({name: probabilities(0, run.rows["item"])}), run.become(1.0))
 
 
+def tells_users_apart(share: float, floor: str) -> Callable[[Run], object]:
+    """Return a plant whose users differ more than items do. The candidate knows the users, and a share of an item.
+
+    The floor knows the items alone, so it orders a user's rows better, and all rows worse.
+    """
+
+    def plant(run: Run) -> None:
+        user = np.linspace(-4, 4, 120)[run.rows["user"]]
+        item = (run.rows["item"] / 1000 - 0.5) * 4
+        run.rows["label"] = (np.random.default_rng(3).random(1200) < 1 / (1 + np.exp(-user - item))).astype(np.int8)
+        run.rows[floor] = 1 / (1 + np.exp(-item))
+        run.finish(1 / (1 + np.exp(-user - share * item + (1 - share) * np.random.default_rng(4).normal(size=1200))))
+
+    return plant
+
+
 def on_newcomers(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Run], object]:
     """Return a plant that changes the predictions of one slice, a tenth of all rows: impressions without history."""
 
@@ -181,8 +197,14 @@ FAULTS = {
     "later predictions": Fault("validation_predictions", with_file("predictions"), "workspace holds ("),
     "another AUC": Fault("evaluation", another_auc, "evaluation.json does not follow from"),
     "paths that disagree": Fault("parity", edited("parity", verdict="closed"), "the paths disagree"),
-    "good popularity": Fault("auc_over_popularity", good_baseline("popularity"), "none of it above 0.0000"),
-    "a good LR": Fault("auc_over_lr", good_baseline("lr"), "none of it above 0.0000"),
+    "good popularity": Fault(
+        "auc_over_popularity gauc_over_popularity", good_baseline("popularity"), "none of it above 0.0000"
+    ),
+    "a good LR": Fault("auc_over_lr gauc_over_lr", good_baseline("lr"), "none of it above 0.0000"),
+    "popularity that orders a user's rows better": Fault(
+        "gauc_over_popularity", tells_users_apart(0.2, "popularity"), "Try each of these alone: "
+    ),
+    "an LR that orders a user's rows better": Fault("gauc_over_lr", tells_users_apart(0.2, "lr"), HARM),
     "a low AUC": Fault("min_auc", Run.bundle, "none of it above 0.9500", limits={"min_auc": 0.95}),
     "a low GAUC": Fault("min_gauc", Run.bundle, "none of it above 0.9500", limits={"min_gauc": 0.95}),
     "high predictions": Fault(
@@ -236,6 +258,20 @@ def test_a_fault_closes_its_gates_alone(name: str, run: Run, quick: Params, regi
     assert closed == fault.closes.split()
     assert {find(report, gate)["verdict"] for gate in closed} == {fault.verdict}
     assert fault.says in find(report, closed[0])["reason"]
+
+
+def test_a_further_metric_may_lose_the_margin_to_lr(run: Run, quick: Params) -> None:
+    """A certain loss of GAUC is open below the margin, if AUC is better for certain."""
+    tells_users_apart(0.2, "lr")(run)
+    found = find(judge(run.here, set_gate(quick, margin=0.3)), "gauc_over_lr")
+    assert found["verdict"] == "open" and found["interval"][1] < 0
+
+
+def test_a_further_metric_needs_no_proof_against_popularity(run: Run, quick: Params) -> None:
+    """If a model is as good as popularity, the first metric is undecided, and a further one is open."""
+    run.rows["popularity"] = probabilities(run.noise, run.rows["item"])
+    run.finish()
+    assert shut(judge(run.here, quick)) == [f"{quick.gate.metrics[0]}_over_popularity"]
 
 
 def test_every_gate_of_a_first_run_has_a_planted_fault(run: Run, quick: Params) -> None:

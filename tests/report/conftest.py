@@ -24,6 +24,7 @@ def scored() -> Scored:
         sampled=1200,
         auc=Interval(0.70, 0.68, 0.72),
         over_lr=Interval(0.01, 0.005, 0.015),
+        gauc_over_lr=Interval(-0.001, -0.004, 0.002),
         over_popularity=Interval(0.02, 0.01, 0.03),
         calibration=[CalibrationBin(600, 0.4, Interval(0.42, 0.38, 0.46))],
         slices=[SliceFigures("tab=home", 800, 90, Interval(0.7, 0.66, 0.74), sound)],

@@ -63,6 +63,7 @@ PLANTED: dict[str, Callable[[Run], None]] = {
     "DIN109": missed,
     "DIN110": lambda run: stopped(run, expectation("row_counts", "Fetch again.")),
     "DIN111": lambda run: see(run, over_popularity=Interval(-0.02, -0.03, -0.01)),
+    "DIN112": lambda run: see(run, gauc_over_lr=Interval(-0.0059, -0.0119, -0.0002)),
 }
 
 
@@ -98,10 +99,11 @@ def test_a_worse_model_is_called_worse(sound: Run) -> None:
     assert [one.title for one in advise(sound)] == ["Logistic regression is better than the model"]
 
 
+@pytest.mark.parametrize("floor", ["over_popularity", "gauc_over_lr"])
 @pytest.mark.parametrize("upper", [0.0, 0.01, math.nan])
-def test_a_doubt_about_popularity_gives_no_advice(upper: float, sound: Run) -> None:
+def test_a_doubt_about_gauc_gives_no_advice(upper: float, floor: str, sound: Run) -> None:
     """The interval must lie below 0."""
-    see(sound, over_popularity=Interval(-0.02, -0.05, upper))
+    see(sound, **{floor: Interval(-0.02, -0.05, upper)})
     assert advise(sound) == []
 
 
