@@ -1,8 +1,8 @@
 """Decide whether a validation report opens a gate, for `din gate` and for `python -m validation gate`.
 
 The report's own verdict is not trusted. The report must be about the data in the workspace and hold every expectation
-that its suite always judges as critical. Each number must be within its threshold, and the thresholds must be those of
-the current params.yaml.
+that its suite always judges as critical, with a threshold. Each number must be within its threshold, and the thresholds
+must be those of the current params.yaml.
 """
 
 import math
@@ -72,6 +72,8 @@ def why_closed(
     critical = [entry for entry in report.expectations if entry.severity == "critical"]
     if missing := expected(suite, params) - {entry.name for entry in critical}:
         return f"the report lacks {listed(sorted(missing))}; {again}"
+    if unbounded := [entry.name for entry in critical if entry.name in ALWAYS[suite] and not _bounds(entry)]:
+        return f"the report lacks the threshold of {listed(unbounded)}; {again}"
     if failed := [entry.name for entry in critical if not _holds(entry)]:
         return f"failed: {listed(failed)}"
     if report.verdict != "open":
@@ -85,7 +87,7 @@ def _holds(entry: Expectation) -> bool:
     A user's own expectation may bound texts, e.g. days. Only the suite can compare these.
     """
     observed = entry.observed
-    bounds = {key: entry.threshold[key] for key in ("min", "max") if key in entry.threshold}
+    bounds = _bounds(entry)
     compared = [observed, *bounds.values()]
     if not entry.success:
         return False
@@ -94,3 +96,7 @@ def _holds(entry: Expectation) -> bool:
     if not all(isinstance(value, int | float) for value in compared):
         return False
     return bounds.get("min", -math.inf) <= observed <= bounds.get("max", math.inf)
+
+
+def _bounds(entry: Expectation) -> dict[str, Any]:
+    return {key: entry.threshold[key] for key in ("min", "max") if key in entry.threshold}

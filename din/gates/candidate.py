@@ -30,7 +30,7 @@ from din.registry.bundle import FACTS
 from din.registry.diff import changes
 from din.reports import why_closed
 from din.schema import DAY_US
-from din.serve.agreement import ATOL_PROBABILITY, PATHS, ParityReport
+from din.serve.agreement import ATOL_PROBABILITY, ParityReport
 from din.verdicts import ValidationReport, Verdict
 from din.workspace import SUITES, Suite
 
@@ -120,7 +120,9 @@ def _largest_gap(rows: pa.Table, stated: Evaluation) -> float:
     user = rows["user"].to_numpy()
     gaps = [0.0]
     for column, metrics in {"prediction": stated.test, **dict(stated.floors)}.items():
-        if metrics is not None:
+        if metrics is None:
+            gaps += [math.inf] if column in rows.column_names else []
+        else:
             found = summary(label, rows[column].to_numpy(), user)
             pairs = [(value, getattr(found, name)) for name, value in metrics if value != getattr(found, name)]
             gaps += [math.inf if None in pair else abs(pair[0] - pair[1]) for pair in pairs]
@@ -187,9 +189,8 @@ def parity(case: Case) -> Finding:
         reason = f"the report is about bundle {str(report.bundle)[:12]}; run `dvc repro check_parity`"
         return Finding("closed", str(report.bundle)[:12], version[:12], reason=reason)
     largest = report.max_abs_probability_diff
-    agree = largest is not None and largest <= ATOL_PROBABILITY and report.cases > 0 and report.paths == PATHS
     reason = shown(report.reason or "the paths disagree, or not all were compared; see the report", quotes=False)
-    return decide(agree and report.verdict == "open", largest, ATOL_PROBABILITY, reason, report.cases)
+    return decide(report.agrees, largest, ATOL_PROBABILITY, reason, report.cases)
 
 
 @GATES.register("refit", model="shipped", command=_refit)
@@ -198,6 +199,7 @@ def refit(case: Case) -> Finding:
     evidence = case.evidence
     report = evidence.refit
     facts = evidence.facts
+    lesson = report.crossfit
     pairs = {
         "the judged model": (facts.inputs.model, report.inputs.model),
         "the features": (facts.inputs.features, report.inputs.features),
@@ -206,6 +208,8 @@ def refit(case: Case) -> Finding:
         "the cross-fitted predictions": (report.predictions, evidence.hash_of("crossfit")),
         "judged_until": (facts.judged_until, report.judged_until),
         "seen_until": (facts.seen_until, report.seen_until),
+        "learned test rows": (len(evidence.rows) if evidence.learned else 0, sum(day.rows for day in report.days)),
+        "cross-fitted rows": (len(evidence.crossfit) if evidence.learned else None, lesson and lesson.rows),
     }
     return _equal(pairs, "the bundle was not exported after this refit")
 
@@ -228,7 +232,7 @@ def shipped(case: Case) -> Finding:
     """
     evidence = case.evidence
     rows = evidence.shipped_sample
-    if not evidence.refit.crossfit:
+    if not evidence.learned:
         return Finding("open", 0.0, 0.0, reason="nothing was learned after the model was judged")
     if not np.isfinite(rows["shipped"].to_numpy()).all():
         raise InputError("the shipped model gave a score that is not a number")

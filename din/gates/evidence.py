@@ -28,6 +28,10 @@ from din.workspace import SUITES, Workspace
 MOST_ROWS = 200_000
 """The largest number of test rows on which champion and candidate are compared."""
 _SEED = 5  # draws users; fixed, so that nobody can try other rows
+_ROW = ["sequence", "item", "user", "timestamp", "label"]
+"""The columns of a test row in which the judged model's predictions and the cross-fitted ones must agree."""
+_CROSSFIT = ("prediction", "taught", "shipped")
+"""The predictions of a cross-fit; without a lesson, all of them are the judged model's."""
 
 
 class Evidence:
@@ -82,9 +86,27 @@ class Evidence:
         return documents.read(RefitReport, self.workspace.refit)
 
     @cached_property
+    def learned(self) -> bool:
+        """Whether the shipped model learned anything after it was judged, as its files tell: else it has the same."""
+        return hash_files(self.workspace.shipped) != hash_files(self.workspace.model)
+
+    @cached_property
     def crossfit(self) -> pa.Table:
-        """All rows that judge the shipped model, with its own and cross-fitted predictions; see `din.train.refit`."""
-        return pq.read_table(self.workspace.crossfit / "predictions.parquet")
+        """All rows that judge the shipped model, with its own and cross-fitted predictions; see `din.train.refit`.
+
+        They are the judged model's test rows, after the other days of the lesson if a champion is continued.
+
+        Raises:
+            InputError: they are others, or have other predictions than the judged model's although nothing was learned.
+        """
+        rows = pq.read_table(self.workspace.crossfit / "predictions.parquet")
+        judged = self.rows
+        before = max(len(rows) - len(judged), 0) if self.params.train.continues else 0
+        if not rows.slice(before).select(_ROW).equals(judged.select(_ROW)):
+            raise InputError(f"{self.workspace.crossfit} has other rows than the judged model's; run `dvc repro`")
+        if not self.learned and not all(rows[name].equals(judged["prediction"]) for name in _CROSSFIT):
+            raise InputError(f"{self.workspace.crossfit} differs from the judged model, which learned nothing more")
+        return rows
 
     @cached_property
     def sample(self) -> pa.Table:

@@ -60,11 +60,10 @@ def _figures(case: Case) -> dict[str, tuple[float, float]]:
     rows = case.evidence.rows
     judged = _auc(rows, "prediction")
     shipped = _auc(case.evidence.crossfit, "prediction")
-    over_lr = judged - _auc(rows, "lr") if "lr" in rows.column_names else None
+    over_lr = None if case.evidence.params.train.continues else judged - _auc(rows, "lr")
     figures = {"AUC": (max(judged, shipped), limits.max_auc)}
-    if not case.evidence.params.train.continues:
-        figures["AUC over the judged model's"] = (shipped - judged, limits.max_gain)
     if over_lr is not None:
+        figures["AUC over the judged model's"] = (shipped - judged, limits.max_gain)
         figures["AUC over LR's"] = (over_lr, MAX_GAIN_OVER_LR)
     if champion := case.scored_champion:
         over_champion = _auc(champion.rows, "prediction") - auc(champion.rows["label"].to_numpy(), champion.scores)

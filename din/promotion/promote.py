@@ -172,13 +172,13 @@ def _judge_again(report: GateReport, evidence: Evidence, policy: Policy, score: 
     return found
 
 
-def _comparable(report: GateReport) -> dict[str, dict[str, Any]]:
-    """Return what must not differ, by name: the harm, and each gate.
+def _comparable(report: GateReport) -> dict[str, Any]:
+    """Return what must not differ, by name: the metrics, the missed days, the harm, and each gate.
 
     Measured latencies and errors of evaluation are left out. So are the reasons and the power of gates, which state
     figures once more.
     """
-    found = {"harm": report.harm.model_dump() if report.harm else {}}
+    found = report.model_dump(include={"metrics", "missed_days", "harm"})
     for gate in report.gates:
         is_stable = gate.evaluated and gate.name not in MEASURED
         found[gate.name] = gate.model_dump(exclude={"reason", "power"} | (set() if is_stable else {"observed"}))

@@ -39,3 +39,17 @@ class ParityReport(Document):
     flips: NonNegativeInt | None
     worst: dict[str, Any] | None
     reason: str | None
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the report is open, all paths were compared, and every figure was measured and is within bounds."""
+        return (
+            (self.verdict, self.reason, self.paths, self.flips) == ("open", None, PATHS, 0)
+            and self.cases > 0
+            and self.max_abs_probability_diff is not None
+            and self.max_abs_probability_diff <= ATOL_PROBABILITY
+            and self.max_abs_logit_diff is not None
+            and self.auc_delta is not None
+            and self.std is not None
+            and self.std >= MIN_STD
+        )

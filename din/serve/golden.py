@@ -7,9 +7,10 @@ another release of onnxruntime, of this package, or another processor.
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from din import documents
 from din.documents import Document
@@ -24,8 +25,8 @@ GOLDEN = "golden.json"
 class Golden(Document):
     """Requests, and for each of them the probabilities of its candidates."""
 
-    requests: list[dict[str, Any]]
-    probabilities: list[list[float]]
+    requests: Annotated[list[dict[str, Any]], Field(min_length=1)]
+    probabilities: Annotated[list[Annotated[list[float], Field(min_length=1)]], Field(min_length=1)]
 
 
 def read_golden(bundle: Path) -> Golden:
