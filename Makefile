@@ -16,7 +16,7 @@ endif
 
 PACKAGE := --constraint constraints.txt --editable '.[dev]'
 
-.PHONY: help docs params install run airflow test test-pages test-slow test-spark kills simulate figures defects bench quality warranty drifts month wheel lint clean
+.PHONY: help docs params install run airflow test test-pages test-slow test-spark kills simulate defects bench quality warranty drifts month wheel lint clean
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*:\)[^#]*## /\1	/p' Makefile
 
@@ -54,9 +54,6 @@ simulate: $(READY) ## play HISTORIES histories and find every planted bug, on JO
 
 params: $(READY) ## write params.yaml and its schema from the defaults in din/params and a recipe
 	python -m din.params
-
-figures: $(READY) ## list every generated table, and mark those whose code has changed since they were measured
-	python -m benchmarks.generated_tables
 
 defects: $(READY) ## run every planted defect and every sound variant of tests/faults; writes docs/defects.md
 	python -m tests.faults.page

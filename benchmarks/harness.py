@@ -3,8 +3,9 @@
     <folder>/<name>-<digest>.json    the result of a case, its *document*; the case may write other files next to it
 
 The digest covers the function, its arguments, and all code that its module imports. A finished case is not run again,
-so an interrupted study resumes. A case with other arguments or code runs anew. The digest does not cover versions of
-packages, and contents of files that an argument only names.
+so an interrupted study resumes. A case with other arguments or code runs anew, so a page never shows a result of older
+code under today's commit. The digest does not cover versions of packages, and contents of files that an argument only
+names.
 """
 
 import argparse
@@ -131,6 +132,6 @@ def _module_of(run: Callable[..., Any]) -> str:
 
 @cache
 def _code_of(module: str) -> dict[str, str]:
-    """Return the digests of a module and all modules it may import, except `figures`, which affects no result."""
+    """Return the digests of a module and all modules it may import, except the one that only writes pages."""
     modules = code.closure([module], [field.name for field in fields(Params)])
     return dict(code.digests(modules - {"benchmarks.generated_tables"}))

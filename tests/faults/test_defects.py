@@ -1,6 +1,5 @@
 """Planted defects end at the right gate, and sound variants open all."""
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pytest
 from din import pipeline
 from tests.factories.log import draw
 from tests.faults import page
-from tests.faults.defects import DEFECTS, PLANTS, SECTIONS, Defect
+from tests.faults.defects import DEFECTS, PLANTS, Defect
 from tests.faults.drive import STAGES, Prepared, parameters
 from tests.faults.plants import Late
 from tests.faults.variants import VARIANTS, Variant
@@ -79,20 +78,3 @@ def test_there_are_many_and_each_has_a_name(table: Sequence[Defect] | Sequence[V
     assert len(table) >= least
     assert PLANTS.keys() == {defect.name for defect in DEFECTS}
     assert len({one.name for one in table}) == len({one.what for one in table}) == len(table)
-
-
-def test_the_page_agrees_with_the_table() -> None:
-    """docs/defects.md lists each defect with its severity, word and gate, and each variant as open."""
-    text = page.TABLE.path.read_text()
-    if page.TABLE.parts().stale:
-        pytest.skip("the page says that it is stale")
-    rows = [line for line in text.splitlines(keepends=True) if re.match(r"\| (?!defect|variant|-)", line)]
-    expected = [defect for section in SECTIONS.values() for defect in section]
-    listed = rows[: len(expected)]
-    for defect, line in zip(expected, listed, strict=True):
-        right = [page.row(defect, page.Found("right", gate)) for gate in defect.gates]
-        caught = re.search(r"\| late: `(.*?)`", line)
-        other = [page.Found("late", caught[1])] if caught else []
-        assert line in [*right, *(page.row(defect, one) for one in other)], f"{defect.name}: run `make defects`"
-    opened = page.Found("open", "")
-    assert [one.name for one in VARIANTS if page.variant_row(one, opened) not in text] == [], "run `make defects`"
