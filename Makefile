@@ -16,7 +16,7 @@ endif
 
 PACKAGE := --constraint constraints.txt --editable '.[dev]'
 
-.PHONY: help docs params install run airflow test test-pages test-slow test-spark kills simulate defects bench quality warranty drifts month wheel lint clean
+.PHONY: help docs params install run airflow test test-pages test-slow test-spark kills simulate evidence defects bench quality warranty drifts month wheel lint clean
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*:\)[^#]*## /\1	/p' Makefile
 
@@ -55,6 +55,9 @@ simulate: $(READY) ## play HISTORIES histories and find every planted bug, on JO
 params: $(READY) ## write params.yaml and its schema from the defaults in din/params and a recipe
 	python -m din.params
 
+evidence: $(READY) ## every generated table, in an hour on two cores; DATA= prepared logs; ARGS="--only NAME …" or --full
+	python -m benchmarks.evidence $(DATA:%=--data %) $(ARGS)
+
 defects: $(READY) ## run every planted defect and every sound variant of tests/faults; writes docs/defects.md
 	python -m tests.faults.page
 
@@ -63,8 +66,8 @@ bench: $(READY)  ## speed and memory beside the peers, in .bench/; for a quick l
 
 JOBS ?= 1
 quality: $(READY) ## the paper's comparisons, when attention pays, and DIN and floors tuned alike, on the logs below DATA=; resumes
-	python -m benchmarks.quality $(DATA:%=--data %) --jobs $(JOBS) $(ARGS)
-	python -m benchmarks.tuned $(DATA:%=--data %) --jobs $(JOBS)
+	python -m benchmarks.quality --write $(DATA:%=--data %) --jobs $(JOBS) $(ARGS)
+	python -m benchmarks.tuned --write $(DATA:%=--data %) --jobs $(JOBS) $(ARGS)
 
 warranty: $(READY) ## how often the gate errs on lessons whose next day is known, on JOBS processes; writes docs/warranty.md
 	python -m benchmarks.warranty --write --jobs $(JOBS) $(ARGS)

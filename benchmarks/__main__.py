@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.checks import check_factors, check_share, check_training
 from benchmarks.environments import HOME, PEERS, ROOT, InstallError, python_of
 from benchmarks.generated_tables import TABLES, publish
-from benchmarks.harness import positive
+from benchmarks.harness import parsed, positive
 from benchmarks.measure import MARK, command
 from benchmarks.report import OURS, markdown, merge
 from benchmarks.workload import EPOCH_ROWS, WORKLOADS, Workload
@@ -95,12 +95,12 @@ def _save(results: dict[str, Any]) -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rows", type=positive, default=20_000, help="impressions of a workload")
-    parser.add_argument("--repeats", type=positive, default=2, help="turns of each contestant")
-    parser.add_argument("--cores", type=positive, nargs="+", default=[1, 2], help="one table for each number of cores")
+    parser.add_argument("--repeats", type=positive, default=1, help="turns of each contestant")
+    parser.add_argument("--cores", type=positive, nargs="+", default=[1], help="one table for each number of cores")
     parser.add_argument("--peers", nargs="*", default=[*PEERS], choices=PEERS, help="default: all; no name: none")
-    parser.add_argument("--no-full-epoch", dest="full_epoch", action="store_false", help="skip the 2.6 M impressions")
+    parser.add_argument("--full-epoch", action=argparse.BooleanOptionalAction, help="one of 2.6 M impressions")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
-    options = parser.parse_args()
+    options = parsed(parser, full={"repeats": 3, "full_epoch": True})
     if (short := next((w for w in WORKLOADS if options.rows % w.batch == 1), None)) is not None:
         parser.error(f"--rows {options.rows}: the peers fail on a last batch of one row (batches of {short.batch})")
     return options

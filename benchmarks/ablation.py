@@ -25,7 +25,7 @@ from benchmarks.environments import ROOT
 from benchmarks.exported import ExportedModel
 from benchmarks.features import featurized
 from benchmarks.generated_tables import publish
-from benchmarks.harness import positive
+from benchmarks.harness import parsed, positive
 from benchmarks.measure import best_ms
 from benchmarks.quality import CONFIDENCE
 from benchmarks.training import QualityRun, run
@@ -73,14 +73,14 @@ class Trained:
 def main() -> int:
     """Run the command line and return the exit code: 0 = done, 2 = bad usage or input."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ablation", description="What is each option worth?")
-    parser.add_argument("--data", type=Path, default=Path(), help="folder of the logs, as docs/quality.md lists them")
-    parser.add_argument("--seeds", type=positive, default=5, help="of each row; the default is 5")
+    parser.add_argument("--data", type=Path, help="the folder of the prepared logs; default: MovieLens-100k alone")
+    parser.add_argument("--seeds", type=positive, default=1, help="of each row, by default %(default)s")
     parser.add_argument("--jobs", type=positive, default=1, help="processes of one thread each")
     parser.add_argument("--write", action="store_true", help="write the tables to docs/tuning.md")
-    given = parser.parse_args()
+    given = parsed(parser, full={"seeds": 5})
 
     def measured() -> str:
-        logs = {name: guessed(given.data / name) for name in LOGS} | {DEFAULT: load(ROOT / "params.yaml")}
+        logs = {name: guessed(given.data / name) for name in LOGS if given.data} | {DEFAULT: load(ROOT / "params.yaml")}
         return text(logs, given.seeds, given.jobs)
 
     return publish("ablation" if given.write else "", measured)

@@ -48,7 +48,7 @@ from din.sources.fetch import fetch
 from din.watch.watch import watch
 from din.workspace import Workspace
 
-LOGS = 5
+LOGS = 1
 IMPRESSIONS = 5
 """The impressions per user on a usual day."""
 WEEK = 7
@@ -71,9 +71,9 @@ def main() -> int:
     """Run the command line and return the exit code: 0 = done, 2 = bad usage or input."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.drifts", description="Plant drifts for `din watch`.")
     parser.add_argument("--users", type=harness.positive, nargs="+", default=(250,), help="users per day of each log")
-    parser.add_argument("--logs", type=harness.positive, default=LOGS, help="logs of each size")
+    parser.add_argument("--logs", type=harness.positive, default=LOGS, help="logs of each size, by default %(default)s")
     parser.add_argument("--write", action="store_true", help="write the tables to docs/watching.md")
-    given = parser.parse_args()
+    given = harness.parsed(parser, full={"logs": 5})
     return publish("drifts" if given.write else "", lambda: "\n".join(table(n, given.logs) for n in given.users))
 
 

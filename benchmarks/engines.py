@@ -2,8 +2,8 @@
 
     python -m benchmarks.engines --impressions 10000000
 
-Spark runs in the process of `featurize`, with two threads. Each engine is a case of the study `size` and has a
-workspace of its own beside that of the log, `.din/size/IMPRESSIONS/ENGINE`, with its output in `ENGINE.txt`.
+Spark runs in the process of `featurize`, with two threads. Each engine is a case and has a workspace of its own
+beside that of the log, `.din/engines/IMPRESSIONS/ENGINE`, with its output in `ENGINE.txt`.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import psutil
 from benchmarks import size
 from benchmarks.environments import ROOT
 from benchmarks.generated_tables import publish
-from benchmarks.harness import StudyCase, positive, results, table
+from benchmarks.harness import STORE, StudyCase, parsed, positive, results, table
 from benchmarks.size import Cost
 from din.params import load, to_json
 from din.workspace import Workspace
@@ -35,9 +35,9 @@ _EVERY_S = 0.5
 def main() -> int:
     """Run the command line and return the exit code: 0 = done, 2 = bad usage or input."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.engines", description="Measure featurize on Spark.")
-    parser.add_argument("--impressions", type=positive, default=10_000_000, help="the size of the log")
+    parser.add_argument("--impressions", type=positive, default=1_000_000, help="the size of the log")
     parser.add_argument("--write", action="store_true", help="write the table to docs/spark.md")
-    given = parser.parse_args()
+    given = parsed(parser, full={"impressions": 10_000_000})
     return publish("engines" if given.write else "", lambda: engine_table(given.impressions, costs(given.impressions)))
 
 
@@ -45,7 +45,7 @@ def costs(impressions: int) -> dict[str, Cost]:
     """Run the missing cases on a log of this size, fetched first if need be, and return the cost of each engine."""
     fetch = StudyCase("fetch", size.cost_of_stage, (impressions, "fetch", size.code_of("fetch")))
     cases = [StudyCase(one, cost_of_featurize, (impressions, one, size.code_of("featurize"))) for one in ENGINES]
-    _, *found = results(size.STUDY / f"{impressions}", [fetch, *cases])
+    _, *found = results(STORE / "engines" / f"{impressions}", [fetch, *cases])
     return dict(zip(ENGINES, found, strict=True))
 
 

@@ -1,4 +1,4 @@
-"""A virtual environment for each peer, with pinned versions that still install and run."""
+"""A virtual environment for each peer, with pinned versions that still install and run, and one for Spark."""
 
 import os
 import shutil
@@ -15,24 +15,27 @@ PEERS = {
     "recbole": ["recbole==1.2.1", "numpy<2", "pandas<3", "scipy<1.14", "scikit-learn<1.7", "setuptools<81"],
 }
 
+SPARK = ["--constraint", str(ROOT / "constraints.txt"), f"{ROOT}[train,spark]", "psutil"]
+
 
 class InstallError(Exception):
-    """A peer can't be installed. The message has the last lines of the installer's output."""
+    """A peer or Spark can't be installed. The message has the last lines of the installer's output."""
 
 
-def python_of(peer: str) -> str:
-    """Return the peer's interpreter. Create its environment first if it is missing or out of date.
+def python_of(name: str) -> str:
+    """Return the interpreter of a peer or of "spark". Create its environment first if it is missing or out of date.
 
     Raises:
         InstallError: the installer failed.
     """
-    home = HOME / peer
-    wanted = "\n".join([sys.version, TORCH, *PEERS[peer]])
+    home = HOME / name
+    packages = SPARK if name == "spark" else PEERS[name]
+    wanted = "\n".join([sys.version, TORCH, *packages])
     ready = home / "requirements.txt"
     if not ready.exists() or ready.read_text() != wanted:
-        print(f"installing {peer} into {home}", flush=True)
+        print(f"installing {name} into {home}", flush=True)
         shutil.rmtree(home, ignore_errors=True)
-        _install(home, [TORCH, *PEERS[peer]])
+        _install(home, [TORCH, *packages])
         ready.write_text(wanted)
     return str(home / "bin/python")
 

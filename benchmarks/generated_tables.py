@@ -15,7 +15,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -26,6 +26,8 @@ from benchmarks.environments import ROOT
 from din.errors import GateClosed, InputError, Unavailable
 from din.git import git
 
+CHANGED = " with changes"
+"""The end of a commit in an origin, if the code was not that of the commit."""
 _END = "<!-- end -->"
 _ORIGIN = re.compile(r"`(?P<command>[^`]+)`, commits? (?P<commit>.+?), (?P<date>\d{4}-\d\d-\d\d), (?P<machine>.+)\.")
 
@@ -85,6 +87,11 @@ class GeneratedTable:
         tables = body[origin.end() :] if origin else body
         return Parts(head + opened, origin, tables.strip(), closed + tail)
 
+    def line(self, arguments: Sequence[str]) -> str:
+        """Return the whole command. Of an absolute path it names the last part alone."""
+        named = [Path(one).name if Path(one).is_absolute() else one for one in arguments]
+        return " ".join([self.command, *map(shlex.quote, named)])
+
     def writer(self) -> Callable[[str], None]:
         """Return a function that writes the tables with an origin of now. Call this before long measurements.
 
@@ -92,9 +99,8 @@ class GeneratedTable:
             InputError: see `parts`.
         """
         self.parts()
-        arguments = [Path(one).name if Path(one).is_absolute() else one for one in sys.argv[1:]]
-        command = " ".join([self.command, *map(shlex.quote, arguments)])
-        return partial(self._write, f"`{command}`, commit {commit()}, {datetime.now(UTC).date()}, {machine()}.")
+        origin = f"`{self.line(sys.argv[1:])}`, commit {commit()}, {datetime.now(UTC).date()}, {machine()}."
+        return partial(self._write, origin)
 
     def _write(self, origin: str, tables: str) -> None:
         parts = self.parts()
@@ -104,7 +110,7 @@ class GeneratedTable:
 def commit() -> str:
     """Return the commit of the code, and whether files other than the pages differ from it."""
     changed = git(ROOT, "status", "--porcelain", "--", ".", ":!docs")
-    return git(ROOT, "rev-parse", "--short=7", "HEAD").strip() + (" with changes" if changed else "")
+    return git(ROOT, "rev-parse", "--short=7", "HEAD").strip() + (CHANGED if changed else "")
 
 
 def machine() -> str:

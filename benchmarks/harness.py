@@ -16,7 +16,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, fields
 from functools import cache
@@ -77,6 +77,18 @@ def results(folder: Path, cases: Sequence[StudyCase[T]], jobs: int = 0) -> list[
     return [_adapter(case.run).validate_json(path.read_bytes()) for case, path in zip(cases, paths, strict=True)]
 
 
+def parsed(parser: argparse.ArgumentParser, full: Mapping[str, object]) -> argparse.Namespace:
+    """Parse the command line of a study, whose defaults are the sizes of `make evidence`.
+
+    Args:
+        full: the defaults with `--full`, by option.
+    """
+    parser.add_argument("--full", action="store_true", help=f"by default {_listed(full)}, which takes much longer")
+    sizes = full if parser.parse_known_args()[0].full else {}
+    parser.set_defaults(**sizes)
+    return parser.parse_args()
+
+
 def positive(text: str) -> int:
     """Parse a count of at least 1, for argparse."""
     if not text.isdecimal() or int(text) < 1:
@@ -93,6 +105,12 @@ def table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
     """Return a table in Markdown."""
     lines = (head, ["---"] * len(head), *rows)
     return "".join(f"| {' | '.join(map(str, cells))} |\n" for cells in lines)
+
+
+def _listed(sizes: Mapping[str, object]) -> str:
+    options = {f"--{name}": value for name, value in sizes.items()}
+    texts = {name: " ".join(map(str, value)) if isinstance(value, tuple) else value for name, value in options.items()}
+    return ", ".join(f"{name} {text}" for name, text in texts.items())
 
 
 def _in_processes(missing: Sequence[tuple[StudyCase[Any], Path]], jobs: int) -> Iterator[str]:

@@ -31,7 +31,7 @@ import pyarrow.parquet as pq
 from benchmarks import harness, in_process
 from benchmarks.daily import CHAMPION, FIRST, SCRATCH, STALE, advantage, average, learning_seconds, scored, test_rows
 from benchmarks.generated_tables import TABLES, publish
-from benchmarks.harness import positive
+from benchmarks.harness import parsed, positive
 from benchmarks.logs import read_log
 from din.errors import InputError
 from din.features.reader import Features
@@ -89,10 +89,10 @@ def main() -> int:
     parser.add_argument("log", type=Path, help="an overlay over the defaults, e.g. one of docs/examples")
     parser.add_argument("--data", type=Path, help="the folder of the log's folder; default: as the overlay says")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="parameters beside the overlay")
-    parser.add_argument("--days", type=positive, default=6, help="days to score, the last ones of the log")
-    parser.add_argument("--seeds", type=positive, nargs="+", default=[1, 2], help="seeds of the trainings")
+    parser.add_argument("--days", type=positive, default=2, help="days to score, the last ones of the log")
+    parser.add_argument("--seeds", type=positive, nargs="+", default=(1,), help="seeds of the trainings")
     parser.add_argument("--write", choices=PAGES, help="put the tables into this page")
-    given = parser.parse_args()
+    given = parsed(parser, full={"days": 6, "seeds": (1, 2, 3)})
     folder = harness.STORE / "prequential" / given.log.stem
 
     def tables() -> str:

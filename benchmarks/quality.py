@@ -10,8 +10,8 @@ A group of quality.yaml names logs, with the source of their features, and rows,
         - {name: BaseModel, train: {model: {name: base}}}            # a row of every log
         - {name: DIN, logs: [beauty], base: BaseModel, train: {}}    # base: what RelaImpr compares with
 
-A log is the defaults with the overlays `example` and `set` in turn, and with its paths below the folder DATA. Every
-(log, row, seed) is a case.
+A log is the defaults with the overlays `example` and `set` in turn, and with its paths below the folder DATA. Logs and
+rows that are marked `full: true` are left out without `--full`. Every (log, row, seed) is a case.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from benchmarks import harness
 from benchmarks.environments import ROOT
 from benchmarks.features import featurized
 from benchmarks.generated_tables import publish
-from benchmarks.harness import positive
+from benchmarks.harness import parsed, positive
 from benchmarks.logs import read_log
 from benchmarks.training import QualityRun, run
 from din.errors import InputError
@@ -63,28 +63,30 @@ class Row:
 def main() -> int:
     """Run the command line and return the exit code: 0 = done, 2 = bad usage or input."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description="Compare models on logs.")
-    parser.add_argument("--data", type=Path, default=Path(), help="folder of the logs, as docs/quality.md lists them")
-    parser.add_argument("--seeds", type=positive, default=3, help="of every row; the default is 3")
+    parser.add_argument("--data", type=Path, help="the folder of the prepared logs; default: simulated logs alone")
+    parser.add_argument("--seeds", type=positive, default=1, help="of each row, by default %(default)s")
     parser.add_argument("--jobs", type=positive, default=1, help="processes of one thread each")
-    parser.add_argument("--log", help="only this log of quality.yaml; writes no page")
-    given = parser.parse_args()
+    parser.add_argument("--log", help="only this log of quality.yaml")
+    parser.add_argument("--write", action="store_true", help="write the tables to docs/quality.md")
+    given = parsed(parser, full={"seeds": 3})
 
     def tables() -> str:
-        logs, rows = read(given.data)
+        logs, rows = read(given.data, given.full)
         if given.log and given.log not in logs:
             raise InputError(f"--log {given.log!r}: expected one of {', '.join(map(repr, logs))}")
         asked = [row for row in rows if given.log in (None, row.log)]
         read_logs = {row.log: logs[row.log] for row in asked}
         return text(asked, trained(asked, featurized(read_logs, STORE, given.jobs), given.seeds, given.jobs))
 
-    return publish("" if given.log else "quality", tables)
+    return publish("quality" if given.write else "", tables)
 
 
-def read(data: Path) -> tuple[dict[str, Params], list[Row]]:
+def read(data: Path | None, full: bool = True) -> tuple[dict[str, Params], list[Row]]:
     """Return the parameters of each log of quality.yaml, and all rows.
 
     Args:
-        data: the folder of the logs.
+        data: the folder of the prepared logs. None leaves them out.
+        full: whether to include logs and rows that are marked `full`.
 
     Raises:
         InputError: a key is unknown or of a wrong type.
@@ -93,11 +95,15 @@ def read(data: Path) -> tuple[dict[str, Params], list[Row]]:
     logs: dict[str, Params] = {}
     rows = []
     for group in YAML(typ="safe").load(path.read_text(encoding="utf-8")).values():
-        own = {name: read_log(ROOT / log["example"], data, log.get("set")) for name, log in group["logs"].items()}
+        asked = {name: log for name, log in group["logs"].items() if full or not log.get("full")}
+        own = {name: read_log(ROOT / log["example"], data, log.get("set")) for name, log in asked.items()}
+        own = {name: params for name, params in own.items() if data or params.fetch.source != "table"}
         logs |= own
         for row in group["rows"]:
             where = f"{path}: row {row['name']!r}"
-            for log in row.get("logs", own):
+            if row.get("full") and not full:
+                continue
+            for log in [log for log in own if log in row.get("logs", own)]:
                 params = to_json(own[log])
                 for overlay in (group["train"], row["train"], {"compute": {"threads": 1}}):
                     params = overlaid(params, {"train": overlay}, where)

@@ -24,7 +24,7 @@ from benchmarks.directory import write_directory
 from benchmarks.environments import ROOT
 from benchmarks.exported import ExportedModel, PaddedGraph, floor
 from benchmarks.generated_tables import publish
-from benchmarks.harness import positive, table
+from benchmarks.harness import parsed, positive, table
 from benchmarks.load import load_table, wrk
 from benchmarks.workload import Workload, impressions
 from din.features.packing import TableLayout
@@ -54,9 +54,9 @@ def main() -> int:
     registry = Workspace(ROOT).located(job.promote.registry)
     parser.add_argument("--registry", default=registry, help="with the champion that is loaded")
     parser.add_argument("--model", default=job.model_name, help="its name in the registry")
-    parser.add_argument("--seconds", type=positive, default=20, help="of each load")
+    parser.add_argument("--seconds", type=positive, default=10, help="of each load")
     parser.add_argument("--write", action="store_true", help="write the tables to docs/latency.md")
-    given = parser.parse_args()
+    given = parsed(parser, full={"seconds": 20})
 
     def tables() -> str:
         wrk()

@@ -28,7 +28,7 @@ import duckdb
 
 from benchmarks.environments import ROOT
 from benchmarks.generated_tables import publish
-from benchmarks.harness import STORE, StudyCase, positive, results, table
+from benchmarks.harness import STORE, StudyCase, parsed, positive, results, table
 from benchmarks.logs import MONTH, read_log
 from din import code
 from din.params import Params, to_json
@@ -64,12 +64,13 @@ class Cost(NamedTuple):
 def main() -> int:
     """Run the command line and return the exit code: 0 = done, 2 = bad usage or input."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.size", description="Measure the stages on large logs.")
-    sizes = (1_000_000, 10_000_000, 53_000_000)  # the largest log holds 10⁸ events
+    sizes = (300_000, 1_500_000)
     parser.add_argument("--impressions", type=positive, nargs="+", default=sizes, help="the size of each log")
-    rows = (5_000_000, 10_000_000)
+    rows = (1_000_000, 2_000_000)
     parser.add_argument("--rows", type=positive, nargs="+", default=rows, help="the size of each CSV file")
     parser.add_argument("--write", action="store_true", help="write the tables to docs/size.md")
-    given = parser.parse_args()
+    full = {"impressions": (1_000_000, 10_000_000, 53_000_000), "rows": (5_000_000, 10_000_000)}
+    given = parsed(parser, full)  # the largest log holds 10⁸ events
     return publish("size" if given.write else "", lambda: tables(given.impressions, given.rows))
 
 

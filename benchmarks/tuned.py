@@ -14,7 +14,7 @@ from benchmarks import harness, quality
 from benchmarks.environments import ROOT
 from benchmarks.features import featurized
 from benchmarks.generated_tables import publish
-from benchmarks.harness import positive
+from benchmarks.harness import parsed, positive
 from benchmarks.searching import Found, searched, settings
 from din.features.reader import Features
 from din.init.find import tables
@@ -36,20 +36,21 @@ GUESSED = "DIN as guessed"
 def main() -> int:
     """Run the command line and return the exit code: 0 = done, 2 = bad usage or input."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tuned", description="Tune DIN and its floors alike.")
-    parser.add_argument("--data", type=Path, default=Path(), help="folder of the logs, as docs/quality.md lists them")
-    parser.add_argument("--trials", type=positive, default=16, help="of each search; the default is 16")
-    parser.add_argument("--seeds", type=positive, default=5, help="of each row; the default is 5")
+    parser.add_argument("--data", type=Path, help="the folder of the prepared logs; default: MovieLens-100k alone")
+    parser.add_argument("--trials", type=positive, default=2, help="of each search, by default %(default)s")
+    parser.add_argument("--seeds", type=positive, default=1, help="of each row, by default %(default)s")
     parser.add_argument("--jobs", type=positive, default=1, help="processes of one thread each")
-    parser.add_argument("--log", choices=[*LOGS, DEFAULT], help="only this log; writes no page")
-    given = parser.parse_args()
+    parser.add_argument("--log", choices=[*LOGS, DEFAULT], help="only this log")
+    parser.add_argument("--write", action="store_true", help="write the tables to docs/quality.md")
+    given = parsed(parser, full={"trials": 10, "seeds": 5})
 
     def measured() -> str:
-        logs = {name: guessed(given.data / name) for name in LOGS if given.log in (None, name)}
+        logs = {name: guessed(given.data / name) for name in LOGS if given.data and given.log in (None, name)}
         if given.log in (None, DEFAULT):
             logs[DEFAULT] = load(ROOT / "params.yaml")
         return text(logs, given.trials, given.seeds, given.jobs)
 
-    return publish("" if given.log else "tuned", measured)
+    return publish("tuned" if given.write else "", measured)
 
 
 def text(logs: Mapping[str, Params], trials: int, seeds: int, jobs: int, store: Path = STORE) -> str:

@@ -18,7 +18,7 @@ from benchmarks.generated_tables import publish
 from benchmarks.lessons import SOUND, Lesson, simulated_lessons
 from din.errors import GateClosed
 
-LOGS = 105
+LOGS = 18
 USERS = 1_000
 IMPRESSIONS = 5
 """The impressions per user on a usual day."""
@@ -28,17 +28,18 @@ FAULTS = ("rate_5", "rate_10", "rate_20", "shuffled", "optimizer_scaled", "vocab
 def main() -> int:
     """Run the command line and return the exit code: 0 = done, 2 = bad usage or input, 3 = a suite is closed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.warranty", description=__doc__)
+    parser.add_argument("--logs", type=harness.positive, default=LOGS, help="new logs, by default %(default)s")
     parser.add_argument("--jobs", type=harness.positive, default=1, help="processes of one thread each")
     parser.add_argument("--write", action="store_true", help="write the table to docs/warranty.md")
-    given = parser.parse_args()
-    return publish("warranty" if given.write else "", lambda: table(harness.STORE / "warranty", given.jobs))
+    given = harness.parsed(parser, full={"logs": 105})
+    return publish("warranty" if given.write else "", lambda: table(harness.STORE / "warranty", given.logs, given.jobs))
 
 
-def table(folder: Path, jobs: int) -> str:
-    """Run the missing cases, and return the table of lessons."""
+def table(folder: Path, logs: int, jobs: int) -> str:
+    """Run the missing cases, and return the table of the lessons of this many logs."""
     cases = [
         harness.StudyCase(f"lessons-{seed}", lessons_of_log, (fault, seed))
-        for seed, fault in zip(range(1, LOGS + 1), cycle(FAULTS), strict=False)
+        for seed, fault in zip(range(1, logs + 1), cycle(FAULTS), strict=False)
     ]
     return lesson_table(harness.results(folder, cases, jobs))
 
