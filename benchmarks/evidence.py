@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from benchmarks.environments import ROOT, InstallError, python_of
 from benchmarks.generated_tables import CHANGED, TABLES, commit
@@ -42,8 +43,7 @@ class Step:
         arguments: its arguments, beside those of the attributes below.
         alone: whether it measures time, so that nothing may run beside it.
         full: whether it has an option `--full`.
-        data: whether it can read prepared logs.
-        needs_data: whether it can do nothing without them.
+        data: when it reads prepared logs; if they are "needed", it can do nothing without them.
         needs_java: whether it runs Spark.
     """
 
@@ -52,14 +52,14 @@ class Step:
     arguments: tuple[str, ...] = ("--write",)
     alone: bool = False
     full: bool = True
-    data: bool = False
-    needs_data: bool = False
+    data: Literal["never", "full", "always", "needed"] = "never"
     needs_java: bool = False
 
     def line(self, full: bool, data: Path | None) -> list[str]:
         """Return the arguments of the command."""
         sizes = ["--full"] if full and self.full else []
-        logs = ["--data", str(data.resolve())] if data and self.data else []
+        reads = self.data in ("always", "needed") or (self.data == "full" and full)
+        logs = ["--data", str(data.resolve())] if data and reads else []
         return [*self.arguments, *sizes, *logs]
 
 
@@ -69,16 +69,15 @@ PLAN = (
     Step("serving", "benchmarks.serving", ("--registry", f"{_RUNS[0]}/registry", "--write"), alone=True),
     Step("defects", "tests.faults.page", ()),
     Step("warranty", "benchmarks.warranty"),
-    Step("quality", "benchmarks.quality", data=True),
+    Step("quality", "benchmarks.quality", data="always"),
     Step(
         "kuairand",
         "benchmarks.prequential",
-        data=True,
-        needs_data=True,
+        data="needed",
         arguments=("docs/examples/kuairand-pure-prepared.yaml", "--write", "docs/daily.md"),
     ),
-    Step("tuned", "benchmarks.tuned", data=True),
-    Step("ablation", "benchmarks.ablation", data=True),
+    Step("tuned", "benchmarks.tuned", data="full"),
+    Step("ablation", "benchmarks.ablation", data="full"),
     Step("drifts", "benchmarks.drifts"),
     Step("month", "benchmarks.month", full=False),
     Step("size", "benchmarks.size"),
@@ -87,7 +86,7 @@ PLAN = (
         "benchmarks.prequential",
         ("docs/examples/month.yaml", "--set", *_MONTH, "--write", "docs/month.md"),
     ),
-    Step("rates", "benchmarks.lessons", full=False, data=True),
+    Step("rates", "benchmarks.lessons", full=False, data="full"),
     Step("engines", "benchmarks.engines", needs_java=True),
     Step("attention", "benchmarks.attention", (*_RUNS, "--write"), full=False),
 )
@@ -119,7 +118,7 @@ def main() -> int:
 
 def left(step: Step, options: argparse.Namespace) -> str | None:
     """Return why a table is not measured, or None if it is."""
-    if step.needs_data and not options.data:
+    if step.data == "needed" and not options.data:
         return "its log must be prepared: DATA=FOLDER, as docs/public-logs.md says"
     if step.needs_java and not shutil.which("java"):
         return "Spark needs a Java runtime, such as `apt install openjdk-17-jre-headless`"
@@ -138,8 +137,9 @@ def measured(step: Step, options: argparse.Namespace) -> bool:
     try:
         python = python_of("spark") if step.needs_java else sys.executable
         line = [python, "-m", step.module, *step.line(options.full, options.data)]
+        environment = os.environ | {"PATH": f"{Path(python).parent}{os.pathsep}{os.environ['PATH']}"}  # for `din`
         with output.open("w", encoding="utf-8") as file:
-            code = subprocess.run(line, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT).returncode
+            code = subprocess.run(line, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT).returncode
         outcome = f"failed with exit code {code}; see {output.relative_to(ROOT)}" if code else "done"
     except InstallError as error:
         code, outcome = 1, f"failed, because its environment can't be installed: {error}"

@@ -18,7 +18,7 @@ from benchmarks.generated_tables import publish
 from benchmarks.lessons import SOUND, Lesson, simulated_lessons
 from din.errors import GateClosed
 
-LOGS = 18
+LOGS = 15
 USERS = 1_000
 IMPRESSIONS = 5
 """The impressions per user on a usual day."""
