@@ -95,7 +95,7 @@ def _save(results: dict[str, Any]) -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rows", type=positive, default=20_000, help="impressions of a workload")
-    parser.add_argument("--repeats", type=positive, default=1, help="turns of each contestant")
+    parser.add_argument("--repeats", type=positive, default=2, help="turns of each contestant")
     parser.add_argument("--cores", type=positive, nargs="+", default=[1], help="one table for each number of cores")
     parser.add_argument("--peers", nargs="*", default=[*PEERS], choices=PEERS, help="default: all; no name: none")
     parser.add_argument("--full-epoch", action=argparse.BooleanOptionalAction, help="one of 2.6 M impressions")

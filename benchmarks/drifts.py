@@ -220,7 +220,8 @@ def drift_table(sound: Mapping[str, Advised], planted: Mapping[str, Sequence[Adv
     right = [DRIFTS[name].action in advised.values() for name, days in planted.items() for advised in days]
     wrong = "".join(f" {day}: {', '.join(advised)}." for day, advised in sound.items() if advised)
     said = [
-        f"Drifts found on their first day: {sum(found)} of {len(found)} ({np.mean(found):.1%}; bar: 95 %).",
+        f"Drifts found on their first day: {sum(found)} of {len(found)} ({np.mean(found):.1%}; bar: 95 %). "
+        f"Missed: {share([not one for one in found])}.",
         f"Days with the right advice: {sum(right)} of {len(right)} ({np.mean(right):.1%}).",
         f"Sound days with an alarm: {share([bool(advised) for advised in sound.values()])} (bar: 1 %).{wrong}",
     ]

@@ -20,6 +20,7 @@ from benchmarks import harness, in_process
 from benchmarks.daily import CHAMPION
 from benchmarks.generated_tables import publish
 from benchmarks.simulated_source import SimulatedSource, date_of, simulated_log
+from benchmarks.warranty import share
 from din.errors import InputError
 from din.params import Params
 from din.registry.champions import pin
@@ -180,8 +181,8 @@ def text(month: Month, folder: Path, days: Sequence[DayRun]) -> str:
     gated = sum(day.refused is not None and day.refused.step == "gate" for day in lessons)
     listed = f" ({', '.join(served)})" if served else ""
     said = [
-        f"Bad days: {len(bad)}. Models of bad days that served: {len(served)}{listed}.",
-        f"Bad lessons among them: {len(lessons)}, of which `gate` refused {gated}.",
+        f"Models of bad days that served: {share([month.date(day.number) in served for day in bad])}{listed}.",
+        f"Bad lessons among these days: {len(lessons)}, of which `gate` refused {gated}.",
         f"Sound days: {len(sound)}. The champion was replaced on {replaced} of them "
         f"({100 * replaced / len(sound):.0f} %; bar: 80 %).",
     ]

@@ -41,6 +41,17 @@ PER_USER = 20
 PER_ITEM = 1_000
 FOLDERS = ("data/raw", "data/features", "models")
 COMMANDS = {stage.name: stage.command for stage in stages_of(Workspace(ROOT)).values() if stage.name != "code"}
+_STEPS = {
+    "`fetch`, `featurize` and the suites of log and features": (
+        "fetch",
+        "validate_raw",
+        "featurize",
+        "validate_features",
+    ),
+    "`train`, an epoch": ("train",),
+    "`evaluate` and `refit`": ("evaluate", "refit"),
+}
+_LARGER = (10**8, 10**9, 10**10)
 _START_S = 1_704_067_200
 _DAY_S = 86_400
 
@@ -78,7 +89,7 @@ def tables(impressions: Sequence[int], rows: Sequence[int]) -> str:
     """Run the missing stages on simulated logs and CSV files of these sizes, and return the tables."""
     logs = {size: costs(size) for size in impressions}
     files = {size: csv_cost(size) for size in rows}
-    return f"{cost_table(logs)}\n{csv_table(files)}"
+    return f"{cost_table(logs)}\n{csv_table(files)}\n{extrapolated(*list(logs.items())[-1])}"
 
 
 def costs(impressions: int) -> dict[str, Cost]:
@@ -153,6 +164,19 @@ def csv_table(files: Mapping[int, Cost]) -> str:
     """Return the table of `fetch`, given its cost by the number of rows of a CSV file."""
     rows = [[f"{size:,}", f"{cost.wall:.0f}", f"{1_000 * cost.memory_gb:.0f}"] for size, cost in files.items()]
     return table(["rows of CSV", "`fetch`, s", "peak memory, MB"], rows)
+
+
+def extrapolated(impressions: int, costs: Mapping[str, Cost]) -> str:
+    """Return a table of CPU hours and disk on larger logs, in proportion to the costs on the largest one."""
+    rows = []
+    for size in _LARGER:
+        times = size / impressions
+        hours = [times * sum(costs[stage].cpu for stage in stages) / 3600 for stages in _STEPS.values()]
+        disk = times * sum(list(costs.values())[-1].disk_gb.values())
+        rows.append([f"{size:,}", *(f"{one:.1f}" for one in hours), f"{disk:,.1f}"])
+    title = f"**In proportion to the CPU time on {impressions:,} impressions, not measured**"
+    head = ["impressions", *(f"{name}, h" for name in _STEPS), "disk, GB"]
+    return f"{title}\n\n{table(head, rows)}"
 
 
 def code_of(*stages: str) -> str:

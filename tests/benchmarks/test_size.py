@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.size import COMMANDS, DAYS, Cost, cost_of_stage, cost_table, fetch_of_csv
+from benchmarks.size import COMMANDS, DAYS, Cost, cost_of_stage, cost_table, extrapolated, fetch_of_csv
 
 
 def test_the_cost_of_a_stage_is_that_of_its_process(tmp_path: Path) -> None:
@@ -25,3 +25,8 @@ def test_the_tables_hold_every_stage() -> None:
     text = cost_table({size: dict.fromkeys(COMMANDS, cost) for size in (1_000, 2_000)})
     assert "| Wall time, s | 1,000 impressions | 2,000 impressions |" in text
     assert text.count("| 12 | 12 |") == text.count("| 25 | 25 |") == len(COMMANDS)
+
+
+def test_a_larger_log_costs_in_proportion() -> None:
+    cost = Cost(12.3, 36.0, 1.25, {"data/raw": 0.5, "data/features": 0.25, "models": 0.0})
+    assert "| 100,000,000 | 4.0 | 1.0 | 2.0 | 75.0 |" in extrapolated(1_000_000, dict.fromkeys(COMMANDS, cost))
