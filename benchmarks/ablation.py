@@ -47,7 +47,6 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
     BASE: {"train.model.ages": False, "featurize.max_history": 50},
     "ages": {"train.model.ages": True, "featurize.max_history": 50},
     "200 behaviours": {"train.model.ages": False, "featurize.max_history": 200},
-    "1,000 behaviours": {"train.model.ages": False, "featurize.max_history": 1_000},
 }
 _METRICS: tuple[Metric, ...] = ("auc", "gauc")
 _HEAD = ("change", "valid AUC", "test AUC", "AUC more", "GAUC more", "training, CPU s", "request, ms", "served, MB")
@@ -143,8 +142,10 @@ def _table(log: str, rows: Mapping[str, Sequence[Trained]]) -> str:
     for change, found in rows.items():
         valid = np.array([one.run.valid.auc for one in found], np.float64)
         lines.append([change, f"{valid.mean():.4f}", *_gains(test, scores[change], scores[BASE]), *_costs(found)])
-    together = [np.mean(scores[BASE], axis=0)] * count
-    lines.append([f"the mean of {count} models", "", *_gains(test, together, scores[BASE]), *_costs(rows[BASE], count)])
+    if count > 1:
+        together = [np.mean(scores[BASE], axis=0)] * count
+        gains = _gains(test, together, scores[BASE])
+        lines.append([f"the mean of {count} models", "", *gains, *_costs(rows[BASE], count)])
     return f"**{log}**: {test.num_rows:,} test rows, {count} seeds\n\n{harness.table(_HEAD, lines)}"
 
 
