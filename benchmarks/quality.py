@@ -64,7 +64,7 @@ def main() -> int:
     """Run the command line and return the exit code: 0 = done, 2 = bad usage or input."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description="Compare models on logs.")
     parser.add_argument("--data", type=Path, help="the folder of the prepared logs; default: simulated logs alone")
-    parser.add_argument("--seeds", type=positive, default=1, help="of each row, by default %(default)s")
+    parser.add_argument("--seeds", type=positive, default=2, help="of each row, by default %(default)s")
     parser.add_argument("--jobs", type=positive, default=1, help="processes of one thread each")
     parser.add_argument("--log", help="only this log of quality.yaml")
     parser.add_argument("--write", action="store_true", help="write the tables to docs/quality.md")
