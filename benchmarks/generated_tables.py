@@ -142,7 +142,7 @@ def publish(name: str, measured: Callable[[], str]) -> int:
 _PAGES = {
     "bench": ("benchmarks", "python -m benchmarks"),
     "serving": ("latency", "python -m benchmarks.serving"),
-    "defects": ("defects", "make defects"),
+    "defects": ("defects", "python -m tests.faults.page"),
     "warranty": ("warranty", "python -m benchmarks.warranty"),
     "month": ("month", "python -m benchmarks.month"),
     "five-seeds": ("month", "python -m benchmarks.prequential"),
