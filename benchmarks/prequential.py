@@ -89,7 +89,7 @@ def main() -> int:
     parser.add_argument("log", type=Path, help="an overlay over the defaults, e.g. one of docs/examples")
     parser.add_argument("--data", type=Path, help="the folder of the log's folder; default: as the overlay says")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="parameters beside the overlay")
-    parser.add_argument("--days", type=positive, default=2, help="days to score, the last ones of the log")
+    parser.add_argument("--days", type=positive, default=1, help="days to score, the last ones of the log")
     parser.add_argument("--seeds", type=positive, nargs="+", default=(1,), help="seeds of the trainings")
     parser.add_argument("--write", choices=PAGES, help="put the tables into this page")
     given = parsed(parser, full={"days": 6, "seeds": (1, 2, 3)})
