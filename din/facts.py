@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import NonNegativeInt, PositiveInt
 
 from din.documents import Document
-from din.manifests import Negatives, Order, Protocol, Rows, Window
+from din.manifests import Negatives, Order, Protocol, SplitRows, Window
 from din.names import Day, Digest, ModelName, Moment
 from din.workspace import Format
 
@@ -170,7 +170,7 @@ class Facts(Document):
     seen_until: Moment
     until: Day
     protocol: SplitProtocol
-    rows: Rows
+    rows: SplitRows
     negatives: Negatives | None = None
     inputs: InputDigests
     params: FactParams

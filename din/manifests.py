@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, NonNegativeInt, PositiveInt, with_config
+from typing_extensions import TypedDict
 
 from din.documents import STRICT, Document
 from din.kinds import Kind, LearnedValues, form_of
@@ -12,7 +13,15 @@ from din.workspace import Format
 
 Protocol = Literal["temporal", "leave_last_out", "by_user"]
 Order = Literal["strict", "sequence", "daily"]
-Rows = dict[SplitName, NonNegativeInt]
+
+
+@with_config(STRICT)
+class SplitRows(TypedDict):
+    """The number of rows of each split."""
+
+    train: NonNegativeInt
+    valid: NonNegativeInt
+    test: NonNegativeInt
 
 
 class RawManifest(Document):
@@ -120,7 +129,7 @@ class FeaturesManifest(Document):
     shards: PositiveInt
     impressions: NonNegativeInt
     files: dict[str, Digest]
-    rows: Rows
+    rows: SplitRows
     negatives: Negatives | None = None
     train_until: Moment
     items: NonNegativeInt

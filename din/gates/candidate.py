@@ -228,14 +228,14 @@ def shipped(case: Case) -> Finding:
     outside the limits of `validate_predictions`.
 
     Raises:
-        InputError: the shipped model gave a score that is not finite.
+        InputError: a score of the shipped model, or of the models that have learned the rows too, is not finite.
     """
     evidence = case.evidence
     rows = evidence.shipped_sample
     if not evidence.learned:
         return Finding("open", 0.0, 0.0, reason="nothing was learned after the model was judged")
-    if not np.isfinite(rows["shipped"].to_numpy()).all():
-        raise InputError("the shipped model gave a score that is not a number")
+    if not all(np.isfinite(rows[name].to_numpy()).all() for name in ("shipped", "taught")):
+        raise InputError("the shipped model, or one that has learned the rows too, gave a score that is not a number")
     confidence = evidence.limits.confidence
     last = _last_days(rows)
     gain = measured("auc", last, "shipped", "taught").interval(confidence)

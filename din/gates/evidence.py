@@ -28,7 +28,7 @@ from din.workspace import SUITES, Workspace
 MOST_ROWS = 200_000
 """The largest number of test rows on which champion and candidate are compared."""
 _SEED = 5  # draws users; fixed, so that nobody can try other rows
-_ROW = ["sequence", "item", "user", "timestamp", "label"]
+_ROW = ["sequence", "item", "user", "timestamp", "label", "history_length"]
 """The columns of a test row in which the judged model's predictions and the cross-fitted ones must agree."""
 _CROSSFIT = ("prediction", "taught", "shipped")
 """The predictions of a cross-fit; without a lesson, all of them are the judged model's."""
