@@ -215,6 +215,15 @@ def test_a_lesson_without_a_crossfit_is_not_promoted(run: Run, quick: Params) ->
     assert closed(run, quick) == set()
 
 
+def test_a_bundle_that_hides_its_sampled_negatives_is_not_promoted(run: Run, quick: Params) -> None:
+    edit(run.here.features / MANIFEST, lambda manifest: manifest.update(negatives={"log": 1.0, "training": 0.1}))
+    run.finish()
+    assert closed(run, quick) == {"made_from"}
+    run.facts["negatives"] = {"log": 1.0, "training": 0.1}
+    run.finish()
+    assert closed(run, quick) == set()
+
+
 def test_an_omission_in_the_gate_report_promotes_nothing(run: Run, quick: Params) -> None:
     crown(Registry.of(run.here, quick), run)
     run.become(0.1)
