@@ -13,6 +13,9 @@ from din.manifests import Negatives, Order, Protocol, SplitRows, Window
 from din.names import Day, Digest, ModelName, Moment
 from din.workspace import Format
 
+NOT_CALIBRATED = "not calibrated: negatives were drawn"
+"""What card, report and watch say about a model whose log holds clicks only."""
+
 
 class Metrics(Document):
     """Metrics of one set of probabilities; an undefined metric is None."""
@@ -160,6 +163,8 @@ class Facts(Document):
         judged_until: the time of the last row that the judged model had learned; `evaluation` is about this model.
         seen_until: the time of the last row that the exported model has learned.
         negatives: None if no negatives were left out.
+        negatives_drawn: whether the log holds clicks only, so that negatives were drawn from its items. The model then
+            ranks, but its probabilities are not calibrated.
     """
 
     format: Format
@@ -172,6 +177,7 @@ class Facts(Document):
     protocol: SplitProtocol
     rows: SplitRows
     negatives: Negatives | None = None
+    negatives_drawn: bool
     inputs: InputDigests
     params: FactParams
     seed: NonNegativeInt

@@ -135,3 +135,8 @@ class FeaturesManifest(Document):
     items: NonNegativeInt
     users: NonNegativeInt
     behaviours: NonNegativeInt
+
+    @property
+    def negatives_drawn(self) -> bool:
+        """Whether the log holds clicks only, so that featurize drew a negative for each."""
+        return self.protocol == "leave_last_out"

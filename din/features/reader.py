@@ -164,10 +164,14 @@ class Features:
         """The share r of the log's training rows without a click that training kept."""
         return self.manifest.negatives.training if self.manifest.negatives else 1.0
 
-    @property
-    def offset(self) -> float:
-        """−ln r: how much higher the logit of a click is among the kept training rows than in the whole log."""
-        return 0.0 if self.kept_negatives == 1 else -math.log(self.kept_negatives)
+    def offset(self, split: str) -> float:
+        """Return how much higher the logit of a click is among the rows of a split than in the traffic: −ln r.
+
+        The rows hold a share r of the traffic's impressions without a click.
+        """
+        logged = self.manifest.negatives.log if self.manifest.negatives else 1.0
+        share = logged * (self.kept_negatives if split == "train" else 1.0)
+        return 0.0 if share == 1 else -math.log(share)
 
     @cached_property
     def _stored_rows(self) -> dict[str, int]:

@@ -53,6 +53,17 @@ def score_champion(workspace: Workspace, bundle: Path, rows: pa.Table) -> NDArra
     return np.concatenate(scorer.score_many(requests))
 
 
+def among_rows(probabilities: NDArray[np.float64], offset: float) -> NDArray[np.float64]:
+    """Return the probabilities of a click among rows that lack negatives, from those in the traffic.
+
+    Args:
+        offset: see `Features.offset`.
+    """
+    if not offset:
+        return probabilities
+    return probabilities / (probabilities + (1 - probabilities) * np.exp(-offset))
+
+
 def fair_rows(candidate: Facts, champion: Facts, timestamps: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return which of today's test rows [B], given their times in µs, the champion can't have learned.
 
@@ -149,6 +160,8 @@ class EarlierChampion:
     def score(self, rows: pa.Table) -> NDArray[np.float64]:
         """Return the earlier champion's probabilities [B] for any B test rows.
 
+        If the log lacks negatives, they are the probabilities among its rows.
+
         Raises:
             InputError: it can't score them.
         """
@@ -163,7 +176,7 @@ class EarlierChampion:
             raise InputError(f"{self._name} gave {scores.shape} probabilities for {len(rows)} rows")
         if not np.isfinite(scores).all():
             raise InputError(f"{self._name} gave a score that is not a number, so it can't be compared with")
-        return scores
+        return among_rows(scores, self._evidence.features.offset("test"))
 
     @cached_property
     def comparisons(self) -> list[pa.Table]:

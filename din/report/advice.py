@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from din.errors import listed
+from din.facts import NOT_CALIBRATED
 from din.gates.report_text import LEARN_MISSED, tell_missed, try_for_gauc
 from din.report.run import Run
 from din.seams import Seam
@@ -207,4 +208,20 @@ def worse_than_lr(run: Run) -> Advice | None:
         f"{gain.upper:+.4f}].",
         _WHY_GAUC,
         f"{try_for_gauc(run.params)}; or use the cheaper train.model.name: lr.",
+    )
+
+
+@ADVICE.register("DIN113")
+def not_calibrated(run: Run) -> Advice | None:
+    """DIN113: negatives were drawn, so probabilities are no click-through rates."""
+    if run.features is None or not run.features.negatives_drawn:
+        return None
+    return Advice(
+        "DIN113",
+        f"The model is {NOT_CALIBRATED}",
+        "The log holds clicks only, so featurize drew a negative for each click.",
+        "How many impressions bring no click is unknown. In service, the probabilities promise many more clicks than "
+        "come. Their order is right.",
+        "Use them to rank. For click-through rates, keep a log of answers (`din serve --log`), and train on it "
+        "(fetch.source: served).",
     )

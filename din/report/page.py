@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from din.errors import shown
+from din.facts import NOT_CALIBRATED
 from din.gates.report_text import MODELS
 from din.metrics.estimates import Interval
 from din.report.advice import Advice
@@ -285,6 +286,8 @@ def _ranking(run: Run) -> list[Chart]:
     picture = plot.svg("Calibration: CTR of ten bins of rows by their mean prediction")
     rows = [(one.rows, one.predicted, one.ctr.point, one.ctr) for one in bins]
     note = "On the diagonal, a prediction is the CTR. Below it, the model promises too much. Bounds are Wilson's."
+    if run.features and run.features.negatives_drawn:
+        note = f"The model is {NOT_CALIBRATED}. The chart is about these rows, and says nothing about service. {note}"
     charts = [Chart(picture, PageTable("Calibration", ("rows", "mean prediction", "CTR", "bounds"), rows, 0), note)]
     if len(scored.days) > 1:
         charts.append(_by_day(run, "AUC", [one.auc for one in scored.days]))

@@ -110,6 +110,7 @@ def gather_facts(workspace: Workspace, features: Features, params: Params) -> Fa
         packages={name: version(name) for name in _PACKAGES},
         validation=documents.check(Verdicts, verdicts, "the verdicts of validation"),
         evaluation=documents.read(Evaluation, workspace.evaluation, "run `dvc repro evaluate`"),
+        negatives_drawn=manifest.negatives_drawn,
         **({"negatives": manifest.negatives} if manifest.negatives else {}),
     )
 

@@ -1,15 +1,16 @@
 """Render MODEL_CARD.md from the facts of a bundle."""
 
-from din.facts import Facts
+from din.facts import NOT_CALIBRATED, Facts
 from din.schema import WEIGHT, Field, Group
 
 _PROBABILITIES = (
     "Ranking, and bidding or forecasting if the calibration above is good enough, on traffic like that of the log."
 )
-_RANKING = "Ranking. One negative was sampled for each click, so the probabilities are not click-through rates."
-_OF_A_SAMPLE = (
-    "Ranking. The log holds only {share:g} of the impressions without a click, so the probabilities p are too high for "
-    "the traffic itself. There, the click-through rate is p / (p + (1 − p) / {share:g})."
+_RANKING = (
+    f"Ranking only. The model is {NOT_CALIBRATED}. The log holds clicks only, so one negative was drawn for each, and "
+    "the calibration above is that of these rows. How many impressions bring no click is unknown: in service, the "
+    "probabilities promise many more clicks than come. A model of the served log is calibrated (`fetch.source: "
+    "served`)."
 )
 _FIGURES = {"auc": "AUC", "gauc": "GAUC", "log_loss": "log loss", "calibration_ratio": "calibration", "ece": "ECE"}
 
@@ -78,6 +79,12 @@ def _counting(facts: Facts) -> str:
             f"Training kept {kept:.4f} of the log's rows without a click, and corrected for the others. So the "
             "probabilities hold for the whole log."
         )
+    held = facts.negatives.log if facts.negatives else 1.0
+    if held < 1:
+        found.append(
+            f"The log holds {held:g} of the impressions without a click, and training corrected for the others. So the "
+            "probabilities hold for the traffic. The metrics below compare them, corrected back, with the log's rows."
+        )
     weight = facts.params.featurize.get(WEIGHT)
     if weight is not None:
         found.append(f"Training rows weigh as much as the log's column `{weight}` says. The metrics below weigh none.")
@@ -88,10 +95,7 @@ def _counting(facts: Facts) -> str:
 
 
 def _use(facts: Facts) -> str:
-    if facts.protocol.name == "leave_last_out":
-        return _RANKING
-    held = facts.negatives.log if facts.negatives else 1.0
-    return _OF_A_SAMPLE.format(share=held) if held < 1 else _PROBABILITIES
+    return _RANKING if facts.negatives_drawn else _PROBABILITIES
 
 
 def _figure(value: float | None) -> str:

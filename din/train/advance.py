@@ -16,7 +16,7 @@ A day is learned as an epoch is, with the same batch size, penalties, dropout an
     order           rows come shard after shard, and by time within a shard
     learning rate   it is the initial one, since `decay` is meant for rows that are seen repeatedly, and a day is new
     weights         rows have no age
-    offset          a held-out day has all of its negatives, so it has no offset; a day of the training split has one
+    offset          a held-out day has all negatives of the log, so only a log that lacks negatives gives it an offset
 
 The result depends on the model, the optimizer's state, the features and the parameters alone. The pass reads each shard
 twice per day, and keeps no checkpoint. A killed pass starts over.

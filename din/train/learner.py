@@ -71,7 +71,7 @@ class Learner:
         if params.learning.initial_item_bias == "ctr":
             start_at_ctr(features, self.layout, table)
         with torch.no_grad():
-            model.constant.sub_(features.offset)  # so that training starts as it would without an offset
+            model.constant.sub_(features.offset("train"))  # so that training starts as it would without an offset
         self.model, self.table = model.to(compute.device), in_large_pages(table.to(compute.device))
         self._parameters = list(self.model.parameters())
         self._dense = dense_optimizer(params.learning.optimizer, self._parameters)

@@ -38,7 +38,7 @@ class TrainingBatch:
     rows: np.ndarray  # [U], distinct rows of the joint table
     packed: PackedBatch  # the ids of its lookups are positions in `rows`
     weights: np.ndarray | None  # float32 [B], of the impressions in the loss; None: all are 1
-    offset: float  # added to the logits in the loss, for the negatives that training left out
+    offset: float  # added to the logits in the loss, for the negatives that the log or training left out
 
 
 class TrainingLoader:
@@ -91,7 +91,7 @@ class TrainingLoader:
             orders: each shard's number, and the positions of its rows in the order of the visit.
             key: the beginning of each batch's key; its number follows, and then `kind`.
         """
-        offset = self._features.offset if split == "train" else 0.0
+        offset = self._features.offset(split)
         number = 0
         for shard_number, order in orders:
             batches = -(-len(order) // self._size)

@@ -1,4 +1,8 @@
-"""Probabilities of a split, in the order of its files. Only rounding depends on the rest of a batch."""
+"""Probabilities of a split, in the order of its files. Only rounding depends on the rest of a batch.
+
+A model gives the logit of a click in the traffic. If the rows lack negatives, their probabilities are higher: the
+offset of the split is added, so that predictions can be compared with labels.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,7 +30,7 @@ class Predictions:
     """The N rows of a split, with their logits."""
 
     rows: dict[str, np.ndarray]  # `COLUMNS`, [N] each; see `din.features.reader.Impressions`
-    logits: np.ndarray  # float64 [N]
+    logits: np.ndarray  # float64 [N], among these rows
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -90,5 +94,5 @@ def _of_shards(
                 model(table, moved(to_tensors(packed), compute.device)).double().cpu().numpy() for packed in batches
             ]
         rows = {name: getattr(shard.impressions, name)[positions] for name in COLUMNS}
-        yield Predictions(rows, np.concatenate([np.empty(0), *logits]))
+        yield Predictions(rows, np.concatenate([np.empty(0), *logits]) + features.offset(split))
     model.train(training)

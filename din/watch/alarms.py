@@ -21,8 +21,9 @@ CTR = "CTR"
 SILENT = "users without clicks"
 EAGER = "users who clicked on everything"
 CALIBRATION = "calibration"
+ENTROPY = "normalised entropy"
 DECLINE = "AUC of the last week"
-QUALITY = frozenset({"AUC", "GAUC", "normalised entropy", DECLINE})
+QUALITY = frozenset({"AUC", "GAUC", ENTROPY, DECLINE})
 """The figures that tell how well the champion ranks."""
 PREDICTIONS = frozenset({"prediction", "scores"})
 OUTPUTS = QUALITY | PREDICTIONS | {CALIBRATION}

@@ -27,14 +27,14 @@ from din.params.fetch import Served
 from din.schema import ITEM_ID, LABEL, TIMESTAMP, USER_ID
 from din.sources.rows import quoted
 from din.sources.served import ServedSource, reading
-from din.watch.alarms import CALIBRATION, CTR, DECLINE, EAGER, SILENT
+from din.watch.alarms import CALIBRATION, CTR, DECLINE, EAGER, ENTROPY, SILENT
 from din.watch.spread import WEEK, Check, Figure, Worse, ratio, usual_days
 from din.watch.traffic import DAY, DAYS, drawn
 from din.workspace import Workspace
 
 METRICS: dict[Metric, tuple[str, Worse]] = {
     "calibration_ratio": (CALIBRATION, "either"),
-    "log_loss": ("normalised entropy", "higher"),
+    "log_loss": (ENTROPY, "higher"),
     "auc": ("AUC", "lower"),
     "gauc": ("GAUC", "lower"),
 }

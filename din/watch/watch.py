@@ -1,6 +1,6 @@
 """The command `din watch`: judge the newest day of service, print its figures, and keep alarms in the registry."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -8,12 +8,13 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
 from din.errors import GateClosed, InputError, Unavailable
+from din.facts import NOT_CALIBRATED
 from din.names import Version
 from din.params.fetch import Served
 from din.printing import print_table
 from din.registry.registry import Registry
 from din.watch import outcomes, traffic
-from din.watch.alarms import AGE, WAIT, Alarm, advise, keep, kept
+from din.watch.alarms import AGE, CALIBRATION, ENTROPY, PREDICTIONS, WAIT, Alarm, advise, keep, kept
 from din.watch.spread import Check, alarms_among, judge
 from din.watch.traffic import DAY
 from din.workspace import Workspace
@@ -95,7 +96,8 @@ def watch(
         raise InputError(f"{registry.name}: no champion to watch; promote a bundle first (`din promote`)")
     before = [(date.fromisoformat(alarm.day), alarm.figure) for alarm in kept(registry.objects)]
     days = traffic.read(log, end, most)
-    sent = _sent(days, before, registry)
+    drawn = _drawn(days, registry)
+    sent = _sent(days, before, registry, drawn)
     promoted = registry.record(champion.version)  # the first time: a rollback makes no bundle younger
     age = end.replace(tzinfo=UTC) - datetime.fromisoformat(promoted.at)
     bounded = [Check(AGE, age / DAY, high=max_age / DAY)]
@@ -104,7 +106,7 @@ def watch(
     if clicks:
         try:
             share = min(1.0, _MORE_CLICKED * days[-1].share)
-            clicked = _clicked(outcomes.read(workspace, log, clicks, sent.day, share), before)
+            clicked = _clicked(outcomes.read(workspace, log, clicks, sent.day, share), before, drawn)
         except (InputError, Unavailable) as error:
             problems.append(f"the clicks can't be read: {error}")
         else:
@@ -160,19 +162,44 @@ def write_metrics(
         ) from None
 
 
-def _sent(days: Sequence[traffic.Day], alarms: Sequence[tuple[date, str]], registry: Registry) -> _Judged:
-    found = [judge(name, figure) for name, figure in traffic.figures(days, alarms, registry).items()]
+def _drawn(days: Sequence[traffic.Day], registry: Registry) -> set[Version]:
+    """Return the bundles among those that answered whose negatives were drawn, as far as the registry has them."""
+    answered = {row["version"] for day in days for row in day.rows} & {*registry.versions()}
+    return {version for version in answered if registry.facts(version).negatives_drawn}
+
+
+def _incomparable(are_drawn: Mapping[date, bool], figures: Collection[str]) -> list[tuple[date, str]]:
+    """Return the days and figures that say nothing about the last day, since only one of the two is calibrated.
+
+    Args:
+        are_drawn: whether the bundle of each day has drawn negatives, oldest first.
+        figures: the figures that depend on it.
+    """
+    *before, last = are_drawn.items()
+    return [(day, figure) for day, is_drawn in before if is_drawn != last[1] for figure in figures]
+
+
+def _sent(
+    days: Sequence[traffic.Day], alarms: Sequence[tuple[date, str]], registry: Registry, drawn: Collection[Version]
+) -> _Judged:
+    unusual = [*alarms, *_incomparable({day.day: traffic.version_of([day]) in drawn for day in days}, PREDICTIONS)]
+    found = [judge(name, figure) for name, figure in traffic.figures(days, unusual, registry).items()]
     version = traffic.version_of(days)
     is_new = not any(row["version"] == version for day in days[:-_NEW_DAYS] for row in day.rows)
     answered = max((day.day for day in days if day.answered), default=days[-1].day)
     return _Judged(days[-1].day, answered, found, version, is_new)
 
 
-def _clicked(days: Sequence[outcomes.Outcome], alarms: Sequence[tuple[date, str]]) -> _Judged:
-    found = [judge(name, figure) for name, figure in outcomes.figures(days, alarms).items()]
+def _clicked(
+    days: Sequence[outcomes.Outcome], alarms: Sequence[tuple[date, str]], drawn: Collection[Version]
+) -> _Judged:
+    unusual = [*alarms, *_incomparable({day.day: day.version in drawn for day in days}, (CALIBRATION, ENTROPY))]
+    found = {name: judge(name, figure) for name, figure in outcomes.figures(days, unusual).items()}
     version = days[-1].version
+    if version in drawn:
+        found[CALIBRATION] = Check(CALIBRATION, found[CALIBRATION].observed, problem=NOT_CALIBRATED)
     is_new = not any(day.version == version for day in days[:-_NEW_DAYS])
-    return _Judged(days[-1].day, days[-1].day, [*found, *outcomes.decline(days)], Version(version), is_new)
+    return _Judged(days[-1].day, days[-1].day, [*found.values(), *outcomes.decline(days)], Version(version), is_new)
 
 
 def _alarm(check: Check, judged: _Judged, alarming: set[str], end: datetime) -> Alarm:

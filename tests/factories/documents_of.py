@@ -63,6 +63,7 @@ def facts(**changes: Any) -> dict[str, Any]:
         "rows": {"train": 1000, "valid": 100, "test": 1200},
         "inputs": {"raw": DIGEST, "features": DIGEST, "model": DIGEST, "shipped": DIGEST},
         "params": {"data": {"window_days": None, "history_days": None}, "featurize": {}, "train": {}},
+        "negatives_drawn": False,
         "seed": 1,
         "packages": {"torch": "2.13.0"},
         "validation": {"raw": "open", "features": "open", "predictions": "open"},

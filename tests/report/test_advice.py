@@ -64,6 +64,7 @@ PLANTED: dict[str, Callable[[Run], None]] = {
     "DIN110": lambda run: stopped(run, expectation("row_counts", "Fetch again.")),
     "DIN111": lambda run: see(run, over_popularity=Interval(-0.02, -0.03, -0.01)),
     "DIN112": lambda run: see(run, gauc_over_lr=Interval(-0.0059, -0.0119, -0.0002)),
+    "DIN113": lambda run: setattr(run, "features", FeaturesManifest.model_construct(protocol="leave_last_out")),
 }
 
 
@@ -155,7 +156,7 @@ def test_more_rows_are_what_the_protocol_splits(protocol: str, more: str, sound:
     """More days would not help a log that is split by user."""
     see(sound, over_lr=Interval(0.002, -0.001, 0.005))
     sound.features = FeaturesManifest.model_construct(protocol=protocol)
-    (advice,) = advise(sound)
+    advice = advise(sound)[0]
     assert f", or {more}. If" in advice.do
 
 

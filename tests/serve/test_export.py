@@ -20,10 +20,11 @@ from states import copied, same
 
 from din import documents
 from din.errors import InputError
-from din.facts import Evaluation, Facts
+from din.facts import NOT_CALIBRATED, Evaluation, Facts
 from din.features.packing import PackedBatch, TableLayout
 from din.features.reader import Features
 from din.kinds import NEVER_SEEN, Column, Kind, Lookup
+from din.manifests import Negatives
 from din.model import MODELS, artifact
 from din.model.artifact import Trained
 from din.model.embedding import to_tensors
@@ -38,6 +39,7 @@ from din.schema import Field, Group, parse_fields
 from din.serve import export as exporting
 from din.serve import graphs
 from din.serve.bundle_writer import gather_facts
+from din.serve.card import model_card
 from din.serve.export import export_graphs
 from din.serve.fold import LONG, fold
 from din.serve.golden import GOLDEN, read_golden
@@ -345,6 +347,18 @@ def test_until_is_the_last_day_of_the_data(finished: Finished) -> None:
     features = finished.features
     features.manifest = features.manifest.model_copy(update={"until": "2062-01-01"})
     assert gather_facts(finished.here, features, finished.params).until == "2023-11-15"  # as START says
+
+
+def test_the_card_says_how_negatives_were_sampled(finished: Finished) -> None:
+    """Drawn negatives leave the model uncalibrated. A share that the log holds is corrected for."""
+    facts = documents.read(Facts, finished.bundle / "facts.json")
+    assert not facts.negatives_drawn and NOT_CALIBRATED not in model_card(facts, ())
+    drawn = facts.model_copy(update={"negatives_drawn": True})
+    assert f"Ranking only. The model is {NOT_CALIBRATED}." in model_card(drawn, ())
+    sampled = facts.model_copy(update={"negatives": Negatives(log=0.1, training=1.0)})
+    card = model_card(sampled, ())
+    assert "The log holds 0.1 of the impressions without a click, and training corrected for the others." in card
+    assert "bidding or forecasting" in card
 
 
 def test_the_card_shows_metrics_and_fields(finished: Finished) -> None:

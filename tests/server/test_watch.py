@@ -21,23 +21,27 @@ from factories.served_days import Days
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from serve_workspace import REQUEST
-from served_world import World, serve
+from served_world import World, copied, serve
 from strategies import PLAIN, REQUESTS
 from typer.testing import CliRunner
 
 from din import cli
+from din.artifacts import read_json, write_json
 from din.commandline import print_result
 from din.errors import GateClosed, InputError
+from din.facts import NOT_CALIBRATED
 from din.params.fetch import Served
+from din.registry.bundle import FACTS
 from din.registry.registry import Registry
 from din.report.runs import read_runs
+from din.serve.bundle_writer import seal
 from din.serve.scorer import Scorer
 from din.served_log import SCHEMA
 from din.server.answer_log import AnswerLog
 from din.server.answers import Answer
 from din.sources.daily_simulation import FIRST_DAY
 from din.watch import outcomes, traffic
-from din.watch.alarms import advise, kept
+from din.watch.alarms import PREDICTIONS, advise, kept
 from din.watch.outcomes import Outcome, figures
 from din.watch.spread import judge as judge_figure
 from din.watch.watch import Watched, watch
@@ -202,6 +206,30 @@ def test_clicks_that_stop(judge: Judge, tmp_path: Path) -> None:
     kept_lines = [line for line in lines[1:] if float(line.rpartition(",")[2]) < early]
     (tmp_path / "clicks.csv").write_text("\n".join([lines[0], *kept_lines]))
     assert [(alarm.figure, alarm.action) for alarm in judge().alarms] == [("wait for clicks", "ask who owns the data")]
+
+
+@pytest.mark.parametrize("all_days", [True, False])
+def test_a_bundle_of_drawn_negatives(
+    all_days: bool, judge: Judge, registry: Registry, steady: World, tmp_path: Path
+) -> None:
+    """Its calibration is not judged, other figures are. A calibrated bundle after it may promise fewer clicks."""
+    bundle = copied(steady.bundles[0], tmp_path / "drawn")
+    facts = read_json(bundle / FACTS)
+    write_json(bundle / FACTS, facts | {"negatives_drawn": True})
+    seal(bundle)
+    version = registry.put_bundle(bundle)
+    for path in (tmp_path / "served").glob("*/*/*.parquet"):
+        is_judged = path.parents[1].name == f"date={JUDGED}"
+        rows = pq.ParquetFile(path).read().to_pylist()
+        if all_days or not is_judged:
+            rows = [row | {"version": version} for row in rows]
+        if all_days == is_judged:  # the drawn bundle promises more today, or did so before today
+            rows = [row | {"probabilities": [p**0.3 for p in row["probabilities"]]} for row in rows]
+        pq.write_table(pa.Table.from_pylist(rows, SCHEMA), path)
+    watched = judge()
+    (calibration,) = (check for check in watched.checks if check.figure == "calibration")
+    assert (calibration.problem == NOT_CALIBRATED) == all_days
+    assert {alarm.figure for alarm in watched.alarms} == (PREDICTIONS if all_days else set())
 
 
 def test_clicks_of_some_users_that_are_lost() -> None:

@@ -18,6 +18,7 @@ from din.artifacts import MANIFEST, read_json, write_json
 from din.features.day_rows import days_of
 from din.features.packing import Packer
 from din.features.reader import Features
+from din.gates.earlier_champion import among_rows
 from din.model.embedding import to_tensors
 from din.ops import backend
 from din.ops.backend import Backend
@@ -128,6 +129,33 @@ def test_held_out_days_have_weights_but_no_age_and_no_offset(features: Features)
     first_of_training = days_of(features, "train")[0]
     for batches in (loader.epoch(0), loader.day(first_of_training)):
         assert {batch.offset for batch in batches} == {-math.log(KEPT)}
+
+
+def test_a_model_of_a_sampled_log_gives_rates_of_the_traffic(tmp_path: Path, params: Params) -> None:
+    """The log lacks most negatives everywhere. Predictions are those of its rows, and the model's are the traffic's."""
+    features = write_features(tmp_path, users=200, impressions=30)
+    train = changed(params.train, name="lr", learning_rate=0.02, epochs=4, batch_size=64, threads=1, metric="auc")
+    whole, _ = fit(features, train)
+    traffic = predict(whole.trained, features, "test").metrics
+    random = np.random.default_rng(4)
+
+    def kept(rows: pa.Table) -> pa.Table:
+        return rows.filter(pa.array((rows["label"].to_numpy() == 1) | (random.random(len(rows)) < KEPT)))
+
+    for split in ("train", "valid", "test"):
+        rewrite(features, split, kept)
+    written = read_json(features.root / MANIFEST)
+    write_json(features.root / MANIFEST, written | {"negatives": {"log": KEPT, "training": 1.0}})
+    sampled = Features(features.root)
+    learner, _ = fit(sampled, train)
+    found = predict(learner.trained, sampled, "test")
+    ratio, ctr = found.metrics.calibration_ratio, found.metrics.ctr
+    assert ratio is not None and ctr is not None and traffic.ctr is not None
+    assert 0.85 < ratio < 1.18 and ctr > 1.3 * traffic.ctr
+    served = 1 / (1 + np.exp(-(found.logits - sampled.offset("test"))))
+    negatives = np.where(found.rows["label"] == 1, 1.0, 1 / KEPT)  # each stands for so many rows of the traffic
+    assert 0.85 < (served * negatives).sum() / found.rows["label"].sum() < 1.18
+    np.testing.assert_allclose(among_rows(served, sampled.offset("test")), found.probabilities, rtol=1e-9)
 
 
 @pytest.mark.parametrize("told", [True, False])
