@@ -44,6 +44,12 @@ def probabilities(noise: float, items: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-logit))
 
 
+def before_the_lesson(prediction: np.ndarray) -> np.ndarray:
+    """Return the probabilities of a judged model whose shipped model gives these: slightly less sure of each row."""
+    odds = prediction / (1 - prediction)
+    return 1 - 1 / (1 + odds * np.exp(0.05 * np.random.default_rng(7).normal(size=len(prediction))))
+
+
 def score(workspace: Workspace, bundle: Path, rows: pa.Table) -> np.ndarray:
     """Score rows with a bundle, in place of onnxruntime."""
     return probabilities(read_json(bundle / "model.json")["noise"], rows["item"].to_numpy())
@@ -122,20 +128,27 @@ class Run:
         counts = {"items": len(items), "users": USERS}
         write_json(root / "manifest.json", documents_of.features_manifest(fields=records, **counts))
 
-    def finish(self, prediction: np.ndarray | None = None) -> str:
-        """Write predictions, or the given ones, reports and bundle of the model, and return the bundle's version."""
+    def finish(self, prediction: np.ndarray | None = None, judged: np.ndarray | None = None) -> str:
+        """Write predictions, reports and bundle of the model, and return the bundle's version.
+
+        Args:
+            prediction: the cross-fitted predictions; without any, those of the model's noise.
+            judged: the judged model's predictions; without any, similar ones.
+        """
         if prediction is None:
             prediction = probabilities(self.noise, self.rows["item"])
+        if judged is None:
+            judged = before_the_lesson(prediction)
         here = self.here
         here.predictions.mkdir(parents=True, exist_ok=True)
         here.crossfit.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.table(self.rows | {"prediction": prediction}), here.predictions / "test.parquet")
+        pq.write_table(pa.table(self.rows | {"prediction": judged}), here.predictions / "test.parquet")
         rows = {name: column for name, column in self.rows.items() if name not in ("popularity", "lr")}
         rows |= {"prediction": prediction, "taught": prediction, "shipped": prediction}
         pq.write_table(pa.table(rows), here.crossfit / "predictions.parquet")
         test, popularity, lr = (
             summary(self.rows["label"], p, self.rows["user"]).model_dump()
-            for p in (prediction, self.rows["popularity"], self.rows["lr"])
+            for p in (judged, self.rows["popularity"], self.rows["lr"])
         )
         for model, learned in ((here.model, []), (here.shipped, self.days)):
             write_json(model / "config.json", {"noise": self.noise, "learned": learned})
