@@ -10,11 +10,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import ours
 from benchmarks.checks import check_factors, check_share, check_training
 from benchmarks.directory import VALID, write_directory
-from benchmarks.measure import EPOCHS, Contestant, measure
-from benchmarks.ours import settings
+from benchmarks.measure import EPOCHS, Contestant, ContestantTimes, measure
+from benchmarks.ours import recorded, settings
 from benchmarks.roofline import Roofline
 from benchmarks.workload import WORKLOADS, Workload, impressions
 from din.errors import InputError
+from din.train.checkpoint import Progress
 from din.train.learner import Learner
 from din.train.loader import TrainingLoader
 
@@ -55,12 +56,35 @@ def test_our_training_accounts_for_its_time_and_rows(ours_small: Contestant) -> 
     assert found["epoch_seconds"] > 0 and found["train_per_second"] > found["counted_per_second"]
 
 
+def settling_for_epochs(progress: Progress) -> ContestantTimes:
+    """Return the times of a training with its settling taken for its epochs, as it once was."""
+    settling = progress.settling_seconds / EPOCHS
+    return recorded(progress)._replace(epochs=[settling] * EPOCHS, settling=0.0)
+
+
+def test_a_wrong_timer_is_refused(ours_small: Contestant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A timer that takes settling for the epochs leaves a gap, which is named."""
+    monkeypatch.setattr(ours, "recorded", settling_for_epochs)
+    with pytest.raises(InputError, match=r"ours: its training took .* a gap of \d\.\d+ s"):
+        check_training("ours", measure(ours_small), HALF_FILLED.rows)
+
+
 def test_a_training_that_skips_rows_is_refused(ours_small: Contestant, monkeypatch: pytest.MonkeyPatch) -> None:
     """A training that leaves out a batch of each epoch is refused, and the rows are named."""
     epoch = TrainingLoader.epoch
     monkeypatch.setattr(TrainingLoader, "epoch", lambda self, number, first=0: epoch(self, number, first or 1))
     with pytest.raises(InputError, match="ours: it trained on 1,416 rows in 3 epochs; expected 1,800"):
         check_training("ours", measure(ours_small), HALF_FILLED.rows)
+
+
+@pytest.mark.parametrize("whole", [2.6, 3.5])
+def test_parts_that_miss_a_tenth_of_the_time_are_refused(whole: float) -> None:
+    """The parts add up to 3 s, so a training that took a sixth more or an eighth less is timed wrongly."""
+    parts = {"epochs": 2.0, "settling": 0.5, "validation": 0.3, "rest": 0.2, "rows": 10 * EPOCHS}
+    for sound in (2.8, 3.3):
+        check_training("ours", {"training": {**parts, "whole": sound}}, 10)
+    with pytest.raises(InputError, match=rf"ours: its training took {whole}00 s, and its parts .* a gap of"):
+        check_training("ours", {"training": {**parts, "whole": whole}}, 10)
 
 
 def test_impossible_shares_and_factors_are_refused() -> None:

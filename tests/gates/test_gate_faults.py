@@ -181,6 +181,7 @@ LATER = "2024-10-04T00:00:00+00:00"
 NEWCOMERS = "history_length=0 "
 HARM = "so a loss of more than 0.0300 is certain"
 WORSE = "does not predict them like a model that has"
+DISAGREE = "the paths disagree, or not all were compared"
 LEAK = "'play_time', its AUC at least 0.83"
 FAULTS = {
     "another window": Fault("made_from", with_facts(params=NINE_DAYS), "data.window_days was 9, is None"),
@@ -195,6 +196,10 @@ FAULTS = {
     "later predictions": Fault("validation_predictions", with_file("predictions"), "workspace holds ("),
     "another AUC": Fault("evaluation", another_auc, "evaluation.json does not follow from"),
     "paths that disagree": Fault("parity", edited("parity", verdict="closed"), "the paths disagree"),
+    "paths that are far apart": Fault("parity", edited("parity", max_abs_probability_diff=2e-5), DISAGREE),
+    "a path that was left out": Fault("parity", edited("parity", paths=["torch", "onnx"]), DISAGREE),
+    "no case that was compared": Fault("parity", edited("parity", cases=0), DISAGREE),
+    "parity of another bundle": Fault("parity", edited("parity", bundle=DIGEST), "the report is about bundle abab"),
     "good popularity": Fault(
         "auc_over_popularity gauc_over_popularity", good_baseline("popularity"), "none of it above 0.0000"
     ),

@@ -98,6 +98,8 @@ def test_any_size_and_refusals(world: World) -> None:
     served = scorer.within(Limits(20_000, 20_000)).score(large)
     (found,) = score_again(world.registry, [row | {"request": large, "probabilities": served}], None)
     assert (found.differ, found.largest) == (0, 0.0)
+    (found,) = score_again(world.registry, [row | {"request": large, "probabilities": served + 0.01}], None)
+    assert (found.differ, found.largest) == (1, pytest.approx(0.01))
     odd = {"user": {"user_id": [7]}, "candidates": ["i5"]}
     (found,) = score_again(world.registry, [row | {"request": odd, "probabilities": [0.5]}], None)
     assert (found.differ, found.largest, found.example) == (1, None, "r")

@@ -2,8 +2,10 @@
 
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -12,6 +14,7 @@ from states import same
 
 from din.artifacts import read_json, write_json
 from din.errors import InputError
+from din.features.day_rows import days_of
 from din.features.reader import Features
 from din.model import artifact
 from din.params import Params, Train
@@ -19,6 +22,7 @@ from din.serve.bundle_writer import seal, write_values
 from din.train.advance import advance
 from din.train.champion_start import ChampionStart
 from din.train.compute import CPU_ALONE
+from din.train.crossfit import cross_fit
 from din.train.evaluate import evaluate
 from din.train.fit import fit
 from din.train.learned import learn
@@ -27,6 +31,7 @@ from din.train.run import train
 from din.workspace import Workspace
 from tests.factories import documents_of
 from tests.factories.features import DAY_US, TEST_DAYS, VALID_DAYS, day_of, temporal
+from tests.factories.run import edit
 
 VERSION = "ab" * 32
 
@@ -67,6 +72,15 @@ def champion(features: Features, tmp_path: Path) -> ChampionStart:
 
 def going_on(settings: Train) -> Train:
     return changed(settings, start="champion", champion=VERSION)
+
+
+def registered(champion: ChampionStart, root: Path, params: Params) -> str:
+    """Move the champion's bundle to the registry of a workspace, and return its version."""
+    version = seal(champion.directory)
+    bundle = root / "registry" / params.model_name / "bundles" / version
+    bundle.parent.mkdir(parents=True)
+    champion.directory.rename(bundle)
+    return version
 
 
 def test_going_on_is_one_pass_without_a_break(features: Features, small: Train, champion: ChampionStart) -> None:
@@ -115,10 +129,7 @@ def test_a_model_that_goes_on_is_judged_on_new_rows_alone(
     facts = champion.directory / "facts.json"
     seen = f"{day_of(TEST_DAYS[1])}T00:00:00+00:00"
     write_json(facts, read_json(facts) | {"seen_until": seen})
-    version = seal(champion.directory)
-    registry = tmp_path / "registry" / params.model_name / "bundles" / version
-    registry.parent.mkdir(parents=True)
-    champion.directory.rename(registry)
+    version = registered(champion, tmp_path, params)
     pinned = replace(params, train=changed(small, start="champion", champion=version[:12]))
     train(here, pinned)
     evaluate(here, pinned)
@@ -130,6 +141,28 @@ def test_a_model_that_goes_on_is_judged_on_new_rows_alone(
     refit(here, pinned)
     assert [day["day"] for day in read_json(here.refit)["days"]] == [str(day_of(TEST_DAYS[1]))]
     assert read_json(here.model / "config.json")["train"]["champion"] == version
+
+
+def test_a_lesson_is_judged_from_the_champion_on(
+    features: Features, small: Train, params: Params, champion: ChampionStart, tmp_path: Path
+) -> None:
+    """Where the judged model has learned days since, their users are judged by models that have not learned them."""
+    here = Workspace(tmp_path)
+    edit(champion.directory / "facts.json", lambda facts: facts.update(seen_until=features.train_until.isoformat()))
+    edit(champion.directory / CONFIG, lambda config: config.update(seen_until=features.train_until.isoformat()))
+    version = registered(champion, tmp_path, params)
+    pinned = replace(params, train=changed(small, start="champion", champion=version))
+    train(here, pinned)
+    evaluate(here, pinned)
+    refit(here, pinned)
+    start = ChampionStart(version, tmp_path / "registry" / params.model_name / "bundles" / version)
+    days = [day for split in ("valid", "test") for day in days_of(features, split)]
+    expected = cross_fit(partial(start.continued, features, pinned.train, CPU_ALONE), days)
+    rows = pq.read_table(here.crossfit / "predictions.parquet")
+    for name, of in (("prediction", "unseen"), ("taught", "taught")):
+        probabilities = [getattr(expected[split], of).probabilities for split in ("valid", "test")]
+        np.testing.assert_allclose(rows[name].to_numpy(), np.concatenate(probabilities), atol=1e-6)
+    assert read_json(here.refit)["crossfit"]["after"] == features.train_until.isoformat()
 
 
 CONFIG, FACTS = f"{artifact.IN_BUNDLE}/config.json", "facts.json"
