@@ -16,7 +16,7 @@ endif
 
 PACKAGE := --constraint constraints.txt --editable '.[dev]'
 
-.PHONY: help docs params install run airflow test test-pages test-slow test-spark kills simulate evidence defects bench quality warranty drifts month wheel lint clean
+.PHONY: help docs params install run airflow test test-pages test-slow test-spark mutants kills simulate evidence defects bench quality warranty drifts month wheel lint clean
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*:\)[^#]*## /\1	/p' Makefile
 
@@ -43,6 +43,9 @@ test-spark: $(READY) ## the second engine, on Spark and on Sail; needs a Java 17
 	java -version
 	uv pip install --quiet --constraint constraints.txt --editable '.[spark]' pysail
 	$(MAKE) test-slow SHARD=spark
+
+mutants: $(READY) ## change the guard line by line, two at a time, and demand that a test fails; ARGS="parity" runs the rows with this word
+	python -m tests.mutants $(ARGS)
 
 KILLS ?= 50
 kills: $(READY)  ## kill `dvc repro` at KILLS random moments of training, and compare the bits of each rerun

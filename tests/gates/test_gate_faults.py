@@ -199,6 +199,7 @@ FAULTS = {
     "paths that are far apart": Fault("parity", edited("parity", max_abs_probability_diff=2e-5), DISAGREE),
     "a path that was left out": Fault("parity", edited("parity", paths=["torch", "onnx"]), DISAGREE),
     "no case that was compared": Fault("parity", edited("parity", cases=0), DISAGREE),
+    "outputs that are all alike": Fault("parity", edited("parity", std=0.0), DISAGREE),
     "parity of another bundle": Fault("parity", edited("parity", bundle=DIGEST), "the report is about bundle abab"),
     "good popularity": Fault(
         "auc_over_popularity gauc_over_popularity", good_baseline("popularity"), "none of it above 0.0000"

@@ -1,0 +1,503 @@
+"""The mutants: lines of the guard, each with a change that a test must notice. CONTRIBUTING.md says how to add one."""
+
+from tests.mutants.mutant import Mutant
+
+FAULT = "tests/gates/test_gate_faults.py::test_a_fault_closes_its_gates_alone[{}]".format
+MODEL = "tests/gates/test_judged_models.py::test_a_gate_reads_the_model_that_it_states[{}]".format
+ONE_BY_ONE = "tests/gates/test_gates_one_by_one.py::{}".format
+GATE = "tests/gates/test_gate.py::{}".format
+LAST_STEP = "tests/gates/test_last_step.py::{}".format
+PROPERTIES = "tests/featurize/test_featurize_properties.py::"
+TWIN = "tests/featurize/test_featurize_twin.py::test_everything_equals_the_twin[{}-0]".format
+HISTORY = (PROPERTIES + "test_nothing_at_or_after_an_impression_changes_its_history[{}]").format
+HELD_OUT = (PROPERTIES + "test_held_out_rows_change_nothing_that_training_sees[{}]").format
+LOOKS = "tests/metrics/test_noninferiority.py::{}".format
+RANKING = "tests/metrics/test_ranking.py::{}".format
+PARITY = "tests/serve/test_parity.py::{}".format
+SERVER = "tests/server/test_deployment.py::{}".format
+LESSON = "tests/train/test_champion_start.py::test_a_lesson_is_judged_from_the_champion_on"
+CROSSFIT = "tests/train/test_crossfit.py::test_each_row_is_scored_by_a_model_that_never_saw_its_user"
+SKEW = "tests/replay/test_skew.py::test_a_planted_mistake[{}]".format
+SPREAD = "tests/watch/test_spread.py::{}".format
+CLOSED = "tests/validation/test_validation_run.py::test_what_cannot_be_evaluated_is_closed"
+
+CANDIDATE, COMPARISONS, SLICES = "din/gates/candidate.py", "din/gates/comparisons.py", "din/gates/slices.py"
+AGREEMENT = "din/serve/agreement.py"
+BUDGETS, LOG = "din/gates/budgets.py", "din/gates/promotion_log.py"
+OF_GATES = (
+    Mutant("made_from", CANDIDATE, "params.data.window())", "facts.params.data)", FAULT("another window")),
+    Mutant("validation_raw", "din/reports.py", 'if report.verdict != "open"', "if False", FAULT("a closed suite")),
+    Mutant(
+        "validation_features",
+        "din/reports.py",
+        "expected(suite, params) - {",
+        "set() - {",
+        FAULT("a failed expectation, called a warning"),
+    ),
+    Mutant(
+        "validation_predictions", "din/reports.py", "if report.input != found", "if False", FAULT("later predictions")
+    ),
+    Mutant("evaluation", CANDIDATE, "decide(gap <= _TOLERANCE", "decide(gap <= 1", FAULT("another AUC")),
+    Mutant("min_auc", CANDIDATE, '"auc", case.limits.min_auc', '"auc", 0.5', FAULT("a low AUC")),
+    Mutant("min_gauc", CANDIDATE, '"gauc", case.limits.min_gauc', '"gauc", 0.5', FAULT("a low GAUC")),
+    Mutant(
+        "min_auc", CANDIDATE, "rows = case.evidence.shipped_sample", "rows = case.evidence.sample", MODEL("min_auc")
+    ),
+    Mutant("{metric}_over_popularity", CANDIDATE, 'against="popularity"', 'against="lr"', FAULT("good popularity")),
+    Mutant("{metric}_over_lr", CANDIDATE, 'against="lr"', 'against="popularity"', FAULT("a good LR")),
+    Mutant("parity", AGREEMENT, "diff <= ATOL_PROBABILITY", "diff <= 1", FAULT("paths that are far apart")),
+    Mutant("parity", AGREEMENT, '"open", None, PATHS', '"open", None, self.paths', FAULT("a path that was left out")),
+    Mutant("parity", AGREEMENT, "self.cases > 0", "self.cases >= 0", FAULT("no case that was compared")),
+    Mutant("parity", AGREEMENT, "self.std >= MIN_STD", "self.std >= 0", FAULT("outputs that are all alike")),
+    Mutant("parity", CANDIDATE, "if report.bundle != version", "if False", FAULT("parity of another bundle")),
+    Mutant(
+        "refit",
+        CANDIDATE,
+        "(facts.inputs.shipped, report.shipped)",
+        "(report.shipped, report.shipped)",
+        FAULT("another shipped model in the report"),
+    ),
+    Mutant("shipped", CANDIDATE, "gain.upper >= -permitted and ", "", FAULT("a shipped model that forgot")),
+    Mutant("shipped", CANDIDATE, " and loss.lower <= 0", "", FAULT("a shipped model that overshot")),
+    Mutant(
+        "shipped", CANDIDATE, 'not_outside(calibration) == "closed"', "False", FAULT("a shipped model that is too low")
+    ),
+    Mutant(
+        "no_earlier_champion",
+        LOG,
+        "if version != case.evidence.version",
+        "if not version",
+        "tests/faults/test_artifacts.py::test_a_deleted_log_is_not_a_first_run",
+    ),
+    Mutant("data_until", LOG, "decide(ours >= theirs", "decide(ours <= theirs", FAULT("an older log")),
+    Mutant(
+        "not_rolled_back",
+        LOG,
+        "rolled_back(case.history).get(case.evidence.version)",
+        "rolled_back(case.history).get(case.history[-1].version)",
+        FAULT("a bundle that was rolled back"),
+    ),
+    Mutant(
+        "champion_today",
+        "din/gates/champion_today.py",
+        "value=auc.value - recorded",
+        "value=auc.value",
+        ONE_BY_ONE("test_a_log_that_changed_its_meaning_is_closed"),
+    ),
+    Mutant(
+        "champion_today",
+        "din/gates/champion_today.py",
+        "if gain.lower > 0 and",
+        "if",
+        ONE_BY_ONE("test_only_a_candidate_that_learned_the_days_since_shows_that_the_champion_is_stale"),
+    ),
+    Mutant(
+        "last_step",
+        "din/gates/last_step.py",
+        'verdict="closed" if starts else "open"',
+        'verdict="open"',
+        LAST_STEP("test_a_candidate_that_continues_a_harmful_champion_is_closed"),
+    ),
+    Mutant(
+        "champion_delta_{metric}",
+        "din/gates/earlier_champion.py",
+        "rows = self._evidence.crossfit",
+        "rows = self._evidence.rows",
+        MODEL("champion_delta_{metric}"),
+        quick=True,
+    ),
+    Mutant(
+        "champion_delta_{metric}",
+        COMPARISONS,
+        "candidate_of(rows) not in removed",
+        "True",
+        "tests/gates/test_delta.py::test_the_look_of_a_removed_candidate_counts_and_tells_nothing",
+    ),
+    Mutant(
+        "lesson_delta_{metric}",
+        COMPARISONS,
+        'evidence.rows["prediction"]',
+        'rows["prediction"]',
+        FAULT("a lesson that harms"),
+        quick=True,
+    ),
+    Mutant(
+        "anchor_delta_{metric}",
+        COMPARISONS,
+        "against=anchor.scores",
+        'against="prediction"',
+        GATE("test_small_permitted_losses_do_not_add_up"),
+    ),
+    Mutant("prediction_drift", COMPARISONS, "if observed <= limit", "if observed", FAULT("squeezed predictions")),
+    Mutant("slice_auc", SLICES, 'measured("auc", rows), 0.5', 'measured("auc", rows), 0.0', FAULT("a reversed slice")),
+    Mutant("slice_delta", SLICES, "-case.limits.slice_margin", "-1.0", FAULT("a worse slice")),
+    Mutant("calibration", SLICES, "bounds = limits.calibration", "bounds = (0.0, 9.0)", FAULT("high predictions")),
+    Mutant(
+        "slice_calibration",
+        SLICES,
+        "bounds = case.limits.slice_calibration",
+        "bounds = (0.0, 9.0)",
+        FAULT("a low slice"),
+        quick=True,
+    ),
+    Mutant(
+        "slice_calibration",
+        SLICES,
+        "return ours < theirs",
+        "return True",
+        ONE_BY_ONE("test_a_worse_calibrated_champion_excuses"),
+    ),
+    Mutant(
+        "implausible_gain",
+        "din/gates/plausibility.py",
+        "if value > most",
+        "if value > 1",
+        FAULT("a high AUC"),
+    ),
+    Mutant(
+        "bundle_mb",
+        BUDGETS,
+        'observed <= limit, observed, limit, "the',
+        'observed, observed, limit, "the',
+        FAULT("a large bundle"),
+    ),
+    Mutant(
+        "bundle_ratio",
+        BUDGETS,
+        "_megabytes(case.champion.bundle)",
+        "_megabytes(case.evidence.bundle)",
+        FAULT("a grown bundle"),
+    ),
+    Mutant(
+        "latency_ms",
+        BUDGETS,
+        "NOMINAL_MS * _measured(case, None)",
+        "_measured(case, None)",
+        ONE_BY_ONE("test_a_time_beyond_its_limit_closes_alone[limits1-latency_ms]"),
+    ),
+    Mutant(
+        "latency_ratio",
+        BUDGETS,
+        "_measured(case, case.champion.bundle)",
+        "_measured(case, None)",
+        ONE_BY_ONE("test_a_time_beyond_its_limit_closes_alone[limits0-latency_ratio]"),
+    ),
+    Mutant(
+        "an error closes",
+        "din/gates/case.py",
+        'Finding("closed", None',
+        'Finding("open", None',
+        FAULT("no shipped score"),
+        quick=True,
+    ),
+)
+"""At least one for each gate. The others guard a rule that several gates share."""
+
+OF_COMPARISONS = (
+    Mutant(
+        "learned rows",
+        "din/gates/earlier_champion.py",
+        "rows.filter(pa.array(fair))",
+        "rows",
+        GATE("test_rows_that_the_champion_learned_are_left_out"),
+    ),
+    Mutant(
+        "learned rows",
+        "din/metrics/unseen.py",
+        "timestamps > microseconds",
+        "timestamps >= microseconds",
+        "tests/metrics/test_unseen.py",
+    ),
+    Mutant(
+        "learned rows",
+        "din/metrics/unseen.py",
+        "earlier.seen_until > today.seen_until",
+        "earlier.seen_until < today.seen_until",
+        "tests/metrics/test_unseen.py",
+        quick=True,
+    ),
+    Mutant(
+        "a champion's scores",
+        "din/gates/earlier_champion.py",
+        "if not np.isfinite(scores).all()",
+        "if False",
+        "tests/gates/test_gate_faults.py::test_a_champion_that_cannot_score_closes_what_needs_its_scores",
+    ),
+    Mutant(
+        "looks",
+        "din/metrics/noninferiority.py",
+        "(look * (look + 1))",
+        "look",
+        LOOKS("test_the_spent_levels_add_up_to_the_level"),
+        quick=True,
+    ),
+    Mutant(
+        "looks",
+        "din/metrics/noninferiority.py",
+        " and today.lower > -WORST * margin",
+        "",
+        LOOKS("test_good_days_do_not_let_a_bad_candidate_through"),
+    ),
+    Mutant(
+        "looks",
+        "din/metrics/noninferiority.py",
+        " or today.upper < -margin",
+        "",
+        LOOKS("test_a_certain_loss_of_today_closes"),
+    ),
+    Mutant(
+        "looks",
+        "din/metrics/noninferiority.py",
+        " or math.isnan(pooled.value)",
+        "",
+        LOOKS("test_an_undefined_difference_closes"),
+    ),
+    Mutant(
+        "looks",
+        "din/metrics/noninferiority.py",
+        "if retries else level",
+        "if False else level",
+        LOOKS("test_retries_of_a_day_do_not_let_a_bad_candidate_through"),
+    ),
+    Mutant(
+        "pooled days",
+        "din/gates/pooling.py",
+        "taken.isdisjoint(view.days)",
+        "True",
+        "tests/gates/test_pooling.py::test_a_day_is_pooled_once_from_the_newest_comparison_that_holds_it",
+    ),
+    Mutant("folds", "din/train/crossfit.py", "own != fold", "own >= 0", CROSSFIT),
+    Mutant("folds", "din/train/crossfit.py", "(fold + 1) % len(scores)", "fold", CROSSFIT),
+    Mutant(
+        "the start of a lesson",
+        "din/train/refit.py",
+        "champion if champion.exists() else workspace.model",
+        "workspace.model",
+        LESSON,
+    ),
+    Mutant(
+        "the start of a lesson",
+        "din/train/refit.py",
+        "features, start, settings",
+        "features, workspace.model, settings",
+        LESSON,
+    ),
+    Mutant("AUC", "din/metrics/ranking.py", '"left") +', '"right") +', RANKING("test_auc_equals_all_pairs")),
+    Mutant(
+        "GAUC",
+        "din/metrics/ranking.py",
+        "before + n / 2",
+        "before + n",
+        RANKING("test_gauc_equals_a_loop_over_users"),
+        quick=True,
+    ),
+    Mutant(
+        "GAUC",
+        "din/metrics/ranking.py",
+        "np.where(known, per_user.impressions, 0)",
+        "per_user.impressions",
+        RANKING("test_gauc_equals_a_loop_over_users"),
+    ),
+    Mutant(
+        "GAUC",
+        "din/metrics/estimates.py",
+        "np.where(known, impressions, 0)",
+        "impressions",
+        "tests/metrics/test_estimates.py",
+    ),
+)
+
+TIMELINE, COUNTS, ENTITIES = "din/featurize/timeline.py", "din/featurize/counts.py", "din/featurize/entities.py"
+OF_FEATURES = (
+    Mutant("histories: a tie", TIMELINE, "range=(None, -1)", "range=(None, 0)", HISTORY("strict"), quick=True),
+    Mutant("histories: the own row", TIMELINE, "preceding=(None, 1)", "preceding=(None, 0)", TWIN("temporal-sequence")),
+    Mutant("histories: a later row", TIMELINE, 'if order == "daily"', "if False", HISTORY("daily")),
+    Mutant(
+        "histories: the order of ties",
+        TIMELINE,
+        '("timestamp", "is_event", "sequence")',
+        '("timestamp", "sequence", "is_event")',
+        TWIN("temporal-sequence"),
+    ),
+    Mutant("vocabularies", COUNTS, "known.filter(known.day == 0)", "known", HELD_OUT("temporal-changes0")),
+    Mutant(
+        "vocabularies",
+        COUNTS,
+        "self.candidates.filter(self.candidates.day == 0)",
+        "self.candidates",
+        HELD_OUT("temporal-changes0"),
+    ),
+    Mutant("vocabularies", "din/featurize/coders.py", "if known <= day", "if True", HELD_OUT("temporal-changes0")),
+    Mutant(
+        "splits: temporal",
+        "din/featurize/splits.py",
+        "(rows[TIMESTAMP] >= valid, 1)",
+        "(rows[TIMESTAMP] >= valid, 0)",
+        TWIN("temporal-sequence"),
+    ),
+    Mutant("splits: by_user", ENTITIES, "(drawn < test, 2)", "(drawn < valid, 2)", TWIN("by_user-strict")),
+    Mutant(
+        "splits: leave_last_out",
+        "din/featurize/splits.py",
+        "(nth == clicks, _TEST)",
+        "(nth == 2, _TEST)",
+        TWIN("leave_last_out-sequence"),
+    ),
+    Mutant("n_j", COUNTS, "ibis.greatest(spans.low, covered)", "spans.low", TWIN("temporal-sequence")),
+    Mutant("n_j", COUNTS, "self.visible.filter(~self.visible.shown)", "self.visible", TWIN("temporal-sequence")),
+    Mutant("n_j", TIMELINE, "lead(max_history)", "lead(max_history + 1)", TWIN("temporal-sequence")),
+    Mutant(
+        "negatives",
+        "din/featurize/negatives.py",
+        '.anti_join(own, ["user", "item"])',
+        "",
+        TWIN("leave_last_out-sequence"),
+    ),
+    Mutant("negatives", "din/featurize/negatives.py", "(rows.split == TRAIN) & (", "(", TWIN("temporal-sequence")),
+)
+
+OF_SERVING = (
+    Mutant(
+        "parity", "din/serve/agreement.py", "MIN_STD = 1e-4", "MIN_STD = 0.0", PARITY("test_closed_on_constant_outputs")
+    ),
+    Mutant(
+        "parity",
+        "din/serve/parity.py",
+        "probabilities.max() <= ATOL_PROBABILITY",
+        "not probabilities.max() > ATOL_PROBABILITY",
+        PARITY("test_closed_on_logits_that_differ"),
+    ),
+    Mutant(
+        "parity",
+        "din/serve/parity.py",
+        "(logits / scale).max() <= ATOL_LOGIT",
+        "True",
+        PARITY("test_closed_on_logits_that_differ"),
+    ),
+    Mutant(
+        "parity",
+        "din/serve/parity.py",
+        '(measured["reason"], golden, codes)',
+        '(measured["reason"], codes)',
+        PARITY("test_closed_on_other_golden_requests"),
+    ),
+    Mutant(
+        "golden requests",
+        "din/server/trial.py",
+        "difference(new, golden, _PAUSE)",
+        "None",
+        SERVER("test_golden_requests"),
+    ),
+    Mutant(
+        "golden requests",
+        "din/serve/golden.py",
+        "rtol=0, atol=ATOL_PROBABILITY",
+        "rtol=0, atol=9e-5",
+        SERVER("test_golden_requests"),
+    ),
+    Mutant("swap", "din/server/trial.py", "far > ATOL_PROBABILITY", "far > 1", SERVER("test_graphs_that_differ")),
+    Mutant("swap", "din/server/trial.py", "ratio > MOST_TIMES_SLOWER", "ratio > 99", SERVER("test_a_slower_bundle")),
+    Mutant(
+        "swap",
+        "din/server/deployment.py",
+        "if one and one.record.version == champion.version",
+        "if one",
+        SERVER("test_a_promotion_and_a_rollback"),
+    ),
+    Mutant(
+        "replay",
+        "din/replay/again.py",
+        "one > TOLERANCE",
+        "one > 1",
+        "tests/server/test_loop.py::test_any_size_and_refusals",
+    ),
+    Mutant("replay", "din/replay/skew.py", "if pair.matches(pair.past)", "if pair", SKEW("reversed")),
+    Mutant(
+        "watch",
+        "din/watch/spread.py",
+        "FALSE_ALARMS = 0.002",
+        "FALSE_ALARMS = 0.05",
+        SPREAD("test_a_sound_day_rarely_alarms"),
+        quick=True,
+    ),
+    Mutant(
+        "watch",
+        "din/watch/spread.py",
+        "share * at / len(told)",
+        "share",
+        SPREAD("test_false_alarms_are_bounded_as_scipy_does"),
+    ),
+    Mutant(
+        "watch",
+        "din/watch/spread.py",
+        "np.isfinite(self.shifts) & self.usual",
+        "np.isfinite(self.shifts)",
+        SPREAD("test_a_fault_that_lasts_goes_on_to_alarm"),
+    ),
+)
+
+OF_PROMOTIONS = (
+    Mutant(
+        "put-if-absent",
+        "din/registry/objects.py",
+        ', content, mode="create")',
+        ", content)",
+        "tests/registry/test_registry.py::test_many_writers_have_one_winner",
+        quick=True,
+    ),
+    Mutant(
+        "the champion's number",
+        "din/promotion/promote.py",
+        "if report.champion != today",
+        "if False",
+        "tests/promotion/test_promote.py::test_a_gate_that_saw_another_champion_is_stale",
+    ),
+    Mutant(
+        "the champion's number",
+        "din/registry/registry.py",
+        "if len(log.entries) >= number",
+        "if False",
+        "tests/registry/test_registry.py",
+    ),
+    Mutant(
+        "a report is not trusted", "din/promotion/promote.py", "if differing or", "if", "tests/faults/test_artifacts.py"
+    ),
+    Mutant(
+        "suites: closed",
+        "validation/run.py",
+        '"closed" if blocking',
+        '"open" if blocking',
+        "tests/validation/test_validation_gate.py::test_each_suite_can_close_the_gate",
+    ),
+    Mutant(
+        "suites: an exception",
+        "validation/run.py",
+        'severity="critical",\n        success=False',
+        'severity="warning",\n        success=False',
+        CLOSED,
+    ),
+    Mutant(
+        "suites: an exception",
+        "validation/run.py",
+        "[*judge(expected, tables), _not_evaluated(name, error)]",
+        "judge(expected, tables)",
+        CLOSED,
+    ),
+    Mutant(
+        "timer",
+        "benchmarks/checks.py",
+        "abs(1 - share) > _GAP",
+        "False",
+        "tests/benchmarks/test_benchmarks.py::test_parts_that_miss_a_tenth_of_the_time_are_refused",
+        quick=True,
+    ),
+    Mutant(
+        "timer",
+        "benchmarks/checks.py",
+        '"validation", "rest"',
+        '"validation"',
+        "tests/benchmarks/test_benchmarks.py::test_parts_that_miss_a_tenth_of_the_time_are_refused",
+    ),
+)
+
+MUTANTS = (*OF_GATES, *OF_COMPARISONS, *OF_FEATURES, *OF_SERVING, *OF_PROMOTIONS)

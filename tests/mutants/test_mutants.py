@@ -1,0 +1,59 @@
+"""The quick mutants are killed, each row names one place, and every gate has a row. All mutants: `make mutants`."""
+
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from din.gates import GATES
+from tests.mutants.mutant import ROOT, Mutant, copied, why_alive, workers
+from tests.mutants.table import MUTANTS, OF_GATES
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ProcessPoolExecutor]:
+    with workers(1) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copied(tmp_path_factory.mktemp("mutants") / "tree")
+
+
+@pytest.mark.parametrize("mutant", [mutant for mutant in MUTANTS if mutant.quick], ids=str)
+def test_a_quick_mutant_is_killed(mutant: Mutant, tree: Path, pool: ProcessPoolExecutor) -> None:
+    """Its test fails, and passes again once the line is restored: the suite runs it on unchanged code."""
+    assert why_alive(mutant, tree, pool) is None
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=str)
+def test_a_row_names_one_place(mutant: Mutant) -> None:
+    """The file holds the text once, the change is Python, and the test exists."""
+    changed = mutant.changed((ROOT / mutant.file).read_text(encoding="utf-8"))
+    compile(changed, mutant.file, "exec")
+    file, _, test = mutant.test.partition("::")
+    assert f"def {test.partition('[')[0]}" in (ROOT / file).read_text(encoding="utf-8")
+
+
+def test_a_row_that_went_stale_is_named() -> None:
+    """The message says which row to renew, and why."""
+    stale = Mutant("refit", "din/gates/gate.py", "no such line", "", "tests/gates/test_gate.py")
+    with pytest.raises(ValueError, match=r"renew the row 'refit'.* 'no such line' 0 times, expected once"):
+        stale.changed((ROOT / stale.file).read_text(encoding="utf-8"))
+
+
+def test_every_gate_has_a_mutant() -> None:
+    """A gate without a row of its own would be guarded by nobody knows what."""
+    built_in = {name for name in GATES if GATES[name].thing.__module__.startswith("din.")}
+    assert built_in <= {mutant.guards for mutant in OF_GATES}
+
+
+def test_a_mutant_that_lives_or_breaks_is_told(tree: Path, pool: ProcessPoolExecutor) -> None:
+    """A change that does no harm is alive, and one that is no program, or that breaks a fixture, kills nothing."""
+    test = "tests/metrics/test_ranking.py::test_nan_score_makes_the_metric_nan"
+    line = "per_user = user_auc(labels, scores, users)"
+    for change, why in ((f"{line}  # harmless", "passes"), (f"{line[:-1]}", "could not run"), ("nobody", "NameError")):
+        mutant = Mutant("GAUC", "din/metrics/ranking.py", line, change, test)
+        assert why in (why_alive(mutant, tree, pool) or "killed")
