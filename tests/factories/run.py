@@ -133,12 +133,12 @@ class Run:
 
         Args:
             prediction: the cross-fitted predictions; without any, those of the model's noise.
-            judged: the judged model's predictions; without any, similar ones.
+            judged: the judged model's predictions; without any, similar ones, or the same if there is no lesson.
         """
         if prediction is None:
             prediction = probabilities(self.noise, self.rows["item"])
         if judged is None:
-            judged = before_the_lesson(prediction)
+            judged = before_the_lesson(prediction) if self.days else prediction
         here = self.here
         here.predictions.mkdir(parents=True, exist_ok=True)
         here.crossfit.mkdir(parents=True, exist_ok=True)
