@@ -128,17 +128,14 @@ class Run:
         counts = {"items": len(items), "users": USERS}
         write_json(root / "manifest.json", documents_of.features_manifest(fields=records, **counts))
 
-    def finish(self, prediction: np.ndarray | None = None, judged: np.ndarray | None = None) -> str:
-        """Write predictions, reports and bundle of the model, and return the bundle's version.
+    def finish(self, prediction: np.ndarray | None = None) -> str:
+        """Write predictions, or the given ones, reports and bundle of the model, and return the bundle's version.
 
-        Args:
-            prediction: the cross-fitted predictions; without any, those of the model's noise.
-            judged: the judged model's predictions; without any, similar ones, or the same if there is no lesson.
+        The judged model's predictions are similar, or the same if there is no lesson.
         """
         if prediction is None:
             prediction = probabilities(self.noise, self.rows["item"])
-        if judged is None:
-            judged = before_the_lesson(prediction) if self.days else prediction
+        judged = before_the_lesson(prediction) if self.days else prediction
         here = self.here
         here.predictions.mkdir(parents=True, exist_ok=True)
         here.crossfit.mkdir(parents=True, exist_ok=True)

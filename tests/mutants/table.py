@@ -25,7 +25,9 @@ CANDIDATE, COMPARISONS, SLICES = "din/gates/candidate.py", "din/gates/comparison
 AGREEMENT = "din/serve/agreement.py"
 BUDGETS, LOG = "din/gates/budgets.py", "din/gates/promotion_log.py"
 OF_GATES = (
-    Mutant("made_from", CANDIDATE, "params.data.window())", "facts.params.data)", FAULT("another window")),
+    Mutant(
+        "made_from", CANDIDATE, "(dict(facts.params.data), params.data.window())", "(0, 0)", FAULT("another window")
+    ),
     Mutant("validation_raw", "din/reports.py", 'if report.verdict != "open"', "if False", FAULT("a closed suite")),
     Mutant(
         "validation_features",
