@@ -18,6 +18,7 @@ SERVER = "tests/server/test_deployment.py::{}".format
 LESSON = "tests/train/test_champion_start.py::test_a_lesson_is_judged_from_the_champion_on"
 CROSSFIT = "tests/train/test_crossfit.py::test_each_row_is_scored_by_a_model_that_never_saw_its_user"
 SKEW = "tests/replay/test_skew.py::test_a_planted_mistake[{}]".format
+STORE = "tests/registry/test_registry.py"
 SPREAD = "tests/watch/test_spread.py::{}".format
 CLOSED = "tests/validation/test_validation_run.py::test_what_cannot_be_evaluated_is_closed"
 
@@ -502,4 +503,55 @@ OF_PROMOTIONS = (
     ),
 )
 
-MUTANTS = (*OF_GATES, *OF_COMPARISONS, *OF_FEATURES, *OF_SERVING, *OF_PROMOTIONS)
+REGISTRY = "din/registry/registry.py"
+DRAWN = (
+    Mutant("n_j", COUNTS, "is Group.ITEM and field.form.has_vocabulary", "is Group.ITEM", TWIN("temporal-sequence")),
+    Mutant("n_j", TIMELINE, "trained = found.low < ibis", "trained = found.low <= ibis", TWIN("temporal-sequence")),
+    Mutant(
+        "a lost log",
+        REGISTRY,
+        "if not (records or damage) and self._lost_its_log()",
+        "if False",
+        "tests/faults/test_artifacts.py::test_a_deleted_log_is_not_a_first_run",
+    ),
+    Mutant(
+        "an override",
+        "din/registry/approvals.py",
+        'if needed == "override" and not answer.override',
+        "if False",
+        "tests/promotion/test_approvals.py",
+    ),
+    Mutant("a bundle", REGISTRY, "put(key, directory / name)", "put(key, directory / MANIFEST)", STORE),
+    Mutant("a version's beginning", REGISTRY, "if len(found) != 1", "if not found", STORE),
+    Mutant(
+        "a comparison's size",
+        "din/registry/stored_comparisons.py",
+        " and file.metadata.num_rows <= MOST_ROWS",
+        "",
+        "tests/registry/test_stored_comparisons.py",
+    ),
+    Mutant(
+        "a gate's reason",
+        COMPARISONS,
+        "today = Claim(outcome.today, -margin)",
+        "today = Claim(outcome.today, margin)",
+        "tests/gates/test_delta.py",
+    ),
+    Mutant(
+        "p-values",
+        "din/metrics/estimates.py",
+        "self.effective_users - 1, beyond / error",
+        "self.effective_users - 1, -beyond / error",
+        FAULT("a low slice"),
+    ),
+    Mutant(
+        "implausible_gain",
+        "din/gates/plausibility.py",
+        " - rolled_back(case.history).keys()",
+        "",
+        ONE_BY_ONE("test_a_leap_of_the_gain_over_lr_is_held[True]"),
+    ),
+)
+"""Ten lines drawn at random once the rows above were written, to see how many of them live."""
+
+MUTANTS = (*DRAWN, *OF_GATES, *OF_COMPARISONS, *OF_FEATURES, *OF_SERVING, *OF_PROMOTIONS)
