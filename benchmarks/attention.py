@@ -1,20 +1,25 @@
-"""Leave out the behaviour that a model attends to most, and see how far the logit moves, compared with a random one.
+"""Leave out the behaviours that matter most by `explain`, and see how much worse the clicks are predicted.
 
     python -m benchmarks.attention ~/run ~/simulated --write
 
-It reads folders of finished runs of DIN, with their data, models and reports.
+It reads folders of finished runs of DIN, with their data, models and reports, and takes a sample of the test rows.
 
-A behaviour's *attention* is the absolute value of its weight, because without softmax weights may be negative. Its
-*effect* is what `din score --explain` prints. On the simulated log, clicks depend on the behaviours in the candidate's
-category and on no others, so both should tell them apart. Bounds are those of a bootstrap of users.
+A behaviour's *effect* is what `din score --explain` prints: how far the logit moves without this one behaviour. Its
+*attention* is the absolute value of its weight, because without softmax weights may be negative. The deletion curve
+ranks the behaviours of each request in each of these ways, leaves out the first k together, and takes the log loss of
+the labels. Labels took no part in the ranking, so a ranking that says nothing loses no more than a random one.
 
-Shapes: L behaviours of a request, R requests, U users.
+On the simulated log, clicks depend on the behaviours in the candidate's category and on no others. So a ranking is also
+judged by how often its first behaviour is one of these.
+
+Shapes: L behaviours of a request.
 """
 
 import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -25,46 +30,57 @@ from numpy.typing import NDArray
 
 from benchmarks import harness
 from benchmarks.generated_tables import publish
-from din.artifacts import MANIFEST, read_json
+from din.artifacts import MANIFEST, hash_files, read_json
+from din.errors import InputError
 from din.features.reader import Features
-from din.metrics.estimates import Interval
-from din.metrics.ranking import auc
+from din.metrics.estimates import Interval, difference
 from din.model import artifact
 from din.model.din import DIN
 from din.model.embedding import to_tensors
 from din.serve.encode import Encoder
 from din.serve.explain import explain
 from din.serve.requests_from_log import requests_for
-from din.serve.scorer import Scorer
+from din.serve.scorer import Request, Scorer, Scores
 from din.workspace import Workspace
 
-LEAST = 2
-"""The shortest history of which a behaviour is left out."""
-_DRAWS = 2000
+DELETED = (1, 3, 10)
+"""The numbers of behaviours that are left out together, of histories that are longer."""
+LEAST = min(DELETED) + 1
+_EACH_SIDE = 0.975
 _SEED = 5
+
+Probabilities = NDArray[np.float64]
+Predict = Callable[[Sequence[Request]], Probabilities]
+"""Returns the probability of a click for each request with one candidate."""
 
 
 @dataclass(frozen=True)
 class Weighed:
-    """A request with one candidate.
+    """A request with one candidate, and the weights that rank its behaviours.
 
     Attributes:
-        attention: float [L].
-        effects: float [L], on the logit.
-        alike: bool [L], the behaviours in the candidate's category; None if the log is not simulated.
+        label: 1 for a click, else 0.
+        attention: float [L], not negative.
+        effects: float [L], absolute, on the logit.
+        random: float [L], drawn uniformly.
+        causal: bool [L], the behaviours in the candidate's category; none if the log is not simulated.
     """
 
     user: int
+    label: int
+    request: Request
     attention: NDArray[np.float64]
     effects: NDArray[np.float64]
-    alike: NDArray[np.bool_] | None
+    random: NDArray[np.float64]
+    causal: NDArray[np.bool_]
 
 
-Choice = Callable[[Weighed], int]
-CHOICES: dict[str, Choice] = {
-    "the most attended": lambda one: int(one.attention.argmax()),
-    "the one with the largest effect": lambda one: int(np.abs(one.effects).argmax()),
-    "the newest": lambda one: -1,
+Ranking = Callable[[Weighed], NDArray[np.float64]]
+"""Returns the weights [L] of a request's behaviours; the largest is left out first."""
+RANKINGS: dict[str, Ranking] = {
+    "random": attrgetter("random"),
+    "most attended": attrgetter("attention"),
+    "largest effects": attrgetter("effects"),
 }
 
 
@@ -72,84 +88,140 @@ def main() -> int:
     """Run the command line and return the exit code: 0 = done, 2 = bad usage or input."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.attention", description="Leave behaviours out.")
     parser.add_argument("runs", type=Path, nargs="+", help="folders of finished runs")
-    parser.add_argument("--requests", type=harness.positive, default=600, help="of each run; default: 600")
-    parser.add_argument("--write", action="store_true", help="write the table to docs/scoring.md")
+    parser.add_argument("--requests", type=harness.positive, default=5000, help="of each run; default: 5000")
+    parser.add_argument("--write", action="store_true", help="write the tables to docs/scoring.md")
     given = parser.parse_args()
-    return publish(
-        "attention" if given.write else "",
-        lambda: text([(run.name, weighed(Workspace(run), given.requests)) for run in given.runs]),
-    )
+
+    def tables() -> str:
+        runs = [(run.name, weighed(Workspace(run), given.requests), predict(Workspace(run))) for run in given.runs]
+        return f"{curves(runs)}\n{causal_shares([(name, some) for name, some, _ in runs])}"
+
+    return publish("attention" if given.write else "", tables)
+
+
+def predict(here: Workspace) -> Predict:
+    """Return a function that scores with the bundle of a run."""
+    scorer = Scorer.open(here.bundle)
+    return lambda requests: Scores.joined(scorer.both_of_many(requests)).probabilities
 
 
 def weighed(here: Workspace, most: int) -> list[Weighed]:
-    """Return attention and effects of the shipped model of a run, for at most `most` of its test rows."""
+    """Return at most `most` test rows of a run, drawn at random, as requests with the weights of their behaviours.
+
+    Raises:
+        InputError: the bundle's model has learned the test rows.
+    """
+    if hash_files(here.shipped) != hash_files(here.model):
+        raise InputError(
+            f"{here.root}: the bundle's model has learned the test rows; expected a run that holds out users, or one "
+            "with train.learning.advance: false"
+        )
     features = artifact.known(Features(here.features), here.shipped)
     trained = artifact.load(features, here.shipped)
     assert isinstance(trained.model, DIN) and len(trained.model.units) == 1
     seen: list[Any] = []
     trained.model.units[0].register_forward_hook(lambda *call: seen.append(call[-1]))
     scorer, encoder = Scorer.open(here.bundle), Encoder(here.bundle)
+    random = np.random.default_rng(_SEED)
     rows = pq.read_table(here.predictions / "test.parquet")
     long = np.flatnonzero(rows["history_length"].to_numpy() >= LEAST)
-    rows = rows.take(np.sort(np.random.default_rng(_SEED).permutation(long)[:most]))
+    rows = rows.take(np.sort(random.permutation(long)[:most]))
+    requests = requests_for(rows, here.raw, here.features)
     categories = _categories(here)
     found = []
-    for user, request in zip(rows["user"].to_pylist(), requests_for(rows, here.raw, here.features), strict=True):
+    for user, label, request in zip(rows["user"].to_pylist(), rows["label"].to_pylist(), requests, strict=True):
         (packed,) = encoder.pack([request])
         seen.clear()
         with torch.inference_mode():
             trained.model(trained.table, to_tensors(packed))
         attention = np.abs(seen[0].numpy().ravel().astype(np.float64))
-        effects = explain(scorer, request).effects[: len(attention), 0]
-        alike = None
-        if categories:
-            own = categories[request["candidates"][0]["item_id"]]
-            alike = np.array([categories[one["item_id"]] == own for one in request["history"]])
-        found.append(Weighed(user, attention, effects, alike))
+        effects = np.abs(explain(scorer, request).effects[: len(attention), 0])
+        own = categories.get(request["candidates"][0]["item_id"])
+        causal = np.array([own is not None and categories[one["item_id"]] == own for one in request["history"]])
+        found.append(Weighed(user, label, request, attention, effects, random.random(len(attention)), causal))
     return found
 
 
-def _categories(here: Workspace) -> dict[int, object] | None:
-    """Return the category of each item of a simulated log; None for another log."""
+def _categories(here: Workspace) -> dict[int, object]:
+    """Return the category of each item of a simulated log; nothing for another log."""
     if read_json(here.raw / MANIFEST)["source"] != "simulate":
-        return None
+        return {}
     items = pq.read_table(here.raw / "items.parquet")
     return dict(zip(items["item_id"].to_pylist(), items["category"].to_pylist(), strict=True))
 
 
-def times_a_random_one(found: Sequence[Weighed], choice: Choice) -> Interval:
-    """Return how many times as far the logit moves without the chosen behaviour, on average, as without a random one.
+def without(request: Request, weights: NDArray[np.float64], count: int) -> Request:
+    """Return the request without the behaviours that have the `count` largest weights."""
+    left_out = set(np.argsort(-weights, kind="stable")[:count])
+    return {**request, "history": [one for place, one in enumerate(request["history"]) if place not in left_out]}
 
-    The bounds hold 95 % of the draws of a bootstrap of users.
+
+@dataclass(frozen=True)
+class Deletion:
+    """The predictions of requests without some of their behaviours, by ranking.
+
+    Attributes:
+        whole: the predictions with all behaviours.
+        left: the predictions without the first ones of each ranking.
     """
-    _, user = np.unique([one.user for one in found], return_inverse=True)
-    chosen = np.bincount(user, [abs(one.effects[choice(one)]) for one in found])
-    random = np.bincount(user, [np.abs(one.effects).mean() for one in found])
-    draws = np.random.default_rng(_SEED).integers(0, len(chosen), (_DRAWS, len(chosen)))
-    lower, upper = np.quantile(chosen[draws].sum(axis=1) / random[draws].sum(axis=1), (0.025, 0.975))
-    return Interval(chosen.sum() / random.sum(), lower, upper)
+
+    users: list[int]
+    labels: list[int]
+    whole: Probabilities
+    left: dict[str, Probabilities]
+
+    def more_loss(self, ranking: str, than: str | None = None) -> Interval:
+        """Return how much larger the log loss is than by another ranking, or than with all behaviours.
+
+        The interval holds with 95 %. The sampling unit is the user.
+        """
+        other = self.whole if than is None else self.left[than]
+        return difference("log_loss", self.labels, self.left[ranking], other, self.users).interval(_EACH_SIDE)
 
 
-def told_apart(found: Sequence[Weighed], score: Callable[[Weighed], NDArray[np.float64]]) -> float:
-    """Return the mean AUC, over requests, of a score of behaviours for those in the candidate's category."""
-    mixed = [(one, one.alike) for one in found if one.alike is not None and 0 < one.alike.mean() < 1]
-    return float(np.mean([auc(alike, score(one)) for one, alike in mixed]))
+def deletion(found: Sequence[Weighed], predict: Predict, count: int) -> Deletion:
+    """Leave out `count` behaviours of each request with more of them, by each ranking."""
+    longer = [one for one in found if len(one.effects) > count]
+    left = {
+        name: predict([without(one.request, weights(one), count) for one in longer])
+        for name, weights in RANKINGS.items()
+    }
+    whole = predict([one.request for one in longer])
+    return Deletion([one.user for one in longer], [one.label for one in longer], whole, left)
 
 
-def text(runs: Sequence[tuple[str, list[Weighed]]]) -> str:
-    """Return the table of runs."""
+def causal_share(found: Sequence[Weighed], ranking: Ranking) -> float:
+    """Return the share of requests whose first behaviour by a ranking is causal, where some are and some are not."""
+    return float(np.mean([one.causal[ranking(one).argmax()] for one in found if _mixed(one)]))
+
+
+def _mixed(one: Weighed) -> bool:
+    return 0 < one.causal.mean() < 1
+
+
+def curves(runs: Sequence[tuple[str, Sequence[Weighed], Predict]]) -> str:
+    """Return the table of the deletion curves."""
+    rows = []
+    for name, found, predict in runs:
+        for count in DELETED:
+            one = deletion(found, predict, count)
+            pairs = (("random", None), ("most attended", "random"), ("largest effects", "random"))
+            losses = [one.more_loss(*pair) for pair in (*pairs, ("largest effects", "most attended"))]
+            rows.append([name, count, f"{len(one.labels):,}", *map(harness.interval, losses)])
+    head = ["run", "left out", "requests", "random", "most attended, over random", "largest effects, over random"]
+    title = "**How much the log loss of the test rows rises without some behaviours**"
+    return f"{title}\n\n{harness.table([*head, 'largest effects, over most attended'], rows)}"
+
+
+def causal_shares(runs: Sequence[tuple[str, Sequence[Weighed]]]) -> str:
+    """Return the table of how often the first behaviour is causal, of the simulated runs; empty if there are none."""
     rows = []
     for name, found in runs:
-        moved = [times_a_random_one(found, choice) for choice in CHOICES.values()]
-        times = [f"{one.point:.1f} [{one.lower:.1f}, {one.upper:.1f}]" for one in moved]
-        apart = ["", ""]
-        if found[0].alike is not None:
-            aucs = told_apart(found, lambda one: one.attention), told_apart(found, lambda one: np.abs(one.effects))
-            apart = [f"{one:.3f}" for one in aucs]
-        rows.append([name, len(found), *times, *apart])
-    head = ["run", "requests", *CHOICES, "AUC of attention", "AUC of effects"]
-    title = "**How many times as far the logit moves without one behaviour as without a random one**"
-    return f"{title}\n\n{harness.table(head, rows)}"
+        if mixed := [one for one in found if _mixed(one)]:
+            shares = [f"{causal_share(mixed, ranking):.1%}" for ranking in RANKINGS.values()]
+            rows.append([name, f"{len(mixed):,}", *shares])
+    title = "**How often the first behaviour is one that causes the click**"
+    return f"{title}\n\n{harness.table(['run', 'requests', *RANKINGS], rows)}" if rows else ""
 
 
 if __name__ == "__main__":

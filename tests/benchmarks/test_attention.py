@@ -1,39 +1,77 @@
-"""`python -m benchmarks.attention`: its ratios and AUCs, and that weights belong to the behaviours of a request."""
+"""`python -m benchmarks.attention`: a ranking of behaviours pays only if it knows which ones matter."""
 
 import shutil
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from numpy.typing import NDArray
 from serve_workspace import built_once
 
-from benchmarks.attention import CHOICES, Weighed, text, times_a_random_one, told_apart, weighed
+from benchmarks.attention import RANKINGS, Weighed, causal_share, causal_shares, curves, deletion, predict, weighed
+from din.artifacts import write_json
+from din.errors import InputError
 from din.params import Params
+from din.serve.scorer import Request
 from din.workspace import Workspace
 
+CAUSE = 1
+"""The only item of a history that moves the logit of a click."""
 
-def one(user: int, attention: list[float], effects: list[float], alike: list[bool]) -> Weighed:
-    return Weighed(user, np.array(attention), np.array(effects), np.array(alike))
+
+def logits(requests: Sequence[Request]) -> NDArray[np.float64]:
+    return np.array([-2 + 2.0 * (CAUSE in request["history"]) for request in requests])
 
 
-def test_figures() -> None:
-    """A ratio is of sums over requests, and an AUC a mean over requests that have both kinds of behaviours."""
-    found = [
-        one(1, [0.1, 0.9], [-4.0, 2.0], [False, True]),
-        one(2, [0.2, 0.1, 0.3], [0.0, 0.0, -3.0], [True, False, False]),
-        one(2, [0.5, 0.4], [1.0, 1.0], [True, True]),
-    ]
-    attended, strongest, newest = (times_a_random_one(found, choice) for choice in CHOICES.values())
-    assert attended.point == pytest.approx((2 + 3 + 1) / (3 + 1 + 1)) == newest.point
-    assert strongest.point == pytest.approx((4 + 3 + 1) / (3 + 1 + 1))
-    assert attended.lower <= attended.point <= attended.upper
-    assert told_apart(found, lambda one: one.attention) == pytest.approx((1 + 0.5) / 2)
+def known_model(requests: Sequence[Request]) -> NDArray[np.float64]:
+    return 1 / (1 + np.exp(-logits(requests)))
+
+
+@pytest.fixture(scope="module")
+def planted() -> list[Weighed]:
+    """2,000 requests of 500 users, half of them with the cause in the history, and clicks that follow the model."""
+    random = np.random.default_rng(3)
+    found = []
+    for number in range(2000):
+        history = random.permutation([CAUSE if number % 2 else 2, 3, 4, 5, 6]).tolist()
+        request: Request = {"history": history, "candidates": [9]}
+        label = int(random.random() < known_model([request])[0])
+        shorter = [{**request, "history": history[:place] + history[place + 1 :]} for place in range(5)]
+        effects = np.abs(logits([request]) - logits(shorter))
+        weights = random.random((2, 5))
+        found.append(Weighed(number // 4, label, request, weights[0], effects, weights[1], np.array(history) == CAUSE))
+    return found
+
+
+def test_effects_that_know_the_cause_pay(planted: list[Weighed]) -> None:
+    """Without the behaviour of the largest effect, labels are predicted worse than without a random one."""
+    one = deletion(planted, known_model, 1)
+    assert one.more_loss("largest effects", "random").lower > 0.05
+    assert one.more_loss("largest effects", "most attended").lower > 0.05
+    assert causal_share(planted, RANKINGS["largest effects"]) == 1
+
+
+def test_random_effects_pay_nothing(planted: list[Weighed]) -> None:
+    """With random numbers as effects, the log loss is that of a random ranking, and one first behaviour in 5 causes."""
+    random = np.random.default_rng(4)
+    ignorant = [replace(one, effects=random.random(5)) for one in planted]
+    found = deletion(ignorant, known_model, 1).more_loss("largest effects", "random")
+    assert found.lower < 0 < found.upper
+    assert causal_share(ignorant, RANKINGS["largest effects"]) == pytest.approx(1 / 5, abs=0.05)
+
+
+def test_effects_that_miss_the_cause_lose(planted: list[Weighed]) -> None:
+    """The measure can be negative: if the cause has the smallest effect, a random ranking does better."""
+    mistaken = [replace(one, effects=-one.effects) for one in planted]
+    assert deletion(mistaken, known_model, 1).more_loss("largest effects", "random").upper < 0
 
 
 def test_a_run(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, params: Params) -> None:
-    """Each behaviour that the model reads has a weight and an effect."""
+    """Each behaviour that the model reads has its weights, and a model that has learned the test rows is refused."""
     finished = built_once(tmp_path_factory, params)
     here = Workspace(shutil.copytree(finished.here.root, tmp_path / "run"))
     shards = [pq.read_table(path) for path in sorted(here.features.glob("shards/*/test.parquet"))]
@@ -44,6 +82,13 @@ def test_a_run(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, params:
     found = weighed(here, 20)
     expected = lengths.to_numpy()[lengths.to_numpy() >= 2]
     assert len(found) == min(20, len(expected))
-    assert all(len(one.attention) == len(one.effects) >= 2 for one in found)
+    assert all(len(one.attention) == len(one.effects) == len(one.request["history"]) >= 2 for one in found)
     assert max(float(np.ptp(one.attention)) for one in found) > 1e-4
-    assert "| run | " in text([("run", found)])
+    whole = deletion(found, predict(here), 1)
+    assert not np.array_equal(whole.whole, whole.left["random"])
+    assert f"| run | 1 | {len(found)} |" in curves([("run", found, predict(here))])
+    assert causal_shares([("run", found)]) == ""
+
+    write_json(here.shipped / "another.json", {})
+    with pytest.raises(InputError, match="the bundle's model has learned the test rows"):
+        weighed(here, 20)
