@@ -26,8 +26,9 @@ EXCLUDED = {
     r"din watch\b": "needs the log of a server; tests/server/test_watch.py makes one and watches it",
     r"python -m dags\.standalone": "serves until Ctrl-C; tests/dags/test_standalone.py starts it",
     r"python -m benchmarks\.(engines|size) ": "takes from minutes to hours; tests/benchmarks measures small logs",
-    r"python -m benchmarks\.prequential ": "takes an hour or more, and one of its logs has no publisher",
-    r"python -m benchmarks\.(quality|tuned) ": "needs prepared logs, which have no publisher",
+    r"python -m benchmarks\.prequential ": "takes an hour or more, and one of its logs is made of downloads",
+    r"python -m benchmarks\.(quality|tuned) ": "takes hours, on logs that are made of downloads",
+    r"python -m benchmarks\.prepared ": "needs downloads; tests/benchmarks/test_prepared.py writes small ones",
 }
 """Patterns of statements that can't run on one machine without a network, each with the reason."""
 
