@@ -77,18 +77,16 @@ def _request_table(name: str, runs: dict[str, Any]) -> str:
     if "request_ms" not in ours:
         return ""
     peers = {who: run["request_ms"] for who, run in runs.items() if who != OURS and "request_ms" in run}
-    floor = ours["request_floor_ms"]
     times = {
-        "floor: matrix products and sigmoids alone": floor,
         "request.onnx": ours["request_ms"],
         "request.onnx through `Scorer`, from raw ids": ours["request_raw_ms"],
         "padded four-way graph in onnxruntime": ours["request_padded_ms"],
         **{f"{who}, forward in PyTorch": time for who, time in peers.items()},
     }
-    rows = [[what, f"{time:.1f}", f"{time / floor:.2f}×"] for what, time in times.items()]
+    rows = [[what, f"{time:.1f}"] for what, time in times.items()]
     share = ours["request_ms"] / min([ours["request_padded_ms"], *peers.values()])
     title = f"**One user, 500 candidates, 100 behaviours ({name.partition(', ')[2]})**"
-    listed = table(["", "ms", "to the floor"], rows)
+    listed = table(["", "ms"], rows)
     return f"{title}\n\n{listed}\nrequest.onnx takes {share:.2f} of the fastest other path.\n"
 
 

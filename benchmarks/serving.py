@@ -37,10 +37,13 @@ CANDIDATES = (1, 10, 100, 500, 2_000)
 LENGTHS = (0, 10, 50, 100, 1_000)
 TO_THE_FLOOR = ((500, 100), (500, 1_000))
 """The requests that are compared with their floor: candidates and behaviours."""
+_FLOOR = "request_floor_ms"
 _LOG = Workload("long", "short", max_history=max(LENGTHS), batch=256, rows=1_000)
 _SECONDS = 1.0
-"""The time for the turns of a request, if three turns take no longer."""
-_MOST_TURNS = 31
+"""The time for the turns of a request, if the least turns take no longer."""
+_LEAST_TURNS, _MOST_TURNS = 3, 31
+_FLOOR_TURNS = 15
+"""The least turns of a request that is compared with its floor."""
 
 Runs = Mapping[str, Callable[[], Any]]
 Times = Mapping[str, NDArray[np.float64]]
@@ -78,7 +81,7 @@ def request_table() -> str:
     for shape, times in measured.items():
         raw, ours, eager, padded = (times[f"request_{way}ms"] for way in ("raw_", "", "torch_", "padded_"))
         medians = [f"{np.median(ms):.2f}" for ms in (raw, raw - ours, ours, eager, padded)]
-        medians.insert(3, f"{np.median(ours / times['request_floor_ms']):.2f}×" if "request_floor_ms" in times else "")
+        medians.insert(3, f"{np.median(ours / times[_FLOOR]):.2f}×" if _FLOOR in times else "")
         rows.append([*(f"{size:,}" for size in shape), *medians])
     return table([*head, "padded, ms"], rows)
 
@@ -98,14 +101,15 @@ def ways(log: Workload = _LOG) -> Iterator[tuple[int, int, Runs]]:
             runs = exported.runs({"user": {"user_id": 1}, "history": history, "candidates": shown})
             runs["request_padded_ms"] = padded.on(candidates, length)
             if (candidates, length) in TO_THE_FLOOR:
-                runs["request_floor_ms"] = floor(candidates, length, width, train, threads=1)
+                runs[_FLOOR] = floor(candidates, length, width, train, threads=1)
             yield candidates, length, runs
 
 
 def in_turns(runs: Runs) -> Times:
     """Return the CPU time of each function in ms, by turn. They take turns, so other load on the machine hits all."""
     warm = sum(_cpu_ms(run) for run in runs.values())
-    turns = int(np.clip(1e3 * _SECONDS / warm, 3, _MOST_TURNS))
+    least = _FLOOR_TURNS if _FLOOR in runs else _LEAST_TURNS
+    turns = int(np.clip(1e3 * _SECONDS / warm, least, _MOST_TURNS))
     rounds = [[_cpu_ms(run) for run in runs.values()] for _ in range(turns)]
     return dict(zip(runs, np.array(rounds).T, strict=True))
 

@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 
 from benchmarks import serving
+from benchmarks.exported import floor
 from benchmarks.load import loaded, wrk
 from benchmarks.workload import WORKLOADS
 from din.errors import InputError
+from din.params import Train
 
 LOG = replace(WORKLOADS[0], rows=100, items=500)
 
@@ -37,6 +39,14 @@ def test_ours_and_pytorch_score_the_same_model(monkeypatch: pytest.MonkeyPatch) 
         times = serving.in_turns(runs)
         assert times.keys() == runs.keys() and all((ms > 0).all() for ms in times.values())
     assert sizes == [(1, 0), (1, 100), (70, 0), (70, 100)]
+
+
+def test_the_floor_multiplies_for_every_pair() -> None:
+    """The pieces of the floor are small, equal, and together all pairs but at most one in each piece."""
+    for candidates, length in ((1, 3), (500, 100), (500, 1000)):
+        sizes = [len(outputs[0]) for outputs in floor(candidates, length, 8, Train(), threads=1)()]
+        assert len(set(sizes)) == 1 and sizes[0] <= 2048
+        assert 0 <= candidates * length - sum(sizes) < len(sizes)
 
 
 def test_a_missing_wrk_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
