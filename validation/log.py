@@ -125,9 +125,17 @@ class Log(SuiteData):
 
     @override
     def load(self, connection: duckdb.DuckDBPyConnection) -> None:
+        # DuckDB's own partitions would also be those of folders above the workspace.
         connection.execute(
-            f"CREATE TABLE events AS SELECT * FROM read_parquet({text(self.root / 'events/*/*.parquet')}, "
-            "union_by_name = true, hive_partitioning = true, hive_types = {'date': VARCHAR})"
+            rf"""
+            CREATE TABLE events AS
+            SELECT COLUMNS(c -> lower(c) NOT IN ('date', '.file')),
+                regexp_extract(".file", 'date=([^/]+)/[^/]+$', 1) AS date
+            FROM read_parquet(
+                {text(self.root / "events/*/*.parquet")},
+                union_by_name = true, hive_partitioning = false, filename = ".file"
+            )
+            """
         )
         for key, table in BY_DAY.items():
             connection.execute(
@@ -136,7 +144,7 @@ class Log(SuiteData):
             )
         for name in self.sides:
             path = text(self.root / f"{name}.parquet")
-            connection.execute(f"CREATE TABLE {name} AS SELECT * FROM read_parquet({path})")
+            connection.execute(f"CREATE TABLE {name} AS SELECT * FROM read_parquet({path}, hive_partitioning = false)")
 
     @override
     def views(self) -> dict[str, str]:

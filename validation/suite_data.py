@@ -88,8 +88,8 @@ def quoted(name: str) -> str:
 
 
 def text(path: Path) -> str:
-    """Return a path as an SQL string, safe for any path."""
-    return "'" + str(path).replace("'", "''") + "'"
+    """Return a path as an SQL string for DuckDB's readers, safe for any path; only `*` is a pattern."""
+    return "'" + str(path).replace("'", "''").replace("[", "[[]") + "'"
 
 
 def _filled(column: np.ma.MaskedArray) -> np.ndarray:

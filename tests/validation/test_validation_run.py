@@ -10,6 +10,9 @@ from planting import HERE, RAW, described, failed, judge, seal
 from din.errors import InputError, Unavailable
 from din.params import Params
 from din.reports import ALWAYS
+from din.workspace import Workspace
+from validation import raw
+from validation.run import validate
 
 Enter = Callable[..., Params]
 
@@ -24,6 +27,15 @@ def test_clean_workspaces_are_open(protocol: str, seed: int, workspace: Enter) -
         assert not failed(report) and not failed(report, "warning"), suite
         assert always <= {entry["name"] for entry in report["expectations"] if entry["severity"] == "critical"}
         assert all(described(suite).fullmatch(entry["name"]) for entry in report["expectations"])
+
+
+def test_a_workspace_below_a_folder_that_looks_like_a_partition(workspace: Enter) -> None:
+    """The raw suite reads the workspace's own days and columns, by an absolute path too."""
+    params = workspace()
+    root = Path.cwd().parent / "date=2020-01-01/label=7 [1]"
+    shutil.copytree(Path.cwd(), root)
+    validate(Workspace(root), "raw", raw.PHASES, params)
+    assert Workspace(root).verdict("raw").exists()
 
 
 def test_what_cannot_be_evaluated_is_closed(workspace: Enter, monkeypatch: pytest.MonkeyPatch) -> None:
