@@ -10,8 +10,8 @@ from din.registry.champions import removed_lesson, rolled_back, started_from, un
     "no_earlier_champion", applies=lambda case: not case.history, command=lambda case: "din registry verify"
 )
 def no_earlier_champion(case: Case) -> Finding:
-    """Check that the registry has no other bundles. If it does, its log was lost, and this is not a first run."""
-    others = [version for version in case.registry.versions() if version != case.evidence.version]
+    """Check that no other bundle was promoted. If one was, the log was lost, and this is not a first run."""
+    others = [version for version in case.registry.without_log() if version != case.evidence.version]
     return decide(not others, len(others), 0, case.registry.lost(others))
 
 

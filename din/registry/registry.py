@@ -52,8 +52,8 @@ PROMOTED = "promoted-"
 _REGISTRIES = "registries"
 """The memory of registries, in the folder that all runs of a worker share."""
 CLAIMS = "claims"
-_FIRST_PROMOTION = timedelta(days=1)
-"""A bundle without a log means a first promotion that was interrupted, or if older than this, a lost log."""
+_FIRST = "first"
+"""The claim of a first promotion on its bundle, until its record is sealed. A bundle without it had a record."""
 _LONGEST_NUMBER = 6
 """A name of more digits is the beginning of a version, not a record's number."""
 _REMOVAL = "removal-"
@@ -169,6 +169,8 @@ class Registry:
             GateClosed: the directory no longer holds bundle `version`.
             InputError: a value of the record is not of the declared type.
         """
+        if previous is None:
+            self.objects.put(_first(version), b"")
         if self.put_bundle(directory) != version:
             raise GateClosed(f"nothing promoted: {directory} changed while it was judged; run `dvc repro` again")
         files = self.put_run(run_id, evidence)
@@ -214,16 +216,23 @@ class Registry:
             files=dict(files or {}),
         )
         if parent:
-            seal(self.objects, parent.record.number)  # in case a killed promotion left it unsealed
+            self.seal(parent.record)
         if not append(self.objects, record):
             raise self._stale(self.record(number))
+        self._end_first(record)
         if self._memory:
             self._memory.keep(number)
         return record
 
     def seal(self, record: Record) -> None:
-        """Write the seal of the newest record, in case a killed promotion left it unsealed."""
+        """Write the seal of the newest record, in case a killed promotion left it unsealed, and end a first one."""
         seal(self.objects, record.number)
+        self._end_first(record)
+
+    def _end_first(self, record: Record) -> None:
+        """Remove the claim of a first promotion whose record is sealed."""
+        if record.number == 1:
+            self.objects.delete(_first(record.version))
 
     def rollback(self, to: int | str, by: str, reason: str, champion: int | None = None) -> Record:
         """Make an earlier champion the champion again, after verifying its bundle.
@@ -382,8 +391,8 @@ class Registry:
                         told = f"the answer that record {record.number} names is missing or was changed"
                         damage.append(f"{named[-1]}: {told}")
             damage += [line for line in found if not line.startswith(tuple(named))]
-        if not (records or damage) and self._lost_its_log():
-            damage.append(self.lost(self.versions()))
+        if not (records or damage) and (bundles := self.without_log()):
+            damage.append(self.lost(bundles))
         return damage
 
     def lost(self, bundles: Sequence[Version]) -> str:
@@ -397,10 +406,10 @@ class Registry:
         """Return one line for each harmless irregularity of the log."""
         return read_chain(self.objects).remarks
 
-    def _lost_its_log(self) -> bool:
-        """Return whether bundles without any record mean a lost log, and not an interrupted first promotion."""
-        stored = self.objects.keys("bundles").values()
-        return len(self.versions()) > 1 or any(modified < datetime.now(UTC) - _FIRST_PROMOTION for modified in stored)
+    def without_log(self) -> list[Version]:
+        """Return the bundles that mean a lost log if it is empty: all but those of interrupted first promotions."""
+        claims = self.objects.keys(f"{CLAIMS}/bundles")
+        return [version for version in self.versions() if _first(version) not in claims]
 
     def gc(self, grace: timedelta = timedelta(days=7), dry_run: bool = True) -> list[str]:
         """Remove bundles, runs and stages that no record names, expired requests, and leftovers of killed writes.
@@ -438,7 +447,7 @@ class Registry:
         for key, modified in found.items():
             owned.setdefault(_owner(key), {})[key] = modified
         orphans = [owner for owner, keys in owned.items() if owner not in kept and max(keys.values()) < before]
-        unexplained = [version for version in self.versions() if f"bundles/{version}" in orphans]
+        unexplained = [version for version in self.without_log() if f"bundles/{version}" in orphans]
         if unexplained and not history:
             raise InputError(self.lost(unexplained))
         leftovers = [path for path, modified in self.objects.leftovers().items() if modified < before]
@@ -503,6 +512,11 @@ class Registry:
     def _check(self, key: str, digest: str) -> None:
         if self.objects.sha256(key) != digest:
             raise self._damaged(key)
+
+
+def _first(version: Version) -> str:
+    """Return the key of a first promotion's claim on its bundle."""
+    return f"{CLAIMS}/bundles/{version}/{_FIRST}"
 
 
 def _owner(key: str) -> str:

@@ -17,6 +17,7 @@ from din.gates.gate import gate
 from din.params import Params
 from din.promotion.promote import promote
 from din.registry.bundle import verify_bundle
+from din.registry.registry import Registry
 from din.workspace import Suite, Workspace
 from tests.factories.documents_of import DIGEST
 from tests.factories.run import Run, edit, for_a_small_log, score
@@ -265,15 +266,34 @@ def test_a_run_without_faults_is_promoted(site: Site) -> None:
 
 
 def test_a_deleted_log_is_not_a_first_run(site: Site, tmp_path: Path) -> None:
-    """If a bundle older than a day is stored without records, another candidate is not the first champion."""
+    """If a bundle that was promoted is stored without records, another candidate is not the first champion."""
     site.promote()
     namespace = site.here.root / "registry" / site.params.model_name
     for area in ("promotions", "seals"):
         shutil.rmtree(namespace / area)
-    for path in (namespace / "bundles").rglob("*"):
-        os.utime(path, (0, 0))
-    other = Run(Workspace(tmp_path / "other"), site.params)
+    with pytest.raises(GateClosed, match="no_earlier_champion"):
+        gate(_beside(site, tmp_path / "other"), site.params, score)
+
+
+def test_an_interrupted_first_promotion_blocks_no_other_candidate(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its bundle is stored without a record, but was no champion."""
+    with monkeypatch.context() as fault, pytest.raises(KeyboardInterrupt):
+        fault.setattr(Registry, "append", _interrupted)
+        site.promote()
+    other = _beside(site, tmp_path / "other")
+    gate(other, site.params, score)
+    promote(other, site.params, "ann", score=score)
+
+
+def _interrupted(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _beside(site: Site, root: Path) -> Workspace:
+    """Return the workspace of another candidate, with a copy of the registry."""
+    other = Run(Workspace(root), site.params)
     other.become(0.1)
     shutil.copytree(site.here.root / "registry", other.here.root / "registry")
-    with pytest.raises(GateClosed, match="no_earlier_champion"):
-        gate(other.here, site.params, score)
+    return other.here

@@ -15,6 +15,7 @@ import pytest
 from din.artifacts import hash_files, sha256_file
 from din.errors import InputError, Unavailable
 from din.facts import Facts
+from din.registry.bundle import verify_bundle
 from din.registry.objects import Objects
 from din.registry.records import StaleChampion
 from din.registry.registry import Registry, list_models
@@ -178,17 +179,27 @@ def test_gc_never_finishes_what_emptied_the_log(local, tmp_path):
 
 
 def test_a_failed_first_promotion_is_no_lost_log(local, tmp_path, monkeypatch):
-    """One bundle of today without a record is sound; an older one, or two, are damage."""
-    candidate = bundle(tmp_path / "a")
+    """Its bundle blocks no other candidate, and gc removes it; a bundle that was promoted is damage."""
+
+    def promote(name, previous=None):
+        version = verify_bundle(bundle(tmp_path / name, name)).version
+        return local.promote(tmp_path / name, version, previous, by="ann", reason="open", run_id=name, evidence={})
 
     def fails(self, key, content):
         raise Unavailable(f"{key}: 503")
 
-    with monkeypatch.context() as fault, pytest.raises(Unavailable):
-        fault.setattr(Objects, "create", fails)
-        crown(local, candidate)
-    assert local.verify() == []
+    for name in ("one", "two"):
+        with monkeypatch.context() as fault, pytest.raises(Unavailable):
+            fault.setattr(Objects, "create", fails)
+            promote(name)
     age(tmp_path / "r")
+    assert len(local.versions()) == 2 and local.verify() == local.without_log() == []
+    champion = promote("two")
+    assert local.without_log() == [champion.version]
+    with pytest.raises(StaleChampion):
+        promote("one")
+    age(tmp_path / "r")
+    assert any("bundles" in path for path in local.gc(dry_run=False)) and local.versions() == [champion.version]
+    for area in ("promotions", "seals"):
+        shutil.rmtree(tmp_path / "r" / "ads" / area)
     assert "the log of promotions is empty" in local.verify()[0]
-    crown(local, candidate)
-    assert local.verify() == []
