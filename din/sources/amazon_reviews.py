@@ -126,7 +126,7 @@ class AmazonReviews(Publisher):
             "categories": path,
             "brand": items[self.edition.brand],
         }
-        return items.one_each("min", self.edition.item).select(columns)  # the first of two descriptions counts
+        return items.one_each("min", items[self.edition.item]).select(columns)  # the first of two descriptions counts
 
     def _literals(self, file: File) -> Rows:
         """Read the metadata of 2014. An item may have several paths, and each of their names is kept once.

@@ -113,15 +113,15 @@ class Rows:
         """Return the rows that fulfil a condition in SQL."""
         return replace(self, query=f"SELECT * FROM ({self.query}) WHERE {condition}")
 
-    def one_each(self, pick: Literal["min", "max"], *names: str, order: str | None = None) -> "Rows":
-        """Return the first row (`min`) or the last one (`max`) for each combination of values in some columns.
+    def one_each(self, pick: Literal["min", "max"], *keys: str, order: str | None = None) -> "Rows":
+        """Return the first row (`min`) or the last one (`max`) for each combination of some values.
 
         Args:
+            keys: an SQL expression for each value.
             order: an SQL expression that orders the rows; the files' order breaks ties, and is the default.
         """
         row = f"arg_{pick}(row, ({order}, row))" if order else f"{pick}(row)"
-        keys = ", ".join(self[name] for name in names)
-        return self.where(f"row IN (SELECT {row} FROM ({self.query}) GROUP BY {keys})")
+        return self.where(f"row IN (SELECT {row} FROM ({self.query}) GROUP BY {', '.join(keys)})")
 
     def stored(self, path: Path) -> "Rows":
         """Return the same rows from a file that holds them from now on, so that their query runs only once."""

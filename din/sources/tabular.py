@@ -57,6 +57,12 @@ class Input:
     forms: Mapping[str, int]  # of the values in each column, under their names
     text: bool  # whether the columns are text without types (CSV)
 
+    def identifier(self, ours: str) -> str:
+        """Return SQL for an id column in the type that its values have in this table."""
+        name = self.names[ours]
+        kind = self.rows.types[name]
+        return values.cast(self.rows[name], kind, values.identifier(kind, self.forms[name], self.text))
+
     def side(self, ours: str) -> str:
         """Return SQL for a side column in its final type."""
         name = self.names[ours]
@@ -173,9 +179,9 @@ class TableSource(Source):
         found = dict(self._loaded)
         if history := found.pop("history", None):
             if self._is_own_history:  # what a user's first event says is all that came before it
-                user, time = history.names[USER_ID], history.names[TIMESTAMP]
+                time = history.names[TIMESTAMP]
                 at, _ = times.to_utc(history.rows, time, self.params.timestamp_unit, history.forms[time])
-                history = replace(history, rows=history.rows.one_each("min", user, order=at))
+                history = replace(history, rows=history.rows.one_each("min", history.identifier(USER_ID), order=at))
             history = _exploded(history)
             if history.rows.count:
                 found["history"] = history
@@ -240,7 +246,8 @@ class TableSource(Source):
         """Return the events, without repeated ones if `fetch.table.drop_duplicates` is true."""
         if not self.params.drop_duplicates:
             return events
-        return events.one_each("min", *(self._wanted("events")[ours] for ours in _TABLES["events"]))
+        table = self._input("events", events)
+        return events.one_each("min", *map(table.identifier, _TABLES["events"]))  # 17 in one file is 17.0 in another
 
     def _require(self, table: str, names: Sequence[str], file: str) -> None:
         for ours, theirs in self._wanted(table).items():
@@ -453,7 +460,7 @@ def _items_of(events: Input, described: Sequence[str]) -> Input:
     """Return the columns of events that describe items, with one row for each item: its last one."""
     names = {ours: theirs for ours, theirs in events.names.items() if ours in (ITEM_ID, *described)}
     lists = {ours: separator for ours, separator in events.lists.items() if ours in described}
-    return replace(events, rows=events.rows.one_each("max", events.names[ITEM_ID]), names=names, lists=lists)
+    return replace(events, rows=events.rows.one_each("max", events.identifier(ITEM_ID)), names=names, lists=lists)
 
 
 def types_of_ids(tables: Mapping[str, Input]) -> dict[tuple[str, str], str]:

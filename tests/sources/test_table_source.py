@@ -154,7 +154,7 @@ def test_the_first_of_rows_at_the_same_time(step: int) -> None:
     rows = Rows.of("log.csv", {"user": [1, 2, 1, 2, 1], "time": [5, 9, 5, 7, 5]})
     seen = rows.con.execute(rows.query).to_arrow_table()[::step]
     rows.con.register("seen", seen)
-    first = replace(rows, query="SELECT * FROM seen").one_each("min", "user", order=rows["time"])
+    first = replace(rows, query="SELECT * FROM seen").one_each("min", rows["user"], order=rows["time"])
     assert first.con.execute(f"SELECT row FROM ({first.query}) ORDER BY row").fetchall() == [(0,), (3,)]
 
 
@@ -275,6 +275,15 @@ CASES = [
     events("duplicates", TWICE, {"item_id": [5, 5, 6, 5], "label": [0, 1, 1, 1]}),
     events("the first of duplicates", TWICE, {"item_id": [5, 6, 5], "label": [0, 1, 1], "sequence": [0, 2, 3]},
         drop_duplicates=True),
+    case(
+        "duplicates of whole numbers and floats",
+        {"a.csv": f"{HEADER},price\n1,17,{T},0,1\n2,18,{T},1,2\n",
+            "b.csv": f"{HEADER},price\n1.0,17.0,{T}.0,1,3\n3.0,17.0,{T}.0,1,4\n"},
+        {"events": {"item_id": [17, 18, 17], "label": [0, 1, 1]}, "items": {"item_id": [18, 17], "price": [2, 4]}},
+        events="?.csv", drop_duplicates=True, items_from_events=("price",),
+    ),
+    events("words that look alike are no duplicates", f"{HEADER}\n1,17,{T},0\n1,17.0,{T},1\n1,x,{T},1\n",
+        {"item_id": ["17", "17.0", "x"]}, drop_duplicates=True),
     events("ids with zeros or beyond 64 bits", f"{HEADER}\n007,1,{T},0\n18446744073709551616,2,{T},0\n",
         {"user_id": ["007", "18446744073709551616"]}),
     events("ids of a decimal type", parquet(user_id=pa.array([2**60 + 1], pa.decimal128(38))),
