@@ -356,7 +356,12 @@ class _Join:
         if found is None:
             raise InputError(f"data.until={last}: no answer is that old; set a later day")
         forms = json.loads(found)
-        contexts = {name: _context(name, form) for name, form in forms.items()} if isinstance(forms, dict) else {}
+        forms = forms if isinstance(forms, dict) else {}
+        long = self._ask(", ".join(["NULL", *map(_is_long, forms)]), asked)[1:]
+        contexts = {
+            name: _context(name, form, "JSON" if is_long else None)
+            for (name, form), is_long in zip(forms.items(), long, strict=True)
+        }
         feedback = {name: f"f{number}" for number, name in enumerate(params.feedback)}
         contexts.pop(PLACE, None)  # a client sends one if the model reads it
         names = [*EVENT_COLUMNS, "date", PLACE, *contexts, *feedback]
@@ -441,13 +446,25 @@ def _time(text: str) -> str:
     return f"coalesce({seconds}, TRY_CAST({text} AS TIMESTAMPTZ) AT TIME ZONE 'UTC')"
 
 
-def _context(name: str, form: Any) -> str:
-    """Return SQL for a value of a request's context, in the type of all of its values."""
-    listed = isinstance(form, list)
-    kind = str(form[0] if listed else form)
-    kind = "BIGINT" if kind in ("UBIGINT", "HUGEINT") else kind
+def _value(name: str) -> str:
+    """Return SQL for a value of a request's context, as JSON."""
     pointer = "/" + name.replace("~", "~0").replace("/", "~1")
-    value = f"json_extract(context, {quoted(pointer)})"
+    return f"json_extract(context, {quoted(pointer)})"
+
+
+def _is_long(name: str) -> str:
+    """Return SQL for whether values of a context are whole numbers, some of more than 64 bits: ids, not quantities."""
+    text = f"CAST({_value(name)} AS VARCHAR)"
+    long = f"list_filter(regexp_extract_all({text}, '-?[0-9]+'), lambda x: TRY_CAST(x AS BIGINT) IS NULL)"
+    return rf"bool_and(regexp_full_match({text}, '[-0-9,\[\]nul]*')) AND bool_or(len({long}) > 0)"
+
+
+def _context(name: str, form: Any, kind: str | None = None) -> str:
+    """Return SQL for a value of a request's context, in the type of all of its values, unless `kind` names another."""
+    listed = isinstance(form, list)
+    kind = kind or str(form[0] if listed else form)
+    kind = "BIGINT" if kind in ("UBIGINT", "HUGEINT") else kind
+    value = _value(name)
     if kind == "JSON":  # values of several types
         return f"list_transform(CAST({value} AS JSON[]), lambda x: as_text(x))" if listed else f"as_text({value})"
     kind = kind if kind in ("BIGINT", "DOUBLE", "BOOLEAN") else "VARCHAR"

@@ -247,6 +247,18 @@ def test_contexts_of_several_types(root: Path, events: Callable[..., list[dict[s
     assert [row["tags"] for row in found] == [[value] if value else [] for value in expected]
 
 
+def test_long_integers_in_contexts(root: Path, events: Callable[..., list[dict[str, Any]]]) -> None:
+    """A context with integers of more than 64 bits is text, as in a CSV; fractions make it a quantity."""
+    values = [7, 2**63, 2**64 + 1, None]
+    contexts = [{"page": value, "tags": [1, value], "size": value and value / 2} for value in values]
+    serve(root, [(f"c{hour}", hour, "7", ["a"], context) for hour, context in enumerate(contexts)] + [ASKED[-1]])
+    clicks(root, BY_ID, [("r4", "c", 60)])
+    found = events(window_hours=1)
+    assert [row["page"] for row in found] == ["7", str(2**63), str(2**64 + 1), None]
+    assert [row["tags"] for row in found] == [["1", "7"], ["1", str(2**63)], ["1", str(2**64 + 1)], ["1"]]
+    assert [row["size"] for row in found] == [3.5, 2.0**62, 2.0**63, None]
+
+
 def test_rows_of_a_killed_process(root: Path, events: Callable[..., list[dict[str, Any]]]) -> None:
     """They are published before the log is read; an empty user is nobody."""
     serve(root, ASKED)
