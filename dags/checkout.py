@@ -9,10 +9,12 @@ import fcntl
 import logging
 import os
 import re
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
 from typing import IO, Any
@@ -56,10 +58,13 @@ class WorkerSettings:
         """Read `DIN_REPOSITORY`, `DIN_HOME`, `DIN_DVC_REMOTE` and `DIN_REGISTRY`; docs/workers.md has the defaults.
 
         Raises:
-            InputError: a setting is missing or relative where other workers would not find it, or git is not installed.
+            InputError: a setting is missing or relative where other workers would not find it, or git or DVC is not
+                installed.
         """
         if which("git") is None:
             raise InputError("git: not found; install it on this worker: each run is a checkout of a commit")
+        if find_spec("dvc") is None:
+            raise InputError(f"dvc: not installed for {sys.executable}; pip install dvc: it runs the stages")
         ours = Path(__file__).resolve().parent.parent
         here = ours if Workspace(ours).pipeline.exists() else Path.cwd()  # an installed package holds no pipeline
         repository = os.environ.get("DIN_REPOSITORY") or str(here)

@@ -115,7 +115,7 @@ def repository(workspace: Workspace) -> Iterator[ProbeResult]:
     """Ask git for the commit, which promotions record."""
     try:
         commit = git(workspace.root.resolve(), "rev-parse", "--short=12", "HEAD").strip()
-    except (CommandFailed, OSError) as error:
+    except CommandFailed as error:
         fix = "`git init` if nothing is there yet, and commit: `dvc exp`, a repetition and Airflow need a commit"
         yield ProbeResult("git", "warning", _line(error), fix)
     else:

@@ -8,6 +8,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from shutil import which
 from typing import NamedTuple
 
 from din.errors import Unavailable, shown
@@ -79,8 +80,10 @@ def query(command: Sequence[str], cwd: Path | None, env: Mapping[str, str]) -> s
     """Run a short command and return its output; see `stream` for the arguments.
 
     Raises:
-        CommandFailed: the command failed.
+        CommandFailed: the command failed, or is not installed.
     """
+    if which(command[0], path=env.get("PATH")) is None:
+        raise CommandFailed(f"{command[0]}: not found; install it, or add its folder to PATH")
     try:
         done = subprocess.run(
             command,

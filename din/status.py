@@ -84,7 +84,7 @@ def status(workspace: Workspace) -> Status:
     waiting: list[Request] = []
     try:
         changed = _changed(workspace)
-    except (Unavailable, ValueError, OSError) as error:
+    except (Unavailable, ValueError) as error:
         problems.append(f"dvc status: {error}")
         exit_code = Unavailable.exit_code
     try:

@@ -239,7 +239,7 @@ def _git(workspace: Workspace) -> GitState:
             commit=Commit(git("rev-parse", "HEAD")),
             dirty=bool(git("status", "--porcelain", "--", ".", *copied)),
         )
-    except (OSError, CommandFailed):  # no git, or no repository
+    except CommandFailed:  # no git, or no repository
         return GitState(commit=None, dirty=None)
 
 

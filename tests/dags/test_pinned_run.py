@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -70,6 +71,15 @@ def test_paths_hold_wherever_the_workspace_lies(here: Worker, checked_out: Calla
     assert params["fetch"]["table"]["items"] == f"{here.checkout}/log/items.csv"
     assert params["promote"]["registry"] == f"{here.checkout}/registry"
     assert (params["train"]["learning"]["epochs"], params["fetch"]["table"]["users"]) == (3, None)
+
+
+def test_a_worker_without_dvc_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message says which Python lacks it, before a process of that Python fails."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "dvc"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "path", [])
+    with pytest.raises(InputError, match=r"dvc: not installed for .*python"):
+        WorkerSettings.from_env()
 
 
 def test_a_registry_that_others_cannot_find(checked_out: Callable[..., Path]) -> None:

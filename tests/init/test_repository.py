@@ -88,10 +88,12 @@ def test_a_pipeline_has_a_repository_of_its_own(tmp_path: Path) -> None:
 
 
 def test_without_git_there_is_no_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The message says so."""
+    """The message says so, as that of any later command of git does."""
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     with pytest.raises(InputError, match="git: not found; install it"):
         command.create(tmp_path, SETS)
+    with pytest.raises(CommandFailed, match="git: not found; install it"):
+        command.git(tmp_path, "status")
 
 
 def test_a_second_guess_replaces_the_first(repository: Path) -> None:
