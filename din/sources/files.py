@@ -38,6 +38,8 @@ ANY_DAY = "????-??-??"
 CHUNK = 1 << 22  # bytes read at once
 _MARK = "@date@"  # stands in for the day while a pattern is turned into a regular expression
 _COMPRESSIONS = {"gz": "gzip", "bz2": "bz2", "zst": "zstd"}
+_PACKED = {b"\x1f\x8b": ".gz", b"BZh": ".bz2", b"\x28\xb5\x2f\xfd": ".zst", b"PK\x03\x04": ".zip"}
+"""The first bytes of compressed files, and their suffixes."""
 _STAMPS = ("mtime", "created", "ino", "ETag", "etag", "LastModified", "last_modified", "updated", "generation", "CRC")
 _UNREAD = (OSError, ValueError, pa.ArrowException, zipfile.BadZipFile, zlib.error)
 _FINAL = {None, errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ENAMETOOLONG}
@@ -248,6 +250,20 @@ def unreadable(what: str) -> Iterator[None]:
             raise Unavailable(f"{what}: cannot be read now ({problem}); run it again once it can be reached") from None
         advice = "check the path and its permissions, or export it again"
         raise InputError(f"{what}: cannot be read ({problem}); {advice}") from None
+
+
+def require_plain(file: File) -> None:
+    """Check that a file whose name has no suffix of a compression is not compressed.
+
+    Raises:
+        InputError: it begins as a compressed file does.
+    """
+    with file.system.open(file.path, "rb") as stream:
+        beginning = stream.read(4)
+    suffix = next((suffix for start, suffix in _PACKED.items() if beginning.startswith(start)), None)
+    if suffix and not file.compression and format_of(file.path) != "Parquet":
+        fix = "unpack it" if suffix == ".zip" else f"rename it to {Path(file.path).name}{suffix}"
+        raise InputError(f"{file.name}: compressed, although its name does not end in {suffix}; {fix}")
 
 
 def _sha256(file: File) -> Digest:

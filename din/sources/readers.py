@@ -21,7 +21,7 @@ from pydantic_core import from_json
 from din.documents import DEPTH
 from din.errors import InputError, shown
 from din.progress import track
-from din.sources.files import CHUNK, File, format_of, unreadable
+from din.sources.files import CHUNK, File, format_of, require_plain, unreadable
 from din.sources.rows import Rows, Store, numbered, quoted
 
 Select = Callable[[Sequence[str], str], list[str]]
@@ -110,13 +110,13 @@ def _writer(path: Path, schema: pa.Schema, name: str) -> pq.ParquetWriter:
 
 def first_line(file: File, dialect: Dialect) -> list[str]:
     """Return the cells of the first line of a CSV file."""
-    with unreadable(file.name), _csv(file, [], dialect) as reader:
+    with _reading(file), _csv(file, [], dialect) as reader:
         return reader.schema.names
 
 
 def _batches(file: File, own: pa.Schema, dialect: Dialect, schema: pa.Schema) -> Iterator[pa.Table]:
     """Yield the rows of a file, whose columns are `own`, with all columns of a schema."""
-    with unreadable(file.name):
+    with _reading(file):
         for batch in _FORMATS[format_of(file.path)].batches(file, own, dialect):
             yield _filled(batch, schema, file.name)
 
@@ -144,9 +144,20 @@ def unified(schemas: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
     return pa.schema([field for field, _ in common.values()])
 
 
+@contextmanager
+def _reading(file: File) -> Iterator[None]:
+    """Turn errors about a file's content into an InputError; see `unreadable`."""
+    with unreadable(file.name):
+        try:
+            yield
+        except (UnicodeDecodeError, pa.ArrowInvalid):
+            require_plain(file)
+            raise
+
+
 def _chosen(file: File, select: Select, dialect: Dialect) -> pa.Schema:
     form = format_of(file.path)
-    with unreadable(file.name):
+    with _reading(file):
         if file.system.size(file.path) == 0:
             raise InputError(f"{file.name}: empty (0 bytes); expected a {form} file: export it again")
         schema = _FORMATS[form].schema(file, dialect)
