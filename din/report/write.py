@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from filelock import FileLock
+
 from din.artifacts import write_bytes
 from din.printing import append_summary, markdown_table
 from din.report.advice import Advice, advise
@@ -19,10 +21,11 @@ def write_report(workspace: Workspace) -> tuple[Run, list[Advice]]:
 
     Keep the gate's report of a refused candidate for the page of all runs. Return the run and the advice on its page.
     """
-    run = Run(workspace)
-    advice = advise(run)
-    write_bytes(workspace.report, render(run, advice, run.importances()))
-    keep_refused(run)
+    with FileLock(workspace.report_lock):  # of two calls at once, the later one writes its page last
+        run = Run(workspace)
+        advice = advise(run)
+        write_bytes(workspace.report, render(run, advice, run.importances()))
+        keep_refused(run)
     return run, advice
 
 

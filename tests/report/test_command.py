@@ -1,6 +1,9 @@
 """The command `din report`, and the pages that `din fetch`, `din gate` and `din promote` leave."""
 
 import json
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
@@ -33,6 +36,15 @@ def test_the_command_writes_and_prints(here: Workspace) -> None:
     found = json.loads(CliRunner().invoke(cli.app, ["report", "--json"]).stdout)
     assert (found["state"], found["message"], found["advice"]) == ("unfinished", "", [])
     assert found["report"] == "reports/report.html"
+
+
+def test_two_reports_at_once(here: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both write the page, one after the other."""
+    sync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (time.sleep(0.1), sync(file)))
+    with ThreadPoolExecutor(2) as calls:
+        pages = [call.result()[0] for call in [calls.submit(write.write_report, here) for _ in range(2)]]
+    assert [page.workspace for page in pages] == [here, here] and here.report.exists()
 
 
 def test_the_verdict_as_markdown(here: Workspace, finished: Miniature) -> None:
