@@ -14,14 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from ports import free_port
 from workspace import BIN  # tests/pipeline
-
-
-def free_port() -> int:
-    """Return a port on loopback at which nothing listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 def api_server() -> dict[str, str]:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from local_airflow import Airflow, free_port, stop, wait_for
+from local_airflow import Airflow, stop, wait_for
+from ports import free_port
 from workspace import Workspace  # tests/pipeline
 
 

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import numpy as np
 import onnx
 from factories.served_days import Days
 from onnx import numpy_helper
+from ports import free_port
 
 from din.artifacts import write_json
 from din.names import Version
@@ -104,9 +104,7 @@ def running(
     Args:
         program: how Python starts `din`.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     place = ("--registry", registry.uri, "--model", registry.model_name, "--port", str(port))
     with (folder / "printed").open("w") as printed:
         environment = os.environ | {"XDG_CACHE_HOME": str(folder / "cache")}
