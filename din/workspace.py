@@ -100,7 +100,7 @@ class Workspace:
 
     state = _Place(".din")  # everything that must survive DVC
     stage_lock = _Place(".din", "stage.lock")  # held by a running stage
-    report_lock = _Place(".din", "report.lock")  # held while the page of the run is made
+    report_lock = _Place(".din", "report.lock")  # held while a page is made
     checkpoints = _Place(".din", "checkpoints")  # train: one folder per run
     scratch = _Place(".din", "featurize")  # featurize: temporary files
     refused = _Place(".din", "refused")  # report: the reports of the gate about refused candidates

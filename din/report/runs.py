@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
+from filelock import FileLock
+
 from din import documents
 from din.artifacts import write_bytes
 from din.errors import InputError
@@ -90,7 +92,8 @@ def write_runs(workspace: Workspace, uri: str, model_name: str) -> Runs:
     local = {one.report for one in runs.rows if one.report and "://" not in uri}
     folder = page.parent.resolve()
     links = {place: quote(os.path.relpath(Path(place).expanduser().resolve(), folder)) for place in local}
-    write_bytes(page, environment().get_template("runs.html.j2").render(runs=runs, links=links).encode())
+    with FileLock(workspace.report_lock):
+        write_bytes(page, environment().get_template("runs.html.j2").render(runs=runs, links=links).encode())
     return runs
 
 

@@ -235,7 +235,8 @@ def unreadable(what: str) -> Iterator[None]:
             )
             raise InputError(f"{what}: not UTF-8 text ({shown(problem, quotes=False)}); {advice}") from None
         damaged = "the file is damaged or of another format: export it again"
-        advice = ", ".join(["correct that line" if "line" in problem else damaged, *getattr(error, "__notes__", ())])
+        place = re.search(r"\b(line|object) \d", problem)
+        advice = ", ".join([f"correct that {place[1]}" if place else damaged, *getattr(error, "__notes__", ())])
         raise InputError(f"{what}: cannot be read ({problem}); {advice}") from None
     except ImportError as error:
         package = getattr(error.__cause__, "name", None) or "that package"

@@ -1,10 +1,12 @@
-"""Read the files of a table: CSV, Parquet and JSON-lines, local or through fsspec.
+"""Read the files of a table: CSV, Parquet, and JSON in lines or in an array, local or through fsspec.
 
 Only the requested columns are read, those of CSV as text. Types are decided later over all rows (`values.py`), never
 from a sample. Files are read in batches into the engine, so memory does not grow with them. JSON-lines are parsed
 twice, because their columns and types are known only at the end.
 """
 
+import io
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -52,6 +54,8 @@ UNNAMED = "column_"
 _DELIMITER = "\x1f"  # replaces a delimiter of two characters, which Arrow does not read
 _HEAD = 32 << 20
 """The size in bytes of a file's first rows at which `read` stops, if `most` limits their number."""
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"|["\[\]{},]', re.DOTALL)
+"""The text and the signs that structure JSON. A lone quote begins text whose end is not there yet."""
 _TOO_LONG = ("straddling", "Empty CSV file or block")  # Arrow's messages about a row and about the header
 
 
@@ -316,10 +320,9 @@ def _json_batches(file: File, schema: pa.Schema, _: Dialect) -> Iterator[pa.Reco
 
 
 def _json(file: File, options: pjson.ParseOptions) -> Iterator[tuple[pa.Table, pa.Schema]]:
-    """Yield the lines in blocks, each with the schema of all lines so far.
+    """Yield the lines, or the objects of an array, in blocks, each with the schema of all of them so far.
 
     Raises:
-        InputError: the file holds a JSON array.
         pa.ArrowInvalid: a line can't be parsed, or a value has another type than before. The message names the line.
     """
     schema = pa.schema([])
@@ -333,15 +336,12 @@ def _json(file: File, options: pjson.ParseOptions) -> Iterator[tuple[pa.Table, p
         return table, pa.unify_schemas([schema, own], promote_options="permissive")
 
     with file.lines() as stream:
-        while block := stream.read(CHUNK) + stream.readline(CHUNK):
+        is_array = stream.peek(CHUNK).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+        place = "object" if is_array else "line"
+        for block in _objects(stream) if is_array else _blocks(stream):
             try:
                 table, schema = parsed(block)
             except (pa.ArrowInvalid, pa.ArrowTypeError):
-                if not number and block.lstrip().startswith(b"["):
-                    raise InputError(
-                        f"{file.name}: a JSON array; expected JSON lines, so convert it, e.g. with jq -c '.[]' "
-                        f"{file.name}"
-                    ) from None
                 for at, line in enumerate(block.splitlines(), number + 1):
                     if not line.strip():
                         continue
@@ -349,11 +349,51 @@ def _json(file: File, options: pjson.ParseOptions) -> Iterator[tuple[pa.Table, p
                         _, schema = parsed(line)
                     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
                         beginning = shown(line[:80].decode(errors="replace"))
-                        expected = "expected a JSON object with the types of the other lines"
-                        raise pa.ArrowInvalid(f"line {at}: {error}, in {beginning}; {expected}") from None
+                        expected = f"expected a JSON object with the types of the other {place}s"
+                        raise pa.ArrowInvalid(f"{place} {at}: {error}, in {beginning}; {expected}") from None
                 raise
             yield table, schema
             number += block.count(b"\n")
+
+
+def _blocks(stream: io.BufferedReader) -> Iterator[bytes]:
+    """Yield the lines in blocks."""
+    while block := stream.read(CHUNK) + stream.readline(CHUNK):
+        yield block
+
+
+def _objects(stream: io.BufferedReader) -> Iterator[bytes]:
+    """Yield the elements of a JSON array in blocks, each element on a line.
+
+    Raises:
+        pa.ArrowInvalid: an element has more than `CHUNK` bytes, or the file does not end where the array does.
+    """
+    text = stream.read(CHUNK).partition(b"[")[2]
+    depth = 0
+    while depth >= 0:
+        depth = start = 0
+        elements = []
+        for token in _TOKEN.finditer(text):
+            if token[0] == b'"':
+                break  # its end is in the next chunk
+            depth += {b"{": 1, b"[": 1, b"}": -1, b"]": -1}.get(token[0], 0)
+            if depth < 0 or (depth == 0 and token[0] == b","):
+                elements.append(text[start : token.start()].replace(b"\n", b" ").replace(b"\r", b" ") + b"\n")
+                start = token.end()
+            if depth < 0:
+                break
+        block = b"".join(elements)
+        if block.strip():
+            yield block
+        text = text[start:]
+        chunk = stream.read(CHUNK)
+        if len(text) > CHUNK:
+            raise pa.ArrowInvalid(f"an object has more than {CHUNK >> 20} MB, beginning with {shown(text[:40])}")
+        if depth >= 0 and not chunk:
+            raise pa.ArrowInvalid("the JSON array does not end")
+        text += chunk
+    if text.strip():
+        raise pa.ArrowInvalid(f"{shown(text[:40])} follows the JSON array")
 
 
 def _check_depth(lines: bytes) -> None:

@@ -162,7 +162,10 @@ CASES = [
     log("ids with fractions", "b.parquet", parquet(user_id=[1.5]), "user_id is of type double; expected integers or"),
     side("structs", "items", '{"item_id": 1, "c": {"d": 1}}\n', "column 'c' is of type struct", "expected numbers"),
     side("UTF-8 JSON", "items", b'{"item_id": 1}\n{"c": "\xe9"}\n', "side.jsonl: not UTF-8 text (line 2", "iconv"),
-    log("a JSON array", "bad.json", '[{"a": 1}]', "a JSON array; expected JSON lines", "jq -c '.[]' bad.json"),
+    log("a JSON array of two types", "bad.json", '[{"a": 1},\n {"a": {}}]', "object 2: ", "correct that object"),
+    log("half of a JSON array", "bad.json", '[{"a": 1},', "the JSON array does not end", "export it again"),
+    log("two JSON arrays", "bad.json", '[{"a": 1}]\n[{"a": 1}]', "follows the JSON array"),
+    log("an array of arrays", "bad.json", "[[1, 2]]", "object 1: ", "expected a JSON object"),
     log("blank JSON lines", "bad.json", '{"a": 1}\n\n\n5\n', "line 4: ", "in '5'; expected a JSON object"),
     log("numbers in JSON lines", "bad.json", '{"a": 1}\n5\n', "line 2: ", "in '5'; expected a JSON object"),
     log(

@@ -68,6 +68,32 @@ def test_all_formats_give_the_same_files(workspace: Workspace, fetch_table: Fetc
     assert hashes == [hashes[0]] * 6
 
 
+@pytest.mark.parametrize("form", ["one line", "indented", "in small chunks"])
+def test_a_json_array_is_read_like_lines(
+    form: str, workspace: Workspace, fetch_table: Fetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its text may hold what structures JSON, and chunks may end anywhere."""
+    texts = ['a "b" \\', "],[", "{", "\u2028\n", "ü", ""]
+    rows = [
+        {
+            "user_id": n,
+            "item_id": n % 9,
+            "timestamp": T + n,
+            "label": n % 2,
+            "text": texts[n % 6],
+            "tags": texts[: n % 3],
+        }
+        for n in range(200)
+    ]
+    (workspace.root / "lines.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    array = json.dumps(rows, indent=None if form == "one line" else 2, ensure_ascii=form != "indented")
+    (workspace.root / "array.json").write_text(f"\ufeff{array}\n" if form == "indented" else array)
+    if form == "in small chunks":
+        monkeypatch.setattr("din.sources.readers.CHUNK", 251)
+    found = [fetch_table(events=path, keep=("text", "tags"))["events"] for path in ("lines.jsonl", "array.json")]
+    assert found[1] == found[0] and found[0].num_rows == 200
+
+
 @pytest.mark.parametrize("path", ["shown.tsv", "shown-{date}.tsv"])
 def test_impressions_in_a_cell_become_rows(path: str, workspace: Workspace, fetch_table: Fetch) -> None:
     """They are those of a log with a row for each, in the order of the cells; a repeated one counts once."""
