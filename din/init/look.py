@@ -393,9 +393,12 @@ def _encoding(content: bytes, name: str) -> str:
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return "utf-16"
     whole = content if len(content) < _SNIFFED else content[: content.rfind(b"\n") + 1 or None]
-    with suppress(UnicodeDecodeError):
+    try:
         whole.decode()
         return "utf-8"
+    except UnicodeDecodeError as error:
+        line = whole.count(b"\n", 0, error.start) + 1
+        place = f"line {line}, bytes {whole[error.start : error.start + 4].hex(' ')}"
     if content.startswith(codecs.BOM_UTF8):
         raise InputError(
             f"{name}: begins with the mark of UTF-8, but is not UTF-8 text; remove the mark, e.g. with tail -c +4 "
@@ -405,7 +408,7 @@ def _encoding(content: bytes, name: str) -> str:
         if not _FOREIGN.search(whole.decode("cp1252")):
             return "cp1252"
     raise InputError(
-        f"{name}: not UTF-8 text; expected --encoding with the one that reads this right: "
+        f"{name}: not UTF-8 text ({place}); expected --encoding with the one that reads this right: "
         f"{_samples(whole, ENCODINGS)}; if none does, export it again"
     )
 
