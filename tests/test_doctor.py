@@ -11,9 +11,12 @@ from typer.testing import CliRunner
 from din import cli, doctor
 from din.doctor import ProbeResult
 from din.ops.native import library
+from din.params import load
 from din.process import environment
 from din.registry.objects import Objects
+from din.registry.registry import Registry
 from din.workspace import Workspace
+from tests.factories.bundles import bundle, crown
 
 ROOT = Path(__file__).parent.parent
 
@@ -48,6 +51,17 @@ def test_no_compiler_is_a_warning_unless_it_is_demanded(workspace: Workspace, mo
     replace(workspace.params, "    backend: auto ", "    backend: native ")
     assert of(doctor.compiler, workspace)["compiler"].state == "failed"
     library.load.cache_clear()
+
+
+def test_a_registry_that_is_not_mounted_is_not_a_new_one(workspace: Workspace, tmp_path: Path) -> None:
+    """The probe fails, and makes no folder in its place."""
+    replace(workspace.params, "registry: registry ", f"registry: {tmp_path}/mount ")
+    registry = Registry.of(workspace, load(workspace.params))
+    crown(registry, bundle(tmp_path / "bundle"))
+    assert {one.state for one in of(doctor.registry, workspace).values()} == {"ok"}
+    (tmp_path / "mount").rename(tmp_path / "away")
+    assert "has 0 records, but had 1 before" in of(doctor.registry, workspace)["registry"].seen
+    assert not (tmp_path / "mount").exists()
 
 
 def test_more_than_the_machine_has_is_named(workspace: Workspace) -> None:

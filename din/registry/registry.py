@@ -92,22 +92,31 @@ class Registry:
         """
         before = self._memory.newest if self._memory else 0  # read first: other processes append
         records = [entry.record for entry in self._chain().entries]
+        self._require(len(records), before)
         if self._memory:
-            if len(records) < before:
-                raise InputError(
-                    f"{self.name}: has {len(records)} records, but had {before} before; mount or restore it. To begin "
-                    f"anew, remove {self._memory.path}"
-                )
             self._memory.keep(len(records))
         return records
+
+    def _require(self, count: int, before: int) -> None:
+        """Raise InputError if there are fewer records than before."""
+        if self._memory and count < before:
+            raise InputError(
+                f"{self.name}: has {count} records, but had {before} before; mount or restore it. To begin anew, "
+                f"remove {self._memory.path}"
+            )
 
     def champion(self, known: int = 0) -> Record | None:
         """Return the newest record, checked against the previous one, or None before the first promotion.
 
         Args:
             known: the number of the champion at an earlier look, which makes this one faster; 0: unknown.
+
+        Raises:
+            InputError: there are fewer records than before.
         """
+        before = self._memory.newest if self._memory else 0
         newest = newest_entry(self.objects, known)
+        self._require(newest.record.number if newest else 0, before)
         return newest.record if newest else None
 
     def required_champion(self, known: int = 0) -> Record:
