@@ -102,15 +102,17 @@ def _suffix(path: str) -> str:
     return parts[-2 if parts[-1] in _COMPRESSIONS else -1]
 
 
-def expand(workspace: Workspace, patterns: str, key: str) -> tuple[File, ...]:
+def expand(workspace: Workspace, patterns: str, key: str, until: date | None = None) -> tuple[File, ...]:
     """Return the files that match a comma-separated list of paths and globs.
 
     Patterns keep their order, and the files of each pattern are sorted by name. `{date}` in a pattern matches a day.
+    Files of days after `until` are left out before anything is checked, so that they can't affect earlier days.
 
     Args:
         workspace: where relative patterns start.
         patterns: e.g. `clicks/*.csv.gz` or `s3://bucket/a.parquet,s3://bucket/b.parquet`.
         key: the parameter that holds the patterns, for messages.
+        until: the last day; None for all. A day that doesn't exist, such as 2024-05-99, is after the whole month.
 
     Raises:
         InputError: a pattern matches nothing, or something other than files; a path has no valid day; the format is
@@ -131,9 +133,12 @@ def expand(workspace: Workspace, patterns: str, key: str) -> tuple[File, ...]:
             raise InputError(f"{key}: {pattern!r} {problem}")
         for match in paths:
             name = name_as(workspace, pattern, system, match)
+            day = _day(path, match, f"{key}: {name}", until) if DATE in path else None
+            if day and until and day > until.isoformat():
+                continue
             if not system.isfile(match):  # reading it could block forever
                 raise InputError(f"{key}: {name} is a pipe, a device or a broken link; replace it by a file")
-            file = File(system, match, name, _day(path, match, f"{key}: {name}") if DATE in path else None)
+            file = File(system, match, name, day)
             found.setdefault(file.name, file)
     files = tuple(found.values())
     formats = {FORMATS.get(file.suffix, f"unknown ({file.name})") for file in files}
@@ -166,17 +171,20 @@ def as_glob(system: Any, path: str) -> str:
     return known.replace("[", "[[]") + path[len(known) :]
 
 
-def _day(pattern: str, path: str, where: str) -> str:
-    """Return the day that a path names where its pattern has `{date}`.
+def _day(pattern: str, path: str, where: str, until: date | None) -> str:
+    """Return the day that a path names where its pattern has `{date}`, as text.
 
     Raises:
-        InputError: there is no such day, or the path names two.
+        InputError: there is no such day, and it would not be after `until`; or the path names two days or none.
     """
     form = fnmatch.translate(pattern.replace(DATE, _MARK))
     form = form.replace(_MARK, r"(?P<day>\d{4}-\d{2}-\d{2})", 1).replace(_MARK, "(?P=day)")
-    found = re.match(form, path)
+    found = re.match(form, path, re.ASCII)
+    day = found["day"] if found else ""
+    if until and day > until.isoformat():
+        return day
     try:
-        return date.fromisoformat(found["day"] if found else "").isoformat()
+        return date.fromisoformat(day).isoformat()
     except ValueError:
         raise InputError(
             f"{where}: expected one day, as YYYY-MM-DD, where the path has {DATE}; rename or remove the file"

@@ -129,16 +129,15 @@ class TableSource(Source):
 
     def found(self) -> dict[str, tuple[files.File, ...]]:
         """Return the files of each table, without the days after `until`."""
-        last = self.until.isoformat() if self.until else "9999"
-        result = {}
+        result: dict[str, tuple[files.File, ...]] = {}
         for table in _TABLES:
             patterns = getattr(self.params, table)
-            found = files.expand(self.workspace, patterns, f"fetch.table.{table}") if patterns else ()
-            result[table] = tuple(file for file in found if file.day is None or file.day <= last)
-            if found and not result[table] and table == "events":
-                oldest = min(file.day for file in found if file.day)
+            key = f"fetch.table.{table}"
+            result[table] = files.expand(self.workspace, patterns, key, self.until) if patterns else ()
+            if patterns and not result[table] and table == "events":
+                oldest = min(str(file.day) for file in files.expand(self.workspace, patterns, key))
                 raise InputError(
-                    f"data.until={last}: no event is that old, the first file is of {oldest}; set a later day"
+                    f"data.until={self.until}: no event is that old, the first file is of {oldest}; set a later day"
                 )
         return result
 

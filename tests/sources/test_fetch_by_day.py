@@ -234,6 +234,21 @@ def test_no_day_in_a_path(workspace: Workspace, by_day: Build, path: str, patter
         fetch(workspace, by_day(events=pattern))
 
 
+def test_later_files_that_cannot_be_read(workspace: Workspace, by_day: Build) -> None:
+    """Files after `data.until` without a valid day, of another format, or broken links leave earlier days alone."""
+    deliver(workspace.root, 0)
+    fetch(workspace, by_day(events="logs/{date}.*", until=FIRST))
+    before = snapshot(workspace)
+    deliver(workspace.root, 0, path="logs/2024-05-99.csv")
+    deliver(workspace.root, 1, path=f"logs/{name(1)}.xlsx")
+    (workspace.root / "logs/2024-05-03.csv").symlink_to("nowhere")
+    fetch(workspace, by_day(events="logs/{date}.*", until=FIRST))
+    assert snapshot(workspace) == before
+    deliver(workspace.root, 0, path="logs/2024-04-31.csv")
+    with pytest.raises(InputError, match=r"logs/2024-04-31\.csv: expected one day"):
+        fetch(workspace, by_day(events="logs/{date}.*", until=FIRST))
+
+
 def test_brackets_in_the_path_of_the_workspace(tmp_path: Path, by_day: Build) -> None:
     """They stand for themselves, and those in a pattern for one of their letters."""
     workspace = Workspace(tmp_path / "log[1]")
