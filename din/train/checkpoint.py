@@ -1,7 +1,7 @@
 """Training state in one safetensors file, which is complete or absent, and bound to data, parameters and code.
 
 The name of its directory is a hash of all three, so the checkpoint of another run is never loaded. The file is written
-atomically. A checkpoint that can't be read is ignored.
+atomically, with a hash of its content. A checkpoint that can't be read, or is damaged, is ignored.
 """
 
 import hashlib
@@ -62,24 +62,37 @@ def directory(features: Path, params: Train, compute: Compute) -> str:
 def save(path: Path, tensors: dict[str, Tensor], progress: Progress) -> None:
     """Write a checkpoint atomically."""
     tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps(asdict(progress))
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={"progress": json.dumps(asdict(progress))})
+        save_file(tensors, temporary, metadata={"progress": text, "sha256": _hash(tensors, text)})
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], Progress] | None:
     """Return the tensors and the progress of a checkpoint, or None if there is none.
 
-    One that can't be read is ignored, with a printed line.
+    One that can't be read, or does not match its hash, is ignored, with a printed line.
     """
     if not path.exists():
         return None
     try:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-            return tensors, Progress(**json.loads((file.metadata() or {})["progress"]))
+            metadata = file.metadata() or {}
+        if metadata["sha256"] != _hash(tensors, metadata["progress"]):
+            raise ValueError("it is damaged: its content does not match its hash")
+        return tensors, Progress(**json.loads(metadata["progress"]))
     except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
         print(f"checkpoint {path} can't be read ({error}); training starts over", flush=True)
         return None
+
+
+def _hash(tensors: dict[str, Tensor], progress: str) -> str:
+    """Return the sha256 of everything that a checkpoint holds. The tensors are contiguous and on the CPU."""
+    digest = hashlib.sha256(progress.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def prune(current: Path) -> None:

@@ -40,6 +40,20 @@ def test_a_damaged_checkpoint_is_ignored(damage: str, tmp_path: Path, capsys) ->
     assert "can't be read" in said and "training starts over" in said
 
 
+def test_no_bit_flips_unnoticed(tmp_path: Path) -> None:
+    """Whichever bit of the file flips, in the header or in a tensor, the checkpoint is ignored."""
+    path = tmp_path / "state"
+    checkpoint.save(path, TENSORS, PROGRESS)
+    loaded = checkpoint.load(path)
+    assert loaded and loaded[0].keys() == TENSORS.keys() and loaded[1] == PROGRESS
+    sound = path.read_bytes()
+    for place in range(0, len(sound), 3):
+        flipped = bytearray(sound)
+        flipped[place] ^= 1 << place // 3 % 8
+        path.write_bytes(flipped)
+        assert checkpoint.load(path) is None, place
+
+
 def test_checkpoints_are_bound_to_features_and_code(
     features: Features, params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
