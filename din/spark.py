@@ -35,6 +35,8 @@ _LOST = re.compile(
     "RETRIES_EXCEEDED|ExecutorLostFailure|Master removed our application"
 )
 _NO_FILE = re.compile("PATH_NOT_FOUND|UNABLE_TO_INFER_SCHEMA")
+_GLOB = re.compile(r"[][{}*?\\]")
+"""The characters that Spark expands in a path to read, and not in one to write."""
 _OURS = re.compile(r"^din\.errors\.(InputError|Unavailable): (.*)", re.M)
 _CONDITION = re.compile(r"\[[A-Z_]+(\.[A-Z_]+)*\] .*")
 """Spark's own description of an error, e.g. `[FAILED_READ_FILE.NO_HINT] Encountered error while reading file ...`."""
@@ -87,6 +89,11 @@ def explained(place: Path | str, names: bool = False) -> Iterator[None]:
 def url(path: Path) -> str:
     """Return a local path as a URL, so that Spark does not look for it in its default file system."""
     return f"file://{path.absolute()}"
+
+
+def existing(path: Path) -> str:
+    """Return the URL of a path to read, in which the characters of globs stand for themselves."""
+    return _GLOB.sub(r"\\\g<0>", url(path))
 
 
 def _start(name: str, remote: str | None, heap_mb: int | None) -> SparkSession:

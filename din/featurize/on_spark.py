@@ -30,7 +30,7 @@ from typing_extensions import override
 
 from din.errors import InputError, listed
 from din.featurize.engine import ROW_GROUP, SESSION_SHARE, Condition, Contents, Session, bounds_below
-from din.spark import running, url
+from din.spark import existing, running, url
 from din.workspace import Workspace
 
 _RANGES = 100
@@ -60,7 +60,7 @@ class Spark(Session):
     @override
     def read(self, files: Sequence[Path], name: str) -> ir.Table:
         self.inputs.extend(files)
-        return self._table(self.spark.read.parquet(*map(url, files)), name)
+        return self._table(self.spark.read.parquet(*map(existing, files)), name)
 
     @override
     def store(self, name: str, table: ir.Table) -> ir.Table:
@@ -71,7 +71,7 @@ class Spark(Session):
             if not path.exists():  # Sail reads it as empty
                 raise InputError(f"{path}: removed while Spark read it; run `din fetch` again")
         # Sail writes no file for an empty table, so the columns can't be read from it.
-        self.stored[name] = self._table(self.spark.read.schema(frame.schema).parquet(url(folder)), "stored")
+        self.stored[name] = self._table(self.spark.read.schema(frame.schema).parquet(existing(folder)), "stored")
         return self.stored[name]
 
     @override
@@ -289,7 +289,7 @@ def _check_numbers(spark: SparkSession, scratch: Path) -> None:
     """
     file = scratch / "numbers.parquet"
     pq.write_table(pa.table({"number": [1.0, math.nan]}), file)
-    if not spark.read.parquet(url(file)).filter("isnan(number)").count():
+    if not spark.read.parquet(existing(file)).filter("isnan(number)").count():
         raise InputError(
             "this server of Spark Connect reads NaN as another number, because it trusts the statistics of Parquet "
             "files; start Sail with SAIL_EXECUTION__COLLECT_STATISTICS=false"

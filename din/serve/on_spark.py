@@ -70,7 +70,7 @@ def score_table(registry: Registry, requests: str, out: Path, limits: Limits) ->
             out.parent.mkdir(parents=True, exist_ok=True)
             scored = rows.mapInArrow(partial(_scored, champion), described.schema)
             scored.write.parquet(spark.url(temporary))
-            count, written = rows.count(), session.read.parquet(spark.url(temporary)).count()
+            count, written = rows.count(), session.read.parquet(spark.existing(temporary)).count()
             if count != written:
                 raise InputError(
                     f"{requests}: has {count:,} rows, but {written:,} were scored; score it while nothing writes to "
@@ -89,7 +89,7 @@ def score_table(registry: Registry, requests: str, out: Path, limits: Limits) ->
 def _opened(session: Any, requests: str) -> Any:
     """Return the table as a Spark DataFrame, after a check of its columns."""
     if "://" in requests or Path(requests).exists():
-        rows = session.read.parquet(requests if "://" in requests else spark.url(Path(requests)))
+        rows = session.read.parquet(requests if "://" in requests else spark.existing(Path(requests)))
     elif session.catalog.tableExists(requests):
         rows = session.table(requests)
     else:

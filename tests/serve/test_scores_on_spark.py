@@ -79,14 +79,16 @@ def test_every_row_has_its_scores(registry: Registry, scorer: Scorer, tmp_path: 
 
 @needs_java
 def test_spark_itself_scores(champion: Registry, scorer: Scorer, tmp_path: Path) -> None:
-    """Spark in the process of the command gives the scores too."""
-    command = ["din", *words(champion, table(tmp_path / "requests", [REQUEST] * 20), tmp_path / "scores")]
+    """Spark in the process of the command gives the scores too, also in folders named like globs."""
+    folder = tmp_path / "a[1]"
+    folder.mkdir()
+    command = ["din", *words(champion, table(folder / "requests", [REQUEST] * 20), folder / "scores")]
     code = f"import sys\nfrom din.cli import main\nsys.argv = {command}\nmain()\n"
     conf = configured(tmp_path / "conf", "local[2]")
     printed, told = started(code, SPARK_CONF_DIR=conf, XDG_CACHE_HOME=str(tmp_path / "cache")).communicate()
     assert printed, told[-3000:]
     assert json.loads(printed)["rows"] == 20
-    found = pq.read_table(tmp_path / "scores").sort_by("id")
+    found = pq.read_table(folder / "scores").sort_by("id")
     assert found["id"].to_pylist() == [*range(20)]
     for probabilities in found["probabilities"].to_pylist():
         np.testing.assert_allclose(probabilities, scorer.score(REQUEST), rtol=1e-6)
