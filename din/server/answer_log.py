@@ -35,8 +35,8 @@ from din.server.settings import Settings
 _LOG = logging.getLogger("din.server")
 _WAIT = 0.25
 """The seconds between two turns of the thread."""
-_MOST_WAITING = 20_000_000
-"""The bytes of the bodies that may wait for the thread; parsed, they need seven to 24 times as much memory."""
+_MOST_WAITING = 200_000_000
+"""The bytes that the parsed requests of bodies that wait for the thread may take."""
 _MOST_OPEN = 64_000_000
 """The bytes at which an open file is published before its hour is over."""
 
@@ -120,7 +120,7 @@ class AnswerLog:
         return [one for one in scored if self._is_drawn(one)]
 
     def put(self, drawn: list[Scored], size: int) -> None:
-        """Log requests of a body of `size` bytes soon, or drop and count them if too many wait."""
+        """Log requests of a body that takes `size` bytes once parsed soon, or drop and count them if too many wait."""
         if not drawn:
             return
         with self._lock:

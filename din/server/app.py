@@ -29,7 +29,7 @@ from din.errors import InputError, Unavailable, listed, shown
 from din.server import answers, metrics
 from din.server.answer_log import AnswerLog, Scored
 from din.server.answers import Answer
-from din.server.bodies import RETRY, Bodies
+from din.server.bodies import RETRY, Bodies, parsed_bytes
 from din.server.deployment import Deployment, Serving
 from din.server.openapi import description
 from din.server.settings import Settings
@@ -259,14 +259,15 @@ class Server:
         times.end("body")
         serving = self._deployment.serving
 
-        def scored() -> tuple[Answer, list[Scored]]:
+        def scored() -> tuple[Answer, list[Scored], int]:
             times.end("wait")
+            size = parsed_bytes(body, settings.limits.request_bytes)
             found = answer(serving, body, self._log is not None)
-            return found, self._log.drawn(found) if self._log else []
+            return found, self._log.drawn(found) if self._log else [], size
 
         release = partial(self._bodies.release, len(body))
         try:
-            found, drawn = await self._workers.run(scored, settings.timeout - times.passed, release)
+            found, drawn, size = await self._workers.run(scored, settings.timeout - times.passed, release)
         except BusyError:
             message = f"{settings.queue} requests wait already; try again in a second, or start more --processes"
             raise HTTPException(503, message, RETRY) from None
@@ -280,11 +281,11 @@ class Server:
         finally:
             times.end("score" if "wait" in times.ends else "wait")
         times.answer = found
-        self._deployment.keep(found.requests, len(body))
+        self._deployment.keep(found.requests, size)
         if self._log:
-            self._log.put(drawn, len(body))
+            self._log.put(drawn, size)
         if self._shadow:
-            self._shadow.put(found, len(body))
+            self._shadow.put(found, size)
         metrics.SCORES.labels(found.version).inc(found.candidates)
         return Response(found.content, media_type="application/json")
 

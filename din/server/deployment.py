@@ -37,8 +37,8 @@ from din.server.trial_results import TrialResults, by_preference
 
 _LOG = logging.getLogger("din.server")
 _RECORDED = 16
-_RECORDED_BYTES = 8_000_000
-"""The bytes of the bodies whose requests are kept for trials, except for a newest one that is larger."""
+_RECORDED_BYTES = 60_000_000
+"""The memory that the bodies whose requests are kept for trials may take, except for a newest one that takes more."""
 _LONGEST_WAIT = 3600.0
 """The most seconds until a bundle that could not be opened is tried again."""
 _FALLBACKS = 4
@@ -114,7 +114,7 @@ class Deployment:
         return None if self.seen_at is None else time.monotonic() - self.seen_at
 
     def keep(self, requests: Sequence[Request], size: int) -> None:
-        """Keep one of the answered requests of a body of `size` bytes for the trial of the next bundle."""
+        """Keep one of the answered requests of a body that takes `size` bytes for the trial of the next bundle."""
         if requests:
             self._recorded.append((random.choice(requests), size))
             while len(self._recorded) > 1 and sum(one for _, one in self._recorded) > _RECORDED_BYTES:

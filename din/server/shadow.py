@@ -30,8 +30,8 @@ FOLDER = "shadow"
 _LOG = logging.getLogger("din.server")
 _MOST = 256
 """The bodies that may wait."""
-_MOST_BYTES = 16_000_000
-"""The bytes of these bodies; one larger body may wait alone. Parsed, they need seven to 24 times as much memory."""
+_MOST_BYTES = 120_000_000
+"""The bytes that these bodies take once parsed; one larger body may wait alone."""
 
 
 class Shadow:
@@ -73,7 +73,7 @@ class Shadow:
         self._thread.start()
 
     def put(self, answer: Answer, size: int) -> None:
-        """Score the requests of a body of `size` bytes soon, unless the challenger itself has answered them."""
+        """Score the requests of a body that takes `size` bytes soon, unless the challenger itself has answered them."""
         if answer.version == self.scorer.version:
             return
         with self._lock:

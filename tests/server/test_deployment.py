@@ -440,7 +440,7 @@ def test_the_way_back_needs_no_trial(world: World, deployment: Deployment, monke
 
 
 def test_the_recorded_requests(deployment: Deployment) -> None:
-    """One of each body is kept, and the oldest go if there are many or they are large."""
+    """One of each body is kept, and the oldest go if there are many or they take much memory."""
 
     def kept() -> list[int]:
         return [request["candidates"][0] for request, _ in deployment._recorded]
@@ -449,9 +449,9 @@ def test_the_recorded_requests(deployment: Deployment) -> None:
         deployment.keep([{"candidates": [number]}] * 3, 20)
     assert kept() == list(range(24, 40))
     deployment.keep([], 2)
-    deployment.keep([{"candidates": [40]}], 7_999_980)
+    deployment.keep([{"candidates": [40]}], 59_999_980)
     assert kept() == [39, 40]
-    deployment.keep([{"candidates": [41]}], 16_000_000)
+    deployment.keep([{"candidates": [41]}], 120_000_000)
     assert kept() == [41]
 
 
