@@ -12,13 +12,17 @@ Bounds use Student's t. If all users vary alike, it has U − 1 degrees of freed
 rows, or most users tell nothing, and the standard error is itself uncertain. The degrees of freedom follow from how
 much the squared influences vary (Satterthwaite, Biometrics Bulletin 2, 1946).
 
+The calibration ratio is skewed where clicks are few, so its bounds are those of its logarithm. With 30 clicks, a
+p-value of 0.001 for too many clicks comes up 1.9 times as often as it should; without the logarithm, seven times. In
+the other direction both come up too rarely. With 200 clicks, the logarithm is right within a fifth both ways.
+
 This costs one sort of the rows and a few sums, and equal rows give equal bits. It does not correct for bias.
 
 Shapes: B rows, U distinct users.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, assert_never
 
 import numpy as np
@@ -55,12 +59,14 @@ class Estimate:
         users: the distinct users [U], sorted.
         influence: ψ of each user [U]; they sum to 0.
         tells: which users carry information about clicks, and which about non-clicks, [2, U].
+        by_logarithm: whether bounds are those of the logarithm of the metric, which is positive.
     """
 
     value: float
     users: NDArray[Any]
     influence: NDArray[np.float64]
     tells: NDArray[np.bool_]
+    by_logarithm: bool = False
 
     def __sub__(self, other: "Estimate") -> "Estimate":
         """Return the difference of two estimates from the same rows."""
@@ -98,12 +104,21 @@ class Estimate:
     def interval(self, confidence: float) -> Interval:
         """Return the bounds, each of which holds with this confidence, e.g. 0.95."""
         width = self.width(confidence)
+        if self.by_logarithm and self.value > 0:
+            with np.errstate(over="ignore"):
+                factor = float(np.exp(width / self.value))
+            return Interval(self.value, self.value / factor, self.value * factor)
         return Interval(self.value, self.value - width, self.value + width)
 
     def p_outside(self, low: float, high: float = float("inf")) -> float:
         """Return the p-value of the hypothesis that the truth is in [low, high]; a small one means it is outside."""
-        beyond = min(self.value - low, high - self.value)
+        value = self.value
         error = self.standard_error
+        if self.by_logarithm and value > 0:
+            error /= value
+            with np.errstate(divide="ignore"):
+                value, low, high = np.log([value, low, high])
+        beyond = min(value - low, high - value)
         if error == 0:
             return float(beyond >= 0)
         return float(stdtr(self.effective_users - 1, beyond / error))
@@ -136,7 +151,8 @@ def estimate(metric: Metric, labels: ArrayLike, scores: ArrayLike, users: ArrayL
         losses = np.bincount(user, log_losses(clicked, score))
         return _ratio(losses, impressions, distinct, np.stack((anyone, anyone)))
     if metric == "calibration_ratio":
-        return _ratio(np.bincount(user, score), clicks, distinct, np.stack((clicks > 0, anyone)))
+        ratio = _ratio(np.bincount(user, score), clicks, distinct, np.stack((clicks > 0, anyone)))
+        return replace(ratio, by_logarithm=True)
     assert_never(metric)
 
 

@@ -86,6 +86,19 @@ def test_users_who_tell_nothing_count_for_nothing():
     assert abs(wrong / trials - 2 * level) <= 3.5 * math.sqrt(2 * level / trials)
 
 
+def test_few_clicks_are_not_too_many_too_often():
+    """With about 30 clicks, p-values of 0.01 for too many clicks come up almost as often as they say."""
+    rng = np.random.default_rng(7)
+    trials, level, ctr = 2500, 0.01, 0.02
+    user = np.repeat(np.arange(300), 5)
+    found = [estimate("calibration_ratio", rng.random(1500) < ctr, np.full(1500, ctr), user) for _ in range(trials)]
+    wrong = sum(one.p_outside(1) <= level for one in found)
+    assert wrong / trials - level <= 3.5 * math.sqrt(level / trials)
+    one = found[0]
+    assert one.p_outside(one.interval(1 - level).lower) == pytest.approx(1 - level)
+    assert one.p_outside(one.interval(1 - level).upper) == pytest.approx(level)
+
+
 def test_few_users_with_most_rows_are_few(rng):
     """Equal users count as many as they are, and those beside one with half of all rows as few."""
     labels, scores, users = click_log(rng, users=400)
