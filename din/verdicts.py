@@ -118,7 +118,8 @@ class Harm(Document):
 class GateReport(Document):
     """The verdict on a candidate, its gates, and everything it depends on.
 
-    `missed_days` is empty if there are none, and `harm` is None unless the champion's last step certainly did harm.
+    `missed_days` is empty if there are none, and `harm` is None unless the champion's last step certainly did harm. By
+    a `preview`, nothing can be promoted.
     """
 
     verdict: Verdict
@@ -129,6 +130,7 @@ class GateReport(Document):
     gates: list[GateEntry]
     missed_days: list[MissedDay] = Field(default_factory=list)
     harm: Harm | None = None
+    preview: bool = False
 
     @property
     def not_open(self) -> list[GateEntry]:

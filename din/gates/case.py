@@ -6,7 +6,7 @@ from functools import cached_property, partial
 from din import documents
 from din.errors import InputError, Unavailable, is_of_this_machine
 from din.gates import GATES, Traits
-from din.gates.earlier_champion import EarlierChampion, Score
+from din.gates.earlier_champion import Compare, EarlierChampion, Score
 from din.gates.evidence import Evidence
 from din.gates.findings import Finding, finite
 from din.metrics.estimates import Metric
@@ -30,7 +30,7 @@ class Case:
         history: all records, oldest first.
         score: scores test rows with an earlier champion.
         latency: measures the latency of a request.
-        may_compare: whether to make a comparison with the champion if none is stored.
+        compare: whether to make a comparison with the champion if none is stored.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Case:
         history: Sequence[Record],
         score: Score,
         latency: Latency,
-        may_compare: bool = False,
+        compare: Compare = "never",
     ) -> None:
         self.evidence = evidence
         self.workspace = evidence.workspace
@@ -49,12 +49,12 @@ class Case:
         self.history = history
         self.latency = latency
         self._score = score
-        self._may_compare = may_compare
+        self._compare = compare
 
     @cached_property
     def champion(self) -> EarlierChampion:
         """The champion. Only for a case that has one."""
-        return self._earlier("champion", self.history[-1], self._may_compare)
+        return self._earlier("champion", self.history[-1], self._compare)
 
     @cached_property
     def scored_champion(self) -> EarlierChampion | None:
@@ -153,8 +153,8 @@ class Case:
             compares=traits.compares and bool(self.history),
         )
 
-    def _earlier(self, role: str, record: Record, may_compare: bool = False) -> EarlierChampion:
-        return EarlierChampion(role, record, self.evidence, self.registry, self._score, may_compare)
+    def _earlier(self, role: str, record: Record, compare: Compare = "never") -> EarlierChampion:
+        return EarlierChampion(role, record, self.evidence, self.registry, self._score, compare)
 
 
 def show_record(case: Case) -> str:

@@ -12,6 +12,7 @@ is unknown which rows it learned, there is no comparison and the gate closes.
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +33,8 @@ from din.workspace import Workspace
 
 Score = Callable[[Workspace, Path, pa.Table], NDArray[np.float64]]
 """See `score_champion`."""
+Compare = Literal["never", "to promote", "as a preview"]
+"""Whether a gate makes and stores a comparison that lacks; see `din.registry.stored_comparisons`."""
 
 
 def score_champion(workspace: Workspace, bundle: Path, rows: pa.Table) -> NDArray[np.float64]:
@@ -83,11 +86,17 @@ class EarlierChampion:
     Args:
         role: champion, anchor or predecessor, for messages and for the folder of the bundle.
         score: scores rows with an earlier bundle.
-        may_compare: whether to make a comparison with the candidate if none is stored.
+        compare: whether to make a comparison with the candidate if none is stored.
     """
 
     def __init__(
-        self, role: str, record: Record, evidence: Evidence, registry: Registry, score: Score, may_compare: bool = False
+        self,
+        role: str,
+        record: Record,
+        evidence: Evidence,
+        registry: Registry,
+        score: Score,
+        compare: Compare = "never",
     ) -> None:
         self.record = record
         self._name = f"the {role} {record.version[:12]}"
@@ -95,7 +104,7 @@ class EarlierChampion:
         self._evidence = evidence
         self._registry = registry
         self._score = score
-        self._may_compare = may_compare
+        self._compare = compare
 
     @property
     def is_candidate(self) -> bool:
@@ -183,16 +192,17 @@ class EarlierChampion:
         """All comparisons with it up to the candidate's, oldest first; see `din.registry.stored_comparisons`.
 
         Raises:
-            InputError: no comparison of this candidate is stored, and `may_compare` is false.
+            InputError: no comparison of this candidate is stored, and `compare` is never.
         """
         candidate = self._evidence.version
         version = self.record.version
-        found = stored_comparisons.stored(self._registry, version, candidate)
+        preview = self._compare == "as a preview"
+        found = stored_comparisons.stored(self._registry, version, candidate, preview)
         if found:
             return found
-        if not self._may_compare:
+        if self._compare == "never":
             raise InputError(f"no comparison of this candidate with {version[:12]} is stored; run `dvc repro gate`")
         raw_users = self._evidence.features.raw_users()
         model_name = self._evidence.params.model_name
-        today = stored_comparisons.rows_of(self.rows, self.scores, raw_users, model_name, candidate)
+        today = stored_comparisons.rows_of(self.rows, self.scores, raw_users, model_name, candidate, preview)
         return stored_comparisons.store(self._registry, version, today)

@@ -7,12 +7,13 @@ equal workspaces and registries give equal reports, except for measured latencie
 import os
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any
 
 from din.artifacts import write_json
 from din.errors import GateClosed, InputError
 from din.gates.budgets import measure_latency
 from din.gates.case import Case, Latency
-from din.gates.earlier_champion import Score, score_champion
+from din.gates.earlier_champion import Compare, Score, score_champion
 from din.gates.evidence import Evidence
 from din.gates.findings import overall
 from din.gates.last_step import harm, tell_harm
@@ -36,7 +37,8 @@ def gate(
 ) -> None:
     """Judge the candidate of a workspace, write reports/gate.json, and print the table of gates.
 
-    If the candidate needs a person's approval, store a request in the registry and print how to answer it.
+    If the candidate needs a person's approval, store a request in the registry and print how to answer it. With
+    `DIN_PREVIEW` in the environment, the report is a preview: it asks nobody, and nothing can be promoted by it.
 
     Args:
         params: all parameters. The block `gate` holds the limits, and the report records all blocks.
@@ -50,11 +52,17 @@ def gate(
         Unavailable: the registry doesn't answer.
     """
     workspace.gate.unlink(missing_ok=True)  # leave no older verdict behind if judging fails
-    report = judge(Evidence(workspace, params), score, latency, may_compare=True)
+    preview = bool(os.environ.get("DIN_PREVIEW"))
+    report = judge(Evidence(workspace, params), score, latency, "as a preview" if preview else "to promote")
     write_json(workspace.gate, report)
     print_gates(report)
     if report.harm:
         print(f"warning: {tell_harm(report.harm, report, Registry.of(workspace, params))}")
+    if preview:
+        print("a preview (DIN_PREVIEW): `din promote` refuses it")
+        if report.verdict != "open":
+            raise GateClosed(_refusal(report), workspace.gate)
+        return
     needed = approvals.need(report, params.gate.approval)
     if needed != "nothing":
         _consult(workspace, params, report, needed)
@@ -68,7 +76,7 @@ def _consult(workspace: Workspace, params: Params, report: GateReport, needed: a
         if before and approvals.covers(before, report):
             print("the champion is this bundle, and its promotion was approved")
             return
-    refusal = "\n".join([f"{report.verdict}; the champion stays. To look closer:", *_reasons(report.not_open)])
+    refusal = _refusal(report)
     if report.harm_to_undo and report.verdict == "open":
         refusal = "the champion's last step harmed; `din promote` rolls it back, before anybody is asked"
     if needed == "another candidate":
@@ -90,6 +98,10 @@ def _consult(workspace: Workspace, params: Params, report: GateReport, needed: a
     print(f"waits for a person's approval until {request.expires}:\n{commands}")
 
 
+def _refusal(report: GateReport) -> str:
+    return "\n".join([f"{report.verdict}; the champion stays. To look closer:", *_reasons(report.not_open)])
+
+
 def _how_to_answer(registry: Registry, request: approvals.Request) -> str:
     """Return the commands that approve and reject, with a placeholder for the reason."""
     name = request.version[:12]
@@ -99,12 +111,12 @@ def _how_to_answer(registry: Registry, request: approvals.Request) -> str:
     return f"    {approve} --reason WHY\n    {reject} --reason WHY"
 
 
-def judge(evidence: Evidence, score: Score, latency: Latency, may_compare: bool = False) -> GateReport:
+def judge(evidence: Evidence, score: Score, latency: Latency, compare: Compare = "never") -> GateReport:
     """Judge every gate from the evidence and the registry.
 
     Args:
-        may_compare: if no comparison with the champion is stored, make it and store it. Otherwise nothing is written,
-            and the gates that need the comparison are closed.
+        compare: if no comparison with the champion is stored, whether to make it and store it. Otherwise nothing is
+            written, and the gates that need the comparison are closed.
 
     Raises:
         InputError: the registry can't be read, or its log is damaged.
@@ -113,8 +125,9 @@ def judge(evidence: Evidence, score: Score, latency: Latency, may_compare: bool 
     registry = Registry.of(evidence.workspace, evidence.params)
     history = registry.history()
     champion = history[-1] if history else None
-    gates = list(Case(evidence, registry, history, score, latency, may_compare).judge())
-    notes = {"missed_days": missed_days(evidence, registry), "harm": harm(gates, history)}
+    gates = list(Case(evidence, registry, history, score, latency, compare).judge())
+    notes: dict[str, Any] = {"missed_days": missed_days(evidence, registry), "harm": harm(gates, history)}
+    notes["preview"] = compare == "as a preview"
     bundle = None
     with suppress(InputError):  # it is missing or damaged
         bundle = evidence.version

@@ -4,6 +4,10 @@ If a day leaves a comparison undecided, the next run pools that day's rows with 
 next comparison begins a new one. A day of one class decides nothing and adds nothing. Comparisons on the same day are
 not pooled; the newest one counts. Each comparison spends a part of the permitted error (`din.metrics.noninferiority`),
 even if it shares days with others.
+
+A preview can promote nothing, so it spends nothing. But it has shown how a candidate does on its days, and the next
+candidate may have been chosen by that. So for candidates that are judged on one of its days, it is an earlier
+comparison and a try at that day. Its rows are never pooled.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,6 +19,7 @@ import pyarrow as pa
 
 from din.metrics.estimates import Estimate, Metric, difference
 from din.metrics.noninferiority import ComparisonResult, judge
+from din.registry.stored_comparisons import is_preview
 
 
 @dataclass(frozen=True)
@@ -24,10 +29,12 @@ class Comparison:
     Attributes:
         days: the days of its rows, as days since 1970.
         difference: the metric of the candidate minus that of the champion.
+        preview: whether its candidate can't be promoted.
     """
 
     days: frozenset[int]
     difference: Estimate
+    preview: bool = False
 
     @classmethod
     def of(cls, stored: pa.Table, metric: Metric, tells: bool = True) -> Self:
@@ -39,7 +46,7 @@ class Comparison:
         columns = {name: stored[name].to_numpy() for name in ("label", "candidate", "champion", "user")}
         found = difference(metric, columns["label"], columns["candidate"], columns["champion"], columns["user"])
         days = frozenset(stored["day"].cast(pa.int32()).unique().to_pylist())
-        return cls(days, found if tells else replace(found, value=float("nan")))
+        return cls(days, found if tells else replace(found, value=float("nan")), is_preview(stored))
 
 
 def judged(views: Sequence[Comparison], margin_of: Callable[[Estimate], float], level: float) -> ComparisonResult:
@@ -52,13 +59,16 @@ def judged(views: Sequence[Comparison], margin_of: Callable[[Estimate], float], 
     """
 
     def outcome(first: int, number: int) -> ComparisonResult:
-        pool = _pool(views[first:number])
-        retries = sum(view.days == views[number - 1].days for view in views[: number - 1])
-        return judge(pool, margin_of(pool[-1]), number, level, retries)
+        newest = views[number - 1]
+        before = [view for view in views[: number - 1] if not view.preview or view.days & newest.days]
+        retries = sum(view.preview or view.days == newest.days for view in before)
+        pool = _pool([*(view for view in views[first : number - 1] if not view.preview), newest])
+        return judge(pool, margin_of(pool[-1]), len(before) + 1, level, retries)
 
     first = 0
-    for number in range(1, len(views)):
-        if np.isfinite(views[number - 1].difference.value) and outcome(first, number).verdict != "borderline":
+    for number, view in enumerate(views[:-1], 1):
+        counts = not view.preview and np.isfinite(view.difference.value)
+        if counts and outcome(first, number).verdict != "borderline":
             first = number
     return outcome(first, len(views))
 

@@ -137,6 +137,8 @@ def _report(workspace: Workspace, policy: Policy) -> GateReport:
         report = documents.read(GateReport, workspace.gate)
     except InputError as error:
         raise GateClosed(f"nothing promoted: {error}", workspace.gate) from None
+    if report.preview:
+        _refuse(workspace, f"{workspace.gate} is a preview; judge the candidate without DIN_PREVIEW")
     if report.verdict != overall(report.gates):
         _refuse(workspace, f"{workspace.gate} says {report.verdict}, but its gates do not")
     repeated = report.of_the_champion and report.verdict == "borderline"  # its promotion was approved

@@ -7,6 +7,10 @@
 A candidate is compared once, even if two processes judge it at the same time. Judging it again reads the stored rows,
 so this spends no error and can't draw other rows.
 
+A preview is a comparison whose candidate can't be promoted, e.g. a pull request's. It is stored and marked, because it
+has shown something about its days (`din.gates.pooling`). A later comparison of its candidate, to promote it, is stored
+beside it.
+
 Users are hashed, because a comparison is kept as long as its champion's bundle. Each file has a hash of its rows, which
 reveals damage. A run stores about 20 bytes per row, and reads all comparisons with its champion.
 
@@ -42,6 +46,7 @@ MOST_ROWS = 10_000_000
 _MOST_BYTES = 256 << 20
 _KEY = re.compile(r"looks/([0-9a-f]{64})/\d{6,}\.parquet")
 _CANDIDATE = b"candidate"
+_PREVIEW = b"preview"
 _HASH = b"sha256"
 
 
@@ -51,6 +56,7 @@ def rows_of(
     raw_users: pa.ChunkedArray,
     model_name: ModelName,
     version: Version,
+    preview: bool = False,
 ) -> pa.Table:
     """Return the rows of a comparison, with the columns of `SCHEMA`.
 
@@ -68,7 +74,8 @@ def rows_of(
         champion,
     ]
     arrays = [pa.array(column).cast(field.type) for field, column in zip(SCHEMA, columns, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=SCHEMA.with_metadata({_CANDIDATE: version.encode()}))
+    metadata = {_CANDIDATE: version.encode()} | ({_PREVIEW: b"true"} if preview else {})
+    return pa.Table.from_arrays(arrays, schema=SCHEMA.with_metadata(metadata))
 
 
 def read(registry: Registry, champion: Version) -> list[pa.Table]:
@@ -85,9 +92,13 @@ def read(registry: Registry, champion: Version) -> list[pa.Table]:
     return [parse(objects.read(key, _MOST_BYTES), objects.at(key)) for key in keys]
 
 
-def stored(registry: Registry, champion: Version, candidate: Version) -> list[pa.Table]:
-    """Return the comparisons with a champion up to the candidate's, oldest first, or [] if the candidate has none."""
-    return _up_to(candidate, read(registry, champion))
+def stored(registry: Registry, champion: Version, candidate: Version, preview: bool = False) -> list[pa.Table]:
+    """Return the comparisons with a champion up to the candidate's, oldest first, or [] if the candidate has none.
+
+    Args:
+        preview: whether a preview of the candidate will do.
+    """
+    return _up_to(candidate, preview, read(registry, champion))
 
 
 def store(registry: Registry, champion: Version, rows: pa.Table) -> list[pa.Table]:
@@ -104,7 +115,7 @@ def store(registry: Registry, champion: Version, rows: pa.Table) -> list[pa.Tabl
     seen = -1
     while True:
         earlier = read(registry, champion)
-        if found := _up_to(candidate, earlier):
+        if found := _up_to(candidate, is_preview(rows), earlier):
             return found
         if len(earlier) == seen:
             raise Unavailable(
@@ -164,10 +175,12 @@ def parse(content: bytes, at: str) -> pa.Table:
     return rows
 
 
-def _up_to(candidate: str, stored: list[pa.Table]) -> list[pa.Table]:
-    """Return the comparisons up to the candidate's, or [] if it has none."""
-    candidates = [candidate_of(rows) for rows in stored]
-    return stored[: candidates.index(candidate) + 1] if candidate in candidates else []
+def _up_to(candidate: str, preview: bool, stored: list[pa.Table]) -> list[pa.Table]:
+    """Return the comparisons up to the candidate's, or [] if it has none, or only a preview where that won't do."""
+    for number, rows in enumerate(stored, 1):
+        if candidate_of(rows) == candidate and (preview or not is_preview(rows)):
+            return stored[:number]
+    return []
 
 
 def candidate_of(rows: pa.Table) -> str:
@@ -175,9 +188,14 @@ def candidate_of(rows: pa.Table) -> str:
     return (rows.schema.metadata or {}).get(_CANDIDATE, b"").decode(errors="replace")
 
 
+def is_preview(rows: pa.Table) -> bool:
+    """Return whether the candidate of a stored comparison can't be promoted by it."""
+    return _PREVIEW in (rows.schema.metadata or {})
+
+
 def _hash(rows: pa.Table) -> bytes:
-    """Return the sha256 of a comparison's candidate and rows."""
-    found = sha256(candidate_of(rows).encode())
+    """Return the sha256 of a comparison's candidate, its mark of a preview, and its rows."""
+    found = sha256(candidate_of(rows).encode() + (_PREVIEW if is_preview(rows) else b""))
     for column in rows.columns:
         found.update(column.to_numpy().tobytes())
     return found.hexdigest().encode()

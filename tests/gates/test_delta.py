@@ -67,6 +67,29 @@ def test_undecided_days_add_up_to_a_decision(workspace: Workspace, run, narrow, 
         assert part in first["reason"]
 
 
+def test_a_preview_spends_nothing_but_its_day(
+    workspace: Workspace, run, narrow, registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Previews can't be promoted, count for no other day, and are tries at their own day."""
+
+    def previewed() -> dict:
+        with monkeypatch.context() as context:
+            context.setenv("DIN_PREVIEW", "1")
+            return find(judge(workspace, narrow), "champion_delta_auc")
+
+    crown(registry, run)
+    next_day(run, 0, noise=0.25)
+    assert [previewed()["power"]["look"] for _ in range(2)] == [1, 1]
+    assert looks(registry) == 1
+    with pytest.raises(GateClosed, match="is a preview; judge the candidate without DIN_PREVIEW"):
+        promote(workspace, narrow, "test", "try", score=score)
+    run.become(0.26)
+    tries = [previewed(), find(judge(workspace, narrow), "champion_delta_auc")]
+    assert [one["power"]["look"] for one in tries] == [2, 3]
+    next_day(run, 1, noise=0.27)
+    assert find(judge(workspace, narrow), "champion_delta_auc")["power"]["look"] == 2
+
+
 def test_only_another_candidate_spends_a_look(workspace: Workspace, run, narrow, registry):
     """A candidate is looked at once, by the same rows; another one of the day widens bounds and adds no rows."""
     crown(registry, run)

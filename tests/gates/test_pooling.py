@@ -1,5 +1,6 @@
 """Which days count in a pool, and when a pool ends."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ def drawn(first_day: int, days: int, number: int, rows: int = 300, users: int = 
 
 def outcome(views: list[Comparison], margin: float = NARROW) -> ComparisonResult:
     """Judge the last comparison with a fixed margin. Check that the margin is asked for each one's own difference."""
-    newest = iter(views)
+    newest = iter(view for view in views if not view.preview)
 
     def margin_of(today: Estimate) -> float:
         assert today is next(newest).difference
@@ -46,6 +47,16 @@ def test_a_day_is_pooled_once_from_the_newest_comparison_that_holds_it(spans: li
     found = outcome(views)
     assert found.number == len(views)
     assert found.users == sum(len(view.difference.users) for view in taken)
+
+
+def test_a_preview_counts_for_its_days_alone() -> None:
+    """On other days nothing changes. On a day that it shares, bounds widen as by a retry, and no rows are added."""
+    views = [drawn(day, 1, day) for day in range(3)]
+    elsewhere = [replace(drawn(7, 2, 8), preview=True), replace(drawn(0, 1, 9), preview=True)]
+    assert outcome([elsewhere[0], views[0], elsewhere[1], *views[1:]]) == outcome(views)
+    shared = outcome([*views[:2], replace(drawn(1, 2, 9), preview=True), views[2]])
+    assert (shared.number, shared.users) == (4, 180)
+    assert shared.today.lower < outcome(views).today.lower
 
 
 def test_a_decision_ends_the_pool() -> None:
