@@ -49,7 +49,7 @@ class Case:
         self.history = history
         self.latency = latency
         self._score = score
-        self._compare = compare
+        self._compare: Compare = compare
 
     @cached_property
     def champion(self) -> EarlierChampion:

@@ -104,7 +104,7 @@ class EarlierChampion:
         self._evidence = evidence
         self._registry = registry
         self._score = score
-        self._compare = compare
+        self._compare: Compare = compare
 
     @property
     def is_candidate(self) -> bool:
