@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from din.artifacts import MANIFEST
 from din.gates import plausibility
 from din.gates.gate import gate
 from din.promotion.promote import promote
@@ -13,7 +14,7 @@ from din.registry.bundle import Verified
 from din.serve.latency import NOMINAL_MS
 from din.workspace import Workspace
 from tests.factories.documents_of import PROTOCOL
-from tests.factories.run import challenge, crown, find, going_on, judge, probabilities, score, set_gate, shut
+from tests.factories.run import challenge, crown, edit, find, going_on, judge, probabilities, score, set_gate, shut
 
 
 def test_a_worse_calibrated_champion_excuses(workspace: Workspace, run, quick, registry):
@@ -184,3 +185,17 @@ def test_promotion_measures_again(workspace: Workspace, run, measured, registry)
     gate(workspace, measured, score, varying)
     assert promote(workspace, measured, by="ann", reason="nightly", score=score, latency=varying).appended
     assert next(times, None) is None
+
+
+def test_a_champion_of_a_log_that_lacks_negatives(workspace: Workspace, run, quick, registry):
+    """Its bundle gives rates of the traffic, and they are compared with the candidate's among the rows of the log."""
+    edit(workspace.features / MANIFEST, lambda manifest: manifest | {"negatives": {"log": 0.2, "training": 1.0}})
+    crown(registry, run)
+    run.become(0.1)
+
+    def of_traffic(workspace, bundle, rows):
+        odds = 1 / (1 / score(workspace, bundle, rows) - 1)
+        return 1 / (1 + 1 / (0.2 * odds))
+
+    report = judge(workspace, quick, of_traffic)
+    assert shut(report) == [] and find(report, "prediction_drift")["observed"] < 0.1
