@@ -59,6 +59,7 @@ def made_from(case: Case) -> Finding:
         "promote.model_name": (facts.model_name, params.model_name),
         "featurize": (facts.params.featurize, to_json(params.featurize)),
         "train": (facts.params.train, train),
+        "negatives_drawn": (facts.negatives_drawn, case.evidence.features.manifest.negatives_drawn),
         "negatives": (dict(facts.negatives or {}), dict(case.evidence.features.manifest.negatives or {})),
     }
     return _equal(pairs, "made with other parameters than params.yaml holds now")

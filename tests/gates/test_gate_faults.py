@@ -206,9 +206,14 @@ FAULTS = {
     ),
     "a good LR": Fault("auc_over_lr gauc_over_lr", good_baseline("lr"), "none of it above 0.0000"),
     "popularity that orders a user's rows better": Fault(
-        "gauc_over_popularity", tells_users_apart(0.2, "popularity"), "Try each of these alone: "
+        "gauc_over_popularity",
+        tells_users_apart(0.2, "popularity"),
+        "Try each of these alone: ",
+        limits={"slice_calibration": (0.5, 2.0)},
     ),
-    "an LR that orders a user's rows better": Fault("gauc_over_lr", tells_users_apart(0.2, "lr"), HARM),
+    "an LR that orders a user's rows better": Fault(
+        "gauc_over_lr", tells_users_apart(0.2, "lr"), HARM, limits={"slice_calibration": (0.5, 2.0)}
+    ),
     "a low AUC": Fault("min_auc", Run.bundle, "none of it above 0.9500", limits={"min_auc": 0.95}),
     "a low GAUC": Fault("min_gauc", Run.bundle, "none of it above 0.9500", limits={"min_gauc": 0.95}),
     "high predictions": Fault(
