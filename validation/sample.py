@@ -124,7 +124,8 @@ class Sample:
     def __init__(self, features: FeatureDirectory) -> None:
         self.features = features
         self.fields = [field for field in features.fields if field.group is not Group.BEHAVIOUR]
-        self._share = constants.MAX_ROWS / max(constants.MAX_ROWS, *features.manifest.rows.values())
+        rows = features.manifest.rows
+        self._share = constants.MAX_ROWS / max(constants.MAX_ROWS, rows["train"], rows["valid"], rows["test"])
         self._edges: dict[str, np.ndarray] = {}
         self._directions: dict[str, np.ndarray] = {}
         self.train, self.valid, self.test = (self._split(split) for split in SPLITS)
