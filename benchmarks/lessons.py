@@ -3,8 +3,8 @@
     python -m benchmarks.lessons --data ~/logs --write
 
 The command tries learning rates on three logs. A lesson that loses two margins or more on the next day must not be
-promoted, and the sound one must be. `make defects` tries all faults in `tests.faults.learning` on one log, and `make
-warranty` some of them on many logs.
+promoted, and the sound one must be, unless by chance it is worse. `make defects` tries all faults in
+`tests.faults.learning`, and `make warranty` some of them on many logs.
 
 The sound part is done once: it makes a champion of the day before, and for each start a workspace in which all stages
 before `refit` have run. Each fault then costs `refit`, `export`, `check_parity` and the gates, with the default limits.
@@ -13,11 +13,13 @@ before `refit` have run. Each fault then costs `refit`, `export`, `check_parity`
     champion    the champion of the day before              the champion
     scratch     a model trained up to the day before        the champion, and again as a first run, with no champion
 
-The true effect of a lesson is the AUC on the next day, minus that of the model before the lesson.
+The true effect of a lesson is the AUC on the next day, minus that of the model that it would replace: the champion, or
+in a first run the model before the lesson.
 
     <folder>/registry                            the registry with the champion
     <folder>/champion, scratch                   the workspace of each start
-    <folder>/before-champion, before-scratch     the bundle of the model before the lesson
+    <folder>/before-champion                     the bundle of the champion
+    <folder>/before-scratch                      the bundle of the judged model from scratch
     <folder>/truth                               the workspace of the next day
     <folder>/output.txt                          the output of the stages
 """
@@ -51,6 +53,7 @@ from din.workspace import Workspace
 from tests.faults.learning import PLANTS, Plant
 
 STARTS = (CHAMPION, SCRATCH)
+_FIRST_RUN = "first run"
 SOUND = "none"
 """The fault of a sound lesson."""
 RATES = ("rate_5", "rate_10", "rate_20", "rate_50")
@@ -83,7 +86,7 @@ class Lesson:
         run: "continues", "from scratch" or "first run".
         closed: the gates that are not open, or the stage that refused the lesson. Empty if it was promoted.
         permitted: the loss of AUC that the gate permitted to the sound lesson. NaN if no gate compared it.
-        effect: the AUC on the next day, minus that of the model before the lesson. None if nothing was exported.
+        effect: the AUC on the next day, minus that of the model it would replace. None if nothing was exported.
     """
 
     what: str
@@ -103,6 +106,12 @@ class Lesson:
         if self.harmful:
             return "caught" if self.closed else "MISSED"
         return "refused" if self.closed else "harmless"
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether the gates promoted a harmful lesson, or refused a sound one that is at least as good in truth."""
+        owed = self.what == SOUND and self.effect is not None and self.effect.point >= 0
+        return self.verdict == "MISSED" or (owed and bool(self.closed))
 
 
 def main() -> int:
@@ -127,8 +136,7 @@ def main() -> int:
         for case, (sound, *spoiled) in zip(
             cases, harness.results(harness.STORE / "lessons", cases, given.jobs), strict=True
         ):
-            wrong.extend(one for one in spoiled if one.verdict == "MISSED")
-            wrong.extend([sound] if sound.closed else [])
+            wrong.extend(lesson for lesson in (sound, *spoiled) if lesson.is_wrong)
             tables.append(f"**{case.name}**\n\n{table([sound, *spoiled])}")
         return "\n".join(tables)
 
@@ -186,12 +194,13 @@ class Site:
         params = replace(
             log.params,
             featurize=replace(log.params.featurize, test_days=1),
-            gate=replace(log.params.gate, max_latency_ms=None),  # a lesson changes no latency; a busy machine does
         )
         site = cls(folder, replace(log, params=params))
         here = Workspace(folder / "sound")
         here.root.mkdir(parents=True)
         site._run(in_process.STEPS, here, site._params(SCRATCH, log.day - DAY))
+        registry = Registry.of(here, site._params(SCRATCH, log.day))
+        registry.fetch(registry.history()[-1].version, site.before(CHAMPION))
         site._run(in_process.FEATURES, here, site._params(SCRATCH, log.day))
         for start in starts:
             own = site._params(start, log.day)
@@ -202,9 +211,6 @@ class Site:
                 shutil.copytree(here.model, here.shipped)
                 site._run(["export"], here, own)
                 shutil.copytree(here.bundle, site.before(start))
-            else:
-                champion = Registry.of(here, own)
-                champion.fetch(champion.history()[-1].version, site.before(start))
         truth = Workspace(here.root.rename(folder / "truth"))
         site._run(["fetch", "featurize"], truth, site._params(SCRATCH, log.day + DAY))
         return site
@@ -242,10 +248,10 @@ class Site:
             registry, empty = Path(place) / "registry", Path(place) / "empty"
             shutil.copytree(self.folder / start, here.root)
             shutil.copytree(self._registry, registry)
-            runs = {"continues": registry} if start == CHAMPION else {"from scratch": registry, "first run": empty}
+            runs = {"continues": registry} if start == CHAMPION else {"from scratch": registry, _FIRST_RUN: empty}
             params = self._params(start, self.log.day)
             refused = in_process.refusal(["refit", "export"], here, params, self._output, plant)
-            effect = None if refused else self._effect(start, here.bundle)
+            after = None if refused else self.scored({"after": here.bundle, **self._replaced})
             refused = refused or in_process.refusal(["check_parity"], here, params, self._output)
             found = []
             for run, used in runs.items():
@@ -253,11 +259,14 @@ class Site:
                 by = refused or in_process.refusal(["gate", "promote"], here, own, self._output)
                 closed = by.why if by and by.step == "gate" else [by.step] if by else []
                 margin = math.nan if refused else _margin(here)
+                replaced = SCRATCH if run == _FIRST_RUN else CHAMPION
+                effect = None if after is None else advantage([after], "after", replaced)
                 found.append(Lesson(plant.what if plant else SOUND, run, closed, margin, effect))
             return found
 
-    def _effect(self, start: str, bundle: Path) -> Interval:
-        return advantage([self.scored({"after": bundle, "before": self.before(start)})], "after", "before")
+    @property
+    def _replaced(self) -> Mapping[str, Path]:
+        return {start: self.before(start) for start in STARTS if self.before(start).exists()}
 
     def _run(self, names: Iterable[str], here: Workspace, params: Params) -> None:
         in_process.run(names, here, params, self._output)

@@ -9,7 +9,9 @@ The columns of defects.csv:
               other one of the raw suite may close
     word      of the message, in lower case
     severity  a critical gate ends the run, and a warning is only shown
-    quick     yes if `make test` drives it: not if it is slow, or another one is of the same kind
+    quick     yes if `make test` drives it: those in the meaning of the raw log that are quick, unless another one tries
+              the same check. Files that can't be read are planted in tests/sources/test_table_errors.py, and damaged
+              features in tests/validation/test_validation_features.py
 """
 
 import csv
@@ -27,6 +29,7 @@ from tests.faults import plants as p
 from tests.faults.drive import Outcome, Prepared
 
 Severity = Literal["critical", "warning"]
+_EARLY = ("fetch", "validate_raw", "featurize", "validate_features")
 TABLE = Path(__file__).with_suffix(".csv")
 
 
@@ -43,9 +46,9 @@ class Defect:
     quick: bool
 
     @property
-    def of_raw(self) -> bool:
-        """Return whether fetch or the raw suite catch it."""
-        return all(gate.split(".")[0] in ("fetch", "validate_raw") for gate in self.gates)
+    def early(self) -> bool:
+        """Whether fetch, featurize or one of the first two suites should catch it."""
+        return all(gate.split(".")[0] in _EARLY for gate in self.gates)
 
     def drive(self, prepared: Prepared, workspace: Path) -> Outcome:
         """Plant the defect and drive the stages that it meets."""
@@ -70,6 +73,7 @@ class Defect:
 
 _WHOLE_DAYS = p.settings(fetch__table__daily=True)
 _FEW_NEGATIVES = p.settings(featurize__keep_negatives=0.2)
+_SCRATCH = p.settings(train__start="scratch", train__champion=None)
 _ONE_FILE = p.layout(events="one")
 _GZIP = p.layout(form="csv.gz", events="one")
 _PARQUET = p.layout(form="parquet")
@@ -314,20 +318,22 @@ PLANTS: dict[str, p.Plant | p.Late] = {
     ),
     "offset_forgotten": p.Late("featurize", p.json_changed("data/features/manifest.json", _whole), _FEW_NEGATIVES),
     "trained_without_offset": p.Late(
-        "validate_features", p.json_changed("data/features/manifest.json", _whole), _FEW_NEGATIVES
+        "validate_features", p.json_changed("data/features/manifest.json", _whole), p.chain(_SCRATCH, _FEW_NEGATIVES)
     ),
     "labels_shuffled": p.events(p.shuffled("label")),
     "labels_shuffled_on_newest_days": p.last_two_days(p.shuffled("label")),
     "labels_of_the_next_day": p.events(p.assign("label", lambda r: np.roll(r["label"], -1000))),
-    "labels_flipped": p.events(p.flipped),
+    "labels_flipped": p.chain(_SCRATCH, p.events(p.flipped)),
     "categories_shuffled": p.table(
         "items", lambda r: r.assign(**{c: np.random.default_rng(3).permutation(r[c]) for c in ("category", "tags")})
     ),
     "another_catalogue": p.from_other_seed,
-    "poor_features": p.settings(featurize__fields={"context": {"tab": "categorical"}}, featurize__max_history=1),
-    "hardly_trained": p.settings(train__learning__learning_rate=0.00001, train__learning__epochs=1),
-    "another_split": p.settings(featurize__protocol="by_user"),
-    "older_log": p.events(lambda r: r[p.days(r) < 9]),
+    "poor_features": p.chain(
+        _SCRATCH, p.settings(featurize__fields={"context": {"tab": "categorical"}}, featurize__max_history=1)
+    ),
+    "hardly_trained": p.chain(_SCRATCH, p.settings(train__learning__learning_rate=0.00001, train__learning__epochs=1)),
+    "another_split": p.chain(_SCRATCH, p.settings(featurize__protocol="by_user")),
+    "older_log": p.chain(_SCRATCH, p.events(lambda r: r[p.days(r) < 9])),
 }
 
 

@@ -1,14 +1,16 @@
 """Drive a delivery through the stages' own functions, in this process, until one refuses it or the gate has judged.
 
-Each workspace is a new folder. Later stages start from a copy of a finished workspace, so that a defect that enters
-late costs only the stages after it.
+All limits of validation and gates are the shipped ones. Each workspace is a new folder. Later stages start from a copy
+of a finished workspace, so that a defect that enters late costs only the stages after it. What the first suites judge
+is driven in a small log without training. What needs a model is driven in a log of the size `DAILY`, whose newest day
+continues the champion of the day before, as `din init` arranges for a log by days.
 """
 
 import io
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,9 @@ from din.artifacts import read_json
 from din.errors import GateClosed, InputError
 from din.params import Params
 from din.promotion.promote import promote as promote_run
+from din.registry.registry import Registry
 from din.workspace import Suite, Workspace
-from tests.factories.log import DAY, FIELDS, START, Delivery, draw, write
+from tests.factories.log import DAY, FIELDS, START, Delivery, Size, draw, write
 
 SMALL: dict[str, Any] = {
     "fetch.source": "table",
@@ -37,13 +40,9 @@ SMALL: dict[str, Any] = {
     "train.learning.metric": "auc",
     "train.learning.regularization": 1.0,
     "train.compute.threads": 1,
-    "gate.metrics": ("auc",),  # few users have both clicked and passed by
-    "gate.margin": 0.02,
-    "gate.slice_margin": 0.05,
-    "gate.min_slice_rows": 500,
-    "gate.calibration": (0.8, 1.25),  # of a model that has learned a few thousand rows
-    "gate.max_latency_ms": None,
 }
+DAILY = Size(users=1_200, a_day=2_000)
+"""The size of a log whose newest day decides on what a champion has learned from it."""
 _SUITES: dict[str, Suite] = {f"validate_{suite}": suite for suite in ("raw", "features", "predictions")}
 
 
@@ -87,10 +86,14 @@ def drive(root: Path, params: Params, first: str = "fetch", last: str = "gate") 
 
 
 def start(delivery: Delivery, workspace: Path, **settings: Any) -> Params:
-    """Write a delivery below a new workspace, and return the parameters that read it."""
+    """Write a delivery below a new workspace, and return the parameters that read it.
+
+    Args:
+        settings: parameters, with two underscores for a dot; those of the delivery take precedence.
+    """
     workspace.mkdir(parents=True)
     found = write(delivery, workspace)
-    return parameters({**found, **{name.replace("__", "."): value for name, value in settings.items()}})
+    return parameters({**{name.replace("__", "."): value for name, value in settings.items()}, **found})
 
 
 @dataclass(frozen=True)
@@ -102,18 +105,18 @@ class Prepared:
         workspace: its workspace, every stage up to `last` done.
         params: the parameters of that workspace.
         last: the last stage that was run.
-        registry: the registry with yesterday's champion, or None if `last` precedes the gate.
+        settings: the parameters that name yesterday's champion, if there is one.
     """
 
     delivery: Delivery
     workspace: Path
     params: Params
     last: str
-    registry: Path | None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def drive(self, delivery: Delivery, workspace: Path) -> Outcome:
         """Drive another delivery to the same stage, against the same champion."""
-        return drive(workspace, start(delivery, workspace, **self._settings()), last=self.last)
+        return drive(workspace, start(delivery, workspace, **self.settings), last=self.last)
 
     def spoil(self, after: str, spoil: Callable[[Path], None], workspace: Path) -> Outcome:
         """Copy the workspace, spoil it, and drive the stages after `after`."""
@@ -122,7 +125,7 @@ class Prepared:
 
     def spoil_another(self, delivery: Delivery, after: str, spoil: Callable[[Path], None], workspace: Path) -> Outcome:
         """Drive another sound delivery up to `after`, spoil its workspace, and drive the other stages."""
-        params = start(delivery, workspace, **self._settings())
+        params = start(delivery, workspace, **self.settings)
         outcome = drive(workspace, params, last=after)
         assert outcome.stage is None, outcome
         return self._driven(after, spoil, workspace, params)
@@ -132,21 +135,16 @@ class Prepared:
         names = list(STAGES)
         return drive(workspace, params, names[names.index(after) + 1], self.last)
 
-    def _settings(self) -> dict[str, Any]:
-        return {"promote__registry": str(self.registry)} if self.registry else {}
-
 
 def prepare(root: Path, last: str = "gate", seed: int = 0) -> Prepared:
-    """Drive a sound delivery; if `last` is the gate, compare it with a champion trained without the newest day."""
-    today = draw(seed)
-    registry = None
-    if last == "gate":
-        registry = root / "registry"
-        promote(until_yesterday(today), root / "yesterday", registry)
-    params = start(today, root / "today", **({"promote__registry": str(registry)} if registry else {}))
+    """Drive a sound delivery; if `last` is the gate, continue a champion of the day before."""
+    judged = last == "gate"
+    today = draw(seed, DAILY if judged else None)
+    settings = promote(until_yesterday(today), root / "yesterday", root / "registry") if judged else {}
+    params = start(today, root / "today", **settings)
     outcome = drive(root / "today", params, last=last)
     assert outcome.stage is None, outcome
-    return Prepared(today, root / "today", params, last, registry)
+    return Prepared(today, root / "today", params, last, settings)
 
 
 def until_yesterday(delivery: Delivery) -> Delivery:
@@ -155,13 +153,15 @@ def until_yesterday(delivery: Delivery) -> Delivery:
     return replace(delivery, events=delivery.events[day < day.max()])
 
 
-def promote(delivery: Delivery, workspace: Path, registry: Path) -> None:
-    """Drive a sound delivery and make its model the champion of a registry."""
+def promote(delivery: Delivery, workspace: Path, registry: Path) -> Mapping[str, Any]:
+    """Make a model of a sound delivery the champion of a registry, and return the parameters that continue it."""
     params = start(delivery, workspace, promote__registry=str(registry))
     outcome = drive(workspace, params)
     assert outcome.stage is None, outcome
     with redirect_stdout(io.StringIO()):
         promote_run(Workspace(workspace), params, by="test", reason="test")
+    champion = Registry.of(Workspace(workspace), params).history()[-1].version
+    return {"promote__registry": str(registry), "train__start": "champion", "train__champion": champion}
 
 
 def _closed(stage: str, workspace: Workspace, error: Exception) -> dict[str, str]:

@@ -10,25 +10,12 @@ from tests.factories.log import draw
 from tests.faults import page
 from tests.faults.defects import DEFECTS, PLANTS, Defect
 from tests.faults.drive import STAGES, Prepared, parameters
-from tests.faults.plants import Late
 from tests.faults.variants import VARIANTS, Variant
 
 ROOT = Path(__file__).parents[2]
 RIGHT = 0.95
-TWICE = {"labels_drawn_on_newest_days", "pages_of_a_cache", "few_test_rows", "history_inside_the_log"}
-"""Quick defects that `make test` leaves out, since another one tries the same check."""
 SOUND = {"small", "long", "new_tab", "holiday_of_new_users", "counting"}
 """The variants that `make test` drives. Other tests cover the other file formats and split protocols."""
-
-
-def quick_defects() -> list[Defect]:
-    """Return what `make test` drives: defects of the raw log that only a whole suite can find.
-
-    Files that can't be read are planted in tests/sources/test_table_errors.py, and damaged features in
-    tests/validation/test_validation_features.py.
-    """
-    found = [defect for defect in DEFECTS if defect.quick and defect.of_raw and not isinstance(defect.plant, Late)]
-    return [defect for defect in found if defect.gates != ("fetch",) and defect.name not in TWICE]
 
 
 def named(faults: Iterable[Defect] | Iterable[Variant]) -> list:
@@ -39,7 +26,7 @@ def named(faults: Iterable[Defect] | Iterable[Variant]) -> list:
 @pytest.fixture(scope="module")
 def early() -> Prepared:
     """Return a sound delivery, for defects of its raw log."""
-    return Prepared(draw(), Path(), parameters({}), "validate_raw", None)
+    return Prepared(draw(), Path(), parameters({}), "validate_raw")
 
 
 def test_all_stages_are_driven() -> None:
@@ -47,7 +34,7 @@ def test_all_stages_are_driven() -> None:
     assert ["code", *STAGES] == list(pipeline.read(ROOT / "dvc.yaml"))
 
 
-@pytest.mark.parametrize("defect", named(quick_defects()))
+@pytest.mark.parametrize("defect", named(defect for defect in DEFECTS if defect.quick))
 def test_an_early_gate_catches(defect: Defect, early: Prepared, tmp_path: Path) -> None:
     """A defect that takes little time ends at the right gate, whose message names it; no other one of raw closes."""
     outcome = defect.drive(early, tmp_path / "workspace")

@@ -1,19 +1,17 @@
 """Sound deliveries that differ as real teams' do: no suite may close on them, and the gate opens."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from tests.factories.log import DAY, HOUR, START, Delivery, Frame, Size, draw
 from tests.faults import plants as p
-from tests.faults.drive import Outcome, drive, promote, start, until_yesterday
-
-PROOF = Size(users=1_200, a_day=2_000)
-"""With half as many users, an equal training may stay undecided at a margin of 0.02."""
+from tests.faults.drive import DAILY, Outcome, drive, promote, start, until_yesterday
 
 
 @dataclass(frozen=True)
@@ -26,8 +24,8 @@ class Variant:
         size: the size of the log.
         seed: the seed of the draw.
         trained: whether the gate judges a model of it, unless the log is too small to prove anything.
-        champion: whether the gate compares with a champion of the same log up to the day before. The gate
-            demands proof, so its log has at least the size `PROOF`.
+        champion: whether it continues a champion of the same log up to the day before. The gate demands proof, so its
+            log has at least the size `DAILY`.
         quick: the last stage to which `make test` drives it, or "" if it doesn't.
         name: unique.
     """
@@ -50,10 +48,11 @@ class Variant:
         delivery = self.delivery()
         if last == "gate" and not self.trained:
             last = "validate_features"
-        registry = workspace.with_name(f"{workspace.name}-registry").absolute()
+        settings: Mapping[str, Any] = {}
         if self.champion and last == "gate":
-            promote(until_yesterday(delivery), workspace.with_name(f"{workspace.name}-yesterday"), registry)
-        return drive(workspace, start(delivery, workspace, promote__registry=str(registry)), last=last)
+            registry = workspace.with_name(f"{workspace.name}-registry").absolute()
+            settings = promote(until_yesterday(delivery), workspace.with_name(f"{workspace.name}-yesterday"), registry)
+        return drive(workspace, start(delivery, workspace, **settings), last=last)
 
 
 def _text_ids(delivery: Delivery) -> Delivery:
@@ -159,7 +158,7 @@ def _shuffled(rows: Frame) -> Frame:
 
 
 _VARIANTS = {
-    **{f"seed_{seed}": Variant(f"seed {seed}", seed=seed, size=PROOF, champion=True) for seed in range(21, 25)},
+    **{f"seed_{seed}": Variant(f"seed {seed}", seed=seed, size=DAILY, champion=True) for seed in range(21, 25)},
     **{f"seed_{seed}": Variant(f"seed {seed}", seed=seed) for seed in (25, 26)},
     "rows_reversed": Variant("newest rows first", change=p.events(lambda r: r.iloc[::-1])),
     "rows_shuffled": Variant("rows in any order", change=p.chain(p.layout(events="one"), p.events(_shuffled))),
@@ -236,11 +235,11 @@ _VARIANTS = {
     ),
     "weekend": Variant("the test days are a weekend", size=Size(days=14)),
     "monday": Variant("the test days are a Sunday and a Monday", size=Size(days=15)),
-    "growth": Variant("volume grows by 5 % a day", size=replace(PROOF, growth=0.05), champion=True),
+    "growth": Variant("volume grows by 5 % a day", size=replace(DAILY, growth=0.05), champion=True),
     "decline": Variant("volume falls by 4 % a day", size=Size(growth=-0.04)),
     "promotion": Variant(
         "the newest day has twice its volume",
-        size=replace(PROOF, volumes={11: 2.0}),
+        size=replace(DAILY, volumes={11: 2.0}),
         champion=True,
         quick="validate_raw",
     ),
@@ -284,7 +283,7 @@ _VARIANTS = {
         quick="validate_raw",
     ),
     "new_items": Variant(
-        "a third of the items appear during the log", size=replace(PROOF, new_items=0.35), champion=True
+        "a third of the items appear during the log", size=replace(DAILY, new_items=0.35), champion=True
     ),
     "new_users": Variant("half of the users appear during the log", size=Size(new_users=0.5)),
     "heavy_users": Variant("few users make most of the log", size=Size(heavy=1.4)),
@@ -293,18 +292,18 @@ _VARIANTS = {
     "frequent_clicks": Variant("a CTR of 60 %", size=Size(base=-0.3)),
     "holes": Variant("5 % of every context are missing", change=p.events(_holes)),
     "few_duplicates": Variant("0.3 % of the rows occur twice", change=p.events(_few_duplicates)),
-    "weights": Variant("rows with weights", change=p.weighted(), seed=31, size=PROOF, champion=True),
+    "weights": Variant("rows with weights", change=p.weighted(), seed=31, size=DAILY, champion=True),
     "half_life": Variant(
         "rows that count half after five days",
         change=p.settings(train__learning__half_life_days=5.0),
         seed=31,
-        size=PROOF,
+        size=DAILY,
         champion=True,
     ),
     "kept_negatives": Variant(
         "a third of training's negatives at a CTR of 10 %",
         change=p.settings(featurize__keep_negatives=0.35),
-        size=replace(PROOF, base=-3.8, a_day=4_000),
+        size=replace(DAILY, base=-3.8, a_day=4_000),
         seed=31,
         champion=True,
     ),

@@ -304,7 +304,7 @@ def test_a_planted_defect_ends_at_the_right_gate_on_spark_connect(
     monkeypatch.delattr("din.featurize.on_duckdb.session")
     (defect,) = (one for one in DEFECTS if one.name == name)
     sound = draw().set(featurize__engine="spark")
-    prepared = Prepared(sound, tmp_path, parameters({}), "validate_features", None)
+    prepared = Prepared(sound, tmp_path, parameters({}), "validate_features")
     if isinstance(defect.plant, plants.Late):  # else it would start from features that are built already
         defect = replace(defect, plant=replace(defect.plant, first=defect.plant.first or (lambda one: one)))
     outcome = defect.drive(prepared, tmp_path / "workspace")
