@@ -7,8 +7,10 @@ continues the champion of the day before, as `din init` arranges for a log by da
 """
 
 import io
+import multiprocessing
 import shutil
 from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
@@ -43,6 +45,7 @@ SMALL: dict[str, Any] = {
 }
 DAILY = Size(users=1_200, a_day=2_000)
 """The size of a log whose newest day decides on what a champion has learned from it."""
+_PROCESSES = 2
 _SUITES: dict[str, Suite] = {f"validate_{suite}": suite for suite in ("raw", "features", "predictions")}
 
 
@@ -145,6 +148,11 @@ def prepare(root: Path, last: str = "gate", seed: int = 0) -> Prepared:
     outcome = drive(root / "today", params, last=last)
     assert outcome.stage is None, outcome
     return Prepared(today, root / "today", params, last, settings)
+
+
+def workers() -> ProcessPoolExecutor:
+    """Return a pool of fresh processes: a fork of a process that has trained may wait forever for its threads."""
+    return ProcessPoolExecutor(_PROCESSES, multiprocessing.get_context("spawn"))
 
 
 def until_yesterday(delivery: Delivery) -> Delivery:

@@ -4,12 +4,13 @@ A champion's lesson changes it little, so a small log decides on it. Two trainin
 challenger needs the rows a day for which `din init` schedules one.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.daily import CHAMPION, SCRATCH
-from benchmarks.lessons import SOUND, Lesson, Site, simulated, table
+from benchmarks.lessons import SOUND, Lesson, LessonLog, Site, simulated, table
 from din.init.split import CHALLENGING
+from tests.faults.drive import workers
 from tests.faults.learning import PLANTS
 
 __all__ = ["SOUND", "drive_lessons", "part", "wrong"]
@@ -23,7 +24,8 @@ _HEAD = f"""
 
 A day is learned with a fault. A champion continues in a log of {_USERS:,} users with {_IMPRESSIONS:,} impressions a
 day. A challenger from scratch is tried in each of {_LOGS} logs of {_CHALLENGED:,} users with {CHALLENGING:,}
-impressions a day, and again as a first run, without a champion. The effect is on the next day, with 20,000 impressions:
+impressions a day, and again as a first run, without a champion. By default each fault has one start; with `--full` it
+has both. The effect is on the next day, with 20,000 impressions:
 the AUC of the shipped model less that of the model it would replace: the champion, or in a first run the model before
 the lesson. A fault is caught if the model loses two margins or more and is not promoted. The margin is that of the
 sound lesson.
@@ -32,25 +34,38 @@ sound lesson.
 
 
 def drive_lessons(folder: Path, full: bool = True) -> Sequence[Lesson]:
-    """Learn a day without a fault and with each, continuing a champion, and from scratch in turns over some logs.
+    """Learn a day without a fault and with some, continuing a champion, and from scratch in turns over some logs.
 
     Args:
-        full: try every fault from scratch too, instead of every second one.
+        full: try each fault from both starts, instead of from one.
     """
+    faults = list(PLANTS)
+    step = 1 if full else 2
+    from_scratch = faults[step - 1 :: step]
+    with workers() as pool:
+        continued = pool.submit(_continued, folder / "continued", faults[::step])
+        challenged = [
+            pool.submit(_challenged, folder / f"challenged-{seed}", seed, from_scratch[seed::_LOGS])
+            for seed in range(_LOGS)
+        ]
+        return [lesson for done in (continued, *challenged) for lesson in done.result()]
+
+
+def _continued(folder: Path, faults: Sequence[str]) -> list[Lesson]:
+    return _lessons(folder, CHAMPION, simulated(folder / "log", _USERS, _IMPRESSIONS), faults)
+
+
+def _challenged(folder: Path, seed: int, faults: Sequence[str]) -> list[Lesson]:
+    return _lessons(folder, SCRATCH, simulated(folder / "log", _CHALLENGED, CHALLENGING, seed), faults)
+
+
+def _lessons(folder: Path, start: str, log: LessonLog, faults: Sequence[str]) -> list[Lesson]:
+    site = Site.prepared(folder / "site", log, (start,))
     found = []
-    for lesson in _lessons(folder, 1 if full else 2):
+    for lesson in site.lessons(start, [PLANTS[name] for name in faults]):
         found.append(lesson)
         print(table([lesson]).splitlines()[-1], flush=True)
     return found
-
-
-def _lessons(folder: Path, step: int) -> Iterator[Lesson]:
-    site = Site.prepared(folder / "daily", simulated(folder / "log", _USERS, _IMPRESSIONS), (CHAMPION,))
-    yield from site.lessons(CHAMPION, PLANTS.values())
-    for seed in range(_LOGS):
-        log = simulated(folder / f"log-{seed}", _CHALLENGED, CHALLENGING, seed)
-        site = Site.prepared(folder / f"challenger-{seed}", log, (SCRATCH,))
-        yield from site.lessons(SCRATCH, list(PLANTS.values())[seed :: step * _LOGS])
 
 
 def part(lessons: Sequence[Lesson]) -> str:

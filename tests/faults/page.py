@@ -1,10 +1,9 @@
 """Drive the defects, half of the sound variants, and lessons, and write the tables of docs/defects.md: `make defects`.
 
-`--full` drives all variants, and every fault of learning from both starts.
+`--full` drives all variants, and every fault of learning from both starts instead of from one.
 """
 
 import argparse
-import multiprocessing
 import random
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,12 +15,11 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.generated_tables import TABLES
 from tests.faults.defects import DEFECTS, SECTIONS, Defect
-from tests.faults.drive import Prepared, prepare
+from tests.faults.drive import Prepared, prepare, workers
 from tests.faults.lessons import drive_lessons, part, wrong
 from tests.faults.variants import VARIANTS, Variant
 
 TABLE = TABLES["defects"]
-_PROCESSES = 2
 _EARLY = "validate_features"
 _SEED = 0
 _VARIANTS = """
@@ -135,7 +133,7 @@ def drive_all(root: Path, full: bool = True) -> Driven:
     A defect that the first suites miss is driven again in the larger log, to find out whether a later gate catches it.
     """
     early = prepare(root / "early", _EARLY)
-    with _pool() as pool:
+    with workers() as pool:
         daily = pool.submit(prepare, root / "daily")
         variants = _chosen(full)
         sound = pool.map(partial(judge_variant, root), variants)
@@ -148,7 +146,7 @@ def drive_all(root: Path, full: bool = True) -> Driven:
 def drive_early(root: Path, seed: int) -> dict[str, Found]:
     """Drive the defects that fetch, featurize or one of the first two suites should catch, in a log of another seed."""
     prepared = prepare(root / "early", _EARLY, seed)
-    with _pool() as pool:
+    with workers() as pool:
         return _driven(pool, prepared, root, [defect.name for defect in DEFECTS if defect.early])
 
 
@@ -161,11 +159,6 @@ def _chosen(full: bool) -> list[str]:
 
 def _driven(pool: ProcessPoolExecutor, prepared: Prepared, root: Path, names: Sequence[str]) -> dict[str, Found]:
     return dict(zip(names, pool.map(partial(judge_defect, prepared, root), names), strict=True))
-
-
-def _pool() -> ProcessPoolExecutor:
-    """Return a pool of fresh processes: a fork of a process that has trained may wait forever for its threads."""
-    return ProcessPoolExecutor(_PROCESSES, multiprocessing.get_context("spawn"))
 
 
 def main() -> int:
