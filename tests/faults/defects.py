@@ -324,10 +324,14 @@ PLANTS: dict[str, p.Plant | p.Late] = {
     "labels_shuffled_on_newest_days": p.last_two_days(p.shuffled("label")),
     "labels_of_the_next_day": p.events(p.assign("label", lambda r: np.roll(r["label"], -1000))),
     "labels_flipped": p.chain(_SCRATCH, p.events(p.flipped)),
-    "categories_shuffled": p.table(
-        "items", lambda r: r.assign(**{c: np.random.default_rng(3).permutation(r[c]) for c in ("category", "tags")})
+    "categories_shuffled": p.chain(
+        _SCRATCH,
+        p.table(
+            "items",
+            lambda r: r.assign(**{c: np.random.default_rng(3).permutation(r[c]) for c in ("category", "tags")}),
+        ),
     ),
-    "another_catalogue": p.from_other_seed,
+    "another_catalogue": p.chain(_SCRATCH, p.from_other_seed),
     "poor_features": p.chain(
         _SCRATCH, p.settings(featurize__fields={"context": {"tab": "categorical"}}, featurize__max_history=1)
     ),
