@@ -10,8 +10,8 @@ A group of quality.yaml names logs, with the source of their features, and rows,
         - {name: BaseModel, train: {model: {name: base}}}            # a row of every log
         - {name: DIN, logs: [beauty], base: BaseModel, train: {}}    # base: what RelaImpr compares with
 
-A log is the defaults with the overlays `example` and `set` in turn, and with its paths below the folder DATA. Logs and
-rows that are marked `full: true` are left out without `--full`. Every (log, row, seed) is a case.
+A log is the defaults with the overlays `example` and `set` in turn, and with its paths below the folder DATA. A log that
+is marked `full: true` is left out without `--full`. Every (log, row, seed) is a case.
 """
 
 import argparse
@@ -86,7 +86,7 @@ def read(data: Path | None, full: bool = True) -> tuple[dict[str, Params], list[
 
     Args:
         data: the folder of the prepared logs. None leaves them out.
-        full: whether to include logs and rows that are marked `full`.
+        full: whether to include logs that are marked `full`.
 
     Raises:
         InputError: a key is unknown or of a wrong type.
@@ -101,8 +101,6 @@ def read(data: Path | None, full: bool = True) -> tuple[dict[str, Params], list[
         logs |= own
         for row in group["rows"]:
             where = f"{path}: row {row['name']!r}"
-            if row.get("full") and not full:
-                continue
             for log in [log for log in own if log in row.get("logs", own)]:
                 params = to_json(own[log])
                 for overlay in (group["train"], row["train"], {"compute": {"threads": 1}}):
