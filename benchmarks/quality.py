@@ -10,8 +10,8 @@ A group of quality.yaml names logs, with the source of their features, and rows,
         - {name: BaseModel, train: {model: {name: base}}}            # a row of every log
         - {name: DIN, logs: [beauty], base: BaseModel, train: {}}    # base: what RelaImpr compares with
 
-A log is the defaults with the overlays `example` and `set` in turn, and with its paths below the folder DATA. A log that
-is marked `full: true` is left out without `--full`. Every (log, row, seed) is a case.
+A log is the defaults with the overlays `example` and `set` in turn, and with its paths below the folder DATA. A log
+that is marked `full: true` is left out without `--full`. Every (log, row, seed) is a case.
 """
 
 import argparse
