@@ -110,7 +110,11 @@ def main() -> int:
     others = [step for step in todo if not step.alone]
     if any(path in step.arguments or f"{path}/registry" in step.arguments for step in todo for path in _RUNS):
         alone.insert(0, runs)
-    failed = [step.name for step in alone if not measured(step, options)] + _two_at_a_time(others, options)
+    try:
+        failed = [step.name for step in alone if not measured(step, options)] + _two_at_a_time(others, options)
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues", file=sys.stderr)
+        return 130
     minutes = (time.monotonic() - began) / 60
     print(f"{len(todo)} tables in {minutes:.0f} minutes; failed: {', '.join(failed) or 'none'}")
     return int(bool(failed))
