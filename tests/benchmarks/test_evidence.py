@@ -75,6 +75,7 @@ def test_a_table_without_its_log_is_left() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_tiny_table_is_measured_and_written(tmp_path: Path) -> None:
     """The page of a clone gets the table and the commit of the clone, and a second call leaves it."""
     clone = tmp_path / "clone"
