@@ -271,6 +271,8 @@ def test_a_deleted_log_is_not_a_first_run(site: Site, tmp_path: Path) -> None:
     namespace = site.here.root / "registry" / site.params.model_name
     for area in ("promotions", "seals"):
         shutil.rmtree(namespace / area)
+    (damage,) = Registry.of(site.here, site.params).verify()
+    assert "the log of promotions is empty although 1 bundles are stored" in damage
     with pytest.raises(GateClosed, match="no_earlier_champion"):
         gate(_beside(site, tmp_path / "other"), site.params, score)
 

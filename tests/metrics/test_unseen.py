@@ -26,7 +26,7 @@ CASES: list[tuple[str, dict[str, Any], list[bool] | str]] = [
     ("by_user", {"name": "temporal"}, "name 'temporal' there, 'by_user' here"),
     ("temporal", {"seed": 99, "test_fraction": 0.5}, ALL),
     ("temporal", {"days": -1, "hours": -24}, ALL),
-    ("temporal", {"hours": 18}, [False, True, True]),
+    *(("temporal", {"hours": hours}, [False, True, True]) for hours in (12, 18)),  # 12: the first row itself
     ("by_user", {"days": 1, "hours": 18}, ALL),
     ("leave_last_out", {"days": -1}, ALL),
     ("leave_last_out", {"days": 1}, "data until"),

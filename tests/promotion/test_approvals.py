@@ -2,6 +2,7 @@
 
 import errno
 import json
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from din import cli
 from din.artifacts import read_json, sha256_file
+from din.documents import read
 from din.errors import GateClosed, InputError
 from din.gates.earlier_champion import Score
 from din.gates.findings import overall
@@ -237,8 +239,12 @@ def test_a_champion_that_cannot_be_evaluated_is_overridden(run: Run, quick, regi
     assert states(registry) == ["waiting"] and "needs --override" in capsys.readouterr().out
     with pytest.raises(InputError, match="add --override"):
         answered(registry)
-    answered(registry, override=True, reason="the field is gone")
+    asked = answered(registry, override=True, reason="the field is gone")
     gate(run.here, params, unscorable)
+    assert asked.answered
+    merely = replace(asked.answered, answer=replace(asked.answered.answer, override=False))
+    with pytest.raises(GateClosed, match="ann approved without an override"):
+        approvals.granted(replace(asked, answered=merely), read(GateReport, run.here.gate), "override")
     record = promoted(run, params, unscorable).record
     old = record.previous
     assert record.approval and record.approval.override and registry.verify() == []
