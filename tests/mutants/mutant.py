@@ -45,7 +45,8 @@ class Mutant:
     quick: bool = False
 
     def __str__(self) -> str:
-        return f"{self.guards}: {self.text.strip()} → {self.change.strip()}"
+        text, change = (" ".join(words.split()) for words in (self.text, self.change))
+        return f"{self.guards}: {text} → {change}"
 
     def changed(self, source: str) -> str:
         """Return the source with the change.
