@@ -334,7 +334,7 @@ OF_FEATURES = (
     ),
     Mutant("n_j", COUNTS, "ibis.greatest(spans.low, covered)", "spans.low", TWIN("temporal-sequence")),
     Mutant("n_j", COUNTS, "self.visible.filter(~self.visible.shown)", "self.visible", TWIN("temporal-sequence")),
-    Mutant("n_j", TIMELINE, "lead(max_history)", "lead(max_history + 1)", TWIN("temporal-sequence")),
+    Mutant("n_j", TIMELINE, "lead(max_history)", "lead(max_history + 1)", TWIN("temporal-daily")),
     Mutant(
         "negatives",
         "din/featurize/negatives.py",
@@ -342,7 +342,7 @@ OF_FEATURES = (
         "",
         TWIN("leave_last_out-sequence"),
     ),
-    Mutant("negatives", "din/featurize/negatives.py", "(rows.split == TRAIN) & (", "(", TWIN("temporal-sequence")),
+    Mutant("negatives", "din/featurize/negatives.py", "(rows.split == TRAIN) & (", "(", TWIN("temporal-daily")),
 )
 
 OF_SERVING = (
@@ -496,8 +496,8 @@ DRAWN = (
     Mutant(
         "a lost log",
         REGISTRY,
-        "if not (records or damage) and self._lost_its_log()",
-        "if False",
+        "if not (records or damage) and (bundles",
+        "if False and (bundles",
         "tests/faults/test_artifacts.py::test_a_deleted_log_is_not_a_first_run",
     ),
     Mutant(
