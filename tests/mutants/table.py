@@ -301,13 +301,6 @@ OF_FEATURES = (
     Mutant("histories: a tie", TIMELINE, "range=(None, -1)", "range=(None, 0)", HISTORY("strict"), quick=True),
     Mutant("histories: the own row", TIMELINE, "preceding=(None, 1)", "preceding=(None, 0)", TWIN("temporal-sequence")),
     Mutant("histories: a later row", TIMELINE, 'if order == "daily"', "if False", HISTORY("daily")),
-    Mutant(
-        "histories: the order of ties",
-        TIMELINE,
-        '("timestamp", "is_event", "sequence")',
-        '("timestamp", "sequence", "is_event")',
-        TWIN("temporal-sequence"),
-    ),
     Mutant("vocabularies", COUNTS, "known.filter(known.day == 0)", "known", HELD_OUT("temporal-changes0")),
     Mutant(
         "vocabularies",
@@ -334,7 +327,6 @@ OF_FEATURES = (
     ),
     Mutant("n_j", COUNTS, "ibis.greatest(spans.low, covered)", "spans.low", TWIN("temporal-sequence")),
     Mutant("n_j", COUNTS, "self.visible.filter(~self.visible.shown)", "self.visible", TWIN("temporal-sequence")),
-    Mutant("n_j", TIMELINE, "lead(max_history)", "lead(max_history + 1)", TWIN("temporal-daily")),
     Mutant(
         "negatives",
         "din/featurize/negatives.py",
@@ -342,7 +334,6 @@ OF_FEATURES = (
         "",
         TWIN("leave_last_out-sequence"),
     ),
-    Mutant("negatives", "din/featurize/negatives.py", "(rows.split == TRAIN) & (", "(", TWIN("temporal-daily")),
 )
 
 OF_SERVING = (
