@@ -422,7 +422,7 @@ OF_PROMOTIONS = (
         "din/registry/objects.py",
         ', content, mode="create")',
         ", content)",
-        "tests/registry/test_registry.py::test_many_writers_have_one_winner",
+        "tests/registry/test_registry.py::test_an_object_is_created_once",
         quick=True,
     ),
     Mutant(
@@ -445,9 +445,9 @@ OF_PROMOTIONS = (
     Mutant(
         "suites: closed",
         "validation/run.py",
-        '"closed" if blocking',
-        '"open" if blocking',
-        "tests/validation/test_validation_gate.py::test_each_suite_can_close_the_gate",
+        'blocking = _failed(entries, "critical")',
+        "blocking = []",
+        CLOSED,
     ),
     Mutant(
         "suites: an exception",

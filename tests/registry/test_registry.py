@@ -67,6 +67,13 @@ def test_a_look_that_knows_an_earlier_champion(uri, tmp_path):
     assert {registry.champion(known).number for known in range(30)} == {11}
 
 
+def test_an_object_is_created_once(local):
+    """A second writer is told that the object exists, and changes nothing."""
+    assert local.objects.create("seals/1", b"first")
+    assert not local.objects.create("seals/1", b"second")
+    assert local.objects.read("seals/1") == b"first"
+
+
 def test_many_writers_have_one_winner(local, tmp_path):
     """If sixteen threads append after the same champion, exactly one writes a record."""
     version = local.put_bundle(bundle(tmp_path / "b"))

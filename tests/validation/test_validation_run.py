@@ -42,8 +42,9 @@ def test_what_cannot_be_evaluated_is_closed(workspace: Enter, monkeypatch: pytes
     """An exception while judging closes the gate, and the report gives it as the reason."""
     params = workspace()
     monkeypatch.setattr("validation.raw._repeated", lambda *_: 1 / 0)
-    found = failed(judge("raw", params))
-    assert found.keys() == {"rows_evaluated"}
+    report = judge("raw", params)
+    found = failed(report)
+    assert found.keys() == {"rows_evaluated"} and report["verdict"] == "closed"
     assert "ZeroDivisionError" in found["rows_evaluated"]["reason"]
 
 
