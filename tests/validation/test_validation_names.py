@@ -21,10 +21,10 @@ ROOT = Path(__file__).parents[2]
 
 
 def aliases(modules: Iterable[str]) -> list[str]:
-    """Return the aliases in the SQL of modules of `validation`."""
+    """Return the aliases in the SQL of modules of `validation` that a column of a log may have."""
     paths = [ROOT / f"{name.replace('.', '/')}.py" for name in modules if name.startswith("validation.")]
     source = "".join(path.read_text() for path in paths)
-    return sorted({*re.findall(r"\bAS ([a-z_]+)\b", source)} - {*EVENT_COLUMNS})
+    return sorted({*re.findall(r"\bAS ([a-z_]+)\b", source)} - {*EVENT_COLUMNS, "date"})
 
 
 def widened(delivery: Delivery) -> Delivery:
