@@ -117,8 +117,8 @@ def test_the_scripts_of_a_job_run(job: dict[str, Any], event: str, tmp_path: Pat
     clone = tmp_path / "clone"
     subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
     env = os.environ | {"GITHUB_REF_NAME": f"v{PROJECT['version']}", "PYTEST_ADDOPTS": "--collect-only"}
-    if any(step.get("run") in ("make wheel", "make test-spark") for step in job["steps"]):
-        env["MAKEFLAGS"] = "--dry-run"  # tests/init/test_wheel.py runs the one, and the other needs Java
+    if any(step.get("run") in ("make wheel", "make mutants", "make test-spark") for step in job["steps"]):
+        env["MAKEFLAGS"] = "--dry-run"  # tests/init/test_wheel.py runs the first, and the last needs Java
     ran = execute(job, clone, tmp_path, env, event)
     assert ran and ran[-1].code == 0, ran[-1].output[-4000:]
     status = subprocess.run(["git", "status", "--porcelain"], cwd=clone, capture_output=True, text=True).stdout
