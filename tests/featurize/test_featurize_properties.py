@@ -54,6 +54,17 @@ def test_nothing_at_or_after_an_impression_changes_its_history(build: Callable[.
         assert seen[0] == seen[1]
 
 
+def test_ties_follow_prior_history_and_then_the_sequence(build: Callable[..., Built]) -> None:
+    """At one moment, prior history precedes events although its numbers are higher, and both follow the sequence."""
+    shared = {"item_id": 1, "timestamp": START}
+    clicked = shared | {"label": 1, "behaviour": 1}
+    events = [clicked | {"user_id": number // 3, "sequence": number} for number in reversed(range(30))]
+    history = [shared | {"user_id": user, "sequence": number} for user in range(10) for number in (101, 100)]
+    for row in build(Log(events, history), order="sequence").impressions():
+        first = row["sequence"] // 3 * 3
+        assert [past["sequence"] for past in row["history"]] == [100, 101, *range(first, row["sequence"])]
+
+
 def _shaken(log: Log, keep_past: Callable[[dict[str, Any]], bool], keep: dict[str, Any]) -> Log:
     rng, log = random.Random(0), deepcopy(log)
     late = [row for row in log.events if not keep_past(row) and row["sequence"] != keep["sequence"]]

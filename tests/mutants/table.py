@@ -10,7 +10,9 @@ LAST_STEP = "tests/gates/test_last_step.py::{}".format
 PROPERTIES = "tests/featurize/test_featurize_properties.py::"
 TWIN = "tests/featurize/test_featurize_twin.py::test_everything_equals_the_twin[{}-0]".format
 HISTORY = (PROPERTIES + "test_nothing_at_or_after_an_impression_changes_its_history[{}]").format
+TIES = PROPERTIES + "test_ties_follow_prior_history_and_then_the_sequence"
 HELD_OUT = (PROPERTIES + "test_held_out_rows_change_nothing_that_training_sees[{}]").format
+DELTA = "tests/gates/test_delta.py::{}".format
 LOOKS = "tests/metrics/test_noninferiority.py::{}".format
 RANKING = "tests/metrics/test_ranking.py::{}".format
 PARITY = "tests/serve/test_parity.py::{}".format
@@ -88,6 +90,13 @@ OF_GATES = (
         ONE_BY_ONE("test_a_log_that_changed_its_meaning_is_closed"),
     ),
     Mutant(
+        "champion_today",
+        "din/gates/champion_today.py",
+        "gain.lower > 0 and ",
+        "",
+        ONE_BY_ONE("test_only_a_candidate_that_learned_the_days_since_shows_that_the_champion_is_stale"),
+    ),
+    Mutant(
         "last_step",
         "din/gates/last_step.py",
         'verdict="closed" if starts else "open"',
@@ -101,6 +110,27 @@ OF_GATES = (
         "rows = self._evidence.rows",
         MODEL("champion_delta_{metric}"),
         quick=True,
+    ),
+    Mutant(
+        "champion_delta_{metric}",
+        COMPARISONS,
+        "candidate_of(rows) not in removed",
+        "True",
+        DELTA("test_the_look_of_a_removed_candidate_counts_and_tells_nothing"),
+    ),
+    Mutant(
+        "the reason of a comparison",
+        COMPARISONS,
+        "Claim(outcome.today, -margin)",
+        "Claim(outcome.today, margin)",
+        DELTA("test_a_reason_tells_what_today_shows_against_the_pooled_days[certain]"),
+    ),
+    Mutant(
+        "the reason of a comparison",
+        COMPARISONS,
+        "-WORST * margin)",
+        "-margin)",
+        DELTA("test_a_reason_tells_what_today_shows_against_the_pooled_days[possible]"),
     ),
     Mutant(
         "lesson_delta_{metric}",
@@ -300,6 +330,8 @@ TIMELINE, COUNTS, ENTITIES = "din/featurize/timeline.py", "din/featurize/counts.
 OF_FEATURES = (
     Mutant("histories: a tie", TIMELINE, "range=(None, -1)", "range=(None, 0)", HISTORY("strict"), quick=True),
     Mutant("histories: the own row", TIMELINE, "preceding=(None, 1)", "preceding=(None, 0)", TWIN("temporal-sequence")),
+    Mutant("histories: the order of ties", TIMELINE, '"is_event", "sequence")', '"is_event")', TIES),
+    Mutant("histories: the order of ties", TIMELINE, '"is_event", "sequence")', '"sequence", "is_event")', TIES),
     Mutant("histories: a later row", TIMELINE, 'if order == "daily"', "if False", HISTORY("daily")),
     Mutant("vocabularies", COUNTS, "known.filter(known.day == 0)", "known", HELD_OUT("temporal-changes0")),
     Mutant(
@@ -327,6 +359,14 @@ OF_FEATURES = (
     ),
     Mutant("n_j", COUNTS, "ibis.greatest(spans.low, covered)", "spans.low", TWIN("temporal-sequence")),
     Mutant("n_j", COUNTS, "self.visible.filter(~self.visible.shown)", "self.visible", TWIN("temporal-sequence")),
+    Mutant("n_j", TIMELINE, "lead(max_history)", "lead(max_history + 1)", TWIN("by_user-strict")),
+    Mutant(
+        "negatives",
+        "din/featurize/negatives.py",
+        "(rows.split == TRAIN) & (",
+        "(",
+        "tests/featurize/test_featurize_twin.py::test_a_log_that_was_sampled_is_told",
+    ),
     Mutant(
         "negatives",
         "din/featurize/negatives.py",
