@@ -56,12 +56,14 @@ class Outcome:
     Attributes:
         stage: the stage that refused it or closed, or None if all stages were done.
         closed: messages by gate, e.g. `validate_raw.ctr`, `gate.min_auc` or `fetch`.
+        undecided: whether no gate closed for certain, so that `din gate` only waits for more days.
         warned: the messages of warnings, by gate.
     """
 
     stage: str | None
     closed: Mapping[str, str]
     warned: Mapping[str, str]
+    undecided: bool = False
 
 
 def parameters(settings: Mapping[str, Any]) -> Params:
@@ -83,7 +85,10 @@ def drive(root: Path, params: Params, first: str = "fetch", last: str = "gate") 
                 STAGES[stage](workspace, params)
             except (InputError, GateClosed) as error:
                 closed = _closed(stage, workspace, error)
-                return Outcome(stage=stage, closed=closed, warned={**warned, **_warned(stage, workspace)})
+                waits = isinstance(error, GateClosed) and stage == "gate" and _verdict(workspace) == "borderline"
+                return Outcome(
+                    stage=stage, closed=closed, warned={**warned, **_warned(stage, workspace)}, undecided=waits
+                )
             warned |= _warned(stage, workspace)
     return Outcome(stage=None, closed={}, warned=warned)
 
@@ -162,14 +167,21 @@ def until_yesterday(delivery: Delivery) -> Delivery:
 
 
 def promote(delivery: Delivery, workspace: Path, registry: Path) -> Mapping[str, Any]:
-    """Make a model of a sound delivery the champion of a registry, and return the parameters that continue it."""
-    params = start(delivery, workspace, promote__registry=str(registry))
+    """Make a model of a sound delivery the champion of a registry, and return the parameters that continue it.
+
+    The margin is wide, since the first run of a small log may stay undecided.
+    """
+    params = start(delivery, workspace, promote__registry=str(registry), gate__margin=0.05)
     outcome = drive(workspace, params)
     assert outcome.stage is None, outcome
     with redirect_stdout(io.StringIO()):
         promote_run(Workspace(workspace), params, by="test", reason="test")
     champion = Registry.of(Workspace(workspace), params).history()[-1].version
     return {"promote__registry": str(registry), "train__start": "champion", "train__champion": champion}
+
+
+def _verdict(workspace: Workspace) -> str:
+    return read_json(workspace.gate)["verdict"]
 
 
 def _closed(stage: str, workspace: Workspace, error: Exception) -> dict[str, str]:

@@ -25,8 +25,10 @@ _SEED = 0
 _VARIANTS = """
 ## Sound variants
 
-No suite may close on any of these. Where a model is trained, `din gate` must open. A variant with a champion continues
-it for a day, in a log of at least 24,000 rows of 1,200 users. {drawn}
+No suite and no gate may close on any of these. Where a model is judged, the log has at least 24,000 rows of 1,200 users
+and a seed of its own. `din gate` may wait for more days there, as on one sound day in ten. A variant with a champion
+continues it for a day. Where only the form of the files differs, the model would be the same, so none is trained.
+{drawn}
 
 | variant | judged up to | ended |
 |---|---|---|
@@ -38,7 +40,7 @@ class Found:
     """The result of one defect or variant for the page.
 
     Attributes:
-        verdict: right, late or missed; for a variant, open or closed.
+        verdict: right, late or missed; for a variant, open, undecided or closed.
         gate: the right gate, or else the one that ended the run.
     """
 
@@ -62,7 +64,7 @@ def variant_row(variant: Variant, found: Found) -> str:
     """Return a variant's row."""
     champion = "`gate`, with a champion" if variant.champion else "`gate`"
     judged = champion if variant.trained else "`validate_features`"
-    ended = "open" if found.verdict == "open" else f"closed: `{found.gate}`"
+    ended = "open" if found.verdict == "open" else f"{found.verdict}: `{found.gate}`"
     return f"| {variant.what} | {judged} | {ended} |\n"
 
 
@@ -70,10 +72,10 @@ def _score(defects: Mapping[str, Found], variants: Mapping[str, Found]) -> str:
     verdicts = [found.verdict for found in defects.values()]
     counts = {verdict: verdicts.count(verdict) for verdict in ("right", "late", "missed")}
     ends = [found.verdict for found in variants.values()]
-    opened, closed = (ends.count(verdict) for verdict in ("open", "closed"))
+    opened, undecided, closed = (ends.count(verdict) for verdict in ("open", "undecided", "closed"))
     return (
         f"Of {len(defects)} defects, {counts['right']} are caught by the right gate, {counts['late']} by another one, "
-        f"and {counts['missed']} by none. Of {len(variants)} sound variants, {opened} pass "
+        f"and {counts['missed']} by none. Of {len(variants)} sound variants, {opened} pass, {undecided} are undecided, "
         f"and {closed} close a gate."
     )
 
@@ -108,7 +110,8 @@ def judge_variant(root: Path, name: str) -> Found:
     """Drive one variant, given by name."""
     (variant,) = (one for one in VARIANTS if one.name == name)
     outcome = variant.drive(root / "variants" / variant.name)
-    found = Found("closed" if outcome.closed else "open", next(iter(outcome.closed), ""))
+    verdict = "undecided" if outcome.undecided else "closed" if outcome.closed else "open"
+    found = Found(verdict, next(iter(outcome.closed), ""))
     print(f"{found.verdict:6} {variant.name}: {found.gate}", flush=True)
     return found
 

@@ -14,6 +14,8 @@ from tests.faults.variants import VARIANTS, Variant
 
 ROOT = Path(__file__).parents[2]
 RIGHT = 0.95
+WAITING = 0.2
+"""The share of sound variants on which the gate may wait for more days: the rate of refusal that gates.md states."""
 SOUND = {"small", "long", "new_tab", "holiday_of_new_users", "counting"}
 """The variants that `make test` drives. Other tests cover the other file formats and split protocols."""
 
@@ -52,10 +54,11 @@ def test_the_early_suites_open(variant: Variant, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3 * 3600)
 def test_the_right_gate_catches_nearly_all(tmp_path: Path) -> None:
-    """At least 95 % of the defects end at the right gate, the others at another one, and every sound variant passes."""
+    """At least 95 % of the defects end at the right gate, the others at another one. No sound variant closes a gate."""
     driven = page.drive_all(tmp_path)
     assert driven.named("missed") == []
     assert driven.named("closed") == []
+    assert len(driven.named("undecided")) <= WAITING * len(VARIANTS)
     assert len(driven.named("right")) >= RIGHT * len(DEFECTS), driven.named("late")
 
 

@@ -1,7 +1,7 @@
 """Sound deliveries that differ as real teams' do: no suite may close on them, and the gate opens."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
@@ -21,19 +21,18 @@ class Variant:
     Attributes:
         what: a phrase for the page.
         change: changes the delivery.
-        size: the size of the log.
-        seed: the seed of the draw.
-        trained: whether the gate judges a model of it, unless the log is too small to prove anything.
-        champion: whether it continues a champion of the same log up to the day before. The gate demands proof, so its
-            log has at least the size `DAILY`.
+        size: the size of the log. Where a model is judged, it is at least `DAILY`, since the gate demands proof.
+        seed: the seed of the draw; 0: its place in the table decides.
+        trained: whether the gate judges a model of it. A log in another form has the same model.
+        champion: whether it continues a champion of the same log up to the day before.
         quick: the last stage to which `make test` drives it, or "" if it doesn't.
         name: unique.
     """
 
     what: str
     change: p.Plant = lambda delivery: delivery
-    size: Size = field(default_factory=Size)
-    seed: int = 20
+    size: Size = DAILY
+    seed: int = 0
     trained: bool = True
     champion: bool = False
     quick: Literal["", "validate_raw", "validate_features"] = ""
@@ -149,36 +148,43 @@ def _quiet_web(rows: Frame) -> Frame:
     return rows[~gone]
 
 
-def _liked_visitors(rows: Frame) -> np.ndarray:
-    return np.random.default_rng(27).permutation(rows["label"].to_numpy())
-
-
 def _shuffled(rows: Frame) -> Frame:
     return rows.sample(frac=1, random_state=23, ignore_index=True)
 
 
 _VARIANTS = {
-    **{f"seed_{seed}": Variant(f"seed {seed}", seed=seed, size=DAILY, champion=True) for seed in range(21, 25)},
+    **{f"seed_{seed}": Variant(f"seed {seed}", seed=seed, champion=True) for seed in range(21, 25)},
     **{f"seed_{seed}": Variant(f"seed {seed}", seed=seed) for seed in (25, 26)},
-    "rows_reversed": Variant("newest rows first", change=p.events(lambda r: r.iloc[::-1])),
-    "rows_shuffled": Variant("rows in any order", change=p.chain(p.layout(events="one"), p.events(_shuffled))),
-    "one_file": Variant("one file", change=p.layout(events="one")),
-    "two_halves": Variant("two files that each hold every second row", change=p.layout(events="halves")),
-    "gzip": Variant("CSV.gz", change=p.layout(form="csv.gz")),
-    "parquet": Variant("Parquet", change=p.layout(form="parquet")),
-    "json_lines": Variant("JSON-lines", change=p.layout(form="jsonl", events="one"), quick="validate_raw"),
-    "byte_order_mark": Variant("a byte order mark", change=p.every_file(lambda content: b"\xef\xbb\xbf" + content)),
-    "windows_lines": Variant(
-        "Windows line endings", change=p.every_file(lambda content: content.replace(b"\n", b"\r\n"))
+    "rows_reversed": Variant("newest rows first", change=p.events(lambda r: r.iloc[::-1]), trained=False),
+    "rows_shuffled": Variant(
+        "rows in any order", change=p.chain(p.layout(events="one"), p.events(_shuffled)), trained=False
     ),
-    "columns_reordered": Variant("columns in another order", change=p.events(lambda r: r[list(r.columns[::-1])])),
-    "column_more": Variant("an extra column", change=p.events(p.assign("session", lambda r: np.arange(len(r)) // 3))),
-    "text_ids": Variant("ids as text", change=_text_ids),
-    "padded_ids": Variant("item ids with leading zeros everywhere", change=_padded_ids),
-    "long_ids": Variant("ids of 17 digits", change=_long_ids),
+    "one_file": Variant("one file", change=p.layout(events="one"), trained=False),
+    "two_halves": Variant("two files that each hold every second row", change=p.layout(events="halves"), trained=False),
+    "gzip": Variant("CSV.gz", change=p.layout(form="csv.gz"), trained=False),
+    "parquet": Variant("Parquet", change=p.layout(form="parquet"), trained=False),
+    "json_lines": Variant(
+        "JSON-lines", change=p.layout(form="jsonl", events="one"), quick="validate_raw", trained=False
+    ),
+    "byte_order_mark": Variant(
+        "a byte order mark", change=p.every_file(lambda content: b"\xef\xbb\xbf" + content), trained=False
+    ),
+    "windows_lines": Variant(
+        "Windows line endings", change=p.every_file(lambda content: content.replace(b"\n", b"\r\n")), trained=False
+    ),
+    "columns_reordered": Variant(
+        "columns in another order", change=p.events(lambda r: r[list(r.columns[::-1])]), trained=False
+    ),
+    "column_more": Variant(
+        "an extra column", change=p.events(p.assign("session", lambda r: np.arange(len(r)) // 3)), trained=False
+    ),
+    "text_ids": Variant("ids as text", change=_text_ids, trained=False),
+    "padded_ids": Variant("item ids with leading zeros everywhere", change=_padded_ids, trained=False),
+    "long_ids": Variant("ids of 17 digits", change=_long_ids, trained=False),
     "float_ids": Variant(
         "item ids of the newest day written 501.0",
         change=p.last_day(p.assign("item_id", lambda r: r["item_id"].astype(float).astype(str))),
+        trained=False,
     ),
     "iso_times": Variant(
         "times in ISO 8601",
@@ -188,6 +194,7 @@ _VARIANTS = {
             p.table("history", _iso),
             p.settings(fetch__table__timestamp_unit="iso"),
         ),
+        trained=False,
     ),
     "milliseconds": Variant(
         "times in milliseconds",
@@ -197,6 +204,7 @@ _VARIANTS = {
             p.table("history", _milliseconds),
             p.settings(fetch__table__timestamp_unit="ms"),
         ),
+        trained=False,
     ),
     "east": Variant(
         "days cut 8 hours ahead of UTC",
@@ -205,12 +213,15 @@ _VARIANTS = {
             p.table("history", lambda r: r.assign(timestamp=r["timestamp"] - 8 * HOUR)),
             p.settings(fetch__table__utc_offset_hours=8),
         ),
+        trained=False,
     ),
     "first_day_from_noon": Variant(
         "a log that begins at noon", change=p.events(lambda r: r[r["timestamp"] >= START + DAY // 2])
     ),
     "until": Variant(
-        "data.until two days before the end", change=p.settings(data__until=date(2024, 3, 15)), size=Size(days=14)
+        "data.until two days before the end",
+        change=p.settings(data__until=date(2024, 3, 15)),
+        size=replace(DAILY, days=14),
     ),
     "by_user": Variant("protocol by_user", change=p.settings(featurize__protocol="by_user"), quick="validate_features"),
     "leave_last_out": Variant(
@@ -220,12 +231,12 @@ _VARIANTS = {
     "no_users": Variant("no user table", change=_without("users")),
     "no_history": Variant("no prior history", change=_without("history")),
     "events_alone": Variant("only the event table", change=_without("items", "users", "history"), trained=False),
-    "history_as_lists": Variant("prior history as lists", change=_as_lists),
+    "history_as_lists": Variant("prior history as lists", change=_as_lists, trained=False),
     "small": Variant(
         "2,400 rows of 150 users", size=Size(users=150, a_day=200), trained=False, quick="validate_features"
     ),
-    "large": Variant("40,000 rows of 2,000 users", size=Size(users=2_000, a_day=3_300)),
-    "four_weeks": Variant("28 days", size=Size(days=28, a_day=500)),
+    "large": Variant("40,000 rows of 2,000 users", size=replace(DAILY, users=2_000, a_day=3_300)),
+    "four_weeks": Variant("28 days", size=replace(DAILY, days=28, a_day=1_000)),
     "long": Variant(
         "130 days, and 0.3 % of the rows occur twice",
         size=Size(days=130, a_day=150),
@@ -233,33 +244,33 @@ _VARIANTS = {
         trained=False,
         quick="validate_raw",
     ),
-    "weekend": Variant("the test days are a weekend", size=Size(days=14)),
-    "monday": Variant("the test days are a Sunday and a Monday", size=Size(days=15)),
+    "weekend": Variant("the test days are a weekend", size=replace(DAILY, days=14)),
+    "monday": Variant("the test days are a Sunday and a Monday", size=replace(DAILY, days=15)),
     "growth": Variant("volume grows by 5 % a day", size=replace(DAILY, growth=0.05), champion=True),
-    "decline": Variant("volume falls by 4 % a day", size=Size(growth=-0.04)),
+    "decline": Variant("volume falls by 4 % a day", size=replace(DAILY, growth=-0.04)),
     "promotion": Variant(
         "the newest day has twice its volume",
         size=replace(DAILY, volumes={11: 2.0}),
         champion=True,
         quick="validate_raw",
     ),
-    "promotion_before": Variant("a day in the middle has twice its volume", size=Size(volumes={5: 2.0})),
-    "holiday": Variant("the newest day has 30 % less volume", size=Size(volumes={11: 0.7})),
+    "promotion_before": Variant("a day in the middle has twice its volume", size=replace(DAILY, volumes={5: 2.0})),
+    "holiday": Variant("the newest day has 30 % less volume", size=replace(DAILY, volumes={11: 0.7})),
     "holiday_of_whole_days": Variant(
         "the newest day has 40 % less volume, from a source that promises whole days",
-        size=Size(volumes={11: 0.6}),
+        size=replace(DAILY, volumes={11: 0.6}),
         change=p.settings(fetch__table__daily=True),
         quick="validate_raw",
     ),
     "weekend_of_whole_days": Variant(
         "the test days are a weekend, from a source that promises whole days",
-        size=Size(days=14),
+        size=replace(DAILY, days=14),
         change=p.settings(fetch__table__daily=True),
         quick="validate_raw",
     ),
     "holiday_of_new_users": Variant(
         "the newest two days have 80 % more rows, all of new users",
-        change=p.visitors(0.8, 3, _liked_visitors),
+        change=p.visitors(0.8, 3, lambda rows: rows["label"]),
         quick="validate_raw",
     ),
     "new_version": Variant(
@@ -285,19 +296,18 @@ _VARIANTS = {
     "new_items": Variant(
         "a third of the items appear during the log", size=replace(DAILY, new_items=0.35), champion=True
     ),
-    "new_users": Variant("half of the users appear during the log", size=Size(new_users=0.5)),
-    "heavy_users": Variant("few users make most of the log", size=Size(heavy=1.4)),
-    "sparse_histories": Variant("at most three clicks from before the log", size=Size(prior=3)),
-    "rare_clicks": Variant("a CTR of 10 %", size=Size(base=-3.8, a_day=2_000)),
-    "frequent_clicks": Variant("a CTR of 60 %", size=Size(base=-0.3)),
+    "new_users": Variant("half of the users appear during the log", size=replace(DAILY, new_users=0.5)),
+    "heavy_users": Variant("few users make most of the log", size=replace(DAILY, heavy=1.4)),
+    "sparse_histories": Variant("at most three clicks from before the log", size=replace(DAILY, prior=3)),
+    "rare_clicks": Variant("a CTR of 10 %", size=replace(DAILY, base=-3.8, a_day=4_000)),
+    "frequent_clicks": Variant("a CTR of 60 %", size=replace(DAILY, base=-0.3)),
     "holes": Variant("5 % of every context are missing", change=p.events(_holes)),
     "few_duplicates": Variant("0.3 % of the rows occur twice", change=p.events(_few_duplicates)),
-    "weights": Variant("rows with weights", change=p.weighted(), seed=31, size=DAILY, champion=True),
+    "weights": Variant("rows with weights", change=p.weighted(), seed=31, champion=True),
     "half_life": Variant(
         "rows that count half after five days",
         change=p.settings(train__learning__half_life_days=5.0),
         seed=31,
-        size=DAILY,
         champion=True,
     ),
     "kept_negatives": Variant(
@@ -322,4 +332,7 @@ _VARIANTS = {
     "vectors": Variant("an item field: a vector of the item's category", change=p.vectors(), quick="validate_features"),
     "honest_counts": Variant("an item field: clicks from before the log", change=_honest_rate),
 }
-VARIANTS = tuple(replace(variant, name=name) for name, variant in _VARIANTS.items())
+VARIANTS = tuple(
+    replace(variant, name=name, seed=variant.seed or 100 + place)
+    for place, (name, variant) in enumerate(_VARIANTS.items())
+)
