@@ -25,10 +25,10 @@ _HEAD = f"""
 A day is learned with a fault. A champion continues in a log of {_USERS:,} users with {_IMPRESSIONS:,} impressions a
 day. A challenger from scratch is tried in each of {_LOGS} logs of {_CHALLENGED:,} users with {CHALLENGING:,}
 impressions a day, and again as a first run, without a champion. By default each fault has one start; with `--full` it
-has both. The effect is on the next day, with 20,000 impressions:
-the AUC of the shipped model less that of the model it would replace: the champion, or in a first run the model before
-the lesson. A fault is caught if the model loses two margins or more and is not promoted. The margin is that of the
-sound lesson.
+has both. The effect is the AUC of the shipped model on the next day, with 20,000 impressions, less that of the model it
+would replace: the champion, or in a first run the model before the lesson. A fault is caught if the model loses two
+margins or more and is not promoted. The margin is that of the sound lesson. A sound lesson must be promoted, unless by
+chance its model is worse on the next day.
 
 """
 
