@@ -83,7 +83,7 @@ def parsed(parser: argparse.ArgumentParser, full: Mapping[str, object]) -> argpa
     Args:
         full: the defaults with `--full`, by option.
     """
-    parser.add_argument("--full", action="store_true", help=f"by default {_listed(full)}, which takes much longer")
+    parser.add_argument("--full", action="store_true", help=f"the sizes {_listed(full)}, which take much longer")
     sizes = full if parser.parse_known_args()[0].full else {}
     parser.set_defaults(**sizes)
     return parser.parse_args()
@@ -108,9 +108,9 @@ def table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
 
 
 def _listed(sizes: Mapping[str, object]) -> str:
-    options = {f"--{name}": value for name, value in sizes.items()}
+    options = {f"--{name.replace('_', '-')}": value for name, value in sizes.items()}
     texts = {name: " ".join(map(str, value)) if isinstance(value, tuple) else value for name, value in options.items()}
-    return ", ".join(f"{name} {text}" for name, text in texts.items())
+    return ", ".join(name if text is True else f"{name} {text}" for name, text in texts.items())
 
 
 def _in_processes(missing: Sequence[tuple[StudyCase[Any], Path]], jobs: int) -> Iterator[str]:

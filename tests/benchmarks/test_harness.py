@@ -1,5 +1,6 @@
 """The harness of studies: what is kept, and what begins a case anew."""
 
+import argparse
 import math
 import sys
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import harness
-from benchmarks.harness import StudyCase, positive, results
+from benchmarks.harness import StudyCase, parsed, positive, results
 
 
 @dataclass(frozen=True)
@@ -56,3 +57,12 @@ def test_a_module_that_is_run_is_digested_like_one_that_is_imported(monkeypatch:
     monkeypatch.setattr(positive, "__module__", "__main__")
     monkeypatch.setattr(sys.modules["__main__"], "__spec__", find_spec("benchmarks.harness"))
     assert StudyCase("one", positive).path(Path()) == imported
+
+
+def test_help_lists_the_full_sizes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Options have the names of the command line, and a switch has no value."""
+    monkeypatch.setattr(sys, "argv", ["study", "--help"])
+    with pytest.raises(SystemExit):
+        parsed(argparse.ArgumentParser(), {"seeds": (1, 2), "full_epoch": True})
+    listed = " ".join(capsys.readouterr().out.split())
+    assert "--full the sizes --seeds 1 2, --full-epoch, which take much longer" in listed
