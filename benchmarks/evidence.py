@@ -82,7 +82,7 @@ PLAN = (
     Step("month", "benchmarks.month", full=False),
     Step("size", "benchmarks.size"),
     Step(
-        "five-seeds",
+        "four-ways",
         "benchmarks.prequential",
         ("docs/examples/month.yaml", "--set", *_MONTH, "--write", "docs/month.md"),
     ),
@@ -90,7 +90,7 @@ PLAN = (
     Step("engines", "benchmarks.engines", needs_java=True),
     Step("attention", "benchmarks.attention", (*_RUNS, "--write"), full=False),
 )
-"""All steps. Those that don't run alone are in order of their time, the longest first."""
+"""The steps. Those that don't run alone are in order of their time, the longest first."""
 
 
 def main() -> int:

@@ -145,7 +145,7 @@ _PAGES = {
     "defects": ("defects", "python -m tests.faults.page"),
     "warranty": ("warranty", "python -m benchmarks.warranty"),
     "month": ("month", "python -m benchmarks.month"),
-    "five-seeds": ("month", "python -m benchmarks.prequential"),
+    "four-ways": ("month", "python -m benchmarks.prequential"),
     "drifts": ("watching", "python -m benchmarks.drifts"),
     "quality": ("quality", "python -m benchmarks.quality"),
     "tuned": ("quality", "python -m benchmarks.tuned"),

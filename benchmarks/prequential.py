@@ -44,7 +44,7 @@ from din.sources.fetch import look
 from din.stage import workspace_lock
 from din.workspace import Workspace
 
-PAGES = {TABLES[name].page: name for name in ("kuairand", "five-seeds")}
+PAGES = {TABLES[name].page: name for name in ("kuairand", "four-ways")}
 LEARNING = (SCRATCH, STALE, CHAMPION)
 """The models that are made every day."""
 NAMES = {
