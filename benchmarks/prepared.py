@@ -67,7 +67,7 @@ def prepare(log: PreparedLog, folders: Sequence[Path], out: Path) -> None:
     """
     if out.exists():
         raise InputError(f"{out}: exists; expected the name of a new folder, so remove it or name another")
-    tables = log.make({name: located(name, known, folders) for name, known in log.files.items()})
+    tables = log.make({name: located(name, expected, folders) for name, expected in log.files.items()})
     with replace_directory(out) as folder:
         for name, rows in tables.items():
             path = folder / f"{name}.csv.gz"
@@ -78,7 +78,7 @@ def prepare(log: PreparedLog, folders: Sequence[Path], out: Path) -> None:
             print(f"{out / name}.csv.gz: {len(rows):,} rows")
 
 
-def located(name: str, known: str, folders: Sequence[Path]) -> Path:
+def located(name: str, expected: str, folders: Sequence[Path]) -> Path:
     """Return the file with this name and content.
 
     Raises:
@@ -86,12 +86,12 @@ def located(name: str, known: str, folders: Sequence[Path]) -> Path:
     """
     hashes = {path: blob(path) for folder in folders for path in sorted(folder.rglob(name))}
     for path, content in hashes.items():
-        if content == known:
+        if content == expected:
             return path
     if not hashes:
         raise InputError(f"{name}: not in {', '.join(map(str, folders))}; docs/public-logs.md says where to get it")
     other = ", ".join(f"{path}: hash {content}" for path, content in hashes.items())
-    raise InputError(f"{other}; expected {known}: check out the commit that docs/public-logs.md names")
+    raise InputError(f"{other}; expected {expected}: check out the commit that docs/public-logs.md names")
 
 
 def blob(path: Path) -> str:
@@ -133,14 +133,14 @@ def beauty(paths: Paths) -> Tables:
         for position, (item, moment) in enumerate(zip(items, moments, strict=True)):
             reviews.append({"user_id": user, "item_id": item, "timestamp": moment, "label": 1, "position": position})
     attributes: dict[str, list[int]] = json.loads(paths["Beauty_item2attributes.json"].read_text())
-    later = {one for some in attributes.values() for one in some[1:]}
+    later = {attribute for attributes_of_item in attributes.values() for attribute in attributes_of_item[1:]}
     described: list[Row] = []
-    for item, some in sorted(attributes.items(), key=lambda one: int(one[0])):
-        brand = "" if some[0] in later else some[0]
-        categories = some[1:] if brand else some
+    for item, attributes_of_item in sorted(attributes.items(), key=lambda one: int(one[0])):
+        brand = "" if attributes_of_item[0] in later else attributes_of_item[0]
+        categories = attributes_of_item[1:] if brand else attributes_of_item
         top, last = (categories[0], categories[-1]) if categories else ("", "")
         row = {"item_id": item, "category": last, "top_category": top, "brand": brand}
-        described.append(row | {"attributes": "|".join(map(str, some))})
+        described.append(row | {"attributes": "|".join(map(str, attributes_of_item))})
     return {"interactions": reviews, "items": described}
 
 
@@ -176,8 +176,8 @@ def kuairand(paths: Paths) -> Tables:
                 before.append(Watched(*numbers))
             elif int(one["date"]) <= LAST_DAY:
                 ids = {"user_id": one["user_id"], "item_id": one["video_id"], "timestamp": one["time_ms"]}
-                told = {key: one[key] for key in (*_ACTS, "tab")}
-                shown[tuple(one.values())] = {**ids, "label": one["is_click"], **told, "day": one["date"]}
+                answers = {key: one[key] for key in (*_ACTS, "tab")}
+                shown[tuple(one.values())] = {**ids, "label": one["is_click"], **answers, "day": one["date"]}
     videos = []
     for one in read(paths["video_features_basic_pure.csv"]):
         tags = one["tag"].split(",")

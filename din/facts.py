@@ -14,7 +14,7 @@ from din.names import Day, Digest, ModelName, Moment
 from din.workspace import Format
 
 NOT_CALIBRATED = "not calibrated: negatives were drawn"
-"""What card, report and watch say about a model whose log holds clicks only."""
+"""The words of card, report and watch about a model whose log holds clicks only."""
 
 
 class Metrics(Document):

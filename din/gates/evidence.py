@@ -92,7 +92,7 @@ class Evidence:
 
     @cached_property
     def crossfit(self) -> pa.Table:
-        """All rows that judge the shipped model, with its own and cross-fitted predictions; see `din.train.refit`.
+        """The rows that judge the shipped model, with its own and cross-fitted predictions; see `din.train.refit`.
 
         They are the judged model's test rows, after the other days of the lesson if a champion is continued.
 

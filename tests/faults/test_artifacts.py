@@ -280,7 +280,7 @@ def test_a_deleted_log_is_not_a_first_run(site: Site, tmp_path: Path) -> None:
 def test_an_interrupted_first_promotion_blocks_no_other_candidate(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its bundle is stored without a record, but was no champion."""
+    """The bundle of the killed promotion is stored without a record, but was no champion."""
     with monkeypatch.context() as fault, pytest.raises(KeyboardInterrupt):
         fault.setattr(Registry, "append", _interrupted)
         site.promote()

@@ -188,7 +188,7 @@ def test_promotion_measures_again(workspace: Workspace, run, measured, registry)
 
 
 def test_a_champion_of_a_log_that_lacks_negatives(workspace: Workspace, run, quick, registry):
-    """Its bundle gives rates of the traffic, and they are compared with the candidate's among the rows of the log."""
+    """The champion gives rates of the traffic, and they are compared with the candidate's among the rows of the log."""
     negatives = {"negatives": {"log": 0.2, "training": 1.0}}
     edit(workspace.features / MANIFEST, lambda manifest: manifest | negatives)
     run.facts |= negatives

@@ -46,7 +46,7 @@ def entries(root: Path, params: Params, is_first: bool, other: str | None) -> En
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory: pytest.TempPathFactory, params: Params) -> dict[tuple[bool, str | None], Entries]:
-    """What the gates say of a first and of a later run, and of each with one file of other predictions."""
+    """Entries of the gates for a first and a later run, and for each with one file of other predictions."""
     quick = for_a_small_log(params)
     return {
         (is_first, other): entries(tmp_path_factory.mktemp("run"), quick, is_first, other)
@@ -57,7 +57,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory, params: Params) -> dict[tu
 
 @pytest.mark.parametrize("name", GATES_OF_MODELS)
 def test_a_gate_reads_the_model_that_it_states(name: str, reports: dict[tuple[bool, str | None], Entries]) -> None:
-    """Its entry changes with the predictions of this model, and with no others."""
+    """A gate's entry changes with the predictions of the model that it states, and with no others."""
     entry = name.format(metric="auc")
     states = GATES.traits[name].model
     changed = {

@@ -53,7 +53,7 @@ OPTIONAL = {
     ("refit", "days.0.log_loss"): "people read it",
     ("parity", "worst"): "shows people one impression; the figures judge",
     ("facts", "model"): "people read it; params.train names the model too",
-    ("facts", "packages"): "people read them; of pyarrow's, the warning about missed days depends",
+    ("facts", "packages"): "people read them; only the warning about missed days depends on pyarrow's",
 }
 """The documents and places that may be null or empty, with the places below them."""
 

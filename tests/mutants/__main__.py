@@ -30,7 +30,7 @@ def main() -> int:
         for number in range(CORES):
             trees.put(copied(Path(folder) / str(number)))
 
-        def told(good: str, bad: str, name: object, run: Callable[[Path], str | None]) -> bool:
+        def reported(good: str, bad: str, name: object, run: Callable[[Path], str | None]) -> bool:
             tree = trees.get()
             try:
                 why = run(tree)
@@ -42,10 +42,10 @@ def main() -> int:
             return why is None
 
         def unchanged(file: str) -> bool:
-            return told("green ", "RED   ", file, lambda tree: why_red(sorted(tests[file]), tree, pool))
+            return reported("green ", "RED   ", file, lambda tree: why_red(sorted(tests[file]), tree, pool))
 
         def killed(mutant: Mutant) -> bool:
-            return told("killed", "ALIVE ", mutant, lambda tree: why_alive(mutant, tree, pool))
+            return reported("killed", "ALIVE ", mutant, lambda tree: why_alive(mutant, tree, pool))
 
         green = list(threads.map(unchanged, tests))
         dead = list(threads.map(killed, chosen))

@@ -24,7 +24,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("mutant", [mutant for mutant in MUTANTS if mutant.quick], ids=str)
 def test_a_quick_mutant_is_killed(mutant: Mutant, tree: Path, pool: ProcessPoolExecutor) -> None:
-    """Its test fails, and passes again once the line is restored: the suite runs it on unchanged code."""
+    """The mutant's test fails, and passes again once the line is restored: the suite runs it on unchanged code."""
     assert why_alive(mutant, tree, pool) is None
 
 

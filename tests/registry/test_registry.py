@@ -186,7 +186,7 @@ def test_gc_never_finishes_what_emptied_the_log(local, tmp_path):
 
 
 def test_a_failed_first_promotion_is_no_lost_log(local, tmp_path, monkeypatch):
-    """Its bundle blocks no other candidate, and gc removes it; a bundle that was promoted is damage."""
+    """An interrupted bundle blocks no other candidate, and gc removes it; one that was promoted is damage."""
 
     def promote(name, previous=None):
         version = verify_bundle(bundle(tmp_path / name, name)).version

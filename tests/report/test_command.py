@@ -39,7 +39,7 @@ def test_the_command_writes_and_prints(here: Workspace) -> None:
 
 
 def test_two_reports_at_once(here: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both write the page, one after the other."""
+    """Two reports write the page, one after the other."""
     sync = os.fsync
     monkeypatch.setattr(os, "fsync", lambda file: (time.sleep(0.1), sync(file)))
     with ThreadPoolExecutor(2) as calls:

@@ -212,7 +212,7 @@ def test_clicks_that_stop(judge: Judge, tmp_path: Path) -> None:
 def test_a_bundle_of_drawn_negatives(
     all_days: bool, judge: Judge, registry: Registry, steady: World, tmp_path: Path
 ) -> None:
-    """Its calibration is not judged, other figures are. A calibrated bundle after it may promise fewer clicks."""
+    """A bundle's calibration is not judged, other figures are. A calibrated one after it may promise fewer clicks."""
     bundle = copied(steady.bundles[0], tmp_path / "drawn")
     facts = read_json(bundle / FACTS)
     write_json(bundle / FACTS, facts | {"negatives_drawn": True})

@@ -72,7 +72,7 @@ def test_all_formats_give_the_same_files(workspace: Workspace, fetch_table: Fetc
 def test_a_json_array_is_read_like_lines(
     form: str, workspace: Workspace, fetch_table: Fetch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its text may hold what structures JSON, and chunks may end anywhere."""
+    """The text of an array may hold what structures JSON, and chunks may end anywhere."""
     texts = ['a "b" \\', "],[", "{", "\u2028\n", "ü", ""]
     rows = [
         {

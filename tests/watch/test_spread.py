@@ -167,7 +167,7 @@ def test_false_alarms_are_bounded_as_scipy_does(p_values: list[float], share: fl
 
 
 def test_a_sound_day_rarely_alarms() -> None:
-    """Of 2,000 days without a fault, at most one in 200 has an alarm among its 20 figures."""
+    """At most one in 200 of 2,000 days without a fault has an alarm among its 20 figures."""
     days = np.random.default_rng(0).uniform(size=(2000, 20))
     alarming = [bool(alarms_among([Check(str(at), None, p=p) for at, p in enumerate(day)])) for day in days]
     assert np.mean(alarming) <= 0.005
