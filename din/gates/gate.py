@@ -38,7 +38,7 @@ def gate(
     """Judge the candidate of a workspace, write reports/gate.json, and print the table of gates.
 
     If the candidate needs a person's approval, store a request in the registry and print how to answer it. With
-    `DIN_PREVIEW` in the environment, the report is a preview: it asks nobody, and nothing can be promoted by it.
+    `DIN_PREVIEW=1` in the environment, the report is a preview: it asks nobody, and nothing can be promoted by it.
 
     Args:
         params: all parameters. The block `gate` holds the limits, and the report records all blocks.
@@ -52,14 +52,13 @@ def gate(
         Unavailable: the registry doesn't answer.
     """
     workspace.gate.unlink(missing_ok=True)  # leave no older verdict behind if judging fails
-    preview = bool(os.environ.get("DIN_PREVIEW"))
+    preview = os.environ.get("DIN_PREVIEW", "0") not in ("", "0")
     report = judge(Evidence(workspace, params), score, latency, "as a preview" if preview else "to promote")
     write_json(workspace.gate, report)
     print_gates(report)
     if report.harm:
         print(f"warning: {tell_harm(report.harm, report, Registry.of(workspace, params))}")
     if preview:
-        print("a preview (DIN_PREVIEW): `din promote` refuses it")
         if report.verdict != "open":
             raise GateClosed(_refusal(report), workspace.gate)
         return

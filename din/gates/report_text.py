@@ -24,6 +24,11 @@ def explain(report: GateReport) -> str:
     """Return what happens to the champion and why, in a few sentences."""
     champion = report.champion
     held = report.not_open
+    compared = " ".join(_compared(one) for one in report.gates if one.name.startswith(_DELTA))
+    if report.preview:
+        outcome = f"does not pass {_named(held)}" if held else "passes every gate"
+        judged = f"This is a preview; nothing can be promoted by it. The candidate {outcome}."
+        return f"{judged} {compared}" if champion else judged
     if champion is None and held:
         named = _named(held)
         return f"There is no champion, and this candidate does not become the first one: it does not pass {named}."
@@ -32,7 +37,6 @@ def explain(report: GateReport) -> str:
     name = f"{champion.version[:12]} (record {champion.number})"
     if champion.version == report.bundle:
         return f"The candidate is the champion {name} itself, bit for bit, so nothing changes."
-    compared = " ".join(_compared(one) for one in report.gates if one.name.startswith(_DELTA))
     if report.harm_to_undo and not held:
         return f"The champion {name} is rolled back first, since its last step harmed. {compared}"
     if not held:

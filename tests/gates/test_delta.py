@@ -90,6 +90,21 @@ def test_a_preview_spends_nothing_but_its_day(
     assert find(judge(workspace, narrow), "champion_delta_auc")["power"]["look"] == 2
 
 
+@pytest.mark.parametrize(("value", "is_preview"), [("1", True), ("true", True), ("0", False), ("", False)])
+def test_a_preview_says_so(
+    value: str, is_preview: bool, workspace: Workspace, run, quick, registry, monkeypatch, capsys
+) -> None:
+    """An open preview does not say that the candidate may replace the champion."""
+    crown(registry, run)
+    run.become(0.1)
+    monkeypatch.setenv("DIN_PREVIEW", value)
+    judge(workspace, quick)
+    printed = capsys.readouterr().out
+    preview = "This is a preview; nothing can be promoted by it. The candidate passes every gate. AUC: "
+    assert (preview in printed) == is_preview
+    assert ("may replace the champion" in printed) == (not is_preview)
+
+
 def test_only_another_candidate_spends_a_look(workspace: Workspace, run, narrow, registry):
     """A candidate is looked at once, by the same rows; another one of the day widens bounds and adds no rows."""
     crown(registry, run)
