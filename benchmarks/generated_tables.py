@@ -108,8 +108,8 @@ class GeneratedTable:
 
 
 def commit() -> str:
-    """Return the commit of the code, and whether files other than the pages differ from it."""
-    changed = git(ROOT, "status", "--porcelain", "--", ".", ":!docs")
+    """Return the commit of the code, and whether files of it other than the pages were changed."""
+    changed = git(ROOT, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs")
     return git(ROOT, "rev-parse", "--short=7", "HEAD").strip() + (CHANGED if changed else "")
 
 

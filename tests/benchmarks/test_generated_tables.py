@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.generated_tables import TABLES, GeneratedTable
+from benchmarks import generated_tables
+from benchmarks.generated_tables import CHANGED, TABLES, GeneratedTable
+from din.git import git
 
 ROOT = Path(__file__).parent.parent.parent
 BEGIN, END = "<!-- begin: bench -->\n", "<!-- end -->\n"
@@ -28,6 +30,20 @@ def test_every_table_of_the_pages_is_known() -> None:
     }
     assert marks == {(table.page, name) for name, table in TABLES.items()}
     assert [name for name, table in TABLES.items() if table.parts().origin is None] == []
+
+
+def test_a_commit_with_changes_is_named_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Downloaded files and changed pages are no change of the code."""
+    for file in ("code.py", "docs/page.md"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text("before")
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "add", "--all")
+    git(tmp_path, "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "--quiet", "--message", "first")
+    monkeypatch.setattr(generated_tables, "ROOT", tmp_path)
+    for file, is_changed in (("downloaded.csv", False), ("docs/page.md", False), ("code.py", True)):
+        (tmp_path / file).write_text("after")
+        assert generated_tables.commit().endswith(CHANGED) == is_changed
 
 
 def test_a_new_table_replaces_the_old_one_and_names_its_origin(
