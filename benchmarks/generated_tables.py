@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,8 +89,8 @@ class GeneratedTable:
         return Parts(head + opened, origin, tables.strip(), closed + tail)
 
     def line(self, arguments: Sequence[str]) -> str:
-        """Return the whole command. Of an absolute path it names the last part alone."""
-        named = [Path(one).name if Path(one).is_absolute() else one for one in arguments]
+        """Return the whole command. It names the last part alone of an absolute path, and leaves out `--jobs`."""
+        named = [Path(one).name if Path(one).is_absolute() else one for one in _without_jobs(arguments)]
         return " ".join([self.command, *map(shlex.quote, named)])
 
     def writer(self) -> Callable[[str], None]:
@@ -105,6 +106,11 @@ class GeneratedTable:
     def _write(self, origin: str, tables: str) -> None:
         parts = self.parts()
         self.path.write_text(f"{parts.head}{origin}\n\n{tables.strip()}\n{parts.tail}", encoding="utf-8")
+
+
+def _without_jobs(arguments: Sequence[str]) -> list[str]:
+    """Leave out `--jobs N`, which decides no figure."""
+    return [one for before, one in pairwise(["", *arguments]) if "--jobs" not in (before, one)]
 
 
 def commit() -> str:

@@ -4,6 +4,7 @@ import argparse
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -55,18 +56,20 @@ def test_a_failed_step_stops_no_other_one(
     assert "bad: 0.0 minutes, failed with exit code 1; see bad.txt" in capfd.readouterr().out
 
 
-def test_a_table_of_this_commit_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_of_this_commit_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An interrupted command leaves what it has measured, unless the code, the sizes or the wish are others."""
     (step,) = (step for step in PLAN if step.name == "warranty")
-    origin = TABLES["warranty"].parts().origin
-    assert origin is not None
-    monkeypatch.setattr(evidence, "commit", lambda: origin["commit"])
-    here = argparse.Namespace(**vars(OPTIONS) | {"full": "--full" in origin["command"]})
-    assert "measured at this commit" in (left(step, here) or "")
-    for other in ({"full": not here.full}, {"only": ["warranty"]}):
-        assert left(step, argparse.Namespace(**vars(here) | other)) is None
-    monkeypatch.setattr(evidence, "commit", lambda: origin["commit"] + CHANGED)
-    assert left(step, here) is None
+    table = replace(TABLES["warranty"], page=str(tmp_path / "page.md"))
+    monkeypatch.setitem(TABLES, "warranty", table)
+    for now in ("c0ffee1", f"c0ffee1{CHANGED}"):
+        origin = f"`{table.line(['--write', '--jobs', '2'])}`, commit {now}, 2026-12-01, a processor, 2 cores."
+        table.path.write_text(f"<!-- begin: warranty -->\n{origin}\n\n| a |\n<!-- end -->\n", encoding="utf-8")
+        monkeypatch.setattr(evidence, "commit", lambda now=now: now)
+        assert (left(step, OPTIONS) is None) == now.endswith(CHANGED)
+        for other in ({"full": True}, {"only": ["warranty"]}):
+            assert left(step, argparse.Namespace(**vars(OPTIONS) | other)) is None
+    monkeypatch.setattr(evidence, "commit", lambda: "c0ffee2")
+    assert left(step, OPTIONS) is None
 
 
 def test_a_table_without_its_log_is_left() -> None:

@@ -49,8 +49,8 @@ def test_a_commit_with_changes_is_named_so(tmp_path: Path, monkeypatch: pytest.M
 def test_a_new_table_replaces_the_old_one_and_names_its_origin(
     table: GeneratedTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The page names command, commit, date and machine, without paths of this machine; all else stays."""
-    monkeypatch.setattr("sys.argv", ["benchmarks", "--results", "/far/away.json", "--write"])
+    """The page names command, commit, date and machine, but no absolute path and no number of jobs. All else stays."""
+    monkeypatch.setattr("sys.argv", ["benchmarks", "--results", "/far/away.json", "--jobs", "2", "--write"])
     for _ in range(2):
         table.writer()("| new |\n")
         text = table.path.read_text(encoding="utf-8")
