@@ -8,6 +8,7 @@ import contextlib
 import io
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -19,7 +20,6 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 LIBRARIES = ["torch", "pyarrow.parquet", "scipy.special", "ibis", "duckdb", "obstore", "hypothesis", "pytest"]
-_LEFT_OUT = shutil.ignore_patterns(".*", "*.egg-info", "docs")
 _BROKEN = ("ImportError", "ModuleNotFoundError", "NameError", "SyntaxError", "UnboundLocalError", "Failed: Timeout")
 """How a test fails that has found nothing, since the change is no program, or waits for ever."""
 
@@ -68,9 +68,14 @@ def workers(count: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(count, context, max_tasks_per_child=1)
 
 
-def copied(place: Path) -> Path:
-    """Copy the tree, bytecode included, to a new folder."""
-    return shutil.copytree(ROOT, place, ignore=_LEFT_OUT)
+def copied(place: Path, root: Path = ROOT) -> Path:
+    """Copy the files that git knows or would add, as they are now and without the pages, to a new folder."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", ".", ":!docs"]
+    for name in subprocess.check_output(command, cwd=root, text=True).split("\0"):
+        if (root / name).is_file():  # others are removed, or repositories of their own
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(root / name, place / name)
+    return place
 
 
 def why_alive(mutant: Mutant, tree: Path, pool: ProcessPoolExecutor) -> str | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from din.gates import GATES
+from din.git import git
 from tests.mutants.mutant import ROOT, Mutant, copied, why_alive, workers
 from tests.mutants.table import MUTANTS, OF_GATES
 
@@ -42,6 +43,27 @@ def test_a_row_that_went_stale_is_named() -> None:
     stale = Mutant("refit", "din/gates/gate.py", "no such line", "", "tests/gates/test_gate.py")
     with pytest.raises(ValueError, match=r"renew the row 'refit'.* 'no such line' 0 times, expected once"):
         stale.changed((ROOT / stale.file).read_text(encoding="utf-8"))
+
+
+def test_a_copy_holds_the_code_alone(tmp_path: Path) -> None:
+    """Edits count before they are committed. Pages, ignored files and removed ones are left out."""
+    before, after = tmp_path / "before", tmp_path / "after"
+    git(tmp_path, "init", "--quiet", str(before))
+    for name in ("edited.py", "removed.py", "docs/page.md"):
+        (before / name).parent.mkdir(exist_ok=True)
+        (before / name).write_text("first")
+    git(before, "add", "--all")
+    (before / "removed.py").unlink()
+    for name in ("edited.py", "new.py", "data/log.csv"):
+        (before / name).parent.mkdir(exist_ok=True)
+        (before / name).write_text("second")
+    (before / ".gitignore").write_text("/data/")
+    copied(after, before)
+    assert {path.name: path.read_text() for path in after.rglob("*.*")} == {
+        ".gitignore": "/data/",
+        "edited.py": "second",
+        "new.py": "second",
+    }
 
 
 def test_every_gate_has_a_mutant() -> None:
