@@ -128,9 +128,9 @@ class GateReport(Document):
     metrics: list[Literal["auc", "gauc"]]
     about: About
     gates: list[GateEntry]
+    preview: bool
     missed_days: list[MissedDay] = Field(default_factory=list)
     harm: Harm | None = None
-    preview: bool = False
 
     @property
     def not_open(self) -> list[GateEntry]:

@@ -126,7 +126,6 @@ def judge(evidence: Evidence, score: Score, latency: Latency, compare: Compare =
     champion = history[-1] if history else None
     gates = list(Case(evidence, registry, history, score, latency, compare).judge())
     notes: dict[str, Any] = {"missed_days": missed_days(evidence, registry), "harm": harm(gates, history)}
-    notes["preview"] = compare == "as a preview"
     bundle = None
     with suppress(InputError):  # it is missing or damaged
         bundle = evidence.version
@@ -137,6 +136,7 @@ def judge(evidence: Evidence, score: Score, latency: Latency, compare: Compare =
         metrics=list(evidence.limits.metrics),
         about=evidence.about,
         gates=gates,
+        preview=compare == "as a preview",
         **{name: note for name, note in notes.items() if note},
     )
 

@@ -235,3 +235,13 @@ def test_an_omission_in_the_gate_report_promotes_nothing(run: Run, quick: Params
             promote(run.here, quick, by="ann", score=score)
     run.here.gate.write_bytes(sound)
     assert promote(run.here, quick, by="ann", score=score).appended
+
+
+def test_a_preview_that_hides_it_is_not_promoted(run: Run, quick: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a first run no comparison is missing either."""
+    with monkeypatch.context() as environment:
+        environment.setenv("DIN_PREVIEW", "1")
+        gate(run.here, quick, score)
+    edit(run.here.gate, lambda report: report.pop("preview") and None)
+    with pytest.raises(GateClosed, match="key 'preview' is missing"):
+        promote(run.here, quick, by="ann", score=score)
