@@ -34,6 +34,13 @@ def test_a_lesson_without_a_model_is_harmful_and_has_no_effect() -> None:
     assert "| rate | 1 |  | 0.0050 | 0 | 1 | 0 |" in text
 
 
+def test_a_sound_lesson_is_wrong_if_refused_unless_it_is_worse() -> None:
+    """Before export its effect is unknown, so nothing excuses the refusal."""
+    refused = Lesson(SOUND, "continues", ["refit"], MARGIN, None)
+    lessons = [refused, lesson(SOUND, 0.0, GATE), lesson(SOUND, -0.001, GATE), lesson(SOUND, 0.002, [])]
+    assert [one.is_wrong for one in lessons] == [True, True, False, False]
+
+
 @pytest.mark.parametrize(("events", "count"), [(0, 100), (3, 100), (90, 100)])
 def test_share_ends_where_so_few_events_become_unlikely(events: int, count: int) -> None:
     upper = float(share([number < events for number in range(count)]).split()[-2]) / 100
