@@ -1,6 +1,7 @@
 """The command `din watch`: judge the newest day of service, print its figures, and keep alarms in the registry."""
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -163,9 +164,14 @@ def write_metrics(
 
 
 def _drawn(days: Sequence[traffic.Day], registry: Registry) -> set[Version]:
-    """Return the bundles among those that answered whose negatives were drawn, as far as the registry has them."""
+    """Return the bundles among those that answered whose negatives were drawn, as far as the registry tells."""
     answered = {row["version"] for day in days for row in day.rows} & {*registry.versions()}
-    return {version for version in answered if registry.facts(version).negatives_drawn}
+    drawn = set()
+    for version in answered:
+        with suppress(InputError):  # its facts are damaged, or of an earlier form
+            if registry.facts(version).negatives_drawn:
+                drawn.add(version)
+    return drawn
 
 
 def _incomparable(are_drawn: Mapping[date, bool], figures: Collection[str]) -> list[tuple[date, str]]:

@@ -232,6 +232,22 @@ def test_a_bundle_of_drawn_negatives(
     assert {alarm.figure for alarm in watched.alarms} == (PREDICTIONS if all_days else set())
 
 
+def test_a_bundle_whose_facts_say_nothing_of_negatives(
+    judge: Judge, registry: Registry, steady: World, tmp_path: Path
+) -> None:
+    """A day that a bundle of an earlier release answered stops no command."""
+    bundle = copied(steady.bundles[0], tmp_path / "earlier")
+    facts = read_json(bundle / FACTS)
+    del facts["negatives_drawn"]
+    write_json(bundle / FACTS, facts)
+    seal(bundle)
+    version = registry.put_bundle(bundle)
+    for path in (tmp_path / "served").glob(f"date={JUDGED - timedelta(days=1)}/*/*.parquet"):
+        rows = [row | {"version": version} for row in pq.ParquetFile(path).read().to_pylist()]
+        pq.write_table(pa.Table.from_pylist(rows, SCHEMA), path)
+    assert judge().alarms == []
+
+
 def test_clicks_of_some_users_that_are_lost() -> None:
     """Where every fifth user loses all clicks, CTR moves as on other days, and the users without clicks do not."""
     random = np.random.default_rng(0)
