@@ -234,14 +234,16 @@ class Registry:
         return record
 
     def seal(self, record: Record) -> None:
-        """Write the seal of the newest record, in case a killed promotion left it unsealed, and end a first one."""
+        """Write the seal of the newest record, in case a killed promotion left it unsealed, and end its claim."""
         seal(self.objects, record.number)
         self._end_first(record)
 
     def _end_first(self, record: Record) -> None:
-        """Remove the claim of a first promotion whose record is sealed."""
-        if record.number == 1:
-            self.objects.delete(_first(record.version))
+        """Remove the claim of a first promotion on the bundle of a sealed record.
+
+        If another candidate won the first promotion, the bundle has its record later.
+        """
+        self.objects.delete(_first(record.version))
 
     def rollback(self, to: int | str, by: str, reason: str, champion: int | None = None) -> Record:
         """Make an earlier champion the champion again, after verifying its bundle.

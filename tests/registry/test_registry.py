@@ -185,12 +185,14 @@ def test_gc_never_finishes_what_emptied_the_log(local, tmp_path):
     assert local.versions() == [champion.version]
 
 
+def promote(registry, folder, previous=None):
+    """Promote a bundle named after its folder."""
+    version = verify_bundle(bundle(folder, folder.name)).version
+    return registry.promote(folder, version, previous, by="ann", reason="open", run_id=folder.name, evidence={})
+
+
 def test_a_failed_first_promotion_is_no_lost_log(local, tmp_path, monkeypatch):
     """An interrupted bundle blocks no other candidate, and gc removes it; one that was promoted is damage."""
-
-    def promote(name, previous=None):
-        version = verify_bundle(bundle(tmp_path / name, name)).version
-        return local.promote(tmp_path / name, version, previous, by="ann", reason="open", run_id=name, evidence={})
 
     def fails(self, key, content):
         raise Unavailable(f"{key}: 503")
@@ -198,15 +200,24 @@ def test_a_failed_first_promotion_is_no_lost_log(local, tmp_path, monkeypatch):
     for name in ("one", "two"):
         with monkeypatch.context() as fault, pytest.raises(Unavailable):
             fault.setattr(Objects, "create", fails)
-            promote(name)
+            promote(local, tmp_path / name)
     age(tmp_path / "r")
     assert len(local.versions()) == 2 and local.verify() == local.without_log() == []
-    champion = promote("two")
+    champion = promote(local, tmp_path / "two")
     assert local.without_log() == [champion.version]
     with pytest.raises(StaleChampion):
-        promote("one")
+        promote(local, tmp_path / "one")
     age(tmp_path / "r")
     assert any("bundles" in path for path in local.gc(dry_run=False)) and local.versions() == [champion.version]
     for area in ("promotions", "seals"):
         shutil.rmtree(tmp_path / "r" / "ads" / area)
     assert "the log of promotions is empty" in local.verify()[0]
+
+
+def test_a_bundle_that_lost_the_first_promotion_and_won_a_later_one(local, tmp_path):
+    """It was promoted, so it means a lost log if there is none."""
+    first = promote(local, tmp_path / "one")
+    with pytest.raises(StaleChampion):
+        promote(local, tmp_path / "two")
+    second = promote(local, tmp_path / "two", first)
+    assert local.without_log() == sorted([first.version, second.version])
