@@ -5,11 +5,10 @@ become float64, and NaN and ±inf become null. Opening reads the footers, and pa
 vectors and weights to check them; the rest is lazy. Days before the history that is used are not opened.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import ibis.expr.types as ir
 import pyarrow as pa
@@ -23,6 +22,7 @@ from din.featurize.coders import coder_of, column
 from din.featurize.engine import Session
 from din.manifests import RawManifest
 from din.params import Params
+from din.params.fetch import sampled_share
 from din.schema import (
     BEHAVIOUR,
     EVENT_COLUMNS,
@@ -147,19 +147,14 @@ def load(session: Session, root: Path, params: Params) -> Raw:
         order=order,
         until=manifest.until,
         calendar=days,
-        sampled=_sampled(manifest.params) if protocol != "leave_last_out" else 1.0,  # it draws negatives anyway
+        # leave_last_out draws negatives anyway
+        sampled=1.0 if protocol == "leave_last_out" else sampled_share(manifest.source, manifest.params),
         weighted=block.weight is not None,
         events=events,
         history=history,
         items=items,
         users=users,
     )
-
-
-def _sampled(source: Mapping[str, Any]) -> float:
-    """Return the share of the impressions without a click that the log holds, from the parameters of its source."""
-    table = source.get("table") or source  # the source `served` reads its log as a table
-    return table.get("sampled") or 1.0
 
 
 def _event_files(root: Path, found: Sequence[str], used: Calendar) -> list[Path]:

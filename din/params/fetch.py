@@ -1,6 +1,6 @@
 """The block `fetch`, with a block for each source."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -189,6 +189,12 @@ OPTIONS: dict[str, type[Any]] = {
     "served": Served,
 }
 """The options of the sources that `fetch.options` sets."""
+
+
+def sampled_share(source: str, settings: Mapping[str, Any]) -> float:
+    """Return the share of the impressions without a click that a log holds, from the settings of its source."""
+    table = settings if source == "table" else settings["table"] if source == "served" else {}
+    return table.get("sampled") or 1.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ from din.names import ModelName
 from din.params.blocks import Block, Conflict, Paths, leaves, parameters
 from din.params.data import Data
 from din.params.featurize import Featurize
-from din.params.fetch import BLOCKS, OPTIONS, Fetch
+from din.params.fetch import BLOCKS, OPTIONS, Fetch, sampled_share
 from din.params.gate import Gate
 from din.params.promote import Promote
 from din.params.train import Train
@@ -67,9 +67,11 @@ class Params(Block):
         if window and split.protocol == "temporal" and window <= split.valid_days + split.test_days:
             keys = ("data.window_days", "featurize.valid_days", "featurize.test_days")
             yield Conflict(keys, "no day of the window is left to train on; raise the window, or hold out fewer days")
-        if self.fetch.source == "table" and self.fetch.table.sampled and split.keep_negatives < 1:
+        source = self.fetch.source
+        if split.keep_negatives < 1 and sampled_share(source, source_settings(self)) < 1:
+            key = "fetch.table.sampled" if source in BLOCKS else "fetch.options"
             advice = "the log's negatives are already sampled; set keep_negatives to 1, or bring the whole log"
-            yield Conflict(("fetch.table.sampled", "featurize.keep_negatives"), advice)
+            yield Conflict((key, "featurize.keep_negatives"), advice)
         if self.featurize.fields is None:
             return
         declared = self.featurize.fields.get("behaviour") or {}

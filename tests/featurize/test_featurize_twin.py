@@ -38,16 +38,26 @@ def test_everything_equals_the_twin(build: Callable[..., Built], protocol: str, 
     _same(build(log, **changes), Twin(log, block(**changes), order))
 
 
-def test_a_log_that_was_sampled_is_told(tmp_path: Path) -> None:
-    """The manifest repeats the share of negatives that the source declares."""
+@pytest.mark.parametrize(
+    ("source", "settings", "share"),
+    [
+        ("table", {"sampled": 0.25}, 0.25),
+        ("served", {"table": {"sampled": 0.25}}, 0.25),
+        ("a plugin's", {"table": "clicks", "sampled": 0.25}, None),
+    ],
+)
+def test_a_log_that_was_sampled_is_told(
+    source: str, settings: dict[str, Any], share: float | None, tmp_path: Path
+) -> None:
+    """The manifest repeats the share of negatives that the source declares. A plugin's options mean what it likes."""
     workspace = Workspace(tmp_path)
     log = random_log(3)
     log.fields = {}
     log.write(workspace.raw)
     declared = read_json(workspace.raw / MANIFEST)
-    write_json(workspace.raw / MANIFEST, declared | {"params": declared["params"] | {"sampled": 0.25}})
+    write_json(workspace.raw / MANIFEST, declared | {"source": source, "params": settings})
     featurize(workspace, block())
-    assert Built(workspace).manifest["negatives"] == {"log": 0.25, "training": 1.0}
+    assert Built(workspace).manifest.get("negatives") == (share and {"log": share, "training": 1.0})
 
 
 def _same(built: Built, twin: Twin) -> None:

@@ -49,6 +49,13 @@ CONFLICTS: list[tuple[dict[str, Any], str]] = [
         "keep_negatives to 1, or bring the whole log",
     ),
     (
+        {
+            "fetch": {"source": "served", "options": {"path": "log", "table": {"sampled": 0.1}}},
+            "featurize": {"keep_negatives": 0.5},
+        },
+        "fetch.options is {'path': 'log', 'table': {'sampled': 0.1}} and featurize.keep_negatives is 0.5: the log's",
+    ),
+    (
         {"train": {"learning": {"regularizer": "dropout"}}},
         "train.learning.regularizer is 'dropout' and train.learning.dropout is 0.0: ",
     ),
