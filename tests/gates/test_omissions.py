@@ -23,6 +23,7 @@ from din.facts import Evaluation, Facts
 from din.gates.case import Case
 from din.gates.evidence import Evidence
 from din.gates.gate import gate
+from din.manifests import FeaturesManifest, RawManifest
 from din.params import Params
 from din.promotion.promote import promote
 from din.registry.bundle import FACTS, verify_bundle
@@ -42,6 +43,8 @@ FORMS: dict[str, tuple[Callable[[Workspace], Path], type[documents.Document]]] =
     "raw": (lambda here: here.validation("raw"), ValidationReport),
     "features": (lambda here: here.validation("features"), ValidationReport),
     "predictions": (lambda here: here.validation("predictions"), ValidationReport),
+    "raw manifest": (lambda here: here.raw / MANIFEST, RawManifest),
+    "features manifest": (lambda here: here.features / MANIFEST, FeaturesManifest),
 }
 AS_A_WHOLE = ("params", "evaluation", "about")
 """Blocks whose keys are compared with those of params.yaml, evaluation.json or the workspace, so that none needs a test
@@ -52,6 +55,7 @@ OPTIONAL = {
     ("refit", "days.0.gauc"): "a day without a click has none; people read it",
     ("refit", "days.0.log_loss"): "people read it",
     ("parity", "worst"): "shows people one impression; the figures judge",
+    ("features manifest", "params"): "facts.json repeats them, and made_from compares those",
     ("facts", "model"): "people read it; params.train names the model too",
     ("facts", "packages"): "people read them; only the warning about missed days depends on pyarrow's",
 }
@@ -100,12 +104,22 @@ def written(name: str, run: Run) -> Iterator[str]:
     path, form = FORMS[name][0](run.here), FORMS[name][1]
     for place, document in omissions(json.loads(path.read_text())):
         if is_accepted(form, document):
+            before = hash_tree(path.parent)
             path.write_text(json.dumps(document))
+            if path.name == MANIFEST:
+                state(run, before, hash_tree(path.parent))
             if name == "evaluation":
                 edit(run.here.bundle / FACTS, lambda facts, document=document: facts.update(evaluation=document))
-            if name in ("evaluation", "facts"):
+            if name in ("evaluation", "facts") or path.name == MANIFEST:
                 reseal(run)
             yield place
+
+
+def state(run: Run, before: str, after: str) -> None:
+    """Let all reports and the bundle state another hash of a directory."""
+    here = run.here
+    for report in (here.evaluation, here.refit, here.bundle / FACTS, *map(here.validation, SUITES)):
+        report.write_text(report.read_text().replace(before, after))
 
 
 def reseal(run: Run) -> None:
@@ -222,6 +236,9 @@ def test_a_bundle_that_hides_its_sampled_negatives_is_not_promoted(run: Run, qui
     run.facts["negatives"] = {"log": 1.0, "training": 0.1}
     run.finish()
     assert closed(run, quick) == set()
+    edit(run.here.features / MANIFEST, lambda manifest: manifest.pop("negatives") and None)
+    run.finish()
+    assert closed(run, quick) == {"made_from"}
 
 
 def test_an_omission_in_the_gate_report_promotes_nothing(run: Run, quick: Params) -> None:
