@@ -341,7 +341,7 @@ def _sniff(file: File, encoding: str | None) -> tuple[Dialect, bool]:
     """
     with files.unreadable(file.name), file.lines() as stream:
         content = stream.read(files.CHUNK)
-    files.require_plain(file)
+        files.require_plain(file)
     encoding = encoding or _encoding(content[:_SNIFFED], file.name)
     every = _lines(content, files.CHUNK, encoding)
     lines = _lines(content[:_SNIFFED], _SNIFFED, encoding)[:1000]

@@ -1,5 +1,6 @@
 """Logs that a stranger tried with `din init`: each is read, or refused with its cause and the way out."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 from din import cli
 from din.init.look import look
 from din.params import load
+from din.sources import files
 from din.workspace import Workspace
 
 Run = Callable[..., str]
@@ -431,3 +433,16 @@ def test_lists_with_commas_beside_prices_with_commas(tmp_path: Path, log: list[d
     found = zip(items["item_id"].to_pylist(), items["tags"].to_pylist(), strict=True)
     assert all(parts == [*map(int, tags[item].split(","))] for item, parts in found)
     assert set(items["price, net, in EUR"].to_pylist()) <= {number + 0.5 for number in range(9)}
+
+
+def test_a_disk_that_fails_at_a_later_read_is_no_traceback(
+    tmp_path: Path, log: list[dict[str, Any]], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message names the file."""
+
+    def fails(file: files.File) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    place = put(tmp_path / "clicks.csv", clicks(log))
+    monkeypatch.setattr(files, "require_plain", fails)
+    assert "clicks.csv: cannot be read now" in run("init", str(place), code=1)
