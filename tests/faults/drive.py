@@ -33,14 +33,11 @@ SMALL: dict[str, Any] = {
     "featurize.max_history": 20,
     "featurize.shards": 1,
     "train.model.embedding_dim": 8,
-    "train.learning.embedding_std": 0.3,
     "train.model.attention_hidden": (16,),
     "train.model.hidden": (32, 16),
     "train.learning.epochs": 8,
     "train.learning.batch_size": 128,
-    "train.learning.learning_rate": 0.002,  # a day is some eight steps, which should not move all predictions
-    "train.learning.metric": "auc",
-    "train.learning.regularization": 1.0,
+    "train.learning.initial_item_bias": "zero",  # as `din init` sets it for a log by days
     "train.compute.threads": 1,
 }
 DAILY = Size(users=1_200, a_day=2_000)
