@@ -15,7 +15,7 @@ from tests.faults.variants import VARIANTS, Variant
 ROOT = Path(__file__).parents[2]
 RIGHT = 0.95
 WAITING = 0.2
-"""The share of sound variants on which the gate may wait for more days: the rate of refusal that gates.md states."""
+"""The largest share of sound variants on which the gate may wait for more days."""
 SOUND = {"small", "long", "new_tab", "holiday_of_new_users", "counting"}
 """The variants that `make test` drives. Other tests cover the other file formats and split protocols."""
 
