@@ -76,13 +76,15 @@ def main() -> int:
     parser.add_argument("--seeds", type=positive, default=1, help="of each row, by default %(default)s")
     parser.add_argument("--jobs", type=positive, default=1, help="processes of one thread each")
     parser.add_argument("--write", action="store_true", help="write the tables to docs/tuning.md")
-    given = parsed(parser, full={"seeds": 5})
+    options = parsed(parser, full={"seeds": 5})
 
     def measured() -> str:
-        logs = {name: guessed(given.data / name) for name in LOGS if given.data} | {DEFAULT: load(ROOT / "params.yaml")}
-        return text(logs, given.seeds, given.jobs)
+        logs = {name: guessed(options.data / name) for name in LOGS if options.data} | {
+            DEFAULT: load(ROOT / "params.yaml")
+        }
+        return text(logs, options.seeds, options.jobs)
 
-    return publish("ablation" if given.write else "", measured)
+    return publish("ablation" if options.write else "", measured)
 
 
 def text(logs: Mapping[str, Params], seeds: int, jobs: int, store: Path = STORE) -> str:

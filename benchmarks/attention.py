@@ -90,13 +90,13 @@ def main() -> int:
     parser.add_argument("runs", type=Path, nargs="+", help="folders of finished runs")
     parser.add_argument("--requests", type=harness.positive, default=5000, help="of each run; default: 5000")
     parser.add_argument("--write", action="store_true", help="write the tables to docs/scoring.md")
-    given = parser.parse_args()
+    options = parser.parse_args()
 
     def tables() -> str:
-        runs = [(run.name, weighed(Workspace(run), given.requests), predict(Workspace(run))) for run in given.runs]
+        runs = [(run.name, weighed(Workspace(run), options.requests), predict(Workspace(run))) for run in options.runs]
         return f"{curves(runs)}\n{causal_shares([(name, some) for name, some, _ in runs])}"
 
-    return publish("attention" if given.write else "", tables)
+    return publish("attention" if options.write else "", tables)
 
 
 def predict(here: Workspace) -> Predict:

@@ -73,8 +73,8 @@ def main() -> int:
     parser.add_argument("--users", type=harness.positive, nargs="+", default=(250,), help="users per day of each log")
     parser.add_argument("--logs", type=harness.positive, default=LOGS, help="logs of each size, by default %(default)s")
     parser.add_argument("--write", action="store_true", help="write the tables to docs/watching.md")
-    given = harness.parsed(parser, full={"logs": 5})
-    return publish("drifts" if given.write else "", lambda: "\n".join(table(n, given.logs) for n in given.users))
+    options = harness.parsed(parser, full={"logs": 5})
+    return publish("drifts" if options.write else "", lambda: "\n".join(table(n, options.logs) for n in options.users))
 
 
 def table(users: int, logs: int) -> str:
@@ -227,9 +227,9 @@ def drift_table(sound: Mapping[str, Advised], planted: Mapping[str, Sequence[Adv
     ]
     rows = []
     for name, days in planted.items():
-        given = Counter(action for advised in days for action in {*advised.values()})
+        options = Counter(action for advised in days for action in {*advised.values()})
         figures = Counter(figure for advised in days for figure in advised).most_common(4)
-        told = ", ".join(f"{action} ({count})" for action, count in given.most_common())
+        told = ", ".join(f"{action} ({count})" for action, count in options.most_common())
         row = [name, f"{sum(map(bool, days))} of {len(days)}", DRIFTS[name].action, told]
         rows.append([*row, ", ".join(f"`{figure}`" for figure, _ in figures)])
     head = ["drift", "found", "right advice", "advice (days)", "figures that alarm most often"]

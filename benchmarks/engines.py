@@ -37,8 +37,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.engines", description="Measure featurize on Spark.")
     parser.add_argument("--impressions", type=positive, default=1_000_000, help="the size of the log")
     parser.add_argument("--write", action="store_true", help="write the table to docs/spark.md")
-    given = parsed(parser, full={"impressions": 10_000_000})
-    return publish("engines" if given.write else "", lambda: engine_table(given.impressions, costs(given.impressions)))
+    options = parsed(parser, full={"impressions": 10_000_000})
+    return publish(
+        "engines" if options.write else "", lambda: engine_table(options.impressions, costs(options.impressions))
+    )
 
 
 def costs(impressions: int) -> dict[str, Cost]:

@@ -120,27 +120,27 @@ def main() -> int:
     parser.add_argument("--data", type=Path, help=f"the folder that holds {_KUAIRAND}/; default: leave that log out")
     parser.add_argument("--jobs", type=harness.positive, default=1, help="logs at a time")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/daily.md")
-    given = parser.parse_args()
+    options = parser.parse_args()
     cases = [
         harness.StudyCase(
             f"{users:,} users, {impressions:,} impressions a day", simulated_lessons, (RATES, users, impressions)
         )
         for users, impressions in SIMULATED
     ]
-    if given.data:
-        cases.append(harness.StudyCase("KuaiRand-Pure, 3 May", kuairand_lessons, (given.data.resolve(),)))
+    if options.data:
+        cases.append(harness.StudyCase("KuaiRand-Pure, 3 May", kuairand_lessons, (options.data.resolve(),)))
     wrong: list[Lesson] = []
 
     def measured() -> str:
         tables = []
         for case, (sound, *spoiled) in zip(
-            cases, harness.results(harness.STORE / "lessons", cases, given.jobs), strict=True
+            cases, harness.results(harness.STORE / "lessons", cases, options.jobs), strict=True
         ):
             wrong.extend(lesson for lesson in (sound, *spoiled) if lesson.is_wrong)
             tables.append(f"**{case.name}**\n\n{table([sound, *spoiled])}")
         return "\n".join(tables)
 
-    return publish("rates" if given.write else "", measured) or int(bool(wrong))
+    return publish("rates" if options.write else "", measured) or int(bool(wrong))
 
 
 def simulated_lessons(kept: Path, faults: Sequence[str], users: int, impressions: int, seed: int = 0) -> list[Lesson]:

@@ -156,13 +156,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("function", help="e.g. benchmarks.peers.fuxictr:build")
     parser.add_argument("settings", type=json.loads, help='as JSON: {"workload": {"name": …}, "cores": 1}')
-    given = parser.parse_args()
-    workload = Workload(**given.settings["workload"])
-    pin(given.settings["cores"])
+    options = parser.parse_args()
+    workload = Workload(**options.settings["workload"])
+    pin(options.settings["cores"])
     import torch
 
-    torch.set_num_threads(given.settings["cores"])
-    module, _, name = given.function.partition(":")
+    torch.set_num_threads(options.settings["cores"])
+    module, _, name = options.function.partition(":")
     found = getattr(importlib.import_module(module), name)(workload)
     say(found if isinstance(found, dict) else measure(found))
 

@@ -136,9 +136,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.month", description="Run a month of daily runs.")
     parser.add_argument("--seed", type=int, default=0, help="what to add to the seeds of the log and of the training")
     parser.add_argument("--write", action="store_true", help="write the tables to docs/month.md")
-    given = parser.parse_args()
-    month = Month(seed=given.seed)
-    return publish("month" if given.write else "", lambda: text(month, *run_month(harness.STORE / "month", month)))
+    options = parser.parse_args()
+    month = Month(seed=options.seed)
+    return publish("month" if options.write else "", lambda: text(month, *run_month(harness.STORE / "month", month)))
 
 
 def run_month(place: Path, month: Month) -> tuple[Path, list[DayRun]]:

@@ -50,9 +50,9 @@ def main() -> int:
     parser.add_argument("name", choices=LOGS)
     parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="with the files; docs/public-logs.md")
     parser.add_argument("out", type=Path, metavar="OUT", help="the folder to make")
-    given = parser.parse_args()
+    options = parser.parse_args()
     try:
-        prepare(LOGS[given.name], given.folders, given.out)
+        prepare(LOGS[options.name], options.folders, options.out)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

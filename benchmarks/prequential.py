@@ -92,14 +92,14 @@ def main() -> int:
     parser.add_argument("--days", type=positive, default=1, help="days to score, the last ones of the log")
     parser.add_argument("--seeds", type=positive, nargs="+", default=(1,), help="seeds of the trainings")
     parser.add_argument("--write", choices=PAGES, help="put the tables into this page")
-    given = parsed(parser, full={"days": 6, "seeds": (1, 2, 3)})
-    folder = harness.STORE / "prequential" / given.log.stem
+    options = parsed(parser, full={"days": 6, "seeds": (1, 2, 3)})
+    folder = harness.STORE / "prequential" / options.log.stem
 
     def tables() -> str:
-        params = read_log(given.log, given.data, settings(given.set))
-        return text(measured(folder, params, given.seeds, given.days))
+        params = read_log(options.log, options.data, settings(options.set))
+        return text(measured(folder, params, options.seeds, options.days))
 
-    return publish(PAGES.get(given.write, ""), tables)
+    return publish(PAGES.get(options.write, ""), tables)
 
 
 def settings(texts: Sequence[str]) -> dict[str, Any]:

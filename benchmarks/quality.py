@@ -68,17 +68,17 @@ def main() -> int:
     parser.add_argument("--jobs", type=positive, default=1, help="processes of one thread each")
     parser.add_argument("--log", help="only this log of quality.yaml")
     parser.add_argument("--write", action="store_true", help="write the tables to docs/quality.md")
-    given = parsed(parser, full={"seeds": 3})
+    options = parsed(parser, full={"seeds": 3})
 
     def tables() -> str:
-        logs, rows = read(given.data, given.full)
-        if given.log and given.log not in logs:
-            raise InputError(f"--log {given.log!r}: expected one of {', '.join(map(repr, logs))}")
-        asked = [row for row in rows if given.log in (None, row.log)]
+        logs, rows = read(options.data, options.full)
+        if options.log and options.log not in logs:
+            raise InputError(f"--log {options.log!r}: expected one of {', '.join(map(repr, logs))}")
+        asked = [row for row in rows if options.log in (None, row.log)]
         read_logs = {row.log: logs[row.log] for row in asked}
-        return text(asked, trained(asked, featurized(read_logs, STORE, given.jobs), given.seeds, given.jobs))
+        return text(asked, trained(asked, featurized(read_logs, STORE, options.jobs), options.seeds, options.jobs))
 
-    return publish("quality" if given.write else "", tables)
+    return publish("quality" if options.write else "", tables)
 
 
 def read(data: Path | None, full: bool = True) -> tuple[dict[str, Params], list[Row]]:

@@ -59,14 +59,14 @@ def main() -> int:
     parser.add_argument("--model", default=job.model_name, help="its name in the registry")
     parser.add_argument("--seconds", type=positive, default=10, help="of each load")
     parser.add_argument("--write", action="store_true", help="write the tables to docs/latency.md")
-    given = parsed(parser, full={"seconds": 20})
+    options = parsed(parser, full={"seconds": 20})
 
     def tables() -> str:
         wrk()
-        scorer = Scorer.from_registry(given.registry, given.model)  # before the minutes of the other tables
-        return f"{request_table()}\n{load_table(scorer, given.registry, given.model, given.seconds)}"
+        scorer = Scorer.from_registry(options.registry, options.model)  # before the minutes of the other tables
+        return f"{request_table()}\n{load_table(scorer, options.registry, options.model, options.seconds)}"
 
-    return publish("serving" if given.write else "", tables)
+    return publish("serving" if options.write else "", tables)
 
 
 def request_table() -> str:

@@ -81,8 +81,8 @@ def main() -> int:
     parser.add_argument("--rows", type=positive, nargs="+", default=rows, help="the size of each CSV file")
     parser.add_argument("--write", action="store_true", help="write the tables to docs/size.md")
     full = {"impressions": (1_000_000, 10_000_000, 53_000_000), "rows": (5_000_000, 10_000_000)}
-    given = parsed(parser, full)  # the largest log holds 10⁸ events
-    return publish("size" if given.write else "", lambda: tables(given.impressions, given.rows))
+    options = parsed(parser, full)  # the largest log holds 10⁸ events
+    return publish("size" if options.write else "", lambda: tables(options.impressions, options.rows))
 
 
 def tables(impressions: Sequence[int], rows: Sequence[int]) -> str:

@@ -42,15 +42,15 @@ def main() -> int:
     parser.add_argument("--jobs", type=positive, default=1, help="processes of one thread each")
     parser.add_argument("--log", choices=[*LOGS, DEFAULT], help="only this log")
     parser.add_argument("--write", action="store_true", help="write the tables to docs/quality.md")
-    given = parsed(parser, full={"trials": 10, "seeds": 5})
+    options = parsed(parser, full={"trials": 10, "seeds": 5})
 
     def measured() -> str:
-        logs = {name: guessed(given.data / name) for name in LOGS if given.data and given.log in (None, name)}
-        if given.log in (None, DEFAULT):
+        logs = {name: guessed(options.data / name) for name in LOGS if options.data and options.log in (None, name)}
+        if options.log in (None, DEFAULT):
             logs[DEFAULT] = load(ROOT / "params.yaml")
-        return text(logs, given.trials, given.seeds, given.jobs)
+        return text(logs, options.trials, options.seeds, options.jobs)
 
-    return publish("tuned" if given.write else "", measured)
+    return publish("tuned" if options.write else "", measured)
 
 
 def text(logs: Mapping[str, Params], trials: int, seeds: int, jobs: int, store: Path = STORE) -> str:

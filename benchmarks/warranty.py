@@ -31,8 +31,10 @@ def main() -> int:
     parser.add_argument("--logs", type=harness.positive, default=LOGS, help="new logs, by default %(default)s")
     parser.add_argument("--jobs", type=harness.positive, default=1, help="processes of one thread each")
     parser.add_argument("--write", action="store_true", help="write the table to docs/warranty.md")
-    given = harness.parsed(parser, full={"logs": 105})
-    return publish("warranty" if given.write else "", lambda: table(harness.STORE / "warranty", given.logs, given.jobs))
+    options = harness.parsed(parser, full={"logs": 105})
+    return publish(
+        "warranty" if options.write else "", lambda: table(harness.STORE / "warranty", options.logs, options.jobs)
+    )
 
 
 def table(folder: Path, logs: int, jobs: int) -> str:
