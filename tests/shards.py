@@ -1,4 +1,4 @@
-"""Shards of the slow tests: parts that the schedule runs on machines of their own, each within an hour.
+"""Shards of the slow tests: parts that the schedule runs on machines of their own, with an hour for each.
 
 `make test-slow SHARD=name` runs one shard, and `make test-slow` all of them. A test file that no shard names belongs to
 `REST`, so no slow test is left out.

@@ -52,7 +52,7 @@ def test_the_early_suites_open(variant: Variant, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3 * 3600)
+@pytest.mark.timeout(3600)
 def test_the_right_gate_catches_nearly_all(tmp_path: Path) -> None:
     """At least 95 % of the defects end at the right gate, the others at another one. No sound variant closes a gate."""
     driven = page.drive_all(tmp_path)

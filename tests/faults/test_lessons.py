@@ -77,7 +77,7 @@ def test_a_plant_changes_the_lesson(name: str, learned: Learned) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3 * 3600)
+@pytest.mark.timeout(3600)
 def test_no_harmful_lesson_is_promoted(tmp_path: Path) -> None:
     """No lesson that loses two margins on the next day passes the gates; sound ones do, challengers among them."""
     found = lessons.drive_lessons(tmp_path)
