@@ -34,7 +34,7 @@ test: $(READY)   ## the test suite, on two cores
 
 test-pages: $(READY) ## the report and the documentation in headless Chromium (apt install chromium)
 	uv pip install --quiet --constraint constraints.txt 'playwright>=1.50,<2'
-	pytest -m slow -rs -n 2 --dist load tests/report/test_browser.py
+	pytest -m slow -rs -n 2 --dist load tests/din_report/test_browser.py
 
 test-slow: $(READY) ## hours, on two cores: whole pipelines, kills, planted defects, long fuzzing; SHARD= runs a part of tests/shards.py
 	pytest -m "slow or hypothesis" --hypothesis-profile=new $(TWO_CORES) $(SHARD:%=--shard=%)
@@ -53,10 +53,10 @@ kills: $(READY)  ## kill `dvc repro` at KILLS random moments of training, and co
 
 HISTORIES ?= 100000
 simulate: $(READY) ## play HISTORIES histories and find every planted bug, on JOBS processes
-	HISTORIES=$(HISTORIES) pytest tests/registry/test_simulated_histories.py -m "" -n $(JOBS)
+	HISTORIES=$(HISTORIES) pytest tests/din/release/registry/test_simulated_histories.py -m "" -n $(JOBS)
 
 params: $(READY) ## write params.yaml and its schema from the defaults in din/params and a recipe
-	python -m din.params
+	python -m din_start.params
 
 evidence: $(READY) ## every generated table, in an hour on two cores; DATA= prepared logs; ARGS="--only NAME …" or --full
 	python -m benchmarks.evidence $(DATA:%=--data %) $(ARGS)

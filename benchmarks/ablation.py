@@ -30,6 +30,8 @@ from benchmarks.measure import best_ms
 from benchmarks.quality import CONFIDENCE
 from benchmarks.training import QualityRun, run
 from benchmarks.tuned import DEFAULT, guessed
+from din.bundle.encode import Encoder
+from din.bundle.latency import CANDIDATES
 from din.features.packing import TableLayout
 from din.features.reader import Features
 from din.metrics.estimates import Metric, difference, mean
@@ -37,8 +39,6 @@ from din.metrics.ranking import auc
 from din.model.model import build
 from din.params import Params, Train, load, parse, to_json
 from din.params.overlays import nested, overlaid
-from din.serve.encode import Encoder
-from din.serve.latency import CANDIDATES
 
 STORE = harness.STORE / "ablation"
 LOGS = ("amazon-beauty", "ml-latest-small-2016")

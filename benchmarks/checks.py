@@ -9,7 +9,7 @@ from math import nan
 from typing import Any
 
 from benchmarks.measure import EPOCHS
-from din.errors import InputError
+from din.base.errors import InputError
 
 OVER_PEER = "ours to the fastest peer"
 _PARTS = ("epochs", "settling", "validation", "rest")

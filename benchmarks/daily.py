@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from din import documents
+from din.base import documents
+from din.base.workspace import Workspace
 from din.features.reader import Features
-from din.gates.earlier_champion import score_champion
 from din.metrics.estimates import Estimate, Interval, Metric, difference, estimate, mean
+from din.release.gates.earlier_champion import score_champion
 from din.train.results import TrainingTimes
-from din.workspace import Workspace
 
 CHAMPION, SCRATCH, STALE, FIRST = "champion", "scratch", "stale", "first"
 """The policies: continue the champion, train from scratch and then learn the test day, train from scratch and ship the
@@ -34,7 +34,7 @@ def scored(workspace: Workspace, rows: pa.Table, bundles: Mapping[str, Path]) ->
 
     Args:
         workspace: the workspace with the log and the features of the day.
-        rows: the B rows; see `din.serve.requests_from_log.requests_for`.
+        rows: the B rows; see `din.bundle.requests_from_log.requests_for`.
         bundles: the folders of the bundles, by the name of the column.
     """
     columns = {"user": Features(workspace.features).raw_users().take(rows["user"]), "label": rows["label"]}

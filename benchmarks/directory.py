@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.workload import CATEGORIES, Workload, WorkloadRows
-from din.artifacts import write_json
+from din.base.artifacts import write_json
+from din.base.workspace import FORMAT
 from din.features.reader import Features
 from din.schema import parse_fields
-from din.workspace import FORMAT
 
 FIELDS = {"user": {"user_id": "id"}, "item": {"category": "categorical"}}
 VALID = 256

@@ -35,18 +35,18 @@ from benchmarks.lessons import Site, simulated
 from benchmarks.served_drifts import DRIFTS, Asked, Drift
 from benchmarks.simulated_source import date_of, simulated_log
 from benchmarks.warranty import share
-from din.errors import InputError
+from din.base.errors import InputError
+from din.base.workspace import Workspace
+from din.bundle.requests_from_log import requests_for
+from din.bundle.scorer import Scorer
+from din.data.fetch import fetch
 from din.features.reader import Features
 from din.featurize.build import featurize
 from din.params.fetch import Served
-from din.registry.registry import Registry
-from din.serve.requests_from_log import requests_for
-from din.serve.scorer import Scorer
-from din.server.answer_log import AnswerLog
-from din.server.answers import Answer
-from din.sources.fetch import fetch
-from din.watch.watch import watch
-from din.workspace import Workspace
+from din.release.registry.registry import Registry
+from din_loop.server.answer_log import AnswerLog
+from din_loop.server.answers import Answer
+from din_loop.watch.watch import watch
 
 LOGS = 1
 IMPRESSIONS = 5

@@ -25,8 +25,8 @@ from benchmarks.environments import ROOT
 from benchmarks.generated_tables import publish
 from benchmarks.harness import STORE, StudyCase, parsed, positive, results, table
 from benchmarks.size import Cost
+from din.base.workspace import Workspace
 from din.params import load, to_json
-from din.workspace import Workspace
 
 ENGINES = {"duckdb": "DuckDB", "spark": "Spark, `local[2]`"}
 _EVERY_S = 0.5

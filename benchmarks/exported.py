@@ -17,19 +17,19 @@ from torch import Tensor, nn
 
 from benchmarks.measure import best_ms
 from benchmarks.workload import WorkloadRows
-from din.artifacts import write_json
+from din.base.artifacts import write_json
+from din.base.workspace import FORMAT
+from din.bundle.bundle_writer import write_values
+from din.bundle.encode import SIGNATURE, Encoder
+from din.bundle.export import export_graphs
+from din.bundle.latency import attention_products, in_session
+from din.bundle.scorer import BATCH_GRAPH, REQUEST_GRAPH, Graph
 from din.features.packing import PackedBatch, TableLayout
 from din.features.reader import Features
 from din.model.embedding import to_tensors
 from din.model.mlp import multilayer_perceptron
 from din.model.model import Model
 from din.params import Train
-from din.serve.bundle_writer import write_values
-from din.serve.encode import SIGNATURE, Encoder
-from din.serve.export import export_graphs
-from din.serve.latency import attention_products, in_session
-from din.serve.scorer import BATCH_GRAPH, REQUEST_GRAPH, Graph
-from din.workspace import FORMAT
 
 _PAIRS = 50_000
 """The pairs of a candidate and a behaviour in one call of the padded graph. They take a few hundred megabytes."""

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from benchmarks import harness
 from benchmarks.logs import TABLES
-from din.artifacts import hash_tree, sha256_file
+from din.base.artifacts import hash_tree, sha256_file
+from din.base.workspace import Workspace
+from din.data.fetch import fetch
 from din.featurize.build import featurize
 from din.params import Params
-from din.sources.fetch import fetch
-from din.workspace import Workspace
 
 
 def featurized(logs: Mapping[str, Params], store: Path, jobs: int = 0) -> dict[str, Path]:

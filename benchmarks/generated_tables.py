@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.environments import ROOT
-from din.errors import GateClosed, InputError, Unavailable
-from din.git import git
+from din.base.errors import GateClosed, InputError, Unavailable
+from din.base.git import git
 
 CHANGED = " with changes"
 """The end of a commit in an origin, if the code was not that of the commit."""

@@ -27,11 +27,11 @@ from pydantic import TypeAdapter
 from pydantic_core import to_jsonable_python
 
 from benchmarks.environments import ROOT
-from din import code
-from din.artifacts import atomic_path
+from din.base.artifacts import atomic_path
+from din.base.progress import progress
 from din.metrics.estimates import Interval
 from din.params import Params
-from din.progress import progress
+from din.stages import code
 
 STORE = ROOT / ".din"
 """The folder with the results of all studies, one folder per study."""

@@ -5,19 +5,19 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
 
-from din.artifacts import read_json
-from din.errors import GateClosed, InputError
+from din.base.artifacts import read_json
+from din.base.errors import GateClosed, InputError
+from din.base.workspace import Workspace
+from din.bundle.export import export
+from din.bundle.parity import check_parity
+from din.data.fetch import fetch
 from din.featurize.build import featurize
-from din.gates.gate import gate
 from din.params import Params
-from din.promotion.promote import promote
-from din.serve.export import export
-from din.serve.parity import check_parity
-from din.sources.fetch import fetch
+from din.release.gates.gate import gate
+from din.release.promote import promote
 from din.train.evaluate import evaluate
 from din.train.refit import refit
 from din.train.run import train
-from din.workspace import Workspace
 from tests.faults.learning import Plant, planted
 from validation import features, predictions, raw
 from validation.run import validate

@@ -42,14 +42,14 @@ from benchmarks.environments import ROOT
 from benchmarks.generated_tables import publish
 from benchmarks.logs import read_log
 from benchmarks.simulated_source import date_of, simulated_log
-from din import documents
+from din.base import documents
+from din.base.workspace import Workspace
+from din.contracts.verdicts import GateReport
 from din.features.reader import Features
 from din.metrics.estimates import Interval
 from din.params import Params
-from din.registry.champions import pin
-from din.registry.registry import Registry
-from din.verdicts import GateReport
-from din.workspace import Workspace
+from din.release.registry.champions import pin
+from din.release.registry.registry import Registry
 from tests.faults.learning import PLANTS, Plant
 
 STARTS = (CHAMPION, SCRATCH)

@@ -22,8 +22,8 @@ import numpy as np
 
 from benchmarks.harness import table
 from benchmarks.measure import seconds
-from din.errors import InputError
-from din.serve.scorer import Scorer
+from din.base.errors import InputError
+from din.bundle.scorer import Scorer
 
 CANDIDATES = 100
 SHARES = (0.5, 1, 2, 5)

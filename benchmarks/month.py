@@ -21,11 +21,11 @@ from benchmarks.daily import CHAMPION
 from benchmarks.generated_tables import publish
 from benchmarks.simulated_source import SimulatedSource, date_of, simulated_log
 from benchmarks.warranty import share
-from din.errors import InputError
+from din.base.errors import InputError
+from din.base.workspace import Workspace
 from din.params import Params
-from din.registry.champions import pin
-from din.registry.registry import Registry
-from din.workspace import Workspace
+from din.release.registry.champions import pin
+from din.release.registry.registry import Registry
 from tests.faults import plants as p
 from tests.faults.learning import PLANTS
 

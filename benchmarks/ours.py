@@ -16,18 +16,18 @@ from benchmarks.exported import ExportedModel
 from benchmarks.measure import EPOCHS, Contestant, ContestantTimes, seconds
 from benchmarks.roofline import Roofline, epoch_sizes
 from benchmarks.workload import Workload, impressions, one_request
-from din.artifacts import read_json
+from din.base.artifacts import read_json
 from din.features.packing import Packer
 from din.model.artifact import Trained
 from din.model.din import DIN
 from din.params import Train
-from din.params.defaults import defaults
 from din.params.overlays import edit
 from din.train.checkpoint import Progress
 from din.train.compute import computing
 from din.train.fit import fit
 from din.train.loader import evaluation_batches
 from din.train.predict import predict
+from din_start.params.defaults import defaults
 
 VALID_SHARE = 0.15
 """The validation rows per training row in `train_stage`. In Electronics: two for each of 192,403 users, per 2.6 M."""

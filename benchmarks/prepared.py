@@ -21,8 +21,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
-from din.artifacts import replace_directory
-from din.errors import InputError
+from din.base.artifacts import replace_directory
+from din.base.errors import InputError
 
 Row = Mapping[str, object]
 Paths = Mapping[str, Path]

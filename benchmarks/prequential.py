@@ -33,16 +33,16 @@ from benchmarks.daily import CHAMPION, FIRST, SCRATCH, STALE, advantage, average
 from benchmarks.generated_tables import TABLES, publish
 from benchmarks.harness import parsed, positive
 from benchmarks.logs import read_log
-from din.errors import InputError
+from din.base.errors import InputError
+from din.base.names import Version
+from din.base.workspace import Workspace
+from din.data.fetch import look
 from din.features.reader import Features
 from din.metrics.estimates import Metric
-from din.names import Version
 from din.params import Params
 from din.params.reading import plain
-from din.registry.registry import Registry
-from din.sources.fetch import look
-from din.stage import workspace_lock
-from din.workspace import Workspace
+from din.release.registry.registry import Registry
+from din.stages.stage import workspace_lock
 
 PAGES = {TABLES[name].page: name for name in ("kuairand", "four-ways")}
 LEARNING = (SCRATCH, STALE, CHAMPION)

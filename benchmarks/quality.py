@@ -31,7 +31,7 @@ from benchmarks.generated_tables import publish
 from benchmarks.harness import parsed, positive
 from benchmarks.logs import read_log
 from benchmarks.training import QualityRun, run
-from din.errors import InputError
+from din.base.errors import InputError
 from din.metrics.estimates import Metric, mean
 from din.metrics.ranking import relative_improvement
 from din.params import Params, Train, parse, to_json

@@ -14,9 +14,9 @@ from pathlib import Path
 from benchmarks import harness, in_process
 from benchmarks.environments import ROOT
 from benchmarks.logs import read_log
-from din.errors import GateClosed, InputError, Unavailable
+from din.base.errors import GateClosed, InputError, Unavailable
+from din.base.workspace import Workspace
 from din.params import Params, load
-from din.workspace import Workspace
 
 STORE = harness.STORE / "runs"
 USERS = 1_500

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from din.errors import InputError
+from din.base.errors import InputError
+from din.base.workspace import Workspace
 from din.params import Params, Train
-from din.tune.space import Space
-from din.tune.study import by_metric, ended, open_study, search
-from din.tune.training import executor
-from din.workspace import Workspace
+from din_tune.space import Space
+from din_tune.study import by_metric, ended, open_study, search
+from din_tune.training import executor
 
 _FIXED = ["train.model.name"]
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from din.watch.alarms import Action
+from din_loop.watch.alarms import Action
 
 ASK: Action = "ask who owns the data"
 HOUR = 3600.0

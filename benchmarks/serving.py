@@ -27,11 +27,11 @@ from benchmarks.generated_tables import publish
 from benchmarks.harness import parsed, positive, table
 from benchmarks.load import load_table, wrk
 from benchmarks.workload import Workload, impressions
+from din.base.workspace import Workspace
+from din.bundle.scorer import Scorer
 from din.features.packing import TableLayout
 from din.model.model import build
 from din.params import Train, load
-from din.serve.scorer import Scorer
-from din.workspace import Workspace
 
 CANDIDATES = (1, 10, 100, 500, 2_000)
 LENGTHS = (0, 10, 50, 100, 1_000)

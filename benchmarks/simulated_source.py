@@ -17,10 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.logs import MONTH, read_log
-from din.artifacts import atomic_path
+from din.base.artifacts import atomic_path
 from din.params import Params
 from din.schema import ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
-from din.sources.daily_simulation import FIRST_DAY, World
+from din_logs.daily_simulation import FIRST_DAY, World
 from tests.factories.log import DAY, Delivery, Frame
 from tests.faults.plants import Plant
 

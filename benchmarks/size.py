@@ -30,10 +30,10 @@ from benchmarks.environments import ROOT
 from benchmarks.generated_tables import publish
 from benchmarks.harness import STORE, StudyCase, parsed, positive, results, table
 from benchmarks.logs import MONTH, read_log
-from din import code
+from din.base.workspace import Workspace
 from din.params import Params, to_json
-from din.pipeline import stages_of
-from din.workspace import Workspace
+from din.stages import code
+from din.stages.pipeline import stages_of
 
 STUDY = STORE / "size"
 DAYS = 20

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from din.facts import Metrics, Oracle
+from din.base.workspace import Workspace
+from din.contracts.facts import Metrics, Oracle
 from din.features.reader import Features
 from din.metrics.estimates import Estimate, Metric, difference
 from din.params import Train
@@ -15,7 +16,6 @@ from din.train.compute import computing
 from din.train.evaluate import oracle
 from din.train.fit import fit
 from din.train.predict import EVALUATION_BATCH, predict
-from din.workspace import Workspace
 
 
 @dataclass(frozen=True)

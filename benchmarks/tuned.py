@@ -16,14 +16,14 @@ from benchmarks.features import featurized
 from benchmarks.generated_tables import publish
 from benchmarks.harness import parsed, positive
 from benchmarks.searching import Found, searched, settings
+from din.base.workspace import Workspace
 from din.features.reader import Features
-from din.init.find import tables
-from din.init.guess import guess
 from din.params import Params, Train, load, parse, to_json
-from din.params.defaults import written
 from din.params.overlays import nested, overlaid
 from din.train.evaluate import floor
-from din.workspace import Workspace
+from din_start.init.find import tables
+from din_start.init.guess import guess
+from din_start.params.defaults import written
 
 STORE = harness.STORE / "tuned"
 LOGS = ("kuairand-pure", "amazon-beauty", "ml-latest-small-2016")

@@ -16,7 +16,7 @@ from scipy.special import betaincinv
 from benchmarks import harness
 from benchmarks.generated_tables import publish
 from benchmarks.lessons import SOUND, Lesson, simulated_lessons
-from din.errors import GateClosed
+from din.base.errors import GateClosed
 
 LOGS = 15
 USERS = 1_000

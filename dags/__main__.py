@@ -9,10 +9,10 @@ from typing import Annotated, TextIO
 import typer
 
 from dags import pinned_run
-from din import documents
-from din.commandline import examples
-from din.commandline import run as run_app
-from din.errors import GateClosed, InputError, Unavailable
+from din.base import documents
+from din.base.commandline import examples
+from din.base.commandline import run as run_app
+from din.base.errors import GateClosed, InputError, Unavailable
 from din.params.reading import plain
 
 app = typer.Typer(

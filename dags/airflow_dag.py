@@ -29,11 +29,12 @@ from airflow.sdk.timezone import utcnow
 from pydantic import Field, NonNegativeInt, PositiveInt, TypeAdapter
 
 from dags import pinned_run
-from din import documents, pipeline
-from din.errors import GateClosed, InputError, Unavailable
-from din.names import Line
+from din.base import documents
+from din.base.errors import GateClosed, InputError, Unavailable
+from din.base.names import Line
 from din.params.train import WEEKDAYS
-from din.pipeline import Stage
+from din.stages import pipeline
+from din.stages.pipeline import Stage
 
 SCHEDULE = os.environ.get("DIN_SCHEDULE", "0 0 * * *")  # cron, UTC, once a day; a run's data day is the day before it
 RETRY_SECONDS = float(os.environ.get("DIN_RETRY_SECONDS", "60"))  # before the first retry; doubles up to half an hour
@@ -220,7 +221,7 @@ def render(dvc_yaml: Path, on_failure: Callable[[Mapping[str, Any]], object] | N
         on_failure: is called with Airflow's context for each task that failed for good, e.g. to page.
 
     Raises:
-        InputError: the file is unreadable or malformed; see `din.pipeline.parse`. `meta.airflow` of a stage holds an
+        InputError: the file is unreadable or malformed; see `din.stages.pipeline.parse`. `meta.airflow` of a stage holds an
             unknown key or a wrong value. `DIN_SCHEDULE` is not a time of every day.
     """
     if not re.fullmatch(r"[0-5]?\d ([01]?\d|2[0-3]) \* \* \*", SCHEDULE):

@@ -21,15 +21,15 @@ from typing import IO, Any
 
 from ruamel.yaml import YAML
 
-from din.artifacts import atomic_path, replace_directory
-from din.errors import InputError, Unavailable, shown
-from din.git import absolute, check_out_commit, git, is_remote, resolved
-from din.names import RunId
+from din.base.artifacts import atomic_path, replace_directory
+from din.base.errors import InputError, Unavailable, shown
+from din.base.git import absolute, check_out_commit, git, is_remote, resolved
+from din.base.names import RunId
+from din.base.process import CommandFailed, environment, query
+from din.base.workspace import Workspace
 from din.params import Params
 from din.params.overlays import make_paths_absolute, nested, overlaid
 from din.params.reading import parse, plain
-from din.process import CommandFailed, environment, query
-from din.workspace import Workspace
 
 FOREIGN_DAYS = 7
 """A workspace is removed after this number of days without use, since its run was closed on another worker."""

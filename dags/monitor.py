@@ -15,11 +15,11 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from dags.airflow_dag import final
 from dags.checkout import WorkerSettings
-from din.errors import GateClosed, InputError
-from din.git import is_remote
+from din.base.errors import GateClosed, InputError
+from din.base.git import is_remote
+from din.base.process import environment, stream
+from din.base.workspace import Workspace
 from din.params import load
-from din.process import environment, stream
-from din.workspace import Workspace
 
 SCHEDULE = os.environ.get("DIN_WATCH_SCHEDULE", "5 * * * *")  # cron, UTC
 

@@ -11,9 +11,9 @@ from dvc.repo.reproduce import reproduce
 from dvc.stage import run
 from dvc.stage.exceptions import StageCmdFailedError
 
-from din.errors import Unavailable
-from din.printing import say
-from din.process import Done, stream
+from din.base.errors import Unavailable
+from din.base.printing import say
+from din.base.process import Done, stream
 
 
 def execute(command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> Done:

@@ -18,9 +18,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from dags.checkout import WorkerSettings, check_out, discard, workspace
-from din import documents
-from din.errors import GateClosed, InputError, Unavailable, needing_space, shown
-from din.process import checkout_environment, stream
+from din.base import documents
+from din.base.errors import GateClosed, InputError, Unavailable, needing_space, shown
+from din.base.process import checkout_environment, stream
 
 ANSWER = "answer.json"
 """The file in `Workspace.state` in which `dags.worker` leaves the result of an action, or its error."""

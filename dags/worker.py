@@ -23,19 +23,19 @@ from ruamel.yaml import YAML
 from dags.checkout import WorkerSettings, set_params
 from dags.outs import Outs, execute
 from dags.pinned_run import ANSWER, PinnedRun, TaskOutcome
-from din import documents
-from din.artifacts import write_bytes, write_json
-from din.errors import GateClosed, InputError, Unavailable, needing_space, shown
+from din.base import documents
+from din.base.artifacts import write_bytes, write_json
+from din.base.errors import GateClosed, InputError, Unavailable, needing_space, shown
+from din.base.process import Done
+from din.base.workspace import Workspace
 from din.params import load
 from din.params.reading import plain
-from din.pipeline import overlap, stages_of
-from din.process import Done
-from din.registry import commands
-from din.registry.champions import pin
-from din.registry.objects import Objects
-from din.registry.records import run_key
-from din.registry.registry import Registry
-from din.workspace import Workspace
+from din.release.registry import commands
+from din.release.registry.champions import pin
+from din.release.registry.objects import Objects
+from din.release.registry.records import run_key
+from din.release.registry.registry import Registry
+from din.stages.pipeline import overlap, stages_of
 
 FETCH = "fetch"
 """The stage that starts from the outs of an earlier run, because it keeps the days that did not change."""
@@ -81,7 +81,7 @@ class Worker:
         key = self.key("run.json")
         if self.objects.exists(key):
             return _same(documents.parse(PinnedRun, self.objects.read(key), self.objects.at(key)), asked)
-        from din.sources.fetch import look
+        from din.data.fetch import look
 
         with self._fetching:
             seen = look(self.workspace, self.params)

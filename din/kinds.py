@@ -27,7 +27,7 @@ import numpy as np
 from pydantic import PositiveInt
 from typing_extensions import TypedDict, TypeVar, override
 
-from din.errors import InputError, shown
+from din.base.errors import InputError, shown
 
 if TYPE_CHECKING:
     import pyarrow as pa

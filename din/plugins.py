@@ -13,8 +13,8 @@ from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 
-from din.errors import InputError
-from din.names import Digest
+from din.base.errors import InputError
+from din.base.names import Digest
 
 GROUP = "din_ctr.plugins"
 _PREFIX = "din_plugins."

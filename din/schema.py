@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Literal, TypeVar, get_args
 
-from din.errors import InputError, shown
+from din.base.errors import InputError, shown
 from din.kinds import BUCKETED, FieldForm, Kind, form_of
 
 E = TypeVar("E", bound=StrEnum)
@@ -39,7 +39,7 @@ SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 
 MAX_NAME_BYTES = 200  # file systems allow 255, and the vocabulary's file adds a suffix
 _CONTROL = ("Cc", "Cs", "Zl", "Zp")  # Unicode categories: control characters, surrogates, line and paragraph ends
-_SUFFIXES = (".owners", ".weights")  # reserved for inputs of the ONNX graphs, see din.serve.graph_inputs
+_SUFFIXES = (".owners", ".weights")  # reserved for inputs of the ONNX graphs, see din.bundle.graph_inputs
 
 
 class Group(StrEnum):

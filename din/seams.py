@@ -16,8 +16,8 @@ from typing import Any, Generic, TypeVar, cast
 
 from pydantic import with_config
 
-from din import documents
-from din.errors import InputError, listed, shown
+from din.base import documents
+from din.base.errors import InputError, listed, shown
 
 T = TypeVar("T")
 C = TypeVar("C")

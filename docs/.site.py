@@ -10,13 +10,13 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from din.facts import Evaluation, Facts
-from din.manifests import FetchReport
-from din.params.reference import reference, schema_page
-from din.serve.agreement import ParityReport
-from din.stage import StageOutcome
+from din.bundle.agreement import ParityReport
+from din.contracts.facts import Evaluation, Facts
+from din.contracts.manifests import FetchReport
+from din.contracts.verdicts import GateReport, ValidationReport
+from din.stages.stage import StageOutcome
 from din.train.results import TrainingSummary
-from din.verdicts import GateReport, ValidationReport
+from din_start.params.reference import reference, schema_page
 
 REPORTS = {
     "reports/gate.json": GateReport,

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import settings
-from shards import REST, SHARDS, shard_of
-from spark_processes import sail_server
 
 from din.features.reader import Features
 from din.params import Params
 from tests.factories.features import VECTORS, write_features
+from tests.helpers.spark_processes import sail_server
+from tests.shards import REST, SHARDS, shard_of
 
 # A busy machine must not fail a test, so there are no deadlines. The same commit must not pass today and fail tomorrow,
 # so `make test` draws the same examples each time. `make test-slow` draws new ones, and more of them.

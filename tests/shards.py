@@ -10,18 +10,18 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 REST = "rest"
 SHARDS: Mapping[str, tuple[str, ...]] = {
-    "pipelines": ("tests/pipeline/test_pipeline.py", "tests/tune", "tests/benchmarks"),
-    "pages": ("tests/pipeline/test_pages.py", "tests/report", "tests/test_site.py"),
+    "pipelines": ("tests/pipeline/test_pipeline.py", "tests/din_tune", "tests/benchmarks"),
+    "pages": ("tests/pipeline/test_pages.py", "tests/din_report", "tests/test_site.py"),
     "airflow": ("tests/dags",),
-    "server": ("tests/server",),
+    "server": ("tests/din_loop/server",),
     "lessons": ("tests/faults/test_lessons.py",),
     "defects": ("tests/faults/test_defects.py",),
-    "installations": ("tests/init", "tests/test_workflows.py", "tests/test_containerfile.py"),
+    "installations": ("tests/din_start/init", "tests/test_workflows.py", "tests/test_containerfile.py"),
     "spark": (
-        "tests/featurize/test_on_spark.py",
-        "tests/serve/test_scores_on_spark.py",
-        "tests/sources/test_spark_tables.py",
-        "tests/test_spark.py",
+        "tests/din_spark/test_featurize_on_spark.py",
+        "tests/din_spark/test_scores_on_spark.py",
+        "tests/din_spark/test_spark_tables.py",
+        "tests/din_spark/test_session.py",
     ),
 }
 """The files and folders of each shard, relative to the root of the repository."""

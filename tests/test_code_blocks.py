@@ -14,22 +14,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from code_blocks import ENDINGS, EXCLUDED, ROOT, Block, execute, of, shell_blocks, statements
-from command_lines import parsed
-from serve_workspace import START, build, part  # tests/serve
-from settings import changed
 
-from din import pipeline
+from din.base.workspace import Workspace
+from din.bundle import Scorer
+from din.data.movielens import FIELDS
+from din.data.rawlog import RawLog
 from din.features.reader import Features
 from din.ops.dice import EPSILON, Dice
 from din.params import Params
 from din.params.overlays import edit
 from din.params.reading import plain
-from din.serve import Scorer
-from din.sources.movielens import FIELDS
-from din.sources.rawlog import RawLog
-from din.workspace import Workspace
+from din.stages import pipeline
+from tests.din.bundle.serve_workspace import START, build, part
 from tests.factories.bundles import crown
+from tests.helpers.code_blocks import ENDINGS, EXCLUDED, ROOT, Block, execute, of, shell_blocks, statements
+from tests.helpers.command_lines import parsed
+from tests.helpers.settings import changed
 
 PART = re.compile(r"\s+(?:&&|\|)\s+|;\s+")
 
@@ -112,7 +112,7 @@ def test_python_runs(block: Block, request: pytest.FixtureRequest) -> None:
     """It runs with the names that its page supposes, and an activation that it returns is that of Dice."""
     supposed = block.page.stem in ("kernels", "scoring")
     names = request.getfixturevalue(block.page.stem) if supposed else {}
-    text = block.text.replace("s3://models/ctr", "registry")  # tests/registry reads from buckets
+    text = block.text.replace("s3://models/ctr", "registry")  # tests/din/release/registry reads from buckets
     exec(f"def body():\n{indent(text, '    ')}\nreturned = body()", names)
     if names["returned"] is not None:
         dice = Dice(3)

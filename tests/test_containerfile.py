@@ -58,7 +58,7 @@ def test_the_image_holds_the_pipeline(tmp_path: Path) -> None:
         elif name == "CMD":
             subprocess.run(json.loads(arguments), cwd=folder, env=env, check=True)
     shutil.rmtree(tmp_path / "source")
-    log = [sys.executable, ROOT / "tests/init/made_up_logs.py"]
+    log = [sys.executable, ROOT / "tests/din_start/init/made_up_logs.py"]
     subprocess.run(log, cwd=folder, check=True)
     for command in ("din init --events bestellungen.csv", "dvc stage list", "python -m validation --help"):
         subprocess.run(command.split(), cwd=folder, env=env, check=True)

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import grimp
 import pytest
-from command_lines import PARSERS
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
+
+from tests.helpers.command_lines import PARSERS
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -32,7 +33,7 @@ def test_params_blocks_are_the_stages_that_have_any() -> None:
     """Every block that dvc.yaml names is in params.yaml, and every block is named by a stage."""
     blocks = set(YAML(typ="safe").load((ROOT / "params.yaml").read_text()))
     used = {block.split(".")[0] for stage in STAGES.values() for block in stage.get("params", [])}
-    assert used == blocks - {"plugins"}  # a stage depends on the code of a plugin instead, see din.code
+    assert used == blocks - {"plugins"}  # a stage depends on the code of a plugin instead, see din.stages.code
 
 
 def test_every_command_is_documented() -> None:

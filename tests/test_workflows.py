@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
-from shards import REST, SHARDS, shard_of
-from workflows import execute, jobs
+
+from tests.helpers.workflows import execute, jobs
+from tests.shards import REST, SHARDS, shard_of
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PYTHONS = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
 OURS = sorted((ROOT / ".github/workflows").glob("*.yml"))
-WORKFLOWS = [*OURS, ROOT / "din/init/template/workflow.yml"]
+WORKFLOWS = [*OURS, ROOT / "din_start/init/template/workflow.yml"]
 JOBS = [(path, name, job) for path in OURS for name, job in jobs(path).items()]
 SCRIPTED = [
     pytest.param(job, event, id=f"{path.stem}-{name}-{event}")
@@ -72,7 +73,7 @@ def test_every_slow_test_is_scheduled() -> None:
     assert {*slow["shard"]["strategy"]["matrix"]["shard"], "spark"} == {*SHARDS, REST}
     assert [part for parts in SHARDS.values() for part in parts if not (ROOT / part).exists()] == []
     assert shard_of(ROOT / "tests/pipeline/test_pages.py") == "pages" and shard_of(Path(__file__)) == "installations"
-    assert shard_of(ROOT / "tests/gates/test_pooling.py") == REST
+    assert shard_of(ROOT / "tests/din/release/gates/test_pooling.py") == REST
 
 
 def test_a_release_publishes_only_what_passed_every_test() -> None:
@@ -118,7 +119,7 @@ def test_the_scripts_of_a_job_run(job: dict[str, Any], event: str, tmp_path: Pat
     subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
     env = os.environ | {"GITHUB_REF_NAME": f"v{PROJECT['version']}", "PYTEST_ADDOPTS": "--collect-only"}
     if any(step.get("run") in ("make wheel", "make mutants", "make test-spark") for step in job["steps"]):
-        env["MAKEFLAGS"] = "--dry-run"  # tests/init/test_wheel.py runs the first, and the last needs Java
+        env["MAKEFLAGS"] = "--dry-run"  # tests/din_start/init/test_wheel.py runs the first, and the last needs Java
     ran = execute(job, clone, tmp_path, env, event)
     assert ran and ran[-1].code == 0, ran[-1].output[-4000:]
     status = subprocess.run(["git", "status", "--porcelain"], cwd=clone, capture_output=True, text=True).stdout

@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from din import stage
-from din.commandline import examples, run
-from din.errors import InputError
+from din.base.commandline import examples, run
+from din.base.errors import InputError
+from din.base.workspace import Workspace, require
 from din.params import load
-from din.workspace import Workspace, require
+from din.stages import stage
 
 HERE = Workspace(Path())
 
@@ -30,7 +30,7 @@ app = typer.Typer(
 
 @contextmanager
 def running(name: str, report: Path | None = None) -> Iterator[None]:
-    """Run a command as a stage, see `din.stage.running`, but write nothing in a folder without params.yaml."""
+    """Run a command as a stage, see `din.stages.stage.running`, but write nothing in a folder without params.yaml."""
     try:
         require(HERE.params)
     except InputError as error:

@@ -5,15 +5,15 @@ A missing or unreadable report closes the gate. The command starts fast, and rea
 
 from pathlib import Path
 
-from din import documents
-from din.artifacts import hash_tree
-from din.errors import GateClosed, InputError
-from din.names import Digest
+from din.base import documents
+from din.base.artifacts import hash_tree
+from din.base.errors import GateClosed, InputError
+from din.base.names import Digest
+from din.base.printing import append_summary, markdown_table, table_text
+from din.base.workspace import SUITES, Suite, Workspace
+from din.contracts.expectations import why_closed
+from din.contracts.verdicts import Expectation, ValidationReport
 from din.params import Params
-from din.printing import append_summary, markdown_table, table_text
-from din.reports import why_closed
-from din.verdicts import Expectation, ValidationReport
-from din.workspace import SUITES, Suite, Workspace
 from validation.printing import failures
 
 _HEADER = ("suite", "verdict", "held", "why")

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from great_expectations import expectations as gxe
 
-from din.artifacts import MANIFEST, hash_files
+from din.base.artifacts import MANIFEST, hash_files
 
 SAMPLE = 5
 

@@ -11,13 +11,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from typing_extensions import override
 
-from din import documents
-from din.artifacts import MANIFEST
+from din.base import documents
+from din.base.artifacts import MANIFEST
+from din.base.workspace import Workspace
+from din.contracts.manifests import FeaturesManifest
 from din.kinds import UNKNOWN, Vector
-from din.manifests import FeaturesManifest
 from din.params import Params
 from din.schema import SPLITS, Field, Group, parse_field
-from din.workspace import Workspace
 from validation.suite_data import SuiteData, text
 
 OF_BEHAVIOURS = ("user", "item", "timestamp", "sequence")

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from din.artifacts import hash_tree
+from din.base.artifacts import hash_tree
 from din.kinds import UNKNOWN
 from din.schema import ITEM_ID, SPLITS, WEIGHT, Group
 from validation.expectations import Expected, Rows, columns_of, figure, files_match_manifest, none_of

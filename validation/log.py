@@ -15,12 +15,12 @@ import numpy as np
 import pandas as pd
 from typing_extensions import override
 
-from din import documents
-from din.artifacts import MANIFEST
-from din.manifests import RawManifest
+from din.base import documents
+from din.base.artifacts import MANIFEST
+from din.base.workspace import Workspace
+from din.contracts.manifests import RawManifest
 from din.params import Params
 from din.schema import ITEM_ID, LABEL, TIMESTAMP, USER_ID, parse_fields
-from din.workspace import Workspace
 from validation import constants
 from validation.expectations import Severity
 from validation.suite_data import SuiteData, text

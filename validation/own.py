@@ -27,9 +27,9 @@ from great_expectations.expectations.expectation_configuration import Expectatio
 from great_expectations.expectations.metadata_types import FailureSeverity
 from pydantic import Field
 
-from din import documents
-from din.duckdb_errors import exhausted
-from din.errors import InputError, listed, shown
+from din.base import documents
+from din.base.duckdb_errors import exhausted
+from din.base.errors import InputError, listed, shown
 from din.params.reading import plain, read_text
 from validation.expectations import Expected, Severity
 from validation.suite_data import SuiteData, quoted

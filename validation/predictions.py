@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from great_expectations import expectations as gxe
 
-from din import documents
-from din.artifacts import MANIFEST
-from din.facts import Evaluation
-from din.manifests import FeaturesManifest
+from din.base import documents
+from din.base.artifacts import MANIFEST
+from din.contracts.facts import Evaluation
+from din.contracts.manifests import FeaturesManifest
 from din.metrics.summary import summary
 from din.params import Params
 from validation import constants

@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from din.printing import table_text
-from din.verdicts import Expectation
+from din.base.printing import table_text
+from din.contracts.verdicts import Expectation
 
 
 def failures(entries: Sequence[Expectation]) -> str:

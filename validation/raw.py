@@ -15,7 +15,7 @@ from datetime import timedelta
 
 from great_expectations import expectations as gxe
 
-from din.errors import listed
+from din.base.errors import listed
 from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
 from validation import constants
 from validation.composition import composition

@@ -20,15 +20,15 @@ from great_expectations.core.expectation_validation_result import ExpectationVal
 from great_expectations.data_context.types.base import ProgressBarsConfig
 from great_expectations.expectations.expectation import ColumnMapExpectation
 
-from din import reports
-from din.artifacts import hash_tree, write_bytes, write_json
-from din.duckdb_errors import exhausted
-from din.errors import GateClosed, InputError, Unavailable, is_of_this_machine
-from din.names import Digest
+from din.base.artifacts import hash_tree, write_bytes, write_json
+from din.base.duckdb_errors import exhausted
+from din.base.errors import GateClosed, InputError, Unavailable, is_of_this_machine
+from din.base.names import Digest
+from din.base.progress import progress
+from din.base.workspace import Suite, Workspace
+from din.contracts import expectations as reports
+from din.contracts.verdicts import Expectation, ValidationReport
 from din.params import Params
-from din.progress import progress
-from din.verdicts import Expectation, ValidationReport
-from din.workspace import Suite, Workspace
 from validation.expectations import SAMPLE, Expected, Rows
 from validation.own import Own
 from validation.printing import failures

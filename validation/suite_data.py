@@ -16,9 +16,9 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from din import cores, memory
+from din.base import cores, memory
+from din.base.workspace import Workspace
 from din.params import Params
-from din.workspace import Workspace
 from validation.expectations import SAMPLE, Rows
 
 MEMORY_MB = int(min(4_000, memory.available_mb() / 2))

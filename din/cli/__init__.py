@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from din.cli import champion, registry, repository, serve, stages
-from din.commandline import examples, print_version
-from din.commandline import run as run_app
+from din.base.commandline import examples, print_version
+from din.base.commandline import run as run_app
+from din.cli import champion, registry, repository, stages
+from din_loop import commands as serve
 
 app = typer.Typer(
     no_args_is_help=True,

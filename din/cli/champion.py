@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 
 import typer
 
+from din.base.commandline import AsJson, commands, print_result
+from din.base.errors import InputError
+from din.base.workspace import require
 from din.cli.options import By, MaxCandidates, MaxHistory, Model, Uri, place, user
 from din.cli.run import HERE, answering, params_here, reporting
-from din.commandline import AsJson, commands, print_result
-from din.errors import InputError
-from din.workspace import require
 
 CHAMPION = "The champion"
 Run = Annotated[str | None, typer.Argument(help="A run's id, or the start of the candidate's version.")]
@@ -25,11 +25,11 @@ command = commands(app, CHAMPION)
 def pin() -> None:
     """Write into params.yaml which champion the next run continues (train.champion), and print it."""
     with answering("train"):
-        from din.artifacts import write_bytes
+        from din.base.artifacts import write_bytes
+        from din.data.fetch import look
         from din.params.overlays import edit
-        from din.registry.champions import pin
-        from din.registry.registry import Registry
-        from din.sources.fetch import look
+        from din.release.registry.champions import pin
+        from din.release.registry.registry import Registry
 
         params = params_here()
         last = params.data.until or date.fromisoformat(look(HERE, params).last_day)
@@ -63,13 +63,13 @@ def report(
         if everything and markdown:
             raise InputError("--markdown describes the run here; leave out --all")
         if everything:
-            from din.report.runs import print_runs, write_runs
+            from din_report.runs import print_runs, write_runs
 
             print_runs(HERE, write_runs(HERE, *place(uri, model)), as_json)
             return
         if uri or model:
             raise InputError("--registry and --model only work with --all")
-        from din.report.write import append_markdown, print_report, write_report
+        from din_report.write import append_markdown, print_report, write_report
 
         require(HERE.params, HERE.pipeline)
         run, advice = write_report(HERE)
@@ -88,7 +88,7 @@ def promote(
 ) -> None:
     """Make models/bundle/ the champion, after hashing and judging again everything that the gate judged."""
     with reporting("promote"):
-        from din.promotion.promote import promote
+        from din.release.promote import promote
 
         print_result(lambda: promote(HERE, params_here(), by=by or user(), reason=reason), as_json)
 
@@ -115,7 +115,7 @@ def approvals(
 ) -> None:
     """Print the candidates that wait for a person and all answers, or answer one; the first answer counts."""
     with answering():
-        from din.registry import commands as registry
+        from din.release.registry import commands as registry
 
         at, name = place(uri, model)
         if run is None and answer is None:
@@ -155,9 +155,9 @@ def score(
 ) -> None:
     """Score requests with raw ids: one JSON line per request, {"version", "probabilities"}. See docs/scoring.md."""
     with answering("serve,spark" if engine == "spark" else "serve"):
-        from din.serve.explain import explain_file
-        from din.serve.limits import Limits
-        from din.serve.scorer import Scorer, score_file
+        from din.bundle.explain import explain_file
+        from din.bundle.limits import Limits
+        from din.bundle.scorer import Scorer, score_file
 
         limits = Limits(max_candidates, max_history, max_request_mb)
         if (engine == "spark") != (out is not None):
@@ -167,8 +167,8 @@ def score(
                 raise InputError(
                     "--engine spark: scores with a champion, without reasons; leave out --bundle and --explain"
                 )
-            from din.registry.registry import Registry
-            from din.serve.on_spark import score_table
+            from din.release.registry.registry import Registry
+            from din_spark.score import score_table
 
             print(json.dumps(score_table(Registry(*place(registry, model)), requests, out, limits)))
             return

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from din.base.errors import InputError
 from din.cli.run import HERE, params_here
-from din.errors import InputError
 
 
 def not_blank(reason: str) -> str:
@@ -66,7 +66,7 @@ def place(uri: str | None, model: str | None) -> tuple[str, str]:
         return default_registry(), model or params_here().model_name
     if model:
         return uri, model
-    from din.registry.registry import list_models
+    from din.release.registry.registry import list_models
 
     names = list_models(uri)
     if not names:

@@ -4,10 +4,10 @@ from typing import Annotated
 
 import typer
 
+from din.base.commandline import AsJson, commands, examples, print_result
+from din.base.errors import InputError
 from din.cli.options import By, Model, Promotion, Reason, Uri, default_registry, not_empty, place, user
 from din.cli.run import answering
-from din.commandline import AsJson, commands, examples, print_result
-from din.errors import InputError
 
 AnyModel = Annotated[
     str | None,
@@ -42,8 +42,8 @@ def show(
     With --against: parameters, data, code, packages, machines, gates and metrics.
     """
     with answering():
-        from din.registry import commands as registry
-        from din.registry.diff import show_diff
+        from din.release.registry import commands as registry
+        from din.release.registry.diff import show_diff
 
         if promotion is None and against is None:
             registry.show_list(uri or default_registry(), model, as_json)
@@ -67,7 +67,7 @@ def rollback(
 ) -> None:
     """Make an earlier champion the champion again, by appending a record."""
     with answering():
-        from din.registry import commands as registry
+        from din.release.registry import commands as registry
 
         at, name = place(uri, model)
         print_result(lambda: registry.rollback(at, name, to, by or user(), reason, champion), as_json)
@@ -77,7 +77,7 @@ def rollback(
 def verify(uri: Uri = None, model: AnyModel = None, as_json: AsJson = False) -> None:
     """Check the chain of records, hash everything they name, and exit 3 if something is missing or was changed."""
     with answering():
-        from din.registry import commands as registry
+        from din.release.registry import commands as registry
 
         registry.verify(uri or default_registry(), model, as_json)
 
@@ -94,6 +94,6 @@ def gc(
 ) -> None:
     """Remove objects that killed promotions left behind and no record names."""
     with answering():
-        from din.registry import commands as registry
+        from din.release.registry import commands as registry
 
         registry.gc(*place(uri, model), days, yes, as_json)

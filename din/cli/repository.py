@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
+from din.base.commandline import AsJson, commands, examples, print_result
+from din.base.errors import InputError
+from din.base.workspace import require
 from din.cli.run import HERE, answering, params_here
-from din.commandline import AsJson, commands, examples, print_result
-from din.errors import InputError
-from din.workspace import require
 
 app = typer.Typer()
 beginning = commands(app, "Start")
@@ -49,7 +49,7 @@ def init(
 ) -> None:
     """Make a repository that trains a model of a log: look at the log, guess the parameters, and write the files."""
     with answering("train"):
-        from din.init import command
+        from din_start.init import command
 
         if [log is not None, events is not None, update].count(True) != 1:
             raise InputError("give one of these: the folder or file of the log, --events with its path, --update")
@@ -80,7 +80,7 @@ def apply(
     If the file, an overlay, or their combination is not valid, nothing is written.
     """
     with answering():
-        from din.artifacts import write_bytes
+        from din.base.artifacts import write_bytes
         from din.params import load
         from din.params.overlays import edit, read_overlay
 
@@ -123,7 +123,7 @@ def tune(
     It needs data/features/ of an earlier `dvc repro`, changes no other file, and keeps its trainings if it is killed.
     """
     with answering("tune"):
-        from din.tune.command import tune
+        from din_tune.command import tune
 
         limit = 20.0 if minutes is None and trials is None else minutes
         print_result(lambda: tune(HERE, params_here(), limit, trials, jobs, keep or ()), as_json)
@@ -136,7 +136,7 @@ def status(as_json: AsJson = False) -> None:
     The exit code is 0 only if all of that is known.
     """
     with answering("train"):
-        from din.status import print_status, status
+        from din_start.status import print_status, status
 
         require(HERE.params, HERE.pipeline)
         found = status(HERE)
@@ -151,7 +151,7 @@ def doctor(as_json: AsJson = False) -> None:
     It tries the compiler, and whether the registry's store refuses to overwrite an object.
     """
     with answering():
-        from din.doctor import examine, print_results
+        from din_start.doctor import examine, print_results
 
         findings = examine(HERE)
         print_results(findings, as_json)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from din.errors import GateClosed, InputError, Unavailable, needing_space
-from din.workspace import Workspace, require
+from din.base.errors import GateClosed, InputError, Unavailable, needing_space
+from din.base.workspace import Workspace, require
 
 if TYPE_CHECKING:
     from din.params import Params
@@ -25,8 +25,8 @@ def check_root(*files: Path) -> None:
 
 @contextlib.contextmanager
 def running(name: str, workspace: Workspace, report: Path | None = None) -> Iterator[None]:
-    """Run a command as a stage; see `din.stage.running`."""
-    from din import stage
+    """Run a command as a stage; see `din.stages.stage.running`."""
+    from din.stages import stage
 
     check_root(workspace.params)
     with stage.running(name, workspace, report):
@@ -48,7 +48,7 @@ def reporting(name: str, report: Path | None = None) -> Iterator[None]:
 def write_page(workspace: Workspace) -> None:
     """Write the run report and print its titles. A report that fails is one warning, and changes nothing."""
     try:
-        from din.report.write import print_titles, write_report
+        from din_report.write import print_titles, write_report
 
         with contextlib.redirect_stdout(sys.stderr):
             print_titles(*write_report(workspace))
@@ -63,7 +63,7 @@ def answering(extra: str = "serve") -> Iterator[None]:
     Args:
         extra: the extra to install if a package is missing.
     """
-    from din import stage
+    from din.stages import stage
 
     try:
         with stage.packages(extra), needing_space(HERE.root.absolute()):
@@ -81,9 +81,9 @@ def params_here() -> "Params":
     Raises:
         InputError: the file is missing or not valid, or names a model or a source that neither din nor a plugin has.
     """
+    from din.data import SOURCES
     from din.model import MODELS
     from din.params import load
-    from din.sources import SOURCES
 
     params = load(HERE.params)
     SOURCES.check(params.fetch.source, params.fetch.options, "fetch.source")

@@ -1,6 +1,6 @@
 """The commands that dvc.yaml runs.
 
-`din.code` reads this file: a stage depends on the code that its own command imports.
+`din.stages.code` reads this file: a stage depends on the code that its own command imports.
 """
 
 import contextlib
@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
+from din.base.commandline import commands
 from din.cli.run import HERE, answering, check_root, params_here, reporting, running
-from din.commandline import commands
 
 app = typer.Typer()
 command = commands(app, "Stages")
@@ -23,7 +23,7 @@ def code() -> None:
     """Hash the code and the package versions that each stage depends on into reports/code/."""
     check_root(HERE.params, HERE.pipeline)
     with running("code", HERE):
-        from din.code import write_code
+        from din.stages.code import write_code
 
         write_code(HERE, params_here())
 
@@ -39,12 +39,12 @@ def fetch(
     """Read the source's log into data/raw/ (daily partitions)."""
     if dry_run:
         with answering("train"):
-            from din.sources.fetch import look
+            from din.data.fetch import look
 
             print(json.dumps(asdict(look(HERE, params_here()))))
         return
     with running("fetch", HERE):
-        from din.sources.fetch import fetch
+        from din.data.fetch import fetch
 
         fetch(HERE, params_here())
 
@@ -107,7 +107,7 @@ def refit() -> None:
 def export() -> None:
     """Export the model to ONNX as an immutable bundle in models/bundle/."""
     with running("export", HERE):
-        from din.serve.export import export
+        from din.bundle.export import export
 
         export(HERE, params_here())
 
@@ -116,7 +116,7 @@ def export() -> None:
 def check_parity() -> None:
     """Check that PyTorch, onnxruntime and the scorer on raw ids compute the same probabilities."""
     with running("check_parity", HERE, HERE.parity):
-        from din.serve.parity import check_parity
+        from din.bundle.parity import check_parity
 
         check_parity(HERE, params_here())
 
@@ -126,6 +126,6 @@ def gate() -> None:
     """Judge every condition for promotion, write reports/gate.json, and exit 3 unless all gates are open."""
     check_root(HERE.params, HERE.pipeline)
     with reporting("gate", HERE.gate):
-        from din.gates.gate import gate
+        from din.release.gates.gate import gate
 
         gate(HERE, params_here())

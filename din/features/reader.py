@@ -17,11 +17,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from din import documents
-from din.artifacts import MANIFEST
-from din.errors import InputError
+from din.base import documents
+from din.base.artifacts import MANIFEST
+from din.base.errors import InputError
+from din.contracts.manifests import FeaturesManifest, FieldRecord
 from din.kinds import Column
-from din.manifests import FeaturesManifest, FieldRecord
 from din.schema import SPLITS, TIMESTAMP, WEIGHT, Field, Group, parse_field
 
 _AGAIN = "run `dvc repro -f -s featurize`"

@@ -15,18 +15,18 @@ from typing import Any
 import ibis
 import ibis.expr.types as ir
 
-from din import documents
-from din.artifacts import MANIFEST, hash_files, hash_tree, replace_directory, write_json
-from din.errors import InputError
+from din.base import documents
+from din.base.artifacts import MANIFEST, hash_files, hash_tree, replace_directory, write_json
+from din.base.errors import InputError
+from din.base.progress import track
+from din.base.workspace import FORMAT, Workspace
+from din.contracts.manifests import FeaturesManifest
 from din.featurize import counts, entities, negatives, raw, shards, splits, timeline
 from din.featurize.coders import Coder, coder_of, column, encode
 from din.featurize.engine import Session, flag, session
 from din.featurize.raw import Raw
-from din.manifests import FeaturesManifest
 from din.params import Featurize, Params, to_json
-from din.progress import track
 from din.schema import EPOCH, ITEM_ID, LABEL, SEQUENCE, SPLITS, TIMESTAMP, USER_ID, WEIGHT, Field, Group
-from din.workspace import FORMAT, Workspace
 
 _ROWS_PER_SHARD = 2_000_000
 

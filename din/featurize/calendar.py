@@ -15,7 +15,7 @@ from datetime import date, timedelta
 import ibis
 import ibis.expr.types as ir
 
-from din.errors import InputError
+from din.base.errors import InputError
 from din.params import Data, Featurize
 from din.schema import DAY_US, EPOCH, SplitName
 

@@ -21,7 +21,7 @@ import ibis
 import ibis.expr.types as ir
 from typing_extensions import override
 
-from din.errors import InputError
+from din.base.errors import InputError
 from din.featurize.engine import Session, bounds_below, double
 from din.kinds import (
     BEYOND_FLOAT32,

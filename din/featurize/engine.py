@@ -14,9 +14,9 @@ from typing import Any
 import ibis
 import ibis.expr.types as ir
 
-from din.errors import InputError
+from din.base.errors import InputError
+from din.base.workspace import Workspace
 from din.params import Featurize
-from din.workspace import Workspace
 
 ROW_GROUP = 1 << 17
 SESSION_SHARE = 0.7  # the engine's share of the process's memory; the rest is for Python, Arrow and malloc's slack
@@ -123,7 +123,7 @@ def session(workspace: Workspace, params: Featurize) -> AbstractContextManager[S
     """
     if params.engine == "spark":
         try:
-            from din.featurize import on_spark
+            from din_spark import featurize as on_spark
         except ImportError as error:
             raise InputError(
                 f"featurize.engine is spark, but {error.name} is missing; install the extra `spark`, e.g. pip install "

@@ -12,7 +12,7 @@ sequence) decides which rows are kept.
 import ibis
 import ibis.expr.types as ir
 
-from din.errors import InputError
+from din.base.errors import InputError
 from din.featurize.engine import Session, threshold
 from din.featurize.timeline import NO_SPLIT, TRAIN
 from din.schema import LABEL, SEQUENCE

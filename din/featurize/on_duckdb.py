@@ -20,11 +20,11 @@ import sqlglot.expressions as sge
 from ibis.backends.duckdb import Backend
 from typing_extensions import override
 
-from din import cores
-from din.duckdb_errors import exhausted
-from din.errors import InputError
+from din.base import cores
+from din.base.duckdb_errors import exhausted
+from din.base.errors import InputError
+from din.base.workspace import Workspace
 from din.featurize.engine import ROW_GROUP, SESSION_SHARE, Condition, Contents, Session
-from din.workspace import Workspace
 
 
 @dataclass(frozen=True)

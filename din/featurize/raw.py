@@ -14,13 +14,13 @@ import ibis.expr.types as ir
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from din import documents
-from din.artifacts import MANIFEST
-from din.errors import InputError, listed
+from din.base import documents
+from din.base.artifacts import MANIFEST
+from din.base.errors import InputError, listed
+from din.contracts.manifests import RawManifest
 from din.featurize.calendar import Calendar, calendar, start_us
 from din.featurize.coders import coder_of, column
 from din.featurize.engine import Session
-from din.manifests import RawManifest
 from din.params import Params
 from din.params.fetch import sampled_share
 from din.schema import (

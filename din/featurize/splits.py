@@ -12,7 +12,7 @@ Only events of the window (`din.featurize.calendar`) are impressions. Earlier cl
 import ibis
 import ibis.expr.types as ir
 
-from din.errors import InputError
+from din.base.errors import InputError
 from din.featurize.calendar import Calendar, start_us
 from din.featurize.raw import Raw
 from din.featurize.timeline import NO_SPLIT, ORDER

@@ -22,8 +22,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from din.contracts.verdicts import Verdict
 from din.metrics.estimates import Estimate, Interval, mean
-from din.verdicts import Verdict
 
 POWER = 0.8
 """The probability with which an equal candidate should open the gate on its first look."""

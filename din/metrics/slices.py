@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
-from din.errors import InputError
-from din.facts import SliceMetrics
+from din.base.errors import InputError
+from din.contracts.facts import SliceMetrics
 from din.features.reader import Features, Impressions
 from din.kinds import UNKNOWN, Column, Kind
 from din.metrics.summary import summary

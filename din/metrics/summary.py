@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from din.facts import Metrics
+from din.contracts.facts import Metrics
 from din.metrics.calibration import calibration_ratio, ece, log_loss, normalized_entropy
 from din.metrics.ranking import auc, gauc
 

@@ -15,8 +15,8 @@ from datetime import date, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from din.errors import InputError
-from din.facts import Facts
+from din.base.errors import InputError
+from din.contracts.facts import Facts
 from din.features.day_rows import microseconds
 from din.features.reader import Features
 

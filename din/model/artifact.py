@@ -16,18 +16,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from din import documents
-from din.artifacts import replace_directory, write_json
-from din.documents import Document
-from din.errors import InputError
+from din.base import documents
+from din.base.artifacts import replace_directory, write_json
+from din.base.documents import Document
+from din.base.errors import InputError
+from din.base.names import Day, Moment
+from din.base.workspace import FORMAT, Format
+from din.contracts.manifests import CodedField
 from din.features.packing import TableLayout
 from din.features.reader import Features
-from din.manifests import CodedField
 from din.model.model import Model, build
 from din.model.sequences import resolve
-from din.names import Day, Moment
 from din.params import Train, parse, to_json
-from din.workspace import FORMAT, Format
 
 IN_BUNDLE = "model"  # the folder of a bundle that holds the saved model
 BEFORE = "before"

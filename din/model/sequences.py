@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from din.errors import InputError
+from din.base.errors import InputError
 from din.features.packing import TableLayout
 from din.features.reader import Features
 from din.kinds import UNKNOWN, Kind, text

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
-from din.errors import InputError
+from din.base.errors import InputError
 
 if TYPE_CHECKING:
     from din.ops.native.library import Library

@@ -7,7 +7,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from pydantic import Field, NonNegativeFloat, PositiveInt
 from typing_extensions import Doc
 
-from din import documents
+from din.base import documents
 from din.params.search import Search
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -39,7 +39,7 @@ class Conflict:
 class Block:
     """A block of params.yaml: a frozen dataclass that gives each key its type, one line of `Doc`, and a default.
 
-    params.yaml, the JSON Schema and the page of parameters are written from these (`din.params.defaults`, `schema` and
+    params.yaml, the JSON Schema and the page of parameters are written from these (`din_start.params.defaults`, `schema` and
     `reference`).
     """
 

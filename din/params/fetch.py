@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PositiveInt
 from typing_extensions import Doc
 
-from din import documents
+from din.base import documents
 from din.params.blocks import Block, Conflict, Fraction, Paths, Seed
 
 DATE = "{date}"
@@ -224,7 +224,7 @@ class Daily:
 
 @dataclass(frozen=True, kw_only=True)
 class Simulate(Block):
-    """The source `simulate`: a log with planted interests; din.sources.simulate determines its bounds."""
+    """The source `simulate`: a log with planted interests; din_logs.simulate determines its bounds."""
 
     users: Annotated[PositiveInt, Doc("number of users; each has a prior history of 5 to 30 behaviours")] = 6000
     impressions_per_user: Annotated[int, Field(ge=1, le=46), Doc("at most 46")] = 20

@@ -23,9 +23,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
-from din import documents
-from din.errors import InputError, shown
-from din.git import absolute
+from din.base import documents
+from din.base.errors import InputError, shown
+from din.base.git import absolute
 from din.params.blocks import parameters
 from din.params.reading import Params, parse, path_keys, plain, read_text
 

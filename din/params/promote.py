@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from typing_extensions import Doc
 
-from din.names import ModelName
+from din.base.names import ModelName
 from din.params.blocks import Block
 
 

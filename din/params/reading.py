@@ -2,7 +2,7 @@
 
 Every key must be present because DVC can set only keys that the file has (`dvc exp run -S`).
 
-`load()` is the only reader. It reads YAML 1.2, as DVC does. `din.documents` checks the values, so `epochs: "3"` and
+`load()` is the only reader. It reads YAML 1.2, as DVC does. `din.base.documents` checks the values, so `epochs: "3"` and
 `epoch: 3` are both errors that name the valid type or keys.
 """
 
@@ -20,9 +20,11 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 from typing_extensions import Doc, override
 
-from din import documents, plugins
-from din.errors import InputError, shown
-from din.names import ModelName
+from din import plugins
+from din.base import documents
+from din.base.errors import InputError, shown
+from din.base.names import ModelName
+from din.base.workspace import AT_THE_ROOT
 from din.params.blocks import Block, Conflict, Paths, leaves, parameters
 from din.params.data import Data
 from din.params.featurize import Featurize
@@ -31,7 +33,6 @@ from din.params.gate import Gate
 from din.params.promote import Promote
 from din.params.train import Train
 from din.params.validate import ValidateFeatures, ValidatePredictions, ValidateRaw
-from din.workspace import AT_THE_ROOT
 
 _MOST_BYTES = 1 << 20
 _MOST_VALUES = 100_000

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from din.errors import InputError, shown
+from din.base.errors import InputError, shown
 
 
 @dataclass(frozen=True, kw_only=True)

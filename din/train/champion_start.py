@@ -17,18 +17,18 @@ from typing import Any
 import pyarrow.parquet as pq
 import torch
 
-from din import documents
-from din.errors import InputError
-from din.facts import Facts
+from din.base import documents
+from din.base.errors import InputError
+from din.contracts.facts import Facts
+from din.contracts.manifests import FieldRecord
 from din.features.day_rows import days_of
 from din.features.packing import TableLayout
 from din.features.reader import Features
 from din.kinds import text
-from din.manifests import FieldRecord
 from din.metrics.unseen import TrainingExtent
 from din.model import artifact
 from din.params import ModelParams, Train, to_json
-from din.registry.bundle import FACTS
+from din.release.registry.bundle import FACTS
 from din.schema import Field
 from din.train.compute import Compute
 from din.train.learner import Learner

@@ -17,10 +17,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from din import code, plugins
-from din.artifacts import MANIFEST, atomic_path, sha256_file
+from din import plugins
+from din.base.artifacts import MANIFEST, atomic_path, sha256_file
 from din.model import MODELS
 from din.params import Train, to_json
+from din.stages import code
 from din.train.compute import Compute
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from din import cores
-from din.errors import InputError
+from din.base import cores
+from din.base.errors import InputError
 from din.ops import backend
 from din.params import ComputeParams
 

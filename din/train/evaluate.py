@@ -15,8 +15,11 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from din.artifacts import hash_tree, replace_directory, write_json
-from din.facts import (
+from din.base.artifacts import hash_tree, replace_directory, write_json
+from din.base.names import Digest
+from din.base.printing import print_table
+from din.base.workspace import Workspace
+from din.contracts.facts import (
     Bounded,
     Evaluation,
     Floors,
@@ -34,16 +37,13 @@ from din.metrics.ranking import auc, gauc
 from din.metrics.slices import slice_table
 from din.metrics.unseen import TrainingExtent, unseen
 from din.model import artifact
-from din.names import Digest
 from din.params import LearningParams, ModelParams, Params, Train, parse
-from din.printing import print_table
 from din.schema import SplitName
 from din.train.compute import Compute, computing
 from din.train.learned import LearnedModel, learn
 from din.train.machine import describe
 from din.train.plots import few_metrics, write_tables
 from din.train.predict import Predictions, predict
-from din.workspace import Workspace
 
 _LR_EPOCHS = 20  # at most; the best epoch is usually one of the first few
 _LR_STEPS = 4_096  # in an epoch, at most: linear weights of a large log need no more, and larger batches are faster

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from din.errors import InputError
+from din.base.errors import InputError
 from din.features.packing import Packer, TableLayout
 from din.features.reader import Features
 from din.model.artifact import Trained

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from din.facts import Evaluation, SliceMetrics
+from din.contracts.facts import Evaluation, SliceMetrics
 from din.metrics.calibration import bin_of_rows
 
 COMPARED = ("auc", "gauc", "log_loss", "calibration_ratio")

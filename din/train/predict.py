@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from din.facts import Metrics
+from din.base.progress import track
+from din.contracts.facts import Metrics
 from din.features.packing import Packer
 from din.features.reader import Features
 from din.metrics.summary import summary
 from din.model.artifact import Trained
 from din.model.embedding import to_tensors
-from din.progress import track
 from din.train.compute import CPU_ALONE, Compute, keep_freed_memory, moved
 from din.train.loader import evaluation_batches
 

@@ -26,14 +26,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from din import documents
-from din.artifacts import hash_tree, replace_directory, write_json
-from din.errors import InputError
-from din.facts import Evaluation, Judged
+from din.base import documents
+from din.base.artifacts import hash_tree, replace_directory, write_json
+from din.base.errors import InputError
+from din.base.names import Digest
+from din.base.workspace import Workspace
+from din.contracts.facts import Evaluation, Judged
 from din.features.day_rows import DayRows, days_of, in_order_of_files
 from din.features.reader import Features
 from din.model import artifact
-from din.names import Digest
 from din.params import Params, Train, parse
 from din.schema import SPLITS, SplitName
 from din.train.advance import advance
@@ -44,7 +45,6 @@ from din.train.learner import Learner
 from din.train.machine import describe
 from din.train.predict import COLUMNS, predict
 from din.train.results import CrossFit, LearnedDay, RefitReport, TrainingTimes
-from din.workspace import Workspace
 
 
 def refit(workspace: Workspace, params: Params) -> None:

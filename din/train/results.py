@@ -7,10 +7,10 @@ reports/refit.json                  RefitReport
 
 from pydantic import NonNegativeInt, PositiveInt
 
-from din.code import Backend
-from din.documents import Document
-from din.facts import Judged
-from din.names import Day, Digest, Moment
+from din.base.documents import Document
+from din.base.names import Day, Digest, Moment
+from din.contracts.facts import Judged
+from din.stages.code import Backend
 
 
 class LearnedDay(Document):

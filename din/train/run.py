@@ -7,20 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from din.artifacts import replace_directory, write_json
-from din.errors import InputError
+from din.base.artifacts import replace_directory, write_json
+from din.base.errors import InputError
+from din.base.workspace import Workspace
 from din.features.reader import Features
 from din.model import artifact
 from din.ops import backend
 from din.params import Params, Train
-from din.registry.registry import Registry
+from din.release.registry.registry import Registry
 from din.train import checkpoint
 from din.train.champion_start import ChampionStart, require_temporal
 from din.train.compute import Compute, computing
 from din.train.learned import Learned, learn
 from din.train.machine import describe
 from din.train.results import Epoch, TrainingSummary, TrainingTimes
-from din.workspace import Workspace
 
 
 def train(workspace: Workspace, params: Params) -> None:

@@ -9,7 +9,7 @@ from the last training row, and days that are learned later have no age.
 import numpy as np
 from numpy.typing import NDArray
 
-from din.errors import InputError
+from din.base.errors import InputError
 from din.features.day_rows import microseconds
 from din.features.reader import Features, Impressions
 from din.schema import DAY_US

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from din.gates import GATES
-from din.gates.case import Case
-from din.gates.findings import Finding
+from din.release.gates import GATES
+from din.release.gates.case import Case
+from din.release.gates.findings import Finding
 
 
 @dataclass(frozen=True)

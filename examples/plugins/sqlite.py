@@ -17,13 +17,13 @@ from typing import Any
 import pyarrow as pa
 from typing_extensions import override
 
-from din.artifacts import sha256_file
-from din.errors import InputError
+from din.base.artifacts import sha256_file
+from din.base.errors import InputError
+from din.data import SOURCES
+from din.data.rawlog import TIME, RawLog
+from din.data.rows import Rows
+from din.data.source import Source
 from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
-from din.sources import SOURCES
-from din.sources.rawlog import TIME, RawLog
-from din.sources.rows import Rows
-from din.sources.source import Source
 
 
 @dataclass(frozen=True)

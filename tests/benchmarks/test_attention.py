@@ -10,14 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
-from serve_workspace import built_once
 
 from benchmarks.attention import RANKINGS, Weighed, causal_share, causal_shares, curves, deletion, predict, weighed
-from din.artifacts import write_json
-from din.errors import InputError
+from din.base.artifacts import write_json
+from din.base.errors import InputError
+from din.base.workspace import Workspace
+from din.bundle.scorer import Request
 from din.params import Params
-from din.serve.scorer import Request
-from din.workspace import Workspace
+from tests.din.bundle.serve_workspace import built_once
 
 CAUSE = 1
 """The only item of a history that moves the logit of a click."""

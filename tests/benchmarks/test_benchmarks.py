@@ -14,7 +14,7 @@ from benchmarks.measure import EPOCHS, Contestant, ContestantTimes, measure
 from benchmarks.ours import recorded, settings
 from benchmarks.roofline import Roofline
 from benchmarks.workload import WORKLOADS, Workload, impressions
-from din.errors import InputError
+from din.base.errors import InputError
 from din.train.checkpoint import Progress
 from din.train.learner import Learner
 from din.train.loader import TrainingLoader

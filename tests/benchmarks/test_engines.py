@@ -4,10 +4,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from spark_processes import needs_java, needs_spark
 
 from benchmarks.engines import cost_of_featurize, engine_table
 from benchmarks.size import Cost, cost_of_stage
+from tests.helpers.spark_processes import needs_java, needs_spark
 
 SPARK = pytest.param("spark", marks=[pytest.mark.slow, pytest.mark.timeout(600), needs_spark, needs_java])
 

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import generated_tables
 from benchmarks.generated_tables import CHANGED, TABLES, GeneratedTable
-from din.git import git
+from din.base.git import git
 
 ROOT = Path(__file__).parent.parent.parent
 BEGIN, END = "<!-- begin: bench -->\n", "<!-- end -->\n"

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.month import DATA, Month, run_month, served_bad_days
 from benchmarks.simulated_source import date_of
-from din.artifacts import hash_files
+from din.base.artifacts import hash_files
 
 LAST = 11
 MONTH = Month(days=4, earlier=8, impressions=300, faults=("flood",))

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import prepared
 from benchmarks.prepared import LOGS, blob, prepare
-from din.errors import InputError
+from din.base.errors import InputError
 
 LOG = (
     "user_id,video_id,date,hourmin,time_ms,is_click,is_like,is_follow,is_comment,is_forward,is_hate,long_view,"

@@ -7,8 +7,8 @@ import pytest
 
 from benchmarks.features import featurized
 from benchmarks.quality import read, text, trained
-from din.sources.fetch import source_of
-from din.workspace import Workspace
+from din.base.workspace import Workspace
+from din.data.fetch import source_of
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from benchmarks import serving
 from benchmarks.exported import floor
 from benchmarks.load import loaded, wrk
 from benchmarks.workload import WORKLOADS
-from din.errors import InputError
+from din.base.errors import InputError
 from din.params import Train
 
 LOG = replace(WORKLOADS[0], rows=100, items=500)

@@ -5,14 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from settings import changed
 
 from benchmarks.tuned import GUESSED, MODELS, guessed, text
-from din.errors import InputError
-from din.init.command import init
+from din.base.errors import InputError
+from din.base.workspace import Workspace
 from din.params import Params, load
-from din.workspace import Workspace
+from din_start.init.command import init
 from tests.factories.log import DELIVERY, Size, draw, write
+from tests.helpers.settings import changed
 
 SMALL = {"embedding_dim": 4, "attention_hidden": (6,), "hidden": (8,), "batch_size": 512, "epochs": 2}
 

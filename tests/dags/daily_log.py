@@ -10,11 +10,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-from workspace import SMALL, Workspace  # tests/pipeline
 
+from din.data.rawlog import RawLog
 from din.params import load
-from din.sources.rawlog import RawLog
-from din.sources.simulate import draw
+from din_logs.simulate import draw
+from tests.pipeline.workspace import SMALL, Workspace
 
 FIRST = date(2024, 1, 1)
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from ports import free_port
-from workspace import BIN  # tests/pipeline
+
+from tests.helpers.ports import free_port
+from tests.pipeline.workspace import BIN
 
 
 def api_server() -> dict[str, str]:

@@ -6,8 +6,8 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from daily_log import DailyLog
-from local_airflow import Airflow, api_server, stop, wait_for
+from tests.dags.daily_log import DailyLog
+from tests.dags.local_airflow import Airflow, api_server, stop, wait_for
 
 
 class Story:

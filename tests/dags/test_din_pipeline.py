@@ -18,8 +18,8 @@ from airflow.timetables.base import TimeRestriction
 from pendulum import parse
 
 from dags import airflow_dag, din_pipeline, pinned_run
-from din import pipeline
-from din.errors import InputError, Unavailable
+from din.base.errors import InputError, Unavailable
+from din.stages import pipeline
 
 ROOT = Path(__file__).parent.parent.parent
 OURS = {"open_run", "approval", "promote", "roll_back", "close_run"}

@@ -9,7 +9,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from dags import din_pipeline, monitor
-from din.process import Done
+from din.base.process import Done
 
 ROOT = Path(__file__).parent.parent.parent
 

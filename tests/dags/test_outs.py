@@ -7,7 +7,7 @@ from dvc.repo import Repo
 from dvc.stage import run
 
 from dags.outs import Outs
-from din.process import Done
+from din.base.process import Done
 
 STAGES = """
 stages:

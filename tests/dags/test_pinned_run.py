@@ -13,19 +13,19 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
-from workers import Worker, World
-from workspace import Workspace as Checkout  # tests/pipeline
 
 import dags.worker
 from dags.__main__ import read
 from dags.checkout import FOREIGN_DAYS, WorkerSettings, check_out, discard, set_params, workspace
 from dags.pinned_run import PinnedRun, open_run
-from din.errors import InputError, Unavailable
+from din.base.errors import InputError, Unavailable
+from din.base.workspace import Workspace
 from din.params import load
-from din.registry.registry import Registry
-from din.workspace import Workspace
+from din.release.registry.registry import Registry
+from tests.dags.workers import Worker, World
 from tests.factories import documents_of
 from tests.factories.bundles import bundle, crown
+from tests.pipeline.workspace import Workspace as Checkout
 
 pytestmark = pytest.mark.timeout(900)
 

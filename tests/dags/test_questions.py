@@ -10,15 +10,15 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
-from daily_log import FIRST, DailyLog, days
-from local_airflow import BIN, Airflow, api_server, stop, wait_for
-from workspace import Workspace  # tests/pipeline
 
 from dags import airflow_dag, din_pipeline, pinned_run
-from din.artifacts import hash_files, write_json
-from din.errors import Unavailable
-from din.registry.registry import Registry
+from din.base.artifacts import hash_files, write_json
+from din.base.errors import Unavailable
+from din.release.registry.registry import Registry
+from tests.dags.daily_log import FIRST, DailyLog, days
+from tests.dags.local_airflow import BIN, Airflow, api_server, stop, wait_for
 from tests.factories.bundles import crown
+from tests.pipeline.workspace import Workspace
 
 RUN = {"run_id": "r", "commit": "c", "until": "2026-01-01", "params": {}, "source": "s"}
 TIMEOUT = {"error": "The timeout has passed", "error_type": "timeout"}

@@ -13,14 +13,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from daily_log import FIRST, days
-from local_airflow import wait_for
-from story import Story
 
-from din.artifacts import sha256_file
-from din.names import RunId
-from din.process import environment, query
-from din.registry.records import run_key
+from din.base.artifacts import sha256_file
+from din.base.names import RunId
+from din.base.process import environment, query
+from din.release.registry.records import run_key
+from tests.dags.daily_log import FIRST, days
+from tests.dags.local_airflow import wait_for
+from tests.dags.story import Story
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 DAYS = days(FIRST, 12)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from local_airflow import Airflow, stop, wait_for
-from ports import free_port
-from workspace import Workspace  # tests/pipeline
+
+from tests.dags.local_airflow import Airflow, stop, wait_for
+from tests.helpers.ports import free_port
+from tests.pipeline.workspace import Workspace
 
 
 def heed_ctrl_c() -> None:

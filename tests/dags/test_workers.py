@@ -5,14 +5,14 @@ import time
 from pathlib import Path
 
 import pytest
-from local_airflow import stop
 from ruamel.yaml import YAML
-from workers import Worker, World
-from workspace import BIN, ROOT, wait_for
 
-from din import pipeline
-from din.artifacts import sha256_file
-from din.process import environment, query
+from din.base.artifacts import sha256_file
+from din.base.process import environment, query
+from din.stages import pipeline
+from tests.dags.local_airflow import stop
+from tests.dags.workers import Worker, World
+from tests.pipeline.workspace import BIN, ROOT, wait_for
 
 STAGES = tuple(pipeline.read(ROOT / "dvc.yaml"))
 TRAIN, EXPORTED = STAGES.index("train"), STAGES.index("export") + 1

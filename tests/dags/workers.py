@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from daily_log import FIRST, DailyLog, days, table
-from workspace import SMALL, Workspace  # tests/pipeline
+from tests.dags.daily_log import FIRST, DailyLog, days, table
+from tests.pipeline.workspace import SMALL, Workspace
 
 PYTHON = Path(sys.executable)
 

@@ -8,16 +8,16 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
-from serve_workspace import Finished, build, random_log
-from settings import changed
 
 from din import plugins
-from din.errors import InputError
+from din.base.errors import InputError
+from din.bundle import Scorer
+from din.bundle.parity import check_parity
 from din.params import Params
-from din.serve import Scorer
-from din.serve.parity import check_parity
-from din.server.openapi import description
-from din.server.settings import Settings
+from din_loop.server.openapi import description
+from din_loop.server.settings import Settings
+from tests.din.bundle.serve_workspace import Finished, build, random_log
+from tests.helpers.settings import changed
 
 ROOT = Path(__file__).parent.parent.parent
 NOW = 1_700_000_000

@@ -8,11 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from din import plugins
-from din.artifacts import read_json
-from din.errors import InputError
+from din.base.artifacts import read_json
+from din.base.errors import InputError
+from din.base.workspace import Workspace
+from din.data.fetch import fetch
 from din.params import Params
-from din.sources.fetch import fetch
-from din.workspace import Workspace
 
 ROOT = Path(__file__).parent.parent.parent
 DAY = 86_400

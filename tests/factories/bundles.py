@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from din.artifacts import hash_files, write_json
-from din.registry.records import Record
-from din.registry.registry import Registry
+from din.base.artifacts import hash_files, write_json
+from din.release.registry.records import Record
+from din.release.registry.registry import Registry
 from tests.factories import documents_of
 
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike
 
-from din.artifacts import read_json, write_json
+from din.base.artifacts import read_json, write_json
 from din.features.reader import Features
 from din.kinds import Kind
 from din.schema import UNKNOWN_TIME, Field, Group, parse_fields

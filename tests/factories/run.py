@@ -16,20 +16,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from settings import changed
 
-from din.artifacts import MANIFEST, hash_files, hash_tree, read_json, write_json
-from din.errors import GateClosed
-from din.gates.gate import gate
+from din.base.artifacts import MANIFEST, hash_files, hash_tree, read_json, write_json
+from din.base.errors import GateClosed
+from din.base.workspace import SUITES, Workspace
+from din.contracts.expectations import ALWAYS, thresholds
 from din.metrics.summary import summary
 from din.params import Params, to_json
-from din.promotion.promote import promote
-from din.registry.bundle import verify_bundle
-from din.registry.registry import Registry
-from din.reports import ALWAYS, thresholds
+from din.release.gates.gate import gate
+from din.release.promote import promote
+from din.release.registry.bundle import verify_bundle
+from din.release.registry.registry import Registry
 from din.schema import parse_fields
-from din.workspace import SUITES, Workspace
 from tests.factories import documents_of
+from tests.helpers.settings import changed
 
 USERS, PER_USER = 120, 10
 DAY = 24 * 3600 * 1_000_000

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from din.params import Simulate
 from din.params.fetch import Daily
-from din.sources.daily_simulation import World
+from din_logs.daily_simulation import World
 
 HISTORY = "history.parquet"
 ITEMS = "items.parquet"

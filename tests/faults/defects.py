@@ -10,7 +10,7 @@ The columns of defects.csv:
     word      of the message, in lower case
     severity  a critical gate ends the run, and a warning is only shown
     quick     yes if `make test` drives it: those in the meaning of the raw log that are quick, unless another one tries
-              the same check. Files that can't be read are planted in tests/sources/test_table_errors.py, and damaged
+              the same check. Files that can't be read are planted in tests/din/data/test_table_errors.py, and damaged
               features in tests/validation/test_validation_features.py
 """
 

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.in_process import STAGES
-from din.artifacts import read_json
-from din.errors import GateClosed, InputError
+from din.base.artifacts import read_json
+from din.base.errors import GateClosed, InputError
+from din.base.workspace import Suite, Workspace
 from din.params import Params
-from din.promotion.promote import promote as promote_run
-from din.registry.registry import Registry
-from din.workspace import Suite, Workspace
+from din.release.promote import promote as promote_run
+from din.release.registry.registry import Registry
 from tests.factories.log import DAY, FIELDS, START, Delivery, Size, draw, write
 
 SMALL: dict[str, Any] = {

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.daily import CHAMPION, SCRATCH
 from benchmarks.lessons import SOUND, Lesson, LessonLog, Site, simulated, table
-from din.init.split import CHALLENGING
+from din_start.init.split import CHALLENGING
 from tests.faults.drive import workers
 from tests.faults.learning import PLANTS
 

@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 from onnx import numpy_helper
 from safetensors.numpy import load_file, save_file
 
-from din.artifacts import MANIFEST, hash_files, read_json, write_json
-from din.serve.bundle_writer import seal
+from din.base.artifacts import MANIFEST, hash_files, read_json, write_json
+from din.bundle.bundle_writer import seal
 from tests.factories.log import DAY, FIELDS, HOUR, START, Delivery, Frame, Layout, Size, draw
 
 Plant = Callable[[Delivery], Delivery]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from din import pipeline
+from din.stages import pipeline
 from tests.factories.log import draw
 from tests.faults import page
 from tests.faults.defects import DEFECTS, PLANTS, Defect

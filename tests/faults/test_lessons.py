@@ -6,18 +6,18 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from settings import changed
 
-from din.artifacts import hash_tree
+from din.base.artifacts import hash_tree
+from din.base.workspace import Workspace
 from din.model import artifact
 from din.params import Params
 from din.train.evaluate import evaluate
 from din.train.refit import refit
 from din.train.run import train
-from din.workspace import Workspace
 from tests.factories.features import temporal
 from tests.faults import lessons
 from tests.faults.learning import PLANTS, planted
+from tests.helpers.settings import changed
 
 MOSTLY = 10
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import boto3
 import pytest
-from s3 import BUCKET, allow, store
 
-from din.errors import GateClosed, InputError
-from din.names import Digest
-from din.registry import commands
-from din.registry.records import Approved
-from din.registry.registry import Registry
+from din.base.errors import GateClosed, InputError
+from din.base.names import Digest
+from din.release.registry import commands
+from din.release.registry.records import Approved
+from din.release.registry.registry import Registry
 from tests.factories.bundles import bundle, crown
+from tests.helpers.s3 import BUCKET, allow, store
 
 
 @pytest.fixture(scope="module")

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serve_workspace import built_once
 
-from din.artifacts import hash_files
-from din.errors import GateClosed, InputError
-from din.names import Version
+from din.base.artifacts import hash_files
+from din.base.errors import GateClosed, InputError
+from din.base.names import Version
+from din.bundle import Scorer
 from din.params import Params
-from din.registry import commands
-from din.registry.bundle import verify_bundle
-from din.registry.registry import Registry
-from din.serve import Scorer
+from din.release.registry import commands
+from din.release.registry.bundle import verify_bundle
+from din.release.registry.registry import Registry
+from tests.din.bundle.serve_workspace import built_once
 from tests.factories.bundles import bundle, crown
 from tests.factories.documents_of import DIGEST
 from tests.factories.run import edit

@@ -6,25 +6,25 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from strategies import PLAIN, REQUESTS, documents, faulty
 
-from din import documents as reader
 from din import params
-from din.code import Machine, StageCode
-from din.errors import InputError
-from din.facts import Evaluation, Facts
-from din.manifests import FeaturesManifest, FetchReport, RawManifest
+from din.base import documents as reader
+from din.base.errors import InputError
+from din.bundle.agreement import ParityReport
+from din.bundle.graph_inputs import Signature
+from din.contracts.facts import Evaluation, Facts
+from din.contracts.manifests import FeaturesManifest, FetchReport, RawManifest
+from din.contracts.verdicts import GateReport, ValidationReport
 from din.model.artifact import ModelConfig
 from din.params import Params
-from din.registry.approvals import ApprovalAnswer, Request
-from din.registry.bundle import Manifest
-from din.registry.promoted import GitState
-from din.registry.records import Record
-from din.serve.agreement import ParityReport
-from din.serve.graph_inputs import Signature
-from din.stage import StageOutcome
+from din.release.registry.approvals import ApprovalAnswer, Request
+from din.release.registry.bundle import Manifest
+from din.release.registry.promoted import GitState
+from din.release.registry.records import Record
+from din.stages.code import Machine, StageCode
+from din.stages.stage import StageOutcome
 from din.train.results import RefitReport, TrainingSummary, TrainingTimes
-from din.verdicts import GateReport, ValidationReport
+from tests.helpers.strategies import PLAIN, REQUESTS, documents, faulty
 
 FORMS = (
     ApprovalAnswer, Evaluation, Facts, FeaturesManifest, FetchReport, GateReport, GitState, Machine, Manifest,

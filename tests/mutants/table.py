@@ -2,45 +2,59 @@
 
 from tests.mutants.mutant import Mutant
 
-FAULT = "tests/gates/test_gate_faults.py::test_a_fault_closes_its_gates_alone[{}]".format
-MODEL = "tests/gates/test_judged_models.py::test_a_gate_reads_the_model_that_it_states[{}]".format
-ONE_BY_ONE = "tests/gates/test_gates_one_by_one.py::{}".format
-GATE = "tests/gates/test_gate.py::{}".format
-LAST_STEP = "tests/gates/test_last_step.py::{}".format
-PROPERTIES = "tests/featurize/test_featurize_properties.py::"
-TWIN = "tests/featurize/test_featurize_twin.py::test_everything_equals_the_twin[{}-0]".format
+FAULT = "tests/din/release/gates/test_gate_faults.py::test_a_fault_closes_its_gates_alone[{}]".format
+MODEL = "tests/din/release/gates/test_judged_models.py::test_a_gate_reads_the_model_that_it_states[{}]".format
+ONE_BY_ONE = "tests/din/release/gates/test_gates_one_by_one.py::{}".format
+GATE = "tests/din/release/gates/test_gate.py::{}".format
+LAST_STEP = "tests/din/release/gates/test_last_step.py::{}".format
+PROPERTIES = "tests/din/featurize/test_featurize_properties.py::"
+TWIN = "tests/din/featurize/test_featurize_twin.py::test_everything_equals_the_twin[{}-0]".format
 HISTORY = (PROPERTIES + "test_nothing_at_or_after_an_impression_changes_its_history[{}]").format
 TIES = PROPERTIES + "test_ties_follow_prior_history_and_then_the_sequence"
 HELD_OUT = (PROPERTIES + "test_held_out_rows_change_nothing_that_training_sees[{}]").format
-DELTA = "tests/gates/test_delta.py::{}".format
-LOOKS = "tests/metrics/test_noninferiority.py::{}".format
-RANKING = "tests/metrics/test_ranking.py::{}".format
-PARITY = "tests/serve/test_parity.py::{}".format
-SERVER = "tests/server/test_deployment.py::{}".format
-LESSON = "tests/train/test_champion_start.py::test_a_lesson_is_judged_from_the_champion_on"
-CROSSFIT = "tests/train/test_crossfit.py::test_each_row_is_scored_by_a_model_that_never_saw_its_user"
-SKEW = "tests/replay/test_skew.py::test_a_planted_mistake[{}]".format
-STORE = "tests/registry/test_registry.py"
-SPREAD = "tests/watch/test_spread.py::{}".format
+DELTA = "tests/din/release/gates/test_delta.py::{}".format
+LOOKS = "tests/din/metrics/test_noninferiority.py::{}".format
+RANKING = "tests/din/metrics/test_ranking.py::{}".format
+PARITY = "tests/din/bundle/test_parity.py::{}".format
+SERVER = "tests/din_loop/server/test_deployment.py::{}".format
+LESSON = "tests/din/train/test_champion_start.py::test_a_lesson_is_judged_from_the_champion_on"
+CROSSFIT = "tests/din/train/test_crossfit.py::test_each_row_is_scored_by_a_model_that_never_saw_its_user"
+SKEW = "tests/din_loop/replay/test_skew.py::test_a_planted_mistake[{}]".format
+STORE = "tests/din/release/registry/test_registry.py"
+SPREAD = "tests/din_loop/watch/test_spread.py::{}".format
 CLOSED = "tests/validation/test_validation_run.py::test_what_cannot_be_evaluated_is_closed"
 
-CANDIDATE, COMPARISONS, SLICES = "din/gates/candidate.py", "din/gates/comparisons.py", "din/gates/slices.py"
-AGREEMENT = "din/serve/agreement.py"
-BUDGETS, LOG = "din/gates/budgets.py", "din/gates/promotion_log.py"
+CANDIDATE, COMPARISONS, SLICES = (
+    "din/release/gates/candidate.py",
+    "din/release/gates/comparisons.py",
+    "din/release/gates/slices.py",
+)
+AGREEMENT = "din/bundle/agreement.py"
+BUDGETS, LOG = "din/release/gates/budgets.py", "din/release/gates/promotion_log.py"
 OF_GATES = (
     Mutant(
         "made_from", CANDIDATE, "(dict(facts.params.data), params.data.window())", "(0, 0)", FAULT("another window")
     ),
-    Mutant("validation_raw", "din/reports.py", 'if report.verdict != "open"', "if False", FAULT("a closed suite")),
+    Mutant(
+        "validation_raw",
+        "din/contracts/expectations.py",
+        'if report.verdict != "open"',
+        "if False",
+        FAULT("a closed suite"),
+    ),
     Mutant(
         "validation_features",
-        "din/reports.py",
+        "din/contracts/expectations.py",
         "expected(suite, params) - {",
         "set() - {",
         FAULT("a failed expectation, called a warning"),
     ),
     Mutant(
-        "validation_predictions", "din/reports.py", "if report.input != found", "if False", FAULT("later predictions")
+        "validation_predictions",
+        "din/contracts/expectations.py",
+        "if report.input != found",
+        "if False",
+        FAULT("later predictions"),
     ),
     Mutant("evaluation", CANDIDATE, "decide(gap <= _TOLERANCE", "decide(gap <= 1", FAULT("another AUC")),
     Mutant("min_auc", CANDIDATE, '"auc", case.limits.min_auc', '"auc", 0.5', FAULT("a low AUC")),
@@ -72,7 +86,7 @@ OF_GATES = (
         LOG,
         "if version != case.evidence.version",
         "if not version",
-        "tests/faults/test_artifacts.py::test_a_deleted_log_is_not_a_first_run",
+        "tests/din/base/test_artifacts.py::test_a_deleted_log_is_not_a_first_run",
     ),
     Mutant("data_until", LOG, "decide(ours >= theirs", "decide(ours <= theirs", FAULT("an older log")),
     Mutant(
@@ -84,28 +98,28 @@ OF_GATES = (
     ),
     Mutant(
         "champion_today",
-        "din/gates/champion_today.py",
+        "din/release/gates/champion_today.py",
         "value=auc.value - recorded",
         "value=auc.value",
         ONE_BY_ONE("test_a_log_that_changed_its_meaning_is_closed"),
     ),
     Mutant(
         "champion_today",
-        "din/gates/champion_today.py",
+        "din/release/gates/champion_today.py",
         "gain.lower > 0 and ",
         "",
         ONE_BY_ONE("test_only_a_candidate_that_learned_the_days_since_shows_that_the_champion_is_stale"),
     ),
     Mutant(
         "last_step",
-        "din/gates/last_step.py",
+        "din/release/gates/last_step.py",
         'verdict="closed" if starts else "open"',
         'verdict="open"',
         LAST_STEP("test_a_candidate_that_continues_a_harmful_champion_is_closed"),
     ),
     Mutant(
         "champion_delta_{metric}",
-        "din/gates/earlier_champion.py",
+        "din/release/gates/earlier_champion.py",
         "rows = self._evidence.crossfit",
         "rows = self._evidence.rows",
         MODEL("champion_delta_{metric}"),
@@ -168,7 +182,7 @@ OF_GATES = (
     ),
     Mutant(
         "implausible_gain",
-        "din/gates/plausibility.py",
+        "din/release/gates/plausibility.py",
         "if value > most",
         "if value > 1",
         FAULT("a high AUC"),
@@ -203,7 +217,7 @@ OF_GATES = (
     ),
     Mutant(
         "an error closes",
-        "din/gates/case.py",
+        "din/release/gates/case.py",
         'Finding("closed", None',
         'Finding("open", None',
         FAULT("no shipped score"),
@@ -215,7 +229,7 @@ OF_GATES = (
 OF_COMPARISONS = (
     Mutant(
         "learned rows",
-        "din/gates/earlier_champion.py",
+        "din/release/gates/earlier_champion.py",
         "rows.filter(pa.array(fair))",
         "rows",
         GATE("test_rows_that_the_champion_learned_are_left_out"),
@@ -225,22 +239,22 @@ OF_COMPARISONS = (
         "din/metrics/unseen.py",
         "timestamps > microseconds",
         "timestamps >= microseconds",
-        "tests/metrics/test_unseen.py",
+        "tests/din/metrics/test_unseen.py",
     ),
     Mutant(
         "learned rows",
         "din/metrics/unseen.py",
         "earlier.seen_until > today.seen_until",
         "earlier.seen_until < today.seen_until",
-        "tests/metrics/test_unseen.py",
+        "tests/din/metrics/test_unseen.py",
         quick=True,
     ),
     Mutant(
         "a champion's scores",
-        "din/gates/earlier_champion.py",
+        "din/release/gates/earlier_champion.py",
         "if not np.isfinite(scores).all()",
         "if False",
-        "tests/gates/test_gate_faults.py::test_a_champion_that_cannot_score_closes_what_needs_its_scores",
+        "tests/din/release/gates/test_gate_faults.py::test_a_champion_that_cannot_score_closes_what_needs_its_scores",
     ),
     Mutant(
         "looks",
@@ -280,10 +294,10 @@ OF_COMPARISONS = (
     ),
     Mutant(
         "pooled days",
-        "din/gates/pooling.py",
+        "din/release/gates/pooling.py",
         "taken.isdisjoint(view.days)",
         "True",
-        "tests/gates/test_pooling.py::test_a_day_is_pooled_once_from_the_newest_comparison_that_holds_it",
+        "tests/din/release/gates/test_pooling.py::test_a_day_is_pooled_once_from_the_newest_comparison_that_holds_it",
     ),
     Mutant("folds", "din/train/crossfit.py", "own != fold", "own >= 0", CROSSFIT),
     Mutant("folds", "din/train/crossfit.py", "(fold + 1) % len(scores)", "fold", CROSSFIT),
@@ -322,7 +336,7 @@ OF_COMPARISONS = (
         "din/metrics/estimates.py",
         "np.where(known, impressions, 0)",
         "impressions",
-        "tests/metrics/test_estimates.py",
+        "tests/din/metrics/test_estimates.py",
     ),
 )
 
@@ -365,7 +379,7 @@ OF_FEATURES = (
         "din/featurize/negatives.py",
         "(rows.split == TRAIN) & (",
         "(",
-        "tests/featurize/test_featurize_twin.py::test_a_log_that_was_sampled_is_told",
+        "tests/din/featurize/test_featurize_twin.py::test_a_log_that_was_sampled_is_told",
     ),
     Mutant(
         "negatives",
@@ -378,63 +392,69 @@ OF_FEATURES = (
 
 OF_SERVING = (
     Mutant(
-        "parity", "din/serve/agreement.py", "MIN_STD = 1e-4", "MIN_STD = 0.0", PARITY("test_closed_on_constant_outputs")
+        "parity",
+        "din/bundle/agreement.py",
+        "MIN_STD = 1e-4",
+        "MIN_STD = 0.0",
+        PARITY("test_closed_on_constant_outputs"),
     ),
     Mutant(
         "parity",
-        "din/serve/parity.py",
+        "din/bundle/parity.py",
         "probabilities.max() <= ATOL_PROBABILITY",
         "not probabilities.max() > ATOL_PROBABILITY",
         PARITY("test_closed_on_logits_that_differ"),
     ),
     Mutant(
         "parity",
-        "din/serve/parity.py",
+        "din/bundle/parity.py",
         "(logits / scale).max() <= ATOL_LOGIT",
         "True",
         PARITY("test_closed_on_logits_that_differ"),
     ),
     Mutant(
         "parity",
-        "din/serve/parity.py",
+        "din/bundle/parity.py",
         '(measured["reason"], golden, codes)',
         '(measured["reason"], codes)',
         PARITY("test_closed_on_other_golden_requests"),
     ),
     Mutant(
         "golden requests",
-        "din/server/trial.py",
+        "din_loop/server/trial.py",
         "difference(new, golden, _PAUSE)",
         "None",
         SERVER("test_golden_requests"),
     ),
     Mutant(
         "golden requests",
-        "din/serve/golden.py",
+        "din/bundle/golden.py",
         "rtol=0, atol=ATOL_PROBABILITY",
         "rtol=0, atol=9e-5",
         SERVER("test_golden_requests"),
     ),
-    Mutant("swap", "din/server/trial.py", "far > ATOL_PROBABILITY", "far > 1", SERVER("test_graphs_that_differ")),
-    Mutant("swap", "din/server/trial.py", "ratio > MOST_TIMES_SLOWER", "ratio > 99", SERVER("test_a_slower_bundle")),
+    Mutant("swap", "din_loop/server/trial.py", "far > ATOL_PROBABILITY", "far > 1", SERVER("test_graphs_that_differ")),
+    Mutant(
+        "swap", "din_loop/server/trial.py", "ratio > MOST_TIMES_SLOWER", "ratio > 99", SERVER("test_a_slower_bundle")
+    ),
     Mutant(
         "swap",
-        "din/server/deployment.py",
+        "din_loop/server/deployment.py",
         "if one and one.record.version == champion.version",
         "if one",
         SERVER("test_a_promotion_and_a_rollback"),
     ),
     Mutant(
         "replay",
-        "din/replay/again.py",
+        "din_loop/replay/again.py",
         "one > TOLERANCE",
         "one > 1",
-        "tests/server/test_loop.py::test_any_size_and_refusals",
+        "tests/din_loop/server/test_loop.py::test_any_size_and_refusals",
     ),
-    Mutant("replay", "din/replay/skew.py", "if pair.matches(pair.past)", "if pair", SKEW("reversed")),
+    Mutant("replay", "din_loop/replay/skew.py", "if pair.matches(pair.past)", "if pair", SKEW("reversed")),
     Mutant(
         "watch",
-        "din/watch/spread.py",
+        "din_loop/watch/spread.py",
         "FALSE_ALARMS = 0.002",
         "FALSE_ALARMS = 0.05",
         SPREAD("test_a_sound_day_rarely_alarms"),
@@ -442,14 +462,14 @@ OF_SERVING = (
     ),
     Mutant(
         "watch",
-        "din/watch/spread.py",
+        "din_loop/watch/spread.py",
         "share * at / len(told)",
         "share",
         SPREAD("test_false_alarms_are_bounded_as_scipy_does"),
     ),
     Mutant(
         "watch",
-        "din/watch/spread.py",
+        "din_loop/watch/spread.py",
         "np.isfinite(self.shifts) & self.usual",
         "np.isfinite(self.shifts)",
         SPREAD("test_a_fault_that_lasts_goes_on_to_alarm"),
@@ -459,28 +479,28 @@ OF_SERVING = (
 OF_PROMOTIONS = (
     Mutant(
         "put-if-absent",
-        "din/registry/objects.py",
+        "din/release/registry/objects.py",
         ', content, mode="create")',
         ", content)",
-        "tests/registry/test_registry.py::test_an_object_is_created_once",
+        "tests/din/release/registry/test_registry.py::test_an_object_is_created_once",
         quick=True,
     ),
     Mutant(
         "the champion's number",
-        "din/promotion/promote.py",
+        "din/release/promote.py",
         "if report.champion != today",
         "if False",
-        "tests/promotion/test_promote.py::test_a_gate_that_saw_another_champion_is_stale",
+        "tests/din/release/promotion/test_promote.py::test_a_gate_that_saw_another_champion_is_stale",
     ),
     Mutant(
         "the champion's number",
-        "din/registry/registry.py",
+        "din/release/registry/registry.py",
         "if len(log.entries) >= number",
         "if False",
-        "tests/registry/test_registry.py",
+        "tests/din/release/registry/test_registry.py",
     ),
     Mutant(
-        "a report is not trusted", "din/promotion/promote.py", "if differing or", "if", "tests/faults/test_artifacts.py"
+        "a report is not trusted", "din/release/promote.py", "if differing or", "if", "tests/din/base/test_artifacts.py"
     ),
     Mutant(
         "suites: closed",
@@ -520,7 +540,7 @@ OF_PROMOTIONS = (
     ),
 )
 
-REGISTRY = "din/registry/registry.py"
+REGISTRY = "din/release/registry/registry.py"
 DRAWN = (
     Mutant("n_j", COUNTS, "is Group.ITEM and field.form.has_vocabulary", "is Group.ITEM", TWIN("temporal-sequence")),
     Mutant("n_j", TIMELINE, "trained = found.low < ibis", "trained = found.low <= ibis", TWIN("temporal-sequence")),
@@ -529,14 +549,14 @@ DRAWN = (
         REGISTRY,
         "if not (records or damage) and (bundles",
         "if False and (bundles",
-        "tests/faults/test_artifacts.py::test_a_deleted_log_is_not_a_first_run",
+        "tests/din/base/test_artifacts.py::test_a_deleted_log_is_not_a_first_run",
     ),
     Mutant(
         "an override",
-        "din/registry/approvals.py",
+        "din/release/registry/approvals.py",
         'if needed == "override" and not answer.override',
         "if False",
-        "tests/promotion/test_approvals.py::test_a_champion_that_cannot_be_evaluated_is_overridden",
+        "tests/din/release/promotion/test_approvals.py::test_a_champion_that_cannot_be_evaluated_is_overridden",
     ),
     Mutant("a bundle", REGISTRY, "put(key, directory / name)", "put(key, directory / MANIFEST)", STORE),
     Mutant(
@@ -548,10 +568,10 @@ DRAWN = (
     ),
     Mutant(
         "a comparison's size",
-        "din/registry/stored_comparisons.py",
+        "din/release/registry/stored_comparisons.py",
         " and file.metadata.num_rows <= MOST_ROWS",
         "",
-        "tests/registry/test_stored_comparisons.py",
+        "tests/din/release/registry/test_stored_comparisons.py",
     ),
     Mutant(
         "p-values",
@@ -562,7 +582,7 @@ DRAWN = (
     ),
     Mutant(
         "implausible_gain",
-        "din/gates/plausibility.py",
+        "din/release/gates/plausibility.py",
         " - rolled_back(case.history).keys()",
         "",
         ONE_BY_ONE("test_a_leap_of_the_gain_over_lr_is_held[True]"),

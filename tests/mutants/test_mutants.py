@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from din.gates import GATES
-from din.git import git
+from din.base.git import git
+from din.release.gates import GATES
 from tests.mutants.mutant import ROOT, Mutant, copied, why_alive, workers
 from tests.mutants.table import MUTANTS, OF_GATES
 
@@ -40,7 +40,7 @@ def test_a_row_names_one_place(mutant: Mutant) -> None:
 
 def test_a_row_that_went_stale_is_named() -> None:
     """The message says which row to renew, and why."""
-    stale = Mutant("refit", "din/gates/gate.py", "no such line", "", "tests/gates/test_gate.py")
+    stale = Mutant("refit", "din/release/gates/gate.py", "no such line", "", "tests/din/release/gates/test_gate.py")
     with pytest.raises(ValueError, match=r"renew the row 'refit'.* 'no such line' 0 times, expected once"):
         stale.changed((ROOT / stale.file).read_text(encoding="utf-8"))
 
@@ -74,7 +74,7 @@ def test_every_gate_has_a_mutant() -> None:
 
 def test_a_mutant_that_lives_or_breaks_is_told(tree: Path, pool: ProcessPoolExecutor) -> None:
     """A change that does no harm is alive, and one that is no program, or that breaks a fixture, kills nothing."""
-    test = "tests/metrics/test_ranking.py::test_nan_score_makes_the_metric_nan"
+    test = "tests/din/metrics/test_ranking.py::test_nan_score_makes_the_metric_nan"
     line = "per_user = user_auc(labels, scores, users)"
     for change, why in ((f"{line}  # harmless", "passes"), (f"{line[:-1]}", "could not run"), ("nobody", "NameError")):
         mutant = Mutant("GAUC", "din/metrics/ranking.py", line, change, test)

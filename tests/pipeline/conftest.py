@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
-from made_once import made_once
-from workspace import Workspace
+
+from tests.helpers.made_once import made_once
+from tests.pipeline.workspace import Workspace
 
 
 @pytest.fixture(scope="session")

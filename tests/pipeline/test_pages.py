@@ -18,16 +18,16 @@ from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
 
-import planting  # tests/validation
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from code_blocks import BLOCKS, execute, shell_blocks, shown
 from ruamel.yaml import YAML
-from workspace import Workspace
 
-from din.registry.registry import Registry
-from din.serve.bundle_writer import seal
+from din.bundle.bundle_writer import seal
+from din.release.registry.registry import Registry
+from tests.helpers.code_blocks import BLOCKS, execute, shell_blocks, shown
+from tests.pipeline.workspace import Workspace
+from tests.validation import planting
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 from ruamel.yaml import YAML
-from workspace import ROOT, Workspace, kill, wait_for
 
-from din import pipeline
-from din.artifacts import hash_tree
+from din.base.artifacts import hash_tree
+from din.stages import pipeline
+from tests.pipeline.workspace import ROOT, Workspace, kill, wait_for
 
 pytestmark = pytest.mark.timeout(900)  # the first test waits for a whole pipeline
 

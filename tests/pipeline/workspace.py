@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from ruamel.yaml import YAML
 
-from din.params.defaults import defaults
+from din_start.params.defaults import defaults
 
 ROOT = Path(__file__).parent.parent.parent
 BIN = Path(sys.executable).parent

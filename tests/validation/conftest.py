@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import planting
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from made_once import made_once
 
-from din.artifacts import write_json
+from din.base.artifacts import write_json
+from din.data.fetch import fetch
 from din.featurize.build import featurize
 from din.params import Params
-from din.sources.fetch import fetch
 from tests.factories import documents_of
+from tests.helpers.made_once import made_once
+from tests.validation import planting
 
 FIELDS = {
     "user": {"user_id": "id", "age": {"kind": "numeric", "buckets": 4}},

@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from din.artifacts import MANIFEST, hash_files, read_json, write_json
-from din.errors import GateClosed
+from din.base.artifacts import MANIFEST, hash_files, read_json, write_json
+from din.base.errors import GateClosed
+from din.base.workspace import Suite, Workspace
 from din.params import Params
-from din.workspace import Suite, Workspace
 from validation.run import Phases, validate
 
 HERE = Workspace(Path())

@@ -10,7 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from planting import (
+
+from din.base.artifacts import MANIFEST, hash_tree, read_json
+from din.featurize.build import featurize
+from din.params import Params
+from din.schema import DAY_US, SPLITS
+from tests.validation.planting import (
     FEATURES,
     HERE,
     ITEMS,
@@ -31,11 +36,6 @@ from planting import (
     shard,
     shards,
 )
-
-from din.artifacts import MANIFEST, hash_tree, read_json
-from din.featurize.build import featurize
-from din.params import Params
-from din.schema import DAY_US, SPLITS
 from validation.features import PHASES
 
 Enter = Callable[..., Params]

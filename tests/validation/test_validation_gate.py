@@ -9,13 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from planting import HERE, RAW, day, judge, limits, put, seal
 from typer.testing import CliRunner
 
-from din.artifacts import read_json
-from din.errors import GateClosed, InputError
+from din.base.artifacts import read_json
+from din.base.errors import GateClosed, InputError
+from din.base.workspace import SUITES
 from din.params import Params
-from din.workspace import SUITES
+from tests.validation.planting import HERE, RAW, day, judge, limits, put, seal
 from validation.__main__ import app
 from validation.ci_gate import gate
 

@@ -6,7 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from planting import (
+
+from din.metrics.ranking import auc
+from din.params import Params
+from din.schema import SPLITS, Group
+from tests.validation.planting import (
     FEATURES,
     ITEMS,
     SHARDS,
@@ -23,10 +27,6 @@ from planting import (
     shard,
     shards,
 )
-
-from din.metrics.ranking import auc
-from din.params import Params
-from din.schema import SPLITS, Group
 from validation import constants, rates
 from validation.features import PHASES
 from validation.meaning import held_out_auc

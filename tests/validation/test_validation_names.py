@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from planting import HERE, RAW, edit, events, failed, judge, seal
 
-from din import code
 from din.featurize.build import featurize
 from din.params import Params
 from din.schema import EVENT_COLUMNS
+from din.stages import code
 from tests.factories.log import FIELDS, Delivery, draw
 from tests.faults import plants as p
 from tests.faults.drive import SMALL, drive, start
+from tests.validation.planting import HERE, RAW, edit, events, failed, judge, seal
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planting import HERE, RAW, failed, judge, limits
 
-from din import documents
-from din.artifacts import hash_tree
-from din.errors import InputError, Unavailable
-from din.names import Digest
+from din.base import documents
+from din.base.artifacts import hash_tree
+from din.base.errors import InputError, Unavailable
+from din.base.names import Digest
+from din.base.workspace import Suite
+from din.contracts.expectations import why_closed
+from din.contracts.verdicts import ValidationReport
 from din.params import Params
-from din.reports import why_closed
-from din.verdicts import ValidationReport
-from din.workspace import Suite
+from tests.validation.planting import HERE, RAW, failed, judge, limits
 
 Enter = Callable[..., Params]
 

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from planting import HERE, PREDICTIONS, edit, failed, judge, put
 
-from din.artifacts import read_json, write_json
+from din.base.artifacts import read_json, write_json
 from din.params import Params
+from tests.validation.planting import HERE, PREDICTIONS, edit, failed, judge, put
 
 Enter = Callable[..., Params]
 TEST = PREDICTIONS / "test.parquet"

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from planting import HERE, RAW, Plant, day, edit, events, failed, fill, judge, limits, names, put, seal
 
 from din.params import Params
+from tests.validation.planting import HERE, RAW, Plant, day, edit, events, failed, fill, judge, limits, names, put, seal
 from validation.log import Log
 from validation.raw import PHASES
 

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from din.artifacts import read_json
-from din.reports import ALWAYS
-from din.workspace import Workspace
+from din.base.artifacts import read_json
+from din.base.workspace import Workspace
+from din.contracts.expectations import ALWAYS
 from tests.factories.log import DAY, Delivery, Size, draw
 from tests.faults import plants as p
 from tests.faults.defects import DEFECTS

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from planting import HERE, RAW, described, failed, judge, seal
 
-from din.errors import InputError, Unavailable
+from din.base.errors import InputError, Unavailable
+from din.base.workspace import Workspace
+from din.contracts.expectations import ALWAYS
 from din.params import Params
-from din.reports import ALWAYS
-from din.workspace import Workspace
+from tests.validation.planting import HERE, RAW, described, failed, judge, seal
 from validation import raw
 from validation.run import validate
 

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from cffi import FFI
 
-from din.workspace import user_cache
+from din.base.workspace import user_cache
 
 SOURCES = Path(__file__).parent
 HEADER = SOURCES / "din_ops.h"

@@ -1,0 +1,404 @@
+"""Score raw ids with a bundle, without torch, pandas or feature files.
+
+    scorer = Scorer.from_registry("s3://models/ctr", "movielens-100k")        # the champion, verified
+    scorer.score({"user": {"user_id": 7}, "history": [50, 181], "candidates": [172, 96]})
+
+`score` answers one request with request.onnx, which encodes the history once for all candidates. `score_many` packs
+many requests for batch.onnx. Memory is bounded, because requests beyond `Limits` are refused. Opening a bundle reads
+and hashes every file once, and keeps the vocabularies as dictionaries, with about 100 bytes per value. docs/scoring.md
+describes requests.
+"""
+
+import contextlib
+import copy
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, BinaryIO, Self, TypeVar
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from typing_extensions import override
+
+from din.base import documents
+from din.base.errors import InputError, Unavailable
+from din.base.names import Version
+from din.base.workspace import user_cache
+from din.bundle.encode import Encoder
+from din.bundle.graph_inputs import AGE, feeds
+from din.bundle.limits import DEFAULT_LIMITS, Limits
+from din.features.packing import PackedBatch
+from din.release.registry.bundle import Verified, verify_bundle
+from din.release.registry.registry import Registry
+from din.schema import Field, Group
+
+REQUEST_GRAPH, BATCH_GRAPH = "request.onnx", "batch.onnx"
+CACHE = user_cache() / "bundles"
+_KEPT = 2
+"""The bundles that stay in the cache when another one is fetched: the one that answers, and the one before."""
+_IN_USE = 3600
+"""The seconds since its last use after which no process is about to open a bundle that it has verified."""
+# Limits of a batch of requests: their number, their behaviours and candidates, and their bytes in a file.
+_BATCH = 512
+_BATCH_ENTRIES = 1 << 14
+_BATCH_BYTES = 1 << 22
+_NO_MEMORY = ("bad_alloc", "Failed to allocate memory")
+_TOO_EXTREME = (
+    "the probability is not a number; a numeric value of the request is too extreme: correct it, or send null"
+)
+
+Request = Mapping[str, Any]
+Vector = NDArray[np.float64]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The logits and probabilities of N impressions, [N] each."""
+
+    logits: Vector
+    probabilities: Vector
+
+    @classmethod
+    def of_logits(cls, logits: Vector) -> "Scores":
+        """Return the logits with their probabilities, 1/(1 + e^−logit)."""
+        return cls(logits, np.exp(-np.logaddexp(0, -logits)))
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Scores]") -> "Scores":
+        """Return the concatenated scores of all parts."""
+        nothing = np.empty(0)
+        logits = np.concatenate([nothing, *(part.logits for part in parts)])
+        return cls(logits, np.concatenate([nothing, *(part.probabilities for part in parts)]))
+
+    def split(self, counts: Sequence[int]) -> "list[Scores]":
+        """Split the scores into parts with these numbers of impressions."""
+        ends = np.cumsum(counts)[:-1]
+        parts = (np.split(self.logits, ends), np.split(self.probabilities, ends))
+        return [Scores(*part) for part in zip(*parts, strict=True)]
+
+
+class RequestError(InputError):
+    """One of many requests, with this number, counted from 0, is malformed or too large."""
+
+    def __init__(self, number: int, problem: str) -> None:
+        super().__init__(f"request {number}: {problem}")
+        self.number = number
+        self.problem = problem
+
+
+class Scorer:
+    """An open bundle. Threads may share it, because scoring does not modify it."""
+
+    def __init__(self, bundle: Verified) -> None:
+        self.version = bundle.version
+        self.limits = DEFAULT_LIMITS
+        self._request = Graph(bundle.directory / REQUEST_GRAPH)
+        self._batch = Graph(bundle.directory / BATCH_GRAPH)
+        self.reads_ages = AGE in self._request.inputs
+        self._encoder = Encoder(bundle.directory, ages=self.reads_ages)
+
+    @classmethod
+    def open(cls, directory: Path | str) -> Self:
+        """Open a local bundle, e.g. models/bundle.
+
+        Raises:
+            InputError: the directory is not a bundle, or a file differs from its manifest.
+        """
+        return cls(verify_bundle(Path(directory)))
+
+    @classmethod
+    def from_registry(cls, uri: str, model_name: str, number: int | None = None, cache: Path = CACHE) -> Self:
+        """Open the champion of a registry, or the bundle of record `number`.
+
+        The bundle is fetched once and kept in `cache` by version. If the cache can't be written, print a warning on
+        standard error and fetch the bundle to a temporary folder.
+
+        Raises:
+            InputError: the registry, model or record does not exist, or the log or the bundle is damaged.
+            Unavailable: the registry doesn't answer.
+        """
+        registry = Registry(uri, model_name)
+        record = registry.required_champion() if number is None else registry.record(number)
+        return open_fetched(registry, record.version, cls, cache)
+
+    def within(self, limits: Limits) -> Self:
+        """Return the same open bundle with other limits on the size of requests."""
+        other = copy.copy(self)
+        other.limits = limits
+        return other
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """The fields that the model reads."""
+        return self._encoder.fields
+
+    @property
+    def max_history(self) -> int:
+        """The largest number of behaviours, the newest of a history, that the model reads."""
+        return self._encoder.max_history
+
+    @property
+    def users(self) -> Collection[Any]:
+        """The ids of the users whose profiles are in the bundle, as text."""
+        return self._encoder.known(Group.USER)
+
+    def example(self, candidates: int = 3) -> dict[str, Any]:
+        """Return a request with items that the bundle knows and an unknown user. Items repeat if there are too few."""
+        return self._encoder.example(candidates)
+
+    def score(self, request: Request) -> Vector:
+        """Return the click probabilities [C] of one request's candidates, in order.
+
+        Raises:
+            InputError: the request is malformed or too large. The message states what was expected.
+        """
+        return self.both(request).probabilities
+
+    def both(self, request: Request) -> Scores:
+        """Return logits and probabilities of one request's candidates; see `score`."""
+        self.limits.check(request, self.max_history)
+        return self._request.run_all(self._encoder.pack_one(request))
+
+    def score_many(self, requests: Sequence[Request]) -> list[Vector]:
+        """Score many requests at once, and return an array [C] for each.
+
+        Raises:
+            RequestError: a request is malformed or too large. The message states which one, and what was expected.
+        """
+        return [found.probabilities for found in self.both_of_many(requests)]
+
+    def both_of_many(self, requests: Sequence[Request]) -> list[Scores]:
+        """Return logits and probabilities of many requests; see `score_many`."""
+        found: list[Scores] = []
+        for some in grouped(self._checked(requests), _entries, _BATCH_ENTRIES):
+            try:
+                scores = self._batch.run_all(self._encoder.pack(some))
+            except InputError:
+                self._blame(some, len(found))
+                raise
+            found += scores.split([len(request["candidates"]) for request in some])
+        return found
+
+    def _checked(self, requests: Sequence[Request]) -> Iterator[Request]:
+        for number, request in enumerate(requests):
+            try:
+                self.limits.check(request, self.max_history)
+            except InputError as error:
+                raise RequestError(number, str(error)) from None
+            yield request
+
+    def _blame(self, requests: Sequence[Request], start: int) -> None:
+        """Raise RequestError for the first request that fails when it is scored alone."""
+        for number, request in enumerate(requests, start):
+            try:
+                self._batch.run_all(self._encoder.pack([request]))
+            except InputError as error:
+                raise RequestError(number, str(error)) from None
+
+
+def open_fetched(registry: Registry, version: Version, use: Callable[[Verified], T], cache: Path = CACHE) -> T:
+    """Return what `use` makes of a bundle that is in `cache` or is fetched; see `Scorer.from_registry`.
+
+    Raises:
+        InputError: the bundle is missing or damaged.
+        Unavailable: the registry doesn't answer, or there is no space for the bundle.
+    """
+    try:
+        return use(_cached(registry, version, cache))
+    except OSError as error:
+        place = error.filename or cache
+        print(f"{place}: {error.strerror}; scoring without the cache, from a temporary folder", file=sys.stderr)
+    with TemporaryDirectory() as folder:  # can be removed after opening: a session keeps its files open
+        try:
+            return use(verify_bundle(registry.fetch(version, Path(folder) / version), version))
+        except OSError as error:
+            raise Unavailable(
+                f"{error.filename or folder}: {error.strerror}; free some space, or set TMPDIR to another folder"
+            ) from None
+
+
+def _cached(registry: Registry, version: Version, cache: Path) -> Verified:
+    """Return the cached bundle of this version. Fetch it if it is missing or damaged.
+
+    Raises:
+        OSError: the cache can't be read or written.
+    """
+    directory = cache / version
+    present = os.path.lexists(directory)
+    note_use(version, cache)
+    try:
+        return verify_bundle(directory, version)
+    except InputError:  # missing, damaged, or another bundle
+        if present:  # if not, another process may have added it in the meantime
+            _remove(directory)
+    cache.mkdir(parents=True, exist_ok=True)
+    _prune(cache)
+    with TemporaryDirectory(dir=cache) as parent:
+        fetched = registry.fetch(version, Path(parent) / version)
+        try:
+            fetched.rename(directory)
+        except OSError:
+            if not directory.is_dir():  # if it exists, another process was faster
+                raise
+    return verify_bundle(directory, version)
+
+
+def note_use(version: str, cache: Path = CACHE) -> None:
+    """Note that a bundle is in use, so that it stays in the cache. An open one outlives its removal."""
+    with contextlib.suppress(OSError):
+        os.utime(cache / version)
+
+
+def _prune(cache: Path) -> None:
+    """Remove all bundles but the last used ones, and what killed processes left, unless it is in use."""
+    bundles = [path for path in cache.iterdir() if Version.form.fullmatch(path.name)]
+    bundles.sort(key=_last_use, reverse=True)
+    for path in [*bundles[_KEPT:], *cache.glob("tmp*")]:
+        if time.time() - _last_use(path) > _IN_USE:
+            with contextlib.suppress(OSError):  # another user's, or another process was faster
+                _remove(path)
+
+
+def _last_use(path: Path) -> float:
+    """Return when an entry of the cache was last used, in seconds since 1970; 0 if it is gone."""
+    try:
+        return path.lstat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _remove(path: Path) -> None:
+    """Remove an entry of the cache. If it is a link, remove only the link."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _entries(request: Any) -> int:
+    """Count the behaviours and candidates of a request, which may be malformed."""
+    values = [request.get(key) for key in ("history", "candidates")] if isinstance(request, Mapping) else []
+    return sum(len(value) for value in values if isinstance(value, list | tuple))
+
+
+@contextlib.contextmanager
+def _needing_memory() -> Iterator[None]:
+    """Turn onnxruntime's errors of too little memory into a MemoryError. They have no class of their own."""
+    try:
+        yield
+    except Exception as error:
+        if any(words in str(error) for words in _NO_MEMORY):
+            raise MemoryError(str(error)) from error
+        raise
+
+
+class Session(ort.InferenceSession):
+    """An onnxruntime session on the CPU. Opening or running it raises a MemoryError if memory is too little."""
+
+    def __init__(self, model: Path | bytes, threads: int) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        with _needing_memory():
+            super().__init__(model, options, providers=["CPUExecutionProvider"])
+
+    @override
+    def run(self, output_names: Sequence[str] | None, input_feed: Mapping[str, Any], run_options: Any = None) -> Any:
+        with _needing_memory():
+            return super().run(output_names, input_feed, run_options)
+
+
+class Graph:
+    """One ONNX graph in an onnxruntime session. One thread per call is best for a service with many requests."""
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        self._session = Session(path, threads)
+        self.inputs = [node.name for node in self._session.get_inputs()]
+
+    def run_all(self, pieces: Iterable[PackedBatch]) -> Scores:
+        """Return the concatenated scores of all packed batches."""
+        return Scores.joined([self.run(packed) for packed in pieces])
+
+    def run(self, packed: PackedBatch) -> Scores:
+        """Return the scores of a packed batch.
+
+        Raises:
+            InputError: a score is not finite.
+        """
+        if len(packed) == 0:
+            return Scores.joined([])
+        arrays = feeds(packed)
+        found = self._session.run(["logit", "probability"], {name: arrays[name] for name in self.inputs})
+        scores = np.asarray(found, np.float64)
+        if not np.isfinite(scores).all():
+            raise InputError(_TOO_EXTREME)
+        return Scores(*scores)
+
+
+def score_file(scorer: Scorer, lines: BinaryIO) -> Iterator[dict[str, Any]]:
+    """Return `{"version", "probabilities"}` for each request of a JSON-lines file. Blank lines are skipped.
+
+    Raises:
+        InputError: a line is longer than the scorer's limit, not UTF-8, not JSON or not a request. The message names
+            the line.
+    """
+    return score_texts(scorer, request_lines(lines, scorer.limits), "line {}".format)
+
+
+def score_texts(
+    scorer: Scorer, texts: Iterable[tuple[int, bytes]], named: Callable[[int], str]
+) -> Iterator[dict[str, Any]]:
+    """Yield what `score_file` does for each request, a number and JSON; `named` returns a number's place for messages.
+
+    Raises:
+        InputError: as `score_file`.
+    """
+    most = scorer.limits.request_bytes
+    for some in grouped(texts, lambda text: len(text[1]), _BATCH_BYTES):
+        requests = [documents.decode(text, named(number), most) for number, text in some]
+        try:
+            found = scorer.score_many(requests)
+        except RequestError as error:
+            raise InputError(f"{named(some[error.number][0])}: {error.problem}") from None
+        yield from ({"version": scorer.version, "probabilities": scores.tolist()} for scores in found)
+
+
+def request_lines(lines: BinaryIO, limits: Limits) -> Iterator[tuple[int, bytes]]:
+    """Yield the number and content of each line that is not blank.
+
+    Raises:
+        InputError: a line is longer than the limit.
+    """
+    for number, line in enumerate(iter(lambda: lines.readline(limits.request_bytes + 1), b""), 1):
+        if len(line) > limits.request_bytes:
+            raise InputError(
+                f"line {number}: longer than {limits.request_mb:g} MB; expected one request per line: send fewer "
+                "candidates in each, or raise the limit (din score --max-request-mb, Limits.request_mb)"
+            )
+        if line.strip():
+            yield number, line
+
+
+def grouped(elements: Iterable[T], size: Callable[[T], int], most: int) -> Iterator[list[T]]:
+    """Yield elements in order, in groups of at most `_BATCH` elements and a total size of at most `most`.
+
+    A group of a single element may be larger.
+    """
+    some: list[T] = []
+    total = 0
+    for element in elements:
+        if some and (len(some) == _BATCH or total + size(element) > most):
+            yield some
+            some = []
+            total = 0
+        some.append(element)
+        total += size(element)
+    if some:
+        yield some

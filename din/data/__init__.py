@@ -1,0 +1,21 @@
+"""Readers of click logs: one module per log format, and one writer and one set of checks for `data/raw/`."""
+
+from collections.abc import Callable
+from typing import Any
+
+from din.seams import Seam
+
+SOURCES: Seam[Callable[..., Any]] = Seam(
+    "source",
+    {
+        "movielens-100k": "din.data.movielens",
+        "movielens": "din.data.movielens",
+        "amazon-reviews": "din_logs.amazon_reviews",
+        "kuairand-pure": "din_logs.kuairand",
+        "taobao-ads": "din_logs.taobao_ads",
+        "served": "din_loop.served",
+        "table": "din.data.by_day",
+        "simulate": "din_logs.daily_simulation",
+    },
+)
+"""Makers of sources (`din.data.source.Source`) from the workspace, the source's own parameters and `data.until`."""

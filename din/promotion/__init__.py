@@ -1,1 +1,0 @@
-"""Promote a finished run."""

@@ -1,0 +1,266 @@
+"""Make the candidate of a workspace the champion, if the gate judged exactly this candidate and lets it pass.
+
+If the gate found that the champion's last update did harm, and the candidate does not replace the champion at once,
+the champion is rolled back instead, provided that `promote.on_harm` says so.
+
+If the command is killed, either the old champion stays or the new one is complete, and a rerun completes the promotion
+(`Registry.promote`). A bundle that is already stored is compared, not uploaded again.
+"""
+
+import math
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+from uuid import uuid4
+
+from din.base import documents
+from din.base.artifacts import MANIFEST
+from din.base.errors import GateClosed, InputError, listed
+from din.base.names import Commit, FileName
+from din.base.printing import print_table
+from din.base.process import CommandFailed, environment, query
+from din.base.workspace import Workspace
+from din.contracts.facts import Evaluation
+from din.contracts.verdicts import ChampionName, GateReport
+from din.params import Params
+from din.params.gate import Policy
+from din.release.gates import stored_crossfit
+from din.release.gates.budgets import MEASURED, measure_latency
+from din.release.gates.case import Latency
+from din.release.gates.earlier_champion import Score, score_champion
+from din.release.gates.evidence import Evidence
+from din.release.gates.findings import overall
+from din.release.gates.gate import judge, print_gates
+from din.release.gates.report_text import explain
+from din.release.registry import approvals, commands
+from din.release.registry.diff import changes, short
+from din.release.registry.promoted import CROSSFIT, GIT, RAW_MANIFEST, GitState
+from din.release.registry.records import Approved, Record
+from din.release.registry.registry import Registry
+
+_TOLERANCE = 1e-6
+_METRICS = ("auc", "gauc", "log_loss", "normalized_entropy", "calibration_ratio")
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """The champion after `promote`: its record, whether this call appended it, and the command to score with it.
+
+    The record is a rollback if the earlier champion's last update did harm.
+    """
+
+    record: Record
+    appended: bool
+    command: str
+
+
+def promote(
+    workspace: Workspace,
+    params: Params,
+    by: str,
+    reason: str = "",
+    score: Score = score_champion,
+    latency: Latency = measure_latency,
+) -> Promotion:
+    """Append the candidate to the registry, and print version, metrics and the command to score.
+
+    The gate's report is not trusted: all data is hashed again, and every gate is judged again.
+
+    Args:
+        by: the person or service that promotes, for the record.
+        reason: the reason, for the record, by default who approved the candidate, or that the gate is open. The reason
+            of a rollback is always the harm that the gate found.
+
+    Returns:
+        The champion. Nothing is appended if the candidate is already the champion, or if the harmful champion was
+        already rolled back.
+
+    Raises:
+        GateClosed: there is no gate report; the report judged other data than the workspace holds, or compared with
+            another champion; or a gate is not open, in the report or when judged again, and no approval covers it.
+        StaleChampion: another promotion came first.
+        InputError: the bundle is damaged, a value of the record is not of the declared type, or the registry can't be
+            read or written.
+        Unavailable: the registry doesn't answer. If the record was stored all the same, a rerun finds it.
+    """
+    policy = params.gate.approval
+    report = _report(workspace, policy)
+    evidence = Evidence(workspace, params)
+    version = evidence.version
+    if report.bundle != version:
+        about = short(report.bundle)
+        _refuse(workspace, f"{workspace.gate} is about bundle {about}, {workspace.bundle} is {version[:12]}")
+    if changed := changes(report.about.model_dump(), evidence.about.model_dump()):
+        _refuse(workspace, f"changed since the gate judged: {listed(changed)}")
+    registry = Registry.of(workspace, params)
+    history = registry.history()
+    champion = history[-1] if history else None
+    command = f"{registry.command('score')} --input requests.jsonl"
+    if harm := report.harm_to_undo:
+        serves = champion is not None and champion.number == harm.record
+        if serves:
+            _judge_again(report, evidence, policy, score, latency)
+        back = commands.rollback(registry.uri, registry.model_name, str(harm.back_to), by, harm.reason, harm.record)
+        return Promotion(back, serves, command)
+    if champion is not None and champion.version == version:
+        registry.seal(champion)
+        result = Promotion(champion, False, command)
+    else:
+        today = ChampionName(number=champion.number, version=champion.version) if champion else None
+        if report.champion != today:
+            then = _name(report.champion)
+            _refuse(workspace, f"{workspace.gate} compared with champion {then}, but today's is {_name(today)}")
+        _check_not_succeeded(workspace, version, history)
+        _approval(registry, report, policy)
+        answer = _approval(registry, _judge_again(report, evidence, policy, score, latency), policy)
+        print(_why(report, answer))
+        new_id = f"local-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:8]}"
+        record = registry.promote(
+            workspace.bundle,
+            version,
+            champion,
+            by=by,
+            reason=reason or (f"approved by {answer.by}" if answer else "gate open"),
+            run_id=os.environ.get("DIN_RUN_ID") or new_id,
+            approval=answer,
+            evidence=_run_files(evidence),
+        )
+        result = Promotion(record, True, command)
+    _print(result, evidence.facts.evaluation)
+    return result
+
+
+def _report(workspace: Workspace, policy: Policy) -> GateReport:
+    """Read the gate's report, and refuse a candidate that nobody may approve."""
+    try:
+        report = documents.read(GateReport, workspace.gate)
+    except InputError as error:
+        raise GateClosed(f"nothing promoted: {error}", workspace.gate) from None
+    if report.preview:
+        _refuse(workspace, f"{workspace.gate} is a preview; judge the candidate without DIN_PREVIEW")
+    if report.verdict != overall(report.gates):
+        _refuse(workspace, f"{workspace.gate} says {report.verdict}, but its gates do not")
+    repeated = report.of_the_champion and report.verdict == "borderline"  # its promotion was approved
+    if approvals.need(report, policy) == "another candidate" and not (report.harm_to_undo or repeated):
+        print_gates(report)
+        why = f"nothing promoted: the gate is {report.verdict}; the reasons of its gates say what to do"
+        raise GateClosed(why, workspace.gate)
+    return report
+
+
+def _approval(registry: Registry, report: GateReport, policy: Policy) -> Approved | None:
+    assert report.bundle
+    asked = registry.approvals.request(approvals.next_number(report), report.bundle)
+    try:
+        return approvals.granted(asked, report, approvals.need(report, policy))
+    except GateClosed as error:
+        raise GateClosed(f"nothing promoted: {error}", error.report) from None
+
+
+def _judge_again(report: GateReport, evidence: Evidence, policy: Policy, score: Score, latency: Latency) -> GateReport:
+    """Judge every gate again, refuse a report that differs in more than latencies or last bits, and return it anew."""
+    workspace = evidence.workspace
+    found = documents.parse(GateReport, documents.dump(judge(evidence, score, latency)), "the gates judged again")
+    before = _comparable(report)
+    now = _comparable(found)
+    if approvals.need(found, policy) != approvals.need(report, policy):
+        print_gates(found)
+        _refuse(workspace, f"judged again, the gate is {found.verdict}")
+    differing = sorted(name for name in before.keys() | now.keys() if not _agree(before.get(name), now.get(name)))
+    if differing or len(report.gates) != len(found.gates):
+        names = listed(differing) or "a gate appears twice"
+        _refuse(workspace, f"{workspace.gate} differs from its gates judged again: {names}")
+    return found
+
+
+def _comparable(report: GateReport) -> dict[str, Any]:
+    """Return what must not differ, by name: the metrics, the missed days, the harm, and each gate.
+
+    Measured latencies and errors of evaluation are left out. So are the reasons and the power of gates, which state
+    figures once more.
+    """
+    found = report.model_dump(include={"metrics", "missed_days", "harm"})
+    for gate in report.gates:
+        is_stable = gate.evaluated and gate.name not in MEASURED
+        found[gate.name] = gate.model_dump(exclude={"reason", "power"} | (set() if is_stable else {"observed"}))
+    return found
+
+
+def _agree(one: Any, other: Any) -> bool:
+    """Return whether two values are equal; numbers may differ as those of two processors do."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_agree(one[key], other[key]) for key in one)
+    if isinstance(one, tuple | list) and isinstance(other, tuple | list):
+        return len(one) == len(other) and all(map(_agree, one, other))
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=0, abs_tol=_TOLERANCE)
+    return one == other
+
+
+def _check_not_succeeded(workspace: Workspace, version: str, history: list[Record]) -> None:
+    """Refuse a bundle that was champion before: only a rollback may bring it back, not a rerun of an old day."""
+    for record in history:
+        if record.version == version:
+            back = f"`din registry rollback {record.number}` brings it back"
+            why = f"nothing promoted: bundle {version[:12]} was the champion of record {record.number}; {back}"
+            raise GateClosed(why, workspace.gate)
+
+
+def _refuse(workspace: Workspace, why: str) -> NoReturn:
+    raise GateClosed(f"nothing promoted: {why}; run `dvc repro`, and promote once its gate is open", workspace.gate)
+
+
+def _run_files(evidence: Evidence) -> dict[str, bytes]:
+    """Return the files to store with the record, by name.
+
+    They are the run's reports and page, the raw log's manifest, params.yaml, dvc.yaml, dvc.lock and the commit. Hidden
+    files, such as the copies of a notebook server, are left out. Of the predictions, only those that a later run of the
+    same day needs are stored, with hashed users.
+    """
+    workspace = evidence.workspace
+    reports = workspace.reports
+    found = {path.relative_to(reports).as_posix(): path for path in sorted(reports.rglob("*.json"))}
+    paths = {name: path for name, path in found.items() if FileName.form.fullmatch(name)}
+    others = (workspace.report, workspace.params, workspace.pipeline, workspace.lock)
+    paths |= {path.name: path for path in others if path.exists()}
+    paths[RAW_MANIFEST] = workspace.raw / MANIFEST
+    git = documents.dump(_git(workspace))
+    files = {name: path.read_bytes() for name, path in paths.items()}
+    return files | {GIT: git, CROSSFIT: stored_crossfit.dump(evidence)}
+
+
+def _git(workspace: Workspace) -> GitState:
+    copied = [f":!{path.name}" for path in (workspace.params, workspace.pipeline, workspace.lock)]
+
+    def git(*words: str) -> str:
+        return query(["git", *words], workspace.root, environment()).strip()
+
+    try:
+        return GitState(
+            commit=Commit(git("rev-parse", "HEAD")),
+            dirty=bool(git("status", "--porcelain", "--", ".", *copied)),
+        )
+    except CommandFailed:  # no git, or no repository
+        return GitState(commit=None, dirty=None)
+
+
+def _print(promotion: Promotion, evaluation: Evaluation) -> None:
+    record = promotion.record
+    blocks: dict[str, Any] = {"champion": evaluation.test, **dict(evaluation.floors)}
+    rows = [[name, *(getattr(block, metric, None) for metric in _METRICS)] for name, block in blocks.items() if block]
+    print_table("test rows", ("model", *_METRICS), rows)
+    print(f"{'promoted' if promotion.appended else 'already champion'}: {record.version} (record {record.number})")
+    print(f"score:    {promotion.command}")
+
+
+def _why(report: GateReport, answer: Approved | None) -> str:
+    held = ", ".join(gate.name for gate in report.not_open)
+    if answer is None or not held:
+        return explain(report)
+    how = "overrode" if answer.override else "approved"
+    return f"{answer.by} {how} the gates that are not open: {held}."
+
+
+def _name(champion: ChampionName | None) -> str:
+    return f"{champion.version[:12]} (record {champion.number})" if champion else "none"

@@ -1,0 +1,1 @@
+"""Publishers' logs in their own formats, and simulated logs whose truth is known."""

@@ -1,0 +1,1 @@
+"""From served answers back to training: the server, its log, replay and watch."""

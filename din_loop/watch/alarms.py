@@ -1,0 +1,137 @@
+"""Alarms: what is wrong with the champion's service, and what to do about it, kept in the registry.
+
+<uri>/<model_name>/alarms/<day>/<figure>-<hash>.json    put if absent, so the first alarm about a figure on a day stays
+"""
+
+import re
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Literal
+
+from din.base import documents
+from din.base.errors import InputError
+from din.base.names import Day, Line, Moment, Version
+from din.release.registry.objects import Objects
+
+AGE = "age of the champion"
+WAIT = "wait for clicks"
+CTR = "CTR"
+SILENT = "users without clicks"
+EAGER = "users who clicked on everything"
+CALIBRATION = "calibration"
+ENTROPY = "normalised entropy"
+DECLINE = "AUC of the last week"
+QUALITY = frozenset({"AUC", "GAUC", ENTROPY, DECLINE})
+"""The figures that tell how well the champion ranks."""
+PREDICTIONS = frozenset({"prediction", "scores"})
+OUTPUTS = QUALITY | PREDICTIONS | {CALIBRATION}
+"""The figures that follow from the champion's predictions."""
+_CLICKS = frozenset({CTR, SILENT, EAGER})
+"""The figures of clicks alone."""
+_ALARMS = "alarms"
+_MOST = 1_000
+"""The newest alarms that are read."""
+_MOST_NAMED = 4
+"""The changed figures that a reason names."""
+_HARDLY_ANY = 0.9
+"""A larger share of unknown values does not come from new ones."""
+
+Action = Literal["ask who owns the data", "retrain", "recalibrate", "roll back"]
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """One alarm.
+
+    Attributes:
+        day: the day that it is about.
+        at: until when the log was read.
+        figure: its name; see `din_loop.watch.traffic` and `din_loop.watch.outcomes`.
+        observed, low, high, p: see `din_loop.watch.spread.Check`.
+        version: the bundle that answered; None if none did.
+        action: what to do.
+        why: the reason for the action.
+    """
+
+    __pydantic_config__ = documents.STRICT
+
+    day: Day
+    at: Moment
+    figure: Line
+    observed: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    version: Version | None
+    action: Action
+    why: Line
+
+
+@dataclass(frozen=True)
+class Advice:
+    """The action for an alarm, and its reason."""
+
+    action: Action
+    why: str
+
+
+def advise(figure: str, alarming: Collection[str], is_new: bool, observed: float | None = None) -> Advice:
+    """Return what to do about an alarm.
+
+    Args:
+        figure: the alarming figure.
+        alarming: all figures that alarm about the same day.
+        is_new: whether the bundle gave its first answer on that day or the day before.
+        observed: the value of the figure.
+    """
+    sent = {name for name in alarming if name not in OUTPUTS | _CLICKS | {AGE, WAIT} and not _is_unknown(name)}
+    if figure == AGE:
+        return Advice("retrain", "no newer candidate was promoted: `din status` names the stage that ended the run")
+    if figure == WAIT:
+        return Advice("ask who owns the data", "the clicks of the newest days are missing")
+    if figure in _CLICKS:
+        return Advice("ask who owns the data", "clicks may be lost, repeated or made by machines")
+    if _is_unknown(figure) and (observed or 0) > _HARDLY_ANY:
+        return Advice("ask who owns the data", "hardly any value is known, so they may have another form")
+    if _is_unknown(figure) and not is_new:
+        return Advice("retrain", "the champion has not learned these values")
+    if figure not in OUTPUTS:
+        return Advice(
+            "ask who owns the data", "clients or the service have changed: compare requests with `din replay`"
+        )
+    if sent:
+        more = [f"and {len(sent) - _MOST_NAMED} more"] if len(sent) > _MOST_NAMED else []
+        named = ", ".join(sorted(sent)[:_MOST_NAMED] + more)
+        return Advice("ask who owns the data", f"what clients send has changed too: {named}")
+    predicts_otherwise = not PREDICTIONS.isdisjoint(alarming)
+    if not _CLICKS.isdisjoint(alarming) and not predicts_otherwise:
+        return Advice("ask who owns the data", "the clicks have changed, and the predictions have not")
+    if is_new:
+        return Advice("roll back", "the bundle is new, and clients send what they sent before")
+    if figure in QUALITY:
+        return Advice("retrain", "people click on other things than when the champion learned")
+    if figure == CALIBRATION and not predicts_otherwise:
+        return Advice("recalibrate", "only the level is off: let the champion learn the newest days")
+    return Advice("ask who owns the data", "predictions have changed, but neither the bundle nor requests have")
+
+
+def _is_unknown(figure: str) -> bool:
+    return figure.startswith("unknown ")
+
+
+def keep(objects: Objects, alarm: Alarm) -> None:
+    """Store an alarm, unless one about this figure and day is stored."""
+    readable = re.sub(r"[^\w.]+", "-", alarm.figure, flags=re.ASCII)
+    digest = sha256(alarm.figure.encode()).hexdigest()[:8]  # names may differ in other characters alone
+    objects.create_document(f"{_ALARMS}/{alarm.day}/{readable}-{digest}.json", alarm)
+
+
+def kept(objects: Objects) -> list[Alarm]:
+    """Return the newest stored alarms, oldest first. Damaged ones are left out."""
+    found = []
+    for key in sorted(objects.keys(_ALARMS))[-_MOST:]:
+        with suppress(InputError):
+            found.append(objects.read_document(Alarm, key)[0])
+    return found

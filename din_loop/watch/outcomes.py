@@ -1,0 +1,185 @@
+"""How right the champion was, by the clicks on what it answered.
+
+Clicks are attributed as for training, by the source `served`. So the newest day is the last one of which every click
+can have arrived, and all days are whole days of the log.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from scipy.stats import ttest_ind
+
+from din.base.errors import InputError
+from din.base.git import absolute
+from din.base.workspace import Workspace
+from din.data.rows import quoted
+from din.metrics.estimates import Metric, estimate
+from din.params.fetch import Served
+from din.schema import ITEM_ID, LABEL, TIMESTAMP, USER_ID
+from din_loop import served_log
+from din_loop.served import ServedSource, reading
+from din_loop.watch.alarms import CALIBRATION, CTR, DECLINE, EAGER, ENTROPY, SILENT
+from din_loop.watch.spread import WEEK, Check, Figure, Worse, ratio, usual_days
+from din_loop.watch.traffic import DAY, DAYS, drawn
+
+METRICS: dict[Metric, tuple[str, Worse]] = {
+    "calibration_ratio": (CALIBRATION, "either"),
+    "log_loss": (ENTROPY, "higher"),
+    "auc": ("AUC", "lower"),
+    "gauc": ("GAUC", "lower"),
+}
+"""The metrics by which a day is judged, the names of their figures, and the direction of a bad shift."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The impressions of a day whose clicks have all arrived.
+
+    Attributes:
+        day: of the log.
+        version: the bundle that answered most of them; empty if there are none.
+        labels, scores: [B].
+        users: the user of each, counted from 0 [B].
+    """
+
+    day: date
+    version: str
+    labels: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    users: NDArray[np.int64]
+
+
+def read(workspace: Workspace, log: Path, options: Served, last: date, share: float) -> list[Outcome]:
+    """Return the outcomes of consecutive days, oldest first, until the newest whole one, at most the day `last`.
+
+    Args:
+        log: the folder of the server's log.
+        options: how to read the clicks.
+        share: the share of the users to read, drawn as in `traffic`.
+
+    Raises:
+        InputError: no day is whole; or see `ServedSource.read`.
+    """
+    clicks = ",".join(absolute(part.strip(), str(workspace.root.resolve())) for part in str(options.clicks).split(","))
+    table = replace(options.table, items=None, users=None, history=None, separators={})
+    name = log.resolve().name
+    given = replace(options, path=name, clicks=clicks, feedback=(), table=table)
+    if share < 1:
+        print(f"clicks are judged for {100 * share:.2g} % of the users; those of the others belong to no answer here")
+    with TemporaryDirectory() as scratch, duckdb.connect() as con:
+        answers = quoted(str(_draw(con, log, last - 2 * DAYS * DAY, share, Path(scratch, name))))
+        con.register("events", ServedSource(Workspace(Path(scratch)), given, None).read().events.table)
+        whole = f"SELECT max(CAST({TIMESTAMP} AS DATE)) FROM events WHERE {TIMESTAMP} < DATE '{last + DAY}'"
+        ((newest,),) = con.execute(whole).fetchall()
+        if newest is None:
+            raise InputError(
+                f"{options.clicks}: no day until {last} is whole; wait, or lower fetch.options.window_hours"
+            )
+        days = [newest - back * DAY for back in range(DAYS, -1, -1)]
+        found = con.execute(
+            f"""WITH answers AS (
+                SELECT request_id, user_id, answered_at + to_hours({table.utc_offset_hours}) AS moment, version,
+                    unnest(items) AS item_id, unnest(probabilities) AS score
+                FROM read_parquet({answers})
+                WHERE CAST(moment AS DATE) BETWEEN DATE '{days[0]}' AND DATE '{newest}'
+            ), shown AS (
+                SELECT DISTINCT ON (user_id, moment, item_id) * FROM answers
+                ORDER BY user_id, moment, item_id, request_id
+            ), judged AS (
+                SELECT CAST({USER_ID} AS VARCHAR) AS user_id, CAST({ITEM_ID} AS VARCHAR) AS item_id,
+                    {TIMESTAMP} AS moment, {LABEL} AS label
+                FROM events
+            )
+            SELECT CAST(moment AS DATE) AS day, version, label, score, user_id
+            FROM shown JOIN judged USING (user_id, item_id, moment) ORDER BY moment, user_id, item_id"""
+        ).to_arrow_table()
+    return [_outcome(day, found.filter(pc.equal(found["day"], day))) for day in days]
+
+
+def figures(days: Sequence[Outcome], alarms: Collection[tuple[date, str]]) -> dict[str, Figure]:
+    """Return the figures by name.
+
+    Args:
+        alarms: the days and figures that alarmed before.
+    """
+    users = len(np.unique(days[-1].users))
+    clicked = np.array([ratio(day.labels, np.ones(len(day.labels)), day.users) for day in days])
+
+    def usual(name: str) -> NDArray[np.bool_]:
+        return usual_days([day.day for day in days], name, alarms)
+
+    found = {CTR: Figure.level(clicked[:, 0], clicked[:, 1], users, usual=usual(CTR))}
+    for name, rate in ((SILENT, 0.0), (EAGER, 1.0)):
+        shares = np.array([_share(day, rate) for day in days])
+        found[name] = Figure.level(shares[:, 0], shares[:, 1], users, "higher", usual=usual(name))
+    for metric, (name, worse) in METRICS.items():
+        estimates = [estimate(metric, day.labels, day.scores, day.users) for day in days]
+        scale = _entropies(clicked[:, 0]) if metric == "log_loss" else np.ones(len(days))
+        values = np.array([one.value for one in estimates]) / scale
+        errors = np.array([one.standard_error for one in estimates]) / scale
+        found[name] = Figure.level(values, errors, users, worse, usual=usual(name))
+    return found
+
+
+def decline(days: Sequence[Outcome]) -> list[Check]:
+    """Compare the AUC of a bundle's last days with that of its first days, among these, by Welch's t-test.
+
+    A slow decline does not show from one day to the next. Return nothing if the bundle has not served for two weeks.
+    """
+    own = [estimate("auc", day.labels, day.scores, day.users) for day in days if day.version == days[-1].version]
+    aucs = np.array([one.value for one in own if np.isfinite(one.standard_error)])
+    if len(aucs) < 2 * WEEK:
+        return []
+    first, last = aucs[:WEEK], aucs[-WEEK:]
+    found: Any = ttest_ind(last, first, equal_var=False, alternative="less")
+    p = float(found.pvalue)
+    return [Check(DECLINE, float(last.mean()), p=p)] if np.isfinite(p) else []
+
+
+def _draw(con: duckdb.DuckDBPyConnection, log: Path, first: date, share: float, folder: Path) -> Path:
+    """Write a log of some users' answers from a day (UTC) on into a folder, without requests, and return its file."""
+    files = ", ".join(quoted(str(path)) for path in served_log.files(log, first))
+    file = folder / f"date={first}/hour=00/drawn.parquet"
+    file.parent.mkdir(parents=True)
+    with reading(log):
+        con.execute(
+            f"""COPY (
+                SELECT * REPLACE ('{{}}' AS request) FROM read_parquet([{files}], hive_partitioning = false)
+                WHERE {drawn(share)}
+            ) TO {quoted(str(file))}"""
+        )
+    return file
+
+
+def _outcome(day: date, rows: pa.Table) -> Outcome:
+    versions = Counter(rows["version"].to_pylist())
+    users = np.unique(rows["user_id"].to_numpy().astype(str), return_inverse=True)[1]
+    return Outcome(
+        day,
+        max(versions, key=versions.__getitem__, default=""),
+        rows["label"].to_numpy(),
+        rows["score"].to_numpy(),
+        users,
+    )
+
+
+def _share(day: Outcome, rate: float) -> tuple[float, float]:
+    """Return the share of the users with this CTR, and its standard error."""
+    clicks, shown = np.bincount(day.users, day.labels), np.bincount(day.users)
+    return ratio(clicks == rate * shown, np.ones(len(shown)), np.arange(len(shown)))
+
+
+def _entropies(rates: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the log loss of predicting the CTR itself, for each CTR; NaN where nobody or everybody clicked."""
+    known = np.where((rates > 0) & (rates < 1), rates, np.nan)
+    return -(known * np.log(known) + (1 - known) * np.log1p(-known))

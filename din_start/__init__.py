@@ -1,0 +1,1 @@
+"""The first five minutes and the daily look: `din init`, `status`, `doctor`, and the pages of the parameters."""

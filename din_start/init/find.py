@@ -1,0 +1,340 @@
+"""Decide what each file of a folder or zip is: part of a publisher's log, or a table of a user's own.
+
+a publisher's reader knows all files that it needs           -> its source
+the largest table with users, items, times and a label       -> events; if none has a label, each row is a click
+ids of items or users, as in the events, that don't repeat   -> items, users; a table of summed answers only if
+                                                                there is no other
+users, earlier times, and items or lists of them, no label   -> history
+"""
+
+import calendar
+import json
+import os
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from zipfile import ZipFile
+
+import fsspec
+
+from din import plugins
+from din.base.errors import InputError, listed, shown
+from din.base.workspace import Workspace
+from din.data import SOURCES, times, values
+from din.data.download import Download
+from din.data.files import FORMATS, File, unreadable
+from din.data.rows import Rows
+from din.data.rules import Rule
+from din.data.source import Source
+from din.params.fetch import DATE
+from din.schema import ITEM_ID, TIMESTAMP, USER_ID
+from din_start.init import fields, label, roles, sides, words
+from din_start.init.choice import Choice
+from din_start.init.look import Column, Look, is_output, look
+from din_start.init.render import FILES, PARAMS, SCHEMA
+
+_OURS = {*FILES, PARAMS, SCHEMA}  # that an earlier `din init` wrote
+_HIDDEN = re.compile(r"(^|/)(\.(?!\.?/)|__MACOSX/)")
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"  # in the names that clusters give to parts
+_MONTH = rf"(?i:(?<![a-z])({'|'.join(filter(None, [*calendar.month_name, *calendar.month_abbr]))})(?![a-z]))"
+_VARYING = re.compile(rf"{_UUID}|[0-9a-f]{{8,}}|\d+|{_MONTH}")
+
+
+def publisher(workspace: Workspace, place: str) -> dict[str, Choice]:
+    """Return the source, and its options, that reads a folder, a zip, or the folder of a file; empty if none does.
+
+    Raises:
+        InputError: the publisher's files lie among those of the repository.
+    """
+    plugins.load([], workspace.root)
+    for path in dict.fromkeys((place, _beside(workspace, place))):
+        for source in SOURCES:
+            if found := _recognised(workspace, source, path):
+                return _of_source(source, place, path, [file.name for file in found])
+    return {}
+
+
+def _recognised(workspace: Workspace, source: str, path: str) -> Sequence[File]:
+    """Return the files at a path that are the log of a source."""
+    maker = SOURCES[source]
+    if not isinstance(maker.thing, type) or not issubclass(maker.thing, Source):
+        return ()
+    try:
+        options = maker.parse({"path": path}, "")["options"]
+    except InputError:  # it reads no files
+        return ()
+    return maker.thing.recognised(workspace, options)
+
+
+def _of_source(source: str, place: str, path: str, names: Sequence[str]) -> dict[str, Choice]:
+    """Return a source of files `names` at a path, unless `place` is another file among them."""
+    if path != place and place.rpartition("/")[2] not in [name.rpartition("/")[2] for name in names]:
+        return {}
+    if path in (".", "*"):
+        raise InputError(
+            f"{listed(names)}: fetch.source: {source} reads them; move them to a folder, and name it instead"
+        )
+    return {
+        "fetch.source": Choice(source, f"its reader knows {listed(names)}"),
+        "fetch.options": Choice({"path": path}, "you named it" if path == place else "the folder of your file"),
+    }
+
+
+def tables(workspace: Workspace, place: str, given: Mapping[str, str]) -> dict[str, Look]:
+    """Return the events, and items, users and history if they lie beside them.
+
+    Args:
+        workspace: where relative paths start.
+        place: a folder, a zip or a glob; or the file of the events.
+        given: what a person said of the events, see `roles.guess`.
+
+    Raises:
+        InputError: no file holds users, items and times.
+    """
+    encoding = given.get("encoding")
+    if DATE in place or "," in place:
+        return {"events": look(workspace, place, "--events", encoding)}
+    sizes, named = _tables_at(workspace, place)
+    looks: dict[str, Look] = {}
+    logs: dict[str, dict[str, Choice]] = {}
+    problems: dict[str, str] = {}
+    for paths in sizes:
+        try:
+            looks[paths] = look(workspace, paths, "events", encoding)
+            if named in (None, paths):
+                logs[paths] = roles.guess(looks[paths], given)
+        except InputError as error:
+            problems[paths] = str(error)
+    if named in problems:
+        raise InputError(problems[named])
+    if not logs:
+        every = "\n".join(f"  {problem}" for problem in problems.values())
+        raise InputError(f"{place}: no file holds users, items and times; name it with --events. The files:\n{every}")
+    labelled = [paths for paths, one in logs.items() if _has_label(looks[paths], one["label"], one["time"])]
+    events = max(labelled or logs, key=lambda paths: sizes[paths])
+    others = sorted(looks.keys() - {events}, key=lambda paths: (_sums_up(looks[paths]), -sizes[paths]))
+    if not labelled:
+        _require_joined(looks[events], [looks[paths] for paths in others])
+    chosen, near = _beside_events(looks[events], logs[events], [looks[paths] for paths in others])
+    unused = sizes.keys() - {events, *(one.paths for one in chosen.values())}
+    rivals = [paths for paths in logs if paths == events or paths in unused]
+    if not labelled and len(rivals) > 1:
+        raise InputError(
+            f"{place}: {listed(rivals)} have users, items and times, and none has a label; name one, or several with a "
+            "comma between them, with --events"
+        )
+    why = "the largest with users, items, times and a label" if labelled else "the largest with users, items and times"
+    if named:
+        why = "you named it"
+    unread = {paths: problem for paths, problem in problems.items() if paths not in looks}
+    if unseen := sorted(unused - near.keys() - unread.keys()):
+        why += f"; not used: {listed(unseen)}"
+    why += "".join(f"\nnot used: {paths}: {reason}" for paths, reason in near.items())
+    why += "".join(f"\nnot used: {problem}" for problem in unread.values())
+    return {"events": replace(looks[events], reason=why), **chosen}
+
+
+def _require_joined(events: Look, others: Iterable[Look]) -> None:
+    """Check that no other table says which of the events were clicked.
+
+    Raises:
+        InputError: one has ids that only one event each has. The message says how to join both.
+    """
+    for other in others:
+        names = [name for name in other.columns if words.means(name, "id") and name in events.columns]
+        keys = [name for name in names if events.columns[name].is_once]
+        if not words.means(Path(other.paths).stem, "click", "reaction") or not keys:
+            continue
+        if sides.known(other.columns[keys[0]].ids, events.columns[keys[0]].ids):
+            raise InputError(
+                f"{other.paths} says by {keys[0]} which rows of {events.paths} were clicked; join them, e.g. with "
+                f"{_join(events.paths, other.paths, keys[0])}, and name it. If each row of {events.paths} is a click, "
+                "name only that with --events"
+            )
+
+
+def _join(events: str, clicks: str, key: str) -> str:
+    """Return a command for a shell that writes the events with a column of clicks to log.parquet."""
+    shown, clicked, of_both = ('"' + name.replace('"', '""') + '"' for name in (events, clicks, key))
+    sql = f"SELECT *, coalesce({of_both} IN (SELECT {of_both} FROM {clicked}), false) AS click FROM {shown}"
+    program = f'import duckdb; duckdb.sql({json.dumps(sql)}).write_parquet("log.parquet")'
+    return f"python -c {shlex.quote(program)}"
+
+
+def _tables_at(workspace: Workspace, place: str) -> tuple[dict[str, int], str | None]:
+    """Return the bytes of the tables at or beside a place, by the globs of their files, and the one that it names.
+
+    Raises:
+        InputError: there is none.
+    """
+    folder = _beside(workspace, place)
+    named = None
+    where = place
+    if folder != place:
+        named = _exact(Download.at(workspace, _exact(place)).files[0].name)
+        where = "*" if folder == "*" else f"{_exact(folder.rstrip('/'))}/*"
+    if sizes := _sizes(workspace, where, named):
+        return sizes, named
+    problem = f"{place}: no file of a log is there; check the path. A log ends in {listed(FORMATS)}, or in .gz"
+    with suppress(InputError):
+        names = [file.name for file in Download.at(workspace, where).files]
+        if others := [name for name in names if name not in _OURS and not _HIDDEN.search(name)]:
+            zips = [name for name in others if name.lower().endswith(".zip")]
+            advice = (
+                f"name {zips[0]} to read it" if zips else "convert or rename it, or move it if a stage writes there"
+            )
+            problem += f". Found {listed(others[:3])}: {advice}"
+    raise InputError(problem)
+
+
+def _beside(workspace: Workspace, place: str) -> str:
+    """Return the folder of a file, `*` if it is the workspace's; a folder, zip or glob as it is.
+
+    Raises:
+        InputError: the zip is damaged.
+    """
+    with unreadable(shown(place)):
+        system, path = fsspec.core.url_to_fs(workspace.located(place))
+        if not system.isfile(path):
+            return place
+        if place.lower().endswith(".zip"):
+            with system.open(path) as file, ZipFile(file):
+                return place
+    folder, slash, _ = place.rpartition("/")
+    return folder or slash or "*"
+
+
+def _sizes(workspace: Workspace, place: str, alone: str | None = None) -> dict[str, int]:
+    """Return the bytes of the tables at a place, by the globs of their files.
+
+    Hidden files are none, and neither is what the pipeline writes. Files whose names differ in a day, a month or a
+    number are one table, but the file `alone` is one of its own.
+
+    Raises:
+        InputError: files of a zip differ only in their day.
+    """
+    try:
+        files = Download.at(workspace, place).files
+    except InputError:
+        return {}
+    is_zip = place.lower().endswith(".zip")
+    named = {_exact(file.name): file for file in files}
+    common = os.path.commonprefix([*named])  # noqa: RUF071  # it is cut at a slash
+    folder = len(common.rpartition("/")[0])
+    tables: dict[str, list[str]] = {}
+    for name, file in named.items():
+        pattern = name[:folder] + _VARYING.sub("*", _DAY.sub(DATE, name[folder:]))
+        if name == alone:
+            tables[name] = [name]
+        elif (
+            file.suffix in FORMATS
+            and name not in _OURS
+            and not _HIDDEN.search(name[folder:])
+            and (is_zip or not is_output(workspace, file))
+        ):
+            tables.setdefault(pattern, []).append(name)
+    sizes: dict[str, int] = {}
+    for pattern, names in tables.items():
+        if is_zip and len(names) > 1 and DATE in pattern:
+            raise InputError(
+                f"{place}: {len(names)} files differ only in their day; unpack the zip, and name the folder"
+            )
+        glob = str(Path("/", pattern))
+        matched = [name for name, file in named.items() if name != alone and Path("/", file.name).match(glob)]
+        several = pattern if len(matched) <= len(names) else ",".join(names)  # items.csv is no part of 1.csv, 2.csv
+        for name in names:
+            file = named[name]
+            paths = f"zip://{_exact(file.path)}::{place}" if is_zip else several if len(names) > 1 else name
+            sizes[paths] = sizes.get(paths, 0) + file.system.size(file.path)
+    return sizes
+
+
+def _exact(name: str) -> str:
+    """Return a glob that matches a name with brackets."""
+    return name.replace("[", "[[]")
+
+
+def _has_label(seen: Look, rule: Choice, time: Choice) -> bool:
+    """Return whether a column tells clicks from other rows."""
+    return Rule.parse("--label", rule.value, [*seen.columns], "").column != time.value
+
+
+def _beside_events(
+    events: Look, found: Mapping[str, Choice], others: Iterable[Look]
+) -> tuple[dict[str, Look], dict[str, str]]:
+    """Return the items, users and history among other tables, and by its paths why a table is nearly one of them."""
+    chosen: dict[str, Look] = {}
+    near: dict[str, str] = {}
+    for other in others:
+        table, why = _table(other, events, found)
+        if table in chosen and _sums_up(other):
+            near[other.paths] = (
+                f"most of its columns sum up answers, including later ones, unlike {chosen[table].paths}"
+            )
+        elif table in chosen:
+            near[other.paths] = f"{chosen[table].paths} is a larger table of {table}; name the right one with --{table}"
+        elif table:
+            chosen[table] = replace(other, reason=why)
+        elif why:
+            near[other.paths] = why
+    return chosen, near
+
+
+def _table(seen: Look, events: Look, found: Mapping[str, Choice]) -> tuple[str | None, str]:
+    """Return what a table beside the events is, and why: history, items or users; or None, and why if it is near."""
+    if _kinds(seen) == _kinds(events):
+        return None, "it has the same columns as the events; to read both, name both with --events, with a comma"
+    if objects := [name for name, column in seen.columns.items() if column.holds_objects]:
+        return None, f"{listed(objects)} holds objects; write one value per row, or leave the column out"
+    columns = {USER_ID: found["user"].value, ITEM_ID: found["item"].value, TIMESTAMP: found["time"].value}
+    unit = found["unit"].value
+    with suppress(InputError):
+        history = sides.history_of(seen, "", events, columns, unit)
+        item = seen.columns[history[ITEM_ID].value]
+        time = history[TIMESTAMP]
+        if len(item.parts) or not _has_label(seen, label.guess(seen, time.value), time):
+            middle = _time(seen.columns[time.value], unit, "median")
+            begin = _time(events.columns[columns[TIMESTAMP]], unit, "min")
+            if middle >= begin:
+                return None, (
+                    f"half of its first rows are from after the events begin ({begin} UTC); a history is mostly older"
+                )
+            return "history", "it has users, items and times, most of them from before the events, but no label"
+    fitting: dict[str, tuple[float, str]] = {}
+    for table, ours in (("items", ITEM_ID), ("users", USER_ID)):
+        with suppress(InputError):
+            theirs = events.columns[columns[ours]]
+            ids = seen.columns[sides.key_of(seen, "", ours, theirs)]
+            share = sides.known(theirs.ids, ids.ids)
+            if ids.distinct == len(ids.values) and share >= sides.KNOWN:
+                why = f"every {ids.name} appears once, and {share:.0%} of the events' {theirs.name}s are in it"
+                fitting[table] = (sides.known(ids.ids, theirs.ids), why)
+    if not fitting:
+        return None, ""
+    name = Path(seen.paths).stem
+    best = max(fitting, key=lambda table: (fitting[table][0], words.means(name, table.removesuffix("s"))))
+    return best, fitting[best][1]
+
+
+def _sums_up(seen: Look) -> bool:
+    """Return whether most columns of a table are numbers of answers, which training would see before they are given."""
+    answers = [column for column in seen.columns.values() if column.kind == "number" and fields.is_answer(column.name)]
+    return len(answers) > len(seen.columns) / 2
+
+
+def _kinds(seen: Look) -> dict[str, str]:
+    """Return the names of the columns, with the kinds of their values where the names are only numbers."""
+    return {name: "" if seen.headed else column.kind for name, column in seen.columns.items()}
+
+
+def _time(column: Column, unit: str, aggregate: str) -> datetime:
+    """Return the `min` or the `median` of the times in a column, in UTC."""
+    rows = Rows.of("", {"": column.values})
+    time, _ = times.to_utc(rows, "", unit, values.forms(rows, {})[""])
+    (found,) = rows.ask(f"{aggregate}({time})")
+    return found

@@ -1,0 +1,213 @@
+"""Guess which columns of a log are the time of an impression, the user and the item, and in which unit the time is.
+
+A column must fit by its values. Among those that fit, a name that means the role decides. Without such a name, a role
+is guessed only if one column fits.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from din.base.errors import InputError, listed, shown
+from din.data import times
+from din.data.rules import Rule
+from din_start.init import label, words
+from din_start.init.choice import Choice
+from din_start.init.look import Column, Look
+
+_FIRST, _LAST = (datetime(year, 1, 1, tzinfo=UTC) for year in (1995, 2050))  # a fetch accepts more; ids look like times
+_BEGIN = r"(?i)^\s*(\d|[a-z]{3,9}\.?,? \d)"  # of a time as text, such as 31.05.2024 or May 31 2024
+_CLOCK = r"^\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?$"
+_SHORTEST = 10_000_000  # no form of digits alone is shorter than %Y%m%d
+_GAPS = 0.1  # share of rows without a time from which a column is more likely to hold those of clicks
+_EXAMPLE = "say how they are written with --unit, such as --unit '%d/%b/%Y %H:%M'"
+_NO_IDS = ("rating", "reaction", "click", "feedback", "time", "money", "number")
+_FEWEST_IDS = 10
+_FEWEST_OTHERS = 100  # in a column whose name says more than the role, such as a feature of the user
+
+
+def guess(log: Look, given: Mapping[str, str]) -> dict[str, Choice]:
+    """Return the columns of `time`, `user` and `item`, the `unit` of the time, and the `label`, maybe a rule.
+
+    A role in `given` is not guessed.
+
+    Raises:
+        InputError: a role can't be guessed; a given column does not exist, or can't have its role.
+    """
+    for role, name in given.items():
+        if role not in ("label", "unit", "encoding") and name not in log.columns:
+            raise InputError(f"--{role} {shown(name)}: no such column; expected one of {listed(log.columns)}")
+    time, unit = _time(log, given.get("time"), given.get("unit"))
+    answer = Choice(given["label"], "you said so") if "label" in given else label.guess(log, time.value)
+    rule = Rule.parse("--label", answer.value, list(log.columns), log.files[0].name)
+    used = {time.value, rule.column, *log.once}
+    user = _id(log, "user", given.get("user"), used | {given.get("item", "")})
+    item = _id(log, "item", given.get("item"), used | {user.value})
+    return {"time": time, "unit": unit, "user": user, "item": item, "label": answer}
+
+
+def unit_of(column: Column) -> Choice | None:
+    """Return the unit of a column of times with its reason, or None if the values are no times."""
+    if column.kind == "time":
+        return Choice("iso", "the column is of a time type, which has a unit of its own")
+    if column.kind not in ("text", "number") or not column.distinct:
+        return None
+    # 2024050100 is an hour. Hardly any count of seconds would end in a month, a day and an hour in all rows.
+    return _written(column) or (_since_1970(column) if column.kind == "number" else None)
+
+
+def _written(column: Column) -> Choice | None:
+    """Return the form of times in text or in digits with its reason, or None."""
+    if column.kind == "text" and column.share_of(_BEGIN) < times.MOST:
+        return None
+    if column.kind == "number" and not (column.is_whole and pc.max(column.different).as_py() >= _SHORTEST):
+        return None
+    text = pa.chunked_array([column.different[:20_000].cast(pa.string())])
+    if column.kind == "text" and times.is_iso(text):
+        return Choice("iso", f"{text[0]} is ISO 8601; times without an offset count as UTC")
+    if forms := times.forms_of(text, times.DIGITS if column.kind == "number" else times.FORMS):
+        also = f" (or {forms[1]}: check it)" if len(forms) > 1 else ""
+        return Choice(forms[0], f"{text[0]}, and all others, have this form{also}; they count as UTC")
+    return None
+
+
+def _since_1970(column: Column) -> Choice | None:
+    """Return the unit of a count since 1970 with its reason, or None if the numbers are too small or too large."""
+    # Among different values, 0 or another mark for a missing time counts once. Few rows may have it.
+    low, high = pc.quantile(column.different, [1 - times.MOST, times.MOST], interpolation="nearest").to_pylist()
+    least = min(low, pc.quantile(column.values, _GAPS, interpolation="nearest")[0].as_py())
+    for unit, per in times.NANOSECONDS.items():
+        if least * per >= _FIRST.timestamp() * 10**9 and high * per < _LAST.timestamp() * 10**9:
+            first, last = (datetime.fromtimestamp(time * per / 10**9, UTC) for time in (low, high))
+            return Choice(unit, f"nearly all are {first:%Y-%m-%d} to {last:%Y-%m-%d} in {unit} since 1970")
+    return None
+
+
+def _time(log: Look, given: str | None, said: str | None) -> tuple[Choice, Choice]:
+    """Return the column of the time and its unit; `given` and `said` are what a person named."""
+    if said is None:
+        units = {name: unit for name, column in log.columns.items() if (unit := unit_of(column))}
+    elif said in (*times.NANOSECONDS, "iso") or "%" in said:
+        units = {name: Choice(said, "you said so") for name, column in log.columns.items() if _fits(column, said)}
+    else:
+        raise InputError(f"--unit {shown(said)}: expected s, ms, us, ns, iso, or a form such as %d.%m.%Y %H:%M")
+    if given in units:
+        return Choice(given, "you said so"), units[given]
+    # Ids may look like times since 1970.
+    units = {name: unit for name, unit in units.items() if words.means(name, "time") or not words.means(name, "id")}
+    expected = said or "seconds to nanoseconds since 1970, ISO 8601, or a date such as 31.05.2024 12:00"
+    if given is not None:
+        raise InputError(
+            f"--time {given}: its values, such as {log.columns[given].examples}, are not times; expected {expected}: "
+            f"{_EXAMPLE}"
+        )
+    if not units:
+        nested = [name for name, column in log.columns.items() if column.kind == "nested"]
+        plain = [name for name in log.columns if name not in nested]
+        raise InputError(
+            f"{log.files[0].name}: no column holds times, which tell the order of the rows; expected {expected} in one "
+            f"of {listed(plain)}. If one holds times in another form, name it with --time, and {_EXAMPLE}. If the rows "
+            "have an order but no times, add a column `timestamp` of the same day in all rows, such as 2000-01-01"
+            + (f"; write one row per impression instead of lists or objects in {listed(nested)}" if nested else "")
+        )
+    columns = {name: log.columns[name] for name in units}
+    if whole := [name for name, one in columns.items() if one.missing < _GAPS * len(one.values)]:
+        units = {name: units[name] for name in whole}  # where nobody clicked, the time of the click is missing
+    if others := {name: unit for name, unit in units.items() if not words.means(name, "user", "item", "id")}:
+        units = others
+    if named := words.by_name(units, "time"):
+        most = max(log.columns[name].distinct for name in named)
+        best = next(name for name in named if log.columns[name].distinct * 20 >= most)  # not the day beside the time
+        reason = f"the name means a time, and the values are times ({log.columns[best].examples})"
+    elif len(units) == 1:
+        (best,) = units
+        reason = f"the only column of times ({log.columns[best].examples})"
+    else:
+        problem = f"{listed(units)} all hold times; name the time of the impression with --time"
+        raise InputError(f"{log.files[0].name}: {problem}")
+    is_coarse = is_day(log.columns[best], units[best].value)
+    if clocks := [name for name, one in log.columns.items() if is_coarse and one.share_of(_CLOCK) > times.MOST]:
+        reason += f"\nthese are days; to use the time of day in {clocks[0]} as well, write both in one column"
+    return Choice(best, reason), units[best]
+
+
+def is_day(column: Column, unit: str) -> bool:
+    """Return whether a column of times of a unit holds days, without the time of day."""
+    if unit == "iso":
+        return any(len(str(time)) == len("2024-05-31") for time in column.different[:1])
+    return "%" in unit and "%H" not in unit and "%I" not in unit
+
+
+def _fits(column: Column, unit: str) -> bool:
+    """Return whether a column may hold times of a unit."""
+    if unit in times.NANOSECONDS:
+        return column.kind == "number"
+    if unit == "iso":
+        return column.kind == "time" or (column.kind == "text" and times.is_iso(column.values.drop_null()))
+    return column.kind != "nested" and times.has_form(column.values.drop_null(), unit)
+
+
+def _id(log: Look, role: str, given: str | None, used: set[str]) -> Choice:
+    """Return the column of the user or of the item, which has no other role yet."""
+    if given is not None:
+        if problem := _problem(log.columns[given], role, is_given=True):
+            raise InputError(f"--{role} {given}: {problem}")
+        return Choice(given, "you said so")
+    free = {name: column for name, column in log.columns.items() if name not in used}
+    problems = {name: _problem(column, role, is_given=False) for name, column in free.items()}
+    named = words.by_name(free, role)
+    named.sort(key=lambda name: (words.rank(name, role), not words.means(name, "id")))
+    like_ids = [name for name in named if words.means(name, "id") or len(words.words(name)) == 1]
+    likely = [name for name in like_ids if free[name].distinct >= _FEWEST_IDS]
+    named = [name for name in named if name in like_ids or free[name].distinct >= _FEWEST_OTHERS]
+    # Ids with gaps can't be used, and no column whose name is less certain replaces them.
+    meant = [name for name in named if problems[name] is None or (free[name].missing and name in likely)] + likely
+    if meant and problems[meant[0]] is None:
+        return Choice(meant[0], f"the name means the {role}; {_repeats(free[meant[0]])}")
+    fitting = [name for name in free if problems[name] is None]
+    plain = [name for name in fitting if not words.means(name, "item" if role == "user" else "user", *_NO_IDS)]
+    if plain and (not log.headed or (len(plain) == 1 and not meant)):
+        why = "the only column left that repeats like ids" if log.headed else "no header: check it; it repeats like ids"
+        return Choice(plain[0], f"{why}; {_repeats(free[plain[0]])}")
+    problem = f"no name of a column means the {role}"
+    candidates = sorted(plain or fitting, key=lambda name: -free[name].distinct)
+    if blamed := next(iter((*meant, *named)), None):
+        problem = f"{blamed} means the {role}, but {problems[blamed]}"
+        if _problem(free[blamed], role, is_given=True) is None:
+            candidates = [blamed, *(name for name in candidates if name != blamed)]
+    found = listed(candidates) or f"none of {listed(log.columns)}"
+    raise InputError(f"{log.files[0].name}: {problem}; candidates by their values: {found}. Name one with --{role}")
+
+
+def _problem(column: Column, role: str, is_given: bool) -> str | None:
+    """Return why a column can't be the user or the item, and what to do, or None; unlikely ids must be given."""
+    if column.holds_objects:
+        return (
+            f"its values are objects ({column.values.type}); write the {role}'s id as a column of its own, e.g. of "
+            f"JSON-lines with jq -c '.{role}_id = .{column.name}.id'"
+        )
+    # Ids such as 1234.5678 are read as they are written.
+    if not (column.kind == "text" or column.is_whole or (column.kind == "number" and words.means(column.name, "id"))):
+        kind = f"{column.values.type} ({column.examples})"
+        return f"its values are of type {kind}; expected whole numbers or text: name another column"
+    if column.missing:
+        return (
+            f"{column.missing:,} of the first {len(column.values):,} values are missing; fill them or drop their rows"
+        )
+    if column.distinct <= 2:
+        return f"its only values are {column.examples}; expected more than two {role}s: name another column"
+    if column.holds_lists:
+        return f"its values are lists, such as {shown(column.examples)}; expected one {role}: write a row for each"
+    if is_given:
+        return None
+    if column.distinct < _FEWEST_IDS:
+        return f"it has only {column.distinct} values ({column.examples}), fewer than {_FEWEST_IDS}"
+    if column.is_once:
+        return f"hardly any {role} repeats: {_repeats(column)}"
+    return None
+
+
+def _repeats(column: Column) -> str:
+    return f"{column.distinct:,} values in the first {len(column.values):,} rows"

@@ -1,0 +1,140 @@
+"""The command `din tune`."""
+
+import json
+import math
+import time
+from collections.abc import Collection
+from concurrent.futures.process import BrokenProcessPool
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+
+from din.base import cores
+from din.base.errors import InputError, Unavailable, needing_space
+from din.base.workspace import Workspace
+from din.params import Params
+from din.train import checkpoint
+from din.train.compute import computing
+from din_start.params.defaults import written
+from din_tune import result, seeds
+from din_tune.result import Candidate, KeyRow, TrialRow, Tuned, shown_metric
+from din_tune.space import Space, Values
+from din_tune.study import WHY, by_metric, ended, held, only_one, open_study, search, seconds
+from din_tune.training import executor
+
+_KEPT = "the trainings that have ended are kept"
+_USUAL_KEYS = 5
+"""The number of keys that a winner changes, for which the search leaves time."""
+
+
+def tune(
+    workspace: Workspace,
+    params: Params,
+    minutes: float | None,
+    trials: int | None,
+    jobs: int | None,
+    kept: Collection[str] = (),
+) -> Tuned:
+    """Search, train the best again with further seeds, print the result, and write overlay and page.
+
+    Args:
+        minutes: of this call; None: no limit. The first trials tell how long the trainings after the search will take.
+            These always run to their end.
+        trials: of the whole study, earlier calls included; None: no limit.
+        jobs: the processes that train; None: as many as the cores allow, or one on a GPU.
+        kept: keys of params.yaml that keep today's values.
+
+    Raises:
+        InputError: features are missing or damaged, the space is bad, another process tunes here, or no trial has a
+            metric yet.
+        Unavailable: the disk is full, or a process was killed.
+    """
+    space = Space.of(params, kept)
+    began = time.monotonic()
+    stop_at = math.inf if minutes is None else began + 60 * minutes
+    with computing(params.train.compute) as compute:
+        on_cpu = compute.device.type == "cpu"
+        jobs = jobs or (max(1, cores.available() // compute.threads) if on_cpu else 1)
+    try:
+        with (
+            needing_space(workspace.tuning, f"; {_KEPT}"),
+            only_one(workspace),
+            held(workspace) as features,
+            executor(workspace, params, jobs) as pool,
+        ):
+            study = open_study(workspace, features, space)
+            search(workspace, features, study, space, pool, jobs, min(jobs, trials or jobs), stop_at)
+            later = (seeds.FEWEST_SEEDS * (seeds.BEST + 1) + _USUAL_KEYS) / jobs * _longest(study)
+            half_time = (began + stop_at) / 2
+            search(workspace, features, study, space, pool, jobs, trials, max(stop_at - later, half_time))
+            folder = seeds.folder(workspace, study.study_name)
+            final = seeds.Final(features, space, pool, folder, jobs, _longest(study), stop_at)
+            found = _finish(workspace, study, final)
+            checkpoint.prune(folder)
+            result.write(workspace, space, found)
+    except BrokenProcessPool:
+        raise Unavailable(
+            "a training process was killed, perhaps for its memory; run the same command again with fewer --jobs than "
+            f"{jobs}; {_KEPT}"
+        ) from None
+    result.print_tuned(found)
+    return found
+
+
+def _longest(study: Study) -> float:
+    """Return the seconds of the longest of the best trials."""
+    return max((seconds(one) for one in by_metric(study)[: seeds.BEST]), default=0.0)
+
+
+def _finish(workspace: Workspace, study: Study, final: seeds.Final) -> Tuned:
+    """Train the best trials with further seeds, and return the result.
+
+    Raises:
+        InputError: no trial has a metric, or today's parameters failed on a further seed.
+    """
+    space = final.space
+    rows = [_row(space, one) for one in ended(study)]
+    ranked = [(one.number, space.changes(space.decoded(one.params))) for one in by_metric(study)]
+    if not ranked:
+        advice = f"the last of {len(rows)} failed: {rows[-1].why}" if rows else "give it more --minutes"
+        raise InputError(f"no trial has a metric yet; {advice}")
+    distinct: dict[str, tuple[int, Values]] = {}
+    for trial, changes in ranked:
+        if changes:
+            distinct.setdefault(json.dumps(changes), (trial, changes))
+    candidates = final.against_today([*distinct.values()])
+    today = candidates[0]
+    if today.mean is None:
+        raise InputError(
+            f"today's parameters failed with {today.metrics.count(None)} of {len(today.metrics)} further seeds; "
+            "expected metrics to compare trials with: correct what the failed trainings name, and run it again"
+        )
+    winner = max(candidates, key=lambda one: -math.inf if one.mean is None else one.mean)
+    return Tuned(
+        metric=space.params.train.learning.metric,
+        seeds=[space.params.train.learning.seed + one for one in range(1, len(winner.metrics) + 1)],
+        trials=rows,
+        candidates=candidates,
+        winner=winner.trial,
+        keys=_keys(final, winner) if winner.changes else [],
+        overlay=workspace.relative(workspace.tuned) if winner.changes else None,
+        page=workspace.relative(workspace.tuning_page),
+    )
+
+
+def _keys(final: seeds.Final, winner: Candidate) -> list[KeyRow]:
+    """Return what the winner changes, with a reason for each key."""
+    metric = final.space.params.train.learning.metric.upper()
+    found = []
+    for key, without in final.without_each(winner.changes).items():
+        old = final.space.today[key]
+        reason = f"{metric} {shown_metric(winner.metrics[0])}; with {written(old)} {shown_metric(without)}"
+        found.append(KeyRow(key, old, winner.changes[key], reason))
+    return found
+
+
+def _row(space: Space, trial: FrozenTrial) -> TrialRow:
+    changes = space.changes(space.decoded(trial.params))
+    state = trial.state.name.lower()
+    why = trial.user_attrs.get(WHY, "") if state == "fail" else ""
+    return TrialRow(trial.number, state, trial.value, seconds(trial), changes, why)

@@ -1,0 +1,99 @@
+"""How publishers' files are found."""
+
+import errno
+import gzip
+import zipfile
+from typing import Any
+
+import fsspec
+import pytest
+
+from din.base.artifacts import write_json
+from din.base.errors import InputError, Unavailable
+from din.base.workspace import Workspace
+from din.data import files
+from din.data.download import Download
+
+
+def test_missing_or_broken_files(workspace: Workspace) -> None:
+    """The message names the missing file and lists the files that are there; a broken zip gives no traceback."""
+    (workspace.root / "d").mkdir()
+    (workspace.root / "d/notes.txt").write_text("x")
+    (workspace.root / "d/all.tar.gz").write_text("x")
+    download = Download.at(workspace, "d")
+    with pytest.raises(InputError, match=r"'d' holds no a.csv, .* it holds all.tar.gz, notes.txt. Unpack other arch"):
+        download.need("a.csv")
+    with pytest.raises(InputError, match=r"fetch\.options\.path: 'e' holds no file; relative paths start at the proj"):
+        Download.at(workspace, "e")
+    (workspace.root / "cut.zip").write_bytes(b"PK\x03\x04 cut")
+    with pytest.raises(InputError, match=r"fetch\.options\.path: 'cut.zip': cannot be read"):
+        Download.at(workspace, "cut.zip")
+
+
+def test_files_are_found_in_any_folder(workspace: Workspace) -> None:
+    """A file is found in any folder, plain or compressed, but not in two; messages show its path as users write it."""
+    (workspace.root / "d/deep").mkdir(parents=True)
+    (workspace.root / "d/deep/a.csv").write_text("x")
+    (workspace.root / "d/b.csv.gz").write_bytes(gzip.compress(b"x"))
+    download = Download.at(workspace, "d")
+    assert download.need("a.csv").name == "d/deep/a.csv"
+    assert download.need("b.csv").name == "d/b.csv.gz"
+    assert not download.has("c.csv")
+    (workspace.root / "d/a.csv.gz").write_bytes(gzip.compress(b"x"))
+    with pytest.raises(InputError, match=r"holds 2 files that may be a.csv: .*; expected one"):
+        Download.at(workspace, "d").need("a.csv")
+    (workspace.root / "d/a.csv.gz").unlink()
+    absolute = Download.at(workspace, str(workspace.root / "d"))
+    assert absolute.need("a.csv").name == str(workspace.root / "d/deep/a.csv")
+
+
+class ClientError(Exception):
+    """An error of a store's client, which is neither an OSError nor an exception of Python's own."""
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (ConnectionResetError("peer went away"), Unavailable),
+        (OSError(errno.EIO, "internal error"), Unavailable),
+        (ClientError("could not connect to the endpoint"), Unavailable),
+        (FileNotFoundError("no such bucket"), InputError),
+        (OSError("cut"), InputError),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_store_that_does_not_answer(
+    workspace: Workspace, fault: Exception, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another try may help, unless the file is missing, not permitted or damaged."""
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/down/a.csv", b"x")
+    file = Download.at(workspace, "memory://down").need("a.csv")
+
+    def fail(*_: object, **__: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(type(memory), "open", fail)
+    with pytest.raises(error, match=r"^memory:///down/a.csv: cannot be read"):
+        files.digests(workspace, [file])
+
+
+def test_members_of_a_zip_are_hashed_once(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The archive's own checksums tell whether a member has changed."""
+    for content in ("x", "y"):
+        with zipfile.ZipFile(workspace.root / "a.zip", "w") as archive:
+            archive.writestr("d/a.csv", content)
+        found = [Download.at(workspace, "a.zip").need("a.csv")]
+        first = files.digests(workspace, found)
+        with monkeypatch.context() as patch:
+            patch.setattr(files, "_sha256", lambda *_: pytest.fail("hashed again"))
+            assert files.digests(workspace, found) == first
+
+
+@pytest.mark.parametrize("known", [{}, {"stamp": [1], "sha256": 7}])
+def test_digests_of_another_form_count_as_none(workspace: Workspace, known: dict[str, Any]) -> None:
+    """The file is read as if for the first time."""
+    found = files.expand(workspace, "clicks.csv", "key")
+    first = files.digests(workspace, found)
+    write_json(workspace.digests, {"clicks.csv": known})
+    assert files.digests(workspace, found) == first

@@ -1,0 +1,113 @@
+"""A raw log as plain dicts and lists, written as the contract's Parquet files, and features read as plain values."""
+
+import math
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from din.base.artifacts import read_json, write_json
+from din.base.workspace import Workspace
+from din.params import Params, load
+from tests.factories import documents_of
+
+PARAMS = load(Path(__file__).parents[3] / "params.yaml")
+TIMES = pa.timestamp("us")
+
+
+@dataclass
+class Log:
+    """A raw log; empty tables are not written.
+
+    `events` have user_id, item_id, timestamp (µs), sequence, label, behaviour and further columns.
+    """
+
+    events: list[dict[str, Any]]
+    history: list[dict[str, Any]] = field(default_factory=list)
+    items: list[dict[str, Any]] = field(default_factory=list)
+    users: list[dict[str, Any]] = field(default_factory=list)
+    fields: dict[str, dict[str, Any]] = field(default_factory=dict)
+    types: dict[str, pa.DataType] = field(default_factory=dict)
+    protocol: str = "by_user"
+    order: str | None = None
+    until: str | None = None
+
+    def write(self, root: Path) -> None:
+        days: dict[str, list[dict[str, Any]]] = {}
+        for event in self.events:
+            day = datetime.fromtimestamp(event["timestamp"] / 1e6, UTC).date().isoformat()
+            days.setdefault(day, []).append(event)
+        for day, rows in days.items():
+            self._table(rows, root / "events" / f"date={day}" / "part-0.parquet")
+        for name in ("history", "items", "users"):
+            if rows := getattr(self, name):
+                self._table(rows, root / f"{name}.parquet")
+        declared = {
+            "days": sorted(days),
+            "fields": self.fields,
+            "protocol": self.protocol,
+            "order": self.order,
+            "until": self.until,
+        }
+        write_json(root / "manifest.json", documents_of.raw_manifest(**declared))
+
+    def _table(self, rows: list[dict[str, Any]], path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        known = {"timestamp": TIMES, "sequence": pa.int64(), "label": pa.int8(), "behaviour": pa.int8()} | self.types
+        columns = {name: pa.array([row[name] for row in rows], known.get(name)) for name in rows[0]}
+        pq.write_table(pa.table(columns), path)
+
+
+def block(window_days: int | None = None, history_days: int | None = None, **changes: Any) -> Params:
+    """Return the project's params with keys of `data` and `featurize.<key>` changed."""
+    data = replace(PARAMS.data, window_days=window_days, history_days=history_days)
+    return replace(PARAMS, data=data, featurize=replace(PARAMS.featurize, **changes))
+
+
+class Built:
+    """A feature directory decoded to raw values, as a reader of FORMAT.md would decode it."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self.root = root = workspace.features
+        self.manifest = read_json(root / "manifest.json")
+        self.rows = {record["name"]: record["rows"] for record in self.manifest["fields"]}
+        self.items, self.users = (plain(root / f"{name}.parquet") for name in ("items", "users"))
+
+    def impressions(self) -> list[dict[str, Any]]:
+        """Return every impression with split, raw ids, and its history as (raw item, sequence, behaviour fields, …)."""
+        rows = []
+        for folder in sorted((self.root / "shards").iterdir()):
+            behaviours = plain(folder / "behaviours.parquet")
+            for split in ("train", "valid", "test"):
+                for row in plain(folder / f"{split}.parquet"):
+                    seen = behaviours[row.pop("history_start") : row.pop("history_end")]
+                    assert all(behaviour["user"] == row["user"] for behaviour in seen)
+                    history = [self._past(behaviour) for behaviour in seen]
+                    user, item = self.users[row["user"]]["value"], self.items[row["item"]]["value"]
+                    rows.append({**row, "split": split, "user": user, "item": item, "history": history})
+        return sorted(rows, key=lambda row: (row["sequence"], row["sampled"]))
+
+    def vocabulary(self, name: str) -> list[dict[str, Any]]:
+        return plain(self.root / "vocab" / f"{name}.parquet")
+
+    def _past(self, behaviour: dict[str, Any]) -> dict[str, Any]:
+        return {k: v for k, v in behaviour.items() if k != "user"} | {"item": self.items[behaviour["item"]]["value"]}
+
+
+def plain(path: Path) -> list[dict[str, Any]]:
+    return [{name: comparable(value) for name, value in row.items()} for row in pq.read_table(path).to_pylist()]
+
+
+def comparable(value: Any) -> Any:
+    """NaN as the string "nan", floats of 5 significant digits; what differs from 0 by rounding alone is 0."""
+    if isinstance(value, list):
+        return [comparable(part) for part in value]
+    if not isinstance(value, float):
+        return value
+    if math.isnan(value):
+        return "nan"
+    return 0.0 if abs(value) < 1e-6 else float(f"{value:.5g}")

@@ -1,0 +1,100 @@
+"""Values of two keys that contradict each other."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from din.base.errors import InputError
+from din.params import Params, parse, to_json
+from din.params.overlays import overlaid
+
+CONFLICTS: list[tuple[dict[str, Any], str]] = [
+    (
+        {"fetch": {"source": "kuairand-pure"}},
+        "fetch.source is 'kuairand-pure' and fetch.options is {}: the source reads files; give their path, as "
+        "{path: …}, see docs/public-logs.md",
+    ),
+    (
+        {"fetch": {"source": "table"}},
+        "fetch.source is 'table' and fetch.table.events is null: the source reads files; give their path, "
+        "see docs/bring-your-own-log.md",
+    ),
+    (
+        {"fetch": {"source": "table", "table": {"events": "logs/{date}.csv,more/*.csv"}}},
+        "fetch.table.events is 'logs/{date}.csv,more/*.csv': expected {date} in all of its paths or in none",
+    ),
+    (
+        {"fetch": {"source": "table", "table": {"events": "log.csv", "items": "items-{date}.csv"}}},
+        "fetch.table.items is 'items-{date}.csv': this table has no days",
+    ),
+    (
+        {"fetch": {"simulate": {"items": 9, "categories": 10}}},
+        "fetch.simulate.items is 9 and fetch.simulate.categories is 10: each category needs an item",
+    ),
+    (
+        {"featurize": {"protocol": "by_user", "valid_fraction": 0.5, "test_fraction": 0.5}},
+        "featurize.valid_fraction is 0.5 and featurize.test_fraction is 0.5: no user is left to train on",
+    ),
+    (
+        {"data": {"window_days": 3}, "featurize": {"protocol": "temporal"}},
+        "data.window_days is 3 and featurize.valid_days is 1 and featurize.test_days is 2: no day of the",
+    ),
+    (
+        {
+            "fetch": {"source": "table", "table": {"events": "clicks.csv", "sampled": 0.1}},
+            "featurize": {"keep_negatives": 0.5},
+        },
+        "fetch.table.sampled is 0.1 and featurize.keep_negatives is 0.5: the log's negatives are already sampled; set "
+        "keep_negatives to 1, or bring the whole log",
+    ),
+    (
+        {
+            "fetch": {"source": "served", "options": {"path": "log", "table": {"sampled": 0.1}}},
+            "featurize": {"keep_negatives": 0.5},
+        },
+        "fetch.options is {'path': 'log', 'table': {'sampled': 0.1}} and featurize.keep_negatives is 0.5: the log's",
+    ),
+    (
+        {"train": {"learning": {"regularizer": "dropout"}}},
+        "train.learning.regularizer is 'dropout' and train.learning.dropout is 0.0: ",
+    ),
+    (
+        {"train": {"learning": {"regularizer": "dropout", "dropout": 0.5}, "model": {"name": "lr"}}},
+        "train.learning.regularizer is 'dropout' and train.model.name is 'lr': lr has no layers to drop",
+    ),
+    (
+        {"train": {"learning": {"renew_embeddings": True}, "model": {"name": "lr"}}},
+        "train.learning.renew_embeddings is true and train.model.name is 'lr': lr is nothing but its table",
+    ),
+    (
+        {"train": {"learning": {"decay_steps": 10}}},
+        "train.learning.decay_steps is 10 and train.learning.decay is 1.0: ",
+    ),
+    (
+        {"train": {"compute": {"backend": "native", "device": "cuda"}}},
+        "train.compute.backend is 'native' and train.compute.device is 'cuda': native operations compute on CPUs",
+    ),
+    (
+        {"train": {"model": {"sequences": {"clicks": {"action": ["click"]}}}}, "featurize": {"fields": {"item": {}}}},
+        "train.model.sequences is {'clicks': {'action': ('click',)}} and featurize.fields is {'item': {}}: ",
+    ),
+    ({"validate_predictions": {"calibration": [1.5, 1.4]}}, "validate_predictions.calibration is (1.5, 1.4): nothing"),
+    ({"gate": {"min_auc": 0.96}}, "gate.min_auc is 0.96 and gate.max_auc is 0.95: "),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), CONFLICTS, ids=lambda value: value if isinstance(value, str) else "")
+def test_conflicts_name_keys_values_and_what_to_do(changes: dict[str, Any], message: str, params: Params) -> None:
+    """A conflict is an error as soon as parameters are read."""
+    given = overlaid(to_json(params), changes, "here")
+    with pytest.raises(InputError) as error:
+        parse(Params, given, Path("params.yaml"))
+    assert str(error.value).startswith(f"params.yaml: {message}")
+
+
+def test_what_fits_together_is_no_conflict(params: Params) -> None:
+    """Bounds may be equal; fields that the source declares itself are not known yet."""
+    changes = {"gate": {"min_auc": 0.95}, "train": {"model": {"sequences": {"clicks": {"action": ["click"]}}}}}
+    given = overlaid(to_json(params), changes, "here")
+    assert parse(Params, given, "here").gate.min_auc == 0.95

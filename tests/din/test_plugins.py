@@ -1,0 +1,103 @@
+"""Tests of plugins: the files that are loaded, and the errors for others."""
+
+from pathlib import Path
+
+import pytest
+
+from din import plugins
+from din.base.errors import InputError
+from din.base.workspace import Workspace
+from din.stages import code
+from din.stages.pipeline import Stage, stages_of
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("file", ["missing.py", "../outside.py", "text.txt"])
+def test_only_python_files_of_the_repository_are_loaded(tmp_path: Path, file: str) -> None:
+    """A file that is missing, of another kind or outside the repository is refused by name."""
+    root = tmp_path / "repository"
+    root.mkdir()
+    (root / "text.txt").write_text("")
+    (tmp_path / "outside.py").write_text("")
+    with pytest.raises(InputError, match=f"plugins: {file}: not found; expected a Python file below"):
+        plugins.load([file], root)
+
+
+def test_two_plugins_have_two_names(tmp_path: Path) -> None:
+    """A module is known by the name of its file alone, so the second would replace the first."""
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "model.py").touch()
+    plugins.load(["a/model.py", "a/model.py"], tmp_path)
+    with pytest.raises(InputError, match=r"plugins: b/model.py: another plugin has the name model.py; rename"):
+        plugins.load(["a/model.py", "b/model.py"], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [("VALUE = 1\nVALUE.heads\n", "py:2: AttributeError: 'int'"), ("def :\n", "py:1: SyntaxError: ")],
+)
+def test_a_broken_plugin_names_its_line(tmp_path: Path, source: str, message: str) -> None:
+    """Somebody who writes a plugin sees the line and the error, without a traceback."""
+    (tmp_path / "broken.py").write_text(source)
+    with pytest.raises(InputError, match=f"broken.{message}"):
+        plugins.load(["broken.py"], tmp_path)
+
+
+def test_a_plugin_is_loaded_again_only_if_it_changed(tmp_path: Path) -> None:
+    """Reading the parameters twice runs a plugin once; an edit runs it again."""
+    file = tmp_path / "counted.py"
+    runs = tmp_path / "runs"
+    file.write_text(f"with open({str(runs)!r}, 'a') as f:\n    f.write('x')\n")
+    plugins.load(["counted.py"], tmp_path)
+    plugins.load(["counted.py"], tmp_path)
+    assert runs.read_text() == "x"
+    file.write_text(file.read_text() + "# edited\n")
+    plugins.load(["counted.py"], tmp_path)
+    assert runs.read_text() == "xx"
+
+
+def test_a_plugin_counts_for_the_stages_whose_seam_it_imports(tmp_path: Path) -> None:
+    """A new model trains again, and does not fetch again; a comment in it changes nothing."""
+    stages = stages_of(Workspace(ROOT))
+    model = tmp_path / "transformer.py"
+    model.write_text("from din.model import MODELS\nimport torch\nHEADS = 1\n")
+    touched = [name for name in ("fetch", "featurize", "train", "export") if _files(stages[name], model)]
+    assert touched == ["train", "export"]
+    before = _files(stages["train"], model)
+    model.write_text("# A comment.\n" + model.read_text())
+    assert _files(stages["train"], model) == before
+    model.write_text(model.read_text().replace("HEADS = 1", "HEADS = 2"))
+    assert _files(stages["train"], model) != before
+
+
+@pytest.mark.parametrize("line", ["import din.model", "from din import model", "import din.model.din"])
+def test_a_plugin_counts_however_it_imports_the_seam(line: str, tmp_path: Path) -> None:
+    plugin = tmp_path / "transformer.py"
+    plugin.write_text(f"{line}\n")
+    assert _files(stages_of(Workspace(ROOT))["train"], plugin)
+
+
+def test_a_relative_import_is_named(tmp_path: Path) -> None:
+    """Plugins are single files, so there is nothing to import relatively."""
+    plugin = tmp_path / "transformer.py"
+    plugin.write_text("def build():\n    from . import attention\n")
+    with pytest.raises(InputError, match=r"transformer.py: `from \. import attention`: a relative import"):
+        code.code_of(stages_of(Workspace(ROOT))["train"], [plugin])
+
+
+def test_a_gate_of_a_plugin_counts_for_the_gate_alone(tmp_path: Path) -> None:
+    """So do the modules of the built-in gates, which are imported by name."""
+    stages = stages_of(Workspace(ROOT))
+    gate = tmp_path / "concentration.py"
+    gate.write_text("from din.release.gates import GATES\n")
+    assert [name for name, stage in stages.items() if stage.command and _files(stage, gate)] == ["gate"]
+    assert {"din/release/gates/candidate.py", "din/release/gates/slices.py"} <= code.code_of(
+        stages["gate"]
+    ).files.keys()
+
+
+def _files(stage: Stage, plugin: Path) -> dict[str, str]:
+    """Return the digests that a plugin adds to a stage."""
+    return {path: digest for path, digest in code.code_of(stage, [plugin]).files.items() if "plugins/" in path}

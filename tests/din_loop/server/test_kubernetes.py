@@ -1,0 +1,95 @@
+"""The examples for Kubernetes: their commands are ones that `din serve` accepts, and their probes are routes."""
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+from ruamel.yaml import YAML
+from starlette.routing import Route
+
+from din import cli
+from din_loop.server import run
+from din_loop.server.app import app
+from tests.din_loop.server.served_world import World
+
+EXAMPLES = Path(__file__).parents[3] / "examples/kubernetes"
+PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
+
+
+def read(name: str) -> list[dict[str, Any]]:
+    return [*YAML(typ="safe").load_all((EXAMPLES / name).read_text(encoding="utf-8"))]
+
+
+@pytest.fixture(params=["serve.yaml", "kserve.yaml"])
+def pod(request: pytest.FixtureRequest) -> dict[str, Any]:
+    spec = read(request.param)[0]["spec"]
+    return spec["template"]["spec"] if "template" in spec else spec["predictor"]
+
+
+def options_of(container: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that `din serve` reads from a container's arguments."""
+    program, name, *arguments = container["args"]
+    assert program == "din"
+    group: Any = typer.main.get_command(cli.app)
+    return group.commands[name].make_context(name, arguments).params
+
+
+def test_the_command_is_accepted(pod: dict[str, Any]) -> None:
+    """`din serve` has these options, the port is open, and a pod can finish its requests before it is killed."""
+    (container,) = pod["containers"]
+    given = options_of(container)
+    assert given["host"] == "0.0.0.0"
+    assert [port["containerPort"] for port in container["ports"]] == [given["port"]]
+    _, pause = container["lifecycle"]["preStop"]["exec"]["command"]
+    assert float(pause) + 2 * given["timeout"] < pod["terminationGracePeriodSeconds"]
+
+
+def test_the_probes_are_routes(pod: dict[str, Any], steady: World) -> None:
+    """Kubernetes starts no pod whose probes ask for what the server does not have."""
+    (container,) = pod["containers"]
+    routes = {route.path for route in app(steady.deploy()).routes if isinstance(route, Route)}
+    assert {container[probe]["httpGet"]["path"] for probe in PROBES} <= routes
+    assert {container[probe]["httpGet"]["port"] for probe in PROBES} <= {"http", container["ports"][0]["containerPort"]}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("rclone"), reason="rclone is missing: apt install rclone")
+def test_the_sidecar_moves_finished_files(tmp_path: Path) -> None:
+    """It takes the files of both logs, those of the last moment too, and no open one."""
+    (sidecar,) = read("serve.yaml")[0]["spec"]["template"]["spec"]["initContainers"]
+    log, bucket = tmp_path / "log", tmp_path / "bucket"
+    finished = [f"{below}date=2026-01-31/hour=0{hour}/a.parquet" for hour in range(2) for below in ("", "shadow/")]
+    for name in (*finished[:2], "open/b.arrows", "shadow/open/b.arrows"):
+        (log / name).parent.mkdir(parents=True, exist_ok=True)
+        (log / name).touch()
+    script = sidecar["args"][0].replace("/log", str(log))
+    end = time.monotonic() + 60
+    with subprocess.Popen([*sidecar["command"], script], env=os.environ | {"LOG_TO": str(bucket)}) as process:
+        while not all((bucket / name).exists() for name in finished[:2]) and time.monotonic() < end:
+            time.sleep(0.1)
+        for name in finished[2:]:
+            (log / name).parent.mkdir(parents=True, exist_ok=True)
+            (log / name).touch()
+        process.terminate()
+    assert {str(path.relative_to(bucket)) for path in bucket.rglob("*.*")} == {*finished}
+    assert {str(path.relative_to(log)) for path in log.rglob("*.*")} == {"open/b.arrows", "shadow/open/b.arrows"}
+
+
+def test_a_pod_with_a_log_has_time_to_move_it() -> None:
+    """The sidecar begins to move the last files when the server has ended."""
+    pod = read("serve.yaml")[0]["spec"]["template"]["spec"]
+    _, pause = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+    assert float(pause) + run._DRAIN_SECONDS + 30 < pod["terminationGracePeriodSeconds"]
+
+
+def test_kserve_finds_the_model() -> None:
+    """KServe sends requests to the name of the service, by the protocol that the server speaks."""
+    (service,) = read("kserve.yaml")
+    (container,) = service["spec"]["predictor"]["containers"]
+    assert options_of(container)["model"] == service["metadata"]["name"]
+    assert {"name": "PROTOCOL", "value": "v2"} in container["env"]
