@@ -221,7 +221,8 @@ def render(dvc_yaml: Path, on_failure: Callable[[Mapping[str, Any]], object] | N
         on_failure: is called with Airflow's context for each task that failed for good, e.g. to page.
 
     Raises:
-        InputError: the file is unreadable or malformed; see `din.stages.pipeline.parse`. `meta.airflow` of a stage holds an
+        InputError: the file is unreadable or malformed; see `din.stages.pipeline.parse`. `meta.airflow` of a stage
+        holds an
             unknown key or a wrong value. `DIN_SCHEDULE` is not a time of every day.
     """
     if not re.fullmatch(r"[0-5]?\d ([01]?\d|2[0-3]) \* \* \*", SCHEDULE):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from din.base.errors import InputError
 from din.base.names import Digest
+from din.moved import accept_old_names
 
 GROUP = "din_ctr.plugins"
 _PREFIX = "din_plugins."
@@ -30,6 +31,7 @@ def load(files: Iterable[str], root: Path) -> None:
     Raises:
         InputError: a file is missing or outside of `root`, or a plugin can't be imported.
     """
+    accept_old_names()
     for entry in entry_points(group=GROUP):
         _load_installed(entry)
     for path in located(files, root):

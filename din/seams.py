@@ -11,7 +11,9 @@ so a name can be checked without loading torch. `din.plugins` imports the files 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
+from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar, cast
 
 from pydantic import with_config
@@ -57,13 +59,24 @@ class Seam(Generic[T]):
         noun: the kind, as messages name it.
         built_in: the modules that register the built-in things, or a map from their names to their modules if names
             must be known before the modules are imported.
+        group: the group of entry points of packages beside `din`: each names a thing and the module that registers it.
     """
 
-    def __init__(self, noun: str, built_in: Mapping[str, str] | Sequence[str]) -> None:
+    def __init__(self, noun: str, built_in: Mapping[str, str] | Sequence[str], group: str | None = None) -> None:
         self._noun = noun
-        self._modules = dict(built_in) if isinstance(built_in, Mapping) else {name: name for name in built_in}
+        self._built_in = built_in
         self._named = isinstance(built_in, Mapping)
+        self._group = group
         self._things: dict[str, Registered[T]] = {}
+
+    @cached_property
+    def _modules(self) -> dict[str, str]:
+        modules = (
+            dict(self._built_in) if isinstance(self._built_in, Mapping) else {name: name for name in self._built_in}
+        )
+        if self._group:
+            modules |= {entry.name: entry.module for entry in entry_points(group=self._group)}
+        return modules
 
     def register(self, name: str, options: type[Any] | None = None) -> Callable[[C], C]:
         """Return a decorator that makes a thing known by this name.

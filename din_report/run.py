@@ -9,12 +9,12 @@ from din.base import documents
 from din.base.artifacts import MANIFEST, sha256_file
 from din.base.errors import InputError, Unavailable
 from din.base.workspace import SUITES, Suite, Workspace
+from din.bundle.contents import FACTS
 from din.contracts.facts import Evaluation, Facts
 from din.contracts.manifests import FeaturesManifest, RawManifest
 from din.contracts.verdicts import GateReport, ValidationReport
 from din.params import load
 from din.release.gates.report_text import explain, explain_champion
-from din.release.registry.bundle import FACTS
 from din.release.registry.promoted import Promoted
 from din.release.registry.records import Record
 from din.release.registry.registry import Registry

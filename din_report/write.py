@@ -29,6 +29,11 @@ def write_report(workspace: Workspace) -> tuple[Run, list[Advice]]:
     return run, advice
 
 
+def report_run(workspace: Workspace) -> None:
+    """Write the run report and print its titles; the command line calls it after the gate and after a promotion."""
+    print_titles(*write_report(workspace))
+
+
 def print_titles(run: Run, advice: Sequence[Advice]) -> None:
     """Print the titles of the advice, and where all of it is."""
     for one in advice:

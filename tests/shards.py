@@ -17,12 +17,7 @@ SHARDS: Mapping[str, tuple[str, ...]] = {
     "lessons": ("tests/faults/test_lessons.py",),
     "defects": ("tests/faults/test_defects.py",),
     "installations": ("tests/din_start/init", "tests/test_workflows.py", "tests/test_containerfile.py"),
-    "spark": (
-        "tests/din_spark/test_featurize_on_spark.py",
-        "tests/din_spark/test_scores_on_spark.py",
-        "tests/din_spark/test_spark_tables.py",
-        "tests/din_spark/test_session.py",
-    ),
+    "spark": ("tests/din_spark",),
 }
 """The files and folders of each shard, relative to the root of the repository."""
 

@@ -8,7 +8,7 @@
     signature.json                      fields with kinds, edges, moments and offsets; longest history; graph inputs
     facts.json MODEL_CARD.md            origin and quality, for programs and for people
     golden.json                         made-up requests with PyTorch's probabilities (`din.bundle.golden`)
-    manifest.json                       the sha256 of every file; its own is the version (`din.release.registry.bundle`)
+    manifest.json                       the sha256 of every file; its own is the version (`din.bundle.contents`)
 
 A bundle has no times of creation, paths or commits, so equal trainings give equal versions.
 """
@@ -25,6 +25,7 @@ from din.base.errors import InputError
 from din.base.names import Digest
 from din.base.workspace import FORMAT, SUITES, Suite, Workspace
 from din.bundle.card import model_card
+from din.bundle.contents import FACTS, SIGNATURE
 from din.bundle.graph_inputs import Signature
 from din.contracts.facts import Evaluation, FactParams, Facts, InputDigests, SplitProtocol, Verdicts
 from din.contracts.manifests import PlacedField
@@ -32,7 +33,6 @@ from din.features.packing import TableLayout
 from din.features.reader import Features
 from din.model import artifact
 from din.params import Params
-from din.release.registry.bundle import FACTS, SIGNATURE
 from din.schema import Group
 
 _PACKAGES = ("din-ctr", "torch", "onnx", "onnxscript", "onnxruntime", "numpy", "pyarrow", "duckdb", "ibis-framework")

@@ -23,12 +23,12 @@ import pyarrow.parquet as pq
 
 from din.base import documents
 from din.base.errors import InputError, listed, shown
+from din.bundle.contents import SIGNATURE
 from din.bundle.graph_inputs import Signature
 from din.contracts.manifests import PlacedField
 from din.features.packing import PackedBatch
 from din.features.reader import columns_of
 from din.kinds import UNKNOWN, Column, Lookup, ragged_take, text
-from din.release.registry.bundle import SIGNATURE
 from din.schema import ITEM_ID, TIMESTAMP, USER_ID, Field, Group, parse_field
 
 KEYS = ("user", "history", "candidates", "context", "time")

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from din.bundle.contents import Verified
 from din.bundle.scorer import Scorer, Session
-from din.release.registry.bundle import Verified
 
 CANDIDATES = 500
 NOMINAL_MS = 7.0

@@ -30,11 +30,11 @@ from din.base import documents
 from din.base.errors import InputError, Unavailable
 from din.base.names import Version
 from din.base.workspace import user_cache
+from din.bundle.contents import Verified, verify_bundle
 from din.bundle.encode import Encoder
 from din.bundle.graph_inputs import AGE, feeds
 from din.bundle.limits import DEFAULT_LIMITS, Limits
 from din.features.packing import PackedBatch
-from din.release.registry.bundle import Verified, verify_bundle
 from din.release.registry.registry import Registry
 from din.schema import Field, Group
 

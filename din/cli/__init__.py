@@ -1,17 +1,19 @@
 """The command `din`: parse arguments, call a stage or command, and print; a module for each group of commands.
 
+Packages beside `din` add their commands by entry points in the group `din_ctr.commands`.
+
 Each command imports what it needs itself, so that `--help` and completion are fast and no stage loads the packages of
 another.
 """
 
+from importlib.metadata import entry_points
 from typing import Annotated
 
 import typer
 
 from din.base.commandline import examples, print_version
 from din.base.commandline import run as run_app
-from din.cli import champion, registry, repository, stages
-from din_loop import commands as serve
+from din.cli import champion, parameters, registry, stages
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,9 +29,19 @@ app = typer.Typer(
     "Each stage can also be run alone. All read params.yaml. Exit codes: 0 = done, 1 = a bug, or a resource that can't "
     "be reached now, 2 = bad input, 3 = a gate is closed.",
 )
-for group in (repository, stages, champion, serve):
-    app.add_typer(group.app)
-app.add_typer(repository.params, name="params", rich_help_panel="Parameters")
+_PANELS = ("Start", "Stages", champion.CHAMPION, "Parameters")
+
+
+def _place(group: typer.Typer) -> int:
+    """Return the place of a group of commands in the help: that of the panel of its first command."""
+    panel = group.registered_commands[0].rich_help_panel
+    return _PANELS.index(panel) if panel in _PANELS else len(_PANELS)
+
+
+_beside = [entry.load() for entry in entry_points(group="din_ctr.commands")]
+for group in sorted((stages.app, champion.app, *_beside), key=_place):
+    app.add_typer(group)
+app.add_typer(parameters.app, name="params", rich_help_panel="Parameters")
 app.add_typer(registry.app, name="registry", rich_help_panel=champion.CHAMPION)
 Version = Annotated[
     bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and exit.")

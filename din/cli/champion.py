@@ -1,17 +1,16 @@
-"""The commands about the candidate and the champion: pin, report, promote, approvals, score."""
+"""The commands about the candidate and the champion: pin, promote, approvals, score."""
 
 import json
 import sys
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from din.base.commandline import AsJson, commands, print_result
 from din.base.errors import InputError
-from din.base.workspace import require
-from din.cli.options import By, MaxCandidates, MaxHistory, Model, Uri, place, user
+from din.cli.options import By, MaxCandidates, MaxHistory, MaxRequestMB, Model, Uri, place, user
 from din.cli.run import HERE, answering, params_here, reporting
 
 CHAMPION = "The champion"
@@ -37,45 +36,6 @@ def pin() -> None:
         text = HERE.params.read_text(encoding="utf-8")
         write_bytes(HERE.params, edit(text, {"train": {"champion": pinned}}, "din pin").text.encode())
         print(pinned)
-
-
-@command(
-    "din report",
-    "din report --json        # verdict and advice for machines",
-    'din report --markdown "$GITHUB_STEP_SUMMARY"',
-    "din report --all         # one page about all runs in the registry",
-)
-def report(
-    everything: Annotated[bool, typer.Option("--all", help="Write reports/runs.html about all runs instead.")] = False,
-    uri: Uri = None,
-    model: Model = None,
-    markdown: Annotated[
-        Path | None, typer.Option(help="Append verdict and gates to this file as Markdown, for a CI job's summary.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Write reports/report.html about the run here, promoted, refused or broken, and print verdict and advice.
-
-    With --all, write reports/runs.html about all runs: records of the registry, what schedulers kept, and candidates
-    that were refused here.
-    """
-    with answering("train"):
-        if everything and markdown:
-            raise InputError("--markdown describes the run here; leave out --all")
-        if everything:
-            from din_report.runs import print_runs, write_runs
-
-            print_runs(HERE, write_runs(HERE, *place(uri, model)), as_json)
-            return
-        if uri or model:
-            raise InputError("--registry and --model only work with --all")
-        from din_report.write import append_markdown, print_report, write_report
-
-        require(HERE.params, HERE.pipeline)
-        run, advice = write_report(HERE)
-        print_report(run, advice, as_json)
-        if markdown:
-            append_markdown(run, markdown)
 
 
 @command("din promote", "din promote --reason 'first week of the new log'", "din promote --json > promotion.json")
@@ -130,16 +90,11 @@ def approvals(
     "din score --input requests.jsonl               # this job's champion",
     "din score --registry s3://models/ctr --input requests.jsonl --explain 3",
     "din score --bundle models/bundle --input -     # the candidate, from a pipe",
-    "din score --engine spark --requests lake.requests --out scores",
 )
 def score(
     requests: Annotated[
         str,
-        typer.Option(
-            "--input",
-            "--requests",
-            help="JSON lines, one request each; - for standard input; for spark, a folder of Parquet or a table.",
-        ),
+        typer.Option("--input", help="JSON lines, one request each; - for standard input."),
     ],
     registry: Uri = None,
     model: Model = None,
@@ -149,29 +104,15 @@ def score(
     ] = 0,
     max_candidates: MaxCandidates = 10_000,
     max_history: MaxHistory = 10_000,
-    max_request_mb: Annotated[float, typer.Option(min=0.001, max=1000, help="Refuse longer lines, in MB.")] = 16.0,
-    engine: Annotated[Literal["local", "spark"], typer.Option(help="Where to score; see docs/spark.md.")] = "local",
-    out: Annotated[Path | None, typer.Option(help="With --engine spark: the new folder to write.")] = None,
+    max_request_mb: MaxRequestMB = 16.0,
 ) -> None:
     """Score requests with raw ids: one JSON line per request, {"version", "probabilities"}. See docs/scoring.md."""
-    with answering("serve,spark" if engine == "spark" else "serve"):
+    with answering("serve"):
         from din.bundle.explain import explain_file
         from din.bundle.limits import Limits
         from din.bundle.scorer import Scorer, score_file
 
         limits = Limits(max_candidates, max_history, max_request_mb)
-        if (engine == "spark") != (out is not None):
-            raise InputError("--out and --engine spark belong together; give both or neither")
-        if out is not None:
-            if bundle is not None or explain:
-                raise InputError(
-                    "--engine spark: scores with a champion, without reasons; leave out --bundle and --explain"
-                )
-            from din.release.registry.registry import Registry
-            from din_spark.score import score_table
-
-            print(json.dumps(score_table(Registry(*place(registry, model)), requests, out, limits)))
-            return
         if bundle is None:
             at, name = place(registry, model)
             scorer = Scorer.from_registry(at, name)

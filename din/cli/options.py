@@ -48,6 +48,7 @@ Promotion = Annotated[str, typer.Argument(help="A record's number, or (the start
 Reason = Annotated[str, typer.Option(callback=not_blank, help="The reason, for the log.")]
 MaxCandidates = Annotated[int, typer.Option(min=1, help="Refuse requests with more candidates.")]
 MaxHistory = Annotated[int, typer.Option(min=0, help="Refuse requests with more behaviours.")]
+MaxRequestMB = Annotated[float, typer.Option(min=0.001, max=1000, help="Refuse longer requests, in MB.")]
 By = Annotated[str, typer.Option(help="Who decides, for the log; default: this user.")]
 
 

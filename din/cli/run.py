@@ -3,6 +3,7 @@
 import contextlib
 import sys
 from collections.abc import Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,25 +36,27 @@ def running(name: str, workspace: Workspace, report: Path | None = None) -> Iter
 
 @contextlib.contextmanager
 def reporting(name: str, report: Path | None = None) -> Iterator[None]:
-    """Run a command as a stage, and then write the run report, whether it succeeds or fails."""
+    """Run a command as a stage, and then write the run's reports, whether it succeeds or fails."""
     try:
         with running(name, HERE, report):
             yield
     except SystemExit:
-        write_page(HERE)
+        write_reports(HERE)
         raise
-    write_page(HERE)
+    write_reports(HERE)
 
 
-def write_page(workspace: Workspace) -> None:
-    """Write the run report and print its titles. A report that fails is one warning, and changes nothing."""
-    try:
-        from din_report.write import print_titles, write_report
+def write_reports(workspace: Workspace) -> None:
+    """Let each entry point in the group `din_ctr.reports` report on the run of a workspace.
 
-        with contextlib.redirect_stdout(sys.stderr):
-            print_titles(*write_report(workspace))
-    except Exception as error:
-        print(f"warning: no run report was written: {type(error).__name__}: {error}", file=sys.stderr)
+    A report that fails is one warning, and changes nothing.
+    """
+    for entry in entry_points(group="din_ctr.reports"):
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                entry.load()(workspace)
+        except Exception as error:
+            print(f"warning: no run report was written: {type(error).__name__}: {error}", file=sys.stderr)
 
 
 @contextlib.contextmanager
@@ -79,13 +82,15 @@ def params_here() -> "Params":
     """Return the parameters of the params.yaml here.
 
     Raises:
-        InputError: the file is missing or not valid, or names a model or a source that neither din nor a plugin has.
+        InputError: the file is missing or not valid, or names a model, a source or an engine that nothing registers.
     """
     from din.data import SOURCES
+    from din.featurize import ENGINES
     from din.model import MODELS
     from din.params import load
 
     params = load(HERE.params)
     SOURCES.check(params.fetch.source, params.fetch.options, "fetch.source")
+    ENGINES.check(params.featurize.engine, {}, "featurize.engine")
     MODELS.check(params.train.model.name, params.train.model.options, "train.model.name")
     return params

@@ -58,9 +58,9 @@ class Power(Document):
 class GateEntry(Document):
     """The result of one gate.
 
-    `model` is the model that the figure is about; see `din.release.gates.Traits`. `evaluated` is False if the gate could not be
-    judged and is closed for that reason alone. `compares` is True if the gate compares the candidate with an earlier
-    champion.
+    `model` is the model that the figure is about; see `din.release.gates.Traits`. `evaluated` is False if the gate
+    could not be judged and is closed for that reason alone. `compares` is True if the gate compares the candidate with
+    an earlier champion.
     """
 
     name: str
@@ -100,7 +100,7 @@ class About(Document):
 
 
 class MissedDay(Document):
-    """A day of the log that a continued champion never learns in its present form; see `din.release.gates.missed_days`."""
+    """A day of the log that a continued champion never learns as it is now; see `din.release.gates.missed_days`."""
 
     day: Day
     rows: PositiveInt

@@ -10,12 +10,8 @@ SOURCES: Seam[Callable[..., Any]] = Seam(
     {
         "movielens-100k": "din.data.movielens",
         "movielens": "din.data.movielens",
-        "amazon-reviews": "din_logs.amazon_reviews",
-        "kuairand-pure": "din_logs.kuairand",
-        "taobao-ads": "din_logs.taobao_ads",
-        "served": "din_loop.served",
         "table": "din.data.by_day",
-        "simulate": "din_logs.daily_simulation",
     },
+    group="din_ctr.sources",
 )
 """Makers of sources (`din.data.source.Source`) from the workspace, the source's own parameters and `data.until`."""

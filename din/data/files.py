@@ -27,7 +27,6 @@ from din.base.workspace import Workspace
 from din.data.memory import recall
 from din.params.fetch import DATE
 
-fsspec.register_implementation("spark", "din_spark.tables.SparkTables")
 _SUFFIXES = {
     "CSV": "csv tsv txt dat data inter item user log",
     "Parquet": "parquet pq",

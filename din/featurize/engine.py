@@ -14,8 +14,8 @@ from typing import Any
 import ibis
 import ibis.expr.types as ir
 
-from din.base.errors import InputError
 from din.base.workspace import Workspace
+from din.featurize import ENGINES
 from din.params import Featurize
 
 ROW_GROUP = 1 << 17
@@ -121,19 +121,7 @@ def session(workspace: Workspace, params: Featurize) -> AbstractContextManager[S
             the cluster don't see the workspace.
         Unavailable: the disk is full, or the cluster does not answer.
     """
-    if params.engine == "spark":
-        try:
-            from din_spark import featurize as on_spark
-        except ImportError as error:
-            raise InputError(
-                f"featurize.engine is spark, but {error.name} is missing; install the extra `spark`, e.g. pip install "
-                "-e '.[spark]' in a checkout, or set featurize.engine to duckdb"
-            ) from None
-
-        return on_spark.session(workspace, params.memory_mb)
-    from din.featurize import on_duckdb
-
-    return on_duckdb.session(workspace, params.memory_mb)
+    return ENGINES[params.engine].thing(workspace, params.memory_mb)
 
 
 def flag(value: bool) -> ir.IntegerValue:

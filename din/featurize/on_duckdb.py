@@ -24,6 +24,7 @@ from din.base import cores
 from din.base.duckdb_errors import exhausted
 from din.base.errors import InputError
 from din.base.workspace import Workspace
+from din.featurize import ENGINES
 from din.featurize.engine import ROW_GROUP, SESSION_SHARE, Condition, Contents, Session
 
 
@@ -111,6 +112,7 @@ class DuckDB(Session):
         return table.to_pyarrow().to_pylist()
 
 
+@ENGINES.register("duckdb")
 @contextmanager
 def session(workspace: Workspace, memory_mb: int) -> Iterator[Session]:
     """Open DuckDB within `memory_mb` of process memory; larger queries spill to the scratch folder."""

@@ -39,8 +39,8 @@ class Conflict:
 class Block:
     """A block of params.yaml: a frozen dataclass that gives each key its type, one line of `Doc`, and a default.
 
-    params.yaml, the JSON Schema and the page of parameters are written from these (`din_start.params.defaults`, `schema` and
-    `reference`).
+    params.yaml, the JSON Schema and the page of parameters are written from these (`din_start.params.defaults`,
+    `schema` and `reference`).
     """
 
     __pydantic_config__ = documents.STRICT

@@ -15,7 +15,7 @@ class Featurize(Block):
     """Fields, splits and histories."""
 
     engine: Annotated[
-        Literal["duckdb", "spark"],
+        str,
         Doc("duckdb | spark; spark is for logs that one machine can't hold, see docs/spark.md"),
     ] = "duckdb"
     fields: Annotated[

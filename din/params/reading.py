@@ -2,8 +2,8 @@
 
 Every key must be present because DVC can set only keys that the file has (`dvc exp run -S`).
 
-`load()` is the only reader. It reads YAML 1.2, as DVC does. `din.base.documents` checks the values, so `epochs: "3"` and
-`epoch: 3` are both errors that name the valid type or keys.
+`load()` is the only reader. It reads YAML 1.2, as DVC does. `din.base.documents` checks the values, so `epochs: "3"`
+and `epoch: 3` are both errors that name the valid type or keys.
 """
 
 import json

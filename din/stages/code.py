@@ -9,8 +9,8 @@ Every stage imports all of `din.params` to read params.yaml. Modules of blocks t
 `params` in dvc.yaml are left out there, so a new limit of the gate changes no other stage.
 
 A seam imports its modules by name, so a module that imports a seam counts as importing the modules that the call of
-`Seam` names. A plugin's file counts for the stages that hold a seam from whose package it imports, so a new
-model reruns training, but not fetch.
+`Seam` names, and those behind the group of entry points that it names. A plugin's file counts for the stages that hold
+a seam from whose package it imports, so a new model reruns training, but not fetch.
 
 The package grimp finds the same modules, as a test checks, but would replace only a few lines. The source is parsed
 anyway, for the digests and for the imports of a single command.
@@ -26,7 +26,7 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
-from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from importlib.metadata import PackageNotFoundError, entry_points, packages_distributions, version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,12 +38,25 @@ from din.base.documents import Document
 from din.base.errors import InputError, shown
 from din.base.names import Digest
 from din.base.workspace import Workspace
+from din.moved import today
 from din.params import Params
 from din.plugins import installed, located
 from din.stages.pipeline import Stage, stages_of
 
 _ROOT = Path(__file__).parents[2]
-_PACKAGES = ("benchmarks", "dags", "din", "tests", "validation")
+_PACKAGES = (
+    "benchmarks",
+    "dags",
+    "din",
+    "din_logs",
+    "din_loop",
+    "din_report",
+    "din_spark",
+    "din_start",
+    "din_tune",
+    "tests",
+    "validation",
+)
 _C_SOURCES = (".c", ".h")
 _SEAMS = ("Seam", "Gates")  # the classes of seams
 _COMMENT_OR_LITERAL = re.compile(r"""//[^\n]*|/\*.*?\*/|(?P<literal>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')""", re.DOTALL)
@@ -130,7 +143,7 @@ def code_of(stage: Stage, plugins: Iterable[Path] = ()) -> StageCode:
     for path in plugins:
         tree = ast.parse(path.read_bytes())
         try:
-            imports = set(_imports(tree))
+            imports = set(map(today, _imports(tree)))
         except InputError as error:
             raise InputError(f"plugins: {path}: {error}") from None
         if any(f"{name}.".startswith(f"{owner}.") for name in imports for owner in owners):
@@ -272,16 +285,17 @@ def _behind(name: str) -> frozenset[str]:
 
 
 def _built_in(tree: ast.Module) -> Iterator[tuple[str, frozenset[str]]]:
-    """Yield the name of each seam that a module creates, and the modules that the seam names."""
+    """Yield the name of each seam that a module creates, and the modules that the seam names, itself or by a group."""
     for node in tree.body:
         if (
             isinstance(node, ast.AnnAssign)
             and isinstance(node.value, ast.Call)
             and ast.unparse(node.value.func) in _SEAMS
         ):
-            texts = (one.value for one in ast.walk(node.value) if isinstance(one, ast.Constant))
-            named = frozenset(text for text in texts if isinstance(text, str) and _path(text))
-            yield ast.unparse(node.target), named
+            constants = (part.value for part in ast.walk(node.value) if isinstance(part, ast.Constant))
+            texts = [value for value in constants if isinstance(value, str)]
+            behind = [entry.module for text in texts for entry in entry_points(group=text)]
+            yield ast.unparse(node.target), frozenset(name for name in (*texts, *behind) if _path(name))
 
 
 def _executed(node: ast.AST) -> Iterator[ast.AST]:

@@ -19,6 +19,7 @@ import torch
 
 from din.base import documents
 from din.base.errors import InputError
+from din.bundle.contents import FACTS
 from din.contracts.facts import Facts
 from din.contracts.manifests import FieldRecord
 from din.features.day_rows import days_of
@@ -28,7 +29,6 @@ from din.kinds import text
 from din.metrics.unseen import TrainingExtent
 from din.model import artifact
 from din.params import ModelParams, Train, to_json
-from din.release.registry.bundle import FACTS
 from din.schema import Field
 from din.train.compute import Compute
 from din.train.learner import Learner

@@ -2,8 +2,8 @@
 
 Answered bodies wait in a bounded queue, and one thread of each process scores them with the challenger. Whatever the
 queue can't hold is dropped and counted, and so is whatever the challenger can't answer. The log of its answers has the
-form of the server's own (`din_loop.served_log`), in the folder `shadow` below it, with the same ids of requests. So nobody
-who reads the server's log mistakes a challenger's answer for one that a client received.
+form of the server's own (`din_loop.served_log`), in the folder `shadow` below it, with the same ids of requests. So
+nobody who reads the server's log mistakes a challenger's answer for one that a client received.
 """
 
 import logging
@@ -17,9 +17,9 @@ from typing import Self
 import numpy as np
 
 from din.base.errors import InputError, Unavailable
+from din.bundle.contents import Verified, verify_bundle
 from din.bundle.golden import difference, read_golden
 from din.bundle.scorer import CACHE, Scorer, open_fetched
-from din.release.registry.bundle import Verified, verify_bundle
 from din.release.registry.registry import Registry
 from din_loop.server import metrics
 from din_loop.server.answer_log import AnswerLog

@@ -27,10 +27,10 @@ from numpy.typing import ArrayLike, NDArray
 from din.base import documents
 from din.base.errors import InputError, shown
 from din.base.names import FileName, Version
+from din.bundle.contents import SIGNATURE
 from din.bundle.graph_inputs import Signature
 from din.data.rows import quoted
 from din.kinds import text
-from din.release.registry.bundle import SIGNATURE
 from din.release.registry.registry import Registry
 from din.schema import ITEM_ID, TIMESTAMP, USER_ID, parse_field
 from din_loop import served_log

@@ -1,7 +1,7 @@
 """Render the files of a repository: the template's, with the guessed parameters and their reasons in params.yaml.
 
-The template is din_start/init/template. Its dvc.yaml is this repository's own (a link in a checkout, a copy in an installed
-package), and params.yaml is written from the defaults, so there is one pipeline and one list of parameters.
+The template is din_start/init/template. Its dvc.yaml is this repository's own (a link in a checkout, a copy in an
+installed package), and params.yaml is written from the defaults, so there is one pipeline and one list of parameters.
 """
 
 import json

@@ -1,5 +1,6 @@
 """Tests of plugins: the files that are loaded, and the errors for others."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from din import plugins
 from din.base.errors import InputError
 from din.base.workspace import Workspace
+from din.data import SOURCES, rows
 from din.stages import code
 from din.stages.pipeline import Stage, stages_of
 
@@ -43,6 +45,17 @@ def test_a_broken_plugin_names_its_line(tmp_path: Path, source: str, message: st
     (tmp_path / "broken.py").write_text(source)
     with pytest.raises(InputError, match=f"broken.{message}"):
         plugins.load(["broken.py"], tmp_path)
+
+
+def test_old_names_of_modules(tmp_path: Path) -> None:
+    """A plugin that imports modules by the names they had before gets the same modules, and a warning."""
+    (tmp_path / "older.py").write_text("from din.sources import SOURCES, rows\nfrom din.errors import InputError\n")
+    with pytest.warns(FutureWarning, match=r"din\.sources is now din\.data; write that in your plugin"):
+        plugins.load(["older.py"], tmp_path)
+    older = sys.modules["din_plugins.older"]
+    assert older.SOURCES is SOURCES and older.rows is rows and older.InputError is InputError
+    stage = stages_of(Workspace(ROOT))["fetch"]
+    assert "plugins/older.py" in code.code_of(stage, [tmp_path / "older.py"]).files
 
 
 def test_a_plugin_is_loaded_again_only_if_it_changed(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def test_names_are_known_before_modules_are_imported(seam: Seam[Any]) -> None:
         seam.check("dien", {}, "train.model.name")
 
 
-@pytest.mark.parametrize(("name", "owner"), [("din", "din.no_such_module"), ("transformer", "test_seams")])
+@pytest.mark.parametrize(("name", "owner"), [("din", "din.no_such_module"), ("transformer", __name__)])
 def test_a_name_has_one_owner(name: str, owner: str, seam: Seam[Any]) -> None:
     """A plugin can't replace what is built in, nor what another plugin has registered."""
     with pytest.raises(

@@ -47,7 +47,7 @@ def table(folder: Path, requests: list[Any]) -> str:
 
 
 def words(registry: Registry, requests: str, out: Path) -> list[str]:
-    return ["score", "--engine", "spark", "--registry", registry.uri, "--requests", requests, "--out", str(out)]
+    return ["score-table", requests, "--registry", registry.uri, "--out", str(out)]
 
 
 def score(registry: Registry, requests: str, out: Path, *options: str) -> Any:
@@ -124,11 +124,3 @@ def test_a_table_without_requests_is_refused(registry: Registry, tmp_path: Path)
     assert "column 'request' is bigint, the others are id; expected JSON text" in refused(done)
     done = score(registry, "lake.requests", tmp_path / "scores")
     assert "lake.requests: neither a folder nor a table that Spark knows" in refused(done)
-
-
-@needs_sail
-def test_options_that_do_not_fit_are_refused(registry: Registry, tmp_path: Path) -> None:
-    """Spark scores with a champion, without reasons, and into a folder."""
-    assert "leave out --bundle and --explain" in refused(score(registry, "requests", tmp_path, "--explain", "3"))
-    local = score(registry, "requests", tmp_path, "--engine", "local")
-    assert "--out and --engine spark belong together" in refused(local)

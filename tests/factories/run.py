@@ -20,12 +20,12 @@ import pytest
 from din.base.artifacts import MANIFEST, hash_files, hash_tree, read_json, write_json
 from din.base.errors import GateClosed
 from din.base.workspace import SUITES, Workspace
+from din.bundle.contents import verify_bundle
 from din.contracts.expectations import ALWAYS, thresholds
 from din.metrics.summary import summary
 from din.params import Params, to_json
 from din.release.gates.gate import gate
 from din.release.promote import promote
-from din.release.registry.bundle import verify_bundle
 from din.release.registry.registry import Registry
 from din.schema import parse_fields
 from tests.factories import documents_of

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from din.base.errors import InputError
-from din.release.registry.bundle import verify_bundle
+from din.bundle.contents import verify_bundle
 from tests.factories.bundles import bundle
 from tests.factories.documents_of import DIGEST
 from tests.factories.run import edit

@@ -15,9 +15,9 @@ from din.base.artifacts import hash_files
 from din.base.errors import GateClosed, InputError
 from din.base.names import Version
 from din.bundle import Scorer
+from din.bundle.contents import verify_bundle
 from din.params import Params
 from din.release.registry import commands
-from din.release.registry.bundle import verify_bundle
 from din.release.registry.registry import Registry
 from tests.din.bundle.serve_workspace import built_once
 from tests.factories.bundles import bundle, crown

@@ -11,6 +11,7 @@ from din import params
 from din.base import documents as reader
 from din.base.errors import InputError
 from din.bundle.agreement import ParityReport
+from din.bundle.contents import Manifest
 from din.bundle.graph_inputs import Signature
 from din.contracts.facts import Evaluation, Facts
 from din.contracts.manifests import FeaturesManifest, FetchReport, RawManifest
@@ -18,7 +19,6 @@ from din.contracts.verdicts import GateReport, ValidationReport
 from din.model.artifact import ModelConfig
 from din.params import Params
 from din.release.registry.approvals import ApprovalAnswer, Request
-from din.release.registry.bundle import Manifest
 from din.release.registry.promoted import GitState
 from din.release.registry.records import Record
 from din.stages.code import Machine, StageCode

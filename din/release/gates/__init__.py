@@ -1,7 +1,8 @@
 """The gates: conditions that a candidate must meet to be promoted.
 
-A gate is a function that takes a `Case` (`din.release.gates.case`) and returns a `Finding` (`din.release.gates.findings`). It is
-registered under its name. A plugin's gate appears in gate.json, the table, the page and Airflow like a built-in one:
+A gate is a function that takes a `Case` (`din.release.gates.case`) and returns a `Finding`
+(`din.release.gates.findings`). It is registered under its name. A plugin's gate appears in gate.json, the table, the
+page and Airflow like a built-in one:
 
     @GATES.register("fresh_items", Options)
     def fresh_items(case: Case, options: Options) -> Finding: ...

@@ -4,10 +4,10 @@ Latencies are relative: two workloads take turns in the same process, so that a 
 """
 
 from din.base.errors import InputError, is_of_this_machine
+from din.bundle.contents import SIGNATURE, Verified
 from din.release.gates import GATES
 from din.release.gates.case import Case, show_record
 from din.release.gates.findings import Finding, decide
-from din.release.registry.bundle import SIGNATURE, Verified
 
 LATENCY = "latency_ms"
 LATENCY_RATIO = "latency_ratio"

@@ -16,6 +16,7 @@ from din.base.artifacts import MANIFEST
 from din.base.errors import InputError, listed, shown
 from din.base.workspace import SUITES, Suite
 from din.bundle.agreement import ATOL_PROBABILITY, ParityReport
+from din.bundle.contents import FACTS
 from din.contracts.expectations import why_closed
 from din.contracts.facts import Evaluation
 from din.contracts.manifests import RawManifest
@@ -30,7 +31,6 @@ from din.release.gates.comparisons import MIN_MARGIN, margin_of
 from din.release.gates.evidence import measured
 from din.release.gates.findings import Claim, Finding, decide, from_estimate, not_outside, within
 from din.release.gates.report_text import try_for_gauc
-from din.release.registry.bundle import FACTS
 from din.release.registry.diff import changes
 from din.schema import DAY_US
 

@@ -5,13 +5,13 @@ from functools import cached_property, partial
 
 from din.base import documents
 from din.base.errors import InputError, Unavailable, is_of_this_machine
+from din.bundle.contents import Verified
 from din.contracts.verdicts import GateEntry
 from din.metrics.estimates import Metric
 from din.release.gates import GATES, Traits
 from din.release.gates.earlier_champion import Compare, EarlierChampion, Score
 from din.release.gates.evidence import Evidence
 from din.release.gates.findings import Finding, finite
-from din.release.registry.bundle import Verified
 from din.release.registry.champions import anchors, predecessor
 from din.release.registry.records import Record
 from din.release.registry.registry import Registry

@@ -5,8 +5,8 @@ of its own length. Requests describe items that are newer than the bundle, so th
 The bundle is fetched once. Its scores of the comparison's rows are kept, but some gates score further rows.
 
 Rows that the earlier model learned would flatter it, so they are left out. If it learned all of them, because the same
-day is run again, the comparison uses the cross-fitted predictions of its own run (`din.release.gates.stored_crossfit`). If it
-is unknown which rows it learned, there is no comparison and the gate closes.
+day is run again, the comparison uses the cross-fitted predictions of its own run (`din.release.gates.stored_crossfit`).
+If it is unknown which rows it learned, there is no comparison and the gate closes.
 """
 
 from collections.abc import Callable
@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from din.base.errors import InputError, Unavailable, is_of_this_machine
 from din.base.printing import say
 from din.base.workspace import Workspace
+from din.bundle.contents import Verified, verify_bundle
 from din.contracts.facts import Facts
 from din.metrics.unseen import TrainingExtent, unseen
 from din.release.gates import stored_crossfit
 from din.release.gates.evidence import Evidence
 from din.release.registry import stored_comparisons
-from din.release.registry.bundle import Verified, verify_bundle
 from din.release.registry.records import Record
 from din.release.registry.registry import Registry
 

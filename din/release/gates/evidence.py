@@ -17,12 +17,12 @@ from din.base.artifacts import hash_files, hash_tree, sha256_file
 from din.base.errors import InputError
 from din.base.names import Digest, Version
 from din.base.workspace import SUITES, Workspace
+from din.bundle.contents import FACTS, Verified, verify_bundle
 from din.contracts.facts import Evaluation, Facts
 from din.contracts.verdicts import About
 from din.features.reader import Features
 from din.metrics.estimates import Estimate, Metric, difference, estimate
 from din.params import Params, to_json
-from din.release.registry.bundle import FACTS, Verified, verify_bundle
 from din.train.results import RefitReport
 
 MOST_ROWS = 200_000

@@ -3,7 +3,8 @@
 A champion has learned the days that it was judged on. If such a day is run again, with other parameters or another
 seed, there are no rows that the champion has not learned. Its run's cross-fitted predictions come from models that had
 not learned the rows they scored, so they replace its scores. Users are hashed, as in
-`din.release.registry.stored_comparisons`. The file has the rows that a gate draws: at most `MOST_ROWS`, about 20 bytes each.
+`din.release.registry.stored_comparisons`. The file has the rows that a gate draws: at most `MOST_ROWS`, about 20 bytes
+each.
 """
 
 from io import BytesIO

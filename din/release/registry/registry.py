@@ -29,10 +29,10 @@ from din.base.artifacts import MANIFEST, replace_directory, sha256_file
 from din.base.errors import GateClosed, InputError, Unavailable, listed
 from din.base.names import Digest, FileName, ModelName, RunId, Version
 from din.base.workspace import Workspace
+from din.bundle.contents import FACTS, Manifest, verify_bundle
 from din.contracts.facts import Facts
 from din.params import Params
 from din.release.registry.approvals import APPROVALS, Approvals, request_key
-from din.release.registry.bundle import FACTS, Manifest, verify_bundle
 from din.release.registry.objects import Objects, noted, prefixes
 from din.release.registry.records import (
     Approved,

@@ -8,8 +8,8 @@ A candidate is compared once, even if two processes judge it at the same time. J
 so this spends no error and can't draw other rows.
 
 A preview is a comparison whose candidate can't be promoted, e.g. a pull request's. It is stored and marked, because it
-has shown something about its days (`din.release.gates.pooling`). A later comparison of its candidate, to promote it, is stored
-beside it.
+has shown something about its days (`din.release.gates.pooling`). A later comparison of its candidate, to promote it, is
+stored beside it.
 
 Users are hashed, because a comparison is kept as long as its champion's bundle. Each file has a hash of its rows, which
 reveals damage. A run stores about 20 bytes per row, and reads all comparisons with its champion.

@@ -14,10 +14,10 @@ import pytest
 from din.base.artifacts import hash_files, write_json
 from din.base.errors import GateClosed, InputError
 from din.base.workspace import Suite, Workspace
+from din.bundle.contents import verify_bundle
 from din.params import Params
 from din.release.gates.gate import gate
 from din.release.promote import promote
-from din.release.registry.bundle import verify_bundle
 from din.release.registry.registry import Registry
 from tests.factories.documents_of import DIGEST
 from tests.factories.run import Run, edit, for_a_small_log, score

@@ -21,6 +21,7 @@ from din.bundle import export as exporting
 from din.bundle import graphs
 from din.bundle.bundle_writer import gather_facts
 from din.bundle.card import model_card
+from din.bundle.contents import verify_bundle
 from din.bundle.export import export_graphs
 from din.bundle.fold import LONG, fold
 from din.bundle.golden import GOLDEN, read_golden
@@ -41,7 +42,6 @@ from din.model.sequences import Sequences
 from din.ops.backend import Backend, using
 from din.ops.dice import Dice
 from din.params import Params, Train, to_json
-from din.release.registry.bundle import verify_bundle
 from din.schema import Field, Group, parse_fields
 from tests.din.bundle.serve_workspace import FIELDS, Finished
 from tests.factories import documents_of

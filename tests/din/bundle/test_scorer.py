@@ -17,9 +17,9 @@ from onnx import TensorProto, helper
 
 from din.base.errors import InputError
 from din.bundle import Scorer, encode
+from din.bundle.contents import verify_bundle
 from din.bundle.latency import in_session, relative_time
 from din.bundle.scorer import RequestError, score_file
-from din.release.registry.bundle import verify_bundle
 from din.release.registry.registry import Registry
 from tests.din.bundle.serve_workspace import REQUEST, Finished
 

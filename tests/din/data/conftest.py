@@ -1,92 +1,12 @@
-"""Fixtures that give each test a workspace of its own, and ways to fetch a log there."""
+"""Fixtures that fetch logs into a workspace of the test's own."""
 
-from collections.abc import Callable
-from dataclasses import replace
-from datetime import date
-from pathlib import Path
-from typing import Any
+from tests.factories.raw_logs import (
+    example_params,
+    fetch_public,
+    fetch_table,
+    public_params,
+    table_params,
+    workspace,
+)
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-import pytest
-
-from din.base.workspace import Workspace
-from din.data.fetch import fetch
-from din.params import Params, parse, to_json
-from din.params.overlays import overlaid, read_overlay
-
-Build = Callable[..., Params]
-
-ROOT = Path(__file__).parents[3]
-DAY = 86_400
-START = 1_700_006_400  # 2023-11-15 00:00 UTC
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    """Return a workspace with nothing but `clicks.csv`: six events of two users over three days."""
-    rows = [f"{1 + i % 2},{10 + i},{START + i * DAY // 2},{i % 2},{'ab'[i % 2]}" for i in range(6)]
-    (tmp_path / "clicks.csv").write_text("\n".join(["user_id,item_id,timestamp,label,tab", *rows]) + "\n")
-    return Workspace(tmp_path)
-
-
-@pytest.fixture
-def table_params(params: Params) -> Build:
-    """Return a function that gives the shipped params with `fetch.source: table` and keys of `fetch.table`."""
-
-    def build(until: date | None = None, **table: Any) -> Params:
-        block = replace(params.fetch.table, **{"events": "clicks.csv", **table})
-        return replace(
-            params, data=replace(params.data, until=until), fetch=replace(params.fetch, source="table", table=block)
-        )
-
-    return build
-
-
-@pytest.fixture
-def fetch_table(workspace: Workspace, table_params: Build) -> Callable[..., dict[str, pa.Table]]:
-    """Return a function that fetches a table source and returns the tables of `data/raw/`, as `read_raw` does."""
-
-    def run(**table: Any) -> dict[str, pa.Table]:
-        fetch(workspace, table_params(**table))
-        return read_raw(workspace.raw)
-
-    return run
-
-
-@pytest.fixture
-def public_params(params: Params) -> Build:
-    """Return a function that gives the shipped params with a publisher's log as the source, and keys of its block."""
-
-    def build(source: str, path: str | None, **keys: Any) -> Params:
-        given = {"path": path, **keys}
-        return replace(params, fetch=replace(params.fetch, source=source, options=given))
-
-    return build
-
-
-@pytest.fixture
-def fetch_public(workspace: Workspace, public_params: Build) -> Callable[..., dict[str, pa.Table]]:
-    """Return a function that fetches a publisher's log and returns the tables of `data/raw/`, as `read_raw` does."""
-
-    def run(source: str, path: str | None, **keys: Any) -> dict[str, pa.Table]:
-        fetch(workspace, public_params(source, path, **keys))
-        return read_raw(workspace.raw)
-
-    return run
-
-
-@pytest.fixture
-def example_params(params: Params) -> Callable[[str], Params]:
-    def build(name: str) -> Params:
-        path = ROOT / "docs" / "examples" / f"{name}.yaml"
-        return parse(Params, overlaid(to_json(params), read_overlay(path), path), path)
-
-    return build
-
-
-def read_raw(raw: Path) -> dict[str, pa.Table]:
-    """Return the tables of `data/raw/` by name; events of all days are one table, by sequence."""
-    days = [pq.read_table(path, partitioning=None) for path in sorted(raw.glob("events/*/*.parquet"))]
-    others = {path.stem: pq.read_table(path) for path in raw.glob("*.parquet")}
-    return {"events": pa.concat_tables(days).sort_by("sequence"), **others}
+__all__ = ["example_params", "fetch_public", "fetch_table", "public_params", "table_params", "workspace"]

@@ -1,4 +1,4 @@
-"""Layers, compared with the paper's equations written as arithmetic. Alone: `pytest tests/din/model/test_equations.py`."""
+"""Layers, compared with the paper's equations written as arithmetic. Alone: `pytest tests/din/model`."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Native operations against their references, float64 as the judge. Alone: `pytest tests/din/ops/test_operations.py`."""
+"""Native operations against their references, float64 as the judge. Alone: `pytest tests/din/ops`."""
 
 import copy
 import pickle

@@ -15,7 +15,9 @@ ROOT = Path(__file__).parents[3]
 
 def test_every_parameter_is_read() -> None:
     """Each parameter is used by some module outside din/params; `din.data.tabular` derives the names of columns."""
-    modules = [path for folder in ("din", "validation") for path in (ROOT / folder).rglob("*.py")]
+    modules = [
+        path for folder in ("din", "din_logs", "din_loop", "validation") for path in (ROOT / folder).rglob("*.py")
+    ]
     code = "".join(path.read_text() for path in modules if path.parent.name != "params")
     names = {key.rpartition(".")[2] for key in leaves(Params)}
     unread = {name for name in names if not re.search(rf"\.{name}\b", code)}

@@ -27,10 +27,10 @@ from din.base.commandline import print_result
 from din.base.errors import GateClosed, InputError
 from din.base.workspace import Workspace
 from din.bundle.bundle_writer import seal
+from din.bundle.contents import FACTS
 from din.bundle.scorer import Scorer
 from din.contracts.facts import NOT_CALIBRATED
 from din.params.fetch import Served
-from din.release.registry.bundle import FACTS
 from din.release.registry.registry import Registry
 from din_logs.daily_simulation import FIRST_DAY
 from din_loop.served_log import SCHEMA

@@ -8,11 +8,11 @@ import pytest
 
 from din.base.artifacts import MANIFEST
 from din.base.workspace import Workspace
+from din.bundle.contents import Verified
 from din.bundle.latency import NOMINAL_MS
 from din.release.gates import plausibility
 from din.release.gates.gate import gate
 from din.release.promote import promote
-from din.release.registry.bundle import Verified
 from tests.factories.documents_of import PROTOCOL
 from tests.factories.run import challenge, crown, edit, find, going_on, judge, probabilities, score, set_gate, shut
 

@@ -21,6 +21,7 @@ from din.base.artifacts import MANIFEST, hash_files, hash_tree, write_json
 from din.base.errors import GateClosed, InputError
 from din.base.workspace import SUITES, Workspace
 from din.bundle.agreement import ParityReport
+from din.bundle.contents import FACTS, verify_bundle
 from din.contracts.facts import Evaluation, Facts
 from din.contracts.manifests import FeaturesManifest, RawManifest
 from din.contracts.verdicts import ValidationReport
@@ -29,7 +30,6 @@ from din.release.gates.case import Case
 from din.release.gates.evidence import Evidence
 from din.release.gates.gate import gate
 from din.release.promote import promote
-from din.release.registry.bundle import FACTS, verify_bundle
 from din.release.registry.registry import Registry
 from din.train.results import RefitReport
 from tests.factories.run import Run, crown, edit, probabilities, score

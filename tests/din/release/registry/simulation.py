@@ -35,8 +35,8 @@ from obstore.exceptions import AlreadyExistsError, GenericError
 
 from din.base.artifacts import MANIFEST, hash_files, write_json
 from din.base.errors import GateClosed, InputError, Unavailable
+from din.bundle.contents import Verified, verify_bundle
 from din.release.registry import objects, registry
-from din.release.registry.bundle import Verified, verify_bundle
 from din.release.registry.records import Record, StaleChampion
 from din.release.registry.registry import Registry
 from tests.factories import documents_of

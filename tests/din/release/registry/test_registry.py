@@ -14,9 +14,9 @@ import pytest
 
 from din.base.artifacts import hash_files, sha256_file
 from din.base.errors import InputError, Unavailable
+from din.bundle.contents import verify_bundle
 from din.bundle.scorer import Scorer
 from din.contracts.facts import Facts
-from din.release.registry.bundle import verify_bundle
 from din.release.registry.objects import Objects
 from din.release.registry.records import StaleChampion
 from din.release.registry.registry import Registry, list_models

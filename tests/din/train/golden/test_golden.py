@@ -1,6 +1,7 @@
 """A tiny run with committed losses, computed by torch alone.
 
-A change that is meant to move them commits the output of `python tests/din/train/golden/test_golden.py` and gives the reason.
+A change that is meant to move them commits the output of `python tests/din/train/golden/test_golden.py` and gives the
+reason.
 """
 
 import json

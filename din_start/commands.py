@@ -1,25 +1,17 @@
-"""The commands about a repository and its machine: `din init`, `params apply`, `tune`, `status` and `doctor`."""
+"""The commands about a repository and its machine: `din init`, `status` and `doctor`."""
 
-import json
-from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from din.base.commandline import AsJson, commands, examples, print_result
+from din.base.commandline import AsJson, commands
 from din.base.errors import InputError
 from din.base.workspace import require
-from din.cli.run import HERE, answering, params_here
+from din.cli.run import HERE, answering
 
 app = typer.Typer()
 beginning = commands(app, "Start")
 looking = commands(app, "This workspace and machine")
-params = typer.Typer(
-    no_args_is_help=True,
-    help="The parameter file.",
-    epilog=examples("din params apply docs/examples/simulate.yaml"),
-)
 
 
 @beginning(
@@ -64,69 +56,6 @@ def init(
 def _named(options: dict[str, str | None]) -> dict[str, str]:
     """Return the options that were given."""
     return {name: value for name, value in options.items() if value is not None}
-
-
-@commands(params)(
-    "din params apply docs/examples/simulate.yaml",
-    "din params apply --dry-run mine.yaml      # only print the changes",
-)
-def apply(
-    overlays: Annotated[list[Path], typer.Argument(help="YAML files with only the keys that differ.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the changes without writing them.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Write overlays, e.g. from docs/examples, into params.yaml, keep its comments, and print the changes.
-
-    If the file, an overlay, or their combination is not valid, nothing is written.
-    """
-    with answering():
-        from din.base.artifacts import write_bytes
-        from din.params import load
-        from din.params.overlays import edit, read_overlay
-
-        load(HERE.params)
-        text = HERE.params.read_text(encoding="utf-8")
-        lines = []
-        changes = []
-        for overlay in overlays:
-            edited = edit(text, read_overlay(overlay), overlay)
-            text = edited.text
-            lines += map(str, edited.changes or [f"{overlay}: {HERE.params} has these values already"])
-            changes += [{"overlay": str(overlay), **asdict(change)} for change in edited.changes]
-        if not dry_run:
-            write_bytes(HERE.params, text.encode())
-        print(json.dumps(changes, indent=2, default=str) if as_json else "\n".join(lines))  # days are text
-
-
-@commands(app, "Parameters")(
-    "din tune                      # about 20 minutes; run it again to continue",
-    "din tune --trials 50 --jobs 4",
-    "din tune --keep train.model.ages",
-)
-def tune(
-    minutes: Annotated[
-        float | None, typer.Option(min=0.01, help="Minutes, roughly; default: 20, or with --trials no limit.")
-    ] = None,
-    trials: Annotated[
-        int | None, typer.Option(min=1, help="Trials in all, with those of earlier calls; default: no limit.")
-    ] = None,
-    jobs: Annotated[
-        int | None, typer.Option(min=1, max=256, help="Processes that train; default: one a core, or one on a GPU.")
-    ] = None,
-    keep: Annotated[
-        list[str] | None, typer.Option(help="A key that keeps today's value, e.g. train.model.ages; may be repeated.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Search better hyperparameters on validation rows, and write tuned.yaml and reports/tuning.html.
-
-    It needs data/features/ of an earlier `dvc repro`, changes no other file, and keeps its trainings if it is killed.
-    """
-    with answering("tune"):
-        from din_tune.command import tune
-
-        limit = 20.0 if minutes is None and trials is None else minutes
-        print_result(lambda: tune(HERE, params_here(), limit, trials, jobs, keep or ()), as_json)
 
 
 @looking("din status", "din status --json | python -m json.tool")
