@@ -16,7 +16,7 @@ endif
 
 PACKAGE := --constraint constraints.txt --editable '.[dev]'
 
-.PHONY: help docs params install run airflow test test-pages test-slow test-spark mutants kills simulate evidence defects bench quality warranty drifts month wheel lint clean
+.PHONY: help docs params install run airflow test test-pages test-slow test-spark mutants kills simulate evidence defects bench quality warranty drifts month wheel lint house clean
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*:\)[^#]*## /\1	/p' Makefile
 
@@ -92,6 +92,9 @@ lint: $(READY)   ## style, types, import layers
 	ruff format --check .
 	pyright
 	lint-imports
+
+house: $(READY)  ## what an owner must read and know: lines of each room, closures of imports, parameters, commands, pages
+	python -m benchmarks.house
 
 clean:           ## remove the pipeline's outputs and its local Airflow runs; keeps the environment, the registry and DVC's cache
 	rm -rf data models reports .din
