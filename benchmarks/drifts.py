@@ -43,6 +43,7 @@ from din.data.fetch import fetch
 from din.features.reader import Features
 from din.featurize.build import featurize
 from din.params.fetch import Served
+from din.release.registry.cache import scorer_of
 from din.release.registry.registry import Registry
 from din_loop.server.answer_log import AnswerLog
 from din_loop.server.answers import Answer
@@ -139,7 +140,7 @@ def champion(folder: Path, day: date) -> Scorer:
     """Return the newest champion on the morning of a day."""
     registry = Registry(str(folder / "registry"), "month")
     *_, number = (one.number for one in registry.history() if registry.facts(one.version).until < day.isoformat())
-    return Scorer.from_registry(registry.uri, registry.model_name, number, cache=folder / "bundles")
+    return scorer_of(registry.uri, registry.model_name, number, cache=folder / "bundles")
 
 
 def answer(folder: Path, day: date, asked: Sequence[Asked], scorer: Scorer, drift: Drift | None = None) -> None:

@@ -28,10 +28,10 @@ from benchmarks.harness import parsed, positive, table
 from benchmarks.load import load_table, wrk
 from benchmarks.workload import Workload, impressions
 from din.base.workspace import Workspace
-from din.bundle.scorer import Scorer
 from din.features.packing import TableLayout
 from din.model.model import build
 from din.params import Train, load
+from din.release.registry.cache import scorer_of
 
 CANDIDATES = (1, 10, 100, 500, 2_000)
 LENGTHS = (0, 10, 50, 100, 1_000)
@@ -63,7 +63,7 @@ def main() -> int:
 
     def tables() -> str:
         wrk()
-        scorer = Scorer.from_registry(options.registry, options.model)  # before the minutes of the other tables
+        scorer = scorer_of(options.registry, options.model)  # before the minutes of the other tables
         return f"{request_table()}\n{load_table(scorer, options.registry, options.model, options.seconds)}"
 
     return publish("serving" if options.write else "", tables)

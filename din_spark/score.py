@@ -20,6 +20,7 @@ import pyarrow as pa
 from din.base.errors import InputError, listed, shown
 from din.bundle.limits import Limits
 from din.bundle.scorer import Scorer, score_texts
+from din.release.registry.cache import scorer_of
 from din.release.registry.registry import Registry
 from din_spark import session as spark
 
@@ -123,4 +124,4 @@ def _named(keys: pa.RecordBatch, row: int) -> str:
 @cache
 def _scorer(champion: _Champion) -> Scorer:
     """Open the bundle once in each process of a worker."""
-    return Scorer.from_registry(champion.uri, champion.model_name, champion.number).within(champion.limits)
+    return scorer_of(champion.uri, champion.model_name, champion.number).within(champion.limits)

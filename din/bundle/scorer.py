@@ -1,6 +1,6 @@
 """Score raw ids with a bundle, without torch, pandas or feature files.
 
-    scorer = Scorer.from_registry("s3://models/ctr", "movielens-100k")        # the champion, verified
+    scorer = Scorer.open("models/bundle")        # verified; `din.release.registry.cache` opens a champion
     scorer.score({"user": {"user_id": 7}, "history": [50, 181], "candidates": [172, 96]})
 
 `score` answers one request with request.onnx, which encodes the history once for all candidates. `score_many` packs
@@ -11,14 +11,9 @@ describes requests.
 
 import contextlib
 import copy
-import os
-import shutil
-import sys
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, Self, TypeVar
 
 import numpy as np
@@ -27,23 +22,15 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from din.base import documents
-from din.base.errors import InputError, Unavailable
-from din.base.names import Version
-from din.base.workspace import user_cache
+from din.base.errors import InputError
 from din.bundle.contents import Verified, verify_bundle
 from din.bundle.encode import Encoder
 from din.bundle.graph_inputs import AGE, feeds
 from din.bundle.limits import DEFAULT_LIMITS, Limits
 from din.features.packing import PackedBatch
-from din.release.registry.registry import Registry
 from din.schema import Field, Group
 
 REQUEST_GRAPH, BATCH_GRAPH = "request.onnx", "batch.onnx"
-CACHE = user_cache() / "bundles"
-_KEPT = 2
-"""The bundles that stay in the cache when another one is fetched: the one that answers, and the one before."""
-_IN_USE = 3600
-"""The seconds since its last use after which no process is about to open a bundle that it has verified."""
 # Limits of a batch of requests: their number, their behaviours and candidates, and their bytes in a file.
 _BATCH = 512
 _BATCH_ENTRIES = 1 << 14
@@ -112,21 +99,6 @@ class Scorer:
             InputError: the directory is not a bundle, or a file differs from its manifest.
         """
         return cls(verify_bundle(Path(directory)))
-
-    @classmethod
-    def from_registry(cls, uri: str, model_name: str, number: int | None = None, cache: Path = CACHE) -> Self:
-        """Open the champion of a registry, or the bundle of record `number`.
-
-        The bundle is fetched once and kept in `cache` by version. If the cache can't be written, print a warning on
-        standard error and fetch the bundle to a temporary folder.
-
-        Raises:
-            InputError: the registry, model or record does not exist, or the log or the bundle is damaged.
-            Unavailable: the registry doesn't answer.
-        """
-        registry = Registry(uri, model_name)
-        record = registry.required_champion() if number is None else registry.record(number)
-        return open_fetched(registry, record.version, cls, cache)
 
     def within(self, limits: Limits) -> Self:
         """Return the same open bundle with other limits on the size of requests."""
@@ -201,85 +173,6 @@ class Scorer:
                 self._batch.run_all(self._encoder.pack([request]))
             except InputError as error:
                 raise RequestError(number, str(error)) from None
-
-
-def open_fetched(registry: Registry, version: Version, use: Callable[[Verified], T], cache: Path = CACHE) -> T:
-    """Return what `use` makes of a bundle that is in `cache` or is fetched; see `Scorer.from_registry`.
-
-    Raises:
-        InputError: the bundle is missing or damaged.
-        Unavailable: the registry doesn't answer, or there is no space for the bundle.
-    """
-    try:
-        return use(_cached(registry, version, cache))
-    except OSError as error:
-        place = error.filename or cache
-        print(f"{place}: {error.strerror}; scoring without the cache, from a temporary folder", file=sys.stderr)
-    with TemporaryDirectory() as folder:  # can be removed after opening: a session keeps its files open
-        try:
-            return use(verify_bundle(registry.fetch(version, Path(folder) / version), version))
-        except OSError as error:
-            raise Unavailable(
-                f"{error.filename or folder}: {error.strerror}; free some space, or set TMPDIR to another folder"
-            ) from None
-
-
-def _cached(registry: Registry, version: Version, cache: Path) -> Verified:
-    """Return the cached bundle of this version. Fetch it if it is missing or damaged.
-
-    Raises:
-        OSError: the cache can't be read or written.
-    """
-    directory = cache / version
-    present = os.path.lexists(directory)
-    note_use(version, cache)
-    try:
-        return verify_bundle(directory, version)
-    except InputError:  # missing, damaged, or another bundle
-        if present:  # if not, another process may have added it in the meantime
-            _remove(directory)
-    cache.mkdir(parents=True, exist_ok=True)
-    _prune(cache)
-    with TemporaryDirectory(dir=cache) as parent:
-        fetched = registry.fetch(version, Path(parent) / version)
-        try:
-            fetched.rename(directory)
-        except OSError:
-            if not directory.is_dir():  # if it exists, another process was faster
-                raise
-    return verify_bundle(directory, version)
-
-
-def note_use(version: str, cache: Path = CACHE) -> None:
-    """Note that a bundle is in use, so that it stays in the cache. An open one outlives its removal."""
-    with contextlib.suppress(OSError):
-        os.utime(cache / version)
-
-
-def _prune(cache: Path) -> None:
-    """Remove all bundles but the last used ones, and what killed processes left, unless it is in use."""
-    bundles = [path for path in cache.iterdir() if Version.form.fullmatch(path.name)]
-    bundles.sort(key=_last_use, reverse=True)
-    for path in [*bundles[_KEPT:], *cache.glob("tmp*")]:
-        if time.time() - _last_use(path) > _IN_USE:
-            with contextlib.suppress(OSError):  # another user's, or another process was faster
-                _remove(path)
-
-
-def _last_use(path: Path) -> float:
-    """Return when an entry of the cache was last used, in seconds since 1970; 0 if it is gone."""
-    try:
-        return path.lstat().st_mtime
-    except OSError:
-        return 0.0
-
-
-def _remove(path: Path) -> None:
-    """Remove an entry of the cache. If it is a link, remove only the link."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _entries(request: Any) -> int:

@@ -111,11 +111,12 @@ def score(
         from din.bundle.explain import explain_file
         from din.bundle.limits import Limits
         from din.bundle.scorer import Scorer, score_file
+        from din.release.registry.cache import scorer_of
 
         limits = Limits(max_candidates, max_history, max_request_mb)
         if bundle is None:
             at, name = place(registry, model)
-            scorer = Scorer.from_registry(at, name)
+            scorer = scorer_of(at, name)
         elif registry is None and model is None:
             scorer = Scorer.open(bundle)
         else:

@@ -12,7 +12,8 @@ import numpy as np
 from din.base.errors import InputError, Unavailable, is_of_this_machine
 from din.base.names import Version
 from din.bundle.limits import Limits
-from din.bundle.scorer import CACHE, Scorer, open_fetched
+from din.bundle.scorer import Scorer
+from din.release.registry.cache import CACHE, open_fetched
 from din.release.registry.registry import Registry
 from din.schema import USER_ID, Group
 from din_loop.served_log import pseudonym

@@ -26,8 +26,9 @@ from din.base import documents
 from din.base.errors import InputError, Unavailable
 from din.bundle.contents import FACTS, Verified
 from din.bundle.golden import Golden, read_golden
-from din.bundle.scorer import CACHE, Request, Scorer, note_use, open_fetched
+from din.bundle.scorer import Request, Scorer
 from din.contracts.facts import Facts
+from din.release.registry.cache import CACHE, note_use, open_fetched
 from din.release.registry.records import Record
 from din.release.registry.registry import Registry
 from din_loop.server import metrics

@@ -19,7 +19,8 @@ import numpy as np
 from din.base.errors import InputError, Unavailable
 from din.bundle.contents import Verified, verify_bundle
 from din.bundle.golden import difference, read_golden
-from din.bundle.scorer import CACHE, Scorer, open_fetched
+from din.bundle.scorer import Scorer
+from din.release.registry.cache import CACHE, open_fetched
 from din.release.registry.registry import Registry
 from din_loop.server import metrics
 from din_loop.server.answer_log import AnswerLog

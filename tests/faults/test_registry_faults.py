@@ -14,10 +14,10 @@ import pytest
 from din.base.artifacts import hash_files
 from din.base.errors import GateClosed, InputError
 from din.base.names import Version
-from din.bundle import Scorer
 from din.bundle.contents import verify_bundle
 from din.params import Params
 from din.release.registry import commands
+from din.release.registry.cache import scorer_of
 from din.release.registry.registry import Registry
 from tests.din.bundle.serve_workspace import built_once
 from tests.factories.bundles import bundle, crown
@@ -255,10 +255,10 @@ def test_a_faulty_cache_serves_the_recorded_version(
     outside = shutil.copytree(built_once(tmp_path_factory, params).bundle, tmp_path / "outside")
     registry, cache = Registry(str(tmp_path / "registry"), MODEL), tmp_path / "cache"
     record = crown(registry, outside)
-    Scorer.from_registry(registry.uri, MODEL, cache=cache)
+    scorer_of(registry.uri, MODEL, cache=cache)
     CACHES[fault](cache / record.version, outside)
     before = hash_files(outside)
-    assert Scorer.from_registry(registry.uri, MODEL, cache=cache).version == record.version
+    assert scorer_of(registry.uri, MODEL, cache=cache).version == record.version
     assert hash_files(outside) == before
     if not cache.is_file():
         assert verify_bundle(cache / record.version).version == record.version

@@ -20,6 +20,7 @@ from din.bundle import Scorer, encode
 from din.bundle.contents import verify_bundle
 from din.bundle.latency import in_session, relative_time
 from din.bundle.scorer import RequestError, score_file
+from din.release.registry.cache import scorer_of
 from din.release.registry.registry import Registry
 from tests.din.bundle.serve_workspace import REQUEST, Finished
 
@@ -207,7 +208,7 @@ def test_old_bundles_leave_the_cache(own: Finished, tmp_path: Path) -> None:
         versions.append(record.version)
 
     def use(number: int, hours: int) -> None:
-        Scorer.from_registry(uri, "test", number=number + 1, cache=cache)
+        scorer_of(uri, "test", number=number + 1, cache=cache)
         then = time.time() - 3600 * hours
         os.utime(cache / versions[number], (then, then))
 
@@ -222,4 +223,4 @@ def test_old_bundles_leave_the_cache(own: Finished, tmp_path: Path) -> None:
     for number in (3, 2):
         use(number, hours=0)
     assert {path.name for path in cache.iterdir()} == {versions[number] for number in (2, 3, 4, 5)} | {"tmpfetching"}
-    assert Scorer.from_registry(uri, "test", cache=cache).version == versions[-1]
+    assert scorer_of(uri, "test", cache=cache).version == versions[-1]

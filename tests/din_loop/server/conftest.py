@@ -10,8 +10,8 @@ import httpx
 import pytest
 import uvicorn
 
-from din.bundle.scorer import Scorer
 from din.params import Params
+from din.release.registry.cache import scorer_of
 from din.release.registry.registry import Registry
 from din_loop.replay import again
 from din_loop.server import deployment, shadow
@@ -37,7 +37,7 @@ def other(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def made(folder: Path, bundles: list[Path]) -> Iterator[World]:
     """Make a registry whose champion is the first of some bundles, with a cache of its own."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Scorer.from_registry.__func__, "__defaults__", (None, folder / "cache"))
+        patch.setattr(scorer_of, "__defaults__", (None, folder / "cache"))
         for module in (again, deployment, shadow):
             patch.setattr(module, "CACHE", folder / "cache")
         world = World(Registry(str(folder / "registry"), "log"), bundles)

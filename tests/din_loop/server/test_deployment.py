@@ -21,7 +21,8 @@ from din.base.errors import InputError
 from din.bundle import Limits, Scorer
 from din.bundle.bundle_writer import seal
 from din.bundle.golden import GOLDEN, read_golden
-from din.bundle.scorer import Scores, _prune
+from din.bundle.scorer import Scores
+from din.release.registry.cache import _prune
 from din.release.registry.records import Record
 from din_loop.server import deployment as deployed
 from din_loop.server import metrics, trial, trial_results

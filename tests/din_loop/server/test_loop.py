@@ -16,10 +16,10 @@ from din.base.artifacts import MANIFEST, hash_files, read_json
 from din.base.errors import GateClosed, InputError
 from din.base.workspace import Workspace
 from din.bundle.limits import Limits
-from din.bundle.scorer import Scorer
 from din.data.fetch import fetch
 from din.featurize.build import featurize
 from din.params import Params
+from din.release.registry.cache import scorer_of
 from din.release.registry.registry import Registry
 from din_loop.replay.again import score_again
 from din_loop.replay.replay import Replay, replay
@@ -92,7 +92,7 @@ def test_a_replay(world: World, params: Params, tmp_path: Path, capsys: pytest.C
 
 def test_any_size_and_refusals(world: World) -> None:
     """A server may allow larger requests than the default. A request that is refused now has no difference."""
-    scorer = Scorer.from_registry(world.registry.uri, "log")
+    scorer = scorer_of(world.registry.uri, "log")
     row = {"request_id": "r", "version": scorer.version, "user_id": None, "hashed": False}
     large = {"history": ["i4"] * 10_001, "candidates": ["i5"] * 10_001}
     served = scorer.within(Limits(20_000, 20_000)).score(large)

@@ -15,8 +15,8 @@ import pytest
 from din.base.artifacts import hash_files, sha256_file
 from din.base.errors import InputError, Unavailable
 from din.bundle.contents import verify_bundle
-from din.bundle.scorer import Scorer
 from din.contracts.facts import Facts
+from din.release.registry.cache import scorer_of
 from din.release.registry.objects import Objects
 from din.release.registry.records import StaleChampion
 from din.release.registry.registry import Registry, list_models
@@ -36,7 +36,7 @@ def test_reading_makes_no_folder(tmp_path):
     registry = Registry(str(typo), "ads")
     assert list_models(str(typo)) == registry.history() == registry.gc() == registry.verify() == []
     with pytest.raises(InputError, match="typo/ads: no champion yet"):
-        Scorer.from_registry(str(typo), "ads", cache=tmp_path / "cache")
+        scorer_of(str(typo), "ads", cache=tmp_path / "cache")
     assert list(tmp_path.iterdir()) == []
     assert crown(registry, bundle(tmp_path / "b")) == Registry(str(typo), "ads").champion()
 
