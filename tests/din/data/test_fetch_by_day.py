@@ -276,7 +276,7 @@ def logs(draw: st.DrawFn) -> list[list[str]]:
     for number in range(draw(st.integers(1, 4))):
         rows = []
         for row in range(draw(st.integers(0 if number else 1, 3))):
-            user = draw(ids.filter(bool))
+            user = draw(ids.filter(lambda text: text not in ("", "NA")))  # which mean that there is no user
             label = draw(st.sampled_from(["1", "0", "1.0"]))
             several = "|".join(draw(st.lists(tags, max_size=2)))
             sequence = number * 100 + numbers.randrange(10) * 10 + row

@@ -43,9 +43,9 @@ def utc(table: Rows, unit: str) -> list[datetime]:
     return table.select({"t": time}).table["t"].to_pylist()
 
 
-@given(st.lists(st.lists(TEXT, max_size=4)))
+@given(st.lists(st.lists(TEXT, max_size=4).filter(lambda row: not re.fullmatch(r"(?s)\[.*\]", "|".join(row)))))
 def test_splitting_inverts_joining(lists: list[list[str]]) -> None:
-    """Splitting into lists inverts joining, also for empty rows."""
+    """Splitting into lists inverts joining, also for empty rows; brackets around a cell are no part of its list."""
     table = rows(["|".join(row) for row in lists])
     assert table.select({"t": values.elements(table, "t", "|")}).table["t"].to_pylist() == lists
 
