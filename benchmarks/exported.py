@@ -29,7 +29,7 @@ from din.features.reader import Features
 from din.model.embedding import to_tensors
 from din.model.mlp import multilayer_perceptron
 from din.model.model import Model
-from din.params import Train
+from din.params.train import Train
 
 _PAIRS = 50_000
 """The pairs of a candidate and a behaviour in one call of the padded graph. They take a few hundred megabytes."""

@@ -11,7 +11,7 @@ from din.base.artifacts import hash_tree, sha256_file
 from din.base.workspace import Workspace
 from din.data.fetch import fetch
 from din.featurize.build import featurize
-from din.params import Params
+from din.params.reading import Params
 
 
 def featurized(logs: Mapping[str, Params], store: Path, jobs: int = 0) -> dict[str, Path]:

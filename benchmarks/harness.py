@@ -30,7 +30,7 @@ from benchmarks.environments import ROOT
 from din.base.artifacts import atomic_path
 from din.base.progress import progress
 from din.metrics.estimates import Interval
-from din.params import Params
+from din.params.reading import Params
 from din.stages import code
 
 STORE = ROOT / ".din"
@@ -151,5 +151,6 @@ def _module_of(run: Callable[..., Any]) -> str:
 @cache
 def _code_of(module: str) -> dict[str, str]:
     """Return the digests of a module and all modules it may import, except the one that only writes pages."""
-    modules = code.closure([module], [field.name for field in fields(Params)])
+    packages = (*code.PACKAGES, "benchmarks", "tests")
+    modules = code.closure([module], [field.name for field in fields(Params)], packages=packages)
     return dict(code.digests(modules - {"benchmarks.generated_tables"}))

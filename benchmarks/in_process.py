@@ -12,7 +12,7 @@ from din.bundle.export import export
 from din.bundle.parity import check_parity
 from din.data.fetch import fetch
 from din.featurize.build import featurize
-from din.params import Params
+from din.params.reading import Params
 from din.release.gates.gate import gate
 from din.release.promote import promote
 from din.train.evaluate import evaluate

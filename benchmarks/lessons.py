@@ -47,7 +47,7 @@ from din.base.workspace import Workspace
 from din.contracts.verdicts import GateReport
 from din.features.reader import Features
 from din.metrics.estimates import Interval
-from din.params import Params
+from din.params.reading import Params
 from din.release.registry.champions import pin
 from din.release.registry.registry import Registry
 from tests.faults.learning import PLANTS, Plant

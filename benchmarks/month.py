@@ -23,7 +23,7 @@ from benchmarks.simulated_source import SimulatedSource, date_of, simulated_log
 from benchmarks.warranty import share
 from din.base.errors import InputError
 from din.base.workspace import Workspace
-from din.params import Params
+from din.params.reading import Params
 from din.release.registry.champions import pin
 from din.release.registry.registry import Registry
 from tests.faults import plants as p

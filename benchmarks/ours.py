@@ -20,8 +20,8 @@ from din.base.artifacts import read_json
 from din.features.packing import Packer
 from din.model.artifact import Trained
 from din.model.din import DIN
-from din.params import Train
 from din.params.overlays import edit
+from din.params.train import Train
 from din.train.checkpoint import Progress
 from din.train.compute import computing
 from din.train.fit import fit

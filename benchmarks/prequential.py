@@ -39,8 +39,7 @@ from din.base.workspace import Workspace
 from din.data.fetch import look
 from din.features.reader import Features
 from din.metrics.estimates import Metric
-from din.params import Params
-from din.params.reading import plain
+from din.params.reading import Params, plain
 from din.release.registry.registry import Registry
 from din.stages.stage import workspace_lock
 

@@ -15,7 +15,7 @@ from din.features.packing import TableLayout
 from din.features.reader import Features
 from din.model.din import DIN
 from din.model.model import build
-from din.params import Train
+from din.params.train import Train
 
 Sizes = list[tuple[int, int]]
 

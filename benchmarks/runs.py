@@ -16,7 +16,7 @@ from benchmarks.environments import ROOT
 from benchmarks.logs import read_log
 from din.base.errors import GateClosed, InputError, Unavailable
 from din.base.workspace import Workspace
-from din.params import Params, load
+from din.params.reading import Params, load
 
 STORE = harness.STORE / "runs"
 USERS = 1_500

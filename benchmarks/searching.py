@@ -8,7 +8,8 @@ from typing import Any
 
 from din.base.errors import InputError
 from din.base.workspace import Workspace
-from din.params import Params, Train
+from din.params.reading import Params
+from din.params.train import Train
 from din_tune.space import Space
 from din_tune.study import by_metric, ended, open_study, search
 from din_tune.training import executor

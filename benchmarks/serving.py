@@ -30,7 +30,8 @@ from benchmarks.workload import Workload, impressions
 from din.base.workspace import Workspace
 from din.features.packing import TableLayout
 from din.model.model import build
-from din.params import Train, load
+from din.params.reading import load
+from din.params.train import Train
 from din.release.registry.cache import scorer_of
 
 CANDIDATES = (1, 10, 100, 500, 2_000)

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.logs import MONTH, read_log
 from din.base.artifacts import atomic_path
-from din.params import Params
+from din.params.reading import Params
 from din.schema import ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
 from din_logs.daily_simulation import FIRST_DAY, World
 from tests.factories.log import DAY, Delivery, Frame

@@ -11,7 +11,6 @@ file of ROWS events. Each stage is a process of its own and a case of the study,
 """
 
 import argparse
-import hashlib
 import json
 import os
 import shlex
@@ -31,7 +30,7 @@ from benchmarks.generated_tables import publish
 from benchmarks.harness import STORE, StudyCase, parsed, positive, results, table
 from benchmarks.logs import MONTH, read_log
 from din.base.workspace import Workspace
-from din.params import Params, to_json
+from din.params.reading import Params, to_json
 from din.stages import code
 from din.stages.pipeline import stages_of
 
@@ -182,8 +181,7 @@ def extrapolated(impressions: int, costs: Mapping[str, Cost]) -> str:
 def code_of(*stages: str) -> str:
     """Return a digest of all code that stages may import."""
     imports = [name for stage in stages for name in code.imports_of_command(COMMANDS[stage])]
-    modules = code.closure(imports, [field.name for field in fields(Params)])
-    return hashlib.sha256(json.dumps(code.digests(modules), sort_keys=True).encode()).hexdigest()
+    return code.digest(imports, [field.name for field in fields(Params)])
 
 
 def _make(workspace: Path, values: Mapping[str, Any]) -> None:

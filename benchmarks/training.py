@@ -11,7 +11,7 @@ from din.base.workspace import Workspace
 from din.contracts.facts import Metrics, Oracle
 from din.features.reader import Features
 from din.metrics.estimates import Estimate, Metric, difference
-from din.params import Train
+from din.params.train import Train
 from din.train.compute import computing
 from din.train.evaluate import oracle
 from din.train.fit import fit

@@ -19,7 +19,7 @@ from din.base.errors import GateClosed, InputError
 from din.base.git import is_remote
 from din.base.process import environment, stream
 from din.base.workspace import Workspace
-from din.params import load
+from din.params.reading import load
 
 SCHEDULE = os.environ.get("DIN_WATCH_SCHEDULE", "5 * * * *")  # cron, UTC
 

@@ -104,8 +104,8 @@ def open_run(
 
 def _dotted(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     """Return parameters by dotted key, whether they are given so or as nested blocks."""
-    from din.params import Params
     from din.params.blocks import leaves
+    from din.params.reading import Params
 
     known = leaves(Params)
     found: dict[str, Any] = {}

@@ -28,8 +28,7 @@ from din.base.artifacts import write_bytes, write_json
 from din.base.errors import GateClosed, InputError, Unavailable, needing_space, shown
 from din.base.process import Done
 from din.base.workspace import Workspace
-from din.params import load
-from din.params.reading import plain
+from din.params.reading import load, plain
 from din.release.registry import commands
 from din.release.registry.champions import pin
 from din.release.registry.objects import Objects

@@ -37,8 +37,8 @@ from din.data.files import File, unreadable
 from din.data.publisher import Publisher
 from din.data.readers import Dialect
 from din.data.rows import Rows
-from din.params import Table
 from din.params import fetch as blocks
+from din.params.fetch import Table
 
 _ASIN = re.compile(rb"\{'asin': '(\w+)'")  # nearly every line of the literal metadata begins like this
 _MALFORMED = (ValueError, SyntaxError, TypeError, KeyError, AttributeError, MemoryError, RecursionError)

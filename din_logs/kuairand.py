@@ -17,9 +17,8 @@ from typing import ClassVar
 
 from din.data import SOURCES
 from din.data.publisher import BEIJING, Publisher
-from din.params import Table
 from din.params import fetch as blocks
-from din.params.fetch import ALL_ROWS
+from din.params.fetch import ALL_ROWS, Table
 
 _ACTS = ("is_like", "is_follow", "is_comment", "is_forward", "is_hate", "long_view", "is_profile_enter")
 _DURATIONS = ("play_time_ms", "profile_stay_time", "comment_stay_time")

@@ -13,8 +13,8 @@ from typing import ClassVar
 
 from din.data import SOURCES
 from din.data.publisher import BEIJING, Publisher
-from din.params import Table
 from din.params import fetch as blocks
+from din.params.fetch import Table
 
 _PROFILE = ("cms_segid", "cms_group_id", "final_gender_code", "age_level", "pvalue_level", "shopping_level")
 _PROFILE += ("occupation", "new_user_class_level")

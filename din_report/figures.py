@@ -25,7 +25,7 @@ from din.kinds import UNKNOWN
 from din.metrics.calibration import bin_of_rows
 from din.metrics.estimates import Interval
 from din.metrics.slices import slices
-from din.params import Params
+from din.params.reading import Params
 from din.release.gates.evidence import Evidence, measured
 from din.schema import ITEM_ID, SplitName
 from din_report.entity_names import item_names, user_name

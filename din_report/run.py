@@ -13,7 +13,7 @@ from din.bundle.contents import FACTS
 from din.contracts.facts import Evaluation, Facts
 from din.contracts.manifests import FeaturesManifest, RawManifest
 from din.contracts.verdicts import GateReport, ValidationReport
-from din.params import load
+from din.params.reading import load
 from din.release.gates.report_text import explain, explain_champion
 from din.release.registry.promoted import Promoted
 from din.release.registry.records import Record

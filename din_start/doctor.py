@@ -21,7 +21,7 @@ from din.base.errors import InputError, Unavailable
 from din.base.git import git
 from din.base.process import CommandFailed
 from din.base.workspace import AT_THE_ROOT, Workspace
-from din.params import Params, load
+from din.params.reading import Params, load
 from din.release.registry.objects import Objects
 from din.release.registry.registry import Registry
 from din.stages.pipeline import stages_of

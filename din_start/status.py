@@ -13,7 +13,7 @@ from din.base.errors import InputError, Unavailable
 from din.base.printing import print_table
 from din.base.process import environment, query
 from din.base.workspace import Workspace
-from din.params import load
+from din.params.reading import load
 from din.release.registry.approvals import Request
 from din.release.registry.records import Record
 from din.release.registry.registry import Registry

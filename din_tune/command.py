@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial
 from din.base import cores
 from din.base.errors import InputError, Unavailable, needing_space
 from din.base.workspace import Workspace
-from din.params import Params
+from din.params.reading import Params
 from din.train import checkpoint
 from din.train.compute import computing
 from din_start.params.defaults import written

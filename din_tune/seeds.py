@@ -37,8 +37,7 @@ _CONFIDENCE = 1 - 0.05 / BEST
 
 def folder(workspace: Workspace, study: str) -> Path:
     """Return where the trainings of a study are kept as long as nothing changes that trains or judges them."""
-    digests = code.digests(code.closure(["din_tune.training"], ["train"]))
-    key = json.dumps([study, digests], sort_keys=True)
+    key = json.dumps([study, code.digest(["din_tune.training"], ["train"])])
     return workspace.tuning / "seeds" / hashlib.sha256(key.encode()).hexdigest()[:16]
 
 

@@ -13,11 +13,11 @@ from optuna.trial import Trial
 from din.base import documents
 from din.base.errors import InputError, listed, shown
 from din.model import MODELS
-from din.params import Params, Train, parse, to_json
 from din.params.blocks import leaves
 from din.params.overlays import nested, overlaid
+from din.params.reading import Params, parse, to_json
 from din.params.search import Between, OneOf, Search
-from din.params.train import KNOWN_GOOD
+from din.params.train import KNOWN_GOOD, Train
 
 Values = Mapping[str, Any]
 """Plain values by dotted key below `train`."""

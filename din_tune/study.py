@@ -35,6 +35,7 @@ from din.stages.stage import workspace_lock
 from din.train import checkpoint
 from din.train.checkpoint import Progress
 from din.train.compute import computing
+from din.train.run import code_of_training
 from din_tune import training
 from din_tune.space import Space
 
@@ -108,7 +109,7 @@ def open_study(workspace: Workspace, features: Path, space: Space) -> Study:
     Features(features)
     workspace.tuning.mkdir(parents=True, exist_ok=True)
     with computing(train.compute) as compute:
-        identity = [checkpoint.directory(features, train, compute), repr(space.searches)]
+        identity = [checkpoint.directory(features, train, compute, code_of_training(train)), repr(space.searches)]
     name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
     journal = _journal(workspace)
     _mend(journal)

@@ -18,7 +18,8 @@ from din.base.errors import InputError
 from din.base.workspace import Workspace
 from din.features.reader import Features
 from din.metrics.estimates import Estimate, Metric, estimate
-from din.params import Params, Train
+from din.params.reading import Params
+from din.params.train import Train
 from din.train.checkpoint import Progress
 from din.train.compute import computing
 from din.train.fit import fit

@@ -8,7 +8,7 @@ import torch
 from hypothesis import settings
 
 from din.features.reader import Features
-from din.params import Params
+from din.params.reading import Params
 from tests.factories.features import VECTORS, write_features
 from tests.helpers.spark_processes import sail_server
 from tests.shards import REST, SHARDS, shard_of

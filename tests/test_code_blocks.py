@@ -21,9 +21,8 @@ from din.data.movielens import FIELDS
 from din.data.rawlog import RawLog
 from din.features.reader import Features
 from din.ops.dice import EPSILON, Dice
-from din.params import Params
 from din.params.overlays import edit
-from din.params.reading import plain
+from din.params.reading import Params, plain
 from din.stages import pipeline
 from tests.din.bundle.serve_workspace import START, build, part
 from tests.factories.bundles import crown

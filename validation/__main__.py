@@ -11,7 +11,7 @@ import typer
 from din.base.commandline import examples, run
 from din.base.errors import InputError
 from din.base.workspace import Workspace, require
-from din.params import load
+from din.params.reading import load
 from din.stages import stage
 
 HERE = Workspace(Path())

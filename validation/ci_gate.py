@@ -13,7 +13,7 @@ from din.base.printing import append_summary, markdown_table, table_text
 from din.base.workspace import SUITES, Suite, Workspace
 from din.contracts.expectations import why_closed
 from din.contracts.verdicts import Expectation, ValidationReport
-from din.params import Params
+from din.params.reading import Params
 from validation.printing import failures
 
 _HEADER = ("suite", "verdict", "held", "why")

@@ -16,7 +16,7 @@ from din.base.artifacts import MANIFEST
 from din.base.workspace import Workspace
 from din.contracts.manifests import FeaturesManifest
 from din.kinds import UNKNOWN, Vector
-from din.params import Params
+from din.params.reading import Params
 from din.schema import SPLITS, Field, Group, parse_field
 from validation.suite_data import SuiteData, text
 

@@ -19,7 +19,7 @@ from din.base import documents
 from din.base.artifacts import MANIFEST
 from din.base.workspace import Workspace
 from din.contracts.manifests import RawManifest
-from din.params import Params
+from din.params.reading import Params
 from din.schema import ITEM_ID, LABEL, TIMESTAMP, USER_ID, parse_fields
 from validation import constants
 from validation.expectations import Severity

@@ -19,7 +19,7 @@ from din.base.artifacts import MANIFEST
 from din.contracts.facts import Evaluation
 from din.contracts.manifests import FeaturesManifest
 from din.metrics.summary import summary
-from din.params import Params
+from din.params.reading import Params
 from validation import constants
 from validation.expectations import SAMPLE, Expected, columns_of, expect, figure
 from validation.run import Phases

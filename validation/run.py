@@ -28,7 +28,7 @@ from din.base.progress import progress
 from din.base.workspace import Suite, Workspace
 from din.contracts import expectations as reports
 from din.contracts.verdicts import Expectation, ValidationReport
-from din.params import Params
+from din.params.reading import Params
 from validation.expectations import SAMPLE, Expected, Rows
 from validation.own import Own
 from validation.printing import failures

@@ -18,7 +18,7 @@ import numpy as np
 
 from din.base import cores, memory
 from din.base.workspace import Workspace
-from din.params import Params
+from din.params.reading import Params
 from validation.expectations import SAMPLE, Rows
 
 MEMORY_MB = int(min(4_000, memory.available_mb() / 2))

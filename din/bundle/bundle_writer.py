@@ -32,7 +32,7 @@ from din.contracts.manifests import PlacedField
 from din.features.packing import TableLayout
 from din.features.reader import Features
 from din.model import artifact
-from din.params import Params
+from din.params.reading import Params
 from din.schema import Group
 
 _PACKAGES = ("din-ctr", "torch", "onnx", "onnxscript", "onnxruntime", "numpy", "pyarrow", "duckdb", "ibis-framework")

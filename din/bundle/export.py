@@ -25,7 +25,7 @@ from din.bundle.scorer import BATCH_GRAPH, REQUEST_GRAPH
 from din.features.reader import Features
 from din.model import artifact
 from din.model.model import Model
-from din.params import Params
+from din.params.reading import Params
 from din.schema import Field
 
 _EXTERNAL = 1 << 20  # bytes

@@ -15,7 +15,6 @@ import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -36,6 +35,7 @@ from din.kinds import Lookup
 from din.model.embedding import Batch
 from din.model.model import Model
 from din.schema import Field, Group
+from din.stages import code
 
 TABLE = "table"
 """The input of a traced graph that stands for the embedding table."""
@@ -136,11 +136,9 @@ class _Sketch(pickle.Pickler):
 
 
 def _code() -> bytes:
-    """Return a digest of this package's source and of the versions of the packages that trace."""
-    found = hashlib.sha256(" ".join(map(version, _PACKAGES)).encode())
-    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
-        found.update(path.read_bytes())
-    return found.digest()
+    """Return a digest of the code that is traced and traces, and of the versions of the packages that trace."""
+    parts = [code.digest([__name__, "din.model"], ["train"]), *map(version, _PACKAGES)]
+    return hashlib.sha256(" ".join(parts).encode()).digest()
 
 
 _CODE = _code()  # as it was imported: files may change while the process runs

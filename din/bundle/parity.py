@@ -41,7 +41,7 @@ from din.features.packing import PackedBatch
 from din.features.reader import Features
 from din.metrics.ranking import auc
 from din.model import artifact
-from din.params import Params
+from din.params.reading import Params
 from din.schema import Group
 
 MOST_IMPRESSIONS = 10_000  # drawn from the log; edge cases come on top

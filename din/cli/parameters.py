@@ -32,8 +32,8 @@ def apply(
     """
     with answering():
         from din.base.artifacts import write_bytes
-        from din.params import load
         from din.params.overlays import edit, read_overlay
+        from din.params.reading import load
 
         load(HERE.params)
         text = HERE.params.read_text(encoding="utf-8")

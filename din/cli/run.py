@@ -13,7 +13,7 @@ from din.base.errors import GateClosed, InputError, Unavailable, needing_space
 from din.base.workspace import Workspace, require
 
 if TYPE_CHECKING:
-    from din.params import Params
+    from din.params.reading import Params
 
 HERE = Workspace(Path())
 
@@ -87,7 +87,7 @@ def params_here() -> "Params":
     from din.data import SOURCES
     from din.featurize import ENGINES
     from din.model import MODELS
-    from din.params import load
+    from din.params.reading import load
 
     params = load(HERE.params)
     SOURCES.check(params.fetch.source, params.fetch.options, "fetch.source")

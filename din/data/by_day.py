@@ -33,8 +33,7 @@ from din.data.memory import recall
 from din.data.rows import Check, Rows, joined
 from din.data.source import Earlier, Written
 from din.data.tabular import Input, TableSource, types_of_ids
-from din.params import Table
-from din.params.fetch import DATE
+from din.params.fetch import DATE, Table
 from din.schema import EPOCH, TIMESTAMP
 
 SEQUENCES_A_DAY = 10**9

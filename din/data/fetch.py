@@ -33,8 +33,8 @@ from din.contracts.manifests import FetchReport, RawManifest
 from din.data import SOURCES, rawlog
 from din.data.memory import recall
 from din.data.source import Earlier, Source, Written
-from din.params import Params, source_settings, to_json
 from din.params.fetch import BLOCKS
+from din.params.reading import Params, source_settings, to_json
 from din.stages import code
 from din.stages.stage import workspace_lock
 
@@ -85,12 +85,12 @@ class _Log:
     def hash(self, value: Any, until: str | None) -> Digest:
         """Hash a value, a last day, and the code that reads the source: everything that determines the rows."""
         reader = type(self.source).__module__
-        modules = code.closure({reader, rawlog.__name__}, blocks={"data", "fetch"}, built_in=False)
+        modules = {reader, rawlog.__name__}
         parts = {
             "source": self.params.fetch.source,
             "identity": value,
             "until": until,
-            "code": code.digests(modules) | plugins.digest_of(reader),
+            "code": code.digest(modules, {"data", "fetch"}, plugins.digest_of(reader), built_in=False),
         }
         return Digest(hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest())
 

@@ -39,9 +39,8 @@ from din.data.publisher import Publisher
 from din.data.rawlog import RawLog
 from din.data.readers import Dialect
 from din.data.rows import Rows, quoted
-from din.params import Table
 from din.params import fetch as blocks
-from din.params.fetch import ALL_ROWS
+from din.params.fetch import ALL_ROWS, Table
 from din.schema import ITEM_ID, TIMESTAMP, USER_ID
 
 URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"

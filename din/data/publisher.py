@@ -14,7 +14,7 @@ from din.data.files import File
 from din.data.rawlog import RawLog
 from din.data.rows import Rows
 from din.data.tabular import Input, TableSource
-from din.params import Table
+from din.params.fetch import Table
 from din.schema import ITEM_ID, USER_ID
 
 BEIJING = 8  # hours ahead of UTC, all year round

@@ -16,7 +16,8 @@ import ibis
 import ibis.expr.types as ir
 
 from din.base.errors import InputError
-from din.params import Data, Featurize
+from din.params.data import Data
+from din.params.featurize import Featurize
 from din.schema import DAY_US, EPOCH, SplitName
 
 

@@ -16,7 +16,7 @@ import ibis.expr.types as ir
 
 from din.base.workspace import Workspace
 from din.featurize import ENGINES
-from din.params import Featurize
+from din.params.featurize import Featurize
 
 ROW_GROUP = 1 << 17
 SESSION_SHARE = 0.7  # the engine's share of the process's memory; the rest is for Python, Arrow and malloc's slack

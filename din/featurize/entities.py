@@ -10,7 +10,7 @@ import ibis.expr.types as ir
 
 from din.featurize.engine import Session, threshold
 from din.featurize.raw import Raw
-from din.params import Featurize
+from din.params.featurize import Featurize
 from din.schema import ITEM_ID, USER_ID, Group
 
 

@@ -21,8 +21,8 @@ from din.contracts.manifests import RawManifest
 from din.featurize.calendar import Calendar, calendar, start_us
 from din.featurize.coders import coder_of, column
 from din.featurize.engine import Session
-from din.params import Params
 from din.params.fetch import sampled_share
+from din.params.reading import Params
 from din.schema import (
     BEHAVIOUR,
     EVENT_COLUMNS,

@@ -7,7 +7,7 @@ from din.model import MODELS
 from din.model.embedding_mlp import EmbeddingMLP
 from din.ops.histories import Histories
 from din.ops.inputs import Keys
-from din.params import Train
+from din.params.train import Train
 from din.schema import Field
 
 

@@ -10,7 +10,7 @@ from din.model.embedding_mlp import EmbeddingMLP
 from din.ops.activation_unit import attended_inputs
 from din.ops.histories import Histories
 from din.ops.inputs import Embedded
-from din.params import Train
+from din.params.train import Train
 from din.schema import Field
 
 

@@ -9,7 +9,7 @@ from din.model.embedding import Batch
 from din.model.model import Model
 from din.ops.histories import Histories
 from din.ops.lookup import Columns, lookup
-from din.params import Train
+from din.params.train import Train
 from din.schema import Field, Group
 
 

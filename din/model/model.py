@@ -15,7 +15,7 @@ from din.model import MODELS
 from din.model.embedding import Batch
 from din.model.sequences import Sequences, selections
 from din.ops.histories import Histories, OneHistory, Packed
-from din.params import Train
+from din.params.train import Train
 from din.schema import Field
 
 

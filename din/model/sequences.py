@@ -18,7 +18,7 @@ from din.features.packing import TableLayout
 from din.features.reader import Features
 from din.kinds import UNKNOWN, Kind, text
 from din.model.embedding import Batch
-from din.params import Scalar
+from din.params.blocks import Scalar
 from din.schema import Field, Group
 
 Sequences = dict[str, dict[str, list[int]]]

@@ -6,7 +6,7 @@ from torch import nn
 
 from din.model import MODELS
 from din.model.base import BaseModel
-from din.params import Train
+from din.params.train import Train
 from din.schema import Field
 
 

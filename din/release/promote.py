@@ -23,8 +23,8 @@ from din.base.process import CommandFailed, environment, query
 from din.base.workspace import Workspace
 from din.contracts.facts import Evaluation
 from din.contracts.verdicts import ChampionName, GateReport
-from din.params import Params
 from din.params.gate import Policy
+from din.params.reading import Params
 from din.release.gates import stored_crossfit
 from din.release.gates.budgets import MEASURED, measure_latency
 from din.release.gates.case import Latency

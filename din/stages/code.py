@@ -21,6 +21,7 @@ only other packages import, unless the stage names them under `meta.packages`.
 
 import ast
 import hashlib
+import json
 import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -39,13 +40,12 @@ from din.base.errors import InputError, shown
 from din.base.names import Digest
 from din.base.workspace import Workspace
 from din.moved import today
-from din.params import Params
+from din.params.reading import Params
 from din.plugins import installed, located
 from din.stages.pipeline import Stage, stages_of
 
 _ROOT = Path(__file__).parents[2]
-_PACKAGES = (
-    "benchmarks",
+PACKAGES = (
     "dags",
     "din",
     "din_logs",
@@ -54,9 +54,9 @@ _PACKAGES = (
     "din_spark",
     "din_start",
     "din_tune",
-    "tests",
     "validation",
 )
+"""The packages of this distribution, whose code may decide what a stage writes."""
 _C_SOURCES = (".c", ".h")
 _SEAMS = ("Seam", "Gates")  # the classes of seams
 _COMMENT_OR_LITERAL = re.compile(r"""//[^\n]*|/\*.*?\*/|(?P<literal>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')""", re.DOTALL)
@@ -189,28 +189,47 @@ def _module_of(command: str) -> Path:
     return next((path for path in modules if function in path.read_text(encoding="utf-8")), stages)
 
 
-def closure(modules: Iterable[str], blocks: Collection[str], built_in: bool = True) -> set[str]:
+def closure(
+    modules: Iterable[str], blocks: Collection[str], built_in: bool = True, packages: Collection[str] = PACKAGES
+) -> set[str]:
     """Return the modules of this repository that an import of `modules` may import, including these.
 
     Args:
         modules: full names. Modules of other packages are ignored.
         blocks: names of the blocks of params.yaml that are read.
         built_in: whether to follow seams to everything that is built in.
+        packages: the top-level packages whose modules count.
     """
     block_types: dict[str, Any] = {field.name: field.type for field in fields(Params)}
     read = {block_types[block].__module__ for block in blocks}
     unread = {block.__module__ for block in block_types.values()} - read
-    found: set[str] = set()
+    reached: set[str] = set()
     waiting = set(modules)
     while waiting:
         name = waiting.pop()
-        if _path(name) and name not in found | unread:
-            found.add(name)
-            imports = _module(name).imports
+        if name.partition(".")[0] in packages and name not in reached | unread and _path(name):
+            reached.add(name)
+            imports = {imported for imported in _module(name).imports if imported.partition(".")[0] in packages}
             waiting |= imports
             if built_in:
                 waiting |= {module for imported in imports for module in _behind(imported)}
-    return found
+    return reached
+
+
+def digest(
+    modules: Iterable[str],
+    blocks: Collection[str],
+    others: Mapping[str, str] | None = None,
+    built_in: bool = True,
+    packages: Collection[str] = PACKAGES,
+) -> Digest:
+    """Return one digest of the code of some modules and of all that they may import; see `closure`.
+
+    Args:
+        others: digests of further files, such as a plugin's, by name.
+    """
+    files = digests(closure(modules, blocks, built_in, packages)) | dict(others or {})
+    return Digest(hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest())
 
 
 def digests(modules: Iterable[str]) -> dict[str, Digest]:
@@ -239,9 +258,7 @@ def _version(package: str) -> str | None:
 
 @cache
 def _path(name: str) -> Path | None:
-    """Return the file of a module. None if it is not a module of this repository."""
-    if name.partition(".")[0] not in _PACKAGES:
-        return None
+    """Return the file of a module beside `din`. None if there is none."""
     place = _ROOT.joinpath(*name.split("."))
     return next((path for path in (place / "__init__.py", place.with_suffix(".py")) if path.is_file()), None)
 
@@ -295,7 +312,10 @@ def _built_in(tree: ast.Module) -> Iterator[tuple[str, frozenset[str]]]:
             constants = (part.value for part in ast.walk(node.value) if isinstance(part, ast.Constant))
             texts = [value for value in constants if isinstance(value, str)]
             behind = [entry.module for text in texts for entry in entry_points(group=text)]
-            yield ast.unparse(node.target), frozenset(name for name in (*texts, *behind) if _path(name))
+            yield (
+                ast.unparse(node.target),
+                frozenset(name for name in (*texts, *behind) if name.partition(".")[0] in PACKAGES and _path(name)),
+            )
 
 
 def _executed(node: ast.AST) -> Iterator[ast.AST]:

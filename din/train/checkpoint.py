@@ -17,11 +17,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from din import plugins
 from din.base.artifacts import MANIFEST, atomic_path, sha256_file
-from din.model import MODELS
-from din.params import Train, to_json
-from din.stages import code
+from din.base.names import Digest
+from din.params.reading import to_json
+from din.params.train import Train
 from din.train.compute import Compute
 
 
@@ -46,17 +45,15 @@ class Progress:
         return sum(self.epoch_seconds) + self.settling_seconds + self.validation_seconds
 
 
-def directory(features: Path, params: Train, compute: Compute) -> str:
+def directory(features: Path, params: Train, compute: Compute, code: Digest) -> str:
     """Return the name of a run's folder of checkpoints: a hash of the features, `train`, and the code of training.
 
     `train.compute` enters as it was resolved: `auto` is a different run on a different machine. The time between saves
     is left out, since it changes no result.
     """
     settings = to_json(params) | {"compute": compute.settled}
-    model = plugins.digest_of(MODELS[params.model.name].thing.__module__)
-    digests = code.digests(code.closure(["din.train.fit"], ["train"])) | model
     versions = [torch.__version__, np.__version__]
-    key = [sha256_file(features / MANIFEST), settings, digests, versions]
+    key = [sha256_file(features / MANIFEST), settings, code, versions]
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
 
 

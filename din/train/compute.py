@@ -14,7 +14,7 @@ from torch import Tensor
 from din.base import cores
 from din.base.errors import InputError
 from din.ops import backend
-from din.params import ComputeParams
+from din.params.train import ComputeParams
 
 CPU = torch.device("cpu")
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h

@@ -37,7 +37,8 @@ from din.metrics.ranking import auc, gauc
 from din.metrics.slices import slice_table
 from din.metrics.unseen import TrainingExtent, unseen
 from din.model import artifact
-from din.params import LearningParams, ModelParams, Params, Train, parse
+from din.params.reading import Params, parse
+from din.params.train import LearningParams, ModelParams, Train
 from din.schema import SplitName
 from din.train.compute import Compute, computing
 from din.train.learned import LearnedModel, learn

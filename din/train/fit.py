@@ -27,7 +27,7 @@ from torch import Tensor
 from din.base.errors import InputError, listed
 from din.base.progress import track
 from din.features.reader import Features
-from din.params import Train
+from din.params.train import Train
 from din.train import checkpoint
 from din.train.checkpoint import Progress
 from din.train.compute import CPU_ALONE, Compute, keep_freed_memory

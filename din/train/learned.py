@@ -19,7 +19,7 @@ from torch import Tensor
 from din.features.day_rows import days_of
 from din.features.reader import Features
 from din.model.artifact import Trained
-from din.params import Train
+from din.params.train import Train
 from din.schema import SplitName
 from din.train.advance import AdvancedDay, advance
 from din.train.champion_start import ChampionStart

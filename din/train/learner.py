@@ -22,7 +22,7 @@ from din.model.sequences import resolve
 from din.ops.dense_update import dense_optimizer
 from din.ops.dice import Dice, batches_weigh
 from din.ops.table_rows import take_rows
-from din.params import LearningParams, Train
+from din.params.train import LearningParams, Train
 from din.train.compute import CPU_ALONE, Compute, in_large_pages, moved
 from din.train.item_bias import start_at_ctr
 from din.train.loader import Key, TrainingBatch, TrainingLoader

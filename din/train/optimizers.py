@@ -16,7 +16,7 @@ from torch import Tensor
 from din.features.reader import Features
 from din.kinds import UNKNOWN, Number
 from din.ops.row_update import RowUpdate, adam, rowwise_adagrad, sgd
-from din.params import LearningParams
+from din.params.train import LearningParams
 from din.schema import ITEM_ID, Group
 from din.train.compute import in_large_pages
 

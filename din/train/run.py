@@ -7,14 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from din import plugins
 from din.base.artifacts import replace_directory, write_json
 from din.base.errors import InputError
+from din.base.names import Digest
 from din.base.workspace import Workspace
 from din.features.reader import Features
-from din.model import artifact
+from din.model import MODELS, artifact
 from din.ops import backend
-from din.params import Params, Train
+from din.params.reading import Params
+from din.params.train import Train
 from din.release.registry.registry import Registry
+from din.stages import code
 from din.train import checkpoint
 from din.train.champion_start import ChampionStart, require_temporal
 from din.train.compute import Compute, computing
@@ -37,6 +41,11 @@ def train(workspace: Workspace, params: Params) -> None:
         _train(workspace, params, compute)
 
 
+def code_of_training(params: Train) -> Digest:
+    """Return the digest of the code that trains a model, and of the plugin that registers it."""
+    return code.digest(["din.train.fit"], ["train"], plugins.digest_of(MODELS[params.model.name].thing.__module__))
+
+
 def _train(workspace: Workspace, params: Params, compute: Compute) -> None:
     features = Features(workspace.features)
     rows = features.manifest.rows
@@ -44,7 +53,9 @@ def _train(workspace: Workspace, params: Params, compute: Compute) -> None:
         settings = params.train
         if start:  # the pin may be a prefix of the version
             settings = replace(settings, champion=start.version)
-        folder = workspace.checkpoints / checkpoint.directory(features.root, settings, compute)
+        folder = workspace.checkpoints / checkpoint.directory(
+            features.root, settings, compute, code_of_training(settings)
+        )
         print(f"training {settings.model.name} on {rows['train']:,} impressions, checkpoints in {folder}", flush=True)
         began = time.process_time()
         learned = learn(features, settings, folder / "state.safetensors", start, compute)

@@ -23,8 +23,7 @@ from din.data import SOURCES, files
 from din.data.rawlog import RawLog, checked
 from din.data.rules import Rule
 from din.data.tabular import TableSource
-from din.params import Table
-from din.params.fetch import ALL_ROWS, DATE, Csv
+from din.params.fetch import ALL_ROWS, DATE, Csv, Table
 from din.params.overlays import nested
 from din.schema import DAY_US, EVENT_COLUMNS, ITEM_ID, SEQUENCE, TIMESTAMP, USER_ID, Group
 from din_start.init import fields, label, roles, sides, split, timezone, words

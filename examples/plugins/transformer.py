@@ -16,8 +16,8 @@ from din.model import MODELS
 from din.model.embedding_mlp import EmbeddingMLP
 from din.ops.histories import Histories
 from din.ops.inputs import Keys
-from din.params import Train
 from din.params.search import OneOf
+from din.params.train import Train
 from din.schema import Field
 
 PADDING = -1e9  # the score of a place without a behaviour

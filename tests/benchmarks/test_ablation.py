@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.ablation import CHANGES, text
-from din.params import Params
+from din.params.reading import Params
 from tests.helpers.settings import changed
 
 SMALL = {"embedding_dim": 4, "attention_hidden": (6,), "hidden": (8,), "batch_size": 512, "epochs": 2}

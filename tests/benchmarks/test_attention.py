@@ -16,7 +16,7 @@ from din.base.artifacts import write_json
 from din.base.errors import InputError
 from din.base.workspace import Workspace
 from din.bundle.scorer import Request
-from din.params import Params
+from din.params.reading import Params
 from tests.din.bundle.serve_workspace import built_once
 
 CAUSE = 1

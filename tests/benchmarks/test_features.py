@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.features import made
-from din.params import Params
+from din.params.reading import Params
 
 
 def test_equal_features_lie_in_one_place(params: Params, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from benchmarks.exported import floor
 from benchmarks.load import loaded, wrk
 from benchmarks.workload import WORKLOADS
 from din.base.errors import InputError
-from din.params import Train
+from din.params.train import Train
 
 LOG = replace(WORKLOADS[0], rows=100, items=500)
 

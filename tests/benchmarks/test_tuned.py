@@ -9,7 +9,7 @@ import pytest
 from benchmarks.tuned import GUESSED, MODELS, guessed, text
 from din.base.errors import InputError
 from din.base.workspace import Workspace
-from din.params import Params, load
+from din.params.reading import Params, load
 from din_start.init.command import init
 from tests.factories.log import DELIVERY, Size, draw, write
 from tests.helpers.settings import changed

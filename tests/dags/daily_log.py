@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from din.data.rawlog import RawLog
-from din.params import load
+from din.params.reading import load
 from din_logs.simulate import draw
 from tests.pipeline.workspace import SMALL, Workspace
 

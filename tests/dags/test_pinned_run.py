@@ -20,7 +20,7 @@ from dags.checkout import FOREIGN_DAYS, WorkerSettings, check_out, discard, set_
 from dags.pinned_run import PinnedRun, open_run
 from din.base.errors import InputError, Unavailable
 from din.base.workspace import Workspace
-from din.params import load
+from din.params.reading import load
 from din.release.registry.registry import Registry
 from tests.dags.workers import Worker, World
 from tests.factories import documents_of

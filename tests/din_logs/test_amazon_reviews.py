@@ -12,7 +12,7 @@ import pytest
 from din.base.artifacts import read_json
 from din.base.errors import InputError
 from din.base.workspace import Workspace
-from din.params import Params
+from din.params.reading import Params
 
 Fetch = Callable[..., dict[str, pa.Table]]
 DAY = 86_400

@@ -20,8 +20,8 @@ from din.contracts.facts import Oracle
 from din.data.fetch import fetch, look
 from din.data.source import Earlier
 from din.metrics.ranking import auc
-from din.params import Params, Simulate
-from din.params.fetch import Daily
+from din.params.fetch import Daily, Simulate
+from din.params.reading import Params
 from din.train.evaluate import oracle
 from din.train.predict import Predictions
 from din_logs.daily_simulation import FIRST_DAY, PRIOR_DAYS, DailySimulation, World

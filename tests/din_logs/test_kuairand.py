@@ -9,7 +9,7 @@ import pytest
 from din.base.artifacts import read_json
 from din.base.errors import InputError
 from din.base.workspace import Workspace
-from din.params import Params
+from din.params.reading import Params
 from din.schema import parse_fields
 
 Fetch = Callable[..., dict[str, pa.Table]]

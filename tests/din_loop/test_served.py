@@ -14,7 +14,7 @@ import pytest
 from din.base.errors import InputError, Unavailable
 from din.base.workspace import Workspace
 from din.data.fetch import fetch, look
-from din.params import Params
+from din.params.reading import Params
 from din_loop.served_log import OPEN, SCHEMA
 from tests.din.data.log_files import parquet
 from tests.factories.served_days import write_csv

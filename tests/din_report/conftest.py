@@ -6,7 +6,7 @@ import pytest
 
 from din.base.workspace import Workspace
 from din.metrics.estimates import Interval
-from din.params import Params
+from din.params.reading import Params
 from din_report.figures import CalibrationBin, Scored, SliceFigures
 from tests.din_report.small_runs import finish, new_workspace
 from tests.factories.run import Run as Miniature

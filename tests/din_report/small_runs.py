@@ -7,7 +7,7 @@ from typing import Any
 
 from din.base.artifacts import write_json
 from din.base.workspace import Workspace
-from din.params import Params
+from din.params.reading import Params
 from din.release.gates.gate import gate
 from tests.factories import documents_of
 from tests.factories.run import Run as Miniature

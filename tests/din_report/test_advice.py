@@ -12,7 +12,7 @@ from din.base.workspace import Workspace
 from din.contracts.manifests import FeaturesManifest
 from din.contracts.verdicts import Expectation, GateEntry, GateReport, MissedDay, ValidationReport
 from din.metrics.estimates import Interval
-from din.params import Params
+from din.params.reading import Params
 from din.train.results import TrainingSummary
 from din_report.advice import ADVICE, advise
 from din_report.figures import Scored

@@ -11,7 +11,7 @@ import pytest
 
 from din.base.errors import GateClosed
 from din.metrics.estimates import Interval
-from din.params import Params
+from din.params.reading import Params
 from din.release.promote import promote
 from din.release.registry.registry import Registry
 from din.schema import Group

@@ -12,7 +12,7 @@ from din.features.reader import Features
 from din.model import artifact
 from din.model.artifact import Trained
 from din.model.model import build
-from din.params import Params
+from din.params.reading import Params
 from din_report.importance import importances
 from tests.factories.features import labelled, rewrite, write_features
 

@@ -9,7 +9,7 @@ import pytest
 
 from din.base.workspace import Workspace
 from din.data.fetch import fetch
-from din.params import Params
+from din.params.reading import Params
 from tests.din.data.log_files import bytes_of
 from tests.helpers.spark_processes import ROOT, configured, needs_java, needs_spark, started
 
@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from pyspark.sql import SparkSession
 from din.base.errors import InputError
-from din.params import load
+from din.params.reading import load
 from din.data.fetch import fetch
 from din.base.workspace import Workspace
 

@@ -12,7 +12,7 @@ from din import cli
 from din.base.process import environment
 from din.base.workspace import Workspace
 from din.ops.native import library
-from din.params import load
+from din.params.reading import load
 from din.release.registry.objects import Objects
 from din.release.registry.registry import Registry
 from din_start import doctor

@@ -11,7 +11,7 @@ from din.base.errors import GateClosed
 from din.base.names import Digest, RunId, Version
 from din.base.process import environment
 from din.base.workspace import Workspace
-from din.params import load
+from din.params.reading import load
 from din.release.registry.approvals import HeldGate, Request
 from din.release.registry.records import Approved
 from din.release.registry.registry import Registry

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from din.base.workspace import Workspace
-from din.params import Params
+from din.params.reading import Params
 from din_start.params.defaults import defaults
 from tests.factories.features import PLAIN, write_features
 from tests.helpers.settings import changed

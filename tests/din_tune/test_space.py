@@ -13,7 +13,7 @@ from din import plugins
 from din.base.errors import InputError
 from din.model import MODELS
 from din.model.din import DIN
-from din.params import Params
+from din.params.reading import Params
 from din.params.search import Between, OneOf
 from din.params.train import KNOWN_GOOD
 from din_tune.space import Space

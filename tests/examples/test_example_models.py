@@ -13,7 +13,7 @@ from din import plugins
 from din.base.errors import InputError
 from din.bundle import Scorer
 from din.bundle.parity import check_parity
-from din.params import Params
+from din.params.reading import Params
 from din_loop.server.openapi import description
 from din_loop.server.settings import Settings
 from tests.din.bundle.serve_workspace import Finished, build, random_log

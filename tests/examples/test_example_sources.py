@@ -12,7 +12,7 @@ from din.base.artifacts import read_json
 from din.base.errors import InputError
 from din.base.workspace import Workspace
 from din.data.fetch import fetch
-from din.params import Params
+from din.params.reading import Params
 
 ROOT = Path(__file__).parent.parent.parent
 DAY = 86_400

@@ -12,8 +12,8 @@ import pytest
 
 from din.base.workspace import Workspace
 from din.data.fetch import fetch
-from din.params import Params, parse, to_json
 from din.params.overlays import overlaid, read_overlay
+from din.params.reading import Params, parse, to_json
 
 Build = Callable[..., Params]
 

@@ -9,8 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from din.params import Simulate
-from din.params.fetch import Daily
+from din.params.fetch import Daily, Simulate
 from din_logs.daily_simulation import World
 
 HISTORY = "history.parquet"

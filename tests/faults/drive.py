@@ -20,7 +20,7 @@ from benchmarks.in_process import STAGES
 from din.base.artifacts import read_json
 from din.base.errors import GateClosed, InputError
 from din.base.workspace import Suite, Workspace
-from din.params import Params
+from din.params.reading import Params
 from din.release.promote import promote as promote_run
 from din.release.registry.registry import Registry
 from tests.factories.log import DAY, FIELDS, START, Delivery, Size, draw, write

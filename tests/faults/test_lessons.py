@@ -10,7 +10,7 @@ import pytest
 from din.base.artifacts import hash_tree
 from din.base.workspace import Workspace
 from din.model import artifact
-from din.params import Params
+from din.params.reading import Params
 from din.train.evaluate import evaluate
 from din.train.refit import refit
 from din.train.run import train

@@ -15,7 +15,7 @@ from din.base.artifacts import hash_files
 from din.base.errors import GateClosed, InputError
 from din.base.names import Version
 from din.bundle.contents import verify_bundle
-from din.params import Params
+from din.params.reading import Params
 from din.release.registry import commands
 from din.release.registry.cache import scorer_of
 from din.release.registry.registry import Registry

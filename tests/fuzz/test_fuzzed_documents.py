@@ -17,7 +17,7 @@ from din.contracts.facts import Evaluation, Facts
 from din.contracts.manifests import FeaturesManifest, FetchReport, RawManifest
 from din.contracts.verdicts import GateReport, ValidationReport
 from din.model.artifact import ModelConfig
-from din.params import Params
+from din.params.reading import Params
 from din.release.registry.approvals import ApprovalAnswer, Request
 from din.release.registry.promoted import GitState
 from din.release.registry.records import Record

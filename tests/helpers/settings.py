@@ -3,7 +3,7 @@
 from dataclasses import fields, replace
 from typing import Any
 
-from din.params import Train
+from din.params.train import Train
 
 BLOCKS = ("model", "learning", "compute")
 

@@ -14,7 +14,7 @@ import pytest
 from din.base.artifacts import write_json
 from din.data.fetch import fetch
 from din.featurize.build import featurize
-from din.params import Params
+from din.params.reading import Params
 from tests.factories import documents_of
 from tests.helpers.made_once import made_once
 from tests.validation import planting

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from din.base.artifacts import MANIFEST, hash_files, read_json, write_json
 from din.base.errors import GateClosed
 from din.base.workspace import Suite, Workspace
-from din.params import Params
+from din.params.reading import Params
 from validation.run import Phases, validate
 
 HERE = Workspace(Path())

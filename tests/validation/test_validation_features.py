@@ -13,7 +13,7 @@ import pytest
 
 from din.base.artifacts import MANIFEST, hash_tree, read_json
 from din.featurize.build import featurize
-from din.params import Params
+from din.params.reading import Params
 from din.schema import DAY_US, SPLITS
 from tests.validation.planting import (
     FEATURES,

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from din.base.artifacts import read_json
 from din.base.errors import GateClosed, InputError
 from din.base.workspace import SUITES
-from din.params import Params
+from din.params.reading import Params
 from tests.validation.planting import HERE, RAW, day, judge, limits, put, seal
 from validation.__main__ import app
 from validation.ci_gate import gate

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from din.metrics.ranking import auc
-from din.params import Params
+from din.params.reading import Params
 from din.schema import SPLITS, Group
 from tests.validation.planting import (
     FEATURES,

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from din.featurize.build import featurize
-from din.params import Params
+from din.params.reading import Params
 from din.schema import EVENT_COLUMNS
 from din.stages import code
 from tests.factories.log import FIELDS, Delivery, draw

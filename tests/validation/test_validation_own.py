@@ -14,7 +14,7 @@ from din.base.names import Digest
 from din.base.workspace import Suite
 from din.contracts.expectations import why_closed
 from din.contracts.verdicts import ValidationReport
-from din.params import Params
+from din.params.reading import Params
 from tests.validation.planting import HERE, RAW, failed, judge, limits
 
 Enter = Callable[..., Params]

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from din.base.artifacts import read_json, write_json
-from din.params import Params
+from din.params.reading import Params
 from tests.validation.planting import HERE, PREDICTIONS, edit, failed, judge, put
 
 Enter = Callable[..., Params]

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from din.params import Params
+from din.params.reading import Params
 from tests.validation.planting import HERE, RAW, Plant, day, edit, events, failed, fill, judge, limits, names, put, seal
 from validation.log import Log
 from validation.raw import PHASES

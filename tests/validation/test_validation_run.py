@@ -9,7 +9,7 @@ import pytest
 from din.base.errors import InputError, Unavailable
 from din.base.workspace import Workspace
 from din.contracts.expectations import ALWAYS
-from din.params import Params
+from din.params.reading import Params
 from tests.validation.planting import HERE, RAW, described, failed, judge, seal
 from validation import raw
 from validation.run import validate

@@ -3,8 +3,8 @@
 Raw log, features, predictions, models and bundle are hashed once. The rest is read when a gate first needs it.
 """
 
+from dataclasses import fields
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,8 @@ from din.contracts.facts import Evaluation, Facts
 from din.contracts.verdicts import About
 from din.features.reader import Features
 from din.metrics.estimates import Estimate, Metric, difference, estimate
-from din.params import Params, to_json
+from din.params.reading import Params, to_json
+from din.stages import code
 from din.train.results import RefitReport
 
 MOST_ROWS = 200_000
@@ -30,6 +31,8 @@ MOST_ROWS = 200_000
 _SEED = 5  # draws users; fixed, so that nobody can try other rows
 _ROW = ["sequence", "item", "user", "timestamp", "label", "history_length"]
 """The columns of a test row in which the judged model's predictions and the cross-fitted ones must agree."""
+_JUDGES = ("din.release.promote", "din.release.gates.gate", *(f"validation.{suite}" for suite in SUITES))
+"""The modules that judge a candidate, with all that they import."""
 _CROSSFIT = ("prediction", "taught", "shipped")
 """The predictions of a cross-fit; without a lesson, all of them are the judged model's."""
 
@@ -185,13 +188,6 @@ def _hash(path: Path) -> Digest | None:
 
 
 def _code(pipeline: Path) -> Digest:
-    """Hash the source of the packages that judge the candidate, and the pipeline's definition."""
-    packages = Path(documents.__file__).parent.parent
-    files = {
-        f"{package}/{name}": digest
-        for package in ("din", "validation")
-        for name, digest in hash_files(packages / package).items()
-        if name.endswith((".py", ".c", ".h"))
-    }
-    files |= {pipeline.name: sha256_file(pipeline)} if pipeline.exists() else {}
-    return Digest(sha256(documents.dump(files)).hexdigest())
+    """Hash the code that judges the candidate, and the pipeline's definition. A comment may change after the gate."""
+    others = {pipeline.name: sha256_file(pipeline)} if pipeline.exists() else {}
+    return code.digest(_JUDGES, [block.name for block in fields(Params)], others)

@@ -15,7 +15,7 @@ from din.base.names import RunId
 from din.base.printing import print_table
 from din.base.workspace import Workspace
 from din.contracts.verdicts import ChampionName, GateEntry, GateReport
-from din.params import Params
+from din.params.reading import Params
 from din.release.gates.budgets import measure_latency
 from din.release.gates.case import Case, Latency
 from din.release.gates.earlier_champion import Compare, Score, score_champion

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from din.contracts.verdicts import GateEntry, GateReport, MissedDay
-from din.params import Params
+from din.params.reading import Params
 from din.release.registry.records import Record
 
 LEARN_MISSED = (

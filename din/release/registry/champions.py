@@ -19,8 +19,7 @@ from din.base.names import Version
 from din.contracts.facts import Facts
 from din.metrics.estimates import Metric
 from din.metrics.unseen import TrainingExtent, differences
-from din.params import Train
-from din.params.train import WEEKDAYS
+from din.params.train import WEEKDAYS, Train
 from din.release.registry.objects import noted
 from din.release.registry.records import Record
 from din.release.registry.registry import Registry

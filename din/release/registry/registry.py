@@ -31,7 +31,7 @@ from din.base.names import Digest, FileName, ModelName, RunId, Version
 from din.base.workspace import Workspace
 from din.bundle.contents import FACTS, Manifest, verify_bundle
 from din.contracts.facts import Facts
-from din.params import Params
+from din.params.reading import Params
 from din.release.registry.approvals import APPROVALS, Approvals, request_key
 from din.release.registry.objects import Objects, noted, prefixes
 from din.release.registry.records import (

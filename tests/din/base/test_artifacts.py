@@ -15,7 +15,7 @@ from din.base.artifacts import hash_files, write_json
 from din.base.errors import GateClosed, InputError
 from din.base.workspace import Suite, Workspace
 from din.bundle.contents import verify_bundle
-from din.params import Params
+from din.params.reading import Params
 from din.release.gates.gate import gate
 from din.release.promote import promote
 from din.release.registry.registry import Registry

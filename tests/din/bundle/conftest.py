@@ -7,7 +7,7 @@ import pytest
 
 from din.base.workspace import Workspace
 from din.bundle import Scorer
-from din.params import Params
+from din.params.reading import Params
 from tests.din.bundle.serve_workspace import Finished, built_once
 
 

@@ -17,7 +17,7 @@ from din.data.rows import Rows
 from din.features.reader import Features
 from din.featurize.build import featurize
 from din.model import artifact
-from din.params import Params
+from din.params.reading import Params
 from din.release.registry.registry import Registry
 from din.train.fit import fit
 from tests.factories import documents_of

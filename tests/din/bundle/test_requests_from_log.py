@@ -17,7 +17,7 @@ from din.bundle.requests_from_log import requests_for
 from din.features.reader import Features
 from din.featurize.build import featurize
 from din.kinds import Kind
-from din.params import Params
+from din.params.reading import Params
 from din.release.gates.earlier_champion import score_champion
 from din.schema import DAY_US, SPLITS, Field, Group, parse_fields
 from tests.din.bundle.serve_workspace import FIELDS, Finished, random_log, write_raw

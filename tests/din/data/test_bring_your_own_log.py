@@ -10,9 +10,9 @@ import pytest
 from din import data as sources
 from din.base.workspace import Workspace
 from din.data.fetch import fetch
-from din.params import Params, Table, load
+from din.params.fetch import Table
 from din.params.overlays import edit
-from din.params.reading import plain
+from din.params.reading import Params, load, plain
 
 ROOT = Path(sources.__file__).parents[2]
 PAGE = (ROOT / "docs" / "bring-your-own-log.md").read_text(encoding="utf-8")

@@ -16,7 +16,7 @@ from din.base.errors import InputError
 from din.base.workspace import Workspace
 from din.data.fetch import fetch
 from din.featurize.build import featurize
-from din.params import Params
+from din.params.reading import Params
 from din.schema import name_problem, parse_field
 from validation import features as features_suite
 from validation import raw as raw_suite

@@ -20,7 +20,7 @@ from din.base.workspace import Workspace
 from din.data import readers
 from din.data.fetch import fetch, look
 from din.data.memory import recall
-from din.params import Params
+from din.params.reading import Params
 from tests.din.data.log_files import bytes_of, snapshot
 
 FIRST = date(2024, 5, 1)

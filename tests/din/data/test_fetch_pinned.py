@@ -10,7 +10,7 @@ from din.base.artifacts import read_json
 from din.base.errors import InputError
 from din.base.workspace import Workspace
 from din.data.fetch import fetch, look
-from din.params import Params
+from din.params.reading import Params
 
 Build = Callable[..., Params]
 

@@ -14,7 +14,7 @@ from din.base.workspace import Workspace
 from din.data import files, rawlog, readers
 from din.data.fetch import fetch, look
 from din.data.rows import Rows
-from din.params import Params
+from din.params.reading import Params
 from din.stages import code
 from tests.din.data.log_files import bytes_of, snapshot
 

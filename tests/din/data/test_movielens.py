@@ -14,8 +14,8 @@ from din.base.workspace import Workspace
 from din.data import movielens
 from din.data.fetch import fetch
 from din.data.rawlog import RawLog
-from din.params import Params
 from din.params.fetch import MovieLens
+from din.params.reading import Params
 from tests.helpers.stages import exit_code
 
 RATINGS = [(2, 1, 3, 881250949), (1, 3, 5, 881250950), (1, 2, 4, 881250950)]

@@ -16,7 +16,7 @@ from din.base.errors import InputError
 from din.base.workspace import Workspace
 from din.data import rawlog
 from din.data.fetch import source_of
-from din.params import Params
+from din.params.reading import Params
 from tests.din.data.log_files import GOOD, T, parquet
 
 VALUES = [

@@ -12,8 +12,8 @@ from din.base.artifacts import read_json
 from din.base.errors import InputError
 from din.base.workspace import Workspace
 from din.data.fetch import fetch
-from din.params import Params
 from din.params.fetch import Csv
+from din.params.reading import Params
 from tests.din.data.log_files import GOOD, HEADER, T, parquet, snapshot
 from tests.helpers.stages import exit_code
 

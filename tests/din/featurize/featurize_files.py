@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from din.base.artifacts import read_json, write_json
 from din.base.workspace import Workspace
-from din.params import Params, load
+from din.params.reading import Params, load
 from tests.factories import documents_of
 
 PARAMS = load(Path(__file__).parents[3] / "params.yaml")

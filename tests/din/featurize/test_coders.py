@@ -18,7 +18,7 @@ from din.bundle.encode import Vocabulary
 from din.featurize.coders import BucketCoder, coder_of, column, encode
 from din.featurize.engine import Session, session
 from din.kinds import BEYOND_FLOAT32, UNKNOWN, Kind
-from din.params import Featurize
+from din.params.featurize import Featurize
 from din.schema import Field, parse_fields
 
 WIDE = 45

@@ -22,7 +22,8 @@ from din.model.mlp import ACTIVATIONS
 from din.model.model import Model, build
 from din.model.sequences import resolve
 from din.ops.dice import Dice
-from din.params import Params, Train
+from din.params.reading import Params
+from din.params.train import Train
 from din.schema import Group
 from din.train.loader import TrainingLoader
 from tests.din.model.twin import Twin

@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from din.base.names import Digest
 from din.features.reader import Features
 from din.ops import backend
 from din.ops.backend import Backend
-from din.params import Params, Train
+from din.params.reading import Params
+from din.params.train import Train
 from din.train import checkpoint
 from din.train.compute import CPU_ALONE
 from din.train.fit import fit
@@ -18,6 +20,7 @@ from tests.helpers.backends import both_backends, needs_compiler
 from tests.helpers.settings import changed
 
 pytestmark = needs_compiler
+CODE = Digest("0" * 64)
 
 
 @pytest.fixture
@@ -52,7 +55,7 @@ def test_backends_never_share_a_checkpoint(features_once: Features, params: Para
     folders = set()
     for name in ("native", "reference"):
         with backend.using(name):
-            folders.add(checkpoint.directory(features_once.root, params.train, CPU_ALONE))
+            folders.add(checkpoint.directory(features_once.root, params.train, CPU_ALONE, CODE))
     assert len(folders) == 2
 
 

@@ -8,7 +8,7 @@ from din.ops import backend
 from din.ops.backend import Backend
 from din.ops.dense_update import dense_optimizer
 from din.ops.row_update import BETA_1, BETA_2, EPSILON
-from din.params import LearningParams
+from din.params.train import LearningParams
 from din.train.optimizers import TableOptimizer
 from tests.helpers.backends import both_backends, needs_compiler
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from din.base.errors import InputError
-from din.params import Params, parse, to_json
 from din.params.overlays import overlaid
+from din.params.reading import Params, parse, to_json
 
 CONFLICTS: list[tuple[dict[str, Any], str]] = [
     (

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from din.base.errors import InputError
-from din.params import Params, load
 from din.params.blocks import leaves
-from din.params.reading import plain
+from din.params.reading import Params, load, plain
 
 ROOT = Path(__file__).parents[3]
 

@@ -11,7 +11,7 @@ import pytest
 from din.base.artifacts import read_json
 from din.base.errors import InputError
 from din.base.workspace import Workspace
-from din.params import load
+from din.params.reading import load
 from din.stages import code
 from din.stages.pipeline import stages_of
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from din.params import Params, Train
+from din.params.reading import Params
+from din.params.train import Train
 from tests.helpers.settings import changed
 
 

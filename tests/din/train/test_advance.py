@@ -16,7 +16,7 @@ from din.model.embedding import to_tensors
 from din.ops import backend
 from din.ops.backend import Backend
 from din.ops.dice import MOMENTUM, Dice
-from din.params import Train
+from din.params.train import Train
 from din.schema import SplitName
 from din.train.advance import advance
 from din.train.learner import Diverged, Learner, StepInputs

@@ -14,7 +14,7 @@ from din.features.reader import Features
 from din.model import artifact
 from din.model.artifact import Trained
 from din.model.model import build
-from din.params import Train
+from din.params.train import Train
 from din.train.champion_start import ChampionStart
 from tests.factories.features import LENGTH, VECTORS, write_features
 from tests.helpers.settings import changed

@@ -17,7 +17,8 @@ from din.bundle.bundle_writer import seal, write_values
 from din.features.day_rows import days_of
 from din.features.reader import Features
 from din.model import artifact
-from din.params import Params, Train
+from din.params.reading import Params
+from din.params.train import Train
 from din.train.advance import advance
 from din.train.champion_start import ChampionStart
 from din.train.compute import CPU_ALONE

@@ -11,11 +11,12 @@ import torch
 from din import plugins
 from din.features.reader import Features
 from din.model import MODELS
-from din.params import Params
+from din.params.reading import Params
 from din.stages import code
 from din.train import checkpoint
 from din.train.checkpoint import Progress
 from din.train.compute import CPU_ALONE
+from din.train.run import code_of_training
 from tests.factories.features import write_features
 
 TENSORS = {"now.table": torch.arange(12.0).view(3, 4), "sparse.steps": torch.tensor(5), "none": torch.empty(0, 4)}
@@ -59,9 +60,9 @@ def test_checkpoints_are_bound_to_features_and_code(
     features: Features, params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another manifest, and another line in a module of training or in a model's plugin, change the folder of a run."""
-    here = checkpoint.directory(features.root, params.train, CPU_ALONE)
+    here = checkpoint.directory(features.root, params.train, CPU_ALONE, code_of_training(params.train))
     other = write_features(tmp_path / "other", users=25).root
-    assert checkpoint.directory(other, params.train, CPU_ALONE) != here
+    assert checkpoint.directory(other, params.train, CPU_ALONE, code_of_training(params.train)) != here
     plugin = tmp_path / "mine.py"
     plugged = replace(params.train, model=replace(params.train.model, name="mine"))
     names = set()
@@ -70,11 +71,11 @@ def test_checkpoints_are_bound_to_features_and_code(
         MODELS._things.pop("mine", None)
         plugin.write_text(f"from din.model import MODELS\n{line}@MODELS.register('mine')\nclass Mine:\n    pass\n")
         plugins.load(["mine.py"], tmp_path)
-        names.add(checkpoint.directory(features.root, plugged, CPU_ALONE))
+        names.add(checkpoint.directory(features.root, plugged, CPU_ALONE, code_of_training(plugged)))
     assert len(names) == 2
     digests = code.digests
     monkeypatch.setattr(code, "digests", lambda modules: digests(modules) | {"din/model/attention.py": "other"})
-    assert checkpoint.directory(features.root, params.train, CPU_ALONE) != here
+    assert checkpoint.directory(features.root, params.train, CPU_ALONE, code_of_training(params.train)) != here
 
 
 def test_the_newest_two_of_other_runs_stay(tmp_path: Path) -> None:

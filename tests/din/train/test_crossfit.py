@@ -11,7 +11,7 @@ import pytest
 
 from din.features.day_rows import days_of
 from din.features.reader import Features
-from din.params import Train
+from din.params.train import Train
 from din.train.advance import advance
 from din.train.crossfit import CrossFitted, cross_fit
 from din.train.fit import fit

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from din.contracts.facts import Metrics
 from din.features.reader import Features
-from din.params import Params
+from din.params.reading import Params
 from din.train import fit as loop
 from din.train import predict
 from din.train.compute import CPU_ALONE

@@ -16,7 +16,8 @@ from din.model.artifact import Trained
 from din.model.model import build
 from din.ops import backend
 from din.ops.backend import Backend
-from din.params import Params, Train
+from din.params.reading import Params
+from din.params.train import Train
 from din.train.fit import fit
 from din.train.loader import TrainingLoader
 from din.train.optimizers import row_decay

@@ -14,7 +14,7 @@ from din.base.artifacts import read_json, write_json
 from din.features.packing import TableLayout
 from din.features.reader import Features
 from din.kinds import UNKNOWN
-from din.params import Params
+from din.params.reading import Params
 from din.schema import ITEM_ID
 from din.train.item_bias import biases, share_between
 from din.train.learner import Learner

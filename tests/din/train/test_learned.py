@@ -15,7 +15,8 @@ from din.base.workspace import Workspace
 from din.features.day_rows import microseconds
 from din.features.reader import Features
 from din.model import artifact
-from din.params import Params, Train
+from din.params.reading import Params
+from din.params.train import Train
 from din.train.advance import advance
 from din.train.crossfit import FOLDS
 from din.train.evaluate import evaluate

@@ -8,7 +8,7 @@ import torch
 
 from din.features.reader import Features
 from din.kinds import Number
-from din.params import Params
+from din.params.reading import Params
 from din.train.optimizers import TableOptimizer, learning_rate, row_decay
 from tests.helpers.settings import changed
 

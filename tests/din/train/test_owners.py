@@ -13,13 +13,15 @@ from dataclasses import fields, replace
 import pytest
 
 from din.base.errors import InputError
+from din.base.names import Digest
 from din.features.packing import TableLayout
 from din.features.reader import Features
 from din.model import artifact
 from din.model.artifact import Trained
 from din.model.model import build
-from din.params import Params, Train
 from din.params.blocks import leaves
+from din.params.reading import Params
+from din.params.train import Train
 from din.train import checkpoint
 from din.train.champion_start import ChampionStart
 from din.train.compute import Compute, computing
@@ -32,6 +34,7 @@ SHARED_WITH_THE_FLOOR = {
     "learning.metric": "not every metric is defined on every log",
     "learning.advance": "a floor learns the days that the model learns",
 }
+CODE = Digest("0" * 64)
 
 
 def test_every_key_of_train_has_an_owner() -> None:
@@ -46,7 +49,7 @@ def test_what_compute_resolves_to_identifies_a_checkpoint(features_once: Feature
     settings = {field.name for field in fields(params.train.compute)}
     assert {f"compute.{name}" for name in settings - Compute().settled.keys()} == NOT_IDENTIFYING.keys()
     with computing(replace(params.train.compute, threads=3)) as compute:
-        runs = {checkpoint.directory(features_once.root, params.train, own) for own in (compute, Compute())}
+        runs = {checkpoint.directory(features_once.root, params.train, own, CODE) for own in (compute, Compute())}
     assert len(runs) == 2
 
 
@@ -66,7 +69,7 @@ def test_the_block_of_a_key_decides(key: str, start: ChampionStart, features_onc
     block, _, name = key.rpartition(".")
     other = "base" if key == "model.name" else "another"  # nothing here checks its type
     train = changed(params.train, **{name: other})
-    runs = {checkpoint.directory(features_once.root, settings, Compute()) for settings in (params.train, train)}
+    runs = {checkpoint.directory(features_once.root, settings, Compute(), CODE) for settings in (params.train, train)}
     assert len(runs) == (1 if block == "compute" else 2)
     shared = block == "compute" or key in SHARED_WITH_THE_FLOOR
     assert (floor(replace(params, train=train), 1) != floor(params, 1)) == shared

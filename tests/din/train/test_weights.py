@@ -19,7 +19,7 @@ from din.features.reader import Features
 from din.model.embedding import to_tensors
 from din.ops import backend
 from din.ops.backend import Backend
-from din.params import Params
+from din.params.reading import Params
 from din.release.gates.earlier_champion import among_rows
 from din.train.fit import fit
 from din.train.learner import Learner

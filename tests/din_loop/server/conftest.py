@@ -10,7 +10,7 @@ import httpx
 import pytest
 import uvicorn
 
-from din.params import Params
+from din.params.reading import Params
 from din.release.registry.cache import scorer_of
 from din.release.registry.registry import Registry
 from din_loop.replay import again

@@ -18,7 +18,7 @@ from din.base.workspace import Workspace
 from din.bundle.limits import Limits
 from din.data.fetch import fetch
 from din.featurize.build import featurize
-from din.params import Params
+from din.params.reading import Params
 from din.release.registry.cache import scorer_of
 from din.release.registry.registry import Registry
 from din_loop.replay.again import score_again

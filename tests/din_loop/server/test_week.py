@@ -16,7 +16,7 @@ import pytest
 from benchmarks.in_process import STEPS, run
 from din.base.artifacts import read_json
 from din.base.workspace import Workspace
-from din.params import Params
+from din.params.reading import Params
 from din.release.registry.registry import Registry
 from din_logs.daily_simulation import FIRST_DAY
 from din_loop import served_log

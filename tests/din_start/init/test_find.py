@@ -14,8 +14,8 @@ from din.base.errors import InputError
 from din.base.workspace import Workspace
 from din.data import SOURCES
 from din.data.publisher import Publisher
-from din.params import load
 from din.params.fetch import PublishedFiles
+from din.params.reading import load
 from din_logs.kuairand import KuaiRandPure
 from din_logs.taobao_ads import TaobaoAds
 from din_start.init.find import publisher, tables

@@ -18,7 +18,7 @@ from din.base.errors import InputError
 from din.base.workspace import Workspace
 from din.data import readers
 from din.data.tabular import TableSource
-from din.params import Table
+from din.params.fetch import Table
 from din.params.overlays import nested
 from din.schema import Group
 from din_start.init import guess as guess_module

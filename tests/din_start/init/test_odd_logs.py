@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from din import cli
 from din.base.workspace import Workspace
 from din.data import files
-from din.params import load
+from din.params.reading import load
 from din_start.init.look import look
 
 Run = Callable[..., str]

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from din import cli
 from din.base.errors import InputError
 from din.base.process import CommandFailed
-from din.params import load
+from din.params.reading import load
 from din_start.init import command, render
 from din_start.init.choice import Choice
 from din_start.params.defaults import defaults

@@ -11,7 +11,7 @@ from din.base.errors import GateClosed, InputError
 from din.base.workspace import Workspace
 from din.metrics.estimates import Estimate, difference
 from din.metrics.noninferiority import judge as judge_days
-from din.params import Params
+from din.params.reading import Params
 from din.release.gates import comparisons
 from din.release.gates.comparisons import margin_of, tell
 from din.release.promote import promote

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from din.contracts.verdicts import Verdict
-from din.params import Params
+from din.params.reading import Params
 from din.release.registry.registry import Registry
 from din.schema import DAY_US
 from tests.factories.documents_of import DIGEST

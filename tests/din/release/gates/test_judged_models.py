@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from din.base.workspace import Workspace
-from din.params import Params
+from din.params.reading import Params
 from din.release.gates import GATES
 from din.release.registry.registry import Registry
 from tests.factories.run import Run, crown, for_a_small_log, judge

@@ -11,7 +11,7 @@ from din import cli
 from din.base.artifacts import read_json
 from din.base.errors import GateClosed
 from din.base.workspace import Workspace
-from din.params import Params
+from din.params.reading import Params
 from din.release.gates.gate import gate
 from din.release.promote import Promotion, promote
 from din.release.registry.registry import Registry, StaleChampion

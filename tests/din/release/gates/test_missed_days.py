@@ -9,7 +9,7 @@ import pytest
 from din.base.artifacts import MANIFEST, sha256_file, write_json
 from din.base.workspace import Workspace
 from din.data.rawlog import day_file
-from din.params import Params
+from din.params.reading import Params
 from din.release.registry.registry import Registry
 from tests.factories import documents_of
 from tests.factories.run import DAY, Run, edit, going_on, judge

@@ -25,7 +25,7 @@ from din.bundle.contents import FACTS, verify_bundle
 from din.contracts.facts import Evaluation, Facts
 from din.contracts.manifests import FeaturesManifest, RawManifest
 from din.contracts.verdicts import ValidationReport
-from din.params import Params
+from din.params.reading import Params
 from din.release.gates.case import Case
 from din.release.gates.evidence import Evidence
 from din.release.gates.gate import gate

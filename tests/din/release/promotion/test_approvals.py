@@ -16,8 +16,8 @@ from din.base.documents import read
 from din.base.errors import GateClosed, InputError
 from din.base.workspace import Workspace
 from din.contracts.verdicts import About, ChampionName, GateEntry, GateReport, Harm
-from din.params import Params, to_json
 from din.params.gate import Policy
+from din.params.reading import Params, to_json
 from din.release.gates.earlier_champion import Score
 from din.release.gates.findings import overall
 from din.release.gates.gate import gate

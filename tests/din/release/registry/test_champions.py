@@ -9,7 +9,7 @@ import pytest
 
 from din.base.errors import InputError
 from din.base.names import Digest
-from din.params import Train
+from din.params.train import Train
 from din.release.registry.champions import anchors, pin, predecessor, removed_lesson, rolled_back
 from din.release.registry.records import Approved
 from din.release.registry.registry import Registry

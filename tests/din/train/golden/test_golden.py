@@ -18,7 +18,7 @@ LOSSES = HERE / "losses.json"
 
 def run(root: Path) -> list[dict[str, float]]:
     """Return training and validation loss of three epochs of the default model in small."""
-    from din.params import Train
+    from din.params.train import Train
     from din.train.compute import computing
     from din.train.fit import fit
     from tests.factories.features import write_features
