@@ -18,11 +18,33 @@ from din.params.overlays import nested, overlaid
 from din.params.reading import Params, parse, to_json
 from din.params.search import Between, OneOf, Search
 from din.params.train import KNOWN_GOOD, Train
+from din_start.params.recipes import RECIPES
 
 Values = Mapping[str, Any]
 """Plain values by dotted key below `train`."""
 _NAME = "model.name"
 _OPTIONS = "model.options"
+
+COMPARED = OneOf(("din", "base"))
+"""The models that a search compares if today's is among them."""
+_DIN = {"model.name": "din"}
+KNOWN_GOOD: tuple[dict[str, Any], ...] = (
+    {**_DIN, **RECIPES["leave_last_out"]},
+    {
+        "learning.embedding_std": 0.01,
+        "learning.initial_item_bias": "zero",
+        "learning.average": 0.25,
+        "learning.patience": 4,
+        "learning.renew_embeddings": True,
+        "learning.regularization": 100.0,
+        "learning.penalty": "decoupled",
+    },
+    {**_DIN, **RECIPES["by_user"]},
+    {"learning.average": 0.25, "learning.decay": 0.7, "learning.dropout": 0.1},
+    {**_DIN, "model.ages": True},
+    {"model.name": "base", "learning.average": 0.25},
+)
+"""Changes to today's values that improved models of public logs. `din tune` tries them first."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +74,15 @@ class Space:
         train = replace(params.train, start="scratch", champion=None)
         model = train.model.name
         found = leaves(Train) | leaves(MODELS[model].options or object, f"{_OPTIONS}.")
-        searches = {key: one.search for key, one in found.items() if one.search}
+        compared = {_NAME: COMPARED} if model in COMPARED.values else {}
+        searches = compared | {key: one.search for key, one in found.items() if one.search}
         own = {key.removeprefix("train."): key for key in kept}
         if unknown := [key for name, key in own.items() if name not in searches]:
             varying = listed(f"train.{key}" for key in searches)
             raise InputError(f"--keep {listed(unknown)}: expected keys that would vary: {varying}")
         searches = {key: one for key, one in searches.items() if key not in own}
-        name = searches.get(_NAME)
-        models = (*name.values, model) if isinstance(name, OneOf) and name.concerns(model) else (model,)
-        searches = {key: one for key, one in searches.items() if any(map(one.concerns, models))}
+        models = COMPARED.values if _NAME in searches else (model,)
+        searches = {key: one for key, one in searches.items() if any(MODELS.reads(name, key) for name in models)}
         space = cls(replace(params, train=train), searches, {key: _value(train, key) for key in searches})
         space._check()
         return space
@@ -79,7 +101,7 @@ class Space:
         chosen: dict[str, Any] = {}
         model = self.params.train.model.name
         for key, search in self.searches.items():
-            if search.concerns(model):
+            if MODELS.reads(model, key):
                 chosen[key] = _drawn(trial, key, search, self.today[key])
             if key == _NAME:
                 model = json.loads(chosen[key])
@@ -122,7 +144,7 @@ class Space:
     def _read(self, values: Values) -> Values:
         """Return the values of the keys that vary and that the model reads."""
         model = values[_NAME] if _NAME in self.searches else self.params.train.model.name
-        return {key: values[key] for key, search in self.searches.items() if search.concerns(model)}
+        return {key: values[key] for key in self.searches if MODELS.reads(model, key)}
 
     def _plain(self, values: Values) -> dict[str, Any]:
         return overlaid(to_json(self.params), nested(self.overlay(values)), "din tune")

@@ -32,8 +32,9 @@ def apply(
     """
     with answering():
         from din.base.artifacts import write_bytes
+        from din.model import MODELS
         from din.params.overlays import edit, read_overlay
-        from din.params.reading import load
+        from din.params.reading import check_model, load
 
         load(HERE.params)
         text = HERE.params.read_text(encoding="utf-8")
@@ -41,6 +42,7 @@ def apply(
         changes = []
         for overlay in overlays:
             edited = edit(text, read_overlay(overlay), overlay)
+            check_model(edited.params.train, MODELS.reads, overlay)
             text = edited.text
             lines += map(str, edited.changes or [f"{overlay}: {HERE.params} has these values already"])
             changes += [{"overlay": str(overlay), **asdict(change)} for change in edited.changes]

@@ -82,15 +82,17 @@ def params_here() -> "Params":
     """Return the parameters of the params.yaml here.
 
     Raises:
-        InputError: the file is missing or not valid, or names a model, a source or an engine that nothing registers.
+        InputError: the file is missing or not valid, names a model, a source or an engine that nothing registers,
+            or sets what the model does not read.
     """
     from din.data import SOURCES
     from din.featurize import ENGINES
     from din.model import MODELS
-    from din.params.reading import load
+    from din.params.reading import check_model, load
 
     params = load(HERE.params)
     SOURCES.check(params.fetch.source, params.fetch.options, "fetch.source")
     ENGINES.check(params.featurize.engine, {}, "featurize.engine")
     MODELS.check(params.train.model.name, params.train.model.options, "train.model.name")
+    check_model(params.train, MODELS.reads, HERE.params)
     return params

@@ -47,9 +47,10 @@ class Change:
 
 @dataclass(frozen=True)
 class Edit:
-    """The text of a parameter file after an overlay, and the changes that the overlay made."""
+    """The text of a parameter file after an overlay, its parameters, and the changes that the overlay made."""
 
     text: str
+    params: Params
     changes: tuple[Change, ...]
 
 
@@ -88,8 +89,8 @@ def edit(text: str, overlay: Mapping[str, Any], where: object) -> Edit:
             _set(block, name, value)
     written = StringIO()
     editor.dump(params, written)
-    parse(Params, plain(written.getvalue(), where), where)
-    return Edit(written.getvalue(), tuple(changes))
+    parsed = parse(Params, plain(written.getvalue(), where), where)
+    return Edit(written.getvalue(), parsed, tuple(changes))
 
 
 def overlaid(params: Mapping[str, Any], overlay: Mapping[str, Any], where: object) -> dict[str, Any]:

@@ -7,7 +7,7 @@ and `epoch: 3` are both errors that name the valid type or keys.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from operator import attrgetter
@@ -142,6 +142,19 @@ def parse(block: type[T], value: Any, where: object) -> T:
     return parsed
 
 
+def check_model(train: Train, reads: Callable[[str, str], bool], where: object) -> None:
+    """Check that the model reads the settings that need it to; `where` names their source in errors.
+
+    Args:
+        reads: whether a model, by name, reads a key below `train`.
+
+    Raises:
+        InputError: it does not.
+    """
+    if problems := [_described(conflict, train, "train.") for conflict in train.unread(reads)]:
+        raise InputError(f"{where}: {'; '.join(problems)}")
+
+
 def to_json(block: Any) -> dict[str, Any]:
     """Return a block as plain JSON values, for manifests and facts."""
     return json.loads(json.dumps(asdict(block), default=str))
@@ -202,11 +215,15 @@ def _missing(block: type[Block], value: Mapping[str, Any], place: tuple[str, ...
 def _conflicts(block: Block, prefix: str = "") -> Iterator[str]:
     """Describe each conflict below a block: its keys, their values, and what to do."""
     for conflict in block.conflicts():
-        values = [f"{prefix}{key} is {_written(attrgetter(key)(block))}" for key in conflict.keys]
-        yield f"{' and '.join(values)}: {conflict.advice}"
+        yield _described(conflict, block, prefix)
     for name, part in vars(block).items():
         if isinstance(part, Block):
             yield from _conflicts(part, f"{prefix}{name}.")
+
+
+def _described(conflict: Conflict, block: Block, prefix: str) -> str:
+    values = [f"{prefix}{key} is {_written(attrgetter(key)(block))}" for key in conflict.keys]
+    return f"{' and '.join(values)}: {conflict.advice}"
 
 
 def _written(value: Any) -> str:

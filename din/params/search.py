@@ -5,28 +5,14 @@
 The options of a plugin's model may have such notes too. A parameter without one is never changed.
 """
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from din.base.errors import InputError, shown
 
 
-@dataclass(frozen=True, kw_only=True)
 class Search:
-    """The base of all searches: which models read the parameter.
-
-    Attributes:
-        only: the names of the only models that read it. Empty: all.
-        but: the names of models that don't read it.
-    """
-
-    only: Collection[str] = ()
-    but: Collection[str] = ()
-
-    def concerns(self, model: str) -> bool:
-        """Return whether a model reads the parameter."""
-        return model not in self.but and (not self.only or model in self.only)
+    """The base of all searches."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ The block of a key decides which rules apply to it. LR is trained as the floor (
 A checkpoint is bound to all of model and learning, and to the values that compute resolves to (`din.train.compute`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, get_args
 
@@ -27,42 +27,6 @@ WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
 """The days of a week in the order of `date.weekday`."""
 
 
-_NO_EMBEDDINGS = ("lr",)
-"""Models that have only linear weights."""
-
-RECIPES: dict[str, dict[str, Any]] = {
-    "temporal": {"learning.initial_item_bias": "zero"},
-    "leave_last_out": {"model.softmax": True, "learning.average": 0.25},
-    "by_user": {
-        "model.softmax": True,
-        "learning.embedding_std": 0.004,
-        "learning.learning_rate": 0.0016,
-        "learning.average": 0.5,
-        "learning.regularization": 32.0,
-    },
-}
-"""Changes that suit public logs of a protocol; docs/tuning.md has figures. `din init` applies those of the log's."""
-
-_DIN = {"model.name": "din"}
-KNOWN_GOOD: tuple[dict[str, Any], ...] = (
-    {**_DIN, **RECIPES["leave_last_out"]},
-    {
-        "learning.embedding_std": 0.01,
-        "learning.initial_item_bias": "zero",
-        "learning.average": 0.25,
-        "learning.patience": 4,
-        "learning.renew_embeddings": True,
-        "learning.regularization": 100.0,
-        "learning.penalty": "decoupled",
-    },
-    {**_DIN, **RECIPES["by_user"]},
-    {"learning.average": 0.25, "learning.decay": 0.7, "learning.dropout": 0.1},
-    {**_DIN, "model.ages": True},
-    {"model.name": "base", "learning.average": 0.25},
-)
-"""Changes to today's values that improved models of public logs. `din tune` tries them first."""
-
-
 def names_version(pin: str | None, version: str) -> bool:
     """Return whether a pin is this version or a prefix of it."""
     return pin is not None and version.startswith(pin)
@@ -72,15 +36,11 @@ def names_version(pin: str | None, version: str) -> bool:
 class ModelParams(Block):
     """The architecture."""
 
-    name: Annotated[
-        str, OneOf(("din", "base"), only=("din", "base")), Doc("a model of docs/models.md, or a plugin's")
-    ] = "din"
+    name: Annotated[str, Doc("a model of docs/models.md, or a plugin's")] = "din"
     options: Annotated[dict[str, Any], Doc("what a plugin's model reads beside the keys below; docs/plugins.md")] = (
         field(default_factory=dict)
     )
-    embedding_dim: Annotated[
-        int, Field(gt=0, le=4096), OneOf((8, 16, 32), but=_NO_EMBEDDINGS), Doc("width of a field's embedding")
-    ] = 16
+    embedding_dim: Annotated[int, Field(gt=0, le=4096), OneOf((8, 16, 32)), Doc("width of a field's embedding")] = 16
     attention_hidden: Annotated[Layers, Doc("widths of the activation unit's hidden layers")] = (80, 40)
     interaction: Annotated[
         Literal["difference_product", "product", "outer"],
@@ -88,7 +48,7 @@ class ModelParams(Block):
     ] = "difference_product"
     softmax: Annotated[
         bool,
-        OneOf((False, True), only=("din",)),
+        OneOf((False, True)),
         Doc("true: the attention weights of a history sum to 1; the paper uses no softmax"),
     ] = False
     hidden: Annotated[Layers, Doc("widths of the MLP's hidden layers")] = (200, 80)
@@ -98,8 +58,8 @@ class ModelParams(Block):
     ] = "dice"
     pooling: Annotated[
         Literal["sum", "mean"],
-        OneOf(("sum", "mean"), but=("din", *_NO_EMBEDDINGS)),
-        Doc("sum | mean of the behaviours; not read by din and lr"),
+        OneOf(("sum", "mean")),
+        Doc("sum | mean of the behaviours, in models that do not weigh them"),
     ] = "sum"
     sequences: Annotated[
         dict[str, dict[str, Values]],
@@ -107,12 +67,12 @@ class ModelParams(Block):
     ] = field(default_factory=dict)
     ages: Annotated[
         bool,
-        OneOf((False, True), but=_NO_EMBEDDINGS),
-        Doc("true: how long ago a behaviour was is one more field of it, and requests need times; not read by lr"),
+        OneOf((False, True)),
+        Doc("true: how long ago a behaviour was is one more field of it, and requests need times"),
     ] = False
     linear: Annotated[
         Literal["item_bias", "wide", "none"],
-        OneOf(("item_bias", "wide", "none"), only=("din", "base", "pnn")),
+        OneOf(("item_bias", "wide", "none")),
         Doc("item_bias | wide | none: added to the logit of the MLP; wide adds the whole of LR"),
     ] = "item_bias"
     interest_product: Annotated[bool, Doc("true: pooled interest ⊙ candidate is one more input of the MLP")] = True
@@ -164,7 +124,7 @@ class LearningParams(Block):
     ] = 0.0
     renew_embeddings: Annotated[
         bool,
-        OneOf((False, True), but=_NO_EMBEDDINGS),
+        OneOf((False, True)),
         Doc("true: each epoch starts with new embeddings; for logs whose first epoch is the best"),
     ] = False
     regularizer: Annotated[
@@ -182,7 +142,7 @@ class LearningParams(Block):
     dropout: Annotated[
         float,
         Field(ge=0, lt=1),
-        OneOf((0.0, 0.1, 0.3), but=_NO_EMBEDDINGS),
+        OneOf((0.0, 0.1, 0.3)),
         Doc("share of the MLP's inputs and hidden units that a training step drops"),
     ] = 0.0
     unknown_rate: Annotated[
@@ -250,13 +210,21 @@ class Train(Block):
         return None if pinned == "none" else pinned
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Report a way of learning that the model or the start does not support."""
+        """Report a way of learning that the start does not support."""
         if self.start == "champion" and not self.learning.advance:
             advice = "a champion continues by learning new days; set learning.advance to true"
             yield Conflict(("start", "learning.advance"), advice)
-        if self.learning.regularizer == "dropout" and self.model.name == "lr":
-            advice = "lr has no layers to drop; choose another regularizer"
+
+    def unread(self, reads: Callable[[str, str], bool]) -> Iterator[Conflict]:
+        """Report settings that do nothing, or harm, with a model that does not read them.
+
+        Args:
+            reads: whether a model, by name, reads a key of this block.
+        """
+        name = self.model.name
+        if self.learning.regularizer == "dropout" and not reads(name, "learning.dropout"):
+            advice = f"{name} has no layers to drop; choose another regularizer"
             yield Conflict(("learning.regularizer", "model.name"), advice)
-        if self.learning.renew_embeddings and self.model.name == "lr":
-            advice = "lr is nothing but its table, so an epoch would keep nothing; set renew_embeddings to false"
+        if self.learning.renew_embeddings and not reads(name, "learning.renew_embeddings"):
+            advice = f"{name} has only its table, so an epoch would keep nothing; set renew_embeddings to false"
             yield Conflict(("learning.renew_embeddings", "model.name"), advice)

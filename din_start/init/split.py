@@ -7,9 +7,9 @@ import numpy as np
 
 from din.base.errors import InputError
 from din.params.featurize import Featurize
-from din.params.train import RECIPES
 from din_start.init.choice import Choice
 from din_start.init.fields import Events
+from din_start.params.recipes import RECIPES
 
 _TEST, _VALID = 0.15, 0.08  # shares of the rows
 _KNOWN = 0.5  # least share of test rows of users that training has seen, under temporal

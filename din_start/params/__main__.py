@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 from din.params.overlays import edit, nested
-from din.params.train import RECIPES
 from din_start.params.defaults import defaults
 from din_start.params.json_schema import schema
+from din_start.params.recipes import RECIPES
 
 if not Path("docs/params.schema.json").exists():
     sys.exit("python -m din_start.params writes the defaults over params.yaml; run it in a checkout of this project")

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from din.model import MODELS
 from din.params.blocks import leaves
 from din.params.reading import Params
 from din.params.search import Between, OneOf, Search
@@ -30,7 +31,7 @@ def reference() -> str:
             lines += ["", f"## {name}", "", f"{_type(property_)}: {property_['description']}"]
     lines += ["", "## What `din tune` tries", "", "| key | values | models |", "|---|---|---|"]
     searches = {key: one.search for key, one in leaves(Params).items() if one.search}
-    lines += [f"| `{key}` | {in_words(search)} | {_models(search)} |" for key, search in searches.items()]
+    lines += [f"| `{key}` | {in_words(search)} | {_models(key)} |" for key, search in searches.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -45,9 +46,10 @@ def in_words(search: Search) -> str:
             raise NotImplementedError(search)
 
 
-def _models(search: Search) -> str:
-    but = f"all but {', '.join(search.but)}" if search.but else "all"
-    return ", ".join(search.only) or but
+def _models(key: str) -> str:
+    """Return the names of the models that read a key, or "all"."""
+    readers = [name for name in MODELS if MODELS.reads(name, key.removeprefix("train."))]
+    return "all" if readers == [*MODELS] else ", ".join(readers)
 
 
 def schema_page(documents: Mapping[str, Any]) -> str:

@@ -15,8 +15,7 @@ from din.model import MODELS
 from din.model.din import DIN
 from din.params.reading import Params
 from din.params.search import Between, OneOf
-from din.params.train import KNOWN_GOOD
-from din_tune.space import Space
+from din_tune.space import KNOWN_GOOD, Space
 from tests.helpers.settings import changed
 
 ROOT = Path(__file__).parents[2]

@@ -6,8 +6,12 @@ from typing import Any
 import pytest
 
 from din.base.errors import InputError
+from din.model import MODELS
+from din.params.blocks import leaves
 from din.params.overlays import overlaid
-from din.params.reading import Params, parse, to_json
+from din.params.reading import Params, check_model, parse, to_json
+from din.params.train import Train
+from tests.helpers.settings import changed
 
 CONFLICTS: list[tuple[dict[str, Any], str]] = [
     (
@@ -60,14 +64,6 @@ CONFLICTS: list[tuple[dict[str, Any], str]] = [
         "train.learning.regularizer is 'dropout' and train.learning.dropout is 0.0: ",
     ),
     (
-        {"train": {"learning": {"regularizer": "dropout", "dropout": 0.5}, "model": {"name": "lr"}}},
-        "train.learning.regularizer is 'dropout' and train.model.name is 'lr': lr has no layers to drop",
-    ),
-    (
-        {"train": {"learning": {"renew_embeddings": True}, "model": {"name": "lr"}}},
-        "train.learning.renew_embeddings is true and train.model.name is 'lr': lr is nothing but its table",
-    ),
-    (
         {"train": {"learning": {"decay_steps": 10}}},
         "train.learning.decay_steps is 10 and train.learning.decay is 1.0: ",
     ),
@@ -91,6 +87,39 @@ def test_conflicts_name_keys_values_and_what_to_do(changes: dict[str, Any], mess
     with pytest.raises(InputError) as error:
         parse(Params, given, Path("params.yaml"))
     assert str(error.value).startswith(f"params.yaml: {message}")
+
+
+@pytest.mark.parametrize("name", ["lr", "linear_plugin"])
+@pytest.mark.parametrize(
+    ("learning", "advice"),
+    [
+        (
+            {"regularizer": "dropout", "dropout": 0.5},
+            "train.learning.regularizer is 'dropout' and {}: {} has no",
+        ),
+        ({"renew_embeddings": True}, "train.learning.renew_embeddings is true and {}: {} has only its table"),
+    ],
+)
+def test_a_model_must_read_what_is_set_for_it(
+    name: str, learning: dict[str, Any], advice: str, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Models of this package and of plugins declare their keys alike; DIN reads both."""
+    monkeypatch.setattr(MODELS, "_things", dict(MODELS._things))
+    monkeypatch.setattr(MODELS, "_reads", dict(MODELS._reads))
+    MODELS.register("linear_plugin", reads=())(object)
+    train = changed(params.train, name="din", **learning)
+    check_model(train, MODELS.reads, "params.yaml")
+    with pytest.raises(InputError) as error:
+        check_model(changed(train, name=name), MODELS.reads, "params.yaml")
+    assert str(error.value).startswith("params.yaml: " + advice.format(f"train.model.name is '{name}'", name))
+
+
+def test_a_model_names_keys_that_some_model_reads() -> None:
+    """Every declared key is a parameter, and a key that no model of this package declares is refused."""
+    declared = frozenset().union(*(MODELS._reads[name] for name in MODELS))
+    assert declared <= set(leaves(Train))
+    with pytest.raises(InputError, match=r"model 'mistaken' reads model\.heads; expected keys among learning\.dropout"):
+        MODELS.register("mistaken", reads=["model.heads"])
 
 
 def test_what_fits_together_is_no_conflict(params: Params) -> None:
