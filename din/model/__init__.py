@@ -81,7 +81,7 @@ class Models(Seam[Callable[..., Any]]):
         return frozenset().union(*self._reads.values())
 
 
-MODELS = Models(
+MODELS: Models = Models(
     built_in={
         "din": "din.model.din",
         "base": "din.model.base",

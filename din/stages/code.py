@@ -58,7 +58,7 @@ PACKAGES = (
 )
 """The packages of this distribution, whose code may decide what a stage writes."""
 _C_SOURCES = (".c", ".h")
-_SEAMS = ("Seam", "Gates")  # the classes of seams
+_SEAMS = ("Seam", "Gates", "Models")  # the classes of seams
 _COMMENT_OR_LITERAL = re.compile(r"""//[^\n]*|/\*.*?\*/|(?P<literal>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')""", re.DOTALL)
 
 
