@@ -1,13 +1,7 @@
 """The models: functions from embedding rows and a packed batch to logits, with dense weights of their own.
 
-Names of tensors end in their shapes, `query_BD` for [B, D]:
-
-    B  impressions                 D  item width: item fields × embedding width
-    T  packed behaviours           K  behaviour width: D + behaviour fields × embedding width
-    U  distinct items              H  hidden units
-    C  candidates of one request   I  inputs of the MLP
-    L  its behaviours              F  field vectors, each of width d
-    N  rows of any batch           R  rows of the embedding table that a model is given, W its width
+Names of tensors end in their shapes, `query_BD` for [B, D]. `din.ops` explains the letters; in `pnn` and `deepfm`, F
+counts field vectors, each of width d.
 """
 
 from collections.abc import Callable, Collection, Mapping

@@ -1,7 +1,6 @@
 """The local activation unit (Eq. 3 of arXiv 1706.06978). `din.ops.activation_unit` has its equations.
 
-B impressions, T behaviours, D width of a candidate, K width of a behaviour, H hidden units. `din.ops.histories` has the
-pairs of behaviours and candidates.
+`din.ops` explains the shape letters, and `din.ops.histories` the pairs of behaviours and candidates.
 """
 
 import math

@@ -2,7 +2,7 @@
 
     logit = MLP(profile, interest of each sequence, candidate, interest ⊙ candidate, …) + item bias or LR
 
-`train.model.linear` chooses the last term. `din.model` explains the shape letters.
+`train.model.linear` chooses the last term. `din.ops` explains the shape letters.
 """
 
 import torch

@@ -1,6 +1,6 @@
 """The interface of all models, and `build`, which makes one by name.
 
-B impressions, R rows of the embedding table that a model is given, W its width.
+`din.ops` explains the shape letters.
 """
 
 from abc import ABC, abstractmethod

@@ -9,10 +9,7 @@ a is a perceptron whose first layer reads [q, k, q−k, q⊙k]. By distributivit
 Therefore the term in q is computed once per impression, and only the other two once per behaviour. A behaviour may be
 wider than the candidate, since its own fields (past feedback) have no counterpart in q. For these, q counts as 0.
 
-    B  impressions            D  width of a candidate                     H  hidden units of the first layer
-    T  packed behaviours      K  width of a behaviour, at least D         I  inputs of the MLP
-    U  distinct items         F  width of the feedback, K − D             X  D for q⊙k, D² for all products q_i·k_j
-                              P  width of the profile
+`din.ops` explains the shape letters. X is D for q⊙k, and D² for all products q_i·k_j.
 
 The native form supports Dice in float32 on the CPU, in training and in evaluation without gradients. It does not
 support the outer product. It builds one matrix per impression, (Wk − Wd) + Wp·diag(q), which halves the multiplications

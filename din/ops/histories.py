@@ -6,7 +6,7 @@ A *pair* is a behaviour together with a candidate that it is weighed for. Models
     Packed       B impressions with a history each              pairs [T]      behaviour t, its impression's candidate
     OneHistory   C candidates of one user, who has one history  pairs [C, L]   every behaviour with every candidate
 
-B impressions (C candidates of a request are impressions too), T packed behaviours (L in a request).
+`din.ops` explains the shape letters. The C candidates of a request are impressions too.
 """
 
 from abc import ABC, abstractmethod

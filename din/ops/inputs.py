@@ -2,8 +2,7 @@
 
     embeddings ── encode ──> candidates [B, D], keys of behaviours [T, K] ── pooling ──> interests [B, K] ── MLPInputs
 
-B impressions, T behaviours, U distinct items. D width of an item, F of a behaviour's own fields, K = D + F, P of the
-profile, I of all inputs.
+`din.ops` explains the shape letters.
 """
 
 from collections.abc import Sequence
