@@ -17,7 +17,7 @@ from din.params.blocks import leaves
 from din.params.overlays import nested, overlaid
 from din.params.reading import Params, parse, to_json
 from din.params.search import Between, OneOf, Search
-from din.params.train import KNOWN_GOOD, Train
+from din.params.train import Train
 from din_start.params.recipes import RECIPES
 
 Values = Mapping[str, Any]
