@@ -137,7 +137,7 @@ class _Sketch(pickle.Pickler):
 
 def _code() -> bytes:
     """Return a digest of the code that is traced and traces, and of the versions of the packages that trace."""
-    parts = [code.digest([__name__, "din.model"], ["train"]), *map(version, _PACKAGES)]
+    parts = [code.digest([__name__, "din.bundle.fold", "din.model"], ["train"]), *map(version, _PACKAGES)]
     return hashlib.sha256(" ".join(parts).encode()).digest()
 
 

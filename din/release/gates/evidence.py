@@ -31,7 +31,15 @@ MOST_ROWS = 200_000
 _SEED = 5  # draws users; fixed, so that nobody can try other rows
 _ROW = ["sequence", "item", "user", "timestamp", "label", "history_length"]
 """The columns of a test row in which the judged model's predictions and the cross-fitted ones must agree."""
-_JUDGES = ("din.release.promote", "din.release.gates.gate", *(f"validation.{suite}" for suite in SUITES))
+_JUDGES = (
+    "din.bundle.parity",
+    "din.release.promote",
+    "din.release.gates.gate",
+    "din.train.evaluate",
+    "din.train.refit",
+    "validation.ci_gate",
+    *(f"validation.{suite}" for suite in SUITES),
+)
 """The modules that judge a candidate, with all that they import."""
 _CROSSFIT = ("prediction", "taught", "shipped")
 """The predictions of a cross-fit; without a lesson, all of them are the judged model's."""

@@ -12,6 +12,7 @@ from din.base.artifacts import read_json
 from din.base.errors import InputError
 from din.base.workspace import Workspace
 from din.params.reading import load
+from din.release.gates import evidence
 from din.stages import code
 from din.stages.pipeline import stages_of
 
@@ -126,3 +127,29 @@ def test_comments_and_docstrings_do_not_count() -> None:
     assert code._without_comments(C).split("\n") == [
         '#include "a.h"', 'char *at = "/* \\" // */";', "int a = 1;", "char b = '\"';"
     ]  # fmt: skip
+
+
+def test_a_digest_changes_with_what_runs_and_not_with_a_comment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A comment in an imported module doesn't change the digest, and refuses no promotion. A statement does both."""
+    monkeypatch.setattr(code, "_ROOT", tmp_path)
+    digests = []
+    for line in ("", "# a comment", "PLANTED = 1"):
+        room = tmp_path / "room"
+        room.mkdir(exist_ok=True)
+        (room / "__init__.py").touch()
+        (room / "top.py").write_text("from room import below\n")
+        (room / "below.py").write_text(f"{line}\n")
+        code._path.cache_clear()
+        code._module.cache_clear()
+        digests.append(code.digest(["room.top"], [], packages=("room",)))
+    code._path.cache_clear()
+    code._module.cache_clear()
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_the_gate_depends_on_everything_that_judges() -> None:
+    """Parity, the suites and all built-in gates count, so a change of any after the gate refuses the promotion."""
+    judges = {"din.bundle.parity", "din.release.gates.slices", "din.train.crossfit", "validation.expectations"}
+    assert judges <= code.closure(evidence._JUDGES, BLOCKS)
