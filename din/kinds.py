@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from numbers import Real
+from random import Random
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NotRequired
 
 import numpy as np
@@ -240,6 +241,15 @@ class FieldForm(ABC):
         """Return example values of the levels that this form has."""
         return {Level.MISSING: Example(None, self.missing)}
 
+    @abstractmethod
+    def draw(self, random: Random, record: Mapping[str, Any], known: Callable[[], Any]) -> Any:
+        """Return a raw value that a log of this field could hold, for the golden requests of a bundle.
+
+        Args:
+            record: the field's record in the manifest.
+            known: draws a value of the field's vocabulary, if its form has one.
+        """
+
 
 class OneId(FieldForm):
     """One id from a vocabulary."""
@@ -266,6 +276,10 @@ class OneId(FieldForm):
     def examples(self, record: Mapping[str, Any]) -> dict[Level, Example]:
         return super().examples(record) | {Level.NEVER_SEEN: Example(NEVER_SEEN, self.missing)}
 
+    @override
+    def draw(self, random: Random, record: Mapping[str, Any], known: Callable[[], Any]) -> Any:
+        return known()
+
 
 class Bucket(OneId):
     """A number, stored as the id of its bucket: 1 + the number of edges at or below it."""
@@ -288,6 +302,10 @@ class Bucket(OneId):
             Level.LOWEST: Example(-OUTSIDE, lowest),
             Level.HIGHEST: Example(OUTSIDE, highest),
         }
+
+    @override
+    def draw(self, random: Random, record: Mapping[str, Any], known: Callable[[], Any]) -> Any:
+        return random.choice([None, *record["edges"]])
 
 
 class IdList(FieldForm):
@@ -336,6 +354,10 @@ class IdList(FieldForm):
     def examples(self, record: Mapping[str, Any]) -> dict[Level, Example]:
         return super().examples(record) | {Level.NEVER_SEEN: Example([NEVER_SEEN], self.missing)}
 
+    @override
+    def draw(self, random: Random, record: Mapping[str, Any], known: Callable[[], Any]) -> Any:
+        return [known() for _ in range(random.randrange(4))]
+
 
 class Number(FieldForm):
     """A standardised number, which scales row 1. A missing number is stored as NaN and has row 0."""
@@ -373,6 +395,10 @@ class Number(FieldForm):
             Level.LOWEST: Example(mean - far, Column(np.full(1, -FAR, np.float32))),
             Level.HIGHEST: Example(mean + far, Column(np.full(1, FAR, np.float32))),
         }
+
+    @override
+    def draw(self, random: Random, record: Mapping[str, Any], known: Callable[[], Any]) -> Any:
+        return record["mean"] + record["std"] * random.uniform(-2, 2)
 
 
 class Vector(FieldForm):
@@ -438,6 +464,10 @@ class Vector(FieldForm):
             Level.LOWEST: Example([-FAR] * self.length, self._column(-FAR)),
             Level.HIGHEST: Example([FAR] * self.length, self._column(FAR)),
         }
+
+    @override
+    def draw(self, random: Random, record: Mapping[str, Any], known: Callable[[], Any]) -> Any:
+        return [random.uniform(-0.1, 0.1) for _ in range(self.length)]
 
     def _column(self, value: float) -> Column:
         return Column(np.full((1, self.length), value, np.float32))

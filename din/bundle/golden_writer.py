@@ -6,6 +6,7 @@ are computed in float64 and rounded, and the drawing calls no function of the C 
 
 from collections.abc import Iterable
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -31,6 +32,7 @@ _RARE = 0.1
 """The share of values that were never seen."""
 _MOST_NUMBERS = 200_000
 """The most numbers in the vectors of all requests, about 7 MB of JSON: a document's reader accepts 16."""
+_NO_VALUES = pa.chunked_array([], pa.string())
 _DIGITS = 9
 _NOW = 1_767_225_600
 _WEEK = 604_800
@@ -74,10 +76,9 @@ class _Draw:
         self._numbers = 0
         self._items = features.raw_items()
         self._records = [record for record in features.records if record["name"] not in (USER_ID, ITEM_ID)]
+        self._forms = {record["name"]: parse_field(record).form for record in self._records}
         self._vocabularies = {
-            record["name"]: features.vocabulary(record["name"])["value"]
-            for record in self._records
-            if parse_field(record).form.has_vocabulary
+            name: features.vocabulary(name)["value"] for name, form in self._forms.items() if form.has_vocabulary
         }
 
     def request(self, behaviours: int, candidates: int) -> dict[str, Any]:
@@ -102,24 +103,13 @@ class _Draw:
         return {record["name"]: self._value(record) for record in self._records if record["group"] is group}
 
     def _value(self, record: FieldRecord) -> Any:
-        draw = self._random
-        if "edges" in record:
-            return draw.choice([None, *record["edges"]])
-        if "mean" in record and "std" in record:
-            return record["mean"] + record["std"] * draw.uniform(-2, 2)
-        if "length" in record:
-            return self._vector(record["length"])
-        values = self._vocabularies[record["name"]]
-        if parse_field(record).form.ragged:
-            return [self._known(values) for _ in range(draw.randrange(4))]
-        return self._known(values)
-
-    def _vector(self, length: int) -> list[float] | None:
-        """Return a vector, or None, i.e. a missing one, once all vectors would have more than `_MOST_NUMBERS`."""
+        """Return a value, or None, i.e. a missing one, once all vectors would have more than `_MOST_NUMBERS`."""
+        length = record.get("length", 0)
         self._numbers += length
-        if self._numbers > _MOST_NUMBERS:
+        if length and self._numbers > _MOST_NUMBERS:
             return None
-        return [self._random.uniform(-0.1, 0.1) for _ in range(length)]
+        known = partial(self._known, self._vocabularies.get(record["name"], _NO_VALUES))
+        return self._forms[record["name"]].draw(self._random, record, known)
 
     def _known(self, values: pa.ChunkedArray) -> str | None:
         """Return a known value as text; rarely one that was never seen, or None if the values hold it."""
