@@ -79,20 +79,26 @@ def answering(extra: str = "serve") -> Iterator[None]:
 
 
 def params_here() -> "Params":
-    """Return the parameters of the params.yaml here.
+    """Return the parameters of the params.yaml here, checked before the first stage runs.
 
     Raises:
-        InputError: the file is missing or not valid, names a model, a source or an engine that nothing registers,
-            or sets what the model does not read.
+        InputError: the file is missing or not valid, names a model, a source, an engine, a gate or a kind of field that
+            nothing registers, or sets what one of them does not accept.
     """
     from din.data import SOURCES
     from din.featurize import ENGINES
     from din.model import MODELS
     from din.params.reading import check_model, load
+    from din.schema import parse_fields
 
     params = load(HERE.params)
     SOURCES.check(params.fetch.source, params.fetch.options, "fetch.source")
     ENGINES.check(params.featurize.engine, {}, "featurize.engine")
     MODELS.check(params.train.model.name, params.train.model.options, "train.model.name")
     check_model(params.train, MODELS.reads, HERE.params)
+    parse_fields(params.featurize.fields or {})
+    if params.gate.options:
+        from din.release.gates import GATES  # its modules take half a second to import
+
+        GATES.check_options(params.gate.options)
     return params

@@ -10,10 +10,11 @@ page and Airflow like a built-in one:
 Further keyword arguments of `register` are those of `Traits`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+from din.base.errors import InputError
 from din.contracts.verdicts import JudgedModel
 from din.seams import Seam
 
@@ -63,6 +64,17 @@ class Gates(Seam[Callable[..., Any]]):
             return judge
 
         return add
+
+    def check_options(self, options: Mapping[str, Mapping[str, Any]]) -> None:
+        """Check `gate.options`, the options of gates by their names.
+
+        Raises:
+            InputError: a gate is unknown, or does not accept its options.
+        """
+        for name, given in options.items():
+            if name not in set(self):
+                raise InputError(f"gate.options: {self.unknown(name)}")
+            self[name].parse(given, f"gate.options.{name}")
 
 
 GATES: Gates = Gates(

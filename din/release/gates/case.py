@@ -84,9 +84,7 @@ class Case:
             InputError: `gate.options` names an unknown gate, or a gate does not accept its options.
             Unavailable: the registry doesn't answer.
         """
-        unknown = self.limits.options.keys() - set(GATES)
-        if unknown:
-            raise InputError(f"gate.options: {GATES.unknown(min(unknown))}")
+        GATES.check_options(self.limits.options)
         is_due = {"any": True, "first": self.scored_champion is None, "later": bool(self.history)}
         for name in GATES:
             found = GATES[name]

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from tests.helpers.command_lines import PARSERS, parsed
 from tests.helpers.stages import exit_code
 
 ROOT = Path(__file__).parents[3]
+GATES = r"  options: {}(?= *# limits of gates)"
 # the import of a package fails as if it were not installed
 LACKING = "import sys; sys.modules[{package!r}] = None; sys.argv[1:] = {arguments!r}; import runpy; runpy.run_module({module!r}, run_name='__main__')"  # noqa: E501  # one line of code
 
@@ -109,14 +111,29 @@ def test_a_run_needs_its_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
 
-def test_an_unknown_model_is_named_before_the_first_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wrong name ends `din fetch`, and not `din train` an hour later."""
+@pytest.mark.parametrize(
+    ("line", "wrong", "message"),
+    [
+        (r"    name: din ", "    name: dien ", "train.model.name: 'dien' is not a model; there are din, base, lr"),
+        (
+            r"  fields: null",
+            "  fields: {user: {age: int}}",
+            "featurize.fields.user.age: 'int' is not a kind of field; there are id, categorical",
+        ),
+        (GATES, "  options: {min_aux: {}}", "gate.options: 'min_aux' is not a gate; there are "),
+        (GATES, "  options: {min_auc: {least: 1}}", "gate.options.min_auc: least: expected nothing here"),
+    ],
+)
+def test_a_wrong_name_is_told_before_the_first_stage(
+    line: str, wrong: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends `din fetch`, and not the stage that needs it, an hour later."""
     monkeypatch.chdir(tmp_path)
     text = (ROOT / "params.yaml").read_text()
-    Path("params.yaml").write_text(text.replace("    name: din ", "    name: dien "))
+    Path("params.yaml").write_text(re.sub(line, wrong, text, count=1))
     done = CliRunner().invoke(cli.app, ["fetch"])
     assert done.exit_code == 2
-    assert "train.model.name: 'dien' is not a model; there are din, base, lr" in done.stderr
+    assert message in done.stderr
 
 
 @pytest.mark.parametrize(
