@@ -1,6 +1,6 @@
 """Kinds of field, and the forms in which their values are stored, from feature files and requests to the ONNX graphs.
 
-A kind is how raw values become rows of an embedding table. Its name registers a form with `KINDS`:
+A kind is a way in which raw values become rows of an embedding table. `KINDS` has its form, by the name of the kind.
 
     form     kinds                  column of N owners              missing   rows of the table   lookup
     OneId    id, categorical        int32 [N], ids                  0         1 + values          ids [N]
@@ -21,6 +21,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from numbers import Real
 from random import Random
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NotRequired
@@ -307,7 +308,7 @@ class Bucket(OneId):
 
     @override
     def encode(self, values: list[Any], record: Mapping[str, Any], vocabulary: Rows | None) -> Column:
-        numbers = _numbers(values)
+        numbers = numbers_of(values)
         buckets = 1 + np.searchsorted(np.array(record["edges"], np.float64), numbers, side="right")
         return Column(np.where(np.isnan(numbers), UNKNOWN, buckets).astype(np.int32))
 
@@ -411,7 +412,7 @@ class Number(FieldForm):
     @override
     def encode(self, values: list[Any], record: Mapping[str, Any], vocabulary: Rows | None) -> Column:
         with np.errstate(over="ignore"):
-            scaled = (_numbers(values) - record["mean"]) / record["std"]
+            scaled = (numbers_of(values) - record["mean"]) / record["std"]
         return Column(np.clip(scaled, -LARGEST_FLOAT32, LARGEST_FLOAT32).astype(np.float32))
 
     @override
@@ -505,10 +506,24 @@ class Vector(FieldForm):
         return Column(np.full((1, self.length), value, np.float32))
 
     def _numbers(self, value: Any) -> np.ndarray:
-        numbers = _numbers(_listed(value))
+        numbers = numbers_of(_listed(value))
         if len(numbers) not in (0, self.length):
             raise InputError(f"{len(numbers)} numbers; expected {self.length}, or null where the vector is missing")
         return numbers if len(numbers) else np.full(self.length, math.nan)
+
+
+def form_of(kind: str, buckets: int | None, length: int | None) -> FieldForm:
+    """Return the storage form of a kind. A vector whose length is not known yet has length 0.
+
+    Raises:
+        InputError: no plugin that is loaded registers the kind.
+    """
+    return _form(KINDS[kind].thing, buckets, length)
+
+
+@cache
+def _form(made_by: type[FieldForm], buckets: int | None, length: int | None) -> FieldForm:
+    return made_by.of(buckets, length)
 
 
 def text(value: object) -> str | None:
@@ -561,7 +576,7 @@ def _distinct(rows: list[int]) -> list[int]:
     return list(dict.fromkeys(row for row in rows if row != UNKNOWN)) or [UNKNOWN]
 
 
-def _numbers(values: Sequence[Any]) -> np.ndarray:
+def numbers_of(values: Sequence[Any]) -> np.ndarray:
     """Return values as float64, NaN where missing or beyond float32. Booleans are 1 and 0. Text is not a number.
 
     Raises:

@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import cached_property
 from typing import Any, Literal, get_args
 
 from din.base.errors import InputError, shown
-from din.kinds import KINDS, FieldForm
+from din.kinds import KINDS, FieldForm, form_of
 
 USER_ID = "user_id"
 ITEM_ID = "item_id"
@@ -65,10 +64,10 @@ class Field:
     buckets: int | None = None
     length: int | None = None
 
-    @cached_property
+    @property
     def form(self) -> FieldForm:
-        """The storage form of its values. A vector whose length is not known yet has length 0."""
-        return KINDS[self.kind].thing.of(self.buckets, self.length)
+        """The storage form of its values."""
+        return form_of(self.kind, self.buckets, self.length)
 
     def to_json(self) -> dict[str, Any]:
         """Return the record that `parse_field` reads."""
@@ -79,7 +78,9 @@ class Field:
 ITEM_FIELD = Field(ITEM_ID, Group.ITEM, "id")
 
 
-def parse_fields(declared: Mapping[str, Mapping[str, Any]], where: str = "featurize.fields") -> tuple[Field, ...]:
+def parse_fields(
+    declared: Mapping[Any, Mapping[str, Any] | None], where: str = "featurize.fields"
+) -> tuple[Field, ...]:
     """Parse `{group: {column: kind | {kind, buckets}}}` into fields, `item_id` first, then in the order declared.
 
     Raises:

@@ -8,8 +8,8 @@ from typing_extensions import TypedDict
 from din.base.documents import STRICT, Document
 from din.base.names import Day, Digest, Moment
 from din.base.workspace import Format
-from din.kinds import KINDS, LearnedValues
-from din.schema import Group, SplitName, name_problem, parse_field
+from din.kinds import KINDS, LearnedValues, form_of
+from din.schema import Group, SplitName, name_problem
 
 Protocol = Literal["temporal", "leave_last_out", "by_user"]
 Order = Literal["strict", "sequence", "daily"]
@@ -90,7 +90,7 @@ def _coded(record: F) -> F:
     if problem := name_problem(record["name"]):
         raise ValueError(problem)
     if record["kind"] in tuple(KINDS):  # if not, `parse_field` names the plugin that is missing
-        learned = parse_field(record).form.learned
+        learned = form_of(record["kind"], record["buckets"], record.get("length")).learned
         if not learned <= record.keys():
             raise ValueError(f"expected {' and '.join(sorted(learned))} of this field")
     return record
