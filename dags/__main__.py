@@ -68,9 +68,15 @@ def run_all(reason: Reason, run: TheRun) -> None:
 
 
 @app.command()
-def promote(reason: Reason, run: TheRun) -> None:
+def promote(
+    reason: Reason,
+    run: TheRun,
+    override: Annotated[
+        bool, typer.Option("--override", help="Answer for gates that are not open: `din promote`.")
+    ] = False,
+) -> None:
     """Make the run's bundle the champion, if its gate is open."""
-    end(pinned_run.promote(read(run), reason))
+    end(pinned_run.promote(read(run), reason, override))
 
 
 @app.command()

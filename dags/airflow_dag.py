@@ -1,4 +1,4 @@
-"""The Airflow DAG `din_ctr`: open_run, the stages of dvc.yaml with DVC's edges, approval, promote, close_run.
+"""The Airflow DAG `din_ctr`: open_run, the stages of dvc.yaml with DVC's edges, promote, close_run.
 
 Each task asks `dags.pinned_run` to work in the run's isolated checkout, and ends according to the outcome's exit code.
 A run's day is its partition key. Parsing loads no training code, because stages run as commands.
@@ -7,30 +7,25 @@ A run's day is its partition key. Parsing loads no training code, because stages
 back to the champion before, where `promote.on_harm` says so. The run stays failed.
 
 `close_run` is a teardown: it runs even if the run failed, and it doesn't count for the run's state. Clearing a task
-clears `open_run` and `close_run` too, so that a cleared task finds a workspace. `approval` is in every run, because a
-run's own parameters decide whether its candidate waits for a person; if it does not, the task ends at once.
-`dags.monitor` is a DAG of its own.
+clears `open_run` and `close_run` too, so that a cleared task finds a workspace. `dags.monitor` is a DAG of its own.
 """
 
 import os
 import re
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
-from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import DAG, Asset, CronPartitionTimetable, Param, TaskGroup, TriggerRule, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
-from airflow.sdk.timezone import utcnow
 from pydantic import Field, NonNegativeInt, PositiveInt, TypeAdapter
 
 from dags import pinned_run
 from din.base import documents
-from din.base.errors import GateClosed, InputError, Unavailable
+from din.base.errors import GateClosed, InputError
 from din.base.names import Line
 from din.params.train import WEEKDAYS
 from din.stages import pipeline
@@ -38,7 +33,6 @@ from din.stages.pipeline import Stage
 
 SCHEDULE = os.environ.get("DIN_SCHEDULE", "0 0 * * *")  # cron, UTC, once a day; a run's data day is the day before it
 RETRY_SECONDS = float(os.environ.get("DIN_RETRY_SECONDS", "60"))  # before the first retry; doubles up to half an hour
-WAITS = [RETRY_SECONDS * 2**attempt for attempt in range(5)]  # half an hour in all
 CHAMPION = Asset(name="din/champion")
 NEXT_STEPS: dict[int | None, str] = {
     InputError.exit_code: "correct what its message names, then clear this task; a corrected log needs a new run",
@@ -64,10 +58,9 @@ FORM: Any = {  # a ParamsDict to the type checker; DAG makes it one
     "start": _choice("Learn by epochs, or continue the champion.", ["scratch", "champion"]),
     "scratch_day": _choice("With champion: the weekday of a challenger from scratch.", WEEKDAYS),
     "overrides": Param({}, type="object", description='Keys of params.yaml, such as {"train.learning.epochs": 3}.'),
-    "reason": _text("Why, for the registry's log; empty: gate open, or who approved.", **LINE),
+    "reason": _text("Why, for the registry's log; empty: gate open.", **LINE),
 }
 Text = Annotated[str, Field(min_length=1)]
-UNSAID = "answered in Airflow"  # the reason of an answer without one
 
 
 def settle(outcome: pinned_run.TaskOutcome, ti: Any) -> None:
@@ -116,60 +109,6 @@ def run_stage(stage: str, ti: Any = None) -> None:
     """Run one stage of dvc.yaml."""
     with final():
         settle(pinned_run.run_stages(opened(ti), [stage]), ti)
-
-
-class Approval(HITLOperator):
-    """Ask a person about a candidate that waits for one, and store their answer in the registry.
-
-    The task ends at once if the candidate does not wait, e.g. because somebody has answered on the command line. A
-    person has until the request expires. A rejection, and no answer in time, fail the task at once.
-    """
-
-    def execute(self, context: Any) -> Any:
-        """Ask, if the candidate waits for a person."""
-        request = self._request(context)
-        if request is None or request["state"] != "waiting":
-            return None
-        gates = [f"- {gate['name']}: {gate['reason']}" for gate in request["gates"]] or ["- all gates are open"]
-        about = f"Bundle `{request['version']}` would be record {request['number']}. Gates that are not open:"
-        self.body = "\n".join([about, "", *gates, "", f"Without an answer until {request['expires']} it is rejected."])
-        self.response_timeout = datetime.fromisoformat(request["expires"]) - utcnow()
-        return super().execute(context)
-
-    def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
-        """Act on the answer of an Airflow user, or on their silence; Airflow calls this."""
-        ti = context["ti"]
-        if event.get("error_type") == "timeout":
-            if (self._request(context) or {}).get("state") == "approved":  # on the command line in the meantime
-                return
-            self._refuse(ti, "nobody answered in time")
-        answer = super().execute_complete(context, event)
-        by = answer["responded_by_user"]["name"]
-        approved = answer["chosen_options"] == self.options[:1]
-        reason = answer["params_input"].get("reason") or UNSAID
-        self._store(ti, approved=approved, by=by, reason=reason)
-        if not approved:
-            self._refuse(ti, f"{by}: {', '.join(answer['chosen_options'])}")
-
-    def _store(self, ti: Any, **answer: Any) -> None:
-        """Store an answer in the registry. If that is away, wait here: another try of this task would ask again."""
-        for seconds in (*WAITS, None):
-            try:
-                with final():
-                    pinned_run.ask(opened(ti), "answer", **answer)
-                return
-            except Unavailable:
-                if seconds is None:
-                    raise
-                time.sleep(seconds)
-
-    def _request(self, context: Any) -> dict[str, Any] | None:
-        with final():
-            return pinned_run.ask(opened(context["ti"]), "request")
-
-    def _refuse(self, ti: Any, why: str) -> NoReturn:
-        ti.xcom_push("outcome", asdict(pinned_run.TaskOutcome(self.task_id, GateClosed.exit_code, None, why)))
-        raise AirflowFailException(why)
 
 
 @task(outlets=[CHAMPION])
@@ -252,13 +191,6 @@ def render(dvc_yaml: Path, on_failure: Callable[[Mapping[str, Any]], object] | N
         tags={"ctr", "din"},
     ) as dag:
         first: Any = open_run()
-        approval = Approval(
-            task_id="approval",
-            subject="Shall this candidate become the champion?",
-            options=["Approve", "Reject"],
-            params={"reason": Param(UNSAID, type="string", minLength=1, description="Why, for the record.", **LINE)},
-            response_timeout=timedelta(days=1),  # until the task has seen the request, which has its own end
-        )
         promotion: Any = promote()
         back: Any = roll_back()
         with TaskGroup("stages", prefix_group_id=False):
@@ -267,10 +199,9 @@ def render(dvc_yaml: Path, on_failure: Callable[[Mapping[str, Any]], object] | N
             tasks[stage.name].set_upstream([tasks[name] for name in stage.upstream] or first)
         awaited = {name for stage in stages for name in stage.upstream}
         last = [tasks[name] for name in tasks if name not in awaited]
-        approval.set_upstream(last)
         back.set_upstream(last)
-        promotion.set_upstream(approval)
-        close_run().as_teardown(setups=first).set_upstream([*tasks.values(), approval, promotion, back])
+        promotion.set_upstream(last)
+        close_run().as_teardown(setups=first).set_upstream([*tasks.values(), promotion, back])
     return dag
 
 

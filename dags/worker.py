@@ -29,7 +29,6 @@ from din.base.errors import GateClosed, InputError, Unavailable, needing_space, 
 from din.base.process import Done
 from din.base.workspace import Workspace
 from din.params.reading import load, plain
-from din.release.registry import commands
 from din.release.registry.champions import pin
 from din.release.registry.objects import Objects
 from din.release.registry.records import run_key
@@ -113,23 +112,13 @@ class Worker:
         due = outcome.exit_code == 0 or (outcome.stage == "gate" and outcome.exit_code == 3 and self.undoes_harm())
         return outcome if reason is None or not due else self.promote(reason)
 
-    def promote(self, reason: str) -> TaskOutcome:
+    def promote(self, reason: str, override: bool = False) -> TaskOutcome:
         """Make the run's bundle the champion by `din promote`, which judges every report again."""
         self.take_locks()
         reports = {out for stage in self.stages.values() for out in stage.outs if out.endswith(".json")}
         self.pull(sorted(reports.union(self.inputs("gate"))))
         self.judgement()
-        return self.run("promote", lambda: self._din("promote", "--reason", reason))
-
-    def request(self) -> dict[str, Any] | None:
-        """Return the newest request for approval of the run's candidate, as `din approvals --json` has it, or None."""
-        version = self.judgement()["bundle"]
-        requests = commands.show_approvals(self.registry, self.params.model_name)
-        return next((one for one in reversed(requests) if one["version"] == version), None)
-
-    def answer(self, approved: bool, by: str, reason: str) -> None:
-        """Answer the request for approval of the run's candidate: `din approvals`."""
-        commands.answer(self.registry, self.params.model_name, self.judgement()["bundle"], approved, by, reason)
+        return self.run("promote", lambda: self._din("promote", "--reason", reason, *["--override"] * override))
 
     def undoes_harm(self) -> bool:
         """Return whether the run's gate found that the champion's last step harmed, and `din promote` may undo it."""

@@ -55,7 +55,7 @@ class RunRow:
         version: the candidate, or the champion that an alarm is about.
         figures: by the name of the metric: auc, gauc, and the difference from the champion's AUC.
         champion: the record of the champion that it was compared with.
-        approved_by: who approved it, and whether that was an override; None if nobody had to.
+        overridden_by: who promoted it although gates were not open, and which gates; None without an override.
         report: the address of its page, or None if none was kept.
     """
 
@@ -67,7 +67,7 @@ class RunRow:
     version: str | None = None
     figures: Mapping[str, RunMetric] = field(default_factory=lambda: dict.fromkeys(_GATES, RunMetric()))
     champion: int | None = None
-    approved_by: str | None = None
+    overridden_by: str | None = None
     report: str | None = None
 
 
@@ -171,7 +171,7 @@ def _row(at: str, run_id: str | None, record: Record | None, gate: GateReport | 
         version=record.version if record else (gate and gate.bundle),
         figures={name: _figure(entries.get(entry)) for name, entry in _GATES.items()},
         champion=gate.champion.number if gate and gate.champion else None,
-        approved_by=record.approval.in_words if record and record.approval else None,
+        overridden_by=f"{record.by} ({record.override.in_words})" if record and record.override else None,
         report=page,
     )
 

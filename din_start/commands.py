@@ -60,7 +60,7 @@ def _named(options: dict[str, str | None]) -> dict[str, str]:
 
 @looking("din status", "din status --json | python -m json.tool")
 def status(as_json: AsJson = False) -> None:
-    """Print how each stage ended, what is stale, which bundle is champion and since when, and who waits for approval.
+    """Print how each stage ended, what is stale, and which bundle is champion and since when.
 
     The exit code is 0 only if all of that is known.
     """

@@ -14,7 +14,6 @@ from din.base.printing import print_table
 from din.base.process import environment, query
 from din.base.workspace import Workspace
 from din.params.reading import load
-from din.release.registry.approvals import Request
 from din.release.registry.records import Record
 from din.release.registry.registry import Registry
 from din.stages.pipeline import stages_of
@@ -51,7 +50,6 @@ class Status:
         stages: in the order of dvc.yaml.
         champion: the newest record of the registry; None if there is none, or the registry can't be read.
         registry_read: whether the registry could be read.
-        waiting: the requests for approval that nobody has answered.
         problems: one line for each part whose state is unknown.
         exit_code: the exit code of the last problem met, or 0.
     """
@@ -59,7 +57,6 @@ class Status:
     stages: list[StageStatus]
     champion: Record | None
     registry_read: bool
-    waiting: list[Request]
     problems: list[str]
     exit_code: int = 0
 
@@ -74,34 +71,26 @@ def status(workspace: Workspace) -> Status:
     try:
         params = load(workspace.params)
     except InputError as error:  # DVC reads this file too, without a bound on its size
-        problem = f"stale stages, champion and approvals: {error}"
-        return Status([_stage(workspace, name, None) for name in stages], None, False, [], [problem], error.exit_code)
+        problem = f"stale stages and champion: {error}"
+        return Status([_stage(workspace, name, None) for name in stages], None, False, [problem], error.exit_code)
     problems: list[str] = []
     exit_code = 0
     changed = None
     champion = None
     read = True
-    waiting: list[Request] = []
     try:
         changed = _changed(workspace)
     except (Unavailable, ValueError) as error:
         problems.append(f"dvc status: {error}")
         exit_code = Unavailable.exit_code
     try:
-        registry = Registry.of(workspace, params)
-        champion = registry.champion()
-        number = registry.newest()
-        now = datetime.now(UTC)
-        asked = registry.approvals.requests(problems)
-        waiting = [one.request for one in asked if one.state(now, number) == "waiting"]
+        champion = Registry.of(workspace, params).champion()
     except (InputError, Unavailable) as error:
         problems.append(f"registry: {error}")
         exit_code = error.exit_code
         read = False
-    if problems and not exit_code:
-        exit_code = InputError.exit_code  # of damaged requests
     found = [_stage(workspace, name, changed) for name in stages]
-    return Status(found, champion, read, waiting, problems, exit_code)
+    return Status(found, champion, read, problems, exit_code)
 
 
 def _changed(workspace: Workspace) -> set[str]:
@@ -149,13 +138,9 @@ def print_status(found: Status, as_json: bool = False) -> None:
     champion = found.champion
     if champion:
         print(f"champion: record {champion.number}, {champion.version}")
-        approved = f", approved by {champion.approval.in_words}" if champion.approval else ""
-        print(f"    since {champion.at}, by {champion.by}{approved}: {champion.reason}")
+        despite = f", overriding {champion.override.in_words}" if champion.override else ""
+        print(f"    since {champion.at}, by {champion.by}{despite}: {champion.reason}")
     else:
         print("champion: none" if found.registry_read else "champion: unknown")
-    print(f"waiting for approval: {len(found.waiting) if found.registry_read else 'unknown'}")
-    for request in found.waiting:
-        gates = ", ".join(gate.name for gate in request.gates) or "all open"
-        print(f"    {request.version[:12]}, run {request.run_id}, until {request.expires} ({gates})")
     for problem in found.problems:
         print(f"unknown: {problem}")

@@ -1,4 +1,4 @@
-"""The commands about the candidate and the champion: pin, promote, approvals, score."""
+"""The commands about the candidate and the champion: pin, promote, score."""
 
 import json
 import sys
@@ -10,11 +10,10 @@ import typer
 
 from din.base.commandline import AsJson, commands, print_result
 from din.base.errors import InputError
-from din.cli.options import By, MaxCandidates, MaxHistory, MaxRequestMB, Model, Plugins, Uri, place, user
+from din.cli.options import MaxCandidates, MaxHistory, MaxRequestMB, Model, Plugins, Uri, place, user
 from din.cli.run import HERE, answering, load_kinds, params_here, reporting
 
 CHAMPION = "The champion"
-Run = Annotated[str | None, typer.Argument(help="A run's id, or the start of the candidate's version.")]
 
 app = typer.Typer()
 command = commands(app, CHAMPION)
@@ -38,11 +37,20 @@ def pin() -> None:
         print(pinned)
 
 
-@command("din promote", "din promote --reason 'first week of the new log'", "din promote --json > promotion.json")
+@command(
+    "din promote",
+    "din promote --reason 'first week of the new log'",
+    "din promote --override --reason 'looked at the slices'",
+    "din promote --json > promotion.json",
+)
 def promote(
-    reason: Annotated[
-        str, typer.Option(help="The reason, for the registry's log; default: the gate is open, or who approved.")
-    ] = "",
+    reason: Annotated[str, typer.Option(help="The reason, for the registry's log; default: the gate is open.")] = "",
+    override: Annotated[
+        bool,
+        typer.Option(
+            "--override", help="Answer for gates that are borderline or lack an earlier champion; needs a reason."
+        ),
+    ] = False,
     by: Annotated[str, typer.Option(help="Who promotes, for the registry's log; default: this user.")] = "",
     as_json: AsJson = False,
 ) -> None:
@@ -50,40 +58,7 @@ def promote(
     with reporting("promote"):
         from din.release.promote import promote
 
-        print_result(lambda: promote(HERE, params_here(), by=by or user(), reason=reason), as_json)
-
-
-@command(
-    "din approvals                # who waits, and all answers",
-    "din approvals 4f1c --approve --reason 'looked at the slices'",
-    "din approvals 4f1c --reject --reason 'the gain is a leak'",
-    "din approvals nightly-2026-01-31 --approve --override --reason 'new log'",
-)
-def approvals(
-    run: Run = None,
-    answer: Annotated[
-        bool | None, typer.Option("--approve/--reject", help="Let `din promote` make it the champion, or refuse it.")
-    ] = None,
-    reason: Annotated[str, typer.Option(help="The reason, for the log; needed with an answer.")] = "",
-    by: By = "",
-    override: Annotated[
-        bool, typer.Option("--override", help="Approve although the earlier champion can't be evaluated.")
-    ] = False,
-    uri: Uri = None,
-    model: Model = None,
-    as_json: AsJson = False,
-) -> None:
-    """Print the candidates that wait for a person and all answers, or answer one; the first answer counts."""
-    with answering():
-        from din.release.registry import commands as registry
-
-        at, name = place(uri, model)
-        if run is None and answer is None:
-            registry.show_approvals(at, name, as_json)
-        elif run is None or answer is None or not reason.strip():
-            raise InputError("an answer needs a RUN, --approve or --reject, and a --reason for those who read the log")
-        else:
-            print_result(lambda: registry.answer(at, name, run, answer, by or user(), reason, override), as_json)
+        print_result(lambda: promote(HERE, params_here(), by=by or user(), reason=reason, override=override), as_json)
 
 
 @command(

@@ -146,8 +146,19 @@ class GateReport(Document):
     def harm_to_undo(self) -> Harm | None:
         """The harm for which `din promote` will roll the champion back, or None.
 
-        It is None if the candidate replaces the champion at once, because all gates are open and nobody must approve.
+        It is None if the candidate replaces the champion at once, because all gates are open.
         """
         automatic = self.about.params.get("promote", {}).get("on_harm") == "rollback"
-        waits = self.verdict != "open" or self.about.params.get("gate", {}).get("approval") == "always"
-        return self.harm if automatic and waits else None
+        return self.harm if automatic and self.verdict != "open" else None
+
+    @property
+    def may_be_overridden(self) -> bool:
+        """Whether a person may promote the candidate although not all gates are open.
+
+        They may answer for borderline gates, and for gates that compare with an earlier champion that can't be
+        evaluated any more. They may not if the candidate is the champion itself, nor if the champion is due to be
+        rolled back.
+        """
+        held = self.not_open
+        doubtful = all(gate.verdict == "borderline" or (gate.compares and not gate.evaluated) for gate in held)
+        return bool(held) and doubtful and not self.of_the_champion and not self.harm_to_undo

@@ -10,7 +10,6 @@ from typing_extensions import Doc
 from din.params.blocks import Block, Conflict, Fraction, Range, Share, reversed_range
 
 Metrics = Annotated[tuple[Literal["auc", "gauc"], ...], Field(min_length=1)]
-Policy = Literal["never", "borderline", "always"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,15 +64,6 @@ class Gate(Block):
     allow_older: Annotated[
         bool, Doc("true: promote even if the champion saw newer data (disables the gate data_until alone)")
     ] = False
-    approval: Annotated[
-        Policy, Doc("never | borderline | always: when a person must approve; never treats borderline as closed")
-    ] = "never"
-    approval_days: Annotated[
-        float,
-        Field(gt=0, le=365),
-        Doc("days that a person has to answer, at most 365; afterwards the candidate is rejected"),
-    ] = 3
-
     options: Annotated[dict[str, dict[str, Any]], Doc("limits of gates that plugins register, by their names")] = field(
         default_factory=dict
     )

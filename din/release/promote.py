@@ -23,7 +23,6 @@ from din.base.process import CommandFailed, environment, query
 from din.base.workspace import Workspace
 from din.contracts.facts import Evaluation
 from din.contracts.verdicts import ChampionName, GateReport
-from din.params.gate import Policy
 from din.params.reading import Params
 from din.release.gates import stored_crossfit
 from din.release.gates.budgets import MEASURED, measure_latency
@@ -31,12 +30,12 @@ from din.release.gates.case import Latency
 from din.release.gates.earlier_champion import Score, score_champion
 from din.release.gates.evidence import Evidence
 from din.release.gates.findings import overall
-from din.release.gates.gate import judge, print_gates
+from din.release.gates.gate import OVERRIDE, judge, print_gates
 from din.release.gates.report_text import explain
-from din.release.registry import approvals, commands
+from din.release.registry import commands
 from din.release.registry.diff import changes, short
 from din.release.registry.promoted import CROSSFIT, GIT, RAW_MANIFEST, GitState
-from din.release.registry.records import Approved, Record
+from din.release.registry.records import Override, Record
 from din.release.registry.registry import Registry
 
 _TOLERANCE = 1e-6
@@ -60,6 +59,7 @@ def promote(
     params: Params,
     by: str,
     reason: str = "",
+    override: bool = False,
     score: Score = score_champion,
     latency: Latency = measure_latency,
 ) -> Promotion:
@@ -69,8 +69,9 @@ def promote(
 
     Args:
         by: the person or service that promotes, for the record.
-        reason: the reason, for the record, by default who approved the candidate, or that the gate is open. The reason
-            of a rollback is always the harm that the gate found.
+        reason: the reason, for the record, by default that the gate is open. An override needs one. The reason of a
+            rollback is always the harm that the gate found.
+        override: promote although gates are not open; see `GateReport.may_be_overridden`.
 
     Returns:
         The champion. Nothing is appended if the candidate is already the champion, or if the harmful champion was
@@ -78,14 +79,15 @@ def promote(
 
     Raises:
         GateClosed: there is no gate report; the report judged other data than the workspace holds, or compared with
-            another champion; or a gate is not open, in the report or when judged again, and no approval covers it.
+            another champion; or a gate is not open, in the report or when judged again, and not overridden.
         StaleChampion: another promotion came first.
-        InputError: the bundle is damaged, a value of the record is not of the declared type, or the registry can't be
-            read or written.
+        InputError: an override has a blank reason, or no gate to override; the bundle is damaged; a value of the
+            record is not of the declared type; or the registry can't be read or written.
         Unavailable: the registry doesn't answer. If the record was stored all the same, a rerun finds it.
     """
-    policy = params.gate.approval
-    report = _report(workspace, policy)
+    if override and not reason.strip():
+        raise InputError("--override needs a --reason, which the record keeps for those who read the log")
+    report = _report(workspace, override)
     evidence = Evidence(workspace, params)
     version = evidence.version
     if report.bundle != version:
@@ -100,7 +102,7 @@ def promote(
     if harm := report.harm_to_undo:
         serves = champion is not None and champion.number == harm.record
         if serves:
-            _judge_again(report, evidence, policy, score, latency)
+            _judge_again(report, evidence, score, latency)
         back = commands.rollback(registry.uri, registry.model_name, str(harm.back_to), by, harm.reason, harm.record)
         return Promotion(back, serves, command)
     if champion is not None and champion.version == version:
@@ -112,18 +114,18 @@ def promote(
             then = _name(report.champion)
             _refuse(workspace, f"{workspace.gate} compared with champion {then}, but today's is {_name(today)}")
         _check_not_succeeded(workspace, version, history)
-        _approval(registry, report, policy)
-        answer = _approval(registry, _judge_again(report, evidence, policy, score, latency), policy)
-        print(_why(report, answer))
+        _judge_again(report, evidence, score, latency)
+        overridden = _overridden(report) if override else None
+        print(f"{by} overrides gates that are not open: {overridden.in_words}." if overridden else explain(report))
         new_id = f"local-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:8]}"
         record = registry.promote(
             workspace.bundle,
             version,
             champion,
             by=by,
-            reason=reason or (f"approved by {answer.by}" if answer else "gate open"),
+            reason=reason or "gate open",
             run_id=os.environ.get("DIN_RUN_ID") or new_id,
-            approval=answer,
+            override=overridden,
             evidence=_run_files(evidence),
         )
         result = Promotion(record, True, command)
@@ -131,8 +133,8 @@ def promote(
     return result
 
 
-def _report(workspace: Workspace, policy: Policy) -> GateReport:
-    """Read the gate's report, and refuse a candidate that nobody may approve."""
+def _report(workspace: Workspace, override: bool) -> GateReport:
+    """Read the gate's report, and refuse a candidate that does not pass."""
     try:
         report = documents.read(GateReport, workspace.gate)
     except InputError as error:
@@ -141,37 +143,38 @@ def _report(workspace: Workspace, policy: Policy) -> GateReport:
         _refuse(workspace, f"{workspace.gate} is a preview; judge the candidate without DIN_PREVIEW")
     if report.verdict != overall(report.gates):
         _refuse(workspace, f"{workspace.gate} says {report.verdict}, but its gates do not")
-    repeated = report.of_the_champion and report.verdict == "borderline"  # its promotion was approved
-    if approvals.need(report, policy) == "another candidate" and not (report.harm_to_undo or repeated):
+    if override and report.verdict == "open":
+        raise InputError("all gates are open, so there is nothing to override; leave out --override")
+    passes = report.verdict == "open" or (override and report.may_be_overridden)
+    if not passes and (override or not report.harm_to_undo):
         print_gates(report)
-        why = f"nothing promoted: the gate is {report.verdict}; the reasons of its gates say what to do"
-        raise GateClosed(why, workspace.gate)
+        advice = "the reasons of its gates say what to do"
+        if report.may_be_overridden:
+            advice += f", and `{OVERRIDE}` promotes it all the same"
+        elif report.harm_to_undo:
+            advice = "leave out --override to go back to the champion before, since the last step harmed"
+        raise GateClosed(f"nothing promoted: the gate is {report.verdict}; {advice}", workspace.gate)
     return report
 
 
-def _approval(registry: Registry, report: GateReport, policy: Policy) -> Approved | None:
-    assert report.bundle
-    asked = registry.approvals.request(approvals.next_number(report), report.bundle)
-    try:
-        return approvals.granted(asked, report, approvals.need(report, policy))
-    except GateClosed as error:
-        raise GateClosed(f"nothing promoted: {error}", error.report) from None
+def _overridden(report: GateReport) -> Override:
+    held = report.not_open
+    return Override(gates=[gate.name for gate in held], compared=all(gate.evaluated for gate in held))
 
 
-def _judge_again(report: GateReport, evidence: Evidence, policy: Policy, score: Score, latency: Latency) -> GateReport:
-    """Judge every gate again, refuse a report that differs in more than latencies or last bits, and return it anew."""
+def _judge_again(report: GateReport, evidence: Evidence, score: Score, latency: Latency) -> None:
+    """Judge every gate again, and refuse a report that differs in more than latencies or last bits."""
     workspace = evidence.workspace
     found = documents.parse(GateReport, documents.dump(judge(evidence, score, latency)), "the gates judged again")
     before = _comparable(report)
     now = _comparable(found)
-    if approvals.need(found, policy) != approvals.need(report, policy):
+    if found.verdict != report.verdict:
         print_gates(found)
         _refuse(workspace, f"judged again, the gate is {found.verdict}")
     differing = sorted(name for name in before.keys() | now.keys() if not _agree(before.get(name), now.get(name)))
     if differing or len(report.gates) != len(found.gates):
         names = listed(differing) or "a gate appears twice"
         _refuse(workspace, f"{workspace.gate} differs from its gates judged again: {names}")
-    return found
 
 
 def _comparable(report: GateReport) -> dict[str, Any]:
@@ -252,14 +255,6 @@ def _print(promotion: Promotion, evaluation: Evaluation) -> None:
     print_table("test rows", ("model", *_METRICS), rows)
     print(f"{'promoted' if promotion.appended else 'already champion'}: {record.version} (record {record.number})")
     print(f"score:    {promotion.command}")
-
-
-def _why(report: GateReport, answer: Approved | None) -> str:
-    held = ", ".join(gate.name for gate in report.not_open)
-    if answer is None or not held:
-        return explain(report)
-    how = "overrode" if answer.override else "approved"
-    return f"{answer.by} {how} the gates that are not open: {held}."
 
 
 def _name(champion: ChampionName | None) -> str:

@@ -22,7 +22,7 @@ from din.base.errors import InputError, Unavailable
 from din.stages import pipeline
 
 ROOT = Path(__file__).parent.parent.parent
-OURS = {"open_run", "approval", "promote", "roll_back", "close_run"}
+OURS = {"open_run", "promote", "roll_back", "close_run"}
 
 
 def edges(dag: Any) -> dict[str, set[str]]:
@@ -47,12 +47,11 @@ def test_our_tasks_surround_the_stages() -> None:
     task = din_pipeline.din_ctr.get_task
     names = set(pipeline.read(ROOT / "dvc.yaml"))
     assert task("open_run").get_flat_relative_ids(upstream=False) == names | OURS - {"open_run"}
-    assert task("approval").get_flat_relative_ids(upstream=True) == names | {"open_run"}
-    assert task("promote").upstream_task_ids == {"approval"}
+    assert task("promote").get_flat_relative_ids(upstream=True) == names | {"open_run"}
     assert task("promote").downstream_task_ids == {"close_run"}
     assert task("open_run").is_setup and task("close_run").is_teardown
     assert not task("close_run").on_failure_fail_dagrun
-    assert task("roll_back").upstream_task_ids == task("approval").upstream_task_ids
+    assert task("roll_back").upstream_task_ids == task("promote").upstream_task_ids
     assert task("close_run").upstream_task_ids == names | OURS - {"close_run"}
 
 
@@ -69,11 +68,10 @@ def test_the_form_may_be_left_empty() -> None:
 @pytest.mark.parametrize("reason", ["two\nlines", "long" * 300])
 def test_a_reason_is_checked_before_the_run(reason: str) -> None:
     """The registry's log takes one line of text, and a run can't be given another reason later."""
-    for task in (din_pipeline.din_ctr, din_pipeline.din_ctr.get_task("approval")):
-        schema = task.params.get_param("reason").schema
-        jsonschema.validate("because", schema)
-        with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate(reason, schema)
+    schema = din_pipeline.din_ctr.params.get_param("reason").schema
+    jsonschema.validate("because", schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(reason, schema)
 
 
 @pytest.mark.parametrize("schedule", ["0 3 * * 1", "0 */6 * * *", "30 2 * * 1-5", "@hourly", "60 3 * * *"])

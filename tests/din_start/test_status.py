@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 
 from din.base.errors import GateClosed
-from din.base.names import Digest, RunId, Version
+from din.base.names import Version
 from din.base.process import environment
 from din.base.workspace import Workspace
 from din.params.reading import load
-from din.release.registry.approvals import HeldGate, Request
-from din.release.registry.records import Approved
+from din.release.registry.records import Override
 from din.release.registry.registry import Registry
 from din.stages import stage
 from din_start.status import print_status, status
@@ -56,7 +55,7 @@ def test_how_stages_ended_and_what_is_stale(workspace: Workspace, capsys: pytest
         ("second", "closed", "local", False),
         ("third", None, None, False),
     ]
-    assert (found.champion, found.waiting, found.problems, found.exit_code) == (None, [], [], 0)
+    assert (found.champion, found.problems, found.exit_code) == (None, [], 0)
     text = workspace.params.read_text()
     workspace.params.write_text(text.replace("\n  min_auc: ", "\n  min_auc: 0.9 # ", 1))
     found = status(workspace)
@@ -68,26 +67,18 @@ def test_how_stages_ended_and_what_is_stale(workspace: Workspace, capsys: pytest
     assert "champion: none" in printed and "what changed: `dvc status`" in printed
 
 
-def test_the_champion_and_who_waits(
+def test_the_champion_comes_with_its_record(
     workspace: Workspace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The champion comes with its record, and of the requests only the open ones are named."""
+    """It says who promoted and why, and which gates they overrode."""
     monkeypatch.setattr("din_start.status.query", lambda *_: "{}")  # DVC has nothing to say of this, and takes seconds
     registry = Registry.of(workspace, load(workspace.params))
-    approval = Approved(by="eve", override=True, answer=Digest("d" * 64))
-    record = registry.append(Version("a" * 64), None, by="ann", reason="the first", approval=approval)
-    for number, version in ((1, "b" * 64), (2, "c" * 64)):  # the first is outdated
-        held = (HeldGate(name="min_auc", reason="borderline"),)
-        times = {"at": "2026-01-01T00:00:00+00:00", "expires": "2999-01-01T00:00:00+00:00"}
-        about = {"number": number, "version": Version(version), "run_id": RunId("nightly"), "needs_override": False}
-        registry.approvals.ask(Request(gates=held, **about, **times))
+    override = Override(gates=["min_auc"], compared=True)
+    record = registry.append(Version("a" * 64), None, by="ann", reason="the first", override=override)
     found = status(workspace)
     assert found.champion == record
-    assert [request.version for request in found.waiting] == ["c" * 64]
     print_status(found)
-    printed = capsys.readouterr().out
-    assert f"since {record.at}, by ann, approved by eve (override): the first" in printed
-    assert "cccccccccccc, run nightly, until 2999-01-01T00:00:00+00:00 (min_auc)" in printed
+    assert f"since {record.at}, by ann, overriding min_auc: the first" in capsys.readouterr().out
 
 
 def test_parts_that_cannot_be_told_are_named(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,6 @@ from din.contracts.manifests import FeaturesManifest, FetchReport, RawManifest
 from din.contracts.verdicts import GateReport, ValidationReport
 from din.model.artifact import ModelConfig
 from din.params.reading import Params
-from din.release.registry.approvals import ApprovalAnswer, Request
 from din.release.registry.promoted import GitState
 from din.release.registry.records import Record
 from din.stages.code import Machine, StageCode
@@ -27,8 +26,8 @@ from din.train.results import RefitReport, TrainingSummary, TrainingTimes
 from tests.helpers.strategies import PLAIN, REQUESTS, documents, faulty
 
 FORMS = (
-    ApprovalAnswer, Evaluation, Facts, FeaturesManifest, FetchReport, GateReport, GitState, Machine, Manifest,
-    ModelConfig, Params, ParityReport, RawManifest, Record, RefitReport, Request, Signature,
+    Evaluation, Facts, FeaturesManifest, FetchReport, GateReport, GitState, Machine, Manifest,
+    ModelConfig, Params, ParityReport, RawManifest, Record, RefitReport, Signature,
     StageCode, StageOutcome, TrainingSummary, TrainingTimes, ValidationReport,
 )  # fmt: skip
 PLACE = "some/place.json"

@@ -557,10 +557,10 @@ DRAWN = (
     ),
     Mutant(
         "an override",
-        "din/release/registry/approvals.py",
-        'if needed == "override" and not answer.override',
-        "if False",
-        "tests/din/release/promotion/test_approvals.py::test_a_champion_that_cannot_be_evaluated_is_overridden",
+        "din/contracts/verdicts.py",
+        "(gate.compares and not gate.evaluated)",
+        "not gate.evaluated",
+        "tests/din/release/promotion/test_override.py::test_a_person_may_override_only_what_is_in_doubt",
     ),
     Mutant("a bundle", REGISTRY, "put(key, directory / name)", "put(key, directory / MANIFEST)", STORE),
     Mutant(

@@ -105,18 +105,10 @@ def seventeen_records(workspace: Workspace) -> None:
         registry.append(version, latest, by="ann", reason="a test", run_id=first.run_id, files=first.files)
 
 
-def a_candidate_that_waits(workspace: Workspace) -> None:
-    """Ask a person about the candidate of a run with the id RUN, in a registry of seventeen records."""
-    commit(workspace)
-    seventeen_records(workspace)
-    workspace.set({"gate.approval": "always"})
-    done = workspace.run("din", "gate", DIN_RUN_ID="RUN")
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 def a_record_to_repeat(workspace: Workspace) -> None:
     """Give the run, the version and the commit of record 12 the names that they have on the page."""
-    a_candidate_that_waits(workspace)
+    commit(workspace)
+    seventeen_records(workspace)
     registry = workspace.root / "registry"
     record = Registry(str(registry), "simulate").record("12")
     (folder,) = (registry / "simulate/runs" / str(record.run_id)).glob("promoted-*")
@@ -167,10 +159,10 @@ GIVEN: dict[str, Callable[[Workspace], None]] = {
     "bring-your-own-log.md": an_own_log,
     "daily.md": a_daily_champion,
     "experiments.md": commit,
-    "gates.md": a_candidate_that_waits,
+    "gates.md": seventeen_records,
     "operations.md": seventeen_records,
     "promotion.md": a_record_to_repeat,
-    "registry.md": a_candidate_that_waits,
+    "registry.md": seventeen_records,
     "spark.md": an_overlay_for_spark,
     "start.md": an_environment,
     "validation.md": one_wrong_label,

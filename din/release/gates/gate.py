@@ -6,12 +6,10 @@ equal workspaces and registries give equal reports, except for measured latencie
 
 import os
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Any
 
 from din.base.artifacts import write_json
 from din.base.errors import GateClosed, InputError
-from din.base.names import RunId
 from din.base.printing import print_table
 from din.base.workspace import Workspace
 from din.contracts.verdicts import ChampionName, GateEntry, GateReport
@@ -24,12 +22,13 @@ from din.release.gates.findings import overall
 from din.release.gates.last_step import harm, tell_harm
 from din.release.gates.missed_days import missed_days
 from din.release.gates.report_text import LEARN_MISSED, MODELS, explain, tell_missed
-from din.release.registry import approvals
 from din.release.registry.registry import Registry
 
 _SHOWN = ("name", "model", "verdict", "observed", "threshold", "interval")
 _POWER = ("excludes", "users", "users_needed")
 """The keys of gate.json, and of its `power`, that are printed."""
+OVERRIDE = "din promote --override --reason WHY"
+"""The command that promotes although gates are not open; see `GateReport.may_be_overridden`."""
 
 
 def gate(
@@ -37,8 +36,7 @@ def gate(
 ) -> None:
     """Judge the candidate of a workspace, write reports/gate.json, and print the table of gates.
 
-    If the candidate needs a person's approval, store a request in the registry and print how to answer it. With
-    `DIN_PREVIEW=1` in the environment, the report is a preview: it asks nobody, and nothing can be promoted by it.
+    With `DIN_PREVIEW=1` in the environment, the report is a preview, by which nothing can be promoted.
 
     Args:
         params: all parameters. The block `gate` holds the limits, and the report records all blocks.
@@ -46,8 +44,7 @@ def gate(
         latency: measures the latency of a request.
 
     Raises:
-        GateClosed: the verdict is closed, or borderline and nobody may approve that, or a person rejected the candidate
-            or did not answer in time. The report is written first.
+        GateClosed: the verdict is closed or borderline. The report is written first.
         InputError: the registry can't be read, or its log is damaged.
         Unavailable: the registry doesn't answer.
     """
@@ -58,56 +55,15 @@ def gate(
     print_gates(report)
     if report.harm:
         print(f"warning: {tell_harm(report.harm, report, Registry.of(workspace, params))}")
-    if preview:
-        if report.verdict != "open":
-            raise GateClosed(_refusal(report), workspace.gate)
-        return
-    needed = approvals.need(report, params.gate.approval)
-    if needed != "nothing":
-        _consult(workspace, params, report, needed)
-
-
-def _consult(workspace: Workspace, params: Params, report: GateReport, needed: approvals.Need) -> None:
-    """Reject a candidate, or request a person's approval and check for the answer."""
-    registry = Registry.of(workspace, params)
-    if report.of_the_champion and report.champion and report.bundle:
-        before = registry.approvals.request(report.champion.number, report.bundle)
-        if before and approvals.covers(before, report):
-            print("the champion is this bundle, and its promotion was approved")
-            return
-    refusal = _refusal(report)
-    if report.harm_to_undo and report.verdict == "open":
-        refusal = "the champion's last step harmed; `din promote` rolls it back, before anybody is asked"
-    if needed == "another candidate":
-        raise GateClosed(refusal, workspace.gate)
-    run_id = os.environ.get("DIN_RUN_ID")
-    days = params.gate.approval_days
-    asked = registry.approvals.ask(approvals.request_for(report, needed, days, RunId.of(run_id) if run_id else None))
-    approvals.check_same_gates(asked, report, needed)
-    request = asked.request
-    if asked.state(datetime.now(UTC), request.number - 1) != "waiting":
-        answer = approvals.granted(asked, report, needed)
-        assert answer  # it is None only if nothing is needed
-        print(f"approved by {answer.by}; `din promote` makes it the champion")
-        return
-    commands = _how_to_answer(registry, request)
-    if needed == "override":
-        override = "If the earlier champion can't be evaluated any more, a person may override this"
-        raise GateClosed(f"{refusal}\n{override} until {request.expires}:\n{commands}", workspace.gate)
-    print(f"waits for a person's approval until {request.expires}:\n{commands}")
+    if report.verdict != "open":
+        raise GateClosed(_refusal(report), workspace.gate)
 
 
 def _refusal(report: GateReport) -> str:
-    return "\n".join([f"{report.verdict}; the champion stays. To look closer:", *_reasons(report.not_open)])
-
-
-def _how_to_answer(registry: Registry, request: approvals.Request) -> str:
-    """Return the commands that approve and reject, with a placeholder for the reason."""
-    name = request.version[:12]
-    override = ["--override"] if request.needs_override else []
-    approve = registry.command("approvals", name, "--approve", *override)
-    reject = registry.command("approvals", name, "--reject")
-    return f"    {approve} --reason WHY\n    {reject} --reason WHY"
+    lines = [f"{report.verdict}; the champion stays. To look closer:", *_reasons(report.not_open)]
+    if report.may_be_overridden and not report.preview:
+        lines.append("A person who answers for these gates can promote it all the same:\n    " + OVERRIDE)
+    return "\n".join(lines)
 
 
 def judge(evidence: Evidence, score: Score, latency: Latency, compare: Compare = "never") -> GateReport:

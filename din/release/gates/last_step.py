@@ -94,7 +94,7 @@ def tell_harm(found: Harm, report: GateReport, registry: Registry) -> str:
     """Return what did harm and what to do next, with a command ready to paste."""
     if report.harm_to_undo:
         return f"{found.reason}. `din promote` goes back to record {found.back_to} (promote.on_harm: rollback)"
-    if report.verdict == "open" and report.about.params.get("gate", {}).get("approval") != "always":
+    if report.verdict == "open":
         return f"{found.reason}. This candidate did not start from it, and may replace it"
     options = ("--champion", str(found.record), "--reason", found.reason)
     command = registry.command("registry", "rollback", str(found.back_to), *options)

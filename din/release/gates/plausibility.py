@@ -2,7 +2,7 @@
 
 A column that contains the label, or a rate computed over the whole log, raises every metric, so a gate that demands
 "not worse" does not notice it. The verdict is borderline, and the reason names the strongest single field. For such a
-candidate to pass, a person must approve it (`gate.approval`), or the limit in params.yaml must be raised.
+candidate to pass, a person must override the gate (`din promote --override`), or raise the limit in params.yaml.
 """
 
 import math
@@ -45,8 +45,8 @@ def implausible_gain(case: Case) -> Finding:
     if not beyond:
         return Finding("open", observed, limit, rows=rows)
     reason = (
-        f"too good to be true: {', '.join(beyond)}; {_strongest_field(case)}. Look for a leak; if there is none, let a "
-        "person approve (gate.approval), or raise gate.max_auc or gate.max_gain"
+        f"too good to be true: {', '.join(beyond)}; {_strongest_field(case)}. Look for a leak; if there is none, "
+        "override this gate (din promote --override), or raise gate.max_auc or gate.max_gain"
     )
     return Finding("borderline", observed, limit, rows=rows, reason=reason)
 

@@ -37,8 +37,6 @@ def explain(report: GateReport) -> str:
     name = f"{champion.version[:12]} (record {champion.number})"
     if champion.version == report.bundle:
         return f"The candidate is the champion {name} itself, bit for bit, so nothing changes."
-    if report.harm_to_undo and not held:
-        return f"The champion {name} is rolled back first, since its last step harmed. {compared}"
     if not held:
         return f"The candidate may replace the champion {name}. {compared}"
     return f"The champion {name} stays, because the candidate does not pass {_named(held)}. {compared}"
@@ -56,7 +54,7 @@ def explain_champion(record: Record, report: GateReport) -> str:
     champion = report.champion
     if champion is not None and champion.version == record.version:
         return f"{told} Judged again since then, it does not pass {named}, and it stays until another one replaces it."
-    return f"{told} It was approved although it does not pass {named}."
+    return f"{told} It was promoted by an override: it does not pass {named}."
 
 
 def tell_missed(days: Sequence[MissedDay]) -> str:

@@ -131,7 +131,7 @@ def predecessor(history: Sequence[Record]) -> Record | None:
 
 def since_override(history: Sequence[Record]) -> Sequence[Record]:
     """Return the records since the last override, which says that the champions before it can't be evaluated."""
-    overrides = (place for place, record in enumerate(history) if record.approval and record.approval.override)
+    overrides = (place for place, record in enumerate(history) if record.override and not record.override.compared)
     return history[max(overrides, default=0) :]
 
 

@@ -1,15 +1,12 @@
-"""The commands of `din registry` and `din approvals`. Each prints its result."""
+"""The commands of `din registry`. Each prints its result."""
 
 import json
-import sys
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 from din.base.errors import GateClosed, InputError, listed
 from din.base.printing import print_table
 from din.release.registry import stored_comparisons
-from din.release.registry.approvals import ApprovalAnswer, Asked, why_rejected
 from din.release.registry.objects import noted
 from din.release.registry.records import Record
 from din.release.registry.registry import Registry, list_models
@@ -24,10 +21,10 @@ def show_list(uri: str, model_name: str | None = None, as_json: bool = False) ->
         return
     for name, history in logs.items():
         rows = [
-            (r.number, r.version[:12], r.action, r.at, r.by, r.approval and r.approval.in_words, r.reason)
+            (r.number, r.version[:12], r.action, r.at, r.by, r.override and r.override.in_words, r.reason)
             for r in history
         ]
-        columns = ("number", "version", "action", "at", "by", "approved by", "reason")
+        columns = ("number", "version", "action", "at", "by", "override", "reason")
         print_table(f"records of {name}", columns, rows)
     if not logs:
         print(f"{uri}: no models yet")
@@ -93,83 +90,3 @@ def gc(uri: str, model_name: str, days: float = 7, yes: bool = False, as_json: b
         print(f"{'removed' if yes else 'would remove'} {location}")
     if not yes:
         print(f"{len(gone)} found; nothing removed, add --yes to remove" if gone else "nothing to remove")
-
-
-def answer(uri: str, model_name: str, name: str, approved: bool, by: str, reason: str, override: bool = False) -> Asked:
-    """Store and print a person's answer to a request, named by its run or by the beginning of its candidate's version.
-
-    With `override`, approve although the earlier champion was not evaluated.
-
-    Returns:
-        The request with the answer that counts, which may be an earlier equal decision.
-
-    Raises:
-        InputError: none or several requests have that name, or `override` is not what the request needs.
-        GateClosed: the request has expired, another champion has appeared since, or somebody decided otherwise.
-    """
-    registry = Registry(uri, model_name)
-    asked = registry.approvals.find(name, registry.newest())
-    request = asked.request
-    place = f"{registry.name}: record {request.number}, bundle {request.version[:12]}"
-    if approved and override != request.needs_override:
-        was, advice = ("can't be", "add") if request.needs_override else ("was", "leave out")
-        raise InputError(f"{place}: the earlier champion {was} evaluated, so {advice} --override")
-    now = datetime.now(UTC)
-    state = asked.state(now, registry.newest())  # reading all requests may have taken seconds
-    if state == "outdated":
-        raise GateClosed(f"{place}: another champion has appeared since this candidate was judged; run the gate again")
-    if state == "expired":
-        raise GateClosed(f"{place}: {why_rejected(asked)}")
-    given = ApprovalAnswer(
-        request=asked.digest,
-        approved=approved,
-        override=approved and override,
-        by=by,
-        reason=reason,
-        at=now.isoformat(timespec="seconds"),
-    )
-    answered = registry.approvals.answer(asked, given)
-    stored = answered.answer
-    verb = "approved" if approved else "rejected"
-    advice = "; `din promote` makes it the champion" if approved else ""
-    print(f"{request.version} (record {request.number}): {verb} by {stored.by} at {stored.at}{advice}")
-    return Asked(request, asked.digest, answered)
-
-
-def show_approvals(uri: str, model_name: str, as_json: bool = False) -> list[dict[str, Any]]:
-    """Print all requests for approval with their states and answers, as a table or as JSON."""
-    registry = Registry(uri, model_name)
-    newest = registry.newest()
-    now = datetime.now(UTC)
-    damage: list[str] = []
-    found = [
-        asdict(asked.request)
-        | {"state": asked.state(now, newest), "answer": asdict(asked.answered.answer) if asked.answered else None}
-        for asked in registry.approvals.requests(damage)
-    ]
-    if as_json:
-        print(json.dumps(found, indent=2))
-        return found
-    columns = ("number", "version", "run", "state", "gates", "asked", "expires", "answered by", "reason")
-    rows = [
-        (
-            one["number"],
-            one["version"][:12],
-            one["run_id"],
-            one["state"] + (" (needs --override)" if one["needs_override"] and one["state"] == "waiting" else ""),
-            ", ".join(gate["name"] for gate in one["gates"]) or "all open",
-            one["at"],
-            one["expires"],
-            _answerer(one["answer"]),
-            one["answer"]["reason"] if one["answer"] else None,
-        )
-        for one in found
-    ]
-    print_table(f"{registry.name}: {len(rows)} requests for approval", columns, rows)
-    for line in damage:
-        print(f"warning: {line}", file=sys.stderr)
-    return found
-
-
-def _answerer(answer: dict[str, Any] | None) -> str | None:
-    return None if answer is None else answer["by"] + (" (override)" if answer["override"] else "")

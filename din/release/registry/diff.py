@@ -78,7 +78,7 @@ def _origin(promoted: Promoted) -> dict[str, Any]:
     record = promoted.record
     git = promoted.document(GitState, GIT)
     about = {"version": record.version[:12], "run": record.run_id, "by": record.by, "at": record.at}
-    about["approved by"] = record.approval and record.approval.in_words
+    about["override"] = record.override and record.override.in_words
     return about | {"reason": record.reason, "commit": git.commit, "uncommitted changes": git.dirty}
 
 

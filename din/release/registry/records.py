@@ -13,9 +13,9 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import PositiveInt, StringConstraints
+from pydantic import AliasChoices, BeforeValidator, Field, PositiveInt, StringConstraints
 
 from din.base import documents
 from din.base.errors import GateClosed, InputError, shown
@@ -37,25 +37,31 @@ class StaleChampion(GateClosed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Approved:
-    """The approval that let a promotion through.
+class Override:
+    """The decision of the record's author to promote although gates were not open.
 
     Attributes:
-        by: the person or service.
-        override: whether they approved although the earlier champion was not evaluated.
-        answer: the sha256 of the answer's bytes; see `din.release.registry.approvals`.
+        gates: the names of these gates; empty in a record of an earlier version, which does not name them.
+        compared: False if the champion before could not be evaluated. No later candidate is then compared with it or
+            with those before it.
     """
 
     __pydantic_config__ = documents.STRICT
 
-    by: Line
-    override: bool
-    answer: Digest
+    gates: list[Line]
+    compared: bool
 
     @property
     def in_words(self) -> str:
-        """Return who approved, and whether it was an override, for tables."""
-        return f"{self.by} (override)" if self.override else self.by
+        """Return the names of the gates, for tables."""
+        return ", ".join(self.gates) or "gates not named"
+
+
+def _override(value: Any) -> Any:
+    """Read `approval`, which records had in the place of `override` while an approval was an object of the registry."""
+    if isinstance(value, dict) and value.keys() == {"by", "override", "answer"}:
+        return Override(gates=[], compared=value["override"] is not True)
+    return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +78,7 @@ class Record:
         nonce: distinguishes records with equal content.
         by: the person or service.
         reason: why the version became the champion.
-        approval: the approval by a person, if the promotion needed one. None in a rollback.
+        override: the gates that a person overrode, or None.
         files: the sha256 of the run's files, by their names below runs/<run_id>/.
     """
 
@@ -88,7 +94,11 @@ class Record:
     by: Line
     at: Moment
     reason: Line
-    approval: Approved | None = None
+    override: Annotated[
+        Override | None,
+        Field(validation_alias=AliasChoices("override", "approval")),
+        BeforeValidator(_override),
+    ] = None
     files: Mapping[FileName, Digest] = field(default_factory=dict)
 
 

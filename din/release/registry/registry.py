@@ -6,7 +6,6 @@
                       /runs/<run_id>/...              status files of the run, which change while it runs
                       /runs/<run_id>/promoted-<hash>/ evidence of the promotion: commit, dvc.lock, gate.json, ...
                       /looks/<version>/000003.parquet rows of the third comparison with a champion
-                      /approvals/<number>-<version>/  a request for approval and its answer (approvals.py)
                       /stages/<key>/...               results of finished stages, for schedulers (dags/pinned_run.py)
                       /claims/bundles/<version>/...   empty objects by which a promotion and gc notice each other
                       /claims/runs/<run_id>/...
@@ -32,11 +31,10 @@ from din.base.workspace import Workspace
 from din.bundle.contents import FACTS, Manifest, verify_bundle
 from din.contracts.facts import Facts
 from din.params.reading import Params
-from din.release.registry.approvals import APPROVALS, Approvals, request_key
 from din.release.registry.objects import Objects, noted, prefixes
 from din.release.registry.records import (
-    Approved,
     Chain,
+    Override,
     Record,
     StaleChampion,
     append,
@@ -76,7 +74,6 @@ class Registry:
         self.model_name = ModelName(model_name)
         self.objects = Objects(uri, self.model_name)
         self.name = self.objects.name
-        self.approvals = Approvals(self.objects)
         self._memory = Memory(memory, self.name) if memory else None
 
     @classmethod
@@ -165,7 +162,7 @@ class Registry:
         by: str,
         reason: str,
         run_id: str,
-        approval: Approved | None = None,
+        override: Override | None = None,
         evidence: Mapping[str, bytes],
     ) -> Record:
         """Store a bundle, then the evidence for it, then the record that makes it the champion after `previous`.
@@ -183,7 +180,7 @@ class Registry:
         if self.put_bundle(directory) != version:
             raise GateClosed(f"nothing promoted: {directory} changed while it was judged; run `dvc repro` again")
         files = self.put_run(run_id, evidence)
-        return self.append(version, previous, by=by, reason=reason, run_id=run_id, approval=approval, files=files)
+        return self.append(version, previous, by=by, reason=reason, run_id=run_id, override=override, files=files)
 
     def append(
         self,
@@ -194,7 +191,7 @@ class Registry:
         reason: str,
         action: Literal["promote", "rollback"] = "promote",
         run_id: str | None = None,
-        approval: Approved | None = None,
+        override: Override | None = None,
         files: Mapping[FileName, Digest] | None = None,
     ) -> Record:
         """Make `version` the champion after `previous`, the champion that it was compared with.
@@ -221,7 +218,7 @@ class Registry:
             by=by,
             at=datetime.now(UTC).isoformat(timespec="seconds"),
             reason=reason,
-            approval=approval,
+            override=override,
             files=dict(files or {}),
         )
         if parent:
@@ -376,7 +373,7 @@ class Registry:
         """Check that each record follows the previous one, and hash every file that the records name.
 
         Returns:
-            One line for each break of the chain, and for each missing or changed file of a bundle, run or approval.
+            One line for each break of the chain, and for each missing or changed file of a bundle or run.
         """
         log = read_chain(self.objects)
         records = [entry.record for entry in log.entries]
@@ -391,17 +388,6 @@ class Registry:
         for key, digest in hashes:
             with noted(damage):
                 self._check(key, digest)
-        with noted(damage):
-            found: list[str] = []
-            answers = {one.answered.digest for one in self.approvals.requests(found) if one.answered}
-            named: list[str] = []
-            for record in records:
-                if record.approval:
-                    named.append(self.objects.at(request_key(record.number, record.version)))
-                    if record.approval.answer not in answers:
-                        told = f"the answer that record {record.number} names is missing or was changed"
-                        damage.append(f"{named[-1]}: {told}")
-            damage += [line for line in found if not line.startswith(tuple(named))]
         if not (records or damage) and (bundles := self.without_log()):
             damage.append(self.lost(bundles))
         return damage
@@ -423,10 +409,9 @@ class Registry:
         return [version for version in self.versions() if _first(version) not in claims]
 
     def gc(self, grace: timedelta = timedelta(days=7), dry_run: bool = True) -> list[str]:
-        """Remove bundles, runs and stages that no record names, expired requests, and leftovers of killed writes.
+        """Remove bundles, runs and stages that no record names, and leftovers of killed writes.
 
-        Requests for approval that wait or were answered are kept, with the files of their runs. Objects modified in the
-        meantime are kept too, and nothing more is removed once a new promotion appears.
+        Objects modified in the meantime are kept, and nothing more is removed once a new promotion appears.
 
         Args:
             grace: the minimum age of removed objects. Newer ones may belong to a promotion in progress.
@@ -440,15 +425,11 @@ class Registry:
                 may be the champion.
         """
         history = self.history()
-        now = datetime.now(UTC)
-        before = now - grace
-        needed = [one for one in self.approvals.requests() if one.answered or one.state(now, len(history)) == "waiting"]
-        wanted = [*history, *(one.request for one in needed)]
+        before = datetime.now(UTC) - grace
         kept = {f"{area}/{r.version}" for r in history for area in ("bundles", "looks")}
-        kept |= {run_key(r.run_id) for r in wanted if r.run_id}
-        kept |= {request_key(r.number, r.version) for r in wanted}
+        kept |= {run_key(r.run_id) for r in history if r.run_id}
         found: dict[str, datetime] = {}
-        for area in ("bundles", "looks", "runs", "stages", APPROVALS, CLAIMS):
+        for area in ("bundles", "looks", "runs", "stages", CLAIMS):
             found |= self.objects.keys(area)
         if not dry_run:
             for key in [key for key in found if _is_removal(key) and found[key] < before]:

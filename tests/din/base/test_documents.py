@@ -11,7 +11,7 @@ from din.base import documents
 from din.base.errors import InputError
 from din.base.names import ModelName, RunId, Version
 from din.contracts.facts import Facts
-from din.release.registry.approvals import HeldGate
+from din.release.registry.records import Override
 from tests.factories import documents_of
 
 SOUND = json.dumps(documents_of.facts())
@@ -46,9 +46,9 @@ def test_damage_is_named_in_one_line(tmp_path: Path, damage: str) -> None:
 @pytest.mark.parametrize("mark", ["\n", "\u202e"])
 def test_text_for_people_holds_no_code_that_changes_how_it_is_shown(mark: str) -> None:
     """A control character or a mark that reverses text is refused in names and reasons."""
-    documents.check(HeldGate, {"name": "auc", "reason": "a zero-width\u200cjoiner"}, "request.json")
-    with pytest.raises(InputError, match="reason: String should match pattern"):
-        documents.check(HeldGate, {"name": "auc", "reason": f"one{mark}two"}, "request.json")
+    documents.check(Override, {"gates": ["a zero-width\u200cjoiner"], "compared": True}, "000001.json")
+    with pytest.raises(InputError, match=r"gates\.0: String should match pattern"):
+        documents.check(Override, {"gates": [f"one{mark}two"], "compared": True}, "000001.json")
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_wrong_arguments_are_one_line(arguments: list[str], message: str) -> Non
     assert done.stderr.count("\n") == 1
 
 
-WITHIN = ["status", "train", "train --dry-run", "fetch --dry-run", "params apply x.yaml", "approvals"]
+WITHIN = ["status", "train", "train --dry-run", "fetch --dry-run", "params apply x.yaml", "promote"]
 
 
 @pytest.mark.parametrize("command", WITHIN)

@@ -126,7 +126,7 @@ def later_release(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.Temp
         (template / path.name).write_text(path.read_text())
     edited(template / "stages.yaml", "desc: Check the predictions with", "desc: Judge the predictions with")
     (template / "workflow.yml").write_text("name: later\n")
-    later = render.defaults(render.SCHEMA).replace("approval_days: 3  ", "approval_days: 5  ")
+    later = render.defaults(render.SCHEMA).replace("max_bundle_mb: 2000  ", "max_bundle_mb: 3000  ")
     monkeypatch.setattr(render, "defaults", lambda schema: later)
     monkeypatch.setattr(render, "TEMPLATE", template)
     return template
@@ -149,7 +149,7 @@ def test_an_update_keeps_edits_and_brings_news(repository: Path, later_release: 
     stages = (repository / "dvc.yaml").read_text()
     assert "desc: Fit the model" in stages and "desc: Judge the predictions with" in stages
     params = load(repository / "params.yaml")
-    assert (params.gate.min_auc, params.gate.approval_days) == (0.6, 5)
+    assert (params.gate.min_auc, params.gate.max_bundle_mb) == (0.6, 3000)
     assert params.fetch.table.label == "stars >= 4"
     git(repository, "commit", "-qam", "update")
     command.update(repository)

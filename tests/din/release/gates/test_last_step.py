@@ -170,13 +170,14 @@ def test_a_candidate_from_scratch_replaces_a_harmful_champion(
 def test_a_refused_candidate_from_scratch_leaves_no_harmful_champion(
     workspace: Workspace, automatic, steps, registry
 ) -> None:
-    """`din promote` rolls back, and nobody is asked to approve a candidate that was compared with what goes."""
+    """`din promote` rolls back. Nobody may override the gates of a candidate that was compared with what goes."""
     before, _ = steps(5.0)
     inside = read_json(workspace.evaluation)["test"]["auc"]
-    params = set_gate(automatic, min_auc=inside, approval="borderline")
+    params = set_gate(automatic, min_auc=inside)
     report = judge(workspace, params)
     assert (report["verdict"], find(report, "last_step")["verdict"]) == ("borderline", "open")
-    assert registry.approvals.requests() == []
+    with pytest.raises(GateClosed, match="leave out --override to go back"):
+        promote(workspace, params, by="ann", reason="fine", override=True, score=score)
     assert promoted(workspace, params).record.version == before
 
 
@@ -186,15 +187,3 @@ def test_one_class_is_no_harm(workspace: Workspace, harmed, run) -> None:
     run.finish()
     report = judge(workspace, harmed)
     assert find(report, "last_step")["verdict"] == "closed" and "harm" not in report
-
-
-def test_a_harmful_champion_does_not_wait_for_a_person(workspace: Workspace, run, automatic, steps, registry) -> None:
-    """A sound challenger has to be approved. The champion goes back first, and the next gate asks."""
-    steps(5.0)
-    assert judge(workspace, automatic)["verdict"] == "open"
-    waiting = set_gate(automatic, approval="always")
-    with pytest.raises(GateClosed, match="the champion's last step harmed; `din promote` rolls it back"):
-        gate(workspace, waiting, score)
-    assert registry.approvals.requests() == []
-    promoted(workspace, waiting)
-    assert actions(registry)[2:] == ["rollback"]

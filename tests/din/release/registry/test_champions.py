@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from din.base.errors import InputError
-from din.base.names import Digest
 from din.params.train import Train
 from din.release.registry.champions import anchors, pin, predecessor, removed_lesson, rolled_back
-from din.release.registry.records import Approved
+from din.release.registry.records import Override
 from din.release.registry.registry import Registry
 from tests.factories import documents_of
 from tests.factories.run import crown, find, going_on, judge, write_bundle
@@ -86,7 +85,7 @@ def test_an_override_begins_anew(registry, promoted):
     """The champions before it can't be evaluated, so no later candidate is compared with them."""
     version = [promoted(auc) for auc in (0.9, 0.8, 0.85, 0.7)][-1]
     log = registry.history()
-    log[2] = replace(log[2], approval=Approved(by="ann", override=True, answer=Digest("a" * 64)))
+    log[2] = replace(log[2], override=Override(gates=["champion_today"], compared=False))
     assert anchors(registry, log, "auc", registry.facts(version)) == [log[2]]
     assert (predecessor(log[:2]), predecessor(log[:3]), predecessor(log)) == (log[0], None, log[2])
 

@@ -22,11 +22,11 @@ HISTORIES = int(os.environ.get("HISTORIES", "200"))
 PART = 500
 MOST = 1_000
 """The number of histories within which each bug must be found."""
-APPEND = "self.append(version, previous, by=by, reason=reason, run_id=run_id, approval=approval, files=files)"
+APPEND = "self.append(version, previous, by=by, reason=reason, run_id=run_id, override=override, files=files)"
 EARLY = f"files = self.put_run(run_id, evidence)\n    return {APPEND}\n    "
 MANIFEST = 'self.objects.put(f"bundles/{version}/{MANIFEST}", directory / MANIFEST)'
 STORED = 'stored = self.objects.keys(f"bundles/{version}")'
-EVIDENCE = "kept |= {run_key(r.run_id) for r in wanted if r.run_id}"
+EVIDENCE = "kept |= {run_key(r.run_id) for r in history if r.run_id}"
 NUMBER = "number = previous.number + 1 if previous else 1"
 OTHER_PREVIOUS = f"previous = log.entries[-1].record if log.entries else None\n    {NUMBER}"
 LISTED = 'number = len(self.objects.keys("promotions")) + 1'
