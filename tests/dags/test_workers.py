@@ -97,6 +97,24 @@ def test_killed_and_retried_elsewhere(tmp_path: Path, reference: str) -> None:
     assert version(one.folder("killed")) == reference
 
 
+def test_a_closed_run_is_promoted_by_an_override(tmp_path: Path) -> None:
+    """A worker that has seen nothing of the run needs only its file in the registry."""
+    world = World(tmp_path)
+    one, two = world.worker("one"), world.worker("two")
+    run, _ = one.call("open", "held", "--param", "gate.max_auc=0.51")
+    outcome, _ = one.call("all", "--reason", "nightly", run=run, code=3)
+    assert outcome["stage"] == "gate"
+    one.call("close", run=run)
+    kept = json.loads((world.record("held") / "run.json").read_text())
+    two.call("promote", "--reason", "looked at the slices", run=kept, code=3)
+    assert world.champions() == []
+    two.call("promote", "--override", "--reason", "looked at the slices", run=kept)
+    (path,) = (world.registry / "table" / "promotions").glob("*.json")
+    record = json.loads(path.read_text())
+    assert record["override"] == {"gates": ["implausible_gain"], "compared": True}
+    assert (record["reason"], record["run_id"]) == ("looked at the slices", "held")
+
+
 def test_two_runs_at_once(pair: tuple[Worker, Worker], world: World) -> None:
     """Two runs with other parameters, side by side on one worker, each end as if they were alone."""
     one, _ = pair
