@@ -158,7 +158,7 @@ _PAGES = {
     "ablation": ("tuning", "python -m benchmarks.ablation"),
     "kuairand": ("daily", "python -m benchmarks.prequential"),
     "rates": ("daily", "python -m benchmarks.lessons"),
-    "attention": ("scoring", "python -m benchmarks.attention"),
+    "attention": ("serving", "python -m benchmarks.attention"),
     "engines": ("spark", "python -m benchmarks.engines"),
     "size": ("results", "python -m benchmarks.size"),
 }
