@@ -31,6 +31,7 @@ from din.base.artifacts import atomic_path
 from din.base.progress import progress
 from din.metrics.estimates import Interval
 from din.params.reading import Params
+from din.plugins import PACKAGES
 from din.stages import code
 
 STORE = ROOT / ".din"
@@ -151,6 +152,6 @@ def _module_of(run: Callable[..., Any]) -> str:
 @cache
 def _code_of(module: str) -> dict[str, str]:
     """Return the digests of a module and all modules it may import, except the one that only writes pages."""
-    packages = (*code.PACKAGES, "benchmarks", "tests")
+    packages = (*PACKAGES, "benchmarks", "tests")
     modules = code.closure([module], [field.name for field in fields(Params)], packages=packages)
     return dict(code.digests(modules - {"benchmarks.generated_tables"}))

@@ -1,5 +1,7 @@
 """Kinds of field, and the forms in which their values are stored, from feature files and requests to the ONNX graphs.
 
+A kind is a way in which raw values become rows of an embedding table. `KINDS` has its form, by the name of the kind.
+
     form     kinds                  column of N owners              missing   rows of the table   lookup
     OneId    id, categorical        int32 [N], ids                  0         1 + values          ids [N]
     Bucket   numeric with buckets   int32 [N], ids of buckets       0         2 + edges           ids [N]
@@ -10,7 +12,7 @@
 N owners have M values in all. A form holds nothing that is learned from a log. Methods that need such values take the
 field's vocabulary, or its record in the manifest (`rows` and `LearnedValues`). `din.featurize.coders` learns them, and
 stores the values of a log in these forms. This module needs only the packages of a scoring process, so that validation
-and scoring can share it.
+and scoring can share it. So must a plugin that registers a kind, outside of the method `coder`.
 """
 
 import math
@@ -29,6 +31,7 @@ from pydantic import PositiveInt
 from typing_extensions import TypedDict, TypeVar, override
 
 from din.base.errors import InputError, shown
+from din.seams import Seam
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -50,25 +53,6 @@ _PLAIN_NUMBERS = {int, float, bool, type(None)}
 Array = TypeVar("Array", default=np.ndarray)
 Rows = Callable[[Iterable[object]], list[int]]
 """A vocabulary: returns the row of each value, `UNKNOWN` for a value that it does not hold."""
-
-
-class Kind(StrEnum):
-    """The ways in which raw values become rows of an embedding table.
-
-    id: a vocabulary, cut at `min_count`. categorical: a vocabulary, uncut. multi: several values, their mean.
-    numeric: quantile buckets where `buckets` is set, else standardised (row 1 scaled by the value, row 0 = missing).
-    vector: a list of `length` numbers, projected by as many rows (row 0 = missing).
-    """
-
-    ID = "id"
-    CATEGORICAL = "categorical"
-    MULTI = "multi"
-    NUMERIC = "numeric"
-    VECTOR = "vector"
-
-
-BUCKETED = frozenset({Kind.NUMERIC})
-"""The kinds that may have `buckets`."""
 
 
 class LearnedValues(TypedDict):
@@ -175,6 +159,10 @@ class FieldForm(ABC):
     """The form in which a field's values are stored.
 
     Attributes:
+        bucketed: a field of this kind may have `buckets`.
+        identifies: a value belongs to one thing, such as an item. Rare ones are unknown (`min_count`), and no slices of
+            rows are drawn by them.
+        replaced: `unknown_rate` replaces values by unknown in training.
         arrow_type: the type of the column in the feature files.
         rule: a sentence for validation that says which values are allowed there.
         holds_ids: the values are rows of the field's embedding table. If not, they are numbers that scale rows.
@@ -188,6 +176,9 @@ class FieldForm(ABC):
         request_schema: the JSON schema of a value in a request.
     """
 
+    bucketed: ClassVar[bool] = False
+    identifies: ClassVar[bool] = False
+    replaced: ClassVar[bool] = True
     arrow_type: ClassVar[str] = "int32"
     rule: ClassVar[str] = "an id must lie in [0, rows) of its table"
     holds_ids: ClassVar[bool] = True
@@ -199,6 +190,19 @@ class FieldForm(ABC):
     traced: Column = missing
     learned: ClassVar[frozenset[str]] = frozenset()
     request_schema: ClassVar[Mapping[str, Any]]
+
+    @classmethod
+    def of(cls, buckets: int | None, length: int | None) -> "FieldForm":
+        """Return the form of a field with `buckets`, whose vectors have a length, if it is known yet."""
+        return cls()
+
+    @staticmethod
+    def coder() -> type[Any] | None:
+        """Return the coder of a plugin's kind (`din.featurize.coders.Coder`), or None for that of the form it extends.
+
+        Import what it needs in this method: a scoring process has none of the packages that read logs.
+        """
+        return None
 
     def column(self, array: "pa.ChunkedArray") -> Column:
         """Return a column of the feature files."""
@@ -251,6 +255,13 @@ class FieldForm(ABC):
         """
 
 
+KINDS: Seam[type[FieldForm]] = Seam(
+    "kind of field", dict.fromkeys(("id", "categorical", "multi", "numeric", "vector"), "din.kinds")
+)
+"""The forms of fields, by the name of their kind."""
+
+
+@KINDS.register("categorical")
 class OneId(FieldForm):
     """One id from a vocabulary."""
 
@@ -281,6 +292,13 @@ class OneId(FieldForm):
         return known()
 
 
+@KINDS.register("id")
+class Identity(OneId):
+    """The id of a user, an item or another thing."""
+
+    identifies = True
+
+
 class Bucket(OneId):
     """A number, stored as the id of its bucket: 1 + the number of edges at or below it."""
 
@@ -290,7 +308,7 @@ class Bucket(OneId):
 
     @override
     def encode(self, values: list[Any], record: Mapping[str, Any], vocabulary: Rows | None) -> Column:
-        numbers = _numbers(values)
+        numbers = numbers_of(values)
         buckets = 1 + np.searchsorted(np.array(record["edges"], np.float64), numbers, side="right")
         return Column(np.where(np.isnan(numbers), UNKNOWN, buckets).astype(np.int32))
 
@@ -308,6 +326,7 @@ class Bucket(OneId):
         return random.choice([None, *record["edges"]])
 
 
+@KINDS.register("multi")
 class IdList(FieldForm):
     """The ids of the known values of a list, each once. A list without known values has the unknown id."""
 
@@ -359,9 +378,12 @@ class IdList(FieldForm):
         return [known() for _ in range(random.randrange(4))]
 
 
+@KINDS.register("numeric")
 class Number(FieldForm):
     """A standardised number, which scales row 1. A missing number is stored as NaN and has row 0."""
 
+    bucketed = True
+    replaced = False
     arrow_type = "float"
     rule = "a value must be finite, or NaN for missing"
     holds_ids = False
@@ -371,6 +393,11 @@ class Number(FieldForm):
     traced = Column(np.zeros(1, np.float32))
     learned = frozenset({"mean", "std"})
     request_schema: ClassVar[Mapping[str, Any]] = {"type": ["number", "null"]}
+
+    @override
+    @classmethod
+    def of(cls, buckets: int | None, length: int | None) -> FieldForm:
+        return Bucket() if buckets else cls()
 
     @override
     def outside(self, values: np.ndarray, rows: int) -> np.ndarray:
@@ -385,7 +412,7 @@ class Number(FieldForm):
     @override
     def encode(self, values: list[Any], record: Mapping[str, Any], vocabulary: Rows | None) -> Column:
         with np.errstate(over="ignore"):
-            scaled = (_numbers(values) - record["mean"]) / record["std"]
+            scaled = (numbers_of(values) - record["mean"]) / record["std"]
         return Column(np.clip(scaled, -LARGEST_FLOAT32, LARGEST_FLOAT32).astype(np.float32))
 
     @override
@@ -401,6 +428,7 @@ class Number(FieldForm):
         return record["mean"] + record["std"] * random.uniform(-2, 2)
 
 
+@KINDS.register("vector")
 class Vector(FieldForm):
     """A list of `length` numbers, used as given. Number k scales row k; the embedding is the sum of the scaled rows.
 
@@ -421,6 +449,11 @@ class Vector(FieldForm):
         self.length = length
         self.missing = self._column(math.nan)
         self.traced = self._column(0.0)
+
+    @override
+    @classmethod
+    def of(cls, buckets: int | None, length: int | None) -> FieldForm:
+        return cls(length or 0)
 
     def column(self, array: "pa.ChunkedArray") -> Column:
         """Return a column of the feature files.
@@ -473,27 +506,24 @@ class Vector(FieldForm):
         return Column(np.full((1, self.length), value, np.float32))
 
     def _numbers(self, value: Any) -> np.ndarray:
-        numbers = _numbers(_listed(value))
+        numbers = numbers_of(_listed(value))
         if len(numbers) not in (0, self.length):
             raise InputError(f"{len(numbers)} numbers; expected {self.length}, or null where the vector is missing")
         return numbers if len(numbers) else np.full(self.length, math.nan)
 
 
-_FORMS: dict[Kind, FieldForm] = {
-    Kind.ID: OneId(),
-    Kind.CATEGORICAL: OneId(),
-    Kind.MULTI: IdList(),
-    Kind.NUMERIC: Number(),
-}
-_BUCKET = Bucket()
+def form_of(kind: str, buckets: int | None, length: int | None) -> FieldForm:
+    """Return the storage form of a kind. A vector whose length is not known yet has length 0.
+
+    Raises:
+        InputError: no plugin that is loaded registers the kind.
+    """
+    return _form(KINDS[kind].thing, buckets, length)
 
 
 @cache
-def form_of(kind: Kind, buckets: int | None, length: int | None) -> FieldForm:
-    """Return the storage form of a kind. A vector whose length is not known yet has length 0."""
-    if kind is Kind.VECTOR:
-        return Vector(length or 0)
-    return _BUCKET if kind is Kind.NUMERIC and buckets else _FORMS[kind]
+def _form(made_by: type[FieldForm], buckets: int | None, length: int | None) -> FieldForm:
+    return made_by.of(buckets, length)
 
 
 def text(value: object) -> str | None:
@@ -546,7 +576,7 @@ def _distinct(rows: list[int]) -> list[int]:
     return list(dict.fromkeys(row for row in rows if row != UNKNOWN)) or [UNKNOWN]
 
 
-def _numbers(values: Sequence[Any]) -> np.ndarray:
+def numbers_of(values: Sequence[Any]) -> np.ndarray:
     """Return values as float64, NaN where missing or beyond float32. Booleans are 1 and 0. Text is not a number.
 
     Raises:

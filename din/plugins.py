@@ -1,12 +1,15 @@
-"""Plugins: Python files that register models, sources, gates or advice (`din.seams`).
+"""Plugins: Python files that register models, sources, kinds of field, gates or advice (`din.seams`).
 
 A plugin is a file of the repository that `plugins` of params.yaml names, or a module of an installed package with an
 entry point in the group `din_ctr.plugins`. A plugin runs with the rights of the pipeline, so only the repository's own
 params.yaml may name files: parameters of a single run can't (see `dags`).
+
+A process that scores has no params.yaml. It loads installed plugins, and the files that its command names. A bundle
+names the plugins that its kinds of field need, and never brings their code.
 """
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from hashlib import sha256
 from importlib.metadata import EntryPoint, entry_points
@@ -18,6 +21,17 @@ from din.base.names import Digest
 from din.moved import accept_old_names
 
 GROUP = "din_ctr.plugins"
+PACKAGES = (
+    "din",
+    "din_logs",
+    "din_loop",
+    "din_report",
+    "din_spark",
+    "din_start",
+    "din_tune",
+    "validation",
+)
+"""The packages of this distribution, whose code may decide what a stage writes."""
 _PREFIX = "din_plugins."
 
 
@@ -31,11 +45,48 @@ def load(files: Iterable[str], root: Path) -> None:
     Raises:
         InputError: a file is missing or outside of `root`, or a plugin can't be imported.
     """
-    accept_old_names()
-    for entry in entry_points(group=GROUP):
-        _load_installed(entry)
-    for path in located(files, root):
-        _load_file(path)
+    _load_all(located(files, root))
+
+
+def load_files(files: Iterable[Path]) -> None:
+    """Import the installed plugins, and then plugins in files anywhere, for a process that scores.
+
+    Raises:
+        InputError: a file is missing, or a plugin can't be imported.
+    """
+    paths = [file.resolve() for file in files]
+    for path in paths:
+        if path.suffix != ".py" or not path.is_file():
+            raise InputError(f"plugin {path}: not found; expected a Python file")
+    _load_all(paths)
+
+
+def files_of(modules: Iterable[str]) -> list[Path]:
+    """Return the files of those modules that were loaded from files of plugins."""
+    return [Path(sys.modules[name].__file__ or "") for name in dict.fromkeys(modules) if name.startswith(_PREFIX)]
+
+
+def require(needed: Mapping[str, Digest], where: object) -> None:
+    """Check that the plugins that a bundle needs are loaded as they were when it was made; load installed ones first.
+
+    Args:
+        needed: the sha256 of each plugin's file, by the name of its module.
+        where: the bundle, for errors.
+
+    Raises:
+        InputError: a plugin is not loaded, or another file of its name is.
+    """
+    if needed:
+        load_files(())
+    for module, digest in needed.items():
+        loaded = digest_of(module).get(module) if module in sys.modules else None
+        if loaded != digest:
+            name = f"{module.removeprefix(_PREFIX)}.py" if module.startswith(_PREFIX) else module
+            problem = f"but {name} here has {loaded}" if loaded else "which is not loaded"
+            raise InputError(
+                f"{where}: needs the plugin {name} with sha256 {digest}, {problem}; name its file in "
+                "plugins of params.yaml, or with --plugin, or install its package"
+            )
 
 
 def installed() -> list[Path]:
@@ -61,12 +112,20 @@ def located(files: Iterable[str], root: Path) -> list[Path]:
 
 
 def digest_of(module: str) -> dict[str, Digest]:
-    """Return the sha256 of a plugin's file by the name of its module, or nothing for a module of this package."""
+    """Return the sha256 of a plugin's file by the name of its module, or nothing for a module of this distribution."""
     loaded = sys.modules[module]
-    if module.startswith("din."):
+    if module.partition(".")[0] in PACKAGES:
         return {}
     source = loaded.source if module.startswith(_PREFIX) else Path(loaded.__file__ or "").read_bytes()
     return {module: Digest(sha256(source).hexdigest())}
+
+
+def _load_all(files: Iterable[Path]) -> None:
+    accept_old_names()
+    for entry in entry_points(group=GROUP):
+        _load_installed(entry)
+    for path in files:
+        _load_file(path)
 
 
 @cache

@@ -10,12 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
 from din.base.errors import InputError, shown
-from din.kinds import BUCKETED, FieldForm, Kind, form_of
-
-E = TypeVar("E", bound=StrEnum)
+from din.kinds import KINDS, FieldForm, form_of
 
 USER_ID = "user_id"
 ITEM_ID = "item_id"
@@ -56,12 +54,13 @@ class Field:
     """One embedded column. Names are unique over all groups: a name is also its vocabulary's file name.
 
     Attributes:
+        kind: the name of one of `KINDS`.
         length: the length of a vector's values. None until the log has been read, and for other kinds.
     """
 
     name: str
     group: Group
-    kind: Kind
+    kind: str
     buckets: int | None = None
     length: int | None = None
 
@@ -72,14 +71,16 @@ class Field:
 
     def to_json(self) -> dict[str, Any]:
         """Return the record that `parse_field` reads."""
-        record = {"name": self.name, "group": str(self.group), "kind": str(self.kind), "buckets": self.buckets}
+        record = {"name": self.name, "group": str(self.group), "kind": self.kind, "buckets": self.buckets}
         return record if self.length is None else record | {"length": self.length}
 
 
-ITEM_FIELD = Field(ITEM_ID, Group.ITEM, Kind.ID)
+ITEM_FIELD = Field(ITEM_ID, Group.ITEM, "id")
 
 
-def parse_fields(declared: Mapping[str, Mapping[str, Any]], where: str = "featurize.fields") -> tuple[Field, ...]:
+def parse_fields(
+    declared: Mapping[Any, Mapping[str, Any] | None], where: str = "featurize.fields"
+) -> tuple[Field, ...]:
     """Parse `{group: {column: kind | {kind, buckets}}}` into fields, `item_id` first, then in the order declared.
 
     Raises:
@@ -88,7 +89,9 @@ def parse_fields(declared: Mapping[str, Mapping[str, Any]], where: str = "featur
     """
     fields = [ITEM_FIELD]
     for group_name, columns in declared.items():
-        group = _choice(Group, group_name, where)
+        if group_name not in tuple(Group):
+            raise InputError(f"{where}: {group_name!r} is not one of {', '.join(Group)}")
+        group = Group(group_name)
         for name, spec in (columns or {}).items():
             at = f"{where}.{group_name}.{name}"
             spec = spec if isinstance(spec, Mapping) else {"kind": spec}
@@ -96,10 +99,13 @@ def parse_fields(declared: Mapping[str, Mapping[str, Any]], where: str = "featur
                 raise InputError(f"{where}.{group_name}: column {shown(name)}: {problem}; rename it at fetch")
             if unknown := set(spec) - {"kind", "buckets"}:
                 raise InputError(f"{at}: unknown key {sorted(unknown)[0]!r}; valid keys are 'kind' and 'buckets'")
-            kind = _choice(Kind, spec.get("kind"), at)
+            kind = spec.get("kind")
+            if kind not in tuple(KINDS):
+                raise InputError(f"{at}: {KINDS.unknown(kind)}")
             buckets = spec.get("buckets")
-            if buckets is not None and (kind not in BUCKETED or not isinstance(buckets, int) or buckets < 2):
-                only = " or ".join(BUCKETED)
+            bucketed = [name for name in KINDS if KINDS[name].thing.bucketed]
+            if buckets is not None and (kind not in bucketed or not isinstance(buckets, int) or buckets < 2):
+                only = " or ".join(bucketed)
                 raise InputError(f"{at}: buckets={buckets!r}; expected an integer >= 2, on a {only} field only")
             if name in (TIMESTAMP, SEQUENCE, LABEL, ITEM_ID) or (name == USER_ID and group is not Group.USER):
                 raise InputError(f"{at}: {name!r} is a column of the log itself, not a field; choose another column")
@@ -113,12 +119,13 @@ def parse_field(record: Mapping[str, Any]) -> Field:
     """Return the field of a record: the inverse of `Field.to_json`. Other keys of the record are ignored.
 
     Raises:
-        InputError: a field can't have this name.
+        InputError: a field can't have this name, or no plugin that is loaded registers its kind.
     """
     if problem := name_problem(record["name"]):
         raise InputError(f"field {shown(record['name'])}: {problem}; expected the name of a column that fetch accepts")
-    group, kind = Group(record["group"]), Kind(record["kind"])
-    return Field(record["name"], group, kind, record.get("buckets"), record.get("length"))
+    if record["kind"] not in tuple(KINDS):
+        raise InputError(f"field {shown(record['name'])}: {KINDS.unknown(record['kind'])}")
+    return Field(record["name"], Group(record["group"]), record["kind"], record.get("buckets"), record.get("length"))
 
 
 def name_problem(name: str) -> str | None:
@@ -134,10 +141,3 @@ def name_problem(name: str) -> str | None:
     if name.endswith(_SUFFIXES):
         return f"the name ends in one of {', '.join(_SUFFIXES)}"
     return None
-
-
-def _choice(enum: type[E], value: Any, where: str) -> E:
-    try:
-        return enum(value)
-    except ValueError:
-        raise InputError(f"{where}: {value!r} is not one of {', '.join(enum)}") from None

@@ -107,7 +107,7 @@ class Seam(Generic[T]):
         Raises:
             InputError: there is nothing of this name.
         """
-        if self._named and name in self._modules:
+        if self._named and name in self._modules and name not in self._things:
             import_module(self._modules[name])
         elif not self._named:
             self._load()

@@ -10,8 +10,8 @@ import typer
 from din.base.commandline import AsJson, commands, print_result
 from din.base.errors import InputError
 from din.cli.champion import CHAMPION
-from din.cli.options import MaxCandidates, MaxHistory, Model, Uri, place
-from din.cli.run import HERE, answering, params_here
+from din.cli.options import MaxCandidates, MaxHistory, Model, Plugins, Uri, place
+from din.cli.run import HERE, answering, load_kinds, params_here
 
 app = typer.Typer()
 command = commands(app, CHAMPION)
@@ -45,19 +45,24 @@ def serve(
     shadow: Annotated[
         str | None, typer.Option(help="Score a challenger too: a record, (the start of) a version, or a folder.")
     ] = None,
+    plugin: Plugins = None,
 ) -> None:
     """Answer requests over HTTP with the champion, and follow promotions and rollbacks. See docs/serving.md."""
     with answering("server"):
         if log is None and (log_key is not None or log_share < 1):
             raise InputError("--log-key and --log-share need --log; name the folder of the log, or leave them out")
         from din.bundle.limits import Limits
+        from din.kinds import KINDS
+        from din.plugins import files_of
         from din_loop.server.run import serve
         from din_loop.server.settings import Settings
 
         at, name = place(registry, model)
+        load_kinds(plugin)
+        files = tuple(map(str, files_of(KINDS[kind].module for kind in KINDS)))
         limits = Limits(max_candidates, max_history, max_request_mb)
         settings = Settings(
-            at, name, refresh, threads, queue, timeout, slow_ms / 1e3, limits, log, log_share, log_key, shadow
+            at, name, refresh, threads, queue, timeout, slow_ms / 1e3, limits, log, log_share, log_key, shadow, files
         )
         serve(settings, host, port, processes)
 

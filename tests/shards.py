@@ -12,7 +12,7 @@ REST = "rest"
 SHARDS: Mapping[str, tuple[str, ...]] = {
     "pipelines": ("tests/pipeline/test_pipeline.py", "tests/din_tune", "tests/benchmarks"),
     "pages": ("tests/pipeline/test_pages.py", "tests/din_report", "tests/test_site.py"),
-    "airflow": ("tests/dags",),
+    "airflow": ("tests/dags", "tests/examples/test_five_plugins.py"),
     "server": ("tests/din_loop/server",),
     "lessons": ("tests/faults/test_lessons.py",),
     "defects": ("tests/faults/test_defects.py",),

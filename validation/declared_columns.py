@@ -6,7 +6,7 @@ Each column of events and side tables that `featurize.fields` declares takes one
 import re
 from collections.abc import Iterator
 
-from din.kinds import Kind
+from din.kinds import Vector
 from validation.constants import MOSTLY_UNSPLIT, SEPARATORS
 from validation.expectations import Expected, none_of
 from validation.log import Log
@@ -67,7 +67,7 @@ def vectors(log: Log) -> Iterator[Expected]:
         (table, name, kind)
         for table in ("events", *log.sides)
         for name, kind in log.columns(table).items()
-        if name in log.fields and log.fields[name].kind is Kind.VECTOR
+        if name in log.fields and isinstance(log.fields[name].form, Vector)
     ]
     if not declared:
         return

@@ -120,8 +120,7 @@ class Log(SuiteData):
         self.until = date.fromisoformat(self.manifest.until) if self.manifest.until else None
         self.protocol = params.featurize.protocol or self.manifest.protocol
         declared = self.manifest.fields if params.featurize.fields is None else params.featurize.fields
-        found = parse_fields({group: columns or {} for group, columns in declared.items()})
-        self.fields = {field.name: field for field in found}
+        self.fields = {field.name: field for field in parse_fields(declared)}
 
     @override
     def load(self, connection: duckdb.DuckDBPyConnection) -> None:

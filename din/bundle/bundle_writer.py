@@ -5,7 +5,8 @@
     request.onnx batch.onnx weights/    the model as two graphs (see export.py)
     model/                              the trained model, for later training; scoring does not read it
     vocab/ items.parquet users.parquet  the raw values that the model knows, with their ids and table rows
-    signature.json                      fields with kinds, edges, moments and offsets; longest history; graph inputs
+    signature.json                      fields with kinds, edges, moments and offsets; longest history; graph inputs;
+                                        the plugins that the kinds need
     facts.json MODEL_CARD.md            origin and quality, for programs and for people
     golden.json                         made-up requests with PyTorch's probabilities (`din.bundle.golden`)
     manifest.json                       the sha256 of every file; its own is the version (`din.bundle.contents`)
@@ -14,11 +15,13 @@ A bundle has no times of creation, paths or commits, so equal trainings give equ
 """
 
 import shutil
+from collections import ChainMap
 from importlib.metadata import version
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from din import plugins
 from din.base import documents
 from din.base.artifacts import MANIFEST, hash_files, hash_tree, sha256_file, write_bytes, write_json
 from din.base.errors import InputError
@@ -31,6 +34,7 @@ from din.contracts.facts import Evaluation, FactParams, Facts, InputDigests, Spl
 from din.contracts.manifests import PlacedField
 from din.features.packing import TableLayout
 from din.features.reader import Features
+from din.kinds import KINDS
 from din.model import artifact
 from din.params.reading import Params
 from din.schema import Group
@@ -56,7 +60,14 @@ def add_values_and_facts(
     facts = gather_facts(workspace, features, params)
     offsets = TableLayout.of(features.fields, features.rows).offsets
     placed = [PlacedField(**record, offset=offsets[record["name"]]) for record in features.records]
-    signature = Signature(format=FORMAT, fields=placed, max_history=features.manifest.max_history, inputs=inputs)
+    needed = [plugins.digest_of(KINDS[field.kind].module) for field in features.fields]
+    signature = Signature(
+        format=FORMAT,
+        fields=placed,
+        max_history=features.manifest.max_history,
+        inputs=inputs,
+        **({"plugins": dict(ChainMap(*needed))} if any(needed) else {}),
+    )
     write_json(folder / SIGNATURE, signature)
     write_json(folder / FACTS, facts)
     write_bytes(folder / "MODEL_CARD.md", model_card(facts, features.fields).encode())

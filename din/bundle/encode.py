@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from din import plugins
 from din.base import documents
 from din.base.errors import InputError, listed, shown
 from din.bundle.contents import SIGNATURE
@@ -80,6 +81,7 @@ class Encoder:
     def __init__(self, directory: Path, ages: bool = False) -> None:
         self._ages = ages
         self.signature = documents.read(Signature, directory / SIGNATURE)
+        plugins.require(self.signature.plugins, directory)
         self._records: dict[str, PlacedField] = {record["name"]: record for record in self.signature.fields}
         self.fields: tuple[Field, ...] = tuple(parse_field(record) for record in self.signature.fields)
         self.max_history: int = self.signature.max_history

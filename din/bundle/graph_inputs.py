@@ -15,9 +15,10 @@ segment.
 """
 
 import numpy as np
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 
 from din.base.documents import Document
+from din.base.names import Digest
 from din.base.workspace import Format
 from din.contracts.manifests import CodedPlacedField
 from din.features.packing import PackedBatch
@@ -26,12 +27,16 @@ AGE = "age"
 
 
 class Signature(Document):
-    """The signature.json of a bundle: fields, maximal history length, and input names by graph."""
+    """The signature.json of a bundle: fields, maximal history length, and input names by graph.
+
+    `plugins` has the sha256 of each plugin that registers a kind of the fields, by the name of its module.
+    """
 
     format: Format
     fields: list[CodedPlacedField]
     max_history: PositiveInt
     inputs: dict[str, list[str]]
+    plugins: dict[str, Digest] = Field(default_factory=dict)
 
 
 def feeds(packed: PackedBatch) -> dict[str, np.ndarray]:

@@ -110,8 +110,9 @@ class _Graph(nn.Module):
 
     @property
     def is_built_in(self) -> bool:
-        """Whether all its modules come with this package or with torch."""
-        return {type(module).__module__.partition(".")[0] for module in self.modules()} <= {"din", "torch"}
+        """Whether all its modules, and the forms of its fields, come with this package or with torch."""
+        parts = [*self.modules(), *(field.form for field in self.fields)]
+        return {type(part).__module__.partition(".")[0] for part in parts} <= {"din", "torch"}
 
     @property
     def digest(self) -> str:

@@ -10,8 +10,8 @@ import typer
 
 from din.base.commandline import AsJson, commands, print_result
 from din.base.errors import InputError
-from din.cli.options import By, MaxCandidates, MaxHistory, MaxRequestMB, Model, Uri, place, user
-from din.cli.run import HERE, answering, params_here, reporting
+from din.cli.options import By, MaxCandidates, MaxHistory, MaxRequestMB, Model, Plugins, Uri, place, user
+from din.cli.run import HERE, answering, load_kinds, params_here, reporting
 
 CHAMPION = "The champion"
 Run = Annotated[str | None, typer.Argument(help="A run's id, or the start of the candidate's version.")]
@@ -105,6 +105,7 @@ def score(
     max_candidates: MaxCandidates = 10_000,
     max_history: MaxHistory = 10_000,
     max_request_mb: MaxRequestMB = 16.0,
+    plugin: Plugins = None,
 ) -> None:
     """Score requests with raw ids: one JSON line per request, {"version", "probabilities"}. See docs/serving.md."""
     with answering("serve"):
@@ -114,6 +115,7 @@ def score(
         from din.release.registry.cache import scorer_of
 
         limits = Limits(max_candidates, max_history, max_request_mb)
+        load_kinds(plugin)
         if bundle is None:
             at, name = place(registry, model)
             scorer = scorer_of(at, name)

@@ -2,6 +2,7 @@
 
 import getpass
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -49,6 +50,10 @@ Reason = Annotated[str, typer.Option(callback=not_blank, help="The reason, for t
 MaxCandidates = Annotated[int, typer.Option(min=1, help="Refuse requests with more candidates.")]
 MaxHistory = Annotated[int, typer.Option(min=0, help="Refuse requests with more behaviours.")]
 MaxRequestMB = Annotated[float, typer.Option(min=0.001, max=1000, help="Refuse longer requests, in MB.")]
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", help="A plugin's file that the bundle needs, one for each; default: those here."),
+]
 By = Annotated[str, typer.Option(help="Who decides, for the log; default: this user.")]
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -102,3 +102,17 @@ def params_here() -> "Params":
 
         GATES.check_options(params.gate.options)
     return params
+
+
+def load_kinds(files: Iterable[Path] | None) -> None:
+    """Load plugins for a command that scores: these files, or else those of the params.yaml here, if there is one.
+
+    Raises:
+        InputError: a file is missing or can't be imported, or params.yaml is not valid.
+    """
+    from din.plugins import load_files
+
+    if files:
+        load_files(files)
+    elif HERE.params.exists():
+        params_here()

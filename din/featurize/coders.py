@@ -30,7 +30,6 @@ from din.kinds import (
     Bucket,
     FieldForm,
     IdList,
-    Kind,
     Number,
     OneId,
     Vector,
@@ -146,7 +145,7 @@ class VocabularyCoder(Coder):
         counts = cls._counts(evidence)
         until = ibis.window(group_by="value", order_by="day", preceding=(None, 0))
         counts = session.store("counts", counts.mutate(so_far=counts.weight.sum().over(until).cast("int64")))
-        enough = counts.filter(counts.so_far >= (min_count if field.kind is Kind.ID else 1))
+        enough = counts.filter(counts.so_far >= (min_count if field.form.identifies else 1))
         known = enough.group_by("value").aggregate(day=enough.day.min(), count=enough.so_far.min())
         ids = 1 + ibis.row_number().over(order_by=[known.day, known["count"].desc(), known.value])
         vocabulary = session.store(f"ids_{field.name}", known.mutate(id=ids.cast("int32")))
@@ -382,8 +381,11 @@ def column(field: Field) -> str:
 
 
 def coder_of(field: Field) -> type[Coder]:
-    """Return the class that encodes a field."""
-    return _CODERS[type(field.form)]
+    """Return the class that encodes a field: that of its form, or of the form that it extends."""
+    form = field.form
+    if coder := form.coder() or next((_CODERS[base] for base in type(form).__mro__ if base in _CODERS), None):
+        return coder
+    raise InputError(f"field {field.name!r}: kind {field.kind!r} has no coder; return one from its form's `coder`")
 
 
 def encode(session: Session, name: str, table: ir.Table, coders: Sequence[Coder]) -> ir.Table:

@@ -98,7 +98,7 @@ def load(session: Session, root: Path, params: Params) -> Raw:
     if declared is None:
         declared = manifest.fields
         where = f"{root / MANIFEST}: fields"
-    fields = parse_fields({group: columns or {} for group, columns in declared.items()}, where)
+    fields = parse_fields(declared, where)
     _check_names(fields, where)
     _check_weight_name(block.weight, fields, where)
     if protocol == "leave_last_out" and block.keep_negatives < 1:

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from din.base.errors import InputError
 from din.contracts.facts import SliceMetrics
 from din.features.reader import Features, Impressions
-from din.kinds import UNKNOWN, Column, Kind
+from din.kinds import UNKNOWN, Column
 from din.metrics.summary import summary
 from din.schema import ITEM_ID, SPLITS, USER_ID, Field, Group
 
@@ -64,9 +64,9 @@ def slices(rows: Rows, features: Features) -> list[Slice]:
     found += _by_count("item_count", ITEM_ID, features, features.items[ITEM_ID].values[rows["item"]])
     if any(field.name == USER_ID for field in features.fields):
         found += _by_count("user_count", USER_ID, features, features.users[USER_ID].values[rows["user"]])
-    item_fields = features.of(Group.ITEM)
-    category = next((f for kind in (Kind.CATEGORICAL, Kind.MULTI) for f in item_fields if f.kind is kind), None)
-    if category:
+    classes = [field for field in features.of(Group.ITEM) if field.form.has_vocabulary and not field.form.identifies]
+    if classes:
+        category = min(classes, key=lambda field: field.form.ragged)  # the first with one value, if there is one
         found += _by_value(category, features, features.items[category.name].take(rows["item"]))
     for field, column in _contexts(rows["sequence"], features):
         found += _by_value(field, features, column)

@@ -16,13 +16,12 @@ from torch import Tensor, nn
 from din.base.errors import InputError
 from din.features.packing import TableLayout
 from din.features.reader import Features
-from din.kinds import UNKNOWN, Kind, text
+from din.kinds import UNKNOWN, text
 from din.model.embedding import Batch
 from din.params.blocks import Scalar
 from din.schema import Field, Group
 
 Sequences = dict[str, dict[str, list[int]]]
-_SELECTABLE = (Kind.ID, Kind.CATEGORICAL)
 _NAMED = 20  # the number of values that an error lists
 
 
@@ -76,7 +75,7 @@ class Selection(nn.Module):
 
 
 def _ids(key: str, name: str, values: tuple[Scalar, ...], features: Features) -> list[int]:
-    valid = [field.name for field in features.of(Group.BEHAVIOUR) if field.kind in _SELECTABLE]
+    valid = [field.name for field in features.of(Group.BEHAVIOUR) if field.form.has_vocabulary and field.form.scalar]
     if name not in valid:
         raise InputError(
             f"{key}: not a behaviour field of kind id or categorical; expected one of {', '.join(valid) or 'none'}"

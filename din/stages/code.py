@@ -41,22 +41,10 @@ from din.base.names import Digest
 from din.base.workspace import Workspace
 from din.moved import today
 from din.params.reading import Params
-from din.plugins import installed, located
+from din.plugins import PACKAGES, installed, located
 from din.stages.pipeline import Stage, stages_of
 
 _ROOT = Path(__file__).parents[2]
-PACKAGES = (
-    "dags",
-    "din",
-    "din_logs",
-    "din_loop",
-    "din_report",
-    "din_spark",
-    "din_start",
-    "din_tune",
-    "validation",
-)
-"""The packages of this distribution, whose code may decide what a stage writes."""
 _C_SOURCES = (".c", ".h")
 _SEAMS = ("Seam", "Gates", "Models")  # the classes of seams
 _COMMENT_OR_LITERAL = re.compile(r"""//[^\n]*|/\*.*?\*/|(?P<literal>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')""", re.DOTALL)

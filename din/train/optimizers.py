@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from din.features.reader import Features
-from din.kinds import UNKNOWN, Number
+from din.kinds import UNKNOWN
 from din.ops.row_update import RowUpdate, adam, rowwise_adagrad, sgd
 from din.params.train import LearningParams
 from din.schema import ITEM_ID, Group
@@ -103,7 +103,7 @@ def row_decay(features: Features, params: LearningParams) -> Tensor:
     seen = []
     for field in features.fields:
         impressions = features.vocabulary(field.name)["impressions"].to_numpy().astype(float)
-        if not isinstance(field.form, Number):
+        if field.form.replaced:
             kept = (1 - params.unknown_rate) ** _draws(features, field.group)
             impressions[UNKNOWN] += (1 - kept) * features.manifest.impressions
         seen.append(impressions)

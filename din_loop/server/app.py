@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -25,6 +26,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from din import plugins
 from din.base.errors import InputError, Unavailable, listed, shown
 from din_loop.server import answers, metrics
 from din_loop.server.answer_log import AnswerLog, Scored
@@ -58,6 +60,7 @@ def create() -> Starlette:
     # Until there is something to drain, a signal ends the process at once; uvicorn's handlers would let it sleep on.
     handlers = {stop: signal.signal(stop, signal.SIG_DFL) for stop in (signal.SIGINT, signal.SIGTERM)}
     try:
+        plugins.load_files(map(Path, settings.plugins))
         found = app(Deployment(settings), challenger(settings))
     except (InputError, Unavailable) as error:
         _LOG.error("%s", error)

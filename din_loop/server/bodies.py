@@ -64,6 +64,9 @@ class Bodies:
         coding = request.headers.get("content-encoding", "identity")
         if coding != "identity":
             raise HTTPException(415, f"content-encoding: {shown(coding)}; expected none: send the JSON as it is", CLOSE)
+        if offer := request.headers.get("upgrade"):  # the bytes after such a head are lost to HTTP/1.1
+            message = f"upgrade: {shown(offer)}; expected plain HTTP/1.1: put a proxy in front, as docs/serving.md says"
+            raise HTTPException(400, message, CLOSE)
         if int(request.headers.get("content-length", 0)) > self._most:
             raise HTTPException(413, too_large, CLOSE)
         async for piece in request.stream():

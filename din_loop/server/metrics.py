@@ -10,7 +10,6 @@ FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
 ANSWERS = Counter("din_answers", "Answers to POST requests, to wrong routes, and after bugs, by status.", ["status"])
-CLOSED = Counter("din_closed_connections", "Connections closed without an answer, by cause.", ["cause"])
 SCORES = Counter("din_scores", "Candidates that were scored, by the version that scored them.", ["version"])
 SECONDS = Histogram("din_request_seconds", "Seconds from the head of a request to its answer.", buckets=_SECONDS)
 SWAPS = Counter("din_swaps", "Champions that replaced another one, summed over processes.")

@@ -26,6 +26,7 @@ class Settings:
     log_share: float = 1.0
     log_key: str | None = None
     shadow: str | None = None
+    plugins: tuple[str, ...] = ()
 
     def hand_over(self) -> None:
         """Leave the settings to the processes that this one starts."""
@@ -35,4 +36,4 @@ class Settings:
     def handed_over(cls) -> Self:
         """Return the settings that the parent process left."""
         given = json.loads(os.environ[_VARIABLE])
-        return cls(**given | {"limits": Limits(**given["limits"])})
+        return cls(**given | {"limits": Limits(**given["limits"]), "plugins": tuple(given["plugins"])})

@@ -6,7 +6,8 @@ Name this file in `plugins`, and set
       source: sqlite
       options: {path: clicks.db, query: "SELECT user_id, item_id, shown_at, clicked FROM events ORDER BY shown_at"}
 
-The query gives a user, an item, a time in seconds since 1970, and 0 or 1 for a click, in this order.
+The query gives a user, an item, a time in seconds since 1970, and 0 or 1 for a click, in this order. Further
+columns are kept under their names, for context fields.
 """
 
 import sqlite3
@@ -55,12 +56,14 @@ class Sqlite(Source):
     def read(self) -> RawLog:
         with sqlite3.connect(f"file:{self.path}?mode=ro", uri=True) as database:
             try:
-                rows = database.execute(self.params.query).fetchall()
+                cursor = database.execute(self.params.query)
+                rows = cursor.fetchall()
             except sqlite3.Error as error:
                 raise InputError(f"fetch.options.query: {error}; {self.params.query}") from None
-        if not rows or len(rows[0]) != 4:
+        if not rows or len(rows[0]) < 4:
             raise InputError("fetch.options.query: expected rows of user, item, time and click")
-        user, item, time, click = zip(*rows, strict=True)
+        user, item, time, click, *others = zip(*rows, strict=True)
+        names = [name for name, *_ in cursor.description[4:]]
         columns = {
             USER_ID: pa.array(user),
             ITEM_ID: pa.array(item),
@@ -68,6 +71,7 @@ class Sqlite(Source):
             SEQUENCE: pa.array(range(len(rows))),
             LABEL: pa.array(click, pa.int8()),
             BEHAVIOUR: pa.array(click, pa.int8()),
+            **dict(zip(names, map(pa.array, others), strict=True)),
         }
         events = Rows.of(self.path.name, columns)
         return RawLog(events=events, fields={"user": {USER_ID: "id"}}, protocol="temporal")

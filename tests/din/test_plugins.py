@@ -111,6 +111,15 @@ def test_a_gate_of_a_plugin_counts_for_the_gate_alone(tmp_path: Path) -> None:
     ).files.keys()
 
 
+def test_a_kind_counts_for_every_stage_that_reads_fields(tmp_path: Path) -> None:
+    """Each of them encodes or looks up values."""
+    stages = stages_of(Workspace(ROOT))
+    kind = tmp_path / "logarithm.py"
+    kind.write_text("from din.kinds import KINDS\n")
+    touched = {name for name, stage in stages.items() if stage.command and _files(stage, kind)}
+    assert touched >= {"validate_raw", "featurize", "validate_features", "train", "evaluate", "export", "gate"}
+
+
 def _files(stage: Stage, plugin: Path) -> dict[str, str]:
     """Return the digests that a plugin adds to a stage."""
     return {path: digest for path, digest in code.code_of(stage, [plugin]).files.items() if "plugins/" in path}

@@ -34,15 +34,16 @@ def of(params: Params, **options: str) -> Params:
 
 
 def test_a_plugin_brings_a_log(workspace: Workspace, params: Params) -> None:
-    """Every row of the database is in the raw log, and an equal database is not read again."""
+    """Every row of the database is in the raw log, with further columns, and an equal database is not read again."""
     fetch(workspace, of(params))
     days = sorted((workspace.raw / "events").glob("*/*.parquet"))
     assert [pq.read_metadata(path).num_rows for path in days] == [20, 20, 20]
     before = read_json(workspace.fetch)
     fetch(workspace, of(params))
     assert read_json(workspace.fetch) == before
-    fetch(workspace, of(params, query="SELECT user_id, item_id, shown_at, 1 FROM events ORDER BY shown_at"))
+    fetch(workspace, of(params, query="SELECT user_id, item_id, shown_at, 1, 'ad' AS page FROM events"))
     assert read_json(workspace.fetch)["fingerprint"] != before["fingerprint"]
+    assert pq.read_table(days[0])["page"].to_pylist() == 20 * ["ad"]
 
 
 @pytest.mark.parametrize(

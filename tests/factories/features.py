@@ -16,7 +16,6 @@ from numpy.typing import ArrayLike
 
 from din.base.artifacts import read_json, write_json
 from din.features.reader import Features
-from din.kinds import Kind
 from din.schema import UNKNOWN_TIME, Field, Group, parse_fields
 from tests.factories import documents_of
 
@@ -39,12 +38,12 @@ SPARSE_ROWS = {"item_id": 31, "category": 6, "tags": 8, "user_id": 21, "age": 5,
 
 def with_lengths(fields: tuple[Field, ...]) -> tuple[Field, ...]:
     """Give vector fields a length, which otherwise a log determines."""
-    return tuple(replace(field, length=LENGTH) if field.kind is Kind.VECTOR else field for field in fields)
+    return tuple(replace(field, length=LENGTH) if field.kind == "vector" else field for field in fields)
 
 
 def rows_of(field: Field, known: int) -> int:
     """Return the rows of a field's embedding table, given how many values or edges training knows."""
-    if field.kind is Kind.VECTOR:
+    if field.kind == "vector":
         return 1 + (field.length or 0)
     if not field.form.holds_ids:
         return 2
@@ -71,7 +70,7 @@ def write_features(
 
     def column(name: str, n: int) -> pa.Array:
         field = next(field for field in fields if field.name == name)
-        if field.kind is Kind.VECTOR:
+        if field.kind == "vector":
             vectors = random.normal(size=(n, LENGTH)).astype(np.float32)
             vectors[random.random(n) < 0.2] = np.nan
             return pa.array(list(vectors))

@@ -22,6 +22,8 @@ CROSSFIT = "tests/din/train/test_crossfit.py::test_each_row_is_scored_by_a_model
 SKEW = "tests/din_loop/replay/test_skew.py::test_a_planted_mistake[{}]".format
 STORE = "tests/din/release/registry/test_registry.py"
 SPREAD = "tests/din_loop/watch/test_spread.py::{}".format
+NEEDED = "tests/examples/test_example_kinds.py::test_a_bundle_is_refused_without_its_plugin"
+ENCODER = "tests/examples/test_example_kinds.py::test_no_request_is_encoded_without_the_plugin"
 CLOSED = "tests/validation/test_validation_run.py::test_what_cannot_be_evaluated_is_closed"
 
 CANDIDATE, COMPARISONS, SLICES = (
@@ -391,6 +393,8 @@ OF_FEATURES = (
 )
 
 OF_SERVING = (
+    Mutant("plugins", "din/plugins.py", "if loaded != digest", "if not loaded", NEEDED),
+    Mutant("plugins", "din/bundle/encode.py", "require(self.signature.plugins,", "require({},", ENCODER),
     Mutant(
         "parity",
         "din/bundle/agreement.py",

@@ -32,7 +32,7 @@ from din.contracts.facts import NOT_CALIBRATED, Evaluation, Facts
 from din.contracts.manifests import Negatives
 from din.features.packing import PackedBatch, TableLayout
 from din.features.reader import Features
-from din.kinds import NEVER_SEEN, Column, Kind, Lookup
+from din.kinds import NEVER_SEEN, Column, Lookup
 from din.model import MODELS, artifact
 from din.model.artifact import Trained
 from din.model.embedding import to_tensors
@@ -148,7 +148,7 @@ def random_batch(seed: int, exported: Exported, lengths: list[int], request: boo
 
 
 def random_column(random: np.random.Generator, field: Field, owners: int) -> Column:
-    if field.kind is Kind.VECTOR:
+    if field.kind == "vector":
         vectors = random.normal(size=(owners, LENGTH)).astype(np.float32)
         vectors[random.random(owners) < 0.2] = np.nan
         return Column(vectors)

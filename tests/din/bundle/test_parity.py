@@ -229,7 +229,7 @@ def test_open_on_numbers_further_than_any(own: Finished, monkeypatch: pytest.Mon
 
 def test_closed_on_other_codes_of_extreme_numbers(own: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
     """An encoder that cuts numbers far from the log gives other codes, which close although no score is compared."""
-    numbers = kinds._numbers
-    monkeypatch.setattr(kinds, "_numbers", lambda values: np.maximum(numbers(values), -200.0))
+    numbers = kinds.numbers_of
+    monkeypatch.setattr(kinds, "numbers_of", lambda values: np.maximum(numbers(values), -200.0))
     with pytest.raises(GateClosed, match=r"a request gets other codes than featurize stores for .*price"):
         check_parity(own.here, own.params)

@@ -16,7 +16,6 @@ from din.bundle import Scorer
 from din.bundle.requests_from_log import requests_for
 from din.features.reader import Features
 from din.featurize.build import featurize
-from din.kinds import Kind
 from din.params.reading import Params
 from din.release.gates.earlier_champion import score_champion
 from din.schema import DAY_US, SPLITS, Field, Group, parse_fields
@@ -120,9 +119,9 @@ def test_requests_equal_a_loop_over_the_log(
 def test_an_earlier_bundle_gets_the_fields_it_knows(finished: Finished) -> None:
     """Requests have the given fields, without fields that the log lacks."""
     fields = [
-        Field("age", Group.USER, Kind.NUMERIC),
-        Field("gone", Group.CONTEXT, Kind.CATEGORICAL),
-        Field("lost", Group.BEHAVIOUR, Kind.CATEGORICAL),
+        Field("age", Group.USER, "numeric"),
+        Field("gone", Group.CONTEXT, "categorical"),
+        Field("lost", Group.BEHAVIOUR, "categorical"),
     ]
     rows = all_rows(finished.features).slice(0, 30)
     for request in requests_for(rows, finished.raw, finished.features.root, fields):

@@ -127,8 +127,8 @@ def test_messages(server: tuple[httpx.Client, int]) -> None:
 
 def check_answer(status: int, body: bytes) -> None:
     assert status == 200 or 400 <= status < 500, (status, body)
-    if status == 400:
-        assert re.fullmatch(rb"Invalid HTTP request received: [\w ,/'-]+", body), body
+    if status == 400 and body.startswith(b"I"):
+        assert body == b"Invalid HTTP request received."
     elif status != 200 and body:  # no answer to HEAD has one
         error = json.loads(body)["error"]
         assert error.isprintable() and len(error) <= MOST_CHARACTERS

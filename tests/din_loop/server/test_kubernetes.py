@@ -1,6 +1,7 @@
 """The examples for Kubernetes: their commands are ones that `din serve` accepts, and their probes are routes."""
 
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -41,7 +42,7 @@ def options_of(container: dict[str, Any]) -> dict[str, Any]:
 
 def test_the_command_is_accepted(pod: dict[str, Any]) -> None:
     """`din serve` has these options, the port is open, and a pod can finish its requests before it is killed."""
-    (container,) = pod["containers"]
+    container = pod["containers"][0]
     given = options_of(container)
     assert given["host"] == "0.0.0.0"
     assert [port["containerPort"] for port in container["ports"]] == [given["port"]]
@@ -51,7 +52,7 @@ def test_the_command_is_accepted(pod: dict[str, Any]) -> None:
 
 def test_the_probes_are_routes(pod: dict[str, Any], steady: World) -> None:
     """Kubernetes starts no pod whose probes ask for what the server does not have."""
-    (container,) = pod["containers"]
+    container = pod["containers"][0]
     routes = {route.path for route in app(steady.deploy()).routes if isinstance(route, Route)}
     assert {container[probe]["httpGet"]["path"] for probe in PROBES} <= routes
     assert {container[probe]["httpGet"]["port"] for probe in PROBES} <= {"http", container["ports"][0]["containerPort"]}
@@ -78,6 +79,31 @@ def test_the_sidecar_moves_finished_files(tmp_path: Path) -> None:
         process.terminate()
     assert {str(path.relative_to(bucket)) for path in bucket.rglob("*.*")} == {*finished}
     assert {str(path.relative_to(log)) for path in log.rglob("*.*")} == {"open/b.arrows", "shadow/open/b.arrows"}
+
+
+def test_nginx_stands_before_the_server() -> None:
+    """The service leads to nginx, nginx to the server, and nginx ends before the server it passes requests to."""
+    deployment, service = read("serve.yaml")
+    server, nginx = deployment["spec"]["template"]["spec"]["containers"]
+    (port,) = nginx["ports"]
+    assert [each["targetPort"] for each in service["spec"]["ports"]] == [port["name"]]
+    configuration = (EXAMPLES / "nginx.conf").read_text(encoding="utf-8")
+    options = options_of(server)
+    assert f"listen {port['containerPort']};" in configuration
+    assert f"server 127.0.0.1:{options['port']};" in configuration
+    pauses = [float(each["lifecycle"]["preStop"]["exec"]["command"][1]) for each in (nginx, server)]
+    assert pauses[0] + 2 * options["timeout"] < pauses[1]
+
+
+def test_limits_of_nginx_leave_the_server_its_own() -> None:
+    """It waits longer than the server does, takes larger bodies, and forgets an idle connection sooner."""
+    limits = dict(
+        re.findall(r"^ +(\w+) (\d+)[sm];", (EXAMPLES / "nginx.conf").read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    options = options_of(read("serve.yaml")[0]["spec"]["template"]["spec"]["containers"][0])
+    assert int(limits["proxy_read_timeout"]) > options["timeout"]
+    assert int(limits["client_max_body_size"]) * 2**20 > options["max_request_mb"] * 1e6
+    assert run.options("", 0)["timeout_keep_alive"] > 60  # for which nginx keeps a connection to a server
 
 
 def test_a_pod_with_a_log_has_time_to_move_it() -> None:
