@@ -72,7 +72,7 @@ quality: $(READY) ## the paper's comparisons, when attention pays, and DIN and f
 	python -m benchmarks.quality --write $(DATA:%=--data %) --jobs $(JOBS) $(ARGS)
 	python -m benchmarks.tuned --write $(DATA:%=--data %) --jobs $(JOBS) $(ARGS)
 
-warranty: $(READY) ## how often the gate errs on lessons whose next day is known, on JOBS processes; writes docs/warranty.md
+warranty: $(READY) ## how often the gate errs on lessons whose next day is known, on JOBS processes; writes docs/results.md
 	python -m benchmarks.warranty --write --jobs $(JOBS) $(ARGS)
 
 drifts: $(READY) ## how many planted drifts `din watch` finds, and how many sound days alarm; resumes; writes docs/watching.md
@@ -81,7 +81,7 @@ drifts: $(READY) ## how many planted drifts `din watch` finds, and how many soun
 docs: $(READY)   ## the documentation as a site in .site/; open .site/index.html
 	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. mkdocs build --strict --quiet
 
-month: $(READY)  ## thirty simulated days, eighteen of them bad; resumes; writes docs/month.md
+month: $(READY)  ## thirty simulated days, eighteen of them bad; resumes; writes docs/simulated-logs.md
 	python -m benchmarks.month --write $(ARGS)
 
 wheel: $(READY)  ## build wheel and sdist in dist/, and lead a small log to a champion with the wheel alone, in WORK=

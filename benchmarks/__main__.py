@@ -99,7 +99,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--cores", type=positive, nargs="+", default=[1], help="one table for each number of cores")
     parser.add_argument("--peers", nargs="*", default=[*PEERS], choices=PEERS, help="default: all; no name: none")
     parser.add_argument("--full-epoch", action="store_true", help="also train an epoch of 2.6 M impressions")
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/results.md")
     options = parsed(parser, full={"repeats": 3, "full_epoch": True})
     if (short := next((w for w in WORKLOADS if options.rows % w.batch == 1), None)) is not None:
         parser.error(f"--rows {options.rows}: the peers fail on a last batch of one row (batches of {short.batch})")

@@ -89,7 +89,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.attention", description="Leave behaviours out.")
     parser.add_argument("runs", type=Path, nargs="+", help="folders of finished runs")
     parser.add_argument("--requests", type=harness.positive, default=5000, help="of each run; default: 5000")
-    parser.add_argument("--write", action="store_true", help="write the tables to docs/scoring.md")
+    parser.add_argument("--write", action="store_true", help="write the tables to docs/serving.md")
     options = parser.parse_args()
 
     def tables() -> str:

@@ -84,7 +84,7 @@ PLAN = (
     Step(
         "four-ways",
         "benchmarks.prequential",
-        ("docs/examples/month.yaml", "--set", *_MONTH, "--write", "docs/month.md"),
+        ("docs/examples/month.yaml", "--set", *_MONTH, "--write", "docs/simulated-logs.md"),
     ),
     Step("rates", "benchmarks.lessons", full=False, data="full"),
     Step("engines", "benchmarks.engines", needs_java=True),

@@ -146,21 +146,21 @@ def publish(name: str, measured: Callable[[], str]) -> int:
 
 
 _PAGES = {
-    "bench": ("benchmarks", "python -m benchmarks"),
-    "serving": ("latency", "python -m benchmarks.serving"),
+    "bench": ("results", "python -m benchmarks"),
+    "serving": ("results", "python -m benchmarks.serving"),
     "defects": ("defects", "python -m tests.faults.page"),
-    "warranty": ("warranty", "python -m benchmarks.warranty"),
-    "month": ("month", "python -m benchmarks.month"),
-    "four-ways": ("month", "python -m benchmarks.prequential"),
+    "warranty": ("results", "python -m benchmarks.warranty"),
+    "month": ("simulated-logs", "python -m benchmarks.month"),
+    "four-ways": ("simulated-logs", "python -m benchmarks.prequential"),
     "drifts": ("watching", "python -m benchmarks.drifts"),
     "quality": ("quality", "python -m benchmarks.quality"),
     "tuned": ("quality", "python -m benchmarks.tuned"),
     "ablation": ("tuning", "python -m benchmarks.ablation"),
     "kuairand": ("daily", "python -m benchmarks.prequential"),
     "rates": ("daily", "python -m benchmarks.lessons"),
-    "attention": ("scoring", "python -m benchmarks.attention"),
+    "attention": ("serving", "python -m benchmarks.attention"),
     "engines": ("spark", "python -m benchmarks.engines"),
-    "size": ("size", "python -m benchmarks.size"),
+    "size": ("results", "python -m benchmarks.size"),
 }
 TABLES = {name: GeneratedTable(name, f"docs/{page}.md", command) for name, (page, command) in _PAGES.items()}
 """All generated tables, by name."""

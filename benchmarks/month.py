@@ -135,7 +135,7 @@ def main() -> int:
     """Run the command line and return the exit code: 0 = done, 2 = bad usage or input."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.month", description="Run a month of daily runs.")
     parser.add_argument("--seed", type=int, default=0, help="what to add to the seeds of the log and of the training")
-    parser.add_argument("--write", action="store_true", help="write the tables to docs/month.md")
+    parser.add_argument("--write", action="store_true", help="write the tables to docs/simulated-logs.md")
     options = parser.parse_args()
     month = Month(seed=options.seed)
     return publish("month" if options.write else "", lambda: text(month, *run_month(harness.STORE / "month", month)))

@@ -59,7 +59,7 @@ def main() -> int:
     parser.add_argument("--registry", default=registry, help="with the champion that is loaded")
     parser.add_argument("--model", default=job.model_name, help="its name in the registry")
     parser.add_argument("--seconds", type=positive, default=10, help="of each load")
-    parser.add_argument("--write", action="store_true", help="write the tables to docs/latency.md")
+    parser.add_argument("--write", action="store_true", help="write the tables to docs/results.md")
     options = parsed(parser, full={"seconds": 20})
 
     def tables() -> str:

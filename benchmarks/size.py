@@ -78,7 +78,7 @@ def main() -> int:
     parser.add_argument("--impressions", type=positive, nargs="+", default=sizes, help="the size of each log")
     rows = (1_000_000, 2_000_000)
     parser.add_argument("--rows", type=positive, nargs="+", default=rows, help="the size of each CSV file")
-    parser.add_argument("--write", action="store_true", help="write the tables to docs/size.md")
+    parser.add_argument("--write", action="store_true", help="write the tables to docs/results.md")
     full = {"impressions": (1_000_000, 10_000_000, 53_000_000), "rows": (5_000_000, 10_000_000)}
     options = parsed(parser, full)  # the largest log holds 10⁸ events
     return publish("size" if options.write else "", lambda: tables(options.impressions, options.rows))

@@ -1,7 +1,7 @@
 """Tune DIN, BaseModel and LR with the same budget, each from the parameters that `din init` guesses for a log.
 
 The trial with the best validation metric is trained with several seeds, and its test rows are scored once for each. A
-floor that nobody has tuned is no floor.
+baseline must be tuned too, or it proves little.
 """
 
 import argparse

@@ -30,7 +30,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.warranty", description=__doc__)
     parser.add_argument("--logs", type=harness.positive, default=LOGS, help="new logs, by default %(default)s")
     parser.add_argument("--jobs", type=harness.positive, default=1, help="processes of one thread each")
-    parser.add_argument("--write", action="store_true", help="write the table to docs/warranty.md")
+    parser.add_argument("--write", action="store_true", help="write the table to docs/results.md")
     options = harness.parsed(parser, full={"logs": 105})
     return publish(
         "warranty" if options.write else "", lambda: table(harness.STORE / "warranty", options.logs, options.jobs)

@@ -46,7 +46,7 @@ def score_table(registry: Registry, requests: str, out: Path, limits: Limits) ->
     Args:
         registry: at a URI that workers can read.
         requests: a folder of Parquet files, or the name of a table. Its column `request` holds a request as JSON, see
-            docs/scoring.md, and its other columns identify the row.
+            docs/serving.md, and its other columns identify the row.
         out: of Parquet files, in which each row has the table's other columns, `version`, and `probabilities`.
         limits: the largest requests to answer.
 

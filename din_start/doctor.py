@@ -151,7 +151,7 @@ def registry(workspace: Workspace) -> Iterator[ProbeResult]:
         yield ProbeResult("registry", "ok", f"{uri}: {params.model_name}, {said}")
         yield _put_if_absent(Objects(uri, params.model_name))
     except (InputError, Unavailable, OSError, ValueError) as error:
-        fix = "check promote.registry, credentials and permissions; docs/registry.md lists what it needs"
+        fix = "check promote.registry, credentials and permissions; docs/operations.md lists what it needs"
         yield ProbeResult("registry", "failed", _line(error), fix)
 
 

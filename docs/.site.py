@@ -1,4 +1,4 @@
-"""A hook of MkDocs: write what the code says of itself, list the decisions, and unlink what the site lacks."""
+"""A hook of MkDocs: begin with the README, write what the code says of itself, and unlink what the site lacks."""
 
 import posixpath
 import re
@@ -29,6 +29,9 @@ REPORTS = {
     ".din/outcome/*.json": StageOutcome,
 }
 
+ABSENT = ("log.md", "adr", "params.schema.json")
+"""What docs/ holds beside the pages."""
+
 
 def on_config(config: Any) -> Any:
     """Add the decisions to the navigation, in the order of their numbers."""
@@ -38,7 +41,9 @@ def on_config(config: Any) -> Any:
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the generated pages."""
+    """Add the README as the home page, and the generated pages."""
+    readme = Path(config.docs_dir).parent / "README.md"
+    files.append(File.generated(config, "index.md", content=_seen_from_docs(readme.read_text(encoding="utf-8"))))
     files.append(File.generated(config, "parameters.md", content=reference()))
     files.append(File.generated(config, "reports.md", content=schema_page(REPORTS)))
     return files
@@ -50,11 +55,16 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
 
     def named(link: re.Match[str]) -> str:
         target = posixpath.normpath(posixpath.join(folder, link[2]))
-        is_absent = target == "log.md" or target.startswith(("../", "examples/"))
+        is_absent = target in ABSENT or target.startswith(("../", "examples/"))
         return f"`{link[1]}`" if is_absent else link[0]
 
     markdown = re.sub(r"<!-- expectations: (.*) -->", _expectations, markdown)
     return re.sub(r"\[([^\]]*)\]\(([^)#:]*)[^)]*\)", named, markdown)
+
+
+def _seen_from_docs(readme: str) -> str:
+    """Return the README with its links as they are from the folder of the pages."""
+    return re.sub(r"\]\((?!https?:|#)(docs/)?", lambda link: "](" if link[1] else "](../", readme)
 
 
 def _expectations(mark: re.Match[str]) -> str:

@@ -99,8 +99,8 @@ def films(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Path:
 
 
 @pytest.fixture
-def scoring(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Let docs/scoring.md find its bundle in the current folder."""
+def serving(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Let docs/serving.md find its bundle in the current folder."""
     monkeypatch.chdir(films)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return {}
@@ -109,7 +109,7 @@ def scoring(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dic
 @pytest.mark.parametrize("block", of("python"), ids=str)
 def test_python_runs(block: Block, request: pytest.FixtureRequest) -> None:
     """It runs with the names that its page supposes, and an activation that it returns is that of Dice."""
-    supposed = block.page.stem in ("kernels", "scoring")
+    supposed = block.page.stem in ("kernels", "serving")
     names = request.getfixturevalue(block.page.stem) if supposed else {}
     text = block.text.replace("s3://models/ctr", "registry")  # tests/din/release/registry reads from buckets
     exec(f"def body():\n{indent(text, '    ')}\nreturned = body()", names)
@@ -119,12 +119,12 @@ def test_python_runs(block: Block, request: pytest.FixtureRequest) -> None:
         torch.testing.assert_close(names["returned"], dice(names["s"]))
 
 
-def test_a_graph_without_this_package(scoring: dict[str, Any]) -> None:
-    """Plain onnxruntime gives the scorer's probabilities to the request of docs/scoring.md, also of an unknown item."""
+def test_a_graph_without_this_package(serving: dict[str, Any]) -> None:
+    """Plain onnxruntime gives the scorer's probabilities to the request of docs/serving.md, also of an unknown item."""
     (block,) = [block for block in of("python") if "import onnxruntime" in block.text]
-    exec(block.text, scoring)
-    expected = Scorer.open("models/bundle").score(scoring["request"])
-    np.testing.assert_array_equal(scoring["probabilities"], expected)
+    exec(block.text, serving)
+    expected = Scorer.open("models/bundle").score(serving["request"])
+    np.testing.assert_array_equal(serving["probabilities"], expected)
     assert "din" not in re.findall(r"\w+", block.text) and len(set(expected)) == 3
 
 
@@ -138,7 +138,7 @@ def test_c_is_that_of_the_sources(block: Block) -> None:
 
 @pytest.mark.parametrize("block", [block for block in shell_blocks() if "din score --input" in block.text], ids=str)
 def test_requests_are_scored(block: Block, films: Path) -> None:
-    """The request of the README and that of docs/scoring.md get one probability for each candidate."""
+    """The request of the README and that of docs/serving.md get one probability for each candidate."""
     (request,) = of("json")
     (films / "requests.jsonl").write_text(json.dumps(json.loads(request.text)))
     printed = execute(block, films, os.environ)

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -46,13 +47,35 @@ def test_every_command_is_documented() -> None:
 
 
 def test_links_between_pages_resolve() -> None:
-    """Every relative link of the README and docs/ names an existing file."""
+    """Every relative link of the README and docs/ names an existing file, and a heading of it or none."""
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
-    targets = {
-        (page, link) for page in pages for link in re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", page.read_text())
+    links = {
+        (page, *link) for page in pages for link in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", page.read_text())
     }
-    assert targets
-    assert sorted(f"{page.name}: {link}" for page, link in targets if not (page.parent / link).exists()) == []
+    missing = [f"{page.name}: {file}" for page, file, _ in links if not (page.parent / file).exists()]
+    unknown = [
+        f"{page.name}: {file}#{heading}"
+        for page, file, heading in links
+        if heading and heading not in anchors(page.parent / file if file else page)
+    ]
+    assert len(links) > 100
+    assert sorted(missing) == sorted(unknown) == []
+
+
+@cache
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings."""
+    headings = re.findall(r"^#+ (.*)", page.read_text(), re.M)
+    return {re.sub(r"[^\w -]", "", text, flags=re.ASCII).lower().replace(" ", "-") for text in headings}
+
+
+def test_pages_named_in_the_code_exist() -> None:
+    """Messages, comments and parameters name pages and examples that are there."""
+    outside = (":!tests", ":!*.md", ":!docs/*.json")
+    command = ["git", "grep", "-hoE", r"docs/[a-zA-Z0-9/_-]+\.(md|yaml|json)", "--", *outside]
+    named = set(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split())
+    assert len(named) > 10
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
 
 
 def test_nothing_names_a_machine() -> None:

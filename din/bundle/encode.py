@@ -122,7 +122,7 @@ class Encoder:
         """Yield all candidates of all requests as packed impressions, in order and in pieces of bounded size.
 
         Raises:
-            InputError: a request does not have the form described in docs/scoring.md.
+            InputError: a request does not have the form described in docs/serving.md.
         """
         entries = self._flatten(requests)
         columns = self._columns(entries)
@@ -140,7 +140,7 @@ class Encoder:
         """Yield the pieces of one request as request.onnx reads them: part of the candidates, with the whole history.
 
         Raises:
-            InputError: the request does not have the form described in docs/scoring.md.
+            InputError: the request does not have the form described in docs/serving.md.
         """
         entries = self._flatten([request])
         columns = self._columns(entries)

@@ -5,7 +5,7 @@
 
 `score` answers one request with request.onnx, which encodes the history once for all candidates. `score_many` packs
 many requests for batch.onnx. Memory is bounded, because requests beyond `Limits` are refused. Opening a bundle reads
-and hashes every file once, and keeps the vocabularies as dictionaries, with about 100 bytes per value. docs/scoring.md
+and hashes every file once, and keeps the vocabularies as dictionaries, with about 100 bytes per value. docs/serving.md
 describes requests.
 """
 

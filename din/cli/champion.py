@@ -82,7 +82,7 @@ def score(
     max_request_mb: MaxRequestMB = 16.0,
     plugin: Plugins = None,
 ) -> None:
-    """Score requests with raw ids: one JSON line per request, {"version", "probabilities"}. See docs/scoring.md."""
+    """Score requests with raw ids: one JSON line per request, {"version", "probabilities"}. See docs/serving.md."""
     with answering("serve"):
         from din.bundle.explain import explain_file
         from din.bundle.limits import Limits

@@ -132,7 +132,7 @@ class Table(Block):
         bool, Doc("true: of events with the same user, item and time, only the first one counts")
     ] = False
     csv: Annotated[Csv, Doc("how text files are written")] = Csv()
-    daily: Annotated[bool, Doc("true: the source has every day, and whole")] = False
+    daily: Annotated[bool, Doc("true: every day is present and complete")] = False
     sampled: Annotated[
         Fraction | None, Doc("share of the impressions without a click that the log still holds; null = all of them")
     ] = None

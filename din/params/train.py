@@ -201,7 +201,7 @@ class Train(Block):
     ] = None
     model: Annotated[ModelParams, Doc("the architecture; a champion continues only with all of it")] = ModelParams()
     learning: Annotated[LearningParams, Doc("how weights are initialised and updated")] = LearningParams()
-    compute: Annotated[ComputeParams, Doc("the machine that training uses; see docs/training.md")] = ComputeParams()
+    compute: Annotated[ComputeParams, Doc("the machine that training uses; see docs/models.md")] = ComputeParams()
 
     @property
     def continues(self) -> str | None:

@@ -87,6 +87,6 @@ def test_a_tiny_table_is_measured_and_written(tmp_path: Path) -> None:
         done = subprocess.run([sys.executable, "-c", TINY], cwd=clone, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         assert expected in done.stdout
-    page = (clone / "docs/size.md").read_text()
+    page = (clone / "docs/results.md").read_text()
     assert "`python -m benchmarks.size --impressions 4000 --rows 4000 --write`, commit " in page
     assert "| 4,000 impressions |" in page

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.slow
 WIDTHS = (400, 1000, 1600)
 SCHEMES = ("light", "dark")
 PAGES = ("promoted", "refused", "advised", "broken", "runs", "no_runs", "tuning")
-SITE_PAGES = ("index", "start", "promotion", "parameters")
+SITE_PAGES = ("index", "start", "results", "parameters")
 
 
 @pytest.fixture(scope="module")
@@ -192,3 +192,19 @@ def test_the_site_is_legible(browser: "Browser", site: Path, name: str, width: i
         assert seen.errors == []
         assert [one for one in seen.requests if not one.startswith(site.as_uri())] == []
         assert seen.find("sideways") == seen.find("contrast") == []
+
+
+def test_the_site_can_be_searched(browser: "Browser", site: Path) -> None:
+    """Also where it is opened as a file, and browsers refuse workers."""
+    with visit(browser, site / "start.html") as seen:
+        seen.page.locator("input[name=query]").fill("put-if-absent")
+        seen.page.wait_for_selector(".md-search-result__item a[href*='command-line.html']")
+        assert seen.errors == []
+
+
+def test_a_parameter_is_not_broken(browser: "Browser", site: Path) -> None:
+    """On the narrowest window, each key of the page of parameters is on one line."""
+    with visit(browser, site / "parameters.html", WIDTHS[0]) as seen:
+        keys = seen.page.locator("td:first-child code")
+        assert keys.count() > 100
+        assert [one for one in keys.all() if one.evaluate("key => key.getClientRects().length") != 1] == []

@@ -158,13 +158,11 @@ def an_overlay_for_spark(workspace: Workspace) -> None:
 GIVEN: dict[str, Callable[[Workspace], None]] = {
     "bring-your-own-log.md": an_own_log,
     "daily.md": a_daily_champion,
-    "experiments.md": commit,
     "gates.md": seventeen_records,
-    "operations.md": seventeen_records,
-    "promotion.md": a_record_to_repeat,
-    "registry.md": seventeen_records,
+    "operations.md": a_record_to_repeat,
     "spark.md": an_overlay_for_spark,
     "start.md": an_environment,
+    "tuning.md": commit,
     "validation.md": one_wrong_label,
     "workers.md": two_kept_runs,
 }
