@@ -8,9 +8,6 @@ import numpy as np
 
 # ---- raw: the contract
 
-FEW_IDS = 2  # with one user, or one item, nothing can be ranked
-CTR = (0.0001, 0.9999)  # outside this range, the label rule is wrong or the log has only clicks
-MOST_UNKNOWN_USERS = 0.99  # of the events; user tables often list only registered customers
 YEARS = (1990, 2100)  # no click log is older; a wrong unit gives 1970 or the year 50000
 CLICKS_ALONE = 0.999  # at or above this CTR, labels carry no information
 SEPARATORS = "|;,"  # of lists that were not split
@@ -23,10 +20,6 @@ FEW_FAR = 0.05  # a distant group with a larger share of all rows counts as part
 
 # ---- raw: prior histories
 
-REPEATED_HISTORY, SOME_REPEATED_HISTORY = 0.3, 0.02  # of the history's rows: impressions of the log
-HISTORY_WITHIN = 0.5  # the share of behaviours dated inside the log
-UNKNOWN_ITEMS = 0.95  # histories may hold items that left the catalogue long ago
-TOLD = 0.25  # a history's lift / that of earlier clicks: 0.9 to 1.5 in sound logs, 0 to 0.1 for other users' histories
 TOLD_SIGMAS = 3.0
 CERTAIN_SIGMAS = 8.0  # earlier clicks must predict later ones this significantly, or histories are not judged
 
@@ -34,7 +27,6 @@ CERTAIN_SIGMAS = 8.0  # earlier clicks must predict later ones this significantl
 
 ROBOT_IMPRESSIONS = 15  # a person does not click on every one of this many impressions
 ROBOTS = 5
-ROBOT_SHARE = 0.02
 ROBOTS_TIMES_EXPECTED = 5.0
 MOST_ALIKE = 10_000.0  # the upper bound of α + β, reached if users hardly differ
 # An item that suddenly rises is too much at LARGEST_SHARE, not at LARGE_SHARE: news may well take a tenth of a day.
@@ -101,10 +93,6 @@ LEAST_AGREEMENT = 0.08  # below this usual correlation, a drop is not visible
 SMOOTHING = 10  # impressions of mean CTR that smooth each value's CTR
 TINY = 1e-12  # a smaller variance counts as zero
 
-# ---- features: rows
-
-ROUNDING = 1e-9  # tolerance for the manifest's share of kept negatives
-
 # ---- features: the sample on which fields are judged
 
 MAX_ROWS = 200_000  # sampled rows per split
@@ -119,13 +107,11 @@ SHRINKAGE = 1e-3  # ridge penalty of that fit, relative to the mean diagonal
 
 SIGMAS = 5.0  # for differences between parts; high, because hundreds are judged
 MAX_SAMPLED_AUC = 0.97  # sampled negatives were never shown, so an honest item field separates them from clicks
-MAX_RISE = 0.15  # of a field's AUC over its AUC on training rows
 MAX_PAIR_FIELDS = 16
 MAX_PAIR_ROWS = 50_000
 
 # ---- features: rates over the judged labels
 
-MIN_CORRELATION = -0.25  # of two parts' residuals: -0.38 to -1 for planted rates, 0 or more for fields of sound logs
 RATE_SIGMAS = 4.0
 MIN_BY_ITSELF = -0.1  # if the correlation is lower even without a field, the parts exclude each other
 MIN_ENTITIES = 50
@@ -136,12 +122,7 @@ RATE_ROUNDING = 1e-6  # a standardised 0 is only approximately 0 when converted 
 
 # ---- features: values and items
 
-MANY_MISSING, ALL_MISSING = 0.4, 0.99  # the share of training rows without a value
 MIN_ROWS = 100
 MIN_ORDER = 0.3  # the correlation of items' impressions in early and late training; if it is lower, nothing is judged
 KEPT = 0.25  # the order is lost if less than this share of that correlation is left
 MIN_ITEMS = 100
-
-# ---- predictions
-
-LEAST_SPREAD = 0.001  # the standard deviation of the probabilities; lower, and the model has collapsed

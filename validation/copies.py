@@ -44,7 +44,10 @@ def copies(log: Log) -> Iterator[Expected]:
         usual = np.median(share[enough]) if enough.sum() >= constants.LEAST_COPIED_DAYS else 1.0
         copied |= enough & (share >= most) & (usual <= constants.USUALLY_COPIED)
     yield none_of(
+        log,
         "copied_days",
+        "days",
+        log.days.index,
         [
             {
                 "date": str(days[row]),
@@ -54,7 +57,7 @@ def copies(log: Log) -> Iterator[Expected]:
             }
             for row in np.flatnonzero(copied)[::-1]
         ],
-        column=TIMESTAMP,
+        about=TIMESTAMP,
         advice="users saw the same items as on an earlier day, or again on the day: was a day's file delivered under "
         "another date, or twice with times that differ? Fetch the right one",
     )
@@ -110,7 +113,6 @@ def _duplicates(log: Log, pairs: dict[str, np.ndarray]) -> Iterator[Expected]:
         "duplicate_rate",
         [DailyFigure(judged=log.calendar.judged, strange=too_many, extreme=too_many, values=values)],
         about=f"{USER_ID}, {ITEM_ID}, {TIMESTAMP}",
-        severity="critical",
         advice="the same user, item and time again on these days: was a day's file, or a part of it, delivered twice? "
         "Keep one of them. Else raise validate_raw.max_duplicate_rate",
     )

@@ -19,7 +19,7 @@ import numpy as np
 
 from din.schema import ITEM_ID, LABEL, TIMESTAMP
 from validation import constants
-from validation.expectations import Expected, Severity, figure
+from validation.expectations import Expected, figure
 from validation.log import Log, Totals, totals
 from validation.strange import DailyFigure, by_day
 from validation.trailing import Deviation, TrailingDays, deviation
@@ -124,19 +124,16 @@ def far_days(log: Log) -> Iterator[Expected]:
         return
     start, end = main_part(days.astype(int), rows)
     first, last = days[start], days[end - 1]
-    after: Severity = "critical" if log.protocol == "temporal" else "warning"
-    sides: tuple[tuple[str, str, np.ndarray, Severity], ...] = (
-        ("days_far_after", f"date > '{last}'", rows[end:], after),
-        ("days_far_before", f"date < '{first}'", rows[:start], "warning"),
-    )
-    for name, where, outside, severity in sides:
+    for name, where, outside in (
+        ("days_far_after", f"date > '{last}'", rows[end:]),
+        ("days_far_before", f"date < '{first}'", rows[:start]),
+    ):
         few = outside.sum() <= constants.FEW_FAR * rows.sum()
         yield figure(
+            log,
             name,
             outside.sum() if few else 0,
-            maximum=0,
-            column=TIMESTAMP,
-            severity=severity,
+            about=TIMESTAMP,
             advice=f"rows dated far from the rest; the rest of the log lies between {first} and {last}. A clock or a "
             "unit was wrong: correct or leave out these rows, or end the log before them (data.until), since a "
             "temporal split would test on late ones alone",

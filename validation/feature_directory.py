@@ -1,11 +1,13 @@
 """Read `data/features/` for judging. Unlike din.features.reader, this reader relies only on column names and types."""
 
+from dataclasses import replace
 from datetime import date
 from functools import cached_property
 from pathlib import Path
 
 import duckdb
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -18,7 +20,9 @@ from din.contracts.manifests import FeaturesManifest
 from din.kinds import UNKNOWN, Vector
 from din.params.reading import Params
 from din.schema import SPLITS, Field, Group, parse_field
+from validation import constants
 from validation.suite_data import SuiteData, text
+from validation.thresholds import Threshold
 
 OF_BEHAVIOURS = ("user", "item", "timestamp", "sequence")
 OF_IMPRESSIONS = ("label", "history_start", "history_end", "sampled")
@@ -35,6 +39,7 @@ class FeatureDirectory(SuiteData):
 
     Attributes:
         manifest: the manifest that `featurize` wrote.
+        field_names: the key of tables with a row for each field.
         known_rows: the number of ids that training knows, including 0, by field.
         stored_rows: the number of ids known after all held-out days, by field.
         held_out: the days of validation and test, in order.
@@ -43,15 +48,25 @@ class FeatureDirectory(SuiteData):
         InputError: the manifest is missing or has another format.
     """
 
+    suite = "features"
+
     def __init__(self, workspace: Workspace, params: Params) -> None:
         super().__init__(workspace, params)
         self.root = workspace.features
         self.manifest = documents.read(FeaturesManifest, self.root / MANIFEST, "run `dvc repro featurize`")
         self.fields = [parse_field(record) for record in self.manifest.fields]
+        self.field_names = pd.Index([field.name for field in self.fields], name="field")
         self.known_rows: dict[str, int] = {record["name"]: record["rows"] for record in self.manifest.fields}
         last = self.manifest.held_out[-1:]
         self.stored_rows = self.known_rows | (last[0].rows if last else {})
         self.held_out = [date.fromisoformat(day.day) for day in self.manifest.held_out]
+
+    @override
+    def threshold(self, name: str) -> Threshold:
+        threshold = super().threshold(name)
+        if self.manifest.protocol != "leave_last_out" or name not in ("label_leak", "pair_leak", "history_leak"):
+            return threshold
+        return replace(threshold, maximum=max(threshold.maximum or 0.0, constants.MAX_SAMPLED_AUC))
 
     @override
     def load(self, connection: duckdb.DuckDBPyConnection) -> None:

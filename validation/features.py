@@ -14,13 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from din.base.artifacts import hash_tree
 from din.kinds import UNKNOWN
-from din.schema import ITEM_ID, SPLITS, WEIGHT, Group
-from validation.expectations import Expected, Rows, columns_of, figure, files_match_manifest, none_of
+from din.schema import ITEM_ID, SPLITS, WEIGHT, Field, Group
+from validation.expectations import Expected, columns_of, figure, files_match_manifest, lowest, none_of
 from validation.feature_directory import OWN, FeatureDirectory, integers
 from validation.impressions import recounted
 from validation.meaning import judge_meaning
@@ -45,29 +46,36 @@ def files(features: FeatureDirectory) -> Iterator[Expected]:
     * `built_from_this_raw_log`: the raw log has changed since.
     """
     root, manifest = features.root, features.manifest
-    yield files_match_manifest(root, manifest.files, "featurize")
+    yield files_match_manifest(features, root, manifest.files, "featurize")
     built_from = manifest.raw
     raw = hash_tree(features.workspace.raw)
-    yield none_of(
+    yield figure(
+        features,
         "built_from_this_raw_log",
-        [] if built_from == raw else [{"manifest": built_from, "log": raw}],
+        int(built_from != raw),
+        sample=[{"manifest": built_from, "log": raw}],
         advice="the raw log changed after featurize ran: run `dvc repro featurize`",
     )
     expected = {path: {name: (kind,) for name, kind in kinds.items()} for path, kinds in _columns(features).items()}
-    found, judged = columns_of(expected, "the shards are not of this version's format: run `dvc repro featurize`")
+    advice = "the shards are not of this version's format: run `dvc repro featurize`"
+    columns, judged = columns_of(features, expected, advice)
     yield from judged
-    told = {"items.parquet": manifest.items, "users.parquet": manifest.users}
-    told |= {f"vocab/{name}.parquet": rows for name, rows in features.stored_rows.items()}
+    stated = {"items.parquet": manifest.items, "users.parquet": manifest.users}
+    stated |= {f"vocab/{name}.parquet": rows for name, rows in features.stored_rows.items()}
     parts = manifest.rows | {"behaviours": manifest.behaviours}
-    told |= {f"shards/*/{name}.parquet": rows for name, rows in parts.items()}
-    held = dict.fromkeys(told, 0)
-    for path in found:
+    stated |= {f"shards/*/{name}.parquet": rows for name, rows in parts.items()}
+    held = dict.fromkeys(stated, 0)
+    for path in columns:
         in_shard = path.is_relative_to(root / "shards")
-        what = f"shards/*/{path.name}" if in_shard else path.relative_to(root).as_posix()
-        held[what] += pq.read_metadata(path).num_rows
+        part = f"shards/*/{path.name}" if in_shard else path.relative_to(root).as_posix()
+        held[part] += pq.read_metadata(path).num_rows
+    counts = [{"part": part, "manifest": rows, "files": held[part]} for part, rows in stated.items()]
     yield none_of(
+        features,
         "row_counts",
-        [{"of": what, "manifest": told[what], "files": held[what]} for what in told if told[what] != held[what]],
+        "parts",
+        pd.Index(stated, name="part"),
+        [count for count in counts if count["manifest"] != count["files"]],
         advice="the counts in the manifest differ from the rows of the files: run `dvc repro featurize`",
     )
 
@@ -75,29 +83,46 @@ def files(features: FeatureDirectory) -> Iterator[Expected]:
 def vocabularies(features: FeatureDirectory) -> Iterator[Expected]:
     """Expect vocabularies with dense ids and unique values, ordered by day and descending count.
 
-    These are `vocab_<field>_ids`, `vocab_<field>_values`, `vocab_<field>_days` and `vocab_<field>_counts`.
+    These are `vocabulary_ids`, `vocabulary_values`, `vocabulary_days` and `vocabulary_counts`.
     """
-    days = {day: number for number, day in enumerate(features.held_out, 1)}
+    rules = {
+        "ids": "ids are 0, 1, 2, …: row 0 is unknown",
+        "days": "known_since is null for the ids of training, then goes by day, as the manifest says",
+        "counts": "ids of one day go by descending count",
+        "values": "no value has two ids",
+    }
+    offenders = {rule: [] for rule in rules}
     for field in features.fields:
         table = features.vocabulary(field)
-        ids, counts = (table[name].to_numpy() for name in ("id", "count"))
-        checks = {f"vocab_{field.name}_ids": (ids != np.arange(len(ids)), "ids are 0, 1, 2, …: row 0 is unknown")}
-        if field.form.has_vocabulary:  # buckets are ordered by edge instead
-            told = np.array([0 if day is None else days.get(day, -1) for day in table["known_since"].to_pylist()])
-            wrong = told != features.day_numbers(field)
-            rule = "known_since is null for the ids of training, then goes by day, as the manifest says"
-            checks[f"vocab_{field.name}_days"] = wrong, rule
-            rising = np.zeros(len(counts), bool)
-            rising[2:] = (counts[2:] > counts[1:-1]) & (told[2:] == told[1:-1])
-            checks[f"vocab_{field.name}_counts"] = rising, "ids of one day go by descending count"
-            codes = table["value"].combine_chunks().dictionary_encode(null_encoding="encode").indices.to_numpy()
-            again = np.ones(len(codes), bool)  # null is the value of the unknown id, so it must be unique too
-            again[np.unique(codes, return_index=True)[1]] = False
-            checks[f"vocab_{field.name}_values"] = again, "no value has two ids"
-        for name, (broken, rule) in checks.items():
-            sample: Rows = table.take(pa.array(np.flatnonzero(broken)[:5])).to_pylist()
-            advice = f"{rule}; this is a fault of featurize: run `dvc repro featurize`, and report it if it stays"
-            yield figure(name, int(broken.sum()), maximum=0, column=field.name, advice=advice, sample=sample)
+        for rule, broken in _broken(features, field, table).items():
+            rows = table.take(pa.array(np.flatnonzero(broken))).to_pylist()
+            offenders[rule] += [{"field": field.name, **row} for row in rows]
+    for rule, meaning in rules.items():
+        yield none_of(
+            features,
+            f"vocabulary_{rule}",
+            "vocabularies",
+            features.field_names,
+            offenders[rule],
+            advice=f"{meaning}; this is a fault of featurize: run `dvc repro featurize`, and report it if it stays",
+        )
+
+
+def _broken(features: FeatureDirectory, field: Field, table: pa.Table) -> dict[str, np.ndarray]:
+    """Return which rows of a vocabulary break each rule."""
+    ids, counts = (table[name].to_numpy() for name in ("id", "count"))
+    broken = {"ids": ids != np.arange(len(ids))}
+    if not field.form.has_vocabulary:  # buckets are ordered by edge instead
+        return broken
+    numbers = {day: number for number, day in enumerate(features.held_out, 1)} | {None: 0}
+    since = np.array([numbers.get(day, -1) for day in table["known_since"].to_pylist()])
+    broken["days"] = since != features.day_numbers(field)
+    broken["counts"] = np.zeros(len(counts), bool)
+    broken["counts"][2:] = (counts[2:] > counts[1:-1]) & (since[2:] == since[1:-1])
+    codes = table["value"].combine_chunks().dictionary_encode(null_encoding="encode").indices.to_numpy()
+    broken["values"] = np.ones(len(codes), bool)  # null is the value of the unknown id, so it must be unique too
+    broken["values"][np.unique(codes, return_index=True)[1]] = False
+    return broken
 
 
 def _columns(features: FeatureDirectory) -> dict[Path, dict[str, str]]:
@@ -118,33 +143,34 @@ def _columns(features: FeatureDirectory) -> dict[Path, dict[str, str]]:
 
 
 def splits(features: FeatureDirectory) -> Iterator[Expected]:
-    """Expect enough rows (`<split>_rows`), and labels of both kinds (`<split>_classes`), in each split."""
-    least = features.params.validate_features.min_rows
-    knobs = "featurize.protocol and its featurize.*_days or *_fraction"
+    """Expect enough rows (`split_rows`), and labels of both kinds (`split_classes`), in each split."""
+    keys = "featurize.protocol and its featurize.*_days or *_fraction"
     counted = features.rows(
         "SELECT split, count(*) AS rows, count_if(label = 1) AS clicks, concat(make_timestamp(min(timestamp))::DATE, "
         "' to ', make_timestamp(max(timestamp))::DATE) AS dates FROM rows GROUP BY split"
     )
-    found = {row["split"]: row for row in counted}
-    ranges = [found.get(name, {"split": name, "rows": 0, "clicks": 0, "dates": "no rows"}) for name in SPLITS]
-    for split in ranges:
-        name = split["split"]
-        yield figure(
-            f"{name}_rows",
-            split["rows"],
-            minimum=least,
-            advice=f"too few rows to trust a metric; {name} has {split['dates']}. If a date is far from the others, "
-            f"correct or remove its rows in the source; else see {knobs}, or lower min_rows",
-            sample=ranges,
-        )
-        yield figure(
-            f"{name}_classes",
-            (split["clicks"] > 0) + (split["clicks"] < split["rows"]),
-            minimum=2,
-            column="label",
-            advice=f"all labels of {name} are equal, so nothing can be learned or measured: see {knobs}",
-            sample=[split],
-        )
+    rows = pd.DataFrame(counted).set_index("split").reindex(SPLITS)
+    rows = rows.fillna({"rows": 0, "clicks": 0, "dates": "no rows"})
+    rows["classes"] = (rows["clicks"] > 0).astype(int) + (rows["clicks"] < rows["rows"])
+    dates = ", ".join(f"{split} has {held}" for split, held in rows["dates"].items())
+    yield lowest(
+        features,
+        "split_rows",
+        "splits",
+        rows,
+        "rows",
+        advice=f"too few rows to trust a metric; {dates}. If a date is far from the others, correct or remove its rows "
+        f"in the source; else see {keys}, or lower min_rows",
+    )
+    yield lowest(
+        features,
+        "split_classes",
+        "splits",
+        rows,
+        "classes",
+        about="label",
+        advice=f"all labels of a split are equal, so nothing can be learned or measured: see {keys}",
+    )
 
 
 def unknown_items(features: FeatureDirectory) -> Iterator[Expected]:
@@ -153,16 +179,16 @@ def unknown_items(features: FeatureDirectory) -> Iterator[Expected]:
     unknown = np.flatnonzero((ids == UNKNOWN) | (ids >= features.known_rows[ITEM_ID]))
     features.connection.register("unknown_ids", pa.table({"item": unknown}))
     held_out = "FROM rows WHERE split IN ('valid', 'test')"
-    strangers = f"{held_out} AND item IN (FROM unknown_ids)"
-    (share,) = features.one(f"SELECT (SELECT count(*) {strangers}) / count(*) {held_out}")
+    unknown_rows = f"{held_out} AND item IN (FROM unknown_ids)"
+    (share,) = features.one(f"SELECT (SELECT count(*) {unknown_rows}) / count(*) {held_out}")
     yield figure(
+        features,
         "unknown_items_rate",
         share,
-        maximum=features.params.validate_features.max_unknown_items,
-        column=ITEM_ID,
+        about=ITEM_ID,
         advice=f"validation and test rows whose {ITEM_ID} training never saw often enough: lower featurize.min_count, "
         "train on more days, or raise validate_features.max_unknown_items",
-        sample=features.sample(f"SELECT file, row, {', '.join(OWN)} {strangers}"),
+        sample=features.sample(f"SELECT file, row, {', '.join(OWN)} {unknown_rows}"),
     )
 
 

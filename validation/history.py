@@ -10,7 +10,7 @@ import numpy as np
 
 from din.schema import ITEM_ID, LABEL, TIMESTAMP, USER_ID, Group
 from validation import constants
-from validation.expectations import Expected, figure, graded
+from validation.expectations import Expected, figure
 from validation.log import BY_DAY, Log
 from validation.suite_data import quoted
 
@@ -34,35 +34,32 @@ def times_of_history(log: Log) -> Iterator[Expected]:
     )
     after = f"SELECT * FROM history WHERE {TIMESTAMP} > (SELECT max({TIMESTAMP}) FROM events)"
     yield figure(
+        log,
         "history_after_log",
         late,
-        maximum=0,
-        column=TIMESTAMP,
+        about=TIMESTAMP,
         advice=f"behaviours dated after the last event, {last}: a prior history precedes the impressions; check the "
         "unit and time zone of fetch.table.history",
         sample=log.sample(f"{after} ORDER BY {TIMESTAMP} DESC, {USER_ID}, {ITEM_ID}"),
     )
     yield figure(
+        log,
         "history_within_log",
         (within - late) / max(timed, 1),
-        maximum=constants.HISTORY_WITHIN,
-        column=TIMESTAMP,
-        severity="warning",
+        about=TIMESTAMP,
         advice=f"most behaviours are dated after the first event of their user and of the log, {first}: does each have "
         "its own time, not the time of the export? A behaviour must never be dated before it happened",
     )
     repeated = f"FROM history SEMI JOIN events USING ({USER_ID}, {ITEM_ID}, {TIMESTAMP})"
     (count,) = log.one(f"SELECT count(*) {repeated}")
-    yield from graded(
-        ("history_repeats_log_rate", constants.REPEATED_HISTORY),
-        ("history_repeats_log", constants.SOME_REPEATED_HISTORY),
-        count / max(timed, 1),
-        column=TIMESTAMP,
-        advice="the history repeats impressions of the log at the same time: later impressions would see each of them "
+    advice = (
+        "the history repeats impressions of the log at the same time: later impressions would see each of them "
         "twice, and one dated a moment earlier would reveal its own label. Leave the log's rows out of "
-        "fetch.table.history",
-        sample=log.sample(f"SELECT * {repeated} ORDER BY {TIMESTAMP}, {USER_ID}, {ITEM_ID}"),
+        "fetch.table.history"
     )
+    sample = log.sample(f"SELECT * {repeated} ORDER BY {TIMESTAMP}, {USER_ID}, {ITEM_ID}")
+    for name in ("history_repeats_log_rate", "history_repeats_log"):
+        yield figure(log, name, count / max(timed, 1), about=TIMESTAMP, advice=advice, sample=sample)
 
 
 def ids_of_history(log: Log) -> Iterator[Expected]:
@@ -81,10 +78,10 @@ def ids_of_history(log: Log) -> Iterator[Expected]:
     (unknown,) = log.one(f"SELECT (SELECT count(*) {strangers}) / greatest(count(*), 1) FROM history")
     counted = f"SELECT {ITEM_ID}, count(*) AS behaviours {strangers} GROUP BY {ITEM_ID}"
     yield figure(
+        log,
         "history_unknown_items",
         unknown,
-        maximum=constants.UNKNOWN_ITEMS,
-        column=ITEM_ID,
+        about=ITEM_ID,
         advice=f"neither the events nor the item table have these behaviours' {ITEM_ID}: do the ids have another form "
         "or meaning?",
         sample=log.sample(f"{counted} ORDER BY behaviours DESC, {ITEM_ID}"),
@@ -94,10 +91,10 @@ def ids_of_history(log: Log) -> Iterator[Expected]:
     )
     of_each = (f"(SELECT min({USER_ID}) FROM {table}) AS of_{table}" for table in ("events", "history"))
     yield figure(
+        log,
         "users_with_history",
         matched,
-        minimum=1,
-        column=USER_ID,
+        about=USER_ID,
         advice=f"no {USER_ID} of the events occurs in the history: do the ids have another form or meaning?",
         sample=log.sample(f"SELECT {', '.join(of_each)}"),
     )
@@ -125,10 +122,10 @@ def history_of_own_users(log: Log) -> Iterator[Expected]:
     _, lift, name = max(judged)
     found, error = _lift(log, name, f"SELECT {USER_ID}, {ITEM_ID} FROM history", f"{clicks} > '{middle}'")
     yield figure(
+        log,
         "history_tells_clicks",
         (found + constants.TOLD_SIGMAS * error) / lift,
-        minimum=constants.TOLD,
-        column=name,
+        about=name,
         advice="clicks have the values of the user's own prior history hardly more often than any history would have "
         "them, though the user's earlier clicks have them: do the histories belong to other users? Join them by the "
         "same user_id as the events",

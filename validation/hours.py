@@ -34,10 +34,9 @@ def covered_hours(log: Log) -> Iterator[Expected]:
 
     A failure is a **warning**, unless the source delivers whole days (`fetch.table.daily`).
     """
-    wanted = log.params.validate_raw.missing_days
-    if wanted == "off":
+    if log.params.validate_raw.missing_days == "off":
         return
-    severity = log.if_daily(wanted)
+    blocks = log.threshold("covered_hours_newest_days").severity == "critical"
     lacks = lacking(log.calendar, log.hours)
     expected = log.by_user.independent * lacks / np.maximum(1 - lacks, np.finfo(float).eps)
     evident = expected >= constants.LEAST_EXPECTED
@@ -52,11 +51,10 @@ def covered_hours(log: Log) -> Iterator[Expected]:
         "covered_hours",
         [figure],
         about=TIMESTAMP,
-        severity=severity,
         advice="these days end earlier or begin later than the days before; `lacks` is the share of a usual day's rows "
         "in the hours without rows. Was a day delivered before it had ended? Deliver it again, or end the log before "
         "it (data.until). Are days cut in another time zone? Set fetch.table.utc_offset_hours. If the day is whole, "
-        f"set validate_raw.missing_days to {'warning' if severity == 'critical' else 'off'}",
+        f"set validate_raw.missing_days to {'warning' if blocks else 'off'}",
     )
 
 

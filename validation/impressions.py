@@ -13,10 +13,9 @@ joins the log with the shards by sequence number, once, and spills to disk.
 from collections.abc import Iterator
 
 from din.schema import SEQUENCE, SPLITS, USER_ID, WEIGHT
-from validation import constants
 from validation.expectations import Expected, figure
 from validation.feature_directory import FeatureDirectory
-from validation.row_rules import RowRule, keep
+from validation.row_rules import RowRule, judge_rows
 from validation.suite_data import quoted, text
 
 _FEATURIZE = "this is a fault of featurize: run `dvc repro featurize`, and report it if it stays"
@@ -53,28 +52,28 @@ def recounted(features: FeatureDirectory) -> Iterator[Expected]:
                 f"out of training alone, or all metrics are wrong; {_FEATURIZE}",
             ),
         ]
-        yield _told(features)
+        yield _stated_share(features)
     if weight is not None:
         broken = "found IS NOT NULL AND weight IS DISTINCT FROM weight_of_event"
         advice = f"the weight of an impression is not that of its event; {_FEATURIZE}"
         rules.append(RowRule("weights_of_the_log", weight, broken, advice))
-    yield from keep(features, rules, [f"(SELECT * FROM beside_events ORDER BY {SEQUENCE}, found)"], "log")
+    yield from judge_rows(features, rules, [f"(SELECT * FROM beside_events ORDER BY {SEQUENCE}, found)"], "log")
 
 
-def _told(features: FeatureDirectory) -> Expected:
+def _stated_share(features: FeatureDirectory) -> Expected:
     kept, total = features.one(
         "SELECT count(*) FILTER (WHERE expected = 'train'), count(*) FROM beside_events "
         "WHERE split = 'train' AND label = 0"
     )
-    told = features.manifest.negatives.training if features.manifest.negatives else 1.0
+    stated = features.manifest.negatives.training if features.manifest.negatives else 1.0
     share = kept / total if total else 1.0
     return figure(
+        features,
         "negatives_told",
-        abs(told - share),
-        maximum=constants.ROUNDING,
+        abs(stated - share),
         advice="the manifest states another share of kept negatives than the rows have, so training would shift all "
         f"probabilities; {_FEATURIZE}",
-        sample=[{"manifest": told, "recounted": share}],
+        sample=[{"manifest": stated, "recounted": share}],
     )
 
 

@@ -6,7 +6,7 @@ aggregates by day or value, the users' totals, and a few examples.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import date
 from functools import cached_property
 
@@ -22,8 +22,8 @@ from din.contracts.manifests import RawManifest
 from din.params.reading import Params
 from din.schema import ITEM_ID, LABEL, TIMESTAMP, USER_ID, parse_fields
 from validation import constants
-from validation.expectations import Severity
 from validation.suite_data import SuiteData, text
+from validation.thresholds import Threshold
 from validation.trailing import TrailingDays
 
 SIDE_IDS = {"items": (ITEM_ID,), "users": (USER_ID,), "history": (USER_ID, ITEM_ID)}
@@ -112,6 +112,8 @@ class Log(SuiteData):
         InputError: the manifest is missing or has another format, or `featurize.fields` is invalid.
     """
 
+    suite = "raw"
+
     def __init__(self, workspace: Workspace, params: Params) -> None:
         super().__init__(workspace, params)
         self.root = workspace.raw
@@ -199,6 +201,13 @@ class Log(SuiteData):
         found = self.arrays(f"SELECT date, {counted} FROM events GROUP BY date ORDER BY date")
         return np.stack([found[f"h{hour}"] for hour in range(HOURS)], axis=1).astype(float)
 
+    @override
+    def threshold(self, name: str) -> Threshold:
+        threshold = super().threshold(name)
+        promised = self.manifest.daily or name not in ("missing_days", "days_behind_until", "covered_hours_newest_days")
+        blocks = promised and (self.protocol == "temporal" or name != "days_far_after")
+        return threshold if blocks else replace(threshold, severity="warning")
+
     @property
     def trusted(self) -> np.ndarray:
         """Whether the reference of each day has enough users: bool [D]."""
@@ -209,7 +218,3 @@ class Log(SuiteData):
         """Whether labels carry information; False for a log that has only clicks."""
         (ctr,) = self.one(f"SELECT avg({LABEL}) FROM events")
         return ctr is not None and ctr < constants.CLICKS_ALONE
-
-    def if_daily(self, wanted: Severity) -> Severity:
-        """Return `wanted` if the source delivers every day, complete. Otherwise gaps are normal, so only warn."""
-        return wanted if self.manifest.daily else "warning"

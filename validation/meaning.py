@@ -20,13 +20,17 @@ from din.kinds import UNKNOWN
 from din.metrics.ranking import auc
 from din.schema import ITEM_ID, USER_ID, Field, Group
 from validation import constants
-from validation.expectations import Expected, Severity, at_most, none_of
+from validation.expectations import Expected, highest, none_of
 from validation.feature_directory import FeatureDirectory
 from validation.rates import rates_of_labels
 from validation.sample import Codes, EncodedImpressions, Sample
 
 _NOT_KNOWN = "it is known only after the impression. Remove it from featurize.fields, or declare it under behaviour"
 _HONEST = "If it is honest, raise validate_features.max_field_auc"
+_LATER = (
+    "a field tells far more about the label on later days than in training: the values of those days were made when "
+    "their labels were known. Export the values as they were known before the impressions"
+)
 _PAIR_ORDER = (Group.CONTEXT, Group.USER, Group.ITEM)
 
 
@@ -54,41 +58,29 @@ def judge_meaning(features: FeatureDirectory) -> Iterator[Expected]:
 
 
 def _leaks(sample: Sample) -> Iterator[Expected]:
-    sampled = constants.MAX_SAMPLED_AUC if sample.features.manifest.protocol == "leave_last_out" else 0.0
-    highest = max(sample.features.params.validate_features.max_field_auc, sampled)
     fields = _singles(sample)
     advice = f"a field alone gives away the label: {_NOT_KNOWN}. {_HONEST}"
-    yield _highest("label_leak", "fields", fields, "lower", highest, advice)
-    yield _later("label_leak_later", "fields", fields)
-    leaking = fields["lower"].to_numpy() > highest
+    yield _highest(sample, "label_leak", "fields", fields, "lower", advice)
+    yield _highest(sample, "label_leak_later", "fields", fields, "rise", _LATER)
+    leaking = fields["lower"].to_numpy() > sample.features.threshold("label_leak").maximum
     pairs = _pairs(sample, set(fields.index.get_level_values("field")[leaking]))
     if len(pairs):
         advice = f"a pair of fields gives away the label: {_NOT_KNOWN}. {_HONEST}"
-        yield _highest("pair_leak", "pairs", pairs, "lower", highest, advice)
+        yield _highest(sample, "pair_leak", "pairs", pairs, "lower", advice)
     histories = _histories(sample)
     advice = (
         "histories that hold the candidate's value give away the label: they contain the click that is to be "
         f"predicted. End fetch.table.history before the first event. {_HONEST}"
     )
-    yield _highest("history_leak", "histories", histories, "lower", highest, advice)
-    yield _later("history_leak_later", "histories", histories)
+    yield _highest(sample, "history_leak", "histories", histories, "lower", advice)
+    yield _highest(sample, "history_leak_later", "histories", histories, "rise", _LATER)
 
 
-def _later(name: str, table: str, found: pd.DataFrame) -> Expected:
-    advice = (
-        "a field tells far more about the label on later days than in training: the values of those days were made "
-        "when their labels were known. Export the values as they were known before the impressions"
-    )
-    return _highest(name, table, found, "rise", constants.MAX_RISE, advice)
-
-
-def _highest(
-    name: str, table: str, found: pd.DataFrame, column: str, limit: float, advice: str, severity: Severity = "critical"
-) -> Expected:
-    """Expect no value of a column above a limit. The report names the field with the highest value, if above 0."""
-    values = found[column].to_numpy()
-    about = str(found.index.get_level_values("field")[values.argmax()]) if values.max(initial=0) > 0 else None
-    return at_most(name, table, found, column, limit, about=about, severity=severity, advice=advice)
+def _highest(sample: Sample, name: str, table: str, rows: pd.DataFrame, column: str, advice: str) -> Expected:
+    """Expect no value of a column above its threshold. The report names the field with the highest, if above 0."""
+    values = rows[column].to_numpy()
+    about = str(rows.index.get_level_values("field")[values.argmax()]) if values.max(initial=0) > 0 else None
+    return highest(sample.features, name, table, rows, column, about=about, advice=advice)
 
 
 # ---- how well fields, pairs and histories predict the label
@@ -195,14 +187,14 @@ def _missing(sample: Sample) -> Iterator[Expected]:
     """Expect each field to have a value in most training rows."""
     codes = {field.name: sample.train.codes[field.name].code for field in sample.fields}
     shares = {name: float((code == UNKNOWN).mean()) if len(code) else 0.0 for name, code in codes.items()}
-    found = pd.DataFrame({"missing": shares.values()}, index=pd.Index(shares, name="field"))
-    found = found.sort_values("missing", ascending=False, kind="stable")
+    missing = pd.DataFrame({"missing": shares.values()}, index=pd.Index(shares, name="field"))
+    missing = missing.sort_values("missing", ascending=False, kind="stable")
     advice = (
         "the share of training rows that lack the field's value: do the ids of its table match the log's? If they do, "
         "remove it from featurize.fields"
     )
-    yield _highest("empty_field", "training", found, "missing", constants.ALL_MISSING, advice)
-    yield _highest("missing_values", "training", found, "missing", constants.MANY_MISSING, advice, "warning")
+    for name in ("empty_field", "missing_values"):
+        yield _highest(sample, name, "training", missing, "missing", advice)
 
 
 def _item_order(sample: Sample) -> Expected:
@@ -217,11 +209,14 @@ def _item_order(sample: Sample) -> Expected:
             expected = _order(sample, early, late.thinned(len(part)))
             found = _order(sample, sample.train, part)
             if expected >= constants.MIN_ORDER and found < constants.KEPT * expected:  # False for NaN
-                lost.append({"rows of": part.name, "correlation": round(found, 4), "expected": round(expected, 4)})
+                lost.append({"part": part.name, "correlation": round(found, 4), "expected": round(expected, 4)})
     return none_of(
+        sample.features,
         "item_order_kept",
+        "judged",
+        pd.Index([part.name for part in sample.judged], name="part"),
         sorted(lost, key=lambda row: row["correlation"] - row["expected"]),
-        column=ITEM_ID if lost else None,
+        about=ITEM_ID if lost else None,
         advice="the items shown most on these days are not the ones shown most in training, although the days of "
         "training agree with each other: are item ids permuted, or do they have another meaning?",
     )

@@ -31,8 +31,9 @@ from din.base import documents
 from din.base.duckdb_errors import exhausted
 from din.base.errors import InputError, listed, shown
 from din.params.reading import plain, read_text
-from validation.expectations import Expected, Severity
+from validation.expectations import Expected
 from validation.suite_data import SuiteData, quoted
+from validation.thresholds import Severity
 
 _SCHEMA = "judged"
 

@@ -19,11 +19,9 @@ from din.base.artifacts import MANIFEST
 from din.contracts.facts import Evaluation
 from din.contracts.manifests import FeaturesManifest
 from din.metrics.summary import summary
-from din.params.reading import Params
-from validation import constants
-from validation.expectations import SAMPLE, Expected, columns_of, expect, figure
+from validation.expectations import Expected, bounded, columns_of, expect, figure
 from validation.run import Phases
-from validation.suite_data import SuiteData
+from validation.suite_data import SAMPLE, SuiteData
 
 _KEYS = ["user", "item", "label", "sequence", "timestamp", "sampled"]
 _INTEGERS = ("int8", "int32", "int64")
@@ -31,6 +29,12 @@ _NUMBERS = ("float", "double")
 _Judged = Literal["valid", "test"]
 _SPLITS: tuple[_Judged, ...] = get_args(_Judged)
 _EVALUATE = "run `dvc repro evaluate`"
+
+
+class Predictions(SuiteData):
+    """The predictions of validation and test rows."""
+
+    suite = "predictions"
 
 
 def files(data: SuiteData) -> Iterator[Expected]:
@@ -44,7 +48,7 @@ def files(data: SuiteData) -> Iterator[Expected]:
         | dict.fromkeys(_scores(split, evaluation), _NUMBERS)
         for split in _SPLITS
     }
-    yield from columns_of(expected, f"the predictions are not of this version: {_EVALUATE}")[1]
+    yield from columns_of(data, expected, f"the predictions are not of this version: {_EVALUATE}")[1]
 
 
 def values(data: SuiteData) -> Iterator[Expected]:
@@ -65,6 +69,7 @@ def values(data: SuiteData) -> Iterator[Expected]:
         frame = pd.read_parquet(workspace.predictions / f"{split}.parquet", columns=[*_KEYS, *scores])
         for column in scores:
             yield expect(
+                data,
                 gxe.ExpectColumnValuesToNotBeNull,
                 f"{split}_{column}_not_null",
                 split,
@@ -73,62 +78,59 @@ def values(data: SuiteData) -> Iterator[Expected]:
                 column=column,
                 advice=f"a score is missing or NaN: look at the loss in reports/training, then {_EVALUATE}",
             )
-        yield expect(
+        yield bounded(
+            data,
             gxe.ExpectColumnValuesToBeBetween,
             f"{split}_prediction_0_to_1",
             split,
             frame,
+            "prediction",
             about="prediction",
-            column="prediction",
-            min_value=0,
-            max_value=1,
             advice=f"a prediction is a probability: {_EVALUATE}",
         )
         if len(frame) or split == "test":  # a continued champion may have learned all validation rows
-            yield expect(
+            yield bounded(
+                data,
                 gxe.ExpectColumnStdevToBeBetween,
                 f"{split}_prediction_std",
                 split,
                 frame,
+                "prediction",
                 about="prediction",
-                column="prediction",
-                min_value=constants.LEAST_SPREAD,
                 advice="all predictions are alike, the model collapsed: lower learning_rate or regularization",
             )
         differing = _differing(workspace.features, split, frame, getattr(evaluation.learned_until, split))
         yield figure(
+            data,
             f"{split}_rows_of_features",
             len(differing),
-            maximum=0,
             advice=f"the predictions differ from the rows of {workspace.features}: {_EVALUATE}",
             sample=differing.head(SAMPLE).to_dict("records"),
         )
         if split == "test":
-            yield from _quality(frame, data.params)
+            yield from _quality(data, frame)
 
 
-PHASES = Phases(SuiteData, {"files": (files,), "values": (values,)})
+PHASES = Phases(Predictions, {"files": (files,), "values": (values,)})
 
 
-def _quality(frame: pd.DataFrame, params: Params) -> Iterator[Expected]:
-    limits = params.validate_predictions
+def _quality(data: SuiteData, frame: pd.DataFrame) -> Iterator[Expected]:
     label, prediction = frame["label"].to_numpy(), frame["prediction"].to_numpy()
     usable = np.isfinite(prediction) & (prediction >= 0) & (prediction <= 1)
     metrics = summary(label[usable], prediction[usable], frame["user"].to_numpy()[usable])
     yield figure(
+        data,
         "test_calibration_ratio",
         metrics.calibration_ratio,
-        minimum=limits.calibration[0],
-        maximum=limits.calibration[1],
-        column="prediction",
+        about="prediction",
         advice="mean prediction over observed CTR: did the CTR change after the training days? Train on newer ones",
         sample=[{"mean_prediction": prediction[usable].mean(), "ctr": metrics.ctr}] if usable.any() else [],
     )
     yield figure(
+        data,
         "test_normalized_entropy",
         metrics.normalized_entropy,
-        maximum=limits.max_log_loss_over_constant,
-        column="prediction",
+        about="prediction",
         advice="the log loss divided by that of the mean CTR: from 1 on, the model has learned nothing; look at "
         "reports/training",
         sample=[{"log_loss": metrics.log_loss, "auc": metrics.auc}],

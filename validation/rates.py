@@ -29,10 +29,10 @@ import pyarrow.compute as pc
 from din.kinds import UNKNOWN
 from din.schema import ITEM_ID, SPLITS, USER_ID, Field, Group
 from validation import constants
-from validation.expectations import SAMPLE, Expected, Severity, figure
+from validation.expectations import Expected, figure
 from validation.feature_directory import FeatureDirectory
 from validation.sample import SECOND_HALF
-from validation.suite_data import quoted, text
+from validation.suite_data import SAMPLE, quoted, text
 
 _IDS = {Group.ITEM: ITEM_ID, Group.USER: USER_ID}
 _LATER = (("train", "valid and test"), ("test, half 1", "test, half 2"))
@@ -74,11 +74,7 @@ def rates_of_labels(features: FeatureDirectory) -> Iterator[Expected]:
         groups.append(Group.USER)
     counts = {group: _counts(features, group) for group in groups}
     values = {group: list(_values(features, group)) for group in groups}
-    kinds: tuple[tuple[str, tuple[tuple[str, str], ...], Severity], ...] = (
-        ("rate_of_judged_rows", _LATER, "critical"),
-        ("rate_of_training_rows", _TRAINING, "warning"),
-    )
-    for name, pairs, severity in kinds:
+    for name, pairs in (("rate_of_judged_rows", _LATER), ("rate_of_training_rows", _TRAINING)):
         found = [
             (lowest, field, group, value, parts)
             for group in groups
@@ -89,11 +85,10 @@ def rates_of_labels(features: FeatureDirectory) -> Iterator[Expected]:
             continue
         lowest, field, group, value, (one, other) = min(found, key=lambda judged: judged[0])
         yield figure(
+            features,
             name,
             lowest,
-            minimum=constants.MIN_CORRELATION,
-            column=field.name,
-            severity=severity,
+            about=field.name,
             advice=f"{field.name!r} was computed from the labels of these rows: among equal values, more clicks in "
             f"{one} mean fewer in {other}. Compute it from the days before the rows it describes, or leave it out",
             sample=_sample(features, group, field, value, {part: counts[group][part] for part in (one, other)}),

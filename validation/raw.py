@@ -11,9 +11,9 @@ Rows stay in DuckDB, whose hash tables spill to disk. They are never loaded into
 """
 
 from collections.abc import Iterator
-from datetime import timedelta
 
-from great_expectations import expectations as gxe
+import numpy as np
+import pandas as pd
 
 from din.base.errors import listed
 from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
@@ -22,20 +22,11 @@ from validation.composition import composition
 from validation.copies import copies
 from validation.days import click_rate, far_days, volumes
 from validation.declared_columns import declared_values, vectors
-from validation.expectations import (
-    Expected,
-    Sample,
-    columns_of,
-    expect,
-    figure,
-    files_match_manifest,
-    graded,
-    none_of,
-)
+from validation.expectations import Expected, Sample, columns_of, figure, files_match_manifest, none_of, total
 from validation.history import history_of_own_users, ids_of_history, times_of_history
 from validation.hours import covered_hours, moved_hours
 from validation.log import BY_DAY, SIDE_IDS, Log
-from validation.row_rules import RowRule, finite, keep
+from validation.row_rules import RowRule, finite, judge_rows
 from validation.run import Phases
 from validation.suite_data import quoted
 from validation.users import largest_of_days, largest_user, robots
@@ -60,24 +51,27 @@ def files(log: Log) -> Iterator[Expected]:
     * `columns`: an event file lacks a column of the contract, or has another type for it; a side table lacks its ids.
     * `ids_of_one_type`: ids are integers in one file and text in another.
     """
-    yield files_match_manifest(log.root, log.manifest.files, "fetch")
+    yield files_match_manifest(log, log.root, log.manifest.files, "fetch")
     events = sorted(log.root.glob("events/*/*.parquet"))
     advice = f"no Parquet file in {log.root}/events/date=…; run fetch"
-    yield figure("event_files", len(events), minimum=1, advice=advice)
+    yield figure(log, "event_files", len(events), advice=advice)
     sides = {log.root / f"{name}.parquet": dict.fromkeys(SIDE_IDS[name], _IDS) for name in log.sides}
     expected = dict.fromkeys(events, _TYPES) | sides
     advice = "a file lacks a column of the contract, or has another type for it: see fetch.table.columns, then fetch"
-    found, judged = columns_of(expected, advice)
+    columns, judged = columns_of(log, expected, advice)
     yield from judged
     ids = [
         {"file": str(path), "column": column, "type": types[column]}
-        for path, types in found.items()
+        for path, types in columns.items()
         for column in (USER_ID, ITEM_ID)
         if column in expected[path] and column in types
     ]
     first = {row["column"]: row["type"] for row in reversed(ids)}
     yield none_of(
+        log,
         "ids_of_one_type",
+        "files",
+        pd.Index(map(str, expected), name="file"),
         [row for row in ids if row["type"] != first[row["column"]]],
         advice=f"ids of different types never match; in the first event file they are {first}: store them alike in all "
         "files",
@@ -100,20 +94,22 @@ def events(log: Log) -> Iterator[Expected]:
     weight = log.params.featurize.weight
     if weight is not None:
         kinds = log.columns("events")
-        found = kinds.get(weight, "missing")
-        yield none_of(
+        kind = kinds.get(weight, "missing")
+        yield figure(
+            log,
             "weight_column",
-            [] if found in _NUMBERS else [{"column": weight, "type": found}],
-            column=weight,
+            int(kind not in _NUMBERS),
+            about=weight,
+            sample=[{"column": weight, "type": kind}],
             advice=f"featurize.weight names {weight!r}, but the events hold no numbers under that name; they have "
             f"{listed(kinds)}. Under fetch.source table, list the column in fetch.table.keep",
         )
-        if found in _NUMBERS:
-            own = quoted(weight)
-            broken = f"{own} IS NULL OR NOT isfinite({own}::DOUBLE) OR {own} < 0"
+        if kind in _NUMBERS:
+            column = quoted(weight)
+            broken = f"{column} IS NULL OR NOT isfinite({column}::DOUBLE) OR {column} < 0"
             advice = "a weight is a finite number of at least 0, in every event: correct the source, or write 1"
             rules.append(RowRule("weight_usable", weight, broken, advice))
-    yield from keep(log, [*rules, *finite(log, "events")], ["events"], "days", "date")
+    yield from judge_rows(log, [*rules, *finite(log, "events")], ["events"], "days", "date")
 
 
 def side_tables(log: Log) -> Iterator[Expected]:
@@ -125,15 +121,15 @@ def side_tables(log: Log) -> Iterator[Expected]:
     for name in log.sides:
         advice = f"every row of {log.root / name}.parquet needs one"
         present = [_present(key, advice, f"{name}_") for key in SIDE_IDS[name]]
-        yield from keep(log, [*present, *finite(log, name, f"{name}_")], [name], "log")
+        yield from judge_rows(log, [*present, *finite(log, name, f"{name}_")], [name], "log")
         if name != "history":
             (key,) = SIDE_IDS[name]
-            (again,) = log.one(f"SELECT count({key}) - count(DISTINCT {key}) FROM {name}")
+            (repeated,) = log.one(f"SELECT count({key}) - count(DISTINCT {key}) FROM {name}")
             yield figure(
+                log,
                 f"{name}_unique",
-                again,
-                maximum=0,
-                column=key,
+                repeated,
+                about=key,
                 advice=f"keep one row for each {key}; with two, side fields are ambiguous",
                 sample=_repeated(log, name, key),
             )
@@ -171,43 +167,31 @@ def figures(log: Log) -> Iterator[Expected]:
     * `ctr`: nearly all rows are clicks, or nearly none; not judged under `leave_last_out`.
     * `behaviours`: a **warning**: no row enters a history.
     """
-    limits = log.params.validate_raw
-    yield expect(
-        gxe.ExpectColumnSumToBeBetween,
-        "rows",
-        "days",
-        log.days,
-        column="rows",
-        min_value=limits.min_rows,
-        max_value=None,
-        advice="is the log complete? If so, lower validate_raw.min_rows",
-    )
+    yield total(log, "rows", "days", log.days, advice="is the log complete? If so, lower validate_raw.min_rows")
     ctr, behaviours = log.one(f"SELECT avg({LABEL}), count_if({BEHAVIOUR} = 1) FROM events")
     for column, what in ((USER_ID, "user"), (ITEM_ID, "item")):
         (distinct,) = log.one(f"SELECT count(DISTINCT {column}) FROM {BY_DAY[column]}")
         yield figure(
+            log,
             f"distinct_{what}s",
             distinct,
-            minimum=constants.FEW_IDS,
-            column=column,
+            about=column,
             advice=f"all events belong to one {what}, so nothing can be ranked: is {column} the right column?",
         )
     if log.protocol != "leave_last_out":
         yield figure(
+            log,
             "ctr",
             ctr,
-            minimum=constants.CTR[0],
-            maximum=constants.CTR[1],
-            column=LABEL,
+            about=LABEL,
             advice="is the label rule right (fetch.table.label)? A log of clicks alone needs protocol leave_last_out",
         )
     if "history" not in log.sides:
         yield figure(
+            log,
             "behaviours",
             behaviours,
-            minimum=1,
-            column=BEHAVIOUR,
-            severity="warning",
+            about=BEHAVIOUR,
             advice="no row enters a history, so every history is empty: see fetch.table.behaviour",
         )
 
@@ -219,22 +203,22 @@ def uniqueness(log: Log) -> Iterator[Expected]:
     * `duplicate_rate`: too many rows repeat an earlier row's user, item and time (`max_duplicate_rate`).
       `fetch.table.drop_duplicates` drops them.
     """
-    (again,) = log.one(f"SELECT count({SEQUENCE}) - count(DISTINCT {SEQUENCE}) FROM events")
+    (repeated,) = log.one(f"SELECT count({SEQUENCE}) - count(DISTINCT {SEQUENCE}) FROM events")
     yield figure(
+        log,
         "sequence_unique",
-        again,
-        maximum=0,
-        column=SEQUENCE,
+        repeated,
+        about=SEQUENCE,
         advice="sequence numbers break ties, so each is used once: leave the column out to number rows at fetch",
         sample=_repeated(log, "events", SEQUENCE),
     )
     keys = f"{USER_ID}, {ITEM_ID}, {TIMESTAMP}"
     count = log.pairs["rows"].sum()
     yield figure(
+        log,
         "duplicate_rate",
         log.pairs["duplicates"].sum() / count if count else None,
-        maximum=log.params.validate_raw.max_duplicate_rate,
-        column=keys,
+        about=keys,
         advice="the same user, item and time again: was a file read twice? If the source delivers events twice, set "
         "fetch.table.drop_duplicates to true; else raise validate_raw.max_duplicate_rate",
         sample=_repeated(log, "events", keys),
@@ -246,26 +230,26 @@ def missing_days(log: Log) -> Iterator[Expected]:
 
     A failure is a **warning**, unless the source promises every day (`fetch.table.daily`).
     """
-    wanted = log.params.validate_raw.missing_days
-    days = log.calendar.days.astype(object)
-    if wanted == "off" or not len(days):
+    days = log.calendar.days.astype("datetime64[D]")
+    if log.params.validate_raw.missing_days == "off" or not len(days):
         return
-    severity = log.if_daily(wanted)
-    lost = "lost for good, set validate_raw.missing_days to warning; if " if severity == "critical" else "lost, or if "
-    between = (days[0] + timedelta(n) for n in range((days[-1] - days[0]).days))
+    blocks = log.threshold("missing_days").severity == "critical"
+    lost = "lost for good, set validate_raw.missing_days to warning; if " if blocks else "lost, or if "
+    calendar = np.arange(days[0], days[-1] + 1)
     yield none_of(
+        log,
         "missing_days",
-        [{"date": str(day)} for day in sorted(set(between) - set(days))],
-        severity=severity,
+        "days",
+        pd.Index(calendar.astype(str), name="date"),
+        [{"date": str(day)} for day in np.setdiff1d(calendar, days)],
         advice=f"days without a row inside the log's range: add them. If they are {lost}nothing happened on them, set "
         "validate_raw.missing_days to off",
     )
     if log.until:
         yield figure(
+            log,
             "days_behind_until",
-            max(0, (log.until - days[-1]).days),
-            maximum=0,
-            severity=log.if_daily(wanted),
+            max(0, (log.until - days[-1].item()).days),
             advice=f"the log ends before data.until={log.until}: add the newest days, or set an earlier data.until",
             sample=[{"newest": str(days[-1])}],
         )
@@ -276,26 +260,21 @@ def known_ids(log: Log) -> Iterator[Expected]:
 
     The limit for items is `max_unknown_items`. `unknown_items` and `unknown_users` **warn** from the first event on.
     """
-    limits = log.params.validate_raw
-    for name, limit in (("items", limits.max_unknown_items), ("users", constants.MOST_UNKNOWN_USERS)):
+    for name in ("items", "users"):
         if name not in log.sides:
             continue
         (key,) = SIDE_IDS[name]
-        strangers = f"FROM {BY_DAY[key]} ANTI JOIN {name} USING ({key})"
-        (share,) = log.one(f"SELECT coalesce((SELECT sum(n) {strangers}), 0) / greatest(sum(n), 1) FROM {BY_DAY[key]}")
+        unknown = f"FROM {BY_DAY[key]} ANTI JOIN {name} USING ({key})"
+        (share,) = log.one(f"SELECT coalesce((SELECT sum(n) {unknown}), 0) / greatest(sum(n), 1) FROM {BY_DAY[key]}")
         held = log.rows(f"SELECT DISTINCT {key} FROM {name} ORDER BY {key} LIMIT 3")
-        yield from graded(
-            (f"unknown_{name}_rate", limit),
-            (f"unknown_{name}", 0),
-            share,
-            column=key,
-            advice=f"events whose {key} is not in the table of {name}; their side fields are unknown: complete that "
+        advice = (
+            f"events whose {key} is not in the table of {name}; their side fields are unknown: complete that "
             "table. If hardly any match, the ids have another form or meaning; the table holds "
-            + ", ".join(repr(row[key]) for row in held)[:200],
-            sample=log.sample(
-                f"SELECT {key}, sum(n)::BIGINT AS events {strangers} GROUP BY {key} ORDER BY events DESC, {key}"
-            ),
+            + ", ".join(repr(row[key]) for row in held)[:200]
         )
+        sample = log.sample(f"SELECT {key}, sum(n)::BIGINT AS events {unknown} GROUP BY {key} ORDER BY 2 DESC, {key}")
+        for figured in (f"unknown_{name}_rate", f"unknown_{name}"):
+            yield figure(log, figured, share, about=key, advice=advice, sample=sample)
 
 
 def _repeated(log: Log, table: str, keys: str) -> Sample:

@@ -4,10 +4,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
-from great_expectations import expectations as gxe
 
-from validation.expectations import SAMPLE, Expected, Rows, expect
-from validation.suite_data import SuiteData, quoted
+from validation.expectations import Expected, total
+from validation.suite_data import SAMPLE, SuiteData, quoted
 
 
 class RowRule(NamedTuple):
@@ -19,7 +18,7 @@ class RowRule(NamedTuple):
     advice: str
 
 
-def keep(
+def judge_rows(
     data: SuiteData,
     rules: Sequence[RowRule],
     tables: Iterable[str],
@@ -41,30 +40,20 @@ def keep(
     counts = ", ".join(f"count(*) FILTER (WHERE {rule.broken})" for rule in rules)
     by_key = f"GROUP BY {key} ORDER BY {key}" if key else ""
     counted: list[tuple[Any, ...]] = []
-    samples: dict[str, Rows] = {rule.name: [] for rule in rules}
+    samples: dict[str, list[dict[str, Any]]] = {rule.name: [] for rule in rules}
     for table in tables:
         of_table = data.connection.execute(f"SELECT {key or 0}, {counts} FROM {table} {by_key}").fetchall()
         counted += of_table
         for number, rule in enumerate(rules, 1):
             missing = SAMPLE - len(samples[rule.name])
             if missing and any(row[number] for row in of_table):
-                query = f"SELECT {shown} FROM {table} WHERE {rule.broken} LIMIT {missing}"
-                samples[rule.name] = [*samples[rule.name], *data.rows(query)]
+                samples[rule.name] += data.rows(f"SELECT {shown} FROM {table} WHERE {rule.broken} LIMIT {missing}")
     index = pd.Index([row[0] for row in counted], name=key)
-    found = pd.DataFrame([row[1:] for row in counted], index=index, columns=[rule.name for rule in rules])
+    columns = pd.DataFrame([row[1:] for row in counted], index=index, columns=[rule.name for rule in rules])
     for rule in rules:
-        yield expect(
-            gxe.ExpectColumnSumToBeBetween,
-            rule.name,
-            named,
-            found.filter([rule.name]),
-            about=rule.column,
-            advice=rule.advice,
-            sample=samples[rule.name],
-            column=rule.name,
-            min_value=None,
-            max_value=0,
-        )
+        counted_by = columns.filter([rule.name])
+        others = {"about": rule.column, "advice": rule.advice, "sample": samples[rule.name]}
+        yield total(data, rule.name, named, counted_by, **others)
 
 
 def finite(data: SuiteData, table: str, prefix: str = "") -> list[RowRule]:

@@ -29,10 +29,10 @@ from din.base.workspace import Suite, Workspace
 from din.contracts import expectations as reports
 from din.contracts.verdicts import Expectation, ValidationReport
 from din.params.reading import Params
-from validation.expectations import SAMPLE, Expected, Rows
+from validation.expectations import Expected
 from validation.own import Own
 from validation.printing import failures
-from validation.suite_data import SuiteData
+from validation.suite_data import SAMPLE, Rows, SuiteData
 
 Detector = Callable[[Any], Iterable[Expected]]  # of the suite's data
 

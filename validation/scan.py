@@ -6,18 +6,16 @@ and the one after it whether the history is complete. DuckDB joins each impressi
 users and prior histories are compared across shards. Fields are read one file at a time.
 """
 
-from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
 from din.schema import DAY_US, SPLITS, Group
-from validation.expectations import SAMPLE, Expected, figure
+from validation.expectations import Expected, none_of
 from validation.feature_directory import OF_BEHAVIOURS, OF_IMPRESSIONS, OWN, FeatureDirectory, values
-from validation.row_rules import RowRule, keep
+from validation.row_rules import RowRule, judge_rows
 from validation.suite_data import text
 
 _FEATURIZE = "a fault of featurize: run `dvc repro featurize`, and report it if it stays"
@@ -43,30 +41,29 @@ def rows(features: FeatureDirectory) -> Iterator[Expected]:
     features.connection.execute(_USERS)
     features.connection.execute(_prior(features))
     shards = (f"({_joined(features, shard)})" for shard in range(features.manifest.shards))
-    yield from keep(features, _rules(features), shards, "files", "file", f"file, row, {', '.join(OWN)}")
+    yield from judge_rows(features, _rules(features), shards, "files", "file", f"file, row, {', '.join(OWN)}")
 
 
 def fields_in_range(features: FeatureDirectory) -> Iterator[Expected]:
-    """Expect each field's values to be in the range that its form allows: `<field>_in_range`."""
-    counts: Counter[str] = Counter()
-    samples: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    """Expect each field's values to be in the range that its form allows: `fields_in_range`."""
+    offenders = []
     for path, group in _files(features):
         for field in features.of(group):
-            found, row = values(pq.read_table(path, columns=[field.name])[field.name], field)
-            broken = np.flatnonzero(field.form.outside(found, features.stored_rows[field.name]))
-            counts[field.name] += len(broken)
-            samples[field.name] += [
-                {"file": str(path), "row": row[at], field.name: found[at].tolist()} for at in broken[:SAMPLE]
+            stored, row = values(pq.read_table(path, columns=[field.name])[field.name], field)
+            offenders += [
+                {"field": field.name, "file": str(path), "row": row[at], "value": stored[at].tolist()}
+                for at in np.flatnonzero(field.form.outside(stored, features.stored_rows[field.name]))
             ]
-    for field in features.fields:
-        yield figure(
-            f"{field.name}_in_range",
-            counts[field.name],
-            maximum=0,
-            column=field.name,
-            advice=f"{field.form.rule}: run `dvc repro featurize`",
-            sample=samples[field.name],
-        )
+    broken = {row["field"] for row in offenders}
+    rules = dict.fromkeys(f"{field.name}: {field.form.rule}" for field in features.fields if field.name in broken)
+    yield none_of(
+        features,
+        "fields_in_range",
+        "vocabularies",
+        features.field_names,
+        offenders,
+        advice=f"a value is in the range of its field; {'; '.join(rules)}: run `dvc repro featurize`",
+    )
 
 
 def _files(features: FeatureDirectory) -> Iterator[tuple[Path, Group]]:

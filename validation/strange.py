@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 from great_expectations import expectations as gxe
 
-from validation.expectations import SAMPLE, Expected, Severity, expect
+from validation.expectations import Expected, expect
 from validation.log import Log
+from validation.suite_data import SAMPLE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,34 +56,27 @@ def by_day(
     *,
     advice: str,
     about: str | None = None,
-    severity: Severity | None = None,
 ) -> Iterator[Expected]:
-    """Yield the expectation on the newest days and the one on all days. Each covers all `figures`.
-
-    `severity` is the severity of an extreme figure on the newest days, by default `validate_raw.strange_days`.
-    """
+    """Yield the expectation on the newest days and the one on all days. Each covers all `figures`."""
     newest = np.arange(len(log.calendar.days)) >= log.calendar.newest
-    strange_days: Severity = "critical" if log.params.validate_raw.strange_days == "critical" else "warning"
     verdicts = [_verdict(figure, newest) for figure in figures]
-    columns = pd.concat([_columns(log, name, *one) for one in zip(figures, verdicts, strict=True)]) if figures else None
-    expectations: tuple[tuple[str, Severity, np.ndarray, str], ...] = (
-        (f"{name}_newest_days", severity or strange_days, newest, "extreme"),
-        (f"{name}_by_day", "warning", np.ones(len(newest), bool), "strange"),
-    )
-    for expectation, severity, days, unwanted in expectations:
-        if columns is None or not any((figure.judged & days).any() for figure in figures):
+    for expectation, days, unwanted in (
+        (f"{name}_newest_days", newest, "extreme"),
+        (f"{name}_by_day", np.ones(len(newest), bool), "strange"),
+    ):
+        if not any((figure.judged & days).any() for figure in figures):
             continue
-        found = [(row, k) for k, verdict in enumerate(verdicts) for row in np.flatnonzero(verdict == unwanted).tolist()]
-        found.sort(key=lambda offender: -offender[0])
+        offenders = [(row, k) for k, verdict in enumerate(verdicts) for row in np.flatnonzero(verdict == unwanted)]
+        offenders.sort(key=lambda offender: -offender[0])
         yield expect(
+            log,
             gxe.ExpectColumnValuesToNotBeInSet,
             expectation,
             "columns" if figures[0].column else "days",
-            columns,
+            pd.concat([_columns(log, name, *judged) for judged in zip(figures, verdicts, strict=True)]),
             about=about,
             advice=advice,
-            severity=severity,
-            sample=[figures[k].evidence(log, row) for row, k in found[:SAMPLE]],
+            sample=[figures[k].evidence(log, int(row)) for row, k in offenders[:SAMPLE]],
             column=f"{name}_verdict",
             value_set=[unwanted],
         )
@@ -99,5 +93,5 @@ def _verdict(figure: DailyFigure, newest: np.ndarray) -> np.ndarray:
 def _columns(log: Log, name: str, figure: DailyFigure, verdict: np.ndarray) -> pd.DataFrame:
     values = {key if key == name else f"{name}_{key}": value for key, value in figure.values.items()}
     key = {"column": figure.column} if figure.column else {}
-    found = pd.DataFrame({"date": log.calendar.days.astype(str)} | key | values | {f"{name}_verdict": verdict})
-    return found.set_index(["date", *key])
+    columns = {"date": log.calendar.days.astype(str)} | key | values | {f"{name}_verdict": verdict}
+    return pd.DataFrame(columns).set_index(["date", *key])

@@ -7,19 +7,23 @@ aliases outside ORDER BY and HAVING; an outer SELECT does.
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import duckdb
 import numpy as np
 
 from din.base import cores, memory
-from din.base.workspace import Workspace
+from din.base.workspace import Suite, Workspace
 from din.params.reading import Params
-from validation.expectations import SAMPLE, Rows
+from validation.thresholds import Threshold, threshold
+
+Rows = Sequence[Mapping[str, Any]]
+SAMPLE = 5
+"""The number of offending rows in a report."""
 
 MEMORY_MB = int(min(4_000, memory.available_mb() / 2))
 """The memory of DuckDB: at most half of what this process may use. Python and its libraries need about 1 GB more."""
@@ -27,6 +31,8 @@ MEMORY_MB = int(min(4_000, memory.available_mb() / 2))
 
 class SuiteData:
     """The data of a suite. Its tables are created at the first query."""
+
+    suite: ClassVar[Suite]
 
     def __init__(self, workspace: Workspace, params: Params) -> None:
         self.workspace = workspace
@@ -48,6 +54,10 @@ class SuiteData:
     def load(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Create the tables that expectations and a user's own SELECTs read."""
 
+    def threshold(self, name: str) -> Threshold:
+        """Return the threshold of an expectation."""
+        return threshold(self.suite, name, getattr(self.params, f"validate_{self.suite}"))
+
     def views(self) -> dict[str, str]:
         """Return the queries of views that only a user's own expectations read, by the name of the view."""
         return {}
@@ -64,9 +74,9 @@ class SuiteData:
 
     def rows(self, query: str) -> list[dict[str, Any]]:
         """Return all rows of a query."""
-        found = self.connection.execute(query)
-        names = [column[0] for column in found.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+        result = self.connection.execute(query)
+        names = [column[0] for column in result.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
     def sample(self, query: str) -> Callable[[], Rows]:
         """Return a function that runs the query and returns its first `SAMPLE` rows."""
@@ -74,8 +84,8 @@ class SuiteData:
 
     def arrays(self, query: str) -> dict[str, np.ndarray]:
         """Return the columns of a query as arrays; a missing number is NaN."""
-        found = self.connection.execute(query).fetchnumpy()
-        return {name: _filled(np.ma.asarray(column)) for name, column in found.items()}
+        columns = self.connection.execute(query).fetchnumpy()
+        return {name: _filled(np.ma.asarray(column)) for name, column in columns.items()}
 
     def columns(self, table: str) -> dict[str, str]:
         """Return the names and DuckDB types of a table's columns."""

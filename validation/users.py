@@ -43,10 +43,10 @@ def robots(log: Log) -> Iterator[Expected]:
     count = int(everything.sum())
     too_many = count >= constants.ROBOTS and count >= constants.ROBOTS_TIMES_EXPECTED * expected
     yield figure(
+        log,
         "click_everything_rate",
         count / len(rows) if too_many else 0.0,
-        maximum=constants.ROBOT_SHARE,
-        column=LABEL,
+        about=LABEL,
         advice=f"users who clicked each of their {most} or more impressions; from the spread of users, {expected:.2g} "
         "are expected: are they robots, or are only their clicks logged? Leave them out",
         sample=log.sample(f"{by_user} HAVING rows = clicks AND rows >= {most} ORDER BY rows DESC, 1"),
@@ -85,10 +85,10 @@ def largest_user(log: Log) -> Iterator[Expected]:
     by_user = f"SELECT {USER_ID}, sum(n)::BIGINT AS rows FROM {BY_DAY[USER_ID]} GROUP BY {USER_ID}"
     users, share_of_log = log.one(f"SELECT count(*), max(rows) / sum(rows) FROM ({by_user})")
     yield figure(
+        log,
         "largest_user_share",
         share_of_log if users >= constants.CROWD else 0,
-        maximum=constants.LARGEST_SHARE,
-        column=USER_ID,
+        about=USER_ID,
         advice=_LARGEST,
         sample=log.sample(f"{by_user} ORDER BY rows DESC, {USER_ID}"),
     )

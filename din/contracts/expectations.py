@@ -21,11 +21,12 @@ _ALWAYS: dict[Suite, str] = {
         sequence_not_null sequence_unique timestamp_not_null timestamp_plausible timestamp_within_day user_id_not_null
     """,
     "features": """
-        behaviours_sorted built_from_this_raw_log columns empty_field files_match_manifest files_readable
-        history_before_impression history_complete history_leak history_leak_later history_length history_of_own_user
-        history_within_behaviours integers_not_null item_in_range item_order_kept label_0_or_1 label_leak
-        label_leak_later negatives_not_own row_counts splits_apart test_classes test_rows train_classes train_rows
-        unknown_items_rate user_in_one_shard user_in_range valid_classes valid_rows
+        behaviours_sorted built_from_this_raw_log columns empty_field fields_in_range files_match_manifest
+        files_readable history_before_impression history_complete history_leak history_leak_later history_length
+        history_of_own_user history_within_behaviours integers_not_null item_in_range item_order_kept label_0_or_1
+        label_leak label_leak_later negatives_not_own row_counts split_classes split_rows splits_apart
+        unknown_items_rate user_in_one_shard user_in_range vocabulary_counts vocabulary_days vocabulary_ids
+        vocabulary_values
     """,
     "predictions": """
         columns files_readable test_calibration_ratio test_lr_not_null test_normalized_entropy test_popularity_not_null

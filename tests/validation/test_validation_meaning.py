@@ -9,6 +9,7 @@ import pytest
 
 from din.metrics.ranking import auc
 from din.params.reading import Params
+from din.params.validate import ValidateFeatures
 from din.schema import SPLITS, Group
 from tests.validation.planting import (
     FEATURES,
@@ -27,11 +28,13 @@ from tests.validation.planting import (
     shard,
     shards,
 )
-from validation import constants, rates
+from validation import rates
 from validation.features import PHASES
 from validation.meaning import held_out_auc
 from validation.sample import Codes, EncodedImpressions, in_second_half
+from validation.thresholds import threshold
 
+LOWEST = threshold("features", "rate_of_judged_rows", ValidateFeatures()).minimum
 Enter = Callable[..., Params]
 
 
@@ -241,7 +244,7 @@ def test_honest_values_never_exclude(seed: int) -> None:
     rate = parts[0].clicks / parts[0].shown
     for honest in (true, random.random(400), true.round(1), rate, parts[0].clicks, *shown, shown[0] + shown[1]):
         found = rates.correlation(honest, *parts)
-        assert found is not None and found > constants.MIN_CORRELATION
+        assert found is not None and found > LOWEST
     for telling in (
         whole.clicks / whole.shown,
         (whole.clicks + 2) / (whole.shown + 5),
@@ -249,13 +252,13 @@ def test_honest_values_never_exclude(seed: int) -> None:
         whole.clicks - 1e-6,
     ):
         found = rates.correlation(telling, *parts)
-        assert found is not None and found < constants.MIN_CORRELATION
+        assert found is not None and found < LOWEST
 
 
 def test_too_few_rows_name_the_dates_of_the_splits(workspace: Enter) -> None:
     """If one row of another year becomes the test split, the message names its date."""
     params = workspace("temporal")
     found = failed(judge("features", limits(params, "validate_features", min_rows=10**6)))
-    assert "2024-01-05 to 2024-01-06" in found["test_rows"]["advice"]
-    dates = {row["split"]: row["dates"] for row in found["test_rows"]["sample"]}
+    assert "2024-01-05 to 2024-01-06" in found["split_rows"]["advice"]
+    dates = {row["split"]: row["dates"] for row in found["split_rows"]["sample"]}
     assert dates["train"] == "2024-01-01 to 2024-01-03"

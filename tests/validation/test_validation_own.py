@@ -45,7 +45,7 @@ BROKEN: dict[Suite, list[dict[str, Any]]] = {
         expectation("expect_table_row_count_to_equal", {"name": "e", **JOIN}, value=0),
         expectation("expect_column_max_to_be_between", {"name": "missing", "table": "log"}, column="ctrr", max_value=1),
     ],
-    "features": [expectation("expect_column_min_to_be_between", {"table": "log"}, column="test_rows", min_value=10**6)],
+    "features": [expectation("expect_column_min_to_be_between", {"table": "splits"}, column="rows", min_value=10**6)],
     "predictions": [
         expectation("expect_column_max_to_be_between", {"table": "test"}, column="prediction", max_value=0.01)
     ],
