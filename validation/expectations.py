@@ -3,7 +3,7 @@
 The pandas engine of Great Expectations would have to hold the whole log in memory. The suites on the raw log and on the
 shards therefore compute a few small tables over *all* rows, and Great Expectations judges their columns. `days` has one
 row per day, `columns` one per column and day, `files` one per file, `vocabularies` one per field, and `log` a single
-row of figures (docs/adr/0033). Thresholds come from validation/thresholds.py. An expectation's severity and advice are
+row of figures (docs/adr/0034). Thresholds come from validation/thresholds.py. An expectation's severity and advice are
 stored in the library's own arguments `severity` and `notes`.
 """
 

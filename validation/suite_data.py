@@ -56,7 +56,7 @@ class SuiteData:
 
     def threshold(self, name: str) -> Threshold:
         """Return the threshold of an expectation."""
-        return threshold(self.suite, name, getattr(self.params, f"validate_{self.suite}"))
+        return threshold(self.suite, name, self.params)
 
     def views(self) -> dict[str, str]:
         """Return the queries of views that only a user's own expectations read, by the name of the view."""
