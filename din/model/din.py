@@ -5,11 +5,10 @@ from typing_extensions import override
 
 from din.model import MODELS
 from din.model.attention import ActivationUnit
-from din.model.embedding import Batch
 from din.model.embedding_mlp import EmbeddingMLP
-from din.ops.activation_unit import attended_inputs
+from din.ops.activation_unit import interest
 from din.ops.histories import Histories
-from din.ops.inputs import Embedded
+from din.ops.inputs import Keys
 from din.params.train import Train
 from din.schema import Field
 
@@ -36,16 +35,9 @@ class DIN(EmbeddingMLP):
         )
 
     @override
-    def inputs(self, embedded: Embedded, batch: Batch, histories: Histories) -> Tensor:
-        members = [selection(batch) for selection in self.selections]
-        units = [unit for unit in self.units if isinstance(unit, ActivationUnit)]
-        return attended_inputs(
-            embedded,
-            batch.places,
-            histories,
-            members,
-            units,
-            softmax=self.softmax,
-            product=self.interest_product,
-            training=self.training,
-        )
+    def pool(
+        self, sequence: int, query_BD: Tensor, keys: Keys, member_T1: Tensor | None, histories: Histories
+    ) -> Tensor:
+        unit = self.units[sequence]
+        assert isinstance(unit, ActivationUnit)
+        return interest(unit, query_BD, keys, member_T1, histories, softmax=self.softmax)

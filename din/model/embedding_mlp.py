@@ -16,7 +16,7 @@ from din.model.lr import LogisticRegression
 from din.model.mlp import multilayer_perceptron
 from din.model.model import Model
 from din.ops.histories import Histories
-from din.ops.inputs import Embedded, Keys, MLPInputs, encode
+from din.ops.inputs import Embedded, Keys, encode, join
 from din.ops.lookup import Columns, lookup
 from din.params.train import Train
 from din.schema import Field, Group
@@ -79,7 +79,7 @@ class EmbeddingMLP(Model):
             keys, member_T1 = every.of_sequence(selection(batch), self.training)
             interests.append(self.pool(number, query_BD, keys, member_T1, histories.of(keys.segment_T)))
         profile_BP = embedded.profile_BP.expand(query_BD.shape[0], -1)
-        return MLPInputs.of(profile_BP, interests, query_BD, self.interest_product).joined()
+        return join(profile_BP, interests, query_BD, product=self.interest_product)
 
     def pool(
         self, sequence: int, query_BD: Tensor, keys: Keys, member_T1: Tensor | None, histories: Histories

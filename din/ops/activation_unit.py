@@ -1,4 +1,4 @@
-"""The local activation unit with pooling (Eq. 3 of arXiv 1706.06978), from embeddings to the MLP's inputs.
+"""The local activation unit with pooling (Eq. 3 of arXiv 1706.06978), for one sequence of behaviours.
 
     interest_b = Σ_t a(k_t, q_b)·k_t      over the behaviours t of impression b, with its candidate q_b
 
@@ -13,11 +13,9 @@ wider than the candidate, since its own fields (past feedback) have no counterpa
 
 The native form supports Dice in float32 on the CPU, in training and in evaluation without gradients. It does not
 support the outer product. It builds one matrix per impression, (Wk − Wd) + Wp·diag(q), which halves the multiplications
-of the first layer. Everything from the embeddings to the inputs of the MLP is one autograd function. With separate
-operations, autograd would make an extra pass over every concatenation, slice and sum.
+of the first layer.
 """
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -26,9 +24,9 @@ from torch.nn.functional import linear
 
 from din.ops import backend
 from din.ops.histories import Histories, Packed
-from din.ops.inputs import Embedded, Keys, MLPInputs, Places, encode
-from din.ops.native.library import Library, Struct
-from din.ops.perceptron import DiceStack, State, stack_fits
+from din.ops.inputs import Keys
+from din.ops.native.library import Library
+from din.ops.perceptron import DiceStack, stack_fits
 from din.ops.segments import segment_softmax, segment_sum
 from din.ops.table_rows import add_rows
 
@@ -89,49 +87,29 @@ def _outer_product(query: Tensor, shared: Tensor) -> Tensor:
     return (query.unsqueeze(-1) * shared.unsqueeze(-2)).flatten(-2)
 
 
-def attended_inputs(
-    embedded: Embedded,
-    places: Places,
-    histories: Histories,
-    members: Sequence[Tensor | None],
-    units: Sequence[Unit],
-    *,
-    softmax: bool,
-    product: bool,
-    training: bool,
+def interest(
+    unit: Unit, query_BD: Tensor, keys: Keys, member_T1: Tensor | None, histories: Histories, *, softmax: bool
 ) -> Tensor:
-    """Return the inputs of the MLP, [B, I], with one interest per sequence.
-
-    The interest of an impression without behaviours is 0.
+    """Return the interests [B, K] of one sequence. The interest of an impression without behaviours is 0.
 
     Args:
-        embedded: the embeddings of the batch.
-        places: the items of candidates and behaviours.
-        histories: the impressions' histories.
-        members: bool [T] for each sequence, the behaviours that belong to it. None: all.
-        units: the activation unit of each sequence.
+        unit: the activation unit.
+        query_BD: the candidates.
+        keys: the behaviours.
+        member_T1: 1 for behaviours that belong to the sequence, else 0. None: all belong to it.
+        histories: maps behaviours to candidates.
         softmax: normalise the weights of an impression's behaviours by a softmax.
-        product: add interest ⊙ candidate to the inputs.
-        training: see `Keys.of_sequence`.
     """
     library = backend.library()
-    if library and isinstance(histories, Packed) and all(_fits(unit, embedded) for unit in units):
-        attentions = [_Attention(library, unit, softmax) for unit in units]
-        tensors = [tensor for attention in attentions for tensor in attention.tensors]
-        return _AttendedInputs.apply(attentions, places, members, product, *embedded, *tensors)
-    query_BD, every = encode(embedded, places)
-    interests = []
-    for unit, member_T in zip(units, members, strict=True):
-        keys, member_T1 = every.of_sequence(member_T, training)
-        interests.append(_interest(unit, query_BD, keys.rows(), member_T1, histories.of(keys.segment_T), softmax))
-    profile_BP = embedded.profile_BP.expand(query_BD.shape[0], -1)
-    return MLPInputs.of(profile_BP, interests, query_BD, product).joined()
-
-
-def _interest(
-    unit: Unit, query_BD: Tensor, key_TK: Tensor, member_T1: Tensor | None, histories: Histories, softmax: bool
-) -> Tensor:
-    """Return the interests [B, K] of one sequence (the reference)."""
+    if library and isinstance(histories, Packed) and _fits(unit, query_BD):
+        members = keys if member_T1 is None else keys.chosen(member_T1.squeeze(1))
+        first = unit.first_layer()
+        query_HD, key_HK = first.linear_parts()
+        base_BH = linear(query_BD, query_HD, first.bias_H)
+        stack = DiceStack(library, unit.upper_layers())
+        tensors = (query_BD, base_BH, members.source_NK, key_HK, first.product_HX, *stack.tensors)
+        return _Interest.apply(library, stack, softmax, members, *tensors)
+    key_TK = keys.rows()
     weights = unit(query_BD, key_TK, histories)
     if softmax:
         weights = histories.softmax(weights, member_T1)
@@ -140,160 +118,86 @@ def _interest(
     return histories.weighted_sum(weights, key_TK)
 
 
-def _fits(unit: Unit, embedded: Embedded) -> bool:
-    return stack_fits(unit.upper_layers(), embedded.items_UD) and not unit.first_layer().outer
+def _fits(unit: Unit, query_BD: Tensor) -> bool:
+    return stack_fits(unit.upper_layers(), query_BD) and not unit.first_layer().outer
 
 
-class _AttendedInputs(torch.autograd.Function):
-    """The native form of `attended_inputs`. `tensors` are those of `Embedded`, then the weights of all attentions."""
+class _Interest(torch.autograd.Function):
+    """The native form of `interest`, from the candidates' part of the first layer on."""
 
     @staticmethod
     def forward(
         ctx: Any,
-        attentions: "Sequence[_Attention]",
-        places: Places,
-        members: Sequence[Tensor | None],
-        product: bool,
-        *tensors: Tensor,
+        library: Library,
+        stack: DiceStack,
+        softmax: bool,
+        keys: Keys,
+        query_BD: Tensor,
+        base_BH: Tensor,
+        source_NK: Tensor,
+        key_HK: Tensor,
+        product_HX: Tensor,
+        *_: Tensor,
     ) -> Tensor:
-        embedded = Embedded(*tensors[:3])
-        query_BD, every = encode(embedded, places)
-        interests = []
-        for attention, member_T in zip(attentions, members, strict=True):
-            keys, _ = every.of_sequence(member_T, training=True)
-            interests.append(attention.forward(query_BD, keys))
-        ctx.attentions = attentions
-        ctx.places = places
-        ctx.items = len(embedded.items_UD)
-        ctx.profile_width = embedded.profile_BP.shape[1]
-        ctx.save_for_backward(query_BD, every.source_NK, *interests)
-        return MLPInputs.of(embedded.profile_BP, interests, query_BD, product).joined()
+        """Return the interests [B, K].
 
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
-        query_BD, source_NK, *interests = ctx.saved_tensors
-        key_width = source_NK.shape[1]
-        width = query_BD.shape[1]
-        parts = MLPInputs.split(gradients[0], ctx.profile_width, key_width, width, len(interests))
-        d_query_BD = parts.query_BD.clone()
-        d_source_NK = torch.zeros_like(source_NK)
-        d_tensors = []
-        for number, attention in enumerate(ctx.attentions):
-            d_interest_BK = parts.interests[number].clone()
-            if parts.products:
-                d_product_BD = parts.products[number]
-                d_query_BD.addcmul_(d_product_BD, interests[number][:, :width])
-                d_interest_BK[:, :width].addcmul_(d_product_BD, query_BD)
-            d_tensors += attention.backward(d_interest_BK, d_query_BD, d_source_NK)
-        if key_width == width:  # the keys are the items themselves
-            d_items_UD = d_source_NK
-            d_feedback_TF = None
-        else:  # `encode` concatenated each behaviour's item and feedback
-            d_items_UD = source_NK.new_zeros(ctx.items, width)
-            d_feedback_TF = d_source_NK[:, width:]
-            add_rows(d_items_UD, ctx.places.behaviour_T, d_source_NK)
-        add_rows(d_items_UD, ctx.places.candidate_B, d_query_BD)
-        return None, None, None, None, d_items_UD, d_feedback_TF, parts.profile_BP, *d_tensors
-
-
-class _Forward(NamedTuple):
-    """The results of a forward pass that `_Attention.backward` needs."""
-
-    query_BD: Tensor
-    keys: Keys
-    histories: Struct  # din_histories
-    query_HD: Tensor  # weights of q alone
-    key_HK: Tensor  # weights of k alone
-    weight_T: Tensor  # pooling weights of the behaviours
-    states: list[State]  # one per layer of Dice
-
-
-class _Attention:
-    """The native form of an activation unit with its pooling. Each call of `backward` follows one of `forward`.
-
-    Attributes:
-        tensors: the unit's weights.
-    """
-
-    def __init__(self, library: Library, unit: Unit, softmax: bool) -> None:
-        self._library = library
-        self._first = unit.first_layer()
-        self._softmax = softmax
-        self._stack = DiceStack(library, unit.upper_layers())
-        self.tensors = [tensor for tensor in self._first if tensor is not None] + self._stack.tensors
-
-    def forward(self, query_BD: Tensor, keys: Keys) -> Tensor:
-        """Return the interests [B, K] of candidates."""
-        library = self._library
+        Args:
+            stack: the layers above the first, whose tensors come last.
+            keys: the behaviours of the sequence, with the tensor `source_NK`.
+            base_BH: the candidates' part of the first layer's outputs.
+            key_HK, product_HX: weights of k alone, and of q⊙k.
+        """
         threads = torch.get_num_threads()
         impressions, width = query_BD.shape
+        units = base_BH.shape[1]
         behaviours = len(keys.segment_T)
-        units = len(self._first.bias_H)
-        query_HD, key_HK = self._first.linear_parts()
         offsets = keys.segment_T.new_empty(impressions + 1)
         library.din_segment_offsets(behaviours, keys.segment_T, impressions, offsets)
         histories = library.struct(
             "din_histories",
             impressions=impressions,
-            key_width=keys.source_NK.shape[1],
-            keys=keys.source_NK,
+            key_width=source_NK.shape[1],
+            keys=source_NK,
             position=keys.position_T,
             offsets=offsets,
         )
-        base_BH = torch.addmm(self._first.bias_H, query_BD, query_HD.T)
-        s = self._stack.hidden(behaviours, units)
-        weights = (key_HK, self._first.product_HX)
-        library.din_unit_forward(threads, histories, width, units, query_BD, base_BH, *weights, s)
-        weight_T, states = self._stack.forward(s, behaviours)
-        if self._softmax:
+        s = stack.hidden(behaviours, units)
+        library.din_unit_forward(threads, histories, width, units, query_BD, base_BH, key_HK, product_HX, s)
+        weight_T, states = stack.forward(s, behaviours)
+        if softmax:
             weight_T = segment_softmax(weight_T.unsqueeze(1), keys.segment_T, impressions, None).squeeze(1)
-        pooled_BK = query_BD.new_empty(impressions, keys.source_NK.shape[1])
+        pooled_BK = query_BD.new_empty(impressions, source_NK.shape[1])
         library.din_pool_forward(threads, histories, weight_T, pooled_BK)
-        self._kept = _Forward(query_BD, keys, histories, query_HD, key_HK, weight_T, states)
+        ctx.library, ctx.stack, ctx.softmax, ctx.histories, ctx.states = library, stack, softmax, histories, states
+        ctx.save_for_backward(query_BD, source_NK, key_HK, product_HX, weight_T, keys.segment_T, keys.position_T)
         return pooled_BK
 
-    def backward(self, d_pooled_BK: Tensor, d_query_BD: Tensor, d_source_NK: Tensor) -> list[Tensor]:
-        """Return the gradients of `tensors`. Add the gradients of candidates and keys to d_query_BD and d_source_NK."""
-        kept = self._kept
-        keys = kept.keys
-        library = self._library
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
+        query_BD, source_NK, key_HK, product_HX, weight_T, segment_T, position_T = ctx.saved_tensors
+        library = ctx.library
         threads = torch.get_num_threads()
-        impressions, width = kept.query_BD.shape
-        d_weight_T = torch.empty_like(kept.weight_T)
-        library.din_pool_backward(threads, kept.histories, d_pooled_BK, d_weight_T)
-        if self._softmax:
-            d_weight_T = _softmax_backward(kept.weight_T, d_weight_T, keys.segment_T, impressions)
-        lowest, d_stack = self._stack.backward(kept.states, d_weight_T)
+        impressions, width = query_BD.shape
+        d_pooled_BK = gradients[0].contiguous()
+        d_weight_T = torch.empty_like(weight_T)
+        library.din_pool_backward(threads, ctx.histories, d_pooled_BK, d_weight_T)
+        if ctx.softmax:
+            d_weight_T = _softmax_backward(weight_T, d_weight_T, segment_T, impressions)
+        lowest, d_stack = ctx.stack.backward(ctx.states, d_weight_T)
 
-        product_HX = self._first.product_HX
-        d_base_BH = kept.query_BD.new_empty(impressions, len(self._first.bias_H))
-        d_unit_query_BD = torch.empty_like(kept.query_BD)
-        d_key_HK = torch.empty_like(kept.key_HK)
+        d_query_BD = torch.empty_like(query_BD)
+        d_base_BH = query_BD.new_empty(impressions, len(product_HX))
+        d_key_HK = torch.empty_like(key_HK)
         d_product_HX = torch.empty_like(product_HX)
-        d_key_TK = kept.query_BD.new_empty(len(kept.weight_T), kept.key_HK.shape[1])
-        read = (
-            kept.query_BD,
-            kept.key_HK,
-            product_HX,
-            kept.weight_T,
-            d_pooled_BK,
-            lowest.layer,
-            lowest.u,
-            lowest.means,
-        )
-        written = (d_base_BH, d_unit_query_BD, d_key_HK, d_product_HX, d_key_TK)
-        library.din_unit_backward(threads, kept.histories, width, *read, *written)
-
-        d_query_BD.add_(d_unit_query_BD).addmm_(d_base_BH, kept.query_HD)
-        if keys.position_T is None:
-            d_source_NK += d_key_TK
-        else:
-            add_rows(d_source_NK, keys.position_T, d_key_TK)
-        d_query_HD = d_base_BH.T @ kept.query_BD
-        d_first = [d_query_HD, d_key_HK]
-        if self._first.difference_HD is not None:
-            d_first.append(d_query_HD - d_key_HK[:, :width])
-        return [*d_first, d_product_HX, d_base_BH.sum(0), *d_stack]
+        d_source_NK = d_key_TK = query_BD.new_empty(len(weight_T), source_NK.shape[1])
+        above = (lowest.layer, lowest.u, lowest.means)
+        read = (query_BD, key_HK, product_HX, weight_T, d_pooled_BK, *above)
+        written = (d_base_BH, d_query_BD, d_key_HK, d_product_HX, d_key_TK)
+        library.din_unit_backward(threads, ctx.histories, width, *read, *written)
+        if position_T is not None:
+            d_source_NK = torch.zeros_like(source_NK)
+            add_rows(d_source_NK, position_T, d_key_TK)
+        return None, None, None, None, d_query_BD, d_base_BH, d_source_NK, d_key_HK, d_product_HX, *d_stack
 
 
 def _softmax_backward(weight_T: Tensor, d_weight_T: Tensor, segment_T: Tensor, impressions: int) -> Tensor:

@@ -16,11 +16,11 @@ from din.kinds import Lookup
 from din.model.attention import ActivationUnit
 from din.model.mlp import multilayer_perceptron
 from din.ops import backend
-from din.ops.activation_unit import attended_inputs
+from din.ops.activation_unit import interest
 from din.ops.backend import Backend
 from din.ops.dice import Dice
 from din.ops.histories import Packed
-from din.ops.inputs import Embedded, Places
+from din.ops.inputs import Embedded, Places, encode, join
 from din.ops.lookup import Columns, lookup
 from din.ops.table_rows import add_rows, take_rows
 from tests.helpers.backends import needs_compiler
@@ -135,16 +135,20 @@ def test_activation_units_with_pooling(
         for number, unit in enumerate(units):
             spread(unit.train(), seed + number, run)
         leaves = [tensor.to(run.dtype).requires_grad_() for tensor in embedded]
+
+        def inputs(training: bool, units=units, leaves=leaves) -> Tensor:
+            query_BD, every = encode(Embedded(*leaves), places)
+            interests = []
+            for unit, member in zip(units, members, strict=True):
+                keys, member_T1 = every.of_sequence(member, training)
+                own = histories.of(keys.segment_T)
+                interests.append(interest(unit.train(training), query_BD, keys, member_T1, own, softmax=softmax))
+            return join(leaves[2], interests, query_BD, product=product)
+
         with threads(parts), backend.using(run.backend):
-            flags = {"softmax": softmax, "product": product, "training": True}
-            inputs = attended_inputs(Embedded(*leaves), places, histories, members, units, **flags)
-            trained = results(inputs, leaves, units)
-            for unit in units:
-                unit.eval()
-            flags["training"] = False
+            trained = results(inputs(training=True), leaves, units)
             with torch.no_grad():
-                evaluated = attended_inputs(Embedded(*leaves), places, histories, members, units, **flags)
-            found.append([*trained, evaluated])
+                found.append([*trained, inputs(training=False)])
         assume(run.dtype == torch.float32 or all(map(differs, units)))
     check(*found)
 
@@ -228,10 +232,10 @@ def example(**changes: float) -> list[Tensor]:
     for name, value in changes.items():
         embedded[name][0] = value
     leaves = [tensor.requires_grad_() for tensor in embedded.values()]
-    flags = {"softmax": False, "product": True, "training": True}
     with backend.using("native"):
-        inputs = attended_inputs(Embedded(*leaves), places, Packed(places.segment_T, 6), [None], [unit], **flags)
-        return results(inputs, leaves, [unit])
+        query_BD, keys = encode(Embedded(*leaves), places)
+        pooled_BK = interest(unit, query_BD, keys, None, Packed(places.segment_T, 6), softmax=False)
+        return results(join(leaves[2], [pooled_BK], query_BD, product=True), leaves, [unit])
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3])
