@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from din.features.reader import Features, Impressions, Shard
-from din.kinds import Column, Lookup, OneId
+from din.kinds import UNKNOWN, Column, Lookup, OneId
 from din.ops.deduplicate import Deduplicator
 from din.ops.gather import field_ids, pack_histories
-from din.schema import UNKNOWN_TIME, Field, Group
+from din.schema import ITEM_ID, UNKNOWN_TIME, Field, Group
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class PackedBatch:
     segment: np.ndarray  # int64 [T], non-decreasing
     age: np.ndarray | None  # float32 [T], seconds from the behaviour to its impression; None if the model reads none
     labels: np.ndarray  # float32 [B]
+    negative: np.ndarray | None = None  # int64 [T], a random item for each behaviour, as positions among the U items
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -77,17 +78,30 @@ def ages(impression_T: np.ndarray, behaviour_T: np.ndarray) -> np.ndarray:
     return age_T
 
 
+def _known_items(features: Features) -> np.ndarray:
+    """Return the rows of items.parquet that have an id of their own by now. If there are none, row 0, the unknown item.
+
+    Items that become known later are left out, so that negatives don't reveal them.
+    """
+    known = np.flatnonzero(features.items[ITEM_ID].values != UNKNOWN)
+    return known if len(known) else np.zeros(1, np.int64)
+
+
 class Packer:
     """Packs impressions of one feature directory into batches.
 
     Args:
         unknown_rate: the share of values that `pack` replaces by unknown, if it is given random numbers.
         ages: whether batches hold the ages of behaviours; see `din.model.model.Model.reads_ages`.
+        negatives: whether batches that are packed with random numbers hold negatives; see `Model.reads_negatives`.
     """
 
-    def __init__(self, features: Features, unknown_rate: float = 0.0, *, ages: bool = False) -> None:
+    def __init__(
+        self, features: Features, unknown_rate: float = 0.0, *, ages: bool = False, negatives: bool = False
+    ) -> None:
         self._features = features
         self._ages = ages
+        self._negatives = _known_items(features) if negatives else None
         self._unknown_rate = float(unknown_rate)
         self.layout = TableLayout.of(features.fields, features.rows)
         self._distinct_items = Deduplicator(features.manifest.items)
@@ -96,7 +110,7 @@ class Packer:
         """Pack impressions `rows` [B] of a shard.
 
         Args:
-            random: draws the values to replace by unknown. None replaces none.
+            random: draws negatives, and the values to replace by unknown. None draws neither.
         """
         impressions: Impressions = shard.impressions
         rows = rows.astype(np.int64, copy=False)
@@ -104,7 +118,10 @@ class Packer:
         places, segment, touched = pack_histories(
             rows, impressions.history_start, impressions.history_end, shard.behaviours.item, impressions.item
         )
+        if random is not None and self._negatives is not None:
+            touched = np.concatenate([touched, random.choice(self._negatives, len(places))])
         items, position = self._distinct_items(touched)
+        behaviour, candidate, drawn = np.split(position, [len(places), len(places) + len(rows)])
         age = None
         if self._ages:
             age = ages(impressions.timestamp[rows][segment], shard.behaviours.time[places])
@@ -115,11 +132,12 @@ class Packer:
                 Group.USER: self._group(Group.USER, self._features.users, users, random),
                 Group.CONTEXT: self._group(Group.CONTEXT, impressions.contexts, rows, random),
             },
-            candidate=position[len(places) :],
-            behaviour=position[: len(places)],
+            candidate=candidate,
+            behaviour=behaviour,
             segment=segment,
             age=age,
             labels=impressions.label[rows].astype(np.float32),
+            negative=None if random is None or self._negatives is None else drawn,
         )
 
     def _group(

@@ -35,6 +35,7 @@ class Batch(NamedTuple):
     segment: Tensor  # int64 [T], each behaviour's impression
     age: Tensor | None  # float32 [T], seconds from the behaviour to the impression, NaN where unknown
     rows: Tensor | None = None  # int64 [R]
+    negative: Tensor | None = None  # int64 [T], a random item for each behaviour; None if no loss reads it
 
     @property
     def places(self) -> Places:
@@ -61,6 +62,7 @@ def to_tensors(packed: PackedBatch, rows: Tensor | None = None) -> Batch:
         segment=torch.from_numpy(packed.segment),
         age=_tensor(packed.age),
         rows=rows,
+        negative=_tensor(packed.negative),
     )
 
 

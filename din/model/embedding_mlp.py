@@ -65,7 +65,7 @@ class EmbeddingMLP(Model):
 
     @override
     def logits(self, table_RW: Tensor, batch: Batch, histories: Histories) -> Tensor:
-        embedded, bias_B1 = self._embed(table_RW, batch, histories.owners)
+        embedded, bias_B1 = self.embed(table_RW, batch, histories.owners)
         logits = self.deep(self.inputs(embedded, batch, histories))
         if self.wide:
             return logits + self.wide.logits(table_RW[:, : self.linear], batch, histories)
@@ -103,7 +103,7 @@ class EmbeddingMLP(Model):
         """Return the logits [B], without the linear part."""
         return self.head(inputs_BI).squeeze(1)
 
-    def _embed(self, table: Tensor, batch: Batch, owners: int) -> tuple[Embedded, Tensor | None]:
+    def embed(self, table: Tensor, batch: Batch, owners: int) -> tuple[Embedded, Tensor | None]:
         """Look up the embeddings, and the item bias of each candidate, [B, 1], if the model has one.
 
         Args:

@@ -28,11 +28,13 @@ class Model(nn.Module, ABC):
         width: W, the columns of the embedding table.
         linear: the number of leading columns that hold linear weights, which no penalty shrinks.
         reads_ages: whether it reads how old behaviours are. If so, each request must have its time.
+        reads_negatives: whether its loss reads `Batch.negative`.
     """
 
     width: int
     linear: int
     reads_ages: bool = False
+    reads_negatives: bool = False
 
     @property
     @abstractmethod
@@ -43,10 +45,17 @@ class Model(nn.Module, ABC):
     def logits(self, table_RW: Tensor, batch: Batch, histories: Histories) -> Tensor:
         """Return the logits [B] of the candidates, given the histories that they are weighed against."""
 
-    def loss(self, logits_B: Tensor, labels_B: Tensor, weights_B: Tensor | None) -> Tensor:
-        """Return the summed loss, a scalar, of a training step. It is called right after `logits`.
+    def loss(
+        self, table_RW: Tensor, batch: Batch, logits_B: Tensor, labels_B: Tensor, weights_B: Tensor | None
+    ) -> Tensor:
+        """Return the summed loss, a scalar, of a training step. A model with an auxiliary loss adds it here.
 
-        A model with an auxiliary loss adds it here.
+        Args:
+            table_RW: the embedding rows that `batch` refers to.
+            batch: the packed impressions.
+            logits_B: the model's logits, plus the offset for the negatives that the log or training left out.
+            labels_B: the clicks.
+            weights_B: the weights of the impressions. None: all are 1.
         """
         return binary_cross_entropy_with_logits(logits_B, labels_B, weights_B, reduction="sum")
 

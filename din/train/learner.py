@@ -89,8 +89,13 @@ class Learner:
         return Trained(self.model.cpu().eval(), self.table.cpu())
 
     def loader(self, half_life_days: float | None = None) -> TrainingLoader:
-        """Return the batches that train this model. They hold ages of behaviours if it reads them."""
-        packer = Packer(self.features, self._learning.unknown_rate, ages=self.model.reads_ages)
+        """Return the batches that train this model. They hold ages of behaviours and negatives if it reads them."""
+        packer = Packer(
+            self.features,
+            self._learning.unknown_rate,
+            ages=self.model.reads_ages,
+            negatives=self.model.reads_negatives,
+        )
         return TrainingLoader(self.features, packer, self._learning.batch_size, self._learning.seed, half_life_days)
 
     def inputs(self, batch: TrainingBatch) -> StepInputs:
@@ -128,7 +133,7 @@ class Learner:
         leaf = take_rows(self.table, inputs.rows).requires_grad_()
         logits = self._logits(leaf, inputs)
         shifted = logits + inputs.offset if inputs.offset else logits
-        loss = self.model.loss(shifted, inputs.labels, inputs.weights) / inputs.impressions
+        loss = self.model.loss(leaf, inputs.batch, shifted, inputs.labels, inputs.weights) / inputs.impressions
         loss.backward()
         return loss.detach(), leaf
 
