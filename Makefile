@@ -61,8 +61,8 @@ params: $(READY) ## write params.yaml and its schema from the defaults in din/pa
 evidence: $(READY) ## every generated table, in an hour on two cores; DATA= prepared logs; ARGS="--only NAME …" or --full
 	python -m benchmarks.evidence $(DATA:%=--data %) $(ARGS)
 
-defects: $(READY) ## run the planted defects and sound variants of tests/faults (ARGS=--full: all); writes docs/defects.md
-	python -m tests.faults.page $(ARGS)
+defects: $(READY) ## run the planted defects and sound variants of benchmarks/defects (ARGS=--full: all); writes docs/defects.md
+	python -m benchmarks.defects.page $(ARGS)
 
 bench: $(READY)  ## speed and memory beside the peers, in .bench/; for a quick look: ARGS="--rows 5000 --repeats 1 --cores 1"
 	python -m benchmarks $(ARGS)

@@ -67,7 +67,7 @@ PLAN = (
     Step("runs", "benchmarks.runs", (), full=False),
     Step("bench", "benchmarks", alone=True),
     Step("serving", "benchmarks.serving", ("--registry", f"{_RUNS[0]}/registry", "--write"), alone=True),
-    Step("defects", "tests.faults.page", ()),
+    Step("defects", "benchmarks.defects.page", ()),
     Step("warranty", "benchmarks.warranty"),
     Step("quality", "benchmarks.quality", data="always"),
     Step(

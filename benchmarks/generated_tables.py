@@ -148,7 +148,7 @@ def publish(name: str, measured: Callable[[], str]) -> int:
 _PAGES = {
     "bench": ("results", "python -m benchmarks"),
     "serving": ("results", "python -m benchmarks.serving"),
-    "defects": ("defects", "python -m tests.faults.page"),
+    "defects": ("defects", "python -m benchmarks.defects.page"),
     "warranty": ("results", "python -m benchmarks.warranty"),
     "month": ("simulated-logs", "python -m benchmarks.month"),
     "four-ways": ("simulated-logs", "python -m benchmarks.prequential"),

@@ -5,6 +5,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.defects.learning import Plant, planted
 from din.base.artifacts import read_json
 from din.base.errors import GateClosed, InputError
 from din.base.workspace import Workspace
@@ -18,7 +19,6 @@ from din.release.promote import promote
 from din.train.evaluate import evaluate
 from din.train.refit import refit
 from din.train.run import train
-from tests.faults.learning import Plant, planted
 from validation import features, predictions, raw
 from validation.run import validate
 

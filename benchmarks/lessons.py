@@ -4,7 +4,7 @@
 
 The command tries learning rates on three logs. A lesson that loses two margins or more on the next day must not be
 promoted, and the sound one must be, unless by chance it is worse. `make defects` tries all faults in
-`tests.faults.learning`, and `make warranty` some of them on many logs.
+`benchmarks.defects.learning`, and `make warranty` some of them on many logs.
 
 The sound part is done once: it makes a champion of the day before, and for each start a workspace in which all stages
 before `refit` have run. Each fault then costs `refit`, `export`, `check_parity` and the gates, with the default limits.
@@ -38,6 +38,7 @@ import pyarrow as pa
 
 from benchmarks import harness, in_process
 from benchmarks.daily import CHAMPION, SCRATCH, advantage, scored, test_rows
+from benchmarks.defects.learning import PLANTS, Plant
 from benchmarks.environments import ROOT
 from benchmarks.generated_tables import publish
 from benchmarks.logs import read_log
@@ -50,7 +51,6 @@ from din.metrics.estimates import Interval
 from din.params.reading import Params
 from din.release.registry.champions import pin
 from din.release.registry.registry import Registry
-from tests.faults.learning import PLANTS, Plant
 
 STARTS = (CHAMPION, SCRATCH)
 _FIRST_RUN = "first run"

@@ -18,6 +18,8 @@ from pathlib import Path
 
 from benchmarks import harness, in_process
 from benchmarks.daily import CHAMPION
+from benchmarks.defects import plants as p
+from benchmarks.defects.learning import PLANTS
 from benchmarks.generated_tables import publish
 from benchmarks.simulated_source import SimulatedSource, date_of, simulated_log
 from benchmarks.warranty import share
@@ -26,8 +28,6 @@ from din.base.workspace import Workspace
 from din.params.reading import Params
 from din.release.registry.champions import pin
 from din.release.registry.registry import Registry
-from tests.faults import plants as p
-from tests.faults.learning import PLANTS
 
 DATA = {
     "milliseconds": ("times in milliseconds instead of seconds", p.last_day(p.milliseconds)),

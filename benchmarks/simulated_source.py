@@ -16,13 +16,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.defects.delivery import DAY, Delivery, Frame
+from benchmarks.defects.plants import Plant
 from benchmarks.logs import MONTH, read_log
 from din.base.artifacts import atomic_path
 from din.params.reading import Params
 from din.schema import ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
 from din_logs.daily_simulation import FIRST_DAY, World
-from tests.factories.log import DAY, Delivery, Frame
-from tests.faults.plants import Plant
 
 _SECOND_US = 1_000_000
 

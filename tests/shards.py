@@ -10,16 +10,16 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 REST = "rest"
 SHARDS: Mapping[str, tuple[str, ...]] = {
+    "lessons": ("tests/benchmarks/test_lessons.py",),
+    "defects": ("tests/benchmarks/test_defects.py",),
     "pipelines": ("tests/pipeline/test_pipeline.py", "tests/din_tune", "tests/benchmarks"),
     "pages": ("tests/pipeline/test_pages.py", "tests/din_report", "tests/test_site.py"),
     "airflow": ("tests/dags", "tests/examples/test_five_plugins.py"),
     "server": ("tests/din_loop/server",),
-    "lessons": ("tests/faults/test_lessons.py",),
-    "defects": ("tests/faults/test_defects.py",),
     "installations": ("tests/din_start/init", "tests/test_workflows.py", "tests/test_containerfile.py"),
     "spark": ("tests/din_spark",),
 }
-"""The files and folders of each shard, relative to the root of the repository."""
+"""The files and folders of each shard, relative to the root of the repository. The first that names a file has it."""
 
 
 def shard_of(path: Path) -> str:

@@ -5,9 +5,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.defects.delivery import draw
+from benchmarks.defects.drive import start
 from benchmarks.prequential import NAMES, measured, text
-from tests.factories.log import draw
-from tests.faults.drive import start
 
 
 @pytest.mark.slow

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.defects.delivery import DELIVERY, Size, draw, write
 from benchmarks.tuned import GUESSED, MODELS, guessed, text
 from din.base.errors import InputError
 from din.base.workspace import Workspace
 from din.params.reading import Params, load
 from din_start.init.command import init
-from tests.factories.log import DELIVERY, Size, draw, write
 from tests.helpers.settings import changed
 
 SMALL = {"embedding_dim": 4, "attention_hidden": (6,), "hidden": (8,), "batch_size": 512, "epochs": 2}

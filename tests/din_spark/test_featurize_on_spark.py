@@ -16,6 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.defects import plants
+from benchmarks.defects.delivery import draw
+from benchmarks.defects.drive import Prepared, parameters
+from benchmarks.defects.table import DEFECTS
 from din.base.artifacts import hash_files
 from din.base.errors import InputError, Unavailable
 from din.base.workspace import Workspace
@@ -23,10 +27,6 @@ from din.featurize import timeline
 from din.featurize.build import featurize
 from tests.din.featurize.featurize_files import Built, Log, block
 from tests.din.featurize.featurize_logs import random_case, random_log
-from tests.factories.log import draw
-from tests.faults import plants
-from tests.faults.defects import DEFECTS
-from tests.faults.drive import Prepared, parameters
 from tests.helpers.spark_processes import (
     configured,
     free_port,

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.defects import plants as p
+from benchmarks.defects.delivery import FIELDS, Delivery, draw
+from benchmarks.defects.drive import SMALL, drive, start
 from din.featurize.build import featurize
 from din.params.reading import Params
 from din.schema import EVENT_COLUMNS
 from din.stages import code
-from tests.factories.log import FIELDS, Delivery, draw
-from tests.faults import plants as p
-from tests.faults.drive import SMALL, drive, start
 from tests.validation.planting import HERE, RAW, edit, events, failed, judge, seal
 
 ROOT = Path(__file__).parents[2]

@@ -114,7 +114,7 @@ def test_every_expectation_has_a_defect(workspace: Enter) -> None:
     last = day(-1).parent.name.removeprefix("date=")
     seal(RAW, until=last)
     own = {"files_match_manifest", "rows", "not_after_until", "watched_finite", "worth_finite"}
-    own |= {"files_readable", "ctr", "duplicate_rate", "distinct_users", "distinct_items"}  # see tests/faults
+    own |= {"files_readable", "ctr", "duplicate_rate", "distinct_users", "distinct_items"}  # see benchmarks/defects
     told = own.union(*(expected for _, expected, _ in DEFECTS.values()))
     assert names(PHASES, params, "files", "rows") <= told
 

@@ -1,4 +1,4 @@
-"""The last phases of the raw suite: the meaning of the log. `tests/faults/defects.py` holds what closes them."""
+"""The last phases of the raw suite: the meaning of the log. `benchmarks/defects/table.py` holds what closes them."""
 
 from collections.abc import Mapping
 from contextlib import closing
@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.defects import plants as p
+from benchmarks.defects.delivery import DAY, Delivery, Size, draw
+from benchmarks.defects.drive import Outcome, drive, start
+from benchmarks.defects.table import DEFECTS
 from din.base.artifacts import read_json
 from din.base.workspace import Workspace
 from din.contracts.expectations import ALWAYS
-from tests.factories.log import DAY, Delivery, Size, draw
-from tests.faults import plants as p
-from tests.faults.defects import DEFECTS
-from tests.faults.drive import Outcome, drive, start
 from validation.raw import PHASES
 
 

@@ -1,6 +1,6 @@
 """The registry: bundles come back as they were, names mean one version, and what may be stored, served and removed.
 
-Races, kills and lost answers are the simulation's; edited records and damaged bundles are in tests/faults.
+Races, kills and lost answers are the simulation's; edited records and damaged bundles are in test_registry_faults.py.
 """
 
 import os

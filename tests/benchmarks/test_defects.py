@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.defects import page
+from benchmarks.defects.delivery import draw
+from benchmarks.defects.drive import STAGES, Prepared, parameters
+from benchmarks.defects.table import DEFECTS, PLANTS, Defect
+from benchmarks.defects.variants import VARIANTS, Variant
 from din.stages import pipeline
-from tests.factories.log import draw
-from tests.faults import page
-from tests.faults.defects import DEFECTS, PLANTS, Defect
-from tests.faults.drive import STAGES, Prepared, parameters
-from tests.faults.variants import VARIANTS, Variant
 
 ROOT = Path(__file__).parents[2]
 RIGHT = 0.95

@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 from onnx import numpy_helper
 from safetensors.numpy import load_file, save_file
 
+from benchmarks.defects.delivery import DAY, FIELDS, HOUR, START, Delivery, Frame, Layout, Size, draw
 from din.base.artifacts import MANIFEST, hash_files, read_json, write_json
 from din.bundle.bundle_writer import seal
-from tests.factories.log import DAY, FIELDS, HOUR, START, Delivery, Frame, Layout, Size, draw
 
 Plant = Callable[[Delivery], Delivery]
 Change = Callable[[Frame], Frame]

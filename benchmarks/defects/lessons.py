@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.daily import CHAMPION, SCRATCH
+from benchmarks.defects.drive import workers
+from benchmarks.defects.learning import PLANTS
 from benchmarks.lessons import SOUND, Lesson, LessonLog, Site, simulated, table
 from din_start.init.split import CHALLENGING
-from tests.faults.drive import workers
-from tests.faults.learning import PLANTS
 
 __all__ = ["SOUND", "drive_lessons", "part", "wrong"]
 _USERS, _IMPRESSIONS = 1_200, 2_000

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.defects.delivery import DAY, FIELDS, START, Delivery, Size, draw, write
 from benchmarks.in_process import STAGES
 from din.base.artifacts import read_json
 from din.base.errors import GateClosed, InputError
@@ -23,7 +24,6 @@ from din.base.workspace import Suite, Workspace
 from din.params.reading import Params
 from din.release.promote import promote as promote_run
 from din.release.registry.registry import Registry
-from tests.factories.log import DAY, FIELDS, START, Delivery, Size, draw, write
 
 SMALL: dict[str, Any] = {
     "fetch.source": "table",

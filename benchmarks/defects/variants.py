@@ -9,9 +9,9 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from tests.factories.log import DAY, HOUR, START, Delivery, Frame, Size, draw
-from tests.faults import plants as p
-from tests.faults.drive import DAILY, Outcome, drive, promote, start, until_yesterday
+from benchmarks.defects import plants as p
+from benchmarks.defects.delivery import DAY, HOUR, START, Delivery, Frame, Size, draw
+from benchmarks.defects.drive import DAILY, Outcome, drive, promote, start, until_yesterday
 
 
 @dataclass(frozen=True)

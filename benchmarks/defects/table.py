@@ -24,13 +24,13 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from tests.factories.log import DAY, HOUR
-from tests.faults import plants as p
-from tests.faults.drive import Outcome, Prepared
+from benchmarks.defects import plants as p
+from benchmarks.defects.delivery import DAY, HOUR
+from benchmarks.defects.drive import Outcome, Prepared
 
 Severity = Literal["critical", "warning"]
 _EARLY = ("fetch", "validate_raw", "featurize", "validate_features")
-TABLE = Path(__file__).with_suffix(".csv")
+TABLE = Path(__file__).with_name("defects.csv")
 
 
 @dataclass(frozen=True, kw_only=True)

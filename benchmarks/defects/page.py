@@ -13,11 +13,11 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from benchmarks.defects.drive import Prepared, prepare, workers
+from benchmarks.defects.lessons import drive_lessons, part, wrong
+from benchmarks.defects.table import DEFECTS, SECTIONS, Defect
+from benchmarks.defects.variants import VARIANTS, Variant
 from benchmarks.generated_tables import TABLES
-from tests.faults.defects import DEFECTS, SECTIONS, Defect
-from tests.faults.drive import Prepared, prepare, workers
-from tests.faults.lessons import drive_lessons, part, wrong
-from tests.faults.variants import VARIANTS, Variant
 
 TABLE = TABLES["defects"]
 _EARLY = "validate_features"

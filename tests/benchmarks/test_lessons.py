@@ -7,6 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.defects import lessons
+from benchmarks.defects.learning import PLANTS, planted
 from din.base.artifacts import hash_tree
 from din.base.workspace import Workspace
 from din.model import artifact
@@ -15,8 +17,6 @@ from din.train.evaluate import evaluate
 from din.train.refit import refit
 from din.train.run import train
 from tests.factories.features import temporal
-from tests.faults import lessons
-from tests.faults.learning import PLANTS, planted
 from tests.helpers.settings import changed
 
 MOSTLY = 10
