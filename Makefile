@@ -16,7 +16,7 @@ endif
 
 PACKAGE := --constraint constraints.txt --editable '.[dev]'
 
-.PHONY: help docs params install run airflow test test-pages test-slow test-spark mutants kills simulate evidence defects bench quality warranty drifts month wheel lint house clean
+.PHONY: help docs params install run airflow test test-core test-pages test-slow test-spark mutants kills simulate evidence defects bench quality warranty drifts month wheel lint house clean
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*:\)[^#]*## /\1	/p' Makefile
 
@@ -31,6 +31,9 @@ airflow: $(READY) ## the main job in Airflow's scheduler, with its UI on http://
 TWO_CORES := -n 2 --dist loadscope --no-loadscope-reorder
 test: $(READY)   ## the test suite, on two cores
 	pytest $(TWO_CORES)
+
+test-core: $(READY) ## the tests of the core, the package `din`, on two cores
+	pytest $(TWO_CORES) tests/din
 
 test-pages: $(READY) ## the report and the documentation in headless Chromium (apt install chromium)
 	uv pip install --quiet --constraint constraints.txt 'playwright>=1.50,<2'
