@@ -24,8 +24,7 @@ from din.ops.dice import EPSILON, Dice
 from din.params.overlays import edit
 from din.params.reading import Params, plain
 from din.stages import pipeline
-from tests.din.bundle.serve_workspace import START, build, part
-from tests.factories.bundles import crown
+from tests.factories.bundles import START, build, crown, part
 from tests.helpers.code_blocks import ENDINGS, EXCLUDED, ROOT, Block, execute, of, shell_blocks, statements
 from tests.helpers.command_lines import parsed
 from tests.helpers.settings import changed

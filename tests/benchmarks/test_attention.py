@@ -17,7 +17,7 @@ from din.base.errors import InputError
 from din.base.workspace import Workspace
 from din.bundle.scorer import Request
 from din.params.reading import Params
-from tests.din.bundle.serve_workspace import built_once
+from tests.factories.bundles import built_once
 
 CAUSE = 1
 """The only item of a history that moves the logit of a click."""

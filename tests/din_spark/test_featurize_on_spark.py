@@ -25,8 +25,8 @@ from din.base.errors import InputError, Unavailable
 from din.base.workspace import Workspace
 from din.featurize import timeline
 from din.featurize.build import featurize
-from tests.din.featurize.featurize_files import Built, Log, block
-from tests.din.featurize.featurize_logs import random_case, random_log
+from tests.din.featurize.featurize_files import Built, block
+from tests.factories.events import Log, random_case, random_log
 from tests.helpers.spark_processes import (
     configured,
     free_port,
@@ -47,7 +47,8 @@ PROTOCOLS = ("temporal", "leave_last_out", "by_user")
 def start(root: Path, changes: dict[str, Any], **environment: str) -> subprocess.Popen[str]:
     """Start featurize on Spark in a process of its own, as Java can't change its settings later."""
     code = (
-        "from pathlib import Path\nfrom featurize_files import block\nfrom din.featurize.build import featurize\n"
+        "from pathlib import Path\nfrom tests.din.featurize.featurize_files import block\n"
+        "from din.featurize.build import featurize\n"
         f"from din.base.workspace import Workspace\nfeaturize(Workspace(Path({str(root)!r})), block(**{changes!r}))\n"
     )
     return started(code, **environment)

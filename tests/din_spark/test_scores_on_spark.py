@@ -13,8 +13,7 @@ from typer.testing import CliRunner
 from din import cli
 from din.bundle import Scorer
 from din.release.registry.registry import Registry
-from tests.din.bundle.serve_workspace import REQUEST, Finished
-from tests.factories.bundles import crown
+from tests.factories.bundles import REQUEST, Finished, crown
 from tests.helpers.spark_processes import configured, needs_java, needs_sail, needs_spark, started
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), needs_spark]

@@ -10,7 +10,7 @@ import pytest
 from din.base.workspace import Workspace
 from din.data.fetch import fetch
 from din.params.reading import Params
-from tests.din.data.log_files import bytes_of
+from tests.factories.raw_logs import bytes_of
 from tests.helpers.spark_processes import ROOT, configured, needs_java, needs_spark, started
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), needs_spark, needs_java]

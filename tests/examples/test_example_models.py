@@ -16,7 +16,7 @@ from din.bundle.parity import check_parity
 from din.params.reading import Params
 from din_loop.server.openapi import description
 from din_loop.server.settings import Settings
-from tests.din.bundle.serve_workspace import Finished, build, random_log
+from tests.factories.bundles import Finished, build, random_log
 from tests.helpers.settings import changed
 
 ROOT = Path(__file__).parent.parent.parent

@@ -1,4 +1,4 @@
-"""Fixtures that give each test a workspace of its own, and ways to fetch a log there; a conftest imports them."""
+"""Small tables as files, fixtures that fetch them in a workspace of the test's own, and what a fetch wrote."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,14 +19,16 @@ Build = Callable[..., Params]
 
 ROOT = Path(__file__).parents[2]
 DAY = 86_400
-START = 1_700_006_400  # 2023-11-15 00:00 UTC
+HEADER = "user_id,item_id,timestamp,label"
+T = 1_700_006_400  # 2023-11-15 00:00 UTC
+GOOD = f"{HEADER}\n1,10,{T},0\n"
 
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     """Return a workspace with nothing but `clicks.csv`: six events of two users over three days."""
-    rows = [f"{1 + i % 2},{10 + i},{START + i * DAY // 2},{i % 2},{'ab'[i % 2]}" for i in range(6)]
-    (tmp_path / "clicks.csv").write_text("\n".join(["user_id,item_id,timestamp,label,tab", *rows]) + "\n")
+    rows = [f"{1 + i % 2},{10 + i},{T + i * DAY // 2},{i % 2},{'ab'[i % 2]}" for i in range(6)]
+    (tmp_path / "clicks.csv").write_text("\n".join([f"{HEADER},tab", *rows]) + "\n")
     return Workspace(tmp_path)
 
 
@@ -90,3 +92,23 @@ def read_raw(raw: Path) -> dict[str, pa.Table]:
     days = [pq.read_table(path, partitioning=None) for path in sorted(raw.glob("events/*/*.parquet"))]
     others = {path.stem: pq.read_table(path) for path in raw.glob("*.parquet")}
     return {"events": pa.concat_tables(days).sort_by("sequence"), **others}
+
+
+def parquet(**columns: Any) -> bytes:
+    """Return the bytes of a Parquet file, by default with the key columns of events."""
+    sink = pa.BufferOutputStream()
+    keys = {"user_id": [1], "item_id": [10], "timestamp": [T], "label": [0]}
+    pq.write_table(pa.table({**keys, **columns}), sink)
+    return sink.getvalue().to_pybytes()
+
+
+def snapshot(workspace: Workspace) -> dict[str, tuple[bytes, int, int]]:
+    paths = sorted(path for path in workspace.raw.rglob("*") if path.is_file())
+    return {
+        path.relative_to(workspace.raw).as_posix(): (path.read_bytes(), path.stat().st_ino, path.stat().st_mtime_ns)
+        for path in paths
+    }
+
+
+def bytes_of(workspace: Workspace) -> dict[str, bytes]:
+    return {path: content for path, (content, *_) in snapshot(workspace).items()}

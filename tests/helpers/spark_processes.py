@@ -25,8 +25,7 @@ needs_sail = pytest.mark.skipif(not find_spec("pysail"), reason="pysail is missi
 
 def started(code: str, **environment: str) -> subprocess.Popen[str]:
     """Run Python code in a process of its own, as Java can't change its settings later."""
-    paths = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "featurize")]
-    own = {"PYTHONPATH": os.pathsep.join(paths), "PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
+    own = {"PYTHONPATH": str(ROOT), "PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
     command = [sys.executable, "-c", code]
     environment = os.environ | own | environment
     environment.pop("SPARK_CONNECT_MODE_ENABLED", None)  # pyspark sets it once this process has used Spark Connect

@@ -8,7 +8,7 @@ import pytest
 from din.base.workspace import Workspace
 from din.bundle import Scorer
 from din.params.reading import Params
-from tests.din.bundle.serve_workspace import Finished, built_once
+from tests.factories.bundles import Finished, built_once
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import pytest
 from din.base.errors import InputError
 from din.bundle import Scorer
 from din.bundle.explain import explain, explain_file
-from tests.din.bundle.serve_workspace import HISTORY, REQUEST
+from tests.factories.bundles import HISTORY, REQUEST
 
 
 def test_effects_are_differences_of_scores(scorer: Scorer) -> None:

@@ -44,8 +44,8 @@ from din.ops.dice import Dice
 from din.params.reading import Params, to_json
 from din.params.train import Train
 from din.schema import Field, Group, parse_fields
-from tests.din.bundle.serve_workspace import FIELDS, Finished
 from tests.factories import documents_of
+from tests.factories.bundles import FIELDS, Finished
 from tests.factories.features import LENGTH, rows_of, with_lengths
 from tests.helpers.settings import changed
 from tests.helpers.states import copied, same

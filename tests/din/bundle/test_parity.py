@@ -21,7 +21,7 @@ from din.bundle.golden_writer import torch_scores
 from din.bundle.parity import check_parity, compare, tied_share
 from din.bundle.scorer import Graph, Scorer, Scores, Vector
 from din.model import artifact
-from tests.din.bundle.serve_workspace import Finished
+from tests.factories.bundles import Finished
 from tests.factories.run import edit
 
 

@@ -19,7 +19,7 @@ from din.featurize.build import featurize
 from din.params.reading import Params
 from din.release.gates.earlier_champion import score_champion
 from din.schema import DAY_US, SPLITS, Field, Group, parse_fields
-from tests.din.bundle.serve_workspace import FIELDS, Finished, random_log, write_raw
+from tests.factories.bundles import FIELDS, Finished, random_log, write_raw
 
 BEHAVIOUR_FIELDS = ("rating", "watched", "moods")
 

@@ -22,7 +22,7 @@ from din.bundle.latency import in_session, relative_time
 from din.bundle.scorer import RequestError, score_file
 from din.release.registry.cache import scorer_of
 from din.release.registry.registry import Registry
-from tests.din.bundle.serve_workspace import REQUEST, Finished
+from tests.factories.bundles import REQUEST, Finished
 
 FORBIDDEN = ("torch", "pandas", "onnx", "onnxscript", "duckdb", "ibis", "great_expectations")
 

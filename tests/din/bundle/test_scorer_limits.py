@@ -16,7 +16,7 @@ from din import cli
 from din.base.errors import InputError
 from din.bundle import Limits, Scorer
 from din.bundle.scorer import RequestError, score_file
-from tests.din.bundle.serve_workspace import FIELDS, Finished
+from tests.factories.bundles import FIELDS, Finished
 from tests.helpers.strategies import PLAIN, REQUESTS
 
 SMALL = Limits(candidates=4, history=8, request_mb=0.001)

@@ -21,7 +21,7 @@ from din.data import readers
 from din.data.fetch import fetch, look
 from din.data.memory import recall
 from din.params.reading import Params
-from tests.din.data.log_files import bytes_of, snapshot
+from tests.factories.raw_logs import bytes_of, snapshot
 
 FIRST = date(2024, 5, 1)
 MIDNIGHT = 1_714_521_600  # of the first day

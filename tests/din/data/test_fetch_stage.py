@@ -16,7 +16,7 @@ from din.data.fetch import fetch, look
 from din.data.rows import Rows
 from din.params.reading import Params
 from din.stages import code
-from tests.din.data.log_files import bytes_of, snapshot
+from tests.factories.raw_logs import bytes_of, snapshot
 
 Build = Callable[..., Params]
 

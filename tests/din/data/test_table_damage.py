@@ -17,7 +17,7 @@ from din.base.workspace import Workspace
 from din.data import rawlog
 from din.data.fetch import source_of
 from din.params.reading import Params
-from tests.din.data.log_files import GOOD, T, parquet
+from tests.factories.raw_logs import GOOD, T, parquet
 
 VALUES = [
     pa.array([None]), pa.array([True]), pa.array([1.5]), pa.array([float("nan")]), pa.array(["x"]), pa.array([b"x"]),

@@ -14,7 +14,7 @@ from din.base.workspace import Workspace
 from din.data.fetch import fetch
 from din.params.fetch import Csv
 from din.params.reading import Params
-from tests.din.data.log_files import GOOD, HEADER, T, parquet, snapshot
+from tests.factories.raw_logs import GOOD, HEADER, T, parquet, snapshot
 from tests.helpers.stages import exit_code
 
 Build = Callable[..., Params]

@@ -19,7 +19,7 @@ from din.base.workspace import Workspace
 from din.data.rows import Rows
 from din.params.fetch import Csv
 from din.schema import EVENT_COLUMNS
-from tests.din.data.log_files import HEADER, T, parquet
+from tests.factories.raw_logs import HEADER, T, parquet
 
 Fetch = Callable[..., dict[str, pa.Table]]
 

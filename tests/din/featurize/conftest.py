@@ -8,7 +8,8 @@ import pytest
 
 from din.base.workspace import Workspace
 from din.featurize.build import featurize
-from tests.din.featurize.featurize_files import Built, Log, block
+from tests.din.featurize.featurize_files import Built, block
+from tests.factories.events import Log
 
 
 @pytest.fixture

@@ -1,64 +1,17 @@
-"""A raw log as plain dicts and lists, written as the contract's Parquet files, and features read as plain values."""
+"""Parameters of featurize, and features read as plain values."""
 
 import math
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from din.base.artifacts import read_json, write_json
+from din.base.artifacts import read_json
 from din.base.workspace import Workspace
 from din.params.reading import Params, load
-from tests.factories import documents_of
 
 PARAMS = load(Path(__file__).parents[3] / "params.yaml")
-TIMES = pa.timestamp("us")
-
-
-@dataclass
-class Log:
-    """A raw log; empty tables are not written.
-
-    `events` have user_id, item_id, timestamp (µs), sequence, label, behaviour and further columns.
-    """
-
-    events: list[dict[str, Any]]
-    history: list[dict[str, Any]] = field(default_factory=list)
-    items: list[dict[str, Any]] = field(default_factory=list)
-    users: list[dict[str, Any]] = field(default_factory=list)
-    fields: dict[str, dict[str, Any]] = field(default_factory=dict)
-    types: dict[str, pa.DataType] = field(default_factory=dict)
-    protocol: str = "by_user"
-    order: str | None = None
-    until: str | None = None
-
-    def write(self, root: Path) -> None:
-        days: dict[str, list[dict[str, Any]]] = {}
-        for event in self.events:
-            day = datetime.fromtimestamp(event["timestamp"] / 1e6, UTC).date().isoformat()
-            days.setdefault(day, []).append(event)
-        for day, rows in days.items():
-            self._table(rows, root / "events" / f"date={day}" / "part-0.parquet")
-        for name in ("history", "items", "users"):
-            if rows := getattr(self, name):
-                self._table(rows, root / f"{name}.parquet")
-        declared = {
-            "days": sorted(days),
-            "fields": self.fields,
-            "protocol": self.protocol,
-            "order": self.order,
-            "until": self.until,
-        }
-        write_json(root / "manifest.json", documents_of.raw_manifest(**declared))
-
-    def _table(self, rows: list[dict[str, Any]], path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        known = {"timestamp": TIMES, "sequence": pa.int64(), "label": pa.int8(), "behaviour": pa.int8()} | self.types
-        columns = {name: pa.array([row[name] for row in rows], known.get(name)) for name in rows[0]}
-        pq.write_table(pa.table(columns), path)
 
 
 def block(window_days: int | None = None, history_days: int | None = None, **changes: Any) -> Params:

@@ -21,7 +21,7 @@ def draw(text: str) -> int:
 
 
 class Twin:
-    """The expected features of a featurize_files.Log: impressions, vocabularies, items, users."""
+    """The expected features of a log of tests.factories.events: impressions, vocabularies, items, users."""
 
     def __init__(self, log: Any, params: Any, order: str) -> None:
         self.log, self.params, self.order = log, params.featurize, order

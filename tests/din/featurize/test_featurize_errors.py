@@ -13,8 +13,8 @@ from din.base.artifacts import hash_tree
 from din.base.errors import InputError
 from din.base.workspace import Workspace
 from din.featurize.build import featurize
-from tests.din.featurize.featurize_files import Built, Log, block
-from tests.din.featurize.featurize_logs import DAY, START
+from tests.din.featurize.featurize_files import Built, block
+from tests.factories.events import DAY, START, Log
 
 
 def _log(users: int = 30, days: int = 5, **changes: Any) -> Log:

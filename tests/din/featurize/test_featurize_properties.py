@@ -13,8 +13,8 @@ from din.base.artifacts import hash_files
 from din.features.packing import TableLayout
 from din.features.reader import Features
 from din.kinds import Column
-from tests.din.featurize.featurize_files import Built, Log
-from tests.din.featurize.featurize_logs import DAY, START, random_log
+from tests.din.featurize.featurize_files import Built
+from tests.factories.events import DAY, START, Log, random_log
 
 FEW: dict[str, dict[str, Any]] = {
     "user": {"user_id": "id"},

@@ -11,8 +11,8 @@ from din.base.artifacts import MANIFEST, read_json, write_json
 from din.base.workspace import Workspace
 from din.featurize.build import featurize
 from tests.din.featurize.featurize_files import Built, block, comparable
-from tests.din.featurize.featurize_logs import FIELDS, random_case, random_log
 from tests.din.featurize.featurize_twin import Twin
+from tests.factories.events import FIELDS, random_case, random_log
 
 PROTOCOLS, ORDERS = ("temporal", "leave_last_out", "by_user"), ("strict", "sequence", "daily")
 QUICK = {

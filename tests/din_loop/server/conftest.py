@@ -18,8 +18,8 @@ from din_loop.server import deployment, shadow
 from din_loop.server.app import app, challenger
 from din_loop.server.deployment import Deployment
 from din_loop.server.run import options
-from tests.din.bundle.serve_workspace import Finished, built_once
 from tests.din_loop.server.served_world import World, copied, make_another
+from tests.factories.bundles import Finished, built_once
 
 
 @pytest.fixture(scope="session")

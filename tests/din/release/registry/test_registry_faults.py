@@ -19,8 +19,7 @@ from din.params.reading import Params
 from din.release.registry import commands
 from din.release.registry.cache import scorer_of
 from din.release.registry.registry import Registry
-from tests.din.bundle.serve_workspace import built_once
-from tests.factories.bundles import bundle, crown
+from tests.factories.bundles import built_once, bundle, crown
 from tests.factories.documents_of import DIGEST
 from tests.factories.run import edit
 

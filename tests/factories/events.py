@@ -1,11 +1,19 @@
-"""Random ragged logs: ties in time, users without history, one-event users, string and integer ids, missing values."""
+"""Raw logs as plain dicts and lists, written as the contract's Parquet files, and random ragged ones.
+
+Random logs have ties in time, users without history or with one event, string and integer ids, and missing values.
+"""
 
 import random
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from tests.din.featurize.featurize_files import Log
+from din.base.artifacts import write_json
+from tests.factories import documents_of
 
 DAY = 86_400_000_000
 START = 19_000 * DAY
@@ -42,6 +50,55 @@ TYPES = {
     "place": pa.list_(pa.float32()),
     "feeling": pa.list_(pa.float64()),
 }
+_TYPES = {"timestamp": pa.timestamp("us"), "sequence": pa.int64(), "label": pa.int8(), "behaviour": pa.int8()}
+
+
+@dataclass
+class Log:
+    """A raw log; empty tables are not written.
+
+    `events` have user_id, item_id, timestamp (µs), sequence, label, behaviour and further columns.
+    """
+
+    events: list[dict[str, Any]]
+    history: list[dict[str, Any]] = field(default_factory=list)
+    items: list[dict[str, Any]] = field(default_factory=list)
+    users: list[dict[str, Any]] = field(default_factory=list)
+    fields: dict[str, dict[str, Any]] = field(default_factory=dict)
+    types: dict[str, pa.DataType] = field(default_factory=dict)
+    protocol: str = "by_user"
+    order: str | None = None
+    until: str | None = None
+
+    def write(self, root: Path) -> None:
+        days: dict[str, list[dict[str, Any]]] = {}
+        for event in self.events:
+            day = datetime.fromtimestamp(event["timestamp"] / 1e6, UTC).date().isoformat()
+            days.setdefault(day, []).append(event)
+        for day, rows in days.items():
+            self._table(rows, root / "events" / f"date={day}" / "part-0.parquet")
+        for name in ("history", "items", "users"):
+            if rows := getattr(self, name):
+                self._table(rows, root / f"{name}.parquet")
+        declared = {
+            "days": sorted(days),
+            "fields": self.fields,
+            "protocol": self.protocol,
+            "order": self.order,
+            "until": self.until,
+        }
+        write_json(root / "manifest.json", documents_of.raw_manifest(**declared))
+
+    def _table(self, rows: list[dict[str, Any]], path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        known = {
+            "timestamp": pa.timestamp("us"),
+            "sequence": pa.int64(),
+            "label": pa.int8(),
+            "behaviour": pa.int8(),
+        } | self.types
+        columns = {name: pa.array([row[name] for row in rows], known.get(name)) for name in rows[0]}
+        pq.write_table(pa.table(columns), path)
 
 
 def random_log(seed: int, protocol: str = "by_user", users: int = 25, items: int = 12, text_ids: bool = False) -> Log:
