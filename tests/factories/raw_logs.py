@@ -94,12 +94,16 @@ def read_raw(raw: Path) -> dict[str, pa.Table]:
     return {"events": pa.concat_tables(days).sort_by("sequence"), **others}
 
 
-def parquet(**columns: Any) -> bytes:
-    """Return the bytes of a Parquet file, by default with the key columns of events."""
+def table_of(**columns: Any) -> bytes:
+    """Return the bytes of a Parquet file."""
     sink = pa.BufferOutputStream()
-    keys = {"user_id": [1], "item_id": [10], "timestamp": [T], "label": [0]}
-    pq.write_table(pa.table({**keys, **columns}), sink)
+    pq.write_table(pa.table(columns), sink)
     return sink.getvalue().to_pybytes()
+
+
+def parquet(**columns: Any) -> bytes:
+    """Return the bytes of a Parquet file of events, with key columns unless they are given."""
+    return table_of(**{"user_id": [1], "item_id": [10], "timestamp": [T], "label": [0], **columns})
 
 
 def snapshot(workspace: Workspace) -> dict[str, tuple[bytes, int, int]]:

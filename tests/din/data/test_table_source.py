@@ -4,7 +4,7 @@ import gzip
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import fsspec
@@ -19,7 +19,7 @@ from din.base.workspace import Workspace
 from din.data.rows import Rows
 from din.params.fetch import Csv
 from din.schema import EVENT_COLUMNS
-from tests.factories.raw_logs import HEADER, T, parquet
+from tests.factories.raw_logs import HEADER, T, parquet, table_of
 
 Fetch = Callable[..., dict[str, pa.Table]]
 
@@ -116,52 +116,6 @@ def test_impressions_in_a_cell_become_rows(path: str, workspace: Workspace, fetc
         assert found["sequence"].to_pylist() == sorted({*found["sequence"].to_pylist()})
 
 
-@pytest.mark.parametrize("suffix", ["csv", "parquet"])
-def test_two_lists_of_impressions_and_clicks_become_rows(suffix: str, workspace: Workspace, fetch_table: Fetch) -> None:
-    """The label is 1 for the items that the second column lists, as text or as lists of their own."""
-    shown, clicked = [[1, 2, 30], [4], [3, 5]], [[30, 1], [], [5]]
-    if suffix == "csv":
-        lists = ["|".join(map(str, one)) for one in (*shown, *clicked)]
-        rows = [f"{at},{T + at},{lists[at]},{lists[3 + at]}\n" for at in range(3)]
-        (workspace.root / "log.csv").write_text("user_id,timestamp,shown,clicked\n" + "".join(rows))
-    else:
-        times = [T + at for at in range(3)]
-        table = pa.table({"user_id": [0, 1, 2], "timestamp": times, "shown": shown, "clicked": clicked})
-        pq.write_table(table, workspace.root / "log.parquet")
-    events = fetch_table(
-        events=f"log.{suffix}",
-        explode={"shown": ("item_id", "clicked")},
-        label="clicked",
-        separators={"shown": "|", "clicked": "|"},
-    )["events"]
-    assert events["item_id"].to_pylist() == [1, 2, 30, 4, 3, 5]
-    assert events["label"].to_pylist() == [1, 0, 1, 0, 0, 1]
-    assert events["user_id"].to_pylist() == [0, 0, 0, 1, 2, 2]
-
-
-def test_events_that_say_what_came_before_them(workspace: Workspace, fetch_table: Fetch) -> None:
-    """With the events' own files as the history, the list of a user's first event counts, from before its day."""
-    rows = [
-        (1, T + 50, "N3 N4", "N9-0"),
-        (2, T, "", "N3-1"),
-        (1, T + 9, "N3", "N4-0 N5-1"),
-        (3, T + 2, "N1 N2", "N3-0"),
-    ]
-    text = "".join(f"{user}\t{time}\t{before}\t{shown}\n" for user, time, before, shown in rows)
-    (workspace.root / "log.tsv").write_text(text)
-    history = fetch_table(
-        events="log.tsv",
-        csv=Csv(names=("user_id", "timestamp", "before", "shown")),
-        explode={"shown": ("item_id", "label")},
-        history="log.tsv",
-        history_columns={"item_id": "before"},
-        separators={"before": " "},
-    )["history"]
-    found = [*zip(*(history[name].to_pylist() for name in ("user_id", "item_id", "timestamp")), strict=True)]
-    midnight = datetime.fromtimestamp(T, UTC).replace(hour=0, minute=0, second=0, tzinfo=None)
-    assert found == [(user, item, midnight - MOMENT) for user, item in ((1, "N3"), (3, "N1"), (3, "N2"))]
-
-
 @pytest.mark.parametrize(("value", "kind"), [("2.0", pa.int64()), ("2.5", pa.float64())])
 def test_integers_that_pandas_made_floats(
     value: str, kind: pa.DataType, workspace: Workspace, fetch_table: Fetch
@@ -195,22 +149,6 @@ def test_a_missing_column_is_named_where_the_format_allows(workspace: Workspace,
         fetch_table(history="clicks.csv", history_columns={"item_id": "before"})
 
 
-def test_tables_beside_the_events_without_a_header(workspace: Workspace, fetch_table: Fetch) -> None:
-    """Their columns are mapped by numbers, and then the first line is a row; a header with such names is a header."""
-    for text, rows in (("10,a\n11,b\n", 2), ("column_1,column_2\n10,a\n", 1)):
-        (workspace.root / "items.csv").write_text(text)
-        items = fetch_table(items="items.csv", items_columns={"item_id": "column_1"})["items"]
-        assert items.to_pydict() == {"item_id": [10, 11][:rows], "column_2": ["a", "b"][:rows]}
-
-
-def test_columns_without_a_name_are_left_out(workspace: Workspace, fetch_table: Fetch) -> None:
-    """An index of pandas has none, nor have in Excel the columns after the last one."""
-    (workspace.root / "clicks.csv").write_text(f",user_id,item_id,timestamp,label,\n0,1,10,{T},0,\n1,1,11,{T},1,\n")
-    (workspace.root / "items.csv").write_text(",item_id,price,,\n0,10,3,,\n1,11,4,,\n")
-    items = fetch_table(items="items.csv")["items"]
-    assert items.to_pydict() == {"item_id": [10, 11], "price": [3, 4]}
-
-
 def test_a_file_system_without_its_package(fetch_table: Fetch) -> None:
     """The message names the package to install."""
     fsspec.register_implementation("odd", "oddfs.FileSystem", clobber=True, errtxt="Install oddfs to access odd stores")
@@ -224,15 +162,6 @@ def test_the_utc_offset_moves_the_days(workspace: Workspace, fetch_table: Fetch)
     ahead = fetch_table(utc_offset_hours=14)["events"]["timestamp"].to_pylist()
     assert ahead == [time + timedelta(hours=14) for time in utc]
     assert manifest(workspace)["days"] == ["2023-11-15", "2023-11-16", "2023-11-17", "2023-11-18"]
-
-
-def test_files_of_a_glob_come_in_sorted_order_and_patterns_in_theirs(workspace: Workspace, fetch_table: Fetch) -> None:
-    """Sequence is the row number at fetch, with patterns as listed, files sorted within each, and no file twice."""
-    header, *rows = (workspace.root / "clicks.csv").read_text().splitlines()
-    for name, row in zip(("part-2", "part-10", "part-1", "late"), rows, strict=False):
-        (workspace.root / f"{name}.csv").write_text(f"{header}\n{row}\n")
-    items = fetch_table(events="late.csv, part-*.csv, part-1.csv")["events"]["item_id"].to_pylist()
-    assert items == [13, 12, 11, 10]
 
 
 def case(name: str, files: dict[str, str | bytes], expected: dict[str, dict[str, list[Any]]], **table: Any) -> Any:
@@ -388,6 +317,45 @@ CASES = [
         {"h.csv": "user_id,item_id,timestamp,tab\n1,5,1699980000,5\n2,7,1699990000,\n"},
         {"history": {"user_id": [1, 2], "tab": ["5", None]}},
         history="h.csv", keep=("tab",),
+    ),
+    *(
+        case(
+            f"lists of what was shown and what was clicked, in {path}", {path: content},
+            {"events": {"user_id": [0, 0, 0, 1, 2, 2], "item_id": [1, 2, 30, 4, 3, 5], "label": [1, 0, 1, 0, 0, 1]}},
+            events=path, explode={"shown": ("item_id", "clicked")}, label="clicked",
+            separators={"shown": "|", "clicked": "|"},
+        )
+        for path, content in {
+            "log.csv": f"user_id,timestamp,shown,clicked\n0,{T},1|2|30,30|1\n1,{T + 1},4,\n2,{T + 2},3|5,5\n",
+            "log.parquet": table_of(
+                user_id=[0, 1, 2], timestamp=[T, T + 1, T + 2],
+                shown=[[1, 2, 30], [4], [3, 5]], clicked=[[30, 1], [], [5]],
+            ),
+        }.items()
+    ),
+    case(  # the list of a user's first event counts, from before its day
+        "events that say what came before them",
+        {"log.tsv": f"1\t{T + 50}\tN3 N4\tN9-0\n2\t{T}\t\tN3-1\n1\t{T + 9}\tN3\tN4-0 N5-1\n3\t{T + 2}\tN1 N2\tN3-0\n"},
+        {"history": {"user_id": [1, 3, 3], "item_id": ["N3", "N1", "N2"], "timestamp": [MIDNIGHT - MOMENT] * 3}},
+        events="log.tsv", csv=Csv(names=("user_id", "timestamp", "before", "shown")),
+        explode={"shown": ("item_id", "label")}, history="log.tsv", history_columns={"item_id": "before"},
+        separators={"before": " "},
+    ),
+    case("items without a header, whose columns have numbers", {"i.csv": "10,a\n11,b\n"},
+        {"items": {"item_id": [10, 11], "column_2": ["a", "b"]}}, items="i.csv", items_columns={"item_id": "column_1"}),
+    case("items with a header of such names", {"i.csv": "column_1,column_2\n10,a\n"},
+        {"items": {"item_id": [10], "column_2": ["a"]}}, items="i.csv", items_columns={"item_id": "column_1"}),
+    case(  # an index of pandas has none, nor have in Excel the columns after the last one
+        "columns without a name",
+        {"log.csv": f",user_id,item_id,timestamp,label,\n0,1,10,{T},0,\n1,1,11,{T},1,\n",
+            "i.csv": ",item_id,price,,\n0,10,3,,\n1,11,4,,\n"},
+        {"items": {"item_id": [10, 11], "price": [3, 4]}}, events="log.csv", items="i.csv",
+    ),
+    case(  # patterns as listed, files sorted within each, and no file twice
+        "several files",
+        {f"{name}.csv": f"{HEADER}\n1,{item},{T},0\n"
+            for name, item in {"part-2": 10, "part-10": 11, "part-1": 12, "late": 13}.items()},
+        {"events": {"item_id": [13, 12, 11, 10], "sequence": [0, 1, 2, 3]}}, events="late.csv, part-*.csv, part-1.csv",
     ),
 ]  # fmt: skip
 

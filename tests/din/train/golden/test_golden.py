@@ -44,6 +44,6 @@ def test_losses_are_those_committed(tmp_path: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent)]
+    sys.path.insert(0, str(HERE.parents[3]))
     with TemporaryDirectory() as folder:
         LOSSES.write_text(json.dumps(run(Path(folder)), indent=2) + "\n")
