@@ -36,7 +36,7 @@ CEILINGS = {
     "lines of din": 25_000,
     "lines of all but benchmarks and tests": 43_500,
     "lines of benchmarks": 7_750,
-    "lines of tests": 32_250,
+    "lines of tests": 32_000,
     "lines of the tests' helpers": 5_600,
     "lines that `import din.train.fit` loads": 7_700,
     "lines that `import din.bundle.scorer` loads": 6_500,

@@ -16,8 +16,8 @@ from din.base.workspace import Workspace
 from din.data.fetch import fetch, look
 from din.params.reading import Params
 from din_loop.served_log import OPEN, SCHEMA
+from tests.din_loop.served_days import write_csv
 from tests.factories.raw_logs import parquet
-from tests.factories.served_days import write_csv
 
 START = 1_700_006_400  # 2023-11-15 00:00 UTC
 BY_ID = ("request_id", "item_id", "timestamp")

@@ -11,7 +11,7 @@ import pytest
 
 from din_loop.replay.causes import Pair
 from din_loop.replay.skew import FieldSkew, find
-from tests.factories.served_days import Days
+from tests.din_loop.served_days import Days
 
 DAY = 86_400
 HOUR = 3600

@@ -29,7 +29,7 @@ from din_loop.server import answers
 from din_loop.server.answer_log import AnswerLog
 from din_loop.server.deployment import Deployment
 from din_loop.server.settings import Settings
-from tests.factories.served_days import Days
+from tests.din_loop.served_days import Days
 from tests.helpers.ports import free_port
 
 Client = Callable[[dict[str, Any]], dict[str, Any]]

@@ -20,9 +20,9 @@ from din.params.reading import Params
 from din.release.registry.registry import Registry
 from din_logs.daily_simulation import FIRST_DAY
 from din_loop import served_log
+from tests.din_loop.served_days import HISTORY, ITEMS, Days
 from tests.din_loop.server.served_world import running
 from tests.factories.run import set_gate
-from tests.factories.served_days import HISTORY, ITEMS, Days
 from tests.helpers.settings import changed
 
 BEFORE = 4
