@@ -116,8 +116,8 @@ class AnswerLog:
         """Return the requests of users in the sample. A long list takes a while, so don't call it in the event loop."""
         at = self._clock()
         parts = zip(answer.requests, answer.ids, answer.probabilities, strict=True)
-        scored = [Scored(at, answer.version, request, name, found) for request, name, found in parts]
-        return [one for one in scored if self._is_drawn(one)]
+        answered = [Scored(at, answer.version, request, name, scores) for request, name, scores in parts]
+        return [scored for scored in answered if self._is_drawn(scored)]
 
     def put(self, drawn: list[Scored], size: int) -> None:
         """Log requests of a body that takes `size` bytes once parsed soon, or drop and count them if too many wait."""
@@ -147,7 +147,7 @@ class AnswerLog:
             waiting = self._waiting
             size = self._bytes
             self._waiting = []
-        for hour, scored in groupby(sorted(waiting, key=attrgetter("at")), lambda one: _hour(one.at)):
+        for hour, scored in groupby(sorted(waiting, key=attrgetter("at")), lambda each: _hour(each.at)):
             self._write(hour, list(scored))
         with self._lock:
             self._bytes -= size
@@ -159,7 +159,7 @@ class AnswerLog:
             if self._open and self._open.hour != hour:
                 self._publish()
             self._open = self._open or _Open(self._folder, hour)
-            self._open.append([self._row(one) for one in scored])
+            self._open.append([self._row(each) for each in scored])
             self._logged.inc(len(scored))
         except Exception as error:  # e.g. a full disk, or what nobody foresaw; what follows would be unreadable
             foreseen = isinstance(error, OSError | pa.ArrowException)
@@ -178,27 +178,27 @@ class AnswerLog:
                 self._open.close()
             self._open = None
 
-    def _is_drawn(self, one: Scored) -> bool:
+    def _is_drawn(self, scored: Scored) -> bool:
         """Return whether the request's user is in the sample."""
-        drawn = sha256((_id(one.request.get("user") or {}, USER_ID) or one.request_id).encode()).digest()[:8]
+        drawn = sha256((_id(scored.request.get("user") or {}, USER_ID) or scored.request_id).encode()).digest()[:8]
         return int.from_bytes(drawn) < self._share * 2**64
 
-    def _row(self, one: Scored) -> dict[str, Any]:
-        request = one.request
+    def _row(self, scored: Scored) -> dict[str, Any]:
+        request = scored.request
         user = request.get("user") or {}
         user_id = _id(user, USER_ID)
         if self._key and USER_ID in user:
             user_id = user_id and pseudonym(self._key, user_id)
             request = {**request, "user": {**user, USER_ID: user_id}}
         return {
-            "request_id": one.request_id,
-            "answered_at": datetime.fromtimestamp(one.at, UTC).replace(tzinfo=None),
-            "version": one.version,
+            "request_id": scored.request_id,
+            "answered_at": datetime.fromtimestamp(scored.at, UTC).replace(tzinfo=None),
+            "version": scored.version,
             "user_id": user_id,
             "hashed": self._key is not None,
             "request": to_json(request, inf_nan_mode="null").decode(),
             "items": [_id(candidate, ITEM_ID) for candidate in request["candidates"]],
-            "probabilities": one.probabilities,
+            "probabilities": scored.probabilities,
         }
 
 

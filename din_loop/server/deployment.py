@@ -118,7 +118,7 @@ class Deployment:
         """Keep one of the answered requests of a body that takes `size` bytes for the trial of the next bundle."""
         if requests:
             self._recorded.append((random.choice(requests), size))
-            while len(self._recorded) > 1 and sum(one for _, one in self._recorded) > _RECORDED_BYTES:
+            while len(self._recorded) > 1 and sum(taken for _, taken in self._recorded) > _RECORDED_BYTES:
                 self._recorded.popleft()
 
     def watch(self) -> None:
@@ -242,11 +242,11 @@ class Deployment:
         try:
             new, golden = open_fetched(self._registry, record.version, serving, CACHE)
             recorded = [request for request, _ in list(self._recorded)]
-            found = objection(new.scorer, golden, old, recorded)
+            problem = objection(new.scorer, golden, old, recorded)
         except (InputError, Unavailable):
             raise
         except Exception as error:  # onnxruntime raises many kinds, and the watch must outlive them
             raise InputError(f"{at}: {str(error) or type(error).__name__}") from error
-        if found:
-            raise _TrialError(f"{at}: {found.reason}", found.cause)
+        if problem:
+            raise _TrialError(f"{at}: {problem.reason}", problem.cause)
         return new

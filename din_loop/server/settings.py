@@ -35,5 +35,5 @@ class Settings:
     @classmethod
     def handed_over(cls) -> Self:
         """Return the settings that the parent process left."""
-        given = json.loads(os.environ[_VARIABLE])
-        return cls(**given | {"limits": Limits(**given["limits"]), "plugins": tuple(given["plugins"])})
+        options = json.loads(os.environ[_VARIABLE])
+        return cls(**options | {"limits": Limits(**options["limits"]), "plugins": tuple(options["plugins"])})

@@ -96,8 +96,8 @@ class Shadow:
             self._log.close()
 
     def _run(self) -> None:
-        while (taken := self._waiting.get()) is not None:
-            answer, size = taken
+        while (waiting := self._waiting.get()) is not None:
+            answer, size = waiting
             try:
                 if self._ended:
                     self._lost["dropped"].inc(len(answer.requests))
@@ -114,17 +114,17 @@ class Shadow:
 
     def _score(self, answer: Answer, size: int) -> None:
         began = time.monotonic()
-        found = [one.tolist() for one in self.scorer.score_many(answer.requests)]
+        probabilities = [each.tolist() for each in self.scorer.score_many(answer.requests)]
         seconds = time.monotonic() - began
-        own, given = (np.concatenate([[], *scores]) for scores in (found, answer.probabilities))
+        challenger, champion = (np.concatenate([[], *each]) for each in (probabilities, answer.probabilities))
         version = self.scorer.version
         metrics.SHADOW_SECONDS.labels(version).observe(seconds)
-        metrics.SHADOW_SCORES.labels(version).inc(len(own))
-        metrics.SHADOW_DIFFERENCE.labels(version).inc(float(np.abs(own - given).sum()))
-        metrics.SHADOW_PROBABILITY.labels(version, "challenger").inc(float(own.sum()))
-        metrics.SHADOW_PROBABILITY.labels(version, "champion").inc(float(given.sum()))
+        metrics.SHADOW_SCORES.labels(version).inc(len(challenger))
+        metrics.SHADOW_DIFFERENCE.labels(version).inc(float(np.abs(challenger - champion).sum()))
+        metrics.SHADOW_PROBABILITY.labels(version, "challenger").inc(float(challenger.sum()))
+        metrics.SHADOW_PROBABILITY.labels(version, "champion").inc(float(champion.sum()))
         if self._log:
-            shadowed = replace(answer, version=version, probabilities=found)
+            shadowed = replace(answer, version=version, probabilities=probabilities)
             self._log.put(self._log.drawn(shadowed), size)
 
 

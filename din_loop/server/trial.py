@@ -50,7 +50,7 @@ class _Turn:
     """A recorded request, the probabilities of the new bundle, and its CPU time as a multiple of the old one's."""
 
     request: Request
-    found: Vector
+    probabilities: Vector
     ratio: float
 
 
@@ -89,13 +89,14 @@ def _turns(new: Scorer, old: Scorer, recorded: Sequence[Request]) -> Iterator[_T
             _, before = _timed(old, request)
         except InputError:
             continue
-        found, now = _timed(new, request)
-        yield _Turn(request, found, now / before)
+        probabilities, now = _timed(new, request)
+        yield _Turn(request, probabilities, now / before)
 
 
 def _graphs_differ(turns: Sequence[_Turn], packed: Sequence[Vector]) -> Objection | None:
     """Object if the two graphs give one request different answers."""
-    far = max((np.abs(one.found - other).max(initial=0) for one, other in zip(turns, packed, strict=True)), default=0.0)
+    pairs = zip(turns, packed, strict=True)
+    far = max((np.abs(turn.probabilities - other).max(initial=0) for turn, other in pairs), default=0.0)
     if far > ATOL_PROBABILITY:
         expected = f"expected at most {ATOL_PROBABILITY:g}"
         return Objection(Cause.GRAPHS, f"its two graphs differ by {far:.2g} on one request; {expected}")
@@ -114,5 +115,5 @@ def _timed(scorer: Scorer, request: Request) -> tuple[Vector, int]:
     """Return the probabilities of a request, and its CPU time in nanoseconds."""
     time.sleep(_PAUSE)
     start = thread_time_ns()
-    found = scorer.score(request)
-    return found, thread_time_ns() - start
+    probabilities = scorer.score(request)
+    return probabilities, thread_time_ns() - start

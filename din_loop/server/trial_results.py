@@ -81,9 +81,9 @@ class TrialResults:
     def _write(self, name: str, content: Any) -> None:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            with TemporaryDirectory(dir=self._folder) as own:  # other processes write the same file at the same time
-                write_json(Path(own, name), content)
-                Path(own, name).replace(self._folder / name)
+            with TemporaryDirectory(dir=self._folder) as folder:  # other processes write the same file at the same time
+                write_json(Path(folder, name), content)
+                Path(folder, name).replace(self._folder / name)
         except OSError as error:
             _LOG.warning("%s: %s; the next process will not know this result", self._folder, error.strerror)
         with contextlib.suppress(OSError):  # another process removes them too
