@@ -6,6 +6,8 @@
     trial_results.py  the results of trials, which the processes of a machine share
     bodies.py         bodies, with limits on bytes and time
     answers.py        from a body to its answer
+    explanations.py   what moved a score, in an answer
+    open_inference.py another form of requests and answers, which KServe speaks
     shadow.py         a challenger that is scored beside the champion
     answer_log.py     the log of what was answered
     workers.py        threads that score, a bounded queue, and a time limit

@@ -1,19 +1,17 @@
 """The routes of the server.
 
 A body is read with a limit on its bytes and on its time, and parsed and scored by a thread. Scores name the version
-that made them, and every error is one line: 400 cut off, 408 too slow, 413 too large, 415 compressed, 422 wrong,
-500 a bug, 503 busy, 504 late.
+that made them, and every error is one line: 400 cut off or not HTTP/1.1, 408 too slow, 413 too large, 415 compressed,
+422 wrong, 500 a bug, 503 busy, 504 late.
 """
 
 import contextlib
 import logging
-import multiprocessing
 import os
-import signal
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -26,20 +24,17 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from din import plugins
-from din.base.errors import InputError, Unavailable, listed, shown
-from din_loop.server import answers, metrics
+from din.base.errors import InputError, listed, shown
+from din_loop.server import answers, metrics, open_inference
 from din_loop.server.answer_log import AnswerLog, Scored
-from din_loop.server.answers import Answer
+from din_loop.server.answers import Answer, Answering
 from din_loop.server.bodies import RETRY, Bodies, parsed_bytes
-from din_loop.server.deployment import Deployment, Serving
+from din_loop.server.deployment import Deployment
 from din_loop.server.openapi import description
-from din_loop.server.settings import Settings
 from din_loop.server.shadow import Shadow
 from din_loop.server.workers import BusyError, LateError, Workers
 
 _LOG = logging.getLogger("din_loop.server")
-Answering = Callable[[Serving, bytes, bool], Answer]
 _SLOW_LOG_GAP = 1.0
 """The seconds between two lines of the log about slow requests: a slow server must not drown in its log."""
 _WATCH_NICENESS = 19
@@ -49,34 +44,6 @@ _SWITCH_SECONDS = 0.0005
 change while the watch tries a bundle or a challenger scores. Python's own 5 ms would double the slowest answers."""
 
 
-def create() -> Starlette:
-    """Return the server of one of the processes that `din serve` started.
-
-    A process that can't open the champion ends after a while, and the supervisor starts it again. Without a supervisor,
-    e.g. if the system killed it for its memory, it ends too: it would keep the port from the next `din serve`.
-    """
-    settings = Settings.handed_over()
-    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
-    # Until there is something to drain, a signal ends the process at once; uvicorn's handlers would let it sleep on.
-    handlers = {stop: signal.signal(stop, signal.SIG_DFL) for stop in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        plugins.load_files(map(Path, settings.plugins))
-        found = app(Deployment(settings), challenger(settings))
-    except (InputError, Unavailable) as error:
-        _LOG.error("%s", error)
-        time.sleep(settings.refresh)
-        raise SystemExit(1) from None
-    for stop, handler in handlers.items():
-        signal.signal(stop, handler)
-    return found
-
-
-def _end_with_parent() -> None:
-    if parent := multiprocessing.parent_process():
-        parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)
-
-
 def app(deployment: Deployment, shadow: Shadow | str | None = None) -> Starlette:
     """Return the server of a deployment.
 
@@ -84,37 +51,23 @@ def app(deployment: Deployment, shadow: Shadow | str | None = None) -> Starlette
         shadow: the challenger, if there is one, or why it is missing.
     """
     server = Server(deployment, shadow)
-    model = f"/v2/models/{deployment.settings.model}"
     served = Starlette(
         routes=[
             Route("/v1/score", server.score, methods=["POST"]),
             Route("/v1/model", server.model),
-            Route("/v2", server.about),
             Route("/v2/health/live", server.live),
             Route("/v2/health/ready", server.ready),
-            Route(model, server.tensors),
-            Route(f"{model}/ready", server.ready),
-            Route(f"{model}/infer", server.infer, methods=["POST"]),
             Route("/metrics", server.metrics),
             Route("/openapi.json", server.openapi),
+            *open_inference.routes(
+                deployment.settings.model, lambda: deployment.serving, server.answered, server.ready
+            ),
         ],
         exception_handlers={HTTPException: _no_route, Exception: _bug},
         lifespan=server.lifespan,
     )
     served.router.redirect_slashes = False  # a redirect would send clients to whatever Host they named
     return served
-
-
-def challenger(settings: Settings) -> Shadow | str | None:
-    """Return the challenger, if there is one, or why it is missing: it may have gone since the command began.
-
-    A process that starts again then serves without it.
-    """
-    try:
-        return Shadow.of(settings)
-    except (InputError, Unavailable) as error:
-        _LOG.error("%s; no challenger is scored", error)
-        return str(error)
 
 
 @dataclass
@@ -137,8 +90,8 @@ class _Times:
     def __str__(self) -> str:
         """Return the duration of each step that has ended, and what was answered."""
         steps = zip(self.ends, pairwise([self.began, *self.ends.values()]), strict=True)
-        told = ", ".join(f"{step} {1e3 * (end - start):.1f} ms" for step, (start, end) in steps)
-        return ", ".join([told or "waiting for the body", *([str(self.answer)] if self.answer else [])])
+        durations = ", ".join(f"{step} {1e3 * (end - start):.1f} ms" for step, (start, end) in steps)
+        return ", ".join([durations or "waiting for the body", *([str(self.answer)] if self.answer else [])])
 
 
 class Server:
@@ -176,32 +129,30 @@ class Server:
 
     async def score(self, request: Request) -> Response:
         """Answer one request or a list of requests."""
-        parts = request.query_params.get("explain", "0")
-        return await self._answered(request, partial(answers.score, parts=parts), "explain")
+        explain = request.query_params.get("explain", "0")
+        return await self.answered(request, partial(answers.score, explain=explain), "explain")
 
-    async def infer(self, request: Request) -> Response:
-        """Answer a request of the Open Inference Protocol."""
-        return await self._answered(request, partial(answers.infer, model=self._settings.model))
+    async def answered(self, request: Request, answer: Answering, *parameters: str) -> Response:
+        """Let a thread answer a request in time, and count it. Its query may have these parameters."""
+        times = _Times()
+        try:
+            for name in request.query_params:
+                if name not in parameters:
+                    raise HTTPException(422, f"query: {shown(name)} is unknown; valid: {listed(parameters) or 'none'}")
+            response = await self._scored(request, answer, times)
+        except HTTPException as error:
+            response = await _one_line(request, error)
+        metrics.ANSWERS.labels(response.status_code).inc()
+        seconds = times.passed
+        metrics.SECONDS.observe(seconds)
+        if seconds >= self._settings.slow and times.began - self._slow_at >= _SLOW_LOG_GAP:
+            self._slow_at = times.began
+            _LOG.warning("slow request: %.1f ms in all, %s; status %d", 1e3 * seconds, times, response.status_code)
+        return response
 
     async def model(self, _: Request) -> Response:
         """Return the bundle that answers, where it comes from, and how to call it."""
         return JSONResponse(await run_in_threadpool(self._facts))
-
-    async def about(self, _: Request) -> Response:
-        """Return the server's metadata, as the Open Inference Protocol demands."""
-        return JSONResponse({"name": "din-ctr", "version": self._deployment.serving.scorer.version, "extensions": []})
-
-    async def tensors(self, _: Request) -> Response:
-        """Return the model's metadata, as the Open Inference Protocol demands."""
-        return JSONResponse(
-            {
-                "name": self._settings.model,
-                "versions": [self._deployment.serving.scorer.version],
-                "platform": "din-ctr",
-                "inputs": [{"name": answers.TENSOR, "datatype": "BYTES", "shape": [1]}],
-                "outputs": [{"name": "probability", "datatype": "FP64", "shape": [-1]}],
-            }
-        )
 
     async def live(self, _: Request) -> Response:
         """Answer as long as the process lives."""
@@ -238,24 +189,6 @@ class Server:
         scorer = self._deployment.serving.scorer
         return JSONResponse(await run_in_threadpool(description, scorer, self._settings))
 
-    async def _answered(self, request: Request, answer: Answering, *parameters: str) -> Response:
-        """Answer a request in time, and count it. Its query may have these parameters."""
-        times = _Times()
-        try:
-            for name in request.query_params:
-                if name not in parameters:
-                    raise HTTPException(422, f"query: {shown(name)} is unknown; valid: {listed(parameters) or 'none'}")
-            response = await self._scored(request, answer, times)
-        except HTTPException as error:
-            response = await _one_line(request, error)
-        metrics.ANSWERS.labels(response.status_code).inc()
-        seconds = times.passed
-        metrics.SECONDS.observe(seconds)
-        if seconds >= self._settings.slow and times.began - self._slow_at >= _SLOW_LOG_GAP:
-            self._slow_at = times.began
-            _LOG.warning("slow request: %.1f ms in all, %s; status %d", 1e3 * seconds, times, response.status_code)
-        return response
-
     async def _scored(self, request: Request, answer: Answering, times: _Times) -> Response:
         settings = self._settings
         body = await self._bodies.read(request)
@@ -265,12 +198,12 @@ class Server:
         def scored() -> tuple[Answer, list[Scored], int]:
             times.end("wait")
             size = parsed_bytes(body, settings.limits.request_bytes)
-            found = answer(serving, body, self._log is not None)
-            return found, self._log.drawn(found) if self._log else [], size
+            result = answer(serving, body, self._log is not None)
+            return result, self._log.drawn(result) if self._log else [], size
 
         release = partial(self._bodies.release, len(body))
         try:
-            found, drawn, size = await self._workers.run(scored, settings.timeout - times.passed, release)
+            result, drawn, size = await self._workers.run(scored, settings.timeout - times.passed, release)
         except BusyError:
             message = f"{settings.queue} requests wait already; try again in a second, or start more --processes"
             raise HTTPException(503, message, RETRY) from None
@@ -283,14 +216,14 @@ class Server:
             raise HTTPException(503, "too little memory; try again in a second", RETRY) from None
         finally:
             times.end("score" if "wait" in times.ends else "wait")
-        times.answer = found
-        self._deployment.keep(found.requests, size)
+        times.answer = result
+        self._deployment.keep(result.requests, size)
         if self._log:
             self._log.put(drawn, size)
         if self._shadow:
-            self._shadow.put(found, size)
-        metrics.SCORES.labels(found.version).inc(found.candidates)
-        return Response(found.content, media_type="application/json")
+            self._shadow.put(result, size)
+        metrics.SCORES.labels(result.version).inc(result.candidates)
+        return Response(result.content, media_type="application/json")
 
     def _watch(self) -> None:
         if sys.platform == "linux":  # elsewhere a thread has no priority of its own

@@ -1,13 +1,21 @@
 """The processes of `din serve`: one alone, or several below uvicorn's supervisor, which starts a dead one again."""
 
+import logging
+import multiprocessing
 import os
+import signal
 import socket
+import threading
+import time
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import uvicorn
+from starlette.applications import Starlette
 
-from din.base.errors import InputError
+from din import plugins
+from din.base.errors import InputError, Unavailable
 from din_loop.server.answer_log import AnswerLog
 from din_loop.server.app import app
 from din_loop.server.deployment import Deployment
@@ -15,6 +23,7 @@ from din_loop.server.metrics import FOLDER
 from din_loop.server.settings import Settings
 from din_loop.server.shadow import Shadow
 
+_LOG = logging.getLogger("din_loop.server")
 _IDLE_SECONDS = 75
 """The time that a connection waits for its next request. Proxies and load balancers keep idle connections for 60
 seconds by default, and lose a request that they send while the server closes the connection."""
@@ -60,7 +69,47 @@ def serve(settings: Settings, host: str, port: int, processes: int) -> None:
     settings.hand_over()
     with TemporaryDirectory() as folder:
         os.environ[FOLDER] = folder
-        uvicorn.run("din_loop.server.app:create", factory=True, workers=processes, **options(host, port))
+        uvicorn.run("din_loop.server.run:create", factory=True, workers=processes, **options(host, port))
+
+
+def create() -> Starlette:
+    """Return the server of one of the processes that `din serve` started.
+
+    A process that can't open the champion ends after a while, and the supervisor starts it again. Without a supervisor,
+    e.g. if the system killed it for its memory, it ends too: it would keep the port from the next `din serve`.
+    """
+    settings = Settings.handed_over()
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+    # Until there is something to drain, a signal ends the process at once; uvicorn's handlers would let it sleep on.
+    handlers = {stop: signal.signal(stop, signal.SIG_DFL) for stop in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        plugins.load_files(map(Path, settings.plugins))
+        server = app(Deployment(settings), challenger(settings))
+    except (InputError, Unavailable) as error:
+        _LOG.error("%s", error)
+        time.sleep(settings.refresh)
+        raise SystemExit(1) from None
+    for stop, handler in handlers.items():
+        signal.signal(stop, handler)
+    return server
+
+
+def _end_with_parent() -> None:
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def challenger(settings: Settings) -> Shadow | str | None:
+    """Return the challenger, if there is one, or why it is missing: it may have gone since the command began.
+
+    A process that starts again then serves without it.
+    """
+    try:
+        return Shadow.of(settings)
+    except (InputError, Unavailable) as error:
+        _LOG.error("%s; no challenger is scored", error)
+        return str(error)
 
 
 def _check_address(host: str, port: int) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.din.bundle.serve_workspace import build
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
@@ -20,7 +21,6 @@ from din.schema import Group
 from din.train.compute import computing
 from din.train.learner import Learner
 from din.train.loader import TrainingBatch, TrainingLoader
-from tests.din.bundle.serve_workspace import build
 from tests.helpers.settings import changed
 
 

@@ -15,9 +15,9 @@ from din.release.registry.cache import scorer_of
 from din.release.registry.registry import Registry
 from din_loop.replay import again
 from din_loop.server import deployment, shadow
-from din_loop.server.app import app, challenger
+from din_loop.server.app import app
 from din_loop.server.deployment import Deployment
-from din_loop.server.run import options
+from din_loop.server.run import challenger, options
 from tests.din_loop.server.served_world import World, copied, make_another
 from tests.factories.bundles import Finished, built_once
 
