@@ -234,7 +234,10 @@ def _sample(expected: Expected, found: Mapping[str, Any], key: pd.Index) -> Rows
 
 
 def _plain(value: Any) -> Any:
-    """Return a JSON value: numpy values become Python values, NaN becomes null, infinities and times become text."""
+    """Return a JSON value: numpy values become Python values, NaN becomes null, infinities and times become text.
+
+    Floats keep 12 digits: threads add in any order, so the last digits differ between runs of the same log.
+    """
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, dict):
@@ -242,7 +245,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(entry) for entry in value]
     if isinstance(value, float) and math.isfinite(value):
-        return int(value) if value.is_integer() else value
+        return int(value) if value.is_integer() else float(f"{value:.12g}")
     if isinstance(value, float) and math.isnan(value):
         return None
     return value if value is None or isinstance(value, bool | int | str) else str(value)

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from din.base.errors import InputError, Unavailable
 from din.base.workspace import Workspace
@@ -12,7 +14,7 @@ from din.contracts.expectations import ALWAYS
 from din.params.reading import Params
 from tests.validation.planting import HERE, RAW, described, failed, judge, seal
 from validation import raw
-from validation.run import validate
+from validation.run import _plain, validate
 
 Enter = Callable[..., Params]
 
@@ -70,3 +72,11 @@ def test_nothing_to_judge_is_bad_input(workspace: Enter) -> None:
     with pytest.raises(InputError, match="data/raw"):
         judge("raw", params)
     assert not Path("reports/validation/raw.verdict").exists()
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False), st.floats(allow_nan=False, allow_infinity=False))
+def test_rounding_keeps_the_order_of_figure_and_threshold(low: float, high: float) -> None:
+    """A figure within its bounds is within them in the report, and sums in another order give the same report."""
+    low, high = sorted((low, high))
+    assert _plain(low) <= _plain(high)
+    assert _plain(0.1 + 0.2 + 0.3) == _plain(0.3 + 0.2 + 0.1) == 0.6
