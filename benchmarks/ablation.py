@@ -37,8 +37,9 @@ from din.features.reader import Features
 from din.metrics.estimates import Metric, difference, mean
 from din.metrics.ranking import auc
 from din.model.model import build
+from din.params.blocks import parse, to_json
 from din.params.overlays import nested, overlaid
-from din.params.reading import Params, load, parse, to_json
+from din.params.reading import Params, load
 from din.params.train import Train
 
 STORE = harness.STORE / "ablation"

@@ -26,7 +26,8 @@ from benchmarks.generated_tables import publish
 from benchmarks.harness import STORE, StudyCase, parsed, positive, results, table
 from benchmarks.size import Cost
 from din.base.workspace import Workspace
-from din.params.reading import load, to_json
+from din.params.blocks import to_json
+from din.params.reading import load
 
 ENGINES = {"duckdb": "DuckDB", "spark": "Spark, `local[2]`"}
 _EVERY_S = 0.5

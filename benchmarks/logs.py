@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.environments import ROOT
+from din.params.blocks import parse, to_json
 from din.params.overlays import make_paths_absolute, nested, overlaid, read_overlay
-from din.params.reading import Params, parse, to_json
+from din.params.reading import Params
 
 TABLES = ("events", "items", "users", "history")
 MONTH = ROOT / "docs/examples/month.yaml"

@@ -34,8 +34,9 @@ from benchmarks.training import QualityRun, run
 from din.base.errors import InputError
 from din.metrics.estimates import Metric, mean
 from din.metrics.ranking import relative_improvement
+from din.params.blocks import parse, to_json
 from din.params.overlays import overlaid
-from din.params.reading import Params, parse, to_json
+from din.params.reading import Params
 from din.params.train import Train
 
 STORE = harness.STORE / "quality"

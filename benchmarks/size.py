@@ -30,7 +30,8 @@ from benchmarks.generated_tables import publish
 from benchmarks.harness import STORE, StudyCase, parsed, positive, results, table
 from benchmarks.logs import MONTH, read_log
 from din.base.workspace import Workspace
-from din.params.reading import Params, to_json
+from din.params.blocks import to_json
+from din.params.reading import Params
 from din.stages import code
 from din.stages.pipeline import stages_of
 

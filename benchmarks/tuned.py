@@ -18,8 +18,9 @@ from benchmarks.harness import parsed, positive
 from benchmarks.searching import Found, searched, settings
 from din.base.workspace import Workspace
 from din.features.reader import Features
+from din.params.blocks import parse, to_json
 from din.params.overlays import nested, overlaid
-from din.params.reading import Params, load, parse, to_json
+from din.params.reading import Params, load
 from din.params.train import Train
 from din.train.evaluate import floor
 from din_start.init.find import tables

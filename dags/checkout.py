@@ -27,8 +27,9 @@ from din.base.git import absolute, check_out_commit, git, is_remote, resolved
 from din.base.names import RunId
 from din.base.process import CommandFailed, environment, query
 from din.base.workspace import Workspace
+from din.params.blocks import parse
 from din.params.overlays import make_paths_absolute, nested, overlaid
-from din.params.reading import Params, parse, plain
+from din.params.reading import Params, plain
 
 FOREIGN_DAYS = 7
 """A workspace is removed after this number of days without use, since its run was closed on another worker."""

@@ -39,8 +39,8 @@ from din.data import SOURCES, rawlog
 from din.data.rawlog import RawLog
 from din.data.rows import Rows
 from din.data.source import Earlier, Source, Written
+from din.params.blocks import to_json
 from din.params.fetch import Simulate
-from din.params.reading import to_json
 from din.schema import DAY_US, ITEM_ID, SEQUENCE
 from din_logs.simulate import (
     FIELDS,

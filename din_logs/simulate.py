@@ -17,8 +17,8 @@ import pyarrow as pa
 from din.data.rawlog import TIME, RawLog
 from din.data.rows import Rows
 from din.data.source import Source
+from din.params.blocks import to_json
 from din.params.fetch import Simulate
-from din.params.reading import to_json
 from din.schema import BEHAVIOUR, DAY_US, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
 
 INTERCEPT, SLOPE = -1.6, 1.17

@@ -38,7 +38,7 @@ from din.data.rows import Check, Rows, Store, quoted
 from din.data.source import Source
 from din.data.tabular import TableSource
 from din.params import fetch as blocks
-from din.params.reading import to_json
+from din.params.blocks import to_json
 from din.schema import EVENT_COLUMNS, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
 from din_loop import served_log
 

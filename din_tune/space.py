@@ -13,9 +13,9 @@ from optuna.trial import Trial
 from din.base import documents
 from din.base.errors import InputError, listed, shown
 from din.model import MODELS
-from din.params.blocks import leaves
+from din.params.blocks import leaves, parse, to_json
 from din.params.overlays import nested, overlaid
-from din.params.reading import Params, parse, to_json
+from din.params.reading import Params
 from din.params.search import Between, OneOf, Search
 from din.params.train import Train
 from din_start.params.recipes import RECIPES

@@ -12,7 +12,8 @@ from din.base.errors import listed, shown
 from din.base.names import Digest
 from din.base.workspace import Suite, Workspace
 from din.contracts.verdicts import Expectation, ValidationReport
-from din.params.reading import Params, to_json
+from din.params.blocks import to_json
+from din.params.reading import Params
 
 _ALWAYS: dict[Suite, str] = {
     "raw": """

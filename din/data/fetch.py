@@ -33,8 +33,9 @@ from din.contracts.manifests import FetchReport, RawManifest
 from din.data import SOURCES, rawlog
 from din.data.memory import recall
 from din.data.source import Earlier, Source, Written
+from din.params.blocks import to_json
 from din.params.fetch import BLOCKS
-from din.params.reading import Params, source_settings, to_json
+from din.params.reading import Params, source_settings
 from din.stages import code
 from din.stages.stage import workspace_lock
 

@@ -21,8 +21,8 @@ from din.data.readers import UNNAMED, Dialect
 from din.data.rows import Check, Rows, Store
 from din.data.rules import Rule
 from din.data.source import Source
+from din.params.blocks import to_json
 from din.params.fetch import ALL_ROWS, Table
-from din.params.reading import to_json
 from din.schema import (
     BEHAVIOUR,
     EVENT_COLUMNS,

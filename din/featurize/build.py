@@ -25,8 +25,9 @@ from din.featurize import counts, entities, negatives, raw, shards, splits, time
 from din.featurize.coders import Coder, coder_of, column, encode
 from din.featurize.engine import Session, flag, session
 from din.featurize.raw import Raw
+from din.params.blocks import to_json
 from din.params.featurize import Featurize
-from din.params.reading import Params, to_json
+from din.params.reading import Params
 from din.schema import EPOCH, ITEM_ID, LABEL, SEQUENCE, SPLITS, TIMESTAMP, USER_ID, WEIGHT, Field, Group
 
 _ROWS_PER_SHARD = 2_000_000

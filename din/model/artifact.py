@@ -27,7 +27,7 @@ from din.features.packing import TableLayout
 from din.features.reader import Features
 from din.model.model import Model, build
 from din.model.sequences import resolve
-from din.params.reading import parse, to_json
+from din.params.blocks import parse, to_json
 from din.params.train import Train
 
 IN_BUNDLE = "model"  # the folder of a bundle that holds the saved model

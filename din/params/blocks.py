@@ -1,13 +1,16 @@
 """The parts that all blocks of parameters share: base class, types of values, and conflicts between keys."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, is_dataclass
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, is_dataclass
+from operator import attrgetter
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
 from typing_extensions import Doc
 
 from din.base import documents
+from din.base.errors import InputError, shown
 from din.params.search import Search
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -21,6 +24,8 @@ Scalar = str | int | float | bool | None
 Values = Annotated[tuple[Scalar, ...], Field(min_length=1)]
 Layers = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 Paths = Annotated[str, Doc("Paths or globs, separated by commas; relative ones start at the project's root.")]
+
+T = TypeVar("T", bound="Block")
 
 
 @dataclass(frozen=True)
@@ -99,3 +104,50 @@ def leaves(block: type[Any], prefix: str = "") -> dict[str, Parameter]:
         else:
             found[f"{prefix}{name}"] = one
     return found
+
+
+def parse(block: type[T], value: Any, where: object) -> T:
+    """Turn plain values into a block, or into all blocks; `where` names their source in errors.
+
+    Raises:
+        InputError: a key is unknown, missing or of a wrong type, or the values of two keys contradict each other.
+    """
+    parsed = documents.check(block, value, str(where))
+    if problems := list(_missing(block, value)) or list(_conflicts(parsed)):
+        raise InputError(f"{where}: {'; '.join(problems)}")
+    return parsed
+
+
+def to_json(block: Any) -> dict[str, Any]:
+    """Return a block as plain JSON values, for manifests and facts."""
+    return json.loads(json.dumps(asdict(block), default=str))
+
+
+def _missing(block: type[Block], value: Mapping[str, Any], place: tuple[str, ...] = ()) -> Iterator[str]:
+    """Describe the keys that values of the right types lack, which would otherwise get their defaults."""
+    keys = parameters(block)
+    if lacking := [name for name in keys if name not in value]:
+        yield documents.lacks(place, lacking, list(keys))
+    for name, one in keys.items():
+        if one.block and name in value:
+            yield from _missing(one.block, value[name], (*place, name))
+
+
+def _conflicts(block: Block, prefix: str = "") -> Iterator[str]:
+    """Describe each conflict below a block: its keys, their values, and what to do."""
+    for conflict in block.conflicts():
+        yield described(conflict, block, prefix)
+    for name, part in vars(block).items():
+        if isinstance(part, Block):
+            yield from _conflicts(part, f"{prefix}{name}.")
+
+
+def described(conflict: Conflict, block: Block, prefix: str) -> str:
+    """Describe a conflict below a block: its keys, their values, and what to do."""
+    values = [f"{prefix}{key} is {_written(attrgetter(key)(block))}" for key in conflict.keys]
+    return f"{' and '.join(values)}: {conflict.advice}"
+
+
+def _written(value: Any) -> str:
+    """Write a value as params.yaml has it."""
+    return shown(json.dumps(value, default=str), quotes=False) if isinstance(value, bool | None) else shown(value)

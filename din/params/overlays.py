@@ -26,8 +26,8 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from din.base import documents
 from din.base.errors import InputError, shown
 from din.base.git import absolute
-from din.params.blocks import parameters
-from din.params.reading import Params, parse, path_keys, plain, read_text
+from din.params.blocks import parameters, parse
+from din.params.reading import Params, path_keys, plain, read_text
 
 COMMENT_COLUMN = 34
 """Where the comments of params.yaml begin."""

@@ -6,11 +6,9 @@ Every key must be present because DVC can set only keys that the file has (`dvc 
 and `epoch: 3` are both errors that name the valid type or keys.
 """
 
-import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import date
-from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -25,7 +23,7 @@ from din.base import documents
 from din.base.errors import InputError, shown
 from din.base.names import ModelName
 from din.base.workspace import AT_THE_ROOT
-from din.params.blocks import Block, Conflict, Paths, leaves, parameters
+from din.params.blocks import Block, Conflict, Paths, described, leaves, parse, to_json
 from din.params.data import Data
 from din.params.featurize import Featurize
 from din.params.fetch import BLOCKS, OPTIONS, Fetch, sampled_share
@@ -130,18 +128,6 @@ def plain(text: str, where: object) -> Any:
         raise InputError(f"{where}: nested too deeply; expected blocks of keys with values") from None
 
 
-def parse(block: type[T], value: Any, where: object) -> T:
-    """Turn plain values into a block, or into all blocks; `where` names their source in errors.
-
-    Raises:
-        InputError: a key is unknown, missing or of a wrong type, or the values of two keys contradict each other.
-    """
-    parsed = documents.check(block, value, str(where))
-    if problems := list(_missing(block, value)) or list(_conflicts(parsed)):
-        raise InputError(f"{where}: {'; '.join(problems)}")
-    return parsed
-
-
 def check_model(train: Train, reads: Callable[[str, str], bool], where: object) -> None:
     """Check that the model reads the settings that need it to; `where` names their source in errors.
 
@@ -151,13 +137,8 @@ def check_model(train: Train, reads: Callable[[str, str], bool], where: object) 
     Raises:
         InputError: it does not.
     """
-    if problems := [_described(conflict, train, "train.") for conflict in train.unread(reads)]:
+    if problems := [described(conflict, train, "train.") for conflict in train.unread(reads)]:
         raise InputError(f"{where}: {'; '.join(problems)}")
-
-
-def to_json(block: Any) -> dict[str, Any]:
-    """Return a block as plain JSON values, for manifests and facts."""
-    return json.loads(json.dumps(asdict(block), default=str))
 
 
 def path_keys() -> tuple[str, ...]:
@@ -200,35 +181,6 @@ class _Constructor(SafeConstructor):
 
 # ruamel's own constructor of ordered mappings has tracebacks for repeated keys and for keys that are lists.
 _Constructor.add_constructor("tag:yaml.org,2002:omap", SafeConstructor.construct_undefined)
-
-
-def _missing(block: type[Block], value: Mapping[str, Any], place: tuple[str, ...] = ()) -> Iterator[str]:
-    """Describe the keys that values of the right types lack, which would otherwise get their defaults."""
-    keys = parameters(block)
-    if lacking := [name for name in keys if name not in value]:
-        yield documents.lacks(place, lacking, list(keys))
-    for name, one in keys.items():
-        if one.block and name in value:
-            yield from _missing(one.block, value[name], (*place, name))
-
-
-def _conflicts(block: Block, prefix: str = "") -> Iterator[str]:
-    """Describe each conflict below a block: its keys, their values, and what to do."""
-    for conflict in block.conflicts():
-        yield _described(conflict, block, prefix)
-    for name, part in vars(block).items():
-        if isinstance(part, Block):
-            yield from _conflicts(part, f"{prefix}{name}.")
-
-
-def _described(conflict: Conflict, block: Block, prefix: str) -> str:
-    values = [f"{prefix}{key} is {_written(attrgetter(key)(block))}" for key in conflict.keys]
-    return f"{' and '.join(values)}: {conflict.advice}"
-
-
-def _written(value: Any) -> str:
-    """Write a value as params.yaml has it."""
-    return shown(json.dumps(value, default=str), quotes=False) if isinstance(value, bool | None) else shown(value)
 
 
 def _fault(error: YAMLError, text: str) -> str:

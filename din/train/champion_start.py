@@ -28,7 +28,7 @@ from din.features.reader import Features
 from din.kinds import text
 from din.metrics.unseen import TrainingExtent
 from din.model import artifact
-from din.params.reading import to_json
+from din.params.blocks import to_json
 from din.params.train import ModelParams, Train
 from din.schema import Field
 from din.train.compute import Compute

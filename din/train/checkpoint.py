@@ -19,7 +19,7 @@ from torch import Tensor
 
 from din.base.artifacts import MANIFEST, atomic_path, sha256_file
 from din.base.names import Digest
-from din.params.reading import to_json
+from din.params.blocks import to_json
 from din.params.train import Train
 from din.train.compute import Compute
 

@@ -37,7 +37,8 @@ from din.metrics.ranking import auc, gauc
 from din.metrics.slices import slice_table
 from din.metrics.unseen import TrainingExtent, unseen
 from din.model import artifact
-from din.params.reading import Params, parse
+from din.params.blocks import parse
+from din.params.reading import Params
 from din.params.train import LearningParams, ModelParams, Train
 from din.schema import SplitName
 from din.train.compute import Compute, computing

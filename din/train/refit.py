@@ -35,7 +35,8 @@ from din.contracts.facts import Evaluation, Judged
 from din.features.day_rows import DayRows, days_of, in_order_of_files
 from din.features.reader import Features
 from din.model import artifact
-from din.params.reading import Params, parse
+from din.params.blocks import parse
+from din.params.reading import Params
 from din.params.train import Train
 from din.schema import SPLITS, SplitName
 from din.train.advance import advance

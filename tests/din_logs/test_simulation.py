@@ -12,8 +12,9 @@ from din.base.errors import InputError
 from din.base.workspace import Workspace
 from din.data.fetch import fetch
 from din.data.rawlog import checked
+from din.params.blocks import parse, to_json
 from din.params.fetch import Simulate
-from din.params.reading import Params, parse, to_json
+from din.params.reading import Params
 from din_logs.simulate import INTERESTS, MAX_BEHAVIOURS, PRIOR, draw
 
 

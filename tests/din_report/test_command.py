@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from din import cli
 from din.base.errors import GateClosed
 from din.base.workspace import Workspace
+from din.params.blocks import to_json
 from din.params.overlays import edit as overlaid
-from din.params.reading import to_json
 from din.release.promote import promote
 from din_report import write
 from tests.din_report.small_runs import judge

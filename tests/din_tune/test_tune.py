@@ -29,8 +29,9 @@ from din.features.reader import Features
 from din.metrics.estimates import Estimate
 from din.model import MODELS
 from din.model.din import DIN
+from din.params.blocks import to_json
 from din.params.overlays import edit, read_overlay
-from din.params.reading import Params, to_json
+from din.params.reading import Params
 from din.train.fit import fit
 from din_start.params.defaults import defaults
 from din_tune import command, result, seeds

@@ -12,8 +12,9 @@ import pytest
 
 from din.base.workspace import Workspace
 from din.data.fetch import fetch
+from din.params.blocks import parse, to_json
 from din.params.overlays import overlaid, read_overlay
-from din.params.reading import Params, parse, to_json
+from din.params.reading import Params
 
 Build = Callable[..., Params]
 

@@ -23,7 +23,8 @@ from din.base.workspace import SUITES, Workspace
 from din.bundle.contents import verify_bundle
 from din.contracts.expectations import ALWAYS, thresholds
 from din.metrics.summary import summary
-from din.params.reading import Params, to_json
+from din.params.blocks import to_json
+from din.params.reading import Params
 from din.release.gates.gate import gate
 from din.release.promote import promote
 from din.release.registry.registry import Registry

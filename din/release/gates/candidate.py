@@ -23,7 +23,8 @@ from din.contracts.manifests import RawManifest
 from din.contracts.verdicts import ValidationReport, Verdict
 from din.metrics.estimates import Metric
 from din.metrics.summary import summary
-from din.params.reading import source_settings, to_json
+from din.params.blocks import to_json
+from din.params.reading import source_settings
 from din.params.train import names_version
 from din.release.gates import GATES
 from din.release.gates.case import Case, show_evaluation

@@ -22,7 +22,8 @@ from din.contracts.facts import Evaluation, Facts
 from din.contracts.verdicts import About
 from din.features.reader import Features
 from din.metrics.estimates import Estimate, Metric, difference, estimate
-from din.params.reading import Params, to_json
+from din.params.blocks import to_json
+from din.params.reading import Params
 from din.stages import code
 from din.train.results import RefitReport
 

@@ -41,7 +41,8 @@ from din.model.model import build
 from din.model.sequences import Sequences
 from din.ops.backend import Backend, using
 from din.ops.dice import Dice
-from din.params.reading import Params, to_json
+from din.params.blocks import to_json
+from din.params.reading import Params
 from din.params.train import Train
 from din.schema import Field, Group, parse_fields
 from tests.factories import documents_of

@@ -7,9 +7,9 @@ import pytest
 
 from din.base.errors import InputError
 from din.model import MODELS
-from din.params.blocks import leaves
+from din.params.blocks import leaves, parse, to_json
 from din.params.overlays import overlaid
-from din.params.reading import Params, check_model, parse, to_json
+from din.params.reading import Params, check_model
 from din.params.train import Train
 from tests.helpers.settings import changed
 

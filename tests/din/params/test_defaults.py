@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from din.base.errors import InputError
-from din.params.blocks import leaves
+from din.params.blocks import leaves, parse, to_json
 from din.params.fetch import Daily
-from din.params.reading import Params, load, parse, plain, to_json
+from din.params.reading import Params, load, plain
 from din_start.params.defaults import SCHEMA_LINE, defaults, written
 from din_start.params.json_schema import schema
 from din_start.params.reference import reference

@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 
 from din.base.errors import InputError
 from din.cli import app
-from din.params.blocks import leaves
+from din.params.blocks import leaves, parse, to_json
 from din.params.overlays import edit, nested, overlaid, read_overlay
-from din.params.reading import Params, load, parse, plain, to_json
+from din.params.reading import Params, load, plain
 from din.schema import parse_fields
 from din_start.params.defaults import defaults
 from tests.helpers.strategies import PLAIN, documents

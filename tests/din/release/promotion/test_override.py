@@ -14,7 +14,8 @@ from din.base.artifacts import read_json, sha256_file
 from din.base.errors import GateClosed, InputError
 from din.base.workspace import Workspace
 from din.contracts.verdicts import About, ChampionName, GateEntry, GateReport, Harm
-from din.params.reading import Params, to_json
+from din.params.blocks import to_json
+from din.params.reading import Params
 from din.release.gates.earlier_champion import Score
 from din.release.gates.findings import overall
 from din.release.gates.gate import gate
