@@ -73,54 +73,60 @@ class TableByDay(TableSource):
         path = self.workspace.days(str(self.params.events))
         memory = recall(dict[Day, KnownDay], path)
         identity = self.identity()
-        given = zip(self._files("events"), identity["files"]["events"], strict=True)
-        days = {str(day): [*files] for day, files in groupby(sorted(given, key=_day_of), _day_of)}
+        pairs = zip(self._files("events"), identity["files"]["events"], strict=True)
+        days = {str(day): [*files] for day, files in groupby(sorted(pairs, key=_day_of), _day_of)}
         sources = {
             day: earlier.digest({"day": day, "files": [digest for _, digest in files], "params": identity["params"]})
             for day, files in days.items()
         }
-        known = {day: memory[day] for day, digest in sources.items() if day in memory and memory[day].source == digest}
+        records = {
+            day: memory[day] for day, digest in sources.items() if day in memory and memory[day].source == digest
+        }
         if earlier.files is not None:
-            known = {day: one for day, one in known.items() if one.sha256 == earlier.files.get(rawlog.day_file(day))}
+            records = {
+                day: record
+                for day, record in records.items()
+                if record.sha256 == earlier.files.get(rawlog.day_file(day))
+            }
         days_read: set[Day] = set()
-        unread = sources.keys() - known
+        unread = sources.keys() - records
         while True:
             for day in track(sorted(unread), len(unread), "reading", "day"):
                 rows = self._read("events", [file for file, _ in days[day]])
                 if day in memory and not earlier.accept_shrunk:
                     _require_rows(rows, day, memory[day])
                 forms = {**self._input("events", rows).forms}
-                one = KnownDay(sources[day], _delivered(rows), rows.count, _first_row(rows), forms, rows.name)
-                known[day] = one
-                events = self._sampled(known)
-                if one.rows:
+                record = KnownDay(sources[day], _delivered(rows), rows.count, _first_row(rows), forms, rows.name)
+                records[day] = record
+                events = self._sampled(records)
+                if record.rows:
                     rawlog.write_day(self._converted(day, rows, events), tree)
-                    one = replace(one, sha256=Digest(sha256_file(tree / rawlog.day_file(day))))
-                known[day] = replace(one, types=self._types(events))
+                    record = replace(record, sha256=Digest(sha256_file(tree / rawlog.day_file(day))))
+                records[day] = replace(record, types=self._types(events))
             days_read |= unread
-            events = self._sampled(known)
+            events = self._sampled(records)
             types = self._types(events)
-            unread = {day for day, one in known.items() if one.types != types}
+            unread = {day for day, record in records.items() if record.types != types}
             if not unread:
                 break
         log = self._log(events)
         rawlog.write_others(rawlog.checked(log), tree)
-        files = {rawlog.day_file(day): one.sha256 for day, one in sorted(known.items()) if one.sha256}
-        written = [day for day, one in sorted(known.items()) if one.sha256]
-        described = rawlog.description(log, self.until, written, sum(one.rows for one in known.values()))
+        files = {rawlog.day_file(day): record.sha256 for day, record in sorted(records.items()) if record.sha256}
+        written = [day for day, record in sorted(records.items()) if record.sha256]
+        described = rawlog.description(log, self.until, written, sum(record.rows for record in records.values()))
         if self.identity() == identity:  # otherwise rows of other files would be remembered
-            write_json(path, memory | known)
+            write_json(path, memory | records)
         return Written(described, files | hash_files(tree), len(days_read))
 
-    def _sampled(self, known: Mapping[Day, KnownDay]) -> Input:
+    def _sampled(self, records: Mapping[Day, KnownDay]) -> Input:
         """Return the first rows of all days as a table of events, with the forms of all rows."""
-        days = [one for _, one in sorted(known.items())]
-        schema = readers.unified([(one.name, one.head.schema) for one in days])
-        table = pa.concat_tables([one.head for one in days], promote_options="permissive").cast(schema)
+        days = [record for _, record in sorted(records.items())]
+        schema = readers.unified([(record.name, record.head.schema) for record in days])
+        table = pa.concat_tables([record.head for record in days], promote_options="permissive").cast(schema)
         forms = dict.fromkeys(schema.names, 0)
-        for one in days:
-            forms |= {name: forms[name] | found for name, found in one.forms.items()}
-        rows = Rows.of(joined([one.name for one in days]), {name: table[name] for name in schema.names})
+        for record in days:
+            forms |= {name: forms[name] | bits for name, bits in record.forms.items()}
+        rows = Rows.of(joined([record.name for record in days]), {name: table[name] for name in schema.names})
         return replace(self._input("events", rows), forms=forms)
 
     def _types(self, events: Input) -> dict[str, dict[str, str]]:
@@ -173,16 +179,16 @@ def table(workspace: Workspace, params: Table, until: date | None) -> TableSourc
     return (TableByDay if DATE in str(params.events) else TableSource)(workspace, params, until)
 
 
-def _day_of(one: tuple[File, Digest]) -> Day:
-    return str(one[0].day)
+def _day_of(pair: tuple[File, Digest]) -> Day:
+    return str(pair[0].day)
 
 
 def _first_row(rows: Rows) -> str:
     """Return the first row in the form of `KnownDay.first`."""
     head = rows.where("row = 0").table
     schema = pa.schema([(field.name, _type(field.type)) for field in head.schema])
-    given = zip(head.columns, schema.types, strict=True)
-    columns = [one if one.type == kind else pa.array(one.to_pylist(), kind) for one, kind in given]
+    pairs = zip(head.columns, schema.types, strict=True)
+    columns = [column if column.type == kind else pa.array(column.to_pylist(), kind) for column, kind in pairs]
     stream = pa.BufferOutputStream()
     with pa.ipc.new_stream(stream, schema) as writer:
         writer.write_table(pa.table(columns, schema=schema))

@@ -40,8 +40,8 @@ class Download:
                 archive = ZipFileSystem(fo=system.open(place, "rb"))
                 files = [File(archive, member, f"{path}/{member}") for member in archive.find("")]
             else:
-                found = sorted(system.find(place) if system.isdir(place) else system.glob(as_glob(system, place)))
-                plain = [file for file in found if not system.isdir(file)]
+                matches = sorted(system.find(place) if system.isdir(place) else system.glob(as_glob(system, place)))
+                plain = [file for file in matches if not system.isdir(file)]
                 files = [File(system, file, name_as(workspace, path, system, file)) for file in plain]
         if not files:
             raise InputError(f"{KEY}: {path!r} holds no file; relative paths start at the project's root. {_PAGE}")
@@ -53,18 +53,18 @@ class Download:
         Raises:
             InputError: there is none, or there are several. The message lists the files.
         """
-        found = [file for file in self.files if fits(_base(file))]
-        if not found:
+        matches = [file for file in self.files if fits(_base(file))]
+        if not matches:
             raise InputError(
                 f"{KEY}: {self.place!r} holds no {expected}, plain or with .gz, .bz2 or .zst; "
                 f"it holds {_names(self.files)}. Unpack other archives first; {_PAGE}"
             )
-        if len(found) > 1:
+        if len(matches) > 1:
             raise InputError(
-                f"{KEY}: {self.place!r} holds {len(found)} files that may be {expected}: {_names(found)}; "
+                f"{KEY}: {self.place!r} holds {len(matches)} files that may be {expected}: {_names(matches)}; "
                 "expected one: leave the others out, e.g. with the glob folder/*Electronics*"
             )
-        return found[0]
+        return matches[0]
 
     def need(self, *names: str) -> File:
         """Return the one file with one of these base names; see `only`."""

@@ -60,10 +60,10 @@ class Seen:
 def source_of(workspace: Workspace, params: Params) -> Source:
     """Return the source that `fetch.source` names; its relative paths start at the workspace."""
     name = params.fetch.source
-    found = SOURCES[name]
+    entry = SOURCES[name]
     block = getattr(params.fetch, BLOCKS[name]) if name in BLOCKS else None
-    given = block or found.parse(params.fetch.options, "fetch.options").get("options")
-    return found.thing(workspace, given, params.data.until)
+    settings = block or entry.parse(params.fetch.options, "fetch.options").get("options")
+    return entry.thing(workspace, settings, params.data.until)
 
 
 class _Log:
@@ -146,10 +146,10 @@ def fetch(workspace: Workspace, params: Params) -> None:
     if not (pin and old and old.fingerprint == pin):  # rows that match the pin make the source unnecessary
         log = _Log(workspace, params)
         seen = log.remembered()
-        known = log.stamp if not log.by_rows else seen and seen.fingerprint
-        if known:
-            log.check(known, pin)
-        if not (known and old and old.fingerprint == known):
+        fingerprint = log.stamp if not log.by_rows else seen and seen.fingerprint
+        if fingerprint:
+            log.check(fingerprint, pin)
+        if not (fingerprint and old and old.fingerprint == fingerprint):
             _rewrite(log, old, pin)
             return
     assert old is not None
@@ -220,8 +220,8 @@ def _fetched(workspace: Workspace) -> Fetched | None:
     except InputError:
         return None
     files = hash_files(workspace.raw)
-    found = files.pop(MANIFEST)
-    return Fetched(manifest, report.fingerprint) if (report.manifest, manifest.files) == (found, files) else None
+    digest = files.pop(MANIFEST)
+    return Fetched(manifest, report.fingerprint) if (report.manifest, manifest.files) == (digest, files) else None
 
 
 def _link(old: Path, new: Path) -> None:

@@ -117,7 +117,7 @@ def expand(workspace: Workspace, patterns: str, key: str, until: date | None = N
         InputError: a pattern matches nothing, or something other than files; a path has no valid day; the format is
             unknown or mixed; the package for a file system is not installed.
     """
-    found: dict[str, File] = {}
+    by_name: dict[str, File] = {}
     for pattern in (part.strip() for part in patterns.split(",")):
         with unreadable(f"{key}: {pattern!r}"):
             system, path = place_of(workspace, pattern, key)
@@ -138,8 +138,8 @@ def expand(workspace: Workspace, patterns: str, key: str, until: date | None = N
             if not system.isfile(match):  # reading it could block forever
                 raise InputError(f"{key}: {name} is a pipe, a device or a broken link; replace it by a file")
             file = File(system, match, name, day)
-            found.setdefault(file.name, file)
-    files = tuple(found.values())
+            by_name.setdefault(file.name, file)
+    files = tuple(by_name.values())
     formats = {FORMATS.get(file.suffix, f"unknown ({file.name})") for file in files}
     if len(formats) > 1 or not formats <= {*FORMATS.values()}:
         raise InputError(
@@ -164,10 +164,10 @@ def place_of(workspace: Workspace, path: str, key: str) -> tuple[Any, str]:
 
 def as_glob(system: Any, path: str) -> str:
     """Return a path as a glob in which the brackets of a folder or file that exists stand for themselves."""
-    known = path
-    while "[" in known and not system.exists(known):
-        known = known.rpartition("/")[0]
-    return known.replace("[", "[[]") + path[len(known) :]
+    existing = path
+    while "[" in existing and not system.exists(existing):
+        existing = existing.rpartition("/")[0]
+    return existing.replace("[", "[[]") + path[len(existing) :]
 
 
 def _day(pattern: str, path: str, where: str, until: date | None) -> str:
@@ -178,8 +178,8 @@ def _day(pattern: str, path: str, where: str, until: date | None) -> str:
     """
     form = fnmatch.translate(pattern.replace(DATE, _MARK))
     form = form.replace(_MARK, r"(?P<day>\d{4}-\d{2}-\d{2})", 1).replace(_MARK, "(?P=day)")
-    found = re.match(form, path, re.ASCII)
-    day = found["day"] if found else ""
+    match = re.match(form, path, re.ASCII)
+    day = match["day"] if match else ""
     if until and day > until.isoformat():
         return day
     try:
@@ -190,11 +190,11 @@ def _day(pattern: str, path: str, where: str, until: date | None) -> str:
         ) from None
 
 
-def name_as(workspace: Workspace, given: str, system: Any, path: str) -> str:
+def name_as(workspace: Workspace, user_path: str, system: Any, path: str) -> str:
     """Return a file's name for messages: relative, absolute or a URL, like the path that the user gave."""
-    if "://" in given:
+    if "://" in user_path:
         return system.unstrip_protocol(path)
-    return path if Path(given).is_absolute() else os.path.relpath(path, workspace.root)
+    return path if Path(user_path).is_absolute() else os.path.relpath(path, workspace.root)
 
 
 def digests(workspace: Workspace, files: Sequence[File]) -> list[str]:
@@ -205,7 +205,7 @@ def digests(workspace: Workspace, files: Sequence[File]) -> list[str]:
     Raises:
         InputError: a file is gone or unreadable.
     """
-    known = recall(dict[str, _Hashed], workspace.digests)
+    hashes = recall(dict[str, _Hashed], workspace.digests)
     result: list[str] = []
     changed = False
     for file in track(files, len(files), "hashing", "file"):
@@ -213,13 +213,13 @@ def digests(workspace: Workspace, files: Sequence[File]) -> list[str]:
             info = file.system.info(file.path)
             stamps = [str(info[key]) for key in _STAMPS if info.get(key)]
             stamp = [info.get("size"), *stamps] if stamps else None
-            entry = known.get(file.name)
+            entry = hashes.get(file.name)
             if stamp is None or entry is None or entry.stamp != stamp:
-                entry = known[file.name] = _Hashed(stamp, _sha256(file))
+                entry = hashes[file.name] = _Hashed(stamp, _sha256(file))
                 changed = True
         result.append(entry.sha256)
     if changed:
-        write_json(workspace.digests, known)
+        write_json(workspace.digests, hashes)
     return result
 
 

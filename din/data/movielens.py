@@ -175,8 +175,8 @@ class MovieLens100k(Files100k):
     def _at(self, path: str) -> RawLog:
         """Read the zip, the wheel or the unpacked folder at a path; raise ValueError if it holds other rows."""
         log = Files100k(self.workspace, replace(self.settings, path=path), None).read()  # the checksum is of all rows
-        if (found := sha256(log)) != SHA256:
-            raise ValueError(f"its rows have sha256 {found}, expected {SHA256}")
+        if (digest := sha256(log)) != SHA256:
+            raise ValueError(f"its rows have sha256 {digest}, expected {SHA256}")
         return log
 
     def _obtained(self, cache: Path) -> RawLog:

@@ -75,22 +75,22 @@ class Publisher(TableSource):
         return {name: rows[name] for name in rows.names}
 
     def _require(self, table: str, names: Sequence[str], file: str) -> None:
-        given = [name.strip() for name in names]
+        stripped = [name.strip() for name in names]
         missing = [name for name in self._wanted(table).values() if name not in names]
-        missing += [name for name in self.needs.get(table, ()) if name not in given]
+        missing += [name for name in self.needs.get(table, ()) if name not in stripped]
         if missing:
             raise InputError(f"{file}: no column {missing[0]!r}; its columns: {listed(names)}; {self.advice}")
 
     def _input(self, table: str, rows: Rows) -> Input:
         """Describe a table, and check that its ids are whole numbers: one that is not would make all of them text."""
-        found = super()._input(table, rows)
-        ids = [theirs for ours, theirs in found.names.items() if self.whole_ids and ours in (USER_ID, ITEM_ID)]
-        odd = [name for name in ids if found.forms[name] != values.Form.WHOLE]
+        described = super()._input(table, rows)
+        ids = [theirs for ours, theirs in described.names.items() if self.whole_ids and ours in (USER_ID, ITEM_ID)]
+        odd = [name for name in ids if described.forms[name] != values.Form.WHOLE]
         rows.require([values.whole(rows, name)[1] for name in odd], self.advice)
-        return found
+        return described
 
-    def _read(self, table: str, found: Sequence[File]) -> Rows:
+    def _read(self, table: str, table_files: Sequence[File]) -> Rows:
         """Read a table. Blanks around the names of columns are ignored."""
-        rows = super()._read(table, found)
+        rows = super()._read(table, table_files)
         rows = replace(rows, names=tuple(name.strip() for name in rows.names))
         return rows.select(self.columns(table, rows))

@@ -241,11 +241,11 @@ def type_name(kind: str) -> str:
 
 
 def _same_type(column: str, events: Rows, other: Rows) -> None:
-    expected, found = events.types[column], other.types[column]
-    if expected != found:
+    expected, actual = events.types[column], other.types[column]
+    if expected != actual:
         firsts = [rows.ask(f"arg_min({rows[column]}, row)")[0] for rows in (events, other)]
         raise InputError(
-            f"{other.name}: {column} is {type_name(found)} (first value {firsts[1]!r}), but in {events.name} it is "
+            f"{other.name}: {column} is {type_name(actual)} (first value {firsts[1]!r}), but in {events.name} it is "
             f"{type_name(expected)} (first value {firsts[0]!r}); mixed id types never match: store both as integers or "
             "both as text"
         )
@@ -261,17 +261,17 @@ def _cast(events: Rows, history: Rows) -> Rows:
     """
     columns = {name: history[name] for name in history.names}
     for column in set(history.names) & set(events.names) - {*HISTORY_COLUMNS}:
-        expected, found = events.types[column], history.types[column]
-        is_text = found.startswith("VARCHAR") and not expected.startswith("VARCHAR")
-        is_other = is_text or expected.endswith("[]") != found.endswith("[]")
+        expected, actual = events.types[column], history.types[column]
+        is_text = actual.startswith("VARCHAR") and not expected.startswith("VARCHAR")
+        is_other = is_text or expected.endswith("[]") != actual.endswith("[]")
         if is_other and history.ask(f"count({history[column]})")[0]:
             raise InputError(
-                f"{history.name}: {column} is {type_name(found)}, but in {events.name} it is {type_name(expected)}; "
+                f"{history.name}: {column} is {type_name(actual)}, but in {events.name} it is {type_name(expected)}; "
                 "one column has one type: correct the values, store both as text, or leave the column out"
             )
         if is_other:
             columns[column] = f"CAST(NULL AS {expected})"
-        elif not (expected.startswith(_NUMBERS) and found.startswith(_NUMBERS)) or _is_whole(history, column):
+        elif not (expected.startswith(_NUMBERS) and actual.startswith(_NUMBERS)) or _is_whole(history, column):
             columns[column] = f"CAST({history[column]} AS {expected})"
     return history.select(columns)
 

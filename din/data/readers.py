@@ -83,17 +83,17 @@ def read(
             differs between files.
     """
     chosen = [_chosen(file, select, dialect) for file in files]
-    schema = unified([(file.name, own) for file, own in zip(files, chosen, strict=True)])
+    schema = unified([(file.name, file_schema) for file, file_schema in zip(files, chosen, strict=True)])
     path = store.file(table)
     stored = f"SELECT * FROM read_parquet({quoted(str(path))}, hive_partitioning = false)"
     rows = Rows(store.con, stored, tuple(schema.names), ())
     total = 0
     counts = []
     with _writer(path, numbered(schema.empty_table(), 0).schema, files[0].name) as writer:
-        for file, own in track([*zip(files, chosen, strict=True)], len(files), "reading", "file"):
+        for file, file_schema in track([*zip(files, chosen, strict=True)], len(files), "reading", "file"):
             start = total
             held = 0
-            for batch in _batches(file, own, dialect, schema):
+            for batch in _batches(file, file_schema, dialect, schema):
                 batch = batch if most is None else batch.slice(0, start + most - total)
                 writer.write_table(numbered(batch, total))
                 total += batch.num_rows
@@ -118,10 +118,10 @@ def first_line(file: File, dialect: Dialect) -> list[str]:
         return reader.schema.names
 
 
-def _batches(file: File, own: pa.Schema, dialect: Dialect, schema: pa.Schema) -> Iterator[pa.Table]:
-    """Yield the rows of a file, whose columns are `own`, with all columns of a schema."""
+def _batches(file: File, file_schema: pa.Schema, dialect: Dialect, schema: pa.Schema) -> Iterator[pa.Table]:
+    """Yield the rows of a file, whose columns are `file_schema`, with all columns of a schema."""
     with _reading(file):
-        for batch in _FORMATS[format_of(file.path)].batches(file, own, dialect):
+        for batch in _FORMATS[format_of(file.path)].batches(file, file_schema, dialect):
             yield _filled(batch, schema, file.name)
 
 
@@ -134,17 +134,17 @@ def unified(schemas: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
     common: dict[str, tuple[pa.Field, str]] = {}
     for name, schema in schemas:
         for field in schema:
-            known, earlier = common.setdefault(field.name, (field, name))
-            if field.type == known.type:
+            merged, earlier = common.setdefault(field.name, (field, name))
+            if field.type == merged.type:
                 continue
             try:
-                both = pa.unify_schemas([pa.schema([known]), pa.schema([field])], promote_options="permissive")
+                both = pa.unify_schemas([pa.schema([merged]), pa.schema([field])], promote_options="permissive")
             except pa.ArrowTypeError:
                 raise InputError(
-                    f"{name}: column {shown(field.name)} is {field.type}, but {known.type} in {earlier}; expected one "
+                    f"{name}: column {shown(field.name)} is {field.type}, but {merged.type} in {earlier}; expected one "
                     "type in all files: values of different types never match, so store both the same way"
                 ) from None
-            common[field.name] = both.field(0), earlier if both.field(0).type == known.type else name
+            common[field.name] = both.field(0), earlier if both.field(0).type == merged.type else name
     return pa.schema([field for field, _ in common.values()])
 
 
@@ -260,8 +260,8 @@ def _explained(file: File, dialect: Dialect) -> Iterator[None]:
         yield
     except pa.ArrowInvalid as error:
         problem = str(error).splitlines()[0]
-        found = any(words in problem for words in _TOO_LONG) and _too_long(file, dialect.quote)
-        if not found:
+        long_row = any(words in problem for words in _TOO_LONG) and _too_long(file, dialect.quote)
+        if not long_row:
             unread = pa.ArrowInvalid(problem.replace(_DELIMITER, dialect.of(file)))
             if "Row #2: Expected" in problem and not dialect.names:
                 unread.add_note("or the first line if it is not the header")
@@ -270,7 +270,7 @@ def _explained(file: File, dialect: Dialect) -> Iterator[None]:
                     "or set csv.quote to null in fetch.table if quotes are part of the text, not around cells"
                 )
             raise unread from None
-        number, beginning = found
+        number, beginning = long_row
         number += bool(dialect.names)  # without a header, rows count from the first line
         place = f"row {number}" if number else "header"
         raise InputError(
@@ -332,8 +332,8 @@ def _json(file: File, options: pjson.ParseOptions) -> Iterator[tuple[pa.Table, p
         _check_depth(lines)
         table = pjson.read_json(pa.BufferReader(lines), pjson.ReadOptions(block_size=2 * CHUNK), options)
         table.validate(full=True)  # UTF-8
-        own = pa.schema([(field.name, _text_for_times(field.type)) for field in table.schema])
-        return table, pa.unify_schemas([schema, own], promote_options="permissive")
+        block_schema = pa.schema([(field.name, _text_for_times(field.type)) for field in table.schema])
+        return table, pa.unify_schemas([schema, block_schema], promote_options="permissive")
 
     with file.lines() as stream:
         is_array = stream.peek(CHUNK).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")

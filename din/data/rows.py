@@ -61,8 +61,8 @@ class Rows:
     def types(self) -> dict[str, str]:
         """DuckDB's type of each column."""
         described = self.con.execute(f"DESCRIBE {self.query}").fetchall()
-        found = {column: kind for column, kind, *_ in described}
-        return {name: found[self[name]] for name in self.names}
+        kinds = {column: kind for column, kind, *_ in described}
+        return {name: kinds[self[name]] for name in self.names}
 
     @cached_property
     def count(self) -> int:
@@ -131,9 +131,9 @@ class Rows:
 
     def ask(self, *expressions: str) -> tuple[Any, ...]:
         """Return the values of aggregates."""
-        found = self.con.execute(f"SELECT {', '.join(expressions)} FROM ({self.query})").fetchone()
-        assert found is not None
-        return found
+        row = self.con.execute(f"SELECT {', '.join(expressions)} FROM ({self.query})").fetchone()
+        assert row is not None
+        return row
 
     def require(self, checks: Iterable[Check], advice: str | None = None) -> None:
         """Check all rows in one pass. `advice` replaces the `fix` of each check.
@@ -148,10 +148,10 @@ class Rows:
                 query = f"SELECT {check.value} FROM ({self.query}) WHERE row = {row} AND ({check.broken}) LIMIT 1"
                 ((value,),) = self.con.execute(query).fetchall()
                 fix = advice or (check.fix if isinstance(check.fix, str) else check.fix(value))
-                found = "missing" if value is None else shown(value) if isinstance(value, str) else value
+                actual = "missing" if value is None else shown(value) if isinstance(value, str) else value
                 others = self.ask(f"count(*) FILTER (WHERE {check.broken})")[0] - 1
                 also = f"; {others:,} more rows have such a value" if others else ""
-                raise InputError(f"{self.at(row)}: {check.name} is {found}; expected {check.expected}: {fix}{also}")
+                raise InputError(f"{self.at(row)}: {check.name} is {actual}; expected {check.expected}: {fix}{also}")
 
     def at(self, row: int) -> str:
         """Return the place of a row for messages, e.g. `clicks.csv row 17`.

@@ -93,15 +93,15 @@ class TableSource(Source):
     def __init__(self, workspace: Workspace, params: Table, until: date | None) -> None:
         super().__init__(workspace, params, until)
         self._listed: dict[str, tuple[files.File, ...]] = {}
-        own = (*params.keep, *params.items_from_events)
-        known = (USER_ID, ITEM_ID, TIMESTAMP, SEQUENCE, *own)
-        if wrong := set(params.columns) - {*known}:
+        further = (*params.keep, *params.items_from_events)
+        allowed = (USER_ID, ITEM_ID, TIMESTAMP, SEQUENCE, *further)
+        if wrong := set(params.columns) - {*allowed}:
             raise InputError(
-                f"fetch.table.columns: {sorted(wrong)[0]!r} is not one of {', '.join(known)}; "
+                f"fetch.table.columns: {sorted(wrong)[0]!r} is not one of {', '.join(allowed)}; "
                 "list further columns in fetch.table.keep, and name the label and the behaviour in "
                 "fetch.table.label and fetch.table.behaviour"
             )
-        if wrong := {name for name in own if name.lower() in (*EVENT_COLUMNS, "date")}:
+        if wrong := {name for name in further if name.lower() in (*EVENT_COLUMNS, "date")}:
             raise InputError(
                 f"fetch.table.keep: {sorted(wrong)[0]!r} is a name that the log itself uses; keep the column under "
                 "another name, set in fetch.table.columns as `our name: their name`"
@@ -110,7 +110,7 @@ class TableSource(Source):
     def identity(self) -> Any:
         """Return the digests of all files in order, and the parameters that shape rows. Paths are not part of it."""
         self._listed = {}
-        # Digests come first, because a publisher may learn its parameters from the files.
+        # Digests come first, because a publisher may read its parameters from the files.
         digests = {table: files.digests(self.workspace, self._files(table)) for table in _TABLES}
         shape = {key: value for key, value in to_json(self.params).items() if key not in _TABLES}
         return {"params": shape, "files": digests, "days": [file.day for file in self._files("events")]}
@@ -170,21 +170,23 @@ class TableSource(Source):
     def _loaded(self) -> dict[str, Input]:
         """The tables other than the events, as they were read."""
         others = [(table, self._files(table)) for table in ("items", "users", "history")]
-        return {table: self._input(table, self._read(table, found)) for table, found in others if found}
+        return {
+            table: self._input(table, self._read(table, table_files)) for table, table_files in others if table_files
+        }
 
     @cached_property
     def _sides(self) -> dict[str, Input]:
         """The tables other than the events, with one row per item, user and behaviour; none is empty."""
-        found = dict(self._loaded)
-        if history := found.pop("history", None):
+        sides = dict(self._loaded)
+        if history := sides.pop("history", None):
             if self._is_own_history:  # what a user's first event says is all that came before it
                 time = history.names[TIMESTAMP]
                 at, _ = times.to_utc(history.rows, time, self.params.timestamp_unit, history.forms[time])
                 history = replace(history, rows=history.rows.one_each("min", history.identifier(USER_ID), order=at))
             history = _exploded(history)
             if history.rows.count:
-                found["history"] = history
-        return found
+                sides["history"] = history
+        return sides
 
     @property
     def _is_own_history(self) -> bool:
@@ -201,13 +203,13 @@ class TableSource(Source):
             self._listed = self.found()
         return self._listed.get(table, ())
 
-    def _read(self, table: str, found: Sequence[files.File]) -> Rows:
+    def _read(self, table: str, table_files: Sequence[files.File]) -> Rows:
         """Read a table's columns: required, mapped and existing optional ones, and those of label and behaviour."""
         wanted = self._wanted(table)
         cell, parts = next(iter(self.params.explode.items())) if table == "events" and self.params.explode else ("", ())
 
         def select(names: Sequence[str], file: str) -> list[str]:
-            given = names
+            header = names
             if parts:
                 names = _with_parts(names, cell, parts, file)
             self._require(table, names, file)
@@ -219,19 +221,21 @@ class TableSource(Source):
                 )
             rules = self._rules(names, file).values() if table == "events" else ()
             chosen = (*wanted.values(), *others, *(rule.column for rule in rules), *parts)
-            return list(dict.fromkeys(cell if name in parts and name not in given else name for name in chosen))
+            return list(dict.fromkeys(cell if name in parts and name not in header else name for name in chosen))
 
-        rows = self._up_to(table, readers.read(found, select, self.dialect(table), self._store, table), found)
+        rows = self._up_to(
+            table, readers.read(table_files, select, self.dialect(table), self._store, table), table_files
+        )
         if parts:
             rows = _by_impression(rows, cell, parts, self.params.separators)
         return self._once(rows) if table == "events" else rows
 
-    def _up_to(self, table: str, rows: Rows, found: Sequence[files.File]) -> Rows:
+    def _up_to(self, table: str, rows: Rows, table_files: Sequence[files.File]) -> Rows:
         """Return the rows of events or history up to the day `until`, so that later ones decide nothing about them.
 
         Events whose path names their day stay: one of another day is refused.
         """
-        if self.until is None or table not in ("events", "history") or (table == "events" and found[0].day):
+        if self.until is None or table not in ("events", "history") or (table == "events" and table_files[0].day):
             return rows
         unit = self.params.timestamp_unit
         utc, _ = times.to_utc(rows, self._wanted(table)[TIMESTAMP], unit, values.Form.NUMBER)
@@ -277,10 +281,10 @@ class TableSource(Source):
 
     def _rules(self, names: Sequence[str], file: str) -> dict[str, Rule]:
         """Return the rules of label and behaviour over the columns of an events file. Behaviour may need none."""
-        given = {LABEL: self.params.label, BEHAVIOUR: self.params.behaviour}
+        texts = {LABEL: self.params.label, BEHAVIOUR: self.params.behaviour}
         return {
             role: Rule.parse(f"fetch.table.{role}", text, names, file)
-            for role, text in given.items()
+            for role, text in texts.items()
             if text not in (None, ALL_ROWS)
         }
 
@@ -310,14 +314,14 @@ class TableSource(Source):
         )
 
     def _check_separators(self, events: Input) -> None:
-        known = {name for cell, parts in self.params.explode.items() for name in (cell, *parts)}
+        allowed = {name for cell, parts in self.params.explode.items() for name in (cell, *parts)}
         for name, table in {"events": events, **self._loaded}.items():
             keys = () if name == "history" else EVENT_COLUMNS
-            known |= {theirs for ours, theirs in table.names.items() if ours not in keys}
-        if wrong := set(self.params.separators) - known:
+            allowed |= {theirs for ours, theirs in table.names.items() if ours not in keys}
+        if wrong := set(self.params.separators) - allowed:
             raise InputError(
                 f"fetch.table.separators: {sorted(wrong)[0]!r} is not one of the columns that may hold lists: "
-                f"{listed(sorted(known)) or 'there are none'}"
+                f"{listed(sorted(allowed)) or 'there are none'}"
             )
 
     def _events(self, events: Input, ids: _Ids, start: int = 0) -> Rows:
@@ -340,12 +344,12 @@ class TableSource(Source):
                 result[ours] = values.cast(table.rows[theirs], table.rows.types[theirs], ids[name, ours])
             elif by_time and ours == TIMESTAMP:
                 unit = self.params.timestamp_unit
-                utc, found = times.to_utc(table.rows, theirs, unit, table.forms[theirs])
+                utc, time_checks = times.to_utc(table.rows, theirs, unit, table.forms[theirs])
                 local = f"{utc} + to_hours({self.params.utc_offset_hours})"
                 # Before the day of the first event, because `daily` hides behaviours of the same day.
                 is_own = name == "history" and self._is_own_history
                 result[ours] = f"date_trunc('day', {local}) - INTERVAL 1 MICROSECOND" if is_own else local
-                checks += found
+                checks += time_checks
             elif by_time and ours == SEQUENCE:
                 result[ours], check = values.whole(table.rows, theirs)
                 checks.append(check)
@@ -353,22 +357,22 @@ class TableSource(Source):
                 result[ours] = table.side(ours)
         if by_time:
             result.setdefault(SEQUENCE, f"{start * table.rows.split} + row")
-        for role, (answer, found) in answers.items():
+        for role, (answer, answer_checks) in answers.items():
             result[role] = answer
-            checks += found
+            checks += answer_checks
         table.rows.require(checks, self.advice)
         return table.rows.select(result)
 
 
 def _lists(rows: Rows, names: Mapping[str, str], separators: Mapping[str, str], table: str) -> dict[str, str | None]:
     """Map our name of each list column to its separator, or to None if the file has lists."""
-    given = {
+    all_lists = {
         ours: separators.get(theirs)
         for ours, theirs in names.items()
         if theirs in separators or rows.types[theirs].endswith("[]")
     }
-    scalars = (USER_ID,) if table == "history" and ITEM_ID in given else EVENT_COLUMNS
-    lists = {ours: separator for ours, separator in given.items() if ours not in scalars}
+    scalars = (USER_ID,) if table == "history" and ITEM_ID in all_lists else EVENT_COLUMNS
+    lists = {ours: separator for ours, separator in all_lists.items() if ours not in scalars}
     for name, kind in rows.types.items():
         is_list = name in (names[ours] for ours in lists) and kind.endswith("[]")
         if (kind.removesuffix("[]") if is_list else kind).endswith(("]", ")")):
@@ -466,13 +470,13 @@ def types_of_ids(tables: Mapping[str, Input]) -> dict[tuple[str, str], str]:
     """Return the type of each id column of each table; text wins if a CSV can be read either way."""
     result = {}
     for ours in (USER_ID, ITEM_ID):
-        own = {name: table for name, table in tables.items() if ours in table.names}
+        with_id = {name: table for name, table in tables.items() if ours in table.names}
         kinds = {
             name: values.identifier(table.rows.types[table.names[ours]], table.forms[table.names[ours]], table.text)
-            for name, table in own.items()
+            for name, table in with_id.items()
         }
         is_text = "VARCHAR" in kinds.values()
-        result |= {(name, ours): "VARCHAR" if is_text and own[name].text else kind for name, kind in kinds.items()}
+        result |= {(name, ours): "VARCHAR" if is_text and with_id[name].text else kind for name, kind in kinds.items()}
     return result
 
 

@@ -138,7 +138,7 @@ def _iso(column: str) -> str:
 
 def _formed(column: str, form: str) -> str:
     """Return SQL for the time of text, or of digits, in a form. The blank before AM and PM may be missing."""
-    forms = ", ".join(quoted(one) for one in dict.fromkeys((form, form.replace(" %p", "%p"))))
+    forms = ", ".join(quoted(variant) for variant in dict.fromkeys((form, form.replace(" %p", "%p"))))
     text = rf"regexp_replace(CAST({column} AS VARCHAR), '^(\d+)\.0$', '\1')"  # pandas writes 2024050100.0
     return f"CAST(try_strptime({text}, [{forms}]) AS TIMESTAMP)"
 

@@ -66,35 +66,35 @@ def forms(rows: Rows, lists: Mapping[str, str | None]) -> dict[str, int]:
     """
     kinds = {name: "VARCHAR[]" if lists.get(name) else kind for name, kind in rows.types.items()}
     columns = {name: elements(rows, name, lists[name]) if name in lists else rows[name] for name in rows.names}
-    found = rows.ask("0", *(f"coalesce(bit_or({form(columns[name], kinds[name])}), 0)" for name in rows.names))
-    return dict(zip(rows.names, found[1:], strict=True))
+    masks = rows.ask("0", *(f"coalesce(bit_or({form(columns[name], kinds[name])}), 0)" for name in rows.names))
+    return dict(zip(rows.names, masks[1:], strict=True))
 
 
-def number(found: int) -> str:
+def number(mask: int) -> str:
     """Return the type of text with these forms: BIGINT, DOUBLE or VARCHAR."""
-    numbers = found & (Form.WHOLE | Form.LONG | Form.NUMBER | Form.FLOAT)
-    if found & Form.WORD or not numbers:
+    numbers = mask & (Form.WHOLE | Form.LONG | Form.NUMBER | Form.FLOAT)
+    if mask & Form.WORD or not numbers:
         return "VARCHAR"
-    if found & (Form.NUMBER | Form.FLOAT):
+    if mask & (Form.NUMBER | Form.FLOAT):
         return "DOUBLE"
-    return "VARCHAR" if found & Form.LONG else "BIGINT"  # more than 64 bits: an id, not a quantity
+    return "VARCHAR" if mask & Form.LONG else "BIGINT"  # more than 64 bits: an id, not a quantity
 
 
-def side(kind: str, found: int, text: bool) -> str:
+def side(kind: str, mask: int, text: bool) -> str:
     """Return the type of a side column. Text of a CSV (`text`) may be numeric, and times become text."""
     if kind.startswith(("DATE", "TIME", "INTERVAL", MISSING)):
         return "VARCHAR"
-    return number(found) if text and kind == "VARCHAR" else kind
+    return number(mask) if text and kind == "VARCHAR" else kind
 
 
-def identifier(kind: str, found: int, text: bool) -> str:
+def identifier(kind: str, mask: int, text: bool) -> str:
     """Return the type of an id: BIGINT if every id of a CSV (`text`), or every float, is a whole number or missing.
 
     pandas writes whole numbers as 17.0 if one of them is missing.
     """
     if (text and kind == "VARCHAR") or kind == "DOUBLE":
-        others = found & ~(Form.WHOLE | Form.FLOAT | Form.MARK)
-        return kind if others or (kind == "VARCHAR" and found == Form.MARK) else "BIGINT"
+        others = mask & ~(Form.WHOLE | Form.FLOAT | Form.MARK)
+        return kind if others or (kind == "VARCHAR" and mask == Form.MARK) else "BIGINT"
     return kind
 
 
@@ -112,8 +112,8 @@ def elements(rows: Rows, name: str, separator: str | None) -> str:
         bare = f"list_transform({within}, lambda x: trim(x, {quoted(_AROUND)}))"
         column = f"CASE WHEN {text} LIKE '[%]' THEN {bare} ELSE {plain} END"
         kind = "VARCHAR[]"
-    given = "x <> ''" if kind == "VARCHAR[]" else "x IS NOT NULL"
-    return f"list_filter(coalesce({column}, []), lambda x: {given})"
+    present = "x <> ''" if kind == "VARCHAR[]" else "x IS NOT NULL"
+    return f"list_filter(coalesce({column}, []), lambda x: {present})"
 
 
 def cast(sql: str, kind: str, wanted: str) -> str:
