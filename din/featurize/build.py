@@ -60,8 +60,8 @@ def featurize(workspace: Workspace, params: Params) -> None:
             path = target / "vocab" / f"{coder.field.name}.parquet"
             counts.write(engine, coder, evidence.tally(coder, carrier), log.calendar.held_out, path)
         for placed, group in ((users, Group.USER), (items, Group.ITEM)):
-            own = [coder for coder in coders if coder.field.group is group]
-            shards.write_entities(engine, placed, own, target / f"{group}s.parquet")
+            group_coders = [coder for coder in coders if coder.field.group is group]
+            shards.write_entities(engine, placed, group_coders, target / f"{group}s.parquet")
         users = engine.store("users_offset", shards.offsets(users, behaviours))
         events = [coder for coder in coders if coder.field.group in (Group.CONTEXT, Group.BEHAVIOUR)]
         parts = engine.parts(count)
@@ -126,10 +126,10 @@ def _views(
 def _facts(engine: Session, impressions: ir.Table) -> dict[str, Any]:
     """Return the number of rows of each split, and the time of the last training impression."""
     by_split = impressions.group_by("split").aggregate(rows=ibis._.count(), last=impressions[TIMESTAMP].max())
-    found = {SPLITS[row["split"]]: row for row in engine.rows(by_split)}
-    last = found["train"]["last"] if "train" in found else 0
+    summary = {SPLITS[row["split"]]: row for row in engine.rows(by_split)}
+    last = summary["train"]["last"] if "train" in summary else 0
     return {
-        "rows": {split: found[split]["rows"] if split in found else 0 for split in SPLITS},
+        "rows": {split: summary[split]["rows"] if split in summary else 0 for split in SPLITS},
         "train_until": (EPOCH + timedelta(microseconds=last)).isoformat(),
     }
 
@@ -178,14 +178,14 @@ def _coders(
     carriers = {Group.USER: users, Group.ITEM: items}
 
     def coder(field: Field) -> Coder:
-        found = evidence.of(field, carriers.get(field.group))
-        return coder_of(field).learn(engine, field, found, block.min_count)
+        field_evidence = evidence.of(field, carriers.get(field.group))
+        return coder_of(field).learn(engine, field, field_evidence, block.min_count)
 
     coders = [coder(field) for field in log.fields]
     for group, key in ((Group.USER, USER_ID), (Group.ITEM, ITEM_ID)):
-        own = [coder for coder in coders if coder.field.group is group]
-        encoded = encode(engine, f"encoded_{group}s", carriers[group], own)
-        identity = next((one for one in own if one.field.name == key), None)
+        group_coders = [coder for coder in coders if coder.field.group is group]
+        encoded = encode(engine, f"encoded_{group}s", carriers[group], group_coders)
+        identity = next((coder for coder in group_coders if coder.field.name == key), None)
         carriers[group] = engine.store(f"placed_{group}s", shards.place(encoded, str(group), identity))
     return coders, carriers[Group.USER], carriers[Group.ITEM]
 

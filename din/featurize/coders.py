@@ -146,9 +146,9 @@ class VocabularyCoder(Coder):
         until = ibis.window(group_by="value", order_by="day", preceding=(None, 0))
         counts = session.store("counts", counts.mutate(so_far=counts.weight.sum().over(until).cast("int64")))
         enough = counts.filter(counts.so_far >= (min_count if field.form.identifies else 1))
-        known = enough.group_by("value").aggregate(day=enough.day.min(), count=enough.so_far.min())
-        ids = 1 + ibis.row_number().over(order_by=[known.day, known["count"].desc(), known.value])
-        vocabulary = session.store(f"ids_{field.name}", known.mutate(id=ids.cast("int32")))
+        entries = enough.group_by("value").aggregate(day=enough.day.min(), count=enough.so_far.min())
+        ids = 1 + ibis.row_number().over(order_by=[entries.day, entries["count"].desc(), entries.value])
+        vocabulary = session.store(f"ids_{field.name}", entries.mutate(id=ids.cast("int32")))
         sizes = session.rows(vocabulary.group_by("day").aggregate(size=ibis._.count()))
         return cls(field, vocabulary, {row["day"]: row["size"] for row in sizes})
 
@@ -170,7 +170,7 @@ class VocabularyCoder(Coder):
 
     @override
     def rows_after(self, day: int) -> int:
-        return 1 + sum(size for known, size in self.sizes.items() if known <= day)
+        return 1 + sum(size for since, size in self.sizes.items() if since <= day)
 
     @override
     def in_training(self, encoded: ir.Table) -> ir.Table:
@@ -223,8 +223,8 @@ class ListCoder(VocabularyCoder):
 
     @override
     def _below(self, codes: ir.Value) -> ir.Value:
-        known = codes.filter(lambda code: code < self.rows)
-        return ibis.ifelse(known.length() == 0, self._unknown(), known)
+        below = codes.filter(lambda code: code < self.rows)
+        return ibis.ifelse(below.length() == 0, self._unknown(), below)
 
     def _codes(self, table: ir.Table, name: str) -> ir.Table:
         """Return one row for each distinct list of the table. They are far fewer than its rows."""
@@ -232,7 +232,7 @@ class ListCoder(VocabularyCoder):
         parts = parts.join(self.vocabulary, parts.part == self.vocabulary.value)
         once = parts.group_by("raw_value", "id").aggregate(at=parts["at"].min())
         placed = ibis.struct({"at": once["at"], "id": once.id}).collect()  # Spark's collect takes no order
-        return once.group_by("raw_value").aggregate(code=placed.sort().map(lambda one: one.id))
+        return once.group_by("raw_value").aggregate(code=placed.sort().map(lambda element: element.id))
 
     @staticmethod
     def _unknown() -> ir.Value:
@@ -325,14 +325,14 @@ class VectorCoder(Coder):
     @staticmethod
     def completed(session: Session, field: Field, columns: Sequence[ir.Value], at: str) -> Field:
         lengths = ibis.union(*(values.length().name("length").as_table() for values in columns)).distinct()
-        found = sorted(row["length"] for row in session.rows(lengths) if row["length"] is not None)
-        if not found:
+        sizes = sorted(row["length"] for row in session.rows(lengths) if row["length"] is not None)
+        if not sizes:
             raise InputError(f"{at}: no value is a list of finite numbers; correct the source, or take the field out")
-        if len(found) > 1:
+        if len(sizes) > 1:
             raise InputError(
-                f"{at}: vectors of {found[0]} and of {found[-1]} numbers; expected one length: correct them"
+                f"{at}: vectors of {sizes[0]} and of {sizes[-1]} numbers; expected one length: correct them"
             )
-        return replace(field, length=found[0])
+        return replace(field, length=sizes[0])
 
     @override
     @classmethod
@@ -403,10 +403,10 @@ def encode(session: Session, name: str, table: ir.Table, coders: Sequence[Coder]
     return table
 
 
-def _single(values: ir.Value, found: str) -> ir.Value:
+def _single(values: ir.Value, description: str) -> ir.Value:
     """Return the values, or raise InputError if they are lists."""
     if values.type().is_nested():
-        raise InputError(f"{found}; only multi and vector fields hold lists: declare it one of them")
+        raise InputError(f"{description}; only multi and vector fields hold lists: declare it one of them")
     return values
 
 
@@ -425,8 +425,8 @@ def _beyond(numbers: ir.FloatingValue) -> ir.BooleanValue:
 def _parts(lists: ir.Table) -> ir.Table:
     """Return one row for each value in each list `raw_value`, with its place, as columns `part` and `at`."""
     parts = lists.mutate(part=lists.raw_value).unnest("part", offset="at")
-    known = parts.part.notnull()
-    return parts.filter(known & ~parts.part.isnan() if parts.part.type().is_floating() else known)
+    present = parts.part.notnull()
+    return parts.filter(present & ~parts.part.isnan() if parts.part.type().is_floating() else present)
 
 
 def _quantiles(session: Session, evidence: ir.Table, buckets: int) -> tuple[float, ...]:
@@ -454,7 +454,7 @@ def _moments(session: Session, evidence: ir.Table) -> tuple[float, float]:
     bounds = session.scalars(evidence.aggregate(low=evidence.value.min(), high=evidence.value.max()))
     low, high = bounds["low"] or 0.0, bounds["high"] or 0.0
     step = (high - low) / _STEPS
-    if not step:  # no values, equal ones, or ones that differ by less than a float tells
+    if not step:  # no values, equal ones, or ones that differ by less than a float can hold
         return low, 1.0
     grid = ((evidence.value - low) / step).round().cast("int64")
     weight = evidence.weight.cast("decimal(15,0)")

@@ -53,7 +53,7 @@ class CountedRows:
         """
         if carrier is None:
             rows = self.candidates if field.group is Group.CONTEXT else self.visible
-            found = rows.select("day", value=rows[column(field)], weight=ibis.literal(1, "int64"))
+            evidence = rows.select("day", value=rows[column(field)], weight=ibis.literal(1, "int64"))
         else:
             key = str(field.group)
             owners = self.candidates.select(key, "day")
@@ -61,9 +61,9 @@ class CountedRows:
                 others = self.visible.filter(~self.visible.shown)
                 owners = owners.union(others.select(key, "day"))
             weighted = owners.group_by(key, "day").aggregate(weight=ibis._.count())
-            found = weighted.join(carrier, key).select("day", "weight", value=column(field))
-        known = found.filter(found.value.notnull())
-        return known if field.form.has_vocabulary else known.filter(known.day == 0)
+            evidence = weighted.join(carrier, key).select("day", "weight", value=column(field))
+        present = evidence.filter(evidence.value.notnull())
+        return present if field.form.has_vocabulary else present.filter(present.day == 0)
 
     def tally(self, coder: Coder, carrier: ir.Table | None) -> ir.Table:
         """Return id, count and impressions of the ids that occur.
@@ -72,10 +72,10 @@ class CountedRows:
             coder: the field's coder.
             carrier: as for `of`, with encoded columns.
         """
-        found = self._of_training(coder, carrier)
+        counted = self._of_training(coder, carrier)
         if isinstance(coder, VocabularyCoder) and coder.late:
-            return found.union(self._of_late_ids(coder, carrier).select(found.columns))
-        return found
+            return counted.union(self._of_late_ids(coder, carrier).select(counted.columns))
+        return counted
 
     def _of_training(self, coder: Coder, carrier: ir.Table | None) -> ir.Table:
         candidates = self.candidates.filter(self.candidates.day == 0)
@@ -101,8 +101,8 @@ class CountedRows:
         if coder.field.group in (Group.USER, Group.CONTEXT):
             rows = coder.encode(candidates) if carrier is None else candidates.join(carrier, "user")
             ids = coder.ids(rows.select(name, on="day"))
-            found = late.join(ids, [late.id == ids.id, late.day == ids.on])
-            return found.group_by("id").aggregate(count=found["count"].max(), impressions=ibis._.count())
+            occurrences = late.join(ids, [late.id == ids.id, late.day == ids.on])
+            return occurrences.group_by("id").aggregate(count=occurrences["count"].max(), impressions=ibis._.count())
         if carrier is None:
             rows = coder.encode(self.visible)
         else:
@@ -140,12 +140,12 @@ def write(session: Session, coder: Coder, tally: ir.Table, held_out: Sequence[da
 
     A bucket's value is its lower edge (the first's is −inf); rows of a standardised field and of a vector are null.
     """
-    known = coder.known()
-    days = [(known.day == number, ibis.literal(day)) for number, day in enumerate(held_out, 1)]
+    entries = coder.known()
+    days = [(entries.day == number, ibis.literal(day)) for number, day in enumerate(held_out, 1)]
     since = ibis.cases(*days) if days else ibis.null("date")
     unknown = ibis.memtable({"id": [UNKNOWN]}, schema={"id": "int32"})
-    unknown = unknown.select(value=ibis.null(known.value.type()), id="id", known_since=ibis.null("date"))
-    rows = unknown.union(known.select("value", "id", known_since=since.cast("date")))
+    unknown = unknown.select(value=ibis.null(entries.value.type()), id="id", known_since=ibis.null("date"))
+    rows = unknown.union(entries.select("value", "id", known_since=since.cast("date")))
     rows = rows.left_join(session.store("tally", coder.spread(tally)), "id")
     rows = rows.mutate(
         count=rows["count"].fill_null(0).cast("int64"),

@@ -39,7 +39,7 @@ def items(session: Session, raw: Raw) -> ir.Table:
 def _coded(raw: Raw, key: str, code: str, side: ir.Table | None) -> ir.Table:
     sources = [table.select(value=table[key]) for table in (raw.events, raw.history, side) if table is not None]
     unknown = ibis.memtable({"n": [0]}).select(value=ibis.null(sources[0].value.type()))
-    known = ibis.union(*sources, unknown, distinct=True)
-    by_value = ibis.asc(known.value, nulls_first=True)
-    coded = known.mutate(**{code: ibis.row_number().over(order_by=by_value).cast("int32")})
+    values = ibis.union(*sources, unknown, distinct=True)
+    by_value = ibis.asc(values.value, nulls_first=True)
+    coded = values.mutate(**{code: ibis.row_number().over(order_by=by_value).cast("int32")})
     return coded if side is None else coded.left_join(side, coded.value == side[key]).drop(key)

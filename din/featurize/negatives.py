@@ -36,27 +36,27 @@ def sample(session: Session, rows: ir.Table, pool: ir.Table, users: ir.Table, se
     Raises:
         InputError: a user has every item of the pool.
     """
-    own = session.store("own", rows.select("user", "item").distinct())
+    pairs = session.store("own", rows.select("user", "item").distinct())
     size = session.size(pool)
     positives = rows.filter(rows.split >= 0).select("user", SEQUENCE)
     waiting = session.store("waiting_0", positives.join(users.select("user", key="value"), "user"))
-    _check_choice(session, waiting, own, pool, size)
-    found: list[ir.Table] = []
+    _check_choice(session, waiting, pairs, pool, size)
+    rounds: list[ir.Table] = []
     first = 0
     width = 1
     while session.size(waiting):
         tries = waiting.mutate(attempt=ibis.range(first, first + width).unnest())
         text = [tries[name].cast("string") for name in ("key", SEQUENCE, "attempt")]
         nth = session.draw_below(f"{seed}/negative/" + text[0] + "/" + text[1] + "/" + text[2], size)
-        drawn = tries.mutate(nth=nth).join(pool, "nth").anti_join(own, ["user", "item"])
-        taken = drawn.group_by(SEQUENCE).aggregate(item=drawn.item.argmin(drawn.attempt))
-        found.append(session.store(f"taken_{len(found)}", taken))
-        waiting = session.store(f"waiting_{len(found)}", waiting.anti_join(found[-1], SEQUENCE))
+        drawn = tries.mutate(nth=nth).join(pool, "nth").anti_join(pairs, ["user", "item"])
+        accepted = drawn.group_by(SEQUENCE).aggregate(item=drawn.item.argmin(drawn.attempt))
+        rounds.append(session.store(f"taken_{len(rounds)}", accepted))
+        waiting = session.store(f"waiting_{len(rounds)}", waiting.anti_join(rounds[-1], SEQUENCE))
         first += width
         width *= 2
-    if not found:
+    if not rounds:
         return rows.select(SEQUENCE, "item").limit(0)
-    return ibis.union(*found) if len(found) > 1 else found[0]
+    return ibis.union(*rounds) if len(rounds) > 1 else rounds[0]
 
 
 def keep(session: Session, rows: ir.Table, users: ir.Table, share: float, seed: int) -> ir.Table:
@@ -78,12 +78,12 @@ def in_training(rows: ir.Table) -> ir.BooleanValue:
     return (rows.split == TRAIN) & (rows[LABEL] == 0)
 
 
-def _check_choice(session: Session, waiting: ir.Table, own: ir.Table, pool: ir.Table, size: int) -> None:
-    mine = own.join(pool, "item").group_by("user").aggregate(items=ibis._.count())
+def _check_choice(session: Session, waiting: ir.Table, pairs: ir.Table, pool: ir.Table, size: int) -> None:
+    mine = pairs.join(pool, "item").group_by("user").aggregate(items=ibis._.count())
     stuck = waiting.join(mine.filter(mine["items"] == size), "user").order_by("user").limit(1)
-    found = session.rows(stuck)
-    if found:
+    users = session.rows(stuck)
+    if users:
         raise InputError(
-            f"negatives: user {found[0]['key']!r} has all {size} clicked items, so no negative is left to sample; "
+            f"negatives: user {users[0]['key']!r} has all {size} clicked items, so no negative is left to sample; "
             "leave that user out, add more items, or set featurize.protocol to temporal or by_user"
         )

@@ -91,8 +91,8 @@ class DuckDB(Session):
     def write_part(self, contents: Contents, part: range, root: Path, files: Mapping[str, Condition]) -> None:
         rows = self.con.create_view("part", contents.rows, overwrite=True)  # ibis compiles it once, not for each file
         for name, held in files.items():
-            own = replace(contents, rows=rows.filter(held))
-            self.write(own, root / f"{part.start:05d}" / f"{name}.parquet")
+            file_contents = replace(contents, rows=rows.filter(held))
+            self.write(file_contents, root / f"{part.start:05d}" / f"{name}.parquet")
 
     @override
     def epoch_us(self, moment: ir.TimestampValue) -> ir.IntegerValue:

@@ -157,7 +157,7 @@ def load(session: Session, root: Path, params: Params) -> Raw:
     )
 
 
-def _event_files(root: Path, found: Sequence[str], used: Calendar) -> list[Path]:
+def _event_files(root: Path, days: Sequence[str], used: Calendar) -> list[Path]:
     """Return the files of the days that are used, given all days that have events.
 
     Raises:
@@ -165,15 +165,15 @@ def _event_files(root: Path, found: Sequence[str], used: Calendar) -> list[Path]
     """
     first = "" if used.history_from is None else used.history_from.isoformat()
     files = []
-    for day in found:
+    for day in days:
         if day >= first:
             folder = root / "events" / f"date={day}"
-            own = sorted(folder.glob("*.parquet"))
-            if not own:
+            day_files = sorted(folder.glob("*.parquet"))
+            if not day_files:
                 raise InputError(
                     f"{folder}: no Parquet file, but {root / MANIFEST} lists this day; run `din fetch` again"
                 )
-            files += own
+            files += day_files
     return files
 
 
@@ -183,13 +183,13 @@ def _check_columns(files: Sequence[Path], names: Collection[str | None]) -> None
     Raises:
         InputError: they are not, or a file is not Parquet.
     """
-    found = [_types(file, names) for file in files]
-    for file, types in zip(files, found, strict=True):
-        for name in sorted(types.keys() | found[0].keys()):
-            own, first = (some.get(name, "missing") for some in (types, found[0]))
-            if own != first:
+    all_types = [_types(file, names) for file in files]
+    for file, types in zip(files, all_types, strict=True):
+        for name in sorted(types.keys() | all_types[0].keys()):
+            kind, first = (file_types.get(name, "missing") for file_types in (types, all_types[0]))
+            if kind != first:
                 raise InputError(
-                    f"{file}: column {name!r} is {own}, but {first} in {files[0]}; correct the source, so that each "
+                    f"{file}: column {name!r} is {kind}, but {first} in {files[0]}; correct the source, so that each "
                     "day has the same columns, of the same types"
                 )
 
@@ -270,8 +270,8 @@ def _typed(table: ir.Table, field: Field, path: Path) -> ir.Value:
 
 def _completed(session: Session, field: Field, tables: Sequence[ir.Table | None], where: str) -> Field:
     """Return the field, completed by properties of all its values; see `Coder.completed`."""
-    own = [table[column(field)] for table in tables if table is not None and column(field) in table.columns]
-    return coder_of(field).completed(session, field, own, f"{where}.{field.group}.{field.name}")
+    columns = [table[column(field)] for table in tables if table is not None and column(field) in table.columns]
+    return coder_of(field).completed(session, field, columns, f"{where}.{field.group}.{field.name}")
 
 
 def _check_feedback(session: Session, events: ir.Table, contexts: list[Field], where: str) -> None:
@@ -285,9 +285,9 @@ def _check_feedback(session: Session, events: ir.Table, contexts: list[Field], w
         same = (events[column(field)] == events[flag]).all()
         varies = events[flag].nunique() > 1
         equal.append((same & varies).name(str(n)))
-    found = session.scalars(events.aggregate(equal))
+    is_equal = session.scalars(events.aggregate(equal))
     for n, (field, flag) in enumerate(pairs):
-        if found[str(n)]:
+        if is_equal[str(n)]:
             raise InputError(
                 f"{where}.context.{field.name}: equals {flag} on every row, so it is the answer, not a context; "
                 "take it out, or declare it under behaviour, where only past rows use it"

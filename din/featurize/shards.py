@@ -28,8 +28,8 @@ def place(entities: ir.Table, key: str, identity: Coder | None) -> ir.Table:
     order = [entities[key]]
     if identity is not None:
         code = entities[column(identity.field)]
-        own = ibis.ifelse(code < identity.rows, code, UNKNOWN)
-        order = [entities[key] > UNKNOWN, own == UNKNOWN, own, entities[key]]
+        training_code = ibis.ifelse(code < identity.rows, code, UNKNOWN)
+        order = [entities[key] > UNKNOWN, training_code == UNKNOWN, training_code, entities[key]]
     return entities.mutate(row=ibis.row_number().over(order_by=order).cast("int32"))
 
 
@@ -73,9 +73,9 @@ def write_shards(
 
     def placed(rows: ir.Table, group: Group) -> tuple[ir.Table, dict[str, str]]:
         rows = rows.join(people, "user").join(goods, "item")
-        own = [coder for coder in coders if coder.field.group is group]
-        rows = encode(session, f"encoded_{group}", rows, own)
-        return rows, {coder.field.name: column(coder.field) for coder in own}
+        group_coders = [coder for coder in coders if coder.field.group is group]
+        rows = encode(session, f"encoded_{group}", rows, group_coders)
+        return rows, {coder.field.name: column(coder.field) for coder in group_coders}
 
     rows, fields = placed(behaviours, Group.BEHAVIOUR)
     columns = keys | {TIMESTAMP: TIMESTAMP, SEQUENCE: SEQUENCE} | fields

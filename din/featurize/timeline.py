@@ -57,8 +57,8 @@ def scatter(session: Session, raw: Raw, users: ir.Table, items: ir.Table) -> ir.
 
 def _with_fractions(events: dt.DataType, history: dt.DataType) -> dt.DataType:
     """Return the type of the events' column, or that of the history's if only this one can hold fractions."""
-    one, other = (kind.value_type if isinstance(kind, dt.Array) else kind for kind in (events, history))
-    return history if one.is_integer() and other.is_floating() else events
+    event_kind, history_kind = (kind.value_type if isinstance(kind, dt.Array) else kind for kind in (events, history))
+    return history if event_kind.is_integer() and history_kind.is_floating() else events
 
 
 def positions(rows: ir.Table, order: str) -> ir.Table:
@@ -120,7 +120,7 @@ def first_seen(behaviours: ir.Table, rows: ir.Table, calendar: Calendar) -> ir.T
         return behaviours.mutate(day=ibis.ifelse(trained, 0, ibis.null("int32")).cast("int32"))
     shown = rows.filter(rows.split > TRAIN)
     shown = shown.select("user", low="rank", later=calendar.number(shown[TIMESTAMP]))
-    found = behaviours.left_join(shown, ["user", "low"]).drop("user_right", "low_right")
-    trained = found.low < ibis.least(found.high, found.trained)
-    later = ibis.ifelse(found.low < found.high, found.later, ibis.null("int32"))
-    return found.mutate(day=ibis.ifelse(trained, 0, later).cast("int32")).drop("later")
+    joined = behaviours.left_join(shown, ["user", "low"]).drop("user_right", "low_right")
+    trained = joined.low < ibis.least(joined.high, joined.trained)
+    later = ibis.ifelse(joined.low < joined.high, joined.later, ibis.null("int32"))
+    return joined.mutate(day=ibis.ifelse(trained, 0, later).cast("int32")).drop("later")
