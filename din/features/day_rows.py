@@ -33,7 +33,7 @@ class DayRows:
     last: datetime
 
     def __len__(self) -> int:
-        return sum(len(own) for own in self.positions)
+        return sum(len(rows) for rows in self.positions)
 
     def where(self, kept: Sequence[NDArray[np.bool_]]) -> Self:
         """Return the rows that are kept. `last` remains the time of the day's last row.
@@ -41,7 +41,7 @@ class DayRows:
         Args:
             kept: for each shard, whether to keep each row of the split, [rows of the file].
         """
-        positions = [own[mask[own]] for own, mask in zip(self.positions, kept, strict=True)]
+        positions = [rows[mask[rows]] for rows, mask in zip(self.positions, kept, strict=True)]
         return replace(self, positions=positions)
 
 
@@ -53,19 +53,21 @@ def days_of(features: Features, split: SplitName, after: datetime | None = None)
     """
     seen = microseconds(after) if after else np.iinfo(np.int64).min
     times = [features.timestamps(number, split) for number in range(features.manifest.shards)]
-    later = [np.flatnonzero(own > seen) for own in times]
-    orders = [rows[np.argsort(own[rows], kind="stable")] for own, rows in zip(times, later, strict=True)]
-    days = [own[order] // DAY_US for own, order in zip(times, orders, strict=True)]
-    found = []
+    later = [np.flatnonzero(shard_times > seen) for shard_times in times]
+    orders = [
+        rows[np.argsort(shard_times[rows], kind="stable")] for shard_times, rows in zip(times, later, strict=True)
+    ]
+    days = [shard_times[order] // DAY_US for shard_times, order in zip(times, orders, strict=True)]
+    day_rows = []
     for day in np.unique(np.concatenate(days)):
         positions = [
-            order[np.searchsorted(own, day, "left") : np.searchsorted(own, day, "right")]
-            for order, own in zip(orders, days, strict=True)
+            order[np.searchsorted(shard_days, day, "left") : np.searchsorted(shard_days, day, "right")]
+            for order, shard_days in zip(orders, days, strict=True)
         ]
-        last = max(int(own[rows[-1]]) for own, rows in zip(times, positions, strict=True) if len(rows))
+        last = max(int(shard_times[rows[-1]]) for shard_times, rows in zip(times, positions, strict=True) if len(rows))
         moment = EPOCH + timedelta(microseconds=last)
-        found.append(DayRows(split, moment.date(), positions, moment))
-    return found
+        day_rows.append(DayRows(split, moment.date(), positions, moment))
+    return day_rows
 
 
 def in_order_of_files(days: Sequence[DayRows]) -> list[NDArray[np.int64]]:

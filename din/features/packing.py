@@ -83,8 +83,8 @@ def _known_items(features: Features) -> np.ndarray:
 
     Items that become known later are left out, so that negatives don't reveal them.
     """
-    known = np.flatnonzero(features.items[ITEM_ID].values != UNKNOWN)
-    return known if len(known) else np.zeros(1, np.int64)
+    rows = np.flatnonzero(features.items[ITEM_ID].values != UNKNOWN)
+    return rows if len(rows) else np.zeros(1, np.int64)
 
 
 class Packer:

@@ -271,7 +271,7 @@ class Features:
     def last_day(self) -> date:
         """Return the day (UTC) of the last impression. `data.until` may be later."""
         times = (self.timestamps(number, split) for number in range(self.manifest.shards) for split in SPLITS)
-        last = max(int(own.max(initial=0)) for own in times)
+        last = max(int(shard_times.max(initial=0)) for shard_times in times)
         return datetime.fromtimestamp(last / 1e6, UTC).date()
 
     def shards(self, split: str, order: Iterable[int] | None = None) -> Iterable[Shard]:
