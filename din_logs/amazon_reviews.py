@@ -110,14 +110,14 @@ class AmazonReviews(Publisher):
     def _reviewed(self) -> str:
         return f"SELECT DISTINCT {self._reviews[self.edition.item]} FROM ({self._reviews.query})"
 
-    def _read(self, table: str, found: Sequence[File]) -> Rows:
+    def _read(self, table: str, table_files: Sequence[File]) -> Rows:
         if table == "events":
-            self._reviews = super()._read(table, found)
+            self._reviews = super()._read(table, table_files)
             return self._reviews
-        (file,) = found
+        (file,) = table_files
         if _first_line(file).startswith(b"{'"):
             return self._literals(file)
-        items = super()._read(table, found)
+        items = super()._read(table, table_files)
         items = items.where(f"{items[self.edition.item]} IN ({self._reviewed()})")
         path = f"list_filter(coalesce({items[self.edition.path]}, []), lambda x: x <> '')"
         columns = {
@@ -135,7 +135,7 @@ class AmazonReviews(Publisher):
         skipped unparsed.
         """
         reviewed = {item for (item,) in self._reviews.con.execute(self._reviewed()).fetchall()}
-        found: dict[str, tuple[Any, ...]] = {}
+        rows: dict[str, tuple[Any, ...]] = {}
         with unreadable(file.name), file.lines() as lines:
             for number, line in enumerate(lines, 1):
                 asin = _ASIN.match(line)
@@ -152,8 +152,8 @@ class AmazonReviews(Publisher):
                         "'categories', a list of paths: download the file again"
                     ) from None
                 if row[0] in reviewed:
-                    found.setdefault(row[0], row)
-        columns = zip(*found.values(), strict=True) if found else ([], [], [], [])
+                    rows.setdefault(row[0], row)
+        columns = zip(*rows.values(), strict=True) if rows else ([], [], [], [])
         kinds = {"asin": _TEXT, "category": _TEXT, "categories": _PATH, "brand": _TEXT}
         return Rows.of(file.name, dict(zip(kinds, map(pa.array, columns, kinds.values()), strict=True)))
 

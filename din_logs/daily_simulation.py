@@ -217,8 +217,8 @@ class World:
         rng = self._random(_Stream.IMPRESSIONS, day)
         interests = self.interests(day)
         user = rng.integers(0, self.params.users, count)
-        own = interests.categories[user, rng.integers(0, self.interest_count[user])]
-        category = np.where(rng.random(count) < OWN, own, rng.integers(0, self.params.categories, count))
+        preferred = interests.categories[user, rng.integers(0, self.interest_count[user])]
+        category = np.where(rng.random(count) < OWN, preferred, rng.integers(0, self.params.categories, count))
         share = (interests.weights[user] * (interests.categories[user] == category[:, None])).sum(axis=1)
         logit = INTERCEPT + SLOPE * np.log1p(BEHAVIOURS * share) + self.fashion(day)[category]
         probability = 1 / (1 + np.exp(-logit - self.daily.weekly_ctr * weekly_wave(day)))

@@ -4,7 +4,7 @@
 log_standard_4_22_to_5_08_pure.csv. log_random_4_22_to_5_08_pure.csv is not read.
 
 `is_click` is the label. All other feedback of a row (is_like, long_view, play_time_ms, …) is known only after the
-impression, so it describes past rows only. It tells about rows without a click too, so all rows are behaviours, and a
+impression, so it describes past rows only. It describes rows without a click too, so all rows are behaviours, and a
 history ends at midnight (docs/concepts.md says why). video_features_statistic_pure.csv is not read: its
 counts cover the whole month and so contain the clicks to be predicted. User features are one snapshot of that time.
 
