@@ -101,7 +101,7 @@ class Spark(Session):
     @override
     def write_part(self, contents: Contents, part: range, root: Path, files: Mapping[str, Condition]) -> None:
         held = contents.rows.bind(*files.values())
-        name = ibis.cases(*[(own, f"/{name}.parquet") for own, name in zip(held, files, strict=True)])
+        name = ibis.cases(*[(condition, f"/{name}.parquet") for condition, name in zip(held, files, strict=True)])
         file = contents.rows.shard.cast("string").lpad(5, "0") + name
         self._write(contents, root, file, [f"{shard:05d}/{name}.parquet" for shard in part for name in files])
 
@@ -114,20 +114,20 @@ class Spark(Session):
         # The window sorts each file's rows in one task. Workers check the numbers, so no engine can lose the order.
         number = ibis.row_number().over(group_by=file, order_by=contents.order)
         frame = self._frame(rows.select(file=file, number=number, **held))
-        own = root / f".tmp-{uuid.uuid4().hex}"  # no task of an earlier run, whose driver was killed, writes here
+        temporary = root / f".tmp-{uuid.uuid4().hex}"  # no task of an earlier run, whose driver was killed, writes here
         try:
             for name in files:
                 (root / name).parent.mkdir(parents=True, exist_ok=True)
-                (own / name).parent.mkdir(parents=True, exist_ok=True)
-            write = _writer(str(own.absolute()), schema)
+                (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+            write = _writer(str(temporary.absolute()), schema)
             written = {row.file for row in frame.mapInArrow(write, "file string").collect()}
             for name in files:
                 if name in written:
-                    (own / name).replace(root / name)
+                    (temporary / name).replace(root / name)
                 else:
                     pq.write_table(schema.empty_table(), root / name, compression="zstd")
         finally:
-            shutil.rmtree(own, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
 
     @override
     def epoch_us(self, moment: ir.TimestampValue) -> ir.IntegerValue:
@@ -223,10 +223,10 @@ def _writer(root: str, schema: pa.Schema) -> Callable[[Iterable[pa.RecordBatch]]
         count = 0
         for batch in batches:
             while batch.num_rows:
-                taken = batch.slice(0, size - count)
-                waiting.append(taken)
-                count += taken.num_rows
-                batch = batch.slice(taken.num_rows)
+                piece = batch.slice(0, size - count)
+                waiting.append(piece)
+                count += piece.num_rows
+                batch = batch.slice(piece.num_rows)
                 if count == size:
                     yield pa.Table.from_batches(waiting)
                     waiting = []
@@ -243,11 +243,11 @@ def _writer(root: str, schema: pa.Schema) -> Callable[[Iterable[pa.RecordBatch]]
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        for file, own in itertools.groupby(pieces(batches), itemgetter(0)):
+        for file, file_pieces in itertools.groupby(pieces(batches), itemgetter(0)):
             path = Path(root, file)
             temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")  # a retry of the task may write at the same time
             with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-                for table in groups(batch for _, batch in own):
+                for table in groups(batch for _, batch in file_pieces):
                     columns = table.columns[2:]
                     renamed = pa.Table.from_arrays(columns, names=schema.names)
                     writer.write_table(renamed.cast(schema), row_group_size=size)
@@ -272,8 +272,8 @@ def _check_workers(spark: SparkSession, scratch: Path) -> None:
             host = None if Path(path).exists() else socket.gethostname()
             yield pa.RecordBatch.from_pydict({"host": [host] * batch.num_rows}, schema=pa.schema({"host": pa.string()}))
 
-    found = spark.range(0, _TRIES, 1, _TRIES).mapInArrow(look, "host string").collect()
-    blind = sorted({row.host for row in found if row.host})
+    rows = spark.range(0, _TRIES, 1, _TRIES).mapInArrow(look, "host string").collect()
+    blind = sorted({row.host for row in rows if row.host})
     if blind:
         raise InputError(
             f"{scratch}: not seen by {listed(blind)}; put the workspace in a folder that the driver and all workers "

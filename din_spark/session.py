@@ -58,16 +58,16 @@ def running(name: str, place: Path | str, heap_mb: int | None = None) -> Iterato
         Unavailable: Spark does not answer, or is gone.
     """
     remote = os.environ.get(_REMOTE)
-    own = bool(remote) or SparkContext._active_spark_context is None
-    spark = _start(name, remote, heap_mb if own else None)
-    spark = spark if own else spark.newSession()  # leaves the settings of the session that runs as they are
+    is_new = bool(remote) or SparkContext._active_spark_context is None
+    spark = _start(name, remote, heap_mb if is_new else None)
+    spark = spark if is_new else spark.newSession()  # leaves the settings of the session that runs as they are
     try:
         with explained(place):
             spark.conf.set("spark.sql.caseSensitive", "true")  # columns of a log may differ by case only
             spark.conf.set("spark.sql.ansi.enabled", "true")  # an overflow is an error, as in DuckDB
             yield spark
     finally:
-        if own:
+        if is_new:
             with suppress(*_FAILURES):
                 spark.stop()
 
@@ -120,30 +120,30 @@ def _check_answers(remote: str) -> None:
 
 
 def _not_started(error: Exception, remote: str | None) -> InputError | Unavailable:
-    told = str(error).splitlines()[0]
-    if "JAVA_GATEWAY_EXITED" in told:
+    message = str(error).splitlines()[0]
+    if "JAVA_GATEWAY_EXITED" in message:
         return InputError(
             "Spark needs Java, but Java did not start; install a Java 17 or 21 runtime and set JAVA_HOME, or do "
-            f"without Spark ({told})"
+            f"without Spark ({message})"
         )
-    return Unavailable(f"Spark did not start ({told}); look at {_REMOTE} or at spark.master in spark-defaults.conf")
+    return Unavailable(f"Spark did not start ({message}); look at {_REMOTE} or at spark.master in spark-defaults.conf")
 
 
 def _explained(error: Exception, place: Path | str, names: bool) -> Exception:
     """Return the error to raise for a failed query: one for the user, or the error itself if the query is a bug."""
-    told = str(error)
-    if ours := _OURS.search(told):  # raised by this package on a worker
-        return getattr(errors, ours[1])(ours[2])
-    cause = _CONDITION.search(told) or _EXCEPTION.search(told)
-    line = (cause[0] if cause else told.strip() or type(error).__name__).splitlines()[0].removeprefix(": ")[:_MOST]
-    if "OutOfMemoryError" in told:
+    message = str(error)
+    if match := _OURS.search(message):  # raised by this package on a worker
+        return getattr(errors, match[1])(match[2])
+    cause = _CONDITION.search(message) or _EXCEPTION.search(message)
+    line = (cause[0] if cause else message.strip() or type(error).__name__).splitlines()[0].removeprefix(": ")[:_MOST]
+    if "OutOfMemoryError" in message:
         return InputError(
             f"{place}: Spark's memory is too little; raise featurize.memory_mb for this process, or "
             f"spark.executor.memory for the workers ({line})"
         )
     silent = isinstance(error, ConnectionError | Py4JError) and not isinstance(error, Py4JJavaError)  # no answer
-    if silent or _LOST.search(told):
+    if silent or _LOST.search(message):
         return Unavailable(f"Spark is gone, or has lost its workers ({line}); look at its log, and run this again")
-    if isinstance(error, AnalysisException) and not names and not _NO_FILE.search(told):
+    if isinstance(error, AnalysisException) and not names and not _NO_FILE.search(message):
         return error
     return InputError(f"{place}: Spark could not read it, or write its result: {line}; docs/spark.md says what to do")

@@ -84,8 +84,8 @@ class SparkTables(AbstractFileSystem):
 
 def _parts(path: str) -> tuple[str, str, str]:
     """Return the table, the column of days, and the day that a path names; empty text if it names none."""
-    found = _PLACE.fullmatch(path)
-    return (found[1], found[2], found[3]) if found else ("", "", "")
+    match = _PLACE.fullmatch(path)
+    return (match[1], match[2], match[3]) if match else ("", "", "")
 
 
 def _quoted(column: str) -> str:
