@@ -68,9 +68,9 @@ def status(as_json: AsJson = False) -> None:
         from din_start.status import print_status, status
 
         require(HERE.params, HERE.pipeline)
-        found = status(HERE)
-        print_status(found, as_json)
-    raise typer.Exit(found.exit_code)
+        state = status(HERE)
+        print_status(state, as_json)
+    raise typer.Exit(state.exit_code)
 
 
 @looking("din doctor", "din doctor --json > findings.json")

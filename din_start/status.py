@@ -89,8 +89,8 @@ def status(workspace: Workspace) -> Status:
         problems.append(f"registry: {error}")
         exit_code = error.exit_code
         read = False
-    found = [_stage(workspace, name, changed) for name in stages]
-    return Status(found, champion, read, problems, exit_code)
+    statuses = [_stage(workspace, name, changed) for name in stages]
+    return Status(statuses, champion, read, problems, exit_code)
 
 
 def _changed(workspace: Workspace) -> set[str]:
@@ -116,31 +116,31 @@ def _stage(workspace: Workspace, name: str, changed: set[str] | None) -> StageSt
     return StageStatus(name, ended, at, outcome.seconds, outcome.run_id, stale)
 
 
-def print_status(found: Status, as_json: bool = False) -> None:
+def print_status(state: Status, as_json: bool = False) -> None:
     """Print a state as tables and lines, or as JSON."""
     if as_json:
-        print(json.dumps(asdict(found), indent=2))
+        print(json.dumps(asdict(state), indent=2))
         return
     rows = [
         (
-            one.name,
-            one.ended,
-            one.at and one.at[:16].replace("T", " "),
-            None if one.seconds is None else f"{one.seconds:.1f}",
-            one.run,
-            {None: "unknown", True: "yes", False: ""}[one.stale],
+            stage.name,
+            stage.ended,
+            stage.at and stage.at[:16].replace("T", " "),
+            None if stage.seconds is None else f"{stage.seconds:.1f}",
+            stage.run,
+            {None: "unknown", True: "yes", False: ""}[stage.stale],
         )
-        for one in found.stages
+        for stage in state.stages
     ]
     print_table("stages", ("stage", "ended", "at (UTC)", "seconds", "run", "stale"), rows)
-    if any(one.stale for one in found.stages):
+    if any(stage.stale for stage in state.stages):
         print("what changed: `dvc status`")
-    champion = found.champion
+    champion = state.champion
     if champion:
         print(f"champion: record {champion.number}, {champion.version}")
         despite = f", overriding {champion.override.in_words}" if champion.override else ""
         print(f"    since {champion.at}, by {champion.by}{despite}: {champion.reason}")
     else:
-        print("champion: none" if found.registry_read else "champion: unknown")
-    for problem in found.problems:
+        print("champion: none" if state.registry_read else "champion: unknown")
+    for problem in state.problems:
         print(f"unknown: {problem}")

@@ -28,25 +28,25 @@ _GUESS = ".din-init/guess.json"
 _FILES = ".din-init/files"
 
 
-def init(workspace: Workspace, place: str | None, tables: Mapping[str, str], given: Mapping[str, str]) -> None:
+def init(workspace: Workspace, place: str | None, tables: Mapping[str, str], overrides: Mapping[str, str]) -> None:
     """Make a repository that trains a model of a log, and print what was guessed.
 
     Args:
         workspace: an empty folder, or one with nothing but the log.
         place: a folder, a zip or a file, to search for tables, or None.
         tables: the paths of `events`, `items`, `users` and `history`; a named table wins over a found one.
-        given: the columns that are known, by role, and the encoding.
+        overrides: what a person named: columns by their role, the unit, the label and the encoding.
 
     Raises:
         InputError: the log can't be read, a role can't be guessed, or the folder holds other files of these names.
     """
-    options = {**tables, **given}
+    options = {**tables, **overrides}
     if empty := [name for name, text in {"the log": place, **options}.items() if text == ""]:
         raise InputError(f"{listed(empty)}: empty; expected a path or a column: is a variable of the shell not set?")
     if place is not None and (source := find.publisher(workspace, place)):
         guessed = _published(workspace, source, options)
     else:
-        guessed = _own(workspace, place, tables, given)
+        guessed = _from_tables(workspace, place, tables, overrides)
     written = create(workspace.root, guessed)
     for key, choice in guessed.items():
         value = str(choice.value)
@@ -72,18 +72,18 @@ def _published(workspace: Workspace, source: Mapping[str, Choice], options: Mapp
         InputError: there are options, which its reader does not have, or the files are others of these names.
     """
     name = source["fetch.source"].value
-    own = "name the files with --events, --items, --users and --history to read them as tables of your own"
+    advice = "name the files with --events, --items, --users and --history to read them as tables of your own"
     if options:
-        given = listed(f"--{option}" for option in options)
-        raise InputError(f"{given}: the reader of {name} decides the tables and columns itself; drop this, or {own}")
+        flags = listed(f"--{option}" for option in options)
+        raise InputError(f"{flags}: the reader of {name} decides the tables and columns itself; drop this, or {advice}")
     try:
         return of_publisher(workspace, source)
     except InputError as error:
-        raise InputError(f"{error}, or {own}") from None
+        raise InputError(f"{error}, or {advice}") from None
 
 
-def _own(
-    workspace: Workspace, place: str | None, tables: Mapping[str, str], given: Mapping[str, str]
+def _from_tables(
+    workspace: Workspace, place: str | None, tables: Mapping[str, str], overrides: Mapping[str, str]
 ) -> dict[str, Choice]:
     """Return the parameters of a log in tables of one's own; see `init` for the arguments.
 
@@ -91,10 +91,10 @@ def _own(
         InputError: see `init`. The message names the option of the unit, because there is no params.yaml yet.
     """
     try:
-        found = find.tables(workspace, place, given) if place is not None else {}
+        looks = find.tables(workspace, place, overrides) if place is not None else {}
         for table, paths in tables.items():
-            found[table] = look(workspace, paths, f"--{table}", given.get("encoding"))
-        return guess(workspace, found, given, place)
+            looks[table] = look(workspace, paths, f"--{table}", overrides.get("encoding"))
+        return guess(workspace, looks, overrides, place)
     except InputError as error:
         raise InputError(str(error).replace(times.UNIT_KEY, "--unit")) from None
 
@@ -114,7 +114,7 @@ def create(root: Path, guessed: Mapping[str, Choice]) -> list[str]:
             )
     if not (root / ".git").exists():
         _init_git(root)
-    guess = json.dumps({key: asdict(one) for key, one in guessed.items()}, indent=2, ensure_ascii=False)
+    guess = json.dumps({key: asdict(choice) for key, choice in guessed.items()}, indent=2, ensure_ascii=False)
     _write(root / _FILES, files)  # first, or a kill would leave files that look like somebody's
     _write(root, files | {_GUESS: guess})  # keys in their order, as a mapping has them in params.yaml
     return sorted(files)

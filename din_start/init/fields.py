@@ -98,8 +98,8 @@ def of_event(
             whose = "to the item" if of_item else "of the user"
             return FieldGuess(name, f"sums up answers {whose}, including later ones")
         return FieldGuess(name, f"by its name an answer, known only after the click; {why}", Group.BEHAVIOUR, kind)
-    if (told := tells(column, events.labels)) > TELLS_ALL:
-        reason = f"predicts the label on its own (AUC {told:.2f}), so it comes after the click; {why}"
+    if (column_auc := tells(column, events.labels)) > TELLS_ALL:
+        reason = f"predicts the label on its own (AUC {column_auc:.2f}), so it comes after the click; {why}"
         return FieldGuess(name, reason, Group.BEHAVIOUR, kind)
     if of_item and _counts(name, kind):
         return FieldGuess(name, "by its name counts impressions or answers of the item, including later ones")
@@ -124,15 +124,15 @@ def _counts(name: str, kind: Any) -> bool:
 
 def of_table(table: pa.Table, group: Group, key: str) -> list[FieldGuess]:
     """Return what the columns of an item or user table are."""
-    found = []
+    guesses = []
     for name in table.column_names:
         if name == key:
             continue
         kind, why = kind_of(name, table[name])
         if kind is not None and (words.means(name, *_SUMMED) or (group is Group.ITEM and _counts(name, kind))):
             kind, why = None, "may count impressions or answers that came later"
-        found.append(FieldGuess(name, why, None if kind is None else group, kind))
-    return found
+        guesses.append(FieldGuess(name, why, None if kind is None else group, kind))
+    return guesses
 
 
 def kind_of(name: str, column: pa.ChunkedArray) -> tuple[Any, str]:

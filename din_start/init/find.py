@@ -54,8 +54,8 @@ def publisher(workspace: Workspace, place: str) -> dict[str, Choice]:
     plugins.load([], workspace.root)
     for path in dict.fromkeys((place, _beside(workspace, place))):
         for source in SOURCES:
-            if found := _recognised(workspace, source, path):
-                return _of_source(source, place, path, [file.name for file in found])
+            if files := _recognised(workspace, source, path):
+                return _of_source(source, place, path, [file.name for file in files])
     return {}
 
 
@@ -85,18 +85,18 @@ def _of_source(source: str, place: str, path: str, names: Sequence[str]) -> dict
     }
 
 
-def tables(workspace: Workspace, place: str, given: Mapping[str, str]) -> dict[str, Look]:
+def tables(workspace: Workspace, place: str, overrides: Mapping[str, str]) -> dict[str, Look]:
     """Return the events, and items, users and history if they lie beside them.
 
     Args:
         workspace: where relative paths start.
         place: a folder, a zip or a glob; or the file of the events.
-        given: what a person said of the events, see `roles.guess`.
+        overrides: what a person said of the events, see `roles.guess`.
 
     Raises:
         InputError: no file holds users, items and times.
     """
-    encoding = given.get("encoding")
+    encoding = overrides.get("encoding")
     if DATE in place or "," in place:
         return {"events": look(workspace, place, "--events", encoding)}
     sizes, named = _tables_at(workspace, place)
@@ -107,7 +107,7 @@ def tables(workspace: Workspace, place: str, given: Mapping[str, str]) -> dict[s
         try:
             looks[paths] = look(workspace, paths, "events", encoding)
             if named in (None, paths):
-                logs[paths] = roles.guess(looks[paths], given)
+                logs[paths] = roles.guess(looks[paths], overrides)
         except InputError as error:
             problems[paths] = str(error)
     if named in problems:
@@ -115,13 +115,13 @@ def tables(workspace: Workspace, place: str, given: Mapping[str, str]) -> dict[s
     if not logs:
         every = "\n".join(f"  {problem}" for problem in problems.values())
         raise InputError(f"{place}: no file holds users, items and times; name it with --events. The files:\n{every}")
-    labelled = [paths for paths, one in logs.items() if _has_label(looks[paths], one["label"], one["time"])]
+    labelled = [paths for paths, guessed in logs.items() if _has_label(looks[paths], guessed["label"], guessed["time"])]
     events = max(labelled or logs, key=lambda paths: sizes[paths])
     others = sorted(looks.keys() - {events}, key=lambda paths: (_sums_up(looks[paths]), -sizes[paths]))
     if not labelled:
         _require_joined(looks[events], [looks[paths] for paths in others])
     chosen, near = _beside_events(looks[events], logs[events], [looks[paths] for paths in others])
-    unused = sizes.keys() - {events, *(one.paths for one in chosen.values())}
+    unused = sizes.keys() - {events, *(table.paths for table in chosen.values())}
     rivals = [paths for paths in logs if paths == events or paths in unused]
     if not labelled and len(rivals) > 1:
         raise InputError(
@@ -265,13 +265,13 @@ def _has_label(seen: Look, rule: Choice, time: Choice) -> bool:
 
 
 def _beside_events(
-    events: Look, found: Mapping[str, Choice], others: Iterable[Look]
+    events: Look, choices: Mapping[str, Choice], others: Iterable[Look]
 ) -> tuple[dict[str, Look], dict[str, str]]:
     """Return the items, users and history among other tables, and by its paths why a table is nearly one of them."""
     chosen: dict[str, Look] = {}
     near: dict[str, str] = {}
     for other in others:
-        table, why = _table(other, events, found)
+        table, why = _table(other, events, choices)
         if table in chosen and _sums_up(other):
             near[other.paths] = (
                 f"most of its columns sum up answers, including later ones, unlike {chosen[table].paths}"
@@ -285,14 +285,14 @@ def _beside_events(
     return chosen, near
 
 
-def _table(seen: Look, events: Look, found: Mapping[str, Choice]) -> tuple[str | None, str]:
+def _table(seen: Look, events: Look, choices: Mapping[str, Choice]) -> tuple[str | None, str]:
     """Return what a table beside the events is, and why: history, items or users; or None, and why if it is near."""
     if _kinds(seen) == _kinds(events):
         return None, "it has the same columns as the events; to read both, name both with --events, with a comma"
     if objects := [name for name, column in seen.columns.items() if column.holds_objects]:
         return None, f"{listed(objects)} holds objects; write one value per row, or leave the column out"
-    columns = {USER_ID: found["user"].value, ITEM_ID: found["item"].value, TIMESTAMP: found["time"].value}
-    unit = found["unit"].value
+    columns = {USER_ID: choices["user"].value, ITEM_ID: choices["item"].value, TIMESTAMP: choices["time"].value}
+    unit = choices["unit"].value
     with suppress(InputError):
         history = sides.history_of(seen, "", events, columns, unit)
         item = seen.columns[history[ITEM_ID].value]
@@ -336,5 +336,5 @@ def _time(column: Column, unit: str, aggregate: str) -> datetime:
     """Return the `min` or the `median` of the times in a column, in UTC."""
     rows = Rows.of("", {"": column.values})
     time, _ = times.to_utc(rows, "", unit, values.forms(rows, {})[""])
-    (found,) = rows.ask(f"{aggregate}({time})")
-    return found
+    (moment,) = rows.ask(f"{aggregate}({time})")
+    return moment

@@ -51,30 +51,30 @@ _WRITTEN = {
 
 
 def guess(
-    workspace: Workspace, tables: Mapping[str, Look], given: Mapping[str, str], place: str | None = None
+    workspace: Workspace, tables: Mapping[str, Look], overrides: Mapping[str, str], place: str | None = None
 ) -> dict[str, Choice]:
     """Return the parameters of a log in tables by dotted key.
 
     Args:
         workspace: where relative paths start.
         tables: the first rows of `events`, and of `items`, `users` and `history` if there are any.
-        given: what a person said: the columns of `time`, `user` and `item`, the `unit`, the `label`.
+        overrides: what a person said: the columns of `time`, `user` and `item`, the `unit`, the `label`.
         place: the folder or file that a person named, if the tables were found there.
 
     Raises:
         InputError: a role can't be guessed, or a fetch would refuse the log.
     """
     events = tables["events"]
-    found = roles.guess(events, given)
-    columns = {USER_ID: found["user"].value, ITEM_ID: found["item"].value, TIMESTAMP: found["time"].value}
-    rule = Rule.parse("--label", found["label"].value, list(events.columns), events.paths)
+    choices = roles.guess(events, overrides)
+    columns = {USER_ID: choices["user"].value, ITEM_ID: choices["item"].value, TIMESTAMP: choices["time"].value}
+    rule = Rule.parse("--label", choices["label"].value, list(events.columns), events.paths)
     others = [
         name
         for name, column in events.columns.items()
-        if name not in {*columns.values(), found["label"].value, *_RESERVED} and not column.holds_objects
+        if name not in {*columns.values(), choices["label"].value, *_RESERVED} and not column.holds_objects
     ]
-    sets = _of_files(workspace, tables, place or events.paths) | _of_roles(found, columns)
-    beside, lists = sides.guess(tables, columns, found["unit"].value)
+    sets = _of_files(workspace, tables, place or events.paths) | _of_roles(choices, columns)
+    beside, lists = sides.guess(tables, columns, choices["unit"].value)
     sets |= beside
     separators = separators_of(events, others) | lists | {**events.separators}
     zone, log = _read_in_its_zone(workspace, sets, events, columns[TIMESTAMP], others, separators)
@@ -82,33 +82,33 @@ def guess(
     for table, covers in sides.coverage(log).items():
         sets[f"fetch.table.{table}"] = Choice(tables[table].paths, f"{tables[table].reason}\n{covers}")
     keys = _keys(log)
-    if "label" not in given and not label.is_named(rule.column):
+    if "label" not in overrides and not label.is_named(rule.column):
         _require_answers(rule.column, keys, label.always(events.columns[columns[TIMESTAMP]]))
     rows = log.events.table
     by_day = DATE in events.paths
-    is_given = "label" in given and rule.comparison is not None and rule.column != columns[TIMESTAMP]
+    is_given = "label" in overrides and rule.comparison is not None and rule.column != columns[TIMESTAMP]
     in_two_rows = _share_in_two_rows(keys)
-    sets |= _of_clicks(found["label"], is_given, keys, in_two_rows) | split.guess(keys)
+    sets |= _of_clicks(choices["label"], is_given, keys, in_two_rows) | split.guess(keys)
     sets |= _of_days(rows, keys, by_day, in_two_rows)
     is_temporal = sets["featurize.protocol"].value == "temporal"
     ruled = rule.column if rule.comparison else None
     if ruled in others:
         sets |= _of_answers(rule, rows[ruled], events.headed)
     described = None if "items" in tables else Group.CONTEXT if by_day else Group.ITEM
-    own = [fields.of_event(name, rows[name], keys, described, name == ruled) for name in others]
+    event_fields = [fields.of_event(name, rows[name], keys, described, name == ruled) for name in others]
     if before := next((name for name in others if sides.is_history(events, name, columns)), None):
-        own = [field for field in own if field.name != before]
+        event_fields = [field for field in event_fields if field.name != before]
         if "history" in tables or by_day:
             other = "a log in files of days can't be its own history" if by_day else "a table is the history already"
-            own.append(FieldGuess(before, f"it lists earlier items, but {other}"))
+            event_fields.append(FieldGuess(before, f"it lists earlier items, but {other}"))
         else:
             sets |= _of_history(events, before, columns)
-    own += _left_out(events, _RESERVED - {*columns.values(), rule.column, SEQUENCE})
+    event_fields += _left_out(events, _RESERVED - {*columns.values(), rule.column, SEQUENCE})
     if is_temporal and in_two_rows <= _IN_TWO_ROWS and "fetch.table.behaviour" not in sets:
-        answers = [field.name for field in own if field.group is Group.BEHAVIOUR]
+        answers = [field.name for field in event_fields if field.group is Group.BEHAVIOUR]
         sets |= _of_skipped(rows.select(answers), keys.labels)
     described_by = _of_sides(log, keys, is_temporal)
-    named = _once_each([*described_by, *own])
+    named = _once_each([*described_by, *event_fields])
     return sets | _of_fields(named[len(described_by) :], named[: len(described_by)], separators)
 
 
@@ -143,10 +143,10 @@ def of_publisher(workspace: Workspace, source: Mapping[str, Choice]) -> dict[str
     sets = {"promote.model_name": Choice(model, "the name of the log, for its champions")}
     rows, clicks = len(keys.labels), int(keys.labels.sum())
     why = f"{source['fetch.source'].reason}\n{rows:,} rows, {clicks:,} clicks: a CTR of {clicks / rows:.1%}"
-    found = split.guess(keys)
-    if found.pop("featurize.protocol").value != log.protocol:
-        found = {}
-    return {**source, "fetch.source": Choice(name, why), **sets, **found}
+    split_sets = split.guess(keys)
+    if split_sets.pop("featurize.protocol").value != log.protocol:
+        split_sets = {}
+    return {**source, "fetch.source": Choice(name, why), **sets, **split_sets}
 
 
 def _of_files(workspace: Workspace, tables: Mapping[str, Look], place: str) -> dict[str, Choice]:
@@ -187,13 +187,13 @@ def _encoding_of(tables: Mapping[str, Look]) -> str:
     return next(iter(encodings.values()), tables["events"].dialect.encoding)
 
 
-def _of_roles(found: Mapping[str, Choice], columns: Mapping[str, str]) -> dict[str, Choice]:
-    whys = (f"{found[role].value} is the {role}: {found[role].reason}" for role in ("user", "item", "time"))
+def _of_roles(choices: Mapping[str, Choice], columns: Mapping[str, str]) -> dict[str, Choice]:
+    whys = (f"{choices[role].value} is the {role}: {choices[role].reason}" for role in ("user", "item", "time"))
     renamed = {ours: theirs for ours, theirs in columns.items() if ours != theirs}
     return {
         "fetch.table.columns": Choice(renamed, "\n".join(whys)),
-        "fetch.table.label": found["label"],
-        "fetch.table.timestamp_unit": found["unit"],
+        "fetch.table.label": choices["label"],
+        "fetch.table.timestamp_unit": choices["unit"],
     }
 
 
@@ -217,10 +217,10 @@ def _read_in_its_zone(
     kept = {name: name for name in others}
     log = _read(workspace, sets, kept | renamed, separators)
     zone = timezone.guess(log.events, events.files, {ours: days[theirs] for ours, theirs in renamed.items()})
-    found = {"fetch.table.utc_offset_hours": zone} if zone.reason else {}
+    offset = {"fetch.table.utc_offset_hours": zone} if zone.reason else {}
     if zone.value:
-        log = _read(workspace, {**sets, **found}, kept, separators)
-    return found, log
+        log = _read(workspace, {**sets, **offset}, kept, separators)
+    return offset, log
 
 
 def _read(
@@ -302,22 +302,22 @@ def _share_in_two_rows(keys: Events) -> float:
 
 def _of_days(table: pa.Table, keys: Events, by_day: bool, in_two_rows: float) -> dict[str, Choice]:
     """Return the parameters of logs with a file a day, without times, and with repeated events."""
-    found = {}
+    sets = {}
     if by_day and len(np.unique(keys.days)) == keys.days.max() + 1:
-        found["fetch.table.daily"] = Choice(True, "a file for every day, without a gap")
+        sets["fetch.table.daily"] = Choice(True, "a file for every day, without a gap")
     if len(table[TIMESTAMP].unique()) == 1:
-        found["featurize.order"] = Choice("sequence", "all rows have the same time, so their order in the files counts")
+        sets["featurize.order"] = Choice("sequence", "all rows have the same time, so their order in the files counts")
     events = table.group_by([USER_ID, ITEM_ID, TIMESTAMP]).aggregate([])
     again = 1 - events.num_rows / table.num_rows
     if again > _AGAIN and (table[TIMESTAMP].cast(pa.int64()).to_numpy() % DAY_US).any():
         if in_two_rows > _IN_TWO_ROWS:
-            return found  # it would drop the clicks
+            return sets  # it would drop the clicks
         why = f"{table.num_rows - events.num_rows:,} rows ({again:.1%}) repeat the user, item and time of another row"
-        found["fetch.table.drop_duplicates"] = Choice(True, why)
+        sets["fetch.table.drop_duplicates"] = Choice(True, why)
     elif again > _AGAIN:
         why = f"times are days, and {again:.0%} of the rows repeat the user, item and day of another row"
-        found["validate_raw.max_duplicate_rate"] = Choice(round(min(1.0, 2 * again), 2), why)
-    return found
+        sets["validate_raw.max_duplicate_rate"] = Choice(round(min(1.0, 2 * again), 2), why)
+    return sets
 
 
 def _of_answers(label: Rule, answers: pa.ChunkedArray, is_headed: bool) -> dict[str, Choice]:
@@ -391,42 +391,47 @@ def _left_out(events: Look, reserved: Collection[str]) -> list[FieldGuess]:
 
 def _of_sides(log: RawLog, keys: Events, is_temporal: bool) -> list[FieldGuess]:
     """Return the fields of the tables of items and users, and the user's id, if it can be learned."""
-    found = fields.of_table(log.items.table, Group.ITEM, ITEM_ID) if log.items else []
-    found += fields.of_table(log.users.table, Group.USER, USER_ID) if log.users else []
+    guesses = fields.of_table(log.items.table, Group.ITEM, ITEM_ID) if log.items else []
+    guesses += fields.of_table(log.users.table, Group.USER, USER_ID) if log.users else []
     rows_of_user = len(keys.users) / (int(keys.users.max()) + 1)
     if is_temporal and rows_of_user >= _OFTEN:
         why = f"{rows_of_user:.0f} rows a user are enough to learn users by name"
-        found.append(FieldGuess(USER_ID, why, Group.USER, "id"))
-    return found
+        guesses.append(FieldGuess(USER_ID, why, Group.USER, "id"))
+    return guesses
 
 
 def _once_each(fields: Iterable[FieldGuess]) -> list[FieldGuess]:
     """Leave out each field with the name of an earlier one, since a name means one field in all groups."""
-    found: dict[str, FieldGuess] = {}
+    first_of_name: dict[str, FieldGuess] = {}
     named = []
     for field in fields:
-        if field.group and found.setdefault(field.name, field) is not field:
+        if field.group and first_of_name.setdefault(field.name, field) is not field:
             field = FieldGuess(field.name, "another table has a field of this name; rename one of them to use both")
         named.append(field)
     return named
 
 
-def _of_fields(own: list[FieldGuess], sides: list[FieldGuess], separators: dict[str, str]) -> dict[str, Choice]:
-    """Return the declared fields, and what to read for them: `own` are columns of events, `sides` of other tables."""
+def _of_fields(of_events: list[FieldGuess], sides: list[FieldGuess], separators: dict[str, str]) -> dict[str, Choice]:
+    """Return the declared fields, and what to read for them.
+
+    Args:
+        of_events, sides: columns of the events, and of other tables.
+        separators: the separators of columns that hold lists.
+    """
     declared: dict[str, dict[str, Any]] = {}
-    for field in (*sides, *own):
+    for field in (*sides, *of_events):
         if field.group is not None:
             declared.setdefault(str(field.group), {})[field.name] = field.kind
-    left_out = {field.name for field in own if field.group is None}
-    of_items = [field.name for field in own if field.group is Group.ITEM]
-    kept = [field.name for field in own if field.group not in (None, Group.ITEM)]
+    left_out = {field.name for field in of_events if field.group is None}
+    of_items = [field.name for field in of_events if field.group is Group.ITEM]
+    kept = [field.name for field in of_events if field.group not in (None, Group.ITEM)]
     lists = {name: separator for name, separator in separators.items() if name not in left_out}
-    reasons = "\n".join(field.sentence for field in (*sides, *own))
-    found = {"featurize.fields": Choice(declared, reasons or "the log has no further columns")}
+    reasons = "\n".join(field.sentence for field in (*sides, *of_events))
+    sets = {"featurize.fields": Choice(declared, reasons or "the log has no further columns")}
     if kept:
-        found["fetch.table.keep"] = Choice(kept, "declared in featurize.fields")
+        sets["fetch.table.keep"] = Choice(kept, "declared in featurize.fields")
     if of_items:
-        found["fetch.table.items_from_events"] = Choice(of_items, "the same in all rows of an item")
+        sets["fetch.table.items_from_events"] = Choice(of_items, "the same in all rows of an item")
     if lists:
-        found["fetch.table.separators"] = Choice(lists, "most values contain it, and the parts repeat")
-    return found
+        sets["fetch.table.separators"] = Choice(lists, "most values contain it, and the parts repeat")
+    return sets

@@ -133,10 +133,10 @@ def _question(column: Column, lists: list[str]) -> str:
             f"which elements of {listed(lists)} were clicked, list these themselves in it instead of their places, or "
             "instead of 0 and 1; else name another column with --label"
         )
-    counts = sorted(column.values.drop_null().value_counts().to_pylist(), key=lambda one: -one["counts"])
-    found = [f"{shown(one['values'], quotes=False)} ({one['counts']:,}×)" for one in counts[:_MOST_COUNTED]]
-    found += [f"{len(counts) - _MOST_COUNTED:,} others"] if len(counts) > _MOST_COUNTED else []
-    found += [f"missing ({column.missing:,}×)"] if column.missing else []
+    counts = sorted(column.values.drop_null().value_counts().to_pylist(), key=lambda entry: -entry["counts"])
+    described = [f"{shown(entry['values'], quotes=False)} ({entry['counts']:,}×)" for entry in counts[:_MOST_COUNTED]]
+    described += [f"{len(counts) - _MOST_COUNTED:,} others"] if len(counts) > _MOST_COUNTED else []
+    described += [f"missing ({column.missing:,}×)"] if column.missing else []
     advice = "no rule can judge a missing value: write 1 for a click and 0 for none in every row, drop these rows, or"
     if not column.missing:
         yes = _among(column, "yes")
@@ -145,7 +145,7 @@ def _question(column: Column, lists: list[str]) -> str:
             rule = f"{column.name} > {max(pc.min(column.values).as_py(), 0)}"
         advice = f"if every row is a click, leave the column out; else give a rule, e.g. --label {shown(rule)}, or"
     return (
-        f"{column.name} should say whether the item was clicked, but its values are {listed(found)}; {advice} "
+        f"{column.name} should say whether the item was clicked, but its values are {listed(described)}; {advice} "
         "name another column with --label"
     )
 
@@ -157,8 +157,8 @@ def _action(column: Column, is_headed: bool) -> Choice | None:
     values: list[str] = column.different.to_pylist()
     seen = [value for value in values if words.means(value, "shown")]
     clicked = [value for value in values if words.means(value, "clicked") and value not in seen]
-    known = [value for value in values if words.means(value, "shown", "clicked", "reaction", "feedback")]
-    if not (words.means(column.name, "action") if is_headed else len(known) > len(values) / 2):
+    actions = [value for value in values if words.means(value, "shown", "clicked", "reaction", "feedback")]
+    if not (words.means(column.name, "action") if is_headed else len(actions) > len(values) / 2):
         return None
     if len(seen) == 1:
         return Choice(f"{column.name} != {seen[0]}", f"{listed(values)}: everything but {seen[0]} is an answer")

@@ -66,8 +66,8 @@ class Column:
         """The different values in the order of the rows, without a missing one or NaN; none if they are nested."""
         if self.kind == "nested":
             return pa.array([], self.values.type)
-        found = self.values.unique()
-        return found.filter(pc.invert(pc.is_null(found, nan_is_null=True)))
+        unique = self.values.unique()
+        return unique.filter(pc.invert(pc.is_null(unique, nan_is_null=True)))
 
     @property
     def ids(self) -> pa.Array:
@@ -250,15 +250,15 @@ def look(workspace: Workspace, patterns: str, key: str, encoding: str | None = N
     """
     if encoding not in (None, *ENCODINGS):
         raise InputError(f"--encoding {shown(encoding)}: expected one of {listed(ENCODINGS)}")
-    found = files.expand(workspace, patterns, key)
-    if outputs := [file.name for file in found if is_output(workspace, file)]:
+    matched = files.expand(workspace, patterns, key)
+    if outputs := [file.name for file in matched if is_output(workspace, file)]:
         raise InputError(
             f"{outputs[0]}: lies in a folder that the pipeline writes and DVC empties; move the log to another folder"
         )
-    is_text = files.format_of(found[0].path) == "CSV"
-    dialect, needs_quotes = _sniff(found[0], encoding) if is_text else (Dialect(), False)
+    is_text = files.format_of(matched[0].path) == "CSV"
+    dialect, needs_quotes = _sniff(matched[0], encoding) if is_text else (Dialect(), False)
     store = Store(workspace.spill)
-    rows = readers.read(found[:_FILES], _named, dialect, store, "head", most=_ROWS)
+    rows = readers.read(matched[:_FILES], _named, dialect, store, "head", most=_ROWS)
     require_rows(rows, key.removeprefix("--"))
     if len(rows.names) == 1:
         raise InputError(
@@ -269,7 +269,7 @@ def look(workspace: Workspace, patterns: str, key: str, encoding: str | None = N
     kinds = {name: values.number(forms[name]) if is_text else kind for name, kind in rows.types.items()}
     typed = rows.select({name: values.cast(rows[name], rows.types[name], kind) for name, kind in kinds.items()}).table
     columns = {name: Column(name, typed[name]) for name in typed.column_names}
-    seen = Look(patterns, found, dialect, columns, needs_quotes=needs_quotes)
+    seen = Look(patterns, matched, dialect, columns, needs_quotes=needs_quotes)
     for cell in seen.columns.values():
         clicked = _clicks_of(cell, seen.columns.values())
         if clicked or cell.lists_impressions:
@@ -318,7 +318,7 @@ def _by_impression(seen: Look, cell: Column, clicked: Column | None) -> Look:
         click = clicked.name
         of_row = [{*(few or ())} for few in clicked.split(separator)[: len(lists)].to_pylist()]
         clicks = pa.array(
-            [int(one in of_row[row]) for row, one in zip(rows.to_pylist(), items.to_pylist(), strict=True)]
+            [int(element in of_row[row]) for row, element in zip(rows.to_pylist(), items.to_pylist(), strict=True)]
         )
         why = f"{cell.name} lists items, and {click} the clicked ones"
         separators = dict.fromkeys((cell.name, click), separator) if separator else {}
@@ -360,7 +360,7 @@ def _sniff(file: File, encoding: str | None) -> tuple[Dialect, bool]:
             f"{file.name}: its cells end in ::, but one character is expected; a release of MovieLens is read as it is "
             "by `din init` with its folder; convert another file, e.g. with sed 's/::/\\t/g' old.dat > new.tsv"
         )
-    delimiter = max(_DELIMITERS, key=lambda one: _columns(lines, one))
+    delimiter = max(_DELIMITERS, key=lambda character: _columns(lines, character))
     begun = re.findall(_BEGUN.format(re.escape(delimiter)), "\n".join(every), re.MULTILINE)
     widens = _columns(lines, delimiter) > _columns(lines, delimiter, csv.QUOTE_NONE)
     needs_quotes = widens or sum(map(bool, begun)) > _MOST * len(begun)
@@ -415,13 +415,13 @@ def _encoding(content: bytes, name: str) -> str:
 
 def _samples(content: bytes, encodings: Iterable[str]) -> str:
     """Return a word of the text as each encoding decodes it, if it can. UTF-16 is left out, because it has a mark."""
-    found = []
+    samples = []
     for encoding in encodings:
         with suppress(UnicodeDecodeError):
             word = _WORD.search(content.decode(encoding))
             if word and word[0].isprintable() and encoding != "utf-16":
-                found.append(f"{encoding} ({word[0]})")
-    return listed(found) or "none"
+                samples.append(f"{encoding} ({word[0]})")
+    return listed(samples) or "none"
 
 
 def _is_headed(columns: Sequence[tuple[str, ...]]) -> bool:

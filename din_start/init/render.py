@@ -79,12 +79,12 @@ def requirement(installed: Distribution) -> str:
 
 def parameters(guessed: Mapping[str, Choice]) -> str:
     """Return the text of params.yaml with some values, and above each the reason for it."""
-    text = edit(defaults(SCHEMA), nested({key: one.value for key, one in guessed.items()}), "the guess").text
+    text = edit(defaults(SCHEMA), nested({key: choice.value for key, choice in guessed.items()}), "the guess").text
     loaded = YAML().load(text)
     places: dict[tuple[int, int], Choice] = {}
-    for key, one in guessed.items():
+    for key, choice in guessed.items():
         *parents, name = key.split(".")
-        places[reduce(getitem, parents, loaded).lc.key(name)] = one
+        places[reduce(getitem, parents, loaded).lc.key(name)] = choice
     lines = text.splitlines()
     for line, column in sorted(places, reverse=True):
         comments = _comments(places[line, column].lines, _WIDTH - column)

@@ -28,23 +28,23 @@ _FEWEST_IDS = 10
 _FEWEST_OTHERS = 100  # in a column whose name says more than the role, such as a feature of the user
 
 
-def guess(log: Look, given: Mapping[str, str]) -> dict[str, Choice]:
+def guess(log: Look, overrides: Mapping[str, str]) -> dict[str, Choice]:
     """Return the columns of `time`, `user` and `item`, the `unit` of the time, and the `label`, maybe a rule.
 
-    A role in `given` is not guessed.
+    A role in `overrides` is not guessed.
 
     Raises:
         InputError: a role can't be guessed; a given column does not exist, or can't have its role.
     """
-    for role, name in given.items():
+    for role, name in overrides.items():
         if role not in ("label", "unit", "encoding") and name not in log.columns:
             raise InputError(f"--{role} {shown(name)}: no such column; expected one of {listed(log.columns)}")
-    time, unit = _time(log, given.get("time"), given.get("unit"))
-    answer = Choice(given["label"], "you said so") if "label" in given else label.guess(log, time.value)
+    time, unit = _time(log, overrides.get("time"), overrides.get("unit"))
+    answer = Choice(overrides["label"], "you said so") if "label" in overrides else label.guess(log, time.value)
     rule = Rule.parse("--label", answer.value, list(log.columns), log.files[0].name)
     used = {time.value, rule.column, *log.once}
-    user = _id(log, "user", given.get("user"), used | {given.get("item", "")})
-    item = _id(log, "item", given.get("item"), used | {user.value})
+    user = _id(log, "user", overrides.get("user"), used | {overrides.get("item", "")})
+    item = _id(log, "item", overrides.get("item"), used | {user.value})
     return {"time": time, "unit": unit, "user": user, "item": item, "label": answer}
 
 
@@ -85,23 +85,25 @@ def _since_1970(column: Column) -> Choice | None:
     return None
 
 
-def _time(log: Look, given: str | None, said: str | None) -> tuple[Choice, Choice]:
-    """Return the column of the time and its unit; `given` and `said` are what a person named."""
-    if said is None:
+def _time(log: Look, column_name: str | None, unit_name: str | None) -> tuple[Choice, Choice]:
+    """Return the column of the time and its unit; `column_name` and `unit_name` are what a person named."""
+    if unit_name is None:
         units = {name: unit for name, column in log.columns.items() if (unit := unit_of(column))}
-    elif said in (*times.NANOSECONDS, "iso") or "%" in said:
-        units = {name: Choice(said, "you said so") for name, column in log.columns.items() if _fits(column, said)}
+    elif unit_name in (*times.NANOSECONDS, "iso") or "%" in unit_name:
+        units = {
+            name: Choice(unit_name, "you said so") for name, column in log.columns.items() if _fits(column, unit_name)
+        }
     else:
-        raise InputError(f"--unit {shown(said)}: expected s, ms, us, ns, iso, or a form such as %d.%m.%Y %H:%M")
-    if given in units:
-        return Choice(given, "you said so"), units[given]
+        raise InputError(f"--unit {shown(unit_name)}: expected s, ms, us, ns, iso, or a form such as %d.%m.%Y %H:%M")
+    if column_name in units:
+        return Choice(column_name, "you said so"), units[column_name]
     # Ids may look like times since 1970.
     units = {name: unit for name, unit in units.items() if words.means(name, "time") or not words.means(name, "id")}
-    expected = said or "seconds to nanoseconds since 1970, ISO 8601, or a date such as 31.05.2024 12:00"
-    if given is not None:
+    expected = unit_name or "seconds to nanoseconds since 1970, ISO 8601, or a date such as 31.05.2024 12:00"
+    if column_name is not None:
         raise InputError(
-            f"--time {given}: its values, such as {log.columns[given].examples}, are not times; expected {expected}: "
-            f"{_EXAMPLE}"
+            f"--time {column_name}: its values, such as {log.columns[column_name].examples}, are not times; expected "
+            f"{expected}: {_EXAMPLE}"
         )
     if not units:
         nested = [name for name, column in log.columns.items() if column.kind == "nested"]
@@ -113,7 +115,7 @@ def _time(log: Look, given: str | None, said: str | None) -> tuple[Choice, Choic
             + (f"; write one row per impression instead of lists or objects in {listed(nested)}" if nested else "")
         )
     columns = {name: log.columns[name] for name in units}
-    if whole := [name for name, one in columns.items() if one.missing < _GAPS * len(one.values)]:
+    if whole := [name for name, column in columns.items() if column.missing < _GAPS * len(column.values)]:
         units = {name: units[name] for name in whole}  # where nobody clicked, the time of the click is missing
     if others := {name: unit for name, unit in units.items() if not words.means(name, "user", "item", "id")}:
         units = others
@@ -128,7 +130,7 @@ def _time(log: Look, given: str | None, said: str | None) -> tuple[Choice, Choic
         problem = f"{listed(units)} all hold times; name the time of the impression with --time"
         raise InputError(f"{log.files[0].name}: {problem}")
     is_coarse = is_day(log.columns[best], units[best].value)
-    if clocks := [name for name, one in log.columns.items() if is_coarse and one.share_of(_CLOCK) > times.MOST]:
+    if clocks := [name for name, column in log.columns.items() if is_coarse and column.share_of(_CLOCK) > times.MOST]:
         reason += f"\nthese are days; to use the time of day in {clocks[0]} as well, write both in one column"
     return Choice(best, reason), units[best]
 
@@ -149,12 +151,12 @@ def _fits(column: Column, unit: str) -> bool:
     return column.kind != "nested" and times.has_form(column.values.drop_null(), unit)
 
 
-def _id(log: Look, role: str, given: str | None, used: set[str]) -> Choice:
+def _id(log: Look, role: str, column_name: str | None, used: set[str]) -> Choice:
     """Return the column of the user or of the item, which has no other role yet."""
-    if given is not None:
-        if problem := _problem(log.columns[given], role, is_given=True):
-            raise InputError(f"--{role} {given}: {problem}")
-        return Choice(given, "you said so")
+    if column_name is not None:
+        if problem := _problem(log.columns[column_name], role, is_given=True):
+            raise InputError(f"--{role} {column_name}: {problem}")
+        return Choice(column_name, "you said so")
     free = {name: column for name, column in log.columns.items() if name not in used}
     problems = {name: _problem(column, role, is_given=False) for name, column in free.items()}
     named = words.by_name(free, role)
@@ -177,8 +179,8 @@ def _id(log: Look, role: str, given: str | None, used: set[str]) -> Choice:
         problem = f"{blamed} means the {role}, but {problems[blamed]}"
         if _problem(free[blamed], role, is_given=True) is None:
             candidates = [blamed, *(name for name in candidates if name != blamed)]
-    found = listed(candidates) or f"none of {listed(log.columns)}"
-    raise InputError(f"{log.files[0].name}: {problem}; candidates by their values: {found}. Name one with --{role}")
+    listing = listed(candidates) or f"none of {listed(log.columns)}"
+    raise InputError(f"{log.files[0].name}: {problem}; candidates by their values: {listing}. Name one with --{role}")
 
 
 def _problem(column: Column, role: str, is_given: bool) -> str | None:

@@ -42,34 +42,34 @@ def guess(
         side = tables[table]
         place = f"--{table} {side.paths}"
         if table == "history":
-            found = history_of(side, place, events, columns, unit)
-            lists = [found[ITEM_ID].value]
+            choices = history_of(side, place, events, columns, unit)
+            lists = [choices[ITEM_ID].value]
         else:
             key = key_of(side, place, ours, events.columns[columns[ours]])
-            found = {ours: Choice(key, f"{key} holds the ids of this table")}
+            choices = {ours: Choice(key, f"{key} holds the ids of this table")}
             lists = [name for name in side.columns if name != key]
         separators |= separators_of(side, lists)
         sets[f"fetch.table.{table}"] = Choice(side.paths, side.reason)
-        if renamed := {name: one.value for name, one in found.items() if one.value != name}:
-            why = "\n".join(one.reason for name, one in found.items() if name in renamed)
+        if renamed := {name: choice.value for name, choice in choices.items() if choice.value != name}:
+            why = "\n".join(choice.reason for name, choice in choices.items() if name in renamed)
             sets[f"fetch.table.{table}_columns"] = Choice(renamed, why)
     return sets, separators
 
 
 def coverage(log: RawLog) -> dict[str, str]:
     """Return how many of the events each table beside them knows, in words."""
-    found = {}
+    coverages = {}
     for table, rows in {"items": log.items, "users": log.users, "history": log.history}.items():
         if rows is None:
             continue
-        ids, held = (one.select({"": one[_KEYS[table]]}).table[""] for one in (log.events, rows))
+        ids, held = (side.select({"": side[_KEYS[table]]}).table[""] for side in (log.events, rows))
         share = known(ids, held) if ids.type == held.type else 0.0
         noun = "item" if table == "items" else "user"
-        found[table] = f"{rows.count:,} rows; {share:.1%} of events have their {noun} here"
+        coverages[table] = f"{rows.count:,} rows; {share:.1%} of events have their {noun} here"
         if table == "items" and 1 - share > ValidateRaw.max_unknown_items:
             most = f"validate_raw.max_unknown_items permits {ValidateRaw.max_unknown_items:.0%}"
-            found[table] += f"; {1 - share:.1%} are of unknown items, but {most}: complete the table"
-    return found
+            coverages[table] += f"; {1 - share:.1%} are of unknown items, but {most}: complete the table"
+    return coverages
 
 
 def known(ids: pa.Array | pa.ChunkedArray, among: pa.Array | pa.ChunkedArray) -> float:
@@ -149,8 +149,8 @@ def key_of(side: Look, place: str, ours: str, theirs: Column, repeats: bool = Fa
 
 def _time(side: Look, place: str, theirs: str, unit: str) -> Choice:
     """Return the column of the time of a history."""
-    units = {name: found.value for name, column in side.columns.items() if (found := roles.unit_of(column))}
-    fitting = [name for name, found in units.items() if found == unit or side.columns[name].kind == "time"]
+    units = {name: choice.value for name, column in side.columns.items() if (choice := roles.unit_of(column))}
+    fitting = [name for name, column_unit in units.items() if column_unit == unit or side.columns[name].kind == "time"]
     if not fitting:
         raise InputError(
             f"{place}: no column holds times as the events do ({unit}); its columns are {listed(side.columns)}. Write "

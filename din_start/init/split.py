@@ -47,15 +47,15 @@ def guess(events: Events) -> dict[str, Choice]:
     valid = _last(counts[:-test], _VALID, len(counts) // 4) if test < len(counts) else 0
     held = events.days >= len(counts) - test
     tuned = events.days >= len(counts) - test - valid
-    known = np.isin(events.users[held], events.users[~tuned]).mean()
-    if len(counts) >= _DAYS and known >= _KNOWN:
-        why = f"{span} of rows, and {known:.0%} of the last days' rows are of users seen before: test on the last days"
+    seen = np.isin(events.users[held], events.users[~tuned]).mean()
+    if len(counts) >= _DAYS and seen >= _KNOWN:
+        why = f"{span} of rows, and {seen:.0%} of the last days' rows are of users seen before: test on the last days"
         if counts[-1] < _SHORT * np.median(counts):
             usual = f"{np.median(counts):,.0f} are usual"
             why += f"\nthe last day has {counts[-1]:,} rows where {usual}: leave it out by data.until if it isn't over"
         if counts[0] < _SHORT * np.median(counts):
             why += f"\nthe first day has {counts[0]:,} rows where {np.median(counts):,.0f} are usual"
-        found = {
+        sets = {
             "featurize.protocol": Choice("temporal", why),
             "featurize.test_days": Choice(test, _sized(held)),
             "featurize.valid_days": Choice(valid, _sized(tuned & ~held)),
@@ -71,11 +71,11 @@ def guess(events: Events) -> dict[str, Choice]:
         }
         judged = held
     elif people >= _USERS:
-        new = f"{1 - known:.0%} of the last days' rows are of new users"
+        new = f"{1 - seen:.0%} of the last days' rows are of new users"
         why = f"{f'only {span}' if len(counts) < _DAYS else new}: test on users that training has not seen"
         why += f"\n{Featurize.test_fraction:.0%} of {people:,} users; the log has {len(events.labels):,} rows"
         better = "users are new: values tuned on one such log gained 0.005 AUC there, and 0.006 on another"
-        found = {"featurize.protocol": Choice("by_user", why), **_recipe("by_user", better), **_ages(events)}
+        sets = {"featurize.protocol": Choice("by_user", why), **_recipe("by_user", better), **_ages(events)}
         judged = np.full(len(held), True)
     else:
         raise InputError(
@@ -86,8 +86,8 @@ def guess(events: Events) -> dict[str, Choice]:
     both = rows[(clicks > 0) & (clicks < rows)].sum() / rows.sum()
     if both < _BOTH:
         why = f"only {both:.0%} of the judged rows are of users with both labels, so GAUC would be noise"
-        found["gate.metrics"] = Choice(["auc"], why)
-    return found
+        sets["gate.metrics"] = Choice(["auc"], why)
+    return sets
 
 
 def _scratch_day(rows: float) -> Choice:

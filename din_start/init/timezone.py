@@ -21,12 +21,12 @@ _REGULAR = 0.15  # length of the events' mean direction on the clock, from which
 
 def day_columns(events: Look, time: str) -> dict[str, str]:
     """Return the columns of days, other than the time, each with the form of its days as text."""
-    found = {}
+    forms = {}
     for name, column in events.columns.items():
         unit = None if name == time or column.missing else roles.unit_of(column)
         if unit is not None and roles.is_day(column, unit.value):
-            found[name] = "%Y-%m-%d" if unit.value == "iso" else unit.value
-    return found
+            forms[name] = "%Y-%m-%d" if unit.value == "iso" else unit.value
+    return forms
 
 
 def guess(events: Rows, files: Sequence[File], days: Mapping[str, str]) -> Choice:

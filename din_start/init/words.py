@@ -29,10 +29,10 @@ def plain(name: str) -> str:
 
 def rank(name: str, *meanings: str) -> int | None:
     """Return the place of the first entry of the meanings that matches a word of a name, or None."""
-    found = words(name)
+    parts = words(name)
     for place, entry in enumerate(entry for meaning in meanings for entry in ENTRIES[meaning]):
         whole = entry.removesuffix("$")
-        if any(word == whole if entry.endswith("$") else word.startswith(whole) for word in found):
+        if any(word == whole if entry.endswith("$") else word.startswith(whole) for word in parts):
             return place
     return None
 
@@ -45,4 +45,4 @@ def means(name: str, *meanings: str) -> bool:
 def by_name(names: Iterable[str], *meanings: str) -> list[str]:
     """Return the names that have one of the meanings, the most certain first."""
     ranked = [(place, name) for name in names if (place := rank(name, *meanings)) is not None]
-    return [name for _, name in sorted(ranked, key=lambda one: one[0])]
+    return [name for _, name in sorted(ranked, key=lambda pair: pair[0])]

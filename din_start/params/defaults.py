@@ -24,15 +24,15 @@ def defaults(schema: str = "docs/params.schema.json") -> str:
 
 def _lines(block: Block, indent: str) -> Iterator[str]:
     """Yield the lines of a block's keys, with an empty one before each of the outermost blocks."""
-    for name, one in parameters(type(block)).items():
+    for name, parameter in parameters(type(block)).items():
         value = getattr(block, name)
         if not indent:
             yield ""
         if isinstance(value, Block):
-            yield commented(f"{indent}{name}:", one.doc)
+            yield commented(f"{indent}{name}:", parameter.doc)
             yield from _lines(value, f"{indent}  ")
         else:
-            yield commented(f"{indent}{name}: {written(value)}", one.doc)
+            yield commented(f"{indent}{name}: {written(value)}", parameter.doc)
 
 
 def commented(line: str, doc: str) -> str:

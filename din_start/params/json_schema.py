@@ -33,7 +33,7 @@ class _OfTheFile(GenerateJsonSchema):
         built = super().dataclass_schema(schema)
         if not issubclass(schema["cls"], Block):
             built["required"] = [
-                one["name"] for one in schema["schema"]["fields"] if one["schema"]["type"] != "default"
+                field["name"] for field in schema["schema"]["fields"] if field["schema"]["type"] != "default"
             ]
         return built
 
@@ -48,8 +48,8 @@ class _OfTheFile(GenerateJsonSchema):
 
 def _describe(built: dict[str, Any], written: dict[str, Any], block: type[Block]) -> None:
     """Add the doc of each key of a block, and of the blocks below it, to their schemas."""
-    for name, one in parameters(block).items():
-        if one.doc:
-            written["properties"][name]["description"] = one.doc
-        if one.block:
-            _describe(built, built["$defs"][one.block.__name__], one.block)
+    for name, parameter in parameters(block).items():
+        if parameter.doc:
+            written["properties"][name]["description"] = parameter.doc
+        if parameter.block:
+            _describe(built, built["$defs"][parameter.block.__name__], parameter.block)

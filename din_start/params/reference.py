@@ -30,7 +30,7 @@ def reference() -> str:
         else:
             lines += ["", f"## {name}", "", f"{_type(property_)}: {property_['description']}"]
     lines += ["", "## What `din tune` tries", "", "| key | values | models |", "|---|---|---|"]
-    searches = {key: one.search for key, one in leaves(Params).items() if one.search}
+    searches = {key: parameter.search for key, parameter in leaves(Params).items() if parameter.search}
     lines += [f"| `{key}` | {in_words(search)} | {_models(key)} |" for key, search in searches.items()]
     return "\n".join(lines) + "\n"
 
@@ -77,8 +77,8 @@ def _keys(part: dict[str, Any]) -> Iterator[str]:
         yield _type(part)
         return
     yield from ("| key | type |", "|---|---|")
-    for name, one in part["properties"].items():
-        yield f"| `{name}` | {_type(one)} |"
+    for name, property_ in part["properties"].items():
+        yield f"| `{name}` | {_type(property_)} |"
 
 
 def _block(built: dict[str, Any], property_: dict[str, Any], values: Any, key: str) -> Iterator[str]:
@@ -86,11 +86,11 @@ def _block(built: dict[str, Any], property_: dict[str, Any], values: Any, key: s
     yield from ("", f"## {key}", "", block["description"], "")
     rows = []
     below = []
-    for name, one in block["properties"].items():
-        if "properties" in _resolved(built, one):
+    for name, child in block["properties"].items():
+        if "properties" in _resolved(built, child):
             below.append(name)
         else:
-            cells = (f"`{name}`", _type(one), f"`{written(getattr(values, name))}`", one.get("description", ""))
+            cells = (f"`{name}`", _type(child), f"`{written(getattr(values, name))}`", child.get("description", ""))
             rows.append(" | ".join(cell.replace("|", "\\|") for cell in cells))
     if rows:
         yield from ("| key | type | default | meaning |", "|---|---|---|---|", *(f"| {row} |" for row in rows))
@@ -110,7 +110,7 @@ def _type(property_: dict[str, Any]) -> str:
     if "const" in property_:
         return f"`{property_['const']}`"
     if "anyOf" in property_:
-        return " or ".join(dict.fromkeys(_type(one) for one in property_["anyOf"]))
+        return " or ".join(dict.fromkeys(_type(variant) for variant in property_["anyOf"]))
     words: dict[str, str] = {"object": "mapping", "array": "list", "string": "text", "integer": "whole number"}
     kind: str = property_.get("type", "value")
     name = words.get(kind, kind)
