@@ -8,13 +8,13 @@ import ibis
 import numpy as np
 import pyarrow as pa
 import pytest
-from din.release.registry.bundle import SIGNATURE
 
 from din import plugins
 from din.base.artifacts import write_json
 from din.base.errors import InputError
 from din.base.names import Digest
 from din.base.workspace import FORMAT, Workspace
+from din.bundle.contents import SIGNATURE
 from din.bundle.encode import Encoder
 from din.bundle.graph_inputs import Signature
 from din.featurize.coders import coder_of, column

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from din import params
 from din.base import documents as reader
 from din.base.errors import InputError
 from din.bundle.agreement import ParityReport
@@ -17,6 +16,7 @@ from din.contracts.facts import Evaluation, Facts
 from din.contracts.manifests import FeaturesManifest, FetchReport, RawManifest
 from din.contracts.verdicts import GateReport, ValidationReport
 from din.model.artifact import ModelConfig
+from din.params import blocks
 from din.params.reading import Params
 from din.release.registry.promoted import GitState
 from din.release.registry.records import Record
@@ -38,7 +38,7 @@ fewer = settings(max_examples=settings.default.max_examples // 2, suppress_healt
 
 def dumped(form: Any, value: Any) -> bytes:
     """Return the bytes of a parsed document; parameters hold dates and have their own form of JSON."""
-    return reader.dump(params.to_json(value) if form is Params else value)
+    return reader.dump(blocks.to_json(value) if form is Params else value)
 
 
 def check_refusal(message: str) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.din.bundle.serve_workspace import build
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
@@ -21,6 +20,7 @@ from din.schema import Group
 from din.train.compute import computing
 from din.train.learner import Learner
 from din.train.loader import TrainingBatch, TrainingLoader
+from tests.factories.bundles import build
 from tests.helpers.settings import changed
 
 
