@@ -246,12 +246,12 @@ class FieldForm(ABC):
         return {Level.MISSING: Example(None, self.missing)}
 
     @abstractmethod
-    def draw(self, random: Random, record: Mapping[str, Any], known: Callable[[], Any]) -> Any:
+    def draw(self, random: Random, record: Mapping[str, Any], draw_known: Callable[[], Any]) -> Any:
         """Return a raw value that a log of this field could hold, for the golden requests of a bundle.
 
         Args:
             record: the field's record in the manifest.
-            known: draws a value of the field's vocabulary, if its form has one.
+            draw_known: draws a value of the field's vocabulary, if its form has one.
         """
 
 
@@ -288,8 +288,8 @@ class OneId(FieldForm):
         return super().examples(record) | {Level.NEVER_SEEN: Example(NEVER_SEEN, self.missing)}
 
     @override
-    def draw(self, random: Random, record: Mapping[str, Any], known: Callable[[], Any]) -> Any:
-        return known()
+    def draw(self, random: Random, record: Mapping[str, Any], draw_known: Callable[[], Any]) -> Any:
+        return draw_known()
 
 
 @KINDS.register("id")
@@ -322,7 +322,7 @@ class Bucket(OneId):
         }
 
     @override
-    def draw(self, random: Random, record: Mapping[str, Any], known: Callable[[], Any]) -> Any:
+    def draw(self, random: Random, record: Mapping[str, Any], draw_known: Callable[[], Any]) -> Any:
         return random.choice([None, *record["edges"]])
 
 
@@ -374,8 +374,8 @@ class IdList(FieldForm):
         return super().examples(record) | {Level.NEVER_SEEN: Example([NEVER_SEEN], self.missing)}
 
     @override
-    def draw(self, random: Random, record: Mapping[str, Any], known: Callable[[], Any]) -> Any:
-        return [known() for _ in range(random.randrange(4))]
+    def draw(self, random: Random, record: Mapping[str, Any], draw_known: Callable[[], Any]) -> Any:
+        return [draw_known() for _ in range(random.randrange(4))]
 
 
 @KINDS.register("numeric")
@@ -424,7 +424,7 @@ class Number(FieldForm):
         }
 
     @override
-    def draw(self, random: Random, record: Mapping[str, Any], known: Callable[[], Any]) -> Any:
+    def draw(self, random: Random, record: Mapping[str, Any], draw_known: Callable[[], Any]) -> Any:
         return record["mean"] + record["std"] * random.uniform(-2, 2)
 
 
@@ -470,9 +470,9 @@ class Vector(FieldForm):
 
     @override
     def outside(self, values: np.ndarray, rows: int) -> np.ndarray:
-        known = np.isfinite(values).sum(1)
+        finite = np.isfinite(values).sum(1)
         missing = np.isnan(values).sum(1)
-        return (known < self.length) & (missing < self.length)
+        return (finite < self.length) & (missing < self.length)
 
     @override
     def look_up(self, column: Column, offset: int, dropped: np.ndarray | None = None) -> Lookup:
@@ -499,7 +499,7 @@ class Vector(FieldForm):
         }
 
     @override
-    def draw(self, random: Random, record: Mapping[str, Any], known: Callable[[], Any]) -> Any:
+    def draw(self, random: Random, record: Mapping[str, Any], draw_known: Callable[[], Any]) -> Any:
         return [random.uniform(-0.1, 0.1) for _ in range(self.length)]
 
     def _column(self, value: float) -> Column:

@@ -101,14 +101,14 @@ def located(files: Iterable[str], root: Path) -> list[Path]:
     Raises:
         InputError: one is not a Python file below `root`, or two have the same name.
     """
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for file in files:
         path = (root / file).resolve()
         if path.suffix != ".py" or not path.is_relative_to(root.resolve()) or not path.is_file():
             raise InputError(f"plugins: {file}: not found; expected a Python file below the folder of params.yaml")
-        if found.setdefault(path.stem, path) != path:
+        if paths.setdefault(path.stem, path) != path:
             raise InputError(f"plugins: {file}: another plugin has the name {path.name}; rename one of them")
-    return [*found.values()]
+    return [*paths.values()]
 
 
 def digest_of(module: str) -> dict[str, Digest]:

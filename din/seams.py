@@ -39,16 +39,16 @@ class Registered(Generic[T]):
     options: type[Any] | None
     module: str
 
-    def parse(self, given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    def parse(self, values: Mapping[str, Any], where: str) -> dict[str, Any]:
         """Return the keyword argument `options` of the thing, or nothing if it has no options.
 
         Raises:
-            InputError: a key is unknown, or a value is of a wrong type. `where` names the place of `given`.
+            InputError: a key is unknown, or a value is of a wrong type. `where` names the place of `values`.
         """
         if self.options is not None:
-            return {"options": documents.check(self.options, dict(given), where)}
-        if given:
-            raise InputError(f"{where}: {listed(given)}: expected nothing here, since this one has no options")
+            return {"options": documents.check(self.options, dict(values), where)}
+        if values:
+            raise InputError(f"{where}: {listed(values)}: expected nothing here, since this one has no options")
         return {}
 
 
@@ -91,8 +91,8 @@ class Seam(Generic[T]):
 
         def add(thing: C) -> C:
             module = getattr(thing, "__module__", "")
-            taken = self._things.get(name)
-            owner = taken.module if taken else self._modules.get(name, module) if self._named else module
+            earlier = self._things.get(name)
+            owner = earlier.module if earlier else self._modules.get(name, module) if self._named else module
             if owner != module:
                 raise InputError(f"{self._noun} {name!r}: {owner} has registered this name; choose another in {module}")
             strict = options and with_config(documents.STRICT)(options)

@@ -153,27 +153,27 @@ def _finite(text: str) -> float:
 
 
 def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
         keys = [key for key, _ in pairs]
-        twice = next(key for key in found if keys.count(key) > 1)
+        twice = next(key for key in mapping if keys.count(key) > 1)
         raise _Refused(f"key {shown(twice)} appears twice; keep one")
-    return found
+    return mapping
 
 
 def check_plain(value: Any, at: str) -> None:
     """Raise InputError for values that YAML can hold and JSON can't: infinite numbers, and keys that are not text."""
     waiting: list[tuple[tuple[str | int, ...], Any]] = [((), value)]
     while waiting:
-        path, one = waiting.pop()
-        if isinstance(one, float) and not math.isfinite(one):
-            raise InputError(f"{at}: {_place(path)}: {one} is not a finite number; correct it")
-        if isinstance(one, list | tuple):
-            waiting += [((*path, index), part) for index, part in enumerate(one)]
-        if isinstance(one, dict):
-            if odd := [key for key in one if not isinstance(key, str | int)]:
+        path, item = waiting.pop()
+        if isinstance(item, float) and not math.isfinite(item):
+            raise InputError(f"{at}: {_place(path)}: {item} is not a finite number; correct it")
+        if isinstance(item, list | tuple):
+            waiting += [((*path, index), part) for index, part in enumerate(item)]
+        if isinstance(item, dict):
+            if odd := [key for key in item if not isinstance(key, str | int)]:
                 raise InputError(f"{at}: key {shown(odd[0])} in {_place(path)} is not text; put it in quotes")
-            waiting += [((*path, str(key)), part) for key, part in one.items()]
+            waiting += [((*path, str(key)), part) for key, part in item.items()]
 
 
 def lacks(place: Sequence[str | int], keys: Sequence[str | int], valid: Sequence[str]) -> str:
@@ -202,13 +202,13 @@ def _adapter(expected: type) -> TypeAdapter[Any]:
 
 def _problems(error: ValidationError, expected: type, at: str) -> str:
     """Describe all problems in one line, with the missing keys of a block together."""
-    found = error.errors(include_url=False)
+    details = error.errors(include_url=False)
     missing: dict[tuple[str | int, ...], list[str | int]] = {}
-    for one in found:
-        if one["type"] == "missing":
-            missing.setdefault(one["loc"][:-1], []).append(one["loc"][-1])
+    for detail in details:
+        if detail["type"] == "missing":
+            missing.setdefault(detail["loc"][:-1], []).append(detail["loc"][-1])
     problems = [lacks(block, keys, _keys(expected, block)) for block, keys in missing.items()]
-    problems += [_problem(one, expected) for one in found if one["type"] != "missing"]
+    problems += [_problem(detail, expected) for detail in details if detail["type"] != "missing"]
     more = [f"and {len(problems) - _ERRORS_SHOWN} more"] if len(problems) > _ERRORS_SHOWN else []
     return f"{at}: {'; '.join(problems[:_ERRORS_SHOWN] + more)}"
 
@@ -217,8 +217,8 @@ def _problem(error: Any, expected: type) -> str:
     path = error["loc"]
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         valid = _keys(expected, path[:-1])
-        known = f"; valid keys: {', '.join(valid)}" if valid else ""
-        return f"key {shown(path[-1])} is unknown in {_place(path[:-1])}{known}"
+        hint = f"; valid keys: {', '.join(valid)}" if valid else ""
+        return f"key {shown(path[-1])} is unknown in {_place(path[:-1])}{hint}"
     message = shown(error["msg"].removeprefix("Value error, "), quotes=False)
     needs_quotes = error["type"] == "string_type" and isinstance(error["input"], int | float)
     advice = "; put it in quotes" if needs_quotes else ""

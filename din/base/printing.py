@@ -65,10 +65,10 @@ def flat(value: Any, at: str = "") -> dict[str, Any]:
     """Flatten nested objects into one with dotted keys."""
     if not isinstance(value, dict):
         return {at: value}
-    found: dict[str, Any] = {}
+    flattened: dict[str, Any] = {}
     for name, part in value.items():
-        found |= flat(part, f"{at}.{name}" if at else name)
-    return found
+        flattened |= flat(part, f"{at}.{name}" if at else name)
+    return flattened
 
 
 def _cell(value: Any) -> str:

@@ -102,15 +102,15 @@ def query(command: Sequence[str], cwd: Path | None, env: Mapping[str, str]) -> s
     return done.stdout
 
 
-def environment(**ours: str) -> dict[str, str]:
+def environment(**variables: str) -> dict[str, str]:
     """Return this process's environment with this Python's commands first on PATH, and without git's own variables."""
     inherited = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
     path = os.pathsep.join([str(BIN), os.environ.get("PATH", os.defpath)])
-    return inherited | {"PATH": path, "PYTHONUNBUFFERED": "1", "COLUMNS": "120"} | ours
+    return inherited | {"PATH": path, "PYTHONUNBUFFERED": "1", "COLUMNS": "120"} | variables
 
 
-def checkout_environment(root: Path, **ours: str) -> dict[str, str]:
+def checkout_environment(root: Path, **variables: str) -> dict[str, str]:
     """Return `environment` for commands in a checkout: they import the checkout's own code before the installed one."""
     inherited = os.environ.get("PYTHONPATH")
     path = os.pathsep.join([str(root), *([inherited] if inherited else [])])
-    return environment(PYTHONPATH=path, **ours)
+    return environment(PYTHONPATH=path, **variables)

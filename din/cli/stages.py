@@ -76,8 +76,8 @@ def train(
             from din.train.machine import describe
 
             with contextlib.redirect_stdout(sys.stderr), computing(params_here().train.compute) as compute:
-                found = describe(compute)
-            print(json.dumps(found.model_dump(), indent=2))
+                description = describe(compute)
+            print(json.dumps(description.model_dump(), indent=2))
         return
     with running("train", HERE, HERE.training):
         from din.train.run import train

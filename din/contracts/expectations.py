@@ -53,19 +53,19 @@ def expected(suite: Suite, params: Params) -> frozenset[str]:
 
 
 def why_closed(
-    workspace: Workspace, suite: Suite, report: ValidationReport, found: Digest, params: Params
+    workspace: Workspace, suite: Suite, report: ValidationReport, digest: Digest, params: Params
 ) -> str | None:
     """Return the reason why a suite's report does not open a gate, or None if it does.
 
     Args:
-        found: the hash of the suite's directory as it is now.
+        digest: the hash of the suite's directory as it is now.
         params: the current parameters.
     """
     again = f"run `dvc repro validate_{suite}`"
-    if report.input != found:
+    if report.input != digest:
         return (
             f"the report is about another {workspace.judged(suite)} ({report.input[:12]}) than this workspace holds "
-            f"({found[:12]}); {again}"
+            f"({digest[:12]}); {again}"
         )
     now = thresholds(suite, params)
     if report.params != now:

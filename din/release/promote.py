@@ -165,14 +165,14 @@ def _overridden(report: GateReport) -> Override:
 def _judge_again(report: GateReport, evidence: Evidence, score: Score, latency: Latency) -> None:
     """Judge every gate again, and refuse a report that differs in more than latencies or last bits."""
     workspace = evidence.workspace
-    found = documents.parse(GateReport, documents.dump(judge(evidence, score, latency)), "the gates judged again")
+    repeated = documents.parse(GateReport, documents.dump(judge(evidence, score, latency)), "the gates judged again")
     before = _comparable(report)
-    now = _comparable(found)
-    if found.verdict != report.verdict:
-        print_gates(found)
-        _refuse(workspace, f"judged again, the gate is {found.verdict}")
+    now = _comparable(repeated)
+    if repeated.verdict != report.verdict:
+        print_gates(repeated)
+        _refuse(workspace, f"judged again, the gate is {repeated.verdict}")
     differing = sorted(name for name in before.keys() | now.keys() if not _agree(before.get(name), now.get(name)))
-    if differing or len(report.gates) != len(found.gates):
+    if differing or len(report.gates) != len(repeated.gates):
         names = listed(differing) or "a gate appears twice"
         _refuse(workspace, f"{workspace.gate} differs from its gates judged again: {names}")
 
@@ -183,22 +183,22 @@ def _comparable(report: GateReport) -> dict[str, Any]:
     Measured latencies and errors of evaluation are left out. So are the reasons and the power of gates, which state
     figures once more.
     """
-    found = report.model_dump(include={"metrics", "missed_days", "harm"})
+    comparable = report.model_dump(include={"metrics", "missed_days", "harm"})
     for gate in report.gates:
         is_stable = gate.evaluated and gate.name not in MEASURED
-        found[gate.name] = gate.model_dump(exclude={"reason", "power"} | (set() if is_stable else {"observed"}))
-    return found
+        comparable[gate.name] = gate.model_dump(exclude={"reason", "power"} | (set() if is_stable else {"observed"}))
+    return comparable
 
 
-def _agree(one: Any, other: Any) -> bool:
+def _agree(first: Any, second: Any) -> bool:
     """Return whether two values are equal; numbers may differ as those of two processors do."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_agree(one[key], other[key]) for key in one)
-    if isinstance(one, tuple | list) and isinstance(other, tuple | list):
-        return len(one) == len(other) and all(map(_agree, one, other))
-    if isinstance(one, float) and isinstance(other, float):
-        return math.isclose(one, other, rel_tol=0, abs_tol=_TOLERANCE)
-    return one == other
+    if isinstance(first, dict) and isinstance(second, dict):
+        return first.keys() == second.keys() and all(_agree(first[key], second[key]) for key in first)
+    if isinstance(first, tuple | list) and isinstance(second, tuple | list):
+        return len(first) == len(second) and all(map(_agree, first, second))
+    if isinstance(first, float) and isinstance(second, float):
+        return math.isclose(first, second, rel_tol=0, abs_tol=_TOLERANCE)
+    return first == second
 
 
 def _check_not_succeeded(workspace: Workspace, version: str, history: list[Record]) -> None:
@@ -223,8 +223,8 @@ def _run_files(evidence: Evidence) -> dict[str, bytes]:
     """
     workspace = evidence.workspace
     reports = workspace.reports
-    found = {path.relative_to(reports).as_posix(): path for path in sorted(reports.rglob("*.json"))}
-    paths = {name: path for name, path in found.items() if FileName.form.fullmatch(name)}
+    json_files = {path.relative_to(reports).as_posix(): path for path in sorted(reports.rglob("*.json"))}
+    paths = {name: path for name, path in json_files.items() if FileName.form.fullmatch(name)}
     others = (workspace.report, workspace.params, workspace.pipeline, workspace.lock)
     paths |= {path.name: path for path in others if path.exists()}
     paths[RAW_MANIFEST] = workspace.raw / MANIFEST

@@ -105,9 +105,9 @@ def write_code(workspace: Workspace, params: Params) -> None:
     files = [*installed(), *located(params.plugins, workspace.root)]
     with replace_directory(workspace.code) as folder:
         for name in names:
-            found = code_of(stages[name], files)
-            found.files.update(_expectations(workspace, params, name))
-            write_json(folder / workspace.code_of(name).name, found)
+            code = code_of(stages[name], files)
+            code.files.update(_expectations(workspace, params, name))
+            write_json(folder / workspace.code_of(name).name, code)
     print(f"code: what {len(names)} stages depend on is in {workspace.code}")
 
 
@@ -332,5 +332,5 @@ def _is_text(node: ast.AST) -> bool:
 
 def _without_comments(source: str) -> str:
     """Return C source without comments, blank lines, and space at the ends of lines."""
-    code = _COMMENT_OR_LITERAL.sub(lambda found: found["literal"] or " ", source)
+    code = _COMMENT_OR_LITERAL.sub(lambda match: match["literal"] or " ", source)
     return "\n".join(line.strip() for line in code.splitlines() if line.strip())

@@ -106,14 +106,16 @@ def parse(text: str) -> dict[str, Stage]:
     return {stage.name: replace(stage, upstream=_upstream(stage, parsed)) for stage in parsed}
 
 
-def overlap(one: str, other: str) -> bool:
+def overlap(path: str, other: str) -> bool:
     """Return whether two paths are equal, or one is inside the other."""
-    return one == other or one.startswith(f"{other}/") or other.startswith(f"{one}/")
+    return path == other or path.startswith(f"{other}/") or other.startswith(f"{path}/")
 
 
 def _upstream(stage: Stage, stages: Sequence[Stage]) -> tuple[str, ...]:
     read = (*stage.deps, *stage.parameter_files)
-    return tuple(one.name for one in stages if any(overlap(dep, out) for dep in read for out in one.outs))
+    return tuple(
+        producer.name for producer in stages if any(overlap(dep, out) for dep in read for out in producer.outs)
+    )
 
 
 def _stage(name: object, value: Any) -> Stage:

@@ -56,11 +56,11 @@ class Gates(Seam[Callable[..., Any]]):
     def register(self, name: str, options: type[Any] | None = None, **traits: Any) -> Callable[[C], C]:
         """Return a decorator as `Seam.register` does. The other keyword arguments are those of `Traits`."""
         register = super().register(name, options)
-        own = Traits(**traits)
+        gate_traits = Traits(**traits)
 
         def add(judge: C) -> C:
             register(judge)
-            self.traits[name] = own
+            self.traits[name] = gate_traits
             return judge
 
         return add
@@ -71,10 +71,10 @@ class Gates(Seam[Callable[..., Any]]):
         Raises:
             InputError: a gate is unknown, or does not accept its options.
         """
-        for name, given in options.items():
+        for name, values in options.items():
             if name not in set(self):
                 raise InputError(f"gate.options: {self.unknown(name)}")
-            self[name].parse(given, f"gate.options.{name}")
+            self[name].parse(values, f"gate.options.{name}")
 
 
 GATES: Gates = Gates(

@@ -69,8 +69,8 @@ def made_from(case: Case) -> Finding:
 def _equal(pairs: Mapping[str, tuple[Any, Any]], problem: str, command: str = "dvc repro") -> Finding:
     """Check that the two values of each name are equal. The reason lists the names, or keys of them, that differ."""
     made, now = ({name: pair[place] for name, pair in pairs.items()} for place in (0, 1))
-    found = changes(made, now)
-    return decide(not found, len(found), 0, f"{problem}: {listed(found)}; run `{command}`")
+    differing = changes(made, now)
+    return decide(not differing, len(differing), 0, f"{problem}: {listed(differing)}; run `{command}`")
 
 
 def _register_validation(suite: Suite) -> None:
@@ -79,11 +79,11 @@ def _register_validation(suite: Suite) -> None:
         """Check that a suite's report is open, and that report and bundle used the data of this workspace."""
         evidence = case.evidence
         report = documents.read(ValidationReport, case.workspace.validation(suite))
-        found = evidence.hash_of(suite)
-        made_from = dict(evidence.facts.inputs).get(suite, found)  # predictions are not an input of the bundle
-        reason = why_closed(case.workspace, suite, report, found, evidence.params)
-        if reason is None and made_from != found:
-            here = f"{case.workspace.judged(suite)} ({found[:12]})"
+        digest = evidence.hash_of(suite)
+        made_from = dict(evidence.facts.inputs).get(suite, digest)  # predictions are not an input of the bundle
+        reason = why_closed(case.workspace, suite, report, digest, evidence.params)
+        if reason is None and made_from != digest:
+            here = f"{case.workspace.judged(suite)} ({digest[:12]})"
             reason = f"the bundle was not made from {here}, but from {made_from[:12]}; run `dvc repro`"
         verdict: Verdict = "closed" if reason else "open"
         return Finding(verdict, verdict, "open", reason=reason)
@@ -126,8 +126,8 @@ def _largest_gap(rows: pa.Table, stated: Evaluation) -> float:
         if metrics is None:
             gaps += [math.inf] if column in rows.column_names else []
         else:
-            found = summary(label, rows[column].to_numpy(), user)
-            pairs = [(value, getattr(found, name)) for name, value in metrics if value != getattr(found, name)]
+            computed = summary(label, rows[column].to_numpy(), user)
+            pairs = [(value, getattr(computed, name)) for name, value in metrics if value != getattr(computed, name)]
             gaps += [math.inf if None in pair else abs(pair[0] - pair[1]) for pair in pairs]
     return max(gaps)
 

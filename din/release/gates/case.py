@@ -71,8 +71,8 @@ class Case:
     def anchor(self) -> EarlierChampion | None:
         """The best earlier champion of the last 90 days that can be compared with, or None."""
         records = anchors(self.registry, self.history, self.limits.metrics[0], self.evidence.facts)
-        found = (self._earlier("anchor", record) for record in records[:_MOST_ANCHORS])
-        return next((one for one in found if one.can_score), None)
+        champions = (self._earlier("anchor", record) for record in records[:_MOST_ANCHORS])
+        return next((champion for champion in champions if champion.can_score), None)
 
     def judge(self) -> Iterator[GateEntry]:
         """Judge the gates of this case, the built-in ones first, and yield their entries of gate.json.
@@ -87,17 +87,17 @@ class Case:
         GATES.check_options(self.limits.options)
         is_due = {"any": True, "first": self.scored_champion is None, "later": bool(self.history)}
         for name in GATES:
-            found = GATES[name]
+            registered = GATES[name]
             traits = GATES.traits[name]
-            options = found.parse(self.limits.options.get(name, {}), f"gate.options.{name}")
+            options = registered.parse(self.limits.options.get(name, {}), f"gate.options.{name}")
             if not is_due[traits.run] or not self._applies(traits):
                 continue
             arguments: list[tuple[Metric, ...]] = [()]
             if "{metric}" in name:
                 arguments = [(metric,) for metric in self.limits.metrics[: None if traits.every_metric else 1]]
-            for given in arguments:
-                judge = partial(found.thing, self, *given, **options)
-                yield self._entry(name.format(metric=given[0] if given else ""), traits, judge)
+            for metrics in arguments:
+                judge = partial(registered.thing, self, *metrics, **options)
+                yield self._entry(name.format(metric=metrics[0] if metrics else ""), traits, judge)
 
     def _entry(self, name: str, traits: Traits, judge: Callable[[], Finding]) -> GateEntry:
         """Judge one gate, and return its entry. A gate that can't be judged is closed and says why."""
@@ -114,8 +114,8 @@ class Case:
         except Exception as error:  # close a gate that can't be judged
             if is_of_this_machine(error):
                 raise
-            known = isinstance(error, InputError | OSError)
-            cause = str(error) if known else f"malformed: {type(error).__name__} {error}"
+            expected = isinstance(error, InputError | OSError)
+            cause = str(error) if expected else f"malformed: {type(error).__name__} {error}"
             finding = Finding("closed", None, None, reason=f"can't be evaluated: {cause}")
             return self._written(name, traits, finding, evaluated=False)
 

@@ -41,16 +41,16 @@ def champion_today(case: Case) -> Finding:
         return from_estimate(not_outside, replace(auc, value=auc.value - recorded), confidence, low, rows=len(rows))
 
     now = measured("auc", rows, champion.scores)
-    found = above_recorded(now)
-    if found.verdict == "open" or math.isnan(now.standard_error):
-        return found
-    told = f"the champion had AUC {recorded:.4f} on the rows it was promoted on and has {now.value:.4f} on today's"
+    finding = above_recorded(now)
+    if finding.verdict == "open" or math.isnan(now.standard_error):
+        return finding
+    text = f"the champion had AUC {recorded:.4f} on the rows it was promoted on and has {now.value:.4f} on today's"
     candidate_until = datetime.fromisoformat(case.evidence.facts.judged_until).date()
     if candidate_until > datetime.fromisoformat(champion.facts.seen_until).date():
         tested = case.evidence.sample
         candidate = measured("auc", tested)
         gain = measured("auc", tested, against=champion.score(tested)).interval(confidence)
-        told += f", where the candidate, which has learned newer days, has {candidate.value:.4f}"
+        text += f", where the candidate, which has learned newer days, has {candidate.value:.4f}"
         if gain.lower > 0 and above_recorded(candidate).verdict == "open":
-            return replace(found, verdict="open", reason=f"{told}: the champion is stale")
-    return replace(found, reason=f"{told}: {_ADVICE}")
+            return replace(finding, verdict="open", reason=f"{text}: the champion is stale")
+    return replace(finding, reason=f"{text}: {_ADVICE}")

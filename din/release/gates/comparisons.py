@@ -59,13 +59,13 @@ def champion_delta(case: Case, metric: Metric) -> Finding:
     removed = rolled_back(case.history).keys() - {case.evidence.version}
     compared = [Comparison.of(rows, metric, candidate_of(rows) not in removed) for rows in stored]
     outcome = judged(compared, partial(margin_of, limits), 1 - limits.confidence)
-    found = _finding(outcome, margin_of(limits, compared[-1].difference), limits, len(stored[-1]))
-    if found.verdict != "borderline":
-        return found
+    finding = _finding(outcome, margin_of(limits, compared[-1].difference), limits, len(stored[-1]))
+    if finding.verdict != "borderline":
+        return finding
     if metric == limits.metrics[0]:
-        return replace(found, reason=f"{found.reason}. The next run adds its days to these")
+        return replace(finding, reason=f"{finding.reason}. The next run adds its days to these")
     further = f"Only certain harm closes a gate by another metric than {limits.metrics[0]}"
-    return replace(found, verdict="open", reason=f"{found.reason}. {further}")
+    return replace(finding, verdict="open", reason=f"{finding.reason}. {further}")
 
 
 @GATES.register(
@@ -80,10 +80,10 @@ def lesson_delta(case: Case, metric: Metric) -> Finding:
     evidence = case.evidence
     if not evidence.learned:
         return Finding("open", 0.0, 0.0, reason="nothing was learned after the model was judged")
-    some = evidence.draw(evidence.crossfit.append_column("judged", evidence.rows["prediction"]))
-    found = measured(metric, some, against="judged")
-    margin = margin_of(limits, found)
-    return _finding(judge([found], margin, 1, 1 - limits.confidence), margin, limits, len(some))
+    sample = evidence.draw(evidence.crossfit.append_column("judged", evidence.rows["prediction"]))
+    change = measured(metric, sample, against="judged")
+    margin = margin_of(limits, change)
+    return _finding(judge([change], margin, 1, 1 - limits.confidence), margin, limits, len(sample))
 
 
 @GATES.register(
@@ -117,10 +117,10 @@ def prediction_drift(case: Case) -> Finding:
         return Finding("open", observed, limit, rows=len(rows))
     loss = measured("log_loss", rows, against=scores).interval(case.limits.confidence)
     claim = Claim(loss, -math.inf, 0.0)
-    told = {"beyond": "the labels contradict them", "undefined": "too few users tell which are right"}
+    meanings = {"beyond": "the labels contradict them", "undefined": "too few users tell which are right"}
     reason = (
         f"predictions are distributed differently from the champion's (mean {predictions.mean():.4f}, the champion's "
-        f"{scores.mean():.4f}) and {told.get(claim.shows, 'the labels do not contradict them')}: log loss "
+        f"{scores.mean():.4f}) and {meanings.get(claim.shows, 'the labels do not contradict them')}: log loss "
         f"{claim.figure}"
     )
     return Finding(not_outside(claim), observed, limit, rows=len(rows), reason=reason)
@@ -165,18 +165,18 @@ def tell(outcome: ComparisonResult, margin: float, max_margin: float) -> str:
     today = Claim(outcome.today, -margin)
     if today.shows == "undefined":
         return f"today's rows: {today}"
-    told = f"for {outcome.users:,} users the difference is {pooled}"
+    text = f"for {outcome.users:,} users the difference is {pooled}"
     if outcome.verdict == "open":
-        return told
+        return text
     if outcome.verdict == "closed":
-        return told if pooled.shows == "beyond" else f"{told}; but on today's rows alone it is {today}"
-    told = f"undecided at look {outcome.number}: {told}"
+        return text if pooled.shows == "beyond" else f"{text}; but on today's rows alone it is {today}"
+    text = f"undecided at look {outcome.number}: {text}"
     if pooled.shows == "within":
-        return f"{told}; but on today's rows alone it is {Claim(outcome.today, -WORST * margin)}"
+        return f"{text}; but on today's rows alone it is {Claim(outcome.today, -WORST * margin)}"
     digits = form((outcome.excludes,), (margin,))
-    told += f". An equal candidate rules out {outcome.excludes:{digits}} with these users in four of five cases"
+    text += f". An equal candidate rules out {outcome.excludes:{digits}} with these users in four of five cases"
     if outcome.users_needed:
-        told += f", and {margin:{digits}} with about {outcome.users_needed:,}"
+        text += f", and {margin:{digits}} with about {outcome.users_needed:,}"
     if margin == max_margin < outcome.excludes:
-        told += "; gate.max_margin permits no wider margin"
-    return told
+        text += "; gate.max_margin permits no wider margin"
+    return text

@@ -51,8 +51,8 @@ def score_champion(workspace: Workspace, bundle: Path, rows: pa.Table) -> NDArra
     from din.bundle.scorer import Scorer
 
     scorer = Scorer.open(bundle)
-    known = pq.read_table(bundle / "items.parquet", columns=["value"])["value"]
-    requests = requests_for(rows, workspace.raw, workspace.features, scorer.fields, scorer.max_history, known)
+    known_items = pq.read_table(bundle / "items.parquet", columns=["value"])["value"]
+    requests = requests_for(rows, workspace.raw, workspace.features, scorer.fields, scorer.max_history, known_items)
     return np.concatenate(scorer.score_many(requests))
 
 
@@ -197,9 +197,9 @@ class EarlierChampion:
         candidate = self._evidence.version
         version = self.record.version
         preview = self._compare == "as a preview"
-        found = stored_comparisons.stored(self._registry, version, candidate, preview)
-        if found:
-            return found
+        stored = stored_comparisons.stored(self._registry, version, candidate, preview)
+        if stored:
+            return stored
         if self._compare == "never":
             raise InputError(f"no comparison of this candidate with {version[:12]} is stored; run `dvc repro gate`")
         raw_users = self._evidence.features.raw_users()

@@ -157,10 +157,10 @@ class Evidence:
         Raises:
             InputError: the directory is missing.
         """
-        found = self.about.data[name]
-        if found is None:
+        digest = self.about.data[name]
+        if digest is None:
             raise InputError(f"{self.directories[name]}: not found; run `dvc repro` to build it")
-        return found
+        return digest
 
     def draw(self, rows: pa.Table) -> pa.Table:
         """Return at most `MOST_ROWS` of the rows: all rows of users drawn at random, without users who have more."""
@@ -170,8 +170,8 @@ class Evidence:
         of_user = np.bincount(user)
         order = np.random.default_rng(_SEED).permutation(len(of_user))
         order = order[of_user[order] <= MOST_ROWS]
-        taken = order[np.cumsum(of_user[order]) <= MOST_ROWS]
-        return rows.filter(pa.array(np.isin(user, taken)))
+        drawn = order[np.cumsum(of_user[order]) <= MOST_ROWS]
+        return rows.filter(pa.array(np.isin(user, drawn)))
 
 
 Scores = str | NDArray[np.float64]
@@ -182,10 +182,10 @@ def measured(metric: Metric, rows: pa.Table, scores: Scores = "prediction", agai
     """Return a metric of scores on some rows, or with `against` the difference from the metric of those scores."""
     labels = rows["label"].to_numpy()
     users = rows["user"].to_numpy()
-    ours = _column(rows, scores)
+    predicted = _column(rows, scores)
     if against is None:
-        return estimate(metric, labels, ours, users)
-    return difference(metric, labels, ours, _column(rows, against), users)
+        return estimate(metric, labels, predicted, users)
+    return difference(metric, labels, predicted, _column(rows, against), users)
 
 
 def _column(rows: pa.Table, scores: Scores) -> NDArray[np.float64]:

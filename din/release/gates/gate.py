@@ -100,19 +100,20 @@ def judge(evidence: Evidence, score: Score, latency: Latency, compare: Compare =
 def _reasons(held: list[GateEntry]) -> list[str]:
     """Return each reason once, after the names of the gates that give it, with a command that shows more."""
     by_reason: dict[str, list[GateEntry]] = {}
-    for one in held:
-        by_reason.setdefault(one.reason or one.verdict, []).append(one)
+    for entry in held:
+        by_reason.setdefault(entry.reason or entry.verdict, []).append(entry)
     return [
-        f"{', '.join(one.name for one in gates)}: {reason}\n    {gates[0].look}" for reason, gates in by_reason.items()
+        f"{', '.join(entry.name for entry in gates)}: {reason}\n    {gates[0].look}"
+        for reason, gates in by_reason.items()
     ]
 
 
 def print_gates(report: GateReport) -> None:
     """Print a report's table of gates, what it means for the champion, and a warning about days that are missed."""
     rows = []
-    for one in report.gates:
-        shown = [getattr(one, key) for key in _SHOWN]
-        rows.append([*shown, *(getattr(one.power, key, None) for key in _POWER), one.rows])
+    for entry in report.gates:
+        shown = [getattr(entry, key) for key in _SHOWN]
+        rows.append([*shown, *(getattr(entry.power, key, None) for key in _POWER), entry.rows])
     print_table(f"gate: {report.verdict}", ["gate", *_SHOWN[1:], *_POWER[:2], "users needed", "rows"], rows)
     print(explain(report))
     print(MODELS)

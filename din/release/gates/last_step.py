@@ -57,20 +57,22 @@ def last_step(case: Case) -> Finding:
     margin = margin_of(limits, gain)
     lowest = (getattr(before.facts.evaluation.test, metric) or 0.0) - limits.max_champion_drop
     fall = max(0.0, lowest - measured(metric, rows, scores).interval(limits.confidence).upper)
-    found = from_estimate(not_outside, gain, limits.confidence, -margin - fall, rows=len(rows))
+    finding = from_estimate(not_outside, gain, limits.confidence, -margin - fall, rows=len(rows))
     bound = gain.interval(limits.confidence)
     claim = Claim(bound, -margin - fall)
     champions = f"record {champion.record.number} against record {before.record.number}, which it replaced"
-    told = f"{champions}, on {_days(rows)}: {metric.upper()}"
+    comparison = f"{champions}, on {_days(rows)}: {metric.upper()}"
     if claim.shows == "beyond":
         starts = started_from(case.evidence.facts) == champion.record.version
-        return replace(found, verdict="closed" if starts else "open", reason=f"the last step harmed: {told} {claim}")
+        return replace(
+            finding, verdict="closed" if starts else "open", reason=f"the last step harmed: {comparison} {claim}"
+        )
     if bound.upper < -margin:
         doubt = f"record {before.record.number} itself is certainly below {lowest:.4f}, so today's log may be broken"
-        return replace(found, reason=f"{told} {Claim(bound, -margin)}; but {doubt}")
+        return replace(finding, reason=f"{comparison} {Claim(bound, -margin)}; but {doubt}")
     if claim.shows == "across":
-        return replace(found, reason=f"too few rows to tell: {told} {claim}")
-    return found
+        return replace(finding, reason=f"too few rows to tell: {comparison} {claim}")
+    return finding
 
 
 def _days(rows: pa.Table) -> str:
@@ -81,21 +83,21 @@ def _days(rows: pa.Table) -> str:
 def harm(gates: Sequence[GateEntry], history: Sequence[Record]) -> Harm | None:
     """Return the certain harm that the gate `last_step` found, whatever its verdict, or None."""
     back = predecessor(history) if history else None
-    found = next((one for one in gates if one.name == _NAME), None)
-    if back is None or found is None or not found.reason or not found.interval:
+    entry = next((gate for gate in gates if gate.name == _NAME), None)
+    if back is None or entry is None or not entry.reason or not entry.interval:
         return None
-    upper = found.interval[1]
-    if upper is None or upper >= found.threshold:
+    upper = entry.interval[1]
+    if upper is None or upper >= entry.threshold:
         return None
-    return Harm(record=history[-1].number, back_to=back.number, reason=found.reason)
+    return Harm(record=history[-1].number, back_to=back.number, reason=entry.reason)
 
 
-def tell_harm(found: Harm, report: GateReport, registry: Registry) -> str:
+def tell_harm(harm: Harm, report: GateReport, registry: Registry) -> str:
     """Return what did harm and what to do next, with a command ready to paste."""
     if report.harm_to_undo:
-        return f"{found.reason}. `din promote` goes back to record {found.back_to} (promote.on_harm: rollback)"
+        return f"{harm.reason}. `din promote` goes back to record {harm.back_to} (promote.on_harm: rollback)"
     if report.verdict == "open":
-        return f"{found.reason}. This candidate did not start from it, and may replace it"
-    options = ("--champion", str(found.record), "--reason", found.reason)
-    command = registry.command("registry", "rollback", str(found.back_to), *options)
-    return f"{found.reason}. To go back to record {found.back_to}:\n    {command}"
+        return f"{harm.reason}. This candidate did not start from it, and may replace it"
+    options = ("--champion", str(harm.record), "--reason", harm.reason)
+    command = registry.command("registry", "rollback", str(harm.back_to), *options)
+    return f"{harm.reason}. To go back to record {harm.back_to}:\n    {command}"

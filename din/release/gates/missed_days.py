@@ -44,12 +44,12 @@ def missed_days(evidence: Evidence, registry: Registry) -> list[MissedDay]:
     if pinned is None:
         return []
     try:
-        found = _missed(evidence, Promoted.find(registry, pinned))
-        rows = {day: pq.read_metadata(evidence.workspace.raw / day_file(day)).num_rows for day in found}
+        missed = _missed(evidence, Promoted.find(registry, pinned))
+        rows = {day: pq.read_metadata(evidence.workspace.raw / day_file(day)).num_rows for day in missed}
     except (InputError, OSError, pa.ArrowException) as error:
         say(f"warning: can't tell which days of this log the champion {pinned[:12]} has missed: {error}")
         return []
-    return [MissedDay(day=day, rows=rows[day], why=why) for day, why in sorted(found.items())]
+    return [MissedDay(day=day, rows=rows[day], why=why) for day, why in sorted(missed.items())]
 
 
 def _missed(evidence: Evidence, champion: Promoted) -> dict[str, WhyMissed]:
@@ -60,21 +60,21 @@ def _missed(evidence: Evidence, champion: Promoted) -> dict[str, WhyMissed]:
     first = evidence.features.manifest.first_day
     comparable = (log.params, _pyarrow(evidence.facts)) == (earlier.params, _pyarrow(champion.facts))
     report = champion.document(GateReport, "gate.json")
-    missed_before: dict[str, WhyMissed] = {one.day: one.why for one in report.missed_days}
-    found: dict[str, WhyMissed] = {}
+    missed_before: dict[str, WhyMissed] = {missed_day.day: missed_day.why for missed_day in report.missed_days}
+    missed: dict[str, WhyMissed] = {}
     for day in log.days:
         name = day_file(day)
         if seen < day < first:
-            found[day] = "before the window"
+            missed[day] = "before the window"
         elif not first <= day <= seen:
             continue
         elif day not in earlier.days:
-            found[day] = "late"
+            missed[day] = "late"
         elif comparable and log.files.get(name) != earlier.files.get(name):
-            found[day] = "changed"
+            missed[day] = "changed"
         elif day in missed_before:
-            found[day] = missed_before[day]
-    return found
+            missed[day] = missed_before[day]
+    return missed
 
 
 def _pyarrow(facts: Facts) -> str | None:

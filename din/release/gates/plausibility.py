@@ -88,8 +88,8 @@ def _strongest_field(case: Case) -> str:
     """Return which single field predicts the label best, according to the validation report on the features."""
     path = case.workspace.validation("features")
     entries = documents.read(ValidationReport, path).expectations
-    found = [entry for entry in entries if entry.name == "label_leak" and entry.column]
-    if not found:
+    leaks = [entry for entry in entries if entry.name == "label_leak" and entry.column]
+    if not leaks:
         return f"{path} names no single field"
-    field = shown(found[0].column)
-    return f"the strongest field by itself is {field}, its AUC at least {shown(found[0].observed)} ({path})"
+    field = shown(leaks[0].column)
+    return f"the strongest field by itself is {field}, its AUC at least {shown(leaks[0].observed)} ({path})"

@@ -44,9 +44,9 @@ class Comparison:
             tells: whether it may speak for other candidates. If not, since its own was rolled back, it only counts.
         """
         columns = {name: stored[name].to_numpy() for name in ("label", "candidate", "champion", "user")}
-        found = difference(metric, columns["label"], columns["candidate"], columns["champion"], columns["user"])
+        delta = difference(metric, columns["label"], columns["candidate"], columns["champion"], columns["user"])
         days = frozenset(stored["day"].cast(pa.int32()).unique().to_pylist())
-        return cls(days, found if tells else replace(found, value=float("nan")), is_preview(stored))
+        return cls(days, delta if tells else replace(delta, value=float("nan")), is_preview(stored))
 
 
 def judged(views: Sequence[Comparison], margin_of: Callable[[Estimate], float], level: float) -> ComparisonResult:
@@ -77,9 +77,9 @@ def _pool(views: Sequence[Comparison]) -> list[Estimate]:
     """Return the differences to pool, oldest first: today's, and earlier ones whose days no newer one contains."""
     *earlier, today = views
     pool = [today.difference]
-    taken = set(today.days)
+    days = set(today.days)
     for view in reversed(earlier):
-        if np.isfinite(view.difference.value) and taken.isdisjoint(view.days):
+        if np.isfinite(view.difference.value) and days.isdisjoint(view.days):
             pool.append(view.difference)
-            taken |= view.days
+            days |= view.days
     return pool[::-1]

@@ -18,12 +18,14 @@ def no_earlier_champion(case: Case) -> Finding:
 @GATES.register("data_until", run="later", compares=True, command=show_record)
 def data_until(case: Case) -> Finding:
     """Check that the champion has not seen newer data than the candidate."""
-    ours = until(case.evidence.facts)
-    theirs = until(case.champion.facts)
-    if ours < theirs and case.limits.allow_older:
-        return Finding("open", str(ours), str(theirs), reason="the champion saw newer data: waived by gate.allow_older")
+    candidate = until(case.evidence.facts)
+    champion = until(case.champion.facts)
+    if candidate < champion and case.limits.allow_older:
+        return Finding(
+            "open", str(candidate), str(champion), reason="the champion saw newer data: waived by gate.allow_older"
+        )
     reason = "the champion saw newer data; to promote nevertheless, set gate.allow_older: true in params.yaml"
-    return decide(ours >= theirs, str(ours), str(theirs), reason)
+    return decide(candidate >= champion, str(candidate), str(champion), reason)
 
 
 @GATES.register("not_rolled_back", run="later", compares=True, command=show_log)

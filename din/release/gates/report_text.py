@@ -24,7 +24,7 @@ def explain(report: GateReport) -> str:
     """Return what happens to the champion and why, in a few sentences."""
     champion = report.champion
     held = report.not_open
-    compared = " ".join(_compared(one) for one in report.gates if one.name.startswith(_DELTA))
+    compared = " ".join(_compared(gate) for gate in report.gates if gate.name.startswith(_DELTA))
     if report.preview:
         outcome = f"does not pass {_named(held)}" if held else "passes every gate"
         judged = f"This is a preview; nothing can be promoted by it. The candidate {outcome}."
@@ -46,21 +46,23 @@ def explain_champion(record: Record, report: GateReport) -> str:
     """Return who made the candidate the champion and when, and which of its gates are nevertheless not open."""
     how = "promoted" if record.action == "promote" else "brought back"
     when = f"{record.at[:10]} at {record.at[11:16]} UTC"
-    told = f"This is the champion: record {record.number}, {how} by {record.by} on {when}. Reason: {record.reason}."
+    sentence = f"This is the champion: record {record.number}, {how} by {record.by} on {when}. Reason: {record.reason}."
     held = report.not_open
     if not held:
-        return told
+        return sentence
     named = _named(held)
     champion = report.champion
     if champion is not None and champion.version == record.version:
-        return f"{told} Judged again since then, it does not pass {named}, and it stays until another one replaces it."
-    return f"{told} It was promoted by an override: it does not pass {named}."
+        return (
+            f"{sentence} Judged again since then, it does not pass {named}, and it stays until another one replaces it."
+        )
+    return f"{sentence} It was promoted by an override: it does not pass {named}."
 
 
 def tell_missed(days: Sequence[MissedDay]) -> str:
     """Return which days, at least one, a candidate never learns because it continues a champion."""
-    rows = sum(one.rows for one in days)
-    named = ", ".join(f"{one.day} ({one.why}, {one.rows:,} rows)" for one in days[:_DAYS_NAMED])
+    rows = sum(missed.rows for missed in days)
+    named = ", ".join(f"{missed.day} ({missed.why}, {missed.rows:,} rows)" for missed in days[:_DAYS_NAMED])
     more = f", and {len(days) - _DAYS_NAMED} more" if len(days) > _DAYS_NAMED else ""
     return (
         "The candidate continues a champion, and learns only rows after the champion's last one. It misses "
@@ -86,7 +88,7 @@ def try_for_gauc(params: Params) -> str:
 
 def _named(gates: Sequence[GateEntry]) -> str:
     """Return the names of the first few gates, and how many more there are."""
-    names = ", ".join(one.name for one in gates[:_GATES_NAMED])
+    names = ", ".join(gate.name for gate in gates[:_GATES_NAMED])
     return f"{names}, and {len(gates) - _GATES_NAMED} more" if len(gates) > _GATES_NAMED else names
 
 

@@ -45,7 +45,7 @@ def slice_auc(case: Case) -> Finding:
 def slice_delta(case: Case) -> Finding:
     """Judge that on no slice the candidate's AUC is certainly more than `slice_margin` below the champion's."""
     rows = _beside(case.champion)
-    return _worst(case, rows, lambda some: measured("auc", some, against=_CHAMPION), -case.limits.slice_margin)
+    return _worst(case, rows, lambda part: measured("auc", part, against=_CHAMPION), -case.limits.slice_margin)
 
 
 @GATES.register("calibration", model="crossfit", equal=0.0, command=show_evaluation)
@@ -55,10 +55,10 @@ def calibration(case: Case) -> Finding:
     limits = case.limits
     bounds = limits.calibration
     ratio = measured("calibration_ratio", rows)
-    found = from_estimate(not_outside, ratio, limits.confidence, *bounds, rows=len(rows))
-    if found.verdict == "closed" and not math.isnan(ratio.standard_error) and _excused(rows):
-        return replace(found, verdict="open", reason=f"{found.reason}, but the champion is farther from 1")
-    return found
+    finding = from_estimate(not_outside, ratio, limits.confidence, *bounds, rows=len(rows))
+    if finding.verdict == "closed" and not math.isnan(ratio.standard_error) and _excused(rows):
+        return replace(finding, verdict="open", reason=f"{finding.reason}, but the champion is farther from 1")
+    return finding
 
 
 @GATES.register("slice_calibration", model="crossfit", equal=0.0, command=show_evaluation)
@@ -83,8 +83,8 @@ def _excused(rows: pa.Table) -> bool:
         return False
     label = rows["label"].to_numpy()
     ratios = (calibration_ratio(label, rows[name].to_numpy()) for name in ("prediction", _CHAMPION))
-    ours, theirs = (abs(math.log(ratio)) if ratio else math.inf for ratio in ratios)
-    return ours < theirs
+    candidate, champion = (abs(math.log(ratio)) if ratio else math.inf for ratio in ratios)
+    return candidate < champion
 
 
 def _worst(
@@ -112,10 +112,10 @@ def _worst(
     judged: list[Slice] = []
     figures: list[Estimate] = []
     for part in large:
-        some = rows.take(pa.array(part.rows))
-        if not excused(some):
+        slice_rows = rows.take(pa.array(part.rows))
+        if not excused(slice_rows):
             judged.append(part)
-            figures.append(estimate(some))
+            figures.append(estimate(slice_rows))
     threshold = low if math.isinf(high) else [low, high]
     counts = f"{len(judged)} slices judged, {len(every) - len(large)} too small, {len(large) - len(judged)} excused"
     if not judged:

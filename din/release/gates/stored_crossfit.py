@@ -53,8 +53,8 @@ def stored(evidence: Evidence, registry: Registry, record: Record) -> pa.Table:
     both = today.join(kept, _KEY, join_type="inner").sort_by("row")
     if not len(both):
         raise InputError("it has learned all of today's test rows, and its run predicted none; train on a newer log")
-    found = rows.take(both["row"])
-    return found.append_column(SCORE, both["prediction"])
+    predicted = rows.take(both["row"])
+    return predicted.append_column(SCORE, both["prediction"])
 
 
 def _keyed(evidence: Evidence, rows: pa.Table) -> pa.Table:

@@ -89,11 +89,11 @@ def removed_lesson(registry: Registry, history: Sequence[Record], start: str | N
 
 def known_facts(registry: Registry, versions: Iterable[Version]) -> dict[Version, Facts]:
     """Return the facts of the bundles that can be read. `din registry verify` names the others."""
-    found: dict[Version, Facts] = {}
+    facts: dict[Version, Facts] = {}
     for version in versions:
         with noted([]):
-            found[version] = registry.facts(version)
-    return found
+            facts[version] = registry.facts(version)
+    return facts
 
 
 def anchors(registry: Registry, history: Sequence[Record], metric: Metric, candidate: Facts) -> list[Record]:

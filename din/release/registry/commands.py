@@ -59,24 +59,24 @@ def verify(uri: str, model_name: str | None = None, as_json: bool = False) -> No
     stored = list_models(uri)
     names = [name for name in stored if model_name in (None, name)]
     if not names:
-        known = listed(stored) or "none"
-        raise InputError(f"{uri}: nothing to verify; its models are {known}; check --registry and --model")
+        models = listed(stored) or "none"
+        raise InputError(f"{uri}: nothing to verify; its models are {models}; check --registry and --model")
     checked: dict[str, dict[str, list[str]]] = {}
     for name in names:
         registry = Registry(uri, name)
-        found: list[str] = []
+        problems: list[str] = []
         remarks: list[str] = []
-        with noted(found):
-            found += registry.verify()
+        with noted(problems):
+            problems += registry.verify()
             remarks += registry.remarks()
-        found += stored_comparisons.damage(registry)
-        checked[name] = {"problems": found, "remarks": remarks}
+        problems += stored_comparisons.damage(registry)
+        checked[name] = {"problems": problems, "remarks": remarks}
         if not as_json:
-            verdict = f"{len(found)} problems" if found else "sound"
+            verdict = f"{len(problems)} problems" if problems else "sound"
             print("\n    ".join([f"{registry.name}: {verdict}", *remarks]))
     if as_json:
         print(json.dumps(checked, indent=2))
-    if damage := [line for one in checked.values() for line in one["problems"]]:
+    if damage := [line for result in checked.values() for line in result["problems"]]:
         raise GateClosed("\n".join(["the registry is damaged; restore it from a copy, or promote again:", *damage]))
 
 

@@ -39,10 +39,10 @@ def show_diff(uri: str, model_name: str, first: str, second: str, as_json: bool 
     }
     tables = {title: differences(*map(part, promotions)) for title, part in parts.items()}
     if as_json:
-        found = {title: {name: [one, other] for name, one, other in rows} for title, rows in tables.items()}
-        print(json.dumps(found, indent=2))
+        report = {title: {name: [old, new] for name, old, new in rows} for title, rows in tables.items()}
+        print(json.dumps(report, indent=2))
         return
-    columns = [f"record {one.record.number} ({one.record.version[:12]})" for one in promotions]
+    columns = [f"record {promoted.record.number} ({promoted.record.version[:12]})" for promoted in promotions]
     for title, rows in tables.items():
         if rows:
             print_table(title, ("", *columns, "difference"), [(*row, _change(*row[1:])) for row in rows])
@@ -54,13 +54,13 @@ def differences(first: Mapping[Any, Any], second: Mapping[Any, Any]) -> list[tup
     """Return each key whose values differ, with both values. A missing value is None."""
     keys = sorted(first.keys() | second.keys())
     pairs = ((key, first.get(key), second.get(key)) for key in keys)
-    return [(key, one, other) for key, one, other in pairs if one != other]
+    return [(key, old, new) for key, old, new in pairs if old != new]
 
 
 def changes(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
     """Return what differs between two nested objects, e.g. `train.seed was 1, is 2`."""
     rows = differences(flat(first), flat(second))
-    return [f"{shown(key, quotes=False)} was {short(one)}, is {short(other)}" for key, one, other in rows]
+    return [f"{shown(key, quotes=False)} was {short(old)}, is {short(new)}" for key, old, new in rows]
 
 
 def short(value: object) -> str:
@@ -85,7 +85,7 @@ def _origin(promoted: Promoted) -> dict[str, Any]:
 def _data(promoted: Promoted) -> dict[str, Any]:
     facts = promoted.facts
     raw = promoted.document(RawManifest, RAW_MANIFEST)
-    found = {
+    data = {
         "source": raw.source,
         "source fingerprint": promoted.document(FetchReport, "fetch.json").fingerprint[:12],
         "raw rows": raw.rows,
@@ -97,7 +97,7 @@ def _data(promoted: Promoted) -> dict[str, Any]:
         **{part: digest[:12] for part, digest in dict(facts.inputs).items() if part in ("raw", "features")},
         **{f"file {name}": digest[:12] for name, digest in raw.files.items()},
     }
-    return flat(found)
+    return flat(data)
 
 
 def _code(promoted: Promoted) -> dict[str, Any]:
@@ -120,5 +120,5 @@ def metrics(evaluation: Evaluation) -> dict[str, Any]:
     return evaluation.test.model_dump() | flat(evaluation.floors.model_dump(), "floor")
 
 
-def _change(one: Any, other: Any) -> float | str:
-    return other - one if isinstance(one, float) and isinstance(other, float) else ""
+def _change(old: Any, new: Any) -> float | str:
+    return new - old if isinstance(old, float) and isinstance(new, float) else ""

@@ -205,13 +205,13 @@ class Objects:
         Only local stores have them; listings hide them. A write that ends in the meantime has none.
         """
         store = self._store()
-        found = {}
+        leftovers = {}
         if isinstance(store, LocalStore):
             for path in sorted((Path(str(store.prefix)) / self._prefix).rglob("*#*")):
                 with suppress(FileNotFoundError):
                     if _UNFINISHED.search(path.name) and path.is_file():
-                        found[path] = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-        return found
+                        leftovers[path] = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        return leftovers
 
     def _store(self, make: bool = False) -> ObjectStore:
         """Return the open store. A missing local folder reads as an empty store, unless `make` creates it."""
@@ -253,8 +253,8 @@ def _options(scheme: str) -> dict[str, Any]:
     if scheme not in _ENVIRONMENT:
         return {}
     names = {key: f"{_ENVIRONMENT[scheme]}_{key.upper()}" for key in _CLIENT_KEYS}
-    given = {key: os.environ[name] for key, name in names.items() if os.environ.get(name)}
-    return {"client_options": TIMEOUTS | given, "retry_config": RETRY}
+    settings = {key: os.environ[name] for key, name in names.items() if os.environ.get(name)}
+    return {"client_options": TIMEOUTS | settings, "retry_config": RETRY}
 
 
 @contextmanager

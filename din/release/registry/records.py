@@ -167,19 +167,19 @@ def read_chain(objects: Objects) -> Chain:
     return Chain(entries, damage, remarks, seals)
 
 
-def newest_entry(objects: Objects, known: int = 0) -> Entry | None:
+def newest_entry(objects: Objects, seen: int = 0) -> Entry | None:
     """Return the newest record, checked against its seal and the previous record, or None if the log is empty.
 
     Args:
         objects: the store.
-        known: the number of a record that was the newest at an earlier look; 0: unknown. Records before it are then
+        seen: the number of a record that was the newest at an earlier look; 0: unknown. Records before it are then
             not listed, so a look at a long log takes hardly longer than at a short one.
 
     Raises:
         InputError: the record is malformed or was edited, or a record before or after it was removed.
     """
-    log = _Listing.of(objects, known - 1)
-    if log.newest < known:  # the log was restored from an older copy
+    log = _Listing.of(objects, seen - 1)
+    if log.newest < seen:  # the log was restored from an older copy
         return newest_entry(objects)
     if not log.newest:
         return None
@@ -244,9 +244,9 @@ def _listed(objects: Objects, area: str, form: re.Pattern[str], remarks: list[st
     """Return the matches of an area's keys, and add a remark for each key that does not match."""
     after = f"{area}/{start:06}" if start > 0 else ""
     keys = {key: form.fullmatch(key) for key in sorted(objects.keys(area, after))}
-    odd = [shown(objects.at(key), quotes=False) for key, found in keys.items() if not found]
+    odd = [shown(objects.at(key), quotes=False) for key, match in keys.items() if not match]
     remarks += [f"{place}: ignored, not a key that the registry writes; remove it" for place in odd]
-    return [found for found in keys.values() if found]
+    return [match for match in keys.values() if match]
 
 
 def _by_number(sealed: Iterable[re.Match[str]]) -> dict[int, set[str]]:
@@ -273,10 +273,10 @@ def _breaks(objects: Objects, before: Entry | None, entry: Entry) -> list[str]:
     at = objects.at(record_key(entry.record.number))
     parent = before.digest if before else None
     previous = before.record.version if before else None
-    found = []
+    breaks = []
     if entry.record.parent != parent:
         names = shown(entry.record.parent)
-        found.append(f"{at}: names {names} as the record before, whose hash is {parent}; one of them was changed")
+        breaks.append(f"{at}: names {names} as the record before, whose hash is {parent}; one of them was changed")
     if entry.record.previous != previous:
-        found.append(f"{at}: names {entry.record.previous} as the champion before, expected {previous}")
-    return found
+        breaks.append(f"{at}: names {entry.record.previous} as the champion before, expected {previous}")
+    return breaks

@@ -102,27 +102,27 @@ class Registry:
                 f"remove {self._memory.path}"
             )
 
-    def champion(self, known: int = 0) -> Record | None:
+    def champion(self, seen: int = 0) -> Record | None:
         """Return the newest record, checked against the previous one, or None before the first promotion.
 
         Args:
-            known: the number of the champion at an earlier look, which makes this one faster; 0: unknown.
+            seen: the number of the champion at an earlier look, which makes this one faster; 0: unknown.
 
         Raises:
             InputError: there are fewer records than before.
         """
         before = self._memory.newest if self._memory else 0
-        newest = newest_entry(self.objects, known)
+        newest = newest_entry(self.objects, seen)
         self._require(newest.record.number if newest else 0, before)
         return newest.record if newest else None
 
-    def required_champion(self, known: int = 0) -> Record:
+    def required_champion(self, seen: int = 0) -> Record:
         """Return the champion; see `champion`.
 
         Raises:
             InputError: there is none yet.
         """
-        champion = self.champion(known)
+        champion = self.champion(seen)
         if champion is None:
             raise InputError(f"{self.name}: no champion yet; promote a bundle first (`din promote`)")
         return champion
@@ -147,11 +147,11 @@ class Registry:
             if not 1 <= int(name) <= len(records):
                 raise InputError(f"{self.name}: no record {name}; there are {len(records)}, see `din registry show`")
             return records[int(name) - 1]
-        found = {record.version: record for record in reversed(records) if record.version.startswith(start)}
-        if len(found) != 1:
-            known = ", ".join(f"{record.number} ({record.version[:12]})" for record in records) or "none"
-            raise InputError(f"{self.name}: {name!r} names {len(found)} versions, expected one; records: {known}")
-        return found.popitem()[1]
+        matches = {record.version: record for record in reversed(records) if record.version.startswith(start)}
+        if len(matches) != 1:
+            listing = ", ".join(f"{record.number} ({record.version[:12]})" for record in records) or "none"
+            raise InputError(f"{self.name}: {name!r} names {len(matches)} versions, expected one; records: {listing}")
+        return matches.popitem()[1]
 
     def promote(
         self,
@@ -329,11 +329,11 @@ class Registry:
             InputError: no version matches, or several do.
         """
         stored = self.versions()
-        found = [version for version in stored if version.startswith(start)]
-        if len(found) != 1:
-            which = ", ".join(version[:12] for version in found) or "none"
+        matches = [version for version in stored if version.startswith(start)]
+        if len(matches) != 1:
+            which = ", ".join(version[:12] for version in matches) or "none"
             raise InputError(f"{self.name}: {start!r} names {which} of {len(stored)} bundles, expected one")
-        return found[0]
+        return matches[0]
 
     def facts(self, version: Version) -> Facts:
         """Return a stored bundle's facts, verified."""
@@ -428,15 +428,15 @@ class Registry:
         before = datetime.now(UTC) - grace
         kept = {f"{area}/{r.version}" for r in history for area in ("bundles", "looks")}
         kept |= {run_key(r.run_id) for r in history if r.run_id}
-        found: dict[str, datetime] = {}
+        stored: dict[str, datetime] = {}
         for area in ("bundles", "looks", "runs", "stages", CLAIMS):
-            found |= self.objects.keys(area)
+            stored |= self.objects.keys(area)
         if not dry_run:
-            for key in [key for key in found if _is_removal(key) and found[key] < before]:
+            for key in [key for key in stored if _is_removal(key) and stored[key] < before]:
                 self.objects.delete(key)  # left by a killed gc; it would block promotions forever
-                del found[key]
+                del stored[key]
         owned: dict[str, dict[str, datetime]] = {}
-        for key, modified in found.items():
+        for key, modified in stored.items():
             owned.setdefault(_owner(key), {})[key] = modified
         orphans = [owner for owner, keys in owned.items() if owner not in kept and max(keys.values()) < before]
         unexplained = [version for version in self.without_log() if f"bundles/{version}" in orphans]
@@ -490,8 +490,8 @@ class Registry:
 
     def _stale(self, winner: Record) -> StaleChampion:
         at = self.objects.at(record_key(winner.number))
-        told = f"{winner.by} made {winner.version[:12]} the champion at {winner.at}, after this comparison"
-        return StaleChampion(f"{at}: {told}; run the gate again (`dvc repro gate`), then promote")
+        event = f"{winner.by} made {winner.version[:12]} the champion at {winner.at}, after this comparison"
+        return StaleChampion(f"{at}: {event}; run the gate again (`dvc repro gate`), then promote")
 
     def _damaged(self, key: str) -> InputError:
         advice = "restore it from a copy: `din registry verify` lists all damage"

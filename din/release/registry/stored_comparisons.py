@@ -115,8 +115,8 @@ def store(registry: Registry, champion: Version, rows: pa.Table) -> list[pa.Tabl
     seen = -1
     while True:
         earlier = read(registry, champion)
-        if found := _up_to(candidate, is_preview(rows), earlier):
-            return found
+        if comparisons := _up_to(candidate, is_preview(rows), earlier):
+            return comparisons
         if len(earlier) == seen:
             raise Unavailable(
                 f"{registry.name}: comparison {seen + 1} with {champion[:12]} exists, but the store does not list it; "
@@ -136,8 +136,8 @@ def damage(registry: Registry) -> list[str]:
     """Return one line for each champion with a damaged or missing comparison."""
     lines: list[str] = []
     with noted(lines):
-        found = filter(None, map(_KEY.fullmatch, registry.objects.keys("looks")))
-        for champion in sorted({Version(key[1]) for key in found}):
+        matches = filter(None, map(_KEY.fullmatch, registry.objects.keys("looks")))
+        for champion in sorted({Version(key[1]) for key in matches}):
             with noted(lines):
                 read(registry, champion)
     return lines
@@ -195,16 +195,16 @@ def is_preview(rows: pa.Table) -> bool:
 
 def _hash(rows: pa.Table) -> bytes:
     """Return the sha256 of a comparison's candidate, its mark of a preview, and its rows."""
-    found = sha256(candidate_of(rows).encode() + (_PREVIEW if is_preview(rows) else b""))
+    digest = sha256(candidate_of(rows).encode() + (_PREVIEW if is_preview(rows) else b""))
     for column in rows.columns:
-        found.update(column.to_numpy().tobytes())
-    return found.hexdigest().encode()
+        digest.update(column.to_numpy().tobytes())
+    return digest.hexdigest().encode()
 
 
 def hashed_users(rows: pa.Table, raw_users: pa.ChunkedArray, model_name: ModelName) -> NDArray[np.uint64]:
     """Return the hash [B] of each row's user; see `rows_of` for the arguments."""
     number, user = np.unique(rows["user"].to_numpy(), return_inverse=True)
     key = model_name.encode()[:64]
-    known = raw_users.take(pa.array(number)).to_pylist()
-    digests = [blake2b(str(raw).encode(), digest_size=8, key=key).digest() for raw in known]
+    raw_values = raw_users.take(pa.array(number)).to_pylist()
+    digests = [blake2b(str(raw).encode(), digest_size=8, key=key).digest() for raw in raw_values]
     return np.array([int.from_bytes(digest, "little") for digest in digests], np.uint64)[user]
