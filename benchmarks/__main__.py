@@ -49,11 +49,11 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
             runs = results["runs"].setdefault(place, {})
             for _ in range(options.repeats):
                 for name in (OURS, *options.peers):
-                    found = _run(name, "build", workload, cores)
-                    runs[name] = merge(runs.get(name), found)
+                    result = _run(name, "build", workload, cores)
+                    runs[name] = merge(runs.get(name), result)
                     _save(results)
-                    if "error" not in found:
-                        check_training(f"{name}, {place}", found, workload.rows)
+                    if "error" not in result:
+                        check_training(f"{name}, {place}", result, workload.rows)
             if "error" not in runs[OURS]:
                 check_share(place, runs[OURS])
     if options.full_epoch:
@@ -77,11 +77,11 @@ def run(line: list[str], cores: int) -> dict[str, Any]:
     """Run a command of `benchmarks.measure`, and return its result, or `{"error"}`."""
     threads = {name: str(cores) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     with TemporaryDirectory() as folder:  # for its rows, logs and checkpoints; removed even if the process is killed
-        own = threads | {"TMPDIR": folder}
-        done = subprocess.run(line, cwd=ROOT, env=os.environ | own, capture_output=True, text=True)
-    found = next((text for text in done.stdout.splitlines() if text.startswith(MARK)), None)
-    if found is not None:
-        return json.loads(found.removeprefix(MARK))
+        environment = threads | {"TMPDIR": folder}
+        done = subprocess.run(line, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True)
+    result = next((text for text in done.stdout.splitlines() if text.startswith(MARK)), None)
+    if result is not None:
+        return json.loads(result.removeprefix(MARK))
     error = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
     print(f"  failed: {error}", flush=True)
     return {"error": error}

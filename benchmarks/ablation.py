@@ -100,14 +100,16 @@ def text(logs: Mapping[str, Params], seeds: int, jobs: int, store: Path = STORE)
         for log, params in logs.items()
         for change, values in CHANGES.items()
     }
-    features = featurized({_features(log, own): own for (log, _), own in changed.items()}, store, jobs)
+    features = featurized({_features(log, params): params for (log, _), params in changed.items()}, store, jobs)
     cases = []
-    for (log, change), own in changed.items():
+    for (log, change), params in changed.items():
         for seed in range(1, seeds + 1):
-            train = replace(own.train, learning=replace(own.train.learning, seed=seed))
-            cases.append(harness.StudyCase(f"{log} {change} {seed}", trained, (features[_features(log, own)], train)))
-    found = harness.results(store / "runs", cases, jobs)
-    runs = {case: found[number * seeds : (number + 1) * seeds] for number, case in enumerate(changed)}
+            train = replace(params.train, learning=replace(params.train.learning, seed=seed))
+            cases.append(
+                harness.StudyCase(f"{log} {change} {seed}", trained, (features[_features(log, params)], train))
+            )
+    trainings = harness.results(store / "runs", cases, jobs)
+    runs = {case: trainings[number * seeds : (number + 1) * seeds] for number, case in enumerate(changed)}
     return "\n".join(_table(log, {change: runs[log, change] for change in CHANGES}) for log in logs)
 
 
@@ -141,11 +143,11 @@ def _features(log: str, params: Params) -> str:
 def _table(log: str, rows: Mapping[str, Sequence[Trained]]) -> str:
     count = len(rows[BASE])
     test = pq.read_table(rows[BASE][0].run.predictions)
-    scores = {change: [_scores(one.run) for one in found] for change, found in rows.items()}
+    scores = {change: [_scores(training.run) for training in trainings] for change, trainings in rows.items()}
     lines = []
-    for change, found in rows.items():
-        valid = np.array([one.run.valid.auc for one in found], np.float64)
-        lines.append([change, f"{valid.mean():.4f}", *_gains(test, scores[change], scores[BASE]), *_costs(found)])
+    for change, trainings in rows.items():
+        valid = np.array([training.run.valid.auc for training in trainings], np.float64)
+        lines.append([change, f"{valid.mean():.4f}", *_gains(test, scores[change], scores[BASE]), *_costs(trainings)])
     if count > 1:
         together = [np.mean(scores[BASE], axis=0)] * count
         gains = _gains(test, together, scores[BASE])
@@ -159,20 +161,22 @@ def _scores(run: QualityRun) -> NDArray[np.float32]:
 
 def _gains(test: pa.Table, scores: Sequence[ArrayLike], base: Sequence[ArrayLike]) -> list[str]:
     """Return the mean AUC of some models, and what they have more than others on the same rows, seed by seed."""
-    cells = [f"{np.mean([auc(test['label'], own) for own in scores]):.4f}"]
+    cells = [f"{np.mean([auc(test['label'], predictions) for predictions in scores]):.4f}"]
     for metric in _METRICS:
         pairs = zip(scores, base, strict=True)
-        more = mean([difference(metric, test["label"], own, other, test["user"]) for own, other in pairs])
+        more = mean(
+            [difference(metric, test["label"], predictions, other, test["user"]) for predictions, other in pairs]
+        )
         cells.append(harness.interval(more.interval(CONFIDENCE)))
     return cells
 
 
-def _costs(found: Sequence[Trained], models: int = 1) -> list[str]:
+def _costs(trainings: Sequence[Trained], models: int = 1) -> list[str]:
     """Return the costs of one model of these, or of several together."""
     return [
-        f"{models * np.mean([one.cpu_s for one in found]):.0f}",
-        f"{models * np.median([one.request_ms for one in found]):.1f}",
-        f"{models * np.mean([one.served_mb for one in found]):.1f}",
+        f"{models * np.mean([training.cpu_s for training in trainings]):.0f}",
+        f"{models * np.median([training.request_ms for training in trainings]):.1f}",
+        f"{models * np.mean([training.served_mb for training in trainings]):.1f}",
     ]
 
 

@@ -94,7 +94,7 @@ def main() -> int:
 
     def tables() -> str:
         runs = [(run.name, weighed(Workspace(run), options.requests), predict(Workspace(run))) for run in options.runs]
-        return f"{curves(runs)}\n{causal_shares([(name, some) for name, some, _ in runs])}"
+        return f"{curves(runs)}\n{causal_shares([(name, requests) for name, requests, _ in runs])}"
 
     return publish("attention" if options.write else "", tables)
 
@@ -128,7 +128,7 @@ def weighed(here: Workspace, most: int) -> list[Weighed]:
     rows = rows.take(np.sort(random.permutation(long)[:most]))
     requests = requests_for(rows, here.raw, here.features)
     categories = _categories(here)
-    found = []
+    weighed_requests = []
     for user, label, request in zip(rows["user"].to_pylist(), rows["label"].to_pylist(), requests, strict=True):
         (packed,) = encoder.pack([request])
         seen.clear()
@@ -136,10 +136,14 @@ def weighed(here: Workspace, most: int) -> list[Weighed]:
             trained.model(trained.table, to_tensors(packed))
         attention = np.abs(seen[0].numpy().ravel().astype(np.float64))
         effects = np.abs(explain(scorer, request).effects[: len(attention), 0])
-        own = categories.get(request["candidates"][0]["item_id"])
-        causal = np.array([own is not None and categories[one["item_id"]] == own for one in request["history"]])
-        found.append(Weighed(user, label, request, attention, effects, random.random(len(attention)), causal))
-    return found
+        category = categories.get(request["candidates"][0]["item_id"])
+        causal = np.array(
+            [category is not None and categories[behaviour["item_id"]] == category for behaviour in request["history"]]
+        )
+        weighed_requests.append(
+            Weighed(user, label, request, attention, effects, random.random(len(attention)), causal)
+        )
+    return weighed_requests
 
 
 def _categories(here: Workspace) -> dict[int, object]:
@@ -153,7 +157,10 @@ def _categories(here: Workspace) -> dict[int, object]:
 def without(request: Request, weights: NDArray[np.float64], count: int) -> Request:
     """Return the request without the behaviours that have the `count` largest weights."""
     left_out = set(np.argsort(-weights, kind="stable")[:count])
-    return {**request, "history": [one for place, one in enumerate(request["history"]) if place not in left_out]}
+    return {
+        **request,
+        "history": [behaviour for place, behaviour in enumerate(request["history"]) if place not in left_out],
+    }
 
 
 @dataclass(frozen=True)
@@ -179,35 +186,35 @@ class Deletion:
         return difference("log_loss", self.labels, self.left[ranking], other, self.users).interval(_EACH_SIDE)
 
 
-def deletion(found: Sequence[Weighed], predict: Predict, count: int) -> Deletion:
+def deletion(requests: Sequence[Weighed], predict: Predict, count: int) -> Deletion:
     """Leave out `count` behaviours of each request with more of them, by each ranking."""
-    longer = [one for one in found if len(one.effects) > count]
+    longer = [request for request in requests if len(request.effects) > count]
     left = {
-        name: predict([without(one.request, weights(one), count) for one in longer])
+        name: predict([without(request.request, weights(request), count) for request in longer])
         for name, weights in RANKINGS.items()
     }
-    whole = predict([one.request for one in longer])
-    return Deletion([one.user for one in longer], [one.label for one in longer], whole, left)
+    whole = predict([request.request for request in longer])
+    return Deletion([request.user for request in longer], [request.label for request in longer], whole, left)
 
 
-def causal_share(found: Sequence[Weighed], ranking: Ranking) -> float:
+def causal_share(requests: Sequence[Weighed], ranking: Ranking) -> float:
     """Return the share of requests whose first behaviour by a ranking is causal, where some are and some are not."""
-    return float(np.mean([one.causal[ranking(one).argmax()] for one in found if _mixed(one)]))
+    return float(np.mean([request.causal[ranking(request).argmax()] for request in requests if _mixed(request)]))
 
 
-def _mixed(one: Weighed) -> bool:
-    return 0 < one.causal.mean() < 1
+def _mixed(request: Weighed) -> bool:
+    return 0 < request.causal.mean() < 1
 
 
 def curves(runs: Sequence[tuple[str, Sequence[Weighed], Predict]]) -> str:
     """Return the table of the deletion curves."""
     rows = []
-    for name, found, predict in runs:
+    for name, requests, predict in runs:
         for count in DELETED:
-            one = deletion(found, predict, count)
+            curve = deletion(requests, predict, count)
             pairs = (("random", None), ("most attended", "random"), ("largest effects", "random"))
-            losses = [one.more_loss(*pair) for pair in (*pairs, ("largest effects", "most attended"))]
-            rows.append([name, count, f"{len(one.labels):,}", *map(harness.interval, losses)])
+            losses = [curve.more_loss(*pair) for pair in (*pairs, ("largest effects", "most attended"))]
+            rows.append([name, count, f"{len(curve.labels):,}", *map(harness.interval, losses)])
     head = ["run", "left out", "requests", "random", "most attended, over random", "largest effects, over random"]
     title = "**How much the log loss of the test rows rises without some behaviours**"
     return f"{title}\n\n{harness.table([*head, 'largest effects, over most attended'], rows)}"
@@ -216,8 +223,8 @@ def curves(runs: Sequence[tuple[str, Sequence[Weighed], Predict]]) -> str:
 def causal_shares(runs: Sequence[tuple[str, Sequence[Weighed]]]) -> str:
     """Return the table of how often the first behaviour is causal, of the simulated runs; empty if there are none."""
     rows = []
-    for name, found in runs:
-        if mixed := [one for one in found if _mixed(one)]:
+    for name, requests in runs:
+        if mixed := [request for request in requests if _mixed(request)]:
             shares = [f"{causal_share(mixed, ranking):.1%}" for ranking in RANKINGS.values()]
             rows.append([name, f"{len(mixed):,}", *shares])
     title = "**How often the first behaviour is one that causes the click**"

@@ -78,12 +78,12 @@ def check_factors(tables: str, page: str) -> None:
 
 def _factors(text: str) -> dict[str, list[float]]:
     """Return the factors over the fastest peer, of training and of scoring, by the title of the table."""
-    found: dict[str, list[float]] = {}
+    factors: dict[str, list[float]] = {}
     title = ""
     for line in text.splitlines():
         if line.startswith("**"):
             title = line.strip("*")
         elif line.startswith(f"| {OVER_PEER} |"):
             cells = line.split("|")[2:4]
-            found[title] = [float(cell.strip(" *×")) if "×" in cell else nan for cell in cells]
-    return found
+            factors[title] = [float(cell.strip(" *×")) if "×" in cell else nan for cell in cells]
+    return factors

@@ -87,8 +87,8 @@ def table(users: int, logs: int) -> str:
         weeks = range(0, DAYS - 1, WEEK)
         harness.results(folder, [harness.StudyCase(f"day-{day}", retrain, (users, day, seed)) for day in weeks])
         harness.results(folder, [harness.StudyCase("served", serve, (users, seed))])
-        (found,) = harness.results(folder, [harness.StudyCase("sound", sound_days)])
-        sound |= {f"{day} of log {seed + 1}": advised for day, advised in found.items()}
+        (by_day,) = harness.results(folder, [harness.StudyCase("sound", sound_days)])
+        sound |= {f"{day} of log {seed + 1}": advised for day, advised in by_day.items()}
         cases = [harness.StudyCase(name, drifted, (name, seed)) for name in DRIFTS]
         for name, advised in zip(DRIFTS, harness.results(folder, cases), strict=True):
             planted[name].append(advised)
@@ -139,14 +139,16 @@ def serve(kept: Path, users: int, seed: int) -> int:
 def champion(folder: Path, day: date) -> Scorer:
     """Return the newest champion on the morning of a day."""
     registry = Registry(str(folder / "registry"), "month")
-    *_, number = (one.number for one in registry.history() if registry.facts(one.version).until < day.isoformat())
+    *_, number = (
+        record.number for record in registry.history() if registry.facts(record.version).until < day.isoformat()
+    )
     return scorer_of(registry.uri, registry.model_name, number, cache=folder / "bundles")
 
 
 def answer(folder: Path, day: date, asked: Sequence[Asked], scorer: Scorer, drift: Drift | None = None) -> None:
     """Answer the requests of a day, and write answers and clicks into a folder."""
     asked = sorted(asked, key=attrgetter("at"))
-    scores = np.concatenate(scorer.score_many([one.request for one in asked]))
+    scores = np.concatenate(scorer.score_many([event.request for event in asked]))
     version = scorer.version
     if drift and drift.scored:
         scores = drift.scored(scores)
@@ -154,18 +156,20 @@ def answer(folder: Path, day: date, asked: Sequence[Asked], scorer: Scorer, drif
     now = 0.0
     log = AnswerLog(folder / "served", clock=lambda: now)
     log.start()
-    for one, score in zip(asked, scores.tolist(), strict=True):
-        now = one.at
-        log.put(log.drawn(Answer(b"", version, [one.request], [[score]], [one.name])), 0)
+    for event, score in zip(asked, scores.tolist(), strict=True):
+        now = event.at
+        log.put(log.drawn(Answer(b"", version, [event.request], [[score]], [event.name])), 0)
     log.close()
     rng = np.random.default_rng(day.toordinal())
     (folder / f"clicks/{day}").mkdir(parents=True)
     with (folder / f"clicks/{day}/clicks.csv").open("w", newline="") as file:
         clicks = csv.writer(file)
         clicks.writerow(("request_id", "item_id", "timestamp"))
-        for one in asked:
-            if one.clicked:
-                clicks.writerow((one.name, one.request["candidates"][0]["item_id"], one.at + rng.exponential(120)))
+        for event in asked:
+            if event.clicked:
+                clicks.writerow(
+                    (event.name, event.request["candidates"][0]["item_id"], event.at + rng.exponential(120))
+                )
 
 
 def sound_days(kept: Path) -> dict[str, Advised]:
@@ -200,29 +204,29 @@ def judge(folder: Path, place: Path, day: date) -> Advised:
         place: a folder that keeps the alarms. Its days replace those of the log.
     """
     days = [day + number * _DAY for number in range(-29, 2)]
-    for name in ("registry", *(f"served/date={one}" for one in days), *(f"clicks/{one}" for one in days)):
+    for name in ("registry", *(f"served/date={other}" for other in days), *(f"clicks/{other}" for other in days)):
         if (folder / name).exists() and not (place / name).exists():
             shutil.copytree(folder / name, place / name, copy_function=os.link)
     clicks = Served(path=str(place / "served"), clicks=str(place / "clicks/*/*.csv"), window_hours=1)
     registry = Registry(str(place / "registry"), "month")
     with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
         end = datetime(day.year, day.month, day.day) + _DAY
-        found = watch(
+        report = watch(
             Workspace(place), place / "served", clicks, registry, end=end, most=1_000, max_age=timedelta(days=7)
         )
-    if found.problem:
-        raise InputError(found.problem)
-    return {alarm.figure: alarm.action for alarm in found.alarms}
+    if report.problem:
+        raise InputError(report.problem)
+    return {alarm.figure: alarm.action for alarm in report.alarms}
 
 
 def drift_table(sound: Mapping[str, Advised], planted: Mapping[str, Sequence[Advised]]) -> str:
     """Return the rates and the table of drifts, given what was advised on each sound day and on the days of a drift."""
-    found = [bool(advised) for days in planted.values() for advised in days]
+    alarmed = [bool(advised) for days in planted.values() for advised in days]
     right = [DRIFTS[name].action in advised.values() for name, days in planted.items() for advised in days]
     wrong = "".join(f" {day}: {', '.join(advised)}." for day, advised in sound.items() if advised)
     said = [
-        f"Drifts found on their first day: {sum(found)} of {len(found)} ({np.mean(found):.1%}; bar: 95 %). "
-        f"Missed: {share([not one for one in found])}.",
+        f"Drifts found on their first day: {sum(alarmed)} of {len(alarmed)} ({np.mean(alarmed):.1%}; bar: 95 %). "
+        f"Missed: {share([not alarm for alarm in alarmed])}.",
         f"Days with the right advice: {sum(right)} of {len(right)} ({np.mean(right):.1%}).",
         f"Sound days with an alarm: {share([bool(advised) for advised in sound.values()])} (bar: 1 %).{wrong}",
     ]
@@ -230,11 +234,11 @@ def drift_table(sound: Mapping[str, Advised], planted: Mapping[str, Sequence[Adv
     for name, days in planted.items():
         options = Counter(action for advised in days for action in {*advised.values()})
         figures = Counter(figure for advised in days for figure in advised).most_common(4)
-        told = ", ".join(f"{action} ({count})" for action, count in options.most_common())
-        row = [name, f"{sum(map(bool, days))} of {len(days)}", DRIFTS[name].action, told]
+        advice = ", ".join(f"{action} ({count})" for action, count in options.most_common())
+        row = [name, f"{sum(map(bool, days))} of {len(days)}", DRIFTS[name].action, advice]
         rows.append([*row, ", ".join(f"`{figure}`" for figure, _ in figures)])
     head = ["drift", "found", "right advice", "advice (days)", "figures that alarm most often"]
-    return "".join(f"- {one}\n" for one in said) + "\n" + harness.table(head, rows)
+    return "".join(f"- {line}\n" for line in said) + "\n" + harness.table(head, rows)
 
 
 if __name__ == "__main__":

@@ -47,9 +47,11 @@ def main() -> int:
 def costs(impressions: int) -> dict[str, Cost]:
     """Run the missing cases on a log of this size, fetched first if need be, and return the cost of each engine."""
     fetch = StudyCase("fetch", size.cost_of_stage, (impressions, "fetch", size.code_of("fetch")))
-    cases = [StudyCase(one, cost_of_featurize, (impressions, one, size.code_of("featurize"))) for one in ENGINES]
-    _, *found = results(STORE / "engines" / f"{impressions}", [fetch, *cases])
-    return dict(zip(ENGINES, found, strict=True))
+    cases = [
+        StudyCase(engine, cost_of_featurize, (impressions, engine, size.code_of("featurize"))) for engine in ENGINES
+    ]
+    _, *measured = results(STORE / "engines" / f"{impressions}", [fetch, *cases])
+    return dict(zip(ENGINES, measured, strict=True))
 
 
 def cost_of_featurize(kept: Path, impressions: int, engine: str, digest: str) -> Cost:
@@ -61,37 +63,41 @@ def cost_of_featurize(kept: Path, impressions: int, engine: str, digest: str) ->
     Raises:
         RuntimeError: the stage failed.
     """
-    log, own = kept.parent / "workspace", kept.parent / engine
-    shutil.rmtree(own, ignore_errors=True)
-    shutil.copytree(log / "data/raw", own / "data/raw", copy_function=os.link)
+    log, folder = kept.parent / "workspace", kept.parent / engine
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(log / "data/raw", folder / "data/raw", copy_function=os.link)
     params = to_json(load(log / "params.yaml"))
     params["featurize"]["engine"] = engine
-    (own / "params.yaml").write_text(json.dumps(params))
-    (own / "spark-defaults.conf").write_text("spark.master local[2]\nspark.ui.showConsoleProgress false\n")
+    (folder / "params.yaml").write_text(json.dumps(params))
+    (folder / "spark-defaults.conf").write_text("spark.master local[2]\nspark.ui.showConsoleProgress false\n")
     environment = {name: value for name, value in os.environ.items() if name != "SPARK_REMOTE"}
-    environment |= {"PYTHONPATH": str(ROOT), "SPARK_CONF_DIR": str(own), "PYSPARK_PYTHON": sys.executable}
+    environment |= {"PYTHONPATH": str(ROOT), "SPARK_CONF_DIR": str(folder), "PYSPARK_PYTHON": sys.executable}
     cpu: dict[int, float] = {}
     memory = 0
     started = time.perf_counter()
     with (kept.parent / f"{engine}.txt").open("w", encoding="utf-8") as output:
         process = psutil.Popen(
-            shlex.split(size.COMMANDS["featurize"]), cwd=own, env=environment, stdout=output, stderr=subprocess.STDOUT
+            shlex.split(size.COMMANDS["featurize"]),
+            cwd=folder,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
         )
         try:
             while process.poll() is None:
                 memory = max(memory, _measure(process, cpu))
                 time.sleep(_EVERY_S)
         finally:
-            for one in _tree(process):
-                one.kill()
+            for member in _tree(process):
+                member.kill()
     if process.returncode:
         raise RuntimeError(f"featurize failed with exit code {process.returncode}; see {output.name}")
     wall = time.perf_counter() - started
-    features = sum(path.stat().st_size for path in Workspace(own).features.rglob("*") if path.is_file())
+    features = sum(path.stat().st_size for path in Workspace(folder).features.rglob("*") if path.is_file())
     return Cost(wall, sum(cpu.values()), memory / 1e9, {"data/features": features / 1e9})
 
 
-def engine_table(impressions: int, found: Mapping[str, Cost]) -> str:
+def engine_table(impressions: int, cost_by_engine: Mapping[str, Cost]) -> str:
     """Return the table, given the number of impressions and the cost of each engine."""
     rows = [
         [
@@ -101,7 +107,7 @@ def engine_table(impressions: int, found: Mapping[str, Cost]) -> str:
             f"{cost.memory_gb:.1f}",
             f"{cost.disk_gb['data/features']:.2f}",
         ]
-        for engine, cost in found.items()
+        for engine, cost in cost_by_engine.items()
     ]
     return table([f"{impressions:,} impressions", "CPU, s", "wall, s", "peak memory, GB", "features, GB"], rows)
 
@@ -109,11 +115,11 @@ def engine_table(impressions: int, found: Mapping[str, Cost]) -> str:
 def _measure(process: psutil.Process, cpu: dict[int, float]) -> int:
     """Update the CPU seconds by process, and return the bytes of all, with shared ones counted once."""
     memory = 0
-    for one in _tree(process):
+    for member in _tree(process):
         with suppress(psutil.Error):  # it has ended
-            times = one.cpu_times()
-            cpu[one.pid] = times.user + times.system
-            memory += one.memory_full_info().pss
+            times = member.cpu_times()
+            cpu[member.pid] = times.user + times.system
+            memory += member.memory_full_info().pss
     return memory
 
 

@@ -90,7 +90,9 @@ class GeneratedTable:
 
     def line(self, arguments: Sequence[str]) -> str:
         """Return the whole command. It names the last part alone of an absolute path, and leaves out `--jobs`."""
-        named = [Path(one).name if Path(one).is_absolute() else one for one in _without_jobs(arguments)]
+        named = [
+            Path(argument).name if Path(argument).is_absolute() else argument for argument in _without_jobs(arguments)
+        ]
         return " ".join([self.command, *map(shlex.quote, named)])
 
     def writer(self) -> Callable[[str], None]:
@@ -110,7 +112,7 @@ class GeneratedTable:
 
 def _without_jobs(arguments: Sequence[str]) -> list[str]:
     """Leave out `--jobs N`, which decides no figure."""
-    return [one for before, one in pairwise(["", *arguments]) if "--jobs" not in (before, one)]
+    return [argument for before, argument in pairwise(["", *arguments]) if "--jobs" not in (before, argument)]
 
 
 def commit() -> str:

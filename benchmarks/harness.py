@@ -72,7 +72,7 @@ def results(folder: Path, cases: Sequence[StudyCase[T]], jobs: int = 0) -> list[
     paths = [case.path(folder) for case in cases]
     missing = [(case, path) for case, path in zip(cases, paths, strict=True) if not path.exists()]
     with progress(len(cases), folder.name, "case", initial=len(cases) - len(missing)) as bar:
-        for name in _in_processes(missing, jobs) if jobs else (_keep(*one) for one in missing):
+        for name in _in_processes(missing, jobs) if jobs else (_keep(*pair) for pair in missing):
             bar.set_postfix_str(name, refresh=False)
             bar.update()
     return [_adapter(case.run).validate_json(path.read_bytes()) for case, path in zip(cases, paths, strict=True)]
@@ -97,9 +97,9 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def interval(found: Interval) -> str:
+def interval(difference: Interval) -> str:
     """Return a difference with its bounds as text."""
-    return f"{found.point:+.4f} [{found.lower:+.4f}, {found.upper:+.4f}]"
+    return f"{difference.point:+.4f} [{difference.lower:+.4f}, {difference.upper:+.4f}]"
 
 
 def table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
@@ -117,7 +117,7 @@ def _listed(sizes: Mapping[str, object]) -> str:
 def _in_processes(missing: Sequence[tuple[StudyCase[Any], Path]], jobs: int) -> Iterator[str]:
     pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=_end_with_parent)
     try:
-        for future in as_completed([pool.submit(_keep, *one) for one in missing]):
+        for future in as_completed([pool.submit(_keep, *pair) for pair in missing]):
             yield future.result()
     finally:
         pool.shutdown(cancel_futures=True)  # start no further case after a failure or Ctrl-C

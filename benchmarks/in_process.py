@@ -74,7 +74,7 @@ def refusal(
 
 def _reasons(error: InputError | GateClosed) -> list[str]:
     report = read_json(error.report) if isinstance(error, GateClosed) and error.report else {}
-    gates = [one["name"] for one in report.get("gates", ()) if one["verdict"] != "open"]
-    expected = [one for one in report.get("expectations", ()) if one["severity"] == "critical"]
-    failed = [one["name"] for one in expected if not one["success"]]
+    gates = [gate["name"] for gate in report.get("gates", ()) if gate["verdict"] != "open"]
+    expected = [expectation for expectation in report.get("expectations", ()) if expectation["severity"] == "critical"]
+    failed = [expectation["name"] for expectation in expected if not expectation["success"]]
     return [*dict.fromkeys([*gates, *failed])] or [str(error)]

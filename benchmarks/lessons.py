@@ -203,13 +203,13 @@ class Site:
         registry.fetch(registry.history()[-1].version, site.before(CHAMPION))
         site._run(in_process.FEATURES, here, site._params(SCRATCH, log.day))
         for start in starts:
-            own = site._params(start, log.day)
-            site._run(in_process.MODEL, here, own)
+            start_params = site._params(start, log.day)
+            site._run(in_process.MODEL, here, start_params)
             shutil.copytree(here.root, folder / start)
             if start == SCRATCH:
                 shutil.rmtree(here.shipped)
                 shutil.copytree(here.model, here.shipped)
-                site._run(["export"], here, own)
+                site._run(["export"], here, start_params)
                 shutil.copytree(here.bundle, site.before(start))
         truth = Workspace(here.root.rename(folder / "truth"))
         site._run(["fetch", "featurize"], truth, site._params(SCRATCH, log.day + DAY))
@@ -253,16 +253,16 @@ class Site:
             refused = in_process.refusal(["refit", "export"], here, params, self._output, plant)
             after = None if refused else self.scored({"after": here.bundle, **self._replaced})
             refused = refused or in_process.refusal(["check_parity"], here, params, self._output)
-            found = []
+            lessons = []
             for run, used in runs.items():
-                own = replace(params, promote=replace(params.promote, registry=str(used)))
-                by = refused or in_process.refusal(["gate", "promote"], here, own, self._output)
+                run_params = replace(params, promote=replace(params.promote, registry=str(used)))
+                by = refused or in_process.refusal(["gate", "promote"], here, run_params, self._output)
                 closed = by.why if by and by.step == "gate" else [by.step] if by else []
                 margin = math.nan if refused else _margin(here)
                 replaced = SCRATCH if run == _FIRST_RUN else CHAMPION
                 effect = None if after is None else advantage([after], "after", replaced)
-                found.append(Lesson(plant.what if plant else SOUND, run, closed, margin, effect))
-            return found
+                lessons.append(Lesson(plant.what if plant else SOUND, run, closed, margin, effect))
+            return lessons
 
     @property
     def _replaced(self) -> Mapping[str, Path]:
@@ -293,20 +293,27 @@ class Site:
 
 
 def _margin(here: Workspace) -> float:
-    gates = {one.name: one.threshold for one in documents.read(GateReport, here.gate).gates}
+    gates = {gate.name: gate.threshold for gate in documents.read(GateReport, here.gate).gates}
     return next((-gates[name] for name in _DELTAS if isinstance(gates.get(name), float)), math.nan)
 
 
 def table(lessons: Iterable[Lesson]) -> str:
     """Return a Markdown table with a row for each lesson."""
     rows = []
-    for one in lessons:
-        gates = [f"`{name}`" for name in one.closed[:_GATES_SHOWN]]
-        more = len(one.closed) - len(gates)
+    for lesson in lessons:
+        gates = [f"`{name}`" for name in lesson.closed[:_GATES_SHOWN]]
+        more = len(lesson.closed) - len(gates)
         closed = ", ".join([*gates, *([f"{more} more"] if more else [])])
-        margin = f"{one.permitted:.4f}" if math.isfinite(one.permitted) else ""
+        margin = f"{lesson.permitted:.4f}" if math.isfinite(lesson.permitted) else ""
         rows.append(
-            [one.what, one.run, harness.interval(one.effect) if one.effect else "", margin, closed, one.verdict]
+            [
+                lesson.what,
+                lesson.run,
+                harness.interval(lesson.effect) if lesson.effect else "",
+                margin,
+                closed,
+                lesson.verdict,
+            ]
         )
     return harness.table(("fault", "run", "AUC of the next day, effect", "margin", "not open", ""), rows)
 

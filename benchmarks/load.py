@@ -64,10 +64,10 @@ def wrk() -> str:
     Raises:
         InputError: it is not installed.
     """
-    found = shutil.which("wrk")
-    if found is None:
+    path = shutil.which("wrk")
+    if path is None:
         raise InputError("wrk: not found; install it, e.g. with `apt install wrk` or `brew install wrk`")
-    return found
+    return path
 
 
 def load_table(scorer: Scorer, registry: str, model: str, time: int) -> str:
@@ -96,9 +96,13 @@ def load_table(scorer: Scorer, registry: str, model: str, time: int) -> str:
             loads[f"{share:g}× at random"] = load(_CONNECTIONS, 1e3 * _CONNECTIONS / full.rate / share, "random")
     head = ["load", "answers/s", "of capacity", "refused (503, 504)", "p50, ms", "p99, ms", "p99 to the scorer's own"]
     rows = [["`Scorer` alone", "", "", "", f"{p50:.1f}", f"{p99:.1f}", ""]]
-    for name, found in loads.items():
-        counts = [f"{found.rate:.0f}", f"{found.rate / full.rate:.2f}×", f"{found.refused / found.answers:.0%}"]
-        rows.append([name, *counts, f"{found.p50:.1f}", f"{found.p99:.1f}", f"{found.p99 / p99:.2f}×"])
+    for name, measured in loads.items():
+        counts = [
+            f"{measured.rate:.0f}",
+            f"{measured.rate / full.rate:.2f}×",
+            f"{measured.refused / measured.answers:.0%}",
+        ]
+        rows.append([name, *counts, f"{measured.p50:.1f}", f"{measured.p99:.1f}", f"{measured.p99 / p99:.2f}×"])
     title = f"**`din serve` under load, {CANDIDATES} candidates, {scorer.max_history} behaviours**"
     return f"{title}\n\n{table(head, rows)}"
 
@@ -109,15 +113,15 @@ def some_requests(scorer: Scorer, count: int = 200) -> list[dict[str, Any]]:
     example = scorer.example(max(1_000, scorer.max_history))
     users = [*scorer.users] or [None]
 
-    def some(key: str, size: int) -> list[Any]:
+    def drawn(key: str, size: int) -> list[Any]:
         return random.choice(example[key], size).tolist()
 
     return [
         example
         | {
             "user": {"user_id": user},
-            "history": some("history", scorer.max_history),
-            "candidates": some("candidates", CANDIDATES),
+            "history": drawn("history", scorer.max_history),
+            "candidates": drawn("candidates", CANDIDATES),
         }
         for user in random.choice(users, count).tolist()
     ]
@@ -132,10 +136,10 @@ def loaded(url: str, bodies: Path, time: int, connections: int, pause_ms: float,
     line = [wrk(), "-t1", f"-c{connections}", f"-d{time}s", "--timeout", "10s", "-s", str(_LUA), f"{url}/v1/score"]
     script = ["--", str(bodies), f"{pause_ms}", spacing]
     done = subprocess.run([*line, *script], stdout=subprocess.PIPE, text=True, check=True)
-    found = Answers(*json.loads(done.stdout.rpartition("RESULT ")[2]))
-    if not found.answers:
+    result = Answers(*json.loads(done.stdout.rpartition("RESULT ")[2]))
+    if not result.answers:
         raise InputError(f"{url}: no answer in {time} s; load it for longer")
-    return found
+    return result
 
 
 @contextmanager

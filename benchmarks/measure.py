@@ -163,8 +163,8 @@ def main() -> None:
 
     torch.set_num_threads(options.settings["cores"])
     module, _, name = options.function.partition(":")
-    found = getattr(importlib.import_module(module), name)(workload)
-    say(found if isinstance(found, dict) else measure(found))
+    result = getattr(importlib.import_module(module), name)(workload)
+    say(result if isinstance(result, dict) else measure(result))
 
 
 def command(python: str, function: str, workload: Workload, cores: int) -> list[str]:

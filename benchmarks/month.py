@@ -187,7 +187,7 @@ def text(month: Month, folder: Path, days: Sequence[DayRun]) -> str:
         f"({100 * replaced / len(sound):.0f} %; bar: 80 %).",
     ]
     rows = [[month.date(day.number), _what(day.fault), verdict(folder, day)] for day in days]
-    return "".join(f"- {one}\n" for one in said) + "\n" + harness.table(["day", "planted", "outcome"], rows)
+    return "".join(f"- {line}\n" for line in said) + "\n" + harness.table(["day", "planted", "outcome"], rows)
 
 
 def served_bad_days(month: Month, folder: Path, days: Iterable[DayRun]) -> list[str]:

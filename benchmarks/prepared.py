@@ -103,12 +103,12 @@ def blob(path: Path) -> str:
 def movielens(paths: Paths) -> Tables:
     """Rename columns, sort ratings by user and time, and add the first genre as `category`."""
     ratings = [
-        {"user_id": one["userId"], "item_id": one["movieId"], "timestamp": one["timestamp"], "rating": one["rating"]}
-        for one in read(paths["ratings.csv"])
+        {"user_id": row["userId"], "item_id": row["movieId"], "timestamp": row["timestamp"], "rating": row["rating"]}
+        for row in read(paths["ratings.csv"])
     ]
     movies = [
-        {"item_id": one["movieId"], "category": genre(one["genres"]), "genres": one["genres"], "title": one["title"]}
-        for one in read(paths["movies.csv"])
+        {"item_id": row["movieId"], "category": genre(row["genres"]), "genres": row["genres"], "title": row["title"]}
+        for row in read(paths["movies.csv"])
     ]
     return {"interactions": in_order(ratings, "user_id", "timestamp", "item_id"), "items": movies}
 
@@ -135,7 +135,7 @@ def beauty(paths: Paths) -> Tables:
     attributes: dict[str, list[int]] = json.loads(paths["Beauty_item2attributes.json"].read_text())
     later = {attribute for attributes_of_item in attributes.values() for attribute in attributes_of_item[1:]}
     described: list[Row] = []
-    for item, attributes_of_item in sorted(attributes.items(), key=lambda one: int(one[0])):
+    for item, attributes_of_item in sorted(attributes.items(), key=lambda pair: int(pair[0])):
         brand = "" if attributes_of_item[0] in later else attributes_of_item[0]
         categories = attributes_of_item[1:] if brand else attributes_of_item
         top, last = (categories[0], categories[-1]) if categories else ("", "")
@@ -170,19 +170,19 @@ def kuairand(paths: Paths) -> Tables:
     before: list[Watched] = []
     shown: dict[tuple[str, ...], Row] = {}
     for name in STANDARD:
-        for one in read(paths[name]):
-            if int(one["date"]) < FIRST_DAY:
-                numbers = (int(one[key]) for key in ("user_id", "time_ms", "video_id", "is_like", "long_view"))
+        for line in read(paths[name]):
+            if int(line["date"]) < FIRST_DAY:
+                numbers = (int(line[key]) for key in ("user_id", "time_ms", "video_id", "is_like", "long_view"))
                 before.append(Watched(*numbers))
-            elif int(one["date"]) <= LAST_DAY:
-                ids = {"user_id": one["user_id"], "item_id": one["video_id"], "timestamp": one["time_ms"]}
-                answers = {key: one[key] for key in (*_ACTS, "tab")}
-                shown[tuple(one.values())] = {**ids, "label": one["is_click"], **answers, "day": one["date"]}
+            elif int(line["date"]) <= LAST_DAY:
+                ids = {"user_id": line["user_id"], "item_id": line["video_id"], "timestamp": line["time_ms"]}
+                answers = {key: line[key] for key in (*_ACTS, "tab")}
+                shown[tuple(line.values())] = {**ids, "label": line["is_click"], **answers, "day": line["date"]}
     videos = []
-    for one in read(paths["video_features_basic_pure.csv"]):
-        tags = one["tag"].split(",")
-        row = {"item_id": one["video_id"], "category": tags[0], "tags": "|".join(tags)}
-        videos.append(row | {key: one[key] for key in _VIDEO})
+    for line in read(paths["video_features_basic_pure.csv"]):
+        tags = line["tag"].split(",")
+        row = {"item_id": line["video_id"], "category": tags[0], "tags": "|".join(tags)}
+        videos.append(row | {key: line[key] for key in _VIDEO})
     return {
         "interactions": in_order(shown.values(), "user_id", "timestamp", "item_id"),
         "items": videos,
@@ -202,13 +202,13 @@ def _history(user: int, past: Sequence[Watched]) -> Row:
         "history_len": len(past),
         "last_time_ms": past[-1].time,
         "watch_seq": _newest(past),
-        "like_seq": _newest([one for one in past if one.liked]),
-        "long_watch_seq": _newest([one for one in past if one.long]),
+        "like_seq": _newest([watched for watched in past if watched.liked]),
+        "long_watch_seq": _newest([watched for watched in past if watched.long]),
     }
 
 
 def _newest(past: Sequence[Watched]) -> str:
-    return "|".join(str(one.video) for one in past[-_MOST:])
+    return "|".join(str(watched.video) for watched in past[-_MOST:])
 
 
 def read(path: Path) -> Iterator[dict[str, str]]:
@@ -219,7 +219,7 @@ def read(path: Path) -> Iterator[dict[str, str]]:
 
 def in_order(rows: Iterable[Row], *keys: str) -> list[Row]:
     """Return rows sorted by columns of whole numbers."""
-    return sorted(rows, key=lambda one: [int(str(one[key])) for key in keys])
+    return sorted(rows, key=lambda row: [int(str(row[key])) for key in keys])
 
 
 LOGS = {

@@ -108,10 +108,10 @@ def settings(texts: Sequence[str]) -> dict[str, Any]:
         InputError: a text does not have this form.
     """
     values = {}
-    for one in texts:
-        key, separator, value = one.partition("=")
+    for setting in texts:
+        key, separator, value = setting.partition("=")
         if not separator:
-            raise InputError(f"--set {one}: expected KEY=VALUE, such as data.window_days=14")
+            raise InputError(f"--set {setting}: expected KEY=VALUE, such as data.window_days=14")
         values[key] = plain(value, f"--set {key}")
     return values
 
@@ -127,7 +127,7 @@ def measured(folder: Path, params: Params, seeds: Sequence[int], count: int) -> 
     params = _prepared(params)
     here = Workspace(folder / "workspace")
     here.root.mkdir(parents=True, exist_ok=True)
-    found: list[DayScores] = []
+    day_scores: list[DayScores] = []
     seen = look(here, params)  # which locks the workspace itself
     with workspace_lock(here):
         ends = date.fromisoformat(seen.first_day), date.fromisoformat(seen.last_day)
@@ -137,13 +137,13 @@ def measured(folder: Path, params: Params, seeds: Sequence[int], count: int) -> 
             policies = {days[0]: (SCRATCH,), days[-1]: ()}.get(day, LEARNING)
             now = replace(params, data=replace(params.data, until=day))
             (of_seeds,) = harness.results(folder, [harness.StudyCase(f"{day}", run, (now, day, policies, serving))])
-            for one in of_seeds:
-                made = {name: model.version for name, model in one.made.items()}
+            for scored_day in of_seeds:
+                made = {name: model.version for name, model in scored_day.made.items()}
                 if day == days[0]:
                     made = {FIRST: made[SCRATCH], CHAMPION: made[SCRATCH]}
-                serving[one.seed] |= made
-            found += of_seeds
-    return found
+                serving[scored_day.seed] |= made
+            day_scores += of_seeds
+    return day_scores
 
 
 def days_of_runs(first: date, last: date, count: int, valid_days: int) -> list[date]:
@@ -222,10 +222,12 @@ def _prepared(params: Params) -> Params:
 
 def text(days: Sequence[DayScores]) -> str:
     """Return the tables of metrics with the cost of learning, of differences, and of days."""
-    scores = {(one.day, one.seed): pq.read_table(one.scores) for one in days if one.scores}
+    scores = {
+        (scored_day.day, scored_day.seed): pq.read_table(scored_day.scores) for scored_day in days if scored_day.scores
+    }
     dates = sorted({day for day, _ in scores})
     seeds = list(dict.fromkeys(seed for _, seed in scores))
-    costs = [one.made for one in days if CHAMPION in one.made]
+    costs = [scored_day.made for scored_day in days if CHAMPION in scored_day.made]
     levels = []
     for policy, name in NAMES.items():
         seconds = [made[policy].seconds for made in costs if policy in made]

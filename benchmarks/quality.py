@@ -98,13 +98,13 @@ def read(data: Path | None, full: bool = True) -> tuple[dict[str, Params], list[
     rows = []
     for group in YAML(typ="safe").load(path.read_text(encoding="utf-8")).values():
         asked = {name: log for name, log in group["logs"].items() if full or not log.get("full")}
-        own = {name: read_log(ROOT / log["example"], data, log.get("set")) for name, log in asked.items()}
-        own = {name: params for name, params in own.items() if data or params.fetch.source != "table"}
-        logs |= own
+        group_logs = {name: read_log(ROOT / log["example"], data, log.get("set")) for name, log in asked.items()}
+        group_logs = {name: params for name, params in group_logs.items() if data or params.fetch.source != "table"}
+        logs |= group_logs
         for row in group["rows"]:
             where = f"{path}: row {row['name']!r}"
-            for log in [log for log in own if log in row.get("logs", own)]:
-                params = to_json(own[log])
+            for log in [log for log in group_logs if log in row.get("logs", group_logs)]:
+                params = to_json(group_logs[log])
                 for overlay in (group["train"], row["train"], {"compute": {"threads": 1}}):
                     params = overlaid(params, {"train": overlay}, where)
                 train = parse(Train, params["train"], where)
@@ -121,17 +121,17 @@ def trained(
         for seed in range(1, seeds + 1):
             train = replace(row.train, learning=replace(row.train.learning, seed=seed))
             cases.append(harness.StudyCase(f"{row.log} {row.name} {seed}", run, (features[row.log], train)))
-    found = harness.results(store / "runs", cases, jobs)
-    return [found[start : start + seeds] for start in range(0, len(found), seeds)]
+    results = harness.results(store / "runs", cases, jobs)
+    return [results[start : start + seeds] for start in range(0, len(results), seeds)]
 
 
 def text(rows: Sequence[Row], runs: Sequence[list[QualityRun]]) -> str:
     """Return a table for each log."""
-    found = {(row.log, row.name): own for row, own in zip(rows, runs, strict=True)}
+    by_row = {(row.log, row.name): row_runs for row, row_runs in zip(rows, runs, strict=True)}
     parts = []
     for log in dict.fromkeys(row.log for row in rows):
-        lines = [_line(row, found[log, row.name], found[log, row.base]) for row in rows if row.log == log]
-        first = next(own[0] for (name, _), own in found.items() if name == log)
+        lines = [_line(row, by_row[log, row.name], by_row[log, row.base]) for row in rows if row.log == log]
+        first = next(row_runs[0] for (name, _), row_runs in by_row.items() if name == log)
         title = f"**{log}**: {first.test.rows:,} test rows of {first.test.users:,} users"
         if first.oracle:
             title += f"; the AUC of the true probabilities is {first.oracle.auc:.4f}"
@@ -139,23 +139,23 @@ def text(rows: Sequence[Row], runs: Sequence[list[QualityRun]]) -> str:
     return "\n".join(parts)
 
 
-def _line(row: Row, found: list[QualityRun], base: list[QualityRun]) -> dict[str, str]:
+def _line(row: Row, runs: list[QualityRun], base: list[QualityRun]) -> dict[str, str]:
     """Return the cells of a row by the heads of their columns."""
-    cells = {"model": row.name, "valid AUC": _mean_sd([run.valid.auc for run in found])}
+    cells = {"model": row.name, "valid AUC": _mean_sd([run.valid.auc for run in runs])}
     for head, metric in (("test AUC", "auc"), ("GAUC", "gauc"), ("log loss", "log_loss")):
-        cells[head] = _mean_sd(_test(found, metric))
-    gains = list(map(relative_improvement, _test(found, "auc"), _test(base, "auc")))
+        cells[head] = _mean_sd(_test(runs, metric))
+    gains = list(map(relative_improvement, _test(runs, "auc"), _test(base, "auc")))
     compared = row.name != row.base and not np.isnan(gains).any()  # a base at or below 0.5 has no lift
     cells["RelaImpr AUC"] = f"{_mean_sd(gains, '+.1f')} %" if compared else "–"
     for metric in _COMPARED:
-        paired = [run.less(other, metric) for run, other in zip(found, base, strict=True)]
+        paired = [run.less(other, metric) for run, other in zip(runs, base, strict=True)]
         gain = harness.interval(mean(paired).interval(CONFIDENCE))
         cells[f"{metric.upper()} minus base"] = gain if row.name != row.base else "–"
-    if known := found[0].oracle:
-        lift = (np.mean(_test(found, "auc")) - 0.5) / (known.auc - 0.5)
+    if oracle := runs[0].oracle:
+        lift = (np.mean(_test(runs, "auc")) - 0.5) / (oracle.auc - 0.5)
         cells["of the oracle's lift"] = f"{lift * 100:.1f} %"
-    epoch = np.mean([run.epoch for run in found])
-    return cells | {"epoch": f"{epoch:.1f}", "seeds": str(len(found))}
+    epoch = np.mean([run.epoch for run in runs])
+    return cells | {"epoch": f"{epoch:.1f}", "seeds": str(len(runs))}
 
 
 def _test(runs: list[QualityRun], metric: str) -> list[float]:

@@ -52,7 +52,7 @@ def _run_table(name: str, runs: dict[str, Any]) -> str:
     if ours:
         best = [_best_peer(good, key) for key in ("train_per_second", "score_per_second")]
         mine = (ours["train_per_second"], ours["score_per_second"])
-        ratios = [f"**{own / peer:.1f}×**" if peer else "**–**" for own, peer in zip(mine, best, strict=True)]
+        ratios = [f"**{rate / peer:.1f}×**" if peer else "**–**" for rate, peer in zip(mine, best, strict=True)]
         rows.append([OVER_PEER, *ratios, "", ""])
         below = _below(ours, best[0], [accounted(run) for run in good.values()])
     head = ["", "train, rows/s", "score, rows/s", "peak memory, MB", "training AUC"]

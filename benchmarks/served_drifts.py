@@ -55,7 +55,8 @@ def _each(change: Callable[[Request], Request], share: float = 1.0) -> Drift:
     return Drift(
         ASK,
         lambda asked, rng: [
-            replace(one, request=one.request | change(one.request)) if rng.random() < share else one for one in asked
+            replace(event, request=event.request | change(event.request)) if rng.random() < share else event
+            for event in asked
         ],
     )
 
@@ -67,18 +68,21 @@ def _entries(group: str, change: Callable[[Request], Request], share: float = 1.
 
 def _kept(is_kept: Callable[[Asked, float], bool]) -> Drift:
     """Return a drift that loses requests, given each with a random number in [0, 1)."""
-    return Drift(ASK, lambda asked, rng: [one for one in asked if is_kept(one, float(rng.random()))])
+    return Drift(ASK, lambda asked, rng: [event for event in asked if is_kept(event, float(rng.random()))])
 
 
 def _clicks(is_clicked: Callable[[Asked, float], bool]) -> Drift:
     """Return a drift of clicks, given each request with a random number in [0, 1)."""
-    return Drift(ASK, lambda asked, rng: [replace(one, clicked=is_clicked(one, float(rng.random()))) for one in asked])
+    return Drift(
+        ASK, lambda asked, rng: [replace(event, clicked=is_clicked(event, float(rng.random()))) for event in asked]
+    )
 
 
 def _again(asked: Sequence[Asked], every: int, **changes: Any) -> list[Asked]:
     """Return the requests, and some of them again a second later, with other keys."""
     again = [
-        replace(one, name=f"{one.name}-again", at=one.at + 1, request=one.request | changes) for one in asked[::every]
+        replace(event, name=f"{event.name}-again", at=event.at + 1, request=event.request | changes)
+        for event in asked[::every]
     ]
     return [*asked, *again]
 
@@ -89,33 +93,39 @@ def _machine(asked: Sequence[Asked], rng: np.random.Generator) -> list[Asked]:
 
 
 def _randomly(asked: Sequence[Asked], rng: np.random.Generator) -> list[Asked]:
-    clicked = rng.permutation([one.clicked for one in asked]).tolist()
-    return [replace(one, clicked=now) for one, now in zip(asked, clicked, strict=True)]
+    clicked = rng.permutation([event.clicked for event in asked]).tolist()
+    return [replace(event, clicked=now) for event, now in zip(asked, clicked, strict=True)]
 
 
-def _user(one: Asked) -> int:
-    return int(one.request["user"]["user_id"])
+def _user(event: Asked) -> int:
+    return int(event.request["user"]["user_id"])
 
 
 def _older(request: Request) -> Request:
-    return {"history": [one for one in request["history"] if one["timestamp"] < request["time"] - 24 * HOUR]}
+    return {
+        "history": [
+            behaviour for behaviour in request["history"] if behaviour["timestamp"] < request["time"] - 24 * HOUR
+        ]
+    }
 
 
 DRIFTS = {
-    "no requests for six hours": _kept(lambda one, _: not 12 * HOUR <= one.at % (24 * HOUR) < 18 * HOUR),
+    "no requests for six hours": _kept(lambda event, _: not 12 * HOUR <= event.at % (24 * HOUR) < 18 * HOUR),
     "half of the requests lost": _kept(lambda _, drawn: drawn < 0.5),
-    "a third of the users gone": _kept(lambda one, _: _user(one) % 3 > 0),
+    "a third of the users gone": _kept(lambda event, _: _user(event) % 3 > 0),
     "every request sent twice": Drift(ASK, lambda asked, rng: _again(asked, 1)),
     "a machine sends a sixth of the requests": Drift(ASK, _machine),
     "histories empty": _each(lambda _: {"history": []}),
     "histories cut to five": _each(lambda request: {"history": request["history"][-5:]}),
     "histories reversed": _each(lambda request: {"history": request["history"][::-1]}),
     "histories lack the last day": _each(_older),
-    "times of behaviours 8 h ahead": _entries("history", lambda one: {"timestamp": one["timestamp"] + 8 * HOUR}),
-    "items of behaviours in another form": _entries("history", lambda one: {"item_id": f"item-{one['item_id']}"}),
-    "items of candidates in another form": _entries("candidates", lambda one: {"item_id": f"item-{one['item_id']}"}),
+    "times of behaviours 8 h ahead": _entries("history", lambda entry: {"timestamp": entry["timestamp"] + 8 * HOUR}),
+    "items of behaviours in another form": _entries("history", lambda entry: {"item_id": f"item-{entry['item_id']}"}),
+    "items of candidates in another form": _entries(
+        "candidates", lambda entry: {"item_id": f"item-{entry['item_id']}"}
+    ),
     "a third of the candidates are new items": replace(
-        _entries("candidates", lambda one: {"item_id": one["item_id"] + 10**6}, 1 / 3), action="retrain"
+        _entries("candidates", lambda entry: {"item_id": entry["item_id"] + 10**6}, 1 / 3), action="retrain"
     ),
     "users in another form": _each(lambda request: {"user": {"user_id": f"u{request['user']['user_id']}"}}),
     "categories missing": _entries("candidates", lambda _: {"category": None}),
@@ -129,11 +139,11 @@ DRIFTS = {
     "a bundle gives the scores of other requests": Drift("roll back", scored=lambda p: np.roll(p, 100)),
     "a bundle's scores are 1.3 times too high": Drift("roll back", scored=lambda p: np.minimum(1.3 * p, 0.99)),
     "a bundle's scores are squared": Drift("roll back", scored=np.square),
-    "half of the clicks lost": _clicks(lambda one, drawn: one.clicked and drawn < 0.5),
-    "all clicks lost": _clicks(lambda one, _: False),
-    "all clicks of a fifth of the users lost": _clicks(lambda one, _: one.clicked and _user(one) % 5 > 0),
-    "about twice as many clicks": _clicks(lambda one, drawn: one.clicked or drawn < 0.4),
-    "a fifth of the users click on everything": _clicks(lambda one, _: one.clicked or _user(one) % 5 == 0),
+    "half of the clicks lost": _clicks(lambda event, drawn: event.clicked and drawn < 0.5),
+    "all clicks lost": _clicks(lambda event, _: False),
+    "all clicks of a fifth of the users lost": _clicks(lambda event, _: event.clicked and _user(event) % 5 > 0),
+    "about twice as many clicks": _clicks(lambda event, drawn: event.clicked or drawn < 0.4),
+    "a fifth of the users click on everything": _clicks(lambda event, _: event.clicked or _user(event) % 5 == 0),
     "people click at random": Drift("retrain", _randomly),
 }
 """All drifts, by what they are."""

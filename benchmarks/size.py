@@ -173,7 +173,7 @@ def extrapolated(impressions: int, costs: Mapping[str, Cost]) -> str:
         times = size / impressions
         hours = [times * sum(costs[stage].cpu for stage in stages) / 3600 for stages in _STEPS.values()]
         disk = times * sum(list(costs.values())[-1].disk_gb.values())
-        rows.append([f"{size:,}", *(f"{one:.1f}" for one in hours), f"{disk:,.1f}"])
+        rows.append([f"{size:,}", *(f"{value:.1f}" for value in hours), f"{disk:,.1f}"])
     title = f"**In proportion to the CPU time on {impressions:,} impressions, not measured**"
     head = ["impressions", *(f"{name}, h" for name in _STEPS), "disk, GB"]
     return f"{title}\n\n{table(head, rows)}"

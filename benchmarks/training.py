@@ -47,7 +47,7 @@ def run(kept: Path, features: Path, train: Train) -> QualityRun:
     with contextlib.redirect_stdout(io.StringIO()), computing(train.compute) as compute:
         learner, progress = fit(opened, train, compute=compute)
     valid, test = (predict(learner.finished, opened, split, EVALUATION_BATCH) for split in ("valid", "test"))
-    known = oracle(test, Workspace(features.parents[1]).truth)
+    true_metrics = oracle(test, Workspace(features.parents[1]).truth)
     predictions = kept.with_suffix(".parquet")
     pq.write_table(test.table().select(["user", "label", "prediction"]), predictions)
-    return QualityRun(progress.best_epoch + 1, valid.metrics, test.metrics, known, predictions)
+    return QualityRun(progress.best_epoch + 1, valid.metrics, test.metrics, true_metrics, predictions)

@@ -65,17 +65,17 @@ def text(logs: Mapping[str, Params], trials: int, seeds: int, jobs: int, store: 
     cases = {}
     for log, params in logs.items():
         for name, model in MODELS.items():
-            own = replace(params, train=_start(params, model, features[log]))
-            cases[log, name] = harness.StudyCase(f"{log} {name}", searched, (features[log], own, trials))
-    found = dict(zip(cases, harness.results(store / "searches", [*cases.values()], jobs), strict=True))
+            start = replace(params, train=_start(params, model, features[log]))
+            cases[log, name] = harness.StudyCase(f"{log} {name}", searched, (features[log], start, trials))
+    searches = dict(zip(cases, harness.results(store / "searches", [*cases.values()], jobs), strict=True))
     rows = []
     for log, params in logs.items():
         rows.append(quality.Row(log, GUESSED, "BaseModel", params.train))
         for name in MODELS:
-            own = cases[log, name].arguments[1]
-            rows.append(quality.Row(log, name, "BaseModel", settings(own, found[log, name].changes)))
+            start = cases[log, name].arguments[1]
+            rows.append(quality.Row(log, name, "BaseModel", settings(start, searches[log, name].changes)))
     tables = quality.text(rows, quality.trained(rows, features, seeds, jobs, store))
-    return f"{tables}\n{_changes(found)}"
+    return f"{tables}\n{_changes(searches)}"
 
 
 def guessed(folder: Path) -> Params:
@@ -86,8 +86,8 @@ def guessed(folder: Path) -> Params:
     """
     place = folder.resolve()
     workspace = Workspace(place)
-    found = guess(workspace, tables(workspace, str(place), {}), {})
-    values = nested({key: choice.value for key, choice in found.items()})
+    choices = guess(workspace, tables(workspace, str(place), {}), {})
+    values = nested({key: choice.value for key, choice in choices.items()})
     return parse(Params, overlaid(to_json(Params()), values, folder), folder)
 
 
@@ -98,11 +98,16 @@ def _start(params: Params, model: str, features: Path) -> Train:
     return replace(params.train, model=replace(params.train.model, name=model))
 
 
-def _changes(found: Mapping[tuple[str, str], Found]) -> str:
+def _changes(searches: Mapping[tuple[str, str], Found]) -> str:
     """Return a table of what the best trials change."""
     lines: Sequence[Sequence[object]] = [
-        (log, name, one.trials, ", ".join(f"`{key}: {written(value)}`" for key, value in one.changes.items()) or "–")
-        for (log, name), one in found.items()
+        (
+            log,
+            name,
+            search.trials,
+            ", ".join(f"`{key}: {written(value)}`" for key, value in search.changes.items()) or "–",
+        )
+        for (log, name), search in searches.items()
     ]
     return harness.table(("log", "model", "trials", "the best one changes"), lines)
 

@@ -59,16 +59,16 @@ def lesson_table(logs: Sequence[Sequence[Lesson]]) -> str:
     lessons = [lesson for log in logs for lesson in log]
     rows = []
     for what in dict.fromkeys(lesson.what for lesson in lessons):
-        own = [lesson for lesson in lessons if lesson.what == what]
-        spoiled = [lesson for lesson in own if lesson.harmful]
-        effects = [lesson.effect.point for lesson in own if lesson.effect]
+        of_fault = [lesson for lesson in lessons if lesson.what == what]
+        spoiled = [lesson for lesson in of_fault if lesson.harmful]
+        effects = [lesson.effect.point for lesson in of_fault if lesson.effect]
         rows.append(
             [
                 what,
-                len(own),
+                len(of_fault),
                 f"{np.mean(effects):+.4f}" if effects else "",
-                f"{np.nanmedian([lesson.permitted for lesson in own]):.4f}",
-                sum(not lesson.closed for lesson in own),
+                f"{np.nanmedian([lesson.permitted for lesson in of_fault]):.4f}",
+                sum(not lesson.closed for lesson in of_fault),
                 len(spoiled),
                 sum(not lesson.closed for lesson in spoiled),
             ]

@@ -129,10 +129,10 @@ def draw(seed: int = 0, size: Size | None = None) -> Delivery:
     wanted = taste[user, rng.integers(0, tastes[user])]
     liked = rng.random(rows) < 0.4
     item = _items(rng, popularity, category, np.where(liked, wanted, -1), born, day)
-    own = (taste[user] == category[item][:, None]) & (np.arange(3) < tastes[user][:, None])
+    to_taste = (taste[user] == category[item][:, None]) & (np.arange(3) < tastes[user][:, None])
     tab = rng.choice(len(_TABS), rows, p=[0.5, 0.2, 0.3])
     position = rng.integers(1, 11, rows)
-    logit = size.base + 2.4 * own.any(axis=1) + 0.4 * quality[item] + mood[user]
+    logit = size.base + 2.4 * to_taste.any(axis=1) + 0.4 * quality[item] + mood[user]
     logit += np.array(list(_TABS.values()))[tab] - 0.06 * position
     label = (rng.random(rows) < 1 / (1 + np.exp(-logit))).astype(int)
     events = pd.DataFrame(
@@ -194,11 +194,11 @@ def _first_days(rng: np.random.Generator, count: int, share: float, days: int) -
 
 def _users_of(rng: np.random.Generator, activity: np.ndarray, joined: np.ndarray, day: np.ndarray) -> np.ndarray:
     """Draw a user who has joined for each row, by activity."""
-    found = np.empty(len(day), int)
+    users = np.empty(len(day), int)
     for today in np.unique(day):
         weight = activity * (joined <= today)
-        found[day == today] = rng.choice(len(activity), int((day == today).sum()), p=weight / weight.sum())
-    return found
+        users[day == today] = rng.choice(len(activity), int((day == today).sum()), p=weight / weight.sum())
+    return users
 
 
 def _items(
@@ -210,14 +210,14 @@ def _items(
     day: np.ndarray,
 ) -> np.ndarray:
     """Draw an item by popularity for each row from those that exist, of the wanted category if it is not negative."""
-    found = np.empty(len(wanted), int)
+    items = np.empty(len(wanted), int)
     for value, today in np.unique(np.stack([wanted, day]), axis=1).T:
         rows = (wanted == value) & (day == today)
         weight = popularity * ((category == value) | (value < 0)) * (born <= today)
         if not weight.any():
             weight = popularity * (born <= today)
-        found[rows] = rng.choice(len(category), int(rows.sum()), p=weight / weight.sum())
-    return found
+        items[rows] = rng.choice(len(category), int(rows.sum()), p=weight / weight.sum())
+    return items
 
 
 def _side(rng: np.random.Generator, category: np.ndarray) -> Frame:

@@ -97,8 +97,8 @@ def start(delivery: Delivery, workspace: Path, **settings: Any) -> Params:
         settings: parameters, with two underscores for a dot; those of the delivery take precedence.
     """
     workspace.mkdir(parents=True)
-    found = write(delivery, workspace)
-    return parameters({**{name.replace("__", "."): value for name, value in settings.items()}, **found})
+    of_delivery = write(delivery, workspace)
+    return parameters({**{name.replace("__", "."): value for name, value in settings.items()}, **of_delivery})
 
 
 @dataclass(frozen=True)
@@ -183,13 +183,13 @@ def _verdict(workspace: Workspace) -> str:
 
 def _closed(stage: str, workspace: Workspace, error: Exception) -> dict[str, str]:
     """Messages by gate. They name files from the workspace on: the name of its folder is a defect's."""
-    found = {stage: str(error)}
+    messages = {stage: str(error)}
     if isinstance(error, GateClosed) and stage.startswith("validate_"):
-        found = _failed(stage, workspace, "critical")
+        messages = _failed(stage, workspace, "critical")
     if isinstance(error, GateClosed) and stage == "gate":
         shut = [gate for gate in read_json(workspace.gate)["gates"] if gate["verdict"] != "open"]
-        found = {f"gate.{gate['name']}": str(gate["reason"]) for gate in shut}
-    return {name: message.replace(f"{workspace.root}/", "") for name, message in found.items()}
+        messages = {f"gate.{gate['name']}": str(gate["reason"]) for gate in shut}
+    return {name: message.replace(f"{workspace.root}/", "") for name, message in messages.items()}
 
 
 def _warned(stage: str, workspace: Workspace) -> dict[str, str]:

@@ -114,14 +114,16 @@ def _file(what: str, change: Callable[[Trained, Features, Path], None]) -> Plant
 
 
 def _positions(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[TrainingLoader, DayRows], DayRows]:
-    return lambda _, rows: replace(rows, positions=[change(own) for own in rows.positions])
+    return lambda _, rows: replace(rows, positions=[change(places) for places in rows.positions])
 
 
 def _one_user_often(loader: TrainingLoader, rows: DayRows) -> DayRows:
-    users = [loader._features.user_rows(shard, rows.split)[own] for shard, own in enumerate(rows.positions)]
+    users = [loader._features.user_rows(shard, rows.split)[places] for shard, places in enumerate(rows.positions)]
     busiest = np.bincount(np.concatenate(users)).argmax()
     times = [np.where(user == busiest, 1000, 1) for user in users]
-    return replace(rows, positions=[np.repeat(own, count) for own, count in zip(rows.positions, times, strict=True)])
+    return replace(
+        rows, positions=[np.repeat(places, count) for places, count in zip(rows.positions, times, strict=True)]
+    )
 
 
 def _extreme(batch: TrainingBatch) -> TrainingBatch:
@@ -135,9 +137,9 @@ def _of_another_day(right: Function) -> Function:
 
     def read_state(source: Path) -> dict[str, Tensor]:
         state, later = right(source), right(source.parent / "shipped")
-        own = {name: tensor for name, tensor in state.items() if name.startswith("now.")}
-        others = {name: later[name] for name in state.keys() - own.keys()}
-        return own | {name: other[: len(state[name])] if other.dim() else other for name, other in others.items()}
+        current = {name: tensor for name, tensor in state.items() if name.startswith("now.")}
+        others = {name: later[name] for name in state.keys() - current.keys()}
+        return current | {name: other[: len(state[name])] if other.dim() else other for name, other in others.items()}
 
     return read_state
 
@@ -174,9 +176,9 @@ def _negate(trained: Trained, *_: Any) -> None:
 
 def _old_statistics(trained: Trained, _: Features, target: Path) -> None:
     judged = artifact.read(target.parent / "din")[1]
-    for name, own in trained.model.named_buffers():
+    for name, buffer in trained.model.named_buffers():
         if name.endswith(("mean", "variance")):
-            own.copy_(judged[name])
+            buffer.copy_(judged[name])
 
 
 PLANTS: dict[str, Plant] = {
@@ -190,9 +192,9 @@ PLANTS: dict[str, Plant] = {
     "shuffled": _labels("labels shuffled", lambda labels: np.random.default_rng(0).permutation(labels)),
     "shifted": _labels("labels shifted by a row", lambda labels: np.roll(labels, 1)),
     "extremes": _batches("a batch with weights of 1e15", _extreme),
-    "twice": _rows("the day learned twice", _positions(lambda own: np.concatenate([own, own]))),
-    "reversed": _rows("rows in reverse", _positions(lambda own: own[::-1].copy())),
-    "half": _rows("half of the day missing", _positions(lambda own: own[: len(own) // 2])),
+    "twice": _rows("the day learned twice", _positions(lambda places: np.concatenate([places, places]))),
+    "reversed": _rows("rows in reverse", _positions(lambda places: places[::-1].copy())),
+    "half": _rows("half of the day missing", _positions(lambda places: places[: len(places) // 2])),
     "one_user": _rows("the busiest user's rows × 1,000", _one_user_often),
     "swapped": _file("rows of items in reverse in the file", _swap),
     "zeroed": _file("the row of the most frequent item zero in the file", _zero),

@@ -61,11 +61,11 @@ def _challenged(folder: Path, seed: int, faults: Sequence[str]) -> list[Lesson]:
 
 def _lessons(folder: Path, start: str, log: LessonLog, faults: Sequence[str]) -> list[Lesson]:
     site = Site.prepared(folder / "site", log, (start,))
-    found = []
+    outcomes = []
     for lesson in site.lessons(start, [PLANTS[name] for name in faults]):
-        found.append(lesson)
+        outcomes.append(lesson)
         print(table([lesson]).splitlines()[-1], flush=True)
-    return found
+    return outcomes
 
 
 def part(lessons: Sequence[Lesson]) -> str:

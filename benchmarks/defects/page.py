@@ -53,25 +53,25 @@ def render(defects: Mapping[str, Found], variants: Mapping[str, Found]) -> str:
     return "".join([f"{_score(defects, variants)}\n", *_tables(defects), *_variant_rows(variants)])
 
 
-def row(defect: Defect, found: Found) -> str:
+def row(defect: Defect, result: Found) -> str:
     """Return a defect's row."""
     forms = {"right": "`{}`", "late": "late: `{}`", "missed": "not caught"}
-    caught = forms[found.verdict].format(found.gate)
+    caught = forms[result.verdict].format(result.gate)
     return f"| {defect.what} | {caught} | {defect.severity} | {defect.word} |\n"
 
 
-def variant_row(variant: Variant, found: Found) -> str:
+def variant_row(variant: Variant, result: Found) -> str:
     """Return a variant's row."""
     champion = "`gate`, with a champion" if variant.champion else "`gate`"
     judged = champion if variant.trained else "`validate_features`"
-    ended = "open" if found.verdict == "open" else f"{found.verdict}: `{found.gate}`"
+    ended = "open" if result.verdict == "open" else f"{result.verdict}: `{result.gate}`"
     return f"| {variant.what} | {judged} | {ended} |\n"
 
 
 def _score(defects: Mapping[str, Found], variants: Mapping[str, Found]) -> str:
-    verdicts = [found.verdict for found in defects.values()]
+    verdicts = [result.verdict for result in defects.values()]
     counts = {verdict: verdicts.count(verdict) for verdict in ("right", "late", "missed")}
-    ends = [found.verdict for found in variants.values()]
+    ends = [result.verdict for result in variants.values()]
     opened, undecided, closed = (ends.count(verdict) for verdict in ("open", "undecided", "closed"))
     return (
         f"Of {len(defects)} defects, {counts['right']} are caught by the right gate, {counts['late']} by another one, "
@@ -99,21 +99,21 @@ def _variant_rows(variants: Mapping[str, Found]) -> Sequence[str]:
 
 def judge_defect(prepared: Prepared, root: Path, name: str) -> Found:
     """Drive one defect, given by name, since its function can't be sent to another process."""
-    (defect,) = (one for one in DEFECTS if one.name == name)
+    (defect,) = (defect for defect in DEFECTS if defect.name == name)
     outcome = defect.drive(prepared, root / "defects" / defect.name)
-    found = Found(defect.verdict(outcome), defect.caught_by(outcome) or next(iter(outcome.closed), ""))
-    print(f"{found.verdict:6} {defect.name}: {found.gate}", flush=True)
-    return found
+    result = Found(defect.verdict(outcome), defect.caught_by(outcome) or next(iter(outcome.closed), ""))
+    print(f"{result.verdict:6} {defect.name}: {result.gate}", flush=True)
+    return result
 
 
 def judge_variant(root: Path, name: str) -> Found:
     """Drive one variant, given by name."""
-    (variant,) = (one for one in VARIANTS if one.name == name)
+    (variant,) = (variant for variant in VARIANTS if variant.name == name)
     outcome = variant.drive(root / "variants" / variant.name)
     verdict = "undecided" if outcome.undecided else "closed" if outcome.closed else "open"
-    found = Found(verdict, next(iter(outcome.closed), ""))
-    print(f"{found.verdict:6} {variant.name}: {found.gate}", flush=True)
-    return found
+    result = Found(verdict, next(iter(outcome.closed), ""))
+    print(f"{result.verdict:6} {variant.name}: {result.gate}", flush=True)
+    return result
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,10 @@ class Driven:
     def named(self, verdict: str) -> list[str]:
         """Return the defects or variants of one verdict."""
         return [
-            name for found in (self.defects, self.variants) for name, one in found.items() if one.verdict == verdict
+            name
+            for results in (self.defects, self.variants)
+            for name, result in results.items()
+            if result.verdict == verdict
         ]
 
 
@@ -156,7 +159,7 @@ def drive_early(root: Path, seed: int) -> dict[str, Found]:
 def _chosen(full: bool) -> list[str]:
     """Return the names of all variants, or of half of those with and half of those without a champion."""
     draw = random.Random(_SEED)
-    kinds = [[one.name for one in VARIANTS if one.champion is champion] for champion in (True, False)]
+    kinds = [[variant.name for variant in VARIANTS if variant.champion is champion] for champion in (True, False)]
     return [name for names in kinds for name in (names if full else draw.sample(names, len(names) // 2))]
 
 
@@ -175,8 +178,11 @@ def main() -> int:
     write = TABLE.writer()
     with TemporaryDirectory() as folder:
         if options.seed is not None:
-            found = drive_early(Path(folder), options.seed)
-            print(f"seed {options.seed}: {sum(one.verdict == 'right' for one in found.values())} of {len(found)} right")
+            results = drive_early(Path(folder), options.seed)
+            print(
+                f"seed {options.seed}: {sum(result.verdict == 'right' for result in results.values())} "
+                f"of {len(results)} right"
+            )
             return 0
         driven = drive_all(Path(folder), options.full)
         lessons = drive_lessons(Path(folder) / "lessons", options.full)

@@ -327,9 +327,9 @@ def visitors(share: float, a_user: int, label: Callable[[Frame], Any], first: in
     def planted(delivery: Delivery) -> Delivery:
         more = delivery.events[newest(delivery.events, 2)].sample(frac=share, random_state=20)
         more = more.assign(user_id=first + np.arange(len(more)) // a_user, label=label(more))
-        known = pd.DataFrame({"user_id": more["user_id"].unique(), "age": 33, "gender": "f"})
+        profiles = pd.DataFrame({"user_id": more["user_id"].unique(), "age": 33, "gender": "f"})
         rows = pd.concat([delivery.events, more]).sort_values("timestamp", ignore_index=True)
-        return replace(delivery, events=rows, users=pd.concat([delivery.users, known], ignore_index=True))
+        return replace(delivery, events=rows, users=pd.concat([delivery.users, profiles], ignore_index=True))
 
     return planted
 
@@ -390,19 +390,19 @@ def feedback_as_context(delivery: Delivery) -> Delivery:
 
 def rate(side: str, key: str, name: str) -> Plant:
     """Add the click rate of each id over the whole log to a side table, as a numeric field."""
-    return _told(side, key, name, lambda ids, clicks: ids.map(clicks.mean()).round(4))
+    return _with_clicks(side, key, name, lambda ids, clicks: ids.map(clicks.mean()).round(4))
 
 
 def counted(side: str, key: str, name: str) -> Plant:
     """Add the number of clicks of each id over the whole log to a side table, as a numeric field."""
-    return _told(side, key, name, lambda ids, clicks: ids.map(clicks.sum()).fillna(0).astype(int))
+    return _with_clicks(side, key, name, lambda ids, clicks: ids.map(clicks.sum()).fillna(0).astype(int))
 
 
-def _told(side: str, key: str, name: str, values: Callable[[Any, Any], Any]) -> Plant:
+def _with_clicks(side: str, key: str, name: str, values: Callable[[Any, Any], Any]) -> Plant:
     def planted(delivery: Delivery) -> Delivery:
-        own = getattr(delivery, side)
-        found = values(own[key], delivery.events.groupby(key)["label"])
-        return replace(delivery, **{side: own.assign(**{name: found})})
+        table = getattr(delivery, side)
+        column = values(table[key], delivery.events.groupby(key)["label"])
+        return replace(delivery, **{side: table.assign(**{name: column})})
 
     return chain(planted, declared(side.removesuffix("s"), name, "numeric"))
 
@@ -517,9 +517,9 @@ def column_renamed(old: str, new: str) -> Plant:
     return last_file(lambda content: content.replace(old.encode(), new.encode(), 1))
 
 
-def swapped_header(one: str, other: str) -> Callable[[bytes], bytes]:
+def swapped_header(first: str, second: str) -> Callable[[bytes], bytes]:
     """Swap two names of the header."""
-    a, b = one.encode(), other.encode()
+    a, b = first.encode(), second.encode()
     return lines(lambda rows: [rows[0].replace(a, b"\0").replace(b, a).replace(b"\0", b), *rows[1:]])
 
 
@@ -540,9 +540,9 @@ def edited(path: str, change: Change) -> Spoil:
     """Change the newest file that matches a pattern, and keep its types."""
 
     def spoil(workspace: Path) -> None:
-        found = sorted(workspace.glob(path))[-1]
-        schema = pq.read_schema(found)
-        edit(found, lambda rows: pa.Table.from_pandas(change(rows.to_pandas()), schema, preserve_index=False))
+        file = sorted(workspace.glob(path))[-1]
+        schema = pq.read_schema(file)
+        edit(file, lambda rows: pa.Table.from_pandas(change(rows.to_pandas()), schema, preserve_index=False))
 
     return spoil
 

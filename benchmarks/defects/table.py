@@ -61,8 +61,8 @@ class Defect:
 
     def caught_by(self, outcome: Outcome) -> str | None:
         """Return the first right gate whose message holds the word."""
-        found = outcome.closed if self.severity == "critical" else outcome.warned
-        return next((gate for gate in self.gates if self.word in found.get(gate, "").lower()), None)
+        messages = outcome.closed if self.severity == "critical" else outcome.warned
+        return next((gate for gate in self.gates if self.word in messages.get(gate, "").lower()), None)
 
     def verdict(self, outcome: Outcome) -> Literal["right", "late", "missed"]:
         """Return whether the right gate caught it, another one closed, or none."""
@@ -88,8 +88,8 @@ def _whole(manifest: dict) -> dict:
 def _slots(rows: p.Frame) -> np.ndarray:
     """Return a context that depends on the label, but not on the newest two days."""
     random = np.random.default_rng(14)
-    told = np.where(random.random(len(rows)) < 0.5, rows["label"] * 2, random.integers(0, 3, len(rows)))
-    return np.array(["top", "middle", "end"])[np.where(p.newest(rows, 2), random.permutation(told), told)]
+    slots = np.where(random.random(len(rows)) < 0.5, rows["label"] * 2, random.integers(0, 3, len(rows)))
+    return np.array(["top", "middle", "end"])[np.where(p.newest(rows, 2), random.permutation(slots), slots)]
 
 
 PLANTS: dict[str, p.Plant | p.Late] = {

@@ -90,7 +90,7 @@ def _milliseconds(rows: Frame) -> Frame:
 def _without(*names: str) -> p.Plant:
     groups = {"items": "item", "users": "user"}
     gone = {groups[name] for name in names if name in groups}
-    fields = {group: own for group, own in p.FIELDS.items() if group not in gone} | {
+    fields = {group: kinds for group, kinds in p.FIELDS.items() if group not in gone} | {
         group: {"user_id": "id"} for group in gone & {"user"}
     }
     separators = {} if "items" in names else {"tags": "|"}

@@ -63,8 +63,8 @@ def build(workload: Workload) -> Contestant:
         return {"source": "", "type": "categorical", "padding_idx": 0, "vocab_size": size}
 
     def many_of(size: int, shared: str) -> dict[str, Any]:
-        own = {"feature_encoder": None, "max_len": width, "share_embedding": shared}
-        return one_of(size) | {"type": "sequence"} | own
+        sequence = {"feature_encoder": None, "max_len": width, "share_embedding": shared}
+        return one_of(size) | {"type": "sequence"} | sequence
 
     items = workload.items + 1
     categories = CATEGORIES + 1
@@ -80,10 +80,10 @@ def build(workload: Workload) -> Contestant:
     record = {"dataset_id": "rows", "labels": ["label"], "features": features, **counts}
     (root / "rows/feature_map.json").write_text(json.dumps(record))
 
-    def inputs(some: WorkloadRows) -> dict[str, np.ndarray]:
-        history = some.padded(width)
-        own = {"user_id": some.user, "item_id": some.item, "cate_id": some.category}
-        return own | {"item_history": history, "cate_history": some.category_of[history]}
+    def inputs(part: WorkloadRows) -> dict[str, np.ndarray]:
+        history = part.padded(width)
+        ids = {"user_id": part.user, "item_id": part.item, "cate_id": part.category}
+        return ids | {"item_history": history, "cate_history": part.category_of[history]}
 
     np.savez(root / "rows/train.npz", label=rows.label, **inputs(rows))
     feature_map = FeatureMap("rows", str(root / "rows"))
@@ -102,11 +102,11 @@ def build(workload: Workload) -> Contestant:
 
     train, score = loader(workload.batch, True), loader(1024, False)
     model.eval_step = lambda: model.save_weights(model.checkpoint)  # skips the evaluation of `fit`
-    one = {name: torch.from_numpy(array) for name, array in inputs(request).items()}
+    tensors = {name: torch.from_numpy(array) for name, array in inputs(request).items()}
 
     @torch.no_grad()
     def answer() -> torch.Tensor:
-        return model.eval()(one)["y_pred"]
+        return model.eval()(tensors)["y_pred"]
 
     return Contestant(
         version("fuxictr"),

@@ -54,11 +54,11 @@ def build(workload: Workload) -> Contestant:
 
     def column(name: str, raw: np.ndarray) -> torch.Tensor:
         """Return the request's ids as RecBole's ids. An unseen id becomes the padding."""
-        known = data.field2token_id[name]
-        return torch.tensor([known.get(str(value), 0) for value in raw.reshape(-1)]).view(raw.shape)
+        id_of_token = data.field2token_id[name]
+        return torch.tensor([id_of_token.get(str(value), 0) for value in raw.reshape(-1)]).view(raw.shape)
 
     lengths = torch.from_numpy(request.length)
-    one = Interaction(
+    interaction = Interaction(
         {
             "user_id": column("user_id", request.user),
             "item_id": column("item_id", request.item),
@@ -74,7 +74,7 @@ def build(workload: Workload) -> Contestant:
 
     @torch.no_grad()
     def answer() -> torch.Tensor:
-        return model.eval().predict(one)
+        return model.eval().predict(interaction)
 
     def epoch() -> None:
         trainer._train_epoch(train, 0, show_progress=False)
