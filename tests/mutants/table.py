@@ -54,7 +54,7 @@ OF_GATES = (
     Mutant(
         "validation_predictions",
         "din/contracts/expectations.py",
-        "if report.input != found",
+        "if report.input != digest",
         "if False",
         FAULT("later predictions"),
     ),
@@ -90,7 +90,7 @@ OF_GATES = (
         "if not version",
         "tests/din/base/test_artifacts.py::test_a_deleted_log_is_not_a_first_run",
     ),
-    Mutant("data_until", LOG, "decide(ours >= theirs", "decide(ours <= theirs", FAULT("an older log")),
+    Mutant("data_until", LOG, "decide(candidate >= champion", "decide(candidate <= champion", FAULT("an older log")),
     Mutant(
         "not_rolled_back",
         LOG,
@@ -178,7 +178,7 @@ OF_GATES = (
     Mutant(
         "slice_calibration",
         SLICES,
-        "return ours < theirs",
+        "return candidate < champion",
         "return True",
         ONE_BY_ONE("test_a_worse_calibrated_champion_excuses"),
     ),
@@ -297,7 +297,7 @@ OF_COMPARISONS = (
     Mutant(
         "pooled days",
         "din/release/gates/pooling.py",
-        "taken.isdisjoint(view.days)",
+        "days.isdisjoint(view.days)",
         "True",
         "tests/din/release/gates/test_pooling.py::test_a_day_is_pooled_once_from_the_newest_comparison_that_holds_it",
     ),
@@ -349,7 +349,7 @@ OF_FEATURES = (
     Mutant("histories: the order of ties", TIMELINE, '"is_event", "sequence")', '"is_event")', TIES),
     Mutant("histories: the order of ties", TIMELINE, '"is_event", "sequence")', '"sequence", "is_event")', TIES),
     Mutant("histories: a later row", TIMELINE, 'if order == "daily"', "if False", HISTORY("daily")),
-    Mutant("vocabularies", COUNTS, "known.filter(known.day == 0)", "known", HELD_OUT("temporal-changes0")),
+    Mutant("vocabularies", COUNTS, "present.filter(present.day == 0)", "present", HELD_OUT("temporal-changes0")),
     Mutant(
         "vocabularies",
         COUNTS,
@@ -357,7 +357,7 @@ OF_FEATURES = (
         "self.candidates",
         HELD_OUT("temporal-changes0"),
     ),
-    Mutant("vocabularies", "din/featurize/coders.py", "if known <= day", "if True", HELD_OUT("temporal-changes0")),
+    Mutant("vocabularies", "din/featurize/coders.py", "if since <= day", "if True", HELD_OUT("temporal-changes0")),
     Mutant(
         "splits: temporal",
         "din/featurize/splits.py",
@@ -386,7 +386,7 @@ OF_FEATURES = (
     Mutant(
         "negatives",
         "din/featurize/negatives.py",
-        '.anti_join(own, ["user", "item"])',
+        '.anti_join(pairs, ["user", "item"])',
         "",
         TWIN("leave_last_out-sequence"),
     ),
@@ -547,7 +547,7 @@ OF_PROMOTIONS = (
 REGISTRY = "din/release/registry/registry.py"
 DRAWN = (
     Mutant("n_j", COUNTS, "is Group.ITEM and field.form.has_vocabulary", "is Group.ITEM", TWIN("temporal-sequence")),
-    Mutant("n_j", TIMELINE, "trained = found.low < ibis", "trained = found.low <= ibis", TWIN("temporal-sequence")),
+    Mutant("n_j", TIMELINE, "trained = joined.low < ibis", "trained = joined.low <= ibis", TWIN("temporal-sequence")),
     Mutant(
         "a lost log",
         REGISTRY,
@@ -566,8 +566,8 @@ DRAWN = (
     Mutant(
         "a version's beginning",
         REGISTRY,
-        "if len(found) != 1:\n            known",
-        "if not found:\n            known",
+        "if len(matches) != 1:\n            listing",
+        "if not matches:\n            listing",
         STORE,
     ),
     Mutant(
