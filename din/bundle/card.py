@@ -72,26 +72,28 @@ The floors are measured on the same rows. `popularity` is only a ranking, so it 
 
 def _counting(facts: Facts) -> str:
     """Return sentences about training rows that were omitted or weighted."""
-    found = []
+    sentences = []
     kept = facts.negatives.training if facts.negatives else 1.0
     if kept < 1:
-        found.append(
+        sentences.append(
             f"Training kept {kept:.4f} of the log's rows without a click, and corrected for the others. So the "
             "probabilities hold for the whole log."
         )
     held = facts.negatives.log if facts.negatives else 1.0
     if held < 1:
-        found.append(
+        sentences.append(
             f"The log holds {held:g} of the impressions without a click, and training corrected for the others. So the "
             "probabilities hold for the traffic. The metrics below compare them, corrected back, with the log's rows."
         )
     weight = facts.params.featurize.get(WEIGHT)
     if weight is not None:
-        found.append(f"Training rows weigh as much as the log's column `{weight}` says. The metrics below weigh none.")
+        sentences.append(
+            f"Training rows weigh as much as the log's column `{weight}` says. The metrics below weigh none."
+        )
     half_life = facts.params.train.get("learning", {}).get("half_life_days")
     if half_life is not None:
-        found.append(f"A training row that is {half_life:g} days older weighs half as much.")
-    return "".join(f"\n{sentence}" for sentence in found)
+        sentences.append(f"A training row that is {half_life:g} days older weighs half as much.")
+    return "".join(f"\n{sentence}" for sentence in sentences)
 
 
 def _use(facts: Facts) -> str:

@@ -82,8 +82,8 @@ def real_cases(
     real = []
     rest = iter(requests)
     for packed in batches:
-        own = [*islice(rest, len(packed))]
-        real.append(ParityCase("impressions", packed, own, [_bare(request) for request in own]))
+        in_batch = [*islice(rest, len(packed))]
+        real.append(ParityCase("impressions", packed, in_batch, [_bare(request) for request in in_batch]))
     assert longest is not None  # every log has rows
     return real, list(_Edges(features, packer, longest, requests[longest.place], seed).cases())
 

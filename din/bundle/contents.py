@@ -74,11 +74,11 @@ def _present(directory: Path) -> set[str]:
     Raises:
         InputError: one is a symbolic link, or a pipe or device, which could block a reader.
     """
-    found = set()
+    paths = set()
     for root, folders, files in os.walk(directory):
         links = [name for name in folders if (Path(root) / name).is_symlink()]
-        found |= {(Path(root) / name).relative_to(directory).as_posix() for name in [*files, *links]}
-    odd = sorted(name for name in found if not stat.S_ISREG((directory / name).lstat().st_mode))
+        paths |= {(Path(root) / name).relative_to(directory).as_posix() for name in [*files, *links]}
+    odd = sorted(name for name in paths if not stat.S_ISREG((directory / name).lstat().st_mode))
     if odd:
         raise InputError(f"{directory / odd[0]}: is a symbolic link, a pipe or a device; a bundle holds plain files")
-    return found
+    return paths

@@ -231,8 +231,8 @@ class Encoder:
             if not isinstance(entry, dict) or TIMESTAMP not in entry:
                 raise InputError(f"history: {shown(entry)} has no {TIMESTAMP}; {advice}, or null if it is unknown")
         then = [_seconds(TIMESTAMP, value) for value in _values_of(TIMESTAMP, entries.history)]
-        known = np.array(entries.times, np.float64)[request] - np.array(then, np.float64)[behaviour]
-        return known.astype(np.float32)
+        ages = np.array(entries.times, np.float64)[request] - np.array(then, np.float64)[behaviour]
+        return ages.astype(np.float32)
 
     def _object(self, request: Mapping[str, Any], key: str) -> Mapping[str, Any]:
         value = request.get(key)
@@ -266,10 +266,10 @@ class Encoder:
         columns = {}
         for field in self._of(group):
             column = table[field.name].take(rows)
-            given = [n for n in objects if field.name in owners[n] and field.name != key]
-            if given:
-                explicit = self._encode(field, [owners[n][field.name] for n in given])
-                column = _replace(column, np.array(given), explicit)
+            overridden = [n for n in objects if field.name in owners[n] and field.name != key]
+            if overridden:
+                explicit = self._encode(field, [owners[n][field.name] for n in overridden])
+                column = _replace(column, np.array(overridden), explicit)
             columns[field.name] = column
         return columns
 

@@ -53,7 +53,7 @@ def explain(scorer: Scorer, request: Request) -> Explanation:
     parts = list(_parts(scorer, request))
     without = Scores.joined(scorer.both_of_many([left_out for _, left_out in parts]))
     effects = scores.logits - without.logits.reshape(len(parts), len(scores.logits))
-    return Explanation(scores, [told for told, _ in parts], effects)
+    return Explanation(scores, [part for part, _ in parts], effects)
 
 
 def cost(scorer: Scorer, request: Request) -> int:
@@ -73,11 +73,11 @@ def explain_file(scorer: Scorer, lines: BinaryIO, most: int) -> Iterator[dict[st
     for number, line in request_lines(lines, scorer.limits):
         request = documents.decode(line, f"line {number}", scorer.limits.request_bytes)
         try:
-            found = explain(scorer, request)
+            explanation = explain(scorer, request)
         except InputError as error:
             raise InputError(f"line {number}: {error}") from None
-        probabilities = found.scores.probabilities.tolist()
-        why = [found.strongest(candidate, most) for candidate in range(len(probabilities))]
+        probabilities = explanation.scores.probabilities.tolist()
+        why = [explanation.strongest(candidate, most) for candidate in range(len(probabilities))]
         yield {"version": scorer.version, "probabilities": probabilities, "why": why}
 
 
@@ -97,9 +97,9 @@ def _parts(scorer: Scorer, request: Request) -> Iterator[tuple[dict[str, Any], R
     yield {"user": USER_ID, "value": user.get(USER_ID)}, {**request, "user": {}}
     for field in _fields(scorer):
         key = str(field.group)
-        given = request.get(key) or {}
-        told = {key: field.name, "value": given.get(field.name)}
-        yield told, {**request, key: {**given, field.name: None}}
+        values = request.get(key) or {}
+        part = {key: field.name, "value": values.get(field.name)}
+        yield part, {**request, key: {**values, field.name: None}}
 
 
 def _behaviours(scorer: Scorer, request: Request) -> range:
@@ -110,4 +110,4 @@ def _behaviours(scorer: Scorer, request: Request) -> range:
 
 def _fields(scorer: Scorer) -> list[Field]:
     """Return the user and context fields, without the user's id."""
-    return [one for one in scorer.fields if one.group in (Group.USER, Group.CONTEXT) and one.name != USER_ID]
+    return [field for field in scorer.fields if field.group in (Group.USER, Group.CONTEXT) and field.name != USER_ID]

@@ -51,16 +51,16 @@ def difference(scorer: Scorer, golden: Golden, pause: float = 0.0) -> str | None
         return scorer.score(request)
 
     try:
-        found = {
+        by_graph = {
             BATCH_GRAPH: scorer.score_many(golden.requests),  # first, because its errors number the requests
             REQUEST_GRAPH: [alone(request) for request in golden.requests],
         }
     except InputError as error:
         return f"a request of {GOLDEN} has no answer: {error}"
-    for graph, answers in found.items():
+    for graph, answers in by_graph.items():
         for number, (answer, expected) in enumerate(zip(answers, golden.probabilities, strict=True)):
             if not np.allclose(answer, expected, rtol=0, atol=ATOL_PROBABILITY):
                 far = np.abs(answer - expected).max()
-                told = f"{graph} differs from PyTorch by {far:.2g} on request {number} of {GOLDEN}"
-                return f"{told}; expected at most {ATOL_PROBABILITY:g}"
+                problem = f"{graph} differs from PyTorch by {far:.2g} on request {number} of {GOLDEN}"
+                return f"{problem}; expected at most {ATOL_PROBABILITY:g}"
     return None

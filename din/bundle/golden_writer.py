@@ -48,8 +48,10 @@ def write_golden(folder: Path, features: Features, trained: Trained) -> None:
     encoder = Encoder(folder, ages=trained.model.reads_ages)
     requests = draw_requests(features, encoder.max_history)
     exact = Trained(deepcopy(trained.model).double(), trained.table.double())
-    found = [torch_scores(exact, encoder.pack([request])).probabilities.round(_DIGITS).tolist() for request in requests]
-    write_json(folder / GOLDEN, Golden(requests=requests, probabilities=found))
+    probabilities = [
+        torch_scores(exact, encoder.pack([request])).probabilities.round(_DIGITS).tolist() for request in requests
+    ]
+    write_json(folder / GOLDEN, Golden(requests=requests, probabilities=probabilities))
 
 
 def draw_requests(features: Features, max_history: int) -> list[dict[str, Any]]:
@@ -108,8 +110,8 @@ class _Draw:
         self._numbers += length
         if length and self._numbers > _MOST_NUMBERS:
             return None
-        known = partial(self._known, self._vocabularies.get(record["name"], _NO_VALUES))
-        return self._forms[record["name"]].draw(self._random, record, known)
+        known_value = partial(self._known, self._vocabularies.get(record["name"], _NO_VALUES))
+        return self._forms[record["name"]].draw(self._random, record, known_value)
 
     def _known(self, values: pa.ChunkedArray) -> str | None:
         """Return a known value as text; rarely one that was never seen, or None if the values hold it."""

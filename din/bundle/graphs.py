@@ -150,13 +150,13 @@ def _kept(graph: _Graph, example: Mapping[str, np.ndarray]) -> onnx.ModelProto:
     path = user_cache() / "graphs" / f"{graph.digest}.onnx"
     with suppress(OSError, DecodeError):
         return onnx.ModelProto.FromString(path.read_bytes())
-    found = _trace(graph, example)
+    traced = _trace(graph, example)
     with suppress(OSError):  # e.g. a read-only home: every export traces
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f"{uuid4().hex}.part")  # another process may keep the same graph
-        temporary.write_bytes(found.SerializeToString(deterministic=True))
+        temporary.write_bytes(traced.SerializeToString(deterministic=True))
         temporary.replace(path)
-    return found
+    return traced
 
 
 def _example(fields: tuple[Field, ...], request: bool) -> PackedBatch:
@@ -198,14 +198,14 @@ def _trace(graph: _Graph, example: Mapping[str, np.ndarray]) -> onnx.ModelProto:
             advice = "use operations that the exporter knows (docs/plugins.md), and train again"
             raise InputError(f"the model can't be written as ONNX: {reason}; {advice}") from error
     assert program is not None
-    found = program.model
-    _strip(found)
+    traced = program.model
+    _strip(traced)
     for name in weights_of(graph):
-        weight = found.graph.initializers.pop(name, None)
+        weight = traced.graph.initializers.pop(name, None)
         if weight:
             weight.const_value = None
-            found.graph.inputs.append(weight)
-    return ir.serde.serialize_model(found)
+            traced.graph.inputs.append(weight)
+    return ir.serde.serialize_model(traced)
 
 
 def _dynamic_shapes(fields: tuple[Field, ...], request: bool) -> dict[str, dict[int, Any]]:

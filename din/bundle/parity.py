@@ -69,13 +69,13 @@ def check_parity(workspace: Workspace, params: Params) -> None:
         scorer = Scorer.open(workspace.bundle).within(Limits(history=sys.maxsize))  # edges are longer than any request
         version = Version(scorer.version)
         graph = Graph(workspace.bundle / BATCH_GRAPH)
-        found = {
+        by_path = {
             "torch": torch_scores(trained, (case.packed for case in cases)),
             "onnx": graph.run_all(case.packed for case in cases),
             "score": Scores.joined([scorer.both(request) for case in cases for request in case.bare]),
             "score_many": Scores.joined(scorer.both_of_many([full for case in cases for full in case.requests])),
         }
-        measured = compare(found, real, edges)
+        measured = compare(by_path, real, edges)
         encoder = Encoder(workspace.bundle)
         extreme = [case for case in edges if case.extreme]
         fields = differing_fields(encoder, real if measured["reason"] else extreme)
@@ -100,19 +100,19 @@ def check_parity(workspace: Workspace, params: Params) -> None:
     print(f"{_table(report)}\nopen: {report.cases:,} cases agree on {', '.join(PATHS)}")
 
 
-def compare(found: dict[str, Scores], real: list[ParityCase], edges: list[ParityCase]) -> dict[str, Any]:
+def compare(by_path: dict[str, Scores], real: list[ParityCase], edges: list[ParityCase]) -> dict[str, Any]:
     """Return the measured part of the report. `reason` has the failed checks, or is None.
 
     Args:
-        found: the scores of each path.
+        by_path: the scores of each path.
         real: the cases from the log, which come first in the scores.
         edges: the edge cases. Scores of extreme ones are not compared.
 
     Raises:
         InputError: a path gave a different number of scores.
     """
-    torch_ = found["torch"]
-    others = {name: scores for name, scores in found.items() if name != "torch"}
+    torch_ = by_path["torch"]
+    others = {name: scores for name, scores in by_path.items() if name != "torch"}
     for name, scores in others.items():
         if scores.logits.shape != torch_.logits.shape:
             raise InputError(f"{name} gave {scores.logits.shape} answers to {torch_.logits.shape} impressions")
@@ -142,7 +142,7 @@ def compare(found: dict[str, Scores], real: list[ParityCase], edges: list[Parity
         "auc_delta": None if np.isnan(base) else float(np.max(deltas)),
         "std": std,
         "flips": flips,
-        "worst": _describe(int(probabilities.argmax()), found, cases),
+        "worst": _describe(int(probabilities.argmax()), by_path, cases),
         "reason": "; ".join(failed) or None,
     }
 
@@ -157,12 +157,12 @@ def _largest(others: list[Vector], torch_: Vector, compared: NDArray[np.bool_]) 
 
 def differing_fields(encoder: Encoder, cases: list[ParityCase]) -> list[str]:
     """Return the fields whose codes in the features differ from the codes that the encoder computes for requests."""
-    found: dict[str, None] = {}
+    fields: dict[str, None] = {}
     for case in cases:
         logged = _codes([case.packed])
         asked = _codes(encoder.pack(case.requests))
-        found |= {name: None for (name, of), codes in logged.items() if not _same(codes, asked.get((name, of)))}
-    return list(found)
+        fields |= {name: None for (name, of), codes in logged.items() if not _same(codes, asked.get((name, of)))}
+    return list(fields)
 
 
 def _same(codes: list[list[float]], other: list[list[float]] | None) -> bool:
@@ -174,7 +174,7 @@ def _same(codes: list[list[float]], other: list[list[float]] | None) -> bool:
 
 def _codes(pieces: Iterable[PackedBatch]) -> dict[tuple[str, str], list[list[float]]]:
     """Return the table rows (and weights) that each field looks up, separately for candidates and histories."""
-    found: dict[tuple[str, str], list[list[float]]] = {}
+    by_field: dict[tuple[str, str], list[list[float]]] = {}
     for packed in pieces:
         for group, lookups in packed.lookups.items():
             for name, lookup in lookups.items():
@@ -182,8 +182,8 @@ def _codes(pieces: Iterable[PackedBatch]) -> dict[tuple[str, str], list[list[flo
                 places = owners if group is Group.ITEM else {str(group): np.arange(len(lookup))}
                 codes = lookup.of_owners()
                 for of, chosen in places.items():
-                    found.setdefault((name, of), []).extend(codes[at] for at in chosen)
-    return found
+                    by_field.setdefault((name, of), []).extend(codes[at] for at in chosen)
+    return by_field
 
 
 def tied_share(labels: NDArray[Any], logits: Vector, tie: float) -> float:
@@ -207,18 +207,18 @@ def _flips(mine: Vector, theirs: Vector, edges: list[ParityCase]) -> int:
     """
     ends = np.cumsum([len(case.packed) for case in edges])[:-1]
     flips = 0
-    for case, one, other in zip(edges, *(np.split(part, ends) for part in (mine, theirs)), strict=True):
-        allowed = ATOL_LOGIT * np.maximum(1, np.abs(one))
+    for case, reference, other in zip(edges, *(np.split(part, ends) for part in (mine, theirs)), strict=True):
+        allowed = ATOL_LOGIT * np.maximum(1, np.abs(reference))
         tie = (allowed[:, None] + allowed) / 2
-        flips += 0 if case.extreme else int(((one[:, None] - one > tie) & (other[:, None] < other)).sum())
+        flips += 0 if case.extreme else int(((reference[:, None] - reference > tie) & (other[:, None] < other)).sum())
     return flips
 
 
-def _describe(at: int, found: dict[str, Scores], cases: list[ParityCase]) -> dict[str, Any]:
+def _describe(at: int, by_path: dict[str, Scores], cases: list[ParityCase]) -> dict[str, Any]:
     """Return impression `at` of all cases with its request and the scores of every path."""
     answers = {
         name: {"logit": float(scores.logits[at]), "probability": float(scores.probabilities[at])}
-        for name, scores in found.items()
+        for name, scores in by_path.items()
     }
     for case in cases:
         for request in case.requests:

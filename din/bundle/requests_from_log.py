@@ -80,13 +80,13 @@ def _ids(path: Path, rows: pa.ChunkedArray) -> pa.Array:
 
 
 def _contexts(raw: Path, events: ds.Dataset, sequence: pa.ChunkedArray, names: list[str]) -> list[dict[str, Any]]:
-    known = [name for name in names if name in events.schema.names]
-    table = events.to_table(columns=[SEQUENCE, *known], filter=pc.field(SEQUENCE).isin(sequence.unique()))
+    columns = [name for name in names if name in events.schema.names]
+    table = events.to_table(columns=[SEQUENCE, *columns], filter=pc.field(SEQUENCE).isin(sequence.unique()))
     at = pc.index_in(sequence, value_set=table[SEQUENCE])
     if at.null_count:
         missing = sequence.filter(pc.is_null(at))[0]
         raise InputError(f"{raw / 'events'}: no event has the sequence {missing} of a row; run `dvc repro featurize`")
-    return [{name: row[name] for name in known} for row in table.take(at).to_pylist()]
+    return [{name: row[name] for name in columns} for row in table.take(at).to_pylist()]
 
 
 def _side(path: Path, key: str, ids: pa.Array, names: list[str]) -> list[dict[str, Any]]:
@@ -94,16 +94,18 @@ def _side(path: Path, key: str, ids: pa.Array, names: list[str]) -> list[dict[st
     alone = [{key: value} for value in ids.to_pylist()]
     if not names or not path.exists():
         return alone
-    known = set(pq.read_schema(path).names)
-    table = pq.read_table(path, columns=[key, *(name for name in names if name in known)])
+    columns = set(pq.read_schema(path).names)
+    table = pq.read_table(path, columns=[key, *(name for name in names if name in columns)])
     listed = table.take(pc.index_in(ids, value_set=table[key])).to_pylist()
     return [entry if entry[key] is not None else bare for entry, bare in zip(listed, alone, strict=True)]
 
 
-def _describe_unknown(entries: list[dict[str, Any]], known: pa.ChunkedArray, items: Path, names: list[str]) -> None:
+def _describe_unknown(
+    entries: list[dict[str, Any]], known_items: pa.ChunkedArray, items: Path, names: list[str]
+) -> None:
     """Add side fields to the history entries whose items are not among the known ones."""
     ids = pa.array([entry[ITEM_ID] for entry in entries])
-    unknown = pc.invert(pc.is_in(ids.cast(pa.string()), value_set=known.cast(pa.string())))
+    unknown = pc.invert(pc.is_in(ids.cast(pa.string()), value_set=known_items.cast(pa.string())))
     places = np.flatnonzero(unknown)
     for place, described in zip(places, _side(items, ITEM_ID, ids.take(pa.array(places)), names), strict=True):
         entries[place] |= described
@@ -125,13 +127,13 @@ def _histories(
     """
     people = users.unique().drop_null()
     keys = [USER_ID, ITEM_ID, TIMESTAMP, SEQUENCE]
-    known = [name for name in names if name in events.schema.names]
+    event_columns = [name for name in names if name in events.schema.names]
     behaved = (pc.field(BEHAVIOUR) == 1) & pc.field(USER_ID).isin(people)
-    tables = [events.to_table(columns=[*keys, *known], filter=behaved)]
+    tables = [events.to_table(columns=[*keys, *event_columns], filter=behaved)]
     if (raw / "history.parquet").exists():
         prior = ds.dataset(raw / "history.parquet", format="parquet")
-        own = [*keys, *(name for name in names if name in prior.schema.names)]
-        tables.append(prior.to_table(columns=own, filter=pc.field(USER_ID).isin(people)))
+        prior_columns = [*keys, *(name for name in names if name in prior.schema.names)]
+        tables.append(prior.to_table(columns=prior_columns, filter=pc.field(USER_ID).isin(people)))
     is_event = np.repeat(np.arange(len(tables)) == 0, [len(table) for table in tables])
     past = pa.concat_tables(tables, promote_options="permissive")
     past_time = past[TIMESTAMP].cast(pa.int64()).fill_null(UNKNOWN_TIME).to_numpy()

@@ -144,19 +144,19 @@ class Scorer:
         Raises:
             RequestError: a request is malformed or too large. The message states which one, and what was expected.
         """
-        return [found.probabilities for found in self.both_of_many(requests)]
+        return [scores.probabilities for scores in self.both_of_many(requests)]
 
     def both_of_many(self, requests: Sequence[Request]) -> list[Scores]:
         """Return logits and probabilities of many requests; see `score_many`."""
-        found: list[Scores] = []
-        for some in grouped(self._checked(requests), _entries, _BATCH_ENTRIES):
+        all_scores: list[Scores] = []
+        for group in grouped(self._checked(requests), _entries, _BATCH_ENTRIES):
             try:
-                scores = self._batch.run_all(self._encoder.pack(some))
+                scores = self._batch.run_all(self._encoder.pack(group))
             except InputError:
-                self._blame(some, len(found))
+                self._blame(group, len(all_scores))
                 raise
-            found += scores.split([len(request["candidates"]) for request in some])
-        return found
+            all_scores += scores.split([len(request["candidates"]) for request in group])
+        return all_scores
 
     def _checked(self, requests: Sequence[Request]) -> Iterator[Request]:
         for number, request in enumerate(requests):
@@ -228,8 +228,8 @@ class Graph:
         if len(packed) == 0:
             return Scores.joined([])
         arrays = feeds(packed)
-        found = self._session.run(["logit", "probability"], {name: arrays[name] for name in self.inputs})
-        scores = np.asarray(found, np.float64)
+        outputs = self._session.run(["logit", "probability"], {name: arrays[name] for name in self.inputs})
+        scores = np.asarray(outputs, np.float64)
         if not np.isfinite(scores).all():
             raise InputError(_TOO_EXTREME)
         return Scores(*scores)
@@ -254,13 +254,13 @@ def score_texts(
         InputError: as `score_file`.
     """
     most = scorer.limits.request_bytes
-    for some in grouped(texts, lambda text: len(text[1]), _BATCH_BYTES):
-        requests = [documents.decode(text, named(number), most) for number, text in some]
+    for group in grouped(texts, lambda text: len(text[1]), _BATCH_BYTES):
+        requests = [documents.decode(text, named(number), most) for number, text in group]
         try:
-            found = scorer.score_many(requests)
+            answers = scorer.score_many(requests)
         except RequestError as error:
-            raise InputError(f"{named(some[error.number][0])}: {error.problem}") from None
-        yield from ({"version": scorer.version, "probabilities": scores.tolist()} for scores in found)
+            raise InputError(f"{named(group[error.number][0])}: {error.problem}") from None
+        yield from ({"version": scorer.version, "probabilities": scores.tolist()} for scores in answers)
 
 
 def request_lines(lines: BinaryIO, limits: Limits) -> Iterator[tuple[int, bytes]]:
@@ -284,14 +284,14 @@ def grouped(elements: Iterable[T], size: Callable[[T], int], most: int) -> Itera
 
     A group of a single element may be larger.
     """
-    some: list[T] = []
+    group: list[T] = []
     total = 0
     for element in elements:
-        if some and (len(some) == _BATCH or total + size(element) > most):
-            yield some
-            some = []
+        if group and (len(group) == _BATCH or total + size(element) > most):
+            yield group
+            group = []
             total = 0
-        some.append(element)
+        group.append(element)
         total += size(element)
-    if some:
-        yield some
+    if group:
+        yield group
