@@ -54,8 +54,8 @@ class ChampionStart:
         Raises:
             InputError: the bundle holds no weights or optimizers, or belongs to another architecture or optimizer.
         """
-        known = features.at(self.seen_until.date())
-        shared = self.shared_rows(known, params.model)
+        learned_features = features.at(self.seen_until.date())
+        shared = self.shared_rows(learned_features, params.model)
         there = self._config.train.get("learning", {}).get("optimizer", _ABSENT)
         here = params.learning.optimizer
         if there != here:
@@ -63,9 +63,9 @@ class ChampionStart:
                 f"was trained with train.learning.optimizer: {there}, and now it is {here}; restore that, or train "
                 "once from scratch"
             )
-        # Among the training rows may be some of the lesson, whose clicks must not tell where a new item starts.
+        # Among the training rows may be some of the new days, whose clicks must not tell where a new item starts.
         unbiased = replace(params, learning=replace(params.learning, initial_item_bias="zero"))
-        learner = Learner(known, unbiased, compute)
+        learner = Learner(learned_features, unbiased, compute)
         learner.load_state(artifact.read_state(self._model), shared)
         rows = len(learner.table)
         print(f"continuing {self.version[:12]}: {len(shared.new):,} of {rows:,} embedding rows", flush=True)
@@ -165,6 +165,6 @@ def _common(field: Field, there: list[Any], here: list[Any]) -> SharedRows:
         return SharedRows(ids, ids)
     old = {text(value): i for i, value in enumerate(there)}
     today = [text(value) for value in here]
-    known = [i for i, value in enumerate(today) if value in old]
-    old_ids = [old[today[i]] for i in known]
-    return SharedRows(torch.tensor(old_ids, dtype=torch.int64), torch.tensor(known, dtype=torch.int64))
+    new_ids = [i for i, value in enumerate(today) if value in old]
+    old_ids = [old[today[i]] for i in new_ids]
+    return SharedRows(torch.tensor(old_ids, dtype=torch.int64), torch.tensor(new_ids, dtype=torch.int64))

@@ -124,6 +124,6 @@ def keep_freed_memory() -> None:
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
         if mallopt is not None:
-            taken = next((size for size in _LARGEST_BLOCKS if mallopt(_M_MMAP_THRESHOLD, size)), None)
-            if taken:
-                mallopt(_M_TRIM_THRESHOLD, taken)
+            accepted = next((size for size in _LARGEST_BLOCKS if mallopt(_M_MMAP_THRESHOLD, size)), None)
+            if accepted:
+                mallopt(_M_TRIM_THRESHOLD, accepted)

@@ -1,21 +1,21 @@
-"""Judge a lesson before its model ships, by cross-fitting over users.
+"""Judge the new days of a model before it ships, by cross-fitting over users.
 
-A *lesson* is the days that a model learns once, after its epochs. A model must not be judged on rows that it has
+The *new days* are those that a model learns once, after its epochs. A model must not be judged on rows that it has
 learned, and tomorrow's rows do not exist yet. Therefore the users are split into folds, and each fold is scored by a
-model that has learned the lesson from the users of the other folds:
+model that has learned the new days from the users of the other folds:
 
-    fold     model starts from             learns the rows of    scores the rows of
-    0        the model before the lesson   all but fold 0        fold 0
-    1        the model before the lesson   all but fold 1        fold 1
+    fold     model starts from               learns the rows of    scores the rows of
+    0        the model before the new days   all but fold 0        fold 0
+    1        the model before the new days   all but fold 1        fold 1
     …
 
-Together, the scores measure how well the lesson generalises to users whom it does not contain. Each model learns every
-day of the lesson before it scores any, as the shipped model does. It also scores the rows that it has learned. The
-shipped model, which has learned all folds, should know its rows at least as well.
+Together, the scores measure how well learning generalises to users whose rows were not learned. Each model learns all
+new days before it scores any, as the shipped model does. It also scores the rows that it has learned. The shipped
+model, which has learned all folds, should know its rows at least as well.
 
-Each model learns a part of the lesson, so it gains less than the shipped model. On KuaiRand-Pure, two folds made a
-sound lesson look harmful: −0.0028 of AUC, although it gained 0.0047 on the next day. With four folds it looked neutral.
-Four folds cost about five times as much as the lesson, scoring included.
+Each model learns a part of the new rows, so it gains less than the shipped model. On KuaiRand-Pure, two folds made a
+sound refit look harmful: −0.0028 of AUC, although it gained 0.0047 on the next day. With four folds it looked neutral.
+Four folds cost about five times as much as the refit, scoring included.
 
 A user's fold depends on the raw id alone, so a rerun or a backfill makes the same folds.
 
@@ -46,7 +46,7 @@ Positions = dict[SplitName, Shards]
 
 @dataclass(frozen=True)
 class CrossFitted:
-    """The predictions for the rows of a lesson in one split, in the order of its files.
+    """The predictions for the rows of the new days in one split, in the order of its files.
 
     Attributes:
         unseen: by a model that has not learned the rows of their user.
@@ -60,11 +60,11 @@ class CrossFitted:
 def cross_fit(
     start: Callable[[], Learner], days: Sequence[DayRows], folds: int = FOLDS
 ) -> dict[SplitName, CrossFitted]:
-    """Return the cross-fitted predictions for the rows of a lesson, by split.
+    """Return the cross-fitted predictions for the rows of the new days, by split.
 
     Args:
-        start: returns a new learner in the state from which the lesson starts.
-        days: the days of the lesson, at least one, in order.
+        start: returns a new learner in the state before the new days.
+        days: the new days, at least one, in order.
         folds: the number of groups that the users are split into, at least two.
 
     Raises:
@@ -77,29 +77,33 @@ def cross_fit(
     for fold in range(folds):
         learner = start()
         for day in days:
-            others = day.where([own != fold for own in fold_of[day.split]])
+            others = day.where([of_shard != fold for of_shard in fold_of[day.split]])
             if len(others):
                 learner, _ = learn_day(learner, others)
-        model, known = learner.trained, learner.features
-        scores.append({s: predict(model, known, s, compute=learner.compute, chosen=rows[s]) for s in splits})
-    return {split: _chosen([own[split] for own in scores], rows[split], fold_of[split]) for split in splits}
+        model, features = learner.trained, learner.features
+        scores.append({s: predict(model, features, s, compute=learner.compute, chosen=rows[s]) for s in splits})
+    return {split: _chosen([by_split[split] for by_split in scores], rows[split], fold_of[split]) for split in splits}
 
 
 def _chosen(scores: list[Predictions], rows: Shards, fold_of: Shards) -> CrossFitted:
     """Choose, for each row, the predictions of one model that has not learned its user and of one that has."""
-    fold = np.concatenate([own[chosen] for chosen, own in zip(rows, fold_of, strict=True)])
+    fold = np.concatenate([of_shard[chosen] for chosen, of_shard in zip(rows, fold_of, strict=True)])
     columns = scores[0].rows
     logits = np.stack([model.logits for model in scores])
     row = np.arange(len(fold))
-    taught = (fold + 1) % len(scores)
-    return CrossFitted(Predictions(columns, logits[fold, row]), Predictions(columns, logits[taught, row]))
+    learned = (fold + 1) % len(scores)
+    return CrossFitted(Predictions(columns, logits[fold, row]), Predictions(columns, logits[learned, row]))
 
 
 def _folds(features: Features, rows: Positions, folds: int) -> Positions:
-    """Return the fold of the user of each row of the lesson's splits; rows outside the lesson have fold −1."""
-    users = {split: [features.user_rows(number, split) for number in range(len(own))] for split, own in rows.items()}
-    taught = [user[chosen] for split, own in rows.items() for user, chosen in zip(users[split], own, strict=True)]
-    distinct = np.unique(np.concatenate(taught))
+    """Return the fold of the user of each row of the splits of the new days; other rows have fold −1."""
+    users = {
+        split: [features.user_rows(number, split) for number in range(len(shards))] for split, shards in rows.items()
+    }
+    chosen_users = [
+        user[chosen] for split, shards in rows.items() for user, chosen in zip(users[split], shards, strict=True)
+    ]
+    distinct = np.unique(np.concatenate(chosen_users))
     fold_of_user = np.full(features.manifest.users, -1)
     fold_of_user[distinct] = [_fold(raw, folds) for raw in features.raw_users().take(pa.array(distinct)).to_pylist()]
     return {split: [fold_of_user[user] for user in users[split]] for split in rows}

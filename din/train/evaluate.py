@@ -108,9 +108,9 @@ def validation_model(workspace: Workspace) -> LearnedModel:
 
 
 def _saved(features: Features, source: Path) -> LearnedModel:
-    known = artifact.known(features, source)
+    known_features = artifact.known(features, source)
     seen_until = datetime.fromisoformat(artifact.read_config(source).seen_until)
-    return LearnedModel(artifact.load(known, source), known, seen_until, {})
+    return LearnedModel(artifact.load(known_features, source), known_features, seen_until, {})
 
 
 def _continues(model: Path) -> bool:
@@ -157,9 +157,9 @@ def _predict(model: LearnedModel, split: SplitName, compute: Compute) -> Predict
 def unlearned(model: LearnedModel, split: SplitName) -> list[np.ndarray]:
     """Return the positions, in each shard of a split, of the rows that the model can't have learned."""
     features = model.features
-    own = TrainingExtent.of_features(features, model.seen_until)
+    extent = TrainingExtent.of_features(features, model.seen_until)
     times = (features.timestamps(number, split) for number in range(features.manifest.shards))
-    return [np.flatnonzero(unseen(own, own, of_shard)) for of_shard in times]
+    return [np.flatnonzero(unseen(extent, extent, of_shard)) for of_shard in times]
 
 
 def _gains(before: Predictions, after: Predictions) -> dict[RankingMetric, Gain]:
@@ -167,11 +167,13 @@ def _gains(before: Predictions, after: Predictions) -> dict[RankingMetric, Gain]
     label, user = after.rows["label"], after.rows["user"]
     gains: dict[RankingMetric, Gain] = {}
     for metric in get_args(RankingMetric):
-        found = difference(metric, label, after.probabilities, before.probabilities, user).interval(_CONFIDENCE)
+        interval = difference(metric, label, after.probabilities, before.probabilities, user).interval(_CONFIDENCE)
         gains[metric] = Gain(
             before=getattr(before.metrics, metric),
             after=getattr(after.metrics, metric),
-            difference=Bounded(value=_defined(found.point), interval=(_defined(found.lower), _defined(found.upper))),
+            difference=Bounded(
+                value=_defined(interval.point), interval=(_defined(interval.lower), _defined(interval.upper))
+            ),
         )
     return gains
 
@@ -180,12 +182,12 @@ def _print(report: Evaluation) -> None:
     test = report.test
     figures = {"model": test, **dict(report.floors), "oracle": report.oracle}
     columns = ("auc", "gauc", "log_loss")
-    rows = [[name, *(getattr(own, key, None) for key in columns)] for name, own in figures.items() if own]
+    rows = [[name, *(getattr(metrics, key, None) for key in columns)] for name, metrics in figures.items() if metrics]
     title = f"{test.rows:,} test rows, {test.users:,} users, CTR {test.ctr:.4f}"
     print_table(title, ("", "AUC", "GAUC", "log loss"), rows)
     if report.advance:
-        told = ", ".join(f"{metric.upper()} {_told(gain)}" for metric, gain in report.advance.items())
-        print(f"Learning the validation days changed it by {told}.", flush=True)
+        changes = ", ".join(f"{metric.upper()} {_told(gain)}" for metric, gain in report.advance.items())
+        print(f"Learning the validation days changed it by {changes}.", flush=True)
 
 
 def _told(gain: Gain) -> str:
@@ -206,8 +208,8 @@ def oracle(predictions: Predictions, truth: Path) -> Oracle | None:
     near = (pc.field("sequence") >= sequence.min()) & (pc.field("sequence") <= sequence.max())
     table = pq.read_table(truth, columns=["sequence", "probability"], filters=near).sort_by("sequence")
     places = np.searchsorted(table["sequence"].to_numpy(), sequence)
-    found = _defined(auc(predictions.rows["label"], table["probability"].to_numpy()[places]))
-    return None if found is None else Oracle(auc=found)
+    value = _defined(auc(predictions.rows["label"], table["probability"].to_numpy()[places]))
+    return None if value is None else Oracle(auc=value)
 
 
 def _ranking(predictions: Predictions, scores: np.ndarray) -> Ranking:

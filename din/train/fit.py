@@ -131,7 +131,7 @@ class _Trainer:
             progress.epoch_seconds.append(0.0)
         learner.model.train()
         total = self.loader.batches
-        taken = moments(total, self.learning.average) if self.learning.average else []  # 0: no mean
+        averaged_after = moments(total, self.learning.average) if self.learning.average else []  # 0: no mean
         first = max(0, progress.batch - self.settling)
         batches: Iterable[StepInputs] = prefetch(map(learner.inputs, self.loader.epoch(epoch, first)))
         batches = track(batches, total, f"epoch {epoch + 1}", done=first)
@@ -146,8 +146,8 @@ class _Trainer:
             rate = learning_rate(self.learning, epoch, epoch * total + inputs.number)
             loss += learner.step(inputs, rate).double() * inputs.impressions
             progress.batch = inputs.number + 1
-            if progress.batch in taken:
-                take_in(self.mean, learner.weights(), taken.index(progress.batch))
+            if progress.batch in averaged_after:
+                take_in(self.mean, learner.weights(), averaged_after.index(progress.batch))
             if progress.batch % checked_every == 0:
                 self._check(loss)
                 if time.monotonic() - saved > 60 * self.params.compute.checkpoint_minutes:
@@ -179,9 +179,11 @@ class _Trainer:
         self.learner.settle(recent)
         settled = time.monotonic()
         progress.settling_seconds += settled - started
-        found = predict(self.learner.trained, self.features, "valid", compute=self.compute)
-        check_loss(float(found.logits.sum()), f"on validation rows after epoch {progress.epoch + 1}", self.learning)
-        metrics = found.metrics
+        predictions = predict(self.learner.trained, self.features, "valid", compute=self.compute)
+        check_loss(
+            float(predictions.logits.sum()), f"on validation rows after epoch {progress.epoch + 1}", self.learning
+        )
+        metrics = predictions.metrics
         quality = getattr(metrics, metric)
         if quality is None:
             raise InputError(
@@ -215,10 +217,10 @@ class _Trainer:
 
     def resume(self) -> None:
         """Continue from the checkpoint of this run, if there is one."""
-        found = checkpoint.load(self.path) if self.path else None
-        if found is None:
+        saved = checkpoint.load(self.path) if self.path else None
+        if saved is None:
             return
-        tensors, self.progress = found
+        tensors, self.progress = saved
         self.learner.load_state(tensors)
         self.best_state = _named(tensors, "best.")
         self.mean = {name: tensor.to(self.compute.device) for name, tensor in _named(tensors, "mean.").items()}

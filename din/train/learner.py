@@ -141,9 +141,9 @@ class Learner:
     def logits(self, inputs: StepInputs) -> Tensor:
         """Return the logits [B] of a batch in evaluation mode. The model must be in training mode, and stays in it."""
         self.model.eval()
-        found = self._logits(take_rows(self.table, inputs.rows), inputs)
+        logits = self._logits(take_rows(self.table, inputs.rows), inputs)
         self.model.train()
-        return found
+        return logits
 
     def settle(self, batches: Iterable[StepInputs]) -> None:
         """Measure the statistics of Dice again, on `batches`, and change no weight.
@@ -191,8 +191,8 @@ class Learner:
         """Copy the table of a learner of the same layout, and the state of its optimizer."""
         self.table.copy_(other.table)
         theirs = other._sparse.state
-        for name, own in self._sparse.state.items():
-            own.copy_(theirs[name])
+        for name, tensor in self._sparse.state.items():
+            tensor.copy_(theirs[name])
 
     def load_state(self, tensors: dict[str, Tensor], shared: SharedRows | None = None) -> None:
         """Continue from an earlier `state()`. Tensors with other names are ignored.
@@ -202,12 +202,12 @@ class Learner:
                 and the initial state of their optimizer. None: both tables have the same layout.
         """
         self.model.load_state_dict({name: tensors[f"now.{name}"] for name in self.model.state_dict()})
-        by_row = {"now.table": self.table} | {f"sparse.{name}": own for name, own in self._sparse.state.items()}
-        for name, own in by_row.items():
-            if shared is None or own.dim() == 0:
-                own.copy_(tensors[name])
+        by_row = {"now.table": self.table} | {f"sparse.{name}": tensor for name, tensor in self._sparse.state.items()}
+        for name, tensor in by_row.items():
+            if shared is None or tensor.dim() == 0:
+                tensor.copy_(tensors[name])
             else:
-                shared.copy(tensors[name], own)
+                shared.copy(tensors[name], tensor)
         dense = {name: tensor for name, tensor in tensors.items() if name.startswith("dense.")}
         self._dense.load_state({name.removeprefix("dense."): tensor for name, tensor in dense.items()})
 

@@ -21,11 +21,11 @@ BINS = 10
 def few_metrics(evaluation: Evaluation) -> dict[str, dict[str, float]]:
     """Return the metrics to compare experiments by: validation rows to choose, test rows to report."""
     judged = {"valid": evaluation.valid, "test": evaluation.test}
-    found = {split: {name: getattr(row, name) for name in COMPARED} for split, row in judged.items() if row}
+    by_split = {split: {name: getattr(row, name) for name in COMPARED} for split, row in judged.items() if row}
     lr = evaluation.floors.lr
-    own = evaluation.test.auc
-    found["test"]["auc_over_lr"] = None if own is None or not lr or lr.auc is None else own - lr.auc
-    return {split: {name: value for name, value in row.items() if value is not None} for split, row in found.items()}
+    auc = evaluation.test.auc
+    by_split["test"]["auc_over_lr"] = None if auc is None or not lr or lr.auc is None else auc - lr.auc
+    return {split: {name: value for name, value in row.items() if value is not None} for split, row in by_split.items()}
 
 
 def write_tables(folder: Path, slices: Sequence[SliceMetrics], labels: ArrayLike, probabilities: ArrayLike) -> None:
@@ -40,10 +40,12 @@ def write_tables(folder: Path, slices: Sequence[SliceMetrics], labels: ArrayLike
     clicked = np.asarray(labels) != 0
     p = np.asarray(probabilities, np.float64)
     number = bin_of_rows(p, BINS)
-    bins = [number == one for one in np.unique(number)]
-    rows = [(float(p[own].mean()), float(clicked[own].mean()), int(own.sum())) for own in bins]
+    bins = [number == value for value in np.unique(number)]
+    rows = [(float(p[in_bin].mean()), float(clicked[in_bin].mean()), int(in_bin.sum())) for in_bin in bins]
     _write(folder / "calibration.csv", ("mean prediction", "CTR", "rows"), rows)
-    named = [(f"{one.by}={one.value}", one.auc, one.calibration_ratio, one.rows) for one in slices]
+    named = [
+        (f"{metrics.by}={metrics.value}", metrics.auc, metrics.calibration_ratio, metrics.rows) for metrics in slices
+    ]
     _write(folder / "slices.csv", ("slice", "AUC", "calibration", "rows"), [row for row in named if None not in row])
 
 

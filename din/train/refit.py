@@ -1,12 +1,12 @@
-"""The stage `refit`: turn the judged model into the shipped one, and judge the lesson that it learns on the way.
+"""The stage `refit`: turn the judged model into the shipped one, and judge the days that it learns on the way.
 
 The judged model has learned everything before the test days, and its metrics are known. If rows are held out by time,
-one pass over the test days teaches it these days too. Afterwards it must not be judged on them. Other models are judged
-in its place, and each learns the same *lesson* from a part of the users; see `din.train.crossfit`. The lesson is the
-days that the model learns in passes: the test days, or, if it continues a champion, all days since.
+it learns the test days too, in one pass. Afterwards it must not be judged on them. Other models are judged in its
+place, and each learns the same *new days* from a part of the users; see `din.train.crossfit`. The new days are those
+that the model learns in passes: the test days, or, if it continues a champion, all days since.
 
     models/shipped/                        the model
-    reports/crossfit/predictions.parquet   the rows of the lesson and their probabilities:
+    reports/crossfit/predictions.parquet   the rows of the new days and their probabilities:
         prediction    by models that have not learned the row's user
         taught        by models that have
         shipped       by the shipped model
@@ -150,25 +150,27 @@ def _judging_rows(
     crossfitted: dict[SplitName, CrossFitted],
     compute: Compute,
 ) -> pa.Table:
-    """Return the rows of a lesson with their cross-fitted probabilities, and with the saved shipped model's.
+    """Return the rows of the new days with their cross-fitted probabilities, and with the saved shipped model's.
 
     Training days that lack negatives are learned but left out here, since their CTR is not that of the log.
     """
-    known = artifact.known(features, workspace.shipped)
-    shipped = artifact.load(known, workspace.shipped)
+    known_features = artifact.known(features, workspace.shipped)
+    shipped = artifact.load(known_features, workspace.shipped)
     tables = []
-    for split, found in crossfitted.items():
+    for split, predictions in crossfitted.items():
         if split == "train" and features.kept_negatives < 1:
             continue
         chosen = in_order_of_files([day for day in days if day.split == split])
-        own = predict(shipped, known, split, compute=compute, chosen=chosen)
-        tables.append(found.unseen.table(taught=found.taught.probabilities, shipped=own.probabilities))
+        by_shipped = predict(shipped, known_features, split, compute=compute, chosen=chosen)
+        tables.append(
+            predictions.unseen.table(taught=predictions.taught.probabilities, shipped=by_shipped.probabilities)
+        )
     return pa.concat_tables(tables)
 
 
 def _saved(features: Features, source: Path, settings: Train, compute: Compute) -> Learner:
     """Return a saved model with the state of its optimizers, ready to learn more days of `features`."""
-    known = artifact.known(features, source)
-    learner = Learner(known, settings, compute)
+    known_features = artifact.known(features, source)
+    learner = Learner(known_features, settings, compute)
     learner.load_state(artifact.read_state(source))
     return learner

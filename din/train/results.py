@@ -66,12 +66,12 @@ class TrainingTimes(Document):
 
 
 class CrossFit(Document):
-    """How the lesson of the shipped model was judged; see `din.train.crossfit`.
+    """How the new days of the shipped model were judged; see `din.train.crossfit`.
 
     Attributes:
         folds: the number of groups of users.
-        after: the time of the last row that the model had learned before its lesson.
-        rows: the number of rows of the lesson that it is judged on.
+        after: the time of the last row that the model had learned before the new days.
+        rows: the number of rows of the new days that it is judged on.
     """
 
     folds: PositiveInt
@@ -84,7 +84,7 @@ class RefitReport(Document):
 
     Attributes:
         days: the test days that were learned.
-        crossfit: how its lesson was judged. None: it learned nothing after it was judged.
+        crossfit: how the new days were judged. None: it learned nothing after it was judged.
         inputs: hashes of the directories that the stage read.
         shipped: the hash of the model that it wrote.
         predictions: the hash of the predictions that it wrote.

@@ -62,9 +62,9 @@ def _train(workspace: Workspace, params: Params, compute: Compute) -> None:
         cpu_seconds = round(time.process_time() - began, 3)
     _save(learned, settings, workspace.model)
     progress = learned.progress
-    found = {
+    outcome = {
         f"valid_{settings.learning.metric}": progress.best_metric if progress.epoch else None,
-        "history": tuple(Epoch(**one) for one in progress.history),
+        "history": tuple(Epoch(**epoch) for epoch in progress.history),
         "days": tuple(day.learned for day in learned.days),
     }
     summary = TrainingSummary(
@@ -73,7 +73,7 @@ def _train(workspace: Workspace, params: Params, compute: Compute) -> None:
         backend="reference" if backend.identity() is None else "native",
         epochs=progress.epoch,
         best_epoch=progress.best_epoch + 1,
-        **{name: value for name, value in found.items() if value != ()},
+        **{name: value for name, value in outcome.items() if value != ()},
     )
     write_json(workspace.training, summary)
     write_json(workspace.machine_of("train"), describe(compute))

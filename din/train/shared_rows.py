@@ -47,7 +47,9 @@ class SharedRows:
         """
         old, new = (TableLayout.of(features.fields, features.rows) for features in (before, now))
         ids = {name: torch.arange(rows) for name, rows in before.rows.items()}
-        return cls.joined(cls(own, own).placed(old.offsets[name], new.offsets[name]) for name, own in ids.items())
+        return cls.joined(
+            cls(field_ids, field_ids).placed(old.offsets[name], new.offsets[name]) for name, field_ids in ids.items()
+        )
 
     def placed(self, old_offset: int, new_offset: int) -> Self:
         """Return the rows of joint tables, given the rows of one field and its first row in each joint table."""
