@@ -100,11 +100,11 @@ def write(
         optimizer: the state of its optimizers, for a model that is going to learn more days.
     """
     layout = TableLayout.of(features.fields, features.rows)
-    known = features.known_until
+    known_until = features.known_until
     config = ModelConfig(
         format=FORMAT,
         seen_until=(seen_until or features.train_until).isoformat(),
-        known_until=known and known.isoformat(),
+        known_until=known_until and known_until.isoformat(),
         train=to_json(params),
         sequences=resolve(params.model.sequences, features),
         fields=features.records,

@@ -56,7 +56,7 @@ class Batch(NamedTuple):
 def to_tensors(packed: PackedBatch, rows: Tensor | None = None) -> Batch:
     """Return a packed batch as tensors that share its memory."""
     return Batch(
-        lookups={group: tuple(map(_lookup, own.values())) for group, own in packed.lookups.items()},
+        lookups={group: tuple(map(_lookup, by_name.values())) for group, by_name in packed.lookups.items()},
         candidate=torch.from_numpy(packed.candidate),
         behaviour=torch.from_numpy(packed.behaviour),
         segment=torch.from_numpy(packed.segment),

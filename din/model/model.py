@@ -84,9 +84,9 @@ def build(
         InputError: there is no model of this name, or its options do not fit.
     """
     torch.manual_seed(params.learning.seed)
-    found = MODELS[params.model.name]
-    options = found.parse(params.model.options, "train.model.options")
-    model: Model = found.thing(fields, params, selections(sequences or {}, fields, layout), **options)
+    registered = MODELS[params.model.name]
+    options = registered.parse(params.model.options, "train.model.options")
+    model: Model = registered.thing(fields, params, selections(sequences or {}, fields, layout), **options)
     table = torch.randn(layout.rows, model.width) * params.learning.embedding_std
     table[:, : model.linear] = 0
     return model, table

@@ -80,12 +80,12 @@ def _ids(key: str, name: str, values: tuple[Scalar, ...], features: Features) ->
         raise InputError(
             f"{key}: not a behaviour field of kind id or categorical; expected one of {', '.join(valid) or 'none'}"
         )
-    known = {text(value): i for i, value in enumerate(features.vocabulary(name)["value"].to_pylist())}
-    known[None] = UNKNOWN
-    unknown = [value for value in values if text(value) not in known]
+    ids = {text(value): i for i, value in enumerate(features.vocabulary(name)["value"].to_pylist())}
+    ids[None] = UNKNOWN
+    unknown = [value for value in values if text(value) not in ids]
     if unknown:
-        some = sorted(value for value in known if value is not None)[:_NAMED]
+        examples = sorted(value for value in ids if value is not None)[:_NAMED]
         raise InputError(
-            f"{key}: {unknown[0]!r} is not a value of {name!r}, which has {len(known) - 1}: {', '.join(some)} …"
+            f"{key}: {unknown[0]!r} is not a value of {name!r}, which has {len(ids) - 1}: {', '.join(examples)} …"
         )
-    return sorted(known[text(value)] for value in values)
+    return sorted(ids[text(value)] for value in values)
