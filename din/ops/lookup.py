@@ -49,11 +49,12 @@ def lookup(table_RW: Tensor, groups: Sequence[Columns]) -> list[Tensor]:
     wanted = table_RW.requires_grad and torch.is_grad_enabled()
     library = library_for(table_RW) if wanted and table_RW.is_contiguous() else None
     natively = [library is not None and group.plain for group in groups]
-    taken: Iterator[Tensor] = iter(())
+    embeddings: Iterator[Tensor] = iter(())
     if any(natively):
-        taken = iter(_Take.apply(library, table_RW, list(compress(groups, natively))))
+        embeddings = iter(_Take.apply(library, table_RW, list(compress(groups, natively))))
     return [
-        next(taken) if native else _reference(table_RW, group) for group, native in zip(groups, natively, strict=True)
+        next(embeddings) if native else _reference(table_RW, group)
+        for group, native in zip(groups, natively, strict=True)
     ]
 
 
