@@ -143,10 +143,10 @@ def estimate(metric: Metric, labels: ArrayLike, scores: ArrayLike, users: ArrayL
         return _auc(clicked, score, user, distinct, np.stack((clicks > 0, clicks < impressions)))
     if metric == "gauc":
         of_user = user_auc(clicked, score, user)
-        known = of_user.known
-        weight = np.where(known, impressions, 0)
-        earned = np.where(known, weight * of_user.auc, 0)
-        return _ratio(earned, weight, distinct, np.stack((known, known)))
+        defined = of_user.known
+        weight = np.where(defined, impressions, 0)
+        earned = np.where(defined, weight * of_user.auc, 0)
+        return _ratio(earned, weight, distinct, np.stack((defined, defined)))
     if metric == "log_loss":
         losses = np.bincount(user, log_losses(clicked, score))
         return _ratio(losses, impressions, distinct, np.stack((anyone, anyone)))
@@ -168,16 +168,16 @@ def mean(estimates: Sequence[Estimate]) -> Estimate:
 
     A user may appear in any number of them.
     """
-    users = np.unique(np.concatenate([one.users for one in estimates]))
-    weights = np.array([len(one.users) for one in estimates], np.float64)
+    users = np.unique(np.concatenate([term.users for term in estimates]))
+    weights = np.array([len(term.users) for term in estimates], np.float64)
     shares = weights / weights.sum()
     influence = np.zeros(len(users))
     tells = np.zeros((2, len(users)), bool)
-    for one, share in zip(estimates, shares, strict=True):
-        place = np.searchsorted(users, one.users)
-        influence[place] += share * one.influence
-        tells[:, place] |= one.tells
-    values = np.array([one.value for one in estimates])
+    for term, share in zip(estimates, shares, strict=True):
+        place = np.searchsorted(users, term.users)
+        influence[place] += share * term.influence
+        tells[:, place] |= term.tells
+    values = np.array([term.value for term in estimates])
     return Estimate(float(shares @ values), users, influence, tells)
 
 

@@ -75,10 +75,10 @@ def gauc(labels: ArrayLike, scores: ArrayLike, users: ArrayLike) -> Gauc:
         GAUC and the numbers of users. GAUC is NaN if no user has both classes, or if such a user has a NaN score.
     """
     per_user = user_auc(labels, scores, users)
-    known = per_user.known
-    weight = np.where(known, per_user.impressions, 0)
-    value = float((weight[known] * per_user.auc[known]).sum() / weight.sum()) if known.any() else float("nan")
-    return Gauc(value, len(known), int((~known).sum()))
+    defined = per_user.known
+    weight = np.where(defined, per_user.impressions, 0)
+    value = float((weight[defined] * per_user.auc[defined]).sum() / weight.sum()) if defined.any() else float("nan")
+    return Gauc(value, len(defined), int((~defined).sum()))
 
 
 def relative_improvement(auc: float, base: float) -> float:
@@ -97,9 +97,9 @@ def user_auc(labels: ArrayLike, scores: ArrayLike, users: ArrayLike) -> UserAuc:
     impressions = np.bincount(user)
     clicks = np.bincount(user, clicked, len(impressions)).astype(np.int64)
     misses = impressions - clicks
-    known = (clicks > 0) & (misses > 0)
+    defined = (clicks > 0) & (misses > 0)
     if not len(user):
-        return UserAuc(np.empty(0), impressions, known)
+        return UserAuc(np.empty(0), impressions, defined)
     order = np.lexsort((score, user))
     u, s, y = user[order], score[order], clicked[order]
     starts = np.flatnonzero(np.r_[True, (u[1:] != u[:-1]) | (s[1:] != s[:-1])])
@@ -109,4 +109,4 @@ def user_auc(labels: ArrayLike, scores: ArrayLike, users: ArrayLike) -> UserAuc:
     wins = np.bincount(u[starts], p * (before + n / 2), len(impressions))
     wins[user[np.isnan(score)]] = np.nan
     with np.errstate(invalid="ignore"):
-        return UserAuc(wins / (clicks * misses), impressions, known)
+        return UserAuc(wins / (clicks * misses), impressions, defined)

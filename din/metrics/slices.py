@@ -60,17 +60,17 @@ def slices(rows: Rows, features: Features) -> list[Slice]:
     Raises:
         InputError: a row is not among the impressions of the features.
     """
-    found = _bands("history_length", rows["history_length"], _LENGTHS, "0")
-    found += _by_count("item_count", ITEM_ID, features, features.items[ITEM_ID].values[rows["item"]])
+    parts = _bands("history_length", rows["history_length"], _LENGTHS, "0")
+    parts += _by_count("item_count", ITEM_ID, features, features.items[ITEM_ID].values[rows["item"]])
     if any(field.name == USER_ID for field in features.fields):
-        found += _by_count("user_count", USER_ID, features, features.users[USER_ID].values[rows["user"]])
+        parts += _by_count("user_count", USER_ID, features, features.users[USER_ID].values[rows["user"]])
     classes = [field for field in features.of(Group.ITEM) if field.form.has_vocabulary and not field.form.identifies]
     if classes:
         category = min(classes, key=lambda field: field.form.ragged)  # the first with one value, if there is one
-        found += _by_value(category, features, features.items[category.name].take(rows["item"]))
+        parts += _by_value(category, features, features.items[category.name].take(rows["item"]))
     for field, column in _contexts(rows["sequence"], features):
-        found += _by_value(field, features, column)
-    return found
+        parts += _by_value(field, features, column)
+    return parts
 
 
 def slice_table(rows: Rows, probabilities: ArrayLike, features: Features) -> list[SliceMetrics]:
@@ -128,9 +128,9 @@ def _contexts(sequence: NDArray[np.int64], features: Features) -> list[tuple[Fie
     shards: list[Impressions] = []
     for split in reversed(SPLITS):  # most rows are test rows; other splits are read only if rows are missing
         shards += [shard.impressions for shard in features.shards(split)]
-        known = np.concatenate([shard.sequence for shard in shards])
-        order = np.argsort(known, kind="stable")
-        place = np.append(order, -1)[np.searchsorted(known, sequence, sorter=order)]
-        if not len(sequence) or (len(known) and np.array_equal(known[place], sequence)):
+        sequences = np.concatenate([shard.sequence for shard in shards])
+        order = np.argsort(sequences, kind="stable")
+        place = np.append(order, -1)[np.searchsorted(sequences, sequence, sorter=order)]
+        if not len(sequence) or (len(sequences) and np.array_equal(sequences[place], sequence)):
             return [(f, Column.joined([shard.contexts[f.name] for shard in shards]).take(place)) for f in fields]
     raise InputError(f"the predictions have rows that {features.root} has not; run `dvc repro evaluate`")

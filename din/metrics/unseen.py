@@ -90,10 +90,10 @@ def differences(earlier: TrainingExtent, today: TrainingExtent) -> list[str]:
     if today.protocol == "temporal":
         return []
     pairs = ((key, earlier.split[key], today.split[key]) for key in _SPLIT)
-    found = [f"{key} {there!r} there, {here!r} here" for key, there, here in pairs if there != here]
+    reasons = [f"{key} {there!r} there, {here!r} here" for key, there, here in pairs if there != here]
     if today.protocol == "leave_last_out":
         if earlier.until > today.until:
-            found.append(f"data until {earlier.until} there, {today.until} here")
+            reasons.append(f"data until {earlier.until} there, {today.until} here")
         if earlier.seen_until > today.seen_until:
-            found.append(f"trained until {earlier.seen_until} there, {today.seen_until} here")
-    return found
+            reasons.append(f"trained until {earlier.seen_until} there, {today.seen_until} here")
+    return reasons
