@@ -69,21 +69,21 @@ def tune(
             search(workspace, features, study, space, pool, jobs, trials, max(stop_at - later, half_time))
             folder = seeds.folder(workspace, study.study_name)
             final = seeds.Final(features, space, pool, folder, jobs, _longest(study), stop_at)
-            found = _finish(workspace, study, final)
+            tuned = _finish(workspace, study, final)
             checkpoint.prune(folder)
-            result.write(workspace, space, found)
+            result.write(workspace, space, tuned)
     except BrokenProcessPool:
         raise Unavailable(
             "a training process was killed, perhaps for its memory; run the same command again with fewer --jobs than "
             f"{jobs}; {_KEPT}"
         ) from None
-    result.print_tuned(found)
-    return found
+    result.print_tuned(tuned)
+    return tuned
 
 
 def _longest(study: Study) -> float:
     """Return the seconds of the longest of the best trials."""
-    return max((seconds(one) for one in by_metric(study)[: seeds.BEST]), default=0.0)
+    return max((seconds(trial) for trial in by_metric(study)[: seeds.BEST]), default=0.0)
 
 
 def _finish(workspace: Workspace, study: Study, final: seeds.Final) -> Tuned:
@@ -93,8 +93,8 @@ def _finish(workspace: Workspace, study: Study, final: seeds.Final) -> Tuned:
         InputError: no trial has a metric, or today's parameters failed on a further seed.
     """
     space = final.space
-    rows = [_row(space, one) for one in ended(study)]
-    ranked = [(one.number, space.changes(space.decoded(one.params))) for one in by_metric(study)]
+    rows = [_row(space, trial) for trial in ended(study)]
+    ranked = [(trial.number, space.changes(space.decoded(trial.params))) for trial in by_metric(study)]
     if not ranked:
         advice = f"the last of {len(rows)} failed: {rows[-1].why}" if rows else "give it more --minutes"
         raise InputError(f"no trial has a metric yet; {advice}")
@@ -109,10 +109,10 @@ def _finish(workspace: Workspace, study: Study, final: seeds.Final) -> Tuned:
             f"today's parameters failed with {today.metrics.count(None)} of {len(today.metrics)} further seeds; "
             "expected metrics to compare trials with: correct what the failed trainings name, and run it again"
         )
-    winner = max(candidates, key=lambda one: -math.inf if one.mean is None else one.mean)
+    winner = max(candidates, key=lambda candidate: -math.inf if candidate.mean is None else candidate.mean)
     return Tuned(
         metric=space.params.train.learning.metric,
-        seeds=[space.params.train.learning.seed + one for one in range(1, len(winner.metrics) + 1)],
+        seeds=[space.params.train.learning.seed + number for number in range(1, len(winner.metrics) + 1)],
         trials=rows,
         candidates=candidates,
         winner=winner.trial,
@@ -125,12 +125,12 @@ def _finish(workspace: Workspace, study: Study, final: seeds.Final) -> Tuned:
 def _keys(final: seeds.Final, winner: Candidate) -> list[KeyRow]:
     """Return what the winner changes, with a reason for each key."""
     metric = final.space.params.train.learning.metric.upper()
-    found = []
+    rows = []
     for key, without in final.without_each(winner.changes).items():
         old = final.space.today[key]
         reason = f"{metric} {shown_metric(winner.metrics[0])}; with {written(old)} {shown_metric(without)}"
-        found.append(KeyRow(key, old, winner.changes[key], reason))
-    return found
+        rows.append(KeyRow(key, old, winner.changes[key], reason))
+    return rows
 
 
 def _row(space: Space, trial: FrozenTrial) -> TrialRow:

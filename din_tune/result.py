@@ -88,11 +88,11 @@ class Tuned:
         if self.winner is None:
             tried = f"none of the best {len(self.candidates) - 1} of {len(self.trials)} trials"
             return f"Today's parameters stay: {tried} is better on further seeds."
-        won = next(one for one in self.candidates if one.trial == self.winner)
+        won = next(candidate for candidate in self.candidates if candidate.trial == self.winner)
         before, after = shown_metric(self.candidates[0].mean), shown_metric(won.mean)
         gain = "" if won.gain is None else f"gains {won.gain:+.4f} on average over new seeds and "
         pairs = zip(won.metrics, self.candidates[0].metrics, strict=True)
-        better = [ours > theirs for ours, theirs in pairs if ours is not None and theirs is not None]
+        better = [new > old for new, old in pairs if new is not None and old is not None]
         sure = won.lower is not None and won.lower > 0 and all(better)
         bounds = "" if won.lower is None else f" Bounds by user and seed: {won.lower:+.4f} to {won.upper:+.4f}."
         return (
@@ -106,36 +106,47 @@ class Tuned:
         """Today's parameters and the best trials on further seeds."""
         columns = ("parameters", *(f"seed {seed}" for seed in self.seeds), "mean", "gain", "lower", "upper")
         rows = [
-            (_name(one), *one.metrics, one.mean, *map(_signed, (one.gain, one.lower, one.upper)))
-            for one in self.candidates
+            (
+                _name(candidate),
+                *candidate.metrics,
+                candidate.mean,
+                *map(_signed, (candidate.gain, candidate.lower, candidate.upper)),
+            )
+            for candidate in self.candidates
         ]
         return PageTable("Further seeds", columns, rows)
 
     @property
     def changed_keys(self) -> PageTable:
         """The keys that the winner changes, with the reason for each."""
-        rows = [(one.key, written(one.old), written(one.new), one.reason) for one in self.keys]
+        rows = [(row.key, written(row.old), written(row.new), row.reason) for row in self.keys]
         return PageTable("Keys", ("key", "today", "tuned", "reason"), rows, 4)
 
     @property
     def all_trials(self) -> PageTable:
         """The trials with what they changed, or why they failed."""
         rows = [
-            (str(one.number), one.state, one.why or in_a_line(one.changes), one.metric, f"{one.seconds:.1f}")
-            for one in self.trials
+            (
+                str(trial.number),
+                trial.state,
+                trial.why or in_a_line(trial.changes),
+                trial.metric,
+                f"{trial.seconds:.1f}",
+            )
+            for trial in self.trials
         ]
         return PageTable("All trials", ("trial", "state", "changes", self.metric.upper(), "seconds"), rows, 3)
 
 
-def print_tuned(found: Tuned) -> None:
+def print_tuned(tuned: Tuned) -> None:
     """Print the further seeds, the winner's keys, and what to do next."""
-    for table in (found.further_seeds, found.changed_keys):
+    for table in (tuned.further_seeds, tuned.changed_keys):
         if table.rows:
             print_table(table.title, table.columns, table.rows)
-    print(found.verdict)
-    if found.overlay:
-        print(f"overlay: {found.overlay}; `din params apply {found.overlay}` writes it into params.yaml")
-    print(f"page: {found.page}")
+    print(tuned.verdict)
+    if tuned.overlay:
+        print(f"overlay: {tuned.overlay}; `din params apply {tuned.overlay}` writes it into params.yaml")
+    print(f"page: {tuned.page}")
 
 
 def shown_metric(value: float | None) -> str:
@@ -147,8 +158,8 @@ def _signed(gain: float | None) -> str | None:
     return None if gain is None else f"{gain:+.4f}"
 
 
-def _name(one: Candidate) -> str:
-    return "today's" if one.trial is None else f"trial {one.trial}"
+def _name(candidate: Candidate) -> str:
+    return "today's" if candidate.trial is None else f"trial {candidate.trial}"
 
 
 def in_a_line(changes: Mapping[str, Any]) -> str:
@@ -156,24 +167,24 @@ def in_a_line(changes: Mapping[str, Any]) -> str:
     return ", ".join(f"{key.rpartition('.')[2]}: {written(value)}" for key, value in changes.items()) or "–"
 
 
-def write(workspace: Workspace, space: Space, found: Tuned) -> None:
+def write(workspace: Workspace, space: Space, tuned: Tuned) -> None:
     """Write the page, and the overlay, or remove that of an earlier search if there is none now."""
-    if found.overlay:
-        write_bytes(workspace.root / found.overlay, overlay(space, found).encode())
+    if tuned.overlay:
+        write_bytes(workspace.root / tuned.overlay, overlay(space, tuned).encode())
     else:
         workspace.tuned.unlink(missing_ok=True)
-    html = environment().get_template("tuning.html.j2").render(found=found, picture=_picture(found))
+    html = environment().get_template("tuning.html.j2").render(found=tuned, picture=_picture(tuned))
     write_bytes(workspace.tuning_page, html.encode())
 
 
-def overlay(space: Space, found: Tuned) -> str:
+def overlay(space: Space, tuned: Tuned) -> str:
     """Return the overlay's text, with a reason for each key."""
     reasons: dict[str, str] = {}
-    for one in found.keys:
-        (key,) = space.overlay({one.key: one.new})
-        reasons[key] = f"{reasons[key]}; {one.reason}" if key in reasons else one.reason
-    values = space.overlay({one.key: one.new for one in found.keys})
-    head = f"# Found by `din tune`. {found.verdict}\n# Apply it with: din params apply {found.overlay}\n\n"
+    for row in tuned.keys:
+        (key,) = space.overlay({row.key: row.new})
+        reasons[key] = f"{reasons[key]}; {row.reason}" if key in reasons else row.reason
+    values = space.overlay({row.key: row.new for row in tuned.keys})
+    head = f"# Found by `din tune`. {tuned.verdict}\n# Apply it with: din params apply {tuned.overlay}\n\n"
     return head + "".join(f"{line}\n" for line in _lines(nested(values), reasons))
 
 
@@ -188,11 +199,11 @@ def _lines(block: Mapping[str, Any], reasons: Mapping[str, str], above: str = ""
             yield from _lines(value, reasons, f"{place}.")
 
 
-def _picture(found: Tuned) -> str:
+def _picture(tuned: Tuned) -> str:
     """Return a picture of the metric by trial, with the best until then."""
-    points = [(float(one.number), one.metric, one.state) for one in found.trials if one.metric is not None]
+    points = [(float(trial.number), trial.metric, trial.state) for trial in tuned.trials if trial.metric is not None]
     numbers, metrics, _ = zip(*points, strict=True)
-    metric = found.metric.upper()
+    metric = tuned.metric.upper()
     plot = Plot(Axis(numbers[0] - 0.5, numbers[-1] + 0.5, "trial"), Axis.over(metrics, f"validation {metric}"))
     plot.line([*zip(numbers, accumulate(metrics, max), strict=True)], "candidate")
     for state, style in (("pruned", "other"), ("complete", "candidate")):

@@ -83,7 +83,7 @@ class Final:
         """Return the metric, with the first of the further seeds, if one of the keys has today's value again."""
         others = [{key: value for key, value in changes.items() if key != left_out} for left_out in changes]
         trained = self._train(others, 1)
-        return {key: one and one.value for key, one in zip(changes, trained, strict=True)}
+        return {key: estimate and estimate.value for key, estimate in zip(changes, trained, strict=True)}
 
     def _has_time(self, all_values: Sequence[Values], number: int) -> bool:
         """Return whether a seed can be trained, and then the winner without each key, before the call should end."""
@@ -99,7 +99,7 @@ class Final:
             self.pool.submit(_kept_or_trained, self._path(values, seed), self.features, self.space, values, seed)
             for values in all_values
         ]
-        return [one.result() for one in waiting]
+        return [future.result() for future in waiting]
 
     def _seed(self, number: int) -> int:
         return self.space.params.train.learning.seed + number
@@ -116,15 +116,17 @@ def _kept_or_trained(path: Path, features: Path, space: Space, values: Values, s
         return kept
     began = time.monotonic()
     try:
-        found = run_and_judge(features, space.settings(values, seed))
+        estimate = run_and_judge(features, space.settings(values, seed))
     except FAILURES as error:
         print(f"a training failed: {error}", file=sys.stderr)
         return None
     with atomic_path(path) as temporary:
-        np.savez(temporary, value=found.value, users=found.users, influence=found.influence, tells=found.tells)
+        np.savez(
+            temporary, value=estimate.value, users=estimate.users, influence=estimate.influence, tells=estimate.tells
+        )
     seconds = time.monotonic() - began
-    print(f"seed {seed}, {in_a_line(values)}: {found.value:.4f}, {seconds:.0f} s", file=sys.stderr)
-    return found
+    print(f"seed {seed}, {in_a_line(values)}: {estimate.value:.4f}, {seconds:.0f} s", file=sys.stderr)
+    return estimate
 
 
 def _read(path: Path) -> Estimate | None:
@@ -143,17 +145,17 @@ def _judged(
     trial: int | None, changes: Values, trained: Sequence[Estimate | None], today: Sequence[Estimate | None]
 ) -> Candidate:
     """Return a candidate, given its trainings and those of today's parameters with the same seeds."""
-    metrics = [one.value if one and math.isfinite(one.value) else None for one in trained]
-    known = [one for one in metrics if one is not None]
-    found = Candidate(trial, changes, metrics, fmean(known) if len(known) == len(metrics) else None)
-    differences = [ours - theirs for ours, theirs in zip(trained, today, strict=True) if ours and theirs]
+    metrics = [estimate.value if estimate and math.isfinite(estimate.value) else None for estimate in trained]
+    reached = [metric for metric in metrics if metric is not None]
+    candidate = Candidate(trial, changes, metrics, fmean(reached) if len(reached) == len(metrics) else None)
+    differences = [new - old for new, old in zip(trained, today, strict=True) if new and old]
     if trial is None or not differences:
-        return found
+        return candidate
     gain = mean(differences)
-    width = math.hypot(gain.width(_CONFIDENCE), _width_by_seed([one.value for one in differences]))
+    width = math.hypot(gain.width(_CONFIDENCE), _width_by_seed([difference.value for difference in differences]))
     if not math.isfinite(width):  # too few users tell, or one seed
-        return replace(found, gain=gain.value)
-    return replace(found, gain=gain.value, lower=gain.value - width, upper=gain.value + width)
+        return replace(candidate, gain=gain.value)
+    return replace(candidate, gain=gain.value, lower=gain.value - width, upper=gain.value + width)
 
 
 def _width_by_seed(gains: Sequence[float]) -> float:

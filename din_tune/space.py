@@ -73,16 +73,16 @@ class Space:
         """
         train = replace(params.train, start="scratch", champion=None)
         model = train.model.name
-        found = leaves(Train) | leaves(MODELS[model].options or object, f"{_OPTIONS}.")
+        parameters = leaves(Train) | leaves(MODELS[model].options or object, f"{_OPTIONS}.")
         compared = {_NAME: COMPARED} if model in COMPARED.values else {}
-        searches = compared | {key: one.search for key, one in found.items() if one.search}
-        own = {key.removeprefix("train."): key for key in kept}
-        if unknown := [key for name, key in own.items() if name not in searches]:
+        searches = compared | {key: parameter.search for key, parameter in parameters.items() if parameter.search}
+        kept_names = {key.removeprefix("train."): key for key in kept}
+        if unknown := [key for name, key in kept_names.items() if name not in searches]:
             varying = listed(f"train.{key}" for key in searches)
             raise InputError(f"--keep {listed(unknown)}: expected keys that would vary: {varying}")
-        searches = {key: one for key, one in searches.items() if key not in own}
+        searches = {key: search for key, search in searches.items() if key not in kept_names}
         models = COMPARED.values if _NAME in searches else (model,)
-        searches = {key: one for key, one in searches.items() if any(MODELS.reads(name, key) for name in models)}
+        searches = {key: search for key, search in searches.items() if any(MODELS.reads(name, key) for name in models)}
         space = cls(replace(params, train=train), searches, {key: _value(train, key) for key in searches})
         space._check()
         return space
@@ -109,17 +109,19 @@ class Space:
 
     def encoded(self, values: Values) -> dict[str, Any]:
         """Return values in the terms of `drawn`."""
-        return {key: json.dumps(one) if isinstance(self.searches[key], OneOf) else one for key, one in values.items()}
+        return {
+            key: json.dumps(value) if isinstance(self.searches[key], OneOf) else value for key, value in values.items()
+        }
 
     def decoded(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
         """Return the values of a trial; numbers have two digits, unless they are today's."""
-        found: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         for key, value in chosen.items():
             if isinstance(self.searches[key], OneOf):
-                found[key] = json.loads(value)
+                values[key] = json.loads(value)
             else:
-                found[key] = self.today[key] if math.isclose(value, self.today[key]) else float(f"{value:.2g}")
-        return found
+                values[key] = self.today[key] if math.isclose(value, self.today[key]) else float(f"{value:.2g}")
+        return values
 
     def changes(self, values: Values) -> dict[str, Any]:
         """Return the values that differ from today's."""
@@ -137,9 +139,9 @@ class Space:
     def overlay(self, values: Values) -> dict[str, Any]:
         """Return values by dotted key of params.yaml, where the options of a model are one value."""
         options = {key.removeprefix(f"{_OPTIONS}."): value for key, value in values.items() if key.startswith(_OPTIONS)}
-        found = {f"train.{key}": value for key, value in values.items() if not key.startswith(_OPTIONS)}
+        others = {f"train.{key}": value for key, value in values.items() if not key.startswith(_OPTIONS)}
         merged = {f"train.{_OPTIONS}": {**self.params.train.model.options, **options}} if options else {}
-        return found | merged
+        return others | merged
 
     def _read(self, values: Values) -> Values:
         """Return the values of the keys that vary and that the model reads."""

@@ -156,13 +156,13 @@ def _journal(workspace: Workspace) -> Path:
 
 def ended(study: Study) -> list[FrozenTrial]:
     """Return the trials that have ended, in their order, but not those that are tried again."""
-    found = study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
-    return [one for one in found if one.state != TrialState.FAIL or WHY in one.user_attrs]
+    trials = study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
+    return [trial for trial in trials if trial.state != TrialState.FAIL or WHY in trial.user_attrs]
 
 
 def by_metric(study: Study) -> list[FrozenTrial]:
     """Return the trials that have a metric, the best first."""
-    return sorted((one for one in ended(study) if one.value is not None), key=lambda one: -(one.value or 0))
+    return sorted((trial for trial in ended(study) if trial.value is not None), key=lambda trial: -(trial.value or 0))
 
 
 def seconds(trial: FrozenTrial) -> float:
@@ -194,8 +194,8 @@ def search(
         seed = int(np.random.SeedSequence([space.params.train.learning.seed, done, number]).generate_state(1)[0])
         share = None if wanted is None else (wanted + number) // jobs
         searches.append(pool.submit(_search, workspace, features, study.study_name, space, seed, share, stop_at))
-    for one in as_completed(searches):
-        one.result()
+    for future in as_completed(searches):
+        future.result()
 
 
 def _search(
@@ -225,16 +225,16 @@ def _train(features: Path, space: Space, trial: Trial, stop_at: float) -> tuple[
         return state == TrialState.PRUNED
 
     try:
-        found = training.run(features, space.settings(space.drawn(trial)), report)
+        trained = training.run(features, space.settings(space.drawn(trial)), report)
     except training.FAILURES as error:
         trial.set_user_attr(WHY, str(error) or type(error).__name__)
         return None, TrialState.FAIL
-    return (found.best_metric if state == TrialState.COMPLETE else None), state
+    return (trained.best_metric if state == TrialState.COMPLETE else None), state
 
 
 def _in_words(study: Study, trial: FrozenTrial) -> str:
     """Return how a trial ended, and which one is the best."""
-    found = f"{trial.value:.4f}" if trial.value is not None else trial.user_attrs[WHY]
-    words = f"trial {trial.number} {trial.state.name.lower()}: {found}, {seconds(trial):.0f} s"
+    outcome = f"{trial.value:.4f}" if trial.value is not None else trial.user_attrs[WHY]
+    words = f"trial {trial.number} {trial.state.name.lower()}: {outcome}, {seconds(trial):.0f} s"
     best = by_metric(study)
     return f"{words}; best {best[0].value:.4f} in trial {best[0].number}" if best else words

@@ -48,9 +48,9 @@ def run_and_judge(features: Path, settings: Train) -> Estimate:
     """
     with computing(settings.compute) as compute, _silent():
         learner, _ = fit(Features(features), settings, compute=compute)
-        found = predict(learner.trained, Features(features), "valid", compute=compute)
+        predictions = predict(learner.trained, Features(features), "valid", compute=compute)
     metric: Metric = settings.learning.metric
-    return estimate(metric, found.rows["label"], found.probabilities, found.rows["user"])
+    return estimate(metric, predictions.rows["label"], predictions.probabilities, predictions.rows["user"])
 
 
 @contextlib.contextmanager
