@@ -34,8 +34,8 @@ def gate(workspace: Workspace, params: Params, markdown: Path | None = None) -> 
         entries: list[Expectation] = []
         try:
             report = documents.read(ValidationReport, workspace.validation(suite), f"run `dvc repro validate_{suite}`")
-            found = Digest(hash_tree(workspace.judged(suite)))
-            why = why_closed(workspace, suite, report, found, params)
+            digest = Digest(hash_tree(workspace.judged(suite)))
+            why = why_closed(workspace, suite, report, digest, params)
             entries = report.expectations
         except (InputError, OSError) as error:
             why = str(error)

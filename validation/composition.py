@@ -83,7 +83,7 @@ class Covariate:
 
 def composition(log: Log) -> Iterator[Expected]:
     """Expect the values of each column, and their CTR, to be like those of the days before."""
-    found: defaultdict[str, list[DailyFigure]] = defaultdict(list)
+    by_test: defaultdict[str, list[DailyFigure]] = defaultdict(list)
     for column in _columns(log):
         log.connection.execute(
             f"CREATE OR REPLACE TEMP TABLE by_value AS "
@@ -93,8 +93,8 @@ def composition(log: Log) -> Iterator[Expected]:
         for name in column.judged:
             figure = _TESTS[name](log, column, cells)
             if figure is not None:
-                found[name].append(figure)
-    for name, figures in found.items():
+                by_test[name].append(figure)
+    for name, figures in by_test.items():
         yield from by_day(log, name, figures, advice=_ADVICE[name])
 
 
@@ -112,19 +112,19 @@ def _columns(log: Log) -> Iterator[Covariate]:
             yield Covariate(
                 name=name, judged=judged, value=_value(log, "events", name, numeric), read=name in log.fields
             )
-    taken = set(log.columns("events"))
+    column_names = set(log.columns("events"))
     for table in ("users", "items"):
         if table not in log.sides:
             continue
         (key,) = SIDE_IDS[table]
-        found = f"{BY_DAY[key]} LEFT JOIN (SELECT {key}, true AS found FROM {table}) USING ({key})"
+        joined = f"{BY_DAY[key]} LEFT JOIN (SELECT {key}, true AS found FROM {table}) USING ({key})"
         name = f"{key} in the table of {table}"
-        yield Covariate(name=name, judged=("missing_values",), value="found", source=found, owner=key)
+        yield Covariate(name=name, judged=("missing_values",), value="found", source=joined, owner=key)
         for name, kind in log.columns(table).items():
             if name != key:
                 read = name in log.fields
                 yield Covariate(
-                    name=f"{name} in the table of {table}" if name in taken else name,
+                    name=f"{name} in the table of {table}" if name in column_names else name,
                     judged=of_fields if read else of_fields[:1],
                     value="of_side",
                     source=f"{BY_DAY[key]} JOIN (SELECT {key}, "
@@ -133,7 +133,7 @@ def _columns(log: Log) -> Iterator[Covariate]:
                     owner=key,
                     read=read,
                 )
-        taken |= set(log.columns(table))
+        column_names |= set(log.columns(table))
     users = BY_DAY[USER_ID]
     if "history" in log.sides:
         sizes = f"LEFT JOIN (SELECT {USER_ID}, count(*) AS size FROM history GROUP BY {USER_ID}) USING ({USER_ID})"
@@ -162,8 +162,8 @@ def _value(log: Log, table: str, name: str, numeric: bool) -> str:
     number = f"TRY_CAST({quoted(name)} AS DOUBLE)"
     older = f"WHERE date < '{log.first_newest}'" if table == "events" else ""
     steps = [step / constants.TENTHS for step in range(1, constants.TENTHS)]
-    (found,) = log.one(f"SELECT quantile_disc({number}, {steps}) FROM {table} {older}")
-    edges = sorted(set(found or ()))
+    (quantiles,) = log.one(f"SELECT quantile_disc({number}, {steps}) FROM {table} {older}")
+    edges = sorted(set(quantiles or ()))
     tenths = " ".join(f"WHEN {number} < {edge!r}::DOUBLE THEN 'below {edge:.5g}'" for edge in edges)
     return f"CASE WHEN {number} IS NULL THEN NULL {tenths} ELSE 'from {edges[-1]:.5g}' END" if edges else "NULL"
 
@@ -186,8 +186,8 @@ class Cells:
 
 
 def _cells(log: Log, column: Covariate) -> Cells:
-    own = "sum(n) OVER (PARTITION BY date, owner)" if "lost_values" in column.judged else "0"
-    found = log.arrays(
+    owner_rows = "sum(n) OVER (PARTITION BY date, owner)" if "lost_values" in column.judged else "0"
+    columns = log.arrays(
         f"""
         WITH top AS (
             SELECT value, sum(n) AS of_value FROM by_value WHERE value IS NOT NULL AND date < '{log.first_newest}'
@@ -197,16 +197,16 @@ def _cells(log: Log, column: Covariate) -> Cells:
             FROM ({column.rows}) JOIN top USING (value) GROUP BY ALL
         )
         SELECT date::DATE AS day, value, of_value, {TOTALS}, sum(n * own) AS shared
-        FROM (SELECT *, {own} AS own FROM cell) GROUP BY ALL ORDER BY of_value DESC, value
+        FROM (SELECT *, {owner_rows} AS own FROM cell) GROUP BY ALL ORDER BY of_value DESC, value
         """
     )
-    values = list(dict.fromkeys(found["value"].tolist()))
-    at = np.array([values.index(value) for value in found["value"].tolist()], int)
-    day = np.searchsorted(log.calendar.days, found["day"].astype("datetime64[D]"))
+    values = list(dict.fromkeys(columns["value"].tolist()))
+    at = np.array([values.index(value) for value in columns["value"].tolist()], int)
+    day = np.searchsorted(log.calendar.days, columns["day"].astype("datetime64[D]"))
 
     def table(name: str) -> np.ndarray:
         filled = np.zeros((len(log.calendar.days), len(values)))
-        filled[day, at] = found[name].astype(float)
+        filled[day, at] = columns[name].astype(float)
         return filled
 
     return Cells(values, Totals(**{field.name: table(field.name) for field in fields(Totals)}), table("shared"))
@@ -214,11 +214,11 @@ def _cells(log: Log, column: Covariate) -> Cells:
 
 def _by_date(log: Log, figures: str, table: str = "by_value") -> dict[str, np.ndarray]:
     """Return aggregates, in SQL, of a table by day: [D] each, with 0 for null."""
-    found = log.arrays(
+    columns = log.arrays(
         f"SELECT day, {figures} FROM (SELECT DISTINCT date, date::DATE AS day FROM {BY_DAY[ITEM_ID]}) "
         f"LEFT JOIN {table} USING (date) GROUP BY day ORDER BY day"
     )
-    return {name: np.nan_to_num(values.astype(float)) for name, values in found.items() if name != "day"}
+    return {name: np.nan_to_num(values.astype(float)) for name, values in columns.items() if name != "day"}
 
 
 def _missing(log: Log, column: Covariate, cells: Cells | None) -> DailyFigure:
@@ -227,14 +227,14 @@ def _missing(log: Log, column: Covariate, cells: Cells | None) -> DailyFigure:
     independent = log.by_user.independent
     likely = (log.calendar.usual(share) * independent + 0.5) / (independent + 1)
     noise = np.sqrt(likely * (1 - likely) / independent)
-    found = deviation(log.calendar, share, noise, constants.MISSING_FLOOR)
-    more = found.difference > 0
-    extreme = found.beyond(constants.EXTREME_MISSING, constants.EXTREME_SCORE)
+    deviations = deviation(log.calendar, share, noise, constants.MISSING_FLOOR)
+    more = deviations.difference > 0
+    extreme = deviations.beyond(constants.EXTREME_MISSING, constants.EXTREME_SCORE)
     return DailyFigure(
         judged=log.trusted,
-        strange=more & found.beyond(constants.MISSING, constants.SCORE),
+        strange=more & deviations.beyond(constants.MISSING, constants.SCORE),
         extreme=column.read & more & extreme,
-        values={"missing": share, "usual": found.usual},
+        values={"missing": share, "usual": deviations.usual},
         column=column.name,
     )
 
@@ -284,10 +284,10 @@ def _lost(log: Log, column: Covariate, cells: Cells | None) -> DailyFigure | Non
     variance = np.maximum(between, total * share * (1 - share)) / total**2
     deviance = np.sqrt(variance * independent) / (share * (1 - share))
     noise = usual(deviance) / np.sqrt(independent)
-    found = deviation(log.calendar, np.log(share / (1 - share)), noise, constants.SHARE_FLOOR)
+    deviations = deviation(log.calendar, np.log(share / (1 - share)), noise, constants.SHARE_FLOOR)
     usual_rows, usual_share = usual(rows), usual(rows / total)
     with np.errstate(invalid="ignore"):
-        gone = found.beyond(constants.LOST, constants.SCORE) & (found.difference < 0)
+        gone = deviations.beyond(constants.LOST, constants.SCORE) & (deviations.difference < 0)
         gone &= (usual_share >= constants.SHARE) & (np.log((rows + 0.5) / (usual_rows + 0.5)) <= -constants.LOST)
     missed = np.where(gone, usual_share - rows / total, 0).sum(axis=1)
     by_nature = log.calendar.highest(log.calendar.of_reference(missed), 1.0) >= constants.EXTREME_SHARE / 2
@@ -322,23 +322,23 @@ def _clicked(log: Log, column: Covariate, cells: Cells | None) -> DailyFigure | 
     if cells is None or not cells.values or not log.labels_vary:
         return None
     ctr = ctr_of_days(log)
-    found = ctr_deviation(log.calendar, cells.totals)
+    deviations = ctr_deviation(log.calendar, cells.totals)
     frequent = cells.totals.rows >= constants.SHARE * np.maximum(cells.of_day, 1)
-    worst = np.nan_to_num(np.where(frequent, np.abs(found.score), 0)).argmax(axis=1)
+    worst = np.nan_to_num(np.where(frequent, np.abs(deviations.score), 0)).argmax(axis=1)
     at = np.arange(len(worst)), worst
 
     def more(row: int) -> dict[str, Any]:
-        own = cells.totals.of(worst[row])
-        rest = cells.of_day[:, 0] - own.rows
+        worst_totals = cells.totals.of(worst[row])
+        rest = cells.of_day[:, 0] - worst_totals.rows
         growth = _growth(rest[row], log.calendar.usual(rest)[row])
-        return {"value": cells.values[worst[row]]} | ctr_evidence(log.calendar, own, row, growth)
+        return {"value": cells.values[worst[row]]} | ctr_evidence(log.calendar, worst_totals, row, growth)
 
-    extreme = found.beyond(constants.EXTREME_ODDS, constants.EXTREME_CTR_SCORE)
+    extreme = deviations.beyond(constants.EXTREME_ODDS, constants.EXTREME_CTR_SCORE)
     return DailyFigure(
         judged=ctr.judged & ~ctr.extreme,
-        strange=frequent[at] & found.beyond(constants.ODDS, constants.CTR_SCORE)[at] & ~ctr.strange,
+        strange=frequent[at] & deviations.beyond(constants.ODDS, constants.CTR_SCORE)[at] & ~ctr.strange,
         extreme=frequent[at] & column.read & extreme[at],
-        values={"score": found.score[at]},
+        values={"score": deviations.score[at]},
         column=column.name,
         more=more,
     )
@@ -353,16 +353,16 @@ def _followed(log: Log, column: Covariate, cells: Cells | None) -> DailyFigure |
     if not log.labels_vary:
         return None
     agreement, rows = _agreement(log)
-    found = deviation(log.calendar, agreement, 1 / np.sqrt(rows), constants.AGREEMENT_FLOOR)
+    deviations = deviation(log.calendar, agreement, 1 / np.sqrt(rows), constants.AGREEMENT_FLOOR)
     with np.errstate(invalid="ignore"):
-        judged = log.trusted & (found.usual >= constants.LEAST_AGREEMENT) & ~np.isnan(agreement)
-        less = judged & (found.score <= -constants.AGREEMENT_SCORE)
-        left = agreement / found.usual
+        judged = log.trusted & (deviations.usual >= constants.LEAST_AGREEMENT) & ~np.isnan(agreement)
+        less = judged & (deviations.score <= -constants.AGREEMENT_SCORE)
+        left = agreement / deviations.usual
     return DailyFigure(
         judged=judged,
         strange=less & (left <= constants.AGREEMENT_LEFT),
         extreme=less & column.read & (left <= constants.EXTREME_AGREEMENT_LEFT),
-        values={"correlation": agreement, "usual": found.usual},
+        values={"correlation": agreement, "usual": deviations.usual},
         column=column.name,
     )
 
@@ -388,18 +388,16 @@ def _agreement(log: Log) -> tuple[np.ndarray, np.ndarray]:
         FROM others, (SELECT sum(c) / sum(n) AS ctr FROM by_value WHERE {older})
     )"""
     figures = "sum(n) AS rows, sum(c) AS clicks, sum(n) FILTER (met) AS met, sum(n * score) AS score"
-    found = _by_date(
-        log, f"{figures}, sum(c * score) AS clicked_score, sum(n * score * score) AS score_squared", scored
-    )
-    rows = np.maximum(found["rows"], 1)
-    ctr = found["clicks"] / rows
-    score = found["score"] / rows
-    spread = found["score_squared"] / rows - score**2
+    sums = _by_date(log, f"{figures}, sum(c * score) AS clicked_score, sum(n * score * score) AS score_squared", scored)
+    rows = np.maximum(sums["rows"], 1)
+    ctr = sums["clicks"] / rows
+    score = sums["score"] / rows
+    spread = sums["score_squared"] / rows - score**2
     variance = spread * ctr * (1 - ctr)
-    covariance = found["clicked_score"] / rows - ctr * score
+    covariance = sums["clicked_score"] / rows - ctr * score
     correlation = np.where(spread > constants.TINY, covariance / np.sqrt(np.maximum(variance, constants.TINY)), 0.0)
-    known = (ctr * (1 - ctr) > 0) & (2 * found["met"] >= rows)
-    return np.where(known, correlation, np.nan).round(6), rows
+    defined = (ctr * (1 - ctr) > 0) & (2 * sums["met"] >= rows)
+    return np.where(defined, correlation, np.nan).round(6), rows
 
 
 _Test = Callable[[Log, Covariate, Cells | None], DailyFigure | None]

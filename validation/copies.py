@@ -75,17 +75,17 @@ def copies(log: Log) -> Iterator[Expected]:
 
 
 def _repeated(
-    log: Log, found: dict[str, np.ndarray], judged: np.ndarray, limit: float, same: str
+    log: Log, counts: dict[str, np.ndarray], judged: np.ndarray, limit: float, same: str
 ) -> Iterator[DailyFigure]:
     """Judge the rows that repeat a row of the same day, and the rows that repeat a row of an earlier day.
 
     Chance repeats within a day grow in proportion to the user's rows on the day, so they are judged relative to these.
     """
     intensity = log.by_user.rows_squared / log.by_user.rows  # the rows that a row's user has on the day, on average
-    independent = found["shown"] / intensity
+    independent = counts["shown"] / intensity
     for shown, share, chance in (
-        ("on the day", found["again"], intensity),
-        ("on earlier days", found["earlier"], np.ones(len(independent))),
+        ("on the day", counts["again"], intensity),
+        ("on earlier days", counts["earlier"], np.ones(len(independent))),
     ):
         most = log.calendar.highest(log.calendar.of_reference(share / chance), 1.0) * chance
         score = (share - most) / np.sqrt((most + 1 / independent) / independent)

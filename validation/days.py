@@ -32,12 +32,12 @@ def volumes(log: Log) -> Iterator[Expected]:
     counted = (("rows", users.rows, of_rows), ("users", users.ids, users.ids**-0.5), ("items", items.ids, of_rows))
     for name, count, chance in counted:
         usual_chance = log.calendar.usual(chance)  # a day's own noise would excuse a day that is too small
-        found = deviation(log.calendar, np.log(count), usual_chance, constants.VOLUME_FLOOR)
+        deviations = deviation(log.calendar, np.log(count), usual_chance, constants.VOLUME_FLOOR)
         days = DailyFigure(
             judged=log.trusted,
-            strange=found.beyond(constants.VOLUME, constants.SCORE),
-            extreme=found.beyond(constants.EXTREME_VOLUME, constants.EXTREME_SCORE),
-            values={name: count, "usual": np.exp(found.usual), "times": np.exp(found.difference)},
+            strange=deviations.beyond(constants.VOLUME, constants.SCORE),
+            extreme=deviations.beyond(constants.EXTREME_VOLUME, constants.EXTREME_SCORE),
+            values={name: count, "usual": np.exp(deviations.usual), "times": np.exp(deviations.difference)},
         )
         yield from by_day(
             log,
@@ -64,12 +64,12 @@ def click_rate(log: Log) -> Iterator[Expected]:
 def ctr_of_days(log: Log) -> DailyFigure:
     """Return the CTR of each day, over all its rows."""
     users = log.by_user
-    found = ctr_deviation(log.calendar, users)
+    deviations = ctr_deviation(log.calendar, users)
     growth = users.ids / log.calendar.usual(users.ids)
     return DailyFigure(
         judged=log.trusted,
-        strange=found.beyond(constants.ODDS, constants.SCORE),
-        extreme=found.beyond(constants.EXTREME_ODDS, constants.EXTREME_SCORE),
+        strange=deviations.beyond(constants.ODDS, constants.SCORE),
+        extreme=deviations.beyond(constants.EXTREME_ODDS, constants.EXTREME_SCORE),
         values={"ctr": users.clicks / users.rows},
         more=lambda row: ctr_evidence(log.calendar, users, row, growth[row]),
     )

@@ -77,10 +77,10 @@ class FeatureDirectory(SuiteData):
         place = rf"regexp_extract({_FILE}, 'shards/([0-9]+)/([a-z]+)\.parquet$', ['shard', 'split'])"
         queries = []
         for name in ("behaviours", *SPLITS):
-            own = [f"{column}::BIGINT AS {column}" for column in (OF_BEHAVIOURS if name == "behaviours" else OWN)]
+            columns = [f"{column}::BIGINT AS {column}" for column in (OF_BEHAVIOURS if name == "behaviours" else OWN)]
             path = text(self.root / "shards" / ("*" if shard is None else f"{shard:05d}") / f"{name}.parquet")
             queries.append(
-                f"SELECT {_FILE} AS file, file_row_number AS row, unnest({place}), {', '.join(own)} "
+                f"SELECT {_FILE} AS file, file_row_number AS row, unnest({place}), {', '.join(columns)} "
                 f"FROM read_parquet({path}, filename = {_FILE}, file_row_number = true, hive_partitioning = false)"
             )
         return " UNION ALL BY NAME ".join(queries)
@@ -114,16 +114,16 @@ class FeatureDirectory(SuiteData):
 
         A list without its late ids keeps the others; a list of only late ids has one `UNKNOWN`.
         """
-        found, row = values(column, field)
+        stored, row = values(column, field)
         if not field.form.has_vocabulary:
-            return found, row
-        late = found >= self.known_rows[field.name]
+            return stored, row
+        late = stored >= self.known_rows[field.name]
         if not late.any():
-            return found, row
+            return stored, row
         has_known = np.bincount(row[~late], minlength=len(column)) > 0
         first = np.append(True, row[1:] != row[:-1])
         kept = ~late | (first & ~has_known[row])
-        return np.where(late, UNKNOWN, found)[kept], row[kept]
+        return np.where(late, UNKNOWN, stored)[kept], row[kept]
 
     def path(self, shard: int, name: str) -> Path:
         """Return the path of a shard's `behaviours` or of one of its splits."""
@@ -165,6 +165,6 @@ def values(column: pa.ChunkedArray, field: Field) -> tuple[np.ndarray, np.ndarra
 def _vectors(column: pa.ChunkedArray, length: int) -> np.ndarray:
     fitting = pc.fill_null(pc.call_function("list_value_length", [column]), -1).to_numpy() == length
     numbers = pc.call_function("list_flatten", [column.filter(pa.array(fitting))]).to_numpy()
-    found = np.full((len(column), length), np.inf, np.float32)
-    found[fitting] = numbers.reshape(-1, length)
-    return found
+    vectors = np.full((len(column), length), np.inf, np.float32)
+    vectors[fitting] = numbers.reshape(-1, length)
+    return vectors

@@ -71,10 +71,10 @@ def ids_of_history(log: Log) -> Iterator[Expected]:
     """
     if "history" not in log.sides:
         return
-    known = f"SELECT {ITEM_ID} FROM {BY_DAY[ITEM_ID]}" + (
+    known_items = f"SELECT {ITEM_ID} FROM {BY_DAY[ITEM_ID]}" + (
         f" UNION SELECT {ITEM_ID} FROM items" if "items" in log.sides else ""
     )
-    strangers = f"FROM history ANTI JOIN ({known}) USING ({ITEM_ID})"
+    strangers = f"FROM history ANTI JOIN ({known_items}) USING ({ITEM_ID})"
     (unknown,) = log.one(f"SELECT (SELECT count(*) {strangers}) / greatest(count(*), 1) FROM history")
     counted = f"SELECT {ITEM_ID}, count(*) AS behaviours {strangers} GROUP BY {ITEM_ID}"
     yield figure(
@@ -120,16 +120,18 @@ def history_of_own_users(log: Log) -> Iterator[Expected]:
     if not judged:
         return
     _, lift, name = max(judged)
-    found, error = _lift(log, name, f"SELECT {USER_ID}, {ITEM_ID} FROM history", f"{clicks} > '{middle}'")
+    history_lift, error = _lift(log, name, f"SELECT {USER_ID}, {ITEM_ID} FROM history", f"{clicks} > '{middle}'")
     yield figure(
         log,
         "history_tells_clicks",
-        (found + constants.TOLD_SIGMAS * error) / lift,
+        (history_lift + constants.TOLD_SIGMAS * error) / lift,
         about=name,
         advice="clicks have the values of the user's own prior history hardly more often than any history would have "
         "them, though the user's earlier clicks have them: do the histories belong to other users? Join them by the "
         "same user_id as the events",
-        sample=[{"column": name, "more_often_in_history": round(found, 4), "more_often_in_clicks": round(lift, 4)}],
+        sample=[
+            {"column": name, "more_often_in_history": round(history_lift, 4), "more_often_in_clicks": round(lift, 4)}
+        ],
     )
 
 

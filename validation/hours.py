@@ -74,9 +74,9 @@ def _lacks(profile: np.ndarray, usual: np.ndarray) -> np.ndarray:
     held = (profile > 0) & (profile >= constants.COVERED * usual)
     begun = np.logical_or.accumulate(held, axis=-1)
     goes_on = np.logical_or.accumulate(held[..., ::-1], axis=-1)[..., ::-1]
-    known = ~np.isnan(profile).any(axis=-1) & (usual.sum(axis=-1) > 0)
+    both_known = ~np.isnan(profile).any(axis=-1) & (usual.sum(axis=-1) > 0)
     outside = (shares(usual) * ~(begun & goes_on)).sum(axis=-1)
-    return np.where(known, outside, np.nan)
+    return np.where(both_known, outside, np.nan)
 
 
 def moved_hours(log: Log) -> Iterator[Expected]:
@@ -140,10 +140,10 @@ def shifted(counts: np.ndarray, usual: np.ndarray, usual_rows: float) -> tuple[f
     covered = usual[held].sum()
     if covered >= constants.PART or counts.sum() > constants.FULLER * covered * usual_rows:
         held[:] = True
-    own = shares(counts[held])
+    profile = shares(counts[held])
 
     def left(shift: int) -> float:
-        return float(distance(own, shares(np.roll(usual, shift)[held])))
+        return float(distance(profile, shares(np.roll(usual, shift)[held])))
 
     best = min(range(1 - HOURS // 2, HOURS // 2 + 1), key=lambda shift: (left(shift), abs(shift)))
     share = left(0)

@@ -66,8 +66,8 @@ TOTALS = """count(*) AS ids, sum(n) AS rows, sum(c) AS clicks, sum(n * n) AS row
 
 def totals(data: SuiteData, key: str) -> Totals:
     """Return the totals of each day, with `key`, USER_ID or ITEM_ID, as the id."""
-    found = data.arrays(f"SELECT date, {TOTALS} FROM {BY_DAY[key]} GROUP BY date ORDER BY date")
-    return Totals(**{name: values.astype(float) for name, values in found.items() if name != "date"})
+    columns = data.arrays(f"SELECT date, {TOTALS} FROM {BY_DAY[key]} GROUP BY date ORDER BY date")
+    return Totals(**{name: values.astype(float) for name, values in columns.items() if name != "date"})
 
 
 def repeats(data: SuiteData, key: Sequence[str]) -> dict[str, np.ndarray]:
@@ -80,7 +80,7 @@ def repeats(data: SuiteData, key: Sequence[str]) -> dict[str, np.ndarray]:
     """
     keys = ", ".join(f"key_{number}" for number in range(len(key)))
     renamed = ", ".join(f"{column} AS key_{number}" for number, column in enumerate(key))
-    found = data.arrays(
+    columns = data.arrays(
         f"""
         WITH shown AS (
             SELECT date::DATE AS day, {renamed}, count(*) AS n, count(DISTINCT {TIMESTAMP}) AS times FROM events
@@ -95,7 +95,7 @@ def repeats(data: SuiteData, key: Sequence[str]) -> dict[str, np.ndarray]:
         FROM dated GROUP BY day ORDER BY day
         """
     )
-    return {name: values.astype(float) for name, values in found.items() if name != "day"}
+    return {name: values.astype(float) for name, values in columns.items() if name != "day"}
 
 
 class Log(SuiteData):
@@ -149,14 +149,14 @@ class Log(SuiteData):
 
     @override
     def views(self) -> dict[str, str]:
-        found = {}
+        queries = {}
         for name, (key, *_) in list(SIDE_IDS.items())[:2]:
             counted = (
                 f"SELECT {key}, sum(n)::BIGINT AS rows, sum(c)::BIGINT AS clicks FROM {BY_DAY[key]} GROUP BY {key}"
             )
             side = f"FULL JOIN main.{name} USING ({key})" if name in self.sides else ""
-            found[name] = f"SELECT * FROM ({counted}) {side}"
-        return found
+            queries[name] = f"SELECT * FROM ({counted}) {side}"
+        return queries
 
     @cached_property
     def calendar(self) -> TrailingDays:
@@ -189,8 +189,8 @@ class Log(SuiteData):
     @cached_property
     def days(self) -> pd.DataFrame:
         """The rows, users, clicks and CTR of each day, and whether it is one of the newest, indexed by `date`."""
-        found, days = self.by_user, self.calendar.days
-        figures = {"rows": found.rows, "users": found.ids, "clicks": found.clicks, "ctr": found.clicks / found.rows}
+        users, days = self.by_user, self.calendar.days
+        figures = {"rows": users.rows, "users": users.ids, "clicks": users.clicks, "ctr": users.clicks / users.rows}
         newest = np.arange(len(days)) >= self.calendar.newest
         return pd.DataFrame({"newest": newest} | figures, index=pd.Index(days.astype(str), name="date"))
 
@@ -198,8 +198,8 @@ class Log(SuiteData):
     def hours(self) -> np.ndarray:
         """The rows of each hour of each day, [D, 24]."""
         counted = ", ".join(f"count(*) FILTER (hour({TIMESTAMP}) = {hour}) AS h{hour}" for hour in range(HOURS))
-        found = self.arrays(f"SELECT date, {counted} FROM events GROUP BY date ORDER BY date")
-        return np.stack([found[f"h{hour}"] for hour in range(HOURS)], axis=1).astype(float)
+        columns = self.arrays(f"SELECT date, {counted} FROM events GROUP BY date ORDER BY date")
+        return np.stack([columns[f"h{hour}"] for hour in range(HOURS)], axis=1).astype(float)
 
     @override
     def threshold(self, name: str) -> Threshold:

@@ -105,8 +105,8 @@ def _table(rows: list[_Row]) -> pd.DataFrame:
     items. `rise` is the increase over training, or 0 if chance explains it.
     """
     columns = ["field", "rows of", "auc", "auc of train", "lower", "rise"]
-    found = pd.DataFrame(rows, columns=columns).set_index(["field", "rows of"])
-    return found.sort_values("lower", ascending=False, kind="stable")
+    table = pd.DataFrame(rows, columns=columns).set_index(["field", "rows of"])
+    return table.sort_values("lower", ascending=False, kind="stable")
 
 
 def _parts(sample: Sample) -> list[EncodedImpressions]:
@@ -124,11 +124,11 @@ def _singles(sample: Sample) -> pd.DataFrame:
     for field in sample.fields:
         measured = [(part, held_out_auc(part, part.codes[field.name])) for part in _parts(sample)]
         rows += [_row(field.name, field.group, part, value, *measured[0]) for part, value in measured]
-    found = _table(rows)
+    table = _table(rows)
     if sample.features.manifest.protocol == "leave_last_out":
         items = [field.name for field in sample.fields if field.group is Group.ITEM]
-        found.loc[found.index.isin(items, level="field"), "rise"] = 0.0
-    return found
+        table.loc[table.index.isin(items, level="field"), "rise"] = 0.0
+    return table
 
 
 def _histories(sample: Sample) -> pd.DataFrame:
@@ -150,12 +150,12 @@ def _pairs(sample: Sample, leaking: Collection[str]) -> pd.DataFrame:
     candidates = [field for field in sample.fields if field.form.scalar and field.name not in out]
     candidates.sort(key=lambda field: _PAIR_ORDER.index(field.group))
     rows = []
-    for one, other in combinations(candidates[: constants.MAX_PAIR_FIELDS], 2):
+    for first, second in combinations(candidates[: constants.MAX_PAIR_FIELDS], 2):
         for split in (sample.train, sample.valid, sample.test):
             if split.enough:
                 part = split.thinned_users(constants.MAX_PAIR_ROWS)
-                value = held_out_auc(part, _crossed(part, one, other))
-                rows.append(_row(f"{one.name} × {other.name}", one.group, part, value, part, value))
+                value = held_out_auc(part, _crossed(part, first, second))
+                rows.append(_row(f"{first.name} × {second.name}", first.group, part, value, part, value))
     return _table(rows)
 
 
@@ -164,20 +164,20 @@ def held_out_auc(part: EncodedImpressions, codes: Codes) -> float:
 
     The CTR is smoothed by one impression of mean CTR.
     """
-    own = part.half[codes.row]
-    code = codes.code[own]
+    fitted = part.half[codes.row]
+    code = codes.code[fitted]
     shown = np.bincount(code, minlength=codes.size)
-    clicks = np.bincount(code, weights=part.label[codes.row[own]], minlength=codes.size)
+    clicks = np.bincount(code, weights=part.label[codes.row[fitted]], minlength=codes.size)
     scores = codes.mean((clicks + part.label.mean()) / (shown + 1), len(part))
     return auc(part.label[~part.half], scores[~part.half])
 
 
 def _crossed(part: EncodedImpressions, first: Field, second: Field) -> Codes:
     """Return one code for each pair of values that occurs."""
-    one = part.codes[first.name]
-    other = part.codes[second.name]
-    _, code = np.unique(one.code.astype(np.int64) * other.size + other.code, return_inverse=True)
-    return Codes(code, one.row, int(code.max(initial=0)) + 1)
+    first_codes = part.codes[first.name]
+    second_codes = part.codes[second.name]
+    _, code = np.unique(first_codes.code.astype(np.int64) * second_codes.size + second_codes.code, return_inverse=True)
+    return Codes(code, first_codes.row, int(code.max(initial=0)) + 1)
 
 
 # ---- values and items
@@ -207,9 +207,9 @@ def _item_order(sample: Sample) -> Expected:
         early, late = sample.early_and_late
         for part in sample.judged:
             expected = _order(sample, early, late.thinned(len(part)))
-            found = _order(sample, sample.train, part)
-            if expected >= constants.MIN_ORDER and found < constants.KEPT * expected:  # False for NaN
-                lost.append({"part": part.name, "correlation": round(found, 4), "expected": round(expected, 4)})
+            correlation = _order(sample, sample.train, part)
+            if expected >= constants.MIN_ORDER and correlation < constants.KEPT * expected:  # False for NaN
+                lost.append({"part": part.name, "correlation": round(correlation, 4), "expected": round(expected, 4)})
     return none_of(
         sample.features,
         "item_order_kept",
@@ -228,7 +228,8 @@ def _order(sample: Sample, train: EncodedImpressions, part: EncodedImpressions) 
     Return NaN if there are too few items or rows, or if all items of a part are shown equally often.
     """
     before, now = (
-        np.log1p(np.bincount(one.item, minlength=sample.features.items.num_rows).astype(float)) for one in (train, part)
+        np.log1p(np.bincount(impressions.item, minlength=sample.features.items.num_rows).astype(float))
+        for impressions in (train, part)
     )
     shown = before > 0
     vary = shown.sum() >= constants.MIN_ITEMS and np.ptp(before[shown]) > 0 and np.ptp(now[shown]) > 0

@@ -81,56 +81,59 @@ class Own:
         self._path = path
         text = read_text(path, "name an existing file in params.yaml, or null")
         self._suite = documents.check(Suite, plain(text, path), str(path))
-        self._expectations = [self._made(one) for one in self._suite.expectations]
+        self._expectations = [self._made(configuration) for configuration in self._suite.expectations]
 
-    def expected(self, data: SuiteData, tables: dict[str, pd.DataFrame], taken: set[str]) -> Iterator[Expected]:
+    def expected(self, data: SuiteData, tables: dict[str, pd.DataFrame], used_names: set[str]) -> Iterator[Expected]:
         """Yield the expectations.
 
         Args:
             tables: the tables of the suite's built-in expectations, by name.
-            taken: the names of the built-in expectations; the yielded names are added.
+            used_names: the names of the built-in expectations; the yielded names are added.
 
         Raises:
             InputError: a name is taken, a table is unknown, or a SELECT fails.
             Unavailable: memory or disk space is too little for a SELECT.
         """
-        known = _name_tables(data, tables)
-        for one, expectation in zip(self._suite.expectations, self._expectations, strict=True):
-            meta = one.meta
+        table_names = _name_tables(data, tables)
+        for configuration, expectation in zip(self._suite.expectations, self._expectations, strict=True):
+            meta = configuration.meta
             at = f"{self._path}: {shown(meta.name)}"
-            if meta.name in taken:
+            if meta.name in used_names:
                 raise InputError(f"{at}: an expectation of this name exists; choose another meta.name")
-            taken.add(meta.name)
+            used_names.add(meta.name)
             if (meta.table is None) == (meta.select is None):
                 raise InputError(f"{at}: expected either meta.table or meta.select")
-            if meta.table is not None and meta.table not in known:
-                raise InputError(f"{at}: no table {shown(meta.table)}; expected one of {listed(sorted(known))}")
+            if meta.table is not None and meta.table not in table_names:
+                raise InputError(f"{at}: no table {shown(meta.table)}; expected one of {listed(sorted(table_names))}")
             if meta.table in tables:
-                given = [value for key, value in one.kwargs.items() if key.startswith("column")]
-                named = [name for value in given for name in (value if isinstance(value, list) else [value])]
+                column_arguments = [value for key, value in configuration.kwargs.items() if key.startswith("column")]
+                named = [name for value in column_arguments for name in (value if isinstance(value, list) else [value])]
                 yield Expected(meta.table, tables[meta.table].filter(named), expectation)
                 continue
             source = quoted(meta.table) if meta.table is not None else f"({meta.select})"
             try:
-                found = data.connection.execute(f"SELECT * FROM {source}").df()
-                yield Expected(f"own: {meta.name}", found, expectation)  # no table of the suite has such a name
+                selected = data.connection.execute(f"SELECT * FROM {source}").df()
+                yield Expected(f"own: {meta.name}", selected, expectation)  # no table of the suite has such a name
             except duckdb.Error as error:
                 reason = str(error).splitlines()[0]
                 refused = InputError(f"{at}: DuckDB refuses the SELECT: {reason}; correct meta.select")
                 raise exhausted(error) or refused from None
 
-    def _made(self, one: Configuration) -> Any:
+    def _made(self, configuration: Configuration) -> Any:
         try:
             return ExpectationConfiguration(
-                type=one.type,
-                kwargs=one.kwargs,
-                meta={"name": one.meta.name, "column": one.kwargs.get("column")},
-                severity=FailureSeverity(one.severity),
-                notes=one.notes or f"an expectation of {self._path}: {one.type} {one.kwargs}",
+                type=configuration.type,
+                kwargs=configuration.kwargs,
+                meta={"name": configuration.meta.name, "column": configuration.kwargs.get("column")},
+                severity=FailureSeverity(configuration.severity),
+                notes=configuration.notes
+                or f"an expectation of {self._path}: {configuration.type} {configuration.kwargs}",
             ).to_domain_obj()
         except (GreatExpectationsError, ValueError, TypeError) as error:
             reason = " ".join(str(error).split())[:300]
-            raise InputError(f"{self._path}: {shown(one.meta.name)}: {reason}; correct its type or kwargs") from None
+            raise InputError(
+                f"{self._path}: {shown(configuration.meta.name)}: {reason}; correct its type or kwargs"
+            ) from None
 
 
 def _name_tables(data: SuiteData, tables: dict[str, pd.DataFrame]) -> set[str]:

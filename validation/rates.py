@@ -75,23 +75,23 @@ def rates_of_labels(features: FeatureDirectory) -> Iterator[Expected]:
     counts = {group: _counts(features, group) for group in groups}
     values = {group: list(_values(features, group)) for group in groups}
     for name, pairs in (("rate_of_judged_rows", _LATER), ("rate_of_training_rows", _TRAINING)):
-        found = [
+        correlations = [
             (lowest, field, group, value, parts)
             for group in groups
             for parts in pairs
             for lowest, field, value in _on_parts(values[group], *(counts[group][part] for part in parts))
         ]
-        if not found:
+        if not correlations:
             continue
-        lowest, field, group, value, (one, other) = min(found, key=lambda judged: judged[0])
+        lowest, field, group, value, (first, second) = min(correlations, key=lambda judged: judged[0])
         yield figure(
             features,
             name,
             lowest,
             about=field.name,
             advice=f"{field.name!r} was computed from the labels of these rows: among equal values, more clicks in "
-            f"{one} mean fewer in {other}. Compute it from the days before the rows it describes, or leave it out",
-            sample=_sample(features, group, field, value, {part: counts[group][part] for part in (one, other)}),
+            f"{first} mean fewer in {second}. Compute it from the days before the rows it describes, or leave it out",
+            sample=_sample(features, group, field, value, {part: counts[group][part] for part in (first, second)}),
         )
 
 
@@ -107,33 +107,33 @@ def correlation(value: np.ndarray, a: Counts, b: Counts) -> float | None:
         The lower of the correlations for x as a rate and as a count, in [-1, 1]. It is 0 if chance explains a negative
         value, and None if too few entities can be compared.
     """
-    known = np.flatnonzero((a.shown > 0) & (b.shown > 0) & np.isfinite(value))
-    _, which, size = np.unique(value[known], return_inverse=True, return_counts=True)
+    entities = np.flatnonzero((a.shown > 0) & (b.shown > 0) & np.isfinite(value))
+    _, which, size = np.unique(value[entities], return_inverse=True, return_counts=True)
     alike = ((np.cumsum(size) - size) // constants.ALIKE)[which]
-    compared = np.bincount(alike)[alike] > 1 if len(known) else np.zeros(0, bool)
+    compared = np.bincount(alike)[alike] > 1 if len(entities) else np.zeros(0, bool)
     if compared.sum() < constants.MIN_ENTITIES:
         return None
-    one, other = (Counts(part.shown[known], part.clicks[known]) for part in (a, b))
-    expected = [(_others(one.clicks, one.shown, alike), _others(other.clicks, other.shown, alike))]
-    count = np.maximum(value[known], 0)
-    total = one + other
-    could_be_a_count = value[known].min() >= -constants.RATE_ROUNDING * count.max()
+    first, second = (Counts(part.shown[entities], part.clicks[entities]) for part in (a, b))
+    expected = [(_others(first.clicks, first.shown, alike), _others(second.clicks, second.shown, alike))]
+    count = np.maximum(value[entities], 0)
+    total = first + second
+    could_be_a_count = value[entities].min() >= -constants.RATE_ROUNDING * count.max()
     if could_be_a_count and count.any() and total.clicks.any():
         rate = count * _others(total.clicks, count, alike) / total.shown
-        expected.append((_in_part(one, rate), _in_part(other, rate)))
-    found = [
-        _correlation(_residuals(one, rate)[compared], _residuals(other, other_rate)[compared])
-        for rate, other_rate in expected
+        expected.append((_in_part(first, rate), _in_part(second, rate)))
+    correlations = [
+        _correlation(_residuals(first, rate)[compared], _residuals(second, second_rate)[compared])
+        for rate, second_rate in expected
     ]
-    return min((value for value in found if value is not None), default=None)
+    return min((value for value in correlations if value is not None), default=None)
 
 
-def _correlation(one: np.ndarray, other: np.ndarray) -> float | None:
+def _correlation(first: np.ndarray, second: np.ndarray) -> float | None:
     """Return the uncentred correlation of residuals [E]: 0 if chance explains a negative one, None if all are 0."""
-    scale = np.sqrt((one**2).sum() * (other**2).sum())
+    scale = np.sqrt((first**2).sum() * (second**2).sum())
     if scale == 0:
         return None
-    product = one * other
+    product = first * second
     chance = product.sum() > -constants.RATE_SIGMAS * np.sqrt((product**2).sum())
     return max(0.0, float(product.sum() / scale)) if chance else float(product.sum() / scale)
 
@@ -165,9 +165,9 @@ def _on_parts(values: list[_Valued], a: Counts, b: Counts) -> Iterator[tuple[flo
     if by_itself is None or by_itself < constants.MIN_BY_ITSELF:
         return
     for field, value in values:
-        found = correlation(value, a, b)
-        if found is not None:
-            yield found, field, value
+        coefficient = correlation(value, a, b)
+        if coefficient is not None:
+            yield coefficient, field, value
 
 
 def _counts(features: FeatureDirectory, group: Group) -> dict[str, Counts]:
@@ -179,13 +179,13 @@ def _counts(features: FeatureDirectory, group: Group) -> dict[str, Counts]:
         for number, part in enumerate(_PARTS.values())
     ]
     for shard in range(features.manifest.shards):
-        found = features.arrays(
+        counted = features.arrays(
             f"SELECT entity, {', '.join(columns)} FROM (SELECT {group} AS entity, split, label, {_HALVES[group]} "
             f"AS half FROM ({features.rows_of(shard)}) WHERE split <> 'behaviours') GROUP BY entity"
         )
         for number, part in enumerate(counts.values()):
-            part.shown[found["entity"]] += found[f"shown_{number}"]
-            part.clicks[found["entity"]] += found[f"clicks_{number}"]
+            part.shown[counted["entity"]] += counted[f"shown_{number}"]
+            part.clicks[counted["entity"]] += counted[f"clicks_{number}"]
     return counts
 
 
@@ -197,8 +197,8 @@ def _values(features: FeatureDirectory, group: Group) -> Iterator[_Valued]:
     """Yield the fields of a group, and the contexts that are constant for nearly all its entities, with values [E]."""
     for field in features.of(group):
         if field.form.scalar and field.name != _IDS[group]:
-            found, _ = features.known(_table(features, group)[field.name], field)
-            yield field, _numbers(features, field, found)
+            stored, _ = features.known(_table(features, group)[field.name], field)
+            yield field, _numbers(features, field, stored)
     contexts = [field for field in features.of(Group.CONTEXT) if field.form.scalar]
     if not contexts:
         return
@@ -209,16 +209,16 @@ def _values(features: FeatureDirectory, group: Group) -> Iterator[_Valued]:
         value = f"CASE WHEN {usable if field.form.holds_ids else f'isfinite({column})'} THEN {column} END"
         bounds += [f"min({value})::DOUBLE AS low_{number}", f"max({value})::DOUBLE AS high_{number}"]
     files = ", ".join(text(features.root / "shards" / "*" / f"{split}.parquet") for split in SPLITS)
-    found = features.arrays(
+    by_entity = features.arrays(
         f"SELECT {group} AS entity, count(*) AS shown, {', '.join(bounds)} "
         f"FROM read_parquet([{files}], hive_partitioning = false) GROUP BY {group}"
     )
     for number, field in enumerate(contexts):
-        low, high = found[f"low_{number}"], found[f"high_{number}"]
-        repeated = (found["shown"] > 1) & np.isfinite(low)
+        low, high = by_entity[f"low_{number}"], by_entity[f"high_{number}"]
+        repeated = (by_entity["shown"] > 1) & np.isfinite(low)
         if repeated.any() and (low == high)[repeated].mean() > constants.CONSTANT:
             value = np.full(len(_table(features, group)), np.nan)
-            value[found["entity"]] = low
+            value[by_entity["entity"]] = low
             yield field, _numbers(features, field, value)
 
 
@@ -232,8 +232,8 @@ def _numbers(features: FeatureDirectory, field: Field, stored: np.ndarray) -> np
     if field.form.has_vocabulary:
         with suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):
             order = pc.cast(raw, pa.float64()).to_numpy()
-    known = stored > UNKNOWN  # False for NaN
-    return np.where(known, order[np.where(known, stored, UNKNOWN).astype(int)], np.nan)
+    is_known = stored > UNKNOWN  # False for NaN
+    return np.where(is_known, order[np.where(is_known, stored, UNKNOWN).astype(int)], np.nan)
 
 
 def _sample(
@@ -244,6 +244,9 @@ def _sample(
     names = _table(features, group)["value"]
     return [
         {_IDS[group]: names[int(at)].as_py(), field.name: round(float(value[at]), 4)}
-        | {f"CTR of {part}": round(float(one.clicks[at] / max(one.shown[at], 1)), 4) for part, one in parts.items()}
+        | {
+            f"CTR of {part}": round(float(counts.clicks[at] / max(counts.shown[at], 1)), 4)
+            for part, counts in parts.items()
+        }
         for at in often
     ]

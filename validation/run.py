@@ -59,7 +59,7 @@ def validate(workspace: Workspace, suite: Suite, phases: Phases, params: Params)
         Unavailable: memory or disk space is too little.
     """
     written = getattr(params, f"validate_{suite}").expectations
-    own = Own(workspace.root / written) if written else None
+    user_suite = Own(workspace.root / written) if written else None
     path = workspace.validation(suite)
     verdict = workspace.verdict(suite)
     directory = workspace.judged(suite)
@@ -68,8 +68,8 @@ def validate(workspace: Workspace, suite: Suite, phases: Phases, params: Params)
     entries: list[Expectation] = []
     tables: dict[str, pd.DataFrame] = {}
     detectors = dict(phases.detectors)
-    if own:
-        detectors["own"] = (lambda data: own.expected(data, tables, {entry.name for entry in entries}),)
+    if user_suite:
+        detectors["own"] = (lambda data: user_suite.expected(data, tables, {entry.name for entry in entries}),)
     unjudged = list(detectors)
     with (
         progress(len(unjudged), f"validating {suite}", "phase") as bar,
@@ -144,23 +144,25 @@ def judge(expected: Sequence[Expected], tables: dict[str, pd.DataFrame]) -> list
     A failed entry has offending rows and advice. The columns of the expectations are added to `tables`.
     """
     results: dict[str, ExpectationValidationResult] = {}
-    for table in dict.fromkeys(one.table for one in expected):
-        group = [one for one in expected if one.table == table]
+    for table in dict.fromkeys(expectation.table for expectation in expected):
+        group = [expectation for expectation in expected if expectation.table == table]
         _add(tables, table, group)
         results |= _validate(tables[table], group)
-    return [_entry(one, results[one.name], tables[one.table].index) for one in expected]
+    return [_entry(expectation, results[expectation.name], tables[expectation.table].index) for expectation in expected]
 
 
 def _add(tables: dict[str, pd.DataFrame], name: str, expected: Sequence[Expected]) -> None:
-    joined = pd.concat([*([tables[name]] if name in tables else []), *(one.columns for one in expected)], axis=1)
+    joined = pd.concat(
+        [*([tables[name]] if name in tables else []), *(expectation.columns for expectation in expected)], axis=1
+    )
     tables[name] = joined.loc[:, ~joined.columns.duplicated()]
 
 
 def _validate(table: pd.DataFrame, expected: Sequence[Expected]) -> dict[str, ExpectationValidationResult]:
     batch = _whole_frames().get_batch({"dataframe": table.reset_index()})
-    suite = gx.ExpectationSuite("suite", expectations=[one.expectation for one in expected])
-    found = batch.validate(suite, result_format="SUMMARY")
-    return {result.expectation_config.meta["name"]: result for result in found.results}  # type: ignore[union-attr]
+    suite = gx.ExpectationSuite("suite", expectations=[expectation.expectation for expectation in expected])
+    outcome = batch.validate(suite, result_format="SUMMARY")
+    return {result.expectation_config.meta["name"]: result for result in outcome.results}  # type: ignore[union-attr]
 
 
 @cache
@@ -174,17 +176,17 @@ def _whole_frames() -> BatchDefinition:
 
 def _entry(expected: Expected, result: ExpectationValidationResult, key: pd.Index) -> Expectation:
     expectation = expected.expectation
-    found = result.result
+    details = result.result
     failure = {}
     if not result.success:
-        failure["sample"] = [_plain(dict(row)) for row in _sample(expected, found, key)[:SAMPLE]]
+        failure["sample"] = [_plain(dict(row)) for row in _sample(expected, details, key)[:SAMPLE]]
         failure["advice"] = expectation.notes
         if reason := _reason(result.exception_info):
             failure["reason"] = reason
     return Expectation(
         name=expected.name,
         column=(expectation.meta or {}).get("column"),
-        observed=_plain(found.get("observed_value", found.get("unexpected_count"))),
+        observed=_plain(details.get("observed_value", details.get("unexpected_count"))),
         threshold=_plain(_threshold(expectation)),
         severity=expectation.severity.value,
         success=bool(result.success),
@@ -196,7 +198,7 @@ def _reason(raised: Mapping[str, Any]) -> str | None:
     """Return why an expectation could not be evaluated. The library states it once, or once per metric."""
     messages = [
         raised.get("exception_message"),
-        *(one["exception_message"] for one in raised.values() if isinstance(one, dict)),
+        *(metric["exception_message"] for metric in raised.values() if isinstance(metric, dict)),
     ]
     return next((message for message in messages if message), None)
 
@@ -211,14 +213,14 @@ def _threshold(expectation: gxe.Expectation) -> dict[str, Any]:
     return {key: asked[f"{key}_value"] for key in ("min", "max") if asked.get(f"{key}_value") is not None}
 
 
-def _sample(expected: Expected, found: Mapping[str, Any], key: pd.Index) -> Rows:
+def _sample(expected: Expected, details: Mapping[str, Any], key: pd.Index) -> Rows:
     if expected.sample is not None:
         return expected.sample() if callable(expected.sample) else expected.sample
     columns = expected.columns
-    if not found:  # it could not be evaluated
+    if not details:  # it could not be evaluated
         return []
-    if "partial_unexpected_index_list" in found:
-        unexpected = key[found["partial_unexpected_index_list"]]
+    if "partial_unexpected_index_list" in details:
+        unexpected = key[details["partial_unexpected_index_list"]]
     else:
         asked = expected.expectation.configuration.kwargs
         low, high = (asked.get(f"{bound}_value") for bound in ("min", "max"))

@@ -98,9 +98,9 @@ class EncodedImpressions:
     def enough(self) -> bool:
         """Whether both halves of the users have enough rows to distinguish a relation from chance."""
         return all(
-            min(self.label[own].sum(), (~self.label[own]).sum()) >= constants.MIN_CLICKS
-            and len(np.unique(self.user[own])) >= constants.MIN_USERS
-            for own in (self.half, ~self.half)
+            min(self.label[half].sum(), (~self.label[half]).sum()) >= constants.MIN_CLICKS
+            and len(np.unique(self.user[half])) >= constants.MIN_USERS
+            for half in (self.half, ~self.half)
         )
 
     def noise(self, group: Group) -> float:
@@ -141,8 +141,8 @@ class Sample:
             days = np.unique(day)
             if len(days) > 1:
                 parts += [
-                    split.take(day == one, f"{split.name} {date_of(one * DAY_US)}")
-                    for one in days[-constants.MAX_DAYS :]
+                    split.take(day == number, f"{split.name} {date_of(number * DAY_US)}")
+                    for number in days[-constants.MAX_DAYS :]
                 ]
         return parts
 
@@ -182,7 +182,7 @@ class Sample:
             timestamp=integers(table["timestamp"]),
             half=half,
             codes={field.name: self._codes(table[field.name], field, label, half) for field in self.fields},
-            shares={name: np.concatenate([one[name] for one in shares]) for name in shares[0]},
+            shares={name: np.concatenate([shard_shares[name] for shard_shares in shares]) for name in shares[0]},
         )
 
     def _with_side_fields(self, table: pa.Table) -> pa.Table:
@@ -206,24 +206,24 @@ class Sample:
         length = integers(rows["history_end"]) - start
         row = np.repeat(np.arange(len(rows)), length)
         at = np.arange(len(row)) + np.repeat(start - (np.cumsum(length) - length), length)
-        found = {}
+        shares = {}
         for field in self.features.of(Group.ITEM):
             if not isinstance(field.form, OneId):
                 continue
             value, _ = self.features.known(self.features.items[field.name], field)
             candidate = value[integers(rows["item"])][row]
             met = (value[past[at]] == candidate) & (candidate != UNKNOWN)
-            found[field.name] = np.bincount(row, weights=met, minlength=len(rows)) / np.maximum(length, 1)
-        return found
+            shares[field.name] = np.bincount(row, weights=met, minlength=len(rows)) / np.maximum(length, 1)
+        return shares
 
     def _codes(self, column: pa.ChunkedArray, field: Field, label: np.ndarray, half: np.ndarray) -> Codes:
-        found, row = self.features.known(column, field)
+        stored, row = self.features.known(column, field)
         if isinstance(field.form, Vector):
-            found = self._projected(field, found, label, half)
+            stored = self._projected(field, stored, label, half)
         if field.form.holds_ids:
-            return Codes(np.maximum(found, UNKNOWN), row, self.features.known_rows[field.name])
-        edges = self._edges.setdefault(field.name, _hundredths(found))
-        code = np.where(np.isfinite(found), 1 + np.searchsorted(edges, found, side="right"), UNKNOWN)
+            return Codes(np.maximum(stored, UNKNOWN), row, self.features.known_rows[field.name])
+        edges = self._edges.setdefault(field.name, _hundredths(stored))
+        code = np.where(np.isfinite(stored), 1 + np.searchsorted(edges, stored, side="right"), UNKNOWN)
         return Codes(code, row, len(edges) + 2)
 
     def _projected(self, field: Field, vectors: np.ndarray, label: np.ndarray, half: np.ndarray) -> np.ndarray:
@@ -232,11 +232,11 @@ class Sample:
         The direction is fitted on the half of the training users on which rates are fitted too, so the other half can
         be judged.
         """
-        known = np.isfinite(vectors).all(1)
+        complete = np.isfinite(vectors).all(1)
         if field.name not in self._directions:
-            fitted = np.flatnonzero(known & half)[: constants.MAX_FITTED]
+            fitted = np.flatnonzero(complete & half)[: constants.MAX_FITTED]
             self._directions[field.name] = _direction(vectors[fitted], label[fitted])
-        return np.where(known, vectors @ self._directions[field.name], np.nan)
+        return np.where(complete, vectors @ self._directions[field.name], np.nan)
 
 
 SECOND_HALF = "user * 2654435761 % 4294967296 // 128 % 2 = 1"
@@ -267,5 +267,5 @@ def _direction(vectors: np.ndarray, label: np.ndarray) -> np.ndarray:
 
 def _hundredths(numbers: np.ndarray) -> np.ndarray:
     """Return the edges between `BINS` quantile bins of the known numbers; equal edges count once."""
-    known = numbers[np.isfinite(numbers)]
-    return np.unique(np.quantile(known, np.linspace(0, 1, constants.BINS + 1)[1:-1])) if len(known) else np.empty(0)
+    finite = numbers[np.isfinite(numbers)]
+    return np.unique(np.quantile(finite, np.linspace(0, 1, constants.BINS + 1)[1:-1])) if len(finite) else np.empty(0)

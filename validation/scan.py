@@ -146,13 +146,15 @@ def _rules(features: FeatureDirectory) -> list[RowRule]:
     users, items = (pq.read_metadata(features.root / f"{name}.parquet").num_rows for name in ("users", "items"))
     longest = features.manifest.max_history
     foreign = "coalesce(begun.user <> user OR newest.user <> user, false)"
-    own = f"inside AND NOT {foreign}"
+    of_own_user = f"inside AND NOT {foreign}"
     cut = f"start > greatest(oldest, history_end - {longest})"
     unsorted = (
         "previous.user > user OR previous.user = user AND (previous.timestamp > timestamp OR previous.timestamp = "
         "timestamp AND previous.sequence > sequence AND NOT previous.prior)"
     )
-    missing, missing_too = (" OR ".join(f"{one} IS NULL" for one in some) for some in (OF_BEHAVIOURS, OF_IMPRESSIONS))
+    missing, missing_too = (
+        " OR ".join(f"{column} IS NULL" for column in columns) for columns in (OF_BEHAVIOURS, OF_IMPRESSIONS)
+    )
     rules = [
         ("integers_not_null", None, f"{missing} OR impression AND ({missing_too})", "a row lacks an integer"),
         ("user_in_range", "user", f"user NOT BETWEEN 0 AND {users - 1}", "a user is a row of users.parquet"),
@@ -175,13 +177,13 @@ def _rules(features: FeatureDirectory) -> list[RowRule]:
         (
             "history_before_impression",
             "history_end",
-            f"{own} AND NOT {_before(features, 'newest')}",
+            f"{of_own_user} AND NOT {_before(features, 'newest')}",
             "a history reaches its impression (or its day, if the order is daily); the model would learn the future",
         ),
         (
             "history_complete",
             "history_end",
-            f"impression AND {own} AND (next.user = user AND {_before(features, 'next')} OR {cut})",
+            f"impression AND {of_own_user} AND (next.user = user AND {_before(features, 'next')} OR {cut})",
             "a history lacks behaviours from before its impression",
         ),
         ("user_in_one_shard", "user", "shard <> home", "a user's rows lie in several shards"),

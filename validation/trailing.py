@@ -56,20 +56,20 @@ class TrailingDays:
         """The index of the day a week earlier, [D]; -1 if it has no events or is one of the newest days."""
         wanted = self.days - np.timedelta64(7, "D")
         row = np.searchsorted(self.days, wanted)
-        found = (self.days[np.minimum(row, len(self.days) - 1)] == wanted) & (row < self.newest)
-        return np.where(found, row, -1)
+        exists = (self.days[np.minimum(row, len(self.days) - 1)] == wanted) & (row < self.newest)
+        return np.where(exists, row, -1)
 
     def of_reference(self, value: np.ndarray) -> np.ndarray:
         """Return the values [D, W, ...] on the reference days, with NaN for a missing day."""
-        taken = value[self.reference].astype(float)
-        taken[self.reference < 0] = np.nan
-        return taken
+        values = value[self.reference].astype(float)
+        values[self.reference < 0] = np.nan
+        return values
 
     def of_week_before(self, value: np.ndarray) -> np.ndarray:
         """Return the values [D, ...] a week earlier, with NaN for a missing day."""
-        taken = value[self.week_before].astype(float)
-        taken[self.week_before < 0] = np.nan
-        return taken
+        values = value[self.week_before].astype(float)
+        values[self.week_before < 0] = np.nan
+        return values
 
     def usual(self, value: np.ndarray) -> np.ndarray:
         """Return the median of each day's reference, [D, ...]; NaN if the day is not judged."""
@@ -82,8 +82,8 @@ class TrailingDays:
         ordered = np.sort(reference, axis=1)  # NaN last
         count = (~np.isnan(ordered)).sum(axis=1)
         at = np.maximum(np.ceil(share * (count - 1)).astype(int), 0)
-        found = np.take_along_axis(ordered, at[:, None], axis=1)[:, 0]
-        return np.where(self.judged, found, np.nan)
+        quantile = np.take_along_axis(ordered, at[:, None], axis=1)[:, 0]
+        return np.where(self.judged, quantile, np.nan)
 
 
 @dataclass(frozen=True)
@@ -135,13 +135,13 @@ def _drift(calendar: TrailingDays, difference: np.ndarray, noise: np.ndarray) ->
     """
     older = calendar.judged & (np.arange(len(difference)) < calendar.newest)
     excess = ((NORMAL * difference) ** 2 - noise**2)[older]
-    known = excess[np.isfinite(excess)]
-    return math.sqrt(max(float(np.median(known)), 0.0)) if older.sum() >= LEAST_DAYS and len(known) else 0.0
+    finite = excess[np.isfinite(excess)]
+    return math.sqrt(max(float(np.median(finite)), 0.0)) if older.sum() >= LEAST_DAYS and len(finite) else 0.0
 
 
-def distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+def distance(profile: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Return the total variation distance [...] of profiles [..., K]: the share of rows that would have to move."""
-    return np.abs(one - other).sum(axis=-1) / 2
+    return np.abs(profile - other).sum(axis=-1) / 2
 
 
 def shares(counts: np.ndarray) -> np.ndarray:

@@ -34,8 +34,8 @@ def robots(log: Log) -> Iterator[Expected]:
     by_user = (
         f"SELECT {USER_ID}, sum(n)::BIGINT AS rows, sum(c)::BIGINT AS clicks FROM {BY_DAY[USER_ID]} GROUP BY {USER_ID}"
     )
-    found = log.arrays(f"SELECT rows, clicks FROM ({by_user}) WHERE rows >= {most} ORDER BY rows, clicks")
-    rows, clicks = (found[name].astype(float) for name in ("rows", "clicks"))
+    columns = log.arrays(f"SELECT rows, clicks FROM ({by_user}) WHERE rows >= {most} ORDER BY rows, clicks")
+    rows, clicks = (columns[name].astype(float) for name in ("rows", "clicks"))
     everything = rows == clicks
     if len(rows) < constants.CROWD or everything.all():
         return
@@ -102,19 +102,19 @@ def largest_of_days(log: Log) -> Iterator[Expected]:
 
 def _largest(log: Log, column: str, what: str, most: float, sudden: float, advice: str) -> Iterator[Expected]:
     """Expect no id to have more than the share `most` of a day, or `sudden` with far more rows than any id before."""
-    found = log.arrays(
+    by_date = log.arrays(
         f"SELECT date, count(*) AS ids, sum(n)::BIGINT AS rows, max(n) AS most, max_by(id, (n, id)) AS largest "
         f"FROM (SELECT date, n, {column}::VARCHAR AS id FROM {BY_DAY[column]}) GROUP BY date ORDER BY date"
     )
-    rows = found["most"].astype(float)
-    share = rows / found["rows"]
+    rows = by_date["most"].astype(float)
+    share = rows / by_date["rows"]
     usual = log.calendar.highest(log.calendar.of_reference(rows), 1.0)
     too_much = (share > most) | (share > sudden) & (rows > constants.TIMES_BUSIEST * usual)
     days = DailyFigure(
-        judged=log.calendar.usual(found["ids"].astype(float)) >= constants.CROWD,
+        judged=log.calendar.usual(by_date["ids"].astype(float)) >= constants.CROWD,
         strange=too_much,
         extreme=too_much,
         values={"rows": rows, "most_on_the_days_before": usual, "share": share},
-        more=lambda row: {what: str(found["largest"][row])},
+        more=lambda row: {what: str(by_date["largest"][row])},
     )
     yield from by_day(log, f"largest_{what}_share", [days], about=column, advice=advice)
