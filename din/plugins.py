@@ -18,7 +18,6 @@ from pathlib import Path
 
 from din.base.errors import InputError
 from din.base.names import Digest
-from din.moved import accept_old_names
 
 GROUP = "din_ctr.plugins"
 PACKAGES = (
@@ -121,6 +120,8 @@ def digest_of(module: str) -> dict[str, Digest]:
 
 
 def _load_all(files: Iterable[Path]) -> None:
+    from din.moved import accept_old_names  # only a plugin needs it
+
     accept_old_names()
     for entry in entry_points(group=GROUP):
         _load_installed(entry)

@@ -9,8 +9,10 @@ from din import plugins
 from din.base.errors import InputError
 from din.base.workspace import Workspace
 from din.data import SOURCES, rows
+from din.params.train import Train
 from din.stages import code
 from din.stages.pipeline import Stage, stages_of
+from din_report.advice import ADVICE
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,11 +51,17 @@ def test_a_broken_plugin_names_its_line(tmp_path: Path, source: str, message: st
 
 def test_old_names_of_modules(tmp_path: Path) -> None:
     """A plugin that imports modules by the names they had before gets the same modules, and a warning."""
-    (tmp_path / "older.py").write_text("from din.sources import SOURCES, rows\nfrom din.errors import InputError\n")
+    (tmp_path / "older.py").write_text(
+        "from din.artifacts import sha256_file\nfrom din.errors import InputError\nfrom din.gates import GATES\n"
+        "from din.gates.case import Case\nfrom din.gates.findings import Finding, decide\n"
+        "from din.params import Train\nfrom din.params.search import OneOf\nfrom din.report.advice import ADVICE\n"
+        "from din.sources import SOURCES, rows\nfrom din.sources.rawlog import TIME, RawLog\n"
+    )
     with pytest.warns(FutureWarning, match=r"din\.sources is now din\.data; write that in your plugin"):
         plugins.load(["older.py"], tmp_path)
     older = sys.modules["din_plugins.older"]
     assert older.SOURCES is SOURCES and older.rows is rows and older.InputError is InputError
+    assert older.Train is Train and older.ADVICE is ADVICE
     stage = stages_of(Workspace(ROOT))["fetch"]
     assert "plugins/older.py" in code.code_of(stage, [tmp_path / "older.py"]).files
 

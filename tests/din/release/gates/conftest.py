@@ -1,5 +1,0 @@
-"""Fixtures of the gates tests."""
-
-from tests.factories.run import quick, registry, run, steps, workspace
-
-__all__ = ["quick", "registry", "run", "steps", "workspace"]
