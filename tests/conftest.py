@@ -13,6 +13,8 @@ from tests.factories.features import VECTORS, write_features
 from tests.helpers.spark_processes import sail_server
 from tests.shards import REST, SHARDS, shard_of
 
+pytest_plugins = ["tests.factories.raw_logs"]
+
 # A busy machine must not fail a test, so there are no deadlines. The same commit must not pass today and fail tomorrow,
 # so `make test` draws the same examples each time. `make test-slow` draws new ones, and more of them.
 settings.register_profile("same", deadline=None, derandomize=True, max_examples=50)

@@ -301,7 +301,7 @@ OF_COMPARISONS = (
         "True",
         "tests/din/release/gates/test_pooling.py::test_a_day_is_pooled_once_from_the_newest_comparison_that_holds_it",
     ),
-    Mutant("folds", "din/train/crossfit.py", "own != fold", "own >= 0", CROSSFIT),
+    Mutant("folds", "din/train/crossfit.py", "of_shard != fold", "of_shard >= 0", CROSSFIT),
     Mutant("folds", "din/train/crossfit.py", "(fold + 1) % len(scores)", "fold", CROSSFIT),
     Mutant(
         "the start of a lesson",
@@ -329,14 +329,14 @@ OF_COMPARISONS = (
     Mutant(
         "GAUC",
         "din/metrics/ranking.py",
-        "np.where(known, per_user.impressions, 0)",
+        "np.where(defined, per_user.impressions, 0)",
         "per_user.impressions",
         RANKING("test_gauc_equals_a_loop_over_users"),
     ),
     Mutant(
         "GAUC",
         "din/metrics/estimates.py",
-        "np.where(known, impressions, 0)",
+        "np.where(defined, impressions, 0)",
         "impressions",
         "tests/din/metrics/test_estimates.py",
     ),
@@ -494,7 +494,7 @@ OF_PROMOTIONS = (
         "din/release/promote.py",
         "if report.champion != today",
         "if False",
-        "tests/din/release/promotion/test_promote.py::test_a_gate_that_saw_another_champion_is_stale",
+        "tests/din/release/test_promote.py::test_a_gate_that_saw_another_champion_is_stale",
     ),
     Mutant(
         "the champion's number",
@@ -560,7 +560,7 @@ DRAWN = (
         "din/contracts/verdicts.py",
         "(gate.compares and not gate.evaluated)",
         "not gate.evaluated",
-        "tests/din/release/promotion/test_override.py::test_a_person_may_override_only_what_is_in_doubt",
+        "tests/din/release/test_override.py::test_a_person_may_override_only_what_is_in_doubt",
     ),
     Mutant("a bundle", REGISTRY, "put(key, directory / name)", "put(key, directory / MANIFEST)", STORE),
     Mutant(

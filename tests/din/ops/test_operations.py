@@ -141,8 +141,8 @@ def test_activation_units_with_pooling(
             interests = []
             for unit, member in zip(units, members, strict=True):
                 keys, member_T1 = every.of_sequence(member, training)
-                own = histories.of(keys.segment_T)
-                interests.append(interest(unit.train(training), query_BD, keys, member_T1, own, softmax=softmax))
+                sequence = histories.of(keys.segment_T)
+                interests.append(interest(unit.train(training), query_BD, keys, member_T1, sequence, softmax=softmax))
             return join(leaves[2], interests, query_BD, product=product)
 
         with threads(parts), backend.using(run.backend):

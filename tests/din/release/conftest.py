@@ -1,4 +1,4 @@
-"""Fixtures of the promotion tests."""
+"""A run, its registry and quick judging, for the tests of gates, registry and promotion."""
 
 from tests.factories.run import quick, registry, run, steps, workspace
 

@@ -49,7 +49,9 @@ def test_what_compute_resolves_to_identifies_a_checkpoint(features_once: Feature
     settings = {field.name for field in fields(params.train.compute)}
     assert {f"compute.{name}" for name in settings - Compute().settled.keys()} == NOT_IDENTIFYING.keys()
     with computing(replace(params.train.compute, threads=3)) as compute:
-        runs = {checkpoint.directory(features_once.root, params.train, own, CODE) for own in (compute, Compute())}
+        runs = {
+            checkpoint.directory(features_once.root, params.train, resolved, CODE) for resolved in (compute, Compute())
+        }
     assert len(runs) == 2
 
 
