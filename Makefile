@@ -96,7 +96,7 @@ lint: $(READY)   ## style, types, import layers
 	pyright
 	lint-imports
 
-house: $(READY)  ## what an owner must read and know: lines of each room, closures of imports, parameters, commands, pages
+house: $(READY)  ## how much there is to read and know: lines of each room, imports, parameters, commands, pages
 	python -m benchmarks.house
 
 clean:           ## remove the pipeline's outputs and its local Airflow runs; keeps the environment, the registry and DVC's cache

@@ -173,7 +173,7 @@ def write(workspace: Workspace, space: Space, tuned: Tuned) -> None:
         write_bytes(workspace.root / tuned.overlay, overlay(space, tuned).encode())
     else:
         workspace.tuned.unlink(missing_ok=True)
-    html = environment().get_template("tuning.html.j2").render(found=tuned, picture=_picture(tuned))
+    html = environment().get_template("tuning.html.j2").render(tuned=tuned, picture=_picture(tuned))
     write_bytes(workspace.tuning_page, html.encode())
 
 

@@ -30,7 +30,7 @@ REPORTS = {
 }
 
 ABSENT = ("log.md", "adr", "params.schema.json")
-"""What docs/ holds beside the pages."""
+"""Files and folders of docs/ that are not pages of the site."""
 
 
 def on_config(config: Any) -> Any:

@@ -1,1 +1,1 @@
-"""What every other room stands on: errors, files, processes, strictly parsed documents."""
+"""The foundation of all other packages: errors, files, processes, and strict parsing of documents."""

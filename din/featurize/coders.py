@@ -48,11 +48,11 @@ class Coder(ABC):
 
     @staticmethod
     @abstractmethod
-    def typed(values: ir.Value, found: str) -> ir.Value:
+    def typed(values: ir.Value, described: str) -> ir.Value:
         """Return raw values with the type that the coder needs, null where missing.
 
         Args:
-            found: the column and its type, for errors.
+            described: the column and its type, for errors.
 
         Raises:
             InputError: the values have another type.
@@ -136,8 +136,8 @@ class VocabularyCoder(Coder):
 
     @override
     @staticmethod
-    def typed(values: ir.Value, found: str) -> ir.Value:
-        return _finite(_single(values, found))
+    def typed(values: ir.Value, described: str) -> ir.Value:
+        return _finite(_single(values, described))
 
     @override
     @classmethod
@@ -206,9 +206,9 @@ class ListCoder(VocabularyCoder):
 
     @override
     @staticmethod
-    def typed(values: ir.Value, found: str) -> ir.Value:
+    def typed(values: ir.Value, described: str) -> ir.Value:
         if not values.type().is_array():
-            raise InputError(f"{found}, but multi needs lists; name its separator in fetch.table.separators")
+            raise InputError(f"{described}, but multi needs lists; name its separator in fetch.table.separators")
         return values
 
     @override
@@ -241,9 +241,9 @@ class ListCoder(VocabularyCoder):
 
 class _NumberCoder(Coder):
     @staticmethod
-    def typed(values: ir.Value, found: str) -> ir.Value:
-        if not (_single(values, found).type().is_numeric() or values.type().is_boolean()):
-            raise InputError(f"{found}, but numeric needs numbers; declare it categorical, or correct the source")
+    def typed(values: ir.Value, described: str) -> ir.Value:
+        if not (_single(values, described).type().is_numeric() or values.type().is_boolean()):
+            raise InputError(f"{described}, but numeric needs numbers; declare it categorical, or correct the source")
         numbers = values.cast("float64")
         return ibis.ifelse(_beyond(numbers), ibis.null("float64"), numbers)
 
@@ -312,10 +312,10 @@ class VectorCoder(Coder):
 
     @override
     @staticmethod
-    def typed(values: ir.Value, found: str) -> ir.Value:
+    def typed(values: ir.Value, described: str) -> ir.Value:
         kind = values.type()
         if not kind.is_array() or not kind.value_type.is_numeric():
-            raise InputError(f"{found}, but vector needs lists of numbers; declare it multi, or correct the source")
+            raise InputError(f"{described}, but vector needs lists of numbers; declare it multi, or correct the source")
         vectors = values.try_cast("array<float32>")  # null on DuckDB, infinite on Spark, if a number is too large
         doubles = values.cast("array<float64>")
         broken = doubles.filter(lambda number: number.isnull() | _beyond(number)).length() > 0

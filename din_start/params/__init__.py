@@ -1,1 +1,1 @@
-"""What is generated from the parameters: params.yaml, its schema, and the page of the documentation."""
+"""Files generated from the parameters: params.yaml, its schema, and the page of the documentation."""

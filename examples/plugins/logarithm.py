@@ -29,8 +29,8 @@ class Logarithm(Number):
         class LogarithmCoder(MomentsCoder):
             @override
             @staticmethod
-            def typed(values: ir.Value, found: str) -> ir.Value:
-                numbers = MomentsCoder.typed(values, found)
+            def typed(values: ir.Value, described: str) -> ir.Value:
+                numbers = MomentsCoder.typed(values, described)
                 return numbers.sign() * (numbers.abs() + 1).ln()
 
         return LogarithmCoder

@@ -24,10 +24,10 @@ needs_sail = pytest.mark.skipif(not find_spec("pysail"), reason="pysail is missi
 
 
 def started(code: str, **environment: str) -> subprocess.Popen[str]:
-    """Run Python code in a process of its own, as Java can't change its settings later."""
-    own = {"PYTHONPATH": str(ROOT), "PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
+    """Run Python code in a process of its variables, as Java can't change its settings later."""
+    variables = {"PYTHONPATH": str(ROOT), "PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
     command = [sys.executable, "-c", code]
-    environment = os.environ | own | environment
+    environment = os.environ | variables | environment
     environment.pop("SPARK_CONNECT_MODE_ENABLED", None)  # pyspark sets it once this process has used Spark Connect
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -62,10 +62,10 @@ def wait_for(port: int) -> None:
 @contextmanager
 def running(*command: str, log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run a process and its children until the end of the block."""
-    own = {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_DAEMON_MEMORY": "300m"}
+    variables = {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_DAEMON_MEMORY": "300m"}
     with log.open("wb") as file:
         process = subprocess.Popen(
-            command, env=os.environ | own | environment, stdout=file, stderr=file, start_new_session=True
+            command, env=os.environ | variables | environment, stdout=file, stderr=file, start_new_session=True
         )
     try:
         yield process
@@ -84,7 +84,7 @@ def sail_server(folder: Path, **environment: str) -> Iterator[str]:
     """Run Sail, a server of Spark Connect in Rust, and yield its address. Its caches are in the folder."""
     port = free_port()
     command = str(Path(sys.executable).with_name("sail"))
-    own = {"XDG_CACHE_HOME": str(folder / "cache"), "SAIL_EXECUTION__COLLECT_STATISTICS": "false"} | environment
-    with running(command, "spark", "server", "--port", str(port), log=folder / "log", **own):
+    variables = {"XDG_CACHE_HOME": str(folder / "cache"), "SAIL_EXECUTION__COLLECT_STATISTICS": "false"} | environment
+    with running(command, "spark", "server", "--port", str(port), log=folder / "log", **variables):
         wait_for(port)
         yield f"sc://127.0.0.1:{port}"

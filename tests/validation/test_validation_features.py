@@ -246,11 +246,11 @@ def test_each_defect_closes_exactly_its_expectation(kind: str, defect: str, work
 
 def test_every_expectation_has_a_defect(workspace: Enter) -> None:
     """Every expectation needs a planted defect, here, in test_validation_meaning.py or test_validation_raw.py."""
-    told = {"behaviours_sorted", "files_match_manifest", "split_rows"}
+    failing = {"behaviours_sorted", "files_match_manifest", "split_rows"}
     params = workspace()
-    told |= names(PHASES, params, "meaning")
-    told |= {name for own in DEFECTS.values() for _, expected in own.values() for name in expected}
-    assert {entry["name"] for entry in judge("features", params)["expectations"]} <= told
+    failing |= names(PHASES, params, "meaning")
+    failing |= {name for own in DEFECTS.values() for _, expected in own.values() for name in expected}
+    assert {entry["name"] for entry in judge("features", params)["expectations"]} <= failing
 
 
 @pytest.mark.parametrize("kind", ["temporal with daily", "temporal with weights", "by_user with weights"])

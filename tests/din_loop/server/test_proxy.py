@@ -90,8 +90,8 @@ def received(connection: socket.socket) -> bytes:
 
 def answers(server: httpx.Client) -> dict[str, float]:
     """Return how many requests the server has answered, by status."""
-    found = re.findall(r'^din_answers_total\{status="(\d+)"\} (\S+)', server.get("/metrics").text, re.MULTILINE)
-    return {status: float(count) for status, count in found}
+    counts = re.findall(r'^din_answers_total\{status="(\d+)"\} (\S+)', server.get("/metrics").text, re.MULTILINE)
+    return {status: float(count) for status, count in counts}
 
 
 def test_answers_are_those_of_the_server(clients: tuple[httpx.Client, httpx.Client], steady: World) -> None:
@@ -127,7 +127,7 @@ def test_an_offer_of_another_protocol(protocol: str, at_once: int, connect: Call
 def test_a_slow_request(
     sent: bytes, clients: tuple[httpx.Client, httpx.Client], connect: Callable[[], socket.socket]
 ) -> None:
-    """Its connection ends, and the server never hears of it."""
+    """The proxy closes the connection of a slow request, and the server never sees the request."""
     before = answers(clients[1])
     connection = connect()
     connection.sendall(sent)
@@ -137,7 +137,7 @@ def test_a_slow_request(
 
 @pytest.mark.parametrize("line", [b"a: " + b"b" * 996 + b"\r\n", b"c" * 1000], ids=["many headers", "a long header"])
 def test_a_long_head(line: bytes, connect: Callable[[], socket.socket]) -> None:
-    """It is refused before it ends."""
+    """The proxy refuses an endless head before the client has sent all of it."""
     connection = connect()
     connection.sendall(HEAD + 70 * line)
     assert connection.recv(4096).startswith(b"HTTP/1.1 400 ")
@@ -146,7 +146,7 @@ def test_a_long_head(line: bytes, connect: Callable[[], socket.socket]) -> None:
 def test_many_idle_connections(
     clients: tuple[httpx.Client, httpx.Client], connect: Callable[[], socket.socket]
 ) -> None:
-    """Those that wait for a request, a first or a further one, give way to new ones."""
+    """Idle connections make room for new ones, whether or not they have sent a request before."""
     for _ in range(2 * CONNECTIONS):
         connect()
         connection = connect()
