@@ -28,6 +28,7 @@ EXCLUDED = {
     r"python -m benchmarks\.(engines|size) ": "takes from minutes to hours; tests/benchmarks measures small logs",
     r"python -m benchmarks\.prequential ": "takes an hour or more, and one of its logs is made of downloads",
     r"python -m benchmarks\.(quality|tuned) ": "takes hours, on logs that are made of downloads",
+    r"git -C logs/downloads/": "needs a repository elsewhere",
     r"python -m benchmarks\.prepared ": "needs downloads; tests/benchmarks/test_prepared.py writes small ones",
 }
 """Patterns of statements that can't run on one machine without a network, each with the reason."""
