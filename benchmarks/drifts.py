@@ -42,9 +42,9 @@ from din.bundle.scorer import Scorer
 from din.data.fetch import fetch
 from din.features.reader import Features
 from din.featurize.build import featurize
-from din.params.fetch import Served
 from din.release.registry.cache import scorer_of
 from din.release.registry.registry import Registry
+from din_loop.served import Served
 from din_loop.server.answer_log import AnswerLog
 from din_loop.server.answers import Answer
 from din_loop.watch.watch import watch

@@ -34,10 +34,9 @@ import pyarrow as pa
 from din.base.errors import InputError
 from din.data import SOURCES
 from din.data.files import File, unreadable
-from din.data.publisher import Publisher
+from din.data.publisher import PublishedFiles, Publisher
 from din.data.readers import Dialect
 from din.data.rows import Rows
-from din.params import fetch as blocks
 from din.params.fetch import Table
 
 _ASIN = re.compile(rb"\{'asin': '(\w+)'")  # nearly every line of the literal metadata begins like this
@@ -62,7 +61,7 @@ _2018 = _Edition("reviewerID", "asin", "overall", "unixReviewTime", "s", "catego
 _2023 = _Edition("user_id", "parent_asin", "rating", "timestamp", "ms", "categories", "store")
 
 
-@SOURCES.register("amazon-reviews", blocks.PublishedFiles)
+@SOURCES.register("amazon-reviews", PublishedFiles)
 class AmazonReviews(Publisher):
     """The reviews of one category, found at `fetch.options.path`."""
 

@@ -16,8 +16,7 @@ Source: https://github.com/chongminggao/KuaiRand (Gao et al., CIKM 2022, doi 10.
 from typing import ClassVar
 
 from din.data import SOURCES
-from din.data.publisher import BEIJING, Publisher
-from din.params import fetch as blocks
+from din.data.publisher import BEIJING, PublishedFiles, Publisher
 from din.params.fetch import ALL_ROWS, Table
 
 _ACTS = ("is_like", "is_follow", "is_comment", "is_forward", "is_hate", "long_view", "is_profile_enter")
@@ -35,7 +34,7 @@ _ITEM = {
 _BEHAVIOUR = dict.fromkeys(("is_like", "is_follow", "is_comment", "is_forward", "long_view"), "categorical")
 
 
-@SOURCES.register("kuairand-pure", blocks.PublishedFiles)
+@SOURCES.register("kuairand-pure", PublishedFiles)
 class KuaiRandPure(Publisher):
     """The standard logs at `fetch.options.path`, with the videos' basic features and the users."""
 

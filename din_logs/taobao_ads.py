@@ -12,8 +12,7 @@ Source: https://tianchi.aliyun.com/dataset/56 (Ad Display/Click Data on Taobao.c
 from typing import ClassVar
 
 from din.data import SOURCES
-from din.data.publisher import BEIJING, Publisher
-from din.params import fetch as blocks
+from din.data.publisher import BEIJING, PublishedFiles, Publisher
 from din.params.fetch import Table
 
 _PROFILE = ("cms_segid", "cms_group_id", "final_gender_code", "age_level", "pvalue_level", "shopping_level")
@@ -27,7 +26,7 @@ _AD = {
 }
 
 
-@SOURCES.register("taobao-ads", blocks.PublishedFiles)
+@SOURCES.register("taobao-ads", PublishedFiles)
 class TaobaoAds(Publisher):
     """The log at `fetch.options.path`."""
 

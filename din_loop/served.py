@@ -13,32 +13,31 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 from duckdb.func import SPECIAL
 from fsspec.implementations.local import LocalFileSystem
-from pydantic import Json, TypeAdapter, ValidationError
+from pydantic import Field, Json, PositiveInt, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from din import kinds
-from din.base import documents
 from din.base.duckdb_errors import exhausted
 from din.base.errors import InputError, Unavailable, listed, shown
 from din.base.names import Version
-from din.data import SOURCES, files, readers, values
+from din.data import SOURCES, files, options, readers, values
 from din.data.rawlog import RawLog
 from din.data.readers import Dialect
 from din.data.rows import Check, Rows, Store, quoted
 from din.data.source import Source
 from din.data.tabular import TableSource
-from din.params import fetch as blocks
 from din.params.blocks import to_json
+from din.params.fetch import Fetch, Table
 from din.schema import EVENT_COLUMNS, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
 from din_loop import served_log
 
@@ -52,12 +51,37 @@ _KEYS = (REQUEST_ID, USER_ID, ITEM_ID, TIMESTAMP)
 _RESTORE = "expected the files that `din serve --log` writes: remove a damaged one, or restore it"
 
 
-@SOURCES.register("served", blocks.Served)
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """The log of a server, and the clicks on its answers.
+
+    Attributes:
+        path: the folder of `din serve --log`.
+        clicks: a path or glob: CSV, Parquet or JSON-lines.
+        clicks_columns: our name: their name, for request_id, user_id, item_id, timestamp.
+        window_hours: how long after the answer a click still counts.
+        shown: how many of a request's best candidates were shown; None: all.
+        feedback: further columns of the clicks to keep.
+        int_ids: the ids that are whole numbers, user_id or item_id; others are text.
+        table: items, users, history, and how text files are written, with the keys of `fetch.table`.
+    """
+
+    path: str | None = None
+    clicks: str | None = None
+    clicks_columns: dict[str, str] = field(default_factory=dict)
+    window_hours: Annotated[float, Field(gt=0)] = 24.0
+    shown: PositiveInt | None = None
+    feedback: tuple[str, ...] = ()
+    int_ids: tuple[Literal["user_id", "item_id"], ...] = ()
+    table: Table = field(default_factory=Table)
+
+
+@SOURCES.register("served", Served)
 class ServedSource(Source):
     """The log of a server with the clicks on it. Items, users and history are tables, as in `fetch.table`."""
 
     grows = True
-    params: blocks.Served
+    params: Served
 
     def identity(self) -> Any:
         """Return the digests of all files, and the parameters that shape rows."""
@@ -85,7 +109,7 @@ class ServedSource(Source):
         keep = tuple(name for name in events.names if name not in EVENT_COLUMNS)
         return self._table(replace(self.params.table, keep=keep)).with_events(events)
 
-    def _table(self, table: blocks.Table) -> TableSource:
+    def _table(self, table: Table) -> TableSource:
         return TableSource(self.workspace, table, self.until)
 
     def _found(self) -> dict[str, tuple[files.File, ...]]:
@@ -94,7 +118,11 @@ class ServedSource(Source):
                 "fetch.options.clicks: missing; expected the path of a table with item_id and request_id, or item_id, "
                 "user_id and timestamp"
             )
-        path = str(self.params.path)
+        path = self.params.path
+        if path is None:
+            raise InputError(
+                "fetch.options.path: missing; expected the folder of `din serve --log`; see docs/served-log.md"
+            )
         if "://" in path:
             raise InputError(f"fetch.options.path: {path!r}: expected a local folder; copy the log here first")
         system = LocalFileSystem()
@@ -108,13 +136,13 @@ class ServedSource(Source):
         return {"log": log, "clicks": files.expand(self.workspace, self.params.clicks, "fetch.options.clicks")}
 
 
-def options_of(fetch: blocks.Fetch) -> blocks.Served | None:
+def options_of(fetch: Fetch) -> Served | None:
     """Return the options of this source, or None if the log comes from another one.
 
     Raises:
         InputError: an option is unknown or has a wrong type.
     """
-    return documents.check(blocks.Served, dict(fetch.options), "fetch.options") if fetch.source == "served" else None
+    return options.options_of(fetch) if fetch.source == "served" else None
 
 
 @contextmanager
@@ -167,7 +195,7 @@ _ANSWER = TypeAdapter(_Answer)
 class _Join:
     """The tables of the join, in the engine of a store: `asked`, `impressions`, `clicks` and `clicked`."""
 
-    def __init__(self, store: Store, params: blocks.Served) -> None:
+    def __init__(self, store: Store, params: Served) -> None:
         self._store = store
         self._con = store.con
         self._con.create_function("as_text", _as_text, ["JSON"], "VARCHAR", null_handling=SPECIAL)

@@ -31,9 +31,10 @@ class Download:
         """Find the files at a path, `fetch.options.path`.
 
         Raises:
-            InputError: the path holds no file or is unreadable.
+            InputError: there is no path, or it holds no file or is unreadable.
         """
-        assert path is not None, f"{KEY}: din.params.fetch refuses a source without it"
+        if path is None:
+            raise InputError(f"{KEY}: missing; the source reads files, so give their path. {_PAGE}")
         with unreadable(f"{KEY}: {path!r}"):
             system, place = place_of(workspace, path, KEY)
             if place.lower().endswith((".zip", ".whl")) and system.isfile(place):

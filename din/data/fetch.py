@@ -32,10 +32,10 @@ from din.base.workspace import FORMAT, Workspace
 from din.contracts.manifests import FetchReport, RawManifest
 from din.data import SOURCES, rawlog
 from din.data.memory import recall
+from din.data.options import options_of, options_of_rows
 from din.data.source import Earlier, Source, Written
 from din.params.blocks import to_json
-from din.params.fetch import BLOCKS
-from din.params.reading import Params, source_settings
+from din.params.reading import Params
 from din.stages import code
 from din.stages.stage import workspace_lock
 
@@ -59,11 +59,8 @@ class Seen:
 
 def source_of(workspace: Workspace, params: Params) -> Source:
     """Return the source that `fetch.source` names; its relative paths start at the workspace."""
-    name = params.fetch.source
-    entry = SOURCES[name]
-    block = getattr(params.fetch, BLOCKS[name]) if name in BLOCKS else None
-    settings = block or entry.parse(params.fetch.options, "fetch.options").get("options")
-    return entry.thing(workspace, settings, params.data.until)
+    make = SOURCES[params.fetch.source].thing
+    return make(workspace, options_of(params.fetch), params.data.until)
 
 
 class _Log:
@@ -193,7 +190,7 @@ def _rewrite(log: _Log, old: Fetched | None, pin: str | None) -> None:
         kept = [path for path, sha256 in files.items() if held.get(path) == sha256]
         for path in kept:
             _link(workspace.raw / path, tree / path)
-        manifest = {"format": FORMAT, "source": source, "params": source_settings(log.params), "files": files}
+        manifest = {"format": FORMAT, "source": source, "params": options_of_rows(log.params.fetch), "files": files}
         manifest = documents.check(RawManifest, manifest | written.described, f"the manifest of {workspace.raw}")
         write_json(tree / MANIFEST, manifest)
     manifest_hash = Digest(sha256_file(workspace.raw / MANIFEST))

@@ -24,7 +24,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any, ClassVar
@@ -39,7 +39,6 @@ from din.data.publisher import Publisher
 from din.data.rawlog import RawLog
 from din.data.readers import Dialect
 from din.data.rows import Rows, quoted
-from din.params import fetch as blocks
 from din.params.fetch import ALL_ROWS, Table
 from din.schema import ITEM_ID, TIMESTAMP, USER_ID
 
@@ -76,7 +75,20 @@ _RECBOLE = {
 }
 
 
-@SOURCES.register("movielens", blocks.MovieLens)
+@dataclass(frozen=True, kw_only=True)
+class MovieLens:
+    """Options of the sources `movielens-100k` and `movielens`.
+
+    Attributes:
+        path: a folder, zip or glob of the publisher's files. None: movielens-100k is downloaded.
+        positive_rating: the lowest rating that counts as a click.
+    """
+
+    path: str | None = None
+    positive_rating: float = 4.0
+
+
+@SOURCES.register("movielens", MovieLens)
 class MovieLensRelease(Publisher):
     """The release at `fetch.options.path`."""
 
@@ -92,7 +104,7 @@ class MovieLensRelease(Publisher):
     protocol = "by_user"
     needs: ClassVar = {"items": ("title", "genres")}
 
-    def __init__(self, workspace: Workspace, params: blocks.MovieLens, until: date | None) -> None:
+    def __init__(self, workspace: Workspace, params: MovieLens, until: date | None) -> None:
         super().__init__(workspace, params, until)
         self.params = replace(self.params, label=f"rating >= {params.positive_rating}")
 
@@ -148,7 +160,7 @@ class Files100k(MovieLensRelease):
         return {"movieId": rows["movieId"], "title": titles, "year": _year(title), "genres": genres}
 
 
-@SOURCES.register("movielens-100k", blocks.MovieLens)
+@SOURCES.register("movielens-100k", MovieLens)
 class MovieLens100k(Files100k):
     """The log at `fetch.options.path`, or downloaded if that is null."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any, ClassVar
 
@@ -18,6 +18,17 @@ from din.params.fetch import Table
 from din.schema import ITEM_ID, USER_ID
 
 BEIJING = 8  # hours ahead of UTC, all year round
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedFiles:
+    """Options of a publisher's log.
+
+    Attributes:
+        path: a folder, zip or glob of the publisher's files.
+    """
+
+    path: str | None = None
 
 
 class Publisher(TableSource):

@@ -5,10 +5,11 @@ become float64, and NaN and ±inf become null. Opening reads the footers, and pa
 vectors and weights to check them; the rest is lazy. Days before the history that is used are not opened.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import ibis.expr.types as ir
 import pyarrow as pa
@@ -21,7 +22,6 @@ from din.contracts.manifests import RawManifest
 from din.featurize.calendar import Calendar, calendar, start_us
 from din.featurize.coders import coder_of, column
 from din.featurize.engine import Session
-from din.params.fetch import sampled_share
 from din.params.reading import Params
 from din.schema import (
     BEHAVIOUR,
@@ -101,10 +101,12 @@ def load(session: Session, root: Path, params: Params) -> Raw:
     fields = parse_fields(declared, where)
     _check_names(fields, where)
     _check_weight_name(block.weight, fields, where)
-    if protocol == "leave_last_out" and block.keep_negatives < 1:
+    sampled = _sampled_share(manifest.params)
+    if block.keep_negatives < 1 and (protocol == "leave_last_out" or sampled < 1):
+        sampler = f"the log holds {sampled} of them" if sampled < 1 else "the protocol leave_last_out samples them"
         raise InputError(
-            f"featurize.keep_negatives={block.keep_negatives}, but the protocol leave_last_out samples negatives: they "
-            "are already sampled; set keep_negatives to 1"
+            f"featurize.keep_negatives={block.keep_negatives}, but negatives are already sampled: {sampler}; set "
+            "keep_negatives to 1"
         )
 
     def table(path: str, keys: tuple[str, ...], *groups: Group, absent: bool = False) -> ir.Table | None:
@@ -147,14 +149,19 @@ def load(session: Session, root: Path, params: Params) -> Raw:
         order=order,
         until=manifest.until,
         calendar=days,
-        # leave_last_out draws negatives anyway
-        sampled=1.0 if protocol == "leave_last_out" else sampled_share(manifest.source, manifest.params),
+        sampled=1.0 if protocol == "leave_last_out" else sampled,  # leave_last_out draws negatives anyway
         weighted=block.weight is not None,
         events=events,
         history=history,
         items=items,
         users=users,
     )
+
+
+def _sampled_share(options: Mapping[str, Any]) -> float:
+    """Return the share of the impressions without a click that a log holds, from the options that shaped its rows."""
+    table = options.get("table", options)
+    return table.get("sampled") or 1.0
 
 
 def _event_files(root: Path, days: Sequence[str], used: Calendar) -> list[Path]:

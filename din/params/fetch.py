@@ -1,6 +1,6 @@
 """The block `fetch`, with a block for each source."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -15,32 +15,6 @@ DATE = "{date}"
 ALL_ROWS = "all"
 """The value of `fetch.table.behaviour` that lets every row into the history."""
 TimeForm = Annotated[str, Field(pattern="%"), Doc("A form of times, as `strptime` reads it, e.g. %d.%m.%Y %H:%M.")]
-BLOCKS = {"table": "table", "simulate": "simulate"}
-"""The sources whose settings are a block; other sources read `fetch.options`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class MovieLens:
-    """Options of the sources `movielens-100k` and `movielens`.
-
-    Attributes:
-        path: a folder, zip or glob of the publisher's files. None: movielens-100k is downloaded.
-        positive_rating: the lowest rating that counts as a click.
-    """
-
-    path: str | None = None
-    positive_rating: float = 4.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class PublishedFiles:
-    """Options of the sources `amazon-reviews`, `kuairand-pure` and `taobao-ads`.
-
-    Attributes:
-        path: a folder, zip or glob of the publisher's files.
-    """
-
-    path: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,48 +130,6 @@ class Table(Block):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Served:
-    """Options of the source `served`: the log of a server, and the clicks on its answers.
-
-    Attributes:
-        path: the folder of `din serve --log`.
-        clicks: a path or glob: CSV, Parquet or JSON-lines.
-        clicks_columns: our name: their name, for request_id, user_id, item_id, timestamp.
-        window_hours: how long after the answer a click still counts.
-        shown: how many of a request's best candidates were shown; None: all.
-        feedback: further columns of the clicks to keep.
-        int_ids: the ids that are whole numbers, user_id or item_id; others are text.
-        table: items, users, history, and how text files are written, with the keys of `fetch.table`.
-    """
-
-    path: str | None = None
-    clicks: str | None = None
-    clicks_columns: dict[str, str] = field(default_factory=dict)
-    window_hours: Annotated[float, Field(gt=0)] = 24.0
-    shown: PositiveInt | None = None
-    feedback: tuple[str, ...] = ()
-    int_ids: tuple[Literal["user_id", "item_id"], ...] = ()
-    table: Table = Table()
-
-
-OPTIONS: dict[str, type[Any]] = {
-    "movielens-100k": MovieLens,
-    "movielens": MovieLens,
-    "amazon-reviews": PublishedFiles,
-    "kuairand-pure": PublishedFiles,
-    "taobao-ads": PublishedFiles,
-    "served": Served,
-}
-"""The options of the sources that `fetch.options` sets."""
-
-
-def sampled_share(source: str, settings: Mapping[str, Any]) -> float:
-    """Return the share of the impressions without a click that a log holds, from the settings of its source."""
-    table = settings if source == "table" else settings["table"] if source == "served" else {}
-    return table.get("sampled") or 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
 class Daily:
     """A simulated log without end, which changes from day to day.
 
@@ -261,12 +193,14 @@ class Fetch(Block):
         Doc("refuse | accept: a day read by {date} that has fewer rows than at an earlier fetch"),
     ] = "refuse"
 
+    @property
+    def block(self) -> Block | None:
+        """The block that has the source's name; a source without one reads `options`."""
+        block = getattr(self, self.source, None)
+        return block if isinstance(block, Block) else None
+
     def conflicts(self) -> Iterator[Conflict]:
-        """Report a source whose files are not named."""
+        """Report a table whose files are not named."""
         if self.source == "table" and self.table.events is None:
             advice = "the source reads files; give their path, see docs/bring-your-own-log.md"
             yield Conflict(("source", "table.events"), advice)
-        elif self.source in OPTIONS and self.source != "movielens-100k" and not self.options.get("path"):
-            page = "served-log" if self.source == "served" else "public-logs"
-            advice = f"the source reads files; give their path, as {{path: …}}, see docs/{page}.md"
-            yield Conflict(("source", "options"), advice)

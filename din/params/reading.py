@@ -23,10 +23,10 @@ from din.base import documents
 from din.base.errors import InputError, shown
 from din.base.names import ModelName
 from din.base.workspace import AT_THE_ROOT
-from din.params.blocks import Block, Conflict, Paths, described, leaves, parse, to_json
+from din.params.blocks import Block, Conflict, Paths, described, leaves, parse
 from din.params.data import Data
 from din.params.featurize import Featurize
-from din.params.fetch import BLOCKS, OPTIONS, Fetch, sampled_share
+from din.params.fetch import Fetch
 from din.params.gate import Gate
 from din.params.promote import Promote
 from din.params.train import Train
@@ -58,19 +58,13 @@ class Params(Block):
     def conflicts(self) -> Iterator[Conflict]:
         """Report contradictions between blocks.
 
-        A window has no training day, negatives would be sampled twice, or sequences of behaviours are chosen by a field
-        that is not declared.
+        A window has no training day, or sequences of behaviours are chosen by a field that is not declared.
         """
         split = self.featurize
         window = self.data.window_days
         if window and split.protocol == "temporal" and window <= split.valid_days + split.test_days:
             keys = ("data.window_days", "featurize.valid_days", "featurize.test_days")
             yield Conflict(keys, "no day of the window is left to train on; raise the window, or hold out fewer days")
-        source = self.fetch.source
-        if split.keep_negatives < 1 and sampled_share(source, source_settings(self)) < 1:
-            key = "fetch.table.sampled" if source in BLOCKS else "fetch.options"
-            advice = "the log's negatives are already sampled; set keep_negatives to 1, or bring the whole log"
-            yield Conflict((key, "featurize.keep_negatives"), advice)
         if self.featurize.fields is None:
             return
         declared = self.featurize.fields.get("behaviour") or {}
@@ -144,23 +138,6 @@ def check_model(train: Train, reads: Callable[[str, str], bool], where: object) 
 def path_keys() -> tuple[str, ...]:
     """Return the dotted keys of all parameters that hold paths; in the options of a source, the key is `path`."""
     return (*(key for key, one in leaves(Params).items() if Paths in get_args(one.hint)), "fetch.options.path")
-
-
-def source_settings(params: Params) -> dict[str, Any]:
-    """Return the settings of the source that shape its rows, without paths, which differ by machine.
-
-    Raises:
-        InputError: `fetch.options` does not fit the source.
-    """
-    name = BLOCKS.get(params.fetch.source, "options")
-    if name in BLOCKS:
-        settings = to_json(getattr(params.fetch, name))
-    elif public := OPTIONS.get(params.fetch.source):
-        settings = to_json(documents.check(public, params.fetch.options, "fetch.options"))
-    else:
-        settings = dict(params.fetch.options)
-    paths = path_keys()
-    return {key: value for key, value in settings.items() if f"fetch.{name}.{key}" not in paths}
 
 
 class _Constructor(SafeConstructor):

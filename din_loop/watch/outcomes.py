@@ -24,10 +24,9 @@ from din.base.git import absolute
 from din.base.workspace import Workspace
 from din.data.rows import quoted
 from din.metrics.estimates import Metric, estimate
-from din.params.fetch import Served
 from din.schema import ITEM_ID, LABEL, TIMESTAMP, USER_ID
 from din_loop import served_log
-from din_loop.served import ServedSource, reading
+from din_loop.served import Served, ServedSource, reading
 from din_loop.watch.alarms import CALIBRATION, CTR, DECLINE, EAGER, ENTROPY, SILENT
 from din_loop.watch.spread import WEEK, Check, Figure, Worse, ratio, usual_days
 from din_loop.watch.traffic import DAY, DAYS, drawn

@@ -13,8 +13,8 @@ from din.base.names import Version
 from din.base.printing import print_table
 from din.base.workspace import Workspace
 from din.contracts.facts import NOT_CALIBRATED
-from din.params.fetch import Served
 from din.release.registry.registry import Registry
+from din_loop.served import Served
 from din_loop.watch import outcomes, traffic
 from din_loop.watch.alarms import AGE, CALIBRATION, ENTROPY, PREDICTIONS, WAIT, Alarm, advise, keep, kept
 from din_loop.watch.spread import Check, alarms_among, judge

@@ -292,6 +292,7 @@ IN_TIME = [("r0", "a", 1), ("r4", "c", 60)]
     ("asked", "names", "rows", "options", "message"),
     [
         ([], BY_ID, IN_TIME, {}, "fetch.options.path: served: no files such as date=2026-"),
+        (ASKED, BY_ID, IN_TIME, {"path": None}, "fetch.options.path: missing; expected the folder of `din serve --log`"),
         (ASKED, BY_ID, [], {"clicks": None}, "fetch.options.clicks: missing; expected the path"),
         (ASKED, BY_ID, IN_TIME, {"path": "s3://bucket/served"}, "expected a local folder; copy the log here first"),
         (ASKED, BY_ID, [], {"clicks": "none.csv"}, "fetch.options.clicks: 'none.csv' matches no file"),

@@ -21,10 +21,10 @@ from din.contracts.expectations import why_closed
 from din.contracts.facts import Evaluation
 from din.contracts.manifests import RawManifest
 from din.contracts.verdicts import ValidationReport, Verdict
+from din.data.options import options_of_rows
 from din.metrics.estimates import Metric
 from din.metrics.summary import summary
 from din.params.blocks import to_json
-from din.params.reading import source_settings
 from din.params.train import names_version
 from din.release.gates import GATES
 from din.release.gates.case import Case, show_evaluation
@@ -54,7 +54,7 @@ def made_from(case: Case) -> Finding:
         train["champion"] = facts.params.train["champion"]  # params.yaml may pin the beginning of the version
     pairs = {
         "fetch.source": (log.source, source),
-        f"fetch.{source}": (log.params, source_settings(params)),
+        f"fetch.{source}": (log.params, options_of_rows(params.fetch)),
         "data.until": (log.until, to_json(params.data)["until"]),
         "data": (dict(facts.params.data), params.data.window()),
         "promote.model_name": (facts.model_name, params.model_name),

@@ -25,6 +25,8 @@ def test_missing_or_broken_files(workspace: Workspace) -> None:
         download.need("a.csv")
     with pytest.raises(InputError, match=r"fetch\.options\.path: 'e' holds no file; relative paths start at the proj"):
         Download.at(workspace, "e")
+    with pytest.raises(InputError, match=r"fetch\.options\.path: missing; .* docs/public-logs\.md says which"):
+        Download.at(workspace, None)
     (workspace.root / "cut.zip").write_bytes(b"PK\x03\x04 cut")
     with pytest.raises(InputError, match=r"fetch\.options\.path: 'cut.zip': cannot be read"):
         Download.at(workspace, "cut.zip")

@@ -13,8 +13,8 @@ from din.base.errors import InputError, Unavailable
 from din.base.workspace import Workspace
 from din.data import movielens
 from din.data.fetch import fetch
+from din.data.movielens import MovieLens
 from din.data.rawlog import RawLog
-from din.params.fetch import MovieLens
 from din.params.reading import Params
 from tests.helpers.stages import exit_code
 

@@ -15,11 +15,6 @@ from tests.helpers.settings import changed
 
 CONFLICTS: list[tuple[dict[str, Any], str]] = [
     (
-        {"fetch": {"source": "kuairand-pure"}},
-        "fetch.source is 'kuairand-pure' and fetch.options is {}: the source reads files; give their path, as "
-        "{path: …}, see docs/public-logs.md",
-    ),
-    (
         {"fetch": {"source": "table"}},
         "fetch.source is 'table' and fetch.table.events is null: the source reads files; give their path, "
         "see docs/bring-your-own-log.md",
@@ -43,21 +38,6 @@ CONFLICTS: list[tuple[dict[str, Any], str]] = [
     (
         {"data": {"window_days": 3}, "featurize": {"protocol": "temporal"}},
         "data.window_days is 3 and featurize.valid_days is 1 and featurize.test_days is 2: no day of the",
-    ),
-    (
-        {
-            "fetch": {"source": "table", "table": {"events": "clicks.csv", "sampled": 0.1}},
-            "featurize": {"keep_negatives": 0.5},
-        },
-        "fetch.table.sampled is 0.1 and featurize.keep_negatives is 0.5: the log's negatives are already sampled; set "
-        "keep_negatives to 1, or bring the whole log",
-    ),
-    (
-        {
-            "fetch": {"source": "served", "options": {"path": "log", "table": {"sampled": 0.1}}},
-            "featurize": {"keep_negatives": 0.5},
-        },
-        "fetch.options is {'path': 'log', 'table': {'sampled': 0.1}} and featurize.keep_negatives is 0.5: the log's",
     ),
     (
         {"train": {"learning": {"regularizer": "dropout"}}},

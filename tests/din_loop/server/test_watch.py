@@ -30,9 +30,9 @@ from din.bundle.bundle_writer import seal
 from din.bundle.contents import FACTS
 from din.bundle.scorer import Scorer
 from din.contracts.facts import NOT_CALIBRATED
-from din.params.fetch import Served
 from din.release.registry.registry import Registry
 from din_logs.daily_simulation import FIRST_DAY
+from din_loop.served import Served
 from din_loop.served_log import SCHEMA
 from din_loop.server.answer_log import AnswerLog
 from din_loop.server.answers import Answer

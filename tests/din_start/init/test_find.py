@@ -13,8 +13,7 @@ from din import cli
 from din.base.errors import InputError
 from din.base.workspace import Workspace
 from din.data import SOURCES
-from din.data.publisher import Publisher
-from din.params.fetch import PublishedFiles
+from din.data.publisher import PublishedFiles, Publisher
 from din.params.reading import load
 from din_logs.kuairand import KuaiRandPure
 from din_logs.taobao_ads import TaobaoAds
