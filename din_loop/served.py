@@ -86,7 +86,7 @@ class ServedSource(Source):
     def identity(self) -> Any:
         """Return the digests of all files, and the parameters that shape rows."""
         shape = {key: value for key, value in to_json(self.params).items() if key not in ("path", "clicks", "table")}
-        digests = {table: files.digests(self.workspace, found) for table, found in self._found().items()}
+        digests = {table: files.digests(self.workspace, table_files) for table, table_files in self._files().items()}
         return {"files": digests, "table": self._table(self.params.table).identity(), **shape}
 
     def read(self) -> RawLog:
@@ -100,19 +100,19 @@ class ServedSource(Source):
         """
         store = Store(self.workspace.spill)
         join = _Join(store, self.params)
-        found = self._found()
-        join.requests([file.path for file in found["log"]])
-        join.clicks(found["clicks"], self._table(self.params.table).dialect("clicks"))
+        tables = self._files()
+        join.requests([file.path for file in tables["log"]])
+        join.clicks(tables["clicks"], self._table(self.params.table).dialect("clicks"))
         join.attribute()
-        last = join.last_day(self.until)
-        events = join.events(self.until or last)
+        last_day = join.last_day(self.until)
+        events = join.events(self.until or last_day)
         keep = tuple(name for name in events.names if name not in EVENT_COLUMNS)
         return self._table(replace(self.params.table, keep=keep)).with_events(events)
 
     def _table(self, table: Table) -> TableSource:
         return TableSource(self.workspace, table, self.until)
 
-    def _found(self) -> dict[str, tuple[files.File, ...]]:
+    def _files(self) -> dict[str, tuple[files.File, ...]]:
         if self.params.clicks is None:
             raise InputError(
                 "fetch.options.clicks: missing; expected the path of a table with item_id and request_id, or item_id, "
@@ -126,8 +126,8 @@ class ServedSource(Source):
         if "://" in path:
             raise InputError(f"fetch.options.path: {path!r}: expected a local folder; copy the log here first")
         system = LocalFileSystem()
-        found = map(str, served_log.files(Path(self.workspace.located(path)).expanduser()))
-        log = tuple(files.File(system, file, files.name_as(self.workspace, path, system, file)) for file in found)
+        paths = map(str, served_log.files(Path(self.workspace.located(path)).expanduser()))
+        log = tuple(files.File(system, file, files.name_as(self.workspace, path, system, file)) for file in paths)
         if not log:
             raise InputError(
                 f"fetch.options.path: {path}: no files such as {served_log.EXAMPLE}; expected the folder of `din serve "
@@ -168,8 +168,8 @@ def parsed(row: Mapping[str, Any], log: Path) -> dict[str, Any]:
     try:
         answer = _ANSWER.validate_python(row)
     except ValidationError as error:
-        first = error.errors()[0]
-        problem = f"{'.'.join(map(str, first['loc']))}: {first['msg']}, got {shown(first['input'])}"
+        detail = error.errors()[0]
+        problem = f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}, got {shown(detail['input'])}"
     else:
         candidates = answer["request"].get("candidates")
         if isinstance(candidates, list) and len(candidates) == len(answer["items"]) == len(answer["probabilities"]):
@@ -248,22 +248,22 @@ class _Join:
         if nobody := self._count("asked WHERE user_id IS NULL"):
             _note(f"{nobody:,} requests without a user_id are left out")
 
-    def clicks(self, found: Sequence[files.File], dialect: Dialect) -> None:
+    def clicks(self, parts: Sequence[files.File], dialect: Dialect) -> None:
         """Read the table of clicks, and check that each time can be read."""
-        rows = readers.read(found, self._chosen, dialect, self._store, "clicks")
+        rows = readers.read(parts, self._chosen, dialect, self._store, "clicks")
         self._name = rows.name
-        known = self._known(rows.names)
+        key_columns = self._key_columns(rows.names)
         forms = values.forms(rows, {})
-        is_text = files.format_of(found[0].path) == "CSV"
+        is_text = files.format_of(parts[0].path) == "CSV"
         keys: dict[str, str] = dict.fromkeys(_KEYS, "NULL::VARCHAR")
-        for key, name in known.items():
+        for key, name in key_columns.items():
             kind = rows.types[name]
             value = values.cast(rows[name], kind, values.identifier(kind, forms[name], is_text))
             keys[key] = f"nullif(CAST({value} AS VARCHAR), '')"
         time = _time(keys[TIMESTAMP])
         unread = Check(
             f"{keys[TIMESTAMP]} IS NOT NULL AND {time} IS NULL",
-            known.get(TIMESTAMP, TIMESTAMP),
+            key_columns.get(TIMESTAMP, TIMESTAMP),
             keys[TIMESTAMP],
             "seconds since 1970, or text such as 2026-01-31T12:00:00Z",
             "correct the row",
@@ -279,32 +279,32 @@ class _Join:
             f"AS read({', '.join(names)})"
         )
 
-    def _known(self, names: Sequence[str]) -> dict[str, str]:
+    def _key_columns(self, names: Sequence[str]) -> dict[str, str]:
         """Map our names of a click's key columns to the file's, for the columns that the file has."""
-        theirs = {key: self._params.clicks_columns.get(key, key) for key in _KEYS}
-        return {key: name for key, name in theirs.items() if name in names}
+        columns = {key: self._params.clicks_columns.get(key, key) for key in _KEYS}
+        return {key: name for key, name in columns.items() if name in names}
 
     def _chosen(self, names: Sequence[str], file: str) -> list[str]:
         """Return the columns to read from a file of clicks."""
-        known = self._known(names)
-        by_time = {USER_ID, TIMESTAMP} <= set(known)
-        if ITEM_ID not in known or not (REQUEST_ID in known or by_time):
+        key_columns = self._key_columns(names)
+        by_time = {USER_ID, TIMESTAMP} <= set(key_columns)
+        if ITEM_ID not in key_columns or not (REQUEST_ID in key_columns or by_time):
             raise InputError(
                 f"{file}: columns {listed(names)}; expected item_id and request_id, or item_id, user_id and "
                 "timestamp: map them in fetch.options.clicks_columns"
             )
-        if self._hashed and REQUEST_ID not in known:
+        if self._hashed and REQUEST_ID not in key_columns:
             raise InputError(
                 f"{file}: the log holds hashes of users, so no user_id finds a click; give their request_id"
             )
         if missing := [name for name in self._params.feedback if name not in names]:
             raise InputError(f"fetch.options.feedback: {file} has no column {missing[0]!r}, only {listed(names)}")
-        return list(dict.fromkeys([*known.values(), *self._params.feedback]))
+        return list(dict.fromkeys([*key_columns.values(), *self._params.feedback]))
 
     def attribute(self) -> None:
         """Find the impression of each click: `clicked` has a row for each impression, with its first click."""
-        kept = range(len(self._params.feedback))
-        feedback, order = ("".join(f", {table}f{number}" for number in kept) for table in ("c.", ""))
+        numbers = range(len(self._params.feedback))
+        feedback, order = ("".join(f", {table}f{number}" for number in numbers) for table in ("c.", ""))
         self._con.execute(
             f"""CREATE TABLE found AS
             SELECT i.request_id, i.item_id, c.clicked_at, c.clicked_at - i.answered_at AS late{feedback} FROM clicks c
@@ -327,10 +327,10 @@ class _Join:
                 f"{self._name}: none of {clicks:,} clicks belongs to an answer; the log is of {first} to {last}, the "
                 f"first click is {dict(zip(_KEYS, example, strict=True))}: check the columns, and the unit of the time"
             )
-        found = self._count("found")
+        attributed = self._count("found")
         _note(
-            f"{clicks:,} clicks: {counted:,} count, {found - late - counted:,} are repeated, {late:,} came after the "
-            f"window of {self._params.window_hours:g} h, {clicks - found:,} belong to no answer"
+            f"{clicks:,} clicks: {counted:,} count, {attributed - late - counted:,} are repeated, {late:,} came after "
+            f"the window of {self._params.window_hours:g} h, {clicks - attributed:,} belong to no answer"
         )
         half, most = self._ask("quantile_cont(epoch(late), 0.5), quantile_cont(epoch(late), 0.99)", "found")
         if half is not None:
@@ -359,20 +359,20 @@ class _Join:
         passed = newest - timedelta(hours=self._params.window_hours)
         last = (passed + offset).date() - timedelta(days=1)
         window = f"the window is {self._params.window_hours:g} h"
-        told = f"the newest answer with a click is of {newest:%Y-%m-%d %H:%M}, and {window}"
+        reason = f"the newest answer with a click is of {newest:%Y-%m-%d %H:%M}, and {window}"
         if last < (first + offset).date():
             raise InputError(
-                f"{self._name}: no day of the log is complete: {told}; wait, or lower fetch.options.window_hours"
+                f"{self._name}: no day of the log is complete: {reason}; wait, or lower fetch.options.window_hours"
             )
         if until and until > last:
             wait = timedelta(days=1, hours=self._params.window_hours) - offset
             complete = datetime(until.year, until.month, until.day) + wait
             raise Unavailable(
-                f"data.until={until}: the day is not complete: {told}; run it again once there are clicks on answers "
+                f"data.until={until}: the day is not complete: {reason}; run it again once there are clicks on answers "
                 f"of {complete:%Y-%m-%d %H:%M} or later"
             )
         if open_days := self._count(f"asked WHERE NOT {self._until(last)}"):
-            _note(f"{open_days:,} answers after {last} are left out: {told}")
+            _note(f"{open_days:,} answers after {last} are left out: {reason}")
         return last
 
     def events(self, last: date) -> Rows:
@@ -382,10 +382,10 @@ class _Join:
             self._keep_whole(key, last)
         ids = {key: f"TRY_CAST({key} AS BIGINT)" if key in params.int_ids else key for key in (USER_ID, ITEM_ID)}
         asked = f"asked WHERE {self._until(last)}"
-        found = self._ask("json_group_structure(context)", asked)[0]
-        if found is None:
+        structure = self._ask("json_group_structure(context)", asked)[0]
+        if structure is None:
             raise InputError(f"data.until={last}: no answer is that old; set a later day")
-        forms = json.loads(found)
+        forms = json.loads(structure)
         forms = forms if isinstance(forms, dict) else {}
         long = self._ask(", ".join(["NULL", *map(_is_long, forms)]), asked)[1:]
         contexts = {
@@ -433,18 +433,18 @@ class _Join:
             InputError: they are many.
         """
         whole = f"CAST(TRY_CAST({key} AS BIGINT) AS VARCHAR) IS NOT DISTINCT FROM {key}"  # 007 is not 7
-        every = f"impressions WHERE {self._until(last)}"
-        wrong = f"{every} AND NOT {whole}"
-        found = self._con.execute(f"SELECT {key}, request_id FROM {wrong} LIMIT 1").fetchone()
-        if not found:
+        impressions = f"impressions WHERE {self._until(last)}"
+        wrong = f"{impressions} AND NOT {whole}"
+        example = self._con.execute(f"SELECT {key}, request_id FROM {wrong} LIMIT 1").fetchone()
+        if not example:
             return
         count = self._count(wrong)
-        told = f"{key} {shown(found[0])} of request {found[1]} is not a whole number"
-        if count > _MOST_STRAY * self._count(every):
+        problem = f"{key} {shown(example[0])} of request {example[1]} is not a whole number"
+        if count > _MOST_STRAY * self._count(impressions):
             raise InputError(
-                f"fetch.options.int_ids: {told}, like {count:,} impressions; expected few: leave it out of int_ids"
+                f"fetch.options.int_ids: {problem}, like {count:,} impressions; expected few: leave it out of int_ids"
             )
-        _note(f"{count:,} impressions are left out, e.g. {told}")
+        _note(f"{count:,} impressions are left out, e.g. {problem}")
         self._con.execute(f"DELETE FROM {wrong}")
 
     def _until(self, last: date, table: str = "") -> str:

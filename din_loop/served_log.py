@@ -76,7 +76,7 @@ def publish(folder: Path) -> list[str]:
                     _publish(folder, path, file)
         except (BlockingIOError, FileNotFoundError):  # a process writes it, or another one has published it
             continue
-        except Exception as error:  # one that nobody foresaw, e.g. MemoryError, must not end a server's log
+        except Exception as error:  # an unexpected one, e.g. MemoryError, must not end a server's log
             problems.append(f"{path}: {getattr(error, 'strerror', None) or repr(error)}")
     return problems
 

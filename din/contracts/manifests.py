@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, NonNegativeInt, PositiveInt, with_config
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, with_config
 from typing_extensions import TypedDict
 
 from din.base.documents import STRICT, Document
@@ -28,6 +28,7 @@ class RawManifest(Document):
     """The log that fetch wrote.
 
     `params` are the settings of the source without paths; `fields`, `protocol` and `order` are the source's defaults.
+    `sampled` is the share of the impressions without a click that the log holds.
     """
 
     format: Format
@@ -41,6 +42,7 @@ class RawManifest(Document):
     order: Order | None
     daily: bool
     until: Day | None
+    sampled: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
 class FetchReport(Document):

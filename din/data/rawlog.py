@@ -79,6 +79,7 @@ class RawLog:
         protocol: the split to use if `featurize.protocol` is null.
         order: the rule for ties to use if `featurize.order` is null.
         daily: whether the source promises rows for every day.
+        sampled: the share of the impressions without a click that the log holds.
     """
 
     events: Rows
@@ -90,6 +91,7 @@ class RawLog:
     protocol: str
     order: str | None = None
     daily: bool = False
+    sampled: float = 1.0
 
 
 def write(log: RawLog, tree: Path, until: date | None) -> dict[str, Any]:
@@ -157,8 +159,9 @@ def day_file(day: str) -> str:
 
 
 def description(log: RawLog, until: date | None, days: Sequence[str], rows: int) -> dict[str, Any]:
-    """Return the part of the manifest that describes the rows: fields, protocol, order, daily, until, days, rows."""
-    return {
+    """Return the part of the manifest that describes the rows."""
+    sampled = {"sampled": log.sampled} if log.sampled < 1 else {}
+    return sampled | {
         "fields": log.fields,
         "protocol": log.protocol,
         "order": log.order,

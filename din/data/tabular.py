@@ -311,6 +311,7 @@ class TableSource(Source):
             fields=_fields(parts),
             protocol="temporal",
             daily=self.params.daily,
+            sampled=self.params.sampled or 1.0,
         )
 
     def _check_separators(self, events: Input) -> None:

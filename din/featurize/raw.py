@@ -5,11 +5,10 @@ become float64, and NaN and ±inf become null. Opening reads the footers, and pa
 vectors and weights to check them; the rest is lazy. Days before the history that is used are not opened.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import ibis.expr.types as ir
 import pyarrow as pa
@@ -101,7 +100,7 @@ def load(session: Session, root: Path, params: Params) -> Raw:
     fields = parse_fields(declared, where)
     _check_names(fields, where)
     _check_weight_name(block.weight, fields, where)
-    sampled = _sampled_share(manifest.params)
+    sampled = manifest.sampled
     if block.keep_negatives < 1 and (protocol == "leave_last_out" or sampled < 1):
         sampler = f"the log holds {sampled} of them" if sampled < 1 else "the protocol leave_last_out samples them"
         raise InputError(
@@ -156,12 +155,6 @@ def load(session: Session, root: Path, params: Params) -> Raw:
         items=items,
         users=users,
     )
-
-
-def _sampled_share(options: Mapping[str, Any]) -> float:
-    """Return the share of the impressions without a click that a log holds, from the options that shaped its rows."""
-    table = options.get("table", options)
-    return table.get("sampled") or 1.0
 
 
 def _event_files(root: Path, days: Sequence[str], used: Calendar) -> list[Path]:

@@ -63,7 +63,7 @@ def score_again(registry: Registry, rows: Sequence[dict[str, Any]], key: bytes |
     for row in rows:
         by_version[row["version"]].append(row)
     recorded = {record.version for record in registry.history()}
-    return [_version(registry, version, recorded, own, key) for version, own in sorted(by_version.items())]
+    return [_version(registry, version, recorded, answered, key) for version, answered in sorted(by_version.items())]
 
 
 def _version(
@@ -103,8 +103,8 @@ def _version(
             continue
         apart = np.abs(again - row["probabilities"])
         far[row["request_id"]] = float(np.nan_to_num(apart, nan=1.0).max(initial=0.0))
-    differ = sum(one > TOLERANCE for one in far.values())
-    largest = max((one for one in far.values() if one < math.inf), default=None)
+    differ = sum(distance > TOLERANCE for distance in far.values())
+    largest = max((distance for distance in far.values() if distance < math.inf), default=None)
     example = max(far, key=lambda name: far[name]) if differ else None
     return Again(version, len(rows), candidates, differ, largest, problem, example, scorer.reads_ages)
 
@@ -117,5 +117,5 @@ def _people(scorer: Scorer, rows: Sequence[dict[str, Any]], key: bytes | None) -
         if any(field.group is Group.USER for field in scorer.fields):
             raise InputError("the log holds hashes of users, and the model looks users up; give the key as --log-key")
         return {}
-    wanted = {row["user_id"] for row in rows}
-    return {hashed: user for user in scorer.users if (hashed := pseudonym(key, user)) in wanted}
+    hashes = {row["user_id"] for row in rows}
+    return {hashed: user for user in scorer.users if (hashed := pseudonym(key, user)) in hashes}

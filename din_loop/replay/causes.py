@@ -38,7 +38,7 @@ class Pair:
         true: the same from the raw log, with all behaviours of the user before, oldest first, and times in UTC.
         shown: the candidates, as text.
         most: the number of newest behaviours that the model reads.
-        known: the items of the log, as text.
+        log_items: the items of the log, as text.
     """
 
     request_id: str
@@ -46,7 +46,7 @@ class Pair:
     true: Mapping[str, Any]
     shown: Collection[str | None]
     most: int
-    known: Collection[str | None] = field(repr=False)
+    log_items: Collection[str | None] = field(repr=False)
 
     @property
     def past(self) -> Sequence[Entry]:
@@ -90,7 +90,7 @@ class Value:
     request_id: str
     true: Any
     sent: Any
-    known: Collection[str | None] = field(repr=False)
+    true_values: Collection[str | None] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -101,14 +101,14 @@ class Cause:
         says: what it is, and what to do.
         explains: whether a client with it would have sent what a pair, or a value, holds.
         weight: of a row that it explains.
-        made: the behaviours that such a client would have sent, or None. A wide cause can't tell which of several equal
+        behaviours: those that such a client would have sent, or None. A wide cause can't tell which of several equal
             items was sent.
     """
 
     says: str
     explains: Callable[[Any], bool]
     weight: float = 1.0
-    made: Callable[[Pair], Sequence[Entry] | None] = lambda _: None
+    behaviours: Callable[[Pair], Sequence[Entry] | None] = lambda _: None
 
 
 def of_histories(wrong: Sequence[Pair], ahead: float) -> list[Cause]:
@@ -148,27 +148,27 @@ def of_histories(wrong: Sequence[Pair], ahead: float) -> list[Cause]:
 
 def of_values(times: bool) -> list[Cause]:
     """Return the causes of wrong values. `times`: whether these are seconds since 1970."""
-    found = [Cause("left out", lambda v: v.sent is None)]
+    causes = [Cause("left out", lambda v: v.sent is None)]
     if times:
-        found += [Cause(f"{unit} in place of seconds", _scaled(scale)) for scale, unit in _UNITS.items()]
-        found += [Cause(f"rounded to {name}s", _floored(unit)) for name, unit in (("day", DAY), ("hour", 3600.0))]
+        causes += [Cause(f"{unit} in place of seconds", _scaled(scale)) for scale, unit in _UNITS.items()]
+        causes += [Cause(f"rounded to {name}s", _floored(unit)) for name, unit in (("day", DAY), ("hour", 3600.0))]
         quarters = sorted(range(-48, 57), key=abs)
-        return found + [Cause(f"{n / 4:+g} h: another time zone", _shifted(900.0 * n)) for n in quarters if n]
+        return causes + [Cause(f"{n / 4:+g} h: another time zone", _shifted(900.0 * n)) for n in quarters if n]
     return [
-        *found,
+        *causes,
         Cause("other case or blanks", lambda v: _folded(v.true) == _folded(v.sent)),
         Cause("text in place of a list, or a list of one", lambda v: _flat(v.true) == _flat(v.sent)),
         Cause("rounded", lambda v: _numbers(v) and v.sent in (int(v.true), round(v.true))),
         *(Cause(f"times {scale:g}: another unit", _scaled(scale)) for scale in _SCALES),
         Cause("a default in place of the value", lambda v: _folded(v.sent) in _DEFAULTS),
-        Cause("a stale value, or somebody else's", lambda v: key(v.sent) in v.known, WIDE),
+        Cause("a stale value, or somebody else's", lambda v: key(v.sent) in v.true_values, WIDE),
     ]
 
 
 def key(value: Any) -> str | None:
     """Return a value as text for comparison, a list too."""
     if isinstance(value, list | tuple):
-        return "[" + ",".join(str(key(one)) for one in value) + "]" if value else None
+        return "[" + ",".join(str(key(entry)) for entry in value) + "]" if value else None
     try:
         return text(value)
     except InputError:
@@ -180,12 +180,12 @@ def finite(value: float) -> bool:
     return abs(value) <= sys.float_info.max
 
 
-def _sends(says: str, made: Callable[[Pair], Sequence[Entry] | None], weight: float = 1.0) -> Cause:
+def _sends(says: str, behaviours: Callable[[Pair], Sequence[Entry] | None], weight: float = 1.0) -> Cause:
     def explains(pair: Pair) -> bool:
-        entries = made(pair)
+        entries = behaviours(pair)
         return entries is not None and pair.matches(entries)
 
-    return Cause(says, explains, weight, made)
+    return Cause(says, explains, weight, behaviours)
 
 
 def _ids(entries: Sequence[Entry]) -> list[str | None]:
@@ -226,8 +226,8 @@ def _delays(wrong: Sequence[Pair]) -> list[float]:
 
     The largest age fits all late histories, unless a few others lack their end for a reason of their own.
     """
-    kept = [(pair, pair.common) for pair in wrong if pair.items]  # an empty history fits any delay
-    missing = [(_at(pair), pair.past[count][TIMESTAMP]) for pair, count in kept if count is not None]
+    commons = [(pair, pair.common) for pair in wrong if pair.items]  # an empty history fits any delay
+    missing = [(_at(pair), pair.past[count][TIMESTAMP]) for pair, count in commons if count is not None]
     ages = sorted(at - then for at, then in missing if then is not None)
     return sorted({ages[round(share * (len(ages) - 1))] for share in _SHARES}, reverse=True) if ages else []
 
@@ -241,7 +241,7 @@ def _duration(seconds: float) -> str:
 def _unknown(p: Pair) -> list[Entry] | None:
     true = _newest(p)
     pairs = list(zip(_ids(true), p.items, strict=False))
-    same = 0 < len(p.items) == len(true) and all(one == other or other not in p.known for one, other in pairs)
+    same = 0 < len(p.items) == len(true) and all(item == sent or sent not in p.log_items for item, sent in pairs)
     return [{**entry, ITEM_ID: sent} for entry, sent in zip(true, p.items, strict=True)] if same else None
 
 
@@ -256,17 +256,17 @@ def _repeated(p: Pair) -> list[Entry] | None:
 
 def _picked(p: Pair, in_order: bool) -> list[Entry] | None:
     """Return the behaviours with the items that were sent: in their order, the newest ones; or in any, and all."""
-    left = list(p.past)
-    if not in_order and len(left) != len(p.items):
+    behaviours = list(p.past)
+    if not in_order and len(behaviours) != len(p.items):
         return None
-    made = []
+    picked = []
     for item in reversed(p.items):
-        at = next((n for n in range(len(left) - 1, -1, -1) if text(left[n][ITEM_ID]) == item), None)
+        at = next((n for n in range(len(behaviours) - 1, -1, -1) if text(behaviours[n][ITEM_ID]) == item), None)
         if at is None:
             return None
-        made.append(left[at])
-        left[at:] = [] if in_order else left[at + 1 :]
-    return made[::-1]
+        picked.append(behaviours[at])
+        behaviours[at:] = [] if in_order else behaviours[at + 1 :]
+    return picked[::-1]
 
 
 def _numbers(v: Value) -> bool:

@@ -44,17 +44,17 @@ class Replay:
 
     def check(self) -> None:
         """Raise GateClosed if a probability differs from the one that was served, or a version scored none."""
-        scored = [one for one in self.versions if one.largest is not None]
-        if differ := sum(one.differ for one in scored):
-            refusals = "".join(f" ({one.problem})" for one in scored if one.problem)
+        scored = [row for row in self.versions if row.largest is not None]
+        if differ := sum(row.differ for row in scored):
+            refusals = "".join(f" ({row.problem})" for row in scored if row.problem)
             raise GateClosed(
                 f"probabilities other than those served, by more than {TOLERANCE:g}, or none{refusals}, for {differ:,} "
-                f"of {sum(one.requests for one in scored):,} requests: look at the request of the example, and at the "
-                "packages of the server and of this machine"
+                f"of {sum(row.requests for row in scored):,} requests: look at the request of the example, and "
+                "at the packages of the server and of this machine"
             )
-        if unscored := [one for one in self.versions if one.largest is None]:
-            each = (f"{one.differ:,} requests of version {one.version[:12]}: {one.problem}" for one in unscored)
-            raise GateClosed(f"no scores for {'; '.join(each)}")
+        if unscored := [row for row in self.versions if row.largest is None]:
+            problems = (f"{row.differ:,} requests of version {row.version[:12]}: {row.problem}" for row in unscored)
+            raise GateClosed(f"no scores for {'; '.join(problems)}")
 
 
 def replay(
@@ -78,8 +78,8 @@ def replay(
     versions = score_again(registry, rows, read_key(key) if key else None)
     columns = ("version", "requests", "candidates", "differ", "largest difference", "problem", "example")
     shown = [
-        (one.version[:12], one.requests, one.candidates, one.differ, one.largest, one.problem, one.example)
-        for one in versions
+        (row.version[:12], row.requests, row.candidates, row.differ, row.largest, row.problem, row.example)
+        for row in versions
     ]
     print_table(f"Scored again ({len(rows):,} requests of {log})", columns, shown)
     if not (workspace.features / MANIFEST).is_file():
@@ -87,10 +87,10 @@ def replay(
         return Replay(versions, None, [])
     ahead = 3600 * utc_offset_hours
     pairs, fields = _pairs(workspace, rows, ahead)
-    skew = find(pairs, fields, any(one.reads_ages for one in versions), ahead)
+    skew = find(pairs, fields, any(result.reads_ages for result in versions), ahead)
     print(f"{len(pairs):,} of {len(rows):,} requests are impressions of data/features")
     if skew:
-        lines = [(one.field, one.cause, f"{one.requests:,} of {one.compared:,}", one.example) for one in skew]
+        lines = [(row.field, row.cause, f"{row.requests:,} of {row.compared:,}", row.example) for row in skew]
         print_table("What clients sent differs from the log", ("field", "likely cause", "requests", "example"), lines)
     elif pairs:
         print("clients sent what the log holds")
@@ -106,8 +106,8 @@ def hours_ahead(fetch: Fetch) -> int:
 
 def _read(log: Path, most: int) -> list[dict[str, Any]]:
     """Return some rows of the log in the order of time, with `request` parsed."""
-    found = [str(path) for path in files(log)]
-    if not found:
+    paths = [str(path) for path in files(log)]
+    if not paths:
         raise InputError(f"{log}: no files such as {EXAMPLE}; expected the folder of --log")
     with reading(log), duckdb.connect() as con:
         rows = con.execute(
@@ -117,7 +117,7 @@ def _read(log: Path, most: int) -> list[dict[str, Any]]:
             drawn AS (SELECT DISTINCT request_id FROM answers ORDER BY md5(request_id) LIMIT ?)
             SELECT DISTINCT ON (request_id) answers.* FROM answers SEMI JOIN drawn USING (request_id)
             ORDER BY request_id""",
-            [found, most],
+            [paths, most],
         ).to_arrow_table()
     if not len(rows):
         raise InputError(f"{log}: holds no answer with a candidate; expected the log of a server that has scored some")
@@ -130,19 +130,19 @@ def _pairs(workspace: Workspace, rows: list[dict[str, Any]], offset: float) -> t
     manifest = documents.read(FeaturesManifest, workspace.features / MANIFEST, "run `dvc repro featurize`")
     fields = [parse_field(record) for record in manifest.fields]
     places = _places(workspace, rows, offset)
-    mine = [row for row in rows if row["request_id"] in places]
-    shown = [places[row["request_id"]].pop("candidate") for row in mine]
-    table = pa.Table.from_pylist([places[row["request_id"]] for row in mine])
-    names = {str(group): [one.name for one in fields if one.group is group] for group in Group}
-    if not mine:
+    placed = [row for row in rows if row["request_id"] in places]
+    shown = [places[row["request_id"]].pop("candidate") for row in placed]
+    table = pa.Table.from_pylist([places[row["request_id"]] for row in placed])
+    names = {str(group): [field.name for field in fields if field.group is group] for group in Group}
+    if not placed:
         return [], names
     true = requests_for(table, workspace.raw, workspace.features, None, _WHOLE)
     _to_utc(true, offset)
-    known = {*_entities(workspace, "items").to_pylist()}
+    log_items = {*_entities(workspace, "items").to_pylist()}
     pairs = []
-    for row, at, request in zip(mine, shown, true, strict=True):
+    for row, at, request in zip(placed, shown, true, strict=True):
         sent = row["request"] | {"candidates": [row["request"]["candidates"][at]]}
-        pairs.append(Pair(row["request_id"], sent, request, row["items"], manifest.max_history, known))
+        pairs.append(Pair(row["request_id"], sent, request, row["items"], manifest.max_history, log_items))
     return pairs, names
 
 
@@ -161,7 +161,7 @@ def _places(workspace: Workspace, rows: list[dict[str, Any]], offset: float) -> 
 
     The raw log lacks candidates that were not shown or have no id.
     """
-    asked = pa.table(
+    requests = pa.table(
         {
             "request_id": [row["request_id"] for row in rows],
             "user_id": pa.array([row["user_id"] for row in rows], pa.string()),
@@ -170,11 +170,11 @@ def _places(workspace: Workspace, rows: list[dict[str, Any]], offset: float) -> 
         }
     )
     with duckdb.connect() as con:
-        con.register("asked", asked)
+        con.register("asked", requests)
         for name in ("users", "items"):
             values = _entities(workspace, name)
             con.register(name, pa.table({"value": values, "place": np.arange(len(values))}))
-        found = con.execute(
+        table = con.execute(
             f"""SELECT DISTINCT ON (request_id) request_id, candidate, coalesce(users.place, 0) AS "user",
                 coalesce(items.place, 0) AS item, sequence, epoch_us(timestamp) AS timestamp
             FROM (
@@ -187,7 +187,7 @@ def _places(workspace: Workspace, rows: list[dict[str, Any]], offset: float) -> 
             ORDER BY request_id, candidate, sequence""",
             [str(workspace.raw / "events" / "*" / "*.parquet")],
         ).to_arrow_table()
-    return {row.pop("request_id"): row for row in found.to_pylist()}
+    return {row.pop("request_id"): row for row in table.to_pylist()}
 
 
 def _entities(workspace: Workspace, name: str) -> pa.ChunkedArray:

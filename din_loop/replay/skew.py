@@ -54,21 +54,21 @@ def find(pairs: Sequence[Pair], fields: Mapping[str, Sequence[str]], ages: bool,
     sound = [pair for pair in pairs if pair.matches(pair.past)]
     read = {pair.request_id: pair.past for pair in sound}
     wrong = [pair for pair in pairs if pair.request_id not in read]
-    named = _named(wrong, lambda some: causes.of_histories(some, ahead), _some(sound))
+    named = _named(wrong, lambda sample: causes.of_histories(sample, ahead), _sampled(sound))
     findings = [_finding("history", cause, rows, len(pairs)) for cause, rows in named]
     for cause, rows in named:
         if cause.weight == 1:
-            read |= {pair.request_id: cause.made(pair) or [] for pair in rows}
-    known: dict[str, set[str | None]] = defaultdict(set)
+            read |= {pair.request_id: cause.behaviours(pair) or [] for pair in rows}
+    true_values: dict[str, set[str | None]] = defaultdict(set)
     values: dict[str, list[Value]] = defaultdict(list)
     for pair in pairs:
         for name, true, sent in _compared(pair, read.get(pair.request_id, []), fields, ages):
-            known[name].add(key(true))
-            values[name].append(Value(pair.request_id, true, sent, known[name]))
-    for name, found in values.items():
+            true_values[name].add(key(true))
+            values[name].append(Value(pair.request_id, true, sent, true_values[name]))
+    for name, compared in values.items():
         times = name.split(".")[-1] in (TIMESTAMP, "time")
-        differ = [one for one in found if not _same(one.true, one.sent, times)]
-        requests = len({one.request_id for one in found})
+        differ = [value for value in compared if not _same(value.true, value.sent, times)]
+        requests = len({value.request_id for value in compared})
         named = _named(differ, lambda _, times=times: causes.of_values(times))
         findings += [_finding(name, cause, rows, requests) for cause, rows in named]
     return sorted(findings, key=lambda finding: -finding.requests)
@@ -78,43 +78,43 @@ def _finding(name: str, cause: Cause, rows: Sequence[Pair] | Sequence[Value], co
     return FieldSkew(name, cause.says, len({row.request_id for row in rows}), compared, rows[0].request_id)
 
 
-def _some(rows: Sequence[Row]) -> Sequence[Row]:
+def _sampled(rows: Sequence[Row]) -> Sequence[Row]:
     return rows if len(rows) <= _MOST_WRONG else random.Random(0).sample(rows, _MOST_WRONG)
 
 
 def _named(
-    wrong: Sequence[Row], known: Callable[[Sequence[Row]], Sequence[Cause]], sound: Sequence[Row] = ()
+    wrong: Sequence[Row], causes_of: Callable[[Sequence[Row]], Sequence[Cause]], sound: Sequence[Row] = ()
 ) -> list[tuple[Cause, list[Row]]]:
     """Return causes, the one that explains the most first, with all rows that each explains and no earlier one does."""
     named: list[tuple[Cause, list[Row]]] = []
-    left = list(wrong)
-    some = _some(wrong)
-    for cause in _chosen(some, known(some), sound) if wrong else ():
-        rows = [row for row in left if cause.explains(row)]
+    unexplained = list(wrong)
+    sample = _sampled(wrong)
+    for cause in _chosen(sample, causes_of(sample), sound) if wrong else ():
+        rows = [row for row in unexplained if cause.explains(row)]
         named.append((cause, rows))
-        left = _without(left, rows)
-    return [*named, (_UNEXPLAINED, left)] if left else named
+        unexplained = _without(unexplained, rows)
+    return [*named, (_UNEXPLAINED, unexplained)] if unexplained else named
 
 
-def _chosen(wrong: Sequence[Row], known: Sequence[Cause], sound: Sequence[Row]) -> list[Cause]:
+def _chosen(wrong: Sequence[Row], known_causes: Sequence[Cause], sound: Sequence[Row]) -> list[Cause]:
     """Return the causes that explain the wrong rows, the one that explains the most first.
 
     Of causes that explain equally many, the one that would have changed fewest of the sound rows wins.
     """
     chosen: list[Cause] = []
-    left = list(wrong)
-    while left:
-        found = [(cause, [row for row in left if cause.explains(row)]) for cause in known]
-        found = [(cause, rows) for cause, rows in found if len(rows) >= max(1, _LEAST * len(wrong))]
-        most = max((cause.weight * len(rows) for cause, rows in found), default=0)
-        best = [(cause, rows) for cause, rows in found if cause.weight * len(rows) == most]
+    unexplained = list(wrong)
+    while unexplained:
+        explained = [(cause, [row for row in unexplained if cause.explains(row)]) for cause in known_causes]
+        explained = [(cause, rows) for cause, rows in explained if len(rows) >= max(1, _LEAST * len(wrong))]
+        most = max((cause.weight * len(rows) for cause, rows in explained), default=0)
+        best = [(cause, rows) for cause, rows in explained if cause.weight * len(rows) == most]
         if len(best) > 1:
-            best.sort(key=lambda one: -sum(map(one[0].explains, sound)))
+            best.sort(key=lambda choice: -sum(map(choice[0].explains, sound)))
         if not best:
             break
         cause, rows = best[0]
         chosen.append(cause)
-        left = _without(left, rows)
+        unexplained = _without(unexplained, rows)
     return chosen
 
 
@@ -132,29 +132,29 @@ def _compared(
     A profile and side fields that were not sent are the bundle's own, so they are not compared.
     """
     sent = pair.sent
-    found = []
+    compared = []
     if sent.get("time") is not None or ages:
-        found.append(("time", pair.true["time"], sent.get("time")))
+        compared.append(("time", pair.true["time"], sent.get("time")))
     user = sent.get("user") or {}
-    found += [(f"user.{n}", pair.true["user"].get(n), user[n]) for n in fields["user"] if n in user and n != USER_ID]
+    compared += [(f"user.{n}", pair.true["user"].get(n), user[n]) for n in fields["user"] if n in user and n != USER_ID]
     context = sent.get("context") or {}
-    found += [(f"context.{n}", true, context.get(n)) for n, true in pair.true["context"].items()]
+    compared += [(f"context.{n}", true, context.get(n)) for n, true in pair.true["context"].items()]
     candidate, true = sent["candidates"][0], pair.true["candidates"][0]
     if isinstance(candidate, dict):
-        found += [(f"candidate.{n}", true[n], candidate[n]) for n in fields["item"] if n in candidate and n in true]
+        compared += [(f"candidate.{n}", true[n], candidate[n]) for n in fields["item"] if n in candidate and n in true]
     history = pair.history
     count = min(len(history), len(read), pair.most)
     for behaviour, entry in zip(history[len(history) - count :], read[len(read) - count :], strict=True):
-        found += [(f"history.{n}", entry[n], behaviour.get(n)) for n in fields["behaviour"] if n in entry]
+        compared += [(f"history.{n}", entry[n], behaviour.get(n)) for n in fields["behaviour"] if n in entry]
         if entry.get(TIMESTAMP) is not None and (ages or behaviour.get(TIMESTAMP) is not None):
-            found.append((f"history.{TIMESTAMP}", entry[TIMESTAMP], behaviour.get(TIMESTAMP)))
-    return found
+            compared.append((f"history.{TIMESTAMP}", entry[TIMESTAMP], behaviour.get(TIMESTAMP)))
+    return compared
 
 
 def _same(true: Any, sent: Any, times: bool) -> bool:
     lists = all(isinstance(value, list) for value in (true, sent))
     if lists and len(true) == len(sent):
-        return all(_same(one, other, times) for one, other in zip(true, sent, strict=True))
+        return all(_same(true_entry, sent_entry, times) for true_entry, sent_entry in zip(true, sent, strict=True))
     numbers = all(isinstance(value, int | float) and finite(value) for value in (true, sent))
     if times and numbers:
         return abs(true - sent) <= _NEAR_SECONDS

@@ -147,7 +147,7 @@ class AnswerLog:
             waiting = self._waiting
             size = self._bytes
             self._waiting = []
-        for hour, scored in groupby(sorted(waiting, key=attrgetter("at")), lambda each: _hour(each.at)):
+        for hour, scored in groupby(sorted(waiting, key=attrgetter("at")), lambda answer: _hour(answer.at)):
             self._write(hour, list(scored))
         with self._lock:
             self._bytes -= size
@@ -159,12 +159,12 @@ class AnswerLog:
             if self._open and self._open.hour != hour:
                 self._publish()
             self._open = self._open or _Open(self._folder, hour)
-            self._open.append([self._row(each) for each in scored])
+            self._open.append([self._row(answer) for answer in scored])
             self._logged.inc(len(scored))
-        except Exception as error:  # e.g. a full disk, or what nobody foresaw; what follows would be unreadable
-            foreseen = isinstance(error, OSError | pa.ArrowException)
+        except Exception as error:  # e.g. a full disk, or an unexpected one; what follows would be unreadable
+            expected = isinstance(error, OSError | pa.ArrowException)
             self._lost.inc(len(scored))
-            _LOG.error("the log in %s lost %d answers: %s", self._folder, len(scored), error, exc_info=not foreseen)
+            _LOG.error("the log in %s lost %d answers: %s", self._folder, len(scored), error, exc_info=not expected)
             self._leave()
 
     def _publish(self) -> None:

@@ -118,7 +118,7 @@ class Deployment:
         """Keep one of the answered requests of a body that takes `size` bytes for the trial of the next bundle."""
         if requests:
             self._recorded.append((random.choice(requests), size))
-            while len(self._recorded) > 1 and sum(taken for _, taken in self._recorded) > _RECORDED_BYTES:
+            while len(self._recorded) > 1 and sum(size for _, size in self._recorded) > _RECORDED_BYTES:
                 self._recorded.popleft()
 
     def watch(self) -> None:
@@ -136,7 +136,7 @@ class Deployment:
             self._follow(self._look())
         except (InputError, Unavailable) as error:
             self.problem = str(error)
-        except Exception as error:  # one that nobody foresaw: a watch that has died looks like a quiet registry
+        except Exception as error:  # an unexpected one: a watch that has died looks like a quiet registry
             self.problem = str(error) or type(error).__name__
             _LOG.exception("a look at the registry failed; the bundle answers on")
         note_use(self.serving.scorer.version, CACHE)
@@ -167,9 +167,9 @@ class Deployment:
                 self._refuse(self.champion, error)
             else:
                 self.problem = str(error)
-            if other := next(self._fallbacks(), None):
-                _LOG.error("%s; record %d answers instead", error, other.record.number)
-                return other
+            if fallback := next(self._fallbacks(), None):
+                _LOG.error("%s; record %d answers instead", error, fallback.record.number)
+                return fallback
             raise
 
     def _follow(self, champion: Record) -> None:
@@ -178,14 +178,18 @@ class Deployment:
         if self.refused is None and (reason := self._results.reason(champion)):  # in another process of this machine
             self._refuse(champion, _TrialError(reason))
         if self.refused and self.serving.scorer.version == champion.version:  # what failed there answers here
-            if other := next(self._fallbacks(), None):
-                self._replace(other)
+            if fallback := next(self._fallbacks(), None):
+                self._replace(fallback)
         elif self.serving.record != champion and (self.refused is None or time.monotonic() >= self.refused.until):
             self._try(champion)
 
     def _try(self, champion: Record) -> None:
         """Replace the bundle that answers, or refuse the new one. One that is still open is not tried again."""
-        still_open = [one for one in (self.serving, self._before) if one and one.record.version == champion.version]
+        still_open = [
+            serving
+            for serving in (self.serving, self._before)
+            if serving and serving.record.version == champion.version
+        ]
         old = None if champion.action == "rollback" else self.serving.scorer  # something worse sets no standard
         try:
             new = replace(still_open[0], record=champion) if still_open else self._opened(champion, old)

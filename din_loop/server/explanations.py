@@ -50,8 +50,10 @@ def why(scorer: Scorer, requests: Sequence[Request], most: int, size: int) -> li
             f"expected at most {_MOST_READ * limits.request_bytes:,} bytes in all: send less"
         )
     explanations = [explain(scorer, request) for request in requests]
-    brief = [replace(each, parts=[_brief(part) for part in each.parts]) for each in explanations]
-    return [[each.strongest(place, most) for place in range(each.effects.shape[1])] for each in brief]
+    brief = [replace(explanation, parts=[_brief(part) for part in explanation.parts]) for explanation in explanations]
+    return [
+        [explanation.strongest(place, most) for place in range(explanation.effects.shape[1])] for explanation in brief
+    ]
 
 
 def _brief(part: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def description(scorer: Scorer, settings: Settings) -> dict[str, Any]:
         "504": "no answer in time",
     }
     request = _request(scorer, settings)
-    both = {"oneOf": [request, {"type": "array", "items": request}]}
+    one_or_list = {"oneOf": [request, {"type": "array", "items": request}]}
     answer = {
         "type": "object",
         "required": ["version", "probabilities"],
@@ -55,7 +55,7 @@ def description(scorer: Scorer, settings: Settings) -> dict[str, Any]:
     score = {
         "summary": "Score the candidates of one request, or of a list of requests",
         "parameters": [explain],
-        "requestBody": {"required": True, "content": _json(both, scorer.example())},
+        "requestBody": {"required": True, "content": _json(one_or_list, scorer.example())},
         "responses": {"200": {"description": "the probabilities of a click", "content": _json(answer, answered)}}
         | {status: {"description": text, "content": _json(_ERROR)} for status, text in errors.items()},
     }
@@ -80,8 +80,8 @@ def _request(scorer: Scorer, settings: Settings) -> dict[str, Any]:
 
     def of(*groups: Group, known_by: str | None = None) -> dict[str, Any]:
         fields = {field.name: field.form.request_schema for field in scorer.fields if field.group in groups}
-        known = {known_by: OneId.request_schema} if known_by else {}
-        return {"type": "object", "properties": known | fields, "additionalProperties": False}
+        id_field = {known_by: OneId.request_schema} if known_by else {}
+        return {"type": "object", "properties": id_field | fields, "additionalProperties": False}
 
     def listed(entry: dict[str, Any], most: int) -> dict[str, Any]:
         return {"type": "array", "maxItems": most, "items": entry}

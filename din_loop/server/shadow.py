@@ -114,9 +114,9 @@ class Shadow:
 
     def _score(self, answer: Answer, size: int) -> None:
         began = time.monotonic()
-        probabilities = [each.tolist() for each in self.scorer.score_many(answer.requests)]
+        probabilities = [scores.tolist() for scores in self.scorer.score_many(answer.requests)]
         seconds = time.monotonic() - began
-        challenger, champion = (np.concatenate([[], *each]) for each in (probabilities, answer.probabilities))
+        challenger, champion = (np.concatenate([[], *lists]) for lists in (probabilities, answer.probabilities))
         version = self.scorer.version
         metrics.SHADOW_SECONDS.labels(version).observe(seconds)
         metrics.SHADOW_SCORES.labels(version).inc(len(challenger))

@@ -96,7 +96,7 @@ def _turns(new: Scorer, old: Scorer, recorded: Sequence[Request]) -> Iterator[_T
 def _graphs_differ(turns: Sequence[_Turn], packed: Sequence[Vector]) -> Objection | None:
     """Object if the two graphs give one request different answers."""
     pairs = zip(turns, packed, strict=True)
-    far = max((np.abs(turn.probabilities - other).max(initial=0) for turn, other in pairs), default=0.0)
+    far = max((np.abs(turn.probabilities - packed_answer).max(initial=0) for turn, packed_answer in pairs), default=0.0)
     if far > ATOL_PROBABILITY:
         expected = f"expected at most {ATOL_PROBABILITY:g}"
         return Objection(Cause.GRAPHS, f"its two graphs differ by {far:.2g} on one request; {expected}")

@@ -111,4 +111,4 @@ def by_preference(log: Sequence[Record], passed: Collection[Record], failed: Map
             ranked.setdefault(record.version, rank)
         if record.action == "rollback":
             replaced.add(record.previous)
-    return [record for *_, record in sorted(ranked.values(), key=lambda one: one[:2])]
+    return [record for *_, record in sorted(ranked.values(), key=lambda entry: entry[:2])]

@@ -130,8 +130,8 @@ def keep(objects: Objects, alarm: Alarm) -> None:
 
 def kept(objects: Objects) -> list[Alarm]:
     """Return the newest stored alarms, oldest first. Damaged ones are left out."""
-    found = []
+    alarms = []
     for key in sorted(objects.keys(_ALARMS))[-_MOST:]:
         with suppress(InputError):
-            found.append(objects.read_document(Alarm, key)[0])
-    return found
+            alarms.append(objects.read_document(Alarm, key)[0])
+    return alarms

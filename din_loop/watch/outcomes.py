@@ -72,20 +72,23 @@ def read(workspace: Workspace, log: Path, options: Served, last: date, share: fl
     clicks = ",".join(absolute(part.strip(), str(workspace.root.resolve())) for part in str(options.clicks).split(","))
     table = replace(options.table, items=None, users=None, history=None, separators={})
     name = log.resolve().name
-    given = replace(options, path=name, clicks=clicks, feedback=(), table=table)
+    local = replace(options, path=name, clicks=clicks, feedback=(), table=table)
     if share < 1:
-        print(f"clicks are judged for {100 * share:.2g} % of the users; those of the others belong to no answer here")
+        print(
+            f"clicks are judged for {100 * share:.2g} % of the users; "
+            "the clicks of all others are counted as belonging to no answer"
+        )
     with TemporaryDirectory() as scratch, duckdb.connect() as con:
         answers = quoted(str(_draw(con, log, last - 2 * DAYS * DAY, share, Path(scratch, name))))
-        con.register("events", ServedSource(Workspace(Path(scratch)), given, None).read().events.table)
-        whole = f"SELECT max(CAST({TIMESTAMP} AS DATE)) FROM events WHERE {TIMESTAMP} < DATE '{last + DAY}'"
-        ((newest,),) = con.execute(whole).fetchall()
+        con.register("events", ServedSource(Workspace(Path(scratch)), local, None).read().events.table)
+        query = f"SELECT max(CAST({TIMESTAMP} AS DATE)) FROM events WHERE {TIMESTAMP} < DATE '{last + DAY}'"
+        ((newest,),) = con.execute(query).fetchall()
         if newest is None:
             raise InputError(
                 f"{options.clicks}: no day until {last} is whole; wait, or lower fetch.options.window_hours"
             )
         days = [newest - back * DAY for back in range(DAYS, -1, -1)]
-        found = con.execute(
+        rows = con.execute(
             f"""WITH answers AS (
                 SELECT request_id, user_id, answered_at + to_hours({table.utc_offset_hours}) AS moment, version,
                     unnest(items) AS item_id, unnest(probabilities) AS score
@@ -102,7 +105,7 @@ def read(workspace: Workspace, log: Path, options: Served, last: date, share: fl
             SELECT CAST(moment AS DATE) AS day, version, label, score, user_id
             FROM shown JOIN judged USING (user_id, item_id, moment) ORDER BY moment, user_id, item_id"""
         ).to_arrow_table()
-    return [_outcome(day, found.filter(pc.equal(found["day"], day))) for day in days]
+    return [_outcome(day, rows.filter(pc.equal(rows["day"], day))) for day in days]
 
 
 def figures(days: Sequence[Outcome], alarms: Collection[tuple[date, str]]) -> dict[str, Figure]:
@@ -117,17 +120,17 @@ def figures(days: Sequence[Outcome], alarms: Collection[tuple[date, str]]) -> di
     def usual(name: str) -> NDArray[np.bool_]:
         return usual_days([day.day for day in days], name, alarms)
 
-    found = {CTR: Figure.level(clicked[:, 0], clicked[:, 1], users, usual=usual(CTR))}
+    figures_by_name = {CTR: Figure.level(clicked[:, 0], clicked[:, 1], users, usual=usual(CTR))}
     for name, rate in ((SILENT, 0.0), (EAGER, 1.0)):
         shares = np.array([_share(day, rate) for day in days])
-        found[name] = Figure.level(shares[:, 0], shares[:, 1], users, "higher", usual=usual(name))
+        figures_by_name[name] = Figure.level(shares[:, 0], shares[:, 1], users, "higher", usual=usual(name))
     for metric, (name, worse) in METRICS.items():
         estimates = [estimate(metric, day.labels, day.scores, day.users) for day in days]
         scale = _entropies(clicked[:, 0]) if metric == "log_loss" else np.ones(len(days))
-        values = np.array([one.value for one in estimates]) / scale
-        errors = np.array([one.standard_error for one in estimates]) / scale
-        found[name] = Figure.level(values, errors, users, worse, usual=usual(name))
-    return found
+        values = np.array([estimated.value for estimated in estimates]) / scale
+        errors = np.array([estimated.standard_error for estimated in estimates]) / scale
+        figures_by_name[name] = Figure.level(values, errors, users, worse, usual=usual(name))
+    return figures_by_name
 
 
 def decline(days: Sequence[Outcome]) -> list[Check]:
@@ -135,13 +138,13 @@ def decline(days: Sequence[Outcome]) -> list[Check]:
 
     A slow decline does not show from one day to the next. Return nothing if the bundle has not served for two weeks.
     """
-    own = [estimate("auc", day.labels, day.scores, day.users) for day in days if day.version == days[-1].version]
-    aucs = np.array([one.value for one in own if np.isfinite(one.standard_error)])
+    estimates = [estimate("auc", day.labels, day.scores, day.users) for day in days if day.version == days[-1].version]
+    aucs = np.array([estimated.value for estimated in estimates if np.isfinite(estimated.standard_error)])
     if len(aucs) < 2 * WEEK:
         return []
     first, last = aucs[:WEEK], aucs[-WEEK:]
-    found: Any = ttest_ind(last, first, equal_var=False, alternative="less")
-    p = float(found.pvalue)
+    test: Any = ttest_ind(last, first, equal_var=False, alternative="less")
+    p = float(test.pvalue)
     return [Check(DECLINE, float(last.mean()), p=p)] if np.isfinite(p) else []
 
 
@@ -180,5 +183,5 @@ def _share(day: Outcome, rate: float) -> tuple[float, float]:
 
 def _entropies(rates: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the log loss of predicting the CTR itself, for each CTR; NaN where nobody or everybody clicked."""
-    known = np.where((rates > 0) & (rates < 1), rates, np.nan)
-    return -(known * np.log(known) + (1 - known) * np.log1p(-known))
+    inner = np.where((rates > 0) & (rates < 1), rates, np.nan)
+    return -(inner * np.log(inner) + (1 - inner) * np.log1p(-inner))

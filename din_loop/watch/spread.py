@@ -28,11 +28,11 @@ from din.metrics.estimates import MIN_USERS
 
 WEEK = 7
 LEAST = 7
-"""The smallest number of earlier shifts that tell how far a figure moves from day to day."""
+"""The smallest number of earlier shifts that show how far a figure moves from day to day."""
 FALSE_ALARMS = 0.002
 """The expected share of false alarms among the alarms of a day, and the risk of any on a day like all others."""
 MOST_VALUES = 99
-"""The commonest values of a distribution that are told apart; all others count as one."""
+"""The commonest values of a distribution that are counted apart; all others count as one."""
 BINS = 10
 
 Worse = Literal["lower", "higher", "either"]
@@ -47,7 +47,7 @@ class Figure:
         values: [D]; NaN on days that have none.
         bases: what each value is compared with [D]; NaN on days without earlier ones.
         errors: the standard errors of values − bases [D].
-        usual: the days that may tell what is usual, because they did not alarm [D].
+        usual: the days on which the figure did not alarm, from which its usual values are estimated [D].
         users: the users of the last day.
         worse: the direction of a bad shift.
         is_log: whether the values are logarithms.
@@ -77,13 +77,13 @@ class Figure:
         """
         level = np.asarray(values, np.float64)
         squares = np.asarray(errors, np.float64) ** 2
-        known = np.ones(len(level), bool) if usual is None else usual
-        found = []
+        usual_mask = np.ones(len(level), bool) if usual is None else usual
+        figures = []
         for every in (1, WEEK):
-            means = _means(level, known, every)
-            error = np.sqrt(squares + _means(squares, known, every) * every / WEEK)
-            found.append(cls(level, means, error, known, users, worse, is_log))
-        return min(found, key=lambda figure: (np.isnan(figure.shifts[-1]), _variance(figure.earlier)))
+            means = _means(level, usual_mask, every)
+            error = np.sqrt(squares + _means(squares, usual_mask, every) * every / WEEK)
+            figures.append(cls(level, means, error, usual_mask, users, worse, is_log))
+        return min(figures, key=lambda figure: (np.isnan(figure.shifts[-1]), _variance(figure.earlier)))
 
     @classmethod
     def distribution(
@@ -92,7 +92,7 @@ class Figure:
         """Return how far the distribution of each day is from that of the last 7 usual days before it.
 
         The figure is log(U · J + 1), where J is the Jensen–Shannon divergence. Equal distributions have a divergence
-        too, from chance, which is in inverse proportion to U; the earlier days tell how large it is. One user may add
+        too, from chance, which is in inverse proportion to U; the earlier days show how large it is. One user may add
         about 1 to U · J.
 
         Args:
@@ -100,23 +100,23 @@ class Figure:
             users: U of each day.
         """
         counts = _counts(days)
-        known = np.ones(len(days), bool) if usual is None else usual
+        usual_mask = np.ones(len(days), bool) if usual is None else usual
         divergences = np.full(len(days), np.nan)
         for at in range(WEEK, len(days)):
-            before = counts[_usual_week(known, at)].sum(axis=0)
+            before = counts[_usual_week(usual_mask, at)].sum(axis=0)
             if before.sum() and counts[at].sum():
                 divergences[at] = _divergence(before, counts[at])
         reached = divergences * np.asarray(users) + 1
-        return cls(np.log(reached), np.zeros(len(days)), 1 / reached, known, users[-1], "higher", is_log=True)
+        return cls(np.log(reached), np.zeros(len(days)), 1 / reached, usual_mask, users[-1], "higher", is_log=True)
 
     @property
     def shifts(self) -> Vector:
-        """The values, relative to their bases [D]; NaN where one of them or the error is not known."""
+        """The values, relative to their bases [D]; NaN where one of them or the error is missing."""
         return np.where(np.isfinite(self.errors), self.values - self.bases, np.nan)
 
     @property
     def earlier(self) -> Vector:
-        """The known shifts of the usual days before the last one [k]."""
+        """The finite shifts of the usual days before the last one [k]."""
         return self.shifts[self._is_earlier]
 
     @property
@@ -142,9 +142,9 @@ class Check:
     Attributes:
         figure: its name.
         observed: its value. None if there is none.
-        low, high: a value outside would alarm, were it the only figure. None where there is no such bound.
-        p: the probability of such a shift on a day like the ones before. None if it can't be told.
-        problem: why it can't be told.
+        low, high: a value outside would alarm if this were the only figure. None where there is no such bound.
+        p: the probability of such a shift on a day like the ones before. None if it can't be computed.
+        problem: why it can't be computed.
     """
 
     figure: str
@@ -185,9 +185,9 @@ def judge(name: str, figure: Figure) -> Check:
 
 def alarms_among(checks: Sequence[Check], share: float = FALSE_ALARMS) -> list[Check]:
     """Return the checks up to the largest p-value with p_(i) ≤ share · i / m, by Benjamini and Hochberg."""
-    told = sorted((check for check in checks if check.p is not None), key=lambda check: check.p or 0.0)
-    passed = [at for at, check in enumerate(told, 1) if (check.p or 0.0) <= share * at / len(told)]
-    return told[: max(passed, default=0)]
+    judged = sorted((check for check in checks if check.p is not None), key=lambda check: check.p or 0.0)
+    passed = [at for at, check in enumerate(judged, 1) if (check.p or 0.0) <= share * at / len(judged)]
+    return judged[: max(passed, default=0)]
 
 
 def ratio(numerator: ArrayLike, denominator: ArrayLike, users: NDArray[np.int64]) -> tuple[float, float]:
@@ -210,8 +210,8 @@ def binned(days: Sequence[ArrayLike]) -> list[Counter[str]]:
 
     Numbers at an edge have a bin of their own, since one number, e.g. 0, may be common.
     """
-    every = np.concatenate([np.empty(0), *map(np.asarray, days)])
-    edges = np.unique(np.quantile(every, np.arange(1, BINS) / BINS)) if len(every) else every
+    numbers = np.concatenate([np.empty(0), *map(np.asarray, days)])
+    edges = np.unique(np.quantile(numbers, np.arange(1, BINS) / BINS)) if len(numbers) else numbers
     places = [np.searchsorted(edges, day, "left") + np.searchsorted(edges, day, "right") for day in days]
     return [Counter(map(str, place.tolist())) for place in places]
 
@@ -229,9 +229,9 @@ def _means(values: Vector, usual: NDArray[np.bool_], every: int) -> Vector:
     means = np.full(len(values), np.nan)
     for at in range(WEEK, len(values)):
         week = values[_usual_week(usual, at, every)]
-        known = week[np.isfinite(week)]
-        if 2 * len(known) > len(week):
-            means[at] = known.mean()
+        finite = week[np.isfinite(week)]
+        if 2 * len(finite) > len(week):
+            means[at] = finite.mean()
     return means
 
 
@@ -257,8 +257,8 @@ def _p_value(away: float, spread: float, freedom: int, worse: Worse) -> float:
     return min(1.0, 2 * beyond) if worse == "either" else beyond
 
 
-def _divergence(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+def _divergence(before: NDArray[np.float64], today: NDArray[np.float64]) -> float:
     """Return the Jensen–Shannon divergence of two distributions given as counts, half a row added to each."""
-    p, q = ((counts + 0.5) / (counts + 0.5).sum() for counts in (one, other))
+    p, q = ((counts + 0.5) / (counts + 0.5).sum() for counts in (before, today))
     middle = (p + q) / 2
     return float((p * np.log(p / middle) + q * np.log(q / middle)).sum()) / 2

@@ -117,18 +117,18 @@ def read(log: Path, end: datetime, most: int) -> list[Day]:
                 "`din serve --log`: name it, or an earlier day with --until"
             )
         share = min(1.0, most / float(np.median([answered for _, answered, _ in counts])))
-        found = con.execute(
+        result = con.execute(
             f"SELECT DISTINCT ON (day, request_id) * FROM answers WHERE {drawn(share)} ORDER BY day, request_id"
         )
-        rows = [_shortened(parsed(row, log)) for batch in found.to_arrow_reader(_BATCH) for row in batch.to_pylist()]
+        rows = [_shortened(parsed(row, log)) for batch in result.to_arrow_reader(_BATCH) for row in batch.to_pylist()]
     by_day = {number: list(group) for number, group in groupby(rows, itemgetter("day"))}
     answered = {number: (count, busiest) for number, count, busiest in counts}
     days = []
     for number in range(DAYS + 1):
-        own = by_day.get(number, [])
-        users = np.unique(np.array([row["person"] for row in own], str), return_inverse=True)[1]
+        rows_of_day = by_day.get(number, [])
+        users = np.unique(np.array([row["person"] for row in rows_of_day], str), return_inverse=True)[1]
         day = (start + (number + 1) * DAY - timedelta(microseconds=1)).date()
-        days.append(Day(day, *answered.get(number, (0, math.nan)), share, own, users))
+        days.append(Day(day, *answered.get(number, (0, math.nan)), share, rows_of_day, users))
     return days
 
 
@@ -164,7 +164,7 @@ def figures(days: Sequence[Day], alarms: Collection[tuple[date, str]], registry:
     one_user = 1 / np.sqrt(np.maximum(users, 1))
     typical = np.full(len(days), np.median(one_user))
     busiest = "share of the busiest user"
-    found = {
+    figures_by_name = {
         "requests": Figure.level(answered, typical, max(users), is_log=True, usual=usual("requests")),
         busiest: Figure.level(
             np.log([day.busiest for day in days]),
@@ -190,11 +190,11 @@ def figures(days: Sequence[Day], alarms: Collection[tuple[date, str]], registry:
         "clock": binned([[*_clocks(day)] for day in days]),
     } | {place: _counted(place, values) for place, values in places.items()}
     for name, counts in distributions.items():
-        found[name] = Figure.distribution(counts, users, usual(name))
+        figures_by_name[name] = Figure.distribution(counts, users, usual(name))
     for place, unknown in _unknown(days, places, registry).items():
         name = f"unknown {place}"
-        found[name] = Figure.level(unknown[:, 0], unknown[:, 1], users[-1], "higher", usual=usual(name))
-    return found
+        figures_by_name[name] = Figure.level(unknown[:, 0], unknown[:, 1], users[-1], "higher", usual=usual(name))
+    return figures_by_name
 
 
 def version_of(days: Sequence[Day]) -> Version | None:
@@ -223,17 +223,17 @@ def _view(con: duckdb.DuckDBPyConnection, files: Sequence[Path], start: datetime
 def _shortened(row: dict[str, Any]) -> Row:
     """Keep the last entries of the lists of a row's request, and the lengths of its history and of its items."""
     request = row["request"]
-    kept = {group: _entries(request.get(group), group in ("history", "candidates")) for group in _GROUPS}
+    entries = {group: _entries(request.get(group), group in ("history", "candidates")) for group in _GROUPS}
     lengths = {"history": len(request.get("history") or []), "items": len(row["items"])}
-    return row | {"request": request | kept} | lengths
+    return row | {"request": request | entries} | lengths
 
 
-def _entries(given: Any, listed: bool) -> list[Row]:
+def _entries(value: Any, listed: bool) -> list[Row]:
     """Return the last behaviours or candidates of a request, or its user or context alone, as objects.
 
     The server checks only what the model reads, so each value is made one that can be compared.
     """
-    several = (given or [])[-_MOST_ENTRIES:] if listed else [given or {}]
+    several = (value or [])[-_MOST_ENTRIES:] if listed else [value or {}]
     entries = [entry if isinstance(entry, dict) else {ITEM_ID: entry} for entry in several]
     return [{name: _compared(value) for name, value in entry.items()} for entry in entries]
 
@@ -272,12 +272,12 @@ def _clocks(day: Day) -> Iterator[float]:
 
 def _places(days: Sequence[Day]) -> dict[str, list[Values]]:
     """Return the values of each key in each group of entries, by a name such as `context.tab`."""
-    found = {}
+    places = {}
     for group in _GROUPS:
         names = {name for day in days for row in day.rows for entry in row["request"][group] for name in entry}
         for name in sorted(names - {TIMESTAMP}):
-            found[f"{group}.{name}"] = [_values(day, group, name) for day in days]
-    return found
+            places[f"{group}.{name}"] = [_values(day, group, name) for day in days]
+    return places
 
 
 def _values(day: Day, group: str, name: str) -> Values:
@@ -295,9 +295,9 @@ def _values(day: Day, group: str, name: str) -> Values:
 
 def _counted(place: str, days: Sequence[Values]) -> list[Counter[str]]:
     """Return how often each value occurs on each day. Numbers with many values are counted in bins."""
-    known = {value for day in days for value in day.values}
+    distinct = {value for day in days for value in day.values}
     is_id = _name(place) in (USER_ID, ITEM_ID)
-    if is_id or len(known) <= _MOST_NUMBERS or not all(day.numbers for day in days):
+    if is_id or len(distinct) <= _MOST_NUMBERS or not all(day.numbers for day in days):
         return [Counter(value or _MISSING for value in day.values) for day in days]
     numbers = binned([[float(value) for value in day.values if value is not None] for day in days])
     for counts, day in zip(numbers, days, strict=True):
@@ -313,26 +313,26 @@ def _unknown(
     Returns:
         The share and its standard error of each day, [D, 2].
     """
-    asked: dict[str, set[str | None]] = {}
+    sent: dict[str, set[str | None]] = {}
     for place, values in places.items():
-        asked.setdefault(_name(place), set()).update(value for day in values for value in day.values)
+        sent.setdefault(_name(place), set()).update(value for day in values for value in day.values)
     versions = {row["version"] for day in days for row in day.rows} & {*registry.versions()}
-    known = {version: _known(registry, version, asked) for version in sorted(versions)}
-    found = {}
+    known_values = {version: _known_values(registry, version, sent) for version in sorted(versions)}
+    shares_by_place = {}
     for place, values in places.items():
         shares = np.full((len(days), 2), np.nan)
-        for at, (day, held) in enumerate(zip(days, values, strict=True)):
-            vocabularies = [known.get(row["version"], {}).get(_name(place)) for row in day.rows]
-            told = [
+        for at, (day, values_of_day) in enumerate(zip(days, values, strict=True)):
+            vocabularies = [known_values.get(row["version"], {}).get(_name(place)) for row in day.rows]
+            verdicts = [
                 (row, value not in vocabulary)
-                for row, value in zip(held.rows.tolist(), held.values, strict=True)
+                for row, value in zip(values_of_day.rows.tolist(), values_of_day.values, strict=True)
                 if (vocabulary := vocabularies[row]) is not None and value != _LONG
             ]
-            rows = np.array([row for row, _ in told], np.int64)
-            shares[at] = ratio([unknown for _, unknown in told], np.ones(len(told)), day.users[rows])
+            rows = np.array([row for row, _ in verdicts], np.int64)
+            shares[at] = ratio([unknown for _, unknown in verdicts], np.ones(len(verdicts)), day.users[rows])
         if np.isfinite(shares).any():
-            found[place] = shares
-    return found
+            shares_by_place[place] = shares
+    return shares_by_place
 
 
 def _name(place: str) -> str:
@@ -340,18 +340,20 @@ def _name(place: str) -> str:
     return place.partition(".")[2]
 
 
-def _known(registry: Registry, version: Version, asked: Mapping[str, set[str | None]]) -> dict[str, set[str | None]]:
-    """Return for each field with a vocabulary which of some values, as text, a bundle knows."""
+def _known_values(
+    registry: Registry, version: Version, sent: Mapping[str, set[str | None]]
+) -> dict[str, set[str | None]]:
+    """Return for each field with a vocabulary which of the sent values, as text, a bundle knows."""
     files = registry.files(version)
 
     def content(file: str) -> bytes:
         return registry.verified(f"bundles/{version}/{file}", files.get(FileName(file)), most=sys.maxsize)
 
     signature = documents.parse(Signature, content(SIGNATURE), registry.objects.at(f"bundles/{version}/{SIGNATURE}"))
-    found = {}
+    known_values = {}
     for field in map(parse_field, signature.fields):
-        if field.form.has_vocabulary and field.name in asked:
+        if field.form.has_vocabulary and field.name in sent:
             rows = pq.read_table(pa.BufferReader(content(f"vocab/{field.name}.parquet")), columns=["value"])
             values = map(text, rows["value"].to_pylist())
-            found[field.name] = asked[field.name].intersection(values) - {None}  # row 0 holds missing ones
-    return found
+            known_values[field.name] = sent[field.name].intersection(values) - {None}  # row 0 holds missing ones
+    return known_values

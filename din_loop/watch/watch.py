@@ -45,8 +45,8 @@ class Watched:
     def check(self) -> None:
         """Raise GateClosed if there is an alarm, or else InputError if there is a problem."""
         if self.alarms:
-            told = "; ".join(f"{one.figure} on {one.day}: {one.action} ({one.why})" for one in self.alarms)
-            raise GateClosed(f"{len(self.alarms)} alarms in the days up to {self.until}: {told}")
+            summary = "; ".join(f"{alarm.figure} on {alarm.day}: {alarm.action} ({alarm.why})" for alarm in self.alarms)
+            raise GateClosed(f"{len(self.alarms)} alarms in the days up to {self.until}: {summary}")
         if self.problem:
             raise InputError(self.problem)
 
@@ -117,9 +117,9 @@ def watch(
     checks = [check for part in parts for check in part.checks]
     alarming = {check.figure for check in alarms_among(checks)}
     alarming |= {check.figure for check in bounded if (check.observed or 0) > (check.high or 0)}
-    found = [(part, check) for part in parts for check in part.checks if check.figure in alarming]
-    known = [*before, *((part.day, check.figure) for part, check in found)]
-    alarms = [_alarm(check, part, {name for day, name in known if day == part.day}, end) for part, check in found]
+    raised = [(part, check) for part in parts for check in part.checks if check.figure in alarming]
+    alarmed = [*before, *((part.day, check.figure) for part, check in raised)]
+    alarms = [_alarm(check, part, {name for day, name in alarmed if day == part.day}, end) for part, check in raised]
     _print(log, end, checks, alarms)
     if metrics:
         try:
@@ -142,12 +142,12 @@ def write_metrics(
     Raises:
         InputError: the file can't be written.
     """
-    found = CollectorRegistry()
+    collector = CollectorRegistry()
     model = registry.model_name
-    figures = Gauge("din_watch_figure", "A figure of the newest day.", ["model", "figure"], registry=found)
-    alarming = Gauge("din_watch_alarm", "1 for each alarm.", ["model", "figure", "action"], registry=found)
+    figures = Gauge("din_watch_figure", "A figure of the newest day.", ["model", "figure"], registry=collector)
+    alarming = Gauge("din_watch_alarm", "1 for each alarm.", ["model", "figure", "action"], registry=collector)
     until = Gauge(
-        "din_watch_until_seconds", "The end of the newest day, in seconds since 1970.", ["model"], registry=found
+        "din_watch_until_seconds", "The end of the newest day, in seconds since 1970.", ["model"], registry=collector
     )
     until.labels(model).set(end.replace(tzinfo=UTC).timestamp())
     for check in checks:
@@ -156,7 +156,7 @@ def write_metrics(
     for alarm in alarms:
         alarming.labels(model, alarm.figure, alarm.action).set(1)
     try:
-        write_to_textfile(str(path), found)
+        write_to_textfile(str(path), collector)
     except OSError as error:
         raise InputError(
             f"--metrics {path}: {error.strerror}; expected a file in a folder that can be written"
@@ -189,23 +189,23 @@ def _sent(
     days: Sequence[traffic.Day], alarms: Sequence[tuple[date, str]], registry: Registry, drawn: Collection[Version]
 ) -> _Judged:
     unusual = [*alarms, *_incomparable({day.day: traffic.version_of([day]) in drawn for day in days}, PREDICTIONS)]
-    found = [judge(name, figure) for name, figure in traffic.figures(days, unusual, registry).items()]
+    checks = [judge(name, figure) for name, figure in traffic.figures(days, unusual, registry).items()]
     version = traffic.version_of(days)
     is_new = not any(row["version"] == version for day in days[:-_NEW_DAYS] for row in day.rows)
     answered = max((day.day for day in days if day.answered), default=days[-1].day)
-    return _Judged(days[-1].day, answered, found, version, is_new)
+    return _Judged(days[-1].day, answered, checks, version, is_new)
 
 
 def _clicked(
     days: Sequence[outcomes.Outcome], alarms: Sequence[tuple[date, str]], drawn: Collection[Version]
 ) -> _Judged:
     unusual = [*alarms, *_incomparable({day.day: day.version in drawn for day in days}, (CALIBRATION, ENTROPY))]
-    found = {name: judge(name, figure) for name, figure in outcomes.figures(days, unusual).items()}
+    checks = {name: judge(name, figure) for name, figure in outcomes.figures(days, unusual).items()}
     version = days[-1].version
     if version in drawn:
-        found[CALIBRATION] = Check(CALIBRATION, found[CALIBRATION].observed, problem=NOT_CALIBRATED)
+        checks[CALIBRATION] = Check(CALIBRATION, checks[CALIBRATION].observed, problem=NOT_CALIBRATED)
     is_new = not any(day.version == version for day in days[:-_NEW_DAYS])
-    return _Judged(days[-1].day, days[-1].day, [*found.values(), *outcomes.decline(days)], Version(version), is_new)
+    return _Judged(days[-1].day, days[-1].day, [*checks.values(), *outcomes.decline(days)], Version(version), is_new)
 
 
 def _alarm(check: Check, judged: _Judged, alarming: set[str], end: datetime) -> Alarm:
@@ -227,9 +227,9 @@ def _alarm(check: Check, judged: _Judged, alarming: set[str], end: datetime) -> 
 def _print(log: Path, end: datetime, checks: Sequence[Check], alarms: Sequence[Alarm]) -> None:
     names = {alarm.figure for alarm in alarms}
     rows = []
-    for one in checks:
-        verdict = one.problem or ("alarm" if one.figure in names else "usual")
-        rows.append((one.figure, one.observed, (one.low, one.high), one.p, verdict))
+    for check in checks:
+        verdict = check.problem or ("alarm" if check.figure in names else "usual")
+        rows.append((check.figure, check.observed, (check.low, check.high), check.p, verdict))
     columns = ("figure", "observed", "usual", "p", "verdict")
     print_table(f"{log}: the day until {end:%Y-%m-%d %H:%M} UTC", columns, rows)
     if alarms:

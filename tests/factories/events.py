@@ -57,7 +57,7 @@ _TYPES = {"timestamp": pa.timestamp("us"), "sequence": pa.int64(), "label": pa.i
 class Log:
     """A raw log; empty tables are not written.
 
-    `options` are those of its source. `events` have user_id, item_id, timestamp (µs), sequence, label, behaviour and further columns.
+    `events` have user_id, item_id, timestamp (µs), sequence, label, behaviour and further columns.
     """
 
     events: list[dict[str, Any]]
@@ -69,7 +69,7 @@ class Log:
     protocol: str = "by_user"
     order: str | None = None
     until: str | None = None
-    options: dict[str, Any] = field(default_factory=dict)
+    sampled: float = 1.0
 
     def write(self, root: Path) -> None:
         days: dict[str, list[dict[str, Any]]] = {}
@@ -87,7 +87,7 @@ class Log:
             "protocol": self.protocol,
             "order": self.order,
             "until": self.until,
-            "params": self.options,
+            "sampled": self.sampled,
         }
         write_json(root / "manifest.json", documents_of.raw_manifest(**declared))
 

@@ -444,15 +444,15 @@ OF_SERVING = (
     Mutant(
         "swap",
         "din_loop/server/deployment.py",
-        "if one and one.record.version == champion.version",
-        "if one",
+        "if serving and serving.record.version == champion.version",
+        "if serving",
         SERVER("test_a_promotion_and_a_rollback"),
     ),
     Mutant(
         "replay",
         "din_loop/replay/again.py",
-        "one > TOLERANCE",
-        "one > 1",
+        "distance > TOLERANCE",
+        "distance > 1",
         "tests/din_loop/server/test_loop.py::test_any_size_and_refusals",
     ),
     Mutant("replay", "din_loop/replay/skew.py", "if pair.matches(pair.past)", "if pair", SKEW("reversed")),
@@ -467,7 +467,7 @@ OF_SERVING = (
     Mutant(
         "watch",
         "din_loop/watch/spread.py",
-        "share * at / len(told)",
+        "share * at / len(judged)",
         "share",
         SPREAD("test_false_alarms_are_bounded_as_scipy_does"),
     ),

@@ -86,15 +86,14 @@ def _log(users: int = 30, days: int = 5, **changes: Any) -> Log:
             {"keep_negatives": 0.5, "protocol": "leave_last_out"},
             ["featurize.keep_negatives=0.5", "leave_last_out", "already sampled", "set keep_negatives to 1"],
         ),
-        ({"keep_negatives": 0.5, "options": {"sampled": 0.1}}, ["already sampled", "the log holds 0.1 of them"]),
-        ({"keep_negatives": 0.5, "options": {"table": {"sampled": 0.1}}}, ["already sampled", "holds 0.1 of them"]),
+        ({"keep_negatives": 0.5, "sampled": 0.1}, ["already sampled", "the log holds 0.1 of them"]),
     ],
 )
 def test_bad_input_is_refused(
     build: Callable[..., Built], changes: dict[str, Any], words: list[str], tmp_path: Path
 ) -> None:
     """One message names file or key, value and next step, and no features are left behind."""
-    of_log = {key: changes[key] for key in changes.keys() & {"days", "users", "until", "fields", "protocol", "options"}}
+    of_log = {key: changes[key] for key in changes.keys() & {"days", "users", "until", "fields", "protocol", "sampled"}}
     log = _log(**of_log)
     with pytest.raises(InputError) as refused:
         build(log, **{key: changes[key] for key in changes.keys() - of_log.keys()})
