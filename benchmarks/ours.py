@@ -64,7 +64,7 @@ def build(workload: Workload, candidates: int = 500) -> Contestant:
     def train() -> ContestantTimes:
         with computing(params.compute) as compute:
             learner, progress = fit(features, params, compute=compute)
-        trained.append(learner.finished)
+        trained.append(learner.finish())
         return recorded(progress)
 
     def score() -> np.ndarray:

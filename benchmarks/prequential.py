@@ -36,7 +36,7 @@ from benchmarks.logs import read_log
 from din.base.errors import InputError
 from din.base.names import Version
 from din.base.workspace import Workspace
-from din.data.fetch import look
+from din.data.fetch import describe
 from din.features.reader import Features
 from din.metrics.estimates import Metric
 from din.params.reading import Params, plain
@@ -128,7 +128,7 @@ def measured(folder: Path, params: Params, seeds: Sequence[int], count: int) -> 
     here = Workspace(folder / "workspace")
     here.root.mkdir(parents=True, exist_ok=True)
     day_scores: list[DayScores] = []
-    seen = look(here, params)  # which locks the workspace itself
+    seen = describe(here, params)  # which locks the workspace itself
     with workspace_lock(here):
         ends = date.fromisoformat(seen.first_day), date.fromisoformat(seen.last_day)
         days = days_of_runs(*ends, count, params.featurize.valid_days)

@@ -46,7 +46,7 @@ def run(kept: Path, features: Path, train: Train) -> QualityRun:
     opened = Features(features)
     with contextlib.redirect_stdout(io.StringIO()), computing(train.compute) as compute:
         learner, progress = fit(opened, train, compute=compute)
-    valid, test = (predict(learner.finished, opened, split, EVALUATION_BATCH) for split in ("valid", "test"))
+    valid, test = (predict(learner.finish(), opened, split, EVALUATION_BATCH) for split in ("valid", "test"))
     true_metrics = oracle(test, Workspace(features.parents[1]).truth)
     predictions = kept.with_suffix(".parquet")
     pq.write_table(test.table().select(["user", "label", "prediction"]), predictions)

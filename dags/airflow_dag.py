@@ -120,7 +120,7 @@ def promote(params: Any = None, ti: Any = None) -> None:
 
 @task(outlets=[CHAMPION], trigger_rule=TriggerRule.ONE_FAILED)
 def roll_back(ti: Any = None) -> None:
-    """Undo the certain harm of the champion's last step, and emit the asset `din/champion`.
+    """Undo the proven harm of the champion's last step, and emit the asset `din/champion`.
 
     The task is skipped without such harm, and with `promote.on_harm: ask`: the log of the gate has the command.
     """
@@ -161,8 +161,7 @@ def render(dvc_yaml: Path, on_failure: Callable[[Mapping[str, Any]], object] | N
 
     Raises:
         InputError: the file is unreadable or malformed; see `din.stages.pipeline.parse`. `meta.airflow` of a stage
-        holds an
-            unknown key or a wrong value. `DIN_SCHEDULE` is not a time of every day.
+            holds an unknown key or a wrong value. `DIN_SCHEDULE` is not a time of every day.
     """
     if not re.fullmatch(r"[0-5]?\d ([01]?\d|2[0-3]) \* \* \*", SCHEDULE):
         raise InputError(

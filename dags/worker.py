@@ -79,10 +79,10 @@ class Worker:
         key = self.key("run.json")
         if self.objects.exists(key):
             return _same(documents.parse(PinnedRun, self.objects.read(key), self.objects.at(key)), asked)
-        from din.data.fetch import look
+        from din.data.fetch import describe
 
         with self._fetching:
-            seen = look(self.workspace, self.params)
+            seen = describe(self.workspace, self.params)
         day = self.params.data.until or date.fromisoformat(seen.last_day)
         run = replace(asked, until=str(day), source=str(seen.fingerprint))
         if self.params.train.start != "scratch" and "train.champion" not in asked.params:

@@ -12,7 +12,7 @@ A kind is a way in which raw values become rows of an embedding table. `KINDS` h
 N owners have M values in all. A form holds nothing that is learned from a log. Methods that need such values take the
 field's vocabulary, or its record in the manifest (`rows` and `LearnedValues`). `din.featurize.coders` learns them, and
 stores the values of a log in these forms. This module needs only the packages of a scoring process, so that validation
-and scoring can share it. So must a plugin that registers a kind, outside of the method `coder`.
+and scoring can share it. A plugin that registers a kind imports no more than that either, except in the method `coder`.
 """
 
 import math

@@ -1,9 +1,9 @@
 """Seams: registries that find things of one kind by name, built in or from a plugin.
 
-    MODELS: Seam[ModelMaker] = Seam("model", {"din": "din.model.din"})        # in the package that owns the seam
+    SOURCES: Seam[Source] = Seam("source", {"table": "din.data.by_day"})   # in the package that owns the seam
 
-    @MODELS.register("transformer", Options)                                  # in din/model/din.py, or in a plugin
-    class Transformer(EmbeddingMLP): ...
+    @SOURCES.register("sqlite", Options)                                    # in that module, or in a plugin
+    class Sqlite(Source): ...
 
 Built-in things register in the same way as a plugin's. A seam imports a built-in module when something in it is needed,
 so a name can be checked without loading torch. `din.plugins` imports the files that params.yaml names.

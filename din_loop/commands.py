@@ -86,9 +86,9 @@ def replay(
         from din.release.registry.registry import Registry
         from din_loop.replay.replay import hours_ahead, replay
 
-        place_of = Registry(*place(registry, model))
+        champions = Registry(*place(registry, model))
         ahead = hours_ahead(params_here().fetch) if HERE.params.exists() else 0
-        print_result(lambda: replay(HERE, log, place_of, max_requests, log_key, ahead), as_json).check()
+        print_result(lambda: replay(HERE, log, champions, max_requests, log_key, ahead), as_json).check()
 
 
 @command(

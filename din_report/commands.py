@@ -23,8 +23,8 @@ command = commands(app, CHAMPION)
     "din report --all         # one page about all runs in the registry",
 )
 def report(
-    everything: Annotated[bool, typer.Option("--all", help="Write reports/runs.html about all runs instead.")] = False,
-    uri: Uri = None,
+    all_runs: Annotated[bool, typer.Option("--all", help="Write reports/runs.html about all runs instead.")] = False,
+    registry: Uri = None,
     model: Model = None,
     markdown: Annotated[
         Path | None, typer.Option(help="Append verdict and gates to this file as Markdown, for a CI job's summary.")
@@ -37,14 +37,14 @@ def report(
     that were refused here.
     """
     with answering("train"):
-        if everything and markdown:
+        if all_runs and markdown:
             raise InputError("--markdown describes the run here; leave out --all")
-        if everything:
+        if all_runs:
             from din_report.runs import print_runs, write_runs
 
-            print_runs(HERE, write_runs(HERE, *place(uri, model)), as_json)
+            print_runs(HERE, write_runs(HERE, *place(registry, model)), as_json)
             return
-        if uri or model:
+        if registry or model:
             raise InputError("--registry and --model only work with --all")
         from din_report.write import append_markdown, print_report, write_report
 

@@ -61,9 +61,9 @@ def score_table(registry: Registry, requests: str, out: Path, limits: Limits) ->
     uri = registry.uri if "://" in registry.uri else str(Path(registry.uri).expanduser().resolve())
     champion = _Champion(uri, registry.model_name, record.number, limits)
     temporary = out.with_name(f".tmp-{out.name}-{uuid.uuid4().hex}")  # no task of another run writes here
-    with spark.running("din score", requests) as session:
+    with spark.running("din score-table", requests) as session:
         session.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", _REQUESTS)
-        with spark.explained(f"--input {requests}", names=True):
+        with spark.explained(f"REQUESTS {requests}", names=True):
             rows = _opened(session, requests)
         keys = rows.drop(_REQUEST)
         described = keys.selectExpr("*", f"'' {_VERSION}", f"CAST(NULL AS array<double>) {_PROBABILITIES}")
@@ -94,12 +94,12 @@ def _opened(session: Any, requests: str) -> Any:
     elif session.catalog.tableExists(requests):
         rows = session.table(requests)
     else:
-        raise InputError(f"--input {requests}: neither a folder nor a table that Spark knows; correct the name")
+        raise InputError(f"REQUESTS {requests}: neither a folder nor a table that Spark knows; correct the name")
     types = dict(rows.dtypes)
     kind = types.pop(_REQUEST, "missing")
     if kind != "string" or not types or {_VERSION, _PROBABILITIES} & types.keys():
         raise InputError(
-            f"--input {requests}: column {_REQUEST!r} is {kind}, the others are {listed(types) or 'none'}; expected "
+            f"REQUESTS {requests}: column {_REQUEST!r} is {kind}, the others are {listed(types) or 'none'}; expected "
             f"JSON text, and columns that identify the row, but no {_VERSION!r} and no {_PROBABILITIES!r}"
         )
     return rows

@@ -91,9 +91,8 @@ _THRESHOLDS: Mapping[Suite, Mapping[str, Setting]] = {
         "click_everything_rate": _at_most(0.02),  # of the users
         "largest_user_share": _at_most(constants.LARGEST_SHARE),
         "duplicate_rate_newest_days": _none(),
-        "covered_hours_newest_days": _none(
-            "validate_raw.missing_days"
-        ),  # a warning unless the source promises every day
+        # A warning, unless the source promises every day.
+        "covered_hours_newest_days": _none("validate_raw.missing_days"),
         "*_newest_days": _none("validate_raw.strange_days"),
         "*_by_day": _none("warning"),
     },

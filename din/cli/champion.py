@@ -24,13 +24,13 @@ def pin() -> None:
     """Write into params.yaml which champion the next run continues (train.champion), and print it."""
     with answering("train"):
         from din.base.artifacts import write_bytes
-        from din.data.fetch import look
+        from din.data.fetch import describe
         from din.params.overlays import edit
         from din.release.registry.champions import pin
         from din.release.registry.registry import Registry
 
         params = params_here()
-        last = params.data.until or date.fromisoformat(look(HERE, params).last_day)
+        last = params.data.until or date.fromisoformat(describe(HERE, params).last_day)
         pinned = pin(Registry.of(HERE, params), params.train, last)
         text = HERE.params.read_text(encoding="utf-8")
         write_bytes(HERE.params, edit(text, {"train": {"champion": pinned}}, "din pin").text.encode())

@@ -39,9 +39,9 @@ def fetch(
     """Read the source's log into data/raw/ (daily partitions)."""
     if dry_run:
         with answering("train"):
-            from din.data.fetch import look
+            from din.data.fetch import describe
 
-            print(json.dumps(asdict(look(HERE, params_here()))))
+            print(json.dumps(asdict(describe(HERE, params_here()))))
         return
     with running("fetch", HERE):
         from din.data.fetch import fetch

@@ -59,8 +59,8 @@ class GateEntry(Document):
     """The result of one gate.
 
     `model` is the model that the figure is about; see `din.release.gates.Traits`. `evaluated` is False if the gate
-    could not be judged and is closed for that reason alone. `compares` is True if the gate compares the candidate with
-    an earlier champion.
+    could not be judged and is closed for that reason alone. `command` shows more. `compares` is True if the gate
+    compares the candidate with an earlier champion.
     """
 
     name: str
@@ -68,7 +68,7 @@ class GateEntry(Document):
     threshold: Any
     interval: tuple[float | None, float | None] | None
     verdict: Verdict
-    look: str
+    command: str
     rows: NonNegativeInt | None
     power: Power | None
     reason: str | None
@@ -108,7 +108,7 @@ class MissedDay(Document):
 
 
 class Harm(Document):
-    """The certain harm of the champion's last step: its record, the one to go back to, and the finding in words."""
+    """The proven harm of the champion's last step: its record, the one to go back to, and the finding in words."""
 
     record: PositiveInt
     back_to: PositiveInt

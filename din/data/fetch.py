@@ -154,7 +154,7 @@ def fetch(workspace: Workspace, params: Params) -> None:
     print(f"fetch: {workspace.raw} is up to date with {params.fetch.source} ({rows})")
 
 
-def look(workspace: Workspace, params: Params) -> Seen:
+def describe(workspace: Workspace, params: Params) -> Seen:
     """Describe the source's log up to `data.until`, by default up to its newest day, as `fetch` would find it.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The block `fetch`, with a block for each source."""
+"""The block `fetch`, with a block each for the sources `table` and `simulate`."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field

@@ -100,11 +100,11 @@ def promote(
     champion = history[-1] if history else None
     command = f"{registry.command('score')} --input requests.jsonl"
     if harm := report.harm_to_undo:
-        serves = champion is not None and champion.number == harm.record
-        if serves:
+        still_champion = champion is not None and champion.number == harm.record
+        if still_champion:
             _judge_again(report, evidence, score, latency)
         back = commands.rollback(registry.uri, registry.model_name, str(harm.back_to), by, harm.reason, harm.record)
-        return Promotion(back, serves, command)
+        return Promotion(back, still_champion, command)
     if champion is not None and champion.version == version:
         registry.seal(champion)
         result = Promotion(champion, False, command)

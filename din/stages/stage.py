@@ -25,6 +25,7 @@ from din.base.artifacts import write_json
 from din.base.documents import Document
 from din.base.errors import GateClosed, InputError, Unavailable, needing_space
 from din.base.workspace import Workspace
+from din.plugins import PACKAGES
 
 MOST_TOLD = 2000
 """The largest number of characters that an outcome keeps of an error's message."""
@@ -105,7 +106,7 @@ def packages(extra: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] in ("din", "validation"):
+        if (error.name or "").split(".")[0] in PACKAGES:
             raise
         raise InputError(
             f"the package {error.name!r} is not installed; it comes with the extra `{extra}`: "

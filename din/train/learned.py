@@ -104,7 +104,7 @@ def learn(
         learner, seen_until = done.learner, done.until or seen_until
         days += done.days
     pass_seconds = time.monotonic() - began
-    judged = LearnedModel(learner.finished, learner.features, seen_until, learner.optimizers() if goes_on else {})
+    judged = LearnedModel(learner.finish(), learner.features, seen_until, learner.optimizers() if goes_on else {})
     return Learned(judged, champion, before, days, progress, pass_seconds)
 
 

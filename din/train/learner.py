@@ -83,9 +83,8 @@ class Learner:
         """The model in its current state, not a copy."""
         return Trained(self.model, self.table)
 
-    @property
-    def finished(self) -> Trained:
-        """The model on the CPU, in evaluation mode."""
+    def finish(self) -> Trained:
+        """Move the model to the CPU, set it to evaluation mode, and return it."""
         return Trained(self.model.cpu().eval(), self.table.cpu())
 
     def loader(self, half_life_days: float | None = None) -> TrainingLoader:

@@ -132,7 +132,7 @@ def _advance(workspace: Workspace, settings: Train, judged_until: datetime, comp
             "test rows; run `dvc repro train`"
         )
     learner = done.learner
-    artifact.save(learner.finished, settings, learner.features, workspace.shipped, done.until, learner.optimizers())
+    artifact.save(learner.finish(), settings, learner.features, workspace.shipped, done.until, learner.optimizers())
     champion = workspace.model / artifact.START
     start = champion if champion.exists() else workspace.model
     after = datetime.fromisoformat(artifact.read_config(start).seen_until)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from din.base.artifacts import hash_files, read_json
 from din.base.workspace import Workspace
 from din.contracts.facts import Oracle
-from din.data.fetch import fetch, look
+from din.data.fetch import describe, fetch
 from din.data.source import Earlier
 from din.metrics.ranking import auc
 from din.params.fetch import Daily, Simulate
@@ -176,9 +176,9 @@ def test_days_without_until(workspace: Workspace, daily_params: Build, monkeypat
     """Without until, the log has `days` days. Looking at it draws nothing and tells what a fetch of the day finds."""
     with monkeypatch.context() as patch:
         patch.setattr(World, "impressions", lambda *_: pytest.fail("drew a day"))
-        seen = look(workspace, daily_params())
+        seen = describe(workspace, daily_params())
     assert (seen.first_day, seen.last_day) == ("2024-01-01", "2024-01-04")
-    assert seen == look(workspace, daily_params(3))
+    assert seen == describe(workspace, daily_params(3))
     fetch(workspace, daily_params(3))
     assert read_json(workspace.fetch)["fingerprint"] == seen.fingerprint
 

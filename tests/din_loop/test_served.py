@@ -13,7 +13,7 @@ import pytest
 
 from din.base.errors import InputError, Unavailable
 from din.base.workspace import Workspace
-from din.data.fetch import fetch, look
+from din.data.fetch import describe, fetch
 from din.params.reading import Params
 from din_loop.served_log import OPEN, SCHEMA
 from tests.din_loop.served_days import write_csv
@@ -159,12 +159,12 @@ def test_rows_do_not_depend_on_files(root: Path, params: Params) -> None:
     clicks(root, BY_ID, [("r0", "a", 1), ("r4", "c", 60)])
     here = Workspace(root)
     options = {"window_hours": 1}
-    first = look(here, served(params, until=date(2023, 11, 15), **options))
+    first = describe(here, served(params, until=date(2023, 11, 15), **options))
     serve(root, ASKED[1:], name="copy")
     serve(root, [("r5", 100, "9", ["z"], {}), ("r6", 50, "9", ["z"], {"new": 1})], name="later")
     clicks(root, BY_ID, [("r0", "a", 1), ("r4", "c", 60), ("r5", "z", 100)])
-    assert look(here, served(params, until=date(2023, 11, 15), **options)) == first
-    assert look(here, served(params, **options)).last_day == "2023-11-17"
+    assert describe(here, served(params, until=date(2023, 11, 15), **options)) == first
+    assert describe(here, served(params, **options)).last_day == "2023-11-17"
 
 
 def test_ids_are_numbers_or_text(root: Path, events: Callable[..., list[dict[str, Any]]]) -> None:
@@ -292,7 +292,7 @@ IN_TIME = [("r0", "a", 1), ("r4", "c", 60)]
     ("asked", "names", "rows", "options", "message"),
     [
         ([], BY_ID, IN_TIME, {}, "fetch.options.path: served: no files such as date=2026-"),
-        (ASKED, BY_ID, IN_TIME, {"path": None}, "fetch.options.path: missing; expected the folder of `din serve --log`"),
+        (ASKED, BY_ID, IN_TIME, {"path": None}, "fetch.options.path: missing; expected the folder of `din serve"),
         (ASKED, BY_ID, [], {"clicks": None}, "fetch.options.clicks: missing; expected the path"),
         (ASKED, BY_ID, IN_TIME, {"path": "s3://bucket/served"}, "expected a local folder; copy the log here first"),
         (ASKED, BY_ID, [], {"clicks": "none.csv"}, "fetch.options.clicks: 'none.csv' matches no file"),

@@ -229,7 +229,7 @@ def test_an_empty_folder(tmp_path: Any) -> None:
 def test_names_from_the_log_are_escaped(finished: Miniature, scored: Any) -> None:
     """A title, a user, a value, a column, a reason and a command that look like HTML stay text."""
     judge(finished)
-    edit(finished.here.gate, lambda report: report["gates"][0].update(reason=HOSTILE, look=HOSTILE, name=HOSTILE))
+    edit(finished.here.gate, lambda report: report["gates"][0].update(reason=HOSTILE, command=HOSTILE, name=HOSTILE))
     sample = [{HOSTILE: HOSTILE}]
     changes = {"success": False, "sample": sample, "reason": HOSTILE, "column": HOSTILE}
     edit(finished.here.validation("raw"), lambda report: report["expectations"][0].update(changes))

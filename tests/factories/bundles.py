@@ -164,7 +164,7 @@ def build(root: Path, params: Params, log: RawLog | None = None) -> Finished:
     write_raw(log or random_log(), here.raw)
     featurize(here, params)
     features = Features(here.features)
-    trained = fit(features, params.train)[0].finished
+    trained = fit(features, params.train)[0].finish()
     for place in (here.model, here.shipped):
         artifact.save(trained, params.train, features, place)
     write_json(here.evaluation, documents_of.evaluation())

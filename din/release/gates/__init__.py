@@ -28,7 +28,7 @@ class Traits:
     Attributes:
         model: the model that is judged: `judged`, which has not learned the test days; `shipped`, which has; or
             `crossfit`, the models that stand in for the shipped one. None if the gate is not about a model.
-        run: when the gate is judged: `first` if no champion scores today's rows, `later` if there is one, or `any`.
+        run: when it is judged: `first` if no champion scores today's rows, `later` if there is a record, or `any`.
         every_metric: whether the gate is judged by each metric of `gate.metrics`, and not only by the first.
         compares: whether it compares the candidate with an earlier champion, if there is one.
         equal: the observed value to report if the candidate is the champion itself, for which the gate is then open

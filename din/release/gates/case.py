@@ -20,7 +20,7 @@ Latency = Callable[[Verified, Verified | None], float]
 """See `din.release.gates.budgets.measure_latency`."""
 
 _MOST_ANCHORS = 5
-"""The most bundles to try, the best first. In a backfill, all of 90 days may have learned today's rows."""
+"""The most bundles to try, the best first. In a backfill, 90 champions may have learned today's rows."""
 
 
 class Case:
@@ -115,7 +115,7 @@ class Case:
             if is_of_this_machine(error):
                 raise
             expected = isinstance(error, InputError | OSError)
-            cause = str(error) if expected else f"malformed: {type(error).__name__} {error}"
+            cause = str(error) if expected else f"a bug in the gate: {type(error).__name__} {error}"
             finding = Finding("closed", None, None, reason=f"can't be evaluated: {cause}")
             return self._written(name, traits, finding, evaluated=False)
 
@@ -133,16 +133,16 @@ class Case:
     def _written(self, name: str, traits: Traits, finding: Finding, evaluated: bool = True) -> GateEntry:
         interval = finding.interval
         try:
-            look = traits.command(self)
+            command = traits.command(self)
         except Exception:  # e.g. a plugin's command reads a record, and there is none
-            look = "din report"
+            command = "din report"
         return GateEntry(
             name=name,
             observed=finite(finding.observed),
             threshold=finding.threshold,
             interval=(finite(interval.lower), finite(interval.upper)) if interval else None,
             verdict=finding.verdict,
-            look=look,
+            command=command,
             rows=finding.rows,
             power=finding.power,
             reason=finding.reason,

@@ -2,7 +2,7 @@
 
 `champion_delta` by the first metric demands proof that the candidate loses less than the margin, whatever the candidate
 started from. A log too small to prove this in one day pools its days. By further metrics, the gate closes only on
-certain harm. GAUC is a mean of many small AUCs: in a month of 5,000 rows a day, its interval was three times as wide as
+proven harm. GAUC is a mean of many small AUCs: in a month of 5,000 rows a day, its interval was three times as wide as
 that of AUC. Proof by both metrics refused sound candidates there, while proof by either stops harmful ones.
 
 `lesson_delta` demands the same proof, by the first metric, that learning the test days (the lesson) does no harm to the
@@ -64,7 +64,7 @@ def champion_delta(case: Case, metric: Metric) -> Finding:
         return finding
     if metric == limits.metrics[0]:
         return replace(finding, reason=f"{finding.reason}. The next run adds its days to these")
-    further = f"Only certain harm closes a gate by another metric than {limits.metrics[0]}"
+    further = f"Only proven harm closes a gate by another metric than {limits.metrics[0]}"
     return replace(finding, verdict="open", reason=f"{finding.reason}. {further}")
 
 

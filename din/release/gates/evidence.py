@@ -99,7 +99,7 @@ class Evidence:
 
     @cached_property
     def learned(self) -> bool:
-        """Whether the shipped model learned anything after it was judged, as its files tell: else it has the same."""
+        """Whether the shipped model's files differ from the judged one's, that is, whether it learned more after it."""
         return hash_files(self.workspace.shipped) != hash_files(self.workspace.model)
 
     @cached_property

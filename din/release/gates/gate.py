@@ -103,7 +103,7 @@ def _reasons(held: list[GateEntry]) -> list[str]:
     for entry in held:
         by_reason.setdefault(entry.reason or entry.verdict, []).append(entry)
     return [
-        f"{', '.join(entry.name for entry in gates)}: {reason}\n    {gates[0].look}"
+        f"{', '.join(entry.name for entry in gates)}: {reason}\n    {gates[0].command}"
         for reason, gates in by_reason.items()
     ]
 

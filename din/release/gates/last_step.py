@@ -4,7 +4,7 @@ What the champion learned in its last update can be tested only today, on rows t
 candidate that starts from the champion inherits a harmful update, so the gate closes for it. A candidate that starts
 from scratch or from another bundle does not, so the gate stays open and the candidate may replace the champion.
 
-If the update did certain harm and the candidate does not replace the champion, the remedy is a rollback. The gate only
+If the update did proven harm and the candidate does not replace the champion, the remedy is a rollback. The gate only
 reports this, because it may be judged any number of times. `din promote` appends the rollback if `promote.on_harm`
 allows it; otherwise a person does.
 """
@@ -81,7 +81,7 @@ def _days(rows: pa.Table) -> str:
 
 
 def harm(gates: Sequence[GateEntry], history: Sequence[Record]) -> Harm | None:
-    """Return the certain harm that the gate `last_step` found, whatever its verdict, or None."""
+    """Return the proven harm that the gate `last_step` found, whatever its verdict, or None."""
     back = predecessor(history) if history else None
     entry = next((gate for gate in gates if gate.name == _NAME), None)
     if back is None or entry is None or not entry.reason or not entry.interval:

@@ -18,7 +18,7 @@ from din.base.artifacts import read_json, write_json
 from din.base.errors import InputError
 from din.base.workspace import Workspace
 from din.data import readers
-from din.data.fetch import fetch, look
+from din.data.fetch import describe, fetch
 from din.data.memory import recall
 from din.params.reading import Params
 from tests.factories.raw_logs import bytes_of, snapshot
@@ -112,7 +112,7 @@ def test_a_pinned_day_in_an_empty_workspace(workspace: Workspace, by_day: Build,
     workspace.raw.rename(workspace.root / "elsewhere")
     deliver(workspace.root, 3)
     reads.clear()
-    seen = look(workspace, by_day())
+    seen = describe(workspace, by_day())
     assert reads == [f"{name(3)}.csv"]
     assert (seen.first_day, seen.last_day) == (name(0), name(3))
     fetch(workspace, by_day(until=FIRST + timedelta(3)))
@@ -211,7 +211,7 @@ def test_a_day_that_shrinks(workspace: Workspace, by_day: Build, rows: int) -> N
         with pytest.raises(InputError, match=rf"logs/2024-05-01.csv: {rows} rows of 2024-05-01, but 4 at an earlier"):
             fetch(workspace, by_day())
         with pytest.raises(InputError, match=r"set fetch.shrunk_days to accept"):
-            look(workspace, by_day())
+            describe(workspace, by_day())
     assert snapshot(workspace) == before
     accepting = by_day()
     accepting = replace(accepting, fetch=replace(accepting.fetch, shrunk_days="accept"))

@@ -9,7 +9,7 @@ import pytest
 from din.base.artifacts import read_json
 from din.base.errors import InputError
 from din.base.workspace import Workspace
-from din.data.fetch import fetch, look
+from din.data.fetch import describe, fetch
 from din.params.reading import Params
 
 Build = Callable[..., Params]
@@ -26,9 +26,9 @@ def test_later_days_do_not_count(workspace: Workspace, table_params: Build) -> N
     """
     (workspace.root / "h.csv").write_text("user_id,item_id,timestamp\n1,7,1700000000\nguest,x,1700300000\n")
     table_params = partial(table_params, items_from_events=("tab",), history="h.csv")
-    newest = look(workspace, table_params(until=date(2023, 11, 17)))  # first, or it would be remembered
-    assert look(workspace, table_params()) == newest
-    before = look(workspace, table_params(until=DAY))
+    newest = describe(workspace, table_params(until=date(2023, 11, 17)))  # first, or it would be remembered
+    assert describe(workspace, table_params()) == newest
+    before = describe(workspace, table_params(until=DAY))
     assert (before.first_day, before.last_day) == ("2023-11-15", "2023-11-16")
     fetch(workspace, table_params(until=DAY))
     manifest = read_json(workspace.raw / "manifest.json")
@@ -38,12 +38,12 @@ def test_later_days_do_not_count(workspace: Workspace, table_params: Build) -> N
     with (workspace.root / "h.csv").open("a") as history:
         history.write("user,y,1700300000\n")
     (workspace.root / "clicks2.csv").write_text(f"user_id,item_id,timestamp,label,tab\n{LATER}")
-    assert look(workspace, table_params(until=DAY, events="clicks*.csv")) == before
+    assert describe(workspace, table_params(until=DAY, events="clicks*.csv")) == before
     fetch(workspace, table_params(until=DAY, events="clicks*.csv"))
     assert read_json(workspace.raw / "manifest.json") == manifest
     with (workspace.root / "clicks.csv").open("a") as log:
         log.write("1,10,1700006400,1,a\n")
-    assert look(workspace, table_params(until=DAY)).fingerprint != before.fingerprint
+    assert describe(workspace, table_params(until=DAY)).fingerprint != before.fingerprint
 
 
 @pytest.mark.parametrize("remembered", [True, False])
@@ -54,7 +54,7 @@ def test_another_log_than_the_pinned_one(
     fetch(workspace, table_params(until=DAY))
     before = read_json(workspace.raw / "manifest.json")
     (workspace.root / "clicks.csv").write_text((workspace.root / "clicks.csv").read_text().replace(",0,a", ",1,a"))
-    seen = look(workspace, table_params(until=DAY))
+    seen = describe(workspace, table_params(until=DAY))
     if not remembered:
         workspace.seen.unlink()
     monkeypatch.setenv("DIN_SOURCE_FINGERPRINT", "0" * 64)
@@ -65,7 +65,7 @@ def test_another_log_than_the_pinned_one(
 
 def test_pinned_rows_need_no_source(workspace: Workspace, table_params: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the pinned rows in data/raw, the source is not read; if data/raw is damaged, it is read again."""
-    monkeypatch.setenv("DIN_SOURCE_FINGERPRINT", look(workspace, table_params(until=DAY)).fingerprint)
+    monkeypatch.setenv("DIN_SOURCE_FINGERPRINT", describe(workspace, table_params(until=DAY)).fingerprint)
     fetch(workspace, table_params(until=DAY))
     (workspace.root / "clicks.csv").rename(workspace.root / "elsewhere.csv")
     fetch(workspace, table_params(until=DAY))

@@ -12,7 +12,7 @@ from din.base.artifacts import read_json
 from din.base.errors import InputError, Unavailable
 from din.base.workspace import Workspace
 from din.data import files, rawlog, readers
-from din.data.fetch import fetch, look
+from din.data.fetch import describe, fetch
 from din.data.rows import Rows
 from din.params.reading import Params
 from din.stages import code
@@ -36,13 +36,13 @@ def test_nothing_is_read_twice(
 ) -> None:
     """If nothing changed, look and fetch read neither rows nor bytes of the source, and fetch keeps every file."""
     params = table_params(until=until)
-    seen = look(workspace, params)
+    seen = describe(workspace, params)
     fetch(workspace, params)
     before = snapshot(workspace)
     capsys.readouterr()
     monkeypatch.setattr(readers, "read", lambda *_: pytest.fail("read the source"))
     monkeypatch.setattr(files, "_sha256", lambda *_: pytest.fail("hashed the source"))
-    assert look(workspace, params) == seen
+    assert describe(workspace, params) == seen
     fetch(workspace, params)
     assert capsys.readouterr().out == f"fetch: {workspace.raw} is up to date with table (6 rows, 3 days)\n"
     assert snapshot(workspace) == before
@@ -96,7 +96,7 @@ def test_damaged_outputs_are_restored(workspace: Workspace, table_params: Build,
 def test_params_that_shape_rows_count(workspace: Workspace, table_params: Build) -> None:
     """A changed label rule or day gives another fingerprint."""
     changes: list[dict[str, Any]] = [{}, {"label": "tab == a"}, {"until": date(2023, 11, 15)}]
-    assert len({look(workspace, table_params(**each)).fingerprint for each in changes}) == 3
+    assert len({describe(workspace, table_params(**each)).fingerprint for each in changes}) == 3
 
 
 def test_a_moved_log_is_the_same_log(

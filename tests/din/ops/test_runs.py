@@ -62,7 +62,7 @@ def test_backends_never_share_a_checkpoint(features_once: Features, params: Para
 @both_backends
 def test_a_score_does_not_depend_on_its_batch(backend_name: Backend, features: Features, quick: Train) -> None:
     """Scores equal the references up to rounding, whatever the size of a batch."""
-    trained = fit(features, quick)[0].finished
+    trained = fit(features, quick)[0].finish()
     expected = predict(trained, features, "test", 1024).logits
     assert np.ptp(expected) > 0
     for size in (1, 7, 1024):

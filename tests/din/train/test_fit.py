@@ -122,7 +122,7 @@ def test_an_epoch_visits_each_impression_once_in_its_own_order(features: Feature
 def test_a_model_survives_the_disk(features: Features, quick: Train, tmp_path: Path) -> None:
     """A loaded model predicts the same; saving twice gives the same bytes; sequences are loaded without vocabulary."""
     quick = changed(quick, sequences=SEQUENCES)
-    trained = fit(features, quick)[0].finished
+    trained = fit(features, quick)[0].finish()
     for name in ("a", "b"):
         artifact.save(trained, quick, features, tmp_path / name)
     assert all(

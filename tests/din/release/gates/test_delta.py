@@ -209,8 +209,8 @@ def test_a_reason_tells_what_today_shows_against_the_pooled_days(loss: float, ve
 
 
 @pytest.mark.parametrize("first", ["auc", "gauc"])
-def test_a_further_metric_closes_on_certain_harm_alone(first: str, workspace: Workspace, run, quick, registry) -> None:
-    """If neither metric can rule out a loss, only the first one holds the candidate; certain harm closes both."""
+def test_a_further_metric_closes_on_proven_harm_alone(first: str, workspace: Workspace, run, quick, registry) -> None:
+    """If neither metric can rule out a loss, only the first one holds the candidate; proven harm closes both."""
     further = "gauc" if first == "auc" else "auc"
     params = set_gate(quick, metrics=(first, further), margin=0.001)
     challenge(registry, run, 0.25)
@@ -219,7 +219,7 @@ def test_a_further_metric_closes_on_certain_harm_alone(first: str, workspace: Wo
     assert verdicts == {first: "borderline", further: "open"}
     reason = find(report, f"champion_delta_{further}")["reason"]
     assert "a loss of 0.0010 is possible" in reason
-    assert f"Only certain harm closes a gate by another metric than {first}" in reason
+    assert f"Only proven harm closes a gate by another metric than {first}" in reason
     run.become(3.0)
     report = judge(workspace, params)
     assert all(find(report, f"champion_delta_{metric}")["verdict"] == "closed" for metric in (first, further))

@@ -206,9 +206,9 @@ def test_every_command_to_look_closer_exists(workspace: Workspace, run, quick, r
     """Each gate names a command, and if it is one of `din`, its options exist."""
     first = judge(workspace, quick)
     challenge(registry, run)
-    looks = {gate["look"] for gate in (*first["gates"], *judge(workspace, quick)["gates"])}
-    din = {parsed(look) for look in looks if look.startswith("din ")}
-    assert all(looks) and din == {"din registry show", "din registry verify"}
+    commands = {gate["command"] for gate in (*first["gates"], *judge(workspace, quick)["gates"])}
+    din = {parsed(command) for command in commands if command.startswith("din ")}
+    assert all(commands) and din == {"din registry show", "din registry verify"}
 
 
 def test_gate_and_promote_print_it(workspace: Workspace, run, quick, capsys):

@@ -74,4 +74,4 @@ def test_a_broken_gate_of_a_plugin_ends_no_gate(finding, traits, workspace: Work
     found = find(judge(workspace, quick), "odd")
     is_judged = bool(traits)
     assert (found["verdict"], found["evaluated"]) == (("open", True) if is_judged else ("closed", False))
-    assert found["look"] == "din report"
+    assert found["command"] == "din report"
