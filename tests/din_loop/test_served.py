@@ -58,9 +58,9 @@ def events(root: Path, params: Params) -> Callable[..., list[dict[str, Any]]]:
     """Return a function that fetches the log and returns its events by sequence."""
 
     def run(**options: Any) -> list[dict[str, Any]]:
-        here = Workspace(root)
-        fetch(here, served(params, **options))
-        days = [pq.ParquetFile(path).read() for path in sorted(here.raw.glob("events/*/*.parquet"))]
+        workspace = Workspace(root)
+        fetch(workspace, served(params, **options))
+        days = [pq.ParquetFile(path).read() for path in sorted(workspace.raw.glob("events/*/*.parquet"))]
         return pa.concat_tables(days, promote_options="default").sort_by("sequence").to_pylist()
 
     return run
@@ -91,9 +91,9 @@ def clicks(root: Path, names: tuple[str, ...], rows: list[tuple[Any, ...]]) -> N
     write_csv(root / "clicks.csv", names, seconds)
 
 
-def clicked(found: list[dict[str, Any]]) -> set[tuple[int, str]]:
+def clicked(rows: list[dict[str, Any]]) -> set[tuple[int, str]]:
     """Return hour and item of the events with a click."""
-    return {(round((row["timestamp"].timestamp() - START) / 3600), row["item_id"]) for row in found if row["label"]}
+    return {(round((row["timestamp"].timestamp() - START) / 3600), row["item_id"]) for row in rows if row["label"]}
 
 
 def test_clicks_by_request(root: Path, events: Callable[..., list[dict[str, Any]]], capsys) -> None:
@@ -104,16 +104,16 @@ def test_clicks_by_request(root: Path, events: Callable[..., list[dict[str, Any]
         BY_ID,
         [("r0", "b", 1.5), ("r0", "b", 1.6), ("r1", "a", 3.5), ("r9", "a", 2), ("r2", "a", 24.4), ("r4", "c", 60)],
     )
-    found = events(window_hours=1)
-    assert [(row["user_id"], row["item_id"], row["place"], row["label"]) for row in found] == [
+    rows = events(window_hours=1)
+    assert [(row["user_id"], row["item_id"], row["place"], row["label"]) for row in rows] == [
         ("7", "a", 1, 0), ("7", "b", 2, 1), ("7", "a", 1, 0), ("8", "b", 1, 0), ("8", "a", 2, 1), ("7", "c", 1, 0),
     ]  # fmt: skip
-    assert [row["sequence"] for row in found] == [*range(6)]
-    assert [(row["tab"], row["marks"]) for row in found[:3]] == [("home", []), ("home", []), ("search", ["x"])]
-    told = capsys.readouterr().err
-    assert "6 clicks: 3 count, 1 are repeated, 1 came after the window of 1 h, 1 belong to no answer" in told
-    assert "half of the clicks come within 0.6 h, 99 % within 1.5 h of the answer" in told
-    assert "1 answers after 2023-11-16 are left out: the newest answer with a click is of 2023-11-17 12:00" in told
+    assert [row["sequence"] for row in rows] == [*range(6)]
+    assert [(row["tab"], row["marks"]) for row in rows[:3]] == [("home", []), ("home", []), ("search", ["x"])]
+    output = capsys.readouterr().err
+    assert "6 clicks: 3 count, 1 are repeated, 1 came after the window of 1 h, 1 belong to no answer" in output
+    assert "half of the clicks come within 0.6 h, 99 % within 1.5 h of the answer" in output
+    assert "1 answers after 2023-11-16 are left out: the newest answer with a click is of 2023-11-17 12:00" in output
 
 
 def test_clicks_by_user(root: Path, events: Callable[..., list[dict[str, Any]]]) -> None:
@@ -139,9 +139,9 @@ def test_repeated_events(root: Path, events: Callable[..., list[dict[str, Any]]]
     """An answer that is logged again under another request is dropped if `table.drop_duplicates` says so."""
     serve(root, [*ASKED, ("r5", 1, "7", ["a"], {})])
     clicks(root, BY_ID, [("r0", "a", 1), ("r4", "c", 60)])
-    found = [events(window_hours=1, table={"drop_duplicates": drop}) for drop in (False, True)]
-    assert [len(rows) for rows in found] == [7, 6]
-    assert clicked(found[1]) == {(1, "a")}
+    runs = [events(window_hours=1, table={"drop_duplicates": drop}) for drop in (False, True)]
+    assert [len(rows) for rows in runs] == [7, 6]
+    assert clicked(runs[1]) == {(1, "a")}
 
 
 def test_feedback_on_what_was_shown(root: Path, events: Callable[..., list[dict[str, Any]]]) -> None:
@@ -149,22 +149,22 @@ def test_feedback_on_what_was_shown(root: Path, events: Callable[..., list[dict[
     serve(root, ASKED)
     names = (*BY_ID, "stars")
     clicks(root, names, [("r0", "a", 1.2, 2), ("r0", "a", 1.1, 5), ("r1", "a", 2, 1), ("r4", "c", 60, 3)])
-    found = events(window_hours=1, feedback=("stars",), shown=1)
-    assert [(row["place"], row["stars"]) for row in found] == [(1, 5), (1, 1), (1, None), (1, None)]
+    rows = events(window_hours=1, feedback=("stars",), shown=1)
+    assert [(row["place"], row["stars"]) for row in rows] == [(1, 5), (1, 1), (1, None), (1, None)]
 
 
 def test_rows_do_not_depend_on_files(root: Path, params: Params) -> None:
     """Requests that are logged again in other files change nothing, and later days don't change earlier ones."""
     serve(root, ASKED)
     clicks(root, BY_ID, [("r0", "a", 1), ("r4", "c", 60)])
-    here = Workspace(root)
+    workspace = Workspace(root)
     options = {"window_hours": 1}
-    first = describe(here, served(params, until=date(2023, 11, 15), **options))
+    first = describe(workspace, served(params, until=date(2023, 11, 15), **options))
     serve(root, ASKED[1:], name="copy")
     serve(root, [("r5", 100, "9", ["z"], {}), ("r6", 50, "9", ["z"], {"new": 1})], name="later")
     clicks(root, BY_ID, [("r0", "a", 1), ("r4", "c", 60), ("r5", "z", 100)])
-    assert describe(here, served(params, until=date(2023, 11, 15), **options)) == first
-    assert describe(here, served(params, **options)).last_day == "2023-11-17"
+    assert describe(workspace, served(params, until=date(2023, 11, 15), **options)) == first
+    assert describe(workspace, served(params, **options)).last_day == "2023-11-17"
 
 
 def test_ids_are_numbers_or_text(root: Path, events: Callable[..., list[dict[str, Any]]]) -> None:
@@ -172,8 +172,8 @@ def test_ids_are_numbers_or_text(root: Path, events: Callable[..., list[dict[str
     serve(root, [("r0", 1, "7", ["1", "-2"], {}), ("r1", 60, "test", ["1"], {})])
     clicks(root, BY_ID, [("r0", "1", 1), ("r1", "1", 60)])
     assert {(row["user_id"], row["item_id"]) for row in events(window_hours=1)} == {("7", "1"), ("7", "-2")}
-    found = events(window_hours=1, int_ids=("user_id", "item_id"))
-    assert {(row["user_id"], row["item_id"]) for row in found} == {(7, 1), (7, -2)}
+    rows = events(window_hours=1, int_ids=("user_id", "item_id"))
+    assert {(row["user_id"], row["item_id"]) for row in rows} == {(7, 1), (7, -2)}
     serve(root, [("r2", 2, "7", ["007"], {})], name="b")
     with pytest.raises(InputError, match=r"int_ids: item_id '007' of request r2 is not a whole number, like 1 impress"):
         events(window_hours=1, int_ids=("item_id",))
@@ -221,8 +221,8 @@ def test_an_unfinished_day_is_refused(root: Path, params: Params) -> None:
     fetch(Workspace(root), served(params, until=date(2023, 11, 15), window_hours=1))
     with pytest.raises(InputError, match=r"data\.until=2023-11-01: no answer is that old"):
         fetch(Workspace(root), served(params, until=date(2023, 11, 1), window_hours=1))
-    told = r"data.until=2023-11-16: the day is not complete: the newest answer with .* of 2023-11-17 01:00 or later"
-    with pytest.raises(Unavailable, match=told):
+    message = r"data.until=2023-11-16: the day is not complete: the newest answer with .* of 2023-11-17 01:00 or later"
+    with pytest.raises(Unavailable, match=message):
         fetch(Workspace(root), served(params, until=date(2023, 11, 16), window_hours=1))
 
 
@@ -231,8 +231,8 @@ def test_types_of_contexts(root: Path, events: Callable[..., list[dict[str, Any]
     serve(root, [*ASKED, ("r5", 3, "7", ["a"], {"hour": -3, "place": 9}), ("r6", 4, "7", ["a"], {"hour": 3})])
     serve(root, [("r7", 61, "7", ["a"], {"hour": "noon"})], name="later")
     clicks(root, BY_ID, [("r0", "a", 1), ("r4", "c", 60)])
-    found = [(row["hour"], row["place"]) for row in events(window_hours=1)]
-    assert found == [(None, 1), (None, 2), (None, 1), (-3, 1), (3, 1), (None, 1), (None, 2), (None, 1)]
+    contexts = [(row["hour"], row["place"]) for row in events(window_hours=1)]
+    assert contexts == [(None, 1), (None, 2), (None, 1), (-3, 1), (3, 1), (None, 1), (None, 2), (None, 1)]
 
 
 def test_contexts_of_several_types(root: Path, events: Callable[..., list[dict[str, Any]]]) -> None:
@@ -241,10 +241,10 @@ def test_contexts_of_several_types(root: Path, events: Callable[..., list[dict[s
     contexts = [{"page": value, "tags": [value]} for value in values]
     serve(root, [(f"c{hour}", hour, "7", ["a"], context) for hour, context in enumerate(contexts)] + [ASKED[-1]])
     clicks(root, BY_ID, [("r4", "c", 60)])
-    found = events(window_hours=1)
+    rows = events(window_hours=1)
     expected = ["7", "7", "7", "True", None, "0.5", "[7]"]
-    assert [row["page"] for row in found] == expected
-    assert [row["tags"] for row in found] == [[value] if value else [] for value in expected]
+    assert [row["page"] for row in rows] == expected
+    assert [row["tags"] for row in rows] == [[value] if value else [] for value in expected]
 
 
 def test_long_integers_in_contexts(root: Path, events: Callable[..., list[dict[str, Any]]]) -> None:
@@ -253,10 +253,10 @@ def test_long_integers_in_contexts(root: Path, events: Callable[..., list[dict[s
     contexts = [{"page": value, "tags": [1, value], "size": value and value / 2} for value in values]
     serve(root, [(f"c{hour}", hour, "7", ["a"], context) for hour, context in enumerate(contexts)] + [ASKED[-1]])
     clicks(root, BY_ID, [("r4", "c", 60)])
-    found = events(window_hours=1)
-    assert [row["page"] for row in found] == ["7", str(2**63), str(2**64 + 1), None]
-    assert [row["tags"] for row in found] == [["1", "7"], ["1", str(2**63)], ["1", str(2**64 + 1)], ["1"]]
-    assert [row["size"] for row in found] == [3.5, 2.0**62, 2.0**63, None]
+    rows = events(window_hours=1)
+    assert [row["page"] for row in rows] == ["7", str(2**63), str(2**64 + 1), None]
+    assert [row["tags"] for row in rows] == [["1", "7"], ["1", str(2**63)], ["1", str(2**64 + 1)], ["1"]]
+    assert [row["size"] for row in rows] == [3.5, 2.0**62, 2.0**63, None]
 
 
 def test_rows_of_a_killed_process(root: Path, events: Callable[..., list[dict[str, Any]]]) -> None:
@@ -352,9 +352,9 @@ def test_a_log_larger_than_the_memory_of_the_engine(root: Path, events: Callable
     few = pq.ParquetFile(path).read().drop(["request_id", "request"])
     request = json.dumps({"context": {}, "history": ["x" * 8_000]})
     for part in range(10):
-        own = {"request_id": [f"{part}-{n}" for n in range(2_000)], "request": [request] * 2_000}
+        columns = {"request_id": [f"{part}-{n}" for n in range(2_000)], "request": [request] * 2_000}
         many = pa.concat_tables([few] * 2_000)
-        for name, values in own.items():
+        for name, values in columns.items():
             many = many.append_column(name, [values])
         pq.write_table(many.select(SCHEMA.names), path.with_name(f"part-{part}.parquet"))
     clicks(root, BY_ID, [("r0", "a", 1), ("r1", "a", 49)])

@@ -381,7 +381,7 @@ OF_FEATURES = (
         "din/featurize/negatives.py",
         "(rows.split == TRAIN) & (",
         "(",
-        "tests/din/featurize/test_featurize_twin.py::test_a_log_that_was_sampled_is_told",
+        "tests/din/featurize/test_featurize_twin.py::test_a_log_that_was_sampled_is_reported",
     ),
     Mutant(
         "negatives",

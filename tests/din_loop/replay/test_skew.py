@@ -24,25 +24,25 @@ Client = Callable[[Request, dict[str, Any]], Request]  # given the sound request
 @cache
 def sound() -> list[Request]:
     """Return the sound requests of three days, with all kinds of fields."""
-    found = []
+    requests = []
     for shown, request in Days(days=3, impressions=100, users=10).requests():
         history = [entry | {"rating": 1 + entry["item_id"] % 5} for entry in request["history"]]
         user = {"user_id": shown.user, "age": 20.5 + shown.user, "city": ["Rome", "Oslo"][shown.user % 2]}
         context = {"tab": ["home", "search"][shown.item % 2], "depth": 1.5 + shown.item}
         candidates = [{"item_id": shown.item, "price": 9.99 + shown.item}]
-        found.append(request | {"user": user, "history": history, "context": context, "candidates": candidates})
-    return found
+        requests.append(request | {"user": user, "history": history, "context": context, "candidates": candidates})
+    return requests
 
 
 def pairs(client: Client) -> list[Pair]:
     """Return what a client sends, beside the truth."""
-    known = {str(entry["item_id"]) for request in sound() for entry in request["history"]}
+    log_items = {str(entry["item_id"]) for request in sound() for entry in request["history"]}
     memory: dict[str, Any] = {"draw": random.Random(1)}
-    found = []
+    result = []
     for number, true in enumerate(sound()):
         shown = [str(true["candidates"][0]["item_id"])]
-        found.append(Pair(f"r{number}", client(dict(true), memory), true, shown, MOST, known))
-    return found
+        result.append(Pair(f"r{number}", client(dict(true), memory), true, shown, MOST, log_items))
+    return result
 
 
 def findings(client: Client) -> list[FieldSkew]:
@@ -64,11 +64,11 @@ def part(name: str, change: Callable[[Request], Request]) -> Client:
 
 def cached(past: list[Request], request: Request, memory: dict[str, Any]) -> list[Request]:
     """Return the history of the user's first request of a session of five."""
-    seen = memory.setdefault(request["user"]["user_id"], [0, past])
-    if seen[0] % 5 == 0:
-        seen[1] = past
-    seen[0] += 1
-    return seen[1]
+    session = memory.setdefault(request["user"]["user_id"], [0, past])
+    if session[0] % 5 == 0:
+        session[1] = past
+    session[0] += 1
+    return session[1]
 
 
 def dropped(past: list[Request], request: Request, memory: dict[str, Any]) -> list[Request]:
@@ -88,7 +88,7 @@ def once(past: list[Request], *_: Any) -> list[Request]:
 
 
 def in_cents(request: Request, _: Any) -> Request:
-    return request | {"candidates": [one | {"price": 100 * one["price"]} for one in request["candidates"]]}
+    return request | {"candidates": [item | {"price": 100 * item["price"]} for item in request["candidates"]]}
 
 
 def until(end: Callable[[float], float]) -> Client:
@@ -155,16 +155,16 @@ def test_a_nightly_history_elsewhere(hours: int) -> None:
 def test_odd_values() -> None:
     """A server accepts them where its model reads something else."""
     odd = {"item_id": [7], "rating": 10**400, "timestamp": 10**400}
-    found = findings(lambda request, _: request | {"time": 10**400, "history": [{}, *request["history"], odd]})
-    assert {"time", "history"} <= {one.field for one in found}
-    found = findings(entries(lambda _: {"rating": 10**400, "timestamp": 10**400}))
-    assert {one.field for one in found} == {"history.rating", "history.timestamp"}
+    skew = findings(lambda request, _: request | {"time": 10**400, "history": [{}, *request["history"], odd]})
+    assert {"time", "history"} <= {finding.field for finding in skew}
+    skew = findings(entries(lambda _: {"rating": 10**400, "timestamp": 10**400}))
+    assert {finding.field for finding in skew} == {"history.rating", "history.timestamp"}
 
 
 def test_two_mistakes_at_once() -> None:
     """Fields of behaviours are compared with those that were sent, in their order."""
     client = history(lambda past, *_: [entry | {"rating": None} for entry in past[::-1]])
-    assert {(one.field, one.cause.split(";")[0]) for one in findings(client)} == {
+    assert {(finding.field, finding.cause.split(";")[0]) for finding in findings(client)} == {
         ("history", "order reversed"),
         ("history.rating", "left out"),
     }
@@ -173,14 +173,14 @@ def test_two_mistakes_at_once() -> None:
 def test_one_client_of_several() -> None:
     """A mistake of few is counted as theirs."""
     client = FAULTS["reversed"][0]
-    found = findings(lambda request, memory: client(request, memory) if request["user"]["user_id"] < 3 else request)
-    assert [(one.field, one.requests < 0.3 * one.compared) for one in found] == [("history", True)]
+    skew = findings(lambda request, memory: client(request, memory) if request["user"]["user_id"] < 3 else request)
+    assert [(finding.field, finding.requests < 0.3 * finding.compared) for finding in skew] == [("history", True)]
 
 
 def test_every_wrong_request_is_counted() -> None:
     """Also where there are more wrong values than choose the cause."""
-    (found,) = findings(FAULTS["no feedback"][0])
-    assert found.requests == found.compared > 100
+    (finding,) = findings(FAULTS["no feedback"][0])
+    assert finding.requests == finding.compared > 100
 
 
 def test_a_late_store_beside_one_odd_request() -> None:
@@ -200,7 +200,7 @@ def test_vectors_are_compared_as_numbers() -> None:
     true = part("context", lambda _: {"depth": [0.10000000149011612, 2.0]})
     sent = part("context", lambda _: {"depth": [0.1, 2]})
     compared = [
-        replace(one, true=true(dict(one.true), {}), sent=sent(dict(one.sent), {})) for one in pairs(lambda r, _: r)
+        replace(pair, true=true(dict(pair.true), {}), sent=sent(dict(pair.sent), {})) for pair in pairs(lambda r, _: r)
     ]
     assert find(compared, FIELDS, ages=True) == []
 
@@ -209,5 +209,8 @@ def test_late_histories_beside_empty_ones() -> None:
     """An empty history would fit any delay, so it must not decide by how much the others are late."""
     late = FAULTS["six hours late"][0]
     none = FAULTS["none"][0]
-    causes = [one.cause for one in findings(lambda r, memory: (none if r["user"]["user_id"] == 3 else late)(r, memory))]
+    causes = [
+        finding.cause
+        for finding in findings(lambda r, memory: (none if r["user"]["user_id"] == 3 else late)(r, memory))
+    ]
     assert "the last 6.0 hours are missing" in causes[0] and "no history is sent" in causes[1]

@@ -38,8 +38,8 @@ NOON = 1_700_049_600.0  # 2023-11-15 12:00 UTC
 def rows(folder: Path) -> list[dict]:
     """Return the rows of the published files, by time and id."""
     files = sorted(folder.glob(FILES))
-    found = [row for file in files for row in pq.ParquetFile(file).read().to_pylist()]
-    return sorted(found, key=lambda row: (row["answered_at"], row["request_id"]))
+    logged = [row for file in files for row in pq.ParquetFile(file).read().to_pylist()]
+    return sorted(logged, key=lambda row: (row["answered_at"], row["request_id"]))
 
 
 def answer(number: int, user: object = 3) -> Answer:
@@ -66,18 +66,18 @@ def test_a_row_for_each_request(steady, serving, folder: Path) -> None:
     tensor = {"name": "request", "datatype": "BYTES", "shape": [1], "data": [json.dumps(REQUEST)]}
     logged = LOGGED._value.get()
     with serving(steady.deploy(log=str(folder))) as client:
-        one = client.post("/v1/score?explain=1", json=REQUEST).json()  # the row is as without it
-        two = client.post("/v1/score", json=[REQUEST, {"candidates": ["i1"]}]).json()
-        three = client.post("/v2/models/log/infer", json={"inputs": [tensor]}).json()
+        explained = client.post("/v1/score?explain=1", json=REQUEST).json()  # the row is as without it
+        listed = client.post("/v1/score", json=[REQUEST, {"candidates": ["i1"]}]).json()
+        inferred = client.post("/v2/models/log/infer", json={"inputs": [tensor]}).json()
         assert client.post("/v1/score", content=b"3").status_code == 422
     assert LOGGED._value.get() - logged == 4
-    found = {row["request_id"]: row for row in rows(folder)}
-    expected = dict(zip(two["request_id"], two["probabilities"], strict=True))
-    expected[one["request_id"]] = one["probabilities"]
-    expected[three["parameters"]["request_id"]] = three["outputs"][0]["data"]
-    assert {name: row["probabilities"] for name, row in found.items()} == expected
-    row = found[one["request_id"]]
-    assert (row["version"], row["user_id"], row["items"]) == (one["version"], "3", ["i6", "7"])
+    rows_by_id = {row["request_id"]: row for row in rows(folder)}
+    expected = dict(zip(listed["request_id"], listed["probabilities"], strict=True))
+    expected[explained["request_id"]] = explained["probabilities"]
+    expected[inferred["parameters"]["request_id"]] = inferred["outputs"][0]["data"]
+    assert {name: row["probabilities"] for name, row in rows_by_id.items()} == expected
+    row = rows_by_id[explained["request_id"]]
+    assert (row["version"], row["user_id"], row["items"]) == (explained["version"], "3", ["i6", "7"])
     assert json.loads(row["request"]) == REQUEST and row["hashed"] is False
 
 
@@ -85,9 +85,9 @@ def test_no_answer_waits_for_a_sample(steady, serving, folder: Path, monkeypatch
     """Requests are drawn by the thread that scores them, because the event loop serves all connections."""
     drawn, threads = AnswerLog._is_drawn, set()
 
-    def noted(log, one) -> bool:
+    def noted(log, scored) -> bool:
         threads.add(threading.current_thread().name.partition("_")[0])
-        return drawn(log, one)
+        return drawn(log, scored)
 
     monkeypatch.setattr(AnswerLog, "_is_drawn", noted)
     with serving(steady.deploy(log=str(folder))) as client:
@@ -104,12 +104,12 @@ def test_people_are_sampled_and_hashed(folder: Path, tmp_path: Path) -> None:
     for number in range(400):
         log.put(log.drawn(answer(number, f"user-{number % 40}")), 100)
     log.close()
-    found = rows(folder)
+    logged = rows(folder)
     counts = duckdb.sql(f"SELECT count(*) FROM '{folder}/{FILES}' GROUP BY user_id").fetchall()
     assert 8 < len(counts) < 32 and set(counts) == {(10,)}
     hashes = [hmac.new(b"k" * 32, f"user-{user}".encode(), "sha256").hexdigest()[:32] for user in range(40)]
-    assert {row["user_id"] for row in found} < {*hashes}  # as docs/served-log.md says, so that clients can send them
-    assert all(row["hashed"] and "user-" not in row["request"] for row in found)
+    assert {row["user_id"] for row in logged} < {*hashes}  # as docs/served-log.md says, so that clients can send them
+    assert all(row["hashed"] and "user-" not in row["request"] for row in logged)
 
 
 def test_odd_ids(folder: Path) -> None:
@@ -241,8 +241,8 @@ def test_a_kill_loses_a_second_at_most(folder: Path) -> None:
     child.send_signal(signal.SIGKILL)
     child.wait()
     assert not rows(folder)
-    found = files(folder)
-    assert len(rows(folder)) == 50 and len(found) == 1 and not list((folder / OPEN).iterdir())
+    published = files(folder)
+    assert len(rows(folder)) == 50 and len(published) == 1 and not list((folder / OPEN).iterdir())
 
 
 def test_a_disk_that_fails(folder: Path) -> None:
@@ -310,12 +310,12 @@ def test_a_disk_that_fails_at_the_start(folder: Path) -> None:
 
 def test_processes_share_a_folder(folder: Path) -> None:
     """Each publishes its own files, and those that others left, once."""
-    mine = [AnswerLog(folder, clock=lambda: NOON) for _ in range(4)]
-    for log in mine:
+    logs = [AnswerLog(folder, clock=lambda: NOON) for _ in range(4)]
+    for log in logs:
         log.start()
     for number in range(400):
-        put(mine[number % 4], number)
-    closing = [threading.Thread(target=log.close) for log in mine]
+        put(logs[number % 4], number)
+    closing = [threading.Thread(target=log.close) for log in logs]
     for thread in closing:
         thread.start()
     for thread in closing:
@@ -324,15 +324,15 @@ def test_processes_share_a_folder(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "message"),
     [
         (lambda root: (root / "key").write_text("short"), "--log-key .*: 5 bytes; expected at least 16"),
         (lambda root: (root / "key").mkdir(), "--log-key .*: Is a directory"),
         (lambda root: (root / "served").touch(), "--log .*; expected a folder to write to"),
     ],
 )
-def test_a_log_that_cannot_be_opened(damage: Callable[[Path], object], told: str, tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_opened(damage: Callable[[Path], object], message: str, tmp_path: Path) -> None:
     """A key that protects nobody is refused, and so is a file in place of the folder."""
     damage(tmp_path)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         AnswerLog(tmp_path / "served", key=str(tmp_path / "key"))

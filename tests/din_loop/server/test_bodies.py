@@ -34,10 +34,10 @@ def test_a_parsed_body_takes_at_most_its_bound(value: object, escaped: bool) -> 
     body = json.dumps([value] * COPIES, ensure_ascii=escaped, separators=(",", ":")).encode()
     tracemalloc.start()
     parsed = from_json(body)
-    held, _ = tracemalloc.get_traced_memory()
+    allocated, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert parsed is not None
-    assert held <= parsed_bytes(body, 10**9) + 1000
+    assert allocated <= parsed_bytes(body, 10**9) + 1000
 
 
 def test_a_body_that_would_take_too_much_is_refused() -> None:

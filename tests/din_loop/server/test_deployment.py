@@ -118,9 +118,9 @@ def test_a_start_while_the_champion_is_damaged(cache: str, world: World, serving
     restarted = world.deploy(refresh=0.01)
     with serving(restarted) as client:
         assert client.post("/v1/score", json=REQUEST).json()["version"] == first
-        told = client.get("/v2/health/ready").json()
-        assert (told["ready"], told["record"], told["champion"], told["refused"]["record"]) == (True, 1, 2, 2)
-        assert "request.onnx" in told["refused"]["reason"] and told["refused"]["again_in"] < 5
+        health = client.get("/v2/health/ready").json()
+        assert (health["ready"], health["record"], health["champion"], health["refused"]["record"]) == (True, 1, 2, 2)
+        assert "request.onnx" in health["refused"]["reason"] and health["refused"]["again_in"] < 5
         assert "din_refusing 1.0" in client.get("/metrics").text
         heal()
         while restarted.serving.record.number != 2:
@@ -135,9 +135,9 @@ def test_a_start_while_the_registry_is_away(world: World, serving) -> None:
     restarted = world.deploy()
     with serving(restarted) as client:
         assert client.post("/v1/score", json=REQUEST).json()["version"] == first
-        told = client.get("/v2/health/ready").json()
-        assert (told["record"], told["champion"], told["registry"]["seconds_ago"]) == (1, None, None)
-        assert "no champion" in told["registry"]["problem"]
+        health = client.get("/v2/health/ready").json()
+        assert (health["record"], health["champion"], health["registry"]["seconds_ago"]) == (1, None, None)
+        assert "no champion" in health["registry"]["problem"]
     (deployed.CACHE / first / "request.onnx").write_bytes(b"another")
     with pytest.raises(InputError, match="no champion yet"):
         world.deploy()
@@ -147,9 +147,9 @@ def test_a_start_while_the_registry_is_away(world: World, serving) -> None:
 
 
 def refusals(cause: str) -> float:
-    found = REGISTRY.get_sample_value("din_refused_bundles_total", {"cause": cause})
-    assert found is not None  # 0 before the first
-    return found
+    count = REGISTRY.get_sample_value("din_refused_bundles_total", {"cause": cause})
+    assert count is not None  # 0 before the first
+    return count
 
 
 def test_a_process_without_a_bundle_stops_at_once(world: World, tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ def test_many_results(world: World) -> None:
     for number in range(2, 42):
         results.add_passed(replace(record, number=number, nonce=f"{number:032x}"))
     assert results.reason(record) == "too slow" and results.failed() == {record.version: 1}
-    assert [one.number for one in results.passed()] == list(range(41, 9, -1))
+    assert [record.number for record in results.passed()] == list(range(41, 9, -1))
 
 
 def test_a_folder_of_another_user_in_the_cache() -> None:
@@ -289,21 +289,21 @@ def test_a_rollback_at_the_start(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "reason"),
     [
         (lambda bundle: (bundle / "batch.onnx").write_bytes(b"of a later release"), "batch.onnx"),
         (lambda bundle: (bundle / GOLDEN).unlink(), "run `dvc repro export`"),
     ],
 )
 def test_a_bundle_that_cannot_be_opened(
-    spoil: Callable[[Path], object], told: str, world: World, deployment: Deployment
+    spoil: Callable[[Path], object], reason: str, world: World, deployment: Deployment
 ) -> None:
     """A sound manifest over a graph that this onnxruntime can't read, or without golden requests, is refused too."""
     spoil(world.bundles[1])
     seal(world.bundles[1])
     world.crown(1)
     deployment.follow()
-    assert deployment.refused and told in deployment.refused.reason and deployment.serving.record.number == 1
+    assert deployment.refused and reason in deployment.refused.reason and deployment.serving.record.number == 1
 
 
 def test_the_watch(world: World) -> None:
@@ -331,8 +331,8 @@ def test_a_graph_that_differs_from_pytorch(graph: str, world: World, serving) ->
     deployment.follow()
     assert refusals("golden requests") == before + 1
     with serving(deployment) as client:
-        told = client.get("/v2/health/ready").json()
-    assert told["record"] == 1 and f"{graph} differs from PyTorch by" in told["refused"]["reason"]
+        health = client.get("/v2/health/ready").json()
+    assert health["record"] == 1 and f"{graph} differs from PyTorch by" in health["refused"]["reason"]
 
 
 def test_golden_requests(steady: World) -> None:
@@ -340,16 +340,16 @@ def test_golden_requests(steady: World) -> None:
     scorer = Scorer.open(steady.bundles[0])
     golden = read_golden(steady.bundles[0])
 
-    def found(change: float, **keys: object) -> Objection | None:
+    def objection_to(change: float, **keys: object) -> Objection | None:
         changed = golden.model_copy(deep=True)
         changed.probabilities[7][0] += change
         changed.requests[7].update(keys)
         return objection(scorer, changed, None, [])
 
-    assert found(0.9e-5) is None
-    for reason in (found(2e-5), found(float("nan"))):
+    assert objection_to(0.9e-5) is None
+    for reason in (objection_to(2e-5), objection_to(float("nan"))):
         assert reason and reason.cause == "golden requests" and "on request 7 of golden.json" in reason.reason
-    reason = found(0.0, context={"colour": 1})
+    reason = objection_to(0.0, context={"colour": 1})
     assert reason and "a request of golden.json has no answer: request 7: context" in reason.reason
     assert objection(scorer.within(Limits(candidates=1)), golden, None, []) is None
 
@@ -359,8 +359,8 @@ def test_graphs_that_differ(steady: World) -> None:
 
     class Torn(Scorer):
         def both_of_many(self, requests):
-            found = super().both_of_many(requests)
-            return [Scores.of_logits(one.logits + 0.1) for one in found] if REQUEST in requests else found
+            scores = super().both_of_many(requests)
+            return [Scores.of_logits(score.logits + 0.1) for score in scores] if REQUEST in requests else scores
 
     torn = Torn.open(steady.bundles[0])
     reason = objection(torn, read_golden(steady.bundles[0]), Scorer.open(steady.bundles[0]), [REQUEST])
@@ -370,10 +370,10 @@ def test_graphs_that_differ(steady: World) -> None:
 def test_a_registry_that_is_away(world: World, deployment: Deployment) -> None:
     """The bundle answers on, the problem is named, and the registry is followed again when it is back."""
     away = world.registry_folder.rename(world.registry_folder.with_name("away"))
-    at, seen = deployment.seen_at, metrics.SEEN._value.get()
-    assert 0 <= time.time() - seen < 60
+    at, seen_time = deployment.seen_at, metrics.SEEN._value.get()
+    assert 0 <= time.time() - seen_time < 60
     deployment.follow()
-    assert deployment.problem and (deployment.seen_at, metrics.SEEN._value.get()) == (at, seen)
+    assert deployment.problem and (deployment.seen_at, metrics.SEEN._value.get()) == (at, seen_time)
     assert len(deployment.serving.scorer.score(REQUEST)) == 2
     away.rename(world.registry_folder)
     world.crown(1)

@@ -29,7 +29,9 @@ PLACES = (
 )
 """How the line of a 422 begins."""
 
-INFER = REQUESTS.map(lambda one: {"inputs": [{"name": "request", "datatype": "BYTES", "data": [json.dumps(one)]}]})
+INFER = REQUESTS.map(
+    lambda request: {"inputs": [{"name": "request", "datatype": "BYTES", "data": [json.dumps(request)]}]}
+)
 SCORE = (REQUESTS | st.lists(REQUESTS, max_size=3)).flatmap(faulty) | st.binary(max_size=50)
 BODIES = {"/v1/score": SCORE, "/v1/score?explain=1": SCORE, "/v2/models/log/infer": INFER.flatmap(faulty)}
 METHODS = ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PRI", "BREW", "post", ""]

@@ -43,11 +43,11 @@ def options_of(container: dict[str, Any]) -> dict[str, Any]:
 def test_the_command_is_accepted(pod: dict[str, Any]) -> None:
     """`din serve` has these options, the port is open, and a pod can finish its requests before it is killed."""
     container = pod["containers"][0]
-    given = options_of(container)
-    assert given["host"] == "0.0.0.0"
-    assert [port["containerPort"] for port in container["ports"]] == [given["port"]]
+    options = options_of(container)
+    assert options["host"] == "0.0.0.0"
+    assert [port["containerPort"] for port in container["ports"]] == [options["port"]]
     _, pause = container["lifecycle"]["preStop"]["exec"]["command"]
-    assert float(pause) + 2 * given["timeout"] < pod["terminationGracePeriodSeconds"]
+    assert float(pause) + 2 * options["timeout"] < pod["terminationGracePeriodSeconds"]
 
 
 def test_the_probes_are_routes(pod: dict[str, Any], steady: World) -> None:
@@ -86,12 +86,12 @@ def test_nginx_stands_before_the_server() -> None:
     deployment, service = read("serve.yaml")
     server, nginx = deployment["spec"]["template"]["spec"]["containers"]
     (port,) = nginx["ports"]
-    assert [each["targetPort"] for each in service["spec"]["ports"]] == [port["name"]]
+    assert [exposed["targetPort"] for exposed in service["spec"]["ports"]] == [port["name"]]
     configuration = (EXAMPLES / "nginx.conf").read_text(encoding="utf-8")
     options = options_of(server)
     assert f"listen {port['containerPort']};" in configuration
     assert f"server 127.0.0.1:{options['port']};" in configuration
-    pauses = [float(each["lifecycle"]["preStop"]["exec"]["command"][1]) for each in (nginx, server)]
+    pauses = [float(container["lifecycle"]["preStop"]["exec"]["command"][1]) for container in (nginx, server)]
     assert pauses[0] + 2 * options["timeout"] < pauses[1]
 
 

@@ -33,7 +33,7 @@ from tests.din_loop.server.served_world import World, serve
 
 def read(root: Path, params: Params, source: str, options: dict[str, Any], **table: Any) -> Workspace:
     """Fetch and featurize a source in a workspace of its own."""
-    here = Workspace(root)
+    workspace = Workspace(root)
     fields = {"user": {"user_id": "id"}, "item": {"category": "categorical"}}
     table |= {"items": str(root.parent / ITEMS), "history": str(root.parent / HISTORY)}
     if source == "table":
@@ -41,9 +41,9 @@ def read(root: Path, params: Params, source: str, options: dict[str, Any], **tab
     else:
         block = replace(params.fetch, source=source, options=options | {"table": table})
     params = replace(params, fetch=block, featurize=replace(params.featurize, fields=fields, max_history=20))
-    fetch(here, params)
-    featurize(here, params)
-    return here
+    fetch(workspace, params)
+    featurize(workspace, params)
+    return workspace
 
 
 def same_features(days: Days, world: World, params: Params, root: Path, **table: int) -> Workspace:
@@ -52,17 +52,17 @@ def same_features(days: Days, world: World, params: Params, root: Path, **table:
     serve(world, days, root / "served")
     options = {"path": str(root / "served"), "clicks": str(root / "clicks.csv"), "window_hours": 1}
     served = read(root / "a", params, "served", options | {"int_ids": ("user_id", "item_id")}, **table)
-    whole = read_json(served.raw / MANIFEST)["days"]
-    until = replace(params, data=replace(params.data, until=date.fromisoformat(whole[-1])))
+    days_served = read_json(served.raw / MANIFEST)["days"]
+    until = replace(params, data=replace(params.data, until=date.fromisoformat(days_served[-1])))
     truth = read(root / "b", until, "table", {}, events=str(root / "events.csv"), **table)
-    found, expected = (hash_files(here.features) for here in (served, truth))
-    assert found.pop(MANIFEST) and expected.pop(MANIFEST)
-    assert found == expected and len(whole) > 1
+    served_hashes, expected = (hash_files(workspace.features) for workspace in (served, truth))
+    assert served_hashes.pop(MANIFEST) and expected.pop(MANIFEST)
+    assert served_hashes == expected and len(days_served) > 1
     return served
 
 
-def replayed(world: World, here: Workspace, root: Path, **keys: Any) -> Replay:
-    return replay(here, root / "served", world.registry, **{"most": 1000, "key": None} | keys)
+def replayed(world: World, workspace: Workspace, root: Path, **keys: Any) -> Replay:
+    return replay(workspace, root / "served", world.registry, **{"most": 1000, "key": None} | keys)
 
 
 def test_a_replay(world: World, params: Params, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,12 +71,14 @@ def test_a_replay(world: World, params: Params, tmp_path: Path, capsys: pytest.C
     The times of the raw log are eight hours ahead of the server's.
     """
     days = Days(days=6, impressions=40)
-    here = same_features(days, world, params, tmp_path, utc_offset_hours=8)
-    found = replayed(world, here, tmp_path, utc_offset_hours=8)
-    assert [(one.requests, one.differ, one.problem) for one in found.versions] == [(len(days.impressions), 0, None)]
-    assert found.skew == [] and (found.compared or 0) > 100
+    workspace = same_features(days, world, params, tmp_path, utc_offset_hours=8)
+    result = replayed(world, workspace, tmp_path, utc_offset_hours=8)
+    assert [(version.requests, version.differ, version.problem) for version in result.versions] == [
+        (len(days.impressions), 0, None)
+    ]
+    assert result.skew == [] and (result.compared or 0) > 100
     assert "clients sent what the log holds" in capsys.readouterr().out
-    found.check()
+    result.check()
 
     def late_and_long(request: dict[str, Any]) -> dict[str, Any]:
         """Return a request with one more candidate, the first, which was not shown."""
@@ -86,7 +88,7 @@ def test_a_replay(world: World, params: Params, tmp_path: Path, capsys: pytest.C
     late.mkdir()
     days.write_tables(late)
     serve(world, days, late / "served", late_and_long)
-    first, *_ = replayed(world, here, late, utc_offset_hours=8).skew
+    first, *_ = replayed(world, workspace, late, utc_offset_hours=8).skew
     assert (first.field, first.cause) == ("history", "the newest behaviour is missing")
 
 
@@ -96,13 +98,13 @@ def test_any_size_and_refusals(world: World) -> None:
     row = {"request_id": "r", "version": scorer.version, "user_id": None, "hashed": False}
     large = {"history": ["i4"] * 10_001, "candidates": ["i5"] * 10_001}
     served = scorer.within(Limits(20_000, 20_000)).score(large)
-    (found,) = score_again(world.registry, [row | {"request": large, "probabilities": served}], None)
-    assert (found.differ, found.largest) == (0, 0.0)
-    (found,) = score_again(world.registry, [row | {"request": large, "probabilities": served + 0.01}], None)
-    assert (found.differ, found.largest) == (1, pytest.approx(0.01))
+    (again,) = score_again(world.registry, [row | {"request": large, "probabilities": served}], None)
+    assert (again.differ, again.largest) == (0, 0.0)
+    (again,) = score_again(world.registry, [row | {"request": large, "probabilities": served + 0.01}], None)
+    assert (again.differ, again.largest) == (1, pytest.approx(0.01))
     odd = {"user": {"user_id": [7]}, "candidates": ["i5"]}
-    (found,) = score_again(world.registry, [row | {"request": odd, "probabilities": [0.5]}], None)
-    assert (found.differ, found.largest, found.example) == (1, None, "r")
+    (again,) = score_again(world.registry, [row | {"request": odd, "probabilities": [0.5]}], None)
+    assert (again.differ, again.largest, again.example) == (1, None, "r")
 
 
 def test_a_log_without_candidates(world: World, tmp_path: Path) -> None:
@@ -123,17 +125,17 @@ def test_other_scores_and_unknown_versions(world: World, tmp_path: Path) -> None
     rows = pq.ParquetFile(path).read().to_pylist()
     rows[0]["probabilities"][0] += 1e-5
     pq.write_table(pa.Table.from_pylist(rows, SCHEMA), path)
-    found = replayed(world, Workspace(tmp_path), tmp_path)
-    (version,) = found.versions
-    assert (version.differ, version.example, found.compared) == (1, rows[0]["request_id"], None)
+    result = replayed(world, Workspace(tmp_path), tmp_path)
+    (version,) = result.versions
+    assert (version.differ, version.example, result.compared) == (1, rows[0]["request_id"], None)
     with pytest.raises(GateClosed, match="probabilities other than those served"):
-        found.check()
+        result.check()
     pq.write_table(pa.Table.from_pylist([row | {"version": "0" * 64} for row in rows], SCHEMA), path)
-    found = replayed(world, Workspace(tmp_path), tmp_path)
-    problems = [one.problem for one in found.versions]
+    result = replayed(world, Workspace(tmp_path), tmp_path)
+    problems = [version.problem for version in result.versions]
     assert problems[0] == f"no record of {world.registry.name} has it" and problems[1] is None
     with pytest.raises(GateClosed, match=r"no scores for .* requests of version 000000000000: no record of"):
-        found.check()
+        result.check()
 
 
 def test_files_of_a_killed_server(world: World, tmp_path: Path) -> None:
@@ -153,7 +155,7 @@ def test_files_of_a_killed_server(world: World, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "message"),
     [
         ({"request": None}, "request: JSON input"),  # e.g. blanked for a person who wants to be forgotten
         ({"version": "v1"}, "version: .*64 hex digits, got 'v1'"),
@@ -161,7 +163,7 @@ def test_files_of_a_killed_server(world: World, tmp_path: Path) -> None:
         ({"probabilities": []}, "the numbers of candidates, items and probabilities differ"),
     ],
 )
-def test_a_damaged_row(damage: dict[str, Any], told: str, tmp_path: Path) -> None:
+def test_a_damaged_row(damage: dict[str, Any], message: str, tmp_path: Path) -> None:
     """`din replay` and `din watch` name its request, and no missing probability counts as an equal one."""
     at = datetime(2026, 1, 31, 9)
     row = {"request_id": "r7", "answered_at": at, "version": "0" * 64, "user_id": "3", "hashed": False}
@@ -169,12 +171,12 @@ def test_a_damaged_row(damage: dict[str, Any], told: str, tmp_path: Path) -> Non
     path = tmp_path / "date=2026-01-31/hour=09/x.parquet"
     path.parent.mkdir(parents=True)
     pq.write_table(pa.Table.from_pylist([row | damage], SCHEMA), path)
-    here = Workspace(tmp_path)
+    workspace = Workspace(tmp_path)
     for read_log in (
-        lambda: replay(here, tmp_path, Registry(str(tmp_path), "log"), 10, None),
+        lambda: replay(workspace, tmp_path, Registry(str(tmp_path), "log"), 10, None),
         lambda: traffic.read(tmp_path, at + timedelta(hours=1), 10),
     ):
-        with pytest.raises(InputError, match=f"{tmp_path}: request 'r7': {told}.*: remove a damaged one"):
+        with pytest.raises(InputError, match=f"{tmp_path}: request 'r7': {message}.*: remove a damaged one"):
             read_log()
 
 

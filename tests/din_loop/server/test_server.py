@@ -53,7 +53,7 @@ def test_many_requests(client: httpx.Client, scorer: Scorer) -> None:
     """A list is answered by a list for each request."""
     requests = [REQUEST, {"candidates": ["i1"]}, {"candidates": []}]
     answer = client.post("/v1/score", json=requests).json()
-    assert answer["probabilities"] == [found.tolist() for found in scorer.score_many(requests)]
+    assert answer["probabilities"] == [scores.tolist() for scores in scorer.score_many(requests)]
     assert client.post("/v1/score", json=[]).json()["probabilities"] == []
 
 
@@ -71,8 +71,11 @@ def test_answers_come_first(client: httpx.Client) -> None:
 def test_why_a_score(client: httpx.Client, scorer: Scorer) -> None:
     """`?explain=2` adds the scorer's own explanation of each candidate, and changes nothing else."""
     requests = [REQUEST, {"candidates": ["i1"]}, {"candidates": []}]
-    found = [explain(scorer, request) for request in requests]
-    whys = [[one.strongest(place, 2) for place in range(one.effects.shape[1])] for one in found]
+    explanations = [explain(scorer, request) for request in requests]
+    whys = [
+        [explanation.strongest(place, 2) for place in range(explanation.effects.shape[1])]
+        for explanation in explanations
+    ]
     assert [len(why) for why in whys[0]] == [2, 2]
     for sent, why in [(REQUEST, whys[0]), (requests, whys)]:
         plain = client.post("/v1/score", json=sent).json()
@@ -86,15 +89,18 @@ def test_too_much_to_explain(client: httpx.Client, scorer: Scorer) -> None:
     """A request takes one score for each candidate with all parts, and one without each, also if it has none."""
     long = {"history": ["i1"] * (scorer.max_history + 3), "candidates": []}
     for request in [REQUEST, {"candidates": []}, long]:
-        each = 1 + len(explain(scorer, request).parts)
-        most = 1000 // each
-        one = request | {"candidates": ["i1"]}
+        scores = 1 + len(explain(scorer, request).parts)
+        most = 1000 // scores
+        short = request | {"candidates": ["i1"]}
         many = request | {"candidates": ["i1"] * most}
-        for fits, beyond in [(many, many | {"candidates": ["i1"] * (most + 1)}), ([one] * most, [one] * (most + 1))]:
+        for fits, beyond in [
+            (many, many | {"candidates": ["i1"] * (most + 1)}),
+            ([short] * most, [short] * (most + 1)),
+        ]:
             assert client.post("/v1/score?explain=1", json=fits).status_code == 200
             answer = client.post("/v1/score?explain=1", json=beyond)
             assert (answer.status_code, client.post("/v1/score", json=beyond).status_code) == (422, 200)
-            assert answer.json()["error"].startswith(f"explain: 1 takes {each * (most + 1):,} scores")
+            assert answer.json()["error"].startswith(f"explain: 1 takes {scores * (most + 1):,} scores")
         assert client.post("/v1/score?explain=1", json=[request | {"candidates": []}] * (most + 1)).status_code == 422
     assert client.post("/v1/score?explain=1", json=[]).json()["why"] == []
 
@@ -104,19 +110,19 @@ def test_an_explanation_grows_no_request(client: httpx.Client) -> None:
     request = {"user": {"user_id": "u" * 10_000}, "candidates": [*range(50)]}
     answer = client.post("/v1/score?explain=9", json=request)
     assert answer.status_code == 200 and len(answer.content) < 200_000
-    (told,) = {part["value"] for parts in answer.json()["why"] for part in parts if part.get("user") == "user_id"}
-    assert len(told) <= MOST_SHOWN
+    (value,) = {part["value"] for parts in answer.json()["why"] for part in parts if part.get("user") == "user_id"}
+    assert len(value) <= MOST_SHOWN
     large = {"user": {"user_id": "u" * 90_000}, "candidates": [1]}
     answer = client.post("/v1/score?explain=1", json=large)
     assert answer.status_code == 422 and "reads a body of 90," in answer.json()["error"]
 
 
-@pytest.mark.parametrize("given", ["", "-1", "2.5", "all", "9" * 5000])
-def test_a_wrong_number_of_parts(given: str, client: httpx.Client) -> None:
+@pytest.mark.parametrize("number", ["", "-1", "2.5", "all", "9" * 5000])
+def test_a_wrong_number_of_parts(number: str, client: httpx.Client) -> None:
     """The message names the value, and what was expected."""
-    answer = client.post(f"/v1/score?explain={given}", json=REQUEST)
+    answer = client.post(f"/v1/score?explain={number}", json=REQUEST)
     assert answer.status_code == 422
-    assert re.fullmatch(rf"explain: '{given[:9]}.*; expected a whole number from 0, .*", answer.json()["error"])
+    assert re.fullmatch(rf"explain: '{number[:9]}.*; expected a whole number from 0, .*", answer.json()["error"])
 
 
 @pytest.mark.parametrize(("path", "valid"), [("/v1/score", "explain"), ("/v2/models/log/infer", "none")])
@@ -278,8 +284,8 @@ def test_busy_and_late(steady, serving, monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_an_address_that_is_taken(processes: str, steady) -> None:
     """The command says so, and does not end as a closed gate would."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
         place = ["--registry", steady.registry.uri, "--model", steady.registry.model_name, "--port", port]
         done = CliRunner().invoke(app, ["serve", *place, "--processes", processes])
     assert done.exit_code == 2 and f"--host 127.0.0.1 --port {port}: Address already in use" in done.stderr
@@ -298,8 +304,8 @@ def test_the_open_inference_protocol(client: httpx.Client, scorer: Scorer) -> No
     (output,) = answer["outputs"]
     assert (answer["id"], answer["model_version"], output["shape"]) == ("7", scorer.version, [2])
     assert output["data"] == scorer.score(REQUEST).tolist()
-    told = client.get("/v2/models/log").json()
-    assert (told["inputs"][0]["name"], told["outputs"][0]["name"]) == ("request", output["name"])
+    metadata = client.get("/v2/models/log").json()
+    assert (metadata["inputs"][0]["name"], metadata["outputs"][0]["name"]) == ("request", output["name"])
 
 
 @pytest.mark.parametrize("inputs", [None, [], [{}], [{"name": "request", "datatype": "FP32", "data": ["{}"]}]])
@@ -311,11 +317,11 @@ def test_a_wrong_tensor(inputs, client: httpx.Client) -> None:
 
 def test_what_answers(client: httpx.Client, scorer: Scorer) -> None:
     """The model's page names version, record and fields, and its example is answered."""
-    told = client.get("/v1/model").json()
-    assert (told["version"], told["record"]["number"], told["max_history"]) == (scorer.version, 1, scorer.max_history)
-    assert told["fields"]["price"] == {"group": "item", "kind": "numeric"}
-    assert client.post("/v1/score", json=told["example"]).status_code == 200
-    assert told["example"]["user"]["user_id"] not in scorer.users
+    page = client.get("/v1/model").json()
+    assert (page["version"], page["record"]["number"], page["max_history"]) == (scorer.version, 1, scorer.max_history)
+    assert page["fields"]["price"] == {"group": "item", "kind": "numeric"}
+    assert client.post("/v1/score", json=page["example"]).status_code == 200
+    assert page["example"]["user"]["user_id"] not in scorer.users
     assert client.get("/v2/health/ready").json()["version"] == scorer.version
 
 

@@ -34,8 +34,8 @@ def rows(folder: Path) -> pa.Table:
 
 
 def figure(name: str, **labels: str) -> float:
-    found = [one for metric in REGISTRY.collect() for one in metric.samples if one.name == name]
-    return sum(one.value for one in found if labels.items() <= one.labels.items())
+    samples = [sample for metric in REGISTRY.collect() for sample in metric.samples if sample.name == name]
+    return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
 
 
 def wait_for(name: str, value: float, **labels: str) -> None:
@@ -64,20 +64,20 @@ def test_a_challenger_is_logged_apart(
     champion = Scorer.open(steady.bundles[0])
     assert {answer["version"] for answer in answers} == {champion.version}
     requests = [REQUEST, *LIST]
-    told = [answers[0]["request_id"], *answers[1]["request_id"]]
+    request_ids = [answers[0]["request_id"], *answers[1]["request_id"]]
     for folder, scorer in ((log, champion), (log / "shadow", challenger)):
-        found = {row["request_id"]: row for row in rows(folder).to_pylist()}
-        assert list(found) == told
-        assert {row["version"] for row in found.values()} == {scorer.version}
-        for name, request in zip(told, requests, strict=True):
-            np.testing.assert_allclose(found[name]["probabilities"], scorer.score(request), atol=1e-6)
+        rows_by_id = {row["request_id"]: row for row in rows(folder).to_pylist()}
+        assert list(rows_by_id) == request_ids
+        assert {row["version"] for row in rows_by_id.values()} == {scorer.version}
+        for name, request in zip(request_ids, requests, strict=True):
+            np.testing.assert_allclose(rows_by_id[name]["probabilities"], scorer.score(request), atol=1e-6)
     means = [np.concatenate([scorer.score(request) for request in requests]) for scorer in (champion, challenger)]
     difference = figure(names[1], version=challenger.version) - before[names[1]]
     assert difference == pytest.approx(np.abs(means[1] - means[0]).sum(), abs=1e-5) and difference > 0.01
     monkeypatch.chdir(tmp_path)
     (query,) = (block.text for block in of("sql") if block.page.stem == "serving")
-    ((one, other, count, _, far),) = duckdb.sql(query).fetchall()
-    assert (one, other, count) == (champion.version[:12], challenger.version[:12], 6)
+    ((served_version, shadow_version, count, _, far),) = duckdb.sql(query).fetchall()
+    assert (served_version, shadow_version, count) == (champion.version[:12], challenger.version[:12], 6)
     assert far == pytest.approx(np.abs(means[1] - means[0]).mean(), abs=1e-6)
 
 
@@ -123,14 +123,14 @@ def test_a_restart_without_the_challenger(steady: World, serving: Serve, caplog:
     """A process that can't open the challenger serves on, and says so."""
     with serving(steady.deploy(shadow="gone")) as client:
         assert client.post("/v1/score", json=REQUEST).status_code == 200
-        told = client.get("/v2/health/ready").json()["shadow"]
-        assert told["version"] is None and told["problem"].startswith("--shadow gone: ")
+        shadow = client.get("/v2/health/ready").json()["shadow"]
+        assert shadow["version"] is None and shadow["problem"].startswith("--shadow gone: ")
         assert figure("din_shadow_on") == 0
-    assert told["problem"] in caplog.text
+    assert shadow["problem"] in caplog.text
 
 
-@pytest.mark.parametrize(("shadow", "told"), [("7", "no record 7; there are 1"), ("golden", "on request 4 of golden")])
-def test_a_wrong_challenger(shadow: str, told: str, world: World, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("shadow", "line"), [("7", "no record 7; there are 1"), ("golden", "on request 4 of golden")])
+def test_a_wrong_challenger(shadow: str, line: str, world: World, tmp_path: Path) -> None:
     """The command ends before it serves."""
     if shadow == "golden":
         path = world.bundles[1] / "golden.json"
@@ -141,4 +141,4 @@ def test_a_wrong_challenger(shadow: str, told: str, world: World, tmp_path: Path
         shadow = str(world.bundles[1])
     command = ["serve", "--registry", world.registry.uri, "--model", "log", "--shadow", shadow]
     done = CliRunner().invoke(app, command)
-    assert done.exit_code == 2 and f"--shadow {shadow}: " in done.stderr and told in done.stderr
+    assert done.exit_code == 2 and f"--shadow {shadow}: " in done.stderr and line in done.stderr

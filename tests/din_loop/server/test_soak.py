@@ -79,12 +79,12 @@ class Client(threading.Thread):
                 continue
             self.seconds.append(time.perf_counter() - began)
             time.sleep(PAUSE)
-            told = answer.json()
-            expected = self._expected.get(told.get("version"))
-            if expected is None or told["probabilities"] != expected[number]:
-                self.wrong.append((answer.status_code, number, told))
+            content = answer.json()
+            expected = self._expected.get(content.get("version"))
+            if expected is None or content["probabilities"] != expected[number]:
+                self.wrong.append((answer.status_code, number, content))
             else:
-                self.answers[told["version"]] += 1
+                self.answers[content["version"]] += 1
 
 
 class Load:
@@ -110,12 +110,12 @@ class Load:
         """Return a function that describes the latency from now on."""
         starts = [len(client.seconds) for client in self.clients]
 
-        def told() -> str:
-            found = [client.seconds[start:] for client, start in zip(self.clients, starts, strict=True)]
-            half, most = np.quantile(np.concatenate(found), [0.5, 0.99]) * 1000
+        def latency() -> str:
+            latencies = [client.seconds[start:] for client, start in zip(self.clients, starts, strict=True)]
+            half, most = np.quantile(np.concatenate(latencies), [0.5, 0.99]) * 1000
             return f"p50 {half:.1f} ms, p99 {most:.1f} ms"
 
-        return told
+        return latency
 
 
 class Champions:

@@ -78,10 +78,10 @@ def log(steady: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     serve(steady, days, folder / "served")
     for day in (folder / "served").glob("date=*"):  # a file a day is read sooner than one an hour
         hours = sorted(day.glob("*/*.parquet"))
-        whole = pa.concat_tables([pq.ParquetFile(path).read() for path in hours])
+        table = pa.concat_tables([pq.ParquetFile(path).read() for path in hours])
         for path in hours[1:]:
             path.unlink()
-        pq.write_table(whole, hours[0])
+        pq.write_table(table, hours[0])
     return folder
 
 
@@ -119,15 +119,15 @@ def test_sound_days(judge: Judge, tmp_path: Path, capsys: pytest.CaptureFixture[
     old = tmp_path / "served" / f"date={JUDGED - timedelta(days=57)}" / "hour=00" / "damaged.parquet"
     old.parent.mkdir(parents=True)
     old.write_bytes(b"damaged")
-    found = judge()
-    assert found.alarms == []
-    names = {check.figure: check for check in found.checks}
+    judged = judge()
+    assert judged.alarms == []
+    names = {check.figure: check for check in judged.checks}
     assert {"requests", "history", "user.user_id", "unknown candidates.item_id", "clock", "AUC", "calibration"} <= set(
         names
     )
     assert names["AUC"].observed is not None
     assert "no alarm among" in capsys.readouterr().out
-    found.check()
+    judged.check()
 
 
 def test_clicks_of_drawn_users(log: Path, tmp_path: Path) -> None:
@@ -135,22 +135,22 @@ def test_clicks_of_drawn_users(log: Path, tmp_path: Path) -> None:
     end = datetime(JUDGED.year, JUDGED.month, JUDGED.day) + timedelta(days=1)
     days = traffic.read(log / "served", end, 25)
     clicks = Served(path=str(log / "served"), clicks=str(log / "clicks.csv"), window_hours=1)
-    found = outcomes.read(Workspace(tmp_path), log / "served", clicks, JUDGED, days[-1].share)
+    days_read = outcomes.read(Workspace(tmp_path), log / "served", clicks, JUDGED, days[-1].share)
     expected = [(day.day, len(day.rows), day.user_count) for day in days]
-    assert [(one.day, len(one.labels), len(np.unique(one.users))) for one in found] == expected
+    assert [(day.day, len(day.labels), len(np.unique(day.users))) for day in days_read] == expected
     people = {row["user_id"] for day in days for row in day.rows}
     assert 5 < len(people) < 35
     last = end.replace(tzinfo=UTC).timestamp()
     with (log / "events.csv").open(newline="") as file:
-        events = [one for one in csv.DictReader(file) if one["user_id"] in people and float(one["timestamp"]) < last]
-    assert sum(one.labels.sum() for one in found) == sum(int(one["label"]) for one in events) > 0
+        events = [row for row in csv.DictReader(file) if row["user_id"] in people and float(row["timestamp"]) < last]
+    assert sum(day.labels.sum() for day in days_read) == sum(int(row["label"]) for row in events) > 0
 
 
 def test_contexts_named_like_columns_of_the_log(judge: Judge) -> None:
     """Contexts may have the names of the columns that outcomes are computed from."""
     contexts = {"version": 1, "moment": 2, "day": 3, "score": 4}
-    found = judge(lambda request: request | {"context": contexts})
-    assert {check.figure: check.observed for check in found.checks}["AUC"] is not None
+    judged = judge(lambda request: request | {"context": contexts})
+    assert {check.figure: check.observed for check in judged.checks}["AUC"] is not None
 
 
 def test_a_client_that_breaks(
@@ -158,16 +158,16 @@ def test_a_client_that_breaks(
 ) -> None:
     """The alarm is named once in the registry, in JSON, in the metrics, and on the page of all runs."""
     metrics = tmp_path / "din.prom"
-    found = judge(lambda request: request | {"history": request["history"][:1]}, metrics=metrics)
+    judged = judge(lambda request: request | {"history": request["history"][:1]}, metrics=metrics)
     capsys.readouterr()
-    print_result(lambda: found, as_json=True)
+    print_result(lambda: judged, as_json=True)
     assert json.loads(capsys.readouterr().out)["alarms"][0]["action"] == "ask who owns the data"
-    assert "history" in {alarm.figure for alarm in found.alarms}
-    assert {alarm.action for alarm in found.alarms} == {"ask who owns the data"}
+    assert "history" in {alarm.figure for alarm in judged.alarms}
+    assert {alarm.action for alarm in judged.alarms} == {"ask who owns the data"}
     with pytest.raises(GateClosed, match=r"alarms in the days up to 2024-01-17 00:00 UTC: .*with `din replay`"):
-        found.check()
+        judged.check()
     stored = kept(registry.objects)
-    assert {alarm.figure for alarm in stored} == {alarm.figure for alarm in found.alarms}
+    assert {alarm.figure for alarm in stored} == {alarm.figure for alarm in judged.alarms}
     assert {(alarm.day, alarm.version) for alarm in stored} == {("2024-01-16", registry.history()[0].version)}
     judge()
     assert kept(registry.objects) == stored
@@ -184,9 +184,9 @@ def test_a_client_that_breaks(
 def test_a_silent_server(judge: Judge, tmp_path: Path) -> None:
     """No answer at all is an alarm, though nothing else can be told."""
     shutil.rmtree(tmp_path / "served" / f"date={JUDGED}")
-    found = judge()
-    assert [alarm.figure for alarm in found.alarms] == ["requests"]
-    assert {check.problem for check in found.checks if check.figure == "history"} == {
+    judged = judge()
+    assert [alarm.figure for alarm in judged.alarms] == ["requests"]
+    assert {check.problem for check in judged.checks if check.figure == "history"} == {
         "too few users to tell: 0, expected 20"
     }
 
@@ -269,10 +269,10 @@ def test_clicks_of_some_users_that_are_lost() -> None:
 def test_clicks_that_cannot_be_read(judge: Judge, tmp_path: Path) -> None:
     """All else is judged, and then the command says what is wrong with the clicks."""
     (tmp_path / "clicks.csv").write_text("user_id,timestamp\n1,2\n")
-    found = judge()
-    assert {check.figure for check in found.checks} >= {"requests", "scores"}
+    judged = judge()
+    assert {check.figure for check in judged.checks} >= {"requests", "scores"}
     with pytest.raises(InputError, match="expected item_id and request_id"):
-        found.check()
+        judged.check()
 
 
 def test_a_store_of_clicks_that_does_not_answer(judge: Judge, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,18 +289,18 @@ def test_a_store_of_clicks_that_does_not_answer(judge: Judge, log: Path, monkeyp
 
 def test_metrics_that_cannot_be_written(judge: Judge, registry: Registry, tmp_path: Path) -> None:
     """Alarms are kept and told all the same."""
-    found = judge(lambda request: request | {"history": []}, metrics=tmp_path / "none" / "din.prom")
-    assert "expected a file in a folder that can be written" in str(found.problem)
+    judged = judge(lambda request: request | {"history": []}, metrics=tmp_path / "none" / "din.prom")
+    assert "expected a file in a folder that can be written" in str(judged.problem)
     with pytest.raises(GateClosed):
-        found.check()
+        judged.check()
     assert kept(registry.objects)
 
 
 def test_missing_values_are_unknown(judge: Judge) -> None:
     """A bundle has a row for missing values, which makes neither them nor empty lists known values."""
     users = cycle([{}, {"user_id": []}])
-    found = {check.figure: check.observed for check in judge(lambda request: request | {"user": next(users)}).checks}
-    assert found["unknown user.user_id"] == 1
+    observed = {check.figure: check.observed for check in judge(lambda request: request | {"user": next(users)}).checks}
+    assert observed["unknown user.user_id"] == 1
 
 
 def test_an_old_champion(judge: Judge, registry: Registry, steady: World) -> None:
@@ -382,7 +382,7 @@ def test_whatever_the_server_accepts(
     scorer = Scorer.open(steady.bundles[0])
     read = [{"item_id": "i3", "timestamp": 1}] * (scorer.max_history - 1)
     requests = [
-        one | {"history": [*unread, *read, {"item_id": "i4", "timestamp": time}]} for one, unread, time in drawn
+        request | {"history": [*unread, *read, {"item_id": "i4", "timestamp": time}]} for request, unread, time in drawn
     ]
     requests += [{"candidates": [{"tags": [*range(first, first + 20), *tags]}]} for first in range(0, 120, 20)]
     requests += [{"candidates": [{"tags": [*range(101), *tags]}]}, {"candidates": ["i3"]}]
@@ -392,10 +392,10 @@ def test_whatever_the_server_accepts(
             scorer.score(request)
             answered.append(request)
     folder = logged(tmp_path_factory.mktemp("served"), scorer.version, answered)
-    found = traffic.figures(traffic.read(folder, NEW_YEAR, 1000), (), steady.registry)
+    figures = traffic.figures(traffic.read(folder, NEW_YEAR, 1000), (), steady.registry)
     fields = {field.name for field in scorer.fields} | {"item_id", "user_id"}
-    assert {name.partition(".")[2] for name in found if "." in name} <= fields
-    for name, figure in found.items():
+    assert {name.partition(".")[2] for name in figures if "." in name} <= fields
+    for name, figure in figures.items():
         judge_figure(name, figure)
 
 
@@ -418,7 +418,7 @@ def test_long_lists(steady: World, tmp_path: Path) -> None:
 def test_numbers_are_no_unknown_values(steady: World, tmp_path: Path) -> None:
     """Only fields with a vocabulary have values that a bundle may not know: no numbers, bucketed or not."""
     folder = logged(tmp_path, steady.registry.history()[0].version, [REQUEST])
-    found = traffic.figures(traffic.read(folder, NEW_YEAR, 1000), (), steady.registry)
-    assert {"user.age", "context.hour", "candidates.price"} <= found.keys()
-    unknown = {name.partition(".")[2] for name in found if name.startswith("unknown ")}
+    figures = traffic.figures(traffic.read(folder, NEW_YEAR, 1000), (), steady.registry)
+    assert {"user.age", "context.hour", "candidates.price"} <= figures.keys()
+    unknown = {name.partition(".")[2] for name in figures if name.startswith("unknown ")}
     assert unknown == {"user_id", "likes", "item_id", "rating", "moods", "tab", "marks"}

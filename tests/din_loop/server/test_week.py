@@ -49,14 +49,14 @@ def moment(day: int, hour: int = 0) -> float:
 
 def part(days: Days, start: float, end: float) -> Days:
     """Return the impressions from `start` until `end`; clicks before them are part of the prior histories."""
-    clicks = [one for one in days.impressions if one.at < start and one.click]
-    times = pa.array([round(one.at * 1e6) for one in clicks], pa.int64()).cast(pa.timestamp("us"))
-    columns = [[one.user for one in clicks], [one.item for one in clicks], times, range(len(clicks))]
+    clicks = [row for row in days.impressions if row.at < start and row.click]
+    times = pa.array([round(row.at * 1e6) for row in clicks], pa.int64()).cast(pa.timestamp("us"))
+    columns = [[row.user for row in clicks], [row.item for row in clicks], times, range(len(clicks))]
     later = pa.table(dict(zip(("user_id", "item_id", "timestamp", "sequence"), columns, strict=True)))
-    found = copy(days)
-    found.impressions = [one for one in days.impressions if start <= one.at < end]
-    found.history = pa.concat_tables([days.history, later.select(days.history.column_names).cast(days.history.schema)])
-    return found
+    result = copy(days)
+    result.impressions = [row for row in days.impressions if start <= row.at < end]
+    result.history = pa.concat_tables([days.history, later.select(days.history.column_names).cast(days.history.schema)])
+    return result
 
 
 class Week:
@@ -79,9 +79,9 @@ class Week:
 
     def run(self, names: tuple[str, ...], name: str, until: int, source: str, days: Days) -> Workspace:
         """Run steps of the pipeline on the days until one, which is included, in a workspace; return it."""
-        here = Workspace(self.folder / name)
-        here.root.mkdir(exist_ok=True)
-        days.write_tables(here.root)
+        workspace = Workspace(self.folder / name)
+        workspace.root.mkdir(exist_ok=True)
+        days.write_tables(workspace.root)
         table: dict[str, Any] = {"items": ITEMS, "history": HISTORY}
         fetch = replace(
             self.params.fetch, source="table", table=replace(self.params.fetch.table, events="events.csv", **table)
@@ -91,8 +91,8 @@ class Week:
             options = logged | {"int_ids": ("user_id", "item_id"), "table": table}
             fetch = replace(self.params.fetch, source="served", options=options)
         data = replace(self.params.data, until=FIRST_DAY + timedelta(days=until))
-        run(names, here, replace(self.params, fetch=fetch, data=data), self.folder / "output.txt")
-        return here
+        run(names, workspace, replace(self.params, fetch=fetch, data=data), self.folder / "output.txt")
+        return workspace
 
     def set(self, at: float) -> None:
         """Set the server's clock."""
@@ -137,5 +137,5 @@ def test_a_week(params: Params, tmp_path: Path) -> None:
     assert len({record.version for record in week.registry.history()}) == 1 + len(RETRAINED)
     steps = every[: every.index("evaluate") + 1]
     week.run(steps, "truth", RETRAINED[-1] - 1, "table", part(days, moment(BEFORE), end))
-    found, expected = (read_json(Workspace(tmp_path / one).evaluation)["test"]["auc"] for one in ("week", "truth"))
-    assert expected > 0.6 and abs(found - expected) < 1e-6
+    auc, expected_auc = (read_json(Workspace(tmp_path / name).evaluation)["test"]["auc"] for name in ("week", "truth"))
+    assert expected_auc > 0.6 and abs(auc - expected_auc) < 1e-6

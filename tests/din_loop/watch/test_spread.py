@@ -34,9 +34,9 @@ def test_p_values_of_clean_days(weekday: float, between: float, error: float) ->
     """Small p-values are as rare as they claim, and a shift of eight deviations has one."""
     rng = np.random.default_rng(7)
     figures = [clean(rng, weekday, between, error) for _ in range(1000)]
-    found = np.array([p_value(figure) for figure in figures])
-    assert (found < 0.01).mean() <= 0.02
-    assert (found < 0.001).mean() <= 0.004
+    p_values = np.array([p_value(figure) for figure in figures])
+    assert (p_values < 0.01).mean() <= 0.02
+    assert (p_values < 0.001).mean() <= 0.004
     deviation = np.hypot(between, error)
     moved = figures[0].values + np.append(np.zeros(DAYS - 1), 9 * deviation)
     assert p_value(Figure.level(moved, np.full(DAYS, error), USERS)) < 0.001
@@ -95,12 +95,12 @@ def test_gaps() -> None:
 def test_a_quiet_day_is_no_other_distribution() -> None:
     """With two fifths of the rows and users, chance moves a distribution further, which is no alarm."""
     rng = np.random.default_rng(3)
-    found = []
+    p_values = []
     for _ in range(50):
         rows = [1000] * (DAYS - 1) + [400]
         days = [Counter(map(str, rng.integers(0, 200, count))) for count in rows]
-        found.append(p_value(Figure.distribution(days, [500] * (DAYS - 1) + [200])))
-    assert np.mean(np.array(found) < 0.001) <= 0.02
+        p_values.append(p_value(Figure.distribution(days, [500] * (DAYS - 1) + [200])))
+    assert np.mean(np.array(p_values) < 0.001) <= 0.02
 
 
 def test_limits_are_where_a_figure_alone_would_alarm() -> None:
@@ -121,13 +121,13 @@ def test_too_little_to_tell() -> None:
     young = np.where(np.arange(DAYS) < DAYS - 10, np.nan, values)
     missing = np.append(values[:-1], np.nan)
     zeros = np.zeros(DAYS)
-    found = [judge("x", Figure.level(young, zeros, USERS)), judge("x", Figure.level(values, zeros, 19))]
-    found.append(judge("x", Figure.level(missing, zeros, USERS)))
-    reasons = [check.problem or "" for check in found]
+    checks = [judge("x", Figure.level(young, zeros, USERS)), judge("x", Figure.level(values, zeros, 19))]
+    checks.append(judge("x", Figure.level(missing, zeros, USERS)))
+    reasons = [check.problem or "" for check in checks]
     assert ["too few days" in reasons[0], "too few users to tell: 19" in reasons[1], "no such value" in reasons[2]] == [
         True
     ] * 3
-    assert alarms_among(found) == []
+    assert alarms_among(checks) == []
 
 
 def test_distributions() -> None:
