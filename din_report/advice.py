@@ -43,8 +43,8 @@ ADVICE: Seam[Callable[[Run], Advice | None]] = Seam("advice", ("din_report.advic
 
 def advise(run: Run) -> list[Advice]:
     """Return the advice of all rules, by code. A rule that fails is noted in `run.missing`."""
-    found = [run.attempt(f"advice {code}", partial(ADVICE[code].thing, run)) for code in ADVICE]
-    return [advice for advice in found if advice]
+    results = [run.attempt(f"advice {code}", partial(ADVICE[code].thing, run)) for code in ADVICE]
+    return [advice for advice in results if advice]
 
 
 @ADVICE.register("DIN101")
@@ -129,7 +129,7 @@ def unknown_candidates(run: Run) -> Advice | None:
     """DIN107: many candidates of the judged rows have no id of their own."""
     if run.scored is None:
         return None
-    split, share = max(run.scored.unknown_items.items(), key=lambda one: one[1])
+    split, share = max(run.scored.unknown_items.items(), key=lambda item: item[1])
     if share <= MANY_UNKNOWN:
         return None
     return Advice(
@@ -161,11 +161,13 @@ def missed_days(run: Run) -> Advice | None:
 @ADVICE.register("DIN110")
 def stopped(run: Run) -> Advice | None:
     """DIN110: a critical expectation or a gate stopped the run, and says itself what to do."""
-    expectations = [one for report in run.validation.values() for one in report.expectations]
-    notes = {one.name: one.advice for one in expectations if not one.success and one.severity == "critical"}
+    expectations = [expectation for report in run.validation.values() for expectation in report.expectations]
+    notes = {each.name: each.advice for each in expectations if not each.success and each.severity == "critical"}
     if run.gate and run.record is None:
-        closed = [one for one in run.gate.gates if one.verdict == "closed"]
-        notes |= {one.name: None if one.interval else one.reason for one in closed}  # beside an interval, only figures
+        closed = [entry for entry in run.gate.gates if entry.verdict == "closed"]
+        notes |= {
+            entry.name: None if entry.interval else entry.reason for entry in closed
+        }  # beside an interval, only figures
     name = next((name for name, note in notes.items() if note), None)
     if name is None:
         return None

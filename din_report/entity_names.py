@@ -27,10 +27,10 @@ def item_names(workspace: Workspace, features: Features, rows: Sequence[int]) ->
     columns = pq.read_schema(path).names if path.exists() else []
     title = next((column for column in _TITLES if column in columns), None)
     if title is None:
-        return [_text(one) for one in ids]
+        return [_text(raw_id) for raw_id in ids]
     table = pq.read_table(path, columns=[ITEM_ID, title], filters=pc.field(ITEM_ID).isin(ids))
     names = {row[ITEM_ID]: row[title] for row in table.to_pylist() if row[title] is not None}
-    return [_text(names.get(one, one)) for one in ids]
+    return [_text(names.get(raw_id, raw_id)) for raw_id in ids]
 
 
 def _text(value: Any) -> str:

@@ -130,8 +130,8 @@ def scored(workspace: Workspace, params: Params) -> Scored:
     length = _numpy(sample, "history_length")
     before = workspace.model / "before"  # judged the validation days, if the model has learned them
     knowing = {
-        "valid": _known(features, before if before.exists() else workspace.model),
-        "test": _known(features, workspace.model),
+        "valid": _with_known_ids(features, before if before.exists() else workspace.model),
+        "test": _with_known_ids(features, workspace.model),
     }
     splits: dict[SplitName, pa.Table] = {"valid": valid, "test": sample}
     by_day = splits if features.by_time else {}
@@ -157,7 +157,7 @@ def scored(workspace: Workspace, params: Params) -> Scored:
     )
 
 
-def _known(features: Features, model: Path) -> Features:
+def _with_known_ids(features: Features, model: Path) -> Features:
     """Return the features with the ids that a model knows, without PyTorch; see `din.model.artifact.known`."""
     day = read_json(model / "config.json").get("known_until")
     return features.at(date.fromisoformat(day)) if day else features
@@ -165,12 +165,12 @@ def _known(features: Features, model: Path) -> Features:
 
 def _days(split: SplitName, rows: pa.Table, confidence: float) -> Iterator[DayFigures]:
     """Yield the figures of the last `MOST_DAYS` days of a split, UTC."""
-    day = _numpy(rows, "timestamp").astype("datetime64[us]").astype("datetime64[D]")
-    for one in np.unique(day)[-MOST_DAYS:]:
-        own = rows.filter(pa.array(day == one))
-        auc = measured("auc", own).interval(confidence)
-        log_loss = measured("log_loss", own).interval(confidence)
-        yield DayFigures(one.astype(date), split, len(own), auc, log_loss)
+    days = _numpy(rows, "timestamp").astype("datetime64[us]").astype("datetime64[D]")
+    for day in np.unique(days)[-MOST_DAYS:]:
+        of_day = rows.filter(pa.array(days == day))
+        auc = measured("auc", of_day).interval(confidence)
+        log_loss = measured("log_loss", of_day).interval(confidence)
+        yield DayFigures(day.astype(date), split, len(of_day), auc, log_loss)
 
 
 def _mistakes(workspace: Workspace, features: Features, rows: pa.Table) -> list[Mistake]:
@@ -178,11 +178,11 @@ def _mistakes(workspace: Workspace, features: Features, rows: pa.Table) -> list[
     label = _numpy(rows, "label") != 0
     order = np.argsort(_numpy(rows, "prediction"), kind="stable")
     worst = [*order[label[order]][:MISTAKES], *order[~label[order]][::-1][:MISTAKES]]
-    found = rows.take(pa.array(worst, pa.int64())).to_pylist()
-    items = item_names(workspace, features, [row["item"] for row in found])
+    mistakes = rows.take(pa.array(worst, pa.int64())).to_pylist()
+    items = item_names(workspace, features, [row["item"] for row in mistakes])
     return [
         Mistake(bool(row["label"]), row["prediction"], user_name(features, row["user"]), item, row["history_length"])
-        for row, item in zip(found, items, strict=True)
+        for row, item in zip(mistakes, items, strict=True)
     ]
 
 
@@ -190,10 +190,12 @@ def calibration(labels: ArrayLike, probabilities: ArrayLike, confidence: float) 
     """Return bins of equal mass, cut as `din.metrics.calibration.ece` cuts them."""
     clicked = np.asarray(labels) != 0
     p = np.asarray(probabilities, np.float64)
-    number = bin_of_rows(p, BINS)
-    bins = [number == one for one in np.unique(number)]
-    ctrs = [wilson(int(clicked[own].sum()), int(own.sum()), confidence) for own in bins]
-    return [CalibrationBin(int(own.sum()), float(p[own].mean()), ctr) for own, ctr in zip(bins, ctrs, strict=True)]
+    numbers = bin_of_rows(p, BINS)
+    bins = [numbers == number for number in np.unique(numbers)]
+    ctrs = [wilson(int(clicked[in_bin].sum()), int(in_bin.sum()), confidence) for in_bin in bins]
+    return [
+        CalibrationBin(int(in_bin.sum()), float(p[in_bin].mean()), ctr) for in_bin, ctr in zip(bins, ctrs, strict=True)
+    ]
 
 
 def wilson(clicks: int, rows: int, confidence: float) -> Interval:
@@ -213,10 +215,12 @@ def slice_figures(rows: pa.Table, features: Features, confidence: float) -> Iter
     """
     columns = {name: _numpy(rows, name) for name in ("user", "item", "sequence", "history_length")}
     for part in slices(columns, features):
-        own = rows.take(pa.array(part.rows))
-        auc = measured("auc", own)
-        ratio = measured("calibration_ratio", own)
-        yield SliceFigures(part.name, len(own), len(auc.users), auc.interval(confidence), ratio.interval(confidence))
+        of_slice = rows.take(pa.array(part.rows))
+        auc = measured("auc", of_slice)
+        ratio = measured("calibration_ratio", of_slice)
+        yield SliceFigures(
+            part.name, len(of_slice), len(auc.users), auc.interval(confidence), ratio.interval(confidence)
+        )
 
 
 def _numpy(table: pa.Table, name: str) -> NDArray[Any]:

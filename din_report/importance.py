@@ -1,4 +1,4 @@
-"""Which fields matter: how much AUC is lost if a field's values are dealt to other owners at random.
+"""The importance of fields: the AUC that is lost if a field's values are dealt to other owners at random.
 
 One field is dealt at a time, between all users, all items, the behaviours of a shard, or its impressions. As
 "history", each impression is given another impression's behaviours. The model is not trained again, so two fields with
@@ -27,7 +27,7 @@ _SEED = 17
 
 @dataclass(frozen=True)
 class Importance:
-    """How much AUC is lost without the values of a field, with bounds clustered by user.
+    """The AUC that is lost without the values of a field, with bounds clustered by user.
 
     Attributes:
         group: whose field it is; None for the whole history.
@@ -94,18 +94,18 @@ def importances(workspace: Workspace, confidence: float) -> list[Importance]:
         dealt = predict(model.trained, _Dealt(model.features, field), "valid", chosen=chosen).probabilities
         return difference("auc", labels, rows.probabilities, dealt, users).interval(confidence)
 
-    found = [Importance("history", None, loss(None))]
-    found += [Importance(field.name, field.group, loss(field)) for field in model.features.fields]
-    return sorted(found, key=lambda one: -one.loss.point)
+    losses = [Importance("history", None, loss(None))]
+    losses += [Importance(field.name, field.group, loss(field)) for field in model.features.fields]
+    return sorted(losses, key=lambda importance: -importance.loss.point)
 
 
 def _sample(chosen: list[np.ndarray]) -> list[np.ndarray]:
     """Return at most `MOST_ROWS` rows, drawn at random from the first shards that have so many."""
     random = np.random.default_rng(_SEED)
     left = MOST_ROWS
-    found = []
+    sample = []
     for rows in chosen:
         drawn = np.sort(random.choice(rows, min(left, len(rows)), replace=False))
-        found.append(drawn)
+        sample.append(drawn)
         left -= len(drawn)
-    return found
+    return sample

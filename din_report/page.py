@@ -102,7 +102,7 @@ def _render(run: Run, advice: Sequence[Advice], importances: "Sequence[Importanc
     content: dict[str, Any] = {
         "Metrics": _metrics(run),
         "Learning": run.training,
-        "Gates": sorted(run.gate.gates, key=lambda one: _VERDICTS.index(one.verdict)) if run.gate else [],
+        "Gates": sorted(run.gate.gates, key=lambda entry: _VERDICTS.index(entry.verdict)) if run.gate else [],
         "Ranking and calibration": run.scored,
         "Fields": importances,
         "Slices": run.scored and run.scored.slices,
@@ -110,7 +110,7 @@ def _render(run: Run, advice: Sequence[Advice], importances: "Sequence[Importanc
         "Validation": run.validation,
         "Lineage": run.facts or run.gate,
     }
-    sections = [title for title, found in content.items() if found]
+    sections = [title for title, part in content.items() if part]
     before = [title for title in ("Metrics", "Learning", "Gates") if title in sections]
     sections.insert(len(before), "Advice")
     page = environment().get_template("page.html.j2")
@@ -118,7 +118,7 @@ def _render(run: Run, advice: Sequence[Advice], importances: "Sequence[Importanc
         run=run,
         verdict=run.verdict,
         sections=[*sections, "Terms"],
-        unreached=[title for title, found in content.items() if not found and title != "Fields"],
+        unreached=[title for title, part in content.items() if not part and title != "Fields"],
         advice=advice,
         gates=content["Gates"],
         models=MODELS,
@@ -160,9 +160,9 @@ def figure(value: Any) -> str:
     if isinstance(value, Interval):
         return "–" if math.isnan(value.lower) else figure((value.lower, value.upper))
     if isinstance(value, list | tuple):
-        is_range = len(value) == 2 and all(isinstance(one, int | float) for one in value)
-        told = (" … " if is_range else ", ").join(figure(one) for one in value[:_MOST_LISTED])
-        return f"{told}, …" if len(value) > _MOST_LISTED else told
+        is_range = len(value) == 2 and all(isinstance(element, int | float) for element in value)
+        text = (" … " if is_range else ", ").join(figure(element) for element in value[:_MOST_LISTED])
+        return f"{text}, …" if len(value) > _MOST_LISTED else text
     if isinstance(value, bool) or not isinstance(value, int | float):
         return cut(_MOMENT.sub(r"\1 \2 UTC", value) if isinstance(value, str) else value)
     return _number(value).replace("-", "−")
@@ -187,8 +187,8 @@ def code(text: str) -> Markup:
     return Markup(_MARKS.sub(_mark, str(escape(text))))
 
 
-def _mark(found: re.Match[str]) -> str:
-    return "−" if found["code"] is None else f"<code>{found['code']}</code>"
+def _mark(match: re.Match[str]) -> str:
+    return "−" if match["code"] is None else f"<code>{match['code']}</code>"
 
 
 def cut(value: Any) -> str:
@@ -200,12 +200,12 @@ def _deltas(run: Run) -> list[GateEntry]:
     """Return the differences from the champion, none if the candidate is the champion itself."""
     if run.gate is None or (run.gate.champion and run.gate.champion.version == run.gate.bundle):
         return []
-    return [one for one in run.gate.gates if one.name.startswith(_DELTA)]
+    return [entry for entry in run.gate.gates if entry.name.startswith(_DELTA)]
 
 
 def _failed(run: Run) -> list[Failed]:
     """Return the failed expectations, critical ones first."""
-    found = []
+    failures = []
     for suite, report in run.validation.items():
         for entry in report.expectations:
             if not entry.success:
@@ -213,15 +213,15 @@ def _failed(run: Run) -> list[Failed]:
                 columns = list(dict.fromkeys(name for row in sample for name in row))[:_MOST_COLUMNS]
                 rows = [[row.get(name) for name in columns] for row in sample]
                 title = f"Offending rows of {cut(entry.name)}"
-                found.append(Failed(suite, entry, PageTable(title, columns, rows, len(columns))))
-    return sorted(found, key=lambda one: one.entry.severity != "critical")
+                failures.append(Failed(suite, entry, PageTable(title, columns, rows, len(columns))))
+    return sorted(failures, key=lambda failed: failed.entry.severity != "critical")
 
 
 def _metrics(run: Run) -> PageTable | None:
     """Return the metrics of the candidate beside those of the champion, the floors and the oracle."""
-    found: list[tuple[str, str, Any]] = []
+    measured: list[tuple[str, str, Any]] = []
     if evaluation := run.evaluation:
-        found = [
+        measured = [
             ("Candidate", "test rows", evaluation.test),
             ("Candidate", "validation rows", evaluation.valid),
             ("Floor: LR", "test rows", evaluation.floors.lr),
@@ -229,9 +229,11 @@ def _metrics(run: Run) -> PageTable | None:
             ("Oracle", "true probabilities, test rows", evaluation.oracle),
         ]
     if champion := run.champion:
-        found.insert(2, ("Champion", f"its own test rows, until {champion.until}", champion.evaluation.test))
+        measured.insert(2, ("Champion", f"its own test rows, until {champion.until}", champion.evaluation.test))
     rows = [
-        (model, about, *(getattr(figures, key, None) for key in _METRICS)) for model, about, figures in found if figures
+        (model, about, *(getattr(figures, key, None) for key in _METRICS))
+        for model, about, figures in measured
+        if figures
     ]
     return PageTable("Metrics", ("Model", "Measured on", *_METRICS.values()), rows, 2) if rows else None
 
@@ -240,17 +242,17 @@ def _learning(run: Run) -> list[Chart]:
     """Return the learning curves beside the champion's on validation rows, thinned to `_MOST_EPOCHS` epochs."""
     if run.training is None or not run.training.history:
         return []
-    own = {one.epoch + 1: one for one in run.training.history}
-    champion = {one.epoch + 1: one for one in run.champion_training.history} if run.champion_training else {}
-    epochs = sorted(own | champion)
+    candidate = {epoch.epoch + 1: epoch for epoch in run.training.history}
+    champion = {epoch.epoch + 1: epoch for epoch in run.champion_training.history} if run.champion_training else {}
+    epochs = sorted(candidate | champion)
     epochs = epochs[:: -(-len(epochs) // _MOST_EPOCHS)]
     best = run.training.best_epoch
     ticks = [(float(at), str(at)) for at in epochs[:: -(-len(epochs) // 12)]]
     charts = []
     for metric, name in (("Loss", "valid_log_loss"), ("AUC", "valid_auc"), ("GAUC", "valid_gauc")):
-        lines = {"candidate": ("validation", own, name)}  # by the class of the page
+        lines = {"candidate": ("validation", candidate, name)}  # by the class of the page
         if metric == "Loss":
-            lines["other"] = ("train", own, "train_loss")
+            lines["other"] = ("train", candidate, "train_loss")
         if champion:
             lines["champion"] = ("champion's validation", champion, name)
         key = {style: words for style, (words, _, _) in lines.items()}
@@ -278,31 +280,31 @@ def _ranking(run: Run) -> list[Chart]:
     if scored is None:
         return []
     bins = scored.calibration
-    top = max((max(one.ctr.upper, one.predicted) for one in bins), default=1.0)
+    top = max((max(part.ctr.upper, part.predicted) for part in bins), default=1.0)
     plot = Plot(Axis(0, top * 1.04, "mean prediction"), Axis(0, top * 1.04, "CTR"))
     plot.line([(0, 0), (top, top)], "chance")
-    for one in bins:
-        plot.interval(one.predicted, one.ctr, "candidate")
+    for part in bins:
+        plot.interval(part.predicted, part.ctr, "candidate")
     picture = plot.svg("Calibration: CTR of ten bins of rows by their mean prediction")
-    rows = [(one.rows, one.predicted, one.ctr.point, one.ctr) for one in bins]
+    rows = [(part.rows, part.predicted, part.ctr.point, part.ctr) for part in bins]
     note = "On the diagonal, a prediction is the CTR. Below it, the model promises too much. Bounds are Wilson's."
     if run.features and run.features.negatives_drawn:
         note = f"The model is {NOT_CALIBRATED}. The chart is about these rows, and says nothing about service. {note}"
     charts = [Chart(picture, PageTable("Calibration", ("rows", "mean prediction", "CTR", "bounds"), rows, 0), note)]
     if len(scored.days) > 1:
-        charts.append(_by_day(run, "AUC", [one.auc for one in scored.days]))
-        charts.append(_by_day(run, "Log loss", [one.log_loss for one in scored.days]))
+        charts.append(_by_day(run, "AUC", [day.auc for day in scored.days]))
+        charts.append(_by_day(run, "Log loss", [day.log_loss for day in scored.days]))
     return charts
 
 
 def _by_day(run: Run, metric: str, values: Sequence[Interval]) -> Chart:
     """Return a metric of each held-out day with its bounds."""
     days = run.scored.days if run.scored else []
-    every = [value for one in values for value in (one.point, one.lower, one.upper)]
+    every = [bound for value in values for bound in (value.point, value.lower, value.upper)]
     plot = Plot(Axis(0, len(days), "held-out day, UTC"), Axis.over(every, metric))
-    for at, one in enumerate(values):
-        plot.interval(at + 0.5, one, "candidate")
-    rows = [(str(one.day), one.split, one.rows, value.point, value) for one, value in zip(days, values, strict=True)]
+    for at, value in enumerate(values):
+        plot.interval(at + 0.5, value, "candidate")
+    rows = [(str(day.day), day.split, day.rows, value.point, value) for day, value in zip(days, values, strict=True)]
     title = f"{metric} by day"
     table = PageTable(title, ("day", "split", "rows", metric, "bounds"), rows, 2)
     ticks = [(at + 0.5, f"{days[at].day:%d %b %y}") for at in range(0, len(days), -(-len(days) // 4))]
@@ -311,8 +313,8 @@ def _by_day(run: Run, metric: str, values: Sequence[Interval]) -> Chart:
 
 def _mistakes(run: Run) -> PageTable:
     rows = [
-        ("clicked" if one.clicked else "not clicked", one.user, one.item, one.prediction, one.history_length)
-        for one in (run.scored.mistakes if run.scored else [])
+        ("clicked" if row.clicked else "not clicked", row.user, row.item, row.prediction, row.history_length)
+        for row in (run.scored.mistakes if run.scored else [])
     ]
     columns = ("What happened", "User", "Item", "Prediction", "Behaviours before it")
     return PageTable("The worst predictions of test rows", columns, rows, 3)
@@ -320,42 +322,42 @@ def _mistakes(run: Run) -> PageTable:
 
 def _slices(run: Run) -> PageTable:
     rows = [
-        (one.name, one.rows, one.users, one.auc.point, one.auc, one.calibration.point, one.calibration)
-        for one in (run.scored.slices if run.scored else [])
+        (part.name, part.rows, part.users, part.auc.point, part.auc, part.calibration.point, part.calibration)
+        for part in (run.scored.slices if run.scored else [])
     ]
     return PageTable("Slices", ("Slice", "Rows", "Users", "AUC", "Bounds", "Calibration", "Bounds"), rows)
 
 
 def _fields(importances: "Sequence[Importance]") -> PageTable:
     rows = []
-    for one in importances:
-        loss = Interval(*(round(value, 4) + 0.0 for value in astuple(one.loss)))  # a change of 1e-6 is none
-        rows.append((one.name, one.group or "all behaviours", loss.point, loss))
+    for importance in importances:
+        loss = Interval(*(round(value, 4) + 0.0 for value in astuple(importance.loss)))  # a change of 1e-6 is none
+        rows.append((importance.name, importance.group or "all behaviours", loss.point, loss))
     return PageTable("Which fields matter", ("Field", "Of", "AUC lost", "Bounds"), rows, 2)
 
 
 def _expectations(suite: Suite, run: Run, most: int) -> PageTable:
     """Return the first expectations of a suite."""
     rows = []
-    for one in run.validation[suite].expectations[:most]:
-        bounds = ", ".join(f"{bound} {figure(value)}" for bound, value in one.threshold.items())
-        rows.append((one.name, one.column, one.severity, bounds, one.observed))
+    for expectation in run.validation[suite].expectations[:most]:
+        bounds = ", ".join(f"{bound} {figure(value)}" for bound, value in expectation.threshold.items())
+        rows.append((expectation.name, expectation.column, expectation.severity, bounds, expectation.observed))
     columns = ("Expectation", "Column", "Severity", "Threshold", "Observed")
     return PageTable(f"Expectations of {suite}", columns, rows, 4)
 
 
 def _lineage(run: Run) -> PageTable:
     """Return what the candidate was made from and compared with."""
-    found: dict[str, Any] = {}
+    parts: dict[str, Any] = {}
     if run.gate:
         champion = run.gate.champion
-        found["Candidate"] = run.gate.bundle
-        found["Champion compared with"] = f"{champion.version} (record {champion.number})" if champion else "none"
-        found["Code"] = run.gate.about.code
+        parts["Candidate"] = run.gate.bundle
+        parts["Champion compared with"] = f"{champion.version} (record {champion.number})" if champion else "none"
+        parts["Code"] = run.gate.about.code
     if run.facts:
-        found["Last training impression"] = run.facts.train_until
-        found["Seed"] = str(run.facts.seed)
-        found |= {part.capitalize(): digest for part, digest in run.facts.inputs}
+        parts["Last training impression"] = run.facts.train_until
+        parts["Seed"] = str(run.facts.seed)
+        parts |= {part.capitalize(): digest for part, digest in run.facts.inputs}
     if run.record:
-        found["Record"] = f"{run.record.number}, run {run.record.run_id or '–'}: {run.record.reason}"
-    return PageTable("Lineage", ("Part", "Value"), [*found.items()], 2)
+        parts["Record"] = f"{run.record.number}, run {run.record.run_id or '–'}: {run.record.reason}"
+    return PageTable("Lineage", ("Part", "Value"), [*parts.items()], 2)

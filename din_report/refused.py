@@ -40,12 +40,12 @@ def keep_refused(run: Run) -> None:
 
 def refused(workspace: Workspace) -> list[tuple[str, GateReport]]:
     """Return when each refused candidate was judged, and the report of its gate."""
-    found = []
+    reports = []
     for path in _reports(workspace):
         with suppress(InputError):  # written by another release, or damaged
             at = datetime.fromtimestamp(_time(path), UTC).isoformat(timespec="seconds")
-            found.append((at, documents.read(GateReport, path)))
-    return found
+            reports.append((at, documents.read(GateReport, path)))
+    return reports
 
 
 def _reports(workspace: Workspace) -> list[Path]:

@@ -105,7 +105,7 @@ class Run:
             return Verdict("promoted", explain_champion(self.record, self.gate), self.refusal)
         if self.gate:
             return Verdict(self.gate.verdict, explain(self.gate), self.refusal)
-        stopped = next((one for one in self.stages if one.state in ("failed", "closed")), None)
+        stopped = next((stage for stage in self.stages if stage.state in ("failed", "closed")), None)
         if stopped is None:
             return Verdict(
                 "unfinished", "The run has not reached its gate, so nothing is decided and the champion stays."
@@ -113,9 +113,9 @@ class Run:
         how = "its gate is closed" if stopped.state == "closed" else f"it ended with exit code {stopped.exit_code}"
         if stopped.exit_code is None:
             how = "it was killed, or is still running"
-        told = f"The run stopped at {stopped.name}: {how}. Nothing was judged, and the champion stays."
+        sentence = f"The run stopped at {stopped.name}: {how}. Nothing was judged, and the champion stays."
         has_table = stopped.name.startswith("validate_") and stopped.state == "closed"
-        return Verdict("stopped", told, "" if has_table else stopped.message)
+        return Verdict("stopped", sentence, "" if has_table else stopped.message)
 
     def importances(self) -> "list[Importance]":
         """Return how much each field is worth on validation rows; this needs PyTorch and the trained model."""
@@ -136,21 +136,21 @@ class Run:
     def _gate(self) -> GateReport | None:
         """Return the verdict, if it is about the bundle in this workspace, and no stage has failed since."""
         workspace = self.workspace
-        found = self._document(GateReport, workspace.gate)
+        report = self._document(GateReport, workspace.gate)
         manifest = workspace.bundle / MANIFEST
-        if found and found.bundle not in (None, sha256_file(manifest) if manifest.exists() else None):
+        if report and report.bundle not in (None, sha256_file(manifest) if manifest.exists() else None):
             self.missing[workspace.relative(workspace.gate)] = f"about another bundle than {workspace.bundle} is"
             return None
-        return found
+        return report
 
     def _document(self, expected: type[T], path: Path) -> T | None:
         name = self.workspace.relative(path)
         if not path.exists() or self._outdated(name):
             return None
-        found = self.attempt(name, lambda: documents.read(expected, path))
+        document = self.attempt(name, lambda: documents.read(expected, path))
         if name in self.missing:  # the page shows the name beside the message, which begins with the path
             self.missing[name] = self.missing[name].removeprefix(f"{path}: ")
-        return found
+        return document
 
     def attempt(self, name: str, read: Callable[[], T]) -> T | None:
         """Return a part of the run, or note why it can't be shown."""
@@ -169,11 +169,11 @@ class Run:
         A stage whose gate is closed has written its own files.
         """
         stopped = False
-        for one in self.stages:
-            stopped |= one.state == "failed"
-            if stopped and any(name == out or name.startswith(f"{out}/") for out in one.outs):
+        for stage in self.stages:
+            stopped |= stage.state == "failed"
+            if stopped and any(name == out or name.startswith(f"{out}/") for out in stage.outs):
                 return True
-            stopped |= one.state == "closed"
+            stopped |= stage.state == "closed"
         return False
 
     def _promoted(self) -> Record | None:
@@ -208,7 +208,7 @@ def _stages(workspace: Workspace) -> list[StageResult]:
     An outcome that says "failed" is outdated if the stage's outputs exist: DVC took them from its cache since. But the
     outcome of a stage that runs each time is of this run, and its outputs may be older.
     """
-    found = []
+    results = []
     for name, declared in stages_of(workspace).items():
         outs = declared.outs or (workspace.relative(workspace.gate),)  # which DVC does not track
         complete = all((workspace.root / out).exists() for out in outs)
@@ -217,11 +217,11 @@ def _stages(workspace: Workspace) -> list[StageResult]:
         state: StageState = "done" if complete else "not run"
         if code != 0 and (declared.always_changed or not complete):
             state = "closed" if code == 3 else "failed"
-        if any(one.state in ("failed", "closed") for one in found):
+        if any(result.state in ("failed", "closed") for result in results):
             state = "not run"  # its outputs, if any, are an older run's
         seconds, message = (outcome.seconds, outcome.message) if outcome else (None, "")
-        found.append(StageResult(name, declared.desc, outs, state, code, seconds, message))
-    return found
+        results.append(StageResult(name, declared.desc, outs, state, code, seconds, message))
+    return results
 
 
 def _outcome(path: Path) -> StageOutcome | None:

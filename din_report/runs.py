@@ -89,7 +89,7 @@ def write_runs(workspace: Workspace, uri: str, model_name: str) -> Runs:
     """
     runs = read_runs(workspace, uri, model_name)
     page = workspace.runs_page
-    local = {one.report for one in runs.rows if one.report and "://" not in uri}
+    local = {row.report for row in runs.rows if row.report and "://" not in uri}
     folder = page.parent.resolve()
     links = {place: quote(os.path.relpath(Path(place).expanduser().resolve(), folder)) for place in local}
     with FileLock(workspace.report_lock):
@@ -100,7 +100,7 @@ def write_runs(workspace: Workspace, uri: str, model_name: str) -> Runs:
 def print_runs(workspace: Workspace, runs: Runs, as_json: bool = False) -> None:
     """Print the page's path, or the runs as JSON."""
     if as_json:
-        print(json.dumps([asdict(one) for one in runs.rows], indent=2))
+        print(json.dumps([asdict(row) for row in runs.rows], indent=2))
         return
     older = f", {runs.left_out} older ones not shown" if runs.left_out else ""
     print(f"runs of {runs.name}: {len(runs.rows)}{older}")
@@ -119,11 +119,11 @@ def read_runs(workspace: Workspace, uri: str, model_name: str) -> Runs:
         run_id = key.split("/")[1]
         if run_id not in recorded:
             kept[run_id] = max(kept.get(run_id, ""), time.isoformat(timespec="seconds"))
-    found = [(record.at, record.number, record.run_id, record) for record in history]
-    found += [(at, 0, run_id, None) for run_id, at in kept.items()]
-    found.sort(key=lambda one: one[:2], reverse=True)
+    by_time = [(record.at, record.number, record.run_id, record) for record in history]
+    by_time += [(at, 0, run_id, None) for run_id, at in kept.items()]
+    by_time.sort(key=lambda run: run[:2], reverse=True)
     rows = []
-    for at, _, run_id, record in found[:MOST_RUNS]:
+    for at, _, run_id, record in by_time[:MOST_RUNS]:
         gate = _gate(objects, _file(keys, run_id, record, "gate.json"))
         page = _file(keys, run_id, record, "report.html")
         rows.append(_row(at, run_id, record, gate, page and objects.at(page)))
@@ -132,7 +132,7 @@ def read_runs(workspace: Workspace, uri: str, model_name: str) -> Runs:
     rows += [_row(at, None, None, gate, None) for at, gate in here]
     alarms = [_alarm(alarm) for alarm in kept_alarms(objects)[-MOST_ALARMS:]]
     shown = _newest_first([*_newest_first(rows)[:MOST_RUNS], *alarms])
-    return Runs(registry.name, shown, max(len(found) + len(here) - MOST_RUNS, 0))
+    return Runs(registry.name, shown, max(len(by_time) + len(here) - MOST_RUNS, 0))
 
 
 def _newest_first(rows: Iterable[RunRow]) -> list[RunRow]:
@@ -156,9 +156,9 @@ def _resolved(uri: str) -> str:
 
 
 def _row(at: str, run_id: str | None, record: Record | None, gate: GateReport | None, page: str | None) -> RunRow:
-    entries = {one.name: one for one in gate.gates} if gate else {}
+    entries = {entry.name: entry for entry in gate.gates} if gate else {}
     verdict = gate.verdict if gate else "stopped"
-    why = ", ".join(one.name for one in gate.not_open) if gate else "it kept no report of its gate"
+    why = ", ".join(entry.name for entry in gate.not_open) if gate else "it kept no report of its gate"
     if record:
         verdict = "promoted" if record.action == "promote" else record.action
         why = record.reason

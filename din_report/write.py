@@ -36,8 +36,8 @@ def report_run(workspace: Workspace) -> None:
 
 def print_titles(run: Run, advice: Sequence[Advice]) -> None:
     """Print the titles of the advice, and where all of it is."""
-    for one in advice:
-        print(f"advice: {one.code}  {one.title}")
+    for entry in advice:
+        print(f"advice: {entry.code}  {entry.title}")
     more = "; `din report` prints the advice" if advice else ""
     print(f"report: {run.workspace.relative(run.workspace.report)}{more}")
 
@@ -47,15 +47,15 @@ def print_report(run: Run, advice: Sequence[Advice], as_json: bool = False) -> N
     verdict = run.verdict
     path = run.workspace.relative(run.workspace.report)
     if as_json:
-        told = {"state": verdict.state, "verdict": verdict.sentence, "message": verdict.message}
-        found = told | {"report": path, "missing": run.missing, "advice": [asdict(one) for one in advice]}
-        print(json.dumps(found, indent=2))
+        verdict_parts = {"state": verdict.state, "verdict": verdict.sentence, "message": verdict.message}
+        document = verdict_parts | {"report": path, "missing": run.missing, "advice": [asdict(each) for each in advice]}
+        print(json.dumps(document, indent=2))
         return
     print(f"{verdict.state}: {verdict.sentence}")
     if verdict.message:
         print(verdict.message)
-    for one in advice:
-        print(f"\n{one.code}  {one.title}\n  seen: {one.seen}\n  why:  {one.why}\n  do:   {one.do}")
+    for entry in advice:
+        print(f"\n{entry.code}  {entry.title}\n  seen: {entry.seen}\n  why:  {entry.why}\n  do:   {entry.do}")
     print(f"\nreport: {path}")
 
 
@@ -70,6 +70,6 @@ def append_markdown(run: Run, path: Path) -> None:
         lines += ["", markdown_table(columns, rows)]
         reasons += [f"{gate.name}: {gate.reason or gate.verdict}" for gate in run.gate.not_open]
     if any(reasons):
-        told = "\n".join(filter(None, reasons)).splitlines()
-        lines += ["", *(f"    {line}" for line in told)]  # no fence, which a value of the log could end
+        message_lines = "\n".join(filter(None, reasons)).splitlines()
+        lines += ["", *(f"    {line}" for line in message_lines)]  # no fence, which a value of the log could end
     append_summary(path, "\n".join(lines) + "\n")
