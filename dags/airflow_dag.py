@@ -208,7 +208,7 @@ def render_stage(stage: Stage) -> Any:
     """Return a stage as a task."""
     where = f"dvc.yaml: stage {stage.name!r}: meta.airflow"
     settings = documents.check(TaskSettings, stage.meta.get("airflow") or {}, where)
-    given = {key: value for key, value in asdict(settings).items() if value is not None}
-    if minutes := given.pop("timeout_minutes", None):
-        given["execution_timeout"] = timedelta(minutes=minutes)
-    return run_stage.override(task_id=stage.name, doc_md=f"{stage.desc}\n\n`{stage.command}`", **given)(stage.name)
+    overrides = {key: value for key, value in asdict(settings).items() if value is not None}
+    if minutes := overrides.pop("timeout_minutes", None):
+        overrides["execution_timeout"] = timedelta(minutes=minutes)
+    return run_stage.override(task_id=stage.name, doc_md=f"{stage.desc}\n\n`{stage.command}`", **overrides)(stage.name)

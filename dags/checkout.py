@@ -65,8 +65,10 @@ class WorkerSettings:
             raise InputError("git: not found; install it on this worker: each run is a checkout of a commit")
         if find_spec("dvc") is None:
             raise InputError(f"dvc: not installed for {sys.executable}; pip install dvc: it runs the stages")
-        ours = Path(__file__).resolve().parent.parent
-        here = ours if Workspace(ours).pipeline.exists() else Path.cwd()  # an installed package holds no pipeline
+        code_root = Path(__file__).resolve().parent.parent
+        here = (
+            code_root if Workspace(code_root).pipeline.exists() else Path.cwd()
+        )  # an installed package holds no pipeline
         repository = os.environ.get("DIN_REPOSITORY") or str(here)
         home = os.environ.get("DIN_HOME")
         if is_remote(repository) and not home:

@@ -35,8 +35,8 @@ class Outs:
         try:
             reproduce(self._repo, stage, single_item=True)
         except DvcException as error:
-            told = "" if isinstance(error.__cause__, StageCmdFailedError) else f"{error}: {error.__cause__}"
-            return Done(1, self._printed + told)
+            fault = "" if isinstance(error.__cause__, StageCmdFailedError) else f"{error}: {error.__cause__}"
+            return Done(1, self._printed + fault)
         return Done(0, self._printed)
 
     def push(self, stage: str) -> None:

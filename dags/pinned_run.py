@@ -94,11 +94,11 @@ def open_run(
         InputError: a parameter, commit or day is unknown, the source can't be read, or another run has the id.
         Unavailable: git or the registry failed.
     """
-    given = _dotted(json.loads(json.dumps(dict(params or {}), default=str)))
-    for key, value in given.items():
+    overrides = _dotted(json.loads(json.dumps(dict(params or {}), default=str)))
+    for key, value in overrides.items():
         if advice := _NOT_GIVEN.get(key) or _NOT_GIVEN.get(key.partition(".")[0]):
             raise InputError(f"{key}={shown(value)} is set as a parameter; {advice}")
-    asked = PinnedRun(run_id, WorkerSettings.from_env().commit(commit), until or "", given, "", revision=commit)
+    asked = PinnedRun(run_id, WorkerSettings.from_env().commit(commit), until or "", overrides, "", revision=commit)
     return PinnedRun(**ask(asked, "open"))
 
 
@@ -107,12 +107,12 @@ def _dotted(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     from din.params.blocks import leaves
     from din.params.reading import Params
 
-    known = leaves(Params)
-    found: dict[str, Any] = {}
+    keys = leaves(Params)
+    dotted: dict[str, Any] = {}
     for key, value in values.items():
-        is_block = any(name.startswith(f"{above}{key}.") for name in known)
-        found |= _dotted(value, f"{above}{key}.") if is_block and isinstance(value, dict) else {f"{above}{key}": value}
-    return found
+        is_block = any(name.startswith(f"{above}{key}.") for name in keys)
+        dotted |= _dotted(value, f"{above}{key}.") if is_block and isinstance(value, dict) else {f"{above}{key}": value}
+    return dotted
 
 
 def run_stages(run: PinnedRun, stages: list[str] | None = None, reason: str | None = None) -> TaskOutcome:
@@ -149,8 +149,8 @@ def ask(run: PinnedRun, action: str, **arguments: Any) -> Any:
         check_out(settings, run.commit, place)
         file = place.state / ANSWER
         file.unlink(missing_ok=True)
-        ours = {"DIN_RUN_ID": run.run_id, "DIN_REPOSITORY": settings.repository, "DIN_HOME": str(settings.home)}
-        env = checkout_environment(place.root, **ours, **pin)
+        variables = {"DIN_RUN_ID": run.run_id, "DIN_REPOSITORY": settings.repository, "DIN_HOME": str(settings.home)}
+        env = checkout_environment(place.root, **variables, **pin)
         done = stream([sys.executable, "-P", "-m", "dags.worker", request], place.root, env, pass_fds=[lock])
         answer = json.loads(file.read_text()) if file.exists() else {}
         if (is_new and done.code == InputError.exit_code) or (action == "close" and done.code == 0):

@@ -26,7 +26,7 @@ SECONDS_TO_STOP = 20
 def settings(inherited: dict[str, str]) -> dict[str, str]:
     """Return the environment of all components: `inherited`, and defaults for the settings that it lacks."""
     port = inherited.get("AIRFLOW__API__PORT", "8080")
-    ours = {
+    defaults = {
         "AIRFLOW_HOME": str(Path.cwd() / ".airflow"),
         "AIRFLOW__CORE__DAGS_FOLDER": str(Path.cwd()),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -38,7 +38,7 @@ def settings(inherited: dict[str, str]) -> dict[str, str]:
         "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
     }
     path = os.pathsep.join([str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)])
-    return ours | inherited | {"PATH": path}
+    return defaults | inherited | {"PATH": path}
 
 
 def main() -> int:
