@@ -84,26 +84,26 @@ class Parameter:
 
 def parameters(block: type[Any]) -> dict[str, Parameter]:
     """Return the keys of a class of blocks or options, in the order of the file; nested blocks are keys too."""
-    found: dict[str, Parameter] = {}
+    keys: dict[str, Parameter] = {}
     for name, hint in get_type_hints(block, include_extras=True).items():
         kind, *notes = get_args(hint) if get_origin(hint) is Annotated else (hint,)
         docs = [note.documentation for note in notes if isinstance(note, Doc)]
         searches = [note for note in notes if isinstance(note, Search)]
         bounds = [note for note in notes if not isinstance(note, Doc | Search)]
         hint = Annotated[kind, *bounds] if bounds else kind
-        found[name] = Parameter(hint, docs[-1] if docs else "", searches[-1] if searches else None)
-    return found
+        keys[name] = Parameter(hint, docs[-1] if docs else "", searches[-1] if searches else None)
+    return keys
 
 
 def leaves(block: type[Any], prefix: str = "") -> dict[str, Parameter]:
     """Return the keys below a class of blocks or options that hold values, dotted, in the order of the file."""
-    found: dict[str, Parameter] = {}
-    for name, one in parameters(block).items():
-        if one.block:
-            found |= leaves(one.block, f"{prefix}{name}.")
+    values: dict[str, Parameter] = {}
+    for name, parameter in parameters(block).items():
+        if parameter.block:
+            values |= leaves(parameter.block, f"{prefix}{name}.")
         else:
-            found[f"{prefix}{name}"] = one
-    return found
+            values[f"{prefix}{name}"] = parameter
+    return values
 
 
 def parse(block: type[T], value: Any, where: object) -> T:
@@ -128,9 +128,9 @@ def _missing(block: type[Block], value: Mapping[str, Any], place: tuple[str, ...
     keys = parameters(block)
     if lacking := [name for name in keys if name not in value]:
         yield documents.lacks(place, lacking, list(keys))
-    for name, one in keys.items():
-        if one.block and name in value:
-            yield from _missing(one.block, value[name], (*place, name))
+    for name, parameter in keys.items():
+        if parameter.block and name in value:
+            yield from _missing(parameter.block, value[name], (*place, name))
 
 
 def _conflicts(block: Block, prefix: str = "") -> Iterator[str]:

@@ -30,7 +30,7 @@ from din.params.blocks import parameters, parse
 from din.params.reading import Params, path_keys, plain, read_text
 
 COMMENT_COLUMN = 34
-"""Where the comments of params.yaml begin."""
+"""The column in which the comments of params.yaml begin."""
 
 
 @dataclass(frozen=True)

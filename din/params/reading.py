@@ -137,7 +137,10 @@ def check_model(train: Train, reads: Callable[[str, str], bool], where: object) 
 
 def path_keys() -> tuple[str, ...]:
     """Return the dotted keys of all parameters that hold paths; in the options of a source, the key is `path`."""
-    return (*(key for key, one in leaves(Params).items() if Paths in get_args(one.hint)), "fetch.options.path")
+    return (
+        *(key for key, parameter in leaves(Params).items() if Paths in get_args(parameter.hint)),
+        "fetch.options.path",
+    )
 
 
 class _Constructor(SafeConstructor):
@@ -146,14 +149,14 @@ class _Constructor(SafeConstructor):
     @override
     def construct_object(self, node: Node, deep: bool = False) -> Any:
         try:
-            found = super().construct_object(node, deep)
-            if isinstance(found, int):
-                str(found)  # Python writes no integer of more than 4,300 digits
+            value = super().construct_object(node, deep)
+            if isinstance(value, int):
+                str(value)  # Python writes no integer of more than 4,300 digits
         except (ValueError, LookupError, ArithmeticError):
             kind = str(node.tag).rpartition(":")[2]
             problem = f"not a valid {kind}: {shown(node.value)}"
             raise ConstructorError(problem=problem, problem_mark=node.start_mark) from None
-        return found
+        return value
 
 
 # ruamel's own constructor of ordered mappings has tracebacks for repeated keys and for keys that are lists.
@@ -190,11 +193,11 @@ def _check_extent(root: Node | None) -> None:
     waiting: list[Any] = [root]
     seen = 0
     while waiting:
-        one = waiting.pop()
+        node = waiting.pop()
         seen += 1
         if seen > _MOST_VALUES:
             raise YAMLError(f"more than {_MOST_VALUES:,} values")
-        if isinstance(one, MappingNode):
-            waiting += [part for pair in one.value for part in pair]
-        elif isinstance(one, SequenceNode):
-            waiting += one.value
+        if isinstance(node, MappingNode):
+            waiting += [part for pair in node.value for part in pair]
+        elif isinstance(node, SequenceNode):
+            waiting += node.value

@@ -1,4 +1,4 @@
-"""Where `din tune` looks for better values of a parameter: a note in its type hint.
+"""The ranges in which `din tune` looks for better values: notes in the type hints of parameters.
 
     learning_rate: Annotated[PositiveFloat, Between(3e-4, 3e-3, log=True), Doc("at the start of training")] = 0.001
 
