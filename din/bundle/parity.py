@@ -196,18 +196,18 @@ def tied_share(labels: NDArray[Any], logits: Vector, tie: float) -> float:
     return float(near.sum() / (len(clicked) * len(other)))
 
 
-def _flips(mine: Vector, theirs: Vector, edges: list[ParityCase]) -> int:
+def _flips(logits: Vector, other_logits: Vector, edges: list[ParityCase]) -> int:
     """Count the pairs of candidates of a case that two paths rank differently, not counting ties.
 
     A pair is tied if its logits differ by at most the mean of their two tolerances.
 
     Args:
-        mine, theirs: [N] the logits of the edge cases.
+        logits, other_logits: [N] the logits of the edge cases by each path.
         edges: the edge cases. Extreme ones do not count.
     """
     ends = np.cumsum([len(case.packed) for case in edges])[:-1]
     flips = 0
-    for case, reference, other in zip(edges, *(np.split(part, ends) for part in (mine, theirs)), strict=True):
+    for case, reference, other in zip(edges, *(np.split(part, ends) for part in (logits, other_logits)), strict=True):
         allowed = ATOL_LOGIT * np.maximum(1, np.abs(reference))
         tie = (allowed[:, None] + allowed) / 2
         flips += 0 if case.extreme else int(((reference[:, None] - reference > tie) & (other[:, None] < other)).sum())

@@ -95,7 +95,7 @@ class Publisher(TableSource):
     def _input(self, table: str, rows: Rows) -> Input:
         """Describe a table, and check that its ids are whole numbers: one that is not would make all of them text."""
         described = super()._input(table, rows)
-        ids = [theirs for ours, theirs in described.names.items() if self.whole_ids and ours in (USER_ID, ITEM_ID)]
+        ids = [header for column, header in described.names.items() if self.whole_ids and column in (USER_ID, ITEM_ID)]
         odd = [name for name in ids if described.forms[name] != values.Form.WHOLE]
         rows.require([values.whole(rows, name)[1] for name in odd], self.advice)
         return described

@@ -49,8 +49,8 @@ class Rows:
         """Return a small table of one file, in memory."""
         table = pa.table({**columns})
         con = _in_memory().cursor()
-        con.register("given", numbered(table, 0))
-        return cls(con, "SELECT * FROM given", tuple(table.column_names), ((name, table.num_rows),))
+        con.register("in_memory", numbered(table, 0))
+        return cls(con, "SELECT * FROM in_memory", tuple(table.column_names), ((name, table.num_rows),))
 
     @property
     def name(self) -> str:

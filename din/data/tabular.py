@@ -57,21 +57,21 @@ class Input:
     forms: Mapping[str, int]  # of the values in each column, under their names
     text: bool  # whether the columns are text without types (CSV)
 
-    def identifier(self, ours: str) -> str:
+    def identifier(self, column: str) -> str:
         """Return SQL for an id column in the type that its values have in this table."""
-        name = self.names[ours]
+        name = self.names[column]
         kind = self.rows.types[name]
         return values.cast(self.rows[name], kind, values.identifier(kind, self.forms[name], self.text))
 
-    def side(self, ours: str) -> str:
+    def side(self, column: str) -> str:
         """Return SQL for a side column in its final type."""
-        name = self.names[ours]
+        name = self.names[column]
         kind = self.rows.types[name]
-        if ours not in self.lists:
+        if column not in self.lists:
             return values.cast(self.rows[name], kind, values.side(kind, self.forms[name], self.text))
-        elements = values.elements(self.rows, name, self.lists[ours])
+        elements = values.elements(self.rows, name, self.lists[column])
         kind = kind.removesuffix("[]") if kind.endswith("[]") else "VARCHAR"
-        wanted = values.side(kind, self.forms[name], self.text or self.lists[ours] is not None)
+        wanted = values.side(kind, self.forms[name], self.text or self.lists[column] is not None)
         return f"list_transform({elements}, lambda x: {values.cast('x', kind, wanted)})"
 
 
@@ -155,7 +155,7 @@ class TableSource(Source):
         if is_events or file is None or files.format_of(file.path) != "CSV":
             return dialect
         wanted = self._wanted(table).values()
-        if not all(re.fullmatch(rf"{UNNAMED}\d+", theirs) for theirs in wanted):
+        if not all(re.fullmatch(rf"{UNNAMED}\d+", header) for header in wanted):
             return dialect
         cells = readers.first_line(file, dialect)
         if {*wanted} <= {*cells}:
@@ -253,20 +253,20 @@ class TableSource(Source):
         return events.one_each("min", *map(table.identifier, _TABLES["events"]))  # 17 in one file is 17.0 in another
 
     def _require(self, table: str, names: Sequence[str], file: str) -> None:
-        for ours, theirs in self._wanted(table).items():
-            if theirs not in names:
+        for column, header in self._wanted(table).items():
+            if header not in names:
                 named = "name all columns in fetch.table.csv.names"
-                row = named if self._is_of_events(table) else f"map {{{ours}: column_1}}"
+                row = named if self._is_of_events(table) else f"map {{{column}: column_1}}"
                 headless = f"; or if the first line is a row, {row}" if files.format_of(file) == "CSV" else ""
                 raise InputError(
-                    f"{file}: no column {theirs!r} for {ours}; its columns: {listed(names)}. Map the right one in "
-                    f"fetch.table.{columns_key(table)}, e.g. {{{ours}: {listed(names[:1])}}}{headless}"
+                    f"{file}: no column {header!r} for {column}; its columns: {listed(names)}. Map the right one in "
+                    f"fetch.table.{columns_key(table)}, e.g. {{{column}: {listed(names[:1])}}}{headless}"
                 )
 
     def _wanted(self, table: str) -> dict[str, str]:
         """Map our names of the columns that a table must have to theirs."""
         further = (*self.params.keep, *self.params.items_from_events) if table == "events" else ()
-        return {ours: ours for ours in (*_TABLES[table], *further)} | getattr(self.params, columns_key(table))
+        return {column: column for column in (*_TABLES[table], *further)} | getattr(self.params, columns_key(table))
 
     def _others(self, table: str, names: Sequence[str]) -> list[str]:
         """Return the columns of a file that are read in addition to the wanted ones."""
@@ -291,7 +291,7 @@ class TableSource(Source):
     def _input(self, table: str, rows: Rows) -> Input:
         names = self._wanted(table) | {name: name for name in self._others(table, rows.names)}
         lists = _lists(rows, names, self.params.separators, table)
-        forms = values.forms(rows, {names[ours]: separator for ours, separator in lists.items()})
+        forms = values.forms(rows, {names[column]: separator for column, separator in lists.items()})
         return Input(rows, names, lists, forms, files.format_of(rows.files[0][0]) == "CSV")
 
     def _log(self, events: Input) -> RawLog:
@@ -318,7 +318,7 @@ class TableSource(Source):
         allowed = {name for cell, parts in self.params.explode.items() for name in (cell, *parts)}
         for name, table in {"events": events, **self._loaded}.items():
             keys = () if name == "history" else EVENT_COLUMNS
-            allowed |= {theirs for ours, theirs in table.names.items() if ours not in keys}
+            allowed |= {header for column, header in table.names.items() if column not in keys}
         if wrong := set(self.params.separators) - allowed:
             raise InputError(
                 f"fetch.table.separators: {sorted(wrong)[0]!r} is not one of the columns that may hold lists: "
@@ -340,22 +340,22 @@ class TableSource(Source):
         result: dict[str, str] = {}
         checks = []
         by_time = name in ("events", "history")
-        for ours, theirs in table.names.items():
-            if (name, ours) in ids:
-                result[ours] = values.cast(table.rows[theirs], table.rows.types[theirs], ids[name, ours])
-            elif by_time and ours == TIMESTAMP:
+        for column, header in table.names.items():
+            if (name, column) in ids:
+                result[column] = values.cast(table.rows[header], table.rows.types[header], ids[name, column])
+            elif by_time and column == TIMESTAMP:
                 unit = self.params.timestamp_unit
-                utc, time_checks = times.to_utc(table.rows, theirs, unit, table.forms[theirs])
+                utc, time_checks = times.to_utc(table.rows, header, unit, table.forms[header])
                 local = f"{utc} + to_hours({self.params.utc_offset_hours})"
                 # Before the day of the first event, because `daily` hides behaviours of the same day.
                 is_own = name == "history" and self._is_own_history
-                result[ours] = f"date_trunc('day', {local}) - INTERVAL 1 MICROSECOND" if is_own else local
+                result[column] = f"date_trunc('day', {local}) - INTERVAL 1 MICROSECOND" if is_own else local
                 checks += time_checks
-            elif by_time and ours == SEQUENCE:
-                result[ours], check = values.whole(table.rows, theirs)
+            elif by_time and column == SEQUENCE:
+                result[column], check = values.whole(table.rows, header)
                 checks.append(check)
             else:
-                result[ours] = table.side(ours)
+                result[column] = table.side(column)
         if by_time:
             result.setdefault(SEQUENCE, f"{start * table.rows.split} + row")
         for role, (answer, answer_checks) in answers.items():
@@ -368,14 +368,14 @@ class TableSource(Source):
 def _lists(rows: Rows, names: Mapping[str, str], separators: Mapping[str, str], table: str) -> dict[str, str | None]:
     """Map our name of each list column to its separator, or to None if the file has lists."""
     all_lists = {
-        ours: separators.get(theirs)
-        for ours, theirs in names.items()
-        if theirs in separators or rows.types[theirs].endswith("[]")
+        column: separators.get(header)
+        for column, header in names.items()
+        if header in separators or rows.types[header].endswith("[]")
     }
     scalars = (USER_ID,) if table == "history" and ITEM_ID in all_lists else EVENT_COLUMNS
-    lists = {ours: separator for ours, separator in all_lists.items() if ours not in scalars}
+    lists = {column: separator for column, separator in all_lists.items() if column not in scalars}
     for name, kind in rows.types.items():
-        is_list = name in (names[ours] for ours in lists) and kind.endswith("[]")
+        is_list = name in (names[column] for column in lists) and kind.endswith("[]")
         if (kind.removesuffix("[]") if is_list else kind).endswith(("]", ")")):
             raise InputError(
                 f"{rows.name}: column {shown(name)} is of type {type_name(kind)}; expected numbers or text, and "
@@ -441,20 +441,20 @@ def _exploded(history: Input) -> Input:
         return history
     rows = history.rows
     names = history.names
-    lists = {names[ours]: values.elements(rows, names[ours], sep) for ours, sep in history.lists.items()}
+    lists = {names[column]: values.elements(rows, names[column], sep) for column, sep in history.lists.items()}
     item = names[ITEM_ID]
 
-    def check(theirs: str) -> Check:
+    def check(header: str) -> Check:
         return Check(
-            f"len({lists[theirs]}) <> len({lists[item]})",
-            f"the number of values in {theirs}",
-            f"len({lists[theirs]})",
+            f"len({lists[header]}) <> len({lists[item]})",
+            f"the number of values in {header}",
+            f"len({lists[header]})",
             f"as many as in {item}",
             "give one for each item of the list",
         )
 
     rows.require(map(check, lists))
-    columns = {theirs: f"unnest({lists[theirs]})" if theirs in lists else rows[theirs] for theirs in names.values()}
+    columns = {header: f"unnest({lists[header]})" if header in lists else rows[header] for header in names.values()}
     columns[SEQUENCE] = f"unnest(range(len({lists[item]})))"
     text = history.text or history.lists[ITEM_ID] is not None
     return Input(rows.select(columns), {**names, SEQUENCE: SEQUENCE}, {}, {**history.forms, SEQUENCE: 1}, text)
@@ -462,22 +462,24 @@ def _exploded(history: Input) -> Input:
 
 def _items_of(events: Input, described: Sequence[str]) -> Input:
     """Return the columns of events that describe items, with one row for each item: its last one."""
-    names = {ours: theirs for ours, theirs in events.names.items() if ours in (ITEM_ID, *described)}
-    lists = {ours: separator for ours, separator in events.lists.items() if ours in described}
+    names = {column: header for column, header in events.names.items() if column in (ITEM_ID, *described)}
+    lists = {column: separator for column, separator in events.lists.items() if column in described}
     return replace(events, rows=events.rows.one_each("max", events.identifier(ITEM_ID)), names=names, lists=lists)
 
 
 def types_of_ids(tables: Mapping[str, Input]) -> dict[tuple[str, str], str]:
     """Return the type of each id column of each table; text wins if a CSV can be read either way."""
     result = {}
-    for ours in (USER_ID, ITEM_ID):
-        with_id = {name: table for name, table in tables.items() if ours in table.names}
+    for column in (USER_ID, ITEM_ID):
+        with_id = {name: table for name, table in tables.items() if column in table.names}
         kinds = {
-            name: values.identifier(table.rows.types[table.names[ours]], table.forms[table.names[ours]], table.text)
+            name: values.identifier(table.rows.types[table.names[column]], table.forms[table.names[column]], table.text)
             for name, table in with_id.items()
         }
         is_text = "VARCHAR" in kinds.values()
-        result |= {(name, ours): "VARCHAR" if is_text and with_id[name].text else kind for name, kind in kinds.items()}
+        result |= {
+            (name, column): "VARCHAR" if is_text and with_id[name].text else kind for name, kind in kinds.items()
+        }
     return result
 
 

@@ -36,7 +36,7 @@ def sample(session: Session, rows: ir.Table, pool: ir.Table, users: ir.Table, se
     Raises:
         InputError: a user has every item of the pool.
     """
-    pairs = session.store("own", rows.select("user", "item").distinct())
+    pairs = session.store("pairs", rows.select("user", "item").distinct())
     size = session.size(pool)
     positives = rows.filter(rows.split >= 0).select("user", SEQUENCE)
     waiting = session.store("waiting_0", positives.join(users.select("user", key="value"), "user"))

@@ -189,9 +189,9 @@ class Learner:
     def take_table(self, other: "Learner") -> None:
         """Copy the table of a learner of the same layout, and the state of its optimizer."""
         self.table.copy_(other.table)
-        theirs = other._sparse.state
+        state = other._sparse.state
         for name, tensor in self._sparse.state.items():
-            tensor.copy_(theirs[name])
+            tensor.copy_(state[name])
 
     def load_state(self, tensors: dict[str, Tensor], shared: SharedRows | None = None) -> None:
         """Continue from an earlier `state()`. Tensors with other names are ignored.
