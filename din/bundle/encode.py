@@ -34,7 +34,8 @@ from din.schema import ITEM_ID, TIMESTAMP, USER_ID, Field, Group, parse_field
 
 KEYS = ("user", "history", "candidates", "context", "time")
 _YEAR_10000 = 253_402_300_800  # in seconds; a larger number counts milliseconds
-_PIECE = 1 << 12  # packed behaviours per piece: few enough for activations to stay in a core's cache
+PIECE = 1 << 12
+"""Packed behaviours per piece: few enough for the activations of onnxruntime to stay in a core's cache."""
 
 _Columns = dict[Group, dict[str, Column]]
 
@@ -118,8 +119,11 @@ class Encoder:
         """Return the ids of the items or users in the bundle's table, as text, without a copy."""
         return self._tables[group][0].known if group in self._tables else ()
 
-    def pack(self, requests: Sequence[Mapping[str, Any]]) -> Iterator[PackedBatch]:
-        """Yield all candidates of all requests as packed impressions, in order and in pieces of bounded size.
+    def pack(self, requests: Sequence[Mapping[str, Any]], size: int = PIECE) -> Iterator[PackedBatch]:
+        """Yield all candidates of all requests as packed impressions, in order, and in pieces of bounded size.
+
+        Args:
+            size: about the most packed behaviours in a piece.
 
         Raises:
             InputError: a request does not have the form described in docs/serving.md.
@@ -129,15 +133,18 @@ class Encoder:
         request = np.repeat(np.arange(len(requests)), entries.impressions)
         ends = np.cumsum(entries.behaviours)
         starts = ends - entries.behaviours
-        piece = np.cumsum(entries.behaviours[request] + 1) // _PIECE
+        piece = np.cumsum(entries.behaviours[request] + 1) // size
         for rows in np.split(np.arange(len(request)), np.flatnonzero(np.diff(piece)) + 1):
             behaviour, offsets = ragged_take(starts[request[rows]], ends[request[rows]])
             segment = np.repeat(np.arange(len(rows)), np.diff(offsets))
             age = self._age(entries, behaviour, request[rows][segment])
-            yield self._packed(columns, request[rows], len(entries.history) + rows, behaviour, segment, age)
+            yield self._packed(columns, request[rows], len(entries.history), behaviour, rows, segment, age)
 
-    def pack_one(self, request: Mapping[str, Any]) -> Iterator[PackedBatch]:
+    def pack_one(self, request: Mapping[str, Any], size: int = PIECE) -> Iterator[PackedBatch]:
         """Yield the pieces of one request as request.onnx reads them: part of the candidates, with the whole history.
+
+        Args:
+            size: the most pairs of a candidate and a behaviour in a piece.
 
         Raises:
             InputError: the request does not have the form described in docs/serving.md.
@@ -150,39 +157,46 @@ class Encoder:
         behaviour = np.arange(length)
         segment = np.zeros(length, np.int64)
         age = self._age(entries, behaviour, segment)
-        size = max(1, _PIECE // (length + 1))
-        for start in range(0, count, size):
-            piece = np.arange(start, min(start + size, count))
-            items = np.concatenate([behaviour, length + piece])
-            yield self._packed(columns, owner, length + piece - start, behaviour, segment, age, items)
+        most = max(1, size // (length + 1))
+        for start in range(0, count, most):
+            candidate = np.arange(start, min(start + most, count))
+            yield self._packed(columns, owner, length, behaviour, candidate, segment, age)
 
     def _packed(
         self,
         columns: _Columns,
         owner: np.ndarray,
-        candidate: np.ndarray,
+        length: int,
         behaviour: np.ndarray,
+        candidate: np.ndarray,
         segment: np.ndarray,
         age: np.ndarray | None,
-        items: np.ndarray | None = None,
     ) -> PackedBatch:
+        """Pack a piece, whose items are a slice of the behaviours and its candidates.
+
+        Args:
+            owner: the request of each profile.
+            length: the number of behaviours in all entries.
+            behaviour, candidate: positions among all behaviours, and among all candidates.
+        """
+        first = behaviour.min(initial=length)
+        past = np.arange(first, behaviour.max(initial=-1) + 1)
+        items = np.concatenate([past, length + candidate])
         owners = {Group.ITEM: items, Group.BEHAVIOUR: behaviour, Group.USER: owner, Group.CONTEXT: owner}
         return PackedBatch(
             lookups={group: self._lookups(group, columns, chosen) for group, chosen in owners.items()},
-            candidate=candidate,
-            behaviour=behaviour,
+            candidate=len(past) + np.arange(len(candidate)),
+            behaviour=behaviour - first,
             segment=segment,
             age=age,
             labels=np.zeros(len(candidate), np.float32),
         )
 
-    def _lookups(self, group: Group, columns: _Columns, owners: np.ndarray | None) -> dict[str, Lookup]:
-        """Return the rows of the joint table for some owners of the columns, or for all if None."""
+    def _lookups(self, group: Group, columns: _Columns, owners: np.ndarray) -> dict[str, Lookup]:
+        """Return the rows of the joint table for some owners of the columns."""
         lookups = {}
         for field in self._of(group):
-            column = columns[group][field.name]
-            if owners is not None:
-                column = column.take(owners)
+            column = columns[group][field.name].take(owners)
             lookups[field.name] = field.form.look_up(column, self._records[field.name]["offset"])
         return lookups
 

@@ -34,6 +34,17 @@ def identity() -> str | None:
     return _library.identity if _library else None
 
 
+def scores() -> bool:
+    """Return whether native forms score requests here. onnxruntime scores them where the library can't be built."""
+    from din.ops.native.library import Unusable, load
+
+    try:
+        load()
+    except Unusable:
+        return False
+    return True
+
+
 @contextmanager
 def using(backend: Backend) -> Iterator[None]:
     """Choose the backend for all threads of this process, and restore the earlier one at the end of the block.

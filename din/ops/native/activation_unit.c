@@ -15,6 +15,7 @@
 #include "din_ops.h"
 #include "dice.h"
 #include "gemm.h"
+#include "keys.h"
 
 /* The first impression whose behaviours begin at or after behaviour `t`; B if there is none. */
 static int64_t impression_from(const din_histories *histories, int64_t t) {
@@ -32,17 +33,6 @@ static Range impressions_of_part(const din_histories *histories, int64_t parts, 
     Range behaviours = rows_of_part(histories->offsets[histories->impressions], parts, part);
     int64_t end = part + 1 == parts ? histories->impressions : impression_from(histories, behaviours.end);
     return (Range){impression_from(histories, behaviours.begin), end};
-}
-
-/* The key [K] of behaviour t. */
-INLINE const float *key_of(const din_histories *histories, int64_t t) {
-    return histories->keys + (histories->position ? histories->position[t] : t) * histories->key_width;
-}
-
-/* Copy the keys of behaviours t .. t + count - 1 to `keys` [count, KP]. */
-INLINE void take_keys(const din_histories *histories, int64_t t, int64_t count, float *keys) {
-    int64_t K = histories->key_width;
-    for (int64_t i = 0; i < count; i++) copy(keys + i * padded(K), key_of(histories, t + i), K);
 }
 
 void din_segment_offsets(int64_t count, const int64_t *segment, int64_t segments, int64_t *offsets) {

@@ -295,3 +295,37 @@ void din_pool_backward(
     const din_histories *histories,
     const float *d_pooled,  /* [B, K] */
     float *d_weight);       /* [T] out */
+
+/* ---- Scoring (score.c), in one thread ---- */
+
+/* A linear layer of a trained perceptron, with Dice after it unless it is the last: f(s) = s·(alpha + (1 -
+   alpha)·sigmoid(rate·s - shift)). Vectors have HP floats, H padded with zeros to din_hidden_size(1, H). */
+typedef struct din_scored_layer {
+    int64_t inputs;       /* I */
+    int64_t units;        /* H; 1 in the last layer */
+    const float *weight;  /* [I, HP], transposed; [I padded] in the last layer */
+    const float *bias;    /* [HP] */
+    const float *rate;    /* [HP], 1 / sqrt(variance + epsilon); NULL in the last layer */
+    const float *shift;   /* [HP], mean·rate; NULL in the last layer */
+    const float *alpha;   /* [HP]; NULL in the last layer */
+    const struct din_scored_layer *next; /* NULL in the last layer */
+} din_scored_layer;
+
+/* The outputs of a perceptron of at least two layers. */
+void din_score_perceptron(
+    const din_scored_layer *first,  /* I inputs */
+    int64_t rows,                   /* N */
+    const float *x,                 /* [N, I] */
+    float *y);                      /* [N] out */
+
+/* The interests of an activation unit: pooled_b = Σ_t a(k_t, q_b)·k_t over the behaviours t of a history. */
+void din_score_interests(
+    const din_scored_layer *first,  /* K inputs, H units: the part of the first layer that reads a key alone */
+    int64_t query_width,            /* D, at most K */
+    const float *query_weight,      /* [D, HP], transposed */
+    const float *product_weight,    /* [D, HP], transposed */
+    int64_t impressions,            /* B */
+    const float *query,             /* [B, D] */
+    const din_histories *histories, /* of B impressions, or one history that all of them share */
+    int64_t with_softmax,           /* 1: the weights of a history are normalised by a softmax */
+    float *pooled);                 /* [B, K] out */

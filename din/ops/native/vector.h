@@ -88,20 +88,24 @@ INLINE V clamp(V x, float limit) {
 #endif
 }
 
-/* 1 / (1 + e^−x), with a relative error of 3·10⁻⁷. NaN stays NaN.
+/* e^x for x from −87 to 87, with a relative error of 2·10⁻⁷. NaN stays NaN.
 
-   e^−x = 2ⁿ·eʳ with a whole number n and |r| ≤ ½ ln 2. A minimax polynomial gives eʳ. */
-INLINE V sigmoid(V x) {
-    x = clamp(x, 87);                           /* so that e^−x and 1 / e^−x are normal numbers */
-    V shifted = x * -1.44269504f + 12582912.0f; /* adding 1.5·2²³ leaves n in the low bits of the sum */
-    V r = (shifted - 12582912.0f) * -0.693147181f - x;
+   e^x = 2ⁿ·eʳ with a whole number n and |r| ≤ ½ ln 2. A minimax polynomial gives eʳ. */
+INLINE V exponential(V x) {
+    V shifted = x * 1.44269504f + 12582912.0f; /* adding 1.5·2²³ leaves n in the low bits of the sum */
+    V r = (shifted - 12582912.0f) * -0.693147181f + x;
     V power = broadcast(0.00829761865f);
     power = power * r + 0.0419156292f;
     power = power * r + 0.166675766f;
     power = power * r + 0.499988927f;
     power = power * r + 0.999999691f;
     power = power * r + 1.00000007f;
-    V divisor = power * (V)(((I)shifted << 23) + (127 << 23)) + 1.0f;
+    return power * (V)(((I)shifted << 23) + (127 << 23));
+}
+
+/* 1 / (1 + e^−x), with a relative error of 3·10⁻⁷. NaN stays NaN. */
+INLINE V sigmoid(V x) {
+    V divisor = exponential(-clamp(x, 87)) + 1.0f; /* so that e^−x and 1 / e^−x are normal numbers */
 #ifdef __AVX512F__
     /* One step of Newton's method makes the estimate exact enough, in a third of a division's time. */
     V inverse = (V)_mm512_rcp14_ps((__m512)divisor);

@@ -16,7 +16,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from din.base.errors import InputError
-from din.bundle import Scorer, encode
+from din.bundle import Scorer
 from din.bundle.contents import verify_bundle
 from din.bundle.latency import in_session, relative_time
 from din.bundle.scorer import RequestError, score_file
@@ -38,11 +38,12 @@ def differs(one: Any, other: Any) -> bool:
 def test_scoring_needs_no_training_framework(finished: Finished) -> None:
     """A process in which the import of training frameworks fails opens a bundle and scores."""
     script = f"""
-import importlib.abc, json, sys
-class Refuse(importlib.abc.MetaPathFinder):
+import importlib.abc, importlib.machinery, json, sys
+class Refuse(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {FORBIDDEN!r}:
-            raise ImportError(name + " is not for serving")
+        return importlib.machinery.ModuleSpec(name, self) if name.partition(".")[0] in {FORBIDDEN!r} else None
+    def exec_module(self, module):
+        raise ImportError(module.__name__ + " is not for serving")
 sys.meta_path.insert(0, Refuse())
 from din.bundle import Scorer, encode
 scorer = Scorer.open({str(finished.bundle)!r})
@@ -79,8 +80,9 @@ def test_large_work_is_done_in_pieces(scorer: Scorer, monkeypatch: pytest.Monkey
     requests = [REQUEST, {"candidates": []}, {"candidates": ["i1", "i2"]}, REQUEST | {"history": ["i1"] * 6}]
     one, many = [scorer.score(request) for request in requests], scorer.score_many(requests)
     for size in (1, 5, 9):
-        monkeypatch.setattr(encode, "_PIECE", size)
-        assert len(list(scorer._encoder.pack(requests))) > 1
+        monkeypatch.setattr(scorer._request, "piece", size)
+        monkeypatch.setattr(scorer._batch, "piece", size)
+        assert len(list(scorer._encoder.pack(requests, size))) > 1
         assert all(map(same, one, (scorer.score(request) for request in requests)))
         assert all(map(same, many, scorer.score_many(requests)))
 

@@ -22,7 +22,7 @@ from din.ops.native.library import HEADER, SOURCES, Unusable, load
 from tests.helpers.backends import needs_compiler
 
 ROOT = Path(__file__).parents[3]
-OPERATIONS = [str(ROOT / f"tests/din/ops/test_{name}.py") for name in ("operations", "updates", "batches")]
+OPERATIONS = [str(ROOT / f"tests/din/ops/test_{name}.py") for name in ("batches", "operations", "scoring", "updates")]
 
 
 def run_operations(folder: Path, **environment: str) -> None:
