@@ -61,6 +61,7 @@ def difference(scorer: Scorer, golden: Golden, pause: float = 0.0) -> str | None
         for number, (answer, expected) in enumerate(zip(answers, golden.probabilities, strict=True)):
             if not np.allclose(answer, expected, rtol=0, atol=ATOL_PROBABILITY):
                 far = np.abs(answer - expected).max()
-                problem = f"{graph} differs from PyTorch by {far:.2g} on request {number} of {GOLDEN}"
+                by = f"{graph} in C" if scorer.native else graph
+                problem = f"{by} differs from PyTorch by {far:.2g} on request {number} of {GOLDEN}"
                 return f"{problem}; expected at most {ATOL_PROBABILITY:g}"
     return None

@@ -2,8 +2,9 @@
 
     torch    the shipped model on feature shards
     onnx     batch.onnx on the same packed features: checks the export
-    scorer   the bundle on requests built from data/raw: checks the encoding too
+    scorer   the bundle on requests built from data/raw, in onnxruntime: checks the encoding too
              `score` (request.onnx) and `score_many` (batch.onnx)
+    native   the same requests in C kernels, if the model has a native form and this machine a C compiler
 
 Bit equality is not required, because onnxruntime does not promise it. Logits, probabilities and AUC must agree within
 the tolerances in `din.bundle.agreement`. The candidates of a request must keep their order, unless their logits differ
@@ -28,10 +29,19 @@ from numpy.typing import NDArray
 
 from din.base.artifacts import write_json
 from din.base.errors import GateClosed, InputError, is_of_this_machine, listed, shown
-from din.base.names import Version
 from din.base.workspace import Workspace
-from din.bundle.agreement import ATOL_LOGIT, ATOL_PROBABILITY, AUC_DELTA, MIN_STD, PATHS, ParityReport
+from din.bundle.agreement import (
+    ATOL_LOGIT,
+    ATOL_PROBABILITY,
+    AUC_DELTA,
+    MIN_STD,
+    PATHS,
+    PORTABLE,
+    ParityPath,
+    ParityReport,
+)
 from din.bundle.cases import ParityCase, real_cases
+from din.bundle.contents import verify_bundle
 from din.bundle.encode import Encoder
 from din.bundle.golden import difference, read_golden
 from din.bundle.golden_writer import torch_scores
@@ -65,23 +75,34 @@ def check_parity(workspace: Workspace, params: Params) -> None:
     version = None
     measured: dict[str, Any] = dict.fromkeys((*_FIGURES, "worst", "reason"))
     cases = real + edges
+    paths: tuple[ParityPath, ...] = PORTABLE
     try:
-        scorer = Scorer.open(workspace.bundle).within(Limits(history=sys.maxsize))  # edges are longer than any request
-        version = Version(scorer.version)
+        bundle = verify_bundle(workspace.bundle)
+        version = bundle.version
         graph = Graph(workspace.bundle / BATCH_GRAPH)
         by_path = {
             "torch": torch_scores(trained, (case.packed for case in cases)),
             "onnx": graph.run_all(case.packed for case in cases),
-            "score": Scores.joined([scorer.both(request) for case in cases for request in case.bare]),
-            "score_many": Scores.joined(scorer.both_of_many([full for case in cases for full in case.requests])),
         }
+        scorers = {"": Scorer(bundle, native=False)}
+        kernels = Scorer(bundle)
+        if kernels.native:
+            paths = PATHS
+            scorers["native_"] = kernels
+        for prefix, scorer in scorers.items():
+            scorer = scorer.within(Limits(history=sys.maxsize))  # edges are longer than any request
+            alone = Scores.joined([scorer.both(request) for case in cases for request in case.bare])
+            by_path[f"{prefix}score"] = alone
+            many = scorer.both_of_many([request for case in cases for request in case.requests])
+            by_path[f"{prefix}score_many"] = Scores.joined(many)
         measured = compare(by_path, real, edges)
         encoder = Encoder(workspace.bundle)
         extreme = [case for case in edges if case.extreme]
         fields = differing_fields(encoder, real if measured["reason"] else extreme)
         codes = f"a request gets other codes than featurize stores for {listed(fields)}" if fields else None
-        golden = difference(scorer, read_golden(workspace.bundle))
-        measured["reason"] = "; ".join(filter(None, (measured["reason"], golden, codes))) or None
+        golden = read_golden(workspace.bundle)
+        differences = [difference(scorer, golden) for scorer in scorers.values()]
+        measured["reason"] = "; ".join(filter(None, (measured["reason"], *differences, codes))) or None
     except Exception as error:  # a broken bundle can raise anything
         if is_of_this_machine(error):
             raise
@@ -89,7 +110,7 @@ def check_parity(workspace: Workspace, params: Params) -> None:
     report = ParityReport(
         verdict="closed" if measured["reason"] else "open",
         bundle=version,
-        paths=PATHS,
+        paths=paths,
         cases=sum(len(case.packed) for case in real) + len(edges),
         **measured,
     )
@@ -97,7 +118,7 @@ def check_parity(workspace: Workspace, params: Params) -> None:
     if report.reason:
         closed = f"{_table(report)}\nclosed: {report.reason}\nSee `worst` in {workspace.parity}."
         raise GateClosed(closed, workspace.parity)
-    print(f"{_table(report)}\nopen: {report.cases:,} cases agree on {', '.join(PATHS)}")
+    print(f"{_table(report)}\nopen: {report.cases:,} cases agree on {', '.join(paths)}")
 
 
 def compare(by_path: dict[str, Scores], real: list[ParityCase], edges: list[ParityCase]) -> dict[str, Any]:

@@ -3,14 +3,16 @@
     scorer = Scorer.open("models/bundle")        # verified; `din.release.registry.cache` opens a champion
     scorer.score({"user": {"user_id": 7}, "history": [50, 181], "candidates": [172, 96]})
 
-`score` answers one request with request.onnx, which encodes the history once for all candidates. `score_many` packs
-many requests for batch.onnx. Memory is bounded, because requests beyond `Limits` are refused. Opening a bundle reads
-and hashes every file once, and keeps the vocabularies as dictionaries, with about 100 bytes per value. docs/serving.md
-describes requests.
+C kernels score the built-in models (`din.bundle.native`). Where there is no C compiler, and for other models,
+onnxruntime does: `score` answers one request with request.onnx, which encodes the history once for all candidates, and
+`score_many` packs many requests for batch.onnx. Memory is bounded, because requests beyond `Limits` are refused.
+Opening a bundle reads and hashes every file once, and keeps the vocabularies as dictionaries, with about 100 bytes per
+value. docs/serving.md describes requests.
 """
 
 import contextlib
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +26,10 @@ from typing_extensions import override
 from din.base import documents
 from din.base.errors import InputError
 from din.bundle.contents import Verified, verify_bundle
-from din.bundle.encode import Encoder
+from din.bundle.encode import PIECE, Encoder
 from din.bundle.graph_inputs import AGE, feeds
 from din.bundle.limits import DEFAULT_LIMITS, Limits
+from din.bundle.native import NativeModel
 from din.features.packing import PackedBatch
 from din.schema import Field, Group
 
@@ -53,8 +56,9 @@ class Scores:
     probabilities: Vector
 
     @classmethod
+    @np.errstate(all="ignore")
     def of_logits(cls, logits: Vector) -> "Scores":
-        """Return the logits with their probabilities, 1/(1 + e^−logit)."""
+        """Return the logits with their probabilities, 1/(1 + e^−logit). One that is not finite may give NaN."""
         return cls(logits, np.exp(-np.logaddexp(0, -logits)))
 
     @classmethod
@@ -81,24 +85,33 @@ class RequestError(InputError):
 
 
 class Scorer:
-    """An open bundle. Threads may share it, because scoring does not modify it."""
+    """An open bundle. Threads may share it, because scoring does not modify it.
 
-    def __init__(self, bundle: Verified) -> None:
+    Args:
+        native: use C kernels where they support the model and this machine. False: use onnxruntime.
+
+    Attributes:
+        native: whether C kernels score.
+    """
+
+    def __init__(self, bundle: Verified, *, native: bool = True) -> None:
         self.version = bundle.version
         self.limits = DEFAULT_LIMITS
-        self._request = Graph(bundle.directory / REQUEST_GRAPH)
-        self._batch = Graph(bundle.directory / BATCH_GRAPH)
-        self.reads_ages = AGE in self._request.inputs
+        model = NativeModel.open(bundle.directory) if native else None
+        self.native = model is not None
+        self._request = Kernels(model, request=True) if model else Graph(bundle.directory / REQUEST_GRAPH)
+        self._batch = Kernels(model, request=False) if model else Graph(bundle.directory / BATCH_GRAPH)
+        self.reads_ages = self._request.reads_ages
         self._encoder = Encoder(bundle.directory, ages=self.reads_ages)
 
     @classmethod
-    def open(cls, directory: Path | str) -> Self:
+    def open(cls, directory: Path | str, *, native: bool = True) -> Self:
         """Open a local bundle, e.g. models/bundle.
 
         Raises:
             InputError: the directory is not a bundle, or a file differs from its manifest.
         """
-        return cls(verify_bundle(Path(directory)))
+        return cls(verify_bundle(Path(directory)), native=native)
 
     def within(self, limits: Limits) -> Self:
         """Return the same open bundle with other limits on the size of requests."""
@@ -136,7 +149,7 @@ class Scorer:
     def both(self, request: Request) -> Scores:
         """Return logits and probabilities of one request's candidates; see `score`."""
         self.limits.check(request, self.max_history)
-        return self._request.run_all(self._encoder.pack_one(request))
+        return self._request.run_all(self._encoder.pack_one(request, self._request.piece))
 
     def score_many(self, requests: Sequence[Request]) -> list[Vector]:
         """Score many requests at once, and return an array [C] for each.
@@ -151,7 +164,7 @@ class Scorer:
         all_scores: list[Scores] = []
         for group in grouped(self._checked(requests), _entries, _BATCH_ENTRIES):
             try:
-                scores = self._batch.run_all(self._encoder.pack(group))
+                scores = self._batch.run_all(self._encoder.pack(group, self._batch.piece))
             except InputError:
                 self._blame(group, len(all_scores))
                 raise
@@ -208,12 +221,16 @@ class Session(ort.InferenceSession):
             return super().run(output_names, input_feed, run_options)
 
 
-class Graph:
-    """One ONNX graph in an onnxruntime session. One thread per call is best for a service with many requests."""
+class Runner(ABC):
+    """A way to score packed batches.
 
-    def __init__(self, path: Path, threads: int = 1) -> None:
-        self._session = Session(path, threads)
-        self.inputs = [node.name for node in self._session.get_inputs()]
+    Attributes:
+        piece: the number of packed behaviours, or of pairs in a request, that it scores fastest.
+        reads_ages: whether the model reads how old behaviours are.
+    """
+
+    piece: int
+    reads_ages: bool
 
     def run_all(self, pieces: Iterable[PackedBatch]) -> Scores:
         """Return the concatenated scores of all packed batches."""
@@ -227,12 +244,45 @@ class Graph:
         """
         if len(packed) == 0:
             return Scores.joined([])
-        arrays = feeds(packed)
-        outputs = self._session.run(["logit", "probability"], {name: arrays[name] for name in self.inputs})
-        scores = np.asarray(outputs, np.float64)
-        if not np.isfinite(scores).all():
+        scores = self._scores(packed)
+        if not np.isfinite([scores.logits, scores.probabilities]).all():
             raise InputError(_TOO_EXTREME)
-        return Scores(*scores)
+        return scores
+
+    @abstractmethod
+    def _scores(self, packed: PackedBatch) -> Scores:
+        """Return the scores of a batch that is not empty."""
+
+
+class Graph(Runner):
+    """One ONNX graph in an onnxruntime session. One thread per call is best for a service with many requests."""
+
+    piece = PIECE
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        self._session = Session(path, threads)
+        self._inputs = [node.name for node in self._session.get_inputs()]
+        self.reads_ages = AGE in self._inputs
+
+    @override
+    def _scores(self, packed: PackedBatch) -> Scores:
+        arrays = feeds(packed)
+        outputs = self._session.run(["logit", "probability"], {name: arrays[name] for name in self._inputs})
+        return Scores(*np.asarray(outputs, np.float64))
+
+
+class Kernels(Runner):
+    """A built-in model in C, for batches that are requests or for all others."""
+
+    def __init__(self, model: NativeModel, *, request: bool) -> None:
+        self._model = model
+        self._request = request
+        self.piece = 1 << 16 if request else PIECE  # C cuts it into tiles, and numpy calls cost little beside it
+        self.reads_ages = model.reads_ages
+
+    @override
+    def _scores(self, packed: PackedBatch) -> Scores:
+        return Scores.of_logits(self._model(packed, request=self._request).astype(np.float64))
 
 
 def score_file(scorer: Scorer, lines: BinaryIO) -> Iterator[dict[str, Any]]:

@@ -30,9 +30,9 @@ from din.bundle.graphs import traced
 from din.bundle.scorer import Graph, Scorer
 from din.contracts.facts import NOT_CALIBRATED, Evaluation, Facts
 from din.contracts.manifests import Negatives
-from din.features.packing import PackedBatch, TableLayout
+from din.features.packing import TableLayout
 from din.features.reader import Features
-from din.kinds import NEVER_SEEN, Column, Lookup
+from din.kinds import NEVER_SEEN
 from din.model import MODELS, artifact
 from din.model.artifact import Trained
 from din.model.embedding import to_tensors
@@ -44,10 +44,11 @@ from din.ops.dice import Dice
 from din.params.blocks import to_json
 from din.params.reading import Params
 from din.params.train import Train
-from din.schema import Field, Group, parse_fields
+from din.schema import Field, parse_fields
 from tests.factories import documents_of
+from tests.factories.batches import draw_weights, random_batch
 from tests.factories.bundles import FIELDS, Finished
-from tests.factories.features import LENGTH, rows_of, with_lengths
+from tests.factories.features import rows_of, with_lengths
 from tests.helpers.settings import changed
 from tests.helpers.states import copied, same
 
@@ -91,14 +92,7 @@ def make(
     folder.mkdir(exist_ok=True)
     layout = TableLayout.of(fields, {field.name: rows_of(field, rows) for field in fields})
     model, table = build(fields, layout, train, sequences)
-    generator = torch.Generator().manual_seed(1)
-    for tensor in (*model.parameters(), table):
-        tensor.data.copy_(torch.randn(tensor.shape, generator=generator) * 0.4)
-    for module in model.modules():
-        if isinstance(module, Dice):
-            module.mean.normal_(generator=generator)
-            module.variance.uniform_(0.01, 4, generator=generator)
-            module.alpha.data[:4] = torch.tensor([0.0, 1.0, 1 + 1e-6, 1 - 1e-7])  # at and around the ends of folding
+    draw_weights(model, table)
     before = copied(model.state_dict())
     export_graphs(model, table, fields, folder)
     assert same(model.state_dict(), before)  # folding changes a copy
@@ -121,47 +115,6 @@ def exported(request: pytest.FixtureRequest, params: Params, tmp_path_factory: p
     return make(fields, train, tmp_path_factory.mktemp("graphs"), sequences)
 
 
-def random_batch(seed: int, exported: Exported, lengths: list[int], request: bool = False) -> PackedBatch:
-    """Return random features of len(lengths) impressions with histories of these lengths. A request has one history."""
-    random = np.random.default_rng(seed)
-    behaviours = sum(lengths[:1] if request else lengths)
-    owners = 1 if request else len(lengths)
-    items = random.integers(1, 6)
-
-    def lookups(group: Group, count: int) -> dict[str, Lookup]:
-        own = (field for field in exported.fields if field.group is group)
-        offsets = exported.layout.offsets
-        return {f.name: f.form.look_up(random_column(random, f, count), offsets[f.name]) for f in own}
-
-    return PackedBatch(
-        lookups={
-            Group.ITEM: lookups(Group.ITEM, items),
-            Group.BEHAVIOUR: lookups(Group.BEHAVIOUR, behaviours),
-            Group.USER: lookups(Group.USER, owners),
-            Group.CONTEXT: lookups(Group.CONTEXT, owners),
-        },
-        candidate=random.integers(0, items, len(lengths)),
-        behaviour=random.integers(0, items, behaviours),
-        segment=np.zeros(behaviours, np.int64) if request else np.repeat(np.arange(len(lengths)), lengths),
-        age=random.random(behaviours, np.float32),
-        labels=np.zeros(len(lengths), np.float32),
-    )
-
-
-def random_column(random: np.random.Generator, field: Field, owners: int) -> Column:
-    if field.kind == "vector":
-        vectors = random.normal(size=(owners, LENGTH)).astype(np.float32)
-        vectors[random.random(owners) < 0.2] = np.nan
-        return Column(vectors)
-    if not field.form.holds_ids:
-        return Column(np.where(random.random(owners) < 0.2, np.nan, random.normal(size=owners)).astype(np.float32))
-    if not field.form.ragged:
-        return Column(random.integers(0, rows_of(field, 6), owners).astype(np.int32))
-    counts = random.integers(1, 4, owners)
-    values = random.integers(0, rows_of(field, 6), counts.sum()).astype(np.int32)
-    return Column(values, np.concatenate([[0], np.cumsum(counts)]))
-
-
 SEEDS = st.integers(0, 2**32 - 1)
 
 
@@ -169,7 +122,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 @given(seed=SEEDS, lengths=st.lists(st.integers(0, 4), min_size=1, max_size=6))
 def test_batch_graph_equals_torch(exported: Exported, seed: int, lengths: list[int]) -> None:
     """Logits, and the probabilities made of them, are equal for any histories, including empty and single ones."""
-    packed = random_batch(seed, exported, lengths)
+    packed = random_batch(seed, exported.fields, exported.layout, lengths)
     with torch.no_grad():
         expected = exported.trained.model(exported.trained.table, to_tensors(packed)).double().numpy()
     scores = exported.batch.run(packed)
@@ -181,7 +134,7 @@ def test_batch_graph_equals_torch(exported: Exported, seed: int, lengths: list[i
 @given(seed=SEEDS, candidates=st.integers(1, 5), length=st.integers(0, 5) | st.integers(LONG, LONG + 5))
 def test_request_graph_equals_torch(exported: Exported, seed: int, candidates: int, length: int) -> None:
     """A request of any size gets the logits of `model.request`, which tests/din/model compares with packed rows."""
-    packed = random_batch(seed, exported, [length] * candidates, request=True)
+    packed = random_batch(seed, exported.fields, exported.layout, [length] * candidates, request=True)
     with torch.no_grad():
         expected = exported.trained.model.request(exported.trained.table, to_tensors(packed)).double().numpy()
     np.testing.assert_allclose(exported.request.run(packed).logits, expected, atol=1e-5, rtol=1e-5)
@@ -227,7 +180,7 @@ def test_large_weights_lie_beside_the_graphs_once(params: Params, tmp_path: Path
     request, batch = (weight_files(tmp_path / name) for name in ("request.onnx", "batch.onnx"))
     assert request & batch
     assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("weights/*")} == request | batch
-    packed = random_batch(0, exported, [2, 0, 1])
+    packed = random_batch(0, exported.fields, exported.layout, [2, 0, 1])
     with torch.no_grad():
         expected = exported.trained.model(exported.trained.table, to_tensors(packed))
     assert exported.batch.run(packed).logits == pytest.approx(expected.tolist(), abs=1e-5)
@@ -244,7 +197,7 @@ def test_a_kept_graph_takes_other_weights(params: Params, tmp_path: Path, monkey
     first = make(fields, train, tmp_path / "first", IDS)
     monkeypatch.setattr(graphs, "_trace", lambda *_: pytest.fail("traced again"))
     later = make(fields, train, tmp_path / "later", {"high": {"rating": [3, 5]}, "low": {"rating": [1, 2, 6]}}, rows=9)
-    packed = random_batch(0, later, [2, 0, 3, 4])
+    packed = random_batch(0, later.fields, later.layout, [2, 0, 3, 4])
     with torch.no_grad():
         expected = later.trained.model(later.trained.table, to_tensors(packed))
     assert later.batch.run(packed).logits == pytest.approx(expected.tolist(), abs=1e-5)

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from onnx import numpy_helper
+from safetensors.torch import load_file, save_file
 
 from din import kinds
 from din.base import documents
@@ -23,6 +24,7 @@ from din.bundle.scorer import Graph, Scorer, Scores, Vector
 from din.model import artifact
 from tests.factories.bundles import Finished
 from tests.factories.run import edit
+from tests.helpers.backends import REASON, needs_compiler
 
 
 def test_open_on_a_sound_bundle(own: Finished) -> None:
@@ -30,12 +32,13 @@ def test_open_on_a_sound_bundle(own: Finished) -> None:
     check_parity(own.here, own.params)
     found = own.parity()
     assert found["verdict"] == "open"
-    assert found["paths"] == ["torch", "onnx", "scorer"]
+    assert found["paths"] == ["torch", "onnx", "scorer", *["native"] * (not REASON)]
     assert found["bundle"] == Scorer.open(own.bundle).version
     assert found["cases"] > sum(own.features.manifest.rows.values()) + 10
     assert 0 < found["max_abs_probability_diff"] < 1e-5
     assert found["std"] > 0.01
-    assert set(found["worst"]) == {"case", "candidate", "request", "torch", "onnx", "score", "score_many"}
+    native = set() if REASON else {"native_score", "native_score_many"}
+    assert set(found["worst"]) == {"case", "candidate", "request", "torch", "onnx", "score", "score_many"} | native
 
 
 def perturb_a_weight(finished: Finished, graph: str) -> None:
@@ -46,6 +49,14 @@ def perturb_a_weight(finished: Finished, graph: str) -> None:
     values[0, 0] += 0.05
     weight.CopyFrom(numpy_helper.from_array(values, weight.name))
     onnx.save(model, path)
+
+
+def perturb_the_model(finished: Finished) -> None:
+    """Change a weight of the saved model, which only C kernels read."""
+    path = finished.bundle / artifact.IN_BUNDLE / "weights.safetensors"
+    weights = load_file(path)
+    weights["head.0.weight"][0, 0] += 0.05
+    save_file(weights, path)
 
 
 def swap_rows(finished: Finished, name: str) -> None:
@@ -65,6 +76,7 @@ def move_a_mean(signature: dict[str, Any]) -> None:
 DEFECTS = {
     "a weight of batch.onnx": lambda w: perturb_a_weight(w, "batch.onnx"),
     "a weight of request.onnx": lambda w: perturb_a_weight(w, "request.onnx"),
+    "a weight of the saved model": perturb_the_model,
     "swapped users": lambda w: swap_rows(w, "users"),
     "swapped categories": lambda w: swap_rows(w, "vocab/category"),
     "another mean": lambda w: edit(w.bundle / "signature.json", move_a_mean),
@@ -80,7 +92,10 @@ NAMED = {
 """The fields whose codes differ."""
 
 
-@pytest.mark.parametrize("defect", DEFECTS)
+@pytest.mark.parametrize(
+    "defect",
+    [pytest.param(name, marks=[needs_compiler] * (DEFECTS[name] is perturb_the_model)) for name in DEFECTS],
+)
 def test_closed_on_a_planted_difference(defect: str, own: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each difference is found although all hashes hold, and the report shows the worst row and the fields."""
     monkeypatch.setattr(parity, "MOST_IMPRESSIONS", 100)
