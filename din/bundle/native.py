@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from din.base.artifacts import read_json
+from din.base.errors import InputError
 from din.features.packing import PackedBatch
 from din.kinds import Lookup
 from din.ops import backend
@@ -234,13 +235,20 @@ def _dice(weights: Weights, name: str) -> Dice | None:
 
 
 def _read_weights(path: Path) -> Weights:
-    """Map the tensors of a safetensors file, all float32: the length of a JSON header, the header, and the numbers."""
+    """Map the tensors of a safetensors file, all float32: the length of a JSON header, the header, and the numbers.
+
+    Raises:
+        InputError: the file is of another form.
+    """
     content = np.asarray(np.memmap(path, np.uint8, "r"))
     start = 8 + int.from_bytes(content[:8].tobytes(), "little")
     numbers = content[start:]
-    header = json.loads(content[8:start].tobytes())
-    header.pop("__metadata__", None)
-    return {
-        name: numbers[slice(*tensor["data_offsets"])].view(np.float32).reshape(tensor["shape"])
-        for name, tensor in header.items()
-    }
+    try:
+        header = json.loads(content[8:start].tobytes())
+        header.pop("__metadata__", None)
+        return {
+            name: numbers[slice(*tensor["data_offsets"])].view(np.float32).reshape(tensor["shape"])
+            for name, tensor in header.items()
+        }
+    except ValueError as error:
+        raise InputError(f"{path}: not readable ({error}); run `dvc repro -f export`") from None

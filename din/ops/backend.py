@@ -65,7 +65,7 @@ def using(backend: Backend) -> Iterator[None]:
 
 
 def _load(backend: Backend) -> "Library | None":
-    from din.ops.native.library import Unusable, load  # imported here: cffi comes with the extra `train`
+    from din.ops.native.library import Unusable, load  # imported here: cffi comes with the extra `serve`
 
     try:
         return load()

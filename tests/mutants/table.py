@@ -67,7 +67,7 @@ OF_GATES = (
     Mutant("{metric}_over_popularity", CANDIDATE, 'against="popularity"', 'against="lr"', FAULT("good popularity")),
     Mutant("{metric}_over_lr", CANDIDATE, 'against="lr"', 'against="popularity"', FAULT("a good LR")),
     Mutant("parity", AGREEMENT, "diff <= ATOL_PROBABILITY", "diff <= 1", FAULT("paths that are far apart")),
-    Mutant("parity", AGREEMENT, '"open", None, PATHS', '"open", None, self.paths', FAULT("a path that was left out")),
+    Mutant("parity", AGREEMENT, "self.paths in (PATHS, PORTABLE)", "self.paths", FAULT("a path that was left out")),
     Mutant("parity", AGREEMENT, "self.cases > 0", "self.cases >= 0", FAULT("no case that was compared")),
     Mutant("parity", AGREEMENT, "self.std >= MIN_STD", "self.std >= 0", FAULT("outputs that are all alike")),
     Mutant("parity", CANDIDATE, "if report.bundle != version", "if False", FAULT("parity of another bundle")),

@@ -17,6 +17,7 @@ import httpx
 import numpy as np
 import onnx
 from onnx import numpy_helper
+from safetensors.numpy import load_file, save_file
 
 from din.base.artifacts import write_json
 from din.base.names import Version
@@ -33,6 +34,7 @@ from tests.din_loop.served_days import Days
 from tests.helpers.ports import free_port
 
 Client = Callable[[dict[str, Any]], dict[str, Any]]
+SAVED = "model/weights.safetensors"
 LIMITS = Limits(candidates=1000, history=1000, request_mb=0.1)
 
 
@@ -60,19 +62,26 @@ def copied(source: Path, target: Path) -> Path:
 
 
 def shift(graph: Path, factor: float = 0.5) -> None:
-    """Make a graph another model: scale its largest weights."""
+    """Make a graph another model: scale the weights of the MLP's last layer."""
     model = onnx.load(graph)
-    weights = max(
-        (w for w in model.graph.initializer if w.data_type == onnx.TensorProto.FLOAT), key=lambda w: len(w.raw_data)
-    )
+    (weights,) = (w for w in model.graph.initializer if w.name.startswith("model.head") and [*w.dims][:-1] == [1])
     weights.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weights) * np.float32(factor), weights.name))
     onnx.save(model, graph)
+
+
+def shift_saved(bundle: Path, factor: float = 0.5) -> None:
+    """Make the saved model, which C kernels read, the same other model."""
+    weights = load_file(bundle / SAVED)
+    (name,) = (name for name, tensor in weights.items() if name.startswith("head") and tensor.shape[:-1] == (1,))
+    weights[name] *= np.float32(factor)
+    save_file(weights, bundle / SAVED)
 
 
 def make_another(bundle: Path, factor: float = 0.5) -> Path:
     """Make a bundle another sound one: other weights, and golden requests with their probabilities."""
     for graph in ("request.onnx", "batch.onnx"):
         shift(bundle / graph, factor)
+    shift_saved(bundle, factor)
     golden = read_golden(bundle)
     seal(bundle)
     scorer = Scorer.open(bundle)

@@ -22,6 +22,7 @@ from din.bundle import Limits, Scorer
 from din.bundle.bundle_writer import seal
 from din.bundle.golden import GOLDEN, read_golden
 from din.bundle.scorer import Scores
+from din.ops import backend
 from din.release.registry.cache import _prune
 from din.release.registry.records import Record
 from din_loop.server import deployment as deployed
@@ -29,7 +30,8 @@ from din_loop.server import metrics, trial, trial_results
 from din_loop.server.deployment import Deployment
 from din_loop.server.trial import Objection, objection
 from din_loop.server.trial_results import TrialResults
-from tests.din_loop.server.served_world import World, running
+from tests.din_loop.server.served_world import SAVED, World, running
+from tests.helpers.backends import needs_compiler
 
 REQUEST = {"history": ["i4", "i5"], "candidates": ["i6", "i7"]}
 
@@ -289,16 +291,20 @@ def test_a_rollback_at_the_start(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "reason"),
+    ("spoil", "reason", "native"),
     [
-        (lambda bundle: (bundle / "batch.onnx").write_bytes(b"of a later release"), "batch.onnx"),
-        (lambda bundle: (bundle / GOLDEN).unlink(), "run `dvc repro export`"),
+        (lambda bundle: (bundle / "batch.onnx").write_bytes(b"of a later release"), "batch.onnx", False),
+        pytest.param(
+            lambda bundle: (bundle / SAVED).write_bytes(b"of a later release"), SAVED, True, marks=needs_compiler
+        ),
+        (lambda bundle: (bundle / GOLDEN).unlink(), "run `dvc repro export`", False),
     ],
 )
 def test_a_bundle_that_cannot_be_opened(
-    spoil: Callable[[Path], object], reason: str, world: World, deployment: Deployment
+    spoil: Callable[[Path], object], reason: str, native: bool, world: World, deployment: Deployment, monkeypatch
 ) -> None:
-    """A sound manifest over a graph that this onnxruntime can't read, or without golden requests, is refused too."""
+    """A sound manifest over a model that can't be read here, or without golden requests, is refused too."""
+    monkeypatch.setattr(backend, "scores", lambda: native)
     spoil(world.bundles[1])
     seal(world.bundles[1])
     world.crown(1)
@@ -320,10 +326,18 @@ def test_the_watch(world: World) -> None:
     assert not watch.is_alive()
 
 
-@pytest.mark.parametrize("graph", ["request.onnx", "batch.onnx"])
-def test_a_graph_that_differs_from_pytorch(graph: str, world: World, serving) -> None:
-    """One graph of another model is found with the golden requests, and the old bundle answers on."""
-    shutil.copy(world.bundles[0] / graph, world.bundles[1])
+@pytest.mark.parametrize(
+    ("file", "named"),
+    [
+        ("request.onnx", "request.onnx"),
+        ("batch.onnx", "batch.onnx"),
+        pytest.param(SAVED, "batch.onnx in C", marks=needs_compiler),
+    ],
+)
+def test_a_model_that_differs_from_pytorch(file: str, named: str, world: World, serving, monkeypatch) -> None:
+    """One file of another model is found with the golden requests, and the old bundle answers on."""
+    monkeypatch.setattr(backend, "scores", lambda: file == SAVED)
+    shutil.copy(world.bundles[0] / file, world.bundles[1] / file)
     seal(world.bundles[1])
     deployment = world.deploy()
     before = refusals("golden requests")
@@ -332,7 +346,7 @@ def test_a_graph_that_differs_from_pytorch(graph: str, world: World, serving) ->
     assert refusals("golden requests") == before + 1
     with serving(deployment) as client:
         health = client.get("/v2/health/ready").json()
-    assert health["record"] == 1 and f"{graph} differs from PyTorch by" in health["refused"]["reason"]
+    assert health["record"] == 1 and f"{named} differs from PyTorch by" in health["refused"]["reason"]
 
 
 def test_golden_requests(steady: World) -> None:

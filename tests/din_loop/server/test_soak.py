@@ -23,7 +23,7 @@ from din.base.names import Version
 from din.bundle import Scorer
 from din.bundle.bundle_writer import seal
 from din_loop import served_log
-from tests.din_loop.server.served_world import World, copied, make_another, running, shift
+from tests.din_loop.server.served_world import SAVED, World, copied, make_another, running, shift, shift_saved
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "60"))
 SWAPS = round(SECONDS / 600 * 1000)
@@ -230,11 +230,13 @@ def other_bundles(world: World, folder: Path) -> list[Path]:
 
 
 def damaged_bundles(world: World, folder: Path) -> list[Version]:
-    """Store three damaged bundles: one is no graph, one changed in the registry, and one's two graphs differ."""
+    """Store three damaged bundles: one is no graph, one changed in the registry, and one differs from PyTorch."""
     no_graph, changed, unequal = (copied(world.bundles[0], folder / f"damaged{number}") for number in range(3))
-    (no_graph / "request.onnx").write_bytes(b"no graph")
+    for name in ("request.onnx", SAVED):
+        (no_graph / name).write_bytes(b"no graph")
     (changed / "MODEL_CARD.md").write_text("another one\n")
     shift(unequal / "request.onnx")
+    shift_saved(unequal)
     for bundle in (no_graph, changed, unequal):
         seal(bundle)
     versions = [world.registry.put_bundle(bundle) for bundle in (no_graph, changed, unequal)]
