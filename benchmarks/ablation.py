@@ -127,11 +127,12 @@ def trained(kept: Path, features: Path, train: Train) -> Trained:
     opened = Features(features)
     model, table = build(opened.fields, TableLayout.of(opened.fields, opened.rows), train)
     with TemporaryDirectory() as folder:
-        exported = ExportedModel(model, table, opened, Path(folder), threads=1)
+        exported = ExportedModel(model, table, train, opened, Path(folder), threads=1)
         encoder = Encoder(Path(folder), train.model.ages)
         request = encoder.example(max(CANDIDATES, encoder.max_history))
         request["candidates"] = request["candidates"][:CANDIDATES]
-        times = best_ms({"request": lambda: exported.request.run_all(encoder.pack_one(request))})
+        scorer = exported.scorer
+        times = best_ms({"request": lambda: scorer.run_all(encoder.pack_one(request, scorer.piece))})
         size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
     return Trained(figures, cpu_s, times["request"], size / 1e6)
 

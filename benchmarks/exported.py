@@ -1,7 +1,8 @@
 """Answer one user's request with our exported graphs, and with other forms of the same network.
 
-ours     request.onnx on the packed request, as `Scorer` runs it
-raw      the same, including the encoding of raw ids
+raw      from raw ids, as `Scorer` does
+packed   the packed request as `Scorer` runs it: the C kernels, or request.onnx if the model or the machine has none
+onnx     request.onnx on the packed request
 floor    only the matrix products and sigmoids of the attention unit, in pieces that stay in a core's cache
 torch    the model itself in PyTorch, on the packed request
 padded   one row per candidate with its own copy of the history, and [q, k, q−k, q⊙k] as input, as the peers do
@@ -23,12 +24,14 @@ from din.bundle.bundle_writer import write_values
 from din.bundle.encode import SIGNATURE, Encoder
 from din.bundle.export import export_graphs
 from din.bundle.latency import attention_products, in_session
-from din.bundle.scorer import BATCH_GRAPH, REQUEST_GRAPH, Graph
+from din.bundle.native import NativeModel, supports
+from din.bundle.scorer import BATCH_GRAPH, REQUEST_GRAPH, Graph, Kernels
 from din.features.packing import PackedBatch, TableLayout
 from din.features.reader import Features
 from din.model.embedding import to_tensors
 from din.model.mlp import multilayer_perceptron
 from din.model.model import Model
+from din.params.blocks import to_json
 from din.params.train import Train
 
 _PAIRS = 50_000
@@ -40,7 +43,9 @@ _PIECE = 2_048
 class ExportedModel:
     """The exported graphs of a trained model and the encoder of its requests, with their files in `folder`."""
 
-    def __init__(self, model: Model, table: Tensor, features: Features, folder: Path, threads: int) -> None:
+    def __init__(
+        self, model: Model, table: Tensor, train: Train, features: Features, folder: Path, threads: int
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         layout = TableLayout.of(features.fields, features.rows)
         inputs = export_graphs(model, table, features.fields, folder)
@@ -56,18 +61,24 @@ class ExportedModel:
         self.threads = threads
         self.request = Graph(folder / REQUEST_GRAPH, threads)
         self.batch = Graph(folder / BATCH_GRAPH, threads)
+        config = {"train": to_json(train), "table": {"offsets": layout.offsets}, "sequences": {}}
+        weights = {name: tensor.numpy() for name, tensor in {**model.state_dict(), "table": table}.items()}
+        native = supports(config)
+        self.scorer = Kernels(NativeModel(config, weights), request=True) if native else self.request
 
     def runs(self, request: Mapping[str, Any]) -> dict[str, Callable[[], Any]]:
-        """Return functions that score a request: ours, from the encoded request and from raw ids, and `torch`."""
+        """Return functions that score a request in all ways but `floor` and `padded`."""
         pieces = list(self.encoder.pack_one(request))
+        whole = list(self.encoder.pack_one(request, self.scorer.piece))
         return {
-            "request_ms": lambda: self.request.run_all(pieces),
-            "request_raw_ms": lambda: self.request.run_all(self.encoder.pack_one(request)),
+            "request_raw_ms": lambda: self.scorer.run_all(self.encoder.pack_one(request, self.scorer.piece)),
+            "request_packed_ms": lambda: self.scorer.run_all(whole),
+            "request_onnx_ms": lambda: self.request.run_all(pieces),
             "request_torch_ms": lambda: self._in_torch(pieces),
         }
 
     def times(self, rows: WorkloadRows, train: Train) -> dict[str, float]:
-        """Return the best times of the request `rows` in ms: ours, `raw` and `padded`."""
+        """Return the best times of the request `rows` in ms: `raw`, `packed`, `onnx` and `padded`."""
         raw = {
             "user": {"user_id": int(rows.user[0])},
             "history": rows.history[: rows.length[0]].tolist(),

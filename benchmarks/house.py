@@ -22,10 +22,10 @@ ROOMS = (*PACKAGES, "dags", "benchmarks", "tests")
 _POOL = ("din/model/model.py", "din/model/embedding_mlp.py", "din/model/din.py", "din/model/attention.py")
 """The files to read before writing a `pool()`, together with din/ops/histories.py."""
 CEILINGS = {
-    "lines of din": 24_800,
-    "lines of all but benchmarks and tests": 43_200,
+    "lines of din": 25_200,
+    "lines of all but benchmarks and tests": 43_600,
     "lines of benchmarks": 7_700,
-    "lines of tests": 32_300,
+    "lines of tests": 32_600,
     "lines of the tests' helpers": 5_600,
     "lines that `import din.train.fit` loads": 6_500,
     "lines that `import din.bundle.scorer` loads": 4_200,

@@ -74,7 +74,7 @@ def build(workload: Workload, candidates: int = 500) -> Contestant:
     def extra() -> dict[str, Any]:
         matmuls.append(seconds(roofline.run))
         with TemporaryDirectory() as folder:
-            served = ExportedModel(*trained[0], features, Path(folder), torch.get_num_threads())
+            served = ExportedModel(*trained[0], params, features, Path(folder), torch.get_num_threads())
             shard = features.shard(0, "test")
             positions = np.arange(len(shard.impressions))
             batches = evaluation_batches(Packer(features), shard, positions, ONNX_BATCH)

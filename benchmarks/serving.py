@@ -2,9 +2,9 @@
 
     make run && python -m benchmarks.serving --write
 
-First, requests of many sizes, on one thread: `Scorer` from raw ids, request.onnx, the same model in PyTorch, and a
-padded graph (`benchmarks.exported`). The weights are random, because they don't change the time. Then wrk loads a
-server with a champion (`benchmarks.load`).
+First, requests of many sizes, on one thread: `Scorer` from raw ids, its C kernels, request.onnx, the same model in
+PyTorch, and a padded graph (`benchmarks.exported`). The weights are random, because they don't change the time. Then
+wrk loads a server with a champion (`benchmarks.load`).
 """
 
 import argparse
@@ -77,14 +77,14 @@ def request_table() -> str:
     for candidates, length, runs in ways():
         print(f"timing {candidates:,} candidates × {length:,} behaviours", flush=True)
         measured[candidates, length] = in_turns(runs)
-    head = ["candidates", "behaviours", "`Scorer`, ms", "ids, ms", "request.onnx, ms", "to the floor", "PyTorch, ms"]
+    head = ["candidates", "behaviours", "`Scorer`, ms", "ids, ms", "in C, ms", "to the floor", "request.onnx, ms"]
     rows = []
     for shape, times in measured.items():
-        raw, ours, eager, padded = (times[f"request_{way}ms"] for way in ("raw_", "", "torch_", "padded_"))
-        medians = [f"{np.median(ms):.2f}" for ms in (raw, raw - ours, ours, eager, padded)]
+        raw, ours, *others = (times[f"request_{way}_ms"] for way in ("raw", "packed", "onnx", "torch", "padded"))
+        medians = [f"{np.median(ms):.2f}" for ms in (raw, raw - ours, ours, *others)]
         medians.insert(3, f"{np.median(ours / times[_FLOOR]):.2f}×" if _FLOOR in times else "")
         rows.append([*(f"{size:,}" for size in shape), *medians])
-    return table([*head, "padded, ms"], rows)
+    return table([*head, "PyTorch, ms", "padded, ms"], rows)
 
 
 def ways(log: Workload = _LOG) -> Iterator[tuple[int, int, Runs]]:
@@ -96,7 +96,7 @@ def ways(log: Workload = _LOG) -> Iterator[tuple[int, int, Runs]]:
     with TemporaryDirectory() as folder:
         features = write_directory(Path(folder) / "features", log, impressions(log))
         model, rows = build(features.fields, TableLayout.of(features.fields, features.rows), train)
-        exported = ExportedModel(model, rows, features, Path(folder) / "bundle", threads=1)
+        exported = ExportedModel(model, rows, train, features, Path(folder) / "bundle", threads=1)
         for candidates, length in product(CANDIDATES, LENGTHS):
             history, shown = (random.integers(1, log.items + 1, size).tolist() for size in (length, candidates))
             runs = exported.runs({"user": {"user_id": 1}, "history": history, "candidates": shown})

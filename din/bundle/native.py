@@ -8,7 +8,7 @@ impressions share them. E is a number of owners, fields × width of a table the 
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -25,7 +25,7 @@ from din.schema import Group
 
 _MODELS = ("base", "deepfm", "din", "pnn", "wide_deep")
 
-Weights = dict[str, Floats]
+Weights = Mapping[str, Floats]
 
 
 class _Histories(NamedTuple):
@@ -57,10 +57,22 @@ class _Histories(NamedTuple):
         return self.total() / length_O[:, np.newaxis]
 
 
-class NativeModel:
-    """A saved model."""
+def supports(config: Mapping[str, Any]) -> bool:
+    """Return whether a saved model with this configuration has a native form, and this machine can run it."""
+    model = config["train"]["model"]
+    has_form = model["name"] in _MODELS and model["activation"] == "dice" and model["interaction"] != "outer"
+    return has_form and backend.scores()
 
-    def __init__(self, config: dict[str, Any], weights: Weights) -> None:
+
+class NativeModel:
+    """A saved model.
+
+    Args:
+        config: its config.json, which `supports` accepts.
+        weights: its weights, with the embedding table as `table`.
+    """
+
+    def __init__(self, config: Mapping[str, Any], weights: Weights) -> None:
         settings = config["train"]["model"]
         name = settings["name"]
         offsets = config["table"]["offsets"]
@@ -84,11 +96,8 @@ class NativeModel:
     @classmethod
     def open(cls, bundle: Path) -> Self | None:
         """Open the saved model in a verified bundle. Return None if onnxruntime has to score it."""
-        folder = bundle / "model"
-        config = read_json(folder / "config.json")
-        settings = config["train"]["model"]
-        fits = settings["name"] in _MODELS and settings["activation"] == "dice" and settings["interaction"] != "outer"
-        return cls(config, _read_weights(folder / "weights.safetensors")) if fits and backend.scores() else None
+        config = read_json(bundle / "model/config.json")
+        return cls(config, _read_weights(bundle / "model/weights.safetensors")) if supports(config) else None
 
     @property
     def reads_ages(self) -> bool:

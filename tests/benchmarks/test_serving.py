@@ -24,7 +24,7 @@ LOG = replace(WORKLOADS[0], rows=100, items=500)
 
 @pytest.mark.slow
 def test_ours_and_pytorch_score_the_same_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    """request.onnx, `Scorer`'s way from raw ids and PyTorch give the same logits, and every way has a time."""
+    """Each way but `padded` gives PyTorch's logits, and every way has a time."""
     monkeypatch.setattr(serving, "CANDIDATES", (1, 70))
     monkeypatch.setattr(serving, "LENGTHS", (0, 100))
     monkeypatch.setattr(serving, "TO_THE_FLOOR", ((70, 100),))
@@ -33,7 +33,7 @@ def test_ours_and_pytorch_score_the_same_model(monkeypatch: pytest.MonkeyPatch) 
         sizes.append((candidates, length))
         expected = np.concatenate([logits.numpy() for logits in runs["request_torch_ms"]()])
         assert expected.shape == (candidates,)
-        for way in ("request_ms", "request_raw_ms"):
+        for way in ("request_raw_ms", "request_packed_ms", "request_onnx_ms"):
             assert np.allclose(runs[way]().logits, expected, rtol=0, atol=1e-6)
         assert ("request_floor_ms" in runs) == ((candidates, length) == (70, 100))
         times = serving.in_turns(runs)
