@@ -1,4 +1,4 @@
-"""The built-in models in numpy and C: what request.onnx and batch.onnx compute, in less than half their time.
+"""The built-in models in numpy and C: what request.onnx and batch.onnx compute, in less time.
 
 `NativeModel.open` reads the saved model in a bundle, from which the graphs were traced. onnxruntime scores what this
 module does not support: models of plugins, LR, activations other than Dice, and attention over the outer product.
