@@ -419,7 +419,7 @@ OF_SERVING = (
     Mutant(
         "parity",
         "din/bundle/parity.py",
-        '(measured["reason"], golden, codes)',
+        '(measured["reason"], *differences, codes)',
         '(measured["reason"], codes)',
         PARITY("test_closed_on_other_golden_requests"),
     ),
