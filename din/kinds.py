@@ -56,7 +56,7 @@ Rows = Callable[[Iterable[object]], list[int]]
 
 
 class LearnedValues(TypedDict):
-    """The values that a field's coder learns from a log, as keys of the field's record."""
+    """The values that the coders of built-in kinds learn from a log, as keys of the field's record."""
 
     edges: NotRequired[list[float]]
     mean: NotRequired[float]
@@ -172,7 +172,7 @@ class FieldForm(ABC):
         axes: the dimensions of each input of the graphs, by the ending of its name: `owners`, `values`, or `fixed`.
         missing: the column of one owner whose value is missing.
         traced: the column of one owner in the example that graphs are traced with.
-        learned: keys of the field's record that `encode` and `examples` read.
+        learned: keys of the field's record that `encode` and `examples` read. A plugin's form may name further ones.
         request_schema: the JSON schema of a value in a request.
     """
 

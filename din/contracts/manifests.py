@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, with_config
+from pydantic import AfterValidator, ConfigDict, Field, NonNegativeInt, PositiveInt, with_config
 from typing_extensions import TypedDict
 
 from din.base.documents import STRICT, Document
@@ -66,9 +66,12 @@ class Negatives(Document):
     training: float
 
 
-@with_config(STRICT)
+_OPEN = STRICT | ConfigDict(extra="allow")
+
+
+@with_config(_OPEN)
 class FieldRecord(LearnedValues):
-    """A field, with the values that its coder learned."""
+    """A field, with the values that its coder learned. A plugin's kind may learn values under keys of its own."""
 
     name: str
     group: Group
@@ -77,7 +80,7 @@ class FieldRecord(LearnedValues):
     rows: PositiveInt
 
 
-@with_config(STRICT)
+@with_config(_OPEN)
 class PlacedField(FieldRecord):
     """A field with the first row of its part of the joint table."""
 
@@ -88,13 +91,15 @@ F = TypeVar("F", bound=FieldRecord)
 
 
 def _coded(record: F) -> F:
-    """Check that the record holds the learned values of its form, and that its name can name a vocabulary's file."""
+    """Check that a record holds the learned values of its form alone, and that its name can name a file."""
     if problem := name_problem(record["name"]):
         raise ValueError(problem)
     if record["kind"] in tuple(KINDS):  # if not, `parse_field` names the plugin that is missing
         learned = form_of(record["kind"], record["buckets"], record.get("length")).learned
         if not learned <= record.keys():
             raise ValueError(f"expected {' and '.join(sorted(learned))} of this field")
+        if unknown := record.keys() - PlacedField.__annotations__.keys() - learned:
+            raise ValueError(f"a field of kind {record['kind']} has no {' and no '.join(sorted(unknown))}")
     return record
 
 
