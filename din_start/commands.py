@@ -36,6 +36,9 @@ def init(
         typer.Option(help="The unit of the time, if the guess is wrong: s, ms, us, ns, iso or a form."),
     ] = None,
     label: Annotated[str | None, typer.Option(help="The column of the click, or a rule such as rating >= 4.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="What is held out: temporal, by_user or leave_last_out, if the guess is wrong.")
+    ] = None,
     encoding: Annotated[str | None, typer.Option(help="The encoding of text files, such as cp1251.")] = None,
     update: Annotated[bool, typer.Option("--update", help="Merge the installed release into this repository.")] = False,
 ) -> None:
@@ -49,8 +52,8 @@ def init(
             command.update(HERE.root)
             return
         tables = {"events": events, "items": items, "users": users, "history": history}
-        roles = {"user": user, "item": item, "time": time, "unit": unit, "label": label, "encoding": encoding}
-        command.init(HERE, log, _named(tables), _named(roles))
+        roles = {"user": user, "item": item, "time": time, "unit": unit, "label": label}
+        command.init(HERE, log, _named(tables), _named({**roles, "split": split, "encoding": encoding}))
 
 
 def _named(options: dict[str, str | None]) -> dict[str, str]:

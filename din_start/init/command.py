@@ -35,7 +35,7 @@ def init(workspace: Workspace, place: str | None, tables: Mapping[str, str], ove
         workspace: an empty folder, or one with nothing but the log.
         place: a folder, a zip or a file, to search for tables, or None.
         tables: the paths of `events`, `items`, `users` and `history`; a named table wins over a found one.
-        overrides: what a person named: columns by their role, the unit, the label and the encoding.
+        overrides: what a person named: columns by their role, the unit, the label, the split and the encoding.
 
     Raises:
         InputError: the log can't be read, a role can't be guessed, or the folder holds other files of these names.
@@ -73,11 +73,11 @@ def _published(workspace: Workspace, source: Mapping[str, Choice], options: Mapp
     """
     name = source["fetch.source"].value
     advice = "name the files with --events, --items, --users and --history to read them as tables of your own"
-    if options:
-        flags = listed(f"--{option}" for option in options)
+    if others := options.keys() - {"split"}:
+        flags = listed(f"--{option}" for option in sorted(others))
         raise InputError(f"{flags}: the reader of {name} decides the tables and columns itself; drop this, or {advice}")
     try:
-        return of_publisher(workspace, source)
+        return of_publisher(workspace, source, options.get("split"))
     except InputError as error:
         raise InputError(f"{error}, or {advice}") from None
 

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from din.base.errors import InputError, shown
+from din.base.errors import InputError, listed, shown
 from din.base.names import ModelName
 from din.base.workspace import Workspace
 from din.data import SOURCES, files
@@ -31,6 +31,7 @@ from din_start.init.choice import Choice
 from din_start.init.fields import Events, FieldGuess
 from din_start.init.look import Column, Look
 from din_start.init.sides import separators_of
+from din_start.params.recipes import RECIPES
 
 _RESERVED = {*EVENT_COLUMNS, "date"}
 _AGAIN = 0.01  # share of repeated events from which validate_raw would close
@@ -58,7 +59,7 @@ def guess(
     Args:
         workspace: where relative paths start.
         tables: the first rows of `events`, and of `items`, `users` and `history` if there are any.
-        overrides: what a person said: the columns of `time`, `user` and `item`, the `unit`, the `label`.
+        overrides: what a person said: the columns of `time`, `user` and `item`, the `unit`, the `label`, the `split`.
         place: the folder or file that a person named, if the tables were found there.
 
     Raises:
@@ -88,7 +89,8 @@ def guess(
     by_day = DATE in events.paths
     is_given = "label" in overrides and rule.comparison is not None and rule.column != columns[TIMESTAMP]
     in_two_rows = _share_in_two_rows(keys)
-    sets |= _of_clicks(choices["label"], is_given, keys, in_two_rows) | split.guess(keys)
+    sets |= _of_clicks(choices["label"], is_given, keys, in_two_rows)
+    sets |= split.guess(keys, _named(overrides.get("split")), rated=label.is_rating(rule, events))
     sets |= _of_days(rows, keys, by_day, in_two_rows)
     is_temporal = sets["featurize.protocol"].value == "temporal"
     ruled = rule.column if rule.comparison else None
@@ -125,12 +127,13 @@ def name_of(workspace: Workspace, paths: str) -> str:
     return "clicks"
 
 
-def of_publisher(workspace: Workspace, source: Mapping[str, Choice]) -> dict[str, Choice]:
-    """Return the parameters of a log in its publisher's files; its fields and its protocol are the source's own.
+def of_publisher(workspace: Workspace, source: Mapping[str, Choice], protocol: str | None) -> dict[str, Choice]:
+    """Return the parameters of a log in its publisher's files; its fields are the source's own.
 
     Args:
         workspace: where relative paths start.
         source: the source and its options, as `find.publisher` returns them.
+        protocol: the split that a person named. None: the source's own.
 
     Raises:
         InputError: a fetch would refuse the log.
@@ -143,10 +146,22 @@ def of_publisher(workspace: Workspace, source: Mapping[str, Choice]) -> dict[str
     sets = {"promote.model_name": Choice(model, "the name of the log, for its champions")}
     rows, clicks = len(keys.labels), int(keys.labels.sum())
     why = f"{source['fetch.source'].reason}\n{rows:,} rows, {clicks:,} clicks: a CTR of {clicks / rows:.1%}"
-    split_sets = split.guess(keys)
-    if split_sets.pop("featurize.protocol").value != log.protocol:
-        split_sets = {}
-    return {**source, "fetch.source": Choice(name, why), **sets, **split_sets}
+    named = _named(protocol) or Choice(log.protocol, f"the source {name} says so")
+    rated = log.protocol == "by_user" and "rating" in log.fields.get("behaviour", {})
+    return {**source, "fetch.source": Choice(name, why), **sets, **split.guess(keys, named, rated=rated)}
+
+
+def _named(protocol: str | None) -> Choice | None:
+    """Return the choice of a split that a person named.
+
+    Raises:
+        InputError: there is no such split.
+    """
+    if protocol is None:
+        return None
+    if protocol not in RECIPES:
+        raise InputError(f"--split {shown(protocol)}: expected {listed(RECIPES)}")
+    return Choice(protocol, "you said so")
 
 
 def _of_files(workspace: Workspace, tables: Mapping[str, Look], place: str) -> dict[str, Choice]:

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from din.base.errors import InputError, listed, shown
+from din.data.rules import Rule
 from din_start.init import words
 from din_start.init.choice import Choice
 from din_start.init.look import Column, Look
@@ -39,7 +40,7 @@ def guess(log: Look, time: str) -> Choice:
     if action := next(filter(None, (_action(column, log.headed) for column in columns.values())), None):
         return action
     ratings = words.by_name(columns, "rating") if log.headed else columns
-    rated = [columns[name] for name in ratings if _is_rating(columns[name], log.headed)]
+    rated = [columns[name] for name in ratings if _holds_ratings(columns[name], log.headed)]
     if rated and not lacks_click:
         return _rating(rated[0])
     if unclear:
@@ -61,6 +62,13 @@ def guess(log: Look, time: str) -> Choice:
 def always(time: Column) -> str:
     """Return a rule that holds in every row, so that each is a click."""
     return f"{time.name} > 0" if time.kind == "number" else f"{time.name} != -"
+
+
+def is_rating(rule: Rule, log: Look) -> bool:
+    """Return whether a rule compares ratings."""
+    named = words.means(rule.column, "rating")
+    may_be = rule.comparison is not None and (named or not log.headed)
+    return may_be and _holds_ratings(log.columns[rule.column], named)
 
 
 def is_named(column: str) -> bool:
@@ -167,7 +175,7 @@ def _action(column: Column, is_headed: bool) -> Choice | None:
     return None
 
 
-def _is_rating(column: Column, named: bool) -> bool:
+def _holds_ratings(column: Column, named: bool) -> bool:
     """Return whether the values are ratings; without a name, they must be a few numbers up to 5 or 10."""
     if column.kind != "number" or column.missing or not 2 < column.distinct <= 101:
         return False

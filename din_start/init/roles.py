@@ -37,7 +37,7 @@ def guess(log: Look, overrides: Mapping[str, str]) -> dict[str, Choice]:
         InputError: a role can't be guessed; a given column does not exist, or can't have its role.
     """
     for role, name in overrides.items():
-        if role not in ("label", "unit", "encoding") and name not in log.columns:
+        if role not in ("label", "split", "unit", "encoding") and name not in log.columns:
             raise InputError(f"--{role} {shown(name)}: no such column; expected one of {listed(log.columns)}")
     time, unit = _time(log, overrides.get("time"), overrides.get("unit"))
     answer = Choice(overrides["label"], "you said so") if "label" in overrides else label.guess(log, time.value)

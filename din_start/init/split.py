@@ -3,6 +3,8 @@
 Some parameters of learning and judging depend on the split, and are guessed with it.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from din.base.errors import InputError
@@ -17,6 +19,12 @@ _DAYS = 4
 _SHORT = 0.5  # rows of the last day, as a share of the median day
 _USERS = 100
 _BOTH = 0.3  # least share of rows of users with both labels, for a metric within users
+_WHY = {
+    "temporal": "what was clicked last week is a poor start: zero gained 0.005 and 0.002 AUC on two such logs",
+    "leave_last_out": "negatives are sampled: softmax and averaged weights gained 0.008 and 0.013 AUC on two such logs",
+    "by_user": "users are new: values tuned on one such log gained 0.005 AUC there, and 0.006 on another",
+}
+"""Why each recipe is better than the defaults."""
 CHALLENGING = 8_000
 """The rows of a usual day that can show that a challenger from scratch is as good as the champion.
 
@@ -25,62 +33,65 @@ in AUC was 0.0054, which can't exclude `gate.max_margin`; on 9,442 rows of 3,628
 """
 
 
-def guess(events: Events) -> dict[str, Choice]:
+@dataclass(frozen=True)
+class _Days:
+    """A log by days, and the last of them held out.
+
+    Attributes:
+        counts: the rows of each day.
+        test, valid: the number of last days to test on, and of those before them to tune on.
+        is_test, is_valid: whether a row is of these days.
+        known: the share of the rows to test on whose users have earlier rows to train on.
+    """
+
+    counts: np.ndarray
+    test: int
+    valid: int
+    is_test: np.ndarray
+    is_valid: np.ndarray
+    known: float
+
+    @classmethod
+    def of(cls, events: Events) -> "_Days":
+        """Hold out the last days of a log."""
+        counts = np.bincount(events.days)
+        test = _last(counts, _TEST, len(counts) // 3)
+        valid = _last(counts[:-test], _VALID, len(counts) // 4) if test < len(counts) else 0
+        is_test = events.days >= len(counts) - test
+        is_later = events.days >= len(counts) - test - valid
+        known = np.isin(events.users[is_test], events.users[~is_later]).mean()
+        return cls(counts, test, valid, is_test, is_later & ~is_test, known)
+
+    @property
+    def span(self) -> str:
+        """The number of days, in words."""
+        return "1 day" if len(self.counts) == 1 else f"{len(self.counts)} days"
+
+
+def guess(events: Events, named: Choice | None = None, *, rated: bool = False) -> dict[str, Choice]:
     """Return the parameters of the split, and those that depend on it.
 
+    Args:
+        named: the protocol that a person or the source names. None: guess it.
+        rated: whether a row's time is when the user rated the item.
+
     Raises:
-        InputError: there are too few users and days for any split.
+        InputError: the log has too few users or days for the split, or for any.
     """
-    if events.labels.all():
-        why = "every row is a click: each user's last one is held out, with a sampled negative for each click"
-        why += f"\n{len(np.unique(events.users)):,} users, so the test has at most one click per user"
-        better = "negatives are sampled: softmax and averaged weights gained 0.008 and 0.013 AUC on two such logs"
-        return {
-            "featurize.protocol": Choice("leave_last_out", why),
-            **_recipe("leave_last_out", better),
-            **_ages(events),
-        }
-    counts = np.bincount(events.days)
-    people = len(np.unique(events.users))
-    span = "1 day" if len(counts) == 1 else f"{len(counts)} days"
-    test = _last(counts, _TEST, len(counts) // 3)
-    valid = _last(counts[:-test], _VALID, len(counts) // 4) if test < len(counts) else 0
-    held = events.days >= len(counts) - test
-    tuned = events.days >= len(counts) - test - valid
-    seen = np.isin(events.users[held], events.users[~tuned]).mean()
-    if len(counts) >= _DAYS and seen >= _KNOWN:
-        why = f"{span} of rows, and {seen:.0%} of the last days' rows are of users seen before: test on the last days"
-        if counts[-1] < _SHORT * np.median(counts):
-            usual = f"{np.median(counts):,.0f} are usual"
-            why += f"\nthe last day has {counts[-1]:,} rows where {usual}: leave it out by data.until if it isn't over"
-        if counts[0] < _SHORT * np.median(counts):
-            why += f"\nthe first day has {counts[0]:,} rows where {np.median(counts):,.0f} are usual"
-        sets = {
-            "featurize.protocol": Choice("temporal", why),
-            "featurize.test_days": Choice(test, _sized(held)),
-            "featurize.valid_days": Choice(valid, _sized(tuned & ~held)),
-            **_recipe(
-                "temporal",
-                "what was clicked last week is a poor start: zero gained 0.005 and 0.002 AUC on two such logs",
-            ),
-            "train.start": Choice(
-                "champion", "a champion learns a new day in seconds; before a run, `din pin` names it"
-            ),
-            "train.champion": Choice("none", "the first run has none to continue"),
-            "train.scratch_day": _scratch_day(np.median(counts)),
-        }
-        judged = held
-    elif people >= _USERS:
-        new = f"{1 - seen:.0%} of the last days' rows are of new users"
-        why = f"{f'only {span}' if len(counts) < _DAYS else new}: test on users that training has not seen"
-        why += f"\n{Featurize.test_fraction:.0%} of {people:,} users; the log has {len(events.labels):,} rows"
-        better = "users are new: values tuned on one such log gained 0.005 AUC there, and 0.006 on another"
-        sets = {"featurize.protocol": Choice("by_user", why), **_recipe("by_user", better), **_ages(events)}
-        judged = np.full(len(held), True)
+    days = _Days.of(events)
+    protocol = named or _protocol(events, days)
+    if events.labels.all() and protocol.value != "leave_last_out":
+        raise InputError(f"{protocol.value}: every row is a click; only leave_last_out draws rows without one")
+    if protocol.value == "temporal" and len(days.counts) < _DAYS:
+        raise InputError(f"temporal: the log has {days.span}; a test needs {_DAYS}: split it by_user")
+    sets = {"featurize.protocol": protocol, **_recipe(protocol.value)}
+    if protocol.value == "temporal":
+        sets |= _by_days(days)
     else:
-        raise InputError(
-            f"the log has {span} and {people} users; a test needs {_DAYS} days, or {_USERS} users: bring a longer log"
-        )
+        sets |= _ages(events, rated and protocol.value == "by_user")  # a drawn negative shares its click's time
+    if protocol.value == "leave_last_out":
+        return sets
+    judged = days.is_test if protocol.value == "temporal" else np.full(len(events.users), True)
     rows = np.bincount(events.users[judged])
     clicks = np.bincount(events.users[judged], events.labels[judged])
     both = rows[(clicks > 0) & (clicks < rows)].sum() / rows.sum()
@@ -88,6 +99,48 @@ def guess(events: Events) -> dict[str, Choice]:
         why = f"only {both:.0%} of the judged rows are of users with both labels, so GAUC would be noise"
         sets["gate.metrics"] = Choice(["auc"], why)
     return sets
+
+
+def _protocol(events: Events, days: _Days) -> Choice:
+    """Return the protocol that suits a log.
+
+    Raises:
+        InputError: there are too few users and days for any.
+    """
+    counts = days.counts
+    people = len(np.unique(events.users))
+    if events.labels.all():
+        why = "every row is a click: each user's last one is held out, with a sampled negative for each click"
+        why += f"\n{people:,} users, so the test has at most one click per user"
+        return Choice("leave_last_out", why)
+    if len(counts) >= _DAYS and days.known >= _KNOWN:
+        why = f"{days.span} of rows, and {days.known:.0%} of the last days' rows are of users seen before: "
+        why += "test on the last days"
+        if counts[-1] < _SHORT * np.median(counts):
+            usual = f"{np.median(counts):,.0f} are usual"
+            why += f"\nthe last day has {counts[-1]:,} rows where {usual}: leave it out by data.until if it isn't over"
+        if counts[0] < _SHORT * np.median(counts):
+            why += f"\nthe first day has {counts[0]:,} rows where {np.median(counts):,.0f} are usual"
+        return Choice("temporal", why)
+    if people >= _USERS:
+        new = f"{1 - days.known:.0%} of the last days' rows are of new users"
+        why = f"{f'only {days.span}' if len(counts) < _DAYS else new}: test on users that training has not seen"
+        why += f"\n{Featurize.test_fraction:.0%} of {people:,} users; the log has {len(events.labels):,} rows"
+        return Choice("by_user", why)
+    raise InputError(
+        f"the log has {days.span} and {people} users; a test needs {_DAYS} days, or {_USERS} users: bring a longer log"
+    )
+
+
+def _by_days(days: _Days) -> dict[str, Choice]:
+    """Return which days are held out, and where the run of a day starts."""
+    return {
+        "featurize.test_days": Choice(days.test, _sized(days.is_test)),
+        "featurize.valid_days": Choice(days.valid, _sized(days.is_valid)),
+        "train.start": Choice("champion", "a champion learns a new day in seconds; before a run, `din pin` names it"),
+        "train.champion": Choice("none", "the first run has none to continue"),
+        "train.scratch_day": _scratch_day(np.median(days.counts)),
+    }
 
 
 def _scratch_day(rows: float) -> Choice:
@@ -98,18 +151,23 @@ def _scratch_day(rows: float) -> Choice:
     return Choice(None, why)
 
 
-def _recipe(protocol: str, why: str) -> dict[str, Choice]:
+def _recipe(protocol: str) -> dict[str, Choice]:
     """Return the choices of a recipe. The first one has the reason, and the others name the first."""
     changes = RECIPES[protocol]
     first = next(iter(changes))
-    reasons = {first: why}
+    reasons = {first: _WHY[protocol]}
     return {f"train.{key}": Choice(value, reasons.get(key, f"tuned with {first}")) for key, value in changes.items()}
 
 
-def _ages(events: Events) -> dict[str, Choice]:
-    """Let the model read how old behaviours are, if the log has several days."""
+def _ages(events: Events, rated: bool) -> dict[str, Choice]:
+    """Let the model read how old behaviours are, if the log has several days and requests can know it."""
     if events.days.max() == 0:
         return {}
+    if rated:
+        why = (
+            "a row's time is the rating's, so the newest age would tell how long the user thought; no request knows it"
+        )
+        return {"train.model.ages": Choice(False, why)}
     why = "gained 0.016 and 0.008 AUC on two public logs, and nothing on a third; requests need times"
     return {"train.model.ages": Choice(True, why)}
 

@@ -78,11 +78,13 @@ def test_a_release_of_movielens(tmp_path: Path, log: list[dict[str, Any]], monke
     assert done.exit_code == 0, done.output
     params = load(tmp_path / "params.yaml")
     assert (params.fetch.source, params.fetch.options, params.model_name) == ("movielens", {"path": "ml-1m"}, "ml-1m")
+    assert (params.featurize.protocol, params.train.model.softmax, params.train.model.ages) == ("by_user", True, False)
     assert "`ml-1m`" in (tmp_path / "README.md").read_text()
     for name in ("ratings.dat", "movies.dat"):
         shutil.copy(f"ml-1m/{name}", name)
     for words, says in {
         ("ratings.dat",): "fetch.source: movielens reads them; move them to a folder",
+        ("ml-1m", "--split", "by_day"): "--split 'by_day': expected temporal, leave_last_out, by_user",
         ("ml-1m", "--label", "rating >= 3"): "--label: the reader of movielens decides the tables",
     }.items():
         done = CliRunner().invoke(cli.app, ["init", *words])

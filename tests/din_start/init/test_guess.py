@@ -28,6 +28,7 @@ from din_start.init.choice import Choice
 from din_start.init.fields import Events, kind_of, of_event, of_table
 from din_start.init.guess import guess
 from din_start.init.look import Column, Look, look
+from din_start.params.recipes import RECIPES
 from tests.din_start.init.made_up_logs import SHAPES
 
 Guessed = Callable[..., dict[str, Any]]
@@ -543,8 +544,8 @@ def as_text(columns: dict[str, list[Any]]) -> str:
     return "\n".join(",".join(row) for row in [[*columns], *cells]) + "\n"
 
 
-def protocol(users: Sequence[int], days: Sequence[int], labels: Sequence[int]) -> dict[str, Choice]:
-    return split.guess(Events(np.array(users), np.array(users), np.array(days), np.array(labels)))
+def protocol(users: Sequence[int], days: Sequence[int], labels: Sequence[int], **named: Any) -> dict[str, Choice]:
+    return split.guess(Events(np.array(users), np.array(users), np.array(days), np.array(labels)), **named)
 
 
 def test_the_split_follows_from_days_and_users() -> None:
@@ -569,6 +570,25 @@ def test_the_split_follows_from_days_and_users() -> None:
     assert found["featurize.protocol"].reason.endswith("25% of 200 users; the log has 2,000 rows")
     with pytest.raises(InputError, match="the log has 1 day and 20 users; a test needs 4 days, or 100 users"):
         protocol([row % 20 for row in rows], [0] * 2000, labels)
+
+
+def test_a_named_split_brings_its_recipe() -> None:
+    """Whatever the log suggests; ages are left off where they would tell how long a user thought before rating."""
+    users = [row % 150 for row in range(2000)]
+    days = [row // 200 for row in range(2000)]
+    labels = [row % 3 == 0 for row in range(2000)]
+    for name, recipe in RECIPES.items():
+        choices = protocol(users, days, labels, named=Choice(name, "said"), rated=True)
+        assert choices["featurize.protocol"] == Choice(name, "said")
+        assert {key.removeprefix("train.") for key in choices} >= recipe.keys()
+        assert ("featurize.test_days" in choices) == ("train.start" in choices) == (name == "temporal")
+        assert ("train.model.ages" in choices) == (name != "temporal")
+    assert protocol(users, days, labels, named=Choice("by_user", ""), rated=True)["train.model.ages"].value is False
+    assert protocol(users, days, labels, named=Choice("by_user", ""))["train.model.ages"].value is True
+    with pytest.raises(InputError, match="by_user: every row is a click; only leave_last_out draws"):
+        protocol(users, days, [1] * 2000, named=Choice("by_user", ""))
+    with pytest.raises(InputError, match="temporal: the log has 1 day; a test needs 4"):
+        protocol(users, [0] * 2000, labels, named=Choice("temporal", ""))
 
 
 @pytest.mark.parametrize(("rows", "day"), [(split.CHALLENGING - 1, None), (split.CHALLENGING, "sunday")])
