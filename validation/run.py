@@ -58,8 +58,8 @@ def validate(workspace: Workspace, suite: Suite, phases: Phases, params: Params)
         InputError: there is nothing to judge, or the user's own expectations can't be read.
         Unavailable: memory or disk space is too little.
     """
-    written = getattr(params, f"validate_{suite}").expectations
-    user_suite = Own(workspace.root / written) if written else None
+    own_file = getattr(params, f"validate_{suite}").expectations
+    user_suite = Own(workspace.root / own_file) if own_file else None
     path = workspace.validation(suite)
     verdict = workspace.verdict(suite)
     directory = workspace.judged(suite)

@@ -16,6 +16,8 @@ from din_start.params.recipes import RECIPES
 _TEST, _VALID = 0.15, 0.08  # shares of the rows
 _KNOWN = 0.5  # least share of test rows of users that training has seen, under temporal
 _DAYS = 4
+_LEAST_TEST = 0.05  # of the rows, under temporal
+_VISITS = 2  # days; users who come on no more of them leave no habit that a later day could show
 _SHORT = 0.5  # rows of the last day, as a share of the median day
 _USERS = 100
 _BOTH = 0.3  # least share of rows of users with both labels, for a metric within users
@@ -113,7 +115,8 @@ def _protocol(events: Events, days: _Days) -> Choice:
         why = "every row is a click: each user's last one is held out, with a sampled negative for each click"
         why += f"\n{people:,} users, so the test has at most one click per user"
         return Choice("leave_last_out", why)
-    if len(counts) >= _DAYS and days.known >= _KNOWN:
+    suits = days.is_test.mean() >= _LEAST_TEST and _returning(events) >= _KNOWN
+    if len(counts) >= _DAYS and days.known >= _KNOWN and (suits or people < _USERS):
         why = f"{days.span} of rows, and {days.known:.0%} of the last days' rows are of users seen before: "
         why += "test on the last days"
         if counts[-1] < _SHORT * np.median(counts):
@@ -123,13 +126,27 @@ def _protocol(events: Events, days: _Days) -> Choice:
             why += f"\nthe first day has {counts[0]:,} rows where {np.median(counts):,.0f} are usual"
         return Choice("temporal", why)
     if people >= _USERS:
-        new = f"{1 - days.known:.0%} of the last days' rows are of new users"
-        why = f"{f'only {days.span}' if len(counts) < _DAYS else new}: test on users that training has not seen"
+        if len(counts) < _DAYS:
+            why = f"only {days.span}"
+        elif days.known < _KNOWN:
+            why = f"{1 - days.known:.0%} of the last days' rows are of new users"
+        elif days.is_test.mean() < _LEAST_TEST:
+            why = f"the last {days.test} days have {days.is_test.mean():.0%} of the rows"
+        else:
+            why = f"{1 - _returning(events):.0%} of the rows are of users who come on {_VISITS} days or fewer"
+        why += ": test on users that training has not seen"
         why += f"\n{Featurize.test_fraction:.0%} of {people:,} users; the log has {len(events.labels):,} rows"
         return Choice("by_user", why)
     raise InputError(
         f"the log has {days.span} and {people} users; a test needs {_DAYS} days, or {_USERS} users: bring a longer log"
     )
+
+
+def _returning(events: Events) -> float:
+    """Return the share of the rows whose users come on more than `_VISITS` days."""
+    users, _ = np.unique(np.stack([events.users, events.days]), axis=1)
+    visits = np.bincount(users)
+    return (visits[events.users] > _VISITS).mean()
 
 
 def _by_days(days: _Days) -> dict[str, Choice]:

@@ -572,6 +572,22 @@ def test_the_split_follows_from_days_and_users() -> None:
         protocol([row % 20 for row in rows], [0] * 2000, labels)
 
 
+def test_days_that_show_no_habit_are_not_held_out() -> None:
+    """The last days have few rows, or users come on a day or two; without users enough, days are held out anyway."""
+    thin = [*(row % 10 for row in range(4000)), *(10 + row % 30 for row in range(120))]
+    users = [row % 150 for row in range(4120)]
+    labels = [row % 3 == 0 for row in range(4120)]
+    choice = protocol(users, thin, labels)["featurize.protocol"]
+    assert choice.value == "by_user" and "the last 13 days have 1% of the rows: test on" in choice.reason
+    rows = [(user, day) for user in range(600) for day in (user % 5, 5 + user % 5) for _ in range(3)]
+    visitors, days = zip(*sorted(rows, key=lambda row: row[1]), strict=True)
+    labels = [row % 3 == 0 for row in range(len(rows))]
+    choice = protocol(visitors, days, labels)["featurize.protocol"]
+    assert choice.value == "by_user" and "100% of the rows are of users who come on 2 days or fewer" in choice.reason
+    few = [user % 90 for user in visitors]
+    assert protocol(few, days, labels)["featurize.protocol"].value == "temporal"
+
+
 def test_a_named_split_brings_its_recipe() -> None:
     """Whatever the log suggests; ages are left off where they would tell how long a user thought before rating."""
     users = [row % 150 for row in range(2000)]
