@@ -26,7 +26,7 @@ from din.base.errors import GateClosed, InputError, Unavailable, is_of_this_mach
 from din.base.names import Digest
 from din.base.progress import progress
 from din.base.workspace import Suite, Workspace
-from din.contracts import expectations as reports
+from din.contracts import expectations as contract
 from din.contracts.verdicts import Expectation, ValidationReport
 from din.params.reading import Params
 from validation.expectations import Expected
@@ -84,7 +84,7 @@ def validate(workspace: Workspace, suite: Suite, phases: Phases, params: Params)
     report = ValidationReport(
         verdict="closed" if blocking else "open",
         input=Digest(judged),
-        params=reports.thresholds(suite, params),
+        params=contract.thresholds(suite, params),
         expectations=entries,
     )
     write_json(path, report)

@@ -12,6 +12,7 @@ from din.base.artifacts import read_json
 from din.base.errors import InputError
 from din.base.workspace import Workspace
 from din.params.reading import load
+from din.plugins import PACKAGES
 from din.release.gates import evidence
 from din.stages import code
 from din.stages.pipeline import stages_of
@@ -19,6 +20,19 @@ from din.stages.pipeline import stages_of
 ROOT = Path(__file__).parents[3]
 STAGES = stages_of(Workspace(ROOT))
 BLOCKS = {block for stage in STAGES.values() for block in (key.partition(".")[0] for key in stage.params)}
+
+
+def test_every_class_of_seams_is_followed() -> None:
+    """The digest of a stage follows seams to the modules that they import by name."""
+    names = (kind for package in PACKAGES for kind in _seams_of(package))
+    assert set(code._SEAMS) == {"Seam", *names}
+
+
+def _seams_of(package: str) -> list[str]:
+    """Return the subclasses of `Seam` that the files of a package define."""
+    files = (ROOT / package).rglob("*.py")
+    nodes = (node for file in files for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ClassDef))
+    return [node.name for node in nodes if any(ast.unparse(base).startswith("Seam[") for base in node.bases)]
 
 
 @pytest.fixture(scope="module")
