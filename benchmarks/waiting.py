@@ -1,4 +1,4 @@
-"""What pooling undecided comparisons brings: `python -m benchmarks.waiting`, two minutes.
+"""Measure what the gate gains by pooling undecided comparisons: `python -m benchmarks.waiting`, two minutes.
 
 Every day another candidate is compared with the same champion, and each loses the same: nothing, or exactly the margin
 of `gate.margin`. `judge` is the gate's own test; only the rows that it is given differ:

@@ -26,4 +26,5 @@ def options_of_rows(fetch: Fetch) -> dict[str, Any]:
     options = options_of(fetch)
     place = fetch.source if fetch.block else "options"
     values = {} if options is None else to_json(options)
-    return {key: value for key, value in values.items() if f"fetch.{place}.{key}" not in path_keys()}
+    paths = path_keys()
+    return {key: value for key, value in values.items() if f"fetch.{place}.{key}" not in paths}

@@ -1,4 +1,4 @@
-"""The benchmark of waiting: what the pool of undecided days brings, at the noise of a small log."""
+"""The benchmark of waiting, at the noise of a small log."""
 
 import numpy as np
 

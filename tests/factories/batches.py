@@ -14,11 +14,11 @@ from din.schema import Field, Group
 from tests.factories.features import LENGTH, rows_of
 
 
-def draw_weights(model: Model, table: Tensor) -> None:
-    """Draw weights large enough that all inputs matter."""
+def draw_weights(model: Model, table: Tensor, scale: float = 0.4) -> None:
+    """Draw weights large enough that all inputs matter, with this standard deviation."""
     generator = torch.Generator().manual_seed(1)
     for tensor in (*model.parameters(), table):
-        tensor.data.copy_(torch.randn(tensor.shape, generator=generator) * 0.4)
+        tensor.data.copy_(torch.randn(tensor.shape, generator=generator) * scale)
     for module in model.modules():
         if isinstance(module, Dice):
             module.mean.normal_(generator=generator)

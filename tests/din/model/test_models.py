@@ -27,6 +27,7 @@ from din.params.train import Train
 from din.schema import Group
 from din.train.loader import TrainingLoader
 from tests.din.model.twin import Twin
+from tests.factories.batches import draw_weights
 from tests.helpers.settings import changed
 
 ROOT = Path(__file__).parents[3]
@@ -70,13 +71,7 @@ class Example(NamedTuple):
         sequences = resolve(params.model.sequences, features)
         model, table = build(features.fields, Packer(features).layout, params, sequences)
         packer = Packer(features, ages=model.reads_ages)
-        generator = torch.Generator().manual_seed(3)
-        for tensor in (*model.parameters(), table):
-            tensor.data.copy_(torch.randn(tensor.shape, generator=generator) * 0.25)
-        for module in model.modules():
-            if isinstance(module, Dice):
-                module.mean.normal_(generator=generator)
-                module.variance.uniform_(0.5, 2, generator=generator)
+        draw_weights(model, table, scale=0.25)
         return cls(packer, model.eval(), table, Twin(model, table, features, packer.layout.offsets, sequences))
 
 
