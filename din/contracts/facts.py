@@ -71,7 +71,7 @@ RankingMetric = Literal["auc", "gauc"]
 
 
 class Gain(Document):
-    """A metric on the test rows before and after the pass over the validation days, and the difference."""
+    """A metric on the test rows before and after a step of training, and the difference."""
 
     before: float | None
     after: float | None
@@ -101,17 +101,19 @@ class Evaluation(Document):
     """Metrics of the validation and the test rows that the model had not learned.
 
     Attributes:
-        valid: metrics of the model before its pass over the validation days; None if it had learned all validation
-            rows.
+        valid: metrics of the model before its pass over the validation days and without its blend; None if it had
+            learned all validation rows.
         test: metrics of the model after the pass.
         learned_until: the times until which either had learned.
         advance: the gains that the pass made on the test rows; None without a pass.
+        blend: the gains that the blend makes on the test rows; None without a blend.
     """
 
     valid: Metrics | None
     test: Metrics
     learned_until: LearnedUntil
     advance: dict[RankingMetric, Gain] | None
+    blend: dict[RankingMetric, Gain] | None = None
     floors: Floors
     inputs: Judged
     oracle: Oracle | None

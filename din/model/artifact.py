@@ -25,6 +25,7 @@ from din.base.workspace import FORMAT, Format
 from din.contracts.manifests import CodedField
 from din.features.packing import TableLayout
 from din.features.reader import Features
+from din.model.blend import Blend, BlendRecord
 from din.model.model import Model, build
 from din.model.sequences import resolve
 from din.params.blocks import parse, to_json
@@ -33,6 +34,8 @@ from din.params.train import Train
 IN_BUNDLE = "model"  # the folder of a bundle that holds the saved model
 BEFORE = "before"
 START = "start"
+BLEND = "blend."
+"""The beginning of the names of a blend's tensors among the weights."""
 
 _WEIGHTS = "weights.safetensors"
 _OPTIMIZER = "optimizer.safetensors"
@@ -52,6 +55,7 @@ class ModelConfig(Document):
     Attributes:
         seen_until: the time of the last row that it has learned.
         known_until: the last held-out day whose ids have rows in its table. None: only the training ids have rows.
+        blend: the columns of its blend. None: it has none.
     """
 
     format: Format
@@ -61,6 +65,7 @@ class ModelConfig(Document):
     sequences: Any
     fields: list[CodedField]
     table: JointTable
+    blend: BlendRecord | None = None
 
 
 class Trained(NamedTuple):
@@ -109,6 +114,7 @@ def write(
         sequences=resolve(params.model.sequences, features),
         fields=features.records,
         table=JointTable(width=trained.model.width, rows=layout.rows, offsets=layout.offsets),
+        blend=trained.model.blend and trained.model.blend.record,
     )
     folder.mkdir(exist_ok=True)
     _write({**trained.model.state_dict(), "table": trained.table}, folder / _WEIGHTS)
@@ -174,9 +180,19 @@ def load(features: Features, source: Path) -> Trained:
         raise InputError(f"{source}: its fields are not the fields of {features.root}; run `dvc repro train`")
     params = parse(Train, config.train, source / "config.json")
     model, _ = build(features.fields, TableLayout.of(features.fields, features.rows), params, config.sequences)
+    model.blend = load_blend(features, source)
     table = weights.pop("table")
     model.load_state_dict(weights)
     return Trained(model.eval(), table)
+
+
+def load_blend(features: Features, source: Path) -> Blend | None:
+    """Return the blend of a saved model, or None if it has none; arguments and errors as in `load`."""
+    config, weights = read(source)
+    if config.blend is None:
+        return None
+    tensors = {name.removeprefix(BLEND): tensor for name, tensor in weights.items() if name.startswith(BLEND)}
+    return Blend(config.blend, tensors, features.fields, TableLayout.of(features.fields, features.rows))
 
 
 def _write(tensors: dict[str, Tensor], path: Path) -> None:

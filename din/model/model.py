@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from din.features.packing import TableLayout
 from din.model import MODELS
+from din.model.blend import Blend
 from din.model.embedding import Batch
 from din.model.sequences import Sequences, selections
 from din.ops.histories import Histories, OneHistory, Packed
@@ -29,12 +30,18 @@ class Model(nn.Module, ABC):
         linear: the number of leading columns that hold linear weights, which no penalty shrinks.
         reads_ages: whether it reads how old behaviours are. If so, each request must have its time.
         reads_negatives: whether its loss reads `Batch.negative`.
+        blend: what is done with its logits outside training. None: nothing.
     """
 
     width: int
     linear: int
     reads_ages: bool = False
     reads_negatives: bool = False
+    blend: Blend | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blend = None
 
     @property
     @abstractmethod
@@ -62,11 +69,19 @@ class Model(nn.Module, ABC):
     @override
     def forward(self, table_RW: Tensor, batch: Batch) -> Tensor:
         """Return the logits [B] of packed impressions."""
-        return self.logits(table_RW, batch, Packed(batch.segment, batch.candidate.shape[0]))
+        return self._blended(table_RW, batch, Packed(batch.segment, batch.candidate.shape[0]))
 
     def request(self, table_RW: Tensor, batch: Batch) -> Tensor:
         """Return the logits [C] of one user's candidates. The history is encoded once, and nothing is padded."""
-        return self.logits(table_RW, batch, OneHistory(batch.candidate.shape[0]))
+        return self._blended(table_RW, batch, OneHistory(batch.candidate.shape[0]))
+
+    def unblended(self, table_RW: Tensor, batch: Batch) -> Tensor:
+        """Return the logits [B] of packed impressions without the blend."""
+        return self.logits(table_RW, batch, Packed(batch.segment, batch.candidate.shape[0]))
+
+    def _blended(self, table_RW: Tensor, batch: Batch, histories: Histories) -> Tensor:
+        logit_B = self.logits(table_RW, batch, histories)
+        return logit_B if self.blend is None or self.training else self.blend(logit_B, batch, histories)
 
 
 def build(

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from din.ops.segments import LOWEST, segment_softmax, segment_sum
+from din.ops.segments import LOWEST, segment_max, segment_softmax, segment_sum
 
 
 class Histories(ABC):
@@ -40,6 +40,18 @@ class Histories(ABC):
     @abstractmethod
     def keys(self, rows_TX: Tensor) -> Tensor:
         """Return the row of each pair's behaviour, in a form that broadcasts to [*pairs, X]."""
+
+    @abstractmethod
+    def dot(self, rows_BX: Tensor, rows_TX: Tensor) -> Tensor:
+        """Return the product of each pair's rows, that of its candidate and that of its behaviour, [*pairs, 1]."""
+
+    @abstractmethod
+    def largest(self, scores: Tensor) -> Tensor:
+        """Return the largest of the scores [*pairs, 1] of each impression, [B, 1], which is 0 without behaviours."""
+
+    @abstractmethod
+    def of_owners(self) -> "Histories":
+        """Return the same histories, each with one candidate: B of them, or 1 in a request."""
 
     @abstractmethod
     def weighted_sum(self, weights: Tensor, key_TK: Tensor) -> Tensor:
@@ -120,6 +132,19 @@ class Packed(Histories):
         return rows_TX
 
     @override
+    def dot(self, rows_BX: Tensor, rows_TX: Tensor) -> Tensor:
+        return (self.queries(rows_BX) * rows_TX).sum(1, keepdim=True)
+
+    @override
+    def largest(self, scores: Tensor) -> Tensor:
+        top_B = segment_max(scores.squeeze(1), self.segment_T, self.impressions)
+        return torch.where(top_B == LOWEST, torch.zeros_like(top_B), top_B).unsqueeze(1)
+
+    @override
+    def of_owners(self) -> "Packed":
+        return self
+
+    @override
     def weighted_sum(self, weights: Tensor, key_TK: Tensor) -> Tensor:
         return self.total(weights * key_TK)
 
@@ -175,6 +200,19 @@ class OneHistory(Histories):
         return rows_TX.unsqueeze(0)
 
     @override
+    def dot(self, rows_BX: Tensor, rows_TX: Tensor) -> Tensor:
+        return (rows_BX @ rows_TX.T).unsqueeze(2)
+
+    @override
+    def largest(self, scores: Tensor) -> Tensor:
+        top_C1 = self._with_lowest(scores.squeeze(2)).amax(1, keepdim=True)
+        return torch.where(top_C1 == LOWEST, torch.zeros_like(top_C1), top_C1)
+
+    @override
+    def of_owners(self) -> "OneHistory":
+        return OneHistory(1)
+
+    @override
     def weighted_sum(self, weights: Tensor, key_TK: Tensor) -> Tensor:
         return weights.squeeze(2) @ key_TK
 
@@ -182,8 +220,7 @@ class OneHistory(Histories):
     def softmax(self, scores: Tensor, member_T1: Tensor | None) -> Tensor:
         if member_T1 is not None:
             scores = torch.where(member_T1 > 0, scores, LOWEST)
-        lowest = torch.full_like(scores.sum(1, keepdim=True), LOWEST)  # a history without behaviours needs a maximum
-        weights = torch.softmax(torch.cat([scores, lowest], 1), 1)[:, :-1]
+        weights = torch.softmax(self._with_lowest(scores), 1)[:, :-1]
         return weights if member_T1 is None else weights * member_T1
 
     @override
@@ -197,6 +234,10 @@ class OneHistory(Histories):
     @override
     def blocks(self, rows_TX: Tensor, length: int, member_T1: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._one_segment(rows_TX).blocks(rows_TX, length, member_T1)
+
+    def _with_lowest(self, scores: Tensor) -> Tensor:
+        """Return the scores [C, L, …] with one that gets no weight, since a maximum over no behaviour is undefined."""
+        return torch.cat([scores, torch.full_like(scores.sum(1, keepdim=True), LOWEST)], 1)
 
     def _one_segment(self, rows_TX: Tensor) -> Packed:
         return Packed(torch.zeros_like(rows_TX[:, 0], dtype=torch.long), 1)

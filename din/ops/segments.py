@@ -18,6 +18,11 @@ def segment_sum(values_TW: Tensor, segment_T: Tensor, segments: int) -> Tensor:
     return values_TW.new_zeros(segments, values_TW.shape[1]).index_add(0, segment_T, values_TW)
 
 
+def segment_max(value_T: Tensor, segment_T: Tensor, segments: int) -> Tensor:
+    """Return the largest value of each segment, [segments], which is `LOWEST` for an empty segment."""
+    return value_T.new_full((segments,), LOWEST).scatter_reduce(0, segment_T, value_T, "amax")
+
+
 def segment_softmax(score_T1: Tensor, segment_T: Tensor, impressions: int, member_T1: Tensor | None) -> Tensor:
     """Return the softmax of scores [T, 1] over the behaviours of each impression, [T, 1].
 
@@ -26,8 +31,7 @@ def segment_softmax(score_T1: Tensor, segment_T: Tensor, impressions: int, membe
     """
     if member_T1 is not None:
         score_T1 = torch.where(member_T1 > 0, score_T1, LOWEST)
-    top_B = score_T1.new_full((impressions,), LOWEST)
-    top_B = top_B.scatter_reduce(0, segment_T, score_T1.detach().squeeze(1), "amax")
+    top_B = segment_max(score_T1.detach().squeeze(1), segment_T, impressions)
     power_T1 = (score_T1 - top_B.index_select(0, segment_T).unsqueeze(1)).exp()
     if member_T1 is not None:
         power_T1 = power_T1 * member_T1

@@ -128,6 +128,7 @@ def _knowing(features: Features, learner: Learner) -> Learner:
         return learner
     larger = Learner(features, learner.params, learner.compute)
     larger.load_state(learner.state(), SharedRows.by_number(learner.features, features))
+    larger.attach(learner.model.blend)
     for name, unknown in larger.layout.offsets.items():
         first_new = unknown + learner.features.rows[name]
         larger.table[first_new : unknown + features.rows[name]] = larger.table[unknown]

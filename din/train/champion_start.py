@@ -28,9 +28,11 @@ from din.features.reader import Features
 from din.kinds import text
 from din.metrics.unseen import TrainingExtent
 from din.model import artifact
+from din.model.blend import Blend
 from din.params.blocks import to_json
 from din.params.train import ModelParams, Train
 from din.schema import Field
+from din.train.blend import statistics
 from din.train.compute import Compute
 from din.train.learner import Learner
 from din.train.shared_rows import SharedRows
@@ -67,9 +69,27 @@ class ChampionStart:
         unbiased = replace(params, learning=replace(params.learning, initial_item_bias="zero"))
         learner = Learner(learned_features, unbiased, compute)
         learner.load_state(artifact.read_state(self._model), shared)
+        learner.attach(self._blend(learned_features))
         rows = len(learner.table)
         print(f"continuing {self.version[:12]}: {len(shared.new):,} of {rows:,} embedding rows", flush=True)
         return learner
+
+    def _blend(self, features: Features) -> Blend | None:
+        """Return the bundle's blend, with statistics of the rows that the bundle has learned and today's log holds.
+
+        Raises:
+            InputError: today's log gives other columns.
+        """
+        there = artifact.load_blend(features, self._model)
+        if there is None:
+            return None
+        blend = statistics(features, self.seen_until)
+        if blend.record != there.record:
+            raise self._error(
+                f"blends {there.record}, and this log gives {blend.record}; train once from scratch"
+            )
+        blend.add(there.weights())
+        return blend
 
     @property
     def seen_until(self) -> datetime:

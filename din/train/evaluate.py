@@ -1,7 +1,8 @@
 """The stage `evaluate`: metrics on validation and test rows, and the floors that a model must beat on the test rows.
 
 A model is judged on rows that it has not learned. It scores the validation rows before its pass over the validation
-days, and the test rows after it. The gain from this pass is measured on the test rows.
+days, and the test rows after it. Its blend was fitted on validation rows, so it scores these without. The gains from
+the pass and from the blend are measured on the test rows.
 
 The floors are `popularity` (each item's smoothed CTR in training) and `lr` (see `floor`). `oracle` is the AUC of the
 true probabilities, which are known for simulated logs only.
@@ -70,8 +71,9 @@ def _evaluate(workspace: Workspace, params: Params, compute: Compute) -> None:
     judged = _saved(features, workspace.model)
     before = validation_model(workspace)
     passed = before.seen_until < judged.seen_until
-    valid = _predict(before, "valid", compute)
+    valid = _predict(before, "valid", compute, blend=False)
     test = _predict(judged, "test", compute)
+    unblended = _predict(judged, "test", compute, blend=False) if judged.trained.model.blend else test
     lr = None if _continues(workspace.model) else _floor(features, params, compute)
     popularity = features.popularity()[test.rows["item"]]
 
@@ -79,7 +81,8 @@ def _evaluate(workspace: Workspace, params: Params, compute: Compute) -> None:
         valid=valid.metrics if len(valid.logits) else None,
         test=test.metrics,
         learned_until=LearnedUntil(valid=before.seen_until.isoformat(), test=judged.seen_until.isoformat()),
-        advance=_gains(_predict(before, "test", compute), test) if passed else None,
+        advance=_gains(_predict(before, "test", compute, blend=False), unblended) if passed else None,
+        blend=_gains(unblended, test) if judged.trained.model.blend else None,
         floors=Floors(popularity=_ranking(test, popularity), lr=lr and lr.metrics),
         inputs=Judged(features=Digest(hash_tree(features.root)), model=Digest(hash_tree(workspace.model))),
         oracle=oracle(test, workspace.truth),
@@ -149,9 +152,10 @@ def floor(params: Params, rows: int) -> Train:
     return Train(model=ModelParams(name="lr"), learning=learning, compute=params.train.compute)
 
 
-def _predict(model: LearnedModel, split: SplitName, compute: Compute) -> Predictions:
+def _predict(model: LearnedModel, split: SplitName, compute: Compute, *, blend: bool = True) -> Predictions:
     """Score the rows of a split that the model can't have learned."""
-    return predict(model.trained, model.features, split, compute=compute, chosen=unlearned(model, split))
+    chosen = unlearned(model, split)
+    return predict(model.trained, model.features, split, compute=compute, chosen=chosen, blend=blend)
 
 
 def unlearned(model: LearnedModel, split: SplitName) -> list[np.ndarray]:
@@ -163,7 +167,7 @@ def unlearned(model: LearnedModel, split: SplitName) -> list[np.ndarray]:
 
 
 def _gains(before: Predictions, after: Predictions) -> dict[RankingMetric, Gain]:
-    """Return the changes on the test rows that the pass over the validation days made."""
+    """Return the changes on the test rows that the pass over the validation days or the blend made."""
     label, user = after.rows["label"], after.rows["user"]
     gains: dict[RankingMetric, Gain] = {}
     for metric in get_args(RankingMetric):
@@ -185,9 +189,10 @@ def _print(report: Evaluation) -> None:
     rows = [[name, *(getattr(metrics, key, None) for key in columns)] for name, metrics in figures.items() if metrics]
     title = f"{test.rows:,} test rows, {test.users:,} users, CTR {test.ctr:.4f}"
     print_table(title, ("", "AUC", "GAUC", "log loss"), rows)
-    if report.advance:
-        changes = ", ".join(f"{metric.upper()} {_told(gain)}" for metric, gain in report.advance.items())
-        print(f"Learning the validation days changed it by {changes}.", flush=True)
+    for cause, gains in {"Learning the validation days": report.advance, "The blend": report.blend}.items():
+        if gains:
+            changes = ", ".join(f"{metric.upper()} {_told(gain)}" for metric, gain in gains.items())
+            print(f"{cause} changed it by {changes}.", flush=True)
 
 
 def _told(gain: Gain) -> str:

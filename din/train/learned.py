@@ -6,6 +6,9 @@
 
 If rows are held out by time and `train.learning.advance` permits it, one pass over the validation days follows. The
 result is the judged model. It has learned everything before the test days.
+
+With `train.model.blend`, the validation rows decide what the last step does with item counts and neighbours, by the
+predictions of the model before the pass. A continued champion keeps the weights of its blend.
 """
 
 import time
@@ -22,11 +25,13 @@ from din.model.artifact import Trained
 from din.params.train import Train
 from din.schema import SplitName
 from din.train.advance import AdvancedDay, advance
+from din.train.blend import fit_blend
 from din.train.champion_start import ChampionStart
 from din.train.checkpoint import Progress
 from din.train.compute import CPU_ALONE, Compute
 from din.train.fit import advances, fit
 from din.train.learner import Learner
+from din.train.results import BlendSummary
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ class Learned:
         before: the model before its pass over the validation days. None if there was no such pass.
         days: the days that it was advanced over, in order.
         progress: the epochs.
+        blend: the blend that was fitted, if any.
         pass_seconds: the time that the passes took.
     """
 
@@ -64,6 +70,7 @@ class Learned:
     before: LearnedModel | None
     days: list[AdvancedDay]
     progress: Progress
+    blend: BlendSummary | None
     pass_seconds: float
 
 
@@ -84,6 +91,7 @@ def learn(
     goes_on = advances(features, params)
     days: list[AdvancedDay] = []
     progress = Progress()
+    fitted = None
     passes: list[SplitName] = ["valid"] if goes_on else []
     if start:
         learner = start.continued(features, params, compute)
@@ -92,6 +100,8 @@ def learn(
     else:
         learner, progress = fit(features, params, checkpoint_path, compute)
         seen_until = features.train_until
+        if params.model.blend and (goes_on or not features.by_time):
+            fitted = fit_blend(learner.trained, features, compute)
     began = time.monotonic()
     before = champion = None
     if "train" in passes and any(days_of(features, split, seen_until) for split in passes):
@@ -104,8 +114,10 @@ def learn(
         learner, seen_until = done.learner, done.until or seen_until
         days += done.days
     pass_seconds = time.monotonic() - began
+    if fitted:
+        learner.attach(fitted.blend)
     judged = LearnedModel(learner.finish(), learner.features, seen_until, learner.optimizers() if goes_on else {})
-    return Learned(judged, champion, before, days, progress, pass_seconds)
+    return Learned(judged, champion, before, days, progress, fitted and fitted.summary, pass_seconds)
 
 
 def _copy(learner: Learner) -> Trained:

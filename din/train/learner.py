@@ -16,6 +16,7 @@ from din.base.errors import InputError
 from din.features.packing import Packer, TableLayout
 from din.features.reader import Features
 from din.model.artifact import Trained
+from din.model.blend import Blend
 from din.model.embedding import Batch, to_tensors
 from din.model.model import build
 from din.model.sequences import resolve
@@ -86,6 +87,10 @@ class Learner:
     def finish(self) -> Trained:
         """Move the model to the CPU, set it to evaluation mode, and return it."""
         return Trained(self.model.cpu().eval(), self.table.cpu())
+
+    def attach(self, blend: Blend | None) -> None:
+        """Give the model a blend, made for the ids that this learner knows. Training steps leave it out."""
+        self.model.blend = blend and blend.placed(self.features.fields, self.layout).to(self.compute.device)
 
     def loader(self, half_life_days: float | None = None) -> TrainingLoader:
         """Return the batches that train this model. They hold ages of behaviours and negatives if it reads them."""

@@ -54,13 +54,16 @@ def predict(
     batch_size: int = EVALUATION_BATCH,
     compute: Compute = CPU_ALONE,
     chosen: Sequence[np.ndarray] | None = None,
+    *,
+    blend: bool = True,
 ) -> Predictions:
     """Score impressions of a split.
 
     Args:
         chosen: the positions of the impressions in each shard. None: all impressions, in the order of the files.
+        blend: use the model's blend, if it has one.
     """
-    parts = list(_of_shards(trained, features, split, batch_size, compute, chosen))
+    parts = list(_of_shards(trained, features, split, batch_size, compute, chosen, blend))
     columns = {name: np.concatenate([part.rows[name] for part in parts]) for name in COLUMNS}
     return Predictions(columns, np.concatenate([part.logits for part in parts]))
 
@@ -72,6 +75,7 @@ def _of_shards(
     batch_size: int,
     compute: Compute,
     chosen: Sequence[np.ndarray] | None,
+    blend: bool,
 ) -> Iterator[Predictions]:
     """Score as `predict` does, one shard after another."""
     keep_freed_memory()
@@ -80,6 +84,7 @@ def _of_shards(
     table = trained.table.to(compute.device)
     if chosen is None:
         chosen = [np.arange(rows) for rows in features.split_rows(split)]
+    score = model if blend else model.unblended
     training = model.training
     model.eval()
     for number, positions in enumerate(chosen):
@@ -91,7 +96,7 @@ def _of_shards(
         batches = track(batches, -(-len(positions) // batch_size), work)
         with torch.inference_mode():
             logits = [
-                model(table, moved(to_tensors(packed), compute.device)).double().cpu().numpy() for packed in batches
+                score(table, moved(to_tensors(packed), compute.device)).double().cpu().numpy() for packed in batches
             ]
         rows = {name: getattr(shard.impressions, name)[positions] for name in COLUMNS}
         yield Predictions(rows, np.concatenate([np.empty(0), *logits]) + features.offset(split))

@@ -173,4 +173,5 @@ def _saved(features: Features, source: Path, settings: Train, compute: Compute) 
     known_features = artifact.known(features, source)
     learner = Learner(known_features, settings, compute)
     learner.load_state(artifact.read_state(source))
+    learner.attach(artifact.load_blend(known_features, source))
     return learner

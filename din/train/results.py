@@ -34,12 +34,23 @@ class Epoch(Document):
     valid_log_loss: float | None
 
 
+class BlendSummary(Document):
+    """The blend of a model: the validation rows that it was fitted on, and how much each column matters there.
+
+    An effect is the standard deviation of what a column adds to the logit.
+    """
+
+    rows: PositiveInt
+    users: PositiveInt
+    effects: dict[str, float]
+
+
 class TrainingSummary(Document):
     """The summary of a training. `epochs` is the number of epochs that ran, and `best_epoch` counts from 1.
 
     A continued champion runs no epochs, so both are 0. `days` are the days that were learned in passes. An empty list
     is left out, since `dvc plots` draws nothing from a file that has one. Of `valid_auc` and `valid_gauc`, only the one
-    that chose the best epoch is there.
+    that chose the best epoch is there. `blend` is left out if none was fitted: a continued champion keeps its own.
     """
 
     model: str
@@ -51,6 +62,7 @@ class TrainingSummary(Document):
     valid_gauc: float | None = None
     history: tuple[Epoch, ...] = ()
     days: tuple[LearnedDay, ...] = ()
+    blend: BlendSummary | None = None
 
 
 class TrainingTimes(Document):

@@ -66,6 +66,7 @@ def _train(workspace: Workspace, params: Params, compute: Compute) -> None:
         f"valid_{settings.learning.metric}": progress.best_metric if progress.epoch else None,
         "history": tuple(Epoch(**epoch) for epoch in progress.history),
         "days": tuple(day.learned for day in learned.days),
+        "blend": learned.blend,
     }
     summary = TrainingSummary(
         model=settings.model.name,

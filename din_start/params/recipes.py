@@ -3,9 +3,10 @@
 from typing import Any
 
 RECIPES: dict[str, dict[str, Any]] = {
-    "temporal": {"learning.initial_item_bias": "zero"},
-    "leave_last_out": {"model.softmax": True, "learning.average": 0.25},
+    "temporal": {"model.blend": True, "learning.initial_item_bias": "zero"},
+    "leave_last_out": {"model.blend": True, "model.softmax": True, "learning.average": 0.25},
     "by_user": {
+        "model.blend": True,
         "model.softmax": True,
         "learning.embedding_std": 0.004,
         "learning.learning_rate": 0.0016,
