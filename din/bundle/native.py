@@ -10,13 +10,15 @@ impressions share them. E is a number of owners, fields × width of a table the 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from din.base.artifacts import read_json
 from din.base.errors import InputError
+from din.bundle.native_blend import NativeBlend
+from din.bundle.native_histories import Histories
 from din.features.packing import PackedBatch
 from din.kinds import Lookup
 from din.ops import backend
@@ -26,35 +28,6 @@ from din.schema import Group
 _MODELS = ("base", "deepfm", "din", "pnn", "wide_deep")
 
 Weights = Mapping[str, Floats]
-
-
-class _Histories(NamedTuple):
-    """The behaviours of O histories.
-
-    Attributes:
-        key_TK: their keys.
-        offsets: int64 [O + 1], where each history begins.
-    """
-
-    key_TK: Floats
-    offsets: NDArray[np.int64]
-
-    def chosen(self, member_T: NDArray[np.bool_]) -> "_Histories":
-        """Return the histories with only the members."""
-        return _Histories(self.key_TK[member_T], np.append(0, np.cumsum(member_T))[self.offsets])
-
-    def total(self) -> Floats:
-        """Return the sum of each history's keys, [O, K], which is 0 without behaviours."""
-        starts = self.offsets[:-1]
-        filled = starts < self.offsets[1:]
-        total_OK = np.zeros((len(starts), self.key_TK.shape[1]), np.float32)
-        total_OK[filled] = np.add.reduceat(self.key_TK, starts[filled])  # up to the next one that is filled
-        return total_OK
-
-    def mean(self) -> Floats:
-        """Return the mean of each history's keys, [O, K], which is 0 without behaviours."""
-        length_O = np.maximum(np.diff(self.offsets), 1).astype(np.float32)
-        return self.total() / length_O[:, np.newaxis]
 
 
 def supports(config: Mapping[str, Any]) -> bool:
@@ -92,6 +65,7 @@ class NativeModel:
         units = range(len(self._sequences) if name == "din" else 0)
         self._units = [_unit(weights, f"units.{n}", softmax=settings["softmax"]) for n in units]
         self._head = Perceptron(_layers(weights, "head"))
+        self._blend = NativeBlend.of(config, weights)
 
     @classmethod
     def open(cls, bundle: Path) -> Self | None:
@@ -122,7 +96,8 @@ class NativeModel:
                 columns.append(pairs)
             else:
                 logit_B = logit_B + pairs.sum(1)
-        return self._head(np.concatenate(columns, 1)) + logit_B
+        logit_B = self._head(np.concatenate(columns, 1)) + logit_B
+        return self._blend(logit_B, packed, offsets) if self._blend else logit_B
 
     def _inputs(self, packed: PackedBatch, offsets: NDArray[np.int64]) -> tuple[Floats, list[Floats]]:
         """Return the embeddings that the MLP reads, side by side, and interest ⊙ candidate of each sequence."""
@@ -135,7 +110,7 @@ class NativeModel:
         ]
         if self._ages is not None and packed.age is not None:
             keys.append(self._ages[_steps(packed.age, len(self._ages) - 1)])
-        histories = _Histories(np.concatenate(keys, 1), offsets)
+        histories = Histories(np.concatenate(keys, 1), offsets)
         interests = [
             self._pooled(number, query_BD, histories if member_T is None else histories.chosen(member_T))
             for number, member_T in enumerate(self._members(lookups[Group.BEHAVIOUR]))
@@ -153,7 +128,7 @@ class NativeModel:
             matches = [np.isin(lookups[name].ids, rows) for name, rows in conditions.items()]
             yield np.logical_and.reduce(matches) if matches else None
 
-    def _pooled(self, number: int, query_BD: Floats, histories: _Histories) -> Floats:
+    def _pooled(self, number: int, query_BD: Floats, histories: Histories) -> Floats:
         """Return the interests in a sequence, [B, K], or [O, K] for a model that weighs all behaviours alike."""
         if self._units:
             return self._units[number](query_BD, *histories)
@@ -173,7 +148,7 @@ class NativeModel:
         profile_O = self._read(of_impression, _profile(packed), len(offsets) - 1).sum(1)
         history_T = self._read(of_history, items, number).sum(1)[packed.behaviour]
         history_T = history_T + self._read(of_history, feedback, len(history_T)).sum(1)
-        history_O = _Histories(history_T[:, np.newaxis], offsets).mean()[:, 0]
+        history_O = Histories(history_T[:, np.newaxis], offsets).mean()[:, 0]
         return impression_B + profile_O + history_O + self._wide_bias
 
     def _embedded(self, lookups: Iterable[Lookup], owners: int) -> Floats:
@@ -192,7 +167,7 @@ class NativeModel:
             return row_MW * lookup.weights[:, np.newaxis]
         if lookup.owners is None:
             return row_MW
-        return _Histories(row_MW, np.searchsorted(lookup.owners, np.arange(owners + 1))).mean()
+        return Histories(row_MW, np.searchsorted(lookup.owners, np.arange(owners + 1))).mean()
 
 
 def _owners_of(packed: PackedBatch) -> int:

@@ -85,9 +85,7 @@ class ChampionStart:
             return None
         blend = statistics(features, self.seen_until)
         if blend.record != there.record:
-            raise self._error(
-                f"blends {there.record}, and this log gives {blend.record}; train once from scratch"
-            )
+            raise self._error(f"blends {there.record}, and this log gives {blend.record}; train once from scratch")
         blend.add(there.weights())
         return blend
 

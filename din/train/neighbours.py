@@ -4,6 +4,7 @@
 item, has zeros everywhere. Memory grows with T and with items × rank.
 """
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -111,7 +112,7 @@ def _chunks(starts: Ids, total: int) -> list[tuple[int, int]]:
     for begin in [*starts[1:].tolist(), total]:
         if begin - cuts[-1] >= _CHUNK or begin == total:
             cuts.append(begin)
-    return list(zip(cuts[:-1], cuts[1:], strict=True))
+    return list(pairwise(cuts))
 
 
 def _add(a: Floats, b: Floats, v: Floats, noise: float, user: Ids, item: Ids, x: Floats) -> float:

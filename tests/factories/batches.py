@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from din.features.packing import PackedBatch, TableLayout
 from din.kinds import Column, Lookup
+from din.model.blend import Blend, BlendRecord
 from din.model.model import Model
 from din.ops.dice import Dice
 from din.schema import Field, Group
@@ -24,6 +25,28 @@ def draw_weights(model: Model, table: Tensor, scale: float = 0.4) -> None:
             module.mean.normal_(generator=generator)
             module.variance.uniform_(0.01, 4, generator=generator)
             module.alpha.data[:4] = torch.tensor([0.0, 1.0, 1 + 1e-6, 1 - 1e-7])  # at and around the ends of folding
+
+
+def draw_blend(fields: Sequence[Field], layout: TableLayout, feedback: str | None = "rating") -> Blend:
+    """Return a blend with random statistics and weights. It knows four items and four values of the feedback."""
+    generator = torch.Generator().manual_seed(2)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator)
+
+    vectors = nn.functional.normalize(normal(4, 5))
+    vectors[0] = 0
+    tensors = {"counts": normal(4, 3), "vectors": vectors}
+    columns = ["model", "impressions", "clicks", "popularity", "behaviours", "nearest", "near"]
+    if feedback is not None:
+        factors = normal(2, 4, 3)
+        factors[:, 0] = 0
+        tensors |= {"values": normal(4), "means": normal(4), "factors": factors, "noise": torch.tensor([0.7, 1.3])}
+        columns += ["liked", "level", "taste"]
+    width = len(columns)
+    tensors |= {"centre": normal(width), "scale": normal(width).abs() + 0.5, "knots": normal(4, width)}
+    tensors |= {"slopes": normal(width) / 4, "bends": normal(4, width) / 8, "constant": normal(1)[0]}
+    return Blend(BlendRecord(columns=columns, feedback=feedback), tensors, fields, layout)
 
 
 def random_batch(

@@ -46,7 +46,7 @@ from din.params.reading import Params
 from din.params.train import Train
 from din.schema import Field, parse_fields
 from tests.factories import documents_of
-from tests.factories.batches import draw_weights, random_batch
+from tests.factories.batches import draw_blend, draw_weights, random_batch
 from tests.factories.bundles import FIELDS, Finished
 from tests.factories.features import rows_of, with_lengths
 from tests.helpers.settings import changed
@@ -57,6 +57,7 @@ SMALL = {"embedding_dim": 3, "attention_hidden": (5, 4), "hidden": (6,)}
 IDS = {"high": {"rating": [4, 5]}, "low": {"rating": [0, 1, 2]}}
 VARIANTS = {
     "din": {"name": "din"},
+    "din, blended": {"name": "din", "blend": True},
     "din, items only": {"name": "din", "activation": "prelu", "linear": "none", "interest_product": False},
     "din, other options": {
         "name": "din",
@@ -93,6 +94,8 @@ def make(
     layout = TableLayout.of(fields, {field.name: rows_of(field, rows) for field in fields})
     model, table = build(fields, layout, train, sequences)
     draw_weights(model, table)
+    if train.model.blend:
+        model.blend = draw_blend(fields, layout)
     before = copied(model.state_dict())
     export_graphs(model, table, fields, folder)
     assert same(model.state_dict(), before)  # folding changes a copy

@@ -18,7 +18,7 @@ from din.model.model import build
 from din.params.blocks import to_json
 from din.params.reading import Params
 from din.schema import Field, parse_fields
-from tests.factories.batches import draw_weights, random_batch
+from tests.factories.batches import draw_blend, draw_weights, random_batch
 from tests.factories.bundles import FIELDS, REQUEST, Finished
 from tests.factories.features import rows_of, with_lengths
 from tests.factories.run import edit
@@ -36,6 +36,8 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any] | None]] = {
     "wide_deep": ({"name": "wide_deep"}, None),
     "pnn": ({"name": "pnn", "pooling": "mean"}, TWO),
     "deepfm": ({"name": "deepfm", "pooling": "mean"}, None),
+    "din, blended": ({"blend": True}, None),
+    "base, blended without feedback": ({"name": "base", "pooling": "mean", "blend": True}, None),
 }
 
 
@@ -58,6 +60,9 @@ def both(request: pytest.FixtureRequest, params: Params) -> Both:
     model, table = build(fields, layout, train, sequences)
     draw_weights(model, table)
     config = {"train": to_json(train), "table": {"offsets": layout.offsets}, "sequences": sequences or {}}
+    if train.model.blend:
+        model.blend = draw_blend(fields, layout, "rating" if train.model.name == "din" else None)
+        config["blend"] = model.blend.record.model_dump()
     weights = {name: tensor.numpy() for name, tensor in {**model.state_dict(), "table": table}.items()}
     return Both(Trained(model.eval(), table), NativeModel(config, weights), fields, layout)
 
