@@ -149,7 +149,7 @@ class Blend(nn.Module):
             sums_B2 = histories.weighted_sum(cosine, torch.cat([x_T1, one_T1], 1))
             columns.append((sums_B2[:, :1] - mean_O1 * sums_B2[:, 1:]) / (length_O1 + SHRINK))
             columns += self._factors(candidate_B, behaviour_T, x_T1, histories.of_owners())
-        return torch.cat([column.expand(len(logit_B), -1) for column in columns], 1)
+        return torch.cat([column.expand(logit_B.shape[0], -1) for column in columns], 1)
 
     def _factors(self, candidate_B: Tensor, behaviour_T: Tensor, x_T1: Tensor, owners: Histories) -> list[Tensor]:
         """Return level and taste, means over the starts.

@@ -15,6 +15,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit
 from torch import Tensor
 
 from din.features.day_rows import microseconds
@@ -40,7 +42,6 @@ _PSEUDO = 20.0  # impressions at the mean CTR that an item's CTR is smoothed by
 _QUANTILES = (0.2, 0.4, 0.6, 0.8)  # of a column, where it may bend
 _SLOPE = 30.0
 _STARTS = 2  # of the factor model; their results are averaged
-_NEWTON_STEPS = 25
 
 
 class Fitted(NamedTuple):
@@ -104,7 +105,7 @@ class Weights(NamedTuple):
 
     @classmethod
     def fitted(cls, columns: Floats, label: Floats, rows_per_user: float, offset: float) -> "Weights":
-        """Fit the weights by Newton's method.
+        """Fit the weights.
 
         Args:
             columns: [N, K], the model's logit first.
@@ -126,14 +127,21 @@ class Weights(NamedTuple):
         penalty[-1] = 1e-6
         prior = np.zeros(design.shape[1])
         prior[0] = scale[0]
-        weights = prior.copy()
-        for _ in range(_NEWTON_STEPS):
-            p = 1 / (1 + np.exp(-design @ weights - offset))
-            gradient = design.T @ (p - label) + penalty * (weights - prior)
-            step = np.linalg.solve((design * (p * (1 - p))[:, None]).T @ design + np.diag(penalty), gradient)
-            weights -= step
-            if np.abs(step).max() < 1e-7:
-                break
+        prior[-1] = centre[0]
+
+        def value(weights: Floats) -> float:
+            logit = design @ weights + offset
+            misfit = (np.logaddexp(0, logit) - label * logit).sum()
+            return float(misfit + (penalty * (weights - prior) ** 2).sum() / 2)
+
+        def gradient(weights: Floats) -> Floats:
+            return design.T @ (expit(design @ weights + offset) - label) + penalty * (weights - prior)
+
+        def curvature(weights: Floats) -> Floats:
+            p = expit(design @ weights + offset)
+            return (design * (p * (1 - p))[:, None]).T @ design + np.diag(penalty)
+
+        weights = minimize(value, prior, jac=gradient, hess=curvature, method="trust-exact").x
         slopes, bends, constant = np.split(weights, [width, len(weights) - 1])
         return cls(centre, scale, knots, slopes, bends.reshape(knots.shape), float(constant[0] - middle @ bends))
 
