@@ -1,6 +1,7 @@
 """The blend of a saved model in numpy: what `din.model.blend` computes, in less time.
 
-`din.ops` explains the shape letters, and `din.bundle.native` O. E, I, K, J and r are those of `din.model.blend`.
+`din.ops` explains the shape letters, and `din.bundle.native` O. E, I, K, J, S and r are those of `din.model.blend`.
+Q is S·r.
 """
 
 from collections.abc import Iterator, Mapping
@@ -41,6 +42,8 @@ class _Impressions(NamedTuple):
 
     def total(self, rows_TX: Floats) -> Floats:
         """Return the sum of each history's rows, [O, X]."""
+        if self.share_history:
+            return rows_TX.sum(0, keepdims=True)
         return Histories(rows_TX, self.offsets).total()
 
     def by_behaviour(self, rows_OX: Floats) -> Floats:
@@ -63,6 +66,11 @@ class NativeBlend:
         self._vectors = tensors["vectors"]
         self._offsets = offsets
         self._feedback: str | None = record["feedback"]
+        if self._feedback is not None:
+            starts, items, self._each = tensors["factors"].shape
+            self._begin_S = np.arange(starts) * self._each
+            self._factor_IQ = tensors["factors"].transpose(1, 0, 2).reshape(items, -1)
+            self._noise_Q = np.repeat(tensors["noise"], self._each)
 
     @classmethod
     def of(cls, config: Mapping[str, Any], weights: Mapping[str, Floats]) -> Self | None:
@@ -79,8 +87,12 @@ class NativeBlend:
             offsets: int64 [O + 1], where each history begins.
         """
         weights = self._tensors
-        columns = [np.broadcast_to(c, (len(packed), c.shape[1])) for c in self._columns(logit_B, packed, offsets)]
-        z_BK = (np.concatenate(columns, 1) - weights["centre"]) / weights["scale"]
+        column_BK = np.empty((len(packed), len(weights["centre"])), np.float32)
+        first = 0
+        for part in self._columns(logit_B, packed, offsets):
+            column_BK[:, first : first + part.shape[1]] = part
+            first += part.shape[1]
+        z_BK = (column_BK - weights["centre"]) / weights["scale"]
         bent_BJK = np.maximum(z_BK[:, np.newaxis] - weights["knots"], 0) * weights["bends"]
         return z_BK @ weights["slopes"] + bent_BJK.sum((1, 2)) + weights["constant"]
 
@@ -128,18 +140,18 @@ class NativeBlend:
         return x_T[:, np.newaxis]
 
     def _factors(self, rows: _Impressions, x_T1: Floats) -> Iterator[Floats]:
-        """Yield level and taste, means over the starts of the factor model."""
-        levels, tastes = [], []
-        for factor_Ir, noise in zip(self._tensors["factors"], self._tensors["noise"], strict=True):
-            v_Tr = factor_Ir[rows.behaviour_T]
-            sum_Or = rows.total(v_Tr**2) + noise
-            w_Or = rows.total(v_Tr * x_T1) / sum_Or
-            left_T1 = x_T1 - (v_Tr * rows.by_behaviour(w_Or)).sum(1, keepdims=True)
-            w_Or = w_Or + np.float32(0.5) * (rows.total(left_T1 * v_Tr) - noise * w_Or) / sum_Or
-            levels.append(w_Or[:, :1])
-            tastes.append((factor_Ir[rows.candidate_B, 1:] * w_Or[:, 1:]).sum(1, keepdims=True))
-        yield np.mean(levels, 0)
-        yield np.mean(tastes, 0)
+        """Yield level and taste, means over the starts of the factor model, whose factors are side by side."""
+        noise_Q = self._noise_Q
+        v_TQ = self._factor_IQ[rows.behaviour_T]
+        sum_OQ = rows.total(v_TQ * v_TQ) + noise_Q
+        w_OQ = rows.total(v_TQ * x_T1) / sum_OQ
+        product_TS = np.add.reduceat(v_TQ * rows.by_behaviour(w_OQ), self._begin_S, 1)
+        left_TQ = x_T1 - np.repeat(product_TS, self._each, 1)
+        w_OQ = w_OQ + np.float32(0.5) * (rows.total(left_TQ * v_TQ) - noise_Q * w_OQ) / sum_OQ
+        part_OQ = w_OQ / np.float32(len(self._begin_S))
+        yield part_OQ[:, self._begin_S].sum(1, keepdims=True)
+        part_OQ[:, self._begin_S] = 0
+        yield (self._factor_IQ[rows.candidate_B] * part_OQ).sum(1, keepdims=True)
 
     def _known(self, row_N: Ids, field: str, table: Floats) -> Ids:
         """Return the ids of rows of a field's part of the joint table, 0 for those that the table does not hold."""
