@@ -78,6 +78,7 @@ PLAN = (
     ),
     Step("tuned", "benchmarks.tuned", data="full"),
     Step("ablation", "benchmarks.ablation", data="full"),
+    Step("blend", "benchmarks.blend", data="always"),
     Step("drifts", "benchmarks.drifts"),
     Step("month", "benchmarks.month", full=False),
     Step("size", "benchmarks.size"),

@@ -158,6 +158,7 @@ _PAGES = {
     "quality": ("quality", "python -m benchmarks.quality"),
     "tuned": ("quality", "python -m benchmarks.tuned"),
     "ablation": ("tuning", "python -m benchmarks.ablation"),
+    "blend": ("tuning", "python -m benchmarks.blend"),
     "kuairand": ("daily", "python -m benchmarks.prequential"),
     "rates": ("daily", "python -m benchmarks.lessons"),
     "attention": ("serving", "python -m benchmarks.attention"),

@@ -100,17 +100,18 @@ class NativeBlend:
         """Yield the columns, [B, X], or [1, X] for what the candidates of a request share."""
         item_U = self._known(next(iter(packed.lookups[Group.ITEM].values())).ids, ITEM_ID, self._vectors)
         rows = _Impressions(item_U[packed.candidate], item_U[packed.behaviour], packed.segment, offsets)
-        length_O1 = np.diff(offsets)[:, np.newaxis].astype(np.float32)
+        length_O1 = np.diff(offsets)[:, np.newaxis]
         yield logit_B[:, np.newaxis]
         yield self._tensors["counts"][rows.candidate_B]
-        yield np.log1p(length_O1)
+        yield np.log1p(length_O1).astype(np.float32)
         x_T1 = self._feedback_of(packed, rows.behaviour_T)
         nearest_B, sums_B2 = self._neighbours(rows, np.concatenate([np.ones_like(x_T1), x_T1], 1))
         yield nearest_B[:, np.newaxis]
-        yield sums_B2[:, :1] / (length_O1 + 1)
+        yield sums_B2[:, :1] / (length_O1 + 1).astype(np.float32)
         if self._feedback is not None:
-            mean_O1 = rows.total(x_T1) / (length_O1 + _SHRINK)
-            yield (sums_B2[:, 1:] - mean_O1 * sums_B2[:, :1]) / (length_O1 + _SHRINK)
+            shrunk_O1 = (length_O1 + _SHRINK).astype(np.float32)
+            mean_O1 = rows.total(x_T1) / shrunk_O1
+            yield (sums_B2[:, 1:] - mean_O1 * sums_B2[:, :1]) / shrunk_O1
             yield from self._factors(rows, x_T1)
 
     def _neighbours(self, rows: _Impressions, value_T2: Floats) -> tuple[Floats, Floats]:
@@ -147,7 +148,7 @@ class NativeBlend:
         w_OQ = rows.total(v_TQ * x_T1) / sum_OQ
         product_TS = np.add.reduceat(v_TQ * rows.by_behaviour(w_OQ), self._begin_S, 1)
         left_TQ = x_T1 - np.repeat(product_TS, self._each, 1)
-        w_OQ = w_OQ + np.float32(0.5) * (rows.total(left_TQ * v_TQ) - noise_Q * w_OQ) / sum_OQ
+        w_OQ += np.float32(0.5) * (rows.total(left_TQ * v_TQ) - noise_Q * w_OQ) / sum_OQ
         part_OQ = w_OQ / np.float32(len(self._begin_S))
         yield part_OQ[:, self._begin_S].sum(1, keepdims=True)
         part_OQ[:, self._begin_S] = 0

@@ -8,7 +8,7 @@ No weight of the model was fitted on validation rows, but they have chosen its e
 not be judged on them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ from din.model.artifact import Trained
 from din.model.blend import SHRINK, Blend, BlendRecord
 from din.model.embedding import to_tensors
 from din.ops.histories import Packed
-from din.schema import ITEM_ID, Group
+from din.schema import ITEM_ID, Group, SplitName
 from din.train.compute import Compute
 from din.train.loader import evaluation_batches
 from din.train.neighbours import cosine_vectors, factors, shrunk_means
@@ -35,6 +35,7 @@ from din.train.predict import EVALUATION_BATCH, predict
 from din.train.results import BlendSummary
 
 Floats = NDArray[np.float64]
+Chosen = Sequence[NDArray[np.int64]]
 
 _FEWEST_USERS = 20  # validation users; a blend that was fitted on five once lost .05 of AUC, one on twenty .001
 _MOST_ROWS = 1 << 18  # validation rows that weights are fitted on
@@ -69,7 +70,7 @@ def fit_blend(trained: Trained, features: Features, compute: Compute) -> Fitted 
         return None
     table = statistics(features)
     offset = features.offset("valid")
-    columns = _columns(table, features, predictions.logits - offset, chosen)
+    columns = columns_of(table, features, "valid", predictions.logits - offset, chosen)
     weights = Weights.fitted(columns, label, len(label) / users, offset)
     effects = dict(zip(table.record.columns, weights.parts(columns).std(0).round(4).tolist(), strict=True))
     print(f"blended with {', '.join(table.record.columns[1:])} on {len(label):,} validation rows", flush=True)
@@ -77,13 +78,21 @@ def fit_blend(trained: Trained, features: Features, compute: Compute) -> Fitted 
     return Fitted(table, BlendSummary(rows=len(label), users=users, effects=effects))
 
 
-def _columns(table: Blend, features: Features, logits: Floats, chosen: list[NDArray[np.int64]]) -> Floats:
-    """Return the columns of validation rows, [N, K], given their logits [N]."""
+def columns_of(table: Blend, features: Features, split: SplitName, logits: Floats, chosen: Chosen) -> Floats:
+    """Return the columns of rows, [N, K].
+
+    Args:
+        table: a blend, with or without weights.
+        features: the features that it was made for.
+        split: the split of the rows.
+        logits: [N], of the model alone and of the traffic.
+        chosen: the positions of the rows in each shard.
+    """
     packer = Packer(features)
     parts = []
     start = 0
     for number, positions in enumerate(chosen):
-        shard = features.shard(number, "valid")
+        shard = features.shard(number, split)
         for packed in evaluation_batches(packer, shard, positions, EVALUATION_BATCH):
             logit_B = torch.from_numpy(logits[start : start + len(packed)]).float()
             start += len(packed)
@@ -188,7 +197,7 @@ def statistics(features: Features, until: datetime | None = None) -> Blend:
             "noise": np.array([start.noise for start in starts]),
         }
         names += ["liked", "level", "taste"]
-    record = BlendRecord(columns=names, feedback=feedback.field if "values" in tables else None)
+    record = BlendRecord(columns=names, feedback=feedback.field if feedback and "values" in tables else None)
     tensors = {name: torch.from_numpy(table).float() for name, table in tables.items()}
     return Blend(record, tensors, features.fields, TableLayout.of(features.fields, features.rows))
 
@@ -244,8 +253,8 @@ class _Feedback(NamedTuple):
 
 
 def _feedback(features: Features) -> _Feedback | None:
-    """Return the first behaviour field whose values can be ordered, such as stars. None if there is none."""
-    return next((field for field in _numeric(features)), None)
+    """Return the first behaviour field whose values are numbers, such as stars. None if there is none."""
+    return next(_numeric(features), None)
 
 
 def _numeric(features: Features) -> Iterator[_Feedback]:

@@ -85,7 +85,8 @@ class ChampionStart:
             return None
         blend = statistics(features, self.seen_until)
         if blend.record != there.record:
-            raise self._error(f"blends {there.record}, and this log gives {blend.record}; train once from scratch")
+            columns = (", ".join(record.columns) for record in (there.record, blend.record))
+            raise self._error("blends {}, and this log gives {}; train once from scratch".format(*columns))
         blend.add(there.weights())
         return blend
 

@@ -86,7 +86,7 @@ def factors(user_T: Ids, item_T: Ids, x_T: Floats, items: int, seed: int) -> Fac
     starts = np.flatnonzero(np.append(True, user[1:] != user[:-1]))
     chunks = _chunks(starts, len(user))
     often = np.bincount(item, minlength=items) > _OFTEN
-    v = np.random.default_rng(seed).normal(0, 0.1, (items, _FACTORS))
+    v: Floats = np.random.default_rng(seed).normal(0, 0.1, (items, _FACTORS))
     v[:, 0] = _LEVEL
     mean = np.zeros(_FACTORS)
     mean[0] = _LEVEL
@@ -100,7 +100,7 @@ def factors(user_T: Ids, item_T: Ids, x_T: Floats, items: int, seed: int) -> Fac
         if step > 1 and often.any():
             mean[0] = v[often, 0].mean()
         ridge = noise * _PRIOR
-        v = np.linalg.solve(a + ridge * np.eye(_FACTORS), (b + ridge * mean)[..., None])[..., 0]
+        v = np.linalg.solve(a + ridge * np.eye(_FACTORS), (b + ridge * mean)[..., None])[..., 0].astype(np.float64)
         noise = squares / len(x)
     v[0] = 0
     return Factors(v, noise)

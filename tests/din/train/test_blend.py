@@ -199,7 +199,8 @@ def test_late_ids_are_blended_as_unknown(tmp_path: Path, blended: Params) -> Non
     day = days_of(features, "test")[-1]
     grown, _ = learn_day(learner, day)
     assert grown.model.blend is not None
-    assert same(grown.model.blend.state_dict(), learner.model.blend.state_dict())
+    assert learned.judged.trained.model.blend is not None
+    assert same(grown.model.blend.state_dict(), learned.judged.trained.model.blend.state_dict())
 
 
 def test_few_users_get_no_blend(tmp_path: Path, blended: Params, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,12 +20,13 @@ from din.model import artifact
 from din.params.reading import Params
 from din.params.train import Train
 from din.train.advance import advance
+from din.train.blend import statistics
 from din.train.champion_start import ChampionStart
 from din.train.compute import CPU_ALONE
 from din.train.crossfit import cross_fit
 from din.train.evaluate import evaluate
 from din.train.fit import fit
-from din.train.learned import learn
+from din.train.learned import LearnedModel, learn
 from din.train.refit import refit
 from din.train.run import train
 from tests.factories import documents_of
@@ -47,8 +48,11 @@ def small(small: Train) -> Train:
 def made(small: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with features that are split by time, and what a start reads of a bundle, made once."""
     root = tmp_path_factory.mktemp("made")
-    folder = root / "bundle"
-    judged = learn(temporal(root / "data" / "features"), small).judged
+    write_bundle(root / "bundle", learn(temporal(root / "data" / "features"), small).judged, small)
+    return root
+
+
+def write_bundle(folder: Path, judged: LearnedModel, small: Train) -> None:
     folder.mkdir()
     target = folder / artifact.IN_BUNDLE
     artifact.save(judged.trained, small, judged.features, target, judged.seen_until, judged.optimizers)
@@ -56,7 +60,6 @@ def made(small: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
     times = {"seen_until": judged.seen_until.isoformat(), "until": judged.seen_until.date().isoformat()}
     split = documents_of.PROTOCOL | {"name": "temporal"}
     write_json(folder / "facts.json", documents_of.facts(protocol=split, **times))
-    return root
 
 
 @pytest.fixture
@@ -120,6 +123,27 @@ def test_the_clicks_of_a_lesson_do_not_tell_where_its_items_start(
     start = learner.layout.offsets["item_id"]
     biases = learner.table[start : start + len(known), 0]
     assert biases[:-3].any() and not biases[-3:].any()
+
+
+def test_a_blend_goes_on_with_the_items_of_today(features: Features, small: Train, tmp_path: Path) -> None:
+    """The weights stay, and the statistics hold what the champion has learned of today's log."""
+    blended = changed(small, blend=True)
+    judged = learn(features, blended).judged
+    write_bundle(tmp_path / "blended", judged, blended)
+    start = ChampionStart(VERSION, tmp_path / "blended")
+    learner = start.continued(features, going_on(blended), CPU_ALONE)
+    there, here = judged.trained.model.blend, learner.model.blend
+    assert there is not None
+    assert here is not None
+    assert same(here.weights(), there.weights())
+    statistics_there = statistics(features.at(judged.seen_until.date()), judged.seen_until)
+    assert same({name: here.get_buffer(name) for name in statistics_there.state_dict()}, statistics_there.state_dict())
+    learned = learn(features, going_on(blended), start=start)
+    assert learned.blend is None
+    assert learned.judged.trained.model.blend is not None
+    edit(tmp_path / "blended" / CONFIG, lambda config: config["blend"]["columns"].remove("popularity"))
+    with pytest.raises(InputError, match=r"blends .*impressions, clicks, behaviours.*train once from scratch"):
+        start.continued(features, going_on(blended), CPU_ALONE)
 
 
 def test_a_model_that_goes_on_is_judged_on_new_rows_alone(
