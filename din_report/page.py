@@ -17,10 +17,11 @@ from markupsafe import Markup, escape
 
 from din.base.errors import shown
 from din.base.workspace import Suite
-from din.contracts.facts import NOT_CALIBRATED
+from din.contracts.facts import NOT_CALIBRATED, Evaluation, Ranking
 from din.contracts.verdicts import Expectation, GateEntry
 from din.metrics.estimates import Interval
 from din.release.gates.report_text import MODELS
+from din.train.results import BLENDED
 from din_report.advice import Advice
 from din_report.charts import Axis, Plot
 from din_report.run import Run
@@ -127,6 +128,7 @@ def _render(run: Run, advice: Sequence[Advice], importances: "Sequence[Importanc
         metrics=content["Metrics"],
         deltas=_deltas(run),
         learning=_learning(run),
+        blend=_blend(run),
         ranking=_ranking(run),
         mistakes=_mistakes(run),
         fields=_fields(importances[:most]),
@@ -224,6 +226,7 @@ def _metrics(run: Run) -> PageTable | None:
         measured = [
             ("Candidate", "test rows", evaluation.test),
             ("Candidate", "validation rows", evaluation.valid),
+            ("Candidate", "test rows, without its blend", _unblended(evaluation)),
             ("Floor: LR", "test rows", evaluation.floors.lr),
             ("Floor: popularity", "test rows", evaluation.floors.popularity),
             ("Oracle", "true probabilities, test rows", evaluation.oracle),
@@ -236,6 +239,21 @@ def _metrics(run: Run) -> PageTable | None:
         if figures
     ]
     return PageTable("Metrics", ("Model", "Measured on", *_METRICS.values()), rows, 2) if rows else None
+
+
+def _unblended(evaluation: Evaluation) -> Ranking | None:
+    """Return AUC and GAUC of the candidate's own logit on the test rows, or None if it has no blend."""
+    gains = evaluation.blend
+    return gains and Ranking(**{metric: gain.before for metric, gain in gains.items()})
+
+
+def _blend(run: Run) -> PageTable | None:
+    """Return what each column adds to the logit of the candidate, the most important one first."""
+    if run.training is None or run.training.blend is None:
+        return None
+    effects = sorted(run.training.blend.effects.items(), key=lambda effect: -effect[1])
+    rows = [(name, BLENDED[name], effect) for name, effect in effects]
+    return PageTable("The blend", ("Column", "What it says of a candidate", "Effect on the logit"), rows, 2)
 
 
 def _learning(run: Run) -> list[Chart]:

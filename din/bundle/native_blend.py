@@ -111,7 +111,7 @@ class NativeBlend:
         if self._feedback is not None:
             shrunk_O1 = (length_O1 + _SHRINK).astype(np.float32)
             mean_O1 = rows.total(x_T1) / shrunk_O1
-            yield (sums_B2[:, 1:] - mean_O1 * sums_B2[:, :1]) / shrunk_O1
+            yield np.divide(sums_B2[:, 1:] - mean_O1 * sums_B2[:, :1], shrunk_O1)
             yield from self._factors(rows, x_T1)
 
     def _neighbours(self, rows: _Impressions, value_T2: Floats) -> tuple[Floats, Floats]:
@@ -145,7 +145,7 @@ class NativeBlend:
         noise_Q = self._noise_Q
         v_TQ = self._factor_IQ[rows.behaviour_T]
         sum_OQ = rows.total(v_TQ * v_TQ) + noise_Q
-        w_OQ = rows.total(v_TQ * x_T1) / sum_OQ
+        w_OQ = np.divide(rows.total(v_TQ * x_T1), sum_OQ)
         product_TS = np.add.reduceat(v_TQ * rows.by_behaviour(w_OQ), self._begin_S, 1)
         left_TQ = x_T1 - np.repeat(product_TS, self._each, 1)
         w_OQ += np.float32(0.5) * (rows.total(left_TQ * v_TQ) - noise_Q * w_OQ) / sum_OQ

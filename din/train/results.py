@@ -34,6 +34,21 @@ class Epoch(Document):
     valid_log_loss: float | None
 
 
+BLENDED = {
+    "model": "the model's logit",
+    "impressions": "how often it was shown in training",
+    "clicks": "how often it was clicked in training",
+    "popularity": "its smoothed CTR in training",
+    "behaviours": "how long the history is",
+    "nearest": "how often it goes together with the most similar behaviour",
+    "near": "how often it goes together with the behaviours, on average",
+    "liked": "the feedback on behaviours that it goes together with",
+    "level": "the user's usual feedback",
+    "taste": "the feedback that the user's feedback on other items lets expect",
+}
+"""The columns of a blend (`din.model.blend`), and what each says of a candidate."""
+
+
 class BlendSummary(Document):
     """The blend of a model: the validation rows that it was fitted on, and how much each column matters there.
 
