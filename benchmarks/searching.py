@@ -10,11 +10,9 @@ from din.base.errors import InputError
 from din.base.workspace import Workspace
 from din.params.reading import Params
 from din.params.train import Train
-from din_tune.space import Space
+from din_tune.space import COMPARED, Space
 from din_tune.study import by_metric, ended, open_study, search
 from din_tune.training import executor
-
-_FIXED = ["train.model.name"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ def searched(kept: Path, features: Path, params: Params, trials: int) -> Found:
         trials: how many.
     """
     workspace = Workspace(kept.with_suffix(""))
-    space = Space.of(params, _FIXED)
+    space = _space(params)
     study = open_study(workspace, features, space)
     with executor(workspace, params, 1) as pool:
         search(workspace, features, study, space, pool, 1, trials, math.inf)
@@ -52,4 +50,10 @@ def searched(kept: Path, features: Path, params: Params, trials: int) -> Found:
 
 def settings(params: Params, changes: Mapping[str, Any]) -> Train:
     """Return the settings of a log's parameters with the changes that a search found."""
-    return Space.of(params, _FIXED).settings(changes)
+    return _space(params).settings(changes)
+
+
+def _space(params: Params) -> Space:
+    """Return the space around some parameters, for their model alone."""
+    compared = params.train.model.name in COMPARED.values
+    return Space.of(params, ["train.model.name"] if compared else [])

@@ -76,11 +76,7 @@ class ModelParams(Block):
         Doc("item_bias | wide | none: added to the logit of the MLP; wide adds the whole of LR"),
     ] = "item_bias"
     interest_product: Annotated[bool, Doc("true: pooled interest ⊙ candidate is one more input of the MLP")] = True
-    blend: Annotated[
-        bool,
-        OneOf((False, True)),
-        Doc("true: item counts and neighbours beside the logit, weighed on validation rows"),
-    ] = False
+    blend: Annotated[bool, Doc("true: item counts and neighbours beside the logit, weighed on validation rows")] = False
 
 
 @dataclass(frozen=True, kw_only=True)

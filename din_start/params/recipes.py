@@ -3,10 +3,9 @@
 from typing import Any
 
 RECIPES: dict[str, dict[str, Any]] = {
-    "temporal": {"model.blend": True, "learning.initial_item_bias": "zero"},
-    "leave_last_out": {"model.blend": True, "model.softmax": True, "learning.average": 0.25},
+    "temporal": {"learning.initial_item_bias": "zero"},
+    "leave_last_out": {"model.softmax": True, "learning.average": 0.25},
     "by_user": {
-        "model.blend": True,
         "model.softmax": True,
         "learning.embedding_std": 0.004,
         "learning.learning_rate": 0.0016,
@@ -15,3 +14,6 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
 }
 """Changes that suit public logs of a protocol; docs/tuning.md has figures. `din init` applies those of the log's."""
+
+ALWAYS: dict[str, Any] = {"model.blend": True}
+"""Changes that suit all logs."""
