@@ -1,4 +1,4 @@
-"""The blend, the last step of a model: item counts and neighbours beside its logit.
+"""The blend on top of a model: item counts and neighbours beside its logit.
 
     logit = constant + Σ_k (slope_k·z_k + Σ_j bend_jk·max(0, z_k − knot_jk))        z = (column − centre) / scale
 

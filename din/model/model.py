@@ -30,7 +30,7 @@ class Model(nn.Module, ABC):
         linear: the number of leading columns that hold linear weights, which no penalty shrinks.
         reads_ages: whether it reads how old behaviours are. If so, each request must have its time.
         reads_negatives: whether its loss reads `Batch.negative`.
-        blend: the last step, which makes its logits better outside training. None: there is none.
+        blend: what is put on top of its logits outside training. None: nothing.
     """
 
     width: int

@@ -169,7 +169,7 @@ def _scratch_day(rows: float) -> Choice:
 
 
 def _recipe(protocol: str) -> dict[str, Choice]:
-    """Return the choices of a recipe, of which the first has the reason and the others name it, and those of any log."""
+    """Return the choices for any log, and those of a recipe. Its first one has the reason, and the others name it."""
     changes = RECIPES[protocol]
     first = next(iter(changes))
     reasons = {first: _WHY[protocol], "model.blend": "gained 0.001 to 0.013 AUC on five logs; see docs/models.md"}

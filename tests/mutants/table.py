@@ -32,6 +32,8 @@ CANDIDATE, COMPARISONS, SLICES = (
     "din/release/gates/slices.py",
 )
 AGREEMENT = "din/bundle/agreement.py"
+BLEND = "din/train/blend.py"
+BLENDED = "tests/din/train/test_blend.py::{}".format
 BUDGETS, LOG = "din/release/gates/budgets.py", "din/release/gates/promotion_log.py"
 OF_GATES = (
     Mutant(
@@ -392,6 +394,36 @@ OF_FEATURES = (
     ),
 )
 
+OF_THE_BLEND = (
+    Mutant(
+        "a blend that reads judged behaviours",
+        BLEND,
+        "np.minimum.at(first, impressions.user, impressions.history_end)",
+        "pass",
+        BLENDED("test_no_statistic_reads_a_judged_row"),
+    ),
+    Mutant(
+        "a continued blend that reads new days",
+        BLEND,
+        "known & (behaviours.time <= microseconds(until))",
+        "known",
+        BLENDED("test_statistics_until_a_time_leave_later_rows_out[-72000]"),
+    ),
+    Mutant(
+        "a blend judged on the rows that it was fitted on",
+        "din/train/evaluate.py",
+        '_predict(before, "valid", compute, blend=False)',
+        '_predict(before, "valid", compute)',
+        BLENDED("test_a_blend_from_training_to_the_shipped_model[False]"),
+    ),
+    Mutant(
+        "a blend of days that nothing records",
+        "din/train/learned.py",
+        "(goes_on or not features.by_time)",
+        "True",
+        BLENDED("test_without_passes_held_out_days_are_not_read"),
+    ),
+)
 OF_SERVING = (
     Mutant("plugins", "din/plugins.py", "if loaded != digest", "if not loaded", NEEDED),
     Mutant("plugins", "din/bundle/encode.py", "require(self.signature.plugins,", "require({},", ENCODER),
@@ -594,4 +626,4 @@ DRAWN = (
 )
 """Lines that were drawn at random, to see how many mutants the suite misses."""
 
-MUTANTS = (*DRAWN, *OF_GATES, *OF_COMPARISONS, *OF_FEATURES, *OF_SERVING, *OF_PROMOTIONS)
+MUTANTS = (*DRAWN, *OF_GATES, *OF_COMPARISONS, *OF_FEATURES, *OF_THE_BLEND, *OF_SERVING, *OF_PROMOTIONS)
