@@ -7,7 +7,8 @@
 If rows are held out by time and `train.learning.advance` permits it, one pass over the validation days follows. The
 result is the judged model. It has learned everything before the test days.
 
-With `train.model.blend`, a blend is fitted on the validation rows, by the predictions of the model before the pass. A continued champion keeps the weights of its blend.
+With `train.model.blend`, a blend is fitted on the validation rows, by the predictions of the model before the pass. A
+continued champion keeps the weights of its blend.
 """
 
 import time
