@@ -30,7 +30,7 @@ class Model(nn.Module, ABC):
         linear: the number of leading columns that hold linear weights, which no penalty shrinks.
         reads_ages: whether it reads how old behaviours are. If so, each request must have its time.
         reads_negatives: whether its loss reads `Batch.negative`.
-        blend: what is put on top of its logits outside training. None: nothing.
+        blend: what is put on top of its logits, except for batches of training. None: nothing.
     """
 
     width: int
@@ -76,12 +76,12 @@ class Model(nn.Module, ABC):
         return self._blended(table_RW, batch, OneHistory(batch.candidate.shape[0]))
 
     def unblended(self, table_RW: Tensor, batch: Batch) -> Tensor:
-        """Return the logits [B] of packed impressions without the blend, as training does."""
+        """Return the logits [B] of packed impressions without the blend."""
         return self.logits(table_RW, batch, Packed(batch.segment, batch.candidate.shape[0]))
 
     def _blended(self, table_RW: Tensor, batch: Batch, histories: Histories) -> Tensor:
         logit_B = self.logits(table_RW, batch, histories)
-        return self.blend(logit_B, batch, histories) if self.blend else logit_B
+        return self.blend(logit_B, batch, histories) if self.blend and batch.rows is None else logit_B
 
 
 def build(

@@ -171,7 +171,7 @@ class Learner:
         """Return the logits [B] of a batch, given the table's rows."""
         if self._learning.dropout:  # so that a resumed run drops the same units
             torch.manual_seed(int(np.random.SeedSequence(inputs.key).generate_state(1)[0]))
-        return self.model.unblended(rows_UW, inputs.batch)
+        return self.model(rows_UW, inputs.batch)
 
     def weights(self) -> dict[str, Tensor]:
         """Return all tensors that the model computes with, by name. They are not copies."""
