@@ -1,37 +1,27 @@
-"""Build the C sources into one shared library at first use, load it, and call it by the prototypes of `din_ops.h`.
+"""Load the C sources as one shared library, and call it by the prototypes of `din_ops.h`.
 
-Building takes two seconds, once for each version of the sources, compiler, options and processor. The library is kept
-in the user's cache. A call costs a few microseconds, and other Python threads can run during it.
+`compiling` builds it at first use. This takes two seconds, once for each version of the sources, compiler, options and
+processor, and the library is kept in the user's cache. Where there is no compiler, a wheel may hold libraries for the
+levels of its machine. A call costs a few microseconds, and other Python threads can run during it.
 
 cffi reads the header, so a wrong number of arguments, or an array of a type that a prototype does not declare, raises
 an exception. Shapes and ids are not checked.
 """
 
 import ctypes
-import hashlib
-import os
-import platform
-import shlex
-import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 import numpy as np
 from cffi import FFI
 
 from din.base.workspace import user_cache
+from din.ops.native.compiling import SOURCES, Unusable, build_native, built
 
-SOURCES = Path(__file__).parent
 HEADER = SOURCES / "din_ops.h"
-FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
-
-
-class Unusable(Exception):
-    """The library can't be built or loaded here, for the reason in the message."""
 
 
 class Struct:
@@ -116,52 +106,19 @@ class Library:
 
 @cache
 def load() -> Library:
-    """Load the library from the cache, building it first if it is missing.
+    """Load the library that the compiler builds for this processor, or else one that the wheel holds.
 
     Raises:
-        Unusable: there is no C compiler, or it can't build the library.
+        Unusable: there is no C compiler that can build the library, and no wheel with one for this processor.
     """
-    compiler = shlex.split(os.environ.get("CC", "cc"))
-    sources = sorted(SOURCES.glob("*.[ch]"))
-    text = [path.read_text("utf-8") for path in sources]
-    about = [*compiler, _output([*compiler, "--version"]), *FLAGS, _processor(), *text]
-    name = hashlib.sha256("\0".join(about).encode()).hexdigest()[:16]
+    _share_threads()
     try:
-        folder = user_cache()
-        path = folder / f"{name}.so"
-        if not path.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_suffix(f".{os.getpid()}")
-            _compile(compiler, [str(source) for source in sources if source.suffix == ".c"], temporary)
-            temporary.replace(path)
-        _share_threads()
+        return Library(build_native(user_cache()))
+    except (OSError, RuntimeError, Unusable) as error:  # RuntimeError: no home directory
+        path = built()
+        if path is None:
+            raise Unusable(str(error)) from None
         return Library(path)
-    except (OSError, RuntimeError) as error:  # RuntimeError: no home directory
-        raise Unusable(str(error)) from None
-
-
-def _compile(compiler: Sequence[str], sources: Sequence[str], target: Path) -> None:
-    command = [*compiler, *FLAGS, "-o", str(target), *sources]
-    try:
-        _output([*command, "-fopenmp"])
-    except Unusable:  # some compilers lack OpenMP; without it the parts run one after another, with the same bits
-        _output(command)
-
-
-def _output(command: Sequence[str]) -> str:
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    except OSError as error:
-        raise Unusable(str(error)) from None
-    except subprocess.CalledProcessError as error:
-        raise Unusable(f"{command[0]}: {shorten(error.stderr or str(error), 200)}") from None
-
-
-def _processor() -> str:
-    """Return a description of the processor: everything that `-march=native` depends on."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().split("\n\n")[0].splitlines() if info.exists() else []
-    return "\n".join([platform.machine(), *(line for line in lines if line.startswith(("model", "flags", "Features")))])
 
 
 def _share_threads() -> None:

@@ -18,7 +18,9 @@ import torch
 from din.base.errors import InputError
 from din.base.workspace import user_cache
 from din.ops import backend
-from din.ops.native.library import HEADER, SOURCES, Unusable, load
+from din.ops.native import compiling
+from din.ops.native.compiling import LEVELS, SOURCES, Unusable, build_levels
+from din.ops.native.library import HEADER, load
 from tests.helpers.backends import needs_compiler
 
 ROOT = Path(__file__).parents[3]
@@ -131,6 +133,49 @@ def test_without_a_compiler(wanted: backend.Backend, monkeypatch, capsys) -> Non
                 pass
     finally:
         load.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def levels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("built")
+    build_levels(folder)
+    return folder
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_without_a_compiler_the_wheel_has_the_kernels(levels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The best level that the processor can run is loaded, and computes."""
+    best = next(level for level, flags in LEVELS[platform.machine()].items() if flags <= shown())
+    monkeypatch.setattr(compiling, "BUILT", levels)
+    monkeypatch.setenv("CC", "/nowhere/cc")
+    load.cache_clear()
+    try:
+        assert load().identity.startswith(f"{best}-")
+        offsets = np.zeros(3, np.int64)
+        load().din_segment_offsets(3, np.array([0, 1, 1]), 2, offsets)
+        assert offsets.tolist() == [0, 1, 3]
+    finally:
+        load.cache_clear()
+
+
+def shown() -> set[str]:
+    return set(compiling.processor().split())
+
+
+@pytest.mark.parametrize(
+    ("flags", "level"), [("avx2 fma bmi2 f16c movbe", "x86-64-v3"), ("avx2 fma", None), ("sse4_2", None)]
+)
+def test_no_library_is_loaded_that_the_processor_can_not_run(
+    flags: str, level: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An instruction that it lacks would end the process."""
+    for name in LEVELS["x86_64"]:
+        (tmp_path / f"{name}-0.so").touch()
+    monkeypatch.setattr(compiling, "BUILT", tmp_path)
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(compiling, "processor", lambda: flags)
+    assert compiling.built() == (level and tmp_path / f"{level}-0.so")
 
 
 @needs_compiler
