@@ -22,11 +22,19 @@ import numpy as np
 
 from benchmarks.harness import table
 from benchmarks.measure import seconds
+from din.base.artifacts import read_json, write_json
 from din.base.errors import InputError
+from din.bundle.bundle_writer import seal
+from din.bundle.contents import SIGNATURE
 from din.bundle.scorer import Scorer
+from din.release.registry.cache import scorer_of
+from din.release.registry.registry import Registry
 
 CANDIDATES = 100
 SHARES = (0.5, 1, 2, 5)
+SIZES = ((50, 50), (500, 100), (2_000, 1_000))
+"""The requests that overload the server: candidates and behaviours."""
+OVERLOADS = (2, 5, 10)
 _CONNECTIONS = 256
 _TIMED = 500
 _LUA = Path(__file__).with_name("load.lua")
@@ -57,6 +65,11 @@ class Answers(NamedTuple):
         """Answers per second."""
         return self.answers / self.seconds
 
+    @property
+    def goodput(self) -> float:
+        """Answers with scores per second."""
+        return (self.answers - self.refused) / self.seconds
+
 
 def wrk() -> str:
     """Return the path of wrk.
@@ -80,7 +93,7 @@ def load_table(scorer: Scorer, registry: str, model: str, time: int) -> str:
     Raises:
         InputError: wrk is missing, or the server ended or never answered.
     """
-    requests = some_requests(scorer)
+    requests = some_requests(scorer, CANDIDATES, scorer.max_history)
     alone = [seconds(partial(scorer.score, request)) for request in islice(cycle(requests), _TIMED)]
     p50, p99 = 1e3 * np.percentile(alone, (50, 99))
     with TemporaryDirectory() as folder, serving(registry, model, Path(folder) / "log") as url:
@@ -107,10 +120,47 @@ def load_table(scorer: Scorer, registry: str, model: str, time: int) -> str:
     return f"{title}\n\n{table(head, rows)}"
 
 
-def some_requests(scorer: Scorer, count: int = 200) -> list[dict[str, Any]]:
-    """Return requests of known users and random known items, with histories as long as the model reads."""
+def goodput_table(registry: str, model: str, time: int) -> str:
+    """Overload a server, each load for some seconds, and return the table of its goodput as a share of its capacity.
+
+    The capacity is measured before and after each load, so that other load on the machine hits both.
+    """
+    rows = []
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        long = longer_history(Registry(registry, model), folder)
+        scorer = scorer_of(long.uri, model, cache=folder / "cache")
+        with serving(long.uri, model, folder / "log") as url:
+            load = partial(loaded, url, folder / "bodies", time)
+            for size in SIZES:
+                lines = (f"{json.dumps(request)}\n" for request in some_requests(scorer, *size))
+                (folder / "bodies").write_text("".join(lines), encoding="utf-8")
+                full = [load(2, 0, "even").goodput]
+                shares = []
+                for overload in OVERLOADS:
+                    overloaded = load(_CONNECTIONS, 1e3 * _CONNECTIONS / full[-1] / overload, "random")
+                    full.append(load(2, 0, "even").goodput)
+                    shares.append(f"{overloaded.goodput / np.mean(full[-2:]):.2f}×")
+                rows.append([*(f"{count:,}" for count in size), f"{np.mean(full):.1f}", *shares])
+    head = ["candidates", "behaviours", "capacity, answers/s", *(f"goodput at {overload}×" for overload in OVERLOADS)]
+    return table(head, rows)
+
+
+def longer_history(registry: Registry, folder: Path) -> Registry:
+    """Return a registry in a folder with the champion of another one, which now reads the longest of `SIZES`."""
+    bundle = registry.fetch(registry.required_champion().version, folder / "bundle")
+    longest = max(behaviours for _, behaviours in SIZES)
+    write_json(bundle / SIGNATURE, read_json(bundle / SIGNATURE) | {"max_history": longest})
+    seal(bundle)
+    long = Registry(str(folder / "registry"), registry.model_name)
+    long.append(long.put_bundle(bundle), None, by="benchmarks", reason="overload")
+    return long
+
+
+def some_requests(scorer: Scorer, candidates: int, behaviours: int, count: int = 200) -> list[dict[str, Any]]:
+    """Return requests of known users and random known items."""
     random = np.random.default_rng(0)
-    example = scorer.example(max(1_000, scorer.max_history))
+    example = scorer.example(max(1_000, behaviours))
     users = [*scorer.users] or [None]
 
     def drawn(key: str, size: int) -> list[Any]:
@@ -120,8 +170,8 @@ def some_requests(scorer: Scorer, count: int = 200) -> list[dict[str, Any]]:
         example
         | {
             "user": {"user_id": user},
-            "history": drawn("history", scorer.max_history),
-            "candidates": drawn("candidates", CANDIDATES),
+            "history": drawn("history", behaviours),
+            "candidates": drawn("candidates", candidates),
         }
         for user in random.choice(users, count).tolist()
     ]

@@ -25,7 +25,7 @@ from benchmarks.environments import ROOT
 from benchmarks.exported import ExportedModel, PaddedGraph, floor
 from benchmarks.generated_tables import publish
 from benchmarks.harness import parsed, positive, table
-from benchmarks.load import load_table, wrk
+from benchmarks.load import goodput_table, load_table, wrk
 from benchmarks.workload import Workload, impressions
 from din.base.workspace import Workspace
 from din.features.packing import TableLayout
@@ -59,11 +59,14 @@ def main() -> int:
     parser.add_argument("--registry", default=registry, help="with the champion that is loaded")
     parser.add_argument("--model", default=job.model_name, help="its name in the registry")
     parser.add_argument("--seconds", type=positive, default=10, help="of each load")
+    parser.add_argument("--goodput", action="store_true", help="only overload the server, and print its goodput")
     parser.add_argument("--write", action="store_true", help="write the tables to docs/results.md")
     options = parsed(parser, full={"seconds": 20})
 
     def tables() -> str:
         wrk()
+        if options.goodput:
+            return goodput_table(options.registry, options.model, options.seconds)
         scorer = scorer_of(options.registry, options.model)  # before the minutes of the other tables
         return f"{request_table()}\n{load_table(scorer, options.registry, options.model, options.seconds)}"
 

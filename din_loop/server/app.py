@@ -2,7 +2,7 @@
 
 A body is read with a limit on its bytes and on its time, and parsed and scored by a thread. Scores name the version
 that made them, and every error is one line: 400 cut off or not HTTP/1.1, 408 too slow, 413 too large, 415 compressed,
-422 wrong, 500 a bug, 503 busy, 504 late.
+422 wrong, 500 a bug, 503 busy, 504 late. A busy server says so before it reads the body.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -19,9 +19,11 @@ from itertools import pairwise
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from din.base.errors import InputError, listed, shown
 from din_loop.server import answers, metrics, open_inference
@@ -38,6 +40,7 @@ _SLOW_LOG_GAP = 1.0
 """The seconds between two lines of the log about slow requests: a slow server must not drown in its log."""
 _WATCH_NICENESS = 19
 """The niceness of the thread that tries new bundles: while it does, answers come first. 19 is the lowest priority."""
+_BUSY = "too many requests wait already; try again in a second, or start more --processes"
 _SWITCH_SECONDS = 0.0005
 """The time after which a thread lets another one run Python. An answer waits that long several times, whenever threads
 change while the watch tries a bundle or a challenger scores. Python's own 5 ms would double the slowest answers."""
@@ -62,11 +65,33 @@ def app(deployment: Deployment, shadow: Shadow | str | None = None) -> Starlette
                 deployment.settings.model, lambda: deployment.serving, server.answered, server.ready
             ),
         ],
+        middleware=[Middleware(_Refusals, is_full=server.is_full)],
         exception_handlers={HTTPException: _no_route, Exception: _bug},
         lifespan=server.lifespan,
     )
     served.router.redirect_slashes = False  # a redirect would send clients to whatever Host they named
     return served
+
+
+class _Refusals:
+    """Refuse requests for scores while the server is full.
+
+    It comes before the routes: what a refusal costs, ten of them take from one answer.
+    """
+
+    def __init__(self, app: ASGIApp, is_full: Callable[[], bool]) -> None:
+        self._app = app
+        self._is_full = is_full
+        self._refusal = JSONResponse({"error": _BUSY}, 503, RETRY)
+        self._refused = metrics.ANSWERS.labels(503)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "POST" and self._is_full():
+            self._refused.inc()
+            metrics.SECONDS.observe(0.0)
+            await self._refusal(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 @dataclass
@@ -126,6 +151,10 @@ class Server:
         if self._shadow:
             self._shadow.close()
 
+    def is_full(self) -> bool:
+        """Return whether a request is refused now, because too many wait."""
+        return self._workers.is_full(self._settings.timeout)
+
     async def score(self, request: Request) -> Response:
         """Answer one request or a list of requests."""
         explain = request.query_params.get("explain", "0")
@@ -158,7 +187,11 @@ class Server:
         return JSONResponse({"live": True})
 
     async def ready(self, _: Request) -> Response:
-        """Say which bundle answers, how old the knowledge of the registry is, and whether its champion is refused."""
+        """Say which bundle answers, how old the knowledge of the registry is, and whether its champion is refused.
+
+        While the server is full it is not ready, so that others get the requests.
+        """
+        ready = not self.is_full()
         deployment = self._deployment
         serving = deployment.serving
         refused = deployment.refused
@@ -167,7 +200,7 @@ class Server:
         shadow = self._shadow
         return JSONResponse(
             {
-                "ready": True,
+                "ready": ready,
                 "record": serving.record.number,
                 "version": serving.scorer.version,
                 "champion": champion and champion.number,
@@ -176,7 +209,9 @@ class Server:
                 and {"record": refused.record.number, "reason": refused.reason, "again_in": refused.seconds_left},
                 "shadow": (shadow and {"version": shadow.scorer.version, "problem": shadow.problem})
                 or (self._no_shadow and {"version": None, "problem": self._no_shadow}),
-            }
+            },
+            status_code=200 if ready else 503,
+            headers=None if ready else RETRY,
         )
 
     async def metrics(self, _: Request) -> Response:
@@ -204,11 +239,10 @@ class Server:
         try:
             result, drawn, size = await self._workers.run(scored, settings.timeout - times.passed, release)
         except BusyError:
-            message = f"{settings.queue} requests wait already; try again in a second, or start more --processes"
-            raise HTTPException(503, message, RETRY) from None
+            raise HTTPException(503, _BUSY, RETRY) from None
         except LateError:
             message = f"no answer within {settings.timeout:g} s; send fewer candidates, or raise --timeout"
-            raise HTTPException(504, message) from None
+            raise HTTPException(504, message, RETRY) from None
         except InputError as error:
             raise HTTPException(422, str(error)) from None
         except MemoryError:

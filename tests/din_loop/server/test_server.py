@@ -251,8 +251,8 @@ def test_a_slow_body(steady, serving) -> None:
 def test_busy_and_late(steady, serving, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread scores one request, one more may wait, and the next gets 503. Both get 504 in time.
 
-    A thread keeps its place until it is done, and a request that waited too long is never scored. Both bodies count as
-    held until then.
+    A thread keeps its place until it is done, and a request that waited too long is never scored. Meanwhile the server
+    lives, but is not ready.
     """
     score, release, scored = Scorer.score, threading.Event(), []
 
@@ -265,7 +265,9 @@ def test_busy_and_late(steady, serving, monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setattr(Scorer, "score", slow)
 
         def post(user: int) -> int:
-            return client.post("/v1/score", json=REQUEST | {"user": {"user_id": user}}).status_code
+            answer = client.post("/v1/score", json=REQUEST | {"user": {"user_id": user}})
+            assert ("retry-after" in answer.headers) is (answer.status_code != 200)
+            return answer.status_code
 
         first = pool.submit(post, 1)
         while not scored:
@@ -273,12 +275,14 @@ def test_busy_and_late(steady, serving, monkeypatch: pytest.MonkeyPatch) -> None
         second = pool.submit(post, 2)
         time.sleep(0.2)
         assert (post(3), first.result(), second.result(), post(4)) == (503, 504, 504, 503)
-        monkeypatch.setattr(bodies, "_MOST_BYTES", 1.5 * len(json.dumps(REQUEST)))
-        assert "too many large bodies" in client.post("/v1/score", json=REQUEST).text
+        ready = client.get("/v2/health/ready")
+        assert (ready.status_code, ready.json()["ready"]) == (503, False)
+        assert client.get("/v2/health/live").status_code == 200
         release.set()
         while (status := post(5)) == 503:
             time.sleep(0.01)
         assert (status, scored) == (200, [1, 5])
+        assert client.get("/v2/health/ready").json()["ready"] is True
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
