@@ -4,6 +4,7 @@
     deployment.py     the bundle that answers now, and the watch that replaces it
     trial.py          the conditions for a bundle to answer
     trial_results.py  the results of trials, which the processes of a machine share
+    admission.py      what is refused before it is read
     bodies.py         bodies, with limits on bytes and time
     answers.py        from a body to its answer
     explanations.py   what moved a score, in an answer

@@ -6,12 +6,13 @@ that made them, and every error is one line: 400 cut off or not HTTP/1.1, 408 to
 """
 
 import contextlib
+import gc
 import logging
 import os
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -23,10 +24,10 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from din.base.errors import InputError, listed, shown
 from din_loop.server import answers, metrics, open_inference
+from din_loop.server.admission import BUSY, Admission
 from din_loop.server.answer_log import AnswerLog, Scored
 from din_loop.server.answers import Answer, Answering
 from din_loop.server.bodies import RETRY, Bodies, parsed_bytes
@@ -40,10 +41,12 @@ _SLOW_LOG_GAP = 1.0
 """The seconds between two lines of the log about slow requests: a slow server must not drown in its log."""
 _WATCH_NICENESS = 19
 """The niceness of the thread that tries new bundles: while it does, answers come first. 19 is the lowest priority."""
-_BUSY = "too many requests wait already; try again in a second, or start more --processes"
 _SWITCH_SECONDS = 0.0005
 """The time after which a thread lets another one run Python. An answer waits that long several times, whenever threads
 change while the watch tries a bundle or a challenger scores. Python's own 5 ms would double the slowest answers."""
+
+_OBJECTS = 10_000
+"""The new objects after which Python looks for garbage. Its own 700 triple the time to parse a list of many lists."""
 
 
 def app(deployment: Deployment, shadow: Shadow | str | None = None) -> Starlette:
@@ -65,33 +68,12 @@ def app(deployment: Deployment, shadow: Shadow | str | None = None) -> Starlette
                 deployment.settings.model, lambda: deployment.serving, server.answered, server.ready
             ),
         ],
-        middleware=[Middleware(_Refusals, is_full=server.is_full)],
+        middleware=[Middleware(Admission, is_full=server.is_full)],
         exception_handlers={HTTPException: _no_route, Exception: _bug},
         lifespan=server.lifespan,
     )
     served.router.redirect_slashes = False  # a redirect would send clients to whatever Host they named
     return served
-
-
-class _Refusals:
-    """Refuse requests for scores while the server is full.
-
-    It comes before the routes: what a refusal costs, ten of them take from one answer.
-    """
-
-    def __init__(self, app: ASGIApp, is_full: Callable[[], bool]) -> None:
-        self._app = app
-        self._is_full = is_full
-        self._refusal = JSONResponse({"error": _BUSY}, 503, RETRY)
-        self._refused = metrics.ANSWERS.labels(503)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "POST" and self._is_full():
-            self._refused.inc()
-            metrics.SECONDS.observe(0.0)
-            await self._refusal(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
 
 
 @dataclass
@@ -137,6 +119,7 @@ class Server:
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
         """Watch the registry and write the log while the server runs."""
         sys.setswitchinterval(_SWITCH_SECONDS)
+        gc.set_threshold(_OBJECTS, *gc.get_threshold()[1:])
         watch = threading.Thread(target=self._watch, name="watch", daemon=True)
         watch.start()
         if self._log:
@@ -239,7 +222,7 @@ class Server:
         try:
             result, drawn, size = await self._workers.run(scored, settings.timeout - times.passed, release)
         except BusyError:
-            raise HTTPException(503, _BUSY, RETRY) from None
+            raise HTTPException(503, BUSY, RETRY) from None
         except LateError:
             message = f"no answer within {settings.timeout:g} s; send fewer candidates, or raise --timeout"
             raise HTTPException(504, message, RETRY) from None

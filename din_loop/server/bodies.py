@@ -9,14 +9,21 @@ from din.base.errors import InputError, shown
 
 CLOSE = {"Connection": "close"}
 RETRY = {"Retry-After": "1"}
+_TEXT_TYPE = "text/plain"
+_FORM_TYPES = ("", "application/x-www-form-urlencoded", "multipart/form-data")
+"""A browser lets any page send these types, and text, to any site without asking it first. It then names the page as
+the origin, which curl, whose `-d` has the second of them, does not."""
 _MOST_BYTES = 256_000_000
 """The bytes of all bodies that are held. A thousand connections with the largest body must not fill the memory."""
-_MOST_PARSED = 24
-"""The most memory that a parsed body may take, in bodies of the largest size. Ordinary requests count for 10 to 22."""
+_MOST_PARSED = 100_000_000
+"""The most memory that a parsed body may take. While one is parsed, for up to 0.2 s, no other request is served."""
+_MOST_BODIES = 6
+"""The same in bodies of the largest size, for servers that allow larger ones."""
 _TEXT = 4
 """The bytes of a character of a string, if one of them is not Latin."""
-_COSTS = {b"[": 64, b"{": 192, b",": 40, b":": 72, b'"': 16}
-"""At most the bytes of Python's objects for each of these characters of JSON, and for the value that follows it."""
+_COSTS = {b"[": 64, b"{": 192, b",": 40, b":": 320, b'"': 16}
+"""At most the bytes of Python's objects for each of these characters of JSON, and for the value that follows it. A key
+takes less than its 320, but as much time as several other values."""
 
 
 class Bodies:
@@ -36,7 +43,8 @@ class Bodies:
         """Return the body of a request, which counts as held until its bytes are released.
 
         Raises:
-            HTTPException: it is compressed, too large or too slow, or all bodies together are too large.
+            HTTPException: it is compressed, of another type, too large or too slow, or all bodies together are too
+                large.
         """
         body = bytearray()
         try:
@@ -64,9 +72,10 @@ class Bodies:
         coding = request.headers.get("content-encoding", "identity")
         if coding != "identity":
             raise HTTPException(415, f"content-encoding: {shown(coding)}; expected none: send the JSON as it is", CLOSE)
-        if offer := request.headers.get("upgrade"):  # the bytes after such a head are lost to HTTP/1.1
-            message = f"upgrade: {shown(offer)}; expected plain HTTP/1.1: put a proxy in front, as docs/serving.md says"
-            raise HTTPException(400, message, CLOSE)
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind == _TEXT_TYPE or (kind in _FORM_TYPES and "origin" in request.headers):
+            message = f"content-type: {shown(kind)}; expected application/json"
+            raise HTTPException(415, message, CLOSE)
         if int(request.headers.get("content-length", 0)) > self._most:
             raise HTTPException(413, too_large, CLOSE)
         async for piece in request.stream():
@@ -81,20 +90,21 @@ class Bodies:
 def parsed_bytes(body: bytes, most: int) -> int:
     """Return at most how many bytes a body takes once it is parsed: `[{}]` takes 60 times its four.
 
-    It counts characters, since memory can't be limited while a body is parsed. Many short numbers take less.
+    It counts characters, since neither memory nor time can be limited while a body is parsed. Many short numbers take
+    less.
 
     Args:
         most: the bytes of the largest body.
 
     Raises:
-        InputError: they are more than `_MOST_PARSED` bodies of the largest size.
+        InputError: they are more than `_MOST_PARSED`, or than `_MOST_BODIES` of the largest bodies if that is more.
     """
     text = len(body) if body.isascii() and b"\\" not in body else _TEXT * len(body)
     size = text + sum(cost * body.count(character) for character, cost in _COSTS.items())
-    if size > _MOST_PARSED * most:
+    limit = max(_MOST_PARSED, _MOST_BODIES * most)
+    if size > limit:
         raise InputError(
             f"the body of {len(body) / 1e6:.1f} MB holds so many values that it may take {size / 1e6:.0f} MB of "
-            f"memory; expected at most {_MOST_PARSED * most / 1e6:g} MB: send fewer candidates in each, or raise "
-            "--max-request-mb"
+            f"memory; expected at most {limit / 1e6:g} MB: send fewer candidates in each, or raise --max-request-mb"
         )
     return size

@@ -41,9 +41,11 @@ def test_a_parsed_body_takes_at_most_its_bound(value: object, escaped: bool) -> 
 
 
 def test_a_body_that_would_take_too_much_is_refused() -> None:
-    """Requests with the shortest of names pass at the largest size, and a body of empty objects does not."""
-    behaviours = [{"id": number, "t": 1_700_000_000 + number} for number in range(1000)]
-    body = json.dumps({"candidates": [*range(500)], "history": behaviours}, separators=(",", ":")).encode()
-    assert parsed_bytes(body, len(body)) < 22 * len(body)
-    with pytest.raises(InputError, match=r"the body of 0\.1 MB holds so many values that it may take 5 MB of memory"):
-        parsed_bytes(b"[" + b"{}," * 20_000 + b"{}]", 60_000)
+    """The largest request of many fields passes. Many empty objects or keys do not, unless more is allowed."""
+    behaviours = [{"item_id": number, "timestamp": 1_700_000_000 + number, "rating": 3} for number in range(10_000)]
+    candidates = [{"item_id": number, **{f"field_{n}": f"text {n}" for n in range(8)}} for number in range(10_000)]
+    parsed_bytes(json.dumps({"candidates": candidates, "history": behaviours}).encode(), 16_000_000)
+    for body in (b"[" + b"{}," * 450_000 + b"{}]", b"{" + b'"a":1,' * 260_000 + b'"a":1}'):
+        with pytest.raises(InputError, match=r"the body of 1\.[46] MB .* it may take 10\d MB of memory; "):
+            parsed_bytes(body, 16_000_000)
+        parsed_bytes(body, 20_000_000)
