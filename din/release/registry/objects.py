@@ -132,9 +132,18 @@ class Objects:
         return self.create(key, content)
 
     def stream(self, key: str) -> Iterator[bytes]:
-        """Yield an object's bytes in chunks."""
+        """Yield an object's bytes in chunks.
+
+        Raises:
+            InputError: a local store has a pipe or a device there, which might never end.
+        """
+        store = self._store()
         with _reaching(self.at(key)):
-            for chunk in obstore.get(self._store(), f"{self._prefix}/{key}"):
+            if isinstance(store, LocalStore):
+                path = Path(str(store.prefix)) / self._prefix / key
+                if path.exists() and not path.is_file():
+                    raise InputError(f"{self.at(key)}: not a plain file; restore it: see `din registry verify`")
+            for chunk in obstore.get(store, f"{self._prefix}/{key}"):
                 yield bytes(chunk)
 
     def read(self, key: str, most: int = documents.MOST_BYTES) -> bytes:

@@ -69,6 +69,17 @@ def test_a_damaged_bundle(world: World, deployment: Deployment) -> None:
     assert deployment.serving.scorer is first.scorer
 
 
+@pytest.mark.parametrize("name", ["request.onnx", "manifest.json"])
+def test_a_pipe_in_a_stored_bundle(name: str, world: World, deployment: Deployment) -> None:
+    """The watch does not wait for a writer. It names the file, and the old bundle answers on."""
+    stored = world.registry_folder / "bundles" / world.crown(1) / name
+    stored.unlink()
+    os.mkfifo(stored)
+    deployment.follow()
+    assert deployment.refused and f"{name}: not a plain file" in deployment.refused.reason
+    assert deployment.serving.record.number == 1
+
+
 def refuse_long_requests(deployment: Deployment) -> None:
     """Let the next bundle refuse a request that was answered."""
     deployment.keep([{"candidates": ["i1"] * 900}], 20)
