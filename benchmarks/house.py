@@ -25,7 +25,7 @@ CEILINGS = {
     "lines of din": 25_200,
     "lines of all but benchmarks and tests": 43_800,
     "lines of benchmarks": 7_850,
-    "lines of tests": 32_700,
+    "lines of tests": 32_800,
     "lines of the tests' helpers": 5_600,
     "lines that `import din.train.fit` loads": 6_500,
     "lines that `import din.bundle.scorer` loads": 4_200,

@@ -14,12 +14,7 @@ _BODILESS = ("GET", "HEAD")
 
 
 class Admission:
-    """Refuse all requests with a body that offer another protocol, and those for scores while the server is full.
-
-    Args:
-        app: answers the others.
-        is_full: returns whether the server is full.
-    """
+    """Pass requests on to `app`, unless one offers another protocol, or is for scores while the server is full."""
 
     def __init__(self, app: ASGIApp, is_full: Callable[[], bool]) -> None:
         self._app = app

@@ -3,10 +3,12 @@
 import logging
 import multiprocessing
 import os
+import resource
 import signal
 import socket
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -57,6 +59,9 @@ def serve(settings: Settings, host: str, port: int, processes: int) -> None:
             or nothing can listen at the address.
         Unavailable: the registry doesn't answer.
     """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS has a lower limit of its own
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each connection is a file, and 1,024 are soon idle
     if processes == 1:
         served = app(Deployment(settings), Shadow.of(settings))
         _check_address(host, port)

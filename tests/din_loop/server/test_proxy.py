@@ -53,10 +53,10 @@ def clients(steady: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator
                 "-e",
                 "stderr",
                 "-c",
-                str(configuration),
+                configuration,
                 "-g",
                 "user root;",
-            ]  # else nobody, if root starts it
+            ]  # root starts it here
             process = subprocess.Popen(command, stderr=printed)
         try:
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:

@@ -36,11 +36,11 @@ class Office:
 
 
 def run(day: Callable[[Office], Awaitable[None]]) -> Office:
+    """Return the office after a day that begins with one piece."""
     office = Office()
 
     async def whole() -> None:
         await office.piece("first")
-        assert office.workers.mean == SECONDS
         await day(office)
 
     asyncio.run(whole())
