@@ -17,6 +17,8 @@ from din_loop.server.answers import Answer, Answering, as_request, parsed, reque
 from din_loop.server.deployment import Serving
 
 _TENSOR = "request"
+_LONGEST_ID = 100
+"""The characters of a client's own id, which its answer repeats: a client that reads none must not fill the memory."""
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -78,6 +80,9 @@ def infer(serving: Serving, body: bytes, named: bool = False, *, model: str) -> 
             f'inputs: expected {{"inputs": [{{"name": "{_TENSOR}", "datatype": "BYTES", "shape": [1], "data": '
             '["…"]}]}, with a request as text of JSON'
         ) from None
+    id_of_client = content.get("id")
+    if isinstance(id_of_client, str) and len(id_of_client) > _LONGEST_ID:
+        raise InputError(f"id: {len(id_of_client):,} characters; expected at most {_LONGEST_ID}")
     request = as_request(parsed(text.encode("utf-8", "surrogatepass")))
     probabilities = serving.scorer.score(request).tolist()
     version = serving.scorer.version
@@ -86,6 +91,6 @@ def infer(serving: Serving, body: bytes, named: bool = False, *, model: str) -> 
     name = request_id()
     if named:
         answer["parameters"] = {"request_id": name}
-    if isinstance(content.get("id"), str):
-        answer["id"] = content["id"]
+    if isinstance(id_of_client, str):
+        answer["id"] = id_of_client
     return Answer(to_json(answer), version, [request], [probabilities], [name])

@@ -158,16 +158,11 @@ def test_many_idle_connections(
 def test_a_client_that_reads_no_answer(
     clients: tuple[httpx.Client, httpx.Client], connect: Callable[[], socket.socket]
 ) -> None:
-    """The server has answered and is free. nginx ends the connection, and drops what the client has not read."""
-    tensor = {"name": "request", "datatype": "BYTES", "shape": [1], "data": [REQUEST.decode()]}
-    body = json.dumps({"id": "x" * 14_000_000, "inputs": [tensor]}).encode()
+    """The connection ends once the answers fill nginx's buffers. The server never sees the other requests."""
+    body = json.dumps({"candidates": [67] * 10_000}).encode()
     before = answers(clients[1])["200"]
-    connection = connect()
-    connection.sendall(b"POST /v2/models/log/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body))
-    connection.sendall(body)
-    end = time.monotonic() + 30
-    while answers(clients[1])["200"] == before and time.monotonic() < end:
-        time.sleep(0.1)
-    assert answers(clients[1])["200"] == before + 1
+    with contextlib.suppress(ConnectionError, TimeoutError):
+        connect().sendall(200 * (HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body))
     time.sleep(3)
-    assert len(received(connection)) < 14_000_000
+    assert 0 < answers(clients[1])["200"] - before < 200
+    assert clients[0].post("/v1/score", content=REQUEST).status_code == 200

@@ -328,6 +328,8 @@ def test_the_open_inference_protocol(client: httpx.Client, scorer: Scorer) -> No
     (output,) = answer["outputs"]
     assert (answer["id"], answer["model_version"], output["shape"]) == ("7", scorer.version, [2])
     assert output["data"] == scorer.score(REQUEST).tolist()
+    long = client.post("/v2/models/log/infer", json={"id": 101 * "7", "inputs": [tensor]})
+    assert (long.status_code, long.json()) == (422, {"error": "id: 101 characters; expected at most 100"})
     metadata = client.get("/v2/models/log").json()
     assert (metadata["inputs"][0]["name"], metadata["outputs"][0]["name"]) == ("request", output["name"])
 
