@@ -27,7 +27,7 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
-from importlib.metadata import PackageNotFoundError, entry_points, packages_distributions, version
+from importlib.metadata import EntryPoints, PackageNotFoundError, entry_points, packages_distributions, version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -232,6 +232,12 @@ def _packages(imports: Iterable[str]) -> set[str]:
 
 
 @cache
+def _entry_points() -> EntryPoints:
+    """Return all entry points; to find them takes as long as to parse twenty modules."""
+    return entry_points()
+
+
+@cache
 def _installed() -> Mapping[str, list[str]]:
     return packages_distributions()
 
@@ -299,7 +305,7 @@ def _built_in(tree: ast.Module) -> Iterator[tuple[str, frozenset[str]]]:
         ):
             constants = (part.value for part in ast.walk(node.value) if isinstance(part, ast.Constant))
             texts = [value for value in constants if isinstance(value, str)]
-            behind = [entry.module for text in texts for entry in entry_points(group=text)]
+            behind = [entry.module for text in texts for entry in _entry_points().select(group=text)]
             yield (
                 ast.unparse(node.target),
                 frozenset(name for name in (*texts, *behind) if name.partition(".")[0] in PACKAGES and _path(name)),
@@ -307,13 +313,13 @@ def _built_in(tree: ast.Module) -> Iterator[tuple[str, frozenset[str]]]:
 
 
 def _executed(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield the nodes of a tree, except those that only type checkers read."""
+    """Yield the nodes of a tree that may be imports, so no expressions, except those that only type checkers read."""
     waiting = [node]
     while waiting:
         node = waiting.pop()
         yield node
         if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
-            waiting += ast.iter_child_nodes(node)
+            waiting += (child for child in ast.iter_child_nodes(node) if not isinstance(child, ast.expr))
 
 
 def _without_docstrings(tree: ast.AST) -> str:
