@@ -6,20 +6,31 @@ the same information split its worth.
 
 Only validation rows are read, and only the model that has not learned them scores them. So these figures may be used to
 choose fields, and the test rows still judge the choice.
+
+The figures are kept for the next page about the same model, because PyTorch alone takes longer to import than the rest
+of a page takes.
 """
 
-from dataclasses import dataclass, replace
+import json
+import math
+from dataclasses import astuple, dataclass, replace
 from functools import cached_property
+from hashlib import sha256
 
 import numpy as np
 
+from din.base import documents
+from din.base.artifacts import write_json
+from din.base.documents import Document
+from din.base.errors import InputError
+from din.base.names import Digest
 from din.base.workspace import Workspace
+from din.contracts.facts import Judged
 from din.features.reader import Features, Shard
 from din.kinds import Column
 from din.metrics.estimates import Interval, difference
 from din.schema import Field, Group
-from din.train.evaluate import unlearned, validation_model
-from din.train.predict import predict
+from din.stages import code
 
 MOST_ROWS = 5_000
 _SEED = 17
@@ -36,6 +47,13 @@ class Importance:
     name: str
     group: Group | None
     loss: Interval
+
+
+class _Kept(Document):
+    """Figures of an earlier page, and the hash of what they were computed from. A bound that is NaN is null."""
+
+    made_of: Digest
+    fields: list[tuple[str, Group | None, tuple[float | None, float | None, float | None]]]
 
 
 class _Dealt(Features):
@@ -73,6 +91,37 @@ class _Dealt(Features):
         return columns | {field.name: column.take(order)}
 
 
+def remembered(workspace: Workspace, inputs: Judged, confidence: float) -> list[Importance]:
+    """Return the fields of a trained model and its history, the most important first; see `importances`.
+
+    Args:
+        inputs: the hashes of features and model.
+
+    Raises:
+        InputError: the model or its features can't be read.
+    """
+    computed_from = [inputs.model_dump(), confidence, code.digest([__name__], ())]
+    made_of = Digest(sha256(json.dumps(computed_from).encode()).hexdigest())
+    try:
+        kept = documents.read(_Kept, workspace.importances)
+    except InputError:
+        kept = None
+    if kept and kept.made_of == made_of:
+        return [Importance(name, group, Interval(*map(_or_nan, loss))) for name, group, loss in kept.fields]
+    measured = importances(workspace, confidence)
+    fields = [(each.name, each.group, tuple(map(_or_none, astuple(each.loss)))) for each in measured]
+    write_json(workspace.importances, _Kept.model_validate({"made_of": made_of, "fields": fields}))
+    return measured
+
+
+def _or_nan(bound: float | None) -> float:
+    return math.nan if bound is None else bound
+
+
+def _or_none(bound: float) -> float | None:
+    return None if math.isnan(bound) else bound
+
+
 def importances(workspace: Workspace, confidence: float) -> list[Importance]:
     """Return the fields of a trained model and its history, the most important first.
 
@@ -82,6 +131,9 @@ def importances(workspace: Workspace, confidence: float) -> list[Importance]:
     Raises:
         InputError: the model or its features can't be read.
     """
+    from din.train.evaluate import unlearned, validation_model  # these import PyTorch
+    from din.train.predict import predict
+
     model = validation_model(workspace)
     chosen = _sample(unlearned(model, "valid"))
     if not any(map(len, chosen)):

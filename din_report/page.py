@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -24,10 +24,8 @@ from din.release.gates.report_text import MODELS
 from din.train.results import BLENDED
 from din_report.advice import Advice
 from din_report.charts import Axis, Plot
+from din_report.importance import Importance
 from din_report.run import Run
-
-if TYPE_CHECKING:
-    from din_report.importance import Importance
 
 _MOST_BYTES = 500_000
 _MOST_ROWS = (100, 25, 5)
@@ -88,7 +86,7 @@ class Failed:
     sample: PageTable
 
 
-def render(run: Run, advice: Sequence[Advice], importances: "Sequence[Importance]" = ()) -> bytes:
+def render(run: Run, advice: Sequence[Advice], importances: Sequence[Importance] = ()) -> bytes:
     """Return the page, with shorter lists where it would be too long."""
     page = b""
     for most in _MOST_ROWS:
@@ -98,7 +96,7 @@ def render(run: Run, advice: Sequence[Advice], importances: "Sequence[Importance
     return page
 
 
-def _render(run: Run, advice: Sequence[Advice], importances: "Sequence[Importance]", most: int) -> bytes:
+def _render(run: Run, advice: Sequence[Advice], importances: Sequence[Importance], most: int) -> bytes:
     failed = _failed(run)
     content: dict[str, Any] = {
         "Metrics": _metrics(run),
@@ -346,7 +344,7 @@ def _slices(run: Run) -> PageTable:
     return PageTable("Slices", ("Slice", "Rows", "Users", "AUC", "Bounds", "Calibration", "Bounds"), rows)
 
 
-def _fields(importances: "Sequence[Importance]") -> PageTable:
+def _fields(importances: Sequence[Importance]) -> PageTable:
     rows = []
     for importance in importances:
         loss = Interval(*(round(value, 4) + 0.0 for value in astuple(importance.loss)))  # a change of 1e-6 is none

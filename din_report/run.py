@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from din.base import documents
 from din.base.artifacts import MANIFEST, sha256_file
@@ -24,9 +24,7 @@ from din.stages.stage import StageOutcome
 from din.train.results import TrainingSummary, TrainingTimes
 from din_report import figures
 from din_report.figures import Scored
-
-if TYPE_CHECKING:
-    from din_report.importance import Importance
+from din_report.importance import Importance, remembered
 
 T = TypeVar("T")
 
@@ -117,16 +115,15 @@ class Run:
         has_table = stopped.name.startswith("validate_") and stopped.state == "closed"
         return Verdict("stopped", sentence, "" if has_table else stopped.message)
 
-    def importances(self) -> "list[Importance]":
-        """Return how much each field is worth on validation rows; this needs PyTorch and the trained model."""
+    def importances(self) -> list[Importance]:
+        """Return how much each field is worth on validation rows; without kept figures, this needs PyTorch."""
         params = self.params
-        if params is None or self.scored is None or not self.workspace.model.exists():
+        evaluation = self.evaluation
+        if params is None or evaluation is None or self.scored is None or not self.workspace.model.exists():
             return []
 
-        def read() -> "list[Importance]":
-            from din_report.importance import importances  # only here: a run without features needs no PyTorch
-
-            return importances(self.workspace, params.gate.confidence)
+        def read() -> list[Importance]:
+            return remembered(self.workspace, evaluation.inputs, params.gate.confidence)
 
         return self.attempt("the importance of the fields", read) or []
 

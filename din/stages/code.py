@@ -27,7 +27,7 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
-from importlib.metadata import EntryPoints, PackageNotFoundError, entry_points, packages_distributions, version
+from importlib.metadata import PackageNotFoundError, entry_points, packages_distributions, version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,6 +47,7 @@ from din.stages.pipeline import Stage, stages_of
 _ROOT = Path(__file__).parents[2]
 _C_SOURCES = (".c", ".h")
 _SEAMS = ("Seam", "Gates", "Models")  # the classes of seams
+_GROUPS = "din_ctr."  # how the names of their groups of entry points begin
 _COMMENT_OR_LITERAL = re.compile(r"""//[^\n]*|/\*.*?\*/|(?P<literal>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')""", re.DOTALL)
 
 
@@ -232,12 +233,6 @@ def _packages(imports: Iterable[str]) -> set[str]:
 
 
 @cache
-def _entry_points() -> EntryPoints:
-    """Return all entry points; to find them takes as long as to parse twenty modules."""
-    return entry_points()
-
-
-@cache
 def _installed() -> Mapping[str, list[str]]:
     return packages_distributions()
 
@@ -305,7 +300,8 @@ def _built_in(tree: ast.Module) -> Iterator[tuple[str, frozenset[str]]]:
         ):
             constants = (part.value for part in ast.walk(node.value) if isinstance(part, ast.Constant))
             texts = [value for value in constants if isinstance(value, str)]
-            behind = [entry.module for text in texts for entry in _entry_points().select(group=text)]
+            groups = [text for text in texts if text.startswith(_GROUPS)]
+            behind = [entry.module for group in groups for entry in entry_points(group=group)]
             yield (
                 ast.unparse(node.target),
                 frozenset(name for name in (*texts, *behind) if name.partition(".")[0] in PACKAGES and _path(name)),

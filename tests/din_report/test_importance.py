@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 import torch
 
+from din.base.errors import InputError
+from din.base.names import Digest
 from din.base.workspace import Workspace
+from din.contracts.facts import Judged
 from din.features.packing import TableLayout
 from din.features.reader import Features
 from din.model import artifact
 from din.model.artifact import Trained
 from din.model.model import build
 from din.params.reading import Params
-from din_report.importance import importances
+from din_report.importance import importances, remembered
 from tests.factories.features import labelled, rewrite, write_features
 
 IGNORED = "tags"
@@ -49,3 +52,18 @@ def test_test_rows_change_nothing(place: Workspace) -> None:
     rewrite(Features(place.features), "test", lambda rows: labelled(rows, 1 - rows["label"].to_numpy()))
     again = importances(place, 0.95)
     assert [(one.name, one.loss.point) for one in again] == [(one.name, one.loss.point) for one in found]
+
+
+def test_figures_are_kept_for_the_same_inputs_only(place: Workspace) -> None:
+    """The next page about the same model reads them; another model, other features or a damaged file measure again."""
+    inputs = Judged(features=Digest("a" * 64), model=Digest("b" * 64))
+    measured = str(remembered(place, inputs, 0.95))  # bounds may be NaN
+    model = place.model.rename(place.root / "away")
+    assert str(remembered(place, inputs, 0.95)) == measured
+    with pytest.raises(InputError):
+        remembered(place, inputs.model_copy(update={"model": Digest("c" * 64)}), 0.95)
+    place.importances.write_text(place.importances.read_text()[:-9])
+    with pytest.raises(InputError):
+        remembered(place, inputs, 0.95)
+    model.rename(place.model)
+    assert str(remembered(place, inputs, 0.95)) == measured
