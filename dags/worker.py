@@ -113,7 +113,7 @@ class Worker:
         return outcome if reason is None or not due else self.promote(reason)
 
     def promote(self, reason: str, override: bool = False) -> TaskOutcome:
-        """Make the run's bundle the champion by `din promote`, which judges every report again."""
+        """Make the run's bundle the champion by `din promote`, which hashes everything again."""
         self.take_locks()
         reports = {out for stage in self.stages.values() for out in stage.outs if out.endswith(".json")}
         self.pull(sorted(reports.union(self.inputs("gate"))))

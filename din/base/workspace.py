@@ -103,6 +103,7 @@ class Workspace:
     report_lock = _Place(".din", "report.lock")  # held while a page is made
     checkpoints = _Place(".din", "checkpoints")  # train: one folder per run
     scratch = _Place(".din", "featurize")  # featurize: temporary files
+    bound = _Place(".din", "verdict")  # gate: the hash of all that its open verdict depends on
     importances = _Place(".din", "importances.json")  # report: what each field is worth to the model
     refused = _Place(".din", "refused")  # report: the reports of the gate about refused candidates
     tuning = _Place(".din", "tune")  # tune: its trials, and its trainings with further seeds

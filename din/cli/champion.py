@@ -54,7 +54,7 @@ def promote(
     by: Annotated[str, typer.Option(help="Who promotes, for the registry's log; default: this user.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Make models/bundle/ the champion, after hashing and judging again everything that the gate judged."""
+    """Make models/bundle/ the champion, after hashing again everything that the gate judged."""
     with reporting("promote"):
         from din.release.promote import promote
 

@@ -25,6 +25,7 @@ from din.contracts.facts import Evaluation
 from din.contracts.verdicts import ChampionName, GateReport
 from din.params.reading import Params
 from din.release.gates import stored_crossfit
+from din.release.gates.bound import is_bound
 from din.release.gates.budgets import MEASURED, measure_latency
 from din.release.gates.case import Latency
 from din.release.gates.earlier_champion import Score, score_champion
@@ -65,7 +66,8 @@ def promote(
 ) -> Promotion:
     """Append the candidate to the registry, and print version, metrics and the command to score.
 
-    The gate's report is not trusted: all data is hashed again, and every gate is judged again.
+    The gate's report is not trusted: everything is hashed again, and unless the verdict is bound to exactly these
+    hashes (`din.release.gates.bound`), every gate is judged again.
 
     Args:
         by: the person or service that promotes, for the record.
@@ -114,7 +116,8 @@ def promote(
             then = _name(report.champion)
             _refuse(workspace, f"{workspace.gate} compared with champion {then}, but today's is {_name(today)}")
         _check_not_succeeded(workspace, version, history)
-        _judge_again(report, evidence, score, latency)
+        if override or not is_bound(evidence, registry, champion):
+            _judge_again(report, evidence, score, latency)
         overridden = _overridden(report) if override else None
         print(f"{by} overrides gates that are not open: {overridden.in_words}." if overridden else explain(report))
         new_id = f"local-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:8]}"

@@ -539,6 +539,34 @@ OF_PROMOTIONS = (
         "a report is not trusted", "din/release/promote.py", "if differing or", "if", "tests/din/base/test_artifacts.py"
     ),
     Mutant(
+        "a verdict is bound",
+        "din/release/gates/bound.py",
+        "and bound.read_bytes() == _hash(evidence, registry, champion)",
+        "",
+        "tests/din/release/test_bound.py::test_a_change_after_the_gate_is_judged_again[another hash]",
+    ),
+    Mutant(
+        "a verdict is bound to its report",
+        "din/release/gates/bound.py",
+        "sha256_file(workspace.gate)",
+        "None",
+        "tests/din/release/test_bound.py::test_a_change_after_the_gate_is_judged_again[a report that says the same]",
+    ),
+    Mutant(
+        "a verdict is bound to the registry",
+        "din/release/gates/bound.py",
+        'registry.objects.keys(f"looks/{champion.version}") if champion else registry.without_log()',
+        "[]",
+        "tests/din/release/test_bound.py::test_a_lost_log_is_judged_again",
+    ),
+    Mutant(
+        "an older verdict is removed",
+        "din/release/gates/gate.py",
+        "for older in (workspace.gate, workspace.bound)",
+        "for older in (workspace.gate,)",
+        "tests/din/release/test_bound.py::test_a_closed_gate_does_not_open_by_an_older_verdict",
+    ),
+    Mutant(
         "suites: closed",
         "validation/run.py",
         'blocking = _failed(entries, "critical")',

@@ -14,6 +14,7 @@ from din.base.printing import print_table
 from din.base.workspace import Workspace
 from din.contracts.verdicts import ChampionName, GateEntry, GateReport
 from din.params.reading import Params
+from din.release.gates.bound import bind
 from din.release.gates.budgets import measure_latency
 from din.release.gates.case import Case, Latency
 from din.release.gates.earlier_champion import Compare, Score, score_champion
@@ -48,10 +49,14 @@ def gate(
         InputError: the registry can't be read, or its log is damaged.
         Unavailable: the registry doesn't answer.
     """
-    workspace.gate.unlink(missing_ok=True)  # leave no older verdict behind if judging fails
+    for older in (workspace.gate, workspace.bound):  # leave no older verdict behind if judging fails
+        older.unlink(missing_ok=True)
     preview = os.environ.get("DIN_PREVIEW", "0") not in ("", "0")
-    report = judge(Evidence(workspace, params), score, latency, "as a preview" if preview else "to promote")
+    evidence = Evidence(workspace, params)
+    report = judge(evidence, score, latency, "as a preview" if preview else "to promote")
     write_json(workspace.gate, report)
+    if report.verdict == "open":
+        bind(evidence, Registry.of(workspace, params))
     print_gates(report)
     if report.harm:
         print(f"warning: {tell_harm(report.harm, report, Registry.of(workspace, params))}")

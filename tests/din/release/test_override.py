@@ -152,6 +152,7 @@ def test_a_promotion_on_another_processor(run: Run, quick, registry):
     """The champion's scores may have other last bits there, but not other figures."""
     challenge(registry, run)
     gate(run.here, quick, score)
+    run.here.bound.unlink()
 
     def shaken(by: float) -> Score:
         return lambda *of: score(*of) + by * np.sin(np.arange(len(of[2])))
