@@ -1,5 +1,6 @@
 """DVC in a run's checkout. It is a library here, because the command `dvc` takes longer to import than to run."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,9 +12,13 @@ from dvc.repo.reproduce import reproduce
 from dvc.stage import run
 from dvc.stage.exceptions import StageCmdFailedError
 
+from dags.forks import Forks
 from din.base.errors import Unavailable
 from din.base.printing import say
 from din.base.process import Done, stream
+
+_OURS = re.compile(r"din [\w-]+|python -m validation \w+")
+"""The commands that `Forks` runs."""
 
 
 def execute(command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> Done:
@@ -22,10 +27,16 @@ def execute(command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> Done:
 
 
 class Outs:
-    """The outs of the pipeline in a checkout, and the stages that make them."""
+    """The outs of the pipeline in a checkout, and the stages that make them.
 
-    def __init__(self, root: Path) -> None:
+    Args:
+        root: the checkout.
+        forks: runs the commands of this repository; by default, each is a process of its own.
+    """
+
+    def __init__(self, root: Path, forks: Forks | None = None) -> None:
         self._repo = Repo(str(root))
+        self._forks = forks
         self._printed = ""
         run._run = self._execute  # DVC's own keeps nothing of what a stage prints
 
@@ -67,7 +78,10 @@ class Outs:
                 print(f"{', '.join(targets)} can't be taken from an earlier run: {error}")
 
     def _execute(self, executable: str, command: str, **options: Any) -> None:
-        done = execute(run._make_cmd(executable, command), Path(options["cwd"]), options["env"])
+        if self._forks and _OURS.fullmatch(command):
+            done = self._forks.run(command.split())
+        else:
+            done = execute(run._make_cmd(executable, command), Path(options["cwd"]), options["env"])
         self._printed += done.output
         if done.code:
             raise StageCmdFailedError(command, done.code)

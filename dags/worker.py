@@ -21,6 +21,7 @@ from filelock import FileLock
 from ruamel.yaml import YAML
 
 from dags.checkout import WorkerSettings, set_params
+from dags.forks import Forks
 from dags.outs import Outs, execute
 from dags.pinned_run import ANSWER, PinnedRun, TaskOutcome
 from din.base import documents
@@ -62,11 +63,12 @@ class Worker:
         self.registry = self.workspace.located(self.params.promote.registry)
         self.objects = Objects(self.registry, self.params.model_name)
         self.stages = stages_of(self.workspace)
+        self.forks: Forks | None = None
 
     @cached_property
     def outs(self) -> Outs:
         """DVC, which only some actions need."""
-        return Outs(self.workspace.root)
+        return Outs(self.workspace.root, self.forks)
 
     @property
     def _fetching(self) -> FileLock:
@@ -103,6 +105,8 @@ class Worker:
         if unknown := {*(names or ())} - self.stages.keys():
             listed = ", ".join(self.stages)
             raise InputError(f"stage {', '.join(sorted(unknown))!r} is not in dvc.yaml; expected one of: {listed}")
+        if names is None:
+            self.forks = Forks(self.workspace.root)
         self.take_locks()
         outcome = TaskOutcome("", 0, None, "")
         for stage in names or self.stages:
@@ -149,7 +153,8 @@ class Worker:
         return outcome
 
     def _din(self, *words: str) -> Done:
-        return execute(["din", *words], self.workspace.root, os.environ)
+        command = ["din", *words]
+        return self.forks.run(command) if self.forks else execute(command, self.workspace.root, os.environ)
 
     def run(self, name: str, command: Callable[[], Done]) -> TaskOutcome:
         """Run a stage or `promote`; keep its outcome, log and reports in the run's record even if it fails."""
@@ -283,6 +288,8 @@ def main() -> int:
         with needing_space(workspace.root):
             worker = Worker(PinnedRun(**request["run"]), workspace)
             answer = {"result": getattr(worker, request["action"])(**request["arguments"])}
+            if worker.forks:
+                worker.forks.close()
     except (InputError, Unavailable, GateClosed) as error:
         answer = {"error": str(error)}
         code = error.exit_code
