@@ -29,7 +29,7 @@ from din.base.artifacts import write_bytes, write_json
 from din.base.errors import GateClosed, InputError, Unavailable, needing_space, shown
 from din.base.process import Done
 from din.base.workspace import Workspace
-from din.params.reading import load, plain
+from din.params.reading import load, plain, read_text
 from din.release.registry.champions import pin
 from din.release.registry.objects import Objects
 from din.release.registry.records import run_key
@@ -269,7 +269,7 @@ def _same(kept: PinnedRun, asked: PinnedRun) -> PinnedRun:
 
 def _entries(lock: Path) -> dict[str, Any]:
     """Return the entries of a dvc.lock by stage; none if there is no such file."""
-    return YAML(typ="safe").load(lock)["stages"] if lock.exists() else {}
+    return plain(read_text(lock, documents.REPRO), lock)["stages"] if lock.exists() else {}
 
 
 def _lock(entries: Mapping[str, Any]) -> bytes:

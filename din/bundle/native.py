@@ -7,7 +7,6 @@ module does not support: models of plugins, LR, activations other than Dice, and
 impressions share them. E is a number of owners, fields × width of a table the columns of their embeddings.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from din.base import documents
 from din.base.artifacts import read_json
 from din.base.errors import InputError
 from din.bundle.native_blend import NativeBlend
@@ -228,11 +228,11 @@ def _read_weights(path: Path) -> Weights:
     start = 8 + int.from_bytes(content[:8].tobytes(), "little")
     numbers = content[start:]
     try:
-        header = json.loads(content[8:start].tobytes())
+        header = documents.decode(content[8:start].tobytes(), "its header")
         header.pop("__metadata__", None)
         return {
             name: numbers[slice(*tensor["data_offsets"])].view(np.float32).reshape(tensor["shape"])
             for name, tensor in header.items()
         }
-    except ValueError as error:
+    except (ValueError, InputError) as error:
         raise InputError(f"{path}: not readable ({error}); run `dvc repro -f export`") from None

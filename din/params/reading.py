@@ -15,6 +15,7 @@ from typing import Annotated, Any, TypeVar, get_args
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 from typing_extensions import Doc, override
 
@@ -34,6 +35,8 @@ from din.params.validate import ValidateFeatures, ValidatePredictions, ValidateR
 
 _MOST_BYTES = 1 << 20
 _MOST_VALUES = 100_000
+_DEPTH = 50
+"""The deepest nesting that is read. A parameter file has six levels; Python's stack ends at some 200."""
 
 T = TypeVar("T", bound=Block)
 
@@ -114,12 +117,11 @@ def plain(text: str, where: object) -> Any:
     yaml = YAML(typ="safe")
     yaml.Constructor = _Constructor
     try:
+        _check_depth(yaml, text)
         _check_extent(yaml.compose(text))
         return yaml.load(text)
     except YAMLError as error:
         raise InputError(f"{where}: not valid YAML: {_fault(error, text)}") from None
-    except RecursionError:
-        raise InputError(f"{where}: nested too deeply; expected blocks of keys with values") from None
 
 
 def check_model(train: Train, reads: Callable[[str, str], bool], where: object) -> None:
@@ -185,19 +187,37 @@ def _check_dates(value: Any, where: object, prefix: str = "") -> None:
         _check_dates(part, where, f"{prefix}{name}.")
 
 
+def _check_depth(yaml: YAML, text: str) -> None:
+    """Raise YAMLError for deep nesting, before a parser that calls itself at every level reads the text."""
+    depth = 0
+    for event in yaml.parse(text):
+        if isinstance(event, CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, CollectionEndEvent):
+            depth -= 1
+        if depth > _DEPTH:
+            raise _too_deep(event.start_mark)
+
+
 def _check_extent(root: Node | None) -> None:
-    """Raise YAMLError for more values than any parameter file has.
+    """Raise YAMLError for more values, or deeper ones, than any parameter file has.
 
     Aliases and merge keys can repeat a block a billion times, so values are counted before any is constructed.
     """
-    waiting: list[Any] = [root]
+    waiting: list[tuple[Any, int]] = [(root, 0)]
     seen = 0
     while waiting:
-        node = waiting.pop()
+        node, depth = waiting.pop()
         seen += 1
         if seen > _MOST_VALUES:
             raise YAMLError(f"more than {_MOST_VALUES:,} values")
+        if depth > _DEPTH:
+            raise _too_deep(node.start_mark)
         if isinstance(node, MappingNode):
-            waiting += [part for pair in node.value for part in pair]
+            waiting += [(part, depth + 1) for pair in node.value for part in pair]
         elif isinstance(node, SequenceNode):
-            waiting += node.value
+            waiting += [(part, depth + 1) for part in node.value]
+
+
+def _too_deep(mark: Any) -> YAMLError:
+    return MarkedYAMLError(problem=f"nested deeper than {_DEPTH} levels", problem_mark=mark)

@@ -97,3 +97,21 @@ def test_aliases_and_merge_keys_make_no_bombs(merge: str) -> None:
     lines += [f"b{k}: &b{k}\n  {merge}[{','.join([f'*b{k - 1}'] * 10)}]" for k in range(1, 9)]
     with pytest.raises(InputError, match=r"bomb: not valid YAML: more than 100,000 values"):
         plain("\n".join(lines), "bomb")
+
+
+LIST = "[" * 49 + "{}" + "]" * 49
+DEEP = {
+    "open": "a: " + "[" * 30_000,
+    "closed": "a: " + "[" * 30_000 + "]" * 30_000,
+    "blocks": "- " * 2_000,
+    "aliases": f"a: &a {LIST.format(1)}\nb: &b {LIST.format('*a')}\nc: {LIST.format('*b')}",
+    "in itself": "a: &a [*a]",
+}
+
+
+@pytest.mark.parametrize("text", DEEP.values(), ids=DEEP.keys())
+def test_deep_nesting_is_refused_before_a_parser_recurses(text: str) -> None:
+    """Otherwise the C stack ends in a segmentation fault, or Python's in a RecursionError."""
+    assert plain(f"a: {LIST.format(1)}", "a file")
+    with pytest.raises(InputError, match=r"a file: not valid YAML: line \d, column \d+: nested deeper than 50 levels"):
+        plain(text, "a file")
