@@ -12,7 +12,7 @@ from fsspec.implementations.zip import ZipFileSystem
 
 from din.base.errors import InputError, listed
 from din.base.workspace import Workspace
-from din.data.files import File, as_glob, name_as, place_of, unreadable
+from din.data.files import File, as_glob, check_members, name_as, place_of, unreadable
 
 KEY = "fetch.options.path"
 """The parameter that names the files."""
@@ -39,6 +39,7 @@ class Download:
             system, place = place_of(workspace, path, KEY)
             if place.lower().endswith((".zip", ".whl")) and system.isfile(place):
                 archive = ZipFileSystem(fo=system.open(place, "rb"))
+                check_members(archive.zip, f"{KEY}: {path!r}")
                 files = [File(archive, member, f"{path}/{member}") for member in archive.find("")]
             else:
                 matches = sorted(system.find(place) if system.isdir(place) else system.glob(as_glob(system, place)))

@@ -4,6 +4,7 @@ import errno
 import fnmatch
 import hashlib
 import io
+import lzma
 import os
 import re
 import zipfile
@@ -17,6 +18,7 @@ from typing import Any
 
 import fsspec
 import pyarrow as pa
+from fsspec.implementations.zip import ZipFileSystem
 
 from din.base import documents
 from din.base.artifacts import write_json
@@ -40,7 +42,12 @@ _COMPRESSIONS = {"gz": "gzip", "bz2": "bz2", "zst": "zstd"}
 _PACKED = {b"\x1f\x8b": ".gz", b"BZh": ".bz2", b"\x28\xb5\x2f\xfd": ".zst", b"PK\x03\x04": ".zip"}
 """The first bytes of compressed files, and their suffixes."""
 _STAMPS = ("mtime", "created", "ino", "ETag", "etag", "LastModified", "last_modified", "updated", "generation", "CRC")
-_UNREAD = (OSError, ValueError, pa.ArrowException, zipfile.BadZipFile, zlib.error)
+_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
+_LOCKED = 0x41  # the flags of a zip's member that is encrypted, the second more strongly
+_UNREAD = (
+    *(OSError, ValueError, EOFError, NotImplementedError),
+    *(pa.ArrowException, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+)
 _FINAL = {None, errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ENAMETOOLONG}
 
 
@@ -153,13 +160,31 @@ def place_of(workspace: Workspace, path: str, key: str) -> tuple[Any, str]:
     """Return the file system of a path or URL, and the path in it.
 
     Raises:
-        InputError: the file system needs more than a path. `key` is the parameter that holds it.
+        InputError: the file system needs more than a path, or it is a zip with a member that can't be read. `key` is
+            the parameter that holds it.
     """
     try:
-        return fsspec.core.url_to_fs(workspace.located(path))
+        system, place = fsspec.core.url_to_fs(workspace.located(path))
     except (AttributeError, LookupError, TypeError) as error:
         problem = f"not a place that can be opened ({error})"
         raise InputError(f"{key}: {path!r}: {problem}; give a path, s3:// or gs://") from None
+    if isinstance(system, ZipFileSystem):
+        check_members(system.zip, f"{key}: {path!r}")
+    return system, place
+
+
+def check_members(archive: zipfile.ZipFile, where: str) -> None:
+    """Raise InputError for a member that Python or fsspec can't open; their errors would look like bugs."""
+    for member in archive.infolist():
+        if member.flag_bits & _LOCKED:
+            problem = "is encrypted"
+        elif member.compress_type not in _METHODS:
+            problem = f"is compressed by method {member.compress_type}, which can't be read"
+        elif member.filename.startswith("/"):
+            problem = "has an absolute name"
+        else:
+            continue
+        raise InputError(f"{where}: {shown(member.filename)} in the zip {problem}; unpack it, and name the folder")
 
 
 def as_glob(system: Any, path: str) -> str:

@@ -26,7 +26,7 @@ from din.base.errors import InputError, listed, shown
 from din.base.workspace import Workspace
 from din.data import SOURCES, times, values
 from din.data.download import Download
-from din.data.files import FORMATS, File, unreadable
+from din.data.files import FORMATS, File, check_members, unreadable
 from din.data.rows import Rows
 from din.data.rules import Rule
 from din.data.source import Source
@@ -196,15 +196,16 @@ def _beside(workspace: Workspace, place: str) -> str:
     """Return the folder of a file, `*` if it is the workspace's; a folder, zip or glob as it is.
 
     Raises:
-        InputError: the zip is damaged.
+        InputError: the zip is damaged, or a member can't be read.
     """
     with unreadable(shown(place)):
         system, path = fsspec.core.url_to_fs(workspace.located(place))
         if not system.isfile(path):
             return place
         if place.lower().endswith(".zip"):
-            with system.open(path) as file, ZipFile(file):
-                return place
+            with system.open(path) as file, ZipFile(file) as archive:
+                check_members(archive, place)
+            return place
     folder, slash, _ = place.rpartition("/")
     return folder or slash or "*"
 

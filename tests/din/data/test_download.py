@@ -2,6 +2,8 @@
 
 import errno
 import gzip
+import re
+import struct
 import zipfile
 from typing import Any
 
@@ -13,6 +15,7 @@ from din.base.errors import InputError, Unavailable
 from din.base.workspace import Workspace
 from din.data import files
 from din.data.download import Download
+from din_start.init.find import publisher
 
 
 def test_missing_or_broken_files(workspace: Workspace) -> None:
@@ -30,6 +33,34 @@ def test_missing_or_broken_files(workspace: Workspace) -> None:
     (workspace.root / "cut.zip").write_bytes(b"PK\x03\x04 cut")
     with pytest.raises(InputError, match=r"fetch\.options\.path: 'cut.zip': cannot be read"):
         Download.at(workspace, "cut.zip")
+
+
+HOSTILE = {
+    "encrypted": ("a.csv", 6, 8, 1, "'a.csv' in the zip is encrypted; unpack it"),
+    "an unknown method": ("a.csv", 8, 10, 97, "'a.csv' in the zip is compressed by method 97, which can't be"),
+    "a later version": ("a.csv", 4, 6, 99, "cannot be read (zip file version 9.9)"),
+    "an absolute name": ("/a.csv", 4, 6, 20, "'/a.csv' in the zip has an absolute name; unpack it"),
+}
+
+
+@pytest.mark.parametrize("fault", HOSTILE)
+def test_a_zip_that_cannot_be_read_is_one_line(workspace: Workspace, fault: str) -> None:
+    """Whether its path is a publisher's, a file's of a table, or one that `din init` looks at."""
+    name, local, central, value, says = HOSTILE[fault]
+    path = workspace.root / "log.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(name, "user_id,item_id\n1,2\n")
+    content = bytearray(path.read_bytes())
+    for header, offset in ((b"PK\x03\x04", local), (b"PK\x01\x02", central)):
+        struct.pack_into("<H", content, content.index(header) + offset, value)
+    path.write_bytes(content)
+    for read in (
+        lambda: Download.at(workspace, "log.zip"),
+        lambda: files.expand(workspace, f"zip://a.csv::{path}", "fetch.table.events"),
+        lambda: publisher(workspace, "log.zip"),
+    ):
+        with pytest.raises(InputError, match=re.escape(says)):
+            read()
 
 
 def test_files_are_found_in_any_folder(workspace: Workspace) -> None:
