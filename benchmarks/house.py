@@ -23,9 +23,9 @@ _POOL = ("din/model/model.py", "din/model/embedding_mlp.py", "din/model/din.py",
 """The files to read before writing a `pool()`, together with din/ops/histories.py."""
 CEILINGS = {
     "lines of din": 25_200,
-    "lines of all but benchmarks and tests": 44_000,
+    "lines of all but benchmarks and tests": 44_200,
     "lines of benchmarks": 7_850,
-    "lines of tests": 32_850,
+    "lines of tests": 32_900,
     "lines of the tests' helpers": 5_600,
     "lines that `import din.train.fit` loads": 6_500,
     "lines that `import din.bundle.scorer` loads": 4_200,

@@ -118,6 +118,8 @@ MIN_ENTITIES = 50
 ALIKE = 10  # entities with neighbouring values per comparison; more if values are equal
 SPREAD = 0.1  # the standard deviation of rates among entities of one value; without it, frequent entities dominate
 CONSTANT = 0.95  # of the entities shown more than once: the share for which a context must be constant
+LEAST_ALIKE = 5  # entities of a grade, on average
+LEAST_FAULTS = 4.0  # expected in the order of grades, as entities; with fewer, a faultless order is chance
 RATE_ROUNDING = 1e-6  # a standardised 0 is only approximately 0 when converted back
 
 # ---- features: values and items

@@ -45,6 +45,8 @@ def judge_meaning(features: FeatureDirectory) -> Iterator[Expected]:
       category, predicts the label (`max_field_auc`).
     * `rate_of_judged_rows`: **leakage**: a field is a rate or a count over the labels of validation or test rows, such
       as the CTR of the whole log.
+    * `grade_of_judged_rows`: **leakage**: the few values of a field order items or users by their clicks in training
+      and in the judged rows, such as grades of the whole log.
     * `rate_of_training_rows`: a **warning**: a field is a rate or a count over the training rows that it describes, so
       training relies on it too much.
     * `empty_field`: no training row has the field; `missing_values` **warns** if many rows lack it.

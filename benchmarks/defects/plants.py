@@ -398,13 +398,28 @@ def counted(side: str, key: str, name: str) -> Plant:
     return _with_clicks(side, key, name, lambda ids, clicks: ids.map(clicks.sum()).fillna(0).astype(int))
 
 
-def _with_clicks(side: str, key: str, name: str, values: Callable[[Any, Any], Any]) -> Plant:
+def graded(side: str, key: str, name: str) -> Plant:
+    """Add the grade of each id's click rate over the whole log to a side table: one of five equal groups."""
+
+    def grades(ids: Any, clicks: Any) -> Any:
+        rank = ids.map(clicks.mean()).fillna(0).rank(method="first", pct=True)
+        return np.array(list("edcba"))[np.minimum(5 * rank, 4).astype(int)]
+
+    return _with_clicks(side, key, name, grades, "categorical")
+
+
+def clicks_of_the_day(key: str) -> Plant:
+    """Add the number of clicks of each id on the day, with later ones, as a context."""
+    return context("clicks_today", "numeric", lambda rows: rows.groupby([key, days(rows)])["label"].transform("sum"))
+
+
+def _with_clicks(side: str, key: str, name: str, values: Callable[[Any, Any], Any], kind: str = "numeric") -> Plant:
     def planted(delivery: Delivery) -> Delivery:
         table = getattr(delivery, side)
         column = values(table[key], delivery.events.groupby(key)["label"])
         return replace(delivery, **{side: table.assign(**{name: column})})
 
-    return chain(planted, declared(side.removesuffix("s"), name, "numeric"))
+    return chain(planted, declared(side.removesuffix("s"), name, kind))
 
 
 def vectors(change: Callable[[np.ndarray], Any] = lambda numbers: numbers) -> Plant:

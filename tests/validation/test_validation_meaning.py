@@ -9,7 +9,7 @@ import pytest
 
 from din.metrics.ranking import auc
 from din.params.reading import Params
-from din.schema import SPLITS, Group
+from din.schema import DAY_US, SPLITS, Group
 from tests.validation.planting import (
     FEATURES,
     ITEMS,
@@ -34,6 +34,7 @@ from validation.sample import Codes, EncodedImpressions, in_second_half
 from validation.thresholds import threshold
 
 LOWEST = threshold("features", "rate_of_judged_rows", Params()).minimum or 0.0
+LEAST_LEFT = threshold("features", "grade_of_judged_rows", Params()).minimum or 0.0
 Enter = Callable[..., Params]
 
 
@@ -71,6 +72,21 @@ def item_rate(*splits: str) -> Plant:
         fill(ITEMS, "price", rate.astype(np.float32))
 
     return plant
+
+
+def item_grades() -> None:
+    """Set a price that is the third of the items' CTRs, over the whole log, into which the item falls."""
+    item_rate(*SPLITS)()
+    rate = pq.read_table(ITEMS)["price"].to_numpy()
+    fill(ITEMS, "price", np.searchsorted(np.nanquantile(rate, [1 / 3, 2 / 3]), rate).astype(np.float32))
+
+
+def clicks_of_the_day() -> None:
+    """Set a context to the number of the user's clicks on the day, later ones included."""
+    for path in shards(*SPLITS):
+        rows = columns(path)
+        _, day = np.unique(rows["user"] * 10**6 + rows["timestamp"] // DAY_US, return_inverse=True)
+        fill(path, "hour", np.bincount(day, weights=rows["label"])[day].astype(np.float32))
 
 
 def knowing_histories() -> None:
@@ -153,6 +169,8 @@ DEFECTS: dict[str, Defect] = {
     "label is a pair": defect(exclusive_or, "pair_leak"),
     "item CTR over the whole log": defect(item_rate(*SPLITS), "rate_of_judged_rows"),
     "item CTR over the training days": defect(item_rate("train"), warnings="rate_of_training_rows"),
+    "item grades over the whole log": defect(item_grades, "rate_of_judged_rows grade_of_judged_rows"),
+    "clicks of the user's day": defect(clicks_of_the_day, "rate_of_judged_rows"),
     "histories hold the click": defect(knowing_histories, "history_leak"),
     "histories hold each user's last click": defect(last_click_known, "history_leak_later"),
     "a user field matches nobody": defect(lambda: fill(USERS, "age", 0), "empty_field", "missing_values"),
@@ -252,6 +270,30 @@ def test_honest_values_never_exclude(seed: int) -> None:
     ):
         found = rates.correlation(telling, *parts)
         assert found is not None and found < LOWEST
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_honest_grades_leave_faults(seed: int) -> None:
+    """Grades of the true rate, of training or of an earlier log misplace items by later clicks; only later ones don't.
+
+    Cut into few grades, a true rate and categories that determine it are the hardest honest attributes.
+    """
+    random = np.random.default_rng(seed)
+    kind = random.integers(0, 3, 2_000)
+    true = random.beta(4, 12, 2_000) * np.array([0.2, 0.6, 1.0])[kind]
+    shown = random.integers(1, 20, (3, 2_000)) * random.geometric(0.2, 2_000)
+    earlier, train, later = (rates.Counts(part, random.binomial(part, true)) for part in shown)
+    whole = train + later
+
+    def thirds(score: np.ndarray) -> np.ndarray:
+        return np.searchsorted(np.quantile(score, [1 / 3, 2 / 3]), score).astype(float)
+
+    for honest in (thirds(true), kind.astype(float), *(thirds(part.clicks / part.shown) for part in (earlier, train))):
+        left = rates.faults_left(honest, train, later)
+        assert left is None or left > LEAST_LEFT
+    for telling in (thirds(whole.clicks / whole.shown), (whole.clicks / whole.shown > 0.3).astype(float)):
+        left = rates.faults_left(telling, train, later)
+        assert left is not None and left < LEAST_LEFT
 
 
 def test_too_few_rows_name_the_dates_of_the_splits(workspace: Enter) -> None:
