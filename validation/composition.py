@@ -46,6 +46,8 @@ _ADVICE = {
     "the spelling (zeros, blanks, prefix, .0) or the version of the source changed?",
     "lost_values": "rows with these values are missing on these days, or hold another value: was a part of the events "
     "lost, e.g. one source, app or region, or was the column filled in, swapped, or written in another unit?",
+    "scale": "these days hold numbers far beyond those of all days before the newest ones: was a part of the column "
+    "written in another unit, e.g. cents or milliseconds, or without its decimal point? Correct the column",
     "ctr_of_values": "rows with these values have another CTR than on the days before: are clicks, or rows without a "
     "click, of this part of the log lost or still to arrive, did robots add them, or was the column filled in or "
     "permuted?",
@@ -108,7 +110,7 @@ def _columns(log: Log) -> Iterator[Covariate]:
     for name, kind in log.columns("events").items():
         if name not in (*EVENT_COLUMNS, "date"):
             numeric = _is_numeric(log.fields.get(name), kind)
-            judged = of_fields if numeric else ("new_values", *of_fields)
+            judged = ("scale", *of_fields) if numeric else ("new_values", *of_fields)
             yield Covariate(
                 name=name, judged=judged, value=_value(log, "events", name, numeric), read=name in log.fields
             )
@@ -239,6 +241,37 @@ def _missing(log: Log, column: Covariate, cells: Cells | None) -> DailyFigure:
     )
 
 
+def _scaled(log: Log, column: Covariate, cells: Cells | None) -> DailyFigure | None:
+    """Judge the share of numbers whose size is `SCALE` times beyond nearly all of the older days' numbers.
+
+    The range leaves out `RARE` of the older numbers at each end. With too few numbers for that, nothing is judged.
+    """
+    numbers = f"(SELECT date, abs(TRY_CAST({quoted(column.name)} AS DOUBLE)) AS number FROM events)"
+    (count, ends) = log.one(
+        f"SELECT count(*), quantile_cont(number, [{constants.RARE}, {1 - constants.RARE}]) FROM {numbers} "
+        f"WHERE date < '{log.first_newest}' AND number > 0"
+    )
+    if count * constants.RARE < 1:
+        return None
+    low, high = ends
+    least, most = low / constants.SCALE, high * constants.SCALE
+    far = f"number > {most!r}::DOUBLE OR number > 0 AND number < {least!r}::DOUBLE"
+    counted = _by_date(log, f"count(number) AS rows, count_if({far}) AS far", numbers)
+    share = counted["far"] / np.maximum(counted["rows"], 1)
+    independent = log.by_user.independent
+    usual = np.nan_to_num(log.calendar.highest(log.calendar.of_reference(share), 1.0))
+    noise = np.sqrt((usual + 1 / np.maximum(independent, 1)) / np.maximum(independent, 1))
+    more = share >= constants.TIMES_BUSIEST * usual + constants.SCORE * noise
+    return DailyFigure(
+        judged=log.trusted,
+        strange=more & (share >= constants.FAR),
+        extreme=more & column.read & (share >= constants.EXTREME_FAR),
+        values={"beyond": share},
+        column=column.name,
+        more=lambda row: {"usually_from": round(low, 4), "to": round(high, 4)},
+    )
+
+
 def _new(log: Log, column: Covariate, cells: Cells | None) -> DailyFigure:
     first = f"least(date, '{log.first_newest}')"
     since = "(FROM by_value LEFT JOIN (SELECT value, min(date) AS since FROM by_value GROUP BY value) USING (value))"
@@ -350,6 +383,7 @@ def _growth(rows: float, usual: float) -> float:
 
 
 def _followed(log: Log, column: Covariate, cells: Cells | None) -> DailyFigure | None:
+    """Judge how well labels follow the values. Feedback, e.g. a play time, is a witness to the label of its own row."""
     if not log.labels_vary:
         return None
     agreement, rows = _agreement(log)
@@ -357,11 +391,15 @@ def _followed(log: Log, column: Covariate, cells: Cells | None) -> DailyFigure |
     with np.errstate(invalid="ignore"):
         judged = log.trusted & (deviations.usual >= constants.LEAST_AGREEMENT) & ~np.isnan(agreement)
         less = judged & (deviations.score <= -constants.AGREEMENT_SCORE)
-        left = agreement / deviations.usual
+        witness = deviations.usual >= constants.WITNESS
+        left = np.where(witness, constants.WITNESS_LEFT, constants.AGREEMENT_LEFT)
+        extreme_left = np.where(witness, constants.EXTREME_WITNESS_LEFT, constants.EXTREME_AGREEMENT_LEFT)
+        strange = less & (agreement <= left * deviations.usual)
+        extreme = less & column.read & (agreement <= extreme_left * deviations.usual)
     return DailyFigure(
         judged=judged,
-        strange=less & (left <= constants.AGREEMENT_LEFT),
-        extreme=less & column.read & (left <= constants.EXTREME_AGREEMENT_LEFT),
+        strange=strange,
+        extreme=extreme,
         values={"correlation": agreement, "usual": deviations.usual},
         column=column.name,
     )
@@ -403,6 +441,7 @@ def _agreement(log: Log) -> tuple[np.ndarray, np.ndarray]:
 _Test = Callable[[Log, Covariate, Cells | None], DailyFigure | None]
 _TESTS: dict[str, _Test] = {
     "missing_values": _missing,
+    "scale": _scaled,
     "new_values": _new,
     "lost_values": _lost,
     "ctr_of_values": _clicked,

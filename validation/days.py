@@ -83,7 +83,7 @@ def ctr_deviation(calendar: TrailingDays, totals: Totals) -> Deviation:
     variance = np.maximum(between, rows * ctr * (1 - ctr)) / rows**2
     deviance = np.sqrt(variance * totals.independent) / (ctr * (1 - ctr))  # of the logit, per independent row
     # Use the noise of a usual day of this size, because a day without clicks has no variance of its own.
-    noise = calendar.usual(deviance) / np.sqrt(totals.independent)
+    noise = calendar.usual(deviance) / np.sqrt(np.where(totals.rows > 0, totals.independent, np.nan))
     return deviation(calendar, np.log(ctr / (1 - ctr)), noise, constants.CTR_FLOOR)
 
 

@@ -324,7 +324,8 @@ def _days(features: FeatureDirectory, group: Group) -> Entities:
         return Entities([], {part: Counts(np.zeros(0), np.zeros(0)) for part in _PARTS}, _IDS[group], ids.slice(0, 0))
     half = SECOND_HALF if group is Group.ITEM else _HALVES[group].replace("PARTITION BY split", "PARTITION BY day")
     rows = " UNION ALL BY NAME ".join(
-        f"SELECT '{split}' AS split, *, timestamp // {DAY_US} AS day, file_row_number AS row FROM "
+        f"SELECT '{split}' AS split, user, item, label, timestamp // {DAY_US} AS day, file_row_number AS row, "
+        f"{_named(contexts)} FROM "
         f"read_parquet({text(features.root / 'shards' / '*' / f'{split}.parquet')}, hive_partitioning = false, "
         "file_row_number = true)"
         for split in SPLITS
@@ -364,8 +365,8 @@ def _values(features: FeatureDirectory, group: Group) -> Iterator[_Valued]:
         return
     files = ", ".join(text(features.root / "shards" / "*" / f"{split}.parquet") for split in SPLITS)
     by_entity = features.arrays(
-        f"SELECT {group} AS entity, count(*) AS shown, {', '.join(_bounds(features, contexts))} "
-        f"FROM read_parquet([{files}], hive_partitioning = false) GROUP BY {group}"
+        f"SELECT entity, count(*) AS shown, {', '.join(_bounds(features, contexts))} FROM (SELECT {group} AS entity, "
+        f"{_named(contexts)} FROM read_parquet([{files}], hive_partitioning = false)) GROUP BY entity"
     )
     for number, field in enumerate(contexts):
         if _is_constant(by_entity, number):
@@ -374,11 +375,16 @@ def _values(features: FeatureDirectory, group: Group) -> Iterator[_Valued]:
             yield field, _numbers(features, field, value)
 
 
+def _named(contexts: Iterable[Field]) -> str:
+    """Return SQL that selects contexts under names that are no other column's."""
+    return ", ".join(f"{quoted(field.name)} AS value_{number}" for number, field in enumerate(contexts))
+
+
 def _bounds(features: FeatureDirectory, contexts: Iterable[Field]) -> list[str]:
-    """Return SQL for the lowest and the highest known value of each context."""
+    """Return SQL for the lowest and the highest known value of each context, as `_named` names them."""
     bounds = []
     for number, field in enumerate(contexts):
-        column = quoted(field.name)
+        column = f"value_{number}"
         usable = f"{column} > 0 AND {column} < {features.known_rows[field.name]}"
         value = f"CASE WHEN {usable if field.form.holds_ids else f'isfinite({column})'} THEN {column} END"
         bounds += [f"min({value})::DOUBLE AS low_{number}", f"max({value})::DOUBLE AS high_{number}"]

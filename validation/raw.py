@@ -292,6 +292,7 @@ def unlike_earlier_days(log: Log) -> Iterator[Expected]:
     * `hours_newest_days`: rows are in other hours than usual, or are shifted by hours.
     * `ctr_newest_days`: half of the usual odds of a click or less, or double or more.
     * `missing_values_newest_days`: a column lacks far more of its values than usual, or a side table lacks the ids.
+    * `scale_newest_days`: a part of a context's or a behaviour's numbers is of another scale, such as × 100.
     * `new_values_newest_days`: most rows hold a new value in a column, ids included. The sample shows a new value
       beside an earlier one, e.g. `0501` and `501`.
     * `lost_values_newest_days`: values that had a tenth of the rows are gone. The sample says whether another value

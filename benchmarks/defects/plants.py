@@ -239,6 +239,33 @@ def permuted_ids(column: str) -> Change:
     return change
 
 
+def credited_to_the_next(share: float) -> Change:
+    """Credit a random share of the clicks to the next row of the same user."""
+
+    def change(rows: Frame) -> Frame:
+        of_user = rows.sort_values(["user_id", "timestamp"], kind="stable")
+        label = of_user["label"].to_numpy()
+        follows = of_user["user_id"].to_numpy()[1:] == of_user["user_id"].to_numpy()[:-1]
+        hit = np.flatnonzero(
+            follows & (label[:-1] > label[1:]) & (np.random.default_rng(15).random(len(follows)) < share)
+        )
+        label = label.copy()
+        label[hit], label[hit + 1] = 0, 1
+        return rows.assign(label=pd.Series(label, of_user.index))
+
+    return change
+
+
+def scaled(column: str, share: float, factor: float) -> Change:
+    """Write a random share of a column's numbers on another scale."""
+
+    def change(rows: Frame) -> Frame:
+        hit = np.random.default_rng(16).random(len(rows)) < share
+        return rows.assign(**{column: rows[column] * np.where(hit, factor, 1)})
+
+    return change
+
+
 def robots(rows: Frame) -> Frame:
     """Let 5 % of the users with at least ten rows click everything."""
     counts = rows["user_id"].value_counts()

@@ -182,6 +182,9 @@ PLANTS: dict[str, p.Plant | p.Late] = {
     ),
     "price_half_missing": p.table("items", lambda r: r.assign(price=r["price"].where(np.arange(len(r)) % 2 == 0))),
     "number_times_1000": p.last_two_days(p.assign("position", lambda r: 1000 * r["position"])),
+    "numbers_times_100_in_part": p.last_two_days(p.scaled("position", 0.2, 100)),
+    "times_by_100_in_part": p.last_two_days(p.scaled("play_time", 0.2, 0.01)),
+    "numbers_by_100_in_part": p.last_two_days(p.scaled("position", 0.2, 0.01)),
     "items_permuted": p.last_day(p.permuted_ids("item_id")),
     "items_of_another_space": p.last_day(p.assign("item_id", lambda r: r["item_id"] + 900_000)),
     "users_of_another_space": p.last_day(p.assign("user_id", lambda r: r["user_id"] + 900_000)),
@@ -325,6 +328,7 @@ PLANTS: dict[str, p.Plant | p.Late] = {
     ),
     "labels_shuffled": p.events(p.shuffled("label")),
     "labels_shuffled_on_newest_days": p.last_two_days(p.shuffled("label")),
+    "clicks_of_the_next_row": p.last_two_days(p.credited_to_the_next(0.4)),
     "labels_of_the_next_day": p.events(p.assign("label", lambda r: np.roll(r["label"], -1000))),
     "labels_flipped": p.chain(_SCRATCH, p.events(p.flipped)),
     "categories_shuffled": p.chain(
