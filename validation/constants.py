@@ -49,6 +49,7 @@ REPEATED_PAIRS = 0.1
 # ---- raw: days unlike earlier ones
 
 WINDOW = 14  # days in a reference; two weeks have each weekday twice
+BEGUN = 2  # days of the usual size before the newest ones show that a log's small first days were its beginning
 LEAST_DAYS = 5  # with fewer days in the reference, nothing is judged
 NORMAL = 1.4826  # the ratio of standard deviation to median absolute deviation of a normal variable
 SHORT = 4.0  # a reference of n days understates the spread, so its scale is multiplied by 1 + SHORT / n
@@ -60,6 +61,7 @@ VOLUME, EXTREME_VOLUME = np.log(2), np.log(5)  # a factor of 2; a factor of 5
 VOLUME_FLOOR = 0.1
 ODDS, EXTREME_ODDS = np.log(1.5), np.log(2)  # of a click: the logarithm of the ratio to the usual odds
 CTR_FLOOR = 0.05
+MOVED = np.log(1.5)  # if clicks and rows without a click both change by this factor, rows came or went
 HOURS_MOVED, EXTREME_HOURS = 0.15, 0.3  # the share of rows in other hours than usual
 SHIFT_MOVED = 0.1  # a smaller share suffices if a shift by some hours explains at least half of it
 LEAST_SHIFT = 3  # weekends move hours by one or two

@@ -45,7 +45,8 @@ def volumes(log: Log) -> Iterator[Expected]:
             [days],
             advice=f"these days have far more or fewer {name} than the days before: is each day complete, was every "
             "file delivered once, and are all clocks right? A few users on the last days alone may have clocks that "
-            "are days ahead. Correct the rows, or end the log before a day that is not complete (data.until)",
+            "are days ahead. Correct the rows, or end the log before a day that is not complete (data.until). If the "
+            "earlier days are small because the log had only begun, leave them out (data.window_days)",
         )
 
 
@@ -99,7 +100,9 @@ def ctr_evidence(calendar: TrailingDays, totals: Totals, row: int, growth: float
     usual_clicks = calendar.usual(totals.clicks)[row]
     clicks = np.log((totals.clicks[row] + 0.5) / (growth * usual_clicks + 0.5))
     others = np.log((totals.rows[row] - totals.clicks[row] + 0.5) / (growth * (usual_rows - usual_clicks) + 0.5))
-    if abs(others) > abs(clicks):
+    if clicks * others > 0 and min(abs(clicks), abs(others)) >= constants.MOVED:
+        cause = "other rows were added or moved here" if clicks > 0 else "rows are missing or were moved away"
+    elif abs(others) > abs(clicks):
         cause = "rows without a click are missing" if others < 0 else "more rows without a click"
     else:
         cause = "clicks are missing" if clicks < 0 else "more clicks"

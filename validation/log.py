@@ -24,7 +24,7 @@ from din.schema import ITEM_ID, LABEL, TIMESTAMP, USER_ID, parse_fields
 from validation import constants
 from validation.suite_data import SuiteData, text
 from validation.thresholds import Threshold
-from validation.trailing import TrailingDays
+from validation.trailing import TrailingDays, begun
 
 SIDE_IDS = {"items": (ITEM_ID,), "users": (USER_ID,), "history": (USER_ID, ITEM_ID)}
 BY_DAY = {USER_ID: "users_by_day", ITEM_ID: "items_by_day"}
@@ -161,14 +161,17 @@ class Log(SuiteData):
     @cached_property
     def calendar(self) -> TrailingDays:
         """The days with events. Under `temporal`, the newest are the validation and test days."""
-        days = self.arrays(f"SELECT DISTINCT date::DATE AS day FROM {BY_DAY[ITEM_ID]} ORDER BY day")["day"]
-        days = days.astype("datetime64[D]")
+        by_day = self.arrays(
+            f"SELECT date::DATE AS day, sum(n) AS rows FROM {BY_DAY[ITEM_ID]} GROUP BY day ORDER BY day"
+        )
+        days, rows = by_day["day"].astype("datetime64[D]"), by_day["rows"].astype(float)
         if self.protocol != "temporal" or not len(days):
-            return TrailingDays(days, len(days))
+            return TrailingDays(days, len(days), begun(rows, len(days)))
         split = self.params.featurize
         last = np.datetime64(self.until, "D") if self.until else days[-1]
         first = last - np.timedelta64(split.valid_days + split.test_days - 1, "D")
-        return TrailingDays(days, int(np.searchsorted(days, first)))
+        newest = int(np.searchsorted(days, first))
+        return TrailingDays(days, newest, begun(rows, newest))
 
     @property
     def first_newest(self) -> str:

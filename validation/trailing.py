@@ -12,7 +12,8 @@ has a wider spread. The more rows a log has, the smaller is the noise of its day
 CTR that wanders leaves the median of its reference behind. So the scale of a deviation is at least the *drift*, the
 usual deviation of earlier days from their own references, over all values of a column. A day that resembles the same
 weekday a week earlier is not strange. A day with fewer than `LEAST_DAYS` days in its reference is not judged. Days
-without events don't count. Parts of days are not supported.
+without events don't count, and neither do the few small days with which many logs begin (`begun`). Parts of days are
+not supported.
 
 Shapes: D days, W = WINDOW, K bins of a profile.
 """
@@ -24,7 +25,7 @@ from functools import cached_property
 
 import numpy as np
 
-from validation.constants import LEAST_DAYS, NORMAL, SHORT, WINDOW
+from validation.constants import BEGUN, EXTREME_VOLUME, LEAST_DAYS, NORMAL, SHORT, WINDOW
 
 
 @dataclass(frozen=True)
@@ -34,17 +35,19 @@ class TrailingDays:
     Attributes:
         days: [D] datetime64[D], ascending.
         newest: the index of the first validation or test day, or D if the split is not by day.
+        first: the index of the first day that counts.
     """
 
     days: np.ndarray
     newest: int
+    first: int = 0
 
     @cached_property
     def reference(self) -> np.ndarray:
         """The indices of the days that each day is compared with, [D, W], padded with -1."""
         end = np.minimum(np.arange(len(self.days)), self.newest)
         rows = end[:, None] - np.arange(1, WINDOW + 1)
-        return np.maximum(rows, -1)
+        return np.where(rows >= self.first, rows, -1)
 
     @cached_property
     def judged(self) -> np.ndarray:
@@ -56,7 +59,7 @@ class TrailingDays:
         """The index of the day a week earlier, [D]; -1 if it has no events or is one of the newest days."""
         wanted = self.days - np.timedelta64(7, "D")
         row = np.searchsorted(self.days, wanted)
-        exists = (self.days[np.minimum(row, len(self.days) - 1)] == wanted) & (row < self.newest)
+        exists = (self.days[np.minimum(row, len(self.days) - 1)] == wanted) & (row >= self.first) & (row < self.newest)
         return np.where(exists, row, -1)
 
     def of_reference(self, value: np.ndarray) -> np.ndarray:
@@ -84,6 +87,24 @@ class TrailingDays:
         at = np.maximum(np.ceil(share * (count - 1)).astype(int), 0)
         quantile = np.take_along_axis(ordered, at[:, None], axis=1)[:, 0]
         return np.where(self.judged, quantile, np.nan)
+
+
+def begun(rows: np.ndarray, newest: int) -> int:
+    """Return the index of the day from which a log has its usual size, or 0.
+
+    No day before it has more than a fifth of a usual day since. The older of these days, of which there are at least
+    `BEGUN`, and the newest ones must both show the usual size; what the newest days alone show may be a fault.
+
+    Args:
+        rows: [D] the rows of each day.
+        newest: the index of the first of the newest days.
+    """
+    for first in range(newest - BEGUN, 0, -1):
+        parts = [part for part in (rows[first:newest], rows[newest:]) if len(part)]
+        usual = min(np.quantile(part, 0.5, method="lower") for part in parts)
+        if np.log(usual / rows[:first].max()) >= EXTREME_VOLUME:
+            return first
+    return 0
 
 
 @dataclass(frozen=True)

@@ -254,6 +254,12 @@ _VARIANTS = {
         champion=True,
         quick="validate_raw",
     ),
+    "tiny_first_days": Variant(
+        "the first five of ten days have a twentieth of the volume",
+        size=replace(DAILY, days=10, volumes=dict.fromkeys(range(5), 0.05)),
+        trained=False,
+        quick="validate_features",
+    ),
     "promotion_before": Variant("a day in the middle has twice its volume", size=replace(DAILY, volumes={5: 2.0})),
     "holiday": Variant("the newest day has 30 % less volume", size=replace(DAILY, volumes={11: 0.7})),
     "holiday_of_whole_days": Variant(

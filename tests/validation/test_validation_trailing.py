@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from validation.constants import CTR_FLOOR, EXTREME_CTR_SCORE, EXTREME_ODDS, LEAST_DAYS, WINDOW
 from validation.hours import lacking, shifted
-from validation.trailing import TrailingDays, deviation, shares
+from validation.trailing import TrailingDays, begun, deviation, shares
 from validation.users import who_click_everything
 
 MONDAY = np.datetime64("2024-03-04", "D")
@@ -33,6 +33,38 @@ def test_the_week_before_is_never_one_of_the_newest_days_nor_a_day_without_event
     days = np.delete(calendar(20).days, 9)
     assert TrailingDays(days, 19).week_before[15] == -1  # day 16 and day 9
     assert calendar(20, newest=10).week_before[18] == -1  # day 11 is new
+
+
+@pytest.mark.parametrize(
+    ("rows", "newest", "first"),
+    [
+        ([10] * 5 + [100] * 5, 8, 5),
+        ([1, 3, 20, 100, 90, 110, 100], 5, 2),
+        ([100] * 10, 8, 0),
+        ([10] * 8 + [100] * 2, 8, 0),
+        ([10] * 7 + [100] * 3, 8, 0),
+        ([100] * 8 + [10] * 2, 8, 0),
+        ([10] * 8 + [100] * 2 + [10] * 2, 10, 0),
+        ([10], 1, 0),
+        ([], 0, 0),
+    ],
+    ids=[
+        "tiny first days",
+        "a start in steps",
+        "an even log",
+        "the newest days alone are large",
+        "one older day is large",
+        "the newest days are small",
+        "a promotion",
+        "one day",
+        "no day",
+    ],
+)
+def test_a_log_begins_where_its_days_have_their_usual_size(rows: list[float], newest: int, first: int) -> None:
+    """Small days before are no reference, if the new size lasts; what only the newest days show stays an alarm."""
+    assert begun(np.array(rows, float), newest) == first
+    found = TrailingDays(MONDAY + np.arange(len(rows)), newest, first).reference
+    assert not ((found >= 0) & (found < first)).any()
 
 
 def test_no_alarm_for_growth_weeks_and_noise() -> None:
