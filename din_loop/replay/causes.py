@@ -54,11 +54,6 @@ class Pair:
         return self.true["history"]
 
     @cached_property
-    def past_items(self) -> list[str | None]:
-        """The items of the true history."""
-        return _ids(self.past)
-
-    @cached_property
     def history(self) -> list[Entry]:
         """The behaviours that were sent."""
         return [entry if isinstance(entry, dict) else {ITEM_ID: entry} for entry in self.sent.get("history") or []]
@@ -69,18 +64,34 @@ class Pair:
         return _ids(self.history)
 
     def matches(self, entries: Sequence[Entry]) -> bool:
-        """Return whether the model would read the items of these behaviours from the history that was sent."""
-        return self.reads(_ids(entries[-self.most :]))
+        """Return whether the model would read these behaviours from the history that was sent."""
+        return self.as_sent(entries) is not None
 
-    def reads(self, items: Sequence[str | None]) -> bool:
-        """Return whether the model would read these items, at most `most`, from the history that was sent."""
-        return items == self.items[-self.most :]
+    def as_sent(self, entries: Sequence[Entry]) -> list[Entry] | None:
+        """Return the newest of these behaviours, at most `most`, in the order that was sent; None: others were sent.
+
+        Behaviours of one time, such as the clicks of one request, may be sent in any order: no model reads it.
+        """
+        sent = self.items[-self.most :]
+        if len(sent) != min(len(entries), self.most):
+            return None
+        newest_first: list[Entry] = []
+        for _, run in groupby(reversed(entries), key=_moment):
+            equals = list(run)
+            for item in reversed(sent[: len(sent) - len(newest_first)][-len(equals) :]):
+                at = next((n for n, entry in enumerate(equals) if key(entry.get(ITEM_ID)) == item), None)
+                if at is None:
+                    return None
+                newest_first.append(equals.pop(at))
+            if len(newest_first) == len(sent):
+                break
+        return newest_first[::-1]
 
     @cached_property
     def common(self) -> int | None:
         """The largest number of oldest true behaviours, but not all, that were sent."""
         ends = range(len(self.past) - 1, -1, -1)
-        return next((end for end in ends if self.reads(self.past_items[max(end - self.most, 0) : end])), None)
+        return next((end for end in ends if self.matches(self.past[max(end - self.most, 0) : end])), None)
 
 
 @dataclass(frozen=True)
@@ -188,6 +199,12 @@ def _sends(says: str, behaviours: Callable[[Pair], Sequence[Entry] | None], weig
     return Cause(says, explains, weight, behaviours)
 
 
+def _moment(entry: Entry) -> Any:
+    """Return the time of a behaviour, or something of its own if it has none."""
+    time = entry.get(TIMESTAMP)
+    return id(entry) if time is None else time
+
+
 def _ids(entries: Sequence[Entry]) -> list[str | None]:
     return [key(entry.get(ITEM_ID)) for entry in entries]
 
@@ -202,7 +219,11 @@ def _newest(p: Pair) -> Sequence[Entry]:
 
 
 def _once(entries: Sequence[Entry]) -> list[Entry]:
-    return list({text(entry[ITEM_ID]): entry for entry in reversed(entries)}.values())[::-1]
+    """Return the first of the behaviours with each item."""
+    firsts: dict[str | None, Entry] = {}
+    for entry in entries:
+        firsts.setdefault(text(entry[ITEM_ID]), entry)
+    return list(firsts.values())
 
 
 def _with_shown(p: Pair) -> list[Entry] | None:
@@ -211,9 +232,9 @@ def _with_shown(p: Pair) -> list[Entry] | None:
 
 def _newer(p: Pair) -> list[Entry] | None:
     """Return the true history with the behaviours that a client sent after it, if the model reads a true one."""
-    true = p.past_items[-p.most :]
-    newer = range(1, min(len(p.items), p.most)) if true else ()
-    n = next((n for n in newer if p.reads([*true, *p.items[-n:]][-p.most :])), None)
+    newer = range(1, min(len(p.items), p.most)) if p.past else ()
+    true = p.past[-p.most :]
+    n = next((n for n in newer if p.matches([*true, *p.history[-n:]])), None)
     return None if n is None else [*p.past, *p.history[-n:]]
 
 

@@ -51,14 +51,17 @@ def find(pairs: Sequence[Pair], fields: Mapping[str, Sequence[str]], ages: bool,
         ages: whether the model reads the times of behaviours.
         ahead: how many seconds the days of the log are ahead of UTC.
     """
-    sound = [pair for pair in pairs if pair.matches(pair.past)]
-    read = {pair.request_id: pair.past for pair in sound}
+    read: dict[str, Sequence[Entry]] = {}
+    for pair in pairs:
+        if (behaviours := pair.as_sent(pair.past)) is not None:
+            read[pair.request_id] = behaviours
+    sound = [pair for pair in pairs if pair.request_id in read]
     wrong = [pair for pair in pairs if pair.request_id not in read]
     named = _named(wrong, lambda sample: causes.of_histories(sample, ahead), _sampled(sound))
     findings = [_finding("history", cause, rows, len(pairs)) for cause, rows in named]
     for cause, rows in named:
         if cause.weight == 1:
-            read |= {pair.request_id: cause.behaviours(pair) or [] for pair in rows}
+            read |= {pair.request_id: pair.as_sent(cause.behaviours(pair) or []) or [] for pair in rows}
     true_values: dict[str, set[str | None]] = defaultdict(set)
     values: dict[str, list[Value]] = defaultdict(list)
     for pair in pairs:

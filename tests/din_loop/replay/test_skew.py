@@ -83,8 +83,14 @@ def resent(past: list[Request], request: Request, memory: dict[str, Any]) -> lis
     return [entry for entry in past for _ in range(memory["draw"].choice([1, 1, 1, 2]))]
 
 
-def once(past: list[Request], *_: Any) -> list[Request]:
-    return list({entry["item_id"]: entry for entry in past}.values())
+def first_kept(past: list[Request], *_: Any) -> list[Request]:
+    items = [entry["item_id"] for entry in past]
+    return [entry for n, entry in enumerate(past) if entry["item_id"] not in items[:n]]
+
+
+def last_kept(past: list[Request], *_: Any) -> list[Request]:
+    items = [entry["item_id"] for entry in past]
+    return [entry for n, entry in enumerate(past) if entry["item_id"] not in items[n + 1 :]]
 
 
 def in_cents(request: Request, _: Any) -> Request:
@@ -105,7 +111,8 @@ FAULTS: dict[str, tuple[Client, str, str]] = {
     "wrong end": (history(lambda past, *_: past[:5]), "history", "cut to the oldest 5"),
     "retried": (history(lambda past, *_: past + past[-1:]), "history", "some behaviours are repeated"),
     "resent": (history(resent), "history", "some behaviours are repeated"),
-    "a set": (history(once), "history", "each item only once"),
+    "a set": (history(first_kept), "history", "each item only once, where it was first"),
+    "recent items": (history(last_kept), "history", "each item only once, where it was last"),
     "itself": (history(lambda past, r, _: [*past, r["candidates"][0]]), "history", "the impression itself"),
     "of today": (history(lambda past, _, m: past + m["draw"].sample(past, 1)), "history", "newer behaviours than in"),
     "none": (history(lambda *_: []), "history", "no history is sent"),
@@ -142,6 +149,20 @@ def test_a_planted_mistake(fault: str) -> None:
     first, *others = findings(client)
     assert first.field == field and cause in first.cause
     assert sum(other.requests for other in others) <= 0.1 * first.requests
+
+
+@pytest.mark.parametrize("most", [3, 4, 20])
+@pytest.mark.parametrize("change", [None, "reversed"])
+def test_clicks_of_one_request(most: int, change: str | None) -> None:
+    """They have one time, so a client may send them in any order, and other mistakes are still named."""
+    true = {"time": 9.0, "user": {}, "context": {}, "candidates": [{"item_id": 9}]}
+    past = [{"item_id": item, "timestamp": float(item // 3), "rating": item} for item in range(7)]
+    sent = sorted(past, key=lambda entry: (entry["timestamp"], -entry["item_id"]))
+    if change:
+        sent = FAULTS[change][0](true | {"history": sent}, {})["history"]
+    pair = Pair("r", true | {"history": sent}, true | {"history": past}, ["9"], most, {str(n) for n in range(9)})
+    causes = [(finding.field, finding.cause.split(";")[0]) for finding in find([pair], FIELDS, ages=True)]
+    assert causes == ([("history", FAULTS[change][2])] if change else [])
 
 
 @pytest.mark.parametrize("hours", [9, -8])
