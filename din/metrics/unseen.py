@@ -1,12 +1,14 @@
 """Decide whether a model may have learned a held-out row. Evaluation and the gates share this rule.
 
-    temporal          a row is unseen if it is later than the last row that the model has learned
+    temporal          a row is unseen if it is later than the last row that the model has learned, however that model's
+                      log was split
     by_user           every held-out row is unseen: equal seeds and fractions hold out the same users at any time
     leave_last_out    every held-out row is unseen if the model's log was not later: a user's last row today was also
                       the user's last row then, if it was in that log at all
 
-If the two logs were split differently, or the model saw more than today's log, `unseen` raises InputError. This is
-strict: under leave_last_out even test_fraction, which it does not use, must be equal.
+If rows are not held out by time, and the two logs were split differently or the model saw more than today's log,
+`unseen` raises InputError. This is strict: under leave_last_out even test_fraction, which it does not use, must be
+equal.
 """
 
 from dataclasses import dataclass
@@ -85,10 +87,10 @@ def unseen(earlier: TrainingExtent, today: TrainingExtent, timestamps: NDArray[n
 
 def differences(earlier: TrainingExtent, today: TrainingExtent) -> list[str]:
     """Return why it can't be decided which of today's held-out rows a model has learned: nothing if it can."""
-    if earlier.protocol != today.protocol:
-        return [f"name {earlier.protocol!r} there, {today.protocol!r} here"]
     if today.protocol == "temporal":
         return []
+    if earlier.protocol != today.protocol:
+        return [f"name {earlier.protocol!r} there, {today.protocol!r} here"]
     pairs = ((key, earlier.split[key], today.split[key]) for key in _SPLIT)
     reasons = [f"{key} {there!r} there, {here!r} here" for key, there, here in pairs if there != here]
     if today.protocol == "leave_last_out":

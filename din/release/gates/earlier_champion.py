@@ -76,7 +76,10 @@ def fair_rows(candidate: Facts, champion: Facts, timestamps: NDArray[np.int64]) 
     try:
         return unseen(TrainingExtent.of_bundle(champion), TrainingExtent.of_bundle(candidate), timestamps)
     except InputError as error:
-        advice = "restore the old split, train on a newer log, or choose another promote.model_name"
+        advice = (
+            "restore the old split, hold out by time (featurize.protocol: temporal), choose another "
+            "promote.model_name, or let a person decide: din promote --override --reason WHY"
+        )
         raise InputError(f"the champion may have trained on today's test rows: {error}; {advice}") from None
 
 
