@@ -3,6 +3,9 @@
     log of the server ─ one row per candidate ─► impressions ──┐
     table of clicks ──── of a request, or the last impression ─┴─► label ──► read as a table, with items, users, history
 
+The history of a user's first request is what the user did before the log began. With `before`, the log continues an
+earlier one: its rows until the first answer come first, and its tables are used where `table` names none.
+
 An impression's time is the server's time of the answer. A click belongs to the request that it names, or else to the
 last impression of its user and item before it. It counts if it comes at most `window_hours` after the impression. Days
 whose window was still open at the newest answer with a click are left out, because more clicks may arrive for them. The
@@ -15,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -39,6 +43,7 @@ from din.data.tabular import TableSource
 from din.params.blocks import to_json
 from din.params.fetch import Fetch, Table
 from din.schema import EVENT_COLUMNS, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
+from din.stages import code
 from din_loop import served_log
 
 REQUEST_ID = "request_id"
@@ -64,6 +69,7 @@ class Served:
         feedback: further columns of the clicks to keep.
         int_ids: the ids that are whole numbers, user_id or item_id; others are text.
         table: items, users, history, and how text files are written, with the keys of `fetch.table`.
+        before: the earlier log that this one continues, with the keys of `fetch`.
     """
 
     path: str | None = None
@@ -74,6 +80,7 @@ class Served:
     feedback: tuple[str, ...] = ()
     int_ids: tuple[Literal["user_id", "item_id"], ...] = ()
     table: Table = field(default_factory=Table)
+    before: Fetch | None = None
 
 
 @SOURCES.register("served", Served)
@@ -85,9 +92,14 @@ class ServedSource(Source):
 
     def identity(self) -> Any:
         """Return the digests of all files, and the parameters that shape rows."""
-        shape = {key: value for key, value in to_json(self.params).items() if key not in ("path", "clicks", "table")}
+        others = ("path", "clicks", "table", "before")
+        shape = {key: value for key, value in to_json(self.params).items() if key not in others}
         digests = {table: files.digests(self.workspace, table_files) for table, table_files in self._files().items()}
-        return {"files": digests, "table": self._table(self.params.table).identity(), **shape}
+        before = self._before and {
+            "source": self._before.identity(),
+            "code": code.digest({type(self._before).__module__}, {"data", "fetch"}, built_in=False),
+        }
+        return {"files": digests, "table": self._table(self.params.table).identity(), "before": before, **shape}
 
     def read(self) -> RawLog:
         """Join the log with the clicks, and read the events as a table.
@@ -99,15 +111,36 @@ class ServedSource(Source):
             Unavailable: the day `until` is not complete.
         """
         store = Store(self.workspace.spill)
-        join = _Join(store, self.params)
+        before = self._before and self._before.read()
+        params = _with_ids_of(before, self.params) if before else self.params
+        join = _Join(store, params)
         tables = self._files()
         join.requests([file.path for file in tables["log"]])
-        join.clicks(tables["clicks"], self._table(self.params.table).dialect("clicks"))
+        join.clicks(tables["clicks"], self._table(params.table).dialect("clicks"))
         join.attribute()
-        last_day = join.last_day(self.until)
-        events = join.events(self.until or last_day)
+        last_complete = join.last_day(self.until)
+        last_day = self.until or last_complete
+        events = join.events(last_day)
         keep = tuple(name for name in events.names if name not in EVENT_COLUMNS)
-        return self._table(replace(self.params.table, keep=keep)).with_events(events)
+        log = self._table(replace(params.table, keep=keep)).with_events(events)
+        if not log.history:
+            held = join.histories(last_day)
+            log = replace(log, history=held if held.count else None)
+        return _continued(before, log, store) if before else log
+
+    @cached_property
+    def _before(self) -> Source | None:
+        """The source of the earlier log.
+
+        Raises:
+            InputError: it is the log of a server too.
+        """
+        fetch = self.params.before
+        if fetch is None:
+            return None
+        if fetch.source == "served":
+            raise InputError("fetch.options.before.source: served; expected the log from before the server's: name it")
+        return SOURCES[fetch.source].thing(self.workspace, options.options_of(fetch), self.until)
 
     def _table(self, table: Table) -> TableSource:
         return TableSource(self.workspace, table, self.until)
@@ -134,6 +167,65 @@ class ServedSource(Source):
                 "--log`: relative ones start at the project's root"
             )
         return {"log": log, "clicks": files.expand(self.workspace, self.params.clicks, "fetch.options.clicks")}
+
+
+def _with_ids_of(before: RawLog, params: Served) -> Served:
+    """Return the options with whole numbers for the ids that are whole numbers in the earlier log."""
+    ids: tuple[Literal["user_id", "item_id"], ...] = ("user_id", "item_id")
+    return replace(params, int_ids=tuple(key for key in ids if before.events.types[key] == "BIGINT"))
+
+
+def _continued(before: RawLog, log: RawLog, store: Store) -> RawLog:
+    """Return the log with the earlier log's rows before it.
+
+    A user of the earlier log has the history of that log, and the others have the one of their first request.
+
+    Raises:
+        InputError: the earlier log lacks negatives, and the server's log doesn't.
+    """
+    if before.sampled < 1:
+        raise InputError(
+            f"fetch.options.before: the log holds {before.sampled:g} of its impressions without a click, and a "
+            "server's log holds all: one offset can't correct both; learn from the server's log alone"
+        )
+    (first,) = log.events.ask(f"min({log.events[TIMESTAMP]})")
+    earlier = _local(before.events, store, "events")
+    earlier = earlier.where(f"{earlier[TIMESTAMP]} < '{first}'")
+    _note(f"{earlier.count:,} rows of the earlier log come before the first answer, of {first:%Y-%m-%d %H:%M}")
+    (start,) = earlier.ask(f"coalesce(max({earlier[SEQUENCE]}) + 1, 0)")
+    columns = {name: log.events[name] for name in log.events.names}
+    numbered = log.events.select(columns | {SEQUENCE: f"{log.events[SEQUENCE]} + {start}"})
+    past = [_local(before.history, store, "history")] if before.history else []
+    if log.history:
+        known = f"SELECT {earlier[USER_ID]} FROM ({earlier.query})"
+        past.append(log.history.where(f"{log.history[USER_ID]} NOT IN ({known})"))
+    return replace(
+        log,
+        events=_united([earlier, numbered]),
+        items=log.items or before.items,
+        users=log.users or before.users,
+        history=_united(past) if past and any(rows.count for rows in past) else None,
+        fields=before.fields,
+        order=before.order,
+    )
+
+
+def _local(rows: Rows, store: Store, table: str) -> Rows:
+    """Return rows of another engine in this one."""
+    return replace(rows.stored(store.file(f"before-{table}")), con=store.con)
+
+
+def _united(parts: Sequence[Rows]) -> Rows:
+    """Return the rows of all parts, in order. A column that a part lacks is empty there."""
+    names = tuple(dict.fromkeys(name for rows in parts for name in rows.names))
+    queries = []
+    for number, rows in enumerate(parts):
+        columns = ", ".join(f"{rows[name] if name in rows.names else 'NULL'} AS c{at}" for at, name in enumerate(names))
+        queries.append(f"SELECT {number} AS part, row AS number, {columns} FROM ({rows.query})")
+    number = "row_number() OVER (ORDER BY part, number) - 1"
+    query = f"SELECT {number} AS row, * EXCLUDE (part, number) FROM ({' UNION ALL '.join(queries)})"
+    files = (("the log", sum(rows.count for rows in parts)),)
+    return Rows(parts[-1].con, query, names, files)
 
 
 def options_of(fetch: Fetch) -> Served | None:
@@ -203,19 +295,20 @@ class _Join:
         self._window = f"to_microseconds({round(params.window_hours * 3.6e9)})"
         self._name = ""
         self._hashed = False
+        self._logged = quoted(str(store.file("logged")))
 
     def requests(self, paths: Sequence[str]) -> None:
         """Read the log of the server: `asked` has a row for each request, `impressions` one for each candidate."""
-        logged = quoted(str(self._store.file("logged")))
+        logged = self._logged
         self._con.register("log", pa.RecordBatchReader.from_batches(served_log.SCHEMA, _batches(paths)))
         with reading(f"fetch.options.path: {self._params.path}"):
             self._con.execute(
                 f"""COPY (
                     SELECT * EXCLUDE (request) REPLACE (nullif(user_id, '') AS user_id),
-                        request::JSON->'context' AS context
+                        request::JSON->'context' AS context, request::JSON->'history' AS history
                     FROM log
                 ) TO {logged} (PRESERVE_ORDER false);
-                CREATE TABLE asked AS SELECT * FROM {logged}
+                CREATE TABLE asked AS SELECT * EXCLUDE (history) FROM read_parquet({logged}, file_row_number = true)
                 QUALIFY row_number() OVER (PARTITION BY request_id ORDER BY answered_at, version) = 1;
                 CREATE TABLE impressions AS
                 WITH shown AS (
@@ -380,7 +473,7 @@ class _Join:
         params = self._params
         for key in params.int_ids:
             self._keep_whole(key, last)
-        ids = {key: f"TRY_CAST({key} AS BIGINT)" if key in params.int_ids else key for key in (USER_ID, ITEM_ID)}
+        ids = self._ids
         asked = f"asked WHERE {self._until(last)}"
         structure = self._ask("json_group_structure(context)", asked)[0]
         if structure is None:
@@ -425,6 +518,59 @@ class _Join:
         ((count,),) = self._con.execute(f"SELECT count(*) FROM read_parquet({path})").fetchall()
         name = f"{params.path}/*.parquet"
         return Rows(self._con, f"SELECT c3 AS row, * FROM read_parquet({path})", tuple(columns), ((name, count),))
+
+    def histories(self, last: date) -> Rows:
+        """Return the behaviours that the first request of each user held, with the columns of `feedback`.
+
+        A behaviour that is not older than its request is left out; one without a time is kept.
+        """
+        self._con.execute(
+            f"""CREATE TABLE behaviours AS
+            WITH held AS (
+                SELECT user_id, answered_at, CAST(history AS JSON[]) AS history
+                FROM read_parquet({self._logged}, file_row_number = true) WHERE json_type(history) = 'ARRAY'
+                AND file_row_number IN (
+                    SELECT arg_min(file_row_number, (answered_at, request_id)) FROM asked
+                    WHERE user_id IS NOT NULL AND {self._until(last)} GROUP BY user_id
+                )
+            ), entries AS (
+                SELECT user_id, answered_at, unnest(history) AS entry, generate_subscripts(history, 1) AS number
+                FROM held
+            )
+            SELECT user_id, answered_at, number,
+                CASE json_type(entry) WHEN 'OBJECT' THEN entry ELSE json_object('{ITEM_ID}', entry) END AS context
+            FROM entries"""
+        )
+        structure = json.loads(self._ask("json_group_structure(context)", "behaviours")[0] or "{}")
+        feedback = {name: _context(name, structure[name]) for name in self._params.feedback if name in structure}
+        seconds = _seconds(f"as_text({_value(TIMESTAMP)})")
+        offset = f"to_hours({self._params.table.utc_offset_hours})"
+        columns = {
+            USER_ID: self._ids[USER_ID],
+            ITEM_ID: self._ids[ITEM_ID],
+            TIMESTAMP: f"{seconds} + {offset}",
+            SEQUENCE: "number - 1",
+            **feedback,
+        }
+        chosen = ", ".join(f"{sql} AS c{number}" for number, sql in enumerate(columns.values()))
+        path = quoted(str(self._store.file("histories")))
+        self._con.execute(
+            f"""COPY (
+                SELECT row_number() OVER (ORDER BY user_id, number) - 1 AS row, {chosen}
+                FROM (SELECT *, as_text({_value(ITEM_ID)}) AS item_id FROM behaviours)
+                WHERE item_id IS NOT NULL AND {self._ids[ITEM_ID]} IS NOT NULL AND {self._ids[USER_ID]} IS NOT NULL
+                    AND coalesce({seconds} < answered_at, true)
+            ) TO {path}"""
+        )
+        ((count,),) = self._con.execute(f"SELECT count(*) FROM read_parquet({path})").fetchall()
+        name = f"{self._params.path}/*.parquet"
+        return Rows(self._con, f"SELECT * FROM read_parquet({path})", tuple(columns), ((name, count),))
+
+    @property
+    def _ids(self) -> dict[str, str]:
+        """SQL for the ids of users and items, in their types."""
+        int_ids = self._params.int_ids
+        return {key: f"TRY_CAST({key} AS BIGINT)" if key in int_ids else key for key in (USER_ID, ITEM_ID)}
 
     def _keep_whole(self, key: str, last: date) -> None:
         """Leave out the few impressions whose id is not a whole number, which the server answers as unknown.
@@ -472,8 +618,12 @@ def _note(text: str) -> None:
 
 def _time(text: str) -> str:
     """Return SQL for the UTC time of a click from its text: seconds since 1970, or a time."""
-    seconds = f"make_timestamp(TRY_CAST(round(TRY_CAST({text} AS DOUBLE) * 1e6) AS BIGINT))"
-    return f"coalesce({seconds}, TRY_CAST({text} AS TIMESTAMPTZ) AT TIME ZONE 'UTC')"
+    return f"coalesce({_seconds(text)}, TRY_CAST({text} AS TIMESTAMPTZ) AT TIME ZONE 'UTC')"
+
+
+def _seconds(text: str) -> str:
+    """Return SQL for a time from text, in seconds since 1970."""
+    return f"make_timestamp(TRY_CAST(round(TRY_CAST({text} AS DOUBLE) * 1e6) AS BIGINT))"
 
 
 def _value(name: str) -> str:

@@ -1,10 +1,11 @@
 """The log of a server becomes the raw contract: which clicks count, which days are whole, and what is refused."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -32,8 +33,14 @@ def root(tmp_path: Path) -> Path:
 Asked = tuple[str, float, Any, list[Any], dict[str, Any]]  # id, hours since START, user, candidates, context
 
 
-def serve(root: Path, asked: list[Asked], hashed: bool = False, name: str = "a") -> None:
-    """Write requests as files of the log. The first candidate of each has the highest probability."""
+def serve(
+    root: Path,
+    asked: list[Asked],
+    hashed: bool = False,
+    name: str = "a",
+    histories: Mapping[str, list[Any]] = MappingProxyType({}),
+) -> None:
+    """Write requests, with histories by their id, as files of the log. Their first candidates are the best."""
     days: dict[str, list[dict[str, Any]]] = {}
     for request_id, hour, user, items, context in asked:
         at = datetime.fromtimestamp(START + 3600 * hour, UTC).replace(tzinfo=None)
@@ -45,7 +52,8 @@ def serve(root: Path, asked: list[Asked], hashed: bool = False, name: str = "a")
             "hashed": hashed,
             "items": items,
         }
-        row |= {"request": json.dumps({"context": context}), "probabilities": [1 / (2 + n) for n in range(len(items))]}
+        request = {"context": context, "history": histories.get(request_id)}
+        row |= {"request": json.dumps(request), "probabilities": [1 / (2 + n) for n in range(len(items))]}
         days.setdefault(f"date={at:%Y-%m-%d}/hour={at:%H}", []).append(row)
     for folder, rows in days.items():
         path = root / "served" / folder / f"{name}.parquet"
@@ -124,6 +132,40 @@ def test_clicks_by_user(root: Path, events: Callable[..., list[dict[str, Any]]])
     assert clicked(events(window_hours=1.4)) == {(2, "a"), (1, "b")}
     clicks(root, BY_USER, [("7", "a", 1.5), ("7", "c", 60)])
     assert clicked(events(window_hours=1)) == {(1, "a")}
+
+
+def test_the_history_of_a_first_request(root: Path, events: Callable[..., list[dict[str, Any]]]) -> None:
+    """It is what its user did before: not what is as new as the request, nor what later requests hold."""
+    marked = {"item_id": "x", "timestamp": START - 60, "stars": 4}
+    newer = {"item_id": "y", "timestamp": START + 3600}
+    serve(root, ASKED, histories={"r0": [marked, "z", newer], "r1": ["a"], "r2": [], "r4": ["late"]})
+    write_csv(root / "clicks.csv", (*BY_ID, "stars"), [("r0", "b", START + 5400, 5), ("r4", "c", START + 60 * 3600, 1)])
+    events(feedback=["stars"], window_hours=1)
+    prior = pq.read_table(root / "data/raw/history.parquet").to_pylist()
+    assert [(row["user_id"], row["item_id"], row["sequence"], row["stars"]) for row in prior] == [
+        ("7", "x", 0, 4),
+        ("7", "z", 1, None),
+    ]
+    assert [row["timestamp"] and row["timestamp"].timestamp() for row in prior] == [START - 60, None]
+
+
+def test_a_log_that_continues_another(root: Path, events: Callable[..., list[dict[str, Any]]]) -> None:
+    """Its rows before the first answer come first, with its ids, items and fields; a first request tells of others."""
+    asked = [(name, hour, user, [{"a": "1", "b": "2", "c": "3"}[item] for item in items], context)
+             for name, hour, user, items, context in ASKED]  # fmt: skip
+    serve(root, asked, histories={"r0": ["3"], "r2": ["3"]})
+    clicks(root, BY_ID, [("r0", "2", 1.5), ("r2", "1", 23.6), ("r4", "3", 60)])
+    before = [(7, 3, START - 86400, 1, 5), (9, 1, START - 3600, 0, 2), (7, 1, START + 2 * 3600, 1, 4)]
+    write_csv(root / "before.csv", ("user_id", "item_id", "timestamp", "click", "stars"), before)
+    write_csv(root / "items.csv", ("item_id", "price"), [(1, 5), (2, 6), (3, 7)])
+    table = {"events": "before.csv", "items": "items.csv", "label": "click", "keep": ["stars"]}
+    rows = events(before={"source": "table", "table": table}, window_hours=1)
+    assert [(row["user_id"], row["item_id"], row["label"], row["stars"]) for row in rows[:4]] == [
+        (7, 3, 1, 5), (9, 1, 0, 2), (7, 1, 0, None), (7, 2, 1, None),
+    ]  # fmt: skip
+    assert [row["sequence"] for row in rows] == [*range(len(rows))]
+    assert pq.read_table(root / "data/raw/items.parquet").column_names == ["item_id", "price"]
+    assert pq.read_table(root / "data/raw/history.parquet")["user_id"].to_pylist() == [8]
 
 
 def test_clicks_in_text_of_another_form(root: Path, events: Callable[..., list[dict[str, Any]]]) -> None:
