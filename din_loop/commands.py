@@ -1,4 +1,4 @@
-"""The commands about serving: serve, replay, watch."""
+"""The commands about serving: serve, rehearse, replay, watch."""
 
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -65,6 +65,28 @@ def serve(
             at, name, refresh, threads, queue, timeout, slow_ms / 1e3, limits, log, log_share, log_key, shadow, files
         )
         serve(settings, host, port, processes)
+
+
+@command(
+    "din rehearse served           # a week until now, below ./served, with ./served-clicks.csv and ./served.yaml",
+    "din rehearse served --days 30 --requests 500 --seed 2",
+)
+def rehearse(
+    log: Annotated[Path, typer.Argument(help="A new folder, for a log as `din serve --log` writes it.")],
+    days: Annotated[int, typer.Option(min=1, max=365, help="Whole days before today.")] = 7,
+    requests: Annotated[int, typer.Option(min=1, max=10**6, help="Requests a day.")] = 2_000,
+    seed: Annotated[int, typer.Option(min=0, help="Seeds users, candidates and clicks.")] = 1,
+    registry: Uri = None,
+    model: Model = None,
+    as_json: AsJson = False,
+) -> None:
+    """Play days of service with the champion and simulated clicks, to try the loop before there are real ones."""
+    with answering("train"):
+        from din.release.registry.registry import Registry
+        from din_loop.rehearsal import rehearse
+
+        champions = Registry(*place(registry, model))
+        print_result(lambda: rehearse(HERE, params_here(), champions, log, days, requests, seed), as_json)
 
 
 @command(

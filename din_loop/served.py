@@ -24,6 +24,7 @@ from typing import Annotated, Any, Literal
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from duckdb.func import SPECIAL
 from fsspec.implementations.local import LocalFileSystem
@@ -53,6 +54,9 @@ _REQUESTS = 64
 _MOST_STRAY = 0.01
 """The largest share of impressions that are left out because their id is no whole number."""
 _KEYS = (REQUEST_ID, USER_ID, ITEM_ID, TIMESTAMP)
+_BEHAVIOURS = pa.schema(
+    {"user_id": pa.string(), "answered_at": pa.timestamp("us"), "number": pa.int64(), "context": pa.string()}
+)
 _RESTORE = "expected the files that `din serve --log` writes: remove a damaged one, or restore it"
 
 
@@ -115,7 +119,8 @@ class ServedSource(Source):
         params = _with_ids_of(before, self.params) if before else self.params
         join = _Join(store, params)
         tables = self._files()
-        join.requests([file.path for file in tables["log"]])
+        paths = [file.path for file in tables["log"]]
+        join.requests(paths)
         join.clicks(tables["clicks"], self._table(params.table).dialect("clicks"))
         join.attribute()
         last_complete = join.last_day(self.until)
@@ -124,7 +129,7 @@ class ServedSource(Source):
         keep = tuple(name for name in events.names if name not in EVENT_COLUMNS)
         log = self._table(replace(params.table, keep=keep)).with_events(events)
         if not log.history:
-            held = join.histories(last_day)
+            held = join.histories(paths, last_day)
             log = replace(log, history=held if held.count else None)
         return _continued(before, log, store) if before else log
 
@@ -295,20 +300,19 @@ class _Join:
         self._window = f"to_microseconds({round(params.window_hours * 3.6e9)})"
         self._name = ""
         self._hashed = False
-        self._logged = quoted(str(store.file("logged")))
 
     def requests(self, paths: Sequence[str]) -> None:
         """Read the log of the server: `asked` has a row for each request, `impressions` one for each candidate."""
-        logged = self._logged
+        logged = quoted(str(self._store.file("logged")))
         self._con.register("log", pa.RecordBatchReader.from_batches(served_log.SCHEMA, _batches(paths)))
         with reading(f"fetch.options.path: {self._params.path}"):
             self._con.execute(
                 f"""COPY (
                     SELECT * EXCLUDE (request) REPLACE (nullif(user_id, '') AS user_id),
-                        request::JSON->'context' AS context, request::JSON->'history' AS history
+                        request::JSON->'context' AS context
                     FROM log
                 ) TO {logged} (PRESERVE_ORDER false);
-                CREATE TABLE asked AS SELECT * EXCLUDE (history) FROM read_parquet({logged}, file_row_number = true)
+                CREATE TABLE asked AS SELECT * FROM {logged}
                 QUALIFY row_number() OVER (PARTITION BY request_id ORDER BY answered_at, version) = 1;
                 CREATE TABLE impressions AS
                 WITH shown AS (
@@ -519,28 +523,18 @@ class _Join:
         name = f"{params.path}/*.parquet"
         return Rows(self._con, f"SELECT c3 AS row, * FROM read_parquet({path})", tuple(columns), ((name, count),))
 
-    def histories(self, last: date) -> Rows:
+    def histories(self, paths: Sequence[str], last: date) -> Rows:
         """Return the behaviours that the first request of each user held, with the columns of `feedback`.
 
         A behaviour that is not older than its request is left out; one without a time is kept.
         """
-        self._con.execute(
-            f"""CREATE TABLE behaviours AS
-            WITH held AS (
-                SELECT user_id, answered_at, CAST(history AS JSON[]) AS history
-                FROM read_parquet({self._logged}, file_row_number = true) WHERE json_type(history) = 'ARRAY'
-                AND file_row_number IN (
-                    SELECT arg_min(file_row_number, (answered_at, request_id)) FROM asked
-                    WHERE user_id IS NOT NULL AND {self._until(last)} GROUP BY user_id
-                )
-            ), entries AS (
-                SELECT user_id, answered_at, unnest(history) AS entry, generate_subscripts(history, 1) AS number
-                FROM held
-            )
-            SELECT user_id, answered_at, number,
-                CASE json_type(entry) WHEN 'OBJECT' THEN entry ELSE json_object('{ITEM_ID}', entry) END AS context
-            FROM entries"""
-        )
+        firsts = self._con.execute(
+            f"""SELECT arg_min(request_id, (answered_at, request_id)) FROM asked
+            WHERE user_id IS NOT NULL AND {self._until(last)} GROUP BY user_id"""
+        ).fetchall()
+        held = pa.RecordBatchReader.from_batches(_BEHAVIOURS, _histories(paths, {name for (name,) in firsts}))
+        self._con.register("held", held)
+        self._con.execute("CREATE TABLE behaviours AS SELECT * REPLACE (context::JSON AS context) FROM held")
         structure = json.loads(self._ask("json_group_structure(context)", "behaviours")[0] or "{}")
         feedback = {name: _context(name, structure[name]) for name in self._params.feedback if name in structure}
         seconds = _seconds(f"as_text({_value(TIMESTAMP)})")
@@ -549,7 +543,7 @@ class _Join:
             USER_ID: self._ids[USER_ID],
             ITEM_ID: self._ids[ITEM_ID],
             TIMESTAMP: f"{seconds} + {offset}",
-            SEQUENCE: "number - 1",
+            SEQUENCE: "number",
             **feedback,
         }
         chosen = ", ".join(f"{sql} AS c{number}" for number, sql in enumerate(columns.values()))
@@ -610,6 +604,24 @@ def _batches(paths: Sequence[str]) -> Iterator[pa.RecordBatch]:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(_REQUESTS, columns=served_log.SCHEMA.names):
                 yield batch.cast(served_log.SCHEMA)
+
+
+def _histories(paths: Sequence[str], firsts: set[str]) -> Iterator[pa.RecordBatch]:
+    """Yield the behaviours that some requests hold, each as an object in JSON."""
+    for batch in _batches(paths):
+        rows = []
+        for row in batch.filter(pc.is_in(batch["request_id"], pa.array(firsts, pa.string()))).to_pylist():
+            if row["request_id"] not in firsts:  # the log holds it twice
+                continue
+            firsts.remove(row["request_id"])
+            history = json.loads(row["request"]).get("history")
+            for number, entry in enumerate(history if isinstance(history, list) else []):
+                context = entry if isinstance(entry, dict) else {ITEM_ID: entry}
+                rows.append(
+                    {key: row[key] for key in ("user_id", "answered_at")}
+                    | {"number": number, "context": json.dumps(context)}
+                )
+        yield pa.RecordBatch.from_pylist(rows, _BEHAVIOURS)
 
 
 def _note(text: str) -> None:

@@ -99,8 +99,9 @@ class ChampionStart:
         """Check that test rows are left that the bundle has not learned.
 
         Raises:
-            InputError: none are left.
+            InputError: none are left, or the bundle's rows were not held out by time, so this can't be decided.
         """
+        require_temporal(self._training.protocol, "in the bundle")
         if not days_of(features, "test", self.seen_until):
             raise self._error(
                 f"has learned rows until {self.seen_until}, and the log ends on {features.last_day()}: nothing is left "
@@ -150,16 +151,16 @@ class ChampionStart:
         return SharedRows.joined(parts)
 
 
-def require_temporal(protocol: str) -> None:
-    """Check that today's rows are held out by time, without which a champion can't be continued.
+def require_temporal(protocol: str, place: str) -> None:
+    """Check that rows are held out by time, without which a champion can't be continued.
 
     Raises:
-        InputError: the protocol is another one.
+        InputError: the protocol is another one. `place` says where.
     """
     if protocol != "temporal":
         raise InputError(
             f"train.start: champion needs the split temporal, since a champion continues by learning new days; it is "
-            f"{protocol} in this log; set train.start: scratch"
+            f"{protocol} {place}; set train.start: scratch"
         )
 
 

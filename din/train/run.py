@@ -112,7 +112,7 @@ def _start(workspace: Workspace, params: Params, features: Features) -> Iterator
             "train.start is champion, and train.champion is null, so nobody has said which; run `din pin`, which "
             "writes the version of the champion, or none if there is none yet"
         )
-    require_temporal(features.manifest.protocol)
+    require_temporal(features.manifest.protocol, "in this log")
     if params.train.continues is None:
         yield None
         return

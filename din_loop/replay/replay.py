@@ -137,8 +137,8 @@ def _pairs(workspace: Workspace, rows: list[dict[str, Any]], offset: float) -> t
     if not placed:
         return [], names
     true = requests_for(table, workspace.raw, workspace.features, None, _WHOLE)
-    _to_utc(true, offset)
-    log_items = {*_entities(workspace, "items").to_pylist()}
+    to_utc(true, offset)
+    log_items = {*entities(workspace, "items").to_pylist()}
     pairs = []
     for row, at, request in zip(placed, shown, true, strict=True):
         sent = row["request"] | {"candidates": [row["request"]["candidates"][at]]}
@@ -146,7 +146,7 @@ def _pairs(workspace: Workspace, rows: list[dict[str, Any]], offset: float) -> t
     return pairs, names
 
 
-def _to_utc(requests: list[dict[str, Any]], offset: float) -> None:
+def to_utc(requests: list[dict[str, Any]], offset: float) -> None:
     """Shift the times of requests, and those of behaviours, which histories share."""
     shared = {id(entry): entry for request in requests for entry in request["history"]}
     for entry in shared.values():
@@ -172,7 +172,7 @@ def _places(workspace: Workspace, rows: list[dict[str, Any]], offset: float) -> 
     with duckdb.connect() as con:
         con.register("asked", requests)
         for name in ("users", "items"):
-            values = _entities(workspace, name)
+            values = entities(workspace, name)
             con.register(name, pa.table({"value": values, "place": np.arange(len(values))}))
         table = con.execute(
             f"""SELECT DISTINCT ON (request_id) request_id, candidate, coalesce(users.place, 0) AS "user",
@@ -190,6 +190,6 @@ def _places(workspace: Workspace, rows: list[dict[str, Any]], offset: float) -> 
     return {row.pop("request_id"): row for row in table.to_pylist()}
 
 
-def _entities(workspace: Workspace, name: str) -> pa.ChunkedArray:
+def entities(workspace: Workspace, name: str) -> pa.ChunkedArray:
     """Return the raw ids of users or items as text, by their rows."""
     return pq.read_table(workspace.features / f"{name}.parquet", columns=["value"])["value"].cast(pa.string())

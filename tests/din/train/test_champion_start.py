@@ -205,6 +205,7 @@ OTHER_RELEASE = "is missing.*another release made this bundle.*from scratch"
         (CONFIG, "known_until", None, f"'known_until' {OTHER_RELEASE}"),
         (FACTS, "seen_until", None, f"'seen_until' {OTHER_RELEASE}"),
         (FACTS, "seen_until", AFTER_ALL, "nothing is left to judge it on; fetch a newer day"),
+        (FACTS, "protocol.name", "by_user", "needs the split temporal.* by_user in the bundle"),
     ],
 )
 def test_a_champion_that_cannot_go_on_is_refused(
