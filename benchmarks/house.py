@@ -22,17 +22,17 @@ ROOMS = (*PACKAGES, "dags", "benchmarks", "tests")
 _POOL = ("din/model/model.py", "din/model/embedding_mlp.py", "din/model/din.py", "din/model/attention.py")
 """The files to read before writing a `pool()`, together with din/ops/histories.py."""
 CEILINGS = {
-    "lines of din": 25_200,
-    "lines of all but benchmarks and tests": 44_200,
-    "lines of benchmarks": 7_850,
-    "lines of tests": 32_900,
-    "lines of the tests' helpers": 5_600,
-    "lines that `import din.train.fit` loads": 6_500,
-    "lines that `import din.bundle.scorer` loads": 4_200,
-    "lines to read to write a `pool()`": 550,
-    "lines of the model path and the loop": 1_750,
-    "parameters": 131,
-    "commands": 26,
+    "lines of din": 26_400,
+    "lines of all but benchmarks and tests": 46_000,
+    "lines of benchmarks": 8_100,
+    "lines of tests": 33_900,
+    "lines of the tests' helpers": 5_700,
+    "lines that `import din.train.fit` loads": 6_800,
+    "lines that `import din.bundle.scorer` loads": 4_450,
+    "lines to read to write a `pool()`": 600,
+    "lines of the model path and the loop": 1_900,
+    "parameters": 132,
+    "commands": 27,
     "terms of the glossary": 30,
     "pages": 26,
 }

@@ -241,8 +241,9 @@ def _metrics(run: Run) -> PageTable | None:
 
 def _unblended(evaluation: Evaluation) -> Ranking | None:
     """Return AUC and GAUC of the candidate's own logit on the test rows, or None if it has no blend."""
-    gains = evaluation.blend
-    return gains and Ranking(**{metric: gain.before for metric, gain in gains.items()})
+    if evaluation.blend is None:
+        return None
+    return Ranking(**{metric: gain.before for metric, gain in evaluation.blend.items()})
 
 
 def _blend(run: Run) -> PageTable | None:
