@@ -10,6 +10,10 @@ learned these days distinguishes the two cases:
     is better, and not far below the champion's earlier AUC  open      the champion is stale
 
 The judged model has not learned the test days. A model that has might have learned their changed meaning.
+
+A fall of the champion and a rise of the candidate that are both close to their limits are one signal: something in
+today's log, e.g. an attribute that was made of later labels, helps only a model that has learned it. A candidate that
+has learned no day more than the champion can't owe such a rise to what is new, so a person decides.
 """
 
 import math
@@ -23,6 +27,10 @@ from din.release.gates.case import Case, show_record
 from din.release.gates.evidence import measured
 from din.release.gates.findings import Finding, from_estimate, not_outside
 
+NEAR = 0.5
+"""The share of `max_champion_drop` from which a certain fall is reported."""
+TOGETHER = 1.5
+"""The sum of the shares of both limits from which a fall and a rise are one signal: three quarters of each."""
 _ADVICE = "did labels, ids or side tables change their meaning? If the traffic changed, raise gate.max_champion_drop"
 
 
@@ -42,14 +50,24 @@ def champion_today(case: Case) -> Finding:
 
     now = measured("auc", rows, champion.scores)
     finding = above_recorded(now)
-    if finding.verdict == "open" or math.isnan(now.standard_error):
+    fall = recorded - now.value
+    certain = now.interval(confidence).upper < recorded
+    is_near = finding.verdict == "open" and certain and fall >= NEAR * case.limits.max_champion_drop
+    if (finding.verdict == "open" and not is_near) or math.isnan(now.standard_error):
         return finding
     text = f"the champion had AUC {recorded:.4f} on the rows it was promoted on and has {now.value:.4f} on today's"
     candidate_until = datetime.fromisoformat(case.evidence.facts.judged_until).date()
-    if candidate_until > datetime.fromisoformat(champion.facts.seen_until).date():
-        tested = case.evidence.sample
+    has_learned_newer = candidate_until > datetime.fromisoformat(champion.facts.seen_until).date()
+    tested = case.evidence.sample
+    gain = measured("auc", tested, against=champion.score(tested)).interval(confidence)
+    if is_near:
+        together = fall / case.limits.max_champion_drop + gain.point / case.limits.max_gain
+        if has_learned_newer or gain.lower <= 0 or together < TOGETHER:
+            return replace(finding, reason=f"{text}, near the limit: {_ADVICE}")
+        text += f", where the candidate, which has learned no newer day, has {gain.point:.4f} more; both are near their"
+        return replace(finding, verdict="borderline", reason=f"{text} limits: {_ADVICE}")
+    if has_learned_newer:
         candidate = measured("auc", tested)
-        gain = measured("auc", tested, against=champion.score(tested)).interval(confidence)
         text += f", where the candidate, which has learned newer days, has {candidate.value:.4f}"
         if gain.lower > 0 and above_recorded(candidate).verdict == "open":
             return replace(finding, verdict="open", reason=f"{text}: the champion is stale")

@@ -136,6 +136,32 @@ def test_only_a_candidate_that_learned_the_days_since_shows_that_the_champion_is
     assert found["reason"].endswith("the champion is stale" if is_stale else "raise gate.max_champion_drop")
 
 
+@pytest.mark.parametrize(
+    ("learned", "drop", "rise", "verdict", "says"),
+    [
+        ("2024-10-01", 1.1, 1.1, "borderline", "both are near their limits"),
+        ("2024-10-03", 1.1, 1.1, "open", "near the limit"),
+        ("2024-10-01", 1.1, 9.0, "open", "near the limit"),
+        ("2024-10-01", 3.0, 1.1, "open", None),
+    ],
+)
+def test_a_fall_and_a_rise_near_their_limits_are_one_signal(
+    learned: str, drop: float, rise: float, verdict: str, says: str | None, workspace, run, quick, registry
+) -> None:
+    """The limits are multiples of the fall and the rise that there are."""
+    run.noise = 3.0
+    crown(registry, run, protocol=PROTOCOL | {"name": "temporal"}, seen_until="2024-10-01T23:00:00+00:00")
+    run.facts |= {"judged_until": f"{learned}T23:30:00+00:00", "seen_until": "2024-10-13T23:30:00+00:00"}
+    run.become(0.2)
+    report = judge(workspace, quick)
+    fall = -find(report, "champion_today")["observed"]
+    gain = find(report, "champion_delta_auc")["observed"]
+    limits = set_gate(quick, max_champion_drop=drop * fall, max_gain=rise * gain)
+    found = find(judge(workspace, limits), "champion_today")
+    assert found["verdict"] == verdict
+    assert found["reason"] is None if says is None else says in found["reason"]
+
+
 @pytest.fixture
 def measured(quick):
     return set_gate(quick, max_latency_ms=100.0, max_latency_ratio=1.5)
