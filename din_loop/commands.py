@@ -68,7 +68,7 @@ def serve(
 
 
 @command(
-    "din rehearse served           # a week until now, below ./served, with ./served-clicks.csv and ./served.yaml",
+    "din rehearse served             # a week until now, below ./served",
     "din rehearse served --days 30 --requests 500 --seed 2",
 )
 def rehearse(

@@ -487,7 +487,7 @@ OF_SERVING = (
         "distance > 1",
         "tests/din_loop/server/test_loop.py::test_any_size_and_refusals",
     ),
-    Mutant("replay", "din_loop/replay/skew.py", "if pair.matches(pair.past)", "if pair", SKEW("reversed")),
+    Mutant("replay", "din_loop/replay/skew.py", "pair.as_sent(pair.past)", "pair.past", SKEW("reversed")),
     Mutant(
         "watch",
         "din_loop/watch/spread.py",
