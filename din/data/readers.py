@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from pydantic_core import from_json
 
 from din.base.documents import DEPTH
-from din.base.errors import InputError, shown
+from din.base.errors import InputError, listed, shown
 from din.base.progress import track
 from din.data.files import CHUNK, File, format_of, require_plain, unreadable
 from din.data.rows import Rows, Store, numbered, quoted
@@ -54,6 +54,8 @@ UNNAMED = "column_"
 _DELIMITER = "\x1f"  # replaces a delimiter of two characters, which Arrow does not read
 _HEAD = 32 << 20
 """The size in bytes of a file's first rows at which `read` stops, if `most` limits their number."""
+_WIDEST = 2_048
+"""The most columns of a table."""
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"|["\[\]{},]', re.DOTALL)
 """The text and the signs that structure JSON. A lone quote begins text whose end is not there yet."""
 _TOO_LONG = ("straddling", "Empty CSV file or block")  # Arrow's messages about a row and about the header
@@ -165,7 +167,21 @@ def _chosen(file: File, select: Select, dialect: Dialect) -> pa.Schema:
         if file.system.size(file.path) == 0:
             raise InputError(f"{file.name}: empty (0 bytes); expected a {form} file: export it again")
         schema = _FORMATS[form].schema(file, dialect)
+        _require_columns(schema, file)
     return pa.schema([(name, _plain(schema.field(name).type)) for name in select(schema.names, file.name)])
+
+
+def _require_columns(schema: pa.Schema, file: File) -> None:
+    """Check that a file is no table on its side, such as one JSON object with a key per item.
+
+    Raises:
+        InputError: it has too many columns for the engine's memory.
+    """
+    if len(schema) > _WIDEST:
+        raise InputError(
+            f"{file.name}: {len(schema):,} columns or keys, beginning with {listed(schema.names[:3])}; expected at "
+            f"most {_WIDEST:,}: write one row per user, item or impression"
+        )
 
 
 def _filled(batch: pa.RecordBatch, schema: pa.Schema, name: str) -> pa.Table:
@@ -329,8 +345,9 @@ def _json(file: File, options: pjson.ParseOptions) -> Iterator[tuple[pa.Table, p
     number = 0
 
     def parsed(lines: bytes) -> tuple[pa.Table, pa.Schema]:
-        _check_depth(lines)
+        _check_lines(lines)
         table = pjson.read_json(pa.BufferReader(lines), pjson.ReadOptions(block_size=2 * CHUNK), options)
+        _require_columns(table.schema, file)
         table.validate(full=True)  # UTF-8
         block_schema = pa.schema([(field.name, _text_for_times(field.type)) for field in table.schema])
         return table, pa.unify_schemas([schema, block_schema], promote_options="permissive")
@@ -396,9 +413,11 @@ def _objects(stream: io.BufferedReader) -> Iterator[bytes]:
         raise pa.ArrowInvalid(f"{shown(text[:40])} follows the JSON array")
 
 
-def _check_depth(lines: bytes) -> None:
-    """Raise ArrowInvalid for a line that is nested so deeply that Arrow would crash."""
+def _check_lines(lines: bytes) -> None:
+    """Raise ArrowInvalid for a line at which Arrow would crash: a null, or one that is nested too deeply."""
     for line in lines.splitlines():
+        if line.strip() == b"null":
+            raise pa.ArrowInvalid("null is no object")
         if line.count(b"{") + line.count(b"[") <= DEPTH:
             continue
         try:

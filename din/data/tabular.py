@@ -280,7 +280,7 @@ class TableSource(Source):
         return [name for name in free if name in optional and name not in wanted]
 
     def _rules(self, names: Sequence[str], file: str) -> dict[str, Rule]:
-        """Return the rules of label and behaviour over the columns of an events file. Behaviour may need none."""
+        """Return the rules of label and behaviour over the columns of an events file; `all` and null need none."""
         texts = {LABEL: self.params.label, BEHAVIOUR: self.params.behaviour}
         return {
             role: Rule.parse(f"fetch.table.{role}", text, names, file)
@@ -330,6 +330,7 @@ class TableSource(Source):
         rules = self._rules(events.rows.names, events.rows.name)
         answers = {role: rule.of(events.rows, events.forms[rule.column]) for role, rule in rules.items()}
         all_rows = "CAST(1 AS TINYINT)"
+        answers.setdefault(LABEL, (all_rows, []))
         answers.setdefault(BEHAVIOUR, (all_rows if self.params.behaviour == ALL_ROWS else answers[LABEL][0], []))
         return self._part("events", events, ids, answers, start)
 

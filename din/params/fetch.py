@@ -13,7 +13,7 @@ from din.params.blocks import Block, Conflict, Fraction, Paths, Seed
 DATE = "{date}"
 """The placeholder of a day, as YYYY-MM-DD, in a path."""
 ALL_ROWS = "all"
-"""The value of `fetch.table.behaviour` that lets every row into the history."""
+"""The value of `fetch.table.label` if each row is a click; of `behaviour` if each row enters the history."""
 TimeForm = Annotated[str, Field(pattern="%"), Doc("A form of times, as `strptime` reads it, e.g. %d.%m.%Y %H:%M.")]
 
 
@@ -70,7 +70,7 @@ class Table(Block):
     columns: Annotated[dict[str, str], Doc("our name: their name, for user_id, item_id, timestamp, sequence")] = field(
         default_factory=dict
     )
-    label: Annotated[str, Doc("a 0/1 column, or a rule such as: rating >= 4")] = "label"
+    label: Annotated[str, Doc("a 0/1 column, a rule such as rating >= 4, or all: every row is a click")] = "label"
     behaviour: Annotated[
         str | None,
         Doc("rows that enter the user's history: all, a 0/1 column, or a rule such as rating >= 3; null = clicks"),

@@ -12,8 +12,8 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -22,15 +22,14 @@ from zipfile import ZipFile
 import fsspec
 
 from din import plugins
-from din.base.errors import InputError, listed, shown
+from din.base.errors import InputError, Unavailable, listed, shown
 from din.base.workspace import Workspace
 from din.data import SOURCES, times, values
 from din.data.download import Download
 from din.data.files import FORMATS, File, check_members, unreadable
 from din.data.rows import Rows
-from din.data.rules import Rule
 from din.data.source import Source
-from din.params.fetch import DATE
+from din.params.fetch import ALL_ROWS, DATE
 from din.schema import ITEM_ID, TIMESTAMP, USER_ID
 from din_start.init import fields, label, roles, sides, words
 from din_start.init.choice import Choice
@@ -99,29 +98,27 @@ def tables(workspace: Workspace, place: str, overrides: Mapping[str, str]) -> di
     encoding = overrides.get("encoding")
     if DATE in place or "," in place:
         return {"events": look(workspace, place, "--events", encoding)}
-    sizes, named = _tables_at(workspace, place)
+    sizes, named, others = _tables_at(workspace, place)
     looks: dict[str, Look] = {}
     logs: dict[str, dict[str, Choice]] = {}
     problems: dict[str, str] = {}
     for paths in sizes:
-        try:
+        with _noting(paths, problems):
             looks[paths] = look(workspace, paths, "events", encoding)
             if named in (None, paths):
                 logs[paths] = roles.guess(looks[paths], overrides)
-        except InputError as error:
-            problems[paths] = str(error)
     if named in problems:
-        raise InputError(problems[named])
+        raise InputError(f"{named}: {problems[named]}")
     if not logs:
-        every = "\n".join(f"  {problem}" for problem in problems.values())
+        every = "\n".join(f"  {paths}: {problem}" for paths, problem in problems.items())
         raise InputError(f"{place}: no file holds users, items and times; name it with --events. The files:\n{every}")
-    labelled = [paths for paths, guessed in logs.items() if _has_label(looks[paths], guessed["label"], guessed["time"])]
+    labelled = [paths for paths, guessed in logs.items() if guessed["label"].value != ALL_ROWS]
     events = max(labelled or logs, key=lambda paths: sizes[paths])
-    others = sorted(looks.keys() - {events}, key=lambda paths: (_sums_up(looks[paths]), -sizes[paths]))
+    beside = sorted(looks.keys() - {events}, key=lambda paths: (_sums_up(looks[paths]), -sizes[paths]))
     if not labelled:
-        _require_joined(looks[events], [looks[paths] for paths in others])
-    chosen, near = _beside_events(looks[events], logs[events], [looks[paths] for paths in others])
-    unused = sizes.keys() - {events, *(table.paths for table in chosen.values())}
+        _require_joined(looks[events], [looks[paths] for paths in beside])
+    unread = {paths: problem for paths, problem in problems.items() if paths not in looks}
+    chosen, unused = _beside_events(looks[events], logs[events], [looks[paths] for paths in beside])
     rivals = [paths for paths in logs if paths == events or paths in unused]
     if not labelled and len(rivals) > 1:
         raise InputError(
@@ -131,12 +128,27 @@ def tables(workspace: Workspace, place: str, overrides: Mapping[str, str]) -> di
     why = "the largest with users, items, times and a label" if labelled else "the largest with users, items and times"
     if named:
         why = "you named it"
-    unread = {paths: problem for paths, problem in problems.items() if paths not in looks}
-    if unseen := sorted(unused - near.keys() - unread.keys()):
-        why += f"; not used: {listed(unseen)}"
-    why += "".join(f"\nnot used: {paths}: {reason}" for paths, reason in near.items())
-    why += "".join(f"\nnot used: {problem}" for problem in unread.values())
+    lines = [f"not used: {paths}: {reason}" for paths, reason in (unused | unread | others).items()]
+    why += "".join(f"\n{line if line.isprintable() else repr(line)[1:-1]}" for line in lines)
     return {"events": replace(looks[events], reason=why), **chosen}
+
+
+@contextmanager
+def _noting(paths: str, problems: dict[str, str]) -> Iterator[None]:
+    """Note why a table can't be looked at, whatever the cause, so that an odd file beside the log ends nothing.
+
+    Raises:
+        Unavailable: it can't be read now.
+    """
+    try:
+        yield
+    except Unavailable:
+        raise
+    except InputError as error:
+        problems[paths] = str(error).removeprefix(f"{paths}: ")
+    except Exception as error:
+        cause = f"{type(error).__name__}: {error}".splitlines()[0]
+        problems[paths] = f"can't be looked at ({shown(cause, quotes=False)})"
 
 
 def _require_joined(events: Look, others: Iterable[Look]) -> None:
@@ -166,8 +178,10 @@ def _join(events: str, clicks: str, key: str) -> str:
     return f"python -c {shlex.quote(program)}"
 
 
-def _tables_at(workspace: Workspace, place: str) -> tuple[dict[str, int], str | None]:
+def _tables_at(workspace: Workspace, place: str) -> tuple[dict[str, int], str | None, dict[str, str]]:
     """Return the bytes of the tables at or beside a place, by the globs of their files, and the one that it names.
+
+    The files that are no tables come last, each with the reason.
 
     Raises:
         InputError: there is none.
@@ -178,18 +192,27 @@ def _tables_at(workspace: Workspace, place: str) -> tuple[dict[str, int], str | 
     if folder != place:
         named = _exact(Download.at(workspace, _exact(place)).files[0].name)
         where = "*" if folder == "*" else f"{_exact(folder.rstrip('/'))}/*"
+    files = _visible(workspace, where)
     if sizes := _sizes(workspace, where, named):
-        return sizes, named
+        unlike = listed(file.name for file in files if file.suffix not in FORMATS)
+        odd = [file.name for file in files if file.suffix in FORMATS and not file.system.isfile(file.path)]
+        others = {unlike: "not named like a table, such as .csv; convert what belongs to the log"} if unlike else {}
+        return sizes, named, others | dict.fromkeys(odd, "a pipe, a device or a broken link")
     problem = f"{place}: no file of a log is there; check the path. A log ends in {listed(FORMATS)}, or in .gz"
-    with suppress(InputError):
-        names = [file.name for file in Download.at(workspace, where).files]
-        if others := [name for name in names if name not in _OURS and not _HIDDEN.search(name)]:
-            zips = [name for name in others if name.lower().endswith(".zip")]
-            advice = (
-                f"name {zips[0]} to read it" if zips else "convert or rename it, or move it if a stage writes there"
-            )
-            problem += f". Found {listed(others[:3])}: {advice}"
+    if files:
+        zips = [file.name for file in files if file.path.lower().endswith(".zip")]
+        advice = f"name {zips[0]} to read it" if zips else "convert or rename it, or move it if a stage writes there"
+        problem += f". Found {listed(file.name for file in files[:3])}: {advice}"
     raise InputError(problem)
+
+
+def _visible(workspace: Workspace, place: str) -> list[File]:
+    """Return the files at a place without hidden ones and those that an earlier `din init` wrote."""
+    try:
+        files = Download.at(workspace, place).files
+    except InputError:
+        return []
+    return [file for file in files if file.name not in _OURS and not _HIDDEN.search(file.name)]
 
 
 def _beside(workspace: Workspace, place: str) -> str:
@@ -236,6 +259,7 @@ def _sizes(workspace: Workspace, place: str, alone: str | None = None) -> dict[s
             file.suffix in FORMATS
             and name not in _OURS
             and not _HIDDEN.search(name[folder:])
+            and file.system.isfile(file.path)
             and (is_zip or not is_output(workspace, file))
         ):
             tables.setdefault(pattern, []).append(name)
@@ -260,34 +284,28 @@ def _exact(name: str) -> str:
     return name.replace("[", "[[]")
 
 
-def _has_label(seen: Look, rule: Choice, time: Choice) -> bool:
-    """Return whether a column tells clicks from other rows."""
-    return Rule.parse("--label", rule.value, [*seen.columns], "").column != time.value
-
-
 def _beside_events(
     events: Look, choices: Mapping[str, Choice], others: Iterable[Look]
 ) -> tuple[dict[str, Look], dict[str, str]]:
-    """Return the items, users and history among other tables, and by its paths why a table is nearly one of them."""
+    """Return the items, users and history among other tables, and by its paths why another table is none of them."""
     chosen: dict[str, Look] = {}
-    near: dict[str, str] = {}
+    unused: dict[str, str] = {}
     for other in others:
-        table, why = _table(other, events, choices)
-        if table in chosen and _sums_up(other):
-            near[other.paths] = (
-                f"most of its columns sum up answers, including later ones, unlike {chosen[table].paths}"
-            )
-        elif table in chosen:
-            near[other.paths] = f"{chosen[table].paths} is a larger table of {table}; name the right one with --{table}"
-        elif table:
-            chosen[table] = replace(other, reason=why)
-        elif why:
-            near[other.paths] = why
-    return chosen, near
+        with _noting(other.paths, unused):
+            table, why = _table(other, events, choices)
+            if table in chosen and _sums_up(other):
+                why = f"most of its columns sum up answers, including later ones, unlike {chosen[table].paths}"
+            elif table in chosen:
+                why = f"{chosen[table].paths} is a larger table of {table}; name the right one with --{table}"
+            elif table:
+                chosen[table] = replace(other, reason=why)
+                continue
+            unused[other.paths] = why
+    return chosen, unused
 
 
 def _table(seen: Look, events: Look, choices: Mapping[str, Choice]) -> tuple[str | None, str]:
-    """Return what a table beside the events is, and why: history, items or users; or None, and why if it is near."""
+    """Return what a table beside the events is: history, items, users or None; and why."""
     if _kinds(seen) == _kinds(events):
         return None, "it has the same columns as the events; to read both, name both with --events, with a comma"
     if objects := [name for name, column in seen.columns.items() if column.holds_objects]:
@@ -298,7 +316,7 @@ def _table(seen: Look, events: Look, choices: Mapping[str, Choice]) -> tuple[str
         history = sides.history_of(seen, "", events, columns, unit)
         item = seen.columns[history[ITEM_ID].value]
         time = history[TIMESTAMP]
-        if len(item.parts) or not _has_label(seen, label.guess(seen, time.value), time):
+        if len(item.parts) or label.guess(seen, time.value).value == ALL_ROWS:
             middle = _time(seen.columns[time.value], unit, "median")
             begin = _time(events.columns[columns[TIMESTAMP]], unit, "min")
             if middle >= begin:
@@ -316,10 +334,27 @@ def _table(seen: Look, events: Look, choices: Mapping[str, Choice]) -> tuple[str
                 why = f"every {ids.name} appears once, and {share:.0%} of the events' {theirs.name}s are in it"
                 fitting[table] = (sides.known(ids.ids, theirs.ids), why)
     if not fitting:
-        return None, ""
+        return None, _unlike(seen, events, columns)
     name = Path(seen.paths).stem
     best = max(fitting, key=lambda table: (fitting[table][0], words.means(name, table.removesuffix("s"))))
     return best, fitting[best][1]
+
+
+def _unlike(seen: Look, events: Look, columns: Mapping[str, str]) -> str:
+    """Return why a table describes neither items nor users: it has few of the events' ids, or several rows each."""
+    plain = [column for column in seen.columns.values() if column.kind != "nested"]
+    held = {
+        (noun, column.name): sides.known(events.columns[columns[ours]].ids, column.ids)
+        for noun, ours in (("items", ITEM_ID), ("users", USER_ID))
+        for column in plain
+    }
+    noun, name = max(held, key=lambda key: held[key], default=("", ""))
+    share = held.get((noun, name), 0.0)
+    if share == 0:
+        return "no column holds ids of the events' users or items"
+    if share < sides.KNOWN:
+        return f"only {share:.0%} of the events' {noun} are in its column {name}; expected {sides.KNOWN:.0%} or more"
+    return f"{name} holds {share:.0%} of the events' {noun}, but a table of {noun} has one row for each, and no label"
 
 
 def _sums_up(seen: Look) -> bool:

@@ -68,7 +68,7 @@ def guess(
     events = tables["events"]
     choices = roles.guess(events, overrides)
     columns = {USER_ID: choices["user"].value, ITEM_ID: choices["item"].value, TIMESTAMP: choices["time"].value}
-    rule = Rule.parse("--label", choices["label"].value, list(events.columns), events.paths)
+    rule = label.parse(choices["label"].value, events)
     others = [
         name
         for name, column in events.columns.items()
@@ -84,10 +84,10 @@ def guess(
         sets[f"fetch.table.{table}"] = Choice(tables[table].paths, f"{tables[table].reason}\n{covers}")
     keys = _keys(log)
     if "label" not in overrides and not label.is_named(rule.column):
-        _require_answers(rule.column, keys, label.always(events.columns[columns[TIMESTAMP]]))
+        _require_answers(rule.column, keys)
     rows = log.events.table
     by_day = DATE in events.paths
-    is_given = "label" in overrides and rule.comparison is not None and rule.column != columns[TIMESTAMP]
+    is_given = "label" in overrides and rule.comparison is not None
     in_two_rows = _share_in_two_rows(keys)
     sets |= _of_clicks(choices["label"], is_given, keys, in_two_rows)
     sets |= split.guess(keys, _named(overrides.get("split")), rated=label.is_rating(rule, events))
@@ -256,12 +256,8 @@ def _keys(log: RawLog) -> Events:
     )
 
 
-def _require_answers(column: str, keys: Events, always: str) -> None:
+def _require_answers(column: str, keys: Events) -> None:
     """Check that a label whose name means no answer differs between the rows of a user, of an item and of a day.
-
-    Args:
-        column: the label's column.
-        always: a rule that holds in every row.
 
     Raises:
         InputError: it describes users, items or days. The message names the ways out.
@@ -275,7 +271,7 @@ def _require_answers(column: str, keys: Events, always: str) -> None:
             raise InputError(
                 f"{column} is the same in nearly all rows of each {whose}, so it describes the {whose}, not whether "
                 "an item was clicked; name the column that says so, or a rule such as rating >= 4, with --label; if "
-                f"every row is a click, give --label {shown(always)}"
+                f"every row is a click, give --label {ALL_ROWS}"
             )
 
 
@@ -291,7 +287,7 @@ def _of_clicks(label: Choice, is_given: bool, keys: Events, in_two_rows: float) 
         raise InputError(
             f"fetch.table.label: {label.value}: is {min(clicks, 1)} in all {rows:,} rows, so nothing tells a click "
             "from another row; name another column, or a rule such as rating >= 4, with --label. If every row is a "
-            "click, run without --label"
+            f"click, give --label {ALL_ROWS}"
         )
     why = f"{label.reason}\n{rows:,} rows, {clicks:,} clicks: a CTR of {clicks / rows:.1%}"
     if in_two_rows > _IN_TWO_ROWS:

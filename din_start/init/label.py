@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from din.base.errors import InputError, listed, shown
 from din.data.rules import Rule
+from din.params.fetch import ALL_ROWS
 from din_start.init import words
 from din_start.init.choice import Choice
 from din_start.init.look import Column, Look
@@ -56,12 +57,16 @@ def guess(log: Look, time: str) -> Choice:
     if flags:
         return Choice(rules[flags[0]], f"the only column of two values ({columns[flags[0]].examples})")
     reason = "no column says whether an item was clicked, so every row is a click; negatives are sampled"
-    return Choice(always(log.columns[time]), reason)
+    return Choice(ALL_ROWS, reason)
 
 
-def always(time: Column) -> str:
-    """Return a rule that holds in every row, so that each is a click."""
-    return f"{time.name} > 0" if time.kind == "number" else f"{time.name} != -"
+def parse(text: str, log: Look) -> Rule:
+    """Return the rule of a label; if every row is a click, it is over no column of the log.
+
+    Raises:
+        InputError: the text is neither a column nor a rule over one.
+    """
+    return Rule("--label", text) if text == ALL_ROWS else Rule.parse("--label", text, [*log.columns], log.files[0].name)
 
 
 def is_rating(rule: Rule, log: Look) -> bool:
@@ -151,7 +156,7 @@ def _question(column: Column, lists: list[str]) -> str:
         rule = f"{column.name} == {yes[0]}" if len(yes) == 1 else f"{column.name} != {counts[0]['values']}"
         if column.kind == "number":
             rule = f"{column.name} > {max(pc.min(column.values).as_py(), 0)}"
-        advice = f"if every row is a click, leave the column out; else give a rule, e.g. --label {shown(rule)}, or"
+        advice = f"if every row is a click, give --label {ALL_ROWS}; else a rule, e.g. --label {shown(rule)}, or"
     return (
         f"{column.name} should say whether the item was clicked, but its values are {listed(described)}; {advice} "
         "name another column with --label"

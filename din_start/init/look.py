@@ -71,8 +71,8 @@ class Column:
 
     @property
     def ids(self) -> pa.Array:
-        """The different values as text, to compare them with those of another table."""
-        return self.different.cast("string")
+        """The different values as text, to compare them with those of another table; none if they are nested."""
+        return pa.array([], pa.string()) if self.kind == "nested" else self.different.cast("string")
 
     @property
     def distinct(self) -> int:

@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 
 from din.base.errors import InputError, listed, shown
 from din.data import times
-from din.data.rules import Rule
 from din_start.init import label, words
 from din_start.init.choice import Choice
 from din_start.init.look import Column, Look
@@ -41,7 +40,7 @@ def guess(log: Look, overrides: Mapping[str, str]) -> dict[str, Choice]:
             raise InputError(f"--{role} {shown(name)}: no such column; expected one of {listed(log.columns)}")
     time, unit = _time(log, overrides.get("time"), overrides.get("unit"))
     answer = Choice(overrides["label"], "you said so") if "label" in overrides else label.guess(log, time.value)
-    rule = Rule.parse("--label", answer.value, list(log.columns), log.files[0].name)
+    rule = label.parse(answer.value, log)
     used = {time.value, rule.column, *log.once}
     user = _id(log, "user", overrides.get("user"), used | {overrides.get("item", "")})
     item = _id(log, "item", overrides.get("item"), used | {user.value})

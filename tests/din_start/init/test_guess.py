@@ -663,8 +663,8 @@ def test_what_describes_users_items_or_days_is_no_click(
     with pytest.raises(InputError) as error:
         guessed("log.csv")
     assert f"{name} is the same in nearly all rows of each {whose}" in str(error.value)
-    assert "if every row is a click, give --label 'ts > 0'" in str(error.value)
-    assert guessed("log.csv", label="ts > 0")["featurize.protocol"] == "leave_last_out"
+    assert "if every row is a click, give --label all" in str(error.value)
+    assert guessed("log.csv", label="all")["featurize.protocol"] == "leave_last_out"
     assert guessed("log.csv", label=name)["fetch.table.label"] == name
 
 

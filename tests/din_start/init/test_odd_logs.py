@@ -410,13 +410,36 @@ def test_an_encoding_that_may_be_another_is_asked(
     assert "--encoding 'klingon': expected one of utf-8, utf-16, cp1252" in output
 
 
-def test_rows_that_are_left_out_are_said_at_the_end(tmp_path: Path, log: list[dict[str, Any]], run: Run) -> None:
-    """A file with the columns of the events is most likely a part of them."""
-    put(tmp_path / "shop" / "train.csv", clicks(log[:4500]))
-    put(tmp_path / "shop" / "test.csv", clicks(log[4500:]))
-    output = run("init", f"{tmp_path}/shop")
-    line = f"not used: {tmp_path}/shop/test.csv: it has the same columns as the events; to read both, name both"
-    assert any(said.startswith(line) for said in output.splitlines())
+def test_files_that_are_not_used_are_said_with_the_reason(tmp_path: Path, log: list[dict[str, Any]], run: Run) -> None:
+    """None of them ends the guess, whatever it is; a file with the columns of the events is most likely a part."""
+    shop = tmp_path / "shop"
+    reasons = {
+        "test.csv": "it has the same columns as the events; to read both, name both",
+        "attributes.json": "12,000 columns or keys, beginning with B0, B1, B2; expected at most 2,048",
+        "null.json": "cannot be read (line 1: null is no object",  # Arrow crashes there
+        "blank.csv": "can't be looked at (KeyError:",
+        "news.csv": "only 7% of the events' items are in its column id; expected 50% or more",
+        "sold.csv": "item holds 100% of the events' items, but a table of items has one row for each",
+        "people.csv": "no column holds ids of the events' users or items",
+        "old.csv": "a pipe, a device or a broken link",
+        "a\nb.csv": "no line of text",
+        "notes.docx": "not named like a table, such as .csv",
+    }
+    put(shop / "train.csv", clicks(log[:4500]))
+    put(shop / "test.csv", clicks(log[4500:]))
+    put(shop / "attributes.json", json.dumps({f"B{at}": [at] for at in range(12_000)}))
+    put(shop / "null.json", "null")
+    put(shop / "blank.csv", ",,\n" + "1,2,3\n" * 9)
+    put(shop / "news.csv", "id,kind\n" + "".join(f"{at * 16},k{at % 3}\n" for at in range(900)))
+    put(shop / "sold.csv", "item,shop\n" + "".join(f"{at % 150},s{at % 7}\n" for at in range(900)))
+    put(shop / "people.csv", "name,town\n" + "".join(f"p{at},t{at % 7}\n" for at in range(200)))
+    put(shop / "a\nb.csv", "")
+    put(shop / "notes.docx", "")
+    (shop / "old.csv").symlink_to("gone.csv")
+    lines = [line.strip() for line in run("init", str(shop)).splitlines()]
+    for name, why in reasons.items():
+        start = f"not used: {shop}/{name}: {why}".replace("\n", "\\n")
+        assert any(line.startswith(start) for line in lines), name
 
 
 def test_lists_with_commas_beside_prices_with_commas(tmp_path: Path, log: list[dict[str, Any]], run: Run) -> None:
