@@ -86,7 +86,7 @@ def of_event(
         return FieldGuess(name, why)
     if is_graded and len(column.unique().drop_null()) == 2:
         return FieldGuess(name, "the label's own column")
-    if words.means(name, "click"):
+    if words.means(name, "click") and (not words.describes_click(name) or tells(column, events.labels) > TELLS_ALL):
         return FieldGuess(name, "by its name a click: it repeats the label or sums it up")
     if is_graded:
         reason = f"the label's own column, so only the history may use it; {why}"

@@ -116,6 +116,8 @@ def _may_answer(column: Column) -> bool:
     is_certain = words.means(column.name, *_CERTAIN)
     if words.means(column.name, "user", "item", "id", "category", "money"):
         return False
+    if words.describes_click(column.name) and 2 * len(_among(column, "yes", "no")) < column.distinct:
+        return False
     if column.missing:
         return True
     if column.kind == "time":

@@ -23,6 +23,7 @@ _SHORTEST = 10_000_000  # no form of digits alone is shorter than %Y%m%d
 _GAPS = 0.1  # share of rows without a time from which a column is more likely to hold those of clicks
 _EXAMPLE = "say how they are written with --unit, such as --unit '%d/%b/%Y %H:%M'"
 _NO_IDS = ("rating", "reaction", "click", "feedback", "time", "money", "number")
+_NO_LOG = "A log without users and items is none that din-ctr can learn from"
 _FEWEST_IDS = 10
 _FEWEST_OTHERS = 100  # in a column whose name says more than the role, such as a feature of the user
 
@@ -105,6 +106,11 @@ def _time(log: Look, column_name: str | None, unit_name: str | None) -> tuple[Ch
             f"{expected}: {_EXAMPLE}"
         )
     if not units:
+        if log.headed and not any(words.means(name, "user", "item", "time") for name in log.columns):
+            raise InputError(
+                f"{log.files[0].name}: no column is a user, an item or a time by its name: {listed(log.columns)}. "
+                f"{_NO_LOG}. If some are, name them with --user, --item and --time"
+            )
         nested = [name for name, column in log.columns.items() if column.kind == "nested"]
         plain = [name for name in log.columns if name not in nested]
         raise InputError(
@@ -173,13 +179,14 @@ def _id(log: Look, role: str, column_name: str | None, used: set[str]) -> Choice
         why = "the only column left that repeats like ids" if log.headed else "no header: check it; it repeats like ids"
         return Choice(plain[0], f"{why}; {_repeats(free[plain[0]])}")
     problem = f"no name of a column means the {role}"
-    candidates = sorted(plain or fitting, key=lambda name: -free[name].distinct)
+    credible = [name for name in plain if free[name].distinct >= 2 * _FEWEST_IDS or words.means(name, "id")]
+    candidates = sorted(credible, key=lambda name: -free[name].distinct)
     if blamed := next(iter((*meant, *named)), None):
         problem = f"{blamed} means the {role}, but {problems[blamed]}"
         if _problem(free[blamed], role, is_given=True) is None:
             candidates = [blamed, *(name for name in candidates if name != blamed)]
-    listing = listed(candidates) or f"none of {listed(log.columns)}"
-    raise InputError(f"{log.files[0].name}: {problem}; candidates by their values: {listing}. Name one with --{role}")
+    listing = f"candidates by their values: {listed(candidates)}" if candidates else "no other column looks like one"
+    raise InputError(f"{log.files[0].name}: {problem}; {listing}. Name one with --{role}. {_NO_LOG}")
 
 
 def _problem(column: Column, role: str, is_given: bool) -> str | None:

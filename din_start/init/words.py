@@ -46,3 +46,9 @@ def by_name(names: Iterable[str], *meanings: str) -> list[str]:
     """Return the names that have one of the meanings, the most certain first."""
     ranked = [(place, name) for name in names if (place := rank(name, *meanings)) is not None]
     return [name for _, name in sorted(ranked, key=lambda pair: pair[0])]
+
+
+def describes_click(name: str) -> bool:
+    """Return whether a name begins with a click and goes on, such as click_os: what follows says what it holds."""
+    first, *others = words(name) or [""]
+    return bool(others) and means(first, "click") and not means(" ".join(others), "number", "total", "rating", "time")

@@ -77,6 +77,7 @@ ALL_CLICKS: list[tuple[dict[str, Value], str]] = [
     ({"purchase_discount": lambda at, _: [0, 5, 10][at % 3]}, "all"),
     ({"purchase_method": lambda at, _: ["card", "cash", "sepa"][at % 3]}, "all"),
     ({"buyer_country": lambda at, _: ["DE", "FR", "IT"][at % 3]}, "all"),
+    ({"click_environment": lambda at, _: [4, 2, 1][at % 3], "click_os": lambda at, _: at % 20}, "all"),
 ]
 
 
