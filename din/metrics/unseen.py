@@ -1,7 +1,8 @@
 """Decide whether a model may have learned a held-out row. Evaluation and the gates share this rule.
 
-    temporal          a row is unseen if it is later than the last row that the model has learned, however that model's
-                      log was split
+    temporal          a row is unseen if it is later than the last row that the model has learned. If that model's log
+                      was split otherwise, the row must come after that log: rows held out there chose the model's epoch
+                      and the weights of its blend
     by_user           every held-out row is unseen: equal seeds and fractions hold out the same users at any time
     leave_last_out    every held-out row is unseen if the model's log was not later: a user's last row today was also
                       the user's last row then, if it was in that log at all
@@ -12,7 +13,7 @@ equal.
 """
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,6 +83,9 @@ def unseen(earlier: TrainingExtent, today: TrainingExtent, timestamps: NDArray[n
         raise InputError("; ".join(differing))
     if today.protocol != "temporal":
         return np.ones(len(timestamps), dtype=bool)
+    if earlier.protocol != "temporal":
+        after = datetime.combine(earlier.until + timedelta(days=1), time(), UTC)
+        return timestamps >= microseconds(after)
     return timestamps > microseconds(earlier.seen_until)
 
 

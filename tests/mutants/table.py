@@ -424,6 +424,15 @@ OF_THE_BLEND = (
         BLENDED("test_without_passes_held_out_days_are_not_read"),
     ),
 )
+OF_LEARNED_ROWS = (
+    Mutant(
+        "rows of a log that was split otherwise",
+        "din/metrics/unseen.py",
+        'if earlier.protocol != "temporal":',
+        "if False:",
+        "tests/din/metrics/test_unseen.py::test_a_comparison_leaves_learned_rows_out",
+    ),
+)
 OF_SERVING = (
     Mutant("plugins", "din/plugins.py", "if loaded != digest", "if not loaded", NEEDED),
     Mutant("plugins", "din/bundle/encode.py", "require(self.signature.plugins,", "require({},", ENCODER),
@@ -654,4 +663,4 @@ DRAWN = (
 )
 """Lines that were drawn at random, to see how many mutants the suite misses."""
 
-MUTANTS = (*DRAWN, *OF_GATES, *OF_COMPARISONS, *OF_FEATURES, *OF_THE_BLEND, *OF_SERVING, *OF_PROMOTIONS)
+MUTANTS = (*DRAWN, *OF_GATES, *OF_COMPARISONS, *OF_FEATURES, *OF_THE_BLEND, *OF_LEARNED_ROWS, *OF_SERVING, *OF_PROMOTIONS)

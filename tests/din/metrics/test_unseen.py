@@ -24,8 +24,9 @@ CASES: list[tuple[str, dict[str, Any], list[bool] | str]] = [
         for key, value in (("seed", 99), ("valid_fraction", 0.3), ("test_fraction", 0.5))
     ),
     ("by_user", {"name": "temporal"}, "name 'temporal' there, 'by_user' here"),
-    ("temporal", {"name": "by_user"}, ALL),
-    ("temporal", {"name": "leave_last_out", "hours": 12}, [False, True, True]),
+    ("temporal", {"name": "by_user", "days": -3}, ALL),
+    ("temporal", {"name": "leave_last_out", "days": -2}, [False, True, True]),  # its log ends on the first row's day
+    ("temporal", {"name": "by_user"}, [False, False, False]),
     ("temporal", {"seed": 99, "test_fraction": 0.5}, ALL),
     ("temporal", {"days": -1, "hours": -24}, ALL),
     *(("temporal", {"hours": hours}, [False, True, True]) for hours in (12, 18)),  # 12: the first row itself
