@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from din.base import documents
@@ -25,6 +26,7 @@ from din.kinds import Column
 from din.schema import SPLITS, TIMESTAMP, WEIGHT, Field, Group, parse_field
 
 _AGAIN = "run `dvc repro -f -s featurize`"
+_PSEUDO = 20.0  # impressions at the mean CTR that an item's CTR is smoothed by
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,20 @@ class ItemCounts:
     impressions: np.ndarray
     clicks: np.ndarray
     sampled: bool
+
+    def shown(self, kept_negatives: float) -> np.ndarray:
+        """Return the impressions, float64 [items], with negatives that training did not keep by their expected number.
+
+        Args:
+            kept_negatives: the share of them that it kept.
+        """
+        return self.clicks + (self.impressions - self.clicks) / kept_negatives
+
+
+def smoothed_ctr(clicks: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """Return (clicks + 20·CTR) / (shown + 20) for each count [N], where CTR is that of all."""
+    mean = clicks.sum() / max(shown.sum(), 1)
+    return (clicks + _PSEUDO * mean) / (shown + _PSEUDO)
 
 
 class Features:
@@ -282,14 +298,20 @@ class Features:
         """
         return (self.shard(number, split) for number in (range(self.manifest.shards) if order is None else order))
 
-    def training_counts(self) -> "ItemCounts":
-        """Count the training rows and clicks of each item. Reads three columns of each shard."""
+    def training_counts(self, until: int | None = None) -> "ItemCounts":
+        """Count the training rows and clicks of each item. Reads four columns of each shard.
+
+        Args:
+            until: leave out rows after this time, in µs. None: count all.
+        """
         items = self.manifest.items
         impressions, clicks = np.zeros((2, items), np.int64)
         sampled = False
         for number in range(self.manifest.shards):
             path = self._path(number, "train")
-            rows = _read(path, ["item", "label", "sampled"])
+            rows = _read(path, ["item", "label", "sampled", TIMESTAMP])
+            if until is not None:
+                rows = rows.filter(pc.less_equal(rows[TIMESTAMP], until))
             item = rows["item"].to_numpy()
             _check(path, "item", item, items)
             impressions += np.bincount(item, minlength=items)
@@ -300,16 +322,13 @@ class Features:
     def popularity(self) -> np.ndarray:
         """Return a score by row of items.parquet, float64: the smoothed CTR of the item in training.
 
-        That is (clicks + 20·CTR) / (impressions + 20), where CTR is that of all items. Negatives that training did not
-        keep are counted by their expected number. If negatives are sampled from the catalogue, a rate has no meaning,
-        and the score is the number of training clicks.
+        If negatives are sampled from the catalogue, a rate has no meaning, and the score is the number of training
+        clicks.
         """
         counts = self.training_counts()
         if counts.sampled:
             return counts.clicks.astype(np.float64)
-        shown = counts.clicks + (counts.impressions - counts.clicks) / self.kept_negatives
-        prior = counts.clicks.sum() / max(shown.sum(), 1)
-        return (counts.clicks + 20 * prior) / (shown + 20)
+        return smoothed_ctr(counts.clicks, counts.shown(self.kept_negatives))
 
     def _path(self, number: int, name: str) -> Path:
         return self.root / "shards" / f"{number:05d}" / f"{name}.parquet"

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from din.features.day_rows import microseconds
 from din.features.packing import Packer, TableLayout
-from din.features.reader import Features
+from din.features.reader import Features, smoothed_ctr
 from din.kinds import Bucket, OneId
 from din.model.artifact import Trained
 from din.model.blend import SHRINK, Blend, BlendRecord
@@ -39,7 +39,6 @@ Chosen = Sequence[NDArray[np.int64]]
 
 _FEWEST_USERS = 20  # validation users; a blend that was fitted on five once lost .05 of AUC, one on twenty .001
 _MOST_ROWS = 1 << 18  # validation rows that weights are fitted on
-_PSEUDO = 20.0  # impressions at the mean CTR that an item's CTR is smoothed by
 _QUANTILES = (0.2, 0.4, 0.6, 0.8)  # of a column, where it may bend
 _SLOPE = 30.0
 _STARTS = 2  # of the factor model; their results are averaged
@@ -171,11 +170,10 @@ def statistics(features: Features, until: datetime | None = None) -> Blend:
         until: leave out later rows. None: read the whole training split.
     """
     items = features.rows[ITEM_ID]
-    counts = _Counts(items)
+    names, counts = _counts(features, until)
     feedback = _feedback(features)
     users, ids, values = [], [], []
     for number in range(features.manifest.shards):
-        counts.add(features, number, until)
         known = _known(features, number, until)
         behaviours = features.shard(number, "train").behaviours
         users.append(features.user_rows(number, "behaviours")[known].astype(np.int64))
@@ -183,8 +181,7 @@ def statistics(features: Features, until: datetime | None = None) -> Blend:
         if feedback:
             values.append(feedback.values[behaviours.fields[feedback.field].values[known]])
     user_T, item_T = np.concatenate(users), np.concatenate(ids)
-    by_name, names = counts.columns(features.kept_negatives)
-    tables = {"counts": by_name, "vectors": cosine_vectors(user_T, item_T, items)}
+    tables = {"counts": counts, "vectors": cosine_vectors(user_T, item_T, items)}
     names = ["model", *names, "behaviours", "nearest", "near"]
     if feedback and len(item_T):
         value_T = np.concatenate(values)
@@ -215,34 +212,21 @@ def _known(features: Features, number: int, until: datetime | None) -> NDArray[n
     return known if until is None else known & (behaviours.time <= microseconds(until))
 
 
-class _Counts:
-    """Training impressions of each item id, and the clicks on them. The unknown id counts as never shown."""
+def _counts(features: Features, until: datetime | None) -> tuple[list[str], Floats]:
+    """Return the names and the columns [ids, columns] that depend on an item's training rows.
 
-    def __init__(self, items: int) -> None:
-        self.shown, self.clicks = np.zeros((2, items))
-        self.sampled = False
-
-    def add(self, features: Features, number: int, until: datetime | None) -> None:
-        """Count the training rows of a shard."""
-        rows = features.shard(number, "train").impressions
-        counted = slice(None) if until is None else rows.timestamp <= microseconds(until)
-        item = features.items[ITEM_ID].values[rows.item[counted]]
-        clicked = rows.label[counted] != 0
-        self.shown += np.bincount(item, minlength=len(self.shown))
-        self.clicks += np.bincount(item[clicked], minlength=len(self.shown))
-        self.sampled |= bool(rows.sampled[counted].any())
-
-    def columns(self, kept_negatives: float) -> tuple[Floats, list[str]]:
-        """Return the columns of the items, and their names."""
-        clicks = self.clicks
-        shown = clicks + (self.shown - clicks) / kept_negatives
-        clicks[0] = shown[0] = 0
-        columns = {"impressions": np.log1p(shown), "clicks": np.log1p(clicks)}
-        if not self.sampled:
-            mean = clicks.sum() / max(shown.sum(), 1)
-            ctr = (clicks + _PSEUDO * mean) / (shown + _PSEUDO)
-            columns["popularity"] = np.log(ctr) - np.log1p(-ctr)
-        return np.stack(list(columns.values()), 1), list(columns)
+    The unknown id counts as never shown: its rows are those of many items.
+    """
+    counts = features.training_counts(None if until is None else microseconds(until))
+    ids, rows = features.items[ITEM_ID].values, features.rows[ITEM_ID]
+    shown = np.bincount(ids, counts.shown(features.kept_negatives), rows)
+    clicks = np.bincount(ids, counts.clicks, rows)
+    shown[0] = clicks[0] = 0
+    columns = {"impressions": np.log1p(shown), "clicks": np.log1p(clicks)}
+    if not counts.sampled:
+        ctr = smoothed_ctr(clicks, shown)
+        columns["popularity"] = np.log(ctr) - np.log1p(-ctr)
+    return list(columns), np.stack(list(columns.values()), 1)
 
 
 class _Feedback(NamedTuple):

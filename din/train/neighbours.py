@@ -123,16 +123,16 @@ def _add(a: Floats, b: Floats, v: Floats, noise: float, user: Ids, item: Ids, x:
     """
     width = v.shape[1]
     rows = np.arange(len(x))
-    own = np.unique(user, return_inverse=True)[1]
-    distinct, place = np.unique(item, return_inverse=True)
-    of_user = sp.csr_matrix((np.ones(len(x)), (own, rows)))
-    of_item = sp.csr_matrix((np.ones(len(x)), (place, rows)))
+    place_of_user = np.unique(user, return_inverse=True)[1]
+    distinct, place_of_item = np.unique(item, return_inverse=True)
+    of_user = sp.csr_matrix((np.ones(len(x)), (place_of_user, rows)))
+    of_item = sp.csr_matrix((np.ones(len(x)), (place_of_item, rows)))
     v_T = v[item]
     outer = (v_T[:, :, None] * v_T[:, None, :]).reshape(len(x), -1)
     covariance = np.linalg.inv((of_user @ outer).reshape(-1, width, width) / noise + np.eye(width))
     w = np.einsum("urs,us->ur", covariance, of_user @ (v_T * x[:, None])) / noise
     moment = covariance + w[:, :, None] * w[:, None, :]
-    a[distinct] += (of_item @ moment[own].reshape(len(x), -1)).reshape(-1, width, width)
-    b[distinct] += of_item @ (w[own] * x[:, None])
-    spread = np.einsum("tr,trs,ts->", v_T, covariance[own], v_T)
-    return float(((x - (v_T * w[own]).sum(1)) ** 2).sum() + spread)
+    a[distinct] += (of_item @ moment[place_of_user].reshape(len(x), -1)).reshape(-1, width, width)
+    b[distinct] += of_item @ (w[place_of_user] * x[:, None])
+    spread = np.einsum("tr,trs,ts->", v_T, covariance[place_of_user], v_T)
+    return float(((x - (v_T * w[place_of_user]).sum(1)) ** 2).sum() + spread)

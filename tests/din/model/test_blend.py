@@ -80,7 +80,7 @@ def slow(blend: Blend, logits: torch.Tensor, batch: Batch, request: bool) -> lis
         twin.logit(
             logits[b].item(),
             item[candidate],
-            [pair for pair, own in zip(behaviours, batch.segment.tolist(), strict=True) if request or own == b],
+            [pair for pair, of in zip(behaviours, batch.segment.tolist(), strict=True) if request or of == b],
         )
         for b, candidate in enumerate(batch.candidate.tolist())
     ]

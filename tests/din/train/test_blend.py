@@ -75,8 +75,10 @@ def test_statistics_equal_slow_counts(features: Features) -> None:
     ratings = [rating or 3 for _, _, rating in known]  # the values are 1 to 5, and the unknown one counts as their mean
     mean = np.mean(ratings)
     for item in range(features.rows[ITEM_ID]):
-        own = [rating for (_, other, _), rating in zip(known, ratings, strict=True) if other == item]
-        assert blend.means[item].item() == pytest.approx(mean + sum(r - mean for r in own) / (len(own) + 5), rel=1e-5)
+        of_item = [rating for (_, other, _), rating in zip(known, ratings, strict=True) if other == item]
+        assert blend.means[item].item() == pytest.approx(
+            mean + sum(r - mean for r in of_item) / (len(of_item) + 5), rel=1e-5
+        )
     beside = {(u, i): {other for v, other, _ in known if v == u} - {i, 0} for u, i, _ in known}
     alone = [i for i in range(1, features.rows[ITEM_ID]) if not any(beside[u, j] for u, j in beside if j == i)]
     lengths = blend.vectors.norm(dim=1)
@@ -211,6 +213,6 @@ def test_few_users_get_no_blend(tmp_path: Path, blended: Params, capsys: pytest.
 
 
 def test_without_passes_held_out_days_are_not_read(tmp_path: Path, blended: Params) -> None:
-    """Its weights would know days that the record of what was learned does not name."""
+    """A blend would learn days that the record of learned days does not name."""
     learned = learn(temporal(tmp_path), changed(blended.train, advance=False))
     assert learned.judged.trained.model.blend is None

@@ -13,7 +13,7 @@ PAIRS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 11)), max_size=60)
 
 @given(PAIRS)
 def test_vectors_are_eigenvectors_of_the_scaled_counts(pairs: list[tuple[int, int]]) -> None:
-    """Of the dense matrix too, and each has length 1, or 0 for an item that is never beside another one."""
+    """The dense matrix has the same ones. A vector has length 1, or 0 if the item is never beside another one."""
     items = 12
     together = np.zeros((items, items))
     for user in range(10):
