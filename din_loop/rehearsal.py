@@ -1,7 +1,7 @@
 """Play some days of service on a clock of their own: `din rehearse`.
 
     users of data/raw ─► requests ─► the champion's scores ─► the log of the server
-                              ▲                 └─ and a taste of its own for each item ─► clicks, a table
+                              ▲                 └─ and an appeal of each item ─────────► clicks, a table
                               └──── histories, which a client keeps ◄────────────────────────┘
 
 The requests are those of a sound client: a user's history and context as the raw log has them, candidates as popular as
@@ -48,10 +48,10 @@ _MOST_USERS = 10_000
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What was played.
+    """The result of a rehearsal.
 
     Attributes:
-        requests, clicks: how many.
+        requests, clicks: their numbers.
         clicks_file: the table of clicks.
         overlay: the file of the parameters that learn from the days.
     """

@@ -18,7 +18,7 @@ _MOST_BYTES = 256_000_000
 _MOST_PARSED = 100_000_000
 """The most memory that a parsed body may take. While one is parsed, for up to 0.2 s, no other request is served."""
 _MOST_BODIES = 6
-"""The same in bodies of the largest size, for servers that allow larger ones."""
+"""The most memory that a parsed body may take as a multiple of the largest body, where that is more."""
 _TEXT = 4
 """The bytes of a character of a string, if one of them is not Latin."""
 _COSTS = {b"[": 64, b"{": 192, b",": 40, b":": 320, b'"': 16}

@@ -19,7 +19,7 @@ def forks(tmp_path: Path) -> Iterator[Forks]:
 
 
 def test_a_command_ends_as_it_would_alone(forks: Forks, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its exit code and all that it prints arrive, line by line, and the next command is not disturbed by its end."""
+    """The caller gets the exit code and every line, and the next command runs as usual."""
     code, printed = forks.run(["din", "featurize"])
     assert code == 2 and "params.yaml: not found" in printed
     assert printed in capsys.readouterr().out

@@ -150,7 +150,7 @@ def test_the_history_of_a_first_request(root: Path, events: Callable[..., list[d
 
 
 def test_a_log_that_continues_another(root: Path, events: Callable[..., list[dict[str, Any]]]) -> None:
-    """Its rows before the first answer come first, with its ids, items and fields; a first request tells of others."""
+    """The rows of the earlier log come first. Users that it lacks have the history of their first request."""
     asked = [(name, hour, user, [{"a": "1", "b": "2", "c": "3"}[item] for item in items], context)
              for name, hour, user, items, context in ASKED]  # fmt: skip
     serve(root, asked, histories={"r0": ["3"], "r2": ["3"]})

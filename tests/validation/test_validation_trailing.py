@@ -63,8 +63,8 @@ def test_the_week_before_is_never_one_of_the_newest_days_nor_a_day_without_event
 def test_a_log_begins_where_its_days_have_their_usual_size(rows: list[float], newest: int, first: int) -> None:
     """Small days before are no reference, if the new size lasts; what only the newest days show stays an alarm."""
     assert begun(np.array(rows, float), newest) == first
-    found = TrailingDays(MONDAY + np.arange(len(rows)), newest, first).reference
-    assert not ((found >= 0) & (found < first)).any()
+    reference = TrailingDays(MONDAY + np.arange(len(rows)), newest, first).reference
+    assert not ((reference >= 0) & (reference < first)).any()
 
 
 def test_no_alarm_for_growth_weeks_and_noise() -> None:

@@ -99,7 +99,7 @@ def _version() -> str:
 
 
 def _digest(about: Sequence[str]) -> str:
-    """Return a digest of the compiler, of what it is told, and of the sources."""
+    """Return a digest of the compiler, its options and the sources."""
     text = (path.read_text("utf-8") for path in sorted(SOURCES.glob("*.[ch]")))
     parts = [*_compiler(), _version(), *about, *text]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

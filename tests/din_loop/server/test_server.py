@@ -232,7 +232,7 @@ def test_a_compressed_body(client: httpx.Client) -> None:
     ],
 )
 def test_the_type_of_a_body(kind: str | None, origin: str | None, status: int, client: httpx.Client) -> None:
-    """What a browser sends for any page without asking is refused. Types of curl and of JSON are scored."""
+    """A body that any web page may send without asking is refused. Those of curl and JSON clients are scored."""
     headers = {name: value for name, value in {"Content-Type": kind, "Origin": origin}.items() if value}
     answer = client.post("/v1/score", content=json.dumps(REQUEST), headers=headers)
     assert answer.status_code == status

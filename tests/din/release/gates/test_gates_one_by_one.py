@@ -37,8 +37,8 @@ def test_clicks_of_few_users_excuse_nothing(workspace: Workspace, run, quick, re
     crown(registry, run)
     run.rows["label"][run.rows["user"] >= 19] = 0
     run.become(0.1)
-    found = find(judge(workspace, quick, lambda workspace, bundle, rows: np.full(len(rows), 0.99)), "calibration")
-    assert found["verdict"] == "closed" and found["reason"].startswith("undefined: ")
+    entry = find(judge(workspace, quick, lambda workspace, bundle, rows: np.full(len(rows), 0.99)), "calibration")
+    assert entry["verdict"] == "closed" and entry["reason"].startswith("undefined: ")
 
 
 def test_small_slices_are_not_judged(workspace: Workspace, run, quick):
@@ -63,9 +63,9 @@ def test_drift_confirmed_by_labels_opens(workspace: Workspace, run, quick, regis
     p = probabilities(run.noise, run.rows["item"])
     challenge(registry, run)
     report = judge(workspace, quick, lambda workspace, bundle, rows: p.mean() + (p - p.mean()) * 0.4)
-    found = find(report, "prediction_drift")
-    assert found["verdict"] == "open" and found["observed"] > found["threshold"]
-    assert "log loss -" in found["reason"]
+    entry = find(report, "prediction_drift")
+    assert entry["verdict"] == "open" and entry["observed"] > entry["threshold"]
+    assert "log loss -" in entry["reason"]
 
 
 def test_the_gain_over_lr_of_a_first_run(workspace: Workspace, run, quick, monkeypatch):
@@ -108,9 +108,9 @@ def test_a_log_that_changed_its_meaning_is_closed(workspace, run, quick, registr
     crown(registry, run)
     run.rows["label"] = 1 - run.rows["label"]
     run.become(0.1)
-    found = find(judge(workspace, quick), "champion_today")
-    assert found["verdict"] == "closed" and found["observed"] < -0.3
-    assert "change their meaning" in found["reason"] and "gate.max_champion_drop" in found["reason"]
+    entry = find(judge(workspace, quick), "champion_today")
+    assert entry["verdict"] == "closed" and entry["observed"] < -0.3
+    assert "change their meaning" in entry["reason"] and "gate.max_champion_drop" in entry["reason"]
 
 
 @pytest.mark.parametrize(
@@ -130,10 +130,10 @@ def test_only_a_candidate_that_learned_the_days_since_shows_that_the_champion_is
     crown(registry, run, protocol=PROTOCOL | {"name": "temporal"}, seen_until="2024-10-01T23:00:00+00:00")
     run.facts |= {"judged_until": f"{learned}T23:30:00+00:00", "seen_until": "2024-10-13T23:30:00+00:00"}
     run.become(noise)
-    found = find(judge(workspace, quick), "champion_today")
-    assert found["verdict"] == ("open" if is_stale else "closed") and found["observed"] < -0.08
-    assert ("the candidate, which has learned newer days, has 0." in found["reason"]) == (learned == "2024-10-03")
-    assert found["reason"].endswith("the champion is stale" if is_stale else "raise gate.max_champion_drop")
+    entry = find(judge(workspace, quick), "champion_today")
+    assert entry["verdict"] == ("open" if is_stale else "closed") and entry["observed"] < -0.08
+    assert ("the candidate, which has learned newer days, has 0." in entry["reason"]) == (learned == "2024-10-03")
+    assert entry["reason"].endswith("the champion is stale" if is_stale else "raise gate.max_champion_drop")
 
 
 @pytest.mark.parametrize(
@@ -157,9 +157,9 @@ def test_a_fall_and_a_rise_near_their_limits_are_one_signal(
     fall = -find(report, "champion_today")["observed"]
     gain = find(report, "champion_delta_auc")["observed"]
     limits = set_gate(quick, max_champion_drop=drop * fall, max_gain=rise * gain)
-    found = find(judge(workspace, limits), "champion_today")
-    assert found["verdict"] == verdict
-    assert found["reason"] is None if says is None else says in found["reason"]
+    entry = find(judge(workspace, limits), "champion_today")
+    assert entry["verdict"] == verdict
+    assert entry["reason"] is None if says is None else says in entry["reason"]
 
 
 @pytest.fixture
