@@ -394,7 +394,7 @@ OF_FEATURES = (
     ),
 )
 
-OF_THE_BLEND = (
+OF_LEARNED_ROWS = (
     Mutant(
         "a blend that reads judged behaviours",
         BLEND,
@@ -423,8 +423,6 @@ OF_THE_BLEND = (
         "True",
         BLENDED("test_without_passes_held_out_days_are_not_read"),
     ),
-)
-OF_LEARNED_ROWS = (
     Mutant(
         "rows of a log that was split otherwise",
         "din/metrics/unseen.py",
@@ -663,4 +661,4 @@ DRAWN = (
 )
 """Lines that were drawn at random, to see how many mutants the suite misses."""
 
-MUTANTS = (*DRAWN, *OF_GATES, *OF_COMPARISONS, *OF_FEATURES, *OF_THE_BLEND, *OF_LEARNED_ROWS, *OF_SERVING, *OF_PROMOTIONS)
+MUTANTS = (*DRAWN, *OF_GATES, *OF_COMPARISONS, *OF_FEATURES, *OF_LEARNED_ROWS, *OF_SERVING, *OF_PROMOTIONS)
