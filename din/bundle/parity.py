@@ -20,9 +20,9 @@ impression takes about half a millisecond.
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,7 @@ from din.schema import Group
 MOST_IMPRESSIONS = 10_000  # drawn from the log; edge cases come on top
 _SEED = 3  # draws the impressions
 _LONG = 20  # elements of a list that a behaviour of the report states in full
+T = TypeVar("T")
 _FIGURES = ("max_abs_probability_diff", "max_abs_logit_diff", "auc_delta", "std", "flips")
 
 
@@ -82,7 +83,7 @@ def check_parity(workspace: Workspace, params: Params) -> None:
         graph = Graph(workspace.bundle / BATCH_GRAPH)
         by_path = {
             "torch": torch_scores(trained, (case.packed for case in cases)),
-            "onnx": graph.run_all(case.packed for case in cases),
+            "onnx": Scores.joined([_scored("batch.onnx", case, graph.run, case.packed) for case in cases]),
         }
         scorers = {"": Scorer(bundle, native=False)}
         kernels = Scorer(bundle)
@@ -91,8 +92,9 @@ def check_parity(workspace: Workspace, params: Params) -> None:
             scorers["native_"] = kernels
         for prefix, scorer in scorers.items():
             scorer = scorer.within(Limits(history=sys.maxsize))  # edges are longer than any request
-            alone = Scores.joined([scorer.both(request) for case in cases for request in case.bare])
-            by_path[f"{prefix}score"] = alone
+            path = f"{prefix}score"
+            alone = [_scored(path, case, scorer.both, request) for case in cases for request in case.bare]
+            by_path[path] = Scores.joined(alone)
             many = scorer.both_of_many([request for case in cases for request in case.requests])
             by_path[f"{prefix}score_many"] = Scores.joined(many)
         measured = compare(by_path, real, edges)
@@ -106,7 +108,7 @@ def check_parity(workspace: Workspace, params: Params) -> None:
     except Exception as error:  # a broken bundle can raise anything
         if is_of_this_machine(error):
             raise
-        measured["reason"] = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+        measured["reason"] = _cause(error)
     report = ParityReport(
         verdict="closed" if measured["reason"] else "open",
         bundle=version,
@@ -116,9 +118,27 @@ def check_parity(workspace: Workspace, params: Params) -> None:
     )
     write_json(workspace.parity, report)
     if report.reason:
-        closed = f"{_table(report)}\nclosed: {report.reason}\nSee `worst` in {workspace.parity}."
-        raise GateClosed(closed, workspace.parity)
+        worst = f"\nSee `worst` in {workspace.parity}." if report.worst else ""
+        raise GateClosed(f"{_table(report)}\nclosed: {report.reason}{worst}", workspace.parity)
     print(f"{_table(report)}\nopen: {report.cases:,} cases agree on {', '.join(paths)}")
+
+
+def _scored(path: str, case: ParityCase, score: Callable[[T], Scores], asked: T) -> Scores:
+    """Return the scores that a path gives to a case, or to one of its requests.
+
+    Raises:
+        InputError: the path fails. The message names it and the case.
+    """
+    try:
+        return score(asked)
+    except Exception as error:  # a broken bundle can raise anything
+        if is_of_this_machine(error):
+            raise
+        raise InputError(f"{path} can't score the case {case.name!r}: {_cause(error)}") from error
+
+
+def _cause(error: Exception) -> str:
+    return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
 
 
 def compare(by_path: dict[str, Scores], real: list[ParityCase], edges: list[ParityCase]) -> dict[str, Any]:

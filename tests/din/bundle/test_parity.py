@@ -137,10 +137,25 @@ def test_closed_on_a_damaged_bundle(own: Finished) -> None:
     assert own.parity()["bundle"] is None
 
 
+def test_a_case_that_a_graph_cannot_score_is_named(own: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that looks for the first behaviour of an empty history scores all others."""
+    monkeypatch.setattr(parity, "MOST_IMPRESSIONS", 100)
+    path = own.bundle / "batch.onnx"
+    model = onnx.load(path)
+    model.graph.initializer.append(numpy_helper.from_array(np.array([0]), "first"))
+    model.graph.node.append(onnx.helper.make_node("Gather", ["behaviour", "first"], ["found"], "first_behaviour"))
+    model.graph.output.append(onnx.helper.make_tensor_value_info("found", onnx.TensorProto.INT64, [1]))
+    onnx.save(model, path)
+    own.reseal()
+    with pytest.raises(GateClosed, match=r"batch\.onnx can't score the case 'history of 0': .*'first_behaviour'"):
+        check_parity(own.here, own.params)
+    assert own.parity()["worst"] is None
+
+
 def test_too_little_memory_closes_nothing(own: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
     """The stage fails, so that a scheduler tries again, and no report is left."""
     check_parity(own.here, own.params)
-    monkeypatch.setattr(Graph, "run_all", Mock(side_effect=MemoryError))
+    monkeypatch.setattr(Graph, "run", Mock(side_effect=MemoryError))
     with pytest.raises(MemoryError):
         check_parity(own.here, own.params)
     assert not own.here.parity.exists()
