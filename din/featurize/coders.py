@@ -257,7 +257,11 @@ class BucketCoder(_NumberCoder):
     @override
     @classmethod
     def learn(cls, session: Session, field: Field, evidence: ir.Table, min_count: int) -> Self:
-        assert field.buckets
+        if not field.buckets:
+            raise InputError(
+                f"field {field.name!r}: kind {field.kind!r} needs a number of buckets; declare "
+                f"{{kind: {field.kind}, buckets: 10}} in featurize.fields"
+            )
         return cls(field, _quantiles(session, evidence, field.buckets))
 
     @override

@@ -13,13 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from din.base.errors import InputError
 from din.base.workspace import Workspace
 from din.bundle.encode import Vocabulary
 from din.featurize.coders import BucketCoder, coder_of, column, encode
 from din.featurize.engine import Session, session
 from din.kinds import BEYOND_FLOAT32, UNKNOWN
 from din.params.featurize import Featurize
-from din.schema import Field, parse_fields
+from din.schema import Field, Group, parse_fields
 
 WIDE = 45
 """More fields than one query could encode: ibis writes queries by recursion."""
@@ -103,6 +104,14 @@ def test_a_missing_number_is_unknown_even_where_training_saw_none(engine: Sessio
     raw = engine.store("numbers", ibis.memtable(pa.table({"row": [0, 1], name: pa.array([None, 5.0])})))
     found = BucketCoder(field, ()).encode(raw).order_by("row").to_pyarrow()
     assert found[name].to_pylist() == [0, 1]
+
+
+def test_a_kind_of_buckets_needs_their_number(engine: Session) -> None:
+    """A plugin's kind may extend buckets, and its field leave their number out."""
+    field = Field("price", Group.ITEM, "scale")
+    evidence = ibis.memtable({"value": [1.0], "day": [0], "weight": [1]})
+    with pytest.raises(InputError, match=r"'price': kind 'scale' needs .* \{kind: scale, buckets: 10\} in featurize"):
+        BucketCoder.learn(engine, field, evidence, 1)
 
 
 def test_a_field_may_have_many_buckets(engine: Session) -> None:
