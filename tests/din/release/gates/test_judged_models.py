@@ -66,4 +66,8 @@ def test_a_gate_reads_the_model_that_it_states(name: str, reports: dict[tuple[bo
         for is_first in (True, False)
         if reports[is_first, other].get(entry) != reports[is_first, None].get(entry)
     }
-    assert changed == ({*FILES} if name in READ_BOTH else {states})
+    expected = {*FILES} if name in READ_BOTH else {states}
+    assert changed == expected, (
+        f"{name} states model={states!r}, so its entry must follow from {FILES[states]}, e.g. from case.evidence.rows. "
+        "A gate that only repeats a figure of a report states no model."
+    )
