@@ -27,6 +27,7 @@ from dags.pinned_run import ANSWER, PinnedRun, TaskOutcome
 from din.base import documents
 from din.base.artifacts import write_bytes, write_json
 from din.base.errors import GateClosed, InputError, Unavailable, needing_space, shown
+from din.base.printing import say
 from din.base.process import Done
 from din.base.workspace import Workspace
 from din.params.reading import load, plain, read_text
@@ -169,12 +170,17 @@ class Worker:
         reports = [path for path in named if path and (self.workspace.root / path).exists()]
         report = reports[0] if reports else None
         code = 0 if done.code == 0 else outcome.get("exit_code") or None
+        output = done.output
+        if outcome and code is None:
+            killed = f"{name} was killed, perhaps because memory ran out. The same command continues the run."
+            say(killed)
+            output += f"{killed}\n"
         ended = {"run_id": self.asked.run_id, "stage": name, "exit_code": code, "report": report, "ran": bool(outcome)}
         files = {path: self.workspace.root / path for path in reports}
         if self.workspace.report.exists():
             files[self.workspace.relative(self.workspace.report)] = self.workspace.report
-        self.keep({f"outcome/{name}.json": json.dumps(ended, indent=2), f"log/{name}.txt": done.output} | files)
-        return TaskOutcome(name, code, report, done.output.strip())
+        self.keep({f"outcome/{name}.json": json.dumps(ended, indent=2), f"log/{name}.txt": output} | files)
+        return TaskOutcome(name, code, report, output.strip())
 
     def key(self, name: str) -> str:
         """Return the key of a file in the run's record."""

@@ -4,6 +4,7 @@ import json
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from ruamel.yaml import YAML
 
@@ -95,6 +96,26 @@ def test_killed_and_retried_elsewhere(tmp_path: Path, reference: str) -> None:
     assert version(two.folder("killed")) == reference
     one.stages(run, *STAGES[TRAIN:EXPORTED])
     assert version(one.folder("killed")) == reference
+
+
+def test_a_killed_fork_is_told_and_continued(tmp_path: Path, reference: str) -> None:
+    """If the fork of `train` is killed in `all`, the caller learns it, and the same command goes on to the champion."""
+    world = World(tmp_path)
+    one = world.worker("one")
+    run, _ = one.call("open", "killed")
+    process = one.start("all", "--reason", "nightly", run=run)
+    checkpoints = one.folder("killed") / ".din" / "checkpoints"
+    wait_for(lambda: list(checkpoints.glob("*/state.safetensors")) or process.poll() is not None, 600)
+    forks = [child for child in psutil.Process(process.pid).children(True) if child.cmdline()[-1] == "dags.forks"]
+    max(forks, key=psutil.Process.create_time).kill()
+    out, told = process.communicate()
+    outcome = json.loads(out)
+    assert (process.returncode, outcome["stage"], outcome["exit_code"]) == (1, "train", None)
+    assert "train was killed" in outcome["table"] and "train was killed" in told
+    assert world.champions() == []
+    one.call("all", "--reason", "nightly", run=run)
+    assert ran(world, "killed") == ["code", "fetch", *STAGES[TRAIN:]]
+    assert world.champions() == [reference]
 
 
 def test_a_closed_run_is_promoted_by_an_override(tmp_path: Path) -> None:
