@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from din.base import documents
 from din.base.workspace import Workspace
@@ -22,7 +23,8 @@ from din.params.train import Train
 from din.schema import ITEM_ID
 from din.train import blend as blending
 from din.train.advance import learn_day
-from din.train.blend import Weights, statistics
+from din.train.blend import Weights, fit_blend, statistics
+from din.train.compute import CPU_ALONE
 from din.train.evaluate import evaluate, validation_model
 from din.train.learned import learn
 from din.train.learner import Learner
@@ -103,6 +105,19 @@ def test_no_statistic_reads_a_judged_row(features: Features) -> None:
     assert same(statistics(Features(features.root)).state_dict(), before)
 
 
+def test_no_statistic_reads_a_user_without_training_rows(features: Features) -> None:
+    """A user of the validation or the test split alone adds no behaviour."""
+    other = int(features.user_rows(0, "train").max())
+
+    def given_away(rows: pa.Table) -> pa.Table:
+        user = np.full(len(rows), other, np.int32)
+        return rows.set_column(rows.schema.get_field_index("user"), "user", pa.array(user))
+
+    rewrite(features, "train", given_away)
+    known = blending._known(features, 0, None)
+    assert not known[features.user_rows(0, "behaviours") != other].any()
+
+
 def after(features: Features, time: int) -> Features:
     """Change all labels and behaviours of training after a time."""
 
@@ -126,6 +141,22 @@ def test_statistics_until_a_time_leave_later_rows_out(seconds: float, features: 
     later = after(features, microseconds(until))
     assert same(statistics(later, until).state_dict(), cut.state_dict())
     assert not same(statistics(later).state_dict(), whole.state_dict())
+
+
+def test_weights_read_validation_rows_alone(tmp_path: Path, small: Train) -> None:
+    """Other labels of test rows change no weight, and other labels of validation rows do."""
+    features = write_features(tmp_path)
+    trained = learn(features, changed(small, epochs=1)).judged.trained
+
+    def weights() -> dict[str, torch.Tensor]:
+        fitted = fit_blend(trained, Features(tmp_path), CPU_ALONE)
+        assert fitted is not None
+        return fitted.blend.weights()
+
+    before = weights()
+    for split, is_read in (("test", False), ("valid", True)):
+        rewrite(features, split, lambda rows: labelled(rows, rows["label"].to_numpy() == 0))
+        assert same(weights(), before) != is_read
 
 
 class TestWeights:

@@ -30,7 +30,7 @@ from din.train.learned import LearnedModel, learn
 from din.train.refit import refit
 from din.train.run import train
 from tests.factories import documents_of
-from tests.factories.features import DAY_US, TEST_DAYS, VALID_DAYS, day_of, temporal
+from tests.factories.features import DAY_US, TEST_DAYS, TRAIN_DAYS, VALID_DAYS, day_of, moment, temporal
 from tests.factories.run import edit
 from tests.helpers.settings import changed
 from tests.helpers.states import same
@@ -130,14 +130,18 @@ def test_a_blend_goes_on_with_the_items_of_today(features: Features, small: Trai
     blended = changed(small, blend=True)
     judged = learn(features, blended).judged
     write_bundle(tmp_path / "blended", judged, blended)
+    until = moment(TRAIN_DAYS[-1] * DAY_US)
+    edit(tmp_path / "blended" / "facts.json", lambda facts: facts.update(seen_until=until.isoformat()))
     start = ChampionStart(VERSION, tmp_path / "blended")
     learner = start.continued(features, going_on(blended), CPU_ALONE)
     there, here = judged.trained.model.blend, learner.model.blend
     assert there is not None
     assert here is not None
     assert same(here.weights(), there.weights())
-    statistics_there = statistics(features.at(judged.seen_until.date()), judged.seen_until)
-    assert same({name: here.get_buffer(name) for name in statistics_there.state_dict()}, statistics_there.state_dict())
+    learned_features = features.at(until.date())
+    learned_rows = statistics(learned_features, until).state_dict()
+    assert same({name: here.get_buffer(name) for name in learned_rows}, learned_rows)
+    assert not same(statistics(learned_features).state_dict(), learned_rows)
     learned = learn(features, going_on(blended), start=start)
     assert learned.blend is None
     assert learned.judged.trained.model.blend is not None
