@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -12,6 +13,7 @@ from din.params.reading import Params
 from din.schema import DAY_US, SPLITS, Group
 from tests.validation.planting import (
     FEATURES,
+    HERE,
     ITEMS,
     SHARDS,
     USERS,
@@ -28,9 +30,10 @@ from tests.validation.planting import (
     shards,
 )
 from validation import rates
+from validation.feature_directory import FeatureDirectory
 from validation.features import PHASES
-from validation.meaning import held_out_auc
-from validation.sample import Codes, EncodedImpressions, in_second_half
+from validation.meaning import _item_order, held_out_auc
+from validation.sample import Codes, EncodedImpressions, Sample, in_second_half
 from validation.thresholds import threshold
 
 LOWEST = threshold("features", "rate_of_judged_rows", Params()).minimum or 0.0
@@ -241,6 +244,26 @@ def test_noise_is_the_spread_of_uninformative_fields(group: Group) -> None:
     random = np.random.default_rng(5)
     spread = np.std([deviation(group, random) for _ in range(400)])
     assert {Group.USER: 0.25, Group.ITEM: 0.45}.get(group, 0.9) < spread < 1.1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_few_judged_rows_lose_no_order(seed: int, workspace: Enter) -> None:
+    """Among many items, few rows agree little with training, and as many late rows would agree no better."""
+    sample = Sample(FeatureDirectory(HERE, workspace("temporal")))
+    items = 3000
+    sample.features.items = pa.table({"value": np.arange(items)})
+    random = np.random.default_rng(seed)
+    popularity = 1 + random.pareto(2.5, items)
+
+    def drawn(name: str, rows: int) -> EncodedImpressions:
+        zeros = np.zeros(rows, int)
+        item = random.choice(items, rows, p=popularity / popularity.sum())
+        return EncodedImpressions(name, zeros, zeros, item, zeros, zeros > 0, {}, {})
+
+    sample.train = drawn("train", 120_000)
+    sample.early_and_late = (drawn("early", 60_000), drawn("late", 60_000))
+    sample.judged = [drawn(f"day {day}", 150) for day in range(4)]
+    assert _item_order(sample).sample == []
 
 
 def test_too_small_a_log_is_not_judged() -> None:

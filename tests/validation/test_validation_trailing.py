@@ -105,6 +105,17 @@ def test_a_value_whose_clicks_fall_to_a_third_is_extreme_among_values_that_do_no
     assert extreme[:, 7].all() and not np.delete(extreme, 7, axis=1).any()
 
 
+def test_an_older_day_without_a_figure_hides_no_extreme_day() -> None:
+    """A value is unknown on a day on which it has no rows. The drift is that of the other days."""
+    random = np.random.default_rng(4)
+    noise = np.full(20, 0.05)
+    logit = random.normal(0, noise)
+    logit[12] = np.nan
+    logit[19] -= np.log(3)
+    found = deviation(calendar(20, newest=19), logit, noise, CTR_FLOOR)
+    assert found.beyond(EXTREME_ODDS, EXTREME_CTR_SCORE)[19]
+
+
 def test_a_day_that_ends_early_is_not_a_turned_clock() -> None:
     """Only the hours until noon, with their usual rows, are part of a day; with a whole day's rows they are a shift."""
     morning = np.where(np.arange(24) < 12, HOURS, 0)

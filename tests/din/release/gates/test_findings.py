@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,6 +32,16 @@ def test_an_interval_lies_in_exactly_one_place(lower: float, width: float, low: 
     permitted = [low < one < claim.high for one in ends]
     expected = "within" if all(permitted) else "beyond" if interval.upper < low or claim.high < lower else "across"
     assert claim.shows == expected
+
+
+@pytest.mark.parametrize("bounds", [(math.nan, 0.2), (0.1, math.nan), (math.nan, math.nan)])
+@pytest.mark.parametrize("low", [0.0, 0.9])
+def test_a_bound_that_is_missing_shows_nothing(bounds: tuple[float, float], low: float) -> None:
+    """Half an interval proves neither a gain nor a loss, and closes."""
+    claim = Claim(Interval(0.15, *bounds), low)
+    assert claim.shows == "undefined"
+    assert str(claim).startswith("undefined: ")
+    assert within(claim) == not_outside(claim) == "closed"
 
 
 @given(

@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from din.base.artifacts import MANIFEST
@@ -66,6 +67,14 @@ def test_drift_confirmed_by_labels_opens(workspace: Workspace, run, quick, regis
     entry = find(report, "prediction_drift")
     assert entry["verdict"] == "open" and entry["observed"] > entry["threshold"]
     assert "log loss -" in entry["reason"]
+
+
+def test_a_first_run_needs_lr(workspace: Workspace, run, quick):
+    """Only a champion that goes on has no LR beside it. The reason says how to train one."""
+    predictions = workspace.predictions / "test.parquet"
+    pq.write_table(pq.read_table(predictions).drop_columns("lr"), predictions)
+    entry = find(judge(workspace, quick), "auc_over_lr")
+    assert entry["verdict"] == "closed" and "run once with train.start: scratch" in entry["reason"]
 
 
 def test_the_gain_over_lr_of_a_first_run(workspace: Workspace, run, quick, monkeypatch):
