@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
+from din.contracts.verdicts import GateEntry, GateReport
 from tests.helpers.command_lines import PARSERS
 
 ROOT = Path(__file__).parent.parent
@@ -76,6 +77,14 @@ def test_pages_named_in_the_code_exist() -> None:
     named = set(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split())
     assert len(named) > 10
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+def test_keys_of_the_gate_report_exist() -> None:
+    """Each key that docs/gates.md names beside `reports/gate.json` is a field of the report or of its entries."""
+    paragraphs = (ROOT / "docs" / "gates.md").read_text().split("\n\n")
+    named = {key for text in paragraphs if "reports/gate.json" in text for key in re.findall(r"`([a-z_]+)`", text)}
+    assert "missed_days" in named
+    assert named <= GateReport.model_fields.keys() | GateEntry.model_fields.keys()
 
 
 def test_nothing_names_a_machine() -> None:
