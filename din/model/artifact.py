@@ -180,7 +180,7 @@ def load(features: Features, source: Path) -> Trained:
         raise InputError(f"{source}: its fields are not the fields of {features.root}; run `dvc repro train`")
     params = parse(Train, config.train, source / "config.json")
     model, _ = build(features.fields, TableLayout.of(features.fields, features.rows), params, config.sequences)
-    model.blend = load_blend(features, source)
+    model.blend = _blend(features, config, weights)
     table = weights.pop("table")
     model.load_state_dict(weights)
     return Trained(model.eval(), table)
@@ -188,7 +188,10 @@ def load(features: Features, source: Path) -> Trained:
 
 def load_blend(features: Features, source: Path) -> Blend | None:
     """Return the blend of a saved model, or None if it has none; arguments and errors as in `load`."""
-    config, weights = read(source)
+    return _blend(features, *read(source))
+
+
+def _blend(features: Features, config: ModelConfig, weights: dict[str, Tensor]) -> Blend | None:
     if config.blend is None:
         return None
     tensors = {name.removeprefix(BLEND): tensor for name, tensor in weights.items() if name.startswith(BLEND)}
