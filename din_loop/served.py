@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -53,6 +53,8 @@ _REQUESTS = 64
 """The requests that are parsed at once. `din serve` answers requests of 16 MB, if nobody changes that."""
 _MOST_STRAY = 0.01
 """The largest share of impressions that are left out because their id is no whole number."""
+_EARLY = 60
+"""Seconds by which a click may be before its answer, since clocks differ a little."""
 _KEYS = (REQUEST_ID, USER_ID, ITEM_ID, TIMESTAMP)
 _BEHAVIOURS = pa.schema(
     {"user_id": pa.string(), "answered_at": pa.timestamp("us"), "number": pa.int64(), "context": pa.string()}
@@ -431,7 +433,9 @@ class _Join:
         )
         half, most = self._ask("quantile_cont(epoch(late), 0.5), quantile_cont(epoch(late), 0.99)", "found")
         if half is not None:
-            _note(f"half of the clicks come within {half / 3600:.2g} h, 99 % within {most / 3600:.2g} h of the answer")
+            _note(f"half of the clicks came within {_span(half)} of the answer, 99 % within {_span(most)}")
+            if half < -_EARLY:
+                _note(f"half of the clicks are {_span(-half)} or more before their answers: compare the clocks")
 
     def last_day(self, until: date | None) -> date:
         """Return the last complete day: its window had passed at the newest answer with a click.
@@ -457,17 +461,17 @@ class _Join:
         last = (passed + offset).date() - timedelta(days=1)
         window = f"the window is {self._params.window_hours:g} h"
         reason = f"the newest answer with a click is of {newest:%Y-%m-%d %H:%M}, and {window}"
-        if last < (first + offset).date():
-            raise InputError(
-                f"{self._name}: no day of the log is complete: {reason}; wait, or lower fetch.options.window_hours"
-            )
-        if until and until > last:
-            wait = timedelta(days=1, hours=self._params.window_hours) - offset
-            complete = datetime(until.year, until.month, until.day) + wait
-            raise Unavailable(
-                f"data.until={until}: the day is not complete: {reason}; run it again once there are clicks on answers "
-                f"of {complete:%Y-%m-%d %H:%M} or later"
-            )
+        oldest = (first + offset).date()
+        awaited = oldest if last < oldest else until
+        if awaited and awaited > last:
+            complete = datetime.combine(awaited, time.min) + timedelta(days=1, hours=self._params.window_hours) - offset
+            advice = f"run it again once there are clicks on answers of {complete:%Y-%m-%d %H:%M} or later"
+            if last < oldest:
+                raise InputError(
+                    f"{self._name}: no day of the log is complete: {reason}; {advice}, or try the loop today with "
+                    "`din rehearse`"
+                )
+            raise Unavailable(f"data.until={until}: the day is not complete: {reason}; {advice}")
         if open_days := self._count(f"asked WHERE NOT {self._until(last)}"):
             _note(f"{open_days:,} answers after {last} are left out: {reason}")
         return last
@@ -626,6 +630,14 @@ def _histories(paths: Sequence[str], firsts: set[str]) -> Iterator[pa.RecordBatc
 
 def _note(text: str) -> None:
     print(f"fetch: {text}", file=sys.stderr)
+
+
+def _span(seconds: float) -> str:
+    """Return a time in words."""
+    for unit, length in (("h", 3600), ("minutes", 60)):
+        if abs(seconds) >= length:
+            return f"{seconds / length:.2g} {unit}"
+    return "a second" if seconds <= 1 else f"{seconds:.2g} seconds"
 
 
 def _time(text: str) -> str:

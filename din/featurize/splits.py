@@ -49,11 +49,12 @@ def check(sizes: dict[str, int], raw: Raw) -> None:
         "temporal": "featurize.valid_days and test_days, and data.until",
         "by_user": "featurize.valid_fraction and test_fraction, and data.window_days",
         "leave_last_out": "featurize.valid_fraction and data.window_days; only users with two clicks test, with three "
-        "train",
+        "train. If the log holds impressions, split it by days: featurize.protocol: temporal",
     }
+    counts = ", ".join(f"{split}: {rows:,} rows" for split, rows in sizes.items())
     for split in ("train", "test"):
         if sizes[split] == 0:
             raise InputError(
-                f"{raw.root / 'events'}: the {split} split of protocol {raw.protocol} is empty (rows: {sizes}); "
+                f"{raw.root / 'events'}: the {split} split of protocol {raw.protocol} is empty ({counts}); "
                 f"look at {knobs[raw.protocol]}"
             )

@@ -29,6 +29,8 @@ from din.metrics.estimates import MIN_USERS
 WEEK = 7
 LEAST = 7
 """The smallest number of earlier shifts that show how far a figure moves from day to day."""
+FEW_DAYS = "too few days to tell"
+"""The problem of a figure with fewer."""
 FALSE_ALARMS = 0.002
 """The expected share of false alarms among the alarms of a day, and the risk of any on a day like all others."""
 MOST_VALUES = 99
@@ -164,13 +166,13 @@ def judge(name: str, figure: Figure) -> Check:
     """Compare a figure of the newest day with its base; see the module's docstring."""
     observed = figure.shown(figure.values[-1])
     earlier = figure.earlier
-    count = len(earlier)
     if figure.users < MIN_USERS:
         return Check(name, observed, problem=f"too few users to tell: {figure.users}, expected {MIN_USERS}")
     if np.isnan(figure.shifts[-1]):
         return Check(name, observed, problem="no such value today, or in the week before")
-    if count < LEAST:
-        return Check(name, observed, problem=f"too few days to tell: {count} earlier shifts, expected {LEAST}")
+    if len(earlier) < LEAST:
+        return Check(name, observed, problem=FEW_DAYS)
+    count = len(earlier)
     variance = _variance(earlier)
     between = max(0.0, variance - float(np.mean(figure.earlier_errors**2)))
     spread = float(np.sqrt(max(variance, between + figure.errors[-1] ** 2) * (1 + 1 / count)))

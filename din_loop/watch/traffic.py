@@ -112,10 +112,10 @@ def read(log: Path, end: datetime, most: int) -> list[Day]:
     with reading(log), duckdb.connect() as con:
         counts = _view(con, files, start) if files else []
         if not counts:
-            raise InputError(
-                f"{log}: no answers from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC; expected the folder of "
-                "`din serve --log`: name it, or an earlier day with --until"
-            )
+            advice = "expected the folder of `din serve --log`: name it, or an earlier day with --until"
+            if served_log.files(log, end.date()):
+                advice = "there are newer ones: run it again after the next full hour, or name a later day with --until"
+            raise InputError(f"{log}: no answers from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC; {advice}")
         share = min(1.0, most / float(np.median([answered for _, answered, _ in counts])))
         result = con.execute(
             f"SELECT DISTINCT ON (day, request_id) * FROM answers WHERE {drawn(share)} ORDER BY day, request_id"

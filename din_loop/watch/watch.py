@@ -17,7 +17,7 @@ from din.release.registry.registry import Registry
 from din_loop.served import Served
 from din_loop.watch import outcomes, traffic
 from din_loop.watch.alarms import AGE, CALIBRATION, ENTROPY, PREDICTIONS, WAIT, Alarm, advise, keep, kept
-from din_loop.watch.spread import Check, alarms_among, judge
+from din_loop.watch.spread import FEW_DAYS, Check, alarms_among, judge
 from din_loop.watch.traffic import DAY
 
 _NEW_DAYS = 2
@@ -227,7 +227,10 @@ def _alarm(check: Check, judged: _Judged, alarming: set[str], end: datetime) -> 
 def _print(log: Path, end: datetime, checks: Sequence[Check], alarms: Sequence[Alarm]) -> None:
     names = {alarm.figure for alarm in alarms}
     rows = []
+    later = [check for check in checks if check.problem == FEW_DAYS]
     for check in checks:
+        if check in later:
+            continue
         verdict = check.problem or ("alarm" if check.figure in names else "usual")
         rows.append((check.figure, check.observed, (check.low, check.high), check.p, verdict))
     columns = ("figure", "observed", "usual", "p", "verdict")
@@ -236,4 +239,6 @@ def _print(log: Path, end: datetime, checks: Sequence[Check], alarms: Sequence[A
         lines = [(alarm.day, alarm.figure, alarm.action, alarm.why) for alarm in alarms]
         print_table("Alarms", ("day", "figure", "what to do", "why"), lines)
     else:
-        print(f"no alarm among {len(checks)} figures")
+        print(f"no alarm among {len(rows)} figures")
+    if later:
+        print(f"{len(later)} more figures have {FEW_DAYS}: most are judged from the log's 12th day on")

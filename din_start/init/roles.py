@@ -178,7 +178,7 @@ def _id(log: Look, role: str, column_name: str | None, used: set[str]) -> Choice
     if plain and (not log.headed or (len(plain) == 1 and not meant)):
         why = "the only column left that repeats like ids" if log.headed else "no header: check it; it repeats like ids"
         return Choice(plain[0], f"{why}; {_repeats(free[plain[0]])}")
-    problem = f"no name of a column means the {role}"
+    problem = f"no column is named like {'a user' if role == 'user' else 'an item'}"
     credible = [name for name in plain if free[name].distinct >= 2 * _FEWEST_IDS or words.means(name, "id")]
     candidates = sorted(credible, key=lambda name: -free[name].distinct)
     if blamed := next(iter((*meant, *named)), None):
@@ -186,7 +186,7 @@ def _id(log: Look, role: str, column_name: str | None, used: set[str]) -> Choice
         if _problem(free[blamed], role, is_given=True) is None:
             candidates = [blamed, *(name for name in candidates if name != blamed)]
     listing = f"candidates by their values: {listed(candidates)}" if candidates else "no other column looks like one"
-    raise InputError(f"{log.files[0].name}: {problem}; {listing}. Name one with --{role}. {_NO_LOG}")
+    raise InputError(f"{log.files[0].name}: {problem}; {listing}. If one is, name it with --{role}. {_NO_LOG}")
 
 
 def _problem(column: Column, role: str, is_given: bool) -> str | None:

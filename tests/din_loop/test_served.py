@@ -120,7 +120,7 @@ def test_clicks_by_request(root: Path, events: Callable[..., list[dict[str, Any]
     assert [(row["tab"], row["marks"]) for row in rows[:3]] == [("home", []), ("home", []), ("search", ["x"])]
     output = capsys.readouterr().err
     assert "6 clicks: 3 count, 1 are repeated, 1 came after the window of 1 h, 1 belong to no answer" in output
-    assert "half of the clicks come within 0.6 h, 99 % within 1.5 h of the answer" in output
+    assert "half of the clicks came within 36 minutes of the answer, 99 % within 1.5 h" in output
     assert "1 answers after 2023-11-16 are left out: the newest answer with a click is of 2023-11-17 12:00" in output
 
 

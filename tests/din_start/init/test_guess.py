@@ -308,7 +308,7 @@ def test_a_feature_of_users_is_no_user(tmp_path: Path, log: list[dict[str, Any]]
     """It has few values, and its name says more than the role."""
     rows = [f"{e['user'] % 12},{e['user'] % 11},{e['item']},{e['time']},{e['click']}" for e in log]
     write(tmp_path, "user_feature_2,user_feature_3,item,ts,click", rows)
-    with pytest.raises(InputError, match=r"no name of a column means the user; .* Name one with --user"):
+    with pytest.raises(InputError, match=r"no column is named like a user; .* If one is, name it with --user"):
         guessed("log.csv")
 
 

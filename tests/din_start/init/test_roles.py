@@ -272,7 +272,7 @@ REFUSED: dict[str, tuple[dict[str, Value], dict[str, str], tuple[str, ...]]] = {
     "two users": (
         {"user": lambda *_: 0, "a": lambda at, _: at % 40, "b": lambda at, _: at % 50},
         {},
-        ("user means the user, but its only values are 0", "b, a. Name one with --user"),
+        ("user means the user, but its only values are 0", "b, a. If one is, name it with --user"),
     ),
     "impressions in a cell as item": (
         {"shown": lambda at, _: " ".join(f"N{at * step % 31}-{(at + step) % 2}" for step in range(1, 2 + at % 9))},
