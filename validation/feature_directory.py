@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import date
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -19,7 +20,7 @@ from din.base.workspace import Workspace
 from din.contracts.manifests import FeaturesManifest
 from din.kinds import UNKNOWN, Vector
 from din.params.reading import Params
-from din.schema import SPLITS, Field, Group, parse_field
+from din.schema import SPLITS, TIMESTAMP, Field, Group, parse_field
 from validation import constants
 from validation.suite_data import SuiteData, text
 from validation.thresholds import Threshold
@@ -71,6 +72,21 @@ class FeatureDirectory(SuiteData):
     @override
     def load(self, connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(f"CREATE VIEW rows AS {self.rows_of()}")
+
+    @override
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        return [self._as_in_log(row) for row in super().rows(query)]
+
+    def _as_in_log(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Return a row with the log's ids and time, where it has rows of users.parquet and items.parquet."""
+        shown = dict(row)
+        for name, table in (("user", self.users), ("item", self.items)):
+            at = row.get(name)
+            if isinstance(at, int) and 0 <= at < table.num_rows and "value" in table.column_names:
+                shown[f"{name}_id"] = table["value"][shown.pop(name)].as_py()
+        if isinstance(row.get(TIMESTAMP), int):
+            shown["time"] = str(np.datetime64(shown.pop(TIMESTAMP), "us")).replace("T", " ")
+        return shown
 
     def rows_of(self, shard: int | None = None) -> str:
         """Return SQL that selects the rows of a shard, or of all, with the columns of the view `rows`."""

@@ -263,7 +263,7 @@ def test_the_log_is_recounted_only_if_rows_count_differently(kind: str, workspac
 
 
 def test_the_sample_shows_the_row(workspace: Enter) -> None:
-    """The sample shows file, row number and values, so that the row can be found."""
+    """The sample shows file, row number and values, with the log's own ids, so that the row can be found."""
     params = workspace()
     row = row_where(length=(0, 7), oldest=True, next_own=True)
     shift("history_end", 1, length=(0, 7), oldest=True, next_own=True)()
@@ -271,7 +271,12 @@ def test_the_sample_shows_the_row(workspace: Enter) -> None:
     ((name, entry),) = failed(judge("features", params)).items()
     (sample,) = entry["sample"]
     assert name == "history_before_impression"
-    assert sample == {"file": str(TRAIN), "row": row} | {name: int(own[row]) for name, own in columns(TRAIN).items()}
+    expected = {name: int(own[row]) for name, own in columns(TRAIN).items()}
+    for name in ("user", "item"):
+        ids = pq.read_table(FEATURES / f"{name}s.parquet")["value"]
+        expected[f"{name}_id"] = ids[expected.pop(name)].as_py()
+    time = str(np.datetime64(expected.pop("timestamp"), "us")).replace("T", " ")
+    assert sample == {"file": str(TRAIN), "row": row, "time": time} | expected
 
 
 def test_neighbouring_large_ids_are_different_values(workspace: Enter) -> None:
