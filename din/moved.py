@@ -11,6 +11,9 @@ from typing import Any
 
 _MOVED = {
     "din.artifacts": "din.base.artifacts",
+    "din.data.download": "din_logs.download",
+    "din.data.movielens": "din_logs.movielens",
+    "din.data.publisher": "din_logs.publisher",
     "din.documents": "din.base.documents",
     "din.errors": "din.base.errors",
     "din.gates": "din.release.gates",
@@ -41,7 +44,7 @@ _BLOCKS = {
 def today(name: str) -> str:
     """Return today's name of a module."""
     old = next((old for old in _MOVED if f"{name}.".startswith(f"{old}.")), None)
-    return name if old is None else _MOVED[old] + name.removeprefix(old)
+    return name if old is None else today(_MOVED[old] + name.removeprefix(old))
 
 
 class OldNames(MetaPathFinder, Loader):

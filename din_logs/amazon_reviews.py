@@ -34,10 +34,10 @@ import pyarrow as pa
 from din.base.errors import InputError
 from din.data import SOURCES
 from din.data.files import File, unreadable
-from din.data.publisher import PublishedFiles, Publisher
 from din.data.readers import Dialect
 from din.data.rows import Rows
 from din.params.fetch import Table
+from din_logs.publisher import PublishedFiles, Publisher
 
 _ASIN = re.compile(rb"\{'asin': '(\w+)'")  # nearly every line of the literal metadata begins like this
 _MALFORMED = (ValueError, SyntaxError, TypeError, KeyError, AttributeError, MemoryError, RecursionError)

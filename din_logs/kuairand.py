@@ -16,8 +16,8 @@ Source: https://github.com/chongminggao/KuaiRand (Gao et al., CIKM 2022, doi 10.
 from typing import ClassVar
 
 from din.data import SOURCES
-from din.data.publisher import BEIJING, PublishedFiles, Publisher
 from din.params.fetch import ALL_ROWS, Table
+from din_logs.publisher import BEIJING, PublishedFiles, Publisher
 
 _ACTS = ("is_like", "is_follow", "is_comment", "is_forward", "is_hate", "long_view", "is_profile_enter")
 _DURATIONS = ("play_time_ms", "profile_stay_time", "comment_stay_time")

@@ -12,8 +12,8 @@ Source: https://tianchi.aliyun.com/dataset/56 (Ad Display/Click Data on Taobao.c
 from typing import ClassVar
 
 from din.data import SOURCES
-from din.data.publisher import BEIJING, PublishedFiles, Publisher
 from din.params.fetch import Table
+from din_logs.publisher import BEIJING, PublishedFiles, Publisher
 
 _PROFILE = ("cms_segid", "cms_group_id", "final_gender_code", "age_level", "pvalue_level", "shopping_level")
 _PROFILE += ("occupation", "new_user_class_level")

@@ -17,13 +17,13 @@ import torch
 
 from din.base.workspace import Workspace
 from din.bundle import Scorer
-from din.data.movielens import FIELDS
 from din.data.rawlog import RawLog
 from din.features.reader import Features
 from din.ops.dice import EPSILON, Dice
 from din.params.overlays import edit
 from din.params.reading import Params, plain
 from din.stages import pipeline
+from din_logs.movielens import FIELDS
 from tests.factories.bundles import START, build, crown, part
 from tests.helpers.code_blocks import ENDINGS, EXCLUDED, ROOT, Block, execute, of, shell_blocks, statements
 from tests.helpers.command_lines import parsed

@@ -25,12 +25,12 @@ from din import plugins
 from din.base.errors import InputError, Unavailable, listed, shown
 from din.base.workspace import Workspace
 from din.data import SOURCES, times, values
-from din.data.download import Download
 from din.data.files import FORMATS, File, check_members, unreadable
 from din.data.rows import Rows
 from din.data.source import Source
 from din.params.fetch import ALL_ROWS, DATE
 from din.schema import ITEM_ID, TIMESTAMP, USER_ID
+from din_logs.download import Download
 from din_start.init import fields, label, roles, sides, words
 from din_start.init.choice import Choice
 from din_start.init.look import Column, Look, is_output, look

@@ -12,6 +12,8 @@ from din.data import SOURCES, rows
 from din.params.train import Train
 from din.stages import code
 from din.stages.pipeline import Stage, stages_of
+from din_logs.movielens import MovieLens
+from din_logs.publisher import Publisher
 from din_report.advice import ADVICE
 
 ROOT = Path(__file__).parents[2]
@@ -56,12 +58,14 @@ def test_old_names_of_modules(tmp_path: Path) -> None:
         "from din.gates.case import Case\nfrom din.gates.findings import Finding, decide\n"
         "from din.params import Train\nfrom din.params.search import OneOf\nfrom din.report.advice import ADVICE\n"
         "from din.sources import SOURCES, rows\nfrom din.sources.rawlog import TIME, RawLog\n"
+        "from din.sources.publisher import Publisher\nfrom din.data.movielens import MovieLens\n"
     )
     with pytest.warns(FutureWarning, match=r"din\.sources is now din\.data; write that in your plugin"):
         plugins.load(["older.py"], tmp_path)
     older = sys.modules["din_plugins.older"]
     assert older.SOURCES is SOURCES and older.rows is rows and older.InputError is InputError
     assert older.Train is Train and older.ADVICE is ADVICE
+    assert older.Publisher is Publisher and older.MovieLens is MovieLens
     stage = stages_of(Workspace(ROOT))["fetch"]
     assert "plugins/older.py" in code.code_of(stage, [tmp_path / "older.py"]).files
 

@@ -13,9 +13,9 @@ from din import cli
 from din.base.errors import InputError
 from din.base.workspace import Workspace
 from din.data import SOURCES
-from din.data.publisher import PublishedFiles, Publisher
 from din.params.reading import load
 from din_logs.kuairand import KuaiRandPure
+from din_logs.publisher import PublishedFiles, Publisher
 from din_logs.taobao_ads import TaobaoAds
 from din_start.init.find import publisher, tables
 from din_start.init.guess import guess

@@ -11,11 +11,11 @@ import pytest
 from din.base.artifacts import read_json
 from din.base.errors import InputError, Unavailable
 from din.base.workspace import Workspace
-from din.data import movielens
 from din.data.fetch import fetch
-from din.data.movielens import MovieLens
 from din.data.rawlog import RawLog
 from din.params.reading import Params
+from din_logs import movielens
+from din_logs.movielens import MovieLens
 from tests.helpers.stages import exit_code
 
 RATINGS = [(2, 1, 3, 881250949), (1, 3, 5, 881250950), (1, 2, 4, 881250950)]

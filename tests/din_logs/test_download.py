@@ -1,20 +1,16 @@
 """How publishers' files are found."""
 
-import errno
 import gzip
 import re
 import struct
 import zipfile
-from typing import Any
 
-import fsspec
 import pytest
 
-from din.base.artifacts import write_json
-from din.base.errors import InputError, Unavailable
+from din.base.errors import InputError
 from din.base.workspace import Workspace
 from din.data import files
-from din.data.download import Download
+from din_logs.download import Download
 from din_start.init.find import publisher
 
 
@@ -80,37 +76,6 @@ def test_files_are_found_in_any_folder(workspace: Workspace) -> None:
     assert absolute.need("a.csv").name == str(workspace.root / "d/deep/a.csv")
 
 
-class ClientError(Exception):
-    """An error of a store's client, which is neither an OSError nor an exception of Python's own."""
-
-
-@pytest.mark.parametrize(
-    ("fault", "error"),
-    [
-        (ConnectionResetError("peer went away"), Unavailable),
-        (OSError(errno.EIO, "internal error"), Unavailable),
-        (ClientError("could not connect to the endpoint"), Unavailable),
-        (FileNotFoundError("no such bucket"), InputError),
-        (OSError("cut"), InputError),
-    ],
-    ids=lambda value: type(value).__name__,
-)
-def test_a_store_that_does_not_answer(
-    workspace: Workspace, fault: Exception, error: type[Exception], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Another try may help, unless the file is missing, not permitted or damaged."""
-    memory = fsspec.filesystem("memory")
-    memory.pipe("/down/a.csv", b"x")
-    file = Download.at(workspace, "memory://down").need("a.csv")
-
-    def fail(*_: object, **__: object) -> None:
-        raise fault
-
-    monkeypatch.setattr(type(memory), "open", fail)
-    with pytest.raises(error, match=r"^memory:///down/a.csv: cannot be read"):
-        files.digests(workspace, [file])
-
-
 def test_members_of_a_zip_are_hashed_once(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """The archive's own checksums tell whether a member has changed."""
     for content in ("x", "y"):
@@ -121,12 +86,3 @@ def test_members_of_a_zip_are_hashed_once(workspace: Workspace, monkeypatch: pyt
         with monkeypatch.context() as patch:
             patch.setattr(files, "_sha256", lambda *_: pytest.fail("hashed again"))
             assert files.digests(workspace, found) == first
-
-
-@pytest.mark.parametrize("known", [{}, {"stamp": [1], "sha256": 7}])
-def test_digests_of_another_form_count_as_none(workspace: Workspace, known: dict[str, Any]) -> None:
-    """The file is read as if for the first time."""
-    found = files.expand(workspace, "clicks.csv", "key")
-    first = files.digests(workspace, found)
-    write_json(workspace.digests, {"clicks.csv": known})
-    assert files.digests(workspace, found) == first

@@ -33,14 +33,14 @@ from din.base.artifacts import write_bytes
 from din.base.errors import InputError, Unavailable
 from din.base.workspace import Workspace
 from din.data import SOURCES
-from din.data.download import KEY
 from din.data.files import File
-from din.data.publisher import Publisher
 from din.data.rawlog import RawLog
 from din.data.readers import Dialect
 from din.data.rows import Rows, quoted
 from din.params.fetch import ALL_ROWS, Table
 from din.schema import ITEM_ID, TIMESTAMP, USER_ID
+from din_logs.download import KEY
+from din_logs.publisher import Publisher
 
 URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
 PACKAGE = "recbole==1.2.1"

@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 from din.base.errors import InputError, listed
 from din.base.workspace import Workspace
 from din.data import values
-from din.data.download import Download
 from din.data.files import File
 from din.data.rawlog import RawLog
 from din.data.rows import Rows
 from din.data.tabular import Input, TableSource
 from din.params.fetch import Table
 from din.schema import ITEM_ID, USER_ID
+from din_logs.download import Download
 
 BEIJING = 8  # hours ahead of UTC, all year round
 
