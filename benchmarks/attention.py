@@ -34,7 +34,6 @@ from din.base.artifacts import MANIFEST, hash_files, read_json
 from din.base.errors import InputError
 from din.base.workspace import Workspace
 from din.bundle.encode import Encoder
-from din.bundle.explain import explain
 from din.bundle.requests_from_log import requests_for
 from din.bundle.scorer import Request, Scorer, Scores
 from din.features.reader import Features
@@ -42,6 +41,7 @@ from din.metrics.estimates import Interval, difference
 from din.model import artifact
 from din.model.din import DIN
 from din.model.embedding import to_tensors
+from din_loop.explain import explain
 
 DELETED = (1, 3, 10)
 """The numbers of behaviours that are left out together, of histories that are longer."""

@@ -22,7 +22,7 @@ ROOMS = (*PACKAGES, "dags", "benchmarks", "tests")
 _POOL = ("din/model/model.py", "din/model/embedding_mlp.py", "din/model/din.py", "din/model/attention.py")
 """The files to read before writing a `pool()`, together with din/ops/histories.py."""
 CEILINGS = {
-    "lines of din": 25_950,
+    "lines of din": 25_790,
     "lines of all but benchmarks and tests": 46_000,
     "lines of benchmarks": 8_100,
     "lines of tests": 33_950,

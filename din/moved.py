@@ -11,6 +11,7 @@ from typing import Any
 
 _MOVED = {
     "din.artifacts": "din.base.artifacts",
+    "din.bundle.explain": "din_loop.explain",
     "din.data.download": "din_logs.download",
     "din.data.movielens": "din_logs.movielens",
     "din.data.publisher": "din_logs.publisher",

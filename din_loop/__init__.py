@@ -1,1 +1,1 @@
-"""From served answers back to training: the server, its log, replay and watch."""
+"""From served answers back to training: scores and why, the server, its log, replay and watch."""

@@ -7,8 +7,8 @@ from typing import Any
 from pydantic_core import to_json
 
 from din.base.errors import MOST_SHOWN, InputError, shown
-from din.bundle.explain import cost, explain
 from din.bundle.scorer import Request, Scorer
+from din_loop.explain import cost, explain
 
 _MOST_READ = 4
 """The most bytes that an explanation may read, in bodies of the largest size."""

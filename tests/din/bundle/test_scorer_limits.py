@@ -1,7 +1,6 @@
 """A scorer answers anything with probabilities or one line, in bounded memory."""
 
 import io
-import json
 import math
 import tracemalloc
 from typing import Any
@@ -10,9 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
-from din import cli
 from din.base.errors import InputError
 from din.bundle import Limits, Scorer
 from din.bundle.scorer import RequestError, score_file
@@ -100,19 +97,6 @@ def test_a_wrong_line_is_named(line: bytes, message: str, scorer: Scorer) -> Non
     with pytest.raises(InputError, match=f"^line 3: {message}") as refused:
         list(score_file(scorer, io.BytesIO(b'{"candidates": ["i1"]}\n\n' + line)))
     assert "\n" not in str(refused.value) and len(str(refused.value)) < 300
-
-
-def test_the_command_takes_limits(finished: Finished, tmp_path: Any) -> None:
-    """A request beyond `din score --max-…` gives exit code 2 and one line, and others are answered."""
-    path = tmp_path / "requests.jsonl"
-    path.write_text(json.dumps({"candidates": ["i1"] * 5, "history": ["i1"] * 8}) + "\n")
-    start = ["score", "--input", str(path), "--bundle", str(finished.bundle)]
-    assert len(json.loads(CliRunner().invoke(cli.app, start).stdout)["probabilities"]) == 5
-    for option, value in (("candidates", "4"), ("history", "7"), ("request-mb", "0.001")):
-        if option == "request-mb":
-            path.write_text(json.dumps({"candidates": ["i1"] * 500}) + "\n")
-        done = CliRunner().invoke(cli.app, [*start, f"--max-{option}", value])
-        assert done.exit_code == 2 and f"--max-{option}" in done.stderr and done.stderr.count("\n") == 1
 
 
 NAMES = sorted({"item_id"}.union(*FIELDS.values()))

@@ -21,8 +21,8 @@ from typer.testing import CliRunner
 
 from din.base.errors import MOST_SHOWN
 from din.bundle import Scorer
-from din.bundle.explain import explain
 from din.cli import app
+from din_loop.explain import explain
 from din_loop.server import bodies
 from tests.helpers.code_blocks import Block, of, statements
 

@@ -1,15 +1,29 @@
-"""Why a score: effects are differences of scores, and only what the model reads has one."""
+"""`din score`: its limits, and why a score: effects are differences of scores, only of what the model reads."""
 
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from din import cli
 from din.base.errors import InputError
 from din.bundle import Scorer
-from din.bundle.explain import explain, explain_file
-from tests.factories.bundles import HISTORY, REQUEST
+from din.params.reading import Params
+from din_loop.explain import explain, explain_file
+from tests.factories.bundles import HISTORY, REQUEST, Finished, built_once
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Finished:
+    return built_once(tmp_path_factory, params)
+
+
+@pytest.fixture(scope="module")
+def scorer(finished: Finished) -> Scorer:
+    return Scorer.open(finished.bundle)
 
 
 def test_effects_are_differences_of_scores(scorer: Scorer) -> None:
@@ -57,3 +71,16 @@ def test_a_file_is_explained_line_by_line(scorer: Scorer) -> None:
     with pytest.raises(InputError, match="line 2: candidates"):
         list(explain_file(scorer, io.BytesIO(line + b"\n{}\n"), 2))
     assert explain(scorer, {"candidates": []}).effects.shape[1] == 0
+
+
+def test_the_command_takes_limits(finished: Finished, tmp_path: Path) -> None:
+    """A request beyond `din score --max-…` gives exit code 2 and one line, and others are answered."""
+    path = tmp_path / "requests.jsonl"
+    path.write_text(json.dumps({"candidates": ["i1"] * 5, "history": ["i1"] * 8}) + "\n")
+    start = ["score", "--input", str(path), "--bundle", str(finished.bundle)]
+    assert len(json.loads(CliRunner().invoke(cli.app, start).stdout)["probabilities"]) == 5
+    for option, value in (("candidates", "4"), ("history", "7"), ("request-mb", "0.001")):
+        if option == "request-mb":
+            path.write_text(json.dumps({"candidates": ["i1"] * 500}) + "\n")
+        done = CliRunner().invoke(cli.app, [*start, f"--max-{option}", value])
+        assert done.exit_code == 2 and f"--max-{option}" in done.stderr and done.stderr.count("\n") == 1
