@@ -4,17 +4,23 @@ A plugin is a file of the repository that `plugins` of params.yaml names, or a m
 entry point in the group `din_ctr.plugins`. A plugin runs with the rights of the pipeline, so only the repository's own
 params.yaml may name files: parameters of a single run can't (see `dags`).
 
+A plugin may import its neighbours, Python files of the same folder: `from .attention import Block`. They are modules of
+the package `din_plugins`, as plugins are, so all of them need different names. Wherever a plugin's code counts, the
+code of the neighbours that it imports counts too.
+
 A process that scores has no params.yaml. It loads installed plugins, and the files that its command names. A bundle
 names the plugins that its kinds of field need, and never brings their code.
 """
 
+import ast
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from hashlib import sha256
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 
 from din.base.errors import InputError
 from din.base.names import Digest
@@ -31,7 +37,8 @@ PACKAGES = (
     "validation",
 )
 """The packages of this distribution, whose code may decide what a stage writes."""
-_PREFIX = "din_plugins."
+_PACKAGE = "din_plugins"
+_PREFIX = f"{_PACKAGE}."
 
 
 def load(files: Iterable[str], root: Path) -> None:
@@ -57,7 +64,7 @@ def load_files(files: Iterable[Path]) -> None:
     for path in paths:
         if path.suffix != ".py" or not path.is_file():
             raise InputError(f"plugin {path}: not found; expected a Python file")
-    _load_all(paths)
+    _load_all(with_neighbours(paths))
 
 
 def files_of(modules: Iterable[str]) -> list[Path]:
@@ -69,7 +76,7 @@ def require(needed: Mapping[str, Digest], where: object) -> None:
     """Check that the plugins that a bundle needs are loaded as they were when it was made; load installed ones first.
 
     Args:
-        needed: the sha256 of each plugin's file, by the name of its module.
+        needed: the sha256 of the file of each plugin and neighbour, by the name of its module.
         where: the bundle, for errors.
 
     Raises:
@@ -95,28 +102,83 @@ def installed() -> list[Path]:
 
 
 def located(files: Iterable[str], root: Path) -> list[Path]:
-    """Return the paths of the files of plugins.
+    """Return the paths of the files of plugins and their neighbours, each after the neighbours that it imports.
 
     Raises:
-        InputError: one is not a Python file below `root`, or two have the same name.
+        InputError: one is not a Python file below `root`, imports a neighbour that does not exist, or two have the same
+            name.
     """
-    paths: dict[str, Path] = {}
+    paths: list[Path] = []
     for file in files:
         path = (root / file).resolve()
         if path.suffix != ".py" or not path.is_relative_to(root.resolve()) or not path.is_file():
             raise InputError(f"plugins: {file}: not found; expected a Python file below the folder of params.yaml")
-        if paths.setdefault(path.stem, path) != path:
-            raise InputError(f"plugins: {file}: another plugin has the name {path.name}; rename one of them")
-    return [*paths.values()]
+        paths.append(path)
+    return with_neighbours(paths)
+
+
+def with_neighbours(paths: Iterable[Path]) -> list[Path]:
+    """Return files and the neighbours that they import, directly or not, each after the neighbours that it imports.
+
+    Raises:
+        InputError: a file imports a neighbour that does not exist, or two files have the same name.
+    """
+    reached: dict[Path, None] = {}
+    begun: set[Path] = set()
+
+    def reach(path: Path) -> None:
+        if path not in begun:
+            begun.add(path)
+            for neighbour in _imported_by(path):
+                reach(neighbour)
+            reached[path] = None
+
+    for path in paths:
+        reach(path)
+    names: dict[str, Path] = {}
+    for path in reached:
+        if names.setdefault(path.stem, path) != path:
+            raise InputError(f"plugins: {path}: {names[path.stem]} has the same name; rename one of them")
+    return [*reached]
 
 
 def digest_of(module: str) -> dict[str, Digest]:
-    """Return the sha256 of a plugin's file by the name of its module, or nothing for a module of this distribution."""
+    """Return the sha256 of the files of a plugin and its neighbours by the names of their modules.
+
+    A module of this distribution has none.
+    """
     loaded = sys.modules[module]
     if module.partition(".")[0] in PACKAGES:
         return {}
-    source = loaded.source if module.startswith(_PREFIX) else Path(loaded.__file__ or "").read_bytes()
-    return {module: Digest(sha256(source).hexdigest())}
+    sources = loaded.sources if module.startswith(_PREFIX) else {module: Path(loaded.__file__ or "").read_bytes()}
+    return {name: Digest(sha256(source).hexdigest()) for name, source in sources.items()}
+
+
+def _imported_by(path: Path) -> Iterator[Path]:
+    """Yield the neighbours that a file imports by their names.
+
+    Raises:
+        InputError: one does not exist.
+    """
+    try:
+        tree = ast.parse(path.read_bytes())
+    except SyntaxError as error:
+        raise _broken(path, error) from error
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Import | ast.ImportFrom):
+            continue
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = ["." * node.level + node.module]
+        else:
+            dots = "." * node.level if isinstance(node, ast.ImportFrom) else ""
+            names = [dots + alias.name for alias in node.names]
+        relative = [f".{name.removeprefix(_PREFIX)}" if name.startswith(_PREFIX) else name for name in names]
+        for name in (name[1:] for name in relative if name.startswith(".")):
+            neighbour = path.with_name(f"{name}.py")
+            if not neighbour.is_file():
+                text = ast.unparse(node)
+                raise InputError(f"plugins: {path}:{node.lineno}: `{text}`: expected a file {name}.py in this folder")
+            yield neighbour
 
 
 def _load_all(files: Iterable[Path]) -> None:
@@ -138,15 +200,17 @@ def _load_installed(entry: EntryPoint) -> None:
 
 
 def _load_file(path: Path) -> None:
+    """Import a file after its neighbours, unless it and they are loaded as they are now."""
     name = _PREFIX + path.stem
     loaded = sys.modules.get(name)
-    source = path.read_bytes()
-    if loaded is not None and getattr(loaded, "source", None) == source:
+    sources = {_PREFIX + file.stem: file.read_bytes() for file in reversed(with_neighbours([path]))}
+    if loaded is not None and getattr(loaded, "sources", None) == sources:
         return
+    sys.modules.setdefault(_PACKAGE, _package())
     spec = spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = module_from_spec(spec)
-    module.source = source  # type: ignore[attr-defined]
+    module.sources = sources  # type: ignore[attr-defined]
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
@@ -154,7 +218,25 @@ def _load_file(path: Path) -> None:
         del sys.modules[name]
         if isinstance(error, InputError):
             raise
-        raise InputError(f"plugins: {path}{_line(error, path)}: {_fault(error)}; correct it") from error
+        raise _broken(path, error) from error
+
+
+def _package() -> ModuleType:
+    """Return the package of plugins and neighbours, which has no folder, since all its modules are loaded by name."""
+    package = ModuleType(_PACKAGE)
+    package.__path__ = []
+    return package
+
+
+def _broken(path: Path, error: Exception) -> InputError:
+    advice = "correct it"
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        neighbour = error.name.rpartition(".")[2]
+        if error.name.startswith(_PREFIX):
+            advice = f"{path.name} and {neighbour}.py import each other; move what both need to a third file"
+        elif path.with_name(f"{neighbour}.py").is_file() or error.name == path.parent.name:
+            advice = "import a file of the same folder with a dot: `from .NAME import …`"
+    return InputError(f"plugins: {path}{_line(error, path)}: {_fault(error)}; {advice}")
 
 
 def _fault(error: Exception) -> str:

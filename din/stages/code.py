@@ -9,8 +9,8 @@ Every stage imports all of `din.params` to read params.yaml. Modules of blocks t
 `params` in dvc.yaml are left out there, so a new limit of the gate changes no other stage.
 
 A seam imports its modules by name, so a module that imports a seam counts as importing the modules that the call of
-`Seam` names, and those behind the group of entry points that it names. A plugin's file counts for the stages that hold
-a seam from whose package it imports, so a new model reruns training, but not fetch.
+`Seam` names, and those behind the group of entry points that it names. A plugin's file and its neighbours count for the
+stages that hold a seam from whose package one of them imports, so a new model reruns training, but not fetch.
 
 The package grimp finds the same modules, as a test checks, but would replace only a few lines. The source is parsed
 anyway, for the digests and for the imports of a single command.
@@ -41,7 +41,7 @@ from din.base.names import Digest
 from din.base.workspace import Workspace
 from din.moved import today
 from din.params.reading import Params
-from din.plugins import PACKAGES, installed, located
+from din.plugins import PACKAGES, installed, located, with_neighbours
 from din.stages.pipeline import Stage, stages_of
 
 _ROOT = Path(__file__).parents[2]
@@ -118,10 +118,11 @@ def code_of(stage: Stage, plugins: Iterable[Path] = ()) -> StageCode:
     The stage's `meta.packages` names packages that it uses, but that only other packages import.
 
     Args:
-        plugins: the files of all plugins. A file counts if it imports from the package of a seam of the stage.
+        plugins: the files of all plugins. A file and the neighbours that it imports count if one of them imports from
+            the package of a seam of the stage.
 
     Raises:
-        InputError: the stage runs no command of this repository, or a plugin has a relative import.
+        InputError: the stage runs no command of this repository, or a plugin imports a neighbour that does not exist.
     """
     blocks = {key.partition(".")[0] for key in stage.params}
     modules = closure(imports_of_command(stage.command), blocks)
@@ -129,14 +130,11 @@ def code_of(stage: Stage, plugins: Iterable[Path] = ()) -> StageCode:
     packages |= set(stage.meta.get("packages", ()))
     files = digests(modules)
     owners = {name for name in modules if _module(name).built_in}
-    for path in plugins:
-        tree = ast.parse(path.read_bytes())
-        try:
-            imports = set(map(today, _imports(tree)))
-        except InputError as error:
-            raise InputError(f"plugins: {path}: {error}") from None
+    for plugin in plugins:
+        trees = {path: ast.parse(path.read_bytes()) for path in with_neighbours([plugin])}
+        imports = {today(name) for tree in trees.values() for name in _imports(tree, neighbours=True)}
         if any(f"{name}.".startswith(f"{owner}.") for name in imports for owner in owners):
-            files |= {f"plugins/{path.name}": _sha256(_without_docstrings(tree))}
+            files |= {f"plugins/{path.name}": _sha256(_without_docstrings(tree)) for path, tree in trees.items()}
             files |= digests(closure(imports, blocks))
             packages |= _packages(imports)
     return StageCode(files=files, packages={name: _version(name) for name in packages})
@@ -272,12 +270,18 @@ def _sha256(text: str) -> Digest:
     return Digest(hashlib.sha256(text.encode()).hexdigest())
 
 
-def _imports(tree: ast.AST) -> Iterator[str]:
-    """Yield the imported names below a node that may be modules: for `from a import b`, both `a` and `a.b`."""
+def _imports(tree: ast.AST, neighbours: bool = False) -> Iterator[str]:
+    """Yield the imported names below a node that may be modules: for `from a import b`, both `a` and `a.b`.
+
+    Raises:
+        InputError: an import is relative, and not allowed to be one of a plugin's `neighbours`.
+    """
     for node in _executed(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
+            if neighbours and node.level:
+                continue
             if node.module is None or node.level:
                 raise InputError(f"`{ast.unparse(node)}`: a relative import; expected the full name of a module")
             yield node.module

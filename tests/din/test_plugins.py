@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from din import plugins
+from din.base.artifacts import write_bytes
 from din.base.errors import InputError
 from din.base.workspace import Workspace
 from din.data import SOURCES, rows
@@ -36,7 +37,7 @@ def test_two_plugins_have_two_names(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "model.py").touch()
     plugins.load(["a/model.py", "a/model.py"], tmp_path)
-    with pytest.raises(InputError, match=r"plugins: b/model.py: another plugin has the name model.py; rename"):
+    with pytest.raises(InputError, match=r"b/model.py: \S+a/model.py has the same name; rename"):
         plugins.load(["a/model.py", "b/model.py"], tmp_path)
 
 
@@ -104,12 +105,44 @@ def test_a_plugin_counts_however_it_imports_the_seam(line: str, tmp_path: Path) 
     assert _files(stages_of(Workspace(ROOT))["train"], plugin)
 
 
-def test_a_relative_import_is_named(tmp_path: Path) -> None:
-    """Plugins are single files, so there is nothing to import relatively."""
-    plugin = tmp_path / "transformer.py"
-    plugin.write_text("def build():\n    from . import attention\n")
-    with pytest.raises(InputError, match=r"transformer.py: `from \. import attention`: a relative import"):
-        code.code_of(stages_of(Workspace(ROOT))["train"], [plugin])
+def test_a_neighbour_counts_as_its_plugin_does(tmp_path: Path) -> None:
+    """Its edit loads the plugin again, changes the digests that stages and bundles hold, and is refused by a bundle."""
+    block = tmp_path / "block.py"
+    block.write_text("from . import size\nHEADS = size.HEADS\n")
+    (tmp_path / "size.py").write_text("HEADS = 1\n")
+    (tmp_path / "unused.py").write_text("raise ValueError\n")
+    plugin = tmp_path / "tower.py"
+    plugin.write_text("from din.model import MODELS\nfrom din_plugins.block import HEADS\n")
+    train = stages_of(Workspace(ROOT))["train"]
+    plugins.load(["tower.py"], tmp_path)
+    before = _files(train, plugin)
+    assert before.keys() == {"plugins/tower.py", "plugins/block.py", "plugins/size.py"}
+    needed = plugins.digest_of("din_plugins.tower")
+    plugins.require(needed, "bundle")
+    (tmp_path / "size.py").write_text("HEADS = 2\n")
+    assert _files(train, plugin) != before
+    plugins.load(["tower.py"], tmp_path)
+    assert sys.modules["din_plugins.tower"].HEADS == 2
+    with pytest.raises(InputError, match=r"needs the plugin size.py with sha256 \w+, but size.py here has"):
+        plugins.require(needed, "bundle")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("from . import attention", r":1: `from . import attention`: expected a file attention.py in this folder"),
+        ("import block", r":1: ModuleNotFoundError: .* with a dot: `from .NAME import …`"),
+        ("from plugins.block import X", r":1: ModuleNotFoundError: .* with a dot: `from .NAME import …`"),
+        ("from .mutual import X", r":1: ModuleNotFoundError: .*; mutual.py and wrong.py import each other; move"),
+    ],
+)
+def test_a_wrong_import_of_a_neighbour_names_the_right_one(tmp_path: Path, line: str, message: str) -> None:
+    """Somebody who writes a plugin sees the line, and what to write instead."""
+    folder = tmp_path / "plugins"
+    for name, text in {"block": "X = 1", "mutual": "from .wrong import X", "wrong": line}.items():
+        write_bytes(folder / f"{name}.py", text.encode())
+    with pytest.raises(InputError, match=message):
+        plugins.load(["plugins/wrong.py"], tmp_path)
 
 
 def test_a_gate_of_a_plugin_counts_for_the_gate_alone(tmp_path: Path) -> None:
