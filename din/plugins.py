@@ -12,9 +12,8 @@ A process that scores has no params.yaml. It loads installed plugins, and the fi
 names the plugins that its kinds of field need, and never brings their code.
 """
 
-import ast
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from hashlib import sha256
 from importlib.metadata import EntryPoint, entry_points
@@ -24,6 +23,7 @@ from types import ModuleType
 
 from din.base.errors import InputError
 from din.base.names import Digest
+from din.neighbours import PACKAGE, PREFIX, with_neighbours
 
 GROUP = "din_ctr.plugins"
 PACKAGES = (
@@ -37,8 +37,6 @@ PACKAGES = (
     "validation",
 )
 """The packages of this distribution, whose code may decide what a stage writes."""
-_PACKAGE = "din_plugins"
-_PREFIX = f"{_PACKAGE}."
 
 
 def load(files: Iterable[str], root: Path) -> None:
@@ -69,7 +67,7 @@ def load_files(files: Iterable[Path]) -> None:
 
 def files_of(modules: Iterable[str]) -> list[Path]:
     """Return the files of those modules that were loaded from files of plugins."""
-    return [Path(sys.modules[name].__file__ or "") for name in dict.fromkeys(modules) if name.startswith(_PREFIX)]
+    return [Path(sys.modules[name].__file__ or "") for name in dict.fromkeys(modules) if name.startswith(PREFIX)]
 
 
 def require(needed: Mapping[str, Digest], where: object) -> None:
@@ -87,7 +85,7 @@ def require(needed: Mapping[str, Digest], where: object) -> None:
     for module, digest in needed.items():
         loaded = digest_of(module).get(module) if module in sys.modules else None
         if loaded != digest:
-            name = f"{module.removeprefix(_PREFIX)}.py" if module.startswith(_PREFIX) else module
+            name = f"{module.removeprefix(PREFIX)}.py" if module.startswith(PREFIX) else module
             problem = f"but {name} here has {loaded}" if loaded else "which is not loaded"
             raise InputError(
                 f"{where}: needs the plugin {name} with sha256 {digest}, {problem}; name its file in "
@@ -117,31 +115,6 @@ def located(files: Iterable[str], root: Path) -> list[Path]:
     return with_neighbours(paths)
 
 
-def with_neighbours(paths: Iterable[Path]) -> list[Path]:
-    """Return files and the neighbours that they import, directly or not, each after the neighbours that it imports.
-
-    Raises:
-        InputError: a file imports a neighbour that does not exist, or two files have the same name.
-    """
-    reached: dict[Path, None] = {}
-    begun: set[Path] = set()
-
-    def reach(path: Path) -> None:
-        if path not in begun:
-            begun.add(path)
-            for neighbour in _imported_by(path):
-                reach(neighbour)
-            reached[path] = None
-
-    for path in paths:
-        reach(path)
-    names: dict[str, Path] = {}
-    for path in reached:
-        if names.setdefault(path.stem, path) != path:
-            raise InputError(f"plugins: {path}: {names[path.stem]} has the same name; rename one of them")
-    return [*reached]
-
-
 def digest_of(module: str) -> dict[str, Digest]:
     """Return the sha256 of the files of a plugin and its neighbours by the names of their modules.
 
@@ -150,35 +123,8 @@ def digest_of(module: str) -> dict[str, Digest]:
     loaded = sys.modules[module]
     if module.partition(".")[0] in PACKAGES:
         return {}
-    sources = loaded.sources if module.startswith(_PREFIX) else {module: Path(loaded.__file__ or "").read_bytes()}
+    sources = loaded.sources if module.startswith(PREFIX) else {module: Path(loaded.__file__ or "").read_bytes()}
     return {name: Digest(sha256(source).hexdigest()) for name, source in sources.items()}
-
-
-def _imported_by(path: Path) -> Iterator[Path]:
-    """Yield the neighbours that a file imports by their names.
-
-    Raises:
-        InputError: one does not exist.
-    """
-    try:
-        tree = ast.parse(path.read_bytes())
-    except SyntaxError as error:
-        raise _broken(path, error) from error
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Import | ast.ImportFrom):
-            continue
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names = ["." * node.level + node.module]
-        else:
-            dots = "." * node.level if isinstance(node, ast.ImportFrom) else ""
-            names = [dots + alias.name for alias in node.names]
-        relative = [f".{name.removeprefix(_PREFIX)}" if name.startswith(_PREFIX) else name for name in names]
-        for name in (name[1:] for name in relative if name.startswith(".")):
-            neighbour = path.with_name(f"{name}.py")
-            if not neighbour.is_file():
-                text = ast.unparse(node)
-                raise InputError(f"plugins: {path}:{node.lineno}: `{text}`: expected a file {name}.py in this folder")
-            yield neighbour
 
 
 def _load_all(files: Iterable[Path]) -> None:
@@ -201,12 +147,12 @@ def _load_installed(entry: EntryPoint) -> None:
 
 def _load_file(path: Path) -> None:
     """Import a file after its neighbours, unless it and they are loaded as they are now."""
-    name = _PREFIX + path.stem
+    name = PREFIX + path.stem
     loaded = sys.modules.get(name)
-    sources = {_PREFIX + file.stem: file.read_bytes() for file in reversed(with_neighbours([path]))}
+    sources = {PREFIX + file.stem: file.read_bytes() for file in reversed(with_neighbours([path]))}
     if loaded is not None and getattr(loaded, "sources", None) == sources:
         return
-    sys.modules.setdefault(_PACKAGE, _package())
+    sys.modules.setdefault(PACKAGE, _package())
     spec = spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = module_from_spec(spec)
@@ -223,7 +169,7 @@ def _load_file(path: Path) -> None:
 
 def _package() -> ModuleType:
     """Return the package of plugins and neighbours, which has no folder, since all its modules are loaded by name."""
-    package = ModuleType(_PACKAGE)
+    package = ModuleType(PACKAGE)
     package.__path__ = []
     return package
 
@@ -232,7 +178,7 @@ def _broken(path: Path, error: Exception) -> InputError:
     advice = "correct it"
     if isinstance(error, ModuleNotFoundError) and error.name:
         neighbour = error.name.rpartition(".")[2]
-        if error.name.startswith(_PREFIX):
+        if error.name.startswith(PREFIX):
             advice = f"{path.name} and {neighbour}.py import each other; move what both need to a third file"
         elif path.with_name(f"{neighbour}.py").is_file() or error.name == path.parent.name:
             advice = "import a file of the same folder with a dot: `from .NAME import …`"
@@ -245,7 +191,7 @@ def _fault(error: Exception) -> str:
 
 def _line(error: Exception, path: Path) -> str:
     """Return the last line of a plugin that an error passed through, e.g. `:12`, or nothing if there is none."""
-    line = error.lineno if isinstance(error, SyntaxError) else None
+    line = None
     trace = error.__traceback__
     while trace is not None:
         line = trace.tb_lineno if trace.tb_frame.f_code.co_filename == str(path) else line

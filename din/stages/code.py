@@ -40,8 +40,9 @@ from din.base.errors import InputError, shown
 from din.base.names import Digest
 from din.base.workspace import Workspace
 from din.moved import today
+from din.neighbours import with_neighbours
 from din.params.reading import Params
-from din.plugins import PACKAGES, installed, located, with_neighbours
+from din.plugins import PACKAGES, installed, located
 from din.stages.pipeline import Stage, stages_of
 
 _ROOT = Path(__file__).parents[2]
