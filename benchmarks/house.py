@@ -28,11 +28,11 @@ CEILINGS = {
     "lines of tests": 33_950,
     "lines of the tests' helpers": 5_750,
     "lines that `import din.train.fit` loads": 6_800,
-    "lines that `import din.bundle.scorer` loads": 4_550,
+    "lines that `import din.bundle.scorer` loads": 4_560,
     "lines to read to write a `pool()`": 600,
     "lines of the model path and the loop": 1_900,
     "parameters": 132,
-    "commands": 27,
+    "commands": 28,
     "terms of the glossary": 30,
     "pages": 26,
 }

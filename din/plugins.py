@@ -182,7 +182,12 @@ def _broken(path: Path, error: Exception) -> InputError:
             advice = f"{path.name} and {neighbour}.py import each other; move what both need to a third file"
         elif path.with_name(f"{neighbour}.py").is_file() or error.name == path.parent.name:
             advice = "import a file of the same folder with a dot: `from .NAME import …`"
-    return InputError(f"plugins: {path}{_line(error, path)}: {_fault(error)}; {advice}")
+    return InputError(f"plugins: {fault(path, error)}; {advice}")
+
+
+def fault(path: Path, error: Exception) -> str:
+    """Describe the error of a plugin's code, with the file and the last of its lines that the error passed through."""
+    return f"{path}{_line(error, path)}: {_fault(error)}"
 
 
 def _fault(error: Exception) -> str:

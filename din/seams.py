@@ -123,6 +123,10 @@ class Seam(Generic[T]):
             return iter(sorted(self._things, key=lambda name: place.get(self._things[name].module, len(place))))
         return iter(dict.fromkeys((*self._modules, *self._things)))
 
+    def of_module(self, module: str) -> list[str]:
+        """Return the names that a module has registered."""
+        return [name for name, thing in self._things.items() if thing.module == module]
+
     def unknown(self, name: object) -> str:
         """Return the message about a name that nothing here has."""
         advice = "choose one, or name the file that registers it in plugins of params.yaml"

@@ -1,15 +1,17 @@
 """The commands about a repository and its machine: `din init`, `status` and `doctor`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from din.base.commandline import AsJson, commands
+from din.base.commandline import AsJson, commands, examples
 from din.base.errors import InputError
 from din.base.workspace import require
-from din.cli.run import HERE, answering
+from din.cli.run import HERE, answering, params_here
 
 app = typer.Typer()
+plugin = typer.Typer(no_args_is_help=True, help="Plugins.", epilog=examples("din plugin check plugins/transformer.py"))
 beginning = commands(app, "Start")
 looking = commands(app, "This workspace and machine")
 
@@ -89,3 +91,23 @@ def doctor(as_json: AsJson = False) -> None:
         print_results(findings, as_json)
     if any(finding.state == "failed" for finding in findings):
         raise typer.Exit(1)
+
+
+@commands(plugin)("din plugin check plugins/transformer.py")
+def check(
+    files: Annotated[list[Path], typer.Argument(help="The Python files; options come from the params.yaml here.")],
+) -> None:
+    """Try all that plugins register on a tiny log, in seconds: models, kinds, sources, gates and advice.
+
+    The exit code is 2 if a plugin fails, and 3 if PyTorch and the exported graph give different scores.
+    """
+    with answering("train"):
+        from din_start.plugin_check import check
+
+        params = params_here() if HERE.params.exists() else None
+        for file in files:
+            for line in check(file, params, HERE.root):
+                print(line, flush=True)
+
+
+app.add_typer(plugin, name="plugin", rich_help_panel="Start")

@@ -24,7 +24,8 @@ from din.params.overlays import edit
 from din.params.reading import Params, plain
 from din.stages import pipeline
 from din_logs.movielens import FIELDS
-from tests.factories.bundles import START, build, crown, part
+from din_start.tiny_run import START, part
+from tests.factories.bundles import build, crown
 from tests.helpers.code_blocks import ENDINGS, EXCLUDED, ROOT, Block, execute, of, shell_blocks, statements
 from tests.helpers.command_lines import parsed
 from tests.helpers.settings import changed

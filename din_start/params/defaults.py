@@ -17,9 +17,13 @@ _HEAD = """
 """
 
 
-def defaults(schema: str = "docs/params.schema.json") -> str:
-    """Return the text of a parameter file that editors check against the JSON Schema at a path."""
-    return SCHEMA_LINE + schema + _HEAD + "".join(f"{line}\n" for line in _lines(Params(), ""))
+def defaults(schema: str = "docs/params.schema.json", params: Params | None = None) -> str:
+    """Return the text of a parameter file that editors check against the JSON Schema at a path.
+
+    Args:
+        params: other values than the defaults.
+    """
+    return SCHEMA_LINE + schema + _HEAD + "".join(f"{line}\n" for line in _lines(params or Params(), ""))
 
 
 def _lines(block: Block, indent: str) -> Iterator[str]:

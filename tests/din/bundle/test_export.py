@@ -322,5 +322,6 @@ def test_the_card_says_how_negatives_were_sampled(finished: Finished) -> None:
 def test_the_card_shows_metrics_and_fields(finished: Finished) -> None:
     """The model card agrees with the facts."""
     card = (finished.bundle / "MODEL_CARD.md").read_text()
-    assert "| this model, test | 0.7500 | 0.7400 |" in card
+    test = documents.read(Evaluation, finished.here.evaluation).test
+    assert f"| this model, test | {test.auc:.4f} | {test.gauc:.4f} |" in card
     assert "- context: `hour` (numeric), `marks` (multi), `tab` (categorical)" in card
