@@ -22,10 +22,10 @@ ROOMS = (*PACKAGES, "dags", "benchmarks", "tests")
 _POOL = ("din/model/model.py", "din/model/embedding_mlp.py", "din/model/din.py", "din/model/attention.py")
 """The files to read before writing a `pool()`, together with din/ops/histories.py."""
 CEILINGS = {
-    "lines of din": 26_500,
-    "lines of all but benchmarks and tests": 46_350,
+    "lines of din": 25_900,
+    "lines of all but benchmarks and tests": 46_600,
     "lines of benchmarks": 8_100,
-    "lines of tests": 33_950,
+    "lines of tests": 34_100,
     "lines of the tests' helpers": 5_750,
     "lines that `import din.train.fit` loads": 6_800,
     "lines that `import din.bundle.scorer` loads": 4_560,

@@ -22,14 +22,17 @@ SILENT = "users without clicks"
 EAGER = "users who clicked on everything"
 CALIBRATION = "calibration"
 ENTROPY = "normalised entropy"
-DECLINE = "AUC of the last week"
-QUALITY = frozenset({"AUC", "GAUC", ENTROPY, DECLINE})
+AUC = "AUC"
+QUALITY = frozenset({AUC, "GAUC", ENTROPY})
 """The figures that tell how well the champion ranks."""
-PREDICTIONS = frozenset({"prediction", "scores"})
+PREDICTION = "prediction"
+PREDICTIONS = frozenset({PREDICTION, "scores"})
 OUTPUTS = QUALITY | PREDICTIONS | {CALIBRATION}
 """The figures that follow from the champion's predictions."""
 _CLICKS = frozenset({CTR, SILENT, EAGER})
 """The figures of clicks alone."""
+OVER_WEEKS = " over weeks"
+SINCE_PROMOTION = " since promotion"
 _ALARMS = "alarms"
 _MOST = 1_000
 """The newest alarms that are read."""
@@ -77,6 +80,11 @@ class Advice:
     why: str
 
 
+def base_name(figure: str) -> str:
+    """Return the name of the figure that is compared, whether with the last week, over weeks or since the promotion."""
+    return figure.removesuffix(OVER_WEEKS).removesuffix(SINCE_PROMOTION)
+
+
 def advise(figure: str, alarming: Collection[str], is_new: bool, observed: float | None = None) -> Advice:
     """Return what to do about an alarm.
 
@@ -86,6 +94,8 @@ def advise(figure: str, alarming: Collection[str], is_new: bool, observed: float
         is_new: whether the bundle gave its first answer on that day or the day before.
         observed: the value of the figure.
     """
+    figure = base_name(figure)
+    alarming = {*map(base_name, alarming)}
     sent = {name for name in alarming if name not in OUTPUTS | _CLICKS | {AGE, WAIT} and not _is_unknown(name)}
     if figure == AGE:
         return Advice("retrain", "no newer candidate was promoted: `din status` names the stage that ended the run")

@@ -10,14 +10,12 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from scipy.stats import ttest_ind
 
 from din.base.errors import InputError
 from din.base.git import absolute
@@ -27,10 +25,14 @@ from din.metrics.estimates import Metric, estimate
 from din.schema import ITEM_ID, LABEL, TIMESTAMP, USER_ID
 from din_loop import served_log
 from din_loop.served import Served, ServedSource, reading
-from din_loop.watch.alarms import CALIBRATION, CTR, DECLINE, EAGER, ENTROPY, SILENT
-from din_loop.watch.spread import WEEK, Check, Figure, Worse, ratio, usual_days
-from din_loop.watch.traffic import DAY, DAYS, drawn
+from din_loop.watch.alarms import CALIBRATION, CTR, EAGER, ENTROPY, SILENT
+from din_loop.watch.spread import Figure, Worse, ratio, usual_days
+from din_loop.watch.traffic import DAY, drawn
 
+DAYS = 42
+"""The days before the newest one."""
+_LATEST = 14
+"""The most days by which the newest whole day may be late."""
 METRICS: dict[Metric, tuple[str, Worse]] = {
     "calibration_ratio": (CALIBRATION, "either"),
     "log_loss": (ENTROPY, "higher"),
@@ -79,7 +81,7 @@ def read(workspace: Workspace, log: Path, options: Served, last: date, share: fl
             "the clicks of all others are counted as belonging to no answer"
         )
     with TemporaryDirectory() as scratch, duckdb.connect() as con:
-        answers = quoted(str(_draw(con, log, last - 2 * DAYS * DAY, share, Path(scratch, name))))
+        answers = quoted(str(_draw(con, log, last - (DAYS + _LATEST) * DAY, share, Path(scratch, name))))
         con.register("events", ServedSource(Workspace(Path(scratch)), local, None).read().events.table)
         query = f"SELECT max(CAST({TIMESTAMP} AS DATE)) FROM events WHERE {TIMESTAMP} < DATE '{last + DAY}'"
         ((newest,),) = con.execute(query).fetchall()
@@ -131,21 +133,6 @@ def figures(days: Sequence[Outcome], alarms: Collection[tuple[date, str]]) -> di
         errors = np.array([estimated.standard_error for estimated in estimates]) / scale
         figures_by_name[name] = Figure.level(values, errors, users, worse, usual=usual(name))
     return figures_by_name
-
-
-def decline(days: Sequence[Outcome]) -> list[Check]:
-    """Compare the AUC of a bundle's last days with that of its first days, among these, by Welch's t-test.
-
-    A slow decline does not show from one day to the next. Return nothing if the bundle has not served for two weeks.
-    """
-    estimates = [estimate("auc", day.labels, day.scores, day.users) for day in days if day.version == days[-1].version]
-    aucs = np.array([estimated.value for estimated in estimates if np.isfinite(estimated.standard_error)])
-    if len(aucs) < 2 * WEEK:
-        return []
-    first, last = aucs[:WEEK], aucs[-WEEK:]
-    test: Any = ttest_ind(last, first, equal_var=False, alternative="less")
-    p = float(test.pvalue)
-    return [Check(DECLINE, float(last.mean()), p=p)] if np.isfinite(p) else []
 
 
 def _draw(con: duckdb.DuckDBPyConnection, log: Path, first: date, share: float, folder: Path) -> Path:

@@ -156,6 +156,13 @@ class Check:
     p: float | None = None
     problem: str | None = None
 
+    @property
+    def is_outside(self) -> bool:
+        """Whether the value is outside of its bounds."""
+        value = self.observed
+        above = value is not None and self.high is not None and value > self.high
+        return above or (value is not None and self.low is not None and value < self.low)
+
 
 def usual_days(days: Sequence[date], figure: str, alarms: Collection[tuple[date, str]]) -> NDArray[np.bool_]:
     """Return on which days a figure did not alarm [D], given the days and figures that did."""
@@ -177,12 +184,25 @@ def judge(name: str, figure: Figure) -> Check:
     between = max(0.0, variance - float(np.mean(figure.earlier_errors**2)))
     spread = float(np.sqrt(max(variance, between + figure.errors[-1] ** 2) * (1 + 1 / count)))
     away = float(figure.shifts[-1] - earlier.mean())
+    return compared(name, figure, float(figure.values[-1]), away, spread, count - 1)
+
+
+def compared(
+    name: str, figure: Figure, value: float, away: float, spread: float, freedom: int, least: float = 0.0
+) -> Check:
+    """Return the check of a value by Student's t.
+
+    Args:
+        away: the difference between the value and a usual one.
+        spread: the standard error of the difference, known from `freedom` degrees of freedom.
+        least: a smaller difference is no alarm, however certain.
+    """
     risk = FALSE_ALARMS / 2 if figure.worse == "either" else FALSE_ALARMS
-    reach = float(stdtrit(count - 1, 1 - risk)) * spread
-    middle = float(figure.values[-1]) - away
-    low = None if figure.worse == "higher" else figure.shown(middle - reach)
-    high = None if figure.worse == "lower" else figure.shown(middle + reach)
-    return Check(name, observed, low, high, _p_value(away, spread, count - 1, figure.worse))
+    reach = max(least, float(stdtrit(freedom, 1 - risk)) * spread)
+    low = None if figure.worse == "higher" else figure.shown(value - away - reach)
+    high = None if figure.worse == "lower" else figure.shown(value - away + reach)
+    p = _p_value(away, spread, freedom, figure.worse) if abs(away) >= least else 1.0
+    return Check(name, figure.shown(value), low, high, p)
 
 
 def alarms_among(checks: Sequence[Check], share: float = FALSE_ALARMS) -> list[Check]:

@@ -12,12 +12,13 @@ from din.base.errors import GateClosed, InputError, Unavailable
 from din.base.names import Version
 from din.base.printing import print_table
 from din.base.workspace import Workspace
-from din.contracts.facts import NOT_CALIBRATED
+from din.contracts.facts import NOT_CALIBRATED, Facts
 from din.release.registry.registry import Registry
 from din_loop.served import Served
 from din_loop.watch import outcomes, traffic
-from din_loop.watch.alarms import AGE, CALIBRATION, ENTROPY, PREDICTIONS, WAIT, Alarm, advise, keep, kept
-from din_loop.watch.spread import FEW_DAYS, Check, alarms_among, judge
+from din_loop.watch.alarms import AGE, CALIBRATION, ENTROPY, PREDICTIONS, WAIT, Alarm, advise, base_name, keep, kept
+from din_loop.watch.memory import LEAST_CHANGE, over_weeks, since_promotion
+from din_loop.watch.spread import FEW_DAYS, Check, Figure, alarms_among, judge
 from din_loop.watch.traffic import DAY
 
 _NEW_DAYS = 2
@@ -57,15 +58,25 @@ class _Judged:
 
     Attributes:
         answered: the newest day with an answer.
+        daily: compared with the days before.
+        slow: compared over weeks.
+        bounded: compared with fixed limits.
         version: the bundle that answered. None if none did.
         is_new: whether its first answer was on that day or the day before.
     """
 
     day: date
     answered: date
-    checks: Sequence[Check]
+    daily: list[Check]
+    slow: list[Check]
+    bounded: list[Check]
     version: Version | None
-    is_new: bool
+    is_new: bool = False
+
+    @property
+    def checks(self) -> list[Check]:
+        """All figures."""
+        return [*self.daily, *self.slow, *self.bounded]
 
 
 def watch(
@@ -95,31 +106,27 @@ def watch(
     champion = registry.champion()
     if champion is None:
         raise InputError(f"{registry.name}: no champion to watch; promote a bundle first (`din promote`)")
-    before = [(date.fromisoformat(alarm.day), alarm.figure) for alarm in kept(registry.objects)]
+    before = [(date.fromisoformat(alarm.day), base_name(alarm.figure)) for alarm in kept(registry.objects)]
     days = traffic.read(log, end, most)
-    drawn = _drawn(days, registry)
-    sent = _sent(days, before, registry, drawn)
-    promoted = registry.record(champion.version)  # the first time: a rollback makes no bundle younger
-    age = end.replace(tzinfo=UTC) - datetime.fromisoformat(promoted.at)
-    bounded = [Check(AGE, age / DAY, high=max_age / DAY)]
+    facts = _facts(days, registry)
+    sent = _sent(days, before, registry, facts)
     parts = [sent]
     problems = []
     if clicks:
         try:
             share = min(1.0, _MORE_CLICKED * days[-1].share)
-            clicked = _clicked(outcomes.read(workspace, log, clicks, sent.day, share), before, drawn)
+            parts.append(_clicked(outcomes.read(workspace, log, clicks, sent.day, share), before, facts))
         except (InputError, Unavailable) as error:
             problems.append(f"the clicks can't be read: {error}")
         else:
-            parts.append(clicked)
-            bounded.append(Check(WAIT, (sent.answered - clicked.day) / DAY, high=clicks.window_hours / 24 + _LATE_DAYS))
-    parts.append(_Judged(sent.day, sent.answered, bounded, champion.version, False))
+            wait = (sent.answered - parts[-1].day) / DAY
+            sent.bounded.append(Check(WAIT, wait, high=clicks.window_hours / 24 + _LATE_DAYS))
+    promoted = registry.record(champion.version)  # the first time: a rollback makes no bundle younger
+    age = end.replace(tzinfo=UTC) - datetime.fromisoformat(promoted.at)
+    champions = _Judged(sent.day, sent.answered, [], [], [Check(AGE, age / DAY, high=max_age / DAY)], champion.version)
+    parts.append(champions)
     checks = [check for part in parts for check in part.checks]
-    alarming = {check.figure for check in alarms_among(checks)}
-    alarming |= {check.figure for check in bounded if (check.observed or 0) > (check.high or 0)}
-    raised = [(part, check) for part in parts for check in part.checks if check.figure in alarming]
-    alarmed = [*before, *((part.day, check.figure) for part, check in raised)]
-    alarms = [_alarm(check, part, {name for day, name in alarmed if day == part.day}, end) for part, check in raised]
+    alarms = _raised(parts, before, end)
     _print(log, end, checks, alarms)
     if metrics:
         try:
@@ -163,15 +170,19 @@ def write_metrics(
         ) from None
 
 
-def _drawn(days: Sequence[traffic.Day], registry: Registry) -> set[Version]:
-    """Return the bundles among those that answered whose negatives were drawn, as far as the registry tells."""
+def _facts(days: Sequence[traffic.Day], registry: Registry) -> dict[Version, Facts]:
+    """Return the facts of the bundles that answered, as far as the registry has them."""
     answered = {row["version"] for day in days for row in day.rows} & {*registry.versions()}
-    drawn = set()
+    facts = {}
     for version in answered:
-        with suppress(InputError):  # its facts are damaged, or of an earlier form
-            if registry.facts(version).negatives_drawn:
-                drawn.add(version)
-    return drawn
+        with suppress(InputError):  # damaged, or of an earlier form
+            facts[version] = registry.facts(version)
+    return facts
+
+
+def _drawn(version: str | None, facts: Mapping[Version, Facts]) -> bool:
+    """Return whether a bundle has drawn negatives, as far as its facts are known."""
+    return version in facts and facts[Version(version or "")].negatives_drawn
 
 
 def _incomparable(are_drawn: Mapping[date, bool], figures: Collection[str]) -> list[tuple[date, str]]:
@@ -186,26 +197,48 @@ def _incomparable(are_drawn: Mapping[date, bool], figures: Collection[str]) -> l
 
 
 def _sent(
-    days: Sequence[traffic.Day], alarms: Sequence[tuple[date, str]], registry: Registry, drawn: Collection[Version]
+    days: Sequence[traffic.Day], alarms: Sequence[tuple[date, str]], registry: Registry, facts: Mapping[Version, Facts]
 ) -> _Judged:
-    unusual = [*alarms, *_incomparable({day.day: traffic.version_of([day]) in drawn for day in days}, PREDICTIONS)]
-    checks = [judge(name, figure) for name, figure in traffic.figures(days, unusual, registry).items()]
+    unusual = [
+        *alarms,
+        *_incomparable({day.day: _drawn(traffic.version_of([day]), facts) for day in days}, PREDICTIONS),
+    ]
+    figures = traffic.figures(days, unusual, registry)
     version = traffic.version_of(days)
     is_new = not any(row["version"] == version for day in days[:-_NEW_DAYS] for row in day.rows)
     answered = max((day.day for day in days if day.answered), default=days[-1].day)
-    return _Judged(days[-1].day, answered, checks, version, is_new)
+    return _Judged(days[-1].day, answered, *_compared(figures), [], version, is_new)
 
 
 def _clicked(
-    days: Sequence[outcomes.Outcome], alarms: Sequence[tuple[date, str]], drawn: Collection[Version]
+    days: Sequence[outcomes.Outcome], alarms: Sequence[tuple[date, str]], facts: Mapping[Version, Facts]
 ) -> _Judged:
-    unusual = [*alarms, *_incomparable({day.day: day.version in drawn for day in days}, (CALIBRATION, ENTROPY))]
-    checks = {name: judge(name, figure) for name, figure in outcomes.figures(days, unusual).items()}
-    version = days[-1].version
-    if version in drawn:
-        checks[CALIBRATION] = Check(CALIBRATION, checks[CALIBRATION].observed, problem=NOT_CALIBRATED)
+    version = Version(days[-1].version)
+    unusual = [*alarms, *_incomparable({day.day: _drawn(day.version, facts) for day in days}, (CALIBRATION, ENTROPY))]
+    figures = outcomes.figures(days, unusual)
+    bounded = since_promotion(days, facts[version]) if version in facts else []
+    if _drawn(version, facts):
+        promised = figures.pop(CALIBRATION)
+        bounded.append(Check(CALIBRATION, promised.shown(promised.values[-1]), problem=NOT_CALIBRATED))
     is_new = not any(day.version == version for day in days[:-_NEW_DAYS])
-    return _Judged(days[-1].day, days[-1].day, [*checks.values(), *outcomes.decline(days)], Version(version), is_new)
+    return _Judged(days[-1].day, days[-1].day, *_compared(figures), bounded, version, is_new)
+
+
+def _compared(figures: Mapping[str, Figure]) -> tuple[list[Check], list[Check]]:
+    """Return the figures compared with the days before, and some of them over weeks."""
+    daily = [judge(name, figure) for name, figure in figures.items()]
+    return daily, [over_weeks(name, figures[name]) for name in LEAST_CHANGE if name in figures]
+
+
+def _raised(parts: Sequence[_Judged], before: Sequence[tuple[date, str]], end: datetime) -> list[Alarm]:
+    """Return the alarms, given the days and figures that alarmed before."""
+    daily = alarms_among([check for part in parts for check in part.daily])
+    slow = alarms_among([check for part in parts for check in part.slow])
+    bounded = [check for part in parts for check in part.bounded if check.is_outside]
+    alarming = {check.figure for check in (*daily, *slow, *bounded)}
+    raised = [(part, check) for part in parts for check in part.checks if check.figure in alarming]
+    alarmed = [*before, *((part.day, base_name(check.figure)) for part, check in raised)]
+    return [_alarm(check, part, {name for day, name in alarmed if day == part.day}, end) for part, check in raised]
 
 
 def _alarm(check: Check, judged: _Judged, alarming: set[str], end: datetime) -> Alarm:

@@ -38,6 +38,7 @@ from din_loop.server.answer_log import AnswerLog
 from din_loop.server.answers import Answer
 from din_loop.watch import outcomes, traffic
 from din_loop.watch.alarms import PREDICTIONS, advise, kept
+from din_loop.watch.memory import since_promotion
 from din_loop.watch.outcomes import Outcome, figures
 from din_loop.watch.spread import judge as judge_figure
 from din_loop.watch.watch import Watched, watch
@@ -137,7 +138,7 @@ def test_clicks_of_drawn_users(log: Path, tmp_path: Path) -> None:
     clicks = Served(path=str(log / "served"), clicks=str(log / "clicks.csv"), window_hours=1)
     days_read = outcomes.read(Workspace(tmp_path), log / "served", clicks, JUDGED, days[-1].share)
     expected = [(day.day, len(day.rows), day.user_count) for day in days]
-    assert [(day.day, len(day.labels), len(np.unique(day.users))) for day in days_read] == expected
+    assert [(day.day, len(day.labels), len(np.unique(day.users))) for day in days_read[-len(days) :]] == expected
     people = {row["user_id"] for day in days for row in day.rows}
     assert 5 < len(people) < 35
     last = end.replace(tzinfo=UTC).timestamp()
@@ -264,6 +265,25 @@ def test_clicks_of_some_users_that_are_lost() -> None:
     days[-1] = replace(days[-1], labels=np.zeros(len(days[-1].labels)))
     with warnings.catch_warnings(action="error"):  # of logarithms, for example
         assert judge_figure("CTR", figures(days, ())["CTR"]).p == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("clicked", "order", "outside"),
+    [(1.0, 1, set()), (0.3, 1, {"CTR", "calibration"}), (1.0, -1, {"AUC"})],
+)
+def test_what_the_test_rows_promised(clicked: float, order: int, outside: set[str], steady: World) -> None:
+    """The first day of a bundle shows that most clicks are lost, or that it ranks the wrong way round."""
+    version = steady.registry.history()[0].version
+    facts = steady.registry.facts(version)
+    test = facts.evaluation.test.model_copy(update={"rows": 2_000, "ctr": 0.25, "auc": 0.7, "calibration_ratio": 1.0})
+    facts = facts.model_copy(update={"evaluation": facts.evaluation.model_copy(update={"test": test})})
+    rng = np.random.default_rng(0)
+    users = np.repeat(np.arange(400), 10)
+    spread = 0.5
+    scores = np.clip(0.25 * (1 + spread * rng.choice([-1, 1], len(users))), 0.001, 0.999)
+    labels = (rng.random(len(users)) < clicked * np.clip(0.25 + order * (scores - 0.25), 0, 1)).astype(float)
+    checks = since_promotion([Outcome(NEW_YEAR.date(), version, labels, scores, users)], facts)
+    assert {check.figure.partition(" ")[0] for check in checks if check.is_outside} == outside
 
 
 def test_clicks_that_cannot_be_read(judge: Judge, tmp_path: Path) -> None:

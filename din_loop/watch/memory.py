@@ -1,0 +1,84 @@
+"""Whether a figure has moved slowly, or is unlike what it was when the champion was promoted.
+
+From one day to the next, a slow change hides in the noise, and the week before the newest day is soon a part of it.
+
+    over weeks        the mean of the last 4 days − the mean of the same weekdays 2 to 5 weeks before. All days before
+                      these 4 show how much a day differs from others of its weekday.
+    since promotion   the last 7 days of the champion, taken together, against the test rows by which it was judged
+
+The second comparison needs no earlier days, and sees a change that is older than the days that are read.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from din.contracts.facts import Facts
+from din.metrics.estimates import MIN_USERS, estimate
+from din_loop.watch.alarms import AUC, CALIBRATION, CTR, OVER_WEEKS, PREDICTION, SINCE_PROMOTION
+from din_loop.watch.outcomes import Outcome
+from din_loop.watch.spread import LEAST, WEEK, Check, Figure, compared, ratio
+
+RECENT = 4
+"""The last days."""
+WEEKS = 4
+"""The earlier weeks that they are compared with."""
+LEAST_CHANGE = {CTR: 0.02, CALIBRATION: 0.02, AUC: 0.01, PREDICTION: 0.02}
+"""The figures that are compared over weeks, and the relative changes below which none is an alarm."""
+MOST_TIMES = {CTR: 2.0, CALIBRATION: 1.5, AUC: 2.0}
+"""The figures that are compared with the test rows, and by what factor: of an AUC, what it has over 0.5.
+
+Candidates and people in service need not be those of the test rows, so only a large difference is an alarm.
+"""
+ERRORS = 4
+"""The standard errors by which a figure may be further away."""
+
+
+def over_weeks(name: str, figure: Figure) -> Check:
+    """Compare the mean of a figure over its last days with the mean over the same weekdays of earlier weeks."""
+    earlier = np.where(figure.usual, figure.values, np.nan)[:-RECENT]
+    missing = np.full(-len(earlier) % WEEK, np.nan)
+    weeks = np.concatenate([missing, earlier]).reshape(-1, WEEK)
+    counts = np.isfinite(weeks).sum(axis=0)
+    residuals = weeks - np.nansum(weeks, axis=0) / np.maximum(counts, 1)
+    freedom = int(np.maximum(counts - 1, 0).sum())
+    before = weeks[-1 - WEEKS : -1, :RECENT]  # these weekdays follow the last one of `earlier`
+    before = before[np.isfinite(before)]
+    observed = float(figure.values[-RECENT:].mean())
+    if figure.users < MIN_USERS or not np.isfinite(observed) or len(before) < RECENT or freedom < LEAST:
+        return Check(name + OVER_WEEKS, figure.shown(observed), problem="too few users or days to tell")
+    base = float(before.mean())
+    larger = max(1.0, np.mean(figure.errors[-RECENT:] ** 2) / np.nanmean(figure.errors[:-RECENT] ** 2))
+    variance = larger * np.nansum(residuals**2) / freedom
+    spread = float(np.sqrt(variance * (1 / RECENT + 1 / len(before))))
+    least = LEAST_CHANGE[name] * abs(base)
+    return compared(name + OVER_WEEKS, figure, observed, observed - base, spread, freedom, least)
+
+
+def since_promotion(days: Sequence[Outcome], facts: Facts) -> list[Check]:
+    """Compare the last days that a bundle answered, at most a week of them, with the test rows by which it was judged.
+
+    Return nothing if the test rows have drawn negatives.
+    """
+    if facts.negatives_drawn:
+        return []
+    week = [day for day in days if day.version == days[-1].version][-WEEK:]
+    labels = np.concatenate([day.labels for day in week])
+    scores = np.concatenate([day.scores for day in week])
+    users = np.concatenate([day.users + len(labels) * at for at, day in enumerate(week)])  # other users on other days
+    test = facts.evaluation.test
+    calibration = estimate("calibration_ratio", labels, scores, users)
+    auc = estimate("auc", labels, scores, users)
+    figures = [
+        (CTR, *ratio(labels, np.ones(len(labels)), users), test.ctr, 0.0),
+        (CALIBRATION, calibration.value, calibration.standard_error, test.calibration_ratio, 0.0),
+        (AUC, auc.value, auc.standard_error, test.auc, 0.5),
+    ]
+    checks = []
+    for name, observed, error, judged, zero in figures:
+        if judged is not None and np.isfinite(error):
+            further = ERRORS * error * float(np.sqrt(1 + len(labels) / test.rows))
+            low = zero + (judged - zero) / MOST_TIMES[name] - further
+            high = None if name == AUC else judged * MOST_TIMES[name] + further
+            checks.append(Check(name + SINCE_PROMOTION, observed, low, high))
+    return checks
