@@ -77,7 +77,6 @@ def test_a_run(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, params:
     shards = [pq.read_table(path) for path in sorted(here.features.glob("shards/*/test.parquet"))]
     rows = pa.concat_tables(shards)
     lengths = pa.array(rows["history_end"].to_numpy() - rows["history_start"].to_numpy())
-    here.predictions.mkdir(parents=True)
     pq.write_table(rows.append_column("history_length", lengths), here.predictions / "test.parquet")
     found = weighed(here, 20)
     expected = lengths.to_numpy()[lengths.to_numpy() >= 2]
