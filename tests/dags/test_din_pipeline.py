@@ -142,7 +142,7 @@ def test_parsing_is_light() -> None:
     assert done.returncode == 0, done.stderr
     modules = [name.split(".") for name in json.loads(done.stdout.splitlines()[-1])]
     light = {module[1] for module in modules if module[0] == "din" and len(module) > 1}
-    assert light == {"base", "params", "plugins", "stages"}
+    assert light == {"base", "neighbours", "params", "plugins", "stages"}
     heavy = {"torch", "pandas", "great_expectations", "dvc", "duckdb", "onnx", "numpy", "pyarrow", "validation"}
     assert heavy & {module[0] for module in modules} == set()
 
