@@ -90,9 +90,7 @@ def replay(
     skew = find(pairs, fields, any(result.reads_ages for result in versions), ahead)
     print(f"{len(pairs):,} of {len(rows):,} requests are impressions of data/features")
     if rows and not pairs:
-        print(
-            "data/features is of another log, or other days: set fetch.source to served, and `dvc repro featurize`"
-        )
+        print("data/features is of another log, or other days: set fetch.source to served, and `dvc repro featurize`")
     if skew:
         lines = [(row.field, row.cause, f"{row.requests:,} of {row.compared:,}", row.example) for row in skew]
         print_table("What clients sent differs from the log", ("field", "likely cause", "requests", "example"), lines)
