@@ -154,12 +154,13 @@ def _load_file(path: Path) -> None:
         return
     sys.modules.setdefault(PACKAGE, _package())
     spec = spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
     module = module_from_spec(spec)
     module.sources = sources  # type: ignore[attr-defined]
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        # The bytes that are hashed run, not bytecode kept from an edit within the same second.
+        exec(compile(sources[name], path, "exec", dont_inherit=True), module.__dict__)
     except Exception as error:
         del sys.modules[name]
         if isinstance(error, InputError):
