@@ -224,7 +224,7 @@ def _counts(features: Features, until: datetime | None) -> tuple[list[str], Floa
     shown[0] = clicks[0] = 0
     columns = {"impressions": np.log1p(shown), "clicks": np.log1p(clicks)}
     if not counts.sampled:
-        ctr = smoothed_ctr(clicks, shown)
+        ctr = smoothed_ctr(clicks, shown).clip(1e-6, 1 - 1e-6)  # before the first click all of them are 0
         columns["popularity"] = np.log(ctr) - np.log1p(-ctr)
     return list(columns), np.stack(list(columns.values()), 1)
 
