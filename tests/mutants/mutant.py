@@ -29,20 +29,22 @@ class Mutant:
     """A row of the table.
 
     Attributes:
+        part: the part of the guard.
         guards: the gate or rule that the line belongs to.
         file: the file.
         text: a piece of the line, which the file holds once.
         change: what replaces it.
-        test: the test that must fail, as pytest names it.
         quick: whether `make test` runs it too.
+        test: the test that must fail, as pytest names it.
     """
 
+    part: str
     guards: str
     file: str
     text: str
     change: str
+    quick: bool
     test: str
-    quick: bool = False
 
     def __str__(self) -> str:
         text, change = (" ".join(words.split()) for words in (self.text, self.change))
@@ -57,7 +59,7 @@ class Mutant:
         count = source.count(self.text)
         if count != 1:
             problem = f"{self.file} holds {self.text!r} {count} times, expected once"
-            raise ValueError(f"renew the row {self.guards!r} of tests/mutants/table.py: {problem}")
+            raise ValueError(f"renew the row {self.guards!r} of tests/mutants/mutants.tsv: {problem}")
         return source.replace(self.text, self.change)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from din.base.git import git
 from din.release.gates import GATES
 from tests.mutants.mutant import ROOT, Mutant, copied, why_alive, workers
-from tests.mutants.table import MUTANTS, OF_GATES
+from tests.mutants.table import MUTANTS
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def test_a_row_names_one_place(mutant: Mutant) -> None:
 
 def test_a_row_that_went_stale_is_named() -> None:
     """The message says which row to renew, and why."""
-    stale = Mutant("refit", "din/release/gates/gate.py", "no such line", "", "tests/din/release/gates/test_gate.py")
+    stale = replace(MUTANTS[0], guards="refit", text="no such line")
     with pytest.raises(ValueError, match=r"renew the row 'refit'.* 'no such line' 0 times, expected once"):
         stale.changed((ROOT / stale.file).read_text(encoding="utf-8"))
 
@@ -69,7 +70,7 @@ def test_a_copy_holds_the_code_alone(tmp_path: Path) -> None:
 def test_every_gate_has_a_mutant() -> None:
     """A gate without a row of its own would be guarded by nobody knows what."""
     built_in = {name for name in GATES if GATES[name].thing.__module__.startswith("din.")}
-    assert built_in <= {mutant.guards for mutant in OF_GATES}
+    assert built_in <= {mutant.guards for mutant in MUTANTS if mutant.part == "gates"}
 
 
 def test_a_mutant_that_lives_or_breaks_is_told(tree: Path, pool: ProcessPoolExecutor) -> None:
@@ -77,5 +78,5 @@ def test_a_mutant_that_lives_or_breaks_is_told(tree: Path, pool: ProcessPoolExec
     test = "tests/din/metrics/test_ranking.py::test_nan_score_makes_the_metric_nan"
     line = "per_user = user_auc(labels, scores, users)"
     for change, why in ((f"{line}  # harmless", "passes"), (f"{line[:-1]}", "could not run"), ("nobody", "NameError")):
-        mutant = Mutant("GAUC", "din/metrics/ranking.py", line, change, test)
+        mutant = replace(MUTANTS[0], file="din/metrics/ranking.py", text=line, change=change, test=test)
         assert why in (why_alive(mutant, tree, pool) or "killed")
