@@ -33,7 +33,7 @@ from din.params.train import Train
 from din.schema import SplitName
 from din.train.blend import Weights, columns_of, statistics
 from din.train.compute import computing
-from din.train.learned import LearnedModel, learn
+from din.train.learn import Snapshot, learn
 from din.train.predict import predict
 
 STORE = harness.STORE / "blend"
@@ -81,7 +81,7 @@ class _Rows:
     names: list[str]
 
     @classmethod
-    def of(cls, model: LearnedModel, statistics: Blend, split: SplitName) -> "_Rows":
+    def of(cls, model: Snapshot, statistics: Blend, split: SplitName) -> "_Rows":
         """Score a split, and read the columns of its rows."""
         features = model.features
         placed = statistics.placed(features.fields, TableLayout.of(features.fields, features.rows))

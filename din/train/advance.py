@@ -35,7 +35,7 @@ from din.schema import SplitName
 from din.train.learner import Learner, StepInputs, check_loss
 from din.train.loader import prefetch
 from din.train.predict import Predictions, predict
-from din.train.results import LearnedDay
+from din.train.results import DayReport
 from din.train.shared_rows import SharedRows
 
 _SETTLING = 40
@@ -60,10 +60,10 @@ class AdvancedDay:
     loss: float
 
     @property
-    def learned(self) -> LearnedDay:
+    def report(self) -> DayReport:
         """The day as reports describe it."""
         metrics = self.predictions.metrics
-        return LearnedDay(
+        return DayReport(
             day=self.rows.day.isoformat(),
             rows=len(self.rows),
             auc=metrics.auc,

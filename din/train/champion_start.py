@@ -26,7 +26,7 @@ from din.features.day_rows import days_of
 from din.features.packing import TableLayout
 from din.features.reader import Features
 from din.kinds import text
-from din.metrics.unseen import TrainingExtent
+from din.metrics.learned_rows import TrainingExtent
 from din.model import artifact
 from din.model.blend import Blend
 from din.params.blocks import to_json

@@ -34,16 +34,16 @@ from din.contracts.facts import (
 )
 from din.features.reader import Features
 from din.metrics.estimates import difference
+from din.metrics.learned_rows import TrainingExtent, unseen
 from din.metrics.ranking import auc, gauc
 from din.metrics.slices import slice_table
-from din.metrics.unseen import TrainingExtent, unseen
 from din.model import artifact
 from din.params.blocks import parse
 from din.params.reading import Params
 from din.params.train import LearningParams, ModelParams, Train
 from din.schema import SplitName
 from din.train.compute import Compute, computing
-from din.train.learned import LearnedModel, learn
+from din.train.learn import Snapshot, learn
 from din.train.machine import describe
 from din.train.plots import few_metrics, write_tables
 from din.train.predict import Predictions, predict
@@ -100,7 +100,7 @@ def _evaluate(workspace: Workspace, params: Params, compute: Compute) -> None:
     _print(report)
 
 
-def validation_model(workspace: Workspace) -> LearnedModel:
+def validation_model(workspace: Workspace) -> Snapshot:
     """Return the model that scores the validation rows: as it was before its pass over the validation days, if any.
 
     Raises:
@@ -110,10 +110,10 @@ def validation_model(workspace: Workspace) -> LearnedModel:
     return _saved(Features(workspace.features), before if before.exists() else workspace.model)
 
 
-def _saved(features: Features, source: Path) -> LearnedModel:
+def _saved(features: Features, source: Path) -> Snapshot:
     known_features = artifact.known(features, source)
     seen_until = datetime.fromisoformat(artifact.read_config(source).seen_until)
-    return LearnedModel(artifact.load(known_features, source), known_features, seen_until, {})
+    return Snapshot(artifact.load(known_features, source), known_features, seen_until, {})
 
 
 def _continues(model: Path) -> bool:
@@ -152,13 +152,13 @@ def floor(params: Params, rows: int) -> Train:
     return Train(model=ModelParams(name="lr"), learning=learning, compute=params.train.compute)
 
 
-def _predict(model: LearnedModel, split: SplitName, compute: Compute, *, blend: bool = True) -> Predictions:
+def _predict(model: Snapshot, split: SplitName, compute: Compute, *, blend: bool = True) -> Predictions:
     """Score the rows of a split that the model can't have learned."""
     chosen = unlearned(model, split)
     return predict(model.trained, model.features, split, compute=compute, chosen=chosen, blend=blend)
 
 
-def unlearned(model: LearnedModel, split: SplitName) -> list[np.ndarray]:
+def unlearned(model: Snapshot, split: SplitName) -> list[np.ndarray]:
     """Return the positions, in each shard of a split, of the rows that the model can't have learned."""
     features = model.features
     extent = TrainingExtent.of_features(features, model.seen_until)

@@ -46,7 +46,7 @@ from din.train.fit import advances
 from din.train.learner import Learner
 from din.train.machine import describe
 from din.train.predict import COLUMNS, predict
-from din.train.results import CrossFit, LearnedDay, RefitReport, TrainingTimes
+from din.train.results import CrossFit, DayReport, RefitReport, TrainingTimes
 
 
 def refit(workspace: Workspace, params: Params) -> None:
@@ -72,7 +72,7 @@ class _Shipped:
 
     rows: pa.Table
     seen_until: datetime
-    days: list[LearnedDay]
+    days: list[DayReport]
     crossfit: CrossFit | None
 
 
@@ -140,7 +140,7 @@ def _advance(workspace: Workspace, settings: Train, judged_until: datetime, comp
     crossfitted = cross_fit(partial(_saved, features, start, settings, compute), days)
     rows = _judging_rows(workspace, features, days, crossfitted, compute)
     crossfit = CrossFit(folds=FOLDS, after=after.isoformat(), rows=len(rows))
-    return _Shipped(rows, done.until, [day.learned for day in done.days], crossfit)
+    return _Shipped(rows, done.until, [day.report for day in done.days], crossfit)
 
 
 def _judging_rows(

@@ -13,7 +13,7 @@ from din.contracts.facts import Judged
 from din.stages.code import Backend
 
 
-class LearnedDay(Document):
+class DayReport(Document):
     """A day that a pass has learned: the metrics of its rows before, and the mean loss of the steps."""
 
     day: Day
@@ -76,7 +76,7 @@ class TrainingSummary(Document):
     valid_auc: float | None = None
     valid_gauc: float | None = None
     history: tuple[Epoch, ...] = ()
-    days: tuple[LearnedDay, ...] = ()
+    days: tuple[DayReport, ...] = ()
     blend: BlendSummary | None = None
 
 
@@ -119,7 +119,7 @@ class RefitReport(Document):
 
     judged_until: Moment
     seen_until: Moment
-    days: list[LearnedDay]
+    days: list[DayReport]
     crossfit: CrossFit | None
     inputs: Judged
     shipped: Digest

@@ -22,7 +22,7 @@ from din.stages import code
 from din.train import checkpoint
 from din.train.champion_start import ChampionStart, require_temporal
 from din.train.compute import Compute, computing
-from din.train.learned import Learned, learn
+from din.train.learn import Training, learn
 from din.train.machine import describe
 from din.train.results import Epoch, TrainingSummary, TrainingTimes
 
@@ -58,15 +58,15 @@ def _train(workspace: Workspace, params: Params, compute: Compute) -> None:
         )
         print(f"training {settings.model.name} on {rows['train']:,} impressions, checkpoints in {folder}", flush=True)
         began = time.process_time()
-        learned = learn(features, settings, folder / "state.safetensors", start, compute)
+        training = learn(features, settings, folder / "state.safetensors", start, compute)
         cpu_seconds = round(time.process_time() - began, 3)
-    _save(learned, settings, workspace.model)
-    progress = learned.progress
+    _save(training, settings, workspace.model)
+    progress = training.progress
     outcome = {
         f"valid_{settings.learning.metric}": progress.best_metric if progress.epoch else None,
         "history": tuple(Epoch(**epoch) for epoch in progress.history),
-        "days": tuple(day.learned for day in learned.days),
-        "blend": learned.blend,
+        "days": tuple(day.report for day in training.days),
+        "blend": training.blend,
     }
     summary = TrainingSummary(
         model=settings.model.name,
@@ -78,7 +78,7 @@ def _train(workspace: Workspace, params: Params, compute: Compute) -> None:
     )
     write_json(workspace.training, summary)
     write_json(workspace.machine_of("train"), describe(compute))
-    seconds = round(progress.seconds + learned.pass_seconds, 3)
+    seconds = round(progress.seconds + training.pass_seconds, 3)
     rate = round(progress.epoch * rows["train"] / sum(progress.epoch_seconds), 1) if progress.epoch else None
     times = TrainingTimes(seconds=seconds, cpu_seconds=cpu_seconds, samples_per_second=rate)
     write_json(workspace.training_times, times)
@@ -87,8 +87,8 @@ def _train(workspace: Workspace, params: Params, compute: Compute) -> None:
     checkpoint.prune(folder)
 
 
-def _save(learned: Learned, settings: Train, target: Path) -> None:
-    parts = {"": learned.judged, artifact.START: learned.start, artifact.BEFORE: learned.before}
+def _save(training: Training, settings: Train, target: Path) -> None:
+    parts = {"": training.judged, artifact.START: training.start, artifact.BEFORE: training.before}
     with replace_directory(target) as folder:
         for name, model in parts.items():
             if model:

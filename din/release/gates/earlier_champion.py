@@ -24,7 +24,7 @@ from din.base.printing import say
 from din.base.workspace import Workspace
 from din.bundle.contents import Verified, verify_bundle
 from din.contracts.facts import Facts
-from din.metrics.unseen import TrainingExtent, unseen
+from din.metrics.learned_rows import TrainingExtent, unseen
 from din.release.gates import stored_crossfit
 from din.release.gates.evidence import Evidence
 from din.release.registry import stored_comparisons

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from din.contracts.verdicts import GateEntry, GateReport, Harm
 from din.metrics.estimates import Metric
-from din.metrics.unseen import TrainingExtent, differences
+from din.metrics.learned_rows import TrainingExtent, differences
 from din.release.gates import GATES
 from din.release.gates.case import Case, show_log
 from din.release.gates.comparisons import margin_of

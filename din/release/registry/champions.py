@@ -18,7 +18,7 @@ from din.base.errors import InputError
 from din.base.names import Version
 from din.contracts.facts import Facts
 from din.metrics.estimates import Metric
-from din.metrics.unseen import TrainingExtent, differences
+from din.metrics.learned_rows import TrainingExtent, differences
 from din.params.train import WEEKDAYS, Train
 from din.release.registry.objects import noted
 from din.release.registry.records import Record

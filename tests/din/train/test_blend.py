@@ -26,7 +26,7 @@ from din.train.advance import learn_day
 from din.train.blend import Weights, fit_blend, statistics
 from din.train.compute import CPU_ALONE
 from din.train.evaluate import evaluate, validation_model
-from din.train.learned import learn
+from din.train.learn import learn
 from din.train.learner import Learner
 from din.train.predict import predict
 from din.train.refit import refit

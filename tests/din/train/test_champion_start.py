@@ -26,7 +26,7 @@ from din.train.compute import CPU_ALONE
 from din.train.crossfit import cross_fit
 from din.train.evaluate import evaluate
 from din.train.fit import fit
-from din.train.learned import LearnedModel, learn
+from din.train.learn import Snapshot, learn
 from din.train.refit import refit
 from din.train.run import train
 from tests.factories import documents_of
@@ -52,7 +52,7 @@ def made(small: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def write_bundle(folder: Path, judged: LearnedModel, small: Train) -> None:
+def write_bundle(folder: Path, judged: Snapshot, small: Train) -> None:
     folder.mkdir()
     target = folder / artifact.IN_BUNDLE
     artifact.save(judged.trained, small, judged.features, target, judged.seen_until, judged.optimizers)

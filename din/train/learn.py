@@ -35,7 +35,7 @@ from din.train.results import BlendSummary
 
 
 @dataclass(frozen=True)
-class LearnedModel:
+class Snapshot:
     """A trained model, and how far it has learned the log.
 
     Attributes:
@@ -52,7 +52,7 @@ class LearnedModel:
 
 
 @dataclass(frozen=True)
-class Learned:
+class Training:
     """A finished training.
 
     Attributes:
@@ -65,9 +65,9 @@ class Learned:
         pass_seconds: the time that the passes took.
     """
 
-    judged: LearnedModel
-    start: LearnedModel | None
-    before: LearnedModel | None
+    judged: Snapshot
+    start: Snapshot | None
+    before: Snapshot | None
     days: list[AdvancedDay]
     progress: Progress
     blend: BlendSummary | None
@@ -80,7 +80,7 @@ def learn(
     checkpoint_path: Path | None = None,
     start: ChampionStart | None = None,
     compute: Compute = CPU_ALONE,
-) -> Learned:
+) -> Training:
     """Train a model, or continue the champion `start`; other arguments as in `fit`.
 
     A pass keeps no checkpoint. If it is killed, the resumed run repeats it.
@@ -106,18 +106,18 @@ def learn(
     before = champion = None
     if "train" in passes and any(days_of(features, split, seen_until) for split in passes):
         state = {name: tensor.clone() for name, tensor in learner.optimizers().items()}
-        champion = LearnedModel(_copy(learner), learner.features, seen_until, state)
+        champion = Snapshot(_copy(learner), learner.features, seen_until, state)
     for split in passes:
         if split == "valid" and days_of(features, split, seen_until):
-            before = LearnedModel(_copy(learner), learner.features, seen_until, {})
+            before = Snapshot(_copy(learner), learner.features, seen_until, {})
         done = advance(learner, split, seen_until)
         learner, seen_until = done.learner, done.until or seen_until
         days += done.days
     pass_seconds = time.monotonic() - began
     if fitted:
         learner.attach(fitted.blend)
-    judged = LearnedModel(learner.finish(), learner.features, seen_until, learner.optimizers() if goes_on else {})
-    return Learned(judged, champion, before, days, progress, fitted and fitted.summary, pass_seconds)
+    judged = Snapshot(learner.finish(), learner.features, seen_until, learner.optimizers() if goes_on else {})
+    return Training(judged, champion, before, days, progress, fitted and fitted.summary, pass_seconds)
 
 
 def _copy(learner: Learner) -> Trained:

@@ -1,4 +1,4 @@
-"""Training with the validation days, up to the shipped model. Alone: `pytest tests/din/train/test_learned.py`."""
+"""Training with the validation days, up to the shipped model. Alone: `pytest tests/din/train/test_learn.py`."""
 
 import shutil
 from dataclasses import replace
@@ -21,7 +21,7 @@ from din.train.advance import advance
 from din.train.crossfit import FOLDS
 from din.train.evaluate import evaluate
 from din.train.fit import fit
-from din.train.learned import learn
+from din.train.learn import learn
 from din.train.predict import predict
 from din.train.refit import refit
 from din.train.run import train
