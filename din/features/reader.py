@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +23,7 @@ from din.base.artifacts import MANIFEST
 from din.base.errors import InputError
 from din.contracts.manifests import FeaturesManifest, FieldRecord
 from din.kinds import Column
-from din.schema import SPLITS, TIMESTAMP, WEIGHT, Field, Group, parse_field
+from din.schema import SPLITS, TIMESTAMP, WEIGHT, Field, Group, SplitName, parse_field
 
 _AGAIN = "run `dvc repro -f -s featurize`"
 _PSEUDO = 20.0  # impressions at the mean CTR that an item's CTR is smoothed by
@@ -273,9 +273,12 @@ class Features:
         """Return the times of the impressions of one split of one shard, int64 in µs since 1970, UTC."""
         return _read(self._path(number, split), [TIMESTAMP])[TIMESTAMP].to_numpy()
 
-    def user_rows(self, number: int, split: str) -> np.ndarray:
-        """Return the users of the impressions of one split of one shard, int32, rows of users.parquet."""
-        path = self._path(number, split)
+    def user_rows(self, number: int, of: SplitName | Literal["behaviours"]) -> np.ndarray:
+        """Return the users of the impressions of one split, or of the behaviours, of one shard.
+
+        They are int32, rows of users.parquet.
+        """
+        path = self._path(number, of)
         users = _read(path, ["user"])["user"].to_numpy()
         _check(path, "user", users, self.manifest.users)
         return users
