@@ -19,7 +19,8 @@ from din.base.workspace import Workspace
 from din.bundle import Scorer
 from din.data.rawlog import RawLog
 from din.features.reader import Features
-from din.ops.dice import EPSILON, Dice
+from din.ops.constants import EPSILON
+from din.ops.dice import Dice
 from din.params.overlays import edit
 from din.params.reading import Params, plain
 from din.stages import pipeline

@@ -26,7 +26,8 @@ from typing_extensions import override
 
 from din.model.attention import ActivationUnit
 from din.model.model import Model
-from din.ops.dice import EPSILON, Dice
+from din.ops.constants import EPSILON
+from din.ops.dice import Dice
 from din.ops.histories import Histories, OneHistory
 
 LONG = 50  # the number of behaviours from which on a matrix per candidate is faster

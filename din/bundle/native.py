@@ -22,6 +22,7 @@ from din.bundle.native_histories import Histories
 from din.features.packing import PackedBatch
 from din.kinds import Lookup
 from din.ops import backend
+from din.ops.constants import AGE_STARTS
 from din.ops.scoring import ActivationUnit, Dice, Floats, Layer, Perceptron, product
 from din.schema import Group
 
@@ -109,7 +110,7 @@ class NativeModel:
             self._embedded(lookups[Group.BEHAVIOUR].values(), len(packed.behaviour)),
         ]
         if self._ages is not None and packed.age is not None:
-            keys.append(self._ages[_steps(packed.age, len(self._ages) - 1)])
+            keys.append(self._ages[_steps(packed.age)])
         histories = Histories(np.concatenate(keys, 1), offsets)
         interests = [
             self._pooled(number, query_BD, histories if member_T is None else histories.chosen(member_T))
@@ -185,10 +186,9 @@ def _inner_products(vectors_BFd: Floats) -> Floats:
     return np.einsum("bfd,bfd->bf", vectors_BFd[:, first], vectors_BFd[:, second])
 
 
-def _steps(age_T: Floats, steps: int) -> NDArray[np.int64]:
+def _steps(age_T: Floats) -> NDArray[np.int64]:
     """Return the steps of `din.model.ages.Ages` that ages fall into: 0 for an unknown age, which is NaN."""
-    start_S = np.append(0, 60 * 2.0 ** np.arange(steps - 1)).astype(np.float32)
-    return (age_T[:, np.newaxis] >= start_S).sum(1)
+    return (age_T[:, np.newaxis] >= np.array(AGE_STARTS, np.float32)).sum(1)
 
 
 def _unit(weights: Weights, name: str, *, softmax: bool) -> ActivationUnit:

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from din.bundle.native_histories import Histories
 from din.features.packing import PackedBatch
+from din.ops.constants import SHRINK
 from din.ops.scoring import Floats, product
 from din.schema import ITEM_ID, Group
 
 Ids = NDArray[np.int64]
 
 _PREFIX = "blend."
-_SHRINK = 5.0  # that of `din.model.blend`, which imports torch
 
 
 class _Impressions(NamedTuple):
@@ -109,7 +109,7 @@ class NativeBlend:
         yield nearest_B[:, np.newaxis]
         yield sums_B2[:, :1] / (length_O1 + 1).astype(np.float32)
         if self._feedback is not None:
-            shrunk_O1 = (length_O1 + _SHRINK).astype(np.float32)
+            shrunk_O1 = (length_O1 + SHRINK).astype(np.float32)
             mean_O1 = rows.total(x_T1) / shrunk_O1
             yield np.divide(sums_B2[:, 1:] - mean_O1 * sums_B2[:, :1], shrunk_O1)
             yield from self._factors(rows, x_T1)

@@ -4,8 +4,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-_STEPS = 25
-"""The last step begins after 2²³ minutes, sixteen years."""
+from din.ops.constants import AGE_STARTS
 
 
 class Ages(nn.Module):
@@ -23,9 +22,8 @@ class Ages(nn.Module):
 
     def __init__(self, dim: int, std: float) -> None:
         super().__init__()
-        seconds = 60.0 * 2.0 ** torch.arange(_STEPS - 1)
-        self.register_buffer("start_S", torch.cat([torch.zeros(1), seconds]), persistent=False)
-        self.embedding = nn.Embedding(1 + _STEPS, dim)
+        self.register_buffer("start_S", torch.tensor(AGE_STARTS), persistent=False)
+        self.embedding = nn.Embedding(1 + len(AGE_STARTS), dim)
         nn.init.normal_(self.embedding.weight, std=std)
 
     @override

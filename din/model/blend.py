@@ -33,12 +33,9 @@ from typing_extensions import override
 from din.base.documents import Document
 from din.features.packing import TableLayout
 from din.model.embedding import Batch
+from din.ops.constants import SHRINK
 from din.ops.histories import Histories
 from din.schema import ITEM_ID, Field, Group
-
-SHRINK = 5.0
-"""The number of behaviours without feedback that a mean over a history is drawn to 0 by."""
-
 
 _WEIGHTS = ("centre", "scale", "knots", "slopes", "bends", "constant")
 

@@ -4,7 +4,7 @@ Each operation has one module. It holds the equation, the signature with shapes,
 condition under which the native form is used. `backend` holds the choice between the two; callers of an operation do
 not see which one runs.
 
-    numpy   gather, deduplicate                                     import no torch
+    numpy   gather, deduplicate, scoring, constants                 import no torch
     torch   table_rows, lookup, dice, perceptron, activation_unit, row_update, dense_update
     torch   segments, inputs, histories                             have no native form; the others build on them
 

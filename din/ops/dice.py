@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-EPSILON = 1e-8
+from din.ops.constants import EPSILON
+
 MOMENTUM = 0.05  # weight of a batch in the moving averages
 
 _weight: float = MOMENTUM

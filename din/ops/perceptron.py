@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from din.ops import backend
-from din.ops.dice import EPSILON, Dice, weight_of_batch
+from din.ops.constants import EPSILON
+from din.ops.dice import Dice, weight_of_batch
 from din.ops.native.library import Library, Struct
 
 

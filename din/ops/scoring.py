@@ -12,9 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from din.ops.constants import EPSILON
 from din.ops.native.library import Struct, load
-
-EPSILON = 1e-8  # that of `din.ops.dice`, which imports torch
 
 Floats = NDArray[np.float32]
 

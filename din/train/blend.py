@@ -24,8 +24,9 @@ from din.features.packing import Packer, TableLayout
 from din.features.reader import Features, smoothed_ctr
 from din.kinds import Bucket, OneId
 from din.model.artifact import Trained
-from din.model.blend import SHRINK, Blend, BlendRecord
+from din.model.blend import Blend, BlendRecord
 from din.model.embedding import to_tensors
+from din.ops.constants import SHRINK
 from din.ops.histories import Packed
 from din.schema import ITEM_ID, Group, SplitName
 from din.train.compute import Compute
