@@ -12,11 +12,10 @@ Names of tensors end in their shapes, `query_BD` for [B, D]:
 
     B  impressions                 D  item width: item fields × embedding width
     T  packed behaviours           K  behaviour width: D + behaviour fields × embedding width
-    U  distinct items              K  behaviour width: D + behaviour fields × embedding width
-    N  rows of any batch           F  width of the behaviour fields alone: K − D
-    M  ids of a field              P  profile width
-    C  candidates of one request   I  inputs of a layer or of the MLP
-    L  its behaviours              H  hidden units
-                                   R  rows of a table, W its width
+    U  distinct items              F  width of the behaviour fields alone: K − D
+    N  rows of any batch           P  profile width
+    M  ids of a field              I  inputs of a layer or of the MLP
+    C  candidates of one request   H  hidden units
+    L  its behaviours              R  rows of a table, W its width
     1  one column                  X  see the class or function that uses it
 """
