@@ -44,7 +44,7 @@ BLENDED = {
     "near": "how often it goes together with the behaviours, on average",
     "liked": "the feedback on behaviours that it goes together with",
     "level": "the user's usual feedback",
-    "taste": "the feedback that the user's feedback on other items lets expect",
+    "taste": "the feedback that the user's feedback on other items would suggest",
 }
 """The columns of a blend (`din.model.blend`), and what each says of a candidate."""
 

@@ -34,7 +34,7 @@ from din.release.registry.registry import Registry
 Score = Callable[[Workspace, Path, pa.Table], NDArray[np.float64]]
 """See `score_champion`."""
 Compare = Literal["never", "to promote", "as a preview"]
-"""Whether a gate makes and stores a comparison that lacks; see `din.release.registry.stored_comparisons`."""
+"""Whether a gate makes and stores a missing comparison; see `din.release.registry.stored_comparisons`."""
 
 
 def score_champion(workspace: Workspace, bundle: Path, rows: pa.Table) -> NDArray[np.float64]:
