@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from din.bundle.contents import Verified
-from din.bundle.scorer import Scorer, Session
+from din.bundle.scorer import GraphSession, Scorer
 
 CANDIDATES = 500
 NOMINAL_MS = 7.0
@@ -85,7 +85,7 @@ def attention_products(rows: int, widths: Sequence[int], threads: int) -> Callab
 
 def in_session(model: bytes, inputs: dict[str, NDArray[Any]], threads: int) -> Callable[[], Any]:
     """Return a function that runs a serialised ONNX model on fixed inputs."""
-    opened = Session(model, threads)
+    opened = GraphSession(model, threads)
     return lambda: opened.run(None, inputs)
 
 

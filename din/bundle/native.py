@@ -18,12 +18,12 @@ from din.base import documents
 from din.base.artifacts import read_json
 from din.base.errors import InputError
 from din.bundle.native_blend import NativeBlend
-from din.bundle.native_histories import Histories
+from din.bundle.native_histories import ScoredHistories
 from din.features.packing import PackedBatch
 from din.kinds import Lookup
 from din.ops import backend
 from din.ops.constants import AGE_STARTS
-from din.ops.scoring import ActivationUnit, Dice, Floats, Layer, Perceptron, product
+from din.ops.scoring import Floats, ScoredActivationUnit, ScoredDice, ScoredLayer, ScoredPerceptron, product
 from din.schema import Group
 
 _MODELS = ("base", "deepfm", "din", "pnn", "wide_deep")
@@ -65,7 +65,7 @@ class NativeModel:
         ]
         units = range(len(self._sequences) if name == "din" else 0)
         self._units = [_unit(weights, f"units.{n}", softmax=settings["softmax"]) for n in units]
-        self._head = Perceptron(_layers(weights, "head"))
+        self._head = ScoredPerceptron(_layers(weights, "head"))
         self._blend = NativeBlend.of(config, weights)
 
     @classmethod
@@ -111,7 +111,7 @@ class NativeModel:
         ]
         if self._ages is not None and packed.age is not None:
             keys.append(self._ages[_steps(packed.age)])
-        histories = Histories(np.concatenate(keys, 1), offsets)
+        histories = ScoredHistories(np.concatenate(keys, 1), offsets)
         interests = [
             self._pooled(number, query_BD, histories if member_T is None else histories.chosen(member_T))
             for number, member_T in enumerate(self._members(lookups[Group.BEHAVIOUR]))
@@ -129,7 +129,7 @@ class NativeModel:
             matches = [np.isin(lookups[name].ids, rows) for name, rows in conditions.items()]
             yield np.logical_and.reduce(matches) if matches else None
 
-    def _pooled(self, number: int, query_BD: Floats, histories: Histories) -> Floats:
+    def _pooled(self, number: int, query_BD: Floats, histories: ScoredHistories) -> Floats:
         """Return the interests in a sequence, [B, K], or [O, K] for a model that weighs all behaviours alike."""
         if self._units:
             return self._units[number](query_BD, *histories)
@@ -149,7 +149,7 @@ class NativeModel:
         profile_O = self._read(of_impression, _profile(packed), len(offsets) - 1).sum(1)
         history_T = self._read(of_history, items, number).sum(1)[packed.behaviour]
         history_T = history_T + self._read(of_history, feedback, len(history_T)).sum(1)
-        history_O = Histories(history_T[:, np.newaxis], offsets).mean()[:, 0]
+        history_O = ScoredHistories(history_T[:, np.newaxis], offsets).mean()[:, 0]
         return impression_B + profile_O + history_O + self._wide_bias
 
     def _embedded(self, lookups: Iterable[Lookup], owners: int) -> Floats:
@@ -168,7 +168,7 @@ class NativeModel:
             return row_MW * lookup.weights[:, np.newaxis]
         if lookup.owners is None:
             return row_MW
-        return Histories(row_MW, np.searchsorted(lookup.owners, np.arange(owners + 1))).mean()
+        return ScoredHistories(row_MW, np.searchsorted(lookup.owners, np.arange(owners + 1))).mean()
 
 
 def _owners_of(packed: PackedBatch) -> int:
@@ -191,31 +191,31 @@ def _steps(age_T: Floats) -> NDArray[np.int64]:
     return (age_T[:, np.newaxis] >= np.array(AGE_STARTS, np.float32)).sum(1)
 
 
-def _unit(weights: Weights, name: str, *, softmax: bool) -> ActivationUnit:
+def _unit(weights: Weights, name: str, *, softmax: bool) -> ScoredActivationUnit:
     query_HD = weights[f"{name}.query_weight"]
     key_HK = weights[f"{name}.key_weight"]
     difference_HD = weights.get(f"{name}.difference_weight")
     if difference_HD is not None:  # of q − k
         query_HD = query_HD + difference_HD
         key_HK = key_HK - np.pad(difference_HD, ((0, 0), (0, key_HK.shape[1] - difference_HD.shape[1])))
-    first = Layer(key_HK, weights[f"{name}.bias"], _dice(weights, f"{name}.activation"))
+    first = ScoredLayer(key_HK, weights[f"{name}.bias"], _dice(weights, f"{name}.activation"))
     layers = [first, *_layers(weights, f"{name}.rest")]
-    return ActivationUnit(query_HD, weights[f"{name}.product_weight"], layers, softmax=softmax)
+    return ScoredActivationUnit(query_HD, weights[f"{name}.product_weight"], layers, softmax=softmax)
 
 
-def _layers(weights: Weights, name: str) -> Sequence[Layer]:
+def _layers(weights: Weights, name: str) -> Sequence[ScoredLayer]:
     """Return the layers of a `din.model.mlp.multilayer_perceptron`: each linear layer n has its Dice at n + 1."""
     numbers = sorted(int(key.split(".")[-2]) for key in weights if key.startswith(f"{name}.") and key.endswith("bias"))
     return [
-        Layer(weights[f"{name}.{n}.weight"], weights[f"{name}.{n}.bias"], _dice(weights, f"{name}.{n + 1}"))
+        ScoredLayer(weights[f"{name}.{n}.weight"], weights[f"{name}.{n}.bias"], _dice(weights, f"{name}.{n + 1}"))
         for n in numbers
     ]
 
 
-def _dice(weights: Weights, name: str) -> Dice | None:
+def _dice(weights: Weights, name: str) -> ScoredDice | None:
     if f"{name}.alpha" not in weights:
         return None
-    return Dice(*(weights[f"{name}.{part}"] for part in Dice._fields))
+    return ScoredDice(*(weights[f"{name}.{part}"] for part in ScoredDice._fields))
 
 
 def _read_weights(path: Path) -> Weights:

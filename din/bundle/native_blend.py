@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from din.bundle.native_histories import Histories
+from din.bundle.native_histories import ScoredHistories
 from din.features.packing import PackedBatch
 from din.ops.constants import SHRINK
 from din.ops.scoring import Floats, product
@@ -44,7 +44,7 @@ class _Impressions(NamedTuple):
         """Return the sum of each history's rows, [O, X]."""
         if self.share_history:
             return rows_TX.sum(0, keepdims=True)
-        return Histories(rows_TX, self.offsets).total()
+        return ScoredHistories(rows_TX, self.offsets).total()
 
     def by_behaviour(self, rows_OX: Floats) -> Floats:
         """Return rows that broadcast to those of each behaviour's history, [T, X] or [1, X]."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from din.ops.scoring import Floats
 
 
-class Histories(NamedTuple):
+class ScoredHistories(NamedTuple):
     """The behaviours of O histories.
 
     Attributes:
@@ -22,9 +22,9 @@ class Histories(NamedTuple):
     key_TK: Floats
     offsets: NDArray[np.int64]
 
-    def chosen(self, member_T: NDArray[np.bool_]) -> "Histories":
+    def chosen(self, member_T: NDArray[np.bool_]) -> "ScoredHistories":
         """Return the histories with only the members."""
-        return Histories(self.key_TK[member_T], np.append(0, np.cumsum(member_T))[self.offsets])
+        return ScoredHistories(self.key_TK[member_T], np.append(0, np.cumsum(member_T))[self.offsets])
 
     def total(self) -> Floats:
         """Return the sum of each history's keys, [O, K], which is 0 without behaviours."""

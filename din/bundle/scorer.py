@@ -205,7 +205,7 @@ def _needing_memory() -> Iterator[None]:
         raise
 
 
-class Session(ort.InferenceSession):
+class GraphSession(ort.InferenceSession):
     """An onnxruntime session on the CPU. Opening or running it raises a MemoryError if memory is too little."""
 
     def __init__(self, model: Path | bytes, threads: int) -> None:
@@ -260,7 +260,7 @@ class Graph(Runner):
     piece = PIECE
 
     def __init__(self, path: Path, threads: int = 1) -> None:
-        self._session = Session(path, threads)
+        self._session = GraphSession(path, threads)
         self._inputs = [node.name for node in self._session.get_inputs()]
         self.reads_ages = AGE in self._inputs
 

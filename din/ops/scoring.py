@@ -18,7 +18,7 @@ from din.ops.native.library import Struct, load
 Floats = NDArray[np.float32]
 
 
-class Dice(NamedTuple):
+class ScoredDice(NamedTuple):
     """The state of a trained layer of Dice, [H] each."""
 
     alpha: Floats
@@ -26,18 +26,18 @@ class Dice(NamedTuple):
     variance: Floats
 
 
-class Layer(NamedTuple):
+class ScoredLayer(NamedTuple):
     """A trained linear layer, and the Dice after it; the last layer has none."""
 
     weight_HI: Floats
     bias_H: Floats
-    dice: Dice | None
+    dice: ScoredDice | None
 
 
-class Perceptron:
+class ScoredPerceptron:
     """Linear layers with Dice in between and one output, [N, I] to [N]."""
 
-    def __init__(self, layers: Sequence[Layer]) -> None:
+    def __init__(self, layers: Sequence[ScoredLayer]) -> None:
         self._library = load()
         self._first = _first_layer(layers)
 
@@ -48,7 +48,7 @@ class Perceptron:
         return y_N
 
 
-class ActivationUnit:
+class ScoredActivationUnit:
     """The interests of an activation unit.
 
     Args:
@@ -57,7 +57,7 @@ class ActivationUnit:
         softmax: normalise the weights of a history's behaviours by a softmax.
     """
 
-    def __init__(self, query_HD: Floats, product_HD: Floats, layers: Sequence[Layer], *, softmax: bool) -> None:
+    def __init__(self, query_HD: Floats, product_HD: Floats, layers: Sequence[ScoredLayer], *, softmax: bool) -> None:
         self._library = load()
         self._query = _columns(query_HD)
         self._product = _columns(product_HD)
@@ -91,7 +91,7 @@ def product(x_NI: Floats, y_IW: Floats) -> Floats:
     return product_NH[:, :width]
 
 
-def _first_layer(layers: Sequence[Layer]) -> Struct:
+def _first_layer(layers: Sequence[ScoredLayer]) -> Struct:
     """Return the first of the linked layers."""
     following: Struct | None = None
     for weight_HI, bias_H, dice in reversed(layers):

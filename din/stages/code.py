@@ -52,7 +52,7 @@ _GROUPS = "din_ctr."  # how the names of their groups of entry points begin
 _COMMENT_OR_LITERAL = re.compile(r"""//[^\n]*|/\*.*?\*/|(?P<literal>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')""", re.DOTALL)
 
 
-Backend = Literal["reference", "native"]
+RanBackend = Literal["reference", "native"]
 
 
 class Machine(Document):
@@ -66,7 +66,7 @@ class Machine(Document):
     processor: str
     instructions: str
     device: str
-    backend: Backend
+    backend: RanBackend
     library: str | None
     threads: PositiveInt
     python: str

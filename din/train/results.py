@@ -10,7 +10,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from din.base.documents import Document
 from din.base.names import Day, Digest, Moment
 from din.contracts.facts import Judged
-from din.stages.code import Backend
+from din.stages.code import RanBackend
 
 
 class DayReport(Document):
@@ -70,7 +70,7 @@ class TrainingSummary(Document):
 
     model: str
     champion: str | None
-    backend: Backend
+    backend: RanBackend
     epochs: NonNegativeInt
     best_epoch: NonNegativeInt
     valid_auc: float | None = None

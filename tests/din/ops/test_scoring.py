@@ -35,19 +35,19 @@ def drawn(module: nn.Module, random: torch.Generator) -> nn.Module:
     return module.eval().requires_grad_(requires_grad=False)
 
 
-def layers_of(modules: Sequence[nn.Module]) -> list[scoring.Layer]:
+def layers_of(modules: Sequence[nn.Module]) -> list[scoring.ScoredLayer]:
     """Return the layers of alternating linear modules and Dice."""
     dices = [*(dice_of(dice) for dice in modules[1::2]), None]
     linears = [module for module in modules[::2] if isinstance(module, nn.Linear)]
     return [
-        scoring.Layer(linear.weight.numpy(), linear.bias.numpy(), dice)
+        scoring.ScoredLayer(linear.weight.numpy(), linear.bias.numpy(), dice)
         for linear, dice in zip(linears, dices, strict=True)
     ]
 
 
-def dice_of(dice: nn.Module) -> scoring.Dice:
+def dice_of(dice: nn.Module) -> scoring.ScoredDice:
     assert isinstance(dice, Dice)
-    return scoring.Dice(dice.alpha.numpy(), dice.mean.numpy(), dice.variance.numpy())
+    return scoring.ScoredDice(dice.alpha.numpy(), dice.mean.numpy(), dice.variance.numpy())
 
 
 def check(found: np.ndarray, expected: Tensor) -> None:
@@ -63,7 +63,7 @@ def test_perceptrons(rows: int, inputs: int, hidden: list[int], seed: int) -> No
     random = torch.Generator().manual_seed(seed)
     model = drawn(multilayer_perceptron(inputs, tuple(hidden), "dice"), random)
     x_NI = torch.randn(rows, inputs, generator=random)
-    found = scoring.Perceptron(layers_of([*model.children()]))(x_NI.numpy())
+    found = scoring.ScoredPerceptron(layers_of([*model.children()]))(x_NI.numpy())
     check(found, model.double()(x_NI.double()).squeeze(1))
 
 
@@ -94,8 +94,8 @@ def test_interests(
     assert isinstance(unit, ActivationUnit)
     query_HD, key_HK = unit.first_layer().linear_parts()
     activation, *upper = unit.upper_layers()
-    first = scoring.Layer(key_HK.numpy(), unit.bias.numpy(), dice_of(activation))
-    native = scoring.ActivationUnit(
+    first = scoring.ScoredLayer(key_HK.numpy(), unit.bias.numpy(), dice_of(activation))
+    native = scoring.ScoredActivationUnit(
         query_HD.numpy(), unit.product_weight.numpy(), [first, *layers_of(upper)], softmax=softmax
     )
 
