@@ -28,13 +28,18 @@ FILES = {
     "dags/din_pipeline.py": "dag.py",
     "README.md": "README.md",
     "requirements.txt": "requirements.txt",
+    "requirements-dev.txt": "requirements-dev.txt",
+    "Makefile": "Makefile",
+    "ruff.toml": "lint.toml",
+    "plugins/README.md": "plugins.md",
+    "tests/test_plugins.py": "tests.py",
     ".github/workflows/ctr.yml": "workflow.yml",
     ".airflowignore": "airflowignore",
     ".dvc/config": "dvc-config",
     ".dvcignore": "dvcignore",
     ".gitignore": "gitignore",
 }
-"""The template's files, each with its name there, where git, DVC and Airflow must not heed it."""
+"""The template's files, each with its name there, where git, DVC, Airflow and Ruff must not heed it."""
 SCHEMA = "params.schema.json"
 _WIDTH = 118
 

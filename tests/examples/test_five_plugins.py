@@ -93,11 +93,11 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     write_log(folder)
     run(folder, "din", "init", "clicks.csv")
-    (folder / "plugins").mkdir()
     for name in FILES:
         shutil.copy(ROOT / "examples/plugins" / name, folder / "plugins")
     (folder / "plugins.yaml").write_text(json.dumps(CHANGES))
     run(folder, "din", "params", "apply", "plugins.yaml")
+    run(folder, "make", "lint", "test")
     run(folder, *GIT, "add", "-A")
     run(folder, *GIT, "commit", "-qm", "plugins")
     home = folder.parent / "airflow"

@@ -1,6 +1,9 @@
 """The repository that `din init` writes, and its update to a later release."""
 
+import os
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +67,27 @@ def test_every_value_has_its_reason_above(repository: Path) -> None:
     assert params.fetch.table.label == "stars >= 4"
     assert params.train.learning.epochs == 3
     assert text.startswith("# yaml-language-server: $schema=params.schema.json\n")
+
+
+def make(root: Path, target: str) -> subprocess.CompletedProcess[str]:
+    env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    return subprocess.run(["make", target], cwd=root, env=env, capture_output=True, text=True)
+
+
+def test_style_holds_from_the_start(repository: Path) -> None:
+    """`make lint` has nothing to say about the files, nor about the examples of plugins."""
+    shutil.copytree(ROOT / "examples/plugins", repository / "plugins", dirs_exist_ok=True)
+    done = make(repository, "lint")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_a_broken_plugin_fails_a_test(repository: Path) -> None:
+    """`make test` names its line. `tests/examples/test_five_plugins.py` tries sound ones."""
+    edited(repository / "params.yaml", "plugins: [] ", "plugins: [plugins/wrong.py] ")
+    (repository / "plugins/wrong.py").write_text("import nothing_of_this_name\n")
+    done = make(repository, "test")
+    assert done.returncode == 2 and "wrong.py:1: ModuleNotFoundError" in done.stdout
 
 
 def test_other_files_are_not_overwritten(tmp_path: Path) -> None:
