@@ -41,7 +41,7 @@ def fold(model: Model) -> Model:
         if isinstance(module, nn.Sequential):
             folded.set_submodule(name, _fold_dice(module))
     for name, module in list(folded.named_modules()):
-        if isinstance(module, ActivationUnit) and module.interaction != "outer":  # its product dominates
+        if isinstance(module, ActivationUnit):
             folded.set_submodule(name, FoldedUnit(module))
     return folded
 

@@ -1,7 +1,7 @@
 """The built-in models in numpy and C: what request.onnx and batch.onnx compute, in less time.
 
 `NativeModel.open` reads the saved model in a bundle, from which the graphs were traced. onnxruntime scores what this
-module does not support: models of plugins, LR, activations other than Dice, and attention over the outer product.
+module does not support: models of plugins, LR, and activations other than Dice.
 
 `din.ops` explains the shape letters. O is the number of histories and of profiles: B, or 1 in a request, whose
 impressions share them. E is a number of owners, fields × width of a table the columns of their embeddings.
@@ -34,8 +34,7 @@ Weights = Mapping[str, Floats]
 def supports(config: Mapping[str, Any]) -> bool:
     """Return whether a saved model with this configuration has a native form, and this machine can run it."""
     model = config["train"]["model"]
-    has_form = model["name"] in _MODELS and model["activation"] == "dice" and model["interaction"] != "outer"
-    return has_form and backend.scores()
+    return model["name"] in _MODELS and model["activation"] == "dice" and backend.scores()
 
 
 class NativeModel:

@@ -26,8 +26,7 @@ class ActivationUnit(nn.Module):
         hidden: the widths of the hidden layers.
         activation: a name in `ACTIVATIONS`.
         interaction: the inputs of the first layer in addition to q and k. `difference_product`: q−k and q⊙k.
-            `product`: q⊙k. `outer`: all D² products q_i·k_j, which takes ten times as long as `difference_product` for
-            D = 48.
+            `product`: q⊙k.
     """
 
     query_weight: Tensor
@@ -44,7 +43,7 @@ class ActivationUnit(nn.Module):
         widths = {"query": query_width, "key": key_width}
         if interaction == "difference_product":
             widths["difference"] = query_width
-        widths["product"] = query_width**2 if interaction == "outer" else query_width
+        widths["product"] = query_width
         bound = 1 / math.sqrt(sum(widths.values()))  # like nn.Linear over the concatenation
         for name, width in widths.items():
             setattr(self, f"{name}_weight", nn.Parameter(torch.empty(first, width).uniform_(-bound, bound)))

@@ -3,27 +3,16 @@
 from collections import OrderedDict
 from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
 
 from din.ops.dice import Dice
 from din.ops.perceptron import perceptron
-
-
-class BipolarSigmoid(nn.Module):
-    """2/(1 + e^−x) − 1, which is tanh(x/2)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the activations of x, which may have any shape."""
-        return torch.tanh(x / 2)
-
 
 ACTIVATIONS: dict[str, Callable[[int], nn.Module]] = {
     "dice": Dice,
     "prelu": nn.PReLU,
     "relu": lambda units: nn.ReLU(),
     "sigmoid": lambda units: nn.Sigmoid(),
-    "bipolar_sigmoid": lambda units: BipolarSigmoid(),
 }
 
 

@@ -9,11 +9,10 @@ a is a perceptron whose first layer reads [q, k, q−k, q⊙k]. By distributivit
 Therefore the term in q is computed once per impression, and only the other two once per behaviour. A behaviour may be
 wider than the candidate, since its own fields (past feedback) have no counterpart in q. For these, q counts as 0.
 
-`din.ops` explains the shape letters. X is D for q⊙k, and D² for all products q_i·k_j.
+`din.ops` explains the shape letters.
 
-The native form supports Dice in float32 on the CPU, in training and in evaluation without gradients. It does not
-support the outer product. It builds one matrix per impression, (Wk − Wd) + Wp·diag(q), which halves the multiplications
-of the first layer.
+The native form supports Dice in float32 on the CPU, in training and in evaluation without gradients. It builds one
+matrix per impression, (Wk − Wd) + Wp·diag(q), which halves the multiplications of the first layer.
 """
 
 from typing import Any, NamedTuple, Protocol
@@ -37,13 +36,8 @@ class FirstLayer(NamedTuple):
     query_HD: Tensor
     key_HK: Tensor
     difference_HD: Tensor | None  # None: the layer does not read q−k
-    product_HX: Tensor
+    product_HD: Tensor
     bias_H: Tensor
-
-    @property
-    def outer(self) -> bool:
-        """True if the layer reads all products q_i·k_j."""
-        return self.product_HX.shape[1] != self.query_HD.shape[1]
 
     def linear_parts(self) -> tuple[Tensor, Tensor]:
         """Return the weights of q alone, [H, D], and of k alone, [H, K]."""
@@ -74,17 +68,10 @@ def first_layer(query_BD: Tensor, key_TK: Tensor, histories: Histories, weights:
     """Return the hidden values [*pairs, H] of an activation unit's first layer (the reference)."""
     query_HD, key_HK = weights.linear_parts()
     shared_TD = key_TK[:, : query_BD.shape[1]]
-    query = histories.queries(query_BD)
-    shared = histories.keys(shared_TD)
-    product = _outer_product(query, shared) if weights.outer else query * shared
+    product = histories.queries(query_BD) * histories.keys(shared_TD)
     by_query = histories.queries(linear(query_BD, query_HD, weights.bias_H))
     by_key = histories.keys(linear(key_TK, key_HK))
-    return by_query + by_key + linear(product, weights.product_HX)
-
-
-def _outer_product(query: Tensor, shared: Tensor) -> Tensor:
-    """Return all products q_i·k_j of each pair, [*pairs, D²]."""
-    return (query.unsqueeze(-1) * shared.unsqueeze(-2)).flatten(-2)
+    return by_query + by_key + linear(product, weights.product_HD)
 
 
 def interest(
@@ -101,13 +88,13 @@ def interest(
         softmax: normalise the weights of an impression's behaviours by a softmax.
     """
     library = backend.library()
-    if library and isinstance(histories, Packed) and _fits(unit, query_BD):
+    if library and isinstance(histories, Packed) and stack_fits(unit.upper_layers(), query_BD):
         members = keys if member_T1 is None else keys.chosen(member_T1.squeeze(1))
         first = unit.first_layer()
         query_HD, key_HK = first.linear_parts()
         base_BH = linear(query_BD, query_HD, first.bias_H)
         stack = DiceStack(library, unit.upper_layers())
-        tensors = (query_BD, base_BH, members.source_NK, key_HK, first.product_HX, *stack.tensors)
+        tensors = (query_BD, base_BH, members.source_NK, key_HK, first.product_HD, *stack.tensors)
         return _Interest.apply(library, stack, softmax, members, *tensors)
     key_TK = keys.rows()
     weights = unit(query_BD, key_TK, histories)
@@ -116,10 +103,6 @@ def interest(
     elif member_T1 is not None:
         weights = weights * member_T1
     return histories.weighted_sum(weights, key_TK)
-
-
-def _fits(unit: Unit, query_BD: Tensor) -> bool:
-    return stack_fits(unit.upper_layers(), query_BD) and not unit.first_layer().outer
 
 
 class _Interest(torch.autograd.Function):
@@ -136,7 +119,7 @@ class _Interest(torch.autograd.Function):
         base_BH: Tensor,
         source_NK: Tensor,
         key_HK: Tensor,
-        product_HX: Tensor,
+        product_HD: Tensor,
         *_: Tensor,
     ) -> Tensor:
         """Return the interests [B, K].
@@ -145,7 +128,7 @@ class _Interest(torch.autograd.Function):
             stack: the layers above the first, whose tensors come last.
             keys: the behaviours of the sequence, with the tensor `source_NK`.
             base_BH: the candidates' part of the first layer's outputs.
-            key_HK, product_HX: weights of k alone, and of q⊙k.
+            key_HK, product_HD: weights of k alone, and of q⊙k.
         """
         threads = torch.get_num_threads()
         impressions, width = query_BD.shape
@@ -162,19 +145,19 @@ class _Interest(torch.autograd.Function):
             offsets=offsets,
         )
         s = stack.hidden(behaviours, units)
-        library.din_unit_forward(threads, histories, width, units, query_BD, base_BH, key_HK, product_HX, s)
+        library.din_unit_forward(threads, histories, width, units, query_BD, base_BH, key_HK, product_HD, s)
         weight_T, states = stack.forward(s, behaviours)
         if softmax:
             weight_T = segment_softmax(weight_T.unsqueeze(1), keys.segment_T, impressions, None).squeeze(1)
         pooled_BK = query_BD.new_empty(impressions, source_NK.shape[1])
         library.din_pool_forward(threads, histories, weight_T, pooled_BK)
         ctx.library, ctx.stack, ctx.softmax, ctx.histories, ctx.states = library, stack, softmax, histories, states
-        ctx.save_for_backward(query_BD, source_NK, key_HK, product_HX, weight_T, keys.segment_T, keys.position_T)
+        ctx.save_for_backward(query_BD, source_NK, key_HK, product_HD, weight_T, keys.segment_T, keys.position_T)
         return pooled_BK
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
-        query_BD, source_NK, key_HK, product_HX, weight_T, segment_T, position_T = ctx.saved_tensors
+        query_BD, source_NK, key_HK, product_HD, weight_T, segment_T, position_T = ctx.saved_tensors
         library = ctx.library
         threads = torch.get_num_threads()
         impressions, width = query_BD.shape
@@ -186,18 +169,18 @@ class _Interest(torch.autograd.Function):
         lowest, d_stack = ctx.stack.backward(ctx.states, d_weight_T)
 
         d_query_BD = torch.empty_like(query_BD)
-        d_base_BH = query_BD.new_empty(impressions, len(product_HX))
+        d_base_BH = query_BD.new_empty(impressions, len(product_HD))
         d_key_HK = torch.empty_like(key_HK)
-        d_product_HX = torch.empty_like(product_HX)
+        d_product_HD = torch.empty_like(product_HD)
         d_source_NK = d_key_TK = query_BD.new_empty(len(weight_T), source_NK.shape[1])
         above = (lowest.layer, lowest.u, lowest.means)
-        read = (query_BD, key_HK, product_HX, weight_T, d_pooled_BK, *above)
-        written = (d_base_BH, d_query_BD, d_key_HK, d_product_HX, d_key_TK)
+        read = (query_BD, key_HK, product_HD, weight_T, d_pooled_BK, *above)
+        written = (d_base_BH, d_query_BD, d_key_HK, d_product_HD, d_key_TK)
         library.din_unit_backward(threads, ctx.histories, width, *read, *written)
         if position_T is not None:
             d_source_NK = torch.zeros_like(source_NK)
             add_rows(d_source_NK, position_T, d_key_TK)
-        return None, None, None, None, d_query_BD, d_base_BH, d_source_NK, d_key_HK, d_product_HX, *d_stack
+        return None, None, None, None, d_query_BD, d_base_BH, d_source_NK, d_key_HK, d_product_HD, *d_stack
 
 
 def _softmax_backward(weight_T: Tensor, d_weight_T: Tensor, segment_T: Tensor, impressions: int) -> Tensor:

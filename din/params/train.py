@@ -43,8 +43,8 @@ class ModelParams(Block):
     embedding_dim: Annotated[int, Field(gt=0, le=4096), OneOf((8, 16, 32)), Doc("width of a field's embedding")] = 16
     attention_hidden: Annotated[Layers, Doc("widths of the activation unit's hidden layers")] = (80, 40)
     interaction: Annotated[
-        Literal["difference_product", "product", "outer"],
-        Doc("difference_product | product | outer: inputs of attention beside q and k"),
+        Literal["difference_product", "product"],
+        Doc("difference_product | product: inputs of attention beside q and k"),
     ] = "difference_product"
     softmax: Annotated[
         bool,
@@ -53,8 +53,8 @@ class ModelParams(Block):
     ] = False
     hidden: Annotated[Layers, Doc("widths of the MLP's hidden layers")] = (200, 80)
     activation: Annotated[
-        Literal["dice", "prelu", "relu", "sigmoid", "bipolar_sigmoid"],
-        Doc("dice | prelu | relu | sigmoid | bipolar_sigmoid"),
+        Literal["dice", "prelu", "relu", "sigmoid"],
+        Doc("dice | prelu | relu | sigmoid"),
     ] = "dice"
     pooling: Annotated[
         Literal["sum", "mean"],

@@ -61,8 +61,8 @@ VARIANTS = {
     "din, items only": {"name": "din", "activation": "prelu", "linear": "none", "interest_product": False},
     "din, other options": {
         "name": "din",
-        "activation": "bipolar_sigmoid",
-        "interaction": "outer",
+        "activation": "sigmoid",
+        "interaction": "product",
         "softmax": True,
         "ages": True,
     },

@@ -151,10 +151,7 @@ def activation_weight(unit: ActivationUnit, query: Tensor, key: Tensor) -> Tenso
     inputs, weights = [query, key], [unit.query_weight, unit.key_weight]
     if unit.interaction == "difference_product":
         inputs, weights = [*inputs, query - shared], [*weights, unit.difference_weight]
-    if unit.interaction == "outer":
-        inputs.append(torch.stack([q * k for q in query for k in shared]))
-    else:
-        inputs.append(query * shared)
+    inputs.append(query * shared)
     hidden = torch.cat([*weights, unit.product_weight], 1) @ torch.cat(inputs) + unit.bias
     return run(unit.rest, dice(unit.activation, hidden))[0]
 
