@@ -87,7 +87,6 @@ class _Flat:
             decay_R=self._no_decay,
             coupled=False,
             penalised_W=self._ones,
-            pace_W=self._ones,
         )
         if not self._moments:
             sgd(update)

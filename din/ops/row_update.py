@@ -3,16 +3,15 @@
 A table has R rows of width W, and a batch touches N of them. With g the gradient of a row w, learning rate η and the
 row's decay λ:
 
-    coupled penalty     g ← g + λ·w,              w ← w − η·pace·direction(g)
-    decoupled penalty   w ← w·(1 − min(η·λ, 1)),  w ← w − η·pace·direction(g)
+    coupled penalty     g ← g + λ·w,              w ← w − η·direction(g)
+    decoupled penalty   w ← w·(1 − min(η·λ, 1)),  w ← w − η·direction(g)
 
     sgd                 direction = g
     adam                m ← β₁·m + (1 − β₁)·g,  v ← β₂·v + (1 − β₂)·g²,
                         direction = m/(1 − β₁ᵗ) / (√(v/(1 − β₂ᵗ)) + ε)       at step t
     rowwise_adagrad     s ← s + mean(g²),  direction = g / (√s + ε)              one s per row
 
-Pace is a factor for each column. The penalty applies only to some columns. The native forms support float32 on the CPU
-and make one pass over the rows.
+The penalty applies only to some columns. The native forms support float32 on the CPU and make one pass over the rows.
 """
 
 from collections.abc import Callable
@@ -37,7 +36,6 @@ class RowUpdate(NamedTuple):
         decay_R: λ of each row of the table.
         coupled: the penalty is part of the gradient.
         penalised_W: 1 where a column is penalised, else 0.
-        pace_W: a factor on each column's learning rate.
     """
 
     table_RW: Tensor
@@ -47,7 +45,6 @@ class RowUpdate(NamedTuple):
     decay_R: Tensor
     coupled: bool
     penalised_W: Tensor
-    pace_W: Tensor
 
 
 def sgd(update: RowUpdate) -> None:
@@ -116,7 +113,7 @@ def _apply(update: RowUpdate, direction: Callable[[Tensor], Tensor]) -> None:
         gradient_NW = gradient_NW + decay_NW * weights_NW
     else:
         weights_NW.mul_(1 - (update.rate * decay_NW).clamp_max(1))
-    weights_NW.sub_(direction(gradient_NW) * update.pace_W, alpha=update.rate)
+    weights_NW.sub_(direction(gradient_NW), alpha=update.rate)
     update.table_RW.index_copy_(0, update.rows_N, weights_NW)
 
 
@@ -131,7 +128,6 @@ def _struct(library: Library, update: RowUpdate) -> Struct:
         decay=update.decay_R,
         coupled=int(update.coupled),
         penalised=update.penalised_W,
-        pace=update.pace_W,
         rate=update.rate,
         table=update.table_RW,
     )

@@ -96,17 +96,7 @@ class LearningParams(Block):
     learning_rate: Annotated[
         PositiveFloat, Between(3e-4, 3e-3, log=True), Doc("at the start of training; see decay")
     ] = 0.001
-    linear_rate: Annotated[
-        PositiveFloat, Doc("factor on learning_rate for linear weights, which no penalty shrinks")
-    ] = 1.0
-    decay: Annotated[
-        PositiveFloat,
-        OneOf((0.5, 0.7, 1.0)),
-        Doc("factor on the learning rate after each epoch, or after a number of steps (decay_steps)"),
-    ] = 1.0
-    decay_steps: Annotated[
-        PositiveInt | None, Doc("steps after which the learning rate decays; null = after each epoch")
-    ] = None
+    decay: Annotated[PositiveFloat, OneOf((0.5, 0.7, 1.0)), Doc("factor on the learning rate after each epoch")] = 1.0
     clip_norm: Annotated[
         PositiveFloat | None, Doc("largest norm of the gradient of a step, table rows included; null = no limit")
     ] = None
@@ -155,12 +145,9 @@ class LearningParams(Block):
     ] = None
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Report settings that do nothing without another one."""
+        """Report a regularizer that does nothing."""
         if self.regularizer == "dropout" and self.dropout == 0:
             yield Conflict(("regularizer", "dropout"), "nothing would be dropped; set dropout, e.g. to 0.5")
-        if self.decay_steps and self.decay == 1:
-            advice = "the learning rate would never change; set decay below 1 or decay_steps to null"
-            yield Conflict(("decay_steps", "decay"), advice)
 
 
 @dataclass(frozen=True, kw_only=True)

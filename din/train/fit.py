@@ -33,7 +33,6 @@ from din.train.checkpoint import Progress
 from din.train.compute import CPU_ALONE, Compute, keep_freed_memory
 from din.train.learner import Learner, StepInputs, check_loss
 from din.train.loader import prefetch
-from din.train.optimizers import learning_rate
 from din.train.predict import predict
 
 _SETTLING = 2_048
@@ -138,12 +137,12 @@ class _Trainer:
         loss = torch.tensor(progress.loss, dtype=torch.float64, device=self.compute.device)
         checked_every = 1 if self.compute.device.type == "cpu" else 100  # reading the loss makes a GPU wait
         recent: deque[StepInputs] = deque(maxlen=self.settling)
+        rate = self.learning.learning_rate * self.learning.decay**epoch
         mark = saved = time.monotonic()
         for inputs in batches:
             recent.append(inputs)
             if inputs.number < progress.batch:  # it was learned before the resume
                 continue
-            rate = learning_rate(self.learning, epoch, epoch * total + inputs.number)
             loss += learner.step(inputs, rate).double() * inputs.impressions
             progress.batch = inputs.number + 1
             if progress.batch in averaged_after:

@@ -39,11 +39,11 @@ class TableOptimizer:
     libraries with dense tables. Each step takes time and memory for the whole table.
 
     Args:
-        params: the optimizer, its penalty and rates.
+        params: the optimizer, and its penalty.
         table: [R, W].
         decay: [R], λ_j of each row, 0 for no regularisation.
-        linear: the first `linear` columns are linear weights, which no penalty shrinks and which have their own rate.
-            If all columns are linear, as in LR, they are treated like any others.
+        linear: the first `linear` columns are linear weights, which no penalty shrinks. If all columns are linear, as
+            in LR, they are treated like any others.
 
     Attributes:
         state: the tensors to save in a checkpoint. Loading a checkpoint copies into them. A tensor without dimensions
@@ -61,15 +61,13 @@ class TableOptimizer:
         self.penalised[:linear] = 0
         self._name = params.optimizer
         self._decay = decay
-        self._pace = table.new_ones(table.shape[1])
-        self._pace[:linear] = params.linear_rate
 
     def step(self, rows: Tensor, gradient: Tensor, rate: float) -> None:
         """Update distinct rows [N] from the gradient of the mean loss [N, W], at learning rate `rate`."""
         if self.whole_table:
             gradient = torch.zeros_like(self.table).index_copy_(0, rows, gradient)
             rows = torch.arange(len(self.table), device=self.table.device)
-        update = RowUpdate(self.table, rows, gradient, rate, self._decay, self.coupled, self.penalised, self._pace)
+        update = RowUpdate(self.table, rows, gradient, rate, self._decay, self.coupled, self.penalised)
         if self._name == "adam":
             self.state["steps"] += 1
             adam(update, self.state["first"], self.state["second"], int(self.state["steps"]))
@@ -77,16 +75,6 @@ class TableOptimizer:
             rowwise_adagrad(update, self.state["squares"])
         else:
             sgd(update)
-
-
-def learning_rate(params: LearningParams, epoch: int, step: int) -> float:
-    """Return the learning rate η, which is multiplied by `decay` after every epoch, or every `decay_steps` steps.
-
-    Args:
-        step: number of the step over all epochs, from 0.
-    """
-    decays = step // params.decay_steps if params.decay_steps else epoch
-    return params.learning_rate * params.decay**decays
 
 
 def row_decay(features: Features, params: LearningParams) -> Tensor:

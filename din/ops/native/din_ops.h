@@ -96,7 +96,6 @@ typedef struct {
     const float *decay;     /* [R] */
     int64_t coupled;        /* 1: decay·w is added to the gradient; 0: w shrinks by rate·decay, at most to 0 */
     const float *penalised; /* [W], 1 where the penalty applies, else 0 */
-    const float *pace;      /* [W], a factor on the rate */
     float rate;
     float *table;           /* [R, W] updated */
 } din_row_update;

@@ -40,10 +40,9 @@ INLINE Columns columns_of(const din_row_update *update, Row row, int64_t i, int6
     return (Columns){gradient, weights * (1 - row.shrink * penalised)};
 }
 
-/* Write columns k .. k + count - 1 of a row: weights − rate·pace·direction. */
+/* Write columns k .. k + count - 1 of a row: weights − rate·direction. */
 INLINE void step(const din_row_update *update, Row row, int64_t k, int64_t count, V weights, float rate, V direction) {
-    V pace = load_part(update->pace + k, count);
-    store_part(update->table + row.start + k, weights - rate * pace * direction, count);
+    store_part(update->table + row.start + k, weights - rate * direction, count);
 }
 
 void din_sgd(int64_t threads, const din_row_update *update) {

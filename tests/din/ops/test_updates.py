@@ -18,13 +18,13 @@ def by_rows(
 ) -> Tensor:
     """Return the table after some steps, by one row after the other.
 
-    Its first column is linear, with a triple rate, unless it is the only one, as in LR.
+    Its first column is linear, unless it is the only one, as in LR.
     """
     table, first, second = start.clone(), torch.zeros_like(start), torch.zeros_like(start)
     squares = torch.zeros(len(start))
-    penalised, pace = torch.ones(start.shape[1]), torch.ones(start.shape[1])
+    penalised = torch.ones(start.shape[1])
     if start.shape[1] > 1:
-        penalised[0], pace[0] = 0, 3
+        penalised[0] = 0
     for number, (rows, gradients) in enumerate(steps, 1):
         for row, own in zip(rows.tolist(), gradients, strict=True):
             shrink = decay[row] * penalised
@@ -39,7 +39,7 @@ def by_rows(
             if name == "rowwise_adagrad":
                 squares[row] += (gradient**2).mean()
                 gradient = gradient / (squares[row].sqrt() + EPSILON)
-            table[row] -= rate * pace * gradient
+            table[row] -= rate * gradient
     return table
 
 
@@ -53,7 +53,7 @@ def test_table_updates(name: str, coupled: bool, width: int, backend_name: Backe
     table, decay = torch.randn(20, width, generator=random), 12 * torch.rand(20, generator=random)
     drawn = [(torch.randperm(20, generator=random)[:13], torch.randn(13, width, generator=random)) for _ in range(5)]
     expected = by_rows(name, table, decay, drawn, coupled, rate=0.1)
-    learning = LearningParams(optimizer=name, penalty="coupled" if coupled else "decoupled", linear_rate=3.0)
+    learning = LearningParams(optimizer=name, penalty="coupled" if coupled else "decoupled")
     optimizer = TableOptimizer(learning, table, decay, linear=1)
     with backend.using(backend_name):
         for rows, gradient in drawn:

@@ -44,10 +44,6 @@ CONFLICTS: list[tuple[dict[str, Any], str]] = [
         "train.learning.regularizer is 'dropout' and train.learning.dropout is 0.0: ",
     ),
     (
-        {"train": {"learning": {"decay_steps": 10}}},
-        "train.learning.decay_steps is 10 and train.learning.decay is 1.0: ",
-    ),
-    (
         {"train": {"compute": {"backend": "native", "device": "cuda"}}},
         "train.compute.backend is 'native' and train.compute.device is 'cuda': native operations compute on CPUs",
     ),

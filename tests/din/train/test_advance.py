@@ -82,7 +82,7 @@ def settle(learner: Learner, batches: list[StepInputs]) -> None:
 def test_a_pass_is_the_plain_loop(backend_name: Backend, small: Train, features: Features) -> None:
     """Predictions, weights and state agree, over a gap between days and a single row; the rate does not decay."""
     features = spread(features, "valid")
-    small = changed(small, unknown_rate=0.1, batch_size=7, decay=0.1, decay_steps=2)
+    small = changed(small, unknown_rate=0.1, batch_size=7, decay=0.1)
     twin = Learner(features, small)
     with backend.using(backend_name):
         learner = trained(features, small)

@@ -41,7 +41,7 @@ SEQUENCES = {"liked": {"rating": (4, 5)}, "other": {"rating": (1, 2, 3)}}
 @pytest.mark.parametrize(
     ("options", "die_after"),
     [
-        ({"dropout": 0.3, "decay": 0.5, "decay_steps": 3, "clip_norm": 0.1, "sequences": SEQUENCES}, 9),
+        ({"dropout": 0.3, "decay": 0.5, "clip_norm": 0.1, "sequences": SEQUENCES}, 9),
         ({"optimizer": "sgd", "renew_embeddings": True, "average": 1.0}, 13),
         ({"optimizer": "rowwise_adagrad", "name": "deepfm"}, 17),  # its best epoch is the first
     ],

@@ -1,6 +1,4 @@
-"""Penalties and rates of the table's optimizer. tests/din/ops/test_updates.py has its steps."""
-
-from dataclasses import replace
+"""Penalties of the table's optimizer. tests/din/ops/test_updates.py has its steps."""
 
 import numpy as np
 import pytest
@@ -9,16 +7,8 @@ import torch
 from din.features.reader import Features
 from din.kinds import Number
 from din.params.reading import Params
-from din.train.optimizers import TableOptimizer, learning_rate, row_decay
+from din.train.optimizers import TableOptimizer, row_decay
 from tests.helpers.settings import changed
-
-
-def test_the_learning_rate_decays_by_epochs_or_by_steps(params: Params) -> None:
-    """The rate follows the paper's 1 × 0.1^k, with k the number of epochs, or of `decay_steps` steps."""
-    by_epoch = changed(params.train, learning_rate=1.0, decay=0.1).learning
-    assert [learning_rate(by_epoch, epoch, 99) for epoch in range(3)] == pytest.approx([1, 0.1, 0.01])
-    by_steps = replace(by_epoch, decay_steps=4)
-    assert [learning_rate(by_steps, 0, step) for step in (0, 3, 4, 8)] == pytest.approx([1, 1, 0.1, 0.01])
 
 
 def test_no_number_becomes_unknown(features: Features, params: Params) -> None:
