@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Collection
 from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -16,6 +17,9 @@ from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
 from din.contracts.verdicts import GateEntry, GateReport
+from din.data.rawlog import RawLog
+from din.release.gates import Traits
+from din.train.predict import COLUMNS
 from tests.helpers.command_lines import PARSERS
 
 ROOT = Path(__file__).parent.parent
@@ -85,6 +89,13 @@ def test_keys_of_the_gate_report_exist() -> None:
     named = {key for text in paragraphs if "reports/gate.json" in text for key in re.findall(r"`([a-z_]+)`", text)}
     assert "missed_days" in named
     assert named <= GateReport.model_fields.keys() | GateEntry.model_fields.keys()
+
+
+@pytest.mark.parametrize("names", [RawLog.__dataclass_fields__, Traits.__dataclass_fields__, COLUMNS])
+def test_the_page_of_plugins_names_every_part(names: Collection[str]) -> None:
+    """What a source returns, what a gate may state, and the columns of the test rows, which a gate reads."""
+    named = set(re.findall(r"\w+", "".join((ROOT / "docs/plugins.md").read_text().split("\n## A source")[1:])))
+    assert set(names) - named == set()
 
 
 def test_nothing_names_a_machine() -> None:

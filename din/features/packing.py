@@ -38,6 +38,8 @@ class PackedBatch:
     age: np.ndarray | None  # float32 [T], seconds from the behaviour to its impression; None if the model reads none
     labels: np.ndarray  # float32 [B]
     negative: np.ndarray | None = None  # int64 [T], a random item for each behaviour, as positions among the U items
+    user: np.ndarray | None = None  # int64 [B], rows of users.parquet; None if no loss reads requests
+    request: np.ndarray | None = None  # int64 [B], see `requests_of`
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -78,6 +80,12 @@ def ages(impression_T: np.ndarray, behaviour_T: np.ndarray) -> np.ndarray:
     return age_T
 
 
+def requests_of(impressions: Impressions, rows: np.ndarray) -> np.ndarray:
+    """Number the requests of impressions `rows` from 0, int64 [B]. One user's impressions of one time are a request."""
+    pairs = np.stack([impressions.user[rows], impressions.timestamp[rows]], 1)
+    return np.unique(pairs, axis=0, return_inverse=True)[1]
+
+
 def _known_items(features: Features) -> np.ndarray:
     """Return the rows of items.parquet that have an id of their own by now. If there are none, row 0, the unknown item.
 
@@ -94,14 +102,22 @@ class Packer:
         unknown_rate: the share of values that `pack` replaces by unknown, if it is given random numbers.
         ages: whether batches hold the ages of behaviours; see `din.model.model.Model.reads_ages`.
         negatives: whether batches that are packed with random numbers hold negatives; see `Model.reads_negatives`.
+        requests: whether these batches say which user and request each impression is of; see `Model.reads_requests`.
     """
 
     def __init__(
-        self, features: Features, unknown_rate: float = 0.0, *, ages: bool = False, negatives: bool = False
+        self,
+        features: Features,
+        unknown_rate: float = 0.0,
+        *,
+        ages: bool = False,
+        negatives: bool = False,
+        requests: bool = False,
     ) -> None:
         self._features = features
         self._ages = ages
         self._negatives = _known_items(features) if negatives else None
+        self.requests = requests
         self._unknown_rate = float(unknown_rate)
         self.layout = TableLayout.of(features.fields, features.rows)
         self._distinct_items = Deduplicator(features.manifest.items)
@@ -138,6 +154,8 @@ class Packer:
             age=age,
             labels=impressions.label[rows].astype(np.float32),
             negative=None if random is None or self._negatives is None else drawn,
+            user=users.astype(np.int64) if random is not None and self.requests else None,
+            request=requests_of(impressions, rows) if random is not None and self.requests else None,
         )
 
     def _group(

@@ -36,6 +36,8 @@ class Batch(NamedTuple):
     age: Tensor | None  # float32 [T], seconds from the behaviour to the impression, NaN where unknown
     rows: Tensor | None = None  # int64 [R]
     negative: Tensor | None = None  # int64 [T], a random item for each behaviour; None if no loss reads it
+    user: Tensor | None = None  # int64 [B], the user of each impression; None if no loss reads requests
+    request: Tensor | None = None  # int64 [B], the number of its request in the batch
 
     @property
     def places(self) -> Places:
@@ -63,6 +65,8 @@ def to_tensors(packed: PackedBatch, rows: Tensor | None = None) -> Batch:
         age=_tensor(packed.age),
         rows=rows,
         negative=_tensor(packed.negative),
+        user=_tensor(packed.user),
+        request=_tensor(packed.request),
     )
 
 

@@ -30,6 +30,8 @@ class Model(nn.Module, ABC):
         linear: the number of leading columns that hold linear weights, which no penalty shrinks.
         reads_ages: whether it reads how old behaviours are. If so, each request must have its time.
         reads_negatives: whether its loss reads `Batch.negative`.
+        reads_requests: whether its loss reads `Batch.user` and `Batch.request`. If so, impressions of one request are
+            learned side by side.
         blend: what is put on top of its logits, except for batches of training. None: nothing.
     """
 
@@ -37,6 +39,7 @@ class Model(nn.Module, ABC):
     linear: int
     reads_ages: bool = False
     reads_negatives: bool = False
+    reads_requests: bool = False
     blend: Blend | None
 
     def __init__(self) -> None:

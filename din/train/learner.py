@@ -93,12 +93,13 @@ class Learner:
         self.model.blend = blend and blend.placed(self.features.fields, self.layout).to(self.compute.device)
 
     def loader(self, half_life_days: float | None = None) -> TrainingLoader:
-        """Return the batches that train this model. They hold ages of behaviours and negatives if it reads them."""
+        """Return the batches that train this model. They hold ages, negatives and requests if it reads them."""
         packer = Packer(
             self.features,
             self._learning.unknown_rate,
             ages=self.model.reads_ages,
             negatives=self.model.reads_negatives,
+            requests=self.model.reads_requests,
         )
         return TrainingLoader(self.features, packer, self._learning.batch_size, self._learning.seed, half_life_days)
 

@@ -1,7 +1,8 @@
 """Batches for training and evaluation, and a background thread that packs them while the model computes.
 
 An epoch visits the training rows in random order. The order and the dropped ids are functions of (seed, epoch, batch),
-so a resumed epoch continues with the same batches. A day's rows are visited shard after shard, and by time within a
+so a resumed epoch continues with the same batches. For a loss over requests, it visits requests in random order, and
+the end of a batch may cut one. A day's rows are visited shard after shard, and by time within a
 shard.
 """
 
@@ -15,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 
 from din.features.day_rows import DayRows
-from din.features.packing import PackedBatch, Packer
+from din.features.packing import PackedBatch, Packer, requests_of
 from din.features.reader import Features, Shard
 from din.ops.deduplicate import Deduplicator
 from din.schema import SplitName
@@ -75,8 +76,16 @@ class TrainingLoader:
         """Yield the batches of an epoch in order, from number `start` on."""
         random = np.random.default_rng([self._seed, epoch])
         shards = random.permutation(len(self._rows)).tolist()
-        orders = (random.permutation(self._rows[shard]) for shard in shards)
+        orders = (self._order(shard, random) for shard in shards)
         return self._visited("train", zip(shards, orders, strict=True), (self._seed, epoch), start=start)
+
+    def _order(self, shard: int, random: np.random.Generator) -> np.ndarray:
+        """Return the training rows of a shard in random order, those of one request side by side if the model asks."""
+        order = random.permutation(self._rows[shard])
+        if not self._packer.requests:
+            return order
+        request = requests_of(self._features.shard(shard, "train").impressions, order)
+        return order[np.argsort(random.permutation(len(order))[request], kind="stable")]
 
     def day(self, rows: DayRows) -> Iterator[TrainingBatch]:
         """Yield the batches of a day in order. Their keys have a fourth number, unlike those of an epoch."""

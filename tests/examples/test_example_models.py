@@ -1,5 +1,6 @@
-"""The example of a model in the scorer. `din plugin check` trains and compares it."""
+"""The examples of models: one in the scorer, and the loss of the other. `din plugin check` trains and compares them."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,14 +9,19 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from din import plugins
 from din.base.errors import InputError
 from din.bundle import Scorer
+from din.features.reader import Features
 from din.params.reading import Params
+from din.train.learner import Learner
 from din_loop.server.openapi import description
 from din_loop.server.settings import Settings
 from tests.factories.bundles import Finished, build, random_log
+from tests.factories.features import rewrite, with_times
 from tests.helpers.settings import changed
 
 ROOT = Path(__file__).parent.parent.parent
@@ -80,3 +86,24 @@ def test_a_request_without_times_is_refused(scorer: Scorer) -> None:
             scorer.score({"history": [behaviour], "candidates": ["i2"], "time": NOW})
     unknown = {"item_id": "i1", "timestamp": None}
     assert np.isfinite(scorer.score({"history": [unknown], "candidates": ["i2"], "time": NOW})).all()
+
+
+def test_the_listwise_loss_compares_candidates_of_one_request(features: Features, params: Params) -> None:
+    """It is −ln(e^logit / Σ e^logit over the request) of each click, beside the log loss."""
+    plugins.load(["examples/plugins/listwise.py"], ROOT)
+    rewrite(features, "train", lambda rows: with_times(rows, rows["timestamp"].to_numpy() // 8))
+    learner = Learner(features, changed(params.train, name="listwise", options={"share": 0.5}, hidden=(4,)))
+    step = learner.inputs(next(learner.loader().epoch(0)))
+    logits = torch.linspace(-60, 60, step.impressions)
+    model, table = learner.trained
+    assert step.batch.request is not None
+    request, clicked, logit = step.batch.request.tolist(), step.labels.tolist(), logits.double().tolist()
+    expected = 0.0
+    for place, label in enumerate(clicked):
+        rivals = [logit[other] for other in range(len(logit)) if request[other] == request[place]]
+        expected += label * (math.log(sum(map(math.exp, rivals))) - logit[place])
+    weights = torch.full_like(logits, 3)
+    arguments = (table, step.batch, logits, step.labels)
+    for weight, one in ((None, 1), (weights, 3)):
+        beside = binary_cross_entropy_with_logits(logits, step.labels, weight, reduction="sum")
+        assert float(model.loss(*arguments, weight) - beside) == pytest.approx(0.5 * one * expected, rel=1e-4)

@@ -174,7 +174,7 @@ def spread(features: Features, split: str, days: Sequence[int] = DAYS, lonely: i
         times = random.choice(own_days, len(rows)) * DAY_US + random.integers(0, 1000, len(rows))  # with some ties
         if number == 0 and lonely:
             times[3] = lonely * DAY_US
-        pq.write_table(_with_times(rows, times), path)
+        pq.write_table(with_times(rows, times), path)
     return Features(features.root)
 
 
@@ -208,7 +208,7 @@ def temporal(root: Path, users: int = 40) -> Features:
             path = features.root / "shards" / f"{number:05d}" / f"{split}.parquet"
             rows = pq.read_table(path)
             times = random.choice(days, len(rows)) * DAY_US + random.integers(0, DAY_US, len(rows))
-            pq.write_table(_with_times(rows, times), path)
+            pq.write_table(with_times(rows, times), path)
     last = max(int(features.timestamps(number, "train").max()) for number in range(2))
     manifest = read_json(root / "manifest.json")
     manifest |= {"protocol": "temporal", "train_until": moment(last).isoformat()}
@@ -225,6 +225,7 @@ def day_of(number: int) -> date:
     return date(1970, 1, 1) + timedelta(days=number)
 
 
-def _with_times(rows: pa.Table, times: np.ndarray) -> pa.Table:
+def with_times(rows: pa.Table, times: np.ndarray) -> pa.Table:
+    """Give rows other times in µs."""
     place = rows.schema.get_field_index("timestamp")
     return rows.set_column(place, "timestamp", pa.array(times, pa.int64()))

@@ -1,4 +1,4 @@
-"""A plugin's model with a loss of its own, as DIEN's: each state predicts the next behaviour against a drawn item."""
+"""Losses of plugins' models: DIEN's, which predicts the next behaviour against a drawn item, and one over requests."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from din.train.compute import computing
 from din.train.learner import Learner
 from din.train.loader import TrainingBatch, TrainingLoader
 from tests.factories.bundles import build
+from tests.factories.features import rewrite, with_times
 from tests.helpers.settings import changed
 
 
@@ -99,6 +100,28 @@ def test_negatives_follow_from_the_seed(features: Features) -> None:
     shard = features.shard(0, "train")
     assert Packer(features, negatives=True).pack(shard, np.arange(9)).negative is None
     assert Packer(features).pack(shard, np.arange(9), np.random.default_rng(1)).negative is None
+
+
+@pytest.mark.parametrize("size", [5, 1000])
+def test_requests_are_learned_side_by_side(features: Features, size: int) -> None:
+    """An epoch visits all rows, in an order that is not the file's, and cuts a request at the end of a batch only."""
+    rewrite(features, "train", lambda rows: with_times(rows, rows["timestamp"].to_numpy() // 8))
+    real = set()
+    for number in range(features.manifest.shards):
+        rows = features.shard(number, "train").impressions
+        real |= set(zip(rows.user.tolist(), rows.timestamp.tolist(), strict=True))
+    loader = TrainingLoader(features, Packer(features, requests=True), size, seed=5)
+    first, second = list(loader.epoch(0)), list(loader.epoch(1))
+    requests = 0
+    for batch in first:
+        assert batch.packed.user is not None and batch.packed.request is not None
+        users = set(zip(batch.packed.request.tolist(), batch.packed.user.tolist(), strict=True))
+        assert len(users) == len(np.unique(batch.packed.request))
+        requests += len(users)
+    rows = sum(features.split_rows("train"))
+    assert sum(len(batch.packed) for batch in first) == rows
+    assert len(real) <= requests < min(len(real) + len(first), rows)
+    assert [batch.packed.user.tolist() for batch in first] != [batch.packed.user.tolist() for batch in second]
 
 
 @pytest.mark.slow
