@@ -112,14 +112,14 @@ def run_stage(stage: str, ti: Any = None) -> None:
 
 
 @task(outlets=[CHAMPION])
-def promote(params: Any = None, ti: Any = None) -> None:
+def promote(params: Any = None, dag_run: Any = None, ti: Any = None) -> None:
     """Make the bundle the champion if the gate is open for exactly this bundle, and emit the asset `din/champion`."""
     with final():
-        settle(pinned_run.promote(opened(ti), reason=params["reason"] or ""), ti)
+        settle(pinned_run.promote(opened(ti), params["reason"] or "", user=dag_run.triggering_user_name), ti)
 
 
 @task(outlets=[CHAMPION], trigger_rule=TriggerRule.ONE_FAILED)
-def roll_back(ti: Any = None) -> None:
+def roll_back(dag_run: Any = None, ti: Any = None) -> None:
     """Undo the proven harm of the champion's last step, and emit the asset `din/champion`.
 
     The task is skipped without such harm, and with `promote.on_harm: ask`: the log of the gate has the command.
@@ -128,7 +128,7 @@ def roll_back(ti: Any = None) -> None:
     with final():
         if not (closed and pinned_run.ask(opened(ti), "undoes_harm")):
             raise AirflowSkipException("no gate has found harm of the champion's last step that is undone by itself")
-        settle(pinned_run.promote(opened(ti), reason=""), ti)
+        settle(pinned_run.promote(opened(ti), reason="", user=dag_run.triggering_user_name), ti)
 
 
 @task

@@ -120,9 +120,13 @@ def run_stages(run: PinnedRun, stages: list[str] | None = None, reason: str | No
     return TaskOutcome(**ask(run, "run_stages", names=stages, reason=reason))
 
 
-def promote(run: PinnedRun, reason: str, override: bool = False) -> TaskOutcome:
-    """Make the run's bundle the champion, if its gate is open or is overridden; see `din.release.promote` and `ask`."""
-    return TaskOutcome(**ask(run, "promote", reason=reason, override=override))
+def promote(run: PinnedRun, reason: str, override: bool = False, user: str | None = None) -> TaskOutcome:
+    """Make the run's bundle the champion, if its gate is open or is overridden; see `din.release.promote` and `ask`.
+
+    Args:
+        user: who triggered the run, as the scheduler says, for the record.
+    """
+    return TaskOutcome(**ask(run, "promote", reason=reason, override=override, user=user))
 
 
 def ask(run: PinnedRun, action: str, **arguments: Any) -> Any:

@@ -117,8 +117,10 @@ class Worker:
         due = outcome.exit_code == 0 or (outcome.stage == "gate" and outcome.exit_code == 3 and self.undoes_harm())
         return outcome if reason is None or not due else self.promote(reason)
 
-    def promote(self, reason: str, override: bool = False) -> TaskOutcome:
+    def promote(self, reason: str, override: bool = False, user: str | None = None) -> TaskOutcome:
         """Make the run's bundle the champion by `din promote`, which hashes everything again."""
+        if user:
+            os.environ["DIN_AIRFLOW_USER"] = user
         self.take_locks()
         reports = {out for stage in self.stages.values() for out in stage.outs if out.endswith(".json")}
         self.pull(sorted(reports.union(self.inputs("gate"))))

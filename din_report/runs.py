@@ -171,7 +171,7 @@ def _row(at: str, run_id: str | None, record: Record | None, gate: GateReport | 
         version=record.version if record else (gate and gate.bundle),
         figures={name: _figure(entries.get(entry)) for name, entry in _GATES.items()},
         champion=gate.champion.number if gate and gate.champion else None,
-        overridden_by=f"{record.by} ({record.override.in_words})" if record and record.override else None,
+        overridden_by=f"{record.author} ({record.override.in_words})" if record and record.override else None,
         report=page,
     )
 

@@ -139,7 +139,7 @@ def print_status(state: Status, as_json: bool = False) -> None:
     if champion:
         print(f"champion: record {champion.number}, {champion.version}")
         despite = f", overriding {champion.override.in_words}" if champion.override else ""
-        print(f"    since {champion.at}, by {champion.by}{despite}: {champion.reason}")
+        print(f"    since {champion.at}, by {champion.author}{despite}: {champion.reason}")
     else:
         print("champion: none" if state.registry_read else "champion: unknown")
     for problem in state.problems:

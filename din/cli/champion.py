@@ -1,12 +1,13 @@
 """The commands about the candidate and the champion: pin, promote."""
 
 from datetime import date
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from din.base.commandline import AsJson, commands, print_result
-from din.cli.options import user
+from din.cli.identity import identity
 from din.cli.run import HERE, answering, params_here, reporting
 
 CHAMPION = "The champion"
@@ -54,4 +55,7 @@ def promote(
     with reporting("promote"):
         from din.release.promote import promote
 
-        print_result(lambda: promote(HERE, params_here(), by=by or user(), reason=reason, override=override), as_json)
+        params = params_here()
+        who = identity()
+        decide = partial(promote, HERE, params, by=by or who.name, reason=reason, override=override, identity=who)
+        print_result(decide, as_json)

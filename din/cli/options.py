@@ -1,7 +1,5 @@
 """Options that several commands have, and what they mean by default."""
 
-import getpass
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -80,11 +78,3 @@ def place(uri: str | None, model: str | None) -> tuple[str, str]:
     if len(names) > 1:
         raise InputError(f"{uri}: holds {', '.join(names)}; name one with --model")
     return uri, names[0]
-
-
-def user() -> str:
-    """Return the user's name, or the number of a user without a name, as in some containers."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # OSError from Python 3.13 on
-        return str(os.getuid())

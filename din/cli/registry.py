@@ -6,7 +6,8 @@ import typer
 
 from din.base.commandline import AsJson, commands, examples, print_result
 from din.base.errors import InputError
-from din.cli.options import By, Model, Promotion, Reason, Uri, default_registry, not_empty, place, user
+from din.cli.identity import identity
+from din.cli.options import By, Model, Promotion, Reason, Uri, default_registry, not_empty, place
 from din.cli.run import answering
 
 AnyModel = Annotated[
@@ -70,7 +71,8 @@ def rollback(
         from din.release.registry import commands as registry
 
         at, name = place(uri, model)
-        print_result(lambda: registry.rollback(at, name, to, by or user(), reason, champion), as_json)
+        who = identity()
+        print_result(lambda: registry.rollback(at, name, to, by or who.name, reason, champion, who), as_json)
 
 
 @command("din registry verify", "din registry verify --registry s3://bucket/registry --json")

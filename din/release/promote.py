@@ -36,7 +36,7 @@ from din.release.gates.report_text import explain
 from din.release.registry import commands
 from din.release.registry.diff import changes, short
 from din.release.registry.promoted import CROSSFIT, GIT, RAW_MANIFEST, GitState
-from din.release.registry.records import Override, Record
+from din.release.registry.records import Identity, Override, Record
 from din.release.registry.registry import Registry
 
 _TOLERANCE = 1e-6
@@ -61,6 +61,7 @@ def promote(
     by: str,
     reason: str = "",
     override: bool = False,
+    identity: Identity | None = None,
     score: Score = score_champion,
     latency: Latency = measure_latency,
 ) -> Promotion:
@@ -71,6 +72,7 @@ def promote(
 
     Args:
         by: the person or service that promotes, for the record.
+        identity: who runs this, as the environment shows it, for the record.
         reason: the reason, for the record, by default that the gate is open. An override needs one. The reason of a
             rollback is always the harm that the gate found.
         override: promote although gates are not open; see `GateReport.may_be_overridden`.
@@ -105,7 +107,8 @@ def promote(
         still_champion = champion is not None and champion.number == harm.record
         if still_champion:
             _judge_again(report, evidence, score, latency)
-        back = commands.rollback(registry.uri, registry.model_name, str(harm.back_to), by, harm.reason, harm.record)
+        place = (registry.uri, registry.model_name)
+        back = commands.rollback(*place, str(harm.back_to), by, harm.reason, harm.record, identity)
         return Promotion(back, still_champion, command)
     if champion is not None and champion.version == version:
         registry.seal(champion)
@@ -129,6 +132,7 @@ def promote(
             reason=reason or "gate open",
             run_id=os.environ.get("DIN_RUN_ID") or new_id,
             override=overridden,
+            identity=identity,
             evidence=_run_files(evidence),
         )
         result = Promotion(record, True, command)

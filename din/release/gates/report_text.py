@@ -46,7 +46,9 @@ def explain_champion(record: Record, report: GateReport) -> str:
     """Return who made the candidate the champion and when, and which of its gates are nevertheless not open."""
     how = "promoted" if record.action == "promote" else "brought back"
     when = f"{record.at[:10]} at {record.at[11:16]} UTC"
-    sentence = f"This is the champion: record {record.number}, {how} by {record.by} on {when}. Reason: {record.reason}."
+    sentence = (
+        f"This is the champion: record {record.number}, {how} by {record.author} on {when}. Reason: {record.reason}."
+    )
     held = report.not_open
     if not held:
         return sentence

@@ -8,7 +8,7 @@ from din.base.errors import GateClosed, InputError, listed
 from din.base.printing import print_table
 from din.release.registry import stored_comparisons
 from din.release.registry.objects import noted
-from din.release.registry.records import Record
+from din.release.registry.records import Identity, Record
 from din.release.registry.registry import Registry, list_models
 
 
@@ -21,7 +21,7 @@ def show_list(uri: str, model_name: str | None = None, as_json: bool = False) ->
         return
     for name, history in logs.items():
         rows = [
-            (r.number, r.version[:12], r.action, r.at, r.by, r.override and r.override.in_words, r.reason)
+            (r.number, r.version[:12], r.action, r.at, r.author, r.override and r.override.in_words, r.reason)
             for r in history
         ]
         columns = ("number", "version", "action", "at", "by", "override", "reason")
@@ -38,13 +38,21 @@ def show(uri: str, model_name: str, name: str) -> None:
     print(json.dumps(asdict(record) | {"evaluation": evaluation}, indent=2))
 
 
-def rollback(uri: str, model_name: str, to: str, by: str, reason: str, champion: int | None = None) -> Record:
+def rollback(
+    uri: str,
+    model_name: str,
+    to: str,
+    by: str,
+    reason: str,
+    champion: int | None = None,
+    identity: Identity | None = None,
+) -> Record:
     """Make an earlier champion, named by a record's number or its version's beginning, the champion again.
 
     With `champion`, roll back only the record of that number, and only once.
     """
     registry = Registry(uri, model_name)
-    record = registry.rollback(to, by=by, reason=reason, champion=champion)
+    record = registry.rollback(to, by=by, reason=reason, champion=champion, identity=identity)
     print(f"{registry.name}: record {record.number} made {record.version} the champion again")
     return record
 

@@ -77,7 +77,7 @@ def machines(promoted: Promoted) -> dict[str, Any]:
 def _origin(promoted: Promoted) -> dict[str, Any]:
     record = promoted.record
     git = promoted.document(GitState, GIT)
-    about = {"version": record.version[:12], "run": record.run_id, "by": record.by, "at": record.at}
+    about = {"version": record.version[:12], "run": record.run_id, "by": record.author, "at": record.at}
     about["override"] = record.override and record.override.in_words
     return about | {"reason": record.reason, "commit": git.commit, "uncommitted changes": git.dirty}
 

@@ -57,6 +57,30 @@ class Override:
         return ", ".join(self.gates) or "gates not named"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """Who ran the command, as its environment shows it. Nothing of it is verified; see `din.cli.identity`.
+
+    Attributes:
+        name: the person or service.
+        source: where the name comes from, e.g. `ID token` or `GITHUB_ACTOR`.
+        issuer: who issued the ID token. None without one: whoever sets variables can then claim any name.
+        claims: some of the token's claims.
+    """
+
+    __pydantic_config__ = documents.STRICT
+
+    name: Line
+    source: Line
+    issuer: Line | None = None
+    claims: Mapping[Line, Line] = field(default_factory=dict)
+
+    @property
+    def in_words(self) -> str:
+        """Return the name and how it is known, for tables."""
+        return f"{self.name} (token of {self.issuer})" if self.issuer else f"{self.name} (claimed: {self.source})"
+
+
 def _override(value: Any) -> Any:
     """Read `approval`, which records had in the place of `override` while an approval was an object of the registry."""
     if isinstance(value, dict) and value.keys() == {"by", "override", "answer"}:
@@ -76,7 +100,8 @@ class Record:
         parent: the sha256 of the previous record's bytes. None in the first record.
         run_id: the run that promoted, or None.
         nonce: distinguishes records with equal content.
-        by: the person or service.
+        by: the person or service, as the command names it.
+        identity: who ran the command, as its environment shows it. None in a record of an earlier version.
         reason: why the version became the champion.
         override: the gates that a person overrode, or None.
         files: the sha256 of the run's files, by their names below runs/<run_id>/.
@@ -100,6 +125,15 @@ class Record:
         BeforeValidator(_override),
     ] = None
     files: Mapping[FileName, Digest] = field(default_factory=dict)
+    identity: Identity | None = None
+
+    @property
+    def author(self) -> str:
+        """Return who decided, and who ran the command, as far as the record says."""
+        if self.identity is None:
+            return self.by
+        ran = self.identity.in_words
+        return ran if self.by == self.identity.name else f"{self.by}, run by {ran}"
 
 
 @dataclass(frozen=True)

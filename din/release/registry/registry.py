@@ -34,6 +34,7 @@ from din.params.reading import Params
 from din.release.registry.objects import Objects, noted, prefixes
 from din.release.registry.records import (
     Chain,
+    Identity,
     Override,
     Record,
     StaleChampion,
@@ -163,6 +164,7 @@ class Registry:
         reason: str,
         run_id: str,
         override: Override | None = None,
+        identity: Identity | None = None,
         evidence: Mapping[str, bytes],
     ) -> Record:
         """Store a bundle, then the evidence for it, then the record that makes it the champion after `previous`.
@@ -180,7 +182,16 @@ class Registry:
         if self.put_bundle(directory) != version:
             raise GateClosed(f"nothing promoted: {directory} changed while it was judged; run `dvc repro` again")
         files = self.put_run(run_id, evidence)
-        return self.append(version, previous, by=by, reason=reason, run_id=run_id, override=override, files=files)
+        return self.append(
+            version,
+            previous,
+            by=by,
+            reason=reason,
+            run_id=run_id,
+            override=override,
+            identity=identity,
+            files=files,
+        )
 
     def append(
         self,
@@ -192,6 +203,7 @@ class Registry:
         action: Literal["promote", "rollback"] = "promote",
         run_id: str | None = None,
         override: Override | None = None,
+        identity: Identity | None = None,
         files: Mapping[FileName, Digest] | None = None,
     ) -> Record:
         """Make `version` the champion after `previous`, the champion that it was compared with.
@@ -220,6 +232,7 @@ class Registry:
             reason=reason,
             override=override,
             files=dict(files or {}),
+            identity=identity,
         )
         if parent:
             self.seal(parent.record)
@@ -242,7 +255,9 @@ class Registry:
         """
         self.objects.delete(_first(record.version))
 
-    def rollback(self, to: int | str, by: str, reason: str, champion: int | None = None) -> Record:
+    def rollback(
+        self, to: int | str, by: str, reason: str, champion: int | None = None, identity: Identity | None = None
+    ) -> Record:
         """Make an earlier champion the champion again, after verifying its bundle.
 
         Args:
@@ -278,7 +293,7 @@ class Registry:
                     self._check(key, digest)
         if problems:
             raise InputError("\n".join([f"{self.name}: can't roll back to {version[:12]}:", *problems]))
-        return self.append(version, newest, by=by, reason=reason, action="rollback")
+        return self.append(version, newest, by=by, reason=reason, action="rollback", identity=identity)
 
     def put_bundle(self, directory: Path) -> Version:
         """Store a bundle, with its manifest last, and return its version.
