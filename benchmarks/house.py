@@ -22,8 +22,8 @@ ROOMS = (*PACKAGES, "dags", "benchmarks", "tests")
 _POOL = ("din/model/model.py", "din/model/embedding_mlp.py", "din/model/din.py", "din/model/attention.py")
 """The files to read before writing a `pool()`, together with din/ops/histories.py."""
 CEILINGS = {
-    "lines of din": 25_900,
-    "lines of all but benchmarks and tests": 46_600,
+    "lines of din": 26_150,
+    "lines of all but benchmarks and tests": 47_000,
     "lines of benchmarks": 8_100,
     "lines of tests": 33_400,
     "lines of the tests' helpers": 5_000,

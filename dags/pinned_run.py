@@ -26,6 +26,7 @@ ANSWER = "answer.json"
 """The file in `Workspace.state` in which `dags.worker` leaves the result of an action, or its error."""
 _NOT_GIVEN = {
     "data.until": "give it as `until`",
+    "notify": "whoever may trigger a run must not choose the command that it runs; commit it, and name the commit",
     "plugins": "whoever may trigger a run must not choose the code that it runs; commit it, and name the commit",
 }
 """Keys of params.yaml that a run's own parameters may not set, and what to do instead."""

@@ -13,7 +13,7 @@ from din.base.commandline import AsJson, commands, print_result
 from din.base.errors import InputError
 from din.cli.champion import CHAMPION
 from din.cli.options import MaxCandidates, MaxHistory, MaxRequestMB, Model, Plugins, Uri, place
-from din.cli.run import HERE, answering, load_kinds, params_here
+from din.cli.run import HERE, answering, load_kinds, params_here, tell
 
 app = typer.Typer()
 command = commands(app, CHAMPION)
@@ -186,7 +186,7 @@ def watch(
     with answering("train"):
         from din.release.registry.registry import Registry
         from din_loop.served import options_of
-        from din_loop.watch.watch import watch
+        from din_loop.watch.watch import alarmed, watch
 
         options = options_of(params_here().fetch) if HERE.params.exists() else None
         folder = log or (Path(HERE.located(options.path)).expanduser() if options and options.path else None)
@@ -197,15 +197,19 @@ def watch(
         newest = now.date() - timedelta(days=1)
         if until and until.date() > newest:
             raise InputError(f"--until {until:%Y-%m-%d}: the day is not over (UTC); expected {newest} or earlier")
+        champions = Registry(*place(registry, model))
         command = partial(
             watch,
             HERE,
             folder,
             clicks,
-            Registry(*place(registry, model)),
+            champions,
             end=until + timedelta(days=1) if until else now,
             most=max_requests,
             max_age=timedelta(days=max_age),
             metrics=metrics,
         )
-        print_result(command, as_json).check()
+        watched = print_result(command, as_json)
+        if watched.alarms:
+            tell(lambda: alarmed(champions, watched.alarms))
+        watched.check()

@@ -8,7 +8,7 @@ import typer
 
 from din.base.commandline import AsJson, commands, print_result
 from din.cli.identity import identity
-from din.cli.run import HERE, answering, params_here, reporting
+from din.cli.run import HERE, answering, params_here, reporting, tell
 
 CHAMPION = "The champion"
 
@@ -53,9 +53,12 @@ def promote(
 ) -> None:
     """Make models/bundle/ the champion, after hashing again everything that the gate judged."""
     with reporting("promote"):
+        from din.release.events import recorded
         from din.release.promote import promote
+        from din.release.registry.registry import Registry
 
         params = params_here()
         who = identity()
         decide = partial(promote, HERE, params, by=by or who.name, reason=reason, override=override, identity=who)
-        print_result(decide, as_json)
+        promotion = print_result(decide, as_json)
+        tell(lambda: recorded(Registry.of(HERE, params), promotion.record))

@@ -8,7 +8,7 @@ from din.base.commandline import AsJson, commands, examples, print_result
 from din.base.errors import InputError
 from din.cli.identity import identity
 from din.cli.options import By, Model, Promotion, Reason, Uri, default_registry, not_empty, place
-from din.cli.run import answering
+from din.cli.run import answering, tell
 
 AnyModel = Annotated[
     str | None,
@@ -68,11 +68,14 @@ def rollback(
 ) -> None:
     """Make an earlier champion the champion again, by appending a record."""
     with answering():
+        from din.release.events import recorded
         from din.release.registry import commands as registry
+        from din.release.registry.registry import Registry
 
         at, name = place(uri, model)
         who = identity()
-        print_result(lambda: registry.rollback(at, name, to, by or who.name, reason, champion, who), as_json)
+        record = print_result(lambda: registry.rollback(at, name, to, by or who.name, reason, champion, who), as_json)
+        tell(lambda: recorded(Registry(at, name), record))
 
 
 @command("din registry verify", "din registry verify --registry s3://bucket/registry --json")

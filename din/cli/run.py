@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from din.base.workspace import Workspace, require
 
 if TYPE_CHECKING:
     from din.params.reading import Params
+    from din.release.events import Event
 
 HERE = Workspace(Path())
 
@@ -57,6 +58,24 @@ def write_reports(workspace: Workspace) -> None:
                 entry.load()(workspace)
         except Exception as error:
             print(f"warning: no run report was written: {type(error).__name__}: {error}", file=sys.stderr)
+
+
+def tell(happened: Callable[[], "Event | None"]) -> None:
+    """Give an event to each entry point in the group `din_ctr.listeners`; see docs/operations.md.
+
+    A listener that fails, or an event that can't be described, is one warning, and changes nothing.
+
+    Args:
+        happened: returns the event, or None if there is nothing to tell.
+    """
+    try:
+        if event := happened():
+            with contextlib.redirect_stdout(sys.stderr):
+                for entry in entry_points(group="din_ctr.listeners"):
+                    entry.load()(event)
+    except Exception as error:
+        cause = str(error) if isinstance(error, InputError | Unavailable) else f"{type(error).__name__}: {error}"
+        print(f"warning: nobody was notified: {cause}", file=sys.stderr)
 
 
 @contextlib.contextmanager

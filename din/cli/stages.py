@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 
 from din.base.commandline import commands
-from din.cli.run import HERE, answering, check_root, params_here, reporting, running
+from din.base.errors import GateClosed
+from din.cli.run import HERE, answering, check_root, params_here, reporting, running, tell
 
 app = typer.Typer()
 command = commands(app, "Stages")
@@ -126,6 +127,15 @@ def gate() -> None:
     """Judge every condition for promotion, write reports/gate.json, and exit 3 unless all gates are open."""
     check_root(HERE.params, HERE.pipeline)
     with reporting("gate", HERE.gate):
+        from din.base import documents
+        from din.contracts.verdicts import GateReport
+        from din.release.events import refused
         from din.release.gates.gate import gate
+        from din.release.registry.registry import Registry
 
-        gate(HERE, params_here())
+        params = params_here()
+        try:
+            gate(HERE, params)
+        except GateClosed:
+            tell(lambda: refused(Registry.of(HERE, params), documents.read(GateReport, HERE.gate)))
+            raise

@@ -6,6 +6,7 @@ Every key must be present because DVC can set only keys that the file has (`dvc 
 and `epoch: 3` are both errors that name the valid type or keys.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
@@ -48,6 +49,10 @@ class Params(Block):
     plugins: Annotated[
         tuple[str, ...], Doc("Python files of this repository that register models, sources …; see docs/plugins.md")
     ] = ()
+    notify: Annotated[
+        str | tuple[str, ...] | None,
+        Doc("URL, or command [word, …], that gets promotions, refusals and alarms as JSON; see docs/operations.md"),
+    ] = None
     data: Data = field(default_factory=Data)
     fetch: Fetch = field(default_factory=Fetch)
     validate_raw: ValidateRaw = field(default_factory=ValidateRaw)
@@ -62,7 +67,10 @@ class Params(Block):
         """Report contradictions between blocks.
 
         A window has no training day, or sequences of behaviours are chosen by a field that is not declared.
+        Or `notify` is neither a URL nor a command.
         """
+        if self.notify == () or (isinstance(self.notify, str) and not re.fullmatch(r"https?://\S+", self.notify)):
+            yield Conflict(("notify",), "expected a URL, https://…, or a command as a list of words")
         split = self.featurize
         window = self.data.window_days
         if window and split.protocol == "temporal" and window <= split.valid_days + split.test_days:

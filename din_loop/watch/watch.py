@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from din.base.names import Version
 from din.base.printing import print_table
 from din.base.workspace import Workspace
 from din.contracts.facts import NOT_CALIBRATED, Facts
+from din.release.events import Event
 from din.release.registry.registry import Registry
 from din_loop.served import Served
 from din_loop.watch import outcomes, traffic
@@ -139,6 +140,18 @@ def watch(
     if problem:
         print(problem)
     return Watched(f"{end:%Y-%m-%d %H:%M} UTC", checks, alarms, problem)
+
+
+def alarmed(registry: Registry, alarms: Sequence[Alarm]) -> Event:
+    """Return the event of at least one alarm: all alarms that are kept about its days.
+
+    So an alarm that comes and goes within a day is no news, and one more is.
+    """
+    days = {alarm.day for alarm in alarms}
+    about = [alarm for alarm in kept(registry.objects) if alarm.day in days]
+    lines = [f"{alarm.figure} on {alarm.day}: {alarm.action} ({alarm.why})" for alarm in about]
+    facts = {"alarms": [asdict(alarm) for alarm in about]}
+    return Event("alarm", lines, f"{len(about)} alarms: {'; '.join(lines)}", facts, registry)
 
 
 def write_metrics(

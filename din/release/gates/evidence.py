@@ -138,7 +138,7 @@ class Evidence:
         return About(
             source=self.params.fetch.source,
             model_name=self.params.model_name,
-            params=to_json(self.params),
+            params={block: values for block, values in to_json(self.params).items() if block != "notify"},
             code=_code(workspace.pipeline),
             data={name: _hash(path) for name, path in self.directories.items()},
             reports={workspace.relative(path): _hash(path) for path in reports},

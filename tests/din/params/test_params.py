@@ -33,12 +33,13 @@ def edited(folder: Path, old: str, new: str) -> Path:
 
 
 FAULTS = {
-    "an open bracket": ("\ndata:\n", "\ndata: [\n", "not valid YAML: line 9, column 3: did not find expected ',' or"),
+    "an open bracket": ("\ndata:\n", "\ndata: [\n", "not valid YAML: line 11, column 3: did not find expected ',' or"),
     "a merge conflict": (
         "\ndata:\n",
         "\n<<<<<<< yours\ndata:\n=======\n>>>>>>> release\n",
-        "not valid YAML: line 7 begins a merge conflict",
+        "not valid YAML: line 9 begins a merge conflict",
     ),
+    "a notification of neither": ("\nnotify: null ", "\nnotify: chat ", "notify is 'chat': expected a URL, https://"),
     "an empty separator": ("    separators: {} ", "    separators: {tags: ''} ", "separators.tags: String should"),
     "a wide embedding": (
         "embedding_dim: 16 ",

@@ -6,7 +6,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from itertools import cycle
 from pathlib import Path
@@ -41,7 +41,7 @@ from din_loop.watch.alarms import PREDICTIONS, advise, kept
 from din_loop.watch.memory import since_promotion
 from din_loop.watch.outcomes import Outcome, figures
 from din_loop.watch.spread import judge as judge_figure
-from din_loop.watch.watch import Watched, watch
+from din_loop.watch.watch import Watched, alarmed, watch
 from din_report.runs import read_runs
 from tests.din_loop.served_days import Days
 from tests.din_loop.server.served_world import World, copied, serve
@@ -170,6 +170,9 @@ def test_a_client_that_breaks(
     stored = kept(registry.objects)
     assert {alarm.figure for alarm in stored} == {alarm.figure for alarm in judged.alarms}
     assert {(alarm.day, alarm.version) for alarm in stored} == {("2024-01-16", registry.history()[0].version)}
+    event = alarmed(registry, judged.alarms)
+    assert event.facts["alarms"] == [asdict(alarm) for alarm in stored]
+    assert event.id == alarmed(registry, judged.alarms[:1]).id  # an alarm that is over is no news
     judge()
     assert kept(registry.objects) == stored
     text = metrics.read_text()
