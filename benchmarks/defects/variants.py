@@ -310,12 +310,6 @@ _VARIANTS = {
     "holes": Variant("5 % of every context are missing", change=p.events(_holes)),
     "few_duplicates": Variant("0.3 % of the rows occur twice", change=p.events(_few_duplicates)),
     "weights": Variant("rows with weights", change=p.weighted(), seed=31, champion=True),
-    "half_life": Variant(
-        "rows that count half after five days",
-        change=p.settings(train__learning__half_life_days=5.0),
-        seed=31,
-        champion=True,
-    ),
     "kept_negatives": Variant(
         "a third of training's negatives at a CTR of 10 %",
         change=p.settings(featurize__keep_negatives=0.35),
@@ -324,19 +318,21 @@ _VARIANTS = {
         champion=True,
     ),
     "counting": Variant(
-        "weights, a half-life and half of the negatives of training, under by_user",
+        "weights and half of the negatives of training, under by_user",
         change=p.chain(
             p.weighted(),
             p.settings(
                 featurize__protocol="by_user",
                 featurize__keep_negatives=0.5,
-                train__learning__half_life_days=5.0,
             ),
         ),
+        seed=163,
         quick="validate_features",
     ),
-    "vectors": Variant("an item field: a vector of the item's category", change=p.vectors(), quick="validate_features"),
-    "honest_counts": Variant("an item field: clicks from before the log", change=_honest_rate),
+    "vectors": Variant(
+        "an item field: a vector of the item's category", change=p.vectors(), seed=164, quick="validate_features"
+    ),
+    "honest_counts": Variant("an item field: clicks from before the log", change=_honest_rate, seed=165),
 }
 VARIANTS = tuple(
     replace(variant, name=name, seed=variant.seed or 100 + place)

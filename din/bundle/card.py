@@ -90,9 +90,6 @@ def _counting(facts: Facts) -> str:
         sentences.append(
             f"Training rows weigh as much as the log's column `{weight}` says. The metrics below weigh none."
         )
-    half_life = facts.params.train.get("learning", {}).get("half_life_days")
-    if half_life is not None:
-        sentences.append(f"A training row that is {half_life:g} days older weighs half as much.")
     return "".join(f"\n{sentence}" for sentence in sentences)
 
 

@@ -140,9 +140,6 @@ class LearningParams(Block):
         Share, Between(0.003, 0.1, log=True), Doc("share of values that a training step replaces by unknown")
     ] = 0.01
     advance: Annotated[bool, Doc("under temporal: learn each validation and test day once, after it was judged")] = True
-    half_life_days: Annotated[
-        PositiveFloat | None, Doc("days after which a training row counts half as much; null = all days count alike")
-    ] = None
 
     def conflicts(self) -> Iterator[Conflict]:
         """Report a regularizer that does nothing."""

@@ -15,7 +15,6 @@ A day is learned as an epoch is, with the same batch size, penalties, dropout an
 
     order           rows come shard after shard, and by time within a shard
     learning rate   it is the initial one, since `decay` is meant for rows that are seen repeatedly, and a day is new
-    weights         rows have no age
     offset          a held-out day has all negatives of the log, so only a log that lacks negatives gives it an offset
 
 The result depends on the model, the optimizer's state, the features and the parameters alone. The pass reads each shard

@@ -2,7 +2,7 @@
 
 The bundle may be from an earlier release, as long as its architecture and optimizer are the same. A key of the
 architecture that came later has its default there, because the default of a new key is what the code did before. Other
-parameters of its training, such as `half_life_days`, are not read.
+parameters of its training, such as `epochs`, are not read.
 
 Dense weights are copied. Embeddings are matched by value, field by field. A value in both vocabularies gets its old
 row, and a value that is new today keeps its random one, with an item bias of 0. Buckets of a numeric field are matched

@@ -110,7 +110,7 @@ class _Trainer:
         self.compute = compute
         self.advances = advances(features, params)
         self.learner = Learner(features, params, compute)
-        self.loader = self.learner.loader(learning.half_life_days)
+        self.loader = self.learner.loader()
         self.progress = Progress()
         self.best_state: dict[str, Tensor] = {}  # copies; empty before the first validation
         self.mean: dict[str, Tensor] = {}  # of the snapshots of this epoch so far, if it takes any

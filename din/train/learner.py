@@ -92,7 +92,7 @@ class Learner:
         """Give the model a blend, made for the ids that this learner knows. Training steps leave it out."""
         self.model.blend = blend and blend.placed(self.features.fields, self.layout).to(self.compute.device)
 
-    def loader(self, half_life_days: float | None = None) -> TrainingLoader:
+    def loader(self) -> TrainingLoader:
         """Return the batches that train this model. They hold ages, negatives and requests if it reads them."""
         packer = Packer(
             self.features,
@@ -101,7 +101,7 @@ class Learner:
             negatives=self.model.reads_negatives,
             requests=self.model.reads_requests,
         )
-        return TrainingLoader(self.features, packer, self._learning.batch_size, self._learning.seed, half_life_days)
+        return TrainingLoader(self.features, packer, self._learning.batch_size, self._learning.seed)
 
     def inputs(self, batch: TrainingBatch) -> StepInputs:
         """Return a batch as tensors on the device. The loader's thread calls this."""

@@ -48,23 +48,15 @@ class TrainingLoader:
     Args:
         batch_size: impressions in a batch.
         seed: determines the order of rows, and the values that are replaced by unknown.
-        half_life_days: the age at which a training row counts half as much. None: age does not count.
     """
 
-    def __init__(
-        self,
-        features: Features,
-        packer: Packer,
-        batch_size: int,
-        seed: int,
-        half_life_days: float | None = None,
-    ) -> None:
+    def __init__(self, features: Features, packer: Packer, batch_size: int, seed: int) -> None:
         self._features = features
         self._packer = packer
         self._seed = seed
         self._size = batch_size
         self._rows = features.split_rows("train")
-        self._weights = RowWeights(features, half_life_days) if features.weighted or half_life_days else None
+        self._weights = RowWeights(features) if features.weighted else None
         self._distinct_rows = Deduplicator(packer.layout.rows)
 
     @property

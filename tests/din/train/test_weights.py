@@ -1,7 +1,6 @@
 """A training step as an equation, with rows that count differently, and the offset for negatives left out."""
 
 import math
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from din.base.artifacts import MANIFEST, read_json, write_json
+from din.base.errors import InputError
 from din.features.day_rows import days_of
 from din.features.packing import Packer
 from din.features.reader import Features
@@ -27,53 +27,40 @@ from din.train.loader import TrainingLoader
 from din.train.optimizers import row_decay
 from din.train.predict import predict
 from din.train.weights import RowWeights
-from tests.factories.features import DAY_US, rewrite, write_features
+from tests.factories.features import rewrite, write_features
 from tests.helpers.backends import both_backends
 from tests.helpers.settings import changed
 
-LAST = datetime(2024, 10, 3, 12, tzinfo=UTC)
 KEPT = 0.2
 
 
 def weighted(features: Features, factor: float = 1.0, **manifest: Any) -> Features:
-    """Give rows random weights, some of them 0, and training rows times within ten days."""
+    """Give rows random weights, some of them 0."""
     random = np.random.default_rng(3)
     for path in sorted(features.root.glob("shards/*/[tv]*.parquet")):
         rows = pq.read_table(path)
-        times = int(LAST.timestamp() * 1e6) - random.integers(0, 10 * DAY_US, len(rows))
-        place = rows.schema.get_field_index("timestamp")
-        rows = rows.set_column(place, "timestamp", pa.array(times, pa.int64()))
         weights = factor * random.choice([0.0, 0.5, 1.0, 7.0], len(rows))
         pq.write_table(rows.append_column("weight", pa.array(weights)), path)
     written = read_json(features.root / MANIFEST)
-    declared = {"params": {"weight": "importance"}, "train_until": LAST.isoformat()}
-    write_json(features.root / MANIFEST, written | declared | manifest)
+    write_json(features.root / MANIFEST, written | {"params": {"weight": "importance"}} | manifest)
     return Features(features.root)
 
 
-def expected(features: Features, half_life_days: float | None) -> list[list[float]]:
-    """Return the weights of training rows by shard, row by row."""
-    found = []
-    for shard in features.shards("train"):
-        rows = shard.impressions
-        assert rows.weight is not None
-        ages = [LAST - (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(t))) for t in rows.timestamp]
-        halves = [age / timedelta(days=half_life_days) if half_life_days else 0.0 for age in ages]
-        found.append([float(w) * 0.5**half for w, half in zip(rows.weight, halves, strict=True)])
-    mean = sum(map(sum, found)) / sum(map(len, found))
-    return [[weight / mean for weight in shard] for shard in found]
-
-
-@pytest.mark.parametrize("half_life_days", [None, 2.0])
-def test_weights_halve_with_age_and_are_1_on_average(half_life_days: float | None, features: Features) -> None:
-    """Each row's weight equals the twin's, whatever the unit of the column."""
+def test_weights_are_1_on_average(features: Features) -> None:
+    """They keep their ratios, whatever the unit of the column."""
     for factor in (1.0, 1000.0):
         own = weighted(write_features(features.root.with_name(f"times {factor}")), factor)
-        weights = RowWeights(own, half_life_days)
-        found = [weights.of(shard.impressions, np.arange(len(shard.impressions))) for shard in own.shards("train")]
-        for shard, twin in zip(found, expected(own, half_life_days), strict=True):
-            np.testing.assert_allclose(shard, twin, rtol=1e-5)
-        assert np.concatenate(found).mean() == pytest.approx(1, rel=1e-5)
+        rows = [shard.impressions for shard in own.shards("train")]
+        weights = RowWeights(own)
+        scaled = np.concatenate([weights.of(shard, np.arange(len(shard))) for shard in rows])
+        column = np.concatenate([shard.weight for shard in rows if shard.weight is not None])
+        np.testing.assert_allclose(scaled, column / column.mean(), rtol=1e-5)
+
+
+def test_weights_that_are_all_0_are_refused(features: Features) -> None:
+    """The message names the column."""
+    with pytest.raises(InputError, match="'importance' is 0 in every training row"):
+        RowWeights(weighted(features, factor=0.0))
 
 
 @both_backends
@@ -87,7 +74,7 @@ def test_a_step_is_equation_7(
     changes = {"optimizer": "sgd", "activation": activation, "regularization": 3.0, "unknown_rate": 0.0, "threads": 1}
     train, eta = changed(params.train, **changes), 0.3
     plain = Learner(features, train)
-    loader = TrainingLoader(features, Packer(features), 32, seed=1, half_life_days=2.0 if counted else None)
+    loader = TrainingLoader(features, Packer(features), 32, seed=1)
     batch = next(loader.epoch(0))
     rows = torch.from_numpy(batch.rows)
     before = {name: tensor.clone() for name, tensor in plain.weights().items()}
@@ -116,7 +103,7 @@ def test_a_step_is_equation_7(
         torch.testing.assert_close(learner.weights()[f"now.{name}"], before[f"now.{name}"] - eta * gradient)
 
 
-def test_held_out_days_have_weights_but_no_age_and_no_offset(features: Features) -> None:
+def test_held_out_days_have_weights_but_no_offset(features: Features) -> None:
     """A day's batches carry the column divided by training's mean; rows of training also carry −ln r."""
     features = weighted(features, negatives={"log": 1.0, "training": KEPT})
     mean = np.concatenate([features.weights(shard, "train") for shard in range(2)]).mean()
