@@ -11,6 +11,7 @@ from din.base.errors import InputError, Unavailable
 from din.base.workspace import SUITES, Suite, Workspace
 from din.bundle.contents import FACTS
 from din.contracts.facts import Evaluation, Facts
+from din.contracts.machine import Machine
 from din.contracts.manifests import FeaturesManifest, RawManifest
 from din.contracts.verdicts import GateReport, ValidationReport
 from din.params.reading import load
@@ -18,7 +19,6 @@ from din.release.gates.report_text import explain, explain_champion
 from din.release.registry.promoted import Promoted
 from din.release.registry.records import Record
 from din.release.registry.registry import Registry
-from din.stages.code import Machine
 from din.stages.pipeline import stages_of
 from din.stages.stage import StageOutcome
 from din.train.results import TrainingSummary, TrainingTimes

@@ -12,9 +12,6 @@ A seam imports its modules by name, so a module that imports a seam counts as im
 `Seam` names, and those behind the group of entry points that it names. A plugin's file and its neighbours count for the
 stages that hold a seam from whose package one of them imports, so a new model reruns training, but not fetch.
 
-The package grimp finds the same modules, as a test checks, but would replace only a few lines. The source is parsed
-anyway, for the digests and for the imports of a single command.
-
 Not seen: the thin commands themselves (`din.cli`), modules imported by a computed name, the compiler, and packages that
 only other packages import, unless the stage names them under `meta.packages`.
 """
@@ -29,9 +26,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 from importlib.metadata import PackageNotFoundError, entry_points, packages_distributions, version
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import PositiveInt
+from typing import Any
 
 from din.base import documents
 from din.base.artifacts import replace_directory, write_json
@@ -50,27 +45,6 @@ _C_SOURCES = (".c", ".h")
 _SEAMS = ("Seam", "Gates", "Models")  # the classes of seams
 _GROUPS = "din_ctr."  # how the names of their groups of entry points begin
 _COMMENT_OR_LITERAL = re.compile(r"""//[^\n]*|/\*.*?\*/|(?P<literal>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')""", re.DOTALL)
-
-
-RanBackend = Literal["reference", "native"]
-
-
-class Machine(Document):
-    """The machine that ran a stage. Equal inputs give equal bits only on machines that agree in all of this.
-
-    `processor` is its architecture, vendor, family and model, and `instructions` the instruction sets that torch chose
-    its kernels for. `device` is "cpu" or the name of a GPU. `backend` says which operations ran, and `library`
-    identifies the native ones by their sources, compiler, options and processor.
-    """
-
-    processor: str
-    instructions: str
-    device: str
-    backend: RanBackend
-    library: str | None
-    threads: PositiveInt
-    python: str
-    libc: str
 
 
 class StageCode(Document):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
+from din.contracts.machine import Machine
 from din.ops import backend
-from din.stages.code import Machine
 from din.train.compute import Compute
 
 _CPUINFO = Path("/proc/cpuinfo")  # only Linux has it

@@ -10,7 +10,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from din.base.documents import Document
 from din.base.names import Day, Digest, Moment
 from din.contracts.facts import Judged
-from din.stages.code import RanBackend
+from din.contracts.machine import RanBackend
 
 
 class DayReport(Document):

@@ -13,6 +13,7 @@ from din.bundle.agreement import ParityReport
 from din.bundle.contents import Manifest
 from din.bundle.graph_inputs import Signature
 from din.contracts.facts import Evaluation, Facts
+from din.contracts.machine import Machine
 from din.contracts.manifests import FeaturesManifest, FetchReport, RawManifest
 from din.contracts.verdicts import GateReport, ValidationReport
 from din.model.artifact import ModelConfig
@@ -20,7 +21,7 @@ from din.params import blocks
 from din.params.reading import Params
 from din.release.registry.promoted import GitState
 from din.release.registry.records import Record
-from din.stages.code import Machine, StageCode
+from din.stages.code import StageCode
 from din.stages.stage import StageOutcome
 from din.train.results import RefitReport, TrainingSummary, TrainingTimes
 from tests.helpers.strategies import PLAIN, REQUESTS, documents, faulty

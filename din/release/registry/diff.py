@@ -11,11 +11,12 @@ from din.base.errors import shown
 from din.base.names import Digest
 from din.base.printing import flat, print_table
 from din.contracts.facts import Evaluation
+from din.contracts.machine import Machine
 from din.contracts.manifests import FetchReport, RawManifest
 from din.contracts.verdicts import GateReport
 from din.release.registry.promoted import GIT, PARAMS, RAW_MANIFEST, GitState, Promoted
 from din.release.registry.registry import Registry
-from din.stages.code import Machine, StageCode
+from din.stages.code import StageCode
 
 
 def show_diff(uri: str, model_name: str, first: str, second: str, as_json: bool = False) -> None:
