@@ -93,12 +93,7 @@ def promote(
         raise InputError("--override needs a --reason, which the record keeps for those who read the log")
     report = _report(workspace, override)
     evidence = Evidence(workspace, params)
-    version = evidence.version
-    if report.bundle != version:
-        about = short(report.bundle)
-        _refuse(workspace, f"{workspace.gate} is about bundle {about}, {workspace.bundle} is {version[:12]}")
-    if changed := changes(report.about.model_dump(), evidence.about.model_dump()):
-        _refuse(workspace, f"changed since the gate judged: {listed(changed)}")
+    _require_unchanged(report, evidence)
     registry = Registry.of(workspace, params)
     history = registry.history()
     champion = history[-1] if history else None
@@ -110,34 +105,30 @@ def promote(
         place = (registry.uri, registry.model_name)
         back = commands.rollback(*place, str(harm.back_to), by, harm.reason, harm.record, identity)
         return Promotion(back, still_champion, command)
-    if champion is not None and champion.version == version:
+    if champion is not None and champion.version == evidence.version:
         registry.seal(champion)
-        result = Promotion(champion, False, command)
+        promotion = Promotion(champion, False, command)
     else:
-        today = ChampionName(number=champion.number, version=champion.version) if champion else None
-        if report.champion != today:
-            then = _name(report.champion)
-            _refuse(workspace, f"{workspace.gate} compared with champion {then}, but today's is {_name(today)}")
-        _check_not_succeeded(workspace, version, history)
+        _require_compared_with(champion, report, workspace)
+        _require_never_champion(evidence, history)
         if override or not is_bound(evidence, registry, champion):
             _judge_again(report, evidence, score, latency)
         overridden = _overridden(report) if override else None
         print(f"{by} overrides gates that are not open: {overridden.in_words}." if overridden else explain(report))
-        new_id = f"local-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:8]}"
         record = registry.promote(
             workspace.bundle,
-            version,
+            evidence.version,
             champion,
             by=by,
             reason=reason or "gate open",
-            run_id=os.environ.get("DIN_RUN_ID") or new_id,
+            run_id=os.environ.get("DIN_RUN_ID") or _new_run_id(),
             override=overridden,
             identity=identity,
             evidence=_run_files(evidence),
         )
-        result = Promotion(record, True, command)
-    _print(result, evidence.facts.evaluation)
-    return result
+        promotion = Promotion(record, True, command)
+    _print(promotion, evidence.facts.evaluation)
+    return promotion
 
 
 def _report(workspace: Workspace, override: bool) -> GateReport:
@@ -162,6 +153,34 @@ def _report(workspace: Workspace, override: bool) -> GateReport:
             advice = "leave out --override to go back to the champion before, since the last step harmed"
         raise GateClosed(f"nothing promoted: the gate is {report.verdict}; {advice}", workspace.gate)
     return report
+
+
+def _require_unchanged(report: GateReport, evidence: Evidence) -> None:
+    """Refuse a report about another bundle, or about files that have changed since."""
+    workspace = evidence.workspace
+    if report.bundle != evidence.version:
+        about = short(report.bundle)
+        _refuse(workspace, f"{workspace.gate} is about bundle {about}, {workspace.bundle} is {evidence.version[:12]}")
+    if changed := changes(report.about.model_dump(), evidence.about.model_dump()):
+        _refuse(workspace, f"changed since the gate judged: {listed(changed)}")
+
+
+def _require_compared_with(champion: Record | None, report: GateReport, workspace: Workspace) -> None:
+    """Refuse a report that compared with another champion than today's."""
+    today = ChampionName(number=champion.number, version=champion.version) if champion else None
+    if report.champion != today:
+        then = _name(report.champion)
+        _refuse(workspace, f"{workspace.gate} compared with champion {then}, but today's is {_name(today)}")
+
+
+def _require_never_champion(evidence: Evidence, history: list[Record]) -> None:
+    """Refuse a bundle that was champion before: only a rollback may bring it back, not a rerun of an old day."""
+    version = evidence.version
+    for record in history:
+        if record.version == version:
+            back = f"`din registry rollback {record.number}` brings it back"
+            why = f"nothing promoted: bundle {version[:12]} was the champion of record {record.number}; {back}"
+            raise GateClosed(why, evidence.workspace.gate)
 
 
 def _overridden(report: GateReport) -> Override:
@@ -208,17 +227,12 @@ def _agree(first: Any, second: Any) -> bool:
     return first == second
 
 
-def _check_not_succeeded(workspace: Workspace, version: str, history: list[Record]) -> None:
-    """Refuse a bundle that was champion before: only a rollback may bring it back, not a rerun of an old day."""
-    for record in history:
-        if record.version == version:
-            back = f"`din registry rollback {record.number}` brings it back"
-            why = f"nothing promoted: bundle {version[:12]} was the champion of record {record.number}; {back}"
-            raise GateClosed(why, workspace.gate)
-
-
 def _refuse(workspace: Workspace, why: str) -> NoReturn:
     raise GateClosed(f"nothing promoted: {why}; run `dvc repro`, and promote once its gate is open", workspace.gate)
+
+
+def _new_run_id() -> str:
+    return f"local-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:8]}"
 
 
 def _run_files(evidence: Evidence) -> dict[str, bytes]:
