@@ -25,7 +25,7 @@ CEILINGS = {
     "lines of din": 26_150,
     "lines of all but benchmarks and tests": 47_000,
     "lines of benchmarks": 8_100,
-    "lines of tests": 33_400,
+    "lines of tests": 33_300,
     "lines of the tests' helpers": 5_000,
     "lines that `import din.train.fit` loads": 6_800,
     "lines that `import din.bundle.scorer` loads": 4_650,

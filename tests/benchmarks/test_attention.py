@@ -47,27 +47,19 @@ def planted() -> list[Weighed]:
     return found
 
 
-def test_effects_that_know_the_cause_pay(planted: list[Weighed]) -> None:
-    """Without the behaviour of the largest effect, labels are predicted worse than without a random one."""
-    one = deletion(planted, known_model, 1)
-    assert one.more_loss("largest effects", "random").lower > 0.05
-    assert one.more_loss("largest effects", "most attended").lower > 0.05
-    assert causal_share(planted, RANKINGS["largest effects"]) == 1
-
-
-def test_random_effects_pay_nothing(planted: list[Weighed]) -> None:
-    """With random numbers as effects, the log loss is that of a random ranking, and one first behaviour in 5 causes."""
+def test_a_ranking_pays_only_if_it_knows_the_cause(planted: list[Weighed]) -> None:
+    """Without a behaviour that matters, labels are predicted worse. Random effects pay nothing, and wrong ones lose."""
     random = np.random.default_rng(4)
     ignorant = [replace(one, effects=random.random(5)) for one in planted]
-    found = deletion(ignorant, known_model, 1).more_loss("largest effects", "random")
-    assert found.lower < 0 < found.upper
-    assert causal_share(ignorant, RANKINGS["largest effects"]) == pytest.approx(1 / 5, abs=0.05)
-
-
-def test_effects_that_miss_the_cause_lose(planted: list[Weighed]) -> None:
-    """The measure can be negative: if the cause has the smallest effect, a random ranking does better."""
     mistaken = [replace(one, effects=-one.effects) for one in planted]
-    assert deletion(mistaken, known_model, 1).more_loss("largest effects", "random").upper < 0
+    knows, guesses, errs = (deletion(log, known_model, 1) for log in (planted, ignorant, mistaken))
+    assert knows.more_loss("largest effects", "random").lower > 0.05
+    assert knows.more_loss("largest effects", "most attended").lower > 0.05
+    nothing = guesses.more_loss("largest effects", "random")
+    assert nothing.lower < 0 < nothing.upper
+    assert errs.more_loss("largest effects", "random").upper < 0
+    assert causal_share(planted, RANKINGS["largest effects"]) == 1
+    assert causal_share(ignorant, RANKINGS["largest effects"]) == pytest.approx(1 / 5, abs=0.05)
 
 
 def test_a_run(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, params: Params) -> None:

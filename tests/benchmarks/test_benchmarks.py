@@ -10,12 +10,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import ours
 from benchmarks.checks import check_factors, check_share, check_training
 from benchmarks.directory import VALID, write_directory
-from benchmarks.measure import EPOCHS, Contestant, ContestantTimes, measure
-from benchmarks.ours import recorded, settings
+from benchmarks.measure import EPOCHS, Contestant, measure
+from benchmarks.ours import settings
 from benchmarks.roofline import Roofline
 from benchmarks.workload import WORKLOADS, Workload, impressions
 from din.base.errors import InputError
-from din.train.checkpoint import Progress
 from din.train.learner import Learner
 from din.train.loader import TrainingLoader
 
@@ -54,19 +53,6 @@ def test_our_training_accounts_for_its_time_and_rows(ours_small: Contestant) -> 
     check_training("ours", found, HALF_FILLED.rows)
     assert found["training"]["rows"] == EPOCHS * HALF_FILLED.rows
     assert found["epoch_seconds"] > 0 and found["train_per_second"] > found["counted_per_second"]
-
-
-def settling_for_epochs(progress: Progress) -> ContestantTimes:
-    """Return the times of a training with its settling taken for its epochs, as it once was."""
-    settling = progress.settling_seconds / EPOCHS
-    return recorded(progress)._replace(epochs=[settling] * EPOCHS, settling=0.0)
-
-
-def test_a_wrong_timer_is_refused(ours_small: Contestant, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A timer that takes settling for the epochs leaves a gap, which is named."""
-    monkeypatch.setattr(ours, "recorded", settling_for_epochs)
-    with pytest.raises(InputError, match=r"ours: its training took .* a gap of \d\.\d+ s"):
-        check_training("ours", measure(ours_small), HALF_FILLED.rows)
 
 
 def test_a_training_that_skips_rows_is_refused(ours_small: Contestant, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.engines import cost_of_featurize, engine_table
-from benchmarks.size import Cost, cost_of_stage
+from benchmarks.engines import cost_of_featurize
+from benchmarks.size import cost_of_stage
 from tests.helpers.spark_processes import needs_java, needs_spark
 
 SPARK = pytest.param("spark", marks=[pytest.mark.slow, pytest.mark.timeout(600), needs_spark, needs_java])
@@ -22,10 +22,3 @@ def test_the_cost_is_that_of_all_processes(engine: str, tmp_path: Path) -> None:
     assert cost.disk_gb["data/features"] > 0
     shutil.rmtree(tmp_path / engine)
     assert (tmp_path / "workspace/data/raw/manifest.json").exists()
-
-
-def test_the_table_holds_both_engines() -> None:
-    cost = Cost(12.3, 24.6, 1.25, {"data/features": 0.25})
-    text = engine_table(10_000, {"duckdb": cost, "spark": cost})
-    assert "| 10,000 impressions | CPU, s |" in text
-    assert "| DuckDB | 25 | 12 | 1.2 | 0.25 |" in text and "| Spark, `local[2]` | 25 |" in text

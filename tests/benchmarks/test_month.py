@@ -29,14 +29,6 @@ def test_a_defect_is_gone_the_next_day(name: str, tmp_path: Path) -> None:
     assert hash_files(source.folder) == hash_files(sound.folder)
 
 
-def test_only_corrected_files_may_have_fewer_rows(tmp_path: Path) -> None:
-    """A day that shrinks after a bad lesson is as wrong as after a sound day."""
-    month = Month(faults=("rate_10", "shrunk"))
-    bad_lesson, shrunk = month.planted()
-    accepted = [month.params(tmp_path, day).fetch.shrunk_days for day in (shrunk, shrunk + 1)]
-    assert shrunk == bad_lesson + 1 and accepted == ["refuse", "accept"]
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_a_short_month(tmp_path: Path) -> None:

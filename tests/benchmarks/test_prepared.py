@@ -55,26 +55,6 @@ BEAUTY = {
 }
 
 
-def test_beauty(tmp_path: Path) -> None:
-    """A first attribute that is nowhere a later one is the brand. An item of a brand alone has no category."""
-    assert made("amazon-beauty", BEAUTY, tmp_path) == {
-        "interactions.csv.gz": ["user_id,item_id,timestamp,label,position", "1,1,100,1,0", "1,3,100,1,1", "2,2,90,1,0"],
-        "items.csv.gz": [
-            "item_id,category,top_category,brand,attributes",
-            "1,,,6,6",
-            "2,2,1,,1|2",
-            "3,5,1,6,6|1|5",
-            "10,5,5,,5",
-        ],
-    }
-
-
-def test_beauty_with_times_of_other_users(tmp_path: Path) -> None:
-    """Times are matched by position, so users and the lengths of their sequences must agree."""
-    with pytest.raises(InputError, match="user 2: 1 items, and user 2 has 2 times"):
-        made("amazon-beauty", BEAUTY | {"Beauty_time_org_rank.txt": "1 100 100\n2 90 95\n"}, tmp_path)
-
-
 def test_kuairand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten days are kept, without repeated rows, and earlier days become histories of the newest videos."""
     monkeypatch.setattr(prepared, "_MOST", 2)

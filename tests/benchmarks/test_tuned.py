@@ -8,7 +8,6 @@ import pytest
 
 from benchmarks.defects.delivery import DELIVERY, Size, draw, write
 from benchmarks.tuned import GUESSED, MODELS, guessed, text
-from din.base.errors import InputError
 from din.base.workspace import Workspace
 from din.params.reading import Params, load
 from din_start.init.command import init
@@ -37,8 +36,3 @@ def test_a_guess_is_that_of_init(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     repository.root.mkdir()
     init(repository, str(log), {}, {})
     assert guessed(log) == load(repository.params)
-
-
-def test_a_missing_log_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="nowhere"):
-        guessed(tmp_path / "nowhere")

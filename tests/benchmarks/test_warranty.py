@@ -16,6 +16,7 @@ def lesson(what: str, effect: float, closed: list[str]) -> Lesson:
 
 
 def test_lesson_table_counts_errors_of_both_kinds() -> None:
+    """A lesson without a model is harmful and has no effect."""
     logs = [
         [lesson(SOUND, 0.002, []), lesson("rate", -2 * MARGIN, GATE)],
         [lesson(SOUND, 0.002, GATE), lesson("rate", -2.1 * MARGIN, [])],
@@ -27,11 +28,9 @@ def test_lesson_table_counts_errors_of_both_kinds() -> None:
     assert f"Harmful lessons promoted: {share([True, False])}." in text
     assert f"Sound lessons refused: {share([True, False, False])}." in text
     assert f"First runs refused: {share([True, False, False, False])}." in text
-
-
-def test_a_lesson_without_a_model_is_harmful_and_has_no_effect() -> None:
-    text = lesson_table([[lesson(SOUND, 0.002, []), Lesson("rate", "continues", ["refit"], MARGIN, None)]])
-    assert "| rate | 1 |  | 0.0050 | 0 | 1 | 0 |" in text
+    assert (share([]), share([True])) == ("none of 0", "1 of 1, at most 100.0 %")
+    unmade = lesson_table([[lesson(SOUND, 0.002, []), Lesson("rate", "continues", ["refit"], MARGIN, None)]])
+    assert "| rate | 1 |  | 0.0050 | 0 | 1 | 0 |" in unmade
 
 
 def test_a_sound_lesson_is_wrong_if_refused_unless_it_is_worse() -> None:
@@ -45,8 +44,3 @@ def test_a_sound_lesson_is_wrong_if_refused_unless_it_is_worse() -> None:
 def test_share_ends_where_so_few_events_become_unlikely(events: int, count: int) -> None:
     upper = float(share([number < events for number in range(count)]).split()[-2]) / 100
     assert binom.cdf(events, count, upper + 0.0005) < 0.025 < binom.cdf(events, count, upper - 0.0005)
-
-
-def test_share_of_nothing_and_of_all() -> None:
-    assert share([]) == "none of 0"
-    assert share([True]) == "1 of 1, at most 100.0 %"
