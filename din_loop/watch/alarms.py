@@ -25,17 +25,23 @@ ENTROPY = "normalised entropy"
 AUC = "AUC"
 QUALITY = frozenset({AUC, "GAUC", ENTROPY})
 """The figures that tell how well the champion ranks."""
-PREDICTION = "prediction"
-PREDICTIONS = frozenset({PREDICTION, "scores"})
-OUTPUTS = QUALITY | PREDICTIONS | {CALIBRATION}
+PREDICTIONS = frozenset({"prediction", "scores"})
+REPEATED = "repeated scores"
+OUTPUTS = QUALITY | PREDICTIONS | {CALIBRATION, REPEATED}
 """The figures that follow from the champion's predictions."""
 _CLICKS = frozenset({CTR, SILENT, EAGER})
 """The figures of clicks alone."""
 OVER_WEEKS = " over weeks"
 SINCE_PROMOTION = " since promotion"
+CLICKS_BY = "clicks by "
+"""Begins the names of figures about the clicks on values of a field."""
+VERSIONS = "hours of several versions"
 _ALARMS = "alarms"
 _MOST = 1_000
 """The newest alarms that are read."""
+UNKNOWN = "unknown "
+EMPTY = "empty "
+_LONGEST_VALUE = 100
 _MOST_NAMED = 4
 """The changed figures that a reason names."""
 _HARDLY_ANY = 0.9
@@ -85,7 +91,9 @@ def base_name(figure: str) -> str:
     return figure.removesuffix(OVER_WEEKS).removesuffix(SINCE_PROMOTION)
 
 
-def advise(figure: str, alarming: Collection[str], is_new: bool, observed: float | None = None) -> Advice:
+def advise(
+    figure: str, alarming: Collection[str], is_new: bool, observed: float | None = None, value: str | None = None
+) -> Advice:
     """Return what to do about an alarm.
 
     Args:
@@ -93,20 +101,33 @@ def advise(figure: str, alarming: Collection[str], is_new: bool, observed: float
         alarming: all figures that alarm about the same day.
         is_new: whether the bundle gave its first answer on that day or the day before.
         observed: the value of the figure.
+        value: the value of a field that the figure is about.
     """
     figure = base_name(figure)
     alarming = {*map(base_name, alarming)}
-    sent = {name for name in alarming if name not in OUTPUTS | _CLICKS | {AGE, WAIT} and not _is_unknown(name)}
+    sent = {
+        name
+        for name in alarming
+        if name not in OUTPUTS | _CLICKS | {AGE, WAIT, VERSIONS} and not name.startswith((UNKNOWN, CLICKS_BY))
+    }
     if figure == AGE:
         return Advice("retrain", "no newer candidate was promoted: `din status` names the stage that ended the run")
     if figure == WAIT:
         return Advice("ask who owns the data", "the clicks of the newest days are missing")
+    if figure == VERSIONS:
+        return Advice("ask who owns the data", "processes answer with different bundles: a canary or a stuck one")
+    if figure.startswith(CLICKS_BY):
+        field = figure.removeprefix(CLICKS_BY)
+        why = f"{field} {(value or '')[:_LONGEST_VALUE]!r} has {observed or 0:.2g} times its usual share of the clicks"
+        return Advice("ask who owns the data", f"{why}: a join that fails, or machines")
     if figure in _CLICKS:
         return Advice("ask who owns the data", "clicks may be lost, repeated or made by machines")
     if _is_unknown(figure) and (observed or 0) > _HARDLY_ANY:
         return Advice("ask who owns the data", "hardly any value is known, so they may have another form")
     if _is_unknown(figure) and not is_new:
         return Advice("retrain", "the champion has not learned these values")
+    if figure.startswith(EMPTY):
+        return Advice("ask who owns the data", "new items come without it: send it with each candidate, or retrain")
     if figure not in OUTPUTS:
         return Advice(
             "ask who owns the data", "clients or the service have changed: compare requests with `din replay`"
@@ -118,6 +139,8 @@ def advise(figure: str, alarming: Collection[str], is_new: bool, observed: float
     predicts_otherwise = not PREDICTIONS.isdisjoint(alarming)
     if not _CLICKS.isdisjoint(alarming) and not predicts_otherwise:
         return Advice("ask who owns the data", "the clicks have changed, and the predictions have not")
+    if REPEATED in alarming and not is_new:
+        return Advice("ask who owns the data", "scores repeat: look at the cache, at a fallback, or for rounding")
     if is_new:
         return Advice("roll back", "the bundle is new, and clients send what they sent before")
     if figure in QUALITY:
@@ -128,7 +151,7 @@ def advise(figure: str, alarming: Collection[str], is_new: bool, observed: float
 
 
 def _is_unknown(figure: str) -> bool:
-    return figure.startswith("unknown ")
+    return figure.startswith(UNKNOWN)
 
 
 def keep(objects: Objects, alarm: Alarm) -> None:

@@ -15,15 +15,17 @@ import numpy as np
 
 from din.contracts.facts import Facts
 from din.metrics.estimates import MIN_USERS, estimate
-from din_loop.watch.alarms import AUC, CALIBRATION, CTR, OVER_WEEKS, PREDICTION, SINCE_PROMOTION
+from din_loop.watch.alarms import AUC, CALIBRATION, CTR, OVER_WEEKS, SINCE_PROMOTION
 from din_loop.watch.outcomes import Outcome
-from din_loop.watch.spread import LEAST, WEEK, Check, Figure, compared, ratio
+from din_loop.watch.spread import FEW_DAYS, LEAST, WEEK, Check, Figure, compared, few_users, ratio
 
 RECENT = 4
 """The last days."""
 WEEKS = 4
 """The earlier weeks that they are compared with."""
-LEAST_CHANGE = {CTR: 0.02, CALIBRATION: 0.02, AUC: 0.01, PREDICTION: 0.02}
+FALSE_ALARMS_OVER_WEEKS = 0.001
+"""As `FALSE_ALARMS`, for the figures that are compared over weeks."""
+LEAST_CHANGE = {CTR: 0.02, CALIBRATION: 0.02, AUC: 0.01}
 """The figures that are compared over weeks, and the relative changes below which none is an alarm."""
 MOST_TIMES = {CTR: 2.0, CALIBRATION: 1.5, AUC: 2.0}
 """The figures that are compared with the test rows, and by what factor: of an AUC, what it has over 0.5.
@@ -45,8 +47,10 @@ def over_weeks(name: str, figure: Figure) -> Check:
     before = weeks[-1 - WEEKS : -1, :RECENT]  # these weekdays follow the last one of `earlier`
     before = before[np.isfinite(before)]
     observed = float(figure.values[-RECENT:].mean())
-    if figure.users < MIN_USERS or not np.isfinite(observed) or len(before) < RECENT or freedom < LEAST:
-        return Check(name + OVER_WEEKS, figure.shown(observed), problem="too few users or days to tell")
+    if figure.users < MIN_USERS:
+        return Check(name + OVER_WEEKS, figure.shown(observed), problem=few_users(figure.users))
+    if not np.isfinite(observed) or len(before) < RECENT or freedom < LEAST:
+        return Check(name + OVER_WEEKS, figure.shown(observed), problem=FEW_DAYS)
     base = float(before.mean())
     larger = max(1.0, np.mean(figure.errors[-RECENT:] ** 2) / np.nanmean(figure.errors[:-RECENT] ** 2))
     variance = larger * np.nansum(residuals**2) / freedom

@@ -5,8 +5,8 @@ can have arrived, and all days are whole days of the log.
 """
 
 from collections import Counter
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,6 +31,8 @@ from din_loop.watch.traffic import DAY, drawn
 
 DAYS = 42
 """The days before the newest one."""
+_MOST_FIELDS = 20
+"""The fields of candidates, and of contexts, by which clicks are compared."""
 _LATEST = 14
 """The most days by which the newest whole day may be late."""
 METRICS: dict[Metric, tuple[str, Worse]] = {
@@ -51,6 +53,7 @@ class Outcome:
         version: the bundle that answered most of them; empty if there are none.
         labels, scores: [B].
         users: the user of each, counted from 0 [B].
+        fields: the value of each field of the candidates and the context, and the item and the hour, as text, each [B].
     """
 
     day: date
@@ -58,6 +61,7 @@ class Outcome:
     labels: NDArray[np.float64]
     scores: NDArray[np.float64]
     users: NDArray[np.int64]
+    fields: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def read(workspace: Workspace, log: Path, options: Served, last: date, share: float) -> list[Outcome]:
@@ -90,10 +94,12 @@ def read(workspace: Workspace, log: Path, options: Served, last: date, share: fl
                 f"{options.clicks}: no day until {last} is whole; wait, or lower fetch.options.window_hours"
             )
         days = [newest - back * DAY for back in range(DAYS, -1, -1)]
-        rows = con.execute(
-            f"""WITH answers AS (
+        con.execute(
+            f"""CREATE TABLE outcomes AS WITH answers AS (
                 SELECT request_id, user_id, answered_at + to_hours({table.utc_offset_hours}) AS moment, version,
-                    unnest(items) AS item_id, unnest(probabilities) AS score
+                    unnest(items) AS item_id, unnest(probabilities) AS score,
+                    unnest(json_extract(asked, '$.candidates[*]')) AS candidate,
+                    json_extract(asked, '$.context') AS context
                 FROM read_parquet({answers})
                 WHERE CAST(moment AS DATE) BETWEEN DATE '{days[0]}' AND DATE '{newest}'
             ), shown AS (
@@ -104,10 +110,15 @@ def read(workspace: Workspace, log: Path, options: Served, last: date, share: fl
                     {TIMESTAMP} AS moment, {LABEL} AS label
                 FROM events
             )
-            SELECT CAST(moment AS DATE) AS day, version, label, score, user_id
-            FROM shown JOIN judged USING (user_id, item_id, moment) ORDER BY moment, user_id, item_id"""
+            SELECT CAST(moment AS DATE) AS day, version, label, score, user_id, item_id, moment, candidate, context
+            FROM shown JOIN judged USING (user_id, item_id, moment)"""
+        )
+        fields = _fields(con)
+        columns = "".join(f', {value} AS "{name}"' for name, value in fields.items())
+        rows = con.execute(
+            f"SELECT day, version, label, score{columns} FROM outcomes ORDER BY moment, user_id, item_id"
         ).to_arrow_table()
-    return [_outcome(day, rows.filter(pc.equal(rows["day"], day))) for day in days]
+    return [_outcome(day, rows.filter(pc.equal(rows["day"], day)), [*fields]) for day in days]
 
 
 def figures(days: Sequence[Outcome], alarms: Collection[tuple[date, str]]) -> dict[str, Figure]:
@@ -143,14 +154,27 @@ def _draw(con: duckdb.DuckDBPyConnection, log: Path, first: date, share: float, 
     with reading(log):
         con.execute(
             f"""COPY (
-                SELECT * REPLACE ('{{}}' AS request) FROM read_parquet([{files}], hive_partitioning = false)
+                SELECT * REPLACE ('{{}}' AS request), request AS asked
+                FROM read_parquet([{files}], hive_partitioning = false)
                 WHERE {drawn(share)}
             ) TO {quoted(str(file))}"""
         )
     return file
 
 
-def _outcome(day: date, rows: pa.Table) -> Outcome:
+def _fields(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """Return the SQL of the value, as text, of each field by which clicks are compared."""
+    fields = {"hour": "CAST(hour(moment) AS VARCHAR)", "item_id": "item_id", "user_id": "user_id"}
+    for group in ("candidate", "context"):
+        keys = f"SELECT DISTINCT unnest(json_keys({group})) AS name FROM outcomes WHERE json_type({group}) = 'OBJECT'"
+        for (name,) in con.execute(f"{keys} ORDER BY name LIMIT {_MOST_FIELDS}").fetchall():
+            if '"' not in name and "\\" not in name and name not in (ITEM_ID, TIMESTAMP):
+                path = quoted(f'$."{name}"')
+                fields[f"{group}.{name}"] = f"coalesce(json_extract_string({group}, {path}), 'missing')"
+    return fields
+
+
+def _outcome(day: date, rows: pa.Table, fields: Sequence[str]) -> Outcome:
     versions = Counter(rows["version"].to_pylist())
     users = np.unique(rows["user_id"].to_numpy().astype(str), return_inverse=True)[1]
     return Outcome(
@@ -159,6 +183,7 @@ def _outcome(day: date, rows: pa.Table) -> Outcome:
         rows["label"].to_numpy(),
         rows["score"].to_numpy(),
         users,
+        {name: rows[name].to_pylist() for name in fields},
     )
 
 

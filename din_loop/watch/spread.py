@@ -147,6 +147,7 @@ class Check:
         low, high: a value outside would alarm if this were the only figure. None where there is no such bound.
         p: the probability of such a shift on a day like the ones before. None if it can't be computed.
         problem: why it can't be computed.
+        value: the value of a field that it is about; None if it is about no single one.
     """
 
     figure: str
@@ -155,6 +156,7 @@ class Check:
     high: float | None = None
     p: float | None = None
     problem: str | None = None
+    value: str | None = None
 
     @property
     def is_outside(self) -> bool:
@@ -169,12 +171,17 @@ def usual_days(days: Sequence[date], figure: str, alarms: Collection[tuple[date,
     return np.array([(day, figure) not in alarms for day in days])
 
 
+def few_users(count: int) -> str:
+    """Return the problem of a figure about fewer than `MIN_USERS` users."""
+    return f"too few users to tell: {count}, expected {MIN_USERS}"
+
+
 def judge(name: str, figure: Figure) -> Check:
     """Compare a figure of the newest day with its base; see the module's docstring."""
     observed = figure.shown(figure.values[-1])
     earlier = figure.earlier
     if figure.users < MIN_USERS:
-        return Check(name, observed, problem=f"too few users to tell: {figure.users}, expected {MIN_USERS}")
+        return Check(name, observed, problem=few_users(figure.users))
     if np.isnan(figure.shifts[-1]):
         return Check(name, observed, problem="no such value today, or in the week before")
     if len(earlier) < LEAST:

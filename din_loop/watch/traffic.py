@@ -10,10 +10,10 @@ Figures such as `context.tab` are the distribution of what requests hold, missin
 import math
 import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from itertools import groupby
+from itertools import groupby, pairwise
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -32,9 +32,10 @@ from din.bundle.graph_inputs import Signature
 from din.data.rows import quoted
 from din.kinds import text
 from din.release.registry.registry import Registry
-from din.schema import ITEM_ID, TIMESTAMP, USER_ID, parse_field
+from din.schema import ITEM_ID, TIMESTAMP, USER_ID, Group, parse_field
 from din_loop import served_log
 from din_loop.served import parsed, reading
+from din_loop.watch.alarms import EMPTY, REPEATED, UNKNOWN
 from din_loop.watch.spread import Figure, Worse, binned, ratio, usual_days
 
 DAYS = 28
@@ -159,6 +160,9 @@ def figures(days: Sequence[Day], alarms: Collection[tuple[date, str]], registry:
         means = np.array([ratio(*parts(day)) for day in days])
         return Figure.level(means[:, 0], means[:, 1], users[-1], worse, usual=usual(name))
 
+    pairs = [*pairwise([replace(days[0], rows=[]), *days])]
+    repeats = {day.day: _repeats(day, before) for before, day in pairs}
+    broken = {day.day: _broken(day, before) for before, day in pairs}
     first = next(number for number, day in enumerate(days) if day.answered)  # of the log, perhaps not a whole day
     answered = [math.log(max(day.answered, 0.5)) if number > first else math.nan for number, day in enumerate(days)]
     one_user = 1 / np.sqrt(np.maximum(users, 1))
@@ -181,6 +185,8 @@ def figures(days: Sequence[Day], alarms: Collection[tuple[date, str]], registry:
         "prediction": level(
             "prediction", lambda day: ([sum(row["probabilities"]) for row in day.rows], _lengths(day), day.users)
         ),
+        REPEATED: level(REPEATED, lambda day: (repeats[day.day], np.ones(len(day.rows)), day.users), "higher"),
+        "broken histories": level("broken histories", lambda day: (*broken[day.day], day.users), "higher"),
     }
     distributions = {
         "hour": [Counter(str(row["answered_at"].hour) for row in day.rows) for day in days],
@@ -191,9 +197,9 @@ def figures(days: Sequence[Day], alarms: Collection[tuple[date, str]], registry:
     } | {place: _counted(place, values) for place, values in places.items()}
     for name, counts in distributions.items():
         figures_by_name[name] = Figure.distribution(counts, users, usual(name))
-    for place, unknown in _unknown(days, places, registry).items():
-        name = f"unknown {place}"
-        figures_by_name[name] = Figure.level(unknown[:, 0], unknown[:, 1], users[-1], "higher", usual=usual(name))
+    known = _known(days, places, registry)
+    for name, shares in (_unknown(days, places, known) | _empty(days, known)).items():
+        figures_by_name[name] = Figure.level(shares[:, 0], shares[:, 1], users[-1], "higher", usual=usual(name))
     return figures_by_name
 
 
@@ -255,6 +261,47 @@ def _lengths(day: Day) -> list[int]:
     return [row["items"] for row in day.rows]
 
 
+def _repeats(day: Day, before: Day) -> list[bool]:
+    """Return for each request whether another one of the day, or of the day before, has the same scores."""
+    scores = [tuple(row["probabilities"]) for row in day.rows]
+    times = Counter(scores)
+    times.update({tuple(row["probabilities"]) for row in before.rows})
+    return [times[score] > 1 for score in scores]
+
+
+def _broken(day: Day, before: Day) -> tuple[list[bool], list[bool]]:
+    """Return for each request whether its history lacks the newest behaviour that the user's earlier requests had.
+
+    Return too whether there is an earlier one, of that day or the day before.
+    """
+    newest: dict[str, tuple[str, str]] = {}
+    is_broken = [False] * len(day.rows)
+    has_earlier = [False] * len(day.rows)
+    moments = [(row["answered_at"], row["request_id"], at) for at, row in enumerate(day.rows)]
+    rows = [(row, None) for row in sorted(before.rows, key=itemgetter("answered_at"))]
+    for row, at in [*rows, *((day.rows[at], at) for _, _, at in sorted(moments))]:
+        behaviours = [(_item(entry), str(entry.get(TIMESTAMP))) for entry in row["request"]["history"]]
+        earlier = newest.get(row["person"])
+        if at is not None and earlier:
+            has_earlier[at] = True
+            is_broken[at] = earlier not in behaviours
+        if behaviours:
+            newest[row["person"]] = behaviours[-1]
+    return is_broken, has_earlier
+
+
+def _item(entry: Row) -> str:
+    """Return the item of a behaviour or a candidate as text, whatever a client sent."""
+    value = entry.get(ITEM_ID)
+    return text(value) or "" if value is None or isinstance(value, str | int | float) else str(value)
+
+
+def hours_of_several_versions(day: Day) -> int:
+    """Return in how many hours of the day more than one bundle answered."""
+    answered = {(row["answered_at"].hour, row["version"]) for row in day.rows}
+    return sum(count > 1 for count in Counter(hour for hour, _ in answered).values())
+
+
 def _ages(day: Day) -> Iterator[float]:
     """Yield how long before the answer the last behaviour of each history was, in seconds."""
     for row in day.rows:
@@ -305,34 +352,80 @@ def _counted(place: str, days: Sequence[Values]) -> list[Counter[str]]:
     return numbers
 
 
-def _unknown(
-    days: Sequence[Day], places: Mapping[str, Sequence[Values]], registry: Registry
-) -> dict[str, NDArray[np.float64]]:
-    """Return for each place with a vocabulary the share of values that the answering bundle does not know.
+@dataclass(frozen=True)
+class _Known:
+    """What a bundle knows of the values that were sent, as text.
 
-    Returns:
-        The share and its standard error of each day, [D, 2].
+    Attributes:
+        values: of each field with a vocabulary.
+        items: that are in its table, so that their fields need not be sent.
+        item_fields: the fields of items that the model reads.
     """
+
+    values: Mapping[str, Set[str | None]]
+    items: Set[str | None]
+    item_fields: Sequence[str]
+
+
+def _known(days: Sequence[Day], places: Mapping[str, Sequence[Values]], registry: Registry) -> dict[str, _Known]:
+    """Return what each bundle that answered knows, by its version."""
     sent: dict[str, set[str | None]] = {}
     for place, values in places.items():
         sent.setdefault(_name(place), set()).update(value for day in values for value in day.values)
     versions = {row["version"] for day in days for row in day.rows} & {*registry.versions()}
-    known_values = {version: _known_values(registry, version, sent) for version in sorted(versions)}
-    shares_by_place = {}
+    return {version: _known_of(registry, version, sent) for version in sorted(versions)}
+
+
+def _unknown(
+    days: Sequence[Day], places: Mapping[str, Sequence[Values]], known: Mapping[str, _Known]
+) -> dict[str, NDArray[np.float64]]:
+    """Return for each place with a vocabulary the share of values that the answering bundle does not know.
+
+    Returns:
+        The share and its standard error of each day, [D, 2], by the name of the figure.
+    """
+    vocabularies = {version: bundle.values for version, bundle in known.items()}
+    shares_by_name = {}
     for place, values in places.items():
         shares = np.full((len(days), 2), np.nan)
         for at, (day, values_of_day) in enumerate(zip(days, values, strict=True)):
-            vocabularies = [known_values.get(row["version"], {}).get(_name(place)) for row in day.rows]
+            of_rows = [vocabularies.get(row["version"], {}).get(_name(place)) for row in day.rows]
             verdicts = [
                 (row, value not in vocabulary)
                 for row, value in zip(values_of_day.rows.tolist(), values_of_day.values, strict=True)
-                if (vocabulary := vocabularies[row]) is not None and value != _LONG
+                if (vocabulary := of_rows[row]) is not None and value != _LONG
             ]
-            rows = np.array([row for row, _ in verdicts], np.int64)
-            shares[at] = ratio([unknown for _, unknown in verdicts], np.ones(len(verdicts)), day.users[rows])
+            shares[at] = _share(day, verdicts)
         if np.isfinite(shares).any():
-            shares_by_place[place] = shares
-    return shares_by_place
+            shares_by_name[f"{UNKNOWN}{place}"] = shares
+    return shares_by_name
+
+
+def _empty(days: Sequence[Day], known: Mapping[str, _Known]) -> dict[str, NDArray[np.float64]]:
+    """Return for each field of items the share of candidates of which neither client nor bundle knows the value.
+
+    Returns:
+        As `_unknown` does.
+    """
+    shares_by_name = {}
+    for name in sorted({name for bundle in known.values() for name in bundle.item_fields}):
+        shares = np.full((len(days), 2), np.nan)
+        for at, day in enumerate(days):
+            verdicts = [
+                (number, entry.get(name) is None and _item(entry) not in known[row["version"]].items)
+                for number, row in enumerate(day.rows)
+                if row["version"] in known
+                for entry in row["request"]["candidates"]
+            ]
+            shares[at] = _share(day, verdicts)
+        shares_by_name[f"{EMPTY}candidates.{name}"] = shares
+    return shares_by_name
+
+
+def _share(day: Day, verdicts: Sequence[tuple[int, bool]]) -> tuple[float, float]:
+    """Return the share of true verdicts, each about a row of the day, and its standard error."""
+    rows = np.array([row for row, _ in verdicts], np.int64)
+    return ratio([verdict for _, verdict in verdicts], np.ones(len(verdicts)), day.users[rows])
 
 
 def _name(place: str) -> str:
@@ -340,20 +433,26 @@ def _name(place: str) -> str:
     return place.partition(".")[2]
 
 
-def _known_values(
-    registry: Registry, version: Version, sent: Mapping[str, set[str | None]]
-) -> dict[str, set[str | None]]:
-    """Return for each field with a vocabulary which of the sent values, as text, a bundle knows."""
+def _known_of(registry: Registry, version: Version, sent: Mapping[str, set[str | None]]) -> _Known:
     files = registry.files(version)
 
     def content(file: str) -> bytes:
         return registry.verified(f"bundles/{version}/{file}", files.get(FileName(file)), most=sys.maxsize)
 
+    def values(file: str, name: str) -> set[str | None]:
+        """Return the sent values of a field that a table of the bundle has."""
+        rows = pq.read_table(pa.BufferReader(content(file)), columns=["value"])
+        return sent.get(name, set()).intersection(map(text, rows["value"].to_pylist())) - {None}  # row 0: missing ones
+
     signature = documents.parse(Signature, content(SIGNATURE), registry.objects.at(f"bundles/{version}/{SIGNATURE}"))
-    known_values = {}
-    for field in map(parse_field, signature.fields):
-        if field.form.has_vocabulary and field.name in sent:
-            rows = pq.read_table(pa.BufferReader(content(f"vocab/{field.name}.parquet")), columns=["value"])
-            values = map(text, rows["value"].to_pylist())
-            known_values[field.name] = sent[field.name].intersection(values) - {None}  # row 0 holds missing ones
-    return known_values
+    fields = [parse_field(record) for record in signature.fields]
+    item_fields = [field.name for field in fields if field.group is Group.ITEM and field.name != ITEM_ID]
+    return _Known(
+        {
+            field.name: values(f"vocab/{field.name}.parquet", field.name)
+            for field in fields
+            if field.form.has_vocabulary and field.name in sent
+        },
+        values("items.parquet", ITEM_ID) if "items.parquet" in files else set(),
+        item_fields,
+    )

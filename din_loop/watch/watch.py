@@ -16,14 +16,28 @@ from din.contracts.facts import NOT_CALIBRATED, Facts
 from din.release.events import Event
 from din.release.registry.registry import Registry
 from din_loop.served import Served
-from din_loop.watch import outcomes, traffic
-from din_loop.watch.alarms import AGE, CALIBRATION, ENTROPY, PREDICTIONS, WAIT, Alarm, advise, base_name, keep, kept
-from din_loop.watch.memory import LEAST_CHANGE, over_weeks, since_promotion
-from din_loop.watch.spread import FEW_DAYS, Check, Figure, alarms_among, judge
+from din_loop.watch import outcomes, slices, traffic
+from din_loop.watch.alarms import (
+    AGE,
+    CALIBRATION,
+    ENTROPY,
+    PREDICTIONS,
+    VERSIONS,
+    WAIT,
+    Alarm,
+    advise,
+    base_name,
+    keep,
+    kept,
+)
+from din_loop.watch.memory import FALSE_ALARMS_OVER_WEEKS, LEAST_CHANGE, over_weeks, since_promotion
+from din_loop.watch.spread import FEW_DAYS, Check, alarms_among, judge
 from din_loop.watch.traffic import DAY
 
 _NEW_DAYS = 2
 """A bundle is new on the first days that it answers."""
+_MOST_MIXED_HOURS = 3
+"""Processes answer with different bundles in an hour or two after a promotion, and again after a rollback."""
 _LATE_DAYS = 2
 """The days after the window within which the clicks of a day are expected."""
 _MORE_CLICKED = 4
@@ -216,11 +230,12 @@ def _sent(
         *alarms,
         *_incomparable({day.day: _drawn(traffic.version_of([day]), facts) for day in days}, PREDICTIONS),
     ]
-    figures = traffic.figures(days, unusual, registry)
     version = traffic.version_of(days)
     is_new = not any(row["version"] == version for day in days[:-_NEW_DAYS] for row in day.rows)
     answered = max((day.day for day in days if day.answered), default=days[-1].day)
-    return _Judged(days[-1].day, answered, *_compared(figures), [], version, is_new)
+    mixed = Check(VERSIONS, traffic.hours_of_several_versions(days[-1]), high=_MOST_MIXED_HOURS)
+    daily = [judge(name, figure) for name, figure in traffic.figures(days, unusual, registry).items()]
+    return _Judged(days[-1].day, answered, daily, [], [mixed], version, is_new)
 
 
 def _clicked(
@@ -234,19 +249,15 @@ def _clicked(
         promised = figures.pop(CALIBRATION)
         bounded.append(Check(CALIBRATION, promised.shown(promised.values[-1]), problem=NOT_CALIBRATED))
     is_new = not any(day.version == version for day in days[:-_NEW_DAYS])
-    return _Judged(days[-1].day, days[-1].day, *_compared(figures), bounded, version, is_new)
-
-
-def _compared(figures: Mapping[str, Figure]) -> tuple[list[Check], list[Check]]:
-    """Return the figures compared with the days before, and some of them over weeks."""
-    daily = [judge(name, figure) for name, figure in figures.items()]
-    return daily, [over_weeks(name, figures[name]) for name in LEAST_CHANGE if name in figures]
+    daily = [judge(name, figure) for name, figure in figures.items()] + slices.checks(days, alarms)
+    slow = [over_weeks(name, figures[name]) for name in LEAST_CHANGE if name in figures]
+    return _Judged(days[-1].day, days[-1].day, daily, slow, bounded, version, is_new)
 
 
 def _raised(parts: Sequence[_Judged], before: Sequence[tuple[date, str]], end: datetime) -> list[Alarm]:
     """Return the alarms, given the days and figures that alarmed before."""
     daily = alarms_among([check for part in parts for check in part.daily])
-    slow = alarms_among([check for part in parts for check in part.slow])
+    slow = alarms_among([check for part in parts for check in part.slow], FALSE_ALARMS_OVER_WEEKS)
     bounded = [check for part in parts for check in part.bounded if check.is_outside]
     alarming = {check.figure for check in (*daily, *slow, *bounded)}
     raised = [(part, check) for part in parts for check in part.checks if check.figure in alarming]
@@ -255,7 +266,7 @@ def _raised(parts: Sequence[_Judged], before: Sequence[tuple[date, str]], end: d
 
 
 def _alarm(check: Check, judged: _Judged, alarming: set[str], end: datetime) -> Alarm:
-    advice = advise(check.figure, alarming, judged.is_new, check.observed)
+    advice = advise(check.figure, alarming, judged.is_new, check.observed, check.value)
     return Alarm(
         day=judged.day.isoformat(),
         at=end.replace(tzinfo=UTC).isoformat(),

@@ -289,6 +289,45 @@ def test_what_the_test_rows_promised(clicked: float, order: int, outside: set[st
     assert {check.figure.partition(" ")[0] for check in checks if check.is_outside} == outside
 
 
+def test_an_older_bundle_that_still_answers(judge: Judge, tmp_path: Path) -> None:
+    """Where another bundle gives every second answer all day long, this is named."""
+    for path in (tmp_path / "served").glob(f"date={JUDGED}/*/*.parquet"):
+        rows = pq.ParquetFile(path).read().to_pylist()
+        rows = [row | {"version": "0" * 64} if at % 2 else row for at, row in enumerate(rows)]
+        pq.write_table(pa.Table.from_pylist(rows, SCHEMA), path)
+    alarms = {alarm.figure: alarm for alarm in judge().alarms}
+    assert "canary" in alarms["hours of several versions"].why
+
+
+@pytest.mark.parametrize(("count", "share"), [(1, 0.0), (3, 1.0)])
+def test_repeated_scores(count: int, share: float, steady: World, tmp_path: Path) -> None:
+    """A request repeats a score if another one has the same."""
+    folder = logged(tmp_path, steady.registry.history()[0].version, [REQUEST] * count)
+    figures = traffic.figures(traffic.read(folder, NEW_YEAR, 1000), (), steady.registry)
+    assert figures["repeated scores"].values[-1] == share
+
+
+@pytest.mark.parametrize(("lost", "share"), [(0, 0.0), (1, 1.0)])
+def test_broken_histories(lost: int, share: float, steady: World, tmp_path: Path) -> None:
+    """A history goes on from the user's request before, unless it lacks the newest behaviour of that one."""
+    behaviours = [{"item_id": number, "timestamp": number} for number in range(9)]
+    histories = [behaviours[:5], behaviours[: 5 - lost]]
+    requests = [REQUEST | {"user": {"user_id": 1}, "history": history} for history in histories]
+    folder = logged(tmp_path, steady.registry.history()[0].version, requests)
+    figures = traffic.figures(traffic.read(folder, NEW_YEAR, 1000), (), steady.registry)
+    assert figures["broken histories"].values[-1] == share
+
+
+def test_new_items_without_their_fields(steady: World, tmp_path: Path) -> None:
+    """Nobody fills a field that a new item is sent without; an item of the bundle's table has it there."""
+    version = steady.registry.history()[0].version
+    known = Scorer.open(steady.bundles[0]).example()["candidates"][0]
+    folder = logged(tmp_path, version, [REQUEST | {"candidates": [known, {"item_id": "new"}]}])
+    figures = traffic.figures(traffic.read(folder, NEW_YEAR, 1000), (), steady.registry)
+    empty = [figure.values[-1] for name, figure in figures.items() if name.startswith("empty candidates.")]
+    assert set(empty) == {0.5}
+
+
 def test_clicks_that_cannot_be_read(judge: Judge, tmp_path: Path) -> None:
     """All else is judged, and then the command says what is wrong with the clicks."""
     (tmp_path / "clicks.csv").write_text("user_id,timestamp\n1,2\n")
@@ -355,6 +394,12 @@ def test_an_old_champion(judge: Judge, registry: Registry, steady: World) -> Non
         ("scores", {"scores"}, True, "roll back"),
         ("CTR", {"CTR"}, True, "ask who owns the data"),
         ("context.tab", {"context.tab", "AUC"}, True, "ask who owns the data"),
+        ("AUC", {"AUC", "repeated scores"}, False, "ask who owns the data"),
+        ("AUC over weeks", {"AUC over weeks"}, False, "retrain"),
+        ("AUC", {"AUC", "clicks by category"}, False, "retrain"),
+        ("repeated scores", {"repeated scores", "AUC"}, True, "roll back"),
+        ("empty candidates.category", {"empty candidates.category"}, False, "ask who owns the data"),
+        ("hours of several versions", {"hours of several versions"}, True, "ask who owns the data"),
     ],
 )
 def test_what_to_do(figure: str, alarming: set[str], is_new: bool, action: str) -> None:
