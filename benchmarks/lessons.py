@@ -160,7 +160,7 @@ def _lessons(log: LessonLog, faults: Sequence[str]) -> list[Lesson]:
         return list(site.lessons(CHAMPION, [PLANTS[name] for name in faults]))
 
 
-def simulated(folder: Path, users: int, impressions: int, seed: int = 0, later: int = 1) -> LessonLog:
+def simulated(folder: Path, users: int, impressions: int, seed: int = 0, later: int = 1, **world: int) -> LessonLog:
     """Write the simulated log of `docs/examples/month.yaml`, one folder per day.
 
     The last day has at least `_NEXT_DAY` impressions, to measure the true effect precisely.
@@ -168,10 +168,11 @@ def simulated(folder: Path, users: int, impressions: int, seed: int = 0, later: 
     Args:
         impressions: the impressions of a usual day.
         seed: the offset of the seeds of the log and of training.
+        world: other values for `fetch.simulate`, e.g. for `items`.
     """
-    source, params = simulated_log(folder, users, impressions, seed)
+    source, params = simulated_log(folder, users, impressions, seed, **world)
     source.deliver(_EARLIER + later)
-    many, _ = simulated_log(folder, users, max(impressions, _NEXT_DAY), seed)
+    many, _ = simulated_log(folder, users, max(impressions, _NEXT_DAY), seed, **world)
     many.write(_EARLIER + later)
     return LessonLog(params, date_of(_EARLIER))
 

@@ -94,18 +94,23 @@ class SimulatedSource:
         return self.folder / f"events/date={date_of(day)}/part-0.parquet"
 
 
-def simulated_log(folder: Path, users: int, impressions: int, seed: int = 0) -> tuple[SimulatedSource, Params]:
+def simulated_log(
+    folder: Path, users: int, impressions: int, seed: int = 0, **world: int
+) -> tuple[SimulatedSource, Params]:
     """Return the source of the simulated log of `docs/examples/month.yaml`, and the parameters that read its files.
 
     Args:
         impressions: the impressions of a usual day.
         seed: the offset of the seeds of the log and of training.
+        world: other values for `fetch.simulate`, e.g. for `items`.
     """
     params = read_log(MONTH)
     simulate = params.fetch.simulate
     assert simulate.daily is not None
     daily = replace(simulate.daily, impressions=impressions)
-    source = SimulatedSource(folder, World(replace(simulate, users=users, seed=simulate.seed + seed, daily=daily)))
+    source = SimulatedSource(
+        folder, World(replace(simulate, users=users, seed=simulate.seed + seed, daily=daily, **world))
+    )
     table = replace(params.fetch.table, **source.tables, timestamp_unit="s", daily=True)
     fields = {"item": {"category": "categorical"}}
     learning = replace(params.train.learning, seed=params.train.learning.seed + seed)
