@@ -105,13 +105,11 @@ class Run:
             return Verdict(self.gate.verdict, explain(self.gate), self.refusal)
         stopped = next((stage for stage in self.stages if stage.state in ("failed", "closed")), None)
         if stopped is None:
-            return Verdict(
-                "unfinished", "The run has not reached its gate, so nothing is decided and the champion stays."
-            )
+            return Verdict("unfinished", "The run has not reached its gate, so nothing is decided.")
         how = "its gate is closed" if stopped.state == "closed" else f"it ended with exit code {stopped.exit_code}"
         if stopped.exit_code is None:
             how = "it was killed, or is still running"
-        sentence = f"The run stopped at {stopped.name}: {how}. Nothing was judged, and the champion stays."
+        sentence = f"The run stopped at {stopped.name}: {how}. Nothing was judged."
         has_table = stopped.name.startswith("validate_") and stopped.state == "closed"
         return Verdict("stopped", sentence, "" if has_table else stopped.message)
 

@@ -39,7 +39,7 @@ def print_titles(run: Run, advice: Sequence[Advice]) -> None:
     for entry in advice:
         print(f"advice: {entry.code}  {entry.title}")
     more = "; `din report` prints the advice" if advice else ""
-    print(f"report: {run.workspace.relative(run.workspace.report)}{more}")
+    print(f"open {run.workspace.relative(run.workspace.report)} in a browser{more}")
 
 
 def print_report(run: Run, advice: Sequence[Advice], as_json: bool = False) -> None:

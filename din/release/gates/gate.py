@@ -65,7 +65,8 @@ def gate(
 
 
 def _refusal(report: GateReport) -> str:
-    lines = [f"{report.verdict}; the champion stays. To look closer:", *_reasons(report.not_open)]
+    outcome = "the champion stays" if report.champion else "there is still no champion"
+    lines = [f"{report.verdict}; {outcome}. To look closer:", *_reasons(report.not_open)]
     if report.may_be_overridden and not report.preview:
         lines.append("A person who answers for these gates can promote it all the same:\n    " + OVERRIDE)
     return "\n".join(lines)

@@ -46,7 +46,7 @@ def borderline(run: Run, params: Params) -> Params:
 def test_a_borderline_candidate_is_promoted_only_by_an_override(run: Run, quick, registry, capsys):
     """Gate and promote refuse and say how, and the record names who overrode which gates, and why."""
     params = borderline(run, quick)
-    with pytest.raises(GateClosed, match=r"(?s)borderline; the champion stays.*din promote --override --reason WHY"):
+    with pytest.raises(GateClosed, match=r"(?s)borderline; there is still no .*din promote --override --reason WHY"):
         gate(run.here, params, score)
     with pytest.raises(GateClosed, match=r"the gate is borderline.*`din promote --override --reason WHY`"):
         promoted(run, params)
