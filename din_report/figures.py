@@ -164,7 +164,7 @@ def _with_known_ids(features: Features, model: Path) -> Features:
 
 
 def _days(split: SplitName, rows: pa.Table, confidence: float) -> Iterator[DayFigures]:
-    """Yield the figures of the last `MOST_DAYS` days of a split, UTC."""
+    """Yield the figures of the last `MOST_DAYS` days of a split, in the zone of the log."""
     days = _numpy(rows, "timestamp").astype("datetime64[us]").astype("datetime64[D]")
     for day in np.unique(days)[-MOST_DAYS:]:
         of_day = rows.filter(pa.array(days == day))

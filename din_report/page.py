@@ -112,11 +112,15 @@ def _render(run: Run, advice: Sequence[Advice], importances: Sequence[Importance
     sections = [title for title, part in content.items() if part]
     before = [title for title in ("Metrics", "Learning", "Gates") if title in sections]
     sections.insert(len(before), "Advice")
+    refused = bool(run.gate) and run.verdict.state in ("closed", "borderline")
+    if refused:  # the reader asks why, before how well it learned
+        sections.sort(key=lambda title: title != "Gates")
     page = environment().get_template("page.html.j2")
     return page.render(
         run=run,
         verdict=run.verdict,
         sections=[*sections, "Terms"],
+        refused=refused,
         unreached=[title for title, part in content.items() if not part and title != "Fields"],
         advice=advice,
         gates=content["Gates"],
@@ -318,14 +322,16 @@ def _by_day(run: Run, metric: str, values: Sequence[Interval]) -> Chart:
     """Return a metric of each held-out day with its bounds."""
     days = run.scored.days if run.scored else []
     every = [bound for value in values for bound in (value.point, value.lower, value.upper)]
-    plot = Plot(Axis(0, len(days), "held-out day, UTC"), Axis.over(every, metric))
+    plot = Plot(Axis(0, len(days), "held-out day of the log"), Axis.over(every, metric))
     for at, value in enumerate(values):
-        plot.interval(at + 0.5, value, "candidate")
+        plot.interval(at + 0.5, value, "candidate" if days[at].split == "test" else "other")
     rows = [(str(day.day), day.split, day.rows, value.point, value) for day, value in zip(days, values, strict=True)]
     title = f"{metric} by day"
     table = PageTable(title, ("day", "split", "rows", metric, "bounds"), rows, 2)
     ticks = [(at + 0.5, f"{days[at].day:%d %b %y}") for at in range(0, len(days), -(-len(days) // 4))]
-    return Chart(plot.svg(f"{title} of the held-out rows", ticks), table)
+    key = {"candidate": "test days", "other": "validation days, which chose the epoch"}
+    both = len({day.split for day in days}) > 1
+    return Chart(plot.svg(f"{title} of the held-out rows", ticks), table, key=key if both else None)
 
 
 def _mistakes(run: Run) -> PageTable:
@@ -372,7 +378,7 @@ def _lineage(run: Run) -> PageTable:
         parts["Champion compared with"] = f"{champion.version} (record {champion.number})" if champion else "none"
         parts["Code"] = run.gate.about.code
     if run.facts:
-        parts["Last training impression"] = run.facts.train_until
+        parts["Last training impression"] = f"{run.facts.train_until[:19].replace('T', ' ')}, by the log's clock"
         parts["Seed"] = str(run.facts.seed)
         parts |= {part.capitalize(): digest for part, digest in run.facts.inputs}
     if run.record:

@@ -110,6 +110,8 @@ def test_a_refused_candidate(finished: Miniature) -> None:
     assert "min_auc" in table and "made_from" not in table
     assert "minus the champion's" not in page.text  # there is none
     assert "Nothing changes in scoring." in page.text and "Gates open" in page.text
+    source = finished.here.report.read_text()
+    assert source.index('<section id="gates"') < source.index('<section id="metrics"')
 
 
 def test_the_champions_curves(finished: Miniature) -> None:
@@ -165,7 +167,7 @@ def test_a_run_that_broke(workspace: Workspace) -> None:
     stop_at_the_raw_log(workspace, HOSTILE)
     page = written(workspace)
     assert state(workspace) == "stopped"
-    assert "The run stopped at validate_raw: its gate is closed." in page.text
+    assert "The run stopped at validate_raw: its gate is closed. Nothing was judged." in page.text
     assert "closed: no user_id in the row of" not in page.text  # the expectation says it
     assert page.text.index("DIN110") < page.text.index("Fill the column.") < page.text.index("in raw")
     assert HOSTILE in page.text
