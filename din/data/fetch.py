@@ -31,6 +31,7 @@ from din.base.names import Day, Digest
 from din.base.workspace import FORMAT, Workspace
 from din.contracts.manifests import FetchReport, RawManifest
 from din.data import SOURCES, rawlog
+from din.data.declared import check_fields
 from din.data.memory import recall
 from din.data.options import options_of, options_of_rows
 from din.data.source import Earlier, Source, Written
@@ -135,7 +136,7 @@ def fetch(workspace: Workspace, params: Params) -> None:
     `data/raw/` unchanged.
 
     Raises:
-        InputError: see `Source` and `rawlog.write`; or the fingerprint is not the pinned one.
+        InputError: see `Source`, `rawlog.write` and `check_fields`; or the fingerprint is not the pinned one.
         Unavailable: the source can't be reached now, or it changed while it was read.
     """
     pin = os.environ.get("DIN_SOURCE_FINGERPRINT")
@@ -190,6 +191,8 @@ def _rewrite(log: _Log, old: Fetched | None, pin: str | None) -> None:
         kept = [path for path, sha256 in files.items() if held.get(path) == sha256]
         for path in kept:
             _link(workspace.raw / path, tree / path)
+        if log.params.featurize.fields is None:
+            check_fields(written.described["fields"], tree, source)
         manifest = {"format": FORMAT, "source": source, "params": options_of_rows(log.params.fetch), "files": files}
         manifest = documents.check(RawManifest, manifest | written.described, f"the manifest of {workspace.raw}")
         write_json(tree / MANIFEST, manifest)
