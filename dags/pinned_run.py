@@ -12,8 +12,11 @@ read and written by the code of the run's commit.
 
 import hashlib
 import json
+import os
+import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -95,7 +98,7 @@ def open_run(
         InputError: a parameter, commit or day is unknown, the source can't be read, or another run has the id.
         Unavailable: git or the registry failed.
     """
-    overrides = _dotted(json.loads(json.dumps(dict(params or {}), default=str)))
+    overrides = dotted(json.loads(json.dumps(dict(params or {}), default=str)))
     for key, value in overrides.items():
         if advice := _NOT_GIVEN.get(key) or _NOT_GIVEN.get(key.partition(".")[0]):
             raise InputError(f"{key}={shown(value)} is set as a parameter; {advice}")
@@ -103,17 +106,17 @@ def open_run(
     return PinnedRun(**ask(asked, "open"))
 
 
-def _dotted(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+def dotted(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     """Return parameters by dotted key, whether they are given so or as nested blocks."""
     from din.params.blocks import leaves
     from din.params.reading import Params
 
     keys = leaves(Params)
-    dotted: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, value in values.items():
         is_block = any(name.startswith(f"{above}{key}.") for name in keys)
-        dotted |= _dotted(value, f"{above}{key}.") if is_block and isinstance(value, dict) else {f"{above}{key}": value}
-    return dotted
+        flat |= dotted(value, f"{above}{key}.") if is_block and isinstance(value, dict) else {f"{above}{key}": value}
+    return flat
 
 
 def run_stages(run: PinnedRun, stages: list[str] | None = None, reason: str | None = None) -> TaskOutcome:
@@ -133,9 +136,8 @@ def promote(run: PinnedRun, reason: str, override: bool = False, user: str | Non
 def ask(run: PinnedRun, action: str, **arguments: Any) -> Any:
     """Let `dags.worker` act in the run's workspace, log what it prints, and return its result, as JSON has it.
 
-    The process inherits the lock of the workspace. If this process is killed, the other finishes its work and holds the
-    lock until then, so a retry waits for it. On an interrupt, its whole process group is killed. After `close`, the
-    workspace is removed.
+    The process inherits the lock of the workspace, so a retry waits until it has ended. It ends with its whole process
+    group on an interrupt, and also if this process is killed. After `close`, the workspace is removed.
 
     Args:
         run: the run.
@@ -147,16 +149,16 @@ def ask(run: PinnedRun, action: str, **arguments: Any) -> Any:
             input, a workspace that was new is removed.
     """
     settings = WorkerSettings.from_env()
-    request = json.dumps({"run": asdict(run), "action": action, "arguments": arguments})
     pin = {"DIN_SOURCE_FINGERPRINT": run.source} if run.source else {}
-    with needing_space(settings.home), workspace(settings, run.run_id) as (place, lock):
+    with needing_space(settings.home), workspace(settings, run.run_id) as (place, lock), alive() as pipe:
         is_new = not place.root.exists()
         check_out(settings, run.commit, place)
         file = place.state / ANSWER
         file.unlink(missing_ok=True)
         variables = {"DIN_RUN_ID": run.run_id, "DIN_REPOSITORY": settings.repository, "DIN_HOME": str(settings.home)}
         env = checkout_environment(place.root, **variables, **pin)
-        done = stream([sys.executable, "-P", "-m", "dags.worker", request], place.root, env, pass_fds=[lock])
+        request = json.dumps({"run": asdict(run), "action": action, "arguments": arguments, "caller": pipe})
+        done = stream([sys.executable, "-P", "-m", "dags.worker", request], place.root, env, pass_fds=[lock, pipe])
         answer = json.loads(file.read_text()) if file.exists() else {}
         if (is_new and done.code == InputError.exit_code) or (action == "close" and done.code == 0):
             discard(place.root)
@@ -165,3 +167,17 @@ def ask(run: PinnedRun, action: str, **arguments: Any) -> Any:
     unexplained = f"{action} of run {run.run_id} exited {done.code}:\n{done.output}"
     kinds = {kind.exit_code: kind for kind in (InputError, GateClosed)}
     raise kinds.get(done.code, Unavailable)(answer.get("error") or unexplained)
+
+
+@contextmanager
+def alive() -> Iterator[int]:
+    """Yield the end of a pipe that another process can read, and that closes when this one ends, even by a kill."""
+    read, write = os.pipe()
+    with os.fdopen(read), os.fdopen(write, "w"):
+        yield read
+
+
+def end_after(pipe: int) -> None:
+    """Kill this process group, with the stage in it, when the pipe of `alive` closes."""
+    os.read(pipe, 1)
+    os.killpg(0, signal.SIGKILL)

@@ -15,6 +15,7 @@ from datetime import date
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from filelock import FileLock
@@ -23,7 +24,7 @@ from ruamel.yaml import YAML
 from dags.checkout import WorkerSettings, set_params
 from dags.forks import Forks
 from dags.outs import Outs, execute
-from dags.pinned_run import ANSWER, PinnedRun, TaskOutcome
+from dags.pinned_run import ANSWER, PinnedRun, TaskOutcome, end_after
 from din.base import documents
 from din.base.artifacts import write_bytes, write_json
 from din.base.errors import GateClosed, InputError, Unavailable, needing_space, shown
@@ -290,6 +291,7 @@ def _lock(entries: Mapping[str, Any]) -> bytes:
 def main() -> int:
     """Act, leave the result or the error where `dags.pinned_run` looks for it, and return the exit code."""
     request = json.loads(sys.argv[1])
+    Thread(target=end_after, args=[request["caller"]], daemon=True).start()
     workspace = Workspace(Path.cwd())
     code = 0
     try:

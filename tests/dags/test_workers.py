@@ -11,7 +11,6 @@ from ruamel.yaml import YAML
 from din.base.artifacts import sha256_file
 from din.base.process import environment, query
 from din.stages import pipeline
-from tests.dags.local_airflow import stop
 from tests.dags.workers import Worker, World
 from tests.pipeline.workspace import BIN, ROOT, wait_for
 
@@ -82,7 +81,7 @@ def test_a_run_travels_between_workers(world: World, pair: tuple[Worker, Worker]
 
 
 def test_killed_and_retried_elsewhere(tmp_path: Path, reference: str) -> None:
-    """After a worker is killed in `train`, a retry on either worker makes the same bundle."""
+    """A worker killed in `train` takes the stage with it, and a retry on either worker makes the same bundle."""
     world = World(tmp_path)
     one, two = world.worker("one"), world.worker("two")
     run, _ = one.call("open", "killed")
@@ -91,7 +90,9 @@ def test_killed_and_retried_elsewhere(tmp_path: Path, reference: str) -> None:
     checkpoints = one.folder("killed") / ".din" / "checkpoints"
     wait_for(lambda: list(checkpoints.glob("*/state.safetensors")) or process.poll() is not None, 300)
     assert process.poll() is None, "it ended before it could be killed"
-    stop(process)
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    assert len(family) > 1 and psutil.wait_procs(family, 10)[1] == []
     two.stages(run, *STAGES[TRAIN:EXPORTED])
     assert version(two.folder("killed")) == reference
     one.stages(run, *STAGES[TRAIN:EXPORTED])
