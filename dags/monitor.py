@@ -5,15 +5,13 @@ failure callback can page someone, and the registry keeps the alarm. A registry 
 """
 
 import os
-from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from airflow.sdk import DAG, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from dags.airflow_dag import final
+from dags.airflow_dag import Callback, final
 from dags.checkout import WorkerSettings
 from din.base.errors import GateClosed, InputError
 from din.base.git import is_remote
@@ -40,14 +38,15 @@ def watch() -> None:
         raise AirflowException(output)
 
 
-def render(on_failure: Callable[[Mapping[str, Any]], object] | None = None) -> DAG:
+def render(on_failure: Callback | None = None, dag_id: str = "din_monitor") -> DAG:
     """Return the DAG.
 
     Args:
         on_failure: is called with Airflow's context if there is an alarm, e.g. to page.
+        dag_id: the DAG's id.
     """
     with DAG(
-        "din_monitor",
+        dag_id,
         description="Look after the champion: compare the last day of service with the days before.",
         doc_md=__doc__,
         schedule=SCHEDULE,

@@ -6,8 +6,14 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from din.base.names import RunId
 from tests.dags.daily_log import DailyLog
 from tests.dags.local_airflow import Airflow, api_server, stop, wait_for
+
+
+def recorded(run_id: str) -> RunId:
+    """Return the name of a run of Airflow in the registry."""
+    return RunId.of(f"din_ctr.{run_id}")
 
 
 class Story:

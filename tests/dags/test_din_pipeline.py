@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,12 +13,15 @@ from typing import Any
 import airflow.timetables.trigger as trigger
 import jsonschema
 import pytest
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import TimeRestriction
 from pendulum import parse
+from ruamel.yaml import YAML
 
 from dags import airflow_dag, din_pipeline, pinned_run
+from dags.notes import REFUSAL
+from din.base import documents
 from din.base.errors import InputError, Unavailable
 from din.stages import pipeline
 
@@ -51,7 +55,7 @@ def test_our_tasks_surround_the_stages() -> None:
     assert task("promote").downstream_task_ids == {"close_run"}
     assert task("open_run").is_setup and task("close_run").is_teardown
     assert not task("close_run").on_failure_fail_dagrun
-    assert task("roll_back").upstream_task_ids == task("promote").upstream_task_ids
+    assert task("roll_back").upstream_task_ids == {"gate"}
     assert task("close_run").upstream_task_ids == names | OURS - {"close_run"}
 
 
@@ -89,14 +93,18 @@ def rendered(folder: Path, stages: str) -> Any:
 
 
 def test_meta_airflow_becomes_settings_of_the_task(tmp_path: Path) -> None:
-    """Given settings apply, and missing ones are the DAG's defaults."""
-    settings = "{airflow: {retries: 0, pool: gpu, timeout_minutes: 5, queue: big}, team: ads}"
+    """Given settings apply, and missing ones are the DAG's defaults; only Kubernetes' client can express resources."""
+    resources = "{requests: {cpu: 4, memory: 16Gi}, limits: {nvidia.com/gpu: 1}}"
+    settings = f"{{airflow: {{retries: 0, pool: gpu, timeout_minutes: 5, queue: big, resources: {resources}}}}}"
     dag = rendered(tmp_path, f"{{a: {{cmd: x, meta: {settings}}}, b: {{cmd: y}}}}")
     a, b = dag.get_task("a"), dag.get_task("b")
     assert (a.retries, a.pool, a.queue, a.execution_timeout) == (0, "gpu", "big", timedelta(minutes=5))
     assert (b.retries, b.pool, b.queue) == (2, "default_pool", "default")
     assert b.execution_timeout > timedelta(0)
     assert b.retry_exponential_backoff > 1
+    assert (b.executor_config, "pod_override" in a.executor_config) == ({}, find_spec("kubernetes") is not None)
+    kept = documents.check(airflow_dag.Resources, YAML(typ="safe").load(resources), "here").amounts()
+    assert kept == {"requests": {"cpu": "4", "memory": "16Gi"}, "limits": {"nvidia.com/gpu": "1"}}
 
 
 def test_wrong_settings_of_a_task_are_named(tmp_path: Path) -> None:
@@ -110,18 +118,54 @@ def test_wrong_settings_of_a_task_are_named(tmp_path: Path) -> None:
 def test_a_new_champion_is_emitted() -> None:
     """A promotion and a rollback emit the asset, and no other task has an outlet."""
     outlets = {task.task_id: [asset.name for asset in task.outlets] for task in din_pipeline.din_ctr.tasks}
-    champion = ["din/champion"]
+    champion = ["din_ctr/champion"]
     assert {task: names for task, names in outlets.items() if names} == {"promote": champion, "roll_back": champion}
 
 
-def test_a_repository_can_page_on_failures() -> None:
-    """The function given to `render` is called for every task."""
-    called: list[Any] = []
-    dag = airflow_dag.render(ROOT / "dvc.yaml", on_failure=called.append)
+def test_a_repository_can_page_on_failures_and_refusals() -> None:
+    """The functions given to `render` are called for every task, and for those that can refuse the candidate."""
+    failed: list[str] = []
+    refused: list[str] = []
+    dag = airflow_dag.render(ROOT / "dvc.yaml", on_failure=failed.append, on_refusal=refused.append)
     for task in dag.tasks:
-        (page,) = task.on_failure_callback
-        page({"task": task.task_id})
-    assert {context["task"] for context in called} == set(dag.task_ids)
+        for page in (*task.on_failure_callback, *task.on_skipped_callback):
+            page(task.task_id)
+    assert set(failed) == set(dag.task_ids)
+    assert set(refused) == set(dag.task_ids) - {"open_run", "roll_back", "close_run"}
+
+
+def test_markets_have_dags_of_their_own(tmp_path: Path) -> None:
+    """Each has its id, its asset and its parameters, and an overlay without a champion is refused."""
+    overlay = tmp_path / "de.yaml"
+    overlay.write_text("{promote: {model_name: de}, featurize: {fields: {item: {category: categorical}}}}")
+    dag = airflow_dag.render(ROOT / "dvc.yaml", dag_id="din_de", overlay=overlay)
+    assert (dag.dag_id, dag.get_task("promote").outlets[0].name) == ("din_de", "din_de/champion")
+    values = {"promote.model_name": "de", "featurize.fields": {"item": {"category": "categorical"}}}
+    assert dag.get_task("open_run").overlay == values
+    overlay.write_text("{train: {start: champion}}")
+    with pytest.raises(InputError, match=r"de\.yaml: promote\.model_name is missing; name the champion of din_de"):
+        airflow_dag.render(ROOT / "dvc.yaml", dag_id="din_de", overlay=overlay)
+
+
+@pytest.mark.parametrize(
+    ("others", "waits"),
+    [
+        ({"b": ("success", None, "running")}, True),
+        ({"b": ("success", "running", "running")}, True),
+        ({"b": ("success", "success", "running")}, False),
+        ({"b": ("running", None, "running")}, False),
+        ({"b": ("success", None, "failed")}, False),
+        ({}, False),
+    ],
+)
+def test_a_run_waits_for_an_open_one(others: dict[str, tuple[str, str | None, str]], waits: bool) -> None:
+    """A run is open from the end of `open_run` to the end of `close_run`, unless it was ended by hand."""
+    states = {run: {"open_run": first, "close_run": last} for run, (first, last, _) in others.items()}
+    ti = SimpleNamespace(
+        get_task_states=lambda dag_id, task_ids: {"a": {"open_run": "running"}} | states,
+        get_dagrun_state=lambda dag_id, run_id: others[run_id][2],
+    )
+    assert airflow_dag.another_open_run(SimpleNamespace(dag_id="d", run_id="a"), ti) == ("b" if waits else None)
 
 
 def test_a_scheduled_run_gets_the_day_before(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,6 +210,17 @@ def test_only_bad_input_and_closed_gates_are_final(code: int | None, error: type
     assert kept["outcome"] == {"stage": "train", "exit_code": code, "report": "reports/x.json", "table": "table"}
     airflow_dag.settle(pinned_run.TaskOutcome("train", 0, None, ""), ti)
     assert kept["outcome"]["exit_code"] == 0
+
+
+@pytest.mark.parametrize("stage", ["gate", "promote"])
+def test_a_refused_candidate_is_no_failure(stage: str) -> None:
+    """The task is skipped, and the run's note gets what stands below the table of the gate."""
+    kept: dict[str, Any] = {}
+    ti = SimpleNamespace(xcom_push=kept.__setitem__)
+    verdict = "closed; the champion stays. To look closer:\ndata_until: older"
+    with pytest.raises(AirflowSkipException, match="the champion stays"):
+        airflow_dag.settle(pinned_run.TaskOutcome(stage, 3, None, f"gate: closed\n...\n{verdict}"), ti)
+    assert (kept[REFUSAL], kept["outcome"]["exit_code"]) == (verdict, 3)
 
 
 def test_a_run_that_cannot_be_closed(monkeypatch: pytest.MonkeyPatch) -> None:

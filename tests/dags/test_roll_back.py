@@ -55,13 +55,13 @@ def test_a_harmful_champion_is_undone_the_next_day(tmp_path_factory: pytest.Temp
     (spoiled / "manifest.json").unlink()
     write_json(spoiled / "manifest.json", {"files": hash_files(spoiled)})
     crown(registry, spoiled)
-    assert run(dates[-1], **{"promote.on_harm": "rollback", "gate.margin": 0.02}) != 0
+    assert run(dates[-1], **{"promote.on_harm": "rollback", "gate.margin": 0.02}) == 0
     back = registry.history()[2]
     assert (back.action, back.version) == ("rollback", first.version)
     assert f"record 2 against record 1, which it replaced, on {dates[-1]}: AUC -0." in back.reason
-    ((run_id,),) = airflow.rows("select run_id from dag_run where state = 'failed'")
+    ((run_id,),) = airflow.rows("select run_id from dag_run order by id desc limit 1")
     states = airflow.states(run_id)
     assert [states[name] for name in ("gate", "promote", "roll_back", "close_run")] == [
-        "failed", "upstream_failed", "success", "success",
+        "skipped", "skipped", "success", "success",
     ]  # fmt: skip
     assert airflow.rows("select source_task_id from asset_event order by id") == [("promote",), ("roll_back",)]

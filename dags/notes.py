@@ -1,0 +1,32 @@
+"""A plugin for Airflow's scheduler: why a candidate was refused becomes the note of its run. No task can write one."""
+
+from typing import Any
+
+from airflow.listeners import hookimpl
+from airflow.plugins_manager import AirflowPlugin
+
+REFUSAL = "din_refusal"
+"""The XCom in which the task that refused the candidate says why."""
+_MOST_CHARACTERS = 1000  # Airflow's column for a note
+
+
+class Listener:
+    """Gets each run that ends as a success, of every DAG."""
+
+    @hookimpl
+    def on_dag_run_success(self, dag_run: Any) -> None:
+        """Make the refusal the note of the run, unless somebody has written one."""
+        from airflow.models.xcom import XComModel
+        from sqlalchemy.orm import object_session
+
+        session: Any = object_session(dag_run)
+        kept = session.scalars(XComModel.get_many(run_id=dag_run.run_id, dag_ids=dag_run.dag_id, key=REFUSAL)).first()
+        if kept and not dag_run.note:
+            dag_run.note = XComModel.deserialize_value(kept)[:_MOST_CHARACTERS]
+
+
+class Notes(AirflowPlugin):
+    """The plugin."""
+
+    name = "din_notes"
+    listeners = [Listener()]  # noqa: RUF012  # Airflow's own form
