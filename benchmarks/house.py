@@ -23,9 +23,9 @@ _POOL = ("din/model/model.py", "din/model/embedding_mlp.py", "din/model/din.py",
 """The files to read before writing a `pool()`, together with din/ops/histories.py."""
 CEILINGS = {
     "lines of din": 26_150,
-    "lines of all but benchmarks and tests": 47_000,
-    "lines of benchmarks": 8_100,
-    "lines of tests": 33_300,
+    "lines of all but benchmarks and tests": 47_700,
+    "lines of benchmarks": 8_300,
+    "lines of tests": 34_100,
     "lines of the tests' helpers": 5_000,
     "lines that `import din.train.fit` loads": 6_800,
     "lines that `import din.bundle.scorer` loads": 4_650,
