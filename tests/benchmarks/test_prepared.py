@@ -48,13 +48,6 @@ def test_movielens(tmp_path: Path) -> None:
     }
 
 
-BEAUTY = {
-    "Beauty.txt": "1 1 3\n2 2\n",
-    "Beauty_time_org_rank.txt": "1 100 100\n2 90\n",
-    "Beauty_item2attributes.json": '{"10": [5], "2": [1, 2], "3": [6, 1, 5], "1": [6]}',
-}
-
-
 def test_kuairand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten days are kept, without repeated rows, and earlier days become histories of the newest videos."""
     monkeypatch.setattr(prepared, "_MOST", 2)

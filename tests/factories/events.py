@@ -93,13 +93,8 @@ class Log:
 
     def _table(self, rows: list[dict[str, Any]], path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        known = {
-            "timestamp": pa.timestamp("us"),
-            "sequence": pa.int64(),
-            "label": pa.int8(),
-            "behaviour": pa.int8(),
-        } | self.types
-        columns = {name: pa.array([row[name] for row in rows], known.get(name)) for name in rows[0]}
+        types = _TYPES | self.types
+        columns = {name: pa.array([row[name] for row in rows], types.get(name)) for name in rows[0]}
         pq.write_table(pa.table(columns), path)
 
 
