@@ -1,6 +1,6 @@
 """`din serve` as it runs in production: several processes, under load, while champions come and go.
 
-`SOAK_SECONDS=600 pytest -m slow -s tests/din_loop/server/test_soak.py` takes ten minutes, and swaps a thousand times.
+`SOAK_SECONDS=600 pytest -m slow tests/din_loop/server/test_soak.py` takes ten minutes, and swaps a thousand times.
 """
 
 import os
