@@ -25,7 +25,7 @@ WEEKS = 4
 """The earlier weeks that they are compared with."""
 FALSE_ALARMS_OVER_WEEKS = 0.001
 """As `FALSE_ALARMS`, for the figures that are compared over weeks."""
-LEAST_CHANGE = {CTR: 0.02, CALIBRATION: 0.02, AUC: 0.01}
+LEAST_CHANGE = {CTR: 0.02, CALIBRATION: 0.02, AUC: 0.05}
 """The figures that are compared over weeks, and the relative changes below which none is an alarm."""
 MOST_TIMES = {CTR: 2.0, CALIBRATION: 1.5, AUC: 2.0}
 """The figures that are compared with the test rows, and by what factor: of an AUC, what it has over 0.5.

@@ -2,8 +2,8 @@
 
 For each of the values that have the most predicted clicks on the newest day, and all other values together:
 
-    expected   the predictions of the day, times the value's usual clicks per prediction, scaled so that all values
-               together have the clicks of the day
+    expected   the predictions of the day, times the value's clicks per prediction on the 7 usual days before, scaled
+               so that all values together have the clicks of the day
     z          the normal score of the clicks under a binomial distribution, divided by its root mean square on earlier
                days if that is above 1
 
@@ -21,7 +21,7 @@ from scipy.special import bdtr, chdtrc, ndtr, ndtri
 from din.metrics.estimates import MIN_USERS
 from din_loop.watch.alarms import CLICKS_BY
 from din_loop.watch.outcomes import Outcome
-from din_loop.watch.spread import FEW_DAYS, LEAST, Check, few_users, usual_days
+from din_loop.watch.spread import FEW_DAYS, LEAST, WEEK, Check, few_users, usual_days
 
 MOST_VALUES = 20
 FEWEST_CLICKS = 1.0
@@ -47,7 +47,7 @@ def _check(days: Sequence[Outcome], field: str, alarms: Collection[tuple[date, s
     users = len(np.unique(days[-1].users))
     if users < MIN_USERS:
         return Check(name, None, problem=few_users(users))
-    if usual.sum() <= LEAST:
+    if usual.sum() <= WEEK + LEAST:
         return Check(name, None, problem=FEW_DAYS)
     promised: Counter[str] = Counter()
     for value, score in zip(days[-1].fields[field], days[-1].scores.tolist(), strict=True):
@@ -56,11 +56,14 @@ def _check(days: Sequence[Outcome], field: str, alarms: Collection[tuple[date, s
     values = [*places, OTHERS]
     compared = [day for day, is_usual in zip(days, usual, strict=True) if is_usual]
     sums = np.array([_sums(day, field, places) for day in compared])  # [D, 3, values]
-    shown, clicks, scores = sums[:, 0], sums[:, 1], sums[:, 2]
-    level = clicks[:-1].sum() / scores[:-1].sum()
-    rates = (clicks[:-1].sum(axis=0) + _WEIGHT * level) / (scores[:-1].sum(axis=0) + _WEIGHT)
+    week = [slice(at - WEEK, at) for at in range(WEEK, len(compared))]  # before each day from the eighth on
+    before = np.array([sums[days_before].sum(axis=0) for days_before in week])
+    level = before[:, 1].sum(axis=1, keepdims=True) / before[:, 2].sum(axis=1, keepdims=True)
+    rates = (before[:, 1] + _WEIGHT * level) / (before[:, 2] + _WEIGHT)
+    shown, clicks, scores = sums[WEEK:, 0], sums[WEEK:, 1], sums[WEEK:, 2]
     expected = scores * rates
     expected *= (clicks.sum(axis=1) / np.maximum(expected.sum(axis=1), 1e-9))[:, None]
+    expected = np.minimum(expected, shown * (before[:, 0] + 1) / (before[:, 0] + 2))  # a week makes no click certain
     can_tell = expected >= FEWEST_CLICKS
     if not can_tell[-1].any():
         return Check(name, None, problem="too few clicks to tell")
@@ -75,7 +78,7 @@ def _check(days: Sequence[Outcome], field: str, alarms: Collection[tuple[date, s
 
 def _z(clicks: NDArray[np.float64], shown: NDArray[np.float64], expected: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the normal scores of counts, each in the middle of its step of the binomial distribution."""
-    rates = np.clip(expected / np.maximum(shown, 1), 0.0, 1 - 1e-9)
+    rates = expected / np.maximum(shown, 1)
     below = np.where(clicks > 0, bdtr(np.maximum(clicks - 1, 0), shown, rates), 0.0)
     return ndtri(np.clip((below + bdtr(clicks, shown, rates)) / 2, 1e-15, 1 - 1e-15))
 
