@@ -25,7 +25,8 @@ ENTROPY = "normalised entropy"
 AUC = "AUC"
 QUALITY = frozenset({AUC, "GAUC", ENTROPY})
 """The figures that tell how well the champion ranks."""
-PREDICTIONS = frozenset({"prediction", "scores"})
+PREDICTION = "prediction"
+PREDICTIONS = frozenset({PREDICTION, "scores"})
 REPEATED = "repeated scores"
 OUTPUTS = QUALITY | PREDICTIONS | {CALIBRATION, REPEATED}
 """The figures that follow from the champion's predictions."""
@@ -33,6 +34,7 @@ _CLICKS = frozenset({CTR, SILENT, EAGER})
 """The figures of clicks alone."""
 OVER_WEEKS = " over weeks"
 SINCE_PROMOTION = " since promotion"
+WITHIN_BUNDLE = " within a bundle"
 CLICKS_BY = "clicks by "
 """Begins the names of figures about the clicks on values of a field."""
 VERSIONS = "hours of several versions"
@@ -87,8 +89,8 @@ class Advice:
 
 
 def base_name(figure: str) -> str:
-    """Return the name of the figure that is compared, whether with the last week, over weeks or since the promotion."""
-    return figure.removesuffix(OVER_WEEKS).removesuffix(SINCE_PROMOTION)
+    """Return the name of the figure that is compared, with whatever days."""
+    return figure.removesuffix(OVER_WEEKS).removesuffix(SINCE_PROMOTION).removesuffix(WITHIN_BUNDLE)
 
 
 def advise(

@@ -4,6 +4,8 @@ From one day to the next, a slow change hides in the noise, and the week before 
 
     over weeks        the mean of the last 4 days − the mean of the same weekdays 2 to 5 weeks before. All days before
                       these 4 show how much a day differs from others of its weekday.
+    within a bundle   the slope over the last 5 days, if one bundle answered on all of them. Earlier days show how much
+                      a day differs from the others of its bundle.
     since promotion   the last 7 days of the champion, taken together, against the test rows by which it was judged
 
 The second comparison needs no earlier days, and sees a change that is older than the days that are read.
@@ -15,7 +17,7 @@ import numpy as np
 
 from din.contracts.facts import Facts
 from din.metrics.estimates import MIN_USERS, estimate
-from din_loop.watch.alarms import AUC, CALIBRATION, CTR, OVER_WEEKS, SINCE_PROMOTION
+from din_loop.watch.alarms import AUC, CALIBRATION, CTR, OVER_WEEKS, SINCE_PROMOTION, WITHIN_BUNDLE
 from din_loop.watch.outcomes import Outcome
 from din_loop.watch.spread import FEW_DAYS, LEAST, WEEK, Check, Figure, compared, few_users, ratio
 
@@ -27,6 +29,10 @@ FALSE_ALARMS_OVER_WEEKS = 0.001
 """As `FALSE_ALARMS`, for the figures that are compared over weeks."""
 LEAST_CHANGE = {CTR: 0.02, CALIBRATION: 0.02, AUC: 0.05}
 """The figures that are compared over weeks, and the relative changes below which none is an alarm."""
+SLOPE = 5
+"""The days over which a slope is taken."""
+LEAST_SLOPE = 0.01
+"""The relative rise a day below which none is an alarm."""
 MOST_TIMES = {CTR: 2.0, CALIBRATION: 1.5, AUC: 2.0}
 """The figures that are compared with the test rows, and by what factor: of an AUC, what it has over 0.5.
 
@@ -57,6 +63,30 @@ def over_weeks(name: str, figure: Figure) -> Check:
     spread = float(np.sqrt(variance * (1 / RECENT + 1 / len(before))))
     least = LEAST_CHANGE[name] * abs(base)
     return compared(name + OVER_WEEKS, figure, observed, observed - base, spread, freedom, least)
+
+
+def within_bundle(name: str, figure: Figure, versions: Sequence[str | None]) -> Check:
+    """Return how far a figure rose over the last days of the bundle that answered, by its slope.
+
+    Args:
+        versions: the bundle that answered on each day.
+    """
+    day = figure.values[-SLOPE:]
+    is_usual = figure.usual & np.isfinite(figure.values)
+    is_usual[-SLOPE:] = False
+    bundles = np.array([version or "" for version in versions])
+    values = [figure.values[is_usual & (bundles == bundle)] for bundle in np.unique(bundles[is_usual])]
+    freedom = sum(len(of_bundle) - 1 for of_bundle in values)
+    times = np.arange(SLOPE) - (SLOPE - 1) / 2
+    slope = float((day * times).sum() / (times**2).sum())
+    if figure.users < MIN_USERS:
+        return Check(name + WITHIN_BUNDLE, figure.shown(slope), problem=few_users(figure.users))
+    if len(set(versions[-SLOPE:])) > 1 or not np.isfinite(slope) or freedom < LEAST:
+        return Check(name + WITHIN_BUNDLE, figure.shown(slope), problem=FEW_DAYS)
+    variance = sum(float(((of_bundle - of_bundle.mean()) ** 2).sum()) for of_bundle in values) / freedom
+    spread = float(np.sqrt(variance / (times**2).sum()))
+    least = LEAST_SLOPE * abs(float(day.mean()))
+    return compared(name + WITHIN_BUNDLE, figure, slope, slope, spread, freedom, least)
 
 
 def since_promotion(days: Sequence[Outcome], facts: Facts) -> list[Check]:

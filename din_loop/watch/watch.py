@@ -21,6 +21,7 @@ from din_loop.watch.alarms import (
     AGE,
     CALIBRATION,
     ENTROPY,
+    PREDICTION,
     PREDICTIONS,
     VERSIONS,
     WAIT,
@@ -30,7 +31,7 @@ from din_loop.watch.alarms import (
     keep,
     kept,
 )
-from din_loop.watch.memory import FALSE_ALARMS_OVER_WEEKS, LEAST_CHANGE, over_weeks, since_promotion
+from din_loop.watch.memory import FALSE_ALARMS_OVER_WEEKS, LEAST_CHANGE, over_weeks, since_promotion, within_bundle
 from din_loop.watch.spread import FEW_DAYS, Check, alarms_among, judge
 from din_loop.watch.traffic import DAY
 
@@ -234,8 +235,11 @@ def _sent(
     is_new = not any(row["version"] == version for day in days[:-_NEW_DAYS] for row in day.rows)
     answered = max((day.day for day in days if day.answered), default=days[-1].day)
     mixed = Check(VERSIONS, traffic.hours_of_several_versions(days[-1]), high=_MOST_MIXED_HOURS)
-    daily = [judge(name, figure) for name, figure in traffic.figures(days, unusual, registry).items()]
-    return _Judged(days[-1].day, answered, daily, [], [mixed], version, is_new)
+    figures = traffic.figures(days, unusual, registry)
+    daily = [judge(name, figure) for name, figure in figures.items()]
+    versions = [traffic.version_of([day]) for day in days]
+    slow = [within_bundle(PREDICTION, figures[PREDICTION], versions)]
+    return _Judged(days[-1].day, answered, daily, slow, [mixed], version, is_new)
 
 
 def _clicked(

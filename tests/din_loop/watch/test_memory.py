@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from din_loop.watch.alarms import CTR
-from din_loop.watch.memory import over_weeks
+from din_loop.watch.memory import over_weeks, within_bundle
 from din_loop.watch.outcomes import DAYS
 from din_loop.watch.spread import FALSE_ALARMS, LEAST, Figure, judge
 
@@ -48,3 +48,19 @@ def test_a_certain_change_may_be_too_small() -> None:
     values = np.full(DAYS + 1, CLICKS_PER_IMPRESSION) + 1e-9 * np.random.default_rng(0).normal(size=DAYS + 1)
     values[-4:] *= 0.99
     assert over_weeks(CTR, Figure.level(values, np.full(DAYS + 1, 1e-9), 200)).p == 1
+
+
+def test_predictions_that_inflate_within_a_bundle() -> None:
+    """A rise of 2 % a day is certain on the fifth day, though each bundle has another level."""
+    rng = np.random.default_rng(0)
+    versions = [f"{day // 7}" for day in range(28)]
+    levels = np.repeat(rng.normal(0.5, 0.03, 4), 7)
+    p_values = []
+    for rise in (0.0, 0.02):
+        values = levels * (1 + 0.005 * rng.normal(size=28))
+        values[-5:] *= 1 + rise * np.arange(1, 6)
+        check = within_bundle("prediction", Figure.level(values, np.full(28, 0.005), 200), versions)
+        p_values.append(check.p)
+    assert p_values[0] == 1 and p_values[1] is not None and p_values[1] < 1e-4
+    mixed = within_bundle("prediction", Figure.level(levels, np.full(28, 0.005), 200), [*versions[:-1], "new"])
+    assert mixed.p is None
