@@ -3,13 +3,17 @@
 import json
 import re
 import runpy
+import shutil
+import sys
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from din.base.errors import InputError
 from din.params.blocks import leaves, parse, to_json
 from din.params.fetch import Daily
+from din.params.overlays import edit
 from din.params.reading import Params, load, plain
 from din_start.params.defaults import SCHEMA_LINE, defaults, written
 from din_start.params.json_schema import schema
@@ -50,6 +54,34 @@ def test_editors_and_the_page_know_every_key() -> None:
     assert "| `test_fraction` | number > 0, < 1 | `0.25` | share of users" in page
     assert "| `metric` | `gauc`, `auc` | `auc` |" in page
     assert "| `until` | text or null | `null` |" in page
+
+
+def test_editors_know_the_options_of_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are checked for the source and the model that are chosen, and for each gate by its name."""
+    names = ("sqlite", "listwise", "concentration")
+    shutil.copytree(ROOT / "examples/plugins", tmp_path / "plugins")
+    overlay = {
+        "plugins": [f"plugins/{name}.py" for name in names],
+        "fetch": {"source": "sqlite", "options": {"path": "clicks.db"}},
+        "train": {"model": {"name": "listwise", "options": {"share": 0.5}}},
+        "gate": {"options": {"concentration": {"max_share": 0.9}}},
+    }
+    (tmp_path / "params.yaml").write_text(edit(defaults(), overlay, "here").text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "din_start.params.json_schema")
+    runpy.run_module("din_start.params.json_schema", run_name="__main__")
+    valid = jsonschema.Draft202012Validator(json.loads((tmp_path / "params.schema.json").read_text()))
+    values = plain((tmp_path / "params.yaml").read_text(), "here")
+    assert valid.is_valid(values)
+    for block in (values["fetch"], values["train"]["model"], values["gate"]["options"]["concentration"]):
+        options = block.get("options", block)
+        options["colour"] = 1
+        (error,) = valid.iter_errors(values)
+        assert "'colour' was unexpected" in error.message
+        del options["colour"]
+    values["fetch"]["source"] = "movielens-100k"
+    values["fetch"]["options"] = {"anything": 1}
+    assert valid.is_valid(values)
 
 
 def test_the_file_of_defaults_reads_as_the_defaults(tmp_path: Path) -> None:
