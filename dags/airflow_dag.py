@@ -164,9 +164,9 @@ class OpenRun(BaseSensorOperator):
         bundle = getattr(ti, "bundle_instance", None)  # missing under `airflow dags test`
         commit = params["commit"] or (bundle and bundle.version)  # of a Git bundle: the commit of these tasks
         schedule = {f"train.{name}": params[name] for name in ("start", "scratch_day") if params[name]}
-        values = {**self.overlay, **pinned_run.dotted(params["overrides"]), **schedule}
         run_id = f"{dag_run.dag_id}.{dag_run.run_id}"  # other DAGs have runs of the same id
         with final():
+            values = {**self.overlay, **pinned_run.dotted(params["overrides"]), **schedule}
             run = pinned_run.open_run(run_id, until=until, params=values, commit=commit)
         return PokeReturnValue(is_done=True, xcom_value=asdict(run))
 

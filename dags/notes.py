@@ -20,9 +20,10 @@ class Listener:
         from sqlalchemy.orm import object_session
 
         session: Any = object_session(dag_run)
-        kept = session.scalars(XComModel.get_many(run_id=dag_run.run_id, dag_ids=dag_run.dag_id, key=REFUSAL)).first()
-        if kept and not dag_run.note:
-            dag_run.note = XComModel.deserialize_value(kept)[:_MOST_CHARACTERS]
+        if session and not dag_run.note:  # `airflow dags test` has no session
+            query = XComModel.get_many(run_id=dag_run.run_id, dag_ids=dag_run.dag_id, key=REFUSAL)
+            for refusal in session.scalars(query.limit(1)):
+                dag_run.note = XComModel.deserialize_value(refusal)[:_MOST_CHARACTERS]
 
 
 class Notes(AirflowPlugin):
