@@ -107,10 +107,23 @@ def serving(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dic
     return {}
 
 
+@pytest.fixture
+def airflow(tmp_path: Path) -> dict[str, Any]:
+    """Two markets of docs/airflow.md, and the name that a file of DAGs imports."""
+    from dags.airflow_dag import render
+
+    (tmp_path / "markets").mkdir()
+    for market in ("de", "fr"):
+        (tmp_path / f"markets/{market}.yaml").write_text(f"promote: {{model_name: {market}}}\n")
+    for name in ("dvc.yaml", "params.yaml"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    return {"render": render, "ROOT": tmp_path}
+
+
 @pytest.mark.parametrize("block", of("python"), ids=str)
 def test_python_runs(block: Block, request: pytest.FixtureRequest) -> None:
     """It runs with the names that its page supposes, and an activation that it returns is that of Dice."""
-    supposed = block.page.stem in ("kernels", "serving")
+    supposed = block.page.stem in ("airflow", "kernels", "serving")
     names = request.getfixturevalue(block.page.stem) if supposed else {}
     text = block.text.replace("s3://models/ctr", "registry")  # tests/din/release/registry reads from buckets
     exec(f"def body():\n{indent(text, '    ')}\nreturned = body()", names)
