@@ -79,9 +79,9 @@ def _check(days: Sequence[Outcome], field: str, alarms: Collection[tuple[date, s
 def _z(clicks: NDArray[np.float64], shown: NDArray[np.float64], expected: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the normal scores of counts, each in the middle of its step of the binomial distribution."""
     rates = expected / np.maximum(shown, 1)
-    shown = shown.astype(np.int64)
-    below = np.where(clicks > 0, bdtr(np.maximum(clicks - 1, 0), shown, rates), 0.0)
-    return ndtri(np.clip((below + bdtr(clicks, shown, rates)) / 2, 1e-15, 1 - 1e-15))
+    rows = shown.astype(np.int64)
+    below = np.where(clicks > 0, bdtr(np.maximum(clicks - 1, 0), rows, rates), 0.0)
+    return ndtri(np.clip((below + bdtr(clicks, rows, rates)) / 2, 1e-15, 1 - 1e-15))
 
 
 def _sums(day: Outcome, field: str, places: Mapping[str, int]) -> NDArray[np.float64]:
