@@ -95,8 +95,9 @@ def settle(outcome: pinned_run.TaskOutcome, ti: Any) -> None:
     """
     ti.xcom_push("outcome", asdict(outcome))
     if outcome.stage in REFUSING and outcome.exit_code == GateClosed.exit_code:
-        said = re.search(r"^(closed|borderline|nothing promoted)\b.*", outcome.table, re.MULTILINE | re.DOTALL)
-        ti.xcom_push(REFUSAL, said[0] if said else outcome.table)
+        verdict = r"^.*(; the champion stays|; there is still no champion|nothing promoted)"
+        said = re.search(verdict, outcome.table, re.MULTILINE)
+        ti.xcom_push(REFUSAL, outcome.table[said.start() :] if said else outcome.table)
         raise AirflowSkipException("the candidate is refused, and the champion stays; the lines above say why")
     if next_step := NEXT_STEPS.get(outcome.exit_code):
         raise AirflowFailException(f"{outcome.stage} exited {outcome.exit_code}: {next_step}")

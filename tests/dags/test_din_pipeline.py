@@ -217,7 +217,7 @@ def test_a_refused_candidate_is_no_failure(stage: str) -> None:
     """The task is skipped, and the run's note gets what stands below the table of the gate."""
     kept: dict[str, Any] = {}
     ti = SimpleNamespace(xcom_push=kept.__setitem__)
-    verdict = "closed; the champion stays. To look closer:\ndata_until: older"
+    verdict = "gate: closed; the champion stays. To look closer:\ndata_until: older"
     with pytest.raises(AirflowSkipException, match="the champion stays"):
         airflow_dag.settle(pinned_run.TaskOutcome(stage, 3, None, f"gate: closed\n...\n{verdict}"), ti)
     assert (kept[REFUSAL], kept["outcome"]["exit_code"]) == (verdict, 3)
