@@ -4,6 +4,7 @@ import json
 import re
 import runpy
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def test_editors_and_the_page_know_every_key() -> None:
     assert "| `until` | text or null | `null` |" in page
 
 
-def test_editors_know_the_options_of_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_editors_know_the_options_of_plugins(tmp_path: Path) -> None:
     """They are checked for the source and the model that are chosen, and for each gate by its name."""
     names = ("sqlite", "listwise", "concentration")
     shutil.copytree(ROOT / "examples/plugins", tmp_path / "plugins")
@@ -67,9 +68,7 @@ def test_editors_know_the_options_of_plugins(tmp_path: Path, monkeypatch: pytest
         "gate": {"options": {"concentration": {"max_share": 0.9}}},
     }
     (tmp_path / "params.yaml").write_text(edit(defaults(), overlay, "here").text, encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delitem(sys.modules, "din_start.params.json_schema")
-    runpy.run_module("din_start.params.json_schema", run_name="__main__")
+    subprocess.run([sys.executable, "-m", "din_start.params.json_schema"], cwd=tmp_path, check=True)
     valid = jsonschema.Draft202012Validator(json.loads((tmp_path / "params.schema.json").read_text()))
     values = plain((tmp_path / "params.yaml").read_text(), "here")
     assert valid.is_valid(values)
