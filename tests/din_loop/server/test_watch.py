@@ -37,7 +37,7 @@ from din_loop.served_log import SCHEMA
 from din_loop.server.answer_log import AnswerLog
 from din_loop.server.answers import Answer
 from din_loop.watch import outcomes, traffic
-from din_loop.watch.alarms import PREDICTIONS, advise, kept
+from din_loop.watch.alarms import PREDICTIONS, advise, base_name, kept
 from din_loop.watch.memory import since_promotion
 from din_loop.watch.outcomes import Outcome, figures
 from din_loop.watch.spread import judge as judge_figure
@@ -233,7 +233,7 @@ def test_a_bundle_of_drawn_negatives(
     watched = judge()
     (calibration,) = (check for check in watched.checks if check.figure == "calibration")
     assert (calibration.problem == NOT_CALIBRATED) == all_days
-    assert {alarm.figure for alarm in watched.alarms} == (PREDICTIONS if all_days else set())
+    assert {base_name(alarm.figure) for alarm in watched.alarms} == (PREDICTIONS if all_days else set())
 
 
 def test_a_bundle_whose_facts_say_nothing_of_negatives(
