@@ -53,8 +53,6 @@ from din.stages.pipeline import Stage
 
 SCHEDULE = os.environ.get("DIN_SCHEDULE", "0 0 * * *")  # cron, UTC, once a day; a run's data day is the day before it
 RETRY_SECONDS = float(os.environ.get("DIN_RETRY_SECONDS", "60"))  # before the first retry; doubles up to half an hour
-REFUSING = ("gate", "promote")
-"""The tasks that judge the candidate; where they refuse it, they are skipped."""
 NEXT_STEPS: dict[int | None, str] = {
     InputError.exit_code: "correct what its message names, then clear this task; a corrected log needs a new run",
     GateClosed.exit_code: "the end of its log says why, and what can be done; all reports are in the record of the run",
@@ -94,11 +92,9 @@ def settle(outcome: pinned_run.TaskOutcome, ti: Any) -> None:
         AirflowException: any other failure, which Airflow retries.
     """
     ti.xcom_push("outcome", asdict(outcome))
-    if outcome.stage in REFUSING and outcome.exit_code == GateClosed.exit_code:
-        verdict = r"^.*(; the champion stays|; there is still no champion|nothing promoted)"
-        said = re.search(verdict, outcome.table, re.MULTILINE)
-        ti.xcom_push(REFUSAL, outcome.table[said.start() :] if said else outcome.table)
-        raise AirflowSkipException("the candidate is refused, and the champion stays; the lines above say why")
+    if outcome.refusal:
+        ti.xcom_push(REFUSAL, outcome.refusal)
+        raise AirflowSkipException("the gate refused the candidate; the lines above say why")
     if next_step := NEXT_STEPS.get(outcome.exit_code):
         raise AirflowFailException(f"{outcome.stage} exited {outcome.exit_code}: {next_step}")
     if outcome.exit_code != 0:
@@ -264,7 +260,7 @@ def render(
     Args:
         dvc_yaml: the file.
         on_failure: is called with Airflow's context for each task that failed for good, e.g. to page.
-        on_refusal: is called with Airflow's context for the task that refused the candidate.
+        on_refusal: is called with Airflow's context of `gate` if it refused the candidate.
         dag_id: the DAG's id, which is also part of the names of its runs in the registry, and of its asset.
         overlay: parameters of this DAG, for one of several markets in one repository. They replace those of
             params.yaml, and name a champion (`promote.model_name`).
@@ -272,7 +268,7 @@ def render(
     Raises:
         InputError: the file is unreadable or malformed; see `din.stages.pipeline.parse`. `meta.airflow` of a stage
             holds an unknown key or a wrong value. `DIN_SCHEDULE` is not a time of every day. The overlay can't be read,
-            or names no champion.
+            names no champion, or sets what may not differ by market.
     """
     if not re.fullmatch(r"[0-5]?\d ([01]?\d|2[0-3]) \* \* \*", SCHEDULE):
         raise InputError(
@@ -283,6 +279,9 @@ def render(
     params = pinned_run.dotted(json.loads(json.dumps(read_overlay(overlay), default=str))) if overlay else {}
     if overlay and "promote.model_name" not in params:
         raise InputError(f"{overlay}: promote.model_name is missing; name the champion of {dag_id}, which is its own")
+    for key in params:
+        if pinned_run.not_for_a_run(key):
+            raise InputError(f"{overlay}: {key} can't differ by market; set it in params.yaml")
     champion = [Asset(name=f"{dag_id}/champion")]
     with DAG(
         dag_id,
@@ -312,7 +311,7 @@ def render(
             max_active_tis_per_dag=1,  # or two runs might find each other closed
             execution_timeout=timedelta(hours=2),  # like `fetch`, since the fingerprint may need the whole log
         )
-        promotion: Any = promote.override(outlets=champion, on_skipped_callback=on_refusal)()
+        promotion: Any = promote.override(outlets=champion)()
         back: Any = roll_back.override(outlets=champion)()
         with TaskGroup("stages", prefix_group_id=False):
             tasks = {stage.name: render_stage(stage, on_refusal) for stage in stages}

@@ -7,6 +7,7 @@ from airflow.plugins_manager import AirflowPlugin
 
 REFUSAL = "din_refusal"
 """The XCom in which the task that refused the candidate says why."""
+_PREFIX = "refused: "
 _MOST_CHARACTERS = 1000  # Airflow's column for a note
 
 
@@ -15,15 +16,18 @@ class Listener:
 
     @hookimpl
     def on_dag_run_success(self, dag_run: Any) -> None:
-        """Make the refusal the note of the run, unless somebody has written one."""
+        """Make the refusal the note of the run, or empty that of an earlier try, unless somebody has written one."""
         from airflow.models.xcom import XComModel
         from sqlalchemy.orm import object_session
 
         session: Any = object_session(dag_run)
-        if session and not dag_run.note:  # `airflow dags test` has no session
+        before = dag_run.note or ""
+        if session and (not before or before.startswith(_PREFIX)):  # `airflow dags test` has no session
             query = XComModel.get_many(run_id=dag_run.run_id, dag_ids=dag_run.dag_id, key=REFUSAL)
-            for refusal in session.scalars(query.limit(1)):
-                dag_run.note = XComModel.deserialize_value(refusal)[:_MOST_CHARACTERS]
+            refusal = session.scalars(query.limit(1)).first()
+            note = _PREFIX + XComModel.deserialize_value(refusal) if refusal else ""
+            if note[:_MOST_CHARACTERS] != before:
+                dag_run.note = note[:_MOST_CHARACTERS]
 
 
 class Notes(AirflowPlugin):

@@ -75,12 +75,15 @@ class TaskOutcome:
         exit_code: 0 done, 1 retry or bug, 2 bad input, 3 gate closed; None if it was killed.
         report: the path of its report in the workspace and in the run's record, or None.
         table: its output: the gate table or the error.
+        refusal: why the gate refused the candidate, if that is all that happened and nobody has to look: each gate was
+            evaluated, and no harm of the champion waits for a person.
     """
 
     stage: str
     exit_code: int | None
     report: str | None
     table: str
+    refusal: str | None = None
 
 
 def open_run(
@@ -100,10 +103,15 @@ def open_run(
     """
     overrides = dotted(json.loads(json.dumps(dict(params or {}), default=str)))
     for key, value in overrides.items():
-        if advice := _NOT_GIVEN.get(key) or _NOT_GIVEN.get(key.partition(".")[0]):
+        if advice := not_for_a_run(key):
             raise InputError(f"{key}={shown(value)} is set as a parameter; {advice}")
     asked = PinnedRun(run_id, WorkerSettings.from_env().commit(commit), until or "", overrides, "", revision=commit)
     return PinnedRun(**ask(asked, "open"))
+
+
+def not_for_a_run(key: str) -> str | None:
+    """Return what to do instead of setting a key of params.yaml for a run, or None if a run may set it."""
+    return _NOT_GIVEN.get(key) or _NOT_GIVEN.get(key.partition(".")[0])
 
 
 def dotted(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
@@ -130,10 +138,10 @@ def promote(run: PinnedRun, reason: str, override: bool = False, user: str | Non
     Args:
         user: who triggered the run, as the scheduler says, for the record.
     """
-    return TaskOutcome(**ask(run, "promote", reason=reason, override=override, user=user))
+    return TaskOutcome(**ask(run, "promote", user, reason=reason, override=override))
 
 
-def ask(run: PinnedRun, action: str, **arguments: Any) -> Any:
+def ask(run: PinnedRun, action: str, user: str | None = None, **arguments: Any) -> Any:
     """Let `dags.worker` act in the run's workspace, log what it prints, and return its result, as JSON has it.
 
     The process inherits the lock of the workspace, so a retry waits until it has ended. It ends with its whole process
@@ -142,6 +150,7 @@ def ask(run: PinnedRun, action: str, **arguments: Any) -> Any:
     Args:
         run: the run.
         action: a method of `dags.worker.Worker`.
+        user: who triggered the run, for the record of a promotion.
         arguments: its arguments.
 
     Raises:
@@ -150,13 +159,14 @@ def ask(run: PinnedRun, action: str, **arguments: Any) -> Any:
     """
     settings = WorkerSettings.from_env()
     pin = {"DIN_SOURCE_FINGERPRINT": run.source} if run.source else {}
+    who = {"DIN_AIRFLOW_USER": user} if user else {}
     with needing_space(settings.home), workspace(settings, run.run_id) as (place, lock), alive() as pipe:
         is_new = not place.root.exists()
         check_out(settings, run.commit, place)
         file = place.state / ANSWER
         file.unlink(missing_ok=True)
         variables = {"DIN_RUN_ID": run.run_id, "DIN_REPOSITORY": settings.repository, "DIN_HOME": str(settings.home)}
-        env = checkout_environment(place.root, **variables, **pin)
+        env = checkout_environment(place.root, **variables, **pin, **who)
         request = json.dumps({"run": asdict(run), "action": action, "arguments": arguments, "caller": pipe})
         done = stream([sys.executable, "-P", "-m", "dags.worker", request], place.root, env, pass_fds=[lock, pipe])
         answer = json.loads(file.read_text()) if file.exists() else {}

@@ -31,6 +31,7 @@ from din.base.errors import GateClosed, InputError, Unavailable, needing_space, 
 from din.base.printing import say
 from din.base.process import Done
 from din.base.workspace import Workspace
+from din.contracts.verdicts import GateReport
 from din.params.reading import load, plain, read_text
 from din.release.registry.champions import pin
 from din.release.registry.objects import Objects
@@ -118,10 +119,8 @@ class Worker:
         due = outcome.exit_code == 0 or (outcome.stage == "gate" and outcome.exit_code == 3 and self.undoes_harm())
         return outcome if reason is None or not due else self.promote(reason)
 
-    def promote(self, reason: str, override: bool = False, user: str | None = None) -> TaskOutcome:
+    def promote(self, reason: str, override: bool = False) -> TaskOutcome:
         """Make the run's bundle the champion by `din promote`, which hashes everything again."""
-        if user:
-            os.environ["DIN_AIRFLOW_USER"] = user
         self.take_locks()
         reports = {out for stage in self.stages.values() for out in stage.outs if out.endswith(".json")}
         self.pull(sorted(reports.union(self.inputs("gate"))))
@@ -183,7 +182,9 @@ class Worker:
         if self.workspace.report.exists():
             files[self.workspace.relative(self.workspace.report)] = self.workspace.report
         self.keep({f"outcome/{name}.json": json.dumps(ended, indent=2), f"log/{name}.txt": output} | files)
-        return TaskOutcome(name, code, report, output.strip())
+        refused = name == "gate" and code == GateClosed.exit_code and self.workspace.gate.exists()
+        why = refusal(documents.read(GateReport, self.workspace.gate), output) if refused else None
+        return TaskOutcome(name, code, report, output.strip(), why)
 
     def key(self, name: str) -> str:
         """Return the key of a file in the run's record."""
@@ -255,6 +256,12 @@ class Worker:
         return self.workspace.fetched / f"start-{sha256(source.encode()).hexdigest()[:16]}.yaml"
 
 
+def refusal(report: GateReport, output: str) -> str | None:
+    """Return the last words of a gate that is not open, or None if a person has to look; see `TaskOutcome.refusal`."""
+    waits = report.harm is not None or not all(gate.evaluated for gate in report.gates)
+    return None if waits and not report.harm_to_undo else output.rpartition("\ngate: ")[2].strip()
+
+
 def _same(kept: PinnedRun, asked: PinnedRun) -> PinnedRun:
     """Return the run that is open under an id, whose branch may have moved since.
 
@@ -291,7 +298,8 @@ def _lock(entries: Mapping[str, Any]) -> bytes:
 def main() -> int:
     """Act, leave the result or the error where `dags.pinned_run` looks for it, and return the exit code."""
     request = json.loads(sys.argv[1])
-    Thread(target=end_after, args=[request["caller"]], daemon=True).start()
+    if "caller" in request:  # an earlier release of `dags.pinned_run` names none
+        Thread(target=end_after, args=[request["caller"]], daemon=True).start()
     workspace = Workspace(Path.cwd())
     code = 0
     try:

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -123,7 +124,7 @@ def test_a_new_champion_is_emitted() -> None:
 
 
 def test_a_repository_can_page_on_failures_and_refusals() -> None:
-    """The functions given to `render` are called for every task, and for those that can refuse the candidate."""
+    """The functions given to `render` are called for every task, and for the stages."""
     failed: list[str] = []
     refused: list[str] = []
     dag = airflow_dag.render(ROOT / "dvc.yaml", on_failure=failed.append, on_refusal=refused.append)
@@ -131,7 +132,7 @@ def test_a_repository_can_page_on_failures_and_refusals() -> None:
         for page in (*task.on_failure_callback, *task.on_skipped_callback):
             page(task.task_id)
     assert set(failed) == set(dag.task_ids)
-    assert set(refused) == set(dag.task_ids) - {"open_run", "roll_back", "close_run"}
+    assert set(refused) == set(dag.task_ids) - {"open_run", "promote", "roll_back", "close_run"}
 
 
 def test_markets_have_dags_of_their_own(tmp_path: Path) -> None:
@@ -207,20 +208,22 @@ def test_only_bad_input_and_closed_gates_are_final(code: int | None, error: type
     with pytest.raises(AirflowException, match=told) as raised:
         airflow_dag.settle(pinned_run.TaskOutcome("train", code, "reports/x.json", "table"), ti)
     assert type(raised.value) is error
-    assert kept["outcome"] == {"stage": "train", "exit_code": code, "report": "reports/x.json", "table": "table"}
+    about = {"stage": "train", "exit_code": code, "report": "reports/x.json", "table": "table", "refusal": None}
+    assert kept["outcome"] == about
     airflow_dag.settle(pinned_run.TaskOutcome("train", 0, None, ""), ti)
     assert kept["outcome"]["exit_code"] == 0
 
 
-@pytest.mark.parametrize("stage", ["gate", "promote"])
-def test_a_refused_candidate_is_no_failure(stage: str) -> None:
-    """The task is skipped, and the run's note gets what stands below the table of the gate."""
+def test_a_refused_candidate_is_no_failure() -> None:
+    """The task is skipped, and the run's note gets the lines below the table. A closed gate without them is red."""
     kept: dict[str, Any] = {}
     ti = SimpleNamespace(xcom_push=kept.__setitem__)
-    verdict = "gate: closed; the champion stays. To look closer:\ndata_until: older"
-    with pytest.raises(AirflowSkipException, match="the champion stays"):
-        airflow_dag.settle(pinned_run.TaskOutcome(stage, 3, None, f"gate: closed\n...\n{verdict}"), ti)
-    assert (kept[REFUSAL], kept["outcome"]["exit_code"]) == (verdict, 3)
+    refused = pinned_run.TaskOutcome("gate", 3, None, "table", "closed; the champion stays")
+    with pytest.raises(AirflowSkipException, match="refused"):
+        airflow_dag.settle(refused, ti)
+    assert (kept[REFUSAL], kept["outcome"]["exit_code"]) == ("closed; the champion stays", 3)
+    with pytest.raises(AirflowFailException, match="the end of its log says why"):
+        airflow_dag.settle(replace(refused, refusal=None), ti)
 
 
 def test_a_run_that_cannot_be_closed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowSkipException
 
 from dags import din_pipeline, pinned_run
+from dags.worker import refusal
 from din.base.artifacts import hash_files, write_json
 from din.release.registry.registry import Registry
 from tests.dags.daily_log import FIRST, DailyLog, days
@@ -27,6 +28,19 @@ def test_nothing_is_undone_without_harm(gate: int | None, undone: bool, monkeypa
     task: Any = din_pipeline.din_ctr.get_task("roll_back")
     with pytest.raises(AirflowSkipException):
         task.python_callable(ti=SimpleNamespace(xcom_pull=lambda task_ids, **_: pulled[task_ids]))
+
+
+@pytest.mark.parametrize(
+    ("evaluated", "harm", "undone", "refused"),
+    [(True, None, None, True), (False, None, None, False), (True, 2, None, False), (False, 2, 2, True)],
+)
+def test_a_person_looks_unless_the_gate_only_refused(
+    evaluated: bool, harm: int | None, undone: int | None, refused: bool
+) -> None:
+    """A gate that could not be evaluated, and harm that nothing undoes by itself, are red."""
+    report: Any = SimpleNamespace(harm=harm, harm_to_undo=undone, gates=[SimpleNamespace(evaluated=evaluated)])
+    why = refusal(report, "gate: closed\ntable\ngate: closed; the champion stays\n")
+    assert why == ("closed; the champion stays" if refused else None)
 
 
 @pytest.mark.slow
