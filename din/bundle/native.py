@@ -34,7 +34,8 @@ Weights = Mapping[str, Floats]
 def supports(config: Mapping[str, Any]) -> bool:
     """Return whether a saved model with this configuration has a native form, and this machine can run it."""
     model = config["train"]["model"]
-    return model["name"] in _MODELS and model["activation"] == "dice" and backend.scores()
+    has_form = model["activation"] == "dice" and model["interaction"] in ("difference_product", "product")
+    return model["name"] in _MODELS and has_form and backend.scores()
 
 
 class NativeModel:

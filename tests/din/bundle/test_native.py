@@ -119,7 +119,9 @@ def test_a_scorer_equals_onnxruntime(scorers: tuple[Scorer, Scorer], requests: l
             np.testing.assert_allclose(found, expected, atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("setting", [{"name": "lr"}, {"name": "a_plugin"}, {"activation": "relu"}])
+@pytest.mark.parametrize(
+    "setting", [{"name": "lr"}, {"name": "a_plugin"}, {"activation": "relu"}, {"interaction": "outer"}]
+)
 def test_other_models_stay_with_onnxruntime(setting: dict[str, Any], own: Finished) -> None:
     """A model without a native form is scored by its graphs."""
     edit(own.bundle / "model/config.json", lambda config: config["train"]["model"].update(setting))
