@@ -12,12 +12,11 @@ import re
 import shlex
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from tempfile import TemporaryFile
-from threading import Thread
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
@@ -27,6 +26,7 @@ from typing_extensions import override
 from din.base import documents
 from din.base.errors import InputError, Unavailable, shown
 from din.base.process import environment
+from din.base.waiting import within
 from din.cli.run import HERE, params_here
 from din.release.events import Event
 
@@ -39,6 +39,8 @@ _VARIABLE = re.compile(r"\$\{(\w+)\}")
 def notify(event: Event) -> None:
     """Deliver an event, unless it arrived before or `notify` is not set; a listener of `din.cli.run.tell`.
 
+    A delivery that the registry can't note is a warning.
+
     Raises:
         InputError: an environment variable is missing that the URL names.
         Unavailable: no try succeeded, or the registry does not answer.
@@ -50,7 +52,10 @@ def notify(event: Event) -> None:
     head = {"event": event.kind, "id": event.id, "model": event.registry.model_name, "registry": event.registry.uri}
     text = f"{event.registry.model_name}: {event.text}"
     deliver(target, documents.dump({**head, "text": text, **event.facts}), HERE.root)
-    event.registry.objects.create(mark, b"")
+    try:
+        event.registry.objects.create(mark, b"")
+    except (InputError, Unavailable) as error:
+        print(f"warning: notify: {event.id}: it was delivered, and will be sent again: {error}", file=sys.stderr)
 
 
 def deliver(target: str | Sequence[str], content: bytes, root: Path, seconds: float = _SECONDS) -> None:
@@ -76,31 +81,24 @@ def deliver(target: str | Sequence[str], content: bytes, root: Path, seconds: fl
 
 
 def _post(url: str, content: bytes, seconds: float) -> str | None:
-    """Return what went wrong, or None.
-
-    The request has a thread of its own, since neither the look-up of a name nor an answer that comes byte by byte has a
-    limit of time.
-    """
+    """Return what went wrong, or None."""
     address = _VARIABLE.sub(_value, url)
     headers = {"Content-Type": "application/json", "User-Agent": "din-ctr"}
-    answers: SimpleQueue[str | None] = SimpleQueue()
 
     def ask() -> None:
-        try:
-            request = Request(address, content, headers, method="POST")
-            build_opener(_NoRedirect).open(request, timeout=seconds).close()
-            answers.put(None)
-        except HTTPError as error:
-            answers.put(f"answered {error.code}")
-        except Exception as error:  # its text may quote the address with its secrets
-            reason = error.reason if isinstance(error, URLError) else error
-            answers.put(getattr(reason, "strerror", None) or type(reason).__name__)
+        request = Request(address, content, headers, method="POST")
+        build_opener(_NoRedirect).open(request, timeout=seconds).close()
 
-    Thread(target=ask, daemon=True).start()
     try:
-        return answers.get(timeout=seconds)
-    except Empty:
-        return f"no answer within {seconds:g} s"
+        within(seconds, ask)
+    except HTTPError as error:
+        return f"answered {error.code}"
+    except Exception as error:  # its text may quote the address with its secrets
+        reason = error.reason if isinstance(error, URLError) else error
+        if isinstance(reason, TimeoutError):
+            return f"no answer within {seconds:g} s"
+        return getattr(reason, "strerror", None) or type(reason).__name__
+    return None
 
 
 class _NoRedirect(HTTPRedirectHandler):

@@ -1,7 +1,7 @@
 """Who runs a command, as its environment shows it, for the record of a promotion or rollback.
 
 An ID token (OpenID Connect) is what a CI system signs for a job. Its claims are read and its signature is not checked,
-so a record keeps them as what the issuer is said to claim. What restricts promotions is the registry's write permission
+so a record keeps them as unverified claims. What restricts promotions is the registry's write permission
 (docs/security.md).
 """
 
@@ -14,11 +14,15 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 from din.base.errors import InputError, shown
+from din.base.waiting import within
 from din.release.registry.records import Identity
 
 _ASKED = "ACTIONS_ID_TOKEN_REQUEST_URL"
 _NAMES = ("actor", "user_login", "email", "sub")
-"""The claims that name a person or service, the most readable first: of GitHub, GitLab, clouds, and everybody."""
+"""The claims that name a person or service, the most readable first.
+
+They are GitHub's, GitLab's, cloud providers', and the standard one.
+"""
 _KEPT = ("sub", "repository", "project_path", "ref", "sha", "environment", "run_id", "pipeline_id")
 _VARIABLES = ("DIN_AIRFLOW_USER", "GITHUB_ACTOR", "GITLAB_USER_LOGIN")
 _SECONDS = 5.0
@@ -50,8 +54,12 @@ def _issued_by_github() -> str | None:
         return None
     key = os.environ.get("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "")
     request = Request(f"{url}&audience=din-ctr", headers={"Authorization": f"bearer {key}"})
-    with urlopen(request, timeout=_SECONDS) as answer:
-        return json.load(answer)["value"]
+
+    def ask() -> str:
+        with urlopen(request, timeout=_SECONDS) as answer:
+            return json.load(answer)["value"]
+
+    return within(_SECONDS, ask)
 
 
 def _claimed(token: str) -> Identity:
@@ -60,7 +68,10 @@ def _claimed(token: str) -> Identity:
     Raises:
         InputError: it is not a token with an issuer and a subject.
     """
-    payload = token.split(".")[1]
+    parts = token.split(".")
+    if len(parts) != 3:
+        raise InputError(f"the ID token: has {len(parts)} parts between dots; expected header, claims and signature")
+    payload = parts[1]
     claims: Any = json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
     texts = {name: shown(text, quotes=False) for name, text in claims.items() if isinstance(text, str) and text}
     if "iss" not in texts or "sub" not in texts:

@@ -68,14 +68,22 @@ def tell(happened: Callable[[], "Event | None"]) -> None:
     Args:
         happened: returns the event, or None if there is nothing to tell.
     """
+    event = None
+    with _warning("nobody was notified"):
+        event = happened()
+    for entry in entry_points(group="din_ctr.listeners") if event else ():
+        with _warning(f"{entry.name} told nobody"), contextlib.redirect_stdout(sys.stderr):
+            entry.load()(event)
+
+
+@contextlib.contextmanager
+def _warning(outcome: str) -> Iterator[None]:
+    """Make an error a warning."""
     try:
-        if event := happened():
-            with contextlib.redirect_stdout(sys.stderr):
-                for entry in entry_points(group="din_ctr.listeners"):
-                    entry.load()(event)
+        yield
     except Exception as error:
         cause = str(error) if isinstance(error, InputError | Unavailable) else f"{type(error).__name__}: {error}"
-        print(f"warning: nobody was notified: {cause}", file=sys.stderr)
+        print(f"warning: {outcome}: {cause}", file=sys.stderr)
 
 
 @contextlib.contextmanager

@@ -5,12 +5,13 @@ listener can tell a repetition from news.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from typing import Any, Literal
 
 from din.base import documents
-from din.base.errors import listed
+from din.base.errors import InputError, listed
 from din.contracts.verdicts import GateReport
 from din.release.registry.records import Record
 from din.release.registry.registry import Registry
@@ -41,13 +42,15 @@ class Event:
 
 
 def recorded(registry: Registry, record: Record) -> Event:
-    """Return the event of a record: the record itself, and the metrics of its bundle."""
+    """Return the event of a record: the record itself, and the metrics of its bundle, or None if they can't be read."""
     kind = "promotion" if record.action == "promote" else "rollback"
     text = (
         f"{kind}: {record.version[:12]} is the champion (record {record.number}), by {record.author}: {record.reason}"
     )
-    facts = {"record": asdict(record), "evaluation": registry.facts(record.version).evaluation.model_dump()}
-    return Event(kind, record.nonce, text, facts, registry)
+    evaluation = None
+    with suppress(InputError):  # the bundle is of an earlier form
+        evaluation = registry.facts(record.version).evaluation.model_dump()
+    return Event(kind, record.nonce, text, {"record": asdict(record), "evaluation": evaluation}, registry)
 
 
 def refused(registry: Registry, report: GateReport) -> Event | None:
@@ -58,6 +61,13 @@ def refused(registry: Registry, report: GateReport) -> Event | None:
     stays = f"the champion of record {report.champion.number} stays" if report.champion else "there is no champion yet"
     candidate = (report.bundle or "without a sound bundle")[:12]
     text = f"refusal: candidate {candidate} does not pass {listed(verdicts)}; {stays}"
+    if report.harm:
+        text += f"; the champion's last step harmed: go back to record {report.harm.back_to}"
     held = [gate.model_dump(include={"name", "model", "verdict", "reason"}) for gate in report.not_open]
-    facts = {"bundle": report.bundle, "champion": report.champion and report.champion.model_dump(), "gates": held}
+    facts = {
+        "bundle": report.bundle,
+        "champion": report.champion and report.champion.model_dump(),
+        "gates": held,
+        "harm": report.harm and report.harm.model_dump(),
+    }
     return Event("refusal", [report.bundle, facts["champion"], verdicts], text, facts, registry)

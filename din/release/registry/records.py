@@ -64,7 +64,7 @@ class Identity:
     Attributes:
         name: the person or service.
         source: where the name comes from, e.g. `ID token` or `GITHUB_ACTOR`.
-        issuer: who issued the ID token. None without one: whoever sets variables can then claim any name.
+        issuer: who issued the ID token, as it claims. None without one.
         claims: some of the token's claims.
     """
 
@@ -78,7 +78,11 @@ class Identity:
     @property
     def in_words(self) -> str:
         """Return the name and how it is known, for tables."""
-        return f"{self.name} (token of {self.issuer})" if self.issuer else f"{self.name} (claimed: {self.source})"
+        return (
+            f"{self.name} (unverified token of {self.issuer})"
+            if self.issuer
+            else f"{self.name} (claimed: {self.source})"
+        )
 
 
 def _override(value: Any) -> Any:

@@ -7,6 +7,8 @@
                       /runs/<run_id>/promoted-<hash>/ evidence of the promotion: commit, dvc.lock, gate.json, ...
                       /looks/<version>/000003.parquet rows of the third comparison with a champion
                       /stages/<key>/...               results of finished stages, for schedulers (dags/pinned_run.py)
+                      /alarms/<day>/...               what `din watch` found (din_loop/watch/alarms.py)
+                      /notified/<id>                  an empty object for each event that arrived at `notify`
                       /claims/bundles/<version>/...   empty objects by which a promotion and gc notice each other
                       /claims/runs/<run_id>/...
 

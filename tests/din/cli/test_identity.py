@@ -35,7 +35,7 @@ def test_the_surest_source_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert identity().in_words == "bob (claimed: DIN_AIRFLOW_USER)"
     monkeypatch.setenv("DIN_ID_TOKEN", token(GITLAB))
     who = identity()
-    assert who.in_words == "jane (token of https://gitlab.example.com)"
+    assert who.in_words == "jane (unverified token of https://gitlab.example.com)"
     assert who.claims == {"sub": "project_path:shop/ctr"}
 
 
