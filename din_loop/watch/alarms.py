@@ -14,6 +14,7 @@ from din.base import documents
 from din.base.errors import InputError
 from din.base.names import Day, Line, Moment, Version
 from din.release.registry.objects import Objects
+from din.schema import USER_ID
 
 AGE = "age of the champion"
 WAIT = "wait for clicks"
@@ -37,6 +38,7 @@ SINCE_PROMOTION = " since promotion"
 WITHIN_BUNDLE = " within a bundle"
 CLICKS_BY = "clicks by "
 """Begins the names of figures about the clicks on values of a field."""
+OTHERS = "other values"
 VERSIONS = "hours of several versions"
 _ALARMS = "alarms"
 _MOST = 1_000
@@ -44,6 +46,7 @@ _MOST = 1_000
 UNKNOWN = "unknown "
 EMPTY = "empty "
 _LONGEST_VALUE = 100
+_LONGEST_KEY = 200
 _MOST_NAMED = 4
 """The changed figures that a reason names."""
 _HARDLY_ANY = 0.9
@@ -88,6 +91,11 @@ class Advice:
     why: str
 
 
+def may_name(key: str) -> bool:
+    """Return whether the name of a figure may hold a client's key: it must fit on a line that the registry keeps."""
+    return key.isprintable() and len(key) <= _LONGEST_KEY
+
+
 def base_name(figure: str) -> str:
     """Return the name of the figure that is compared, with whatever days."""
     return figure.removesuffix(OVER_WEEKS).removesuffix(SINCE_PROMOTION).removesuffix(WITHIN_BUNDLE)
@@ -120,8 +128,10 @@ def advise(
         return Advice("ask who owns the data", "processes answer with different bundles: a canary or a stuck one")
     if figure.startswith(CLICKS_BY):
         field = figure.removeprefix(CLICKS_BY)
-        why = f"{field} {(value or '')[:_LONGEST_VALUE]!r} has {observed or 0:.2g} times its usual share of the clicks"
-        return Advice("ask who owns the data", f"{why}: a join that fails, or machines")
+        is_user = field.rpartition(".")[2] == USER_ID and value != OTHERS
+        subject = "one user" if is_user else f"{field} {(value or '')[:_LONGEST_VALUE]!r}"
+        why = f"{subject} has {observed or 0:.2g} times its usual share of the clicks: a join that fails, or machines"
+        return Advice("ask who owns the data", why)
     if figure in _CLICKS:
         return Advice("ask who owns the data", "clicks may be lost, repeated or made by machines")
     if _is_unknown(figure) and (observed or 0) > _HARDLY_ANY:

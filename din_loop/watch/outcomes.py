@@ -25,7 +25,7 @@ from din.metrics.estimates import Metric, estimate
 from din.schema import ITEM_ID, LABEL, TIMESTAMP, USER_ID
 from din_loop import served_log
 from din_loop.served import Served, ServedSource, reading
-from din_loop.watch.alarms import CALIBRATION, CTR, EAGER, ENTROPY, SILENT
+from din_loop.watch.alarms import CALIBRATION, CTR, EAGER, ENTROPY, SILENT, may_name
 from din_loop.watch.spread import Figure, Worse, ratio, usual_days
 from din_loop.watch.traffic import DAY, drawn
 
@@ -168,7 +168,7 @@ def _fields(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
     for group in ("candidate", "context"):
         keys = f"SELECT DISTINCT unnest(json_keys({group})) AS name FROM outcomes WHERE json_type({group}) = 'OBJECT'"
         for (name,) in con.execute(f"{keys} ORDER BY name LIMIT {_MOST_FIELDS}").fetchall():
-            if '"' not in name and "\\" not in name and name not in (ITEM_ID, TIMESTAMP):
+            if may_name(name) and '"' not in name and "\\" not in name and name not in (ITEM_ID, TIMESTAMP):
                 path = quoted(f'$."{name}"')
                 fields[f"{group}.{name}"] = f"coalesce(json_extract_string({group}, {path}), 'missing')"
     return fields

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.special import bdtr, chdtrc, ndtr, ndtri
 
 from din.metrics.estimates import MIN_USERS
-from din_loop.watch.alarms import CLICKS_BY
+from din_loop.watch.alarms import CLICKS_BY, OTHERS
 from din_loop.watch.outcomes import Outcome
 from din_loop.watch.spread import FEW_DAYS, LEAST, WEEK, Check, few_users, usual_days
 
@@ -28,7 +28,6 @@ FEWEST_CLICKS = 1.0
 """The expected clicks below which a value says nothing."""
 _WEIGHT = 5.0
 """The predicted clicks by which a value's usual ratio is drawn to that of all values."""
-OTHERS = "other values"
 
 
 def checks(days: Sequence[Outcome], alarms: Collection[tuple[date, str]]) -> list[Check]:

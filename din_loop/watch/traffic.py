@@ -35,7 +35,7 @@ from din.release.registry.registry import Registry
 from din.schema import ITEM_ID, TIMESTAMP, USER_ID, Group, parse_field
 from din_loop import served_log
 from din_loop.served import parsed, reading
-from din_loop.watch.alarms import EMPTY, REPEATED, UNKNOWN
+from din_loop.watch.alarms import EMPTY, REPEATED, UNKNOWN, may_name
 from din_loop.watch.spread import Figure, Worse, binned, ratio, usual_days
 
 DAYS = 28
@@ -322,7 +322,7 @@ def _places(days: Sequence[Day]) -> dict[str, list[Values]]:
     places = {}
     for group in _GROUPS:
         names = {name for day in days for row in day.rows for entry in row["request"][group] for name in entry}
-        for name in sorted(names - {TIMESTAMP}):
+        for name in sorted(filter(may_name, names - {TIMESTAMP})):
             places[f"{group}.{name}"] = [_values(day, group, name) for day in days]
     return places
 

@@ -23,6 +23,7 @@ from din_loop.watch.alarms import (
     ENTROPY,
     PREDICTION,
     PREDICTIONS,
+    SINCE_PROMOTION,
     VERSIONS,
     WAIT,
     Alarm,
@@ -122,7 +123,11 @@ def watch(
     champion = registry.champion()
     if champion is None:
         raise InputError(f"{registry.name}: no champion to watch; promote a bundle first (`din promote`)")
-    before = [(date.fromisoformat(alarm.day), base_name(alarm.figure)) for alarm in kept(registry.objects)]
+    before = [
+        (date.fromisoformat(alarm.day), base_name(alarm.figure))
+        for alarm in kept(registry.objects)
+        if not alarm.figure.endswith(SINCE_PROMOTION)  # it stays until a promotion, and says nothing of its days
+    ]
     days = traffic.read(log, end, most)
     facts = _facts(days, registry)
     sent = _sent(days, before, registry, facts)
@@ -158,10 +163,7 @@ def watch(
 
 
 def alarmed(registry: Registry, alarms: Sequence[Alarm]) -> Event:
-    """Return the event of at least one alarm: all alarms that are kept about its days.
-
-    So an alarm that comes and goes within a day is no news, and one more is.
-    """
+    """Return one event for all alarms kept about these days. Its id changes only when another alarm is added."""
     days = {alarm.day for alarm in alarms}
     about = [alarm for alarm in kept(registry.objects) if alarm.day in days]
     lines = [f"{alarm.figure} on {alarm.day}: {alarm.action} ({alarm.why})" for alarm in about]
