@@ -55,7 +55,8 @@ def _check(field: Field, files: Sequence[Path], at: str, table: str) -> None:
 
 def _expected(field: Field, kind: pa.DataType) -> str:
     """Return what the field's kind needs instead of a type, or nothing if they fit."""
-    inner = kind.value_type if types.is_list(kind) else None
+    is_list = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+    inner = kind.value_type if is_list else None
     match field.form:
         case Vector():
             return "" if inner is not None and _is_number(inner) else "lists of numbers"
