@@ -48,11 +48,13 @@ def _imported_by(path: Path) -> Iterator[Path]:
     try:
         tree = ast.parse(path.read_bytes())
     except SyntaxError as error:
-        raise InputError(f"plugins: {path}:{error.lineno}: SyntaxError: {error}; correct it") from None
+        raise InputError(f"plugins: {path}:{error.lineno}: SyntaxError: {error.msg}; correct it") from None
     for node in ast.walk(tree):
         if not isinstance(node, ast.Import | ast.ImportFrom):
             continue
-        if isinstance(node, ast.ImportFrom) and node.module:
+        if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module == PACKAGE:
+            names = [f".{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
             names = ["." * node.level + node.module]
         else:
             dots = "." * node.level if isinstance(node, ast.ImportFrom) else ""
