@@ -433,7 +433,8 @@ class _Join:
         )
         half, most = self._ask("quantile_cont(epoch(late), 0.5), quantile_cont(epoch(late), 0.99)", "found")
         if half is not None:
-            _note(f"half of the clicks came within {_span(half)} of the answer, 99 % within {_span(most)}")
+            if half >= 0:
+                _note(f"half of the clicks came within {_span(half)} of the answer, 99 % within {_span(most)}")
             if half < -_EARLY:
                 _note(f"half of the clicks are {_span(-half)} or more before their answers: compare the clocks")
 
@@ -633,9 +634,9 @@ def _note(text: str) -> None:
 
 
 def _span(seconds: float) -> str:
-    """Return a time in words."""
+    """Return a time of at least 0 in words."""
     for unit, length in (("h", 3600), ("minutes", 60)):
-        if abs(seconds) >= length:
+        if seconds >= length:
             return f"{seconds / length:.2g} {unit}"
     return "a second" if seconds <= 1 else f"{seconds:.2g} seconds"
 
