@@ -57,7 +57,7 @@ def check(file: Path, chosen: Params | None, root: Path) -> Iterator[str]:
 
     Raises:
         InputError: the plugin can't be imported, registers nothing, or fails. The message names its line.
-        GateClosed: its model or kind has not the same scores everywhere.
+        GateClosed: PyTorch, the graph and the scorer give different scores.
     """
     plugins.load_files([file])
     module = f"din_plugins.{file.stem}"

@@ -38,6 +38,7 @@ from din.train.learner import Learner
 from din.train.shared_rows import SharedRows
 
 _ABSENT = "absent"
+_ADVICE = "train once from scratch, or restore that if this release has it"
 _OTHER_RELEASE = "another release made this bundle: pin a later one, or train once from scratch (train.start: scratch)"
 
 
@@ -61,10 +62,7 @@ class ChampionStart:
         there = self._config.train.get("learning", {}).get("optimizer", _ABSENT)
         here = params.learning.optimizer
         if there != here:
-            raise self._error(
-                f"was trained with train.learning.optimizer: {there}, and now it is {here}; restore that, or train "
-                "once from scratch"
-            )
+            raise self._error(f"was trained with train.learning.optimizer: {there}, and now it is {here}; {_ADVICE}")
         # Among the training rows may be some of the new days, whose clicks must not tell where a new item starts.
         unbiased = replace(params, learning=replace(params.learning, initial_item_bias="zero"))
         learner = Learner(learned_features, unbiased, compute)
@@ -138,9 +136,7 @@ class ChampionStart:
         settings.append(("fields", _names(config.fields), _names(features.records)))
         differ = [f"{name} {made} there, {now} here" for name, made, now in settings if made != now]
         if differ:
-            raise self._error(
-                f"has another architecture: {'; '.join(differ)}; restore that, or train once from scratch"
-            )
+            raise self._error(f"has another architecture: {'; '.join(differ)}; {_ADVICE}")
         layout = TableLayout.of(features.fields, features.rows)
         parts = []
         for field in features.fields:
