@@ -22,7 +22,7 @@ ROOMS = (*PACKAGES, "dags", "benchmarks", "tests")
 _POOL = ("din/model/model.py", "din/model/embedding_mlp.py", "din/model/din.py", "din/model/attention.py")
 """The files to read before writing a `pool()`, together with din/ops/histories.py."""
 CEILINGS = {
-    "lines of din": 26_150,
+    "lines of din": 26_250,
     "lines of all but benchmarks and tests": 47_700,
     "lines of benchmarks": 8_300,
     "lines of tests": 34_100,
@@ -31,7 +31,7 @@ CEILINGS = {
     "lines that `import din.bundle.scorer` loads": 4_650,
     "lines to read to write a `pool()`": 600,
     "lines of the model path and the loop": 1_950,
-    "parameters": 132,
+    "parameters": 130,
     "commands": 28,
     "terms of the glossary": 30,
     "pages": 26,
