@@ -110,13 +110,16 @@ def test_a_neighbour_counts_as_its_plugin_does(tmp_path: Path) -> None:
     block = tmp_path / "block.py"
     block.write_text("from . import size\nHEADS = size.HEADS\n")
     (tmp_path / "size.py").write_text("HEADS = 1\n")
+    (tmp_path / "width.py").write_text("")
     (tmp_path / "unused.py").write_text("raise ValueError\n")
     plugin = tmp_path / "tower.py"
-    plugin.write_text("from din.model import MODELS\nfrom din_plugins.block import HEADS\n")
+    plugin.write_text(
+        "from din.model import MODELS\nfrom din_plugins import width\nfrom din_plugins.block import HEADS\n"
+    )
     train = stages_of(Workspace(ROOT))["train"]
     plugins.load(["tower.py"], tmp_path)
     before = _files(train, plugin)
-    assert before.keys() == {"plugins/tower.py", "plugins/block.py", "plugins/size.py"}
+    assert before.keys() == {"plugins/tower.py", "plugins/block.py", "plugins/size.py", "plugins/width.py"}
     needed = plugins.digest_of("din_plugins.tower")
     plugins.require(needed, "bundle")
     (tmp_path / "size.py").write_text("HEADS = 2\n")
@@ -131,6 +134,7 @@ def test_a_neighbour_counts_as_its_plugin_does(tmp_path: Path) -> None:
     ("line", "message"),
     [
         ("from . import attention", r":1: `from . import attention`: expected a file attention.py in this folder"),
+        ("X = (", r":1: SyntaxError: '\(' was never closed; correct it"),
         ("import block", r":1: ModuleNotFoundError: .* with a dot: `from .NAME import …`"),
         ("from plugins.block import X", r":1: ModuleNotFoundError: .* with a dot: `from .NAME import …`"),
         ("from .mutual import X", r":1: ModuleNotFoundError: .*; mutual.py and wrong.py import each other; move"),

@@ -14,9 +14,16 @@ import pytest
 from typer.testing import CliRunner
 
 from din import cli
+from din.base import documents
+from din.base.artifacts import read_json, write_json
 from din.base.errors import InputError, Unavailable
 from din.base.workspace import Workspace
+from din.bundle.bundle_writer import seal
+from din.bundle.contents import FACTS
+from din.cli.run import tell
+from din.contracts.verdicts import GateReport, Harm
 from din.params.reading import Params, load
+from din.release.events import Event, recorded, refused
 from din.release.gates.gate import gate
 from din.release.registry.registry import Registry
 from din_loop import notify
@@ -195,6 +202,34 @@ def test_a_rollback_is_told_once(place: Place, run: Run, registry: Registry) -> 
         "(claimed: GITHUB_ACTOR): latency"
     )
     assert event["evaluation"]["test"]["auc"] == registry.facts(record.version).evaluation.test.auc
+    facts = run.here.bundle / FACTS
+    write_json(facts, {key: value for key, value in read_json(facts).items() if key != "negatives_drawn"})
+    seal(run.here.bundle)
+    earlier = replace(record, version=registry.put_bundle(run.here.bundle))
+    assert recorded(registry, earlier).facts["evaluation"] is None  # of an earlier form
+
+
+def test_a_listener_that_fails_stops_no_other(
+    place: Place,
+    registry: Registry,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Each failure is a warning. If the registry can't note that an event arrived, the warning says that it did."""
+    package = tmp_path / "broken-1.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Name: broken\nVersion: 1\n")
+    (package / "entry_points.txt").write_text("[din_ctr.listeners]\nbroken = no_such_module:listen\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    marks = Path(registry.uri, registry.model_name, "notified")
+    marks.parent.mkdir(parents=True)
+    place.notify(sys.executable, "-c", f"{KEEP}; open('{marks}', 'w')")  # no folder can be there any more
+    tell(lambda: Event("alarm", 1, "an alarm", {}, registry))
+    assert [event["text"] for event in place.told] == [f"{registry.model_name}: an alarm"]
+    broken, unmarked = capsys.readouterr().err.splitlines()
+    assert broken == "warning: broken told nobody: ModuleNotFoundError: No module named 'no_such_module'"
+    assert "it was delivered, and will be sent again" in unmarked
 
 
 @pytest.mark.slow
@@ -212,7 +247,7 @@ def test_a_promotion_is_told_once(place: Place, run: Run, registry: Registry) ->
 
 
 def test_a_refusal_is_told_once(
-    place: Place, run: Run, monkeypatch: pytest.MonkeyPatch, receive: Callable[..., Receiver]
+    place: Place, run: Run, registry: Registry, monkeypatch: pytest.MonkeyPatch, receive: Callable[..., Receiver]
 ) -> None:
     """`din gate` exits 3 whether the server answers or not, and a preview tells nobody."""
     server = receive(lambda handler, number: answer_with(handler, 500 if number <= 3 else 204))
@@ -232,4 +267,8 @@ def test_a_refusal_is_told_once(
     event = json.loads(bodies.pop())
     assert event["event"] == "refusal" and event["champion"] is None
     assert "there is no champion yet" in event["text"] and "auc_over_lr" in event["text"]
-    assert all(held["verdict"] != "open" for held in event["gates"])
+    assert all(held["verdict"] != "open" for held in event["gates"]) and event["harm"] is None
+    report = documents.read(GateReport, place.workspace.gate)
+    harmful = refused(registry, report.model_copy(update={"harm": Harm(record=2, back_to=1, reason="AUC fell")}))
+    assert harmful is not None and harmful.facts["harm"]["reason"] == "AUC fell"
+    assert harmful.text.endswith("; the champion's last step harmed: go back to record 1")

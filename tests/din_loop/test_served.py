@@ -121,7 +121,18 @@ def test_clicks_by_request(root: Path, events: Callable[..., list[dict[str, Any]
     output = capsys.readouterr().err
     assert "6 clicks: 3 count, 1 are repeated, 1 came after the window of 1 h, 1 belong to no answer" in output
     assert "half of the clicks came within 36 minutes of the answer, 99 % within 1.5 h" in output
+    assert "compare the clocks" not in output
     assert "1 answers after 2023-11-16 are left out: the newest answer with a click is of 2023-11-17 12:00" in output
+
+
+def test_clicks_before_their_answers(root: Path, events: Callable[..., list[dict[str, Any]]], capsys) -> None:
+    """A time is never negative in words."""
+    serve(root, ASKED)
+    clicks(root, BY_ID, [("r0", "b", 1 - 5 / 60), ("r1", "a", 2 - 5 / 60), ("r4", "c", 60 - 5 / 60)])
+    events(window_hours=1)
+    output = capsys.readouterr().err
+    assert "half of the clicks are 5 minutes or more before their answers: compare the clocks" in output
+    assert "came within" not in output
 
 
 def test_clicks_by_user(root: Path, events: Callable[..., list[dict[str, Any]]]) -> None:

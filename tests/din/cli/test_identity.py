@@ -72,4 +72,5 @@ def test_a_token_that_is_none(text: str, monkeypatch: pytest.MonkeyPatch, capsys
     who = identity()
     assert who.source == "GITLAB_USER_LOGIN" and len(who.name) < 300 and who.name.isprintable()
     warning = capsys.readouterr().err
+    assert "IndexError" not in warning
     assert ("no ID token can be read" in warning) == bool(text) and (len(text) < 3 or text not in warning)

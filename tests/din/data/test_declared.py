@@ -34,7 +34,8 @@ class Declaring(Source):
         ids = items.table["item_id"]
         columns = {name: items.table[name] for name in items.names}
         torn = pa.array([[1.0] * (2 + n % 2) for n in range(len(ids))])
-        return replace(random_log(), items=Rows.of("items", columns | {"torn": torn}), fields=DECLARED)
+        fixed = pa.array([[1.0, 2.0]] * len(ids), pa.list_(pa.float64(), 2))
+        return replace(random_log(), items=Rows.of("items", columns | {"torn": torn, "fixed": fixed}), fields=DECLARED)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +53,7 @@ class Declaring(Source):
         ),
         ({"item": {"tags": "vector"}}, r"fields\.item\.tags: kind vector needs lists of numbers"),
         ({"item": {"torn": "vector"}}, r"fields\.item\.torn: vectors of 2 and of 3 numbers; expected one length"),
+        ({"item": {"fixed": "vector"}}, None),
         (FIELDS, None),
     ],
 )

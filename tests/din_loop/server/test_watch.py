@@ -37,7 +37,7 @@ from din_loop.served_log import SCHEMA
 from din_loop.server.answer_log import AnswerLog
 from din_loop.server.answers import Answer
 from din_loop.watch import outcomes, traffic
-from din_loop.watch.alarms import PREDICTIONS, advise, base_name, kept
+from din_loop.watch.alarms import PREDICTIONS, Alarm, advise, base_name, keep, kept
 from din_loop.watch.memory import since_promotion
 from din_loop.watch.outcomes import Outcome, figures
 from din_loop.watch.spread import judge as judge_figure
@@ -112,14 +112,18 @@ def judge(registry: Registry, log: Path, tmp_path: Path) -> Judge:
     return judged
 
 
-def test_sound_days(judge: Judge, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A day like all others has all its figures and no alarm.
+def test_sound_days(judge: Judge, registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A day like all others has all its figures and no alarm, also while an alarm since the promotion lasts.
 
     Days before those compared are not read, so a log may grow without end: damage there changes nothing.
     """
     old = tmp_path / "served" / f"date={JUDGED - timedelta(days=57)}" / "hour=00" / "damaged.parquet"
     old.parent.mkdir(parents=True)
     old.write_bytes(b"damaged")
+    for back in range(1, 17):
+        day = f"{JUDGED - timedelta(days=back)}"
+        lasting = Alarm(day, f"{day}T00:00:00+00:00", "CTR since promotion", 0.1, 0.2, 0.3, None, None, "retrain", "")
+        keep(registry.objects, lasting)
     judged = judge()
     assert judged.alarms == []
     names = {check.figure: check for check in judged.checks}
@@ -127,6 +131,7 @@ def test_sound_days(judge: Judge, tmp_path: Path, capsys: pytest.CaptureFixture[
         names
     )
     assert names["AUC"].observed is not None
+    assert names["CTR"].problem is None
     assert "no alarm among" in capsys.readouterr().out
     judged.check()
 
@@ -148,8 +153,8 @@ def test_clicks_of_drawn_users(log: Path, tmp_path: Path) -> None:
 
 
 def test_contexts_named_like_columns_of_the_log(judge: Judge) -> None:
-    """Contexts may have the names of the columns that outcomes are computed from."""
-    contexts = {"version": 1, "moment": 2, "day": 3, "score": 4}
+    """Contexts may have the names of the columns that outcomes are computed from, and names that no record can hold."""
+    contexts = {"version": 1, "moment": 2, "day": 3, "score": 4, "\x07": 5, "x" * 1000: 6}
     judged = judge(lambda request: request | {"context": contexts})
     assert {check.figure: check.observed for check in judged.checks}["AUC"] is not None
 
@@ -412,6 +417,13 @@ def test_many_figures_that_change() -> None:
     sent = {f"context.{number:0>200}" for number in range(60)}
     why = advise("AUC", {"AUC"} | sent, is_new=False).why
     assert len(why) <= 1000 and why.endswith(", and 56 more")
+
+
+def test_a_user_whose_clicks_differ() -> None:
+    """What the registry keeps, and notifications tell, does not name a person."""
+    reasons = {value: advise("clicks by user_id", set(), False, 5.0, value).why for value in ("u7", "other values")}
+    assert reasons["u7"].startswith("one user has 5 times its usual share")
+    assert reasons["other values"].startswith("user_id 'other values' has")
 
 
 def test_values_in_another_form() -> None:
