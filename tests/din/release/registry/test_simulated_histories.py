@@ -20,7 +20,7 @@ from tests.din.release.registry.simulation import play
 
 HISTORIES = int(os.environ.get("HISTORIES", "200"))
 PART = 500
-MOST = 1_000
+MOST = 5_000
 """The number of histories within which each bug must be found."""
 APPEND = "self.append(version, previous, by=by, reason=reason, run_id=run_id, override=override, files=files)"
 EARLY = f"files = self.put_run(run_id, evidence)\n    return {APPEND}\n    "
@@ -96,7 +96,7 @@ def test_a_seed_is_one_history() -> None:
 
 @pytest.mark.parametrize("bug", [*QUICK, *(pytest.param(bug, marks=pytest.mark.slow) for bug in RARE)])
 def test_a_planted_bug_is_found(bug: str) -> None:
-    """One of the first thousand histories breaks the rule that the bug concerns."""
+    """One of the first five thousand histories breaks the rule that the bug concerns."""
     *edit, rule = (QUICK | RARE)[bug]
     with planted(*edit):
         assert any((play(seed).violation or "").startswith(f"AssertionError: {rule}") for seed in range(MOST))
