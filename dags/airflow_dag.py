@@ -5,9 +5,10 @@ A run's day is its partition key. Parsing loads no training code, because stages
 
 Runs of the DAG never overlap, whoever started them: `open_run` waits until no other run is open.
 
-A gate that refuses the candidate is skipped, and so is `promote`: nothing is broken, and the champion stays. Checks of
-data and export that fail are failures. If the gate found that the champion's last step harmed, `roll_back` goes back to
-the champion before, where `promote.on_harm` says so.
+A gate that refuses the candidate is skipped, and so is `promote`: nothing is broken, and the champion stays. Failures
+are checks of data and export that fail, gates that could not be evaluated, and harm that waits for a person. If the
+gate found that the champion's last step harmed, `roll_back` goes back to the champion before, where
+`promote.on_harm` says so.
 
 `close_run` is a teardown: it runs even if the run failed, and it doesn't count for the run's state. Clearing a task
 clears `open_run` and `close_run` too, so that a cleared task finds a workspace. `dags.monitor` is a DAG of its own.
