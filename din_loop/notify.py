@@ -119,12 +119,12 @@ def _run(command: Sequence[str], content: bytes, root: Path, seconds: float) -> 
 
     Files, not pipes, hold the command's input and output, so a process that it leaves behind keeps nobody waiting.
     """
-    with TemporaryFile() as output, TemporaryFile() as given:
-        given.write(content)
-        given.seek(0)
+    with TemporaryFile() as output, TemporaryFile() as event:
+        event.write(content)
+        event.seek(0)
         try:
             process = subprocess.Popen(
-                command, cwd=root, env=environment(), stdin=given, stdout=output, stderr=output, start_new_session=True
+                command, cwd=root, env=environment(), stdin=event, stdout=output, stderr=output, start_new_session=True
             )
         except OSError as error:
             return f"can't be run: {error.strerror}"

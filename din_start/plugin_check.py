@@ -163,5 +163,5 @@ def _advised(file: Path, workspace: Workspace, codes: list[str]) -> Iterator[str
     run = Run(workspace)
     for code in codes:
         with _trying(file, f"advice {code}"):
-            given = ADVICE[code].thing(run)
-        yield f"advice {code}: {given.title if given else 'nothing to say about a tiny run'}"
+            advice = ADVICE[code].thing(run)
+        yield f"advice {code}: {advice.title if advice else 'nothing to say about a tiny run'}"

@@ -109,10 +109,10 @@ def test_a_killed_fork_is_told_and_continued(tmp_path: Path, reference: str) -> 
     wait_for(lambda: list(checkpoints.glob("*/state.safetensors")) or process.poll() is not None, 600)
     forks = [child for child in psutil.Process(process.pid).children(True) if child.cmdline()[-1] == "dags.forks"]
     max(forks, key=psutil.Process.create_time).kill()
-    out, told = process.communicate()
+    out, log = process.communicate()
     outcome = json.loads(out)
     assert (process.returncode, outcome["stage"], outcome["exit_code"]) == (1, "train", None)
-    assert "train was killed" in outcome["table"] and "train was killed" in told
+    assert "train was killed" in outcome["table"] and "train was killed" in log
     assert world.champions() == []
     one.call("all", "--reason", "nightly", run=run)
     assert ran(world, "killed") == ["code", "fetch", *STAGES[TRAIN:]]

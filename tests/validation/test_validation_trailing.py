@@ -112,8 +112,8 @@ def test_an_older_day_without_a_figure_hides_no_extreme_day() -> None:
     logit = random.normal(0, noise)
     logit[12] = np.nan
     logit[19] -= np.log(3)
-    found = deviation(calendar(20, newest=19), logit, noise, CTR_FLOOR)
-    assert found.beyond(EXTREME_ODDS, EXTREME_CTR_SCORE)[19]
+    judged = deviation(calendar(20, newest=19), logit, noise, CTR_FLOOR)
+    assert judged.beyond(EXTREME_ODDS, EXTREME_CTR_SCORE)[19]
 
 
 def test_a_day_that_ends_early_is_not_a_turned_clock() -> None:

@@ -46,7 +46,7 @@ def test_a_store_that_does_not_answer(
 @pytest.mark.parametrize("known", [{}, {"stamp": [1], "sha256": 7}])
 def test_digests_of_another_form_count_as_none(workspace: Workspace, known: dict[str, Any]) -> None:
     """The file is read as if for the first time."""
-    found = files.expand(workspace, "clicks.csv", "key")
-    first = files.digests(workspace, found)
+    paths = files.expand(workspace, "clicks.csv", "key")
+    first = files.digests(workspace, paths)
     write_json(workspace.digests, {"clicks.csv": known})
-    assert files.digests(workspace, found) == first
+    assert files.digests(workspace, paths) == first

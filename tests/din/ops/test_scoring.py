@@ -63,8 +63,8 @@ def test_perceptrons(rows: int, inputs: int, hidden: list[int], seed: int) -> No
     random = torch.Generator().manual_seed(seed)
     model = drawn(multilayer_perceptron(inputs, tuple(hidden), "dice"), random)
     x_NI = torch.randn(rows, inputs, generator=random)
-    found = scoring.ScoredPerceptron(layers_of([*model.children()]))(x_NI.numpy())
-    check(found, model.double()(x_NI.double()).squeeze(1))
+    outputs = scoring.ScoredPerceptron(layers_of([*model.children()]))(x_NI.numpy())
+    check(outputs, model.double()(x_NI.double()).squeeze(1))
 
 
 @settings(max_examples=40)
