@@ -96,7 +96,7 @@ def test_keys_of_the_gate_report_exist() -> None:
 
 @pytest.mark.parametrize("names", [RawLog.__dataclass_fields__, Traits.__dataclass_fields__, COLUMNS])
 def test_the_page_of_plugins_names_every_part(names: Collection[str]) -> None:
-    """What a source returns, what a gate may state, and the columns of the test rows, which a gate reads."""
+    """The page covers a source's result, a gate's traits, and the columns of the test rows that a gate reads."""
     named = set(re.findall(r"\w+", "".join((ROOT / "docs/plugins.md").read_text().split("\n## A source")[1:])))
     assert set(names) - named == set()
 

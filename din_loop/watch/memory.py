@@ -26,7 +26,7 @@ RECENT = 4
 WEEKS = 4
 """The earlier weeks that they are compared with."""
 FALSE_ALARMS_OVER_WEEKS = 0.001
-"""As `FALSE_ALARMS`, for the figures that are compared over weeks."""
+"""The rate of false alarms in a run, for the figures that are compared over weeks; see `FALSE_ALARMS`."""
 LEAST_CHANGE = {CTR: 0.02, CALIBRATION: 0.02, AUC: 0.05}
 """The figures that are compared over weeks, and the relative changes below which none is an alarm."""
 SLOPE = 5

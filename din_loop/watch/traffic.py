@@ -354,7 +354,7 @@ def _counted(place: str, days: Sequence[Values]) -> list[Counter[str]]:
 
 @dataclass(frozen=True)
 class _Known:
-    """What a bundle knows of the values that were sent, as text.
+    """The values, as text, that were sent and that a bundle knows.
 
     Attributes:
         values: of each field with a vocabulary.

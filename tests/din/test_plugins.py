@@ -106,7 +106,7 @@ def test_a_plugin_counts_however_it_imports_the_seam(line: str, tmp_path: Path) 
 
 
 def test_a_neighbour_counts_as_its_plugin_does(tmp_path: Path) -> None:
-    """Its edit loads the plugin again, changes the digests that stages and bundles hold, and is refused by a bundle."""
+    """An edit of it loads the plugin again and changes the digests of stages; a bundle of the old code refuses it."""
     block = tmp_path / "block.py"
     block.write_text("from . import size\nHEADS = size.HEADS\n")
     (tmp_path / "size.py").write_text("HEADS = 1\n")

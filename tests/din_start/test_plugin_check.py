@@ -50,7 +50,7 @@ def test_the_examples_are_sound(file: str, expected: str) -> None:
 
 
 def test_a_source_reads_the_log_that_the_parameters_choose(tmp_path: Path, params: Params) -> None:
-    """Its options are those of params.yaml, whose paths start at the repository."""
+    """The check uses the options in params.yaml, and resolves paths from the repository."""
     with sqlite3.connect(tmp_path / "clicks.db") as database:
         database.execute("CREATE TABLE events (user_id, item_id, shown_at, clicked)")
         rows = [(user, f"i{user % 5}", 86_400 * day + user, user % 2) for day in range(12) for user in range(20)]

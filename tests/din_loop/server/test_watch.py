@@ -420,7 +420,7 @@ def test_many_figures_that_change() -> None:
 
 
 def test_a_user_whose_clicks_differ() -> None:
-    """What the registry keeps, and notifications tell, does not name a person."""
+    """The alarm names no person, since the registry keeps it and notifications pass it on."""
     reasons = {value: advise("clicks by user_id", set(), False, 5.0, value).why for value in ("u7", "other values")}
     assert reasons["u7"].startswith("one user has 5 times its usual share")
     assert reasons["other values"].startswith("user_id 'other values' has")
