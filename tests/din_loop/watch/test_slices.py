@@ -65,6 +65,17 @@ def test_a_value_whose_clicks_differ(field: str, value: str, change: Callable[..
     assert check.value == value and check.p is not None and check.p < 1e-5
 
 
+def test_a_new_value_is_expected_to_click_as_promised() -> None:
+    """A value without a past has the calibration of all rows."""
+    renamed = days(1)
+    last = renamed[-1]
+    category = ["new" if value == "c3" else value for value in last.fields["category"]]
+    renamed[-1] = replace(last, fields={**last.fields, "category": category})
+    by_name = {check.figure: check for check in checks(renamed, ())}
+    p = by_name["clicks by category"].p
+    assert p is not None and p > 0.01
+
+
 def test_too_few() -> None:
     """Few days, few users and few clicks are said."""
     clean = days(0)

@@ -208,6 +208,15 @@ def test_a_reason_tells_what_today_shows_against_the_pooled_days(loss: float, ve
     assert alone == today
 
 
+@pytest.mark.parametrize(("margin", "says"), [(0.005, False), (0.01, True)])
+def test_a_reason_tells_when_only_more_users_help(margin: float, says: bool) -> None:
+    """The few users can't rule out a loss of `gate.max_margin`, so a wider margin is named only where none is left."""
+    influence = np.tile([0.006, -0.006], 500) / np.sqrt(1_000)
+    outcome = judge_days([Estimate(0.0, np.arange(1_000), influence, np.ones((2, 1_000), bool))], margin, 1, 0.05)
+    assert outcome.verdict == "borderline" and outcome.excludes > 0.01
+    assert ("gate.max_margin permits no wider margin" in tell(outcome, margin, 0.01)) is says
+
+
 @pytest.mark.parametrize("first", ["auc", "gauc"])
 def test_a_further_metric_closes_on_proven_harm_alone(first: str, workspace: Workspace, run, quick, registry) -> None:
     """If neither metric can rule out a loss, only the first one holds the candidate; proven harm closes both."""

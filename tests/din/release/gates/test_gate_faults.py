@@ -346,6 +346,13 @@ def test_a_shipped_model_may_forget_a_part_of_its_rows(run: Run, quick: Params, 
     assert found["interval"][1] < 0
 
 
+def test_a_shipped_model_may_forget_half_of_what_learning_gives(run: Run, quick: Params) -> None:
+    """The less its stand-ins gained from the rows, the less it may lose."""
+    ship(run, taught=sharpened(run, 0.02), shipped=sharpened(run, 0))
+    found = find(judge(run.here, quick), "shipped")
+    assert found["threshold"] == pytest.approx(found["observed"] / 2) and found["verdict"] == "closed"
+
+
 def test_a_candidate_that_continues_a_champion_needs_no_proof_of_its_lesson(run: Run, quick: Params) -> None:
     """The comparison with the champion is this proof, since the lesson began with a champion."""
     names = {one["name"] for one in judge(run.here, going_on(run, quick, "a" * 64, "a" * 64))["gates"]}
