@@ -15,7 +15,7 @@ import pytest
 
 from din.base.artifacts import sha256_file
 from din.release.registry.registry import Registry, list_models
-from tests.din_loop.server.served_world import running
+from tests.din_loop.served_world import running
 from tests.helpers.ports import free_port
 
 ROOT = Path(__file__).parents[2]

@@ -30,7 +30,7 @@ from din_loop.server import metrics, trial, trial_results
 from din_loop.server.deployment import Deployment
 from din_loop.server.trial import Objection, objection
 from din_loop.server.trial_results import TrialResults
-from tests.din_loop.server.served_world import SAVED, World, running
+from tests.din_loop.served_world import SAVED, World, running
 from tests.helpers.backends import needs_compiler
 
 REQUEST = {"history": ["i4", "i5"], "candidates": ["i6", "i7"]}

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from din.bundle import Scorer
-from tests.din_loop.server.served_world import World, running
+from tests.din_loop.served_world import World, running
 from tests.helpers.strategies import REQUESTS, faulty
 
 SOUND = {"user": {"user_id": 3, "age": 30}, "history": ["i4", "i5"], "candidates": ["i6", "i7"]}

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from din import cli
 from din_loop.server import run
 from din_loop.server.app import app
-from tests.din_loop.server.served_world import World
+from tests.din_loop.served_world import World
 
 EXAMPLES = Path(__file__).parents[3] / "examples/kubernetes"
 PROBES = ("startupProbe", "readinessProbe", "livenessProbe")

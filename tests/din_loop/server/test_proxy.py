@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from din.bundle import Scorer
-from tests.din_loop.server.served_world import World, running, wait_until_ready
+from tests.din_loop.served_world import World, running, wait_until_ready
 from tests.helpers.ports import free_port
 
 CONFIGURATION = Path(__file__).parents[3] / "examples/kubernetes/nginx.conf"

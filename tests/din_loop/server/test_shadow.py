@@ -21,7 +21,7 @@ from din.bundle.bundle_writer import seal
 from din.cli import app
 from din_loop import served_log
 from din_loop.server.deployment import Deployment
-from tests.din_loop.server.served_world import World
+from tests.din_loop.served_world import World
 from tests.helpers.code_blocks import of
 
 REQUEST = {"user": {"user_id": 7}, "history": ["i4", "i5"], "candidates": ["i6", "i7"]}

@@ -22,7 +22,7 @@ from din.base.names import Version
 from din.bundle import Scorer
 from din.bundle.bundle_writer import seal
 from din_loop import served_log
-from tests.din_loop.server.served_world import SAVED, World, copied, make_another, running
+from tests.din_loop.served_world import SAVED, World, copied, make_another, running
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "60"))
 SWAPS = round(SECONDS / 600 * 1000)

@@ -21,7 +21,7 @@ from din.release.registry.registry import Registry
 from din_logs.daily_simulation import FIRST_DAY
 from din_loop import served_log
 from tests.din_loop.served_days import HISTORY, ITEMS, Days
-from tests.din_loop.server.served_world import running
+from tests.din_loop.served_world import running
 from tests.factories.run import set_gate
 from tests.helpers.settings import changed
 

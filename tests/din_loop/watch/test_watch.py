@@ -44,7 +44,7 @@ from din_loop.watch.spread import judge as judge_figure
 from din_loop.watch.watch import Watched, alarmed, watch
 from din_report.runs import read_runs
 from tests.din_loop.served_days import Days
-from tests.din_loop.server.served_world import World, copied, serve
+from tests.din_loop.served_world import World, copied, serve
 from tests.factories.bundles import REQUEST
 from tests.helpers.strategies import PLAIN, REQUESTS
 

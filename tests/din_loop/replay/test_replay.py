@@ -28,7 +28,7 @@ from din_loop.server import answers
 from din_loop.server.answer_log import AnswerLog
 from din_loop.watch import traffic
 from tests.din_loop.served_days import HISTORY, ITEMS, Days
-from tests.din_loop.server.served_world import World, serve
+from tests.din_loop.served_world import World, serve
 
 
 def read(root: Path, params: Params, source: str, options: dict[str, Any], **table: Any) -> Workspace:

@@ -18,7 +18,7 @@ from din_loop.server import deployment, shadow
 from din_loop.server.app import app
 from din_loop.server.deployment import Deployment
 from din_loop.server.run import challenger, options
-from tests.din_loop.server.served_world import World, copied, make_another
+from tests.din_loop.served_world import World, copied, make_another
 from tests.factories.bundles import Finished, built_once
 
 
