@@ -37,7 +37,7 @@ _LOST = re.compile(
 _NO_FILE = re.compile("PATH_NOT_FOUND|UNABLE_TO_INFER_SCHEMA")
 _GLOB = re.compile(r"[][{}*?\\]")
 """The characters that Spark expands in a path to read, and not in one to write."""
-_OURS = re.compile(r"^din\.errors\.(InputError|Unavailable): (.*)", re.M)
+_OURS = re.compile(rf"^{re.escape(errors.__name__)}\.(InputError|Unavailable): (.*)", re.M)
 _CONDITION = re.compile(r"\[[A-Z_]+(\.[A-Z_]+)*\] .*")
 """Spark's own description of an error, e.g. `[FAILED_READ_FILE.NO_HINT] Encountered error while reading file ...`."""
 _EXCEPTION = re.compile(r"^(: )?[\w.]*(Error|Exception): .*", re.M)

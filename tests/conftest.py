@@ -7,8 +7,10 @@ import pytest
 import torch
 from hypothesis import settings
 
+from din.bundle import Scorer
 from din.features.reader import Features
 from din.params.reading import Params
+from tests.factories.bundles import Finished, built_once
 from tests.factories.features import VECTORS, write_features
 from tests.helpers.spark_processes import sail_server
 from tests.shards import REST, SHARDS, shard_of
@@ -55,6 +57,17 @@ def features_once(tmp_path_factory: pytest.TempPathFactory) -> Features:
 def vectors_once(tmp_path_factory: pytest.TempPathFactory) -> Features:
     """A small random feature directory with a vector of each item and one of each impression."""
     return write_features(tmp_path_factory.mktemp("vectors") / "data" / "features", declared=VECTORS)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Finished:
+    """Return a finished run with its bundle, made once and read-only."""
+    return built_once(tmp_path_factory, params)
+
+
+@pytest.fixture(scope="session")
+def scorer(finished: Finished) -> Scorer:
+    return Scorer.open(finished.bundle)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,6 @@ import httpx
 import pytest
 import uvicorn
 
-from din.params.reading import Params
 from din.release.registry.cache import scorer_of
 from din.release.registry.registry import Registry
 from din_loop.replay import again
@@ -19,12 +18,7 @@ from din_loop.server.app import app
 from din_loop.server.deployment import Deployment
 from din_loop.server.run import challenger, options
 from tests.din_loop.served_world import World, copied, make_another
-from tests.factories.bundles import Finished, built_once
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Finished:
-    return built_once(tmp_path_factory, params)
+from tests.factories.bundles import Finished
 
 
 @pytest.fixture(scope="session")

@@ -11,19 +11,8 @@ from typer.testing import CliRunner
 from din import cli
 from din.base.errors import InputError
 from din.bundle import Scorer
-from din.params.reading import Params
 from din_loop.explain import explain, explain_file
-from tests.factories.bundles import HISTORY, REQUEST, Finished, built_once
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Finished:
-    return built_once(tmp_path_factory, params)
-
-
-@pytest.fixture(scope="module")
-def scorer(finished: Finished) -> Scorer:
-    return Scorer.open(finished.bundle)
+from tests.factories.bundles import HISTORY, REQUEST, Finished
 
 
 def test_effects_are_differences_of_scores(scorer: Scorer) -> None:
