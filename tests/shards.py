@@ -15,7 +15,7 @@ SHARDS: Mapping[str, tuple[str, ...]] = {
     "pipelines": ("tests/pipeline/test_pipeline.py", "tests/din_tune", "tests/benchmarks"),
     "pages": ("tests/pipeline/test_pages.py", "tests/din_report", "tests/test_site.py"),
     "airflow": ("tests/dags", "tests/examples/test_five_plugins.py"),
-    "server": ("tests/din_loop",),
+    "loop": ("tests/din_loop",),
     "installations": ("tests/din_start/init", "tests/test_workflows.py", "tests/test_containerfile.py"),
     "spark": ("tests/din_spark",),
 }

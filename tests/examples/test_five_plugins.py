@@ -14,6 +14,7 @@ import pyarrow.csv
 import pytest
 
 from din.base.artifacts import sha256_file
+from din.bundle.agreement import ATOL_PROBABILITY
 from din.release.registry.registry import Registry, list_models
 from tests.din_loop.served_world import running
 from tests.helpers.ports import free_port
@@ -150,6 +151,6 @@ def test_each_process_of_a_server_loads_the_plugin(repository: Path, tmp_path: P
     with running(registry, tmp_path, "--processes", "2", "--plugin", str(file)) as (client, _):
         answers = [client.post("/v1/score", json=REQUEST).json()["probabilities"] for _ in range(4)]
     (answer,) = score(repository, "--plugin", file).stdout.splitlines()
-    assert answers == [json.loads(answer)["probabilities"]] * 4
+    assert answers == [pytest.approx(json.loads(answer)["probabilities"], rel=0, abs=ATOL_PROBABILITY)] * 4
     refused = run(tmp_path, "din", "serve", "--registry", place, "--port", str(free_port()), code=2)
     assert "needs the plugin logarithm.py" in refused.stderr

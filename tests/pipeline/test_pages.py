@@ -26,7 +26,7 @@ from ruamel.yaml import YAML
 from din.bundle.bundle_writer import seal
 from din.release.registry.registry import Registry
 from tests.helpers.code_blocks import BLOCKS, execute, shell_blocks, shown
-from tests.pipeline.workspace import Workspace
+from tests.pipeline.workspace import ROOT, Workspace
 from tests.validation import planting
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
@@ -155,11 +155,24 @@ def an_overlay_for_spark(workspace: Workspace) -> None:
     pq.write_table(pa.table(requests), workspace.root / "requests/0.parquet")
 
 
+def a_plugin(workspace: Workspace) -> None:
+    """Lay an example's file where the page has it."""
+    (workspace.root / "plugins").mkdir()
+    shutil.copy(ROOT / "examples/plugins/transformer.py", workspace.root / "plugins")
+
+
+def a_load_generator(workspace: Workspace) -> None:
+    if not shutil.which("wrk"):
+        pytest.skip("the load of a server needs wrk")
+
+
 GIVEN: dict[str, Callable[[Workspace], None]] = {
     "bring-your-own-log.md": an_own_log,
     "daily.md": a_daily_champion,
     "gates.md": seventeen_records,
     "operations.md": a_record_to_repeat,
+    "plugins.md": a_plugin,
+    "results.md": a_load_generator,
     "spark.md": an_overlay_for_spark,
     "start.md": an_environment,
     "tuning.md": commit,

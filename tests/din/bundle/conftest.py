@@ -1,4 +1,4 @@
-"""Fixtures of the serving tests: one exported bundle for all, and a copy for tests that damage it."""
+"""A copy of the finished run, for tests that damage its bundle."""
 
 import shutil
 from pathlib import Path
