@@ -26,9 +26,14 @@ _DATES = (
     "%b %d, %Y",
     "%b %d %Y",
     "%d %b %Y",
+    "%B %d, %Y",
+    "%d %B %Y",
 )
 _CLOCKS = ("", " %H:%M:%S", " %H:%M", " %I:%M:%S %p", " %I:%M %p")
-_OTHERS = ("%d/%b/%Y:%H:%M:%S", "%Y%m%d", "%Y%m%d%H", "%Y%m%d%H%M%S", "%Y%m%d %H:%M:%S", "%y%m%d%H")
+_OTHERS = (
+    *("%d/%b/%Y:%H:%M:%S", "%Y-%m-%d %H", "%Y%m%d", "%Y%m%d%H", "%Y%m%d%H%M%S", "%Y%m%d %H:%M:%S", "%y%m%d%H"),
+    *("%a %b %d %H:%M:%S %z %Y", "%a, %d %b %Y %H:%M:%S %z", "%a, %d %b %Y %H:%M:%S GMT"),
+)
 FORMS = (*(date + clock for date in _DATES for clock in _CLOCKS), *_OTHERS)
 """Forms of text that logs use besides ISO 8601, the more common of two like `%m/%d/%Y` and `%d/%m/%Y` first."""
 DIGITS = tuple(form for form in _OTHERS if form.replace("%", "").isalpha())

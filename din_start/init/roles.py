@@ -17,7 +17,7 @@ from din_start.init.choice import Choice
 from din_start.init.look import Column, Look
 
 _FIRST, _LAST = (datetime(year, 1, 1, tzinfo=UTC) for year in (1995, 2050))  # a fetch accepts more; ids look like times
-_BEGIN = r"(?i)^\s*(\d|[a-z]{3,9}\.?,? \d)"  # of a time as text, such as 31.05.2024 or May 31 2024
+_BEGIN = r"(?i)^\s*([a-z]{3,9}\.?,? ){0,2}\d"  # of a time as text, such as 31.05.2024 or Fri May 31 2024
 _CLOCK = r"^\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?$"
 _SHORTEST = 10_000_000  # no form of digits alone is shorter than %Y%m%d
 _GAPS = 0.1  # share of rows without a time from which a column is more likely to hold those of clicks
