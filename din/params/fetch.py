@@ -22,8 +22,8 @@ class Csv(Block):
     """How the text files of the source `table` are written."""
 
     delimiter: Annotated[
-        Literal[",", ";", "\t", "|"] | None,
-        Doc(', | ; | "\\t" | "|" between two cells; null = a tab in .tsv, else a comma'),
+        Literal[",", ";", "\t", "|", " "] | None,
+        Doc(', | ; | "\\t" | "|" | " " between two cells; null = a tab in .tsv, else a comma'),
     ] = None
     names: Annotated[
         tuple[str, ...], Doc("the columns of events files without a header; [] = the first line names them")

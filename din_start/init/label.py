@@ -41,6 +41,7 @@ def guess(log: Look, time: str) -> Choice:
     if action := next(filter(None, (_action(column, log.headed) for column in columns.values())), None):
         return action
     ratings = words.by_name(columns, "rating") if log.headed else columns
+    ratings = [name for name in ratings if not words.means(name, "category")]
     rated = [columns[name] for name in ratings if _holds_ratings(columns[name], log.headed)]
     if rated and not lacks_click:
         return _rating(rated[0])

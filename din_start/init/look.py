@@ -36,7 +36,7 @@ _SNIFFED = 1 << 18  # bytes
 csv.field_size_limit(_SNIFFED)  # by default, a cell of half that size is an error
 _ROWS = 200_000
 _FILES = 3
-_DELIMITERS = (";", "\t", "|", ",")
+_DELIMITERS = (";", "\t", "|", ",")  # before a blank, which separates words, and after a tab, which separates no list
 _LIST_SEPARATORS = ("|", ";", ",")
 _NUMBER_OR_DATE = r"[-+]?[\d.,:/ TZ-]*\d[\d.,:/ TZ-]*"
 _BEGUN = r'(?:^|{0})"((?:[^"]|"")*+"(?={0}|$))?'
@@ -263,7 +263,7 @@ def look(workspace: Workspace, patterns: str, key: str, encoding: str | None = N
     if len(rows.names) == 1:
         raise InputError(
             f"{rows.name}: its only column is {shown(rows.names[0])}; expected columns for user, item and time, "
-            "separated by commas, semicolons, tabs or vertical bars: convert the file"
+            "separated by commas, semicolons, tabs, vertical bars or blanks: convert the file"
         )
     forms = values.forms(rows, {})
     kinds = {name: values.number(forms[name]) if is_text else kind for name, kind in rows.types.items()}
@@ -360,7 +360,10 @@ def _sniff(file: File, encoding: str | None) -> tuple[Dialect, bool]:
             f"{file.name}: its cells end in ::, but one character is expected; a release of MovieLens is read as it is "
             "by `din init` with its folder; convert another file, e.g. with sed 's/::/\\t/g' old.dat > new.tsv"
         )
-    delimiter = max(_DELIMITERS, key=lambda character: _columns(lines, character))
+    widths = {character: _columns(lines, character) for character in (*_DELIMITERS, " ")}
+    delimiter = max(_DELIMITERS, key=lambda character: (character == "\t" and widths["\t"] > 1, widths[character]))
+    if widths[delimiter] < 1 < widths[" "]:
+        delimiter = " "
     begun = re.findall(_BEGUN.format(re.escape(delimiter)), "\n".join(every), re.MULTILINE)
     widens = _columns(lines, delimiter) > _columns(lines, delimiter, csv.QUOTE_NONE)
     needs_quotes = widens or sum(map(bool, begun)) > _MOST * len(begun)

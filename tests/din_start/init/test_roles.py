@@ -57,12 +57,15 @@ def time_of(click: int, otherwise: Any) -> Any:
 
 LABELS: list[tuple[dict[str, Value], str]] = [
     ({"clicks": lambda at, click: click * (1 + at % 2)}, "clicks > 0"),
-    ({"label": lambda _, click: 2 * click - 1}, "label > 0"),
+    ({"label": lambda _, click: 2 * click - 1}, "label == 1"),
+    ({"clicks": lambda at, click: 2 * click - 1 if at != 1 else 0}, "clicks > 0"),
+    ({"is_booking": lambda _, click: click, "is_mobile": lambda at, _: at % 2}, "is_booking"),
     ({"event": lambda _, click: ["view", "addtocart"][click]}, "event != view"),
     ({"Gekauft": lambda _, click: ["nein", "ja"][click]}, "Gekauft == ja"),
     ({"Geklickt": lambda _, click: ["FALSCH", "WAHR"][click]}, "Geklickt == WAHR"),
     ({"purchased": lambda _, click: ["", "yes"][click]}, "purchased == yes"),
     ({"x": lambda _, click: click}, "x"),  # the only column of two values
+    ({"user_star_level": lambda at, _: at % 5, "x": lambda _, click: click}, "x"),
     # An answer that is the same in all rows comes after one that varies.
     ({"click": lambda *_: 1, "conversion": lambda _, click: click}, "conversion"),
     ({"purchased": lambda *_: 1, "rating": lambda at, click: 1 + 3 * click + at % 2}, "rating >= 4"),
@@ -238,10 +241,11 @@ def test_missing_times_beside_a_unit_that_is_named() -> None:
     [
         (["pv", "cart", "fav", "buy"], "column_3 != pv"),
         (["impression", "click"], "column_3 != impression"),
+        ([-1, 1], "column_3 == 1"),
         (["news", "play", "sports", "finance"], "all"),  # categories, one of which is like an answer
     ],
 )
-def test_a_file_without_a_header(values: list[str], rule: str) -> None:
+def test_a_file_without_a_header(values: list[Any], rule: str) -> None:
     """The first two columns that repeat like ids are the user and the item; known values make a column of actions."""
     columns = {**KEYS, "x": lambda at, click: values[click * (1 + at % (len(values) - 1))]}
     log = log_of({f"column_{at}": value for at, value in enumerate(columns.values())}, headed=False)
