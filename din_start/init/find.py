@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 from zipfile import ZipFile
 
 import fsspec
@@ -113,13 +114,13 @@ def tables(workspace: Workspace, place: str, overrides: Mapping[str, str]) -> di
         every = "\n".join(f"  {paths}: {problem}" for paths, problem in problems.items())
         raise InputError(f"{place}: no file holds users, items and times; name it with --events. The files:\n{every}")
     labelled = [paths for paths, guessed in logs.items() if guessed["label"].value != ALL_ROWS]
-    events = max(labelled or logs, key=lambda paths: sizes[paths])
+    events = max(labelled or logs, key=lambda paths: (not _is_held_out(paths), sizes[paths]))
     beside = sorted(looks.keys() - {events}, key=lambda paths: (_sums_up(looks[paths]), -sizes[paths]))
     if not labelled:
         _require_joined(looks[events], [looks[paths] for paths in beside])
     unread = {paths: problem for paths, problem in problems.items() if paths not in looks}
     chosen, unused = _beside_events(looks[events], logs[events], [looks[paths] for paths in beside])
-    rivals = [paths for paths in logs if paths == events or paths in unused]
+    rivals = [paths for paths in logs if paths == events or (paths in unused and not _is_held_out(paths))]
     if not labelled and len(rivals) > 1:
         raise InputError(
             f"{place}: {listed(rivals)} have users, items and times, and none has a label; name one, or several with a "
@@ -310,13 +311,19 @@ def _table(seen: Look, events: Look, choices: Mapping[str, Choice]) -> tuple[str
         return None, "it has the same columns as the events; to read both, name both with --events, with a comma"
     if objects := [name for name, column in seen.columns.items() if column.holds_objects]:
         return None, f"{listed(objects)} holds objects; write one value per row, or leave the column out"
+    if _is_held_out(seen.paths):
+        return None, "by its name it holds rows to predict; name it with an option if it describes items or users"
     columns = {USER_ID: choices["user"].value, ITEM_ID: choices["item"].value, TIMESTAMP: choices["time"].value}
     unit = choices["unit"].value
+    fitting = _fitting(seen, events, columns)
+    named = [table for table in fitting if words.means(Path(seen.paths).stem, table.removesuffix("s"))]
+    if len(named) == 1:
+        return named[0], fitting[named[0]].why
     with suppress(InputError):
         history = sides.history_of(seen, "", events, columns, unit)
         item = seen.columns[history[ITEM_ID].value]
         time = history[TIMESTAMP]
-        if len(item.parts) or label.guess(seen, time.value).value == ALL_ROWS:
+        if (len(item.parts) and seen.headed) or label.guess(seen, time.value).value == ALL_ROWS:
             middle = _time(seen.columns[time.value], unit, "median")
             begin = _time(events.columns[columns[TIMESTAMP]], unit, "min")
             if middle >= begin:
@@ -324,7 +331,22 @@ def _table(seen: Look, events: Look, choices: Mapping[str, Choice]) -> tuple[str
                     f"half of its first rows are from after the events begin ({begin} UTC); a history is mostly older"
                 )
             return "history", "it has users, items and times, most of them from before the events, but no label"
-    fitting: dict[str, tuple[float, str]] = {}
+    if not fitting:
+        return None, _unlike(seen, events, columns)
+    best = max(fitting, key=lambda table: fitting[table].share)
+    return best, fitting[best].why
+
+
+class _Fit(NamedTuple):
+    """How well a table's ids are those of the events' items or users: the share of either that the other knows."""
+
+    share: float
+    why: str
+
+
+def _fitting(seen: Look, events: Look, columns: Mapping[str, str]) -> dict[str, _Fit]:
+    """Return how well a table describes items, users or both: each of their ids has one row."""
+    fitting: dict[str, _Fit] = {}
     for table, ours in (("items", ITEM_ID), ("users", USER_ID)):
         with suppress(InputError):
             theirs = events.columns[columns[ours]]
@@ -332,12 +354,13 @@ def _table(seen: Look, events: Look, choices: Mapping[str, Choice]) -> tuple[str
             share = sides.known(theirs.ids, ids.ids)
             if ids.distinct == len(ids.values) and share >= sides.KNOWN:
                 why = f"every {ids.name} appears once, and {share:.0%} of the events' {theirs.name}s are in it"
-                fitting[table] = (sides.known(ids.ids, theirs.ids), why)
-    if not fitting:
-        return None, _unlike(seen, events, columns)
-    name = Path(seen.paths).stem
-    best = max(fitting, key=lambda table: (fitting[table][0], words.means(name, table.removesuffix("s"))))
-    return best, fitting[best][1]
+                fitting[table] = _Fit(min(share, sides.known(ids.ids, theirs.ids)), why)
+    return fitting
+
+
+def _is_held_out(paths: str) -> bool:
+    """Return whether files hold the rows, or a form for the answers, of a competition by their name."""
+    return words.means(Path(paths).stem, "held_out")
 
 
 def _unlike(seen: Look, events: Look, columns: Mapping[str, str]) -> str:

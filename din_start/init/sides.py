@@ -88,7 +88,11 @@ def history_of(side: Look, place: str, events: Look, columns: Mapping[str, str],
     Raises:
         InputError: it lacks one of them. `place` names the table.
     """
-    user = key_of(side, place, USER_ID, events.columns[columns[USER_ID]], repeats=True)
+    theirs = events.columns[columns[USER_ID]]
+    user = key_of(side, place, USER_ID, theirs, repeats=True)
+    users = side.columns[user]
+    if users.missing or max(known(users.ids, theirs.ids), known(theirs.ids, users.ids)) < KNOWN:
+        raise InputError(f"{place}: {user} has missing values, or holds other users than the events' {theirs.name}")
     time = _time(side, place, columns[TIMESTAMP], unit)
     items = _items(side, place, events, columns[ITEM_ID], [user, time.value])
     return {USER_ID: Choice(user, f"{user} is the user"), TIMESTAMP: time, ITEM_ID: items}
@@ -119,7 +123,7 @@ def is_history(events: Look, name: str, columns: Mapping[str, str]) -> bool:
 def key_of(side: Look, place: str, ours: str, theirs: Column, repeats: bool = False) -> str:
     """Return the column of the ids of users or items: by its name, else the only one without repeats.
 
-    Without a header, the column with the most ids of the events is taken.
+    Of several, or without a header, the one with the most ids of the events is taken.
 
     Args:
         side: the table; `place` names it in messages.
@@ -132,15 +136,17 @@ def key_of(side: Look, place: str, ours: str, theirs: Column, repeats: bool = Fa
     role, other = ("user", "item") if ours == USER_ID else ("item", "user")
     columns = {name: column for name, column in side.columns.items() if column.kind != "nested"}
     once = {name: column for name, column in columns.items() if repeats or column.distinct == len(column.values)}
-    if not side.headed:
-        shares = {name: known(theirs.ids, column.ids) for name, column in once.items()}
-        if shares and max(shares.values()) >= KNOWN:
-            return max(shares, key=lambda name: shares[name])
-        raise InputError(f"{place}: it has no header, and none of its columns holds the events' {theirs.name}s")
     named = [name for name in (theirs.name, ours) if name in columns]
-    likely = words.by_name(columns, role)[:1] if repeats else [name for name in once if not words.means(name, other)]
-    if named or len(likely) == 1:
+    likely = [name for name in once if not (side.headed and words.means(name, other))]
+    if side.headed and repeats:
+        likely = words.by_name(columns, role)[:1]
+    if side.headed and (named or len(likely) == 1):
         return [*named, *likely][0]
+    shares = {name: known(theirs.ids, columns[name].ids) for name in likely}
+    if shares and max(shares.values()) >= KNOWN:
+        return max(shares, key=lambda name: shares[name])
+    if not side.headed:
+        raise InputError(f"{place}: it has no header, and none of its columns holds the events' {theirs.name}s")
     raise InputError(
         f"{place}: no column {theirs.name!r}, the name of the {ours} in the events; its columns are "
         f"{listed(side.columns)}. Rename the right one to {theirs.name!r}"
